@@ -1,0 +1,24 @@
+//! The root of the workspace, and cargo as it was called.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder that holds the workspace's manifest.
+pub(crate) fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a manifest has a folder")
+}
+
+/// `relative` below the root.
+pub(crate) fn path(relative: &str) -> PathBuf {
+    folder().join(relative)
+}
+
+/// The cargo that runs us, in the root.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(folder());
+    command
+}
