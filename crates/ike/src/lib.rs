@@ -1,1 +1,35 @@
-//! See the crate description.
+//! IKEv2 (RFC 7296) without I/O: the state machines of one endpoint.
+//!
+//! An [`Endpoint`] holds all IKE SAs of a host. Inputs are its `handle_*` methods: datagrams,
+//! time, commands, results of jobs, events of the packet engine. After each input the caller
+//! drains [`Endpoint::poll_output`] and asks [`Endpoint::poll_timeout`] when to come again.
+//! Time and randomness are arguments, so the same inputs with the same seed give the same run.
+//!
+//! | file | contents | RFC |
+//! |---|---|---|
+//! | `endpoint` | all IKE SAs: dispatch by SPI, half-open limits, cookies | 7296 §2.4, §2.6 |
+//! | `keep` | what should be up, retries with back-off | |
+//! | `v2/ike_sa` | one IKE SA: `enum State` of structs | 7296 |
+//! | `v2/exchange/*` | one exchange each | 7296 §1, 9242, 9370 |
+//! | `v2/child` | the child SAs of one IKE SA | 7296 §2.8, §2.17 |
+//!
+//! Long-term secrets are never here: what needs one is an [`Output::Auth`] that comes back by
+//! [`Endpoint::handle_auth`].
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod config;
+mod endpoint;
+mod event;
+mod failure;
+mod output;
+
+pub use command::{AuthResult, Command, JobId, PacketEvent, Path, RequestId};
+pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
+pub use endpoint::Endpoint;
+pub use event::{
+    ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaInfo, IkeSaState, PeerSoftware, Step,
+};
+pub use failure::{By, Failure, FailureReason};
+pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};

@@ -1,0 +1,316 @@
+//! What happened, for listeners and for `status`: snapshots of SAs and steps of a handshake.
+//!
+//! The snapshots carry what VICI's `list-sas` and `list-conns` show.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_db::{
+    ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId,
+    ProposalSpec,
+};
+use adit_wire::esp::Spi;
+use adit_wire::iana::KeyExchangeId;
+use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
+
+use crate::command::Path;
+use crate::failure::{Failure, FailureReason};
+
+/// Something listeners want to know. `Display` of the parts is for logs; peers' identities and
+/// addresses belong at level `debug`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An IKE SA is established (not after a rekey: that is [`Event::IkeRekeyed`]).
+    IkeUp(Box<IkeSaInfo>),
+    /// An IKE SA that was established is gone; its children went with it, each with its own event.
+    IkeDown {
+        /// How it was.
+        info: Box<IkeSaInfo>,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// An IKE SA got new keys.
+    IkeRekeyed {
+        /// Before.
+        old: Box<IkeSaInfo>,
+        /// After; the children have moved here.
+        new: Box<IkeSaInfo>,
+    },
+    /// A child SA is installed (not after a rekey: that is [`Event::ChildRekeyed`]).
+    ChildUp {
+        /// Its IKE SA.
+        ike: Box<IkeSaInfo>,
+        /// The child SA.
+        child: Box<ChildSaInfo>,
+    },
+    /// A child SA is gone and nothing replaced it.
+    ChildDown {
+        /// Its IKE SA.
+        ike: Box<IkeSaInfo>,
+        /// How it was.
+        child: Box<ChildSaInfo>,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A child SA got new keys.
+    ChildRekeyed {
+        /// Their IKE SA.
+        ike: Box<IkeSaInfo>,
+        /// Before.
+        old: Box<ChildSaInfo>,
+        /// After.
+        new: Box<ChildSaInfo>,
+    },
+    /// The peer's address changed (NAT mapping).
+    PeerMoved {
+        /// The IKE SA.
+        ike: Box<IkeSaInfo>,
+        /// Where the peer was.
+        old: SocketAddr,
+    },
+    /// A handshake took a step.
+    Progress {
+        /// The connection, when it is known.
+        connection: Option<ConnectionName>,
+        /// The IKE SA, when there is one.
+        ike: Option<IkeSaId>,
+        /// The step.
+        step: Step,
+        /// Time from the start of the attempt.
+        elapsed: Duration,
+    },
+    /// An attempt failed, or an SA went down against our wish.
+    Failed(Box<Failure>),
+    /// What should be up is not, and will be tried again.
+    Retry {
+        /// The connection.
+        connection: ConnectionName,
+        /// The wait until then.
+        after: Duration,
+        /// Failures in a row.
+        failures: u32,
+    },
+}
+
+/// A step of a handshake, in the order of `adit up`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// The peer's name is being looked up.
+    Resolving {
+        /// The host name.
+        name: String,
+    },
+    /// The first request went out.
+    Reaching {
+        /// Where to.
+        path: Path,
+    },
+    /// The peer asked for proof of our address first (RFC 7296 §2.6).
+    CookieAsked,
+    /// The peer asked for another key exchange method (RFC 7296 §1.3).
+    KeyExchangeAsked {
+        /// What the peer wants.
+        wanted: KeyExchangeId,
+    },
+    /// The peer's error to IKE_SA_INIT; it is not authenticated, so we keep trying for a while.
+    ErrorReceived {
+        /// What would be reported if nothing better comes.
+        reason: FailureReason,
+    },
+    /// IKE_SA_INIT is done.
+    Reached {
+        /// The addresses from now on.
+        path: Path,
+        /// Whether we are behind a NAT.
+        nat_local: bool,
+        /// Whether the peer is behind a NAT.
+        nat_remote: bool,
+        /// What the peer's vendor id says, if it is a known one.
+        peer: PeerSoftware,
+    },
+    /// The suite is agreed and the keys are there, additional key exchanges included.
+    Keys {
+        /// The suite.
+        suite: ProposalSpec,
+    },
+    /// Both sides have authenticated.
+    Authenticated {
+        /// Our identity.
+        local: Identity,
+        /// The identity the peer proved.
+        remote: Identity,
+    },
+    /// A child was agreed.
+    Child {
+        /// Its name.
+        child: ChildName,
+        /// Our side.
+        local: Vec<TrafficSelector>,
+        /// The peer's side.
+        remote: Vec<TrafficSelector>,
+    },
+}
+
+/// What we know about the peer's program from its vendor id payloads. Nothing security-relevant
+/// hangs on it: vendor ids are not authenticated when they come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PeerSoftware {
+    /// No vendor id, or none we know.
+    #[default]
+    Unknown,
+    /// This program.
+    Adit,
+    /// strongSwan.
+    StrongSwan,
+    /// Libreswan.
+    Libreswan,
+    /// Microsoft Windows.
+    Windows,
+    /// Cisco.
+    Cisco,
+}
+
+/// Where an IKE SA stands; `Display` gives strongSwan's words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IkeSaState {
+    /// Not authenticated yet.
+    Connecting,
+    /// Up.
+    Established,
+    /// Up; new keys are being negotiated.
+    Rekeying,
+    /// Replaced by a newer SA and about to be deleted.
+    Rekeyed,
+    /// Delete sent.
+    Deleting,
+}
+
+impl std::fmt::Display for IkeSaState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connecting => "CONNECTING",
+            Self::Established => "ESTABLISHED",
+            Self::Rekeying => "REKEYING",
+            Self::Rekeyed => "REKEYED",
+            Self::Deleting => "DELETING",
+        })
+    }
+}
+
+/// Where a child SA stands; `Display` gives strongSwan's words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChildSaState {
+    /// Carries traffic both ways.
+    Installed,
+    /// Carries traffic; new keys are being negotiated.
+    Rekeying,
+    /// Replaced by a newer SA and about to be deleted.
+    Rekeyed,
+    /// Delete sent.
+    Deleting,
+}
+
+impl std::fmt::Display for ChildSaState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Installed => "INSTALLED",
+            Self::Rekeying => "REKEYING",
+            Self::Rekeyed => "REKEYED",
+            Self::Deleting => "DELETING",
+        })
+    }
+}
+
+/// Snapshot of an IKE SA.
+#[derive(Clone, Debug)]
+pub struct IkeSaInfo {
+    /// Process-unique number (`uniqueid`).
+    pub id: IkeSaId,
+    /// The connection; `None` while a responder does not know it yet.
+    pub connection: Option<ConnectionName>,
+    /// Where it stands.
+    pub state: IkeSaState,
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Our identity, when it is known.
+    pub local_id: Option<Identity>,
+    /// The peer's identity, when it is known; proven when the SA is established.
+    pub remote_id: Option<Identity>,
+    /// Whether we are the original initiator of this SA (RFC 7296 §2.2).
+    pub initiator: bool,
+    /// The initiator's SPI.
+    pub spi_i: IkeSpi,
+    /// The responder's SPI; zero before it answered.
+    pub spi_r: IkeSpi,
+    /// Whether we are behind a NAT.
+    pub nat_local: bool,
+    /// Whether the peer is behind a NAT.
+    pub nat_remote: bool,
+    /// Whether the peer may split large messages (RFC 7383).
+    pub fragmentation: bool,
+    /// The peer's program.
+    pub peer: PeerSoftware,
+    /// The agreed transforms, additional key exchanges included; empty while not agreed.
+    pub suite: Vec<Transform>,
+    /// When it was established.
+    pub established: Option<Instant>,
+    /// When we will replace its keys.
+    pub rekey_at: Option<Instant>,
+    /// When it ends unless it was replaced.
+    pub over_at: Option<Instant>,
+    /// Its children, oldest first.
+    pub children: Vec<ChildSaInfo>,
+}
+
+/// Snapshot of a child SA. What flowed through it is the packet engine's to tell.
+#[derive(Clone, Debug)]
+pub struct ChildSaInfo {
+    /// Process-unique number (`uniqueid`).
+    pub id: ChildSaId,
+    /// Name of its configuration.
+    pub name: ChildName,
+    /// Number of its policy, the same across rekeys.
+    pub reqid: u32,
+    /// Where it stands.
+    pub state: ChildSaState,
+    /// Outer addresses and whether ESP travels in UDP.
+    pub encap: Encapsulation,
+    /// SPI of packets to us.
+    pub spi_in: Spi,
+    /// SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// The agreed transforms, with the key exchange if there was one of its own.
+    pub suite: Vec<Transform>,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
+    /// When it was installed.
+    pub installed: Instant,
+    /// When its soft lifetime in time ends.
+    pub rekey_at: Option<Instant>,
+    /// When its hard lifetime in time ends.
+    pub over_at: Option<Instant>,
+    /// Our side.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// Snapshot of a loaded connection and of the effort to keep it as wished.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// The configuration.
+    pub connection: Arc<Connection>,
+    /// IKE SAs of it, established or not.
+    pub ike_sas: Vec<IkeSaId>,
+    /// Whether somebody took it down by command.
+    pub held_down: bool,
+    /// When it will be tried again.
+    pub retry_at: Option<Instant>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last of them; cleared when the connection is up.
+    pub last_failure: Option<Box<Failure>>,
+}

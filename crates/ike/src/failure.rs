@@ -1,0 +1,276 @@
+//! Why something failed, with both sides' values as far as they may be known.
+//!
+//! These values are for the operator. What the peer learns is a notify of RFC 7296 §2.21, chosen
+//! where the message is answered.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use adit_db::{ChildName, ConnectionName, Identity, IdentityPattern, ProposalSpec};
+use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType};
+use adit_wire::ikev2::{Proposal, TrafficSelector};
+
+/// An attempt that failed, or an SA that went down against our wish.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// The connection; `None` when a responder could not tell which one the peer meant.
+    pub connection: Option<ConnectionName>,
+    /// The child, when only the child failed.
+    pub child: Option<ChildName>,
+    /// The peer's address, when there is one.
+    pub remote: Option<SocketAddr>,
+    /// Whether we were the initiator of the exchange that failed.
+    pub initiator: bool,
+    /// What happened.
+    pub reason: FailureReason,
+    /// Time from the start of the attempt.
+    pub elapsed: Duration,
+}
+
+/// Which side said no.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// This side.
+    Us,
+    /// The other side, by a notify.
+    Peer,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Us => "us",
+            Self::Peer => "the peer",
+        })
+    }
+}
+
+/// What happened. One variant per thing an operator does differently; [`FailureReason::code`] is
+/// the number the programs print.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// E101: the two IKE proposals have no suite in common.
+    #[error("no common IKE suite, says {by}")]
+    NoCommonIkeSuite {
+        /// Who found out.
+        by: By,
+        /// What our configuration offers or accepts.
+        ours: Vec<ProposalSpec>,
+        /// What the peer offered; empty when the peer is the one who refused.
+        theirs: Vec<Proposal>,
+    },
+    /// E102: the two ESP proposals have no suite in common.
+    #[error("no common ESP suite, says {by}")]
+    NoCommonEspSuite {
+        /// Who found out.
+        by: By,
+        /// What our configuration offers or accepts.
+        ours: Vec<ProposalSpec>,
+        /// What the peer offered or, if it is an Adit peer that refused, what it accepts.
+        theirs: Vec<Proposal>,
+    },
+    /// E101: the peer insists on a key exchange method that we did not offer.
+    #[error("peer asks for key exchange {wanted}, which is not offered")]
+    KeyExchangeNotOffered {
+        /// What the peer wants.
+        wanted: KeyExchangeId,
+        /// What our configuration offers.
+        ours: Vec<ProposalSpec>,
+    },
+    /// E110: a request was sent until the tries were spent and nothing usable came back.
+    #[error("peer {remote} is silent: {transmissions} transmissions of {exchange} in {waited:?}")]
+    PeerSilent {
+        /// The exchange that was not answered.
+        exchange: ExchangeType,
+        /// Where the request went.
+        remote: SocketAddr,
+        /// How often.
+        transmissions: u8,
+        /// For how long.
+        waited: Duration,
+        /// Whether the network reported the address or port as unreachable meanwhile.
+        unreachable: bool,
+    },
+    /// E111: this host has no route to the peer.
+    #[error("no route to {remote}")]
+    NoRoute {
+        /// The peer's address.
+        remote: IpAddr,
+    },
+    /// E112: the peer's host name has no address.
+    #[error("{name} does not resolve")]
+    NameUnknown {
+        /// The host name.
+        name: String,
+    },
+    /// E121: the peer answers on port 500, but IKE_AUTH on 4500 gets nothing back.
+    #[error("UDP 4500 is blocked: {transmissions} transmissions of {exchange} in {waited:?}")]
+    NatPortBlocked {
+        /// The exchange that was not answered.
+        exchange: ExchangeType,
+        /// Where the request went.
+        remote: SocketAddr,
+        /// How often.
+        transmissions: u8,
+        /// For how long.
+        waited: Duration,
+        /// Whether we are behind a NAT.
+        nat_local: bool,
+        /// Whether the peer is behind a NAT.
+        nat_remote: bool,
+    },
+    /// E130: the peer deleted the SA.
+    #[error("peer closed the SA")]
+    ClosedByPeer,
+    /// E201: there is no secret for this pair of identities on this side.
+    #[error("no secret for {local} and {remote}")]
+    NoSecret {
+        /// Our identity.
+        local: Identity,
+        /// The peer's.
+        remote: Identity,
+    },
+    /// E203: the authentication data is wrong: the secrets differ.
+    #[error("authentication of {remote} towards {local} refused by {by}")]
+    WrongSecret {
+        /// Who found out.
+        by: By,
+        /// Our identity.
+        local: Identity,
+        /// The peer's identity as far as it is known.
+        remote: IdentityPattern,
+        /// Whether the secret is certainly the reason. If the peer refused and is no Adit, it
+        /// may just as well not know our identity (E204).
+        certain: bool,
+    },
+    /// E204: the peer does not know us by our identity.
+    #[error("peer does not know us as {local}")]
+    UnknownToPeer {
+        /// Our identity.
+        local: Identity,
+        /// The identity we asked the peer for.
+        remote: IdentityPattern,
+    },
+    /// E204: we know no connection for the peer's identity.
+    #[error("no connection for {remote}, which asks for {local:?}")]
+    UnknownPeer {
+        /// The identity the peer claims.
+        remote: Identity,
+        /// The identity the peer asked us for.
+        local: Option<Identity>,
+        /// The identities our connections with that address expect, at most a few.
+        expected: Vec<(ConnectionName, IdentityPattern)>,
+    },
+    /// E205: the peer proves another identity than the one configured.
+    #[error("peer is {received}, not {expected}")]
+    WrongIdentity {
+        /// What the configuration says.
+        expected: IdentityPattern,
+        /// What the peer says.
+        received: Identity,
+    },
+    /// E301: the two sides disagree about the traffic to protect.
+    #[error("traffic selectors do not overlap, says {by}")]
+    SelectorMismatch {
+        /// Who found out.
+        by: By,
+        /// Our configuration's local side.
+        our_local: Vec<TrafficSelector>,
+        /// Our configuration's remote side.
+        our_remote: Vec<TrafficSelector>,
+        /// What the peer wants our side to be; empty if it did not say.
+        their_view_of_local: Vec<TrafficSelector>,
+        /// What the peer wants its own side to be; empty if it did not say.
+        their_view_of_remote: Vec<TrafficSelector>,
+    },
+    /// The peer sent an error notify that has no variant of its own.
+    #[error("peer answered {exchange} with {notify}")]
+    PeerError {
+        /// The exchange that failed.
+        exchange: ExchangeType,
+        /// What the peer said.
+        notify: NotifyType,
+    },
+    /// The peer broke the protocol.
+    #[error("peer broke the protocol: {0}")]
+    PeerMisbehaved(&'static str),
+    /// The peer did not finish the handshake it started.
+    #[error("peer did not finish the handshake within {waited:?}")]
+    HandshakeTimeout {
+        /// The time it had.
+        waited: Duration,
+    },
+    /// IKE_SA_INIT was started again too often: cookies or key exchange methods without end.
+    #[error("gave up after {limit} restarts of IKE_SA_INIT")]
+    TooManyRestarts {
+        /// The limit.
+        limit: u8,
+    },
+    /// The SA lived to its end without being replaced (RFC 7296 §2.8).
+    #[error("lifetime is over")]
+    LifetimeOver,
+    /// Another IKE SA with the same peer took its place (RFC 7296 §2.4).
+    #[error("replaced by a newer SA")]
+    Replaced,
+    /// The peer refused a second IKE SA, or we did, because one exists and `unique` says so.
+    #[error("an IKE SA with this peer exists already")]
+    NotUnique,
+    /// The IKE SA went down before the request could be sent.
+    #[error("the IKE SA went down first: {0}")]
+    IkeSaGone(Box<FailureReason>),
+    /// Somebody on this side asked for it.
+    #[error("taken down by command")]
+    ByCommand,
+    /// The configuration changed.
+    #[error("configuration changed")]
+    Reconfigured,
+    /// This endpoint shuts down.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// The command names something that does not exist.
+    #[error("no such {0}")]
+    NoSuch(&'static str),
+    /// The connection cannot be initiated: it names no single peer address.
+    #[error("connection has no address to initiate to")]
+    NoAddress,
+    /// A bound of this endpoint is reached.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// E601: a computation failed that cannot fail with the values of an honest peer.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+impl FailureReason {
+    /// The number of the message to the operator, `101` for E101. Codes never change meaning.
+    /// `None`: nothing is wrong, somebody wanted this.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::NoCommonIkeSuite { .. } | Self::KeyExchangeNotOffered { .. } => Some(101),
+            Self::NoCommonEspSuite { .. } => Some(102),
+            Self::PeerSilent { unreachable: true, .. } | Self::NoRoute { .. } => Some(111),
+            Self::PeerSilent { .. } | Self::HandshakeTimeout { .. } => Some(110),
+            Self::NameUnknown { .. } => Some(112),
+            Self::NatPortBlocked { .. } => Some(121),
+            Self::ClosedByPeer => Some(130),
+            Self::NoSecret { .. } => Some(201),
+            Self::WrongSecret { .. } => Some(203),
+            Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } => Some(204),
+            Self::WrongIdentity { .. } => Some(205),
+            Self::SelectorMismatch { .. } => Some(301),
+            Self::IkeSaGone(reason) => reason.code(),
+            Self::PeerError { .. }
+            | Self::PeerMisbehaved(_)
+            | Self::TooManyRestarts { .. }
+            | Self::NotUnique
+            | Self::NoSuch(_)
+            | Self::NoAddress
+            | Self::TooMany(_)
+            | Self::LifetimeOver
+            | Self::Internal(_) => Some(601),
+            Self::Replaced | Self::ByCommand | Self::Reconfigured | Self::ShuttingDown => None,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What an [`Endpoint`](crate::Endpoint) asks of the program.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use adit_crypto::{Prf, Secret};
+use adit_db::{ChildSa, ChildSaId, ConnectionName, Encapsulation, Identity};
+use adit_wire::ikev2::IkeSpi;
+
+use crate::command::{JobId, Path, RequestId};
+use crate::event::Event;
+use crate::failure::Failure;
+
+/// One thing to do, in the order of [`Endpoint::poll_output`](crate::Endpoint::poll_output).
+#[derive(Debug)]
+pub enum Output {
+    /// Send one datagram.
+    Transmit {
+        /// Where from and where to.
+        path: Path,
+        /// The IKE message, without a non-ESP marker.
+        octets: Vec<u8>,
+    },
+    /// Give a child SA to the packet engine. The inbound direction works at once.
+    InstallChild {
+        /// Keys, selectors and lifetimes of both directions.
+        sa: Box<ChildSa>,
+        /// Whether the outbound direction carries traffic from now on; if not,
+        /// [`Output::ActivateOutbound`] follows or the SA is removed.
+        outbound: bool,
+    },
+    /// Send on this child SA from now on, instead of the one it replaces.
+    ActivateOutbound(ChildSaId),
+    /// Take a child SA from the packet engine: outbound now, inbound after `delay`.
+    RemoveChild {
+        /// The child SA.
+        id: ChildSaId,
+        /// How long packets under way are still accepted.
+        delay: Duration,
+    },
+    /// The peer has another address, or the encapsulation changed.
+    UpdatePeer {
+        /// The child SA.
+        child: ChildSaId,
+        /// The new outer addresses.
+        encap: Encapsulation,
+    },
+    /// Compute with a long-term secret; answer with
+    /// [`Endpoint::handle_auth`](crate::Endpoint::handle_auth).
+    Auth(AuthJob),
+    /// Look something up; answer with
+    /// [`Endpoint::handle_resolved`](crate::Endpoint::handle_resolved).
+    Resolve {
+        /// Comes back with the addresses.
+        job: JobId,
+        /// The question.
+        query: Query,
+    },
+    /// Tell who listens.
+    Event(Event),
+    /// A command has come to its end.
+    Done {
+        /// The command.
+        request: RequestId,
+        /// Why it failed, if it did.
+        result: Result<(), Box<Failure>>,
+    },
+    /// Keys for a packet analyser; only with
+    /// [`EndpointConfig::export_keys`](crate::EndpointConfig::export_keys).
+    Keys(DebugKeys),
+}
+
+/// A question about addresses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Query {
+    /// The addresses of a host name, best first. None: the name does not resolve (now).
+    Name(String),
+    /// The local address this host would send from to this one, by its routing table. None: there
+    /// is no route. NAT detection (RFC 7296 §2.23) needs it before anything is sent.
+    SourceFor(IpAddr),
+}
+
+/// One computation with a long-term secret (RFC 7296 §2.15).
+///
+/// With a pre-shared key the authentication data is
+/// `prf(prf(secret, "Key Pad for IKEv2"), octets)`. The secrets live elsewhere: this crate never
+/// sees them.
+#[derive(Debug)]
+pub struct AuthJob {
+    /// Comes back with the result.
+    pub job: JobId,
+    /// Which way round.
+    pub kind: AuthJobKind,
+    /// The connection the IKE SA belongs to.
+    pub connection: ConnectionName,
+    /// Our identity.
+    pub local_id: Identity,
+    /// The peer's identity, as it claims it.
+    pub remote_id: Identity,
+    /// The negotiated pseudo-random function.
+    pub prf: Prf,
+    /// The signed octets: ours for [`AuthJobKind::Sign`], the peer's for [`AuthJobKind::Verify`].
+    pub octets: Secret,
+}
+
+/// What an [`AuthJob`] computes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuthJobKind {
+    /// Our authentication data. Answer: [`AuthResult::Signed`](crate::AuthResult::Signed).
+    Sign,
+    /// Whether the peer's is right. Answer: [`AuthResult::Verified`](crate::AuthResult::Verified)
+    /// or [`AuthResult::Refused`](crate::AuthResult::Refused).
+    Verify {
+        /// The peer's authentication data.
+        auth: Vec<u8>,
+    },
+}
+
+/// Session keys as a packet analyser wants them.
+#[derive(Debug)]
+pub enum DebugKeys {
+    /// Keys of an IKE SA: one row of Wireshark's `ikev2_decryption_table`.
+    Ike(IkeDebugKeys),
+    /// Keys of a child SA in one direction: one row of Wireshark's `esp_sa`.
+    Esp(EspDebugKeys),
+}
+
+/// Keys of an IKE SA (RFC 7296 §2.14). A second value for the same SPIs replaces the first
+/// (IKE_INTERMEDIATE, RFC 9370 §2.2.2).
+#[derive(Debug)]
+pub struct IkeDebugKeys {
+    /// The initiator's SPI.
+    pub spi_i: IkeSpi,
+    /// The responder's SPI.
+    pub spi_r: IkeSpi,
+    /// SK_ei, with the salt of an AEAD at its end.
+    pub sk_ei: Secret,
+    /// SK_er, with the salt of an AEAD at its end.
+    pub sk_er: Secret,
+    /// SK_ai; empty with an AEAD.
+    pub sk_ai: Secret,
+    /// SK_ar; empty with an AEAD.
+    pub sk_ar: Secret,
+    /// The cipher suite of the SK payload.
+    pub cipher: adit_crypto::Cipher,
+}
+
+/// Keys of one direction of a child SA (RFC 7296 §2.17).
+#[derive(Debug)]
+pub struct EspDebugKeys {
+    /// Outer source, as we see it.
+    pub source: SocketAddr,
+    /// Outer destination, as we see it.
+    pub destination: SocketAddr,
+    /// The SPI in the packets.
+    pub spi: adit_wire::esp::Spi,
+    /// The cipher suite.
+    pub cipher: adit_crypto::Cipher,
+    /// Encryption key, with the salt of an AEAD at its end.
+    pub encryption: Secret,
+    /// Integrity key; empty with an AEAD.
+    pub integrity: Secret,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
+}
