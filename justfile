@@ -1,0 +1,57 @@
+# One verb per check. Without `just`, run the lines below by hand: each is one command.
+
+# what there is
+default:
+    @just --list --unsorted
+
+# everything a change must pass, as in the README
+test:
+    cargo xtask test
+
+# formatting
+fmt:
+    cargo fmt --all --check
+
+# lints, as errors
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# arrows between crates, unsafe, lengths, unfinished work
+tidy:
+    cargo xtask tidy
+
+# documentation, warnings as errors
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# each fuzz target for SECONDS
+fuzz SECONDS="60":
+    cargo xtask fuzz --seconds {{SECONDS}}
+
+# two peers in virtual time
+sim SEEDS="1000":
+    cargo xtask sim --seeds {{SEEDS}}
+
+# a real strongSwan on the other side (root)
+interop *SCENARIOS:
+    cargo xtask interop strongswan {{SCENARIOS}}
+
+# every number we claim, measured (root)
+proof *ARGS:
+    cargo xtask proof foundation {{ARGS}}
+
+# octets per second, handshakes per second
+bench:
+    cargo bench --workspace
+
+# licences, advisories, bans (needs cargo-deny)
+deny:
+    cargo deny --workspace check
+
+# two sites in network namespaces (root)
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# all that CI runs, on this machine (root, installs packages)
+ci:
+    CI=true .ci/run
