@@ -1,1 +1,25 @@
-//! See the crate description.
+//! Octets to values and back: IP, ESP, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
+//!
+//! Every format has a `read` and a `write` that are exact inverses. `read` borrows from its input,
+//! consumes exactly what the format says and never panics, loops or allocates by a number that a
+//! peer chose. Reserved bits are ignored by `read` and zero from `write`.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(clippy::arithmetic_side_effects)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod error;
+pub mod esp;
+pub mod iana;
+pub mod packet_buf;
+mod reader;
+mod writer;
+
+pub use error::WireError;
+pub use packet_buf::{PacketBuf, PacketMeta};
+pub use reader::Reader;
+pub use writer::Writer;
