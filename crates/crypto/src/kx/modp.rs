@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
-use crypto_bigint::{BoxedUint, Odd};
+use crypto_bigint::{BoxedUint, Odd, Resize};
 use zeroize::Zeroize;
 
 use crate::{Rng, Secret};
