@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_wire::ip::FlowKey;
 
 /// Names a request of the program; comes back in [`Output::Done`](crate::Output::Done).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -92,6 +93,9 @@ pub enum PacketEvent {
         connection: ConnectionName,
         /// The child of the policy it met.
         child: ChildName,
+        /// The packet's addresses and ports: the most specific selector of the offer
+        /// (RFC 7296 §2.9).
+        flow: FlowKey,
     },
     /// A child SA has reached its soft lifetime in time, octets or packets: replace it.
     SoftExpire {

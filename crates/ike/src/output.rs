@@ -21,6 +21,9 @@ pub enum Output {
         /// The IKE message, without a non-ESP marker.
         octets: Vec<u8>,
     },
+    /// Send the single octet `0xff`, without a non-ESP marker: it keeps the NAT's mapping alive
+    /// and the peer ignores it (RFC 3948 §2.3).
+    Keepalive(Path),
     /// Give a child SA to the packet engine. The inbound direction works at once.
     InstallChild {
         /// Keys, selectors and lifetimes of both directions.
