@@ -2,16 +2,25 @@
 
 #![expect(clippy::print_stdout, reason = "a command line speaks on stdout")]
 
+mod clock;
+mod fuzz;
+mod needs;
+mod outcome;
 mod root;
+mod sim;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use outcome::{Outcome, Status};
+
 /// Checks and proofs of the Adit workspace.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -19,16 +28,45 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Everything a change must pass, the checks below included
+    Test,
     /// Arrows between crates, `unsafe`, lengths, unfinished work, RFC numbers, I/O in pure crates
     Tidy,
+    /// Two peers in virtual time, under loss, duplication and reordering
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+    },
+    /// Fuzz targets on the stable compiler; new inputs join fuzz/corpus
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only these targets
+        targets: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Test => Ok(test::run()),
         Verb::Tidy => tidy::run(),
+        Verb::Sim { seeds } => sim::run(seeds, sim::Profile::Release).map(finish),
+        Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints how a single check ended.
+fn finish(outcome: Outcome) -> ExitCode {
+    eprintln!("{}: {}", outcome.status.word(), outcome.note);
+    if outcome.status == Status::Fail {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
