@@ -15,6 +15,8 @@ extern crate std;
 mod error;
 pub mod esp;
 pub mod iana;
+pub mod ikev2;
+pub mod ip;
 pub mod packet_buf;
 mod reader;
 mod writer;
