@@ -1,1 +1,48 @@
-//! See the crate description.
+//! The databases of RFC 4301 §4.4 as types: SPD, SAD, PAD, and the values in which the IKE
+//! machine, the packet engines and the control interface meet.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
+//! | `child_sa` | what two peers agreed on |
+//! | `spd` | which packets are protected, passed or dropped (RFC 4301 §4.4.1) |
+//! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
+//! | `names`, `ids`, `spi` | names for people, numbers for the process, numbers for the wire |
+//!
+//! Nothing here reads a clock, opens a socket or draws randomness: these are arguments.
+
+#![forbid(unsafe_code)]
+
+mod child_sa;
+mod connection;
+mod host;
+mod identity;
+mod ids;
+mod lifetime;
+mod names;
+mod nearest;
+mod pad;
+pub mod proposal;
+pub mod replay;
+pub mod sad;
+pub mod spd;
+mod spi;
+mod ts_spec;
+
+pub use child_sa::{ChildKeys, ChildSa, Encapsulation};
+pub use connection::{
+    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
+    Ports, Unique,
+};
+pub use host::{HostError, HostSpec};
+pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
+pub use ids::{ChildSaId, IkeSaId, PolicyId};
+pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
+pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
+pub use nearest::nearest;
+pub use pad::{AuthMethodConfig, PadEntry};
+pub use proposal::{ProposalError, ProposalSpec, TransformWords};
+pub use replay::{ReplayError, ReplayWindow, WindowSize};
+pub use spd::{Action, PolicyTable, Spd, SpdEntry};
+pub use spi::random_spi;
+pub use ts_spec::{TsSpec, TsSpecError};

@@ -1,0 +1,77 @@
+//! A child SA as two peers agreed on it: RFC 7296 §1.3, RFC 4301 §4.4.2.1.
+//!
+//! This is the value that leaves the IKE machine and enters a packet engine, user space or kernel.
+//! It carries keys, so it is neither `Clone` nor printed with them.
+
+use std::net::SocketAddr;
+
+use adit_crypto::{Cipher, Secret};
+use adit_wire::esp::Spi;
+use adit_wire::ikev2::TrafficSelector;
+
+use crate::connection::{DscpPolicy, EcnPolicy};
+use crate::ids::{ChildSaId, IkeSaId};
+use crate::lifetime::Lifetime;
+use crate::names::{ChildName, ConnectionName};
+use crate::replay::WindowSize;
+
+/// One pair of ESP SAs in tunnel mode, both directions.
+#[derive(Debug)]
+pub struct ChildSa {
+    /// Our number for it.
+    pub id: ChildSaId,
+    /// The IKE SA it was negotiated in.
+    pub ike: IkeSaId,
+    /// The connection it belongs to.
+    pub connection: ConnectionName,
+    /// The configuration it came from.
+    pub child: ChildName,
+    /// SPI of what the peer sends; we chose it.
+    pub spi_in: Spi,
+    /// SPI of what we send; the peer chose it.
+    pub spi_out: Spi,
+    /// The protection suite, the same in both directions.
+    pub cipher: Cipher,
+    /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
+    pub esn: bool,
+    /// Keys of what the peer sends.
+    pub keys_in: ChildKeys,
+    /// Keys of what we send.
+    pub keys_out: ChildKeys,
+    /// What we speak for.
+    pub local_ts: Vec<TrafficSelector>,
+    /// What the peer speaks for.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// How its packets travel.
+    pub encap: Encapsulation,
+    /// Its limits, counted from installation.
+    pub lifetime: Lifetime,
+    /// Replay window for what the peer sends.
+    pub replay_window: WindowSize,
+    /// The DSCP of the outer header.
+    pub dscp: DscpPolicy,
+    /// The ECN field of the outer header.
+    pub ecn: EcnPolicy,
+    /// The child SA it replaces.
+    pub rekeys: Option<ChildSaId>,
+}
+
+/// Keys of one direction.
+#[derive(Debug)]
+pub struct ChildKeys {
+    /// Encryption key, the salt of an AEAD behind it (RFC 4106 §8.1).
+    pub encryption: Secret,
+    /// Integrity key; empty for an AEAD.
+    pub integrity: Secret,
+}
+
+/// How the ESP packets of an SA travel.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Encapsulation {
+    /// Inside UDP (RFC 3948), else directly above IP.
+    pub udp: bool,
+    /// Our address; the port counts only inside UDP.
+    pub local: SocketAddr,
+    /// The peer's address; the port counts only inside UDP.
+    pub remote: SocketAddr,
+}

@@ -1,0 +1,339 @@
+//! Connections and children as configured: everything a negotiation may agree to.
+//!
+//! A value here says what the operator wants; [`crate::child_sa::ChildSa`] says what two peers
+//! agreed on. The terms are those of `swanctl.conf`; defaults stand in one place each
+//! ([`Connection::new`], [`ChildConfig::new`], [`LifetimeSpec::default`]).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::host::HostSpec;
+use crate::lifetime::LifetimeSpec;
+use crate::names::{ChildName, ConnectionName};
+use crate::pad::PadEntry;
+use crate::proposal::ProposalSpec;
+use crate::replay::WindowSize;
+use crate::ts_spec::TsSpec;
+
+/// One peer, how to reach it, who it must be, and what to negotiate with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// The operator's name for it.
+    pub name: ConnectionName,
+    /// Addresses we use; empty is any.
+    pub local_addresses: Vec<HostSpec>,
+    /// Where the peer is, in order of trial; empty is anywhere, so that only the peer can
+    /// initiate.
+    pub remote_addresses: Vec<HostSpec>,
+    /// UDP ports of the first message.
+    pub ports: Ports,
+    /// Who we are, who the peer must be.
+    pub pad: PadEntry,
+    /// IKE proposals in order of preference.
+    pub proposals: Vec<ProposalSpec>,
+    /// Whether ESP runs inside UDP.
+    pub encap: Encap,
+    /// Whether IKE messages may be fragmented (RFC 7383).
+    pub fragmentation: bool,
+    /// Time between NAT keepalives (RFC 3948 §2.3); zero is off.
+    pub keepalive: Duration,
+    /// Silence after which the peer is asked for a sign of life (RFC 7296 §2.4); zero is off.
+    pub dpd_delay: Duration,
+    /// Age at which the IKE SA is rekeyed; zero is never.
+    pub rekey_time: Duration,
+    /// Time after `rekey_time` at which an IKE SA that could not be rekeyed is deleted.
+    pub over_time: Duration,
+    /// Upper bound of the random time that `rekey_time` is shortened by.
+    pub rand_time: Duration,
+    /// What a second IKE SA with the same peer does to the first.
+    pub unique: Unique,
+    /// How long an unreachable peer is tried.
+    pub reach: KeyingTries,
+    /// Children in configured order.
+    pub children: Vec<ChildConfig>,
+}
+
+impl Connection {
+    /// Time between NAT keepalives: 20 s, RFC 3948 §4.
+    pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(20);
+    /// Silence before a liveness check: 30 s.
+    pub const DEFAULT_DPD_DELAY: Duration = Duration::from_secs(30);
+    /// Age of an IKE SA at its rekeying: 4 h.
+    pub const DEFAULT_REKEY_TIME: Duration = Duration::from_hours(4);
+    /// Grace after `rekey_time`: a tenth of it.
+    pub const DEFAULT_OVER_TIME: Duration = Duration::from_mins(24);
+
+    /// A connection with every value at its default: any addresses, ports 500, default proposals,
+    /// UDP by NAT detection, fragmentation, and no children.
+    pub fn new(name: ConnectionName) -> Self {
+        Self {
+            name,
+            local_addresses: Vec::new(),
+            remote_addresses: Vec::new(),
+            ports: Ports::default(),
+            pad: PadEntry::default(),
+            proposals: ProposalSpec::ike_default(),
+            encap: Encap::default(),
+            fragmentation: true,
+            keepalive: Self::DEFAULT_KEEPALIVE,
+            dpd_delay: Self::DEFAULT_DPD_DELAY,
+            rekey_time: Self::DEFAULT_REKEY_TIME,
+            over_time: Self::DEFAULT_OVER_TIME,
+            // swanctl: rand_time is as long as over_time unless given.
+            rand_time: Self::DEFAULT_OVER_TIME,
+            unique: Unique::default(),
+            reach: KeyingTries::default(),
+            children: Vec::new(),
+        }
+    }
+
+    /// The child of that name.
+    pub fn child(&self, name: &ChildName) -> Option<&ChildConfig> {
+        self.children.iter().find(|child| child.name == *name)
+    }
+
+    /// Whether we could initiate: at least one remote address names a single host.
+    pub fn can_initiate(&self) -> bool {
+        self.remote_addresses.iter().any(HostSpec::is_single)
+    }
+}
+
+/// UDP ports of the first IKE message; after NAT detection both become 4500.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Ports {
+    /// Our port.
+    pub local: u16,
+    /// The peer's port.
+    pub remote: u16,
+}
+
+/// Port 500 on both sides, RFC 7296 §2.
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            local: 500,
+            remote: 500,
+        }
+    }
+}
+
+/// How ESP packets travel.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Encap {
+    /// Inside UDP if a NAT is detected, else as IP protocol 50 (RFC 7296 §2.23).
+    #[default]
+    Auto,
+    /// Always inside UDP (RFC 3948).
+    Udp,
+    /// Always as IP protocol 50; fails behind most NATs.
+    Esp,
+}
+
+/// What happens to an IKE SA when another with the same identities is made (RFC 7296 §2.4).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Unique {
+    /// The new one replaces the old one.
+    #[default]
+    Replace,
+    /// The old one stays and the new one is refused.
+    Keep,
+    /// Both live; an initial contact notify still clears the old one.
+    Never,
+}
+
+/// How often an unreachable peer is tried before a wanted connection gives up.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum KeyingTries {
+    /// So many rounds of retransmission, then the failure is final.
+    Tries(NonZeroU32),
+    /// Again and again, with growing pauses.
+    #[default]
+    Forever,
+}
+
+/// One child: which traffic, protected how, kept in which state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildConfig {
+    /// The operator's name for it, unique within the connection.
+    pub name: ChildName,
+    /// What we speak for.
+    pub local_ts: Vec<TsSpec>,
+    /// What the peer speaks for.
+    pub remote_ts: Vec<TsSpec>,
+    /// ESP proposals in order of preference.
+    pub proposals: Vec<ProposalSpec>,
+    /// Desired state.
+    pub keep: Keep,
+    /// Limits after which the child is rekeyed and deleted.
+    pub lifetime: LifetimeSpec,
+    /// Replay window; zero switches replay protection and with it ESN off (CHECKLIST E16).
+    pub replay_window: WindowSize,
+    /// The DSCP of the outer header.
+    pub dscp: DscpPolicy,
+    /// The ECN field of the outer header.
+    pub ecn: EcnPolicy,
+    /// What happens when the peer is found dead.
+    pub dpd_action: EndAction,
+    /// What happens when the peer deletes the child.
+    pub close_action: EndAction,
+}
+
+impl ChildConfig {
+    /// A child with every value at its default: `dynamic` selectors, default proposals, passive.
+    pub fn new(name: ChildName) -> Self {
+        Self {
+            name,
+            local_ts: vec![TsSpec::DYNAMIC],
+            remote_ts: vec![TsSpec::DYNAMIC],
+            proposals: ProposalSpec::esp_default(),
+            keep: Keep::default(),
+            lifetime: LifetimeSpec::default(),
+            replay_window: WindowSize::DEFAULT,
+            dscp: DscpPolicy::default(),
+            ecn: EcnPolicy::default(),
+            dpd_action: EndAction::default(),
+            close_action: EndAction::default(),
+        }
+    }
+
+    /// The child with a desired state and the end actions that keep it so.
+    #[must_use]
+    pub fn kept(self, keep: Keep) -> Self {
+        let action = keep.end_action();
+        Self {
+            keep,
+            dpd_action: action,
+            close_action: action,
+            ..self
+        }
+    }
+
+    /// The proposals as they may be offered: without ESN where the receiver keeps no replay
+    /// window, for it could not follow the high half of the sequence number (CHECKLIST E16).
+    pub fn offered_proposals(&self) -> Vec<ProposalSpec> {
+        if self.replay_window.is_off() {
+            self.proposals
+                .iter()
+                .map(ProposalSpec::without_esn)
+                .collect()
+        } else {
+            self.proposals.clone()
+        }
+    }
+}
+
+/// The state the operator wants a child in.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Keep {
+    /// Always up: negotiated at start and again after every loss.
+    Up,
+    /// Negotiated when the first packet wants through.
+    OnDemand,
+    /// Only the peer negotiates, or an operator's command.
+    #[default]
+    Passive,
+}
+
+impl Keep {
+    /// What must follow the end of a child so that the desired state holds.
+    pub fn end_action(self) -> EndAction {
+        match self {
+            Self::Up => EndAction::Restart,
+            Self::OnDemand => EndAction::Trap,
+            Self::Passive => EndAction::Clear,
+        }
+    }
+}
+
+/// What follows the end of a child that nobody here asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum EndAction {
+    /// Nothing.
+    #[default]
+    Clear,
+    /// The next packet negotiates it again.
+    Trap,
+    /// It is negotiated again at once.
+    Restart,
+}
+
+/// Where the DSCP of the outer header comes from (RFC 4301 §5.1.2.1, note 6). The inner DSCP is
+/// never changed by decapsulation.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum DscpPolicy {
+    /// Copied from the inner header.
+    #[default]
+    Copy,
+    /// This value for every packet; six bits.
+    Set(Dscp),
+}
+
+/// A differentiated services code point: six bits (RFC 2474 §3).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Dscp(u8);
+
+impl Dscp {
+    /// A code point; `None` above 63.
+    pub fn new(value: u8) -> Option<Self> {
+        (value < 64).then_some(Self(value))
+    }
+
+    /// The six bits as a number.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// How the ingress of the tunnel treats the ECN field (RFC 6040 §4.1).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum EcnPolicy {
+    /// Copied to the outer header, so that congestion inside the tunnel is signalled end to end.
+    #[default]
+    Normal,
+    /// Cleared in the outer header, for a peer whose egress does not understand ECN.
+    Compatibility,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let connection = Connection::new("berlin".parse().unwrap());
+        assert_eq!(connection.over_time * 10, connection.rekey_time);
+        assert_eq!(connection.proposals, ProposalSpec::ike_default());
+        assert!(!connection.can_initiate());
+        let child = ChildConfig::new("net".parse().unwrap());
+        assert_eq!(child.replay_window.packets(), 1024);
+        assert_eq!(child.lifetime.seconds.soft, 3600);
+        assert_eq!(child.keep, Keep::Passive);
+    }
+
+    #[test]
+    fn a_kept_child_comes_back() {
+        let child = ChildConfig::new("net".parse().unwrap()).kept(Keep::Up);
+        assert_eq!(
+            (child.dpd_action, child.close_action),
+            (EndAction::Restart, EndAction::Restart)
+        );
+    }
+
+    /// CHECKLIST E16: replay window zero switches ESN off.
+    #[test]
+    fn no_window_no_esn() {
+        let mut child = ChildConfig::new("net".parse().unwrap());
+        child.proposals = ProposalSpec::esp_list("aes256gcm16-esn-noesn").unwrap();
+        child.replay_window = WindowSize::OFF;
+        assert_eq!(
+            child.offered_proposals()[0].to_string(),
+            "aes256gcm16-noesn"
+        );
+    }
+
+    #[test]
+    fn dscp_has_six_bits() {
+        assert_eq!(Dscp::new(63).map(Dscp::get), Some(63));
+        assert_eq!(Dscp::new(64), None);
+    }
+}

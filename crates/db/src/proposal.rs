@@ -1,0 +1,383 @@
+//! Proposals as the operator writes them: RFC 7296 §3.3, RFC 9370 §2.2.1, in the words of
+//! `swanctl.conf`.
+//!
+//! `aes256gcm16-prfsha384-x25519-ke1_mlkem768` is one proposal: words joined by hyphens, each a
+//! transform. A list of proposals is joined by commas; `default` in a list stands for ours.
+//!
+//! A [`ProposalSpec`] that exists is legal for its protocol: it has a cipher, an integrity
+//! transform exactly if the cipher needs one, for IKE also a PRF and a key exchange, for ESP the
+//! ESN transform.
+
+mod words;
+
+use std::fmt;
+
+use adit_wire::iana::{EncryptionId, KeyExchangeId, ProtocolId, TransformType};
+use adit_wire::ikev2::Transform;
+
+use crate::nearest::nearest;
+
+/// One proposal for IKE or ESP: its transforms in order of preference within each type.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ProposalSpec {
+    protocol: ProtocolId,
+    transforms: Vec<Transform>,
+}
+
+/// Most transforms in one proposal.
+pub const TRANSFORMS_MAX: usize = 64;
+
+/// Most proposals in one list.
+pub const PROPOSALS_MAX: usize = 32;
+
+/// Why a text is no proposal.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProposalError {
+    /// A word stands for no transform of this suite.
+    #[error("unknown algorithm {word:?}{}", did_you_mean(*.nearest))]
+    UnknownWord {
+        /// The word as written.
+        word: String,
+        /// The valid word most like it.
+        nearest: Option<&'static str>,
+    },
+    /// The word names a transform this protocol does not have, as a PRF in ESP.
+    #[error("{word:?} has no place in a proposal for {protocol}")]
+    WrongProtocol {
+        /// The word as written.
+        word: String,
+        /// The protocol of the proposal.
+        protocol: ProtocolId,
+    },
+    /// No encryption algorithm.
+    #[error("no encryption algorithm in {0:?}")]
+    NoEncryption(String),
+    /// AEAD and CBC ciphers side by side: they need different integrity transforms (RFC 7296
+    /// §3.3), so they belong in proposals of their own.
+    #[error("{0:?} mixes AEAD and other ciphers; write two proposals")]
+    MixedCiphers(String),
+    /// A cipher without built-in integrity, and no integrity algorithm.
+    #[error("no integrity algorithm in {0:?}")]
+    NoIntegrity(String),
+    /// An IKE proposal without PRF, and without integrity algorithm to take it from.
+    #[error("no PRF in {0:?}; add prfsha256 or prfsha384")]
+    NoPrf(String),
+    /// An IKE proposal without key exchange.
+    #[error("no key exchange in {0:?}; add x25519 or ecp384")]
+    NoKeyExchange(String),
+    /// Nothing stands where a proposal should.
+    #[error("a proposal must not be empty")]
+    Empty,
+    /// More than [`TRANSFORMS_MAX`] transforms or [`PROPOSALS_MAX`] proposals.
+    #[error("too many algorithms or proposals")]
+    TooMany,
+}
+
+fn did_you_mean(word: Option<&'static str>) -> String {
+    word.map_or_else(String::new, |word| format!("; did you mean {word:?}?"))
+}
+
+impl ProposalSpec {
+    /// Reads one IKE proposal.
+    ///
+    /// The PRF is that of the integrity algorithm if none is written, and an integrity algorithm
+    /// beside an AEAD cipher gives only its PRF (as swanctl has it).
+    ///
+    /// # Errors
+    ///
+    /// Each [`ProposalError`]; the text of an unknown word names the nearest known one.
+    pub fn ike(text: &str) -> Result<Self, ProposalError> {
+        let mut transforms = read_words(text, ProtocolId::IKE)?;
+        let aead = check_ciphers(text, &transforms)?;
+        if !has(&transforms, TransformType::PRF) {
+            let implied: Vec<Transform> = transforms.iter().filter_map(implied_prf).collect();
+            if implied.is_empty() {
+                return Err(ProposalError::NoPrf(text.to_owned()));
+            }
+            transforms.extend(implied);
+        }
+        settle_integrity(text, aead, &mut transforms)?;
+        let key_exchange = |t: &Transform| t.kind == TransformType::KE && t.id != KE_NONE;
+        if !transforms.iter().any(key_exchange) {
+            return Err(ProposalError::NoKeyExchange(text.to_owned()));
+        }
+        // RFC 7296 §3.3.6 has no NONE for the key exchange of an IKE SA.
+        transforms.retain(|t| t.kind != TransformType::KE || t.id != KE_NONE);
+        Self::ordered(ProtocolId::IKE, transforms)
+    }
+
+    /// Reads one ESP proposal. Without `esn` and `noesn` it is `noesn`, as swanctl has it.
+    ///
+    /// A key exchange gives perfect forward secrecy when the child SA is rekeyed.
+    ///
+    /// # Errors
+    ///
+    /// Each [`ProposalError`]; the text of an unknown word names the nearest known one.
+    pub fn esp(text: &str) -> Result<Self, ProposalError> {
+        let mut transforms = read_words(text, ProtocolId::ESP)?;
+        let aead = check_ciphers(text, &transforms)?;
+        settle_integrity(text, aead, &mut transforms)?;
+        if !has(&transforms, TransformType::ESN) {
+            transforms.push(NO_ESN);
+        }
+        Self::ordered(ProtocolId::ESP, transforms)
+    }
+
+    /// Reads a comma list of IKE proposals; `default` stands for [`ProposalSpec::ike_default`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ProposalSpec::ike`].
+    pub fn ike_list(text: &str) -> Result<Vec<Self>, ProposalError> {
+        read_list(text, Self::ike, Self::ike_default)
+    }
+
+    /// Reads a comma list of ESP proposals; `default` stands for [`ProposalSpec::esp_default`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ProposalSpec::esp`].
+    pub fn esp_list(text: &str) -> Result<Vec<Self>, ProposalError> {
+        read_list(text, Self::esp, Self::esp_default)
+    }
+
+    /// What we offer for IKE SAs unless told otherwise: AEAD ciphers first, then AES-CBC for old
+    /// peers, both with ML-KEM-768 as an additional key exchange the peer may decline.
+    pub fn ike_default() -> Vec<Self> {
+        known(Self::ike_list(
+            "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-prfsha512\
+             -x25519-ecp384-ecp256-modp3072-modp2048-ke1_mlkem768-ke1_none,\
+             aes256-aes128-sha384-sha256-sha512-prfsha384-prfsha256-prfsha512\
+             -x25519-ecp384-ecp256-modp3072-modp2048-ke1_mlkem768-ke1_none",
+        ))
+    }
+
+    /// What we offer for child SAs unless told otherwise: with and without ESN, with and without
+    /// a key exchange of their own.
+    pub fn esp_default() -> Vec<Self> {
+        known(Self::esp_list(
+            "aes256gcm16-aes128gcm16-chacha20poly1305\
+             -x25519-ecp384-ecp256-modp3072-modp2048-none-esn-noesn,\
+             aes256-aes128-sha256-sha384-sha512\
+             -x25519-ecp384-ecp256-modp3072-modp2048-none-esn-noesn",
+        ))
+    }
+
+    /// IKE or ESP.
+    pub fn protocol(&self) -> ProtocolId {
+        self.protocol
+    }
+
+    /// The transforms, by type and within a type in order of preference, without repetition.
+    pub fn transforms(&self) -> &[Transform] {
+        &self.transforms
+    }
+
+    /// The transforms of one type in order of preference.
+    pub fn of_kind(&self, kind: TransformType) -> impl Iterator<Item = Transform> {
+        self.transforms
+            .iter()
+            .copied()
+            .filter(move |transform| transform.kind == kind)
+    }
+
+    /// The proposal without ESN: for a receiver that keeps no replay window (RFC 4303 §3.3.3;
+    /// CHECKLIST E16).
+    #[must_use]
+    pub fn without_esn(&self) -> Self {
+        let mut transforms = self.transforms.clone();
+        transforms.retain(|transform| transform.kind != TransformType::ESN);
+        transforms.push(NO_ESN);
+        Self {
+            protocol: self.protocol,
+            transforms,
+        }
+    }
+
+    /// The proposal without key exchange: for the first child of an IKE SA, whose keys come from
+    /// the IKE SA (RFC 7296 §1.2).
+    #[must_use]
+    pub fn without_key_exchange(&self) -> Self {
+        let mut transforms = self.transforms.clone();
+        transforms.retain(|transform| transform.kind != TransformType::KE);
+        Self {
+            protocol: self.protocol,
+            transforms,
+        }
+    }
+
+    /// Sorts by type, keeping the order within, and drops repetitions.
+    fn ordered(protocol: ProtocolId, transforms: Vec<Transform>) -> Result<Self, ProposalError> {
+        let mut unique: Vec<Transform> = Vec::new();
+        for transform in transforms {
+            if !unique.contains(&transform) {
+                unique.push(transform);
+            }
+        }
+        if unique.len() > TRANSFORMS_MAX {
+            return Err(ProposalError::TooMany);
+        }
+        unique.sort_by_key(|transform| transform.kind);
+        Ok(Self {
+            protocol,
+            transforms: unique,
+        })
+    }
+}
+
+/// Writes the words that [`ProposalSpec::ike`] or [`ProposalSpec::esp`] read back as the same
+/// value.
+impl fmt::Display for ProposalSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_transforms(&self.transforms, f)
+    }
+}
+
+/// Transforms in the words of `swanctl.conf`, as in `aes256gcm16-prfsha384-x25519`; a transform
+/// without word prints as `type:number`. For messages about what a peer offers.
+#[derive(Clone, Copy, Debug)]
+pub struct TransformWords<'a>(pub &'a [Transform]);
+
+impl fmt::Display for TransformWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_transforms(self.0, f)
+    }
+}
+
+/// One transform in the word of `swanctl.conf`, if it has one.
+pub fn transform_word(transform: &Transform) -> Option<String> {
+    words::word_of(transform)
+}
+
+/// Every word a proposal may hold, for completions and messages.
+pub fn all_words() -> impl Iterator<Item = &'static str> {
+    words::all()
+}
+
+fn fmt_transforms(transforms: &[Transform], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, transform) in transforms.iter().enumerate() {
+        if index > 0 {
+            f.write_str("-")?;
+        }
+        match words::word_of(transform) {
+            Some(word) => f.write_str(&word)?,
+            None => write!(f, "{}:{}", transform.kind.0, transform.id)?,
+        }
+    }
+    Ok(())
+}
+
+fn read_list(
+    text: &str,
+    read: fn(&str) -> Result<ProposalSpec, ProposalError>,
+    default: fn() -> Vec<ProposalSpec>,
+) -> Result<Vec<ProposalSpec>, ProposalError> {
+    let mut proposals: Vec<ProposalSpec> = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        if item == "default" {
+            proposals.extend(default());
+        } else {
+            proposals.push(read(item)?);
+        }
+        if proposals.len() > PROPOSALS_MAX {
+            return Err(ProposalError::TooMany);
+        }
+    }
+    Ok(proposals)
+}
+
+fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, ProposalError> {
+    if text.trim().is_empty() {
+        return Err(ProposalError::Empty);
+    }
+    let mut transforms = Vec::new();
+    for word in text.trim().split('-') {
+        let transform = words::transform_of(word).ok_or_else(|| ProposalError::UnknownWord {
+            word: word.to_owned(),
+            nearest: nearest(word, words::all()),
+        })?;
+        if !belongs(transform.kind, protocol) {
+            return Err(ProposalError::WrongProtocol {
+                word: word.to_owned(),
+                protocol,
+            });
+        }
+        transforms.push(transform);
+        if transforms.len() > TRANSFORMS_MAX {
+            return Err(ProposalError::TooMany);
+        }
+    }
+    Ok(transforms)
+}
+
+/// RFC 7296 §3.3.2. Additional key exchanges of child SAs (RFC 9370 §2.2.4) are not offered: the
+/// keys they would protect already come from an IKE SA that has them.
+fn belongs(kind: TransformType, protocol: ProtocolId) -> bool {
+    match kind {
+        TransformType::ENCR | TransformType::INTEG | TransformType::KE => true,
+        TransformType::ESN => protocol == ProtocolId::ESP,
+        _ => protocol == ProtocolId::IKE,
+    }
+}
+
+fn has(transforms: &[Transform], kind: TransformType) -> bool {
+    transforms.iter().any(|transform| transform.kind == kind)
+}
+
+/// Says whether the ciphers are AEADs; all must be, or none.
+fn check_ciphers(text: &str, transforms: &[Transform]) -> Result<bool, ProposalError> {
+    let mut ciphers = transforms
+        .iter()
+        .filter(|transform| transform.kind == TransformType::ENCR);
+    let Some(first) = ciphers.next() else {
+        return Err(ProposalError::NoEncryption(text.to_owned()));
+    };
+    let aead = is_aead(first);
+    if ciphers.any(|cipher| is_aead(cipher) != aead) {
+        return Err(ProposalError::MixedCiphers(text.to_owned()));
+    }
+    Ok(aead)
+}
+
+fn is_aead(cipher: &Transform) -> bool {
+    EncryptionId(cipher.id) != EncryptionId::AES_CBC
+}
+
+fn settle_integrity(
+    text: &str,
+    aead: bool,
+    transforms: &mut Vec<Transform>,
+) -> Result<(), ProposalError> {
+    if aead {
+        transforms.retain(|transform| transform.kind != TransformType::INTEG);
+        return Ok(());
+    }
+    if has(transforms, TransformType::INTEG) {
+        return Ok(());
+    }
+    Err(ProposalError::NoIntegrity(text.to_owned()))
+}
+
+fn implied_prf(transform: &Transform) -> Option<Transform> {
+    if transform.kind != TransformType::INTEG {
+        return None;
+    }
+    words::prf_of_integrity(transform.id)
+}
+
+/// Our own defaults are texts in this file, read by a test.
+fn known(list: Result<Vec<ProposalSpec>, ProposalError>) -> Vec<ProposalSpec> {
+    list.expect("the default proposals are words of this file's table")
+}
+
+const KE_NONE: u16 = KeyExchangeId::NONE.0;
+
+/// "No Extended Sequence Numbers", RFC 7296 §3.3.2.
+const NO_ESN: Transform = Transform {
+    kind: TransformType::ESN,
+    id: 0,
+    key_bits: None,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The words of `swanctl.conf` for the transforms of this suite.
+
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use adit_wire::ikev2::Transform;
+
+/// The transform a word stands for.
+pub(super) fn transform_of(word: &str) -> Option<Transform> {
+    if let Some((round, method)) = additional(word) {
+        let base = find(method).filter(|transform| transform.kind == TransformType::KE)?;
+        return Some(Transform {
+            kind: TransformType(ADDKE_BEFORE_FIRST.checked_add(round)?),
+            ..base
+        });
+    }
+    find(word)
+}
+
+/// The first word that stands for a transform.
+pub(super) fn word_of(transform: &Transform) -> Option<String> {
+    if let Some(round @ 1..=7) = transform.kind.0.checked_sub(ADDKE_BEFORE_FIRST) {
+        let base = Transform {
+            kind: TransformType::KE,
+            ..*transform
+        };
+        return word(&base).map(|word| format!("ke{round}_{word}"));
+    }
+    word(transform).map(str::to_owned)
+}
+
+/// Every word, for the nearest one to a slip and for completions.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    WORDS
+        .iter()
+        .map(|(word, _)| *word)
+        .chain(["ke1_mlkem768", "ke1_none", "default"])
+}
+
+/// The PRF of the same hash (RFC 4868 §2.4).
+pub(super) fn prf_of_integrity(integrity: u16) -> Option<Transform> {
+    match IntegrityId(integrity) {
+        IntegrityId::HMAC_SHA2_256_128 => Some(prf(PrfId::HMAC_SHA2_256)),
+        IntegrityId::HMAC_SHA2_384_192 => Some(prf(PrfId::HMAC_SHA2_384)),
+        IntegrityId::HMAC_SHA2_512_256 => Some(prf(PrfId::HMAC_SHA2_512)),
+        _ => None,
+    }
+}
+
+/// Splits `ke1_mlkem768` into the round and the method.
+fn additional(word: &str) -> Option<(u8, &str)> {
+    let (round, method) = word.strip_prefix("ke")?.split_once('_')?;
+    match round.as_bytes() {
+        [digit @ b'1'..=b'7'] => Some((digit.checked_sub(b'0')?, method)),
+        _ => None,
+    }
+}
+
+fn find(word: &str) -> Option<Transform> {
+    WORDS
+        .iter()
+        .find(|(known, _)| *known == word)
+        .map(|(_, transform)| *transform)
+}
+
+fn word(transform: &Transform) -> Option<&'static str> {
+    WORDS
+        .iter()
+        .find(|(_, known)| known == transform)
+        .map(|(word, _)| *word)
+}
+
+const fn encr(id: EncryptionId, key_bits: Option<u16>) -> Transform {
+    Transform {
+        kind: TransformType::ENCR,
+        id: id.0,
+        key_bits,
+    }
+}
+
+const fn prf(id: PrfId) -> Transform {
+    Transform {
+        kind: TransformType::PRF,
+        id: id.0,
+        key_bits: None,
+    }
+}
+
+const fn integ(id: IntegrityId) -> Transform {
+    Transform {
+        kind: TransformType::INTEG,
+        id: id.0,
+        key_bits: None,
+    }
+}
+
+const fn ke(id: KeyExchangeId) -> Transform {
+    Transform {
+        kind: TransformType::KE,
+        id: id.0,
+        key_bits: None,
+    }
+}
+
+const fn esn(id: u16) -> Transform {
+    Transform {
+        kind: TransformType::ESN,
+        id,
+        key_bits: None,
+    }
+}
+
+/// ADDKE1 is transform type 6, RFC 9370 §2.2.1.
+const ADDKE_BEFORE_FIRST: u8 = 5;
+
+/// Of several words for a transform the first is the one we write.
+const WORDS: &[(&str, Transform)] = &[
+    ("aes128gcm16", encr(EncryptionId::AES_GCM_16, Some(128))),
+    ("aes256gcm16", encr(EncryptionId::AES_GCM_16, Some(256))),
+    (
+        "chacha20poly1305",
+        encr(EncryptionId::CHACHA20_POLY1305, None),
+    ),
+    ("aes128", encr(EncryptionId::AES_CBC, Some(128))),
+    ("aes256", encr(EncryptionId::AES_CBC, Some(256))),
+    ("aes", encr(EncryptionId::AES_CBC, Some(128))),
+    ("aes128gcm", encr(EncryptionId::AES_GCM_16, Some(128))),
+    ("aes256gcm", encr(EncryptionId::AES_GCM_16, Some(256))),
+    ("aes128gcm128", encr(EncryptionId::AES_GCM_16, Some(128))),
+    ("aes256gcm128", encr(EncryptionId::AES_GCM_16, Some(256))),
+    ("sha256", integ(IntegrityId::HMAC_SHA2_256_128)),
+    ("sha384", integ(IntegrityId::HMAC_SHA2_384_192)),
+    ("sha512", integ(IntegrityId::HMAC_SHA2_512_256)),
+    ("sha2_256", integ(IntegrityId::HMAC_SHA2_256_128)),
+    ("sha2_384", integ(IntegrityId::HMAC_SHA2_384_192)),
+    ("sha2_512", integ(IntegrityId::HMAC_SHA2_512_256)),
+    ("prfsha256", prf(PrfId::HMAC_SHA2_256)),
+    ("prfsha384", prf(PrfId::HMAC_SHA2_384)),
+    ("prfsha512", prf(PrfId::HMAC_SHA2_512)),
+    ("x25519", ke(KeyExchangeId::CURVE25519)),
+    ("curve25519", ke(KeyExchangeId::CURVE25519)),
+    ("ecp256", ke(KeyExchangeId::ECP_256)),
+    ("ecp384", ke(KeyExchangeId::ECP_384)),
+    ("modp2048", ke(KeyExchangeId::MODP_2048)),
+    ("modp3072", ke(KeyExchangeId::MODP_3072)),
+    ("mlkem768", ke(KeyExchangeId::ML_KEM_768)),
+    ("none", ke(KeyExchangeId::NONE)),
+    ("modpnone", ke(KeyExchangeId::NONE)),
+    ("esn", esn(1)),
+    ("noesn", esn(0)),
+];

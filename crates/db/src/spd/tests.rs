@@ -1,0 +1,208 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::ts_spec::TsSpec;
+
+fn ts(text: &str) -> TrafficSelector {
+    text.parse::<TsSpec>().unwrap().selector().unwrap()
+}
+
+fn entry(local: &str, remote: &str, action: Action) -> SpdEntry {
+    SpdEntry {
+        local: vec![ts(local)],
+        remote: vec![ts(remote)],
+        action,
+    }
+}
+
+fn flow(src: &str, dst: &str, protocol: u8, src_port: u16, dst_port: u16) -> FlowKey {
+    FlowKey::new(
+        src.parse().unwrap(),
+        dst.parse().unwrap(),
+        protocol,
+        src_port,
+        dst_port,
+    )
+}
+
+const P0: Action = Action::Protect(PolicyId(0));
+const P1: Action = Action::Protect(PolicyId(1));
+
+#[test]
+fn the_first_entry_that_matches_decides() {
+    let spd = Spd::new(vec![
+        entry("10.1.0.0/16", "10.2.9.0/24[tcp/22]", Action::Discard),
+        entry("10.1.0.0/16", "10.2.0.0/16", P0),
+        entry("10.1.0.0/16", "10.2.9.0/24", P1),
+        entry("10.1.0.0/16", "0.0.0.0/0", Action::Bypass),
+    ])
+    .unwrap();
+    let action =
+        |dst, protocol, port| spd.lookup_outbound(&flow("10.1.0.5", dst, protocol, 40_000, port));
+    assert_eq!(action("10.2.9.7", 6, 22), Some(Action::Discard));
+    assert_eq!(action("10.2.9.7", 6, 23), Some(P0));
+    assert_eq!(action("10.2.9.7", 17, 22), Some(P0));
+    assert_eq!(action("192.0.2.1", 17, 22), Some(Action::Bypass));
+    assert_eq!(
+        spd.lookup_outbound(&flow("10.9.0.5", "10.2.0.1", 6, 1, 1)),
+        None
+    );
+    assert_eq!(
+        spd.lookup_outbound(&flow("fd01::1", "fd02::1", 6, 1, 1)),
+        None
+    );
+}
+
+/// CHECKLIST S11: the check after decryption reads the database with sides exchanged.
+#[test]
+fn inbound_the_destination_is_local() {
+    let spd = Spd::new(vec![entry("10.1.0.0/16", "10.2.0.0/16[tcp/443]", P0)]).unwrap();
+    let answer = flow("10.2.0.1", "10.1.0.5", 6, 443, 40_000);
+    assert_eq!(spd.lookup_inbound(&answer), Some(P0));
+    assert!(spd.allows_inbound(PolicyId(0), &answer));
+    assert!(!spd.allows_inbound(PolicyId(1), &answer));
+    assert!(!spd.allows_inbound(PolicyId(0), &answer.reversed()));
+    assert_eq!(spd.lookup_outbound(&answer), None);
+}
+
+/// CHECKLIST PM-32: what shows no ports matches no port, but ANY and OPAQUE.
+#[test]
+fn fragments_match_any_and_opaque_only() {
+    let fragment = FlowKey::without_ports([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 17);
+    let verdict = |remote: &str| {
+        Spd::new(vec![entry("10.1.0.0/16", remote, P0)])
+            .unwrap()
+            .lookup_outbound(&fragment)
+    };
+    assert_eq!(verdict("10.2.0.0/16[udp/0]"), None);
+    assert_eq!(verdict("10.2.0.0/16[udp/1-65535]"), None);
+    assert_eq!(verdict("10.2.0.0/16[udp]"), Some(P0));
+    assert_eq!(verdict("10.2.0.0/16[udp/opaque]"), Some(P0));
+}
+
+#[test]
+fn impossible_pairs_match_nothing() {
+    let spd = Spd::new(vec![
+        entry("10.1.0.0/16[tcp]", "10.2.0.0/16[udp]", P0),
+        entry("10.1.0.0/16", "fd02::/48", P0),
+    ])
+    .unwrap();
+    assert_eq!(
+        spd.lookup_outbound(&flow("10.1.0.5", "10.2.0.7", 6, 1, 1)),
+        None
+    );
+}
+
+#[test]
+fn policies_keep_their_numbers() {
+    let mut table = PolicyTable::default();
+    let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+    let net = "net".parse().unwrap();
+    let first = table.intern(&a, &net);
+    assert_ne!(table.intern(&b, &net), first);
+    assert_eq!(table.intern(&a, &net), first);
+    assert_eq!(table.id(&a, &net), Some(first));
+    assert_eq!(table.names(first), Some((&a, &net)));
+    assert_eq!(table.names(PolicyId(9)), None);
+}
+
+/// What the database is defined to do.
+fn linear(entries: &[SpdEntry], flow: &FlowKey) -> Option<usize> {
+    entries.iter().position(|entry| {
+        entry.local.iter().any(|local| {
+            entry
+                .remote
+                .iter()
+                .any(|remote| local.contains(flow.source()) && remote.contains(flow.destination()))
+        })
+    })
+}
+
+/// Addresses from a small pool, so that selectors and packets meet often.
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        (0_u32..4, 0_u32..8)
+            .prop_map(|(net, host)| IpAddr::V4((0x0a00_0000 | net << 8 | host).into())),
+        (0_u128..3, 0_u128..4)
+            .prop_map(|(net, host)| IpAddr::V6((0xfd_u128 << 120 | net << 64 | host).into())),
+    ]
+}
+
+fn ports() -> impl Strategy<Value = PortRange> {
+    prop_oneof![
+        3 => Just(PortRange::ANY),
+        1 => Just(PortRange::OPAQUE),
+        2 => (0_u16..4).prop_map(PortRange::single),
+        2 => (0_u16..4, 0_u16..4).prop_map(|(start, len)| PortRange { start, end: start + len }),
+    ]
+}
+
+fn selector() -> impl Strategy<Value = TrafficSelector> {
+    let protocol = prop::sample::select(vec![0_u8, 0, 6, 17]);
+    (
+        address(),
+        address(),
+        any::<u8>(),
+        protocol,
+        ports(),
+        any::<bool>(),
+    )
+        .prop_map(|(a, b, length, protocol, ports, range)| {
+            let bits = if a.is_ipv4() { 33 } else { 129 };
+            let selector = if range && a.is_ipv4() == b.is_ipv4() {
+                TrafficSelector::from_range(a.min(b), a.max(b)).unwrap()
+            } else {
+                TrafficSelector::from_prefix(a, u8::try_from(u32::from(length) % bits).unwrap())
+                    .unwrap()
+            };
+            TrafficSelector {
+                protocol,
+                ports,
+                ..selector
+            }
+        })
+}
+
+fn flows() -> impl Strategy<Value = FlowKey> {
+    let protocol = prop::sample::select(vec![1_u8, 6, 17]);
+    (
+        address(),
+        address(),
+        protocol,
+        0_u16..8,
+        0_u16..8,
+        any::<bool>(),
+    )
+        .prop_map(|(src, dst, protocol, src_port, dst_port, opaque)| {
+            if opaque {
+                FlowKey::without_ports(src, dst, protocol)
+            } else {
+                FlowKey::new(src, dst, protocol, src_port, dst_port)
+            }
+        })
+}
+
+proptest! {
+    /// CHECKLIST H13: look-up order with overlapping prefixes, in any order of insertion.
+    #[test]
+    fn the_index_agrees_with_a_linear_search(
+        sides in prop::collection::vec(
+            (prop::collection::vec(selector(), 1..3), prop::collection::vec(selector(), 1..3)),
+            0..24,
+        ),
+        flows in prop::collection::vec(flows(), 32),
+    ) {
+        let entries: Vec<SpdEntry> = (0..)
+            .zip(sides)
+            .map(|(number, (local, remote))| {
+                SpdEntry { local, remote, action: Action::Protect(PolicyId(number)) }
+            })
+            .collect();
+        let spd = Spd::new(entries.clone()).unwrap();
+        for flow in flows {
+            let expected = linear(&entries, &flow).map(|number| entries[number].action);
+            prop_assert_eq!(spd.lookup_outbound(&flow), expected);
+            prop_assert_eq!(spd.lookup_inbound(&flow.reversed()), expected);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Choosing SPIs, RFC 4303 §2.1.
+
+use adit_crypto::Rng;
+use adit_wire::esp::Spi;
+
+/// Draws an SPI that is not reserved and not in use; `None` after 64 clashes, which
+/// means that nearly all of the four thousand million are taken or `is_taken` is wrong.
+///
+/// RFC 4303 §2.1: the values 0 to 255 are not for SAs.
+pub fn random_spi(rng: &mut dyn Rng, mut is_taken: impl FnMut(Spi) -> bool) -> Option<Spi> {
+    (0..TRIES_MAX)
+        .map(|_| Spi(rng.next_u32()))
+        .find(|spi| !spi.is_reserved() && !is_taken(*spi))
+}
+
+/// How often a clashing SPI is drawn again.
+const TRIES_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hands out the numbers given.
+    struct Script(Vec<u32>);
+
+    impl Rng for Script {
+        fn fill(&mut self, out: &mut [u8]) {
+            let next = self.0.pop().unwrap_or(1);
+            out.copy_from_slice(&next.to_be_bytes());
+        }
+    }
+
+    /// CHECKLIST I16: 0 to 255 never, and a clash is drawn again.
+    #[test]
+    fn reserved_and_taken_spis_are_drawn_again() {
+        let mut rng = Script(vec![0xc000_0002, 0xc000_0001, 255, 0]);
+        let spi = random_spi(&mut rng, |spi| spi.0 == 0xc000_0001);
+        assert_eq!(spi, Some(Spi(0xc000_0002)));
+        assert_eq!(random_spi(&mut Script(vec![]), |_| false), None);
+    }
+}
