@@ -140,8 +140,8 @@ mod tests {
 
     //= https://www.rfc-editor.org/rfc/rfc7296#section-2.13
     //= type=test
-    //# This document does not specify the use of prf+ beyond 255 times the size of the prf
-    //# function output.
+    //# The prf+ function is not defined beyond 255 times the size of the
+    //# prf function output.
     #[test]
     fn plus_refuses_more_than_255_blocks() {
         for prf in Prf::ALL {

@@ -77,7 +77,8 @@ impl Group {
         let peer_public =
             BoxedUint::from_be_slice(peer_public, self.params.bits_precision()).ok()?;
         //= https://www.rfc-editor.org/rfc/rfc6989#section-2.1
-        //# the received public value y is not valid unless 1 < y < p-1
+        //# Each recipient MUST verify that the peer's public value r is in the
+        //# legal range (1 < r < p-1).
         if peer_public < self.number(2) || peer_public > self.public_max {
             return None;
         }

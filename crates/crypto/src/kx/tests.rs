@@ -117,7 +117,8 @@ fn refused(method: KeyExchange, public: &[u8]) {
 
 //= https://www.rfc-editor.org/rfc/rfc6989#section-2.1
 //= type=test
-//# It MUST check both that the peer's public value is in range (1 < r < p-1)
+//# Each recipient MUST verify that the peer's public value r is in the
+//# legal range (1 < r < p-1).
 #[test]
 fn modp_values_outside_the_range_are_refused() {
     for (method, prime) in [
@@ -147,7 +148,9 @@ fn modp_values_outside_the_range_are_refused() {
 
 //= https://www.rfc-editor.org/rfc/rfc6989#section-2.3
 //= type=test
-//# the peer's public value is valid
+//# A receiving peer MUST check that its peer's public value is valid;
+//# that is, the x and y parameters from the peer's public value satisfy the
+//# curve equation
 #[test]
 fn points_off_the_curve_are_refused() {
     for method in [KeyExchange::EcpP256, KeyExchange::EcpP384] {

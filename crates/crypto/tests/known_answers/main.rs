@@ -1,0 +1,8 @@
+//! Known answers: NIST, Wycheproof, the RFCs' own examples, packets of another implementation.
+//!
+//! The files are in `tests/vectors`, each with its origin in its head.
+
+mod cipher;
+mod kx;
+mod prf;
+mod vectors;
