@@ -270,10 +270,8 @@ impl FromStr for IdentityPattern {
         if matches!(text, "%any" | "*" | "%any4" | "%any6") {
             return Ok(Self::Any);
         }
-        let bare = text
-            .strip_prefix("fqdn:")
-            .or_else(|| text.strip_prefix("email:"));
-        let bare = bare.or_else(|| text.strip_prefix('@').filter(|rest| rest.starts_with('*')));
+        // A type prefix means the text as it stands, so that every exact identity can be written.
+        let bare = text.strip_prefix('@').filter(|rest| rest.starts_with('*'));
         let wildcard = bare.unwrap_or(text);
         let pattern = if let Some(domain) = wildcard.strip_prefix("*.") {
             Self::Below(domain.to_owned())

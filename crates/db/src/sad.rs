@@ -3,12 +3,13 @@
 //! The two directions share nothing: each has its owner thread, its table and its small run-time
 //! parts. The big value they are made from is [`crate::child_sa::ChildSa`].
 
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use adit_wire::esp::Spi;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-use crate::lifetime::{Age, Lifetime, Usage};
+use crate::lifetime::{Age, Amounts, Lifetime, Usage};
 
 /// Sender's counter, RFC 4303 §3.3.3.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl SequenceCounter {
         }
     }
 
-    /// The next number.
+    /// Gives out the next number.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl SequenceCounter {
     //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
     //# the sender MUST NOT send a packet on an SA if doing so would cause the
     //# sequence number to cycle.
-    pub fn next(&mut self) -> Result<u64, SequenceExhausted> {
+    pub fn spend(&mut self) -> Result<u64, SequenceExhausted> {
         if self.last >= self.max {
             return Err(SequenceExhausted);
         }
@@ -68,59 +69,73 @@ impl SequenceCounter {
 }
 
 /// Use of one direction held against its limits.
+///
+/// Per packet it compares with the nearest limits only; the rest is looked at when one of them is
+/// reached.
 #[derive(Clone, Debug)]
 pub struct Meter {
     usage: Usage,
-    lifetime: Lifetime,
+    nearest: Nearest,
+    age: Age,
+    last_used: Option<Instant>,
+    plan: Box<Plan>,
+}
+
+/// The limits that end the present age.
+#[derive(Clone, Copy, Debug)]
+struct Nearest {
+    time: Option<Instant>,
+    octets: u64,
+    packets: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Plan {
     installed: Instant,
-    /// The worst age already reported, so that each is reported once.
-    reported: Age,
+    lifetime: Lifetime,
 }
 
 impl Meter {
     /// A meter at zero.
     pub fn new(lifetime: Lifetime, installed: Instant) -> Self {
+        let plan = Box::new(Plan {
+            installed,
+            lifetime,
+            last_used: None,
+        });
+        let nearest = plan.nearest(Age::Fresh);
         Self {
             usage: Usage::default(),
-            lifetime,
-            installed,
-            reported: Age::Fresh,
+            nearest,
+            age: Age::Fresh,
+            plan,
         }
     }
 
-    /// Whether the hard limit forbids one more packet.
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.lifetime.hard.reached(self.time(now), self.usage)
+    /// The age at which the next packet finds the SA; nothing may pass at [`Age::Hard`].
+    pub fn age(&mut self, now: Instant) -> Age {
+        if self.nearest.reached(now, self.usage) {
+            let age = self.plan.lifetime.age(self.time(now), self.usage);
+            self.grow(age);
+        }
+        self.age
+    }
+
+    /// Makes the SA at least this old, as when its sequence numbers run out.
+    pub fn grow(&mut self, age: Age) {
+        self.age = self.age.max(age);
+        self.nearest = self.plan.nearest(self.age);
     }
 
     /// Counts a packet of so many inner octets.
-    pub fn count(&mut self, octets: usize) {
+    pub fn count(&mut self, octets: usize, now: Instant) {
         self.usage.add(octets);
+        self.last_used = Some(now);
     }
 
-    /// The age, if it is worse than any this method returned before.
-    pub fn newly_reached(&mut self, now: Instant) -> Option<Age> {
-        self.report(self.lifetime.age(self.time(now), self.usage))
-    }
-
-    /// Notes an age that something else than the limits brought about, as a sequence number that
-    /// runs out; returns it if it is worse than any before.
-    pub fn report(&mut self, age: Age) -> Option<Age> {
-        if age <= self.reported {
-            return None;
-        }
-        self.reported = age;
-        Some(age)
-    }
-
-    /// The next instant at which a limit of time is reached that was not reported.
+    /// The next instant at which a limit of time is reached.
     pub fn next_limit(&self) -> Option<Instant> {
-        let time = match self.reported {
-            Age::Fresh => self.lifetime.soft.time.or(self.lifetime.hard.time),
-            Age::Soft => self.lifetime.hard.time,
-            Age::Hard => None,
-        };
-        self.installed.checked_add(time?)
+        self.nearest.time
     }
 
     /// What has gone through.
@@ -128,19 +143,67 @@ impl Meter {
         self.usage
     }
 
+    /// When the last packet went through.
+    pub fn last_used(&self) -> Option<Instant> {
+        self.last_used
+    }
+
     /// Time since installation.
     pub fn time(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.installed)
+        now.saturating_duration_since(self.plan.installed)
     }
 }
 
-/// Inbound SAs by SPI (RFC 4301 §4.4.2: a unicast SA is found by its SPI alone).
-#[derive(Debug)]
-pub struct SpiTable<T> {
-    entries: HashMap<Spi, T>,
+impl Nearest {
+    fn reached(&self, now: Instant, usage: Usage) -> bool {
+        usage.octets >= self.octets
+            || usage.packets >= self.packets
+            || self.time.is_some_and(|limit| now >= limit)
+    }
 }
 
-impl<T> Default for SpiTable<T> {
+impl Plan {
+    /// The smaller of the limits still ahead: at a fresh age the soft and the hard ones.
+    fn nearest(&self, age: Age) -> Nearest {
+        let hard = self.at(self.lifetime.hard);
+        match age {
+            Age::Fresh => hard.min(self.at(self.lifetime.soft)),
+            Age::Soft => hard,
+            Age::Hard => self.at(Amounts::NONE),
+        }
+    }
+
+    fn at(&self, amounts: Amounts) -> Nearest {
+        Nearest {
+            time: amounts
+                .time
+                .and_then(|time| self.installed.checked_add(time)),
+            octets: amounts.octets.unwrap_or(u64::MAX),
+            packets: amounts.packets.unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Nearest {
+    fn min(self, other: Self) -> Self {
+        Self {
+            time: self.time.into_iter().chain(other.time).min(),
+            octets: self.octets.min(other.octets),
+            packets: self.packets.min(other.packets),
+        }
+    }
+}
+
+/// SAs by a key: inbound by SPI (RFC 4301 §4.4.2: a unicast SA is found by its SPI alone),
+/// outbound by number.
+///
+/// There is no way to walk it, because the order of a walk could reach the wire or the log.
+#[derive(Debug)]
+pub struct Table<K, T> {
+    entries: HashMap<K, T>,
+}
+
+impl<K, T> Default for Table<K, T> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -148,30 +211,40 @@ impl<T> Default for SpiTable<T> {
     }
 }
 
-impl<T> SpiTable<T> {
+impl<K: Eq + Hash, T> Table<K, T> {
     /// Adds an entry.
     ///
     /// # Errors
     ///
-    /// Gives the entry back if the SPI is taken: two SAs must never share one (CHECKLIST I16).
-    pub fn insert(&mut self, spi: Spi, entry: T) -> Result<(), T> {
-        match self.entries.entry(spi) {
-            hashbrown::hash_map::Entry::Occupied(_) => Err(entry),
-            hashbrown::hash_map::Entry::Vacant(vacant) => {
+    /// Gives the entry back if the key is taken: two SAs must never share an SPI (CHECKLIST I16).
+    pub fn insert(&mut self, key: K, entry: T) -> Result<(), T> {
+        match self.entries.entry(key) {
+            Entry::Occupied(_) => Err(entry),
+            Entry::Vacant(vacant) => {
                 vacant.insert(entry);
                 Ok(())
             }
         }
     }
 
-    /// The entry of an SPI.
-    pub fn get_mut(&mut self, spi: Spi) -> Option<&mut T> {
-        self.entries.get_mut(&spi)
+    /// The entry of a key.
+    pub fn get(&self, key: &K) -> Option<&T> {
+        self.entries.get(key)
+    }
+
+    /// The entry of a key, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut T> {
+        self.entries.get_mut(key)
+    }
+
+    /// The entry of a key, made by `default` if there is none.
+    pub fn get_or_insert_with(&mut self, key: K, default: impl FnOnce() -> T) -> &mut T {
+        self.entries.entry(key).or_insert_with(default)
     }
 
     /// Takes an entry out.
-    pub fn remove(&mut self, spi: Spi) -> Option<T> {
-        self.entries.remove(&spi)
+    pub fn remove(&mut self, key: &K) -> Option<T> {
+        self.entries.remove(key)
     }
 
     /// How many entries there are.
@@ -187,8 +260,9 @@ impl<T> SpiTable<T> {
 
 #[cfg(test)]
 mod tests {
+    use adit_wire::esp::Spi;
+
     use super::*;
-    use crate::lifetime::Amounts;
 
     //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
     //= type=test
@@ -198,19 +272,19 @@ mod tests {
     #[test]
     fn sequence_starts_at_one_and_never_wraps() {
         let mut counter = SequenceCounter::new(false);
-        assert_eq!((counter.next(), counter.next()), (Ok(1), Ok(2)));
+        assert_eq!((counter.spend(), counter.spend()), (Ok(1), Ok(2)));
 
         let mut counter = SequenceCounter::after(u64::from(u32::MAX) - 1, false);
         assert!(counter.is_low());
-        assert_eq!(counter.next(), Ok(u32::MAX.into()));
-        assert_eq!(counter.next(), Err(SequenceExhausted));
-        assert_eq!(counter.next(), Err(SequenceExhausted));
+        assert_eq!(counter.spend(), Ok(u32::MAX.into()));
+        assert_eq!(counter.spend(), Err(SequenceExhausted));
+        assert_eq!(counter.spend(), Err(SequenceExhausted));
 
         let mut counter = SequenceCounter::after(u32::MAX.into(), true);
         assert!(!counter.is_low());
-        assert_eq!(counter.next(), Ok(1 << 32));
+        assert_eq!(counter.spend(), Ok(1 << 32));
         assert_eq!(
-            SequenceCounter::after(u64::MAX, true).next(),
+            SequenceCounter::after(u64::MAX, true).spend(),
             Err(SequenceExhausted)
         );
     }
@@ -223,9 +297,9 @@ mod tests {
         Instant::now()
     }
 
-    /// CHECKLIST S06: soft once, then hard once.
+    /// CHECKLIST S06: soft, then hard, and a hard limit of two packets lets two through.
     #[test]
-    fn each_age_is_reported_once() {
+    fn a_meter_ages_by_time_and_use() {
         let start = start();
         let at = |seconds| start + Duration::from_secs(seconds);
         let lifetime = Lifetime {
@@ -240,26 +314,39 @@ mod tests {
         };
         let mut meter = Meter::new(lifetime, start);
         assert_eq!(meter.next_limit(), Some(at(10)));
-        assert_eq!(meter.newly_reached(at(9)), None);
-        assert_eq!(meter.newly_reached(at(10)), Some(Age::Soft));
-        assert_eq!(meter.newly_reached(at(11)), None);
+        assert_eq!(meter.age(at(9)), Age::Fresh);
+        assert_eq!(meter.age(at(10)), Age::Soft);
         assert_eq!(meter.next_limit(), None);
-        meter.count(100);
-        assert!(!meter.is_over(at(11)));
-        meter.count(100);
-        assert!(meter.is_over(at(11)));
-        assert_eq!(meter.newly_reached(at(11)), Some(Age::Hard));
-        assert_eq!(meter.newly_reached(at(12)), None);
+        meter.count(100, at(11));
+        assert_eq!(meter.age(at(11)), Age::Soft);
+        meter.count(100, at(11));
+        assert_eq!(meter.age(at(11)), Age::Hard);
+        assert_eq!(
+            meter.usage(),
+            Usage {
+                octets: 200,
+                packets: 2
+            }
+        );
+        assert_eq!(meter.last_used(), Some(at(11)));
+    }
+
+    #[test]
+    fn a_meter_never_grows_younger() {
+        let mut meter = Meter::new(Lifetime::NONE, start());
+        meter.grow(Age::Soft);
+        meter.grow(Age::Fresh);
+        assert_eq!(meter.age(start()), Age::Soft);
     }
 
     /// CHECKLIST I16: a clash is refused, not overwritten.
     #[test]
     fn an_spi_has_one_owner() {
-        let mut table = SpiTable::default();
+        let mut table = Table::default();
         assert_eq!(table.insert(Spi(300), 'a'), Ok(()));
         assert_eq!(table.insert(Spi(300), 'b'), Err('b'));
-        assert_eq!(table.get_mut(Spi(300)).copied(), Some('a'));
-        assert_eq!(table.remove(Spi(300)), Some('a'));
+        assert_eq!(table.get(&Spi(300)).copied(), Some('a'));
+        assert_eq!(table.remove(&Spi(300)), Some('a'));
         assert!(table.is_empty());
     }
 }

@@ -97,10 +97,10 @@ fn incomplete_proposals_are_refused() {
 
 #[test]
 fn unknown_words_name_the_nearest_known_one() {
-    let error = ProposalSpec::ike("aes256gcm16-prfsha365-x25519").unwrap_err();
+    let error = ProposalSpec::ike("aes256gcm16-prfsha385-x25519").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "unknown algorithm \"prfsha365\"; did you mean \"prfsha384\"?"
+        "unknown algorithm \"prfsha385\"; did you mean \"prfsha384\"?"
     );
     let error = ProposalSpec::ike("aes256gcm16-prfsha384-ke1_mlkem786").unwrap_err();
     assert_eq!(
