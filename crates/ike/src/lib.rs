@@ -18,12 +18,21 @@
 
 #![forbid(unsafe_code)]
 
+mod auth;
 mod command;
 mod config;
+mod cookie;
 mod endpoint;
 mod event;
 mod failure;
+mod keymat;
+mod nat;
 mod output;
+mod proposal;
+mod traffic_selector;
+mod v2;
+
+pub use auth::{psk_auth, psk_verify};
 
 pub use command::{AuthResult, Command, JobId, PacketEvent, Path, RequestId};
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};

@@ -1,0 +1,114 @@
+//! Authentication of an IKE SA (RFC 7296 §2.15) with a pre-shared key.
+//!
+//! The octets each end signs are computed here; the value over them where the secrets live:
+//! [`psk_auth`] and [`psk_verify`] are for the role that holds them. IKE_INTERMEDIATE exchanges
+//! enter the signed octets by [`IntAuth`] (RFC 9242 §3.3.2).
+
+use adit_crypto::{Prf, Secret};
+
+use crate::keymat::Role;
+
+/// What one end signs: `RealMessage | NonceOfTheOther | prf(SK_p, RestOfID) [| IntAuth]`
+/// (RFC 7296 §2.15, RFC 9242 §3.3.2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignedOctets<'a> {
+    /// The signer's IKE_SA_INIT message, octet for octet as it went over the wire, without a
+    /// non-ESP marker. Of an initiator that had to repeat it: the last one (RFC 7296 §2.6).
+    pub(crate) message: &'a [u8],
+    /// The nonce data of the other end.
+    pub(crate) peer_nonce: &'a [u8],
+    /// SK_pi if the initiator signs, SK_pr if the responder does.
+    pub(crate) identity_key: &'a Secret,
+    /// The body of the signer's ID payload, reserved octets as received (F18).
+    pub(crate) id_body: &'a [u8],
+    /// [`IntAuth::finish`]; empty if no IKE_INTERMEDIATE exchange took place.
+    pub(crate) int_auth: &'a [u8],
+}
+
+impl SignedOctets<'_> {
+    /// The octets in one piece. They hold nothing secret but the maced identity.
+    pub(crate) fn octets(&self, prf: Prf) -> Secret {
+        let maced_id = prf.compute(self.identity_key.as_bytes(), &[self.id_body]);
+        Secret::concat(&[
+            self.message,
+            self.peer_nonce,
+            maced_id.as_bytes(),
+            self.int_auth,
+        ])
+    }
+}
+
+/// The running hash over IKE_INTERMEDIATE exchanges, `IntAuth_iN` and `IntAuth_rN`
+/// (RFC 9242 §3.3.2).
+#[derive(Debug, Default)]
+pub(crate) struct IntAuth {
+    initiator: Option<Secret>,
+    responder: Option<Secret>,
+}
+
+impl IntAuth {
+    /// No IKE_INTERMEDIATE message yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one message of an IKE_INTERMEDIATE exchange:
+    /// `IntAuth_n = prf(SK_p, [IntAuth_n-1 |] A | P)`.
+    ///
+    /// `sender` is who sent it, `identity_key` SK_pi or SK_pr of the keys that protected it,
+    /// `associated` the octets from the IKE header to the generic header of the SK payload with
+    /// both lengths as if encryption added nothing
+    /// ([`Sealed::associated`](crate::v2::protected::Sealed::associated)), `inner` the clear
+    /// payloads.
+    pub(crate) fn add(
+        &mut self,
+        sender: Role,
+        prf: Prf,
+        identity_key: &Secret,
+        associated: &[u8],
+        inner: &[u8],
+    ) {
+        let slot = match sender {
+            Role::Initiator => &mut self.initiator,
+            Role::Responder => &mut self.responder,
+        };
+        let before = slot.as_ref().map_or(&[][..], Secret::as_bytes);
+        let next = prf.compute(identity_key.as_bytes(), &[before, associated, inner]);
+        *slot = Some(next);
+    }
+
+    /// `IntAuth_iN | IntAuth_rN | IKE_AUTH_MID`, or nothing if there was no such exchange.
+    ///
+    /// `auth_message_id` is the message id of the first IKE_AUTH request.
+    pub(crate) fn finish(&self, auth_message_id: u32) -> Vec<u8> {
+        match (&self.initiator, &self.responder) {
+            (Some(i), Some(r)) => {
+                [i.as_bytes(), r.as_bytes(), &auth_message_id.to_be_bytes()].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Authentication data of a pre-shared key:
+/// `prf(prf(secret, "Key Pad for IKEv2"), signed octets)` (RFC 7296 §2.15).
+pub fn psk_auth(prf: Prf, secret: &Secret, signed_octets: &[u8]) -> Vec<u8> {
+    auth_data(prf, secret, signed_octets).as_bytes().to_vec()
+}
+
+/// Whether `auth` is the peer's authentication data over its signed octets; takes the same time
+/// for every wrong value of the right length.
+pub fn psk_verify(prf: Prf, secret: &Secret, signed_octets: &[u8], auth: &[u8]) -> bool {
+    auth_data(prf, secret, signed_octets) == Secret::from_slice(auth)
+}
+
+fn auth_data(prf: Prf, secret: &Secret, signed_octets: &[u8]) -> Secret {
+    let key = prf.compute(secret.as_bytes(), &[KEY_PAD]);
+    prf.compute(key.as_bytes(), &[signed_octets])
+}
+
+/// 17 ASCII characters without a terminator (RFC 7296 §2.15).
+const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
+
+#[cfg(test)]
+mod tests;

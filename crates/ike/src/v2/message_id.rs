@@ -1,0 +1,288 @@
+//! Message ids, windows of one and retransmission (RFC 7296 §2.1, §2.2, §2.3).
+//!
+//! Each end counts its own requests. [`Requests`] holds our one request in flight and says when
+//! to send it again; [`Responses`] expects the peer's requests one after the other and keeps the
+//! last response for repeated ones. Fragments (RFC 7383 §2.6.1) are repeated as a set.
+
+use std::time::{Duration, Instant};
+
+use adit_crypto::Rng;
+
+use crate::config::Retransmission;
+
+/// One IKE message as it goes over the wire: one datagram, or its fragments in order.
+pub(crate) type Datagrams = Vec<Vec<u8>>;
+
+/// Our requests: the next message id, and the one request in flight.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    next: u32,
+    in_flight: Option<InFlight>,
+}
+
+/// A request that waits for its response.
+#[derive(Debug)]
+struct InFlight {
+    id: u32,
+    datagrams: Datagrams,
+    schedule: Retransmission,
+    transmissions: u8,
+    first_sent: Instant,
+    due: Instant,
+}
+
+/// What [`Requests::handle_timeout`] found due.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Due<'a> {
+    /// Nothing yet.
+    Nothing,
+    /// Send these again, unchanged.
+    Repeat(&'a [Vec<u8>]),
+    /// The tries are spent: the peer is silent (RFC 7296 §2.4).
+    GaveUp {
+        /// How often the request was sent.
+        transmissions: u8,
+        /// Since the first transmission.
+        waited: Duration,
+    },
+}
+
+impl Requests {
+    /// Counts from `next`: 0 on a new IKE SA, also on one made by rekeying (RFC 7296 §2.2).
+    pub(crate) fn new(next: u32) -> Self {
+        Self {
+            next,
+            in_flight: None,
+        }
+    }
+
+    /// The message id for the next request. `None` at the end of the numbers: the IKE SA must be
+    /// closed before it wraps (RFC 7296 §2.2).
+    pub(crate) fn next_id(&self) -> Option<u32> {
+        (self.next < u32::MAX).then_some(self.next)
+    }
+
+    /// The message id of the request in flight.
+    pub(crate) fn in_flight(&self) -> Option<u32> {
+        self.in_flight.as_ref().map(|request| request.id)
+    }
+
+    /// The datagrams of the request in flight, for sending them over another path.
+    pub(crate) fn datagrams(&self) -> &[Vec<u8>] {
+        self.in_flight
+            .as_ref()
+            .map_or(&[], |request| &request.datagrams)
+    }
+
+    /// Whether a new request may be sent: the window has size one (B13).
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_none()
+    }
+
+    /// Notes a request built with [`Requests::next_id`] as sent, and starts its timer.
+    ///
+    /// A request already in flight is replaced and keeps its message id: that is the repeated
+    /// IKE_SA_INIT with a cookie or another key exchange (RFC 7296 §2.6, §1.2). The caller sends
+    /// the datagrams.
+    pub(crate) fn sent(
+        &mut self,
+        datagrams: Datagrams,
+        schedule: Retransmission,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let id = match &self.in_flight {
+            Some(replaced) => replaced.id,
+            None => {
+                let id = self.next;
+                self.next = self.next.saturating_add(1);
+                id
+            }
+        };
+        let due = now + jittered(schedule.wait_after(1), rng);
+        self.in_flight = Some(InFlight {
+            id,
+            datagrams,
+            schedule,
+            transmissions: 1,
+            first_sent: now,
+            due,
+        });
+    }
+
+    /// Whether a response with this message id is the awaited one. Anything else is dropped
+    /// (B09, B16).
+    pub(crate) fn expects(&self, id: u32) -> bool {
+        self.in_flight() == Some(id)
+    }
+
+    /// Ends the request in flight: its authentic response has been taken, or nobody waits for
+    /// it any more. Resending stops (B02).
+    pub(crate) fn answered(&mut self) {
+        self.in_flight = None;
+    }
+
+    /// How often the request in flight has been sent.
+    pub(crate) fn transmissions(&self) -> u8 {
+        self.in_flight
+            .as_ref()
+            .map_or(0, |request| request.transmissions)
+    }
+
+    /// When [`Requests::handle_timeout`] wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.in_flight.as_ref().map(|request| request.due)
+    }
+
+    /// Repeats the request in flight if its time has come (B01), or gives it up (B11).
+    ///
+    /// After [`Due::GaveUp`] nothing is in flight.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut dyn Rng) -> Due<'_> {
+        let Some(request) = self.in_flight.take_if(|request| {
+            now >= request.due && request.transmissions >= request.schedule.transmissions
+        }) else {
+            return self.repeat_if_due(now, rng);
+        };
+        Due::GaveUp {
+            transmissions: request.transmissions,
+            waited: now.saturating_duration_since(request.first_sent),
+        }
+    }
+
+    fn repeat_if_due(&mut self, now: Instant, rng: &mut dyn Rng) -> Due<'_> {
+        match &mut self.in_flight {
+            Some(request) if now >= request.due => {
+                request.transmissions += 1;
+                let wait = request.schedule.wait_after(request.transmissions);
+                request.due = now + jittered(wait, rng);
+                Due::Repeat(&request.datagrams)
+            }
+            _ => Due::Nothing,
+        }
+    }
+}
+
+/// Up to an eighth more, so that many peers of a gateway that was away do not come back in step.
+fn jittered(wait: Duration, rng: &mut dyn Rng) -> Duration {
+    let eighth_ms = u64::try_from((wait / 8).as_millis()).unwrap_or(u64::MAX);
+    wait + Duration::from_millis(rng.next_u64() % eighth_ms.saturating_add(1))
+}
+
+/// The peer's requests: the id expected next, and the last response.
+#[derive(Debug)]
+pub(crate) struct Responses {
+    expected: u32,
+    under_way: Option<Request>,
+    last: Option<Answered>,
+}
+
+/// What one recognises a repeated request by.
+#[derive(Debug)]
+struct Request {
+    id: u32,
+    /// The datagram, or that of the first fragment. A retransmission is bitwise identical
+    /// (RFC 7296 §2.1).
+    octets: Vec<u8>,
+}
+
+/// A request that has been answered.
+#[derive(Debug)]
+struct Answered {
+    request: Request,
+    response: Datagrams,
+}
+
+/// What to do with a datagram that claims to be a request of the peer.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Incoming<'a> {
+    /// The expected request, or a fragment of it: authenticate it and go on.
+    New,
+    /// The last request, octet for octet: send the response again (B05, B06).
+    Repeated(&'a [Vec<u8>]),
+    /// The id of the last request in other octets, as after the peer changed its fragment size
+    /// (RFC 7383 §2.6): if it is authentic, send [`Responses::last_response`] again.
+    RepeatedIfAuthentic,
+    /// Being worked on, outside the window, or a further fragment of an answered request: drop.
+    Drop,
+}
+
+impl Responses {
+    /// Expects `first`: 0 on a new IKE SA, also on one made by rekeying.
+    pub(crate) fn new(first: u32) -> Self {
+        Self {
+            expected: first,
+            under_way: None,
+            last: None,
+        }
+    }
+
+    /// The message id of the next new request.
+    pub(crate) fn expected(&self) -> u32 {
+        self.expected
+    }
+
+    /// Sorts a request datagram before anything of it is decrypted. `fragment` is the fragment
+    /// number of an SKF payload, 1 for the first.
+    pub(crate) fn classify(&self, id: u32, octets: &[u8], fragment: Option<u16>) -> Incoming<'_> {
+        if id == self.expected {
+            return match self.under_way {
+                Some(_) => Incoming::Drop,
+                None => Incoming::New,
+            };
+        }
+        // B17: only the last one is repeated from the cache.
+        match &self.last {
+            Some(last) if last.request.id == id => last.again(octets, fragment),
+            _ => Incoming::Drop,
+        }
+    }
+
+    /// Notes that the expected request has been authenticated and is being worked on. `octets`
+    /// is its datagram, or the datagram of its first fragment. Repetitions are dropped until
+    /// [`Responses::answered`].
+    pub(crate) fn begin(&mut self, octets: Vec<u8>) {
+        self.under_way = Some(Request {
+            id: self.expected,
+            octets,
+        });
+    }
+
+    /// The id of a request that was begun and not answered yet.
+    pub(crate) fn under_way(&self) -> Option<u32> {
+        self.under_way.as_ref().map(|request| request.id)
+    }
+
+    /// Keeps the response to the request under way and expects the next one. The caller sends
+    /// the datagrams.
+    pub(crate) fn answered(&mut self, response: Datagrams) {
+        if let Some(request) = self.under_way.take() {
+            self.expected = self.expected.saturating_add(1);
+            self.last = Some(Answered { request, response });
+        }
+    }
+
+    /// The response to the last request; empty before the first.
+    pub(crate) fn last_response(&self) -> &[Vec<u8>] {
+        self.last.as_ref().map_or(&[], |last| &last.response)
+    }
+}
+
+impl Answered {
+    //= https://www.rfc-editor.org/rfc/rfc7383#section-2.6.1
+    //# that event MUST only trigger a retransmission of the response message
+    //# (fragmented or not) if the Fragment Number field in the received
+    //# fragment is set to 1; otherwise, it MUST be ignored.
+    fn again(&self, octets: &[u8], fragment: Option<u16>) -> Incoming<'_> {
+        if fragment.is_some_and(|number| number != 1) {
+            return Incoming::Drop;
+        }
+        if octets == self.request.octets {
+            Incoming::Repeated(&self.response)
+        } else {
+            Incoming::RepeatedIfAuthentic
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
