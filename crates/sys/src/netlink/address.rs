@@ -1,0 +1,123 @@
+//! Addresses of interfaces (rtnetlink RTM_*ADDR).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+
+use super::{Family, Netlink};
+use crate::error::SysError;
+
+/// An address of an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Address {
+    /// Number of the interface.
+    pub interface: u32,
+    /// The address with the length of its network's prefix.
+    pub network: IpNet,
+    /// Whether it is meant for use beyond this host and link.
+    pub global: bool,
+    /// Whether it can be a source address now: duplicate detection is over, its lifetime is not.
+    pub usable: bool,
+}
+
+impl Address {
+    /// The address itself.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.network.addr()
+    }
+}
+
+impl Netlink {
+    /// All addresses of all interfaces.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`].
+    pub fn addresses(&mut self) -> Result<Vec<Address>, SysError> {
+        let found = self
+            .dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))
+            .map_err(|error| SysError::of("list addresses", error))?;
+        Ok(found
+            .iter()
+            .filter_map(|message| match message {
+                RouteNetlinkMessage::NewAddress(message) => read(message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Gives an interface an address; one that is there already is no error.
+    ///
+    /// IPv6 duplicate address detection is skipped: the address is usable at once.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::NotPermitted`], [`SysError::Io`].
+    pub fn add_address(&mut self, interface: u32, network: IpNet) -> Result<(), SysError> {
+        let mut request = message(interface, network);
+        if let IpNet::V4(v4) = network
+            && v4.prefix_len() < 31
+        {
+            request
+                .attributes
+                .push(AddressAttribute::Broadcast(v4.broadcast()));
+        }
+        if network.addr().is_ipv6() {
+            request.header.flags = AddressHeaderFlags::Nodad;
+        }
+        let request = RouteNetlinkMessage::NewAddress(request);
+        self.ensure_present(request)
+            .map_err(|error| SysError::of("add address", error))
+    }
+
+    /// Takes an address from an interface; one that is gone is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::NotPermitted`], [`SysError::Io`].
+    pub fn delete_address(&mut self, interface: u32, network: IpNet) -> Result<(), SysError> {
+        let request = RouteNetlinkMessage::DelAddress(message(interface, network));
+        self.ensure_absent(request)
+            .map_err(|error| SysError::of("remove address", error))
+    }
+}
+
+fn message(interface: u32, network: IpNet) -> AddressMessage {
+    let address = network.addr();
+    let mut message = AddressMessage::default();
+    message.header.family = Family::of(address).netlink();
+    message.header.prefix_len = network.prefix_len();
+    message.header.index = interface;
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
+    message
+}
+
+fn read(message: &AddressMessage) -> Option<Address> {
+    // On point-to-point links `Address` is the other end; `Local` is ours where it exists.
+    let mut ours = None;
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+    for attribute in &message.attributes {
+        if let AddressAttribute::Local(address) = attribute {
+            ours = Some(*address);
+        } else if let AddressAttribute::Address(address) = attribute {
+            ours = ours.or(Some(*address));
+        } else if let AddressAttribute::Flags(wide) = attribute {
+            flags |= *wide;
+        }
+    }
+    let network = IpNet::new(ours?, message.header.prefix_len).ok()?;
+    let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
+    Some(Address {
+        interface: message.header.index,
+        network,
+        global: message.header.scope == AddressScope::Universe
+            && network.addr() != IpAddr::V4(Ipv4Addr::LOCALHOST),
+        usable: !flags.intersects(unusable),
+    })
+}

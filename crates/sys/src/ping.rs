@@ -1,0 +1,301 @@
+//! An ICMP echo client (RFC 792, RFC 4443 §4), so that the demo needs no ping program.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::batch::receive_one;
+use crate::clock::now;
+use crate::error::SysError;
+use crate::message::Control;
+use crate::wake::{Interest, wait_for};
+
+/// What to send.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PingConfig {
+    /// Whom to ask.
+    pub destination: IpAddr,
+    /// Own address; `None` leaves it to the routes.
+    pub source: Option<IpAddr>,
+    /// Requests.
+    pub count: u16,
+    /// From one request to the next, counted from sending.
+    pub interval: Duration,
+    /// How long to wait for the answer to one request.
+    pub timeout: Duration,
+    /// Payload of a request, octets, at most [`PAYLOAD_MAX`].
+    pub payload_octets: usize,
+}
+
+impl PingConfig {
+    /// Three requests a second apart, one second for each answer, 56 octets.
+    #[must_use]
+    pub fn new(destination: IpAddr) -> Self {
+        Self {
+            destination,
+            source: None,
+            count: 3,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            payload_octets: 56,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PingReport {
+    /// Requests sent, or tried.
+    pub sent: u16,
+    /// Round-trip time of each answer, in the order of the requests.
+    pub round_trips: Vec<Duration>,
+    /// Errno of the last request the kernel refused to send.
+    pub send_error: Option<i32>,
+}
+
+impl PingReport {
+    /// Requests answered.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.round_trips.len()
+    }
+
+    /// Requests without an answer.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        usize::from(self.sent).saturating_sub(self.received())
+    }
+
+    /// Shortest round trip.
+    #[must_use]
+    pub fn min(&self) -> Option<Duration> {
+        self.round_trips.iter().min().copied()
+    }
+
+    /// Mean round trip.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        let count = u32::try_from(self.received())
+            .ok()
+            .filter(|count| *count > 0)?;
+        Some(self.round_trips.iter().sum::<Duration>() / count)
+    }
+
+    /// Longest round trip.
+    #[must_use]
+    pub fn max(&self) -> Option<Duration> {
+        self.round_trips.iter().max().copied()
+    }
+}
+
+/// Sends the requests from the namespace of the calling thread and waits for the answers.
+///
+/// # Errors
+///
+/// [`SysError::NotPermitted`] when neither raw nor ping sockets are allowed,
+/// [`SysError::AddressMissing`] for a foreign source. A request that cannot be sent counts as
+/// lost, see [`PingReport::send_error`].
+pub fn ping(config: &PingConfig) -> Result<PingReport, SysError> {
+    let mut pinger = Pinger::open(config.destination, config.source)?;
+    let mut report = PingReport::default();
+    for number in 0..config.count {
+        let started = now();
+        report.sent += 1;
+        match pinger.round_trip(config.payload_octets, config.timeout) {
+            Ok(Some(time)) => report.round_trips.push(time),
+            Ok(None) => {}
+            Err(error) => report.send_error = error.raw_os_error(),
+        }
+        let rest = config
+            .interval
+            .saturating_sub(now().duration_since(started));
+        if number + 1 < config.count && !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+    }
+    Ok(report)
+}
+
+/// One conversation of echo requests; for those who count and wait themselves.
+#[derive(Debug)]
+pub struct Pinger {
+    socket: Socket,
+    destination: SocketAddr,
+    /// Whether the kernel chooses and checks the identifier (ping socket).
+    kernel_identifier: bool,
+    identifier: u16,
+    sequence: u16,
+    buffer: Box<[u8]>,
+}
+
+impl Pinger {
+    /// Opens a socket in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`ping`].
+    pub fn open(destination: IpAddr, source: Option<IpAddr>) -> Result<Self, SysError> {
+        let (domain, protocol) = match destination {
+            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+        };
+        let raw = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol));
+        let kernel_identifier = raw.is_err();
+        // Without privileges the kernel's ping sockets may be open to us.
+        let socket = raw
+            .or_else(|_| Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol)))
+            .map_err(|error| SysError::of("open ICMP socket", error))?;
+        if let Some(source) = source {
+            socket
+                .bind(&SocketAddr::new(source, 0).into())
+                .map_err(|error| {
+                    if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
+                        return SysError::AddressMissing { address: source };
+                    }
+                    SysError::of("bind ICMP socket", error)
+                })?;
+        }
+        let identifier =
+            crate::entropy::array().map_err(|error| SysError::of("draw ICMP identifier", error))?;
+        Ok(Self {
+            socket,
+            destination: SocketAddr::new(destination, 0),
+            kernel_identifier,
+            identifier: u16::from_be_bytes(identifier),
+            sequence: 0,
+            buffer: vec![0; PACKET_MAX].into_boxed_slice(),
+        })
+    }
+
+    /// Sends one request and waits for its answer at most `timeout`; `None` if none came.
+    ///
+    /// # Errors
+    ///
+    /// What sending answers, such as ENETUNREACH.
+    pub fn round_trip(
+        &mut self,
+        payload_octets: usize,
+        timeout: Duration,
+    ) -> io::Result<Option<Duration>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = self.request(payload_octets.min(PAYLOAD_MAX));
+        let sent = now();
+        self.socket.send_to(&request, &self.destination.into())?;
+        let deadline = sent + timeout;
+        loop {
+            if self.answered()? {
+                return Ok(Some(now().duration_since(sent)));
+            }
+            if !self.wait_until(deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+        let left = deadline.saturating_duration_since(now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        wait_for(&self.socket, Interest::Readable, Some(left)).map(|_| true)
+    }
+
+    /// Reads what waits until the answer to the last request appears.
+    fn answered(&mut self) -> io::Result<bool> {
+        let mut control = Control::EMPTY;
+        for _ in 0..PACKETS_PER_LOOK_MAX {
+            let received = match receive_one(self.socket.as_fd(), &mut self.buffer, &mut control, 0)
+            {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                // An ICMP error about our request: then no answer will come.
+                Err(_) => return Ok(false),
+            };
+            let from = received.remote.map(|from| from.ip());
+            let octets = self.buffer.get(..received.length).unwrap_or_default();
+            if from == Some(self.destination.ip()) && self.is_answer(octets) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_answer(&self, octets: &[u8]) -> bool {
+        // Raw IPv4 sockets deliver the IP header.
+        let header = match (
+            self.kernel_identifier,
+            self.destination.is_ipv4(),
+            octets.first(),
+        ) {
+            (false, true, Some(first)) => usize::from(first & 0x0f) * 4,
+            _ => 0,
+        };
+        let message = octets.get(header..).unwrap_or_default();
+        let [kind, 0, _, _, i0, i1, s0, s1, ..] = *message else {
+            return false;
+        };
+        let reply = if self.destination.is_ipv4() {
+            V4_ECHO_REPLY
+        } else {
+            V6_ECHO_REPLY
+        };
+        let ours = self.kernel_identifier || u16::from_be_bytes([i0, i1]) == self.identifier;
+        kind == reply && ours && u16::from_be_bytes([s0, s1]) == self.sequence
+    }
+
+    fn request(&self, payload_octets: usize) -> Vec<u8> {
+        let v4 = self.destination.is_ipv4();
+        let kind = if v4 { V4_ECHO_REQUEST } else { V6_ECHO_REQUEST };
+        let mut message = vec![kind, 0, 0, 0];
+        message.extend(self.identifier.to_be_bytes());
+        message.extend(self.sequence.to_be_bytes());
+        message.extend((0..=u8::MAX).cycle().take(payload_octets));
+        // For ICMPv6 the kernel sums up, as the pseudo header needs addresses.
+        if v4 && let Some(field) = message.get_mut(2..4) {
+            field.copy_from_slice(&[0; 2]);
+            let sum = checksum(&message).to_be_bytes();
+            if let Some(field) = message.get_mut(2..4) {
+                field.copy_from_slice(&sum);
+            }
+        }
+        message
+    }
+}
+
+/// The Internet checksum, RFC 1071.
+fn checksum(octets: &[u8]) -> u16 {
+    let words = octets.chunks(2).map(|pair| match *pair {
+        [high, low] => u32::from(u16::from_be_bytes([high, low])),
+        [high] => u32::from(high) << 8,
+        _ => 0,
+    });
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    !u16::try_from(folded).unwrap_or(u16::MAX)
+}
+
+/// Largest payload of a request.
+pub const PAYLOAD_MAX: usize = 65_000;
+const PACKET_MAX: usize = 65_536;
+/// Foreign packets passed over between two looks at the clock.
+const PACKETS_PER_LOOK_MAX: usize = 64;
+const V4_ECHO_REPLY: u8 = 0;
+const V4_ECHO_REQUEST: u8 = 8;
+const V6_ECHO_REQUEST: u8 = 128;
+const V6_ECHO_REPLY: u8 = 129;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_of_rfc_1071_example() {
+        let octets = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(checksum(&octets), !0xddf2);
+    }
+}

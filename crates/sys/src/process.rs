@@ -1,0 +1,201 @@
+//! The process itself and the children it starts.
+
+#![expect(unsafe_code, reason = "pidfd and mlockall have no safe wrapper in nix")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::error::SysError;
+
+/// Asks the kernel to kill this process when the *thread* that started it ends.
+///
+/// # Errors
+///
+/// [`SysError::Io`] from `prctl`.
+pub fn die_with_parent() -> Result<(), SysError> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(|errno| SysError::of("PR_SET_PDEATHSIG", errno))
+}
+
+/// Forbids core dumps and tracing by others: the memory holds keys.
+///
+/// # Errors
+///
+/// [`SysError::Io`] from `prctl`.
+pub fn forbid_core_dumps() -> Result<(), SysError> {
+    nix::sys::prctl::set_dumpable(false).map_err(|errno| SysError::of("PR_SET_DUMPABLE", errno))
+}
+
+/// Keeps all present and future pages out of swap.
+///
+/// # Errors
+///
+/// [`SysError::NotPermitted`] or [`SysError::Io`] (ENOMEM) when RLIMIT_MEMLOCK is too small; the
+/// caller usually only warns.
+pub fn lock_memory() -> Result<(), SysError> {
+    // SAFETY: mlockall takes flags only and touches no memory of ours.
+    let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(SysError::of("mlockall", io::Error::last_os_error()))
+}
+
+/// The effective user of this process.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// The host's name, as far as it is text.
+#[must_use]
+pub fn host_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(text.trim_end().to_owned())
+}
+
+/// Whether this process holds CAP_NET_ADMIN in its user namespace.
+#[must_use]
+pub fn has_net_admin() -> bool {
+    const CAP_NET_ADMIN: u32 = 12;
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << CAP_NET_ADMIN) != 0)
+}
+
+/// A process by descriptor: unlike a number it never comes to mean another process.
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Opens a process, usually a child just started (`child.id()`).
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`] with ESRCH if it is gone.
+    pub fn open(pid: u32) -> Result<Self, SysError> {
+        let pid = libc::pid_t::try_from(pid)
+            .map_err(|_| SysError::of("pidfd_open", io::Error::from_raw_os_error(libc::ESRCH)))?;
+        // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+        let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        match i32::try_from(raw) {
+            // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+            Ok(raw) if raw >= 0 => Ok(Self(unsafe { OwnedFd::from_raw_fd(raw) })),
+            _ => Err(SysError::of("pidfd_open", io::Error::last_os_error())),
+        }
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn terminate(&self) -> Result<(), SysError> {
+        self.send(libc::SIGTERM)
+    }
+
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn kill(&self) -> Result<(), SysError> {
+        self.send(libc::SIGKILL)
+    }
+
+    fn send(&self, signal: i32) -> Result<(), SysError> {
+        use std::os::fd::AsRawFd;
+        // SAFETY: integers and a null siginfo, which the kernel documents as allowed.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                signal,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        if result == 0 {
+            return Ok(());
+        }
+        Err(SysError::of(
+            "pidfd_send_signal",
+            io::Error::last_os_error(),
+        ))
+    }
+}
+
+/// Becomes readable when the process has ended.
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sends SIGTERM to a process by number.
+///
+/// # Errors
+///
+/// [`SysError::Io`] with ESRCH if it is gone.
+pub fn terminate(pid: u32) -> Result<(), SysError> {
+    let pid = i32::try_from(pid)
+        .map_err(|_| SysError::of("kill", io::Error::from_raw_os_error(libc::ESRCH)))?;
+    nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGTERM)
+        .map_err(|errno| SysError::of("kill", errno))
+}
+
+/// Takes an advisory lock on a file, making it if needed; the lock ends with the value or the
+/// process. `None` if another process holds it.
+///
+/// # Errors
+///
+/// What opening the file answers.
+pub fn try_lock_file(path: &Path) -> io::Result<Option<File>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pidfd_ends_a_child() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+
+        PidFd::open(child.id()).unwrap().kill().unwrap();
+
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_lock_is_exclusive() {
+        let path = std::env::temp_dir().join(format!("adit-lock-{}", std::process::id()));
+        let held = try_lock_file(&path).unwrap();
+        assert!(held.is_some());
+        assert!(try_lock_file(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock_file(&path).unwrap().is_some());
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,403 @@
+//! The host's routes into the TUN interface, so that protected packets reach the data plane.
+//!
+//! One policy rule sends every packet that does not carry our mark to our own routing table:
+//! `PRIORITY: not from all fwmark MARK lookup TABLE`. The table holds a route into the TUN for
+//! each remote selector. Our own ESP and IKE packets carry the mark, pass the rule by and follow
+//! the ordinary routes, so the peer may lie inside its own remote selector.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+
+use crate::error::SysError;
+use crate::netlink::{Address, Family, Netlink, Route, RouteKind, RouteLookup, Rule, RuleAction};
+
+/// Firewall mark of our own outer packets.
+pub const MARK: u32 = 0xAD17;
+/// Number of our routing table (44,311).
+pub const TABLE: u32 = 0xAD17;
+/// Priority of our rule: after the local table (0), before the main one (32,766).
+pub const RULE_PRIORITY: u32 = 219;
+
+/// The traffic of one child SA in terms of prefixes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RoutePlan {
+    /// Networks on our side.
+    pub local: Vec<IpNet>,
+    /// Networks on the peer's side: these are routed into the TUN.
+    pub remote: Vec<IpNet>,
+}
+
+/// Sizes announced with the routes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RouteSizes {
+    /// Largest inner packet, octets; `None` leaves it to the interface.
+    pub mtu: Option<u32>,
+    /// Largest TCP segment to announce, octets.
+    pub advmss: Option<u32>,
+}
+
+/// Keeps our rule and table as the installed plans want them; removes everything when dropped.
+#[derive(Debug)]
+pub struct HostRouting {
+    netlink: Netlink,
+    interface: u32,
+    sizes: RouteSizes,
+    plans: BTreeMap<String, RoutePlan>,
+    installed: BTreeMap<IpNet, Route>,
+    rules: BTreeSet<Family>,
+}
+
+impl HostRouting {
+    /// Starts with nothing installed; `interface` is the number of the TUN.
+    ///
+    /// Leftovers of a daemon that was killed are removed first ([`cleanup_stale`]), so there must
+    /// be at most one of these per namespace: the caller holds a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::NotPermitted`] (E504) without CAP_NET_ADMIN, [`SysError::Io`].
+    pub fn new(interface: u32, sizes: RouteSizes) -> Result<Self, SysError> {
+        cleanup_stale()?;
+        Ok(Self {
+            netlink: Netlink::open()?,
+            interface,
+            sizes,
+            plans: BTreeMap::new(),
+            installed: BTreeMap::new(),
+            rules: BTreeSet::new(),
+        })
+    }
+
+    /// Routes a child SA's traffic into the TUN; a plan of the same name is replaced.
+    ///
+    /// Several plans may name the same network; it is routed until the last one goes.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`], [`SysError::Io`]. The plan is
+    /// kept and what is missing is tried again with the next change or [`Self::refresh`].
+    pub fn install(&mut self, name: &str, plan: RoutePlan) -> Result<(), SysError> {
+        self.plans.insert(name.to_owned(), plan);
+        self.reconcile()
+    }
+
+    /// Withdraws a plan; an unknown name is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`].
+    pub fn uninstall(&mut self, name: &str) -> Result<(), SysError> {
+        self.plans.remove(name);
+        self.reconcile()
+    }
+
+    /// Looks at the host's addresses again and restores what is missing, after a network change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`].
+    pub fn refresh(&mut self) -> Result<(), SysError> {
+        let present = self.netlink.routes(TABLE)?;
+        self.installed.retain(|destination, route| {
+            present
+                .iter()
+                .any(|p| p.destination == *destination && p.kind == route.kind)
+        });
+        self.rules.clear();
+        self.reconcile()
+    }
+
+    /// Changes the sizes announced with all routes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`].
+    pub fn set_sizes(&mut self, sizes: RouteSizes) -> Result<(), SysError> {
+        self.sizes = sizes;
+        self.reconcile()
+    }
+
+    /// Where the kernel sends a packet of this host to `destination` now; for E501 compare
+    /// `interface` with the TUN's.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`] with ENETUNREACH when there is no way.
+    pub fn lookup(&mut self, destination: IpAddr) -> Result<RouteLookup, SysError> {
+        self.netlink.lookup_route(destination, None, 0)
+    }
+
+    /// The routes installed now, by destination.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.installed.values()
+    }
+
+    /// Removes the rule and all routes.
+    ///
+    /// # Errors
+    ///
+    /// The first failure; the rest is removed nevertheless.
+    pub fn close(mut self) -> Result<(), SysError> {
+        self.remove_all()
+    }
+
+    fn reconcile(&mut self) -> Result<(), SysError> {
+        let addresses = self.netlink.addresses()?;
+        let wanted = wanted_routes(&self.plans, &addresses, self.interface, self.sizes);
+        // Rules go first and come last, so no packet meets half a table.
+        let families: BTreeSet<Family> = wanted
+            .keys()
+            .map(|destination| Family::of(destination.addr()))
+            .collect();
+        for family in self.rules.difference(&families) {
+            self.netlink.delete_rule(&rule(*family))?;
+        }
+        self.rules.retain(|family| families.contains(family));
+        self.remove_unwanted(&wanted)?;
+        for (destination, route) in &wanted {
+            if self.installed.get(destination) != Some(route) {
+                self.netlink.replace_route(route)?;
+                self.installed.insert(*destination, route.clone());
+            }
+        }
+        for family in families {
+            if !self.rules.contains(&family) {
+                self.netlink.add_rule(&rule(family))?;
+                self.rules.insert(family);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_unwanted(&mut self, wanted: &BTreeMap<IpNet, Route>) -> Result<(), SysError> {
+        // A route that changes between TUN and throw is removed too: IPv6 would keep both.
+        let unwanted: Vec<Route> = self
+            .installed
+            .values()
+            .filter(|route| {
+                wanted
+                    .get(&route.destination)
+                    .is_none_or(|w| w.kind != route.kind)
+            })
+            .cloned()
+            .collect();
+        for route in unwanted {
+            self.netlink.delete_route(&route)?;
+            self.installed.remove(&route.destination);
+        }
+        Ok(())
+    }
+
+    fn remove_all(&mut self) -> Result<(), SysError> {
+        let mut result = Ok(());
+        for family in std::mem::take(&mut self.rules) {
+            let removed = self.netlink.delete_rule(&rule(family));
+            result = result.and(removed);
+        }
+        for route in std::mem::take(&mut self.installed).into_values() {
+            let removed = self.netlink.delete_route(&route);
+            result = result.and(removed);
+        }
+        result
+    }
+}
+
+impl Drop for HostRouting {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove_all() {
+            tracing::warn!(%error, "routes stay behind; the next start removes them");
+        }
+    }
+}
+
+/// What [`cleanup_stale`] found.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Removed {
+    /// Rules with our priority, mark and table.
+    pub rules: usize,
+    /// Routes in our table.
+    pub routes: usize,
+}
+
+/// Removes what a killed daemon left in this namespace: exactly our rule and our table.
+///
+/// # Errors
+///
+/// [`SysError::NotPermitted`], [`SysError::Io`].
+pub fn cleanup_stale() -> Result<Removed, SysError> {
+    let mut netlink = Netlink::open()?;
+    let mut removed = Removed::default();
+    for family in Family::BOTH {
+        let rules = match netlink.rules(family) {
+            Ok(rules) => rules,
+            Err(SysError::FamilyUnsupported { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        // Identical rules may exist several times; each removal takes one.
+        for stale in rules.iter().filter(|found| **found == rule(family)) {
+            netlink.delete_rule(stale)?;
+            removed.rules += 1;
+        }
+    }
+    for route in netlink.routes(TABLE)? {
+        netlink.delete_route(&route)?;
+        removed.routes += 1;
+    }
+    if removed != Removed::default() {
+        tracing::info!(
+            removed.rules,
+            removed.routes,
+            "removed leftovers of an earlier run"
+        );
+    }
+    Ok(removed)
+}
+
+/// The smallest list of prefixes that covers exactly the addresses from `start` to `end`.
+///
+/// Empty if the families differ or the range is empty; at most 62 prefixes for IPv4 and 254 for
+/// IPv6.
+#[must_use]
+pub fn prefixes_of_range(start: IpAddr, end: IpAddr) -> Vec<IpNet> {
+    match (start, end) {
+        (IpAddr::V4(start), IpAddr::V4(end)) if start <= end => {
+            Ipv4Subnets::new(start, end, 0).map(IpNet::V4).collect()
+        }
+        (IpAddr::V6(start), IpAddr::V6(end)) if start <= end => {
+            Ipv6Subnets::new(start, end, 0).map(IpNet::V6).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The address of this host that packets into the tunnel should carry: one inside `local`.
+#[must_use]
+pub fn source_hint(addresses: &[Address], local: &[IpNet], family: Family) -> Option<IpAddr> {
+    let inside = |address: IpAddr| local.iter().any(|network| network.contains(&address));
+    let fit = |found: &&Address| {
+        let address = found.address();
+        found.usable && found.global && Family::of(address) == family && inside(address)
+    };
+    addresses.iter().find(fit).map(Address::address)
+}
+
+fn rule(family: Family) -> Rule {
+    Rule::not_marked(family, RULE_PRIORITY, MARK, TABLE)
+}
+
+/// What the table has to hold: a pure function of the plans and the host's addresses.
+fn wanted_routes(
+    plans: &BTreeMap<String, RoutePlan>,
+    addresses: &[Address],
+    interface: u32,
+    sizes: RouteSizes,
+) -> BTreeMap<IpNet, Route> {
+    let mut wanted = BTreeMap::new();
+    for plan in plans.values() {
+        for remote in plan.remote.iter().map(IpNet::trunc) {
+            let source = source_hint(addresses, &plan.local, Family::of(remote.addr()));
+            let mut route = Route::by_interface(remote, interface).in_table(TABLE);
+            route.source = source;
+            route.mtu = sizes.mtu;
+            route.advmss = sizes.advmss;
+            route.metric = Some(METRIC);
+            wanted.entry(remote).or_insert(route);
+        }
+    }
+    // Packets between our own networks stay out of the tunnel when a remote selector, such as
+    // 0.0.0.0/0, covers them too.
+    for local in plans
+        .values()
+        .flat_map(|plan| &plan.local)
+        .map(IpNet::trunc)
+    {
+        let covered = wanted
+            .values()
+            .any(|route| route.kind == RouteKind::Unicast && route.destination.contains(&local));
+        if covered && !wanted.contains_key(&local) {
+            let mut throw = Route::new(local, RouteKind::Throw).in_table(TABLE);
+            throw.metric = Some(METRIC);
+            wanted.insert(local, throw);
+        }
+    }
+    wanted
+}
+
+/// Some metric has to be given: IPv6 would make up 1024 and then not find the route again.
+const METRIC: u32 = 10;
+
+/// The prefix of all addresses of a family.
+#[must_use]
+pub fn everything(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
+        Family::V6 => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
+    }
+}
+
+/// Drops UDP datagrams to a port on their way through or out of this namespace, both families,
+/// until the value is dropped. For faults in the demo and in tests.
+#[derive(Debug)]
+pub struct UdpBlackhole {
+    netlink: Netlink,
+    rules: Vec<Rule>,
+}
+
+impl UdpBlackhole {
+    /// Starts dropping.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::NotPermitted`], [`SysError::Io`].
+    pub fn install(port: u16) -> Result<Self, SysError> {
+        let rules = Family::BOTH.map(|family| Rule::drop_udp_to(family, BLACKHOLE_PRIORITY, port));
+        Self::with(rules.to_vec())
+    }
+
+    /// Starts dropping every packet of an IP protocol, such as 50 (ESP).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`].
+    pub fn install_protocol(protocol: u8) -> Result<Self, SysError> {
+        let rules =
+            Family::BOTH.map(|family| Rule::drop_protocol(family, BLACKHOLE_PRIORITY, protocol));
+        Self::with(rules.to_vec())
+    }
+
+    fn with(rules: Vec<Rule>) -> Result<Self, SysError> {
+        let mut hole = Self {
+            netlink: Netlink::open()?,
+            rules: Vec::new(),
+        };
+        for rule in rules {
+            match hole.netlink.add_rule(&rule) {
+                Ok(()) => hole.rules.push(rule),
+                Err(SysError::FamilyUnsupported { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(hole)
+    }
+}
+
+impl Drop for UdpBlackhole {
+    fn drop(&mut self) {
+        for rule in &self.rules {
+            if let Err(error) = self.netlink.delete_rule(rule) {
+                tracing::warn!(%error, "a rule that drops packets stays behind");
+            }
+        }
+    }
+}
+
+/// Before our own rule and every usual one.
+const BLACKHOLE_PRIORITY: u32 = 90;
+
+/// Whether a rule is one of those a [`UdpBlackhole`] makes.
+#[must_use]
+pub fn is_blackhole(rule: &Rule) -> bool {
+    rule.priority == BLACKHOLE_PRIORITY && rule.action == RuleAction::Blackhole
+}

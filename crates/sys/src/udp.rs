@@ -1,0 +1,459 @@
+//! UDP sockets for IKE and for ESP in UDP (RFC 7296 §2, RFC 3948), in batches.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use adit_wire::PacketBuf;
+use nix::libc;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::batch::{BatchIo, SendReport, Target, receive_error, send_parts};
+use crate::error::SysError;
+use crate::message::ExtendedError;
+use crate::netlink::Family;
+use crate::route::MARK;
+use crate::socket_option;
+use crate::wake::{Interest, wait_for};
+
+/// How packets of a socket treat the path MTU.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PathMtu {
+    /// The kernel and IPv4 routers may fragment.
+    #[default]
+    Fragment,
+    /// Don't Fragment is set; what exceeds the MTU known to the kernel fails with EMSGSIZE.
+    Discover,
+    /// Don't Fragment is set; only the MTU of the interface limits.
+    Probe,
+}
+
+impl PathMtu {
+    fn option(self) -> libc::c_int {
+        match self {
+            Self::Fragment => libc::IP_PMTUDISC_DONT,
+            Self::Discover => libc::IP_PMTUDISC_DO,
+            Self::Probe => libc::IP_PMTUDISC_PROBE,
+        }
+    }
+}
+
+/// Options of UDP and raw sockets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SocketOptions {
+    /// Firewall mark of every packet sent; [`MARK`] keeps them out of our own routes.
+    pub mark: Option<u32>,
+    /// Receive buffer asked for, octets.
+    pub receive_buffer_octets: usize,
+    /// Send buffer asked for, octets.
+    pub send_buffer_octets: usize,
+    /// Fragmentation.
+    pub path_mtu: PathMtu,
+}
+
+impl SocketOptions {
+    /// Buffers for about 10 ms of packets at 10 Gbit/s with the kernel's overhead.
+    pub const BUFFER_OCTETS: usize = 8 * 1024 * 1024;
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            mark: Some(MARK),
+            receive_buffer_octets: Self::BUFFER_OCTETS,
+            send_buffer_octets: Self::BUFFER_OCTETS,
+            path_mtu: PathMtu::default(),
+        }
+    }
+}
+
+/// What the network said about a packet sent earlier.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// It did not arrive: port closed, host or network unreachable, or prohibited.
+    Unreachable {
+        /// Where the packet was sent.
+        remote: SocketAddr,
+        /// ECONNREFUSED (port closed), EHOSTUNREACH, ENETUNREACH, EACCES.
+        errno: i32,
+        /// Who said so, when it was another machine.
+        from: Option<IpAddr>,
+    },
+    /// It was larger than the path allows.
+    TooBig {
+        /// Where the packet was sent.
+        remote: SocketAddr,
+        /// Largest IP packet that passes, octets, outer header included.
+        mtu_octets: u32,
+    },
+}
+
+impl SocketError {
+    /// Where the packet was sent.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        match *self {
+            Self::Unreachable { remote, .. } | Self::TooBig { remote, .. } => remote,
+        }
+    }
+
+    pub(crate) fn of(remote: SocketAddr, error: ExtendedError) -> Self {
+        if error.errno == libc::EMSGSIZE {
+            return Self::TooBig {
+                remote,
+                mtu_octets: error.info,
+            };
+        }
+        Self::Unreachable {
+            remote,
+            errno: error.errno,
+            from: error.offender,
+        }
+    }
+}
+
+/// A UDP socket of one family that knows the local address of each datagram. Never blocks.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+impl UdpSocket {
+    /// Binds `local`; port 0 lets the kernel choose. An IPv6 socket takes no IPv4 datagrams.
+    ///
+    /// # Errors
+    ///
+    /// - [`SysError::AddressInUse`] (E502), [`SysError::AddressMissing`].
+    /// - [`SysError::NotPermitted`] (E504) for a low port or a mark without privileges.
+    /// - [`SysError::FamilyUnsupported`], [`SysError::Io`].
+    pub fn bind(local: SocketAddr, options: &SocketOptions) -> Result<Self, SysError> {
+        let domain = Domain::for_address(local);
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
+            .map_err(|error| SysError::of("open UDP socket", error))?;
+        configure(&socket, Family::of(local.ip()), options)?;
+        socket
+            .bind(&local.into())
+            .map_err(|error| bind_error(local, error))?;
+        let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+        Ok(Self {
+            socket,
+            local: bound.unwrap_or(local),
+        })
+    }
+
+    /// The address bound, with the port the kernel chose.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Another handle to the same socket, for another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`]: too many open files.
+    pub fn try_clone(&self) -> Result<Self, SysError> {
+        let socket = self
+            .socket
+            .try_clone()
+            .map_err(|error| SysError::of("duplicate socket", error))?;
+        Ok(Self {
+            socket,
+            local: self.local,
+        })
+    }
+
+    /// Receives into the front of `packets` and returns how many; zero if nothing waits.
+    ///
+    /// Each packet starts at the headroom of `io`, with `meta` filled; a datagram larger than its
+    /// buffer comes out empty. ICMP errors do not come out here: see [`Self::next_error`].
+    ///
+    /// # Errors
+    ///
+    /// What recvmmsg answers beyond that; nothing is lost by calling again.
+    pub fn recv_batch(&self, io: &mut BatchIo, packets: &mut [PacketBuf]) -> io::Result<usize> {
+        let got = io.receive(self.socket.as_fd(), packets, self.local)?;
+        for packet in packets.iter_mut().take(got) {
+            packet.meta.udp = true;
+        }
+        Ok(got)
+    }
+
+    /// Sends each packet from `meta.local` (if not unspecified) to `meta.remote` with `meta.tos`.
+    ///
+    /// Takes `&[PacketBuf]` or any filtered iterator over packets.
+    pub fn send_batch<'a>(
+        &self,
+        io: &mut BatchIo,
+        packets: impl IntoIterator<Item = &'a PacketBuf>,
+    ) -> SendReport {
+        io.send(self.socket.as_fd(), packets, |packet| Target {
+            remote: packet.meta.remote,
+            local: Some(packet.meta.local),
+            tos: packet.meta.tos,
+        })
+    }
+
+    /// Sends one datagram: `prefix` (such as the non-ESP marker, or nothing) and `octets`.
+    ///
+    /// `local` may be unspecified; its port is that of the socket in any case.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when the socket is full; ENETUNREACH, EHOSTUNREACH when there is no way;
+    /// EMSGSIZE; EINVAL when `local` is not ours.
+    pub fn send_to(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        tos: u8,
+        prefix: &[u8],
+        octets: &[u8],
+    ) -> io::Result<()> {
+        let target = Target {
+            remote,
+            local: Some(local),
+            tos,
+        };
+        let parts = [io::IoSlice::new(prefix), io::IoSlice::new(octets)];
+        send_parts(self.socket.as_fd(), target, &parts)
+    }
+
+    /// The next thing the network said about a packet sent; `None` if there is nothing.
+    ///
+    /// Ask when a poller reports an error, until it is `None`.
+    ///
+    /// # Errors
+    ///
+    /// What recvmsg answers beyond that.
+    pub fn next_error(&self) -> io::Result<Option<SocketError>> {
+        let found = receive_error(self.socket.as_fd())?;
+        Ok(found.map(|(remote, error)| SocketError::of(remote, error)))
+    }
+
+    /// Changes the fragmentation of packets sent from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`].
+    pub fn set_path_mtu(&self, path_mtu: PathMtu) -> Result<(), SysError> {
+        set_path_mtu(&self.socket, Family::of(self.local.ip()), path_mtu)
+    }
+
+    /// Waits until a datagram can be sent; `false` if `timeout` passed first.
+    ///
+    /// # Errors
+    ///
+    /// What poll answers.
+    pub fn wait_writable(&self, timeout: Duration) -> io::Result<bool> {
+        wait_for(&self.socket, Interest::Writable, Some(timeout))
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// One port on IPv4 and, where the kernel has it, on IPv6.
+#[derive(Debug)]
+pub struct DualUdpSocket {
+    v4: UdpSocket,
+    v6: Option<UdpSocket>,
+}
+
+impl DualUdpSocket {
+    /// Binds all addresses of both families; port 0 lets the kernel choose one for both.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::bind`], except that a missing IPv6 is no error.
+    pub fn bind(port: u16, options: &SocketOptions) -> Result<Self, SysError> {
+        let v4 = UdpSocket::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), options)?;
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v4.local().port());
+        let v6 = match UdpSocket::bind(any, options) {
+            Ok(v6) => Some(v6),
+            // Built without IPv6, or switched off by sysctl.
+            Err(SysError::FamilyUnsupported { .. } | SysError::AddressMissing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { v4, v6 })
+    }
+
+    /// The IPv4 half.
+    #[must_use]
+    pub fn v4(&self) -> &UdpSocket {
+        &self.v4
+    }
+
+    /// The IPv6 half.
+    #[must_use]
+    pub fn v6(&self) -> Option<&UdpSocket> {
+        self.v6.as_ref()
+    }
+
+    /// Both halves, IPv4 first.
+    pub fn halves(&self) -> impl Iterator<Item = &UdpSocket> {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.v4.local().port()
+    }
+
+    /// Another handle to the same sockets, for another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`]: too many open files.
+    pub fn try_clone(&self) -> Result<Self, SysError> {
+        let v6 = self.v6.as_ref().map(UdpSocket::try_clone).transpose()?;
+        Ok(Self {
+            v4: self.v4.try_clone()?,
+            v6,
+        })
+    }
+
+    /// Receives from both families, see [`UdpSocket::recv_batch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpSocket::recv_batch`].
+    pub fn recv_batch(&self, io: &mut BatchIo, packets: &mut [PacketBuf]) -> io::Result<usize> {
+        let got = self.v4.recv_batch(io, packets)?;
+        match (&self.v6, packets.get_mut(got..)) {
+            (Some(v6), Some(rest)) if !rest.is_empty() => {
+                // What IPv4 delivered must not be lost: the error comes again next time.
+                let more = v6.recv_batch(io, rest);
+                if got > 0 {
+                    Ok(got + more.unwrap_or(0))
+                } else {
+                    more
+                }
+            }
+            _ => Ok(got),
+        }
+    }
+
+    /// Sends packets of both families, see [`UdpSocket::send_batch`].
+    pub fn send_batch<'a, I>(&self, io: &mut BatchIo, packets: I) -> SendReport
+    where
+        I: IntoIterator<Item = &'a PacketBuf>,
+        I::IntoIter: Clone,
+    {
+        let packets = packets.into_iter();
+        let of_v4 = packets
+            .clone()
+            .filter(|packet| packet.meta.remote.is_ipv4());
+        let mut report = self.v4.send_batch(io, of_v4);
+        let of_v6 = packets.filter(|packet| packet.meta.remote.is_ipv6());
+        match &self.v6 {
+            Some(v6) => report.add(v6.send_batch(io, of_v6)),
+            None => of_v6.for_each(|_| report.note(libc::EAFNOSUPPORT)),
+        }
+        report
+    }
+
+    /// Sends one datagram, see [`UdpSocket::send_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpSocket::send_to`]; EAFNOSUPPORT for IPv6 where there is none.
+    pub fn send_to(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        tos: u8,
+        prefix: &[u8],
+        octets: &[u8],
+    ) -> io::Result<()> {
+        let half = if remote.is_ipv4() {
+            Some(&self.v4)
+        } else {
+            self.v6.as_ref()
+        };
+        let missing = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+        half.ok_or_else(missing)?
+            .send_to(local, remote, tos, prefix, octets)
+    }
+
+    /// The next error of either half, see [`UdpSocket::next_error`].
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpSocket::next_error`].
+    pub fn next_error(&self) -> io::Result<Option<SocketError>> {
+        for half in self.halves() {
+            if let Some(error) = half.next_error()? {
+                return Ok(Some(error));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Sets what UDP and raw sockets have in common.
+pub(crate) fn configure(
+    socket: &Socket,
+    family: Family,
+    options: &SocketOptions,
+) -> Result<(), SysError> {
+    const ON: libc::c_int = 1;
+    if let Some(mark) = options.mark {
+        socket
+            .set_mark(mark)
+            .map_err(|error| SysError::of("mark socket", error))?;
+    }
+    socket_option::grow_buffers(
+        socket.as_fd(),
+        options.receive_buffer_octets,
+        options.send_buffer_octets,
+    );
+    let wanted = match family {
+        Family::V4 => [
+            (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            (libc::IPPROTO_IP, libc::IP_RECVTOS),
+            (libc::IPPROTO_IP, libc::IP_RECVERR),
+            (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        ],
+        Family::V6 => [
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+        ],
+    };
+    for (level, name) in wanted {
+        socket_option::set(socket, level, name, ON)
+            .map_err(|error| SysError::of("configure socket", error))?;
+    }
+    set_path_mtu(socket, family, options.path_mtu)
+}
+
+fn set_path_mtu(socket: &Socket, family: Family, path_mtu: PathMtu) -> Result<(), SysError> {
+    let (level, name) = match family {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    socket_option::set(socket, level, name, path_mtu.option())
+        .map_err(|error| SysError::of("set path MTU discovery", error))
+}
+
+fn bind_error(local: SocketAddr, error: io::Error) -> SysError {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => SysError::AddressInUse {
+            address: local.ip(),
+            port: local.port(),
+        },
+        Some(libc::EADDRNOTAVAIL) => SysError::AddressMissing {
+            address: local.ip(),
+        },
+        _ => SysError::of("bind UDP socket", error),
+    }
+}

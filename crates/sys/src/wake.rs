@@ -1,0 +1,439 @@
+//! Waiting for several descriptors and for commands of another thread.
+//!
+//! A packet thread owns one [`Poller`] over its TUN or sockets and the receiving half of a
+//! [`channel`]; it never blocks anywhere else.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// Names one registered descriptor in the events of a [`Poller`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Token(pub u64);
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// Something can be read.
+    Readable,
+    /// Something can be written.
+    Writable,
+    /// Either.
+    Both,
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        match self {
+            Self::Readable => EpollFlags::EPOLLIN,
+            Self::Writable => EpollFlags::EPOLLOUT,
+            Self::Both => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+        }
+    }
+}
+
+/// One descriptor that is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ready {
+    /// As registered.
+    pub token: Token,
+    /// Reading will not block (or will report the end).
+    pub readable: bool,
+    /// Writing will not block.
+    pub writable: bool,
+    /// An error waits: for sockets ask `next_error`.
+    pub error: bool,
+}
+
+/// The ready descriptors of one wait; made once and reused.
+#[derive(Debug)]
+pub struct Events {
+    slots: Box<[EpollEvent]>,
+    ready: usize,
+}
+
+impl Events {
+    /// Room for [`EVENTS_MAX`] descriptors.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            slots: vec![EpollEvent::empty(); EVENTS_MAX].into_boxed_slice(),
+            ready: 0,
+        }
+    }
+
+    /// The ready descriptors.
+    pub fn iter(&self) -> impl Iterator<Item = Ready> {
+        let ready = self.slots.get(..self.ready).unwrap_or_default();
+        ready.iter().map(|slot| {
+            let flags = slot.events();
+            let ended = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+            Ready {
+                token: Token(slot.data()),
+                readable: flags.intersects(EpollFlags::EPOLLIN | ended),
+                writable: flags.intersects(EpollFlags::EPOLLOUT | ended),
+                error: flags.contains(EpollFlags::EPOLLERR),
+            }
+        })
+    }
+
+    /// Whether the wait ended by its timeout.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ready == 0
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Most descriptors reported by one wait; the others follow in the next.
+pub const EVENTS_MAX: usize = 32;
+
+/// Waits for descriptors, level-triggered: what is not drained is reported again.
+#[derive(Debug)]
+pub struct Poller(Epoll);
+
+impl Poller {
+    /// An empty set.
+    ///
+    /// # Errors
+    ///
+    /// Too many open files.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    /// Adds a descriptor; it leaves the set when its last duplicate is closed.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if it is registered already.
+    pub fn add(&self, source: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        Ok(self
+            .0
+            .add(source, EpollEvent::new(interest.flags(), token.0))?)
+    }
+
+    /// Changes what is waited for.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it is not registered.
+    pub fn modify(&self, source: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        Ok(self
+            .0
+            .modify(source, &mut EpollEvent::new(interest.flags(), token.0))?)
+    }
+
+    /// Removes a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it is not registered.
+    pub fn remove(&self, source: impl AsFd) -> io::Result<()> {
+        Ok(self.0.delete(source)?)
+    }
+
+    /// Waits until something is ready or `timeout` has passed (`None`: for ever).
+    ///
+    /// Fractions of a millisecond are rounded up, so a timer is never found early in a busy loop.
+    /// An interrupted wait returns with no event.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: the descriptor is ours.
+    pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.ready = 0;
+        events.ready = match self.0.wait(&mut events.slots, epoll_timeout(timeout)) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(())
+    }
+}
+
+fn epoll_timeout(timeout: Option<Duration>) -> EpollTimeout {
+    let Some(timeout) = timeout else {
+        return EpollTimeout::NONE;
+    };
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    let millis = i32::try_from(millis).unwrap_or(i32::MAX);
+    EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::ZERO)
+}
+
+/// Waits for one descriptor; `false` if `timeout` passed first.
+///
+/// # Errors
+///
+/// What `poll` answers.
+pub fn wait_for(
+    source: impl AsFd,
+    interest: Interest,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let flags = match interest {
+        Interest::Readable => PollFlags::POLLIN,
+        Interest::Writable => PollFlags::POLLOUT,
+        Interest::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
+    };
+    let timeout = match timeout {
+        None => PollTimeout::NONE,
+        Some(timeout) => i32::try_from(timeout.as_nanos().div_ceil(1_000_000))
+            .ok()
+            .and_then(|millis| PollTimeout::try_from(millis).ok())
+            .unwrap_or(PollTimeout::MAX),
+    };
+    match poll(&mut [PollFd::new(source.as_fd(), flags)], timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Makes a [`Poller`] in another thread return; clones wake the same one.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// A waker nobody waits for yet; register it (it is a descriptor) as readable.
+    ///
+    /// # Errors
+    ///
+    /// Too many open files.
+    pub fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Self(Arc::new(EventFd::from_value_and_flags(0, flags)?)))
+    }
+
+    /// Makes it readable; several calls before [`Self::clear`] count as one.
+    pub fn wake(&self) {
+        // The only failure is a full counter, and then it is readable already.
+        let _ = self.0.write(1);
+    }
+
+    /// Makes it unreadable again. Clear first, then look at what was to be done.
+    pub fn clear(&self) {
+        // EAGAIN means it was clear.
+        let _ = self.0.read();
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A bounded queue to another thread whose receiving half is a descriptor.
+///
+/// # Errors
+///
+/// Too many open files.
+pub fn channel<T>(capacity: usize) -> io::Result<(CommandSender<T>, CommandReceiver<T>)> {
+    let waker = Waker::new()?;
+    let (queue, commands) = mpsc::sync_channel(capacity);
+    Ok((
+        CommandSender {
+            queue,
+            waker: waker.clone(),
+        },
+        CommandReceiver { commands, waker },
+    ))
+}
+
+/// The sending half of a [`channel`].
+#[derive(Debug)]
+pub struct CommandSender<T> {
+    queue: SyncSender<T>,
+    waker: Waker,
+}
+
+impl<T> CommandSender<T> {
+    /// Queues a command and wakes the receiver; waits while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// Gives the command back when the receiver is gone.
+    pub fn send(&self, command: T) -> Result<(), T> {
+        self.queue.send(command).map_err(|error| error.0)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Like [`Self::send`] but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] or [`TrySendError::Disconnected`] with the command.
+    pub fn try_send(&self, command: T) -> Result<(), TrySendError<T>> {
+        self.queue.try_send(command)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+impl<T> Clone for CommandSender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            waker: self.waker.clone(),
+        }
+    }
+}
+
+/// The last sender wakes the receiver, so that it learns of the end.
+impl<T> Drop for CommandSender<T> {
+    fn drop(&mut self) {
+        self.waker.wake();
+    }
+}
+
+/// The receiving half of a [`channel`]; readable when a command waits.
+#[derive(Debug)]
+pub struct CommandReceiver<T> {
+    commands: Receiver<T>,
+    waker: Waker,
+}
+
+/// What [`CommandReceiver::next`] found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next<T> {
+    /// A command.
+    Command(T),
+    /// Nothing now.
+    Empty,
+    /// Nothing now and nothing ever again: all senders are gone.
+    Closed,
+}
+
+impl<T> CommandReceiver<T> {
+    /// Takes the next command without waiting. Call it until it is not a command.
+    pub fn next(&self) -> Next<T> {
+        match self.commands.try_recv() {
+            Ok(command) => Next::Command(command),
+            Err(TryRecvError::Disconnected) => Next::Closed,
+            Err(TryRecvError::Empty) => {
+                // A command queued between the two looks leaves the waker set or is seen here.
+                self.waker.clear();
+                match self.commands.try_recv() {
+                    Ok(command) => {
+                        self.waker.wake();
+                        Next::Command(command)
+                    }
+                    Err(TryRecvError::Empty) => Next::Empty,
+                    Err(TryRecvError::Disconnected) => Next::Closed,
+                }
+            }
+        }
+    }
+
+    /// Waits for the next command at most `timeout` (`None`: for ever).
+    pub fn wait(&self, timeout: Option<Duration>) -> Next<T> {
+        let received = match timeout {
+            Some(timeout) => self
+                .commands
+                .recv_timeout(timeout)
+                .map_err(|error| match error {
+                    mpsc::RecvTimeoutError::Timeout => TryRecvError::Empty,
+                    mpsc::RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                }),
+            None => self.commands.recv().map_err(|_| TryRecvError::Disconnected),
+        };
+        match received {
+            Ok(command) => Next::Command(command),
+            Err(TryRecvError::Empty) => Next::Empty,
+            Err(TryRecvError::Disconnected) => Next::Closed,
+        }
+    }
+
+    /// Makes the descriptor readable from any thread, without a command.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+}
+
+impl<T> AsFd for CommandReceiver<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waker.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread::spawn_named;
+
+    const COMMANDS: Token = Token(7);
+
+    #[test]
+    fn commands_of_another_thread_end_the_wait_and_arrive_in_order() {
+        let (sender, receiver) = channel::<u32>(4).unwrap();
+        let poller = Poller::new().unwrap();
+        poller.add(&receiver, COMMANDS, Interest::Readable).unwrap();
+        let writer = spawn_named("writer", move || (0..100).try_for_each(|n| sender.send(n)));
+
+        let mut events = Events::new();
+        let mut seen = Vec::new();
+        'all: loop {
+            poller
+                .wait(&mut events, Some(Duration::from_secs(10)))
+                .unwrap();
+            assert_eq!(
+                events.iter().map(|ready| ready.token).collect::<Vec<_>>(),
+                [COMMANDS]
+            );
+            loop {
+                match receiver.next() {
+                    Next::Command(n) => seen.push(n),
+                    Next::Empty => break,
+                    Next::Closed => break 'all,
+                }
+            }
+        }
+
+        writer.unwrap().join().unwrap().unwrap();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_idle_poller_returns_after_the_timeout() {
+        let poller = Poller::new().unwrap();
+        let waker = Waker::new().unwrap();
+        poller.add(&waker, Token(1), Interest::Readable).unwrap();
+        let mut events = Events::new();
+
+        poller
+            .wait(&mut events, Some(Duration::from_micros(10)))
+            .unwrap();
+        assert!(events.is_empty());
+
+        waker.wake();
+        waker.wake();
+        poller.wait(&mut events, None).unwrap();
+        assert_eq!(events.iter().count(), 1);
+
+        waker.clear();
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_command_back() {
+        let (sender, _receiver) = channel::<u32>(1).unwrap();
+        sender.try_send(1).unwrap();
+        assert!(matches!(sender.try_send(2), Err(TrySendError::Full(2))));
+    }
+}
