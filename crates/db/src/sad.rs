@@ -101,13 +101,13 @@ impl Meter {
         let plan = Box::new(Plan {
             installed,
             lifetime,
-            last_used: None,
         });
         let nearest = plan.nearest(Age::Fresh);
         Self {
             usage: Usage::default(),
             nearest,
             age: Age::Fresh,
+            last_used: None,
             plan,
         }
     }
