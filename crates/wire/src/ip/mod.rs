@@ -1,5 +1,21 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) packets.
+//!
+//! [`IpPacket`] reads either version; [`Ipv4Header`] and [`Ipv6Header`] are written.
 
+mod checksum;
+mod ecn;
 mod flow;
+mod icmp;
+mod packet;
+#[cfg(test)]
+mod tests;
+mod v4;
+mod v6;
 
+pub use checksum::{checksum, checksum_after_change};
+pub use ecn::Ecn;
 pub use flow::{FlowKey, FlowSide};
+pub use icmp::Icmp;
+pub use packet::{FragmentInfo, IpPacket, set_ecn, set_traffic_class};
+pub use v4::Ipv4Header;
+pub use v6::{EXTENSIONS_MAX, Ipv6Header};

@@ -1,0 +1,3 @@
+//! How ESP and IKE share a transport with each other.
+
+pub mod udp;

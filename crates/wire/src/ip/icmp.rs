@@ -1,0 +1,58 @@
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): what policies look at.
+
+use crate::iana::IpProtocol;
+
+/// The first two octets of an ICMP or ICMPv6 message.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Icmp {
+    /// Type of the message.
+    pub kind: u8,
+    /// Code under the type.
+    pub code: u8,
+}
+
+impl Icmp {
+    /// Type and code of a message; `None` if it is shorter than both.
+    #[must_use]
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let [kind, code] = *message.first_chunk()?;
+        Some(Self { kind, code })
+    }
+
+    /// What stands in the port fields of a traffic selector (RFC 7296 §3.13.1).
+    #[must_use]
+    pub const fn as_port(self) -> u16 {
+        u16::from_be_bytes([self.kind, self.code])
+    }
+
+    /// Whether the message reports an error about another packet, which it then carries.
+    #[must_use]
+    pub const fn is_error(self, protocol: IpProtocol) -> bool {
+        match protocol {
+            IpProtocol::ICMP => matches!(self.kind, 3 | 4 | 5 | 11 | 12),
+            // RFC 4443 §2.1: error messages have a zero in the high-order bit.
+            IpProtocol::ICMPV6 => self.kind < 128,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_and_code_make_one_port() {
+        assert_eq!(Icmp::read(&[3, 4, 0, 0]).map(Icmp::as_port), Some(0x0304));
+        assert_eq!(Icmp::read(&[3]), None);
+    }
+
+    #[test]
+    fn echo_is_no_error_and_packet_too_big_is() {
+        assert!(!Icmp { kind: 8, code: 0 }.is_error(IpProtocol::ICMP));
+        assert!(Icmp { kind: 3, code: 4 }.is_error(IpProtocol::ICMP));
+        assert!(!Icmp { kind: 128, code: 0 }.is_error(IpProtocol::ICMPV6));
+        assert!(Icmp { kind: 2, code: 0 }.is_error(IpProtocol::ICMPV6));
+        assert!(!Icmp { kind: 3, code: 0 }.is_error(IpProtocol::TCP));
+    }
+}
