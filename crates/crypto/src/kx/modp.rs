@@ -128,3 +128,65 @@ pub(super) const PRIME_15: &str = "\
     ABF5AE8CDB0933D71E8C94E04A25619DCEE3D2261AD2EE6BF12FFA06D98A0864\
     D87602733EC86A64521F2B18177B200CBBE117577A615D6C770988C0BAD946E2\
     08E24FA074E5AB3143DB5BFCE0FD108E4B82D120A93AD2CAFFFFFFFFFFFFFFFF";
+#[cfg(test)]
+mod tests {
+    use crypto_bigint::{Limb, NonZero};
+
+    use super::*;
+
+    const PRECISION_BITS: u32 = 3_200;
+    /// Bits that absorb what the divisions cut off.
+    const GUARD_BITS: u32 = 64;
+
+    /// RFC 3526: `2^n - 2^(n-64) - 1 + 2^64 * ([2^(n-130) pi] + c)`; nothing up anybody's sleeve.
+    #[test]
+    fn primes_are_those_of_the_formula() {
+        for (prime, bits, c) in [(PRIME_14, 2_048, 124_476_u32), (PRIME_15, 3_072, 1_690_314)] {
+            let middle = pi(bits - 130).wrapping_add(BoxedUint::from(c));
+            let formula = power_of_two(bits)
+                .wrapping_sub(power_of_two(bits - 64))
+                .wrapping_sub(BoxedUint::one())
+                .wrapping_add(middle.shl(64));
+            let prime = BoxedUint::from_be_hex(prime, bits).unwrap();
+            assert_eq!(prime.resize(PRECISION_BITS), formula);
+        }
+    }
+
+    /// The integer part of `2^bits * pi` (Machin: pi/4 = 4 arctan 1/5 - arctan 1/239).
+    fn pi(bits: u32) -> BoxedUint {
+        let one = power_of_two(bits + GUARD_BITS);
+        let quarter = arctan_of_inverse(5, &one)
+            .shl(2)
+            .wrapping_sub(arctan_of_inverse(239, &one));
+        quarter.shl(2).shr(GUARD_BITS)
+    }
+
+    /// `one * arctan(1/x)` by the series of Gregory.
+    fn arctan_of_inverse(x: u64, one: &BoxedUint) -> BoxedUint {
+        let mut power = quotient(one, x);
+        let mut sum = power.clone();
+        for n in 1.. {
+            power = quotient(&power, x * x);
+            if power.is_zero().to_bool() {
+                break;
+            }
+            let term = quotient(&power, 2 * n + 1);
+            sum = if n % 2 == 0 {
+                sum.wrapping_add(term)
+            } else {
+                sum.wrapping_sub(term)
+            };
+        }
+        sum
+    }
+
+    fn quotient(number: &BoxedUint, divisor: u64) -> BoxedUint {
+        number
+            .div_rem_limb(NonZero::new(Limb::from(divisor)).unwrap())
+            .0
+    }
+
+    fn power_of_two(exponent: u32) -> BoxedUint {
+        BoxedUint::one_with_precision(PRECISION_BITS).shl(exponent)
+    }
+}

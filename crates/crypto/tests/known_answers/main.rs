@@ -2,6 +2,8 @@
 //!
 //! The files are in `tests/vectors`, each with its origin in its head.
 
+#![cfg(test)]
+
 mod cipher;
 mod kx;
 mod prf;
