@@ -1,0 +1,416 @@
+//! The registry of codes: every problem the operator is told about has a code that never changes
+//! its meaning, a title, and the long text of `adit explain CODE`.
+//!
+//! Blocks: E1xx reach and negotiate, E2xx identity, E3xx traffic selection, E4xx data path, E5xx
+//! this host, E6xx kernel and crypto.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It works, and should be looked at tomorrow.
+    Warning,
+    /// It does not work.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident $number:literal $severity:ident $title:literal $explanation:literal)*) => {
+        /// One code; `Display` gives `E203`.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = $title] $name = $number,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of numbers.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code with that number, `203` for E203.
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Its number.
+            pub fn number(self) -> u16 {
+                match self {
+                    $(Self::$name => $number,)*
+                }
+            }
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self {
+                    $(Self::$name => Severity::$severity,)*
+                }
+            }
+
+            /// What it means, in one line without the tunnel's name.
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)*
+                }
+            }
+
+            /// The long text: what it means, how we know, usual causes, what to do. Paragraphs
+            /// are separated by an empty line; lines are not wrapped.
+            pub fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$name => $explanation,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+E101 101 Error "no common IKE algorithms"
+"The two sides could not agree on how to protect the negotiation itself: no combination of encryption, integrity, \
+pseudo-random function and key exchange is acceptable to both.
+
+We know because the peer answered our first message with NO_PROPOSAL_CHOSEN (RFC 7296 §3.10.1), or because nothing \
+in the peer's offer is allowed by our configuration. That answer is not authenticated; it is believed only after \
+no better answer came.
+
+Usual causes: one side insists on older suites (aes-cbc, sha1, modp1024), or the list of one side has a typing \
+error that removed the suite both would have had.
+
+Compare the two lists in the message. On this side, `ike` in the tunnel's file takes proposals such as \
+\"aes256gcm16-prfsha384-x25519\"; `suite = \"compat\"` adds AES-CBC with HMAC-SHA2 and the MODP groups that older \
+equipment speaks. Both cost nothing against a modern peer, which still picks the best common suite, but they allow \
+an attacker in the middle nothing either: IKE authenticates the choice afterwards."
+
+E102 102 Error "no common ESP algorithms"
+"Both sides know each other by now, but could not agree on the algorithms for the traffic itself (the child SA), so \
+no packet can flow.
+
+We know because the peer answered NO_PROPOSAL_CHOSEN to a request that was authenticated, or because its \
+authenticated offer contains nothing our `esp` list allows. Another Adit tells its own list, which is then shown.
+
+Usual causes: different key lengths (aes128gcm16 on one side, aes256gcm16 on the other), a key exchange for the \
+child (PFS) that only one side demands, or extended sequence numbers (`esn`) demanded by one side and refused by the \
+other.
+
+Make the `esp` lists overlap. Note that the first child of an IKE SA is created without a key exchange of its own: \
+a difference in the group alone shows up only when the child is rekeyed an hour later."
+
+E110 110 Error "the peer does not answer"
+"We sent a request several times with growing pauses and got nothing usable back.
+
+We know only that nothing came: silence does not say who is silent. A firewall that drops, a host that is off, a \
+wrong address, and a peer which ignores strangers all look the same from here.
+
+Usual causes: UDP 500 blocked on the way, the peer's daemon not running, an address that changed, or a peer that \
+drops requests from addresses it does not know. If an established tunnel fell silent, the path between the two sites \
+is the first suspect.
+
+Check the address, then look on the peer for our packets (`tcpdump -ni any udp port 500 or udp port 4500`). If they \
+arrive there, the peer's log says why it does not answer. A tunnel with `keep = \"up\"` keeps trying by itself."
+
+E111 111 Error "the peer cannot be reached"
+"Our own system or a router on the way says that packets to the peer cannot be delivered.
+
+We know because sending failed for lack of a route, or because an ICMP message came back that names the address or \
+the port as unreachable. ICMP can be forged, so we keep trying all the same.
+
+Usual causes: no default route, an interface that is down, a wrong address, or a running host on which nothing \
+listens on UDP 500.
+
+Run `ip route get ADDRESS` here; if that names the right interface, look whether the peer's daemon runs."
+
+E112 112 Error "the peer's name does not resolve"
+"The tunnel's `peer` is a host name, and no address was found for it.
+
+We know because the resolver of this host answered that there is no such name or no address, or did not answer at \
+all.
+
+Usual causes: a typing error, a DNS server that is reachable only through the very tunnel that is down, or no \
+network yet after boot.
+
+Look the name up with `getent ahosts NAME`. If DNS depends on the tunnel, write the address instead. We ask again \
+before every attempt, so a name that changes its address needs no reload."
+
+E121 121 Error "UDP 4500 is blocked on the way"
+"The first exchange on UDP port 500 works, the following ones on port 4500 get no answer.
+
+We know because IKE_SA_INIT was answered and everything after it, sent to port 4500 as RFC 7296 §2.23 demands when a \
+NAT is on the path (or when `encap = \"udp\"` asks for it), vanished.
+
+Usual causes: a firewall rule that allows port 500 alone, a NAT device with a broken \"IPsec passthrough\", or a \
+cloud security group that lists only one port.
+
+Allow UDP 4500 in both directions on every device between the two sides, and on both hosts. ESP itself then travels \
+inside UDP 4500 as well; protocol 50 need not be allowed."
+
+E130 130 Error "the peer closed the tunnel"
+"The peer sent an authenticated Delete for the SA (RFC 7296 §1.4.1). It meant it: somebody stopped the tunnel there, \
+its configuration changed, its lifetime ended, or its daemon shut down.
+
+We know because the message was protected by the keys of the SA.
+
+If it happens right after the tunnel came up, the peer did not like something it learned late: its log has the \
+reason, which the protocol has no room for. If it happens after a fixed time, look for a lifetime without rekeying \
+on that side.
+
+With `keep = \"up\"` the tunnel is negotiated again; with \"on-demand\" the next packet does it; with \"passive\" it \
+is up to the peer."
+
+E201 201 Error "there is no secret for this peer"
+"The connection uses a pre-shared key, and none is loaded for this pair of identities.
+
+We know because the lookup in our own memory found nothing; nothing was sent to the peer about it.
+
+Usual causes: the tunnel's `secret` is missing or its file could not be read; with swanctl.conf, the `id` of the \
+secret names neither side as the connection does, or `swanctl --load-creds` was not run.
+
+Name the file with `secret = \"file:NAME\"`. `adit secret new` makes a good one. In swanctl.conf a secret without any \
+`id` fits every peer."
+
+E203 203 Error "the pre-shared keys differ"
+"The peer found a configuration for us, checked our login, and it was wrong; or its login was wrong here. The names \
+are right, the secrets differ.
+
+We know because AUTHENTICATION_FAILED came right after our AUTH payload, or because the peer's AUTH payload does not \
+fit our secret. Only an Adit peer lets us tell this case from E204 with certainty; with another peer the message \
+says so and names both possibilities.
+
+Usual causes: a trailing newline or quotes that one side takes as part of the secret, a secret in hex or base64 that \
+one side takes literally (swanctl.conf writes 0x and 0s in front of those), or two tunnels whose files were mixed up.
+
+Compare length and last characters on both sides with `adit secret fingerprint NAME`. When in doubt make a new one \
+with `adit secret new` and copy it over: it contains no character that any configuration format treats specially."
+
+E204 204 Error "one side does not know the other by its name"
+"The peer refused our login before it proved its own identity: it has no connection for the name we gave. Or the \
+other way round: a peer came with a name that no connection here expects.
+
+We know because the peer sent AUTHENTICATION_FAILED without its own identity in the answer (if it is an Adit), or \
+because we looked and found nothing; then the message shows the nearest names we do expect.
+
+Usual causes: one side names itself by its address and the other expects a host name; behind a NAT the private \
+address is the default identity; a name with and without its domain.
+
+Set `id` to what the peer expects, or `peer_id` there to what we say. Names of different kinds never match: \
+\"192.0.2.1\" as an address is not the host name \"192.0.2.1\"."
+
+E205 205 Error "the peer proved another identity than the configured one"
+"The login itself worked, but the peer is not who the configuration asks for.
+
+We know because its authenticated identity does not match `peer_id`. We closed the negotiation: a valid login of \
+the wrong peer is worth nothing.
+
+Usual causes: `peer_id` is missing, so the peer's address is expected while it calls itself by a name; the address \
+leads to another gateway than intended.
+
+If the shown name is the right one, put it in `peer_id`. If it is not, find out who answers at that address."
+
+E301 301 Error "the two sides disagree about which networks to connect"
+"Both sides know each other, and then found no traffic that both want in the tunnel: what we call `local` must be \
+(part of) what the peer calls remote, and the other way round.
+
+We know because the peer answered TS_UNACCEPTABLE (RFC 7296 §2.9), or because its offer does not overlap with our \
+configuration. An Adit peer tells its own selectors after login, and the difference is marked.
+
+Usual causes: a typing error in a prefix, the two sides not mirrored, or protocol and port restrictions on one side. \
+strongSwan also answers TS_UNACCEPTABLE when its kernel refused the policy; its log then says `unable to install`.
+
+Make `remote` here cover what is `local` there, and the other way round. One side may be larger: the smaller wins."
+
+E401 401 Warning "large packets are lost inside the tunnel"
+"Reserved for the data path: the tunnel is up and small packets pass, but packets above a certain size vanish (an \
+MTU black hole).
+
+Usual causes: a link on the way with a smaller MTU whose ICMP messages are filtered.
+
+Set `mtu` in the tunnel's file to the largest size that passes, or let ICMP type 3 code 4 and ICMPv6 type 2 pass."
+
+E501 501 Error "this host sends the tunnel's traffic elsewhere"
+"The tunnel is up, but the routing table of this host sends packets for the remote networks to another interface.
+
+We know because the route was looked up after installing ours, and the answer names another interface.
+
+Usual causes: a more specific route from DHCP or a routing daemon, a rule with a higher priority, or another VPN \
+that claims the same network.
+
+`ip route get ADDRESS` shows the winner, `ip rule` the order of tables. Remove the other route or make the tunnel's \
+networks more specific."
+
+E502 502 Error "an address or port is already in use"
+"The daemon could not bind a UDP port or its control socket because another process holds it.
+
+We know from the system's answer to bind(2).
+
+Usual causes: another IKE daemon (strongSwan, Libreswan, racoon) or a second aditd in the same network namespace.
+
+`ss -ulpn 'sport = 500 or sport = 4500'` names the process. Stop it, or run aditd in a namespace of its own or with \
+other ports."
+
+E503 503 Error "no TUN device can be made"
+"The daemon carries the traffic through a TUN interface and could not create one.
+
+We know from the system's answer when /dev/net/tun was opened or configured.
+
+Usual causes: a container without that device, a kernel without the tun module, or a name that is taken.
+
+In a container pass the device (`--device /dev/net/tun`) and the capability NET_ADMIN; on a host run `modprobe tun`."
+
+E504 504 Error "missing privileges"
+"The daemon may not do what it must: bind ports below 1024, create an interface, change routes.
+
+We know from the system's answer (EPERM or EACCES).
+
+Usual causes: started by an ordinary user, or in a container without NET_ADMIN and NET_RAW.
+
+Run it as root or give it CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE. `adit demo` needs root for its \
+network namespaces as well."
+
+E505 505 Warning "this host does not forward packets"
+"The tunnel connects networks behind this host, but the kernel does not forward packets between interfaces, so only \
+the host itself can use it.
+
+We know because net.ipv4.ip_forward (or net.ipv6.conf.all.forwarding) is 0.
+
+`sysctl -w net.ipv4.ip_forward=1` turns it on until the next boot; a file in /etc/sysctl.d makes it stay. If the \
+tunnel is meant for this host alone, ignore the warning."
+
+E510 510 Error "a configuration file has a mistake"
+"A file could not be understood or contradicts itself or another file. The running configuration stays as it was: \
+nothing of a faulty set of files is used.
+
+We know because every key and value is checked when it is read; the message points at the place and names the \
+nearest valid word.
+
+`adit check` reads the files exactly as the daemon does and changes nothing. `adit check --plan` also says which \
+tunnels a reload would touch."
+
+E511 511 Error "a secret can be read by others"
+"The file with a secret is readable or writable for users other than its owner. Whoever can read it can pretend to \
+be either side of the tunnel, so it is refused.
+
+We know from the permissions of the file.
+
+`chmod 600 FILE` and, if it was readable for long, replace the secret on both sides: `adit secret new`."
+
+E512 512 Error "a file is missing or cannot be read"
+"The configuration names a file that is not there, or that the daemon may not read.
+
+We know from the system's answer, which the message repeats. A relative name is looked up beside the file that \
+names it.
+
+Create it (`adit secret new > NAME.psk; chmod 600 NAME.psk`), or mend the name."
+
+E513 513 Warning "a secret is weak"
+"The pre-shared key is short, or a word, or made of few different characters. Anyone who gets into the middle of one \
+negotiation can try guesses at leisure afterwards (RFC 7296 §2.15), millions per second.
+
+We know from its length and its characters; it is never sent or stored anywhere for this.
+
+`adit secret new` makes 256 random bits; nobody needs to remember them."
+
+E520 520 Error "the daemon does not answer"
+"The command line talks to aditd through its control socket, and nobody listens there.
+
+We know from the system's answer to connect(2).
+
+Usual causes: aditd does not run, listens at another path (`aditd --vici PATH`, `adit --vici PATH`), or the socket \
+belongs to root and you are not.
+
+Start it (`systemctl start aditd`, or `aditd --config DIR` in a terminal to see what it says)."
+
+E601 601 Error "something failed that should not"
+"A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \
+programs do not produce.
+
+We know because the value was checked and the check failed; the message says which.
+
+Usual causes: a peer that breaks the protocol, a middle box that changes packets, or a mistake in this program.
+
+Please report it with `adit log` of the moment."
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("E{}", self.number()))
+    }
+}
+
+/// The text names no code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no such code")]
+pub struct UnknownCode;
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    /// Takes `E203`, `e203` and `203`.
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        let digits = text.strip_prefix(['E', 'e']).unwrap_or(text);
+        digits
+            .parse()
+            .ok()
+            .and_then(Self::from_number)
+            .ok_or(UnknownCode)
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back_and_stands_in_order() {
+        for pair in Code::ALL.windows(2) {
+            assert!(pair[0].number() < pair[1].number());
+        }
+        for code in Code::ALL {
+            assert_eq!(code.to_string().parse(), Ok(*code));
+            assert_eq!(Code::from_number(code.number()), Some(*code));
+            let json = serde_json::to_string(code).unwrap();
+            assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), *code);
+        }
+        assert_eq!("e203".parse(), Ok(Code::E203));
+        assert_eq!("E999".parse::<Code>(), Err(UnknownCode));
+    }
+
+    #[test]
+    fn every_code_is_explained_at_length() {
+        for code in Code::ALL {
+            let text = code.explanation();
+            assert!(text.split("\n\n").count() >= 3, "{code}");
+            assert!(text.matches(['.', ':']).count() >= 3, "{code}");
+            assert!(!text.contains("  "), "{code} holds stray indentation");
+            assert!(code.title().chars().count() <= 64, "{code}");
+        }
+    }
+}

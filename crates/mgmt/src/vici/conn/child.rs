@@ -1,0 +1,280 @@
+//! The sections below `children`.
+
+use adit_db::{
+    ChildConfig, ChildName, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec, NameError,
+    ProposalSpec, TsSpec, WindowSize,
+};
+
+use super::value::{Entry, Refused};
+use super::{ConnError, ConnReason, proposals};
+use crate::vici::message::Section;
+
+/// Reads one child.
+pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnError> {
+    let path = format!("children.{name}");
+    let name = ChildName::new(name).map_err(|error: NameError| ConnError {
+        path: path.clone(),
+        reason: ConnReason::BadValue {
+            value: name.to_owned(),
+            reason: error.to_string(),
+        },
+    })?;
+    let mut child = ChildConfig::new(name);
+    let mut limits = Limits::default();
+    let (mut dpd_action, mut close_action) = (None, None);
+    for entry in Entry::all(&path, section) {
+        if limits.read_key(&entry)? {
+            continue;
+        }
+        match entry.key.as_str() {
+            "dpd_action" => dpd_action = Some(end_action(&entry)?),
+            "close_action" => close_action = Some(end_action(&entry)?),
+            _ => read_key(&mut child, &entry)?,
+        }
+    }
+    limits.settle(&path, &mut child)?;
+    // swanctl.conf's default is to leave it at that. A child that is to be up comes back, unless
+    // the file says otherwise in so many words.
+    child.dpd_action = dpd_action.unwrap_or_else(|| child.keep.end_action());
+    child.close_action = close_action.unwrap_or_else(|| child.keep.end_action());
+    Ok(child)
+}
+
+fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError> {
+    match entry.key.as_str() {
+        "esp_proposals" => child.proposals = proposals(entry, ProposalSpec::esp_list)?,
+        "local_ts" => child.local_ts = selectors(entry)?,
+        "remote_ts" => child.remote_ts = selectors(entry)?,
+        "start_action" => child.keep = start_action(entry)?,
+        "replay_window" => {
+            let packets = entry.number()?;
+            child.replay_window = WindowSize::covering(packets)
+                .ok_or_else(|| entry.bad(format!("must be at most {}", WindowSize::MAX)))?;
+        }
+        "mode" => match entry.text()? {
+            "tunnel" => {}
+            "transport" => {
+                return Err(entry.unsupported("transport mode is not supported yet; use tunnel"));
+            }
+            "pass" | "drop" => {
+                return Err(entry.unsupported("shunt policies are not supported yet"));
+            }
+            "beet" | "transport_proxy" => return Err(entry.unsupported("use tunnel")),
+            _ => return Err(entry.bad("must be tunnel")),
+        },
+        "copy_ecn" => {
+            let normal = entry.flag()?;
+            child.ecn = if normal {
+                EcnPolicy::Normal
+            } else {
+                EcnPolicy::Compatibility
+            };
+        }
+        "copy_dscp" => {
+            child.dscp =
+                match entry.text()? {
+                    "out" => DscpPolicy::Copy,
+                    "no" => DscpPolicy::Set(Dscp::default()),
+                    "yes" | "in" => return Err(entry.unsupported(
+                        "the peer must not change our packets' DSCP (RFC 4301 §5.1.2.1); use out",
+                    )),
+                    _ => return Err(entry.bad("must be out or no")),
+                };
+        }
+        _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
+    }
+    Ok(())
+}
+
+fn selectors(entry: &Entry<'_>) -> Result<Vec<TsSpec>, ConnError> {
+    let selectors = entry.parsed_list()?;
+    Ok(if selectors.is_empty() {
+        vec![TsSpec::DYNAMIC]
+    } else {
+        selectors
+    })
+}
+
+/// `trap|start` is up at once, and the first packet would find it up.
+fn start_action(entry: &Entry<'_>) -> Result<Keep, ConnError> {
+    let mut keep = Keep::Passive;
+    for action in entry.text()?.split(['|', ',']).map(str::trim) {
+        match action {
+            "none" | "" => {}
+            "trap" | "route" if keep != Keep::Up => keep = Keep::OnDemand,
+            "trap" | "route" => {}
+            "start" => keep = Keep::Up,
+            _ => return Err(entry.bad("must be none, trap, start or trap|start")),
+        }
+    }
+    Ok(keep)
+}
+
+fn end_action(entry: &Entry<'_>) -> Result<EndAction, ConnError> {
+    match entry.text()? {
+        "none" | "clear" | "" => Ok(EndAction::Clear),
+        "trap" | "hold" | "route" => Ok(EndAction::Trap),
+        "start" | "restart" => Ok(EndAction::Restart),
+        _ => Err(entry.bad("must be clear (none), trap or restart (start)")),
+    }
+}
+
+/// Lifetimes as written; the missing ones follow from the others.
+#[derive(Default)]
+struct Limits {
+    seconds: Limit,
+    octets: Limit,
+    packets: Limit,
+}
+
+#[derive(Default)]
+struct Limit {
+    rekey: Option<u64>,
+    life: Option<u64>,
+    rand: Option<u64>,
+}
+
+impl Limits {
+    /// Takes a key that is a lifetime; says whether it was one.
+    fn read_key(&mut self, entry: &Entry<'_>) -> Result<bool, ConnError> {
+        let Some((what, unit)) = entry.key.split_once('_') else {
+            return Ok(false);
+        };
+        let limit = match unit {
+            "time" => &mut self.seconds,
+            "bytes" => &mut self.octets,
+            "packets" => &mut self.packets,
+            _ => return Ok(false),
+        };
+        let place = match what {
+            "rekey" => &mut limit.rekey,
+            "life" => &mut limit.life,
+            "rand" => &mut limit.rand,
+            _ => return Ok(false),
+        };
+        let amount = if unit == "time" {
+            entry.duration()?.as_secs()
+        } else {
+            entry.amount()?
+        };
+        *place = Some(amount);
+        Ok(true)
+    }
+
+    fn settle(&self, path: &str, child: &mut ChildConfig) -> Result<(), ConnError> {
+        let default = child.lifetime.seconds.soft;
+        child.lifetime.seconds = self.seconds.settle(path, "rekey_time", default)?;
+        child.lifetime.octets = self.octets.settle(path, "rekey_bytes", 0)?;
+        child.lifetime.packets = self.packets.settle(path, "rekey_packets", 0)?;
+        Ok(())
+    }
+}
+
+impl Limit {
+    /// swanctl.conf: life is a tenth above rekey, rand is the difference.
+    fn settle(&self, path: &str, key: &str, default: u64) -> Result<LimitSpec, ConnError> {
+        let derived = self.life.map_or(default, |life| life - life / 11);
+        let mut limit = LimitSpec::from_soft(self.rekey.unwrap_or(derived));
+        if let Some(life) = self.life {
+            limit.hard = life;
+            limit.rand = life.saturating_sub(limit.soft);
+        }
+        if let Some(rand) = self.rand {
+            limit.rand = rand;
+        }
+        if limit.hard > 0 && limit.soft >= limit.hard {
+            let reason = "must be below the life value, or the SA ends before it is renewed";
+            let path = format!("{path}.{key}");
+            return Err(ConnError {
+                path,
+                reason: ConnReason::Contradiction(reason),
+            });
+        }
+        Ok(limit)
+    }
+}
+
+const HONOURED: &[&str] = &[
+    "esp_proposals",
+    "local_ts",
+    "remote_ts",
+    "start_action",
+    "dpd_action",
+    "close_action",
+    "replay_window",
+    "mode",
+    "copy_ecn",
+    "copy_dscp",
+    "rekey_time",
+    "life_time",
+    "rand_time",
+    "rekey_bytes",
+    "life_bytes",
+    "rand_bytes",
+    "rekey_packets",
+    "life_packets",
+    "rand_packets",
+];
+
+/// Arguments of scripts and kernels that are not there.
+const ACCEPTED: &[&str] = &["hostaccess", "policies_fwd_out", "label_mode"];
+
+const NO_MARKS: &str = "Netfilter marks are not supported: ESP runs in user space";
+const NO_XFRM: &str = "XFRM interfaces are not supported: ESP runs in user space";
+
+const REFUSED: &[Refused] = &[
+    Refused(
+        "ah_proposals",
+        &[],
+        "AH is not supported yet; use esp_proposals",
+    ),
+    Refused(
+        "sha256_96",
+        &["no"],
+        "the draft truncation of HMAC-SHA2-256 is not supported",
+    ),
+    Refused(
+        "updown",
+        &[],
+        "updown scripts are not run yet; leave the key out",
+    ),
+    Refused("policies", &["yes"], "policies are always installed"),
+    Refused("ipcomp", &["no"], "IPComp is not supported yet"),
+    Refused(
+        "inactivity",
+        &["0"],
+        "closing idle children is not supported yet",
+    ),
+    Refused("reqid", &["0"], "reqids are assigned by the daemon"),
+    Refused(
+        "priority",
+        &["0"],
+        "the order of policies follows from their selectors",
+    ),
+    Refused(
+        "interface",
+        &[],
+        "policies for one interface are not supported yet",
+    ),
+    Refused("mark_in", MARK_NONE, NO_MARKS),
+    Refused("mark_in_sa", &["no"], NO_MARKS),
+    Refused("mark_out", MARK_NONE, NO_MARKS),
+    Refused("set_mark_in", MARK_NONE, NO_MARKS),
+    Refused("set_mark_out", MARK_NONE, NO_MARKS),
+    Refused("if_id_in", &["0"], NO_XFRM),
+    Refused("if_id_out", &["0"], NO_XFRM),
+    Refused("label", &[], "security labels are not supported"),
+    Refused(
+        "tfc_padding",
+        &["0"],
+        "traffic flow confidentiality padding is not supported yet",
+    ),
+    Refused(
+        "hw_offload",
+        &["no", "auto"],
+        "hardware offload is not supported; use no or auto",
+    ),
+    Refused("copy_df", &["yes"], "the DF bit is always copied"),
+];
+
+const MARK_NONE: &[&str] = &["0", "0x0", "0/0", "0/0x00000000", "0x0/0x0"];

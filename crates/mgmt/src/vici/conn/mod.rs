@@ -1,0 +1,292 @@
+//! `load-conn`: the section of swanctl.conf's `connections`, as swanctl sends it, becomes an
+//! [`adit_db::Connection`].
+//!
+//! Every key of swanctl.conf(5) of strongSwan 5.9 is honoured, or accepted because its value asks
+//! for nothing (defaults, hints for other authentication methods), or refused by name with the
+//! reason: a configuration that loads does what it says. Where swanctl.conf has a default of its
+//! own that is weaker than ours (`replay_window`, `dpd_delay`), a missing key means ours.
+
+mod auth;
+mod child;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use adit_db::{
+    Connection, ConnectionName, Encap, Identity, IdentityError, IdentityPattern, KeyingTries,
+    NameError, ProposalSpec, Unique,
+};
+
+use self::value::{Entry, Refused};
+use super::message::Section;
+
+/// Why a connection is not loaded. `Display` is the `errmsg`.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct ConnError {
+    /// Where: `children.net.mode`.
+    pub path: String,
+    /// What is wrong there.
+    pub reason: ConnReason,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnReason {
+    /// A key swanctl.conf does not have.
+    #[error("unknown option{}", nearest.map_or_else(String::new, |n| format!("; did you mean {n}?")))]
+    UnknownKey {
+        /// The most similar valid key.
+        nearest: Option<&'static str>,
+    },
+    /// The key is known, what it asks for is not done here.
+    #[error("{value:?}: {reason}")]
+    Unsupported {
+        /// The value.
+        value: String,
+        /// Why not, and what to do instead.
+        reason: &'static str,
+    },
+    /// The value is not of the key's kind.
+    #[error("{value:?}: {reason}")]
+    BadValue {
+        /// The value.
+        value: String,
+        /// What it should be.
+        reason: String,
+    },
+    /// The values contradict each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
+}
+
+/// Reads one connection.
+///
+/// # Errors
+///
+/// [`ConnError`] for the first key that is unknown, malformed or asks for something that is not
+/// supported.
+pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError> {
+    let name = ConnectionName::new(name).map_err(|error: NameError| ConnError {
+        path: name.to_owned(),
+        reason: ConnReason::BadValue {
+            value: name.to_owned(),
+            reason: error.to_string(),
+        },
+    })?;
+    let mut times = Times::default();
+    let mut connection = Connection::new(name);
+    // swanctl.conf's default, `unique = no`.
+    connection.unique = Unique::Never;
+    for entry in Entry::all("", section) {
+        read_key(&mut connection, &mut times, &entry)?;
+    }
+    times.settle(&mut connection);
+    connection.pad = auth::pad_entry(section)?;
+    if let Some(children) = section.section("children") {
+        for (name, section) in children.sections() {
+            connection.children.push(child::child(name, section)?);
+        }
+    }
+    Ok(connection)
+}
+
+/// Lifetimes of the IKE SA as written; the missing ones follow from the others.
+#[derive(Default)]
+struct Times {
+    rekey: Option<Duration>,
+    over: Option<Duration>,
+    rand: Option<Duration>,
+}
+
+impl Times {
+    /// swanctl.conf: over_time is a tenth of rekey_time, rand_time is over_time.
+    fn settle(&self, connection: &mut Connection) {
+        connection.rekey_time = self.rekey.unwrap_or(Connection::DEFAULT_REKEY_TIME);
+        connection.over_time = self.over.unwrap_or(connection.rekey_time / 10);
+        connection.rand_time = self.rand.unwrap_or(connection.over_time);
+    }
+}
+
+fn read_key(
+    connection: &mut Connection,
+    times: &mut Times,
+    entry: &Entry<'_>,
+) -> Result<(), ConnError> {
+    match entry.key.as_str() {
+        "version" => match entry.text()? {
+            "0" | "2" => {}
+            _ => return Err(entry.unsupported("only IKEv2 is supported yet; use version = 2")),
+        },
+        "local_addrs" => connection.local_addresses = entry.parsed_list()?,
+        "remote_addrs" => connection.remote_addresses = entry.parsed_list()?,
+        "local_port" => connection.ports.local = entry.port(500)?,
+        "remote_port" => connection.ports.remote = entry.port(500)?,
+        "proposals" => connection.proposals = proposals(entry, ProposalSpec::ike_list)?,
+        "encap" => {
+            connection.encap = if entry.flag()? {
+                Encap::Udp
+            } else {
+                Encap::Auto
+            };
+        }
+        "dpd_delay" => connection.dpd_delay = entry.duration()?,
+        "fragmentation" => {
+            // `accept` and `force` differ from `yes` in what we send first, not in what works.
+            connection.fragmentation = match entry.text()? {
+                "accept" | "force" => true,
+                _ => entry.flag()?,
+            };
+        }
+        "keyingtries" => connection.reach = keying_tries(entry)?,
+        "unique" => {
+            connection.unique = match entry.text()? {
+                "never" | "no" => Unique::Never,
+                "keep" => Unique::Keep,
+                "replace" | "yes" => Unique::Replace,
+                _ => return Err(entry.bad("must be no, never, keep or replace")),
+            };
+        }
+        "rekey_time" => times.rekey = Some(entry.duration()?),
+        "over_time" => times.over = Some(entry.duration()?),
+        "rand_time" => times.rand = Some(entry.duration()?),
+        "children" => {}
+        key if is_auth_section(key) && entry.is_section() => {}
+        _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
+    }
+    Ok(())
+}
+
+fn is_auth_section(key: &str) -> bool {
+    key.starts_with("local") || key.starts_with("remote")
+}
+
+fn keying_tries(entry: &Entry<'_>) -> Result<KeyingTries, ConnError> {
+    if entry.text()? == "%forever" {
+        return Ok(KeyingTries::Forever);
+    }
+    let tries: u32 = entry.number()?;
+    Ok(NonZeroU32::new(tries).map_or(KeyingTries::Forever, KeyingTries::Tries))
+}
+
+/// A list of proposals; the key given without any is the default.
+fn proposals(
+    entry: &Entry<'_>,
+    read: fn(&str) -> Result<Vec<ProposalSpec>, adit_db::ProposalError>,
+) -> Result<Vec<ProposalSpec>, ConnError> {
+    let items = entry.items()?;
+    let list = if items.is_empty() {
+        "default".to_owned()
+    } else {
+        items.join(",")
+    };
+    read(&list).map_err(|error| entry.bad(error))
+}
+
+/// An identity that may be a pattern, in swanctl.conf's words.
+pub(super) fn parse_identity_pattern(text: &str) -> Result<IdentityPattern, String> {
+    refuse_dn(text)?;
+    text.parse()
+        .map_err(|error: IdentityError| error.to_string())
+}
+
+/// One exact identity, in swanctl.conf's words; `%any` is the address in use.
+pub(super) fn parse_identity(text: &str) -> Result<Option<Identity>, String> {
+    refuse_dn(text)?;
+    if text.starts_with("%any") {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|error: IdentityError| error.to_string())
+}
+
+/// `C=CH, O=strongSwan, CN=gw`: without certificates nothing proves such a name, and taken as a
+/// host name it would never match.
+fn refuse_dn(text: &str) -> Result<(), String> {
+    let prefixed = text
+        .split_once(':')
+        .is_some_and(|(prefix, _)| !prefix.contains('='));
+    if text.contains('=') && !prefixed && !text.starts_with(['@', '%']) {
+        return Err("distinguished names need certificates, which are not supported yet".into());
+    }
+    Ok(())
+}
+
+const HONOURED: &[&str] = &[
+    "version",
+    "local_addrs",
+    "remote_addrs",
+    "local_port",
+    "remote_port",
+    "proposals",
+    "encap",
+    "dpd_delay",
+    "fragmentation",
+    "keyingtries",
+    "unique",
+    "rekey_time",
+    "over_time",
+    "rand_time",
+    "children",
+    "local",
+    "remote",
+];
+
+/// Keys that change nothing for IKEv2 with pre-shared keys, or ask for less than we do.
+const ACCEPTED: &[&str] = &[
+    "pull",
+    "mobike",
+    "dpd_timeout",
+    "send_certreq",
+    "send_cert",
+    "ocsp",
+];
+
+const REFUSED: &[Refused] = &[
+    Refused("vips", &[], "virtual IPs are not supported yet"),
+    Refused("pools", &[], "virtual IP pools are not supported yet"),
+    Refused("aggressive", &["no"], "IKEv1 is not supported yet"),
+    Refused(
+        "dscp",
+        &["000000"],
+        "marking IKE packets with a DSCP is not supported yet",
+    ),
+    Refused(
+        "childless",
+        &["allow", "never"],
+        "childless IKE SAs are not supported yet",
+    ),
+    Refused(
+        "ppk_id",
+        &[],
+        "post-quantum pre-shared keys are not supported yet",
+    ),
+    Refused(
+        "ppk_required",
+        &["no"],
+        "post-quantum pre-shared keys are not supported yet",
+    ),
+    Refused(
+        "reauth_time",
+        &["0"],
+        "reauthentication is not supported; rekey_time renews keys",
+    ),
+    Refused(
+        "if_id_in",
+        &["0"],
+        "XFRM interfaces are not supported: ESP runs in user space",
+    ),
+    Refused(
+        "if_id_out",
+        &["0"],
+        "XFRM interfaces are not supported: ESP runs in user space",
+    ),
+    Refused("mediation", &["no"], "IKEv2 mediation is not supported"),
+    Refused("mediated_by", &[], "IKEv2 mediation is not supported"),
+    Refused("mediation_peer", &[], "IKEv2 mediation is not supported"),
+];

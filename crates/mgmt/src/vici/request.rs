@@ -1,0 +1,640 @@
+//! Commands of a client, typed: what `swanctl` 5.9 sends, and Adit's own (`adit-…`).
+//!
+//! A command that can never do anything here (certificates, pools, authorities) is still known,
+//! with an answer that lets `swanctl --load-all` pass when there is nothing to load and that names
+//! the reason when there is: [`Request::ready_answer`].
+
+use std::time::Duration;
+
+use adit_crypto::Secret;
+use adit_db::IdentityPattern;
+
+use super::Packet;
+use super::answer::{Outcome, algorithms_message};
+use super::conn::parse_identity_pattern;
+use super::events::EventKind;
+use super::message::{Message, Section};
+
+/// One command.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Request {
+    /// `version`. Answer: [`super::answer::Version`].
+    Version,
+    /// `stats`. Answer: [`super::answer::Stats`].
+    Stats,
+    /// `reload-settings`: read the native configuration again. Answer: [`Outcome`].
+    ReloadSettings,
+    /// `initiate`: negotiate an IKE SA or a child, streaming [`EventKind::ControlLog`] and
+    /// [`EventKind::AditProgress`]. Answer: [`Outcome`] when it is up or failed.
+    Initiate(Initiate),
+    /// `terminate`: delete SAs. Answer: [`Outcome`] with `matches` and `terminated`.
+    Terminate(Terminate),
+    /// `rekey`: new keys for SAs. Answer at once: [`Outcome`] with `matches`.
+    Rekey(Rekey),
+    /// `install`: negotiate this child when the first packet wants through. Answer: [`Outcome`].
+    Install(Install),
+    /// `uninstall`: the inverse. Answer: [`Outcome`].
+    Uninstall(Install),
+    /// `list-sas`: streams [`EventKind::ListSa`], then an empty answer.
+    ListSas(ListFilter),
+    /// `list-policies`: streams [`EventKind::ListPolicy`], then an empty answer.
+    ListPolicies(PolicyFilter),
+    /// `list-conns`: streams [`EventKind::ListConn`], then an empty answer.
+    ListConns {
+        /// Only the connection of this name.
+        connection: Option<String>,
+    },
+    /// `get-conns`. Answer: [`super::answer::names_message`]`("conns", …)`, connections loaded
+    /// through this socket only: swanctl unloads what it does not find in its file.
+    GetConns,
+    /// `load-conn`: read it with [`super::conn::connection`]. Answer: [`Outcome`].
+    LoadConn {
+        /// Name.
+        name: String,
+        /// The section below that name.
+        section: Section,
+    },
+    /// `unload-conn`. Answer: [`Outcome`].
+    UnloadConn {
+        /// Name.
+        name: String,
+    },
+    /// `load-shared`: a pre-shared key. Answer: [`Outcome`].
+    LoadShared(LoadShared),
+    /// `unload-shared`. Answer: [`Outcome`].
+    UnloadShared {
+        /// The id it was loaded with.
+        id: String,
+    },
+    /// `get-shared`. Answer: [`super::answer::names_message`]`("keys", …)`.
+    GetShared,
+    /// `clear-creds`: forget every secret loaded through this socket. Answer: [`Outcome`].
+    ClearCreds,
+    /// `get-counters`. Answer: [`super::answer::counters_message`].
+    GetCounters {
+        /// Only this connection's.
+        connection: Option<String>,
+        /// Every connection's, instead of the global ones.
+        all: bool,
+    },
+    /// `reset-counters`. Answer: [`Outcome`].
+    ResetCounters {
+        /// Only this connection's.
+        connection: Option<String>,
+        /// Every connection's.
+        all: bool,
+    },
+    /// A command that lists what there can be none of, or takes nothing: the answer is known.
+    Empty {
+        /// The command.
+        name: &'static str,
+        /// Its answer.
+        answer: Message,
+    },
+    /// A command for something this suite does not do. Answer: [`Outcome`] with the reason.
+    Unsupported {
+        /// The command.
+        name: &'static str,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// `adit-status`. Answer: [`crate::api::Status`] by [`crate::api::to_message`].
+    AditStatus {
+        /// Only this tunnel.
+        tunnel: Option<String>,
+    },
+    /// `adit-reload`: read the native configuration again. Answer:
+    /// [`crate::api::ReloadReport`] by [`crate::api::to_message`].
+    AditReload {
+        /// Say what would change, change nothing.
+        dry_run: bool,
+    },
+    /// `adit-log`: what happened lately, streaming [`EventKind::Log`], then an empty answer.
+    AditLog {
+        /// Only this tunnel's.
+        tunnel: Option<String>,
+        /// At most so many lines, the last ones.
+        lines: Option<u32>,
+    },
+}
+
+/// How long the answer may take.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Timeout {
+    /// As long as it takes.
+    #[default]
+    Forever,
+    /// Answer now, the work goes on.
+    Immediately,
+    /// Answer with a failure after this time; the work goes on.
+    After(Duration),
+}
+
+/// SAs or configurations by name or number. A child's name alone searches every connection.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Selection {
+    /// Name of a child configuration.
+    pub child: Option<String>,
+    /// Name of a connection.
+    pub connection: Option<String>,
+    /// Number of a child SA.
+    pub child_id: Option<u32>,
+    /// Number of an IKE SA.
+    pub ike_id: Option<u32>,
+}
+
+impl Selection {
+    /// Selects by the connection's name.
+    pub fn connection(name: impl Into<String>) -> Self {
+        Self {
+            connection: Some(name.into()),
+            ..Self::default()
+        }
+    }
+
+    /// True if nothing is named, which selects everything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// True if it names a child or a child SA.
+    pub fn is_child(&self) -> bool {
+        self.child.is_some() || self.child_id.is_some()
+    }
+}
+
+/// Arguments of `initiate`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Initiate {
+    /// Name of the child; `None` negotiates the IKE SA alone.
+    pub child: Option<String>,
+    /// Name of the connection to find the child in.
+    pub connection: Option<String>,
+    /// How long the answer may take.
+    pub timeout: Timeout,
+    /// Most verbose level of [`EventKind::ControlLog`] wanted; below 0 none.
+    pub log_level: i8,
+}
+
+/// Arguments of `terminate`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Terminate {
+    /// What to delete.
+    pub selection: Selection,
+    /// Forget the IKE SA even if the peer does not answer to the Delete within the timeout.
+    pub force: bool,
+    /// How long the answer may take.
+    pub timeout: Timeout,
+    /// Most verbose level of [`EventKind::ControlLog`] wanted; below 0 none.
+    pub log_level: i8,
+}
+
+/// Arguments of `rekey`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rekey {
+    /// What to rekey.
+    pub selection: Selection,
+    /// Make a new IKE SA from the start instead.
+    pub reauthenticate: bool,
+}
+
+/// Arguments of `install` and `uninstall`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Install {
+    /// Name of the child.
+    pub child: String,
+    /// Name of the connection to find it in.
+    pub connection: Option<String>,
+}
+
+/// Arguments of `list-sas`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ListFilter {
+    /// Which SAs; empty is all.
+    pub selection: Selection,
+}
+
+/// Arguments of `list-policies`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PolicyFilter {
+    /// Policies that drop.
+    pub drop: bool,
+    /// Policies that let pass in clear.
+    pub pass: bool,
+    /// Policies that negotiate on demand.
+    pub trap: bool,
+    /// Only this child's.
+    pub child: Option<String>,
+    /// Only this connection's.
+    pub connection: Option<String>,
+}
+
+/// Arguments of `load-shared`.
+#[derive(Debug)]
+pub struct LoadShared {
+    /// Name to unload it by; swanctl gives the name of its section.
+    pub id: Option<String>,
+    /// The key.
+    pub secret: Secret,
+    /// Whose it is: fits a pair of identities if one or both of them match; empty fits all.
+    pub owners: Vec<IdentityPattern>,
+}
+
+/// Why a request is not carried out.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    /// There is no such command: answer [`Packet::UnknownCommand`].
+    #[error("unknown command")]
+    UnknownCommand,
+    /// The arguments do not fit: answer [`Outcome::refused`] with this text.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl RequestError {
+    /// The packet that answers the client.
+    pub fn packet(&self) -> Packet {
+        match self {
+            Self::UnknownCommand => Packet::UnknownCommand,
+            Self::Invalid(reason) => Packet::Response(Outcome::refused(reason).message()),
+        }
+    }
+}
+
+const NO_CERTIFICATES: &str = "certificates are not supported yet; use psk";
+const NO_POOLS: &str = "virtual IP pools are not supported yet";
+const NO_REDIRECT: &str = "redirecting a peer is not supported yet";
+
+impl Request {
+    /// Understands a command.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::UnknownCommand`] or [`RequestError::Invalid`]; arguments nobody knows are
+    /// ignored, as charon ignores them.
+    pub fn parse(name: &str, message: &Message) -> Result<Self, RequestError> {
+        match name {
+            "version" => Ok(Self::Version),
+            "stats" => Ok(Self::Stats),
+            "reload-settings" => Ok(Self::ReloadSettings),
+            "initiate" => initiate(message),
+            "terminate" => terminate(message),
+            "rekey" => rekey(message),
+            "install" => install(message).map(Self::Install),
+            "uninstall" => install(message).map(Self::Uninstall),
+            "list-sas" => Ok(Self::ListSas(ListFilter {
+                selection: selection(message)?,
+            })),
+            "list-policies" => Ok(Self::ListPolicies(PolicyFilter {
+                drop: flag(message, "drop"),
+                pass: flag(message, "pass"),
+                trap: flag(message, "trap"),
+                child: text(message, "child")?,
+                connection: text(message, "ike")?,
+            })),
+            "list-conns" => Ok(Self::ListConns {
+                connection: text(message, "ike")?,
+            }),
+            "get-conns" => Ok(Self::GetConns),
+            "load-conn" => load_conn(message),
+            "unload-conn" => Ok(Self::UnloadConn {
+                name: needed(message, "name")?,
+            }),
+            "load-shared" => load_shared(message).map(Self::LoadShared),
+            "unload-shared" => Ok(Self::UnloadShared {
+                id: needed(message, "id")?,
+            }),
+            "get-shared" => Ok(Self::GetShared),
+            "clear-creds" => Ok(Self::ClearCreds),
+            "get-counters" => Ok(Self::GetCounters {
+                connection: text(message, "name")?,
+                all: flag(message, "all"),
+            }),
+            "reset-counters" => Ok(Self::ResetCounters {
+                connection: text(message, "name")?,
+                all: flag(message, "all"),
+            }),
+            "adit-status" => Ok(Self::AditStatus {
+                tunnel: text(message, "tunnel")?,
+            }),
+            "adit-reload" => Ok(Self::AditReload {
+                dry_run: flag(message, "dry-run"),
+            }),
+            "adit-log" => Ok(Self::AditLog {
+                tunnel: text(message, "tunnel")?,
+                lines: number(message, &["lines"])?,
+            }),
+            _ => Self::settled(name).ok_or(RequestError::UnknownCommand),
+        }
+    }
+
+    /// Commands whose answer does not depend on anything.
+    fn settled(name: &str) -> Option<Self> {
+        let empty = |name, answer| Some(Self::Empty { name, answer });
+        let unsupported = |name, reason| Some(Self::Unsupported { name, reason });
+        match name {
+            "get-keys" => empty("get-keys", Message::new().with_list("keys", [""; 0])),
+            "get-authorities" => empty(
+                "get-authorities",
+                Message::new().with_list("authorities", [""; 0]),
+            ),
+            "get-pools" => empty("get-pools", Message::new()),
+            "list-certs" => empty("list-certs", Message::new()),
+            "list-authorities" => empty("list-authorities", Message::new()),
+            "flush-certs" => empty("flush-certs", Outcome::ok().message()),
+            "get-algorithms" => empty("get-algorithms", algorithms_message()),
+            "load-cert" => unsupported("load-cert", NO_CERTIFICATES),
+            "load-key" => unsupported("load-key", NO_CERTIFICATES),
+            "load-token" => unsupported("load-token", NO_CERTIFICATES),
+            "unload-key" => unsupported("unload-key", NO_CERTIFICATES),
+            "load-authority" => unsupported("load-authority", NO_CERTIFICATES),
+            "unload-authority" => unsupported("unload-authority", NO_CERTIFICATES),
+            "load-pool" => unsupported("load-pool", NO_POOLS),
+            "unload-pool" => unsupported("unload-pool", NO_POOLS),
+            "redirect" => unsupported("redirect", NO_REDIRECT),
+            _ => None,
+        }
+    }
+
+    /// The answer, if it is known without asking anybody.
+    pub fn ready_answer(&self) -> Option<Message> {
+        match self {
+            Self::Empty { answer, .. } => Some(answer.clone()),
+            Self::Unsupported { reason, .. } => Some(Outcome::refused(reason).message()),
+            _ => None,
+        }
+    }
+
+    /// The command's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::Stats => "stats",
+            Self::ReloadSettings => "reload-settings",
+            Self::Initiate(_) => "initiate",
+            Self::Terminate(_) => "terminate",
+            Self::Rekey(_) => "rekey",
+            Self::Install(_) => "install",
+            Self::Uninstall(_) => "uninstall",
+            Self::ListSas(_) => "list-sas",
+            Self::ListPolicies(_) => "list-policies",
+            Self::ListConns { .. } => "list-conns",
+            Self::GetConns => "get-conns",
+            Self::LoadConn { .. } => "load-conn",
+            Self::UnloadConn { .. } => "unload-conn",
+            Self::LoadShared(_) => "load-shared",
+            Self::UnloadShared { .. } => "unload-shared",
+            Self::GetShared => "get-shared",
+            Self::ClearCreds => "clear-creds",
+            Self::GetCounters { .. } => "get-counters",
+            Self::ResetCounters { .. } => "reset-counters",
+            Self::Empty { name, .. } | Self::Unsupported { name, .. } => name,
+            Self::AditStatus { .. } => "adit-status",
+            Self::AditReload { .. } => "adit-reload",
+            Self::AditLog { .. } => "adit-log",
+        }
+    }
+
+    /// The events that belong to the answer; a client registers for them first.
+    pub fn streams(&self) -> &'static [EventKind] {
+        match self {
+            Self::Initiate(_) => &[EventKind::ControlLog, EventKind::AditProgress],
+            Self::Terminate(_) => &[EventKind::ControlLog],
+            Self::ListSas(_) => &[EventKind::ListSa],
+            Self::ListPolicies(_) => &[EventKind::ListPolicy],
+            Self::ListConns { .. } => &[EventKind::ListConn],
+            Self::AditLog { .. } => &[EventKind::Log],
+            _ => &[],
+        }
+    }
+
+    /// The arguments; the inverse of [`Self::parse`].
+    pub fn message(&self) -> Message {
+        let mut message = Message::new();
+        match self {
+            Self::Initiate(initiate) => {
+                message.put_some("child", initiate.child.as_ref());
+                message.put_some("ike", initiate.connection.as_ref());
+                put_timeout(&mut message, initiate.timeout);
+                message.put("loglevel", initiate.log_level);
+            }
+            Self::Terminate(terminate) => {
+                put_selection(&mut message, &terminate.selection);
+                message.put_if("force", terminate.force);
+                put_timeout(&mut message, terminate.timeout);
+                message.put("loglevel", terminate.log_level);
+            }
+            Self::Rekey(rekey) => {
+                put_selection(&mut message, &rekey.selection);
+                message.put_if("reauth", rekey.reauthenticate);
+            }
+            Self::Install(install) | Self::Uninstall(install) => {
+                message.put("child", &install.child);
+                message.put_some("ike", install.connection.as_ref());
+            }
+            Self::ListSas(filter) => put_selection(&mut message, &filter.selection),
+            Self::ListPolicies(filter) => {
+                message.put_if("drop", filter.drop);
+                message.put_if("pass", filter.pass);
+                message.put_if("trap", filter.trap);
+                message.put_some("child", filter.child.as_ref());
+                message.put_some("ike", filter.connection.as_ref());
+            }
+            Self::ListConns { connection } => message.put_some("ike", connection.as_ref()),
+            Self::LoadConn { name, section } => {
+                return message.with_section(name, section.clone());
+            }
+            Self::UnloadConn { name } => message.put("name", name),
+            Self::LoadShared(shared) => put_shared(&mut message, shared),
+            Self::UnloadShared { id } => message.put("id", id),
+            Self::GetCounters { connection, all } | Self::ResetCounters { connection, all } => {
+                message.put_some("name", connection.as_ref());
+                message.put_if("all", *all);
+            }
+            Self::AditStatus { tunnel } => message.put_some("tunnel", tunnel.as_ref()),
+            Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
+            Self::AditLog { tunnel, lines } => {
+                message.put_some("tunnel", tunnel.as_ref());
+                message.put_some("lines", *lines);
+            }
+            Self::Version
+            | Self::Stats
+            | Self::ReloadSettings
+            | Self::GetConns
+            | Self::GetShared
+            | Self::ClearCreds
+            | Self::Empty { .. }
+            | Self::Unsupported { .. } => {}
+        }
+        message
+    }
+}
+
+fn initiate(message: &Message) -> Result<Request, RequestError> {
+    let child = text(message, "child")?;
+    let connection = text(message, "ike")?;
+    if child.is_none() && connection.is_none() {
+        return Err(invalid("missing configuration name: give child or ike"));
+    }
+    let (timeout, log_level) = (timeout(message)?, log_level(message)?);
+    Ok(Request::Initiate(Initiate {
+        child,
+        connection,
+        timeout,
+        log_level,
+    }))
+}
+
+fn terminate(message: &Message) -> Result<Request, RequestError> {
+    let selection = selection(message)?;
+    if selection.is_empty() {
+        return Err(invalid(
+            "missing terminate selector: give child, ike, child-id or ike-id",
+        ));
+    }
+    Ok(Request::Terminate(Terminate {
+        selection,
+        force: flag(message, "force"),
+        timeout: timeout(message)?,
+        log_level: log_level(message)?,
+    }))
+}
+
+fn rekey(message: &Message) -> Result<Request, RequestError> {
+    let selection = selection(message)?;
+    if selection.is_empty() {
+        return Err(invalid(
+            "missing rekey selector: give child, ike, child-id or ike-id",
+        ));
+    }
+    Ok(Request::Rekey(Rekey {
+        selection,
+        reauthenticate: flag(message, "reauth"),
+    }))
+}
+
+fn install(message: &Message) -> Result<Install, RequestError> {
+    Ok(Install {
+        child: needed(message, "child")?,
+        connection: text(message, "ike")?,
+    })
+}
+
+fn load_conn(message: &Message) -> Result<Request, RequestError> {
+    let mut sections = message.sections();
+    match (sections.next(), sections.next()) {
+        (Some((name, section)), None) => Ok(Request::LoadConn {
+            name: name.to_owned(),
+            section: section.clone(),
+        }),
+        _ => Err(invalid("load-conn takes exactly one connection")),
+    }
+}
+
+fn load_shared(message: &Message) -> Result<LoadShared, RequestError> {
+    let kind = needed(message, "type")?;
+    if !kind.eq_ignore_ascii_case("ike") {
+        return Err(invalid(format!(
+            "secrets of type {kind} are not supported yet; use ike"
+        )));
+    }
+    let data = message
+        .octets("data")
+        .ok_or_else(|| invalid("missing data"))?;
+    if data.is_empty() {
+        return Err(invalid("the secret is empty"));
+    }
+    let owners = message
+        .texts("owners")
+        .map(|owner| parse_identity_pattern(owner).map_err(|e| invalid(format!("owner: {e}"))))
+        .collect::<Result<_, _>>()?;
+    Ok(LoadShared {
+        id: text(message, "id")?,
+        secret: Secret::from_slice(data),
+        owners,
+    })
+}
+
+fn put_shared(message: &mut Message, shared: &LoadShared) {
+    message.put_some("id", shared.id.as_ref());
+    message.put("type", "ike");
+    message.put_value(
+        "data",
+        super::Value::Text(shared.secret.as_bytes().to_vec()),
+    );
+    message.put_list("owners", &shared.owners);
+}
+
+fn put_selection(message: &mut Message, selection: &Selection) {
+    message.put_some("child", selection.child.as_ref());
+    message.put_some("ike", selection.connection.as_ref());
+    message.put_some("child-id", selection.child_id);
+    message.put_some("ike-id", selection.ike_id);
+}
+
+fn put_timeout(message: &mut Message, timeout: Timeout) {
+    match timeout {
+        Timeout::Forever => {}
+        Timeout::Immediately => message.put("timeout", -1),
+        Timeout::After(time) => message.put("timeout", time.as_millis().max(1)),
+    }
+}
+
+fn selection(message: &Message) -> Result<Selection, RequestError> {
+    Ok(Selection {
+        child: text(message, "child")?,
+        connection: text(message, "ike")?,
+        // The documentation writes child_id, swanctl sends child-id.
+        child_id: number(message, &["child-id", "child_id"])?,
+        ike_id: number(message, &["ike-id", "ike_id"])?,
+    })
+}
+
+/// In milliseconds; swanctl turns its `-1` into `-1000`.
+fn timeout(message: &Message) -> Result<Timeout, RequestError> {
+    match number::<i64>(message, &["timeout"])? {
+        None | Some(0) => Ok(Timeout::Forever),
+        Some(ms) => Ok(match u64::try_from(ms) {
+            Ok(ms) => Timeout::After(Duration::from_millis(ms)),
+            Err(_) => Timeout::Immediately,
+        }),
+    }
+}
+
+fn log_level(message: &Message) -> Result<i8, RequestError> {
+    Ok(number(message, &["loglevel"])?.unwrap_or(1))
+}
+
+fn flag(message: &Message, name: &str) -> bool {
+    matches!(message.text(name), Some("yes" | "true" | "1" | "enabled"))
+}
+
+fn number<T: std::str::FromStr>(
+    message: &Message,
+    names: &[&str],
+) -> Result<Option<T>, RequestError> {
+    let Some((name, value)) = names.iter().find_map(|n| message.text(n).map(|v| (n, v))) else {
+        return Ok(None);
+    };
+    let number = value.trim().parse();
+    number
+        .map(Some)
+        .map_err(|_| invalid(format!("{name} = {value:?} is not a number in range")))
+}
+
+fn text(message: &Message, name: &str) -> Result<Option<String>, RequestError> {
+    match (message.get(name), message.text(name)) {
+        (None, _) => Ok(None),
+        (Some(_), Some(text)) => Ok((!text.is_empty()).then(|| text.to_owned())),
+        (Some(_), None) => Err(invalid(format!("{name} is not text"))),
+    }
+}
+
+fn needed(message: &Message, name: &str) -> Result<String, RequestError> {
+    text(message, name)?.ok_or_else(|| invalid(format!("missing {name}")))
+}
+
+fn invalid(reason: impl Into<String>) -> RequestError {
+    RequestError::Invalid(reason.into())
+}

@@ -1,0 +1,319 @@
+//! What is, as `list-sa`, `list-conn` and `list-policy` show it: charon's field names and values
+//! in charon's order, so that `swanctl --list-sas` prints what its users know.
+
+use std::net::SocketAddr;
+
+use adit_db::{AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, Unique};
+use adit_wire::esp::Spi;
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
+
+use super::algorithm;
+use super::message::Section;
+
+/// An IKE SA at one moment; ages and remaining times are in seconds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SaSnapshot {
+    /// Name of its connection.
+    pub connection: String,
+    /// Process-unique number.
+    pub unique_id: u32,
+    /// `CONNECTING`, `ESTABLISHED`, `REKEYING`, `REKEYED` or `DELETING`.
+    pub state: String,
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Our identity, when it is known.
+    pub local_id: Option<Identity>,
+    /// The peer's identity, when it is known.
+    pub remote_id: Option<Identity>,
+    /// Whether we are the initiator.
+    pub initiator: bool,
+    /// The initiator's SPI.
+    pub spi_i: IkeSpi,
+    /// The responder's SPI.
+    pub spi_r: IkeSpi,
+    /// Whether we are behind a NAT.
+    pub nat_local: bool,
+    /// Whether the peer is behind a NAT.
+    pub nat_remote: bool,
+    /// Whether UDP encapsulation was forced by pretending a NAT.
+    pub nat_fake: bool,
+    /// The agreed transforms; empty while not agreed.
+    pub suite: Vec<Transform>,
+    /// Age since it was established.
+    pub established_s: Option<u64>,
+    /// Time until we rekey it.
+    pub rekey_s: Option<u64>,
+    /// Its children, oldest first.
+    pub children: Vec<ChildSnapshot>,
+}
+
+/// A child SA at one moment; ages and remaining times are in seconds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChildSnapshot {
+    /// Name of its configuration.
+    pub name: String,
+    /// Process-unique number.
+    pub unique_id: u32,
+    /// Number of its policy, the same across rekeys.
+    pub reqid: u32,
+    /// `INSTALLED`, `REKEYING`, `REKEYED`, `DELETING` or `DELETED`.
+    pub state: String,
+    /// Whether ESP travels in UDP.
+    pub udp: bool,
+    /// SPI of packets to us.
+    pub spi_in: Spi,
+    /// SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// The agreed transforms.
+    pub suite: Vec<Transform>,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
+    /// Octets of inner packets received.
+    pub octets_in: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Time since the last packet received.
+    pub idle_in_s: Option<u64>,
+    /// Octets of inner packets sent.
+    pub octets_out: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Time since the last packet sent.
+    pub idle_out_s: Option<u64>,
+    /// Time until we rekey it.
+    pub rekey_s: Option<u64>,
+    /// Time until it ends unless it was replaced.
+    pub life_s: Option<u64>,
+    /// Age since it was installed.
+    pub installed_s: u64,
+    /// Our side.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// An installed policy: one that negotiates on demand, lets pass or drops.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicySnapshot {
+    /// Name of the child configuration.
+    pub child: String,
+    /// Name of its connection.
+    pub connection: String,
+    /// `TUNNEL`, `PASS` or `DROP`.
+    pub mode: &'static str,
+    /// Our side.
+    pub local_ts: Vec<String>,
+    /// The peer's side.
+    pub remote_ts: Vec<String>,
+}
+
+impl SaSnapshot {
+    /// The fields without `child-sas`, as the events `ike-updown` and `ike-rekey` carry them.
+    pub fn section(&self) -> Section {
+        let mut s = Section::new()
+            .with("uniqueid", self.unique_id)
+            .with("version", 2)
+            .with("state", &self.state)
+            .with("local-host", self.local.ip())
+            .with("local-port", self.local.port())
+            .with("local-id", id_words(self.local_id.as_ref()))
+            .with("remote-host", self.remote.ip())
+            .with("remote-port", self.remote.port())
+            .with("remote-id", id_words(self.remote_id.as_ref()));
+        s.put_if("initiator", self.initiator);
+        s.put("initiator-spi", hex(&self.spi_i.0));
+        s.put("responder-spi", hex(&self.spi_r.0));
+        s.put_if("nat-local", self.nat_local);
+        s.put_if("nat-remote", self.nat_remote);
+        s.put_if("nat-fake", self.nat_fake);
+        s.put_if(
+            "nat-any",
+            self.nat_local || self.nat_remote || self.nat_fake,
+        );
+        put_suite(&mut s, &self.suite);
+        s.put_some("established", self.established_s);
+        s.put_some("rekey-time", self.rekey_s);
+        s
+    }
+
+    /// The fields with the given children below `child-sas`.
+    pub fn section_with<'a>(
+        &self,
+        children: impl IntoIterator<Item = &'a ChildSnapshot>,
+    ) -> Section {
+        let mut sas = Section::new();
+        for child in children {
+            sas = sas.with_section(&child.key(), child.section());
+        }
+        self.section().with_section("child-sas", sas)
+    }
+}
+
+impl ChildSnapshot {
+    /// Name of its section below `child-sas`: unlike [`Self::name`] unique during a rekeying.
+    pub fn key(&self) -> String {
+        format!("{}-{}", self.name, self.unique_id)
+    }
+
+    /// Its fields.
+    pub fn section(&self) -> Section {
+        let mut s = Section::new()
+            .with("name", &self.name)
+            .with("uniqueid", self.unique_id)
+            .with("reqid", self.reqid)
+            .with("state", &self.state)
+            .with("mode", "TUNNEL")
+            .with("protocol", "ESP");
+        s.put_if("encap", self.udp);
+        s.put("spi-in", hex(&self.spi_in.0.to_be_bytes()));
+        s.put("spi-out", hex(&self.spi_out.0.to_be_bytes()));
+        put_suite(&mut s, &self.suite);
+        if self.esn {
+            s.put("esn", 1);
+        }
+        s.put("bytes-in", self.octets_in);
+        s.put("packets-in", self.packets_in);
+        s.put_some("use-in", self.idle_in_s);
+        s.put("bytes-out", self.octets_out);
+        s.put("packets-out", self.packets_out);
+        s.put_some("use-out", self.idle_out_s);
+        s.put_some("rekey-time", self.rekey_s);
+        s.put_some("life-time", self.life_s);
+        s.put("install-time", self.installed_s);
+        s.put_list("local-ts", &self.local_ts);
+        s.put_list("remote-ts", &self.remote_ts);
+        s
+    }
+}
+
+impl PolicySnapshot {
+    /// Its fields.
+    pub fn section(&self) -> Section {
+        Section::new()
+            .with("child", &self.child)
+            .with("ike", &self.connection)
+            .with("mode", self.mode)
+            .with_list("local-ts", &self.local_ts)
+            .with_list("remote-ts", &self.remote_ts)
+    }
+}
+
+/// A connection as `list-conn` shows it.
+pub fn conn_section(connection: &Connection) -> Section {
+    let mut s = Section::new()
+        .with_list("local_addrs", hosts(&connection.local_addresses))
+        .with_list("remote_addrs", hosts(&connection.remote_addresses))
+        .with("version", "IKEv2")
+        .with("reauth_time", 0)
+        .with("rekey_time", connection.rekey_time.as_secs())
+        .with("unique", unique_words(connection.unique));
+    if !connection.dpd_delay.is_zero() {
+        s.put("dpd_delay", connection.dpd_delay.as_secs());
+    }
+    let local = id_words(connection.pad.local_id.as_ref());
+    let remote = connection.pad.remote_id.to_string();
+    let mut children = Section::new();
+    for child in &connection.children {
+        children = children.with_section(child.name.as_str(), child_section(child));
+    }
+    s.with_section("local-1", auth_section(&local, connection.pad.auth))
+        .with_section("remote-1", auth_section(&remote, connection.pad.auth))
+        .with_section("children", children)
+}
+
+fn auth_section(id: &str, auth: AuthMethodConfig) -> Section {
+    let class = match auth {
+        AuthMethodConfig::Psk => "pre-shared key",
+    };
+    let none: [&str; 0] = [];
+    Section::new()
+        .with("id", id)
+        .with("class", class)
+        .with_list("groups", none)
+        .with_list("cert_policy", none)
+        .with_list("certs", none)
+        .with_list("cacerts", none)
+}
+
+fn child_section(child: &ChildConfig) -> Section {
+    Section::new()
+        .with("mode", "TUNNEL")
+        .with("rekey_time", child.lifetime.seconds.soft)
+        .with("rekey_bytes", child.lifetime.octets.soft)
+        .with("rekey_packets", child.lifetime.packets.soft)
+        .with("dpd_action", action_words(child.dpd_action))
+        .with("close_action", action_words(child.close_action))
+        .with_list("local-ts", &child.local_ts)
+        .with_list("remote-ts", &child.remote_ts)
+}
+
+fn hosts(hosts: &[HostSpec]) -> Vec<String> {
+    if hosts.is_empty() {
+        return vec![HostSpec::Any.to_string()];
+    }
+    hosts.iter().map(ToString::to_string).collect()
+}
+
+fn unique_words(unique: Unique) -> &'static str {
+    match unique {
+        Unique::Replace => "UNIQUE_REPLACE",
+        Unique::Keep => "UNIQUE_KEEP",
+        Unique::Never => "UNIQUE_NEVER",
+    }
+}
+
+fn action_words(action: EndAction) -> &'static str {
+    match action {
+        EndAction::Clear => "none",
+        EndAction::Trap => "trap",
+        EndAction::Restart => "start",
+    }
+}
+
+fn id_words(identity: Option<&Identity>) -> String {
+    identity.map_or_else(|| "%any".to_owned(), ToString::to_string)
+}
+
+/// `encr-alg`, `encr-keysize`, `integ-alg`, `prf-alg`, `dh-group`, and for additional key
+/// exchanges (RFC 9370) `ke1-alg` and so on.
+fn put_suite(s: &mut Section, suite: &[Transform]) {
+    let find = |kind| suite.iter().find(move |transform| transform.kind == kind);
+    if let Some(transform) = find(TransformType::ENCR) {
+        s.put(
+            "encr-alg",
+            algorithm::encryption(EncryptionId(transform.id)),
+        );
+        s.put_some("encr-keysize", transform.key_bits);
+    }
+    if let Some(transform) = find(TransformType::INTEG).filter(|t| t.id != IntegrityId::NONE.0) {
+        s.put("integ-alg", algorithm::integrity(IntegrityId(transform.id)));
+    }
+    if let Some(transform) = find(TransformType::PRF) {
+        s.put("prf-alg", algorithm::prf(PrfId(transform.id)));
+    }
+    if let Some(transform) = find(TransformType::KE).filter(|t| t.id != KeyExchangeId::NONE.0) {
+        s.put(
+            "dh-group",
+            algorithm::key_exchange(KeyExchangeId(transform.id)),
+        );
+    }
+    for transform in suite.iter().filter(|t| t.kind.is_additional_ke()) {
+        if transform.id == KeyExchangeId::NONE.0 {
+            continue;
+        }
+        let number = transform
+            .kind
+            .0
+            .saturating_sub(TransformType::ADDKE1.0)
+            .saturating_add(1);
+        let name = algorithm::key_exchange(KeyExchangeId(transform.id));
+        s.put(&format!("ke{number}-alg"), name);
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
