@@ -4,6 +4,7 @@
 
 mod clock;
 mod fuzz;
+mod interop;
 mod needs;
 mod outcome;
 mod root;
@@ -11,6 +12,7 @@ mod sim;
 mod test;
 mod tidy;
 
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,6 +48,27 @@ enum Verb {
         /// Only these targets
         targets: Vec<String>,
     },
+    /// Adit against a real peer in network namespaces (root)
+    Interop(interop::Options),
+    /// Tidies up behind the harness
+    #[command(hide = true)]
+    Janitor,
+    /// One end of a TCP transfer
+    #[command(hide = true)]
+    Receive {
+        /// Where to listen
+        address: IpAddr,
+    },
+    /// The other end of a TCP transfer
+    #[command(hide = true)]
+    Send {
+        /// Address to send from
+        source: IpAddr,
+        /// Where the receiver listens
+        target: SocketAddr,
+        /// How much to send
+        octets: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -54,6 +77,17 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Sim { seeds } => sim::run(seeds, sim::Profile::Release).map(finish),
         Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
+        Verb::Interop(options) => interop::run(&options),
+        Verb::Janitor => {
+            interop::serve_janitor();
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Receive { address } => interop::receive(address).map(|()| ExitCode::SUCCESS),
+        Verb::Send {
+            source,
+            target,
+            octets,
+        } => interop::send(source, target, octets).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -29,3 +29,8 @@ pub(crate) fn cargo() -> Command {
     }
     command
 }
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| path("target"), |folder| folder.into())
+}

@@ -1,0 +1,101 @@
+//! Our own daemon, configured for one side.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::lab::Side;
+use super::plan::{CONNECTION, Plan, SECRET};
+use crate::root;
+
+/// Where the configuration of `side` lies.
+fn config(side: &Side) -> PathBuf {
+    side.folder.join("config")
+}
+
+/// The control socket.
+pub(crate) fn vici(side: &Side) -> PathBuf {
+    side.folder.join("vici")
+}
+
+/// The daemon's log.
+pub(crate) fn log(side: &Side) -> PathBuf {
+    side.folder.join("aditd.log")
+}
+
+/// Builds the daemon and the command line.
+pub(crate) fn build() -> anyhow::Result<()> {
+    let mut cargo = root::cargo();
+    cargo.args(["build", "--release", "-p", "aditd", "-p", "adit"]);
+    let status = cargo.status().context("cannot start cargo")?;
+    anyhow::ensure!(status.success(), "aditd and adit do not build");
+    Ok(())
+}
+
+/// Writes an empty configuration: everything comes through the control socket.
+pub(crate) fn write_nothing(side: &Side) -> anyhow::Result<()> {
+    fs::create_dir_all(config(side).join("tunnels")).context("cannot make the configuration")
+}
+
+/// Writes the tunnel's file and its secret.
+pub(crate) fn write(side: &Side, peer: &Side, plan: &Plan) -> anyhow::Result<()> {
+    write_nothing(side)?;
+    let tunnels = config(side).join("tunnels");
+    let secret = tunnels.join(format!("{CONNECTION}.psk"));
+    fs::write(&secret, SECRET)?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    let file = tunnels.join(format!("{CONNECTION}.toml"));
+    fs::write(file, tunnel_file(side, peer, plan)).context("cannot write the tunnel's file")
+}
+
+fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {
+    let list = |networks: Vec<String>| format!("[\"{}\"]", networks.join("\", \""));
+    format!(
+        "peer    = \"{peer_address}\"
+address = \"{address}\"
+id      = \"{id}\"
+peer_id = \"{peer_id}\"
+local   = {local}
+remote  = {remote}
+secret  = \"file:{CONNECTION}.psk\"
+encap   = \"udp\"
+keep    = \"{keep}\"
+ike     = \"{ike}\"
+esp     = \"{esp}\"
+",
+        peer_address = peer.outside(plan.outside_v6),
+        address = side.outside(plan.outside_v6),
+        id = side.identity(),
+        peer_id = peer.identity(),
+        local = list(plan.networks(side)),
+        remote = list(plan.networks(peer)),
+        keep = if plan.left_keeps_up { "up" } else { "passive" },
+        ike = plan.ike,
+        esp = plan.esp,
+    )
+}
+
+/// The daemon, in its namespace.
+pub(crate) fn daemon(side: &Side) -> Command {
+    let mut command = side.endless_command(&root::target().join("release/aditd"));
+    command
+        .arg("--config")
+        .arg(config(side))
+        .arg("--vici")
+        .arg(vici(side));
+    command
+        .arg("--log")
+        .arg(log(side))
+        .args(["--log-level", "debug"]);
+    command
+}
+
+/// `adit ARGUMENTS` against the daemon of this side.
+pub(crate) fn adit(side: &Side, arguments: &[&str]) -> Command {
+    let mut command = side.command(&root::target().join("release/adit"));
+    command.arg("--vici").arg(vici(side)).args(arguments);
+    command
+}

@@ -1,0 +1,219 @@
+//! Two network namespaces with a cable between them, and programs running in them.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Context as _;
+
+use super::janitor::Janitor;
+
+/// Prefix of the names of all our namespaces.
+const NAME: &str = "adit-interop";
+
+/// The interface of each side on the cable.
+pub(crate) const OUTSIDE: &str = "eth0";
+
+/// Seconds until a command that should answer at once is given up.
+const COMMAND_S_MAX: u32 = 40;
+
+/// Numbers the labs of this process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One end of the cable.
+#[derive(Clone, Debug)]
+pub(crate) struct Side {
+    /// Name of its namespace.
+    pub(crate) namespace: String,
+    /// Its files: configuration, logs, sockets.
+    pub(crate) folder: PathBuf,
+    /// `left` or `right`.
+    pub(crate) name: &'static str,
+    number: u8,
+}
+
+/// The namespaces and their folder; all of it goes when this is dropped.
+pub(crate) struct Lab {
+    /// Where Adit runs.
+    pub(crate) left: Side,
+    /// Where strongSwan runs.
+    pub(crate) right: Side,
+    // Last, so that it outlives the rest.
+    _janitor: Janitor,
+}
+
+impl Lab {
+    /// Makes both namespaces and connects them. With `keep`, the folder stays and its name is
+    /// printed.
+    pub(crate) fn new(keep: bool) -> anyhow::Result<Self> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(format!("{NAME}-{id}"));
+        let mut janitor = Janitor::start()?;
+        if keep {
+            eprintln!("files stay in {}", folder.display());
+        } else {
+            janitor.folder(&folder)?;
+        }
+        let side = |name, number| Side {
+            namespace: format!("{NAME}-{id}-{number}"),
+            folder: folder.join(name),
+            name,
+            number,
+        };
+        let (left, right) = (side("left", 1), side("right", 2));
+        for side in [&left, &right] {
+            fs::create_dir_all(&side.folder)
+                .with_context(|| format!("cannot make {}", side.folder.display()))?;
+            janitor.namespace(&side.namespace)?;
+            ip(&["netns", "add", &side.namespace])?;
+            ip(&["-n", &side.namespace, "link", "set", "lo", "up"])?;
+        }
+        connect(&left, &right)?;
+        for side in [&left, &right] {
+            side.add_addresses()?;
+        }
+        Ok(Self {
+            left,
+            right,
+            _janitor: janitor,
+        })
+    }
+}
+
+/// A veth pair, made inside the namespaces so that the host never sees it.
+fn connect(left: &Side, right: &Side) -> anyhow::Result<()> {
+    let (a, b) = (left.namespace.as_str(), right.namespace.as_str());
+    let pair = ["type", "veth", "peer", "name", OUTSIDE, "netns", b];
+    ip(&[&["-n", a, "link", "add", OUTSIDE][..], &pair].concat())?;
+    for namespace in [a, b] {
+        ip(&["-n", namespace, "link", "set", OUTSIDE, "up"])?;
+    }
+    Ok(())
+}
+
+impl Side {
+    /// Address on the cable.
+    pub(crate) fn outside(&self, v6: bool) -> IpAddr {
+        address(
+            v6,
+            &format!("192.0.2.{}", self.number),
+            &format!("2001:db8::{}", self.number),
+        )
+    }
+
+    /// Address behind the gateway.
+    pub(crate) fn inside(&self, v6: bool) -> IpAddr {
+        address(
+            v6,
+            &format!("10.{}.0.1", self.number),
+            &format!("fd0{}::1", self.number),
+        )
+    }
+
+    /// Network behind the gateway.
+    pub(crate) fn network(&self, v6: bool) -> String {
+        if v6 {
+            format!("fd0{}::/64", self.number)
+        } else {
+            format!("10.{}.0.0/24", self.number)
+        }
+    }
+
+    /// Name in IKE.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}.example", self.name)
+    }
+
+    fn add_addresses(&self) -> anyhow::Result<()> {
+        self.add_address(&format!("{}/24", self.outside(false)), OUTSIDE)?;
+        self.add_address(&format!("{}/64", self.outside(true)), OUTSIDE)?;
+        self.add_address(&format!("{}/32", self.inside(false)), "lo")?;
+        self.add_address(&format!("{}/128", self.inside(true)), "lo")
+    }
+
+    /// Gives this side one address more.
+    pub(crate) fn add_address(&self, address: &str, interface: &str) -> anyhow::Result<()> {
+        let base = [
+            "-n",
+            &self.namespace,
+            "addr",
+            "add",
+            address,
+            "dev",
+            interface,
+        ];
+        // Duplicate address detection would take longer than the whole test.
+        let nodad: &[&str] = if address.contains(':') {
+            &["nodad"]
+        } else {
+            &[]
+        };
+        ip(&[&base, nodad].concat())
+    }
+
+    /// A command that will run inside the namespace, and is ended if it takes too long.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = self.endless_command(Path::new("timeout"));
+        command
+            .args(["-k", "2", &COMMAND_S_MAX.to_string()])
+            .arg(program);
+        command
+    }
+
+    /// A command that will run inside the namespace until it ends or is ended.
+    pub(crate) fn endless_command(&self, program: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(program);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a daemon; what it prints goes to `LOG` in the folder of this side.
+    pub(crate) fn spawn(&self, mut command: Command, log: &str) -> anyhow::Result<Child> {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(log))?;
+        command.stdout(file.try_clone()?).stderr(file);
+        command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))
+    }
+}
+
+fn address(v6: bool, four: &str, six: &str) -> IpAddr {
+    let text = if v6 { six } else { four };
+    text.parse().expect("an address made from a digit")
+}
+
+/// Runs `ip`.
+fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+    output(Command::new("ip").args(arguments)).map(drop)
+}
+
+/// Runs a command to its end and returns what it printed; an error holds what it complained of.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let words: Vec<&str> = text.lines().chain(complaint.lines()).collect();
+    let last = words
+        .get(words.len().saturating_sub(LINES_SHOWN)..)
+        .unwrap_or_default()
+        .join(" | ");
+    let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    anyhow::bail!("`{}`: {}: {last}", arguments.join(" "), output.status)
+}
+
+/// Lines of a failed command's output that an error repeats.
+const LINES_SHOWN: usize = 12;
