@@ -62,6 +62,7 @@ fn every_exchange_has_its_own_secret() {
     }
 }
 
+/// A14 (empty value), Q07 (ML-KEM).
 #[test]
 fn public_values_of_wrong_length_are_refused() {
     for method in KeyExchange::ALL {
@@ -119,6 +120,7 @@ fn refused(method: KeyExchange, public: &[u8]) {
 //= type=test
 //# Each recipient MUST verify that the peer's public value r is in the
 //# legal range (1 < r < p-1).
+/// E17.
 #[test]
 fn modp_values_outside_the_range_are_refused() {
     for (method, prime) in [
@@ -151,6 +153,7 @@ fn modp_values_outside_the_range_are_refused() {
 //# A receiving peer MUST check that its peer's public value is valid;
 //# that is, the x and y parameters from the peer's public value satisfy the
 //# curve equation
+/// E17.
 #[test]
 fn points_off_the_curve_are_refused() {
     for method in [KeyExchange::EcpP256, KeyExchange::EcpP384] {
@@ -162,7 +165,7 @@ fn points_off_the_curve_are_refused() {
     }
 }
 
-/// RFC 7748 §6.1: points of small order give zeros, whatever the private key.
+/// E17, RFC 7748 §6.1: points of small order give zeros, whatever the private key.
 #[test]
 fn x25519_points_of_small_order_are_refused() {
     let mut one = [0; 32];
@@ -190,7 +193,7 @@ fn mlkem_keys_with_an_unreduced_coefficient_are_refused() {
     refused(KeyExchange::MlKem768, &key);
 }
 
-/// FIPS 203 §6.3, implicit rejection.
+/// Q07, FIPS 203 §6.3, implicit rejection.
 #[test]
 fn changed_mlkem_ciphertext_gives_another_secret() {
     let method = KeyExchange::MlKem768;

@@ -71,6 +71,7 @@ struct WycheproofTest {
     result: Verdict,
 }
 
+/// E17.
 #[test]
 fn x25519_gives_the_answers_of_wycheproof_and_refuses_zeros() {
     let mut zeros = 0;
@@ -102,6 +103,7 @@ const SPKI_P256: [u8; 27] = [
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
 
+/// E17.
 #[test]
 fn p256_gives_the_answers_of_wycheproof_and_refuses_points_off_the_curve() {
     let (mut valid, mut invalid) = (0, 0);
