@@ -7,6 +7,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::libc;
@@ -17,7 +18,8 @@ use crate::error::SysError;
 use crate::message::Control;
 use crate::netlink::Netlink;
 use crate::socket_option;
-use crate::wake::{Interest, wait_for};
+use crate::thread::spawn_named;
+use crate::wake::{Events, Interest, Poller, Token, Waker, wait_for};
 
 /// What a frame begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -198,6 +200,98 @@ fn time(data: &[u8]) -> Option<Duration> {
         u32::try_from(nanos).ok()?,
     ))
 }
+
+/// A capture that hands every frame to a function on a thread of its own.
+#[derive(Debug)]
+pub struct CaptureThread {
+    waker: Waker,
+    thread: Option<JoinHandle<CaptureSummary>>,
+}
+
+/// What a [`CaptureThread`] saw.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CaptureSummary {
+    /// Frames handed over.
+    pub frames: u64,
+    /// Frames lost because the function was too slow.
+    pub lost: u32,
+}
+
+impl CaptureThread {
+    /// Starts; ends by itself when `on_frame` returns `false` or the interface goes away.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`]: no more threads or files.
+    pub fn start(
+        capture: Capture,
+        on_frame: impl FnMut(&Frame<'_>) -> bool + Send + 'static,
+    ) -> Result<Self, SysError> {
+        let start = || -> io::Result<Self> {
+            let waker = Waker::new()?;
+            let poller = Poller::new()?;
+            poller.add(&waker, STOP, Interest::Readable)?;
+            poller.add(&capture, FRAMES, Interest::Readable)?;
+            let run = move || run(capture, &poller, on_frame);
+            Ok(Self {
+                waker,
+                thread: Some(spawn_named("capture", run)?),
+            })
+        };
+        start().map_err(|error| SysError::of("start capture", error))
+    }
+
+    /// Hands over what has arrived until now, ends the thread and tells what it saw.
+    #[must_use]
+    pub fn stop(mut self) -> CaptureSummary {
+        self.waker.wake();
+        let summary = self.thread.take().map(JoinHandle::join);
+        summary.and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+impl Drop for CaptureThread {
+    fn drop(&mut self) {
+        self.waker.wake();
+    }
+}
+
+fn run(
+    mut capture: Capture,
+    poller: &Poller,
+    mut on_frame: impl FnMut(&Frame<'_>) -> bool,
+) -> CaptureSummary {
+    let mut events = Events::new();
+    let mut summary = CaptureSummary::default();
+    let mut running = true;
+    while running {
+        if poller.wait(&mut events, None).is_err() {
+            break;
+        }
+        running = !events.iter().any(|ready| ready.token == STOP);
+        loop {
+            match capture.next_frame() {
+                Ok(Some(frame)) => {
+                    summary.frames += 1;
+                    if !on_frame(&frame) {
+                        running = false;
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    running = false;
+                    break;
+                }
+            }
+        }
+    }
+    summary.lost = capture.lost().unwrap_or(0);
+    summary
+}
+
+const STOP: Token = Token(0);
+const FRAMES: Token = Token(1);
 
 /// Writes frames in the classic pcap format with microseconds.
 #[derive(Debug)]

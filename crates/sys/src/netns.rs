@@ -30,6 +30,8 @@ pub struct Namespace {
 impl Namespace {
     /// Makes a new namespace with its loopback interface up.
     ///
+    /// Duplicate address detection is off in it, so that IPv6 works from the first millisecond.
+    ///
     /// # Errors
     ///
     /// [`SysError::NotPermitted`] without CAP_SYS_ADMIN; see [`enter_user_namespace`].
@@ -39,11 +41,15 @@ impl Namespace {
                 .map_err(|errno| SysError::of("make network namespace", errno))?;
             Self::current()
         })?;
+        let mut netlink = namespace.netlink()?;
+        let loopback = netlink.link_by_name("lo")?;
+        netlink.set_up(loopback.index, true)?;
         namespace.run(|| {
-            let mut netlink = Netlink::open()?;
-            let loopback = netlink.link_by_name("lo")?;
-            netlink.set_up(loopback.index, true)
-        })??;
+            for which in ["all", "default"] {
+                // Without IPv6 there is nothing to switch off.
+                let _ = write_sysctl(&format!("net.ipv6.conf.{which}.accept_dad"), "0");
+            }
+        })?;
         Ok(namespace)
     }
 
@@ -109,6 +115,15 @@ impl Namespace {
             self.enter()?;
             Ok(f())
         })
+    }
+
+    /// A netlink client for the namespace, usable from any thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::run`] and [`Netlink::open`].
+    pub fn netlink(&self) -> Result<Netlink, SysError> {
+        self.run(Netlink::open)?
     }
 
     /// Starts a program inside; it is killed when the calling thread ends.

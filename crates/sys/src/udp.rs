@@ -134,6 +134,11 @@ impl UdpSocket {
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(|error| SysError::of("open UDP socket", error))?;
         configure(&socket, Family::of(local.ip()), options)?;
+        if local.is_ipv6() {
+            socket
+                .set_only_v6(true)
+                .map_err(|error| SysError::of("configure socket", error))?;
+        }
         socket
             .bind(&local.into())
             .map_err(|error| bind_error(local, error))?;
@@ -420,13 +425,11 @@ pub(crate) fn configure(
             (libc::IPPROTO_IP, libc::IP_PKTINFO),
             (libc::IPPROTO_IP, libc::IP_RECVTOS),
             (libc::IPPROTO_IP, libc::IP_RECVERR),
-            (libc::IPPROTO_IP, libc::IP_PKTINFO),
         ],
         Family::V6 => [
             (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
             (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
             (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
         ],
     };
     for (level, name) in wanted {

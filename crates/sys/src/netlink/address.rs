@@ -1,6 +1,7 @@
 //! Addresses of interfaces (rtnetlink RTM_*ADDR).
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -8,7 +9,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 
-use super::{Family, Netlink};
+use super::{Family, Link, Netlink};
+use crate::clock::now;
 use crate::error::SysError;
 
 /// An address of an interface.
@@ -75,6 +77,36 @@ impl Netlink {
             .map_err(|error| SysError::of("add address", error))
     }
 
+    /// Waits until an interface can carry packets and all its addresses can be used; `false` if
+    /// `timeout` passed first.
+    ///
+    /// IPv6 is ready some milliseconds after a link comes up, and what is sent before costs a
+    /// second until neighbour discovery tries again. Both ends of a veth pair must be up.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`].
+    pub fn wait_until_ready(
+        &mut self,
+        interface: u32,
+        timeout: Duration,
+    ) -> Result<bool, SysError> {
+        let deadline = now() + timeout;
+        loop {
+            let running = |link: &Link| link.index == interface && link.running;
+            let is_running = self.links()?.iter().any(running);
+            let mut addresses = self.addresses()?;
+            addresses.retain(|found| found.interface == interface);
+            if is_running && addresses.iter().all(|found| found.usable) {
+                return Ok(true);
+            }
+            if now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(READY_POLL);
+        }
+    }
+
     /// Takes an address from an interface; one that is gone is no error.
     ///
     /// # Errors
@@ -86,6 +118,9 @@ impl Netlink {
             .map_err(|error| SysError::of("remove address", error))
     }
 }
+
+/// Time between two looks of [`Netlink::wait_until_ready`].
+const READY_POLL: Duration = Duration::from_millis(2);
 
 fn message(interface: u32, network: IpNet) -> AddressMessage {
     let address = network.addr();

@@ -83,10 +83,38 @@ impl Netlink {
     ///
     /// [`SysError::InterfaceExists`], [`SysError::NotPermitted`], [`SysError::Io`].
     pub fn add_veth(&mut self, name: &str, peer: &str) -> Result<(Link, Link), SysError> {
+        self.make_veth(name, peer, None)?;
+        Ok((self.link_by_name(name)?, self.link_by_name(peer)?))
+    }
+
+    /// Makes a pair of Ethernet interfaces joined back to back, `name` in this namespace and
+    /// `peer` in another.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_veth`].
+    pub fn add_veth_to(
+        &mut self,
+        name: &str,
+        peer: &str,
+        namespace: impl AsFd,
+    ) -> Result<Link, SysError> {
+        let fd = namespace.as_fd().as_raw_fd();
+        self.make_veth(name, peer, Some(LinkAttribute::NetNsFd(fd)))?;
+        self.link_by_name(name)
+    }
+
+    fn make_veth(
+        &mut self,
+        name: &str,
+        peer: &str,
+        place: Option<LinkAttribute>,
+    ) -> Result<(), SysError> {
         let mut other = LinkMessage::default();
         other
             .attributes
             .push(LinkAttribute::IfName(peer.to_owned()));
+        other.attributes.extend(place);
         let mut request = LinkMessage::default();
         request
             .attributes
@@ -104,8 +132,7 @@ impl Netlink {
                     };
                 }
                 SysError::of("make veth pair", error)
-            })?;
-        Ok((self.link_by_name(name)?, self.link_by_name(peer)?))
+            })
     }
 
     /// Switches an interface on or off.
@@ -178,7 +205,7 @@ pub(super) fn read(message: &LinkMessage) -> Link {
         name: String::new(),
         mtu: 0,
         up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::LowerUp),
+        running: flags.contains(LinkFlags::Running),
         loopback: flags.contains(LinkFlags::Loopback),
         ethernet: message.header.link_layer_type == LinkLayerType::Ether,
     };

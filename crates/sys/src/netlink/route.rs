@@ -259,7 +259,10 @@ impl Netlink {
         let bits = if destination.is_ipv4() { 32 } else { 128 };
         request.header.address_family = Family::of(destination).netlink();
         request.header.destination_prefix_length = bits;
-        request.header.flags = RouteFlags::LookupTable;
+        // IPv6 tells the true table anyway and refuses the flag.
+        if destination.is_ipv4() {
+            request.header.flags = RouteFlags::LookupTable;
+        }
         request
             .attributes
             .push(RouteAttribute::Destination(destination.into()));

@@ -1,0 +1,443 @@
+//! The TUN interface and the routes that lead into it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use adit_sys::netlink::{Family, Monitor, NetworkChange, RouteKind, RuleAction};
+use adit_sys::netns::Namespace;
+use adit_sys::route::{
+    HostRouting, MARK, RULE_PRIORITY, Removed, RoutePlan, RouteSizes, TABLE, cleanup_stale,
+};
+use adit_sys::tun::{Tun, TunConfig};
+use adit_sys::udp::{SocketOptions, UdpSocket};
+use adit_sys::{BatchIo, SysError};
+use common::{HEADROOM, address, namespaces_allowed, packets, receive, set_up, wait};
+
+fn create(namespace: &Namespace, name: &str, addresses: &[&str]) -> Result<Tun, SysError> {
+    let config = TunConfig {
+        name: name.to_owned(),
+        mtu: 1_400,
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    namespace.run(|| Tun::create(&config)).unwrap()
+}
+
+fn plan(local: &[&str], remote: &[&str]) -> RoutePlan {
+    let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+    RoutePlan {
+        local: parse(local),
+        remote: parse(remote),
+    }
+}
+
+/// A gateway: 192.0.2.1 outside with a default route, 10.1.0.1 and 2001:db8:1::1 inside.
+fn gateway() -> (Namespace, Tun, u32) {
+    let namespace = Namespace::create().unwrap();
+    let mut netlink = namespace.netlink().unwrap();
+    netlink.add_veth("wan0", "wan1").unwrap();
+    let wan = set_up(&mut netlink, "wan0", &["192.0.2.1/24", "2001:db8::1/64"]);
+    set_up(&mut netlink, "wan1", &[]);
+    netlink.add_veth("lan0", "lan1").unwrap();
+    set_up(&mut netlink, "lan0", &["10.1.0.1/24", "2001:db8:1::1/64"]);
+    set_up(&mut netlink, "lan1", &[]);
+    for (all, via) in [("0.0.0.0/0", "192.0.2.254"), ("::/0", "2001:db8::fe")] {
+        let route = adit_sys::netlink::Route::by_gateway(all.parse().unwrap(), address(via));
+        netlink.add_route(&route).unwrap();
+    }
+    let tun = create(&namespace, "adit0", &[]).unwrap();
+    (namespace, tun, wan.index)
+}
+
+#[test]
+fn packets_pass_the_interface_both_ways() {
+    if !namespaces_allowed("packets_pass_the_interface_both_ways") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let tun = create(&namespace, "adit0", &["10.7.0.1/24", "2001:db8:7::1/64"]).unwrap();
+    for (local, remote, addresses_at, length) in [
+        ("10.7.0.1:7", "10.7.0.2:7", 12, 4),
+        ("[2001:db8:7::1]:7", "[2001:db8:7::2]:7", 8, 16),
+    ] {
+        let local: SocketAddr = local.parse().unwrap();
+        let remote: SocketAddr = remote.parse().unwrap();
+        let options = SocketOptions {
+            mark: None,
+            ..SocketOptions::default()
+        };
+        let socket = namespace
+            .run(|| UdpSocket::bind(local, &options).unwrap())
+            .unwrap();
+        for n in 0..5 {
+            socket.send_to(local, remote, 0, &[], &[n; 20]).unwrap();
+        }
+
+        assert!(wait(&tun));
+        let mut got = packets(8, 1_500);
+        let count = tun.recv_batch(HEADROOM, &mut got).unwrap();
+        assert_eq!(count, 5);
+        assert!(got[..5].iter().all(|packet| packet.headroom() == HEADROOM));
+        assert_eq!(tun.recv_batch(HEADROOM, &mut packets(1, 1_500)).unwrap(), 0);
+
+        // Exchanging the addresses keeps every checksum right.
+        for packet in &mut got[..5] {
+            let (source, destination) = packet.data_mut()[addresses_at..].split_at_mut(length);
+            source.swap_with_slice(&mut destination[..length]);
+        }
+        assert_eq!(tun.send_batch(&got[..5]).sent, 5);
+
+        let mut back = packets(5, 100);
+        receive(&socket, &mut back, 5);
+        assert!((0..).zip(&back).all(|(n, packet)| packet.data() == [n; 20]));
+        assert_eq!(back[0].meta.remote, remote);
+    }
+    assert_eq!(
+        tun.send_batch(&packets(1, 10)).failed,
+        1,
+        "an empty packet is refused"
+    );
+}
+
+#[test]
+fn a_name_in_use_is_reported_and_freed_by_the_last_handle() {
+    if !namespaces_allowed("a_name_in_use_is_reported_and_freed_by_the_last_handle") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let first = create(&namespace, "adit0", &[]).unwrap();
+    let clone = first.clone();
+    namespace
+        .netlink()
+        .unwrap()
+        .add_veth("veth0", "veth1")
+        .unwrap();
+
+    for taken in ["adit0", "veth0"] {
+        let error = create(&namespace, taken, &[]).unwrap_err();
+        assert!(
+            matches!(error, SysError::InterfaceExists { .. }),
+            "{taken}: {error:?}"
+        );
+    }
+
+    drop(first);
+    assert!(namespace.netlink().unwrap().link_by_name("adit0").is_ok());
+    drop(clone);
+    assert!(namespace.netlink().unwrap().link_by_name("adit0").is_err());
+    create(&namespace, "adit0", &[]).unwrap();
+}
+
+#[test]
+fn protected_traffic_goes_into_the_tunnel_and_marked_packets_do_not() {
+    if !namespaces_allowed("protected_traffic_goes_into_the_tunnel_and_marked_packets_do_not") {
+        return;
+    }
+    let (namespace, tun, wan) = gateway();
+    let sizes = RouteSizes {
+        mtu: Some(1_380),
+        advmss: Some(1_340),
+    };
+    let mut routing = namespace
+        .run(|| HostRouting::new(tun.index(), sizes).unwrap())
+        .unwrap();
+
+    // The peer 203.0.113.5 lies inside the remote selector.
+    let remote = ["10.2.0.0/24", "203.0.113.0/24", "2001:db8:2::/64"];
+    routing
+        .install("berlin", plan(&["10.1.0.0/24", "2001:db8:1::/64"], &remote))
+        .unwrap();
+
+    for (to, source) in [
+        ("10.2.0.5", "10.1.0.1"),
+        ("203.0.113.5", "10.1.0.1"),
+        ("2001:db8:2::5", "2001:db8:1::1"),
+    ] {
+        let found = routing.lookup(address(to)).unwrap();
+        assert_eq!((found.interface, found.table), (tun.index(), TABLE), "{to}");
+        assert_eq!(found.source, Some(address(source)), "{to}");
+        assert_eq!(found.mtu, Some(1_380));
+    }
+    let mut netlink = namespace.netlink().unwrap();
+    let outer = netlink
+        .lookup_route(address("203.0.113.5"), None, MARK)
+        .unwrap();
+    assert_eq!(
+        (outer.interface, outer.via),
+        (wan, Some(address("192.0.2.254")))
+    );
+    let other = routing.lookup(address("198.51.100.1")).unwrap();
+    assert_eq!(other.interface, wan);
+
+    routing.uninstall("berlin").unwrap();
+    assert_eq!(routing.lookup(address("10.2.0.5")).unwrap().interface, wan);
+    assert!(netlink.routes(TABLE).unwrap().is_empty());
+}
+
+#[test]
+fn local_networks_stay_out_of_a_tunnel_for_everything() {
+    if !namespaces_allowed("local_networks_stay_out_of_a_tunnel_for_everything") {
+        return;
+    }
+    let (namespace, tun, wan) = gateway();
+    let mut routing = namespace
+        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
+        .unwrap();
+
+    let local = ["10.1.0.0/24", "2001:db8:1::/64"];
+    routing
+        .install("all", plan(&local, &["0.0.0.0/0", "::/0"]))
+        .unwrap();
+
+    let mut netlink = namespace.netlink().unwrap();
+    let lan = netlink.link_by_name("lan0").unwrap().index;
+    for (to, interface) in [
+        ("8.8.8.8", tun.index()),
+        ("2001:4860::1", tun.index()),
+        ("10.1.0.9", lan),
+        ("2001:db8:1::9", lan),
+    ] {
+        assert_eq!(
+            routing.lookup(address(to)).unwrap().interface,
+            interface,
+            "{to}"
+        );
+    }
+    let throws = netlink.routes(TABLE).unwrap();
+    assert_eq!(
+        throws
+            .iter()
+            .filter(|route| route.kind == RouteKind::Throw)
+            .count(),
+        2
+    );
+    assert_eq!(
+        netlink
+            .lookup_route(address("8.8.8.8"), None, MARK)
+            .unwrap()
+            .interface,
+        wan
+    );
+
+    // A second child for a network that was only thrown before: it wins, and gives back.
+    routing
+        .install("more", plan(&["10.1.0.0/24"], &["10.1.0.0/24"]))
+        .unwrap();
+    assert_eq!(
+        routing.lookup(address("10.1.0.9")).unwrap().interface,
+        tun.index()
+    );
+    routing.uninstall("more").unwrap();
+    assert_eq!(routing.lookup(address("10.1.0.9")).unwrap().interface, lan);
+}
+
+#[test]
+fn a_network_of_two_children_is_routed_until_the_last_goes() {
+    if !namespaces_allowed("a_network_of_two_children_is_routed_until_the_last_goes") {
+        return;
+    }
+    let (namespace, tun, wan) = gateway();
+    let mut routing = namespace
+        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
+        .unwrap();
+    let shared = plan(&["10.1.0.0/24"], &["10.2.0.0/24"]);
+
+    routing.install("one", shared.clone()).unwrap();
+    routing.install("two", shared.clone()).unwrap();
+    routing.install("two", shared).unwrap();
+    routing.uninstall("one").unwrap();
+    assert_eq!(
+        routing.lookup(address("10.2.0.5")).unwrap().interface,
+        tun.index()
+    );
+    routing.uninstall("two").unwrap();
+    routing.uninstall("two").unwrap();
+    assert_eq!(routing.lookup(address("10.2.0.5")).unwrap().interface, wan);
+}
+
+#[test]
+fn routes_follow_the_hosts_addresses() {
+    if !namespaces_allowed("routes_follow_the_hosts_addresses") {
+        return;
+    }
+    let (namespace, tun, _) = gateway();
+    let mut routing = namespace
+        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
+        .unwrap();
+    let mut monitor = namespace
+        .run(|| Monitor::open(Some(TABLE)).unwrap())
+        .unwrap();
+    routing
+        .install("berlin", plan(&["10.1.0.0/24"], &["10.2.0.0/24"]))
+        .unwrap();
+    assert_eq!(
+        monitor.poll_changes().unwrap(),
+        [],
+        "our own routes are no news"
+    );
+
+    // The address the routes use as source goes: so does the route, without a word to us.
+    let mut netlink = namespace.netlink().unwrap();
+    let lan = netlink.link_by_name("lan0").unwrap().index;
+    netlink
+        .delete_address(lan, "10.1.0.1/24".parse().unwrap())
+        .unwrap();
+    netlink
+        .add_address(lan, "10.1.0.7/24".parse().unwrap())
+        .unwrap();
+    assert!(wait(&monitor));
+    let changes = monitor.poll_changes().unwrap();
+    assert!(
+        changes.contains(&NetworkChange::Address { interface: lan }),
+        "{changes:?}"
+    );
+
+    routing.refresh().unwrap();
+    let found = routing.lookup(address("10.2.0.5")).unwrap();
+    assert_eq!(found.interface, tun.index());
+    assert_eq!(found.source, Some(address("10.1.0.7")));
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing_after_the_next_start() {
+    if !namespaces_allowed("a_killed_daemon_leaves_nothing_after_the_next_start") {
+        return;
+    }
+    let (namespace, tun, wan) = gateway();
+    let mut netlink = namespace.netlink().unwrap();
+    let before: Vec<_> = Family::BOTH
+        .map(|family| netlink.rules(family).unwrap())
+        .to_vec();
+    // Somebody else's rule with our priority, and one with our table, must survive.
+    let mut foreign = adit_sys::netlink::Rule::not_marked(Family::V4, RULE_PRIORITY, 7, TABLE);
+    netlink.add_rule(&foreign).unwrap();
+    foreign.mark = Some(MARK);
+    foreign.priority = RULE_PRIORITY + 1;
+    netlink.add_rule(&foreign).unwrap();
+    let foreign_rules = netlink.rules(Family::V4).unwrap();
+
+    let mut routing = namespace
+        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
+        .unwrap();
+    let all = plan(&["10.1.0.0/24", "2001:db8:1::/64"], &["0.0.0.0/0", "::/0"]);
+    routing.install("all", all).unwrap();
+    // As SIGKILL does: no destructor runs, the kernel takes the interface.
+    std::mem::forget(routing);
+    drop(tun);
+    assert_eq!(
+        netlink.routes(TABLE).unwrap().len(),
+        2,
+        "the throw routes stay"
+    );
+    let ours = |rule: &&adit_sys::netlink::Rule| rule.action == RuleAction::Table(TABLE);
+    assert_eq!(
+        netlink
+            .rules(Family::V6)
+            .unwrap()
+            .iter()
+            .filter(ours)
+            .count(),
+        1
+    );
+
+    let removed = namespace.run(|| cleanup_stale().unwrap()).unwrap();
+
+    assert_eq!(
+        removed,
+        Removed {
+            rules: 2,
+            routes: 2
+        }
+    );
+    assert_eq!(netlink.rules(Family::V4).unwrap(), foreign_rules);
+    assert_eq!(netlink.rules(Family::V6).unwrap(), before[1]);
+    assert!(netlink.routes(TABLE).unwrap().is_empty());
+    assert_eq!(
+        netlink
+            .lookup_route(address("8.8.8.8"), None, 0)
+            .unwrap()
+            .interface,
+        wan
+    );
+    assert_eq!(
+        namespace.run(|| cleanup_stale().unwrap()).unwrap(),
+        Removed::default()
+    );
+}
+
+#[test]
+fn closing_and_dropping_remove_everything() {
+    if !namespaces_allowed("closing_and_dropping_remove_everything") {
+        return;
+    }
+    let (namespace, tun, _) = gateway();
+    let mut netlink = namespace.netlink().unwrap();
+    let before: Vec<_> = Family::BOTH
+        .map(|family| netlink.rules(family).unwrap())
+        .to_vec();
+    for close in [true, false] {
+        let mut routing = namespace
+            .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
+            .unwrap();
+        routing
+            .install("all", plan(&["10.1.0.0/24"], &["0.0.0.0/0", "::/0"]))
+            .unwrap();
+        if close {
+            routing.close().unwrap();
+        } else {
+            drop(routing);
+        }
+        assert!(netlink.routes(TABLE).unwrap().is_empty());
+        let after: Vec<_> = Family::BOTH
+            .map(|family| netlink.rules(family).unwrap())
+            .to_vec();
+        assert_eq!(after, before);
+    }
+}
+
+#[test]
+fn marked_packets_to_a_peer_inside_its_selector_leave_by_the_wire() {
+    if !namespaces_allowed("marked_packets_to_a_peer_inside_its_selector_leave_by_the_wire") {
+        return;
+    }
+    let pair = common::Pair::new();
+    let tun = create(&pair.left, "adit0", &[]).unwrap();
+    let mut routing = pair
+        .left
+        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
+        .unwrap();
+    routing
+        .install("peer", plan(&["192.0.2.1/32"], &["192.0.2.2/32"]))
+        .unwrap();
+    let local: SocketAddr = "192.0.2.1:4500".parse().unwrap();
+    let remote: SocketAddr = "192.0.2.2:4500".parse().unwrap();
+    let bind = |at: SocketAddr| move || UdpSocket::bind(at, &SocketOptions::default()).unwrap();
+    let outer = pair.left.run(bind(local)).unwrap();
+    let peer = pair.right.run(bind(remote)).unwrap();
+    let plain = SocketOptions {
+        mark: None,
+        ..SocketOptions::default()
+    };
+    let inner = pair
+        .left
+        .run(|| UdpSocket::bind("0.0.0.0:9".parse().unwrap(), &plain))
+        .unwrap();
+
+    outer.send_to(local, remote, 0, &[], b"esp").unwrap();
+    receive(&peer, &mut packets(1, 100), 1);
+
+    inner
+        .unwrap()
+        .send_to("0.0.0.0:0".parse().unwrap(), remote, 0, &[], b"clear")
+        .unwrap();
+    assert!(wait(&tun));
+    assert_eq!(tun.recv_batch(HEADROOM, &mut packets(4, 1_500)).unwrap(), 1);
+    let mut io = BatchIo::new(HEADROOM);
+    assert_eq!(peer.recv_batch(&mut io, &mut packets(1, 100)).unwrap(), 0);
+}

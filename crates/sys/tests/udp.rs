@@ -1,0 +1,232 @@
+//! UDP sockets between two namespaces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use adit_sys::udp::{DualUdpSocket, PathMtu, SocketError, SocketOptions, UdpSocket};
+use adit_sys::{BATCH_MAX, BatchIo, SysError};
+use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, set_up};
+use nix::libc;
+
+const PORT: u16 = 4500;
+
+fn bind(namespace: &adit_sys::netns::Namespace, local: &str) -> UdpSocket {
+    let local: SocketAddr = local.parse().unwrap();
+    namespace
+        .run(|| UdpSocket::bind(local, &SocketOptions::default()).unwrap())
+        .unwrap()
+}
+
+#[test]
+fn batches_echo_with_local_address_and_traffic_class() {
+    if !namespaces_allowed("batches_echo_with_local_address_and_traffic_class") {
+        return;
+    }
+    let pair = Pair::new();
+    // A second address: the answer must come from the one that was asked.
+    set_up(
+        &mut pair.right.netlink().unwrap(),
+        "right0",
+        &["192.0.2.77/24", "2001:db8::77/64"],
+    );
+    for (any, client, server) in [
+        ("0.0.0.0", "192.0.2.1:4500", "192.0.2.77:4500"),
+        ("[::]", "[2001:db8::1]:4500", "[2001:db8::77]:4500"),
+    ] {
+        let (client, server): (SocketAddr, SocketAddr) =
+            (client.parse().unwrap(), server.parse().unwrap());
+        let left = bind(&pair.left, &format!("{any}:{PORT}"));
+        let right = bind(&pair.right, &format!("{any}:{PORT}"));
+        let count = 2 * BATCH_MAX + 7;
+        let mut io = BatchIo::new(HEADROOM);
+
+        let mut sent = packets(count, 1_500);
+        for (n, packet) in sent.iter_mut().enumerate() {
+            assert!(packet.fill(&vec![u8::try_from(n).unwrap(); n + 1]));
+            packet.meta.remote = server;
+            packet.meta.local = SocketAddr::new(client.ip(), 0);
+            packet.meta.tos = 0xb9;
+        }
+        let report = left.send_batch(&mut io, &sent);
+        assert_eq!((report.sent, report.unsent, report.failed), (count, 0, 0));
+
+        let mut at_server = packets(count, 1_500);
+        receive(&right, &mut at_server, count);
+        for (n, packet) in at_server.iter_mut().enumerate() {
+            assert_eq!((packet.headroom(), packet.len()), (HEADROOM, n + 1));
+            assert_eq!((packet.meta.local, packet.meta.remote), (server, client));
+            assert_eq!((packet.meta.tos, packet.meta.udp), (0xb9, true));
+            packet.meta.tos = 0x02;
+        }
+        assert_eq!(right.send_batch(&mut io, &at_server).sent, count);
+
+        let mut back = packets(count, 1_500);
+        receive(&left, &mut back, count);
+        for (packet, original) in back.iter().zip(&sent) {
+            assert_eq!(packet.data(), original.data());
+            assert_eq!((packet.meta.local, packet.meta.remote), (client, server));
+            assert_eq!(packet.meta.tos, 0x02);
+        }
+    }
+}
+
+#[test]
+fn a_prefix_goes_out_in_front_without_copying() {
+    if !namespaces_allowed("a_prefix_goes_out_in_front_without_copying") {
+        return;
+    }
+    let pair = Pair::new();
+    let left = bind(&pair.left, "0.0.0.0:4500");
+    let right = bind(&pair.right, "0.0.0.0:4500");
+    let remote = "192.0.2.2:4500".parse().unwrap();
+
+    left.send_to(left.local(), remote, 0, &[0; 4], b"IKE")
+        .unwrap();
+
+    let mut got = packets(1, 100);
+    receive(&right, &mut got, 1);
+    assert_eq!(got[0].data(), b"\0\0\0\0IKE");
+}
+
+#[test]
+fn both_families_share_one_port() {
+    if !namespaces_allowed("both_families_share_one_port") {
+        return;
+    }
+    let pair = Pair::new();
+    let open = || DualUdpSocket::bind(PORT, &SocketOptions::default()).unwrap();
+    let left = pair.left.run(open).unwrap();
+    let right = pair.right.run(open).unwrap();
+    let mut io = BatchIo::new(HEADROOM);
+
+    let mut sent = packets(4, 100);
+    for (n, packet) in sent.iter_mut().enumerate() {
+        let to = if n % 2 == 0 {
+            "192.0.2.2"
+        } else {
+            "2001:db8::2"
+        };
+        packet.meta.remote = SocketAddr::new(address(to), PORT);
+        assert!(packet.fill(b"x"));
+    }
+    assert_eq!(left.send_batch(&mut io, &sent).sent, 4);
+
+    let mut got = packets(4, 100);
+    let mut count = 0;
+    while count < 4 {
+        assert!(common::wait(right.v6().unwrap()) || common::wait(right.v4()));
+        count += right.recv_batch(&mut io, &mut got[count..]).unwrap();
+    }
+    let v6 = got
+        .iter()
+        .filter(|packet| packet.meta.remote.is_ipv6())
+        .count();
+    assert_eq!(v6, 2);
+}
+
+#[test]
+fn a_closed_port_is_reported_as_a_value_and_stops_nobody() {
+    if !namespaces_allowed("a_closed_port_is_reported_as_a_value_and_stops_nobody") {
+        return;
+    }
+    let pair = Pair::new();
+    for (left, closed, open) in [
+        ("0.0.0.0:4500", "192.0.2.2:9", "192.0.2.2:4500"),
+        ("[::]:4500", "[2001:db8::2]:9", "[2001:db8::2]:4500"),
+    ] {
+        let right = bind(&pair.right, left);
+        let left = bind(&pair.left, left);
+        let (closed, open): (SocketAddr, SocketAddr) =
+            (closed.parse().unwrap(), open.parse().unwrap());
+        let mut io = BatchIo::new(HEADROOM);
+
+        left.send_to(left.local(), closed, 0, &[], b"lost").unwrap();
+        assert!(common::wait(&left), "an error makes the socket ready");
+        let mut sent = packets(3, 10);
+        for packet in &mut sent {
+            packet.meta.remote = open;
+        }
+        // The pending error must cost neither the batch nor the receiver a packet.
+        assert_eq!(left.send_batch(&mut io, &sent).sent, 3);
+        assert_eq!(left.recv_batch(&mut io, &mut sent).unwrap(), 0);
+
+        let error = left.next_error().unwrap().unwrap();
+        let SocketError::Unreachable {
+            remote,
+            errno,
+            from,
+        } = error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!((remote, errno), (closed, libc::ECONNREFUSED));
+        assert_eq!(from, Some(closed.ip()));
+        assert_eq!(left.next_error().unwrap(), None);
+        receive(&right, &mut packets(3, 10), 3);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told_apart() {
+    if !namespaces_allowed("what_does_not_fit_is_told_apart") {
+        return;
+    }
+    let pair = Pair::new();
+    let left = bind(&pair.left, "0.0.0.0:4500");
+    let right = bind(&pair.right, "0.0.0.0:4500");
+    let remote = "192.0.2.2:4500".parse().unwrap();
+    let mut io = BatchIo::new(HEADROOM);
+    let mut sent = packets(3, 2_000);
+    for (packet, length) in sent.iter_mut().zip([2_000, 10, 1_000]) {
+        packet.meta.remote = remote;
+        packet.set_len(length);
+    }
+
+    // With DF the first exceeds the interface's 1,500 octets; the others go.
+    left.set_path_mtu(PathMtu::Discover).unwrap();
+    let report = left.send_batch(&mut io, &sent);
+    assert_eq!((report.sent, report.too_big, report.failed), (2, 1, 0));
+    assert_eq!(report.errno, libc::EMSGSIZE);
+
+    // Without, the kernel fragments it.
+    left.set_path_mtu(PathMtu::Fragment).unwrap();
+    assert_eq!(left.send_batch(&mut io, &sent).sent, 3);
+
+    // The receiver's buffer is too small for the two larger ones: those come out empty.
+    let mut got = packets(5, 500);
+    receive(&right, &mut got, 5);
+    let mut lengths: Vec<usize> = got.iter().map(|packet| packet.len()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [0, 0, 0, 10, 10]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    if !namespaces_allowed("a_port_in_use_is_named") {
+        return;
+    }
+    let pair = Pair::new();
+    let _first = bind(&pair.left, "0.0.0.0:500");
+
+    let open = || UdpSocket::bind("0.0.0.0:500".parse().unwrap(), &SocketOptions::default());
+    let error = pair.left.run(open).unwrap().unwrap_err();
+    assert!(
+        matches!(error, SysError::AddressInUse { port: 500, .. }),
+        "{error:?}"
+    );
+    assert_eq!(error.code(), Some("E502"));
+
+    let foreign = || UdpSocket::bind("192.0.2.9:500".parse().unwrap(), &SocketOptions::default());
+    let error = pair.left.run(foreign).unwrap().unwrap_err();
+    assert!(
+        matches!(error, SysError::AddressMissing { .. }),
+        "{error:?}"
+    );
+}
