@@ -59,37 +59,38 @@ impl<'a> Envelope<'a> {
         let mut announced_at = HEADER_NEXT_PAYLOAD_AT;
         let mut at = Header::LEN;
         let mut unsupported_critical = None;
+        let mut encrypted = None;
         for payload in Payloads::new(header.next_payload, r.rest()) {
             let payload = payload?;
-            let start = octets.len().saturating_sub(payload.body.len());
-            let fragment = match payload.kind {
-                PayloadType::SK => None,
-                PayloadType::SKF => Some(FragmentNumber::read(payload.body)?),
-                _ => {
-                    if payload.is_unsupported_critical() {
-                        unsupported_critical.get_or_insert(payload.kind);
-                    }
-                    announced_at = at;
-                    at += GENERIC_HEADER_OCTETS + payload.body.len();
-                    continue;
-                }
-            };
-            // An encrypted payload is the last one, so its body ends the datagram.
-            let start = start + fragment.map_or(0, |_| FRAGMENT_HEADER_OCTETS);
-            let (in_front, sealed) = octets
-                .split_at_checked(start)
-                .ok_or(WireError::Truncated("SK"))?;
-            return Ok(Self {
-                header,
-                fragment,
-                unsupported_critical,
-                announced_at,
-                first: payload.next,
-                in_front,
-                sealed,
-            });
+            if matches!(payload.kind, PayloadType::SK | PayloadType::SKF) {
+                // The chain ends here, or its next item is an error (D12).
+                encrypted = Some(payload);
+                continue;
+            }
+            if payload.is_unsupported_critical() {
+                unsupported_critical.get_or_insert(payload.kind);
+            }
+            announced_at = at;
+            at += GENERIC_HEADER_OCTETS + payload.body.len();
         }
-        Err(WireError::BadValue("message without SK payload", 0))
+        let encrypted = encrypted.ok_or(WireError::BadValue("message without SK payload", 0))?;
+        let fragment = match encrypted.kind {
+            PayloadType::SKF => Some(FragmentNumber::read(encrypted.body)?),
+            _ => None,
+        };
+        at += GENERIC_HEADER_OCTETS + fragment.map_or(0, |_| FRAGMENT_HEADER_OCTETS);
+        let (in_front, sealed) = octets
+            .split_at_checked(at)
+            .ok_or(WireError::Truncated("SK"))?;
+        Ok(Self {
+            header,
+            fragment,
+            unsupported_critical,
+            announced_at,
+            first: encrypted.next,
+            in_front,
+            sealed,
+        })
     }
 
     /// The octets from the IKE header to the generic header of the SK payload as IntAuth takes
