@@ -1,1 +1,37 @@
-//! See the crate description.
+//! ESP packet engine in user space: RFC 4301 §5 and RFC 4303 §3, tunnel mode.
+//!
+//! ```text
+//! outbound  IP packet  -> Outbound  policy, SA, sequence number -> seal -> ESP packet + PacketMeta
+//! inbound   ESP packet -> Inbound   SPI, replay window -> open -> selectors, ECN -> IP packet
+//! ```
+//!
+//! The two halves share nothing, so that each has a thread of its own. They take packets in
+//! batches and work in place; per packet nothing is allocated and nothing locked. Outer IP and
+//! UDP headers are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in them.
+//!
+//! What the engine does not do: fragmentation, path MTU, ICMP, traffic flow confidentiality,
+//! transport mode, AH.
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod counters;
+mod drop_reason;
+mod esp;
+mod event;
+mod held;
+mod inbound;
+mod outbound;
+mod outbound_sad;
+mod sa;
+mod tos;
+
+pub use audit::AUDITS_PER_SECOND;
+pub use counters::{InboundReport, OutboundReport, SaCounters};
+pub use drop_reason::{DropCounters, DropReason};
+pub use esp::{HEADROOM_MAX, TAILROOM_MAX};
+pub use event::{Audit, Event};
+pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
+pub use inbound::{Inbound, InboundCommand, OpenVerdict};
+pub use outbound::{Outbound, OutboundCommand, Verdict};
+pub use sa::{InboundSa, OutboundSa, split};

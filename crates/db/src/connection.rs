@@ -274,12 +274,12 @@ pub struct Dscp(u8);
 
 impl Dscp {
     /// A code point; `None` above 63.
-    pub fn new(value: u8) -> Option<Self> {
-        (value < 64).then_some(Self(value))
+    pub const fn new(value: u8) -> Option<Self> {
+        if value < 64 { Some(Self(value)) } else { None }
     }
 
     /// The six bits as a number.
-    pub fn get(self) -> u8 {
+    pub const fn get(self) -> u8 {
         self.0
     }
 }

@@ -50,7 +50,7 @@ impl SequenceCounter {
     //# the sender MUST NOT send a packet on an SA if doing so would cause the
     //# sequence number to cycle.
     pub fn spend(&mut self) -> Result<u64, SequenceExhausted> {
-        if self.last >= self.max {
+        if self.is_spent() {
             return Err(SequenceExhausted);
         }
         self.last = self.last.saturating_add(1);
@@ -60,6 +60,11 @@ impl SequenceCounter {
     /// The last number given out; 0 before the first.
     pub fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Whether no number is left.
+    pub fn is_spent(&self) -> bool {
+        self.last >= self.max
     }
 
     /// Whether so few numbers are left that the SA should be replaced: the last sixteenth.

@@ -1,0 +1,159 @@
+//! Why a packet was dropped: one list, from which counters, labels and log lines are made.
+
+use std::fmt;
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $text:literal;)+) => {
+        /// Why a packet was dropped. The order is that of the counters.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The label of the counter: lower case, never changed.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// One sentence for people.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Outbound: the octets are no IP packet.
+    NotIp = "not_ip", "not an IP packet";
+    /// Outbound: no policy matches, which means discard (RFC 4301 §4.4.1).
+    NoPolicy = "no_policy", "no policy matches the packet";
+    /// Outbound: a policy says discard.
+    PolicyDiscard = "policy_discard", "a policy discards the packet";
+    /// Outbound: the policy protects, but there is no SA and no room to hold the packet.
+    NoSa = "no_sa", "no child SA carries the packet";
+    /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
+    SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
+    /// Outbound: too little room before or after the packet.
+    NoRoom = "no_room", "no room for ESP header and trailer";
+    /// Both: the hard lifetime has passed.
+    LifetimeOver = "lifetime_over", "the SA's hard lifetime is over";
+    /// Inbound: too short for an ESP packet of its SA.
+    Truncated = "truncated", "the ESP packet is too short";
+    /// Inbound: no SA has this SPI (RFC 4303 §3.4.2).
+    UnknownSpi = "unknown_spi", "no SA has this SPI";
+    /// Inbound: the sequence number was seen before (RFC 4303 §3.4.3).
+    Replayed = "replayed", "the sequence number was seen before";
+    /// Inbound: the sequence number lies before the window.
+    TooOld = "too_old", "the sequence number is older than the replay window";
+    /// Inbound: a sequence number that no sender uses.
+    BadSequence = "bad_sequence", "impossible sequence number";
+    /// Inbound: the integrity check failed (RFC 4303 §3.4.4).
+    BadIcv = "bad_icv", "the integrity check failed";
+    /// Inbound: the padding is not 1, 2, 3 … or longer than the packet (RFC 4303 §2.4).
+    BadPadding = "bad_padding", "the padding is not as RFC 4303 has it";
+    /// Inbound: a dummy packet of traffic flow confidentiality (RFC 4303 §2.6). No fault.
+    Dummy = "dummy", "dummy packet";
+    /// Inbound: the inner packet is not what the next header says, or is cut off.
+    BadInner = "bad_inner", "the inner packet is malformed";
+    /// Inbound: the inner packet is outside the SA's selectors (RFC 4301 §5.2).
+    SelectorMismatch = "selector_mismatch", "the inner packet is outside the SA's selectors";
+    /// Inbound: congestion on a packet that cannot say so (RFC 6040 §4.2).
+    EcnNotCapable = "ecn_not_capable", "congestion marked on a packet without ECN";
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Index of the counter.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for DropReason {}
+
+/// Packets dropped, by reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DropCounters([u64; DropReason::COUNT]);
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        Self([0; DropReason::COUNT])
+    }
+}
+
+impl DropCounters {
+    /// Counts one packet.
+    pub fn add(&mut self, reason: DropReason) {
+        if let Some(count) = self.0.get_mut(reason.index()) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Packets dropped for one reason.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// Every reason with its count, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.iter().copied().zip(self.0)
+    }
+
+    /// All packets dropped.
+    pub fn total(&self) -> u64 {
+        self.0
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_the_index_and_names_are_unique() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            let twins = DropReason::ALL
+                .iter()
+                .filter(|other| other.name() == reason.name());
+            assert_eq!(twins.count(), 1);
+            assert!(
+                reason
+                    .name()
+                    .bytes()
+                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_counter() {
+        let mut counters = DropCounters::default();
+        counters.add(DropReason::BadIcv);
+        counters.add(DropReason::BadIcv);
+        counters.add(DropReason::NotIp);
+        assert_eq!(counters.get(DropReason::BadIcv), 2);
+        assert_eq!(counters.total(), 3);
+        assert_eq!(counters.iter().filter(|(_, count)| *count > 0).count(), 2);
+    }
+}

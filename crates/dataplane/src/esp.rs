@@ -1,0 +1,268 @@
+//! ESP packets in tunnel mode, RFC 4303 §2 and §3: building and opening them in place.
+//!
+//! ```text
+//! | SPI (4) | sequence (4) | IV | inner packet | padding | pad length (1) | next header (1) | ICV |
+//! |<------- authenticated ----->|<-------------------- encrypted -------------------->|
+//! ```
+//!
+//! Nothing here keeps state: the caller has chosen the sequence number before sealing, and judged
+//! it before opening.
+
+use adit_crypto::{Cipher, OpenKey, SealKey};
+use adit_wire::PacketBuf;
+use adit_wire::esp::{EspHeader, Spi};
+use adit_wire::iana::IpProtocol;
+
+use crate::drop_reason::DropReason;
+
+/// Octets that sealing adds to an inner packet of a given length.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Overhead {
+    /// Before it: ESP header and IV.
+    pub(crate) front: usize,
+    /// Padding, between 0 and 15 octets.
+    padding: u8,
+    /// After it: padding, two octets of trailer, ICV.
+    pub(crate) back: usize,
+}
+
+impl Overhead {
+    pub(crate) const fn of(cipher: Cipher, inner_len: usize) -> Self {
+        let block = cipher.block_len();
+        let beyond_block = inner_len.wrapping_add(TRAILER_LEN) % block;
+        let padding = if beyond_block == 0 {
+            0
+        } else {
+            block - beyond_block
+        };
+        Self {
+            front: EspHeader::LEN + cipher.iv_len(),
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a block has at most 16 octets"
+            )]
+            padding: padding as u8,
+            back: padding + TRAILER_LEN + cipher.icv_len(),
+        }
+    }
+}
+
+/// Most octets that sealing adds before an inner packet, whatever the cipher.
+pub const HEADROOM_MAX: usize = EspHeader::LEN + 16;
+
+/// Most octets that sealing adds after an inner packet, whatever the cipher: 15 of padding,
+/// trailer, and the ICV of HMAC-SHA-512-256.
+pub const TAILROOM_MAX: usize = 15 + TRAILER_LEN + 32;
+
+/// Who numbers the packet: the SA's SPI and the sequence number, in whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Label {
+    pub(crate) spi: Spi,
+    pub(crate) sequence: u64,
+    pub(crate) esn: bool,
+}
+
+/// What is authenticated with a packet besides its own octets.
+struct Authenticated {
+    aad: [u8; 12],
+    aad_len: usize,
+    trailer: [u8; 4],
+    trailer_len: usize,
+}
+
+impl Authenticated {
+    /// RFC 4106 §5 and RFC 7634 §2.1: an AEAD takes the 64-bit number between SPI and IV. RFC 4303
+    /// §2.2.1: a separate integrity algorithm takes its high half behind the packet.
+    fn new(label: Label, aead: bool) -> Self {
+        let [h0, h1, h2, h3, l0, l1, l2, l3] = label.sequence.to_be_bytes();
+        let [s0, s1, s2, s3] = label.spi.to_octets();
+        let extended = [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3];
+        let plain = [s0, s1, s2, s3, l0, l1, l2, l3, 0, 0, 0, 0];
+        let (aad, aad_len) = if label.esn && aead {
+            (extended, 12)
+        } else {
+            (plain, 8)
+        };
+        let trailer_len = if label.esn && !aead { 4 } else { 0 };
+        Self {
+            aad,
+            aad_len,
+            trailer: [h0, h1, h2, h3],
+            trailer_len,
+        }
+    }
+
+    fn aad(&self) -> &[u8] {
+        self.aad.get(..self.aad_len).unwrap_or_default()
+    }
+
+    fn trailer(&self) -> &[u8] {
+        self.trailer.get(..self.trailer_len).unwrap_or_default()
+    }
+}
+
+/// Encrypts one inner IP packet in place, turning it into an ESP packet (RFC 4303 §3.3).
+///
+/// The caller has made sure of the room that [`Overhead::of`] names. `label.sequence` is used for
+/// the first time with this key.
+///
+/// # Errors
+///
+/// [`DropReason::NoRoom`] if the caller has not; the packet is unchanged.
+#[inline]
+pub(crate) fn seal(
+    packet: &mut PacketBuf,
+    key: &SealKey,
+    label: Label,
+    next_header: IpProtocol,
+) -> Result<(), DropReason> {
+    let cipher = key.cipher();
+    let overhead = Overhead::of(cipher, packet.len());
+    if packet.headroom() < overhead.front || packet.tailroom() < overhead.back {
+        return Err(DropReason::NoRoom);
+    }
+    let back = packet.push_back(overhead.back).ok_or(DropReason::NoRoom)?;
+    write_trailer(back, overhead.padding, next_header);
+    packet
+        .push_front(overhead.front)
+        .ok_or(DropReason::NoRoom)?;
+
+    let text_len = packet.len() - overhead.front - cipher.icv_len();
+    let (header, rest) = packet.data_mut().split_at_mut(EspHeader::LEN);
+    let (iv, rest) = rest.split_at_mut(cipher.iv_len());
+    let (text, icv) = rest.split_at_mut(text_len);
+    let [.., l0, l1, l2, l3] = label.sequence.to_be_bytes();
+    let sequence = u32::from_be_bytes([l0, l1, l2, l3]);
+    header.copy_from_slice(
+        &EspHeader {
+            spi: label.spi,
+            sequence,
+        }
+        .to_octets(),
+    );
+    let authenticated = Authenticated::new(label, cipher.is_aead());
+    key.seal(
+        label.sequence,
+        authenticated.aad(),
+        iv,
+        text,
+        icv,
+        authenticated.trailer(),
+    )
+    .expect("iv, text and icv were cut to the lengths of the cipher");
+    Ok(())
+}
+
+/// Checks and decrypts one ESP packet in place, leaving the inner octets with their padding and
+/// trailer (RFC 4303 §3.4.4).
+///
+/// # Errors
+///
+/// - [`DropReason::Truncated`]: no packet of this cipher is so short, or of such a length.
+/// - [`DropReason::BadIcv`]: not from the peer, or changed on the way. The content is lost.
+#[inline]
+pub(crate) fn open(packet: &mut PacketBuf, key: &OpenKey, label: Label) -> Result<(), DropReason> {
+    let cipher = key.cipher();
+    let front = EspHeader::LEN + cipher.iv_len();
+    let text_len = packet
+        .len()
+        .checked_sub(front + cipher.icv_len())
+        .filter(|len| *len >= TRAILER_LEN)
+        .ok_or(DropReason::Truncated)?;
+    if !cipher.is_aead() && !text_len.is_multiple_of(cipher.block_len()) {
+        return Err(DropReason::Truncated);
+    }
+    let (_, rest) = packet.data_mut().split_at_mut(EspHeader::LEN);
+    let (iv, rest) = rest.split_at_mut(cipher.iv_len());
+    let (text, icv) = rest.split_at_mut(text_len);
+    let authenticated = Authenticated::new(label, cipher.is_aead());
+    key.open(authenticated.aad(), iv, text, icv, authenticated.trailer())
+        .map_err(|_| DropReason::BadIcv)?;
+    if !packet.pull_front(front) {
+        return Err(DropReason::Truncated);
+    }
+    packet.truncate(text_len);
+    Ok(())
+}
+
+/// Takes the trailer off decrypted octets and returns the next header (RFC 4303 §2.4 to §2.6).
+///
+/// # Errors
+///
+/// [`DropReason::BadPadding`] unless the padding is 1, 2, 3 … and fits.
+#[inline]
+pub(crate) fn strip_trailer(packet: &mut PacketBuf) -> Result<IpProtocol, DropReason> {
+    let Some((inner, [pad_len, next_header])) = packet.data().split_last_chunk() else {
+        return Err(DropReason::BadPadding);
+    };
+    let inner_len = inner
+        .len()
+        .checked_sub((*pad_len).into())
+        .ok_or(DropReason::BadPadding)?;
+    let padding = inner.get(inner_len..).unwrap_or_default();
+    //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
+    //# When this padding scheme is employed, the receiver SHOULD inspect the Padding field.
+    if !padding
+        .iter()
+        .zip(1..=u8::MAX)
+        .all(|(octet, expected)| *octet == expected)
+    {
+        return Err(DropReason::BadPadding);
+    }
+    let next_header = IpProtocol(*next_header);
+    packet.truncate(inner_len);
+    Ok(next_header)
+}
+
+/// RFC 4303 §2.4: padding octets count up from 1.
+fn write_trailer(back: &mut [u8], padding: u8, next_header: IpProtocol) {
+    let trailer = (1..=padding).chain([padding, next_header.0]);
+    for (octet, value) in back.iter_mut().zip(trailer) {
+        *octet = value;
+    }
+}
+
+/// Pad length and next header.
+const TRAILER_LEN: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CHECKLIST S02, PM-13: whole blocks, and never more padding than needed.
+    #[test]
+    fn padding_fills_the_block_and_no_more() {
+        for cipher in Cipher::ALL {
+            for inner_len in 0..200 {
+                let overhead = Overhead::of(cipher, inner_len);
+                let text_len = inner_len + overhead.back - cipher.icv_len();
+                assert!(text_len.is_multiple_of(cipher.block_len()));
+                assert!(usize::from(overhead.padding) < cipher.block_len());
+                assert!(overhead.front <= HEADROOM_MAX && overhead.back <= TAILROOM_MAX);
+            }
+        }
+    }
+
+    fn stripped(octets: &[u8]) -> Result<(Vec<u8>, IpProtocol), DropReason> {
+        let mut packet = PacketBuf::with_capacity(0, octets.len());
+        assert!(packet.fill(octets));
+        let next_header = strip_trailer(&mut packet)?;
+        Ok((packet.data().to_vec(), next_header))
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
+    //= type=test
+    //# When this padding scheme is employed, the receiver SHOULD inspect the Padding field.
+    /// CHECKLIST S02, S14: wrong padding is seen, and a pad length over the payload.
+    #[test]
+    fn padding_is_inspected() {
+        assert_eq!(stripped(&[9, 1, 2, 2, 4]), Ok((vec![9], IpProtocol::IPV4)));
+        assert_eq!(stripped(&[9, 0, 41]), Ok((vec![9], IpProtocol::IPV6)));
+        assert_eq!(stripped(&[9, 1, 3, 2, 4]), Err(DropReason::BadPadding));
+        assert_eq!(stripped(&[9, 1, 2, 4, 4]), Err(DropReason::BadPadding));
+        assert_eq!(stripped(&[4]), Err(DropReason::BadPadding));
+        assert_eq!(stripped(&[]), Err(DropReason::BadPadding));
+        let longest: Vec<u8> = (1..=255).chain([255, 4]).collect();
+        assert_eq!(stripped(&longest), Ok((vec![], IpProtocol::IPV4)));
+    }
+}

@@ -1,0 +1,118 @@
+//! What the packet engine tells the control loop.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use adit_db::{ChildSaId, PolicyId};
+use adit_wire::esp::Spi;
+use adit_wire::ip::FlowKey;
+
+use crate::drop_reason::DropReason;
+
+/// Something the control loop may want to act on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A packet must be protected and no SA carries it (RFC 4301 §4.4.1). At most one per policy
+    /// and [`ACQUIRE_INTERVAL`](crate::ACQUIRE_INTERVAL).
+    Acquire {
+        /// The policy that protects it.
+        policy: PolicyId,
+        /// The packet.
+        flow: FlowKey,
+    },
+    /// The SA should be replaced; told once per direction.
+    SoftExpire {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// The SA carries nothing more; told once per direction.
+    HardExpire {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// An authentic packet, the newest so far, came from another address than the last one.
+    PeerMoved {
+        /// The SA it came in on.
+        child: ChildSaId,
+        /// Where it came from.
+        remote: SocketAddr,
+    },
+    /// Authentic packets come in; told at once, then at most once a second.
+    Traffic {
+        /// The SA they come in on.
+        child: ChildSaId,
+    },
+    /// Something an auditor wants to read (RFC 4303 §4). At most
+    /// [`AUDITS_PER_SECOND`](crate::AUDITS_PER_SECOND).
+    Audit(Audit),
+}
+
+/// An auditable event, RFC 4303 §4. Date and time are added by the reader.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// What was wrong.
+    pub reason: DropReason,
+    /// The SPI in the packet, or of the SA.
+    pub spi: Spi,
+    /// The sequence number in the packet, or of the SA.
+    pub sequence: u64,
+    /// The address at the other end, as far as the packet tells.
+    pub remote: SocketAddr,
+}
+
+/// Events that wait; when it is full, new ones are lost and counted.
+#[derive(Debug)]
+pub(crate) struct Events {
+    queue: VecDeque<Event>,
+    lost: u64,
+}
+
+/// Most events that wait to be polled.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+impl Events {
+    /// An empty queue with all the room it will ever have.
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: VecDeque::with_capacity(EVENTS_MAX),
+            lost: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
+        if self.queue.len() < EVENTS_MAX {
+            self.queue.push_back(event);
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        self.queue.pop_front()
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut events = Events::new();
+        for number in 0..=EVENTS_MAX {
+            let child = ChildSaId(u32::try_from(number).unwrap());
+            events.push(Event::SoftExpire { child });
+        }
+        assert_eq!(events.lost(), 1);
+        assert_eq!(
+            events.pop(),
+            Some(Event::SoftExpire {
+                child: ChildSaId(0)
+            })
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! Packets that wait for an SA, and how often one is asked for.
+//!
+//! RFC 4301 §4.4.1: a packet whose policy says PROTECT never leaves in clear. While the peers
+//! negotiate, a few packets wait, so that the first ping or SYN is not lost; the rest is dropped
+//! and sent again by whoever sent it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use adit_db::PolicyId;
+use adit_db::sad::Table;
+use adit_wire::PacketBuf;
+
+use crate::esp::{HEADROOM_MAX, TAILROOM_MAX};
+
+/// Most packets that wait per policy.
+pub const HELD_PER_POLICY: usize = 4;
+
+/// Most packets that wait in all.
+pub const HELD_MAX: usize = 256;
+
+/// How long a packet waits; its sender has given up on it or sent it again by then.
+pub const HELD_FOR: Duration = Duration::from_secs(10);
+
+/// Least time between two [`Event::Acquire`](crate::Event::Acquire) of a policy.
+pub const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All that waits.
+#[derive(Default)]
+pub(crate) struct Held {
+    waiting: Table<PolicyId, Waiting>,
+    /// Packets in all queues together.
+    count: usize,
+    ready: VecDeque<PacketBuf>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    asked: Option<Instant>,
+    /// With their time of arrival, the oldest first.
+    queue: VecDeque<(Instant, PacketBuf)>,
+}
+
+impl Held {
+    /// Whether the control loop may be asked for an SA again; if so, it counts as asked.
+    pub(crate) fn may_ask(&mut self, policy: PolicyId, now: Instant) -> bool {
+        let waiting = self.waiting.get_or_insert_with(policy, Waiting::default);
+        let since = waiting
+            .asked
+            .map(|asked| now.saturating_duration_since(asked));
+        let may_ask = since.is_none_or(|since| since >= ACQUIRE_INTERVAL);
+        if may_ask {
+            waiting.asked = Some(now);
+        }
+        may_ask
+    }
+
+    /// Copies a packet into a buffer of its own; `false` if too many wait already.
+    pub(crate) fn hold(&mut self, policy: PolicyId, packet: &PacketBuf, now: Instant) -> bool {
+        let waiting = self.waiting.get_or_insert_with(policy, Waiting::default);
+        let before = waiting.queue.len();
+        waiting.queue.retain(|(since, _)| !is_stale(*since, now));
+        self.count = self
+            .count
+            .saturating_sub(before.saturating_sub(waiting.queue.len()));
+        if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
+            return false;
+        }
+        let room = packet.len().saturating_add(TAILROOM_MAX);
+        let mut copy = PacketBuf::with_capacity(HEADROOM_MAX, room);
+        if !copy.fill(packet.data()) {
+            return false;
+        }
+        waiting.queue.push_back((now, copy));
+        self.count = self.count.saturating_add(1);
+        true
+    }
+
+    /// Takes out the packets of a policy that `wanted` picks, the oldest first; stale ones go.
+    pub(crate) fn take(
+        &mut self,
+        policy: PolicyId,
+        now: Instant,
+        wanted: impl Fn(&PacketBuf) -> bool,
+    ) -> VecDeque<PacketBuf> {
+        let mut taken = VecDeque::new();
+        let Some(waiting) = self.waiting.get_mut(&policy) else {
+            return taken;
+        };
+        let before = waiting.queue.len();
+        for (since, packet) in std::mem::take(&mut waiting.queue) {
+            if is_stale(since, now) {
+                continue;
+            }
+            if wanted(&packet) {
+                taken.push_back(packet);
+            } else {
+                waiting.queue.push_back((since, packet));
+            }
+        }
+        self.count = self
+            .count
+            .saturating_sub(before.saturating_sub(waiting.queue.len()));
+        taken
+    }
+
+    /// Packets that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a packet that is sealed now; the oldest goes if nobody polls them.
+    pub(crate) fn push_ready(&mut self, packet: PacketBuf) {
+        if self.ready.len() >= HELD_MAX {
+            self.ready.pop_front();
+        }
+        self.ready.push_back(packet);
+    }
+
+    /// The next packet that is sealed now.
+    pub(crate) fn pop_ready(&mut self) -> Option<PacketBuf> {
+        self.ready.pop_front()
+    }
+}
+
+fn is_stale(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= HELD_FOR
+}

@@ -1,0 +1,319 @@
+//! Inbound processing of ESP packets, RFC 4301 §5.2 and RFC 4303 §3.4.
+//!
+//! The order of the steps is the order of their trust: what costs nothing and proves nothing
+//! first (SPI, replay window), then the integrity check, and only behind it whatever changes
+//! state or looks at the inner packet.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use adit_db::sad::Table;
+use adit_db::{Age, ChildSaId, Encapsulation, ReplayError};
+use adit_wire::esp::{EspHeader, Spi};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{Ecn, IpPacket, set_traffic_class};
+use adit_wire::{PacketBuf, Reader};
+
+use crate::audit::AuditGate;
+use crate::counters::InboundReport;
+use crate::drop_reason::{DropCounters, DropReason};
+use crate::esp::{self, Label};
+use crate::event::{Audit, Event, Events};
+use crate::sa::InboundSa;
+use crate::tos;
+
+/// The inbound half of the packet engine; owned by one thread.
+pub struct Inbound {
+    sas: Table<Spi, InboundSa>,
+    spis: BTreeMap<ChildSaId, Spi>,
+    drops: DropCounters,
+    audits: AuditGate,
+    events: Events,
+}
+
+/// A change from the control loop.
+#[derive(Debug)]
+pub enum InboundCommand {
+    /// Accepts the packets of an SA.
+    Install(Box<InboundSa>),
+    /// Accepts no more packets of an SA.
+    Remove {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// The peer's address is another one now.
+    UpdatePeer {
+        /// The SA.
+        child: ChildSaId,
+        /// The addresses.
+        encap: Encapsulation,
+    },
+}
+
+/// What became of a packet that came in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OpenVerdict {
+    /// The buffer holds the inner IP packet; it goes to the protected side.
+    Deliver,
+    /// The buffer holds nothing of use.
+    Drop(DropReason),
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inbound {
+    /// An engine without SAs.
+    pub fn new() -> Self {
+        Self {
+            sas: Table::default(),
+            spis: BTreeMap::new(),
+            drops: DropCounters::default(),
+            audits: AuditGate::default(),
+            events: Events::new(),
+        }
+    }
+
+    /// Carries out a change.
+    ///
+    /// Installing an SA whose SPI is taken, or changing one that is not there, does nothing: the
+    /// control loop hands out SPIs and numbers, so this is only ever a race with a removal.
+    pub fn handle_command(&mut self, command: InboundCommand) {
+        match command {
+            InboundCommand::Install(sa) => {
+                let (child, spi) = (sa.child, sa.spi);
+                if self.sas.insert(spi, *sa).is_ok() {
+                    self.spis.insert(child, spi);
+                }
+            }
+            InboundCommand::Remove { child } => {
+                if let Some(spi) = self.spis.remove(&child) {
+                    self.sas.remove(&spi);
+                }
+            }
+            InboundCommand::UpdatePeer { child, encap } => {
+                let spi = self.spis.get(&child);
+                if let Some(sa) = spi.and_then(|spi| self.sas.get_mut(spi)) {
+                    sa.remote = encap.remote;
+                    sa.udp = encap.udp;
+                }
+            }
+        }
+    }
+
+    /// Opens a batch of ESP packets in place and says of each what became of it.
+    ///
+    /// Each packet enters as `SPI | sequence | IV | ciphertext | ICV`, the outer headers gone but
+    /// noted in its `meta`, and leaves as inner IP packet. `verdicts` is emptied first and gets
+    /// one verdict per packet, in order. Nothing is allocated if it has the room.
+    pub fn open_batch(
+        &mut self,
+        packets: &mut [PacketBuf],
+        verdicts: &mut Vec<OpenVerdict>,
+        now: Instant,
+    ) {
+        verdicts.clear();
+        for packet in packets {
+            verdicts.push(match self.open(packet, now) {
+                Ok(()) => OpenVerdict::Deliver,
+                Err(reason) => {
+                    self.drops.add(reason);
+                    OpenVerdict::Drop(reason)
+                }
+            });
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// What flowed so far.
+    pub fn report(&self) -> InboundReport {
+        let sas = self.spis.values().filter_map(|spi| self.sas.get(spi));
+        InboundReport {
+            sas: sas.map(InboundSa::counters).collect(),
+            drops: self.drops,
+            events_lost: self.events.lost(),
+        }
+    }
+
+    fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<(), DropReason> {
+        let Ok(header) = EspHeader::read(&mut Reader(packet.data())) else {
+            return Err(DropReason::Truncated);
+        };
+        let Some(sa) = self.sas.get_mut(&header.spi) else {
+            let audit = audit(DropReason::UnknownSpi, header, packet);
+            self.audits
+                .pass(now)
+                .then(|| self.events.push(Event::Audit(audit)));
+            return Err(DropReason::UnknownSpi);
+        };
+        let opened = sa.open(packet, header, now, &mut self.events);
+        if let Err(reason) = opened {
+            sa.dropped(reason);
+            if is_auditable(reason) && self.audits.pass(now) {
+                self.events
+                    .push(Event::Audit(audit(reason, header, packet)));
+            }
+        }
+        opened
+    }
+}
+
+impl InboundSa {
+    /// RFC 4303 §3.4 from the SA lookup on.
+    fn open(
+        &mut self,
+        packet: &mut PacketBuf,
+        header: EspHeader,
+        now: Instant,
+        events: &mut Events,
+    ) -> Result<(), DropReason> {
+        self.check_age(now, events)?;
+        let sequence = self.window.infer(header.sequence).map_err(refusal)?;
+        self.window.check(sequence).map_err(refusal)?;
+
+        let label = Label {
+            spi: self.spi,
+            sequence,
+            esn: self.window.is_extended(),
+        };
+        esp::open(packet, &self.key, label)?;
+
+        // The peer made this packet: from here on state may change.
+        let newest = self.window.advance(sequence);
+        self.note_arrival(packet, newest, now, events);
+        let next_header = esp::strip_trailer(packet)?;
+        self.accept_inner(packet, next_header)?;
+        self.meter.count(packet.len(), now);
+        Ok(())
+    }
+
+    fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
+        let age = self.meter.age(now);
+        if age == Age::Fresh {
+            return Ok(());
+        }
+        let child = self.child;
+        if self.newly(age) {
+            events.push(match age {
+                Age::Hard => Event::HardExpire { child },
+                Age::Soft | Age::Fresh => Event::SoftExpire { child },
+            });
+        }
+        if age == Age::Hard {
+            Err(DropReason::LifetimeOver)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Notes where and when an authentic packet came from.
+    fn note_arrival(
+        &mut self,
+        packet: &PacketBuf,
+        newest: bool,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        let child = self.child;
+        let told = self
+            .traffic_told
+            .map(|told| now.saturating_duration_since(told));
+        if told.is_none_or(|since| since >= TRAFFIC_INTERVAL) {
+            self.traffic_told = Some(now);
+            events.push(Event::Traffic { child });
+        }
+        // RFC 7296 §2.23: the newest authentic packet shows where the NAT has its mapping now. An
+        // older one may have been delayed or replayed from elsewhere.
+        let remote = packet.meta.remote;
+        if newest && self.udp && packet.meta.udp && remote != self.remote {
+            self.remote = remote;
+            events.push(Event::PeerMoved { child, remote });
+        }
+    }
+
+    /// RFC 4301 §5.2 on the decrypted packet: is it whole, may it come through this SA, and what
+    /// did the path say about congestion?
+    ///
+    /// The TTL stays as it is: the kernel that takes the packet from the TUN device forwards it
+    /// and decrements the TTL there (RFC 4301 §5.1.2.1 note 3 wants it done once).
+    fn accept_inner(
+        &mut self,
+        packet: &mut PacketBuf,
+        next_header: IpProtocol,
+    ) -> Result<(), DropReason> {
+        if next_header == IpProtocol::NO_NEXT {
+            return Err(DropReason::Dummy);
+        }
+        let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
+        let announced = if inner.is_ipv4() {
+            IpProtocol::IPV4
+        } else {
+            IpProtocol::IPV6
+        };
+        if next_header != announced {
+            return Err(DropReason::BadInner);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
+        //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
+        //# are not consistent with the selectors for the SA, it MUST discard the packet.
+        if !self.admits(&inner.flow_key()) {
+            return Err(DropReason::SelectorMismatch);
+        }
+        let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
+        let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
+        let total_len = inner.total_len();
+        let ecn = inner_ecn
+            .decapsulate(outer_ecn)
+            .ok_or(DropReason::EcnNotCapable)?;
+        if tos::is_suspicious(inner_ecn, outer_ecn) {
+            self.ecn_suspicious();
+        }
+        // RFC 4303 §2.7: what follows the inner packet is padding for traffic flow confidentiality.
+        packet.truncate(total_len);
+        if ecn != inner_ecn
+            && !set_traffic_class(packet.data_mut(), ecn.in_traffic_class(traffic_class))
+        {
+            return Err(DropReason::BadInner);
+        }
+        Ok(())
+    }
+}
+
+fn refusal(error: ReplayError) -> DropReason {
+    match error {
+        ReplayError::Duplicate => DropReason::Replayed,
+        ReplayError::TooOld => DropReason::TooOld,
+        ReplayError::Impossible => DropReason::BadSequence,
+    }
+}
+
+/// RFC 4303 §4 lists them; RFC 4301 §5.2 adds the selector mismatch.
+fn is_auditable(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::Replayed
+            | DropReason::TooOld
+            | DropReason::BadSequence
+            | DropReason::BadIcv
+            | DropReason::SelectorMismatch
+    )
+}
+
+fn audit(reason: DropReason, header: EspHeader, packet: &PacketBuf) -> Audit {
+    Audit {
+        reason,
+        spi: header.spi,
+        sequence: header.sequence.into(),
+        remote: packet.meta.remote,
+    }
+}
+
+/// Least time between two [`Event::Traffic`] of an SA.
+const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,377 @@
+//! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_db::{Action, Age, ChildSaId, Encapsulation, PolicyId, Spd};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{FlowKey, IpPacket};
+use adit_wire::{PacketBuf, PacketMeta};
+
+use crate::audit::AuditGate;
+use crate::counters::OutboundReport;
+use crate::drop_reason::{DropCounters, DropReason};
+use crate::esp::{self, Label, Overhead};
+use crate::event::{Audit, Event, Events};
+use crate::held::Held;
+use crate::outbound_sad::{OutboundSad, Slot};
+use crate::sa::OutboundSa;
+
+/// The outbound half of the packet engine; owned by one thread.
+pub struct Outbound {
+    spd: Arc<Spd>,
+    sad: OutboundSad,
+    held: Held,
+    drops: DropCounters,
+    audits: AuditGate,
+    events: Events,
+    /// The next limit of time of any SA.
+    next_limit: Option<Instant>,
+}
+
+/// A change from the control loop.
+#[derive(Debug)]
+pub enum OutboundCommand {
+    /// Adds an SA; if `active`, packets go through it from now on, before any older one of its
+    /// policy.
+    Install {
+        /// The SA.
+        sa: Box<OutboundSa>,
+        /// Whether to use it at once.
+        active: bool,
+    },
+    /// Sends the packets of its policy through an SA that was installed inactive.
+    Activate {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// Forgets an SA; the next older one of its policy takes over.
+    Remove {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// Replaces the policies.
+    SetPolicies(Arc<Spd>),
+    /// The peer's address is another one now.
+    UpdatePeer {
+        /// The SA.
+        child: ChildSaId,
+        /// The addresses.
+        encap: Encapsulation,
+    },
+}
+
+/// What became of a packet that leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The buffer holds an ESP packet without outer headers; its `meta` says how it travels.
+    Send,
+    /// The buffer holds the packet unchanged; it travels in clear.
+    Bypass,
+    /// The packet waits for an SA in a buffer of its own; this buffer is free.
+    Held,
+    /// The packet is not sent; the buffer holds it unchanged.
+    Drop(DropReason),
+}
+
+/// Where packets of a flow go, as policies and SAs are now.
+#[derive(Clone, Copy)]
+enum Route {
+    Sa(Slot),
+    NoSa(PolicyId),
+    Bypass,
+    Drop(DropReason),
+}
+
+/// The route of the packet before, since packets of one flow come in trains.
+type Train = Option<(FlowKey, Route)>;
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outbound {
+    /// An engine without policies, which drops everything.
+    pub fn new() -> Self {
+        Self {
+            spd: Arc::default(),
+            sad: OutboundSad::default(),
+            held: Held::default(),
+            drops: DropCounters::default(),
+            audits: AuditGate::default(),
+            events: Events::new(),
+            next_limit: None,
+        }
+    }
+
+    /// Carries out a change. Packets that waited for it are polled with [`Self::poll_packet`].
+    ///
+    /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
+    /// hands out the numbers, so this is only ever a race with a removal.
+    pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
+        match command {
+            OutboundCommand::Install { sa, active } => {
+                let child = sa.child;
+                self.next_limit = earlier(self.next_limit, sa.meter.next_limit());
+                self.sad.insert(*sa);
+                if active {
+                    self.activate(child, now);
+                }
+            }
+            OutboundCommand::Activate { child } => self.activate(child, now),
+            OutboundCommand::Remove { child } => self.sad.remove(child),
+            OutboundCommand::SetPolicies(spd) => self.spd = spd,
+            OutboundCommand::UpdatePeer { child, encap } => {
+                if let Some(sa) = self.sad.by_child(child) {
+                    sa.encap = encap;
+                }
+            }
+        }
+    }
+
+    /// Notes which SAs have reached a limit of time, traffic or none.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.next_limit = None;
+        for sa in self.sad.all() {
+            // The events matter here, not whether a packet may pass.
+            let _ = sa.check_age(now, &mut self.events);
+            self.next_limit = earlier(self.next_limit, sa.meter.next_limit());
+        }
+    }
+
+    /// Seals a batch of IP packets in place and says of each what became of it.
+    ///
+    /// Each packet enters as inner IP packet with [`HEADROOM_MAX`](crate::HEADROOM_MAX) octets
+    /// before and [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, and leaves as
+    /// `SPI | sequence | IV | ciphertext | ICV`. `verdicts` is emptied first and gets one verdict
+    /// per packet, in order. Nothing is allocated if it has the room, except for packets that are
+    /// [`Verdict::Held`].
+    pub fn seal_batch(
+        &mut self,
+        packets: &mut [PacketBuf],
+        verdicts: &mut Vec<Verdict>,
+        now: Instant,
+    ) {
+        verdicts.clear();
+        let mut train = None;
+        for packet in packets {
+            let verdict = self.seal(packet, &mut train, now);
+            if let Verdict::Drop(reason) = verdict {
+                self.drops.add(reason);
+            }
+            verdicts.push(verdict);
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// The next packet that waited for an SA and is sealed now.
+    pub fn poll_packet(&mut self) -> Option<PacketBuf> {
+        self.held.pop_ready()
+    }
+
+    /// When [`Self::handle_timeout`] is wanted.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_limit
+    }
+
+    /// What flowed so far.
+    pub fn report(&mut self) -> OutboundReport {
+        OutboundReport {
+            sas: self.sad.all().map(|sa| sa.counters()).collect(),
+            drops: self.drops,
+            held: self.held.len(),
+            events_lost: self.events.lost(),
+        }
+    }
+
+    fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
+        let Ok(inner) = IpPacket::read(packet.data()) else {
+            return Verdict::Drop(DropReason::NotIp);
+        };
+        let flow = inner.flow_key();
+        let inner_class = inner.traffic_class();
+        let next_header = if inner.is_ipv4() {
+            IpProtocol::IPV4
+        } else {
+            IpProtocol::IPV6
+        };
+        let total_len = inner.total_len();
+        let route = match *train {
+            Some((same, route)) if same == flow => route,
+            _ => self.route(&flow),
+        };
+        *train = Some((flow, route));
+        match route {
+            Route::Sa(slot) => {
+                let Some(sa) = self.sad.get(slot) else {
+                    return Verdict::Drop(DropReason::NoSa);
+                };
+                packet.truncate(total_len);
+                let sealed = sa.seal(packet, next_header, inner_class, now, &mut self.events);
+                match sealed {
+                    Ok(()) => Verdict::Send,
+                    Err(reason) => self.refuse(slot, reason, now),
+                }
+            }
+            Route::NoSa(policy) => self.hold(policy, flow, packet, now),
+            Route::Bypass => Verdict::Bypass,
+            Route::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn route(&self, flow: &FlowKey) -> Route {
+        match self.spd.lookup_outbound(flow) {
+            Some(Action::Protect(policy)) => self
+                .sad
+                .find(policy, flow)
+                .map_or(Route::NoSa(policy), Route::Sa),
+            Some(Action::Bypass) => Route::Bypass,
+            Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
+            None => Route::Drop(DropReason::NoPolicy),
+        }
+    }
+
+    fn refuse(&mut self, slot: Slot, reason: DropReason, now: Instant) -> Verdict {
+        if let Some(sa) = self.sad.get(slot) {
+            sa.dropped(reason);
+            //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
+            //# An attempt to transmit a packet that would result in sequence number overflow is an
+            //# auditable event.
+            if reason == DropReason::SequenceExhausted && self.audits.pass(now) {
+                self.events.push(Event::Audit(Audit {
+                    reason,
+                    spi: sa.spi,
+                    sequence: sa.sequence.last(),
+                    remote: sa.encap.remote,
+                }));
+            }
+        }
+        Verdict::Drop(reason)
+    }
+
+    fn hold(
+        &mut self,
+        policy: PolicyId,
+        flow: FlowKey,
+        packet: &PacketBuf,
+        now: Instant,
+    ) -> Verdict {
+        if self.held.may_ask(policy, now) {
+            self.events.push(Event::Acquire { policy, flow });
+        }
+        if self.held.hold(policy, packet, now) {
+            Verdict::Held
+        } else {
+            Verdict::Drop(DropReason::NoSa)
+        }
+    }
+
+    /// Puts an SA first in its policy and seals what waited for it. Packets outside its narrowed
+    /// selectors wait on.
+    fn activate(&mut self, child: ChildSaId, now: Instant) {
+        let Some(policy) = self.sad.activate(child) else {
+            return;
+        };
+        let Some(sa) = self.sad.by_child(child) else {
+            return;
+        };
+        let carried = |packet: &PacketBuf| {
+            IpPacket::read(packet.data()).is_ok_and(|inner| sa.carries(&inner.flow_key()))
+        };
+        let mut train = None;
+        for mut packet in self.held.take(policy, now, carried) {
+            match self.seal(&mut packet, &mut train, now) {
+                Verdict::Send => self.held.push_ready(packet),
+                Verdict::Drop(reason) => self.drops.add(reason),
+                // The policies changed while it waited: it is not this SA's any more.
+                Verdict::Bypass | Verdict::Held => self.drops.add(DropReason::NoSa),
+            }
+        }
+    }
+}
+
+impl OutboundSa {
+    /// Encrypts one inner packet in place (RFC 4303 §3.3) and fills in how it travels.
+    ///
+    /// The TTL stays as it is: the kernel decremented it when it forwarded the packet into the TUN
+    /// device (RFC 4301 §5.1.2.1 note 3 wants it done once).
+    ///
+    /// # Errors
+    ///
+    /// - [`DropReason::LifetimeOver`]: the hard lifetime has passed.
+    /// - [`DropReason::NoRoom`]: headroom or tailroom is too small.
+    /// - [`DropReason::SequenceExhausted`]: the counter would wrap (RFC 4303 §3.3.3).
+    ///
+    /// On every error the packet is unchanged and no sequence number is spent.
+    fn seal(
+        &mut self,
+        packet: &mut PacketBuf,
+        next_header: IpProtocol,
+        inner_class: u8,
+        now: Instant,
+        events: &mut Events,
+    ) -> Result<(), DropReason> {
+        self.check_age(now, events)?;
+        let inner_len = packet.len();
+        let overhead = Overhead::of(self.key.cipher(), inner_len);
+        if packet.headroom() < overhead.front || packet.tailroom() < overhead.back {
+            return Err(DropReason::NoRoom);
+        }
+        let Ok(sequence) = self.sequence.spend() else {
+            self.meter.grow(Age::Hard);
+            self.tell(Age::Hard, events);
+            return Err(DropReason::SequenceExhausted);
+        };
+        if self.sequence.is_low() {
+            self.meter.grow(Age::Soft);
+        }
+        let label = Label {
+            spi: self.spi,
+            sequence,
+            esn: self.esn,
+        };
+        esp::seal(packet, &self.key, label, next_header)?;
+        packet.meta = PacketMeta {
+            local: self.encap.local,
+            remote: self.encap.remote,
+            tos: self.tos.outer(inner_class),
+            udp: self.encap.udp,
+        };
+        self.meter.count(inner_len, now);
+        Ok(())
+    }
+
+    /// Whether one more packet may pass; tells of an age reached for the first time.
+    fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
+        let age = self.meter.age(now);
+        if age == Age::Fresh {
+            return Ok(());
+        }
+        self.tell(age, events);
+        match age {
+            Age::Hard if self.sequence.is_spent() => Err(DropReason::SequenceExhausted),
+            Age::Hard => Err(DropReason::LifetimeOver),
+            Age::Soft | Age::Fresh => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, age: Age, events: &mut Events) {
+        let child = self.child;
+        if self.newly(age) {
+            events.push(match age {
+                Age::Hard => Event::HardExpire { child },
+                Age::Soft | Age::Fresh => Event::SoftExpire { child },
+            });
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}

@@ -1,0 +1,295 @@
+//! Run-time SAs, one type per direction: small, and owned by one thread each.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use adit_crypto::{AES_OCTETS_MAX, Cipher, KeyLengthError, OpenKey, SealKey};
+use adit_db::sad::{Meter, SequenceCounter};
+use adit_db::{Age, Amounts, ChildSa, ChildSaId, Encapsulation, Lifetime, PolicyId, ReplayWindow};
+use adit_wire::esp::Spi;
+use adit_wire::ikev2::TrafficSelector;
+use adit_wire::ip::FlowKey;
+
+use crate::counters::SaCounters;
+use crate::drop_reason::{DropCounters, DropReason};
+use crate::tos::TosRule;
+
+/// Cuts a child SA into what the outbound and what the inbound thread need.
+///
+/// `policy` is the number of the SA's connection and child; `now` begins its lifetime.
+///
+/// # Errors
+///
+/// [`KeyLengthError`] if the keys are not those of the cipher.
+pub fn split(
+    sa: &ChildSa,
+    policy: PolicyId,
+    now: Instant,
+) -> Result<(InboundSa, OutboundSa), KeyLengthError> {
+    Ok((InboundSa::new(sa, now)?, OutboundSa::new(sa, policy, now)?))
+}
+
+/// Our half of a child SA: what sealing a packet needs.
+#[derive(Debug)]
+pub struct OutboundSa {
+    pub(crate) key: SealKey,
+    pub(crate) sequence: SequenceCounter,
+    pub(crate) spi: Spi,
+    pub(crate) esn: bool,
+    pub(crate) tos: TosRule,
+    pub(crate) child: ChildSaId,
+    pub(crate) policy: PolicyId,
+    pub(crate) meter: Meter,
+    pub(crate) encap: Encapsulation,
+    selectors: Selectors,
+    cold: Box<Cold>,
+}
+
+/// The peer's half of a child SA: what opening a packet needs.
+#[derive(Debug)]
+pub struct InboundSa {
+    pub(crate) key: OpenKey,
+    pub(crate) window: ReplayWindow,
+    pub(crate) spi: Spi,
+    pub(crate) child: ChildSaId,
+    pub(crate) meter: Meter,
+    /// Where the newest authentic packet came from.
+    pub(crate) remote: SocketAddr,
+    pub(crate) udp: bool,
+    /// When the control loop was last told that packets come in.
+    pub(crate) traffic_told: Option<Instant>,
+    selectors: Selectors,
+    cold: Box<Cold>,
+}
+
+/// What is touched when a packet is dropped, not when it passes.
+#[derive(Debug, Default)]
+struct Cold {
+    drops: DropCounters,
+    ecn_suspicious: u64,
+    /// The worst age that was reported.
+    told: Option<Age>,
+}
+
+impl OutboundSa {
+    /// The outbound half.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyLengthError`] if the keys are not those of the cipher.
+    pub fn new(sa: &ChildSa, policy: PolicyId, now: Instant) -> Result<Self, KeyLengthError> {
+        let keys = &sa.keys_out;
+        Ok(Self {
+            key: SealKey::new(sa.cipher, &keys.encryption, &keys.integrity)?,
+            sequence: SequenceCounter::new(sa.esn),
+            spi: sa.spi_out,
+            esn: sa.esn,
+            tos: TosRule::new(sa.dscp, sa.ecn),
+            child: sa.id,
+            policy,
+            meter: Meter::new(prudent(sa.lifetime, sa.cipher), now),
+            encap: sa.encap,
+            selectors: Selectors::of(sa),
+            cold: Box::default(),
+        })
+    }
+
+    /// The child SA it is half of.
+    pub fn child(&self) -> ChildSaId {
+        self.child
+    }
+
+    /// The sequence counter, to continue that of an SA taken over from elsewhere.
+    #[must_use]
+    pub fn with_sequence_after(self, last: u64) -> Self {
+        Self {
+            sequence: SequenceCounter::after(last, self.esn),
+            ..self
+        }
+    }
+
+    /// Whether the negotiated selectors let this packet out.
+    pub(crate) fn carries(&self, flow: &FlowKey) -> bool {
+        self.selectors.contain(flow)
+    }
+
+    pub(crate) fn dropped(&mut self, reason: DropReason) {
+        self.cold.drops.add(reason);
+    }
+
+    pub(crate) fn newly(&mut self, age: Age) -> bool {
+        self.cold.newly(age)
+    }
+
+    /// What went through and what did not.
+    pub(crate) fn counters(&self) -> SaCounters {
+        self.cold
+            .counters(self.child, self.spi, &self.meter, self.sequence.last())
+    }
+}
+
+impl InboundSa {
+    /// The inbound half.
+    ///
+    /// Its limits of time are watched by the outbound half; here time only closes the SA.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyLengthError`] if the keys are not those of the cipher.
+    pub fn new(sa: &ChildSa, now: Instant) -> Result<Self, KeyLengthError> {
+        let keys = &sa.keys_in;
+        let lifetime = prudent(sa.lifetime, sa.cipher);
+        let soft = Amounts {
+            time: None,
+            ..lifetime.soft
+        };
+        Ok(Self {
+            key: OpenKey::new(sa.cipher, &keys.encryption, &keys.integrity)?,
+            window: ReplayWindow::new(sa.replay_window, sa.esn),
+            spi: sa.spi_in,
+            child: sa.id,
+            meter: Meter::new(Lifetime { soft, ..lifetime }, now),
+            remote: sa.encap.remote,
+            udp: sa.encap.udp,
+            traffic_told: None,
+            selectors: Selectors::of(sa),
+            cold: Box::default(),
+        })
+    }
+
+    /// The child SA it is half of.
+    pub fn child(&self) -> ChildSaId {
+        self.child
+    }
+
+    /// The SPI of its packets.
+    pub fn spi(&self) -> Spi {
+        self.spi
+    }
+
+    /// Whether the negotiated selectors let this packet in (RFC 4301 §5.2 step 4).
+    pub(crate) fn admits(&self, flow: &FlowKey) -> bool {
+        self.selectors.contain(&flow.reversed())
+    }
+
+    pub(crate) fn dropped(&mut self, reason: DropReason) {
+        self.cold.drops.add(reason);
+    }
+
+    pub(crate) fn ecn_suspicious(&mut self) {
+        self.cold.ecn_suspicious = self.cold.ecn_suspicious.saturating_add(1);
+    }
+
+    pub(crate) fn newly(&mut self, age: Age) -> bool {
+        self.cold.newly(age)
+    }
+
+    /// What came through and what did not.
+    pub(crate) fn counters(&self) -> SaCounters {
+        self.cold
+            .counters(self.child, self.spi, &self.meter, self.window.top())
+    }
+}
+
+impl Cold {
+    /// Whether this age is worse than any reported; it counts as reported from now on.
+    fn newly(&mut self, age: Age) -> bool {
+        let news = age > self.told.unwrap_or(Age::Fresh);
+        if news {
+            self.told = Some(age);
+        }
+        news
+    }
+
+    fn counters(&self, child: ChildSaId, spi: Spi, meter: &Meter, sequence: u64) -> SaCounters {
+        SaCounters {
+            child,
+            spi,
+            packets: meter.usage().packets,
+            octets: meter.usage().octets,
+            last_used: meter.last_used(),
+            sequence,
+            drops: self.drops,
+            ecn_suspicious: self.ecn_suspicious,
+        }
+    }
+}
+
+/// Negotiated selectors: any of ours with any of the peer's.
+#[derive(Debug)]
+struct Selectors {
+    local: Box<[TrafficSelector]>,
+    remote: Box<[TrafficSelector]>,
+}
+
+impl Selectors {
+    fn of(sa: &ChildSa) -> Self {
+        Self {
+            local: sa.local_ts.clone().into(),
+            remote: sa.remote_ts.clone().into(),
+        }
+    }
+
+    /// Whether they contain a packet that leaves.
+    fn contain(&self, flow: &FlowKey) -> bool {
+        self.local
+            .iter()
+            .any(|selector| selector.contains_source(flow))
+            && self
+                .remote
+                .iter()
+                .any(|selector| selector.contains_destination(flow))
+    }
+}
+
+/// Rekeys an AES key before its safe amount of data, whatever the configuration says.
+fn prudent(lifetime: Lifetime, cipher: Cipher) -> Lifetime {
+    let safe = match cipher {
+        Cipher::AesGcm16(_) | Cipher::AesCbc(..) => AES_OCTETS_MAX,
+        Cipher::ChaCha20Poly1305 => return lifetime,
+    };
+    let octets = Some(lifetime.soft.octets.map_or(safe, |octets| octets.min(safe)));
+    Lifetime {
+        soft: Amounts {
+            octets,
+            ..lifetime.soft
+        },
+        ..lifetime
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four or five cache lines per SA and direction: a lookup and a packet touch nothing else.
+    #[test]
+    fn run_time_sas_stay_small() {
+        assert!(
+            size_of::<OutboundSa>() <= 320,
+            "{}",
+            size_of::<OutboundSa>()
+        );
+        assert!(size_of::<InboundSa>() <= 320, "{}", size_of::<InboundSa>());
+    }
+
+    #[test]
+    fn aes_keys_are_rekeyed_in_time() {
+        let gcm = Cipher::ALL[0];
+        let soft = |lifetime| prudent(lifetime, gcm).soft.octets;
+        assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
+        let small = Amounts {
+            octets: Some(1000),
+            ..Amounts::NONE
+        };
+        assert_eq!(
+            soft(Lifetime {
+                soft: small,
+                hard: Amounts::NONE
+            }),
+            Some(1000)
+        );
+        let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305);
+        assert_eq!(chacha, Lifetime::NONE);
+    }
+}
