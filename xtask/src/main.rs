@@ -7,6 +7,7 @@ mod fuzz;
 mod interop;
 mod needs;
 mod outcome;
+mod proof;
 mod root;
 mod sim;
 mod test;
@@ -50,6 +51,8 @@ enum Verb {
     },
     /// Adit against a real peer in network namespaces (root)
     Interop(interop::Options),
+    /// Every number we claim, measured (root)
+    Proof(proof::Options),
     /// Tidies up behind the harness
     #[command(hide = true)]
     Janitor,
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Verb::Sim { seeds } => sim::run(seeds, sim::Profile::Release).map(finish),
         Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
         Verb::Interop(options) => interop::run(&options),
+        Verb::Proof(options) => proof::run(&options),
         Verb::Janitor => {
             interop::serve_janitor();
             Ok(ExitCode::SUCCESS)

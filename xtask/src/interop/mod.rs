@@ -12,6 +12,7 @@ mod strongswan;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -85,7 +86,7 @@ pub(crate) struct Bench {
 }
 
 /// The programs that the harness runs.
-const PROGRAMS: [&str; 4] = ["ip", "ping", "charon-systemd", "swanctl"];
+pub(crate) const PROGRAMS: [&str; 4] = ["ip", "ping", "charon-systemd", "swanctl"];
 
 /// Runs the verb.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -95,7 +96,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = rows(options)?;
+    let rows = rows(options, |row| {
+        if options.json {
+            println!("{}", serde_json::to_string(row)?);
+        } else {
+            println!("{row}");
+        }
+        Ok(())
+    })?;
     if !options.json {
         print_summary(&rows);
     }
@@ -107,19 +115,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Every scenario against strongSwan, for the proof.
+/// Every scenario against strongSwan, for the proof; they are told on stderr as they end.
 pub(crate) fn all_rows() -> anyhow::Result<Vec<Row>> {
-    rows(&Options {
+    let options = Options {
         peer: Peer::Strongswan,
         json: false,
         list: false,
         keep: false,
         self_check: false,
         scenarios: Vec::new(),
+    };
+    rows(&options, |row| {
+        eprintln!("{row}");
+        Ok(())
     })
 }
 
-fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
+fn rows(
+    options: &Options,
+    report: impl Fn(&Row) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Row>> {
     let chosen = choose(&options.scenarios)?;
     let missing = needs::missing(&PROGRAMS);
     if missing.is_empty() && !options.self_check {
@@ -135,7 +150,7 @@ fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
                 format!("missing: {}", missing.join("; ")),
             )
         };
-        print_row(&row, options.json)?;
+        report(&row)?;
         rows.push(row);
     }
     Ok(rows)
@@ -205,25 +220,19 @@ impl Scenario {
     }
 }
 
-fn print_row(row: &Row, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(row)?);
-        return Ok(());
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.status.word();
+        write!(
+            f,
+            "{word}  {:>5.1} s  {:<20} {}",
+            self.seconds, self.scenario, self.reason
+        )?;
+        for (name, value) in &self.figures {
+            write!(f, ", {name} {value:.1}")?;
+        }
+        Ok(())
     }
-    let figures: Vec<String> = row
-        .figures
-        .iter()
-        .map(|(name, value)| format!("{name} {value:.1}"))
-        .collect();
-    let word = row.status.word();
-    println!(
-        "{word}  {:>5.1} s  {:<22} {} {}",
-        row.seconds,
-        row.scenario,
-        row.reason,
-        figures.join(", ")
-    );
-    Ok(())
 }
 
 fn print_summary(rows: &[Row]) {

@@ -1,0 +1,284 @@
+//! Row 2: the demo's capture, read by tshark with the keys that the daemons exported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::{Effort, Finding, lacks, printed};
+use crate::root;
+
+/// Payload types of encrypted messages and fragments: SK and SKF (RFC 7296 §3.14, RFC 7383 §2.5).
+const ENCRYPTED: [&str; 2] = ["46", "53"];
+
+/// Octets of the demo's transfer: every packet is decrypted, twice.
+const TRANSFER: u32 = 2_000_000;
+
+/// Runs the demo and reads its capture.
+pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
+    if let Some(finding) = lacks(&["ip", "ping", "tshark"]) {
+        return Ok(finding);
+    }
+    let folder = std::env::temp_dir().join(format!("adit-capture-{}", std::process::id()));
+    fs::create_dir_all(&folder).context("cannot make a folder for the capture")?;
+    let found = demo(&folder).and_then(|()| read(&folder.join("wire.pcap"), &folder.join("keys")));
+    if found
+        .as_ref()
+        .is_ok_and(|finding| finding.reason.is_empty())
+    {
+        fs::remove_dir_all(&folder).context("cannot remove the capture")?;
+    } else {
+        eprintln!("the capture and its keys stay in {}", folder.display());
+    }
+    found
+}
+
+/// `adit demo --json --capture FILE --keys DIR`.
+fn demo(folder: &Path) -> anyhow::Result<()> {
+    let mut cargo = root::cargo();
+    cargo.args(["build", "--release", "-p", "aditd", "-p", "adit"]);
+    printed(&mut cargo).context("adit does not build")?;
+    let mut command = Command::new(root::target().join("release/adit"));
+    command.args([
+        "demo",
+        "--json",
+        "--bytes",
+        &TRANSFER.to_string(),
+        "--capture",
+    ]);
+    command
+        .arg(folder.join("wire.pcap"))
+        .arg("--keys")
+        .arg(folder.join("keys"));
+    let text = printed(&mut command).context("adit demo")?;
+    eprintln!("{}", text.trim());
+    Ok(())
+}
+
+/// What tshark says about one capture.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Verdict {
+    esp: usize,
+    ike: usize,
+    encrypted: usize,
+    bad: Vec<String>,
+}
+
+/// Opens the capture once with each generation of keys. IKE_INTERMEDIATE replaces the keys of an
+/// IKE SA while its SPIs stay (RFC 9370 §2.2.2), and tshark has one row per pair of SPIs: a message
+/// is good if any generation opens it.
+fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
+    let generations = generations(&table(keys, "ikev2_decryption_table")?);
+    let esp = table(keys, "esp_sa")?;
+    anyhow::ensure!(!esp.is_empty(), "no ESP keys in {}", keys.display());
+    let mut messages: BTreeMap<String, Message> = BTreeMap::new();
+    let mut packets = Vec::new();
+    for (number, rows) in generations.iter().enumerate() {
+        let home = keys.join(format!("home-{number}"));
+        let profile = home.join(".config/wireshark");
+        fs::create_dir_all(&profile)?;
+        fs::write(profile.join("ikev2_decryption_table"), rows.join("\n"))?;
+        fs::write(profile.join("esp_sa"), esp.join("\n"))?;
+        packets = tshark(capture, &home, "esp", &ESP_FIELDS)?;
+        for fields in tshark(capture, &home, "isakmp", &IKE_FIELDS)? {
+            let message = Message::new(&fields);
+            let best = messages
+                .entry(message.frame.clone())
+                .or_insert_with(|| message.clone());
+            if message.complaint.is_none() {
+                *best = message;
+            }
+        }
+    }
+    let verdict = judge(&packets, messages.values());
+    let figure = format!(
+        "{} ESP packets, {} IKE messages, {} of them encrypted",
+        verdict.esp, verdict.ike, verdict.encrypted
+    );
+    if verdict.esp == 0 || verdict.encrypted == 0 {
+        return Ok(Finding::fail(
+            figure,
+            "the capture lacks ESP or encrypted IKE",
+        ));
+    }
+    if verdict.bad.is_empty() {
+        return Ok(Finding::pass(figure));
+    }
+    let first: Vec<&str> = verdict.bad.iter().take(5).map(String::as_str).collect();
+    let reason = format!("{} bad frames: {}", verdict.bad.len(), first.join("; "));
+    Ok(Finding::fail(figure, reason))
+}
+
+const ESP_FIELDS: [&str; 4] = [
+    "frame.number",
+    "esp.icv_good",
+    "esp.protocol",
+    "_ws.malformed",
+];
+
+const IKE_FIELDS: [&str; 5] = [
+    "frame.number",
+    "isakmp.typepayload",
+    "isakmp.enc.decrypted",
+    "isakmp.ikev2.integrity_checksum",
+    "_ws.malformed",
+];
+
+/// One IKE message as tshark sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Message {
+    frame: String,
+    encrypted: bool,
+    complaint: Option<&'static str>,
+}
+
+impl Message {
+    fn new(fields: &[String]) -> Self {
+        let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
+        let encrypted = field(1)
+            .split(',')
+            .any(|payload| ENCRYPTED.contains(&payload));
+        let complaint = if !field(4).is_empty() {
+            Some("malformed")
+        } else if encrypted && field(2).is_empty() {
+            Some("not decrypted")
+        } else if !field(3).is_empty() {
+            Some("wrong checksum")
+        } else {
+            None
+        };
+        Self {
+            frame: field(0).to_owned(),
+            encrypted,
+            complaint,
+        }
+    }
+}
+
+fn judge<'a>(packets: &[Vec<String>], messages: impl Iterator<Item = &'a Message>) -> Verdict {
+    let mut verdict = Verdict {
+        esp: packets.len(),
+        ..Verdict::default()
+    };
+    for fields in packets {
+        let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
+        if field(1) != "1" || field(2).is_empty() || !field(3).is_empty() {
+            verdict
+                .bad
+                .push(format!("frame {}: ESP not verified", field(0)));
+        }
+    }
+    for message in messages {
+        verdict.ike += 1;
+        verdict.encrypted += usize::from(message.encrypted);
+        if let Some(complaint) = message.complaint {
+            verdict
+                .bad
+                .push(format!("frame {}: IKE {complaint}", message.frame));
+        }
+    }
+    verdict
+}
+
+/// Runs tshark with `home` as its home and returns the fields of each packet that `filter` shows.
+fn tshark(
+    capture: &Path,
+    home: &Path,
+    filter: &str,
+    fields: &[&str],
+) -> anyhow::Result<Vec<Vec<String>>> {
+    let mut command = Command::new("tshark");
+    command
+        .env("HOME", home)
+        .env_remove("XDG_CONFIG_HOME")
+        .arg("-n")
+        .arg("-r")
+        .arg(capture);
+    command.args(["-o", "esp.enable_encryption_decode:TRUE"]);
+    command.args(["-o", "esp.enable_authentication_check:TRUE"]);
+    command.args(["-Y", filter, "-T", "fields", "-E", "separator=;"]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let text = printed(&mut command)?;
+    Ok(text
+        .lines()
+        .map(|line| line.split(';').map(str::to_owned).collect())
+        .collect())
+}
+
+/// The rows of the files called `name` anywhere below `folder`: each daemon writes its own.
+fn table(folder: &Path, name: &str) -> anyhow::Result<Vec<String>> {
+    let mut rows = Vec::new();
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("no keys in {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|e| e.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            rows.extend(table(&path, name)?);
+        } else if path.file_name().is_some_and(|file| file == name) {
+            rows.extend(fs::read_to_string(&path)?.lines().map(str::to_owned));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    rows.retain(|row| !row.is_empty() && seen.insert(row.clone()));
+    Ok(rows)
+}
+
+/// Splits the IKE table so that each part has a pair of SPIs once: its first keys, its second, …
+fn generations(rows: &[String]) -> Vec<Vec<String>> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    for row in rows {
+        let spis: Vec<&str> = row.split(',').take(2).collect();
+        let count = counts.entry(spis.join(",")).or_default();
+        if parts.len() <= *count {
+            parts.push(Vec::new());
+        }
+        if let Some(part) = parts.get_mut(*count) {
+            part.push(row.clone());
+        }
+        *count += 1;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(line: &str) -> Vec<String> {
+        line.split(';').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_message_is_good_if_its_payloads_are_open() {
+        let complaint = |line: &str| Message::new(&fields(line)).complaint;
+        assert_eq!(complaint("1;33,2,3,34,40;;;"), None);
+        assert_eq!(complaint("3;46,35,39;1;;"), None);
+        assert_eq!(complaint("3;46;;;"), Some("not decrypted"));
+        assert_eq!(complaint("4;46,36;1;1;"), Some("wrong checksum"));
+        assert_eq!(
+            complaint("4;46,36;1;1;[Malformed Packet]"),
+            Some("malformed")
+        );
+    }
+
+    #[test]
+    fn an_esp_packet_needs_a_good_icv() {
+        let packets: Vec<_> = ["5;1;0x04;", "6;0;;", "7;;;"].map(fields).to_vec();
+        let verdict = judge(&packets, std::iter::empty());
+        assert_eq!((verdict.esp, verdict.bad.len()), (3, 2));
+    }
+
+    #[test]
+    fn generations_have_each_pair_of_spis_once() {
+        let rows = ["a,b,1", "c,d,1", "a,b,2"].map(str::to_owned);
+        assert_eq!(generations(&rows), [vec!["a,b,1", "c,d,1"], vec!["a,b,2"]]);
+    }
+}

@@ -1,0 +1,245 @@
+//! `cargo xtask proof`: every number we claim, measured. One row per claim, one file per row.
+
+mod capture;
+mod fuzzing;
+mod peer;
+mod seeds;
+mod speed;
+mod vectors;
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::outcome::{Status, seconds};
+use crate::{clock, needs};
+
+/// The command line.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Which claims
+    of: Claims,
+    /// Shorter runs: shows that the measurements work, proves less
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object per row
+    #[arg(long)]
+    json: bool,
+    /// Only these rows, by number
+    rows: Vec<u8>,
+}
+
+/// Sets of claims.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Claims {
+    /// IKEv2 and ESP between two gateways
+    Foundation,
+}
+
+/// How much to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Time for each fuzz target.
+    pub(crate) fuzz: Duration,
+    /// Seeds of the simulation.
+    pub(crate) seeds: u64,
+    /// A short look is enough.
+    pub(crate) quick: bool,
+}
+
+const FULL: Effort = Effort {
+    fuzz: Duration::from_secs(300),
+    seeds: 10_000,
+    quick: false,
+};
+
+const QUICK: Effort = Effort {
+    fuzz: Duration::from_secs(20),
+    seeds: 500,
+    quick: true,
+};
+
+/// What a measurement found.
+pub(crate) struct Finding {
+    /// How it ended.
+    pub(crate) status: Status,
+    /// What was measured, with its unit.
+    pub(crate) figure: String,
+    /// Why it failed or was skipped; may be empty.
+    pub(crate) reason: String,
+}
+
+impl Finding {
+    /// The claim holds.
+    pub(crate) fn pass(figure: impl Into<String>) -> Self {
+        Self {
+            status: Status::Pass,
+            figure: figure.into(),
+            reason: String::new(),
+        }
+    }
+
+    /// The claim does not hold.
+    pub(crate) fn fail(figure: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            status: Status::Fail,
+            figure: figure.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// This machine lacks something: a skip at home, a failure in CI.
+    pub(crate) fn missing(reason: impl Into<String>) -> Self {
+        Self {
+            status: Status::missing(),
+            figure: String::new(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A claim and how to measure it.
+struct Claim {
+    number: u8,
+    claim: &'static str,
+    measure: fn(&Effort) -> anyhow::Result<Finding>,
+}
+
+const FOUNDATION: [Claim; 6] = [
+    Claim {
+        number: 1,
+        claim: "strongSwan and we tunnel, rekey, delete and restart, either side first",
+        measure: peer::measure,
+    },
+    Claim {
+        number: 2,
+        claim: "tshark verifies every ESP packet and decodes every IKE message of the demo",
+        measure: capture::measure,
+    },
+    Claim {
+        number: 3,
+        claim: "each transform, key derivation and ESP packet equals the published vectors",
+        measure: vectors::measure,
+    },
+    Claim {
+        number: 4,
+        claim: "no fuzz target crashes",
+        measure: fuzzing::measure,
+    },
+    Claim {
+        number: 5,
+        claim: "two peers converge under loss, duplication and reordering, whatever the seed",
+        measure: seeds::measure,
+    },
+    Claim {
+        number: 6,
+        claim: "sealing and opening cost little above the bare AEAD; handshakes per second",
+        measure: speed::measure,
+    },
+];
+
+/// One line of the report.
+#[derive(Serialize)]
+struct Row {
+    number: u8,
+    claim: &'static str,
+    figure: String,
+    status: Status,
+    reason: String,
+    seconds: f64,
+}
+
+/// Runs the verb.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let claims: &[Claim] = match options.of {
+        Claims::Foundation => &FOUNDATION,
+    };
+    let effort = if options.quick { QUICK } else { FULL };
+    let mut rows = Vec::new();
+    for claim in claims {
+        if !options.rows.is_empty() && !options.rows.contains(&claim.number) {
+            continue;
+        }
+        eprintln!("\n=== {} {}", claim.number, claim.claim);
+        let row = measure(claim, &effort);
+        if options.json {
+            println!("{}", serde_json::to_string(&row)?);
+        }
+        rows.push(row);
+    }
+    anyhow::ensure!(
+        !rows.is_empty(),
+        "there is no such row; rows are 1 to {}",
+        claims.len()
+    );
+    eprintln!("\n=== summary");
+    for row in &rows {
+        print_row(row, options.json);
+    }
+    let clean = rows.iter().all(|row| row.status != Status::Fail);
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(claim: &Claim, effort: &Effort) -> Row {
+    let start = clock::now();
+    let found = (claim.measure)(effort);
+    let found = found.unwrap_or_else(|error| Finding::fail("", format!("{error:#}")));
+    Row {
+        number: claim.number,
+        claim: claim.claim,
+        figure: found.figure,
+        status: found.status,
+        reason: found.reason,
+        seconds: start.elapsed().as_secs_f64(),
+    }
+}
+
+/// For people; beside JSON it goes to stderr.
+fn print_row(row: &Row, json: bool) {
+    let time = seconds(Duration::from_secs_f64(row.seconds));
+    let mut text = format!(
+        "{:>4}  {time:>8}  {}  {}",
+        row.status.word(),
+        row.number,
+        row.claim
+    );
+    for more in [&row.figure, &row.reason] {
+        if !more.is_empty() {
+            text.push_str(&format!("\n                   {more}"));
+        }
+    }
+    if json {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
+    }
+}
+
+/// Runs a command, shows what it complains of as it comes, and returns what it prints.
+pub(crate) fn printed(command: &mut Command) -> anyhow::Result<String> {
+    command.stderr(std::process::Stdio::inherit());
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let lines: Vec<&str> = text.lines().rev().take(8).collect();
+    let last: Vec<&str> = lines.into_iter().rev().collect();
+    let name = command.get_program().to_string_lossy().into_owned();
+    anyhow::bail!("{name}: {}: {}", output.status, last.join(" | "))
+}
+
+/// `None` if this machine has what a row needs.
+pub(crate) fn lacks(programs: &[&str]) -> Option<Finding> {
+    let missing = needs::missing(programs);
+    (!missing.is_empty()).then(|| Finding::missing(format!("missing: {}", missing.join("; "))))
+}

@@ -1,0 +1,35 @@
+//! Row 1: a real strongSwan.
+
+use super::{Effort, Finding, lacks};
+use crate::interop::{PROGRAMS, Row, all_rows};
+use crate::outcome::Status;
+
+/// Runs every scenario.
+pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
+    if let Some(finding) = lacks(&PROGRAMS) {
+        return Ok(finding);
+    }
+    let rows = all_rows()?;
+    let passed = rows.iter().filter(|row| row.status == Status::Pass).count();
+    let mut figure = format!("{passed} of {} scenarios", rows.len());
+    for (name, value) in rows
+        .iter()
+        .filter(|row| row.scenario == "tcp")
+        .flat_map(|r| &r.figures)
+    {
+        figure.push_str(&format!(", {name} {value:.0}"));
+    }
+    if passed == rows.len() {
+        return Ok(Finding::pass(figure));
+    }
+    let others: Vec<String> = rows
+        .iter()
+        .filter(|r| r.status != Status::Pass)
+        .map(brief)
+        .collect();
+    Ok(Finding::fail(figure, others.join("; ")))
+}
+
+fn brief(row: &Row) -> String {
+    format!("{} {}: {}", row.status.word(), row.scenario, row.reason)
+}
