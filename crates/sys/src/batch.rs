@@ -182,12 +182,12 @@ impl BatchIo {
     }
 
     fn aim_at_packet(&mut self, slot: usize, packet: &PacketBuf, target: Target) {
-        let slots = self.headers.iter_mut().zip(&mut self.vectors);
-        let mut slots = slots
-            .zip(&mut self.addresses)
-            .zip(&mut self.controls)
-            .skip(slot);
-        let Some((((header, vector), address), control)) = slots.next() else {
+        let (Some(header), Some(vector), Some(address), Some(control)) = (
+            self.headers.get_mut(slot),
+            self.vectors.get_mut(slot),
+            self.addresses.get_mut(slot),
+            self.controls.get_mut(slot),
+        ) else {
             return;
         };
         let octets = packet.data();

@@ -19,6 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::error::SysError;
 use crate::netlink::Netlink;
+use crate::process::bind_to;
 use crate::thread::spawn_scoped_named;
 
 /// A network namespace, held by descriptor.
@@ -134,12 +135,12 @@ impl Namespace {
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         // The descriptor is duplicated into the closure: `Command` may outlive `self`.
         let fd = self.fd.try_clone()?;
+        let parent = nix::unistd::getpid();
         let enter = move || {
             setns(&fd, CloneFlags::CLONE_NEWNET)?;
-            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-            Ok(())
+            bind_to(parent)
         };
-        // SAFETY: between fork and exec the closure makes two system calls and nothing else: no
+        // SAFETY: between fork and exec the closure makes three system calls and nothing else: no
         // allocation, no lock.
         unsafe { command.pre_exec(enter) };
         command.spawn()

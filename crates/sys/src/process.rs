@@ -1,11 +1,16 @@
 //! The process itself and the children it starts.
 
-#![expect(unsafe_code, reason = "pidfd and mlockall have no safe wrapper in nix")]
+#![expect(
+    unsafe_code,
+    reason = "pidfd, mlockall and pre_exec have no safe wrapper"
+)]
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, Command};
 
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -21,6 +26,28 @@ use crate::error::SysError;
 pub fn die_with_parent() -> Result<(), SysError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(|errno| SysError::of("PR_SET_PDEATHSIG", errno))
+}
+
+/// Starts a program that is killed when the calling *thread* ends.
+///
+/// # Errors
+///
+/// What starting the program answers.
+pub fn spawn_dying_with_parent(command: &mut Command) -> io::Result<Child> {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec the closure makes two system calls and nothing else: no
+    // allocation, no lock.
+    unsafe { command.pre_exec(move || bind_to(parent)) };
+    command.spawn()
+}
+
+/// In a child before exec: asks for SIGKILL at the parent's end, and fails if that has been.
+pub(crate) fn bind_to(parent: Pid) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if nix::unistd::getppid() == parent {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 /// Forbids core dumps and tracing by others: the memory holds keys.
@@ -178,10 +205,7 @@ mod tests {
 
     #[test]
     fn a_pidfd_ends_a_child() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
 
         PidFd::open(child.id()).unwrap().kill().unwrap();
 

@@ -13,7 +13,7 @@ use crate::batch::{BatchIo, SendReport, Target, receive_error};
 use crate::error::SysError;
 use crate::netlink::Family;
 use crate::socket_option;
-use crate::udp::{SocketError, SocketOptions, configure};
+use crate::udp::{SocketError, SocketOptions, configure_receiving, configure_sending};
 use crate::wake::{Interest, wait_for};
 
 /// A raw ESP socket of one family. Never blocks.
@@ -34,6 +34,7 @@ impl RawEspSocket {
     /// [`SysError::Io`].
     pub fn open(family: Family, options: &SocketOptions) -> Result<Self, SysError> {
         let socket = open(family, ESP, options)?;
+        configure_receiving(&socket, family, options)?;
         Ok(Self { socket, family })
     }
 
@@ -198,7 +199,7 @@ fn open(family: Family, protocol: i32, options: &SocketOptions) -> Result<Socket
         Some(Protocol::from(protocol)),
     )
     .map_err(|error| SysError::of("open raw socket", error))?;
-    configure(&socket, family, options)?;
+    configure_sending(&socket, family, options)?;
     Ok(socket)
 }
 

@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use crate::error::SysError;
 use crate::netlink::{Address, Family, Netlink, Route, RouteKind, RouteLookup, Rule, RuleAction};
+use crate::netns::read_sysctl;
 
 /// Firewall mark of our own outer packets.
 pub const MARK: u32 = 0xAD17;
@@ -156,10 +157,15 @@ impl HostRouting {
         }
         self.rules.retain(|family| families.contains(family));
         self.remove_unwanted(&wanted)?;
+        let mut result = Ok(());
         for (destination, route) in &wanted {
-            if self.installed.get(destination) != Some(route) {
-                self.netlink.replace_route(route)?;
-                self.installed.insert(*destination, route.clone());
+            if self.installed.get(destination) == Some(route) {
+                continue;
+            }
+            match self.netlink.replace_route(route) {
+                Ok(()) => drop(self.installed.insert(*destination, route.clone())),
+                // One impossible route must not keep the others out.
+                Err(error) => result = result.and(Err(error)),
             }
         }
         for family in families {
@@ -168,7 +174,7 @@ impl HostRouting {
                 self.rules.insert(family);
             }
         }
-        Ok(())
+        result
     }
 
     fn remove_unwanted(&mut self, wanted: &BTreeMap<IpNet, Route>) -> Result<(), SysError> {
@@ -253,6 +259,34 @@ pub fn cleanup_stale() -> Result<Removed, SysError> {
         );
     }
     Ok(removed)
+}
+
+/// Whether this namespace passes packets on between interfaces (E505 if it must and does not).
+///
+/// # Errors
+///
+/// [`SysError::Io`] with `NotFound` for a family the kernel does not have.
+pub fn forwarding_enabled(family: Family) -> Result<bool, SysError> {
+    let name = match family {
+        Family::V4 => "net.ipv4.ip_forward",
+        Family::V6 => "net.ipv6.conf.all.forwarding",
+    };
+    Ok(read_sysctl(name)? != "0")
+}
+
+/// Whether an interface drops IPv4 packets from sources it would not send to (strict filter).
+///
+/// With it, packets of a peer that lies inside its own remote selector are dropped on arrival:
+/// their source would be answered through the TUN.
+///
+/// # Errors
+///
+/// [`SysError::Io`] with `NotFound` for an unknown interface.
+pub fn filters_reverse_path(interface: &str) -> Result<bool, SysError> {
+    // The kernel takes the larger of the two; 1 is strict, 2 loose.
+    let all = read_sysctl("net.ipv4.conf.all.rp_filter")?;
+    let own = read_sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"))?;
+    Ok(all.max(own) == "1")
 }
 
 /// The smallest list of prefixes that covers exactly the addresses from `start` to `end`.
@@ -400,4 +434,94 @@ const BLACKHOLE_PRIORITY: u32 = 90;
 #[must_use]
 pub fn is_blackhole(rule: &Rule) -> bool {
     rule.priority == BLACKHOLE_PRIORITY && rule.action == RuleAction::Blackhole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(list: &[&str]) -> Vec<IpNet> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn address(network: &str) -> Address {
+        let network = network.parse().unwrap();
+        Address {
+            interface: 1,
+            network,
+            global: true,
+            usable: true,
+        }
+    }
+
+    fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<IpNet, Route> {
+        let plan = RoutePlan {
+            local: nets(local),
+            remote: nets(remote),
+        };
+        let plans = BTreeMap::from([("one".to_owned(), plan)]);
+        wanted_routes(&plans, addresses, 9, RouteSizes::default())
+    }
+
+    #[test]
+    fn the_source_lies_inside_the_local_selectors() {
+        let tentative = Address {
+            usable: false,
+            ..address("10.1.0.1/24")
+        };
+        let addresses = [address("192.0.2.1/24"), tentative, address("10.1.0.2/24")];
+        let routes = wanted(
+            &["10.1.0.0/24"],
+            &["10.2.0.0/24", "2001:db8::/64"],
+            &addresses,
+        );
+        let sources: Vec<_> = routes.values().map(|route| route.source).collect();
+        assert_eq!(sources, [Some("10.1.0.2".parse().unwrap()), None]);
+    }
+
+    #[test]
+    fn only_covered_local_networks_are_thrown() {
+        let kinds = |local: &[&str], remote: &[&str]| {
+            let routes = wanted(local, remote, &[]);
+            routes
+                .into_values()
+                .map(|route| (route.destination.to_string(), route.kind))
+                .collect()
+        };
+        let expect = |list: &[(&str, RouteKind)]| -> Vec<(String, RouteKind)> {
+            list.iter()
+                .map(|(text, kind)| ((*text).to_owned(), *kind))
+                .collect()
+        };
+        let (unicast, throw) = (RouteKind::Unicast, RouteKind::Throw);
+        let apart: Vec<_> = kinds(&["10.1.0.0/24"], &["10.2.0.0/24"]);
+        assert_eq!(apart, expect(&[("10.2.0.0/24", unicast)]));
+        let inside: Vec<_> = kinds(&["10.1.0.0/24"], &["10.0.0.0/8"]);
+        assert_eq!(
+            inside,
+            expect(&[("10.0.0.0/8", unicast), ("10.1.0.0/24", throw)])
+        );
+        let around: Vec<_> = kinds(&["10.0.0.0/8"], &["10.1.0.0/24"]);
+        assert_eq!(around, expect(&[("10.1.0.0/24", unicast)]));
+        let same: Vec<_> = kinds(&["10.1.0.0/24"], &["10.1.0.7/24"]);
+        assert_eq!(same, expect(&[("10.1.0.0/24", unicast)]));
+    }
+
+    #[test]
+    fn ranges_become_the_fewest_prefixes() {
+        let of = |start: &str, end: &str| {
+            prefixes_of_range(start.parse().unwrap(), end.parse().unwrap())
+        };
+        assert_eq!(of("10.0.0.0", "10.0.0.255"), nets(&["10.0.0.0/24"]));
+        assert_eq!(of("0.0.0.0", "255.255.255.255"), [everything(Family::V4)]);
+        assert_eq!(
+            of("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            [everything(Family::V6)]
+        );
+        let odd = ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"];
+        assert_eq!(of("10.0.0.1", "10.0.0.6"), nets(&odd));
+        assert_eq!(of("10.0.0.2", "10.0.0.1"), []);
+        assert_eq!(of("10.0.0.2", "::1"), []);
+        assert_eq!(of("0.0.0.1", "255.255.255.254").len(), 62);
+    }
 }

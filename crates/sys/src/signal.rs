@@ -72,3 +72,23 @@ impl AsFd for Signals {
         self.0.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_become_values() {
+        let signals = Signals::take().unwrap();
+        assert_eq!(signals.next().unwrap(), None);
+
+        // To this thread only: the others of the test program have no mask.
+        posix::raise(posix::SIGHUP).unwrap();
+        posix::raise(posix::SIGTERM).unwrap();
+
+        let mut seen = [signals.next().unwrap(), signals.next().unwrap()];
+        seen.sort_by_key(|signal| *signal == Some(Signal::Terminate));
+        assert_eq!(seen, [Some(Signal::Hangup), Some(Signal::Terminate)]);
+        assert_eq!(signals.next().unwrap(), None);
+    }
+}

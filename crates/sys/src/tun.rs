@@ -164,11 +164,30 @@ impl std::fmt::Debug for Tun {
 
 fn create_error(name: &str, error: io::Error) -> SysError {
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SysError::NoTun { source: error },
+        // ENOTTY: something else lies at the path of the device.
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTTY) => {
+            SysError::NoTun { source: error }
+        }
         // EBUSY: a TUN of that name is held; EINVAL: the name belongs to another kind of device.
         Some(libc::EBUSY | libc::EINVAL) => SysError::InterfaceExists {
             name: name.to_owned(),
         },
         _ => SysError::of("make TUN", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_and_missing_rights_have_their_codes() {
+        let code = |errno| create_error("adit0", io::Error::from_raw_os_error(errno)).code();
+        for missing in [libc::ENOENT, libc::ENODEV, libc::ENXIO, libc::ENOTTY] {
+            assert_eq!(code(missing), Some("E503"));
+        }
+        assert_eq!(code(libc::EPERM), Some("E504"));
+        assert_eq!(code(libc::EACCES), Some("E504"));
+        assert_eq!(code(libc::EBUSY), None);
     }
 }

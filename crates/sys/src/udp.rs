@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adit_wire::PacketBuf;
@@ -50,6 +51,9 @@ pub struct SocketOptions {
     pub send_buffer_octets: usize,
     /// Fragmentation.
     pub path_mtu: PathMtu,
+    /// Whether ICMP errors are queued for `next_error`. Who asks for them must fetch them: the
+    /// queue takes its room from the receive buffer.
+    pub report_errors: bool,
 }
 
 impl SocketOptions {
@@ -64,6 +68,7 @@ impl Default for SocketOptions {
             receive_buffer_octets: Self::BUFFER_OCTETS,
             send_buffer_octets: Self::BUFFER_OCTETS,
             path_mtu: PathMtu::default(),
+            report_errors: true,
         }
     }
 }
@@ -133,7 +138,9 @@ impl UdpSocket {
         let domain = Domain::for_address(local);
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(|error| SysError::of("open UDP socket", error))?;
-        configure(&socket, Family::of(local.ip()), options)?;
+        let family = Family::of(local.ip());
+        configure_sending(&socket, family, options)?;
+        configure_receiving(&socket, family, options)?;
         if local.is_ipv6() {
             socket
                 .set_only_v6(true)
@@ -229,7 +236,7 @@ impl UdpSocket {
 
     /// The next thing the network said about a packet sent; `None` if there is nothing.
     ///
-    /// Ask when a poller reports an error, until it is `None`.
+    /// Ask when a poller reports an error, until it is `None`; until then the socket stays ready.
     ///
     /// # Errors
     ///
@@ -269,6 +276,8 @@ impl AsFd for UdpSocket {
 pub struct DualUdpSocket {
     v4: UdpSocket,
     v6: Option<UdpSocket>,
+    /// Whose turn it is to be read first: a flood of one family must not starve the other.
+    v6_first: AtomicBool,
 }
 
 impl DualUdpSocket {
@@ -286,7 +295,11 @@ impl DualUdpSocket {
             Err(SysError::FamilyUnsupported { .. } | SysError::AddressMissing { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { v4, v6 })
+        Ok(Self {
+            v4,
+            v6,
+            v6_first: AtomicBool::new(false),
+        })
     }
 
     /// The IPv4 half.
@@ -318,10 +331,12 @@ impl DualUdpSocket {
     ///
     /// [`SysError::Io`]: too many open files.
     pub fn try_clone(&self) -> Result<Self, SysError> {
+        let v4 = self.v4.try_clone()?;
         let v6 = self.v6.as_ref().map(UdpSocket::try_clone).transpose()?;
         Ok(Self {
-            v4: self.v4.try_clone()?,
+            v4,
             v6,
+            v6_first: AtomicBool::new(false),
         })
     }
 
@@ -331,17 +346,23 @@ impl DualUdpSocket {
     ///
     /// As [`UdpSocket::recv_batch`].
     pub fn recv_batch(&self, io: &mut BatchIo, packets: &mut [PacketBuf]) -> io::Result<usize> {
-        let got = self.v4.recv_batch(io, packets)?;
-        match (&self.v6, packets.get_mut(got..)) {
-            (Some(v6), Some(rest)) if !rest.is_empty() => {
-                // What IPv4 delivered must not be lost: the error comes again next time.
-                let more = v6.recv_batch(io, rest);
-                if got > 0 {
-                    Ok(got + more.unwrap_or(0))
-                } else {
-                    more
-                }
-            }
+        let Some(v6) = &self.v6 else {
+            return self.v4.recv_batch(io, packets);
+        };
+        let v6_first = self.v6_first.fetch_xor(true, Ordering::Relaxed);
+        let (first, second) = if v6_first {
+            (v6, &self.v4)
+        } else {
+            (&self.v4, v6)
+        };
+        let got = first.recv_batch(io, packets)?;
+        match packets.get_mut(got..) {
+            Some(rest) if !rest.is_empty() => match second.recv_batch(io, rest) {
+                Ok(more) => Ok(got + more),
+                // What the first delivered must not be lost: the error comes again next time.
+                Err(_) if got > 0 => Ok(got),
+                Err(error) => Err(error),
+            },
             _ => Ok(got),
         }
     }
@@ -403,13 +424,12 @@ impl DualUdpSocket {
     }
 }
 
-/// Sets what UDP and raw sockets have in common.
-pub(crate) fn configure(
+/// Sets what all sockets that send have in common.
+pub(crate) fn configure_sending(
     socket: &Socket,
     family: Family,
     options: &SocketOptions,
 ) -> Result<(), SysError> {
-    const ON: libc::c_int = 1;
     if let Some(mark) = options.mark {
         socket
             .set_mark(mark)
@@ -420,23 +440,38 @@ pub(crate) fn configure(
         options.receive_buffer_octets,
         options.send_buffer_octets,
     );
-    let wanted = match family {
-        Family::V4 => [
-            (libc::IPPROTO_IP, libc::IP_PKTINFO),
-            (libc::IPPROTO_IP, libc::IP_RECVTOS),
-            (libc::IPPROTO_IP, libc::IP_RECVERR),
-        ],
-        Family::V6 => [
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-        ],
+    set_path_mtu(socket, family, options.path_mtu)
+}
+
+/// Sets what all sockets that receive have in common.
+pub(crate) fn configure_receiving(
+    socket: &Socket,
+    family: Family,
+    options: &SocketOptions,
+) -> Result<(), SysError> {
+    let (level, local, class, errors) = match family {
+        Family::V4 => (
+            libc::IPPROTO_IP,
+            libc::IP_PKTINFO,
+            libc::IP_RECVTOS,
+            libc::IP_RECVERR,
+        ),
+        Family::V6 => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_RECVPKTINFO,
+            libc::IPV6_RECVTCLASS,
+            libc::IPV6_RECVERR,
+        ),
     };
-    for (level, name) in wanted {
-        socket_option::set(socket, level, name, ON)
+    for (name, on) in [
+        (local, true),
+        (class, true),
+        (errors, options.report_errors),
+    ] {
+        socket_option::set(socket, level, name, on.into())
             .map_err(|error| SysError::of("configure socket", error))?;
     }
-    set_path_mtu(socket, family, options.path_mtu)
+    Ok(())
 }
 
 fn set_path_mtu(socket: &Socket, family: Family, path_mtu: PathMtu) -> Result<(), SysError> {

@@ -247,7 +247,7 @@ pub fn channel<T>(capacity: usize) -> io::Result<(CommandSender<T>, CommandRecei
     Ok((
         CommandSender {
             queue,
-            waker: waker.clone(),
+            waker: WakeOnDrop(waker.clone()),
         },
         CommandReceiver { commands, waker },
     ))
@@ -257,7 +257,18 @@ pub fn channel<T>(capacity: usize) -> io::Result<(CommandSender<T>, CommandRecei
 #[derive(Debug)]
 pub struct CommandSender<T> {
     queue: SyncSender<T>,
-    waker: Waker,
+    waker: WakeOnDrop,
+}
+
+/// Wakes the receiver when its sender goes. It stands after the queue in the sender, because
+/// fields are dropped in order and the receiver has to find the queue closed.
+#[derive(Clone, Debug)]
+struct WakeOnDrop(Waker);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 impl<T> CommandSender<T> {
@@ -268,7 +279,7 @@ impl<T> CommandSender<T> {
     /// Gives the command back when the receiver is gone.
     pub fn send(&self, command: T) -> Result<(), T> {
         self.queue.send(command).map_err(|error| error.0)?;
-        self.waker.wake();
+        self.waker.0.wake();
         Ok(())
     }
 
@@ -279,7 +290,7 @@ impl<T> CommandSender<T> {
     /// [`TrySendError::Full`] or [`TrySendError::Disconnected`] with the command.
     pub fn try_send(&self, command: T) -> Result<(), TrySendError<T>> {
         self.queue.try_send(command)?;
-        self.waker.wake();
+        self.waker.0.wake();
         Ok(())
     }
 }
@@ -290,13 +301,6 @@ impl<T> Clone for CommandSender<T> {
             queue: self.queue.clone(),
             waker: self.waker.clone(),
         }
-    }
-}
-
-/// The last sender wakes the receiver, so that it learns of the end.
-impl<T> Drop for CommandSender<T> {
-    fn drop(&mut self) {
-        self.waker.wake();
     }
 }
 

@@ -13,10 +13,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use adit_sys::capture::{Capture, CaptureThread, LinkType, PcapWriter};
-use adit_sys::netlink::Route;
-use adit_sys::netns::{Namespace, read_sysctl};
+use adit_sys::netlink::{Family, Route};
+use adit_sys::netns::{Namespace, read_sysctl, write_sysctl};
 use adit_sys::ping::{PingConfig, ping};
-use adit_sys::route::UdpBlackhole;
+use adit_sys::route::{UdpBlackhole, filters_reverse_path, forwarding_enabled};
+use adit_sys::tun::{Tun, TunConfig};
 use adit_sys::udp::{SocketOptions, UdpSocket};
 use adit_sys::{BatchIo, SysError};
 use common::{HEADROOM, Pair, SOON, address, join, namespaces_allowed, packets, receive};
@@ -264,4 +265,57 @@ fn another_process_can_enter_by_path() {
             .link_by_name("inside1")
             .is_err()
     );
+}
+
+#[test]
+fn a_capture_of_a_tunnel_interface_has_no_ethernet_headers() {
+    if !namespaces_allowed("a_capture_of_a_tunnel_interface_has_no_ethernet_headers") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let config = TunConfig {
+        name: "adit0".to_owned(),
+        mtu: 1_400,
+        addresses: vec!["10.7.0.1/24".parse().unwrap()],
+    };
+    let _tun = namespace.run(|| Tun::create(&config).unwrap()).unwrap();
+    let mut capture = namespace
+        .run(|| Capture::open("adit0", 2_000).unwrap())
+        .unwrap();
+    assert_eq!(capture.link_type(), LinkType::RawIp);
+    assert!(capture.next_frame().unwrap().is_none());
+
+    let config = PingConfig {
+        count: 1,
+        timeout: Duration::ZERO,
+        ..quick("10.7.0.2")
+    };
+    namespace.run(|| ping(&config).unwrap()).unwrap();
+
+    assert!(capture.wait(SOON).unwrap());
+    let frame = capture.next_frame().unwrap().unwrap();
+    assert_eq!((frame.octets[0], frame.octets.len()), (0x45, 84));
+}
+
+#[test]
+fn settings_are_read_from_the_namespace() {
+    if !namespaces_allowed("settings_are_read_from_the_namespace") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let forwarding = || Family::BOTH.map(|family| forwarding_enabled(family).unwrap());
+    namespace.enable_forwarding().unwrap();
+    assert_eq!(namespace.run(forwarding).unwrap(), [true, true]);
+
+    for (value, strict) in [("0", false), ("1", true), ("2", false)] {
+        namespace
+            .run(|| write_sysctl("net.ipv4.conf.all.rp_filter", value).unwrap())
+            .unwrap();
+        assert_eq!(
+            namespace
+                .run(|| filters_reverse_path("lo").unwrap())
+                .unwrap(),
+            strict
+        );
+    }
 }

@@ -22,6 +22,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 pub use self::address::Address;
 pub use self::link::Link;
@@ -80,6 +82,12 @@ impl Netlink {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
+            // The kernel answers at once; should it not, an error is better than a hang.
+            setsockopt(
+                &socket,
+                sockopt::ReceiveTimeout,
+                &TimeVal::seconds(TIMEOUT_S),
+            )?;
             // Lets the kernel filter a dump by table; older ones ignore the request.
             let _ = socket.set_netlink_get_strict_chk(true);
             Ok(socket)
@@ -253,6 +261,8 @@ fn message_length(octets: &[u8]) -> Option<usize> {
     (length >= MESSAGE_HEADER_OCTETS && length <= octets.len()).then_some(length)
 }
 
+/// Longest wait for an answer of the kernel.
+const TIMEOUT_S: i64 = 10;
 /// The kernel never sends a larger datagram than 32 KiB to a reader of this size.
 const BUFFER_OCTETS: usize = 65_536;
 /// `struct nlmsghdr`.
