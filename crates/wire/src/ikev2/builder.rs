@@ -331,3 +331,6 @@ impl core::fmt::Debug for SealDraft {
 /// Offsets in the IKE header, RFC 7296 §3.1.
 const NEXT_PAYLOAD_AT: usize = 16;
 const LENGTH_AT: usize = 24;
+
+#[cfg(test)]
+mod tests;

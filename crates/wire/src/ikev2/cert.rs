@@ -30,3 +30,37 @@ impl<'a> Cert<'a> {
         w.bytes(self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = [4, 1, 2, 3];
+        assert_eq!(
+            fixed(PayloadType::CERT, &body),
+            Payload::Cert(Cert {
+                encoding: CertEncoding::X509_SIGNATURE,
+                data: &[1, 2, 3]
+            })
+        );
+        prefixes_fail(PayloadType::CERT, &body, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn cert_round_trips(number: u8, data in prop::collection::vec(any::<u8>(), 0..300)) {
+            round_trip(&Payload::Cert(Cert { encoding: CertEncoding(number), data: &data }));
+        }
+    }
+}

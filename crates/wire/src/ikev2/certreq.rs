@@ -30,3 +30,37 @@ impl<'a> CertReq<'a> {
         w.bytes(self.authorities);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = [4, 1, 2, 3];
+        assert_eq!(
+            fixed(PayloadType::CERTREQ, &body),
+            Payload::CertReq(CertReq {
+                encoding: CertEncoding::X509_SIGNATURE,
+                authorities: &[1, 2, 3]
+            })
+        );
+        prefixes_fail(PayloadType::CERTREQ, &body, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn certreq_round_trips(number: u8, data in prop::collection::vec(any::<u8>(), 0..300)) {
+            round_trip(&Payload::CertReq(CertReq { encoding: CertEncoding(number), authorities: &data }));
+        }
+    }
+}

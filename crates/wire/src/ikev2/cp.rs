@@ -33,3 +33,37 @@ impl<'a> Cp<'a> {
         w.bytes(self.attributes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = [1, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(
+            fixed(PayloadType::CP, &body),
+            Payload::Cp(Cp {
+                kind: ConfigurationType::REQUEST,
+                attributes: &[0, 1, 0, 0]
+            })
+        );
+        prefixes_fail(PayloadType::CP, &body, 4);
+    }
+
+    proptest! {
+        #[test]
+        fn cp_round_trips(number: u8, data in prop::collection::vec(any::<u8>(), 0..300)) {
+            round_trip(&Payload::Cp(Cp { kind: ConfigurationType(number), attributes: &data }));
+        }
+    }
+}

@@ -106,3 +106,89 @@ impl<'a> Delete<'a> {
         w.bytes(spis.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, no_prefix_reads, read, round_trip},
+        },
+    };
+
+    #[test]
+    fn known_bodies_are_read_and_written() {
+        let ike = [1, 0, 0, 0];
+        assert_eq!(
+            fixed(PayloadType::DELETE, &ike),
+            Payload::Delete(Delete::IkeSa)
+        );
+        no_prefix_reads(PayloadType::DELETE, &ike);
+
+        let esp = [3, 4, 0, 2, 0xc0, 0xff, 0xee, 1, 0xc0, 0xff, 0xee, 2];
+        let Payload::Delete(Delete::Esp(spis)) = fixed(PayloadType::DELETE, &esp) else {
+            panic!("not a delete of ESP SAs");
+        };
+        assert_eq!(
+            spis.iter().collect::<Vec<_>>(),
+            [Spi(0xc0ff_ee01), Spi(0xc0ff_ee02)]
+        );
+        no_prefix_reads(PayloadType::DELETE, &esp);
+    }
+
+    #[test]
+    fn protocol_and_sizes_must_belong_together() {
+        for body in [
+            [0, 0, 0, 0].as_slice(),
+            &[1, 8, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[1, 0, 0, 1],
+            &[2, 0, 0, 0],
+            &[3, 8, 0, 0],
+            &[4, 4, 0, 0],
+        ] {
+            let error = read(PayloadType::DELETE, body).unwrap_err();
+            assert!(
+                matches!(error, WireError::BadValue(..)),
+                "{body:?}: {error}"
+            );
+        }
+        assert_eq!(
+            read(PayloadType::DELETE, &[3, 4, 0, 1, 1, 2, 3, 4, 5]),
+            Err(WireError::Trailing("D"))
+        );
+    }
+
+    #[test]
+    fn spis_are_bounded() {
+        let most = vec![[1; 4]; SPIS_MAX.into()];
+        round_trip(&Payload::Delete(Delete::Esp(Spis::new(&most).unwrap())));
+
+        let mut body = vec![3, 4, 4, 1];
+        body.resize(4 + 4 * 1025, 1);
+        assert_eq!(
+            read(PayloadType::DELETE, &body),
+            Err(WireError::TooMany("SPIs"))
+        );
+        assert_eq!(
+            Spis::new(&vec![[1; 4]; 1025]),
+            Err(WireError::TooMany("SPIs"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn delete_round_trips(spis in prop::collection::vec(any::<[u8; 4]>(), 0..64)) {
+            let spis = Spis::new(&spis).unwrap();
+            for sent in [Delete::Esp(spis), Delete::Ah(spis)] {
+                let body = round_trip(&Payload::Delete(sent));
+                no_prefix_reads(PayloadType::DELETE, &body);
+            }
+        }
+    }
+}

@@ -21,3 +21,33 @@ impl<'a> Eap<'a> {
         w.bytes(self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = [1, 7, 0, 5, 1];
+        assert_eq!(
+            fixed(PayloadType::EAP, &body),
+            Payload::Eap(Eap(&[1, 7, 0, 5, 1]))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn eap_round_trips(data in prop::collection::vec(any::<u8>(), 0..300)) {
+            round_trip(&Payload::Eap(Eap(&data)));
+        }
+    }
+}

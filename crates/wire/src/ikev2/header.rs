@@ -230,3 +230,156 @@ impl Header {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString, vec::Vec};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Header of an IKE_SA_INIT request that carries nothing.
+    const OCTETS: [u8; Header::LEN] = [
+        0xa8, 0x88, 0x75, 0xa8, 0x19, 0x89, 0x92, 0xa6, 0, 0, 0, 0, 0, 0, 0, 0, 33, 0x20, 34, 0x08,
+        0, 0, 0, 0, 0, 0, 0, 28,
+    ];
+
+    fn read(octets: &[u8]) -> Result<Header, WireError> {
+        Header::read(&mut Reader(octets))
+    }
+
+    fn changed(at: usize, value: u8) -> [u8; Header::LEN] {
+        let mut octets = OCTETS;
+        octets[at] = value;
+        octets
+    }
+
+    #[test]
+    fn a_known_header_is_read_and_written() {
+        let header = read(&OCTETS).unwrap();
+
+        assert_eq!(header.spi_i.to_string(), "a88875a8198992a6");
+        assert!(header.spi_r.is_zero());
+        assert_eq!(header.next_payload, PayloadType::SA);
+        assert_eq!((header.version.major(), header.version.minor()), (2, 0));
+        assert_eq!(header.exchange, ExchangeType::IKE_SA_INIT);
+        assert_eq!(header.flags, Flags::new(true, false));
+        assert_eq!((header.message_id, header.length), (0, 28));
+
+        let mut written = Vec::new();
+        header.write(&mut Writer(&mut written));
+        assert_eq!(written, OCTETS);
+    }
+
+    /// CHECKLIST D13: the length is that of the datagram, no more and no less.
+    #[test]
+    fn a_length_unlike_the_datagrams_is_refused() {
+        for length in [0, 27, 29, 255] {
+            assert_eq!(
+                read(&changed(27, length)),
+                Err(WireError::BadValue("Header.length", length.into()))
+            );
+        }
+        assert_eq!(
+            read(&changed(24, 0xff)),
+            Err(WireError::BadValue("Header.length", 0xff00_001c))
+        );
+        assert_eq!(
+            read(&[OCTETS.as_slice(), &[0]].concat()),
+            Err(WireError::BadValue("Header.length", 28))
+        );
+    }
+
+    /// CHECKLIST A13: an initiator's SPI of zero names no SA, nor does a responder's outside the
+    /// exchanges that begin one.
+    #[test]
+    fn zero_spis_are_refused() {
+        let mut octets = OCTETS;
+        octets[..8].fill(0);
+        assert_eq!(read(&octets), Err(WireError::BadValue("Header.spi_i", 0)));
+
+        for exchange in [35, 36, 37, 43, 44, 240] {
+            assert_eq!(
+                read(&changed(18, exchange)),
+                Err(WireError::BadValue("Header.spi_r", 0)),
+                "{}",
+                ExchangeType(exchange)
+            );
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc7296#section-2.6
+    //= type=test
+    //# When the IKE_SA_INIT exchange does not result in the creation of an IKE
+    //# SA due to INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, or COOKIE, the
+    //# responder's SPI will be zero also in the response message.
+    #[test]
+    fn an_init_response_may_have_no_responder_spi() {
+        let header = read(&changed(19, 0x20)).unwrap();
+        assert!(header.flags.is_response());
+        assert!(header.spi_r.is_zero());
+    }
+
+    /// CHECKLIST D01, D02: another version gets as far as the caller, who answers it.
+    #[test]
+    fn any_version_is_read() {
+        assert_eq!(read(&changed(17, 0x2f)).unwrap().version.minor(), 15);
+        assert_eq!(read(&changed(17, 0x30)).unwrap().version.major(), 3);
+        assert_eq!(read(&changed(17, 0x10)).unwrap().version.major(), 1);
+    }
+
+    /// CHECKLIST D03, D04: the version flag and the reserved bits mean nothing and are not sent.
+    #[test]
+    fn flags_without_a_meaning_are_ignored_and_never_written() {
+        let header = read(&changed(19, 0xff)).unwrap();
+        assert_eq!(header.flags, Flags::INITIATOR | Flags::RESPONSE);
+
+        let mut written = Vec::new();
+        header.write(&mut Writer(&mut written));
+        assert_eq!(written[19], 0x28);
+        assert_eq!(Flags::VERSION | Flags::RESPONSE, Flags::RESPONSE);
+    }
+
+    #[test]
+    fn an_spi_field_has_eight_octets_and_is_not_zero() {
+        assert_eq!(
+            IkeSpi::from_field(&[0, 0, 0, 0, 0, 0, 0, 1]),
+            Some(IkeSpi([0, 0, 0, 0, 0, 0, 0, 1]))
+        );
+        assert_eq!(IkeSpi::from_field(&[0; 8]), None);
+        assert_eq!(IkeSpi::from_field(&[1; 4]), None);
+    }
+
+    proptest! {
+        /// Whatever `write` emits, `read` returns, and no prefix can be read.
+        #[test]
+        fn header_round_trips(
+            spi_i in 1_u64.., spi_r in 1_u64.., next_payload: u8, version: u8, exchange: u8,
+            initiator: bool, response: bool, message_id: u32, body_len in 0..64_usize,
+        ) {
+            let sent = Header {
+                next_payload: PayloadType(next_payload),
+                version: Version(version),
+                length: u32::try_from(Header::LEN + body_len).unwrap(),
+                ..Header::new(
+                    IkeSpi(spi_i.to_be_bytes()),
+                    IkeSpi(spi_r.to_be_bytes()),
+                    ExchangeType(exchange),
+                    Flags::new(initiator, response),
+                    message_id,
+                )
+            };
+            let mut octets = Vec::new();
+            sent.write(&mut Writer(&mut octets));
+            octets.resize(Header::LEN + body_len, 0);
+
+            let mut r = Reader(&octets);
+            prop_assert_eq!(Header::read(&mut r), Ok(sent));
+            prop_assert_eq!(r.len(), body_len);
+            for cut in 0..octets.len() {
+                prop_assert!(read(&octets[..cut]).is_err());
+            }
+        }
+    }
+}

@@ -53,3 +53,67 @@ impl<'a> Id<'a> {
         w.bytes(self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, read, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = [2, 0, 0, 0, b'g', b'w', b'.', b'e'];
+        let id = Id {
+            kind: IdType::FQDN,
+            data: b"gw.e",
+        };
+        assert_eq!(fixed(PayloadType::ID_I, &body), Payload::IdI(id));
+        assert_eq!(fixed(PayloadType::ID_R, &body), Payload::IdR(id));
+        prefixes_fail(PayloadType::ID_I, &body, 4);
+    }
+
+    /// CHECKLIST D05.
+    #[test]
+    fn reserved_bits_are_ignored() {
+        assert_eq!(
+            read(PayloadType::ID_I, &[11, 1, 2, 3, 9]),
+            read(PayloadType::ID_I, &[11, 0, 0, 0, 9])
+        );
+    }
+
+    #[test]
+    fn an_address_has_the_length_of_its_family() {
+        let with = |kind: IdType, len: usize| {
+            let body = [&[kind.0, 0, 0, 0], [7; 20].get(..len).unwrap()].concat();
+            read(PayloadType::ID_R, &body).map(|_| ())
+        };
+        assert_eq!(with(IdType::IPV4_ADDR, 4), Ok(()));
+        assert_eq!(with(IdType::IPV6_ADDR, 16), Ok(()));
+        assert_eq!(with(IdType::KEY_ID, 0), Ok(()));
+        for (kind, len) in [
+            (IdType::IPV4_ADDR, 0),
+            (IdType::IPV4_ADDR, 5),
+            (IdType::IPV4_ADDR, 16),
+            (IdType::IPV6_ADDR, 4),
+            (IdType::IPV6_ADDR, 17),
+        ] {
+            let error = WireError::BadValue("ID.length", u64::try_from(len).unwrap());
+            assert_eq!(with(kind, len), Err(error));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn id_round_trips(kind in 6_u8.., data in prop::collection::vec(any::<u8>(), 0..300)) {
+            round_trip(&Payload::IdI(Id { kind: IdType(kind), data: &data }));
+            round_trip(&Payload::IdR(Id { kind: IdType(kind), data: &data }));
+        }
+    }
+}

@@ -44,3 +44,46 @@ impl<'a> Ke<'a> {
         w.bytes(self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, read, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = [0, 31, 0, 0, 1, 2, 3];
+        assert_eq!(
+            fixed(PayloadType::KE, &body),
+            Payload::Ke(Ke {
+                method: KeyExchangeId::CURVE25519,
+                data: &[1, 2, 3]
+            })
+        );
+        prefixes_fail(PayloadType::KE, &body, 5);
+    }
+
+    /// CHECKLIST D05.
+    #[test]
+    fn reserved_bits_are_ignored() {
+        assert_eq!(
+            read(PayloadType::KE, &[0, 31, 0xff, 0xff, 9]),
+            read(PayloadType::KE, &[0, 31, 0, 0, 9])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ke_round_trips(method: u16, data in prop::collection::vec(any::<u8>(), 1..1200)) {
+            round_trip(&Payload::Ke(Ke { method: KeyExchangeId(method), data: &data }));
+        }
+    }
+}

@@ -19,6 +19,8 @@ mod payload;
 mod sa;
 mod selector;
 mod sk;
+#[cfg(test)]
+mod testing;
 mod ts;
 mod vendor;
 

@@ -47,3 +47,42 @@ impl<'a> Nonce<'a> {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, read, round_trip},
+        },
+    };
+
+    //= https://www.rfc-editor.org/rfc/rfc7296#section-3.9
+    //= type=test
+    //# The size of the Nonce Data MUST be between 16 and 256 octets, inclusive.
+    #[test]
+    fn a_nonce_has_16_to_256_octets() {
+        let octets = [0x5a; 257];
+        assert!(matches!(
+            fixed(PayloadType::NONCE, &octets[..16]),
+            Payload::Nonce(nonce) if nonce.as_bytes() == &octets[..16]
+        ));
+        fixed(PayloadType::NONCE, &octets[..256]);
+        prefixes_fail(PayloadType::NONCE, &octets, 16);
+        assert_eq!(
+            read(PayloadType::NONCE, &octets),
+            Err(WireError::BadValue("Nonce.length", 257))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nonce_round_trips(octets in prop::collection::vec(any::<u8>(), 16..=256)) {
+            round_trip(&Payload::Nonce(Nonce::new(&octets).unwrap()));
+        }
+    }
+}

@@ -70,3 +70,66 @@ impl<'a> Notify<'a> {
         w.bytes(self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, prefixes_fail, read, round_trip},
+        },
+    };
+
+    #[test]
+    fn known_bodies_are_read_and_written() {
+        let rekey = [3, 4, 0x40, 0x09, 0xc0, 0xff, 0xee, 0x01];
+        assert_eq!(
+            fixed(PayloadType::NOTIFY, &rekey),
+            Payload::Notify(Notify {
+                protocol: ProtocolId::ESP,
+                spi: &[0xc0, 0xff, 0xee, 0x01],
+                kind: NotifyType::REKEY_SA,
+                data: &[],
+            })
+        );
+        prefixes_fail(PayloadType::NOTIFY, &rekey, 8);
+
+        let invalid_ke = [0, 0, 0, 17, 0, 31];
+        assert_eq!(
+            fixed(PayloadType::NOTIFY, &invalid_ke),
+            Payload::Notify(Notify::new(NotifyType::INVALID_KE_PAYLOAD, &[0, 31]))
+        );
+        prefixes_fail(PayloadType::NOTIFY, &invalid_ke, 4);
+    }
+
+    #[test]
+    fn an_spi_size_of_no_protocol_is_refused() {
+        for size in (0..=255).filter(|size| ![0, 4, 8].contains(size)) {
+            let body = [&[3, size, 0x40, 0x09], [1; 255].as_slice()].concat();
+            assert_eq!(
+                read(PayloadType::NOTIFY, &body),
+                Err(WireError::BadValue("Notify.spi_size", size.into()))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn notify_round_trips(
+            protocol: u8, kind: u16, spi: [u8; 8],
+            spi_len in prop::sample::select([0_usize, 4, 8].as_slice()),
+            data in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            round_trip(&Payload::Notify(Notify {
+                protocol: ProtocolId(protocol),
+                spi: &spi[..spi_len],
+                kind: NotifyType(kind),
+                data: &data,
+            }));
+        }
+    }
+}

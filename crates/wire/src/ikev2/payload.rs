@@ -42,12 +42,15 @@ impl RawPayload<'_> {
 /// The first error ends the iteration: [`WireError::Truncated`] if a payload is longer than what
 /// is left, [`WireError::BadValue`] if it is shorter than its header, [`WireError::Trailing`] if
 /// octets follow the last one, [`WireError::TooMany`] beyond [`PAYLOADS_MAX`]. An SK or SKF payload
-/// is always the last one (RFC 7296 §3.14).
+/// is always the last one (RFC 7296 §3.14). Openswan fills clear messages up to a multiple of four:
+/// so up to three zeros may follow another last payload.
 #[derive(Clone, Debug)]
 pub struct Payloads<'a> {
     next: PayloadType,
     rest: Reader<'a>,
     left: usize,
+    /// Whether zeros after the last payload would be padding.
+    padded: bool,
 }
 
 impl<'a> Payloads<'a> {
@@ -59,6 +62,7 @@ impl<'a> Payloads<'a> {
             next: first,
             rest: Reader(octets),
             left: PAYLOADS_MAX,
+            padded: false,
         }
     }
 
@@ -75,17 +79,20 @@ impl<'a> Payloads<'a> {
             .checked_sub(GENERIC_HEADER_LEN)
             .ok_or_else(|| WireError::BadValue("Payload.length", length.into()))?;
         let body = self.rest.bytes(body_len.into())?;
-        self.next = if is_encrypted(kind) {
-            PayloadType::NONE
-        } else {
-            next
-        };
+        self.padded = !is_encrypted(kind);
+        self.next = if self.padded { next } else { PayloadType::NONE };
         Ok(RawPayload {
             kind,
             critical,
             next,
             body,
         })
+    }
+
+    /// Whether nothing is left but padding.
+    fn is_at_end(&self) -> bool {
+        let is_padding = || self.padded && matches!(self.rest.0, [0] | [0, 0] | [0, 0, 0]);
+        self.rest.is_empty() || is_padding()
     }
 
     fn end(&mut self) {
@@ -98,7 +105,7 @@ impl<'a> Iterator for Payloads<'a> {
     type Item = Result<RawPayload<'a>, WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let result = match (self.next, self.rest.is_empty()) {
+        let result = match (self.next, self.is_at_end()) {
             (PayloadType::NONE, true) => return None,
             (PayloadType::NONE, false) => Err(WireError::Trailing("payloads")),
             (_, _) => self.read().map_err(|error| error.within("payload")),
@@ -255,3 +262,6 @@ const fn is_encrypted(kind: PayloadType) -> bool {
 /// Octets of a generic payload header.
 pub(super) const GENERIC_HEADER_LEN: u16 = 4;
 pub(super) const CRITICAL: u8 = 0x80;
+
+#[cfg(test)]
+mod tests;

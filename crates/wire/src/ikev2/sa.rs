@@ -230,10 +230,11 @@ impl Proposal {
         w.u8(self.number);
         w.u8(self.protocol.0);
         w.u8(u8::try_from(self.spi.len()).unwrap_or(u8::MAX));
-        w.u8(u8::try_from(self.transforms.len()).unwrap_or(u8::MAX));
+        let count = u8::try_from(self.transforms.len()).unwrap_or(u8::MAX);
+        w.u8(count);
         w.bytes(&self.spi);
-        for (index, transform) in self.transforms.iter().enumerate() {
-            transform.write(w, index.saturating_add(1) == self.transforms.len());
+        for (number, transform) in (1..=count).zip(&self.transforms) {
+            transform.write(w, number == count);
         }
         let length = w.position().saturating_sub(start);
         w.patch_u16(
@@ -325,7 +326,8 @@ impl Sa {
         }
     }
 
-    /// Appends the body; the exact inverse of [`Sa::read`].
+    /// Appends the body; the exact inverse of [`Sa::read`] where that left nothing out. Of a
+    /// proposal's transforms only 255 can be counted, so later ones are left out.
     pub fn write(&self, w: &mut Writer<'_>) {
         for (index, proposal) in self.proposals.iter().enumerate() {
             proposal.write(w, index.saturating_add(1) == self.proposals.len());
@@ -374,3 +376,6 @@ const PROPOSAL_HEADER_LEN: u16 = 8;
 const TRANSFORM_HEADER_LEN: u16 = 8;
 const ATTRIBUTE_SHORT: u16 = 0x8000;
 const ATTRIBUTE_KEY_LENGTH: u16 = 14;
+
+#[cfg(test)]
+mod tests;

@@ -478,3 +478,8 @@ fn low_bits(count: u32) -> u128 {
 const HEADER_LEN: u16 = 4;
 const LEN_V4: u16 = 16;
 const LEN_V6: u16 = 40;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(super) use tests::any_selector;

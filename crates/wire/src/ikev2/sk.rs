@@ -157,7 +157,8 @@ impl SealSpace {
     }
 }
 
-/// The parts of a protected message as a cipher wants them; see the [module](self).
+/// The parts of a protected message as a cipher wants them: they follow on one another without
+/// gaps, so what a MAC covers is `aad | iv | text`.
 #[derive(Debug)]
 pub struct Parts<'m> {
     /// Authenticated, not encrypted.

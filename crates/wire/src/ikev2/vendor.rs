@@ -24,3 +24,33 @@ impl<'a> VendorId<'a> {
         w.bytes(self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        iana::PayloadType,
+        ikev2::{
+            Payload,
+            testing::{fixed, round_trip},
+        },
+    };
+
+    #[test]
+    fn a_known_body_is_read_and_written() {
+        let body = *b"adit vendor id 1";
+        assert_eq!(
+            fixed(PayloadType::VENDOR_ID, &body),
+            Payload::VendorId(VendorId::ADIT)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn vendor_round_trips(data in prop::collection::vec(any::<u8>(), 0..300)) {
+            round_trip(&Payload::VendorId(VendorId(&data)));
+        }
+    }
+}
