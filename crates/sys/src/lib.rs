@@ -12,6 +12,7 @@ mod socket_option;
 pub mod capture;
 pub mod clock;
 pub mod entropy;
+pub mod file;
 pub mod netlink;
 pub mod netns;
 pub mod ping;

@@ -5,6 +5,7 @@
     reason = "pidfd, mlockall and pre_exec have no safe wrapper"
 )]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -85,6 +86,20 @@ pub fn effective_uid() -> u32 {
 pub fn host_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(text.trim_end().to_owned())
+}
+
+/// What `uname` tells: system name, release and machine; empty where it is no text.
+#[must_use]
+pub fn system_name() -> (String, String, String) {
+    let Ok(name) = nix::sys::utsname::uname() else {
+        return Default::default();
+    };
+    let text = |field: &OsStr| field.to_string_lossy().into_owned();
+    (
+        text(name.sysname()),
+        text(name.release()),
+        text(name.machine()),
+    )
 }
 
 /// Whether this process holds CAP_NET_ADMIN in its user namespace.
@@ -202,6 +217,12 @@ pub fn try_lock_file(path: &Path) -> io::Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_system_has_a_name() {
+        assert_eq!(system_name().0, "Linux");
+        assert!(host_name().is_some_and(|name| !name.is_empty()));
+    }
 
     #[test]
     fn a_pidfd_ends_a_child() {
