@@ -304,6 +304,7 @@ fn routes_follow_the_hosts_addresses() {
     assert_eq!(found.source, Some(address("10.1.0.7")));
 }
 
+/// `X02`: orphan state is flushed at start-up.
 #[test]
 fn a_killed_daemon_leaves_nothing_after_the_next_start() {
     if !namespaces_allowed("a_killed_daemon_leaves_nothing_after_the_next_start") {
