@@ -336,7 +336,8 @@ impl OutboundSa {
             sequence,
             esn: self.esn,
         };
-        esp::seal(packet, &self.key, label, next_header)?;
+        // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
+        esp::seal(packet, &self.key, label, sequence, next_header)?;
         packet.meta = PacketMeta {
             local: self.encap.local,
             remote: self.encap.remote,
