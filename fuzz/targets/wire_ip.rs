@@ -1,0 +1,71 @@
+//! IP packets: any octets give a packet whose parts lie within it, or an error.
+
+#![no_main]
+
+use adit_wire::{
+    Reader,
+    esp::EspHeader,
+    ip::{Ecn, IpPacket, set_ecn, set_traffic_class},
+};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|octets: &[u8]| {
+    check(octets, 0);
+    let _ = EspHeader::read(&mut Reader(octets));
+    check_traffic_class(&mut octets.to_vec());
+});
+
+fn check(octets: &[u8], depth: u8) {
+    let Ok(packet) = IpPacket::read(octets) else {
+        return;
+    };
+    assert!(packet.total_len() <= octets.len());
+    assert_eq!(
+        packet.header_len() + packet.payload().len(),
+        packet.total_len()
+    );
+    assert_eq!(packet.src().is_ipv4(), packet.dst().is_ipv4());
+
+    let flow = packet.flow_key();
+    assert!(flow.opaque || !packet.is_later_fragment());
+    assert!(!flow.opaque || (packet.ports().is_none() && packet.icmp().is_none()));
+    assert_eq!(flow.reversed().reversed(), flow);
+    assert_eq!(flow.source().address, packet.src());
+    assert_eq!(flow.destination().address, packet.dst());
+
+    // The packet alone, without what follows it, is the same packet.
+    let alone = IpPacket::read(packet.octets()).expect("the same octets");
+    assert_eq!(alone.flow_key(), flow);
+    assert_eq!(alone.fragment(), packet.fragment());
+
+    // An ICMP error carries the beginning of another packet.
+    if packet
+        .icmp()
+        .is_some_and(|icmp| icmp.is_error(packet.protocol()))
+        && depth < 4
+    {
+        check(packet.payload().get(8..).unwrap_or_default(), depth + 1);
+    }
+}
+
+fn check_traffic_class(octets: &mut [u8]) {
+    let Ok(before) = IpPacket::read(octets).map(|packet| {
+        (
+            packet.flow_key(),
+            packet.has_good_checksum(),
+            packet.traffic_class(),
+        )
+    }) else {
+        assert!(!set_ecn(octets, Ecn::Ce));
+        return;
+    };
+    for ecn in [Ecn::Ce, Ecn::NotEct, Ecn::Ect1, Ecn::Ect0] {
+        assert!(set_ecn(octets, ecn));
+        let packet = IpPacket::read(octets).expect("still a packet");
+        assert_eq!(packet.ecn(), ecn);
+        assert_eq!(packet.traffic_class() >> 2, before.2 >> 2);
+        assert!(packet.has_good_checksum() || !before.1);
+        assert_eq!(packet.flow_key(), before.0);
+    }
+    assert!(set_traffic_class(octets, before.2));
+}
