@@ -166,6 +166,8 @@ impl Header {
         if usize::try_from(header.length) != Ok(datagram) {
             return Err(WireError::BadValue("Header.length", header.length.into()));
         }
+        // RFC 7296 §1.5 lets one message come without SPIs, an INVALID_SPI from a stranger. Nobody
+        // vouches for it, so it is as good as lost.
         if header.spi_i.is_zero() {
             return Err(WireError::BadValue("Header.spi_i", 0));
         }

@@ -12,6 +12,8 @@
 //! [`MessageBuilder::protect`](super::MessageBuilder::protect) lays out a message to be sent,
 //! [`Protected::read`] finds the same parts in a received one.
 
+use core::fmt;
+
 use super::{Header, Payload, Payloads, payload::GENERIC_HEADER_LEN};
 use crate::{Reader, WireError, Writer, iana::PayloadType};
 
@@ -159,7 +161,6 @@ impl SealSpace {
 
 /// The parts of a protected message as a cipher wants them: they follow on one another without
 /// gaps, so what a MAC covers is `aad | iv | text`.
-#[derive(Debug)]
 pub struct Parts<'m> {
     /// Authenticated, not encrypted.
     pub aad: &'m [u8],
@@ -182,7 +183,22 @@ impl<'m> Parts<'m> {
     }
 }
 
+/// The text may be plain: it does not belong into logs.
+impl fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("aad", &self.aad.len())
+            .field("iv", &self.iv.len())
+            .field("text", &self.text.len())
+            .field("icv", &self.icv.len())
+            .finish()
+    }
+}
+
 /// A received message that ends with an SK or SKF payload.
+///
+/// Payloads in clear before it are authenticated but not shown here: whoever cares for a critical
+/// one walks the [`Payloads`] of the message.
 #[derive(Debug)]
 pub struct Protected<'m> {
     /// Type of the first payload inside; nothing in later fragments.
