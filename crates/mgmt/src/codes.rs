@@ -94,9 +94,9 @@ Usual causes: one side insists on older suites (aes-cbc, sha1, modp1024), or the
 error that removed the suite both would have had.
 
 Compare the two lists in the message. On this side, `ike` in the tunnel's file takes proposals such as \
-\"aes256gcm16-prfsha384-x25519\"; `suite = \"compat\"` adds AES-CBC with HMAC-SHA2 and the MODP groups that older \
-equipment speaks. Both cost nothing against a modern peer, which still picks the best common suite, but they allow \
-an attacker in the middle nothing either: IKE authenticates the choice afterwards."
+\"aes256gcm16-prfsha384-x25519\"; `suite = \"compat\"` offers what equipment from before 2018 understands: AES-CBC \
+with HMAC-SHA2 and MODP-2048 first, and no ML-KEM, which some of it refuses to read. The price is that the keys are \
+not safe from a future quantum computer."
 
 E102 102 Error "no common ESP algorithms"
 "Both sides know each other by now, but could not agree on the algorithms for the traffic itself (the child SA), so \

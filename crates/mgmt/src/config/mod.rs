@@ -1,1 +1,190 @@
-//! Native configuration files.
+//! The native configuration: one TOML file for each tunnel, `/etc/adit/tunnels/NAME.toml`.
+//!
+//! ```toml
+//! peer   = "203.0.113.7"
+//! local  = "10.1.0.0/24"
+//! remote = "10.2.0.0/24"
+//! secret = "file:berlin.psk"
+//! ```
+//!
+//! [`load`] takes the files' texts and reads secrets through a function, so that the daemon,
+//! `adit check` and tests read alike. Either everything is right, or nothing is used and every
+//! mistake is told with its place ([`ConfigError`]). [`diff`] says what a reload disturbs.
+
+mod fields;
+mod overlap;
+mod report;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adit_crypto::Secret;
+use adit_db::Connection;
+
+pub use self::report::ConfigError;
+use crate::codes::Severity;
+use crate::diagnosis::Context;
+use crate::secret::SecretFacts;
+
+/// A file of the tunnels' directory, already read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SourceFile {
+    /// Its path; the name without `.toml` is the tunnel's.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// A secret's file, already read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecretFile {
+    /// Its contents.
+    pub octets: Vec<u8>,
+    /// Its permission bits, as stat(2) gives them.
+    pub mode: u32,
+}
+
+/// How [`load`] reads a secret's file. The error is the system's text.
+pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<SecretFile, String>;
+
+/// Everything the files say.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// By name.
+    pub tunnels: BTreeMap<String, Tunnel>,
+    /// What should be mended and does not prevent anything.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// One tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// What to negotiate; its one child has the tunnel's name.
+    pub connection: Arc<Connection>,
+    /// The pre-shared key. Comparable, never printed.
+    pub secret: Secret,
+    /// The key as the file names it, `file:berlin.psk`.
+    pub secret_name: String,
+    /// What may be said about the key.
+    pub secret_facts: SecretFacts,
+    /// Largest inner packet; `None` follows the path.
+    pub mtu: Option<u16>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// Where a tunnel's configuration stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Origin {
+    /// File.
+    pub file: PathBuf,
+    /// Lines of its keys, counted from 1.
+    pub key_lines: BTreeMap<String, usize>,
+}
+
+impl Tunnel {
+    /// What a diagnosis wants to know about the tunnel.
+    pub fn context(&self) -> Context {
+        Context {
+            tunnel: Some(self.connection.name.to_string()),
+            file: Some(self.origin.file.display().to_string()),
+            key_lines: self.origin.key_lines.clone(),
+            ..Context::default()
+        }
+    }
+
+    /// Whether replacing one by the other changes nothing but lines and file names.
+    fn is_same(&self, other: &Self) -> bool {
+        self.connection == other.connection && self.secret == other.secret && self.mtu == other.mtu
+    }
+}
+
+/// What a reload does to each tunnel, by name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// New.
+    pub added: Vec<String>,
+    /// Negotiated anew.
+    pub changed: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+    /// Not touched.
+    pub unchanged: Vec<String>,
+}
+
+impl Changes {
+    /// True if a reload would do nothing.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Most tunnels' files in one directory.
+pub const FILES_MAX: usize = 10_000;
+
+/// Understands all files.
+///
+/// # Errors
+///
+/// Every mistake in every file, in the order of files and places. Warnings are among them only if
+/// there is an error too; otherwise they stand in [`Configuration::warnings`].
+pub fn load(
+    files: &[SourceFile],
+    secrets: ReadSecret<'_>,
+) -> Result<Configuration, Vec<ConfigError>> {
+    if let Some(file) = files.get(FILES_MAX) {
+        return Err(vec![ConfigError::whole_file(
+            file,
+            "there are too many files",
+        )]);
+    }
+    let mut problems = Vec::new();
+    let mut drafts = Vec::new();
+    for file in files {
+        let (draft, mistakes) = tunnel::read(file, secrets);
+        problems.extend(mistakes);
+        drafts.extend(draft);
+    }
+    problems.extend(overlap::find(&drafts));
+    if problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+    {
+        return Err(problems);
+    }
+    let mut tunnels = BTreeMap::new();
+    for draft in drafts {
+        let file = draft.file;
+        let name = draft.tunnel.connection.name.to_string();
+        if tunnels.insert(name, draft.tunnel).is_some() {
+            return Err(vec![ConfigError::whole_file(
+                file,
+                "another file has the same name",
+            )]);
+        }
+    }
+    Ok(Configuration {
+        tunnels,
+        warnings: problems,
+    })
+}
+
+/// What changes when `new` takes the place of `old`.
+pub fn diff(old: &Configuration, new: &Configuration) -> Changes {
+    let mut changes = Changes::default();
+    let names: BTreeSet<&String> = old.tunnels.keys().chain(new.tunnels.keys()).collect();
+    for name in names {
+        let list = match (old.tunnels.get(name), new.tunnels.get(name)) {
+            (None, _) => &mut changes.added,
+            (_, None) => &mut changes.removed,
+            (Some(old), Some(new)) if old.is_same(new) => &mut changes.unchanged,
+            (Some(_), Some(_)) => &mut changes.changed,
+        };
+        list.push(name.clone());
+    }
+    changes
+}

@@ -137,7 +137,7 @@ impl Diagnosis {
                 "add an algorithm of the other side to `{}`",
                 cx.key("ike", "proposals")
             ))
-            .fix("suite = \"compat\", which adds AES-CBC with HMAC-SHA2 and MODP-2048")
+            .fix("suite = \"compat\", for equipment from before 2018 (`adit explain E101`)")
             .place(cx.at("ike"))
     }
 

@@ -16,7 +16,7 @@ mod codec;
 pub mod conn;
 mod events;
 mod message;
-mod request;
+pub mod request;
 mod snapshot;
 
 pub use self::client::{Client, ClientError, ClientEvent};

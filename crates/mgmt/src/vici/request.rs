@@ -359,10 +359,13 @@ impl Request {
 
     /// The answer, if it is known without asking anybody.
     pub fn ready_answer(&self) -> Option<Message> {
-        match self {
-            Self::Empty { answer, .. } => Some(answer.clone()),
-            Self::Unsupported { reason, .. } => Some(Outcome::refused(reason).message()),
-            _ => None,
+        if let Self::Unsupported { reason, .. } = self {
+            return Some(Outcome::refused(reason).message());
+        }
+        if let Self::Empty { answer, .. } = self {
+            Some(answer.clone())
+        } else {
+            None
         }
     }
 
@@ -398,15 +401,21 @@ impl Request {
 
     /// The events that belong to the answer; a client registers for them first.
     pub fn streams(&self) -> &'static [EventKind] {
-        match self {
-            Self::Initiate(_) => &[EventKind::ControlLog, EventKind::AditProgress],
-            Self::Terminate(_) => &[EventKind::ControlLog],
-            Self::ListSas(_) => &[EventKind::ListSa],
-            Self::ListPolicies(_) => &[EventKind::ListPolicy],
-            Self::ListConns { .. } => &[EventKind::ListConn],
-            Self::AditLog { .. } => &[EventKind::Log],
-            _ => &[],
-        }
+        const STREAMS: &[(&str, &[EventKind])] = &[
+            (
+                "initiate",
+                &[EventKind::ControlLog, EventKind::AditProgress],
+            ),
+            ("terminate", &[EventKind::ControlLog]),
+            ("list-sas", &[EventKind::ListSa]),
+            ("list-policies", &[EventKind::ListPolicy]),
+            ("list-conns", &[EventKind::ListConn]),
+            ("adit-log", &[EventKind::Log]),
+        ];
+        STREAMS
+            .iter()
+            .find(|(name, _)| *name == self.name())
+            .map_or(&[], |(_, events)| events)
     }
 
     /// The arguments; the inverse of [`Self::parse`].

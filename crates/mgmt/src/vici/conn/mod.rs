@@ -20,6 +20,7 @@ use adit_db::{
     NameError, ProposalSpec, Unique,
 };
 
+pub(crate) use self::value::parse_seconds;
 use self::value::{Entry, Refused};
 use super::message::Section;
 

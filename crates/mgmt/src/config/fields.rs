@@ -1,0 +1,279 @@
+//! The keys of one file, each taken once, with their places.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::SourceFile;
+use super::report::{Mistake, line_of};
+
+/// A value and where it stands.
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+impl<T> Placed<T> {
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> Placed<U> {
+        Placed {
+            value: f(self.value),
+            span: self.span,
+        }
+    }
+}
+
+/// The keys of a file that have not been taken yet, and the mistakes so far.
+pub(super) struct Fields<'a> {
+    pub(super) file: &'a SourceFile,
+    table: BTreeMap<String, (Range<usize>, Spanned<DeValue<'a>>)>,
+    known: Vec<&'static str>,
+    pub(super) key_lines: BTreeMap<String, usize>,
+    pub(super) mistakes: Vec<Mistake<'a>>,
+}
+
+/// Mistakes of one file that are told; the first ones are the useful ones.
+const MISTAKES_MAX: usize = 20;
+
+impl<'a> Fields<'a> {
+    /// Reads the file as TOML. With a mistake in the syntax there are no fields, only mistakes.
+    pub(super) fn new(file: &'a SourceFile) -> Self {
+        let (document, errors) = DeTable::parse_recoverable(&file.text);
+        let mistakes: Vec<_> = errors.iter().map(syntax_mistake).collect();
+        let table = if mistakes.is_empty() {
+            document.into_inner()
+        } else {
+            DeTable::new()
+        };
+        let table: BTreeMap<_, _> = table
+            .into_iter()
+            .map(|(key, value): (Spanned<DeString<'a>>, _)| {
+                let span = key.span();
+                (key.into_inner().into_owned(), (span, value))
+            })
+            .collect();
+        let line = |span: &Range<usize>| line_of(&file.text, span.start);
+        let key_lines = table
+            .iter()
+            .map(|(key, (span, _))| (key.clone(), line(span)))
+            .collect();
+        Self {
+            file,
+            table,
+            known: Vec::new(),
+            key_lines,
+            mistakes,
+        }
+    }
+
+    pub(super) fn mistake(&mut self, mistake: Mistake<'a>) {
+        self.mistakes.push(mistake);
+    }
+
+    /// Takes a value of any kind.
+    fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
+        self.known.push(key);
+        self.table.remove(key).map(|(_, value)| value)
+    }
+
+    /// Takes a string.
+    pub(super) fn string(&mut self, key: &'static str) -> Option<Placed<String>> {
+        let value = self.take(key)?;
+        self.text(value, "a string")
+    }
+
+    /// Takes a string or a list of strings; `None` if the key is missing or malformed.
+    pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<Placed<String>>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            return Some(vec![self.text(value, "a string or a list of strings")?]);
+        }
+        let DeValue::Array(items) = value.into_inner() else {
+            return None;
+        };
+        if items.is_empty() {
+            self.mistake(Mistake::new(span, format!("`{key}` must not be empty")));
+            return None;
+        }
+        Some(
+            items
+                .into_iter()
+                .filter_map(|item| self.text(item, "a string"))
+                .collect(),
+        )
+    }
+
+    fn text(&mut self, value: Spanned<DeValue<'a>>, wanted: &str) -> Option<Placed<String>> {
+        let span = value.span();
+        if let DeValue::String(text) = value.get_ref() {
+            return Some(Placed {
+                value: text.clone().into_owned(),
+                span,
+            });
+        }
+        self.wrong_kind(span, value.get_ref(), wanted);
+        None
+    }
+
+    /// Takes a string that reads as a `T`; `say` words the mistake if it does not.
+    pub(super) fn parsed<T: FromStr>(
+        &mut self,
+        key: &'static str,
+        say: impl FnOnce(T::Err, &str) -> String,
+    ) -> Option<Placed<T>> {
+        let text = self.string(key)?;
+        match text.value.parse() {
+            Ok(value) => Some(Placed {
+                value,
+                span: text.span,
+            }),
+            Err(error) => {
+                let label = say(error, &text.value);
+                let sentence = format!("`{key}` cannot be understood");
+                self.mistake(Mistake::new(text.span, sentence).label(label));
+                None
+            }
+        }
+    }
+
+    /// Takes one of some words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+    ) -> Option<Placed<T>> {
+        let text = self.string(key)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+            return Some(Placed {
+                value: *value,
+                span: text.span,
+            });
+        }
+        let nearest = adit_db::nearest(&text.value, words.iter().map(|(word, _)| *word));
+        let all: Vec<_> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        let mistake = Mistake::new(text.span, format!("unknown value for `{key}`"))
+            .label(format!("must be {}", either(&all)))
+            .help_some(nearest.map(|word| format!("did you mean \"{word}\"?")));
+        self.mistake(mistake);
+        None
+    }
+
+    /// Takes an integer in a range; `unit` names it in the message.
+    pub(super) fn integer(
+        &mut self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<u32>,
+        unit: &str,
+    ) -> Option<Placed<u32>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        let DeValue::Integer(number) = value.get_ref() else {
+            self.wrong_kind(span, value.get_ref(), "an integer");
+            return None;
+        };
+        let digits = number.as_str().replace('_', "");
+        match u32::from_str_radix(&digits, number.radix()) {
+            Ok(value) if range.contains(&value) => Some(Placed { value, span }),
+            _ => {
+                let label = format!("must be {} to {} {unit}", range.start(), range.end());
+                let sentence = format!("`{key}` is out of range");
+                self.mistake(Mistake::new(span, sentence).label(label));
+                None
+            }
+        }
+    }
+
+    /// Says that a key is missing.
+    pub(super) fn missing(&mut self, key: &'static str, example: &str) {
+        let end = self.file.text.trim_end().len();
+        let mistake = Mistake::new(end..end, format!("`{key}` is missing"))
+            .help(format!("add {key} = {example}"));
+        self.mistake(mistake);
+    }
+
+    /// Whether a key is there and not taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Where a key stands.
+    pub(super) fn key_span(&self, key: &str) -> Option<Range<usize>> {
+        self.table.get(key).map(|(span, _)| span.clone())
+    }
+
+    /// Every key that was not taken is one nobody knows. Returns the mistakes in order.
+    pub(super) fn finish(mut self) -> Vec<Mistake<'a>> {
+        let unknown: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
+        for (key, (span, value)) in unknown {
+            let nearest = adit_db::nearest(&key, self.known.iter().copied());
+            let is_table = matches!(value.get_ref(), DeValue::Table(_));
+            let mistake = Mistake::new(span, format!("unknown key `{key}`"))
+                .label(if is_table {
+                    "a tunnel's file has no tables"
+                } else {
+                    "not a key"
+                })
+                .help_some(nearest.map(|word| format!("did you mean `{word}`?")))
+                .help_some(
+                    nearest
+                        .is_none()
+                        .then(|| format!("known keys: {}", self.known.join(", "))),
+                );
+            self.mistake(mistake);
+        }
+        self.mistakes.sort_by_key(Mistake::start);
+        self.mistakes.truncate(MISTAKES_MAX);
+        self.mistakes
+    }
+
+    fn wrong_kind(&mut self, span: Range<usize>, value: &DeValue<'_>, wanted: &str) {
+        let found = match value {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a number with a point",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        let label = format!("must be {wanted}, not {found}");
+        self.mistake(Mistake::new(span, "wrong kind of value").label(label));
+    }
+}
+
+fn syntax_mistake<'a>(error: &toml::de::Error) -> Mistake<'a> {
+    let sentence = error
+        .message()
+        .lines()
+        .next()
+        .unwrap_or("not TOML")
+        .to_owned();
+    Mistake::new(
+        error.span().unwrap_or(0..0),
+        format!("not valid TOML: {sentence}"),
+    )
+}
+
+/// `"a", "b" or "c"`.
+fn either(words: &[String]) -> String {
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// The part of a value that holds `word`, or all of it: the caret stands under the culprit.
+pub(super) fn narrow(file: &SourceFile, span: &Range<usize>, word: &str) -> Range<usize> {
+    let found = file.text.get(span.clone()).and_then(|text| text.find(word));
+    match found {
+        Some(at) if !word.is_empty() => span.start + at..span.start + at + word.len(),
+        _ => span.clone(),
+    }
+}

@@ -1,0 +1,467 @@
+//! One tunnel's file.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_crypto::Secret;
+use adit_db::{
+    ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity, IdentityPattern,
+    Keep, LimitSpec, ProposalError, ProposalSpec, TsSpec, WindowSize,
+};
+use ipnet::IpNet;
+
+use super::fields::{Fields, Placed, narrow};
+use super::overlap::PlacedSelector;
+use super::report::{ConfigError, Mistake, tunnel_name};
+use super::{Origin, ReadSecret, SecretFile, SourceFile, Tunnel};
+use crate::codes::Code;
+use crate::secret::{SecretFacts, trim_secret, weakness};
+use crate::vici::conn::parse_seconds;
+
+/// A tunnel that was read without error, with what the comparison with others needs.
+pub(super) struct Draft<'a> {
+    pub(super) file: &'a SourceFile,
+    pub(super) tunnel: Tunnel,
+    /// Fixed selectors of our side; empty for `dynamic`.
+    pub(super) local: Vec<PlacedSelector>,
+    /// Fixed selectors of the peer's side.
+    pub(super) remote: Vec<PlacedSelector>,
+}
+
+/// Reads one file; a draft comes out only if there is no error.
+pub(super) fn read<'a>(
+    file: &'a SourceFile,
+    secrets: ReadSecret<'_>,
+) -> (Option<Draft<'a>>, Vec<ConfigError>) {
+    let mut fields = Fields::new(file);
+    let draft = if fields.mistakes.is_empty() {
+        read_fields(&mut fields, secrets)
+    } else {
+        None
+    };
+    let mistakes = fields.finish();
+    let problems: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| mistake.render(file))
+        .collect();
+    let broken = problems
+        .iter()
+        .any(|problem| problem.severity == crate::Severity::Error);
+    (draft.filter(|_| !broken), problems)
+}
+
+fn read_fields<'a>(fields: &mut Fields<'a>, secrets: ReadSecret<'_>) -> Option<Draft<'a>> {
+    let name = tunnel_name(fields.file);
+    let names = ConnectionName::new(&name).and_then(|c| Ok((c, ChildName::new(&name)?)));
+    let (connection_name, child_name) = match names {
+        Ok(names) => names,
+        Err(error) => {
+            fields.mistake(Mistake::new(
+                0..0,
+                format!("the file's name names no tunnel: {error}"),
+            ));
+            return None;
+        }
+    };
+    let mut connection = Connection::new(connection_name);
+    let keep = fields
+        .word("keep", KEEP)
+        .map_or(Keep::Up, |keep| keep.value);
+    read_ends(fields, &mut connection, keep);
+    read_identities(fields, &mut connection);
+    connection.encap = fields
+        .word("encap", ENCAP)
+        .map_or(Encap::Auto, |encap| encap.value);
+    let mut child = ChildConfig::new(child_name).kept(keep);
+    read_suites(fields, &mut connection, &mut child);
+    read_times(fields, &mut connection, &mut child);
+    if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
+    {
+        child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
+    }
+    let mtu = fields.integer("mtu", 576..=65_535, "octets");
+    let mtu = mtu.and_then(|mtu| u16::try_from(mtu.value).ok());
+    let (local, remote) = read_selectors(fields, &mut child);
+    connection.children.push(child);
+    let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
+    let origin = Origin {
+        file: fields.file.path.clone(),
+        key_lines: fields.key_lines.clone(),
+    };
+    let connection = Arc::new(connection);
+    let tunnel = Tunnel {
+        connection,
+        secret,
+        secret_name,
+        secret_facts,
+        mtu,
+        origin,
+    };
+    Some(Draft {
+        file: fields.file,
+        tunnel,
+        local,
+        remote,
+    })
+}
+
+const KEEP: &[(&str, Keep)] = &[
+    ("up", Keep::Up),
+    ("on-demand", Keep::OnDemand),
+    ("passive", Keep::Passive),
+];
+
+const ENCAP: &[(&str, Encap)] = &[
+    ("auto", Encap::Auto),
+    ("udp", Encap::Udp),
+    ("esp", Encap::Esp),
+];
+
+/// `peer` and `address`.
+fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {
+    if fields.has("peer") {
+        for host in fields.strings("peer").unwrap_or_default() {
+            match host.value.parse::<HostSpec>() {
+                Ok(HostSpec::Any) | Ok(HostSpec::Network(_)) if keep != Keep::Passive => {
+                    fields.mistake(
+                        Mistake::new(host.span, "nobody to call")
+                            .label("not the address of one host")
+                            .help("write an address or a host name, or keep = \"passive\""),
+                    );
+                }
+                Ok(host) => connection.remote_addresses.push(host),
+                Err(error) => fields.mistake(
+                    Mistake::new(host.span, "`peer` cannot be understood").label(error.to_string()),
+                ),
+            }
+        }
+    } else if keep == Keep::Passive {
+        fields.strings("peer");
+    } else {
+        fields.strings("peer");
+        fields.missing("peer", "\"203.0.113.7\", the peer's address or host name");
+    }
+    let address = fields.parsed::<IpAddr>("address", |_, text| {
+        format!("\"{text}\" is no IP address of this host")
+    });
+    connection
+        .local_addresses
+        .extend(address.map(|address| HostSpec::Address(address.value)));
+}
+
+/// `id` and `peer_id`. Without them each side is known by its address.
+fn read_identities(fields: &mut Fields<'_>, connection: &mut Connection) {
+    let id = fields.parsed::<Identity>("id", |error, _| error.to_string());
+    connection.pad.local_id = id.map(|id| id.value);
+    let has_peer_id = fields.has("peer_id");
+    let peer_id = fields.parsed::<IdentityPattern>("peer_id", |error, _| error.to_string());
+    connection.pad.remote_id = match (peer_id, connection.remote_addresses.as_slice()) {
+        (Some(pattern), _) => pattern.value,
+        (None, [HostSpec::Address(address)]) if !has_peer_id => {
+            IdentityPattern::Exact((*address).into())
+        }
+        (None, _) => IdentityPattern::Any,
+    };
+}
+
+/// `suite`, or `ike` and `esp`.
+fn read_suites(fields: &mut Fields<'_>, connection: &mut Connection, child: &mut ChildConfig) {
+    let suite_span = fields.key_span("suite");
+    let list_span = fields.key_span("ike").or_else(|| fields.key_span("esp"));
+    if let (Some(suite), Some(list)) = (suite_span, list_span) {
+        fields.mistake(
+            Mistake::new(suite, "`suite` contradicts the lists of algorithms")
+                .label("chooses the algorithms")
+                .note(list, "so does this")
+                .help("keep one of the two"),
+        );
+    }
+    let suite = fields.word("suite", &[("default", false), ("compat", true)]);
+    if suite.is_some_and(|compat| compat.value) {
+        connection.proposals = compat(ProposalSpec::ike_list(COMPAT_IKE), &connection.proposals);
+        child.proposals = compat(ProposalSpec::esp_list(COMPAT_ESP), &child.proposals);
+    }
+    if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list) {
+        connection.proposals = proposals;
+    }
+    if let Some(proposals) = read_proposals(fields, "esp", ProposalSpec::esp_list) {
+        child.proposals = proposals;
+    }
+}
+
+/// What equipment from before 2018 understands: no transform types it has not heard of, MODP-2048
+/// first so that its first guess is right, no ESN, no PFS demanded.
+const COMPAT_IKE: &str = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-modp3072-x25519,\
+    aes256gcm16-aes128gcm16-prfsha256-prfsha384-modp2048-ecp256-ecp384-modp3072-x25519";
+const COMPAT_ESP: &str = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-none-noesn,\
+    aes256gcm16-aes128gcm16-modp2048-ecp256-ecp384-none-noesn";
+
+/// The texts above are read by a test, so the default is never needed.
+fn compat(
+    list: Result<Vec<ProposalSpec>, ProposalError>,
+    default: &[ProposalSpec],
+) -> Vec<ProposalSpec> {
+    list.unwrap_or_else(|_| default.to_vec())
+}
+
+fn read_proposals(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    read: fn(&str) -> Result<Vec<ProposalSpec>, ProposalError>,
+) -> Option<Vec<ProposalSpec>> {
+    let mut proposals = Vec::new();
+    for text in fields.strings(key)? {
+        match read(&text.value) {
+            Ok(list) => proposals.extend(list),
+            Err(error) => {
+                let (culprit, label, help) = culprit(&error);
+                let span = narrow(fields.file, &text.span, culprit);
+                let sentence = format!("`{key}` cannot be understood");
+                fields.mistake(Mistake::new(span, sentence).label(label).help_some(help));
+            }
+        }
+    }
+    Some(proposals)
+}
+
+/// The word that is wrong, what is wrong with it, and the word that is right.
+fn culprit(error: &ProposalError) -> (&str, String, Option<String>) {
+    if let ProposalError::UnknownWord { word, nearest } = error {
+        let help = nearest.map(|word| format!("did you mean \"{word}\"?"));
+        return (word, "unknown algorithm".to_owned(), help);
+    }
+    if let ProposalError::WrongProtocol { word, .. } = error {
+        return (word, error.to_string(), None);
+    }
+    ("", error.to_string(), None)
+}
+
+/// `rekey`, `life`, `ike_rekey` and `dpd`.
+fn read_times(fields: &mut Fields<'_>, connection: &mut Connection, child: &mut ChildConfig) {
+    let rekey = read_time(fields, "rekey", false);
+    let life = read_time(fields, "life", false);
+    let limit = &mut child.lifetime.seconds;
+    match (&rekey, &life) {
+        (Some(rekey), _) => *limit = LimitSpec::from_soft(rekey.value),
+        (None, Some(life)) => *limit = LimitSpec::from_soft(life.value - life.value / 11),
+        (None, None) => {}
+    }
+    if let Some(life) = life {
+        limit.hard = life.value;
+        limit.rand = life.value.saturating_sub(limit.soft);
+        if limit.soft >= limit.hard {
+            let mut mistake = Mistake::new(life.span, "`life` is not longer than `rekey`")
+                .label("the keys would end before they are renewed");
+            if let Some(rekey) = rekey {
+                mistake = mistake.note(rekey.span, "renewed after this time");
+            }
+            fields.mistake(mistake);
+        }
+    }
+    if let Some(rekey) = read_time(fields, "ike_rekey", false) {
+        connection.rekey_time = Duration::from_secs(rekey.value);
+        connection.over_time = connection.rekey_time / 10;
+        connection.rand_time = connection.over_time;
+    }
+    if let Some(dpd) = read_time(fields, "dpd", true) {
+        connection.dpd_delay = Duration::from_secs(dpd.value);
+    }
+}
+
+/// Seconds of `"30s"`, `"5m"`, `"4h"`, `"1d"`; with `off` also `"off"`.
+fn read_time(fields: &mut Fields<'_>, key: &'static str, off: bool) -> Option<Placed<u64>> {
+    let text = fields.string(key)?;
+    if off && text.value == "off" {
+        return Some(text.map(|_| 0));
+    }
+    match parse_seconds(&text.value) {
+        Some(seconds) if seconds > 0 => Some(text.map(|_| seconds)),
+        _ => {
+            let or_off = if off { ", or \"off\"" } else { "" };
+            let label = format!("must be a time such as \"30s\", \"5m\", \"4h\" or \"1d\"{or_off}");
+            let sentence = format!("`{key}` cannot be understood");
+            fields.mistake(Mistake::new(text.span, sentence).label(label));
+            None
+        }
+    }
+}
+
+/// `local` and `remote`.
+fn read_selectors(
+    fields: &mut Fields<'_>,
+    child: &mut ChildConfig,
+) -> (Vec<PlacedSelector>, Vec<PlacedSelector>) {
+    let local = read_side(fields, "local", "\"10.1.0.0/24\", the networks on our side");
+    let remote = read_side(
+        fields,
+        "remote",
+        "\"10.2.0.0/24\", the networks on the peer's side",
+    );
+    for a in local.iter().filter_map(fixed) {
+        for b in remote.iter().filter_map(fixed) {
+            if let Some(common) = a.selector.intersection(&b.selector) {
+                fields.mistake(
+                    Mistake::new(b.span, "`local` and `remote` overlap")
+                        .label(format!("{common} would be on both sides"))
+                        .note(a.span.clone(), "our side"),
+                );
+            }
+        }
+    }
+    child.local_ts = local.iter().map(|ts| ts.value).collect();
+    child.remote_ts = remote.iter().map(|ts| ts.value).collect();
+    (
+        local.iter().filter_map(fixed).collect(),
+        remote.iter().filter_map(fixed).collect(),
+    )
+}
+
+fn fixed(ts: &Placed<TsSpec>) -> Option<PlacedSelector> {
+    let selector = ts.value.selector()?;
+    Some(PlacedSelector {
+        selector,
+        span: ts.span.clone(),
+    })
+}
+
+fn read_side(fields: &mut Fields<'_>, key: &'static str, example: &str) -> Vec<Placed<TsSpec>> {
+    if !fields.has(key) {
+        fields.strings(key);
+        fields.missing(key, example);
+        return Vec::new();
+    }
+    let mut side = Vec::new();
+    for text in fields.strings(key).unwrap_or_default() {
+        if let Some(mistake) = host_bits(fields.file, &text) {
+            fields.mistake(mistake);
+            continue;
+        }
+        match text.value.parse::<TsSpec>() {
+            Ok(value) => side.push(Placed {
+                value,
+                span: text.span,
+            }),
+            Err(error) => {
+                let sentence = format!("`{key}` cannot be understood");
+                let mistake = Mistake::new(text.span, sentence).label(error.to_string());
+                fields.mistake(mistake.help("write a network such as \"10.1.0.0/24\""));
+            }
+        }
+    }
+    side
+}
+
+/// `10.1.0.5/24`: is the host meant, or its network?
+fn host_bits<'a>(file: &SourceFile, text: &Placed<String>) -> Option<Mistake<'a>> {
+    let address = text.value.split('[').next()?;
+    let network: IpNet = address.parse().ok()?;
+    if network.addr() == network.network() {
+        return None;
+    }
+    let all = network.max_prefix_len();
+    Some(
+        Mistake::new(
+            narrow(file, &text.span, address),
+            "the address has bits behind its prefix",
+        )
+        .label(format!(
+            "one host, or the network of {} bits?",
+            network.prefix_len()
+        ))
+        .help(format!(
+            "write {} or {}/{all}",
+            network.trunc(),
+            network.addr()
+        )),
+    )
+}
+
+/// `secret`: its name, itself, and what may be said about it.
+fn read_secret(
+    fields: &mut Fields<'_>,
+    secrets: ReadSecret<'_>,
+) -> Option<(String, Secret, SecretFacts)> {
+    if !fields.has("secret") {
+        fields.string("secret");
+        let name = tunnel_name(fields.file);
+        fields.missing(
+            "secret",
+            &format!("\"file:{name}.psk\"; `adit secret new` makes one"),
+        );
+        return None;
+    }
+    let Placed { value: name, span } = fields.string("secret")?;
+    let Some(path) = name.strip_prefix("file:") else {
+        fields.mistake(no_file(span, &name));
+        return None;
+    };
+    let directory = fields.file.path.parent().unwrap_or_else(|| Path::new(""));
+    let path = directory.join(path);
+    match secrets(&path) {
+        Err(error) => {
+            fields.mistake(
+                Mistake::new(span, format!("{} cannot be read", path.display()))
+                    .code(Code::E512)
+                    .label(error)
+                    .help(format!("(umask 077; adit secret new > {})", path.display())),
+            );
+            None
+        }
+        Ok(secret) => {
+            check_secret(fields, span, &path, &secret);
+            let facts = SecretFacts::of_file(&secret.octets);
+            Some((name, Secret::from_slice(trim_secret(&secret.octets)), facts))
+        }
+    }
+}
+
+/// A secret in the file itself must not be repeated in the message, so the caret's line is not
+/// shown.
+fn no_file<'a>(span: Range<usize>, name: &str) -> Mistake<'a> {
+    let later = ["cmd:", "tpm:", "systemd-cred:"];
+    match later.iter().find(|scheme| name.starts_with(**scheme)) {
+        Some(scheme) => Mistake::new(span, format!("secrets by `{scheme}` are not supported yet"))
+            .label("must be \"file:NAME\""),
+        None => Mistake::new(
+            0..0,
+            "a secret stands in a file of its own, never in this one",
+        )
+        .help("put it into a file and write secret = \"file:NAME.psk\""),
+    }
+}
+
+fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret: &SecretFile) {
+    let path = path.display();
+    if secret.mode & 0o077 != 0 {
+        fields.mistake(
+            Mistake::new(
+                span.clone(),
+                format!("{path} can be read or changed by other users"),
+            )
+            .code(Code::E511)
+            .label(format!(
+                "its permissions are {:04o}, must be 0600",
+                secret.mode & 0o7777
+            ))
+            .help(format!("chmod 600 {path}")),
+        );
+    }
+    let octets = trim_secret(&secret.octets);
+    if octets.is_empty() {
+        fields.mistake(
+            Mistake::new(span, format!("{path} is empty"))
+                .label("no secret in it")
+                .help(format!("adit secret new > {path}")),
+        );
+    } else if let Some(weakness) = weakness(octets) {
+        fields.mistake(
+            Mistake::new(span, format!("the secret in {path} is weak"))
+                .code(Code::E513)
+                .label(weakness.to_string())
+                .help("`adit secret new` makes a good one; both sides need the same"),
+        );
+    }
+}
