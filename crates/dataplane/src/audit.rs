@@ -1,4 +1,4 @@
-//! A brake on audit events, so that a flood of bad packets does not become a flood of records.
+//! A brake on the audit events of RFC 4303 §4, so that a flood of bad packets does not become a flood of records.
 
 use std::time::{Duration, Instant};
 

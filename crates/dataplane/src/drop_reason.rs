@@ -1,4 +1,4 @@
-//! Why a packet was dropped: one list, from which counters, labels and log lines are made.
+//! Why a packet was dropped (RFC 4301 §5, RFC 4303 §3): one list, from which counters, labels and log lines are made.
 
 use std::fmt;
 

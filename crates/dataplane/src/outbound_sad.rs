@@ -1,4 +1,4 @@
-//! Outbound SAs and which of them a policy's packets take.
+//! Outbound SAs (RFC 4301 §4.4.2) and which of them a policy's packets take.
 
 use std::collections::BTreeMap;
 

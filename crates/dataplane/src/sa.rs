@@ -1,4 +1,4 @@
-//! Run-time SAs, one type per direction: small, and owned by one thread each.
+//! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each.
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -1,0 +1,71 @@
+//! No packet costs an allocation: sealing, opening, dropping, with any cipher.
+
+use adit_crypto::Cipher;
+use adit_dataplane::{OpenVerdict, Verdict};
+use adit_wire::PacketBuf;
+
+use crate::fixtures::{Options, buffer, copy, packet_between, udp_packet};
+
+/// Allocations of the calling thread while `work` runs.
+fn allocations(work: impl FnOnce()) -> u64 {
+    allocation_counter::measure(work).count_total
+}
+
+#[test]
+fn the_counter_counts() {
+    assert!(allocations(|| drop(std::hint::black_box(vec![1_u8]))) > 0);
+}
+
+#[test]
+fn packets_are_sealed_and_opened_without_allocation() {
+    for cipher in Cipher::ALL {
+        let mut tunnel = Options {
+            cipher,
+            ..Options::default()
+        }
+        .tunnel();
+        let now = tunnel.now;
+        let inner = udp_packet(true, 2, 1400);
+        let mut batch: Vec<PacketBuf> = (0..64).map(|_| buffer(&inner)).collect();
+        let mut verdicts = Vec::with_capacity(batch.len());
+        let mut opened = Vec::with_capacity(batch.len());
+
+        let count = allocations(|| {
+            tunnel.left.seal_batch(&mut batch, &mut verdicts, now);
+            tunnel.right.open_batch(&mut batch, &mut opened, now);
+        });
+        assert_eq!(count, 0, "{cipher}");
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Send));
+        assert!(
+            opened
+                .iter()
+                .all(|verdict| *verdict == OpenVerdict::Deliver)
+        );
+    }
+}
+
+#[test]
+fn packets_are_dropped_without_allocation() {
+    let mut tunnel = Options::default().tunnel();
+    let now = tunnel.now;
+    let sealed = tunnel.sealed(&udp_packet(false, 0, 100));
+    let mut tampered = copy(&sealed);
+    tampered.data_mut()[30] ^= 1;
+    let mut strangers = vec![copy(&sealed), copy(&sealed), tampered, buffer(b"short")];
+    let mut unroutable = vec![
+        buffer(&packet_between("10.1.0.5", "192.0.2.9", 0, 60)),
+        buffer(b"no packet"),
+    ];
+    let mut verdicts = Vec::with_capacity(8);
+    let mut opened = Vec::with_capacity(8);
+
+    let count = allocations(|| {
+        for _ in 0..100 {
+            tunnel.right.open_batch(&mut strangers, &mut opened, now);
+            tunnel.left.seal_batch(&mut unroutable, &mut verdicts, now);
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(tunnel.right.report().drops.total() > 300);
+    assert_eq!(tunnel.left.report().drops.total(), 200);
+}

@@ -1,0 +1,130 @@
+//! Limits of time, octets and packets, RFC 4301 §4.4.2.1.
+
+use std::time::Duration;
+
+use adit_dataplane::{DropReason, Event, InboundCommand, OpenVerdict, OutboundCommand, Verdict};
+use adit_db::{Amounts, Lifetime};
+
+use crate::fixtures::{CHILD, Options, buffer, udp_packet};
+
+fn options(soft: Amounts, hard: Amounts) -> Options {
+    Options {
+        lifetime: Lifetime { soft, hard },
+        ..Options::default()
+    }
+}
+
+fn packets(count: u64) -> Amounts {
+    Amounts {
+        packets: Some(count),
+        ..Amounts::NONE
+    }
+}
+
+fn octets(count: u64) -> Amounts {
+    Amounts {
+        octets: Some(count),
+        ..Amounts::NONE
+    }
+}
+
+fn seconds(count: u64) -> Amounts {
+    Amounts {
+        time: Some(Duration::from_secs(count)),
+        ..Amounts::NONE
+    }
+}
+
+const SOFT: Event = Event::SoftExpire { child: CHILD };
+const HARD: Event = Event::HardExpire { child: CHILD };
+
+/// CHECKLIST S06: by packets and by octets, soft then hard, each told once per direction.
+#[test]
+fn use_ages_both_directions() {
+    for options in [
+        options(packets(2), packets(3)),
+        options(octets(120), octets(180)),
+    ] {
+        let mut tunnel = options.tunnel();
+        let inner = udp_packet(false, 0, 60);
+        for _ in 0..3 {
+            tunnel.send(&inner);
+        }
+        let mut packet = buffer(&inner);
+        for _ in 0..2 {
+            assert_eq!(
+                tunnel.seal(&mut packet),
+                Verdict::Drop(DropReason::LifetimeOver)
+            );
+        }
+        assert_eq!(packet.data(), inner);
+        let told: Vec<_> = std::iter::from_fn(|| tunnel.left.poll_event()).collect();
+        assert_eq!(told, [SOFT, HARD]);
+        assert_eq!(tunnel.left.report().sas[0].sequence, 3);
+
+        // The peer's counter may be behind ours: it sends a fourth packet.
+        let now = tunnel.now;
+        tunnel
+            .left
+            .handle_command(OutboundCommand::Remove { child: CHILD }, now);
+        tunnel
+            .left
+            .handle_command(Options::default().left_half_after(3, now), now);
+        let mut packet = tunnel.sealed(&inner);
+        assert_eq!(
+            tunnel.open(&mut packet),
+            OpenVerdict::Drop(DropReason::LifetimeOver)
+        );
+        let told: Vec<_> = std::iter::from_fn(|| tunnel.right.poll_event()).collect();
+        assert_eq!(told, [Event::Traffic { child: CHILD }, SOFT, HARD]);
+    }
+}
+
+/// CHECKLIST S06: time passes without packets, too.
+#[test]
+fn time_ages_an_idle_sa() {
+    let mut tunnel = options(seconds(60), seconds(66)).tunnel();
+    let start = tunnel.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+
+    assert_eq!(tunnel.left.poll_timeout(), Some(at(60)));
+    tunnel.left.handle_timeout(at(59));
+    assert_eq!(tunnel.left.poll_event(), None);
+    tunnel.left.handle_timeout(at(60));
+    assert_eq!(tunnel.left.poll_event(), Some(SOFT));
+    assert_eq!(tunnel.left.poll_timeout(), Some(at(66)));
+
+    tunnel.now = at(65);
+    let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
+    tunnel.left.handle_timeout(at(66));
+    assert_eq!(tunnel.left.poll_event(), Some(HARD));
+    assert_eq!(tunnel.left.poll_event(), None);
+    assert_eq!(tunnel.left.poll_timeout(), None);
+
+    tunnel.now = at(66);
+    assert_eq!(
+        tunnel.open(&mut packet),
+        OpenVerdict::Drop(DropReason::LifetimeOver)
+    );
+    assert_eq!(
+        tunnel.seal(&mut buffer(&udp_packet(false, 0, 60))),
+        Verdict::Drop(DropReason::LifetimeOver)
+    );
+}
+
+#[test]
+fn removed_sas_open_nothing() {
+    let mut tunnel = Options::default().tunnel();
+    let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
+    tunnel
+        .right
+        .handle_command(InboundCommand::Remove { child: CHILD });
+    tunnel
+        .right
+        .handle_command(InboundCommand::Remove { child: CHILD });
+    assert_eq!(
+        tunnel.open(&mut packet),
+        OpenVerdict::Drop(DropReason::UnknownSpi)
+    );
+    assert!(tunnel.right.report().sas.is_empty());
+}

@@ -1,0 +1,13 @@
+//! The packet engine through its public interface: what one side seals, the other opens.
+
+#![cfg(test)]
+
+mod allocation;
+mod ecn;
+mod fixtures;
+mod forged;
+mod lifetime;
+mod moving;
+mod policy;
+mod round_trip;
+mod sequence;

@@ -1,0 +1,241 @@
+//! Policies, packets that wait for an SA, and which of several SAs carries a packet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_dataplane::{
+    ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, OpenVerdict, Outbound,
+    OutboundCommand, Verdict,
+};
+use adit_db::{Action, ChildSaId, Spd, SpdEntry};
+use adit_wire::ip::IpPacket;
+
+use crate::fixtures::{
+    CHILD, Options, POLICY, SPI, buffer, packet_between, protecting_engine, seal, start, ts,
+    udp_packet,
+};
+
+/// The SPI a packet to this host leaves with.
+fn spi_to(engine: &mut Outbound, dst: &str) -> u32 {
+    let mut packet = buffer(&packet_between("10.1.0.5", dst, 0, 60));
+    assert_eq!(seal(engine, &mut packet, start()), Verdict::Send);
+    u32::from_be_bytes(packet.data()[..4].try_into().unwrap())
+}
+
+fn replacement() -> Options {
+    Options {
+        child: ChildSaId(CHILD.0 + 1),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn policies_decide() {
+    let now = start();
+    let entry = |remote: &str, action| SpdEntry {
+        local: ts(&["0.0.0.0/0"]),
+        remote: ts(&[remote]),
+        action,
+    };
+    let mut engine = Outbound::new();
+    let verdict = |engine: &mut Outbound, dst: &str| {
+        seal(
+            engine,
+            &mut buffer(&packet_between("10.1.0.5", dst, 0, 60)),
+            now,
+        )
+    };
+    assert_eq!(
+        verdict(&mut engine, "10.2.0.7"),
+        Verdict::Drop(DropReason::NoPolicy)
+    );
+
+    let spd = Spd::new(vec![
+        entry("10.2.9.0/24", Action::Discard),
+        entry("10.2.0.0/16", Action::Protect(POLICY)),
+        entry("10.3.0.0/16", Action::Bypass),
+    ]);
+    engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd.unwrap())), now);
+    assert_eq!(
+        verdict(&mut engine, "10.2.9.7"),
+        Verdict::Drop(DropReason::PolicyDiscard)
+    );
+    assert_eq!(verdict(&mut engine, "10.2.0.7"), Verdict::Held);
+    assert_eq!(verdict(&mut engine, "10.3.0.7"), Verdict::Bypass);
+    assert_eq!(
+        verdict(&mut engine, "10.4.0.7"),
+        Verdict::Drop(DropReason::NoPolicy)
+    );
+    assert_eq!(engine.report().drops.total(), 3);
+}
+
+/// RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.
+#[test]
+fn packets_wait_for_their_sa() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    let inner: Vec<_> = (0..HELD_PER_POLICY + 2)
+        .map(|more| udp_packet(false, 0, 60 + more))
+        .collect();
+    let verdicts: Vec<_> = inner
+        .iter()
+        .map(|inner| seal(&mut engine, &mut buffer(inner), now))
+        .collect();
+    assert_eq!(
+        verdicts[..HELD_PER_POLICY],
+        [Verdict::Held; HELD_PER_POLICY]
+    );
+    assert_eq!(
+        verdicts[HELD_PER_POLICY..],
+        [Verdict::Drop(DropReason::NoSa); 2]
+    );
+    assert_eq!(engine.report().held, HELD_PER_POLICY);
+    let flow = IpPacket::read(&inner[0]).unwrap().flow_key();
+    assert_eq!(
+        engine.poll_event(),
+        Some(Event::Acquire {
+            policy: POLICY,
+            flow
+        })
+    );
+    assert_eq!(engine.poll_event(), None);
+
+    let options = Options::default();
+    let mut tunnel = options.tunnel();
+    engine.handle_command(options.left_half(now, false), now);
+    assert!(engine.poll_packet().is_none());
+    engine.handle_command(OutboundCommand::Activate { child: CHILD }, now);
+    for expected in &inner[..HELD_PER_POLICY] {
+        let mut packet = engine.poll_packet().unwrap();
+        assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
+        assert_eq!(packet.data(), expected);
+    }
+    assert!(engine.poll_packet().is_none());
+    assert_eq!(engine.report().held, 0);
+}
+
+#[test]
+fn acquires_are_rate_limited() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    let mut count_at = |after| {
+        for _ in 0..5 {
+            seal(
+                &mut engine,
+                &mut buffer(&udp_packet(false, 0, 60)),
+                now + after,
+            );
+        }
+        std::iter::from_fn(|| engine.poll_event()).count()
+    };
+    assert_eq!(count_at(Duration::ZERO), 1);
+    assert_eq!(count_at(ACQUIRE_INTERVAL - Duration::from_millis(1)), 0);
+    assert_eq!(count_at(ACQUIRE_INTERVAL), 1);
+}
+
+#[test]
+fn packets_do_not_wait_for_ever() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    seal(&mut engine, &mut buffer(&udp_packet(false, 0, 60)), now);
+    let late = now + HELD_FOR;
+    engine.handle_command(Options::default().left_half(late, true), late);
+    assert!(engine.poll_packet().is_none());
+    assert_eq!(engine.report().held, 0);
+}
+
+/// CHECKLIST H01 seen from here: a narrowed SA carries what it was narrowed to; the rest waits.
+#[test]
+fn a_narrowed_sa_leaves_the_rest_waiting() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    for dst in ["10.2.0.7", "10.2.9.9"] {
+        seal(
+            &mut engine,
+            &mut buffer(&packet_between("10.1.0.5", dst, 0, 60)),
+            now,
+        );
+    }
+    let narrowed = Options {
+        right_ts: ts(&["10.2.9.0/24"]),
+        ..Options::default()
+    };
+    engine.handle_command(narrowed.left_half(now, true), now);
+    assert!(engine.poll_packet().is_some());
+    assert!(engine.poll_packet().is_none());
+    assert_eq!(engine.report().held, 1);
+
+    engine.handle_command(replacement().left_half(now, true), now);
+    assert!(engine.poll_packet().is_some());
+    assert_eq!(engine.report().held, 0);
+}
+
+/// RFC 7296 §2.8: a replacement carries packets when told so, not when installed; if it goes, the
+/// older one still works.
+#[test]
+fn rekeying_switches_when_told() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    let (old, new) = (SPI.0, SPI.0 + 1);
+    engine.handle_command(Options::default().left_half(now, true), now);
+    assert_eq!(spi_to(&mut engine, "10.2.0.7"), old);
+
+    engine.handle_command(replacement().left_half(now, false), now);
+    assert_eq!(spi_to(&mut engine, "10.2.0.7"), old);
+    engine.handle_command(
+        OutboundCommand::Activate {
+            child: replacement().child,
+        },
+        now,
+    );
+    assert_eq!(spi_to(&mut engine, "10.2.0.7"), new);
+    engine.handle_command(
+        OutboundCommand::Remove {
+            child: replacement().child,
+        },
+        now,
+    );
+    assert_eq!(spi_to(&mut engine, "10.2.0.7"), old);
+
+    engine.handle_command(replacement().left_half(now, true), now);
+    engine.handle_command(OutboundCommand::Remove { child: CHILD }, now);
+    assert_eq!(spi_to(&mut engine, "10.2.0.7"), new);
+    engine.handle_command(
+        OutboundCommand::Remove {
+            child: replacement().child,
+        },
+        now,
+    );
+    let mut packet = buffer(&udp_packet(false, 0, 60));
+    assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Held);
+}
+
+/// Two peers may share a policy: each SA carries what it was negotiated for.
+#[test]
+fn sas_of_one_policy_stand_beside_each_other() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    let one = Options {
+        right_ts: ts(&["10.2.1.0/24"]),
+        ..Options::default()
+    };
+    let two = Options {
+        right_ts: ts(&["10.2.2.0/24"]),
+        ..replacement()
+    };
+    engine.handle_command(one.left_half(now, true), now);
+    engine.handle_command(two.left_half(now, true), now);
+    assert_eq!(spi_to(&mut engine, "10.2.1.7"), SPI.0);
+    assert_eq!(spi_to(&mut engine, "10.2.2.7"), SPI.0 + 1);
+}
+
+#[test]
+fn commands_about_unknown_sas_do_nothing() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    engine.handle_command(OutboundCommand::Activate { child: CHILD }, now);
+    engine.handle_command(OutboundCommand::Remove { child: CHILD }, now);
+    engine.handle_command(Options::default().left_half(now, true), now);
+    engine.handle_command(Options::default().left_half(now, true), now);
+    assert_eq!(engine.report().sas.len(), 1);
+}
