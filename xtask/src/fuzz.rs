@@ -29,6 +29,7 @@ const MEMORY_MIB_MAX: u32 = 2_048;
 /// The built targets.
 pub(crate) struct Targets {
     folder: PathBuf,
+    learned: PathBuf,
     /// Their names, sorted.
     pub(crate) names: Vec<String>,
 }
@@ -58,7 +59,8 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// `cargo xtask fuzz`: each target, or the named ones, for `time`; new inputs join the corpus.
+/// `cargo xtask fuzz`: each target, or the named ones, for `time`. What it learns stays beside what
+/// it built, for the next run; the committed corpora stay small.
 pub(crate) fn run(time: Duration, only: &[String]) -> anyhow::Result<ExitCode> {
     let targets = match build()? {
         Ok(targets) => targets,
@@ -77,7 +79,7 @@ pub(crate) fn run(time: Duration, only: &[String]) -> anyhow::Result<ExitCode> {
         .iter()
         .filter(|name| only.is_empty() || only.contains(name))
     {
-        let run = targets.run(name, time, &corpus(name))?;
+        let run = targets.run(name, time, &targets.learned.join(name))?;
         println!(
             "{name}: {} inputs, {}",
             run.executions,
@@ -157,8 +159,11 @@ pub(crate) fn build() -> anyhow::Result<Result<Targets, String>> {
     let bins = targets.filter(|target| target.kind.iter().any(|kind| kind == "bin"));
     let mut names: Vec<String> = bins.map(|target| target.name).collect();
     names.sort();
+    let folder = metadata.target_directory.join(host).join("release");
+    let learned = metadata.target_directory.join("learned");
     Ok(Ok(Targets {
-        folder: metadata.target_directory.join(host).join("release"),
+        folder,
+        learned,
         names,
     }))
 }
@@ -176,10 +181,10 @@ impl Targets {
         let mut command = self.command(name);
         command.arg(format!("-max_total_time={}", time.as_secs()));
         command.arg(format!("-artifact_prefix={}/", artifacts.display()));
-        command.arg("-print_final_stats=1").arg(learned);
-        if learned != corpus {
-            command.arg(&corpus);
-        }
+        command
+            .arg("-print_final_stats=1")
+            .arg(learned)
+            .arg(&corpus);
         let output = command
             .output()
             .with_context(|| format!("cannot start fuzz target {name}"))?;

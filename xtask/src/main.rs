@@ -41,7 +41,7 @@ enum Verb {
         #[arg(long, default_value_t = 1_000)]
         seeds: u64,
     },
-    /// Fuzz targets on the stable compiler; new inputs join fuzz/corpus
+    /// Fuzz targets on the stable compiler
     Fuzz {
         /// How long each target runs
         #[arg(long, default_value_t = 60)]

@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: the simulator's seeds.
 
+use std::process::Stdio;
+
 use anyhow::Context as _;
 
 use crate::outcome::Outcome;
@@ -14,22 +16,29 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Runs seeds 0 to `seeds`; the simulator prints the seed that failed.
+/// Plays seeds 0 to `seeds`. What the simulator says goes to stderr, its last line is the note.
 pub(crate) fn run(seeds: u64, profile: Profile) -> anyhow::Result<Outcome> {
-    if !root::path("crates/sim/src/bin/seeds.rs").is_file() {
-        return Ok(Outcome::missing("crates/sim has no program `seeds`"));
-    }
     let mut cargo = root::cargo();
     cargo.args(["run", "--quiet", "-p", "adit-sim", "--bin", "seeds"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    cargo.arg("--").arg(seeds.to_string());
-    let status = cargo.status().context("cannot start cargo")?;
-    if status.success() {
-        return Ok(Outcome::pass(format!("{seeds} seeds")));
+    cargo
+        .args(["--", "--seeds", &seeds.to_string()])
+        .stderr(Stdio::inherit());
+    let output = cargo.output().context("cannot start cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprint!("{text}");
+    let last = text
+        .trim_end()
+        .lines()
+        .last()
+        .unwrap_or("the simulator did not start")
+        .to_owned();
+    if output.status.success() {
+        return Ok(Outcome::pass(last));
     }
-    Ok(Outcome::fail(
-        "a seed failed; its number is above and reproduces it",
-    ))
+    Ok(Outcome::fail(format!(
+        "{last}; `seeds --start SEED 1` plays a failed seed again"
+    )))
 }
