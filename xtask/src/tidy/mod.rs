@@ -27,6 +27,7 @@ const SKIPPED: [&str; 4] = ["target", "corpus", "artifacts", "coverage"];
 /// Checks the workspace and prints one line per finding.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let mut findings = arrows::check(&metadata()?, &manifest_line)?;
+    findings.extend(manifests()?);
     let files = sources()?;
     for file in &files {
         findings.extend(check_file(file)?);
@@ -70,6 +71,29 @@ fn manifest_line(krate: &str, key: &str) -> (String, usize) {
         .position(|line| line.starts_with(key))
         .map_or(1, |at| at + 1);
     (path, line)
+}
+
+/// A crate that does not inherit the workspace's lints escapes all of them.
+fn manifests() -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let krates = fs::read_dir(root::path("crates")).context("cannot list crates")?;
+    let mut folders = vec!["xtask".to_owned()];
+    for krate in krates {
+        folders.push(format!("crates/{}", krate?.file_name().to_string_lossy()));
+    }
+    for path in folders.iter().map(|folder| format!("{folder}/Cargo.toml")) {
+        let text = fs::read_to_string(root::path(&path)).with_context(|| format!("no {path}"))?;
+        if !text.contains("[lints]\nworkspace = true") {
+            let what = "the crate does not inherit the workspace's lints".to_owned();
+            findings.push(Finding::new(
+                &path,
+                1,
+                what,
+                "add `[lints]` with `workspace = true`",
+            ));
+        }
+    }
+    Ok(findings)
 }
 
 fn sources() -> anyhow::Result<Vec<PathBuf>> {
