@@ -30,6 +30,7 @@ pub(super) struct Fields<'a> {
     pub(super) file: &'a SourceFile,
     table: BTreeMap<String, (Range<usize>, Spanned<DeValue<'a>>)>,
     known: Vec<&'static str>,
+    missing: Vec<(&'static str, String)>,
     pub(super) key_lines: BTreeMap<String, usize>,
     pub(super) mistakes: Vec<Mistake<'a>>,
 }
@@ -63,6 +64,7 @@ impl<'a> Fields<'a> {
             file,
             table,
             known: Vec::new(),
+            missing: Vec::new(),
             key_lines,
             mistakes,
         }
@@ -158,7 +160,7 @@ impl<'a> Fields<'a> {
             .map(|(word, _)| format!("\"{word}\""))
             .collect();
         let mistake = Mistake::new(text.span, format!("unknown value for `{key}`"))
-            .label(format!("must be {}", either(&all)))
+            .label(format!("must be {}", listed(&all, "or")))
             .help_some(nearest.map(|word| format!("did you mean \"{word}\"?")));
         self.mistake(mistake);
         None
@@ -189,12 +191,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Says that a key is missing.
-    pub(super) fn missing(&mut self, key: &'static str, example: &str) {
-        let end = self.file.text.trim_end().len();
-        let mistake = Mistake::new(end..end, format!("`{key}` is missing"))
-            .help(format!("add {key} = {example}"));
-        self.mistake(mistake);
+    /// Says that a key is missing, and what could be written.
+    pub(super) fn missing(&mut self, key: &'static str, example: impl Into<String>) {
+        self.known.push(key);
+        self.missing.push((key, example.into()));
+    }
+
+    /// Says that a key may be missing, so that a misspelt one finds it.
+    pub(super) fn optional(&mut self, key: &'static str) {
+        self.known.push(key);
     }
 
     /// Whether a key is there and not taken yet.
@@ -211,7 +216,8 @@ impl<'a> Fields<'a> {
     pub(super) fn finish(mut self) -> Vec<Mistake<'a>> {
         let unknown: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
         for (key, (span, value)) in unknown {
-            let nearest = adit_db::nearest(&key, self.known.iter().copied());
+            let nearest =
+                synonym(&key).or_else(|| adit_db::nearest(&key, self.known.iter().copied()));
             let is_table = matches!(value.get_ref(), DeValue::Table(_));
             let mistake = Mistake::new(span, format!("unknown key `{key}`"))
                 .label(if is_table {
@@ -226,6 +232,22 @@ impl<'a> Fields<'a> {
                         .then(|| format!("known keys: {}", self.known.join(", "))),
                 );
             self.mistake(mistake);
+        }
+        if let Some((first, _)) = self.missing.first() {
+            let names: Vec<_> = self
+                .missing
+                .iter()
+                .map(|(key, _)| format!("`{key}`"))
+                .collect();
+            let sentence = match names.as_slice() {
+                [_] => format!("`{first}` is missing"),
+                many => format!("{} are missing", listed(many, "and")),
+            };
+            let mut mistake = Mistake::whole_file(sentence);
+            for (key, example) in &self.missing {
+                mistake = mistake.help(format!("add {key} = {example}"));
+            }
+            self.mistakes.push(mistake);
         }
         self.mistakes.sort_by_key(Mistake::start);
         self.mistakes.truncate(MISTAKES_MAX);
@@ -260,13 +282,58 @@ fn syntax_mistake<'a>(error: &toml::de::Error) -> Mistake<'a> {
     )
 }
 
-/// `"a", "b" or "c"`.
-fn either(words: &[String]) -> String {
+/// `a, b or c`.
+fn listed(words: &[String], last_joint: &str) -> String {
     match words.split_last() {
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {last_joint} {last}", rest.join(", ")),
         None => String::new(),
     }
+}
+
+/// Our key for the word another product has for it.
+fn synonym(key: &str) -> Option<&'static str> {
+    const WORDS: &[(&str, &[&str])] = &[
+        (
+            "peer",
+            &[
+                "remote_addrs",
+                "right",
+                "gateway",
+                "endpoint",
+                "host",
+                "remote_host",
+            ],
+        ),
+        ("address", &["local_addrs", "left", "local_host", "bind"]),
+        (
+            "local",
+            &["local_ts", "leftsubnet", "local_subnet", "local_networks"],
+        ),
+        (
+            "remote",
+            &["remote_ts", "rightsubnet", "remote_subnet", "allowed_ips"],
+        ),
+        (
+            "secret",
+            &["psk", "auth", "password", "pre_shared_key", "key"],
+        ),
+        ("id", &["local_id", "leftid", "my_id"]),
+        ("peer_id", &["remote_id", "rightid"]),
+        ("ike", &["proposals", "ike_proposals", "phase1"]),
+        ("esp", &["esp_proposals", "phase2"]),
+        ("keep", &["start_action", "auto", "start"]),
+        ("rekey", &["rekey_time", "keylife", "lifetime"]),
+        ("life", &["life_time"]),
+        ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
+        ("dpd", &["dpd_delay", "dpddelay"]),
+        ("suite", &["profile"]),
+    ];
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    WORDS
+        .iter()
+        .find(|(_, others)| others.contains(&key.as_str()))
+        .map(|(ours, _)| *ours)
 }
 
 /// The part of a value that holds `word`, or all of it: the caret stands under the culprit.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::SourceFile;
 use crate::api::FileProblem;
@@ -45,8 +45,8 @@ impl ConfigError {
     }
 
     /// A mistake that has no place inside the file.
-    pub(super) fn whole_file(file: &SourceFile, sentence: &str) -> Self {
-        Mistake::new(0..0, sentence).render(file)
+    pub(super) fn whole_file(file: &SourceFile, sentence: impl Into<String>) -> Self {
+        Mistake::whole_file(sentence).render(file)
     }
 }
 
@@ -58,6 +58,17 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// How much of the file is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Excerpt {
+    /// The line with a caret.
+    Line,
+    /// The line's number: what stands there must not be repeated.
+    Number,
+    /// The file's name.
+    Name,
+}
+
 /// A mistake before it is rendered.
 #[derive(Clone, Debug)]
 pub(super) struct Mistake<'a> {
@@ -65,6 +76,7 @@ pub(super) struct Mistake<'a> {
     severity: Severity,
     sentence: String,
     span: Range<usize>,
+    excerpt: Excerpt,
     label: String,
     notes: Vec<(Range<usize>, String)>,
     elsewhere: Option<(&'a SourceFile, Range<usize>, String)>,
@@ -78,10 +90,27 @@ impl<'a> Mistake<'a> {
             severity: Code::E510.severity(),
             sentence: sentence.into(),
             span,
+            excerpt: Excerpt::Line,
             label: String::new(),
             notes: Vec::new(),
             elsewhere: None,
             help: Vec::new(),
+        }
+    }
+
+    /// A mistake that has no place inside the file.
+    pub(super) fn whole_file(sentence: impl Into<String>) -> Self {
+        Self {
+            excerpt: Excerpt::Name,
+            ..Self::new(0..0, sentence)
+        }
+    }
+
+    /// A mistake whose place is told by number alone.
+    pub(super) fn hidden(span: Range<usize>, sentence: impl Into<String>) -> Self {
+        Self {
+            excerpt: Excerpt::Number,
+            ..Self::new(span, sentence)
         }
     }
 
@@ -135,19 +164,44 @@ impl<'a> Mistake<'a> {
         let path = file.path.display().to_string();
         let plain = Renderer::plain().render(&self.report(file, &path));
         let coloured = Renderer::styled().render(&self.report(file, &path));
-        let line = line_of(&file.text, self.span.start);
         ConfigError {
             code: self.code,
             severity: self.severity,
             tunnel: tunnel_name(file),
             place: Place {
                 file: path,
-                line: (!self.span.is_empty()).then_some(line),
+                line: self.line(file),
             },
             sentence: self.sentence.clone(),
             plain,
             coloured,
         }
+    }
+
+    fn line(&self, file: &SourceFile) -> Option<usize> {
+        (self.excerpt != Excerpt::Name).then(|| line_of(&file.text, self.span.start))
+    }
+
+    fn snippet<'r>(
+        &'r self,
+        file: &'r SourceFile,
+        path: &'r str,
+    ) -> Snippet<'r, annotate_snippets::Annotation<'r>> {
+        let annotation = |kind: AnnotationKind, span, label: &'r str| {
+            let annotation = kind.span(clamp(span, &file.text));
+            if label.is_empty() {
+                annotation
+            } else {
+                annotation.label(label)
+            }
+        };
+        let primary = annotation(AnnotationKind::Primary, &self.span, &self.label);
+        let notes = self.notes.iter();
+        let notes = notes.map(|(span, label)| annotation(AnnotationKind::Context, span, label));
+        Snippet::source(&file.text)
+            .path(path)
+            .annotation(primary)
+            .annotations(notes)
     }
 
     fn report<'r>(&'r self, file: &'r SourceFile, path: &'r str) -> Vec<Group<'r>> {
@@ -158,16 +212,11 @@ impl<'a> Mistake<'a> {
         let title = level
             .primary_title(format!("{}: {}", tunnel_name(file), self.sentence))
             .id(self.code.to_string());
-        let mut snippet = Snippet::source(&file.text).path(path).annotation(
-            AnnotationKind::Primary
-                .span(clamp(&self.span, &file.text))
-                .label(self.label.as_str()),
-        );
-        for (span, label) in &self.notes {
-            let span = clamp(span, &file.text);
-            snippet = snippet.annotation(AnnotationKind::Context.span(span).label(label.as_str()));
-        }
-        let mut group = title.element(snippet);
+        let mut group = match (self.excerpt, self.line(file)) {
+            (Excerpt::Line, _) => title.element(self.snippet(file, path)),
+            (_, Some(line)) => title.element(Origin::path(path).line(line)),
+            (_, None) => title.element(Origin::path(path)),
+        };
         if let Some((other, span, label)) = &self.elsewhere {
             let span = clamp(span, &other.text);
             let annotation = AnnotationKind::Context.span(span).label(label.as_str());

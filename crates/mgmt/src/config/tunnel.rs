@@ -36,9 +36,18 @@ pub(super) fn read<'a>(
     file: &'a SourceFile,
     secrets: ReadSecret<'_>,
 ) -> (Option<Draft<'a>>, Vec<ConfigError>) {
+    let name = tunnel_name(file);
+    let names = ConnectionName::new(&name).and_then(|c| Ok((c, ChildName::new(&name)?)));
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => {
+            let sentence = format!("the file's name names no tunnel: {error}");
+            return (None, vec![ConfigError::whole_file(file, sentence)]);
+        }
+    };
     let mut fields = Fields::new(file);
     let draft = if fields.mistakes.is_empty() {
-        read_fields(&mut fields, secrets)
+        read_fields(&mut fields, names, secrets)
     } else {
         None
     };
@@ -53,19 +62,11 @@ pub(super) fn read<'a>(
     (draft.filter(|_| !broken), problems)
 }
 
-fn read_fields<'a>(fields: &mut Fields<'a>, secrets: ReadSecret<'_>) -> Option<Draft<'a>> {
-    let name = tunnel_name(fields.file);
-    let names = ConnectionName::new(&name).and_then(|c| Ok((c, ChildName::new(&name)?)));
-    let (connection_name, child_name) = match names {
-        Ok(names) => names,
-        Err(error) => {
-            fields.mistake(Mistake::new(
-                0..0,
-                format!("the file's name names no tunnel: {error}"),
-            ));
-            return None;
-        }
-    };
+fn read_fields<'a>(
+    fields: &mut Fields<'a>,
+    (connection_name, child_name): (ConnectionName, ChildName),
+    secrets: ReadSecret<'_>,
+) -> Option<Draft<'a>> {
     let mut connection = Connection::new(connection_name);
     let keep = fields
         .word("keep", KEEP)
@@ -139,9 +140,8 @@ fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {
             }
         }
     } else if keep == Keep::Passive {
-        fields.strings("peer");
+        fields.optional("peer");
     } else {
-        fields.strings("peer");
         fields.missing("peer", "\"203.0.113.7\", the peer's address or host name");
     }
     let address = fields.parsed::<IpAddr>("address", |_, text| {
@@ -236,6 +236,10 @@ fn culprit(error: &ProposalError) -> (&str, String, Option<String>) {
     if let ProposalError::WrongProtocol { word, .. } = error {
         return (word, error.to_string(), None);
     }
+    if let ProposalError::NoIntegrity(text) = error {
+        let help = format!("\"{text}-sha256\", or an AEAD cipher such as aes256gcm16");
+        return ("", error.to_string(), Some(help));
+    }
     ("", error.to_string(), None)
 }
 
@@ -329,7 +333,6 @@ fn fixed(ts: &Placed<TsSpec>) -> Option<PlacedSelector> {
 
 fn read_side(fields: &mut Fields<'_>, key: &'static str, example: &str) -> Vec<Placed<TsSpec>> {
     if !fields.has(key) {
-        fields.strings(key);
         fields.missing(key, example);
         return Vec::new();
     }
@@ -385,11 +388,10 @@ fn read_secret(
     secrets: ReadSecret<'_>,
 ) -> Option<(String, Secret, SecretFacts)> {
     if !fields.has("secret") {
-        fields.string("secret");
         let name = tunnel_name(fields.file);
         fields.missing(
             "secret",
-            &format!("\"file:{name}.psk\"; `adit secret new` makes one"),
+            format!("\"file:{name}.psk\"; `adit secret new` makes one"),
         );
         return None;
     }
@@ -418,15 +420,14 @@ fn read_secret(
     }
 }
 
-/// A secret in the file itself must not be repeated in the message, so the caret's line is not
-/// shown.
+/// A secret in the file itself must not be repeated in the message.
 fn no_file<'a>(span: Range<usize>, name: &str) -> Mistake<'a> {
     let later = ["cmd:", "tpm:", "systemd-cred:"];
     match later.iter().find(|scheme| name.starts_with(**scheme)) {
         Some(scheme) => Mistake::new(span, format!("secrets by `{scheme}` are not supported yet"))
             .label("must be \"file:NAME\""),
-        None => Mistake::new(
-            0..0,
+        None => Mistake::hidden(
+            span,
             "a secret stands in a file of its own, never in this one",
         )
         .help("put it into a file and write secret = \"file:NAME.psk\""),
