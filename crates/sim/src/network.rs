@@ -1,0 +1,254 @@
+//! The network between two peers: delay, loss, duplication, reordering, a NAT, an MTU.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use adit_crypto::{Rng, SeededRng};
+use adit_ike::Path;
+use adit_wire::esp::Spi;
+
+use crate::ladder::{Fate, MessageView};
+use crate::pair::Side;
+
+/// How bad the network is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Faults {
+    /// Datagrams that never arrive, in percent.
+    pub loss_percent: u8,
+    /// Datagrams that arrive twice, in percent.
+    pub duplicate_percent: u8,
+    /// Shortest way.
+    pub delay_min: Duration,
+    /// Longest way; datagrams overtake each other when it differs from the shortest.
+    pub delay_max: Duration,
+}
+
+impl Faults {
+    /// Ten milliseconds, in order, everything arrives.
+    pub const NONE: Self = Self {
+        loss_percent: 0,
+        duplicate_percent: 0,
+        delay_min: Duration::from_millis(10),
+        delay_max: Duration::from_millis(10),
+    };
+}
+
+/// A NAT in front of the left side: it gives each of its addresses a port of a public one.
+#[derive(Clone, Debug)]
+pub struct Nat {
+    public: IpAddr,
+    next_port: u16,
+    mappings: BTreeMap<SocketAddr, u16>,
+}
+
+impl Nat {
+    /// A NAT with this public address.
+    pub fn new(public: IpAddr) -> Self {
+        Self {
+            public,
+            next_port: 20_000,
+            mappings: BTreeMap::new(),
+        }
+    }
+
+    /// Forgets all mappings, as after a restart: the next datagram gets another port.
+    pub fn forget(&mut self) {
+        self.mappings.clear();
+    }
+
+    fn outward(&mut self, source: SocketAddr) -> SocketAddr {
+        let port = *self.mappings.entry(source).or_insert_with(|| {
+            self.next_port += 1;
+            self.next_port
+        });
+        SocketAddr::new(self.public, port)
+    }
+
+    fn inward(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        let mut mappings = self.mappings.iter();
+        mappings
+            .find(|(_, port)| **port == destination.port())
+            .map(|(source, _)| *source)
+    }
+}
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub(crate) enum Letter {
+    /// An IKE message.
+    Ike(Vec<u8>),
+    /// An ESP packet: its SPI, and the digest of the keys it was sealed with.
+    Esp { spi: Spi, keys: [u8; 20] },
+    /// A NAT keepalive.
+    Keepalive,
+}
+
+/// A datagram that has arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) to: Side,
+    /// As the receiver sees it.
+    pub(crate) path: Path,
+    pub(crate) letter: Letter,
+}
+
+type Intercept = Box<dyn FnMut(&MessageView) -> Fate>;
+
+/// The way between the two sides.
+pub struct Network {
+    /// How bad it is; may change at any time.
+    pub faults: Faults,
+    /// Whether there is a NAT in front of the left side.
+    pub nat: Option<Nat>,
+    /// Longest IKE message that gets through.
+    pub mtu_octets: Option<usize>,
+    /// Whether nothing gets through at all.
+    pub cut: bool,
+    left: IpAddr,
+    under_way: BTreeMap<(Instant, u64), Arrival>,
+    sent: u64,
+    intercept: Option<Intercept>,
+    rng: SeededRng,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("faults", &self.faults)
+            .field("under_way", &self.under_way.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    pub(crate) fn new(left: IpAddr, faults: Faults, rng: SeededRng) -> Self {
+        Self {
+            faults,
+            nat: None,
+            mtu_octets: None,
+            cut: false,
+            left,
+            under_way: BTreeMap::new(),
+            sent: 0,
+            intercept: None,
+            rng,
+        }
+    }
+
+    /// Asks `decide` about every IKE message from now on; [`Fate::Deliver`] leaves it to
+    /// [`Network::faults`].
+    pub fn intercept(&mut self, decide: impl FnMut(&MessageView) -> Fate + 'static) {
+        self.intercept = Some(Box::new(decide));
+    }
+
+    /// Asks nobody any more.
+    pub fn stop_intercepting(&mut self) {
+        self.intercept = None;
+    }
+
+    /// How many datagrams are under way, not counting keepalives and ESP.
+    pub(crate) fn messages_under_way(&self) -> usize {
+        self.under_way
+            .values()
+            .filter(|arrival| matches!(arrival.letter, Letter::Ike(_)))
+            .count()
+    }
+
+    pub(crate) fn next_arrival(&self) -> Option<Instant> {
+        self.under_way.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes one datagram from `from` and says what becomes of it.
+    pub(crate) fn send(&mut self, from: Side, path: Path, letter: Letter, now: Instant) -> Fate {
+        let fate = self.fate(from, &letter);
+        let Some(arrival) = self.route(from, path, letter) else {
+            return Fate::Lose;
+        };
+        let copies = match fate {
+            Fate::Lose => 0,
+            Fate::Deliver | Fate::Delay(_) => 1,
+            Fate::Duplicate => 2,
+        };
+        let extra = match fate {
+            Fate::Delay(delay) => delay,
+            Fate::Deliver | Fate::Duplicate | Fate::Lose => Duration::ZERO,
+        };
+        for _ in 0..copies {
+            self.sent += 1;
+            let at = now + self.delay() + extra;
+            self.under_way.insert((at, self.sent), arrival.clone());
+        }
+        fate
+    }
+
+    /// The next datagram that has arrived by `now`.
+    pub(crate) fn arrival(&mut self, now: Instant) -> Option<Arrival> {
+        let entry = self.under_way.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
+    }
+
+    fn fate(&mut self, from: Side, letter: &Letter) -> Fate {
+        if self.cut {
+            return Fate::Lose;
+        }
+        if let Letter::Ike(octets) = letter {
+            if self.mtu_octets.is_some_and(|mtu| octets.len() > mtu) {
+                return Fate::Lose;
+            }
+            let decided = match (&mut self.intercept, MessageView::read(from, octets)) {
+                (Some(decide), Some(view)) => decide(&view),
+                _ => Fate::Deliver,
+            };
+            if decided != Fate::Deliver {
+                return decided;
+            }
+        }
+        let percent = u8::try_from(self.rng.next_u32() % 100).unwrap_or(0);
+        if percent < self.faults.loss_percent {
+            return Fate::Lose;
+        }
+        let percent = u8::try_from(self.rng.next_u32() % 100).unwrap_or(0);
+        if percent < self.faults.duplicate_percent {
+            Fate::Duplicate
+        } else {
+            Fate::Deliver
+        }
+    }
+
+    fn route(&mut self, from: Side, path: Path, letter: Letter) -> Option<Arrival> {
+        let path = Path {
+            local: path.remote,
+            remote: path.local,
+        };
+        let path = match (from, &mut self.nat) {
+            (_, None) => path,
+            (Side::Left, Some(nat)) => Path {
+                remote: nat.outward(path.remote),
+                ..path
+            },
+            (Side::Right, Some(nat)) => Path {
+                local: nat.inward(path.local)?,
+                ..path
+            },
+        };
+        // To an address that nobody has.
+        let to_left = path.local.ip() == self.left;
+        if to_left != (from == Side::Right) {
+            return None;
+        }
+        Some(Arrival {
+            to: from.other(),
+            path,
+            letter,
+        })
+    }
+
+    fn delay(&mut self) -> Duration {
+        let spread = self.faults.delay_max.saturating_sub(self.faults.delay_min);
+        let spread_us = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
+        let extra_us = self.rng.next_u64() % spread_us.saturating_add(1);
+        self.faults.delay_min + Duration::from_micros(extra_us)
+    }
+}

@@ -1,0 +1,443 @@
+//! One side: an endpoint with the roles that a daemon would put around it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use adit_crypto::{Rng, Secret, SeededRng};
+use adit_db::{ChildName, ChildSaId, Connection, IkeSaId};
+use adit_ike::{
+    AuthJob, AuthJobKind, AuthResult, Command, Endpoint, EndpointConfig, Event, Failure,
+    FailureReason, IkeSaInfo, IkeSaState, JobId, Output, PacketEvent, Path, Query, RequestId,
+    psk_auth, psk_verify,
+};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::FlowKey;
+
+use crate::engine::{ChildSas, Engine, Expiry};
+use crate::network::{Arrival, Letter};
+use crate::pair::Side;
+use crate::setup::Setup;
+
+/// The n-th configured child of both connections, from 0.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Child(pub usize);
+
+/// One of the two peers.
+#[derive(Debug)]
+pub struct Peer {
+    /// Which one.
+    pub side: Side,
+    endpoint: Endpoint,
+    connection: Connection,
+    secret: Option<Secret>,
+    address: IpAddr,
+    engine: Engine,
+    rng: SeededRng,
+    pub(crate) now: Instant,
+    pub(crate) outbox: VecDeque<(Path, Letter)>,
+    answers: BTreeMap<(Instant, u64), Answer>,
+    /// How long a job with a secret or a lookup takes.
+    pub job_time: Duration,
+    counter: u64,
+    events: Vec<Event>,
+    done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
+    /// Child SAs whose traffic has been reported in this second.
+    reported: BTreeSet<(ChildSaId, u64)>,
+    started: Instant,
+    /// ESP packets that came in and nobody could open.
+    pub packets_lost: u64,
+    /// ESP packets that came in and were opened.
+    pub packets_opened: u64,
+}
+
+/// What a job comes to.
+#[derive(Debug)]
+enum Answer {
+    Auth(JobId, AuthResult),
+    Addresses(JobId, Vec<IpAddr>),
+}
+
+impl Peer {
+    pub(crate) fn new(
+        side: Side,
+        config: EndpointConfig,
+        connection: Connection,
+        secret: Option<String>,
+        address: IpAddr,
+        rng: SeededRng,
+        now: Instant,
+    ) -> Self {
+        let mut peer = Self {
+            side,
+            endpoint: Endpoint::new(config),
+            connection: connection.clone(),
+            secret: secret.map(|secret| Secret::new(secret.into_bytes())),
+            address,
+            engine: Engine::default(),
+            rng,
+            now,
+            outbox: VecDeque::new(),
+            answers: BTreeMap::new(),
+            job_time: Duration::from_millis(1),
+            counter: 0,
+            events: Vec::new(),
+            done: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            started: now,
+            packets_lost: 0,
+            packets_opened: 0,
+        };
+        peer.load(connection);
+        peer
+    }
+
+    /// Loads a connection, replacing the one before.
+    pub fn load(&mut self, connection: Connection) {
+        self.connection = connection;
+        self.command(Command::Load(Setup::shared(&self.connection)));
+    }
+
+    /// Sets up a child, with its IKE SA if there is none.
+    pub fn initiate(&mut self, child: Child) -> RequestId {
+        let child = Some(self.child_name(child));
+        let (connection, request) = (self.connection.name.clone(), self.request());
+        self.command(Command::Initiate {
+            connection,
+            child,
+            request,
+        });
+        request
+    }
+
+    /// Takes the connection down until it is initiated again.
+    pub fn down(&mut self) -> RequestId {
+        let (connection, request) = (self.connection.name.clone(), self.request());
+        self.command(Command::Down {
+            connection,
+            request,
+        });
+        request
+    }
+
+    /// Replaces the newest child SA of a configuration; nothing happens if there is none.
+    pub fn rekey_child(&mut self, child: Child) {
+        if let Some(id) = self.child_id(child) {
+            self.command(Command::RekeyChild(id));
+        }
+    }
+
+    /// Replaces the IKE SA; nothing happens if there is none.
+    pub fn rekey_ike(&mut self) {
+        if let Some(id) = self.ike_id() {
+            self.command(Command::RekeyIke(id));
+        }
+    }
+
+    /// Deletes the newest child SA of a configuration.
+    pub fn terminate_child(&mut self, child: Child) {
+        if let Some(id) = self.child_id(child) {
+            let request = self.request();
+            self.command(Command::TerminateChild { id, request });
+        }
+    }
+
+    /// Deletes the IKE SA.
+    pub fn terminate_ike(&mut self) {
+        if let Some(id) = self.ike_id() {
+            let request = self.request();
+            self.command(Command::TerminateIke { id, request });
+        }
+    }
+
+    /// Deletes everything and accepts nothing new.
+    pub fn shut_down(&mut self) {
+        self.command(Command::Shutdown);
+    }
+
+    /// Sends one packet of a configured child: over its SA, or as a wish for one.
+    pub fn send_packet(&mut self, child: Child) {
+        let name = self.child_name(child);
+        match self.engine.outbound(&name) {
+            Some(sa) => {
+                let letter = Letter::Esp {
+                    spi: sa.spi_out,
+                    keys: sa.keys_out,
+                };
+                if let Some(path) = self.path() {
+                    self.outbox.push_back((path, letter));
+                }
+            }
+            None => {
+                let flow = self.flow(child);
+                let connection = self.connection.name.clone();
+                self.packet_event(PacketEvent::Acquire {
+                    connection,
+                    child: name,
+                    flow,
+                });
+            }
+        }
+    }
+
+    /// Lets the newest child SA of a configuration reach its soft lifetime.
+    pub fn expire_softly(&mut self, child: Child) {
+        if let Some(child) = self.child_id(child) {
+            self.packet_event(PacketEvent::SoftExpire { child });
+        }
+    }
+
+    /// Lets the newest child SA of a configuration reach its hard lifetime.
+    pub fn expire(&mut self, child: Child) {
+        if let Some(child) = self.child_id(child) {
+            self.packet_event(PacketEvent::HardExpire { child });
+        }
+    }
+
+    /// Loses all state, as after a crash; the configuration is loaded again.
+    pub fn crash(&mut self, config: EndpointConfig) {
+        self.endpoint = Endpoint::new(config);
+        self.engine = Engine::default();
+        self.answers.clear();
+        self.outbox.clear();
+        self.load(self.connection.clone());
+    }
+
+    /// The installed child SAs; those removed and only kept for packets under way are left out.
+    pub fn child_sas(&self) -> ChildSas {
+        self.engine.child_sas()
+    }
+
+    /// All IKE SAs, half-open and closing ones included.
+    pub fn ike_sas(&self) -> Vec<IkeSaInfo> {
+        self.endpoint.ike_sas().collect()
+    }
+
+    /// The IKE SAs that are up.
+    pub fn established(&self) -> Vec<IkeSaInfo> {
+        let up = |info: &IkeSaInfo| info.state == IkeSaState::Established;
+        self.endpoint.ike_sas().filter(up).collect()
+    }
+
+    /// Everything that happened, oldest first.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Why things failed, oldest first.
+    pub fn failures(&self) -> impl Iterator<Item = &FailureReason> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Failed(failure) => Some(&failure.reason),
+            Event::IkeUp(_)
+            | Event::IkeDown { .. }
+            | Event::IkeRekeyed { .. }
+            | Event::ChildUp { .. }
+            | Event::ChildDown { .. }
+            | Event::ChildRekeyed { .. }
+            | Event::PeerMoved { .. }
+            | Event::Progress { .. }
+            | Event::Retry { .. } => None,
+        })
+    }
+
+    /// What a request came to; `None` while it runs.
+    pub fn result(&self, request: RequestId) -> Option<&Result<(), Box<Failure>>> {
+        self.done.get(&request)
+    }
+
+    /// The endpoint itself.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Installed child SAs, those about to go included.
+    pub(crate) fn installed(&self) -> usize {
+        self.engine.len()
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let answer = self.answers.keys().next().map(|(at, _)| *at);
+        [
+            self.endpoint.poll_timeout(),
+            self.engine.next_timeout(),
+            answer,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    pub(crate) fn arrived(&mut self, arrival: Arrival) {
+        let Arrival { path, letter, .. } = arrival;
+        match letter {
+            Letter::Ike(octets) => {
+                self.endpoint
+                    .handle_datagram(path, &octets, self.now, &mut self.rng);
+                self.drain();
+            }
+            Letter::Esp { spi, keys } => match self.engine.opener(spi, keys) {
+                Some(child) => {
+                    self.packets_opened += 1;
+                    self.report_traffic(child);
+                }
+                None => self.packets_lost += 1,
+            },
+            Letter::Keepalive => {}
+        }
+    }
+
+    /// Does what is due by now.
+    pub(crate) fn timeout(&mut self) {
+        let now = self.now;
+        while let Some(entry) = self.answers.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            match entry.remove() {
+                Answer::Auth(job, result) => {
+                    self.endpoint.handle_auth(job, result, now, &mut self.rng);
+                }
+                Answer::Addresses(job, addresses) => {
+                    self.endpoint
+                        .handle_resolved(job, addresses, now, &mut self.rng);
+                }
+            }
+            self.drain();
+        }
+        self.engine.sweep(now);
+        while let Some(expiry) = self.engine.expired(now) {
+            self.packet_event(match expiry {
+                Expiry::Soft(child) => PacketEvent::SoftExpire { child },
+                Expiry::Hard(child) => PacketEvent::HardExpire { child },
+            });
+        }
+        if self.endpoint.poll_timeout().is_some_and(|due| due <= now) {
+            self.endpoint.handle_timeout(now, &mut self.rng);
+            self.drain();
+        }
+    }
+
+    fn report_traffic(&mut self, child: ChildSaId) {
+        let second = self.now.saturating_duration_since(self.started).as_secs();
+        self.reported.retain(|(_, reported)| *reported == second);
+        if self.reported.insert((child, second)) {
+            self.packet_event(PacketEvent::Traffic { child });
+        }
+    }
+
+    fn packet_event(&mut self, event: PacketEvent) {
+        self.endpoint
+            .handle_packet_event(event, self.now, &mut self.rng);
+        self.drain();
+    }
+
+    fn command(&mut self, command: Command) {
+        self.endpoint
+            .handle_command(command, self.now, &mut self.rng);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit { path, octets } => {
+                    self.outbox.push_back((path, Letter::Ike(octets)));
+                }
+                Output::Keepalive(path) => self.outbox.push_back((path, Letter::Keepalive)),
+                Output::InstallChild { sa, outbound } => {
+                    self.engine.install(*sa, outbound, self.now);
+                }
+                Output::ActivateOutbound(id) => self.engine.activate(id),
+                Output::RemoveChild { id, delay } => self.engine.remove(id, delay, self.now),
+                Output::UpdatePeer { .. } | Output::Keys(_) => {}
+                Output::Auth(job) => {
+                    let answer = Answer::Auth(job.job, self.authenticate(&job));
+                    self.answer_later(answer);
+                }
+                Output::Resolve { job, query } => {
+                    let addresses = self.look_up(&query);
+                    self.answer_later(Answer::Addresses(job, addresses));
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::Done { request, result } => {
+                    let before = self.done.insert(request, result);
+                    assert!(before.is_none(), "{request:?} is done twice");
+                }
+            }
+        }
+    }
+
+    fn answer_later(&mut self, answer: Answer) {
+        self.counter += 1;
+        self.answers
+            .insert((self.now + self.job_time, self.counter), answer);
+    }
+
+    fn authenticate(&self, job: &AuthJob) -> AuthResult {
+        let Some(secret) = &self.secret else {
+            return AuthResult::NoSecret;
+        };
+        match &job.kind {
+            AuthJobKind::Sign => {
+                AuthResult::Signed(psk_auth(job.prf, secret, job.octets.as_bytes()))
+            }
+            AuthJobKind::Verify { auth } => {
+                match psk_verify(job.prf, secret, job.octets.as_bytes(), auth) {
+                    true => AuthResult::Verified,
+                    false => AuthResult::Refused,
+                }
+            }
+        }
+    }
+
+    fn look_up(&self, query: &Query) -> Vec<IpAddr> {
+        match query {
+            Query::SourceFor(_) => vec![self.address],
+            Query::Name(_) => Vec::new(),
+        }
+    }
+
+    /// The path of the newest IKE SA that is up.
+    fn path(&self) -> Option<Path> {
+        let info = self.established().pop()?;
+        Some(Path {
+            local: info.local,
+            remote: info.remote,
+        })
+    }
+
+    fn flow(&mut self, child: Child) -> FlowKey {
+        let Child(index) = child;
+        let child = self
+            .connection
+            .children
+            .get(index)
+            .expect("a configured child");
+        let first =
+            |specs: &[adit_db::TsSpec]| specs.first().expect("a selector").resolve(self.address);
+        let (local, remote) = (first(&child.local_ts), first(&child.remote_ts));
+        let port = u16::try_from(self.rng.next_u32() % 10_000).unwrap_or(0) + 50_000;
+        FlowKey::new(local.start, remote.start, IpProtocol::TCP.0, port, 443)
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.counter += 1;
+        RequestId(self.counter)
+    }
+
+    fn child_name(&self, child: Child) -> ChildName {
+        Setup::child_name(&self.connection, child)
+    }
+
+    fn child_id(&self, child: Child) -> Option<ChildSaId> {
+        self.engine.newest(&self.child_name(child))
+    }
+
+    fn ike_id(&self) -> Option<IkeSaId> {
+        self.established().last().map(|info| info.id)
+    }
+}

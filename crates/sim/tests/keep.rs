@@ -1,0 +1,138 @@
+//! Desired state: what should be up comes back, what waits for traffic waits.
+
+use std::time::Duration;
+
+use adit_db::Keep;
+use adit_ike::EndpointConfig;
+use adit_sim::{Pair, Seed, Setup};
+
+fn kept(keep: Keep) -> Setup {
+    let mut setup = Setup::new(Seed(7));
+    setup.left.dpd_delay = Duration::from_secs(10);
+    setup.left.children[0] = setup.left.children[0].clone().kept(keep);
+    setup
+}
+
+fn is_up(pair: &Pair) -> bool {
+    pair.left.established().len() == 1
+        && pair.left.child_sas().len() == 1
+        && pair.left.child_sas() == pair.right.child_sas().mirrored()
+}
+
+#[test]
+fn what_is_kept_up_comes_up_by_itself() {
+    let mut pair = kept(Keep::Up).pair();
+    assert!(
+        pair.run_until(Duration::from_secs(5), is_up),
+        "{}",
+        pair.ladder()
+    );
+}
+
+/// CHECKLIST L11, M12: the peer is away for ten minutes.
+#[test]
+fn what_is_kept_up_comes_back_after_an_outage() {
+    let mut pair = kept(Keep::Up).pair();
+    pair.network.cut = true;
+    pair.run_for(Duration::from_secs(600));
+    assert!(!is_up(&pair));
+    pair.network.cut = false;
+    assert!(
+        pair.run_until(Duration::from_secs(100), is_up),
+        "{}",
+        pair.ladder()
+    );
+
+    pair.network.cut = true;
+    pair.run_for(Duration::from_secs(600));
+    assert!(!is_up(&pair));
+    pair.network.cut = false;
+    assert!(
+        pair.run_until(Duration::from_secs(100), is_up),
+        "{}",
+        pair.ladder()
+    );
+}
+
+#[test]
+fn what_is_kept_up_comes_back_after_the_peer_deleted_it() {
+    let mut pair = kept(Keep::Up).pair();
+    assert!(pair.run_until(Duration::from_secs(5), is_up));
+    pair.right.terminate_ike();
+    pair.run_for(Duration::from_secs(2));
+    assert!(
+        pair.run_until(Duration::from_secs(20), is_up),
+        "{}",
+        pair.ladder()
+    );
+    pair.right.terminate_child(pair.child);
+    pair.run_for(Duration::from_secs(2));
+    assert!(
+        pair.run_until(Duration::from_secs(20), is_up),
+        "{}",
+        pair.ladder()
+    );
+}
+
+#[test]
+fn what_is_kept_up_comes_back_after_either_daemon_restarts() {
+    let mut pair = kept(Keep::Up).pair();
+    assert!(pair.run_until(Duration::from_secs(5), is_up));
+    pair.right.crash(EndpointConfig::default());
+    pair.run_for(Duration::from_secs(2));
+    assert!(
+        pair.run_until(Duration::from_secs(200), is_up),
+        "{}",
+        pair.ladder()
+    );
+    pair.left.crash(EndpointConfig::default());
+    pair.run_for(Duration::from_secs(2));
+    assert!(
+        pair.run_until(Duration::from_secs(20), is_up),
+        "{}",
+        pair.ladder()
+    );
+}
+
+/// `adit down` holds until somebody asks again.
+#[test]
+fn what_was_taken_down_stays_down() {
+    let mut pair = kept(Keep::Up).pair();
+    assert!(pair.run_until(Duration::from_secs(5), is_up));
+    let request = pair.left.down();
+    pair.run_for(Duration::from_secs(300));
+    assert!(matches!(pair.left.result(request), Some(Ok(()))));
+    assert!(pair.left.ike_sas().is_empty() && pair.right.ike_sas().is_empty());
+    pair.left.initiate(pair.child);
+    assert!(
+        pair.run_until(Duration::from_secs(5), is_up),
+        "{}",
+        pair.ladder()
+    );
+}
+
+/// CHECKLIST H10: nothing until the first packet; repeated packets make one SA.
+#[test]
+fn on_demand_waits_for_the_first_packet() {
+    let mut pair = kept(Keep::OnDemand).pair();
+    pair.run_for(Duration::from_secs(100));
+    assert_eq!(pair.messages_sent(), 0);
+    for _ in 0..5 {
+        pair.left.send_packet(pair.child);
+    }
+    assert!(
+        pair.run_until(Duration::from_secs(5), is_up),
+        "{}",
+        pair.ladder()
+    );
+    pair.run_for(Duration::from_secs(30));
+    assert!(is_up(&pair));
+    assert_eq!(pair.right.ike_sas().len(), 1);
+}
+
+#[test]
+fn passive_never_begins() {
+    let mut pair = kept(Keep::Passive).pair();
+    pair.run_for(Duration::from_secs(300));
+    assert_eq!(pair.messages_sent(), 0);
+}

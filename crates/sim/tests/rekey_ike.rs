@@ -1,0 +1,189 @@
+//! Rekeying of the IKE SA (RFC 7296 §1.3.2, §2.18, §2.8.2).
+
+use std::time::Duration;
+
+use adit_db::ProposalSpec;
+use adit_ike::Event;
+use adit_sim::{Fate, Pair, Peer, Seed, Setup, Side};
+use adit_wire::iana::ExchangeType;
+
+fn assert_one_tunnel(pair: &Pair) {
+    assert_eq!(
+        (pair.left.ike_sas().len(), pair.right.ike_sas().len()),
+        (1, 1),
+        "{}",
+        pair.ladder()
+    );
+    let (left, right) = (&pair.left.established()[0], &pair.right.established()[0]);
+    assert_eq!(
+        (left.spi_i, left.spi_r),
+        (right.spi_i, right.spi_r),
+        "{}",
+        pair.ladder()
+    );
+    assert_eq!(
+        (left.children.len(), right.children.len()),
+        (1, 1),
+        "{}",
+        pair.ladder()
+    );
+    assert_eq!(pair.left.child_sas().len(), 1, "{}", pair.ladder());
+    assert_eq!(
+        pair.left.child_sas(),
+        pair.right.child_sas().mirrored(),
+        "{}",
+        pair.ladder()
+    );
+}
+
+fn rekeys(peer: &Peer) -> usize {
+    peer.events()
+        .iter()
+        .filter(|event| matches!(event, Event::IkeRekeyed { .. }))
+        .count()
+}
+
+/// CHECKLIST K01, K17: the children move, untouched; roles may swap; message ids restart.
+#[test]
+fn an_ike_sa_is_rekeyed_from_either_side() {
+    for side in [Side::Left, Side::Right] {
+        let mut pair = Pair::established(Seed(7));
+        let (children, ike) = (pair.left.child_sas(), pair.left.established()[0].spi_i);
+        pair.peer(side).rekey_ike();
+        pair.run_until_idle();
+        assert_one_tunnel(&pair);
+        assert_ne!(pair.left.established()[0].spi_i, ike);
+        assert_eq!(pair.left.established()[0].initiator, side == Side::Left);
+        assert_eq!(pair.left.child_sas(), children);
+        assert_eq!((rekeys(&pair.left), rekeys(&pair.right)), (1, 1));
+        // The new IKE SA works in both directions.
+        pair.left.rekey_child(pair.child);
+        pair.run_until_idle();
+        pair.right.rekey_child(pair.child);
+        pair.run_until_idle();
+        assert_one_tunnel(&pair);
+    }
+}
+
+/// CHECKLIST K04: the four nonce outcomes; the redundant IKE SA is deleted by its creator.
+#[test]
+fn simultaneous_ike_rekey_leaves_one_ike_sa() {
+    for seed in 0..16 {
+        let mut pair = Pair::established(Seed(seed));
+        pair.left.rekey_ike();
+        pair.right.rekey_ike();
+        pair.run_until_idle();
+        assert_one_tunnel(&pair);
+    }
+}
+
+/// CHECKLIST K07: a collision with a late answer.
+#[test]
+fn a_collision_with_a_late_answer_leaves_one_ike_sa() {
+    for seed in 0..8 {
+        for late in [Side::Left, Side::Right] {
+            let mut pair = Pair::established(Seed(seed));
+            pair.network.intercept(move |message| {
+                let create = message.exchange == ExchangeType::CREATE_CHILD_SA;
+                match create && message.response && message.from == late {
+                    true => Fate::Delay(Duration::from_millis(200)),
+                    false => Fate::Deliver,
+                }
+            });
+            pair.left.rekey_ike();
+            pair.right.rekey_ike();
+            pair.run_until_idle();
+            assert_one_tunnel(&pair);
+        }
+    }
+}
+
+/// CHECKLIST K09, K10: the other side's request is lost at first, or late.
+#[test]
+fn a_collision_that_one_side_never_sees_leaves_one_ike_sa() {
+    for seed in 0..8 {
+        for fate in [Fate::Lose, Fate::Delay(Duration::from_millis(300))] {
+            let mut pair = Pair::established(Seed(seed));
+            let mut met = false;
+            pair.network.intercept(move |message| {
+                let create = message.exchange == ExchangeType::CREATE_CHILD_SA;
+                if create && !message.response && message.from == Side::Right && !met {
+                    met = true;
+                    return fate;
+                }
+                Fate::Deliver
+            });
+            pair.left.rekey_ike();
+            pair.right.rekey_ike();
+            pair.run_until_idle();
+            assert_one_tunnel(&pair);
+        }
+    }
+}
+
+/// CHECKLIST K03: another group is asked for.
+#[test]
+fn an_ike_rekeying_with_another_group_is_repeated() {
+    let ike = |text| ProposalSpec::ike_list(text).unwrap();
+    let mut setup = Setup::new(Seed(7));
+    setup.left.proposals = ike("aes256gcm16-prfsha384-x25519-ecp384");
+    setup.right.proposals = ike("aes256gcm16-prfsha384-ecp384-x25519");
+    let mut pair = setup.pair().up();
+    for side in [Side::Left, Side::Right] {
+        pair.peer(side).rekey_ike();
+        pair.run_until_idle();
+        assert_one_tunnel(&pair);
+    }
+    assert_eq!(rekeys(&pair.left), 2, "{}", pair.ladder());
+}
+
+/// CHECKLIST J26, I02: an IKE rekeying crosses a child rekeying or a new child: TEMPORARY_FAILURE
+/// and a new try.
+#[test]
+fn an_ike_rekeying_that_crosses_a_child_rekeying_ends_in_agreement() {
+    for seed in 0..16 {
+        let mut pair = Pair::established(Seed(seed));
+        let before = pair.left.child_sas();
+        pair.left.rekey_ike();
+        pair.right.rekey_child(pair.child);
+        pair.run_until_idle();
+        pair.run_for(Duration::from_secs(60));
+        assert_one_tunnel(&pair);
+        assert_eq!(rekeys(&pair.left), 1, "{}", pair.ladder());
+        assert_ne!(pair.left.child_sas(), before, "{}", pair.ladder());
+    }
+}
+
+/// CHECKLIST K11, K13: the delete wins.
+#[test]
+fn a_delete_that_crosses_an_ike_rekeying_wins() {
+    for seed in 0..8 {
+        let mut pair = Pair::established(Seed(seed));
+        pair.left.rekey_ike();
+        pair.right.terminate_ike();
+        pair.run_until_idle();
+        assert_eq!(
+            (pair.left.ike_sas().len(), pair.right.ike_sas().len()),
+            (0, 0),
+            "{}",
+            pair.ladder()
+        );
+        assert!(pair.left.child_sas().is_empty() && pair.right.child_sas().is_empty());
+    }
+}
+
+/// CHECKLIST J33, K20: IKE SAs with short lives are replaced by themselves and lose no child.
+#[test]
+fn ike_sas_rekey_by_themselves() {
+    let mut setup = Setup::new(Seed(7));
+    for connection in [&mut setup.left, &mut setup.right] {
+        connection.rekey_time = Duration::from_secs(60);
+        connection.rand_time = Duration::from_secs(10);
+        connection.over_time = Duration::from_secs(30);
+    }
+    let mut pair = setup.pair().up();
+    let before = pair.left.child_sas();
+    pair.run_for(Duration::from_secs(600));
+    assert!(rekeys(&pair.left) >= 9, "{}", rekeys(&pair.left));
+    assert_eq!(pair.left.child_sas(), before);
+}
