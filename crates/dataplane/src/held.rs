@@ -4,11 +4,10 @@
 //! negotiate, a few packets wait, so that the first ping or SYN is not lost; the rest is dropped
 //! and sent again by whoever sent it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use adit_db::PolicyId;
-use adit_db::sad::Table;
 use adit_wire::PacketBuf;
 
 use crate::esp::{HEADROOM_MAX, TAILROOM_MAX};
@@ -28,7 +27,7 @@ pub const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// All that waits.
 #[derive(Default)]
 pub(crate) struct Held {
-    waiting: Table<PolicyId, Waiting>,
+    waiting: BTreeMap<PolicyId, Waiting>,
     /// Packets in all queues together.
     count: usize,
     ready: VecDeque<PacketBuf>,
@@ -44,7 +43,7 @@ struct Waiting {
 impl Held {
     /// Whether the control loop may be asked for an SA again; if so, it counts as asked.
     pub(crate) fn may_ask(&mut self, policy: PolicyId, now: Instant) -> bool {
-        let waiting = self.waiting.get_or_insert_with(policy, Waiting::default);
+        let waiting = self.waiting.entry(policy).or_default();
         let since = waiting
             .asked
             .map(|asked| now.saturating_duration_since(asked));
@@ -57,12 +56,11 @@ impl Held {
 
     /// Copies a packet into a buffer of its own; `false` if too many wait already.
     pub(crate) fn hold(&mut self, policy: PolicyId, packet: &PacketBuf, now: Instant) -> bool {
-        let waiting = self.waiting.get_or_insert_with(policy, Waiting::default);
-        let before = waiting.queue.len();
-        waiting.queue.retain(|(since, _)| !is_stale(*since, now));
-        self.count = self
-            .count
-            .saturating_sub(before.saturating_sub(waiting.queue.len()));
+        let mut waiting = self.waiting.entry(policy).or_default();
+        if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
+            self.forget_stale(now);
+            waiting = self.waiting.entry(policy).or_default();
+        }
         if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
             return false;
         }
@@ -104,6 +102,14 @@ impl Held {
         taken
     }
 
+    fn forget_stale(&mut self, now: Instant) {
+        self.count = 0;
+        for waiting in self.waiting.values_mut() {
+            waiting.queue.retain(|(since, _)| !is_stale(*since, now));
+            self.count = self.count.saturating_add(waiting.queue.len());
+        }
+    }
+
     /// Packets that wait.
     pub(crate) fn len(&self) -> usize {
         self.count
@@ -125,4 +131,29 @@ impl Held {
 
 fn is_stale(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) >= HELD_FOR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many policies there are, no more packets wait than [`HELD_MAX`], and stale ones
+    /// make room.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test needs some instant to start from"
+    )]
+    fn waiting_packets_are_bounded() {
+        let now = Instant::now();
+        let mut held = Held::default();
+        let packet = PacketBuf::with_capacity(0, 20);
+        for policy in 0..1000 {
+            held.hold(PolicyId(policy), &packet, now);
+        }
+        assert_eq!(held.len(), HELD_MAX);
+        assert!(!held.hold(PolicyId(5000), &packet, now));
+        assert!(held.hold(PolicyId(5000), &packet, now + HELD_FOR));
+        assert_eq!(held.len(), 1);
+    }
 }

@@ -12,7 +12,7 @@ use adit_db::{Age, ChildSaId, Encapsulation, ReplayError};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Ecn, IpPacket, set_traffic_class};
-use adit_wire::{PacketBuf, Reader};
+use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::audit::AuditGate;
 use crate::counters::InboundReport;
@@ -143,8 +143,10 @@ impl Inbound {
     }
 
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<(), DropReason> {
-        let Ok(header) = EspHeader::read(&mut Reader(packet.data())) else {
-            return Err(DropReason::Truncated);
+        let header = match EspHeader::read(&mut Reader(packet.data())) {
+            Ok(header) => header,
+            Err(WireError::BadValue(..)) => return Err(DropReason::UnknownSpi),
+            Err(_) => return Err(DropReason::Truncated),
         };
         let Some(sa) = self.sas.get_mut(&header.spi) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);

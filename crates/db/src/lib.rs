@@ -12,6 +12,7 @@
 //! Nothing here reads a clock, opens a socket or draws randomness: these are arguments.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod child_sa;
 mod connection;

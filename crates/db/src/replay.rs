@@ -118,7 +118,7 @@ impl ReplayWindow {
         }
         let (top_high, top_low) = halves(self.top);
         // Appendix A2.1 needs a window to reason with; without one take the smallest.
-        let reach = self.size.0.max(WindowSize::MIN.0) - 1;
+        let reach = self.size.0.max(WindowSize::MIN.0).saturating_sub(1);
         let bottom_low = top_low.wrapping_sub(reach);
         let high = if top_low >= reach {
             // Case A: the window lies in one subspace; a smaller number belongs to the next.
@@ -152,7 +152,7 @@ impl ReplayWindow {
         if sequence > self.top || self.size.is_off() {
             return Ok(());
         }
-        if self.top - sequence >= u64::from(self.size.0) {
+        if self.top.saturating_sub(sequence) >= u64::from(self.size.0) {
             return Err(ReplayError::TooOld);
         }
         let (word, bit) = self.place(sequence);
@@ -183,22 +183,24 @@ impl ReplayWindow {
 
     /// Clears the bits of the numbers after `top` up to `sequence`, which enter the window.
     fn forget(&mut self, top: u64, sequence: u64) {
-        let entering = sequence - top;
+        let mut entering = sequence.saturating_sub(top);
         if entering >= u64::from(self.size.0) {
             self.seen.fill(0);
             return;
         }
-        let mut next = top + 1;
-        while next <= sequence {
-            let (word, bit) = self.place(next);
-            // From `next` to the end of its word, or to `sequence` if that comes first.
-            let run = (u64::BITS - bit.trailing_zeros()).into();
-            let run: u64 = u64::min(run, sequence - next + 1);
-            let mask = u64::MAX.checked_shr(u64::BITS - low_bits(run)).unwrap_or(0);
+        let mut next = top.saturating_add(1);
+        while entering > 0 {
+            let (word, first_bit) = self.place(next);
+            let before = first_bit.trailing_zeros();
+            // To the end of the word, or to `sequence` if that comes first.
+            let run = entering.min(u64::BITS.saturating_sub(before).into());
+            let unset = u64::BITS.saturating_sub(low_bits(run));
+            let bits = u64::MAX.checked_shr(unset).unwrap_or(0);
             if let Some(word) = self.seen.get_mut(word) {
-                *word &= !(mask << bit.trailing_zeros());
+                *word &= !(bits << before);
             }
-            next += run;
+            next = next.saturating_add(run);
+            entering = entering.saturating_sub(run);
         }
     }
 

@@ -65,7 +65,7 @@ proptest! {
         let verdict = tunnel.open(&mut forged);
         let OpenVerdict::Drop(reason) = verdict else { panic!("octet {at} is not protected") };
         match at {
-            0..4 => prop_assert!(matches!(reason, DropReason::UnknownSpi | DropReason::Truncated)),
+            0..4 => prop_assert_eq!(reason, DropReason::UnknownSpi),
             // Another number may be impossible; else only the ICV tells.
             4..8 => prop_assert!(matches!(reason, DropReason::BadSequence | DropReason::BadIcv)),
             _ => prop_assert_eq!(reason, DropReason::BadIcv),
@@ -128,8 +128,8 @@ fn reserved_and_unknown_spis_are_dropped() {
         octets.extend([0; 60]);
         tunnel.open(&mut buffer(&octets))
     };
-    assert_eq!(open(0), OpenVerdict::Drop(DropReason::Truncated));
-    assert_eq!(open(255), OpenVerdict::Drop(DropReason::Truncated));
+    assert_eq!(open(0), OpenVerdict::Drop(DropReason::UnknownSpi));
+    assert_eq!(open(255), OpenVerdict::Drop(DropReason::UnknownSpi));
     assert_eq!(open(SPI.0 + 9), OpenVerdict::Drop(DropReason::UnknownSpi));
 }
 

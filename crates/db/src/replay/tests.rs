@@ -111,6 +111,17 @@ fn esn_never_leaves_its_64_bits() {
 }
 
 #[test]
+fn the_last_number_of_all_ends_the_window() {
+    let mut window = window_at(64, u64::MAX - 70);
+    for sequence in u64::MAX - 69..=u64::MAX {
+        assert!(window.advance(sequence));
+        assert_eq!(window.check(sequence), Err(ReplayError::Duplicate));
+    }
+    assert_eq!(window.check(u64::MAX - 63), Err(ReplayError::Duplicate));
+    assert_eq!(window.check(u64::MAX - 64), Err(ReplayError::TooOld));
+}
+
+#[test]
 fn the_number_after_two_to_the_32_is_followed() {
     let mut window = window_at(64, 0xffff_fff0);
     for sequence in 0xffff_fff1_u64..0x1_0000_0100 {
@@ -134,7 +145,7 @@ impl Model {
     fn check(&self, sequence: u64) -> Result<(), ReplayError> {
         if sequence == 0 {
             Err(ReplayError::Impossible)
-        } else if sequence + self.size <= self.top() {
+        } else if self.top().saturating_sub(sequence) >= self.size {
             Err(ReplayError::TooOld)
         } else if self.seen.contains(&sequence) {
             Err(ReplayError::Duplicate)
@@ -148,7 +159,7 @@ proptest! {
     #[test]
     fn window_agrees_with_a_set(
         size in prop::sample::select(vec![64_u32, 128, 256, 1024]),
-        start in prop_oneof![Just(0_u64), Just(0xffff_ff00), 0..1_u64 << 40],
+        start in prop_oneof![Just(0_u64), Just(0xffff_ff00), 0..1_u64 << 40, Just(u64::MAX - 3000)],
         steps in prop::collection::vec((-300_i64..300, any::<bool>()), 1..400),
         far in prop::collection::vec(0_u64..5000, 400),
     ) {
@@ -158,7 +169,7 @@ proptest! {
         for ((step, jump), far) in steps.into_iter().zip(far) {
             at = at.saturating_add_signed(step);
             if jump {
-                at += far;
+                at = at.saturating_add(far);
             }
             let verdict = window.check(at);
             prop_assert_eq!(verdict, model.check(at), "{} with top {}", at, model.top());

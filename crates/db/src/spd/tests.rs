@@ -80,6 +80,31 @@ fn fragments_match_any_and_opaque_only() {
     assert_eq!(verdict("10.2.0.0/16[udp/opaque]"), Some(P0));
 }
 
+/// However many entries there are, entries alike in shape cost one probe.
+#[test]
+fn entries_of_one_shape_share_a_shelf() {
+    let entries = (0..=255_u8)
+        .flat_map(|a| [22, 443].map(|port| format!("10.2.{a}.0/24[tcp/{port}]")))
+        .map(|remote| entry("10.1.0.0/16", &remote, P0))
+        .collect();
+    let spd = Spd::new(entries).unwrap();
+    assert_eq!((spd.entries.len(), spd.shelves.len()), (512, 1));
+    assert!(
+        spd.shelves[0]
+            .boxes
+            .values()
+            .all(|numbers| numbers.len() == 1)
+    );
+    assert_eq!(
+        spd.lookup_outbound(&flow("10.1.0.5", "10.2.255.7", 6, 9, 443)),
+        Some(P0)
+    );
+    assert_eq!(
+        spd.lookup_outbound(&flow("10.1.0.5", "10.2.255.7", 6, 9, 444)),
+        None
+    );
+}
+
 #[test]
 fn impossible_pairs_match_nothing() {
     let spd = Spd::new(vec![
