@@ -1,0 +1,316 @@
+//! The command line of `adit`: the one description that help, completions and man pages come from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// IPsec tunnels, from the first try to the fleet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "adit",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "New here? Type `adit demo`: two sites in namespaces, a real tunnel, \
+nothing outside is touched."
+)]
+pub(crate) struct Cli {
+    /// Control socket of the daemon
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/run/adit/vici"
+    )]
+    pub(crate) vici: PathBuf,
+
+    /// Colours in what is printed
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: Color,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// When to print colours.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show a real tunnel on this machine: two sites in network namespaces
+    Demo(Demo),
+    /// Check the configuration without changing anything
+    Check(Check),
+    /// Bring a tunnel up and show each step
+    Up(Act),
+    /// Take a tunnel down
+    Down(Act),
+    /// Take a tunnel down and bring it up again
+    Restart(Act),
+    /// Replace a tunnel's keys now, without losing a packet
+    Rekey(Rekey),
+    /// Read the configuration again; only tunnels that changed are touched
+    Reload(Json),
+    /// Show the tunnels
+    Status(Status),
+    /// Show the daemon's log as it happens
+    Log(Log),
+    /// Make pre-shared keys
+    Secret(Secret),
+    /// Explain an error code
+    Explain(Explain),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// `adit demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// What to do with the demo; without it, the demo is built and shown
+    #[command(subcommand)]
+    pub(crate) verb: Option<DemoVerb>,
+
+    /// Print one JSON object and take the demo down again
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Take the demo down again at the end
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Keep the capture of the wire between the gateways in this file (pcap)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) capture: Option<PathBuf>,
+
+    /// Keep the session keys, as tables for Wireshark, in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+
+    /// Octets of the TCP transfer
+    #[arg(long, value_name = "N", default_value_t = 100_000_000)]
+    pub(crate) bytes: u64,
+
+    /// Where the demo keeps its files; several demos can run in several places
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// What to do with a running demo.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoVerb {
+    /// Break something and show what the operator sees
+    Break {
+        /// What to break
+        #[arg(value_enum)]
+        what: Fault,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Undo every break and show the tunnel coming back
+    Fix {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show both gateways' status
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Open a shell, or run a command, in one of the demo's hosts
+    Shell {
+        /// The host
+        #[arg(value_enum)]
+        host: DemoHost,
+        /// Command and arguments; a shell if there are none
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Take the demo down
+    Stop,
+    /// Hold the demo's namespaces; started by `adit demo`
+    #[command(hide = true)]
+    Hold {
+        /// The daemon to run in the gateways
+        aditd: PathBuf,
+    },
+}
+
+/// What `adit demo break` can break.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Fault {
+    /// The two pre-shared keys differ
+    Psk,
+    /// Oslo calls itself a name that Berlin does not know
+    Id,
+    /// No IKE suite in common
+    Proposal,
+    /// No ESP suite in common
+    Esp,
+    /// The two sides disagree about the networks
+    Selectors,
+    /// Oslo sends Berlin's network elsewhere
+    Route,
+    /// UDP 4500 is blocked on the way
+    Port,
+    /// Berlin's daemon is killed
+    Daemon,
+}
+
+/// The hosts of the demo.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DemoHost {
+    /// A machine in Oslo, 10.1.0.10
+    OsloHost,
+    /// Oslo's gateway, 198.51.100.2
+    OsloGw,
+    /// The router between the gateways
+    Internet,
+    /// Berlin's gateway, 203.0.113.2
+    BerlinGw,
+    /// A machine in Berlin, 10.2.0.20
+    BerlinHost,
+}
+
+/// `adit check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Directory of the configuration
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit")]
+    pub(crate) config: PathBuf,
+
+    /// Ask the running daemon which tunnels a reload would touch
+    #[arg(long)]
+    pub(crate) plan: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A verb about one tunnel.
+#[derive(Debug, Args)]
+pub(crate) struct Act {
+    /// The tunnel
+    pub(crate) name: String,
+
+    /// Print JSON, one object for each step
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// `adit rekey`.
+#[derive(Debug, Args)]
+pub(crate) struct Rekey {
+    /// The tunnel
+    pub(crate) name: String,
+
+    /// Replace the keys of the IKE SA, not those of the traffic
+    #[arg(long)]
+    pub(crate) ike: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A verb with no argument.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this tunnel, with everything that is known about it
+    pub(crate) name: Option<String>,
+
+    /// Repeat, once a second, until interrupted
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit log`.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Only this tunnel
+    pub(crate) name: Option<String>,
+
+    /// Print JSON, one object for each line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit secret`.
+#[derive(Debug, Args)]
+pub(crate) struct Secret {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) verb: SecretVerb,
+}
+
+/// What to do with secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretVerb {
+    /// Make a pre-shared key of 256 random bits
+    New {
+        /// Write it into this new file, readable by its owner alone, instead of printing it
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// `adit explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, such as E203; all of them if left out
+    pub(crate) code: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `adit man`.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write
+    pub(crate) directory: PathBuf,
+}

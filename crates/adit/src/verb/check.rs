@@ -1,0 +1,181 @@
+//! `adit check`: reads the configuration as the daemon does and changes nothing.
+
+use std::path::Path;
+
+use adit_db::Keep;
+use adit_mgmt::api::{self, ReloadReport};
+use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile, Tunnel};
+use adit_mgmt::diagnosis::Context;
+use adit_mgmt::vici::Request;
+use adit_mgmt::{Diagnosis, Severity};
+use adit_sys::file::{read_texts, read_with_mode};
+
+use crate::args::Check;
+use crate::daemon::Daemon;
+use crate::error::{Error, Exit};
+use crate::screen::{Paint, Screen, Style};
+use crate::table::{Cell, Table};
+use crate::verb::act::render_changes;
+use crate::words::count;
+
+/// `adit check`.
+pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
+    let files = read_files(&args.config)?;
+    let checked = config::load(&files, &read_secret);
+    let (good, problems) = match &checked {
+        Ok(configuration) => (Some(configuration), &configuration.warnings),
+        Err(problems) => (None, problems),
+    };
+    let plan = match good {
+        Some(_) if args.plan => Some(ask_plan(vici)?),
+        _ => None,
+    };
+    if args.json {
+        screen.json(&report(good, problems, plan))?;
+    } else {
+        let colour = screen.paint.colour;
+        for problem in problems {
+            screen.text(&format!("{}\n\n", problem.render(colour).trim_end()))?;
+        }
+        screen.text(&verdict(
+            good,
+            problems,
+            files.len(),
+            &args.config,
+            screen.paint,
+        ))?;
+        if let Some(plan) = plan {
+            screen.line("\na reload makes these tunnels")?;
+            screen.text(&render_changes(&plan, screen.paint))?;
+        }
+    }
+    Ok(if good.is_some() {
+        Exit::Good
+    } else {
+        Exit::Problem
+    })
+}
+
+/// The tunnels' files of a configuration directory, in the order of their names.
+fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
+    let directory = directory.join("tunnels");
+    let texts = read_texts(&directory, "toml")
+        .map_err(|error| Diagnosis::file_missing(&Context::default(), &directory, error))?;
+    Ok(texts
+        .into_iter()
+        .map(|(path, text)| SourceFile { path, text })
+        .collect())
+}
+
+fn read_secret(path: &Path) -> Result<SecretFile, String> {
+    let read = read_with_mode(path);
+    read.map(|(octets, mode)| SecretFile { octets, mode })
+        .map_err(|error| error.to_string())
+}
+
+fn ask_plan(vici: &Path) -> Result<ReloadReport, Error> {
+    let mut daemon = Daemon::connect(vici)?;
+    let answer = daemon.call(&Request::AditReload { dry_run: true }, |_| Ok(()))?;
+    Ok(api::from_message(&answer)?)
+}
+
+fn report(
+    good: Option<&Configuration>,
+    problems: &[ConfigError],
+    plan: Option<ReloadReport>,
+) -> ReloadReport {
+    let plan = plan.unwrap_or_else(|| ReloadReport {
+        added: good
+            .iter()
+            .flat_map(|good| good.tunnels.keys().cloned())
+            .collect(),
+        ..ReloadReport::default()
+    });
+    let problems = problems.iter().map(ConfigError::to_problem).collect();
+    ReloadReport {
+        schema: api::SCHEMA,
+        applied: false,
+        problems,
+        ..plan
+    }
+}
+
+fn verdict(
+    good: Option<&Configuration>,
+    problems: &[ConfigError],
+    files: usize,
+    directory: &Path,
+    paint: Paint,
+) -> String {
+    let of = |severity| {
+        problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
+    };
+    let warnings = count(of(Severity::Warning), "warning");
+    let Some(configuration) = good else {
+        let errors = count(of(Severity::Error), "error");
+        let errors = paint.with(Style::Bad, &errors);
+        return format!("{errors}, {warnings} in {}\n", count(files, "file"));
+    };
+    if configuration.tunnels.is_empty() {
+        let place = directory.join("tunnels");
+        return format!("no tunnels: put one into {}/NAME.toml\n", place.display());
+    }
+    let tunnels = count(configuration.tunnels.len(), "tunnel");
+    let tunnels = paint.with(Style::Good, &tunnels);
+    format!(
+        "{}\n{tunnels}, {warnings}\n",
+        plan(configuration).render(paint)
+    )
+}
+
+/// What the daemon would do with the files.
+fn plan(configuration: &Configuration) -> Table {
+    let mut table = Table::new(&[
+        "TUNNEL", "KEEP", "PEER", "WE ARE", "PEER IS", "LOCAL", "REMOTE", "SECRET",
+    ]);
+    for (name, tunnel) in &configuration.tunnels {
+        let joined = |texts: Vec<String>| Cell::new(texts.join(", "));
+        let connection = &tunnel.connection;
+        let hosts = connection
+            .remote_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let local_id = connection.pad.local_id.as_ref();
+        let (mut keep, mut local, mut remote) = ("", Vec::new(), Vec::new());
+        for child in &connection.children {
+            keep = keep_words(child.keep);
+            local.extend(child.local_ts.iter().map(ToString::to_string));
+            remote.extend(child.remote_ts.iter().map(ToString::to_string));
+        }
+        table.row(vec![
+            Cell::styled(Style::Bold, name),
+            Cell::new(keep),
+            joined(hosts),
+            Cell::new(local_id.map_or_else(|| "our address".to_owned(), ToString::to_string)),
+            Cell::new(connection.pad.remote_id.to_string()),
+            joined(local),
+            joined(remote),
+            Cell::new(secret_words(tunnel)),
+        ]);
+    }
+    table
+}
+
+fn keep_words(keep: Keep) -> &'static str {
+    match keep {
+        Keep::Up => "up",
+        Keep::OnDemand => "on-demand",
+        Keep::Passive => "passive",
+    }
+}
+
+fn secret_words(tunnel: &Tunnel) -> String {
+    format!(
+        "{} ({} bytes)",
+        tunnel.secret_name, tunnel.secret_facts.octets
+    )
+}

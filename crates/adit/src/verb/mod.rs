@@ -1,0 +1,8 @@
+//! The verbs, one file for those that belong together.
+
+pub(crate) mod act;
+pub(crate) mod check;
+pub(crate) mod describe;
+pub(crate) mod log;
+pub(crate) mod secret;
+pub(crate) mod status;
