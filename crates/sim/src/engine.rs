@@ -148,8 +148,7 @@ impl Engine {
 
     /// Forgets the inbound halves whose grace is over.
     pub(crate) fn sweep(&mut self, now: Instant) {
-        self.installed
-            .retain(|_, sa| sa.closes.is_none_or(|closes| closes > now));
+        self.installed.retain(|_, sa| sa.closes.is_none_or(|closes| closes > now));
     }
 
     /// The next expiry that is due; each comes once.
@@ -178,10 +177,7 @@ impl Engine {
 
     /// Installed and not about to go, oldest first.
     pub(crate) fn live(&self) -> impl Iterator<Item = (ChildSaId, &Installed)> {
-        self.installed
-            .iter()
-            .filter(|(_, sa)| sa.closes.is_none())
-            .map(|(id, sa)| (*id, sa))
+        self.installed.iter().filter(|(_, sa)| sa.closes.is_none()).map(|(id, sa)| (*id, sa))
     }
 
     /// How many are installed, those about to go included.
@@ -191,28 +187,20 @@ impl Engine {
 
     /// The newest installed child SA of a configuration.
     pub(crate) fn newest(&self, child: &ChildName) -> Option<ChildSaId> {
-        self.live()
-            .filter(|(_, sa)| sa.child == *child)
-            .map(|(id, _)| id)
-            .last()
+        self.live().filter(|(_, sa)| sa.child == *child).map(|(id, _)| id).last()
     }
 
     /// The child SA that a packet for this configuration goes out on.
     pub(crate) fn outbound(&self, child: &ChildName) -> Option<&ChildView> {
         let candidates = self.live().filter(|(_, sa)| sa.child == *child);
         let active = candidates.filter(|(_, sa)| sa.outbound_since.is_some());
-        active
-            .max_by_key(|(_, sa)| sa.outbound_since)
-            .map(|(_, sa)| &sa.view)
+        active.max_by_key(|(_, sa)| sa.outbound_since).map(|(_, sa)| &sa.view)
     }
 
     /// Who could open a packet with this SPI and these keys.
     pub(crate) fn opener(&self, spi: Spi, keys: [u8; 20]) -> Option<ChildSaId> {
         let opens = |sa: &Installed| sa.view.spi_in == spi && sa.view.keys_in == keys;
-        self.installed
-            .iter()
-            .find(|(_, sa)| opens(sa))
-            .map(|(id, _)| *id)
+        self.installed.iter().find(|(_, sa)| opens(sa)).map(|(id, _)| *id)
     }
 }
 

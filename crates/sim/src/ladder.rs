@@ -111,8 +111,7 @@ impl Ladder {
             self.rungs.pop_front();
             self.forgotten += 1;
         }
-        self.rungs
-            .push_back(format!("{:>9.3}  {line}", at.as_secs_f64()));
+        self.rungs.push_back(format!("{:>9.3}  {line}", at.as_secs_f64()));
     }
 }
 

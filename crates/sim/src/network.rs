@@ -46,11 +46,7 @@ pub struct Nat {
 impl Nat {
     /// A NAT with this public address.
     pub fn new(public: IpAddr) -> Self {
-        Self {
-            public,
-            next_port: 20_000,
-            mappings: BTreeMap::new(),
-        }
+        Self { public, next_port: 20_000, mappings: BTreeMap::new() }
     }
 
     /// Forgets all mappings, as after a restart: the next datagram gets another port.
@@ -68,9 +64,7 @@ impl Nat {
 
     fn inward(&self, destination: SocketAddr) -> Option<SocketAddr> {
         let mut mappings = self.mappings.iter();
-        mappings
-            .find(|(_, port)| **port == destination.port())
-            .map(|(source, _)| *source)
+        mappings.find(|(_, port)| **port == destination.port()).map(|(source, _)| *source)
     }
 }
 
@@ -150,10 +144,7 @@ impl Network {
 
     /// How many datagrams are under way, not counting keepalives and ESP.
     pub(crate) fn messages_under_way(&self) -> usize {
-        self.under_way
-            .values()
-            .filter(|arrival| matches!(arrival.letter, Letter::Ike(_)))
-            .count()
+        self.under_way.values().filter(|arrival| matches!(arrival.letter, Letter::Ike(_))).count()
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
@@ -210,39 +201,22 @@ impl Network {
             return Fate::Lose;
         }
         let percent = u8::try_from(self.rng.next_u32() % 100).unwrap_or(0);
-        if percent < self.faults.duplicate_percent {
-            Fate::Duplicate
-        } else {
-            Fate::Deliver
-        }
+        if percent < self.faults.duplicate_percent { Fate::Duplicate } else { Fate::Deliver }
     }
 
     fn route(&mut self, from: Side, path: Path, letter: Letter) -> Option<Arrival> {
-        let path = Path {
-            local: path.remote,
-            remote: path.local,
-        };
+        let path = Path { local: path.remote, remote: path.local };
         let path = match (from, &mut self.nat) {
             (_, None) => path,
-            (Side::Left, Some(nat)) => Path {
-                remote: nat.outward(path.remote),
-                ..path
-            },
-            (Side::Right, Some(nat)) => Path {
-                local: nat.inward(path.local)?,
-                ..path
-            },
+            (Side::Left, Some(nat)) => Path { remote: nat.outward(path.remote), ..path },
+            (Side::Right, Some(nat)) => Path { local: nat.inward(path.local)?, ..path },
         };
         // To an address that nobody has.
         let to_left = path.local.ip() == self.left;
         if to_left != (from == Side::Right) {
             return None;
         }
-        Some(Arrival {
-            to: from.other(),
-            path,
-            letter,
-        })
+        Some(Arrival { to: from.other(), path, letter })
     }
 
     fn delay(&mut self) -> Duration {

@@ -67,34 +67,12 @@ impl Pair {
         let mut network = Network::new(LEFT, setup.faults, seed.part(0));
         network.nat = setup.nat;
         let peer = |side, config, connection, secret, address, part| {
-            Peer::new(
-                side,
-                config,
-                connection,
-                secret,
-                address,
-                seed.part(part),
-                start,
-            )
+            Peer::new(side, config, connection, secret, address, seed.part(part), start)
         };
         let (left, right) = (Side::Left, Side::Right);
         Self {
-            left: peer(
-                left,
-                setup.left_config,
-                setup.left,
-                setup.left_secret,
-                LEFT,
-                1,
-            ),
-            right: peer(
-                right,
-                setup.right_config,
-                setup.right,
-                setup.right_secret,
-                RIGHT,
-                2,
-            ),
+            left: peer(left, setup.left_config, setup.left, setup.left_secret, LEFT, 1),
+            right: peer(right, setup.right_config, setup.right, setup.right_secret, RIGHT, 2),
             network,
             child: Child(0),
             ladder: Ladder::default(),
@@ -125,17 +103,8 @@ impl Pair {
         let request = self.left.initiate(self.child);
         self.run_until_idle();
         let result = self.left.result(request);
-        assert!(
-            matches!(result, Some(Ok(()))),
-            "not up: {result:?}\n{}",
-            self.ladder
-        );
-        assert_eq!(
-            self.left.child_sas(),
-            self.right.child_sas().mirrored(),
-            "{}",
-            self.ladder
-        );
+        assert!(matches!(result, Some(Ok(()))), "not up: {result:?}\n{}", self.ladder);
+        assert_eq!(self.left.child_sas(), self.right.child_sas().mirrored(), "{}", self.ladder);
         self
     }
 
@@ -242,11 +211,8 @@ impl Pair {
     }
 
     fn next_event(&self) -> Option<Instant> {
-        let events = [
-            self.network.next_arrival(),
-            self.left.next_timeout(),
-            self.right.next_timeout(),
-        ];
+        let events =
+            [self.network.next_arrival(), self.left.next_timeout(), self.right.next_timeout()];
         events.into_iter().flatten().min()
     }
 
@@ -282,10 +248,7 @@ impl Pair {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant is as good as the origin of a run"
-)]
+#[expect(clippy::disallowed_methods, reason = "any instant is as good as the origin of a run")]
 fn origin() -> Instant {
     Instant::now()
 }

@@ -102,21 +102,14 @@ impl Peer {
     pub fn initiate(&mut self, child: Child) -> RequestId {
         let child = Some(self.child_name(child));
         let (connection, request) = (self.connection.name.clone(), self.request());
-        self.command(Command::Initiate {
-            connection,
-            child,
-            request,
-        });
+        self.command(Command::Initiate { connection, child, request });
         request
     }
 
     /// Takes the connection down until it is initiated again.
     pub fn down(&mut self) -> RequestId {
         let (connection, request) = (self.connection.name.clone(), self.request());
-        self.command(Command::Down {
-            connection,
-            request,
-        });
+        self.command(Command::Down { connection, request });
         request
     }
 
@@ -160,10 +153,7 @@ impl Peer {
         let name = self.child_name(child);
         match self.engine.outbound(&name) {
             Some(sa) => {
-                let letter = Letter::Esp {
-                    spi: sa.spi_out,
-                    keys: sa.keys_out,
-                };
+                let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
                 if let Some(path) = self.path() {
                     self.outbox.push_back((path, letter));
                 }
@@ -171,11 +161,7 @@ impl Peer {
             None => {
                 let flow = self.flow(child);
                 let connection = self.connection.name.clone();
-                self.packet_event(PacketEvent::Acquire {
-                    connection,
-                    child: name,
-                    flow,
-                });
+                self.packet_event(PacketEvent::Acquire { connection, child: name, flow });
             }
         }
     }
@@ -257,14 +243,10 @@ impl Peer {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let answer = self.answers.keys().next().map(|(at, _)| *at);
-        [
-            self.endpoint.poll_timeout(),
-            self.engine.next_timeout(),
-            answer,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.endpoint.poll_timeout(), self.engine.next_timeout(), answer]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn has_jobs(&self) -> bool {
@@ -275,8 +257,7 @@ impl Peer {
         let Arrival { path, letter, .. } = arrival;
         match letter {
             Letter::Ike(octets) => {
-                self.endpoint
-                    .handle_datagram(path, &octets, self.now, &mut self.rng);
+                self.endpoint.handle_datagram(path, &octets, self.now, &mut self.rng);
                 self.drain();
             }
             Letter::Esp { spi, keys } => match self.engine.opener(spi, keys) {
@@ -302,8 +283,7 @@ impl Peer {
                     self.endpoint.handle_auth(job, result, now, &mut self.rng);
                 }
                 Answer::Addresses(job, addresses) => {
-                    self.endpoint
-                        .handle_resolved(job, addresses, now, &mut self.rng);
+                    self.endpoint.handle_resolved(job, addresses, now, &mut self.rng);
                 }
             }
             self.drain();
@@ -330,14 +310,12 @@ impl Peer {
     }
 
     fn packet_event(&mut self, event: PacketEvent) {
-        self.endpoint
-            .handle_packet_event(event, self.now, &mut self.rng);
+        self.endpoint.handle_packet_event(event, self.now, &mut self.rng);
         self.drain();
     }
 
     fn command(&mut self, command: Command) {
-        self.endpoint
-            .handle_command(command, self.now, &mut self.rng);
+        self.endpoint.handle_command(command, self.now, &mut self.rng);
         self.drain();
     }
 
@@ -373,8 +351,7 @@ impl Peer {
 
     fn answer_later(&mut self, answer: Answer) {
         self.counter += 1;
-        self.answers
-            .insert((self.now + self.job_time, self.counter), answer);
+        self.answers.insert((self.now + self.job_time, self.counter), answer);
     }
 
     fn authenticate(&self, job: &AuthJob) -> AuthResult {
@@ -404,19 +381,12 @@ impl Peer {
     /// The path of the newest IKE SA that is up.
     fn path(&self) -> Option<Path> {
         let info = self.established().pop()?;
-        Some(Path {
-            local: info.local,
-            remote: info.remote,
-        })
+        Some(Path { local: info.local, remote: info.remote })
     }
 
     fn flow(&mut self, child: Child) -> FlowKey {
         let Child(index) = child;
-        let child = self
-            .connection
-            .children
-            .get(index)
-            .expect("a configured child");
+        let child = self.connection.children.get(index).expect("a configured child");
         let first =
             |specs: &[adit_db::TsSpec]| specs.first().expect("a selector").resolve(self.address);
         let (local, remote) = (first(&child.local_ts), first(&child.remote_ts));

@@ -109,15 +109,8 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panic(message) => write!(f, "panic: {message}"),
-            Self::Unbounded {
-                side,
-                ike_sas,
-                child_sas,
-            } => {
-                write!(
-                    f,
-                    "{side:?} holds {ike_sas} IKE SAs and {child_sas} child SAs"
-                )
+            Self::Unbounded { side, ike_sas, child_sas } => {
+                write!(f, "{side:?} holds {ike_sas} IKE SAs and {child_sas} child SAs")
             }
             Self::NotConverged { healed, state } => {
                 let network = if *healed { "good" } else { "bad" };
@@ -137,9 +130,7 @@ pub fn run_seed(seed: Seed, profile: Profile) -> Outcome {
     let mut rng = seed.part(3);
     let scenario = Scenario::draw(&mut rng, profile);
     let mut pair = scenario.setup(seed).pair();
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        Run::new(&scenario, &mut rng).play(&mut pair)
-    }));
+    let result = catch_unwind(AssertUnwindSafe(|| Run::new(&scenario, &mut rng).play(&mut pair)));
     let result = result.unwrap_or_else(|panic| Err(Violation::Panic(panic_message(&*panic))));
     Outcome {
         seed,
@@ -185,11 +176,7 @@ impl<'a> Run<'a> {
     }
 
     fn operate(&mut self, pair: &mut Pair) -> Result<(), Violation> {
-        let side = if self.rng.percent(50) {
-            Side::Left
-        } else {
-            Side::Right
-        };
+        let side = if self.rng.percent(50) { Side::Left } else { Side::Right };
         let child = self.scenario.any_child(self.rng);
         let operation = Operation::draw(self.rng);
         pair.note(side, format_args!("{operation:?}"));
@@ -264,10 +251,7 @@ impl<'a> Run<'a> {
             }
             self.check_bounds(pair)?;
         }
-        Err(Violation::NotConverged {
-            healed,
-            state: state(pair),
-        })
+        Err(Violation::NotConverged { healed, state: state(pair) })
     }
 
     /// Waits until peers that cannot agree have said so.
@@ -280,15 +264,10 @@ impl<'a> Run<'a> {
         pair.network.faults = Faults::NONE;
         let expected = disagreement.code();
         let said = |pair: &Pair| {
-            self.scenario
-                .keepers()
-                .all(|side| codes(peer(pair, side)).contains(&expected))
+            self.scenario.keepers().all(|side| codes(peer(pair, side)).contains(&expected))
         };
         if !pair.run_until(HEAL_WITHIN, said) {
-            let reported = [&pair.left, &pair.right]
-                .into_iter()
-                .flat_map(codes)
-                .collect();
+            let reported = [&pair.left, &pair.right].into_iter().flat_map(codes).collect();
             return Err(Violation::NoNamedError { expected, reported });
         }
         self.run_for(pair, WATCH)?;
@@ -313,11 +292,7 @@ impl<'a> Run<'a> {
             let peer = peer(pair, side);
             let (ike_sas, child_sas) = (peer.ike_sas().len(), peer.installed());
             if ike_sas > IKE_SAS_MAX || child_sas > CHILD_SAS_MAX * children {
-                return Err(Violation::Unbounded {
-                    side,
-                    ike_sas,
-                    child_sas,
-                });
+                return Err(Violation::Unbounded { side, ike_sas, child_sas });
             }
         }
         Ok(())
@@ -359,11 +334,7 @@ fn codes(peer: &Peer) -> Vec<u16> {
 
 fn summary(pair: &Pair) -> Summary {
     let count = |wanted: fn(&Event) -> bool| {
-        pair.left
-            .events()
-            .iter()
-            .filter(|event| wanted(event))
-            .count()
+        pair.left.events().iter().filter(|event| wanted(event)).count()
     };
     let is_rekey =
         |event: &Event| matches!(event, Event::IkeRekeyed { .. } | Event::ChildRekeyed { .. });
@@ -381,26 +352,15 @@ fn state(pair: &Pair) -> String {
     let mut lines = Vec::new();
     for side in [Side::Left, Side::Right] {
         let peer = peer(pair, side);
-        lines.push(format!(
-            "{side:?} at {:.3} s:",
-            pair.elapsed().as_secs_f64()
-        ));
+        lines.push(format!("{side:?} at {:.3} s:", pair.elapsed().as_secs_f64()));
         for ike in peer.ike_sas() {
-            let role = if ike.initiator {
-                "initiator"
-            } else {
-                "responder"
-            };
-            lines.push(format!(
-                "  IKE {} {}/{} {} {role}",
-                ike.id, ike.spi_i, ike.spi_r, ike.state
-            ));
+            let role = if ike.initiator { "initiator" } else { "responder" };
+            lines
+                .push(format!("  IKE {} {}/{} {} {role}", ike.id, ike.spi_i, ike.spi_r, ike.state));
             for child in &ike.children {
                 let (spi_in, spi_out) = (child.spi_in, child.spi_out);
                 let (id, name, state) = (child.id, &child.name, child.state);
-                lines.push(format!(
-                    "    child {id} {name} in {spi_in} out {spi_out} {state}"
-                ));
+                lines.push(format!("    child {id} {name} in {spi_in} out {spi_out} {state}"));
             }
         }
         for sa in peer.child_sas().iter() {
@@ -412,9 +372,7 @@ fn state(pair: &Pair) -> String {
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("unknown")
-        .to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown").to_owned()
 }
 
 impl Scenario {

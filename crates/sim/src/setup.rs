@@ -78,10 +78,7 @@ impl Setup {
 
     pub(crate) fn child_name(connection: &Connection, child: Child) -> adit_db::ChildName {
         let Child(index) = child;
-        let child = connection
-            .children
-            .get(index)
-            .expect("the test names a configured child");
+        let child = connection.children.get(index).expect("the test names a configured child");
         child.name.clone()
     }
 

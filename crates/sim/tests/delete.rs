@@ -1,5 +1,7 @@
 //! Deletes of child SAs and of the IKE SA (RFC 7296 §1.4.1).
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_sim::{Fate, Pair, Seed, Side};
@@ -21,13 +23,7 @@ fn a_child_is_deleted_from_either_side() {
         pair.peer(side).terminate_child(child);
         pair.run_until_idle();
         assert!(pair.left.child_sas().is_empty() && pair.right.child_sas().is_empty());
-        assert_eq!(
-            (
-                pair.left.established().len(),
-                pair.right.established().len()
-            ),
-            (1, 1)
-        );
+        assert_eq!((pair.left.established().len(), pair.right.established().len()), (1, 1));
         // And it can be made again.
         pair.peer(side.other()).initiate(child);
         pair.run_until_idle();
@@ -44,13 +40,7 @@ fn both_sides_may_delete_the_same_child_at_once() {
     pair.right.terminate_child(pair.child);
     pair.run_until_idle();
     assert!(pair.left.child_sas().is_empty() && pair.right.child_sas().is_empty());
-    assert_eq!(
-        (
-            pair.left.established().len(),
-            pair.right.established().len()
-        ),
-        (1, 1)
-    );
+    assert_eq!((pair.left.established().len(), pair.right.established().len()), (1, 1));
 }
 
 /// CHECKLIST I07: one of the two deletes is lost at first.

@@ -1,5 +1,7 @@
 //! Peers that cannot agree: each reason has its code, and nothing stays behind.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_db::{ProposalSpec, TsSpec};
@@ -11,10 +13,7 @@ fn failed(setup: Setup) -> (Pair, FailureReason) {
     let mut pair = setup.pair();
     let request = pair.left.initiate(pair.child);
     pair.run_for(Duration::from_secs(40));
-    let result = pair
-        .left
-        .result(request)
-        .unwrap_or_else(|| panic!("no end\n{}", pair.ladder()));
+    let result = pair.left.result(request).unwrap_or_else(|| panic!("no end\n{}", pair.ladder()));
     let reason = match result {
         Ok(()) => panic!("it came up\n{}", pair.ladder()),
         Err(failure) => failure.reason.clone(),
@@ -35,15 +34,8 @@ fn a_wrong_secret_is_e203() {
     setup.right_secret = Some("incorrect horse".to_owned());
     let (pair, reason) = failed(setup);
     assert_eq!(reason.code(), Some(203), "{reason}");
-    assert!(
-        matches!(reason, FailureReason::WrongSecret { certain: true, .. }),
-        "{reason:?}"
-    );
-    assert!(
-        pair.right
-            .failures()
-            .any(|reason| reason.code() == Some(203))
-    );
+    assert!(matches!(reason, FailureReason::WrongSecret { certain: true, .. }), "{reason:?}");
+    assert!(pair.right.failures().any(|reason| reason.code() == Some(203)));
     assert_nothing_left(&pair);
 }
 
@@ -59,11 +51,7 @@ fn a_missing_secret_is_e201_on_its_side() {
     let mut setup = Setup::new(Seed(7));
     setup.right_secret = None;
     let (pair, _) = failed(setup);
-    assert!(
-        pair.right
-            .failures()
-            .any(|reason| reason.code() == Some(201))
-    );
+    assert!(pair.right.failures().any(|reason| reason.code() == Some(201)));
     assert_nothing_left(&pair);
 }
 
@@ -74,11 +62,7 @@ fn an_unknown_identity_is_e204() {
     setup.left.pad.local_id = Some("stranger.example".parse().unwrap());
     let (pair, reason) = failed(setup);
     assert_eq!(reason.code(), Some(204), "{reason}");
-    assert!(
-        pair.right
-            .failures()
-            .any(|reason| reason.code() == Some(204))
-    );
+    assert!(pair.right.failures().any(|reason| reason.code() == Some(204)));
     assert_nothing_left(&pair);
 }
 
@@ -90,11 +74,7 @@ fn no_common_ike_suite_is_e101() {
     setup.right.proposals = ProposalSpec::ike_list("aes128gcm16-prfsha256-x25519").unwrap();
     let (pair, reason) = failed(setup);
     assert_eq!(reason.code(), Some(101), "{reason}");
-    assert!(
-        pair.right
-            .failures()
-            .any(|reason| reason.code() == Some(101))
-    );
+    assert!(pair.right.failures().any(|reason| reason.code() == Some(101)));
     assert_nothing_left(&pair);
 }
 
@@ -111,13 +91,7 @@ fn no_common_esp_suite_is_e102_and_keeps_the_ike_sa() {
         "{reason:?}"
     );
     assert!(pair.left.child_sas().is_empty());
-    assert_eq!(
-        (
-            pair.left.established().len(),
-            pair.right.established().len()
-        ),
-        (1, 1)
-    );
+    assert_eq!((pair.left.established().len(), pair.right.established().len()), (1, 1));
 }
 
 /// CHECKLIST H03, A07: between two Adits both sides' selectors are told.
@@ -128,11 +102,7 @@ fn selectors_that_do_not_overlap_are_e301() {
     setup.right.children[0].local_ts = vec![elsewhere];
     let (pair, reason) = failed(setup);
     assert_eq!(reason.code(), Some(301), "{reason}");
-    let FailureReason::SelectorMismatch {
-        their_view_of_remote,
-        ..
-    } = &reason
-    else {
+    let FailureReason::SelectorMismatch { their_view_of_remote, .. } = &reason else {
         panic!("{reason:?}");
     };
     assert_eq!(their_view_of_remote.first().copied(), elsewhere.selector());

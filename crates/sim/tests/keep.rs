@@ -1,5 +1,7 @@
 //! Desired state: what should be up comes back, what waits for traffic waits.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_db::Keep;
@@ -22,11 +24,7 @@ fn is_up(pair: &Pair) -> bool {
 #[test]
 fn what_is_kept_up_comes_up_by_itself() {
     let mut pair = kept(Keep::Up).pair();
-    assert!(
-        pair.run_until(Duration::from_secs(5), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(5), is_up), "{}", pair.ladder());
 }
 
 /// CHECKLIST L11, M12: the peer is away for ten minutes.
@@ -37,21 +35,13 @@ fn what_is_kept_up_comes_back_after_an_outage() {
     pair.run_for(Duration::from_secs(600));
     assert!(!is_up(&pair));
     pair.network.cut = false;
-    assert!(
-        pair.run_until(Duration::from_secs(100), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(100), is_up), "{}", pair.ladder());
 
     pair.network.cut = true;
     pair.run_for(Duration::from_secs(600));
     assert!(!is_up(&pair));
     pair.network.cut = false;
-    assert!(
-        pair.run_until(Duration::from_secs(100), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(100), is_up), "{}", pair.ladder());
 }
 
 #[test]
@@ -60,18 +50,10 @@ fn what_is_kept_up_comes_back_after_the_peer_deleted_it() {
     assert!(pair.run_until(Duration::from_secs(5), is_up));
     pair.right.terminate_ike();
     pair.run_for(Duration::from_secs(2));
-    assert!(
-        pair.run_until(Duration::from_secs(20), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(20), is_up), "{}", pair.ladder());
     pair.right.terminate_child(pair.child);
     pair.run_for(Duration::from_secs(2));
-    assert!(
-        pair.run_until(Duration::from_secs(20), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(20), is_up), "{}", pair.ladder());
 }
 
 #[test]
@@ -80,18 +62,10 @@ fn what_is_kept_up_comes_back_after_either_daemon_restarts() {
     assert!(pair.run_until(Duration::from_secs(5), is_up));
     pair.right.crash(EndpointConfig::default());
     pair.run_for(Duration::from_secs(2));
-    assert!(
-        pair.run_until(Duration::from_secs(200), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(200), is_up), "{}", pair.ladder());
     pair.left.crash(EndpointConfig::default());
     pair.run_for(Duration::from_secs(2));
-    assert!(
-        pair.run_until(Duration::from_secs(20), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(20), is_up), "{}", pair.ladder());
 }
 
 /// `adit down` holds until somebody asks again.
@@ -104,11 +78,7 @@ fn what_was_taken_down_stays_down() {
     assert!(matches!(pair.left.result(request), Some(Ok(()))));
     assert!(pair.left.ike_sas().is_empty() && pair.right.ike_sas().is_empty());
     pair.left.initiate(pair.child);
-    assert!(
-        pair.run_until(Duration::from_secs(5), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(5), is_up), "{}", pair.ladder());
 }
 
 /// CHECKLIST H10: nothing until the first packet; repeated packets make one SA.
@@ -120,11 +90,7 @@ fn on_demand_waits_for_the_first_packet() {
     for _ in 0..5 {
         pair.left.send_packet(pair.child);
     }
-    assert!(
-        pair.run_until(Duration::from_secs(5), is_up),
-        "{}",
-        pair.ladder()
-    );
+    assert!(pair.run_until(Duration::from_secs(5), is_up), "{}", pair.ladder());
     pair.run_for(Duration::from_secs(30));
     assert!(is_up(&pair));
     assert_eq!(pair.right.ike_sas().len(), 1);

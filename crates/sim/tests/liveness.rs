@@ -1,5 +1,7 @@
 //! Liveness checks, lost state, initial contact (RFC 7296 §2.4).
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_ike::EndpointConfig;
@@ -36,11 +38,7 @@ fn a_dead_peer_is_noticed() {
     pair.network.cut = true;
     pair.run_for(Duration::from_secs(200));
     assert!(pair.left.ike_sas().is_empty() && pair.left.child_sas().is_empty());
-    assert!(
-        pair.left
-            .failures()
-            .any(|reason| reason.code() == Some(110))
-    );
+    assert!(pair.left.failures().any(|reason| reason.code() == Some(110)));
 }
 
 /// CHECKLIST M07, F24: a peer that lost everything comes back; the old SAs go.

@@ -1,5 +1,7 @@
 //! Retransmission, duplicates and reordering.
 
+#![cfg(test)]
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,11 +17,7 @@ fn each_message_may_be_lost_once() {
         let mut count = 0;
         pair.network.intercept(move |_| {
             count += 1;
-            if count == lost + 1 {
-                Fate::Lose
-            } else {
-                Fate::Deliver
-            }
+            if count == lost + 1 { Fate::Lose } else { Fate::Deliver }
         });
         let pair = pair.up();
         assert_eq!(pair.right.established().len(), 1, "{}", pair.ladder());
@@ -114,9 +112,6 @@ fn late_copies_of_every_request_change_nothing() {
         pair.left.rekey_child(pair.child);
         pair.run_until_idle();
     }
-    assert_eq!(
-        (pair.left.ike_sas().len(), pair.left.child_sas().len()),
-        (1, 1)
-    );
+    assert_eq!((pair.left.ike_sas().len(), pair.left.child_sas().len()), (1, 1));
     assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
 }

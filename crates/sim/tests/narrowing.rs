@@ -1,12 +1,12 @@
 //! Traffic selectors between two configurations (RFC 7296 §2.9).
 
+#![cfg(test)]
+
 use adit_db::TsSpec;
 use adit_sim::{Pair, Seed, Setup};
 
 fn specs(text: &str) -> Vec<TsSpec> {
-    text.split_whitespace()
-        .map(|one| one.parse().unwrap())
-        .collect()
+    text.split_whitespace().map(|one| one.parse().unwrap()).collect()
 }
 
 fn with_selectors(left: [&str; 2], right: [&str; 2]) -> Setup {
@@ -23,10 +23,7 @@ fn agreed(pair: &Pair) -> [String; 2] {
     let sas = pair.left.child_sas();
     let sa = sas.iter().next().expect("a child");
     let text = |list: &[adit_wire::ikev2::TrafficSelector]| {
-        list.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ")
+        list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(sas, pair.right.child_sas().mirrored());
     [text(&sa.local_ts), text(&sa.remote_ts)]
@@ -51,11 +48,7 @@ fn both_sides_install_what_they_have_in_common() {
             ["10.2.0.0/16 fd02::/64", "10.1.0.0/16 fd01::/64"],
             ["10.1.0.0/16 fd01::/64", "10.2.0.0/16 fd02::/64"],
         ),
-        (
-            ["fd01::/64", "fd02::/64"],
-            ["::/0", "::/0"],
-            ["fd01::/64", "fd02::/64"],
-        ),
+        (["fd01::/64", "fd02::/64"], ["::/0", "::/0"], ["fd01::/64", "fd02::/64"]),
     ];
     for (left, right, expected) in cases {
         assert_eq!(agreed(&with_selectors(left, right).pair().up()), expected);
@@ -90,8 +83,6 @@ fn rekeying_keeps_the_narrowed_selectors() {
 /// `dynamic` is the address of the side itself.
 #[test]
 fn dynamic_selectors_are_the_gateways_themselves() {
-    let pair = with_selectors(["dynamic", "dynamic"], ["dynamic", "dynamic"])
-        .pair()
-        .up();
+    let pair = with_selectors(["dynamic", "dynamic"], ["dynamic", "dynamic"]).pair().up();
     assert_eq!(agreed(&pair), ["192.0.2.1/32", "203.0.113.2/32"]);
 }

@@ -1,5 +1,7 @@
 //! NAT detection and the move to port 4500 (RFC 7296 §2.23).
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_db::Encap;
@@ -35,11 +37,7 @@ fn without_a_nat_esp_is_not_encapsulated() {
 fn encapsulation_can_be_forced_from_either_side() {
     for left_forces in [false, true] {
         let mut setup = Setup::new(Seed(7));
-        let forcing = if left_forces {
-            &mut setup.left
-        } else {
-            &mut setup.right
-        };
+        let forcing = if left_forces { &mut setup.left } else { &mut setup.right };
         forcing.encap = Encap::Udp;
         let pair = setup.pair().up();
         assert!(udp(&pair));
@@ -57,10 +55,7 @@ fn rekeying_works_through_a_nat() {
     pair.run_until_idle();
     pair.left.rekey_ike();
     pair.run_until_idle();
-    assert_eq!(
-        (pair.left.ike_sas().len(), pair.right.ike_sas().len()),
-        (1, 1)
-    );
+    assert_eq!((pair.left.ike_sas().len(), pair.right.ike_sas().len()), (1, 1));
     assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
     assert!(udp(&pair));
 }

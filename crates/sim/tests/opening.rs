@@ -1,5 +1,7 @@
 //! COOKIE and INVALID_KE_PAYLOAD, alone and together (RFC 7296 §2.6, §1.2).
 
+#![cfg(test)]
+
 use adit_db::ProposalSpec;
 use adit_ike::{Event, Step};
 use adit_sim::{Pair, Seed, Setup};
@@ -43,10 +45,7 @@ fn before_the_cookie_comes_back_there_is_no_state() {
     let mut pair = with_cookies(Setup::new(Seed(7))).pair();
     pair.left.initiate(pair.child);
     // The request arrives, the response has not.
-    assert!(pair.run_until(
-        std::time::Duration::from_secs(1),
-        |pair| pair.messages_sent() == 2
-    ));
+    assert!(pair.run_until(std::time::Duration::from_secs(1), |pair| pair.messages_sent() == 2));
     assert_eq!(pair.right.ike_sas().len(), 0);
 }
 
@@ -61,9 +60,7 @@ fn another_group_is_tried_when_asked_for() {
 /// asked for once.
 #[test]
 fn cookie_and_another_group_take_one_round_trip_each() {
-    let pair = with_cookies(with_another_group(Setup::new(Seed(7))))
-        .pair()
-        .up();
+    let pair = with_cookies(with_another_group(Setup::new(Seed(7)))).pair().up();
     let (cookies, groups) = asked(&pair);
     assert_eq!(groups, 1);
     assert!(cookies <= 2);

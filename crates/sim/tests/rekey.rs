@@ -1,5 +1,7 @@
 //! Rekeying of child SAs (RFC 7296 §1.3.3, §2.8).
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_db::ProposalSpec;
@@ -11,19 +13,9 @@ fn assert_one_tunnel(pair: &Pair) {
     assert_eq!(pair.left.established().len(), 1, "{}", pair.ladder());
     assert_eq!(pair.right.established().len(), 1, "{}", pair.ladder());
     assert_eq!(pair.left.child_sas().len(), 1, "{}", pair.ladder());
-    assert_eq!(
-        pair.left.child_sas(),
-        pair.right.child_sas().mirrored(),
-        "{}",
-        pair.ladder()
-    );
+    assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored(), "{}", pair.ladder());
     let children = |peer: &Peer| peer.established()[0].children.len();
-    assert_eq!(
-        (children(&pair.left), children(&pair.right)),
-        (1, 1),
-        "{}",
-        pair.ladder()
-    );
+    assert_eq!((children(&pair.left), children(&pair.right)), (1, 1), "{}", pair.ladder());
 }
 
 fn count(peer: &Peer, wanted: fn(&Event) -> bool) -> usize {
@@ -67,18 +59,8 @@ fn simultaneous_child_rekey_leaves_one_child() {
         pair.right.rekey_child(pair.child);
         pair.run_until_idle();
         assert_one_tunnel(&pair);
-        assert_eq!(
-            (rekeys(&pair.left), rekeys(&pair.right)),
-            (1, 1),
-            "{}",
-            pair.ladder()
-        );
-        assert_eq!(
-            (downs(&pair.left), downs(&pair.right)),
-            (0, 0),
-            "{}",
-            pair.ladder()
-        );
+        assert_eq!((rekeys(&pair.left), rekeys(&pair.right)), (1, 1), "{}", pair.ladder());
+        assert_eq!((downs(&pair.left), downs(&pair.right)), (0, 0), "{}", pair.ladder());
     }
 }
 
@@ -142,10 +124,7 @@ fn a_hard_expiry_ends_the_child() {
     let mut pair = Pair::established(Seed(7));
     pair.left.expire(pair.child);
     pair.run_until_idle();
-    assert_eq!(
-        (pair.left.child_sas().len(), pair.right.child_sas().len()),
-        (0, 0)
-    );
+    assert_eq!((pair.left.child_sas().len(), pair.right.child_sas().len()), (0, 0));
     assert_eq!(pair.left.established().len(), 1);
 }
 
@@ -191,12 +170,7 @@ fn a_rekeying_that_crosses_a_delete_ends_in_agreement() {
         pair.left.rekey_child(pair.child);
         pair.right.terminate_child(pair.child);
         pair.run_until_idle();
-        assert_eq!(
-            pair.left.child_sas(),
-            pair.right.child_sas().mirrored(),
-            "{}",
-            pair.ladder()
-        );
+        assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored(), "{}", pair.ladder());
         assert_eq!(pair.left.established().len(), 1);
         assert!(pair.left.child_sas().len() <= 1);
     }
@@ -207,11 +181,7 @@ fn a_rekeying_that_crosses_a_delete_ends_in_agreement() {
 fn many_rekeyings_leave_nothing_behind() {
     let mut pair = Pair::established(Seed(7));
     for round in 0..20 {
-        let side = if round % 2 == 0 {
-            Side::Left
-        } else {
-            Side::Right
-        };
+        let side = if round % 2 == 0 { Side::Left } else { Side::Right };
         let child = pair.child;
         pair.peer(side).rekey_child(child);
         pair.run_until_idle();
@@ -243,16 +213,8 @@ fn no_packet_is_lost_while_rekeying() {
     }
     pair.run_until_idle();
     assert_one_tunnel(&pair);
-    assert_eq!(
-        (pair.left.packets_lost, pair.right.packets_lost),
-        (0, 0),
-        "{}",
-        pair.ladder()
-    );
-    assert_eq!(
-        (pair.left.packets_opened, pair.right.packets_opened),
-        (3_600, 3_600)
-    );
+    assert_eq!((pair.left.packets_lost, pair.right.packets_lost), (0, 0), "{}", pair.ladder());
+    assert_eq!((pair.left.packets_opened, pair.right.packets_opened), (3_600, 3_600));
 }
 
 /// Lifetimes in time rekey by themselves (CHECKLIST J35).
@@ -260,11 +222,8 @@ fn no_packet_is_lost_while_rekeying() {
 fn lifetimes_rekey_by_themselves() {
     let mut setup = Setup::new(Seed(7));
     for connection in [&mut setup.left, &mut setup.right] {
-        connection.children[0].lifetime.seconds = adit_db::LimitSpec {
-            soft: 60,
-            hard: 90,
-            rand: 10,
-        };
+        connection.children[0].lifetime.seconds =
+            adit_db::LimitSpec { soft: 60, hard: 90, rand: 10 };
     }
     let mut pair = setup.pair().up();
     pair.run_for(Duration::from_secs(600));

@@ -1,5 +1,7 @@
 //! Rekeying of the IKE SA (RFC 7296 §1.3.2, §2.18, §2.8.2).
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use adit_db::ProposalSpec;
@@ -15,32 +17,14 @@ fn assert_one_tunnel(pair: &Pair) {
         pair.ladder()
     );
     let (left, right) = (&pair.left.established()[0], &pair.right.established()[0]);
-    assert_eq!(
-        (left.spi_i, left.spi_r),
-        (right.spi_i, right.spi_r),
-        "{}",
-        pair.ladder()
-    );
-    assert_eq!(
-        (left.children.len(), right.children.len()),
-        (1, 1),
-        "{}",
-        pair.ladder()
-    );
+    assert_eq!((left.spi_i, left.spi_r), (right.spi_i, right.spi_r), "{}", pair.ladder());
+    assert_eq!((left.children.len(), right.children.len()), (1, 1), "{}", pair.ladder());
     assert_eq!(pair.left.child_sas().len(), 1, "{}", pair.ladder());
-    assert_eq!(
-        pair.left.child_sas(),
-        pair.right.child_sas().mirrored(),
-        "{}",
-        pair.ladder()
-    );
+    assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored(), "{}", pair.ladder());
 }
 
 fn rekeys(peer: &Peer) -> usize {
-    peer.events()
-        .iter()
-        .filter(|event| matches!(event, Event::IkeRekeyed { .. }))
-        .count()
+    peer.events().iter().filter(|event| matches!(event, Event::IkeRekeyed { .. })).count()
 }
 
 /// CHECKLIST K01, K17: the children move, untouched; roles may swap; message ids restart.

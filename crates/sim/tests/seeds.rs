@@ -1,5 +1,7 @@
 //! A slice of the seeds; `cargo run -p adit-sim --bin seeds --release -- 10000` plays them all.
 
+#![cfg(test)]
+
 use adit_sim::{Profile, Seed, run_seed};
 
 #[test]
@@ -7,10 +9,7 @@ fn the_first_seeds_converge() {
     for seed in 0..40 {
         let outcome = run_seed(Seed(seed), Profile::default());
         if let Err(violation) = outcome.result {
-            panic!(
-                "seed {seed}: {}\n{}\n{violation}",
-                outcome.scenario, outcome.ladder
-            );
+            panic!("seed {seed}: {}\n{}\n{violation}", outcome.scenario, outcome.ladder);
         }
     }
 }

@@ -22,11 +22,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let report = play(&options);
     report.print(&options);
-    if report.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 const USAGE: &str = "usage: seeds [COUNT] [--seeds COUNT] [--start SEED] [--json] [--ladder]";
@@ -43,17 +39,11 @@ struct Options {
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            seeds: 100,
-            start: 0,
-            json: false,
-            ladder: false,
-        };
+        let mut options = Self { seeds: 100, start: 0, json: false, ladder: false };
         while let Some(argument) = arguments.next() {
             let number = |text: Option<String>| {
                 let text = text.ok_or_else(|| format!("{argument} needs a number"))?;
-                text.parse()
-                    .map_err(|_| format!("{text:?} is not a number"))
+                text.parse().map_err(|_| format!("{text:?} is not a number"))
             };
             match argument.as_str() {
                 "--seeds" => options.seeds = number(arguments.next())?,
@@ -83,9 +73,8 @@ fn play(options: &Options) -> Report {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut report = Report::default();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| work(&next, end, options)))
-            .collect();
+        let workers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| work(&next, end, options))).collect();
         for worker in workers {
             report.add(worker.join().expect("a worker catches panics of its seeds"));
         }
@@ -104,10 +93,7 @@ fn work(next: &AtomicU64, end: u64, options: &Options) -> Report {
         }
         let outcome = run_seed(Seed(seed), Profile::default());
         if options.ladder {
-            print(&format!(
-                "seed {seed}: {}\n{}",
-                outcome.scenario, outcome.ladder
-            ));
+            print(&format!("seed {seed}: {}\n{}", outcome.scenario, outcome.ladder));
         }
         report.count(outcome);
     }
@@ -144,10 +130,7 @@ impl Report {
         for outcome in self.failed.iter().take(LADDERS_MAX) {
             if let Err(violation) = &outcome.result {
                 let Seed(seed) = outcome.seed;
-                print(&format!(
-                    "seed {seed}: {}\n{}",
-                    outcome.scenario, outcome.ladder
-                ));
+                print(&format!("seed {seed}: {}\n{}", outcome.scenario, outcome.ladder));
                 print(&format!("seed {seed}: {violation}\n"));
             }
         }
@@ -155,13 +138,7 @@ impl Report {
             let seeds: Vec<u64> = self.failed.iter().map(|outcome| outcome.seed.0).collect();
             print(&format!("failed: {seeds:?}"));
         }
-        let Summary {
-            elapsed,
-            messages,
-            ike_sas,
-            rekeys,
-            failures,
-        } = self.totals;
+        let Summary { elapsed, messages, ike_sas, rekeys, failures } = self.totals;
         print(&format!(
             "{} seeds, {} failed; {:.0} h virtual in {:.1} s ({:.0} seeds/s); {messages} \
              datagrams, {ike_sas} IKE SAs, {rekeys} rekeys, {failures} failures reported",
@@ -174,18 +151,9 @@ impl Report {
     }
 
     fn json(&self) -> String {
-        let failed: Vec<String> = self
-            .failed
-            .iter()
-            .map(|outcome| outcome.seed.0.to_string())
-            .collect();
-        let Summary {
-            elapsed,
-            messages,
-            ike_sas,
-            rekeys,
-            failures,
-        } = self.totals;
+        let failed: Vec<String> =
+            self.failed.iter().map(|outcome| outcome.seed.0.to_string()).collect();
+        let Summary { elapsed, messages, ike_sas, rekeys, failures } = self.totals;
         format!(
             "{{\"seeds\":{},\"failed\":[{}],\"seeds_per_s\":{:.1},\"virtual_s\":{},\
              \"datagrams\":{messages},\"ike_sas\":{ike_sas},\"rekeys\":{rekeys},\
@@ -208,10 +176,7 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "measures how fast the simulation runs"
-)]
+#[expect(clippy::disallowed_methods, reason = "measures how fast the simulation runs")]
 fn clock() -> Instant {
     Instant::now()
 }

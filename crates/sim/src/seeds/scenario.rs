@@ -42,13 +42,8 @@ pub(super) enum Disagreement {
 }
 
 impl Disagreement {
-    const ALL: [Self; 5] = [
-        Self::Secret,
-        Self::Identity,
-        Self::IkeProposal,
-        Self::EspProposal,
-        Self::Selectors,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Secret, Self::Identity, Self::IkeProposal, Self::EspProposal, Self::Selectors];
 
     /// The error that the initiator must report.
     pub(super) fn code(self) -> u16 {
@@ -188,13 +183,11 @@ impl Scenario {
     /// The sides that want the tunnel up.
     pub(super) fn keepers(&self) -> impl Iterator<Item = Side> + use<> {
         let keepers = self.keepers;
-        [Side::Left, Side::Right]
-            .into_iter()
-            .filter(move |side| match keepers {
-                Keepers::Left => *side == Side::Left,
-                Keepers::Right => *side == Side::Right,
-                Keepers::Both => true,
-            })
+        [Side::Left, Side::Right].into_iter().filter(move |side| match keepers {
+            Keepers::Left => *side == Side::Left,
+            Keepers::Right => *side == Side::Right,
+            Keepers::Both => true,
+        })
     }
 
     pub(super) fn any_child(&self, rng: &mut SeededRng) -> Child {
@@ -203,10 +196,7 @@ impl Scenario {
 
     fn set_connections(&self, setup: &mut Setup) {
         let keepers: Vec<Side> = self.keepers().collect();
-        for (side, connection) in [
-            (Side::Left, &mut setup.left),
-            (Side::Right, &mut setup.right),
-        ] {
+        for (side, connection) in [(Side::Left, &mut setup.left), (Side::Right, &mut setup.right)] {
             connection.dpd_delay = self.dpd_delay;
             if self.forced_udp {
                 connection.encap = Encap::Udp;
@@ -221,11 +211,7 @@ impl Scenario {
                     *child = child.clone().kept(Keep::Up);
                 }
                 if self.short_lives {
-                    child.lifetime.seconds = LimitSpec {
-                        soft: 50,
-                        hard: 120,
-                        rand: 20,
-                    };
+                    child.lifetime.seconds = LimitSpec { soft: 50, hard: 120, rand: 20 };
                 }
             }
         }
@@ -275,17 +261,9 @@ impl Scenario {
 /// What it is, in one line.
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Faults {
-            loss_percent,
-            duplicate_percent,
-            delay_max,
-            ..
-        } = self.faults;
+        let Faults { loss_percent, duplicate_percent, delay_max, .. } = self.faults;
         write!(f, "{:?} up, {} operations", self.keepers, self.operations)?;
-        write!(
-            f,
-            ", loss {loss_percent} %, twice {duplicate_percent} %, delay to {delay_max:?}"
-        )?;
+        write!(f, ", loss {loss_percent} %, twice {duplicate_percent} %, delay to {delay_max:?}")?;
         let flags = [
             (self.nat, "NAT"),
             (self.forced_udp, "forced UDP"),

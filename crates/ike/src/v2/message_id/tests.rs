@@ -10,10 +10,7 @@ const SCHEDULE: Retransmission = Retransmission {
     transmissions: 4,
 };
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as the origin of the test"
-)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the origin of the test")]
 fn start() -> Instant {
     Instant::now()
 }
@@ -34,22 +31,12 @@ fn a_request_is_repeated_with_back_off_and_then_given_up() {
     let gave_up = loop {
         let due = requests.poll_timeout().unwrap();
         waits.push(due - now);
-        assert_eq!(
-            requests.handle_timeout(due - Duration::from_millis(1), &mut rng),
-            Due::Nothing
-        );
+        assert_eq!(requests.handle_timeout(due - Duration::from_millis(1), &mut rng), Due::Nothing);
         now = due;
         match requests.handle_timeout(now, &mut rng) {
             Due::Repeat(again) => assert_eq!(again, datagrams(1)),
-            other => {
-                break matches!(
-                    other,
-                    Due::GaveUp {
-                        transmissions: 4,
-                        ..
-                    }
-                );
-            }
+            Due::GaveUp { transmissions, .. } => break transmissions == 4,
+            Due::Nothing => panic!("it was due"),
         }
     };
 
@@ -57,10 +44,7 @@ fn a_request_is_repeated_with_back_off_and_then_given_up() {
     assert_eq!(waits.len(), 4);
     for (wait, sent) in waits.iter().zip(1..) {
         let plain = SCHEDULE.wait_after(sent);
-        assert!(
-            *wait >= plain && *wait <= plain * 9 / 8,
-            "{wait:?} after {sent}"
-        );
+        assert!(*wait >= plain && *wait <= plain * 9 / 8, "{wait:?} after {sent}");
     }
 }
 
@@ -75,10 +59,7 @@ fn only_the_awaited_response_ends_a_request() {
     assert!(requests.expects(5) && !requests.expects(4) && !requests.expects(6));
     requests.answered();
     assert!(requests.is_idle() && !requests.expects(5));
-    assert_eq!(
-        (requests.next_id(), requests.poll_timeout()),
-        (Some(6), None)
-    );
+    assert_eq!((requests.next_id(), requests.poll_timeout()), (Some(6), None));
 }
 
 /// RFC 7296 §2.6: IKE_SA_INIT with a cookie keeps message id 0.
@@ -88,10 +69,7 @@ fn a_replaced_request_keeps_its_number() {
     let mut requests = Requests::new(0);
     requests.sent(datagrams(1), SCHEDULE, now, &mut rng);
     requests.sent(datagrams(2), SCHEDULE, now, &mut rng);
-    assert_eq!(
-        (requests.in_flight(), requests.next_id()),
-        (Some(0), Some(1))
-    );
+    assert_eq!((requests.in_flight(), requests.next_id()), (Some(0), Some(1)));
     assert_eq!(requests.datagrams(), datagrams(2));
 }
 
@@ -115,17 +93,11 @@ fn the_last_request_is_answered_from_the_cache_and_older_ones_not_at_all() {
     let mut responses = answered(1);
     assert_eq!(responses.expected(), 1);
     let again = [vec![1], vec![2]];
-    assert_eq!(
-        responses.classify(0, &[0xa0], None),
-        Incoming::Repeated(&again)
-    );
+    assert_eq!(responses.classify(0, &[0xa0], None), Incoming::Repeated(&again));
     responses.begin(vec![0xa1]);
     responses.answered(vec![vec![3]]);
     assert_eq!(responses.classify(0, &[0xa0], None), Incoming::Drop);
-    assert_eq!(
-        responses.classify(1, &[0xa1], None),
-        Incoming::Repeated(&[vec![3]])
-    );
+    assert_eq!(responses.classify(1, &[0xa1], None), Incoming::Repeated(&[vec![3]]));
 }
 
 #[test]
@@ -153,13 +125,7 @@ fn a_request_being_worked_on_is_not_taken_twice() {
 fn only_the_first_fragment_repeats_a_response() {
     let responses = answered(1);
     let again = [vec![1], vec![2]];
-    assert_eq!(
-        responses.classify(0, &[0xa0], Some(1)),
-        Incoming::Repeated(&again)
-    );
+    assert_eq!(responses.classify(0, &[0xa0], Some(1)), Incoming::Repeated(&again));
     assert_eq!(responses.classify(0, &[0xa0], Some(2)), Incoming::Drop);
-    assert_eq!(
-        responses.classify(0, &[0xff], Some(1)),
-        Incoming::RepeatedIfAuthentic
-    );
+    assert_eq!(responses.classify(0, &[0xff], Some(1)), Incoming::RepeatedIfAuthentic);
 }
