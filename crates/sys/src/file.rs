@@ -1,9 +1,9 @@
 //! Files that only their owner may read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Replaces a file in one step with one of mode 0600: readers see the old content or the new.
 ///
@@ -42,6 +42,51 @@ pub fn create_private(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .open(path)
 }
+
+/// The text files of a directory whose names end in `.extension`, in order of their names; those
+/// that begin with a dot are left out.
+///
+/// # Errors
+///
+/// What reading the directory or one of the files answers; a file that is not UTF-8 is
+/// `InvalidData`.
+pub fn read_texts(directory: &Path, extension: &str) -> io::Result<Vec<(PathBuf, String)>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|found| found == extension) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
+        Ok((path, text))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// A file's contents with its permission bits, taken from the same open file.
+///
+/// # Errors
+///
+/// What opening and reading answer; `FileTooLarge` beyond [`SMALL_OCTETS_MAX`].
+pub fn read_with_mode(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    let file = File::open(path)?;
+    let permissions = Permissions::of(&file)?;
+    let mut octets = Vec::new();
+    file.take(SMALL_OCTETS_MAX + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > SMALL_OCTETS_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok((octets, permissions.mode))
+}
+
+/// Largest file that [`read_with_mode`] reads.
+pub const SMALL_OCTETS_MAX: u64 = 64 * 1024;
 
 /// Who may use a file: its permission bits and its owner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,0 +1,177 @@
+//! What went wrong, turned from the IKE endpoint's and the system's terms into the operator's.
+
+use adit_ike::{By, Failure, FailureReason, PeerSoftware};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::diagnosis::{AuthFacts, Context, PortProblem, SelectorFacts, Side};
+use adit_mgmt::secret::SecretFacts;
+use adit_sys::SysError;
+
+/// What is known about the secret of a tunnel without knowing the secret.
+pub(crate) type SecretNote = (String, SecretFacts);
+
+/// The diagnosis of a failure; `None` if nothing is wrong because somebody wanted it so.
+pub(crate) fn failure(
+    failure: &Failure,
+    cx: &Context,
+    secret: Option<&SecretNote>,
+) -> Option<Diagnosis> {
+    let cx = Context { elapsed: Some(failure.elapsed), ..cx.clone() };
+    reason(&failure.reason, &cx, failure, secret)
+}
+
+fn reason(
+    reason: &FailureReason,
+    cx: &Context,
+    failure: &Failure,
+    secret: Option<&SecretNote>,
+) -> Option<Diagnosis> {
+    if reason.code().is_none() {
+        return None;
+    }
+    if let FailureReason::IkeSaGone(inner) = reason {
+        return self::reason(inner, cx, failure, secret);
+    }
+    let known = negotiation(reason, cx)
+        .or_else(|| reach(reason, cx))
+        .or_else(|| identity(reason, cx, failure, secret));
+    Some(known.unwrap_or_else(|| Diagnosis::internal(cx, &reason.to_string())))
+}
+
+/// Suites and selectors.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other reasons have their own functions")]
+fn negotiation(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
+    Some(match reason {
+        FailureReason::NoCommonIkeSuite { by, ours, theirs } => {
+            Diagnosis::no_common_ike_suite(cx, side(*by), ours, theirs)
+        }
+        FailureReason::NoCommonEspSuite { by, ours, theirs } => {
+            Diagnosis::no_common_esp_suite(cx, side(*by), ours, theirs)
+        }
+        FailureReason::KeyExchangeNotOffered { wanted, ours } => {
+            Diagnosis::key_exchange_not_offered(cx, *wanted, ours)
+        }
+        FailureReason::SelectorMismatch {
+            by,
+            our_local,
+            our_remote,
+            their_view_of_local,
+            their_view_of_remote,
+        } => Diagnosis::selector_mismatch(
+            cx,
+            &SelectorFacts {
+                by: side(*by),
+                our_local,
+                our_remote,
+                their_view_of_local,
+                their_view_of_remote,
+            },
+        ),
+        _ => return None,
+    })
+}
+
+/// Whether and how the peer answers.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other reasons have their own functions")]
+fn reach(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
+    Some(match reason {
+        FailureReason::PeerSilent { exchange, remote, transmissions, waited, unreachable } => {
+            let told =
+                if *unreachable { Diagnosis::peer_unreachable } else { Diagnosis::peer_silent };
+            told(cx, *exchange, *remote, *transmissions, *waited)
+        }
+        FailureReason::HandshakeTimeout { waited } => Diagnosis::handshake_timeout(cx, *waited),
+        FailureReason::NoRoute { remote } => Diagnosis::no_route(cx, *remote),
+        FailureReason::NameUnknown { name } => Diagnosis::name_unknown(cx, name),
+        FailureReason::NatPortBlocked {
+            exchange,
+            remote,
+            transmissions,
+            waited,
+            nat_local,
+            nat_remote,
+        } => {
+            let nat = (*nat_local, *nat_remote);
+            Diagnosis::nat_port_blocked(cx, *exchange, *remote, *transmissions, *waited, nat)
+        }
+        FailureReason::ClosedByPeer => Diagnosis::closed_by_peer(cx),
+        _ => return None,
+    })
+}
+
+/// Names and secrets.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other reasons have their own functions")]
+fn identity(
+    reason: &FailureReason,
+    cx: &Context,
+    failure: &Failure,
+    secret: Option<&SecretNote>,
+) -> Option<Diagnosis> {
+    Some(match reason {
+        FailureReason::NoSecret { local, remote } => Diagnosis::no_secret(cx, local, remote),
+        FailureReason::WrongSecret { by, local, remote, certain } => Diagnosis::wrong_secret(
+            cx,
+            &AuthFacts {
+                by: side(*by),
+                local,
+                remote,
+                certain: *certain,
+                secret: secret.map(|(name, facts)| (name.as_str(), *facts)),
+            },
+        ),
+        FailureReason::UnknownToPeer { local, remote } => {
+            Diagnosis::unknown_to_peer(cx, local, remote)
+        }
+        FailureReason::UnknownPeer { remote, local, expected } => {
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(name, pattern)| (name.to_string(), pattern.clone()))
+                .collect();
+            Diagnosis::unknown_peer(cx, remote, local.as_ref(), failure.remote, &expected)
+        }
+        FailureReason::WrongIdentity { expected, received } => {
+            Diagnosis::wrong_identity(cx, expected, received)
+        }
+        _ => return None,
+    })
+}
+
+fn side(by: By) -> Side {
+    match by {
+        By::Us => Side::Us,
+        By::Peer => Side::Peer,
+    }
+}
+
+/// The diagnosis of what the operating system refused.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only what has a code of its own is special")]
+pub(crate) fn system(error: &SysError, what: &str) -> Diagnosis {
+    let cx = Context::default();
+    match error {
+        SysError::AddressInUse { address, port } => Diagnosis::address_in_use(
+            &cx,
+            &PortProblem {
+                address: &std::net::SocketAddr::new(*address, *port).to_string(),
+                holder: None,
+            },
+        ),
+        SysError::SocketInUse { path } => Diagnosis::address_in_use(
+            &cx,
+            &PortProblem { address: &path.display().to_string(), holder: None },
+        ),
+        SysError::NoTun { source } => Diagnosis::no_tun(&cx, source),
+        SysError::NotPermitted { .. } => Diagnosis::no_privileges(&cx, what, error),
+        other => Diagnosis::internal(&cx, &format!("{what}: {other}")).fix(other.hint()),
+    }
+}
+
+/// The peer's program in words; `None` if it is not known.
+pub(crate) fn software(peer: PeerSoftware) -> Option<&'static str> {
+    match peer {
+        PeerSoftware::Unknown => None,
+        PeerSoftware::Adit => Some("Adit"),
+        PeerSoftware::StrongSwan => Some("strongSwan"),
+        PeerSoftware::Libreswan => Some("Libreswan"),
+        PeerSoftware::Windows => Some("Windows"),
+        PeerSoftware::Cisco => Some("Cisco"),
+    }
+}

@@ -1,0 +1,163 @@
+//! What the roles say to each other. Plain values: no pointers into another role, no long-term
+//! secret to a role that parses packets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport};
+use adit_db::{ChildName, ChildSaId, ConnectionName, PolicyId};
+use adit_ike::{
+    AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
+    RequestId,
+};
+use adit_sys::route::RoutePlan;
+use adit_sys::wake::CommandSender;
+
+use crate::role::keys::ToKeys;
+
+/// A question of the control role; comes back with the answer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct QueryId(pub(crate) u64);
+
+/// The way to every role.
+#[derive(Clone)]
+pub(crate) struct Links {
+    /// To the parent.
+    pub(crate) parent: CommandSender<ToParent>,
+    /// To the ike role.
+    pub(crate) ike: CommandSender<ToIke>,
+    /// To the keys role.
+    pub(crate) keys: CommandSender<ToKeys>,
+    /// To the outbound thread.
+    pub(crate) outbound: CommandSender<ToOutbound>,
+    /// To the inbound thread.
+    pub(crate) inbound: CommandSender<ToInbound>,
+    /// To the control role.
+    pub(crate) control: CommandSender<ToControl>,
+}
+
+/// To the ike role.
+#[derive(Debug)]
+pub(crate) enum ToIke {
+    /// An IKE message that came in on port 4500, marker taken off.
+    Datagram {
+        /// Where it travelled.
+        path: Path,
+        /// The message.
+        octets: Vec<u8>,
+    },
+    /// The network says that what we sent did not arrive.
+    Unreachable(Path),
+    /// The packet engine has seen something.
+    Packet(PacketNews),
+    /// The keys role has computed.
+    Auth(JobId, AuthResult),
+    /// A lookup is done; empty if nothing was found.
+    Resolved(JobId, Vec<IpAddr>),
+    /// An operator wants something.
+    Command(Command),
+    /// Hold a child's policy although it is passive (VICI `install`), or stop that.
+    Install {
+        /// The child.
+        connection: ConnectionName,
+        /// Its name.
+        child: ChildName,
+        /// Whether to hold it.
+        install: bool,
+    },
+    /// Tell the control role how things stand.
+    Snapshot(QueryId),
+    /// Delete every SA and end.
+    Stop,
+}
+
+/// What a packet thread tells the ike role, in the packet engine's own numbers.
+#[derive(Debug)]
+pub(crate) enum PacketNews {
+    /// A packet of this policy wants through and there is no SA.
+    Acquire {
+        /// The policy.
+        policy: PolicyId,
+        /// The packet.
+        flow: adit_wire::ip::FlowKey,
+    },
+    /// Anything else.
+    Event(PacketEvent),
+}
+
+/// To the outbound thread.
+#[derive(Debug)]
+pub(crate) enum ToOutbound {
+    /// Change the engine.
+    Engine(OutboundCommand),
+    /// Tell the control role what flowed.
+    Report(QueryId),
+    /// End.
+    Stop,
+}
+
+/// To the inbound thread.
+#[derive(Debug)]
+pub(crate) enum ToInbound {
+    /// Change the engine.
+    Engine(InboundCommand),
+    /// Forget an SA after the packets under way have had time to arrive.
+    RemoveLater {
+        /// The SA.
+        child: ChildSaId,
+        /// The time.
+        delay: std::time::Duration,
+    },
+    /// Tell the control role what flowed.
+    Report(QueryId),
+    /// End.
+    Stop,
+}
+
+/// To the control role.
+#[derive(Debug)]
+pub(crate) enum ToControl {
+    /// Something happened.
+    Event(Event),
+    /// A request is done.
+    Done {
+        /// The request.
+        request: RequestId,
+        /// Why it failed, if it did.
+        result: Result<(), Box<Failure>>,
+    },
+    /// Answers [`ToIke::Snapshot`].
+    Snapshot {
+        /// The question.
+        query: QueryId,
+        /// All IKE SAs with their children.
+        sas: Vec<IkeSaInfo>,
+        /// All connections with the effort to keep them as wished.
+        connections: Vec<ConnectionInfo>,
+    },
+    /// Answers [`ToOutbound::Report`].
+    Outbound(QueryId, Box<OutboundReport>),
+    /// Answers [`ToInbound::Report`].
+    Inbound(QueryId, Box<InboundReport>),
+    /// A problem of this host that the parent found.
+    Problem(Box<adit_mgmt::Diagnosis>),
+    /// The routes of a tunnel are right again.
+    RouteMended(ConnectionName),
+    /// A line of the log.
+    Log(crate::log::Line),
+    /// Read the configuration directory again (SIGHUP).
+    Reload,
+    /// Close the socket and end.
+    Stop,
+}
+
+/// To the parent.
+#[derive(Debug)]
+pub(crate) enum ToParent {
+    /// These networks belong to tunnels from now on.
+    Routes(BTreeMap<PolicyId, (ConnectionName, RoutePlan)>),
+    /// The ike role has deleted every SA.
+    IkeStopped,
+    /// A role cannot go on.
+    Failed(&'static str),
+}

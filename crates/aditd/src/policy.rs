@@ -1,0 +1,232 @@
+//! Which policies hold now: the SPD (RFC 4301 §4.4.1) made of what is configured, what an operator
+//! installed and what was negotiated, and the routes that bring its traffic to the TUN.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use adit_db::spd::SpdTooLarge;
+use adit_db::{
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, HostSpec, Keep,
+    PolicyId, PolicyTable, Spd, SpdEntry, TsSpec,
+};
+use adit_sys::route::{RoutePlan, prefixes_of_range};
+use adit_wire::ikev2::TrafficSelector;
+use ipnet::IpNet;
+
+/// Everything that decides about packets, kept in step with the IKE endpoint.
+#[derive(Default)]
+pub(crate) struct PolicyBook {
+    table: PolicyTable,
+    connections: BTreeMap<ConnectionName, Arc<Connection>>,
+    installed: BTreeSet<PolicyId>,
+    negotiated: BTreeMap<ChildSaId, Negotiated>,
+}
+
+/// What two peers agreed on; it may be narrower than what is configured.
+struct Negotiated {
+    policy: PolicyId,
+    local: Vec<TrafficSelector>,
+    remote: Vec<TrafficSelector>,
+}
+
+impl PolicyBook {
+    /// Adds a connection or replaces the one of the same name.
+    pub(crate) fn load(&mut self, connection: Arc<Connection>) {
+        for child in &connection.children {
+            self.table.intern(&connection.name, &child.name);
+        }
+        self.connections.insert(connection.name.clone(), connection);
+    }
+
+    /// Removes a connection; what was negotiated stays until the SAs are removed.
+    pub(crate) fn unload(&mut self, name: &ConnectionName) {
+        self.connections.remove(name);
+        let table = &self.table;
+        self.installed
+            .retain(|policy| table.names(*policy).is_some_and(|(owner, _)| owner != name));
+    }
+
+    /// Holds a child's policy although its `keep` is passive (VICI `install`), or stops that.
+    pub(crate) fn install(&mut self, policy: PolicyId, install: bool) {
+        if install {
+            self.installed.insert(policy);
+        } else {
+            self.installed.remove(&policy);
+        }
+    }
+
+    /// Adds a negotiated child SA and gives the number of its policy.
+    pub(crate) fn add_sa(&mut self, sa: &ChildSa) -> PolicyId {
+        let policy = self.table.intern(&sa.connection, &sa.child);
+        let negotiated =
+            Negotiated { policy, local: sa.local_ts.clone(), remote: sa.remote_ts.clone() };
+        self.negotiated.insert(sa.id, negotiated);
+        policy
+    }
+
+    /// Removes a negotiated child SA.
+    pub(crate) fn remove_sa(&mut self, id: ChildSaId) {
+        self.negotiated.remove(&id);
+    }
+
+    /// The policy of a configured child.
+    pub(crate) fn policy(
+        &self,
+        connection: &ConnectionName,
+        child: &ChildName,
+    ) -> Option<PolicyId> {
+        self.table.id(connection, child)
+    }
+
+    /// The child of a policy.
+    pub(crate) fn names(&self, policy: PolicyId) -> Option<(ConnectionName, ChildName)> {
+        self.table.names(policy).map(|(connection, child)| (connection.clone(), child.clone()))
+    }
+
+    /// The database: negotiated selectors first, the newest foremost, then the configured ones in
+    /// order of name. A configured policy stays while its tunnel is down, so that its traffic
+    /// waits or is dropped and never leaves in clear.
+    pub(crate) fn spd(&self) -> Result<Spd, SpdTooLarge> {
+        let negotiated = self.negotiated.values().rev().map(|sa| SpdEntry {
+            local: sa.local.clone(),
+            remote: sa.remote.clone(),
+            action: Action::Protect(sa.policy),
+        });
+        Spd::new(negotiated.chain(self.configured()).collect())
+    }
+
+    /// The networks that must be routed to the TUN, by policy, each with the side we speak for.
+    pub(crate) fn named_routes(&self) -> BTreeMap<PolicyId, (ConnectionName, RoutePlan)> {
+        let name = |policy| self.table.names(policy).map(|(connection, _)| connection.clone());
+        self.routes()
+            .into_iter()
+            .filter_map(|(policy, plan)| Some((policy, (name(policy)?, plan))))
+            .collect()
+    }
+
+    /// See [`Self::named_routes`].
+    fn routes(&self) -> BTreeMap<PolicyId, RoutePlan> {
+        let mut plans: BTreeMap<PolicyId, RoutePlan> = BTreeMap::new();
+        let negotiated = self.negotiated.values().map(|sa| (sa.policy, &sa.local, &sa.remote));
+        let configured: Vec<_> = self.configured().collect();
+        let configured = configured.iter().filter_map(|entry| match entry.action {
+            Action::Protect(policy) => Some((policy, &entry.local, &entry.remote)),
+            Action::Bypass | Action::Discard => None,
+        });
+        for (policy, local, remote) in negotiated.chain(configured) {
+            let plan = plans.entry(policy).or_default();
+            plan.local.extend(local.iter().flat_map(prefixes));
+            plan.remote.extend(remote.iter().flat_map(prefixes));
+        }
+        for plan in plans.values_mut() {
+            for side in [&mut plan.local, &mut plan.remote] {
+                side.sort();
+                side.dedup();
+            }
+        }
+        plans
+    }
+
+    fn configured(&self) -> impl Iterator<Item = SpdEntry> {
+        self.connections.values().flat_map(move |connection| {
+            connection.children.iter().filter_map(move |child| self.entry(connection, child))
+        })
+    }
+
+    fn entry(&self, connection: &Connection, child: &ChildConfig) -> Option<SpdEntry> {
+        let policy = self.table.id(&connection.name, &child.name)?;
+        if child.keep == Keep::Passive && !self.installed.contains(&policy) {
+            return None;
+        }
+        let remote = selectors(&child.remote_ts, single(&connection.remote_addresses));
+        let family_v4 = remote.first()?.is_ipv4();
+        let local = match single(&connection.local_addresses) {
+            Some(address) => selectors(&child.local_ts, Some(address)),
+            // Our own address is known only when the IKE SA is up; until then any will do.
+            None => child.local_ts.iter().map(|ts| fixed_or_any(ts, family_v4)).collect(),
+        };
+        (!local.is_empty()).then_some(SpdEntry { local, remote, action: Action::Protect(policy) })
+    }
+}
+
+fn prefixes(selector: &TrafficSelector) -> Vec<IpNet> {
+    prefixes_of_range(selector.start, selector.end)
+}
+
+fn selectors(specs: &[TsSpec], dynamic: Option<IpAddr>) -> Vec<TrafficSelector> {
+    let one = |spec: &TsSpec| match dynamic {
+        Some(address) => Some(spec.resolve(address)),
+        None => spec.selector(),
+    };
+    specs.iter().filter_map(one).collect()
+}
+
+fn fixed_or_any(spec: &TsSpec, ipv4: bool) -> TrafficSelector {
+    let any = if ipv4 { TrafficSelector::ANY_V4 } else { TrafficSelector::ANY_V6 };
+    spec.selector().unwrap_or(any)
+}
+
+/// The address, if the list names exactly one host by address.
+fn single(hosts: &[HostSpec]) -> Option<IpAddr> {
+    match hosts {
+        [HostSpec::Address(address)] => Some(*address),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(keep: Keep) -> Arc<Connection> {
+        let mut connection = Connection::new("berlin".parse().unwrap());
+        connection.remote_addresses = vec![HostSpec::Address("203.0.113.7".parse().unwrap())];
+        let mut child = ChildConfig::new("net".parse().unwrap()).kept(keep);
+        child.local_ts = vec!["10.1.0.0/24".parse().unwrap()];
+        child.remote_ts = vec!["10.2.0.0/24".parse().unwrap()];
+        connection.children.push(child);
+        Arc::new(connection)
+    }
+
+    #[test]
+    fn a_wanted_tunnel_holds_its_policy_while_it_is_down() {
+        let mut book = PolicyBook::default();
+        book.load(connection(Keep::Up));
+        assert_eq!(book.spd().unwrap().entries().len(), 1);
+        let plan = book.routes().into_values().next().unwrap();
+        assert_eq!(plan.remote, ["10.2.0.0/24".parse().unwrap()]);
+
+        book.unload(&"berlin".parse().unwrap());
+        assert!(book.routes().is_empty());
+    }
+
+    #[test]
+    fn a_passive_tunnel_has_a_policy_only_when_installed() {
+        let mut book = PolicyBook::default();
+        book.load(connection(Keep::Passive));
+        assert!(book.routes().is_empty());
+
+        let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+        book.install(policy, true);
+        assert_eq!(book.routes().len(), 1);
+        book.install(policy, false);
+        assert!(book.routes().is_empty());
+    }
+
+    #[test]
+    fn a_dynamic_side_is_any_address_until_it_is_known() {
+        let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));
+        wanted.children[0].local_ts = vec![TsSpec::DYNAMIC];
+        wanted.children[0].remote_ts = vec![TsSpec::DYNAMIC];
+        let mut book = PolicyBook::default();
+        book.load(Arc::new(wanted));
+
+        let spd = book.spd().unwrap();
+        assert_eq!(spd.entries()[0].local, [TrafficSelector::ANY_V4]);
+        assert_eq!(
+            book.routes().into_values().next().unwrap().remote,
+            ["203.0.113.7/32".parse().unwrap()]
+        );
+    }
+}

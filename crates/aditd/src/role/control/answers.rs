@@ -1,0 +1,396 @@
+//! The end of what clients asked for: numbers that came in, requests that are done, and what
+//! happened meanwhile.
+
+use std::time::Instant;
+
+use adit_db::{ChildSaId, IkeSaId};
+use adit_ike::{Command, ConnectionInfo, Event as IkeEvent, Failure, IkeSaInfo, RequestId};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::api::{self, Change, Progress, Step, TunnelEvent};
+use adit_mgmt::vici::answer::{Outcome, Stats};
+use adit_mgmt::vici::{
+    Event, EventKind, LogLine, Message, Rekey, Request, Selection, Terminate, Timeout,
+};
+use adit_sys::clock;
+use tracing::{debug, info, warn};
+
+use super::requests::{BUSY, deadline, log_line, send};
+use super::snapshots::{self, Flows, Traffic};
+use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events};
+use crate::diagnose;
+use crate::log::Line;
+use crate::message::{QueryId, ToIke};
+
+/// All numbers that a question needs.
+pub(super) struct Numbers {
+    pub(super) sas: Vec<IkeSaInfo>,
+    pub(super) connections: Vec<ConnectionInfo>,
+    pub(super) outbound: Box<adit_dataplane::OutboundReport>,
+    pub(super) inbound: Box<adit_dataplane::InboundReport>,
+}
+
+impl Running {
+    /// Answers a question when all its parts are there.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other request asks for numbers")]
+    pub(super) fn conclude(&mut self, id: QueryId) {
+        let complete = self.queries.get(&id).is_some_and(|query| {
+            query.sas.is_some() && query.outbound.is_some() && query.inbound.is_some()
+        });
+        if !complete {
+            return;
+        }
+        let Some(Query { client, request, sas, outbound, inbound }) = self.queries.remove(&id)
+        else {
+            return;
+        };
+        let (Some((sas, connections)), Some(outbound), Some(inbound)) = (sas, outbound, inbound)
+        else {
+            return;
+        };
+        let numbers = Numbers { sas, connections, outbound, inbound };
+        match request {
+            Request::ListSas(filter) => self.list_sas(client, &filter.selection, &numbers),
+            Request::Stats => {
+                let message = self.stats(&numbers);
+                self.answer(client, message);
+            }
+            Request::AditStatus { tunnel } => {
+                let status = self.status(tunnel.as_deref(), &numbers);
+                self.answer(client, api::to_message(&status));
+            }
+            Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),
+            Request::Rekey(rekey) => self.rekey(client, &rekey, &numbers),
+            _ => debug!("a question was asked that needs no numbers"),
+        }
+        self.take_commands(client);
+    }
+
+    fn list_sas(&mut self, id: ClientId, selection: &Selection, numbers: &Numbers) {
+        let now = clock::now();
+        let flows = flows(numbers);
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        for info in numbers.sas.iter().filter(|info| shows(selection, info)) {
+            let mut snapshot = snapshots::sa(info, &flows, now);
+            snapshot.nat_fake = self.store.forces_udp(info);
+            client.tell(&Event::ListSa(Box::new(snapshot)));
+        }
+        client.answer(Message::new());
+    }
+
+    fn stats(&self, numbers: &Numbers) -> Message {
+        let half_open = numbers.sas.iter().filter(|info| info.established.is_none()).count();
+        let uptime = clock::now().saturating_duration_since(self.started);
+        Stats {
+            uptime,
+            since: since(uptime),
+            workers: WORKERS,
+            ike_sas: numbers.sas.len(),
+            half_open,
+            plugins: vec!["ikev2".to_owned(), "esp".to_owned(), "vici".to_owned()],
+        }
+        .message()
+    }
+
+    fn terminate(&mut self, id: ClientId, terminate: &Terminate, numbers: &Numbers) {
+        let orders = self.terminate_orders(&terminate.selection, numbers);
+        if orders.is_empty() {
+            let outcome = Outcome::refused("no matching SAs to terminate found");
+            return self.answer(id, outcome.matches(0).terminated(0).message());
+        }
+        let matches = orders.len();
+        let deadline = deadline(terminate.timeout, clock::now());
+        for (connection, command, request) in orders {
+            if !send(&self.role.links.ike, ToIke::Command(command)) {
+                self.waiting.retain(|_, waiting| waiting.client != id);
+                return self.answer(id, Outcome::refused(BUSY).message());
+            }
+            if terminate.timeout != Timeout::Immediately {
+                let waiting = Waiting { client: id, connection, deadline, matches: Some(matches) };
+                self.waiting.insert(request, waiting);
+            }
+        }
+        if terminate.timeout == Timeout::Immediately {
+            let outcome = Outcome::ok().matches(matches).terminated(matches);
+            self.answer(id, outcome.message());
+        } else if let Some(client) = self.clients.get_mut(&id) {
+            client.log_level = terminate.log_level;
+        }
+    }
+
+    /// What to delete: by the name of a connection everything of it, retries included.
+    fn terminate_orders(
+        &mut self,
+        selection: &Selection,
+        numbers: &Numbers,
+    ) -> Vec<(String, Command, RequestId)> {
+        let mut orders = Vec::new();
+        if selection.is_child() {
+            for (info, child) in children(selection, &numbers.sas) {
+                let request = RequestId(self.number());
+                let command = Command::TerminateChild { id: child, request };
+                orders.push((connection_of(info), command, request));
+            }
+            return orders;
+        }
+        if let Some(id) = selection.ike_id {
+            for info in numbers.sas.iter().filter(|info| info.id == IkeSaId(id)) {
+                let request = RequestId(self.number());
+                let command = Command::TerminateIke { id: info.id, request };
+                orders.push((connection_of(info), command, request));
+            }
+            return orders;
+        }
+        for known in &numbers.connections {
+            let name = &known.connection.name;
+            let named =
+                selection.connection.as_deref().is_none_or(|wanted| wanted == name.as_str());
+            // A tunnel that is down but tried again and again is to be taken down, too.
+            let alive = !known.ike_sas.is_empty() || known.retry_at.is_some();
+            if named && alive {
+                let request = RequestId(self.number());
+                let command = Command::Down { connection: name.clone(), request };
+                orders.push((name.to_string(), command, request));
+            }
+        }
+        orders
+    }
+
+    fn rekey(&mut self, id: ClientId, rekey: &Rekey, numbers: &Numbers) {
+        if rekey.reauthenticate {
+            let outcome = Outcome::refused("reauthentication is not supported yet; use rekey");
+            return self.answer(id, outcome.message());
+        }
+        let selection = &rekey.selection;
+        let commands: Vec<Command> = if selection.is_child() {
+            children(selection, &numbers.sas).map(|(_, child)| Command::RekeyChild(child)).collect()
+        } else {
+            let fits = |info: &&IkeSaInfo| shows(selection, info) && info.established.is_some();
+            numbers.sas.iter().filter(fits).map(|info| Command::RekeyIke(info.id)).collect()
+        };
+        let matches = commands.len();
+        let sent =
+            commands.into_iter().all(|command| send(&self.role.links.ike, ToIke::Command(command)));
+        let outcome = match (matches, sent) {
+            (0, _) => Outcome::refused("no matching SAs to rekey found"),
+            (_, false) => Outcome::refused(BUSY),
+            (_, true) => Outcome::ok(),
+        };
+        self.answer(id, outcome.matches(matches).message());
+    }
+
+    /// A request has come to its end.
+    pub(super) fn done(&mut self, request: RequestId, result: Result<(), Box<Failure>>) {
+        let Some(waiting) = self.waiting.remove(&request) else {
+            return;
+        };
+        let id = waiting.client;
+        if let Some(matches) = waiting.matches {
+            let open = self.waiting.values().filter(|other| other.client == id).count();
+            if open == 0 {
+                let outcome = Outcome::ok().matches(matches).terminated(matches);
+                self.answer(id, outcome.message());
+                self.take_commands(id);
+            }
+            return;
+        }
+        let outcome = match result {
+            Ok(()) => Outcome::ok(),
+            Err(failure) => match self.diagnose(&failure) {
+                Some(diagnosis) => Outcome::failed(diagnosis),
+                None => Outcome::refused(&failure.reason.to_string()),
+            },
+        };
+        self.answer(id, outcome.message());
+        self.take_commands(id);
+    }
+
+    /// A request takes longer than its client wants to wait.
+    pub(super) fn give_up(&mut self, request: RequestId) {
+        let Some(waiting) = self.waiting.remove(&request) else {
+            return;
+        };
+        let id = waiting.client;
+        self.waiting.retain(|_, other| other.client != id);
+        let reason = format!("{} takes longer than the timeout; it goes on", waiting.connection);
+        let mut outcome = Outcome::refused(&reason);
+        if let Some(diagnosis) = self.store.failure(&waiting.connection) {
+            outcome.diagnosis = Some(diagnosis.clone());
+        }
+        self.answer(id, outcome.message());
+        self.take_commands(id);
+    }
+
+    /// Something happened: told to the clients, logged, remembered for `status`.
+    pub(super) fn report(&mut self, event: &IkeEvent) {
+        let now = clock::now();
+        for event in events::vici(event, now) {
+            self.tell_all(&event);
+        }
+        if let Some(progress) = events::progress(event) {
+            self.tell_progress(&progress);
+        }
+        match event {
+            IkeEvent::Failed(failure) => self.failed(failure),
+            IkeEvent::ChildUp { ike, child } => self.child_up(ike, child),
+            IkeEvent::IkeUp(_)
+            | IkeEvent::IkeDown { .. }
+            | IkeEvent::IkeRekeyed { .. }
+            | IkeEvent::ChildDown { .. }
+            | IkeEvent::ChildRekeyed { .. }
+            | IkeEvent::PeerMoved { .. }
+            | IkeEvent::Progress { .. }
+            | IkeEvent::Retry { .. } => {}
+        }
+        if let Some(change) = events::change(event, now) {
+            info!(connection = %change.tunnel, "{}", change.text);
+            self.tell_all(&Event::AditEvent(Box::new(change)));
+        }
+    }
+
+    fn child_up(&mut self, ike: &IkeSaInfo, child: &adit_ike::ChildSaInfo) {
+        let Some(connection) = &ike.connection else {
+            return;
+        };
+        self.store.clear_failure(connection.as_str());
+        let step = Step::Installed {
+            device: self.role.tun.clone(),
+            udp: child.encap.udp,
+            routes: child.remote_ts.iter().map(ToString::to_string).collect(),
+        };
+        let took = ike
+            .established
+            .map_or(std::time::Duration::ZERO, |at| child.installed.saturating_duration_since(at));
+        self.tell_progress(&Progress::new(connection.to_string(), took, step));
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let Some(diagnosis) = self.diagnose(failure) else {
+            return;
+        };
+        let tunnel = failure.connection.as_ref().map_or_else(String::new, ToString::to_string);
+        warn!(connection = %tunnel, "{}", diagnosis.one_line());
+        self.store.set_failure(&tunnel, diagnosis.clone());
+        let change = Change::Failed { diagnosis: Box::new(diagnosis) };
+        self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(tunnel, change))));
+    }
+
+    fn diagnose(&self, failure: &Failure) -> Option<Diagnosis> {
+        let name = failure.connection.as_ref().map(|name| name.as_str());
+        diagnose::failure(failure, &self.store.context(name), self.store.secret_note(name))
+    }
+
+    /// Steps go to whoever registered, and as control-log to the client whose command runs.
+    fn tell_progress(&mut self, progress: &Progress) {
+        debug!(connection = %progress.tunnel, "{}", progress.line().trim());
+        let line = LogLine {
+            group: "IKE".to_owned(),
+            level: 0,
+            ike: Some((progress.tunnel.clone(), 0)),
+            text: format!("{}: {}", progress.step.word(), progress.text),
+        };
+        let control = Event::ControlLog(line);
+        let waiters: Vec<ClientId> = self
+            .waiting
+            .values()
+            .filter(|waiting| waiting.connection == progress.tunnel)
+            .map(|waiting| waiting.client)
+            .collect();
+        let event = Event::AditProgress(Box::new(progress.clone()));
+        for (id, client) in &mut self.clients {
+            client.tell(&event);
+            if waiters.contains(id) && client.log_level >= 0 {
+                client.tell(&control);
+            }
+        }
+    }
+
+    /// A problem of the host: told, and remembered for `status`.
+    pub(super) fn problem(&mut self, problem: Diagnosis) {
+        let tunnel = problem.tunnel.clone().unwrap_or_default();
+        if tunnel.is_empty() {
+            if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&problem) {
+                self.problems.push(problem.clone());
+            }
+        } else {
+            self.store.set_problem(&tunnel, problem.clone());
+        }
+        let change = Change::Failed { diagnosis: Box::new(problem) };
+        self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(tunnel, change))));
+    }
+
+    /// A line of the log.
+    pub(super) fn log(&mut self, line: Line) {
+        if self.clients.values().any(|client| client.listens(EventKind::Log)) {
+            let event = Event::Log(log_line(&line));
+            self.tell_all(&event);
+        }
+        if self.lines.len() >= LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+/// Threads that work: the roles.
+const WORKERS: usize = 5;
+
+/// Whether `list-sas` with this selection shows an IKE SA.
+fn shows(selection: &Selection, info: &IkeSaInfo) -> bool {
+    let named = selection.connection.as_deref().is_none_or(|name| connection_of(info) == name);
+    let numbered = selection.ike_id.is_none_or(|id| info.id == IkeSaId(id));
+    let child = !selection.is_child() || info.children.iter().any(|child| fits(selection, child));
+    named && numbered && child
+}
+
+fn fits(selection: &Selection, child: &adit_ike::ChildSaInfo) -> bool {
+    selection.child.as_deref().is_none_or(|name| child.name.as_str() == name)
+        && selection.child_id.is_none_or(|id| child.id == ChildSaId(id))
+}
+
+/// The child SAs a selection names.
+fn children<'a>(
+    selection: &'a Selection,
+    sas: &'a [IkeSaInfo],
+) -> impl Iterator<Item = (&'a IkeSaInfo, ChildSaId)> {
+    sas.iter().filter(|info| shows(selection, info)).flat_map(|info| {
+        info.children
+            .iter()
+            .filter(|child| fits(selection, child))
+            .map(move |child| (info, child.id))
+    })
+}
+
+fn connection_of(info: &IkeSaInfo) -> String {
+    info.connection.as_ref().map_or_else(String::new, ToString::to_string)
+}
+
+/// What flowed, both directions together.
+pub(super) fn flows(numbers: &Numbers) -> Flows {
+    let mut flows = Flows::new();
+    for counters in &numbers.inbound.sas {
+        let traffic: &mut Traffic = flows.entry(counters.child).or_default();
+        traffic.octets_in = counters.octets;
+        traffic.packets_in = counters.packets;
+        traffic.last_in = counters.last_used;
+    }
+    for counters in &numbers.outbound.sas {
+        let traffic: &mut Traffic = flows.entry(counters.child).or_default();
+        traffic.octets_out = counters.octets;
+        traffic.packets_out = counters.packets;
+        traffic.last_out = counters.last_used;
+    }
+    flows
+}
+
+/// The start of the daemon as charon writes it, `Nov 24 03:12:00 2026`.
+fn since(uptime: std::time::Duration) -> String {
+    let started = clock::unix_time().saturating_sub(uptime);
+    crate::calendar::ctime(started)
+}
+
+/// Keeps the type in one place.
+pub(super) fn age(at: Option<Instant>, now: Instant) -> Option<u64> {
+    at.map(|at| snapshots::seconds_since(at, now))
+}

@@ -1,0 +1,152 @@
+//! One client of the control socket: octets in and out, what it registered for, what it waits for.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use adit_mgmt::vici::{Decoder, Event, EventKind, Message, Packet};
+use tracing::debug;
+
+/// A client that does not read its events is cut off when so much waits for it.
+const BACKLOG_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Read at once.
+const CHUNK_OCTETS: usize = 16 * 1024;
+
+/// One connected client.
+pub(super) struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    backlog: Vec<u8>,
+    registered: BTreeSet<EventKind>,
+    /// A command is running: the next one waits, as VICI has no numbers for its answers.
+    pub(super) busy: bool,
+    /// Most verbose level of control-log that the running command wants.
+    pub(super) log_level: i8,
+    broken: bool,
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub(super) fn new(stream: UnixStream) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            decoder: Decoder::new(),
+            backlog: Vec::new(),
+            registered: BTreeSet::new(),
+            busy: false,
+            log_level: -1,
+            broken: false,
+        })
+    }
+
+    /// Whether the connection is to be closed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether octets wait for room in the socket.
+    pub(super) fn wants_to_write(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Reads what the socket has.
+    pub(super) fn read(&mut self) {
+        let mut chunk = [0; CHUNK_OCTETS];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => self.broken = true,
+            Ok(len) => self.decoder.handle_input(chunk.get(..len).unwrap_or_default()),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.broken = true,
+        }
+    }
+
+    /// The next command; registrations are answered here.
+    pub(super) fn next_command(&mut self) -> Option<(String, Message)> {
+        while !self.busy && !self.broken {
+            match self.decoder.poll_packet() {
+                Ok(Some(Packet::Request { name, message })) => return Some((name, message)),
+                Ok(Some(Packet::Register(name))) => self.register(&name, true),
+                Ok(Some(Packet::Unregister(name))) => self.register(&name, false),
+                Ok(None) => return None,
+                Ok(Some(packet)) => {
+                    debug!(?packet, "a client sent what only a server may");
+                    self.broken = true;
+                }
+                Err(error) => {
+                    debug!(%error, "a client sent no VICI");
+                    self.broken = true;
+                }
+            }
+        }
+        None
+    }
+
+    fn register(&mut self, name: &str, register: bool) {
+        let Ok(kind) = name.parse::<EventKind>() else {
+            self.send(&Packet::EventUnknown);
+            return;
+        };
+        if register {
+            self.registered.insert(kind);
+        } else {
+            self.registered.remove(&kind);
+        }
+        self.send(&Packet::EventConfirm);
+    }
+
+    /// Whether it registered for an event.
+    pub(super) fn listens(&self, kind: EventKind) -> bool {
+        self.registered.contains(&kind)
+    }
+
+    /// Sends an event if the client registered for it.
+    pub(super) fn tell(&mut self, event: &Event) {
+        if self.listens(event.kind()) {
+            self.send(&event.packet());
+        }
+    }
+
+    /// Answers the running command.
+    pub(super) fn answer(&mut self, message: Message) {
+        self.busy = false;
+        self.log_level = -1;
+        self.send(&Packet::Response(message));
+    }
+
+    /// Sends a packet, or keeps it until the socket has room.
+    pub(super) fn send(&mut self, packet: &Packet) {
+        match packet.encode() {
+            Ok(octets) => self.backlog.extend_from_slice(&octets),
+            Err(error) => {
+                debug!(%error, "an answer is too long for VICI");
+                self.broken = true;
+            }
+        }
+        self.flush();
+        self.broken |= self.backlog.len() > BACKLOG_OCTETS_MAX;
+    }
+
+    /// Writes what waits, as far as the socket has room.
+    pub(super) fn flush(&mut self) {
+        while !self.backlog.is_empty() && !self.broken {
+            match self.stream.write(&self.backlog) {
+                Ok(0) => self.broken = true,
+                Ok(len) => {
+                    self.backlog.drain(..len);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.broken = true,
+            }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

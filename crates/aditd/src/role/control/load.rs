@@ -1,0 +1,196 @@
+//! Loading connections: from clients and from the configuration directory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use adit_crypto::Secret;
+use adit_db::{Connection, ConnectionName};
+use adit_ike::Command;
+use adit_mgmt::api::{Change, ReloadReport, SCHEMA, Source, TunnelEvent};
+use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile};
+use adit_mgmt::diagnosis::Context;
+use adit_mgmt::vici::answer::Outcome;
+use adit_mgmt::vici::{Event, Section, conn};
+use tracing::{error, info, warn};
+
+use adit_sys::file::{read_texts, read_with_mode};
+
+use super::Running;
+use super::requests::{BUSY, send};
+use super::store::Tunnel;
+use crate::message::ToIke;
+use crate::role::keys::ToKeys;
+
+impl Running {
+    /// `load-conn`.
+    pub(super) fn load_conn(&mut self, name: &str, section: &Section) -> Outcome {
+        let connection = match conn::connection(name, section) {
+            Ok(connection) => connection,
+            Err(error) => {
+                warn!(connection = name, %error, "a connection was refused");
+                return Outcome::refused(&error.to_string());
+            }
+        };
+        if self.store.source(&connection.name) == Source::File
+            && self.store.tunnels.contains_key(&connection.name)
+        {
+            return Outcome::refused("a tunnel of the configuration directory has this name");
+        }
+        let tunnel = Tunnel {
+            source: Source::Vici,
+            context: Context::of(name),
+            secret: None,
+            secret_mark: Secret::default(),
+            connection: Arc::new(connection),
+        };
+        if self.put(tunnel) { Outcome::ok() } else { Outcome::refused(BUSY) }
+    }
+
+    /// `unload-conn`.
+    pub(super) fn unload_conn(&mut self, name: &str) -> Outcome {
+        let Ok(name) = ConnectionName::new(name) else {
+            return Outcome::refused("no such connection");
+        };
+        match self.store.tunnels.get(&name).map(|tunnel| tunnel.source) {
+            None => Outcome::refused("no such connection"),
+            Some(Source::File) => {
+                Outcome::refused("the tunnel is in the configuration directory; remove its file")
+            }
+            Some(Source::Vici) if self.take_out(&name) => Outcome::ok(),
+            Some(Source::Vici) => Outcome::refused(BUSY),
+        }
+    }
+
+    /// Reads the configuration directory again. Either all files are right and are taken over,
+    /// or nothing changes. With `dry_run` nothing changes in any case.
+    pub(super) fn reload(&mut self, dry_run: bool) -> ReloadReport {
+        let mut report = ReloadReport { schema: SCHEMA, ..ReloadReport::default() };
+        let configuration = match read(&self.store.directory) {
+            Ok(configuration) => configuration,
+            Err(problems) => {
+                for problem in &problems {
+                    error!(connection = %problem.tunnel, "{}", problem.render(false));
+                }
+                report.problems = problems.iter().map(ConfigError::to_problem).collect();
+                return report;
+            }
+        };
+        report.problems = configuration.warnings.iter().map(ConfigError::to_problem).collect();
+        self.compare(&configuration, &mut report);
+        if !dry_run {
+            for warning in &configuration.warnings {
+                warn!(connection = %warning.tunnel, "{}", warning.render(false));
+            }
+            self.take_over(configuration, &report);
+            report.applied = true;
+        }
+        report
+    }
+
+    /// Sorts the names of tunnels by what a reload does to them.
+    fn compare(&self, configuration: &Configuration, report: &mut ReloadReport) {
+        for (name, tunnel) in &configuration.tunnels {
+            let known = self.store.tunnels.get(&tunnel.connection.name);
+            let list = match known {
+                None => &mut report.added,
+                Some(old)
+                    if *old.connection == *tunnel.connection
+                        && old.secret_mark == self.marker.mark(&tunnel.secret) =>
+                {
+                    &mut report.unchanged
+                }
+                Some(_) => &mut report.changed,
+            };
+            list.push(name.clone());
+        }
+        let from_files = self.store.tunnels.iter().filter(|(_, old)| old.source == Source::File);
+        let gone =
+            from_files.filter(|(name, _)| !configuration.tunnels.contains_key(name.as_str()));
+        report.removed = gone.map(|(name, _)| name.to_string()).collect();
+    }
+
+    fn take_over(&mut self, configuration: Configuration, report: &ReloadReport) {
+        for name in &report.removed {
+            if let Ok(name) = ConnectionName::new(name) {
+                self.take_out(&name);
+            }
+        }
+        let mut secrets = Vec::new();
+        let mut tunnels = BTreeMap::new();
+        for (name, tunnel) in configuration.tunnels {
+            let entry = Tunnel {
+                source: Source::File,
+                context: tunnel.context(),
+                secret_mark: self.marker.mark(&tunnel.secret),
+                secret: Some((tunnel.secret_name, tunnel.secret_facts)),
+                connection: Arc::clone(&tunnel.connection),
+            };
+            secrets.push((tunnel.connection.name.clone(), tunnel.secret));
+            tunnels.insert(name, entry);
+        }
+        // The keys role gets the secrets before the ike role can ask for them.
+        self.to_keys(ToKeys::SetTunnels(secrets));
+        for (name, tunnel) in tunnels {
+            if report.changed.contains(&name) {
+                // What changed is negotiated anew, also if it is only the secret.
+                self.take_out(&tunnel.connection.name.clone());
+            }
+            if !self.put(tunnel) {
+                warn!(connection = name, "the daemon is overloaded; reload again");
+            }
+        }
+    }
+
+    /// Adds a tunnel or replaces it; false if the ike role has no room for the command.
+    pub(super) fn put(&mut self, tunnel: Tunnel) -> bool {
+        let connection: Arc<Connection> = Arc::clone(&tunnel.connection);
+        let known = self.store.tunnels.get(&connection.name).map(|old| &old.connection);
+        let how = match known {
+            Some(old) if **old == *connection => "unchanged",
+            Some(_) => "changed",
+            None => "added",
+        };
+        if how != "unchanged" {
+            if !send(&self.role.links.ike, ToIke::Command(Command::Load(Arc::clone(&connection)))) {
+                return false;
+            }
+            self.configured(&connection.name, how);
+        }
+        self.store.put(tunnel);
+        true
+    }
+
+    /// Removes a tunnel; false if the ike role has no room for the command.
+    pub(super) fn take_out(&mut self, name: &ConnectionName) -> bool {
+        let sent = send(&self.role.links.ike, ToIke::Command(Command::Unload(name.clone())));
+        if sent {
+            self.store.remove(name);
+            self.configured(name, "removed");
+        }
+        sent
+    }
+
+    fn configured(&mut self, name: &ConnectionName, how: &str) {
+        info!(connection = %name, "configuration {how}");
+        let change = Change::Configured { how: how.to_owned() };
+        self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(name.to_string(), change))));
+    }
+}
+
+/// Reads and understands `DIR/tunnels/*.toml` and the secrets they name.
+fn read(directory: &Path) -> Result<Configuration, Vec<ConfigError>> {
+    let directory = directory.join("tunnels");
+    let files = read_texts(&directory, "toml").unwrap_or_else(|error| {
+        // A daemon that is told everything by swanctl needs no directory.
+        info!(%error, directory = %directory.display(), "no tunnels in the configuration directory");
+        Vec::new()
+    });
+    let files: Vec<SourceFile> =
+        files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
+    config::load(&files, &|path| {
+        read_with_mode(path)
+            .map(|(octets, mode)| SecretFile { octets, mode })
+            .map_err(|error| error.to_string())
+    })
+}

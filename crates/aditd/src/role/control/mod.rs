@@ -1,0 +1,275 @@
+//! The control role: VICI clients on one side, the other roles on the other, and the
+//! configuration files. It keeps no secret: it hands them to the keys role and forgets them.
+//!
+//! It never waits for another role (a full queue is the client's error), so that the others may
+//! wait for it.
+
+mod answers;
+mod client;
+mod events;
+mod load;
+mod requests;
+mod snapshots;
+mod status;
+mod store;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use adit_dataplane::{InboundReport, OutboundReport};
+use adit_ike::{ConnectionInfo, IkeSaInfo, RequestId};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::vici::{Event, Request};
+use adit_sys::clock;
+use adit_sys::unix::ControlListener;
+use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
+use tracing::{debug, error};
+
+use self::client::Client;
+use self::store::{Marker, Store};
+use crate::log::Line;
+use crate::message::{Links, QueryId, ToControl};
+
+/// Clients at once.
+const CLIENTS_MAX: usize = 64;
+/// Lines of log kept for `adit log`.
+const LINES_MAX: usize = 2_000;
+/// Problems of the host kept for `adit status`.
+const PROBLEMS_MAX: usize = 16;
+
+/// What the role needs from its parent.
+pub(crate) struct ControlRole {
+    /// The control socket.
+    pub(crate) listener: ControlListener,
+    /// The configuration directory.
+    pub(crate) config: PathBuf,
+    /// Name of the TUN interface.
+    pub(crate) tun: String,
+    /// The other roles.
+    pub(crate) links: Links,
+}
+
+impl ControlRole {
+    /// Loads the configuration, then serves clients until it is told to stop.
+    pub(crate) fn run(self, messages: &CommandReceiver<ToControl>) {
+        let mut running = match Running::new(self, messages) {
+            Ok(running) => running,
+            Err(error) => {
+                error!(%error, "the control role cannot start");
+                return;
+            }
+        };
+        running.reload(false);
+        running.run(messages);
+    }
+}
+
+/// Names a client.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct ClientId(u64);
+
+const LISTENER: Token = Token(0);
+const MESSAGES: Token = Token(1);
+/// Clients' tokens are their numbers; the smaller ones are taken above.
+const FIRST_CLIENT: u64 = 16;
+
+struct Running {
+    role: ControlRole,
+    poller: Poller,
+    clients: BTreeMap<ClientId, Client>,
+    next_client: u64,
+    store: Store,
+    marker: Marker,
+    /// Clients that wait for numbers of the other roles.
+    queries: BTreeMap<QueryId, Query>,
+    /// Clients that wait for the end of a request.
+    waiting: BTreeMap<RequestId, Waiting>,
+    next_number: u64,
+    lines: VecDeque<Line>,
+    problems: Vec<Diagnosis>,
+    started: Instant,
+    stopping: bool,
+}
+
+/// A client's question and the parts of its answer so far.
+struct Query {
+    client: ClientId,
+    request: Request,
+    sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
+    outbound: Option<Box<OutboundReport>>,
+    inbound: Option<Box<InboundReport>>,
+}
+
+/// A client that waits for the end of a request, of several for `terminate`.
+struct Waiting {
+    client: ClientId,
+    connection: String,
+    /// Give up waiting then.
+    deadline: Option<Instant>,
+    /// SAs asked to go, of which this request is one; with `terminate` only.
+    matches: Option<usize>,
+}
+
+impl Running {
+    fn new(role: ControlRole, messages: &CommandReceiver<ToControl>) -> std::io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&role.listener, LISTENER, Interest::Readable)?;
+        poller.add(messages, MESSAGES, Interest::Readable)?;
+        let store = Store::new(role.config.clone());
+        Ok(Self {
+            role,
+            poller,
+            clients: BTreeMap::new(),
+            next_client: FIRST_CLIENT,
+            store,
+            marker: Marker::new(),
+            queries: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_number: 1,
+            lines: VecDeque::new(),
+            problems: Vec::new(),
+            started: clock::now(),
+            stopping: false,
+        })
+    }
+
+    fn run(&mut self, messages: &CommandReceiver<ToControl>) {
+        let mut ready = Events::new();
+        while !self.stopping {
+            let timeout = self.next_deadline();
+            if let Err(error) = self.poller.wait(&mut ready, timeout) {
+                error!(%error, "the control role cannot wait");
+                return;
+            }
+            for event in ready.iter() {
+                match event.token {
+                    LISTENER => self.accept(),
+                    MESSAGES => {}
+                    Token(number) => self.serve(ClientId(number), event.readable),
+                }
+            }
+            while let Next::Command(message) = messages.next() {
+                self.handle(message);
+            }
+            self.expire();
+            self.tidy();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let now = clock::now();
+        let deadlines = self.waiting.values().filter_map(|waiting| waiting.deadline);
+        deadlines.min().map(|at| at.saturating_duration_since(now))
+    }
+
+    fn accept(&mut self) {
+        while let Ok(Some((stream, peer))) = self.role.listener.accept() {
+            if self.clients.len() >= CLIENTS_MAX {
+                debug!("too many clients of the control socket");
+                continue;
+            }
+            let id = ClientId(self.next_client);
+            self.next_client += 1;
+            let Ok(client) = Client::new(stream) else {
+                continue;
+            };
+            if self.poller.add(&client, Token(id.0), Interest::Readable).is_ok() {
+                debug!(pid = peer.pid, uid = peer.uid, "client of the control socket");
+                self.clients.insert(id, client);
+            }
+        }
+    }
+
+    fn serve(&mut self, id: ClientId, readable: bool) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.flush();
+        if readable {
+            client.read();
+        }
+        self.take_commands(id);
+    }
+
+    fn take_commands(&mut self, id: ClientId) {
+        while let Some((name, message)) = self.clients.get_mut(&id).and_then(Client::next_command) {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.busy = true;
+            }
+            self.command(id, &name, &message);
+        }
+    }
+
+    fn handle(&mut self, message: ToControl) {
+        match message {
+            ToControl::Event(event) => self.report(&event),
+            ToControl::Done { request, result } => self.done(request, result),
+            ToControl::Snapshot { query, sas, connections } => {
+                if let Some(waiting) = self.queries.get_mut(&query) {
+                    waiting.sas = Some((sas, connections));
+                }
+                self.conclude(query);
+            }
+            ToControl::Outbound(query, report) => {
+                if let Some(waiting) = self.queries.get_mut(&query) {
+                    waiting.outbound = Some(report);
+                }
+                self.conclude(query);
+            }
+            ToControl::Inbound(query, report) => {
+                if let Some(waiting) = self.queries.get_mut(&query) {
+                    waiting.inbound = Some(report);
+                }
+                self.conclude(query);
+            }
+            ToControl::Problem(problem) => self.problem(*problem),
+            ToControl::RouteMended(name) => self.store.clear_problem(name.as_str()),
+            ToControl::Log(line) => self.log(line),
+            ToControl::Reload => {
+                self.reload(false);
+            }
+            ToControl::Stop => self.stopping = true,
+        }
+    }
+
+    /// Sends an event to every client that registered for it.
+    fn tell_all(&mut self, event: &Event) {
+        for client in self.clients.values_mut() {
+            client.tell(event);
+        }
+    }
+
+    /// Ends what has waited too long.
+    fn expire(&mut self) {
+        let now = clock::now();
+        let late: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.deadline.is_some_and(|at| at <= now))
+            .map(|(request, _)| *request)
+            .collect();
+        for request in late {
+            self.give_up(request);
+        }
+    }
+
+    /// Closes broken connections and watches for room where octets wait.
+    fn tidy(&mut self) {
+        self.clients.retain(|_, client| !client.is_broken());
+        for (id, client) in &self.clients {
+            let interest =
+                if client.wants_to_write() { Interest::Both } else { Interest::Readable };
+            // The descriptor is registered as long as the client lives.
+            let _ = self.poller.modify(client, Token(id.0), interest);
+        }
+        let clients = &self.clients;
+        self.queries.retain(|_, query| clients.contains_key(&query.client));
+        self.waiting.retain(|_, waiting| clients.contains_key(&waiting.client));
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+}

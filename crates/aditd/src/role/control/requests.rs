@@ -1,0 +1,297 @@
+//! Commands of clients: what can be answered here is, the rest goes to the other roles.
+
+use std::time::Instant;
+
+use adit_db::{ChildName, ConnectionName};
+use adit_ike::{Command, RequestId};
+use adit_mgmt::vici::answer::{Outcome, Version, names_message};
+use adit_mgmt::vici::{
+    Event, Initiate, Install, LoadShared, LogLine, Message, PolicyFilter, Request, RequestError,
+    Timeout,
+};
+use adit_sys::clock;
+use adit_sys::process::system_name;
+use adit_sys::wake::CommandSender;
+
+use super::{ClientId, Query, Running, Waiting};
+use crate::message::{QueryId, ToIke, ToInbound, ToOutbound};
+use crate::role::keys::{SharedSecret, ToKeys};
+
+impl Running {
+    /// Carries out one command of a client.
+    pub(super) fn command(&mut self, id: ClientId, name: &str, message: &Message) {
+        let request = match Request::parse(name, message) {
+            Ok(request) => request,
+            Err(error) => return self.refuse(id, &error),
+        };
+        if let Some(answer) = request.ready_answer() {
+            return self.answer(id, answer);
+        }
+        self.carry_out(id, request);
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is about what is configured")]
+    fn carry_out(&mut self, id: ClientId, request: Request) {
+        match request {
+            Request::Version => self.answer(id, version()),
+            Request::Initiate(initiate) => self.initiate(id, &initiate),
+            Request::Install(install) => self.install(id, &install, true),
+            Request::Uninstall(install) => self.install(id, &install, false),
+            Request::ListConns { connection } => self.list_conns(id, connection.as_deref()),
+            Request::ListPolicies(filter) => self.list_policies(id, &filter),
+            Request::AditLog { tunnel, lines } => self.history(id, tunnel.as_deref(), lines),
+            Request::GetCounters { .. } | Request::ResetCounters { .. } => {
+                let outcome = Outcome::refused("message counters are not kept yet; see --list-sas");
+                self.answer(id, outcome.message());
+            }
+            request @ (Request::Stats
+            | Request::ListSas(_)
+            | Request::AditStatus { .. }
+            | Request::Terminate(_)
+            | Request::Rekey(_)) => self.ask(id, request),
+            request => self.configure(id, request),
+        }
+    }
+
+    /// Commands about connections and secrets.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is answered before")]
+    fn configure(&mut self, id: ClientId, request: Request) {
+        let message = match request {
+            Request::ReloadSettings => self.reload_settings().message(),
+            Request::AditReload { dry_run } => adit_mgmt::api::to_message(&self.reload(dry_run)),
+            Request::GetConns => {
+                let names = self.store.vici_names();
+                names_message("conns", names.iter().map(String::as_str))
+            }
+            Request::LoadConn { name, section } => self.load_conn(&name, &section).message(),
+            Request::UnloadConn { name } => self.unload_conn(&name).message(),
+            Request::LoadShared(shared) => self.load_shared(shared).message(),
+            Request::UnloadShared { id: secret } => {
+                let known = self.store.forget_shared(&secret);
+                self.to_keys(ToKeys::Unload(secret));
+                let outcome =
+                    if known { Outcome::ok() } else { Outcome::refused("no such secret") };
+                outcome.message()
+            }
+            Request::GetShared => {
+                let names = self.store.shared_names();
+                names_message("keys", names.iter().map(String::as_str))
+            }
+            Request::ClearCreds => {
+                self.store.forget_all_shared();
+                self.to_keys(ToKeys::Clear);
+                Outcome::ok().message()
+            }
+            _ => return self.refuse(id, &RequestError::UnknownCommand),
+        };
+        self.answer(id, message);
+    }
+
+    fn reload_settings(&mut self) -> Outcome {
+        let report = self.reload(false);
+        if !report.has_errors() {
+            return Outcome::ok();
+        }
+        let rendered: Vec<&str> =
+            report.problems.iter().map(|problem| problem.rendered.as_str()).collect();
+        Outcome::refused(&rendered.join("\n"))
+    }
+
+    /// Answers a client's running command.
+    pub(super) fn answer(&mut self, id: ClientId, message: Message) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.answer(message);
+        }
+    }
+
+    fn refuse(&mut self, id: ClientId, error: &RequestError) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.busy = false;
+            client.send(&error.packet());
+        }
+    }
+
+    /// Asks the other roles for their numbers; the answer is made when all have come.
+    fn ask(&mut self, id: ClientId, request: Request) {
+        let query = QueryId(self.number());
+        let asked = self.role.links.ike.try_send(ToIke::Snapshot(query)).is_ok()
+            && self.role.outbound.try_send(ToOutbound::Report(query)).is_ok()
+            && self.role.links.inbound.try_send(ToInbound::Report(query)).is_ok();
+        if !asked {
+            return self.answer(id, Outcome::refused(BUSY).message());
+        }
+        let parts = Query { client: id, request, sas: None, outbound: None, inbound: None };
+        self.queries.insert(query, parts);
+    }
+
+    fn initiate(&mut self, id: ClientId, initiate: &Initiate) {
+        let found = self.store.find(initiate.connection.as_deref(), initiate.child.as_deref());
+        let (connection, child) = match found {
+            Ok(found) => found,
+            Err(reason) => return self.answer(id, Outcome::refused(&reason).message()),
+        };
+        let request = RequestId(self.number());
+        let name = connection.to_string();
+        let command = Command::Initiate { connection, child, request };
+        self.begin(id, command, request, &name, (initiate.timeout, initiate.log_level));
+    }
+
+    /// Hands a command to the ike role and notes who waits for its end.
+    pub(super) fn begin(
+        &mut self,
+        id: ClientId,
+        command: Command,
+        request: RequestId,
+        connection: &str,
+        (timeout, log_level): (Timeout, i8),
+    ) {
+        if !send(&self.role.links.ike, ToIke::Command(command)) {
+            return self.answer(id, Outcome::refused(BUSY).message());
+        }
+        if timeout == Timeout::Immediately {
+            return self.answer(id, Outcome::ok().message());
+        }
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.log_level = log_level;
+        }
+        let deadline = deadline(timeout, clock::now());
+        let waiting =
+            Waiting { client: id, connection: connection.to_owned(), deadline, matches: None };
+        self.waiting.insert(request, waiting);
+    }
+
+    fn install(&mut self, id: ClientId, install: &Install, on: bool) {
+        let found = self.store.find(install.connection.as_deref(), Some(&install.child));
+        let outcome = match found {
+            Ok((connection, Some(child))) => {
+                let message = ToIke::Install { connection, child, install: on };
+                if send(&self.role.links.ike, message) {
+                    Outcome::ok()
+                } else {
+                    Outcome::refused(BUSY)
+                }
+            }
+            Ok((_, None)) => Outcome::refused("install needs a child"),
+            Err(reason) => Outcome::refused(&reason),
+        };
+        self.answer(id, outcome.message());
+    }
+
+    fn list_conns(&mut self, id: ClientId, only: Option<&str>) {
+        let connections = self.store.connections(only);
+        if let Some(client) = self.clients.get_mut(&id) {
+            for connection in connections {
+                client.tell(&Event::ListConn(connection));
+            }
+            client.answer(Message::new());
+        }
+    }
+
+    fn list_policies(&mut self, id: ClientId, filter: &PolicyFilter) {
+        // There are no bypass or discard policies in the configuration yet: only trap ones.
+        let policies = if filter.trap { self.store.policies() } else { Vec::new() };
+        let wanted = |text: &Option<String>, name: &str| text.as_deref().is_none_or(|t| t == name);
+        if let Some(client) = self.clients.get_mut(&id) {
+            for policy in policies {
+                if wanted(&filter.connection, &policy.connection)
+                    && wanted(&filter.child, &policy.child)
+                {
+                    client.tell(&Event::ListPolicy(policy));
+                }
+            }
+            client.answer(Message::new());
+        }
+    }
+
+    fn load_shared(&mut self, shared: LoadShared) -> Outcome {
+        let number = self.number();
+        let name = shared.id.unwrap_or_else(|| format!("unnamed-{number}"));
+        self.store.remember_shared(&name);
+        self.to_keys(ToKeys::Load(SharedSecret {
+            id: name,
+            owners: shared.owners,
+            secret: shared.secret,
+        }));
+        Outcome::ok()
+    }
+
+    fn history(&mut self, id: ClientId, tunnel: Option<&str>, lines: Option<u32>) {
+        let fits = |line: &&crate::log::Line| {
+            tunnel.is_none_or(|tunnel| line.connection.as_deref() == Some(tunnel))
+        };
+        let most = lines.map_or(usize::MAX, |lines| usize::try_from(lines).unwrap_or(usize::MAX));
+        let all: Vec<&crate::log::Line> = self.lines.iter().filter(fits).collect();
+        let skip = all.len().saturating_sub(most);
+        let chosen: Vec<LogLine> = all.into_iter().skip(skip).map(log_line).collect();
+        if let Some(client) = self.clients.get_mut(&id) {
+            for line in chosen {
+                client.tell(&Event::Log(line));
+            }
+            client.answer(Message::new());
+        }
+    }
+
+    pub(super) fn to_keys(&self, message: ToKeys) {
+        // The keys role is gone only when the daemon stops.
+        let _ = self.role.links.keys.send(message);
+    }
+}
+
+/// The ike role has no room for another command.
+pub(super) const BUSY: &str = "the daemon is overloaded; try again";
+
+/// Sends without waiting: the control role never waits for the others.
+pub(super) fn send<T>(to: &CommandSender<T>, message: T) -> bool {
+    to.try_send(message).is_ok()
+}
+
+/// When a client stops waiting.
+pub(super) fn deadline(timeout: Timeout, now: Instant) -> Option<Instant> {
+    match timeout {
+        Timeout::Forever | Timeout::Immediately => None,
+        Timeout::After(duration) => now.checked_add(duration),
+    }
+}
+
+/// A line of the log as VICI.
+pub(super) fn log_line(line: &crate::log::Line) -> LogLine {
+    let level = match line.level {
+        tracing::Level::ERROR | tracing::Level::WARN => 0,
+        tracing::Level::INFO => 1,
+        tracing::Level::DEBUG => 2,
+        tracing::Level::TRACE => 3,
+    };
+    LogLine {
+        group: group(line.target).to_owned(),
+        level,
+        ike: line.connection.clone().map(|name| (name, 0)),
+        text: line.text.clone(),
+    }
+}
+
+/// The part of the program in strongSwan's three letters.
+fn group(target: &str) -> &'static str {
+    match target.split("::").next().unwrap_or_default() {
+        "adit_ike" => "IKE",
+        "adit_dataplane" => "ESP",
+        "adit_sys" => "KNL",
+        "adit_mgmt" => "CFG",
+        _ if target.contains("control") => "CFG",
+        _ => "DMN",
+    }
+}
+
+fn version() -> Message {
+    let (sysname, release, machine) = system_name();
+    Version {
+        daemon: "aditd".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sysname,
+        release,
+        machine,
+    }
+    .message()
+}
+
+/// A connection and, if one was asked for, a child of it.
+pub(super) type Found = (ConnectionName, Option<ChildName>);

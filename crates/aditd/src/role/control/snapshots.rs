@@ -1,0 +1,88 @@
+//! The IKE endpoint's and the packet engine's numbers, put together as clients see them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use adit_db::ChildSaId;
+use adit_ike::{ChildSaInfo, IkeSaInfo};
+use adit_mgmt::vici::{ChildSnapshot, SaSnapshot};
+
+/// What flowed through one child SA.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traffic {
+    /// Octets of inner packets received.
+    pub(super) octets_in: u64,
+    /// Packets received.
+    pub(super) packets_in: u64,
+    /// When the last one was received.
+    pub(super) last_in: Option<Instant>,
+    /// Octets of inner packets sent.
+    pub(super) octets_out: u64,
+    /// Packets sent.
+    pub(super) packets_out: u64,
+    /// When the last one was sent.
+    pub(super) last_out: Option<Instant>,
+}
+
+/// What flowed, by child SA.
+pub(super) type Flows = BTreeMap<ChildSaId, Traffic>;
+
+/// An IKE SA with its children.
+pub(super) fn sa(info: &IkeSaInfo, flows: &Flows, now: Instant) -> SaSnapshot {
+    SaSnapshot {
+        connection: info.connection.as_ref().map_or_else(String::new, ToString::to_string),
+        unique_id: info.id.0,
+        state: info.state.to_string(),
+        local: info.local,
+        remote: info.remote,
+        local_id: info.local_id.clone(),
+        remote_id: info.remote_id.clone(),
+        initiator: info.initiator,
+        spi_i: info.spi_i,
+        spi_r: info.spi_r,
+        nat_local: info.nat_local,
+        nat_remote: info.nat_remote,
+        nat_fake: false,
+        suite: info.suite.clone(),
+        established_s: info.established.map(|at| seconds_since(at, now)),
+        rekey_s: info.rekey_at.map(|at| seconds_until(at, now)),
+        children: info.children.iter().map(|info| child(info, flows, now)).collect(),
+    }
+}
+
+/// A child SA.
+pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSnapshot {
+    let traffic = flows.get(&info.id).copied().unwrap_or_default();
+    ChildSnapshot {
+        name: info.name.to_string(),
+        unique_id: info.id.0,
+        reqid: info.reqid,
+        state: info.state.to_string(),
+        udp: info.encap.udp,
+        spi_in: info.spi_in,
+        spi_out: info.spi_out,
+        suite: info.suite.clone(),
+        esn: info.esn,
+        octets_in: traffic.octets_in,
+        packets_in: traffic.packets_in,
+        idle_in_s: traffic.last_in.map(|at| seconds_since(at, now)),
+        octets_out: traffic.octets_out,
+        packets_out: traffic.packets_out,
+        idle_out_s: traffic.last_out.map(|at| seconds_since(at, now)),
+        rekey_s: info.rekey_at.map(|at| seconds_until(at, now)),
+        life_s: info.over_at.map(|at| seconds_until(at, now)),
+        installed_s: seconds_since(info.installed, now),
+        local_ts: info.local_ts.clone(),
+        remote_ts: info.remote_ts.clone(),
+    }
+}
+
+/// Whole seconds gone by.
+pub(super) fn seconds_since(at: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(at).as_secs()
+}
+
+/// Whole seconds left.
+pub(super) fn seconds_until(at: Instant, now: Instant) -> u64 {
+    at.saturating_duration_since(now).as_secs()
+}

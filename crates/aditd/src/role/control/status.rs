@@ -1,0 +1,196 @@
+//! `adit status`: every tunnel in states an operator can act on.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use adit_db::{ConnectionName, Keep, TransformWords};
+use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState};
+use adit_mgmt::api::{ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus};
+use adit_sys::clock;
+
+use super::Running;
+use super::answers::{Numbers, age, flows};
+use super::snapshots::{Flows, seconds_since, seconds_until};
+use crate::diagnose::software;
+
+impl Running {
+    /// Everything, or one tunnel.
+    pub(super) fn status(&self, only: Option<&str>, numbers: &Numbers) -> Status {
+        let now = clock::now();
+        let daemon = DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: seconds_since(self.started, now),
+            ike_sas: numbers.sas.len(),
+            half_open: numbers.sas.iter().filter(|info| info.established.is_none()).count(),
+            problems: self.problems.clone(),
+        };
+        let flows = flows(numbers);
+        let drops = drops(numbers);
+        let tunnels = numbers
+            .connections
+            .iter()
+            .filter(|known| only.is_none_or(|name| known.connection.name.as_str() == name))
+            .map(|known| self.tunnel(known, numbers, &flows, &drops, now))
+            .collect();
+        Status { schema: SCHEMA, daemon, tunnels }
+    }
+
+    fn tunnel(
+        &self,
+        known: &ConnectionInfo,
+        numbers: &Numbers,
+        flows: &Flows,
+        drops: &Drops,
+        now: Instant,
+    ) -> TunnelStatus {
+        let connection = &known.connection;
+        let sas = sas_of(&connection.name, numbers);
+        let sa = sas.last().copied();
+        let children: Vec<&ChildSaInfo> = sas.iter().flat_map(|sa| &sa.children).collect();
+        let traffic = sum(&children, flows);
+        let problem = self.store.failure(connection.name.as_str()).cloned();
+        let state = state(known, sa, &children, problem.is_some());
+        let since = match state {
+            TunnelState::Up | TunnelState::Sick => {
+                children.iter().map(|child| child.installed).min()
+            }
+            TunnelState::Down | TunnelState::Connecting | TunnelState::Idle => None,
+        };
+        let last_in = traffic.last_in.map(|at| now.saturating_duration_since(at));
+        let rekeys = sas.iter().filter_map(|sa| sa.rekey_at);
+        let next = rekeys.chain(children.iter().filter_map(|child| child.rekey_at)).min();
+        TunnelStatus {
+            name: connection.name.to_string(),
+            state,
+            source: self.store.source(&connection.name),
+            keep: keep(known).to_owned(),
+            peer: peers(connection),
+            peer_address: sa.map(|sa| sa.remote.to_string()),
+            peer_software: sa.and_then(|sa| software(sa.peer)).map(str::to_owned),
+            local_id: sa.and_then(|sa| sa.local_id.as_ref()).map(ToString::to_string),
+            remote_id: sa.and_then(|sa| sa.remote_id.as_ref()).map(ToString::to_string),
+            since_s: age(since, now),
+            octets_in: traffic.octets_in,
+            packets_in: traffic.packets_in,
+            octets_out: traffic.octets_out,
+            packets_out: traffic.packets_out,
+            last_packet_ms: last_in.map(super::events::millis),
+            mtu: None,
+            ike_suite: sa.filter(|sa| !sa.suite.is_empty()).map(|sa| words(&sa.suite)),
+            rekey_in_s: next.map(|at| seconds_until(at, now)),
+            retry_in_s: known.retry_at.map(|at| seconds_until(at, now)),
+            children: children_status(known, &children, drops),
+            problem,
+        }
+    }
+}
+
+type Drops = BTreeMap<adit_db::ChildSaId, BTreeMap<&'static str, u64>>;
+
+/// What was dropped, by child SA and reason, both directions together.
+fn drops(numbers: &Numbers) -> Drops {
+    let mut all = Drops::new();
+    for counters in numbers.inbound.sas.iter().chain(&numbers.outbound.sas) {
+        let one = all.entry(counters.child).or_default();
+        for (reason, count) in counters.drops.iter().filter(|(_, count)| *count > 0) {
+            *one.entry(reason.name()).or_default() += count;
+        }
+    }
+    all
+}
+
+/// The IKE SAs of a tunnel, the one that counts last.
+fn sas_of<'a>(name: &ConnectionName, numbers: &'a Numbers) -> Vec<&'a IkeSaInfo> {
+    let mut sas: Vec<&IkeSaInfo> =
+        numbers.sas.iter().filter(|sa| sa.connection.as_ref() == Some(name)).collect();
+    sas.sort_by_key(|sa| (sa.established, sa.id));
+    sas
+}
+
+fn sum(children: &[&ChildSaInfo], flows: &Flows) -> super::snapshots::Traffic {
+    let mut sum = super::snapshots::Traffic::default();
+    for one in children.iter().filter_map(|child| flows.get(&child.id)) {
+        sum.octets_in += one.octets_in;
+        sum.packets_in += one.packets_in;
+        sum.octets_out += one.octets_out;
+        sum.packets_out += one.packets_out;
+        sum.last_in = sum.last_in.max(one.last_in);
+        sum.last_out = sum.last_out.max(one.last_out);
+    }
+    sum
+}
+
+fn state(
+    known: &ConnectionInfo,
+    sa: Option<&IkeSaInfo>,
+    children: &[&ChildSaInfo],
+    problem: bool,
+) -> TunnelState {
+    let carries = children
+        .iter()
+        .any(|child| matches!(child.state, ChildSaState::Installed | ChildSaState::Rekeying));
+    let wanted = known.connection.children.iter().any(|child| child.keep == Keep::Up);
+    match sa.map(|sa| sa.state) {
+        _ if carries && problem => TunnelState::Sick,
+        _ if carries => TunnelState::Up,
+        Some(IkeSaState::Connecting) if known.failures == 0 => TunnelState::Connecting,
+        _ if wanted && !known.held_down => TunnelState::Down,
+        _ if problem => TunnelState::Down,
+        _ => TunnelState::Idle,
+    }
+}
+
+fn keep(known: &ConnectionInfo) -> &'static str {
+    let of = |keep| known.connection.children.iter().any(|child| child.keep == keep);
+    if of(Keep::Up) {
+        "up"
+    } else if of(Keep::OnDemand) {
+        "on-demand"
+    } else {
+        "passive"
+    }
+}
+
+fn peers(connection: &adit_db::Connection) -> String {
+    let names: Vec<String> = connection.remote_addresses.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "any".to_owned() } else { names.join(", ") }
+}
+
+fn words(suite: &[adit_wire::ikev2::Transform]) -> String {
+    TransformWords(suite).to_string()
+}
+
+/// Each child SA, and each configured child that has none.
+fn children_status(
+    known: &ConnectionInfo,
+    children: &[&ChildSaInfo],
+    drops: &Drops,
+) -> Vec<ChildStatus> {
+    let alive = children.iter().map(|child| ChildStatus {
+        name: child.name.to_string(),
+        up: matches!(child.state, ChildSaState::Installed | ChildSaState::Rekeying),
+        local: child.local_ts.iter().map(ToString::to_string).collect(),
+        remote: child.remote_ts.iter().map(ToString::to_string).collect(),
+        suite: Some(words(&child.suite)),
+        udp: child.encap.udp,
+        spi_in: Some(format!("{:08x}", child.spi_in.0)),
+        spi_out: Some(format!("{:08x}", child.spi_out.0)),
+        drops: drops
+            .get(&child.id)
+            .map(|one| one.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect())
+            .unwrap_or_default(),
+    });
+    let missing = known
+        .connection
+        .children
+        .iter()
+        .filter(|config| children.iter().all(|child| child.name != config.name));
+    let missing = missing.map(|config| ChildStatus {
+        name: config.name.to_string(),
+        local: config.local_ts.iter().map(ToString::to_string).collect(),
+        remote: config.remote_ts.iter().map(ToString::to_string).collect(),
+        ..ChildStatus::default()
+    });
+    alive.chain(missing).collect()
+}

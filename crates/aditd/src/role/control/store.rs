@@ -1,0 +1,215 @@
+//! What is configured: connections by name with where they come from, and the names (never the
+//! values) of secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adit_crypto::{Prf, Secret, SystemRng};
+use adit_db::{Connection, ConnectionName, Keep};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::api::Source;
+use adit_mgmt::diagnosis::Context;
+use adit_mgmt::vici::PolicySnapshot;
+
+use super::requests::Found;
+use crate::diagnose::SecretNote;
+
+/// One configured tunnel.
+pub(super) struct Tunnel {
+    pub(super) connection: Arc<Connection>,
+    pub(super) source: Source,
+    /// Its file with the lines of its keys, for diagnoses.
+    pub(super) context: Context,
+    pub(super) secret: Option<SecretNote>,
+    /// See [`Marker`]; empty for tunnels of clients.
+    pub(super) secret_mark: Secret,
+}
+
+/// Tells whether a secret changed without keeping the secret: a PRF of it under a key that lives
+/// as long as the process.
+pub(super) struct Marker(Secret);
+
+impl Marker {
+    /// A marker with a fresh key.
+    pub(super) fn new() -> Self {
+        Self(Secret::random(Prf::HmacSha2_256.key_len(), &mut SystemRng))
+    }
+
+    /// The mark of a secret; equal secrets have equal marks.
+    pub(super) fn mark(&self, secret: &Secret) -> Secret {
+        Prf::HmacSha2_256.compute(self.0.as_bytes(), &[secret.as_bytes()])
+    }
+}
+
+/// Everything configured, and the last failure of each tunnel.
+pub(super) struct Store {
+    /// The configuration directory.
+    pub(super) directory: PathBuf,
+    pub(super) tunnels: BTreeMap<ConnectionName, Tunnel>,
+    shared: BTreeSet<String>,
+    failures: BTreeMap<String, Diagnosis>,
+    /// Problems of this host with a tunnel: they stay until the configuration changes.
+    problems: BTreeMap<String, Diagnosis>,
+}
+
+impl Store {
+    /// Nothing configured yet.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            tunnels: BTreeMap::new(),
+            shared: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a tunnel or replaces the one of the same name.
+    pub(super) fn put(&mut self, tunnel: Tunnel) {
+        let name = tunnel.connection.name.clone();
+        self.failures.remove(name.as_str());
+        self.problems.remove(name.as_str());
+        self.tunnels.insert(name, tunnel);
+    }
+
+    /// Removes a tunnel; false if there is none of that name.
+    pub(super) fn remove(&mut self, name: &ConnectionName) -> bool {
+        self.failures.remove(name.as_str());
+        self.problems.remove(name.as_str());
+        self.tunnels.remove(name).is_some()
+    }
+
+    /// The connection and child that a client means; the error is for the client.
+    pub(super) fn find(
+        &self,
+        connection: Option<&str>,
+        child: Option<&str>,
+    ) -> Result<Found, String> {
+        let named =
+            |tunnel: &&Tunnel| connection.is_none_or(|n| tunnel.connection.name.as_str() == n);
+        for tunnel in self.tunnels.values().filter(named) {
+            let Some(wanted) = child else {
+                return Ok((tunnel.connection.name.clone(), None));
+            };
+            let found = tunnel.connection.children.iter().find(|c| c.name.as_str() == wanted);
+            if let Some(found) = found {
+                return Ok((tunnel.connection.name.clone(), Some(found.name.clone())));
+            }
+        }
+        Err(match (connection, child) {
+            (Some(connection), None) => format!("there is no tunnel {connection}"),
+            (Some(connection), Some(child)) => {
+                format!("CHILD_SA config '{child}' not found in {connection}")
+            }
+            (None, Some(child)) => format!("CHILD_SA config '{child}' not found"),
+            (None, None) => "no tunnel is named".to_owned(),
+        })
+    }
+
+    /// All connections, or the one of that name.
+    pub(super) fn connections(&self, only: Option<&str>) -> Vec<Arc<Connection>> {
+        self.tunnels
+            .values()
+            .filter(|tunnel| only.is_none_or(|name| tunnel.connection.name.as_str() == name))
+            .map(|tunnel| Arc::clone(&tunnel.connection))
+            .collect()
+    }
+
+    /// Connections that came through the control socket.
+    pub(super) fn vici_names(&self) -> Vec<String> {
+        let from_vici = self.tunnels.iter().filter(|(_, tunnel)| tunnel.source == Source::Vici);
+        from_vici.map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// Policies that negotiate on demand.
+    pub(super) fn policies(&self) -> Vec<PolicySnapshot> {
+        let children = self.tunnels.values().flat_map(|tunnel| {
+            tunnel.connection.children.iter().map(|child| (&tunnel.connection.name, child))
+        });
+        children
+            .filter(|(_, child)| child.keep != Keep::Passive)
+            .map(|(connection, child)| PolicySnapshot {
+                child: child.name.to_string(),
+                connection: connection.to_string(),
+                mode: "TUNNEL",
+                local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
+                remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
+            })
+            .collect()
+    }
+
+    /// Where a tunnel comes from.
+    pub(super) fn source(&self, name: &ConnectionName) -> Source {
+        self.tunnels.get(name).map_or(Source::Vici, |tunnel| tunnel.source)
+    }
+
+    /// Whether the connection of an IKE SA pretends a NAT to get UDP encapsulation.
+    pub(super) fn forces_udp(&self, info: &adit_ike::IkeSaInfo) -> bool {
+        let tunnel = info.connection.as_ref().and_then(|name| self.tunnels.get(name));
+        tunnel.is_some_and(|tunnel| tunnel.connection.encap == adit_db::Encap::Udp)
+    }
+
+    /// What surrounds a failure of a tunnel.
+    pub(super) fn context(&self, name: Option<&str>) -> Context {
+        let Some(name) = name else {
+            return Context::default();
+        };
+        let tunnel = self.tunnels.iter().find(|(known, _)| known.as_str() == name);
+        tunnel.map_or_else(|| Context::of(name), |(_, tunnel)| tunnel.context.clone())
+    }
+
+    /// What may be said about a tunnel's secret.
+    pub(super) fn secret_note(&self, name: Option<&str>) -> Option<&SecretNote> {
+        let name = name?;
+        let (_, tunnel) = self.tunnels.iter().find(|(known, _)| known.as_str() == name)?;
+        tunnel.secret.as_ref()
+    }
+
+    /// Notes why a tunnel failed.
+    pub(super) fn set_failure(&mut self, name: &str, diagnosis: Diagnosis) {
+        if self.tunnels.keys().any(|known| known.as_str() == name) {
+            self.failures.insert(name.to_owned(), diagnosis);
+        }
+    }
+
+    /// The tunnel is up: what was wrong is over.
+    pub(super) fn clear_failure(&mut self, name: &str) {
+        self.failures.remove(name);
+    }
+
+    /// Notes what is wrong on this host with a tunnel.
+    pub(super) fn set_problem(&mut self, name: &str, diagnosis: Diagnosis) {
+        self.problems.insert(name.to_owned(), diagnosis);
+    }
+
+    /// What was wrong on this host with a tunnel is mended.
+    pub(super) fn clear_problem(&mut self, name: &str) {
+        self.problems.remove(name);
+    }
+
+    /// What is wrong with a tunnel.
+    pub(super) fn failure(&self, name: &str) -> Option<&Diagnosis> {
+        self.failures.get(name).or_else(|| self.problems.get(name))
+    }
+
+    /// Notes the name of a secret.
+    pub(super) fn remember_shared(&mut self, id: &str) {
+        self.shared.insert(id.to_owned());
+    }
+
+    /// Forgets the name of a secret; false if it is not known.
+    pub(super) fn forget_shared(&mut self, id: &str) -> bool {
+        self.shared.remove(id)
+    }
+
+    /// Forgets the names of all secrets.
+    pub(super) fn forget_all_shared(&mut self) {
+        self.shared.clear();
+    }
+
+    /// Names of the secrets that came through the control socket.
+    pub(super) fn shared_names(&self) -> Vec<String> {
+        self.shared.iter().cloned().collect()
+    }
+}

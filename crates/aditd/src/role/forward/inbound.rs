@@ -1,0 +1,241 @@
+//! The inbound thread: UDP 4500 and ESP, opening, and into the TUN. IKE messages on UDP 4500 go
+//! to the ike role.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_dataplane::{HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict};
+use adit_db::ChildSaId;
+use adit_ike::Path;
+use adit_sys::BatchIo;
+use adit_sys::clock;
+use adit_sys::raw::RawEspSocket;
+use adit_sys::tun::Tun;
+use adit_sys::udp::{DualUdpSocket, SocketError};
+use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
+use adit_wire::PacketBuf;
+use adit_wire::encap::udp::{Encapsulated, classify};
+use tracing::{debug, error};
+
+use super::{buffers, tell_ike};
+use crate::message::{ToControl, ToIke, ToInbound};
+
+/// What the thread needs from its parent.
+pub(crate) struct Role {
+    /// Where opened packets go.
+    pub(crate) tun: Arc<Tun>,
+    /// UDP 4500.
+    pub(crate) udp: DualUdpSocket,
+    /// ESP sockets, one for each family.
+    pub(crate) raw: Vec<RawEspSocket>,
+    /// The ike role.
+    pub(crate) ike: CommandSender<ToIke>,
+    /// The control role.
+    pub(crate) control: CommandSender<ToControl>,
+}
+
+const COMMANDS: Token = Token(0);
+const SOCKETS: Token = Token(1);
+/// Batches read from one socket before the next has its turn.
+const BATCHES_IN_A_ROW: usize = 8;
+
+impl Role {
+    /// Runs until it is told to stop.
+    pub(crate) fn run(self, commands: &CommandReceiver<ToInbound>) {
+        match self.poller(commands) {
+            Ok(poller) => Running::new(self).run(&poller, commands),
+            Err(error) => error!(%error, "the inbound thread cannot start"),
+        }
+    }
+
+    fn poller(&self, commands: &CommandReceiver<ToInbound>) -> std::io::Result<Poller> {
+        let poller = Poller::new()?;
+        poller.add(commands, COMMANDS, Interest::Readable)?;
+        for socket in self.udp.halves() {
+            poller.add(socket, SOCKETS, Interest::Readable)?;
+        }
+        for socket in &self.raw {
+            poller.add(socket, SOCKETS, Interest::Readable)?;
+        }
+        Ok(poller)
+    }
+}
+
+struct Running {
+    role: Role,
+    engine: Inbound,
+    batch: BatchIo,
+    packets: Vec<PacketBuf>,
+    verdicts: Vec<OpenVerdict>,
+    /// SAs that go when the packets under way have arrived, the earliest first.
+    leaving: VecDeque<(Instant, ChildSaId)>,
+}
+
+impl Running {
+    fn new(role: Role) -> Self {
+        let packets = buffers();
+        let verdicts = Vec::with_capacity(packets.len());
+        Self {
+            role,
+            engine: Inbound::new(),
+            batch: BatchIo::new(HEADROOM_MAX),
+            packets,
+            verdicts,
+            leaving: VecDeque::new(),
+        }
+    }
+
+    fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToInbound>) {
+        let mut events = Events::new();
+        loop {
+            let now = clock::now();
+            let timeout = self.leaving.front().map(|(at, _)| at.saturating_duration_since(now));
+            if let Err(error) = poller.wait(&mut events, timeout) {
+                error!(%error, "the inbound thread cannot wait");
+                return;
+            }
+            if !self.take_commands(commands) {
+                return;
+            }
+            for half in 0..self.role.udp.halves().count() {
+                self.receive_udp(half);
+            }
+            for number in 0..self.role.raw.len() {
+                self.receive_raw(number);
+            }
+            self.let_go(clock::now());
+            while let Some(event) = self.engine.poll_event() {
+                tell_ike(&self.role.ike, event);
+            }
+        }
+    }
+
+    /// False when the thread is to end.
+    fn take_commands(&mut self, commands: &CommandReceiver<ToInbound>) -> bool {
+        loop {
+            match commands.next() {
+                Next::Command(ToInbound::Engine(command)) => self.engine.handle_command(command),
+                Next::Command(ToInbound::RemoveLater { child, delay }) => {
+                    self.remove_later(child, delay);
+                }
+                Next::Command(ToInbound::Report(query)) => {
+                    let report = Box::new(self.engine.report());
+                    let _ = self.role.control.send(ToControl::Inbound(query, report));
+                }
+                Next::Command(ToInbound::Stop) | Next::Closed => return false,
+                Next::Empty => return true,
+            }
+        }
+    }
+
+    fn remove_later(&mut self, child: ChildSaId, delay: Duration) {
+        let at = clock::now() + delay;
+        let place = self.leaving.partition_point(|(other, _)| *other <= at);
+        self.leaving.insert(place, (at, child));
+    }
+
+    fn let_go(&mut self, now: Instant) {
+        while let Some((_, child)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
+            self.engine.handle_command(InboundCommand::Remove { child });
+        }
+    }
+
+    fn receive_udp(&mut self, half: usize) {
+        let Some(socket) = self.role.udp.halves().nth(half) else {
+            return;
+        };
+        for _ in 0..BATCHES_IN_A_ROW {
+            let got = match socket.recv_batch(&mut self.batch, &mut self.packets) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) => {
+                    debug!(%error, "receiving on UDP 4500 failed");
+                    break;
+                }
+            };
+            let esp = sort_out(&mut self.packets, got, &self.role.ike);
+            deliver(
+                &mut self.engine,
+                &self.role.tun,
+                &mut self.verdicts,
+                self.packets.get_mut(..esp),
+            );
+        }
+        while let Ok(Some(problem)) = socket.next_error() {
+            if let SocketError::Unreachable { remote, .. } = problem {
+                let path = Path { local: socket.local(), remote };
+                let _ = self.role.ike.try_send(ToIke::Unreachable(path));
+            }
+        }
+    }
+
+    fn receive_raw(&mut self, number: usize) {
+        let Some(socket) = self.role.raw.get(number) else {
+            return;
+        };
+        for _ in 0..BATCHES_IN_A_ROW {
+            let got = match socket.recv_batch(&mut self.batch, &mut self.packets) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) => {
+                    debug!(%error, "receiving ESP failed");
+                    break;
+                }
+            };
+            deliver(
+                &mut self.engine,
+                &self.role.tun,
+                &mut self.verdicts,
+                self.packets.get_mut(..got),
+            );
+        }
+        // Errors about ESP are for the path MTU machinery; they are taken so that the socket rests.
+        while let Ok(Some(problem)) = socket.next_error() {
+            debug!(?problem, "the network complains about ESP");
+        }
+    }
+}
+
+/// Gives IKE messages to the ike role and moves ESP packets to the front; returns their number
+/// (RFC 3948 §2.2, §2.3).
+fn sort_out(packets: &mut [PacketBuf], got: usize, ike: &CommandSender<ToIke>) -> usize {
+    let mut esp = 0;
+    for number in 0..got {
+        let Some(packet) = packets.get(number) else {
+            break;
+        };
+        match classify(packet.data()) {
+            Encapsulated::Esp(_) => {
+                packets.swap(esp, number);
+                esp += 1;
+            }
+            Encapsulated::Ike(message) => {
+                let path = Path { local: packet.meta.local, remote: packet.meta.remote };
+                let datagram = ToIke::Datagram { path, octets: message.to_vec() };
+                if ike.try_send(datagram).is_err() {
+                    debug!("an IKE message was dropped: the ike role is busy");
+                }
+            }
+            Encapsulated::Keepalive | Encapsulated::TooShort => {}
+        }
+    }
+    esp
+}
+
+fn deliver(
+    engine: &mut Inbound,
+    tun: &Tun,
+    verdicts: &mut Vec<OpenVerdict>,
+    packets: Option<&mut [PacketBuf]>,
+) {
+    let Some(packets) = packets else { return };
+    engine.open_batch(packets, verdicts, clock::now());
+    let opened = packets.iter().zip(verdicts.iter());
+    let report = tun.send_batch(
+        opened.filter(|(_, verdict)| **verdict == OpenVerdict::Deliver).map(|(packet, _)| packet),
+    );
+    if report.failed > 0 {
+        debug!(failed = report.failed, errno = report.errno, "the TUN refused packets");
+    }
+}

@@ -1,0 +1,171 @@
+//! The outbound thread: TUN, policies and SAs, sealing, and out by UDP, ESP or in clear.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_dataplane::{HEADROOM_MAX, Outbound, Verdict};
+use adit_sys::clock;
+use adit_sys::netlink::Family;
+use adit_sys::raw::{BypassSocket, RawEspSocket};
+use adit_sys::tun::Tun;
+use adit_sys::udp::DualUdpSocket;
+use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
+use adit_sys::{BatchIo, SendReport};
+use adit_wire::PacketBuf;
+use tracing::{debug, error};
+
+use super::{buffers, tell_ike};
+use crate::message::{ToControl, ToIke, ToOutbound};
+
+/// What the thread needs from its parent.
+pub(crate) struct Role {
+    /// Where packets to protect come from.
+    pub(crate) tun: Arc<Tun>,
+    /// UDP 4500.
+    pub(crate) udp: DualUdpSocket,
+    /// ESP sockets, one for each family.
+    pub(crate) raw: Vec<RawEspSocket>,
+    /// Where packets in clear leave.
+    pub(crate) bypass: BypassSocket,
+    /// The ike role.
+    pub(crate) ike: CommandSender<ToIke>,
+    /// The control role.
+    pub(crate) control: CommandSender<ToControl>,
+}
+
+const TUN: Token = Token(0);
+const COMMANDS: Token = Token(1);
+/// Batches read from the TUN before commands are looked at again.
+const BATCHES_IN_A_ROW: usize = 8;
+
+impl Role {
+    /// Runs until it is told to stop.
+    pub(crate) fn run(self, commands: &CommandReceiver<ToOutbound>) {
+        let started = Poller::new().and_then(|poller| {
+            poller.add(&*self.tun, TUN, Interest::Readable)?;
+            poller.add(commands, COMMANDS, Interest::Readable)?;
+            Ok(poller)
+        });
+        match started {
+            Ok(poller) => Running::new(self).run(&poller, commands),
+            Err(error) => error!(%error, "the outbound thread cannot start"),
+        }
+    }
+}
+
+struct Running {
+    role: Role,
+    engine: Outbound,
+    batch: BatchIo,
+    packets: Vec<PacketBuf>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Running {
+    fn new(role: Role) -> Self {
+        let packets = buffers();
+        let verdicts = Vec::with_capacity(packets.len());
+        Self { role, engine: Outbound::new(), batch: BatchIo::new(HEADROOM_MAX), packets, verdicts }
+    }
+
+    fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToOutbound>) {
+        let mut events = Events::new();
+        loop {
+            let now = clock::now();
+            let timeout = self.engine.poll_timeout().map(|at| at.saturating_duration_since(now));
+            if let Err(error) = poller.wait(&mut events, timeout) {
+                error!(%error, "the outbound thread cannot wait");
+                return;
+            }
+            if !self.take_commands(commands) {
+                return;
+            }
+            self.forward();
+            self.keep_time(clock::now());
+            while let Some(event) = self.engine.poll_event() {
+                tell_ike(&self.role.ike, event);
+            }
+        }
+    }
+
+    /// False when the thread is to end.
+    fn take_commands(&mut self, commands: &CommandReceiver<ToOutbound>) -> bool {
+        loop {
+            match commands.next() {
+                Next::Command(ToOutbound::Engine(command)) => {
+                    self.engine.handle_command(command, clock::now());
+                    while let Some(packet) = self.engine.poll_packet() {
+                        transmit(
+                            &self.role,
+                            &mut self.batch,
+                            std::slice::from_ref(&packet),
+                            &[Verdict::Send],
+                        );
+                    }
+                }
+                Next::Command(ToOutbound::Report(query)) => {
+                    let report = Box::new(self.engine.report());
+                    let _ = self.role.control.send(ToControl::Outbound(query, report));
+                }
+                Next::Command(ToOutbound::Stop) | Next::Closed => return false,
+                Next::Empty => return true,
+            }
+        }
+    }
+
+    fn forward(&mut self) {
+        for _ in 0..BATCHES_IN_A_ROW {
+            let got = match self.role.tun.recv_batch(HEADROOM_MAX, &mut self.packets) {
+                Ok(0) => return,
+                Ok(got) => got,
+                Err(error) => {
+                    debug!(%error, "reading from the TUN failed");
+                    return;
+                }
+            };
+            let Some(packets) = self.packets.get_mut(..got) else {
+                return;
+            };
+            self.engine.seal_batch(packets, &mut self.verdicts, clock::now());
+            transmit(&self.role, &mut self.batch, packets, &self.verdicts);
+        }
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.engine.handle_timeout(now);
+        }
+    }
+}
+
+/// Sends each packet the way its verdict and its `meta` say. What a full socket does not take is
+/// dropped, as any full queue on the way would.
+fn transmit(role: &Role, io: &mut BatchIo, packets: &[PacketBuf], verdicts: &[Verdict]) {
+    let with = |wanted: Verdict| {
+        packets
+            .iter()
+            .zip(verdicts)
+            .filter(move |(_, verdict)| **verdict == wanted)
+            .map(|(packet, _)| packet)
+    };
+    let travels = |udp: bool, ipv4: bool| {
+        with(Verdict::Send)
+            .filter(move |packet| packet.meta.udp == udp && packet.meta.remote.is_ipv4() == ipv4)
+    };
+    let mut report = role.udp.v4().send_batch(io, travels(true, true));
+    if let Some(socket) = role.udp.v6() {
+        report.add(socket.send_batch(io, travels(true, false)));
+    }
+    for socket in &role.raw {
+        report.add(socket.send_batch(io, travels(false, socket.family() == Family::V4)));
+    }
+    report.add(role.bypass.send_batch(io, with(Verdict::Bypass)));
+    note(report);
+}
+
+fn note(report: SendReport) {
+    let SendReport { unsent, too_big, failed, .. } = report;
+    if unsent + too_big + failed > 0 {
+        debug!(unsent, too_big, failed, errno = report.errno, "packets were not sent");
+    }
+}

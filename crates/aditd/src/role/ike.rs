@@ -1,0 +1,359 @@
+//! The ike role: runs the IKEv2 endpoint (RFC 7296) on real sockets and a real clock.
+//!
+//! It reads UDP 500 itself; what comes in on UDP 4500 is sorted by the inbound thread. It holds
+//! session keys for as long as it takes to hand them to the packet threads, and no long-term ones.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_crypto::SystemRng;
+use adit_dataplane::{InboundCommand, OutboundCommand};
+use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
+use adit_sys::BatchIo;
+use adit_sys::clock;
+use adit_sys::netlink::{Netlink, RouteLookup};
+use adit_sys::resolve::resolve;
+use adit_sys::route::MARK;
+use adit_sys::thread::spawn_named;
+use adit_sys::udp::DualUdpSocket;
+use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
+use adit_wire::encap::udp::NON_ESP_MARKER;
+use adit_wire::packet_buf::PacketBuf;
+use tracing::{debug, error, warn};
+
+use crate::keylog::KeyLog;
+use crate::message::{Links, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::policy::PolicyBook;
+use crate::role::keys::ToKeys;
+
+/// What the role needs from its parent.
+pub(crate) struct IkeRole {
+    /// UDP 500, to send and receive.
+    pub(crate) ike_socket: DualUdpSocket,
+    /// UDP 4500, to send.
+    pub(crate) nat_socket: DualUdpSocket,
+    /// The other roles, and its own queue for answers of lookups.
+    pub(crate) links: Links,
+    /// Where session keys are written, if they are.
+    pub(crate) key_log: Option<KeyLog>,
+    /// Settings of the endpoint.
+    pub(crate) config: EndpointConfig,
+}
+
+impl IkeRole {
+    /// Runs until it is told to stop and every peer has been told.
+    pub(crate) fn run(self, requests: &CommandReceiver<ToIke>) {
+        let parent = self.links.parent.clone();
+        match Running::new(self) {
+            Ok(mut running) => running.run(requests),
+            Err(error) => {
+                error!(%error, "the ike role cannot start");
+                let _ = parent.send(ToParent::Failed("ike"));
+            }
+        }
+    }
+}
+
+const SOCKET_V4: Token = Token(0);
+const SOCKET_V6: Token = Token(1);
+const REQUESTS: Token = Token(2);
+/// Datagrams read in one go.
+const BATCH: usize = 32;
+/// Longest IKE message taken: the largest UDP payload.
+const MESSAGE_OCTETS_MAX: usize = 65_535;
+
+struct Running {
+    role: IkeRole,
+    endpoint: Endpoint,
+    rng: SystemRng,
+    policies: PolicyBook,
+    netlink: Netlink,
+    poller: Poller,
+    batch: BatchIo,
+    packets: Vec<PacketBuf>,
+    stopping: bool,
+}
+
+impl Running {
+    fn new(role: IkeRole) -> anyhow::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(role.ike_socket.v4(), SOCKET_V4, Interest::Readable)?;
+        if let Some(socket) = role.ike_socket.v6() {
+            poller.add(socket, SOCKET_V6, Interest::Readable)?;
+        }
+        let endpoint = Endpoint::new(role.config.clone());
+        let packets = (0..BATCH).map(|_| PacketBuf::with_capacity(0, MESSAGE_OCTETS_MAX)).collect();
+        Ok(Self {
+            role,
+            endpoint,
+            rng: SystemRng,
+            policies: PolicyBook::default(),
+            netlink: Netlink::open()?,
+            poller,
+            batch: BatchIo::new(0),
+            packets,
+            stopping: false,
+        })
+    }
+
+    fn run(&mut self, requests: &CommandReceiver<ToIke>) {
+        if let Err(error) = self.poller.add(requests, REQUESTS, Interest::Readable) {
+            error!(%error, "the ike role cannot wait for requests");
+            return;
+        }
+        let mut events = Events::new();
+        while !(self.stopping && self.endpoint.is_idle()) {
+            let now = clock::now();
+            let timeout = self.endpoint.poll_timeout().map(|at| at.saturating_duration_since(now));
+            if let Err(error) = self.poller.wait(&mut events, timeout) {
+                error!(%error, "the ike role cannot wait");
+                break;
+            }
+            self.receive();
+            if !self.take_requests(requests) {
+                break;
+            }
+            self.endpoint.handle_timeout(clock::now(), &mut self.rng);
+            self.drain();
+        }
+        let _ = self.role.links.parent.send(ToParent::IkeStopped);
+    }
+
+    fn receive(&mut self) {
+        let now = clock::now();
+        for socket in self.role.ike_socket.halves() {
+            let got =
+                socket.recv_batch(&mut self.batch, &mut self.packets).unwrap_or_else(|error| {
+                    debug!(%error, "receiving on the IKE port failed");
+                    0
+                });
+            for packet in self.packets.iter().take(got).filter(|packet| !packet.is_empty()) {
+                let path = Path { local: packet.meta.local, remote: packet.meta.remote };
+                self.endpoint.handle_datagram(path, packet.data(), now, &mut self.rng);
+            }
+            while let Ok(Some(problem)) = socket.next_error() {
+                let path = Path { local: socket.local(), remote: problem.remote() };
+                self.endpoint.handle_unreachable(path, now, &mut self.rng);
+            }
+        }
+    }
+
+    /// False if all who could ask are gone.
+    fn take_requests(&mut self, requests: &CommandReceiver<ToIke>) -> bool {
+        loop {
+            match requests.next() {
+                Next::Command(request) => {
+                    self.handle(request, clock::now());
+                    self.drain();
+                }
+                Next::Empty => return true,
+                Next::Closed => return false,
+            }
+        }
+    }
+
+    fn handle(&mut self, request: ToIke, now: Instant) {
+        let rng = &mut self.rng;
+        match request {
+            ToIke::Datagram { path, octets } => {
+                self.endpoint.handle_datagram(path, &octets, now, rng);
+            }
+            ToIke::Unreachable(path) => self.endpoint.handle_unreachable(path, now, rng),
+            ToIke::Packet(news) => self.packet_news(news, now),
+            ToIke::Auth(job, result) => self.endpoint.handle_auth(job, result, now, rng),
+            ToIke::Resolved(job, addresses) => {
+                self.endpoint.handle_resolved(job, addresses, now, rng);
+            }
+            ToIke::Command(command) => self.command(command, now),
+            ToIke::Install { connection, child, install } => {
+                if let Some(policy) = self.policies.policy(&connection, &child) {
+                    self.policies.install(policy, install);
+                    self.publish_policies();
+                }
+            }
+            ToIke::Snapshot(query) => {
+                let sas = self.endpoint.ike_sas().collect();
+                let connections = self.endpoint.connections().collect();
+                self.tell_control(ToControl::Snapshot { query, sas, connections });
+            }
+            ToIke::Stop => {
+                self.stopping = true;
+                self.endpoint.handle_command(Command::Shutdown, now, rng);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        // The policy goes in before and comes out after the SAs: no packet slips through between.
+        match &command {
+            Command::Load(connection) => {
+                self.policies.load(Arc::clone(connection));
+                self.publish_policies();
+                self.endpoint.handle_command(command, now, &mut self.rng);
+            }
+            Command::Unload(name) => {
+                let name = name.clone();
+                self.endpoint.handle_command(command, now, &mut self.rng);
+                self.policies.unload(&name);
+                self.publish_policies();
+            }
+            Command::Initiate { .. }
+            | Command::Down { .. }
+            | Command::TerminateIke { .. }
+            | Command::TerminateChild { .. }
+            | Command::RekeyIke(_)
+            | Command::RekeyChild(_)
+            | Command::Shutdown => self.endpoint.handle_command(command, now, &mut self.rng),
+        }
+    }
+
+    fn packet_news(&mut self, news: PacketNews, now: Instant) {
+        let event = match news {
+            PacketNews::Event(event) => event,
+            PacketNews::Acquire { policy, flow } => {
+                let Some((connection, child)) = self.policies.names(policy) else {
+                    return;
+                };
+                PacketEvent::Acquire { connection, child, flow }
+            }
+        };
+        self.endpoint.handle_packet_event(event, now, &mut self.rng);
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Transmit { path, octets } => self.transmit(path, &octets),
+            Output::Keepalive(path) => self.send(path, &[], &[KEEPALIVE]),
+            Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
+            Output::ActivateOutbound(id) => {
+                self.tell_outbound(OutboundCommand::Activate { child: id });
+            }
+            Output::RemoveChild { id, delay } => {
+                self.policies.remove_sa(id);
+                self.tell_outbound(OutboundCommand::Remove { child: id });
+                let _ = self.role.inbound.send(ToInbound::RemoveLater { child: id, delay });
+                self.publish_policies();
+            }
+            Output::UpdatePeer { child, encap } => {
+                self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
+                self.tell_inbound(InboundCommand::UpdatePeer { child, encap });
+            }
+            Output::Auth(job) => {
+                let _ = self.role.links.keys.send(ToKeys::Auth(job));
+            }
+            Output::Resolve { job, query } => self.resolve(job, query),
+            Output::Event(event) => self.tell_control(ToControl::Event(event)),
+            Output::Done { request, result } => {
+                self.tell_control(ToControl::Done { request, result });
+            }
+            Output::Keys(keys) => {
+                let Some(log) = &mut self.role.key_log else {
+                    return;
+                };
+                if let Err(error) = log.add(&keys) {
+                    warn!(%error, "session keys could not be written");
+                }
+            }
+        }
+    }
+
+    fn install(&mut self, sa: adit_db::ChildSa, active: bool) {
+        let policy = self.policies.add_sa(&sa);
+        let (inbound, outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
+            Ok(halves) => halves,
+            Err(error) => {
+                error!(%error, "a child SA could not be installed");
+                return;
+            }
+        };
+        self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
+        self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
+        self.publish_policies();
+    }
+
+    fn publish_policies(&mut self) {
+        match self.policies.spd() {
+            Ok(spd) => {
+                let spd = Arc::new(spd);
+                self.tell_outbound(OutboundCommand::SetPolicies(spd));
+            }
+            Err(error) => {
+                warn!(%error, "the policies stay as they were");
+                return;
+            }
+        }
+        let _ = self.role.parent.send(ToParent::Routes(self.policies.named_routes()));
+    }
+
+    fn transmit(&self, path: Path, octets: &[u8]) {
+        let encapsulated = path.local.port() == self.role.config.nat_port;
+        let marker: &[u8] = if encapsulated { &NON_ESP_MARKER } else { &[] };
+        self.send(path, marker, octets);
+    }
+
+    fn send(&self, path: Path, prefix: &[u8], octets: &[u8]) {
+        let nat = path.local.port() == self.role.config.nat_port;
+        let pair = if nat { &self.role.nat_socket } else { &self.role.ike_socket };
+        let socket = if path.remote.is_ipv4() { Some(pair.v4()) } else { pair.v6() };
+        let Some(socket) = socket else {
+            debug!("this host has no IPv6");
+            return;
+        };
+        if let Err(error) = socket.send_to(path.local, path.remote, IKE_TOS, prefix, octets) {
+            debug!(%error, local = %path.local, remote = %path.remote, "sending failed");
+        }
+    }
+
+    fn resolve(&mut self, job: adit_ike::JobId, query: Query) {
+        match query {
+            Query::SourceFor(remote) => {
+                let source = self.source_for(remote).into_iter().collect();
+                self.endpoint.handle_resolved(job, source, clock::now(), &mut self.rng);
+            }
+            Query::Name(name) => {
+                let own = self.role.links.ike.clone();
+                let started = spawn_named("resolve", move || {
+                    let addresses = resolve(&name).unwrap_or_default();
+                    let _ = own.send(ToIke::Resolved(job, addresses));
+                });
+                if let Err(error) = started {
+                    warn!(%error, "no thread to resolve a name");
+                    self.endpoint.handle_resolved(job, Vec::new(), clock::now(), &mut self.rng);
+                }
+            }
+        }
+    }
+
+    fn source_for(&mut self, remote: IpAddr) -> Option<IpAddr> {
+        let RouteLookup { source, .. } = self
+            .netlink
+            .lookup_route(remote, None, MARK)
+            .inspect_err(|error| debug!(%error, "no route to the peer"))
+            .ok()?;
+        source
+    }
+
+    fn tell_outbound(&self, command: OutboundCommand) {
+        let _ = self.role.links.outbound.send(ToOutbound::Engine(command));
+    }
+
+    fn tell_inbound(&self, command: InboundCommand) {
+        let _ = self.role.links.inbound.send(ToInbound::Engine(command));
+    }
+
+    fn tell_control(&self, message: ToControl) {
+        let _ = self.role.links.control.send(message);
+    }
+}
+
+/// NAT keepalive, RFC 3948 §2.3.
+const KEEPALIVE: u8 = 0xff;
+/// DSCP CS6, network control: IKE keeps working on a full link.
+const IKE_TOS: u8 = 48 << 2;

@@ -1,0 +1,393 @@
+//! The parent: opens sockets and the TUN, starts the other roles, keeps the routes, listens to
+//! signals, and takes everything down again.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use adit_db::{ConnectionName, PolicyId};
+use adit_ike::EndpointConfig;
+use adit_mgmt::Diagnosis;
+use adit_mgmt::diagnosis::Context;
+use adit_sys::SysError;
+use adit_sys::netlink::{Family, Monitor, RouteKind, RouteLookup};
+use adit_sys::netns::read_sysctl;
+use adit_sys::raw::{BypassSocket, RawEspSocket};
+use adit_sys::route::{HostRouting, RoutePlan, RouteSizes, TABLE};
+use adit_sys::signal::{Signal, Signals};
+use adit_sys::thread::spawn_named;
+use adit_sys::tun::{Tun, TunConfig};
+use adit_sys::udp::{DualUdpSocket, SocketOptions};
+use adit_sys::unix::ControlListener;
+use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token, channel};
+use tracing::{error, info, warn};
+
+use crate::args::Args;
+use crate::diagnose;
+use crate::keylog::KeyLog;
+use crate::log::Feed;
+use crate::message::{Links, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::role::control::ControlRole;
+use crate::role::forward::{inbound, outbound};
+use crate::role::ike::IkeRole;
+use crate::role::keys::{self, ToKeys};
+
+/// Inner packets up to this size fit, sealed with any suite and UDP-encapsulated over IPv4 or
+/// IPv6, into the 1,500 octets of an Ethernet link.
+const TUN_MTU: u16 = 1_400;
+/// Largest TCP segment in such a packet over IPv4: less IP and TCP headers.
+const TUN_ADVMSS: u32 = 1_360;
+
+/// Everything the kernel gave us, opened before the first role starts.
+struct Resources {
+    ike_socket: DualUdpSocket,
+    nat_socket: DualUdpSocket,
+    raw: Vec<RawEspSocket>,
+    bypass: BypassSocket,
+    tun: Arc<Tun>,
+    routing: HostRouting,
+    monitor: Monitor,
+    listener: ControlListener,
+}
+
+impl Resources {
+    /// Opens them all; the error is a diagnosis for the operator.
+    fn open(args: &Args, config: &EndpointConfig) -> Result<Self, Box<Diagnosis>> {
+        let options = SocketOptions::default();
+        let port = |port| {
+            DualUdpSocket::bind(port, &options).map_err(|error| said(&error, "bind the IKE ports"))
+        };
+        make_parent(&args.vici)?;
+        let listener = ControlListener::bind(&args.vici)
+            .map_err(|error| said(&error, "open the control socket"))?;
+        let (ike_socket, nat_socket) = (port(config.ike_port)?, port(config.nat_port)?);
+        let tun_config = TunConfig { name: args.tun.clone(), mtu: TUN_MTU, addresses: Vec::new() };
+        let tun = Tun::create(&tun_config)
+            .map(Arc::new)
+            .map_err(|error| said(&error, "make the TUN interface"))?;
+        let sizes = RouteSizes { mtu: None, advmss: Some(TUN_ADVMSS) };
+        let routing = HostRouting::new(tun.index(), sizes)
+            .map_err(|error| said(&error, "change the routes"))?;
+        Ok(Self {
+            ike_socket,
+            nat_socket,
+            raw: open_raw(&options)?,
+            bypass: BypassSocket::open(&options)
+                .map_err(|error| said(&error, "open a raw socket"))?,
+            tun,
+            routing,
+            monitor: Monitor::open(Some(TABLE))
+                .map_err(|error| said(&error, "watch the network"))?,
+            listener,
+        })
+    }
+}
+
+fn open_raw(options: &SocketOptions) -> Result<Vec<RawEspSocket>, Box<Diagnosis>> {
+    let mut sockets = Vec::new();
+    for family in Family::BOTH {
+        match RawEspSocket::open(family, options) {
+            Ok(socket) => sockets.push(socket),
+            Err(SysError::FamilyUnsupported { .. }) => {}
+            Err(error) => return Err(said(&error, "open the ESP socket")),
+        }
+    }
+    Ok(sockets)
+}
+
+fn make_parent(socket: &Path) -> Result<(), Box<Diagnosis>> {
+    let Some(directory) = socket.parent().filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Box::new(Diagnosis::file_missing(&Context::default(), directory, error)))
+}
+
+fn said(error: &SysError, what: &str) -> Box<Diagnosis> {
+    Box::new(diagnose::system(error, what))
+}
+
+/// Runs the daemon until it is told to stop.
+pub(crate) fn run(args: &Args, log: &Feed) -> Result<(), Box<Diagnosis>> {
+    let signals = Signals::take().map_err(|error| said(&error, "take signals"))?;
+    let config =
+        EndpointConfig { export_keys: args.export_keys.is_some(), ..EndpointConfig::default() };
+    let resources = Resources::open(args, &config)?;
+    let internal = |error: std::io::Error| {
+        Box::new(Diagnosis::internal(&Context::default(), &error.to_string()))
+    };
+    let mut parent = Parent::start(args, log, config, resources).map_err(internal)?;
+    info!(version = env!("CARGO_PKG_VERSION"), tun = %args.tun, vici = %args.vici.display(), "started");
+    parent.run(&signals);
+    parent.stop();
+    info!("stopped");
+    Ok(())
+}
+
+const SIGNALS: Token = Token(0);
+const REQUESTS: Token = Token(1);
+const NETWORK: Token = Token(2);
+
+struct Inboxes {
+    parent: CommandReceiver<ToParent>,
+    ike: CommandReceiver<ToIke>,
+    keys: CommandReceiver<ToKeys>,
+    outbound: CommandReceiver<ToOutbound>,
+    inbound: CommandReceiver<ToInbound>,
+    control: CommandReceiver<ToControl>,
+}
+
+/// Length of each queue; the ike role's takes bursts of datagrams.
+const QUEUE: usize = 4_096;
+
+fn links() -> std::io::Result<(Links, Inboxes)> {
+    let (parent, from_parent) = channel(QUEUE)?;
+    let (ike, from_ike) = channel(QUEUE)?;
+    let (keys, from_keys) = channel(QUEUE)?;
+    let (outbound, from_outbound) = channel(QUEUE)?;
+    let (inbound, from_inbound) = channel(QUEUE)?;
+    let (control, from_control) = channel(QUEUE)?;
+    let links = Links { parent, ike, keys, outbound, inbound, control };
+    let inboxes = Inboxes {
+        parent: from_parent,
+        ike: from_ike,
+        keys: from_keys,
+        outbound: from_outbound,
+        inbound: from_inbound,
+        control: from_control,
+    };
+    Ok((links, inboxes))
+}
+
+struct Parent {
+    requests: CommandReceiver<ToParent>,
+    links: Links,
+    threads: Vec<JoinHandle<()>>,
+    routing: HostRouting,
+    routed: BTreeMap<PolicyId, RoutePlan>,
+    monitor: Monitor,
+    tun_index: u32,
+    /// Networks of which the operator was told that they go elsewhere.
+    strayed: BTreeMap<PolicyId, String>,
+    ike_stopped: bool,
+}
+
+impl Parent {
+    fn start(
+        args: &Args,
+        log: &Feed,
+        config: EndpointConfig,
+        resources: Resources,
+    ) -> std::io::Result<Self> {
+        let (links, inboxes) = links()?;
+        log.connect(links.control.clone());
+        let (routing, monitor) = (resources.routing, resources.monitor);
+        let tun_index = resources.tun.index();
+        let key_log = args.export_keys.as_deref().map(KeyLog::new).transpose()?;
+        if key_log.is_some() {
+            warn!("session keys are written for Wireshark: whoever reads them reads the traffic");
+        }
+        let ike = IkeRole {
+            ike_socket: resources.ike_socket,
+            nat_socket: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
+            links: links.clone(),
+            key_log,
+            config,
+        };
+        let outbound = outbound::Role {
+            tun: Arc::clone(&resources.tun),
+            udp: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
+            raw: try_clone_all(&resources.raw)?,
+            bypass: resources.bypass,
+            ike: links.ike.clone(),
+            control: links.control.clone(),
+        };
+        let inbound = inbound::Role {
+            tun: resources.tun,
+            udp: resources.nat_socket,
+            raw: resources.raw,
+            ike: links.ike.clone(),
+            control: links.control.clone(),
+        };
+        let control = ControlRole {
+            listener: resources.listener,
+            config: args.config.clone(),
+            tun: args.tun.clone(),
+            links: links.clone(),
+        };
+        let keys_ike = links.ike.clone();
+        let threads = vec![
+            spawn_named("keys", move || keys::run(&inboxes.keys, &keys_ike))?,
+            spawn_named("outbound", move || outbound.run(&inboxes.outbound))?,
+            spawn_named("inbound", move || inbound.run(&inboxes.inbound))?,
+            spawn_named("ike", move || ike.run(&inboxes.ike))?,
+            spawn_named("control", move || control.run(&inboxes.control))?,
+        ];
+        Ok(Self {
+            requests: inboxes.parent,
+            links,
+            threads,
+            routing,
+            routed: BTreeMap::new(),
+            monitor,
+            tun_index,
+            strayed: BTreeMap::new(),
+            ike_stopped: false,
+        })
+    }
+
+    fn run(&mut self, signals: &Signals) {
+        self.warn_about_forwarding();
+        let Ok(poller) = self.poller(signals) else {
+            error!("the parent cannot wait for events");
+            return;
+        };
+        let mut events = Events::new();
+        let mut stopping = false;
+        while !self.ike_stopped {
+            if poller.wait(&mut events, None).is_err() {
+                return;
+            }
+            while let Ok(Some(signal)) = signals.next() {
+                match signal {
+                    // The second signal does not wait for the peers.
+                    Signal::Interrupt | Signal::Terminate if stopping => return,
+                    Signal::Interrupt | Signal::Terminate => {
+                        stopping = true;
+                        info!("stopping: telling the peers");
+                        let _ = self.links.ike.send(ToIke::Stop);
+                    }
+                    Signal::Hangup => {
+                        let _ = self.links.control.send(ToControl::Reload);
+                    }
+                }
+            }
+            self.take_requests();
+            self.follow_network();
+        }
+    }
+
+    fn poller(&self, signals: &Signals) -> std::io::Result<Poller> {
+        let poller = Poller::new()?;
+        poller.add(signals, SIGNALS, Interest::Readable)?;
+        poller.add(&self.requests, REQUESTS, Interest::Readable)?;
+        poller.add(&self.monitor, NETWORK, Interest::Readable)?;
+        Ok(poller)
+    }
+
+    fn take_requests(&mut self) {
+        while let Next::Command(request) = self.requests.next() {
+            match request {
+                ToParent::Routes(routes) => self.set_routes(routes),
+                ToParent::IkeStopped => self.ike_stopped = true,
+                ToParent::Failed(role) => {
+                    error!(role, "a role has ended; the daemon stops");
+                    self.ike_stopped = true;
+                }
+            }
+        }
+    }
+
+    fn set_routes(&mut self, routes: BTreeMap<PolicyId, (ConnectionName, RoutePlan)>) {
+        let gone: Vec<_> =
+            self.routed.keys().filter(|id| !routes.contains_key(id)).copied().collect();
+        for policy in gone {
+            self.routed.remove(&policy);
+            self.strayed.remove(&policy);
+            let removed = self.routing.uninstall(&policy.to_string());
+            self.report(removed.err());
+        }
+        for (policy, (connection, plan)) in routes {
+            if self.routed.get(&policy) != Some(&plan) {
+                let installed = self.routing.install(&policy.to_string(), plan.clone());
+                self.report(installed.err());
+                self.routed.insert(policy, plan);
+            }
+            self.check_route(policy, &connection);
+        }
+    }
+
+    fn report(&self, error: Option<SysError>) {
+        let Some(error) = error else { return };
+        warn!(%error, "the routes could not be changed");
+        let problem = ToControl::Problem(said(&error, "change the routes"));
+        let _ = self.links.control.send(problem);
+    }
+
+    /// E501: does the kernel really send the network to the TUN?
+    fn check_route(&mut self, policy: PolicyId, connection: &ConnectionName) {
+        let Some(network) = self.routed.get(&policy).and_then(|plan| plan.remote.first()) else {
+            return;
+        };
+        let probe = network.hosts().next().unwrap_or_else(|| network.addr());
+        let network = network.to_string();
+        let found = match self.routing.lookup(probe) {
+            Ok(found) if found.interface == self.tun_index || found.kind == RouteKind::Local => {
+                if self.strayed.remove(&policy).is_some() {
+                    let _ = self.links.control.send(ToControl::RouteMended(connection.clone()));
+                }
+                return;
+            }
+            Ok(found) => describe(probe, &found),
+            Err(error) => format!("{probe}: {error}"),
+        };
+        if self.strayed.get(&policy) == Some(&found) {
+            return;
+        }
+        self.strayed.insert(policy, found.clone());
+        let cx = Context::of(connection.to_string());
+        let problem = Diagnosis::route_elsewhere(&cx, &network, &found, "the tunnel's interface");
+        warn!(connection = %connection, "{}", problem.one_line());
+        let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
+    }
+
+    fn follow_network(&mut self) {
+        let changed = self.monitor.poll_changes().is_ok_and(|changes| !changes.is_empty());
+        if changed {
+            let refreshed = self.routing.refresh();
+            self.report(refreshed.err());
+        }
+    }
+
+    /// E505: without forwarding a gateway serves only itself.
+    fn warn_about_forwarding(&self) {
+        let off = |name| read_sysctl(name).is_ok_and(|value| value.trim() == "0");
+        if off("net/ipv4/ip_forward") {
+            let problem = Diagnosis::forwarding_off(&Context::default(), false);
+            warn!("{}", problem.one_line());
+            let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
+        }
+    }
+
+    /// Ends the roles in the order in which they need each other.
+    fn stop(self) {
+        let _ = self.links.outbound.send(ToOutbound::Stop);
+        let _ = self.links.inbound.send(ToInbound::Stop);
+        let _ = self.links.control.send(ToControl::Stop);
+        if !self.ike_stopped {
+            // The operator does not want to wait: the threads end with the process.
+            return;
+        }
+        drop(self.links);
+        if let Err(error) = self.routing.close() {
+            warn!(%error, "not every route could be removed");
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a role has panicked");
+            }
+        }
+    }
+}
+
+fn try_clone_all(sockets: &[RawEspSocket]) -> std::io::Result<Vec<RawEspSocket>> {
+    sockets.iter().map(|socket| socket.try_clone().map_err(std::io::Error::other)).collect()
+}
+
+/// Where the kernel sends a packet, in the words of `ip route get`.
+fn describe(probe: IpAddr, found: &RouteLookup) -> String {
+    let via = found.via.map_or_else(String::new, |via| format!(" via {via}"));
+    format!("{probe}{via} interface {} table {}", found.interface, found.table)
+}
