@@ -25,9 +25,7 @@ fn reason(
     failure: &Failure,
     secret: Option<&SecretNote>,
 ) -> Option<Diagnosis> {
-    if reason.code().is_none() {
-        return None;
-    }
+    reason.code()?;
     if let FailureReason::IkeSaGone(inner) = reason {
         return self::reason(inner, cx, failure, secret);
     }

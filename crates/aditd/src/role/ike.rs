@@ -238,7 +238,7 @@ impl Running {
             Output::RemoveChild { id, delay } => {
                 self.policies.remove_sa(id);
                 self.tell_outbound(OutboundCommand::Remove { child: id });
-                let _ = self.role.inbound.send(ToInbound::RemoveLater { child: id, delay });
+                let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child: id, delay });
                 self.publish_policies();
             }
             Output::UpdatePeer { child, encap } => {
@@ -289,7 +289,7 @@ impl Running {
                 return;
             }
         }
-        let _ = self.role.parent.send(ToParent::Routes(self.policies.named_routes()));
+        let _ = self.role.links.parent.send(ToParent::Routes(self.policies.named_routes()));
     }
 
     fn transmit(&self, path: Path, octets: &[u8]) {

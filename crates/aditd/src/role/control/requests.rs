@@ -115,7 +115,7 @@ impl Running {
     fn ask(&mut self, id: ClientId, request: Request) {
         let query = QueryId(self.number());
         let asked = self.role.links.ike.try_send(ToIke::Snapshot(query)).is_ok()
-            && self.role.outbound.try_send(ToOutbound::Report(query)).is_ok()
+            && self.role.links.outbound.try_send(ToOutbound::Report(query)).is_ok()
             && self.role.links.inbound.try_send(ToInbound::Report(query)).is_ok();
         if !asked {
             return self.answer(id, Outcome::refused(BUSY).message());
