@@ -12,29 +12,17 @@ use super::*;
 use crate::auth::IntAuth;
 use crate::keymat::Nonces;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as the origin of the test"
-)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the origin of the test")]
 fn start() -> Instant {
     Instant::now()
 }
 
 fn ends(cipher: Cipher) -> (Protection, Protection) {
-    let nonces = Nonces {
-        initiator: &[1; 32],
-        responder: &[2; 32],
-    };
+    let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
     let seed = Secret::from_slice(&[3; 32]);
-    let keys = SkKeys::derive(
-        Prf::HmacSha2_256,
-        cipher,
-        &seed,
-        nonces,
-        IkeSpi([4; 8]),
-        IkeSpi([5; 8]),
-    )
-    .unwrap();
+    let keys =
+        SkKeys::derive(Prf::HmacSha2_256, cipher, &seed, nonces, IkeSpi([4; 8]), IkeSpi([5; 8]))
+            .unwrap();
     let end = |role| Protection::new(cipher, &keys, role).unwrap();
     (end(Role::Initiator), end(Role::Responder))
 }
@@ -87,16 +75,11 @@ fn what_one_end_seals_the_other_opens() {
         for length in [0, 1, 14, 15, 16, 17, 1_000] {
             let inner = vec![0xab; length];
             let sealed = left.seal(header(1), NONCE, &inner, None).unwrap();
-            let [octets] = sealed.datagrams.as_slice() else {
-                panic!("one datagram")
-            };
+            let [octets] = sealed.datagrams.as_slice() else { panic!("one datagram") };
             let message = message(&right, octets);
             assert_eq!((message.inner, message.first), (inner, NONCE));
             assert_eq!(message.associated, sealed.associated);
-            assert_eq!(
-                usize::try_from(message.header.length).unwrap(),
-                octets.len()
-            );
+            assert_eq!(usize::try_from(message.header.length).unwrap(), octets.len());
         }
     }
 }
@@ -123,11 +106,7 @@ fn a_changed_message_is_not_opened() {
 #[test]
 fn broken_envelopes_are_refused() {
     let (mut left, right) = ends(Cipher::ChaCha20Poly1305);
-    let octets = left
-        .seal(header(1), NONCE, &[7; 20], None)
-        .unwrap()
-        .datagrams
-        .remove(0);
+    let octets = left.seal(header(1), NONCE, &[7; 20], None).unwrap().datagrams.remove(0);
     for length in 0..octets.len() {
         let mut short = octets[..length].to_vec();
         if length >= Header::LEN + GENERIC_HEADER_OCTETS {
@@ -153,11 +132,7 @@ fn a_critical_payload_in_front_of_the_encrypted_one_is_reported() {
     let inner = [9; 12];
     let mut octets = Vec::new();
     let mut w = Writer(&mut octets);
-    Header {
-        next_payload: PayloadType(200),
-        ..header(1)
-    }
-    .write(&mut w);
+    Header { next_payload: PayloadType(200), ..header(1) }.write(&mut w);
     w.bytes(&[PayloadType::SK.0, 0x80, 0, 8, 1, 2, 3, 4]);
     w.bytes(&[NONCE.0, 0, 0, 0]);
     let sk_at = Header::LEN + 8;
@@ -165,9 +140,7 @@ fn a_critical_payload_in_front_of_the_encrypted_one_is_reported() {
     let aad = octets.clone();
     let (mut iv, mut text, mut icv) = (vec![0; 8], inner.to_vec(), vec![0; 16]);
     text.push(0);
-    left.seal
-        .seal(77, &aad, &mut iv, &mut text, &mut icv, &[])
-        .unwrap();
+    left.seal.seal(77, &aad, &mut iv, &mut text, &mut icv, &[]).unwrap();
     octets.extend([iv, text, icv].concat());
 
     let message = message(&right, &octets);
@@ -181,18 +154,12 @@ fn a_critical_payload_in_front_of_the_encrypted_one_is_reported() {
 #[test]
 fn any_padding_is_accepted_if_it_fits() {
     let (left, right) = ends(Cipher::ChaCha20Poly1305);
-    for (padding, expected) in [
-        (0, Ok(5)),
-        (3, Ok(2)),
-        (5, Ok(0)),
-        (6, Err(OpenFailure::Padding)),
-    ] {
+    for (padding, expected) in [(0, Ok(5)), (3, Ok(2)), (5, Ok(0)), (6, Err(OpenFailure::Padding))]
+    {
         let mut text = vec![1, 2, 3, 4, 5, padding];
         let mut octets = in_front(header(1), NONCE, None, 8 + text.len() + 16);
         let (mut iv, mut icv) = (vec![0; 8], vec![0; 16]);
-        left.seal
-            .seal(9, &octets, &mut iv, &mut text, &mut icv, &[])
-            .unwrap();
+        left.seal.seal(9, &octets, &mut iv, &mut text, &mut icv, &[]).unwrap();
         octets.extend([iv, text, icv].concat());
         let result = opened(&right, &octets).map(|opened| match opened {
             Opened::Message(message) => message.inner.len(),
@@ -233,15 +200,8 @@ fn fragments_fit_the_limit_and_only_the_first_names_the_payload() {
         assert!(sizes.iter().all(|size| *size <= 548), "{sizes:?}");
         for (octets, number) in sealed.datagrams.iter().zip(1..) {
             let envelope = Envelope::read(octets).unwrap();
-            let first = if number == 1 {
-                NONCE
-            } else {
-                PayloadType::NONE
-            };
-            assert_eq!(
-                (envelope.first, envelope.fragment.unwrap().number),
-                (first, number)
-            );
+            let first = if number == 1 { NONCE } else { PayloadType::NONE };
+            assert_eq!((envelope.first, envelope.fragment.unwrap().number), (first, number));
         }
         let found = joined(&right, &sealed.datagrams).unwrap();
         assert_eq!(found.message.inner, [7; 3_000]);
@@ -261,13 +221,7 @@ fn fragmentation_does_not_change_int_auth() {
     let mut int_auth = IntAuth::new();
     let key = Secret::from_slice(b"key");
     let prf = Prf::HmacSha2_256;
-    int_auth.add(
-        Role::Initiator,
-        prf,
-        &key,
-        &found.message.associated,
-        &found.message.inner,
-    );
+    int_auth.add(Role::Initiator, prf, &key, &found.message.associated, &found.message.inner);
     int_auth.add(Role::Responder, prf, &key, &whole.associated, &[7; 1_200]);
     let finished = int_auth.finish(2);
     assert_eq!(finished[..32], finished[32..64]);
@@ -278,42 +232,25 @@ fn limits_that_cannot_be_kept_are_errors() {
     let (mut left, _) = ends(Cipher::ALL[0]);
     let inner = vec![7; 3_000];
     let seal = |left: &mut Protection, inner: &[u8], limit| {
-        left.seal(header(1), NONCE, inner, limit)
-            .map(|sealed| sealed.datagrams.len())
+        left.seal(header(1), NONCE, inner, limit).map(|sealed| sealed.datagrams.len())
     };
-    assert_eq!(
-        seal(&mut left, &inner, Some(10)),
-        Err(SealFailure::TooManyFragments)
-    );
-    assert_eq!(
-        seal(&mut left, &inner, Some(62)),
-        Err(SealFailure::TooManyFragments)
-    );
-    assert_eq!(
-        seal(&mut left, &vec![7; 70_000], None),
-        Err(SealFailure::TooLong)
-    );
+    assert_eq!(seal(&mut left, &inner, Some(10)), Err(SealFailure::TooManyFragments));
+    assert_eq!(seal(&mut left, &inner, Some(62)), Err(SealFailure::TooManyFragments));
+    assert_eq!(seal(&mut left, &vec![7; 70_000], None), Err(SealFailure::TooLong));
 }
 
 /// RFC 7383 §2.6: numbers that make no sense are refused before anything is decrypted.
 #[test]
 fn fragment_numbers_are_checked() {
     let (mut left, _) = ends(Cipher::ALL[0]);
-    let octets = left
-        .seal(header(1), NONCE, &[7; 900], Some(500))
-        .unwrap()
-        .datagrams
-        .remove(0);
+    let octets = left.seal(header(1), NONCE, &[7; 900], Some(500)).unwrap().datagrams.remove(0);
     let at = Header::LEN + GENERIC_HEADER_OCTETS;
     for numbers in [[0, 0, 0, 2], [0, 1, 0, 0], [0, 3, 0, 2], [255, 255, 0, 2]] {
         let mut changed = octets.clone();
         changed[at..at + 4].copy_from_slice(&numbers);
         assert!(Envelope::read(&changed).is_err());
     }
-    let beyond = FragmentNumber {
-        number: 1,
-        total: FRAGMENTS_MAX + 1,
-    };
+    let beyond = FragmentNumber { number: 1, total: FRAGMENTS_MAX + 1 };
     assert!(!Reassembly::new().wants(1, beyond));
 }
 
@@ -325,14 +262,8 @@ fn fragment_numbers_are_checked() {
 fn a_set_with_more_fragments_replaces_the_one_before() {
     let (mut left, right) = ends(Cipher::ALL[0]);
     let now = start();
-    let large = left
-        .seal(header(1), NONCE, &[7; 3_000], Some(1_200))
-        .unwrap()
-        .datagrams;
-    let small = left
-        .seal(header(1), NONCE, &[7; 3_000], Some(500))
-        .unwrap()
-        .datagrams;
+    let large = left.seal(header(1), NONCE, &[7; 3_000], Some(1_200)).unwrap().datagrams;
+    let small = left.seal(header(1), NONCE, &[7; 3_000], Some(500)).unwrap().datagrams;
     let mut reassembly = Reassembly::new();
     for octets in &large[1..] {
         assert!(reassembly.add(fragment(&right, octets), now).is_none());
@@ -350,14 +281,8 @@ fn a_set_with_more_fragments_replaces_the_one_before() {
 fn fragments_expire_and_make_room_for_the_next_message() {
     let (mut left, right) = ends(Cipher::ALL[0]);
     let now = start();
-    let one = left
-        .seal(header(1), NONCE, &[7; 900], Some(500))
-        .unwrap()
-        .datagrams;
-    let two = left
-        .seal(header(2), NONCE, &[8; 900], Some(500))
-        .unwrap()
-        .datagrams;
+    let one = left.seal(header(1), NONCE, &[7; 900], Some(500)).unwrap().datagrams;
+    let two = left.seal(header(2), NONCE, &[8; 900], Some(500)).unwrap().datagrams;
     let mut reassembly = Reassembly::new();
     reassembly.add(fragment(&right, &one[0]), now);
     assert!(reassembly.octets() > 0);
@@ -400,4 +325,51 @@ proptest! {
         prop_assert!(right.open(&Envelope::read(&framed).unwrap()).is_err());
         let _ = Envelope::read(&octets).map(|envelope| right.open(&envelope).is_err());
     }
+}
+
+/// Opens the IKE_AUTH messages of a capture that Wireshark's own tests decrypt, where somebody has
+/// it: `ADIT_WIRESHARK_VECTORS` names the folder with `ikev2-decrypt-aes256cbc.pcapng`, the
+/// `ikev2_decryption_table` and the expected values. They are under the GPL, so not in this tree.
+#[test]
+fn a_capture_of_other_implementations_is_opened_if_present() {
+    let Ok(folder) = std::env::var("ADIT_WIRESHARK_VECTORS") else {
+        eprintln!("SKIPPED: ADIT_WIRESHARK_VECTORS names no folder");
+        return;
+    };
+    let read = |name: &str| std::fs::read(format!("{folder}/{name}")).unwrap();
+    let capture = read("ikev2-decrypt-aes256cbc.pcapng");
+    let table = String::from_utf8(read("ikev2_decryption_table.csv")).unwrap();
+    let expected = String::from_utf8(read("keys-and-expected.json")).unwrap();
+    let row = table.lines().find(|row| row.contains("AES-CBC-256")).unwrap();
+    let field = |index: usize| unhex(row.split(',').nth(index).unwrap());
+    let (spis, key) = ([field(0), field(1)].concat(), |index| Secret::new(field(index)));
+    let keys = SkKeys {
+        d: Secret::default(),
+        ai: key(5),
+        ar: key(6),
+        ei: key(2),
+        er: key(3),
+        pi: Secret::default(),
+        pr: Secret::default(),
+    };
+    let cipher = Cipher::ALL[3];
+    let mut opened = 0;
+    for (at, _) in capture.windows(16).enumerate().filter(|(_, window)| *window == spis) {
+        let length = capture[at + 24..at + 28].try_into().map(u32::from_be_bytes).unwrap();
+        let octets = &capture[at..at + usize::try_from(length).unwrap()];
+        let Ok(envelope) = Envelope::read(octets) else { continue };
+        let sender_is_initiator = envelope.header.flags.is_initiator();
+        let role = if sender_is_initiator { Role::Responder } else { Role::Initiator };
+        let protection = Protection::new(cipher, &keys, role).unwrap();
+        let message = message(&protection, octets);
+        let inner = message.inner.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let auth = expected.split('"').filter(|text| text.len() == 64);
+        opened += usize::from(auth.into_iter().any(|auth| inner.contains(auth)));
+    }
+    assert!(opened > 0, "no message with the expected AUTH data");
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+    (0..text.len() / 2).map(digits).collect()
 }
