@@ -234,9 +234,7 @@ pub struct ReloadReport {
 impl ReloadReport {
     /// Whether any problem is an error.
     pub fn has_errors(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 }
 
@@ -278,24 +276,13 @@ impl Progress {
     pub fn new(tunnel: impl Into<String>, elapsed: Duration, step: Step) -> Self {
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let text = step.to_string();
-        Self {
-            schema: SCHEMA,
-            tunnel: tunnel.into(),
-            elapsed_ms,
-            step,
-            text,
-        }
+        Self { schema: SCHEMA, tunnel: tunnel.into(), elapsed_ms, step, text }
     }
 
     /// One line of `adit up`: `  0.02 s  keys      x25519 + mlkem768, aes256gcm16, sha384`.
     pub fn line(&self) -> String {
         let (seconds, ms) = (self.elapsed_ms / 1_000, self.elapsed_ms % 1_000);
-        format!(
-            "{seconds:>3}.{:02} s  {:<9} {}",
-            ms / 10,
-            self.step.word(),
-            self.text
-        )
+        format!("{seconds:>3}.{:02} s  {:<9} {}", ms / 10, self.step.word(), self.text)
     }
 }
 
@@ -396,17 +383,9 @@ impl fmt::Display for Step {
             Self::CookieAsked => f.write_str("the peer wants proof of our address first"),
             Self::KeyExchangeAsked { wanted } => write!(f, "the peer asks for {wanted}"),
             Self::ErrorReceived { said } => {
-                write!(
-                    f,
-                    "says {said}; not authenticated, so we wait for something better"
-                )
+                write!(f, "says {said}; not authenticated, so we wait for something better")
             }
-            Self::Reached {
-                remote,
-                nat_local,
-                nat_remote,
-                peer,
-            } => {
+            Self::Reached { remote, nat_local, nat_remote, peer } => {
                 write!(f, "{remote} answers")?;
                 match (nat_local, nat_remote) {
                     (true, true) => f.write_str(", NAT on both sides")?,
@@ -420,28 +399,16 @@ impl fmt::Display for Step {
                 }
             }
             Self::Keys { suite } => f.write_str(suite),
-            Self::Authenticated {
-                local,
-                remote,
-                method,
-            } => {
+            Self::Authenticated { local, remote, method } => {
                 write!(f, "we are {local}, peer proved {remote} ({method})")
             }
             Self::Child { local, remote, .. } => {
                 write!(f, "{} <-> {}", local.join(", "), remote.join(", "))
             }
-            Self::Installed {
-                device,
-                udp,
-                routes,
-            } => {
+            Self::Installed { device, udp, routes } => {
                 let how = if *udp { "ESP in UDP" } else { "ESP" };
                 write!(f, "{how}, {device}")?;
-                if routes.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, ", route {}", routes.join(", "))
-                }
+                if routes.is_empty() { Ok(()) } else { write!(f, ", route {}", routes.join(", ")) }
             }
         }
     }
@@ -464,12 +431,7 @@ impl TunnelEvent {
     /// A change, with its words.
     pub fn new(tunnel: impl Into<String>, change: Change) -> Self {
         let text = change.to_string();
-        Self {
-            schema: SCHEMA,
-            tunnel: tunnel.into(),
-            change,
-            text,
-        }
+        Self { schema: SCHEMA, tunnel: tunnel.into(), change, text }
     }
 }
 
@@ -546,16 +508,10 @@ mod tests {
 
     #[test]
     fn values_travel_as_messages_of_any_length() {
-        let mut status = Status {
-            schema: SCHEMA,
-            ..Status::default()
-        };
+        let mut status = Status { schema: SCHEMA, ..Status::default() };
         for number in 0..500 {
             let name = format!("tunnel-{number}");
-            status.tunnels.push(TunnelStatus {
-                name,
-                ..TunnelStatus::default()
-            });
+            status.tunnels.push(TunnelStatus { name, ..TunnelStatus::default() });
         }
         let message = to_message(&status);
         assert!(message.list("json").unwrap().len() > 1);
@@ -597,13 +553,7 @@ mod tests {
 
     #[test]
     fn events_keep_their_shape() {
-        let event = TunnelEvent::new(
-            "berlin",
-            Change::Retry {
-                after_ms: 24_000,
-                failures: 3,
-            },
-        );
+        let event = TunnelEvent::new("berlin", Change::Retry { after_ms: 24_000, failures: 3 });
         insta::assert_snapshot!(
             serde_json::to_string(&event).unwrap(),
             @r#"{"schema":1,"tunnel":"berlin","change":{"kind":"retry","after_ms":24000,"failures":3},"text":"failed again; next try in 24 s"}"#

@@ -363,11 +363,7 @@ impl FromStr for Code {
     /// Takes `E203`, `e203` and `203`.
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
         let digits = text.strip_prefix(['E', 'e']).unwrap_or(text);
-        digits
-            .parse()
-            .ok()
-            .and_then(Self::from_number)
-            .ok_or(UnknownCode)
+        digits.parse().ok().and_then(Self::from_number).ok_or(UnknownCode)
     }
 }
 

@@ -102,11 +102,7 @@ impl Diagnosis {
     /// Adds a fact.
     #[must_use]
     pub fn line(mut self, label: &str, value: impl Into<String>) -> Self {
-        self.lines.push(Line {
-            label: label.into(),
-            value: value.into(),
-            mark: None,
-        });
+        self.lines.push(Line { label: label.into(), value: value.into(), mark: None });
         self
     }
 
@@ -122,11 +118,7 @@ impl Diagnosis {
     /// Adds a fact and underlines `mark`, counted in characters of `value`.
     #[must_use]
     pub fn marked(mut self, label: &str, value: impl Into<String>, mark: Range<usize>) -> Self {
-        self.lines.push(Line {
-            label: label.into(),
-            value: value.into(),
-            mark: Some(mark),
-        });
+        self.lines.push(Line { label: label.into(), value: value.into(), mark: Some(mark) });
         self
     }
 
@@ -157,10 +149,7 @@ impl Diagnosis {
     /// The whole block, with a line feed at the end. `colour` adds ANSI escapes; whatever the
     /// values hold, no other control character is printed.
     pub fn render(&self, colour: bool) -> String {
-        let paint = Paint {
-            colour,
-            severity: self.severity,
-        };
+        let paint = Paint { colour, severity: self.severity };
         let mut out = String::new();
         let head = format!("{}[{}]", self.severity, self.code);
         paint.head(&mut out, &head);
@@ -174,19 +163,11 @@ impl Diagnosis {
         }
         for (index, fix) in self.fixes.iter().enumerate() {
             let label = if index == 0 { "fix" } else { "or" };
-            let line = Line {
-                label: label.into(),
-                value: fix.clone(),
-                mark: None,
-            };
+            let line = Line { label: label.into(), value: fix.clone(), mark: None };
             render_line(&mut out, &paint, &line);
         }
         if let Some(place) = &self.place {
-            let line = Line {
-                label: "in".into(),
-                value: place.to_string(),
-                mark: None,
-            };
+            let line = Line { label: "in".into(), value: place.to_string(), mark: None };
             render_line(&mut out, &paint, &line);
         }
         out
@@ -205,9 +186,7 @@ const LABEL_COLUMNS: usize = 15;
 
 fn render_line(out: &mut String, paint: &Paint, line: &Line) {
     let mut parts = line.value.split('\n');
-    let padding = LABEL_COLUMNS
-        .saturating_sub(line.label.chars().count())
-        .max(1);
+    let padding = LABEL_COLUMNS.saturating_sub(line.label.chars().count()).max(1);
     out.push_str("  ");
     paint.label(out, &Clean(&line.label).to_string());
     out.extend(std::iter::repeat_n(' ', padding));
@@ -230,13 +209,7 @@ impl fmt::Display for Clean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .chars()
-            .map(|c| {
-                if c.is_control() {
-                    char::REPLACEMENT_CHARACTER
-                } else {
-                    c
-                }
-            })
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
             .try_for_each(|c| f.write_char(c))
     }
 }
@@ -256,11 +229,7 @@ impl Paint {
     }
 
     fn label(&self, out: &mut String, text: &str) {
-        let escape = if text == "fix" || text == "or" {
-            "\x1b[1;32m"
-        } else {
-            "\x1b[36m"
-        };
+        let escape = if text == "fix" || text == "or" { "\x1b[1;32m" } else { "\x1b[36m" };
         self.wrap(out, escape, text);
     }
 

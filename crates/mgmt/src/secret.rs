@@ -19,9 +19,7 @@ pub fn new_secret_text(random: &[u8; SECRET_OCTETS]) -> String {
 fn base64url(octets: &[u8]) -> String {
     let mut out = String::with_capacity(octets.len().div_ceil(3) * 4);
     for chunk in octets.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0u32, |group, octet| (group << 8) | u32::from(*octet));
+        let group = chunk.iter().fold(0u32, |group, octet| (group << 8) | u32::from(*octet));
         let group = group << (8 * (3 - chunk.len()));
         for index in 0..=chunk.len() {
             out.push(digit((group >> (18 - 6 * index)) & 0x3f));
@@ -32,20 +30,13 @@ fn base64url(octets: &[u8]) -> String {
 
 fn digit(value: u32) -> char {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    usize::try_from(value)
-        .ok()
-        .and_then(|index| DIGITS.get(index))
-        .map_or('A', |c| char::from(*c))
+    usize::try_from(value).ok().and_then(|index| DIGITS.get(index)).map_or('A', |c| char::from(*c))
 }
 
 /// Line feeds and a carriage return at the end of a secret's file do not belong to the secret.
 pub fn trim_secret(octets: &[u8]) -> &[u8] {
-    let end = octets
-        .iter()
-        .rposition(|octet| !matches!(octet, b'\n' | b'\r'));
-    octets
-        .get(..end.map_or(0, |last| last + 1))
-        .unwrap_or_default()
+    let end = octets.iter().rposition(|octet| !matches!(octet, b'\n' | b'\r'));
+    octets.get(..end.map_or(0, |last| last + 1)).unwrap_or_default()
 }
 
 /// What may be said about a secret: enough to see the usual mistakes, too little to guess it.
@@ -71,10 +62,7 @@ impl SecretFacts {
     pub fn of_file(octets: &[u8]) -> Self {
         let secret = trim_secret(octets);
         let ends = |set: &[u8]| {
-            [secret.first(), secret.last()]
-                .iter()
-                .flatten()
-                .any(|end| set.contains(end))
+            [secret.first(), secret.last()].iter().flatten().any(|end| set.contains(end))
         };
         Self {
             octets: secret.len(),
@@ -178,10 +166,7 @@ mod tests {
         let random: [u8; 32] = std::array::from_fn(|i| u8::try_from(i * 37 % 251).unwrap());
         let text = new_secret_text(&random);
         assert_eq!(text.len(), 43);
-        assert!(
-            text.bytes()
-                .all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
-        );
+        assert!(text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'));
         assert_eq!(weakness(text.as_bytes()), None);
     }
 
@@ -204,10 +189,7 @@ mod tests {
 
     #[test]
     fn facts_show_the_usual_mistakes() {
-        assert_eq!(
-            SecretFacts::of_file(b"abc").to_string(),
-            "3 bytes, no newline"
-        );
+        assert_eq!(SecretFacts::of_file(b"abc").to_string(), "3 bytes, no newline");
         assert_eq!(
             SecretFacts::of_file(b"\"abc\"\n").to_string(),
             "5 bytes, newline at the end of the file left out, a quote at its end counts as part \

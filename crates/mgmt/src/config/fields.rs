@@ -18,10 +18,7 @@ pub(super) struct Placed<T> {
 
 impl<T> Placed<T> {
     pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> Placed<U> {
-        Placed {
-            value: f(self.value),
-            span: self.span,
-        }
+        Placed { value: f(self.value), span: self.span }
     }
 }
 
@@ -43,11 +40,7 @@ impl<'a> Fields<'a> {
     pub(super) fn new(file: &'a SourceFile) -> Self {
         let (document, errors) = DeTable::parse_recoverable(&file.text);
         let mistakes: Vec<_> = errors.iter().map(syntax_mistake).collect();
-        let table = if mistakes.is_empty() {
-            document.into_inner()
-        } else {
-            DeTable::new()
-        };
+        let table = if mistakes.is_empty() { document.into_inner() } else { DeTable::new() };
         let table: BTreeMap<_, _> = table
             .into_iter()
             .map(|(key, value): (Spanned<DeString<'a>>, _)| {
@@ -56,18 +49,8 @@ impl<'a> Fields<'a> {
             })
             .collect();
         let line = |span: &Range<usize>| line_of(&file.text, span.start);
-        let key_lines = table
-            .iter()
-            .map(|(key, (span, _))| (key.clone(), line(span)))
-            .collect();
-        Self {
-            file,
-            table,
-            known: Vec::new(),
-            missing: Vec::new(),
-            key_lines,
-            mistakes,
-        }
+        let key_lines = table.iter().map(|(key, (span, _))| (key.clone(), line(span))).collect();
+        Self { file, table, known: Vec::new(), missing: Vec::new(), key_lines, mistakes }
     }
 
     pub(super) fn mistake(&mut self, mistake: Mistake<'a>) {
@@ -100,21 +83,13 @@ impl<'a> Fields<'a> {
             self.mistake(Mistake::new(span, format!("`{key}` must not be empty")));
             return None;
         }
-        Some(
-            items
-                .into_iter()
-                .filter_map(|item| self.text(item, "a string"))
-                .collect(),
-        )
+        Some(items.into_iter().filter_map(|item| self.text(item, "a string")).collect())
     }
 
     fn text(&mut self, value: Spanned<DeValue<'a>>, wanted: &str) -> Option<Placed<String>> {
         let span = value.span();
         if let DeValue::String(text) = value.get_ref() {
-            return Some(Placed {
-                value: text.clone().into_owned(),
-                span,
-            });
+            return Some(Placed { value: text.clone().into_owned(), span });
         }
         self.wrong_kind(span, value.get_ref(), wanted);
         None
@@ -128,10 +103,7 @@ impl<'a> Fields<'a> {
     ) -> Option<Placed<T>> {
         let text = self.string(key)?;
         match text.value.parse() {
-            Ok(value) => Some(Placed {
-                value,
-                span: text.span,
-            }),
+            Ok(value) => Some(Placed { value, span: text.span }),
             Err(error) => {
                 let label = say(error, &text.value);
                 let sentence = format!("`{key}` cannot be understood");
@@ -149,16 +121,10 @@ impl<'a> Fields<'a> {
     ) -> Option<Placed<T>> {
         let text = self.string(key)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
-            return Some(Placed {
-                value: *value,
-                span: text.span,
-            });
+            return Some(Placed { value: *value, span: text.span });
         }
         let nearest = adit_db::nearest(&text.value, words.iter().map(|(word, _)| *word));
-        let all: Vec<_> = words
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
+        let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let mistake = Mistake::new(text.span, format!("unknown value for `{key}`"))
             .label(format!("must be {}", listed(&all, "or")))
             .help_some(nearest.map(|word| format!("did you mean \"{word}\"?")));
@@ -220,25 +186,15 @@ impl<'a> Fields<'a> {
                 synonym(&key).or_else(|| adit_db::nearest(&key, self.known.iter().copied()));
             let is_table = matches!(value.get_ref(), DeValue::Table(_));
             let mistake = Mistake::new(span, format!("unknown key `{key}`"))
-                .label(if is_table {
-                    "a tunnel's file has no tables"
-                } else {
-                    "not a key"
-                })
+                .label(if is_table { "a tunnel's file has no tables" } else { "not a key" })
                 .help_some(nearest.map(|word| format!("did you mean `{word}`?")))
                 .help_some(
-                    nearest
-                        .is_none()
-                        .then(|| format!("known keys: {}", self.known.join(", "))),
+                    nearest.is_none().then(|| format!("known keys: {}", self.known.join(", "))),
                 );
             self.mistake(mistake);
         }
         if let Some((first, _)) = self.missing.first() {
-            let names: Vec<_> = self
-                .missing
-                .iter()
-                .map(|(key, _)| format!("`{key}`"))
-                .collect();
+            let names: Vec<_> = self.missing.iter().map(|(key, _)| format!("`{key}`")).collect();
             let sentence = match names.as_slice() {
                 [_] => format!("`{first}` is missing"),
                 many => format!("{} are missing", listed(many, "and")),
@@ -270,16 +226,8 @@ impl<'a> Fields<'a> {
 }
 
 fn syntax_mistake<'a>(error: &toml::de::Error) -> Mistake<'a> {
-    let sentence = error
-        .message()
-        .lines()
-        .next()
-        .unwrap_or("not TOML")
-        .to_owned();
-    Mistake::new(
-        error.span().unwrap_or(0..0),
-        format!("not valid TOML: {sentence}"),
-    )
+    let sentence = error.message().lines().next().unwrap_or("not TOML").to_owned();
+    Mistake::new(error.span().unwrap_or(0..0), format!("not valid TOML: {sentence}"))
 }
 
 /// `a, b or c`.
@@ -294,30 +242,11 @@ fn listed(words: &[String], last_joint: &str) -> String {
 /// Our key for the word another product has for it.
 fn synonym(key: &str) -> Option<&'static str> {
     const WORDS: &[(&str, &[&str])] = &[
-        (
-            "peer",
-            &[
-                "remote_addrs",
-                "right",
-                "gateway",
-                "endpoint",
-                "host",
-                "remote_host",
-            ],
-        ),
+        ("peer", &["remote_addrs", "right", "gateway", "endpoint", "host", "remote_host"]),
         ("address", &["local_addrs", "left", "local_host", "bind"]),
-        (
-            "local",
-            &["local_ts", "leftsubnet", "local_subnet", "local_networks"],
-        ),
-        (
-            "remote",
-            &["remote_ts", "rightsubnet", "remote_subnet", "allowed_ips"],
-        ),
-        (
-            "secret",
-            &["psk", "auth", "password", "pre_shared_key", "key"],
-        ),
+        ("local", &["local_ts", "leftsubnet", "local_subnet", "local_networks"]),
+        ("remote", &["remote_ts", "rightsubnet", "remote_subnet", "allowed_ips"]),
+        ("secret", &["psk", "auth", "password", "pre_shared_key", "key"]),
         ("id", &["local_id", "leftid", "my_id"]),
         ("peer_id", &["remote_id", "rightid"]),
         ("ike", &["proposals", "ike_proposals", "phase1"]),
@@ -330,10 +259,7 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("suite", &["profile"]),
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");
-    WORDS
-        .iter()
-        .find(|(_, others)| others.contains(&key.as_str()))
-        .map(|(ours, _)| *ours)
+    WORDS.iter().find(|(_, others)| others.contains(&key.as_str())).map(|(ours, _)| *ours)
 }
 
 /// The part of a value that holds `word`, or all of it: the caret stands under the culprit.

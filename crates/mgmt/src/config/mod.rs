@@ -137,10 +137,7 @@ pub fn load(
     secrets: ReadSecret<'_>,
 ) -> Result<Configuration, Vec<ConfigError>> {
     if let Some(file) = files.get(FILES_MAX) {
-        return Err(vec![ConfigError::whole_file(
-            file,
-            "there are too many files",
-        )]);
+        return Err(vec![ConfigError::whole_file(file, "there are too many files")]);
     }
     let mut problems = Vec::new();
     let mut drafts = Vec::new();
@@ -150,10 +147,7 @@ pub fn load(
         drafts.extend(draft);
     }
     problems.extend(overlap::find(&drafts));
-    if problems
-        .iter()
-        .any(|problem| problem.severity == Severity::Error)
-    {
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
     let mut tunnels = BTreeMap::new();
@@ -161,16 +155,10 @@ pub fn load(
         let file = draft.file;
         let name = draft.tunnel.connection.name.to_string();
         if tunnels.insert(name, draft.tunnel).is_some() {
-            return Err(vec![ConfigError::whole_file(
-                file,
-                "another file has the same name",
-            )]);
+            return Err(vec![ConfigError::whole_file(file, "another file has the same name")]);
         }
     }
-    Ok(Configuration {
-        tunnels,
-        warnings: problems,
-    })
+    Ok(Configuration { tunnels, warnings: problems })
 }
 
 /// What changes when `new` takes the place of `old`.

@@ -55,23 +55,21 @@ fn clash(
     let (one, other) = (drafts.get(first)?, drafts.get(second)?);
     let common = earlier.selector.intersection(&later.selector)?;
     // Different local networks towards the same remote one are told apart by their source.
-    let same_source = one.local.iter().any(|a| {
-        other
-            .local
-            .iter()
-            .any(|b| a.selector.intersection(&b.selector).is_some())
-    });
+    let same_source = one
+        .local
+        .iter()
+        .any(|a| other.local.iter().any(|b| a.selector.intersection(&b.selector).is_some()));
     let dynamic = one.local.is_empty() || other.local.is_empty();
     if !same_source && !dynamic {
         return None;
     }
     let name = tunnel_name(one.file);
-    let mistake = Mistake::new(
-        later.span.clone(),
-        format!("tunnel {name} claims this traffic too"),
-    )
-    .label(format!("{common} would go into either tunnel"))
-    .elsewhere(one.file, earlier.span.clone(), "claimed here")
-    .help("make the remote networks disjoint, or give the tunnels different local networks");
+    let mistake =
+        Mistake::new(later.span.clone(), format!("tunnel {name} claims this traffic too"))
+            .label(format!("{common} would go into either tunnel"))
+            .elsewhere(one.file, earlier.span.clone(), "claimed here")
+            .help(
+                "make the remote networks disjoint, or give the tunnels different local networks",
+            );
     Some(mistake.render(other.file))
 }

@@ -100,18 +100,12 @@ impl<'a> Mistake<'a> {
 
     /// A mistake that has no place inside the file.
     pub(super) fn whole_file(sentence: impl Into<String>) -> Self {
-        Self {
-            excerpt: Excerpt::Name,
-            ..Self::new(0..0, sentence)
-        }
+        Self { excerpt: Excerpt::Name, ..Self::new(0..0, sentence) }
     }
 
     /// A mistake whose place is told by number alone.
     pub(super) fn hidden(span: Range<usize>, sentence: impl Into<String>) -> Self {
-        Self {
-            excerpt: Excerpt::Number,
-            ..Self::new(span, sentence)
-        }
+        Self { excerpt: Excerpt::Number, ..Self::new(span, sentence) }
     }
 
     pub(super) fn code(mut self, code: Code) -> Self {
@@ -168,10 +162,7 @@ impl<'a> Mistake<'a> {
             code: self.code,
             severity: self.severity,
             tunnel: tunnel_name(file),
-            place: Place {
-                file: path,
-                line: self.line(file),
-            },
+            place: Place { file: path, line: self.line(file) },
             sentence: self.sentence.clone(),
             plain,
             coloured,
@@ -189,19 +180,12 @@ impl<'a> Mistake<'a> {
     ) -> Snippet<'r, annotate_snippets::Annotation<'r>> {
         let annotation = |kind: AnnotationKind, span, label: &'r str| {
             let annotation = kind.span(clamp(span, &file.text));
-            if label.is_empty() {
-                annotation
-            } else {
-                annotation.label(label)
-            }
+            if label.is_empty() { annotation } else { annotation.label(label) }
         };
         let primary = annotation(AnnotationKind::Primary, &self.span, &self.label);
         let notes = self.notes.iter();
         let notes = notes.map(|(span, label)| annotation(AnnotationKind::Context, span, label));
-        Snippet::source(&file.text)
-            .path(path)
-            .annotation(primary)
-            .annotations(notes)
+        Snippet::source(&file.text).path(path).annotation(primary).annotations(notes)
     }
 
     fn report<'r>(&'r self, file: &'r SourceFile, path: &'r str) -> Vec<Group<'r>> {
@@ -232,20 +216,12 @@ impl<'a> Mistake<'a> {
 
 /// The file's name without its extension.
 pub(super) fn tunnel_name(file: &SourceFile) -> String {
-    file.path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Line of an octet, counted from 1.
 pub(super) fn line_of(text: &str, at: usize) -> usize {
-    1 + text
-        .bytes()
-        .take(at)
-        .filter(|octet| *octet == b'\n')
-        .count()
+    1 + text.bytes().take(at).filter(|octet| *octet == b'\n').count()
 }
 
 /// Spans come from the TOML parser; this keeps the renderer safe from its surprises.

@@ -11,19 +11,13 @@ use crate::codes::Code;
 const GOOD_SECRET: &str = "2Yw9JtG0bQx4m7Zk1VfN8cRhT5aLpEsD\n";
 
 fn file(name: &str, text: &str) -> SourceFile {
-    SourceFile {
-        path: format!("tunnels/{name}.toml").into(),
-        text: text.to_owned(),
-    }
+    SourceFile { path: format!("tunnels/{name}.toml").into(), text: text.to_owned() }
 }
 
 fn secrets(path: &Path) -> Result<SecretFile, String> {
     let known: BTreeMap<&str, (&str, u32)> = [
         ("tunnels/good.psk", (GOOD_SECRET, 0o100_600)),
-        (
-            "tunnels/other.psk",
-            ("another-secret-of-32-characters!", 0o100_600),
-        ),
+        ("tunnels/other.psk", ("another-secret-of-32-characters!", 0o100_600)),
         ("tunnels/open.psk", (GOOD_SECRET, 0o100_644)),
         ("tunnels/weak.psk", ("hunter2", 0o100_600)),
         ("tunnels/empty.psk", ("\n", 0o100_600)),
@@ -32,10 +26,7 @@ fn secrets(path: &Path) -> Result<SecretFile, String> {
     .into();
     let found = path.to_str().and_then(|path| known.get(path));
     let (text, mode) = found.ok_or("No such file or directory (os error 2)")?;
-    Ok(SecretFile {
-        octets: text.as_bytes().to_vec(),
-        mode: *mode,
-    })
+    Ok(SecretFile { octets: text.as_bytes().to_vec(), mode: *mode })
 }
 
 fn load_one(text: &str) -> Result<Configuration, Vec<ConfigError>> {
@@ -83,10 +74,7 @@ fn five_lines_make_a_tunnel() {
     let tunnel = good(FIVE_LINES);
     let connection = &tunnel.connection;
     assert_eq!(connection.name.as_str(), "berlin");
-    assert_eq!(
-        connection.remote_addresses,
-        ["203.0.113.7".parse().unwrap()]
-    );
+    assert_eq!(connection.remote_addresses, ["203.0.113.7".parse().unwrap()]);
     assert_eq!(connection.pad.local_id, None);
     assert_eq!(connection.pad.remote_id.to_string(), "203.0.113.7");
     assert_eq!(connection.reach, KeyingTries::Forever);
@@ -99,10 +87,7 @@ fn five_lines_make_a_tunnel() {
     assert!(tunnel.secret_facts.newline_trimmed);
     assert_eq!(tunnel.secret_name, "file:good.psk");
     assert_eq!(tunnel.origin.key_lines.get("remote"), Some(&3));
-    assert_eq!(
-        tunnel.context().file.as_deref(),
-        Some("tunnels/berlin.toml")
-    );
+    assert_eq!(tunnel.context().file.as_deref(), Some("tunnels/berlin.toml"));
 }
 
 #[test]
@@ -130,14 +115,8 @@ fn every_key_has_its_effect() {
     );
     let connection = &tunnel.connection;
     assert_eq!(connection.remote_addresses.len(), 2);
-    assert_eq!(
-        connection.local_addresses,
-        ["198.51.100.2".parse().unwrap()]
-    );
-    assert_eq!(
-        connection.pad.local_id.as_ref().unwrap().to_string(),
-        "gw.oslo.example"
-    );
+    assert_eq!(connection.local_addresses, ["198.51.100.2".parse().unwrap()]);
+    assert_eq!(connection.pad.local_id.as_ref().unwrap().to_string(), "gw.oslo.example");
     assert_eq!(connection.pad.remote_id.to_string(), "*.berlin.example");
     assert_eq!(connection.encap, adit_db::Encap::Udp);
     assert_eq!(connection.proposals.len(), 2);
@@ -159,11 +138,7 @@ fn compat_suites_are_what_old_equipment_reads() {
     let words = tunnel.connection.proposals[0].to_string();
     assert!(words.starts_with("aes256-aes128-"), "{words}");
     assert!(!words.contains("mlkem"));
-    assert!(
-        tunnel.connection.children[0].proposals[0]
-            .to_string()
-            .ends_with("noesn")
-    );
+    assert!(tunnel.connection.children[0].proposals[0].to_string().ends_with("noesn"));
 }
 
 #[test]
@@ -179,21 +154,14 @@ fn a_passive_tunnel_needs_no_peer() {
         lines.push("keep = \"passive\"");
     }));
     assert!(tunnel.connection.remote_addresses.is_empty());
-    assert_eq!(
-        tunnel.connection.pad.remote_id,
-        adit_db::IdentityPattern::Any
-    );
+    assert_eq!(tunnel.connection.pad.remote_id, adit_db::IdentityPattern::Any);
 }
 
 #[test]
 fn reload_touches_only_what_changed() {
     let load = |second: &str, third: &str| {
-        let second = FIVE_LINES
-            .replace("10.2.0.0", second)
-            .replace("203.0.113.7", "192.0.2.2");
-        let third = FIVE_LINES
-            .replace("10.2.0.0", "10.4.0.0")
-            .replace("good.psk", third);
+        let second = FIVE_LINES.replace("10.2.0.0", second).replace("203.0.113.7", "192.0.2.2");
+        let third = FIVE_LINES.replace("10.2.0.0", "10.4.0.0").replace("good.psk", third);
         let mut files = vec![file("a", FIVE_LINES), file("b", &second), file("c", &third)];
         if second.contains("10.9") {
             files.push(file("d", &FIVE_LINES.replace("10.2.0.0", "10.5.0.0")));
@@ -207,10 +175,7 @@ fn reload_touches_only_what_changed() {
     assert_eq!(changes.removed, ["a"]);
     assert_eq!(changes.unchanged, ["c"]);
     // A new secret behind the same name is a change, other white space is none.
-    let changes = diff(
-        &load("10.3.0.0", "good.psk"),
-        &load("10.3.0.0", "other.psk"),
-    );
+    let changes = diff(&load("10.3.0.0", "good.psk"), &load("10.3.0.0", "other.psk"));
     assert_eq!(changes.changed, ["c"]);
     let spaced = FIVE_LINES.replace(" = ", "=") + "\n# comment\n";
     let spaced = super::load(&[file("a", &spaced)], &secrets).unwrap();
@@ -388,10 +353,7 @@ fn both_sides_overlap() {
 fn two_tunnels_overlap() {
     let files = [
         file("berlin", FIVE_LINES),
-        file(
-            "bremen",
-            &FIVE_LINES.replace("10.2.0.0/24", "10.2.0.128/25"),
-        ),
+        file("bremen", &FIVE_LINES.replace("10.2.0.0/24", "10.2.0.128/25")),
     ];
     insta::assert_snapshot!(rendered(load(&files, &secrets).unwrap_err()), @r#"
         error[E510]: bremen: tunnel berlin claims this traffic too
@@ -640,10 +602,7 @@ fn bad_file_name() {
 fn several_mistakes_are_told_at_once_and_in_order() {
     let errors =
         load_one("lokal = \"10.1.0.0/24\"\npeer = 7\nremote = \"x\"\nmtu = 5\n").unwrap_err();
-    let told: Vec<_> = errors
-        .iter()
-        .map(|e| (e.place.line, e.sentence.as_str()))
-        .collect();
+    let told: Vec<_> = errors.iter().map(|e| (e.place.line, e.sentence.as_str())).collect();
     insta::assert_debug_snapshot!(told, @r#"
         [
             (

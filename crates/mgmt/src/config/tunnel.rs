@@ -46,19 +46,11 @@ pub(super) fn read<'a>(
         }
     };
     let mut fields = Fields::new(file);
-    let draft = if fields.mistakes.is_empty() {
-        read_fields(&mut fields, names, secrets)
-    } else {
-        None
-    };
+    let draft =
+        if fields.mistakes.is_empty() { read_fields(&mut fields, names, secrets) } else { None };
     let mistakes = fields.finish();
-    let problems: Vec<_> = mistakes
-        .iter()
-        .map(|mistake| mistake.render(file))
-        .collect();
-    let broken = problems
-        .iter()
-        .any(|problem| problem.severity == crate::Severity::Error);
+    let problems: Vec<_> = mistakes.iter().map(|mistake| mistake.render(file)).collect();
+    let broken = problems.iter().any(|problem| problem.severity == crate::Severity::Error);
     (draft.filter(|_| !broken), problems)
 }
 
@@ -68,14 +60,10 @@ fn read_fields<'a>(
     secrets: ReadSecret<'_>,
 ) -> Option<Draft<'a>> {
     let mut connection = Connection::new(connection_name);
-    let keep = fields
-        .word("keep", KEEP)
-        .map_or(Keep::Up, |keep| keep.value);
+    let keep = fields.word("keep", KEEP).map_or(Keep::Up, |keep| keep.value);
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
-    connection.encap = fields
-        .word("encap", ENCAP)
-        .map_or(Encap::Auto, |encap| encap.value);
+    connection.encap = fields.word("encap", ENCAP).map_or(Encap::Auto, |encap| encap.value);
     let mut child = ChildConfig::new(child_name).kept(keep);
     read_suites(fields, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
@@ -88,38 +76,16 @@ fn read_fields<'a>(
     let (local, remote) = read_selectors(fields, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
-    let origin = Origin {
-        file: fields.file.path.clone(),
-        key_lines: fields.key_lines.clone(),
-    };
+    let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
-    let tunnel = Tunnel {
-        connection,
-        secret,
-        secret_name,
-        secret_facts,
-        mtu,
-        origin,
-    };
-    Some(Draft {
-        file: fields.file,
-        tunnel,
-        local,
-        remote,
-    })
+    let tunnel = Tunnel { connection, secret, secret_name, secret_facts, mtu, origin };
+    Some(Draft { file: fields.file, tunnel, local, remote })
 }
 
-const KEEP: &[(&str, Keep)] = &[
-    ("up", Keep::Up),
-    ("on-demand", Keep::OnDemand),
-    ("passive", Keep::Passive),
-];
+const KEEP: &[(&str, Keep)] =
+    &[("up", Keep::Up), ("on-demand", Keep::OnDemand), ("passive", Keep::Passive)];
 
-const ENCAP: &[(&str, Encap)] = &[
-    ("auto", Encap::Auto),
-    ("udp", Encap::Udp),
-    ("esp", Encap::Esp),
-];
+const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
 
 /// `peer` and `address`.
 fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {
@@ -144,12 +110,9 @@ fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {
     } else {
         fields.missing("peer", "\"203.0.113.7\", the peer's address or host name");
     }
-    let address = fields.parsed::<IpAddr>("address", |_, text| {
-        format!("\"{text}\" is no IP address of this host")
-    });
-    connection
-        .local_addresses
-        .extend(address.map(|address| HostSpec::Address(address.value)));
+    let address = fields
+        .parsed::<IpAddr>("address", |_, text| format!("\"{text}\" is no IP address of this host"));
+    connection.local_addresses.extend(address.map(|address| HostSpec::Address(address.value)));
 }
 
 /// `id` and `peer_id`. Without them each side is known by its address.
@@ -299,11 +262,7 @@ fn read_selectors(
     child: &mut ChildConfig,
 ) -> (Vec<PlacedSelector>, Vec<PlacedSelector>) {
     let local = read_side(fields, "local", "\"10.1.0.0/24\", the networks on our side");
-    let remote = read_side(
-        fields,
-        "remote",
-        "\"10.2.0.0/24\", the networks on the peer's side",
-    );
+    let remote = read_side(fields, "remote", "\"10.2.0.0/24\", the networks on the peer's side");
     for a in local.iter().filter_map(fixed) {
         for b in remote.iter().filter_map(fixed) {
             if let Some(common) = a.selector.intersection(&b.selector) {
@@ -317,18 +276,12 @@ fn read_selectors(
     }
     child.local_ts = local.iter().map(|ts| ts.value).collect();
     child.remote_ts = remote.iter().map(|ts| ts.value).collect();
-    (
-        local.iter().filter_map(fixed).collect(),
-        remote.iter().filter_map(fixed).collect(),
-    )
+    (local.iter().filter_map(fixed).collect(), remote.iter().filter_map(fixed).collect())
 }
 
 fn fixed(ts: &Placed<TsSpec>) -> Option<PlacedSelector> {
     let selector = ts.value.selector()?;
-    Some(PlacedSelector {
-        selector,
-        span: ts.span.clone(),
-    })
+    Some(PlacedSelector { selector, span: ts.span.clone() })
 }
 
 fn read_side(fields: &mut Fields<'_>, key: &'static str, example: &str) -> Vec<Placed<TsSpec>> {
@@ -343,10 +296,7 @@ fn read_side(fields: &mut Fields<'_>, key: &'static str, example: &str) -> Vec<P
             continue;
         }
         match text.value.parse::<TsSpec>() {
-            Ok(value) => side.push(Placed {
-                value,
-                span: text.span,
-            }),
+            Ok(value) => side.push(Placed { value, span: text.span }),
             Err(error) => {
                 let sentence = format!("`{key}` cannot be understood");
                 let mistake = Mistake::new(text.span, sentence).label(error.to_string());
@@ -366,19 +316,9 @@ fn host_bits<'a>(file: &SourceFile, text: &Placed<String>) -> Option<Mistake<'a>
     }
     let all = network.max_prefix_len();
     Some(
-        Mistake::new(
-            narrow(file, &text.span, address),
-            "the address has bits behind its prefix",
-        )
-        .label(format!(
-            "one host, or the network of {} bits?",
-            network.prefix_len()
-        ))
-        .help(format!(
-            "write {} or {}/{all}",
-            network.trunc(),
-            network.addr()
-        )),
+        Mistake::new(narrow(file, &text.span, address), "the address has bits behind its prefix")
+            .label(format!("one host, or the network of {} bits?", network.prefix_len()))
+            .help(format!("write {} or {}/{all}", network.trunc(), network.addr())),
     )
 }
 
@@ -389,10 +329,7 @@ fn read_secret(
 ) -> Option<(String, Secret, SecretFacts)> {
     if !fields.has("secret") {
         let name = tunnel_name(fields.file);
-        fields.missing(
-            "secret",
-            format!("\"file:{name}.psk\"; `adit secret new` makes one"),
-        );
+        fields.missing("secret", format!("\"file:{name}.psk\"; `adit secret new` makes one"));
         return None;
     }
     let Placed { value: name, span } = fields.string("secret")?;
@@ -426,11 +363,8 @@ fn no_file<'a>(span: Range<usize>, name: &str) -> Mistake<'a> {
     match later.iter().find(|scheme| name.starts_with(**scheme)) {
         Some(scheme) => Mistake::new(span, format!("secrets by `{scheme}` are not supported yet"))
             .label("must be \"file:NAME\""),
-        None => Mistake::hidden(
-            span,
-            "a secret stands in a file of its own, never in this one",
-        )
-        .help("put it into a file and write secret = \"file:NAME.psk\""),
+        None => Mistake::hidden(span, "a secret stands in a file of its own, never in this one")
+            .help("put it into a file and write secret = \"file:NAME.psk\""),
     }
 }
 
@@ -438,16 +372,10 @@ fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret
     let path = path.display();
     if secret.mode & 0o077 != 0 {
         fields.mistake(
-            Mistake::new(
-                span.clone(),
-                format!("{path} can be read or changed by other users"),
-            )
-            .code(Code::E511)
-            .label(format!(
-                "its permissions are {:04o}, must be 0600",
-                secret.mode & 0o7777
-            ))
-            .help(format!("chmod 600 {path}")),
+            Mistake::new(span.clone(), format!("{path} can be read or changed by other users"))
+                .code(Code::E511)
+                .label(format!("its permissions are {:04o}, must be 0600", secret.mode & 0o7777))
+                .help(format!("chmod 600 {path}")),
         );
     }
     let octets = trim_secret(&secret.octets);

@@ -33,10 +33,7 @@ pub struct Context {
 impl Context {
     /// A context that knows the tunnel's name alone.
     pub fn of(tunnel: impl Into<String>) -> Self {
-        Self {
-            tunnel: Some(tunnel.into()),
-            ..Self::default()
-        }
+        Self { tunnel: Some(tunnel.into()), ..Self::default() }
     }
 
     fn start(&self, code: Code, sentence: impl Into<String>) -> Diagnosis {
@@ -48,25 +45,16 @@ impl Context {
     /// The place of a native key; the file alone when the key is not in it.
     fn at(&self, key: &str) -> Option<Place> {
         let line = self.key_lines.get(key).copied();
-        self.file.as_ref().map(|file| Place {
-            file: file.clone(),
-            line,
-        })
+        self.file.as_ref().map(|file| Place { file: file.clone(), line })
     }
 
     /// A key in the words of the file that is to be mended.
     fn key(&self, native: &'static str, swanctl: &'static str) -> &'static str {
-        if self.file.is_some() || self.tunnel.is_none() {
-            native
-        } else {
-            swanctl
-        }
+        if self.file.is_some() || self.tunnel.is_none() { native } else { swanctl }
     }
 
     fn software(&self) -> Option<String> {
-        self.peer_software
-            .as_ref()
-            .map(|name| format!("{name}, says its vendor id"))
+        self.peer_software.as_ref().map(|name| format!("{name}, says its vendor id"))
     }
 
     fn name(&self) -> &str {
@@ -133,10 +121,7 @@ impl Diagnosis {
     ) -> Self {
         let diagnosis = cx.start(Code::E101, "no common IKE algorithms");
         suites(diagnosis, cx, by, ours, theirs)
-            .fix(format!(
-                "add an algorithm of the other side to `{}`",
-                cx.key("ike", "proposals")
-            ))
+            .fix(format!("add an algorithm of the other side to `{}`", cx.key("ike", "proposals")))
             .fix("suite = \"compat\", for equipment from before 2018 (`adit explain E101`)")
             .place(cx.at("ike"))
     }
@@ -147,15 +132,12 @@ impl Diagnosis {
         wanted: KeyExchangeId,
         ours: &[ProposalSpec],
     ) -> Self {
-        cx.start(
-            Code::E101,
-            "the peer asks for a key exchange that we do not offer",
-        )
-        .line("peer wants", wanted.to_string())
-        .line("we offered", list_lines(ours))
-        .line_some("peer is", cx.software())
-        .fix(format!("add {wanted} to `{}`", cx.key("ike", "proposals")))
-        .place(cx.at("ike"))
+        cx.start(Code::E101, "the peer asks for a key exchange that we do not offer")
+            .line("peer wants", wanted.to_string())
+            .line("we offered", list_lines(ours))
+            .line_some("peer is", cx.software())
+            .fix(format!("add {wanted} to `{}`", cx.key("ike", "proposals")))
+            .place(cx.at("ike"))
     }
 
     /// E102: the ESP proposals have no suite in common.
@@ -171,9 +153,7 @@ impl Diagnosis {
             Some(first) => format!("set {key} = \"{}\" here", TransformWords(&first.transforms)),
             None => format!("make `{key}` here and on the peer overlap"),
         };
-        suites(diagnosis, cx, by, ours, theirs)
-            .fix(fix)
-            .place(cx.at("esp"))
+        suites(diagnosis, cx, by, ours, theirs).fix(fix).place(cx.at("esp"))
     }
 
     /// E110: a request was sent until the tries were spent and nothing usable came back.
@@ -187,10 +167,7 @@ impl Diagnosis {
         cx.start(Code::E110, format!("{} does not answer", remote.ip()))
             .line("we sent", tries(exchange, remote, transmissions, waited))
             .line("came back", "nothing")
-            .line(
-                "means",
-                "wrong address, peer not running, or UDP 500/4500 filtered on the way",
-            )
+            .line("means", "wrong address, peer not running, or UDP 500/4500 filtered on the way")
             .fix(format!(
                 "see whether our packets arrive there: tcpdump -ni any udp port {}",
                 remote.port()
@@ -200,15 +177,9 @@ impl Diagnosis {
 
     /// E110: the peer started a handshake and did not finish it.
     pub fn handshake_timeout(cx: &Context, waited: Duration) -> Self {
-        cx.start(
-            Code::E110,
-            "the peer started a handshake and did not finish it",
-        )
-        .line("waited", human(waited))
-        .line(
-            "means",
-            "our answers do not reach it, or it gave up: its log says which",
-        )
+        cx.start(Code::E110, "the peer started a handshake and did not finish it")
+            .line("waited", human(waited))
+            .line("means", "our answers do not reach it, or it gave up: its log says which")
     }
 
     /// E111: the network says that the peer cannot be reached, and nothing better came.
@@ -224,10 +195,7 @@ impl Diagnosis {
             .line("came back", "ICMP: destination unreachable")
             .line(
                 "means",
-                format!(
-                    "no route on the way, or nothing listens on UDP {}",
-                    remote.port()
-                ),
+                format!("no route on the way, or nothing listens on UDP {}", remote.port()),
             )
             .fix("start the peer's IKE daemon, or correct the address")
             .place(cx.at("peer"))
@@ -243,13 +211,8 @@ impl Diagnosis {
     /// E112: the peer's host name has no address.
     pub fn name_unknown(cx: &Context, name: &str) -> Self {
         cx.start(Code::E112, format!("the name {name} does not resolve"))
-            .line(
-                "means",
-                "a typing error, or DNS cannot be reached without the tunnel",
-            )
-            .fix(format!(
-                "getent ahosts {name} must print an address; or write the address"
-            ))
+            .line("means", "a typing error, or DNS cannot be reached without the tunnel")
+            .fix(format!("getent ahosts {name} must print an address; or write the address"))
             .place(cx.at("peer"))
     }
 
@@ -297,9 +260,7 @@ impl Diagnosis {
             .line("we are", local.to_string())
             .line("peer is", remote.to_string());
         if cx.file.is_some() {
-            diagnosis
-                .fix(format!("secret = \"file:{}.psk\"", cx.name()))
-                .place(cx.at("secret"))
+            diagnosis.fix(format!("secret = \"file:{}.psk\"", cx.name())).place(cx.at("secret"))
         } else {
             diagnosis.fix("give the secret these ids, or none, and run swanctl --load-creds")
         }
@@ -314,10 +275,7 @@ impl Diagnosis {
                 "the peer rejects our login; the pre-shared keys probably differ"
             }
         };
-        let secret = facts
-            .secret
-            .as_ref()
-            .map(|(name, facts)| format!("{name}, {facts}"));
+        let secret = facts.secret.as_ref().map(|(name, facts)| format!("{name}, {facts}"));
         let diagnosis = cx
             .start(Code::E203, sentence)
             .line("we are", facts.local.to_string())
@@ -329,25 +287,19 @@ impl Diagnosis {
                 "peer said",
                 "AUTHENTICATION_FAILED, and its own name: it did find a tunnel for us",
             ),
-            (Side::Peer, false) => diagnosis
-                .line("peer said", "AUTHENTICATION_FAILED right after our AUTH")
-                .line(
+            (Side::Peer, false) => {
+                diagnosis.line("peer said", "AUTHENTICATION_FAILED right after our AUTH").line(
                     "or",
                     format!(
                         "it does not know {} (E204): its log says which of the two",
                         facts.local
                     ),
-                ),
+                )
+            }
         };
         diagnosis
-            .line(
-                "common cause",
-                "quotes in the secret's file, or hex that one side takes as text",
-            )
-            .fix(format!(
-                "compare `adit secret fingerprint {}` on both sides",
-                cx.name()
-            ))
+            .line("common cause", "quotes in the secret's file, or hex that one side takes as text")
+            .fix(format!("compare `adit secret fingerprint {}` on both sides", cx.name()))
             .fix("make a new one with `adit secret new` and copy it to both")
             .place(cx.at("secret"))
     }
@@ -357,18 +309,9 @@ impl Diagnosis {
         cx.start(Code::E204, "the peer does not know us by this name")
             .line("we said", with_kind(local))
             .line("asked for", pattern_words(remote))
-            .line(
-                "peer said",
-                "AUTHENTICATION_FAILED, without proving its own identity first",
-            )
-            .fix(format!(
-                "set {} here to the name the peer expects",
-                cx.key("id", "local.id")
-            ))
-            .fix(format!(
-                "set {} = \"{local}\" there",
-                cx.key("peer_id", "remote.id")
-            ))
+            .line("peer said", "AUTHENTICATION_FAILED, without proving its own identity first")
+            .fix(format!("set {} here to the name the peer expects", cx.key("id", "local.id")))
+            .fix(format!("set {} = \"{local}\" there", cx.key("peer_id", "remote.id")))
             .place(cx.at("id"))
     }
 
@@ -387,10 +330,8 @@ impl Diagnosis {
             .line("peer said", with_kind(remote))
             .line_some("it asked for", asked_for.map(with_kind));
         for (tunnel, pattern) in expected {
-            diagnosis = diagnosis.line(
-                "we expect",
-                format!("{} for tunnel {tunnel}", pattern_words(pattern)),
-            );
+            diagnosis = diagnosis
+                .line("we expect", format!("{} for tunnel {tunnel}", pattern_words(pattern)));
         }
         let key = cx.key("peer_id", "remote.id");
         let diagnosis = match expected.first() {
@@ -408,17 +349,14 @@ impl Diagnosis {
 
     /// E205: the peer proves another identity than the configured one.
     pub fn wrong_identity(cx: &Context, expected: &IdentityPattern, received: &Identity) -> Self {
-        cx.start(
-            Code::E205,
-            "the peer proved another identity than the configured one",
-        )
-        .line("we expect", pattern_words(expected))
-        .line("peer is", with_kind(received))
-        .fix(format!(
-            "if that is the right peer: {} = \"{received}\"",
-            cx.key("peer_id", "remote.id")
-        ))
-        .place(cx.at("peer_id"))
+        cx.start(Code::E205, "the peer proved another identity than the configured one")
+            .line("we expect", pattern_words(expected))
+            .line("peer is", with_kind(received))
+            .fix(format!(
+                "if that is the right peer: {} = \"{received}\"",
+                cx.key("peer_id", "remote.id")
+            ))
+            .place(cx.at("peer_id"))
     }
 }
 
@@ -433,10 +371,7 @@ impl Diagnosis {
         let our_local = joined(facts.our_local);
         let our_remote = joined(facts.our_remote);
         let diagnosis = cx
-            .start(
-                Code::E301,
-                "the two sides disagree about which networks to connect",
-            )
+            .start(Code::E301, "the two sides disagree about which networks to connect")
             .line(ours, format!("{our_local} <-> {our_remote}"));
         if facts.their_view_of_local.is_empty() || facts.their_view_of_remote.is_empty() {
             return diagnosis
@@ -459,21 +394,9 @@ impl Diagnosis {
         let local_key = cx.key("local", "local_ts");
         let remote_key = cx.key("remote", "remote_ts");
         let (key, here, there_key, there, place) = if remote_differs {
-            (
-                remote_key,
-                facts.their_view_of_remote,
-                local_key,
-                facts.our_remote,
-                "remote",
-            )
+            (remote_key, facts.their_view_of_remote, local_key, facts.our_remote, "remote")
         } else {
-            (
-                local_key,
-                facts.their_view_of_local,
-                remote_key,
-                facts.our_local,
-                "local",
-            )
+            (local_key, facts.their_view_of_local, remote_key, facts.our_local, "local")
         };
         diagnosis
             .marked(theirs, format!("{their_local} <-> {their_remote}"), mark)
@@ -522,32 +445,19 @@ impl Diagnosis {
 
     /// E505: packets are not forwarded between interfaces. `ipv6`: of that family.
     pub fn forwarding_off(cx: &Context, ipv6: bool) -> Self {
-        let key = if ipv6 {
-            "net.ipv6.conf.all.forwarding"
-        } else {
-            "net.ipv4.ip_forward"
-        };
-        cx.start(
-            Code::E505,
-            "this host does not forward packets; only itself can use the tunnel",
-        )
-        .line("kernel says", format!("{key} = 0"))
-        .fix(format!("sysctl -w {key}=1"))
+        let key = if ipv6 { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
+        cx.start(Code::E505, "this host does not forward packets; only itself can use the tunnel")
+            .line("kernel says", format!("{key} = 0"))
+            .fix(format!("sysctl -w {key}=1"))
     }
 
     /// E511: a secret's file is readable or writable by others; `mode` are its permission bits.
     pub fn secret_readable(cx: &Context, file: &Path, mode: u32) -> Self {
         let file = file.display();
-        cx.start(
-            Code::E511,
-            format!("the secret in {file} can be read by others"),
-        )
-        .line(
-            "permissions",
-            format!("{:04o}, must be 0600", mode & 0o7777),
-        )
-        .fix(format!("chmod 600 {file}"))
-        .place(cx.at("secret"))
+        cx.start(Code::E511, format!("the secret in {file} can be read by others"))
+            .line("permissions", format!("{:04o}, must be 0600", mode & 0o7777))
+            .fix(format!("chmod 600 {file}"))
+            .place(cx.at("secret"))
     }
 
     /// E512: a file is missing or cannot be read.
@@ -559,16 +469,10 @@ impl Diagnosis {
 
     /// E513: the secret would not withstand guessing.
     pub fn secret_weak(cx: &Context, file: &Path, weakness: Weakness) -> Self {
-        cx.start(
-            Code::E513,
-            format!("the secret in {} is weak", file.display()),
-        )
-        .line("saw", weakness.to_string())
-        .fix(format!(
-            "adit secret new > {}, on both sides",
-            file.display()
-        ))
-        .place(cx.at("secret"))
+        cx.start(Code::E513, format!("the secret in {} is weak", file.display()))
+            .line("saw", weakness.to_string())
+            .fix(format!("adit secret new > {}, on both sides", file.display()))
+            .place(cx.at("secret"))
     }
 
     /// E520: nobody listens on the control socket.
@@ -581,8 +485,7 @@ impl Diagnosis {
 
     /// E601: something failed that should not; `what` names it.
     pub fn internal(cx: &Context, what: &str) -> Self {
-        cx.start(Code::E601, what)
-            .fix(format!("report it with `adit log {}`", cx.name()))
+        cx.start(Code::E601, what).fix(format!("report it with `adit log {}`", cx.name()))
     }
 }
 
@@ -593,25 +496,16 @@ fn suites(
     ours: &[ProposalSpec],
     theirs: &[Proposal],
 ) -> Diagnosis {
-    let listed: Vec<_> = theirs
-        .iter()
-        .map(|theirs| TransformWords(&theirs.transforms))
-        .collect();
+    let listed: Vec<_> = theirs.iter().map(|theirs| TransformWords(&theirs.transforms)).collect();
     let diagnosis = match by {
         Side::Peer => diagnosis
             .line("we offered", list_lines(ours))
             .line("peer said", after(cx, "NO_PROPOSAL_CHOSEN")),
         Side::Us => diagnosis.line("we allow", list_lines(ours)),
     };
-    let label = if by == Side::Us {
-        "peer offered"
-    } else {
-        "peer allows"
-    };
+    let label = if by == Side::Us { "peer offered" } else { "peer allows" };
     let theirs = (!listed.is_empty()).then(|| list_lines(&listed));
-    diagnosis
-        .line_some(label, theirs)
-        .line_some("peer is", cx.software())
+    diagnosis.line_some(label, theirs).line_some("peer is", cx.software())
 }
 
 fn after(cx: &Context, what: &str) -> String {
@@ -622,11 +516,7 @@ fn after(cx: &Context, what: &str) -> String {
 }
 
 fn tries(exchange: ExchangeType, remote: SocketAddr, count: u8, waited: Duration) -> String {
-    let times = if count == 1 {
-        "once".to_owned()
-    } else {
-        format!("{count} times")
-    };
+    let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
     format!("{exchange} to {remote}, {times} in {}", human(waited))
 }
 
@@ -650,19 +540,11 @@ fn pattern_words(pattern: &IdentityPattern) -> String {
 }
 
 fn list_lines<T: Display>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn joined(selectors: &[TrafficSelector]) -> String {
-    selectors
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn literal(selectors: &[TrafficSelector]) -> String {

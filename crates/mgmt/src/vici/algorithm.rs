@@ -44,18 +44,9 @@ mod tests {
     fn names_are_charons() {
         assert_eq!(encryption(EncryptionId::AES_CBC), "AES_CBC");
         assert_eq!(encryption(EncryptionId::AES_GCM_16), "AES_GCM_16");
-        assert_eq!(
-            encryption(EncryptionId::CHACHA20_POLY1305),
-            "CHACHA20_POLY1305"
-        );
-        assert_eq!(
-            integrity(IntegrityId::HMAC_SHA2_256_128),
-            "HMAC_SHA2_256_128"
-        );
-        assert_eq!(
-            integrity(IntegrityId::HMAC_SHA2_384_192),
-            "HMAC_SHA2_384_192"
-        );
+        assert_eq!(encryption(EncryptionId::CHACHA20_POLY1305), "CHACHA20_POLY1305");
+        assert_eq!(integrity(IntegrityId::HMAC_SHA2_256_128), "HMAC_SHA2_256_128");
+        assert_eq!(integrity(IntegrityId::HMAC_SHA2_384_192), "HMAC_SHA2_384_192");
         assert_eq!(prf(PrfId::HMAC_SHA2_256), "PRF_HMAC_SHA2_256");
         assert_eq!(key_exchange(KeyExchangeId::CURVE25519), "CURVE_25519");
         assert_eq!(key_exchange(KeyExchangeId::ECP_384), "ECP_384");

@@ -29,20 +29,13 @@ impl Outcome {
 
     /// It is not done.
     pub fn refused(reason: &str) -> Self {
-        Self {
-            error: Some(reason.to_owned()),
-            ..Self::default()
-        }
+        Self { error: Some(reason.to_owned()), ..Self::default() }
     }
 
     /// It failed, and this is known about it.
     pub fn failed(diagnosis: Diagnosis) -> Self {
         let error = Some(diagnosis.one_line());
-        Self {
-            error,
-            diagnosis: Some(diagnosis),
-            ..Self::default()
-        }
+        Self { error, diagnosis: Some(diagnosis), ..Self::default() }
     }
 
     /// Adds how many SAs were selected.
@@ -66,23 +59,15 @@ impl Outcome {
         message.put_some("matches", self.matches);
         message.put_some("terminated", self.terminated);
         message.put_some("errmsg", self.error.as_ref());
-        let json = self
-            .diagnosis
-            .as_ref()
-            .and_then(|d| serde_json::to_string(d).ok());
+        let json = self.diagnosis.as_ref().and_then(|d| serde_json::to_string(d).ok());
         // Too long a text is left out: `errmsg` says the essence.
-        message.put_some(
-            "adit-diagnosis",
-            json.filter(|j| j.len() <= super::VALUE_OCTETS_MAX),
-        );
+        message.put_some("adit-diagnosis", json.filter(|j| j.len() <= super::VALUE_OCTETS_MAX));
         message
     }
 
     /// Reads an answer; one without `success` is a success, as `list-sas` ends.
     pub fn parse(message: &Message) -> Self {
-        let refused = message
-            .text("success")
-            .is_some_and(|success| success != "yes");
+        let refused = message.text("success").is_some_and(|success| success != "yes");
         let reason = message.text("errmsg").unwrap_or("no reason given");
         let count = |name| message.text(name).and_then(|count| count.parse().ok());
         let diagnosis = message.text("adit-diagnosis");
@@ -159,15 +144,10 @@ impl Stats {
             let section = Section::new().with("critical", 0).with("high", 0);
             section.with("medium", 0).with("low", 0)
         };
-        let uptime = Section::new()
-            .with("running", running(self.uptime))
-            .with("since", &self.since);
-        let workers = Section::new()
-            .with("total", self.workers)
-            .with("idle", self.workers);
-        let ike_sas = Section::new()
-            .with("total", self.ike_sas)
-            .with("half-open", self.half_open);
+        let uptime =
+            Section::new().with("running", running(self.uptime)).with("since", &self.since);
+        let workers = Section::new().with("total", self.workers).with("idle", self.workers);
+        let ike_sas = Section::new().with("total", self.ike_sas).with("half-open", self.half_open);
         Message::new()
             .with_section("uptime", uptime)
             .with_section("workers", workers.with_section("active", priorities()))
@@ -234,9 +214,7 @@ pub fn counters_message<'a>(
         }
         all = all.with_section(connection, section);
     }
-    Message::new()
-        .with_section("counters", all)
-        .with("success", "yes")
+    Message::new().with_section("counters", all).with("success", "yes")
 }
 
 /// Answer to `get-algorithms`: what this suite negotiates.
@@ -257,11 +235,7 @@ pub fn algorithms_message() -> Message {
         integrity.put(&algorithm::integrity(id), PROVIDER);
     }
     let mut prf = Section::new();
-    for id in [
-        PrfId::HMAC_SHA2_256,
-        PrfId::HMAC_SHA2_384,
-        PrfId::HMAC_SHA2_512,
-    ] {
+    for id in [PrfId::HMAC_SHA2_256, PrfId::HMAC_SHA2_384, PrfId::HMAC_SHA2_512] {
         prf.put(&algorithm::prf(id), PROVIDER);
     }
     let mut key_exchange = Section::new();
@@ -293,12 +267,7 @@ mod tests {
     fn refusal_has_charons_octets() {
         let mut out = Vec::new();
         let refused = Outcome::refused("no matching SAs to terminate found");
-        refused
-            .matches(0)
-            .terminated(0)
-            .message()
-            .write(&mut out)
-            .unwrap();
+        refused.matches(0).terminated(0).message().write(&mut out).unwrap();
         let charon = b"\x03\x07success\0\x02no\x03\x07matches\0\x010\x03\x0aterminated\0\x010\
             \x03\x06errmsg\0\x22no matching SAs to terminate found";
         assert_eq!(out, charon);

@@ -94,10 +94,8 @@ impl Client {
     ///
     /// [`CodecError`] if the arguments do not fit into a packet; nothing is sent then.
     pub fn request(&mut self, request: &Request) -> Result<(), CodecError> {
-        let packet = Packet::Request {
-            name: request.name().to_owned(),
-            message: request.message(),
-        };
+        let packet =
+            Packet::Request { name: request.name().to_owned(), message: request.message() };
         let command = packet.encode()?;
         for kind in request.streams() {
             self.register(*kind, Purpose::Stream)?;
@@ -105,8 +103,7 @@ impl Client {
         self.waiting.push_back((Operation::Command, command));
         for kind in request.streams() {
             let packet = Packet::Unregister(kind.name().to_owned());
-            self.waiting
-                .push_back((Operation::Unregister, packet.encode()?));
+            self.waiting.push_back((Operation::Unregister, packet.encode()?));
         }
         self.start_next();
         Ok(())
@@ -125,8 +122,7 @@ impl Client {
 
     fn register(&mut self, kind: EventKind, purpose: Purpose) -> Result<(), CodecError> {
         let packet = Packet::Register(kind.name().to_owned());
-        self.waiting
-            .push_back((Operation::Register(kind, purpose), packet.encode()?));
+        self.waiting.push_back((Operation::Register(kind, purpose), packet.encode()?));
         Ok(())
     }
 
@@ -216,23 +212,15 @@ mod tests {
     #[test]
     fn a_streaming_command_is_framed_by_its_registration() {
         let mut client = Client::new();
-        client
-            .request(&Request::ListSas(ListFilter::default()))
-            .unwrap();
+        client.request(&Request::ListSas(ListFilter::default())).unwrap();
         assert_eq!(sent(&mut client), [Packet::Register("list-sa".into())]);
 
         answer(&mut client, &Packet::EventConfirm).unwrap();
-        let list = Packet::Request {
-            name: "list-sas".into(),
-            message: Message::new(),
-        };
+        let list = Packet::Request { name: "list-sas".into(), message: Message::new() };
         assert_eq!(sent(&mut client), [list]);
 
         let message = Message::new().with_section("t", Message::new());
-        let event = Packet::Event {
-            name: "list-sa".into(),
-            message: message.clone(),
-        };
+        let event = Packet::Event { name: "list-sa".into(), message: message.clone() };
         answer(&mut client, &event).unwrap();
         answer(&mut client, &Packet::Response(Message::new())).unwrap();
         assert_eq!(sent(&mut client), [Packet::Unregister("list-sa".into())]);
@@ -240,15 +228,9 @@ mod tests {
 
         assert_eq!(
             client.poll_event(),
-            Some(ClientEvent::Event {
-                name: "list-sa".into(),
-                message
-            })
+            Some(ClientEvent::Event { name: "list-sa".into(), message })
         );
-        assert_eq!(
-            client.poll_event(),
-            Some(ClientEvent::Response(Message::new()))
-        );
+        assert_eq!(client.poll_event(), Some(ClientEvent::Response(Message::new())));
         assert_eq!(client.poll_event(), None);
         assert!(client.is_idle());
     }
@@ -267,9 +249,7 @@ mod tests {
     #[test]
     fn an_unknown_event_of_a_stream_does_not_stop_the_command() {
         let mut client = Client::new();
-        client
-            .request(&Request::Initiate(Default::default()))
-            .unwrap();
+        client.request(&Request::Initiate(Default::default())).unwrap();
         sent(&mut client);
         answer(&mut client, &Packet::EventConfirm).unwrap();
         sent(&mut client);
@@ -282,23 +262,12 @@ mod tests {
         let mut client = Client::new();
         client.subscribe(EventKind::Log).unwrap();
         sent(&mut client);
-        let line = LogLine {
-            text: "hello".into(),
-            ..LogLine::default()
-        };
+        let line = LogLine { text: "hello".into(), ..LogLine::default() };
         answer(&mut client, &Packet::EventConfirm).unwrap();
-        let event = Packet::Event {
-            name: "log".into(),
-            message: line.message(),
-        };
+        let event = Packet::Event { name: "log".into(), message: line.message() };
         answer(&mut client, &event).unwrap();
-        assert_eq!(
-            client.poll_event(),
-            Some(ClientEvent::Subscribed(EventKind::Log))
-        );
-        let Some(ClientEvent::Event { message, .. }) = client.poll_event() else {
-            panic!()
-        };
+        assert_eq!(client.poll_event(), Some(ClientEvent::Subscribed(EventKind::Log)));
+        let Some(ClientEvent::Event { message, .. }) = client.poll_event() else { panic!() };
         assert_eq!(LogLine::parse(&message).text, "hello");
     }
 

@@ -108,27 +108,19 @@ impl Packet {
     pub fn read(octets: &[u8]) -> Result<Self, CodecError> {
         let mut r = Octets(octets);
         let packet = match r.u8()? {
-            CMD_REQUEST => Self::Request {
-                name: r.name()?,
-                message: Message::read(take_rest(&mut r))?,
-            },
+            CMD_REQUEST => {
+                Self::Request { name: r.name()?, message: Message::read(take_rest(&mut r))? }
+            }
             CMD_RESPONSE => Self::Response(Message::read(take_rest(&mut r))?),
             CMD_UNKNOWN => Self::UnknownCommand,
             EVENT_REGISTER => Self::Register(r.name()?),
             EVENT_UNREGISTER => Self::Unregister(r.name()?),
             EVENT_CONFIRM => Self::EventConfirm,
             EVENT_UNKNOWN => Self::EventUnknown,
-            EVENT => Self::Event {
-                name: r.name()?,
-                message: Message::read(take_rest(&mut r))?,
-            },
+            EVENT => Self::Event { name: r.name()?, message: Message::read(take_rest(&mut r))? },
             kind => return Err(CodecError::UnknownPacket(kind)),
         };
-        if r.0.is_empty() {
-            Ok(packet)
-        } else {
-            Err(CodecError::Trailing)
-        }
+        if r.0.is_empty() { Ok(packet) } else { Err(CodecError::Trailing) }
     }
 
     /// The packet behind its length prefix, ready for the socket.
@@ -157,9 +149,7 @@ impl Packet {
         if len > PACKET_OCTETS_MAX {
             return Err(CodecError::PacketTooLong);
         }
-        let prefix = u32::try_from(len)
-            .map_err(|_| CodecError::PacketTooLong)?
-            .to_be_bytes();
+        let prefix = u32::try_from(len).map_err(|_| CodecError::PacketTooLong)?.to_be_bytes();
         if let Some(place) = out.first_chunk_mut::<PREFIX_OCTETS>() {
             *place = prefix;
         }
@@ -260,14 +250,9 @@ mod tests {
     use super::*;
 
     fn one_of_each() -> Vec<Packet> {
-        let message = Message::new()
-            .with("child", "net")
-            .with_list("empty", [""; 0]);
+        let message = Message::new().with("child", "net").with_list("empty", [""; 0]);
         vec![
-            Packet::Request {
-                name: "initiate".into(),
-                message: message.clone(),
-            },
+            Packet::Request { name: "initiate".into(), message: message.clone() },
             Packet::Response(message.clone()),
             Packet::Response(Message::new()),
             Packet::UnknownCommand,
@@ -275,20 +260,14 @@ mod tests {
             Packet::Unregister("list-sa".into()),
             Packet::EventConfirm,
             Packet::EventUnknown,
-            Packet::Event {
-                name: "log".into(),
-                message,
-            },
+            Packet::Event { name: "log".into(), message },
         ]
     }
 
     #[test]
     fn packets_survive_a_stream_cut_at_every_octet() {
         let sent = one_of_each();
-        let stream: Vec<u8> = sent
-            .iter()
-            .flat_map(|packet| packet.encode().unwrap())
-            .collect();
+        let stream: Vec<u8> = sent.iter().flat_map(|packet| packet.encode().unwrap()).collect();
 
         let mut decoder = Decoder::new();
         let mut received = Vec::new();
@@ -305,10 +284,7 @@ mod tests {
     fn many_packets_in_one_input_come_in_order() {
         let sent = one_of_each();
         let mut decoder = Decoder::new();
-        let stream: Vec<u8> = sent
-            .iter()
-            .flat_map(|packet| packet.encode().unwrap())
-            .collect();
+        let stream: Vec<u8> = sent.iter().flat_map(|packet| packet.encode().unwrap()).collect();
         decoder.handle_input(&stream);
         for packet in sent {
             assert_eq!(decoder.poll_packet(), Ok(Some(packet)));
@@ -323,10 +299,7 @@ mod tests {
             \x03\x08loglevel\0\x011";
         let message = Message::new().with("child", "net").with("timeout", 20_000);
         let message = message.with("loglevel", 1);
-        let packet = Packet::Request {
-            name: "initiate".into(),
-            message,
-        };
+        let packet = Packet::Request { name: "initiate".into(), message };
         assert_eq!(Packet::read(octets), Ok(packet.clone()));
         assert_eq!(packet.encode().unwrap()[4..], octets[..]);
     }
@@ -361,10 +334,7 @@ mod tests {
     #[test]
     fn secrets_stay_out_of_debug_output() {
         let message = Message::new().with("data", "hunter2");
-        let packet = Packet::Request {
-            name: "load-shared".into(),
-            message,
-        };
+        let packet = Packet::Request { name: "load-shared".into(), message };
         assert!(!format!("{packet:?}").contains("hunter2"));
     }
 

@@ -70,11 +70,7 @@ impl std::str::FromStr for EventKind {
     type Err = UnknownEvent;
 
     fn from_str(name: &str) -> Result<Self, UnknownEvent> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.name() == name)
-            .ok_or(UnknownEvent)
+        Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or(UnknownEvent)
     }
 }
 
@@ -185,10 +181,7 @@ impl Event {
 
     /// Its packet.
     pub fn packet(&self) -> Packet {
-        Packet::Event {
-            name: self.kind().name().to_owned(),
-            message: self.message(),
-        }
+        Packet::Event { name: self.kind().name().to_owned(), message: self.message() }
     }
 }
 
@@ -215,9 +208,7 @@ pub struct LogLine {
 impl LogLine {
     /// As VICI; a text too long for it is cut.
     pub fn message(&self) -> Message {
-        let mut message = Message::new()
-            .with("group", &self.group)
-            .with("level", self.level);
+        let mut message = Message::new().with("group", &self.group).with("level", self.level);
         if let Some((name, id)) = &self.ike {
             message.put("ikesa-name", name);
             message.put("ikesa-uniqueid", id);
@@ -229,16 +220,11 @@ impl LogLine {
     /// Reads `log` or `control-log`; what is missing is empty.
     pub fn parse(message: &Message) -> Self {
         let text = |name| message.text(name).unwrap_or_default();
-        let id = message
-            .text("ikesa-uniqueid")
-            .and_then(|id| id.parse().ok());
+        let id = message.text("ikesa-uniqueid").and_then(|id| id.parse().ok());
         Self {
             group: text("group").to_owned(),
             level: text("level").parse().unwrap_or(1),
-            ike: message
-                .text("ikesa-name")
-                .zip(id)
-                .map(|(name, id)| (name.to_owned(), id)),
+            ike: message.text("ikesa-name").zip(id).map(|(name, id)| (name.to_owned(), id)),
             text: text("msg").to_owned(),
         }
     }

@@ -28,10 +28,9 @@ impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(octets) => write!(f, "{:?}", String::from_utf8_lossy(octets)),
-            Self::List(items) => f
-                .debug_list()
-                .entries(items.iter().map(|i| String::from_utf8_lossy(i)))
-                .finish(),
+            Self::List(items) => {
+                f.debug_list().entries(items.iter().map(|i| String::from_utf8_lossy(i))).finish()
+            }
             Self::Section(section) => section.fmt(f),
         }
     }
@@ -48,9 +47,7 @@ pub struct Section {
 
 impl fmt::Debug for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.entries.iter().map(|(name, value)| (name, value)))
-            .finish()
+        f.debug_map().entries(self.entries.iter().map(|(name, value)| (name, value))).finish()
     }
 }
 
@@ -106,10 +103,7 @@ impl Section {
 
     /// Adds or replaces a list of texts.
     pub fn put_list<T: fmt::Display>(&mut self, name: &str, items: impl IntoIterator<Item = T>) {
-        let items = items
-            .into_iter()
-            .map(|item| item.to_string().into_bytes())
-            .collect();
+        let items = items.into_iter().map(|item| item.to_string().into_bytes()).collect();
         self.put_value(name, Value::List(items));
     }
 
@@ -123,9 +117,7 @@ impl Section {
 
     /// Entries in order.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.entries
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
+        self.entries.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// True if there is no entry.
@@ -135,10 +127,7 @@ impl Section {
 
     /// The value of that name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The octets of the text of that name; `None` also for a list or a section.
@@ -164,10 +153,7 @@ impl Section {
 
     /// The items of that list which are UTF-8; empty when there is no such list.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.list(name)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|item| std::str::from_utf8(item).ok())
+        self.list(name).unwrap_or_default().iter().filter_map(|item| std::str::from_utf8(item).ok())
     }
 
     /// The section of that name.
@@ -212,9 +198,7 @@ impl Section {
                 }
                 KEY_VALUE => {
                     let name = r.name()?;
-                    current
-                        .entries
-                        .push((name, Value::Text(r.value()?.to_vec())));
+                    current.entries.push((name, Value::Text(r.value()?.to_vec())));
                 }
                 LIST_START => {
                     let name = r.name()?;
@@ -268,11 +252,7 @@ impl Section {
     // otherwise disagree about which of the two counts.
     fn check_unique(&self) -> Result<(), CodecError> {
         let mut seen = BTreeSet::new();
-        if self
-            .entries
-            .iter()
-            .all(|(name, _)| seen.insert(name.as_str()))
-        {
+        if self.entries.iter().all(|(name, _)| seen.insert(name.as_str())) {
             Ok(())
         } else {
             Err(CodecError::DuplicateName)
@@ -405,10 +385,7 @@ mod tests {
 
     #[test]
     fn lists_hold_items_only_and_items_stand_in_lists_only() {
-        assert_eq!(
-            Message::read(b"\x04\x01a\x03\x01b\0\0"),
-            Err(CodecError::Unbalanced)
-        );
+        assert_eq!(Message::read(b"\x04\x01a\x03\x01b\0\0"), Err(CodecError::Unbalanced));
         assert_eq!(Message::read(b"\x05\0\0"), Err(CodecError::Unbalanced));
         assert_eq!(Message::read(b"\x06"), Err(CodecError::Unbalanced));
         assert_eq!(Message::read(b"\x02"), Err(CodecError::Unbalanced));
@@ -421,10 +398,7 @@ mod tests {
         let long = Message::new().with("a", "x".repeat(VALUE_OCTETS_MAX + 1));
         assert_eq!(long.write(&mut out), Err(CodecError::ValueTooLong));
         let name = "n".repeat(NAME_OCTETS_MAX + 1);
-        assert_eq!(
-            Message::new().with(&name, 1).write(&mut out),
-            Err(CodecError::NameTooLong)
-        );
+        assert_eq!(Message::new().with(&name, 1).write(&mut out), Err(CodecError::NameTooLong));
     }
 
     fn tree() -> impl Strategy<Value = Message> {
@@ -443,9 +417,7 @@ mod tests {
 
     impl FromIterator<(String, Value)> for Section {
         fn from_iter<I: IntoIterator<Item = (String, Value)>>(entries: I) -> Self {
-            Self {
-                entries: entries.into_iter().collect(),
-            }
+            Self { entries: entries.into_iter().collect() }
         }
     }
 

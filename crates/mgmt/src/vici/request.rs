@@ -147,10 +147,7 @@ pub struct Selection {
 impl Selection {
     /// Selects by the connection's name.
     pub fn connection(name: impl Into<String>) -> Self {
-        Self {
-            connection: Some(name.into()),
-            ..Self::default()
-        }
+        Self { connection: Some(name.into()), ..Self::default() }
     }
 
     /// True if nothing is named, which selects everything.
@@ -283,9 +280,7 @@ impl Request {
             "rekey" => rekey(message),
             "install" => install(message).map(Self::Install),
             "uninstall" => install(message).map(Self::Uninstall),
-            "list-sas" => Ok(Self::ListSas(ListFilter {
-                selection: selection(message)?,
-            })),
+            "list-sas" => Ok(Self::ListSas(ListFilter { selection: selection(message)? })),
             "list-policies" => Ok(Self::ListPolicies(PolicyFilter {
                 drop: flag(message, "drop"),
                 pass: flag(message, "pass"),
@@ -293,18 +288,12 @@ impl Request {
                 child: text(message, "child")?,
                 connection: text(message, "ike")?,
             })),
-            "list-conns" => Ok(Self::ListConns {
-                connection: text(message, "ike")?,
-            }),
+            "list-conns" => Ok(Self::ListConns { connection: text(message, "ike")? }),
             "get-conns" => Ok(Self::GetConns),
             "load-conn" => load_conn(message),
-            "unload-conn" => Ok(Self::UnloadConn {
-                name: needed(message, "name")?,
-            }),
+            "unload-conn" => Ok(Self::UnloadConn { name: needed(message, "name")? }),
             "load-shared" => load_shared(message).map(Self::LoadShared),
-            "unload-shared" => Ok(Self::UnloadShared {
-                id: needed(message, "id")?,
-            }),
+            "unload-shared" => Ok(Self::UnloadShared { id: needed(message, "id")? }),
             "get-shared" => Ok(Self::GetShared),
             "clear-creds" => Ok(Self::ClearCreds),
             "get-counters" => Ok(Self::GetCounters {
@@ -315,12 +304,8 @@ impl Request {
                 connection: text(message, "name")?,
                 all: flag(message, "all"),
             }),
-            "adit-status" => Ok(Self::AditStatus {
-                tunnel: text(message, "tunnel")?,
-            }),
-            "adit-reload" => Ok(Self::AditReload {
-                dry_run: flag(message, "dry-run"),
-            }),
+            "adit-status" => Ok(Self::AditStatus { tunnel: text(message, "tunnel")? }),
+            "adit-reload" => Ok(Self::AditReload { dry_run: flag(message, "dry-run") }),
             "adit-log" => Ok(Self::AditLog {
                 tunnel: text(message, "tunnel")?,
                 lines: number(message, &["lines"])?,
@@ -335,10 +320,9 @@ impl Request {
         let unsupported = |name, reason| Some(Self::Unsupported { name, reason });
         match name {
             "get-keys" => empty("get-keys", Message::new().with_list("keys", [""; 0])),
-            "get-authorities" => empty(
-                "get-authorities",
-                Message::new().with_list("authorities", [""; 0]),
-            ),
+            "get-authorities" => {
+                empty("get-authorities", Message::new().with_list("authorities", [""; 0]))
+            }
             "get-pools" => empty("get-pools", Message::new()),
             "list-certs" => empty("list-certs", Message::new()),
             "list-authorities" => empty("list-authorities", Message::new()),
@@ -362,11 +346,7 @@ impl Request {
         if let Self::Unsupported { reason, .. } = self {
             return Some(Outcome::refused(reason).message());
         }
-        if let Self::Empty { answer, .. } = self {
-            Some(answer.clone())
-        } else {
-            None
-        }
+        if let Self::Empty { answer, .. } = self { Some(answer.clone()) } else { None }
     }
 
     /// The command's name.
@@ -402,20 +382,14 @@ impl Request {
     /// The events that belong to the answer; a client registers for them first.
     pub fn streams(&self) -> &'static [EventKind] {
         const STREAMS: &[(&str, &[EventKind])] = &[
-            (
-                "initiate",
-                &[EventKind::ControlLog, EventKind::AditProgress],
-            ),
+            ("initiate", &[EventKind::ControlLog, EventKind::AditProgress]),
             ("terminate", &[EventKind::ControlLog]),
             ("list-sas", &[EventKind::ListSa]),
             ("list-policies", &[EventKind::ListPolicy]),
             ("list-conns", &[EventKind::ListConn]),
             ("adit-log", &[EventKind::Log]),
         ];
-        STREAMS
-            .iter()
-            .find(|(name, _)| *name == self.name())
-            .map_or(&[], |(_, events)| events)
+        STREAMS.iter().find(|(name, _)| *name == self.name()).map_or(&[], |(_, events)| events)
     }
 
     /// The arguments; the inverse of [`Self::parse`].
@@ -487,20 +461,13 @@ fn initiate(message: &Message) -> Result<Request, RequestError> {
         return Err(invalid("missing configuration name: give child or ike"));
     }
     let (timeout, log_level) = (timeout(message)?, log_level(message)?);
-    Ok(Request::Initiate(Initiate {
-        child,
-        connection,
-        timeout,
-        log_level,
-    }))
+    Ok(Request::Initiate(Initiate { child, connection, timeout, log_level }))
 }
 
 fn terminate(message: &Message) -> Result<Request, RequestError> {
     let selection = selection(message)?;
     if selection.is_empty() {
-        return Err(invalid(
-            "missing terminate selector: give child, ike, child-id or ike-id",
-        ));
+        return Err(invalid("missing terminate selector: give child, ike, child-id or ike-id"));
     }
     Ok(Request::Terminate(Terminate {
         selection,
@@ -513,30 +480,21 @@ fn terminate(message: &Message) -> Result<Request, RequestError> {
 fn rekey(message: &Message) -> Result<Request, RequestError> {
     let selection = selection(message)?;
     if selection.is_empty() {
-        return Err(invalid(
-            "missing rekey selector: give child, ike, child-id or ike-id",
-        ));
+        return Err(invalid("missing rekey selector: give child, ike, child-id or ike-id"));
     }
-    Ok(Request::Rekey(Rekey {
-        selection,
-        reauthenticate: flag(message, "reauth"),
-    }))
+    Ok(Request::Rekey(Rekey { selection, reauthenticate: flag(message, "reauth") }))
 }
 
 fn install(message: &Message) -> Result<Install, RequestError> {
-    Ok(Install {
-        child: needed(message, "child")?,
-        connection: text(message, "ike")?,
-    })
+    Ok(Install { child: needed(message, "child")?, connection: text(message, "ike")? })
 }
 
 fn load_conn(message: &Message) -> Result<Request, RequestError> {
     let mut sections = message.sections();
     match (sections.next(), sections.next()) {
-        (Some((name, section)), None) => Ok(Request::LoadConn {
-            name: name.to_owned(),
-            section: section.clone(),
-        }),
+        (Some((name, section)), None) => {
+            Ok(Request::LoadConn { name: name.to_owned(), section: section.clone() })
+        }
         _ => Err(invalid("load-conn takes exactly one connection")),
     }
 }
@@ -544,13 +502,9 @@ fn load_conn(message: &Message) -> Result<Request, RequestError> {
 fn load_shared(message: &Message) -> Result<LoadShared, RequestError> {
     let kind = needed(message, "type")?;
     if !kind.eq_ignore_ascii_case("ike") {
-        return Err(invalid(format!(
-            "secrets of type {kind} are not supported yet; use ike"
-        )));
+        return Err(invalid(format!("secrets of type {kind} are not supported yet; use ike")));
     }
-    let data = message
-        .octets("data")
-        .ok_or_else(|| invalid("missing data"))?;
+    let data = message.octets("data").ok_or_else(|| invalid("missing data"))?;
     if data.is_empty() {
         return Err(invalid("the secret is empty"));
     }
@@ -558,20 +512,13 @@ fn load_shared(message: &Message) -> Result<LoadShared, RequestError> {
         .texts("owners")
         .map(|owner| parse_identity_pattern(owner).map_err(|e| invalid(format!("owner: {e}"))))
         .collect::<Result<_, _>>()?;
-    Ok(LoadShared {
-        id: text(message, "id")?,
-        secret: Secret::from_slice(data),
-        owners,
-    })
+    Ok(LoadShared { id: text(message, "id")?, secret: Secret::from_slice(data), owners })
 }
 
 fn put_shared(message: &mut Message, shared: &LoadShared) {
     message.put_some("id", shared.id.as_ref());
     message.put("type", "ike");
-    message.put_value(
-        "data",
-        super::Value::Text(shared.secret.as_bytes().to_vec()),
-    );
+    message.put_value("data", super::Value::Text(shared.secret.as_bytes().to_vec()));
     message.put_list("owners", &shared.owners);
 }
 
@@ -627,9 +574,7 @@ fn number<T: std::str::FromStr>(
         return Ok(None);
     };
     let number = value.trim().parse();
-    number
-        .map(Some)
-        .map_err(|_| invalid(format!("{name} = {value:?} is not a number in range")))
+    number.map(Some).map_err(|_| invalid(format!("{name} = {value:?} is not a number in range")))
 }
 
 fn text(message: &Message, name: &str) -> Result<Option<String>, RequestError> {

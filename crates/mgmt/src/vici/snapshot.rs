@@ -129,10 +129,7 @@ impl SaSnapshot {
         s.put_if("nat-local", self.nat_local);
         s.put_if("nat-remote", self.nat_remote);
         s.put_if("nat-fake", self.nat_fake);
-        s.put_if(
-            "nat-any",
-            self.nat_local || self.nat_remote || self.nat_fake,
-        );
+        s.put_if("nat-any", self.nat_local || self.nat_remote || self.nat_fake);
         put_suite(&mut s, &self.suite);
         s.put_some("established", self.established_s);
         s.put_some("rekey-time", self.rekey_s);
@@ -261,7 +258,8 @@ fn unique_words(unique: Unique) -> &'static str {
     match unique {
         Unique::Replace => "UNIQUE_REPLACE",
         Unique::Keep => "UNIQUE_KEEP",
-        Unique::Never => "UNIQUE_NEVER",
+        // A new SA does not end the old one unless it says INITIAL_CONTACT: charon's `no`.
+        Unique::Never => "UNIQUE_NO",
     }
 }
 
@@ -282,10 +280,7 @@ fn id_words(identity: Option<&Identity>) -> String {
 fn put_suite(s: &mut Section, suite: &[Transform]) {
     let find = |kind| suite.iter().find(move |transform| transform.kind == kind);
     if let Some(transform) = find(TransformType::ENCR) {
-        s.put(
-            "encr-alg",
-            algorithm::encryption(EncryptionId(transform.id)),
-        );
+        s.put("encr-alg", algorithm::encryption(EncryptionId(transform.id)));
         s.put_some("encr-keysize", transform.key_bits);
     }
     if let Some(transform) = find(TransformType::INTEG).filter(|t| t.id != IntegrityId::NONE.0) {
@@ -295,20 +290,13 @@ fn put_suite(s: &mut Section, suite: &[Transform]) {
         s.put("prf-alg", algorithm::prf(PrfId(transform.id)));
     }
     if let Some(transform) = find(TransformType::KE).filter(|t| t.id != KeyExchangeId::NONE.0) {
-        s.put(
-            "dh-group",
-            algorithm::key_exchange(KeyExchangeId(transform.id)),
-        );
+        s.put("dh-group", algorithm::key_exchange(KeyExchangeId(transform.id)));
     }
     for transform in suite.iter().filter(|t| t.kind.is_additional_ke()) {
         if transform.id == KeyExchangeId::NONE.0 {
             continue;
         }
-        let number = transform
-            .kind
-            .0
-            .saturating_sub(TransformType::ADDKE1.0)
-            .saturating_add(1);
+        let number = transform.kind.0.saturating_sub(TransformType::ADDKE1.0).saturating_add(1);
         let name = algorithm::key_exchange(KeyExchangeId(transform.id));
         s.put(&format!("ke{number}-alg"), name);
     }

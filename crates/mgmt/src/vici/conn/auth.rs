@@ -8,10 +8,7 @@ use crate::vici::message::Section;
 
 /// Who we are and who the peer must be.
 pub(super) fn pad_entry(connection: &Section) -> Result<PadEntry, ConnError> {
-    let mut pad = PadEntry {
-        auth: AuthMethodConfig::Psk,
-        ..PadEntry::default()
-    };
+    let mut pad = PadEntry { auth: AuthMethodConfig::Psk, ..PadEntry::default() };
     let (name, section) = round(connection, "local")?;
     let local = read_round(name, section)?;
     if let Some(entry) = local {
@@ -27,19 +24,13 @@ pub(super) fn pad_entry(connection: &Section) -> Result<PadEntry, ConnError> {
 
 /// The one section whose name begins with `side`.
 fn round<'a>(connection: &'a Section, side: &'a str) -> Result<(&'a str, &'a Section), ConnError> {
-    let mut rounds = connection
-        .sections()
-        .filter(|(name, _)| name.starts_with(side));
+    let mut rounds = connection.sections().filter(|(name, _)| name.starts_with(side));
     match (rounds.next(), rounds.next()) {
         (Some(round), None) => Ok(round),
-        (None, _) => Err(contradiction(
-            side,
-            "the section is missing; write auth = psk in it",
-        )),
-        (Some(_), Some((second, _))) => Err(contradiction(
-            second,
-            "several authentication rounds are not supported yet",
-        )),
+        (None, _) => Err(contradiction(side, "the section is missing; write auth = psk in it")),
+        (Some(_), Some((second, _))) => {
+            Err(contradiction(second, "several authentication rounds are not supported yet"))
+        }
     }
 }
 
@@ -62,10 +53,7 @@ fn read_round<'a>(path: &str, section: &'a Section) -> Result<Option<Entry<'a>>,
     }
     // swanctl.conf's default.
     let path = format!("{path}.auth");
-    let reason = ConnReason::Unsupported {
-        value: "pubkey".to_owned(),
-        reason: NO_CERTIFICATES,
-    };
+    let reason = ConnReason::Unsupported { value: "pubkey".to_owned(), reason: NO_CERTIFICATES };
     Err(ConnError { path, reason })
 }
 
@@ -75,9 +63,7 @@ fn read_auth(entry: &Entry<'_>) -> Result<bool, ConnError> {
     if auth == "psk" {
         return Ok(true);
     }
-    if starts(&[
-        "pubkey", "rsa", "ecdsa", "ed25519", "ed448", "bliss", "ike:",
-    ]) {
+    if starts(&["pubkey", "rsa", "ecdsa", "ed25519", "ed448", "bliss", "ike:"]) {
         return Err(entry.unsupported(NO_CERTIFICATES));
     }
     if starts(&["eap"]) {
@@ -94,10 +80,7 @@ fn is_certificate_section(key: &str) -> bool {
 }
 
 fn contradiction(path: &str, reason: &'static str) -> ConnError {
-    ConnError {
-        path: path.to_owned(),
-        reason: ConnReason::Contradiction(reason),
-    }
+    ConnError { path: path.to_owned(), reason: ConnReason::Contradiction(reason) }
 }
 
 const NO_CERTIFICATES: &str = "certificates are not supported yet; use psk";
@@ -113,17 +96,9 @@ const REFUSED: &[Refused] = &[
     Refused("cacerts", &[], NO_CERTIFICATES),
     Refused("cert_policy", &[], NO_CERTIFICATES),
     Refused("ca_id", &[], NO_CERTIFICATES),
-    Refused(
-        "pubkeys",
-        &[],
-        "raw public keys are not supported yet; use psk",
-    ),
+    Refused("pubkeys", &[], "raw public keys are not supported yet; use psk"),
     Refused("groups", &[], "group membership is not supported yet"),
     Refused("eap_id", &[], NO_EAP),
     Refused("aaa_id", &[], NO_EAP),
-    Refused(
-        "xauth_id",
-        &[],
-        "XAuth is IKEv1, which is not supported yet",
-    ),
+    Refused("xauth_id", &[], "XAuth is IKEv1, which is not supported yet"),
 ];

@@ -14,10 +14,7 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
     let path = format!("children.{name}");
     let name = ChildName::new(name).map_err(|error: NameError| ConnError {
         path: path.clone(),
-        reason: ConnReason::BadValue {
-            value: name.to_owned(),
-            reason: error.to_string(),
-        },
+        reason: ConnReason::BadValue { value: name.to_owned(), reason: error.to_string() },
     })?;
     let mut child = ChildConfig::new(name);
     let mut limits = Limits::default();
@@ -64,11 +61,7 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
         },
         "copy_ecn" => {
             let normal = entry.flag()?;
-            child.ecn = if normal {
-                EcnPolicy::Normal
-            } else {
-                EcnPolicy::Compatibility
-            };
+            child.ecn = if normal { EcnPolicy::Normal } else { EcnPolicy::Compatibility };
         }
         "copy_dscp" => {
             child.dscp =
@@ -88,11 +81,7 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
 
 fn selectors(entry: &Entry<'_>) -> Result<Vec<TsSpec>, ConnError> {
     let selectors = entry.parsed_list()?;
-    Ok(if selectors.is_empty() {
-        vec![TsSpec::DYNAMIC]
-    } else {
-        selectors
-    })
+    Ok(if selectors.is_empty() { vec![TsSpec::DYNAMIC] } else { selectors })
 }
 
 /// `trap|start` is up at once, and the first packet would find it up.
@@ -152,11 +141,7 @@ impl Limits {
             "rand" => &mut limit.rand,
             _ => return Ok(false),
         };
-        let amount = if unit == "time" {
-            entry.duration()?.as_secs()
-        } else {
-            entry.amount()?
-        };
+        let amount = if unit == "time" { entry.duration()?.as_secs() } else { entry.amount()? };
         *place = Some(amount);
         Ok(true)
     }
@@ -185,10 +170,7 @@ impl Limit {
         if limit.hard > 0 && limit.soft >= limit.hard {
             let reason = "must be below the life value, or the SA ends before it is renewed";
             let path = format!("{path}.{key}");
-            return Err(ConnError {
-                path,
-                reason: ConnReason::Contradiction(reason),
-            });
+            return Err(ConnError { path, reason: ConnReason::Contradiction(reason) });
         }
         Ok(limit)
     }
@@ -223,39 +205,15 @@ const NO_MARKS: &str = "Netfilter marks are not supported: ESP runs in user spac
 const NO_XFRM: &str = "XFRM interfaces are not supported: ESP runs in user space";
 
 const REFUSED: &[Refused] = &[
-    Refused(
-        "ah_proposals",
-        &[],
-        "AH is not supported yet; use esp_proposals",
-    ),
-    Refused(
-        "sha256_96",
-        &["no"],
-        "the draft truncation of HMAC-SHA2-256 is not supported",
-    ),
-    Refused(
-        "updown",
-        &[],
-        "updown scripts are not run yet; leave the key out",
-    ),
+    Refused("ah_proposals", &[], "AH is not supported yet; use esp_proposals"),
+    Refused("sha256_96", &["no"], "the draft truncation of HMAC-SHA2-256 is not supported"),
+    Refused("updown", &[], "updown scripts are not run yet; leave the key out"),
     Refused("policies", &["yes"], "policies are always installed"),
     Refused("ipcomp", &["no"], "IPComp is not supported yet"),
-    Refused(
-        "inactivity",
-        &["0"],
-        "closing idle children is not supported yet",
-    ),
+    Refused("inactivity", &["0"], "closing idle children is not supported yet"),
     Refused("reqid", &["0"], "reqids are assigned by the daemon"),
-    Refused(
-        "priority",
-        &["0"],
-        "the order of policies follows from their selectors",
-    ),
-    Refused(
-        "interface",
-        &[],
-        "policies for one interface are not supported yet",
-    ),
+    Refused("priority", &["0"], "the order of policies follows from their selectors"),
+    Refused("interface", &[], "policies for one interface are not supported yet"),
     Refused("mark_in", MARK_NONE, NO_MARKS),
     Refused("mark_in_sa", &["no"], NO_MARKS),
     Refused("mark_out", MARK_NONE, NO_MARKS),
@@ -264,16 +222,8 @@ const REFUSED: &[Refused] = &[
     Refused("if_id_in", &["0"], NO_XFRM),
     Refused("if_id_out", &["0"], NO_XFRM),
     Refused("label", &[], "security labels are not supported"),
-    Refused(
-        "tfc_padding",
-        &["0"],
-        "traffic flow confidentiality padding is not supported yet",
-    ),
-    Refused(
-        "hw_offload",
-        &["no", "auto"],
-        "hardware offload is not supported; use no or auto",
-    ),
+    Refused("tfc_padding", &["0"], "traffic flow confidentiality padding is not supported yet"),
+    Refused("hw_offload", &["no", "auto"], "hardware offload is not supported; use no or auto"),
     Refused("copy_df", &["yes"], "the DF bit is always copied"),
 ];
 

@@ -74,10 +74,7 @@ pub enum ConnReason {
 pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError> {
     let name = ConnectionName::new(name).map_err(|error: NameError| ConnError {
         path: name.to_owned(),
-        reason: ConnReason::BadValue {
-            value: name.to_owned(),
-            reason: error.to_string(),
-        },
+        reason: ConnReason::BadValue { value: name.to_owned(), reason: error.to_string() },
     })?;
     let mut times = Times::default();
     let mut connection = Connection::new(name);
@@ -129,11 +126,7 @@ fn read_key(
         "remote_port" => connection.ports.remote = entry.port(500)?,
         "proposals" => connection.proposals = proposals(entry, ProposalSpec::ike_list)?,
         "encap" => {
-            connection.encap = if entry.flag()? {
-                Encap::Udp
-            } else {
-                Encap::Auto
-            };
+            connection.encap = if entry.flag()? { Encap::Udp } else { Encap::Auto };
         }
         "dpd_delay" => connection.dpd_delay = entry.duration()?,
         "fragmentation" => {
@@ -180,19 +173,14 @@ fn proposals(
     read: fn(&str) -> Result<Vec<ProposalSpec>, adit_db::ProposalError>,
 ) -> Result<Vec<ProposalSpec>, ConnError> {
     let items = entry.items()?;
-    let list = if items.is_empty() {
-        "default".to_owned()
-    } else {
-        items.join(",")
-    };
+    let list = if items.is_empty() { "default".to_owned() } else { items.join(",") };
     read(&list).map_err(|error| entry.bad(error))
 }
 
 /// An identity that may be a pattern, in swanctl.conf's words.
 pub(super) fn parse_identity_pattern(text: &str) -> Result<IdentityPattern, String> {
     refuse_dn(text)?;
-    text.parse()
-        .map_err(|error: IdentityError| error.to_string())
+    text.parse().map_err(|error: IdentityError| error.to_string())
 }
 
 /// One exact identity, in swanctl.conf's words; `%any` is the address in use.
@@ -201,17 +189,13 @@ pub(super) fn parse_identity(text: &str) -> Result<Option<Identity>, String> {
     if text.starts_with("%any") {
         return Ok(None);
     }
-    text.parse()
-        .map(Some)
-        .map_err(|error: IdentityError| error.to_string())
+    text.parse().map(Some).map_err(|error: IdentityError| error.to_string())
 }
 
 /// `C=CH, O=strongSwan, CN=gw`: without certificates nothing proves such a name, and taken as a
 /// host name it would never match.
 fn refuse_dn(text: &str) -> Result<(), String> {
-    let prefixed = text
-        .split_once(':')
-        .is_some_and(|(prefix, _)| !prefix.contains('='));
+    let prefixed = text.split_once(':').is_some_and(|(prefix, _)| !prefix.contains('='));
     if text.contains('=') && !prefixed && !text.starts_with(['@', '%']) {
         return Err("distinguished names need certificates, which are not supported yet".into());
     }
@@ -239,54 +223,19 @@ const HONOURED: &[&str] = &[
 ];
 
 /// Keys that change nothing for IKEv2 with pre-shared keys, or ask for less than we do.
-const ACCEPTED: &[&str] = &[
-    "pull",
-    "mobike",
-    "dpd_timeout",
-    "send_certreq",
-    "send_cert",
-    "ocsp",
-];
+const ACCEPTED: &[&str] = &["pull", "mobike", "dpd_timeout", "send_certreq", "send_cert", "ocsp"];
 
 const REFUSED: &[Refused] = &[
     Refused("vips", &[], "virtual IPs are not supported yet"),
     Refused("pools", &[], "virtual IP pools are not supported yet"),
     Refused("aggressive", &["no"], "IKEv1 is not supported yet"),
-    Refused(
-        "dscp",
-        &["000000"],
-        "marking IKE packets with a DSCP is not supported yet",
-    ),
-    Refused(
-        "childless",
-        &["allow", "never"],
-        "childless IKE SAs are not supported yet",
-    ),
-    Refused(
-        "ppk_id",
-        &[],
-        "post-quantum pre-shared keys are not supported yet",
-    ),
-    Refused(
-        "ppk_required",
-        &["no"],
-        "post-quantum pre-shared keys are not supported yet",
-    ),
-    Refused(
-        "reauth_time",
-        &["0"],
-        "reauthentication is not supported; rekey_time renews keys",
-    ),
-    Refused(
-        "if_id_in",
-        &["0"],
-        "XFRM interfaces are not supported: ESP runs in user space",
-    ),
-    Refused(
-        "if_id_out",
-        &["0"],
-        "XFRM interfaces are not supported: ESP runs in user space",
-    ),
+    Refused("dscp", &["000000"], "marking IKE packets with a DSCP is not supported yet"),
+    Refused("childless", &["allow", "never"], "childless IKE SAs are not supported yet"),
+    Refused("ppk_id", &[], "post-quantum pre-shared keys are not supported yet"),
+    Refused("ppk_required", &["no"], "post-quantum pre-shared keys are not supported yet"),
+    Refused("reauth_time", &["0"], "reauthentication is not supported; rekey_time renews keys"),
+    Refused("if_id_in", &["0"], "XFRM interfaces are not supported: ESP runs in user space"),
+    Refused("if_id_out", &["0"], "XFRM interfaces are not supported: ESP runs in user space"),
     Refused("mediation", &["no"], "IKEv2 mediation is not supported"),
     Refused("mediated_by", &[], "IKEv2 mediation is not supported"),
     Refused("mediation_peer", &[], "IKEv2 mediation is not supported"),

@@ -1,1 +1,387 @@
+//! Every key of swanctl.conf(5) has a verdict, and honoured ones have their effect.
 
+use adit_db::{DscpPolicy, EcnPolicy, EndAction, Keep};
+
+use super::*;
+use crate::vici::message::Value;
+
+/// A connection section with both authentication rounds, and lines such as `children.net.mode`.
+fn load(lines: &[(&str, &str)]) -> Result<Connection, ConnError> {
+    let base = [("local.auth", "psk"), ("remote.auth", "psk"), ("children.net.mode", "tunnel")];
+    let mut section = Section::new();
+    for (path, value) in base.iter().chain(lines) {
+        put(&mut section, path, value);
+    }
+    connection("t", &section)
+}
+
+fn put(section: &mut Section, path: &str, value: &str) {
+    let Some((name, rest)) = path.split_once('.') else {
+        return section.put(path, value);
+    };
+    let mut inner = section.section(name).cloned().unwrap_or_default();
+    put(&mut inner, rest, value);
+    section.put_value(name, Value::Section(inner));
+}
+
+fn refusal(path: &str, value: &str) -> String {
+    load(&[(path, value)]).unwrap_err().to_string()
+}
+
+/// Keys and defaults of strongSwan 5.9.8's swanctl.conf(5), except `auth`, whose default needs
+/// certificates, and defaults that are a formula.
+const DOCUMENTED: &[(&str, &str)] = &[
+    ("version", "0"),
+    ("local_addrs", "%any"),
+    ("remote_addrs", "%any"),
+    ("local_port", "500"),
+    ("remote_port", "500"),
+    ("proposals", "default"),
+    ("vips", ""),
+    ("aggressive", "no"),
+    ("pull", "yes"),
+    ("dscp", "000000"),
+    ("encap", "no"),
+    ("mobike", "yes"),
+    ("dpd_delay", "0s"),
+    ("dpd_timeout", "0s"),
+    ("fragmentation", "yes"),
+    ("childless", "allow"),
+    ("send_certreq", "yes"),
+    ("send_cert", "ifasked"),
+    ("ppk_id", ""),
+    ("ppk_required", "no"),
+    ("keyingtries", "1"),
+    ("unique", "no"),
+    ("reauth_time", "0s"),
+    ("rekey_time", "4h"),
+    ("over_time", "24m"),
+    ("rand_time", "24m"),
+    ("pools", ""),
+    ("if_id_in", "0"),
+    ("if_id_out", "0"),
+    ("mediation", "no"),
+    ("mediated_by", ""),
+    ("mediation_peer", ""),
+    ("local.round", "0"),
+    ("local.certs", ""),
+    ("local.pubkeys", ""),
+    ("local.id", ""),
+    ("local.eap_id", ""),
+    ("local.aaa_id", ""),
+    ("local.xauth_id", ""),
+    ("remote.round", "0"),
+    ("remote.id", "%any"),
+    ("remote.eap_id", ""),
+    ("remote.groups", ""),
+    ("remote.cert_policy", ""),
+    ("remote.certs", ""),
+    ("remote.cacerts", ""),
+    ("remote.ca_id", ""),
+    ("remote.pubkeys", ""),
+    ("remote.revocation", "relaxed"),
+    ("children.net.ah_proposals", ""),
+    ("children.net.esp_proposals", "default"),
+    ("children.net.sha256_96", "no"),
+    ("children.net.local_ts", "dynamic"),
+    ("children.net.remote_ts", "dynamic"),
+    ("children.net.rekey_time", "1h"),
+    ("children.net.life_time", "66m"),
+    ("children.net.rand_time", "6m"),
+    ("children.net.rekey_bytes", "0"),
+    ("children.net.life_bytes", "0"),
+    ("children.net.rand_bytes", "0"),
+    ("children.net.rekey_packets", "0"),
+    ("children.net.life_packets", "0"),
+    ("children.net.rand_packets", "0"),
+    ("children.net.updown", ""),
+    ("children.net.hostaccess", "no"),
+    ("children.net.mode", "tunnel"),
+    ("children.net.policies", "yes"),
+    ("children.net.policies_fwd_out", "no"),
+    ("children.net.dpd_action", "clear"),
+    ("children.net.ipcomp", "no"),
+    ("children.net.inactivity", "0s"),
+    ("children.net.reqid", "0"),
+    ("children.net.priority", "0"),
+    ("children.net.interface", ""),
+    ("children.net.mark_in", "0/0x00000000"),
+    ("children.net.mark_in_sa", "no"),
+    ("children.net.mark_out", "0/0x00000000"),
+    ("children.net.set_mark_in", "0/0x00000000"),
+    ("children.net.set_mark_out", "0/0x00000000"),
+    ("children.net.if_id_in", "0"),
+    ("children.net.if_id_out", "0"),
+    ("children.net.label", ""),
+    ("children.net.label_mode", "system"),
+    ("children.net.tfc_padding", "0"),
+    ("children.net.replay_window", "32"),
+    ("children.net.hw_offload", "no"),
+    ("children.net.copy_df", "yes"),
+    ("children.net.copy_ecn", "yes"),
+    ("children.net.copy_dscp", "out"),
+    ("children.net.start_action", "none"),
+    ("children.net.close_action", "none"),
+];
+
+#[test]
+fn every_documented_key_loads_with_its_default() {
+    for line in DOCUMENTED {
+        assert_eq!(load(&[*line]).err(), None, "{line:?}");
+    }
+    load(DOCUMENTED).unwrap();
+}
+
+#[test]
+fn documented_defaults_are_ours_unless_stronger() {
+    let (plain, documented) = (load(&[]).unwrap(), load(DOCUMENTED).unwrap());
+    // Stronger: liveness checks, a larger window, trying again.
+    let mut expected = plain.clone();
+    expected.dpd_delay = Duration::ZERO;
+    expected.children[0].replay_window = adit_db::WindowSize::MIN;
+    expected.reach = documented.reach;
+    expected.local_addresses = documented.local_addresses.clone();
+    expected.remote_addresses = documented.remote_addresses.clone();
+    assert_eq!(documented, expected);
+    assert_eq!(plain.children[0].replay_window.packets(), 1_024);
+}
+
+#[test]
+fn honoured_keys_have_their_effect() {
+    let c = load(&[
+        ("version", "2"),
+        ("local_addrs", "192.0.2.1, 2001:db8::1"),
+        ("remote_addrs", "gw.example"),
+        ("remote_port", "5500"),
+        ("proposals", "aes128-sha256-x25519"),
+        ("encap", "yes"),
+        ("dpd_delay", "10"),
+        ("fragmentation", "no"),
+        ("keyingtries", "0"),
+        ("unique", "keep"),
+        ("rekey_time", "1d"),
+        ("local.id", "a.lab"),
+        ("remote.id", "*.lab"),
+    ])
+    .unwrap();
+    assert_eq!(c.local_addresses.len(), 2);
+    assert_eq!(c.remote_addresses[0].to_string(), "gw.example");
+    assert_eq!((c.ports.local, c.ports.remote), (500, 5_500));
+    assert_eq!(c.proposals[0].to_string(), "aes128-prfsha256-sha256-x25519");
+    assert_eq!(c.encap, Encap::Udp);
+    assert_eq!(c.dpd_delay, Duration::from_secs(10));
+    assert!(!c.fragmentation);
+    assert_eq!(c.reach, KeyingTries::Forever);
+    assert_eq!(c.unique, Unique::Keep);
+    assert_eq!(c.rekey_time, Duration::from_hours(24));
+    assert_eq!(c.over_time, Duration::from_mins(144));
+    assert_eq!(c.rand_time, c.over_time);
+    assert_eq!(c.pad.local_id.unwrap().to_string(), "a.lab");
+    assert_eq!(c.pad.remote_id.to_string(), "*.lab");
+}
+
+#[test]
+fn honoured_keys_of_children_have_their_effect() {
+    let c = load(&[
+        ("children.net.esp_proposals", "aes128gcm16-x25519, aes256-sha256"),
+        ("children.net.local_ts", "10.1.0.0/24[tcp/80], 10.1.1.0/24"),
+        ("children.net.remote_ts", "10.2.0.0/24"),
+        ("children.net.rekey_time", "30m"),
+        ("children.net.life_time", "40m"),
+        ("children.net.rekey_bytes", "1g"),
+        ("children.net.life_packets", "1100"),
+        ("children.net.replay_window", "2048"),
+        ("children.net.copy_ecn", "no"),
+        ("children.net.copy_dscp", "no"),
+    ])
+    .unwrap();
+    let child = &c.children[0];
+    assert_eq!(child.proposals.len(), 2);
+    assert_eq!(child.local_ts[0].to_string(), "10.1.0.0/24[tcp/80]");
+    let limit = child.lifetime.seconds;
+    assert_eq!((limit.soft, limit.hard, limit.rand), (1_800, 2_400, 600));
+    let limit = child.lifetime.octets;
+    assert_eq!((limit.soft, limit.hard), (1 << 30, (1 << 30) + (1 << 30) / 10));
+    let limit = child.lifetime.packets;
+    assert_eq!((limit.soft, limit.hard), (1_000, 1_100));
+    assert_eq!(child.replay_window.packets(), 2_048);
+    assert_eq!(child.ecn, EcnPolicy::Compatibility);
+    assert!(matches!(child.dscp, DscpPolicy::Set(zero) if zero.get() == 0));
+}
+
+#[test]
+fn start_action_is_the_wished_state() {
+    for (word, keep) in [
+        ("none", Keep::Passive),
+        ("trap", Keep::OnDemand),
+        ("route", Keep::OnDemand),
+        ("start", Keep::Up),
+        ("trap|start", Keep::Up),
+        ("start|trap", Keep::Up),
+    ] {
+        let c = load(&[("children.net.start_action", word)]).unwrap();
+        assert_eq!(c.children[0].keep, keep, "{word}");
+        assert_eq!(c.children[0].close_action, keep.end_action(), "{word}");
+    }
+}
+
+#[test]
+fn end_actions_as_written_win() {
+    let c = load(&[
+        ("children.net.start_action", "start"),
+        ("children.net.dpd_action", "hold"),
+        ("children.net.close_action", "none"),
+    ])
+    .unwrap();
+    assert_eq!(c.children[0].dpd_action, EndAction::Trap);
+    assert_eq!(c.children[0].close_action, EndAction::Clear);
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name() {
+    for (path, value, said) in [
+        ("version", "1", "version: \"1\": only IKEv2 is supported yet; use version = 2"),
+        (
+            "local.auth",
+            "pubkey",
+            "local.auth: \"pubkey\": certificates are not supported yet; use psk",
+        ),
+        (
+            "remote.auth",
+            "ecdsa-384",
+            "remote.auth: \"ecdsa-384\": certificates are not supported yet; use psk",
+        ),
+        (
+            "remote.auth",
+            "eap-mschapv2",
+            "remote.auth: \"eap-mschapv2\": EAP is not supported yet; use psk",
+        ),
+        (
+            "local.certs",
+            "gw.pem",
+            "local.certs: \"gw.pem\": certificates are not supported yet; use psk",
+        ),
+        ("vips", "0.0.0.0", "vips: \"0.0.0.0\": virtual IPs are not supported yet"),
+        (
+            "reauth_time",
+            "3h",
+            "reauth_time: \"3h\": reauthentication is not supported; rekey_time renews keys",
+        ),
+        (
+            "children.net.mode",
+            "transport",
+            "children.net.mode: \"transport\": transport mode is not supported yet; use tunnel",
+        ),
+        ("children.net.ipcomp", "yes", "children.net.ipcomp: \"yes\": IPComp is not supported yet"),
+        (
+            "children.net.updown",
+            "/bin/x",
+            "children.net.updown: \"/bin/x\": updown scripts are not run yet; leave the key out",
+        ),
+        (
+            "children.net.mark_in",
+            "42",
+            "children.net.mark_in: \"42\": Netfilter marks are not supported: ESP runs in user space",
+        ),
+        ("local2.auth", "psk", "local2: several authentication rounds are not supported yet"),
+    ] {
+        assert_eq!(refusal(path, value), said);
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    assert_eq!(
+        refusal("children.net.remot_ts", "10.0.0.0/8"),
+        "children.net.remot_ts: unknown option; did you mean remote_ts?"
+    );
+    assert_eq!(refusal("proposal", "x"), "proposal: unknown option; did you mean proposals?");
+    assert_eq!(refusal("local.idd", "x"), "local.idd: unknown option; did you mean id?");
+    assert_eq!(refusal("qwertyuiop", "x"), "qwertyuiop: unknown option");
+}
+
+#[test]
+fn bad_values_say_what_they_should_be() {
+    for (path, value, said) in [
+        ("encap", "maybe", "encap: \"maybe\": must be yes or no"),
+        ("rekey_time", "4x", "rekey_time: \"4x\": must be a time such as 30s, 5m, 4h or 1d"),
+        ("rekey_time", "99999999999999999999d", "must be a time"),
+        ("local_port", "70000", "local_port: \"70000\": must be a number in range"),
+        ("local_addrs", "10.0.0.999", "is neither an address nor a host name"),
+        ("proposals", "aes257", "did you mean \"aes256\"?"),
+        ("remote.id", "C=CH, CN=gw", "distinguished names need certificates"),
+        ("children.net.local_ts", "10.0.0.0/40", "is no address, network, range"),
+        ("children.net.replay_window", "70000", "must be at most 65536"),
+        ("children.net.rekey_bytes", "1t", "or one with k, m or g behind it"),
+        ("children.net.life_time", "30m", ""),
+    ] {
+        let refused = load(&[(path, value)]);
+        match refused {
+            Err(error) => assert!(error.to_string().contains(said), "{error}"),
+            Ok(_) => assert!(said.is_empty(), "{path} = {value} was taken"),
+        }
+    }
+}
+
+#[test]
+fn life_below_rekey_is_a_contradiction() {
+    let error =
+        load(&[("children.net.rekey_time", "1h"), ("children.net.life_time", "30m")]).unwrap_err();
+    assert!(matches!(error.reason, ConnReason::Contradiction(_)));
+    assert_eq!(error.path, "children.net.rekey_time");
+}
+
+#[test]
+fn a_missing_round_is_told() {
+    let section = Section::new().with_section("local", Section::new().with("auth", "psk"));
+    let error = connection("t", &section).unwrap_err().to_string();
+    assert_eq!(error, "remote: the section is missing; write auth = psk in it");
+    let section = section.with_section("remote", Section::new().with("id", "b"));
+    let error = connection("t", &section).unwrap_err().to_string();
+    assert_eq!(error, "remote.auth: \"pubkey\": certificates are not supported yet; use psk");
+}
+
+#[test]
+fn names_that_would_confuse_paths_are_refused() {
+    let section = Section::new();
+    assert!(connection("a/b", &section).unwrap_err().to_string().contains("must not contain"));
+}
+
+mod garbage {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Any value of any key is taken or refused, never fatal.
+        #[test]
+        fn any_value_is_taken_or_refused(index in 0..DOCUMENTED.len(), value in "\\PC{0,24}") {
+            let _ = load(&[(DOCUMENTED[index].0, &value)]);
+        }
+
+        /// Lists, sections and octets where texts belong are taken or refused, never fatal.
+        #[test]
+        fn any_kind_is_taken_or_refused(
+            index in 0..DOCUMENTED.len(),
+            octets in prop::collection::vec(any::<u8>(), 0..16),
+            kind in 0..3,
+        ) {
+            let value = match kind {
+                0 => Value::Text(octets),
+                1 => Value::List(vec![octets]),
+                _ => Value::Section(Section::new()),
+            };
+            let key = DOCUMENTED[index].0.rsplit('.').next().unwrap_or_default();
+            let mut section = Section::new();
+            section.put_value(key, value);
+            let _ = connection("t", &section);
+            let net = Section::new().with_section("net", section.clone());
+            let round = Section::new().with("auth", "psk");
+            let whole = Section::new()
+                .with_section("local", round.clone())
+                .with_section("remote", round)
+                .with_section("children", net);
+            let _ = connection("t", &whole);
+        }
+    }
+}

@@ -25,11 +25,7 @@ impl<'a> Entry<'a> {
     /// The entries of a section; `path` is the section's, empty for the connection's own.
     pub(super) fn all(path: &str, section: &'a Section) -> impl Iterator<Item = Self> {
         section.entries().map(move |(key, value)| Self {
-            path: if path.is_empty() {
-                key.to_owned()
-            } else {
-                format!("{path}.{key}")
-            },
+            path: if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") },
             // swanctl compares keys without case.
             key: key.to_ascii_lowercase(),
             value,
@@ -56,12 +52,8 @@ impl<'a> Entry<'a> {
     pub(super) fn items(&self) -> Result<Vec<&'a str>, ConnError> {
         match self.value {
             Value::List(items) => {
-                let items = items
-                    .iter()
-                    .map(|item| std::str::from_utf8(item).map(str::trim));
-                items
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| self.bad("is not text"))
+                let items = items.iter().map(|item| std::str::from_utf8(item).map(str::trim));
+                items.collect::<Result<_, _>>().map_err(|_| self.bad("is not text"))
             }
             Value::Text(_) | Value::Section(_) => {
                 let items = self.text()?.split(',').map(str::trim);
@@ -75,16 +67,11 @@ impl<'a> Entry<'a> {
         T: FromStr,
         T::Err: Display,
     {
-        self.items()?
-            .into_iter()
-            .map(|item| item.parse().map_err(|e| self.bad(e)))
-            .collect()
+        self.items()?.into_iter().map(|item| item.parse().map_err(|e| self.bad(e))).collect()
     }
 
     pub(super) fn number<T: FromStr>(&self) -> Result<T, ConnError> {
-        self.text()?
-            .parse()
-            .map_err(|_| self.bad("must be a number in range"))
+        self.text()?.parse().map_err(|_| self.bad("must be a number in range"))
     }
 
     /// A UDP port; 0 is the default.
@@ -115,25 +102,13 @@ impl<'a> Entry<'a> {
     }
 
     pub(super) fn bad(&self, reason: impl Display) -> ConnError {
-        let reason = ConnReason::BadValue {
-            value: self.shown(),
-            reason: reason.to_string(),
-        };
-        ConnError {
-            path: self.path.clone(),
-            reason,
-        }
+        let reason = ConnReason::BadValue { value: self.shown(), reason: reason.to_string() };
+        ConnError { path: self.path.clone(), reason }
     }
 
     pub(super) fn unsupported(&self, reason: &'static str) -> ConnError {
-        let reason = ConnReason::Unsupported {
-            value: self.shown(),
-            reason,
-        };
-        ConnError {
-            path: self.path.clone(),
-            reason,
-        }
+        let reason = ConnReason::Unsupported { value: self.shown(), reason };
+        ConnError { path: self.path.clone(), reason }
     }
 
     /// A key that is not honoured: accepted, refused, or unknown.
@@ -148,18 +123,11 @@ impl<'a> Entry<'a> {
             return Ok(());
         }
         if let Some(Refused(_, harmless, reason)) = refused.iter().find(|r| r.0 == key) {
-            return if self.is_harmless(harmless) {
-                Ok(())
-            } else {
-                Err(self.unsupported(reason))
-            };
+            return if self.is_harmless(harmless) { Ok(()) } else { Err(self.unsupported(reason)) };
         }
         let known = honoured.iter().chain(accepted).copied();
         let nearest = adit_db::nearest(key, known.chain(refused.iter().map(|r| r.0)));
-        Err(ConnError {
-            path: self.path.clone(),
-            reason: ConnReason::UnknownKey { nearest },
-        })
+        Err(ConnError { path: self.path.clone(), reason: ConnReason::UnknownKey { nearest } })
     }
 
     /// Empty, or one of the words that ask for nothing. `no` and `0` stand for all their spellings.
@@ -182,11 +150,9 @@ impl<'a> Entry<'a> {
         const SHOWN_CHARS_MAX: usize = 80;
         let text = match self.value {
             Value::Text(octets) => String::from_utf8_lossy(octets).into_owned(),
-            Value::List(items) => items
-                .iter()
-                .map(|i| String::from_utf8_lossy(i))
-                .collect::<Vec<_>>()
-                .join(", "),
+            Value::List(items) => {
+                items.iter().map(|i| String::from_utf8_lossy(i)).collect::<Vec<_>>().join(", ")
+            }
             Value::Section(_) => "{…}".to_owned(),
         };
         if text.chars().count() > SHOWN_CHARS_MAX {
@@ -206,11 +172,7 @@ pub(crate) fn parse_seconds(text: &str) -> Option<u64> {
         "d" => 86_400,
         _ => return None,
     };
-    digits
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(factor)
-        .filter(|s| *s <= SECONDS_MAX)
+    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|s| *s <= SECONDS_MAX)
 }
 
 /// A number of `500`, `500k`, `2m` or `1g`.
@@ -227,9 +189,7 @@ fn parse_amount(text: &str) -> Option<u64> {
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at_checked(end).unwrap_or((text, ""));
     (digits, unit.trim())
 }
