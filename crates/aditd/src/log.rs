@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
@@ -34,7 +35,9 @@ pub(crate) fn start(file: Option<&Path>, filter: &str) -> anyhow::Result<Feed> {
     let registry = tracing_subscriber::registry().with(filter).with(FeedLayer);
     match file {
         None => {
-            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            let colour = std::io::stderr().is_terminal();
+            let lines =
+                tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
             registry.with(lines).try_init()?;
         }
         Some(path) => {

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
     match role::parent::run(&args, &feed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(diagnosis) => {
-            tracing::error!("{}", diagnosis.one_line());
+            if args.log.is_some() {
+                tracing::error!("{}", diagnosis.one_line());
+            }
             eprintln!("{}", diagnosis.render(std::io::stderr().is_terminal()));
             ExitCode::FAILURE
         }
