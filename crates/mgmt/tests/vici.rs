@@ -1,6 +1,8 @@
 //! Our octets and strongSwan's: packets recorded between swanctl and charon 5.9.8
 //! (`tests/vectors/vici-strongswan-5.9.8.json`) are read, understood, and written alike.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
+
 use std::sync::Arc;
 
 use adit_mgmt::vici::{

@@ -69,6 +69,17 @@ impl<'a> Fields<'a> {
         self.text(value, "a string")
     }
 
+    /// Takes a string whose text must not be repeated in a message.
+    pub(super) fn hidden_string(&mut self, key: &'static str) -> Option<Placed<String>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        if let DeValue::String(text) = value.get_ref() {
+            return Some(Placed { value: text.clone().into_owned(), span });
+        }
+        self.mistake(Mistake::hidden(span, format!("`{key}` must be a string")));
+        None
+    }
+
     /// Takes a string or a list of strings; `None` if the key is missing or malformed.
     pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<Placed<String>>> {
         let value = self.take(key)?;

@@ -579,6 +579,14 @@ fn secret_in_the_file_itself_is_not_repeated() {
 }
 
 #[test]
+fn secret_of_the_wrong_kind_is_not_repeated() {
+    let said = complaint(&FIVE_LINES.replace("\"file:good.psk\"", "[\"hunter2\"]"));
+    assert!(!said.contains("hunter2"));
+    assert!(said.contains("`secret` must be a string"));
+    assert!(said.contains("tunnels/berlin.toml:4"));
+}
+
+#[test]
 fn secret_from_elsewhere() {
     insta::assert_snapshot!(complaint(&FIVE_LINES.replace("file:good.psk", "tpm:0x81000001")), @r#"
         error[E510]: berlin: secrets by `tpm:` are not supported yet

@@ -332,7 +332,7 @@ fn read_secret(
         fields.missing("secret", format!("\"file:{name}.psk\"; `adit secret new` makes one"));
         return None;
     }
-    let Placed { value: name, span } = fields.string("secret")?;
+    let Placed { value: name, span } = fields.hidden_string("secret")?;
     let Some(path) = name.strip_prefix("file:") else {
         fields.mistake(no_file(span, &name));
         return None;

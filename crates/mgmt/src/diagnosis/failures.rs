@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use adit_db::{Identity, IdentityPattern, ProposalSpec, TransformWords};
+use adit_db::proposal::transform_word;
+use adit_db::{Identity, IdentityPattern, ProposalError, ProposalSpec, TransformWords};
 use adit_wire::iana::{ExchangeType, KeyExchangeId};
-use adit_wire::ikev2::{Proposal, TrafficSelector};
+use adit_wire::ikev2::{Proposal, TrafficSelector, Transform};
 
 use super::{Diagnosis, Place};
 use crate::codes::Code;
@@ -51,6 +52,18 @@ impl Context {
     /// A key in the words of the file that is to be mended.
     fn key(&self, native: &'static str, swanctl: &'static str) -> &'static str {
         if self.file.is_some() || self.tunnel.is_none() { native } else { swanctl }
+    }
+
+    /// Selectors as a value of the file that is to be mended.
+    fn literal(&self, selectors: &[TrafficSelector]) -> String {
+        if self.key("native", "swanctl") == "swanctl" {
+            return joined(selectors);
+        }
+        let quoted: Vec<_> = selectors.iter().map(|one| format!("\"{one}\"")).collect();
+        match quoted.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        }
     }
 
     fn software(&self) -> Option<String> {
@@ -119,11 +132,17 @@ impl Diagnosis {
         ours: &[ProposalSpec],
         theirs: &[Proposal],
     ) -> Self {
+        let key = cx.key("ike", "proposals");
         let diagnosis = cx.start(Code::E101, "no common IKE algorithms");
-        suites(diagnosis, cx, by, ours, theirs)
-            .fix(format!("add an algorithm of the other side to `{}`", cx.key("ike", "proposals")))
-            .fix("suite = \"compat\", for equipment from before 2018 (`adit explain E101`)")
-            .place(cx.at("ike"))
+        let diagnosis = suites(diagnosis, cx, by, ours, theirs)
+            .fix(suite_fix(key, theirs, ProposalSpec::ike))
+            .place(cx.at("ike"));
+        match cx.file {
+            Some(_) => diagnosis.fix(
+                "set suite = \"compat\", for equipment from before 2018 (`adit explain E101`)",
+            ),
+            None => diagnosis,
+        }
     }
 
     /// E101: the peer insists on a key exchange that we did not offer.
@@ -132,11 +151,16 @@ impl Diagnosis {
         wanted: KeyExchangeId,
         ours: &[ProposalSpec],
     ) -> Self {
+        let word = transform_word(&Transform::key_exchange(wanted));
+        let fix = match word {
+            Some(word) => format!("add {word} to `{}`", cx.key("ike", "proposals")),
+            None => "it is not supported here; let the peer accept x25519 or ecp384".to_owned(),
+        };
         cx.start(Code::E101, "the peer asks for a key exchange that we do not offer")
             .line("peer wants", wanted.to_string())
             .line("we offered", list_lines(ours))
             .line_some("peer is", cx.software())
-            .fix(format!("add {wanted} to `{}`", cx.key("ike", "proposals")))
+            .fix(fix)
             .place(cx.at("ike"))
     }
 
@@ -149,10 +173,7 @@ impl Diagnosis {
     ) -> Self {
         let diagnosis = cx.start(Code::E102, "no common ESP algorithms");
         let key = cx.key("esp", "esp_proposals");
-        let fix = match theirs.first() {
-            Some(first) => format!("set {key} = \"{}\" here", TransformWords(&first.transforms)),
-            None => format!("make `{key}` here and on the peer overlap"),
-        };
+        let fix = suite_fix(key, theirs, ProposalSpec::esp);
         suites(diagnosis, cx, by, ours, theirs).fix(fix).place(cx.at("esp"))
     }
 
@@ -297,9 +318,13 @@ impl Diagnosis {
                 )
             }
         };
+        let compare = match cx.file {
+            Some(_) => format!("compare `adit secret fingerprint {}` on both sides", cx.name()),
+            None => "compare the secrets of both sides".to_owned(),
+        };
         diagnosis
             .line("common cause", "quotes in the secret's file, or hex that one side takes as text")
-            .fix(format!("compare `adit secret fingerprint {}` on both sides", cx.name()))
+            .fix(compare)
             .fix("make a new one with `adit secret new` and copy it to both")
             .place(cx.at("secret"))
     }
@@ -402,8 +427,8 @@ impl Diagnosis {
             .marked(theirs, format!("{their_local} <-> {their_remote}"), mark)
             .fix(format!(
                 "set {key} = {} here, or {there_key} = {} there",
-                literal(here),
-                literal(there)
+                cx.literal(here),
+                cx.literal(there)
             ))
             .place(cx.at(place))
     }
@@ -508,6 +533,19 @@ fn suites(
     diagnosis.line_some(label, theirs).line_some("peer is", cx.software())
 }
 
+/// The peer's first proposal that could be written into our file, or good advice.
+fn suite_fix(
+    key: &str,
+    theirs: &[Proposal],
+    read: fn(&str) -> Result<ProposalSpec, ProposalError>,
+) -> String {
+    let mut words = theirs.iter().map(|theirs| TransformWords(&theirs.transforms).to_string());
+    match words.find(|words| read(words).is_ok()) {
+        Some(words) => format!("set {key} = \"{words}\" here"),
+        None => format!("make `{key}` here and on the peer overlap"),
+    }
+}
+
 fn after(cx: &Context, what: &str) -> String {
     match cx.elapsed {
         Some(elapsed) => format!("{what}, {} after our first packet", human(elapsed)),
@@ -545,14 +583,6 @@ fn list_lines<T: Display>(items: &[T]) -> String {
 
 fn joined(selectors: &[TrafficSelector]) -> String {
     selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn literal(selectors: &[TrafficSelector]) -> String {
-    let quoted: Vec<_> = selectors.iter().map(|one| format!("\"{one}\"")).collect();
-    match quoted.as_slice() {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    }
 }
 
 /// A duration in the words of `adit status`: 18 ms, 3.2 s, 41 min, 5 h, 2 d.
