@@ -1,6 +1,8 @@
 //! The daemon as a process of its own in a network namespace: starting, refusing to start,
 //! control socket, reload, and leaving nothing behind. Needs root.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
