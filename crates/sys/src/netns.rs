@@ -214,6 +214,27 @@ pub fn enter_user_namespace() -> Result<(), SysError> {
     write("/proc/self/gid_map", format!("0 {gid} 1"))
 }
 
+/// Moves this process into the user namespace of another process of the same user, such as one
+/// that called [`enter_user_namespace`]; nothing happens if it is the own one.
+///
+/// Must be called while the process has one thread.
+///
+/// # Errors
+///
+/// [`SysError::NotPermitted`], [`SysError::Io`] with ENOENT when there is no such process.
+pub fn join_user_namespace_of(pid: u32) -> Result<(), SysError> {
+    let theirs = format!("/proc/{pid}/ns/user");
+    let name = |path: &str| {
+        std::fs::read_link(path).map_err(|error| SysError::of("look at user namespace", error))
+    };
+    if name(&theirs)? == name("/proc/self/ns/user")? {
+        return Ok(());
+    }
+    let file = File::open(theirs).map_err(|error| SysError::of("open user namespace", error))?;
+    setns(file, CloneFlags::CLONE_NEWUSER)
+        .map_err(|errno| SysError::of("enter user namespace", errno))
+}
+
 /// Whether this process can create network namespaces as it is.
 #[must_use]
 pub fn can_create() -> bool {

@@ -51,6 +51,18 @@ pub(crate) fn bind_to(parent: Pid) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::ESRCH))
 }
 
+/// Makes this process the leader of a session without a terminal: it outlives the terminal it was
+/// started from.
+///
+/// # Errors
+///
+/// [`SysError::NotPermitted`] if it leads a process group already.
+pub fn new_session() -> Result<(), SysError> {
+    nix::unistd::setsid()
+        .map(drop)
+        .map_err(|errno| SysError::of("setsid", errno))
+}
+
 /// Forbids core dumps and tracing by others: the memory holds keys.
 ///
 /// # Errors
