@@ -29,12 +29,7 @@ impl SignedOctets<'_> {
     /// The octets in one piece. They hold nothing secret but the maced identity.
     pub(crate) fn octets(&self, prf: Prf) -> Secret {
         let maced_id = prf.compute(self.identity_key.as_bytes(), &[self.id_body]);
-        Secret::concat(&[
-            self.message,
-            self.peer_nonce,
-            maced_id.as_bytes(),
-            self.int_auth,
-        ])
+        Secret::concat(&[self.message, self.peer_nonce, maced_id.as_bytes(), self.int_auth])
     }
 }
 

@@ -25,11 +25,7 @@ pub(crate) struct CookieJar {
 impl CookieJar {
     /// A jar with a fresh secret.
     pub(crate) fn new(now: Instant, rng: &mut dyn Rng) -> Self {
-        Self {
-            current: CookieSecret::generate(0, rng),
-            previous: None,
-            made_at: now,
-        }
+        Self { current: CookieSecret::generate(0, rng), previous: None, made_at: now }
     }
 
     /// Renews the secret when its time is over. Call before [`Self::make`] and
@@ -81,10 +77,7 @@ struct CookieSecret {
 
 impl CookieSecret {
     fn generate(version: u8, rng: &mut dyn Rng) -> Self {
-        Self {
-            version,
-            key: Secret::random(PRF.key_len(), rng),
-        }
+        Self { version, key: Secret::random(PRF.key_len(), rng) }
     }
 
     fn cookie(&self, request: CookieRequest<'_>) -> Vec<u8> {
@@ -99,10 +92,7 @@ impl CookieSecret {
                 &v6
             }
         };
-        let mac = PRF.compute(
-            self.key.as_bytes(),
-            &[request.nonce, address, &request.spi_i.0],
-        );
+        let mac = PRF.compute(self.key.as_bytes(), &[request.nonce, address, &request.spi_i.0]);
         let mut cookie = Vec::with_capacity(1 + mac.as_bytes().len());
         cookie.push(self.version);
         cookie.extend_from_slice(mac.as_bytes());

@@ -6,10 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::{
-    ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId,
-    ProposalSpec,
-};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId};
 use adit_wire::esp::Spi;
 use adit_wire::iana::KeyExchangeId;
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
@@ -131,8 +128,8 @@ pub enum Step {
     },
     /// The suite is agreed and the keys are there, additional key exchanges included.
     Keys {
-        /// The suite.
-        suite: ProposalSpec,
+        /// The agreed transforms.
+        suite: Vec<Transform>,
     },
     /// Both sides have authenticated.
     Authenticated {

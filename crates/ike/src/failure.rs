@@ -163,6 +163,9 @@ pub enum FailureReason {
         /// The identities our connections with that address expect, at most a few.
         expected: Vec<(ConnectionName, IdentityPattern)>,
     },
+    /// E204: no connection is for the addresses a stranger uses.
+    #[error("no connection for this address")]
+    NoConnection,
     /// E205: the peer proves another identity than the one configured.
     #[error("peer is {received}, not {expected}")]
     WrongIdentity {
@@ -257,7 +260,7 @@ impl FailureReason {
             Self::ClosedByPeer => Some(130),
             Self::NoSecret { .. } => Some(201),
             Self::WrongSecret { .. } => Some(203),
-            Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } => Some(204),
+            Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } | Self::NoConnection => Some(204),
             Self::WrongIdentity { .. } => Some(205),
             Self::SelectorMismatch { .. } => Some(301),
             Self::IkeSaGone(reason) => reason.code(),

@@ -118,24 +118,12 @@ impl SkKeys {
         spi_i: IkeSpi,
         spi_r: IkeSpi,
     ) -> Result<Self, PrfPlusTooLong> {
-        let (p, a, e) = (
-            prf.key_len(),
-            cipher.integrity_key_len(),
-            cipher.encryption_key_len(),
-        );
+        let (p, a, e) = (prf.key_len(), cipher.integrity_key_len(), cipher.encryption_key_len());
         let lengths = [p, a, a, e, e, p, p];
         let seed: [&[u8]; 4] = [nonces.initiator, nonces.responder, &spi_i.0, &spi_r.0];
         let octets = prf.plus(skeyseed.as_bytes(), &seed, lengths.iter().sum())?;
         let [d, ai, ar, ei, er, pi, pr] = octets.split(lengths).expect(EXACT);
-        Ok(Self {
-            d,
-            ai,
-            ar,
-            ei,
-            er,
-            pi,
-            pr,
-        })
+        Ok(Self { d, ai, ar, ei, er, pi, pr })
     }
 
     /// SK_pi or SK_pr: the key that binds an identity to this IKE SA (RFC 7296 §2.15).
@@ -188,14 +176,8 @@ impl ChildKeymat {
         let octets = prf.plus(sk_d.as_bytes(), &seed, lengths.iter().sum())?;
         let [ei, ai, er, ar] = octets.split(lengths).expect(EXACT);
         Ok(Self {
-            from_initiator: ChildKeys {
-                encryption: ei,
-                integrity: ai,
-            },
-            from_responder: ChildKeys {
-                encryption: er,
-                integrity: ar,
-            },
+            from_initiator: ChildKeys { encryption: ei, integrity: ai },
+            from_responder: ChildKeys { encryption: er, integrity: ar },
         })
     }
 

@@ -21,19 +21,21 @@
 mod auth;
 mod command;
 mod config;
+mod context;
 mod cookie;
 mod endpoint;
 mod event;
 mod failure;
+mod keep;
 mod keymat;
 mod nat;
 mod output;
 mod proposal;
+mod timers;
 mod traffic_selector;
 mod v2;
 
 pub use auth::{psk_auth, psk_verify};
-
 pub use command::{AuthResult, Command, JobId, PacketEvent, Path, RequestId};
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;

@@ -98,7 +98,8 @@ pub struct AuthJob {
     pub connection: ConnectionName,
     /// Our identity.
     pub local_id: Identity,
-    /// The peer's identity, as it claims it.
+    /// The peer's identity as it claims it. An initiator that signs first and whose configuration
+    /// names no single identity gives the peer's address.
     pub remote_id: Identity,
     /// The negotiated pseudo-random function.
     pub prf: Prf,

@@ -110,11 +110,7 @@ impl<S> Choice<S> {
 
     /// The negotiated transforms for people: without those that are NONE.
     pub(crate) fn visible_transforms(&self) -> Vec<Transform> {
-        self.transforms
-            .iter()
-            .copied()
-            .filter(|transform| !is_none(transform))
-            .collect()
+        self.transforms.iter().copied().filter(|transform| !is_none(transform)).collect()
     }
 }
 
@@ -161,9 +157,7 @@ impl Offer {
     /// unknown transform type, NONE or not (RFC 7296 §3.3.6).
     pub(crate) fn new(purpose: Purpose, specs: &[ProposalSpec], spi: &[u8]) -> Self {
         let mut lists: Vec<Vec<Transform>> = Vec::new();
-        let full = specs
-            .iter()
-            .filter_map(|spec| offered(spec.transforms(), purpose));
+        let full = specs.iter().filter_map(|spec| offered(spec.transforms(), purpose));
         let plain = specs.iter().filter_map(without_additional);
         for list in full.chain(plain.filter_map(|spec| offered(&spec, purpose))) {
             if !lists.contains(&list) {
@@ -184,9 +178,7 @@ impl Offer {
 
     /// The body of the SA payload.
     pub(crate) fn sa(&self) -> Sa {
-        Sa {
-            proposals: self.proposals.clone(),
-        }
+        Sa { proposals: self.proposals.clone() }
     }
 
     /// Whether nothing we can compute is left of the specs.
@@ -196,10 +188,7 @@ impl Offer {
 
     /// The key exchange method to try first.
     pub(crate) fn first_key_exchange(&self) -> Option<KeyExchange> {
-        self.proposals
-            .first()?
-            .transforms_of(TransformType::KE)
-            .find_map(key_exchange)
+        self.proposals.first()?.transforms_of(TransformType::KE).find_map(key_exchange)
     }
 
     /// The offered method that the peer asks for with INVALID_KE_PAYLOAD; `None` if we did not
@@ -215,9 +204,7 @@ impl Offer {
     /// Whether a proposal has additional key exchanges, so that IKE_INTERMEDIATE is to be
     /// announced with it.
     pub(crate) fn has_additional(&self) -> bool {
-        self.proposals
-            .iter()
-            .any(|proposal| proposal.transforms.iter().any(is_additional_ke))
+        self.proposals.iter().any(|proposal| proposal.transforms.iter().any(is_additional_ke))
     }
 
     /// Checks the responder's answer to an offer for an IKE SA.
@@ -306,11 +293,7 @@ fn choose<S>(
     suite: fn(&[Transform]) -> Option<S>,
 ) -> Result<Choice<S>, NoProposalChosen> {
     for spec in ours {
-        for proposal in theirs
-            .proposals
-            .iter()
-            .filter(|proposal| purpose.fits(proposal))
-        {
+        for proposal in theirs.proposals.iter().filter(|proposal| purpose.fits(proposal)) {
             let Some(transforms) = suite::common(purpose, spec, proposal) else {
                 continue;
             };
@@ -330,14 +313,9 @@ fn offered(transforms: &[Transform], purpose: Purpose) -> Option<Vec<Transform>>
     // of a first child always.
     let droppable = |transform: &Transform| {
         transform.kind == TransformType::KE
-            || transforms
-                .iter()
-                .any(|other| other.kind == transform.kind && is_none(other))
+            || transforms.iter().any(|other| other.kind == transform.kind && is_none(other))
     };
-    if !transforms
-        .iter()
-        .all(|transform| has_place(transform) || droppable(transform))
-    {
+    if !transforms.iter().all(|transform| has_place(transform) || droppable(transform)) {
         return None;
     }
     let kept: Vec<Transform> = transforms
@@ -346,31 +324,18 @@ fn offered(transforms: &[Transform], purpose: Purpose) -> Option<Vec<Transform>>
         .filter(|transform| has_place(transform) && suite::can_compute(transform))
         .collect();
     let needed = |kind: TransformType| kept.iter().any(|transform| transform.kind == kind);
-    let complete = transforms
-        .iter()
-        .filter(|t| has_place(t))
-        .all(|t| needed(t.kind));
+    let complete = transforms.iter().filter(|t| has_place(t)).all(|t| needed(t.kind));
     complete.then_some(kept)
 }
 
 /// A spec's transforms without its additional key exchanges, if it has some and says NONE for
 /// each.
 fn without_additional(spec: &ProposalSpec) -> Option<Vec<Transform>> {
-    let mut additional = spec
-        .transforms()
-        .iter()
-        .filter(|t| is_additional_ke(t))
-        .peekable();
+    let mut additional = spec.transforms().iter().filter(|t| is_additional_ke(t)).peekable();
     additional.peek()?;
     additional
         .all(|transform| spec.of_kind(transform.kind).any(|other| is_none(&other)))
-        .then(|| {
-            spec.transforms()
-                .iter()
-                .copied()
-                .filter(|t| !is_additional_ke(t))
-                .collect()
-        })
+        .then(|| spec.transforms().iter().copied().filter(|t| !is_additional_ke(t)).collect())
 }
 
 /// Whether `chosen` takes one transform of each kind of `offered` and nothing else. NONE may be
@@ -381,11 +346,7 @@ fn check_choice(offered: &[Transform], chosen: &[Transform]) -> Result<(), Answe
         if !offered.contains(transform) {
             return Err(AnswerError::NotOffered(*transform));
         }
-        if chosen
-            .iter()
-            .skip(index + 1)
-            .any(|other| other.kind == transform.kind)
-        {
+        if chosen.iter().skip(index + 1).any(|other| other.kind == transform.kind) {
             return Err(AnswerError::Ambiguous(transform.kind));
         }
         if is_additional_ke(transform) && !is_none(transform) {
@@ -396,15 +357,8 @@ fn check_choice(offered: &[Transform], chosen: &[Transform]) -> Result<(), Answe
         }
     }
     let answered = |kind| chosen.iter().any(|transform| transform.kind == kind);
-    let may_be_left_out = |kind| {
-        offered
-            .iter()
-            .any(|other| other.kind == kind && is_none(other))
-    };
-    match offered
-        .iter()
-        .find(|t| !answered(t.kind) && !may_be_left_out(t.kind))
-    {
+    let may_be_left_out = |kind| offered.iter().any(|other| other.kind == kind && is_none(other));
+    match offered.iter().find(|t| !answered(t.kind) && !may_be_left_out(t.kind)) {
         Some(missing) => Err(AnswerError::Missing(missing.kind)),
         None => Ok(()),
     }

@@ -57,10 +57,8 @@ pub(crate) fn narrow(
         initiator: intersection(&offer.initiator, &policy.initiator),
         responder: intersection(&offer.responder, &policy.responder),
     };
-    pair.initiator
-        .retain(|one| has_partner(one, &pair.responder));
-    pair.responder
-        .retain(|one| has_partner(one, &pair.initiator));
+    pair.initiator.retain(|one| has_partner(one, &pair.responder));
+    pair.responder.retain(|one| has_partner(one, &pair.initiator));
     if pair.initiator.is_empty() || pair.responder.is_empty() {
         return Err(SelectorError::NoOverlap);
     }
@@ -101,12 +99,7 @@ pub(crate) fn with_first(
     packet
         .into_iter()
         .filter(|first| configured.iter().any(|one| first.is_subset_of(one)))
-        .chain(
-            configured
-                .iter()
-                .copied()
-                .filter(|one| Some(*one) != packet),
-        )
+        .chain(configured.iter().copied().filter(|one| Some(*one) != packet))
         .collect()
 }
 
@@ -124,9 +117,7 @@ fn intersection(offer: &[TrafficSelector], policy: &[TrafficSelector]) -> Vec<Tr
     parts.sort_unstable();
     parts.dedup();
     let is_whole = |part: &TrafficSelector| {
-        !parts
-            .iter()
-            .any(|other| other != part && part.is_subset_of(other))
+        !parts.iter().any(|other| other != part && part.is_subset_of(other))
     };
     let mut whole: Vec<TrafficSelector> = parts.iter().copied().filter(is_whole).collect();
     whole.sort_by_key(|part| !first.is_subset_of(part));
@@ -148,11 +139,7 @@ fn is_covered(selector: &TrafficSelector, offer: &[TrafficSelector]) -> bool {
     let mut ranges: Vec<(IpAddr, IpAddr)> = offer
         .iter()
         .filter(|one| {
-            let widened = TrafficSelector {
-                start: selector.start,
-                end: selector.end,
-                ..**one
-            };
+            let widened = TrafficSelector { start: selector.start, end: selector.end, ..**one };
             one.is_ipv4() == selector.is_ipv4() && selector.is_subset_of(&widened)
         })
         .map(|one| (one.start, one.end))
@@ -175,12 +162,8 @@ fn is_covered(selector: &TrafficSelector, offer: &[TrafficSelector]) -> bool {
 
 fn successor(address: IpAddr) -> Option<IpAddr> {
     match address {
-        IpAddr::V4(ip) => u32::from(ip)
-            .checked_add(1)
-            .map(|next| IpAddr::V4(next.into())),
-        IpAddr::V6(ip) => u128::from(ip)
-            .checked_add(1)
-            .map(|next| IpAddr::V6(next.into())),
+        IpAddr::V4(ip) => u32::from(ip).checked_add(1).map(|next| IpAddr::V4(next.into())),
+        IpAddr::V6(ip) => u128::from(ip).checked_add(1).map(|next| IpAddr::V6(next.into())),
     }
 }
 

@@ -8,9 +8,7 @@ const RUB_NDS: &str = include_str!("../../tests/vectors/rub-nds-auth.txt");
 fn field(name: &str) -> Vec<u8> {
     let line = RUB_NDS.lines().find(|line| line.starts_with(name)).unwrap();
     let (_, hex) = line.split_once(" = ").unwrap();
-    (0..hex.len() / 2)
-        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
-        .collect()
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
 /// The maced identity at the end is left out: it was made with HMAC-SHA-1, which we do not have.

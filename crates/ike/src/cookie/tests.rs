@@ -23,27 +23,9 @@ fn a_cookie_is_taken_back_for_the_same_request_only() {
     assert!((1..=64).contains(&cookie.len()));
     assert!(jar.check(&cookie, REQUEST));
     let other_address = "192.0.2.2".parse().unwrap();
-    assert!(!jar.check(
-        &cookie,
-        CookieRequest {
-            nonce: &[9; 32],
-            ..REQUEST
-        }
-    ));
-    assert!(!jar.check(
-        &cookie,
-        CookieRequest {
-            address: other_address,
-            ..REQUEST
-        }
-    ));
-    assert!(!jar.check(
-        &cookie,
-        CookieRequest {
-            spi_i: IkeSpi([9; 8]),
-            ..REQUEST
-        }
-    ));
+    assert!(!jar.check(&cookie, CookieRequest { nonce: &[9; 32], ..REQUEST }));
+    assert!(!jar.check(&cookie, CookieRequest { address: other_address, ..REQUEST }));
+    assert!(!jar.check(&cookie, CookieRequest { spi_i: IkeSpi([9; 8]), ..REQUEST }));
 }
 
 /// CHECKLIST C03, C04: mangled and invented cookies are no cookies.
@@ -83,10 +65,7 @@ fn a_long_pause_forgets_both_secrets() {
     assert!(!jar.check(&cookie, REQUEST));
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as the origin of the test"
-)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the origin of the test")]
 fn start() -> Instant {
     Instant::now()
 }

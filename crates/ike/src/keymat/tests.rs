@@ -27,11 +27,7 @@ fn keys_equal_all_answers_of_nist_cavs_if_present() {
 fn check_cavs(text: &str) -> usize {
     let mut checked = 0;
     let mut case = BTreeMap::new();
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with(['#', '[']))
-    {
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '['])) {
         let Some((name, value)) = line.split_once(" = ") else {
             continue;
         };
@@ -42,9 +38,7 @@ fn check_cavs(text: &str) -> usize {
         case.insert(name.to_owned(), unhex(value));
         if name == "SKEYSEED(Rekey)" {
             // SHA-1 cases are in the set too.
-            let prf = Prf::ALL
-                .into_iter()
-                .find(|prf| prf.output_len() == case["SKEYSEED"].len());
+            let prf = Prf::ALL.into_iter().find(|prf| prf.output_len() == case["SKEYSEED"].len());
             checked += usize::from(prf.inspect(|&prf| check_case(prf, &case)).is_some());
         }
     }
@@ -52,10 +46,7 @@ fn check_cavs(text: &str) -> usize {
 }
 
 fn check_case(prf: Prf, case: &BTreeMap<String, Vec<u8>>) {
-    let nonces = Nonces {
-        initiator: &case["Ni"],
-        responder: &case["Nr"],
-    };
+    let nonces = Nonces { initiator: &case["Ni"], responder: &case["Nr"] };
     let shared = Secret::from_slice(&case["g^ir"]);
     let shared_new = Secret::from_slice(&case["g^ir (new)"]);
     let spi = |name: &str| IkeSpi(case[name].as_slice().try_into().unwrap());
@@ -65,38 +56,24 @@ fn check_case(prf: Prf, case: &BTreeMap<String, Vec<u8>>) {
 
     for cipher in Cipher::ALL {
         let keys = SkKeys::derive(prf, cipher, &seed, nonces, spi("SPIi"), spi("SPIr")).unwrap();
-        let all = [
-            &keys.d, &keys.ai, &keys.ar, &keys.ei, &keys.er, &keys.pi, &keys.pr,
-        ];
+        let all = [&keys.d, &keys.ai, &keys.ar, &keys.ei, &keys.er, &keys.pi, &keys.pr];
         assert_same_start(&joined(&all), &case["DKM"]);
 
-        for (name, first) in [
-            ("DKM(Child SA)", None),
-            ("DKM(Child SA D-H)", Some(&shared_new)),
-        ] {
-            let secrets = SharedSecrets {
-                first,
-                additional: &[],
-            };
+        for (name, first) in [("DKM(Child SA)", None), ("DKM(Child SA D-H)", Some(&shared_new))] {
+            let secrets = SharedSecrets { first, additional: &[] };
             let child = ChildKeymat::derive(prf, &keys.d, cipher, secrets, nonces).unwrap();
             let (i, r) = (&child.from_initiator, &child.from_responder);
             let all = [&i.encryption, &i.integrity, &r.encryption, &r.integrity];
             assert_same_start(&joined(&all), &case[name]);
         }
-        let secrets = SharedSecrets {
-            first: Some(&shared_new),
-            additional: &[],
-        };
+        let secrets = SharedSecrets { first: Some(&shared_new), additional: &[] };
         let rekeyed = skeyseed_rekey(prf, &keys.d, secrets, nonces);
         assert_eq!(rekeyed.as_bytes(), case["SKEYSEED(Rekey)"]);
     }
 }
 
 fn joined(keys: &[&Secret]) -> Vec<u8> {
-    keys.iter()
-        .flat_map(|key| key.as_bytes())
-        .copied()
-        .collect()
+    keys.iter().flat_map(|key| key.as_bytes()).copied().collect()
 }
 
 fn assert_same_start(ours: &[u8], theirs: &[u8]) {
@@ -111,22 +88,12 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-const NONCES: Nonces<'static> = Nonces {
-    initiator: &[1; 32],
-    responder: &[2; 32],
-};
+const NONCES: Nonces<'static> = Nonces { initiator: &[1; 32], responder: &[2; 32] };
 
 fn keys(cipher: Cipher) -> SkKeys {
     let seed = Secret::from_slice(&[3; 32]);
-    SkKeys::derive(
-        Prf::HmacSha2_256,
-        cipher,
-        &seed,
-        NONCES,
-        IkeSpi([4; 8]),
-        IkeSpi([5; 8]),
-    )
-    .unwrap()
+    SkKeys::derive(Prf::HmacSha2_256, cipher, &seed, NONCES, IkeSpi([4; 8]), IkeSpi([5; 8]))
+        .unwrap()
 }
 
 /// RFC 5282 §7: with an AEAD there is no SK_a, and SK_e ends with the salt.
@@ -139,10 +106,7 @@ fn an_aead_has_no_integrity_keys_and_a_salt() {
 
 #[test]
 fn each_end_sends_with_what_the_other_receives_with() {
-    let keys = keys(Cipher::AesCbc(
-        AesKeySize::Bits128,
-        Integrity::HmacSha2_256_128,
-    ));
+    let keys = keys(Cipher::AesCbc(AesKeySize::Bits128, Integrity::HmacSha2_256_128));
     assert_eq!(keys.sending(Role::Initiator), (&keys.ei, &keys.ai));
     assert_eq!(keys.sending(Role::Initiator.other()), (&keys.er, &keys.ar));
     assert_ne!(keys.ei, keys.er);
@@ -154,21 +118,12 @@ fn inbound_of_one_end_is_outbound_of_the_other() {
     let derive = || {
         let cipher = Cipher::AesGcm16(AesKeySize::Bits128);
         let sk_d = Secret::from_slice(&[7; 32]);
-        ChildKeymat::derive(
-            Prf::HmacSha2_256,
-            &sk_d,
-            cipher,
-            SharedSecrets::default(),
-            NONCES,
-        )
-        .unwrap()
+        ChildKeymat::derive(Prf::HmacSha2_256, &sk_d, cipher, SharedSecrets::default(), NONCES)
+            .unwrap()
     };
     let (in_i, out_i) = derive().into_directions(Role::Initiator);
     let (in_r, out_r) = derive().into_directions(Role::Responder);
-    assert_eq!(
-        (&in_i.encryption, &out_i.encryption),
-        (&out_r.encryption, &in_r.encryption)
-    );
+    assert_eq!((&in_i.encryption, &out_i.encryption), (&out_r.encryption, &in_r.encryption));
     assert_ne!(in_i.encryption, out_i.encryption);
 }
 
@@ -178,24 +133,12 @@ fn children_without_key_exchange_have_different_keys() {
     let child = |nonces| {
         let sk_d = Secret::from_slice(&[7; 32]);
         let cipher = Cipher::ChaCha20Poly1305;
-        ChildKeymat::derive(
-            Prf::HmacSha2_256,
-            &sk_d,
-            cipher,
-            SharedSecrets::default(),
-            nonces,
-        )
-        .unwrap()
+        ChildKeymat::derive(Prf::HmacSha2_256, &sk_d, cipher, SharedSecrets::default(), nonces)
+            .unwrap()
     };
     let first = child(NONCES);
-    let second = child(Nonces {
-        initiator: &[8; 32],
-        responder: &[9; 32],
-    });
-    assert_ne!(
-        first.from_initiator.encryption,
-        second.from_initiator.encryption
-    );
+    let second = child(Nonces { initiator: &[8; 32], responder: &[9; 32] });
+    assert_ne!(first.from_initiator.encryption, second.from_initiator.encryption);
 }
 
 /// RFC 9370 §2.2.4: SK(0) stands before the nonces, SK(1) … SK(n) behind them; §2.2.2: in
@@ -206,10 +149,7 @@ fn additional_secrets_enter_where_rfc_9370_says() {
     let sk_d = Secret::from_slice(&[7; 32]);
     let (zero, one) = (Secret::from_slice(b"zero"), Secret::from_slice(b"one"));
     let additional = [one.duplicate()];
-    let secrets = SharedSecrets {
-        first: Some(&zero),
-        additional: &additional,
-    };
+    let secrets = SharedSecrets { first: Some(&zero), additional: &additional };
 
     let expected = prf.compute(sk_d.as_bytes(), &[b"zero", &[1; 32], &[2; 32], b"one"]);
     assert_eq!(skeyseed_rekey(prf, &sk_d, secrets, NONCES), expected);

@@ -22,10 +22,7 @@ fn judged(from: Path, arrives: Path, force_udp: bool) -> Verdict {
 }
 
 fn path(local: &str, remote: &str) -> Path {
-    Path {
-        local: address(local),
-        remote: address(remote),
-    }
+    Path { local: address(local), remote: address(remote) }
 }
 
 /// CHECKLIST N01: no NAT, NAT before the sender, NAT before the receiver, both.
@@ -77,12 +74,7 @@ fn one_matching_source_of_several_is_enough() {
         Notify::new(NotifyType::NAT_DETECTION_SOURCE_IP, &right),
         Notify::new(NotifyType::NAT_DETECTION_DESTINATION_IP, &to),
     ];
-    let verdict = verdict(
-        SPI_I,
-        SPI_R,
-        path("192.0.2.2:500", "192.0.2.1:500"),
-        &notifies,
-    );
+    let verdict = verdict(SPI_I, SPI_R, path("192.0.2.2:500", "192.0.2.1:500"), &notifies);
     assert!(verdict.supported && !verdict.needs_udp());
 }
 

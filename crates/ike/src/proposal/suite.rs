@@ -62,12 +62,7 @@ impl ChildSuite {
             return None;
         }
         let esn = EsnId(id_of(transforms, TransformType::ESN)?) == EsnId::ESN;
-        Some(Self {
-            cipher: cipher(transforms)?,
-            esn,
-            ke,
-            additional,
-        })
+        Some(Self { cipher: cipher(transforms)?, esn, ke, additional })
     }
 }
 
@@ -80,21 +75,14 @@ pub(super) fn common(
     proposal: &Proposal,
 ) -> Option<Vec<Transform>> {
     let kinds = kinds_of(&proposal.transforms);
-    let insisted = spec
-        .transforms()
-        .iter()
-        .filter(|ours| purpose.has_place_for(ours.kind));
+    let insisted = spec.transforms().iter().filter(|ours| purpose.has_place_for(ours.kind));
     for ours in insisted {
         if !kinds.contains(&ours.kind) && !spec.of_kind(ours.kind).any(|other| is_none(&other)) {
             return None;
         }
     }
     let mut chosen = Vec::new();
-    for kind in kinds
-        .iter()
-        .copied()
-        .filter(|kind| !kind.is_additional_ke())
-    {
+    for kind in kinds.iter().copied().filter(|kind| !kind.is_additional_ke()) {
         chosen.push(first_of_kind(purpose, spec, proposal, kind)?);
     }
     let slots: Vec<Vec<Transform>> = kinds
@@ -143,8 +131,7 @@ fn distinct(slots: &[Vec<Transform>]) -> Option<Vec<Transform>> {
     for &option in first {
         let mut rest = rest.to_vec();
         if !is_none(&option) {
-            rest.iter_mut()
-                .for_each(|slot| slot.retain(|other| other.id != option.id));
+            rest.iter_mut().for_each(|slot| slot.retain(|other| other.id != option.id));
         }
         if let Some(others) = distinct(&rest) {
             return Some([vec![option], others].concat());
@@ -177,10 +164,7 @@ fn kinds_of(transforms: &[Transform]) -> Vec<TransformType> {
 }
 
 fn of_kind(transforms: &[Transform], kind: TransformType) -> Option<Transform> {
-    transforms
-        .iter()
-        .copied()
-        .find(|transform| transform.kind == kind)
+    transforms.iter().copied().find(|transform| transform.kind == kind)
 }
 
 fn id_of(transforms: &[Transform], kind: TransformType) -> Option<u16> {

@@ -21,9 +21,7 @@ fn offer(text: &str) -> Offer {
 }
 
 fn chosen(theirs: &str, ours: &str) -> Option<IkeSuite> {
-    choose_ike(INIT, &ike(ours), &offer(theirs).sa())
-        .ok()
-        .map(|choice| choice.suite)
+    choose_ike(INIT, &ike(ours), &offer(theirs).sa()).ok().map(|choice| choice.suite)
 }
 
 /// CHECKLIST E01: our order decides, in proposals and in transforms.
@@ -33,10 +31,7 @@ fn the_responders_order_decides() {
     let ours = "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp256";
     let suite = chosen(theirs, ours).unwrap();
     assert_eq!(suite.cipher, Cipher::AesGcm16(AesKeySize::Bits256));
-    assert_eq!(
-        (suite.prf, suite.ke),
-        (Prf::HmacSha2_384, KeyExchange::X25519)
-    );
+    assert_eq!((suite.prf, suite.ke), (Prf::HmacSha2_384, KeyExchange::X25519));
 
     let theirs = "aes128-sha256-x25519,aes256gcm16-prfsha256-x25519";
     let ours = "aes256gcm16-prfsha256-x25519,aes128-sha256-x25519";
@@ -58,27 +53,9 @@ fn the_answer_is_one_proposal_with_its_number() {
 /// CHECKLIST A06.
 #[test]
 fn nothing_in_common_is_no_proposal_chosen() {
-    assert_eq!(
-        chosen(
-            "aes128gcm16-prfsha256-x25519",
-            "aes256gcm16-prfsha256-x25519"
-        ),
-        None
-    );
-    assert_eq!(
-        chosen(
-            "aes128gcm16-prfsha256-x25519",
-            "aes128gcm16-prfsha384-x25519"
-        ),
-        None
-    );
-    assert_eq!(
-        chosen(
-            "aes128gcm16-prfsha256-x25519",
-            "aes128gcm16-prfsha256-ecp256"
-        ),
-        None
-    );
+    assert_eq!(chosen("aes128gcm16-prfsha256-x25519", "aes256gcm16-prfsha256-x25519"), None);
+    assert_eq!(chosen("aes128gcm16-prfsha256-x25519", "aes128gcm16-prfsha384-x25519"), None);
+    assert_eq!(chosen("aes128gcm16-prfsha256-x25519", "aes128gcm16-prfsha256-ecp256"), None);
 }
 
 fn raw(transforms: &[Transform]) -> Sa {
@@ -88,9 +65,7 @@ fn raw(transforms: &[Transform]) -> Sa {
         spi: Vec::new(),
         transforms: transforms.to_vec(),
     };
-    Sa {
-        proposals: vec![proposal],
-    }
+    Sa { proposals: vec![proposal] }
 }
 
 const CBC: Transform = Transform::encryption(EncryptionId::AES_CBC, Some(128));
@@ -154,10 +129,7 @@ fn an_answer_that_is_no_choice_of_ours_is_refused() {
     assert_eq!(refused(&[CBC, PRF, X25519]), AnswerError::NotOffered(CBC));
     let twice = AnswerError::Ambiguous(TransformType::ENCR);
     assert_eq!(refused(&[GCM, aes128, PRF, X25519]), twice);
-    assert_eq!(
-        refused(&[GCM, PRF]),
-        AnswerError::Missing(TransformType::KE)
-    );
+    assert_eq!(refused(&[GCM, PRF]), AnswerError::Missing(TransformType::KE));
     assert_eq!(refused(&[]), AnswerError::Missing(TransformType::ENCR));
 
     let mut two = raw(&[GCM, PRF, X25519]);
@@ -177,19 +149,13 @@ fn an_answer_that_is_no_choice_of_ours_is_refused() {
 fn additional_key_exchange_is_agreed_or_declined() {
     let with = "aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none";
     let without = "aes256gcm16-prfsha384-x25519";
-    assert_eq!(
-        chosen(with, with).unwrap().additional,
-        [KeyExchange::MlKem768]
-    );
+    assert_eq!(chosen(with, with).unwrap().additional, [KeyExchange::MlKem768]);
     assert_eq!(chosen(with, without).unwrap().additional, []);
     assert_eq!(chosen(without, with).unwrap().additional, []);
     let must = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
     assert_eq!(chosen(must, without), None);
     assert_eq!(chosen(without, must), None);
-    assert_eq!(
-        chosen(must, must).unwrap().additional,
-        [KeyExchange::MlKem768]
-    );
+    assert_eq!(chosen(must, must).unwrap().additional, [KeyExchange::MlKem768]);
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9370#section-2.2.1
@@ -222,10 +188,7 @@ fn no_method_is_chosen_twice_as_additional_exchange() {
 
     let all = [slot(one, ML_KEM), slot(one, p384), slot(two, ML_KEM)];
     let suite = choose(&all).unwrap().suite;
-    assert_eq!(
-        suite.additional,
-        [KeyExchange::EcpP384, KeyExchange::MlKem768]
-    );
+    assert_eq!(suite.additional, [KeyExchange::EcpP384, KeyExchange::MlKem768]);
     assert!(choose(&[slot(one, ML_KEM), slot(two, ML_KEM)]).is_err());
 
     let offer = Offer::new(INIT, &ours, &[]);
@@ -239,10 +202,7 @@ fn no_method_is_chosen_twice_as_additional_exchange() {
 fn the_wanted_key_exchange_must_have_been_offered() {
     let offer = offer("aes256gcm16-prfsha384-x25519-ecp384");
     assert_eq!(offer.first_key_exchange(), Some(KeyExchange::X25519));
-    assert_eq!(
-        offer.key_exchange(KeyExchangeId::ECP_384),
-        Some(KeyExchange::EcpP384)
-    );
+    assert_eq!(offer.key_exchange(KeyExchangeId::ECP_384), Some(KeyExchange::EcpP384));
     assert_eq!(offer.key_exchange(KeyExchangeId::ECP_256), None);
     assert_eq!(offer.key_exchange(KeyExchangeId::NONE), None);
 }
@@ -253,20 +213,12 @@ fn the_first_child_has_no_key_exchange() {
     let specs = esp("aes256gcm16-x25519-esn-noesn");
     let offer = Offer::new(Purpose::FirstChild, &specs, &[1, 2, 3, 4]);
     let sa = offer.sa();
-    assert!(
-        sa.proposals[0]
-            .transforms_of(TransformType::KE)
-            .next()
-            .is_none()
-    );
+    assert!(sa.proposals[0].transforms_of(TransformType::KE).next().is_none());
     let choice = choose_child(Purpose::FirstChild, &specs, &sa).unwrap();
     assert_eq!(choice.peer_spi, [1, 2, 3, 4]);
     assert_eq!((choice.suite.ke, choice.suite.esn), (None, true));
     let accepted = offer.accept_child(&choice.answer(&[5, 6, 7, 8])).unwrap();
-    assert_eq!(
-        (accepted.suite, accepted.peer_spi),
-        (choice.suite, vec![5, 6, 7, 8])
-    );
+    assert_eq!((accepted.suite, accepted.peer_spi), (choice.suite, vec![5, 6, 7, 8]));
 }
 
 /// CHECKLIST E10: forward secrecy against none, down-grade allowed or not; E15: ESN either way.
@@ -275,25 +227,15 @@ fn a_child_needs_a_key_exchange_only_if_one_side_insists() {
     let purpose = Purpose::Child { additional: false };
     let suite = |theirs: &str, ours: &str| {
         let offer = Offer::new(purpose, &esp(theirs), &[1; 4]);
-        choose_child(purpose, &esp(ours), &offer.sa())
-            .ok()
-            .map(|choice| choice.suite)
+        choose_child(purpose, &esp(ours), &offer.sa()).ok().map(|choice| choice.suite)
     };
-    let (must, may, no) = (
-        "aes256gcm16-x25519",
-        "aes256gcm16-x25519-none",
-        "aes256gcm16",
-    );
+    let (must, may, no) = ("aes256gcm16-x25519", "aes256gcm16-x25519-none", "aes256gcm16");
     assert_eq!(suite(must, may).unwrap().ke, Some(KeyExchange::X25519));
     assert_eq!(suite(may, no).unwrap().ke, None);
     assert_eq!(suite(no, may).unwrap().ke, None);
     assert_eq!(suite(must, no), None);
     assert_eq!(suite(no, must), None);
-    assert!(
-        !suite("aes256gcm16-noesn", "aes256gcm16-esn-noesn")
-            .unwrap()
-            .esn
-    );
+    assert!(!suite("aes256gcm16-noesn", "aes256gcm16-esn-noesn").unwrap().esn);
     assert_eq!(suite("aes256gcm16-esn", "aes256gcm16-noesn"), None);
 }
 
@@ -332,13 +274,7 @@ fn any_spec() -> impl Strategy<Value = ProposalSpec> {
     let prfs = prop::sample::subsequence(vec!["prfsha256", "prfsha384", "prfsha512"], 1..=3);
     let kes = prop::sample::subsequence(vec!["x25519", "ecp256", "modp2048"], 1..=3);
     let more = prop::sample::subsequence(
-        vec![
-            "ke1_mlkem768",
-            "ke1_none",
-            "ke2_ecp384",
-            "ke2_mlkem768",
-            "ke2_none",
-        ],
+        vec!["ke1_mlkem768", "ke1_none", "ke2_ecp384", "ke2_mlkem768", "ke2_none"],
         0..=5,
     );
     (ciphers, prfs, kes, more).prop_map(|(ciphers, prfs, kes, more)| {

@@ -5,16 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn list(text: &str) -> Vec<TrafficSelector> {
-    text.split_whitespace()
-        .map(|one| one.parse().unwrap())
-        .collect()
+    text.split_whitespace().map(|one| one.parse().unwrap()).collect()
 }
 
 fn pair(initiator: &str, responder: &str) -> SelectorPair {
-    SelectorPair {
-        initiator: list(initiator),
-        responder: list(responder),
-    }
+    SelectorPair { initiator: list(initiator), responder: list(responder) }
 }
 
 /// CHECKLIST H01, H05: narrowing to the policy, several subnets, unequal lists.
@@ -33,10 +28,7 @@ fn the_answer_is_what_both_want() {
 //# initiator's first choices.
 #[test]
 fn the_packet_that_started_it_stays_inside() {
-    let offer = pair(
-        "10.1.0.7[tcp/50000] 10.0.0.0/8",
-        "192.168.0.9[tcp/443] 192.168.0.0/16",
-    );
+    let offer = pair("10.1.0.7[tcp/50000] 10.0.0.0/8", "192.168.0.9[tcp/443] 192.168.0.0/16");
     let policy = pair("10.1.0.0/16 10.2.0.0/16", "192.168.0.0/24");
     let answer = narrow(&offer, &policy).unwrap();
     assert_eq!(answer, pair("10.1.0.0/16 10.2.0.0/16", "192.168.0.0/24"));
@@ -49,19 +41,10 @@ fn the_packet_that_started_it_stays_inside() {
 fn no_overlap_is_refused() {
     let error = Err(SelectorError::NoOverlap);
     assert_eq!(
-        narrow(
-            &pair("10.1.0.0/16", "10.2.0.0/16"),
-            &pair("10.3.0.0/16", "10.2.0.0/16")
-        ),
+        narrow(&pair("10.1.0.0/16", "10.2.0.0/16"), &pair("10.3.0.0/16", "10.2.0.0/16")),
         error
     );
-    assert_eq!(
-        narrow(
-            &pair("10.1.0.0/16", "10.2.0.0/16"),
-            &pair("10.1.0.0/16", "")
-        ),
-        error
-    );
+    assert_eq!(narrow(&pair("10.1.0.0/16", "10.2.0.0/16"), &pair("10.1.0.0/16", "")), error);
 }
 
 /// CHECKLIST H04: protocols, ports, ICMP types.
@@ -79,15 +62,9 @@ fn protocols_and_ports_are_narrowed() {
         narrowed("10.1.0.0/16[tcp/85-100]", "10.1.0.0/16[tcp/80-90]"),
         Ok(list("10.1.0.0/16[tcp/85-90]"))
     );
-    assert_eq!(
-        narrowed("10.1.0.0/16[udp]", "10.1.0.0/16[tcp]"),
-        Err(SelectorError::NoOverlap)
-    );
+    assert_eq!(narrowed("10.1.0.0/16[udp]", "10.1.0.0/16[tcp]"), Err(SelectorError::NoOverlap));
     // Echo request: type 8, code 0.
-    assert_eq!(
-        narrowed("10.1.0.0/16[1/2048]", "10.1.0.0/16[1]"),
-        Ok(list("10.1.0.0/16[1/2048]"))
-    );
+    assert_eq!(narrowed("10.1.0.0/16[1/2048]", "10.1.0.0/16[1]"), Ok(list("10.1.0.0/16[1/2048]")));
 }
 
 /// CHECKLIST H06: families do not mix; a family without a partner is left out.
@@ -95,17 +72,11 @@ fn protocols_and_ports_are_narrowed() {
 fn selectors_without_partner_are_left_out() {
     let offer = pair("10.1.0.0/16 fd01::/64", "10.2.0.0/16 fd02::/64");
     let policy = pair("10.1.0.0/16 fd01::/64", "10.2.0.0/16");
-    assert_eq!(
-        narrow(&offer, &policy),
-        Ok(pair("10.1.0.0/16", "10.2.0.0/16"))
-    );
+    assert_eq!(narrow(&offer, &policy), Ok(pair("10.1.0.0/16", "10.2.0.0/16")));
     let crossed = pair("10.1.0.0/16", "fd02::/64");
     assert_eq!(narrow(&crossed, &crossed), Err(SelectorError::NoOverlap));
     let protocols = pair("10.1.0.0/16[tcp]", "10.2.0.0/16[udp]");
-    assert_eq!(
-        narrow(&protocols, &protocols),
-        Err(SelectorError::NoOverlap)
-    );
+    assert_eq!(narrow(&protocols, &protocols), Err(SelectorError::NoOverlap));
 }
 
 /// CHECKLIST H02.
@@ -118,14 +89,8 @@ fn a_wider_answer_is_refused() {
     assert_eq!(check("10.1.0.5", "10.2.9.0/24[udp]"), Ok(()));
     // Two of the offered ranges side by side, as one.
     assert_eq!(check("10.1.0.0/23[tcp]", "10.2.0.0/16"), Ok(()));
-    assert_eq!(
-        check("10.1.0.0/23", "10.2.0.0/16"),
-        Err(SelectorError::Wider)
-    );
-    assert_eq!(
-        check("10.1.0.0/24", "10.2.0.0/15"),
-        Err(SelectorError::Wider)
-    );
+    assert_eq!(check("10.1.0.0/23", "10.2.0.0/16"), Err(SelectorError::Wider));
+    assert_eq!(check("10.1.0.0/24", "10.2.0.0/15"), Err(SelectorError::Wider));
     assert_eq!(check("10.1.0.0/24", "::/0"), Err(SelectorError::Wider));
     assert_eq!(check("", "10.2.0.0/16"), Err(SelectorError::NoOverlap));
 }
@@ -135,10 +100,7 @@ fn the_packet_comes_first_once_and_only_if_it_is_ours() {
     let configured = list("10.1.0.0/16");
     let inside: TrafficSelector = "10.1.0.7[tcp/443]".parse().unwrap();
     let outside: TrafficSelector = "10.9.0.7".parse().unwrap();
-    assert_eq!(
-        with_first(Some(inside), &configured),
-        list("10.1.0.7[tcp/443] 10.1.0.0/16")
-    );
+    assert_eq!(with_first(Some(inside), &configured), list("10.1.0.7[tcp/443] 10.1.0.0/16"));
     assert_eq!(with_first(Some(outside), &configured), configured);
     assert_eq!(with_first(Some(configured[0]), &configured), configured);
     assert_eq!(with_first(None, &configured), configured);
@@ -165,18 +127,13 @@ fn any_selector() -> impl Strategy<Value = TrafficSelector> {
     let ports = prop::sample::select(vec!["any", "80", "80-90", "opaque", "85-443"]);
     let protocol = prop::sample::select(vec!["any", "tcp", "udp"]);
     (prop_oneof![3 => v4, 1 => v6], protocol, ports).prop_map(|((start, end), protocol, ports)| {
-        format!("{start}..{end}[{protocol}/{ports}]")
-            .parse()
-            .unwrap()
+        format!("{start}..{end}[{protocol}/{ports}]").parse().unwrap()
     })
 }
 
 fn any_pair() -> impl Strategy<Value = SelectorPair> {
     let list = || prop::collection::vec(any_selector(), 1..5);
-    (list(), list()).prop_map(|(initiator, responder)| SelectorPair {
-        initiator,
-        responder,
-    })
+    (list(), list()).prop_map(|(initiator, responder)| SelectorPair { initiator, responder })
 }
 
 proptest! {

@@ -50,10 +50,7 @@ pub(crate) enum Due<'a> {
 impl Requests {
     /// Counts from `next`: 0 on a new IKE SA, also on one made by rekeying (RFC 7296 §2.2).
     pub(crate) fn new(next: u32) -> Self {
-        Self {
-            next,
-            in_flight: None,
-        }
+        Self { next, in_flight: None }
     }
 
     /// The message id for the next request. `None` at the end of the numbers: the IKE SA must be
@@ -69,9 +66,7 @@ impl Requests {
 
     /// The datagrams of the request in flight, for sending them over another path.
     pub(crate) fn datagrams(&self) -> &[Vec<u8>] {
-        self.in_flight
-            .as_ref()
-            .map_or(&[], |request| &request.datagrams)
+        self.in_flight.as_ref().map_or(&[], |request| &request.datagrams)
     }
 
     /// Whether a new request may be sent: the window has size one (B13).
@@ -100,14 +95,8 @@ impl Requests {
             }
         };
         let due = now + jittered(schedule.wait_after(1), rng);
-        self.in_flight = Some(InFlight {
-            id,
-            datagrams,
-            schedule,
-            transmissions: 1,
-            first_sent: now,
-            due,
-        });
+        self.in_flight =
+            Some(InFlight { id, datagrams, schedule, transmissions: 1, first_sent: now, due });
     }
 
     /// Whether a response with this message id is the awaited one. Anything else is dropped
@@ -124,9 +113,7 @@ impl Requests {
 
     /// How often the request in flight has been sent.
     pub(crate) fn transmissions(&self) -> u8 {
-        self.in_flight
-            .as_ref()
-            .map_or(0, |request| request.transmissions)
+        self.in_flight.as_ref().map_or(0, |request| request.transmissions)
     }
 
     /// When [`Requests::handle_timeout`] wants to be called.
@@ -209,11 +196,7 @@ pub(crate) enum Incoming<'a> {
 impl Responses {
     /// Expects `first`: 0 on a new IKE SA, also on one made by rekeying.
     pub(crate) fn new(first: u32) -> Self {
-        Self {
-            expected: first,
-            under_way: None,
-            last: None,
-        }
+        Self { expected: first, under_way: None, last: None }
     }
 
     /// The message id of the next new request.
@@ -241,10 +224,7 @@ impl Responses {
     /// is its datagram, or the datagram of its first fragment. Repetitions are dropped until
     /// [`Responses::answered`].
     pub(crate) fn begin(&mut self, octets: Vec<u8>) {
-        self.under_way = Some(Request {
-            id: self.expected,
-            octets,
-        });
+        self.under_way = Some(Request { id: self.expected, octets });
     }
 
     /// The id of a request that was begun and not answered yet.

@@ -79,9 +79,7 @@ impl<'a> Envelope<'a> {
             _ => None,
         };
         at += GENERIC_HEADER_OCTETS + fragment.map_or(0, |_| FRAGMENT_HEADER_OCTETS);
-        let (in_front, sealed) = octets
-            .split_at_checked(at)
-            .ok_or(WireError::Truncated("SK"))?;
+        let (in_front, sealed) = octets.split_at_checked(at).ok_or(WireError::Truncated("SK"))?;
         Ok(Self {
             header,
             fragment,
@@ -200,12 +198,7 @@ impl Protection {
         let seal = SealKey::new(cipher, encryption, integrity)?;
         let (encryption, integrity) = keys.sending(role.other());
         let open = OpenKey::new(cipher, encryption, integrity)?;
-        Ok(Self {
-            cipher,
-            seal,
-            open,
-            sealed: 0,
-        })
+        Ok(Self { cipher, seal, open, sealed: 0 })
     }
 
     /// Seals the chain `inner`, which begins with a payload of type `first`, into one message,
@@ -232,10 +225,7 @@ impl Protection {
             _ if whole > MESSAGE_OCTETS_MAX => return Err(SealFailure::TooLong),
             _ => vec![self.seal_one(header, first, None, inner)],
         };
-        Ok(Sealed {
-            datagrams,
-            associated,
-        })
+        Ok(Sealed { datagrams, associated })
     }
 
     /// Verifies and decrypts one datagram.
@@ -245,24 +235,15 @@ impl Protection {
     /// [`OpenFailure`]: drop the datagram.
     pub(crate) fn open(&self, envelope: &Envelope<'_>) -> Result<Opened, OpenFailure> {
         let too_short = OpenFailure::TooShort;
-        let (iv, rest) = envelope
-            .sealed
-            .split_at_checked(self.cipher.iv_len())
-            .ok_or(too_short)?;
-        let text_len = rest
-            .len()
-            .checked_sub(self.cipher.icv_len())
-            .ok_or(too_short)?;
+        let (iv, rest) = envelope.sealed.split_at_checked(self.cipher.iv_len()).ok_or(too_short)?;
+        let text_len = rest.len().checked_sub(self.cipher.icv_len()).ok_or(too_short)?;
         let (text, icv) = rest.split_at_checked(text_len).ok_or(too_short)?;
         let mut text = text.to_vec();
         self.open
             .open(envelope.in_front, iv, &mut text, icv, &[])
             .map_err(|_| OpenFailure::Integrity)?;
         let padding = usize::from(text.pop().ok_or(too_short)?);
-        let inner_len = text
-            .len()
-            .checked_sub(padding)
-            .ok_or(OpenFailure::Padding)?;
+        let inner_len = text.len().checked_sub(padding).ok_or(OpenFailure::Padding)?;
         text.truncate(inner_len);
         Ok(match envelope.fragment {
             Some(number) => Opened::Fragment(Fragment::new(envelope, number, text)),
@@ -278,9 +259,7 @@ impl Protection {
         inner: &[u8],
         limit: usize,
     ) -> Result<Datagrams, SealFailure> {
-        let room = self
-            .fragment_room(limit)
-            .ok_or(SealFailure::TooManyFragments)?;
+        let room = self.fragment_room(limit).ok_or(SealFailure::TooManyFragments)?;
         let count = inner.len().div_ceil(room);
         let total = u16::try_from(count).map_err(|_| SealFailure::TooManyFragments)?;
         if total > FRAGMENTS_MAX {
@@ -289,11 +268,7 @@ impl Protection {
         let chunks = inner.chunks(inner.len().div_ceil(count.max(1)).max(1));
         let fragments = (1..=total).zip(chunks).map(|(number, chunk)| {
             // RFC 7383 §2.5: only the first fragment names the first inner payload.
-            let first = if number == 1 {
-                first
-            } else {
-                PayloadType::NONE
-            };
+            let first = if number == 1 { first } else { PayloadType::NONE };
             self.seal_one(header, first, Some(FragmentNumber { number, total }), chunk)
         });
         Ok(fragments.collect())
@@ -352,11 +327,7 @@ impl Protection {
 
     /// An AEAD needs no padding in IKE (RFC 5282 §3); CBC takes whole blocks.
     fn pad_to(&self) -> usize {
-        if self.cipher.is_aead() {
-            1
-        } else {
-            self.cipher.block_len()
-        }
+        if self.cipher.is_aead() { 1 } else { self.cipher.block_len() }
     }
 }
 
@@ -379,18 +350,10 @@ fn in_front(
     fragment: Option<FragmentNumber>,
     sealed_len: usize,
 ) -> Vec<u8> {
-    let kind = if fragment.is_some() {
-        PayloadType::SKF
-    } else {
-        PayloadType::SK
-    };
+    let kind = if fragment.is_some() { PayloadType::SKF } else { PayloadType::SK };
     let mut octets = Vec::new();
     let mut w = Writer(&mut octets);
-    Header {
-        next_payload: kind,
-        ..header
-    }
-    .write(&mut w);
+    Header { next_payload: kind, ..header }.write(&mut w);
     w.u8(first.0);
     w.u8(0);
     w.u16(0);

@@ -158,9 +158,6 @@ impl FragmentSet {
             message.inner.extend_from_slice(&fragment.text);
         }
         super::patch_lengths(&mut message.associated, message.inner.len());
-        Some(Reassembled {
-            message,
-            first_datagram,
-        })
+        Some(Reassembled { message, first_datagram })
     }
 }

@@ -40,26 +40,15 @@ struct Rule {
 }
 
 const fn one(kind: PayloadType) -> Rule {
-    Rule {
-        kind,
-        at_least: 1,
-        at_most: 1,
-    }
+    Rule { kind, at_least: 1, at_most: 1 }
 }
 
 const fn maybe(kind: PayloadType) -> Rule {
-    Rule {
-        kind,
-        at_least: 0,
-        at_most: 1,
-    }
+    Rule { kind, at_least: 0, at_most: 1 }
 }
 
-const NEW_IKE_KEYS: &[Rule] = &[
-    one(PayloadType::SA),
-    one(PayloadType::KE),
-    one(PayloadType::NONCE),
-];
+const NEW_IKE_KEYS: &[Rule] =
+    &[one(PayloadType::SA), one(PayloadType::KE), one(PayloadType::NONCE)];
 
 const INTERMEDIATE: &[Rule] = &[maybe(PayloadType::KE)];
 
@@ -83,11 +72,8 @@ const AUTH_RESPONSE: &[Rule] = &[
     maybe(PayloadType::CP),
 ];
 
-const AUTH_RESPONSE_WITHOUT_CHILD: &[Rule] = &[
-    one(PayloadType::ID_R),
-    one(PayloadType::AUTH),
-    maybe(PayloadType::CP),
-];
+const AUTH_RESPONSE_WITHOUT_CHILD: &[Rule] =
+    &[one(PayloadType::ID_R), one(PayloadType::AUTH), maybe(PayloadType::CP)];
 
 const CREATE_CHILD: &[Rule] = &[
     one(PayloadType::SA),

@@ -7,21 +7,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn header(exchange: ExchangeType, response: bool) -> Header {
-    let flags = if response {
-        Flags::RESPONSE
-    } else {
-        Flags::NONE
-    };
+    let flags = if response { Flags::RESPONSE } else { Flags::NONE };
     Header::new(IkeSpi([1; 8]), IkeSpi([2; 8]), exchange, flags, 1)
 }
 
 /// A chain of payloads as octets, and the type of the first.
 fn chain(payloads: &[(PayloadType, Vec<u8>)]) -> (PayloadType, Vec<u8>) {
     critical_chain(
-        &payloads
-            .iter()
-            .map(|(kind, body)| (*kind, false, body.clone()))
-            .collect::<Vec<_>>(),
+        &payloads.iter().map(|(kind, body)| (*kind, false, body.clone())).collect::<Vec<_>>(),
     )
 }
 
@@ -29,39 +22,20 @@ fn critical_chain(payloads: &[(PayloadType, bool, Vec<u8>)]) -> (PayloadType, Ve
     let mut octets = Vec::new();
     let mut w = Writer(&mut octets);
     for (index, (_, critical, body)) in payloads.iter().enumerate() {
-        let next = payloads
-            .get(index + 1)
-            .map_or(PayloadType::NONE, |(kind, ..)| *kind);
+        let next = payloads.get(index + 1).map_or(PayloadType::NONE, |(kind, ..)| *kind);
         w.u8(next.0);
         w.u8(if *critical { 0x80 } else { 0 });
         w.u16(u16::try_from(body.len() + 4).unwrap());
         w.bytes(body);
     }
-    (
-        payloads
-            .first()
-            .map_or(PayloadType::NONE, |(kind, ..)| *kind),
-        octets,
-    )
+    (payloads.first().map_or(PayloadType::NONE, |(kind, ..)| *kind), octets)
 }
 
 fn sa(protocol: ProtocolId) -> (PayloadType, Vec<u8>) {
-    let spi = if protocol == ProtocolId::ESP {
-        vec![1; 4]
-    } else {
-        Vec::new()
-    };
-    let transforms = vec![adit_wire::ikev2::Transform::key_exchange(
-        adit_wire::iana::KeyExchangeId::CURVE25519,
-    )];
-    let sa = Sa {
-        proposals: vec![Proposal {
-            number: 1,
-            protocol,
-            spi,
-            transforms,
-        }],
-    };
+    let spi = if protocol == ProtocolId::ESP { vec![1; 4] } else { Vec::new() };
+    let transforms =
+        vec![adit_wire::ikev2::Transform::key_exchange(adit_wire::iana::KeyExchangeId::CURVE25519)];
+    let sa = Sa { proposals: vec![Proposal { number: 1, protocol, spi, transforms }] };
     let mut octets = Vec::new();
     sa.write(&mut Writer(&mut octets));
     (PayloadType::SA, octets)
@@ -84,12 +58,7 @@ fn auth() -> (PayloadType, Vec<u8>) {
 }
 
 fn ts(kind: PayloadType) -> (PayloadType, Vec<u8>) {
-    (
-        kind,
-        vec![
-            1, 0, 0, 0, 7, 0, 0, 16, 0, 0, 255, 255, 10, 0, 0, 0, 10, 0, 0, 255,
-        ],
-    )
+    (kind, vec![1, 0, 0, 0, 7, 0, 0, 16, 0, 0, 255, 255, 10, 0, 0, 0, 10, 0, 0, 255])
 }
 
 fn notify(kind: NotifyType, data: &[u8]) -> (PayloadType, Vec<u8>) {
@@ -130,27 +99,16 @@ fn each_message_is_told_by_what_is_in_it() {
     assert_eq!(form(INIT, true, &cookie), Ok(Form::Refusal));
     let invalid_ke = [notify(NotifyType::INVALID_KE_PAYLOAD, &[0, 20])];
     assert_eq!(form(INIT, true, &invalid_ke), Ok(Form::Refusal));
-    assert_eq!(
-        form(ExchangeType::IKE_INTERMEDIATE, false, &[ke()]),
-        Ok(Form::Intermediate)
-    );
+    assert_eq!(form(ExchangeType::IKE_INTERMEDIATE, false, &[ke()]), Ok(Form::Intermediate));
     assert_eq!(form(AUTH, false, &auth_request()), Ok(Form::AuthRequest));
 
-    let child = [
-        sa(ProtocolId::ESP),
-        nonce(),
-        ts(PayloadType::TS_I),
-        ts(PayloadType::TS_R),
-    ];
+    let child = [sa(ProtocolId::ESP), nonce(), ts(PayloadType::TS_I), ts(PayloadType::TS_R)];
     assert_eq!(form(CREATE, false, &child), Ok(Form::CreateChild));
     assert_eq!(form(CREATE, true, &child), Ok(Form::CreateChild));
     assert_eq!(form(CREATE, false, &init), Ok(Form::RekeyIke));
     let busy = [notify(NotifyType::TEMPORARY_FAILURE, &[])];
     assert_eq!(form(CREATE, true, &busy), Ok(Form::Refusal));
-    assert_eq!(
-        form(ExchangeType::INFORMATIONAL, false, &[]),
-        Ok(Form::Informational)
-    );
+    assert_eq!(form(ExchangeType::INFORMATIONAL, false, &[]), Ok(Form::Informational));
     let unknown = ExchangeType(99);
     assert_eq!(form(unknown, false, &[]), Err(RuleError::Exchange(unknown)));
 }
@@ -160,16 +118,10 @@ fn each_message_is_told_by_what_is_in_it() {
 fn a_refused_child_still_needs_authentication() {
     let error = notify(NotifyType::TS_UNACCEPTABLE, &[]);
     let with_auth = [id(PayloadType::ID_R), auth(), error.clone()];
-    assert_eq!(
-        form(AUTH, true, &with_auth),
-        Ok(Form::AuthResponseWithoutChild)
-    );
+    assert_eq!(form(AUTH, true, &with_auth), Ok(Form::AuthResponseWithoutChild));
     assert_eq!(form(AUTH, true, &[error]), Ok(Form::Refusal));
     let no_child = [id(PayloadType::ID_R), auth()];
-    assert_eq!(
-        form(AUTH, true, &no_child),
-        Err(RuleError::Missing(PayloadType::SA))
-    );
+    assert_eq!(form(AUTH, true, &no_child), Err(RuleError::Missing(PayloadType::SA)));
 }
 
 /// CHECKLIST A12, A14: every required payload is missed, every single one taken only once.
@@ -183,10 +135,7 @@ fn missing_and_doubled_payloads_are_refused() {
             without.remove(index);
             // Without AUTH it is a request for EAP.
             if kind != PayloadType::AUTH {
-                assert_eq!(
-                    form(exchange, false, &without),
-                    Err(RuleError::Missing(kind))
-                );
+                assert_eq!(form(exchange, false, &without), Err(RuleError::Missing(kind)));
             }
             let mut twice = payloads.clone();
             twice.push(payloads[index].clone());
@@ -199,10 +148,8 @@ fn missing_and_doubled_payloads_are_refused() {
 #[test]
 fn unknown_payloads_are_skipped_unless_critical() {
     for kind in [1, 32, 49, 255].map(PayloadType) {
-        let mut payloads: Vec<_> = auth_request()
-            .into_iter()
-            .map(|(kind, body)| (kind, true, body))
-            .collect();
+        let mut payloads: Vec<_> =
+            auth_request().into_iter().map(|(kind, body)| (kind, true, body)).collect();
         payloads.insert(2, (kind, false, vec![1, 2, 3]));
         let (first, octets) = critical_chain(&payloads);
         let header = header(AUTH, false);
@@ -220,12 +167,7 @@ fn unknown_payloads_are_skipped_unless_critical() {
 /// CHECKLIST D09.
 #[test]
 fn unknown_errors_fail_a_response_and_unknown_statuses_do_nothing() {
-    let child = [
-        sa(ProtocolId::ESP),
-        nonce(),
-        ts(PayloadType::TS_I),
-        ts(PayloadType::TS_R),
-    ];
+    let child = [sa(ProtocolId::ESP), nonce(), ts(PayloadType::TS_I), ts(PayloadType::TS_R)];
     let with = |kind| [&child[..], &[notify(NotifyType(kind), &[])]].concat();
     assert_eq!(form(CREATE, true, &with(8_000)), Ok(Form::Refusal));
     assert_eq!(form(CREATE, true, &with(45_000)), Ok(Form::CreateChild));
@@ -251,22 +193,14 @@ fn notifies_with_data_are_read() {
         data: &[],
     };
     notify.write(&mut Writer(&mut rekey));
-    let payloads = [
-        (PayloadType::NOTIFY, rekey),
-        self::notify(NotifyType::INVALID_KE_PAYLOAD, &[0, 20]),
-    ];
+    let payloads =
+        [(PayloadType::NOTIFY, rekey), self::notify(NotifyType::INVALID_KE_PAYLOAD, &[0, 20])];
     let (first, octets) = chain(&payloads);
     let header = header(ExchangeType::INFORMATIONAL, false);
     let received = Received::read(&header, first, &octets).unwrap();
     assert_eq!(received.rekeyed(), Some((ProtocolId::ESP, Some(Spi(256)))));
-    assert_eq!(
-        received.wanted_key_exchange(),
-        Some(adit_wire::iana::KeyExchangeId::ECP_384)
-    );
-    assert_eq!(
-        received.error().unwrap().kind,
-        NotifyType::INVALID_KE_PAYLOAD
-    );
+    assert_eq!(received.wanted_key_exchange(), Some(adit_wire::iana::KeyExchangeId::ECP_384));
+    assert_eq!(received.error().unwrap().kind, NotifyType::INVALID_KE_PAYLOAD);
 }
 
 proptest! {

@@ -1,0 +1,253 @@
+//! What every step of a state machine gets beside its input, and where it leaves its results.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_crypto::Rng;
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Identity, IkeSaId, random_spi};
+use adit_wire::esp::Spi;
+use adit_wire::ikev2::IkeSpi;
+
+use crate::command::{JobId, Path};
+use crate::config::EndpointConfig;
+use crate::event::{Event, Step};
+use crate::failure::{Failure, FailureReason};
+use crate::keymat::Role;
+use crate::output::Output;
+use crate::v2::ike_sa::IkeSa;
+
+/// The loaded connections, by name.
+pub(crate) type Connections = BTreeMap<ConnectionName, Arc<Connection>>;
+
+/// Time, randomness, settings, the rest of the endpoint as far as an IKE SA may see it.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) rng: &'a mut dyn Rng,
+    pub(crate) config: &'a EndpointConfig,
+    pub(crate) connections: &'a Connections,
+    pub(crate) roster: &'a Roster,
+    pub(crate) out: &'a mut Outbox,
+}
+
+impl Context<'_> {
+    /// Sends datagrams over a path.
+    pub(crate) fn transmit(&mut self, path: Path, datagrams: &[Vec<u8>]) {
+        for octets in datagrams {
+            self.out.push(Output::Transmit { path, octets: octets.clone() });
+        }
+    }
+
+    /// Draws an SPI for an IKE SA; with 64 random bits a clash is not worth a look.
+    pub(crate) fn ike_spi(&mut self) -> IkeSpi {
+        loop {
+            let spi = IkeSpi(self.rng.next_u64().to_be_bytes());
+            if !spi.is_zero() {
+                return spi;
+            }
+        }
+    }
+
+    /// Draws an SPI for packets to us that no child SA has. `None` if hardly any is free.
+    pub(crate) fn child_spi(&mut self) -> Option<Spi> {
+        let spis = &self.out.spis;
+        random_spi(self.rng, |spi| spis.contains(&spi))
+    }
+
+    /// Draws a nonce of the length this crate uses (RFC 7296 §2.10).
+    pub(crate) fn nonce(&mut self) -> Vec<u8> {
+        self.rng.array::<NONCE_OCTETS>().to_vec()
+    }
+}
+
+/// At least half the key size of the prf, and the same for all: RFC 7296 §2.10.
+const NONCE_OCTETS: usize = 32;
+
+/// What the steps leave behind: outputs for the program, notices for the endpoint; and the
+/// numbers they draw from.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    outputs: VecDeque<Output>,
+    notices: VecDeque<Notice>,
+    ike_sas: u32,
+    child_sas: u32,
+    jobs: u64,
+    auth_jobs: BTreeMap<JobId, IkeSaId>,
+    reqids: BTreeMap<(ConnectionName, ChildName), u32>,
+    spis: BTreeSet<Spi>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+    }
+
+    pub(crate) fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    pub(crate) fn next_ike_sa(&mut self) -> IkeSaId {
+        self.ike_sas = self.ike_sas.wrapping_add(1).max(1);
+        IkeSaId(self.ike_sas)
+    }
+
+    pub(crate) fn next_child_sa(&mut self) -> ChildSaId {
+        self.child_sas = self.child_sas.wrapping_add(1).max(1);
+        ChildSaId(self.child_sas)
+    }
+
+    pub(crate) fn next_job(&mut self) -> JobId {
+        self.jobs += 1;
+        JobId(self.jobs)
+    }
+
+    /// Notes which IKE SA waits for a job.
+    pub(crate) fn begin_auth(&mut self, job: JobId, ike: IkeSaId) {
+        self.auth_jobs.insert(job, ike);
+    }
+
+    /// The IKE SA that waits for a job.
+    pub(crate) fn end_auth(&mut self, job: JobId) -> Option<IkeSaId> {
+        self.auth_jobs.remove(&job)
+    }
+
+    /// Forgets the jobs of an IKE SA that is gone.
+    pub(crate) fn forget_auth(&mut self, ike: IkeSaId) {
+        self.auth_jobs.retain(|_, waiting| *waiting != ike);
+    }
+
+    /// The number of a policy: the same for every child SA made for it.
+    pub(crate) fn reqid(&mut self, connection: &ConnectionName, child: &ChildName) -> u32 {
+        let next = u32::try_from(self.reqids.len()).unwrap_or(u32::MAX).saturating_add(1);
+        *self.reqids.entry((connection.clone(), child.clone())).or_insert(next)
+    }
+
+    /// Notes the SPI of an installed child SA.
+    pub(crate) fn take_spi(&mut self, spi: Spi) {
+        self.spis.insert(spi);
+    }
+
+    /// Gives an SPI back.
+    pub(crate) fn release_spi(&mut self, spi: Spi) {
+        self.spis.remove(&spi);
+    }
+
+    /// Reports a step of a handshake.
+    pub(crate) fn progress(
+        &mut self,
+        connection: Option<&ConnectionName>,
+        ike: Option<IkeSaId>,
+        step: Step,
+        elapsed: std::time::Duration,
+    ) {
+        let connection = connection.cloned();
+        self.event(Event::Progress { connection, ike, step, elapsed });
+    }
+}
+
+/// What an IKE SA tells the endpoint around it.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// Both sides have authenticated.
+    Established {
+        /// The IKE SA.
+        ike: IkeSaId,
+        /// The peer says it has no other IKE SA with us (RFC 7296 §2.4).
+        initial_contact: bool,
+    },
+    /// A rekey made a new IKE SA that takes over from an old one.
+    Rekeyed {
+        /// The old IKE SA.
+        old: IkeSaId,
+        /// The new one, not yet known to the endpoint.
+        new: Box<IkeSa>,
+    },
+    /// A new IKE SA lost a collision: its only task is to be deleted.
+    Redundant {
+        /// The IKE SA, not yet known to the endpoint.
+        sa: Box<IkeSa>,
+        /// Whether we delete it; else the peer does.
+        delete: bool,
+    },
+    /// An IKE SA is over, or an attempt to set one up. Not after a rekey.
+    Ended {
+        /// The IKE SA.
+        ike: IkeSaId,
+        /// Whether both sides had authenticated.
+        was_established: bool,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// A child SA is installed, or one came in place of another.
+    ChildUp {
+        /// Connection of its IKE SA.
+        connection: ConnectionName,
+        /// Its configuration.
+        child: ChildName,
+    },
+    /// A child SA went and nothing replaced it.
+    ChildGone {
+        /// Connection of its IKE SA.
+        connection: ConnectionName,
+        /// Its configuration.
+        child: ChildName,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A child could not be negotiated; its IKE SA stays.
+    ChildFailed(Box<Failure>),
+}
+
+/// Established IKE SAs, for the checks on uniqueness (RFC 7296 §2.4).
+#[derive(Debug, Default)]
+pub(crate) struct Roster(BTreeMap<IkeSaId, RosterEntry>);
+
+/// One established IKE SA.
+#[derive(Clone, Debug)]
+pub(crate) struct RosterEntry {
+    pub(crate) local_id: Identity,
+    pub(crate) remote_id: Identity,
+    pub(crate) role: Role,
+    pub(crate) spi_i: IkeSpi,
+    pub(crate) established: Instant,
+}
+
+impl Roster {
+    pub(crate) fn insert(&mut self, id: IkeSaId, entry: RosterEntry) {
+        self.0.insert(id, entry);
+    }
+
+    pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<RosterEntry> {
+        self.0.remove(&id)
+    }
+
+    pub(crate) fn get(&self, id: IkeSaId) -> Option<&RosterEntry> {
+        self.0.get(&id)
+    }
+
+    /// The IKE SAs between two identities, oldest first.
+    pub(crate) fn between(
+        &self,
+        local: &Identity,
+        remote: &Identity,
+    ) -> impl Iterator<Item = (IkeSaId, &RosterEntry)> {
+        self.0
+            .iter()
+            .filter(move |(_, entry)| {
+                entry.local_id.is_same(local) && entry.remote_id.is_same(remote)
+            })
+            .map(|(id, entry)| (*id, entry))
+    }
+}

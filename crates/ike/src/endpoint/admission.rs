@@ -1,0 +1,291 @@
+//! Who may begin an IKE SA with us (RFC 7296 §2.4, §2.6, §2.21.1).
+//!
+//! Until it is accepted a request leaves nothing behind. Above a number of half-open IKE SAs the
+//! initiator has to return a cookie first, above another one nobody gets in; both are counted
+//! until the peer has authenticated or its time is over.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_crypto::{Rng, sha1};
+use adit_db::{Connection, IkeSaId};
+use adit_wire::iana::NotifyType;
+use adit_wire::ikev2::Header;
+
+use crate::command::Path;
+use crate::cookie::{CookieJar, CookieRequest};
+use crate::event::Event;
+use crate::failure::{By, Failure, FailureReason};
+use crate::output::Output;
+use crate::proposal::{Choice, IkeSuite, choose_ike};
+use crate::v2::exchange::auth::address_rank;
+use crate::v2::exchange::init::{self, Acceptable};
+use crate::v2::ike_sa::IkeSa;
+use crate::v2::rules::{Received, RuleError};
+
+use super::Endpoint;
+
+/// Bookkeeping about peers that have not authenticated.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    /// IKE SAs by a digest of the request that made them: repetitions are answered from there.
+    by_request: BTreeMap<[u8; 20], IkeSaId>,
+    digests: BTreeMap<IkeSaId, [u8; 20]>,
+    half_open: BTreeMap<IkeSaId, IpAddr>,
+    per_address: BTreeMap<IpAddr, usize>,
+    cookies: Option<CookieJar>,
+    answers: Option<Answers>,
+}
+
+/// Answers to strangers within the current second.
+#[derive(Debug)]
+struct Answers {
+    since: Instant,
+    count: u32,
+}
+
+/// Unprotected answers and reports about strangers, per second (CHECKLIST C10, M09).
+const ANSWERS_PER_SECOND: u32 = 20;
+
+impl Admission {
+    /// Whether one more stranger may be answered or reported.
+    pub(super) fn may_answer(&mut self, now: Instant) -> bool {
+        let fresh = Answers { since: now, count: 0 };
+        let answers = self.answers.get_or_insert(Answers { since: now, count: 0 });
+        if now.saturating_duration_since(answers.since) >= Duration::from_secs(1) {
+            *answers = fresh;
+        }
+        answers.count += 1;
+        answers.count <= ANSWERS_PER_SECOND
+    }
+
+    /// Counts an IKE SA in or out.
+    pub(super) fn count(&mut self, id: IkeSaId, address: IpAddr, half_open: bool) {
+        if half_open {
+            if self.half_open.insert(id, address).is_none() {
+                *self.per_address.entry(address).or_default() += 1;
+            }
+            return;
+        }
+        let Some(address) = self.half_open.remove(&id) else { return };
+        if let Some(count) = self.per_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&address);
+            }
+        }
+    }
+
+    /// Forgets an IKE SA that is over.
+    pub(super) fn forget(&mut self, id: IkeSaId) {
+        if let Some(address) = self.half_open.get(&id).copied() {
+            self.count(id, address, false);
+        }
+        if let Some(digest) = self.digests.remove(&id) {
+            self.by_request.remove(&digest);
+        }
+    }
+
+    fn remember(&mut self, digest: [u8; 20], id: IkeSaId) {
+        self.by_request.insert(digest, id);
+        self.digests.insert(id, digest);
+    }
+}
+
+/// Whether anybody could have sent from there and be answered (CHECKLIST D20).
+pub(super) fn is_plausible(path: Path) -> bool {
+    let address = path.remote.ip();
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    path.remote.port() != 0 && !address.is_unspecified() && !address.is_multicast() && !broadcast
+}
+
+/// Names a request by where it came from and what it says: another nonce is another attempt
+/// (CHECKLIST B10).
+fn digest(path: Path, octets: &[u8]) -> [u8; 20] {
+    let address = path.remote.to_string();
+    sha1(&[address.as_bytes(), octets])
+}
+
+/// An acceptable choice and the connection it was made for.
+type Admitted = (Choice<IkeSuite>, Arc<Connection>);
+
+impl Endpoint {
+    /// Takes a request for a new IKE SA.
+    pub(super) fn handle_init_request(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let digest = digest(path, octets);
+        if let Some(id) = self.admission.by_request.get(&digest).copied() {
+            self.with_sa(id, now, rng, |sa, cx| sa.handle_repeated_init(path, octets, cx));
+            return;
+        }
+        if header.message_id != 0 || !header.flags.is_initiator() || self.shutting_down {
+            return;
+        }
+        let payloads = octets.get(Header::LEN..).unwrap_or_default();
+        let received = match Received::read(header, header.next_payload, payloads) {
+            Ok(received) => received,
+            Err(error) => return self.refuse_malformed(path, header, &error, now),
+        };
+        let refused = match self.admit(path, header, &received, now, rng) {
+            Ok((choice, connection)) => {
+                let request = Acceptable {
+                    path,
+                    octets,
+                    spi_i: header.spi_i,
+                    received: &received,
+                    choice,
+                    connection,
+                };
+                let mut cx = self.context(now, rng);
+                match IkeSa::respond(request, &mut cx) {
+                    Ok(sa) => {
+                        let id = self.insert(sa, now);
+                        self.admission.remember(digest, id);
+                        self.settle(now, rng);
+                        return;
+                    }
+                    Err(_) => Refused::With(NotifyType::INVALID_SYNTAX, Vec::new()),
+                }
+            }
+            Err(refused) => refused,
+        };
+        if let Refused::With(kind, data) = refused
+            && let Some(octets) = init::refusal(header, kind, &data)
+        {
+            self.out.push(Output::Transmit { path, octets });
+        }
+    }
+
+    fn refuse_malformed(&mut self, path: Path, header: &Header, error: &RuleError, now: Instant) {
+        if self.admission.may_answer(now)
+            && let Some(octets) = init::refusal(header, error.notify(), &error.notify_data())
+        {
+            self.out.push(Output::Transmit { path, octets });
+        }
+    }
+
+    /// Decides about a well-formed request; keeps nothing.
+    fn admit(
+        &mut self,
+        path: Path,
+        header: &Header,
+        received: &Received<'_>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) -> Result<Admitted, Refused> {
+        let candidates = self.candidates(path);
+        if candidates.is_empty() {
+            self.report_stranger(path, Vec::new(), received, now);
+            return Err(Refused::With(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()));
+        }
+        self.check_cookie(path, header, received, now, rng)?;
+        let address = path.remote.ip();
+        let from_there = self.admission.per_address.get(&address).copied().unwrap_or(0);
+        if self.admission.half_open.len() >= self.config.half_open_max
+            || from_there >= self.config.half_open_per_address_max
+        {
+            return Err(Refused::Silently);
+        }
+        let purpose = init::purpose(received);
+        let offered = init::offered(received);
+        let chosen = candidates.iter().find_map(|connection| {
+            let choice = choose_ike(purpose, &connection.proposals, offered).ok()?;
+            Some((choice, Arc::clone(connection)))
+        });
+        let Some((choice, connection)) = chosen else {
+            // CHECKLIST A06.
+            self.report_stranger(path, candidates, received, now);
+            return Err(Refused::With(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()));
+        };
+        match init::needs_other_key_exchange(&choice, received) {
+            None => Ok((choice, connection)),
+            Some(wanted) => {
+                let data = wanted.0.to_be_bytes().to_vec();
+                Err(Refused::With(NotifyType::INVALID_KE_PAYLOAD, data))
+            }
+        }
+    }
+
+    /// The connections for a path, those that name it most exactly first.
+    fn candidates(&self, path: Path) -> Vec<Arc<Connection>> {
+        let mut candidates: Vec<(u8, &Arc<Connection>)> = self
+            .connections
+            .values()
+            .filter_map(|connection| Some((address_rank(connection, path)?, connection)))
+            .collect();
+        candidates.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        candidates.into_iter().map(|(_, connection)| Arc::clone(connection)).collect()
+    }
+
+    /// Above the threshold: does the request return our cookie? (CHECKLIST C01, C03)
+    fn check_cookie(
+        &mut self,
+        path: Path,
+        header: &Header,
+        received: &Received<'_>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) -> Result<(), Refused> {
+        if self.admission.half_open.len() < self.config.cookie_threshold {
+            return Ok(());
+        }
+        let request = CookieRequest {
+            nonce: received.nonce.map(|nonce| nonce.as_bytes()).unwrap_or_default(),
+            address: path.remote.ip(),
+            spi_i: header.spi_i,
+        };
+        let jar = self.admission.cookies.get_or_insert_with(|| CookieJar::new(now, rng));
+        jar.rotate(now, rng);
+        let returned = received.notify(NotifyType::COOKIE).map(|notify| notify.data);
+        if returned.is_some_and(|cookie| jar.check(cookie, request)) {
+            return Ok(());
+        }
+        Err(Refused::With(NotifyType::COOKIE, jar.make(request)))
+    }
+
+    /// Tells the operator about an opening that no connection accepts.
+    fn report_stranger(
+        &mut self,
+        path: Path,
+        candidates: Vec<Arc<Connection>>,
+        received: &Received<'_>,
+        now: Instant,
+    ) {
+        if !self.admission.may_answer(now) {
+            return;
+        }
+        let nearest = candidates.first();
+        let reason = match nearest {
+            None => FailureReason::NoConnection,
+            Some(connection) => FailureReason::NoCommonIkeSuite {
+                by: By::Us,
+                ours: connection.proposals.clone(),
+                theirs: init::offered(received).proposals.clone(),
+            },
+        };
+        self.out.event(Event::Failed(Box::new(Failure {
+            connection: nearest.map(|connection| connection.name.clone()),
+            child: None,
+            remote: Some(path.remote),
+            initiator: false,
+            reason,
+            elapsed: Duration::ZERO,
+        })));
+    }
+}
+
+/// Why a request is not accepted.
+enum Refused {
+    /// Answered with this notify.
+    With(NotifyType, Vec<u8>),
+    /// Not answered: there is no room, and an answer would only be more load.
+    Silently,
+}

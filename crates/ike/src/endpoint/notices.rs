@@ -1,0 +1,285 @@
+//! What happens in one IKE SA and matters to the others: establishment and uniqueness
+//! (RFC 7296 §2.4), succession by rekey (§2.8), the end.
+
+use std::time::{Duration, Instant};
+
+use adit_crypto::Rng;
+use adit_db::{ChildName, ConnectionName, EndAction, IkeSaId, Unique};
+
+use crate::context::{Notice, RosterEntry};
+use crate::event::Event;
+use crate::failure::{Failure, FailureReason};
+use crate::keep::Stage;
+use crate::output::Output;
+use crate::v2::established::Established;
+use crate::v2::ike_sa::IkeSa;
+
+use super::Endpoint;
+use super::orders::Target;
+
+/// Two IKE SAs of opposite initiators that come up within this time have crossed: both ends keep
+/// the same one (CHECKLIST L01 to L04).
+const CROSSING: Duration = Duration::from_secs(10);
+
+impl Endpoint {
+    /// Draws the consequences of the last input until there are none left.
+    pub(super) fn settle(&mut self, now: Instant, rng: &mut dyn Rng) {
+        while let Some(notice) = self.out.next_notice() {
+            self.handle_notice(notice, now, rng);
+        }
+        if !self.departures.is_empty() {
+            self.finish_departures();
+        }
+    }
+
+    fn handle_notice(&mut self, notice: Notice, now: Instant, rng: &mut dyn Rng) {
+        match notice {
+            Notice::Established { ike, initial_contact } => {
+                self.handle_established(ike, initial_contact, now, rng);
+            }
+            Notice::Rekeyed { old, new } => self.handle_rekeyed(old, *new, now),
+            Notice::Redundant { sa, delete } => {
+                let id = self.insert(*sa, now);
+                self.touch(id, now, rng, |sa, cx| sa.discard(delete, cx));
+            }
+            Notice::Ended { ike, was_established, failure } => {
+                self.handle_ended(ike, was_established, failure, now, rng);
+            }
+            Notice::ChildUp { connection, child } => {
+                if let Some(keeper) = self.keepers.get_mut(&connection) {
+                    keeper.child_up(&child, &mut self.out);
+                }
+                self.pursue(&connection, now, rng);
+            }
+            Notice::ChildGone { connection, child, reason } => {
+                self.handle_child_gone(&connection, child, &reason, now, rng);
+            }
+            Notice::ChildFailed(failure) => self.handle_child_failed(failure, now, rng),
+        }
+    }
+
+    // ---- Establishment ----
+
+    fn handle_established(
+        &mut self,
+        ike: IkeSaId,
+        initial_contact: bool,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(sa) = self.sas.get(&ike) else { return };
+        let core = &sa.core;
+        let (Some(name), Some(local_id), Some(remote_id)) =
+            (core.connection_name().cloned(), core.local_id.clone(), core.remote_id.clone())
+        else {
+            return;
+        };
+        let entry = RosterEntry {
+            local_id,
+            remote_id,
+            role: core.role,
+            spi_i: core.spi_i,
+            established: now,
+        };
+        self.roster.insert(ike, entry);
+        self.enforce_uniqueness(ike, initial_contact, now, rng);
+        self.end_attempt_for(&name, ike, now, rng);
+        if let Some(keeper) = self.keepers.get_mut(&name) {
+            keeper.ike_up(&mut self.out);
+        }
+        self.pursue(&name, now, rng);
+    }
+
+    /// Our own attempt has succeeded, or the peer was faster and ours has shown nothing yet
+    /// (CHECKLIST L11).
+    fn end_attempt_for(
+        &mut self,
+        name: &ConnectionName,
+        ike: IkeSaId,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        match keeper.attempt().map(|attempt| &attempt.stage) {
+            Some(Stage::Connecting(own)) if *own == ike => {
+                keeper.end_attempt();
+            }
+            Some(Stage::Connecting(own)) => {
+                let own = *own;
+                if self.sas.get(&own).is_some_and(IkeSa::is_unanswered) {
+                    keeper.end_attempt();
+                    self.touch(own, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
+                }
+            }
+            Some(Stage::Name { .. } | Stage::Source { .. }) => {
+                keeper.end_attempt();
+            }
+            None => {}
+        }
+    }
+
+    /// CHECKLIST F24, M07.
+    fn enforce_uniqueness(
+        &mut self,
+        new: IkeSaId,
+        initial_contact: bool,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(entry) = self.roster.get(new).cloned() else { return };
+        let unique = self
+            .sas
+            .get(&new)
+            .and_then(|sa| sa.core.connection.as_ref())
+            .map(|connection| connection.unique)
+            .unwrap_or_default();
+        let others: Vec<(IkeSaId, RosterEntry)> = self
+            .roster
+            .between(&entry.local_id, &entry.remote_id)
+            .filter(|(id, _)| *id != new)
+            .map(|(id, other)| (id, other.clone()))
+            .collect();
+        for (old, other) in others {
+            let reason = FailureReason::Replaced;
+            match judge(&entry, &other, initial_contact, unique) {
+                Verdict::BothStay => {}
+                Verdict::OldIsForgotten => {
+                    self.touch(old, now, rng, |sa, cx| sa.abandon(reason, cx));
+                }
+                Verdict::OldGoes => self.touch(old, now, rng, |sa, cx| sa.close(reason, cx)),
+                Verdict::NewGoes => self.touch(new, now, rng, |sa, cx| sa.close(reason, cx)),
+            }
+        }
+    }
+
+    // ---- Succession ----
+
+    fn handle_rekeyed(&mut self, old: IkeSaId, new: IkeSa, now: Instant) {
+        let id = self.insert(new, now);
+        if let Some(entry) = self.roster.remove(old) {
+            self.roster.insert(id, entry);
+        }
+        for departure in &mut self.departures {
+            if departure.target == Target::Ike(old) {
+                departure.target = Target::Ike(id);
+            }
+        }
+    }
+
+    // ---- The end ----
+
+    fn handle_ended(
+        &mut self,
+        ike: IkeSaId,
+        was_established: bool,
+        failure: Box<Failure>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        self.roster.remove(ike);
+        let Some(name) = failure.connection.clone() else {
+            self.report(failure, now);
+            return;
+        };
+        let is_attempt = |keeper: &crate::keep::Keeper| {
+            matches!(
+                keeper.attempt().map(|attempt| &attempt.stage),
+                Some(Stage::Connecting(own)) if *own == ike
+            )
+        };
+        match self.keepers.get_mut(&name) {
+            Some(keeper) if is_attempt(keeper) => {
+                let retry = self.config.retry;
+                keeper.attempt_failed(failure, retry, now, rng, &mut self.out);
+            }
+            Some(keeper) if was_established => keeper.lost(self.config.retry, now, rng),
+            _ => self.report(failure, now),
+        }
+        if was_established {
+            self.hand_traffic_on(&name);
+        }
+        self.pursue(&name, now, rng);
+    }
+
+    /// A peer's attempt failed: a stranger may fail as often as it likes, so not every failure
+    /// is reported (CHECKLIST C10).
+    fn report(&mut self, failure: Box<Failure>, now: Instant) {
+        let wanted = failure.reason.code().is_some();
+        if wanted && self.admission.may_answer(now) {
+            self.out.event(Event::Failed(failure));
+        }
+    }
+
+    /// Of two IKE SAs with the same children one went: the other's carry on.
+    fn hand_traffic_on(&mut self, name: &ConnectionName) {
+        let remaining = self
+            .sas
+            .values()
+            .filter(|sa| sa.core.connection_name() == Some(name))
+            .filter_map(IkeSa::as_established)
+            .flat_map(|established| &established.children)
+            .filter(|child| child.is_current());
+        for child in remaining {
+            self.out.push(Output::ActivateOutbound(child.id));
+        }
+    }
+
+    fn handle_child_gone(
+        &mut self,
+        name: &ConnectionName,
+        child: ChildName,
+        reason: &FailureReason,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        let config = keeper.connection().child(&child);
+        if config
+            .is_some_and(|config| Established::end_action(config, reason) == EndAction::Restart)
+            && !keeper.is_held()
+        {
+            keeper.want(child, None);
+        }
+        if !matches!(reason, FailureReason::Reconfigured) {
+            keeper.lost(self.config.retry, now, rng);
+        }
+        self.pursue(name, now, rng);
+    }
+
+    fn handle_child_failed(&mut self, failure: Box<Failure>, now: Instant, rng: &mut dyn Rng) {
+        let keeper = failure.connection.as_ref().and_then(|name| self.keepers.get_mut(name));
+        match (keeper, failure.initiator) {
+            (Some(keeper), true) => {
+                let retry = self.config.retry;
+                let name = keeper.connection().name.clone();
+                keeper.child_failed(failure, retry, now, rng, &mut self.out);
+                self.pursue(&name, now, rng);
+            }
+            _ => self.report(failure, now),
+        }
+    }
+}
+
+/// What becomes of two IKE SAs between the same identities.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    BothStay,
+    /// The peer has no part of the old one any more.
+    OldIsForgotten,
+    OldGoes,
+    NewGoes,
+}
+
+/// Both ends come to the same verdict about IKE SAs that crossed: the one with the lower
+/// initiator's SPI goes. Otherwise the new one replaces the old one, if it is to be unique.
+fn judge(new: &RosterEntry, old: &RosterEntry, initial_contact: bool, unique: Unique) -> Verdict {
+    let apart = new.established.saturating_duration_since(old.established);
+    let crossed = new.role != old.role && apart < CROSSING;
+    match (unique, crossed) {
+        (Unique::Never, _) if !initial_contact || crossed => Verdict::BothStay,
+        (_, true) if new.spi_i < old.spi_i => Verdict::NewGoes,
+        (_, true) => Verdict::OldGoes,
+        (_, false) if initial_contact => Verdict::OldIsForgotten,
+        (_, false) => Verdict::OldGoes,
+    }
+}

@@ -1,0 +1,353 @@
+//! Commands of the program.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_crypto::Rng;
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, IkeSaId, Keep};
+
+use crate::command::{Command, RequestId};
+use crate::failure::{Failure, FailureReason};
+use crate::keep::{Goal, Keeper, Stage};
+use crate::output::Output;
+
+use super::Endpoint;
+
+/// A command that is done when something is gone.
+#[derive(Debug)]
+pub(super) struct Departure {
+    request: RequestId,
+    pub(super) target: Target,
+}
+
+/// What is to go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Target {
+    Connection(ConnectionName),
+    Ike(IkeSaId),
+    Child(ChildSaId),
+}
+
+/// Commands that wait for something to go.
+const DEPARTURES_MAX: usize = 1_024;
+
+impl Endpoint {
+    pub(super) fn order(&mut self, command: Command, now: Instant, rng: &mut dyn Rng) {
+        match command {
+            Command::Load(connection) => self.load(connection, now, rng),
+            Command::Unload(name) => self.unload(&name, now, rng),
+            Command::Initiate { connection, child, request } => {
+                self.initiate(&connection, child, request, now, rng);
+            }
+            Command::Down { connection, request } => self.down(&connection, request, now, rng),
+            Command::TerminateIke { id, request } => self.terminate_ike(id, request, now, rng),
+            Command::TerminateChild { id, request } => {
+                self.terminate_child(id, request, now, rng);
+            }
+            Command::RekeyIke(id) => self.touch(id, now, rng, |sa, cx| sa.rekey(cx)),
+            Command::RekeyChild(id) => {
+                if let Some(ike) = self.ike_of(id) {
+                    self.touch(ike, now, rng, |sa, cx| sa.rekey_child(id, cx));
+                }
+            }
+            Command::Shutdown => self.shut_down(now, rng),
+        }
+    }
+
+    // ---- Configuration ----
+
+    fn load(&mut self, connection: Arc<Connection>, now: Instant, rng: &mut dyn Rng) {
+        let name = connection.name.clone();
+        let before = self.connections.insert(name.clone(), Arc::clone(&connection));
+        match self.keepers.get_mut(&name) {
+            Some(keeper) => keeper.replace(Arc::clone(&connection)),
+            None => {
+                self.keepers.insert(name.clone(), Keeper::new(Arc::clone(&connection)));
+            }
+        }
+        if let Some(before) = before {
+            self.reconfigure(&before, &connection, now, rng);
+        }
+        self.pursue(&name, now, rng);
+    }
+
+    /// Touches only what a new configuration changes.
+    fn reconfigure(
+        &mut self,
+        before: &Connection,
+        after: &Arc<Connection>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let keeps_ike = negotiates_alike(before, after);
+        for id in self.sas_of(&after.name) {
+            let established = self.sas.get(&id).is_some_and(|sa| sa.as_established().is_some());
+            if !keeps_ike || !established {
+                let reason = FailureReason::Reconfigured;
+                self.touch(id, now, rng, |sa, cx| sa.close(reason, cx));
+                continue;
+            }
+            self.touch(id, now, rng, |sa, _| sa.reconfigure(Arc::clone(after)));
+            for child in self.changed_children(id, before, after) {
+                let reason = FailureReason::Reconfigured;
+                self.touch(id, now, rng, |sa, cx| sa.delete_child(child, reason, cx));
+            }
+        }
+        // A handshake or lookup for the old configuration begins anew.
+        if let Some(keeper) = self.keepers.get_mut(&after.name) {
+            keeper.end_attempt();
+        }
+    }
+
+    fn changed_children(
+        &self,
+        ike: IkeSaId,
+        before: &Connection,
+        after: &Connection,
+    ) -> Vec<ChildSaId> {
+        let Some(established) = self.sas.get(&ike).and_then(|sa| sa.as_established()) else {
+            return Vec::new();
+        };
+        let changed = |name: &ChildName| match (before.child(name), after.child(name)) {
+            (Some(before), Some(after)) => !protects_alike(before, after),
+            _ => true,
+        };
+        established
+            .children
+            .iter()
+            .filter(|child| changed(&child.name))
+            .map(|child| child.id)
+            .collect()
+    }
+
+    fn unload(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
+        self.connections.remove(name);
+        if let Some(mut keeper) = self.keepers.remove(name) {
+            keeper.abandon(&failure(name, FailureReason::Reconfigured), &mut self.out);
+        }
+        self.refresh_keeper(name);
+        self.close_all(name, &FailureReason::Reconfigured, now, rng);
+    }
+
+    fn close_all(
+        &mut self,
+        name: &ConnectionName,
+        reason: &FailureReason,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        for id in self.sas_of(name) {
+            self.touch(id, now, rng, |sa, cx| sa.close(reason.clone(), cx));
+        }
+    }
+
+    // ---- Up ----
+
+    fn initiate(
+        &mut self,
+        name: &ConnectionName,
+        child: Option<ChildName>,
+        request: RequestId,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        match self.accept_initiate(name, child, request) {
+            Ok(()) => self.pursue(name, now, rng),
+            Err(reason) => self.finish(request, Err(Box::new(failure(name, reason)))),
+        }
+    }
+
+    fn accept_initiate(
+        &mut self,
+        name: &ConnectionName,
+        child: Option<ChildName>,
+        request: RequestId,
+    ) -> Result<(), FailureReason> {
+        if self.shutting_down {
+            return Err(FailureReason::ShuttingDown);
+        }
+        let keeper = self.keepers.get(name).ok_or(FailureReason::NoSuch("connection"))?;
+        let children = to_set_up(keeper.connection(), child)?;
+        let goal = children.first().cloned().ok_or(FailureReason::NoSuch("child"))?;
+        let missing: Vec<ChildName> =
+            children.into_iter().filter(|child| !self.child_is_up(name, child)).collect();
+        let is_up = !missing.contains(&goal);
+        let keeper = self.keepers.get_mut(name).ok_or(FailureReason::NoSuch("connection"))?;
+        keeper.lift();
+        missing.into_iter().for_each(|child| keeper.want(child, None));
+        if is_up {
+            self.finish(request, Ok(()));
+            return Ok(());
+        }
+        keeper.wait(request, Goal::Child(goal))
+    }
+
+    // ---- Down ----
+
+    fn down(&mut self, name: &ConnectionName, request: RequestId, now: Instant, rng: &mut dyn Rng) {
+        if !self.keepers.contains_key(name) {
+            let reason = FailureReason::NoSuch("connection");
+            return self.finish(request, Err(Box::new(failure(name, reason))));
+        }
+        self.hold(name);
+        self.depart(request, Target::Connection(name.clone()));
+        self.close_all(name, &FailureReason::ByCommand, now, rng);
+        self.refresh_keeper(name);
+    }
+
+    /// Ends all effort for a connection, and with it what waits for it.
+    fn hold(&mut self, name: &ConnectionName) {
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        keeper.hold();
+        keeper.abandon(&failure(name, FailureReason::ByCommand), &mut self.out);
+        let looking_up = matches!(
+            keeper.attempt().map(|attempt| &attempt.stage),
+            Some(Stage::Name { .. } | Stage::Source { .. })
+        );
+        if looking_up {
+            keeper.end_attempt();
+        }
+    }
+
+    fn terminate_ike(&mut self, id: IkeSaId, request: RequestId, now: Instant, rng: &mut dyn Rng) {
+        let Some(sa) = self.sas.get(&id).filter(|sa| !sa.is_closed()) else {
+            return self.finish(request, Err(Box::new(no_such("IKE SA"))));
+        };
+        if let Some(name) = sa.core.connection_name().cloned() {
+            self.hold(&name);
+            self.refresh_keeper(&name);
+        }
+        self.depart(request, Target::Ike(id));
+        self.touch(id, now, rng, |sa, cx| sa.close(FailureReason::ByCommand, cx));
+    }
+
+    fn terminate_child(
+        &mut self,
+        id: ChildSaId,
+        request: RequestId,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(ike) = self.ike_of(id) else {
+            return self.finish(request, Err(Box::new(no_such("child SA"))));
+        };
+        let held = self.sas.get(&ike).and_then(|sa| {
+            let child = sa.as_established()?.child(id)?.name.clone();
+            Some((sa.core.connection_name()?.clone(), child))
+        });
+        if let Some((name, child)) = held
+            && let Some(keeper) = self.keepers.get_mut(&name)
+        {
+            keeper.hold_child(child);
+        }
+        self.depart(request, Target::Child(id));
+        self.touch(ike, now, rng, |sa, cx| sa.delete_child(id, FailureReason::ByCommand, cx));
+    }
+
+    fn depart(&mut self, request: RequestId, target: Target) {
+        if self.departures.len() >= DEPARTURES_MAX {
+            let reason = FailureReason::TooMany("waiting commands");
+            return self.finish(request, Err(Box::new(reason_alone(reason))));
+        }
+        self.departures.push(Departure { request, target });
+    }
+
+    /// Ends the commands whose target is gone.
+    pub(super) fn finish_departures(&mut self) {
+        let mut departures = std::mem::take(&mut self.departures);
+        departures.retain(|departure| {
+            let there = match &departure.target {
+                Target::Connection(name) => !self.sas_of(name).is_empty(),
+                Target::Ike(id) => self.sas.get(id).is_some_and(|sa| !sa.is_closed()),
+                Target::Child(id) => self.ike_of(*id).is_some(),
+            };
+            if !there {
+                self.finish(departure.request, Ok(()));
+            }
+            there
+        });
+        self.departures = departures;
+    }
+
+    fn shut_down(&mut self, now: Instant, rng: &mut dyn Rng) {
+        self.shutting_down = true;
+        let names: Vec<ConnectionName> = self.keepers.keys().cloned().collect();
+        for name in names {
+            self.hold(&name);
+            self.refresh_keeper(&name);
+        }
+        let ids: Vec<IkeSaId> = self.sas.keys().copied().collect();
+        for id in ids {
+            self.touch(id, now, rng, |sa, cx| sa.close(FailureReason::ShuttingDown, cx));
+        }
+    }
+
+    fn finish(&mut self, request: RequestId, result: Result<(), Box<Failure>>) {
+        self.out.push(Output::Done { request, result });
+    }
+}
+
+/// What a command to initiate is about.
+fn to_set_up(
+    connection: &Connection,
+    child: Option<ChildName>,
+) -> Result<Vec<ChildName>, FailureReason> {
+    if let Some(child) = child {
+        let known = connection.child(&child).is_some();
+        return if known { Ok(vec![child]) } else { Err(FailureReason::NoSuch("child")) };
+    }
+    let kept = connection.children.iter().filter(|child| child.keep == Keep::Up);
+    let mut children: Vec<ChildName> = kept.map(|child| child.name.clone()).collect();
+    if children.is_empty() {
+        children.extend(connection.children.first().map(|child| child.name.clone()));
+    }
+    Ok(children)
+}
+
+/// Whether IKE SAs of the one are IKE SAs of the other: only children, timers and policies about
+/// keeping differ.
+fn negotiates_alike(before: &Connection, after: &Connection) -> bool {
+    let relevant = |connection: &Connection| Connection {
+        children: Vec::new(),
+        keepalive: Connection::DEFAULT_KEEPALIVE,
+        dpd_delay: Connection::DEFAULT_DPD_DELAY,
+        rekey_time: Connection::DEFAULT_REKEY_TIME,
+        over_time: Connection::DEFAULT_OVER_TIME,
+        rand_time: Connection::DEFAULT_OVER_TIME,
+        unique: after.unique,
+        reach: after.reach,
+        ..connection.clone()
+    };
+    relevant(before) == relevant(after)
+}
+
+/// Whether child SAs of the one are child SAs of the other; lifetimes count from the next one.
+fn protects_alike(before: &ChildConfig, after: &ChildConfig) -> bool {
+    let relevant = |child: &ChildConfig| ChildConfig {
+        keep: after.keep,
+        lifetime: after.lifetime,
+        dpd_action: after.dpd_action,
+        close_action: after.close_action,
+        ..child.clone()
+    };
+    relevant(before) == relevant(after)
+}
+
+fn failure(name: &ConnectionName, reason: FailureReason) -> Failure {
+    Failure { connection: Some(name.clone()), ..reason_alone(reason) }
+}
+
+fn no_such(what: &'static str) -> Failure {
+    reason_alone(FailureReason::NoSuch(what))
+}
+
+fn reason_alone(reason: FailureReason) -> Failure {
+    Failure {
+        connection: None,
+        child: None,
+        remote: None,
+        initiator: true,
+        reason,
+        elapsed: Duration::ZERO,
+    }
+}

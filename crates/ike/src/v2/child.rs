@@ -1,0 +1,380 @@
+//! The child SAs of one IKE SA (RFC 7296 §1.3, §2.8, §2.17): what they are, how they come and go.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use adit_db::{ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId};
+use adit_wire::esp::Spi;
+use adit_wire::iana::{IpProtocol, NotifyType};
+use adit_wire::ikev2::{PortRange, Sa, TrafficSelector, Transform};
+use adit_wire::ip::{FlowKey, FlowSide};
+
+use crate::context::Context;
+use crate::event::{ChildSaInfo, ChildSaState};
+use crate::failure::{By, FailureReason};
+use crate::keymat::{ChildKeymat, Role};
+use crate::output::{DebugKeys, EspDebugKeys, Output};
+use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
+use crate::traffic_selector::{SelectorError, SelectorPair, narrow, with_first};
+
+/// One child SA, from installation to removal.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) id: ChildSaId,
+    pub(crate) name: ChildName,
+    pub(crate) phase: Phase,
+    /// SPI of packets to us; the peer's name for the SA is `spi_out`.
+    pub(crate) spi_in: Spi,
+    pub(crate) spi_out: Spi,
+    pub(crate) selectors: Selectors,
+    pub(crate) rekey_at: Option<Instant>,
+    pub(crate) over_at: Option<Instant>,
+    /// Why it ends, for the listeners; none if another took its place.
+    pub(crate) end: Option<FailureReason>,
+    in_engine: bool,
+    reqid: u32,
+    suite: Vec<Transform>,
+    esn: bool,
+    installed: Instant,
+}
+
+/// Where a child stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Carries traffic.
+    Installed,
+    /// Carries traffic until the replacement we ask for is there.
+    Rekeying,
+    /// Replaced by the peer, who will delete it (RFC 7296 §2.8).
+    Rekeyed {
+        /// Its successor.
+        by: ChildSaId,
+        /// When we stop waiting for the delete.
+        until: Instant,
+    },
+    /// We asked the peer to delete it, or are about to.
+    Deleting,
+}
+
+/// What the SA protects, from our side.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Selectors {
+    pub(crate) local: Vec<TrafficSelector>,
+    pub(crate) remote: Vec<TrafficSelector>,
+}
+
+/// The two ends' addresses, for `dynamic` selectors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) local: IpAddr,
+    pub(crate) remote: IpAddr,
+}
+
+/// What both ends agreed on, ready to be installed.
+pub(crate) struct Agreed<'a> {
+    pub(crate) ike: IkeSaId,
+    pub(crate) connection: &'a Connection,
+    pub(crate) config: &'a ChildConfig,
+    /// Our role in the exchange that made it.
+    pub(crate) role: Role,
+    pub(crate) choice: Choice<ChildSuite>,
+    pub(crate) spi_in: Spi,
+    pub(crate) spi_out: Spi,
+    pub(crate) selectors: SelectorPair,
+    pub(crate) keymat: ChildKeymat,
+    pub(crate) encap: Encapsulation,
+    pub(crate) rekeys: Option<ChildSaId>,
+    /// Whether to send on it from now on.
+    pub(crate) outbound: bool,
+}
+
+/// Child SAs of one IKE SA at a time, those about to go included.
+pub(crate) const CHILDREN_MAX: usize = 128;
+
+/// How long a replaced child waits for the peer's delete before we delete it ourselves.
+pub(crate) const REKEYED_WAIT: Duration = Duration::from_secs(60);
+
+impl Selectors {
+    /// Seen from us, whose role in the exchange is `role`.
+    pub(crate) fn from_pair(pair: SelectorPair, role: Role) -> Self {
+        match role {
+            Role::Initiator => Self { local: pair.initiator, remote: pair.responder },
+            Role::Responder => Self { local: pair.responder, remote: pair.initiator },
+        }
+    }
+
+    /// What the configuration allows.
+    pub(crate) fn configured(config: &ChildConfig, ends: Ends) -> Self {
+        Self {
+            local: config.local_ts.iter().map(|spec| spec.resolve(ends.local)).collect(),
+            remote: config.remote_ts.iter().map(|spec| spec.resolve(ends.remote)).collect(),
+        }
+    }
+
+    /// Seen from the exchange in which our role is `role`.
+    pub(crate) fn into_pair(self, role: Role) -> SelectorPair {
+        match role {
+            Role::Initiator => SelectorPair { initiator: self.local, responder: self.remote },
+            Role::Responder => SelectorPair { initiator: self.remote, responder: self.local },
+        }
+    }
+
+    /// The offer of an initiator: the packet that asks for the child first (RFC 7296 §2.9).
+    pub(crate) fn offer(self, flow: Option<&FlowKey>) -> SelectorPair {
+        SelectorPair {
+            initiator: with_first(flow.map(|flow| side(flow.source())), &self.local),
+            responder: with_first(flow.map(|flow| side(flow.destination())), &self.remote),
+        }
+    }
+}
+
+/// The selector of one end of a packet. ICMP has no ports: its types would only narrow the offer
+/// to one kind of message.
+fn side(side: FlowSide) -> TrafficSelector {
+    let is_icmp = [IpProtocol::ICMP.0, IpProtocol::ICMPV6.0].contains(&side.protocol);
+    let ports = side.port.filter(|_| !is_icmp).map_or(PortRange::ANY, PortRange::single);
+    TrafficSelector::from_address(side.address).with_protocol(IpProtocol(side.protocol), ports)
+}
+
+impl Child {
+    /// Hands what was agreed to the packet engine.
+    pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
+        let id = cx.out.next_child_sa();
+        let config = agreed.config;
+        let jitter = std::array::from_fn(|_| cx.rng.next_u64());
+        let lifetime = config.lifetime.draw(jitter);
+        let selectors = Selectors::from_pair(agreed.selectors, agreed.role);
+        let (keys_in, keys_out) = agreed.keymat.into_directions(agreed.role);
+        let suite = agreed.choice.visible_transforms();
+        let negotiated = agreed.choice.suite;
+        let sa = ChildSa {
+            id,
+            ike: agreed.ike,
+            connection: agreed.connection.name.clone(),
+            child: config.name.clone(),
+            spi_in: agreed.spi_in,
+            spi_out: agreed.spi_out,
+            cipher: negotiated.cipher,
+            esn: negotiated.esn,
+            keys_in,
+            keys_out,
+            local_ts: selectors.local.clone(),
+            remote_ts: selectors.remote.clone(),
+            encap: agreed.encap,
+            lifetime,
+            replay_window: config.replay_window,
+            dscp: config.dscp,
+            ecn: config.ecn,
+            rekeys: agreed.rekeys,
+        };
+        cx.out.take_spi(agreed.spi_in);
+        export_keys(&sa, cx);
+        cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
+        Self {
+            id,
+            name: config.name.clone(),
+            phase: Phase::Installed,
+            spi_in: agreed.spi_in,
+            spi_out: agreed.spi_out,
+            selectors,
+            rekey_at: lifetime.soft.time.map(|age| cx.now + age),
+            over_at: lifetime.hard.time.map(|age| cx.now + age),
+            end: None,
+            in_engine: true,
+            reqid: cx.out.reqid(&agreed.connection.name, &config.name),
+            suite,
+            esn: negotiated.esn,
+            installed: cx.now,
+        }
+    }
+
+    /// Takes the child from the packet engine, once; packets under way still come in for `delay`.
+    pub(crate) fn take_from_engine(&mut self, delay: Duration, cx: &mut Context<'_>) {
+        if std::mem::take(&mut self.in_engine) {
+            cx.out.release_spi(self.spi_in);
+            cx.out.push(Output::RemoveChild { id: self.id, delay });
+        }
+    }
+
+    /// Whether it is the one that carries its policy's traffic, now and later.
+    pub(crate) fn is_current(&self) -> bool {
+        matches!(self.phase, Phase::Installed | Phase::Rekeying)
+    }
+
+    pub(crate) fn info(&self, encap: Encapsulation) -> ChildSaInfo {
+        ChildSaInfo {
+            id: self.id,
+            name: self.name.clone(),
+            reqid: self.reqid,
+            state: match self.phase {
+                Phase::Installed => ChildSaState::Installed,
+                Phase::Rekeying => ChildSaState::Rekeying,
+                Phase::Rekeyed { .. } => ChildSaState::Rekeyed,
+                Phase::Deleting => ChildSaState::Deleting,
+            },
+            encap,
+            spi_in: self.spi_in,
+            spi_out: self.spi_out,
+            suite: self.suite.clone(),
+            esn: self.esn,
+            installed: self.installed,
+            rekey_at: self.rekey_at,
+            over_at: self.over_at,
+            local_ts: self.selectors.local.clone(),
+            remote_ts: self.selectors.remote.clone(),
+        }
+    }
+
+    /// When something is to be done about its age.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let soft = self.rekey_at.filter(|_| self.phase == Phase::Installed);
+        let hard = self.over_at.filter(|_| self.phase != Phase::Deleting);
+        let wait = match self.phase {
+            Phase::Rekeyed { until, .. } => Some(until),
+            Phase::Installed | Phase::Rekeying | Phase::Deleting => None,
+        };
+        [soft, hard, wait].into_iter().flatten().min()
+    }
+}
+
+fn export_keys(sa: &ChildSa, cx: &mut Context<'_>) {
+    if !cx.config.export_keys {
+        return;
+    }
+    let directions = [
+        (sa.encap.remote, sa.encap.local, sa.spi_in, &sa.keys_in),
+        (sa.encap.local, sa.encap.remote, sa.spi_out, &sa.keys_out),
+    ];
+    for (source, destination, spi, keys) in directions {
+        cx.out.push(Output::Keys(DebugKeys::Esp(EspDebugKeys {
+            source,
+            destination,
+            spi,
+            cipher: sa.cipher,
+            // The operator asked for a copy to decrypt captures with.
+            encryption: keys.encryption.duplicate(),
+            integrity: keys.integrity.duplicate(),
+            esn: sa.esn,
+        })));
+    }
+}
+
+/// What a responder makes of an offered child: its configuration, the suite, the selectors.
+pub(crate) struct Answer<'a> {
+    pub(crate) config: &'a ChildConfig,
+    pub(crate) choice: Choice<ChildSuite>,
+    pub(crate) spi_out: Spi,
+    pub(crate) selectors: SelectorPair,
+}
+
+/// An offered child, as far as a responder chooses from it.
+pub(crate) struct Offered<'a> {
+    pub(crate) purpose: Purpose,
+    pub(crate) sa: &'a Sa,
+    pub(crate) selectors: &'a SelectorPair,
+    /// The configuration of the child that is being replaced.
+    pub(crate) rekeys: Option<&'a ChildName>,
+}
+
+/// Why a responder refuses a child.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Refusal {
+    /// NO_PROPOSAL_CHOSEN; the configuration whose proposals did not fit.
+    NoProposal(ChildName),
+    /// TS_UNACCEPTABLE; the configuration to show to the operator.
+    Selectors(Option<ChildName>),
+}
+
+impl Refusal {
+    /// The notify that answers the peer.
+    pub(crate) fn notify(&self) -> NotifyType {
+        match self {
+            Self::NoProposal(_) => NotifyType::NO_PROPOSAL_CHOSEN,
+            Self::Selectors(_) => NotifyType::TS_UNACCEPTABLE,
+        }
+    }
+
+    /// The configuration that came nearest.
+    pub(crate) fn child(&self) -> Option<&ChildName> {
+        match self {
+            Self::NoProposal(child) => Some(child),
+            Self::Selectors(child) => child.as_ref(),
+        }
+    }
+
+    /// What the operator is told.
+    pub(crate) fn reason(
+        &self,
+        connection: &Connection,
+        ends: Ends,
+        offered: &Offered<'_>,
+    ) -> FailureReason {
+        let config = self.child().and_then(|name| connection.child(name));
+        match self {
+            Self::NoProposal(_) => FailureReason::NoCommonEspSuite {
+                by: By::Us,
+                ours: config.map(ChildConfig::offered_proposals).unwrap_or_default(),
+                theirs: offered.sa.proposals.clone(),
+            },
+            Self::Selectors(_) => {
+                let ours =
+                    config.map(|config| Selectors::configured(config, ends)).unwrap_or_default();
+                FailureReason::SelectorMismatch {
+                    by: By::Us,
+                    our_local: ours.local,
+                    our_remote: ours.remote,
+                    their_view_of_local: offered.selectors.responder.clone(),
+                    their_view_of_remote: offered.selectors.initiator.clone(),
+                }
+            }
+        }
+    }
+}
+
+/// Chooses configuration, suite and selectors for an offered child (RFC 7296 §2.7, §2.9).
+///
+/// Of several configurations that fit, the first that loses nothing of the offer wins, else the
+/// first.
+///
+/// # Errors
+///
+/// [`Refusal`]: what fits best, and what about it does not fit.
+pub(crate) fn choose<'a>(
+    connection: &'a Connection,
+    ends: Ends,
+    offered: &Offered<'_>,
+) -> Result<Answer<'a>, Refusal> {
+    let candidates = connection
+        .children
+        .iter()
+        .filter(|config| offered.rekeys.is_none_or(|name| *name == config.name));
+    let mut best: Option<Answer<'a>> = None;
+    let mut refusal = Refusal::Selectors(connection.children.first().map(|c| c.name.clone()));
+    for config in candidates {
+        match answer(config, ends, offered) {
+            Ok(answer) if answer.selectors == *offered.selectors => return Ok(answer),
+            Ok(answer) => best = best.or(Some(answer)),
+            Err(Refusal::Selectors(_)) => {}
+            Err(no_proposal) => refusal = no_proposal,
+        }
+    }
+    best.ok_or(refusal)
+}
+
+fn answer<'a>(
+    config: &'a ChildConfig,
+    ends: Ends,
+    offered: &Offered<'_>,
+) -> Result<Answer<'a>, Refusal> {
+    let policy = Selectors::configured(config, ends).into_pair(Role::Responder);
+    let selectors = narrow(offered.selectors, &policy).map_err(|error| match error {
+        SelectorError::NoOverlap | SelectorError::Wider => {
+            Refusal::Selectors(Some(config.name.clone()))
+        }
+    })?;
+    let no_proposal = || Refusal::NoProposal(config.name.clone());
+    let choice = choose_child(offered.purpose, &config.offered_proposals(), offered.sa)
+        .map_err(|NoProposalChosen| no_proposal())?;
+    let spi_out = Spi::from_field(&choice.peer_spi).ok_or_else(no_proposal)?;
+    Ok(Answer { config, choice, spi_out, selectors })
+}

@@ -1,0 +1,232 @@
+//! A child SA that we ask for: the offer, and what comes of the answer (RFC 7296 §2.7, §2.9).
+//!
+//! Used by IKE_AUTH and CREATE_CHILD_SA alike. Between Adit peers a refusal carries private status
+//! notifies with what the refusing side would accept ([`Hints`]), so that both operators see the
+//! difference; they are sent and believed only after authentication.
+
+use adit_db::{ChildConfig, ChildName};
+use adit_wire::esp::Spi;
+use adit_wire::iana::{ExchangeType, NotifyType, ProtocolId};
+use adit_wire::ikev2::{ChainBuilder, Notify, Payload, Proposal, Sa, TrafficSelector, Ts};
+use adit_wire::ip::FlowKey;
+use adit_wire::{Reader, Writer};
+
+use crate::failure::{By, FailureReason};
+use crate::keymat::Role;
+use crate::proposal::{ChildSuite, Choice, Offer, Purpose};
+use crate::traffic_selector::{SelectorPair, check_answer};
+use crate::v2::child::{Ends, Selectors};
+use crate::v2::rules::Received;
+
+/// A child SA that we ask for.
+#[derive(Debug)]
+pub(crate) struct ChildOffer {
+    pub(crate) name: ChildName,
+    /// SPI of packets to us.
+    pub(crate) spi_in: Spi,
+    pub(crate) offer: Offer,
+    selectors: SelectorPair,
+    config: ChildConfig,
+}
+
+/// What the peer accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) choice: Choice<ChildSuite>,
+    pub(crate) spi_out: Spi,
+    pub(crate) selectors: SelectorPair,
+}
+
+/// The answer of a peer, kept until it has been authenticated.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// SA, TSi and TSr.
+    Accepted {
+        /// The chosen proposal.
+        sa: Sa,
+        /// The narrowed selectors.
+        selectors: SelectorPair,
+    },
+    /// An error notify.
+    Refused {
+        /// What the peer said.
+        notify: NotifyType,
+        /// What it would accept.
+        hints: Hints,
+    },
+}
+
+impl Reply {
+    /// Takes the answer out of a response.
+    pub(crate) fn from_received(received: &Received<'_>) -> Self {
+        match (&received.sa, &received.ts_i, &received.ts_r, received.error()) {
+            (Some(sa), Some(ts_i), Some(ts_r), None) => Self::Accepted {
+                sa: sa.clone(),
+                selectors: SelectorPair {
+                    initiator: ts_i.selectors.clone(),
+                    responder: ts_r.selectors.clone(),
+                },
+            },
+            (_, _, _, error) => Self::Refused {
+                notify: error.map_or(NotifyType::INVALID_SYNTAX, |notify| notify.kind),
+                hints: Hints::read(received),
+            },
+        }
+    }
+}
+
+impl ChildOffer {
+    pub(crate) fn new(
+        purpose: Purpose,
+        config: &ChildConfig,
+        ends: Ends,
+        flow: Option<&FlowKey>,
+        spi_in: Spi,
+    ) -> Self {
+        Self {
+            name: config.name.clone(),
+            spi_in,
+            offer: Offer::new(purpose, &config.offered_proposals(), &spi_in.to_octets()),
+            selectors: Selectors::configured(config, ends).offer(flow),
+            config: config.clone(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &ChildConfig {
+        &self.config
+    }
+
+    pub(crate) fn put_sa(&self, chain: &mut ChainBuilder) {
+        chain.put(&Payload::Sa(self.offer.sa()));
+    }
+
+    pub(crate) fn put_selectors(&self, chain: &mut ChainBuilder) {
+        put_selectors(&self.selectors, chain);
+    }
+
+    /// Checks an answer; the reason if there is no child.
+    ///
+    /// # Errors
+    ///
+    /// What the peer refused, or what it answered that was not offered (CHECKLIST E03, H02).
+    pub(crate) fn evaluate(
+        &self,
+        reply: Reply,
+        exchange: ExchangeType,
+    ) -> Result<Accepted, FailureReason> {
+        match reply {
+            Reply::Refused { notify, hints } => Err(self.refused(notify, hints, exchange)),
+            Reply::Accepted { sa, selectors } => {
+                let choice = self
+                    .offer
+                    .accept_child(&sa)
+                    .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
+                let spi_out = Spi::from_field(&choice.peer_spi)
+                    .ok_or(FailureReason::PeerMisbehaved("reserved SPI"))?;
+                check_answer(&self.selectors, &selectors)
+                    .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
+                Ok(Accepted { choice, spi_out, selectors })
+            }
+        }
+    }
+
+    fn refused(&self, notify: NotifyType, hints: Hints, exchange: ExchangeType) -> FailureReason {
+        match notify {
+            NotifyType::NO_PROPOSAL_CHOSEN => FailureReason::NoCommonEspSuite {
+                by: By::Peer,
+                ours: self.config.offered_proposals(),
+                theirs: hints.proposals,
+            },
+            NotifyType::TS_UNACCEPTABLE => FailureReason::SelectorMismatch {
+                by: By::Peer,
+                our_local: self.selectors.initiator.clone(),
+                our_remote: self.selectors.responder.clone(),
+                their_view_of_local: hints.selectors.initiator,
+                their_view_of_remote: hints.selectors.responder,
+            },
+            notify => FailureReason::PeerError { exchange, notify },
+        }
+    }
+}
+
+/// Adds TSi and TSr.
+pub(crate) fn put_selectors(pair: &SelectorPair, chain: &mut ChainBuilder) {
+    chain.put(&Payload::TsI(Ts::new(pair.initiator.clone())));
+    chain.put(&Payload::TsR(Ts::new(pair.responder.clone())));
+}
+
+/// What a refusing Adit peer would accept: notifies ADIT_SELECTORS and ADIT_ESP_PROPOSALS.
+///
+/// ```text
+/// ADIT_SELECTORS        length of TSi body (2) | TSi body | TSr body
+/// ADIT_ESP_PROPOSALS    SA body
+/// ```
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Hints {
+    selectors: SelectorPair,
+    proposals: Vec<Proposal>,
+}
+
+impl Hints {
+    /// What the configuration would accept from the peer.
+    pub(crate) fn of(config: &ChildConfig, ends: Ends) -> Self {
+        let offer = Offer::new(
+            Purpose::Child { additional: false },
+            &config.offered_proposals(),
+            &Spi::MIN.to_octets(),
+        );
+        Self {
+            selectors: Selectors::configured(config, ends).into_pair(Role::Responder),
+            proposals: offer.sa().proposals,
+        }
+    }
+
+    /// Adds the notifies to a refusal.
+    pub(crate) fn put(self, chain: &mut ChainBuilder) {
+        let mut selectors = Vec::new();
+        let ts_i = ts_body(self.selectors.initiator);
+        let mut w = Writer(&mut selectors);
+        w.u16(u16::try_from(ts_i.len()).unwrap_or(u16::MAX));
+        w.bytes(&ts_i);
+        w.bytes(&ts_body(self.selectors.responder));
+        put_hint(NotifyType::ADIT_SELECTORS, &selectors, chain);
+
+        let mut proposals = Vec::new();
+        Sa { proposals: self.proposals }.write(&mut Writer(&mut proposals));
+        put_hint(NotifyType::ADIT_ESP_PROPOSALS, &proposals, chain);
+    }
+
+    /// Takes the notifies out of a refusal; what cannot be read is left out.
+    fn read(received: &Received<'_>) -> Self {
+        let data = |kind| received.notify(kind).map(|notify| notify.data);
+        Self {
+            selectors: data(NotifyType::ADIT_SELECTORS)
+                .and_then(read_selectors)
+                .unwrap_or_default(),
+            proposals: data(NotifyType::ADIT_ESP_PROPOSALS)
+                .and_then(|data| Sa::read(&mut Reader(data)).ok())
+                .map(|sa| sa.proposals)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+fn ts_body(selectors: Vec<TrafficSelector>) -> Vec<u8> {
+    let mut body = Vec::new();
+    Ts::new(selectors).write(&mut Writer(&mut body));
+    body
+}
+
+fn read_selectors(data: &[u8]) -> Option<SelectorPair> {
+    let mut r = Reader(data);
+    let ts_i_len = r.u16().ok()?;
+    let ts_i = r.bytes(ts_i_len.into()).ok()?;
+    Some(SelectorPair {
+        initiator: Ts::read(&mut Reader(ts_i)).ok()?.selectors,
+        responder: Ts::read(&mut r).ok()?.selectors,
+    })
+}
+
+fn put_hint(kind: NotifyType, data: &[u8], chain: &mut ChainBuilder) {
+    chain.put(&Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: &[], kind, data }));
+}

@@ -1,0 +1,10 @@
+//! The exchanges of IKEv2, one file each: what both sides send, check and do.
+
+pub(crate) mod auth;
+pub(crate) mod create_child;
+pub(crate) mod delete;
+pub(crate) mod informational;
+pub(crate) mod init;
+pub(crate) mod intermediate;
+pub(crate) mod rekey_child;
+pub(crate) mod rekey_ike;

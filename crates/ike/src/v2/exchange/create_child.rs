@@ -1,0 +1,433 @@
+//! CREATE_CHILD_SA for a child SA (RFC 7296 §1.3.1, §1.3.3, §2.17): both sides.
+//!
+//! A new child and a rekeyed one are the same exchange but for a REKEY_SA notify; what is special
+//! about rekeying, collisions above all, is in [`super::rekey_child`].
+
+use adit_crypto::{KeyShare, Secret};
+use adit_db::{ChildName, ChildSaId};
+use adit_wire::esp::Spi;
+use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
+use adit_wire::ikev2::{ChainBuilder, Ke, Notify, Payload};
+use adit_wire::ip::FlowKey;
+
+use crate::context::{Context, Notice};
+use crate::failure::FailureReason;
+use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
+use crate::proposal::Purpose;
+use crate::traffic_selector::SelectorPair;
+use crate::v2::child::{Agreed, Answer, CHILDREN_MAX, Child, Offered, choose};
+use crate::v2::child_offer::{Accepted, ChildOffer, Reply, put_selectors};
+use crate::v2::established::{Established, Own, Task};
+use crate::v2::ike_sa::core::Core;
+use crate::v2::ike_sa::{Next, StepResult};
+use crate::v2::rules::{Form, Received};
+
+use super::auth::refuse_child;
+use super::init::RESTARTS_MAX;
+use super::rekey_child::{self, Rival};
+
+/// Our request for a child in flight.
+#[derive(Debug)]
+pub(crate) struct CreateChildSent {
+    offer: ChildOffer,
+    flow: Option<FlowKey>,
+    pub(super) rekeys: Option<ChildSaId>,
+    nonce: Vec<u8>,
+    key_share: Option<KeyShare>,
+    restarts: u8,
+    /// The peer's exchange for the same child that crossed ours.
+    pub(super) rival: Option<Rival>,
+    /// SPIs that the peer deleted meanwhile and we do not know (CHECKLIST J13, J25).
+    deleted: Vec<Spi>,
+}
+
+/// SPIs remembered in `deleted`.
+const DELETED_MAX: usize = 16;
+
+impl CreateChildSent {
+    /// Asks for a child, or for new keys of the child `rekeys`. `None`: the configuration does
+    /// not know the child any more.
+    pub(crate) fn start(
+        established: &mut Established,
+        name: ChildName,
+        flow: Option<FlowKey>,
+        rekeys: Option<ChildSaId>,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Own>, FailureReason> {
+        let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
+        let Some(config) = connection.child(&name) else { return Ok(None) };
+        let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
+        let purpose = Purpose::Child { additional: false };
+        let offer = ChildOffer::new(purpose, config, core.ends(), flow.as_ref(), spi_in);
+        let method = offer.offer.first_key_exchange();
+        let mut sent = Self {
+            offer,
+            flow,
+            rekeys,
+            nonce: Vec::new(),
+            key_share: method.map(|method| method.generate(cx.rng)),
+            restarts: 0,
+            rival: None,
+            deleted: Vec::new(),
+        };
+        sent.send(established, core, cx)?;
+        Ok(Some(Own::Child(Box::new(sent))))
+    }
+
+    /// `[N(REKEY_SA),] SA, Ni, [KEi,] TSi, TSr`
+    fn send(
+        &mut self,
+        established: &Established,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Result<(), FailureReason> {
+        self.nonce = cx.nonce();
+        let mut chain = ChainBuilder::new();
+        if let Some(old) = self.rekeys.and_then(|id| established.child(id)) {
+            chain.put(&Payload::Notify(Notify {
+                protocol: ProtocolId::ESP,
+                spi: &old.spi_in.to_octets(),
+                kind: NotifyType::REKEY_SA,
+                data: &[],
+            }));
+        }
+        self.offer.put_sa(&mut chain);
+        chain.push(PayloadType::NONCE, |w| w.bytes(&self.nonce));
+        if let Some(share) = &self.key_share {
+            chain.put(&Payload::Ke(Ke { method: share.method().id(), data: share.public() }));
+        }
+        self.offer.put_selectors(&mut chain);
+        core.request(ExchangeType::CREATE_CHILD_SA, chain, cx.config.established, cx)?;
+        Ok(())
+    }
+
+    pub(crate) fn name(&self) -> &ChildName {
+        &self.offer.name
+    }
+
+    /// The peer deletes an SPI that we do not know: perhaps that of the answer on its way.
+    pub(crate) fn note_deleted(&mut self, spi: Spi) {
+        if self.deleted.len() < DELETED_MAX {
+            self.deleted.push(spi);
+        }
+    }
+
+    fn task(&self) -> Task {
+        match self.rekeys {
+            Some(id) => Task::RekeyChild(id),
+            None => Task::CreateChild { child: self.offer.name.clone(), flow: self.flow },
+        }
+    }
+
+    /// Takes the response.
+    pub(crate) fn handle_response(
+        self: Box<Self>,
+        received: &Received<'_>,
+        established: &mut Established,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        if received.form == Form::Refusal {
+            return self.handle_refusal(received, established, core, cx);
+        }
+        let spi_in = self.offer.spi_in;
+        let evaluated =
+            self.offer.evaluate(Reply::from_received(received), ExchangeType::CREATE_CHILD_SA);
+        let accepted = match evaluated {
+            Ok(accepted) => accepted,
+            Err(reason) => {
+                established.queue(Task::DeleteSpi(spi_in));
+                return self.fail(reason, established, core, cx);
+            }
+        };
+        if self.deleted.contains(&accepted.spi_out) {
+            return self.fail(FailureReason::ClosedByPeer, established, core, cx);
+        }
+        match self.agree(accepted, received, established, core) {
+            Ok((sent, agreed)) => sent.settle(agreed, established, core, cx),
+            Err((sent, reason)) => {
+                established.queue(Task::DeleteSpi(spi_in));
+                sent.fail(reason, established, core, cx)
+            }
+        }
+    }
+
+    /// Derives the keys of an accepted child.
+    #[expect(clippy::type_complexity, reason = "the request comes back either way")]
+    fn agree(
+        mut self: Box<Self>,
+        accepted: Accepted,
+        received: &Received<'_>,
+        established: &Established,
+        core: &Core,
+    ) -> Result<(Box<Self>, AgreedChild), (Box<Self>, FailureReason)> {
+        let share = self.key_share.take();
+        let Some(nonce_r) = received.nonce.map(|nonce| nonce.as_bytes().to_vec()) else {
+            return Err((self, FailureReason::PeerMisbehaved("no nonce")));
+        };
+        let misfit = FailureReason::PeerMisbehaved("key exchange does not fit the answer");
+        let shared = match (accepted.choice.suite.ke, share, received.ke) {
+            (None, _, _) => None,
+            (Some(method), Some(share), Some(ke))
+                if share.method() == method && ke.method == method.id() =>
+            {
+                match share.agree(ke.data) {
+                    Ok(shared) => Some(shared),
+                    Err(_) => {
+                        let reason = FailureReason::PeerMisbehaved("invalid public value");
+                        return Err((self, reason));
+                    }
+                }
+            }
+            _ => return Err((self, misfit)),
+        };
+        let nonces = Nonces { initiator: &self.nonce, responder: &nonce_r };
+        match derive(established, &accepted, shared.as_ref(), nonces) {
+            Ok(keymat) => {
+                let lowest = rekey_child::lowest(&self.nonce, &nonce_r).to_vec();
+                let encap = core.encapsulation();
+                Ok((self, AgreedChild { accepted, keymat, lowest, encap }))
+            }
+            Err(reason) => Err((self, reason)),
+        }
+    }
+
+    /// Installs the child, or lets it go again if a crossing exchange of the peer won.
+    fn settle(
+        self: Box<Self>,
+        agreed: AgreedChild,
+        established: &mut Established,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        if self.rival.as_ref().is_some_and(|rival| rival.wins_over(&agreed.lowest)) {
+            established.queue(Task::DeleteSpi(self.offer.spi_in));
+            rekey_child::lose(&self, established, core, cx);
+            return Ok(Next::Stay);
+        }
+        let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
+        let child = Child::install(
+            Agreed {
+                ike: core.id,
+                connection: &connection,
+                config: self.offer.config(),
+                role: Role::Initiator,
+                choice: agreed.accepted.choice,
+                spi_in: self.offer.spi_in,
+                spi_out: agreed.accepted.spi_out,
+                selectors: agreed.accepted.selectors,
+                keymat: agreed.keymat,
+                encap: agreed.encap,
+                rekeys: self.rekeys,
+                outbound: true,
+            },
+            cx,
+        );
+        rekey_child::win(&self, child, established, core, cx);
+        Ok(Next::Stay)
+    }
+
+    fn handle_refusal(
+        mut self: Box<Self>,
+        received: &Received<'_>,
+        established: &mut Established,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        if let Some(wanted) = received.wanted_key_exchange() {
+            let method = self.offer.offer.key_exchange(wanted);
+            let sent = self.key_share.as_ref().map(KeyShare::method);
+            if method.is_some() && method != sent && self.restarts < RESTARTS_MAX {
+                // CHECKLIST E07, E08: the same request with the wanted key exchange.
+                self.restarts += 1;
+                self.key_share = method.map(|method| method.generate(cx.rng));
+                self.send(established, core, cx)?;
+                established.own = Some(Own::Child(self));
+                return Ok(Next::Stay);
+            }
+        }
+        let error = received.error().map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
+        if self.rival.is_some() {
+            // The peer saw the collision, or has finished its own exchange already.
+            rekey_child::lose(&self, established, core, cx);
+            return Ok(Next::Stay);
+        }
+        match (error, self.rekeys) {
+            (NotifyType::TEMPORARY_FAILURE, _) => {
+                established.retry(self.task(), cx);
+                Ok(Next::Stay)
+            }
+            (NotifyType::CHILD_SA_NOT_FOUND, Some(old)) => {
+                rekey_child::recreate(old, established, core, cx);
+                Ok(Next::Stay)
+            }
+            _ => {
+                let reply = Reply::from_received(received);
+                match self.offer.evaluate(reply, ExchangeType::CREATE_CHILD_SA) {
+                    Err(reason) => self.fail(reason, established, core, cx),
+                    Ok(_) => Err(FailureReason::Internal("a refusal is no answer")),
+                }
+            }
+        }
+    }
+
+    /// There is no child: a new one is reported, a rekeyed one stays as it was until its end.
+    fn fail(
+        self: Box<Self>,
+        reason: FailureReason,
+        established: &mut Established,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        if self.rival.is_some() {
+            rekey_child::lose(&self, established, core, cx);
+            return Ok(Next::Stay);
+        }
+        let mut failure = core.failure(reason, cx.now);
+        failure.initiator = true;
+        failure.child = Some(self.offer.name.clone());
+        cx.out.notice(Notice::ChildFailed(failure));
+        if self.rekeys.is_some() {
+            established.retry_refused(self.task(), cx);
+        }
+        Ok(Next::Stay)
+    }
+}
+
+/// An accepted child with its keys.
+struct AgreedChild {
+    accepted: Accepted,
+    keymat: ChildKeymat,
+    /// The lower of the exchange's two nonces.
+    lowest: Vec<u8>,
+    encap: adit_db::Encapsulation,
+}
+
+fn derive(
+    established: &Established,
+    accepted: &Accepted,
+    shared: Option<&Secret>,
+    nonces: Nonces<'_>,
+) -> Result<ChildKeymat, FailureReason> {
+    ChildKeymat::derive(
+        established.secrets.prf,
+        &established.secrets.sk_d,
+        accepted.choice.suite.cipher,
+        SharedSecrets { first: shared, additional: &[] },
+        nonces,
+    )
+    .map_err(|_| FailureReason::Internal("prf+"))
+}
+
+/// Responder: answers a request for a child, new or rekeyed.
+pub(crate) fn answer(
+    received: &Received<'_>,
+    established: &mut Established,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
+    let mut chain = ChainBuilder::new();
+    // RFC 7296 §2.25.2: not while the IKE SA itself is being replaced or closed.
+    if established.is_rekeying() || established.is_closing() {
+        return refuse(NotifyType::TEMPORARY_FAILURE, &[], core, cx);
+    }
+    if established.children.len() >= CHILDREN_MAX {
+        return refuse(NotifyType::NO_ADDITIONAL_SAS, &[], core, cx);
+    }
+    let rekeys = match received.rekeyed() {
+        None => None,
+        Some((protocol, spi)) => match rekey_child::find(protocol, spi, established) {
+            Ok(id) => Some(id),
+            Err(kind) => {
+                rekey_child::put_refusal(kind, received, &mut chain);
+                core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;
+                return Ok(Next::Stay);
+            }
+        },
+    };
+    let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
+    let selectors = SelectorPair {
+        initiator: received.ts_i.clone().unwrap_or_default().selectors,
+        responder: received.ts_r.clone().unwrap_or_default().selectors,
+    };
+    let old_name = rekeys.and_then(|id| established.child(id)).map(|child| child.name.clone());
+    let offered = Offered {
+        purpose: Purpose::Child { additional: false },
+        sa: super::init::offered(received),
+        selectors: &selectors,
+        rekeys: old_name.as_ref(),
+    };
+    let answer = match choose(&connection, core.ends(), &offered) {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            refuse_child(&refusal, &connection, &offered, &mut chain, core, cx);
+            core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;
+            return Ok(Next::Stay);
+        }
+    };
+    accept(answer, rekeys, received, established, core, cx)
+}
+
+/// `SA, Nr, [KEr,] TSi, TSr`
+fn accept(
+    answer: Answer<'_>,
+    rekeys: Option<ChildSaId>,
+    received: &Received<'_>,
+    established: &mut Established,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
+    let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
+    let Answer { config, choice, spi_out, selectors } = answer;
+    let nonce_i = received.nonce.map(|nonce| nonce.as_bytes()).unwrap_or_default();
+    let nonce_r = cx.nonce();
+    let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
+    chain.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
+    let mut shared = None;
+    if let Some(method) = choice.suite.ke {
+        let Some(ke) = received.ke.filter(|ke| ke.method == method.id()) else {
+            let wanted = method.id().0.to_be_bytes();
+            return refuse(NotifyType::INVALID_KE_PAYLOAD, &wanted, core, cx);
+        };
+        let Ok((public, secret)) = method.respond(ke.data, cx.rng) else {
+            return refuse(NotifyType::INVALID_SYNTAX, &[], core, cx);
+        };
+        chain.put(&Payload::Ke(Ke { method: method.id(), data: &public }));
+        shared = Some(secret);
+    }
+    put_selectors(&selectors, &mut chain);
+    let nonces = Nonces { initiator: nonce_i, responder: &nonce_r };
+    let lowest = rekey_child::lowest(nonce_i, &nonce_r).to_vec();
+    let accepted = Accepted { choice, spi_out, selectors };
+    let keymat = derive(established, &accepted, shared.as_ref(), nonces)?;
+    let crosses = rekey_child::crosses(established, rekeys, &config.name);
+    let agreed = Agreed {
+        ike: core.id,
+        connection: &connection,
+        config,
+        role: Role::Responder,
+        choice: accepted.choice,
+        spi_in,
+        spi_out,
+        selectors: accepted.selectors,
+        keymat,
+        encap: core.encapsulation(),
+        rekeys,
+        // RFC 7296 §2.8: the responder of a rekey goes on sending on the old SA.
+        outbound: rekeys.is_none() && !crosses,
+    };
+    let child = Child::install(agreed, cx);
+    core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;
+    rekey_child::installed(child, rekeys, crosses.then_some(lowest), established, core, cx);
+    Ok(Next::Stay)
+}
+
+fn refuse(kind: NotifyType, data: &[u8], core: &mut Core, cx: &mut Context<'_>) -> StepResult {
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Notify(Notify::new(kind, data)));
+    core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;
+    Ok(Next::Stay)
+}

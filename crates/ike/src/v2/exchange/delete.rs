@@ -1,0 +1,147 @@
+//! Deleting child SAs and the IKE SA (RFC 7296 §1.4.1, §2.25).
+
+use adit_db::ChildSaId;
+use adit_wire::esp::Spi;
+use adit_wire::iana::{ExchangeType, NotifyType, PayloadType};
+use adit_wire::ikev2::{ChainBuilder, Delete, SPIS_MAX, Spis};
+
+use crate::context::Context;
+use crate::failure::FailureReason;
+use crate::v2::child::Phase;
+use crate::v2::established::{Established, Own, Task};
+use crate::v2::ike_sa::core::Core;
+use crate::v2::rules::Received;
+
+use super::create_child::CreateChildSent;
+
+/// Our INFORMATIONAL that deletes children in flight.
+#[derive(Debug)]
+pub(crate) struct DeleteSent {
+    tasks: Vec<Task>,
+}
+
+impl DeleteSent {
+    /// Deletes what `tasks` name, as far as it is still there. `None`: nothing is.
+    pub(crate) fn start(
+        established: &mut Established,
+        tasks: &[Task],
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Own>, FailureReason> {
+        let mut spis = Vec::new();
+        let mut sent = Vec::new();
+        for task in tasks {
+            let spi = match task {
+                Task::DeleteChild(id) => established.child(*id).map(|child| child.spi_in),
+                Task::DeleteSpi(spi) => Some(*spi),
+                Task::CreateChild { .. }
+                | Task::RekeyChild(_)
+                | Task::RekeyIke
+                | Task::Liveness => None,
+            };
+            if let Some(spi) = spi {
+                spis.push(spi);
+                sent.push(task.clone());
+            }
+        }
+        if spis.is_empty() {
+            return Ok(None);
+        }
+        let mut chain = ChainBuilder::new();
+        put_delete(&spis, &mut chain);
+        core.request(ExchangeType::INFORMATIONAL, chain, cx.config.established, cx)?;
+        Ok(Some(Own::Delete(Self { tasks: sent })))
+    }
+
+    /// The peer has answered: what was deleted is gone, whatever the answer names
+    /// (RFC 7296 §1.4.1; CHECKLIST I06, I12).
+    pub(crate) fn handle_response(
+        self,
+        received: &Received<'_>,
+        established: &mut Established,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) {
+        if received.has_notify(NotifyType::TEMPORARY_FAILURE) {
+            // CHECKLIST I08: the peer is rekeying the IKE SA; then on the new one.
+            self.tasks.into_iter().for_each(|task| established.retry(task, cx));
+            return;
+        }
+        for task in self.tasks {
+            if let Task::DeleteChild(id) = task {
+                let end = established.child(id).and_then(|child| child.end.clone());
+                established.remove_child(id, end, core, cx);
+            }
+        }
+    }
+}
+
+/// Adds a Delete payload with our inbound SPIs.
+fn put_delete(spis: &[Spi], chain: &mut ChainBuilder) {
+    let octets: Vec<[u8; 4]> =
+        spis.iter().take(usize::from(SPIS_MAX)).map(|spi| spi.to_octets()).collect();
+    if let Ok(spis) = Spis::new(&octets) {
+        chain.push(PayloadType::DELETE, |w| Delete::Esp(spis).write(w));
+    }
+}
+
+/// The peer deletes children by its inbound SPIs: ours go with them, and the answer names ours
+/// (RFC 7296 §1.4.1).
+///
+/// Those that we are deleting ourselves are left out of the answer (§2.25.1; CHECKLIST I06), as
+/// are those we do not know (I10).
+pub(crate) fn answer(
+    received: &Received<'_>,
+    chain: &mut ChainBuilder,
+    established: &mut Established,
+    core: &Core,
+    cx: &mut Context<'_>,
+) {
+    let mut ours = Vec::new();
+    let deleted = received.deletes.iter().filter_map(|delete| match delete {
+        Delete::Esp(spis) => Some(*spis),
+        Delete::Ah(_) | Delete::IkeSa => None,
+    });
+    for spi in deleted.flat_map(Spis::iter) {
+        let Some(child) = established.child_by_peer_spi(spi) else {
+            if let Some(Own::Child(sent)) = &mut established.own {
+                sent.note_deleted(spi);
+            }
+            continue;
+        };
+        let id = child.id;
+        if child.phase != Phase::Deleting {
+            ours.push(child.spi_in);
+        }
+        let reason = reason(id, established);
+        established.remove_child(id, reason, core, cx);
+    }
+    if !ours.is_empty() {
+        put_delete(&ours, chain);
+    }
+}
+
+/// What the end of a child means to listeners: nothing if another carries on for it.
+fn reason(id: ChildSaId, established: &Established) -> Option<FailureReason> {
+    let child = established.child(id)?;
+    match child.phase {
+        Phase::Rekeyed { .. } => None,
+        Phase::Deleting => child.end.clone(),
+        Phase::Installed | Phase::Rekeying => {
+            let collides = match &established.own {
+                Some(Own::Child(sent)) => sent.collides_over(id),
+                Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness)
+                | None => false,
+            };
+            (!collides).then_some(FailureReason::ClosedByPeer)
+        }
+    }
+}
+
+impl CreateChildSent {
+    /// Whether the peer, in deleting this child, settles a collision: it is the one both replace,
+    /// or the one its exchange made.
+    fn collides_over(&self, id: ChildSaId) -> bool {
+        self.rival.as_ref().is_some_and(|rival| rival.is(id) || self.rekeys == Some(id))
+    }
+}

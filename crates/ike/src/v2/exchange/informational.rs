@@ -1,0 +1,58 @@
+//! INFORMATIONAL (RFC 7296 §1.4): deletes, notifies, and the empty message that asks for a sign
+//! of life.
+
+use adit_wire::iana::{ExchangeType, NotifyType};
+use adit_wire::ikev2::{ChainBuilder, Delete, Notify, Payload};
+
+use crate::context::Context;
+use crate::failure::{By, FailureReason};
+use crate::v2::established::Established;
+use crate::v2::ike_sa::core::Core;
+use crate::v2::ike_sa::{Next, StepResult};
+use crate::v2::rules::Received;
+
+use super::delete;
+
+/// Answers a request of the peer.
+pub(crate) fn answer(
+    received: &Received<'_>,
+    established: &mut Established,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
+    let mut chain = ChainBuilder::new();
+    if received.deletes.contains(&Delete::IkeSa) {
+        core.respond(ExchangeType::INFORMATIONAL, chain, cx)?;
+        return Ok(established.deleted_by_peer());
+    }
+    if let Some(reason) = fatal(received, core) {
+        core.respond(ExchangeType::INFORMATIONAL, chain, cx)?;
+        return Ok(Next::End(reason));
+    }
+    let deletes_children =
+        received.deletes.iter().any(|delete| matches!(delete, Delete::Esp(_) | Delete::Ah(_)));
+    if deletes_children && established.is_rekeying() {
+        // RFC 7296 §2.25.2: the children are about to move.
+        chain.put(&Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, &[])));
+    } else if deletes_children {
+        delete::answer(received, &mut chain, established, core, cx);
+    }
+    core.respond(ExchangeType::INFORMATIONAL, chain, cx)?;
+    Ok(Next::Stay)
+}
+
+/// A notify by which the peer ends the IKE SA without a Delete payload (RFC 7296 §2.21.2,
+/// §2.21.3).
+fn fatal(received: &Received<'_>, core: &Core) -> Option<FailureReason> {
+    match received.error()?.kind {
+        NotifyType::AUTHENTICATION_FAILED => {
+            let local = core.local_id.clone()?;
+            let remote = core.remote_id.clone().map(adit_db::IdentityPattern::Exact)?;
+            Some(FailureReason::WrongSecret { by: By::Peer, local, remote, certain: false })
+        }
+        notify @ NotifyType::INVALID_SYNTAX => {
+            Some(FailureReason::PeerError { exchange: ExchangeType::INFORMATIONAL, notify })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,495 @@
+//! IKE_SA_INIT (RFC 7296 §1.2, §2.6): both sides.
+//!
+//! Nobody is authenticated here. The initiator remembers what an error response says and goes on
+//! waiting for a better one (§2.21.1); the responder keeps no state for what it refuses.
+
+use std::time::{Duration, Instant};
+
+use adit_crypto::KeyShare;
+use adit_db::{ChildName, Encap};
+use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType, PayloadType};
+use adit_wire::ikev2::{Header, IkeSpi, Ke, MessageBuilder, Notify, Payload, Sa, VendorId};
+use adit_wire::ip::FlowKey;
+
+use crate::command::Path;
+use crate::context::Context;
+use crate::event::Step;
+use crate::failure::{By, FailureReason};
+use crate::nat::{our_hashes, verdict};
+use crate::proposal::{Choice, IkeSuite, Offer, Purpose};
+use crate::v2::handshake::{Handshake, Init, software};
+use crate::v2::ike_sa::core::Core;
+use crate::v2::ike_sa::{Next, State, StepResult};
+use crate::v2::rules::{Form, Received};
+
+use super::auth::AuthSigning;
+use super::intermediate::IntermediateSent;
+
+/// The child that the IKE_AUTH exchange is to set up, and the packet that asked for it.
+pub(crate) type Wanted = (ChildName, Option<FlowKey>);
+
+/// Initiator: IKE_SA_INIT request sent, response awaited (RFC 7296 §1.2).
+#[derive(Debug)]
+pub(crate) struct InitSent {
+    wanted: Wanted,
+    offer: Offer,
+    key_share: Option<KeyShare>,
+    nonce: Vec<u8>,
+    cookie: Option<Vec<u8>>,
+    restarts: u8,
+    /// The octets of the last request: AUTH signs them.
+    request: Vec<u8>,
+    complaint: Option<Complaint>,
+}
+
+/// An error that nobody has authenticated.
+#[derive(Debug)]
+struct Complaint {
+    reason: FailureReason,
+    /// When we stop hoping for something better.
+    until: Option<Instant>,
+}
+
+/// Restarts with a cookie or another key exchange method, together (CHECKLIST E06).
+pub(crate) const RESTARTS_MAX: u8 = 5;
+
+/// How long a refusal waits for a better answer before it is believed (RFC 7296 §2.21.1).
+const REFUSAL_GRACE: Duration = Duration::from_secs(2);
+
+/// Longest cookie (RFC 7296 §2.6).
+const COOKIE_OCTETS_MAX: usize = 64;
+
+impl InitSent {
+    /// Sends the first request. `core` has a connection and a path.
+    pub(crate) fn start(
+        wanted: Wanted,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        let connection = core.connection.as_ref().ok_or(FailureReason::NoSuch("connection"))?;
+        let offer = Offer::new(Purpose::Ike { additional: true }, &connection.proposals, &[]);
+        let method = offer.first_key_exchange().ok_or(FailureReason::Internal("empty offer"))?;
+        core.spi_i = cx.ike_spi();
+        let mut sent = Self {
+            wanted,
+            offer,
+            key_share: Some(method.generate(cx.rng)),
+            nonce: cx.nonce(),
+            cookie: None,
+            restarts: 0,
+            request: Vec::new(),
+            complaint: None,
+        };
+        core.progress(Step::Reaching { path: core.path }, cx);
+        sent.send(core, cx)?;
+        Ok(sent)
+    }
+
+    fn send(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Result<(), FailureReason> {
+        let share = self.key_share.as_ref().ok_or(FailureReason::Internal("no key share"))?;
+        let header = core.header(ExchangeType::IKE_SA_INIT, false, 0);
+        let mut message = MessageBuilder::new(header);
+        //= https://www.rfc-editor.org/rfc/rfc7296#section-2.6
+        //# the initiator MUST repeat the IKE_SA_INIT request, and include the Notify payload
+        //# containing the received data as the first payload, and all other payloads unchanged.
+        if let Some(cookie) = &self.cookie {
+            message.put(&Payload::Notify(Notify::new(NotifyType::COOKIE, cookie)));
+        }
+        message.put(&Payload::Sa(self.offer.sa()));
+        message.put(&Payload::Ke(Ke { method: share.method().id(), data: share.public() }));
+        message.push(PayloadType::NONCE, |w| w.bytes(&self.nonce));
+        put_announcements(&mut message, core, self.offer.has_additional(), cx);
+        self.request = message.finish().map_err(|_| FailureReason::Internal("long message"))?;
+        cx.transmit(core.path, std::slice::from_ref(&self.request));
+        core.requests.sent(vec![self.request.clone()], cx.config.connecting, cx.now, cx.rng);
+        Ok(())
+    }
+
+    /// Whether the peer has shown nothing yet: giving the attempt up loses nothing.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.restarts == 0 && self.complaint.is_none()
+    }
+
+    /// Takes one IKE_SA_INIT response. Nobody has authenticated it yet, so an error leaves
+    /// `self` as it was and the retransmission timer running (RFC 7296 §2.21.1).
+    pub(crate) fn handle_response(
+        &mut self,
+        path: Path,
+        octets: &[u8],
+        header: &Header,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        if header.exchange != ExchangeType::IKE_SA_INIT || !core.requests.expects(header.message_id)
+        {
+            return Ok(Next::Stay);
+        }
+        let payloads = octets.get(Header::LEN..).unwrap_or_default();
+        let received = match Received::read(header, header.next_payload, payloads) {
+            Ok(received) => received,
+            Err(_) => {
+                self.remember(FailureReason::PeerMisbehaved("malformed IKE_SA_INIT"), core, cx);
+                return Ok(Next::Stay);
+            }
+        };
+        if received.form == Form::Refusal {
+            return self.handle_refusal(&received, core, cx);
+        }
+        match self.check(header, &received) {
+            Ok(choice) => self.accept(path, octets, header, &received, choice, core, cx),
+            Err(reason) => {
+                self.remember(reason, core, cx);
+                Ok(Next::Stay)
+            }
+        }
+    }
+
+    fn handle_refusal(
+        &mut self,
+        received: &Received<'_>,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let cookie = received.notify(NotifyType::COOKIE).map(|notify| notify.data);
+        if let Some(cookie) = cookie.filter(|_| received.error().is_none()) {
+            return self.restart_with_cookie(cookie, core, cx);
+        }
+        if let Some(wanted) = received.wanted_key_exchange() {
+            return self.restart_with_key_exchange(wanted, core, cx);
+        }
+        let reason = match received.error().map(|notify| notify.kind) {
+            Some(NotifyType::NO_PROPOSAL_CHOSEN) => FailureReason::NoCommonIkeSuite {
+                by: By::Peer,
+                ours: proposals(core),
+                theirs: Vec::new(),
+            },
+            Some(notify) => {
+                FailureReason::PeerError { exchange: ExchangeType::IKE_SA_INIT, notify }
+            }
+            None => FailureReason::PeerMisbehaved("empty IKE_SA_INIT response"),
+        };
+        self.remember(reason, core, cx);
+        Ok(Next::Stay)
+    }
+
+    /// RFC 7296 §2.6: the same request again, the cookie in front.
+    fn restart_with_cookie(
+        &mut self,
+        cookie: &[u8],
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let legal = (1..=COOKIE_OCTETS_MAX).contains(&cookie.len());
+        let repeated = self.cookie.as_deref() == Some(cookie);
+        if !legal || repeated || !self.spend_restart(core, cx) {
+            return Ok(Next::Stay);
+        }
+        self.cookie = Some(cookie.to_vec());
+        core.progress(Step::CookieAsked, cx);
+        self.send(core, cx)?;
+        Ok(Next::Stay)
+    }
+
+    /// RFC 7296 §1.2: the same offer again with a key share of the wanted method. A cookie
+    /// received earlier stays in the new request (§2.6.1).
+    fn restart_with_key_exchange(
+        &mut self,
+        wanted: KeyExchangeId,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let Some(method) = self.offer.key_exchange(wanted) else {
+            // CHECKLIST E05.
+            let ours = proposals(core);
+            self.remember(FailureReason::KeyExchangeNotOffered { wanted, ours }, core, cx);
+            return Ok(Next::Stay);
+        };
+        let repeated = self.key_share.as_ref().is_some_and(|share| share.method() == method);
+        if repeated || !self.spend_restart(core, cx) {
+            return Ok(Next::Stay);
+        }
+        self.key_share = Some(method.generate(cx.rng));
+        core.progress(Step::KeyExchangeAsked { wanted }, cx);
+        self.send(core, cx)?;
+        Ok(Next::Stay)
+    }
+
+    fn spend_restart(&mut self, core: &Core, cx: &mut Context<'_>) -> bool {
+        if self.restarts >= RESTARTS_MAX {
+            self.remember(FailureReason::TooManyRestarts { limit: RESTARTS_MAX }, core, cx);
+            return false;
+        }
+        self.restarts += 1;
+        true
+    }
+
+    /// Keeps an unauthenticated error as the reason to report. Refusals that will not change by
+    /// waiting are believed after a grace.
+    fn remember(&mut self, reason: FailureReason, core: &Core, cx: &mut Context<'_>) {
+        if self.complaint.as_ref().is_some_and(|complaint| complaint.reason == reason) {
+            return;
+        }
+        let is_final = matches!(
+            reason,
+            FailureReason::NoCommonIkeSuite { .. }
+                | FailureReason::KeyExchangeNotOffered { .. }
+                | FailureReason::TooManyRestarts { .. }
+        );
+        core.progress(Step::ErrorReceived { reason: reason.clone() }, cx);
+        let until = is_final.then(|| cx.now + REFUSAL_GRACE);
+        self.complaint = Some(Complaint { reason, until });
+    }
+
+    /// Checks everything about an accepting response; changes nothing.
+    fn check(
+        &self,
+        header: &Header,
+        received: &Received<'_>,
+    ) -> Result<Choice<IkeSuite>, FailureReason> {
+        // CHECKLIST A13.
+        if header.spi_r.is_zero() {
+            return Err(FailureReason::PeerMisbehaved("responder's SPI is zero"));
+        }
+        let sa = received.sa.as_ref().ok_or(FailureReason::PeerMisbehaved("no SA"))?;
+        let choice = self
+            .offer
+            .accept_ike(sa)
+            .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
+        let method = choice.suite.ke.id();
+        let sent = self.key_share.as_ref().map(|share| share.method().id());
+        if received.ke.map(|ke| ke.method) != Some(method) || sent != Some(method) {
+            return Err(FailureReason::PeerMisbehaved("key exchange does not fit the answer"));
+        }
+        let intermediate = received.has_notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED);
+        if !choice.suite.additional.is_empty() && !intermediate {
+            return Err(FailureReason::PeerMisbehaved("additional keys without IKE_INTERMEDIATE"));
+        }
+        Ok(choice)
+    }
+
+    fn accept(
+        &mut self,
+        path: Path,
+        octets: &[u8],
+        header: &Header,
+        received: &Received<'_>,
+        choice: Choice<IkeSuite>,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let (Some(ke), Some(nonce), Some(share)) =
+            (received.ke, received.nonce, self.key_share.take())
+        else {
+            return Ok(Next::Stay);
+        };
+        let method = share.method();
+        let Ok(shared) = share.agree(ke.data) else {
+            self.remember(FailureReason::PeerMisbehaved("invalid public value"), core, cx);
+            // The share is used up: ask again with a new one.
+            if self.spend_restart(core, cx) {
+                self.key_share = Some(method.generate(cx.rng));
+                self.send(core, cx)?;
+            }
+            return Ok(Next::Stay);
+        };
+        core.requests.answered();
+        core.heard = cx.now;
+        core.spi_r = header.spi_r;
+        core.peer = software(&received.vendor_ids);
+        core.fragmentation = agrees_to_fragments(core, received);
+        core.nat = verdict(core.spi_i, core.spi_r, path, &received.notifies);
+        float(core, cx);
+        core.progress(reached(core), cx);
+        let init = Init {
+            choice,
+            shared,
+            nonce_i: std::mem::take(&mut self.nonce),
+            nonce_r: nonce.as_bytes().to_vec(),
+            request: std::mem::take(&mut self.request),
+            response: octets.to_vec(),
+        };
+        let handshake = Box::new(Handshake::begin(init, core, cx)?);
+        let wanted = self.wanted.clone();
+        if handshake.next_exchange().is_some() {
+            IntermediateSent::start(handshake, wanted, core, cx)
+        } else {
+            AuthSigning::start(handshake, wanted, core, cx)
+        }
+    }
+
+    /// What is due: retransmission, or the end.
+    pub(crate) fn handle_timeout(&mut self, core: &mut Core, cx: &mut Context<'_>) -> StepResult {
+        let grace_is_over =
+            |complaint: &mut Complaint| complaint.until.is_some_and(|until| cx.now >= until);
+        if let Some(complaint) = self.complaint.take_if(grace_is_over) {
+            return Err(complaint.reason);
+        }
+        match core.retransmit(ExchangeType::IKE_SA_INIT, cx) {
+            None => Ok(Next::Stay),
+            Some(silent) => Err(self.complaint.take().map_or(silent, |complaint| complaint.reason)),
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.complaint.as_ref().and_then(|complaint| complaint.until)
+    }
+}
+
+fn proposals(core: &Core) -> Vec<adit_db::ProposalSpec> {
+    core.connection.as_ref().map(|connection| connection.proposals.clone()).unwrap_or_default()
+}
+
+fn reached(core: &Core) -> Step {
+    Step::Reached {
+        path: core.path,
+        nat_local: core.nat.we_are_behind_nat,
+        nat_remote: core.nat.peer_is_behind_nat,
+        peer: core.peer,
+    }
+}
+
+/// Initiator: moves to the NAT ports if ESP is to travel in UDP (RFC 7296 §2.23).
+fn float(core: &mut Core, cx: &Context<'_>) {
+    let encap = core.connection.as_ref().map(|connection| connection.encap).unwrap_or_default();
+    let wanted = core.nat.needs_udp() || encap == Encap::Udp;
+    if !core.nat.supported || !wanted || core.path.local.port() == cx.config.nat_port {
+        return;
+    }
+    core.path.local.set_port(cx.config.nat_port);
+    // A peer that listens elsewhere was told so; then it is that port for everything.
+    if core.path.remote.port() == IKE_PORT {
+        core.path.remote.set_port(NAT_PORT);
+    }
+}
+
+fn agrees_to_fragments(core: &Core, received: &Received<'_>) -> bool {
+    core.connection.as_ref().is_none_or(|connection| connection.fragmentation)
+        && received.has_notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
+}
+
+/// Notifies and vendor id of both sides' messages.
+fn put_announcements(
+    message: &mut MessageBuilder,
+    core: &Core,
+    intermediate: bool,
+    cx: &mut Context<'_>,
+) {
+    let connection = core.connection.as_ref();
+    let force_udp = connection.is_some_and(|connection| connection.encap == Encap::Udp);
+    let (source, destination) = our_hashes(core.spi_i, core.spi_r, core.path, force_udp, cx.rng);
+    let mut notify = |kind, data: &[u8]| message.put(&Payload::Notify(Notify::new(kind, data)));
+    if connection.is_none_or(|connection| connection.encap != Encap::Esp) {
+        notify(NotifyType::NAT_DETECTION_SOURCE_IP, &source);
+        notify(NotifyType::NAT_DETECTION_DESTINATION_IP, &destination);
+    }
+    if connection.is_none_or(|connection| connection.fragmentation) {
+        notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
+    if intermediate {
+        notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
+    }
+    message.put(&Payload::VendorId(VendorId::ADIT));
+}
+
+/// A request a responder has decided to accept.
+pub(crate) struct Acceptable<'a> {
+    pub(crate) path: Path,
+    pub(crate) octets: &'a [u8],
+    pub(crate) spi_i: IkeSpi,
+    pub(crate) received: &'a Received<'a>,
+    pub(crate) choice: Choice<IkeSuite>,
+    pub(crate) connection: std::sync::Arc<adit_db::Connection>,
+}
+
+/// Responder: answers an acceptable request; the state that waits for the next one
+/// (RFC 7296 §1.2).
+///
+/// # Errors
+///
+/// When the peer's public value is not valid: nothing was sent.
+pub(crate) fn answer(
+    request: Acceptable<'_>,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> Result<State, FailureReason> {
+    let received = request.received;
+    let (Some(ke), Some(nonce)) = (received.ke, received.nonce) else {
+        return Err(FailureReason::PeerMisbehaved("no KE or nonce"));
+    };
+    let (public, shared) = request
+        .choice
+        .suite
+        .ke
+        .respond(ke.data, cx.rng)
+        .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
+    core.spi_i = request.spi_i;
+    core.spi_r = cx.ike_spi();
+    core.connection = Some(request.connection);
+    core.peer = software(&received.vendor_ids);
+    core.fragmentation = agrees_to_fragments(core, received);
+    // RFC 7296 §2.23: the initiator's hashes have a zero SPIr.
+    core.nat = verdict(core.spi_i, IkeSpi::ZERO, request.path, &received.notifies);
+    let nonce_r = cx.nonce();
+
+    let mut message = MessageBuilder::new(core.header(ExchangeType::IKE_SA_INIT, true, 0));
+    message.put(&Payload::Sa(request.choice.answer(&[])));
+    message.put(&Payload::Ke(Ke { method: ke.method, data: &public }));
+    message.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
+    put_announcements(&mut message, core, !request.choice.suite.additional.is_empty(), cx);
+    let response = message.finish().map_err(|_| FailureReason::Internal("long message"))?;
+
+    core.responses.begin(request.octets.to_vec());
+    core.responses.answered(vec![response.clone()]);
+    cx.transmit(request.path, std::slice::from_ref(&response));
+    core.progress(reached(core), cx);
+    let init = Init {
+        choice: request.choice,
+        shared,
+        nonce_i: nonce.as_bytes().to_vec(),
+        nonce_r,
+        request: request.octets.to_vec(),
+        response,
+    };
+    let handshake = Box::new(Handshake::begin(init, core, cx)?);
+    let deadline = cx.now + cx.config.half_open_timeout;
+    Ok(State::InitAnswered(super::auth::InitAnswered::new(handshake, deadline)))
+}
+
+/// An unprotected response that refuses a request and leaves nothing behind: COOKIE,
+/// INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_SYNTAX, … (RFC 7296 §2.6, §1.2, §2.21.1).
+pub(crate) fn refusal(request: &Header, kind: NotifyType, data: &[u8]) -> Option<Vec<u8>> {
+    let header = Header::new(
+        request.spi_i,
+        request.spi_r,
+        request.exchange,
+        adit_wire::ikev2::Flags::new(!request.flags.is_initiator(), true),
+        request.message_id,
+    );
+    let mut message = MessageBuilder::new(header);
+    message.put(&Payload::Notify(Notify::new(kind, data)));
+    message.finish().ok()
+}
+
+/// Whether the request's KE payload is of the method that its SA payload lets us choose.
+pub(crate) fn needs_other_key_exchange(
+    choice: &Choice<IkeSuite>,
+    received: &Received<'_>,
+) -> Option<KeyExchangeId> {
+    let wanted = choice.suite.ke.id();
+    (received.ke.map(|ke| ke.method) != Some(wanted)).then_some(wanted)
+}
+
+/// Whether the initiator does IKE_INTERMEDIATE.
+pub(crate) fn purpose(received: &Received<'_>) -> Purpose {
+    Purpose::Ike { additional: received.has_notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED) }
+}
+
+/// The SA payload, which the rules say is there.
+pub(crate) fn offered<'a>(received: &'a Received<'_>) -> &'a Sa {
+    static NOTHING: Sa = Sa { proposals: Vec::new() };
+    received.sa.as_ref().unwrap_or(&NOTHING)
+}
+
+/// UDP ports of IKE (RFC 7296 §2, §2.23).
+pub(crate) const IKE_PORT: u16 = 500;
+const NAT_PORT: u16 = 4500;

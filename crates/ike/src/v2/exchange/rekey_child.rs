@@ -1,0 +1,253 @@
+//! Rekeying of child SAs (RFC 7296 §1.3.3, §2.8, §2.8.1, §2.25.1).
+//!
+//! The initiator of a rekey moves its traffic at once and deletes the old SA; the responder
+//! receives on both and goes on sending on the old one until the delete or traffic on the new one
+//! arrives. When both rekey at once, four nonces decide whose SA goes: the lowest loses, and who
+//! made that SA deletes it. Two requests for the same new child that cross are settled alike.
+
+use adit_db::{ChildName, ChildSaId};
+use adit_wire::esp::Spi;
+use adit_wire::iana::{NotifyType, ProtocolId};
+use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
+
+use crate::context::Context;
+use crate::failure::FailureReason;
+use crate::output::Output;
+use crate::v2::child::{Child, Phase, REKEYED_WAIT};
+use crate::v2::established::{Established, Own, Task};
+use crate::v2::ike_sa::core::Core;
+use crate::v2::rules::Received;
+
+use super::create_child::CreateChildSent;
+
+/// The peer's exchange for the same child that crossed ours.
+#[derive(Debug)]
+pub(crate) struct Rival {
+    /// What it made; it may be gone again.
+    child: ChildSaId,
+    /// The lower of its two nonces.
+    lowest: Vec<u8>,
+}
+
+impl Rival {
+    //= https://www.rfc-editor.org/rfc/rfc7296#section-2.8.1
+    //# the SA created with the lowest of the four nonces used in the two
+    //# exchanges SHOULD be closed by the endpoint that created it.
+    //
+    /// Whether the peer's exchange prevails over ours with this lowest nonce.
+    pub(crate) fn wins_over(&self, ours: &[u8]) -> bool {
+        is_lower(ours, &self.lowest)
+    }
+
+    /// Whether this is the child that the peer's exchange made.
+    pub(crate) fn is(&self, child: ChildSaId) -> bool {
+        self.child == child
+    }
+}
+
+/// The lower of an exchange's two nonces. "Lowest" compares octet by octet; of two that begin
+/// alike the shorter is lower (RFC 7296 §2.8.1).
+pub(crate) fn lowest<'a>(nonce_i: &'a [u8], nonce_r: &'a [u8]) -> &'a [u8] {
+    nonce_i.min(nonce_r)
+}
+
+/// Whether the exchange with lowest nonce `ours` loses against the one with `theirs`.
+pub(crate) fn is_lower(ours: &[u8], theirs: &[u8]) -> bool {
+    ours < theirs
+}
+
+impl CreateChildSent {
+    /// Asks for new keys of a child. `None`: the child went, or is being replaced already.
+    pub(crate) fn start_rekey(
+        established: &mut Established,
+        id: ChildSaId,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Own>, FailureReason> {
+        let Some(child) = established.child_mut(id).filter(|child| child.is_current()) else {
+            return Ok(None);
+        };
+        child.phase = Phase::Rekeying;
+        let name = child.name.clone();
+        Self::start(established, name, None, Some(id), core, cx)
+    }
+}
+
+/// The child that a REKEY_SA notify names.
+///
+/// # Errors
+///
+/// The notify to answer with (RFC 7296 §2.25.1): CHILD_SA_NOT_FOUND if there is none (CHECKLIST
+/// J07, J29), TEMPORARY_FAILURE if we are closing it or the peer has replaced it already.
+pub(crate) fn find(
+    protocol: ProtocolId,
+    spi: Option<Spi>,
+    established: &Established,
+) -> Result<ChildSaId, NotifyType> {
+    let child = spi
+        .filter(|_| protocol == ProtocolId::ESP)
+        .and_then(|spi| established.child_by_peer_spi(spi))
+        .ok_or(NotifyType::CHILD_SA_NOT_FOUND)?;
+    match child.phase {
+        Phase::Installed | Phase::Rekeying => Ok(child.id),
+        Phase::Rekeyed { .. } | Phase::Deleting => Err(NotifyType::TEMPORARY_FAILURE),
+    }
+}
+
+/// Adds the refusal of a rekey; it repeats which SA was meant.
+pub(crate) fn put_refusal(kind: NotifyType, received: &Received<'_>, chain: &mut ChainBuilder) {
+    match received.notify(NotifyType::REKEY_SA) {
+        Some(rekey_sa) if kind == NotifyType::CHILD_SA_NOT_FOUND => {
+            chain.put(&Payload::Notify(Notify { kind, data: &[], ..*rekey_sa }));
+        }
+        _ => chain.put(&Payload::Notify(Notify::new(kind, &[]))),
+    }
+}
+
+/// Whether our request in flight asks for the same child.
+pub(crate) fn crosses(
+    established: &Established,
+    rekeys: Option<ChildSaId>,
+    name: &ChildName,
+) -> bool {
+    match &established.own {
+        Some(Own::Child(sent)) => sent.rekeys == rekeys && sent.name() == name,
+        Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => false,
+    }
+}
+
+/// Responder: the child is installed. If it crossed our request (`lowest` is there), which of the
+/// two stays is decided with our response.
+pub(crate) fn installed(
+    child: Child,
+    rekeys: Option<ChildSaId>,
+    lowest: Option<Vec<u8>>,
+    established: &mut Established,
+    core: &Core,
+    cx: &mut Context<'_>,
+) {
+    let id = child.id;
+    if let Some(lowest) = lowest {
+        established.children.push(child);
+        if let Some(Own::Child(sent)) = &mut established.own {
+            sent.rival = Some(Rival { child: id, lowest });
+        }
+        return;
+    }
+    match rekeys {
+        None => established.add_child(child, core, cx),
+        Some(old) => {
+            established.children.push(child);
+            established.report_rekey(old, id, core, cx);
+            replaced_by_peer(old, id, established, cx);
+        }
+    }
+}
+
+/// The peer made `new` for `old` and will delete `old`.
+fn replaced_by_peer(
+    old: ChildSaId,
+    new: ChildSaId,
+    established: &mut Established,
+    cx: &Context<'_>,
+) {
+    if let Some(child) = established.child_mut(old).filter(|child| child.is_current()) {
+        child.phase = Phase::Rekeyed { by: new, until: cx.now + REKEYED_WAIT };
+    }
+}
+
+/// Our exchange made `child`; it stays. The old one is ours to delete, a rival the peer's.
+pub(crate) fn win(
+    sent: &CreateChildSent,
+    child: Child,
+    established: &mut Established,
+    core: &Core,
+    cx: &mut Context<'_>,
+) {
+    let id = child.id;
+    let rival = sent.rival.as_ref().map(|rival| rival.child);
+    let old = sent.rekeys.filter(|old| established.child(*old).is_some());
+    match old {
+        Some(old) => {
+            established.children.push(child);
+            established.report_rekey(old, id, core, cx);
+        }
+        None => established.add_child(child, core, cx),
+    }
+    if let Some(rival) = rival {
+        replaced_by_peer(rival, id, established, cx);
+    }
+    if let Some(old) = old {
+        delete_old(old, established);
+        inherit_end(old, id, established, cx);
+    }
+}
+
+/// A child that was told to end while it was being rekeyed ends with its successor.
+fn inherit_end(
+    old: ChildSaId,
+    new: ChildSaId,
+    established: &mut Established,
+    cx: &mut Context<'_>,
+) {
+    if let Some(reason) = established.child_mut(old).and_then(|child| child.end.take()) {
+        established.delete_child(new, reason, cx);
+    }
+}
+
+/// The old SA keeps receiving until the peer has confirmed the delete, and a grace longer.
+fn delete_old(old: ChildSaId, established: &mut Established) {
+    if let Some(child) = established.child_mut(old).filter(|child| child.phase != Phase::Deleting) {
+        child.phase = Phase::Deleting;
+        established.queue(Task::DeleteChild(old));
+    }
+}
+
+/// The peer's crossing exchange prevails, or ours came to nothing.
+pub(crate) fn lose(
+    sent: &CreateChildSent,
+    established: &mut Established,
+    core: &Core,
+    cx: &mut Context<'_>,
+) {
+    let rival = sent.rival.as_ref().map(|rival| rival.child);
+    let Some(rival) = rival.filter(|rival| established.child(*rival).is_some()) else {
+        // The peer's SA is gone as well: what is left of the old one goes on.
+        if let Some(child) = sent.rekeys.and_then(|old| established.child_mut(old)) {
+            child.phase = Phase::Installed;
+        }
+        return;
+    };
+    match sent.rekeys {
+        Some(old) if established.child(old).is_some() => {
+            established.report_rekey(old, rival, core, cx);
+            replaced_by_peer(old, rival, established, cx);
+            inherit_end(old, rival, established, cx);
+        }
+        // The old one was deleted by the peer: all traffic goes over the new one.
+        Some(_) => cx.out.push(Output::ActivateOutbound(rival)),
+        None => {
+            cx.out.push(Output::ActivateOutbound(rival));
+            if let Some(place) = established.children.iter().position(|child| child.id == rival) {
+                let child = established.children.remove(place);
+                established.add_child(child, core, cx);
+            }
+        }
+    }
+}
+
+/// The peer does not know the child that we wanted to rekey: it goes, and a fresh one comes
+/// (RFC 7296 §2.25; CHECKLIST J07).
+pub(crate) fn recreate(
+    old: ChildSaId,
+    established: &mut Established,
+    core: &Core,
+    cx: &mut Context<'_>,
+) {
+    let Some(child) = established.child(old) else { return };
+    let name = child.name.clone();
+    established.remove_child(old, Some(FailureReason::ClosedByPeer), core, cx);
+    if !established.has_child(&name) {
+        established.queue(Task::CreateChild { child: name, flow: None });
+    }
+}

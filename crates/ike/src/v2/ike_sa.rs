@@ -1,0 +1,760 @@
+//! One IKE SA (RFC 7296): its states, and which input goes where.
+//!
+//! ```text
+//! initiator  InitSent -> IntermediateSent* -> AuthSigning -> AuthSent -> AuthVerifying --.
+//! responder  InitAnswered* -> AuthChecking -> AuthAnswering --------------------------> Established
+//!                                                  Established -> Rekeyed | Deleting -> Closed
+//! ```
+//!
+//! Every state is a struct with a method per input it takes; the method says what comes
+//! [`Next`]. Errors before establishment end the attempt, later ones the IKE SA.
+
+pub(crate) mod core;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_db::{ChildName, ChildSaId, Connection};
+use adit_wire::iana::{ExchangeType, NotifyType, PayloadType};
+use adit_wire::ikev2::{ChainBuilder, Delete, Header, Notify, Payload};
+use adit_wire::ip::FlowKey;
+
+use crate::command::{AuthResult, JobId, PacketEvent, Path};
+use crate::context::{Context, Notice};
+use crate::event::{Event, IkeSaInfo, IkeSaState};
+use crate::failure::FailureReason;
+use crate::keymat::Role;
+use crate::v2::established::{Established, Own, Task};
+use crate::v2::exchange::auth::{
+    AuthAnswering, AuthChecking, AuthSent, AuthSigning, AuthVerifying, InitAnswered,
+};
+use crate::v2::exchange::init::{self, Acceptable, InitSent, Wanted};
+use crate::v2::exchange::intermediate::IntermediateSent;
+use crate::v2::exchange::{create_child, informational, rekey_ike};
+use crate::v2::message_id::Incoming;
+use crate::v2::protected::Message;
+use crate::v2::rules::{Form, Received, RuleError};
+
+use self::core::Core;
+
+/// One IKE SA, from the first message to a while after the last.
+#[derive(Debug)]
+pub(crate) struct IkeSa {
+    pub(crate) core: Core,
+    state: State,
+}
+
+/// Where an IKE SA stands.
+#[derive(Debug)]
+pub(crate) enum State {
+    InitSent(InitSent),
+    IntermediateSent(IntermediateSent),
+    AuthSigning(AuthSigning),
+    AuthSent(AuthSent),
+    AuthVerifying(AuthVerifying),
+    InitAnswered(InitAnswered),
+    AuthChecking(AuthChecking),
+    AuthAnswering(AuthAnswering),
+    Established(Box<Established>),
+    Rekeyed(Rekeyed),
+    Deleting(Deleting),
+    Closed(Closed),
+}
+
+/// Replaced; the peer is to delete it (RFC 7296 §2.8).
+#[derive(Debug)]
+pub(crate) struct Rekeyed {
+    /// When we delete it ourselves (CHECKLIST K07).
+    until: Instant,
+}
+
+/// Our last request is in flight: a delete, or the news that authentication failed.
+#[derive(Debug)]
+pub(crate) struct Deleting {
+    exchange: ExchangeType,
+}
+
+/// Over. It stays for a while to repeat its last response.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    until: Instant,
+    /// The peer never authenticated: it must not be cheaper to fail than to wait.
+    half_open: bool,
+}
+
+/// What follows from a step.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The state stays.
+    Stay,
+    /// Another state begins.
+    Enter(State),
+    /// The peer believes in an IKE SA that we refuse: tell it, and end.
+    Refuse(NotifyType, FailureReason),
+    /// The IKE SA is to be deleted by a request of ours.
+    Delete(FailureReason),
+    /// The IKE SA is over; nothing more is to be said.
+    End(FailureReason),
+    /// A new IKE SA takes over.
+    Replaced { new: Box<IkeSa>, old: Farewell },
+}
+
+/// Who deletes an IKE SA that was replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Farewell {
+    WeDelete,
+    PeerDeletes,
+    /// It is deleted already.
+    Gone,
+}
+
+/// What a step comes to; an error ends the IKE SA.
+pub(crate) type StepResult = Result<Next, FailureReason>;
+
+/// How long a replaced IKE SA waits for the peer's delete.
+const REKEYED_WAIT: Duration = Duration::from_secs(60);
+
+/// How long an initiator waits for a job of its own program.
+const JOB_WAIT: Duration = Duration::from_secs(30);
+
+/// How long an IKE SA that is over repeats its last response.
+const LINGER: Duration = Duration::from_secs(30);
+
+impl IkeSa {
+    /// Initiator: sends the first message.
+    pub(crate) fn initiate(
+        connection: Arc<Connection>,
+        path: Path,
+        wanted: Wanted,
+        started: Instant,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        let mut core = Core::new(Role::Initiator, path, cx);
+        core.started = started;
+        core.connection = Some(connection);
+        let sent = InitSent::start(wanted, &mut core, cx)?;
+        Ok(Self { core, state: State::InitSent(sent) })
+    }
+
+    /// Responder: answers the first message.
+    pub(crate) fn respond(
+        request: Acceptable<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        let mut core = Core::new(Role::Responder, request.path, cx);
+        let state = init::answer(request, &mut core, cx)?;
+        Ok(Self { core, state })
+    }
+
+    /// Made by a rekey.
+    pub(crate) fn established(core: Core, established: Established) -> Self {
+        Self { core, state: State::Established(Box::new(established)) }
+    }
+
+    // ---- Questions ----
+
+    /// Whether nothing is left to do or to repeat.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        matches!(&self.state, State::Closed(closed) if now >= closed.until)
+    }
+
+    /// Whether it has ended for everybody but the peer's repeated requests.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether a responder has answered somebody who has not authenticated (RFC 7296 §2.6).
+    pub(crate) fn is_half_open(&self) -> bool {
+        match &self.state {
+            State::InitAnswered(_) | State::AuthChecking(_) | State::AuthAnswering(_) => true,
+            State::Closed(closed) => closed.half_open,
+            _ => false,
+        }
+    }
+
+    /// Whether children can be asked for.
+    pub(crate) fn as_established(&self) -> Option<&Established> {
+        match &self.state {
+            State::Established(established) if !established.is_closing() => Some(established),
+            _ => None,
+        }
+    }
+
+    /// Whether we initiate and the peer has not shown anything yet.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(&self.state, State::InitSent(sent) if sent.is_unanswered())
+    }
+
+    pub(crate) fn child_ids(&self) -> impl Iterator<Item = ChildSaId> {
+        let children = match &self.state {
+            State::Established(established) => established.children.as_slice(),
+            _ => &[],
+        };
+        children.iter().map(|child| child.id)
+    }
+
+    /// A snapshot; none of an IKE SA that is over.
+    pub(crate) fn info(&self) -> Option<IkeSaInfo> {
+        match &self.state {
+            State::Established(established) => Some(established.info(&self.core)),
+            State::Rekeyed(_) => Some(IkeSaInfo { state: IkeSaState::Rekeyed, ..self.core.info() }),
+            State::Deleting(_) => {
+                Some(IkeSaInfo { state: IkeSaState::Deleting, ..self.core.info() })
+            }
+            State::Closed(_) => None,
+            _ => Some(self.core.info()),
+        }
+    }
+
+    // ---- Orders ----
+
+    pub(crate) fn create_child(
+        &mut self,
+        child: ChildName,
+        flow: Option<FlowKey>,
+        cx: &mut Context<'_>,
+    ) {
+        self.with_established(cx, |established, _, _| {
+            established.queue(Task::CreateChild { child, flow });
+        });
+    }
+
+    pub(crate) fn rekey(&mut self, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, _| established.queue(Task::RekeyIke));
+    }
+
+    pub(crate) fn rekey_child(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, _| established.rekey_child(id));
+    }
+
+    pub(crate) fn delete_child(
+        &mut self,
+        id: ChildSaId,
+        reason: FailureReason,
+        cx: &mut Context<'_>,
+    ) {
+        self.with_established(cx, |established, _, cx| established.delete_child(id, reason, cx));
+    }
+
+    /// Ends the IKE SA: with a delete if the peer knows it, at once if not.
+    pub(crate) fn close(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Established(established) => {
+                established.close(reason);
+                self.pump(cx);
+            }
+            State::Rekeyed(_) => self.apply(Ok(Next::Delete(reason)), cx),
+            State::Deleting(_) | State::Closed(_) => {}
+            _ => self.apply(Ok(Next::End(reason)), cx),
+        }
+    }
+
+    /// Forgets the IKE SA: the peer has no part of it any more (RFC 7296 §2.4).
+    pub(crate) fn abandon(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        self.apply(Ok(Next::End(reason)), cx);
+    }
+
+    /// The loser of a rekey collision, as soon as it is made.
+    pub(crate) fn discard(&mut self, delete: bool, cx: &mut Context<'_>) {
+        if delete {
+            self.begin_delete(cx);
+        } else {
+            self.state = State::Rekeyed(Rekeyed { until: cx.now + REKEYED_WAIT });
+        }
+    }
+
+    /// Takes changes of the configuration that need no negotiation.
+    pub(crate) fn reconfigure(&mut self, connection: Arc<Connection>) {
+        self.core.connection = Some(connection);
+    }
+
+    pub(crate) fn handle_packet_event(&mut self, event: &PacketEvent, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, core, cx| match *event {
+            PacketEvent::SoftExpire { child } => established.rekey_child(child),
+            PacketEvent::HardExpire { child } => established.expire_child(child, cx),
+            PacketEvent::Traffic { child } => {
+                core.heard = cx.now;
+                established.handle_traffic(child, cx);
+            }
+            PacketEvent::PeerMoved { remote, .. } => {
+                // RFC 7296 §2.23: only of a peer behind a NAT, and only by the newest packet.
+                if core.nat.peer_is_behind_nat && core.path.remote != remote {
+                    let old = std::mem::replace(&mut core.path.remote, remote);
+                    established.handle_move(core, cx);
+                    let ike = Box::new(established.info(core));
+                    cx.out.event(Event::PeerMoved { ike, old });
+                }
+            }
+            PacketEvent::Acquire { .. } => {}
+        });
+    }
+
+    /// Somebody unauthenticated says that the peer is gone.
+    pub(crate) fn handle_hint(&mut self, unreachable: bool, cx: &mut Context<'_>) {
+        self.core.unreachable |= unreachable;
+        self.with_established(cx, |established, core, cx| established.handle_hint(core, cx));
+    }
+
+    fn with_established(
+        &mut self,
+        cx: &mut Context<'_>,
+        order: impl FnOnce(&mut Established, &mut Core, &mut Context<'_>),
+    ) {
+        if let State::Established(established) = &mut self.state {
+            order(established, &mut self.core, cx);
+            self.pump(cx);
+        }
+    }
+
+    // ---- Messages ----
+
+    /// Takes a datagram whose SPI is ours.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        cx: &mut Context<'_>,
+    ) {
+        if let State::InitSent(sent) = &mut self.state {
+            let result = match header.flags.is_response() {
+                true => sent.handle_response(path, octets, header, &mut self.core, cx),
+                false => Ok(Next::Stay),
+            };
+            return self.apply(result, cx);
+        }
+        if header.next_payload == PayloadType::NOTIFY {
+            // INVALID_IKE_SPI and the like, from anybody (RFC 7296 §2.4; CHECKLIST M03).
+            return self.handle_hint(false, cx);
+        }
+        if header.spi_i != self.core.spi_i || header.spi_r != self.core.spi_r {
+            return;
+        }
+        let is_from_initiator = self.core.role == Role::Responder;
+        if header.flags.is_initiator() != is_from_initiator || !self.takes(header) {
+            return;
+        }
+        let follow = self.follows();
+        let Some(arrival) = self.core.receive(path, octets, follow, cx) else { return };
+        if let Some(old) = arrival.moved_from {
+            self.handle_move(old, cx);
+        }
+        self.handle_message(&arrival.message, cx);
+    }
+
+    /// A repetition of the IKE_SA_INIT request that made this IKE SA (CHECKLIST B07).
+    pub(crate) fn handle_repeated_init(&mut self, path: Path, octets: &[u8], cx: &mut Context<'_>) {
+        if let Incoming::Repeated(response) = self.core.responses.classify(0, octets, None) {
+            cx.transmit(path, response);
+        }
+    }
+
+    /// Whether a message of this exchange has a place in this state; if not it is dropped before
+    /// it counts (CHECKLIST A04).
+    fn takes(&self, header: &Header) -> bool {
+        if header.flags.is_response() {
+            return true;
+        }
+        // A repeated request is answered from the cache in whatever state.
+        if header.message_id < self.core.responses.expected() {
+            return true;
+        }
+        match self.state {
+            State::InitAnswered(_) => {
+                matches!(header.exchange, ExchangeType::IKE_INTERMEDIATE | ExchangeType::IKE_AUTH)
+            }
+            State::Established(_) | State::Rekeyed(_) | State::Deleting(_) => matches!(
+                header.exchange,
+                ExchangeType::CREATE_CHILD_SA
+                    | ExchangeType::IKE_FOLLOWUP_KE
+                    | ExchangeType::INFORMATIONAL
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether an authentic message may move the peer's address: the handshake may float to
+    /// other ports, later only a peer behind a NAT moves (RFC 7296 §2.23).
+    fn follows(&self) -> bool {
+        match self.state {
+            State::InitAnswered(_) => true,
+            _ => self.core.nat.peer_is_behind_nat,
+        }
+    }
+
+    fn handle_move(&mut self, old: std::net::SocketAddr, cx: &mut Context<'_>) {
+        if let State::Established(established) = &self.state {
+            established.handle_move(&self.core, cx);
+            let ike = Box::new(established.info(&self.core));
+            cx.out.event(Event::PeerMoved { ike, old });
+        }
+    }
+
+    fn handle_message(&mut self, message: &Message, cx: &mut Context<'_>) {
+        let is_response = message.header.flags.is_response();
+        let received = match message.unsupported_critical {
+            Some(kind) => Err(RuleError::UnsupportedCritical(kind)),
+            None => Received::read(&message.header, message.first, &message.inner),
+        };
+        let result = match received {
+            Ok(received) if is_response => self.handle_response(message, &received, cx),
+            Ok(received) => self.handle_request(message, &received, cx),
+            Err(_) if is_response => {
+                self.core.requests.answered();
+                Err(FailureReason::PeerMisbehaved("malformed response"))
+            }
+            Err(error) => self.refuse_request(message.header.exchange, &error, cx),
+        };
+        self.apply(result, cx);
+        self.pump(cx);
+    }
+
+    fn handle_response(
+        &mut self,
+        message: &Message,
+        received: &Received<'_>,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let core = &mut self.core;
+        match &mut self.state {
+            State::IntermediateSent(sent) => sent.handle_response(message, received, core, cx),
+            State::AuthSent(sent) => sent.handle_response(message, received, core, cx),
+            State::Established(established) => {
+                core.requests.answered();
+                established.handle_response(message, received, core, cx)
+            }
+            State::Deleting(_) => Ok(Next::End(FailureReason::ByCommand)),
+            State::InitSent(_)
+            | State::AuthSigning(_)
+            | State::AuthVerifying(_)
+            | State::InitAnswered(_)
+            | State::AuthChecking(_)
+            | State::AuthAnswering(_)
+            | State::Rekeyed(_)
+            | State::Closed(_) => Ok(Next::Stay),
+        }
+    }
+
+    fn handle_request(
+        &mut self,
+        message: &Message,
+        received: &Received<'_>,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let core = &mut self.core;
+        match &mut self.state {
+            State::InitAnswered(state) => state.handle_request(message, received, core, cx),
+            State::Established(established) => established.handle_request(received, core, cx),
+            State::Rekeyed(_) | State::Deleting(_) => {
+                answer_farewell(message.header.exchange, received, core, cx)
+            }
+            State::InitSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSigning(_)
+            | State::AuthSent(_)
+            | State::AuthVerifying(_)
+            | State::AuthChecking(_)
+            | State::AuthAnswering(_)
+            | State::Closed(_) => Ok(Next::Stay),
+        }
+    }
+
+    /// Answers a request that breaks the rules (RFC 7296 §2.5, §2.21.3).
+    fn refuse_request(
+        &mut self,
+        exchange: ExchangeType,
+        error: &RuleError,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let mut chain = ChainBuilder::new();
+        let data = error.notify_data();
+        chain.put(&Payload::Notify(Notify::new(error.notify(), &data)));
+        self.core.respond(exchange, chain, cx)?;
+        let established = matches!(self.state, State::Established(_));
+        match error {
+            RuleError::UnsupportedCritical(_) if established => Ok(Next::Stay),
+            _ => Ok(Next::End(FailureReason::PeerMisbehaved("malformed request"))),
+        }
+    }
+
+    /// Takes the result of a job.
+    pub(crate) fn handle_auth(&mut self, job: JobId, result: AuthResult, cx: &mut Context<'_>) {
+        let core = &mut self.core;
+        let result = match &mut self.state {
+            State::AuthSigning(state) => state.handle_auth(job, result, core, cx),
+            State::AuthVerifying(state) => state.handle_auth(job, result, core, cx),
+            State::AuthChecking(state) => state.handle_auth(job, result, core, cx),
+            State::AuthAnswering(state) => state.handle_auth(job, result, core, cx),
+            State::InitSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::InitAnswered(_)
+            | State::Established(_)
+            | State::Rekeyed(_)
+            | State::Deleting(_)
+            | State::Closed(_) => Ok(Next::Stay),
+        };
+        self.apply(result, cx);
+        self.pump(cx);
+    }
+
+    // ---- Time ----
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        let result = self.step_timeout(cx);
+        self.apply(result, cx);
+        self.pump(cx);
+    }
+
+    fn step_timeout(&mut self, cx: &mut Context<'_>) -> StepResult {
+        let core = &mut self.core;
+        match &mut self.state {
+            State::InitSent(sent) => sent.handle_timeout(core, cx),
+            State::IntermediateSent(_) => retransmit(core, ExchangeType::IKE_INTERMEDIATE, cx),
+            State::AuthSent(_) => retransmit(core, ExchangeType::IKE_AUTH, cx),
+            State::InitAnswered(state) => expire(state.deadline(), core, cx),
+            State::AuthChecking(state) => expire(state.deadline(), core, cx),
+            State::AuthAnswering(state) => expire(state.deadline(), core, cx),
+            State::Established(established) => {
+                established.handle_timeout(core, cx);
+                match core.retransmit(established.own_exchange(), cx) {
+                    None => Ok(Next::Stay),
+                    Some(reason) => Ok(Next::End(reason)),
+                }
+            }
+            State::Rekeyed(rekeyed) if cx.now >= rekeyed.until => {
+                Ok(Next::Delete(FailureReason::Replaced))
+            }
+            State::Deleting(deleting) => match core.retransmit(deleting.exchange, cx) {
+                None => Ok(Next::Stay),
+                Some(reason) => Ok(Next::End(reason)),
+            },
+            State::AuthSigning(_) | State::AuthVerifying(_) => {
+                expire(core.heard + JOB_WAIT, core, cx)
+            }
+            State::Rekeyed(_) | State::Closed(_) => Ok(Next::Stay),
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::InitSent(sent) => sent.poll_timeout(),
+            State::InitAnswered(state) => Some(state.deadline()),
+            State::AuthChecking(state) => Some(state.deadline()),
+            State::AuthAnswering(state) => Some(state.deadline()),
+            State::Established(established) => established.poll_timeout(&self.core),
+            State::Rekeyed(rekeyed) => Some(rekeyed.until),
+            State::Closed(closed) => return Some(closed.until),
+            State::AuthSigning(_) | State::AuthVerifying(_) => Some(self.core.heard + JOB_WAIT),
+            State::IntermediateSent(_) | State::AuthSent(_) | State::Deleting(_) => None,
+        };
+        [state, self.core.poll_timeout()].into_iter().flatten().min()
+    }
+
+    // ---- Transitions ----
+
+    /// Begins what waits, as long as the window is free.
+    fn pump(&mut self, cx: &mut Context<'_>) {
+        if let State::Established(established) = &mut self.state {
+            let result = established.pump(&mut self.core, cx);
+            self.apply(result, cx);
+        }
+    }
+
+    fn apply(&mut self, result: StepResult, cx: &mut Context<'_>) {
+        match result {
+            Ok(Next::Stay) => {}
+            Ok(Next::Enter(state)) => {
+                self.state = state;
+                self.report_up(cx);
+            }
+            Ok(Next::Refuse(notify, reason)) => {
+                self.report_end(reason, cx);
+                let mut chain = ChainBuilder::new();
+                chain.put(&Payload::Notify(Notify::new(notify, &[])));
+                self.say_farewell(chain, cx);
+            }
+            Ok(Next::Delete(reason)) => {
+                self.report_end(reason, cx);
+                self.begin_delete(cx);
+            }
+            Ok(Next::End(reason)) => {
+                self.report_end(reason, cx);
+                self.enter_closed(cx);
+            }
+            Ok(Next::Replaced { new, old }) => self.replace(new, old, cx),
+            Err(reason) => self.fail(reason, cx),
+        }
+    }
+
+    /// An error: of an established IKE SA the peer is told, if the window allows.
+    fn fail(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        let established = matches!(self.state, State::Established(_));
+        self.report_end(self.explain(reason), cx);
+        if established && self.core.requests.is_idle() {
+            self.begin_delete(cx);
+        } else {
+            self.enter_closed(cx);
+        }
+    }
+
+    /// Silence on port 4500 after answers on port 500 has a name of its own.
+    fn explain(&self, reason: FailureReason) -> FailureReason {
+        let floated = self.core.nat.supported
+            && matches!(self.state, State::IntermediateSent(_) | State::AuthSent(_))
+            && self.core.path.remote.port() != init::IKE_PORT;
+        match reason {
+            FailureReason::PeerSilent { exchange, remote, transmissions, waited, .. }
+                if floated =>
+            {
+                FailureReason::NatPortBlocked {
+                    exchange,
+                    remote,
+                    transmissions,
+                    waited,
+                    nat_local: self.core.nat.we_are_behind_nat,
+                    nat_remote: self.core.nat.peer_is_behind_nat,
+                }
+            }
+            reason => reason,
+        }
+    }
+
+    fn report_up(&mut self, cx: &mut Context<'_>) {
+        if let State::Established(established) = &self.state {
+            cx.out.event(Event::IkeUp(Box::new(established.info(&self.core))));
+        }
+    }
+
+    /// Tells everybody that the IKE SA is over, once; its children go first.
+    fn report_end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        let was_established = match &mut self.state {
+            State::Rekeyed(_) | State::Deleting(_) | State::Closed(_) => return,
+            State::Established(established) => {
+                let info = Box::new(established.info(&self.core));
+                established.remove_all(&reason, &self.core, cx);
+                cx.out.event(Event::IkeDown { info, reason: reason.clone() });
+                true
+            }
+            _ => false,
+        };
+        let failure = self.core.failure(reason, cx.now);
+        let ike = self.core.id;
+        cx.out.notice(Notice::Ended { ike, was_established, failure });
+    }
+
+    fn replace(&mut self, mut new: Box<Self>, old: Farewell, cx: &mut Context<'_>) {
+        let State::Established(before) = &mut self.state else { return };
+        let old_info = Box::new(before.info(&self.core));
+        let State::Established(after) = &mut new.state else { return };
+        after.inherit(before);
+        let new_info = Box::new(after.info(&new.core));
+        cx.out.event(Event::IkeRekeyed { old: old_info, new: new_info });
+        self.core.requests.answered();
+        match old {
+            Farewell::WeDelete => self.begin_delete(cx),
+            Farewell::PeerDeletes => {
+                self.state = State::Rekeyed(Rekeyed { until: cx.now + REKEYED_WAIT });
+            }
+            Farewell::Gone => self.enter_closed(cx),
+        }
+        new.pump(cx);
+        cx.out.notice(Notice::Rekeyed { old: self.core.id, new });
+    }
+
+    fn begin_delete(&mut self, cx: &mut Context<'_>) {
+        let mut chain = ChainBuilder::new();
+        chain.put(&Payload::Delete(Delete::IkeSa));
+        self.say_farewell(chain, cx);
+    }
+
+    /// Sends the last request of this IKE SA.
+    fn say_farewell(&mut self, chain: ChainBuilder, cx: &mut Context<'_>) {
+        let exchange = ExchangeType::INFORMATIONAL;
+        match self.core.request(exchange, chain, cx.config.connecting, cx) {
+            Ok(_) => self.state = State::Deleting(Deleting { exchange }),
+            Err(_) => self.enter_closed(cx),
+        }
+    }
+
+    fn enter_closed(&mut self, cx: &Context<'_>) {
+        self.core.requests.answered();
+        let repeats = !self.core.responses.last_response().is_empty();
+        let linger = if repeats { LINGER } else { Duration::ZERO };
+        let half_open = self.is_half_open();
+        self.state = State::Closed(Closed { until: cx.now + linger, half_open });
+    }
+}
+
+fn retransmit(core: &mut Core, exchange: ExchangeType, cx: &mut Context<'_>) -> StepResult {
+    match core.retransmit(exchange, cx) {
+        None => Ok(Next::Stay),
+        Some(reason) => Err(reason),
+    }
+}
+
+/// CHECKLIST C09: a half-open IKE SA does not stay.
+fn expire(deadline: Instant, core: &Core, cx: &Context<'_>) -> StepResult {
+    if cx.now < deadline {
+        return Ok(Next::Stay);
+    }
+    Err(FailureReason::HandshakeTimeout { waited: core.elapsed(cx.now) })
+}
+
+/// Answers on an IKE SA that is being deleted or was replaced (RFC 7296 §2.25).
+fn answer_farewell(
+    exchange: ExchangeType,
+    received: &Received<'_>,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
+    let mut chain = ChainBuilder::new();
+    if received.deletes.contains(&Delete::IkeSa) {
+        // CHECKLIST K13: answered as usual, our own request forgotten.
+        core.respond(exchange, chain, cx)?;
+        return Ok(Next::End(FailureReason::ClosedByPeer));
+    }
+    if received.form != Form::Informational || !received.deletes.is_empty() {
+        chain.put(&Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, &[])));
+    }
+    core.respond(exchange, chain, cx)?;
+    Ok(Next::Stay)
+}
+
+impl Established {
+    fn handle_request(
+        &mut self,
+        received: &Received<'_>,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        match received.form {
+            Form::CreateChild => create_child::answer(received, self, core, cx),
+            Form::RekeyIke => rekey_ike::answer(received, self, core, cx),
+            Form::FollowupKe => rekey_ike::answer_followup(received, self, core, cx),
+            _ => informational::answer(received, self, core, cx),
+        }
+    }
+
+    fn handle_response(
+        &mut self,
+        message: &Message,
+        received: &Received<'_>,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        if message.header.exchange != self.own_exchange() {
+            return Err(FailureReason::PeerMisbehaved("response of another exchange"));
+        }
+        match self.own.take() {
+            Some(Own::Child(sent)) => sent.handle_response(received, self, core, cx),
+            Some(Own::RekeyIke(sent)) => sent.handle_response(received, self, core, cx),
+            Some(Own::Followup(sent)) => sent.handle_response(received, self, core, cx),
+            Some(Own::Delete(sent)) => {
+                sent.handle_response(received, self, core, cx);
+                Ok(Next::Stay)
+            }
+            Some(Own::Liveness) | None => Ok(Next::Stay),
+        }
+    }
+}
