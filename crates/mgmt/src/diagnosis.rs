@@ -8,8 +8,8 @@
 //!   fix            set remote = "10.3.0.0/24" here, or local = "10.2.0.0/24" there
 //! ```
 //!
-//! The constructors, one for each kind of failure, stand in [`failures`]'s file; they take typed
-//! values and choose the words, so that daemon and command line say the same.
+//! The constructors, one for each kind of failure, take typed values and choose the words, so that
+//! daemon and command line say the same.
 
 mod failures;
 #[cfg(test)]

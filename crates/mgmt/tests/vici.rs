@@ -50,9 +50,9 @@ fn requests(command: &str) -> Vec<Request> {
     recorded()
         .iter()
         .filter(|vector| vector.from == "swanctl" && vector.name == command)
-        .filter_map(|vector| match vector.packet() {
-            Packet::Request { name, message } => Some(Request::parse(&name, &message).unwrap()),
-            _ => None,
+        .filter_map(|vector| {
+            let Packet::Request { name, message } = vector.packet() else { return None };
+            Some(Request::parse(&name, &message).unwrap())
         })
         .collect()
 }
@@ -61,9 +61,9 @@ fn event(name: &str) -> Message {
     recorded()
         .iter()
         .filter(|vector| vector.from == "charon" && vector.name == name)
-        .find_map(|vector| match vector.packet() {
-            Packet::Event { message, .. } => Some(message),
-            _ => None,
+        .find_map(|vector| {
+            let Packet::Event { message, .. } = vector.packet() else { return None };
+            Some(message)
         })
         .unwrap()
 }
@@ -90,13 +90,12 @@ fn recorded_packets_survive_a_stream_of_single_octets() {
 #[test]
 fn every_command_and_event_of_swanctl_is_known() {
     for vector in recorded() {
-        match vector.packet() {
-            Packet::Request { name, message } => {
-                let request = Request::parse(&name, &message).unwrap();
-                assert_eq!(request.name(), name);
-            }
-            Packet::Register(name) => assert!(name.parse::<EventKind>().is_ok(), "{name}"),
-            _ => {}
+        if let Packet::Request { name, message } = vector.packet() {
+            let request = Request::parse(&name, &message).unwrap();
+            assert_eq!(request.name(), name);
+        }
+        if let Packet::Register(name) = vector.packet() {
+            assert!(name.parse::<EventKind>().is_ok(), "{name}");
         }
     }
 }
@@ -124,9 +123,9 @@ fn initiate_and_terminate_carry_their_arguments() {
     assert_eq!(first.log_level, 1);
     // swanctl --timeout -1
     assert_eq!(last.timeout, Timeout::Immediately);
-    let by_id = requests("terminate").into_iter().find_map(|request| match request {
-        Request::Terminate(terminate) => terminate.selection.ike_id,
-        _ => None,
+    let by_id = requests("terminate").into_iter().find_map(|request| {
+        let Request::Terminate(terminate) = request else { return None };
+        terminate.selection.ike_id
     });
     assert_eq!(by_id, Some(99));
 }

@@ -157,6 +157,7 @@ fn a_passive_tunnel_needs_no_peer() {
     assert_eq!(tunnel.connection.pad.remote_id, adit_db::IdentityPattern::Any);
 }
 
+/// CHECKLIST X01: the plan of a reload with added, changed and removed tunnels.
 #[test]
 fn reload_touches_only_what_changed() {
     let load = |second: &str, third: &str| {
