@@ -240,7 +240,7 @@ MTU black hole).
 
 Usual causes: a link on the way with a smaller MTU whose ICMP messages are filtered.
 
-Set `mtu` in the tunnel's file to the largest size that passes, or let ICMP type 3 code 4 and ICMPv6 type 2 pass."
+Let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way."
 
 E501 501 Error "this host sends the tunnel's traffic elsewhere"
 "The tunnel is up, but the routing table of this host sends packets for the remote networks to another interface.

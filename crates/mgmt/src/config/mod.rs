@@ -71,8 +71,6 @@ pub struct Tunnel {
     pub secret_name: String,
     /// What may be said about the key.
     pub secret_facts: SecretFacts,
-    /// Largest inner packet; `None` follows the path.
-    pub mtu: Option<u16>,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -99,7 +97,7 @@ impl Tunnel {
 
     /// Whether replacing one by the other changes nothing but lines and file names.
     fn is_same(&self, other: &Self) -> bool {
-        self.connection == other.connection && self.secret == other.secret && self.mtu == other.mtu
+        self.connection == other.connection && self.secret == other.secret
     }
 }
 

@@ -110,7 +110,6 @@ fn every_key_has_its_effect() {
         ike_rekey = "2h"
         dpd     = "off"
         replay_window = 4_096
-        mtu     = 1400
         "#,
     );
     let connection = &tunnel.connection;
@@ -129,7 +128,6 @@ fn every_key_has_its_effect() {
     assert_eq!((limit.soft, limit.hard, limit.rand), (1_800, 2_400, 600));
     assert_eq!(child.replay_window.packets(), 4_096);
     assert_eq!(child.remote_ts[0].to_string(), "10.2.0.0/16[tcp/443]");
-    assert_eq!(tunnel.mtu, Some(1_400));
 }
 
 #[test]
@@ -234,7 +232,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ a tunnel's file has no tables
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, suite, ike, esp, rekey, life, ike_rekey, dpd, replay_window, mtu, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, suite, ike, esp, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
         ");
 }
 
@@ -610,7 +608,7 @@ fn bad_file_name() {
 #[test]
 fn several_mistakes_are_told_at_once_and_in_order() {
     let errors =
-        load_one("lokal = \"10.1.0.0/24\"\npeer = 7\nremote = \"x\"\nmtu = 5\n").unwrap_err();
+        load_one("lokal = \"10.1.0.0/24\"\npeer = 7\nremote = \"x\"\nreplay_window = 9999999\n").unwrap_err();
     let told: Vec<_> = errors.iter().map(|e| (e.place.line, e.sentence.as_str())).collect();
     insta::assert_debug_snapshot!(told, @r#"
         [
@@ -640,7 +638,7 @@ fn several_mistakes_are_told_at_once_and_in_order() {
                 Some(
                     4,
                 ),
-                "`mtu` is out of range",
+                "`replay_window` is out of range",
             ),
         ]
         "#);
@@ -662,7 +660,7 @@ mod garbage {
         #[test]
         fn nearly_right_texts_are_read_or_refused(
             keys in prop::collection::vec(
-                ("(peer|local|remote|secret|ike|esp|rekey|life|dpd|id|mtu|keep|suite|é\"?)",
+                ("(peer|local|remote|secret|ike|esp|rekey|life|dpd|id|keep|suite|é\"?)",
                  "(=|= ?)",
                  "(\"[^\"\\\\]{0,12}\"|[0-9]{0,12}|\\[[^\\]]{0,12}\\]|\"file:good.psk\"|true)"),
                 0..8),

@@ -71,14 +71,12 @@ fn read_fields<'a>(
     {
         child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
     }
-    let mtu = fields.integer("mtu", 576..=65_535, "octets");
-    let mtu = mtu.and_then(|mtu| u16::try_from(mtu.value).ok());
     let (local, remote) = read_selectors(fields, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
-    let tunnel = Tunnel { connection, secret, secret_name, secret_facts, mtu, origin };
+    let tunnel = Tunnel { connection, secret, secret_name, secret_facts, origin };
     Some(Draft { file: fields.file, tunnel, local, remote })
 }
 
