@@ -81,7 +81,7 @@ pub struct Ladder {
 }
 
 /// Lines kept.
-const RUNGS_MAX: usize = 400;
+const RUNGS_MAX: usize = 4_000;
 
 impl Ladder {
     pub(crate) fn message(&mut self, at: Duration, view: MessageView, fate: Fate) {

@@ -57,6 +57,9 @@ const QUIET: Duration = Duration::from_secs(25);
 /// Time in which a pair must have become quiet.
 const IDLE_WITHIN: Duration = Duration::from_secs(3_600);
 
+/// Time in which a tunnel must have come up.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+
 /// Steps without progress of the clock: a timer that is due again and again.
 const STEPS_PER_INSTANT_MAX: u32 = 2_000;
 
@@ -101,7 +104,9 @@ impl Pair {
     #[must_use]
     pub fn up(mut self) -> Self {
         let request = self.left.initiate(self.child);
-        self.run_until_idle();
+        self.run_until(UP_WITHIN, |pair| {
+            pair.left.result(request).is_some() && pair.network.messages_under_way() == 0
+        });
         let result = self.left.result(request);
         assert!(matches!(result, Some(Ok(()))), "not up: {result:?}\n{}", self.ladder);
         assert_eq!(self.left.child_sas(), self.right.child_sas().mirrored(), "{}", self.ladder);

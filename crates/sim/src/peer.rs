@@ -378,9 +378,10 @@ impl Peer {
         }
     }
 
-    /// The path of the newest IKE SA that is up.
+    /// The path of the newest IKE SA that carries children.
     fn path(&self) -> Option<Path> {
-        let info = self.established().pop()?;
+        let carries = |info: &IkeSaInfo| !info.children.is_empty();
+        let info = self.endpoint.ike_sas().filter(carries).last()?;
         Some(Path { local: info.local, remote: info.remote })
     }
 
