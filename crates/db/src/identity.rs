@@ -192,6 +192,11 @@ impl FromStr for Identity {
             }
         };
         check_length(identity.length())?;
+        if let Self::Fqdn(text) | Self::Rfc822(text) = &identity
+            && !is_text(text)
+        {
+            return Err(IdentityError::BadOctets);
+        }
         Ok(identity)
     }
 }
@@ -317,9 +322,13 @@ fn check_length(octets: usize) -> Result<(), IdentityError> {
 /// RFC 7296 §3.5 forbids them).
 fn text(octets: &[u8]) -> Result<String, IdentityError> {
     match std::str::from_utf8(octets) {
-        Ok(text) if !text.contains(char::is_control) => Ok(text.to_owned()),
+        Ok(text) if is_text(text) => Ok(text.to_owned()),
         _ => Err(IdentityError::BadOctets),
     }
+}
+
+fn is_text(text: &str) -> bool {
+    !text.contains(char::is_control)
 }
 
 fn bad_address(text: &str) -> IdentityError {

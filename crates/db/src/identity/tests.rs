@@ -110,6 +110,14 @@ fn exact_patterns_outrank_wildcards() {
     assert!(pattern("*.example").rank() > pattern("%any").rank());
 }
 
+/// Found by fuzzing: we would have sent an identity that every peer, ourselves included, refuses.
+#[test]
+fn names_have_no_control_characters() {
+    for text in ["\n", "@\0", "gw.example\r", "fqdn:a\tb", "email:a@b\u{85}", "a\n@b"] {
+        assert_eq!(text.parse::<Identity>(), Err(IdentityError::BadOctets), "{text:?}");
+    }
+}
+
 fn identities() -> impl Strategy<Value = Identity> {
     let name = "[ -~]{1,24}";
     prop_oneof![
