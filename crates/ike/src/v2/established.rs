@@ -15,7 +15,7 @@ use adit_wire::ikev2::ChainBuilder;
 use adit_wire::ip::FlowKey;
 
 use crate::context::{Context, Notice};
-use crate::event::{Event, IkeSaInfo};
+use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::FailureReason;
 use crate::output::Output;
 use crate::v2::child::{Child, Phase};
@@ -115,6 +115,9 @@ impl Established {
             // The handshake is dropped right after; only this copy stays.
             sk_d: handshake.keys.d.duplicate(),
         };
+        if let (Some(local), Some(remote)) = (core.local_id.clone(), core.remote_id.clone()) {
+            core.progress(Step::Authenticated { local, remote }, cx);
+        }
         Ok(Self::new(secrets, core, cx))
     }
 
@@ -141,12 +144,14 @@ impl Established {
         self.children = std::mem::take(&mut old.children);
         self.tasks = std::mem::take(&mut old.tasks);
         self.tasks.retain(|task| *task != Task::RekeyIke);
+        // What was under way is asked for again; the peer refused it or never saw it.
+        match old.own.take() {
+            Some(Own::Child(sent)) => self.queue(sent.task()),
+            Some(Own::Delete(sent)) => sent.tasks.into_iter().for_each(|task| self.queue(task)),
+            Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Liveness) | None => {}
+        }
         self.delayed = std::mem::take(&mut old.delayed);
         self.closing = old.closing.take();
-    }
-
-    pub(crate) fn since(&self) -> Instant {
-        self.since
     }
 
     // ---- Tasks ----
@@ -184,9 +189,14 @@ impl Established {
             |task: &Task| matches!(task, Task::CreateChild { child, .. } if child == name);
         let in_flight = matches!(&self.own, Some(Own::Child(sent)) if sent.name() == name);
         in_flight
-            || self.children.iter().any(|child| child.name == *name && child.is_current())
+            || self.has_current(name)
             || self.tasks.iter().any(creates)
             || self.delayed.iter().any(|delayed| creates(&delayed.task))
+    }
+
+    /// Whether a child of this name carries traffic.
+    fn has_current(&self, name: &ChildName) -> bool {
+        self.children.iter().any(|child| child.name == *name && child.is_current())
     }
 
     /// Asks for the end of this IKE SA; children and waiting tasks go with it (CHECKLIST B14,
@@ -212,6 +222,10 @@ impl Established {
             if let Some(reason) = self.closing.take() {
                 return Ok(Next::Delete(reason));
             }
+            // RFC 7296 §2.25.2: the peer would refuse while it rekeys the IKE SA.
+            if self.followup.is_some() {
+                break;
+            }
             let Some(task) = self.tasks.pop_front() else { break };
             self.own = self.start(task, core, cx)?;
         }
@@ -225,6 +239,8 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Result<Option<Own>, FailureReason> {
         match task {
+            // The peer may have been faster (CHECKLIST I01).
+            Task::CreateChild { child, .. } if self.has_current(&child) => Ok(None),
             Task::CreateChild { child, flow } => {
                 CreateChildSent::start(self, child, flow, None, core, cx)
             }
@@ -279,7 +295,7 @@ impl Established {
             });
         }
         core.progress(
-            crate::event::Step::Child {
+            Step::Child {
                 child: child.name.clone(),
                 local: child.selectors.local.clone(),
                 remote: child.selectors.remote.clone(),
@@ -514,9 +530,9 @@ impl Established {
         let encap = core.encapsulation();
         IkeSaInfo {
             state: match (&self.closing, self.is_rekeying()) {
-                (Some(_), _) => crate::event::IkeSaState::Deleting,
-                (None, true) => crate::event::IkeSaState::Rekeying,
-                (None, false) => crate::event::IkeSaState::Established,
+                (Some(_), _) => IkeSaState::Deleting,
+                (None, true) => IkeSaState::Rekeying,
+                (None, false) => IkeSaState::Established,
             },
             established: Some(self.since),
             rekey_at: self.rekey_at,

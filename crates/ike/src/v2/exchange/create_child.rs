@@ -113,7 +113,8 @@ impl CreateChildSent {
         }
     }
 
-    fn task(&self) -> Task {
+    /// What this exchange is for.
+    pub(crate) fn task(&self) -> Task {
         match self.rekeys {
             Some(id) => Task::RekeyChild(id),
             None => Task::CreateChild { child: self.offer.name.clone(), flow: self.flow },

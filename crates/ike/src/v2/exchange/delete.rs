@@ -17,7 +17,7 @@ use super::create_child::CreateChildSent;
 /// Our INFORMATIONAL that deletes children in flight.
 #[derive(Debug)]
 pub(crate) struct DeleteSent {
-    tasks: Vec<Task>,
+    pub(crate) tasks: Vec<Task>,
 }
 
 impl DeleteSent {

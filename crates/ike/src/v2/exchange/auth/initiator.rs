@@ -273,15 +273,16 @@ fn wrong_secret(core: &Core, by: By, certain: bool) -> FailureReason {
 /// What a refusal of the whole IKE_AUTH means.
 ///
 /// An Adit responder adds its IDr to AUTHENTICATION_FAILED when it knows us and only our proof is
-/// wrong, provided we asked for that IDr. Another peer leaves it open which of the two it is.
+/// wrong, provided we asked for that IDr and come from the address it expects, so not through a
+/// NAT. Otherwise it stays open which of the two it is.
 fn refusal(core: &Core, received: &Received<'_>) -> FailureReason {
     let notify = received.error().map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
     if notify != NotifyType::AUTHENTICATION_FAILED {
         return FailureReason::PeerError { exchange: ExchangeType::IKE_AUTH, notify };
     }
-    let asked_by_name = remote_pattern(core).exact().is_some();
+    let would_tell = remote_pattern(core).exact().is_some() && !core.nat.we_are_behind_nat;
     match (&core.local_id, received.id_r, core.peer) {
-        (Some(local), None, PeerSoftware::Adit) if asked_by_name => {
+        (Some(local), None, PeerSoftware::Adit) if would_tell => {
             FailureReason::UnknownToPeer { local: local.clone(), remote: remote_pattern(core) }
         }
         (_, id_r, _) => wrong_secret(core, By::Peer, id_r.is_some()),
