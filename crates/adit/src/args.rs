@@ -3,27 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// IPsec tunnels, from the first try to the fleet.
 #[derive(Debug, Parser)]
-#[command(
-    name = "adit",
-    version,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
-)]
-#[command(
-    after_help = "New here? Type `adit demo`: two sites in namespaces, a real tunnel, \
-nothing outside is touched."
-)]
+#[command(name = "adit", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "New here? Type `adit demo`: two sites in namespaces, a real tunnel, \
+nothing outside is touched.")]
 pub(crate) struct Cli {
     /// Control socket of the daemon
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        default_value = "/run/adit/vici"
-    )]
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/adit/vici")]
     pub(crate) vici: PathBuf,
 
     /// Colours in what is printed
@@ -155,7 +144,8 @@ pub(crate) enum DemoVerb {
 }
 
 /// What `adit demo break` can break.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Fault {
     /// The two pre-shared keys differ
     Psk,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use adit_mgmt::api::{self, Status};
 use adit_mgmt::vici::answer::Outcome;
@@ -53,17 +53,6 @@ impl Daemon {
             buffer,
             early: VecDeque::new(),
         })
-    }
-
-    /// Connects as soon as the daemon listens, at most `patience` from now.
-    pub(crate) fn connect_soon(path: &Path, patience: Duration) -> Result<Self, Error> {
-        let deadline = clock::now() + patience;
-        loop {
-            match Self::connect(path) {
-                Err(_) if clock::now() < deadline => std::thread::sleep(CONNECT_POLL),
-                result => return result,
-            }
-        }
     }
 
     /// Sends a command and waits for its answer; `take` gets the events that come before it.
@@ -161,9 +150,7 @@ impl Daemon {
     ) -> Result<Option<ClientEvent>, Error> {
         loop {
             while let Some(octets) = self.client.poll_transmit() {
-                self.stream
-                    .write_all(&octets)
-                    .map_err(|error| self.gone(error))?;
+                self.stream.write_all(&octets).map_err(|error| self.gone(error))?;
             }
             if let Some(event) = self.client.poll_event() {
                 return Ok(Some(event));
@@ -180,14 +167,11 @@ impl Daemon {
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(false);
         }
-        self.stream
-            .set_read_timeout(left)
-            .map_err(|error| self.gone(error))?;
+        self.stream.set_read_timeout(left).map_err(|error| self.gone(error))?;
         match self.stream.read(&mut self.buffer) {
             Ok(0) => Err(self.gone("it closed the connection")),
             Ok(length) => {
-                self.client
-                    .handle_input(self.buffer.get(..length).unwrap_or_default())?;
+                self.client.handle_input(self.buffer.get(..length).unwrap_or_default())?;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -214,4 +198,3 @@ impl Event {
 }
 
 const READ_OCTETS: usize = 65_536;
-const CONNECT_POLL: Duration = Duration::from_millis(10);

@@ -68,10 +68,7 @@ pub(crate) enum Error {
 impl Error {
     /// For `map_err`: names what was attempted.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            what: what.into(),
-            source,
-        }
+        move |source| Self::Io { what: what.into(), source }
     }
 
     /// The exit code.

@@ -3,6 +3,7 @@
 
 mod args;
 mod daemon;
+mod demo;
 mod error;
 mod screen;
 mod table;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, screen: &mut Screen) -> Result<Exit, Error> {
     let vici = &cli.vici;
     match &cli.verb {
-        Verb::Demo(_) => Ok(Exit::Good),
+        Verb::Demo(args) => demo::run(args, screen),
         Verb::Check(args) => verb::check::run(args, vici, screen),
         Verb::Up(args) => verb::act::up(args, vici, screen),
         Verb::Down(args) => verb::act::down(args, vici, screen),
@@ -51,7 +52,7 @@ fn run(cli: &Cli, screen: &mut Screen) -> Result<Exit, Error> {
 /// Whether the caller is a program that reads JSON.
 fn wants_json(verb: &Verb) -> bool {
     match verb {
-        Verb::Demo(args) => args.json,
+        Verb::Demo(args) => demo::wants_json(args),
         Verb::Check(args) => args.json,
         Verb::Up(args) | Verb::Down(args) | Verb::Restart(args) => args.json,
         Verb::Rekey(args) => args.json,

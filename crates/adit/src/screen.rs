@@ -48,6 +48,7 @@ pub(crate) struct Paint {
 
 impl Paint {
     /// No colours.
+    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { colour: false };
 
     /// The text in a style.
@@ -74,28 +75,16 @@ impl Screen {
     pub(crate) fn stdout(when: Color) -> Self {
         let out = io::stdout();
         let terminal = out.is_terminal();
-        let paint = Paint {
-            colour: colours(when, terminal),
-        };
-        Self {
-            out: Box::new(out.lock()),
-            paint,
-            terminal,
-        }
+        let paint = Paint { colour: colours(when, terminal) };
+        Self { out: Box::new(out.lock()), paint, terminal }
     }
 
     /// Prints as it is.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
-        let written = self
-            .out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush());
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Error::Closed,
-            _ => Error::Io {
-                what: "standard output".into(),
-                source: error,
-            },
+            _ => Error::Io { what: "standard output".into(), source: error },
         })
     }
 
@@ -147,19 +136,13 @@ pub(crate) fn explain(error: &Error, json: bool, screen: &mut Screen) {
         _ => None,
     };
     if json {
-        let trouble = Trouble {
-            schema: api::SCHEMA,
-            error: error.to_string(),
-            diagnosis,
-        };
+        let trouble = Trouble { schema: api::SCHEMA, error: error.to_string(), diagnosis };
         // If this cannot be printed either, the exit code is all that is left.
         let _ = screen.json(&trouble);
         return;
     }
     let err = io::stderr();
-    let paint = Paint {
-        colour: screen.paint.colour && err.is_terminal(),
-    };
+    let paint = Paint { colour: screen.paint.colour && err.is_terminal() };
     let text = match diagnosis {
         Some(diagnosis) => diagnosis.render(paint.colour),
         None => format!("{}: {error}\n", paint.with(Style::Bad, "error")),

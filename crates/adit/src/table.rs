@@ -12,18 +12,12 @@ pub(crate) struct Cell {
 impl Cell {
     /// Plain text; an empty one is shown as `-`.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            style: None,
-        }
+        Self { text: text.into(), style: None }
     }
 
     /// Painted text.
     pub(crate) fn styled(style: Style, text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            style: Some(style),
-        }
+        Self { text: text.into(), style: Some(style) }
     }
 }
 
@@ -43,10 +37,7 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table.
     pub(crate) fn new(headings: &[&'static str]) -> Self {
-        Self {
-            headings: headings.to_vec(),
-            rows: Vec::new(),
-        }
+        Self { headings: headings.to_vec(), rows: Vec::new() }
     }
 
     /// Appends a row; missing cells at its end stay empty.
@@ -56,22 +47,12 @@ impl Table {
 
     /// The text, with a line feed after each row.
     pub(crate) fn render(&self, paint: Paint) -> String {
-        let headings: Vec<Cell> = self
-            .headings
-            .iter()
-            .map(|heading| Cell::styled(Style::Dim, *heading))
-            .collect();
+        let headings: Vec<Cell> =
+            self.headings.iter().map(|heading| Cell::styled(Style::Dim, *heading)).collect();
         let widths: Vec<usize> = (0..self.headings.len())
             .map(|column| {
-                let cells = self
-                    .rows
-                    .iter()
-                    .chain([&headings])
-                    .filter_map(|row| row.get(column));
-                cells
-                    .map(|cell| cell.text.chars().count())
-                    .max()
-                    .unwrap_or(0)
+                let cells = self.rows.iter().chain([&headings]).filter_map(|row| row.get(column));
+                cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
             })
             .collect();
         let mut out = String::new();
@@ -127,16 +108,8 @@ mod tests {
     #[test]
     fn columns_align_and_lines_end_without_spaces() {
         let mut table = Table::new(&["NAME", "STATE", ""]);
-        table.row(vec![
-            Cell::new("berlin"),
-            Cell::styled(Style::Good, "UP"),
-            Cell::new(""),
-        ]);
-        table.row(vec![
-            Cell::new("x"),
-            Cell::new("CONNECTING"),
-            Cell::new("why"),
-        ]);
+        table.row(vec![Cell::new("berlin"), Cell::styled(Style::Good, "UP"), Cell::new("")]);
+        table.row(vec![Cell::new("x"), Cell::new("CONNECTING"), Cell::new("why")]);
         insta::assert_snapshot!(table.render(Paint::PLAIN), @r"
         NAME    STATE
         berlin  UP

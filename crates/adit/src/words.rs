@@ -90,15 +90,7 @@ pub(crate) fn wrapped(paragraph: &str, columns: usize) -> String {
 
 /// Text of a peer or another process without control characters, which could move the cursor.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -107,24 +99,13 @@ mod tests {
 
     #[test]
     fn octets_keep_two_digits() {
-        let words: Vec<_> = [
-            0,
-            1,
-            1_023,
-            1_024,
-            1_260_000,
-            10 << 20,
-            95_000_000_000,
-            u64::MAX,
-        ]
-        .into_iter()
-        .map(octets)
-        .collect();
+        let words: Vec<_> = [0, 1, 1_023, 1_024, 1_260_000, 10 << 20, 95_000_000_000, u64::MAX]
+            .into_iter()
+            .map(octets)
+            .collect();
         assert_eq!(
             words,
-            [
-                "0", "1 B", "1023 B", "1.0 KiB", "1.2 MiB", "10 MiB", "88 GiB", "15 EiB"
-            ]
+            ["0", "1 B", "1023 B", "1.0 KiB", "1.2 MiB", "10 MiB", "88 GiB", "15 EiB"]
         );
     }
 
@@ -150,10 +131,7 @@ mod tests {
     #[test]
     fn paragraphs_break_at_spaces() {
         assert_eq!(wrapped("one two three", 7), "one two\nthree");
-        assert_eq!(
-            wrapped("incomprehensibilities ok", 5),
-            "incomprehensibilities\nok"
-        );
+        assert_eq!(wrapped("incomprehensibilities ok", 5), "incomprehensibilities\nok");
         assert_eq!(wrapped("", 5), "");
     }
 

@@ -71,11 +71,7 @@ fn children(tunnel: &TunnelStatus) -> Vec<Option<String>> {
     if tunnel.children.is_empty() {
         return vec![None];
     }
-    tunnel
-        .children
-        .iter()
-        .map(|child| Some(child.name.clone()))
-        .collect()
+    tunnel.children.iter().map(|child| Some(child.name.clone())).collect()
 }
 
 fn print_up(
@@ -90,10 +86,7 @@ fn print_up(
         let now = known_tunnel(daemon, &tunnel.name)?;
         let peer = now.peer_address.unwrap_or(now.peer);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        screen.json(&TunnelEvent::new(
-            &tunnel.name,
-            Change::Up { peer, took_ms },
-        ))?;
+        screen.json(&TunnelEvent::new(&tunnel.name, Change::Up { peer, took_ms }))?;
     } else {
         let up = screen.paint.with(Style::Good, "UP").into_owned();
         screen.line(&format!("{up} in {}", duration(took)))?;
@@ -114,15 +107,9 @@ fn take_down(daemon: &mut Daemon, args: &Act, screen: &mut Screen) -> Result<Exi
         return failed(&args.name, outcome, args.json, screen);
     }
     // Nothing to delete is what was wanted, too.
-    let reason = if was_up {
-        "by command"
-    } else {
-        "it was not up"
-    };
+    let reason = if was_up { "by command" } else { "it was not up" };
     if args.json {
-        let change = Change::Down {
-            reason: reason.to_owned(),
-        };
+        let change = Change::Down { reason: reason.to_owned() };
         screen.json(&TunnelEvent::new(&args.name, change))?;
     } else {
         let name = screen.paint.with(Style::Bold, &args.name).into_owned();
@@ -140,20 +127,12 @@ pub(crate) fn rekey(args: &Rekey, vici: &Path, screen: &mut Screen) -> Result<Ex
     let wanted: Vec<String> = if args.ike {
         vec!["ike".to_owned()]
     } else {
-        tunnel
-            .children
-            .iter()
-            .filter(|child| child.up)
-            .map(|child| child.name.clone())
-            .collect()
+        tunnel.children.iter().filter(|child| child.up).map(|child| child.name.clone()).collect()
     };
     for what in wanted.iter().chain(wanted.is_empty().then_some(&args.name)) {
         let mut selection = Selection::connection(&args.name);
         selection.child = (!args.ike).then(|| what.clone());
-        let request = Request::Rekey(RekeyRequest {
-            selection,
-            reauthenticate: false,
-        });
+        let request = Request::Rekey(RekeyRequest { selection, reauthenticate: false });
         let outcome = daemon.act(&request, |_| Ok(()))?;
         if outcome.error.is_some() || outcome.matches == Some(0) {
             let reason = outcome.error.unwrap_or_else(|| "it is not up".to_owned());
@@ -192,17 +171,13 @@ fn await_rekey(
                 return print_failure(name, (**diagnosis).clone(), json, screen);
             }
             Change::Down { reason } => {
-                return Err(Error::Refused(format!(
-                    "{name} went down meanwhile: {reason}"
-                )));
+                return Err(Error::Refused(format!("{name} went down meanwhile: {reason}")));
             }
             _ => {}
         }
     }
     let patience = duration(REKEY_PATIENCE);
-    Err(Error::Refused(format!(
-        "{name}: no new keys for {what} after {patience}"
-    )))
+    Err(Error::Refused(format!("{name}: no new keys for {what} after {patience}")))
 }
 
 fn print_rekeyed(
@@ -216,11 +191,7 @@ fn print_rekeyed(
     } else {
         let took = clock::now().saturating_duration_since(started);
         let name = screen.paint.with(Style::Bold, &event.tunnel).into_owned();
-        screen.line(&format!(
-            "{name}  {} after {}",
-            clean(&event.text),
-            duration(took)
-        ))?;
+        screen.line(&format!("{name}  {} after {}", clean(&event.text), duration(took)))?;
     }
     Ok(Exit::Good)
 }
@@ -235,11 +206,7 @@ pub(crate) fn reload(args: &Json, vici: &Path, screen: &mut Screen) -> Result<Ex
     } else {
         screen.text(&render_reload(&report, screen.paint))?;
     }
-    Ok(if report.has_errors() {
-        Exit::Problem
-    } else {
-        Exit::Good
-    })
+    Ok(if report.has_errors() { Exit::Problem } else { Exit::Good })
 }
 
 /// A report in words.
@@ -251,9 +218,7 @@ pub(crate) fn render_reload(report: &ReloadReport, paint: Paint) -> String {
     }
     if !report.applied {
         let verdict = paint.with(Style::Bad, "nothing was changed");
-        out.push_str(&format!(
-            "{verdict}: the running configuration stays as it is\n"
-        ));
+        out.push_str(&format!("{verdict}: the running configuration stays as it is\n"));
         return out;
     }
     out + &render_changes(report, paint)
@@ -271,11 +236,7 @@ pub(crate) fn render_changes(report: &ReloadReport, paint: Paint) -> String {
     for (word, names, style) in kinds {
         if !names.is_empty() {
             let label = format!("{word:<10}");
-            out.push_str(&format!(
-                "{} {}\n",
-                paint.with(style, &label),
-                names.join(", ")
-            ));
+            out.push_str(&format!("{} {}\n", paint.with(style, &label), names.join(", ")));
         }
     }
     if kinds.iter().all(|(_, names, _)| names.is_empty()) {
@@ -295,23 +256,13 @@ pub(crate) fn known_tunnel(daemon: &mut Daemon, name: &str) -> Result<TunnelStat
 
 /// The tunnel of that name in a status.
 pub(crate) fn find_tunnel(status: Status, name: &str) -> Result<TunnelStatus, Error> {
-    let names: Vec<String> = status
-        .tunnels
-        .iter()
-        .map(|tunnel| tunnel.name.clone())
-        .collect();
-    let found = status
-        .tunnels
-        .into_iter()
-        .find(|tunnel| tunnel.name == name);
+    let names: Vec<String> = status.tunnels.iter().map(|tunnel| tunnel.name.clone()).collect();
+    let found = status.tunnels.into_iter().find(|tunnel| tunnel.name == name);
     found.ok_or_else(|| unknown_tunnel(name, &names))
 }
 
 fn unknown_tunnel(name: &str, names: &[String]) -> Error {
-    let hint = match (
-        adit_db::nearest(name, names.iter().map(String::as_str)),
-        names,
-    ) {
+    let hint = match (adit_db::nearest(name, names.iter().map(String::as_str)), names) {
         (Some(nearest), _) => format!("did you mean {nearest}?"),
         (None, []) => "none is configured; `adit check` reads the files".to_owned(),
         (None, names) => format!("there is {}", names.join(", ")),
@@ -324,21 +275,14 @@ pub(crate) fn step_line(step: &Progress, paint: Paint) -> String {
     let ms = step.elapsed_ms;
     format!(
         "{} {} {}",
-        paint.with(
-            Style::Dim,
-            &format!("{:>3}.{:02} s ", ms / 1_000, ms % 1_000 / 10)
-        ),
+        paint.with(Style::Dim, &format!("{:>3}.{:02} s ", ms / 1_000, ms % 1_000 / 10)),
         paint.with(Style::Label, &format!("{:<9}", step.step.word())),
         clean(&step.text)
     )
 }
 
 fn print_step(step: &Progress, json: bool, screen: &mut Screen) -> Result<(), Error> {
-    if json {
-        screen.json(step)
-    } else {
-        screen.line(&step_line(step, screen.paint))
-    }
+    if json { screen.json(step) } else { screen.line(&step_line(step, screen.paint)) }
 }
 
 /// Prints what is known about a failure; the daemon's one line if it sent no more.
@@ -359,9 +303,7 @@ fn print_failure(
     screen: &mut Screen,
 ) -> Result<Exit, Error> {
     if json {
-        let change = Change::Failed {
-            diagnosis: Box::new(diagnosis),
-        };
+        let change = Change::Failed { diagnosis: Box::new(diagnosis) };
         screen.json(&TunnelEvent::new(tunnel, change))?;
     } else {
         screen.line("")?;

@@ -37,23 +37,13 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
         for problem in problems {
             screen.text(&format!("{}\n\n", problem.render(colour).trim_end()))?;
         }
-        screen.text(&verdict(
-            good,
-            problems,
-            files.len(),
-            &args.config,
-            screen.paint,
-        ))?;
+        screen.text(&verdict(good, problems, files.len(), &args.config, screen.paint))?;
         if let Some(plan) = plan {
             screen.line("\na reload makes these tunnels")?;
             screen.text(&render_changes(&plan, screen.paint))?;
         }
     }
-    Ok(if good.is_some() {
-        Exit::Good
-    } else {
-        Exit::Problem
-    })
+    Ok(if good.is_some() { Exit::Good } else { Exit::Problem })
 }
 
 /// The tunnels' files of a configuration directory, in the order of their names.
@@ -61,16 +51,12 @@ fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
     let directory = directory.join("tunnels");
     let texts = read_texts(&directory, "toml")
         .map_err(|error| Diagnosis::file_missing(&Context::default(), &directory, error))?;
-    Ok(texts
-        .into_iter()
-        .map(|(path, text)| SourceFile { path, text })
-        .collect())
+    Ok(texts.into_iter().map(|(path, text)| SourceFile { path, text }).collect())
 }
 
 fn read_secret(path: &Path) -> Result<SecretFile, String> {
     let read = read_with_mode(path);
-    read.map(|(octets, mode)| SecretFile { octets, mode })
-        .map_err(|error| error.to_string())
+    read.map(|(octets, mode)| SecretFile { octets, mode }).map_err(|error| error.to_string())
 }
 
 fn ask_plan(vici: &Path) -> Result<ReloadReport, Error> {
@@ -85,19 +71,11 @@ fn report(
     plan: Option<ReloadReport>,
 ) -> ReloadReport {
     let plan = plan.unwrap_or_else(|| ReloadReport {
-        added: good
-            .iter()
-            .flat_map(|good| good.tunnels.keys().cloned())
-            .collect(),
+        added: good.iter().flat_map(|good| good.tunnels.keys().cloned()).collect(),
         ..ReloadReport::default()
     });
     let problems = problems.iter().map(ConfigError::to_problem).collect();
-    ReloadReport {
-        schema: api::SCHEMA,
-        applied: false,
-        problems,
-        ..plan
-    }
+    ReloadReport { schema: api::SCHEMA, applied: false, problems, ..plan }
 }
 
 fn verdict(
@@ -107,12 +85,7 @@ fn verdict(
     directory: &Path,
     paint: Paint,
 ) -> String {
-    let of = |severity| {
-        problems
-            .iter()
-            .filter(|problem| problem.severity == severity)
-            .count()
-    };
+    let of = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let warnings = count(of(Severity::Warning), "warning");
     let Some(configuration) = good else {
         let errors = count(of(Severity::Error), "error");
@@ -125,25 +98,17 @@ fn verdict(
     }
     let tunnels = count(configuration.tunnels.len(), "tunnel");
     let tunnels = paint.with(Style::Good, &tunnels);
-    format!(
-        "{}\n{tunnels}, {warnings}\n",
-        plan(configuration).render(paint)
-    )
+    format!("{}\n{tunnels}, {warnings}\n", plan(configuration).render(paint))
 }
 
 /// What the daemon would do with the files.
 fn plan(configuration: &Configuration) -> Table {
-    let mut table = Table::new(&[
-        "TUNNEL", "KEEP", "PEER", "WE ARE", "PEER IS", "LOCAL", "REMOTE", "SECRET",
-    ]);
+    let mut table =
+        Table::new(&["TUNNEL", "KEEP", "PEER", "WE ARE", "PEER IS", "LOCAL", "REMOTE", "SECRET"]);
     for (name, tunnel) in &configuration.tunnels {
         let joined = |texts: Vec<String>| Cell::new(texts.join(", "));
         let connection = &tunnel.connection;
-        let hosts = connection
-            .remote_addresses
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let hosts = connection.remote_addresses.iter().map(ToString::to_string).collect();
         let local_id = connection.pad.local_id.as_ref();
         let (mut keep, mut local, mut remote) = ("", Vec::new(), Vec::new());
         for child in &connection.children {
@@ -174,8 +139,5 @@ fn keep_words(keep: Keep) -> &'static str {
 }
 
 fn secret_words(tunnel: &Tunnel) -> String {
-    format!(
-        "{} ({} bytes)",
-        tunnel.secret_name, tunnel.secret_facts.octets
-    )
+    format!("{} ({} bytes)", tunnel.secret_name, tunnel.secret_facts.octets)
 }

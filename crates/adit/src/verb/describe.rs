@@ -36,10 +36,7 @@ pub(crate) fn explain(args: &Explain, screen: &mut Screen) -> Result<(), Error> 
     };
     if args.json {
         let codes = codes.into_iter().map(explanation).collect();
-        return screen.json(&Explanations {
-            schema: api::SCHEMA,
-            codes,
-        });
+        return screen.json(&Explanations { schema: api::SCHEMA, codes });
     }
     match (&args.code, codes.as_slice()) {
         (Some(_), [code]) => screen.text(&long(*code, screen.paint)),
@@ -62,9 +59,7 @@ fn unknown_code(text: &str) -> Error {
         Some(code) => format!("did you mean {code}? "),
         None => String::new(),
     };
-    Error::Usage(format!(
-        "there is no code {text:?}; {hint}`adit explain` lists all"
-    ))
+    Error::Usage(format!("there is no code {text:?}; {hint}`adit explain` lists all"))
 }
 
 fn long(code: Code, paint: Paint) -> String {
@@ -124,19 +119,13 @@ mod tests {
     fn a_code_is_explained_in_paragraphs() {
         let text = long(Code::E130, Paint::PLAIN);
         assert!(text.starts_with("error[E130]: the peer closed the tunnel\n\nThe peer sent"));
-        assert!(
-            text.lines().all(|line| line.chars().count() <= COLUMNS),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
     }
 
     #[test]
     fn an_unknown_code_suggests_the_nearest() {
         let error = unknown_code("E213").to_string();
-        assert_eq!(
-            error,
-            "there is no code \"E213\"; did you mean E203? `adit explain` lists all"
-        );
+        assert_eq!(error, "there is no code \"E213\"; did you mean E203? `adit explain` lists all");
     }
 
     #[test]

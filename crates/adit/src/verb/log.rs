@@ -32,10 +32,7 @@ pub(crate) fn run(args: &Log, vici: &Path, screen: &mut Screen) -> Result<(), Er
     if let Some(name) = &args.name {
         known_tunnel(&mut daemon, name)?;
     }
-    let history = Request::AditLog {
-        tunnel: args.name.clone(),
-        lines: None,
-    };
+    let history = Request::AditLog { tunnel: args.name.clone(), lines: None };
     daemon.act(&history, |event| print(event, args, screen))?;
     daemon.subscribe(EventKind::Log)?;
     while let Some(event) = daemon.next_event(None)? {
@@ -73,11 +70,7 @@ fn render(line: &LogLine, paint: Paint) -> String {
     };
     let text = clean(&line.text);
     let text = style.map_or_else(|| text.clone().into(), |style| paint.with(style, &text));
-    format!(
-        "{} {:<10} {text}",
-        paint.with(Style::Dim, &line.group),
-        clean(tunnel)
-    )
+    format!("{} {:<10} {text}", paint.with(Style::Dim, &line.group), clean(tunnel))
 }
 
 #[cfg(test)]

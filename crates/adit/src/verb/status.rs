@@ -23,11 +23,7 @@ pub(crate) fn run(args: &Status, vici: &Path, screen: &mut Screen) -> Result<Exi
         let status = Daemon::connect(vici)?.status()?;
         let problems = problems(&status);
         print(args, status, screen)?;
-        return Ok(if problems == 0 {
-            Exit::Good
-        } else {
-            Exit::Problem
-        });
+        return Ok(if problems == 0 { Exit::Good } else { Exit::Problem });
     }
     loop {
         // A daemon that is restarted comes back here, so the connection is made anew.
@@ -62,11 +58,7 @@ fn print(args: &Status, status: Report, screen: &mut Screen) -> Result<(), Error
         (Some(name), true) => {
             let (schema, daemon) = (status.schema, status.daemon.clone());
             let tunnels = vec![find_tunnel(status, name)?];
-            screen.json(&Report {
-                schema,
-                daemon,
-                tunnels,
-            })
+            screen.json(&Report { schema, daemon, tunnels })
         }
         (Some(name), false) => {
             let tunnel = find_tunnel(status, name)?;
@@ -77,13 +69,9 @@ fn print(args: &Status, status: Report, screen: &mut Screen) -> Result<(), Error
 
 /// Errors, of tunnels and of the host.
 fn problems(status: &Report) -> usize {
-    let of_tunnels = status
-        .tunnels
-        .iter()
-        .filter_map(|tunnel| tunnel.problem.as_ref());
+    let of_tunnels = status.tunnels.iter().filter_map(|tunnel| tunnel.problem.as_ref());
     let all = of_tunnels.chain(&status.daemon.problems);
-    all.filter(|problem| problem.severity == Severity::Error)
-        .count()
+    all.filter(|problem| problem.severity == Severity::Error).count()
 }
 
 /// The table with one row for each tunnel, and what is wrong.
@@ -94,9 +82,8 @@ pub(crate) fn overview(status: &Report, paint: Paint) -> String {
             host_problems(&status.daemon, paint)
         );
     }
-    let mut table = Table::new(&[
-        "TUNNEL", "STATE", "PEER", "SINCE", "IN / OUT", "LAST PKT", "NEXT", "",
-    ]);
+    let mut table =
+        Table::new(&["TUNNEL", "STATE", "PEER", "SINCE", "IN / OUT", "LAST PKT", "NEXT", ""]);
     for tunnel in &status.tunnels {
         table.row(row(tunnel));
     }
@@ -107,11 +94,7 @@ pub(crate) fn overview(status: &Report, paint: Paint) -> String {
 }
 
 fn row(tunnel: &TunnelStatus) -> Vec<Cell> {
-    let flow = format!(
-        "{} / {}",
-        octets(tunnel.octets_in),
-        octets(tunnel.octets_out)
-    );
+    let flow = format!("{} / {}", octets(tunnel.octets_in), octets(tunnel.octets_out));
     let silent = tunnel.octets_in == 0 && tunnel.octets_out == 0 && tunnel.peer_address.is_none();
     let problem = tunnel.problem.as_ref().map(|problem| {
         let words = format!("{} {}", problem.code, clean(&problem.sentence));
@@ -122,15 +105,8 @@ fn row(tunnel: &TunnelStatus) -> Vec<Cell> {
         Cell::styled(state_style(tunnel.state), tunnel.state.to_string()),
         Cell::new(peer(tunnel)),
         tunnel.since_s.map(seconds).into(),
-        if silent {
-            Cell::new("-")
-        } else {
-            Cell::new(flow)
-        },
-        tunnel
-            .last_packet_ms
-            .map(|ms| duration(Duration::from_millis(ms)))
-            .into(),
+        if silent { Cell::new("-") } else { Cell::new(flow) },
+        tunnel.last_packet_ms.map(|ms| duration(Duration::from_millis(ms))).into(),
         next(tunnel).into(),
         problem.unwrap_or_default(),
     ]
@@ -141,21 +117,13 @@ fn peer(tunnel: &TunnelStatus) -> String {
     let Some(address) = &tunnel.peer_address else {
         return clean(&tunnel.peer);
     };
-    let host = address
-        .rsplit_once(':')
-        .map_or(address.as_str(), |(host, _)| host);
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
     host.trim_matches(['[', ']']).to_owned()
 }
 
 fn next(tunnel: &TunnelStatus) -> Option<String> {
-    let retry = tunnel
-        .retry_in_s
-        .map(|left| format!("retry {}", seconds(left)));
-    retry.or_else(|| {
-        tunnel
-            .rekey_in_s
-            .map(|left| format!("rekey {}", seconds(left)))
-    })
+    let retry = tunnel.retry_in_s.map(|left| format!("retry {}", seconds(left)));
+    retry.or_else(|| tunnel.rekey_in_s.map(|left| format!("rekey {}", seconds(left))))
 }
 
 fn state_style(state: TunnelState) -> Style {
@@ -171,9 +139,7 @@ fn state_style(state: TunnelState) -> Style {
 fn host_problems(daemon: &DaemonStatus, paint: Paint) -> String {
     let line = |problem: &adit_mgmt::Diagnosis| {
         let head = format!("{}[{}]", problem.severity, problem.code);
-        let head = paint
-            .with(severity_style(problem.severity), &head)
-            .into_owned();
+        let head = paint.with(severity_style(problem.severity), &head).into_owned();
         format!("{head}: {}\n", clean(&problem.sentence))
     };
     daemon.problems.iter().map(line).collect()
@@ -184,14 +150,8 @@ fn summary(status: &Report, paint: Paint) -> String {
     if wrong == 0 {
         return String::new();
     }
-    let mut out = paint
-        .with(Style::Bad, &count(wrong, "problem"))
-        .into_owned()
-        + ".";
-    let named = status
-        .tunnels
-        .iter()
-        .filter(|tunnel| tunnel.problem.is_some());
+    let mut out = paint.with(Style::Bad, &count(wrong, "problem")).into_owned() + ".";
+    let named = status.tunnels.iter().filter(|tunnel| tunnel.problem.is_some());
     for tunnel in named.take(SUGGESTIONS_MAX) {
         out.push_str(&format!("  adit status {}", clean(&tunnel.name)));
     }
@@ -203,30 +163,16 @@ const SUGGESTIONS_MAX: usize = 4;
 
 /// Everything that is known about one tunnel.
 pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
-    let state = paint
-        .with(state_style(tunnel.state), &tunnel.state.to_string())
-        .into_owned();
-    let since = tunnel
-        .since_s
-        .map_or_else(String::new, |s| format!(" for {}", seconds(s)));
+    let state = paint.with(state_style(tunnel.state), &tunnel.state.to_string()).into_owned();
+    let since = tunnel.since_s.map_or_else(String::new, |s| format!(" for {}", seconds(s)));
     let name = paint.with(Style::Bold, &clean(&tunnel.name)).into_owned();
     let mut lines = vec![format!("{name}  {state}{since}")];
     let mut add = |label: &str, value: Option<String>| {
         lines.extend(value.map(|value| fact(paint, label, &value)));
     };
-    let software = tunnel
-        .peer_software
-        .as_ref()
-        .map(|name| format!("   ({})", clean(name)));
+    let software = tunnel.peer_software.as_ref().map(|name| format!("   ({})", clean(name)));
     let address = tunnel.peer_address.as_ref().unwrap_or(&tunnel.peer);
-    add(
-        "peer",
-        Some(format!(
-            "{}{}",
-            clean(address),
-            software.unwrap_or_default()
-        )),
-    );
+    add("peer", Some(format!("{}{}", clean(address), software.unwrap_or_default())));
     add("we are", tunnel.local_id.as_deref().map(clean));
     add("peer is", tunnel.remote_id.as_deref().map(clean));
     let source = match tunnel.source {
@@ -236,18 +182,10 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     add("keep", Some(format!("{}   ({source})", tunnel.keep)));
     add("ike", tunnel.ike_suite.clone());
     let packets =
-        |packets, octets_count| format!("{} packets, {}", grouped(packets), octets(octets_count));
-    add(
-        "received",
-        Some(packets(tunnel.packets_in, tunnel.octets_in)),
-    );
+        |packets, octets_count| format!("{}, {}", count_packets(packets), octets(octets_count));
+    add("received", Some(packets(tunnel.packets_in, tunnel.octets_in)));
     add("sent", Some(packets(tunnel.packets_out, tunnel.octets_out)));
-    add(
-        "last pkt",
-        tunnel
-            .last_packet_ms
-            .map(|ms| duration(Duration::from_millis(ms)) + " ago"),
-    );
+    add("last pkt", tunnel.last_packet_ms.map(|ms| duration(Duration::from_millis(ms)) + " ago"));
     add("mtu", tunnel.mtu.map(|mtu| mtu.to_string()));
     add("next", next(tunnel));
     for child in &tunnel.children {
@@ -262,11 +200,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
 }
 
 fn child_words(child: &ChildStatus) -> String {
-    let mut lines = vec![format!(
-        "{} <-> {}",
-        child.local.join(", "),
-        child.remote.join(", ")
-    )];
+    let mut lines = vec![format!("{} <-> {}", child.local.join(", "), child.remote.join(", "))];
     let how = if child.udp { "ESP in UDP" } else { "ESP" };
     if let (true, Some(suite)) = (child.up, &child.suite) {
         lines.push(format!("{how}, {suite}"));
@@ -344,20 +278,13 @@ mod tests {
     }
 
     fn status(tunnels: Vec<TunnelStatus>) -> Report {
-        Report {
-            schema: SCHEMA,
-            daemon: DaemonStatus::default(),
-            tunnels,
-        }
+        Report { schema: SCHEMA, daemon: DaemonStatus::default(), tunnels }
     }
 
     #[test]
     fn the_table_shows_states_and_problems() {
         let mut status = status(vec![berlin(), lisbon()]);
-        status
-            .daemon
-            .problems
-            .push(Diagnosis::forwarding_off(&Default::default(), false));
+        status.daemon.problems.push(Diagnosis::forwarding_off(&Default::default(), false));
         insta::assert_snapshot!(overview(&status, Paint::PLAIN), @r"
         TUNNEL  STATE  PEER         SINCE   IN / OUT           LAST PKT  NEXT
         berlin  UP     203.0.113.7  5 h     1.1 GiB / 400 MiB  200 ms    rekey 41 min
@@ -382,7 +309,7 @@ mod tests {
           keep       up   (configuration file)
           ike        aes256gcm16-prfsha384-x25519-ke1_mlkem768
           received   1,200,345 packets, 1.1 GiB
-          sent       1 packets, 400 MiB
+          sent       1 packet, 400 MiB
           last pkt   200 ms ago
           mtu        1400
           next       rekey 41 min
@@ -407,10 +334,7 @@ mod tests {
 
     #[test]
     fn ipv6_peers_lose_their_port_too() {
-        let tunnel = TunnelStatus {
-            peer_address: Some("[2001:db8::7]:4500".into()),
-            ..berlin()
-        };
+        let tunnel = TunnelStatus { peer_address: Some("[2001:db8::7]:4500".into()), ..berlin() };
         assert_eq!(peer(&tunnel), "2001:db8::7");
     }
 }

@@ -1,0 +1,155 @@
+//! The gateways' configuration: real files, as an operator would write them.
+
+use std::path::Path;
+
+use adit_mgmt::secret::{SECRET_OCTETS, new_secret_text};
+use adit_sys::file::write_private;
+
+use crate::args::Fault;
+use crate::demo::place::{Place, Site};
+use crate::error::Error;
+
+/// What both sides' files say.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The pre-shared key of both sides.
+    pub(crate) secret: String,
+    /// The key that Oslo has by mistake when [`Fault::Psk`] is chosen.
+    pub(crate) wrong_secret: String,
+    /// Whether sequence numbers have 32 bits.
+    pub(crate) no_esn: bool,
+}
+
+impl Settings {
+    /// Fresh secrets.
+    pub(crate) fn new(no_esn: bool) -> Result<Self, Error> {
+        let secret = || {
+            let random = adit_sys::entropy::array::<SECRET_OCTETS>();
+            random.map(|random| new_secret_text(&random)).map_err(Error::io("random octets"))
+        };
+        Ok(Self { secret: secret()?, wrong_secret: secret()?, no_esn })
+    }
+
+    /// Writes a site's tunnel and its secret.
+    pub(crate) fn write(
+        &self,
+        place: &Place,
+        site: Site,
+        fault: Option<Fault>,
+    ) -> Result<(), Error> {
+        let directory = place.config(site).join("tunnels");
+        let peer = site.other().name();
+        let secret = match (site, fault) {
+            (Site::Oslo, Some(Fault::Psk)) => &self.wrong_secret,
+            _ => &self.secret,
+        };
+        write(&directory.join(format!("{peer}.psk")), &format!("{secret}\n"))?;
+        write(&directory.join(format!("{peer}.toml")), &self.tunnel(site, fault))
+    }
+
+    /// A site's file about its tunnel to the other site.
+    pub(crate) fn tunnel(&self, site: Site, fault: Option<Fault>) -> String {
+        let other = site.other();
+        let (name, peer) = (site.name(), other.name());
+        let keep = match site {
+            Site::Oslo => "up",
+            Site::Berlin => "passive",
+        };
+        let id = match (site, fault) {
+            (Site::Oslo, Some(Fault::Id)) => "oslo-gw.example",
+            (Site::Oslo, _) => "oslo.example",
+            (Site::Berlin, _) => "berlin.example",
+        };
+        let local = match (site, fault) {
+            (Site::Berlin, Some(Fault::Selectors)) => "10.3.0.0/24",
+            (site, _) => site.network(),
+        };
+        let mut text = format!(
+            "# {name}'s tunnel to {peer}, made by `adit demo`\n\
+             peer    = \"{}\"\n\
+             id      = \"{id}\"\n\
+             peer_id = \"{peer}.example\"\n\
+             local   = \"{local}\"\n\
+             remote  = \"{}\"\n\
+             secret  = \"file:{peer}.psk\"\n\
+             keep    = \"{keep}\"\n",
+            other.gateway(),
+            other.network(),
+        );
+        if let Some(ike) = ike(site, fault) {
+            text.push_str(&format!("ike     = \"{ike}\"\n"));
+        }
+        if let Some(esp) = self.esp(site, fault) {
+            text.push_str(&format!("esp     = \"{esp}\"\n"));
+        }
+        if fault == Some(Fault::Port) {
+            text.push_str("encap   = \"udp\"\n");
+        }
+        text
+    }
+
+    fn esp(&self, site: Site, fault: Option<Fault>) -> Option<&'static str> {
+        match (site, fault) {
+            (Site::Oslo, Some(Fault::Esp)) => Some("aes256gcm16"),
+            (Site::Berlin, Some(Fault::Esp)) => Some("aes128-sha256"),
+            _ => self.no_esn.then_some("aes256gcm16-noesn"),
+        }
+    }
+}
+
+fn ike(site: Site, fault: Option<Fault>) -> Option<&'static str> {
+    match (site, fault) {
+        (Site::Oslo, Some(Fault::Proposal)) => Some("aes256gcm16-prfsha384-x25519"),
+        (Site::Berlin, Some(Fault::Proposal)) => Some("aes128-sha256-modp2048"),
+        _ => None,
+    }
+}
+
+/// Makes a site's configuration directory, without any tunnel.
+pub(crate) fn make_directory(place: &Place, site: Site) -> Result<(), Error> {
+    let directory = place.config(site).join("tunnels");
+    std::fs::create_dir_all(&directory).map_err(Error::io(directory.display().to_string()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    write_private(path, text.as_bytes()).map_err(Error::io(path.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use adit_mgmt::config::{SecretFile, SourceFile, load};
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings { secret: "a".repeat(40), wrong_secret: "b".repeat(40), no_esn: false }
+    }
+
+    #[test]
+    fn a_tunnels_file_reads_well() {
+        insta::assert_snapshot!(settings().tunnel(Site::Oslo, None), @"");
+    }
+
+    /// A break must be seen in the negotiation, not be refused as a mistake in a file.
+    #[test]
+    fn every_fault_is_written_as_a_valid_file() {
+        let secret = |_: &Path| {
+            let octets = b"zQ3vB7xK1mN5pR9tW2yA4cE6gH8jL0sU".to_vec();
+            Ok(SecretFile { octets, mode: 0o100_600 })
+        };
+        let faults = Fault::value_variants().iter().copied().map(Some).chain([None]);
+        for fault in faults {
+            for (site, no_esn) in [(Site::Oslo, true), (Site::Berlin, false)] {
+                let settings = Settings { no_esn, ..settings() };
+                let text = settings.tunnel(site, fault);
+                let path = PathBuf::from(format!("tunnels/{}.toml", site.other().name()));
+                let loaded = load(&[SourceFile { path, text: text.clone() }], &secret);
+                let loaded = loaded.unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+                assert!(loaded.warnings.is_empty(), "{text}\n{:?}", loaded.warnings);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `adit demo`: two sites, a real tunnel between two daemons, real packets, on one machine.
+//!
+//! The command starts a holder in the background ([`hold`]) and shows what that one tells
+//! ([`news`]). `break`, `fix` and `stop` are orders to the same holder.
+
+mod client;
+mod fault;
+mod files;
+mod find;
+mod gateway;
+mod hold;
+mod lab;
+mod news;
+mod place;
+mod render;
+mod shell;
+mod show;
+mod stage;
+mod traffic;
+mod wire;
+
+use serde::Serialize;
+
+use adit_mgmt::api::{SCHEMA, Status};
+
+use crate::args::{Demo, DemoVerb};
+use crate::daemon::Daemon;
+use crate::demo::client::Client;
+use crate::demo::news::{Order, Show};
+use crate::demo::place::{Place, Site};
+use crate::error::{Error, Exit};
+use crate::screen::{Screen, Style};
+use crate::verb::status::overview;
+
+/// `adit demo`.
+pub(crate) fn run(args: &Demo, screen: &mut Screen) -> Result<Exit, Error> {
+    let place = Place::new(args.directory.as_deref());
+    match &args.verb {
+        None => start(args, &place, screen),
+        Some(DemoVerb::Break { what, json }) => {
+            let order = Order::Break { fault: *what };
+            Client::connect(&place)?.order(&order, *json, screen)
+        }
+        Some(DemoVerb::Fix { json }) => Client::connect(&place)?.order(&Order::Fix, *json, screen),
+        Some(DemoVerb::Status { json }) => status(&place, *json, screen),
+        Some(DemoVerb::Shell { host, command }) => shell::run(&place, *host, command),
+        Some(DemoVerb::Stop) => {
+            let exit = Client::connect(&place)?.order(&Order::Stop, false, screen)?;
+            screen.line("the demo is gone; nothing is left of it")?;
+            Ok(exit)
+        }
+        Some(DemoVerb::Hold { aditd }) => hold::run(&place, aditd).map(|()| Exit::Good),
+    }
+}
+
+/// Whether the caller is a program that reads JSON.
+pub(crate) fn wants_json(args: &Demo) -> bool {
+    match &args.verb {
+        Some(DemoVerb::Break { json, .. } | DemoVerb::Fix { json } | DemoVerb::Status { json }) => {
+            args.json || *json
+        }
+        _ => args.json,
+    }
+}
+
+fn start(args: &Demo, place: &Place, screen: &mut Screen) -> Result<Exit, Error> {
+    let once = args.once || args.json;
+    let order = Order::Show(Show {
+        bytes: args.bytes,
+        capture: absolute(args.capture.as_deref())?,
+        keys: absolute(args.keys.as_deref())?,
+        keep: !once,
+    });
+    let mut client = Client::start(place)?;
+    let exit = client.order(&order, args.json, screen)?;
+    if once {
+        client.finish()?;
+    } else {
+        screen.text(&render::what_to_try(screen.paint))?;
+    }
+    Ok(exit)
+}
+
+/// The holder has another working directory.
+fn absolute(path: Option<&std::path::Path>) -> Result<Option<std::path::PathBuf>, Error> {
+    path.map(std::path::absolute).transpose().map_err(Error::io("working directory"))
+}
+
+#[derive(Serialize)]
+struct Both {
+    schema: u32,
+    oslo: Status,
+    berlin: Status,
+}
+
+fn status(place: &Place, json: bool, screen: &mut Screen) -> Result<Exit, Error> {
+    // Without a demo this says so, instead of blaming a daemon.
+    drop(Client::connect(place)?);
+    let ask = |site| Daemon::connect(&place.vici(site)).and_then(|mut daemon| daemon.status());
+    if json {
+        let (oslo, berlin) = (ask(Site::Oslo)?, ask(Site::Berlin)?);
+        screen.json(&Both { schema: SCHEMA, oslo, berlin })?;
+        return Ok(Exit::Good);
+    }
+    let mut exit = Exit::Good;
+    for site in Site::ALL {
+        let name = format!("{}-gw", site.name());
+        let heading = screen.paint.with(Style::Bold, &name).into_owned();
+        let vici = place.vici(site).display().to_string();
+        screen.line(&format!("{heading}   adit --vici {vici} …"))?;
+        match ask(site) {
+            Ok(status) => screen.text(&overview(&status, screen.paint))?,
+            Err(Error::Diagnosed(diagnosis)) => {
+                exit = Exit::Problem;
+                screen.diagnosis(&diagnosis)?;
+            }
+            Err(error) => return Err(error),
+        }
+        screen.line("")?;
+    }
+    Ok(exit)
+}

@@ -1,0 +1,188 @@
+//! The news of the demo, as people see them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::demo::news::{Mood, News};
+use crate::demo::place::Site;
+use crate::error::Error;
+use crate::screen::{Paint, Screen, Style};
+use crate::table::fact;
+use crate::verb::act::step_line;
+use crate::words::grouped;
+
+/// Shows one piece of news after the other.
+pub(crate) struct View<'a> {
+    screen: &'a mut Screen,
+    bar: Option<ProgressBar>,
+}
+
+impl<'a> View<'a> {
+    /// On a screen.
+    pub(crate) fn new(screen: &'a mut Screen) -> Self {
+        Self { screen, bar: None }
+    }
+
+    /// Shows one.
+    pub(crate) fn show(&mut self, news: &News) -> Result<(), Error> {
+        match news {
+            News::Amount { done, total } => {
+                self.advance(*done, *total);
+                return Ok(());
+            }
+            News::Patience { text, seconds } => return self.wait(text, *seconds),
+            _ => {}
+        }
+        self.clear_bar();
+        let paint = self.screen.paint;
+        match news {
+            News::Fact { label, text, mood } => {
+                self.screen.line(&fact(paint, label, &mooded(paint, *mood, text)))
+            }
+            News::Step(step) => self.screen.line(&format!("  {}", step_line(step, paint))),
+            News::Octets { label, text, octets, readable } => {
+                self.screen.line(&fact(paint, label, text))?;
+                self.screen.text(&hex_dump(octets, *readable, paint))
+            }
+            News::Diagnosis { site, diagnosis } => {
+                let says = match site {
+                    Site::Oslo => "oslo-gw says",
+                    Site::Berlin => "berlin-gw says",
+                };
+                self.screen.line("")?;
+                self.screen.line(&paint.with(Style::Dim, says))?;
+                self.screen.diagnosis(diagnosis)
+            }
+            News::Amount { .. }
+            | News::Patience { .. }
+            | News::Report(_)
+            | News::Done { .. }
+            | News::Failed { .. } => Ok(()),
+        }
+    }
+
+    fn advance(&mut self, done: u64, total: u64) {
+        if !self.screen.terminal {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let style = "  transfer   [{bar:40}] {bytes}/{total_bytes}, {bytes_per_sec}";
+            bar.with_style(bar_style(style))
+        });
+        bar.set_position(done);
+    }
+
+    /// Something that says nothing for a while, on a terminal with a clock.
+    fn wait(&mut self, text: &str, seconds: u64) -> Result<(), Error> {
+        self.clear_bar();
+        let words = format!("{text} (at most {seconds} s)");
+        if !self.screen.terminal {
+            return self.screen.line(&fact(self.screen.paint, "wait", &words));
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = bar.with_style(bar_style("  wait       {spinner} {elapsed} {msg}"));
+        let bar = bar.with_message(words);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.bar = Some(bar);
+        Ok(())
+    }
+
+    fn clear_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        self.clear_bar();
+    }
+}
+
+fn bar_style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+fn mooded(paint: Paint, mood: Mood, text: &str) -> String {
+    let style = match mood {
+        Mood::Plain => return text.to_owned(),
+        Mood::Good => Style::Good,
+        Mood::Bad => Style::Bad,
+    };
+    // Only the first words carry the judgement; the rest stays readable.
+    let (first, rest) = match text.find("     ") {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    format!("{}{rest}", paint.with(style, first))
+}
+
+/// Sixteen octets in a row, as numbers and as text, and how many of all can be read.
+fn hex_dump(octets: &[u8], readable: usize, paint: Paint) -> String {
+    let mut out = String::new();
+    for row in octets.chunks(COLUMNS).take(ROWS) {
+        let mut numbers = String::new();
+        for octet in row {
+            // Writing to a String cannot fail.
+            let _ = write!(numbers, "{octet:02x} ");
+        }
+        let text: String = row.iter().map(|octet| printable(*octet)).collect();
+        let text = paint.with(if readable > 0 { Style::Bad } else { Style::Dim }, &text);
+        let _ = writeln!(out, "             {numbers:<width$} {text}", width = COLUMNS * 3);
+    }
+    let left = octets.len().saturating_sub(COLUMNS * ROWS);
+    let (style, verdict) = match readable {
+        0 => (Style::Good, "0 readable octets".to_owned()),
+        count => (Style::Bad, format!("{} readable octets", grouped(count as u64))),
+    };
+    let more =
+        if left > 0 { format!(", {left} octets more in this packet") } else { String::new() };
+    let _ = writeln!(out, "             {}{more}", paint.with(style, &verdict));
+    out
+}
+
+fn printable(octet: u8) -> char {
+    match octet {
+        b' '..=b'~' => char::from(octet),
+        _ => '.',
+    }
+}
+
+const COLUMNS: usize = 16;
+const ROWS: usize = 5;
+
+/// What to do with a demo that runs.
+pub(crate) fn what_to_try(paint: Paint) -> String {
+    let lines = [
+        "adit demo break psk | id | proposal | esp | selectors | route | port | daemon",
+        "adit demo fix",
+        "adit demo status",
+        "adit demo shell oslo-host         then: ping 10.2.0.20, curl http://10.2.0.20/secret",
+        "adit demo stop",
+    ];
+    format!("\n{}\n", fact(paint, "try", &lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_are_shown_as_numbers_and_text() {
+        let clear = hex_dump(b"GET /secret HTTP/1.1\r\nHost: 10.2.0.20\r\n", 39, Paint::PLAIN);
+        insta::assert_snapshot!(clear, @"");
+        let sealed: Vec<u8> = (0..100).map(|i: u8| i.wrapping_mul(151) ^ 0xa5).collect();
+        insta::assert_snapshot!(hex_dump(&sealed, 0, Paint::PLAIN), @"");
+    }
+
+    #[test]
+    fn what_to_try_is_aligned() {
+        insta::assert_snapshot!(what_to_try(Paint::PLAIN), @"");
+    }
+}
