@@ -45,14 +45,18 @@ impl Disagreement {
     const ALL: [Self; 5] =
         [Self::Secret, Self::Identity, Self::IkeProposal, Self::EspProposal, Self::Selectors];
 
-    /// The error that the initiator must report.
-    pub(super) fn code(self) -> u16 {
+    /// The errors of which the initiator must report one.
+    ///
+    /// Through a NAT a stranger learns nothing: a wrong secret and an unknown identity look
+    /// alike, and E203 names both.
+    pub(super) fn codes(self, nat: bool) -> &'static [u16] {
         match self {
-            Self::Secret => 203,
-            Self::Identity => 204,
-            Self::IkeProposal => 101,
-            Self::EspProposal => 102,
-            Self::Selectors => 301,
+            Self::Secret => &[203],
+            Self::Identity if nat => &[204, 203],
+            Self::Identity => &[204],
+            Self::IkeProposal => &[101],
+            Self::EspProposal => &[102],
+            Self::Selectors => &[301],
         }
     }
 }
@@ -113,7 +117,7 @@ pub(super) struct Scenario {
     pub(super) children: usize,
     keepers: Keepers,
     faults: Faults,
-    nat: bool,
+    pub(super) nat: bool,
     forced_udp: bool,
     cookies: bool,
     other_group_first: bool,
