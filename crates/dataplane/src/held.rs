@@ -30,6 +30,8 @@ pub(crate) struct Held {
     waiting: BTreeMap<PolicyId, Waiting>,
     /// Packets in all queues together.
     count: usize,
+    /// No packet becomes stale before; `None` if that is not known.
+    stale_from: Option<Instant>,
     ready: VecDeque<PacketBuf>,
 }
 
@@ -56,11 +58,11 @@ impl Held {
 
     /// Copies a packet into a buffer of its own; `false` if too many wait already.
     pub(crate) fn hold(&mut self, policy: PolicyId, packet: &PacketBuf, now: Instant) -> bool {
-        let mut waiting = self.waiting.entry(policy).or_default();
-        if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
+        self.forget_stale_of(policy, now);
+        if self.count >= HELD_MAX && self.stale_from.is_none_or(|from| from <= now) {
             self.forget_stale(now);
-            waiting = self.waiting.entry(policy).or_default();
         }
+        let waiting = self.waiting.entry(policy).or_default();
         if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
             return false;
         }
@@ -102,12 +104,28 @@ impl Held {
         taken
     }
 
+    fn forget_stale_of(&mut self, policy: PolicyId, now: Instant) {
+        let waiting = self.waiting.entry(policy).or_default();
+        while waiting
+            .queue
+            .pop_front_if(|(since, _)| is_stale(*since, now))
+            .is_some()
+        {
+            self.count = self.count.saturating_sub(1);
+        }
+    }
+
+    /// Walks all policies, so it must not run for every packet: only when it finds something.
     fn forget_stale(&mut self, now: Instant) {
         self.count = 0;
+        let mut oldest: Option<Instant> = None;
         for waiting in self.waiting.values_mut() {
             waiting.queue.retain(|(since, _)| !is_stale(*since, now));
             self.count = self.count.saturating_add(waiting.queue.len());
+            let first = waiting.queue.front().map(|(since, _)| *since);
+            oldest = oldest.into_iter().chain(first).min();
         }
+        self.stale_from = oldest.and_then(|oldest| oldest.checked_add(HELD_FOR));
     }
 
     /// Packets that wait.
@@ -155,5 +173,37 @@ mod tests {
         assert!(!held.hold(PolicyId(5000), &packet, now));
         assert!(held.hold(PolicyId(5000), &packet, now + HELD_FOR));
         assert_eq!(held.len(), 1);
+    }
+
+    /// A flood of packets that find no room costs no walk over all policies each.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test needs some instant to start from"
+    )]
+    fn a_full_house_is_not_searched_for_every_packet() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut held = Held::default();
+        let packet = PacketBuf::with_capacity(0, 20);
+        // One policy is full: its own queue is all that is looked at.
+        for second in 0..HELD_PER_POLICY as u64 {
+            assert!(held.hold(PolicyId(0), &packet, at(second)));
+        }
+        assert!(!held.hold(PolicyId(0), &packet, at(9)));
+        assert_eq!(held.stale_from, None);
+        assert!(held.hold(PolicyId(0), &packet, at(10)));
+        assert_eq!(held.len(), HELD_PER_POLICY);
+
+        // All are: after one search nothing is looked for before the oldest has become stale.
+        for policy in 1..1000 {
+            held.hold(PolicyId(policy), &packet, at(10));
+        }
+        assert_eq!(held.len(), HELD_MAX);
+        assert_eq!(held.stale_from, Some(at(11)));
+        assert!(!held.hold(PolicyId(5000), &packet, at(10)));
+        assert!(held.hold(PolicyId(5000), &packet, at(11)));
+        assert_eq!(held.len(), HELD_MAX);
+        assert_eq!(held.stale_from, Some(at(12)));
     }
 }
