@@ -11,8 +11,8 @@ use adit_wire::iana::IdType;
 
 /// Who a peer claims to be; one value of an IDi or IDr payload.
 ///
-/// Equality is that of the authenticated octets, except that the letters of host names compare
-/// without case, as RFC 4343 has it.
+/// `==` compares the authenticated octets; [`Identity::is_same`] asks whether the same peer is
+/// meant, for whom the letters of host names have no case (RFC 4343).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Identity {
     /// ID_IPV4_ADDR.

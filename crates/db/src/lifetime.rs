@@ -35,13 +35,14 @@ impl LimitSpec {
         rand: 0,
     };
 
-    /// The limits that swanctl derives from a rekey value alone: life is a tenth longer, and the
-    /// random amount is that tenth.
+    /// The limits that swanctl derives from a rekey value alone: life is a tenth longer, at least
+    /// by one, so that an SA never ends in the moment it is to be renewed; the random amount is
+    /// that tenth.
     pub fn from_soft(soft: u64) -> Self {
         let tenth = soft / 10;
         Self {
             soft,
-            hard: soft.saturating_add(tenth),
+            hard: soft.saturating_add(tenth.max(soft.min(1))),
             rand: tenth,
         }
     }
@@ -226,6 +227,7 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
+        assert_eq!(LimitSpec::from_soft(0), LimitSpec::NONE);
         let lifetime = LifetimeSpec {
             seconds: LimitSpec::NONE,
             octets: LimitSpec::NONE,
@@ -247,6 +249,17 @@ mod tests {
     }
 
     proptest! {
+        /// However short its life, an SA is renewed before it ends.
+        #[test]
+        fn a_derived_life_is_longer_than_the_rekey_value(
+            soft in prop_oneof![1..20_u64, 1..u64::MAX], jitter: u64,
+        ) {
+            let limit = LimitSpec::from_soft(soft);
+            prop_assert!(limit.hard > limit.soft);
+            let (drawn, hard) = limit.draw(jitter);
+            prop_assert!(drawn < hard);
+        }
+
         /// Jitter only ever brings the rekeying forward, and never to zero.
         #[test]
         fn jitter_lowers_the_soft_limit(soft in 1u64.., hard: u64, rand: u64, jitter: u64) {
