@@ -3,130 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
 
-use adit_sys::netlink::Family;
-use adit_sys::netns::{Namespace, can_create};
-
-/// A namespace with a configuration directory and perhaps a daemon.
-struct Site {
-    namespace: Namespace,
-    directory: PathBuf,
-    daemon: Option<Child>,
-}
-
-impl Site {
-    /// `None`, with a message, where namespaces cannot be made; in CI that is a failure.
-    fn new(name: &str) -> Option<Self> {
-        if !can_create() {
-            assert!(std::env::var_os("CI").is_none(), "namespaces are needed in CI");
-            eprintln!("SKIPPED: needs the right to make network namespaces (root)");
-            return None;
-        }
-        let directory =
-            std::env::temp_dir().join(format!("aditd-test-{}-{name}", std::process::id()));
-        fs::create_dir_all(directory.join("tunnels")).unwrap();
-        Some(Self { namespace: Namespace::create().unwrap(), directory, daemon: None })
-    }
-
-    fn write(&self, file: &str, text: &str, mode: u32) {
-        let path = self.directory.join("tunnels").join(file);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    fn tunnel(&self) {
-        self.write("berlin.toml", TUNNEL, 0o644);
-        self.write("berlin.psk", SECRET, 0o600);
-    }
-
-    fn vici(&self) -> PathBuf {
-        self.directory.join("vici")
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aditd"));
-        command.arg("--config").arg(&self.directory);
-        command.arg("--vici").arg(self.vici());
-        command
-    }
-
-    fn start(&mut self) {
-        let mut command = self.command();
-        command.arg("--log").arg(self.directory.join("log"));
-        self.daemon = Some(self.namespace.spawn(&mut command).unwrap());
-        wait_until("the daemon listens", || self.log().contains("started"));
-    }
-
-    /// Runs a second daemon to its end.
-    fn run_to_end(&self, command: &mut Command) -> Output {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.namespace.spawn(command).unwrap().wait_with_output().unwrap()
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-
-    /// Runs Debian's swanctl against our socket; `None`, with a message, where it is missing.
-    fn swanctl(&self, arguments: &[&str]) -> Option<String> {
-        let mut command = Command::new("swanctl");
-        command.args(arguments).arg("--uri").arg(format!("unix://{}", self.vici().display()));
-        command.env("SWANCTL_DIR", &self.directory);
-        match command.output() {
-            Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stdout).into_owned()
-                    + &String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "swanctl {arguments:?}: {text}");
-                Some(text)
-            }
-            Err(error) => {
-                assert!(std::env::var_os("CI").is_none(), "swanctl is needed in CI: {error}");
-                eprintln!("SKIPPED: needs swanctl (package strongswan-swanctl)");
-                None
-            }
-        }
-    }
-
-    fn our_rules(&self) -> usize {
-        let rules = |family| {
-            self.namespace
-                .netlink()
-                .unwrap()
-                .rules(family)
-                .unwrap()
-                .iter()
-                .filter(|rule| rule.priority == adit_sys::route::RULE_PRIORITY)
-                .count()
-        };
-        rules(Family::V4) + rules(Family::V6)
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.kill().unwrap();
-            daemon.wait().unwrap();
-        }
-    }
-
-    fn terminate(&mut self) {
-        let mut daemon = self.daemon.take().unwrap();
-        adit_sys::process::terminate(daemon.id()).unwrap();
-        let status = daemon.wait().unwrap();
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
+use common::{SECRET, Site, wait_until};
 
 const TUNNEL: &str = r#"
 peer   = "203.0.113.7"
@@ -135,15 +19,6 @@ remote = "10.2.0.0/24"
 secret = "file:berlin.psk"
 keep   = "on-demand"
 "#;
-const SECRET: &str = "q3Vb0Zp6mKf8s1Yx4Tn7Lr2Wd5Hg9Jc0";
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = adit_sys::clock::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(adit_sys::clock::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -153,7 +28,8 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_killed_daemon_leaves_nothing_that_the_next_does_not_remove() {
     let Some(mut site) = Site::new("killed") else { return };
-    site.tunnel();
+    site.write("berlin.toml", TUNNEL, 0o644);
+    site.write("berlin.psk", SECRET, 0o600);
     site.start();
     wait_until("the rule stands", || site.our_rules() == 1);
 
@@ -168,7 +44,8 @@ fn a_killed_daemon_leaves_nothing_that_the_next_does_not_remove() {
 #[test]
 fn a_stopped_daemon_leaves_nothing() {
     let Some(mut site) = Site::new("stopped") else { return };
-    site.tunnel();
+    site.write("berlin.toml", TUNNEL, 0o644);
+    site.write("berlin.psk", SECRET, 0o600);
     site.start();
     wait_until("the rule stands", || site.our_rules() == 1);
     assert_eq!(mode(&site.vici()), 0o600);
@@ -200,7 +77,8 @@ fn a_second_daemon_is_refused_with_the_port_it_wants() {
 #[test]
 fn a_bad_file_changes_nothing() {
     let Some(mut site) = Site::new("reload") else { return };
-    site.tunnel();
+    site.write("berlin.toml", TUNNEL, 0o644);
+    site.write("berlin.psk", SECRET, 0o600);
     site.start();
     wait_until("the tunnel is loaded", || site.log().contains("configuration added"));
     let Some(before) = site.swanctl(&["--list-conns"]) else { return };

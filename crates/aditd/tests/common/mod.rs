@@ -1,0 +1,250 @@
+//! A namespace with a daemon in it, for tests. Needs root.
+
+#![allow(dead_code, reason = "not every test uses everything")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use adit_mgmt::api::{self, Status, TunnelState, TunnelStatus};
+use adit_mgmt::vici::{Client, ClientEvent, Message, Request};
+use adit_sys::clock;
+use adit_sys::netlink::Family;
+use adit_sys::netns::{Namespace, can_create};
+use adit_sys::ping::{PingConfig, PingReport, ping};
+
+/// A pre-shared key nobody uses.
+pub(crate) const SECRET: &str = "q3Vb0Zp6mKf8s1Yx4Tn7Lr2Wd5Hg9Jc0";
+
+/// A namespace with a configuration directory and perhaps a daemon.
+pub(crate) struct Site {
+    /// Its network.
+    pub(crate) namespace: Namespace,
+    /// Its configuration, sockets and logs.
+    pub(crate) directory: PathBuf,
+    /// The daemon, while it runs.
+    pub(crate) daemon: Option<Child>,
+}
+
+impl Site {
+    /// `None`, with a message, where namespaces cannot be made; in CI that is a failure.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        if !can_create() {
+            assert!(std::env::var_os("CI").is_none(), "namespaces are needed in CI");
+            eprintln!("SKIPPED: needs the right to make network namespaces (root)");
+            return None;
+        }
+        let directory =
+            std::env::temp_dir().join(format!("aditd-test-{}-{name}", std::process::id()));
+        fs::create_dir_all(directory.join("tunnels")).unwrap();
+        Some(Self { namespace: Namespace::create().unwrap(), directory, daemon: None })
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str, mode: u32) {
+        let path = self.directory.join("tunnels").join(file);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(crate) fn vici(&self) -> PathBuf {
+        self.directory.join("vici")
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aditd"));
+        command.arg("--config").arg(&self.directory);
+        command.arg("--vici").arg(self.vici());
+        command
+    }
+
+    pub(crate) fn start(&mut self) {
+        let mut command = self.command();
+        command.arg("--log").arg(self.directory.join("log"));
+        self.daemon = Some(self.namespace.spawn(&mut command).unwrap());
+        wait_until("the daemon listens", || UnixStream::connect(self.vici()).is_ok());
+    }
+
+    /// Runs a second daemon to its end.
+    pub(crate) fn run_to_end(&self, command: &mut Command) -> Output {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.namespace.spawn(command).unwrap().wait_with_output().unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Runs Debian's swanctl against our socket; `None`, with a message, where it is missing.
+    pub(crate) fn swanctl(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = Command::new("swanctl");
+        command.args(arguments).arg("--uri").arg(format!("unix://{}", self.vici().display()));
+        command.env("SWANCTL_DIR", &self.directory);
+        match command.output() {
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                    + &String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "swanctl {arguments:?}: {text}");
+                Some(text)
+            }
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "swanctl is needed in CI: {error}");
+                eprintln!("SKIPPED: needs swanctl (package strongswan-swanctl)");
+                None
+            }
+        }
+    }
+
+    /// Runs one command on the control socket.
+    pub(crate) fn call(&self, request: &Request) -> Message {
+        let mut stream = UnixStream::connect(self.vici()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut client = Client::new();
+        client.request(request).unwrap();
+        let mut chunk = [0; 4_096];
+        loop {
+            while let Some(octets) = client.poll_transmit() {
+                stream.write_all(&octets).unwrap();
+            }
+            while let Some(event) = client.poll_event() {
+                if let ClientEvent::Response(message) = event {
+                    return message;
+                }
+            }
+            let got = stream.read(&mut chunk).unwrap();
+            assert_ne!(got, 0, "the daemon closed the control socket");
+            client.handle_input(chunk.get(..got).unwrap()).unwrap();
+        }
+    }
+
+    /// `adit status NAME`; `None` if there is no such tunnel.
+    pub(crate) fn tunnel(&self, name: &str) -> Option<TunnelStatus> {
+        let request = Request::AditStatus { tunnel: Some(name.to_owned()) };
+        let status: Status = api::from_message(&self.call(&request)).unwrap();
+        status.tunnels.into_iter().next()
+    }
+
+    /// Waits until a tunnel is in a state.
+    pub(crate) fn wait_for(&self, name: &str, state: TunnelState) -> TunnelStatus {
+        wait_until(&format!("{name} is {state}; log:\n{}", self.log()), || {
+            self.tunnel(name).is_some_and(|tunnel| tunnel.state == state)
+        });
+        self.tunnel(name).unwrap()
+    }
+
+    /// Pings from this site's inner address.
+    pub(crate) fn ping(&self, source: &str, destination: &str, count: u16) -> PingReport {
+        let config = PingConfig {
+            source: Some(source.parse().unwrap()),
+            count,
+            interval: Duration::from_millis(10),
+            timeout: Duration::from_secs(2),
+            ..PingConfig::new(destination.parse().unwrap())
+        };
+        self.namespace.run(|| ping(&config)).unwrap().unwrap()
+    }
+
+    pub(crate) fn our_rules(&self) -> usize {
+        let rules = |family| {
+            self.namespace
+                .netlink()
+                .unwrap()
+                .rules(family)
+                .unwrap()
+                .iter()
+                .filter(|rule| rule.priority == adit_sys::route::RULE_PRIORITY)
+                .count()
+        };
+        rules(Family::V4) + rules(Family::V6)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn terminate(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        adit_sys::process::terminate(daemon.id()).unwrap();
+        let status = daemon.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Polls until `condition` holds; fails the test after ten seconds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = clock::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(clock::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Two sites on one link: 192.0.2.1 with 10.1.0.1 and fd01::1 behind it, 192.0.2.2 with 10.2.0.1
+/// and fd02::1; 2001:db8::1 and ::2 outside, too.
+pub(crate) struct Pair {
+    /// The first.
+    pub(crate) oslo: Site,
+    /// The second.
+    pub(crate) berlin: Site,
+}
+
+impl Pair {
+    /// `None`, with a message, where namespaces cannot be made.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        let oslo = Site::new(&format!("{name}-oslo"))?;
+        let berlin = Site::new(&format!("{name}-berlin"))?;
+        let mut netlink = oslo.namespace.netlink().unwrap();
+        netlink.add_veth_to("wan", "wan", &berlin.namespace).unwrap();
+        for (site, number) in [(&oslo, 1), (&berlin, 2)] {
+            let mut netlink = site.namespace.netlink().unwrap();
+            let lo = netlink.link_by_name("lo").unwrap().index;
+            let wan = netlink.link_by_name("wan").unwrap().index;
+            let mut add = |interface, text: String| {
+                netlink.add_address(interface, text.parse().unwrap()).unwrap();
+            };
+            add(wan, format!("192.0.2.{number}/24"));
+            add(wan, format!("2001:db8::{number}/64"));
+            add(lo, format!("10.{number}.0.1/32"));
+            add(lo, format!("fd0{number}::1/128"));
+            netlink.set_up(wan, true).unwrap();
+        }
+        for site in [&oslo, &berlin] {
+            let mut netlink = site.namespace.netlink().unwrap();
+            let wan = netlink.link_by_name("wan").unwrap().index;
+            assert!(netlink.wait_until_ready(wan, Duration::from_secs(5)).unwrap());
+        }
+        Some(Self { oslo, berlin })
+    }
+
+    /// Writes a tunnel file on each side, with the same secret, and starts both daemons.
+    pub(crate) fn start(&mut self, oslo: &str, berlin: &str) {
+        self.oslo.write("tunnel.toml", oslo, 0o644);
+        self.berlin.write("tunnel.toml", berlin, 0o644);
+        for site in [&mut self.berlin, &mut self.oslo] {
+            site.write("tunnel.psk", SECRET, 0o600);
+            site.start();
+        }
+    }
+
+    /// Pings both ways; nothing may be lost.
+    pub(crate) fn assert_carries(&self, oslo: &str, berlin: &str) {
+        let there = self.oslo.ping(oslo, berlin, 5);
+        assert_eq!(there.lost(), 0, "{there:?}\n{}", self.oslo.log());
+        let back = self.berlin.ping(berlin, oslo, 5);
+        assert_eq!(back.lost(), 0, "{back:?}\n{}", self.berlin.log());
+    }
+}

@@ -1,0 +1,216 @@
+//! Two daemons in two network namespaces: tunnels come up, carry packets, survive, and come back.
+//! Needs root.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use adit_mgmt::api::TunnelState;
+use adit_mgmt::vici::answer::Outcome;
+use adit_mgmt::vici::{Rekey, Request, Selection};
+use adit_sys::thread::spawn_scoped_named;
+use common::{Pair, wait_until};
+
+/// One side's file. `extra` goes to the end.
+fn tunnel(here: u8, there: u8, extra: &str) -> String {
+    format!(
+        "peer = \"192.0.2.{there}\"\nlocal = [\"10.{here}.0.0/24\", \"fd0{here}::/64\"]\n\
+         remote = [\"10.{there}.0.0/24\", \"fd0{there}::/64\"]\nsecret = \"file:tunnel.psk\"\n{extra}\n"
+    )
+}
+
+/// Runs both sides with the same extra lines and checks that both families pass both ways.
+fn carries(name: &str, extra: &str) -> Option<Pair> {
+    let mut pair = Pair::new(name)?;
+    let passive = format!("{extra}\nkeep = \"passive\"");
+    pair.start(&tunnel(1, 2, extra), &tunnel(2, 1, &passive));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    pair.assert_carries("fd01::1", "fd02::1");
+    Some(pair)
+}
+
+/// CHECKLIST A03: traffic flows on the first child right after IKE_AUTH, both directions; H06.
+#[test]
+fn a_tunnel_carries_both_families_as_protocol_50() {
+    let Some(pair) = carries("esp", "") else { return };
+    let status = pair.oslo.tunnel("tunnel").unwrap();
+    assert!(!status.children[0].udp);
+    assert!(status.ike_suite.unwrap().contains("mlkem768"));
+    assert!(status.packets_in >= 20 && status.packets_out >= 20);
+}
+
+/// CHECKLIST M*: UDP encapsulation by configuration, as a NAT would bring it about.
+#[test]
+fn a_tunnel_carries_both_families_inside_udp() {
+    let Some(pair) = carries("udp", "encap = \"udp\"") else { return };
+    assert!(pair.oslo.tunnel("tunnel").unwrap().children[0].udp);
+}
+
+#[test]
+fn a_tunnel_runs_over_ipv6() {
+    let Some(mut pair) = Pair::new("v6") else { return };
+    let over_v6 = |text: String| text.replace("192.0.2.", "2001:db8::");
+    let oslo = over_v6(tunnel(1, 2, ""));
+    pair.start(&oslo, &over_v6(tunnel(2, 1, "keep = \"passive\"")));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    pair.assert_carries("fd01::1", "fd02::1");
+}
+
+/// CHECKLIST E12: every suite this issue names passes packets.
+#[test]
+fn every_suite_carries_packets() {
+    let suites = [
+        ("gcm128", "aes128gcm16-prfsha256-x25519", "aes128gcm16"),
+        ("chacha", "chacha20poly1305-prfsha512-ecp384", "chacha20poly1305"),
+        ("cbc", "aes256-sha384-ecp256", "aes256-sha384"),
+        ("cbc128", "aes128-sha256-modp2048", "aes128-sha256-noesn"),
+        ("cbc512", "aes256-sha512-modp3072", "aes256-sha512"),
+    ];
+    for (name, ike, esp) in suites {
+        let extra = format!("ike = \"{ike}\"\nesp = \"{esp}\"");
+        if carries(name, &extra).is_none() {
+            return;
+        }
+    }
+}
+
+/// The first packet waits for the tunnel it triggers; CHECKLIST H10.
+#[test]
+fn an_on_demand_tunnel_comes_up_by_its_first_packet() {
+    let Some(mut pair) = Pair::new("demand") else { return };
+    let demand = "keep = \"on-demand\"";
+    pair.start(&tunnel(1, 2, demand), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Idle);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    assert_eq!(pair.oslo.tunnel("tunnel").unwrap().state, TunnelState::Up);
+}
+
+/// CHECKLIST J38: no packet is lost across rekeys from either side.
+#[test]
+fn rekeys_lose_no_packet() {
+    let Some(pair) = carries("rekey", "") else { return };
+    let rekey = |ike: bool| {
+        let selection = if ike {
+            Selection::connection("tunnel")
+        } else {
+            Selection { child: Some("tunnel".into()), ..Selection::default() }
+        };
+        Request::Rekey(Rekey { selection, reauthenticate: false })
+    };
+    let report = std::thread::scope(|scope| {
+        let pings =
+            spawn_scoped_named(scope, "pings", || pair.oslo.ping("10.1.0.1", "10.2.0.1", 300));
+        for (site, ike) in
+            [(&pair.oslo, false), (&pair.berlin, false), (&pair.oslo, true), (&pair.berlin, true)]
+        {
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(Outcome::parse(&site.call(&rekey(ike))).error, None);
+        }
+        pings.unwrap().join().unwrap()
+    });
+    assert_eq!((report.sent, report.lost()), (300, 0), "{}", pair.oslo.log());
+}
+
+/// The peer's own address inside the remote selector: the route into the TUN must not catch ESP
+/// and IKE themselves.
+#[test]
+fn the_peer_may_lie_inside_its_own_selector() {
+    let Some(mut pair) = Pair::new("inside") else { return };
+    let file = |here, there, keep: &str| {
+        tunnel(here, there, keep)
+            .replace(&format!("10.{there}.0.0/24"), &format!("192.0.2.{there}/32"))
+            .replace(&format!("10.{here}.0.0/24"), &format!("192.0.2.{here}/32"))
+    };
+    pair.start(&file(1, 2, ""), &file(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let before = pair.oslo.tunnel("tunnel").unwrap().packets_out;
+    pair.assert_carries("192.0.2.1", "192.0.2.2");
+    assert!(pair.oslo.tunnel("tunnel").unwrap().packets_out >= before + 10);
+}
+
+/// CHECKLIST X01: a reload touches only the tunnels that changed.
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let Some(pair) = carries("reload", "") else { return };
+    let spi = |pair: &Pair| pair.oslo.tunnel("tunnel").unwrap().children[0].spi_in.clone();
+    let before = spi(&pair);
+    let paris = tunnel(1, 2, "keep = \"on-demand\"").replace("10.2.0.0", "10.3.0.0");
+    let paris = paris.replace("fd02::", "fd03::").replace("192.0.2.2", "192.0.2.77");
+    pair.oslo.write("paris.toml", &paris, 0o644);
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    pair.oslo.wait_for("paris", TunnelState::Idle);
+    assert_eq!(spi(&pair), before);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+
+    fs::remove_file(pair.oslo.directory.join("tunnels/paris.toml")).unwrap();
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    wait_until("paris is gone", || pair.oslo.tunnel("paris").is_none());
+    assert_eq!(spi(&pair), before);
+}
+
+/// A tunnel that should be up comes back after the loss of either daemon.
+#[test]
+fn a_tunnel_comes_back_after_either_daemon_was_killed() {
+    let Some(mut pair) = Pair::new("killed") else { return };
+    let quick = "dpd = \"1s\"";
+    pair.start(&tunnel(1, 2, quick), &tunnel(2, 1, quick));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+
+    pair.oslo.kill();
+    pair.oslo.start();
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+
+    pair.berlin.kill();
+    pair.berlin.start();
+    pair.berlin.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+}
+
+/// While a wanted tunnel is down its traffic is dropped, never sent in clear; CHECKLIST S12.
+#[test]
+fn no_packet_leaves_in_clear_while_the_tunnel_is_down() {
+    let Some(mut pair) = Pair::new("clear") else { return };
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, ""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    // The clear way exists: only the policy keeps packets off it.
+    let mut netlink = pair.oslo.namespace.netlink().unwrap();
+    let way = adit_sys::netlink::Route::by_gateway(
+        "10.2.0.0/24".parse().unwrap(),
+        "192.0.2.2".parse().unwrap(),
+    );
+    netlink.add_route(&way).unwrap();
+    pair.berlin.terminate();
+    let seen = clear_packets(&pair, || {
+        pair.oslo.ping("10.1.0.1", "10.2.0.1", 3);
+    });
+    assert_eq!(seen, 0);
+}
+
+/// Counts inner packets readable on the wire while `f` runs.
+fn clear_packets(pair: &Pair, f: impl FnOnce()) -> usize {
+    use adit_sys::capture::{Capture, CaptureThread};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let capture = pair.berlin.namespace.run(|| Capture::open("wan", 256)).unwrap().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let thread = CaptureThread::start(capture, move |frame| {
+        let inner = [[10, 1, 0, 1], [10, 2, 0, 1]];
+        if inner.iter().any(|address| frame.octets.windows(4).any(|octets| octets == address)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    })
+    .unwrap();
+    f();
+    std::thread::sleep(Duration::from_millis(200));
+    let _ = thread.stop();
+    count.load(Ordering::Relaxed)
+}
