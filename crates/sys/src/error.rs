@@ -53,7 +53,7 @@ pub enum SysError {
         /// What was attempted.
         operation: &'static str,
     },
-    /// The kernel is built without this address family.
+    /// The kernel is built without this address family, or it is switched off.
     #[error("{operation}: this kernel does not support the address family")]
     FamilyUnsupported {
         /// What was attempted.
@@ -84,6 +84,15 @@ impl SysError {
             Some(nix::libc::EPERM | nix::libc::EACCES) => Self::NotPermitted { operation },
             Some(nix::libc::EAFNOSUPPORT) => Self::FamilyUnsupported { operation },
             _ => Self::Io { operation, source },
+        }
+    }
+
+    /// Like [`Self::of`] for routes and addresses. Without privileges the kernel answers EPERM to
+    /// those; EACCES says that IPv6 is switched off (`disable_ipv6`).
+    pub(crate) fn of_family(operation: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(nix::libc::EACCES) => Self::FamilyUnsupported { operation },
+            _ => Self::of(operation, source),
         }
     }
 

@@ -11,7 +11,7 @@ mod common;
 use std::net::SocketAddr;
 
 use adit_sys::netlink::{Family, Monitor, NetworkChange, RouteKind, RuleAction};
-use adit_sys::netns::Namespace;
+use adit_sys::netns::{Namespace, write_sysctl};
 use adit_sys::route::{
     HostRouting, MARK, RULE_PRIORITY, Removed, RoutePlan, RouteSizes, TABLE, cleanup_stale,
 };
@@ -441,4 +441,35 @@ fn marked_packets_to_a_peer_inside_its_selector_leave_by_the_wire() {
     assert_eq!(tun.recv_batch(HEADROOM, &mut packets(4, 1_500)).unwrap(), 1);
     let mut io = BatchIo::new(HEADROOM);
     assert_eq!(peer.recv_batch(&mut io, &mut packets(1, 100)).unwrap(), 0);
+}
+
+/// A tunnel of both families on a host whose IPv6 is switched off.
+#[test]
+fn ipv4_is_routed_where_ipv6_is_off() {
+    if !namespaces_allowed("ipv4_is_routed_where_ipv6_is_off") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    for which in ["all", "default"] {
+        let setting = format!("net.ipv6.conf.{which}.disable_ipv6");
+        namespace
+            .run(|| write_sysctl(&setting, "1").unwrap())
+            .unwrap();
+    }
+    let tun = create(&namespace, "adit0", &["10.7.0.1/24"]).unwrap();
+    let index = tun.index();
+    let mut routing = namespace
+        .run(|| HostRouting::new(index, RouteSizes::default()).unwrap())
+        .unwrap();
+
+    let both = plan(&[], &["2001:db8:2::/64", "10.2.0.0/24"]);
+    let error = routing.install("both", both).unwrap_err();
+
+    assert!(
+        matches!(error, SysError::FamilyUnsupported { .. }),
+        "{error:?}"
+    );
+    let way = routing.lookup(address("10.2.0.1")).unwrap();
+    assert_eq!((way.interface, way.table), (index, TABLE));
+    routing.close().unwrap();
 }

@@ -59,7 +59,8 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// [`SysError::NotPermitted`], [`SysError::Io`].
+    /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`] where IPv6 is switched off,
+    /// [`SysError::Io`].
     pub fn add_address(&mut self, interface: u32, network: IpNet) -> Result<(), SysError> {
         let mut request = message(interface, network);
         if let IpNet::V4(v4) = network
@@ -74,7 +75,7 @@ impl Netlink {
         }
         let request = RouteNetlinkMessage::NewAddress(request);
         self.ensure_present(request)
-            .map_err(|error| SysError::of("add address", error))
+            .map_err(|error| SysError::of_family("add address", error))
     }
 
     /// Waits until an interface can carry packets and all its addresses can be used; `false` if

@@ -187,11 +187,12 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// [`SysError::NotPermitted`], [`SysError::Io`] (ENETUNREACH for an unknown gateway).
+    /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`] where IPv6 is switched off,
+    /// [`SysError::Io`] (ENETUNREACH for an unknown gateway).
     pub fn add_route(&mut self, route: &Route) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::NewRoute(route.message());
         self.ensure_present(request)
-            .map_err(|error| SysError::of("add route", error))
+            .map_err(|error| SysError::of_family("add route", error))
     }
 
     /// Adds a route in place of one with the same destination, table and metric.
@@ -202,7 +203,7 @@ impl Netlink {
     pub fn replace_route(&mut self, route: &Route) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::NewRoute(route.message());
         self.change(request, NLM_F_CREATE | NLM_F_REPLACE)
-            .map_err(|error| SysError::of("replace route", error))
+            .map_err(|error| SysError::of_family("replace route", error))
     }
 
     /// Removes a route; one that is gone is no error.
