@@ -173,6 +173,8 @@ impl AsFd for Namespace {
 
 /// Writes a kernel setting such as `net.ipv4.ip_forward` in the namespace of the calling thread.
 ///
+/// A name with slashes is taken as it is, as `sysctl` has it: `net/ipv4/conf/eth0.5/rp_filter`.
+///
 /// # Errors
 ///
 /// [`SysError::Io`] with `NotFound` for an unknown name, [`SysError::NotPermitted`].
@@ -246,7 +248,11 @@ pub fn can_create() -> bool {
 }
 
 fn sysctl_path(name: &str) -> PathBuf {
-    Path::new("/proc/sys").join(name.replace('.', "/"))
+    let root = Path::new("/proc/sys");
+    if name.contains('/') {
+        return root.join(name);
+    }
+    root.join(name.replace('.', "/"))
 }
 
 fn on_own_thread<T: Send>(f: impl FnOnce() -> Result<T, SysError> + Send) -> Result<T, SysError> {

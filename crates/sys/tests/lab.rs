@@ -318,4 +318,16 @@ fn settings_are_read_from_the_namespace() {
             strict
         );
     }
+
+    // The name of a VLAN interface has a dot in it.
+    namespace
+        .netlink()
+        .unwrap()
+        .add_veth("eth0.5", "eth0.6")
+        .unwrap();
+    assert!(
+        !namespace
+            .run(|| filters_reverse_path("eth0.5").unwrap())
+            .unwrap()
+    );
 }
