@@ -199,10 +199,13 @@ impl AsFd for PidFd {
 ///
 /// # Errors
 ///
-/// [`SysError::Io`] with ESRCH if it is gone.
+/// [`SysError::Io`] with ESRCH if it is gone, and for 0, which is no process: the kernel would
+/// take it for all of the caller's group.
 pub fn terminate(pid: u32) -> Result<(), SysError> {
     let pid = i32::try_from(pid)
-        .map_err(|_| SysError::of("kill", io::Error::from_raw_os_error(libc::ESRCH)))?;
+        .ok()
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| SysError::of("kill", io::Error::from_raw_os_error(libc::ESRCH)))?;
     nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGTERM)
         .map_err(|errno| SysError::of("kill", errno))
 }
@@ -243,6 +246,13 @@ mod tests {
         PidFd::open(child.id()).unwrap().kill().unwrap();
 
         assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn number_zero_is_nobody() {
+        let nobody = |result: Result<(), SysError>| result.unwrap_err().errno();
+        assert_eq!(nobody(terminate(0)), Some(libc::ESRCH));
+        assert_eq!(nobody(terminate(u32::MAX)), Some(libc::ESRCH));
     }
 
     #[test]
