@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use adit_wire::Writer;
+use adit_wire::ip::checksum;
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -255,28 +257,12 @@ impl Pinger {
         message.extend(self.sequence.to_be_bytes());
         message.extend((0..=u8::MAX).cycle().take(payload_octets));
         // For ICMPv6 the kernel sums up, as the pseudo header needs addresses.
-        if v4 && let Some(field) = message.get_mut(2..4) {
-            field.copy_from_slice(&[0; 2]);
-            let sum = checksum(&message).to_be_bytes();
-            if let Some(field) = message.get_mut(2..4) {
-                field.copy_from_slice(&sum);
-            }
+        if v4 {
+            let sum = checksum(&message);
+            Writer(&mut message).patch_u16(2, sum);
         }
         message
     }
-}
-
-/// The Internet checksum, RFC 1071.
-fn checksum(octets: &[u8]) -> u16 {
-    let words = octets.chunks(2).map(|pair| match *pair {
-        [high, low] => u32::from(u16::from_be_bytes([high, low])),
-        [high] => u32::from(high) << 8,
-        _ => 0,
-    });
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    !u16::try_from(folded).unwrap_or(u16::MAX)
 }
 
 /// Largest payload of a request.
@@ -288,14 +274,3 @@ const V4_ECHO_REPLY: u8 = 0;
 const V4_ECHO_REQUEST: u8 = 8;
 const V6_ECHO_REQUEST: u8 = 128;
 const V6_ECHO_REPLY: u8 = 129;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checksum_of_rfc_1071_example() {
-        let octets = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(checksum(&octets), !0xddf2);
-    }
-}
