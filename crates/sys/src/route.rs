@@ -130,6 +130,12 @@ impl HostRouting {
         self.netlink.lookup_route(destination, None, 0)
     }
 
+    /// The name of an interface, for people; `None` if there is no such interface (any more).
+    pub fn interface_name(&mut self, index: u32) -> Option<String> {
+        let links = self.netlink.links().ok()?;
+        links.into_iter().find(|link| link.index == index).map(|link| link.name)
+    }
+
     /// The routes installed now, by destination.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.installed.values()

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::RouteAttribute;
+use netlink_packet_route::rule::RuleAttribute;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::{BUFFER_OCTETS, Payload, parse};
@@ -28,11 +29,13 @@ pub enum NetworkChange {
         /// The table.
         table: u32,
     },
+    /// A policy rule came or went.
+    Rule,
     /// There were more changes than the kernel could queue.
     Overrun,
 }
 
-/// A subscription to changes of links, addresses and routes in the namespace of its creator.
+/// A subscription to changes of links, addresses, routes and rules in the namespace of its creator.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -41,7 +44,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Subscribes; changes of routes in `ignored_table` (our own) are not reported.
+    /// Subscribes; changes of routes in `ignored_table` (our own) and of rules that lead to it are
+    /// not reported.
     ///
     /// # Errors
     ///
@@ -117,6 +121,14 @@ impl Monitor {
                 let table = wide.unwrap_or_else(|| m.header.table.into());
                 (Some(table) != self.ignored_table).then_some(NetworkChange::Route { table })
             }
+            RouteNetlinkMessage::NewRule(m) | RouteNetlinkMessage::DelRule(m) => {
+                let wide = m.attributes.iter().find_map(|attribute| match attribute {
+                    RuleAttribute::Table(table) => Some(*table),
+                    _ => None,
+                });
+                let table = wide.unwrap_or_else(|| m.header.table.into());
+                (Some(table) != self.ignored_table).then_some(NetworkChange::Rule)
+            }
             _ => None,
         }
     }
@@ -134,8 +146,9 @@ fn note(changes: &mut Vec<NetworkChange>, change: NetworkChange) {
     }
 }
 
-/// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
-const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR,
+/// RTMGRP_IPV6_ROUTE, and the group RTNLGRP_IPV6_RULE (19) as a bit.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
 /// Datagrams read by one call.
 const DATAGRAMS_MAX: usize = 256;
 /// Different changes reported by one call.
