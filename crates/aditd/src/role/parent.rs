@@ -22,6 +22,7 @@ use adit_sys::tun::{Tun, TunConfig};
 use adit_sys::udp::{DualUdpSocket, SocketOptions};
 use adit_sys::unix::ControlListener;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token, channel};
+use ipnet::IpNet;
 use tracing::{error, info, warn};
 
 use crate::args::Args;
@@ -166,7 +167,7 @@ struct Parent {
     links: Links,
     threads: Vec<JoinHandle<()>>,
     routing: HostRouting,
-    routed: BTreeMap<PolicyId, RoutePlan>,
+    routed: BTreeMap<PolicyId, (ConnectionName, RoutePlan)>,
     monitor: Monitor,
     tun_index: u32,
     /// Networks of which the operator was told that they go elsewhere.
@@ -300,13 +301,13 @@ impl Parent {
             self.report(removed.err());
         }
         for (policy, (connection, plan)) in routes {
-            if self.routed.get(&policy) != Some(&plan) {
+            if self.routed.get(&policy).is_none_or(|(_, routed)| *routed != plan) {
                 let installed = self.routing.install(&policy.to_string(), plan.clone());
                 self.report(installed.err());
-                self.routed.insert(policy, plan);
             }
-            self.check_route(policy, &connection);
+            self.routed.insert(policy, (connection, plan));
         }
+        self.check_routes();
     }
 
     fn report(&self, error: Option<SysError>) {
@@ -316,11 +317,17 @@ impl Parent {
         let _ = self.links.control.send(problem);
     }
 
+    fn check_routes(&mut self) {
+        let firsts = self.routed.iter().filter_map(|(policy, (connection, plan))| {
+            Some((*policy, connection.clone(), *plan.remote.first()?))
+        });
+        for (policy, connection, network) in firsts.collect::<Vec<_>>() {
+            self.check_route(policy, &connection, network);
+        }
+    }
+
     /// E501: does the kernel really send the network to the TUN?
-    fn check_route(&mut self, policy: PolicyId, connection: &ConnectionName) {
-        let Some(network) = self.routed.get(&policy).and_then(|plan| plan.remote.first()) else {
-            return;
-        };
+    fn check_route(&mut self, policy: PolicyId, connection: &ConnectionName, network: IpNet) {
         let probe = network.hosts().next().unwrap_or_else(|| network.addr());
         let network = network.to_string();
         let found = match self.routing.lookup(probe) {
@@ -330,7 +337,10 @@ impl Parent {
                 }
                 return;
             }
-            Ok(found) => describe(probe, &found),
+            Ok(found) => {
+                let name = self.routing.interface_name(found.interface);
+                describe(probe, &found, name.as_deref())
+            }
             Err(error) => format!("{probe}: {error}"),
         };
         if self.strayed.get(&policy) == Some(&found) {
@@ -338,7 +348,9 @@ impl Parent {
         }
         self.strayed.insert(policy, found.clone());
         let cx = Context::of(connection.to_string());
-        let problem = Diagnosis::route_elsewhere(&cx, &network, &found, "the tunnel's interface");
+        let expected = self.routing.interface_name(self.tun_index);
+        let expected = expected.map_or_else(|| "the tunnel".to_owned(), |name| format!("dev {name}"));
+        let problem = Diagnosis::route_elsewhere(&cx, &network, &found, &expected);
         warn!(connection = %connection, "{}", problem.one_line());
         let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
     }
@@ -348,6 +360,7 @@ impl Parent {
         if changed {
             let refreshed = self.routing.refresh();
             self.report(refreshed.err());
+            self.check_routes();
         }
     }
 
@@ -387,7 +400,11 @@ fn try_clone_all(sockets: &[RawEspSocket]) -> std::io::Result<Vec<RawEspSocket>>
 }
 
 /// Where the kernel sends a packet, in the words of `ip route get`.
-fn describe(probe: IpAddr, found: &RouteLookup) -> String {
+fn describe(probe: IpAddr, found: &RouteLookup, interface: Option<&str>) -> String {
     let via = found.via.map_or_else(String::new, |via| format!(" via {via}"));
-    format!("{probe}{via} interface {} table {}", found.interface, found.table)
+    let way = match (found.kind, interface) {
+        (RouteKind::Unicast, Some(name)) => format!("dev {name}"),
+        (kind, _) => format!("{kind:?}").to_lowercase(),
+    };
+    format!("ip route get {probe} -> {way}{via} table {}", found.table)
 }
