@@ -115,11 +115,7 @@ fn check_selector(selector: &TrafficSelector) {
 
 fn check_protected(message: &mut [u8]) {
     for (iv_len, icv_len) in [(0, 0), (8, 16), (16, 32)] {
-        let space = SealSpace {
-            iv_len,
-            icv_len,
-            block_len: 1,
-        };
+        let space = SealSpace { iv_len, icv_len, block_len: 1 };
         let before = message.len();
         if let Ok(protected) = Protected::read(message, space) {
             let first = protected.first;

@@ -20,10 +20,7 @@ fn check(octets: &[u8], depth: u8) {
         return;
     };
     assert!(packet.total_len() <= octets.len());
-    assert_eq!(
-        packet.header_len() + packet.payload().len(),
-        packet.total_len()
-    );
+    assert_eq!(packet.header_len() + packet.payload().len(), packet.total_len());
     assert_eq!(packet.src().is_ipv4(), packet.dst().is_ipv4());
 
     let flow = packet.flow_key();
@@ -39,23 +36,15 @@ fn check(octets: &[u8], depth: u8) {
     assert_eq!(alone.fragment(), packet.fragment());
 
     // An ICMP error carries the beginning of another packet.
-    if packet
-        .icmp()
-        .is_some_and(|icmp| icmp.is_error(packet.protocol()))
-        && depth < 4
-    {
+    if packet.icmp().is_some_and(|icmp| icmp.is_error(packet.protocol())) && depth < 4 {
         check(packet.payload().get(8..).unwrap_or_default(), depth + 1);
     }
 }
 
 fn check_traffic_class(octets: &mut [u8]) {
-    let Ok(before) = IpPacket::read(octets).map(|packet| {
-        (
-            packet.flow_key(),
-            packet.has_good_checksum(),
-            packet.traffic_class(),
-        )
-    }) else {
+    let Ok(before) = IpPacket::read(octets)
+        .map(|packet| (packet.flow_key(), packet.has_good_checksum(), packet.traffic_class()))
+    else {
         assert!(!set_ecn(octets, Ecn::Ce));
         return;
     };

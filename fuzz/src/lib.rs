@@ -1,0 +1,17 @@
+//! What the fuzz targets share: reading choices out of an input, and worlds to make them in.
+
+#![forbid(unsafe_code)]
+
+mod choices;
+pub mod esp;
+pub mod policy;
+pub mod tree;
+
+pub use choices::Choices;
+
+use std::time::Instant;
+
+/// An instant to start from.
+pub fn start() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,113 @@
+//! Selectors, flows and policy databases from a small pool, so that they meet often.
+
+use std::net::IpAddr;
+
+use adit_db::{Action, PolicyId, SpdEntry};
+use adit_wire::ikev2::{PortRange, TrafficSelector};
+use adit_wire::ip::FlowKey;
+
+use crate::Choices;
+
+/// Most entries of a database.
+const ENTRIES_MAX: usize = 24;
+
+/// How many policies the entries share.
+pub const POLICIES: u32 = 4;
+
+/// One address out of thirty-two of IPv4 or of IPv6, or any one at all.
+pub fn address(choices: &mut Choices<'_>) -> IpAddr {
+    let octet = choices.u8();
+    let (net, host) = ((octet >> 3) & 3, octet & 7);
+    match octet >> 5 {
+        0..3 => [10, net, 0, host].into(),
+        3..6 => {
+            let mut octets = [0; 16];
+            (octets[0], octets[7], octets[15]) = (0xfd, net, host);
+            octets.into()
+        }
+        6 => choices.array::<4>().into(),
+        _ => choices.array::<16>().into(),
+    }
+}
+
+/// An address of the same family.
+fn address_like(choices: &mut Choices<'_>, other: IpAddr) -> IpAddr {
+    let address = address(choices);
+    if address.is_ipv4() == other.is_ipv4() { address } else { other }
+}
+
+fn ports(choices: &mut Choices<'_>) -> PortRange {
+    let octet = choices.u8();
+    let port = u16::from(octet >> 4);
+    match octet & 7 {
+        0..3 => PortRange::ANY,
+        3 => PortRange::OPAQUE,
+        4 => PortRange::single(port),
+        5 => PortRange { start: port, end: 15 },
+        6 => PortRange { start: 0, end: port },
+        _ => PortRange::single(choices.u16()),
+    }
+}
+
+const PROTOCOLS: [u8; 6] = [0, 0, 6, 17, 1, 58];
+
+/// Any selector that can be written down.
+pub fn selector(choices: &mut Choices<'_>) -> TrafficSelector {
+    let one = address(choices);
+    let shape = choices.u8();
+    let bits = if one.is_ipv4() { 33 } else { 129 };
+    let range = if shape < 200 {
+        TrafficSelector::from_prefix(one, shape % bits)
+    } else {
+        let two = address_like(choices, one);
+        TrafficSelector::from_range(one.min(two), one.max(two))
+    };
+    let protocol = choices.pick(&PROTOCOLS);
+    TrafficSelector {
+        protocol,
+        ports: ports(choices),
+        ..range.expect("of one family, in order, and no longer than the address")
+    }
+}
+
+fn selectors(choices: &mut Choices<'_>) -> Vec<TrafficSelector> {
+    let count = [1, 1, 2, 3, 0][choices.below(5)];
+    (0..count).map(|_| selector(choices)).collect()
+}
+
+/// Any flow that a packet can have.
+pub fn flow(choices: &mut Choices<'_>) -> FlowKey {
+    let src = address(choices);
+    let dst = address_like(choices, src);
+    let protocol = choices.u8();
+    let protocol = PROTOCOLS.get(usize::from(protocol)).copied().unwrap_or(protocol);
+    match choices.u8() {
+        0 => FlowKey::without_ports(src, dst, protocol),
+        1 => FlowKey::new(src, dst, protocol, choices.u16(), choices.u16()),
+        octet => FlowKey::new(src, dst, protocol, (octet >> 4).into(), (octet & 15).into()),
+    }
+}
+
+/// Any database.
+pub fn entries(choices: &mut Choices<'_>) -> Vec<SpdEntry> {
+    let count = choices.below(ENTRIES_MAX + 1);
+    (0..count)
+        .map(|_| SpdEntry {
+            action: match choices.u8() {
+                0..180 => Action::Protect(PolicyId(u32::from(choices.u8()) % POLICIES)),
+                180..220 => Action::Bypass,
+                _ => Action::Discard,
+            },
+            local: selectors(choices),
+            remote: selectors(choices),
+        })
+        .collect()
+}
+
+/// What a database is defined to do: the first entry that matches decides.
+pub fn first_match<'a>(entries: &'a [SpdEntry], flow: &FlowKey) -> Option<&'a SpdEntry> {
+    entries.iter().find(|entry| {
+        let local = entry.local.iter().any(|ts| ts.contains_source(flow));
+        local && entry.remote.iter().any(|ts| ts.contains_destination(flow))
+    })
+}
