@@ -29,7 +29,7 @@ mod setup;
 
 pub use engine::{ChildSas, ChildView};
 pub use ladder::{Fate, Ladder, MessageView};
-pub use network::{Faults, Nat, Network};
+pub use network::{Faults, Nat, Network, Recorded};
 pub use pair::{Pair, Side};
 pub use peer::{Child, Peer};
 pub use seeds::{Outcome, Profile, Summary, Violation, run_seed};

@@ -88,6 +88,17 @@ pub(crate) struct Arrival {
     pub(crate) letter: Letter,
 }
 
+/// An IKE message as it was sent, whether it arrived or not.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Who should get it.
+    pub to: Side,
+    /// The addresses as the receiver sees them.
+    pub path: Path,
+    /// The IKE message.
+    pub octets: Vec<u8>,
+}
+
 type Intercept = Box<dyn FnMut(&MessageView) -> Fate>;
 
 /// The way between the two sides.
@@ -104,6 +115,7 @@ pub struct Network {
     under_way: BTreeMap<(Instant, u64), Arrival>,
     sent: u64,
     intercept: Option<Intercept>,
+    record: Option<Vec<Recorded>>,
     rng: SeededRng,
 }
 
@@ -127,6 +139,7 @@ impl Network {
             under_way: BTreeMap::new(),
             sent: 0,
             intercept: None,
+            record: None,
             rng,
         }
     }
@@ -140,6 +153,16 @@ impl Network {
     /// Asks nobody any more.
     pub fn stop_intercepting(&mut self) {
         self.intercept = None;
+    }
+
+    /// Keeps a copy of every IKE message from now on.
+    pub fn record(&mut self) {
+        self.record = Some(Vec::new());
+    }
+
+    /// The messages since [`Network::record`], oldest first.
+    pub fn recorded(&self) -> &[Recorded] {
+        self.record.as_deref().unwrap_or_default()
     }
 
     /// How many datagrams are under way, not counting keepalives and ESP.
@@ -157,6 +180,10 @@ impl Network {
         let Some(arrival) = self.route(from, path, letter) else {
             return Fate::Lose;
         };
+        if let (Some(record), Letter::Ike(octets)) = (&mut self.record, &arrival.letter) {
+            let (to, path, octets) = (arrival.to, arrival.path, octets.clone());
+            record.push(Recorded { to, path, octets });
+        }
         let copies = match fate {
             Fate::Lose => 0,
             Fate::Deliver | Fate::Delay(_) => 1,

@@ -180,6 +180,22 @@ impl Peer {
         }
     }
 
+    /// Gets an IKE message that the other side did not send.
+    pub fn receive(&mut self, path: Path, octets: &[u8]) {
+        self.endpoint.handle_datagram(path, octets, self.now, &mut self.rng);
+        self.drain();
+    }
+
+    /// What would be sent next, taken off the network: answers to [`Peer::receive`].
+    pub fn take_outbox(&mut self) -> Vec<Vec<u8>> {
+        let letters = self.outbox.drain(..);
+        let messages = letters.filter_map(|(_, letter)| match letter {
+            Letter::Ike(octets) => Some(octets),
+            Letter::Esp { .. } | Letter::Keepalive => None,
+        });
+        messages.collect()
+    }
+
     /// Loses all state, as after a crash; the configuration is loaded again.
     pub fn crash(&mut self, config: EndpointConfig) {
         self.endpoint = Endpoint::new(config);
