@@ -181,11 +181,6 @@ impl Offer {
         Sa { proposals: self.proposals.clone() }
     }
 
-    /// Whether nothing we can compute is left of the specs.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.proposals.is_empty()
-    }
-
     /// The key exchange method to try first.
     pub(crate) fn first_key_exchange(&self) -> Option<KeyExchange> {
         self.proposals.first()?.transforms_of(TransformType::KE).find_map(key_exchange)

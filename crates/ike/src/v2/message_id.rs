@@ -64,11 +64,6 @@ impl Requests {
         self.in_flight.as_ref().map(|request| request.id)
     }
 
-    /// The datagrams of the request in flight, for sending them over another path.
-    pub(crate) fn datagrams(&self) -> &[Vec<u8>] {
-        self.in_flight.as_ref().map_or(&[], |request| &request.datagrams)
-    }
-
     /// Whether a new request may be sent: the window has size one (B13).
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.is_none()
@@ -109,11 +104,6 @@ impl Requests {
     /// it any more. Resending stops (B02).
     pub(crate) fn answered(&mut self) {
         self.in_flight = None;
-    }
-
-    /// How often the request in flight has been sent.
-    pub(crate) fn transmissions(&self) -> u8 {
-        self.in_flight.as_ref().map_or(0, |request| request.transmissions)
     }
 
     /// When [`Requests::handle_timeout`] wants to be called.

@@ -15,7 +15,7 @@ use adit_wire::{Reader, WireError, Writer};
 use super::message_id::Datagrams;
 use crate::keymat::{Role, SkKeys};
 
-pub(crate) use reassembly::{FRAGMENTS_MAX, Fragment, MESSAGE_OCTETS_MAX, Reassembled, Reassembly};
+pub(crate) use reassembly::{FRAGMENTS_MAX, Fragment, MESSAGE_OCTETS_MAX, Reassembly};
 
 /// What a received datagram shows before it is decrypted.
 #[derive(Clone, Copy, Debug)]

@@ -133,6 +133,7 @@ impl Reassembly {
     }
 
     /// Octets held.
+    #[cfg(test)]
     pub(crate) fn octets(&self) -> usize {
         self.set.as_ref().map_or(0, |set| set.octets)
     }

@@ -7,7 +7,7 @@ use adit_wire::iana::ExchangeType;
 use adit_wire::ikev2::{Flags, IkeSpi};
 use proptest::prelude::*;
 
-use super::reassembly::REASSEMBLY_TIMEOUT;
+use super::reassembly::{REASSEMBLY_TIMEOUT, Reassembled};
 use super::*;
 use crate::auth::IntAuth;
 use crate::keymat::Nonces;
