@@ -20,17 +20,20 @@ pub enum Event {
         /// The packet.
         flow: FlowKey,
     },
-    /// The SA should be replaced; told once per direction.
+    /// The SA should be replaced; told at once by each direction, and again every
+    /// [`EXPIRY_INTERVAL`](crate::EXPIRY_INTERVAL) while packets pass.
     SoftExpire {
         /// The SA.
         child: ChildSaId,
     },
-    /// The SA carries nothing more; told once per direction.
+    /// The SA carries nothing more; told at once by each direction, and again every
+    /// [`EXPIRY_INTERVAL`](crate::EXPIRY_INTERVAL) while packets are refused for it.
     HardExpire {
         /// The SA.
         child: ChildSaId,
     },
-    /// An authentic packet, the newest so far, came from another address than the last one.
+    /// An authentic packet, the newest so far, came from another address than the last one. Told
+    /// again with [`Event::Traffic`] until the engine hears of the peer's new address.
     PeerMoved {
         /// The SA it came in on.
         child: ChildSaId,

@@ -98,6 +98,7 @@ impl Inbound {
                 let spi = self.spis.get(&child);
                 if let Some(sa) = spi.and_then(|spi| self.sas.get_mut(spi)) {
                     sa.remote = encap.remote;
+                    sa.settled = encap.remote;
                     sa.udp = encap.udp;
                 }
             }
@@ -202,7 +203,7 @@ impl InboundSa {
             return Ok(());
         }
         let child = self.child;
-        if self.newly(age) {
+        if self.newly(age, now) {
             events.push(match age {
                 Age::Hard => Event::HardExpire { child },
                 Age::Soft | Age::Fresh => Event::SoftExpire { child },
@@ -227,15 +228,20 @@ impl InboundSa {
         let told = self
             .traffic_told
             .map(|told| now.saturating_duration_since(told));
-        if told.is_none_or(|since| since >= TRAFFIC_INTERVAL) {
+        let due = told.is_none_or(|since| since >= TRAFFIC_INTERVAL);
+        if due {
             self.traffic_told = Some(now);
             events.push(Event::Traffic { child });
         }
         // RFC 7296 §2.23: the newest authentic packet shows where the NAT has its mapping now. An
         // older one may have been delayed or replayed from elsewhere.
         let remote = packet.meta.remote;
-        if newest && self.udp && packet.meta.udp && remote != self.remote {
+        let moved = newest && self.udp && packet.meta.udp && remote != self.remote;
+        if moved {
             self.remote = remote;
+        }
+        if moved || (due && self.remote != self.settled) {
+            let remote = self.remote;
             events.push(Event::PeerMoved { child, remote });
         }
     }

@@ -325,7 +325,7 @@ impl OutboundSa {
         }
         let Ok(sequence) = self.sequence.spend() else {
             self.meter.grow(Age::Hard);
-            self.tell(Age::Hard, events);
+            self.tell(Age::Hard, now, events);
             return Err(DropReason::SequenceExhausted);
         };
         if self.sequence.is_low() {
@@ -354,7 +354,7 @@ impl OutboundSa {
         if age == Age::Fresh {
             return Ok(());
         }
-        self.tell(age, events);
+        self.tell(age, now, events);
         match age {
             Age::Hard if self.sequence.is_spent() => Err(DropReason::SequenceExhausted),
             Age::Hard => Err(DropReason::LifetimeOver),
@@ -362,9 +362,9 @@ impl OutboundSa {
         }
     }
 
-    fn tell(&mut self, age: Age, events: &mut Events) {
+    fn tell(&mut self, age: Age, now: Instant, events: &mut Events) {
         let child = self.child;
-        if self.newly(age) {
+        if self.newly(age, now) {
             events.push(match age {
                 Age::Hard => Event::HardExpire { child },
                 Age::Soft | Age::Fresh => Event::SoftExpire { child },

@@ -1,7 +1,7 @@
 //! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_crypto::{AES_OCTETS_MAX, Cipher, KeyLengthError, OpenKey, SealKey};
 use adit_db::sad::{Meter, SequenceCounter};
@@ -55,6 +55,8 @@ pub struct InboundSa {
     pub(crate) meter: Meter,
     /// Where the newest authentic packet came from.
     pub(crate) remote: SocketAddr,
+    /// Where the control loop has the peer.
+    pub(crate) settled: SocketAddr,
     pub(crate) udp: bool,
     /// When the control loop was last told that packets come in.
     pub(crate) traffic_told: Option<Instant>,
@@ -67,9 +69,13 @@ pub struct InboundSa {
 struct Cold {
     drops: DropCounters,
     ecn_suspicious: u64,
-    /// The worst age that was reported.
-    told: Option<Age>,
+    /// The worst age that was reported, and when.
+    told: Option<(Age, Instant)>,
 }
+
+/// Least time between two reports of the same age of an SA. They repeat while packets come, for
+/// the first may have met a full queue, or an exchange that failed.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
 impl OutboundSa {
     /// The outbound half.
@@ -117,8 +123,8 @@ impl OutboundSa {
         self.cold.drops.add(reason);
     }
 
-    pub(crate) fn newly(&mut self, age: Age) -> bool {
-        self.cold.newly(age)
+    pub(crate) fn newly(&mut self, age: Age, now: Instant) -> bool {
+        self.cold.newly(age, now)
     }
 
     /// What went through and what did not.
@@ -150,6 +156,7 @@ impl InboundSa {
             child: sa.id,
             meter: Meter::new(Lifetime { soft, ..lifetime }, now),
             remote: sa.encap.remote,
+            settled: sa.encap.remote,
             udp: sa.encap.udp,
             traffic_told: None,
             selectors: Selectors::of(sa),
@@ -180,8 +187,8 @@ impl InboundSa {
         self.cold.ecn_suspicious = self.cold.ecn_suspicious.saturating_add(1);
     }
 
-    pub(crate) fn newly(&mut self, age: Age) -> bool {
-        self.cold.newly(age)
+    pub(crate) fn newly(&mut self, age: Age, now: Instant) -> bool {
+        self.cold.newly(age, now)
     }
 
     /// What came through and what did not.
@@ -192,11 +199,13 @@ impl InboundSa {
 }
 
 impl Cold {
-    /// Whether this age is worse than any reported; it counts as reported from now on.
-    fn newly(&mut self, age: Age) -> bool {
-        let news = age > self.told.unwrap_or(Age::Fresh);
+    /// Whether this age is to be reported; it counts as reported from now on.
+    fn newly(&mut self, age: Age, now: Instant) -> bool {
+        let news = self.told.is_none_or(|(worst, told)| {
+            age > worst || now.saturating_duration_since(told) >= EXPIRY_INTERVAL
+        });
         if news {
-            self.told = Some(age);
+            self.told = Some((age, now));
         }
         news
     }

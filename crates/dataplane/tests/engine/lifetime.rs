@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use adit_dataplane::{DropReason, Event, InboundCommand, OpenVerdict, OutboundCommand, Verdict};
+use adit_dataplane::{
+    DropReason, EXPIRY_INTERVAL, Event, InboundCommand, OpenVerdict, OutboundCommand, Verdict,
+};
 use adit_db::{Amounts, Lifetime};
 
 use crate::fixtures::{CHILD, Options, buffer, udp_packet};
@@ -38,7 +40,7 @@ fn seconds(count: u64) -> Amounts {
 const SOFT: Event = Event::SoftExpire { child: CHILD };
 const HARD: Event = Event::HardExpire { child: CHILD };
 
-/// CHECKLIST S06: by packets and by octets, soft then hard, each told once per direction.
+/// CHECKLIST S06: by packets and by octets, soft then hard, each told by each direction.
 #[test]
 fn use_ages_both_directions() {
     for options in [
@@ -78,6 +80,26 @@ fn use_ages_both_directions() {
         let told: Vec<_> = std::iter::from_fn(|| tunnel.right.poll_event()).collect();
         assert_eq!(told, [Event::Traffic { child: CHILD }, SOFT, HARD]);
     }
+}
+
+/// A report may be lost, or the exchange it begins may fail: while packets come it is repeated.
+#[test]
+fn an_age_is_told_again() {
+    let mut tunnel = options(packets(1), packets(1_000)).tunnel();
+    let start = tunnel.now;
+    let mut told_at = |after: Duration| {
+        tunnel.now = start + after;
+        tunnel.send(&udp_packet(false, 0, 60));
+        let left = std::iter::from_fn(|| tunnel.left.poll_event()).collect::<Vec<_>>();
+        let right = std::iter::from_fn(|| tunnel.right.poll_event());
+        (left, right.filter(|event| *event == SOFT).count())
+    };
+    let almost = EXPIRY_INTERVAL - Duration::from_millis(1);
+    assert_eq!(told_at(Duration::ZERO), (vec![], 0));
+    assert_eq!(told_at(Duration::ZERO), (vec![SOFT], 1));
+    assert_eq!(told_at(almost), (vec![], 0));
+    assert_eq!(told_at(EXPIRY_INTERVAL), (vec![SOFT], 1));
+    assert_eq!(told_at(EXPIRY_INTERVAL + almost), (vec![], 0));
 }
 
 /// CHECKLIST S06: time passes without packets, too.

@@ -54,6 +54,35 @@ fn the_newest_authentic_packet_shows_where_the_peer_is() {
     assert_eq!(moves(&mut tunnel), [left()]);
 }
 
+/// The first report may be lost: it is repeated, once a second, until the engine is told.
+#[test]
+fn a_move_is_told_until_it_is_known() {
+    let mut tunnel = Options::default().tunnel();
+    let start = tunnel.now;
+    let moves_at = |tunnel: &mut Tunnel, millis| {
+        tunnel.now = start + Duration::from_millis(millis);
+        let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
+        packet.meta.remote = elsewhere();
+        assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
+        moves(tunnel).len()
+    };
+    assert_eq!(moves_at(&mut tunnel, 0), 1);
+    assert_eq!(moves_at(&mut tunnel, 999), 0);
+    assert_eq!(moves_at(&mut tunnel, 1000), 1);
+    assert_eq!(moves_at(&mut tunnel, 1500), 0);
+    let encap = Encapsulation {
+        udp: true,
+        local: right(),
+        remote: elsewhere(),
+    };
+    tunnel.right.handle_command(InboundCommand::UpdatePeer {
+        child: CHILD,
+        encap,
+    });
+    assert_eq!(moves_at(&mut tunnel, 2000), 0);
+    assert_eq!(moves_at(&mut tunnel, 3000), 0);
+}
+
 #[test]
 fn without_udp_nobody_moves() {
     let mut tunnel = Options {
