@@ -197,6 +197,11 @@ pub(crate) enum Notice {
         /// Its configuration.
         child: ChildName,
     },
+    /// An exchange about a child has ended, one way or the other.
+    ChildSettled {
+        /// Connection of its IKE SA.
+        connection: ConnectionName,
+    },
     /// A child SA went and nothing replaced it.
     ChildGone {
         /// Connection of its IKE SA.

@@ -51,6 +51,7 @@ impl Endpoint {
                 }
                 self.pursue(&connection, now, rng);
             }
+            Notice::ChildSettled { connection } => self.pursue(&connection, now, rng),
             Notice::ChildGone { connection, child, reason } => {
                 self.handle_child_gone(&connection, child, &reason, now, rng);
             }

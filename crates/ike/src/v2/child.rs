@@ -29,6 +29,8 @@ pub(crate) struct Child {
     pub(crate) selectors: Selectors,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    /// Whether the peer is known to have it: it has our answer, or sends on it.
+    pub(crate) confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
     pub(crate) end: Option<FailureReason>,
     in_engine: bool,
@@ -179,6 +181,7 @@ impl Child {
             selectors,
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
+            confirmed: agreed.role.is_initiator(),
             end: None,
             in_engine: true,
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),

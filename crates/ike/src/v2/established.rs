@@ -431,6 +431,9 @@ impl Established {
 
     /// Authentic packets come in on a child: its sender has it installed (RFC 7296 §2.8).
     pub(crate) fn handle_traffic(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        if let Some(child) = self.child_mut(id) {
+            child.confirmed = true;
+        }
         let has_predecessor = self
             .children
             .iter()
@@ -438,6 +441,11 @@ impl Established {
         if has_predecessor {
             cx.out.push(Output::ActivateOutbound(id));
         }
+    }
+
+    /// A new request came: with a window of one the peer has all our answers (RFC 7296 §2.3).
+    pub(crate) fn confirm_all(&mut self) {
+        self.children.iter_mut().for_each(|child| child.confirmed = true);
     }
 
     /// The peer's address changed.

@@ -728,6 +728,7 @@ impl Established {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
+        self.confirm_all();
         match received.form {
             Form::CreateChild => create_child::answer(received, self, core, cx),
             Form::RekeyIke => rekey_ike::answer(received, self, core, cx),
@@ -747,7 +748,13 @@ impl Established {
             return Err(FailureReason::PeerMisbehaved("response of another exchange"));
         }
         match self.own.take() {
-            Some(Own::Child(sent)) => sent.handle_response(received, self, core, cx),
+            Some(Own::Child(sent)) => {
+                let result = sent.handle_response(received, self, core, cx);
+                if let Some(connection) = core.connection_name().cloned() {
+                    cx.out.notice(Notice::ChildSettled { connection });
+                }
+                result
+            }
             Some(Own::RekeyIke(sent)) => sent.handle_response(received, self, core, cx),
             Some(Own::Followup(sent)) => sent.handle_response(received, self, core, cx),
             Some(Own::Delete(sent)) => {

@@ -68,6 +68,11 @@ impl CreateChildSent {
             return Ok(None);
         };
         child.phase = Phase::Rekeying;
+        if !child.confirmed {
+            // The peer may not know it yet, and would take it for lost (CHECKLIST J16, J17).
+            established.retry(Task::RekeyChild(id), cx);
+            return Ok(None);
+        }
         let name = child.name.clone();
         Self::start(established, name, None, Some(id), core, cx)
     }
