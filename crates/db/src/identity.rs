@@ -290,7 +290,7 @@ impl FromStr for IdentityPattern {
         };
         match &pattern {
             Self::Below(domain) | Self::MailOf(domain)
-                if domain.is_empty() || domain.contains(['*', '@', '%']) =>
+                if domain.is_empty() || domain.contains(['*', '@', '%', '=']) =>
             {
                 Err(IdentityError::BadPattern(text.to_owned()))
             }
@@ -376,14 +376,15 @@ fn split_domain<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
     tail.eq_ignore_ascii_case(domain).then_some(front)
 }
 
-/// Whether the bare host name reads back as a host name.
+/// Whether the bare host name reads back as a host name, in swanctl.conf too, where `=` makes a
+/// distinguished name.
 fn is_plain_host(host: &str) -> bool {
-    !host.contains(['@', ':', '*']) && !host.starts_with('%') && reads_back(host)
+    !host.contains(['@', ':', '*', '=']) && !host.starts_with('%') && reads_back(host)
 }
 
 fn is_plain_mail(mail: &str) -> bool {
     let inner_at = mail.find('@').is_some_and(|at| at > 0);
-    inner_at && !mail.contains([':', '*']) && !mail.starts_with('%') && reads_back(mail)
+    inner_at && !mail.contains([':', '*', '=']) && !mail.starts_with('%') && reads_back(mail)
 }
 
 fn reads_back(text: &str) -> bool {

@@ -118,6 +118,15 @@ fn names_have_no_control_characters() {
     }
 }
 
+/// Found by fuzzing: swanctl takes a bare text with `=` for a distinguished name.
+#[test]
+fn an_equals_sign_is_never_printed_bare() {
+    for (text, shown) in [("@g=o.example", "fqdn:g=o.example"), ("@@a=b@c", "email:a=b@c")] {
+        assert_eq!(id(text).to_string(), shown);
+    }
+    assert!("@*.c=ch".parse::<IdentityPattern>().is_err());
+}
+
 fn identities() -> impl Strategy<Value = Identity> {
     let name = "[ -~]{1,24}";
     prop_oneof![
