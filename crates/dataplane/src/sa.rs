@@ -105,11 +105,12 @@ impl OutboundSa {
         self.child
     }
 
-    /// The sequence counter, to continue that of an SA taken over from elsewhere.
+    /// The same SA with its counter moved on, to continue that of an SA taken over from elsewhere.
+    /// It is never moved back: a number given out twice would be a nonce used twice.
     #[must_use]
     pub fn with_sequence_after(self, last: u64) -> Self {
         Self {
-            sequence: SequenceCounter::after(last, self.esn),
+            sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn),
             ..self
         }
     }

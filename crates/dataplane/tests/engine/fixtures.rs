@@ -104,7 +104,8 @@ pub(crate) fn keys(cipher: Cipher) -> ChildKeys {
 }
 
 impl Options {
-    fn child_sa(&self, at_left: bool) -> ChildSa {
+    /// One side of the child SA.
+    pub(crate) fn child_sa(&self, at_left: bool) -> ChildSa {
         let encap = |local, remote| Encapsulation {
             udp: self.udp,
             local,

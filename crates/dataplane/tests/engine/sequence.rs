@@ -1,11 +1,14 @@
 //! Sequence numbers and replay, RFC 4303 §3.3.3 and §3.4.3.
 
 use adit_crypto::Cipher;
-use adit_dataplane::{Audit, DropReason, Event, OpenVerdict, Outbound, OutboundCommand, Verdict};
+use adit_dataplane::{
+    Audit, DropReason, Event, OpenVerdict, Outbound, OutboundCommand, Verdict, split,
+};
 use adit_db::WindowSize;
 
 use crate::fixtures::{
-    CHILD, Options, SPI, Tunnel, buffer, copy, protecting_engine, right, seal, udp_packet,
+    CHILD, Options, POLICY, SPI, Tunnel, buffer, copy, protecting_engine, right, seal, start,
+    udp_packet,
 };
 
 fn events(engine: &mut Outbound) -> Vec<Event> {
@@ -37,6 +40,19 @@ fn numbers_start_at_one_and_make_the_iv() {
     }
 }
 
+#[test]
+fn a_counter_is_never_set_back() {
+    let now = start();
+    let (_, sa) = split(&Options::default().child_sa(true), POLICY, now).unwrap();
+    let sa = Box::new(sa.with_sequence_after(9).with_sequence_after(3));
+    let mut engine = protecting_engine(now);
+    engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
+
+    let mut packet = buffer(&udp_packet(false, 0, 60));
+    assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Send);
+    assert_eq!(packet.data()[8..16], 10_u64.to_be_bytes());
+}
+
 //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
 //= type=test
 //# the sender MUST NOT send a packet on an SA if doing so would cause the
@@ -45,7 +61,7 @@ fn numbers_start_at_one_and_make_the_iv() {
 #[test]
 fn an_sa_ends_with_its_numbers() {
     for (esn, last) in [(false, u64::from(u32::MAX)), (true, u64::MAX)] {
-        let now = crate::fixtures::start();
+        let now = start();
         let mut engine = protecting_engine(now);
         let options = Options {
             esn,
