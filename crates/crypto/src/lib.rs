@@ -25,8 +25,8 @@ mod random;
 mod secret;
 
 pub use cipher::{
-    AES_OCTETS_MAX, AesKeySize, Cipher, GCM_INVOCATIONS_MAX, Integrity, KeyLengthError, OpenError,
-    OpenKey, SealError, SealKey,
+    AES_OCTETS_MAX, AesKeySize, Cipher, Integrity, KeyLengthError, OpenError, OpenKey, SealError,
+    SealKey,
 };
 pub use hash::sha1;
 pub use kx::{KeyExchange, KeyExchangeError, KeyShare};

@@ -13,12 +13,6 @@ use adit_wire::iana::{EncryptionId, IntegrityId};
 
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
 
-/// Packets after which one AES-GCM key should be replaced, whatever their size.
-///
-/// NIST SP 800-38D §8.3 sets 2^32 invocations as the limit for IVs that are not purely counted.
-/// Ours are counted, so the hard limit is the 64-bit counter; this is the prudent one.
-pub const GCM_INVOCATIONS_MAX: u64 = 1 << 32;
-
 /// Octets after which one AES key (GCM or CBC) should be replaced: 2^36 blocks of 16 octets.
 ///
 /// Up to there an attacker tells ciphertext from noise with a probability of at most 2^-57 (GCM:
