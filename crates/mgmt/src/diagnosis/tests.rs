@@ -233,8 +233,7 @@ fn e203_wrong_secret() {
           peer said      AUTHENTICATION_FAILED right after our AUTH
           or             it does not know gw.oslo.example (E204): its log says which of the two
           common cause   quotes in the secret's file, or hex that one side takes as text
-          fix            compare `adit secret fingerprint berlin` on both sides
-          or             make a new one with `adit secret new` and copy it to both
+          fix            make a new one with `adit secret new` and copy its file to both sides
           in             tunnels/berlin.toml:4
         ");
     insta::assert_snapshot!(Diagnosis::wrong_secret(&cx, &facts(Side::Peer, true)), @"
@@ -244,8 +243,7 @@ fn e203_wrong_secret() {
           our secret     file:berlin.psk, 43 bytes, no newline
           peer said      AUTHENTICATION_FAILED, and its own name: it did find a tunnel for us
           common cause   quotes in the secret's file, or hex that one side takes as text
-          fix            compare `adit secret fingerprint berlin` on both sides
-          or             make a new one with `adit secret new` and copy it to both
+          fix            make a new one with `adit secret new` and copy its file to both sides
           in             tunnels/berlin.toml:4
         ");
     insta::assert_snapshot!(Diagnosis::wrong_secret(&cx, &facts(Side::Us, true)), @"
@@ -255,8 +253,7 @@ fn e203_wrong_secret() {
           our secret     file:berlin.psk, 43 bytes, no newline
           saw            its AUTH payload does not fit our secret
           common cause   quotes in the secret's file, or hex that one side takes as text
-          fix            compare `adit secret fingerprint berlin` on both sides
-          or             make a new one with `adit secret new` and copy it to both
+          fix            make a new one with `adit secret new` and copy its file to both sides
           in             tunnels/berlin.toml:4
         ");
 }
