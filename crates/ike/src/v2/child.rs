@@ -199,6 +199,11 @@ impl Child {
         }
     }
 
+    /// Whether the packet engine still has it.
+    pub(crate) fn is_in_engine(&self) -> bool {
+        self.in_engine
+    }
+
     /// Whether it is the one that carries its policy's traffic, now and later.
     pub(crate) fn is_current(&self) -> bool {
         matches!(self.phase, Phase::Installed | Phase::Rekeying)

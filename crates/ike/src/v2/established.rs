@@ -359,8 +359,15 @@ impl Established {
                 self.children.iter().rev().find(other).map(|other| other.id)
             }
         };
-        if let Some(successor) = successor.and_then(|id| self.child(id)) {
-            cx.out.push(Output::ActivateOutbound(successor.id));
+        if let Some(successor) = successor {
+            self.activate(successor, cx);
+        }
+    }
+
+    /// Sends on a child from now on, if it is still there.
+    pub(crate) fn activate(&self, id: ChildSaId, cx: &mut Context<'_>) {
+        if self.child(id).is_some_and(Child::is_in_engine) {
+            cx.out.push(Output::ActivateOutbound(id));
         }
     }
 
@@ -439,7 +446,7 @@ impl Established {
             .iter()
             .any(|child| matches!(child.phase, Phase::Rekeyed { by, .. } if by == id));
         if has_predecessor {
-            cx.out.push(Output::ActivateOutbound(id));
+            self.activate(id, cx);
         }
     }
 

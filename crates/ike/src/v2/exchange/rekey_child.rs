@@ -12,7 +12,6 @@ use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
 
 use crate::context::Context;
 use crate::failure::FailureReason;
-use crate::output::Output;
 use crate::v2::child::{Child, Phase, REKEYED_WAIT};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
@@ -216,7 +215,9 @@ pub(crate) fn lose(
     cx: &mut Context<'_>,
 ) {
     let rival = sent.rival.as_ref().map(|rival| rival.child);
-    let Some(rival) = rival.filter(|rival| established.child(*rival).is_some()) else {
+    let lives =
+        |id: &ChildSaId| established.child(*id).is_some_and(|child| child.phase != Phase::Deleting);
+    let Some(rival) = rival.filter(lives) else {
         // The peer's SA is gone as well: what is left of the old one goes on.
         if let Some(child) = sent.rekeys.and_then(|old| established.child_mut(old)) {
             child.phase = Phase::Installed;
@@ -230,9 +231,9 @@ pub(crate) fn lose(
             inherit_end(old, rival, established, cx);
         }
         // The old one was deleted by the peer: all traffic goes over the new one.
-        Some(_) => cx.out.push(Output::ActivateOutbound(rival)),
+        Some(_) => established.activate(rival, cx),
         None => {
-            cx.out.push(Output::ActivateOutbound(rival));
+            established.activate(rival, cx);
             if let Some(place) = established.children.iter().position(|child| child.id == rival) {
                 let child = established.children.remove(place);
                 established.add_child(child, core, cx);
