@@ -195,7 +195,7 @@ says so and names both possibilities.
 Usual causes: a trailing newline or quotes that one side takes as part of the secret, a secret in hex or base64 that \
 one side takes literally (swanctl.conf writes 0x and 0s in front of those), or two tunnels whose files were mixed up.
 
-Compare length and last characters on both sides with `adit secret fingerprint NAME`. When in doubt make a new one \
+Compare the lengths that both sides report. When in doubt make a new one \
 with `adit secret new` and copy it over: it contains no character that any configuration format treats specially."
 
 E204 204 Error "one side does not know the other by its name"

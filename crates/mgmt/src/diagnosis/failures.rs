@@ -318,14 +318,9 @@ impl Diagnosis {
                 )
             }
         };
-        let compare = match cx.file {
-            Some(_) => format!("compare `adit secret fingerprint {}` on both sides", cx.name()),
-            None => "compare the secrets of both sides".to_owned(),
-        };
         diagnosis
             .line("common cause", "quotes in the secret's file, or hex that one side takes as text")
-            .fix(compare)
-            .fix("make a new one with `adit secret new` and copy it to both")
+            .fix("make a new one with `adit secret new` and copy its file to both sides")
             .place(cx.at("secret"))
     }
 
