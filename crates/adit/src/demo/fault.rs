@@ -11,7 +11,7 @@ use crate::args::Fault;
 use crate::demo::lab::{BERLIN_NETWORK, ROUTER_FROM_OSLO, prefix};
 use crate::demo::news::{Line, Mood, News};
 use crate::demo::place::Site;
-use crate::demo::show::ping_words;
+use crate::demo::show::{ping_words, up_words};
 use crate::demo::stage::{Attempt, Stage, Watch};
 use crate::error::Error;
 
@@ -64,8 +64,8 @@ pub(crate) fn fix(stage: &mut Stage, line: &mut Line) -> Result<bool, Error> {
             line.send(&News::Diagnosis { site: Site::Oslo, diagnosis })?;
             return Ok(false);
         }
-        Some(Attempt::Up(ms)) => {
-            line.tell("tunnel", format!("oslo <-> berlin UP in {ms} ms"), Mood::Good)?;
+        Some(Attempt::Up(took)) => {
+            line.tell("tunnel", up_words(took), Mood::Good)?;
         }
         None => {}
     }
@@ -129,8 +129,8 @@ fn negotiate(stage: &mut Stage, fault: Fault, line: &mut Line) -> Result<Option<
 
 fn tell(attempt: Attempt, line: &mut Line) -> Result<Option<Code>, Error> {
     match attempt {
-        Attempt::Up(ms) => {
-            line.tell("tunnel", format!("UP in {ms} ms all the same"), Mood::Bad)?;
+        Attempt::Up(took) => {
+            line.tell("tunnel", format!("{} all the same", up_words(took)), Mood::Bad)?;
             Ok(None)
         }
         Attempt::Failed(diagnosis) => {

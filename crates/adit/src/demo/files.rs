@@ -130,7 +130,16 @@ mod tests {
 
     #[test]
     fn a_tunnels_file_reads_well() {
-        insta::assert_snapshot!(settings().tunnel(Site::Oslo, None), @"");
+        insta::assert_snapshot!(settings().tunnel(Site::Oslo, None), @r#"
+        # oslo's tunnel to berlin, made by `adit demo`
+        peer    = "203.0.113.2"
+        id      = "oslo.example"
+        peer_id = "berlin.example"
+        local   = "10.1.0.0/24"
+        remote  = "10.2.0.0/24"
+        secret  = "file:berlin.psk"
+        keep    = "up"
+        "#);
     }
 
     /// A break must be seen in the negotiation, not be refused as a mistake in a file.

@@ -35,7 +35,7 @@ impl Gateway {
         }
     }
 
-    /// Starts the daemon, if it does not run, and waits until it listens.
+    /// Starts the daemon, if it does not run, and waits until it is ready.
     pub(crate) fn start(&mut self, host: &Namespace) -> Result<(), Error> {
         if self.child.is_none() {
             let mut command = Command::new(&self.aditd);
@@ -49,7 +49,8 @@ impl Gateway {
             let child = host.spawn(&mut command);
             self.child = Some(child.map_err(Error::io(self.aditd.display().to_string()))?);
         }
-        self.connect().map(drop)
+        // The socket is there before the configuration is read; the answer comes after it.
+        self.connect()?.status().map(drop)
     }
 
     /// A connection to the daemon.

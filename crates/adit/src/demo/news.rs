@@ -124,7 +124,7 @@ pub(crate) struct Report {
     /// Number of this shape.
     pub(crate) schema: u32,
     /// Time from the first IKE message to the tunnel being up; nothing if it did not come up.
-    pub(crate) established_ms: Option<u64>,
+    pub(crate) established_ms: Option<f64>,
     /// Whether every ping through the tunnel was answered.
     pub(crate) ping_ok: bool,
     /// Their mean round trip.
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_report_keeps_its_shape() {
-        let report = Report { schema: 1, established_ms: Some(12), ..Report::default() };
-        insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @"");
+        let report = Report { schema: 1, established_ms: Some(12.5), ..Report::default() };
+        insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"schema":1,"established_ms":12.5,"ping_ok":false,"ping_ms":null,"tcp_mbit_s":null,"tcp_bytes":0,"checksum_ok":false,"clear_bytes_seen_on_wire":0,"esp_packets":0,"capture_lost":0,"ike_suite":null,"esp_suite":null,"ok":false}"#);
     }
 }

@@ -176,13 +176,32 @@ mod tests {
     #[test]
     fn octets_are_shown_as_numbers_and_text() {
         let clear = hex_dump(b"GET /secret HTTP/1.1\r\nHost: 10.2.0.20\r\n", 39, Paint::PLAIN);
-        insta::assert_snapshot!(clear, @"");
+        insta::assert_snapshot!(clear, @r"
+        47 45 54 20 2f 73 65 63 72 65 74 20 48 54 54 50  GET /secret HTTP
+        2f 31 2e 31 0d 0a 48 6f 73 74 3a 20 31 30 2e 32  /1.1..Host: 10.2
+        2e 30 2e 32 30 0d 0a                             .0.20..
+        39 readable octets
+        ");
         let sealed: Vec<u8> = (0..100).map(|i: u8| i.wrapping_mul(151) ^ 0xa5).collect();
-        insta::assert_snapshot!(hex_dump(&sealed, 0, Paint::PLAIN), @"");
+        insta::assert_snapshot!(hex_dump(&sealed, 0, Paint::PLAIN), @r"
+        a5 32 8b 60 f9 56 2f 84 1d ea 43 d8 b1 0e e7 7c  .2.`.V/...C....|
+        d5 a2 3b 90 69 c6 5f 34 8d 1a f3 48 21 be 17 ec  ..;.i._4...H!...
+        45 d2 ab 00 99 76 cf a4 3d 8a 63 f8 51 2e 87 1c  E....v..=.c.Q...
+        f5 42 db b0 09 e6 7f d4 ad 3a 93 68 c1 5e 37 8c  .B.......:.h.^7.
+        65 f2 4b 20 b9 16 ef 44 dd aa 03 98 71 ce a7 3c  e.K ...D....q..<
+        0 readable octets, 20 octets more in this packet
+        ");
     }
 
     #[test]
     fn what_to_try_is_aligned() {
-        insta::assert_snapshot!(what_to_try(Paint::PLAIN), @"");
+        insta::assert_snapshot!(what_to_try(Paint::PLAIN), @r"
+
+        try        adit demo break psk | id | proposal | esp | selectors | route | port | daemon
+                   adit demo fix
+                   adit demo status
+                   adit demo shell oslo-host         then: ping 10.2.0.20, curl http://10.2.0.20/secret
+                   adit demo stop
+        ");
     }
 }

@@ -31,9 +31,9 @@ pub(crate) fn show(stage: &mut Stage, order: &Show, line: &mut Line) -> Result<R
     let place = stage.place.path().display().to_string();
     line.fact("daemons", format!("two aditd, configured in {place}/{{oslo,berlin}}/tunnels/"))?;
     match stage.establish(line)? {
-        Attempt::Up(ms) => {
-            report.established_ms = Some(ms);
-            line.tell("tunnel", format!("oslo <-> berlin UP in {ms} ms"), Mood::Good)?;
+        Attempt::Up(took) => {
+            report.established_ms = Some(rounded_ms(took));
+            line.tell("tunnel", up_words(took), Mood::Good)?;
         }
         Attempt::Failed(diagnosis) => {
             let site = Site::Oslo;
@@ -123,9 +123,19 @@ fn readable(packet: &[u8]) -> usize {
 fn show_ping(stage: &Stage, report: &mut Report, line: &mut Line) -> Result<(), Error> {
     let pings = stage.ping(PINGS, Duration::from_secs(1))?;
     report.ping_ok = pings.lost() == 0;
-    report.ping_ms = pings.mean().map(|mean| (mean.as_secs_f64() * 1e6).round() / 1e3);
+    report.ping_ms = pings.mean().map(rounded_ms);
     let mood = if report.ping_ok { Mood::Good } else { Mood::Bad };
     line.tell("ping", ping_words(&pings), mood)
+}
+
+/// Milliseconds to three digits after the point.
+fn rounded_ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The tunnel is up.
+pub(crate) fn up_words(took: Duration) -> String {
+    format!("oslo <-> berlin UP in {:.1} ms", took.as_secs_f64() * 1e3)
 }
 
 /// What came of pings, in words.

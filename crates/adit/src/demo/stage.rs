@@ -1,7 +1,7 @@
 //! The demo as it stands in the holder: hosts, daemons, and what is broken.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_mgmt::api::{self, Change, ReloadReport};
 use adit_mgmt::vici::{EventKind, Initiate, Request, Selection, Terminate, Timeout};
@@ -37,8 +37,8 @@ pub(crate) struct Stage {
 /// How an attempt to bring the tunnel up ended.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// It is up, so many milliseconds after the attempt began.
-    Up(u64),
+    /// It is up, so long after the attempt began.
+    Up(Duration),
     /// It failed.
     Failed(Box<Diagnosis>),
 }
@@ -80,7 +80,7 @@ impl Stage {
         daemon.subscribe(EventKind::AditEvent)?;
         daemon.subscribe(EventKind::AditProgress)?;
         self.settings.write(&self.place, Site::Oslo, None)?;
-        let mut watch = Watch::default();
+        let mut watch = Watch::new();
         reload(&mut daemon, |event| watch.take(event, line))?;
         watch.wait(&mut daemon, line, ESTABLISH_PATIENCE)
     }
@@ -101,7 +101,7 @@ impl Stage {
             self.settings.write(&self.place, site, fault)?;
         }
         reload(&mut berlin, |_| Ok(()))?;
-        let mut watch = Watch::default();
+        let mut watch = Watch::new();
         reload(&mut oslo, |event| watch.take(event, line))?;
         let attempt = initiate(&mut oslo, &mut watch, line)?;
         Ok((attempt, opinion(&mut berlin)?))
@@ -111,7 +111,7 @@ impl Stage {
     pub(crate) fn restart(&mut self, line: &mut Line) -> Result<Attempt, Error> {
         let mut oslo = self.oslo.connect()?;
         terminate(&mut oslo, Site::Berlin)?;
-        initiate(&mut oslo, &mut Watch::default(), line)
+        initiate(&mut oslo, &mut Watch::new(), line)
     }
 
     /// Pings from the machine in Oslo to the one in Berlin.
@@ -130,28 +130,34 @@ impl Stage {
 }
 
 /// Follows an attempt by the daemon's events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watch {
-    elapsed_ms: u64,
+    began: Instant,
     ended: Option<Attempt>,
     only_up: bool,
 }
 
 impl Watch {
+    /// Of an attempt that begins now.
+    pub(crate) fn new() -> Self {
+        Self { began: clock::now(), ended: None, only_up: false }
+    }
+
     /// Failures do not end it: they are expected for a while.
     pub(crate) fn only_up() -> Self {
-        Self { only_up: true, ..Self::default() }
+        Self { only_up: true, ..Self::new() }
+    }
+
+    fn took(&self) -> Duration {
+        clock::now().saturating_duration_since(self.began)
     }
 
     /// Takes one event and passes steps on.
     pub(crate) fn take(&mut self, event: Event, line: &mut Line) -> Result<(), Error> {
         match event {
-            Event::Progress(step) => {
-                self.elapsed_ms = step.elapsed_ms;
-                line.send(&News::Step(step))?;
-            }
+            Event::Progress(step) => line.send(&News::Step(step))?,
             Event::Tunnel(event) => match event.change {
-                Change::Up { .. } => self.ended = Some(Attempt::Up(self.elapsed_ms)),
+                Change::Up { .. } => self.ended = Some(Attempt::Up(self.took())),
                 Change::Failed { diagnosis } if !self.only_up => {
                     self.ended = Some(Attempt::Failed(diagnosis));
                 }
@@ -219,7 +225,7 @@ fn initiate(daemon: &mut Daemon, watch: &mut Watch, line: &mut Line) -> Result<A
     });
     let outcome = daemon.act(&request, |event| watch.take(event, line))?;
     let Some(reason) = outcome.error else {
-        return Ok(Attempt::Up(watch.elapsed_ms));
+        return Ok(Attempt::Up(watch.took()));
     };
     let unknown = || Diagnosis::new(Code::E601, reason).tunnel(Site::Berlin.name());
     Ok(Attempt::Failed(Box::new(outcome.diagnosis.unwrap_or_else(unknown))))
