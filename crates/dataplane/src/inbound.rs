@@ -79,13 +79,13 @@ impl Inbound {
 
     /// Carries out a change.
     ///
-    /// Installing an SA whose SPI is taken, or changing one that is not there, does nothing: the
-    /// control loop hands out SPIs and numbers, so this is only ever a race with a removal.
+    /// Installing an SA whose SPI or number is taken, or changing one that is not there, does
+    /// nothing: the control loop hands out both, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: InboundCommand) {
         match command {
             InboundCommand::Install(sa) => {
                 let (child, spi) = (sa.child, sa.spi);
-                if self.sas.insert(spi, *sa).is_ok() {
+                if !self.spis.contains_key(&child) && self.sas.insert(spi, *sa).is_ok() {
                     self.spis.insert(child, spi);
                 }
             }

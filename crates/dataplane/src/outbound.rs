@@ -289,8 +289,10 @@ impl Outbound {
             match self.seal(&mut packet, &mut train, now) {
                 Verdict::Send => self.held.push_ready(packet),
                 Verdict::Drop(reason) => self.drops.add(reason),
-                // The policies changed while it waited: it is not this SA's any more.
-                Verdict::Bypass | Verdict::Held => self.drops.add(DropReason::NoSa),
+                // The policies changed while it waited: it is not this SA's any more, and waits
+                // for another or is lost.
+                Verdict::Held => {}
+                Verdict::Bypass => self.drops.add(DropReason::NoSa),
             }
         }
     }

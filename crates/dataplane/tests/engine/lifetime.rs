@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use adit_dataplane::{
-    DropReason, EXPIRY_INTERVAL, Event, InboundCommand, OpenVerdict, OutboundCommand, Verdict,
+    DropReason, EXPIRY_INTERVAL, Event, InboundCommand, InboundSa, OpenVerdict, OutboundCommand,
+    Verdict,
 };
 use adit_db::{Amounts, Lifetime};
+use adit_wire::esp::Spi;
 
-use crate::fixtures::{CHILD, Options, buffer, udp_packet};
+use crate::fixtures::{CHILD, Options, buffer, copy, udp_packet};
 
 fn options(soft: Amounts, hard: Amounts) -> Options {
     Options {
@@ -132,6 +134,35 @@ fn time_ages_an_idle_sa() {
         tunnel.seal(&mut buffer(&udp_packet(false, 0, 60))),
         Verdict::Drop(DropReason::LifetimeOver)
     );
+}
+
+/// CHECKLIST I16: what holds a number or an SPI keeps it, and leaves nothing behind when it goes.
+#[test]
+fn an_sa_is_installed_once() {
+    let options = Options::default();
+    let mut tunnel = options.tunnel();
+    let mut other = options.child_sa(false);
+    other.spi_in = Spi(other.spi_in.0 + 77);
+    let other = Box::new(InboundSa::new(&other, tunnel.now).unwrap());
+    tunnel.right.handle_command(InboundCommand::Install(other));
+    tunnel
+        .right
+        .handle_command(options.right_half(tunnel.now));
+    assert_eq!(tunnel.right.report().sas.len(), 1);
+    tunnel.send(&udp_packet(false, 0, 60));
+
+    let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
+    let mut stranger = copy(&packet);
+    let spi = Spi(tunnel.right.report().sas[0].spi.0 + 77);
+    stranger.data_mut()[..4].copy_from_slice(&spi.to_octets());
+    let remove = InboundCommand::Remove { child: CHILD };
+    tunnel.right.handle_command(remove);
+    for packet in [&mut packet, &mut stranger] {
+        assert_eq!(
+            tunnel.open(packet),
+            OpenVerdict::Drop(DropReason::UnknownSpi)
+        );
+    }
 }
 
 #[test]

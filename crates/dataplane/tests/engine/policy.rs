@@ -7,7 +7,7 @@ use adit_dataplane::{
     ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, OpenVerdict, Outbound,
     OutboundCommand, Verdict,
 };
-use adit_db::{Action, ChildSaId, Spd, SpdEntry};
+use adit_db::{Action, ChildSaId, PolicyId, Spd, SpdEntry};
 use adit_wire::ip::IpPacket;
 
 use crate::fixtures::{
@@ -168,6 +168,27 @@ fn a_narrowed_sa_leaves_the_rest_waiting() {
     engine.handle_command(replacement().left_half(now, true), now);
     assert!(engine.poll_packet().is_some());
     assert_eq!(engine.report().held, 0);
+}
+
+/// A packet whose policy is another one by now waits for that one's SA.
+#[test]
+fn packets_wait_on_when_their_policy_changes() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    seal(&mut engine, &mut buffer(&udp_packet(false, 0, 60)), now);
+    let entry = SpdEntry {
+        local: ts(&["0.0.0.0/0"]),
+        remote: ts(&["0.0.0.0/0"]),
+        action: Action::Protect(PolicyId(POLICY.0 + 1)),
+    };
+    let spd = Arc::new(Spd::new(vec![entry]).unwrap());
+    engine.handle_command(OutboundCommand::SetPolicies(spd), now);
+
+    engine.handle_command(Options::default().left_half(now, true), now);
+
+    assert!(engine.poll_packet().is_none());
+    let report = engine.report();
+    assert_eq!((report.held, report.drops.total()), (1, 0));
 }
 
 /// RFC 7296 §2.8: a replacement carries packets when told so, not when installed; if it goes, the
