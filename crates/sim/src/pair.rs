@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use adit_crypto::SystemRng;
+
 use crate::Seed;
 use crate::ladder::{Fate, Ladder, MessageView};
 use crate::network::{Letter, Network};
-use crate::peer::{Child, Peer};
+use crate::peer::{Child, Peer, Randomness};
 use crate::setup::{LEFT, RIGHT, Setup};
 
 /// One of the two.
@@ -69,8 +71,12 @@ impl Pair {
         let seed = setup.seed;
         let mut network = Network::new(LEFT, setup.faults, seed.part(0));
         network.nat = setup.nat;
+        let randomness = |part| match setup.system_randomness {
+            false => Randomness::Seeded(Box::new(seed.part(part))),
+            true => Randomness::System(SystemRng),
+        };
         let peer = |side, config, connection, secret, address, part| {
-            Peer::new(side, config, connection, secret, address, seed.part(part), start)
+            Peer::new(side, config, connection, secret, address, randomness(part), start)
         };
         let (left, right) = (Side::Left, Side::Right);
         Self {

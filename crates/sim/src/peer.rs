@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Rng, Secret, SeededRng};
+use adit_crypto::{Rng, Secret, SeededRng, SystemRng};
 use adit_db::{ChildName, ChildSaId, Connection, IkeSaId};
 use adit_ike::{
     AuthJob, AuthJobKind, AuthResult, Command, Endpoint, EndpointConfig, Event, Failure,
@@ -33,7 +33,7 @@ pub struct Peer {
     secret: Option<Secret>,
     address: IpAddr,
     engine: Engine,
-    rng: SeededRng,
+    rng: Randomness,
     pub(crate) now: Instant,
     pub(crate) outbox: VecDeque<(Path, Letter)>,
     answers: BTreeMap<(Instant, u64), Answer>,
@@ -51,6 +51,26 @@ pub struct Peer {
     pub packets_opened: u64,
 }
 
+/// Where a peer's randomness comes from.
+#[derive(Debug)]
+pub(crate) enum Randomness {
+    Seeded(Box<SeededRng>),
+    System(SystemRng),
+}
+
+impl Rng for Randomness {
+    fn fill(&mut self, out: &mut [u8]) {
+        match self {
+            Self::Seeded(rng) => rng.fill(out),
+            Self::System(rng) => rng.fill(out),
+        }
+    }
+
+    fn is_deterministic(&self) -> bool {
+        matches!(self, Self::Seeded(_))
+    }
+}
+
 /// What a job comes to.
 #[derive(Debug)]
 enum Answer {
@@ -65,7 +85,7 @@ impl Peer {
         connection: Connection,
         secret: Option<String>,
         address: IpAddr,
-        rng: SeededRng,
+        rng: Randomness,
         now: Instant,
     ) -> Self {
         let mut peer = Self {

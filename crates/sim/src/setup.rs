@@ -32,6 +32,9 @@ pub struct Setup {
     pub faults: Faults,
     /// A NAT in front of the left side.
     pub nat: Option<Nat>,
+    /// Whether keys and nonces come from the operating system: for measuring, as algorithms made
+    /// for seeded runs are slower. Such a run does not repeat.
+    pub system_randomness: bool,
 }
 
 impl Setup {
@@ -49,6 +52,7 @@ impl Setup {
             right_secret: Some(SECRET.to_owned()),
             faults: Faults::NONE,
             nat: None,
+            system_randomness: false,
         }
     }
 

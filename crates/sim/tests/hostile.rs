@@ -36,12 +36,13 @@ fn answers(path: Path, octets: &[u8]) -> Vec<Vec<u8>> {
 fn notifies(octets: &[u8]) -> Vec<NotifyType> {
     let mut r = adit_wire::Reader(octets);
     let header = Header::read(&mut r).unwrap();
-    Payloads::new(header.next_payload, r.rest())
-        .filter_map(|raw| match Payload::read(raw.unwrap()).unwrap() {
-            Payload::Notify(notify) => Some(notify.kind),
-            _ => None,
-        })
-        .collect()
+    let mut kinds = Vec::new();
+    for raw in Payloads::new(header.next_payload, r.rest()) {
+        if let Payload::Notify(notify) = Payload::read(raw.unwrap()).unwrap() {
+            kinds.push(notify.kind);
+        }
+    }
+    kinds
 }
 
 /// Whether two peers still have one tunnel, and can rekey it.
