@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use adit_ike::EndpointConfig;
+use adit_ike::{EndpointConfig, Event};
 use adit_sim::{Pair, Seed, Setup};
 
 fn with_dpd(seconds: u64) -> Pair {
@@ -38,7 +38,8 @@ fn a_dead_peer_is_noticed() {
     pair.network.cut = true;
     pair.run_for(Duration::from_secs(200));
     assert!(pair.left.ike_sas().is_empty() && pair.left.child_sas().is_empty());
-    assert!(pair.left.failures().any(|reason| reason.code() == Some(110)));
+    let told = |event: &Event| matches!(event, Event::IkeDown { reason, .. } if reason.code() == Some(110));
+    assert!(pair.left.events().iter().any(told));
 }
 
 /// CHECKLIST M07, F24: a peer that lost everything comes back; the old SAs go.
