@@ -2,45 +2,20 @@
 
 #![expect(
     unsafe_code,
-    reason = "pidfd, mlockall and pre_exec have no safe wrapper"
+    reason = "pidfd and mlockall have no safe wrapper"
 )]
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
 
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::error::SysError;
-
-/// Asks the kernel to kill this process when the *thread* that started it ends.
-///
-/// # Errors
-///
-/// [`SysError::Io`] from `prctl`.
-pub fn die_with_parent() -> Result<(), SysError> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-        .map_err(|errno| SysError::of("PR_SET_PDEATHSIG", errno))
-}
-
-/// Starts a program that is killed when the calling *thread* ends.
-///
-/// # Errors
-///
-/// What starting the program answers.
-pub fn spawn_dying_with_parent(command: &mut Command) -> io::Result<Child> {
-    let parent = nix::unistd::getpid();
-    // SAFETY: between fork and exec the closure makes two system calls and nothing else: no
-    // allocation, no lock.
-    unsafe { command.pre_exec(move || bind_to(parent)) };
-    command.spawn()
-}
 
 /// In a child before exec: asks for SIGKILL at the parent's end, and fails if that has been.
 pub(crate) fn bind_to(parent: Pid) -> io::Result<()> {
@@ -93,13 +68,6 @@ pub fn effective_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// The host's name, as far as it is text.
-#[must_use]
-pub fn host_name() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(text.trim_end().to_owned())
-}
-
 /// What `uname` tells: system name, release and machine; empty where it is no text.
 #[must_use]
 pub fn system_name() -> (String, String, String) {
@@ -112,18 +80,6 @@ pub fn system_name() -> (String, String, String) {
         text(name.release()),
         text(name.machine()),
     )
-}
-
-/// Whether this process holds CAP_NET_ADMIN in its user namespace.
-#[must_use]
-pub fn has_net_admin() -> bool {
-    const CAP_NET_ADMIN: u32 = 12;
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-        return false;
-    };
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let mask = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << CAP_NET_ADMIN) != 0)
 }
 
 /// A process by descriptor: unlike a number it never comes to mean another process.
@@ -231,12 +187,13 @@ pub fn try_lock_file(path: &Path) -> io::Result<Option<File>> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
     fn the_system_has_a_name() {
         assert_eq!(system_name().0, "Linux");
-        assert!(host_name().is_some_and(|name| !name.is_empty()));
     }
 
     #[test]

@@ -6,12 +6,12 @@
 //! the ordinary routes, so the peer may lie inside its own remote selector.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use crate::error::SysError;
-use crate::netlink::{Address, Family, Netlink, Route, RouteKind, RouteLookup, Rule, RuleAction};
+use crate::netlink::{Address, Family, Netlink, Route, RouteKind, RouteLookup, Rule};
 use crate::netns::read_sysctl;
 
 /// Firewall mark of our own outer packets.
@@ -368,15 +368,6 @@ fn wanted_routes(
 /// Some metric has to be given: IPv6 would make up 1024 and then not find the route again.
 const METRIC: u32 = 10;
 
-/// The prefix of all addresses of a family.
-#[must_use]
-pub fn everything(family: Family) -> IpNet {
-    match family {
-        Family::V4 => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
-        Family::V6 => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
-    }
-}
-
 /// Drops UDP datagrams to a port on their way through or out of this namespace, both families,
 /// until the value is dropped. For faults in the demo and in tests.
 #[derive(Debug)]
@@ -392,27 +383,12 @@ impl UdpBlackhole {
     ///
     /// [`SysError::NotPermitted`], [`SysError::Io`].
     pub fn install(port: u16) -> Result<Self, SysError> {
-        let rules = Family::BOTH.map(|family| Rule::drop_udp_to(family, BLACKHOLE_PRIORITY, port));
-        Self::with(rules.to_vec())
-    }
-
-    /// Starts dropping every packet of an IP protocol, such as 50 (ESP).
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::install`].
-    pub fn install_protocol(protocol: u8) -> Result<Self, SysError> {
-        let rules =
-            Family::BOTH.map(|family| Rule::drop_protocol(family, BLACKHOLE_PRIORITY, protocol));
-        Self::with(rules.to_vec())
-    }
-
-    fn with(rules: Vec<Rule>) -> Result<Self, SysError> {
         let mut hole = Self {
             netlink: Netlink::open()?,
             rules: Vec::new(),
         };
-        for rule in rules {
+        for family in Family::BOTH {
+            let rule = Rule::drop_udp_to(family, BLACKHOLE_PRIORITY, port);
             match hole.netlink.add_rule(&rule) {
                 Ok(()) => hole.rules.push(rule),
                 Err(SysError::FamilyUnsupported { .. }) => {}
@@ -435,12 +411,6 @@ impl Drop for UdpBlackhole {
 
 /// Before our own rule and every usual one.
 const BLACKHOLE_PRIORITY: u32 = 90;
-
-/// Whether a rule is one of those a [`UdpBlackhole`] makes.
-#[must_use]
-pub fn is_blackhole(rule: &Rule) -> bool {
-    rule.priority == BLACKHOLE_PRIORITY && rule.action == RuleAction::Blackhole
-}
 
 #[cfg(test)]
 mod tests {
@@ -519,10 +489,10 @@ mod tests {
             prefixes_of_range(start.parse().unwrap(), end.parse().unwrap())
         };
         assert_eq!(of("10.0.0.0", "10.0.0.255"), nets(&["10.0.0.0/24"]));
-        assert_eq!(of("0.0.0.0", "255.255.255.255"), [everything(Family::V4)]);
+        assert_eq!(of("0.0.0.0", "255.255.255.255"), nets(&["0.0.0.0/0"]));
         assert_eq!(
             of("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-            [everything(Family::V6)]
+            nets(&["::/0"])
         );
         let odd = ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"];
         assert_eq!(of("10.0.0.1", "10.0.0.6"), nets(&odd));

@@ -162,28 +162,6 @@ impl Netlink {
         self.set_link(index, LinkAttribute::Mtu(mtu), "set MTU")
     }
 
-    /// Moves an interface into another namespace, where it is down and has no address.
-    ///
-    /// # Errors
-    ///
-    /// [`SysError::NotPermitted`], [`SysError::Io`] (EEXIST) if the name is taken there.
-    pub fn move_to(&mut self, index: u32, namespace: impl AsFd) -> Result<(), SysError> {
-        let fd = namespace.as_fd().as_raw_fd();
-        self.set_link(index, LinkAttribute::NetNsFd(fd), "move interface")
-    }
-
-    /// Removes an interface; a veth takes its peer with it. One that is gone is no error.
-    ///
-    /// # Errors
-    ///
-    /// [`SysError::NotPermitted`], [`SysError::Io`].
-    pub fn delete_link(&mut self, index: u32) -> Result<(), SysError> {
-        let mut request = LinkMessage::default();
-        request.header.index = index;
-        self.ensure_absent(RouteNetlinkMessage::DelLink(request))
-            .map_err(|error| SysError::of("remove interface", error))
-    }
-
     fn set_link(
         &mut self,
         index: u32,

@@ -83,16 +83,6 @@ impl Rule {
         }
     }
 
-    /// `ipproto PROTOCOL blackhole`, for example 50 for ESP.
-    #[must_use]
-    pub fn drop_protocol(family: Family, priority: u32, protocol: u8) -> Self {
-        let rule = Self::new(family, priority, RuleAction::Blackhole);
-        Self {
-            protocol: Some(protocol),
-            ..rule
-        }
-    }
-
     fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
         message.header.family = self.family.netlink();
