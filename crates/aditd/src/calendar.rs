@@ -14,6 +14,15 @@ pub(crate) fn ctime(since_epoch: Duration) -> String {
     format!("{} {day:02} {hour:02}:{minute:02}:{second:02} {year}", name.unwrap_or(&"???"))
 }
 
+/// `2026-11-24T03:12:00.123Z`, from the time since 1970.
+pub(crate) fn iso(since_epoch: Duration) -> String {
+    let seconds = since_epoch.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let ms = since_epoch.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
 /// Year, month and day of a day counted from 1970-01-01: the era is the Gregorian cycle of
 /// 146,097 days, the year begins in March so that the leap day is its last.
 fn civil(day: u64) -> (u64, u64, u64) {
@@ -37,6 +46,7 @@ mod tests {
     fn known_days_have_their_dates() {
         let date = |seconds| ctime(Duration::from_secs(seconds));
         assert_eq!(date(0), "Jan 01 00:00:00 1970");
+        assert_eq!(iso(Duration::from_millis(951_782_400_120)), "2000-02-29T00:00:00.120Z");
         assert_eq!(date(951_782_400), "Feb 29 00:00:00 2000");
         assert_eq!(date(1_795_576_331), "Nov 25 03:12:11 2026");
     }

@@ -5,7 +5,9 @@ use std::fs::OpenOptions;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
+use adit_sys::clock;
 use adit_sys::wake::CommandSender;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -18,6 +20,8 @@ use crate::message::ToControl;
 /// One line, as clients get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
+    /// Time since 1970.
+    pub(crate) at: Duration,
     /// How grave.
     pub(crate) level: Level,
     /// Which part of the program.
@@ -74,6 +78,7 @@ impl<S: Subscriber> Layer<S> for FeedLayer {
         let mut text = LineText::default();
         event.record(&mut text);
         let line = Line {
+            at: clock::unix_time(),
             level: *event.metadata().level(),
             target: event.metadata().target(),
             connection: text.connection.take(),
@@ -105,9 +110,9 @@ impl Visit for LineText {
             "message" => {
                 let _ = write!(self.message, "{value:?}");
             }
+            // Clients get it beside the text.
             "connection" => {
                 self.connection = Some(format!("{value:?}").trim_matches('"').to_owned());
-                let _ = write!(self.fields, " connection={value:?}");
             }
             name => {
                 let _ = write!(self.fields, " {name}={value:?}");

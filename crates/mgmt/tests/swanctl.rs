@@ -265,7 +265,7 @@ impl Daemon {
             }
             Request::Initiate(initiate) if initiate.child.as_deref() == Some("net") => {
                 let text = "a line of the log".to_owned();
-                let line = LogLine { group: "IKE".into(), level: 1, ike: None, text };
+                let line = LogLine { group: "IKE".into(), level: 1, text, ..LogLine::default() };
                 events.push(Event::ControlLog(line));
                 done.message()
             }

@@ -203,6 +203,8 @@ pub struct LogLine {
     pub ike: Option<(String, u32)>,
     /// The text, without a line feed at its end.
     pub text: String,
+    /// When it was written, `2026-11-24T03:12:00.123Z`; Adit's own.
+    pub time: Option<String>,
 }
 
 impl LogLine {
@@ -213,6 +215,7 @@ impl LogLine {
             message.put("ikesa-name", name);
             message.put("ikesa-uniqueid", id);
         }
+        message.put_some("adit-time", self.time.as_ref());
         let end = self.text.floor_char_boundary(VALUE_OCTETS_MAX);
         message.with("msg", self.text.get(..end).unwrap_or_default())
     }
@@ -226,6 +229,7 @@ impl LogLine {
             level: text("level").parse().unwrap_or(1),
             ike: message.text("ikesa-name").zip(id).map(|(name, id)| (name.to_owned(), id)),
             text: text("msg").to_owned(),
+            time: message.text("adit-time").map(str::to_owned),
         }
     }
 }

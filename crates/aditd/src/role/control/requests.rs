@@ -14,6 +14,7 @@ use adit_sys::process::system_name;
 use adit_sys::wake::CommandSender;
 
 use super::{ClientId, Query, Running, Waiting};
+use crate::calendar::iso;
 use crate::message::{QueryId, ToIke, ToInbound, ToOutbound};
 use crate::role::keys::{SharedSecret, ToKeys};
 
@@ -266,6 +267,7 @@ pub(super) fn log_line(line: &crate::log::Line) -> LogLine {
         level,
         ike: line.connection.clone().map(|name| (name, 0)),
         text: line.text.clone(),
+        time: Some(iso(line.at)),
     }
 }
 
