@@ -1,7 +1,7 @@
 //! The end of what clients asked for: numbers that came in, requests that are done, and what
 //! happened meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_db::{ChildSaId, IkeSaId};
 use adit_ike::{Command, ConnectionInfo, Event as IkeEvent, Failure, IkeSaInfo, RequestId};
@@ -229,11 +229,14 @@ impl Running {
             self.tell_all(&event);
         }
         if let Some(progress) = events::progress(event) {
+            let elapsed = Duration::from_millis(progress.elapsed_ms);
+            self.elapsed.insert(progress.tunnel.clone(), elapsed);
             self.tell_progress(&progress);
         }
+        let mut took = Duration::ZERO;
         match event {
             IkeEvent::Failed(failure) => self.failed(failure),
-            IkeEvent::ChildUp { ike, child } => self.child_up(ike, child),
+            IkeEvent::ChildUp { ike, child } => took = self.child_up(ike, child),
             IkeEvent::IkeUp(_)
             | IkeEvent::IkeDown { .. }
             | IkeEvent::IkeRekeyed { .. }
@@ -243,15 +246,16 @@ impl Running {
             | IkeEvent::Progress { .. }
             | IkeEvent::Retry { .. } => {}
         }
-        if let Some(change) = events::change(event, now) {
+        if let Some(change) = events::change(event, took) {
             info!(connection = %change.tunnel, "{}", change.text);
             self.tell_all(&Event::AditEvent(Box::new(change)));
         }
     }
 
-    fn child_up(&mut self, ike: &IkeSaInfo, child: &adit_ike::ChildSaInfo) {
+    /// Tells the last step of an attempt and returns how long the attempt took.
+    fn child_up(&mut self, ike: &IkeSaInfo, child: &adit_ike::ChildSaInfo) -> Duration {
         let Some(connection) = &ike.connection else {
-            return;
+            return Duration::ZERO;
         };
         self.store.clear_failure(connection.as_str());
         let step = Step::Installed {
@@ -259,10 +263,10 @@ impl Running {
             udp: child.encap.udp,
             routes: child.remote_ts.iter().map(ToString::to_string).collect(),
         };
-        let took = ike
-            .established
-            .map_or(std::time::Duration::ZERO, |at| child.installed.saturating_duration_since(at));
+        // Steps are told just before the child is.
+        let took = self.elapsed.remove(connection.as_str()).unwrap_or_default();
         self.tell_progress(&Progress::new(connection.to_string(), took, step));
+        took
     }
 
     fn failed(&mut self, failure: &Failure) {
@@ -271,6 +275,7 @@ impl Running {
         };
         let tunnel = failure.connection.as_ref().map_or_else(String::new, ToString::to_string);
         warn!(connection = %tunnel, "{}", diagnosis.one_line());
+        self.elapsed.remove(&tunnel);
         self.store.set_failure(&tunnel, diagnosis.clone());
         let change = Change::Failed { diagnosis: Box::new(diagnosis) };
         self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(tunnel, change))));
@@ -289,6 +294,7 @@ impl Running {
             level: 0,
             ike: Some((progress.tunnel.clone(), 0)),
             text: format!("{}: {}", progress.step.word(), progress.text),
+            time: None,
         };
         let control = Event::ControlLog(line);
         let waiters: Vec<ClientId> = self
@@ -385,7 +391,7 @@ pub(super) fn flows(numbers: &Numbers) -> Flows {
 }
 
 /// The start of the daemon as charon writes it, `Nov 24 03:12:00 2026`.
-fn since(uptime: std::time::Duration) -> String {
+fn since(uptime: Duration) -> String {
     let started = clock::unix_time().saturating_sub(uptime);
     crate::calendar::ctime(started)
 }

@@ -40,8 +40,9 @@ pub(super) fn vici(event: &IkeEvent, now: Instant) -> Vec<Event> {
     }
 }
 
-/// The change of a tunnel that a report means; failures are diagnosed by the caller.
-pub(super) fn change(event: &IkeEvent, now: Instant) -> Option<TunnelEvent> {
+/// The change of a tunnel that a report means; failures are diagnosed by the caller. `took` is how
+/// long it took a tunnel to come up.
+pub(super) fn change(event: &IkeEvent, took: Duration) -> Option<TunnelEvent> {
     let of = |info: &IkeSaInfo, change| {
         let tunnel = info.connection.as_ref().map_or_else(String::new, ToString::to_string);
         Some(TunnelEvent::new(tunnel, change))
@@ -49,8 +50,6 @@ pub(super) fn change(event: &IkeEvent, now: Instant) -> Option<TunnelEvent> {
     match event {
         IkeEvent::ChildUp { ike, .. } => {
             let peer = ike.remote.to_string();
-            let took =
-                ike.established.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             of(ike, Change::Up { peer, took_ms: millis(took) })
         }
         IkeEvent::ChildDown { ike, reason, .. } => {

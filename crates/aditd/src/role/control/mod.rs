@@ -88,6 +88,8 @@ struct Running {
     next_number: u64,
     lines: VecDeque<Line>,
     problems: Vec<Diagnosis>,
+    /// Age of each running attempt at its last step, by tunnel.
+    elapsed: BTreeMap<String, Duration>,
     started: Instant,
     stopping: bool,
 }
@@ -129,6 +131,7 @@ impl Running {
             next_number: 1,
             lines: VecDeque::new(),
             problems: Vec::new(),
+            elapsed: BTreeMap::new(),
             started: clock::now(),
             stopping: false,
         })
