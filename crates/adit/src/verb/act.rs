@@ -46,6 +46,7 @@ fn bring_up(daemon: &mut Daemon, args: &Act, screen: &mut Screen) -> Result<Exit
         let name = screen.paint.with(Style::Bold, &tunnel.name).into_owned();
         screen.line(&format!("{name}  -> {}", tunnel.peer))?;
     }
+    let mut steps = 0;
     for child in children(&tunnel) {
         let request = Request::Initiate(Initiate {
             child,
@@ -55,6 +56,7 @@ fn bring_up(daemon: &mut Daemon, args: &Act, screen: &mut Screen) -> Result<Exit
         });
         let outcome = daemon.act(&request, |event| match event {
             Event::Progress(step) if step.tunnel == tunnel.name => {
+                steps += 1;
                 print_step(&step, args.json, screen)
             }
             _ => Ok(()),
@@ -62,6 +64,11 @@ fn bring_up(daemon: &mut Daemon, args: &Act, screen: &mut Screen) -> Result<Exit
         if outcome.error.is_some() {
             return failed(&tunnel.name, outcome, args.json, screen);
         }
+    }
+    if steps == 0 && !args.json {
+        let up = screen.paint.with(Style::Good, "UP").into_owned();
+        screen.line(&format!("{up} already"))?;
+        return Ok(Exit::Good);
     }
     print_up(daemon, &tunnel, started, args.json, screen)
 }
@@ -191,7 +198,7 @@ fn print_rekeyed(
     } else {
         let took = clock::now().saturating_duration_since(started);
         let name = screen.paint.with(Style::Bold, &event.tunnel).into_owned();
-        screen.line(&format!("{name}  {} after {}", clean(&event.text), duration(took)))?;
+        screen.line(&format!("{name}  {} in {}", clean(&event.text), duration(took)))?;
     }
     Ok(Exit::Good)
 }

@@ -17,6 +17,8 @@ use crate::words::clean;
 #[derive(Serialize)]
 struct JsonLine<'a> {
     schema: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'a str>,
     /// 0 needs attention, 1 is the ordinary course, more is for debugging.
     level: i8,
     /// The part of the program.
@@ -52,6 +54,7 @@ fn print(event: Event, args: &Log, screen: &mut Screen) -> Result<(), Error> {
     if args.json {
         return screen.json(&JsonLine {
             schema: api::SCHEMA,
+            time: line.time.as_deref(),
             level: line.level,
             part: &line.group,
             tunnel,
@@ -70,7 +73,10 @@ fn render(line: &LogLine, paint: Paint) -> String {
     };
     let text = clean(&line.text);
     let text = style.map_or_else(|| text.clone().into(), |style| paint.with(style, &text));
-    format!("{} {:<10} {text}", paint.with(Style::Dim, &line.group), clean(tunnel))
+    // The letters of ISO 8601 are for programs.
+    let time = line.time.as_deref().unwrap_or("-").replace('T', " ").replace('Z', "");
+    let head = format!("{} {}", clean(&time), line.group);
+    format!("{} {:<10} {text}", paint.with(Style::Dim, &head), clean(tunnel))
 }
 
 #[cfg(test)]
@@ -84,10 +90,11 @@ mod tests {
             level: 1,
             ike: Some(("berlin".into(), 1)),
             text: "child SA installed spi=c0ffee01\u{1b}[2J".into(),
+            time: Some("2026-11-24T03:12:00.123Z".into()),
         };
         insta::assert_snapshot!(
             render(&line, Paint::PLAIN),
-            @"IKE berlin     child SA installed spi=c0ffee01\u{fffd}[2J"
+            @r"2026-11-24 03:12:00.123 IKE berlin     child SA installed spi=c0ffee01�[2J"
         );
     }
 }
