@@ -222,7 +222,7 @@ pub enum FailureReason {
     NotUnique,
     /// The IKE SA went down before the request could be sent.
     #[error("the IKE SA went down first: {0}")]
-    IkeSaGone(Box<FailureReason>),
+    IkeSaGone(Box<Self>),
     /// Somebody on this side asked for it.
     #[error("taken down by command")]
     ByCommand,

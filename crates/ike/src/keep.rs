@@ -137,10 +137,6 @@ impl Keeper {
         self.failures
     }
 
-    pub(crate) fn not_before(&self) -> Option<Instant> {
-        self.not_before
-    }
-
     pub(crate) fn last_failure(&self) -> Option<&Failure> {
         self.last_failure.as_deref()
     }

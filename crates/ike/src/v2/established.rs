@@ -533,10 +533,12 @@ impl Established {
 
     /// What the configuration wants done about a child that was lost.
     pub(crate) fn end_action(config: &ChildConfig, reason: &FailureReason) -> EndAction {
-        match reason {
-            FailureReason::PeerSilent { .. } => config.dpd_action,
-            FailureReason::ClosedByPeer => config.close_action,
-            _ => EndAction::Clear,
+        if matches!(reason, FailureReason::PeerSilent { .. }) {
+            config.dpd_action
+        } else if *reason == FailureReason::ClosedByPeer {
+            config.close_action
+        } else {
+            EndAction::Clear
         }
     }
 

@@ -10,6 +10,7 @@
 //! [`Next`]. Errors before establishment end the attempt, later ones the IKE SA.
 
 pub(crate) mod core;
+mod transition;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,7 +89,7 @@ pub(crate) enum Next {
     /// The state stays.
     Stay,
     /// Another state begins.
-    Enter(State),
+    Enter(Box<State>),
     /// The peer believes in an IKE SA that we refuse: tell it, and end.
     Refuse(NotifyType, FailureReason),
     /// The IKE SA is to be deleted by a request of ours.
@@ -97,6 +98,12 @@ pub(crate) enum Next {
     End(FailureReason),
     /// A new IKE SA takes over.
     Replaced { new: Box<IkeSa>, old: Farewell },
+}
+
+impl Next {
+    pub(crate) fn enter(state: State) -> Self {
+        Self::Enter(Box::new(state))
+    }
 }
 
 /// Who deletes an IKE SA that was replaced.
@@ -165,18 +172,37 @@ impl IkeSa {
 
     /// Whether a responder has answered somebody who has not authenticated (RFC 7296 §2.6).
     pub(crate) fn is_half_open(&self) -> bool {
-        match &self.state {
-            State::InitAnswered(_) | State::AuthChecking(_) | State::AuthAnswering(_) => true,
-            State::Closed(closed) => closed.half_open,
-            _ => false,
-        }
+        let answered = matches!(
+            self.state,
+            State::InitAnswered(_) | State::AuthChecking(_) | State::AuthAnswering(_)
+        );
+        answered || matches!(&self.state, State::Closed(closed) if closed.half_open)
     }
 
     /// Whether children can be asked for.
     pub(crate) fn as_established(&self) -> Option<&Established> {
-        match &self.state {
-            State::Established(established) if !established.is_closing() => Some(established),
-            _ => None,
+        self.established_state().filter(|established| !established.is_closing())
+    }
+
+    fn established_state(&self) -> Option<&Established> {
+        if let State::Established(established) = &self.state { Some(established) } else { None }
+    }
+
+    /// Where the IKE SA stands; nowhere once it is over.
+    fn standing(&self) -> Option<IkeSaState> {
+        match self.state {
+            State::InitSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSigning(_)
+            | State::AuthSent(_)
+            | State::AuthVerifying(_)
+            | State::InitAnswered(_)
+            | State::AuthChecking(_)
+            | State::AuthAnswering(_) => Some(IkeSaState::Connecting),
+            State::Established(_) => Some(IkeSaState::Established),
+            State::Rekeyed(_) => Some(IkeSaState::Rekeyed),
+            State::Deleting(_) => Some(IkeSaState::Deleting),
+            State::Closed(_) => None,
         }
     }
 
@@ -186,24 +212,14 @@ impl IkeSa {
     }
 
     pub(crate) fn child_ids(&self) -> impl Iterator<Item = ChildSaId> {
-        let children = match &self.state {
-            State::Established(established) => established.children.as_slice(),
-            _ => &[],
-        };
-        children.iter().map(|child| child.id)
+        let children = self.established_state().map(|established| established.children.as_slice());
+        children.unwrap_or_default().iter().map(|child| child.id)
     }
 
     /// A snapshot; none of an IKE SA that is over.
     pub(crate) fn info(&self) -> Option<IkeSaInfo> {
-        match &self.state {
-            State::Established(established) => Some(established.info(&self.core)),
-            State::Rekeyed(_) => Some(IkeSaInfo { state: IkeSaState::Rekeyed, ..self.core.info() }),
-            State::Deleting(_) => {
-                Some(IkeSaInfo { state: IkeSaState::Deleting, ..self.core.info() })
-            }
-            State::Closed(_) => None,
-            _ => Some(self.core.info()),
-        }
+        let established = self.established_state().map(|established| established.info(&self.core));
+        established.or_else(|| self.standing().map(|state| IkeSaInfo { state, ..self.core.info() }))
     }
 
     // ---- Orders ----
@@ -238,14 +254,16 @@ impl IkeSa {
 
     /// Ends the IKE SA: with a delete if the peer knows it, at once if not.
     pub(crate) fn close(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        match &mut self.state {
-            State::Established(established) => {
-                established.close(reason);
-                self.pump(cx);
+        if let State::Established(established) = &mut self.state {
+            established.close(reason);
+            return self.pump(cx);
+        }
+        match self.standing() {
+            Some(IkeSaState::Connecting) => self.apply(Ok(Next::End(reason)), cx),
+            Some(IkeSaState::Established | IkeSaState::Rekeying | IkeSaState::Rekeyed) => {
+                self.apply(Ok(Next::Delete(reason)), cx);
             }
-            State::Rekeyed(_) => self.apply(Ok(Next::Delete(reason)), cx),
-            State::Deleting(_) | State::Closed(_) => {}
-            _ => self.apply(Ok(Next::End(reason)), cx),
+            Some(IkeSaState::Deleting) | None => {}
         }
     }
 
@@ -359,16 +377,15 @@ impl IkeSa {
         if header.message_id < self.core.responses.expected() {
             return true;
         }
-        match self.state {
-            State::InitAnswered(_) => {
-                matches!(header.exchange, ExchangeType::IKE_INTERMEDIATE | ExchangeType::IKE_AUTH)
+        match header.exchange {
+            ExchangeType::IKE_INTERMEDIATE | ExchangeType::IKE_AUTH => {
+                matches!(self.state, State::InitAnswered(_))
             }
-            State::Established(_) | State::Rekeyed(_) | State::Deleting(_) => matches!(
-                header.exchange,
-                ExchangeType::CREATE_CHILD_SA
-                    | ExchangeType::IKE_FOLLOWUP_KE
-                    | ExchangeType::INFORMATIONAL
-            ),
+            ExchangeType::CREATE_CHILD_SA
+            | ExchangeType::IKE_FOLLOWUP_KE
+            | ExchangeType::INFORMATIONAL => {
+                matches!(self.state, State::Established(_) | State::Rekeyed(_) | State::Deleting(_))
+            }
             _ => false,
         }
     }
@@ -376,10 +393,7 @@ impl IkeSa {
     /// Whether an authentic message may move the peer's address: the handshake may float to
     /// other ports, later only a peer behind a NAT moves (RFC 7296 §2.23).
     fn follows(&self) -> bool {
-        match self.state {
-            State::InitAnswered(_) => true,
-            _ => self.core.nat.peer_is_behind_nat,
-        }
+        matches!(self.state, State::InitAnswered(_)) || self.core.nat.peer_is_behind_nat
     }
 
     fn handle_move(&mut self, old: std::net::SocketAddr, cx: &mut Context<'_>) {
@@ -471,10 +485,10 @@ impl IkeSa {
         chain.put(&Payload::Notify(Notify::new(error.notify(), &data)));
         self.core.respond(exchange, chain, cx)?;
         let established = matches!(self.state, State::Established(_));
-        match error {
-            RuleError::UnsupportedCritical(_) if established => Ok(Next::Stay),
-            _ => Ok(Next::End(FailureReason::PeerMisbehaved("malformed request"))),
+        if established && matches!(error, RuleError::UnsupportedCritical(_)) {
+            return Ok(Next::Stay);
         }
+        Ok(Next::End(FailureReason::PeerMisbehaved("malformed request")))
     }
 
     /// Takes the result of a job.
@@ -550,140 +564,6 @@ impl IkeSa {
         };
         [state, self.core.poll_timeout()].into_iter().flatten().min()
     }
-
-    // ---- Transitions ----
-
-    /// Begins what waits, as long as the window is free.
-    fn pump(&mut self, cx: &mut Context<'_>) {
-        if let State::Established(established) = &mut self.state {
-            let result = established.pump(&mut self.core, cx);
-            self.apply(result, cx);
-        }
-    }
-
-    fn apply(&mut self, result: StepResult, cx: &mut Context<'_>) {
-        match result {
-            Ok(Next::Stay) => {}
-            Ok(Next::Enter(state)) => {
-                self.state = state;
-                self.report_up(cx);
-            }
-            Ok(Next::Refuse(notify, reason)) => {
-                self.report_end(reason, cx);
-                let mut chain = ChainBuilder::new();
-                chain.put(&Payload::Notify(Notify::new(notify, &[])));
-                self.say_farewell(chain, cx);
-            }
-            Ok(Next::Delete(reason)) => {
-                self.report_end(reason, cx);
-                self.begin_delete(cx);
-            }
-            Ok(Next::End(reason)) => {
-                self.report_end(reason, cx);
-                self.enter_closed(cx);
-            }
-            Ok(Next::Replaced { new, old }) => self.replace(new, old, cx),
-            Err(reason) => self.fail(reason, cx),
-        }
-    }
-
-    /// An error: of an established IKE SA the peer is told, if the window allows.
-    fn fail(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        let established = matches!(self.state, State::Established(_));
-        self.report_end(self.explain(reason), cx);
-        if established && self.core.requests.is_idle() {
-            self.begin_delete(cx);
-        } else {
-            self.enter_closed(cx);
-        }
-    }
-
-    /// Silence on port 4500 after answers on port 500 has a name of its own.
-    fn explain(&self, reason: FailureReason) -> FailureReason {
-        let floated = self.core.nat.supported
-            && matches!(self.state, State::IntermediateSent(_) | State::AuthSent(_))
-            && self.core.path.remote.port() != init::IKE_PORT;
-        match reason {
-            FailureReason::PeerSilent { exchange, remote, transmissions, waited, .. }
-                if floated =>
-            {
-                FailureReason::NatPortBlocked {
-                    exchange,
-                    remote,
-                    transmissions,
-                    waited,
-                    nat_local: self.core.nat.we_are_behind_nat,
-                    nat_remote: self.core.nat.peer_is_behind_nat,
-                }
-            }
-            reason => reason,
-        }
-    }
-
-    fn report_up(&mut self, cx: &mut Context<'_>) {
-        if let State::Established(established) = &self.state {
-            cx.out.event(Event::IkeUp(Box::new(established.info(&self.core))));
-        }
-    }
-
-    /// Tells everybody that the IKE SA is over, once; its children go first.
-    fn report_end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        let was_established = match &mut self.state {
-            State::Rekeyed(_) | State::Deleting(_) | State::Closed(_) => return,
-            State::Established(established) => {
-                let info = Box::new(established.info(&self.core));
-                established.remove_all(&reason, &self.core, cx);
-                cx.out.event(Event::IkeDown { info, reason: reason.clone() });
-                true
-            }
-            _ => false,
-        };
-        let failure = self.core.failure(reason, cx.now);
-        let ike = self.core.id;
-        cx.out.notice(Notice::Ended { ike, was_established, failure });
-    }
-
-    fn replace(&mut self, mut new: Box<Self>, old: Farewell, cx: &mut Context<'_>) {
-        let State::Established(before) = &mut self.state else { return };
-        let old_info = Box::new(before.info(&self.core));
-        let State::Established(after) = &mut new.state else { return };
-        after.inherit(before);
-        let new_info = Box::new(after.info(&new.core));
-        cx.out.event(Event::IkeRekeyed { old: old_info, new: new_info });
-        self.core.requests.answered();
-        match old {
-            Farewell::WeDelete => self.begin_delete(cx),
-            Farewell::PeerDeletes => {
-                self.state = State::Rekeyed(Rekeyed { until: cx.now + REKEYED_WAIT });
-            }
-            Farewell::Gone => self.enter_closed(cx),
-        }
-        new.pump(cx);
-        cx.out.notice(Notice::Rekeyed { old: self.core.id, new });
-    }
-
-    fn begin_delete(&mut self, cx: &mut Context<'_>) {
-        let mut chain = ChainBuilder::new();
-        chain.put(&Payload::Delete(Delete::IkeSa));
-        self.say_farewell(chain, cx);
-    }
-
-    /// Sends the last request of this IKE SA.
-    fn say_farewell(&mut self, chain: ChainBuilder, cx: &mut Context<'_>) {
-        let exchange = ExchangeType::INFORMATIONAL;
-        match self.core.request(exchange, chain, cx.config.connecting, cx) {
-            Ok(_) => self.state = State::Deleting(Deleting { exchange }),
-            Err(_) => self.enter_closed(cx),
-        }
-    }
-
-    fn enter_closed(&mut self, cx: &Context<'_>) {
-        self.core.requests.answered();
-        let repeats = !self.core.responses.last_response().is_empty();
-        let linger = if repeats { LINGER } else { Duration::ZERO };
-        let half_open = self.is_half_open();
-        self.state = State::Closed(Closed { until: cx.now + linger, half_open });
-    }
 }
 
 fn retransmit(core: &mut Core, exchange: ExchangeType, cx: &mut Context<'_>) -> StepResult {
@@ -733,7 +613,14 @@ impl Established {
             Form::CreateChild => create_child::answer(received, self, core, cx),
             Form::RekeyIke => rekey_ike::answer(received, self, core, cx),
             Form::FollowupKe => rekey_ike::answer_followup(received, self, core, cx),
-            _ => informational::answer(received, self, core, cx),
+            Form::Informational
+            | Form::InitRequest
+            | Form::InitResponse
+            | Form::Intermediate
+            | Form::AuthRequest
+            | Form::AuthResponse
+            | Form::AuthResponseWithoutChild
+            | Form::Refusal => informational::answer(received, self, core, cx),
         }
     }
 

@@ -155,7 +155,6 @@ impl CreateChildSent {
     }
 
     /// Derives the keys of an accepted child.
-    #[expect(clippy::type_complexity, reason = "the request comes back either way")]
     fn agree(
         mut self: Box<Self>,
         accepted: Accepted,
@@ -205,6 +204,11 @@ impl CreateChildSent {
         if self.rival.as_ref().is_some_and(|rival| rival.wins_over(&agreed.lowest)) {
             established.queue(Task::DeleteSpi(self.offer.spi_in));
             rekey_child::lose(&self, established, core, cx);
+            return Ok(Next::Stay);
+        }
+        if rekey_child::is_superfluous(&self, &agreed.accepted.selectors, established) {
+            established.queue(Task::DeleteSpi(self.offer.spi_in));
+            rekey_child::report_up(&self, core, cx);
             return Ok(Next::Stay);
         }
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;

@@ -125,12 +125,9 @@ impl InitSent {
             return Ok(Next::Stay);
         }
         let payloads = octets.get(Header::LEN..).unwrap_or_default();
-        let received = match Received::read(header, header.next_payload, payloads) {
-            Ok(received) => received,
-            Err(_) => {
-                self.remember(FailureReason::PeerMisbehaved("malformed IKE_SA_INIT"), core, cx);
-                return Ok(Next::Stay);
-            }
+        let Ok(received) = Received::read(header, header.next_payload, payloads) else {
+            self.remember(FailureReason::PeerMisbehaved("malformed IKE_SA_INIT"), core, cx);
+            return Ok(Next::Stay);
         };
         if received.form == Form::Refusal {
             return self.handle_refusal(&received, core, cx);

@@ -44,7 +44,7 @@ impl IntermediateSent {
         let schedule = cx.config.connecting;
         let sent = core.request(ExchangeType::IKE_INTERMEDIATE, chain, schedule, cx)?;
         handshake.sent(Role::Initiator, &sent);
-        Ok(Next::Enter(State::IntermediateSent(Self {
+        Ok(Next::enter(State::IntermediateSent(Self {
             handshake: Some(handshake),
             key_share: Some(share),
             wanted,

@@ -10,9 +10,11 @@ use adit_wire::esp::Spi;
 use adit_wire::iana::{NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
 
-use crate::context::Context;
+use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
-use crate::v2::child::{Child, Phase, REKEYED_WAIT};
+use crate::keymat::Role;
+use crate::traffic_selector::SelectorPair;
+use crate::v2::child::{Child, Phase, REKEYED_WAIT, Selectors};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::rules::Received;
@@ -157,6 +159,32 @@ fn replaced_by_peer(
 ) {
     if let Some(child) = established.child_mut(old).filter(|child| child.is_current()) {
         child.phase = Phase::Rekeyed { by: new, until: cx.now + REKEYED_WAIT };
+    }
+}
+
+/// Whether the new child we asked for came by another way meanwhile: the peer made one that
+/// crossed ours and has rekeyed it since, so that the nonces decide nothing any more.
+pub(crate) fn is_superfluous(
+    sent: &CreateChildSent,
+    selectors: &SelectorPair,
+    established: &Established,
+) -> bool {
+    let ours = Selectors::from_pair(selectors.clone(), Role::Initiator);
+    let is_rival = |id| sent.rival.as_ref().is_some_and(|rival| rival.is(id));
+    sent.rekeys.is_none()
+        && established.children.iter().any(|child| {
+            child.name == *sent.name()
+                && child.is_current()
+                && child.selectors == ours
+                && !is_rival(child.id)
+        })
+}
+
+/// Tells who waits for the child that it is there.
+pub(crate) fn report_up(sent: &CreateChildSent, core: &Core, cx: &mut Context<'_>) {
+    if let Some(connection) = core.connection_name().cloned() {
+        let child = sent.name().clone();
+        cx.out.notice(Notice::ChildUp { connection, child });
     }
 }
 

@@ -198,21 +198,24 @@ impl RekeyIkeSent {
 
     /// Checks the answer and computes the shared secret.
     fn agree(&mut self, received: &Received<'_>) -> Result<Agreement, FailureReason> {
-        let misbehaved = FailureReason::PeerMisbehaved;
         let (Some(sa), Some(nonce), Some(ke), Some(share)) =
             (&received.sa, received.nonce, received.ke, self.key_share.take())
         else {
-            return Err(misbehaved("incomplete answer to a rekey"));
+            return Err(FailureReason::PeerMisbehaved("incomplete answer to a rekey"));
         };
-        let choice =
-            self.offer.accept_ike(sa).map_err(|_| misbehaved("answer is not what was offered"))?;
-        let spi_r =
-            IkeSpi::from_field(&choice.peer_spi).ok_or(misbehaved("responder's SPI is zero"))?;
+        let choice = self
+            .offer
+            .accept_ike(sa)
+            .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
+        let spi_r = IkeSpi::from_field(&choice.peer_spi)
+            .ok_or(FailureReason::PeerMisbehaved("responder's SPI is zero"))?;
         let method = choice.suite.ke;
         if share.method() != method || ke.method != method.id() {
-            return Err(misbehaved("key exchange does not fit the answer"));
+            return Err(FailureReason::PeerMisbehaved("key exchange does not fit the answer"));
         }
-        let first = share.agree(ke.data).map_err(|_| misbehaved("invalid public value"))?;
+        let first = share
+            .agree(ke.data)
+            .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
         let nonces = (std::mem::take(&mut self.nonce), nonce.as_bytes().to_vec());
         Ok(Agreement::new(Role::Initiator, choice, (self.spi, spi_r), nonces, first))
     }
@@ -335,13 +338,14 @@ impl FollowupSent {
             let exchange = ExchangeType::IKE_FOLLOWUP_KE;
             return refused(received, self.rival, exchange, established, core, cx);
         }
-        let misbehaved = FailureReason::PeerMisbehaved;
         let share = self.key_share.take().ok_or(FailureReason::Internal("no key share"))?;
         let ke = received
             .ke
             .filter(|ke| ke.method == share.method().id())
-            .ok_or(misbehaved("no KE of the additional method"))?;
-        let secret = share.agree(ke.data).map_err(|_| misbehaved("invalid public value"))?;
+            .ok_or(FailureReason::PeerMisbehaved("no KE of the additional method"))?;
+        let secret = share
+            .agree(ke.data)
+            .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
         self.agreement.additional.push(secret);
         self.agreement.remaining.pop_front();
         let link = match self.agreement.remaining.is_empty() {

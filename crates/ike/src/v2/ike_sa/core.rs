@@ -121,14 +121,6 @@ impl Core {
         }
     }
 
-    /// The peer's SPI; zero before it is known.
-    pub(crate) fn peer_spi(&self) -> IkeSpi {
-        match self.role {
-            Role::Initiator => self.spi_r,
-            Role::Responder => self.spi_i,
-        }
-    }
-
     pub(crate) fn connection_name(&self) -> Option<&ConnectionName> {
         self.connection.as_ref().map(|connection| &connection.name)
     }

@@ -67,7 +67,7 @@ impl AuthSigning {
         let octets = handshake.signed_octets(Role::Initiator, &id_body, message_id);
         let job = start_job(AuthJobKind::Sign, octets, &handshake, core, cx)?;
         let handshake = Some(handshake);
-        Ok(Next::Enter(State::AuthSigning(Self { job, handshake, wanted, id_body, message_id })))
+        Ok(Next::enter(State::AuthSigning(Self { job, handshake, wanted, id_body, message_id })))
     }
 
     /// Takes the proof and sends the IKE_AUTH request.
@@ -91,7 +91,7 @@ impl AuthSigning {
         let child = self.child_offer(core, cx)?;
         let chain = self.request(&auth, &child, core, cx)?;
         core.request(ExchangeType::IKE_AUTH, chain, cx.config.connecting, cx)?;
-        Ok(Next::Enter(State::AuthSent(AuthSent {
+        Ok(Next::enter(State::AuthSent(AuthSent {
             handshake: self.handshake.take(),
             child: Some(child),
             message_id: self.message_id,
@@ -168,7 +168,7 @@ impl AuthSent {
         let job = start_job(AuthJobKind::Verify { auth }, octets, &handshake, core, cx)?;
         let child = Some((offer, Reply::from_received(received)));
         let handshake = Some(handshake);
-        Ok(Next::Enter(State::AuthVerifying(AuthVerifying { job, handshake, child })))
+        Ok(Next::enter(State::AuthVerifying(AuthVerifying { job, handshake, child })))
     }
 }
 
@@ -217,7 +217,7 @@ impl AuthVerifying {
                 cx.out.notice(Notice::ChildFailed(failure));
             }
         }
-        Ok(Next::Enter(State::Established(Box::new(established))))
+        Ok(Next::enter(State::Established(Box::new(established))))
     }
 }
 

@@ -143,7 +143,7 @@ impl InitAnswered {
         let id_i = received.id_i.map(|id| id.body).unwrap_or_default();
         let octets = handshake.signed_octets(Role::Initiator, id_i, request.message_id);
         let job = start_job(AuthJobKind::Verify { auth }, octets, &handshake, core, cx)?;
-        Ok(Next::Enter(State::AuthChecking(AuthChecking {
+        Ok(Next::enter(State::AuthChecking(AuthChecking {
             job,
             handshake: Some(handshake),
             request: Some(request),
@@ -178,7 +178,7 @@ impl AuthChecking {
         let octets =
             handshake.signed_octets(Role::Responder, &request.id_r_body, request.message_id);
         let job = start_job(AuthJobKind::Sign, octets, &handshake, core, cx)?;
-        Ok(Next::Enter(State::AuthAnswering(AuthAnswering {
+        Ok(Next::enter(State::AuthAnswering(AuthAnswering {
             job,
             handshake: Some(handshake),
             request: Some(request),
@@ -256,7 +256,7 @@ impl AuthAnswering {
             established.add_child(child, core, cx);
         }
         core.respond(ExchangeType::IKE_AUTH, chain, cx)?;
-        Ok(Next::Enter(State::Established(Box::new(established))))
+        Ok(Next::enter(State::Established(Box::new(established))))
     }
 }
 
@@ -370,15 +370,14 @@ fn select(
     core: &Core,
     cx: &Context<'_>,
 ) -> Result<Selected, FailureReason> {
-    let misbehaved = FailureReason::PeerMisbehaved;
-    let id_i = received.id_i.ok_or(misbehaved("no IDi"))?;
+    let id_i = received.id_i.ok_or(FailureReason::PeerMisbehaved("no IDi"))?;
     let remote_id = Identity::from_wire(id_i.id.kind, id_i.id.data)
-        .map_err(|_| misbehaved("IDi is no identity"))?;
+        .map_err(|_| FailureReason::PeerMisbehaved("IDi is no identity"))?;
     let asked = received
         .id_r
         .map(|id_r| Identity::from_wire(id_r.id.kind, id_r.id.data))
         .transpose()
-        .map_err(|_| misbehaved("IDr is no identity"))?;
+        .map_err(|_| FailureReason::PeerMisbehaved("IDr is no identity"))?;
     let local = core.path.local.ip();
     let near: Vec<(u8, &Arc<Connection>)> = cx
         .connections

@@ -1,0 +1,148 @@
+//! From one state to the next: who is told, what is sent, what stays.
+
+use std::time::Duration;
+
+use adit_wire::iana::ExchangeType;
+use adit_wire::ikev2::{ChainBuilder, Delete, Notify, Payload};
+
+use crate::context::{Context, Notice};
+use crate::event::{Event, IkeSaState};
+use crate::failure::FailureReason;
+use crate::v2::exchange::init;
+
+use super::{
+    Closed, Deleting, Farewell, IkeSa, LINGER, Next, REKEYED_WAIT, Rekeyed, State, StepResult,
+};
+
+impl IkeSa {
+    /// Begins what waits, as long as the window is free.
+    pub(super) fn pump(&mut self, cx: &mut Context<'_>) {
+        if let State::Established(established) = &mut self.state {
+            let result = established.pump(&mut self.core, cx);
+            self.apply(result, cx);
+        }
+    }
+
+    pub(super) fn apply(&mut self, result: StepResult, cx: &mut Context<'_>) {
+        match result {
+            Ok(Next::Stay) => {}
+            Ok(Next::Enter(state)) => {
+                self.state = *state;
+                self.report_up(cx);
+            }
+            Ok(Next::Refuse(notify, reason)) => {
+                self.report_end(reason, cx);
+                let mut chain = ChainBuilder::new();
+                chain.put(&Payload::Notify(Notify::new(notify, &[])));
+                self.say_farewell(chain, cx);
+            }
+            Ok(Next::Delete(reason)) => {
+                self.report_end(reason, cx);
+                self.begin_delete(cx);
+            }
+            Ok(Next::End(reason)) => {
+                self.report_end(reason, cx);
+                self.enter_closed(cx);
+            }
+            Ok(Next::Replaced { new, old }) => self.replace(new, old, cx),
+            Err(reason) => self.fail(reason, cx),
+        }
+    }
+
+    /// An error: of an established IKE SA the peer is told, if the window allows.
+    fn fail(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        let established = matches!(self.state, State::Established(_));
+        self.report_end(self.explain(reason), cx);
+        if established && self.core.requests.is_idle() {
+            self.begin_delete(cx);
+        } else {
+            self.enter_closed(cx);
+        }
+    }
+
+    /// Silence on port 4500 after answers on port 500 has a name of its own.
+    fn explain(&self, reason: FailureReason) -> FailureReason {
+        let floated = self.core.nat.supported
+            && matches!(self.state, State::IntermediateSent(_) | State::AuthSent(_))
+            && self.core.path.remote.port() != init::IKE_PORT;
+        if let FailureReason::PeerSilent { exchange, remote, transmissions, waited, .. } = reason
+            && floated
+        {
+            let (nat_local, nat_remote) =
+                (self.core.nat.we_are_behind_nat, self.core.nat.peer_is_behind_nat);
+            return FailureReason::NatPortBlocked {
+                exchange,
+                remote,
+                transmissions,
+                waited,
+                nat_local,
+                nat_remote,
+            };
+        }
+        reason
+    }
+
+    fn report_up(&mut self, cx: &mut Context<'_>) {
+        if let State::Established(established) = &self.state {
+            cx.out.event(Event::IkeUp(Box::new(established.info(&self.core))));
+        }
+    }
+
+    /// Tells everybody that the IKE SA is over, once; its children go first.
+    fn report_end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        let standing = self.standing();
+        if let State::Established(established) = &mut self.state {
+            let info = Box::new(established.info(&self.core));
+            established.remove_all(&reason, &self.core, cx);
+            cx.out.event(Event::IkeDown { info, reason: reason.clone() });
+        } else if standing != Some(IkeSaState::Connecting) {
+            return;
+        }
+        let was_established = standing == Some(IkeSaState::Established);
+        let failure = self.core.failure(reason, cx.now);
+        let ike = self.core.id;
+        cx.out.notice(Notice::Ended { ike, was_established, failure });
+    }
+
+    fn replace(&mut self, mut new: Box<Self>, old: Farewell, cx: &mut Context<'_>) {
+        let State::Established(before) = &mut self.state else { return };
+        let old_info = Box::new(before.info(&self.core));
+        let State::Established(after) = &mut new.state else { return };
+        after.inherit(before);
+        let new_info = Box::new(after.info(&new.core));
+        cx.out.event(Event::IkeRekeyed { old: old_info, new: new_info });
+        self.core.requests.answered();
+        match old {
+            Farewell::WeDelete => self.begin_delete(cx),
+            Farewell::PeerDeletes => {
+                self.state = State::Rekeyed(Rekeyed { until: cx.now + REKEYED_WAIT });
+            }
+            Farewell::Gone => self.enter_closed(cx),
+        }
+        new.pump(cx);
+        cx.out.notice(Notice::Rekeyed { old: self.core.id, new });
+    }
+
+    pub(super) fn begin_delete(&mut self, cx: &mut Context<'_>) {
+        let mut chain = ChainBuilder::new();
+        chain.put(&Payload::Delete(Delete::IkeSa));
+        self.say_farewell(chain, cx);
+    }
+
+    /// Sends the last request of this IKE SA.
+    fn say_farewell(&mut self, chain: ChainBuilder, cx: &mut Context<'_>) {
+        let exchange = ExchangeType::INFORMATIONAL;
+        match self.core.request(exchange, chain, cx.config.connecting, cx) {
+            Ok(_) => self.state = State::Deleting(Deleting { exchange }),
+            Err(_) => self.enter_closed(cx),
+        }
+    }
+
+    fn enter_closed(&mut self, cx: &Context<'_>) {
+        self.core.requests.answered();
+        let repeats = !self.core.responses.last_response().is_empty();
+        let linger = if repeats { LINGER } else { Duration::ZERO };
+        let half_open = self.is_half_open();
+        self.state = State::Closed(Closed { until: cx.now + linger, half_open });
+    }
+}
