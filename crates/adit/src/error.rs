@@ -71,6 +71,11 @@ impl Error {
         move |source| Self::Io { what: what.into(), source }
     }
 
+    /// What is known about the problem, if it has a code.
+    pub(crate) fn diagnosis(&self) -> Option<&Diagnosis> {
+        if let Self::Diagnosed(diagnosis) = self { Some(diagnosis) } else { None }
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {

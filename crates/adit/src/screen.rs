@@ -82,9 +82,11 @@ impl Screen {
     /// Prints as it is.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Error::Closed,
-            _ => Error::Io { what: "standard output".into(), source: error },
+        written.map_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return Error::Closed;
+            }
+            Error::Io { what: "standard output".into(), source: error }
         })
     }
 
@@ -131,10 +133,7 @@ pub(crate) fn explain(error: &Error, json: bool, screen: &mut Screen) {
     if matches!(error, Error::Closed) {
         return;
     }
-    let diagnosis = match error {
-        Error::Diagnosed(diagnosis) => Some(&**diagnosis),
-        _ => None,
-    };
+    let diagnosis = error.diagnosis();
     if json {
         let trouble = Trouble { schema: api::SCHEMA, error: error.to_string(), diagnosis };
         // If this cannot be printed either, the exit code is all that is left.

@@ -53,7 +53,7 @@ pub(crate) fn fix(stage: &mut Stage, line: &mut Line) -> Result<bool, Error> {
             await_problem(stage, false)?;
             None
         }
-        _ => {
+        Fault::Psk | Fault::Id | Fault::Proposal | Fault::Esp | Fault::Selectors | Fault::Port => {
             undo_system(stage)?;
             Some(stage.negotiate(None, line)?.0)
         }

@@ -81,12 +81,13 @@ impl Holder {
                 Err(error) => failed(error),
             };
             let heard = line.send(&news).is_ok();
-            match order {
-                Order::Stop => return false,
-                // A show that fails or that nobody sees any more leaves nothing behind.
-                Order::Show(_) if result.is_err() || !heard => return false,
-                _ if !heard => break,
-                _ => {}
+            // A show that fails or that nobody sees any more leaves nothing behind.
+            let unseen = matches!(order, Order::Show(_)) && (result.is_err() || !heard);
+            if unseen || matches!(order, Order::Stop) {
+                return false;
+            }
+            if !heard {
+                break;
             }
         }
         self.keep
@@ -128,9 +129,6 @@ impl Holder {
 }
 
 fn failed(error: &Error) -> News {
-    let diagnosis = match error {
-        Error::Diagnosed(diagnosis) => Some(diagnosis.clone()),
-        _ => None,
-    };
+    let diagnosis = error.diagnosis().cloned().map(Box::new);
     News::Failed { text: error.to_string(), diagnosis }
 }

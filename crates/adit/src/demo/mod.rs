@@ -44,11 +44,7 @@ pub(crate) fn run(args: &Demo, screen: &mut Screen) -> Result<Exit, Error> {
         Some(DemoVerb::Fix { json }) => Client::connect(&place)?.order(&Order::Fix, *json, screen),
         Some(DemoVerb::Status { json }) => status(&place, *json, screen),
         Some(DemoVerb::Shell { host, command }) => shell::run(&place, *host, command),
-        Some(DemoVerb::Stop) => {
-            let exit = Client::connect(&place)?.order(&Order::Stop, false, screen)?;
-            screen.line("the demo is gone; nothing is left of it")?;
-            Ok(exit)
-        }
+        Some(DemoVerb::Stop) => stop(&place, screen),
         Some(DemoVerb::Hold { aditd }) => hold::run(&place, aditd).map(|()| Exit::Good),
     }
 }
@@ -79,6 +75,19 @@ fn start(args: &Demo, place: &Place, screen: &mut Screen) -> Result<Exit, Error>
         screen.text(&render::what_to_try(screen.paint))?;
     }
     Ok(exit)
+}
+
+fn stop(place: &Place, screen: &mut Screen) -> Result<Exit, Error> {
+    match Client::connect(place) {
+        Ok(mut client) => {
+            client.order(&Order::Stop, false, screen)?;
+        }
+        // Its holder was killed, and namespaces and daemons went with it; the files did not.
+        Err(_) if place.lab().is_file() => place.remove()?,
+        Err(error) => return Err(error),
+    }
+    screen.line("the demo is gone; nothing is left of it")?;
+    Ok(Exit::Good)
 }
 
 /// The holder has another working directory.

@@ -27,13 +27,12 @@ impl<'a> View<'a> {
 
     /// Shows one.
     pub(crate) fn show(&mut self, news: &News) -> Result<(), Error> {
-        match news {
-            News::Amount { done, total } => {
-                self.advance(*done, *total);
-                return Ok(());
-            }
-            News::Patience { text, seconds } => return self.wait(text, *seconds),
-            _ => {}
+        if let News::Amount { done, total } = news {
+            self.advance(*done, *total);
+            return Ok(());
+        }
+        if let News::Patience { text, seconds } = news {
+            return self.wait(text, *seconds);
         }
         self.clear_bar();
         let paint = self.screen.paint;

@@ -156,13 +156,15 @@ impl Watch {
     pub(crate) fn take(&mut self, event: Event, line: &mut Line) -> Result<(), Error> {
         match event {
             Event::Progress(step) => line.send(&News::Step(step))?,
-            Event::Tunnel(event) => match event.change {
-                Change::Up { .. } => self.ended = Some(Attempt::Up(self.took())),
-                Change::Failed { diagnosis } if !self.only_up => {
+            Event::Tunnel(event) => {
+                if let Change::Up { .. } = event.change {
+                    self.ended = Some(Attempt::Up(self.took()));
+                } else if let Change::Failed { diagnosis } = event.change
+                    && !self.only_up
+                {
                     self.ended = Some(Attempt::Failed(diagnosis));
                 }
-                _ => {}
-            },
+            }
             Event::Log(_) => {}
         }
         Ok(())

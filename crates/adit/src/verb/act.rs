@@ -33,10 +33,11 @@ pub(crate) fn down(args: &Act, vici: &Path, screen: &mut Screen) -> Result<Exit,
 pub(crate) fn restart(args: &Act, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
     let mut daemon = Daemon::connect(vici)?;
     known_tunnel(&mut daemon, &args.name)?;
-    match take_down(&mut daemon, args, screen)? {
-        Exit::Good => bring_up(&mut daemon, args, screen),
-        exit => Ok(exit),
+    let exit = take_down(&mut daemon, args, screen)?;
+    if exit != Exit::Good {
+        return Ok(exit);
     }
+    bring_up(&mut daemon, args, screen)
 }
 
 fn bring_up(daemon: &mut Daemon, args: &Act, screen: &mut Screen) -> Result<Exit, Error> {
@@ -54,12 +55,13 @@ fn bring_up(daemon: &mut Daemon, args: &Act, screen: &mut Screen) -> Result<Exit
             timeout: timeout(args),
             log_level: -1,
         });
-        let outcome = daemon.act(&request, |event| match event {
-            Event::Progress(step) if step.tunnel == tunnel.name => {
-                steps += 1;
-                print_step(&step, args.json, screen)
+        let outcome = daemon.act(&request, |event| {
+            let Event::Progress(step) = event else { return Ok(()) };
+            if step.tunnel != tunnel.name {
+                return Ok(());
             }
-            _ => Ok(()),
+            steps += 1;
+            print_step(&step, args.json, screen)
         })?;
         if outcome.error.is_some() {
             return failed(&tunnel.name, outcome, args.json, screen);
@@ -170,17 +172,16 @@ fn await_rekey(
         if event.tunnel != name {
             continue;
         }
-        match &event.change {
-            Change::Rekeyed { what: rekeyed } if rekeyed == what => {
-                return print_rekeyed(&event, started, json, screen);
-            }
-            Change::Failed { diagnosis } => {
-                return print_failure(name, (**diagnosis).clone(), json, screen);
-            }
-            Change::Down { reason } => {
-                return Err(Error::Refused(format!("{name} went down meanwhile: {reason}")));
-            }
-            _ => {}
+        if let Change::Rekeyed { what: rekeyed } = &event.change
+            && rekeyed == what
+        {
+            return print_rekeyed(&event, started, json, screen);
+        }
+        if let Change::Failed { diagnosis } = &event.change {
+            return print_failure(name, (**diagnosis).clone(), json, screen);
+        }
+        if let Change::Down { reason } = &event.change {
+            return Err(Error::Refused(format!("{name} went down meanwhile: {reason}")));
         }
     }
     let patience = duration(REKEY_PATIENCE);
