@@ -29,8 +29,8 @@ pub(crate) struct Child {
     pub(crate) selectors: Selectors,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
-    /// Whether the peer is known to have it: it has our answer, or sends on it.
-    pub(crate) confirmed: bool,
+    /// Whether the peer surely has it: it has our answer, or sends on it.
+    confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
     pub(crate) end: Option<FailureReason>,
     in_engine: bool,
@@ -88,6 +88,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) rekeys: Option<ChildSaId>,
     /// Whether to send on it from now on.
     pub(crate) outbound: bool,
+    /// Whether it is the child of IKE_AUTH.
+    pub(crate) first: bool,
 }
 
 /// Child SAs of one IKE SA at a time, those about to go included.
@@ -181,7 +183,8 @@ impl Child {
             selectors,
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
-            confirmed: agreed.role.is_initiator(),
+            // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
+            confirmed: agreed.role.is_initiator() || agreed.first,
             end: None,
             in_engine: true,
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
@@ -197,6 +200,17 @@ impl Child {
             cx.out.release_spi(self.spi_in);
             cx.out.push(Output::RemoveChild { id: self.id, delay });
         }
+    }
+
+    /// The peer has it.
+    pub(crate) fn confirm(&mut self) {
+        self.confirmed = true;
+    }
+
+    /// Whether the peer has it, or should by now: our answer may have been lost, and it asks
+    /// again until it has one.
+    pub(crate) fn is_known_to_peer(&self, wait: Duration, now: Instant) -> bool {
+        self.confirmed || now.saturating_duration_since(self.installed) >= wait
     }
 
     /// Whether the packet engine still has it.

@@ -439,7 +439,7 @@ impl Established {
     /// Authentic packets come in on a child: its sender has it installed (RFC 7296 §2.8).
     pub(crate) fn handle_traffic(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
         if let Some(child) = self.child_mut(id) {
-            child.confirmed = true;
+            child.confirm();
         }
         let has_predecessor = self
             .children
@@ -452,7 +452,7 @@ impl Established {
 
     /// A new request came: with a window of one the peer has all our answers (RFC 7296 §2.3).
     pub(crate) fn confirm_all(&mut self) {
-        self.children.iter_mut().for_each(|child| child.confirmed = true);
+        self.children.iter_mut().for_each(Child::confirm);
     }
 
     /// The peer's address changed.

@@ -1,4 +1,5 @@
-//! The exchanges of IKEv2, one file each: what both sides send, check and do.
+//! The exchanges of IKEv2 (RFC 7296 §1.2 to §1.4), one file each: what both sides send, check
+//! and do.
 
 pub(crate) mod auth;
 pub(crate) mod create_child;

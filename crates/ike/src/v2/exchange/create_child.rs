@@ -226,6 +226,7 @@ impl CreateChildSent {
                 encap: agreed.encap,
                 rekeys: self.rekeys,
                 outbound: true,
+                first: false,
             },
             cx,
         );
@@ -260,6 +261,12 @@ impl CreateChildSent {
         }
         match (error, self.rekeys) {
             (NotifyType::TEMPORARY_FAILURE, _) => {
+                established.retry(self.task(), cx);
+                Ok(Next::Stay)
+            }
+            (NotifyType::CHILD_SA_NOT_FOUND, Some(old))
+                if rekey_child::is_too_early(old, established, cx.now) =>
+            {
                 established.retry(self.task(), cx);
                 Ok(Next::Stay)
             }
@@ -423,6 +430,7 @@ fn accept(
         rekeys,
         // RFC 7296 §2.8: the responder of a rekey goes on sending on the old SA.
         outbound: rekeys.is_none() && !crosses,
+        first: false,
     };
     let child = Child::install(agreed, cx);
     core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;

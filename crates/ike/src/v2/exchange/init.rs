@@ -454,6 +454,8 @@ pub(crate) fn answer(
 
 /// An unprotected response that refuses a request and leaves nothing behind: COOKIE,
 /// INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_SYNTAX, … (RFC 7296 §2.6, §1.2, §2.21.1).
+///
+/// `None` if it would be longer than the request: nobody has proven the address it goes to.
 pub(crate) fn refusal(request: &Header, kind: NotifyType, data: &[u8]) -> Option<Vec<u8>> {
     let header = Header::new(
         request.spi_i,
@@ -464,7 +466,8 @@ pub(crate) fn refusal(request: &Header, kind: NotifyType, data: &[u8]) -> Option
     );
     let mut message = MessageBuilder::new(header);
     message.put(&Payload::Notify(Notify::new(kind, data)));
-    message.finish().ok()
+    let longest = usize::try_from(request.length).unwrap_or(usize::MAX);
+    message.finish().ok().filter(|octets| octets.len() <= longest)
 }
 
 /// Whether the request's KE payload is of the method that its SA payload lets us choose.
@@ -490,3 +493,26 @@ pub(crate) fn offered<'a>(received: &'a Received<'_>) -> &'a Sa {
 /// UDP ports of IKE (RFC 7296 §2, §2.23).
 pub(crate) const IKE_PORT: u16 = 500;
 const NAT_PORT: u16 = 4500;
+
+#[cfg(test)]
+mod tests {
+    use adit_wire::Reader;
+
+    use super::*;
+
+    /// Found by fuzzing: a bare header was answered with eight octets more. A forged source
+    /// address must not draw more octets than it cost (CHECKLIST C10).
+    #[test]
+    fn a_refusal_is_never_longer_than_the_request() {
+        let mut octets = [7; Header::LEN];
+        let (flags, version) = (0x08, 0x20);
+        octets[16..28].copy_from_slice(&[0, version, 37, flags, 0, 0, 0, 1, 0, 0, 0, 28]);
+        let header = Header::read(&mut Reader(&octets)).unwrap();
+        let answer = |length| {
+            refusal(&Header { length, ..header }, NotifyType::INVALID_IKE_SPI, &[])
+        };
+        assert_eq!(answer(28), None);
+        assert_eq!(answer(35), None);
+        assert_eq!(answer(36).unwrap().len(), 36);
+    }
+}

@@ -5,6 +5,8 @@
 //! arrives. When both rekey at once, four nonces decide whose SA goes: the lowest loses, and who
 //! made that SA deletes it. Two requests for the same new child that cross are settled alike.
 
+use std::time::{Duration, Instant};
+
 use adit_db::{ChildName, ChildSaId};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{NotifyType, ProtocolId};
@@ -20,6 +22,12 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::rules::Received;
 
 use super::create_child::CreateChildSent;
+
+/// How long a child waits for a sign that the peer has it before it is rekeyed all the same.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a peer may ask again for an answer it has not got.
+const REPEAT_WAIT: Duration = Duration::from_secs(90);
 
 /// The peer's exchange for the same child that crossed ours.
 #[derive(Debug)]
@@ -69,8 +77,8 @@ impl CreateChildSent {
             return Ok(None);
         };
         child.phase = Phase::Rekeying;
-        if !child.confirmed {
-            // The peer may not know it yet, and would take it for lost (CHECKLIST J16, J17).
+        if !child.is_known_to_peer(ANSWER_WAIT, cx.now) {
+            // The peer would take it for lost (CHECKLIST J16, J17).
             established.retry(Task::RekeyChild(id), cx);
             return Ok(None);
         }
@@ -268,6 +276,11 @@ pub(crate) fn lose(
             }
         }
     }
+}
+
+/// Whether the peer may not know a child only because our answer has not reached it.
+pub(crate) fn is_too_early(id: ChildSaId, established: &Established, now: Instant) -> bool {
+    established.child(id).is_some_and(|child| !child.is_known_to_peer(REPEAT_WAIT, now))
 }
 
 /// The peer does not know the child that we wanted to rekey: it goes, and a fresh one comes

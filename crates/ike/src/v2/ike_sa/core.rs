@@ -1,4 +1,4 @@
-//! What an IKE SA has in every state: names, addresses, windows, protection.
+//! What an IKE SA (RFC 7296 §2) has in every state: names, addresses, windows, protection.
 //!
 //! [`Core::receive`] turns datagrams into authentic messages, [`Core::request`] and
 //! [`Core::respond`] go the other way. Nothing above sees octets that were not authenticated.

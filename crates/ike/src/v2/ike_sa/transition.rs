@@ -1,4 +1,5 @@
-//! From one state to the next: who is told, what is sent, what stays.
+//! From one state of an IKE SA (RFC 7296 §2.21, §2.25) to the next: who is told, what is sent,
+//! what stays.
 
 use std::time::Duration;
 

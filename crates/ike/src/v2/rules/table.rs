@@ -1,4 +1,4 @@
-//! The table: which payloads each form of message must and may have.
+//! The table of RFC 7296 Appendix C: which payloads each form of message must and may have.
 
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::Header;

@@ -250,6 +250,7 @@ fn install(
         encap: core.encapsulation(),
         rekeys: None,
         outbound: true,
+        first: true,
     };
     Ok(Child::install(agreed, cx))
 }

@@ -308,6 +308,7 @@ fn answer_child(
         encap: core.encapsulation(),
         rekeys: None,
         outbound: true,
+        first: true,
     };
     Ok(Some(Child::install(agreed, cx)))
 }
