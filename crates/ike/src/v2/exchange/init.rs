@@ -508,9 +508,8 @@ mod tests {
         let (flags, version) = (0x08, 0x20);
         octets[16..28].copy_from_slice(&[0, version, 37, flags, 0, 0, 0, 1, 0, 0, 0, 28]);
         let header = Header::read(&mut Reader(&octets)).unwrap();
-        let answer = |length| {
-            refusal(&Header { length, ..header }, NotifyType::INVALID_IKE_SPI, &[])
-        };
+        let answer =
+            |length| refusal(&Header { length, ..header }, NotifyType::INVALID_IKE_SPI, &[]);
         assert_eq!(answer(28), None);
         assert_eq!(answer(35), None);
         assert_eq!(answer(36).unwrap().len(), 36);
