@@ -11,12 +11,27 @@ use serde::{Deserialize, Serialize};
 #[command(after_help = "New here? Type `adit demo`: two sites in namespaces, a real tunnel, \
 nothing outside is touched.")]
 pub(crate) struct Cli {
-    /// Control socket of the daemon
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/adit/vici")]
+    /// Control socket of the daemon (/run/adit/vici)
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/run/adit/vici",
+        hide_default_value = true,
+        help_heading = COMMON
+    )]
     pub(crate) vici: PathBuf,
 
-    /// Colours in what is printed
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    /// Colours: auto is on a terminal unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        hide_default_value = true,
+        help_heading = COMMON
+    )]
     pub(crate) color: Color,
 
     /// What to do.
@@ -24,15 +39,16 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
+/// Heading of the options that every verb has.
+const COMMON: &str = "Common options";
+
+// Comments on these would become help texts that say what the words say already.
 /// When to print colours.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
@@ -91,8 +107,8 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
 
-    /// Octets of the TCP transfer
-    #[arg(long, value_name = "N", default_value_t = 100_000_000)]
+    /// Octets of the TCP transfer (100,000,000)
+    #[arg(long, value_name = "N", default_value_t = 100_000_000, hide_default_value = true)]
     pub(crate) bytes: u64,
 
     /// Where the demo keeps its files; several demos can run in several places
@@ -183,8 +199,8 @@ pub(crate) enum DemoHost {
 /// `adit check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Directory of the configuration
-    #[arg(long, value_name = "DIR", default_value = "/etc/adit")]
+    /// Directory of the configuration (/etc/adit)
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide_default_value = true)]
     pub(crate) config: PathBuf,
 
     /// Ask the running daemon which tunnels a reload would touch
@@ -206,8 +222,8 @@ pub(crate) struct Act {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    /// Give up after so many seconds (60); 0 waits as long as it takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, hide_default_value = true)]
     pub(crate) timeout: u64,
 }
 

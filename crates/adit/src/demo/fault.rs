@@ -227,7 +227,7 @@ fn patience(text: &str) -> News {
 const STRAY_PRIORITY: u32 = 100;
 const STRAY_TABLE: u32 = 100;
 /// How long the daemon repeats a request before it calls the peer silent.
-const SILENCE_S: u64 = 26;
+const SILENCE_S: u64 = 30;
 const PROBLEM_PATIENCE: Duration = Duration::from_secs(10);
 const PROBLEM_POLL: Duration = Duration::from_millis(50);
 const COME_BACK_PATIENCE: Duration = Duration::from_secs(90);

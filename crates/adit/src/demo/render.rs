@@ -34,13 +34,15 @@ impl<'a> View<'a> {
         if let News::Patience { text, seconds } = news {
             return self.wait(text, *seconds);
         }
-        self.clear_bar();
         let paint = self.screen.paint;
+        if let News::Step(step) = news {
+            return self.step(&format!("  {}", step_line(step, paint)));
+        }
+        self.clear_bar();
         match news {
             News::Fact { label, text, mood } => {
                 self.screen.line(&fact(paint, label, &mooded(paint, *mood, text)))
             }
-            News::Step(step) => self.screen.line(&format!("  {}", step_line(step, paint))),
             News::Octets { label, text, octets, readable } => {
                 self.screen.line(&fact(paint, label, text))?;
                 self.screen.text(&hex_dump(octets, *readable, paint))
@@ -54,11 +56,21 @@ impl<'a> View<'a> {
                 self.screen.line(&paint.with(Style::Dim, says))?;
                 self.screen.diagnosis(diagnosis)
             }
-            News::Amount { .. }
+            News::Step(_)
+            | News::Amount { .. }
             | News::Patience { .. }
             | News::Report(_)
             | News::Done { .. }
             | News::Failed { .. } => Ok(()),
+        }
+    }
+
+    /// A step may come while something is waited for: it is printed above the clock.
+    fn step(&mut self, text: &str) -> Result<(), Error> {
+        let Self { screen, bar } = self;
+        match bar {
+            Some(bar) => bar.suspend(|| screen.line(text)),
+            None => screen.line(text),
         }
     }
 
@@ -68,7 +80,7 @@ impl<'a> View<'a> {
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = "  transfer   [{bar:40}] {bytes}/{total_bytes}, {bytes_per_sec}";
+            let style = "  transfer   [{bar:40}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}";
             bar.with_style(bar_style(style))
         });
         bar.set_position(done);

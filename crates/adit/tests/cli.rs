@@ -1,0 +1,389 @@
+//! What the command line says: help, mistakes, and verbs that need no daemon.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use common::{Folder, adit, command, run};
+
+#[test]
+fn help_lists_the_verbs() {
+    insta::assert_snapshot!(adit(&["--help"]).all(), @r"
+    exit 0
+    IPsec tunnels, from the first try to the fleet
+
+    Usage: adit [OPTIONS] <COMMAND>
+
+    Commands:
+      demo         Show a real tunnel on this machine: two sites in network namespaces
+      check        Check the configuration without changing anything
+      up           Bring a tunnel up and show each step
+      down         Take a tunnel down
+      restart      Take a tunnel down and bring it up again
+      rekey        Replace a tunnel's keys now, without losing a packet
+      reload       Read the configuration again; only tunnels that changed are touched
+      status       Show the tunnels
+      log          Show the daemon's log as it happens
+      secret       Make pre-shared keys
+      explain      Explain an error code
+      completions  Print a completion script for a shell
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Common options:
+          --vici <PATH>   Control socket of the daemon (/run/adit/vici)
+          --color <WHEN>  Colours: auto is on a terminal unless NO_COLOR is set [possible values: auto,
+                          always, never]
+
+    New here? Type `adit demo`: two sites in namespaces, a real tunnel, nothing outside is touched.
+    ");
+}
+
+#[test]
+fn help_of_the_demo_lists_what_can_be_done_with_it() {
+    insta::assert_snapshot!(adit(&["demo", "--help"]).all(), @r"
+    exit 0
+    Show a real tunnel on this machine: two sites in network namespaces
+
+    Usage: adit demo [OPTIONS] [COMMAND]
+
+    Commands:
+      break   Break something and show what the operator sees
+      fix     Undo every break and show the tunnel coming back
+      status  Show both gateways' status
+      shell   Open a shell, or run a command, in one of the demo's hosts
+      stop    Take the demo down
+
+    Options:
+          --json            Print one JSON object and take the demo down again
+          --once            Take the demo down again at the end
+          --capture <FILE>  Keep the capture of the wire between the gateways in this file (pcap)
+          --keys <DIR>      Keep the session keys, as tables for Wireshark, in this directory
+          --bytes <N>       Octets of the TCP transfer (100,000,000)
+      -h, --help            Print help
+
+    Common options:
+          --vici <PATH>   Control socket of the daemon (/run/adit/vici)
+          --color <WHEN>  Colours: auto is on a terminal unless NO_COLOR is set [possible values: auto,
+                          always, never]
+    ");
+    insta::assert_snapshot!(adit(&["demo", "break", "--help"]).all(), @r"
+    exit 0
+    Break something and show what the operator sees
+
+    Usage: adit demo break [OPTIONS] <WHAT>
+
+    Arguments:
+      <WHAT>
+              What to break
+
+              Possible values:
+              - psk:       The two pre-shared keys differ
+              - id:        Oslo calls itself a name that Berlin does not know
+              - proposal:  No IKE suite in common
+              - esp:       No ESP suite in common
+              - selectors: The two sides disagree about the networks
+              - route:     Oslo sends Berlin's network elsewhere
+              - port:      UDP 4500 is blocked on the way
+              - daemon:    Berlin's daemon is killed
+
+    Options:
+          --json
+              Print JSON
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Common options:
+          --vici <PATH>
+              Control socket of the daemon (/run/adit/vici)
+
+          --color <WHEN>
+              Colours: auto is on a terminal unless NO_COLOR is set
+              
+              [possible values: auto, always, never]
+    ");
+}
+
+#[test]
+fn help_of_verbs_about_a_tunnel() {
+    insta::assert_snapshot!(adit(&["up", "--help"]).all(), @r"
+    exit 0
+    Bring a tunnel up and show each step
+
+    Usage: adit up [OPTIONS] <NAME>
+
+    Arguments:
+      <NAME>  The tunnel
+
+    Options:
+          --json               Print JSON, one object for each step
+          --timeout <SECONDS>  Give up after so many seconds (60); 0 waits as long as it takes
+      -h, --help               Print help
+
+    Common options:
+          --vici <PATH>   Control socket of the daemon (/run/adit/vici)
+          --color <WHEN>  Colours: auto is on a terminal unless NO_COLOR is set [possible values: auto,
+                          always, never]
+    ");
+    insta::assert_snapshot!(adit(&["status", "-h"]).all(), @r"
+    exit 0
+    Show the tunnels
+
+    Usage: adit status [OPTIONS] [NAME]
+
+    Arguments:
+      [NAME]  Only this tunnel, with everything that is known about it
+
+    Options:
+      -w, --watch  Repeat, once a second, until interrupted
+          --json   Print JSON
+      -h, --help   Print help
+
+    Common options:
+          --vici <PATH>   Control socket of the daemon (/run/adit/vici)
+          --color <WHEN>  Colours: auto is on a terminal unless NO_COLOR is set [possible values: auto,
+                          always, never]
+    ");
+}
+
+#[test]
+fn a_mistyped_verb_is_a_usage_error_with_the_right_word() {
+    insta::assert_snapshot!(adit(&["stauts"]).all(), @r"
+    exit 2
+    --- standard error
+    error: unrecognized subcommand 'stauts'
+
+      tip: some similar subcommands exist: 'restart', 'status'
+
+    Usage: adit [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(adit(&["demo", "break", "secret"]).all(), @r"
+    exit 2
+    --- standard error
+    error: invalid value 'secret' for '<WHAT>'
+      [possible values: psk, id, proposal, esp, selectors, route, port, daemon]
+
+      tip: a similar value exists: 'selectors'
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn no_daemon_is_e520_and_exit_code_3() {
+    let vici = "/nonexistent/vici";
+    for verb in [&["status"][..], &["up", "x"], &["down", "x"], &["reload"], &["log"]] {
+        let ran = adit(&[&["--vici", vici], verb].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{verb:?}");
+        assert!(ran.err.starts_with("error[E520]: the daemon does not answer\n"), "{}", ran.err);
+    }
+    insta::assert_snapshot!(adit(&["--vici", vici, "status"]).all(), @r"
+    exit 3
+    --- standard error
+    error[E520]: the daemon does not answer
+      socket         /nonexistent/vici
+      system says    No such file or directory (os error 2)
+      fix            systemctl start aditd, or aditd --config DIR in a terminal
+    ");
+    insta::assert_snapshot!(adit(&["--vici", vici, "status", "--json"]).all(), @r#"
+    exit 3
+    {"schema":1,"error":"E520: the daemon does not answer","diagnosis":{"code":"E520","severity":"error","sentence":"the daemon does not answer","lines":[{"label":"socket","value":"/nonexistent/vici"},{"label":"system says","value":"No such file or directory (os error 2)"}],"fixes":["systemctl start aditd, or aditd --config DIR in a terminal"]}}
+    "#);
+}
+
+#[test]
+fn codes_are_explained() {
+    insta::assert_snapshot!(adit(&["explain", "e511"]).all(), @r"
+    exit 0
+    error[E511]: a secret can be read by others
+
+    The file with a secret is readable or writable for users other than its owner.
+    Whoever can read it can pretend to be either side of the tunnel, so it is
+    refused.
+
+    We know from the permissions of the file.
+
+    `chmod 600 FILE` and, if it was readable for long, replace the secret on both
+    sides: `adit secret new`.
+    ");
+    let list = adit(&["explain"]);
+    assert_eq!(list.code, 0);
+    assert!(list.out.contains("\nE513  warning  a secret is weak\n"), "{}", list.out);
+    insta::assert_snapshot!(adit(&["explain", "E21"]).all(), @r#"
+    exit 2
+    --- standard error
+    error: there is no code "E21"; did you mean E121? `adit explain` lists all
+    "#);
+    insta::assert_snapshot!(adit(&["explain", "E130", "--json"]).out, @r#"{"schema":1,"codes":[{"code":"E130","severity":"error","title":"the peer closed the tunnel","explanation":"The peer sent an authenticated Delete for the SA (RFC 7296 §1.4.1). It meant it: somebody stopped the tunnel there, its configuration changed, its lifetime ended, or its daemon shut down.\n\nWe know because the message was protected by the keys of the SA.\n\nIf it happens right after the tunnel came up, the peer did not like something it learned late: its log has the reason, which the protocol has no room for. If it happens after a fixed time, look for a lifetime without rekeying on that side.\n\nWith `keep = \"up\"` the tunnel is negotiated again; with \"on-demand\" the next packet does it; with \"passive\" it is up to the peer."}]}"#);
+}
+
+#[test]
+fn colours_come_when_asked_for() {
+    assert!(adit(&["--color", "always", "explain", "E203"]).out.contains("\x1b[1;31m"));
+    assert!(!adit(&["explain", "E203"]).out.contains('\x1b'), "no terminal, no colour");
+    let forbidden = run(command().env("NO_COLOR", "1").args(["--color", "auto", "explain"]));
+    assert!(!forbidden.out.contains('\x1b'));
+}
+
+#[test]
+fn a_secret_goes_to_the_screen_or_into_a_private_file() {
+    let printed = adit(&["secret", "new"]);
+    assert_eq!((printed.code, printed.out.len()), (0, 44));
+
+    let folder = Folder::new("secret");
+    let file = folder.path().join("berlin.psk");
+    let name = file.to_str().unwrap();
+    let made = adit(&["secret", "new", name]);
+    let again = adit(&["secret", "new", name]);
+
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!((made.code, mode & 0o777), (0, 0o600));
+    assert_eq!(std::fs::read(&file).unwrap().len(), 44);
+    let text = (made.all() + &again.all()).replace(folder.text(), "DIR");
+    insta::assert_snapshot!(text, @r"
+    exit 0
+    DIR/berlin.psk: 256 random bits, readable by you alone; copy it to the other side as it is
+    exit 1
+    --- standard error
+    error: DIR/berlin.psk exists already and is not overwritten: both sides would need the new secret
+    ");
+}
+
+const BERLIN: &str = "\
+peer   = \"203.0.113.7\"
+local  = \"10.1.0.0/24\"
+remote = \"10.2.0.0/24\"
+secret = \"file:berlin.psk\"
+";
+
+fn configuration(name: &str, berlin: &str) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("tunnels/berlin.toml", berlin);
+    folder.write("tunnels/berlin.psk", "zQ3vB7xK1mN5pR9tW2yA4cE6gH8jL0sU\n");
+    let psk = folder.path().join("tunnels/berlin.psk");
+    std::fs::set_permissions(psk, std::fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+fn check(folder: &Folder, more: &[&str]) -> String {
+    let arguments = [&["check", "--config", folder.text()], more].concat();
+    adit(&arguments).all().replace(folder.text(), "DIR")
+}
+
+#[test]
+fn a_good_configuration_is_shown_as_a_plan() {
+    let folder = configuration("good", BERLIN);
+    insta::assert_snapshot!(check(&folder, &[]), @r"
+    exit 0
+    TUNNEL  KEEP  PEER         WE ARE       PEER IS      LOCAL        REMOTE       SECRET
+    berlin  up    203.0.113.7  our address  203.0.113.7  10.1.0.0/24  10.2.0.0/24  file:berlin.psk (32 bytes)
+
+    1 tunnel, 0 warnings
+    ");
+    insta::assert_snapshot!(check(&folder, &["--json"]), @r#"
+    exit 0
+    {"schema":1,"applied":false,"added":["berlin"],"changed":[],"removed":[],"unchanged":[]}
+    "#);
+}
+
+#[test]
+fn every_mistake_in_a_file_is_shown_in_its_place() {
+    let wrong = BERLIN.replace("remote", "remtoe").replace("10.1.0.0/24", "10.1.0.0/33");
+    let folder = configuration("wrong", &wrong);
+    insta::assert_snapshot!(check(&folder, &[]), @r#"
+    exit 1
+    error[E510]: berlin: `remote` is missing
+    --> DIR/tunnels/berlin.toml
+     = help: add remote = "10.2.0.0/24", the networks on the peer's side
+
+    error[E510]: berlin: `local` cannot be understood
+     --> DIR/tunnels/berlin.toml:2:10
+      |
+    2 | local  = "10.1.0.0/33"
+      |          ^^^^^^^^^^^^^ "10.1.0.0/33" is no address, network, range of addresses or "dynamic"
+      |
+      = help: write a network such as "10.1.0.0/24"
+
+    error[E510]: berlin: unknown key `remtoe`
+     --> DIR/tunnels/berlin.toml:3:1
+      |
+    3 | remtoe = "10.2.0.0/24"
+      | ^^^^^^ not a key
+      |
+      = help: did you mean `remote`?
+
+    3 errors, 0 warnings in 1 file
+    "#);
+}
+
+#[test]
+fn a_secret_open_to_others_is_an_error() {
+    let folder = configuration("open", BERLIN);
+    let psk = folder.path().join("tunnels/berlin.psk");
+    std::fs::set_permissions(psk, std::fs::Permissions::from_mode(0o644)).unwrap();
+    insta::assert_snapshot!(check(&folder, &[]), @r#"
+    exit 1
+    error[E511]: berlin: DIR/tunnels/berlin.psk can be read or changed by other users
+     --> DIR/tunnels/berlin.toml:4:10
+      |
+    4 | secret = "file:berlin.psk"
+      |          ^^^^^^^^^^^^^^^^^ its permissions are 0644, must be 0600
+      |
+      = help: chmod 600 DIR/tunnels/berlin.psk
+
+    1 error, 0 warnings in 1 file
+    "#);
+}
+
+#[test]
+fn an_empty_or_missing_configuration_says_where_tunnels_go() {
+    let folder = Folder::new("empty");
+    insta::assert_snapshot!(check(&folder, &[]), @r"
+    exit 1
+    --- standard error
+    error[E512]: DIR/tunnels cannot be read
+      system says    No such file or directory (os error 2)
+    ");
+    std::fs::create_dir(folder.path().join("tunnels")).unwrap();
+    insta::assert_snapshot!(check(&folder, &[]), @r"
+    exit 0
+    no tunnels: put one into DIR/tunnels/NAME.toml
+    ");
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_same_description() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = adit(&["completions", shell]);
+        assert_eq!(script.code, 0);
+        assert!(script.out.contains("restart"), "{shell} knows the verbs");
+    }
+    let folder = Folder::new("man");
+    assert_eq!(adit(&["man", folder.text()]).code, 0);
+    let mut pages: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    insta::assert_snapshot!(pages.join(" "), @r"adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-down.1 adit-explain.1 adit-log.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-secret-new.1 adit-secret.1 adit-status.1 adit-up.1 adit.1");
+}
+
+#[test]
+fn orders_to_a_demo_that_does_not_run_say_so() {
+    let folder = Folder::new("no-demo");
+    let directory = folder.path().join("demo");
+    let directory = directory.to_str().unwrap();
+    for order in [&["break", "psk"][..], &["fix"], &["status"], &["stop"], &["shell", "oslo-gw"]] {
+        let ran = adit(&[&["demo", "--directory", directory], order].concat());
+        let said = (ran.code, ran.out.as_str(), ran.err.as_str());
+        let expected = "error: no demo is running; `adit demo` starts one\n";
+        assert_eq!(said, (1, "", expected), "{order:?}");
+    }
+}

@@ -1,0 +1,388 @@
+//! The demo from end to end: real daemons, real packets, and the text of every fault's diagnosis.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Folder, Run, build_aditd, command, run, without_times};
+
+/// A running demo of its own, taken down with the value.
+struct Lab(Folder);
+
+impl Lab {
+    /// Starts a demo; `None` where this machine does not allow it, said loudly. In CI it must.
+    fn start(name: &str) -> Option<Self> {
+        build_aditd();
+        let lab = Self(Folder::new(name));
+        let ran = lab.demo(&["--bytes", "200000"]);
+        if ran.err.contains("make namespaces") {
+            assert!(std::env::var_os("CI").is_none(), "CI must allow namespaces: {}", ran.err);
+            eprintln!("SKIPPED {name}: {}", ran.err);
+            return None;
+        }
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        Some(lab)
+    }
+
+    fn demo(&self, arguments: &[&str]) -> Run {
+        run(command().args(["demo", "--directory", &self.directory()]).args(arguments))
+    }
+
+    /// `adit` for one of the gateways.
+    fn gateway(&self, site: &str, arguments: &[&str]) -> Run {
+        let vici = format!("{}/{site}.vici", self.directory());
+        run(command().arg("--vici").arg(vici).args(arguments))
+    }
+
+    fn directory(&self) -> String {
+        format!("{}/demo", self.0.text())
+    }
+
+    /// Breaks something: the text of it, without what differs from run to run.
+    fn break_it(&self, fault: &str) -> String {
+        let broken = self.demo(&["break", fault]);
+        let text = without_times(&broken.all().replace(&self.directory(), "DIR"));
+        let fixed = self.demo(&["fix"]);
+        assert_eq!(fixed.code, 0, "{text}{}", fixed.all());
+        assert!(fixed.out.contains("3 of 3 answered"), "{}", fixed.out);
+        text
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.demo(&["stop"]);
+    }
+}
+
+#[test]
+fn the_json_report_proves_the_tunnel() {
+    let folder = Folder::new("json");
+    let directory = folder.path().join("demo");
+    let (capture, keys) = (folder.path().join("wire.pcap"), folder.path().join("keys"));
+    // Through cargo the demo builds the daemon by itself.
+    let ran = run(command()
+        .env("CARGO", env!("CARGO"))
+        .args(["demo", "--json", "--bytes", "3000000", "--directory"])
+        .arg(&directory)
+        .arg("--capture")
+        .arg(&capture)
+        .arg("--keys")
+        .arg(&keys));
+    if ran.out.contains("make namespaces") && std::env::var_os("CI").is_none() {
+        eprintln!("SKIPPED the_json_report_proves_the_tunnel: {}", ran.out);
+        return;
+    }
+
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let number = |name: &str| report[name].as_f64().unwrap();
+    assert_eq!(ran.out.lines().count(), 1);
+    assert!(number("established_ms") > 0.0);
+    assert!(number("ping_ms") > 0.0);
+    assert!(number("tcp_mbit_s") > 0.0);
+    assert!(number("esp_packets") > 2_000.0);
+    assert_eq!(number("tcp_bytes"), 3e6);
+    assert_eq!(number("clear_bytes_seen_on_wire"), 0.0);
+    assert_eq!(number("capture_lost"), 0.0);
+    for name in ["ping_ok", "checksum_ok", "ok"] {
+        assert_eq!(report[name], true, "{name}");
+    }
+    assert_eq!(report["ike_suite"], "aes256gcm16-prfsha384-x25519-ke1_mlkem768");
+    assert_eq!(report["esp_suite"], "aes256gcm16-noesn");
+    assert!(std::fs::metadata(&capture).unwrap().len() > 3_000_000);
+    assert_eq!(std::fs::read_to_string(keys.join("esp_sa")).unwrap().lines().count(), 2);
+    assert!(!directory.exists(), "nothing is left");
+}
+
+#[test]
+fn a_demo_stays_and_its_hosts_can_be_entered() {
+    let Some(lab) = Lab::start("stay") else { return };
+
+    let again = lab.demo(&["--once"]);
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("a demo is running already"), "{}", again.err);
+
+    let inside = lab.demo(&["shell", "berlin-host", "cat", "/proc/net/route"]);
+    assert_eq!(inside.code, 0, "{}", inside.all());
+    assert!(inside.out.contains("lan0\t0002000A"), "{}", inside.out);
+
+    let status = lab.demo(&["status"]);
+    assert_eq!(status.code, 0, "{}", status.all());
+    assert_eq!(status.out.matches("  UP  ").count(), 2, "{}", status.out);
+
+    let stopped = lab.demo(&["stop"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.all());
+    assert!(!std::path::Path::new(&lab.directory()).exists());
+}
+
+#[test]
+fn the_verbs_act_on_a_tunnel() {
+    let Some(lab) = Lab::start("verbs") else { return };
+    let say = |arguments: &[&str]| without_times(&lab.gateway("oslo", arguments).all());
+
+    insta::assert_snapshot!(say(&["down", "berlin"]), @r"
+    exit 0
+    berlin  DOWN, by command
+    ");
+    insta::assert_snapshot!(say(&["down", "berlin"]), @r"
+    exit 0
+    berlin  DOWN, it was not up
+    ");
+    insta::assert_snapshot!(say(&["up", "berlin"]), @r"
+    exit 0
+    berlin  -> 203.0.113.2
+      … s  reach     asking 203.0.113.2:500
+      … s  reach     203.0.113.2:500 answers     (peer: Adit)
+      … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+      … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
+      … s  traffic   10.1.0.0/24 <-> 10.2.0.0/24
+      … s  packets   ESP, adit0, route 10.2.0.0/24
+    UP in … ms
+    ");
+    insta::assert_snapshot!(say(&["up", "berlin"]), @r"
+    exit 0
+    berlin  -> 203.0.113.2
+    UP already
+    ");
+    insta::assert_snapshot!(say(&["rekey", "berlin"]), @r"
+    exit 0
+    berlin  new keys for berlin in … ms
+    ");
+    insta::assert_snapshot!(say(&["rekey", "berlin", "--ike"]), @r"
+    exit 0
+    berlin  new keys for ike in … ms
+    ");
+    insta::assert_snapshot!(say(&["reload"]), @r"
+    exit 0
+    unchanged  berlin
+    ");
+    insta::assert_snapshot!(say(&["up", "berlni"]), @r#"
+    exit 2
+    --- standard error
+    error: there is no tunnel "berlni": did you mean berlin?
+    "#);
+    insta::assert_snapshot!(say(&["status", "lisbon"]), @r#"
+    exit 2
+    --- standard error
+    error: there is no tunnel "lisbon": there is berlin
+    "#);
+
+    let events = lab.gateway("oslo", &["restart", "berlin", "--json"]);
+    let last = events.out.lines().last().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!((events.code, &last["change"]["kind"]), (0, &"up".into()), "{}", events.out);
+    let status = lab.gateway("berlin", &["status", "oslo", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(status["tunnels"][0]["state"], "up");
+}
+
+#[test]
+fn break_psk() {
+    let Some(lab) = Lab::start("psk") else { return };
+    insta::assert_snapshot!(lab.break_it("psk"), @r"
+    exit 0
+      break      oslo-gw gets another secret (DIR/oslo/tunnels/berlin.psk)
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+
+    oslo-gw says
+    error[E203]: berlin: the peer rejects our login: the pre-shared keys differ
+      we are         oslo.example
+      peer is        berlin.example (host name)
+      our secret     file:berlin.psk, 43 bytes, newline at the end of the file left out
+      peer said      AUTHENTICATION_FAILED, and its own name: it did find a tunnel for us
+      common cause   quotes in the secret's file, or hex that one side takes as text
+      fix            make a new one with `adit secret new` and copy its file to both sides
+      in             DIR/oslo/tunnels/berlin.toml:7
+
+    berlin-gw says
+    error[E203]: oslo: the peer's login is wrong: the pre-shared keys differ
+      we are         berlin.example
+      peer is        oslo.example (host name)
+      our secret     file:oslo.psk, 43 bytes, newline at the end of the file left out
+      saw            its AUTH payload does not fit our secret
+      common cause   quotes in the secret's file, or hex that one side takes as text
+      fix            make a new one with `adit secret new` and copy its file to both sides
+      in             DIR/berlin/tunnels/oslo.toml:7
+    ");
+}
+
+#[test]
+fn break_id() {
+    let Some(lab) = Lab::start("id") else { return };
+    insta::assert_snapshot!(lab.break_it("id"), @r#"
+    exit 0
+      break      oslo-gw calls itself oslo-gw.example; berlin-gw expects oslo.example
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+
+    oslo-gw says
+    error[E204]: berlin: the peer does not know us by this name
+      we said        oslo-gw.example (host name)
+      asked for      berlin.example (host name)
+      peer said      AUTHENTICATION_FAILED, without proving its own identity first
+      fix            set id here to the name the peer expects
+      or             set peer_id = "oslo-gw.example" there
+      in             DIR/oslo/tunnels/berlin.toml:3
+
+    berlin-gw says
+    error[E204]: oslo: no tunnel accepts oslo-gw.example from 198.51.100.2
+      peer said      oslo-gw.example (host name)
+      it asked for   berlin.example (host name)
+      we expect      oslo.example (host name) for tunnel oslo
+      fix            set peer_id = "oslo-gw.example" in oslo here
+      or             set id = "oslo.example" there
+      in             DIR/berlin/tunnels/oslo.toml:4
+    "#);
+}
+
+#[test]
+fn break_proposal() {
+    let Some(lab) = Lab::start("proposal") else { return };
+    insta::assert_snapshot!(lab.break_it("proposal"), @r#"
+    exit 0
+      break      the two gateways allow different IKE algorithms
+        … s  reach     asking 203.0.113.2:500
+        … s  peer      says no common IKE suite, says the peer; not authenticated, so we wait for something better
+
+    oslo-gw says
+    error[E101]: berlin: no common IKE algorithms
+      we offered     aes256gcm16-prfsha384-x25519
+      peer said      NO_PROPOSAL_CHOSEN, … s after our first packet
+      fix            make `ike` here and on the peer overlap
+      or             set suite = "compat", for equipment from before 2018 (`adit explain E101`)
+      in             DIR/oslo/tunnels/berlin.toml:9
+
+    berlin-gw says
+    error[E101]: oslo: no common IKE algorithms
+      we allow       aes128-prfsha256-sha256-modp2048
+      peer offered   aes256gcm16-prfsha384-x25519
+      fix            set ike = "aes256gcm16-prfsha384-x25519" here
+      or             set suite = "compat", for equipment from before 2018 (`adit explain E101`)
+      in             DIR/berlin/tunnels/oslo.toml:9
+    "#);
+}
+
+#[test]
+fn break_esp() {
+    let Some(lab) = Lab::start("esp") else { return };
+    insta::assert_snapshot!(lab.break_it("esp"), @r#"
+    exit 0
+      break      the two gateways allow different ESP algorithms
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+        … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
+
+    oslo-gw says
+    error[E102]: berlin: no common ESP algorithms
+      we offered     aes256gcm16-noesn
+      peer said      NO_PROPOSAL_CHOSEN, … ms after our first packet
+      peer allows    aes128-sha256-noesn
+      fix            set esp = "aes128-sha256-noesn" here
+      in             DIR/oslo/tunnels/berlin.toml:9
+
+    berlin-gw says
+    error[E102]: oslo: no common ESP algorithms
+      we allow       aes128-sha256-noesn
+      peer offered   aes256gcm16-noesn
+      fix            set esp = "aes256gcm16-noesn" here
+      in             DIR/berlin/tunnels/oslo.toml:9
+    "#);
+}
+
+#[test]
+fn break_selectors() {
+    let Some(lab) = Lab::start("selectors") else { return };
+    insta::assert_snapshot!(lab.break_it("selectors"), @r#"
+    exit 0
+      break      berlin-gw protects 10.3.0.0/24 instead of 10.2.0.0/24
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+        … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
+
+    oslo-gw says
+    error[E301]: berlin: the two sides disagree about which networks to connect
+      we asked for   10.1.0.0/24 <-> 10.2.0.0/24
+      peer allows    10.1.0.0/24 <-> 10.3.0.0/24
+                                     ^^^^^^^^^^^
+      fix            set remote = "10.3.0.0/24" here, or local = "10.2.0.0/24" there
+      in             DIR/oslo/tunnels/berlin.toml:6
+
+    berlin-gw says
+    error[E301]: oslo: the two sides disagree about which networks to connect
+      we allow       10.3.0.0/24 <-> 10.1.0.0/24
+      peer asks for  10.2.0.0/24 <-> 10.1.0.0/24
+                     ^^^^^^^^^^^
+      fix            set local = "10.2.0.0/24" here, or remote = "10.3.0.0/24" there
+      in             DIR/berlin/tunnels/oslo.toml:5
+    "#);
+}
+
+#[test]
+fn break_route() {
+    let Some(lab) = Lab::start("route") else { return };
+    insta::assert_snapshot!(lab.break_it("route"), @r"
+    exit 0
+      break      a rule on oslo-gw sends 10.2.0.0/24 to the Internet, past the tunnel
+      ping       0 of 2 answered     oslo-host -> berlin-host
+
+    oslo-gw says
+    error[E501]: berlin: this host sends 10.2.0.0/24 elsewhere
+      kernel says    ip route get 10.2.0.1 -> dev wan0 via 198.51.100.1 table 100
+      expected       dev adit0
+      fix            remove the other route, or make the tunnel's networks more specific
+    ");
+}
+
+#[test]
+fn break_port() {
+    let Some(lab) = Lab::start("port") else { return };
+    insta::assert_snapshot!(lab.break_it("port"), @r#"
+    exit 0
+      break      the Internet drops UDP 4500, which encap = "udp" needs
+      wait       no answer is no news: the daemon tries for a while (at most 26 s)
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:4500 answers, it is behind a NAT     (peer: Adit)
+
+    oslo-gw says
+    error[E121]: berlin: UDP 500 works, UDP 4500 is blocked on the way
+      saw            IKE_SA_INIT answered on 500 (the peer is behind a NAT)
+                     IKE_INTERMEDIATE to 203.0.113.2:4500, 6 times in … s: nothing back
+      fix            allow UDP 4500 in both directions on the NAT device and both hosts
+    "#);
+}
+
+#[test]
+fn break_daemon() {
+    let Some(lab) = Lab::start("daemon") else { return };
+    insta::assert_snapshot!(lab.break_it("daemon"), @r"
+    exit 0
+      break      berlin-gw's aditd is killed (kill -9)
+      ping       0 of 2 answered     oslo-host -> berlin-host
+      wait       adit restart berlin: silence has to last before it is believed (at most 26 s)
+        … s  reach     asking 203.0.113.2:500
+
+    oslo-gw says
+    error[E111]: berlin: 203.0.113.2 cannot be reached
+      we sent        IKE_SA_INIT to 203.0.113.2:500, 6 times in … s
+      came back      ICMP: destination unreachable
+      means          no route on the way, or nothing listens on UDP 500
+      fix            start the peer's IKE daemon, or correct the address
+      in             DIR/oslo/tunnels/berlin.toml:2
+    ");
+}
+
+#[test]
+fn break_tells_programs_both_sides_diagnoses() {
+    let Some(lab) = Lab::start("break-json") else { return };
+    let ran = lab.demo(&["break", "psk", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &found["ok"]), (0, &true.into()), "{}", ran.all());
+    assert_eq!(found["oslo"]["code"], "E203");
+    assert_eq!(found["berlin"]["code"], "E203");
+}
