@@ -383,7 +383,7 @@ impl fmt::Display for Step {
             Self::CookieAsked => f.write_str("the peer wants proof of our address first"),
             Self::KeyExchangeAsked { wanted } => write!(f, "the peer asks for {wanted}"),
             Self::ErrorReceived { said } => {
-                write!(f, "says {said}; not authenticated, so we wait for something better")
+                write!(f, "{said}; not authenticated, so we wait for something better")
             }
             Self::Reached { remote, nat_local, nat_remote, peer } => {
                 write!(f, "{remote} answers")?;
