@@ -5,6 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use adit_db::Keep;
+use adit_fuzz::Choices;
+use adit_fuzz::ike::{Setup, World};
 use adit_mgmt::api::{
     self, Change, ChildStatus, Progress, Status, Step, TunnelEvent, TunnelStatus,
 };
@@ -15,7 +18,10 @@ fn main() -> io::Result<()> {
     spd_lookup()?;
     esp_inbound()?;
     esp_outbound()?;
-    vici()
+    vici()?;
+    ike_responder()?;
+    ike_initiator()?;
+    ike_established()
 }
 
 fn write(target: &str, name: &str, octets: &[u8]) -> io::Result<()> {
@@ -174,7 +180,13 @@ fn vici() -> io::Result<()> {
     put("version", whole, &[Packet::Response(version)])?;
     put("refused", whole, &[Packet::Response(Outcome::refused("no such child").message())])?;
     let ike = Some(("berlin".to_owned(), 7));
-    let line = LogLine { group: "IKE".into(), level: 1, ike, text: "established".into() };
+    let line = LogLine {
+        time: Some("2026-01-02T03:04:05Z".into()),
+        group: "IKE".into(),
+        level: 1,
+        ike,
+        text: "established".into(),
+    };
     put("log", whole, &[event(EventKind::ControlLog, line.message())])?;
     let child = ChildStatus { name: "net".into(), up: true, ..ChildStatus::default() };
     let tunnel =
@@ -190,4 +202,145 @@ fn vici() -> io::Result<()> {
     let stats = request("stats", Section::new()).encode().expect("short");
     write("vici", "stats_without_length", &[&whole[..], &stats[4..]].concat())?;
     write("vici", "too_long", &[&whole[..], &524_289_u32.to_be_bytes(), b"abc"].concat())
+}
+
+/// First octets of the inputs for IKE: algorithms, in the words of `Flavour`.
+const FLAVOURS: [(&str, u8); 3] = [("fast", 0), ("cbc", 5), ("default", 7)];
+
+/// Lets sixteen letters arrive.
+const DELIVER: u8 = 0xf0;
+
+/// Lets one letter arrive.
+const ONE: u8 = 0;
+
+/// The first message of the left host, behind its length.
+fn opening(flags: u8) -> Vec<u8> {
+    let setup = Setup::choose(Keep::Passive, &mut Choices(&[flags]));
+    let mut world = World::new(&setup);
+    world.begin();
+    let letter = world.wire.pop_front().expect("an opening");
+    let len = u16::try_from(letter.octets.len()).expect("short").to_be_bytes();
+    [&len, &letter.octets[..]].concat()
+}
+
+fn ike_responder() -> io::Result<()> {
+    let put = |name: &str, octets: &[u8]| write("ike_responder", name, octets);
+    for (name, flags) in FLAVOURS {
+        put(&format!("handshake_{name}"), &[flags, DELIVER])?;
+        put(&format!("opening_{name}"), &[&[flags, 7][..], &opening(flags), &[0]].concat())?;
+    }
+    put("handshake_with_cookie", &[8, DELIVER])?;
+    put("handshake_unfragmented", &[23, DELIVER])?;
+    // Every payload as it was, then one lost, doubled, changed and replaced.
+    put("opening_changed", &[0, 9, 0, 0, 0, 0, 0, 0, 0])?;
+    put("opening_without_nonce", &[0, 9, 0, 0, 205, 0, 0, 0])?;
+    put("opening_with_two_nonces", &[0, 9, 0, 0, 215, 0, 0, 0])?;
+    put("opening_of_another_group", &[0, 9, 0, 225, 8, 0, 1, 12, 0, 0, 0, 0])?;
+    put("opening_with_other_payloads", &[0, 9, 0, 0, 0, 250, 99, 1, 7, 250, 43, 0])?;
+    put("flood_from_one_host", &[0, 0xff, 0, 0xff, 0])?;
+    put("flood_from_everywhere", &[0, 0xff, 1, 0xff, 1, DELIVER])?;
+    put("auth_changed", &[0, ONE, ONE, 3, 0, 0, 60, 1])?;
+    put("auth_changed_before_the_true_one", &[0, ONE, ONE, 0x13, 4, 0, 60, 1, DELIVER])?;
+    put("auth_resealed", &[0, ONE, ONE, 4, 4, 0, 6, 1, DELIVER])?;
+    put("auth_twice", &[0, ONE, ONE, 0x15, 0, 0x15, 0, DELIVER])?;
+    put("job_refused", &[0, 0x0c, DELIVER, 0x2c, DELIVER])?;
+    put("job_without_secret", &[0, 0x0c, DELIVER, 0x3c, DELIVER])?;
+    put("job_answered_late", &[0, 0x0c, DELIVER, 11, 20, 0, 0x5c, 0x1c, DELIVER])?;
+    put("half_open_expires", &[0, ONE, 0x3b, 0xff, 0xff, DELIVER])?;
+    // Header of an IKE SA of ours, no payload; then somebody else's.
+    put("plausible_after_up", &[0, DELIVER, 8, 0, 8, 3, 1, 46, 0, 4, 0, 0, 0, 0, 0])?;
+    put("rekey_ike_from_both", &[0, DELIVER, 13, 0, 0, 0, 14, 0, 0, 0, DELIVER, DELIVER])?;
+    put("rekey_child_from_both", &[5, DELIVER, 13, 1, 0, 0, 14, 1, 0, 0, DELIVER, DELIVER])?;
+    put("second_child", &[0, DELIVER, 14, 0x24, 0, 0, DELIVER])?;
+    put("delete_while_rekeying", &[0, DELIVER, 13, 0, 0, 0, 14, 2, 0, 0, DELIVER])?;
+    let fragments = [&[7, ONE, ONE, 6][..], &[0x15, 1, 0x15, 0, DELIVER, DELIVER]].concat();
+    put("fragments_lost_and_doubled", &fragments)
+}
+
+fn ike_initiator() -> io::Result<()> {
+    let put = |name: &str, octets: &[u8]| write("ike_initiator", name, octets);
+    for (name, flags) in FLAVOURS {
+        put(&format!("handshake_{name}"), &[flags, DELIVER])?;
+        put(&format!("alone_{name}"), &[flags, 6, 0x3b, 4, 0])?;
+    }
+    put("handshake_with_cookie_and_liveness", &[8 | 32, DELIVER, 0x3b, 0xff, 0xff])?;
+    put("rekeys_by_time", &[64, DELIVER, 0x3b, 0x60, 0, DELIVER, 0x3b, 0x60, 0, DELIVER])?;
+    put("answer_changed", &[0, ONE, 3, 4, 0, 40, 1, 0, 0, 0])?;
+    put("answer_before_the_true_one", &[0, ONE, 0x13, 4, 0, 60, 1, DELIVER])?;
+    put("answer_with_other_payloads", &[0, ONE, 9, 205, 0, 230, 4, 0, 3, 1, 0, 0, 0])?;
+    // NO_PROPOSAL_CHOSEN in the place of the SA payload.
+    let refusal = [0, ONE, 9, 250, 41, 4, 0, 0, 0, 14, 205, 205, 205, 205, 205, 205, DELIVER];
+    put("forged_refusal", &refusal)?;
+    let cookie =
+        [0, ONE, 9, 250, 41, 6, 0, 0, 0x40, 6, 1, 2, 205, 205, 205, 205, 205, 205, DELIVER];
+    put("forged_cookie", &cookie)?;
+    let group = [5, ONE, 9, 250, 41, 6, 0, 0, 0, 17, 0, 31, 205, 205, 205, 205, 205, 205, DELIVER];
+    put("forged_invalid_ke", &group)?;
+    put("auth_answer_changed", &[0, ONE, ONE, ONE, 3, 4, 0, 60, 1])?;
+    put("auth_answer_resealed", &[0, ONE, ONE, ONE, 4, 4, 0, 2, 1])?;
+    put("letters_lost", &[0, 6, 11, 3, 0, 6, 11, 6, 0, DELIVER])?;
+    put("down_and_up", &[0, DELIVER, 13, 6, 0, 0, DELIVER, 13, 4, 0, 0, DELIVER])?;
+    put("reloaded", &[0, DELIVER, 13, 7, 0, 0, 2, DELIVER, 13, 7, 0, 0, 4, DELIVER])?;
+    put("unloaded", &[0, DELIVER, 13, 7, 0, 0, 48, DELIVER])?;
+    put("peer_deletes", &[0, DELIVER, 14, 2, 0, 0, DELIVER])?;
+    put("peer_deletes_the_child", &[0, DELIVER, 14, 3, 0, 0, DELIVER])?;
+    put("acquires", &[0, DELIVER, 13, 12, 0, 0, v4(1, 5), v4(2, 7), 3, 0x12, DELIVER])?;
+    put("unreachable", &[32, DELIVER, 13, 13, 0, 0, 0, 11, 0xff, 0xff, DELIVER])
+}
+
+/// Steps of `ike_established`: a request with the right id, an answer to the victim's request.
+const REQUEST: [u8; 2] = [0, 12];
+const ANSWER: [u8; 2] = [0, 13];
+
+fn ike_established() -> io::Result<()> {
+    // SA with an SPI, nonce, selectors as configured, exchange as usual.
+    let child = [0, 4, 9, 7, 0, 0];
+    let child_with_ke = [0, 0xa4, 9, 7, 0, 0, 0];
+    let rekey = [&[1, 0][..], &child].concat();
+    let ike = [2, 4, 9, 7, 0, 0, 0];
+    let delete_child = [4, 0, 0, 0];
+    let delete_ike = [4, 255, 0];
+    let put = |name: &str, head: [u8; 2], steps: &[&[u8]]| {
+        write("ike_established", name, &[&head[..], &steps.concat()].concat())
+    };
+    for (side, stage) in [("responder", 0), ("initiator", 1)] {
+        for (name, flags) in FLAVOURS {
+            put(&format!("liveness_{side}_{name}"), [flags, stage], &[&REQUEST, &[8, 0]])?;
+        }
+        let request = |chain: &[u8]| [&REQUEST[..], chain].concat();
+        let answer = |chain: &[u8]| [&ANSWER[..], chain].concat();
+        let put = |name: &str, flags, steps: &[&[u8]]| {
+            put(&format!("{name}_{side}"), [flags, stage], steps)
+        };
+        put("create_child", 0, &[&request(&[&[0][..], &child].concat())])?;
+        put("create_child_with_ke", 5, &[&request(&[&[0][..], &child_with_ke].concat())])?;
+        put("rekey_child", 0, &[&request(&rekey), &request(&delete_child)])?;
+        put("rekey_ike", 0, &[&request(&ike), &request(&delete_ike), &request(&[8, 0])])?;
+        put("delete_child", 0, &[&request(&delete_child)])?;
+        put("delete_ike", 0, &[&request(&delete_ike)])?;
+        let order = |what: u8| [6, what, 0, 0];
+        let child_answer = answer(&[&[0][..], &child].concat());
+        put("answer_rekey_child", 0, &[&order(1), &child_answer, &answer(&[8, 0])])?;
+        put("answer_rekey_ike", 0, &[&order(0), &answer(&ike), &answer(&[8, 0])])?;
+        put("answer_create_child", 0, &[&order(0x24), &child_answer])?;
+        put("answer_delete", 0, &[&order(3), &answer(&delete_child)])?;
+        put("rekey_child_crosses", 0, &[&order(1), &request(&rekey), &child_answer])?;
+        put("rekey_ike_crosses", 0, &[&order(0), &request(&ike), &answer(&ike)])?;
+        let refused = answer(&[7, 14, 0, 0, 1, 0]);
+        put("answer_temporary_failure", 0, &[&order(1), &refused])?;
+        let fragments = [0, 12 | 64, 3, 8 | 0x20, 4, 255, 4, 255, 0];
+        put("fragments", 0, &[&fragments])?;
+        let critical = request(&[8 | 0x10, 15, 200, 1, 0, 2, 1, 2, 0]);
+        put("unknown_critical", 0, &[&critical])?;
+        let raw = request(&[9, 41, 0, 8, 0, 0, 0, 8, 0, 0, 0x40, 0, 1]);
+        put("raw_payload", 0, &[&raw])?;
+    }
+    // Before anybody has authenticated.
+    let auth = [5, 0, 0, 0, 4, 1, 2, 3, 4, 0, 4, 9, 0, 0];
+    put("auth_without_secret_responder", [0, 0xfc], &[&REQUEST, &auth])?;
+    put("auth_without_secret_initiator", [0, 0xfd], &[&ANSWER, &auth])?;
+    put("intermediate_responder", [7, 0x0c], &[&REQUEST, &[6, 200, 2, 0, 0]])?;
+    put("intermediate_initiator", [7, 0x0d], &[&ANSWER, &[6, 200, 2, 0, 0]])?;
+    let failed = [7, 8, 0, 0, 2, 0];
+    put("authentication_failed_initiator", [0, 0xfd], &[&ANSWER, &failed])
 }

@@ -4,6 +4,7 @@
 
 mod choices;
 pub mod esp;
+pub mod ike;
 pub mod policy;
 pub mod tree;
 

@@ -1,0 +1,13 @@
+//! IKE endpoints under attack: two hosts, what lies on the wire between them, and the keys to it.
+
+mod chain;
+mod host;
+mod seal;
+mod setup;
+mod wire;
+
+pub use chain::{Writing, choose as choose_chain};
+pub use host::{Host, Installed};
+pub use seal::{Keyring, Opened, Session};
+pub use setup::{Flavour, LEFT, RIGHT, STRANGER, Setup};
+pub use wire::{Letter, Side, World};
