@@ -92,6 +92,12 @@ fn reach(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
             Diagnosis::nat_port_blocked(cx, *exchange, *remote, *transmissions, *waited, nat)
         }
         FailureReason::ClosedByPeer => Diagnosis::closed_by_peer(cx),
+        FailureReason::NoAddress => Diagnosis::no_address(cx),
+        FailureReason::PeerError { .. }
+        | FailureReason::PeerMisbehaved(_)
+        | FailureReason::TooManyRestarts { .. } => Diagnosis::peer_error(cx, &reason.to_string()),
+        FailureReason::NotUnique => Diagnosis::not_unique(cx),
+        FailureReason::LifetimeOver => Diagnosis::lifetime_over(cx),
         _ => return None,
     })
 }
@@ -126,6 +132,7 @@ fn identity(
                 .collect();
             Diagnosis::unknown_peer(cx, remote, local.as_ref(), failure.remote, &expected)
         }
+        FailureReason::NoConnection => Diagnosis::no_connection(cx, failure.remote),
         FailureReason::WrongIdentity { expected, received } => {
             Diagnosis::wrong_identity(cx, expected, received)
         }

@@ -30,6 +30,18 @@ struct Negotiated {
     remote: Vec<TrafficSelector>,
 }
 
+impl Negotiated {
+    /// Whether the entry is of the same policy and covers it.
+    fn is_within(&self, entry: &SpdEntry) -> bool {
+        let covered = |ours: &[TrafficSelector], theirs: &[TrafficSelector]| {
+            ours.iter().all(|one| theirs.iter().any(|other| one.is_subset_of(other)))
+        };
+        entry.action == Action::Protect(self.policy)
+            && covered(&self.local, &entry.local)
+            && covered(&self.remote, &entry.remote)
+    }
+}
+
 impl PolicyBook {
     /// Adds a connection or replaces the one of the same name.
     pub(crate) fn load(&mut self, connection: Arc<Connection>) {
@@ -84,16 +96,20 @@ impl PolicyBook {
         self.table.names(policy).map(|(connection, child)| (connection.clone(), child.clone()))
     }
 
-    /// The database: negotiated selectors first, the newest foremost, then the configured ones in
-    /// order of name. A configured policy stays while its tunnel is down, so that its traffic
+    /// The database: the configured selectors in order of name, and before them those negotiated
+    /// ones that no configured entry covers (`dynamic`), the newest foremost. What a peer negotiates
+    /// within a policy adds no entry: its size stays the operator's choice. A configured policy stays while its tunnel is down, so that its traffic
     /// waits or is dropped and never leaves in clear.
     pub(crate) fn spd(&self) -> Result<Spd, SpdTooLarge> {
-        let negotiated = self.negotiated.values().rev().map(|sa| SpdEntry {
+        let configured: Vec<SpdEntry> = self.configured().collect();
+        let beyond = |sa: &&Negotiated| !configured.iter().any(|entry| sa.is_within(entry));
+        let negotiated = self.negotiated.values().rev().filter(beyond).map(|sa| SpdEntry {
             local: sa.local.clone(),
             remote: sa.remote.clone(),
             action: Action::Protect(sa.policy),
         });
-        Spd::new(negotiated.chain(self.configured()).collect())
+        let negotiated: Vec<SpdEntry> = negotiated.collect();
+        Spd::new(negotiated.into_iter().chain(configured).collect())
     }
 
     /// The networks that must be routed to the TUN, by policy, each with the side we speak for.
@@ -136,7 +152,8 @@ impl PolicyBook {
 
     fn entry(&self, connection: &Connection, child: &ChildConfig) -> Option<SpdEntry> {
         let policy = self.table.id(&connection.name, &child.name)?;
-        if child.keep == Keep::Passive && !self.installed.contains(&policy) {
+        let alive = || self.negotiated.values().any(|sa| sa.policy == policy);
+        if child.keep == Keep::Passive && !self.installed.contains(&policy) && !alive() {
             return None;
         }
         let remote = selectors(&child.remote_ts, single(&connection.remote_addresses));

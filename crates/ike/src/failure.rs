@@ -264,16 +264,18 @@ impl FailureReason {
             Self::WrongIdentity { .. } => Some(205),
             Self::SelectorMismatch { .. } => Some(301),
             Self::IkeSaGone(reason) => reason.code(),
-            Self::PeerError { .. }
-            | Self::PeerMisbehaved(_)
-            | Self::TooManyRestarts { .. }
-            | Self::NotUnique
-            | Self::NoSuch(_)
-            | Self::NoAddress
-            | Self::TooMany(_)
-            | Self::LifetimeOver
-            | Self::Internal(_) => Some(601),
-            Self::Replaced | Self::ByCommand | Self::Reconfigured | Self::ShuttingDown => None,
+            Self::NoAddress => Some(113),
+            Self::PeerError { .. } | Self::PeerMisbehaved(_) | Self::TooManyRestarts { .. } => {
+                Some(131)
+            }
+            Self::NotUnique => Some(132),
+            Self::LifetimeOver => Some(133),
+            Self::TooMany(_) | Self::Internal(_) => Some(601),
+            Self::NoSuch(_)
+            | Self::Replaced
+            | Self::ByCommand
+            | Self::Reconfigured
+            | Self::ShuttingDown => None,
         }
     }
 }

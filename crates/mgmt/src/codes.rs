@@ -148,6 +148,14 @@ network yet after boot.
 Look the name up with `getent ahosts NAME`. If DNS depends on the tunnel, write the address instead. We ask again \
 before every attempt, so a name that changes its address needs no reload."
 
+E113 113 Error "the tunnel names no peer to call"
+"Somebody asked for the tunnel to be set up from here, and its configuration names no single peer address: only the \
+peer can begin.
+
+Usual causes: `peer` is a network or anything at all, because the peers are road warriors.
+
+Name the peer's address or host name in `peer`, or begin the tunnel on the other side."
+
 E121 121 Error "UDP 4500 is blocked on the way"
 "The first exchange on UDP port 500 works, the following ones on port 4500 get no answer.
 
@@ -172,6 +180,36 @@ on that side.
 
 With `keep = \"up\"` the tunnel is negotiated again; with \"on-demand\" the next packet does it; with \"passive\" it \
 is up to the peer."
+
+E131 131 Error "the peer answered what it may not"
+"The peer sent an error that has no number of its own here, or a message that breaks the rules of RFC 7296.
+
+We know because the message came within the exchange and, behind IKE_SA_INIT, was protected by the keys of the SA.
+
+Usual causes: a peer that is overloaded or misconfigured in a way only it knows, or a defect in its program or in ours.
+
+The peer's log has its side of the story. If the peer is in order, report the line `adit log NAME` prints."
+
+E132 132 Error "a tunnel with this peer exists already"
+"Both identities already have an IKE SA with each other, and one side is configured to keep the old one \
+(`unique = keep` in swanctl.conf) instead of replacing it.
+
+We know because the side that keeps the old one refused the new one after the login, so both are who they claim to be.
+
+Usual causes: the same identity configured on two machines, or a peer that lost its state and calls again while the \
+other side still believes the old SA to be alive; a shorter `dpd` finds that out sooner.
+
+Take the old one down first, or let new ones replace old ones, which is the default of tunnel files."
+
+E133 133 Error "the tunnel's keys have reached the end of their life"
+"The SA lived to its hard limit of time, octets or packets, and was not replaced before (RFC 7296 §2.8). Its traffic \
+stopped rather than go on under old keys.
+
+We know because the packet engine and the IKE daemon count time, octets and packets against the limits.
+
+Usual causes: the peer did not answer the rekeying, refused it, or the soft and hard limits lie too close together.
+
+With `keep = \"up\"` the tunnel is negotiated anew. Look in the log for why the rekeying failed."
 
 E201 201 Error "there is no secret for this peer"
 "The connection uses a pre-shared key, and none is loaded for this pair of identities.

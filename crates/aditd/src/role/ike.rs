@@ -25,6 +25,7 @@ use tracing::{debug, error, warn};
 use crate::keylog::KeyLog;
 use crate::message::{Links, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::policy::PolicyBook;
+use crate::role::errors;
 use crate::role::keys::ToKeys;
 
 /// What the role needs from its parent.
@@ -132,7 +133,7 @@ impl Running {
                 let path = Path { local: packet.meta.local, remote: packet.meta.remote };
                 self.endpoint.handle_datagram(path, packet.data(), now, &mut self.rng);
             }
-            while let Ok(Some(problem)) = socket.next_error() {
+            for problem in errors(socket) {
                 let path = Path { local: socket.local(), remote: problem.remote() };
                 self.endpoint.handle_unreachable(path, now, &mut self.rng);
             }

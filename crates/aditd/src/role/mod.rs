@@ -6,3 +6,13 @@ pub(crate) mod forward;
 pub(crate) mod ike;
 pub(crate) mod keys;
 pub(crate) mod parent;
+
+use adit_sys::udp::{SocketError, UdpSocket};
+
+/// Errors of one socket taken before something else has its turn: anyone can cause them.
+const ERRORS_IN_A_ROW: usize = 64;
+
+/// What the network complains about, bounded.
+fn errors(socket: &UdpSocket) -> impl Iterator<Item = SocketError> {
+    (0..ERRORS_IN_A_ROW).map_while(|_| socket.next_error().ok().flatten())
+}

@@ -13,9 +13,8 @@ use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::netlink::{Family, Monitor, RouteKind, RouteLookup};
-use adit_sys::netns::read_sysctl;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
-use adit_sys::route::{HostRouting, RoutePlan, RouteSizes, TABLE};
+use adit_sys::route::{HostRouting, RoutePlan, RouteSizes, TABLE, forwarding_enabled};
 use adit_sys::signal::{Signal, Signals};
 use adit_sys::thread::spawn_named;
 use adit_sys::tun::{Tun, TunConfig};
@@ -204,6 +203,7 @@ impl Parent {
             bypass: resources.bypass,
             ike: links.ike.clone(),
             control: links.control.clone(),
+            parent: links.parent.clone(),
         };
         let inbound = inbound::Role {
             tun: resources.tun,
@@ -349,7 +349,8 @@ impl Parent {
         self.strayed.insert(policy, found.clone());
         let cx = Context::of(connection.to_string());
         let expected = self.routing.interface_name(self.tun_index);
-        let expected = expected.map_or_else(|| "the tunnel".to_owned(), |name| format!("dev {name}"));
+        let expected =
+            expected.map_or_else(|| "the tunnel".to_owned(), |name| format!("dev {name}"));
         let problem = Diagnosis::route_elsewhere(&cx, &network, &found, &expected);
         warn!(connection = %connection, "{}", problem.one_line());
         let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
@@ -366,8 +367,7 @@ impl Parent {
 
     /// E505: without forwarding a gateway serves only itself.
     fn warn_about_forwarding(&self) {
-        let off = |name| read_sysctl(name).is_ok_and(|value| value.trim() == "0");
-        if off("net/ipv4/ip_forward") {
+        if forwarding_enabled(Family::V4).is_ok_and(|enabled| !enabled) {
             let problem = Diagnosis::forwarding_off(&Context::default(), false);
             warn!("{}", problem.one_line());
             let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));

@@ -184,9 +184,9 @@ impl Drop for Site {
     }
 }
 
-/// Polls until `condition` holds; fails the test after ten seconds.
+/// Polls until `condition` holds; fails the test after half a minute.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = clock::now() + Duration::from_secs(10);
+    let deadline = clock::now() + Duration::from_secs(30);
     while !condition() {
         assert!(clock::now() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -608,7 +608,8 @@ fn bad_file_name() {
 #[test]
 fn several_mistakes_are_told_at_once_and_in_order() {
     let errors =
-        load_one("lokal = \"10.1.0.0/24\"\npeer = 7\nremote = \"x\"\nreplay_window = 9999999\n").unwrap_err();
+        load_one("lokal = \"10.1.0.0/24\"\npeer = 7\nremote = \"x\"\nreplay_window = 9999999\n")
+            .unwrap_err();
     let told: Vec<_> = errors.iter().map(|e| (e.place.line, e.sentence.as_str())).collect();
     insta::assert_debug_snapshot!(told, @r#"
         [

@@ -272,8 +272,51 @@ impl Diagnosis {
     }
 }
 
+/// The rest of E1xx: what happens between two ends that do talk.
+impl Diagnosis {
+    /// E113: the tunnel can only be begun by the peer.
+    pub fn no_address(cx: &Context) -> Self {
+        cx.start(Code::E113, "the tunnel names no peer to call")
+            .fix(format!("name the peer's address in {}", cx.key("peer", "remote_addrs")))
+            .fix("begin the tunnel on the other side")
+            .place(cx.at("peer"))
+    }
+
+    /// E131: the peer sent an error without a number of its own, or broke the rules; `what` says
+    /// which.
+    pub fn peer_error(cx: &Context, what: &str) -> Self {
+        cx.start(Code::E131, "the peer answered what it may not")
+            .line("saw", what)
+            .line_some("peer is", cx.software())
+            .fix("see its log")
+    }
+
+    /// E132: one side keeps the IKE SA that exists.
+    pub fn not_unique(cx: &Context) -> Self {
+        cx.start(Code::E132, "a tunnel with this peer exists already").fix(format!(
+            "take it down first (adit down {}), or let new ones replace it",
+            cx.name()
+        ))
+    }
+
+    /// E133: the SA reached its hard limit.
+    pub fn lifetime_over(cx: &Context) -> Self {
+        cx.start(Code::E133, "the tunnel's keys have reached the end of their life")
+            .line("means", "it was not rekeyed in time, or the peer refused")
+            .fix(format!("adit log {} says why the rekeying failed", cx.name()))
+    }
+}
+
 /// Identity: E2xx.
 impl Diagnosis {
+    /// E204: no connection of ours is for the address the peer calls from.
+    pub fn no_connection(cx: &Context, from: Option<SocketAddr>) -> Self {
+        let from = from.map_or_else(|| "this peer".to_owned(), |from| from.ip().to_string());
+        cx.start(Code::E204, format!("no tunnel accepts {from}"))
+            .line("saw", "IKE_SA_INIT from an address that no tunnel names")
+            .fix(format!("add a tunnel with peer = \"{from}\", if it is one of yours"))
+    }
+
     /// E201: no secret for this pair of identities.
     pub fn no_secret(cx: &Context, local: &Identity, remote: &Identity) -> Self {
         let diagnosis = cx

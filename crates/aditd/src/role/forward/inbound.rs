@@ -20,6 +20,7 @@ use tracing::{debug, error};
 
 use super::{buffers, tell_ike};
 use crate::message::{ToControl, ToIke, ToInbound};
+use crate::role::{ERRORS_IN_A_ROW, errors};
 
 /// What the thread needs from its parent.
 pub(crate) struct Role {
@@ -162,7 +163,7 @@ impl Running {
                 self.packets.get_mut(..esp),
             );
         }
-        while let Ok(Some(problem)) = socket.next_error() {
+        for problem in errors(socket) {
             if let SocketError::Unreachable { remote, .. } = problem {
                 let path = Path { local: socket.local(), remote };
                 let _ = self.role.ike.try_send(ToIke::Unreachable(path));
@@ -191,7 +192,8 @@ impl Running {
             );
         }
         // Errors about ESP are for the path MTU machinery; they are taken so that the socket rests.
-        while let Ok(Some(problem)) = socket.next_error() {
+        for _ in 0..ERRORS_IN_A_ROW {
+            let Ok(Some(problem)) = socket.next_error() else { break };
             debug!(?problem, "the network complains about ESP");
         }
     }

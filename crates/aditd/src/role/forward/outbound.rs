@@ -15,7 +15,7 @@ use adit_wire::PacketBuf;
 use tracing::{debug, error};
 
 use super::{buffers, tell_ike};
-use crate::message::{ToControl, ToIke, ToOutbound};
+use crate::message::{ToControl, ToIke, ToOutbound, ToParent};
 
 /// What the thread needs from its parent.
 pub(crate) struct Role {
@@ -31,6 +31,8 @@ pub(crate) struct Role {
     pub(crate) ike: CommandSender<ToIke>,
     /// The control role.
     pub(crate) control: CommandSender<ToControl>,
+    /// The parent.
+    pub(crate) parent: CommandSender<ToParent>,
 }
 
 const TUN: Token = Token(0);
@@ -80,7 +82,12 @@ impl Running {
             if !self.take_commands(commands) {
                 return;
             }
-            self.forward();
+            if let Err(error) = self.forward() {
+                // Without its interface the daemon is of no use: better to end than to spin.
+                error!(%error, "the TUN interface is gone");
+                let _ = self.role.parent.send(ToParent::Failed("outbound"));
+                return;
+            }
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
                 tell_ike(&self.role.ike, event);
@@ -113,22 +120,17 @@ impl Running {
         }
     }
 
-    fn forward(&mut self) {
+    fn forward(&mut self) -> std::io::Result<()> {
         for _ in 0..BATCHES_IN_A_ROW {
-            let got = match self.role.tun.recv_batch(HEADROOM_MAX, &mut self.packets) {
-                Ok(0) => return,
-                Ok(got) => got,
-                Err(error) => {
-                    debug!(%error, "reading from the TUN failed");
-                    return;
-                }
-            };
-            let Some(packets) = self.packets.get_mut(..got) else {
-                return;
+            let got = self.role.tun.recv_batch(HEADROOM_MAX, &mut self.packets)?;
+            let Some(packets) = self.packets.get_mut(..got).filter(|packets| !packets.is_empty())
+            else {
+                break;
             };
             self.engine.seal_batch(packets, &mut self.verdicts, clock::now());
             transmit(&self.role, &mut self.batch, packets, &self.verdicts);
         }
+        Ok(())
     }
 
     fn keep_time(&mut self, now: Instant) {
