@@ -127,6 +127,19 @@ impl Client {
     }
 }
 
+impl Client {
+    /// After a show that failed: the holder removes everything and ends.
+    pub(crate) fn wait(self) {
+        let Self { line, child } = self;
+        // A holder that still shows something notices that nobody listens.
+        drop(line);
+        if let Some(mut child) = child {
+            // How it ended does not matter any more.
+            let _ = child.wait();
+        }
+    }
+}
+
 fn gone() -> Error {
     Error::Refused("the demo's holder has gone away".into())
 }

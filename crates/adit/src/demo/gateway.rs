@@ -1,5 +1,6 @@
 //! A gateway's daemon: started in its namespace, killed, started again.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -45,7 +46,11 @@ impl Gateway {
             if let Some(keys) = &self.keys {
                 command.arg("--export-keys").arg(keys);
             }
-            command.stdin(Stdio::null()).stdout(Stdio::null());
+            // What it says before its log is open belongs there too.
+            let log = self.place.log(self.site);
+            let log = File::options().create(true).append(true).open(&log);
+            let log = log.map_err(Error::io("log of aditd"))?;
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
             let child = host.spawn(&mut command);
             self.child = Some(child.map_err(Error::io(self.aditd.display().to_string()))?);
         }
@@ -77,7 +82,8 @@ impl Gateway {
     fn ended(&self, status: &str) -> Error {
         let log = self.place.log(self.site);
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let last = text.lines().next_back().unwrap_or("it said nothing");
+        let error = text.lines().rfind(|line| line.contains("ERROR"));
+        let last = error.or(text.lines().next_back()).unwrap_or("it said nothing");
         let name = self.site.name();
         Error::Refused(format!("{name}'s aditd ended ({status}): {last}"))
     }

@@ -68,7 +68,13 @@ fn start(args: &Demo, place: &Place, screen: &mut Screen) -> Result<Exit, Error>
         keep: !once,
     });
     let mut client = Client::start(place)?;
-    let exit = client.order(&order, args.json, screen)?;
+    let exit = match client.order(&order, args.json, screen) {
+        Ok(exit) => exit,
+        Err(error) => {
+            client.wait();
+            return Err(error);
+        }
+    };
     if once {
         client.finish()?;
     } else {
