@@ -92,16 +92,23 @@ impl CreateChildSent {
 /// # Errors
 ///
 /// The notify to answer with (RFC 7296 §2.25.1): CHILD_SA_NOT_FOUND if there is none (CHECKLIST
-/// J07, J29), TEMPORARY_FAILURE if we are closing it or the peer has replaced it already.
+/// J07, J29), TEMPORARY_FAILURE if we are closing it or the peer has replaced it already, or if it
+/// may be the child that our own request in flight asks for: the answer is on its way.
 pub(crate) fn find(
     protocol: ProtocolId,
     spi: Option<Spi>,
     established: &Established,
 ) -> Result<ChildSaId, NotifyType> {
+    let unknown = match established.own {
+        Some(Own::Child(_)) => NotifyType::TEMPORARY_FAILURE,
+        Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => {
+            NotifyType::CHILD_SA_NOT_FOUND
+        }
+    };
     let child = spi
         .filter(|_| protocol == ProtocolId::ESP)
         .and_then(|spi| established.child_by_peer_spi(spi))
-        .ok_or(NotifyType::CHILD_SA_NOT_FOUND)?;
+        .ok_or(unknown)?;
     match child.phase {
         Phase::Installed | Phase::Rekeying => Ok(child.id),
         Phase::Rekeyed { .. } | Phase::Deleting => Err(NotifyType::TEMPORARY_FAILURE),
@@ -284,7 +291,8 @@ pub(crate) fn is_too_early(id: ChildSaId, established: &Established, now: Instan
 }
 
 /// The peer does not know the child that we wanted to rekey: it goes, and a fresh one comes
-/// (RFC 7296 §2.25; CHECKLIST J07).
+/// (RFC 7296 §2.25; CHECKLIST J07). A delete goes with it, in case the peer did not know it yet:
+/// the answer that creates it there may still be under way (J17).
 pub(crate) fn recreate(
     old: ChildSaId,
     established: &mut Established,
@@ -292,8 +300,9 @@ pub(crate) fn recreate(
     cx: &mut Context<'_>,
 ) {
     let Some(child) = established.child(old) else { return };
-    let name = child.name.clone();
+    let (name, spi_in) = (child.name.clone(), child.spi_in);
     established.remove_child(old, Some(FailureReason::ClosedByPeer), core, cx);
+    established.queue(Task::DeleteSpi(spi_in));
     if !established.has_child(&name) {
         established.queue(Task::CreateChild { child: name, flow: None });
     }

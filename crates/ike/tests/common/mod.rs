@@ -1,0 +1,282 @@
+//! Two endpoints that talk directly: no network, no packet engine, one clock.
+//!
+//! What the tests need and no more; the simulator with loss, delay and NATs is `adit-sim`.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_crypto::{Secret, SeededRng};
+use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
+use adit_ike::{
+    AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, Failure,
+    IkeSaInfo, IkeSaState, Output, Path, RequestId, psk_auth, psk_verify,
+};
+
+/// Addresses of the two.
+pub const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+pub const RIGHT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+/// One endpoint with the roles around it.
+pub struct Peer {
+    pub endpoint: Endpoint,
+    pub secret: &'static [u8],
+    pub children: BTreeMap<ChildSaId, ChildSa>,
+    pub outbound: Vec<ChildSaId>,
+    pub events: Vec<Event>,
+    pub keys: Vec<DebugKeys>,
+    pub done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
+    pub sent: VecDeque<(Path, Vec<u8>)>,
+    pub answers_jobs: bool,
+    rng: SeededRng,
+    requests: u64,
+}
+
+impl Peer {
+    pub fn new(config: EndpointConfig, seed: u64) -> Self {
+        Self {
+            endpoint: Endpoint::new(config),
+            secret: b"a secret shared by both",
+            children: BTreeMap::new(),
+            outbound: Vec::new(),
+            events: Vec::new(),
+            keys: Vec::new(),
+            done: BTreeMap::new(),
+            sent: VecDeque::new(),
+            answers_jobs: true,
+            rng: SeededRng::new(seed),
+            requests: 0,
+        }
+    }
+
+    pub fn command(&mut self, command: Command, now: Instant) {
+        self.endpoint.handle_command(command, now, &mut self.rng);
+        self.drain(now);
+    }
+
+    pub fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    pub fn initiate(&mut self, now: Instant) -> RequestId {
+        let request = self.request();
+        let connection = "tunnel".parse().unwrap();
+        self.command(Command::Initiate { connection, child: None, request }, now);
+        request
+    }
+
+    pub fn datagram(&mut self, path: Path, octets: &[u8], now: Instant) {
+        self.endpoint.handle_datagram(path, octets, now, &mut self.rng);
+        self.drain(now);
+    }
+
+    pub fn timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now, &mut self.rng);
+        self.drain(now);
+    }
+
+    pub fn established(&self) -> Vec<IkeSaInfo> {
+        let up = |info: &IkeSaInfo| info.state == IkeSaState::Established;
+        self.endpoint.ike_sas().filter(up).collect()
+    }
+
+    pub fn failures(&self) -> Vec<Failure> {
+        let failure = |event: &Event| match event {
+            Event::Failed(failure) => Some(Failure::clone(failure)),
+            _ => None,
+        };
+        self.events.iter().filter_map(failure).collect()
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit { path, octets } => self.sent.push_back((path, octets)),
+                Output::Keepalive(_) | Output::UpdatePeer { .. } => {}
+                Output::InstallChild { sa, outbound } => {
+                    self.outbound.extend(outbound.then_some(sa.id));
+                    assert!(self.children.insert(sa.id, *sa).is_none());
+                }
+                Output::ActivateOutbound(id) => {
+                    assert!(self.children.contains_key(&id));
+                    self.outbound.push(id);
+                }
+                Output::RemoveChild { id, .. } => assert!(self.children.remove(&id).is_some()),
+                Output::Auth(job) => self.authenticate(&job, now),
+                Output::Resolve { job, .. } => {
+                    self.endpoint.handle_resolved(job, vec![LEFT], now, &mut self.rng);
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::Done { request, result } => {
+                    assert!(self.done.insert(request, result).is_none());
+                }
+                Output::Keys(keys) => self.keys.push(keys),
+            }
+        }
+    }
+
+    fn authenticate(&mut self, job: &AuthJob, now: Instant) {
+        if !self.answers_jobs {
+            return;
+        }
+        let secret = Secret::from_slice(self.secret);
+        let octets = job.octets.as_bytes();
+        let result = match &job.kind {
+            AuthJobKind::Sign => AuthResult::Signed(psk_auth(job.prf, &secret, octets)),
+            AuthJobKind::Verify { auth } if psk_verify(job.prf, &secret, octets, auth) => {
+                AuthResult::Verified
+            }
+            AuthJobKind::Verify { .. } => AuthResult::Refused,
+        };
+        self.endpoint.handle_auth(job.job, result, now, &mut self.rng);
+    }
+}
+
+/// Both, and the clock.
+pub struct Pair {
+    pub left: Peer,
+    pub right: Peer,
+    pub now: Instant,
+    /// Messages delivered so far.
+    pub delivered: usize,
+}
+
+impl Pair {
+    pub fn new(configs: [EndpointConfig; 2], connections: [Connection; 2]) -> Self {
+        let [left_config, right_config] = configs;
+        let mut pair = Self {
+            left: Peer::new(left_config, 1),
+            right: Peer::new(right_config, 2),
+            now: origin(),
+            delivered: 0,
+        };
+        let [left, right] = connections;
+        pair.left.command(Command::Load(Arc::new(left)), pair.now);
+        pair.right.command(Command::Load(Arc::new(right)), pair.now);
+        pair
+    }
+
+    pub fn default_pair() -> Self {
+        Self::new(Default::default(), connections())
+    }
+
+    pub fn established() -> Self {
+        let mut pair = Self::default_pair();
+        let request = pair.left.initiate(pair.now);
+        pair.run();
+        assert_eq!(pair.left.done.get(&request), Some(&Ok(())));
+        pair
+    }
+
+    /// Delivers everything until nobody has anything to say.
+    pub fn run(&mut self) {
+        while self.deliver(|_| true) {}
+    }
+
+    /// Delivers one round of messages, those that `passes` lets through.
+    pub fn deliver(&mut self, passes: impl Fn(&[u8]) -> bool) -> bool {
+        let from_left: Vec<_> = self.left.sent.drain(..).collect();
+        let from_right: Vec<_> = self.right.sent.drain(..).collect();
+        let any = !from_left.is_empty() || !from_right.is_empty();
+        for (path, octets) in from_left.into_iter().filter(|(_, octets)| passes(octets)) {
+            self.delivered += 1;
+            self.right.datagram(reversed(path), &octets, self.now);
+        }
+        for (path, octets) in from_right.into_iter().filter(|(_, octets)| passes(octets)) {
+            self.delivered += 1;
+            self.left.datagram(reversed(path), &octets, self.now);
+        }
+        any
+    }
+
+    /// Lets time pass, timers and messages with it.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.run();
+        loop {
+            let timers = [self.left.endpoint.poll_timeout(), self.right.endpoint.poll_timeout()];
+            let Some(next) = timers.into_iter().flatten().min().filter(|next| *next <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(next);
+            self.left.timeout(self.now);
+            self.right.timeout(self.now);
+            self.run();
+        }
+    }
+
+    /// One IKE SA each, the same children, the same keys crosswise.
+    pub fn assert_one_tunnel(&self) {
+        let (left, right) = (self.left.established(), self.right.established());
+        assert_eq!((left.len(), right.len()), (1, 1));
+        assert_eq!((left[0].spi_i, left[0].spi_r), (right[0].spi_i, right[0].spi_r));
+        assert_eq!((self.left.children.len(), self.right.children.len()), (1, 1));
+        let ours = self.left.children.values().next().unwrap();
+        let theirs = self.right.children.values().next().unwrap();
+        assert_eq!((ours.spi_in, ours.spi_out), (theirs.spi_out, theirs.spi_in));
+        assert_eq!(ours.keys_in.encryption, theirs.keys_out.encryption);
+        assert_eq!(ours.keys_out.encryption, theirs.keys_in.encryption);
+        assert_eq!((&ours.local_ts, &ours.remote_ts), (&theirs.remote_ts, &theirs.local_ts));
+        assert_eq!(self.left.outbound.last(), Some(&ours.id));
+        assert_eq!(self.right.outbound.last(), Some(&theirs.id));
+    }
+}
+
+pub fn reversed(path: Path) -> Path {
+    Path { local: path.remote, remote: path.local }
+}
+
+pub fn path(local: IpAddr, remote: IpAddr) -> Path {
+    Path { local: SocketAddr::new(local, 500), remote: SocketAddr::new(remote, 500) }
+}
+
+/// Both sides' configurations, which fit.
+pub fn connections() -> [Connection; 2] {
+    [
+        connection(LEFT, RIGHT, "left.example", "right.example", "10.1.0.0/24", "10.2.0.0/24"),
+        connection(RIGHT, LEFT, "right.example", "left.example", "10.2.0.0/24", "10.1.0.0/24"),
+    ]
+}
+
+/// Both sides' configurations with these IKE proposals.
+pub fn with_ike(left: &str, right: &str) -> [Connection; 2] {
+    let mut connections = connections();
+    connections[0].proposals = ProposalSpec::ike_list(left).unwrap();
+    connections[1].proposals = ProposalSpec::ike_list(right).unwrap();
+    connections
+}
+
+fn connection(
+    local: IpAddr,
+    remote: IpAddr,
+    local_id: &str,
+    remote_id: &str,
+    local_ts: &str,
+    remote_ts: &str,
+) -> Connection {
+    let mut connection = Connection::new("tunnel".parse().unwrap());
+    connection.local_addresses = vec![HostSpec::Address(local)];
+    connection.remote_addresses = vec![HostSpec::Address(remote)];
+    connection.pad.local_id = Some(local_id.parse().unwrap());
+    connection.pad.remote_id = remote_id.parse().unwrap();
+    connection.dpd_delay = Duration::ZERO;
+    let mut child = ChildConfig::new("net".parse().unwrap());
+    child.local_ts = vec![selector(local_ts)];
+    child.remote_ts = vec![selector(remote_ts)];
+    connection.children = vec![child];
+    connection
+}
+
+pub fn selector(text: &str) -> TsSpec {
+    text.parse().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "any instant is as good as the origin of a run")]
+pub fn origin() -> Instant {
+    Instant::now()
+}
