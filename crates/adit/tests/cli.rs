@@ -216,10 +216,10 @@ fn codes_are_explained() {
     let list = adit(&["explain"]);
     assert_eq!(list.code, 0);
     assert!(list.out.contains("\nE513  warning  a secret is weak\n"), "{}", list.out);
-    insta::assert_snapshot!(adit(&["explain", "E21"]).all(), @r#"
+    insta::assert_snapshot!(adit(&["explain", "EE121"]).all(), @r#"
     exit 2
     --- standard error
-    error: there is no code "E21"; did you mean E121? `adit explain` lists all
+    error: there is no code "EE121"; did you mean E121? `adit explain` lists all
     "#);
     insta::assert_snapshot!(adit(&["explain", "E130", "--json"]).out, @r#"{"schema":1,"codes":[{"code":"E130","severity":"error","title":"the peer closed the tunnel","explanation":"The peer sent an authenticated Delete for the SA (RFC 7296 §1.4.1). It meant it: somebody stopped the tunnel there, its configuration changed, its lifetime ended, or its daemon shut down.\n\nWe know because the message was protected by the keys of the SA.\n\nIf it happens right after the tunnel came up, the peer did not like something it learned late: its log has the reason, which the protocol has no room for. If it happens after a fixed time, look for a lifetime without rekeying on that side.\n\nWith `keep = \"up\"` the tunnel is negotiated again; with \"on-demand\" the next packet does it; with \"passive\" it is up to the peer."}]}"#);
 }

@@ -83,7 +83,7 @@ impl Gateway {
         let log = self.place.log(self.site);
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let error = text.lines().rfind(|line| line.contains("ERROR"));
-        let last = error.or(text.lines().next_back()).unwrap_or("it said nothing");
+        let last = error.or_else(|| text.lines().next_back()).unwrap_or("it said nothing");
         let name = self.site.name();
         Error::Refused(format!("{name}'s aditd ended ({status}): {last}"))
     }
