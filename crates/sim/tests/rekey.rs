@@ -108,6 +108,31 @@ fn a_collision_that_one_side_never_sees_leaves_one_child() {
     }
 }
 
+/// CHECKLIST J17: the answer to a rekeying is lost for long, and the other side already wants to
+/// rekey the child that it made.
+#[test]
+fn a_child_that_only_one_side_knows_yet_is_not_taken_for_lost() {
+    for seed in 0..8 {
+        let mut pair = Pair::established(Seed(seed));
+        let mut lost = 0;
+        pair.network.intercept(move |message| {
+            let is_answer = message.exchange == ExchangeType::CREATE_CHILD_SA
+                && message.response
+                && message.from == Side::Right;
+            if is_answer && lost < 5 {
+                lost += 1;
+                return Fate::Lose;
+            }
+            Fate::Deliver
+        });
+        pair.left.rekey_child(pair.child);
+        pair.run_for(Duration::from_millis(100));
+        pair.right.rekey_child(pair.child);
+        pair.run_for(Duration::from_secs(90));
+        assert_one_tunnel(&pair);
+    }
+}
+
 /// CHECKLIST J04: a responder that waits for the delete ignores the soft expiry of the old SA.
 #[test]
 fn a_soft_expiry_after_the_rekeying_is_ignored() {
