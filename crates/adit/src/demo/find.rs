@@ -9,8 +9,10 @@ use crate::error::Error;
 /// first, so that both programs are of the same age.
 pub(crate) fn aditd() -> Result<PathBuf, Error> {
     let beside = beside()?;
-    if let (Some(cargo), Some(package)) =
-        (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR"))
+    // Cargo's mark shows that this program was built and not installed.
+    let built = beside.with_file_name(".cargo-lock").is_file();
+    if let (true, Some(cargo), Some(package)) =
+        (built, std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR"))
     {
         build(Path::new(&cargo), Path::new(&package), &beside)?;
     }

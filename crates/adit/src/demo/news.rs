@@ -123,7 +123,8 @@ pub(crate) enum Mood {
 pub(crate) struct Report {
     /// Number of this shape.
     pub(crate) schema: u32,
-    /// Time from the first IKE message to the tunnel being up; nothing if it did not come up.
+    /// Time from Oslo's daemon being told of the tunnel to the tunnel being up; nothing if it did
+    /// not come up.
     pub(crate) established_ms: Option<f64>,
     /// Whether every ping through the tunnel was answered.
     pub(crate) ping_ok: bool,

@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn an_unknown_code_suggests_the_nearest() {
         let error = unknown_code("EE203").to_string();
-        assert_eq!(error, "there is no code \"EE203\"; did you mean E203? `adit explain` lists all");
+        assert_eq!(
+            error,
+            "there is no code \"EE203\"; did you mean E203? `adit explain` lists all"
+        );
     }
 
     #[test]
