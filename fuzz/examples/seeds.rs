@@ -325,10 +325,11 @@ fn ike_established() -> io::Result<()> {
         put("answer_create_child", 0, &[&order(0x24), &child_answer])?;
         put("answer_delete", 0, &[&order(3), &answer(&delete_child)])?;
         put("rekey_child_crosses", 0, &[&order(1), &request(&rekey), &child_answer])?;
-        put("rekey_ike_crosses", 0, &[&order(0), &request(&ike), &answer(&ike)])?;
+        let older = [&[32, 13][..], &ike].concat();
+        put("rekey_ike_crosses", 0, &[&order(0), &request(&ike), &older])?;
         let refused = answer(&[7, 14, 0, 0, 1, 0]);
         put("answer_temporary_failure", 0, &[&order(1), &refused])?;
-        let fragments = [0, 12 | 64, 3, 8 | 0x20, 4, 255, 4, 255, 0];
+        let fragments = [0, 12 | 64, 8 | 0x20, 4, 255, 4, 255, 0, 3];
         put("fragments", 0, &[&fragments])?;
         let critical = request(&[8 | 0x10, 15, 200, 1, 0, 2, 1, 2, 0]);
         put("unknown_critical", 0, &[&critical])?;
@@ -338,7 +339,8 @@ fn ike_established() -> io::Result<()> {
     // Before anybody has authenticated.
     let auth = [5, 0, 0, 0, 4, 1, 2, 3, 4, 0, 4, 9, 0, 0];
     put("auth_without_secret_responder", [0, 0xfc], &[&REQUEST, &auth])?;
-    put("auth_without_secret_initiator", [0, 0xfd], &[&ANSWER, &auth])?;
+    let answered = [5, 1, 0, 0, 4, 1, 2, 3, 4, 0, 4, 9, 0, 0];
+    put("auth_without_secret_initiator", [0, 0xfd], &[&ANSWER, &answered])?;
     put("intermediate_responder", [7, 0x0c], &[&REQUEST, &[6, 200, 2, 0, 0]])?;
     put("intermediate_initiator", [7, 0x0d], &[&ANSWER, &[6, 200, 2, 0, 0]])?;
     let failed = [7, 8, 0, 0, 2, 0];

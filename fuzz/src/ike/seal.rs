@@ -16,7 +16,11 @@ pub struct Keyring(Vec<Session>);
 
 /// The keys of one IKE SA; good for both directions.
 #[derive(Clone)]
-pub struct Session(Rc<IkeDebugKeys>);
+pub struct Session {
+    keys: Rc<IkeDebugKeys>,
+    /// Whether it came first, from an IKE_SA_INIT exchange.
+    is_first: bool,
+}
 
 /// What a protected message holds.
 #[derive(Clone, Debug)]
@@ -30,8 +34,8 @@ pub struct Opened {
 impl Keyring {
     /// Adds keys; those of the same IKE SA before an additional key exchange give way.
     pub fn add(&mut self, keys: IkeDebugKeys) {
-        self.0.retain(|known| (known.0.spi_i, known.0.spi_r) != (keys.spi_i, keys.spi_r));
-        self.0.push(Session(Rc::new(keys)));
+        self.0.retain(|known| known.spis() != (keys.spi_i, keys.spi_r));
+        self.0.push(Session { is_first: self.0.is_empty(), keys: Rc::new(keys) });
     }
 
     /// All of them.
@@ -41,18 +45,23 @@ impl Keyring {
 
     /// The keys of the IKE SA of a message.
     pub fn find(&self, header: &Header) -> Option<&Session> {
-        self.0.iter().find(|keys| keys.0.spi_i == header.spi_i && keys.0.spi_r == header.spi_r)
+        self.0.iter().find(|session| session.spis() == (header.spi_i, header.spi_r))
     }
 }
 
 impl Session {
     /// Both SPIs.
     pub fn spis(&self) -> (IkeSpi, IkeSpi) {
-        (self.0.spi_i, self.0.spi_r)
+        (self.keys.spi_i, self.keys.spi_r)
+    }
+
+    /// Whether its numbers begin with an IKE_SA_INIT exchange.
+    pub fn is_first(&self) -> bool {
+        self.is_first
     }
 
     fn space(&self) -> SealSpace {
-        let cipher = self.0.cipher;
+        let cipher = self.keys.cipher;
         SealSpace {
             iv_len: cipher.iv_len(),
             icv_len: cipher.icv_len(),
@@ -63,7 +72,7 @@ impl Session {
     /// Opens a whole message.
     pub fn open(&self, message: &[u8]) -> Option<Opened> {
         let header = Header::read(&mut Reader(message)).ok()?;
-        let keys = &self.0;
+        let keys = &self.keys;
         let (encryption, integrity) = match header.flags.is_initiator() {
             true => (&keys.sk_ei, &keys.sk_ai),
             false => (&keys.sk_er, &keys.sk_ar),
@@ -102,7 +111,7 @@ impl Session {
                 .map(|fragment| builder().protect_fragment(fragment, self.space()))
                 .collect(),
         };
-        let keys = &self.0;
+        let keys = &self.keys;
         let (encryption, integrity) = match flags.is_initiator() {
             true => (&keys.sk_ei, &keys.sk_ai),
             false => (&keys.sk_er, &keys.sk_ar),

@@ -46,16 +46,21 @@ pub struct World {
     pub wire: VecDeque<Letter>,
     /// Everything the hosts have sent.
     genuine: BTreeSet<Vec<u8>>,
-    tracks: BTreeMap<(IkeSpi, IkeSpi, bool), Track>,
+    /// Requests by their IKE SA and whether its initiator made them: those sent, and those that
+    /// have arrived in order.
+    sent: Tracks,
+    arrived: Tracks,
 }
 
-/// The requests of one end of an IKE SA, by whether that is its initiator.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Track {
-    /// The id after the highest seen.
-    pub next: u32,
-    /// The exchange of that one.
-    pub exchange: ExchangeType,
+type Tracks = BTreeMap<(IkeSpi, IkeSpi, bool), Track>;
+
+/// The requests of one end of an IKE SA.
+#[derive(Clone, Copy, Debug)]
+struct Track {
+    /// The id after the last.
+    next: u32,
+    /// The exchange of the last.
+    exchange: ExchangeType,
 }
 
 /// What nobody without keys may change about an IKE SA.
@@ -87,7 +92,8 @@ impl World {
             right: Host::new(&setup.config, &setup.right, RIGHT, 2, now),
             wire: VecDeque::new(),
             genuine: BTreeSet::new(),
-            tracks: BTreeMap::new(),
+            sent: Tracks::new(),
+            arrived: Tracks::new(),
         };
         world.collect();
         world
@@ -101,17 +107,11 @@ impl World {
         }
     }
 
-    /// The requests that one end of an IKE SA has sent.
-    pub fn track(&mut self, session: &Session, initiator: bool) -> &mut Track {
-        let (spi_i, spi_r) = session.spis();
-        self.tracks.entry((spi_i, spi_r, initiator)).or_default()
-    }
-
     /// Puts what the hosts have sent on the wire.
     pub fn collect(&mut self) {
         for side in [Side::Left, Side::Right] {
             while let Some((path, octets)) = self.host(side).outbox.pop_front() {
-                self.note(&octets);
+                note(&mut self.sent, &octets);
                 self.genuine.insert(octets.clone());
                 if path.remote.ip() == side.other().address() {
                     let path = Path { local: path.remote, remote: path.local };
@@ -124,20 +124,9 @@ impl World {
         }
     }
 
-    fn note(&mut self, octets: &[u8]) {
-        let Ok(header) = Header::read(&mut Reader(octets)) else { return };
-        if !header.flags.is_response() {
-            let initiator = header.flags.is_initiator();
-            let track = self.tracks.entry((header.spi_i, header.spi_r, initiator)).or_default();
-            if header.message_id >= track.next {
-                track.next = header.message_id.saturating_add(1);
-                track.exchange = header.exchange;
-            }
-        }
-    }
-
     /// A letter arrives. Returns the lengths of what its receiver sends at once.
     pub fn deliver(&mut self, letter: &Letter) -> Vec<usize> {
+        note(&mut self.arrived, &letter.octets);
         let answers = self.host(letter.to).datagram(letter.path, &letter.octets);
         self.collect();
         answers
@@ -420,7 +409,10 @@ impl World {
         let connection = std::sync::Arc::clone(host.connection());
         let writing = Writing { connection: &connection, spis, is_request };
         let (mut exchange, chain) = choose(&writing, choices);
-        let track = *self.track(session, if is_request { we_initiated } else { !we_initiated });
+        let track = match is_request {
+            true => track(&self.arrived, session, we_initiated),
+            false => track(&self.sent, session, !we_initiated),
+        };
         let mut id = if is_request { track.next } else { track.next.wrapping_sub(1) };
         match how >> 2 & 15 {
             0 => id = choices.u32(),
@@ -432,9 +424,6 @@ impl World {
         let fragments = (how & 64 != 0).then(|| 1 + usize::from(choices.u8()));
         let flags = Flags::new(we_initiated, !is_request);
         let datagrams = session.seal(exchange, flags, id, &chain, fragments);
-        if is_request && id == track.next {
-            self.track(session, we_initiated).next = id.wrapping_add(1);
-        }
         for octets in datagrams {
             self.deliver(&Letter { to: victim, path, octets });
         }
@@ -524,6 +513,30 @@ impl World {
             .collect()
     }
 }
+
+/// Counts a request, if it is the next one.
+fn note(tracks: &mut Tracks, octets: &[u8]) {
+    let Ok(header) = Header::read(&mut Reader(octets)) else { return };
+    if header.flags.is_response() || header.spi_r.is_zero() {
+        return;
+    }
+    let key = (header.spi_i, header.spi_r, header.flags.is_initiator());
+    let first = Track { next: header.message_id, exchange: header.exchange };
+    let track = tracks.entry(key).or_insert(first);
+    if header.message_id == track.next {
+        *track = Track { next: track.next.wrapping_add(1), exchange: header.exchange };
+    }
+}
+
+/// The requests of one end of an IKE SA; the first is IKE_SA_INIT, or came before a rekeying.
+fn track(tracks: &Tracks, session: &Session, initiator: bool) -> Track {
+    let (spi_i, spi_r) = session.spis();
+    let first = Track { next: u32::from(initiator && session.is_first()), exchange: EXCHANGE };
+    tracks.get(&(spi_i, spi_r, initiator)).copied().unwrap_or(first)
+}
+
+/// Of a request that there was not.
+const EXCHANGE: ExchangeType = ExchangeType::INFORMATIONAL;
 
 fn initiate(
     host: &mut Host,
