@@ -80,7 +80,14 @@ fn drain(endpoint: &mut Endpoint) -> (VecDeque<(Path, Vec<u8>)>, usize) {
                 };
                 endpoint.handle_auth(job.job, result, now(), &mut SystemRng);
             }
-            _ => {}
+            Output::Keepalive(_)
+            | Output::ActivateOutbound(_)
+            | Output::RemoveChild { .. }
+            | Output::UpdatePeer { .. }
+            | Output::Resolve { .. }
+            | Output::Event(_)
+            | Output::Done { .. }
+            | Output::Keys(_) => {}
         }
     }
     (sent, children)

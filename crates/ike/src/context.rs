@@ -75,6 +75,7 @@ pub(crate) struct Outbox {
     auth_jobs: BTreeMap<JobId, IkeSaId>,
     reqids: BTreeMap<(ConnectionName, ChildName), u32>,
     spis: BTreeSet<Spi>,
+    child_owners: BTreeMap<ChildSaId, IkeSaId>,
 }
 
 impl Outbox {
@@ -137,6 +138,21 @@ impl Outbox {
     /// Notes the SPI of an installed child SA.
     pub(crate) fn take_spi(&mut self, spi: Spi) {
         self.spis.insert(spi);
+    }
+
+    /// Notes which IKE SA a child SA belongs to.
+    pub(crate) fn own_child(&mut self, child: ChildSaId, ike: IkeSaId) {
+        self.child_owners.insert(child, ike);
+    }
+
+    /// Forgets a child SA that is gone.
+    pub(crate) fn disown_child(&mut self, child: ChildSaId) {
+        self.child_owners.remove(&child);
+    }
+
+    /// The IKE SA that a child SA belongs to.
+    pub(crate) fn owner_of(&self, child: ChildSaId) -> Option<IkeSaId> {
+        self.child_owners.get(&child).copied()
     }
 
     /// Gives an SPI back.
@@ -215,9 +231,12 @@ pub(crate) enum Notice {
     ChildFailed(Box<Failure>),
 }
 
-/// Established IKE SAs, for the checks on uniqueness (RFC 7296 §2.4).
+/// Established IKE SAs by the two identities, for the checks on uniqueness (RFC 7296 §2.4).
 #[derive(Debug, Default)]
-pub(crate) struct Roster(BTreeMap<IkeSaId, RosterEntry>);
+pub(crate) struct Roster {
+    entries: BTreeMap<IkeSaId, RosterEntry>,
+    by_identities: BTreeSet<(Identity, Identity, IkeSaId)>,
+}
 
 /// One established IKE SA.
 #[derive(Clone, Debug)]
@@ -231,15 +250,18 @@ pub(crate) struct RosterEntry {
 
 impl Roster {
     pub(crate) fn insert(&mut self, id: IkeSaId, entry: RosterEntry) {
-        self.0.insert(id, entry);
+        self.by_identities.insert(entry.key(id));
+        self.entries.insert(id, entry);
     }
 
     pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<RosterEntry> {
-        self.0.remove(&id)
+        let entry = self.entries.remove(&id)?;
+        self.by_identities.remove(&entry.key(id));
+        Some(entry)
     }
 
     pub(crate) fn get(&self, id: IkeSaId) -> Option<&RosterEntry> {
-        self.0.get(&id)
+        self.entries.get(&id)
     }
 
     /// The IKE SAs between two identities, oldest first.
@@ -248,11 +270,57 @@ impl Roster {
         local: &Identity,
         remote: &Identity,
     ) -> impl Iterator<Item = (IkeSaId, &RosterEntry)> {
-        self.0
-            .iter()
-            .filter(move |(_, entry)| {
-                entry.local_id.is_same(local) && entry.remote_id.is_same(remote)
-            })
-            .map(|(id, entry)| (*id, entry))
+        let (local, remote) = (canonical(local), canonical(remote));
+        let from = (local.clone(), remote.clone(), IkeSaId(0));
+        self.by_identities
+            .range(from..)
+            .take_while(move |(l, r, _)| *l == local && *r == remote)
+            .filter_map(|(_, _, id)| Some((*id, self.entries.get(id)?)))
+    }
+}
+
+impl RosterEntry {
+    fn key(&self, id: IkeSaId) -> (Identity, Identity, IkeSaId) {
+        (canonical(&self.local_id), canonical(&self.remote_id), id)
+    }
+}
+
+/// Host names compare without case (RFC 4343).
+fn canonical(identity: &Identity) -> Identity {
+    match identity {
+        Identity::Fqdn(name) => Identity::Fqdn(name.to_ascii_lowercase()),
+        Identity::Rfc822(name) => Identity::Rfc822(name.to_ascii_lowercase()),
+        Identity::Ipv4(_) | Identity::Ipv6(_) | Identity::KeyId(_) | Identity::Dn(_) => {
+            identity.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roster_finds_identities_whatever_their_case() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+        let established = Instant::now();
+        let entry = |remote: &str| RosterEntry {
+            local_id: "left.example".parse().unwrap(),
+            remote_id: remote.parse().unwrap(),
+            role: Role::Initiator,
+            spi_i: IkeSpi([1; 8]),
+            established,
+        };
+        let mut roster = Roster::default();
+        roster.insert(IkeSaId(1), entry("Right.Example"));
+        roster.insert(IkeSaId(2), entry("other.example"));
+        roster.insert(IkeSaId(3), entry("right.example"));
+
+        let wanted = entry("RIGHT.example");
+        let found: Vec<_> =
+            roster.between(&wanted.local_id, &wanted.remote_id).map(|(id, _)| id.0).collect();
+        assert_eq!(found, [1, 3]);
+        roster.remove(IkeSaId(1));
+        assert_eq!(roster.between(&wanted.local_id, &wanted.remote_id).count(), 1);
     }
 }

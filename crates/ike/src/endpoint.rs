@@ -12,7 +12,7 @@ mod notices;
 mod orders;
 mod pursuit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -48,6 +48,9 @@ pub struct Endpoint {
     keepers: BTreeMap<ConnectionName, Keeper>,
     sas: BTreeMap<IkeSaId, IkeSa>,
     by_spi: BTreeMap<IkeSpi, IkeSaId>,
+    by_connection: BTreeMap<ConnectionName, BTreeSet<IkeSaId>>,
+    /// What `by_connection` has each IKE SA under.
+    filed: BTreeMap<IkeSaId, ConnectionName>,
     roster: Roster,
     admission: Admission,
     timers: Timers,
@@ -65,6 +68,8 @@ impl Endpoint {
             keepers: BTreeMap::new(),
             sas: BTreeMap::new(),
             by_spi: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
+            filed: BTreeMap::new(),
             roster: Roster::default(),
             admission: Admission::default(),
             timers: Timers::default(),
@@ -279,7 +284,10 @@ impl Endpoint {
             return;
         };
         self.admission.count(id, sa.core.path.remote.ip(), sa.is_half_open());
-        if sa.is_over(now) {
+        let (is_over, name) = (sa.is_over(now), sa.core.connection_name().cloned());
+        self.file(id, name.filter(|_| !is_over));
+        let Some(sa) = self.sas.get(&id) else { return };
+        if is_over {
             self.by_spi.remove(&sa.core.our_spi());
             self.admission.forget(id);
             self.out.forget_auth(id);
@@ -290,17 +298,38 @@ impl Endpoint {
         }
     }
 
+    /// The IKE SAs of a connection that are not over, oldest first.
+    fn ike_sas_of(&self, name: &ConnectionName) -> impl DoubleEndedIterator<Item = &IkeSa> {
+        let ids = self.by_connection.get(name);
+        let sas = ids.into_iter().flatten().filter_map(|id| self.sas.get(id));
+        sas.filter(|sa| !sa.is_closed())
+    }
+
     fn sas_of(&self, name: &ConnectionName) -> Vec<IkeSaId> {
-        self.sas
-            .iter()
-            .filter(|(_, sa)| !sa.is_closed() && sa.core.connection_name() == Some(name))
-            .map(|(id, _)| *id)
-            .collect()
+        self.ike_sas_of(name).map(|sa| sa.core.id).collect()
+    }
+
+    /// Files an IKE SA under the connection it belongs to now; a responder learns that late.
+    fn file(&mut self, id: IkeSaId, name: Option<ConnectionName>) {
+        if self.filed.get(&id) == name.as_ref() {
+            return;
+        }
+        if let Some(before) = self.filed.remove(&id)
+            && let Some(ids) = self.by_connection.get_mut(&before)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_connection.remove(&before);
+            }
+        }
+        if let Some(name) = name {
+            self.by_connection.entry(name.clone()).or_default().insert(id);
+            self.filed.insert(id, name);
+        }
     }
 
     fn ike_of(&self, child: ChildSaId) -> Option<IkeSaId> {
-        let owns = |sa: &IkeSa| sa.child_ids().any(|id| id == child);
-        self.sas.iter().find(|(_, sa)| owns(sa)).map(|(id, _)| *id)
+        self.out.owner_of(child)
     }
 
     /// Answers somebody without an IKE SA, at most so often.

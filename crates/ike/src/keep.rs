@@ -279,10 +279,22 @@ impl Keeper {
         self.fail(failure, retry, now, rng, out);
     }
 
-    /// Something that was up went down: try again after the shortest wait.
-    pub(crate) fn lost(&mut self, retry: Retry, now: Instant, rng: &mut dyn Rng) {
+    /// Something that was up went down: try again after the shortest wait. `failure` tells why,
+    /// unless its IKE SA has told already.
+    pub(crate) fn lost(
+        &mut self,
+        failure: Option<Box<Failure>>,
+        retry: Retry,
+        now: Instant,
+        rng: &mut dyn Rng,
+        out: &mut Outbox,
+    ) {
         if self.not_before.is_none() {
             self.not_before = Some(now + jittered(retry.wait_after(1), rng));
+        }
+        if let Some(failure) = failure.filter(|failure| failure.reason.code().is_some()) {
+            self.last_failure = Some(failure.clone());
+            out.event(Event::Failed(failure));
         }
     }
 

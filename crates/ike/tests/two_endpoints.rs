@@ -1,5 +1,7 @@
 //! Two endpoints talk directly: every exchange of RFC 7296 once, and what may go wrong in it.
 
+#![cfg(test)]
+
 mod common;
 
 use std::sync::Arc;

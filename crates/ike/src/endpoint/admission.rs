@@ -181,12 +181,12 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) -> Result<Admitted, Refused> {
+        self.check_cookie(path, header, received, now, rng)?;
         let candidates = self.candidates(path);
         if candidates.is_empty() {
             self.report_stranger(path, Vec::new(), received, now);
             return Err(Refused::With(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()));
         }
-        self.check_cookie(path, header, received, now, rng)?;
         let address = path.remote.ip();
         let from_there = self.admission.per_address.get(&address).copied().unwrap_or(0);
         if self.admission.half_open.len() >= self.config.half_open_max

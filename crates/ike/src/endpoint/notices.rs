@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildName, ConnectionName, EndAction, IkeSaId, Unique};
+use adit_db::{ChildName, ChildSaId, ConnectionName, EndAction, IkeSaId, Unique};
 
 use crate::context::{Notice, RosterEntry};
 use crate::event::Event;
@@ -193,7 +193,10 @@ impl Endpoint {
                 let retry = self.config.retry;
                 keeper.attempt_failed(failure, retry, now, rng, &mut self.out);
             }
-            Some(keeper) if was_established => keeper.lost(self.config.retry, now, rng),
+            Some(keeper) if was_established => {
+                let retry = self.config.retry;
+                keeper.lost(Some(failure), retry, now, rng, &mut self.out);
+            }
             _ => self.report(failure, now),
         }
         if was_established {
@@ -213,16 +216,14 @@ impl Endpoint {
 
     /// Of two IKE SAs with the same children one went: the other's carry on.
     fn hand_traffic_on(&mut self, name: &ConnectionName) {
-        let remaining = self
-            .sas
-            .values()
-            .filter(|sa| sa.core.connection_name() == Some(name))
+        let remaining: Vec<ChildSaId> = self
+            .ike_sas_of(name)
             .filter_map(IkeSa::as_established)
             .flat_map(|established| &established.children)
-            .filter(|child| child.is_current());
-        for child in remaining {
-            self.out.push(Output::ActivateOutbound(child.id));
-        }
+            .filter(|child| child.is_current() && child.is_in_engine())
+            .map(|child| child.id)
+            .collect();
+        remaining.into_iter().for_each(|id| self.out.push(Output::ActivateOutbound(id)));
     }
 
     fn handle_child_gone(
@@ -242,7 +243,8 @@ impl Endpoint {
             keeper.want(child, None);
         }
         if !matches!(reason, FailureReason::Reconfigured) {
-            keeper.lost(self.config.retry, now, rng);
+            let retry = self.config.retry;
+            keeper.lost(None, retry, now, rng, &mut self.out);
         }
         self.pursue(name, now, rng);
     }

@@ -64,18 +64,14 @@ impl Endpoint {
 
     /// Whether a child is there or being negotiated on an IKE SA that is there.
     pub(super) fn has_child(&self, name: &ConnectionName, child: &ChildName) -> bool {
-        self.sas
-            .values()
-            .filter(|sa| sa.core.connection_name() == Some(name))
+        self.ike_sas_of(name)
             .filter_map(IkeSa::as_established)
             .any(|established| established.has_child(child))
     }
 
     /// Whether a child carries traffic.
     pub(super) fn child_is_up(&self, name: &ConnectionName, child: &ChildName) -> bool {
-        self.sas
-            .values()
-            .filter(|sa| sa.core.connection_name() == Some(name))
+        self.ike_sas_of(name)
             .filter_map(IkeSa::as_established)
             .flat_map(|established| &established.children)
             .any(|installed| installed.name == *child && installed.is_current())
@@ -83,9 +79,8 @@ impl Endpoint {
 
     /// The newest IKE SA on which a child can be asked for.
     pub(super) fn established_ike(&self, name: &ConnectionName) -> Option<IkeSaId> {
-        let usable =
-            |sa: &&IkeSa| sa.core.connection_name() == Some(name) && sa.as_established().is_some();
-        self.sas.values().rfind(usable).map(|sa| sa.core.id)
+        let usable = |sa: &&IkeSa| sa.as_established().is_some();
+        self.ike_sas_of(name).rfind(usable).map(|sa| sa.core.id)
     }
 
     // ---- Attempts ----

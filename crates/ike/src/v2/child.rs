@@ -172,6 +172,7 @@ impl Child {
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
+        cx.out.own_child(id, agreed.ike);
         export_keys(&sa, cx);
         cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
         Self {

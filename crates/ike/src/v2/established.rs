@@ -118,7 +118,9 @@ impl Established {
         if let (Some(local), Some(remote)) = (core.local_id.clone(), core.remote_id.clone()) {
             core.progress(Step::Authenticated { local, remote }, cx);
         }
-        Ok(Self::new(secrets, core, cx))
+        let established = Self::new(secrets, core, cx);
+        cx.out.event(Event::IkeUp(Box::new(established.info(core))));
+        Ok(established)
     }
 
     /// A fresh IKE SA without children.
@@ -140,8 +142,9 @@ impl Established {
     }
 
     /// Takes over everything from the IKE SA that this one replaces (RFC 7296 §2.8).
-    pub(crate) fn inherit(&mut self, old: &mut Self) {
+    pub(crate) fn inherit(&mut self, old: &mut Self, core: &Core, cx: &mut Context<'_>) {
         self.children = std::mem::take(&mut old.children);
+        self.children.iter().for_each(|child| cx.out.own_child(child.id, core.id));
         self.tasks = std::mem::take(&mut old.tasks);
         self.tasks.retain(|task| *task != Task::RekeyIke);
         // What was under way is asked for again; the peer refused it or never saw it.
@@ -336,6 +339,7 @@ impl Established {
         let Some(place) = self.children.iter().position(|child| child.id == id) else { return };
         let ike = reason.as_ref().map(|_| Box::new(self.info(core)));
         let mut child = self.children.remove(place);
+        cx.out.disown_child(id);
         self.hand_traffic_on(&child, cx);
         child.take_from_engine(cx.config.inbound_grace, cx);
         let (Some(reason), Some(ike)) = (reason, ike) else { return };

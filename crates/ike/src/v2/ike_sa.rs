@@ -211,11 +211,6 @@ impl IkeSa {
         matches!(&self.state, State::InitSent(sent) if sent.is_unanswered())
     }
 
-    pub(crate) fn child_ids(&self) -> impl Iterator<Item = ChildSaId> {
-        let children = self.established_state().map(|established| established.children.as_slice());
-        children.unwrap_or_default().iter().map(|child| child.id)
-    }
-
     /// A snapshot; none of an IKE SA that is over.
     pub(crate) fn info(&self) -> Option<IkeSaInfo> {
         let established = self.established_state().map(|established| established.info(&self.core));

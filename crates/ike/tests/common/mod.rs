@@ -2,8 +2,6 @@
 //!
 //! What the tests need and no more; the simulator with loss, delay and NATs is `adit-sim`.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,26 +15,26 @@ use adit_ike::{
 };
 
 /// Addresses of the two.
-pub const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-pub const RIGHT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+pub(crate) const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+pub(crate) const RIGHT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
 /// One endpoint with the roles around it.
-pub struct Peer {
-    pub endpoint: Endpoint,
-    pub secret: &'static [u8],
-    pub children: BTreeMap<ChildSaId, ChildSa>,
-    pub outbound: Vec<ChildSaId>,
-    pub events: Vec<Event>,
-    pub keys: Vec<DebugKeys>,
-    pub done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
-    pub sent: VecDeque<(Path, Vec<u8>)>,
-    pub answers_jobs: bool,
+pub(crate) struct Peer {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) secret: &'static [u8],
+    pub(crate) children: BTreeMap<ChildSaId, ChildSa>,
+    pub(crate) outbound: Vec<ChildSaId>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) keys: Vec<DebugKeys>,
+    pub(crate) done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
+    pub(crate) sent: VecDeque<(Path, Vec<u8>)>,
+    pub(crate) answers_jobs: bool,
     rng: SeededRng,
     requests: u64,
 }
 
 impl Peer {
-    pub fn new(config: EndpointConfig, seed: u64) -> Self {
+    pub(crate) fn new(config: EndpointConfig, seed: u64) -> Self {
         Self {
             endpoint: Endpoint::new(config),
             secret: b"a secret shared by both",
@@ -52,42 +50,42 @@ impl Peer {
         }
     }
 
-    pub fn command(&mut self, command: Command, now: Instant) {
+    pub(crate) fn command(&mut self, command: Command, now: Instant) {
         self.endpoint.handle_command(command, now, &mut self.rng);
         self.drain(now);
     }
 
-    pub fn request(&mut self) -> RequestId {
+    pub(crate) fn request(&mut self) -> RequestId {
         self.requests += 1;
         RequestId(self.requests)
     }
 
-    pub fn initiate(&mut self, now: Instant) -> RequestId {
+    pub(crate) fn initiate(&mut self, now: Instant) -> RequestId {
         let request = self.request();
         let connection = "tunnel".parse().unwrap();
         self.command(Command::Initiate { connection, child: None, request }, now);
         request
     }
 
-    pub fn datagram(&mut self, path: Path, octets: &[u8], now: Instant) {
+    pub(crate) fn datagram(&mut self, path: Path, octets: &[u8], now: Instant) {
         self.endpoint.handle_datagram(path, octets, now, &mut self.rng);
         self.drain(now);
     }
 
-    pub fn timeout(&mut self, now: Instant) {
+    pub(crate) fn timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now, &mut self.rng);
         self.drain(now);
     }
 
-    pub fn established(&self) -> Vec<IkeSaInfo> {
+    pub(crate) fn established(&self) -> Vec<IkeSaInfo> {
         let up = |info: &IkeSaInfo| info.state == IkeSaState::Established;
         self.endpoint.ike_sas().filter(up).collect()
     }
 
-    pub fn failures(&self) -> Vec<Failure> {
-        let failure = |event: &Event| match event {
-            Event::Failed(failure) => Some(Failure::clone(failure)),
-            _ => None,
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        let failure = |event: &Event| {
+            let Event::Failed(failure) = event else { return None };
+            Some(Failure::clone(failure))
         };
         self.events.iter().filter_map(failure).collect()
     }
@@ -137,16 +135,16 @@ impl Peer {
 }
 
 /// Both, and the clock.
-pub struct Pair {
-    pub left: Peer,
-    pub right: Peer,
-    pub now: Instant,
+pub(crate) struct Pair {
+    pub(crate) left: Peer,
+    pub(crate) right: Peer,
+    pub(crate) now: Instant,
     /// Messages delivered so far.
-    pub delivered: usize,
+    pub(crate) delivered: usize,
 }
 
 impl Pair {
-    pub fn new(configs: [EndpointConfig; 2], connections: [Connection; 2]) -> Self {
+    pub(crate) fn new(configs: [EndpointConfig; 2], connections: [Connection; 2]) -> Self {
         let [left_config, right_config] = configs;
         let mut pair = Self {
             left: Peer::new(left_config, 1),
@@ -160,11 +158,11 @@ impl Pair {
         pair
     }
 
-    pub fn default_pair() -> Self {
+    pub(crate) fn default_pair() -> Self {
         Self::new(Default::default(), connections())
     }
 
-    pub fn established() -> Self {
+    pub(crate) fn established() -> Self {
         let mut pair = Self::default_pair();
         let request = pair.left.initiate(pair.now);
         pair.run();
@@ -173,12 +171,12 @@ impl Pair {
     }
 
     /// Delivers everything until nobody has anything to say.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while self.deliver(|_| true) {}
     }
 
     /// Delivers one round of messages, those that `passes` lets through.
-    pub fn deliver(&mut self, passes: impl Fn(&[u8]) -> bool) -> bool {
+    pub(crate) fn deliver(&mut self, passes: impl Fn(&[u8]) -> bool) -> bool {
         let from_left: Vec<_> = self.left.sent.drain(..).collect();
         let from_right: Vec<_> = self.right.sent.drain(..).collect();
         let any = !from_left.is_empty() || !from_right.is_empty();
@@ -194,7 +192,7 @@ impl Pair {
     }
 
     /// Lets time pass, timers and messages with it.
-    pub fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         self.run();
         loop {
@@ -211,7 +209,7 @@ impl Pair {
     }
 
     /// One IKE SA each, the same children, the same keys crosswise.
-    pub fn assert_one_tunnel(&self) {
+    pub(crate) fn assert_one_tunnel(&self) {
         let (left, right) = (self.left.established(), self.right.established());
         assert_eq!((left.len(), right.len()), (1, 1));
         assert_eq!((left[0].spi_i, left[0].spi_r), (right[0].spi_i, right[0].spi_r));
@@ -227,16 +225,16 @@ impl Pair {
     }
 }
 
-pub fn reversed(path: Path) -> Path {
+pub(crate) fn reversed(path: Path) -> Path {
     Path { local: path.remote, remote: path.local }
 }
 
-pub fn path(local: IpAddr, remote: IpAddr) -> Path {
+pub(crate) fn path(local: IpAddr, remote: IpAddr) -> Path {
     Path { local: SocketAddr::new(local, 500), remote: SocketAddr::new(remote, 500) }
 }
 
 /// Both sides' configurations, which fit.
-pub fn connections() -> [Connection; 2] {
+pub(crate) fn connections() -> [Connection; 2] {
     [
         connection(LEFT, RIGHT, "left.example", "right.example", "10.1.0.0/24", "10.2.0.0/24"),
         connection(RIGHT, LEFT, "right.example", "left.example", "10.2.0.0/24", "10.1.0.0/24"),
@@ -244,7 +242,7 @@ pub fn connections() -> [Connection; 2] {
 }
 
 /// Both sides' configurations with these IKE proposals.
-pub fn with_ike(left: &str, right: &str) -> [Connection; 2] {
+pub(crate) fn with_ike(left: &str, right: &str) -> [Connection; 2] {
     let mut connections = connections();
     connections[0].proposals = ProposalSpec::ike_list(left).unwrap();
     connections[1].proposals = ProposalSpec::ike_list(right).unwrap();
@@ -272,11 +270,11 @@ fn connection(
     connection
 }
 
-pub fn selector(text: &str) -> TsSpec {
+pub(crate) fn selector(text: &str) -> TsSpec {
     text.parse().unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "any instant is as good as the origin of a run")]
-pub fn origin() -> Instant {
+pub(crate) fn origin() -> Instant {
     Instant::now()
 }

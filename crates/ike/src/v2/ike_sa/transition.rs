@@ -29,7 +29,6 @@ impl IkeSa {
             Ok(Next::Stay) => {}
             Ok(Next::Enter(state)) => {
                 self.state = *state;
-                self.report_up(cx);
             }
             Ok(Next::Refuse(notify, reason)) => {
                 self.report_end(reason, cx);
@@ -83,12 +82,6 @@ impl IkeSa {
         reason
     }
 
-    fn report_up(&mut self, cx: &mut Context<'_>) {
-        if let State::Established(established) = &self.state {
-            cx.out.event(Event::IkeUp(Box::new(established.info(&self.core))));
-        }
-    }
-
     /// Tells everybody that the IKE SA is over, once; its children go first.
     fn report_end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
         let standing = self.standing();
@@ -109,7 +102,7 @@ impl IkeSa {
         let State::Established(before) = &mut self.state else { return };
         let old_info = Box::new(before.info(&self.core));
         let State::Established(after) = &mut new.state else { return };
-        after.inherit(before);
+        after.inherit(before, &new.core, cx);
         let new_info = Box::new(after.info(&new.core));
         cx.out.event(Event::IkeRekeyed { old: old_info, new: new_info });
         self.core.requests.answered();

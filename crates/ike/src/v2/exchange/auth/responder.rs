@@ -215,8 +215,9 @@ fn verdict(
         }
     }
     // CHECKLIST F24.
-    let exists = cx.roster.between(local, remote).next().is_some();
-    if connection.unique == Unique::Keep && exists && !request.initial_contact {
+    let existing = cx.roster.between(local, remote).take(IKE_SAS_PER_PEER_MAX).count();
+    let kept = connection.unique == Unique::Keep && existing > 0 && !request.initial_contact;
+    if kept || existing >= IKE_SAS_PER_PEER_MAX {
         return Err(FailureReason::NotUnique);
     }
     Ok(())
@@ -437,6 +438,9 @@ fn host_rank(host: &HostSpec, address: std::net::IpAddr) -> Option<u8> {
 const RANK_ANY: u8 = 0;
 const RANK_NETWORK: u8 = 1;
 const RANK_ADDRESS: u8 = 2;
+
+/// IKE SAs between the same two identities, where the configuration allows more than one.
+const IKE_SAS_PER_PEER_MAX: usize = 32;
 
 /// Connections named in a failure.
 const EXPECTED_MAX: usize = 4;
