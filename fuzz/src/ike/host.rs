@@ -39,6 +39,8 @@ pub struct Host {
     /// Keys of every IKE SA it ever had.
     pub keys: Keyring,
     installed: BTreeMap<ChildSaId, Installed>,
+    /// Keys under which packets were ever sent: none comes twice.
+    spent_keys: BTreeSet<Vec<u8>>,
     requests: u64,
     done: BTreeSet<RequestId>,
     /// IKE SAs that came up.
@@ -76,6 +78,7 @@ impl Host {
             holds_jobs: false,
             keys: Keyring::default(),
             installed: BTreeMap::new(),
+            spent_keys: BTreeSet::new(),
             requests: 0,
             done: BTreeSet::new(),
             ups: 0,
@@ -139,6 +142,14 @@ impl Host {
         if let Some(job) = self.jobs.pop_front() {
             let result = instead.unwrap_or_else(|| self.authenticate(&job));
             self.input(|endpoint, now, rng| endpoint.handle_auth(job.job, result, now, rng));
+        }
+    }
+
+    /// All waiting jobs are answered, and from now on each one at once.
+    pub fn release_jobs(&mut self) {
+        self.holds_jobs = false;
+        while !self.jobs.is_empty() {
+            self.answer(None);
         }
     }
 
@@ -268,6 +279,8 @@ impl Host {
         assert!(offered.into_iter().any(|p| p.transforms().iter().any(encryption)));
         assert!(adit_dataplane::split(sa, PolicyId(0), self.now).is_ok(), "keys of the cipher");
         assert!(self.installed.values().all(|other| other.spi_in != sa.spi_in), "SPI twice");
+        let key = sa.keys_out.encryption.as_bytes().to_vec();
+        assert!(self.spent_keys.insert(key), "one key for two child SAs");
         let installed = Installed { spi_in: sa.spi_in, spi_out: sa.spi_out };
         assert!(self.installed.insert(sa.id, installed).is_none(), "{:?} twice", sa.id);
     }

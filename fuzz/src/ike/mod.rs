@@ -1,9 +1,11 @@
 //! IKE endpoints under attack: two hosts, what lies on the wire between them, and the keys to it.
 
+mod attack;
 mod chain;
 mod host;
 mod seal;
 mod setup;
+mod tracks;
 mod wire;
 
 pub use chain::{Writing, choose as choose_chain};

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use adit_crypto::{OpenKey, SealKey};
+use adit_crypto::{OpenKey, SealKey, Secret};
 use adit_ike::IkeDebugKeys;
 use adit_wire::iana::{ExchangeType, PayloadType};
 use adit_wire::ikev2::{
-    Chain, Flags, Header, IkeSpi, MessageBuilder, Payloads, Protected, SealSpace,
+    Chain, Flags, FragmentNumber, Header, IkeSpi, MessageBuilder, Parts, Protected, SealSpace,
 };
 use adit_wire::{Reader, WireError};
 
@@ -72,23 +72,47 @@ impl Session {
     /// Opens a whole message.
     pub fn open(&self, message: &[u8]) -> Option<Opened> {
         let header = Header::read(&mut Reader(message)).ok()?;
-        let keys = &self.keys;
-        let (encryption, integrity) = match header.flags.is_initiator() {
-            true => (&keys.sk_ei, &keys.sk_ai),
-            false => (&keys.sk_er, &keys.sk_ar),
-        };
-        let key = OpenKey::new(keys.cipher, encryption, integrity).ok()?;
         let mut octets = message.to_vec();
-        let protected = Protected::read(&mut octets, self.space()).ok()?;
-        if protected.fragment.is_some() {
-            return None;
+        let (first, fragment, inner) = self.read(&header, &mut octets, |_| {})?;
+        let chain = Chain { first, octets: inner.to_vec() };
+        fragment.is_none().then_some(Opened { header, chain })
+    }
+
+    /// Key and IV of a message or fragment that was sealed under these keys.
+    pub fn key_and_iv(&self, message: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let header = Header::read(&mut Reader(message)).ok()?;
+        let (encryption, _) = self.sending(header.flags.is_initiator());
+        let mut iv = Vec::new();
+        self.read(&header, &mut message.to_vec(), |parts| iv = parts.iv.to_vec())?;
+        Some((encryption.as_bytes().to_vec(), iv))
+    }
+
+    /// The keys of the messages that one end sends.
+    fn sending(&self, initiator: bool) -> (&Secret, &Secret) {
+        match initiator {
+            true => (&self.keys.sk_ei, &self.keys.sk_ai),
+            false => (&self.keys.sk_er, &self.keys.sk_ar),
         }
-        let first = protected.first;
+    }
+
+    /// Opens in place; `look` sees the parts when they have proven authentic.
+    fn read<'m>(
+        &self,
+        header: &Header,
+        message: &'m mut [u8],
+        look: impl FnOnce(&Parts<'m>),
+    ) -> Option<(PayloadType, Option<FragmentNumber>, &'m [u8])> {
+        let (encryption, integrity) = self.sending(header.flags.is_initiator());
+        let key = OpenKey::new(self.keys.cipher, encryption, integrity).ok()?;
+        let protected = Protected::read(message, self.space()).ok()?;
+        let (first, fragment) = (protected.first, protected.fragment);
         let inner = protected.open(|parts| {
             let failed = |_| WireError::Truncated("SK");
-            key.open(parts.aad, parts.iv, parts.text, parts.icv, &[]).map_err(failed)
+            key.open(parts.aad, parts.iv, parts.text, parts.icv, &[]).map_err(failed)?;
+            look(parts);
+            Ok::<(), WireError>(())
         });
-        Some(Opened { header, chain: Chain { first, octets: inner.ok()?.to_vec() } })
+        Some((first, fragment, inner.ok()?))
     }
 
     /// Seals a chain into one message, or into fragments of so many octets of text.
@@ -111,25 +135,14 @@ impl Session {
                 .map(|fragment| builder().protect_fragment(fragment, self.space()))
                 .collect(),
         };
-        let keys = &self.keys;
-        let (encryption, integrity) = match flags.is_initiator() {
-            true => (&keys.sk_ei, &keys.sk_ai),
-            false => (&keys.sk_er, &keys.sk_ar),
-        };
-        let key = SealKey::new(keys.cipher, encryption, integrity).expect("keys of the cipher");
+        let (encryption, integrity) = self.sending(flags.is_initiator());
+        let key =
+            SealKey::new(self.keys.cipher, encryption, integrity).expect("keys of the cipher");
         let sealed = drafts.into_iter().flatten().zip(COUNTER_FIRST..).map(|(draft, counter)| {
             let counter = counter + (u64::from(message_id) << 16);
             draft.seal(|parts| key.seal(counter, parts.aad, parts.iv, parts.text, parts.icv, &[]))
         });
         sealed.flatten().collect()
-    }
-}
-
-impl Opened {
-    /// The payloads' types, as far as the chain is whole.
-    pub fn kinds(&self) -> Vec<PayloadType> {
-        let payloads = Payloads::new(self.chain.first, &self.chain.octets);
-        payloads.map_while(Result::ok).map(|payload| payload.kind).collect()
     }
 }
 
