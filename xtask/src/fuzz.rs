@@ -68,17 +68,10 @@ pub(crate) fn run(time: Duration, only: &[String]) -> anyhow::Result<ExitCode> {
     };
     let unknown = only.iter().find(|name| !targets.names.contains(name));
     if let Some(name) = unknown {
-        anyhow::bail!(
-            "no fuzz target `{name}`; there are {}",
-            targets.names.join(", ")
-        );
+        anyhow::bail!("no fuzz target `{name}`; there are {}", targets.names.join(", "));
     }
     let mut clean = true;
-    for name in targets
-        .names
-        .iter()
-        .filter(|name| only.is_empty() || only.contains(name))
-    {
+    for name in targets.names.iter().filter(|name| only.is_empty() || only.contains(name)) {
         let run = targets.run(name, time, &targets.learned.join(name))?;
         println!(
             "{name}: {} inputs, {}",
@@ -87,11 +80,7 @@ pub(crate) fn run(time: Duration, only: &[String]) -> anyhow::Result<ExitCode> {
         );
         clean &= run.crash.is_none();
     }
-    Ok(if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Feeds every committed input to its target.
@@ -105,10 +94,7 @@ pub(crate) fn replay() -> anyhow::Result<Outcome> {
         let corpus = corpus(name);
         let count = fs::read_dir(&corpus).map_or(0, Iterator::count);
         if count == 0 {
-            return Ok(Outcome::fail(format!(
-                "{} is empty: commit a corpus",
-                corpus.display()
-            )));
+            return Ok(Outcome::fail(format!("{} is empty: commit a corpus", corpus.display())));
         }
         let output = targets.command(name).arg("-runs=0").arg(&corpus).output();
         let output = output.with_context(|| format!("cannot start fuzz target {name}"))?;
@@ -117,10 +103,7 @@ pub(crate) fn replay() -> anyhow::Result<Outcome> {
         }
         inputs += count;
     }
-    Ok(Outcome::pass(format!(
-        "{inputs} inputs to {} targets",
-        targets.names.len()
-    )))
+    Ok(Outcome::pass(format!("{inputs} inputs to {} targets", targets.names.len())))
 }
 
 /// Builds all targets; the inner error says what this machine lacks.
@@ -130,21 +113,12 @@ pub(crate) fn build() -> anyhow::Result<Result<Targets, String>> {
         return Ok(Err("there is no fuzz/Cargo.toml".to_owned()));
     }
     if needs::find("g++").is_none() && needs::find("c++").is_none() {
-        return Ok(Err(
-            "libFuzzer needs a C++ compiler: apt-get install g++".to_owned()
-        ));
+        return Ok(Err("libFuzzer needs a C++ compiler: apt-get install g++".to_owned()));
     }
     let metadata = metadata(&manifest)?;
     let host = host()?;
     let mut cargo = root::cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "--bins",
-        "--target",
-        &host,
-        "--manifest-path",
-    ]);
+    cargo.args(["build", "--release", "--bins", "--target", &host, "--manifest-path"]);
     cargo.arg(&manifest).env("RUSTFLAGS", RUSTFLAGS);
     // An overflow or a broken assertion is what a fuzzer looks for.
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
@@ -152,20 +126,13 @@ pub(crate) fn build() -> anyhow::Result<Result<Targets, String>> {
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
     let status = cargo.status().context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "the fuzz targets do not build");
-    let targets = metadata
-        .packages
-        .into_iter()
-        .flat_map(|package| package.targets);
+    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
     let bins = targets.filter(|target| target.kind.iter().any(|kind| kind == "bin"));
     let mut names: Vec<String> = bins.map(|target| target.name).collect();
     names.sort();
     let folder = metadata.target_directory.join(host).join("release");
     let learned = metadata.target_directory.join("learned");
-    Ok(Ok(Targets {
-        folder,
-        learned,
-        names,
-    }))
+    Ok(Ok(Targets { folder, learned, names }))
 }
 
 impl Targets {
@@ -181,18 +148,11 @@ impl Targets {
         let mut command = self.command(name);
         command.arg(format!("-max_total_time={}", time.as_secs()));
         command.arg(format!("-artifact_prefix={}/", artifacts.display()));
-        command
-            .arg("-print_final_stats=1")
-            .arg(learned)
-            .arg(&corpus);
-        let output = command
-            .output()
-            .with_context(|| format!("cannot start fuzz target {name}"))?;
+        command.arg("-print_final_stats=1").arg(learned).arg(&corpus);
+        let output =
+            command.output().with_context(|| format!("cannot start fuzz target {name}"))?;
         let crash = (!output.status.success()).then(|| last_lines(&output));
-        Ok(Run {
-            executions: executions(&output),
-            crash,
-        })
+        Ok(Run { executions: executions(&output), crash })
     }
 
     fn command(&self, name: &str) -> Command {
@@ -210,13 +170,7 @@ fn corpus(name: &str) -> PathBuf {
 
 fn metadata(manifest: &Path) -> anyhow::Result<Metadata> {
     let mut cargo = root::cargo();
-    cargo.args([
-        "metadata",
-        "--no-deps",
-        "--format-version",
-        "1",
-        "--manifest-path",
-    ]);
+    cargo.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
     let output = cargo.arg(manifest).output().context("cannot start cargo")?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "fuzz/Cargo.toml: {complaint}");
@@ -226,10 +180,7 @@ fn metadata(manifest: &Path) -> anyhow::Result<Metadata> {
 /// The triple of this machine.
 fn host() -> anyhow::Result<String> {
     let mut rustc = Command::new("rustc");
-    let output = rustc
-        .current_dir(root::folder())
-        .args(["--print", "host-tuple"])
-        .output();
+    let output = rustc.current_dir(root::folder()).args(["--print", "host-tuple"]).output();
     let output = output.context("cannot start rustc")?;
     anyhow::ensure!(output.status.success(), "rustc does not know its host");
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -238,13 +189,8 @@ fn host() -> anyhow::Result<String> {
 /// The count in libFuzzer's closing statistics.
 fn executions(output: &Output) -> u64 {
     let text = String::from_utf8_lossy(&output.stderr);
-    let mut lines = text
-        .lines()
-        .filter_map(|l| l.strip_prefix("stat::number_of_executed_units:"));
-    lines
-        .next()
-        .and_then(|number| number.trim().parse().ok())
-        .unwrap_or_default()
+    let mut lines = text.lines().filter_map(|l| l.strip_prefix("stat::number_of_executed_units:"));
+    lines.next().and_then(|number| number.trim().parse().ok()).unwrap_or_default()
 }
 
 fn last_lines(output: &Output) -> String {

@@ -87,11 +87,9 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Receive { address } => interop::receive(address).map(|()| ExitCode::SUCCESS),
-        Verb::Send {
-            source,
-            target,
-            octets,
-        } => interop::send(source, target, octets).map(|()| ExitCode::SUCCESS),
+        Verb::Send { source, target, octets } => {
+            interop::send(source, target, octets).map(|()| ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
@@ -102,9 +100,5 @@ fn main() -> ExitCode {
 /// Prints how a single check ended.
 fn finish(outcome: Outcome) -> ExitCode {
     eprintln!("{}: {}", outcome.status.word(), outcome.note);
-    if outcome.status == Status::Fail {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if outcome.status == Status::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

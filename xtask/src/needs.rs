@@ -11,51 +11,15 @@ struct Need {
 }
 
 const NEEDS: [Need; 9] = [
-    Need {
-        program: "g++",
-        package: "g++",
-        purpose: "fuzz targets",
-    },
-    Need {
-        program: "ip",
-        package: "iproute2",
-        purpose: "network namespaces",
-    },
-    Need {
-        program: "ping",
-        package: "iputils-ping",
-        purpose: "demo and interop",
-    },
-    Need {
-        program: "sha256sum",
-        package: "coreutils",
-        purpose: "interop",
-    },
-    Need {
-        program: "tcpdump",
-        package: "tcpdump",
-        purpose: "interop",
-    },
-    Need {
-        program: "tshark",
-        package: "tshark",
-        purpose: "the proof that captures decrypt",
-    },
-    Need {
-        program: "charon-systemd",
-        package: "charon-systemd",
-        purpose: "interop",
-    },
-    Need {
-        program: "swanctl",
-        package: "strongswan-swanctl",
-        purpose: "VICI tests, interop",
-    },
-    Need {
-        program: "iperf3",
-        package: "iperf3",
-        purpose: "throughput figures",
-    },
+    Need { program: "g++", package: "g++", purpose: "fuzz targets" },
+    Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
+    Need { program: "ping", package: "iputils-ping", purpose: "demo and interop" },
+    Need { program: "sha256sum", package: "coreutils", purpose: "interop" },
+    Need { program: "tcpdump", package: "tcpdump", purpose: "interop" },
+    Need { program: "tshark", package: "tshark", purpose: "the proof that captures decrypt" },
+    Need { program: "charon-systemd", package: "charon-systemd", purpose: "interop" },
+    Need { program: "swanctl", package: "strongswan-swanctl", purpose: "VICI tests, interop" },
+    Need { program: "iperf3", package: "iperf3", purpose: "throughput figures" },
 ];
 
 /// Folders that a user's `PATH` may lack though daemons lie there.
@@ -75,9 +39,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
-    folders
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// One sentence for each thing that is missing; all of them if `programs` is empty.
@@ -88,10 +50,7 @@ pub(crate) fn missing(programs: &[&str]) -> Vec<String> {
         .filter(wanted)
         .filter(|need| find(need.program).is_none())
         .map(|need| {
-            format!(
-                "{} (for {}; apt-get install {})",
-                need.program, need.purpose, need.package
-            )
+            format!("{} (for {}; apt-get install {})", need.program, need.purpose, need.package)
         })
         .collect();
     if !is_root() {

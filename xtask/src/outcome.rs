@@ -30,11 +30,7 @@ impl Status {
 
     /// Something is missing on this machine: a skip at home, a failure in CI.
     pub(crate) fn missing() -> Self {
-        if needs::is_ci() {
-            Self::Fail
-        } else {
-            Self::Skip
-        }
+        if needs::is_ci() { Self::Fail } else { Self::Skip }
     }
 }
 
@@ -49,26 +45,17 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// It holds.
     pub(crate) fn pass(note: impl Into<String>) -> Self {
-        Self {
-            status: Status::Pass,
-            note: note.into(),
-        }
+        Self { status: Status::Pass, note: note.into() }
     }
 
     /// It does not hold.
     pub(crate) fn fail(note: impl Into<String>) -> Self {
-        Self {
-            status: Status::Fail,
-            note: note.into(),
-        }
+        Self { status: Status::Fail, note: note.into() }
     }
 
     /// It could not be looked at on this machine.
     pub(crate) fn missing(note: impl Into<String>) -> Self {
-        Self {
-            status: Status::missing(),
-            note: note.into(),
-        }
+        Self { status: Status::missing(), note: note.into() }
     }
 }
 
@@ -101,8 +88,7 @@ pub(crate) fn run(steps: &[Step]) -> bool {
         );
     }
     eprintln!("      {:>7}  in all", seconds(start.elapsed()));
-    rows.iter()
-        .all(|(_, outcome, _)| outcome.status != Status::Fail)
+    rows.iter().all(|(_, outcome, _)| outcome.status != Status::Fail)
 }
 
 /// `12.3 s`.

@@ -23,22 +23,13 @@ pub(crate) fn run(seeds: u64, profile: Profile) -> anyhow::Result<Outcome> {
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    cargo
-        .args(["--", "--seeds", &seeds.to_string()])
-        .stderr(Stdio::inherit());
+    cargo.args(["--", "--seeds", &seeds.to_string()]).stderr(Stdio::inherit());
     let output = cargo.output().context("cannot start cargo")?;
     let text = String::from_utf8_lossy(&output.stdout);
     eprint!("{text}");
-    let last = text
-        .trim_end()
-        .lines()
-        .last()
-        .unwrap_or("the simulator did not start")
-        .to_owned();
+    let last = text.trim_end().lines().last().unwrap_or("the simulator did not start").to_owned();
     if output.status.success() {
         return Ok(Outcome::pass(last));
     }
-    Ok(Outcome::fail(format!(
-        "{last}; `seeds --start SEED 1` plays a failed seed again"
-    )))
+    Ok(Outcome::fail(format!("{last}; `seeds --start SEED 1` plays a failed seed again")))
 }

@@ -11,47 +11,19 @@ use crate::{fuzz, needs, root, sim, tidy};
 const SEEDS: u64 = 100;
 
 const STEPS: [Step; 8] = [
-    Step {
-        name: "tools",
-        run: tools,
-    },
-    Step {
-        name: "fmt",
-        run: fmt,
-    },
-    Step {
-        name: "tidy",
-        run: tidy_step,
-    },
-    Step {
-        name: "clippy",
-        run: clippy,
-    },
-    Step {
-        name: "doc",
-        run: doc,
-    },
-    Step {
-        name: "test",
-        run: test,
-    },
-    Step {
-        name: "fuzz corpora",
-        run: fuzz::replay,
-    },
-    Step {
-        name: "sim",
-        run: sim_step,
-    },
+    Step { name: "tools", run: tools },
+    Step { name: "fmt", run: fmt },
+    Step { name: "tidy", run: tidy_step },
+    Step { name: "clippy", run: clippy },
+    Step { name: "doc", run: doc },
+    Step { name: "test", run: test },
+    Step { name: "fuzz corpora", run: fuzz::replay },
+    Step { name: "sim", run: sim_step },
 ];
 
 /// Runs the steps.
 pub(crate) fn run() -> ExitCode {
-    if run_steps(&STEPS) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if run_steps(&STEPS) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Says loudly what tests will skip for want of a program.
@@ -64,61 +36,33 @@ fn tools() -> anyhow::Result<Outcome> {
         eprintln!("MISSING: {sentence}");
     }
     eprintln!("What needs these is skipped here; with CI=true it fails.");
-    Ok(Outcome::missing(format!(
-        "{} missing, see above",
-        missing.len()
-    )))
+    Ok(Outcome::missing(format!("{} missing, see above", missing.len())))
 }
 
 fn fmt() -> anyhow::Result<Outcome> {
-    succeed(
-        root::cargo().args(["fmt", "--all", "--check"]),
-        "run `cargo fmt --all`",
-    )
+    succeed(root::cargo().args(["fmt", "--all", "--check"]), "run `cargo fmt --all`")
 }
 
 fn tidy_step() -> anyhow::Result<Outcome> {
     let clean = tidy::run()? == ExitCode::SUCCESS;
-    Ok(if clean {
-        Outcome::pass("")
-    } else {
-        Outcome::fail("see the lines above")
-    })
+    Ok(if clean { Outcome::pass("") } else { Outcome::fail("see the lines above") })
 }
 
 fn clippy() -> anyhow::Result<Outcome> {
     let mut command = root::cargo();
-    command.args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
+    command.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     succeed(&mut command, "mend the warnings above")
 }
 
 fn doc() -> anyhow::Result<Outcome> {
     let mut command = root::cargo();
-    command.args([
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--document-private-items",
-    ]);
-    succeed(
-        command.env("RUSTDOCFLAGS", "-D warnings"),
-        "mend the links above",
-    )
+    command.args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    succeed(command.env("RUSTDOCFLAGS", "-D warnings"), "mend the links above")
 }
 
 fn test() -> anyhow::Result<Outcome> {
     let mut command = root::cargo();
-    succeed(
-        command.args(["test", "--workspace", "--no-fail-fast"]),
-        "see the failures above",
-    )
+    succeed(command.args(["test", "--workspace", "--no-fail-fast"]), "see the failures above")
 }
 
 fn sim_step() -> anyhow::Result<Outcome> {
@@ -127,12 +71,6 @@ fn sim_step() -> anyhow::Result<Outcome> {
 
 /// Runs `command` and lets it speak for itself; `advice` is for when it fails.
 fn succeed(command: &mut Command, advice: &str) -> anyhow::Result<Outcome> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    Ok(if status.success() {
-        Outcome::pass("")
-    } else {
-        Outcome::fail(advice)
-    })
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    Ok(if status.success() { Outcome::pass("") } else { Outcome::fail(advice) })
 }

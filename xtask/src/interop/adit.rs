@@ -81,15 +81,8 @@ esp     = \"{esp}\"
 /// The daemon, in its namespace.
 pub(crate) fn daemon(side: &Side) -> Command {
     let mut command = side.endless_command(&root::target().join("release/aditd"));
-    command
-        .arg("--config")
-        .arg(config(side))
-        .arg("--vici")
-        .arg(vici(side));
-    command
-        .arg("--log")
-        .arg(log(side))
-        .args(["--log-level", "debug"]);
+    command.arg("--config").arg(config(side)).arg("--vici").arg(vici(side));
+    command.arg("--log").arg(log(side)).args(["--log-level", "debug"]);
     command
 }
 

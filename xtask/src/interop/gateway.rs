@@ -58,17 +58,12 @@ impl Gateway {
     pub(crate) fn start(side: &Side, peer: &Side, plan: &Plan, make: Make) -> anyhow::Result<Self> {
         match make {
             Make::Adit => adit::write(side, peer, plan)?,
-            Make::AditBySwanctl => {
-                adit::write_nothing(side)?;
-                strongswan::write(side, peer, plan)?;
-            }
-            Make::StrongSwan => strongswan::write(side, peer, plan)?,
+            Make::AditBySwanctl => adit::write_nothing(side)?,
+            Make::StrongSwan => {}
         }
-        let gateway = Self {
-            side: side.clone(),
-            make,
-            daemon: RefCell::new(None),
-        };
+        // swanctl asks every daemon what it has, and wants its own configuration for that.
+        strongswan::write(side, peer, plan)?;
+        let gateway = Self { side: side.clone(), make, daemon: RefCell::new(None) };
         gateway.start_again()?;
         Ok(gateway)
     }
@@ -81,8 +76,7 @@ impl Gateway {
         };
         // A daemon that was killed leaves its socket behind.
         let _ = fs::remove_file(self.vici());
-        self.daemon
-            .replace(Some(self.side.spawn(command, "output.log")?));
+        self.daemon.replace(Some(self.side.spawn(command, "output.log")?));
         let vici = self.vici();
         anyhow::ensure!(
             clock::poll(START, PAUSE, || vici.exists() || self.has_ended()),
@@ -120,14 +114,7 @@ impl Gateway {
         if self.make == Make::Adit {
             return self.adit(&["up", CONNECTION, "--timeout", "20"]);
         }
-        self.swanctl(&[
-            "--initiate",
-            "--timeout",
-            "20",
-            "--child",
-            strongswan::CHILD,
-        ])
-        .map(drop)
+        self.swanctl(&["--initiate", "--timeout", "20", "--child", strongswan::CHILD]).map(drop)
     }
 
     /// Replaces keys.
@@ -136,8 +123,7 @@ impl Gateway {
             let flag: &[&str] = if level == Level::Ike { &["--ike"] } else { &[] };
             return self.adit(&[&["rekey", CONNECTION], flag].concat());
         }
-        self.swanctl(&[&["--rekey"], target(level).as_slice()].concat())
-            .map(drop)
+        self.swanctl(&[&["--rekey"], target(level).as_slice()].concat()).map(drop)
     }
 
     /// Takes the tunnel down, or its child SA alone.
@@ -145,14 +131,8 @@ impl Gateway {
         if self.make == Make::Adit {
             return self.adit(&["down", CONNECTION]);
         }
-        self.swanctl(
-            &[
-                &["--terminate", "--timeout", "20"],
-                target(level).as_slice(),
-            ]
-            .concat(),
-        )
-        .map(drop)
+        self.swanctl(&[&["--terminate", "--timeout", "20"], target(level).as_slice()].concat())
+            .map(drop)
     }
 
     /// The IKE SAs it has now.
@@ -202,11 +182,7 @@ impl Gateway {
 
     /// Runs swanctl against this daemon, whichever it is.
     pub(crate) fn swanctl(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        output(&mut strongswan::swanctl(
-            &self.side,
-            &self.vici(),
-            arguments,
-        ))
+        output(&mut strongswan::swanctl(&self.side, &self.vici(), arguments))
     }
 
     /// What the daemon has logged.
@@ -223,9 +199,7 @@ impl Gateway {
         let printed = fs::read_to_string(self.side.folder.join("output.log")).unwrap_or_default();
         let log = self.log();
         let lines: Vec<&str> = printed.lines().chain(log.lines()).collect();
-        let last = lines
-            .get(lines.len().saturating_sub(LOG_LINES)..)
-            .unwrap_or_default();
+        let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
         format!("--- {}\n{}\n", self.name(), last.join("\n"))
     }
 
@@ -241,22 +215,13 @@ impl Gateway {
     }
 
     fn name(&self) -> String {
-        let make = if self.make == Make::StrongSwan {
-            "strongSwan"
-        } else {
-            "aditd"
-        };
+        let make = if self.make == Make::StrongSwan { "strongSwan" } else { "aditd" };
         format!("{make} on the {}", self.side.name)
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         anyhow::ensure!(!self.has_ended(), "{} has ended by itself", self.name());
-        let id = self
-            .daemon
-            .borrow()
-            .as_ref()
-            .map(Child::id)
-            .unwrap_or_default();
+        let id = self.daemon.borrow().as_ref().map(Child::id).unwrap_or_default();
         let id = i32::try_from(id).context("a process id fits")?;
         kill(Pid::from_raw(id), signal).with_context(|| format!("cannot signal {}", self.name()))
     }
@@ -264,9 +229,7 @@ impl Gateway {
     fn has_ended(&self) -> bool {
         let mut daemon = self.daemon.borrow_mut();
         // A process that we waited for is no longer ours to signal.
-        daemon
-            .as_mut()
-            .is_none_or(|process| !matches!(process.try_wait(), Ok(None)))
+        daemon.as_mut().is_none_or(|process| !matches!(process.try_wait(), Ok(None)))
     }
 }
 
@@ -283,10 +246,7 @@ const GOING: [&str; 4] = ["REKEYED", "DELETING", "DELETED", "DESTROYING"];
 
 /// Is it established, with exactly one live child, which is installed?
 fn is_settled(sa: &IkeSa) -> bool {
-    let live: Vec<&str> = sa
-        .live_children()
-        .map(|child| child.state.as_str())
-        .collect();
+    let live: Vec<&str> = sa.live_children().map(|child| child.state.as_str()).collect();
     sa.state == "ESTABLISHED" && live == ["INSTALLED"]
 }
 
@@ -298,9 +258,7 @@ impl IkeSa {
 
     /// Its children that are not on their way out.
     pub(crate) fn live_children(&self) -> impl Iterator<Item = &ChildSa> {
-        self.children
-            .iter()
-            .filter(|child| !GOING.contains(&child.state.as_str()))
+        self.children.iter().filter(|child| !GOING.contains(&child.state.as_str()))
     }
 }
 
@@ -308,16 +266,10 @@ impl IkeSa {
 fn describe(sas: &[IkeSa]) -> String {
     let children = |sa: &IkeSa| match sa.children.as_slice() {
         [] => "-".to_owned(),
-        all => all
-            .iter()
-            .map(|child| child.state.as_str())
-            .collect::<Vec<_>>()
-            .join(", "),
+        all => all.iter().map(|child| child.state.as_str()).collect::<Vec<_>>().join(", "),
     };
-    let each: Vec<String> = sas
-        .iter()
-        .map(|sa| format!("{}: {}", sa.state, children(sa)))
-        .collect();
+    let each: Vec<String> =
+        sas.iter().map(|sa| format!("{}: {}", sa.state, children(sa))).collect();
     match sas.len() {
         0 => "no IKE SA".to_owned(),
         1 => format!("1 IKE SA ({})", each.join("; ")),

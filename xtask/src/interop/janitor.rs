@@ -31,13 +31,8 @@ impl Janitor {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
-        command
-            .arg("janitor")
-            .stdin(Stdio::piped())
-            .process_group(0);
-        Ok(Self {
-            process: command.spawn().context("cannot start the janitor")?,
-        })
+        command.arg("janitor").stdin(Stdio::piped()).process_group(0);
+        Ok(Self { process: command.spawn().context("cannot start the janitor")? })
     }
 
     /// `name` is about to be made with `ip netns add`.
@@ -69,18 +64,12 @@ impl Drop for Janitor {
 pub(crate) fn serve() {
     let lines: Vec<String> = io::stdin().lock().lines().map_while(Result::ok).collect();
     let named = |kind: &str| -> Vec<&str> {
-        lines
-            .iter()
-            .filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' '))
-            .collect()
+        lines.iter().filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' ')).collect()
     };
     let namespaces = named("namespace");
     end_processes(&namespaces);
     for name in namespaces {
-        let _ = Command::new("ip")
-            .args(["netns", "del", name])
-            .stderr(Stdio::null())
-            .status();
+        let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
     }
     for folder in named("folder") {
         let _ = fs::remove_dir_all(folder);
@@ -106,14 +95,8 @@ fn signal_all(namespaces: &[&str], signal: Signal) {
 
 /// The processes in one of our namespaces.
 fn processes(name: &str) -> Vec<Pid> {
-    let output = Command::new("ip")
-        .args(["netns", "pids", name])
-        .stderr(Stdio::null())
-        .output();
+    let output = Command::new("ip").args(["netns", "pids", name]).stderr(Stdio::null()).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    text.lines()
-        .filter_map(|line| line.trim().parse().ok())
-        .map(Pid::from_raw)
-        .collect()
+    text.lines().filter_map(|line| line.trim().parse().ok()).map(Pid::from_raw).collect()
 }

@@ -75,11 +75,7 @@ impl Lab {
         for side in [&left, &right] {
             side.add_addresses()?;
         }
-        Ok(Self {
-            left,
-            right,
-            _janitor: janitor,
-        })
+        Ok(Self { left, right, _janitor: janitor })
     }
 }
 
@@ -97,29 +93,17 @@ fn connect(left: &Side, right: &Side) -> anyhow::Result<()> {
 impl Side {
     /// Address on the cable.
     pub(crate) fn outside(&self, v6: bool) -> IpAddr {
-        address(
-            v6,
-            &format!("192.0.2.{}", self.number),
-            &format!("2001:db8::{}", self.number),
-        )
+        address(v6, &format!("192.0.2.{}", self.number), &format!("2001:db8::{}", self.number))
     }
 
     /// Address behind the gateway.
     pub(crate) fn inside(&self, v6: bool) -> IpAddr {
-        address(
-            v6,
-            &format!("10.{}.0.1", self.number),
-            &format!("fd0{}::1", self.number),
-        )
+        address(v6, &format!("10.{}.0.1", self.number), &format!("fd0{}::1", self.number))
     }
 
     /// Network behind the gateway.
     pub(crate) fn network(&self, v6: bool) -> String {
-        if v6 {
-            format!("fd0{}::/64", self.number)
-        } else {
-            format!("10.{}.0.0/24", self.number)
-        }
+        if v6 { format!("fd0{}::/64", self.number) } else { format!("10.{}.0.0/24", self.number) }
     }
 
     /// Name in IKE.
@@ -136,53 +120,32 @@ impl Side {
 
     /// Gives this side one address more.
     pub(crate) fn add_address(&self, address: &str, interface: &str) -> anyhow::Result<()> {
-        let base = [
-            "-n",
-            &self.namespace,
-            "addr",
-            "add",
-            address,
-            "dev",
-            interface,
-        ];
+        let base = ["-n", &self.namespace, "addr", "add", address, "dev", interface];
         // Duplicate address detection would take longer than the whole test.
-        let nodad: &[&str] = if address.contains(':') {
-            &["nodad"]
-        } else {
-            &[]
-        };
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
         ip(&[&base, nodad].concat())
     }
 
     /// A command that will run inside the namespace, and is ended if it takes too long.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = self.endless_command(Path::new("timeout"));
-        command
-            .args(["-k", "2", &COMMAND_S_MAX.to_string()])
-            .arg(program);
+        command.args(["-k", "2", &COMMAND_S_MAX.to_string()]).arg(program);
         command
     }
 
     /// A command that will run inside the namespace until it ends or is ended.
     pub(crate) fn endless_command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.namespace])
-            .arg(program);
+        command.args(["netns", "exec", &self.namespace]).arg(program);
         command.env("LC_ALL", "C").stdin(Stdio::null());
         command
     }
 
     /// Starts a daemon; what it prints goes to `LOG` in the folder of this side.
     pub(crate) fn spawn(&self, mut command: Command, log: &str) -> anyhow::Result<Child> {
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join(log))?;
+        let file = fs::OpenOptions::new().create(true).append(true).open(self.folder.join(log))?;
         command.stdout(file.try_clone()?).stderr(file);
-        command
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))
+        command.spawn().with_context(|| format!("cannot start {command:?}"))
     }
 }
 
@@ -198,19 +161,14 @@ fn ip(arguments: &[&str]) -> anyhow::Result<()> {
 
 /// Runs a command to its end and returns what it printed; an error holds what it complained of.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(text);
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
     let words: Vec<&str> = text.lines().chain(complaint.lines()).collect();
-    let last = words
-        .get(words.len().saturating_sub(LINES_SHOWN)..)
-        .unwrap_or_default()
-        .join(" | ");
+    let last = words.get(words.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join(" | ");
     let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
     anyhow::bail!("`{}`: {}: {last}", arguments.join(" "), output.status)
 }

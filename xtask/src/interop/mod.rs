@@ -108,11 +108,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         print_summary(&rows);
     }
     let clean = rows.iter().all(|row| row.status != Status::Fail);
-    Ok(if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Every scenario against strongSwan, for the proof; they are told on stderr as they end.
@@ -145,10 +141,7 @@ fn rows(
         let row = if missing.is_empty() {
             run_scenario(scenario, options)
         } else {
-            scenario.row(
-                Status::missing(),
-                format!("missing: {}", missing.join("; ")),
-            )
+            scenario.row(Status::missing(), format!("missing: {}", missing.join("; ")))
         };
         report(&row)?;
         rows.push(row);
@@ -175,10 +168,7 @@ fn run_scenario(scenario: &'static Scenario, options: &Options) -> Row {
         })
     });
     let mut row = match result {
-        Ok(figures) => Row {
-            figures,
-            ..scenario.row(Status::Pass, scenario.claim.to_owned())
-        },
+        Ok(figures) => Row { figures, ..scenario.row(Status::Pass, scenario.claim.to_owned()) },
         Err(error) => scenario.row(Status::Fail, format!("{error:#}")),
     };
     row.seconds = start.elapsed().as_secs_f64();
@@ -189,45 +179,25 @@ fn bench(scenario: &Scenario, options: &Options) -> anyhow::Result<Bench> {
     let lab = Lab::new(options.keep)?;
     let plan = (scenario.plan)();
     for network in 0..plan.more_networks {
-        lab.left
-            .add_address(&format!("10.101.{network}.1/32"), "lo")?;
+        lab.left.add_address(&format!("10.101.{network}.1/32"), "lo")?;
     }
-    let make = if options.self_check {
-        Make::StrongSwan
-    } else {
-        scenario.left
-    };
+    let make = if options.self_check { Make::StrongSwan } else { scenario.left };
     let right = Gateway::start(&lab.right, &lab.left, &plan, Make::StrongSwan)?;
     let left = Gateway::start(&lab.left, &lab.right, &plan, make)?;
-    Ok(Bench {
-        left,
-        right,
-        plan,
-        _lab: lab,
-    })
+    Ok(Bench { left, right, plan, _lab: lab })
 }
 
 impl Scenario {
     fn row(&self, status: Status, reason: String) -> Row {
         let figures = Figures::new();
-        Row {
-            scenario: self.name,
-            status,
-            reason,
-            seconds: 0.0,
-            figures,
-        }
+        Row { scenario: self.name, status, reason, seconds: 0.0, figures }
     }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = self.status.word();
-        write!(
-            f,
-            "{word}  {:>5.1} s  {:<20} {}",
-            self.seconds, self.scenario, self.reason
-        )?;
+        write!(f, "{word}  {:>5.1} s  {:<20} {}", self.seconds, self.scenario, self.reason)?;
         for (name, value) in &self.figures {
             write!(f, ", {name} {value:.1}")?;
         }
@@ -237,10 +207,6 @@ impl fmt::Display for Row {
 
 fn print_summary(rows: &[Row]) {
     let count = |status| rows.iter().filter(|row| row.status == status).count();
-    let (pass, fail, skip) = (
-        count(Status::Pass),
-        count(Status::Fail),
-        count(Status::Skip),
-    );
+    let (pass, fail, skip) = (count(Status::Pass), count(Status::Fail), count(Status::Skip));
     println!("{pass} passed, {fail} failed, {skip} skipped");
 }

@@ -21,21 +21,8 @@ const WAIT_S: u32 = 3;
 /// A few pings one way; all must be answered.
 pub(crate) fn once(from: &Side, to: &Side, v6: bool) -> anyhow::Result<()> {
     let mut command = from.command(Path::new("ping"));
-    command.args([
-        "-n",
-        "-q",
-        "-i",
-        "0.1",
-        "-W",
-        &WAIT_S.to_string(),
-        "-c",
-        &COUNT.to_string(),
-    ]);
-    command.args([
-        "-I",
-        &from.inside(v6).to_string(),
-        &to.inside(v6).to_string(),
-    ]);
+    command.args(["-n", "-q", "-i", "0.1", "-W", &WAIT_S.to_string(), "-c", &COUNT.to_string()]);
+    command.args(["-I", &from.inside(v6).to_string(), &to.inside(v6).to_string()]);
     let text = output(&mut command).with_context(|| format!("ping from the {}", from.name))?;
     lossless(&text)
 }
@@ -60,21 +47,12 @@ impl Stream {
         let interval = format!("{:.3}", f64::from(INTERVAL_MS) / 1e3);
         let mut command = from.command(Path::new("ping"));
         command.args(["-n", "-q", "-i", &interval, "-c", &count.to_string()]);
-        command.args([
-            "-W",
-            &WAIT_S.to_string(),
-            "-I",
-            &from.inside(v6).to_string(),
-        ]);
+        command.args(["-W", &WAIT_S.to_string(), "-I", &from.inside(v6).to_string()]);
         command.arg(to.inside(v6).to_string());
         let log = from.folder.join("ping.log");
         let _ = fs::remove_file(&log);
         let process = from.spawn(command, "ping.log")?;
-        Ok(Self {
-            process,
-            log,
-            count,
-        })
+        Ok(Self { process, log, count })
     }
 
     /// Waits for the last answer; one lost ping is an error. Returns how many there were.
@@ -88,13 +66,9 @@ impl Stream {
 
 /// Reads ping's summary: as many received as sent, none twice.
 fn lossless(text: &str) -> anyhow::Result<()> {
-    let summary = text
-        .lines()
-        .find(|line| line.contains("packets transmitted"));
+    let summary = text.lines().find(|line| line.contains("packets transmitted"));
     let summary = summary.with_context(|| format!("ping printed no summary: {}", text.trim()))?;
-    let mut numbers = summary
-        .split(' ')
-        .filter_map(|word| word.parse::<u64>().ok());
+    let mut numbers = summary.split(' ').filter_map(|word| word.parse::<u64>().ok());
     let sent = numbers.next().unwrap_or_default();
     let received = numbers.next().unwrap_or_default();
     let is_good = sent > 0 && sent == received && !summary.contains("duplicates");

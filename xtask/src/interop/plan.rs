@@ -46,37 +46,24 @@ impl Plan {
     /// The networks behind `side`.
     pub(crate) fn networks(&self, side: &Side) -> Vec<String> {
         let first = side.network(self.inside_v6);
-        let count = if side.name == "left" {
-            self.more_networks
-        } else {
-            0
-        };
+        let count = if side.name == "left" { self.more_networks } else { 0 };
         let more = (0..count).map(|number| format!("10.101.{number}.0/24"));
         std::iter::once(first).chain(more).collect()
     }
 
     /// Ours wants its tunnel always.
     pub(crate) fn kept_up() -> Self {
-        Self {
-            left_keeps_up: true,
-            ..Self::default()
-        }
+        Self { left_keeps_up: true, ..Self::default() }
     }
 
     /// IPv6 between the gateways.
     pub(crate) fn outside_v6() -> Self {
-        Self {
-            outside_v6: true,
-            ..Self::default()
-        }
+        Self { outside_v6: true, ..Self::default() }
     }
 
     /// IPv6 behind the gateways.
     pub(crate) fn inside_v6() -> Self {
-        Self {
-            inside_v6: true,
-            ..Self::default()
-        }
+        Self { inside_v6: true, ..Self::default() }
     }
 
     /// The suite that every implementation has to have (RFC 8247, RFC 8221).
@@ -96,26 +83,15 @@ impl Plan {
 
     /// The other AEAD and the usual finite field.
     pub(crate) fn chacha() -> Self {
-        Self::suites(
-            "chacha20poly1305-prfsha256-modp2048",
-            "chacha20poly1305-modp2048",
-        )
+        Self::suites("chacha20poly1305-prfsha256-modp2048", "chacha20poly1305-modp2048")
     }
 
     /// Messages longer than one datagram: 91 networks are 1,456 octets of selectors.
     pub(crate) fn fragmented() -> Self {
-        Self {
-            more_networks: 90,
-            right_fragment_octets: 576,
-            ..Self::default()
-        }
+        Self { more_networks: 90, right_fragment_octets: 576, ..Self::default() }
     }
 
     fn suites(ike: &'static str, esp: &'static str) -> Self {
-        Self {
-            ike,
-            esp,
-            ..Self::default()
-        }
+        Self { ike, esp, ..Self::default() }
     }
 }

@@ -43,20 +43,11 @@ pub(crate) fn ike_sas(text: &str) -> anyhow::Result<Vec<IkeSa>> {
 }
 
 fn ike_sa(section: &Section) -> IkeSa {
-    let children = section
-        .sections
-        .iter()
-        .find(|(name, _)| name == "child-sas");
-    let children = children
-        .map(|(_, all)| all.sections.as_slice())
-        .unwrap_or_default();
+    let children = section.sections.iter().find(|(name, _)| name == "child-sas");
+    let children = children.map(|(_, all)| all.sections.as_slice()).unwrap_or_default();
     IkeSa {
         state: section.value("state"),
-        spis: format!(
-            "{} {}",
-            section.value("initiator-spi"),
-            section.value("responder-spi")
-        ),
+        spis: format!("{} {}", section.value("initiator-spi"), section.value("responder-spi")),
         children: children.iter().map(|(_, child)| child_sa(child)).collect(),
     }
 }
@@ -99,9 +90,7 @@ fn section(text: &str) -> Option<(Section, &str)> {
             None => behind.find([' ', '}'])?,
         };
         let (value, behind) = behind.split_at(end);
-        found
-            .values
-            .push((name.trim().to_owned(), value.to_owned()));
+        found.values.push((name.trim().to_owned(), value.to_owned()));
         rest = behind;
     }
 }
@@ -120,10 +109,7 @@ mod tests {
 
     #[test]
     fn an_sa_has_its_children() {
-        let child = ChildSa {
-            state: "INSTALLED".into(),
-            spis: "c3b1f2e0 cd3a0a11".into(),
-        };
+        let child = ChildSa { state: "INSTALLED".into(), spis: "c3b1f2e0 cd3a0a11".into() };
         let sa = IkeSa {
             state: "ESTABLISHED".into(),
             spis: "22d36b2c9c4e1f2d 0a2f0b5c7a0f3d11".into(),

@@ -46,10 +46,7 @@ pub(crate) fn write_swanctl(
     for empty in ["conf.d", "x509", "x509ca", "private"] {
         fs::create_dir_all(folder.join(empty))?;
     }
-    fs::write(
-        folder.join("swanctl.conf"),
-        connection_file(side, peer, plan, encap),
-    )?;
+    fs::write(folder.join("swanctl.conf"), connection_file(side, peer, plan, encap))?;
     Ok(())
 }
 
@@ -65,15 +62,15 @@ pub(crate) fn swanctl(side: &Side, vici: &std::path::Path, arguments: &[&str]) -
     let mut command = side.command(&program("swanctl"));
     set_folders(&mut command, side);
     let (verb, rest) = arguments.split_first().unwrap_or((&"--version", &[]));
-    command
-        .arg(verb)
-        .args(["--uri", &format!("unix://{}", vici.display())])
-        .args(rest);
+    command.arg(verb).args(["--uri", &format!("unix://{}", vici.display())]).args(rest);
     command
 }
 
 fn set_folders(command: &mut Command, side: &Side) {
-    command.env("STRONGSWAN_CONF", side.folder.join("strongswan.conf"));
+    // A side that runs our daemon has none, and swanctl then needs no settings either.
+    let settings = side.folder.join("strongswan.conf");
+    let settings = if settings.exists() { settings } else { PathBuf::from("/dev/null") };
+    command.env("STRONGSWAN_CONF", settings);
     command.env("SWANCTL_DIR", side.folder.join("swanctl"));
 }
 
@@ -154,10 +151,6 @@ secrets {{ ike-1 {{
         local_ts = plan.networks(side).join(","),
         remote_ts = plan.networks(peer).join(","),
         esp = plan.esp,
-        action = if plan.left_keeps_up && side.name == "left" {
-            "start"
-        } else {
-            "none"
-        },
+        action = if plan.left_keeps_up && side.name == "left" { "start" } else { "none" },
     )
 }

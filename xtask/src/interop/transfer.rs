@@ -31,29 +31,14 @@ pub(crate) fn transfer(from: &Side, to: &Side, v6: bool, octets: u64) -> anyhow:
     // The program may be built anew while we run.
     let program = own_copy(from)?;
     let mut receive = to.command(&program);
-    receive
-        .arg("receive")
-        .arg(to.inside(v6).to_string())
-        .stdout(Stdio::piped());
+    receive.arg("receive").arg(to.inside(v6).to_string()).stdout(Stdio::piped());
     let mut receiver = receive.spawn().context("cannot start the receiver")?;
-    let mut lines = BufReader::new(
-        receiver
-            .stdout
-            .take()
-            .context("the receiver has no output")?,
-    );
+    let mut lines = BufReader::new(receiver.stdout.take().context("the receiver has no output")?);
     let mut address = String::new();
-    lines
-        .read_line(&mut address)
-        .context("the receiver does not listen")?;
+    lines.read_line(&mut address).context("the receiver does not listen")?;
     let start = clock::now();
     let mut send = from.command(&program);
-    send.args([
-        "send",
-        &from.inside(v6).to_string(),
-        address.trim(),
-        &octets.to_string(),
-    ]);
+    send.args(["send", &from.inside(v6).to_string(), address.trim(), &octets.to_string()]);
     let sent = output(&mut send);
     let mut received = String::new();
     let read = lines.read_line(&mut received);
@@ -110,12 +95,8 @@ pub(crate) fn send(
     octets: u64,
 ) -> anyhow::Result<()> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
-    socket
-        .bind(&SocketAddr::new(source, 0).into())
-        .context("cannot bind")?;
-    socket
-        .connect_timeout(&target.into(), SILENCE)
-        .context("cannot connect")?;
+    socket.bind(&SocketAddr::new(source, 0).into()).context("cannot bind")?;
+    socket.connect_timeout(&target.into(), SILENCE).context("cannot connect")?;
     let mut stream = TcpStream::from(socket);
     stream.set_write_timeout(Some(SILENCE))?;
     stream.set_read_timeout(Some(SILENCE))?;
@@ -132,9 +113,7 @@ pub(crate) fn send(
         left -= len as u64;
     }
     stream.shutdown(std::net::Shutdown::Write)?;
-    stream
-        .read_exact(&mut [0])
-        .context("the receiver did not read to the end")?;
+    stream.read_exact(&mut [0]).context("the receiver did not read to the end")?;
     println!("{sum}");
     Ok(())
 }
@@ -147,10 +126,7 @@ struct Checksum {
 
 impl Default for Checksum {
     fn default() -> Self {
-        Self {
-            octets: 0,
-            hash: 0xcbf2_9ce4_8422_2325,
-        }
+        Self { octets: 0, hash: 0xcbf2_9ce4_8422_2325 }
     }
 }
 

@@ -24,10 +24,7 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
     let folder = std::env::temp_dir().join(format!("adit-capture-{}", std::process::id()));
     fs::create_dir_all(&folder).context("cannot make a folder for the capture")?;
     let found = demo(&folder).and_then(|()| read(&folder.join("wire.pcap"), &folder.join("keys")));
-    if found
-        .as_ref()
-        .is_ok_and(|finding| finding.reason.is_empty())
-    {
+    if found.as_ref().is_ok_and(|finding| finding.reason.is_empty()) {
         fs::remove_dir_all(&folder).context("cannot remove the capture")?;
     } else {
         eprintln!("the capture and its keys stay in {}", folder.display());
@@ -41,17 +38,8 @@ fn demo(folder: &Path) -> anyhow::Result<()> {
     cargo.args(["build", "--release", "-p", "aditd", "-p", "adit"]);
     printed(&mut cargo).context("adit does not build")?;
     let mut command = Command::new(root::target().join("release/adit"));
-    command.args([
-        "demo",
-        "--json",
-        "--bytes",
-        &TRANSFER.to_string(),
-        "--capture",
-    ]);
-    command
-        .arg(folder.join("wire.pcap"))
-        .arg("--keys")
-        .arg(folder.join("keys"));
+    command.args(["demo", "--json", "--bytes", &TRANSFER.to_string(), "--capture"]);
+    command.arg(folder.join("wire.pcap")).arg("--keys").arg(folder.join("keys"));
     let text = printed(&mut command).context("adit demo")?;
     eprintln!("{}", text.trim());
     Ok(())
@@ -84,9 +72,7 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
         packets = tshark(capture, &home, "esp", &ESP_FIELDS)?;
         for fields in tshark(capture, &home, "isakmp", &IKE_FIELDS)? {
             let message = Message::new(&fields);
-            let best = messages
-                .entry(message.frame.clone())
-                .or_insert_with(|| message.clone());
+            let best = messages.entry(message.frame.clone()).or_insert_with(|| message.clone());
             if message.complaint.is_none() {
                 *best = message;
             }
@@ -98,10 +84,7 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
         verdict.esp, verdict.ike, verdict.encrypted
     );
     if verdict.esp == 0 || verdict.encrypted == 0 {
-        return Ok(Finding::fail(
-            figure,
-            "the capture lacks ESP or encrypted IKE",
-        ));
+        return Ok(Finding::fail(figure, "the capture lacks ESP or encrypted IKE"));
     }
     if verdict.bad.is_empty() {
         return Ok(Finding::pass(figure));
@@ -111,12 +94,7 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
     Ok(Finding::fail(figure, reason))
 }
 
-const ESP_FIELDS: [&str; 4] = [
-    "frame.number",
-    "esp.icv_good",
-    "esp.protocol",
-    "_ws.malformed",
-];
+const ESP_FIELDS: [&str; 4] = ["frame.number", "esp.icv_good", "esp.protocol", "_ws.malformed"];
 
 const IKE_FIELDS: [&str; 5] = [
     "frame.number",
@@ -137,9 +115,7 @@ struct Message {
 impl Message {
     fn new(fields: &[String]) -> Self {
         let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
-        let encrypted = field(1)
-            .split(',')
-            .any(|payload| ENCRYPTED.contains(&payload));
+        let encrypted = field(1).split(',').any(|payload| ENCRYPTED.contains(&payload));
         let complaint = if !field(4).is_empty() {
             Some("malformed")
         } else if encrypted && field(2).is_empty() {
@@ -149,34 +125,23 @@ impl Message {
         } else {
             None
         };
-        Self {
-            frame: field(0).to_owned(),
-            encrypted,
-            complaint,
-        }
+        Self { frame: field(0).to_owned(), encrypted, complaint }
     }
 }
 
 fn judge<'a>(packets: &[Vec<String>], messages: impl Iterator<Item = &'a Message>) -> Verdict {
-    let mut verdict = Verdict {
-        esp: packets.len(),
-        ..Verdict::default()
-    };
+    let mut verdict = Verdict { esp: packets.len(), ..Verdict::default() };
     for fields in packets {
         let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
         if field(1) != "1" || field(2).is_empty() || !field(3).is_empty() {
-            verdict
-                .bad
-                .push(format!("frame {}: ESP not verified", field(0)));
+            verdict.bad.push(format!("frame {}: ESP not verified", field(0)));
         }
     }
     for message in messages {
         verdict.ike += 1;
         verdict.encrypted += usize::from(message.encrypted);
         if let Some(complaint) = message.complaint {
-            verdict
-                .bad
-                .push(format!("frame {}: IKE {complaint}", message.frame));
+            verdict.bad.push(format!("frame {}: IKE {complaint}", message.frame));
         }
     }
     verdict
@@ -190,12 +155,7 @@ fn tshark(
     fields: &[&str],
 ) -> anyhow::Result<Vec<Vec<String>>> {
     let mut command = Command::new("tshark");
-    command
-        .env("HOME", home)
-        .env_remove("XDG_CONFIG_HOME")
-        .arg("-n")
-        .arg("-r")
-        .arg(capture);
+    command.env("HOME", home).env_remove("XDG_CONFIG_HOME").arg("-n").arg("-r").arg(capture);
     command.args(["-o", "esp.enable_encryption_decode:TRUE"]);
     command.args(["-o", "esp.enable_authentication_check:TRUE"]);
     command.args(["-Y", filter, "-T", "fields", "-E", "separator=;"]);
@@ -203,10 +163,7 @@ fn tshark(
         command.args(["-e", field]);
     }
     let text = printed(&mut command)?;
-    Ok(text
-        .lines()
-        .map(|line| line.split(';').map(str::to_owned).collect())
-        .collect())
+    Ok(text.lines().map(|line| line.split(';').map(str::to_owned).collect()).collect())
 }
 
 /// The rows of the files called `name` anywhere below `folder`: each daemon writes its own.
@@ -214,9 +171,7 @@ fn table(folder: &Path, name: &str) -> anyhow::Result<Vec<String>> {
     let mut rows = Vec::new();
     let entries =
         fs::read_dir(folder).with_context(|| format!("no keys in {}", folder.display()))?;
-    let mut paths: Vec<PathBuf> = entries
-        .map(|e| e.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -263,10 +218,7 @@ mod tests {
         assert_eq!(complaint("3;46,35,39;1;;"), None);
         assert_eq!(complaint("3;46;;;"), Some("not decrypted"));
         assert_eq!(complaint("4;46,36;1;1;"), Some("wrong checksum"));
-        assert_eq!(
-            complaint("4;46,36;1;1;[Malformed Packet]"),
-            Some("malformed")
-        );
+        assert_eq!(complaint("4;46,36;1;1;[Malformed Packet]"), Some("malformed"));
     }
 
     #[test]

@@ -18,11 +18,7 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
         let start = clock::now();
         let run = targets.run(name, effort.fuzz, &learned.join(name));
         let run = run.inspect_err(|_| remove(&learned))?;
-        eprintln!(
-            "{name}: {} inputs in {:.0} s",
-            run.executions,
-            start.elapsed().as_secs_f64()
-        );
+        eprintln!("{name}: {} inputs in {:.0} s", run.executions, start.elapsed().as_secs_f64());
         figures.push(format!("{name} {}", run.executions));
         crashes.extend(run.crash.map(|crash| format!("{name}: {crash}")));
         if run.executions == 0 {
@@ -31,10 +27,7 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     }
     remove(&learned);
     let time = effort.fuzz.as_secs();
-    let figure = format!(
-        "inputs in {time} s each, no crash wanted: {}",
-        figures.join(", ")
-    );
+    let figure = format!("inputs in {time} s each, no crash wanted: {}", figures.join(", "));
     if crashes.is_empty() {
         return Ok(Finding::pass(figure));
     }

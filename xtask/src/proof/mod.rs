@@ -50,17 +50,9 @@ pub(crate) struct Effort {
     pub(crate) quick: bool,
 }
 
-const FULL: Effort = Effort {
-    fuzz: Duration::from_secs(300),
-    seeds: 10_000,
-    quick: false,
-};
+const FULL: Effort = Effort { fuzz: Duration::from_secs(300), seeds: 10_000, quick: false };
 
-const QUICK: Effort = Effort {
-    fuzz: Duration::from_secs(20),
-    seeds: 500,
-    quick: true,
-};
+const QUICK: Effort = Effort { fuzz: Duration::from_secs(20), seeds: 500, quick: true };
 
 /// What a measurement found.
 pub(crate) struct Finding {
@@ -75,29 +67,17 @@ pub(crate) struct Finding {
 impl Finding {
     /// The claim holds.
     pub(crate) fn pass(figure: impl Into<String>) -> Self {
-        Self {
-            status: Status::Pass,
-            figure: figure.into(),
-            reason: String::new(),
-        }
+        Self { status: Status::Pass, figure: figure.into(), reason: String::new() }
     }
 
     /// The claim does not hold.
     pub(crate) fn fail(figure: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            status: Status::Fail,
-            figure: figure.into(),
-            reason: reason.into(),
-        }
+        Self { status: Status::Fail, figure: figure.into(), reason: reason.into() }
     }
 
     /// This machine lacks something: a skip at home, a failure in CI.
     pub(crate) fn missing(reason: impl Into<String>) -> Self {
-        Self {
-            status: Status::missing(),
-            figure: String::new(),
-            reason: reason.into(),
-        }
+        Self { status: Status::missing(), figure: String::new(), reason: reason.into() }
     }
 }
 
@@ -124,11 +104,7 @@ const FOUNDATION: [Claim; 6] = [
         claim: "each transform, key derivation and ESP packet equals the published vectors",
         measure: vectors::measure,
     },
-    Claim {
-        number: 4,
-        claim: "no fuzz target crashes",
-        measure: fuzzing::measure,
-    },
+    Claim { number: 4, claim: "no fuzz target crashes", measure: fuzzing::measure },
     Claim {
         number: 5,
         claim: "two peers converge under loss, duplication and reordering, whatever the seed",
@@ -170,21 +146,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
         rows.push(row);
     }
-    anyhow::ensure!(
-        !rows.is_empty(),
-        "there is no such row; rows are 1 to {}",
-        claims.len()
-    );
+    anyhow::ensure!(!rows.is_empty(), "there is no such row; rows are 1 to {}", claims.len());
     eprintln!("\n=== summary");
     for row in &rows {
         print_row(row, options.json);
     }
     let clean = rows.iter().all(|row| row.status != Status::Fail);
-    Ok(if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn measure(claim: &Claim, effort: &Effort) -> Row {
@@ -204,12 +172,7 @@ fn measure(claim: &Claim, effort: &Effort) -> Row {
 /// For people; beside JSON it goes to stderr.
 fn print_row(row: &Row, json: bool) {
     let time = seconds(Duration::from_secs_f64(row.seconds));
-    let mut text = format!(
-        "{:>4}  {time:>8}  {}  {}",
-        row.status.word(),
-        row.number,
-        row.claim
-    );
+    let mut text = format!("{:>4}  {time:>8}  {}  {}", row.status.word(), row.number, row.claim);
     for more in [&row.figure, &row.reason] {
         if !more.is_empty() {
             text.push_str(&format!("\n                   {more}"));
@@ -225,9 +188,7 @@ fn print_row(row: &Row, json: bool) {
 /// Runs a command, shows what it complains of as it comes, and returns what it prints.
 pub(crate) fn printed(command: &mut Command) -> anyhow::Result<String> {
     command.stderr(std::process::Stdio::inherit());
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(text);

@@ -12,21 +12,13 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
     let rows = all_rows()?;
     let passed = rows.iter().filter(|row| row.status == Status::Pass).count();
     let mut figure = format!("{passed} of {} scenarios", rows.len());
-    for (name, value) in rows
-        .iter()
-        .filter(|row| row.scenario == "tcp")
-        .flat_map(|r| &r.figures)
-    {
+    for (name, value) in rows.iter().filter(|row| row.scenario == "tcp").flat_map(|r| &r.figures) {
         figure.push_str(&format!(", {name} {value:.0}"));
     }
     if passed == rows.len() {
         return Ok(Finding::pass(figure));
     }
-    let others: Vec<String> = rows
-        .iter()
-        .filter(|r| r.status != Status::Pass)
-        .map(brief)
-        .collect();
+    let others: Vec<String> = rows.iter().filter(|r| r.status != Status::Pass).map(brief).collect();
     Ok(Finding::fail(figure, others.join("; ")))
 }
 

@@ -11,9 +11,5 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
         return Ok(Finding::pass(outcome.note));
     }
     let figure = format!("{} seeds wanted", effort.seeds);
-    Ok(Finding {
-        status: outcome.status,
-        figure,
-        reason: outcome.note,
-    })
+    Ok(Finding { status: outcome.status, figure, reason: outcome.note })
 }

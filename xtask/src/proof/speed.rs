@@ -36,14 +36,8 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     let start = marker()?;
     for package in packages {
         let mut cargo = root::cargo();
-        cargo.args([
-            "bench", "--quiet", "-p", package, "--bench", "*", "--", "--noplot",
-        ]);
-        let times = if effort.quick {
-            ["0.1", "0.3"]
-        } else {
-            ["0.5", "1"]
-        };
+        cargo.args(["bench", "--quiet", "-p", package, "--bench", "*", "--", "--noplot"]);
+        let times = if effort.quick { ["0.1", "0.3"] } else { ["0.5", "1"] };
         cargo.args(["--warm-up-time", times[0], "--measurement-time", times[1]]);
         printed(&mut cargo).with_context(|| format!("the benches of {package}"))?;
     }
@@ -76,9 +70,7 @@ fn summary(results: &Results) -> String {
             parts.push(format!("{name} {:.0}/s", 1e9 / ns));
         } else if name.starts_with("esp/") {
             parts.push(format!("{name} {ns:.0} ns"));
-        } else if let Some(bare) = name
-            .contains("/ours")
-            .then(|| name.replace("/ours", "/bare"))
+        } else if let Some(bare) = name.contains("/ours").then(|| name.replace("/ours", "/bare"))
             && let Some(bare_ns) = results.get(&bare)
         {
             let name = name.replace("/ours", "");
@@ -123,9 +115,7 @@ fn collect(folder: &Path, start: SystemTime, results: &mut Results) -> anyhow::R
 
 fn read(folder: &Path, start: SystemTime) -> anyhow::Result<Option<(String, f64)>> {
     let file = folder.join("estimates.json");
-    let is_ours = fs::metadata(&file)
-        .and_then(|data| data.modified())
-        .is_ok_and(|at| at >= start);
+    let is_ours = fs::metadata(&file).and_then(|data| data.modified()).is_ok_and(|at| at >= start);
     if !is_ours {
         return Ok(None);
     }
@@ -151,12 +141,7 @@ mod tests {
 
     #[test]
     fn figures_stand_beside_the_bare_aead() {
-        let names = [
-            "seal/a/bare/64",
-            "seal/a/ours/64",
-            "esp/seal/a/64",
-            "handshake/psk",
-        ];
+        let names = ["seal/a/bare/64", "seal/a/ours/64", "esp/seal/a/64", "handshake/psk"];
         let times = [100.0, 120.4, 150.0, 1e6];
         let results: Results = names.map(str::to_owned).into_iter().zip(times).collect();
         assert_eq!(

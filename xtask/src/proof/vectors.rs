@@ -18,59 +18,29 @@ struct Set {
 }
 
 const SETS: [Set; 17] = [
-    crypto(
-        "nist_gcm_decrypt_128.json",
-        &["aes_gcm_gives_the_answers_of_nist"],
-    ),
-    crypto(
-        "wycheproof_aes_gcm.json",
-        &["aes_gcm_gives_the_answers_of_wycheproof"],
-    ),
+    crypto("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
+    crypto("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     crypto(
         "wycheproof_chacha20_poly1305.json",
         &["chacha20_poly1305_gives_the_answers_of_wycheproof"],
     ),
-    crypto(
-        "nist_aes_cbc_128.json",
-        &["aes_cbc_gives_the_answers_of_nist"],
-    ),
-    crypto(
-        "wycheproof_aes_cbc_pkcs5.json",
-        &["aes_cbc_gives_the_answers_of_wycheproof"],
-    ),
+    crypto("nist_aes_cbc_128.json", &["aes_cbc_gives_the_answers_of_nist"]),
+    crypto("wycheproof_aes_cbc_pkcs5.json", &["aes_cbc_gives_the_answers_of_wycheproof"]),
     crypto("rfc4231_hmac.json", &["prf_gives_the_answers_of_rfc_4231"]),
-    crypto(
-        "wycheproof_hmac_sha256.json",
-        &["prf_gives_the_answers_of_wycheproof"],
-    ),
-    crypto(
-        "wycheproof_hmac_sha512.json",
-        &["prf_gives_the_answers_of_wycheproof"],
-    ),
-    crypto(
-        "nist_ikev2_kdf.json",
-        &["prf_and_prf_plus_derive_the_keys_of_the_nist_cases"],
-    ),
-    crypto(
-        "rfc5903_ecp.json",
-        &["ecp_groups_give_the_answers_of_rfc_5903"],
-    ),
+    crypto("wycheproof_hmac_sha256.json", &["prf_gives_the_answers_of_wycheproof"]),
+    crypto("wycheproof_hmac_sha512.json", &["prf_gives_the_answers_of_wycheproof"]),
+    crypto("nist_ikev2_kdf.json", &["prf_and_prf_plus_derive_the_keys_of_the_nist_cases"]),
+    crypto("rfc5903_ecp.json", &["ecp_groups_give_the_answers_of_rfc_5903"]),
     crypto(
         "modp.json",
         &["modp_groups_give_the_answers_of_another_big_integer_and_keep_leading_zeros"],
     ),
-    crypto(
-        "wycheproof_x25519.json",
-        &["x25519_gives_the_answers_of_wycheproof_and_refuses_zeros"],
-    ),
+    crypto("wycheproof_x25519.json", &["x25519_gives_the_answers_of_wycheproof_and_refuses_zeros"]),
     crypto(
         "wycheproof_ecdh_secp256r1.json",
         &["p256_gives_the_answers_of_wycheproof_and_refuses_points_off_the_curve"],
     ),
-    crypto(
-        "wycheproof_mlkem_768.json",
-        &["mlkem_keys_and_secrets_are_those_of_wycheproof"],
-    ),
+    crypto("wycheproof_mlkem_768.json", &["mlkem_keys_and_secrets_are_those_of_wycheproof"]),
     crypto(
         "wycheproof_mlkem_768_encaps.json",
         &["mlkem_ciphertexts_are_those_of_wycheproof_and_unreduced_keys_are_refused"],
@@ -84,11 +54,7 @@ const SETS: [Set; 17] = [
 ];
 
 const fn crypto(file: &'static str, tests: &'static [&'static str]) -> Set {
-    Set {
-        package: "adit-crypto",
-        file,
-        tests,
-    }
+    Set { package: "adit-crypto", file, tests }
 }
 
 /// Runs the tests of each package once and looks for the named ones among those that passed.
@@ -111,10 +77,7 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
             faults.push(format!("{} holds no vector", set.file));
         }
         for test in set.tests {
-            if !passed
-                .get(set.package)
-                .is_some_and(|names| names.contains(*test))
-            {
+            if !passed.get(set.package).is_some_and(|names| names.contains(*test)) {
                 faults.push(format!("{}: test `{test}` did not run", set.package));
             }
         }
@@ -128,12 +91,8 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
 
 /// Names, without their modules, of the tests that libtest calls ok.
 fn passed_tests(text: &str) -> BTreeSet<String> {
-    let lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok"));
-    lines
-        .map(|path| path.rsplit("::").next().unwrap_or(path).to_owned())
-        .collect()
+    let lines = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok"));
+    lines.map(|path| path.rsplit("::").next().unwrap_or(path).to_owned()).collect()
 }
 
 fn count(set: &Set) -> anyhow::Result<usize> {
@@ -143,18 +102,12 @@ fn count(set: &Set) -> anyhow::Result<usize> {
         root::path("crates/crypto/tests/vectors").join(set.file)
     };
     let text = fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
-    if path
-        .extension()
-        .is_some_and(|extension| extension == "json")
-    {
+    if path.extension().is_some_and(|extension| extension == "json") {
         let value: Value = serde_json::from_str(&text)?;
         return Ok(count_json(&value));
     }
     // NIST's own form.
-    Ok(text
-        .lines()
-        .filter(|line| line.trim_start().starts_with("COUNT"))
-        .count())
+    Ok(text.lines().filter(|line| line.trim_start().starts_with("COUNT")).count())
 }
 
 /// Entries of all arrays called `tests`; elsewhere, objects of the outermost array.
@@ -166,12 +119,7 @@ fn count_json(value: &Value) -> usize {
     let Some(object) = value.as_object() else {
         return value.as_array().map_or(0, Vec::len);
     };
-    object
-        .values()
-        .filter_map(Value::as_array)
-        .map(Vec::len)
-        .max()
-        .unwrap_or_default()
+    object.values().filter_map(Value::as_array).map(Vec::len).max().unwrap_or_default()
 }
 
 fn count_tests(value: &Value) -> usize {
@@ -195,10 +143,7 @@ mod tests {
     #[test]
     fn vectors_are_counted_in_each_form() {
         let count = |text| count_json(&serde_json::from_str(text).unwrap());
-        assert_eq!(
-            count(r#"{"testGroups":[{"tests":[{},{}]},{"tests":[{}]}]}"#),
-            3
-        );
+        assert_eq!(count(r#"{"testGroups":[{"tests":[{},{}]},{"tests":[{}]}]}"#), 3);
         assert_eq!(count(r#"{"origin":"x","packets":[{},{}]}"#), 2);
         assert_eq!(count("[{},{},{},{}]"), 4);
         assert_eq!(count("{}"), 0);

@@ -44,16 +44,8 @@ pub(crate) fn check(
         }
         if !ARROWS.iter().any(|arrows| arrows.from == package.name) {
             let (path, line) = manifest(&package.name, "name");
-            let what = format!(
-                "crate `{}` has no place in the table of arrows",
-                package.name
-            );
-            findings.push(Finding::new(
-                &path,
-                line,
-                what,
-                "add it to xtask/src/tidy/table.rs",
-            ));
+            let what = format!("crate `{}` has no place in the table of arrows", package.name);
+            findings.push(Finding::new(&path, line, what, "add it to xtask/src/tidy/table.rs"));
         }
     }
     Ok(findings)
@@ -74,10 +66,7 @@ fn verdict(from: &str, dependency: &Dependency) -> Option<(String, &'static str)
         return None;
     }
     let what = format!("forbidden arrow `{from}` -> `{to}`");
-    Some((
-        what,
-        "see ARCHITECTURE.md; let the two meet in a value of a lower crate",
-    ))
+    Some((what, "see ARCHITECTURE.md; let the two meet in a value of a lower crate"))
 }
 
 #[cfg(test)]
@@ -96,14 +85,8 @@ mod tests {
     #[test]
     fn ike_and_dataplane_do_not_know_each_other() {
         let all = found("adit-ike", "adit-dataplane", "null", "\"x\"");
-        assert!(
-            all[0].starts_with("crates/adit-ike/Cargo.toml:3: forbidden arrow"),
-            "{all:?}"
-        );
-        assert_eq!(
-            found("adit-ike", "adit-dataplane", "\"dev\"", "\"x\"").len(),
-            1
-        );
+        assert!(all[0].starts_with("crates/adit-ike/Cargo.toml:3: forbidden arrow"), "{all:?}");
+        assert_eq!(found("adit-ike", "adit-dataplane", "\"dev\"", "\"x\"").len(), 1);
         assert_eq!(found("adit-ike", "adit-db", "null", "\"x\"").len(), 0);
     }
 

@@ -14,21 +14,12 @@ pub(crate) struct Finding {
 impl Finding {
     /// `what` is wrong at `line` of `path`; `fix` is what to do about it.
     pub(crate) fn new(path: &str, line: usize, what: String, fix: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what,
-            fix: fix.to_owned(),
-        }
+        Self { path: path.to_owned(), line, what, fix: fix.to_owned() }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}; {}",
-            self.path, self.line, self.what, self.fix
-        )
+        write!(f, "{}:{}: {}; {}", self.path, self.line, self.what, self.fix)
     }
 }

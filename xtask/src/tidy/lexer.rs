@@ -51,10 +51,7 @@ impl Token<'_> {
 
 /// Splits `source` into tokens.
 pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
-    let mut lexer = Lexer {
-        rest: source,
-        line: 1,
-    };
+    let mut lexer = Lexer { rest: source, line: 1 };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token() {
         tokens.push(token);
@@ -75,11 +72,7 @@ impl<'a> Lexer<'a> {
         let (kind, len) = self.measure(first);
         let line = self.line;
         let text = self.take(len);
-        let text = if kind == Kind::Ident {
-            text.trim_start_matches("r#")
-        } else {
-            text
-        };
+        let text = if kind == Kind::Ident { text.trim_start_matches("r#") } else { text };
         Some(Token { kind, text, line })
     }
 
@@ -95,19 +88,11 @@ impl<'a> Lexer<'a> {
     fn measure(&self, first: char) -> (Kind, usize) {
         let rest = self.rest;
         if rest.starts_with("//") {
-            let kind = if rest.starts_with("//!") {
-                Kind::InnerDoc
-            } else {
-                Kind::Comment
-            };
+            let kind = if rest.starts_with("//!") { Kind::InnerDoc } else { Kind::Comment };
             return (kind, rest.find('\n').unwrap_or(rest.len()));
         }
         if rest.starts_with("/*") {
-            let kind = if rest.starts_with("/*!") {
-                Kind::InnerDoc
-            } else {
-                Kind::Comment
-            };
+            let kind = if rest.starts_with("/*!") { Kind::InnerDoc } else { Kind::Comment };
             return (kind, block_comment_len(rest));
         }
         if let Some(len) = prefixed_literal_len(rest) {
@@ -146,10 +131,9 @@ fn ident_len(text: &str) -> usize {
 
 /// `r"…"`, `r#"…"#`, `b"…"`, `b'…'`, `c"…"`, `br#"…"#` and the like.
 fn prefixed_literal_len(text: &str) -> Option<usize> {
-    let prefix = ["br", "cr", "b", "c", "r"].into_iter().find(|p| {
-        text.strip_prefix(p)
-            .is_some_and(|rest| rest.starts_with(['"', '#', '\'']))
-    })?;
+    let prefix = ["br", "cr", "b", "c", "r"]
+        .into_iter()
+        .find(|p| text.strip_prefix(p).is_some_and(|rest| rest.starts_with(['"', '#', '\''])))?;
     let rest = text.get(prefix.len()..)?;
     if prefix.ends_with('r') {
         return raw_len(rest).map(|len| prefix.len() + len);
@@ -167,10 +151,7 @@ fn raw_len(text: &str) -> Option<usize> {
     let body = text.get(hashes..)?.strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(hashes));
     let opened = hashes + 1;
-    Some(
-        body.find(&end)
-            .map_or(text.len(), |at| opened + at + end.len()),
-    )
+    Some(body.find(&end).map_or(text.len(), |at| opened + at + end.len()))
 }
 
 /// Length of a literal with escapes, from its opening to its closing `quote`.
@@ -191,10 +172,7 @@ fn char_or_lifetime(text: &str) -> (Kind, usize) {
     let mut chars = text.chars().skip(1);
     match (chars.next(), chars.next()) {
         (Some('\\'), _) | (Some(_), Some('\'')) => (Kind::Literal, quoted_len(text, '\'')),
-        _ => (
-            Kind::Lifetime,
-            1 + run_len(text.get(1..).unwrap_or_default()),
-        ),
+        _ => (Kind::Lifetime, 1 + run_len(text.get(1..).unwrap_or_default())),
     }
 }
 
@@ -235,10 +213,7 @@ mod tests {
     use super::*;
 
     fn kinds(source: &str) -> Vec<(Kind, &str)> {
-        tokens(source)
-            .into_iter()
-            .map(|t| (t.kind, t.text))
-            .collect()
+        tokens(source).into_iter().map(|t| (t.kind, t.text)).collect()
     }
 
     #[test]
@@ -307,10 +282,7 @@ mod tests {
     fn block_comments_nest() {
         let found = tokens("/* a /* { */ unsafe */ fn\n//! doc\n// fn");
         let kinds: Vec<Kind> = found.iter().map(|t| t.kind).collect();
-        assert_eq!(
-            kinds,
-            [Kind::Comment, Kind::Ident, Kind::InnerDoc, Kind::Comment]
-        );
+        assert_eq!(kinds, [Kind::Comment, Kind::Ident, Kind::InnerDoc, Kind::Comment]);
         assert_eq!(found[2].line, 2);
     }
 
@@ -334,9 +306,7 @@ mod tests {
 
     #[test]
     fn unfinished_input_ends_with_the_file() {
-        for source in [
-            "\"open", "r#\"open", "/* open", "'", "'\\", "b'", "r#", "é", "1.",
-        ] {
+        for source in ["\"open", "r#\"open", "/* open", "'", "'\\", "b'", "r#", "é", "1."] {
             let total: usize = tokens(source).iter().map(|t| t.text.len()).sum();
             assert!(total <= source.len(), "{source}");
         }

@@ -50,10 +50,7 @@ fn metadata() -> anyhow::Result<String> {
         .output()
         .context("cannot start cargo")?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(
-        output.status.success(),
-        "cargo metadata failed: {complaint}"
-    );
+    anyhow::ensure!(output.status.success(), "cargo metadata failed: {complaint}");
     String::from_utf8(output.stdout).context("cargo metadata is not UTF-8")
 }
 
@@ -66,10 +63,7 @@ fn manifest_line(krate: &str, key: &str) -> (String, usize) {
         format!("crates/{folder}/Cargo.toml")
     };
     let text = fs::read_to_string(root::path(&path)).unwrap_or_default();
-    let line = text
-        .lines()
-        .position(|line| line.starts_with(key))
-        .map_or(1, |at| at + 1);
+    let line = text.lines().position(|line| line.starts_with(key)).map_or(1, |at| at + 1);
     (path, line)
 }
 
@@ -85,12 +79,7 @@ fn manifests() -> anyhow::Result<Vec<Finding>> {
         let text = fs::read_to_string(root::path(&path)).with_context(|| format!("no {path}"))?;
         if !text.contains("[lints]\nworkspace = true") {
             let what = "the crate does not inherit the workspace's lints".to_owned();
-            findings.push(Finding::new(
-                &path,
-                1,
-                what,
-                "add `[lints]` with `workspace = true`",
-            ));
+            findings.push(Finding::new(&path, 1, what, "add `[lints]` with `workspace = true`"));
         }
     }
     Ok(findings)
@@ -98,11 +87,7 @@ fn manifests() -> anyhow::Result<Vec<Finding>> {
 
 fn sources() -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for folder in FOLDERS
-        .map(root::path)
-        .iter()
-        .filter(|folder| folder.is_dir())
-    {
+    for folder in FOLDERS.map(root::path).iter().filter(|folder| folder.is_dir()) {
         collect(folder, &mut files)?;
     }
     files.sort();

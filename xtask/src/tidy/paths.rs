@@ -14,19 +14,13 @@ pub(crate) struct Path {
 impl Path {
     /// Do these words stand in it, one after the other?
     pub(crate) fn contains(&self, words: &[&str]) -> bool {
-        self.words
-            .windows(words.len())
-            .any(|window| window == words)
+        self.words.windows(words.len()).any(|window| window == words)
     }
 }
 
 /// Every path in `code`, which is free of comments. `a::{b, c::d}` gives `a::b` and `a::c::d`.
 pub(crate) fn paths(code: &[Token<'_>]) -> Vec<Path> {
-    let mut reader = Reader {
-        code,
-        at: 0,
-        found: Vec::new(),
-    };
+    let mut reader = Reader { code, at: 0, found: Vec::new() };
     while reader.at < code.len() {
         if !reader.read(&Path::default()) {
             reader.at += 1;
@@ -100,32 +94,20 @@ mod tests {
     use super::*;
 
     fn joined(text: &str) -> Vec<String> {
-        paths(&tokens(text))
-            .iter()
-            .map(|path| path.words.join("::"))
-            .collect()
+        paths(&tokens(text)).iter().map(|path| path.words.join("::")).collect()
     }
 
     #[test]
     fn use_trees_are_spread_out() {
         assert_eq!(
             joined("use std::{fs, net::{IpAddr, UdpSocket}, time::*};"),
-            [
-                "use",
-                "std::fs",
-                "std::net::IpAddr",
-                "std::net::UdpSocket",
-                "std::time"
-            ]
+            ["use", "std::fs", "std::net::IpAddr", "std::net::UdpSocket", "std::time"]
         );
     }
 
     #[test]
     fn macros_carry_their_mark() {
-        assert_eq!(
-            joined("std::println!(a); b != c"),
-            ["std::println!", "a", "b", "c"]
-        );
+        assert_eq!(joined("std::println!(a); b != c"), ["std::println!", "a", "b", "c"]);
     }
 
     #[test]

@@ -8,14 +8,7 @@ use super::table;
 
 /// Runs every check on one file.
 pub(crate) fn check(source: &Source<'_>) -> Vec<Finding> {
-    let checks = [
-        file_length,
-        function_length,
-        unsafe_home,
-        unfinished,
-        rfc_in_docs,
-        banned_io,
-    ];
+    let checks = [file_length, function_length, unsafe_home, unfinished, rfc_in_docs, banned_io];
     checks.into_iter().flat_map(|check| check(source)).collect()
 }
 
@@ -24,38 +17,17 @@ fn file_length(source: &Source<'_>) -> Vec<Finding> {
     if lines <= table::FILE_LINES_MAX {
         return Vec::new();
     }
-    let what = format!(
-        "the file has {lines} lines, {} is the end",
-        table::FILE_LINES_MAX
-    );
-    vec![Finding::new(
-        source.path,
-        1,
-        what,
-        "move one idea into a file of its own",
-    )]
+    let what = format!("the file has {lines} lines, {} is the end", table::FILE_LINES_MAX);
+    vec![Finding::new(source.path, 1, what, "move one idea into a file of its own")]
 }
 
 /// Stricter than `clippy::too_many_lines` with the same limit, which counts the body alone and
 /// skips blank lines and comments.
 fn function_length(source: &Source<'_>) -> Vec<Finding> {
-    let long = source
-        .functions()
-        .into_iter()
-        .filter(|f| f.lines > table::FUNCTION_LINES_MAX);
+    let long = source.functions().into_iter().filter(|f| f.lines > table::FUNCTION_LINES_MAX);
     long.map(|f| {
-        let what = format!(
-            "`{}` has {} lines of {}",
-            f.name,
-            f.lines,
-            table::FUNCTION_LINES_MAX
-        );
-        Finding::new(
-            source.path,
-            f.line,
-            what,
-            "keep the branches here, move the leaves out",
-        )
+        let what = format!("`{}` has {} lines of {}", f.name, f.lines, table::FUNCTION_LINES_MAX);
+        Finding::new(source.path, f.line, what, "keep the branches here, move the leaves out")
     })
     .collect()
 }
@@ -67,14 +39,7 @@ fn unsafe_home(source: &Source<'_>) -> Vec<Finding> {
     let found = source.code.iter().filter(|token| token.is_ident("unsafe"));
     let what = format!("`unsafe` outside {}", table::UNSAFE_HOME);
     found
-        .map(|t| {
-            Finding::new(
-                source.path,
-                t.line,
-                what.clone(),
-                "give adit-sys a safe function",
-            )
-        })
+        .map(|t| Finding::new(source.path, t.line, what.clone(), "give adit-sys a safe function"))
         .collect()
 }
 
@@ -91,26 +56,12 @@ fn unfinished(source: &Source<'_>) -> Vec<Finding> {
         }
     }
     for path in paths(&source.code) {
-        if path
-            .words
-            .last()
-            .is_some_and(|w| table::UNFINISHED_MACROS.contains(&w.as_str()))
-        {
+        if path.words.last().is_some_and(|w| table::UNFINISHED_MACROS.contains(&w.as_str())) {
             let what = format!("`{}`", path.words.join("::"));
-            findings.push(Finding::new(
-                source.path,
-                path.line,
-                what,
-                "write it or leave it out",
-            ));
+            findings.push(Finding::new(source.path, path.line, what, "write it or leave it out"));
         }
     }
-    findings.extend(
-        source
-            .attributes()
-            .into_iter()
-            .filter_map(|a| ignored(source, a)),
-    );
+    findings.extend(source.attributes().into_iter().filter_map(|a| ignored(source, a)));
     findings
 }
 
@@ -124,20 +75,13 @@ fn ignored(source: &Source<'_>, attribute: &[Token<'_>]) -> Option<Finding> {
     let mark = attribute.iter().find(|token| token.is_ident("ignore"))?;
     (conditional || first.is_ident("ignore")).then(|| {
         let fix = "let it run everywhere, or let it return early and say why";
-        Finding::new(
-            source.path,
-            mark.line,
-            "a test that nobody runs".to_owned(),
-            fix,
-        )
+        Finding::new(source.path, mark.line, "a test that nobody runs".to_owned(), fix)
     })
 }
 
 /// A file about a protocol says first which document it implements.
 fn rfc_in_docs(source: &Source<'_>) -> Vec<Finding> {
-    let wanted = table::PROTOCOL_FOLDERS
-        .iter()
-        .any(|folder| source.path.starts_with(folder));
+    let wanted = table::PROTOCOL_FOLDERS.iter().any(|folder| source.path.starts_with(folder));
     let excused = table::NO_RFC_NEEDED.contains(&source.path) || source.is_test_file();
     if !wanted || excused || names_rfc(&source.module_summary()) {
         return Vec::new();
@@ -154,23 +98,15 @@ fn names_rfc(text: &str) -> bool {
 
 /// A pure crate has no clock, socket, thread, file or terminal (its tests may).
 fn banned_io(source: &Source<'_>) -> Vec<Finding> {
-    let pure = table::PURE_SOURCES
-        .iter()
-        .any(|folder| source.path.starts_with(folder));
-    let excused = table::PURE_EXCEPT
-        .iter()
-        .any(|folder| source.path.starts_with(folder));
+    let pure = table::PURE_SOURCES.iter().any(|folder| source.path.starts_with(folder));
+    let excused = table::PURE_EXCEPT.iter().any(|folder| source.path.starts_with(folder));
     if !pure || excused {
         return Vec::new();
     }
-    let paths = paths(&source.code)
-        .into_iter()
-        .filter(|path| !source.is_test_line(path.line));
+    let paths = paths(&source.code).into_iter().filter(|path| !source.is_test_line(path.line));
     paths
         .filter_map(|path| {
-            let ban = table::BANNED_IO
-                .iter()
-                .find(|ban| path.contains(ban.words))?;
+            let ban = table::BANNED_IO.iter().find(|ban| path.contains(ban.words))?;
             if table::EXCUSED_IO.contains(&(source.path, ban.words)) {
                 return None;
             }
@@ -185,10 +121,7 @@ mod tests {
     use super::*;
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        check(&Source::new(path, text))
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        check(&Source::new(path, text)).iter().map(ToString::to_string).collect()
     }
 
     fn is_clean(path: &str, text: &str) {
@@ -202,29 +135,17 @@ mod tests {
 
     #[test]
     fn long_files_and_functions_are_found() {
-        is_found(
-            "crates/db/src/a.rs",
-            &"\n".repeat(801),
-            "a.rs:1: the file has 801 lines",
-        );
+        is_found("crates/db/src/a.rs", &"\n".repeat(801), "a.rs:1: the file has 801 lines");
         is_clean("crates/db/src/a.rs", &"\n".repeat(800));
         let body = |lines| format!("\nfn a() {{\n{}}}\n", "x();\n".repeat(lines));
-        is_found(
-            "crates/db/src/a.rs",
-            &body(69),
-            "a.rs:2: `a` has 71 lines of 70",
-        );
+        is_found("crates/db/src/a.rs", &body(69), "a.rs:2: `a` has 71 lines of 70");
         is_clean("crates/db/src/a.rs", &body(68));
     }
 
     #[test]
     fn unsafe_lives_in_one_crate() {
         let block = "fn a() { unsafe { b() } }";
-        is_found(
-            "crates/db/src/a.rs",
-            block,
-            "db/src/a.rs:1: `unsafe` outside crates/sys/",
-        );
+        is_found("crates/db/src/a.rs", block, "db/src/a.rs:1: `unsafe` outside crates/sys/");
         is_clean("crates/sys/src/a.rs", block);
         is_clean(
             "crates/db/src/a.rs",
@@ -234,33 +155,17 @@ mod tests {
 
     #[test]
     fn unfinished_work_is_found() {
-        is_found(
-            "crates/db/src/a.rs",
-            "// TODO: later",
-            "`TODO` in a comment",
-        );
-        is_found(
-            "crates/db/src/a.rs",
-            "/* one\n FIXME\n*/",
-            "a.rs:2: `FIXME`",
-        );
+        is_found("crates/db/src/a.rs", "// TODO: later", "`TODO` in a comment");
+        is_found("crates/db/src/a.rs", "/* one\n FIXME\n*/", "a.rs:2: `FIXME`");
         is_found("crates/db/src/a.rs", "/// XXX\nfn a() {}", "`XXX`");
         is_found("crates/db/src/a.rs", "fn a() { todo!() }", "`todo!`");
-        is_found(
-            "crates/db/src/a.rs",
-            "fn a() { unimplemented!(\"b\") }",
-            "`unimplemented!`",
-        );
+        is_found("crates/db/src/a.rs", "fn a() { unimplemented!(\"b\") }", "`unimplemented!`");
         is_found(
             "crates/db/src/a.rs",
             "#[test]\n#[ignore = \"slow\"]\nfn a() {}",
             "a.rs:2: a test",
         );
-        is_found(
-            "crates/db/src/a.rs",
-            "#[cfg_attr(b, ignore)]\nfn a() {}",
-            "nobody runs",
-        );
+        is_found("crates/db/src/a.rs", "#[cfg_attr(b, ignore)]\nfn a() {}", "nobody runs");
         is_clean(
             "crates/db/src/a.rs",
             "// TODOS, XXXX, autodo\nlet todo = \"TODO\"; if todo != 1 {}",
@@ -272,11 +177,7 @@ mod tests {
     fn protocol_files_name_their_rfc() {
         let path = "crates/wire/src/ikev2/delete.rs";
         is_clean(path, "//! Delete payload body,\n//! RFC 7296 §3.11.\n");
-        is_found(
-            path,
-            "//! Delete payload body.\n//!\n//! RFC 7296 §3.11.\n",
-            "names no RFC",
-        );
+        is_found(path, "//! Delete payload body.\n//!\n//! RFC 7296 §3.11.\n", "names no RFC");
         is_found(path, "fn a() {}", "names no RFC");
         is_clean("crates/wire/src/reader.rs", "//! Reads.");
         is_clean("crates/dataplane/src/esp/tests.rs", "//! Tests.");
@@ -286,27 +187,12 @@ mod tests {
     fn pure_crates_do_no_io() {
         let path = "crates/ike/src/a.rs";
         is_found(path, "use std::fs;", "`std::fs` in a pure crate");
-        is_found(
-            path,
-            "use std::{io, net::{IpAddr, UdpSocket}};",
-            "`UdpSocket`",
-        );
+        is_found(path, "use std::{io, net::{IpAddr, UdpSocket}};", "`UdpSocket`");
         is_found(path, "fn a() { std::thread::sleep(b) }", "`std::thread`");
-        is_found(
-            path,
-            "fn a() { let now = Instant::now(); }",
-            "`Instant::now`",
-        );
-        is_found(
-            path,
-            "fn a() { let now = std::time::SystemTime::now(); }",
-            "`SystemTime::now`",
-        );
+        is_found(path, "fn a() { let now = Instant::now(); }", "`Instant::now`");
+        is_found(path, "fn a() { let now = std::time::SystemTime::now(); }", "`SystemTime::now`");
         is_found(path, "fn a() { println!(\"b\") }", "`println!`");
-        is_clean(
-            path,
-            "use std::net::IpAddr; fn a(now: Instant) { self.fs.now() }",
-        );
+        is_clean(path, "use std::net::IpAddr; fn a(now: Instant) { self.fs.now() }");
         is_clean(path, "#[cfg(test)]\nmod tests {\n use std::fs;\n}");
         is_clean("crates/ike/tests/a.rs", "use std::fs;");
         is_clean("crates/aditd/src/a.rs", "use std::fs;");

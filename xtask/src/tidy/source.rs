@@ -32,13 +32,7 @@ impl<'a> Source<'a> {
         let all = tokens(text);
         let code: Vec<Token<'a>> = all.iter().copied().filter(|t| !t.is_comment()).collect();
         let test_lines = test_lines(&code);
-        Self {
-            path,
-            text,
-            all,
-            code,
-            test_lines,
-        }
+        Self { path, text, all, code, test_lines }
     }
 
     /// Is the whole file for tests or benches?
@@ -51,49 +45,34 @@ impl<'a> Source<'a> {
     /// Is this line compiled for tests only?
     pub(crate) fn is_test_line(&self, line: usize) -> bool {
         self.is_test_file()
-            || self
-                .test_lines
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&line))
+            || self.test_lines.iter().any(|(from, to)| (*from..=*to).contains(&line))
     }
 
     /// The functions that have a body, outer before inner.
     pub(crate) fn functions(&self) -> Vec<Function<'a>> {
-        let starts = self
-            .code
-            .iter()
-            .enumerate()
-            .filter(|(_, token)| token.is_ident("fn"));
-        starts
-            .filter_map(|(at, _)| function_at(&self.code, at))
-            .collect()
+        let starts = self.code.iter().enumerate().filter(|(_, token)| token.is_ident("fn"));
+        starts.filter_map(|(at, _)| function_at(&self.code, at)).collect()
     }
 
     /// The attributes, each as the tokens between its brackets.
     pub(crate) fn attributes(&self) -> Vec<&[Token<'a>]> {
         let starts = (0..self.code.len()).filter(|at| is_attribute(&self.code, *at));
-        starts
-            .filter_map(|at| Some(attribute_at(&self.code, at)?.0))
-            .collect()
+        starts.filter_map(|at| Some(attribute_at(&self.code, at)?.0)).collect()
     }
 
     /// The first paragraph of the module's documentation, as one line.
     pub(crate) fn module_summary(&self) -> String {
         let docs = self.all.iter().filter(|t| t.kind == Kind::InnerDoc);
         let lines = docs.flat_map(|t| t.text.lines()).map(strip_doc_signs);
-        let paragraph = lines
-            .skip_while(|line| line.is_empty())
-            .take_while(|line| !line.is_empty());
+        let paragraph =
+            lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
         paragraph.collect::<Vec<_>>().join(" ")
     }
 }
 
 fn strip_doc_signs(line: &str) -> &str {
     let line = line.trim();
-    let line = ["//!", "/*!", "*"]
-        .iter()
-        .find_map(|sign| line.strip_prefix(sign))
-        .unwrap_or(line);
+    let line = ["//!", "/*!", "*"].iter().find_map(|sign| line.strip_prefix(sign)).unwrap_or(line);
     line.trim_end_matches("*/").trim()
 }
 
@@ -147,22 +126,14 @@ fn is_const_argument(code: &[Token<'_>], open: usize) -> bool {
 fn function_at<'a>(code: &[Token<'a>], at: usize) -> Option<Function<'a>> {
     let keyword = code.get(at)?;
     // `fn $name` in a macro.
-    let name_at = if code.get(at + 1)?.is_punct('$') {
-        at + 2
-    } else {
-        at + 1
-    };
+    let name_at = if code.get(at + 1)?.is_punct('$') { at + 2 } else { at + 1 };
     let name = code.get(name_at).filter(|t| t.kind == Kind::Ident)?;
     let open = signature_end(code, name_at + 1)?;
     if !code.get(open)?.is_punct('{') {
         return None;
     }
     let close = code.get(closing(code, open)?)?;
-    Some(Function {
-        name: name.text,
-        line: keyword.line,
-        lines: close.line - keyword.line + 1,
-    })
+    Some(Function { name: name.text, line: keyword.line, lines: close.line - keyword.line + 1 })
 }
 
 fn is_attribute(code: &[Token<'_>], at: usize) -> bool {
@@ -172,11 +143,7 @@ fn is_attribute(code: &[Token<'_>], at: usize) -> bool {
 
 /// The tokens inside the attribute whose `#` stands at `at`, and the index of its `]`.
 fn attribute_at<'s, 'a>(code: &'s [Token<'a>], at: usize) -> Option<(&'s [Token<'a>], usize)> {
-    let open = if code.get(at + 1)?.is_punct('!') {
-        at + 2
-    } else {
-        at + 1
-    };
+    let open = if code.get(at + 1)?.is_punct('!') { at + 2 } else { at + 1 };
     let close = closing(code, open)?;
     Some((code.get(open + 1..close)?, close))
 }
@@ -198,10 +165,7 @@ fn test_lines(code: &[Token<'_>]) -> Vec<(usize, usize)> {
         let Some((attribute, close)) = attribute_at(code, at) else {
             continue;
         };
-        let Some(end) = is_cfg_test(attribute)
-            .then(|| item_end(code, close + 1))
-            .flatten()
-        else {
+        let Some(end) = is_cfg_test(attribute).then(|| item_end(code, close + 1)).flatten() else {
             continue;
         };
         regions.push((token.line, code.get(end).map_or(usize::MAX, |t| t.line)));
@@ -216,11 +180,7 @@ fn item_end(code: &[Token<'_>], from: usize) -> Option<usize> {
         at = attribute_at(code, at)?.1 + 1;
     }
     let end = signature_end(code, at)?;
-    if code.get(end)?.is_punct('{') {
-        closing(code, end)
-    } else {
-        Some(end)
-    }
+    if code.get(end)?.is_punct('{') { closing(code, end) } else { Some(end) }
 }
 
 #[cfg(test)]
@@ -228,19 +188,12 @@ mod tests {
     use super::*;
 
     fn lengths(text: &str) -> Vec<(&str, usize)> {
-        Source::new("x.rs", text)
-            .functions()
-            .iter()
-            .map(|f| (f.name, f.lines))
-            .collect()
+        Source::new("x.rs", text).functions().iter().map(|f| (f.name, f.lines)).collect()
     }
 
     #[test]
     fn a_function_counts_from_its_signature_to_its_brace() {
-        assert_eq!(
-            lengths("fn a() {}\nfn b(\n  x: u8,\n) {\n  x\n}\n"),
-            [("a", 1), ("b", 5)]
-        );
+        assert_eq!(lengths("fn a() {}\nfn b(\n  x: u8,\n) {\n  x\n}\n"), [("a", 1), ("b", 5)]);
     }
 
     #[test]
@@ -283,11 +236,7 @@ mod tests {
 
     #[test]
     fn test_files_are_known_by_path() {
-        for path in [
-            "crates/a/tests/x.rs",
-            "crates/a/benches/x.rs",
-            "crates/a/src/b/tests.rs",
-        ] {
+        for path in ["crates/a/tests/x.rs", "crates/a/benches/x.rs", "crates/a/src/b/tests.rs"] {
             assert!(Source::new(path, "").is_test_file(), "{path}");
         }
         assert!(!Source::new("crates/a/src/attests.rs", "").is_test_file());
@@ -296,10 +245,7 @@ mod tests {
     #[test]
     fn the_summary_is_the_first_paragraph() {
         let text = "//! Delete payload,\n//! RFC 7296.\n//!\n//! More.\nfn a() {}";
-        assert_eq!(
-            Source::new("x.rs", text).module_summary(),
-            "Delete payload, RFC 7296."
-        );
+        assert_eq!(Source::new("x.rs", text).module_summary(), "Delete payload, RFC 7296.");
         assert_eq!(Source::new("x.rs", "fn a() {}").module_summary(), "");
     }
 

@@ -29,44 +29,16 @@ pub(crate) struct Arrows {
 /// Dev-dependencies may follow the same arrows and, besides, go to [`SIMULATOR`]: the simulator
 /// stands above the crates it simulates, and their tests may use it.
 pub(crate) const ARROWS: [Arrows; 11] = [
-    Arrows {
-        from: "adit-wire",
-        to: &[],
-    },
-    Arrows {
-        from: "adit-crypto",
-        to: &["adit-wire"],
-    },
-    Arrows {
-        from: "adit-db",
-        to: &["adit-wire", "adit-crypto"],
-    },
-    Arrows {
-        from: "adit-dataplane",
-        to: &["adit-wire", "adit-crypto", "adit-db"],
-    },
-    Arrows {
-        from: "adit-ike",
-        to: &["adit-wire", "adit-crypto", "adit-db"],
-    },
-    Arrows {
-        from: "adit-mgmt",
-        to: &["adit-wire", "adit-crypto", "adit-db"],
-    },
-    Arrows {
-        from: "adit-sys",
-        to: &["adit-wire", "adit-crypto", "adit-db"],
-    },
+    Arrows { from: "adit-wire", to: &[] },
+    Arrows { from: "adit-crypto", to: &["adit-wire"] },
+    Arrows { from: "adit-db", to: &["adit-wire", "adit-crypto"] },
+    Arrows { from: "adit-dataplane", to: &["adit-wire", "adit-crypto", "adit-db"] },
+    Arrows { from: "adit-ike", to: &["adit-wire", "adit-crypto", "adit-db"] },
+    Arrows { from: "adit-mgmt", to: &["adit-wire", "adit-crypto", "adit-db"] },
+    Arrows { from: "adit-sys", to: &["adit-wire", "adit-crypto", "adit-db"] },
     Arrows {
         from: "adit-sim",
-        to: &[
-            "adit-wire",
-            "adit-crypto",
-            "adit-db",
-            "adit-dataplane",
-            "adit-ike",
-            "adit-mgmt",
-        ],
+        to: &["adit-wire", "adit-crypto", "adit-db", "adit-dataplane", "adit-ike", "adit-mgmt"],
     },
     Arrows {
         from: "aditd",
@@ -80,34 +52,16 @@ pub(crate) const ARROWS: [Arrows; 11] = [
             "adit-sys",
         ],
     },
-    Arrows {
-        from: "adit",
-        to: &[
-            "adit-wire",
-            "adit-crypto",
-            "adit-db",
-            "adit-mgmt",
-            "adit-sys",
-        ],
-    },
-    Arrows {
-        from: "xtask",
-        to: &[],
-    },
+    Arrows { from: "adit", to: &["adit-wire", "adit-crypto", "adit-db", "adit-mgmt", "adit-sys"] },
+    Arrows { from: "xtask", to: &[] },
 ];
 
 /// The crate that dev-dependencies may point up to.
 pub(crate) const SIMULATOR: &str = "adit-sim";
 
 /// Crates without clock, socket, thread or file.
-pub(crate) const PURE_CRATES: [&str; 6] = [
-    "adit-wire",
-    "adit-crypto",
-    "adit-db",
-    "adit-dataplane",
-    "adit-ike",
-    "adit-mgmt",
-];
+pub(crate) const PURE_CRATES: [&str; 6] =
+    ["adit-wire", "adit-crypto", "adit-db", "adit-dataplane", "adit-ike", "adit-mgmt"];
 
 /// External crates that do I/O, and so have no place among the dependencies of a pure crate.
 pub(crate) const IO_CRATES: [&str; 12] = [
@@ -158,74 +112,23 @@ const CALLER: &str = "return what is to be done and let the program do it";
 
 /// I/O by name.
 pub(crate) const BANNED_IO: [Ban; 17] = [
-    Ban {
-        words: &["Instant", "now"],
-        instead: TIME,
-    },
-    Ban {
-        words: &["SystemTime", "now"],
-        instead: TIME,
-    },
-    Ban {
-        words: &["UdpSocket"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["TcpStream"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["TcpListener"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["UnixStream"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["UnixListener"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["UnixDatagram"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["std", "fs"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["std", "thread"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["std", "process"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["std", "env"],
-        instead: CALLER,
-    },
-    Ban {
-        words: &["println!"],
-        instead: PRINT,
-    },
-    Ban {
-        words: &["eprintln!"],
-        instead: PRINT,
-    },
-    Ban {
-        words: &["print!"],
-        instead: PRINT,
-    },
-    Ban {
-        words: &["eprint!"],
-        instead: PRINT,
-    },
-    Ban {
-        words: &["dbg!"],
-        instead: PRINT,
-    },
+    Ban { words: &["Instant", "now"], instead: TIME },
+    Ban { words: &["SystemTime", "now"], instead: TIME },
+    Ban { words: &["UdpSocket"], instead: CALLER },
+    Ban { words: &["TcpStream"], instead: CALLER },
+    Ban { words: &["TcpListener"], instead: CALLER },
+    Ban { words: &["UnixStream"], instead: CALLER },
+    Ban { words: &["UnixListener"], instead: CALLER },
+    Ban { words: &["UnixDatagram"], instead: CALLER },
+    Ban { words: &["std", "fs"], instead: CALLER },
+    Ban { words: &["std", "thread"], instead: CALLER },
+    Ban { words: &["std", "process"], instead: CALLER },
+    Ban { words: &["std", "env"], instead: CALLER },
+    Ban { words: &["println!"], instead: PRINT },
+    Ban { words: &["eprintln!"], instead: PRINT },
+    Ban { words: &["print!"], instead: PRINT },
+    Ban { words: &["eprint!"], instead: PRINT },
+    Ban { words: &["dbg!"], instead: PRINT },
 ];
 
 /// Folders whose files implement a protocol.

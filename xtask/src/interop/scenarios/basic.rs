@@ -46,14 +46,8 @@ pub(crate) fn everything(bench: &Bench) -> anyhow::Result<Figures> {
 pub(crate) fn fragmentation(bench: &Bench) -> anyhow::Result<Figures> {
     let figures = bring_up(bench, &bench.left)?;
     let log = bench.right.log();
-    anyhow::ensure!(
-        log.contains("received fragment #"),
-        "we sent IKE_AUTH in one datagram"
-    );
-    anyhow::ensure!(
-        log.contains("splitting IKE message"),
-        "they sent IKE_AUTH in one datagram"
-    );
+    anyhow::ensure!(log.contains("received fragment #"), "we sent IKE_AUTH in one datagram");
+    anyhow::ensure!(log.contains("splitting IKE message"), "they sent IKE_AUTH in one datagram");
     Ok(figures)
 }
 
@@ -63,10 +57,7 @@ pub(crate) fn bring_up(bench: &Bench, who: &Gateway) -> anyhow::Result<Figures> 
     who.initiate()?;
     let time = start.elapsed();
     is_up(bench)?;
-    Ok(Figures::from([(
-        "established_ms",
-        time.as_secs_f64() * 1e3,
-    )]))
+    Ok(Figures::from([("established_ms", time.as_secs_f64() * 1e3)]))
 }
 
 /// Both have one IKE SA with one child, the same ones, and pings pass both ways.
@@ -81,8 +72,5 @@ fn transfers(bench: &Bench, octets: u64) -> anyhow::Result<Figures> {
     let (left, right, v6) = (&bench.left.side, &bench.right.side, bench.plan.inside_v6);
     let out = transfer(left, right, v6, octets)?;
     let back = transfer(right, left, v6, octets)?;
-    Ok(Figures::from([
-        ("out_mbit_s", out.mbit_s),
-        ("in_mbit_s", back.mbit_s),
-    ]))
+    Ok(Figures::from([("out_mbit_s", out.mbit_s), ("in_mbit_s", back.mbit_s)]))
 }

@@ -44,10 +44,7 @@ pub(crate) fn delete_child_theirs(bench: &Bench) -> anyhow::Result<Figures> {
     anyhow::ensure!(childless, "our child SA outlived their delete");
     let figures = bring_up(bench, &bench.right)?;
     let after = bench.left.only_sa()?;
-    anyhow::ensure!(
-        after.spis == before.spis,
-        "the IKE SA did not survive its child"
-    );
+    anyhow::ensure!(after.spis == before.spis, "the IKE SA did not survive its child");
     Ok(figures)
 }
 
@@ -83,9 +80,7 @@ pub(crate) fn comeback(bench: &Bench) -> anyhow::Result<Figures> {
 /// Waits for a tunnel other than `before`.
 fn back(bench: &Bench, before: &IkeSa) -> anyhow::Result<Figures> {
     let start = clock::now();
-    bench
-        .left
-        .wait_for(LATER, "the tunnel coming back", |sa| sa.spis != before.spis)?;
+    bench.left.wait_for(LATER, "the tunnel coming back", |sa| sa.spis != before.spis)?;
     let time = start.elapsed();
     is_up(bench)?;
     Ok(Figures::from([("back_ms", time.as_secs_f64() * 1e3)]))
@@ -94,26 +89,11 @@ fn back(bench: &Bench, before: &IkeSa) -> anyhow::Result<Figures> {
 /// Every verb of swanctl that an operator uses with strongSwan.
 pub(crate) fn swanctl(bench: &Bench) -> anyhow::Result<Figures> {
     let ours = &bench.left;
-    contains(
-        &ours.swanctl(&["--version", "--daemon"]),
-        "version",
-        "Adit",
-        "strongSwan",
-    )?;
-    contains(
-        &ours.swanctl(&["--list-conns"]),
-        "list-conns",
-        "10.2.0.0/24",
-        "10.2.0.0/24",
-    )?;
+    contains(&ours.swanctl(&["--version", "--daemon"]), "version", "Adit", "strongSwan")?;
+    contains(&ours.swanctl(&["--list-conns"]), "list-conns", "10.2.0.0/24", "10.2.0.0/24")?;
     contains(&ours.swanctl(&["--stats"]), "stats", "uptime", "uptime")?;
     let figures = bring_up(bench, ours)?;
-    contains(
-        &ours.swanctl(&["--list-sas"]),
-        "list-sas",
-        "INSTALLED",
-        "INSTALLED",
-    )?;
+    contains(&ours.swanctl(&["--list-sas"]), "list-sas", "INSTALLED", "INSTALLED")?;
     rekey::quietly(bench, ours, Level::Child)?;
     rekey::quietly(bench, ours, Level::Ike)?;
     ours.terminate(Level::Child)?;
@@ -124,10 +104,7 @@ pub(crate) fn swanctl(bench: &Bench) -> anyhow::Result<Figures> {
     // Loading the same again disturbs nothing.
     let before = ours.only_sa()?;
     ours.swanctl(&["--load-all", "--noprompt"])?;
-    anyhow::ensure!(
-        ours.only_sa()?.spis == before.spis,
-        "--load-all disturbed the tunnel"
-    );
+    anyhow::ensure!(ours.only_sa()?.spis == before.spis, "--load-all disturbed the tunnel");
     is_up(bench)?;
     Ok(figures)
 }
@@ -139,14 +116,8 @@ fn contains(
     ours: &str,
     theirs: &str,
 ) -> anyhow::Result<()> {
-    let text = printed
-        .as_ref()
-        .map_err(|error| anyhow::anyhow!("swanctl --{verb}: {error:#}"))?;
+    let text = printed.as_ref().map_err(|error| anyhow::anyhow!("swanctl --{verb}: {error:#}"))?;
     let found = text.to_lowercase().contains(&ours.to_lowercase()) || text.contains(theirs);
-    anyhow::ensure!(
-        found,
-        "swanctl --{verb} prints no `{ours}`: {}",
-        text.trim()
-    );
+    anyhow::ensure!(found, "swanctl --{verb} prints no `{ours}`: {}", text.trim());
     Ok(())
 }

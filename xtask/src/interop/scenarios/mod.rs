@@ -37,13 +37,7 @@ const fn plain(
     claim: &'static str,
     run: fn(&Bench) -> anyhow::Result<Figures>,
 ) -> Scenario {
-    Scenario {
-        name,
-        claim,
-        plan: Plan::default,
-        left: Make::Adit,
-        run,
-    }
+    Scenario { name, claim, plan: Plan::default, left: Make::Adit, run }
 }
 
 const fn planned(
@@ -52,120 +46,39 @@ const fn planned(
     plan: fn() -> Plan,
     run: fn(&Bench) -> anyhow::Result<Figures>,
 ) -> Scenario {
-    Scenario {
-        name,
-        claim,
-        plan,
-        left: Make::Adit,
-        run,
-    }
+    Scenario { name, claim, plan, left: Make::Adit, run }
 }
 
 /// All of them, in the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    plain(
-        "initiator",
-        "we initiate, pings pass both ways",
-        basic::initiator,
-    ),
-    plain(
-        "responder",
-        "they initiate, pings pass both ways",
-        basic::responder,
-    ),
-    plain(
-        "tcp",
-        "100 MB each way over TCP with equal checksums",
-        basic::tcp,
-    ),
-    plain(
-        "child-rekey-ours",
-        "we rekey the child SA, no ping is lost",
-        rekey::child_ours,
-    ),
-    plain(
-        "child-rekey-theirs",
-        "they rekey the child SA, no ping is lost",
-        rekey::child_theirs,
-    ),
-    plain(
-        "ike-rekey-ours",
-        "we rekey the IKE SA, no ping is lost",
-        rekey::ike_ours,
-    ),
-    plain(
-        "ike-rekey-theirs",
-        "they rekey the IKE SA, no ping is lost",
-        rekey::ike_theirs,
-    ),
-    plain(
-        "delete-ours",
-        "we delete, both forget, it comes up again",
-        lifecycle::delete_ours,
-    ),
-    plain(
-        "delete-theirs",
-        "they delete, both forget, it comes up again",
-        lifecycle::delete_theirs,
-    ),
+    plain("initiator", "we initiate, pings pass both ways", basic::initiator),
+    plain("responder", "they initiate, pings pass both ways", basic::responder),
+    plain("tcp", "100 MB each way over TCP with equal checksums", basic::tcp),
+    plain("child-rekey-ours", "we rekey the child SA, no ping is lost", rekey::child_ours),
+    plain("child-rekey-theirs", "they rekey the child SA, no ping is lost", rekey::child_theirs),
+    plain("ike-rekey-ours", "we rekey the IKE SA, no ping is lost", rekey::ike_ours),
+    plain("ike-rekey-theirs", "they rekey the IKE SA, no ping is lost", rekey::ike_theirs),
+    plain("delete-ours", "we delete, both forget, it comes up again", lifecycle::delete_ours),
+    plain("delete-theirs", "they delete, both forget, it comes up again", lifecycle::delete_theirs),
     plain(
         "delete-child-theirs",
         "they delete the child SA alone, the IKE SA stays and makes a new one",
         lifecycle::delete_child_theirs,
     ),
-    planned(
-        "restart-ours",
-        "we are killed and come back",
-        Plan::kept_up,
-        lifecycle::restart_ours,
-    ),
-    plain(
-        "restart-theirs",
-        "they are killed and come back",
-        lifecycle::restart_theirs,
-    ),
+    planned("restart-ours", "we are killed and come back", Plan::kept_up, lifecycle::restart_ours),
+    plain("restart-theirs", "they are killed and come back", lifecycle::restart_theirs),
     planned(
         "comeback",
         "they stop and start, we bring the tunnel up again by ourselves",
         Plan::kept_up,
         lifecycle::comeback,
     ),
-    planned(
-        "outside-v6",
-        "IPv4 in ESP over IPv6",
-        Plan::outside_v6,
-        basic::everything,
-    ),
-    planned(
-        "inside-v6",
-        "IPv6 in ESP over IPv4",
-        Plan::inside_v6,
-        basic::everything,
-    ),
-    planned(
-        "suite-aes-cbc-128",
-        "AES-CBC-128, SHA2-256, P-256",
-        Plan::cbc_128,
-        basic::everything,
-    ),
-    planned(
-        "suite-aes-cbc-256",
-        "AES-CBC-256, SHA2-512, P-384",
-        Plan::cbc_256,
-        basic::everything,
-    ),
-    planned(
-        "suite-aes-gcm-128",
-        "AES-GCM-128, MODP-3072",
-        Plan::gcm_128,
-        basic::everything,
-    ),
-    planned(
-        "suite-chacha20",
-        "ChaCha20-Poly1305, MODP-2048",
-        Plan::chacha,
-        basic::everything,
-    ),
+    planned("outside-v6", "IPv4 in ESP over IPv6", Plan::outside_v6, basic::everything),
+    planned("inside-v6", "IPv6 in ESP over IPv4", Plan::inside_v6, basic::everything),
+    planned("suite-aes-cbc-128", "AES-CBC-128, SHA2-256, P-256", Plan::cbc_128, basic::everything),
+    planned("suite-aes-cbc-256", "AES-CBC-256, SHA2-512, P-384", Plan::cbc_256, basic::everything),
+    planned("suite-aes-gcm-128", "AES-GCM-128, MODP-3072", Plan::gcm_128, basic::everything),
+    planned("suite-chacha20", "ChaCha20-Poly1305, MODP-2048", Plan::chacha, basic::everything),
     planned(
         "fragmentation",
         "IKE_AUTH in fragments both ways (RFC 7383)",

@@ -68,9 +68,7 @@ pub(crate) fn quietly(bench: &Bench, who: &Gateway, level: Level) -> anyhow::Res
 
 /// Inbound and outbound SPIs of the live children.
 fn children(sa: &IkeSa) -> Vec<String> {
-    sa.live_children()
-        .map(|child| child.spis.to_lowercase())
-        .collect()
+    sa.live_children().map(|child| child.spis.to_lowercase()).collect()
 }
 
 /// The same, as the other side sees them.
