@@ -206,6 +206,11 @@ impl<'a> Run<'a> {
             Operation::SoftExpire => peer.expire_softly(child),
             Operation::HardExpire => peer.expire(child),
             Operation::Crash => peer.crash(config),
+            Operation::Remap => {
+                if let Some(nat) = &mut pair.network.nat {
+                    nat.forget();
+                }
+            }
             Operation::Cut => {
                 pair.network.cut = true;
                 let pause = Duration::from_millis(self.rng.below(90_000));

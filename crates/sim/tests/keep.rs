@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use adit_db::Keep;
+use adit_db::{Keep, WindowSize};
 use adit_ike::EndpointConfig;
-use adit_sim::{Pair, Seed, Setup};
+use adit_sim::{Child, Pair, Seed, Setup};
 
 fn kept(keep: Keep) -> Setup {
     let mut setup = Setup::new(Seed(7));
@@ -101,4 +101,29 @@ fn passive_never_begins() {
     let mut pair = kept(Keep::Passive).pair();
     pair.run_for(Duration::from_secs(300));
     assert_eq!(pair.messages_sent(), 0);
+}
+
+/// Found by fuzzing: the answer to a request for a child that a reload has taken away meanwhile
+/// does not bring the child up.
+#[test]
+fn a_child_removed_while_it_is_negotiated_does_not_come() {
+    let mut pair = Setup::new(Seed(7)).with_child(2).pair().up();
+    let mut connection = Setup::new(Seed(7)).left;
+    pair.left.initiate(Child(1));
+    pair.left.load(connection.clone());
+    pair.run_until_idle();
+    assert_eq!(pair.left.child_sas().len(), 1, "{}", pair.ladder());
+    assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
+
+    // The same for one that is wanted otherwise now: it comes as it is wanted.
+    connection = Setup::new(Seed(7)).with_child(2).left;
+    pair.left.load(connection.clone());
+    pair.left.initiate(Child(1));
+    connection.children[1].replay_window = WindowSize::OFF;
+    pair.left.load(connection);
+    let request = pair.left.initiate(Child(1));
+    pair.run_until_idle();
+    assert!(matches!(pair.left.result(request), Some(Ok(()))), "{}", pair.ladder());
+    assert_eq!(pair.left.child_sas().len(), 2, "{}", pair.ladder());
+    assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
 }

@@ -6,7 +6,7 @@ use adit_sim::{Profile, Seed, run_seed};
 
 #[test]
 fn the_first_seeds_converge() {
-    for seed in 0..40 {
+    for seed in 0..80 {
         let outcome = run_seed(Seed(seed), Profile::default());
         if let Err(violation) = outcome.result {
             panic!("seed {seed}: {}\n{}\n{violation}", outcome.scenario, outcome.ladder);

@@ -85,10 +85,12 @@ pub(super) enum Operation {
     HardExpire,
     Crash,
     Cut,
+    /// The NAT, if there is one, gives the left side another port.
+    Remap,
 }
 
 impl Operation {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::RekeyChild,
         Self::RekeyIke,
         Self::RekeyBoth,
@@ -102,6 +104,7 @@ impl Operation {
         Self::HardExpire,
         Self::Crash,
         Self::Cut,
+        Self::Remap,
     ];
 
     pub(super) fn draw(rng: &mut SeededRng) -> Self {
