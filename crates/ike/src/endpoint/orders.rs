@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, IkeSaId, Keep};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId, Keep};
 
 use crate::command::{Command, RequestId};
 use crate::failure::{Failure, FailureReason};
 use crate::keep::{Goal, Keeper, Stage};
 use crate::output::Output;
+use crate::v2::child::protects_alike;
 
 use super::Endpoint;
 
@@ -317,18 +318,6 @@ fn negotiates_alike(before: &Connection, after: &Connection) -> bool {
         unique: after.unique,
         reach: after.reach,
         ..connection.clone()
-    };
-    relevant(before) == relevant(after)
-}
-
-/// Whether child SAs of the one are child SAs of the other; lifetimes count from the next one.
-fn protects_alike(before: &ChildConfig, after: &ChildConfig) -> bool {
-    let relevant = |child: &ChildConfig| ChildConfig {
-        keep: after.keep,
-        lifetime: after.lifetime,
-        dpd_action: after.dpd_action,
-        close_action: after.close_action,
-        ..child.clone()
     };
     relevant(before) == relevant(after)
 }

@@ -15,7 +15,7 @@ use crate::failure::FailureReason;
 use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
-use crate::v2::child::{Agreed, Answer, CHILDREN_MAX, Child, Offered, choose};
+use crate::v2::child::{Agreed, Answer, CHILDREN_MAX, Child, Offered, choose, protects_alike};
 use crate::v2::child_offer::{Accepted, ChildOffer, Reply, put_selectors};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
@@ -212,6 +212,18 @@ impl CreateChildSent {
             return Ok(Next::Stay);
         }
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
+        match connection.child(&self.offer.name) {
+            Some(config) if protects_alike(self.offer.config(), config) => {}
+            // What was asked for is wanted otherwise by now, or not at all.
+            config => {
+                established.queue(Task::DeleteSpi(self.offer.spi_in));
+                if config.is_none() {
+                    return self.fail(FailureReason::Reconfigured, established, core, cx);
+                }
+                established.queue(self.task());
+                return Ok(Next::Stay);
+            }
+        }
         let child = Child::install(
             Agreed {
                 ike: core.id,
