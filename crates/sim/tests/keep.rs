@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use adit_db::{Keep, WindowSize};
-use adit_ike::EndpointConfig;
+use adit_ike::{EndpointConfig, Event};
 use adit_sim::{Child, Pair, Seed, Setup};
 
 fn kept(keep: Keep) -> Setup {
@@ -126,4 +126,17 @@ fn a_child_removed_while_it_is_negotiated_does_not_come() {
     assert!(matches!(pair.left.result(request), Some(Ok(()))), "{}", pair.ladder());
     assert_eq!(pair.left.child_sas().len(), 2, "{}", pair.ladder());
     assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
+}
+
+/// Found by fuzzing: nor does the answer bring up a child of an IKE SA that is to be closed.
+#[test]
+fn a_child_negotiated_while_it_is_taken_down_does_not_come() {
+    let mut pair = Setup::new(Seed(7)).with_child(2).pair().up();
+    pair.left.initiate(Child(1));
+    let request = pair.left.down();
+    pair.run_until_idle();
+    let ups = pair.left.events().iter().filter(|event| matches!(event, Event::ChildUp { .. }));
+    assert_eq!(ups.count(), 1, "{}", pair.ladder());
+    assert!(matches!(pair.left.result(request), Some(Ok(()))), "{}", pair.ladder());
+    assert!(pair.left.child_sas().is_empty() && pair.right.child_sas().is_empty());
 }

@@ -129,6 +129,10 @@ impl CreateChildSent {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
+        // Whatever it says, it goes with the IKE SA in the next request.
+        if established.is_closing() {
+            return Ok(Next::Stay);
+        }
         if received.form == Form::Refusal {
             return self.handle_refusal(received, established, core, cx);
         }
