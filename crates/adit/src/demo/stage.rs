@@ -94,6 +94,7 @@ impl Stage {
     ) -> Result<(Attempt, Option<Box<Diagnosis>>), Error> {
         let mut oslo = self.oslo.connect()?;
         let mut berlin = self.berlin.connect()?;
+        oslo.subscribe(EventKind::AditEvent)?;
         oslo.subscribe(EventKind::AditProgress)?;
         berlin.subscribe(EventKind::AditEvent)?;
         terminate(&mut oslo, Site::Berlin)?;
@@ -101,9 +102,17 @@ impl Stage {
             self.settings.write(&self.place, site, fault)?;
         }
         reload(&mut berlin, |_| Ok(()))?;
+        // A reload is answered before it has reached every part of the daemon, a status after it.
+        berlin.status()?;
         let mut watch = Watch::new();
-        reload(&mut oslo, |event| watch.take(event, line))?;
-        let attempt = initiate(&mut oslo, &mut watch, line)?;
+        let report = reload(&mut oslo, |event| watch.take(event, line))?;
+        // A tunnel that changed begins by itself; one that did not stays down as it was told.
+        let begins = report.changed.iter().any(|name| name == Site::Berlin.name());
+        let attempt = if begins {
+            watch.wait(&mut oslo, line, INITIATE_PATIENCE)?
+        } else {
+            initiate(&mut oslo, &mut watch, line)?
+        };
         Ok((attempt, opinion(&mut berlin)?))
     }
 
@@ -197,12 +206,12 @@ impl Watch {
 pub(crate) fn reload(
     daemon: &mut Daemon,
     take: impl FnMut(Event) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<ReloadReport, Error> {
     let answer = daemon.call(&Request::AditReload { dry_run: false }, take)?;
     let report: ReloadReport = api::from_message(&answer)?;
     match report.problems.first() {
         Some(problem) if report.has_errors() => Err(Error::Refused(problem.rendered.clone())),
-        _ => Ok(()),
+        _ => Ok(report),
     }
 }
 
