@@ -245,6 +245,8 @@ pub(crate) struct RosterEntry {
     pub(crate) remote_id: Identity,
     pub(crate) role: Role,
     pub(crate) spi_i: IkeSpi,
+    /// When its first message was sent or received.
+    pub(crate) started: Instant,
     pub(crate) established: Instant,
 }
 
@@ -309,6 +311,7 @@ mod tests {
             remote_id: remote.parse().unwrap(),
             role: Role::Initiator,
             spi_i: IkeSpi([1; 8]),
+            started: established,
             established,
         };
         let mut roster = Roster::default();

@@ -80,6 +80,7 @@ impl Endpoint {
             remote_id,
             role: core.role,
             spi_i: core.spi_i,
+            started: core.started,
             established: now,
         };
         self.roster.insert(ike, entry);
@@ -275,7 +276,14 @@ enum Verdict {
 
 /// Both ends come to the same verdict about IKE SAs that crossed: the one with the lower
 /// initiator's SPI goes. Otherwise the new one replaces the old one, if it is to be unique.
+///
+/// A peer that says INITIAL_CONTACT about an exchange that started after the old IKE SA was
+/// complete has lost the old one, however young that is: had the two crossed, the new exchange's
+/// first message would have come before the old one's last.
 fn judge(new: &RosterEntry, old: &RosterEntry, initial_contact: bool, unique: Unique) -> Verdict {
+    if initial_contact && new.started > old.established {
+        return Verdict::OldIsForgotten;
+    }
     let apart = new.established.saturating_duration_since(old.established);
     let crossed = new.role != old.role && apart < CROSSING;
     match (unique, crossed) {
@@ -284,5 +292,56 @@ fn judge(new: &RosterEntry, old: &RosterEntry, initial_contact: bool, unique: Un
         (_, true) => Verdict::OldGoes,
         (_, false) if initial_contact => Verdict::OldIsForgotten,
         (_, false) => Verdict::OldGoes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_wire::ikev2::IkeSpi;
+
+    use super::*;
+    use crate::keymat::Role;
+
+    fn entry(
+        role: Role,
+        spi: u8,
+        started_ms: u64,
+        established_ms: u64,
+        at: Instant,
+    ) -> RosterEntry {
+        RosterEntry {
+            local_id: "@left.example".parse().unwrap(),
+            remote_id: "@right.example".parse().unwrap(),
+            role,
+            spi_i: IkeSpi([spi; 8]),
+            started: at + Duration::from_millis(started_ms),
+            established: at + Duration::from_millis(established_ms),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    /// CHECKLIST M07: the peer was killed and is back within a second.
+    #[test]
+    fn initial_contact_after_the_old_sa_was_complete_means_it_is_gone() {
+        let at = origin();
+        let old = entry(Role::Initiator, 9, 0, 5, at);
+        let new = entry(Role::Responder, 1, 1_000, 1_005, at);
+        assert_eq!(judge(&new, &old, true, Unique::Replace), Verdict::OldIsForgotten);
+        assert_eq!(judge(&new, &old, false, Unique::Replace), Verdict::NewGoes);
+    }
+
+    /// CHECKLIST L01: both initiated at once, and neither knew of the other.
+    #[test]
+    fn initial_contact_in_crossing_exchanges_lets_the_lower_spi_go() {
+        let at = origin();
+        let old = entry(Role::Initiator, 9, 0, 5, at);
+        let new = entry(Role::Responder, 1, 2, 7, at);
+        assert_eq!(judge(&new, &old, true, Unique::Replace), Verdict::NewGoes);
+        let (old, new) = (entry(Role::Responder, 1, 2, 5, at), entry(Role::Initiator, 9, 0, 7, at));
+        assert_eq!(judge(&new, &old, true, Unique::Replace), Verdict::OldGoes);
     }
 }
