@@ -67,8 +67,8 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
         let home = keys.join(format!("home-{number}"));
         let profile = home.join(".config/wireshark");
         fs::create_dir_all(&profile)?;
-        fs::write(profile.join("ikev2_decryption_table"), rows.join("\n"))?;
-        fs::write(profile.join("esp_sa"), esp.join("\n"))?;
+        fs::write(profile.join("ikev2_decryption_table"), lines(rows))?;
+        fs::write(profile.join("esp_sa"), lines(&esp))?;
         packets = tshark(capture, &home, "esp", &ESP_FIELDS)?;
         for fields in tshark(capture, &home, "isakmp", &IKE_FIELDS)? {
             let message = Message::new(&fields);
@@ -92,6 +92,11 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
     let first: Vec<&str> = verdict.bad.iter().take(5).map(String::as_str).collect();
     let reason = format!("{} bad frames: {}", verdict.bad.len(), first.join("; "));
     Ok(Finding::fail(figure, reason))
+}
+
+/// Wireshark forgets a last row without its end of line.
+fn lines(rows: &[String]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
 const ESP_FIELDS: [&str; 4] = ["frame.number", "esp.icv_good", "esp.protocol", "_ws.malformed"];

@@ -15,9 +15,12 @@ struct Set {
     package: &'static str,
     file: &'static str,
     tests: &'static [&'static str],
+    /// How many of the file's vectors are about ciphers that we have, if not all of them are. The
+    /// tests assert the number.
+    used: Option<usize>,
 }
 
-const SETS: [Set; 17] = [
+const SETS: [Set; 22] = [
     crypto("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
     crypto("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     crypto(
@@ -46,15 +49,46 @@ const SETS: [Set; 17] = [
         &["mlkem_ciphertexts_are_those_of_wycheproof_and_unreduced_keys_are_refused"],
     ),
     crypto("dpdk_esp.json", &["esp_packets_of_dpdk_open"]),
+    crypto(
+        "wycheproof_mlkem_768_keygen_seed.json",
+        &["mlkem_keys_and_secrets_are_those_of_wycheproof"],
+    ),
+    Set {
+        package: "adit-dataplane",
+        file: "crates/dataplane/tests/vectors/dpdk-ipsec-packets.json",
+        tests: &[SEALED],
+        used: Some(4),
+    },
+    Set {
+        package: "adit-dataplane",
+        file: "crates/dataplane/tests/vectors/rfc7634-appendix-a.json",
+        tests: &[SEALED],
+        used: None,
+    },
     Set {
         package: "adit-ike",
         file: "crates/ike/tests/vectors/cavs-ikev2.fax",
         tests: &["keys_equal_the_answers_of_nist_cavs"],
+        used: None,
+    },
+    Set {
+        package: "adit-wire",
+        file: "crates/wire/tests/vectors/ikev2.json",
+        tests: &["captured_messages_are_read_and_written"],
+        used: None,
+    },
+    Set {
+        package: "adit-wire",
+        file: "crates/wire/tests/vectors/ip.json",
+        tests: &["captured_packets_show_their_protocol"],
+        used: None,
     },
 ];
 
+const SEALED: &str = "known_packets_are_sealed_octet_for_octet";
+
 const fn crypto(file: &'static str, tests: &'static [&'static str]) -> Set {
-    Set { package: "adit-crypto", file, tests }
+    Set { package: "adit-crypto", file, tests, used: None }
 }
 
 /// Runs the tests of each package once and looks for the named ones among those that passed.
@@ -96,6 +130,9 @@ fn passed_tests(text: &str) -> BTreeSet<String> {
 }
 
 fn count(set: &Set) -> anyhow::Result<usize> {
+    if let Some(used) = set.used {
+        return Ok(used);
+    }
     let path = if set.file.contains('/') {
         root::path(set.file)
     } else {
