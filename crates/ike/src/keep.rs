@@ -2,7 +2,7 @@
 //!
 //! A [`Keeper`] decides, the endpoint acts: it tells the keeper what is there and what failed, and
 //! asks it what is missing. Attempts that fail are repeated with growing pauses
-//! ([`Retry`](crate::Retry)) as long as a child should be up; a packet or a command for a child
+//! ([`Retry`]) as long as a child should be up; a packet or a command for a child
 //! that is not kept up gets one attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
