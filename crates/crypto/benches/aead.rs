@@ -108,9 +108,7 @@ fn open(c: &mut Criterion) {
             let (seal_key, key) = keys(cipher);
             let mut sealed = vec![0x55; text_len(cipher, size)];
             let (mut iv, mut icv) = (vec![0; cipher.iv_len()], vec![0; cipher.icv_len()]);
-            seal_key
-                .seal(1, &AAD, &mut iv, &mut sealed, &mut icv, &[])
-                .expect("sealing works");
+            seal_key.seal(1, &AAD, &mut iv, &mut sealed, &mut icv, &[]).expect("sealing works");
             let mut text = sealed.clone();
             group.bench_function(BenchmarkId::new("ours", size), |b| {
                 b.iter(|| {

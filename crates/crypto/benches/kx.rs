@@ -20,9 +20,8 @@ fn exchange(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter("agree"), |b| {
             let setup = || {
                 let share = method.generate(&mut SystemRng);
-                let (public, _) = method
-                    .respond(share.public(), &mut SystemRng)
-                    .expect("our own value is valid");
+                let (public, _) =
+                    method.respond(share.public(), &mut SystemRng).expect("our own value is valid");
                 (share, public)
             };
             let agree = |(share, public): (adit_crypto::KeyShare, Vec<u8>)| share.agree(&public);

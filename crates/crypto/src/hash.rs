@@ -10,11 +10,7 @@ pub fn sha1(parts: &[&[u8]]) -> [u8; 20] {
     for part in parts {
         context.update(part);
     }
-    context
-        .finish()
-        .as_ref()
-        .try_into()
-        .expect("SHA-1 gives 20 octets")
+    context.finish().as_ref().try_into().expect("SHA-1 gives 20 octets")
 }
 
 #[cfg(test)]

@@ -89,10 +89,7 @@ impl Prf {
     pub fn plus(self, key: &[u8], seed: &[&[u8]], len: usize) -> Result<Secret, PrfPlusTooLong> {
         let max_octets = PRF_PLUS_BLOCKS_MAX * self.output_len();
         if len > max_octets {
-            return Err(PrfPlusTooLong {
-                wanted_octets: len,
-                max_octets,
-            });
+            return Err(PrfPlusTooLong { wanted_octets: len, max_octets });
         }
         let key = hmac::Key::new(self.algorithm(), key);
         let mut octets = Vec::with_capacity(len);
@@ -149,10 +146,7 @@ mod tests {
             assert_eq!(prf.plus(b"k", &[b"s"], max).unwrap().len(), max);
             assert_eq!(
                 prf.plus(b"k", &[b"s"], max + 1),
-                Err(PrfPlusTooLong {
-                    wanted_octets: max + 1,
-                    max_octets: max
-                })
+                Err(PrfPlusTooLong { wanted_octets: max + 1, max_octets: max })
             );
         }
     }

@@ -105,9 +105,7 @@ impl SeededRng {
 
 impl core::fmt::Debug for SeededRng {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("SeededRng")
-            .field("next_block", &self.next_block)
-            .finish_non_exhaustive()
+        f.debug_struct("SeededRng").field("next_block", &self.next_block).finish_non_exhaustive()
     }
 }
 

@@ -78,8 +78,7 @@ impl Secret {
             *part = Some(Self::from_slice(head));
             rest = tail;
         }
-        rest.is_empty()
-            .then(|| parts.map(Option::unwrap_or_default))
+        rest.is_empty().then(|| parts.map(Option::unwrap_or_default))
     }
 }
 

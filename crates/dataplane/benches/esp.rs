@@ -36,17 +36,11 @@ const BATCH: usize = 32;
 const CIPHERS: [Cipher; 3] = [
     Cipher::AesGcm16(AesKeySize::Bits256),
     Cipher::ChaCha20Poly1305,
-    Cipher::AesCbc(
-        AesKeySize::Bits256,
-        adit_crypto::Integrity::HmacSha2_256_128,
-    ),
+    Cipher::AesCbc(AesKeySize::Bits256, adit_crypto::Integrity::HmacSha2_256_128),
 ];
 const POLICY: PolicyId = PolicyId(0);
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench needs some instant to start from"
-)]
+#[expect(clippy::disallowed_methods, reason = "a bench needs some instant to start from")]
 fn start() -> Instant {
     Instant::now()
 }
@@ -84,17 +78,9 @@ fn open(c: &mut Criterion) {
             let sealed: Vec<Vec<u8>> = {
                 let mut packets = vec_of(&inner_packet(len));
                 outbound(cipher, now).seal_batch(&mut packets, &mut Vec::new(), now);
-                packets
-                    .iter()
-                    .map(|packet| packet.data().to_vec())
-                    .collect()
+                packets.iter().map(|packet| packet.data().to_vec()).collect()
             };
-            let batch = || {
-                sealed
-                    .iter()
-                    .map(|octets| buffer(octets))
-                    .collect::<Vec<_>>()
-            };
+            let batch = || sealed.iter().map(|octets| buffer(octets)).collect::<Vec<_>>();
             throughput(&mut group, len);
             group.bench_function(BenchmarkId::from_parameter(len), |b| {
                 let work = |packets: &mut Vec<PacketBuf>| {
@@ -109,10 +95,9 @@ fn open(c: &mut Criterion) {
 }
 
 fn bare_aead(c: &mut Criterion) {
-    for (name, algorithm) in [
-        ("aes256gcm16", &AES_256_GCM),
-        ("chacha20poly1305", &CHACHA20_POLY1305),
-    ] {
+    for (name, algorithm) in
+        [("aes256gcm16", &AES_256_GCM), ("chacha20poly1305", &CHACHA20_POLY1305)]
+    {
         let key = UnboundKey::new(algorithm, &[7; 32]).expect("32 octets of key");
         let key = LessSafeKey::new(key);
         let mut group = c.benchmark_group(format!("aead/seal/{name}"));
@@ -151,13 +136,7 @@ fn outbound(cipher: Cipher, now: Instant) -> Outbound {
     let (_, sa) = split(&child_sa(cipher), POLICY, now).expect("keys of the cipher's lengths");
     let mut engine = Outbound::new();
     engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd)), now);
-    engine.handle_command(
-        OutboundCommand::Install {
-            sa: Box::new(sa),
-            active: true,
-        },
-        now,
-    );
+    engine.handle_command(OutboundCommand::Install { sa: Box::new(sa), active: true }, now);
     engine
 }
 
@@ -187,11 +166,7 @@ fn child_sa(cipher: Cipher) -> ChildSa {
         keys_out: keys(),
         local_ts: vec![TrafficSelector::ANY_V4],
         remote_ts: vec![TrafficSelector::ANY_V4],
-        encap: Encapsulation {
-            udp: true,
-            local: address,
-            remote: address,
-        },
+        encap: Encapsulation { udp: true, local: address, remote: address },
         lifetime: Lifetime::NONE,
         replay_window: WindowSize::OFF,
         dscp: DscpPolicy::Copy,

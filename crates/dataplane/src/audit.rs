@@ -35,10 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test needs some instant to start from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
     fn ten_a_second_pass() {
         let start = Instant::now();
         let mut gate = AuditGate::default();

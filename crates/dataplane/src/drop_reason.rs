@@ -119,9 +119,7 @@ impl DropCounters {
 
     /// All packets dropped.
     pub fn total(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |sum, count| sum.saturating_add(*count))
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -133,16 +131,9 @@ mod tests {
     fn order_is_the_index_and_names_are_unique() {
         for (index, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), index);
-            let twins = DropReason::ALL
-                .iter()
-                .filter(|other| other.name() == reason.name());
+            let twins = DropReason::ALL.iter().filter(|other| other.name() == reason.name());
             assert_eq!(twins.count(), 1);
-            assert!(
-                reason
-                    .name()
-                    .bytes()
-                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_')
-            );
+            assert!(reason.name().bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_'));
         }
     }
 

@@ -30,17 +30,10 @@ impl Overhead {
     pub(crate) const fn of(cipher: Cipher, inner_len: usize) -> Self {
         let block = cipher.block_len();
         let beyond_block = inner_len.wrapping_add(TRAILER_LEN) % block;
-        let padding = if beyond_block == 0 {
-            0
-        } else {
-            block - beyond_block
-        };
+        let padding = if beyond_block == 0 { 0 } else { block - beyond_block };
         Self {
             front: EspHeader::LEN + cipher.iv_len(),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "a block has at most 16 octets"
-            )]
+            #[expect(clippy::cast_possible_truncation, reason = "a block has at most 16 octets")]
             padding: padding as u8,
             back: padding + TRAILER_LEN + cipher.icv_len(),
         }
@@ -78,18 +71,9 @@ impl Authenticated {
         let [s0, s1, s2, s3] = label.spi.to_octets();
         let extended = [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3];
         let plain = [s0, s1, s2, s3, l0, l1, l2, l3, 0, 0, 0, 0];
-        let (aad, aad_len) = if label.esn && aead {
-            (extended, 12)
-        } else {
-            (plain, 8)
-        };
+        let (aad, aad_len) = if label.esn && aead { (extended, 12) } else { (plain, 8) };
         let trailer_len = if label.esn && !aead { 4 } else { 0 };
-        Self {
-            aad,
-            aad_len,
-            trailer: [h0, h1, h2, h3],
-            trailer_len,
-        }
+        Self { aad, aad_len, trailer: [h0, h1, h2, h3], trailer_len }
     }
 
     fn aad(&self) -> &[u8] {
@@ -124,9 +108,7 @@ pub(crate) fn seal(
     }
     let back = packet.push_back(overhead.back).ok_or(DropReason::NoRoom)?;
     write_trailer(back, overhead.padding, next_header);
-    packet
-        .push_front(overhead.front)
-        .ok_or(DropReason::NoRoom)?;
+    packet.push_front(overhead.front).ok_or(DropReason::NoRoom)?;
 
     let text_len = packet.len() - overhead.front - cipher.icv_len();
     let (header, rest) = packet.data_mut().split_at_mut(EspHeader::LEN);
@@ -134,23 +116,10 @@ pub(crate) fn seal(
     let (text, icv) = rest.split_at_mut(text_len);
     let [.., l0, l1, l2, l3] = label.sequence.to_be_bytes();
     let sequence = u32::from_be_bytes([l0, l1, l2, l3]);
-    header.copy_from_slice(
-        &EspHeader {
-            spi: label.spi,
-            sequence,
-        }
-        .to_octets(),
-    );
+    header.copy_from_slice(&EspHeader { spi: label.spi, sequence }.to_octets());
     let authenticated = Authenticated::new(label, cipher.is_aead());
-    key.seal(
-        iv_counter,
-        authenticated.aad(),
-        iv,
-        text,
-        icv,
-        authenticated.trailer(),
-    )
-    .expect("iv, text and icv were cut to the lengths of the cipher");
+    key.seal(iv_counter, authenticated.aad(), iv, text, icv, authenticated.trailer())
+        .expect("iv, text and icv were cut to the lengths of the cipher");
     Ok(())
 }
 
@@ -196,18 +165,11 @@ pub(crate) fn strip_trailer(packet: &mut PacketBuf) -> Result<IpProtocol, DropRe
     let Some((inner, [pad_len, next_header])) = packet.data().split_last_chunk() else {
         return Err(DropReason::BadPadding);
     };
-    let inner_len = inner
-        .len()
-        .checked_sub((*pad_len).into())
-        .ok_or(DropReason::BadPadding)?;
+    let inner_len = inner.len().checked_sub((*pad_len).into()).ok_or(DropReason::BadPadding)?;
     let padding = inner.get(inner_len..).unwrap_or_default();
     //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
     //# When this padding scheme is employed, the receiver SHOULD inspect the Padding field.
-    if !padding
-        .iter()
-        .zip(1..=u8::MAX)
-        .all(|(octet, expected)| *octet == expected)
-    {
+    if !padding.iter().zip(1..=u8::MAX).all(|(octet, expected)| *octet == expected) {
         return Err(DropReason::BadPadding);
     }
     let next_header = IpProtocol(*next_header);

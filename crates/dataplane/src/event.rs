@@ -76,10 +76,7 @@ pub(crate) const EVENTS_MAX: usize = 1024;
 impl Events {
     /// An empty queue with all the room it will ever have.
     pub(crate) fn new() -> Self {
-        Self {
-            queue: VecDeque::with_capacity(EVENTS_MAX),
-            lost: 0,
-        }
+        Self { queue: VecDeque::with_capacity(EVENTS_MAX), lost: 0 }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
@@ -111,11 +108,6 @@ mod tests {
             events.push(Event::SoftExpire { child });
         }
         assert_eq!(events.lost(), 1);
-        assert_eq!(
-            events.pop(),
-            Some(Event::SoftExpire {
-                child: ChildSaId(0)
-            })
-        );
+        assert_eq!(events.pop(), Some(Event::SoftExpire { child: ChildSaId(0) }));
     }
 }

@@ -46,9 +46,7 @@ impl Held {
     /// Whether the control loop may be asked for an SA again; if so, it counts as asked.
     pub(crate) fn may_ask(&mut self, policy: PolicyId, now: Instant) -> bool {
         let waiting = self.waiting.entry(policy).or_default();
-        let since = waiting
-            .asked
-            .map(|asked| now.saturating_duration_since(asked));
+        let since = waiting.asked.map(|asked| now.saturating_duration_since(asked));
         let may_ask = since.is_none_or(|since| since >= ACQUIRE_INTERVAL);
         if may_ask {
             waiting.asked = Some(now);
@@ -98,19 +96,13 @@ impl Held {
                 waiting.queue.push_back((since, packet));
             }
         }
-        self.count = self
-            .count
-            .saturating_sub(before.saturating_sub(waiting.queue.len()));
+        self.count = self.count.saturating_sub(before.saturating_sub(waiting.queue.len()));
         taken
     }
 
     fn forget_stale_of(&mut self, policy: PolicyId, now: Instant) {
         let waiting = self.waiting.entry(policy).or_default();
-        while waiting
-            .queue
-            .pop_front_if(|(since, _)| is_stale(*since, now))
-            .is_some()
-        {
+        while waiting.queue.pop_front_if(|(since, _)| is_stale(*since, now)).is_some() {
             self.count = self.count.saturating_sub(1);
         }
     }
@@ -158,10 +150,7 @@ mod tests {
     /// However many policies there are, no more packets wait than [`HELD_MAX`], and stale ones
     /// make room.
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test needs some instant to start from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
     fn waiting_packets_are_bounded() {
         let now = Instant::now();
         let mut held = Held::default();
@@ -177,10 +166,7 @@ mod tests {
 
     /// A flood of packets that find no room costs no walk over all policies each.
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test needs some instant to start from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
     fn a_full_house_is_not_searched_for_every_packet() {
         let now = Instant::now();
         let at = |seconds| now + Duration::from_secs(seconds);

@@ -151,17 +151,14 @@ impl Inbound {
         };
         let Some(sa) = self.sas.get_mut(&header.spi) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
-            self.audits
-                .pass(now)
-                .then(|| self.events.push(Event::Audit(audit)));
+            self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
         let opened = sa.open(packet, header, now, &mut self.events);
         if let Err(reason) = opened {
             sa.dropped(reason);
             if is_auditable(reason) && self.audits.pass(now) {
-                self.events
-                    .push(Event::Audit(audit(reason, header, packet)));
+                self.events.push(Event::Audit(audit(reason, header, packet)));
             }
         }
         opened
@@ -181,11 +178,7 @@ impl InboundSa {
         let sequence = self.window.infer(header.sequence).map_err(refusal)?;
         self.window.check(sequence).map_err(refusal)?;
 
-        let label = Label {
-            spi: self.spi,
-            sequence,
-            esn: self.window.is_extended(),
-        };
+        let label = Label { spi: self.spi, sequence, esn: self.window.is_extended() };
         esp::open(packet, &self.key, label)?;
 
         // The peer made this packet: from here on state may change.
@@ -209,11 +202,7 @@ impl InboundSa {
                 Age::Soft | Age::Fresh => Event::SoftExpire { child },
             });
         }
-        if age == Age::Hard {
-            Err(DropReason::LifetimeOver)
-        } else {
-            Ok(())
-        }
+        if age == Age::Hard { Err(DropReason::LifetimeOver) } else { Ok(()) }
     }
 
     /// Notes where and when an authentic packet came from.
@@ -225,9 +214,7 @@ impl InboundSa {
         events: &mut Events,
     ) {
         let child = self.child;
-        let told = self
-            .traffic_told
-            .map(|told| now.saturating_duration_since(told));
+        let told = self.traffic_told.map(|told| now.saturating_duration_since(told));
         let due = told.is_none_or(|since| since >= TRAFFIC_INTERVAL);
         if due {
             self.traffic_told = Some(now);
@@ -260,11 +247,7 @@ impl InboundSa {
             return Err(DropReason::Dummy);
         }
         let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
-        let announced = if inner.is_ipv4() {
-            IpProtocol::IPV4
-        } else {
-            IpProtocol::IPV6
-        };
+        let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         if next_header != announced {
             return Err(DropReason::BadInner);
         }
@@ -277,9 +260,7 @@ impl InboundSa {
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
         let total_len = inner.total_len();
-        let ecn = inner_ecn
-            .decapsulate(outer_ecn)
-            .ok_or(DropReason::EcnNotCapable)?;
+        let ecn = inner_ecn.decapsulate(outer_ecn).ok_or(DropReason::EcnNotCapable)?;
         if tos::is_suspicious(inner_ecn, outer_ecn) {
             self.ecn_suspicious();
         }
@@ -315,12 +296,7 @@ fn is_auditable(reason: DropReason) -> bool {
 }
 
 fn audit(reason: DropReason, header: EspHeader, packet: &PacketBuf) -> Audit {
-    Audit {
-        reason,
-        spi: header.spi,
-        sequence: header.sequence.into(),
-        remote: packet.meta.remote,
-    }
+    Audit { reason, spi: header.spi, sequence: header.sequence.into(), remote: packet.meta.remote }
 }
 
 /// Least time between two [`Event::Traffic`] of an SA.

@@ -196,11 +196,7 @@ impl Outbound {
         };
         let flow = inner.flow_key();
         let inner_class = inner.traffic_class();
-        let next_header = if inner.is_ipv4() {
-            IpProtocol::IPV4
-        } else {
-            IpProtocol::IPV6
-        };
+        let next_header = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         let total_len = inner.total_len();
         let route = match *train {
             Some((same, route)) if same == flow => route,
@@ -227,10 +223,9 @@ impl Outbound {
 
     fn route(&self, flow: &FlowKey) -> Route {
         match self.spd.lookup_outbound(flow) {
-            Some(Action::Protect(policy)) => self
-                .sad
-                .find(policy, flow)
-                .map_or(Route::NoSa(policy), Route::Sa),
+            Some(Action::Protect(policy)) => {
+                self.sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
+            }
             Some(Action::Bypass) => Route::Bypass,
             Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
             None => Route::Drop(DropReason::NoPolicy),
@@ -333,11 +328,7 @@ impl OutboundSa {
         if self.sequence.is_low() {
             self.meter.grow(Age::Soft);
         }
-        let label = Label {
-            spi: self.spi,
-            sequence,
-            esn: self.esn,
-        };
+        let label = Label { spi: self.spi, sequence, esn: self.esn };
         // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
         esp::seal(packet, &self.key, label, sequence, next_header)?;
         packet.meta = PacketMeta {

@@ -64,10 +64,7 @@ impl OutboundSad {
     pub(crate) fn find(&self, policy: PolicyId, flow: &FlowKey) -> Option<Slot> {
         let order = self.by_policy.get(&policy)?;
         let carries = |slot: &&Slot| {
-            self.slots
-                .get(slot.0)
-                .and_then(Option::as_ref)
-                .is_some_and(|sa| sa.carries(flow))
+            self.slots.get(slot.0).and_then(Option::as_ref).is_some_and(|sa| sa.carries(flow))
         };
         order.iter().find(carries).copied()
     }

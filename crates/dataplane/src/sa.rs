@@ -109,10 +109,7 @@ impl OutboundSa {
     /// It is never moved back: a number given out twice would be a nonce used twice.
     #[must_use]
     pub fn with_sequence_after(self, last: u64) -> Self {
-        Self {
-            sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn),
-            ..self
-        }
+        Self { sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn), ..self }
     }
 
     /// Whether the negotiated selectors let this packet out.
@@ -130,8 +127,7 @@ impl OutboundSa {
 
     /// What went through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
-        self.cold
-            .counters(self.child, self.spi, &self.meter, self.sequence.last())
+        self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
     }
 }
 
@@ -146,10 +142,7 @@ impl InboundSa {
     pub fn new(sa: &ChildSa, now: Instant) -> Result<Self, KeyLengthError> {
         let keys = &sa.keys_in;
         let lifetime = prudent(sa.lifetime, sa.cipher);
-        let soft = Amounts {
-            time: None,
-            ..lifetime.soft
-        };
+        let soft = Amounts { time: None, ..lifetime.soft };
         Ok(Self {
             key: OpenKey::new(sa.cipher, &keys.encryption, &keys.integrity)?,
             window: ReplayWindow::new(sa.replay_window, sa.esn),
@@ -194,8 +187,7 @@ impl InboundSa {
 
     /// What came through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
-        self.cold
-            .counters(self.child, self.spi, &self.meter, self.window.top())
+        self.cold.counters(self.child, self.spi, &self.meter, self.window.top())
     }
 }
 
@@ -234,21 +226,13 @@ struct Selectors {
 
 impl Selectors {
     fn of(sa: &ChildSa) -> Self {
-        Self {
-            local: sa.local_ts.clone().into(),
-            remote: sa.remote_ts.clone().into(),
-        }
+        Self { local: sa.local_ts.clone().into(), remote: sa.remote_ts.clone().into() }
     }
 
     /// Whether they contain a packet that leaves.
     fn contain(&self, flow: &FlowKey) -> bool {
-        self.local
-            .iter()
-            .any(|selector| selector.contains_source(flow))
-            && self
-                .remote
-                .iter()
-                .any(|selector| selector.contains_destination(flow))
+        self.local.iter().any(|selector| selector.contains_source(flow))
+            && self.remote.iter().any(|selector| selector.contains_destination(flow))
     }
 }
 
@@ -259,13 +243,7 @@ fn prudent(lifetime: Lifetime, cipher: Cipher) -> Lifetime {
         Cipher::ChaCha20Poly1305 => return lifetime,
     };
     let octets = Some(lifetime.soft.octets.map_or(safe, |octets| octets.min(safe)));
-    Lifetime {
-        soft: Amounts {
-            octets,
-            ..lifetime.soft
-        },
-        ..lifetime
-    }
+    Lifetime { soft: Amounts { octets, ..lifetime.soft }, ..lifetime }
 }
 
 #[cfg(test)]
@@ -275,11 +253,7 @@ mod tests {
     /// Four or five cache lines per SA and direction: a lookup and a packet touch nothing else.
     #[test]
     fn run_time_sas_stay_small() {
-        assert!(
-            size_of::<OutboundSa>() <= 320,
-            "{}",
-            size_of::<OutboundSa>()
-        );
+        assert!(size_of::<OutboundSa>() <= 320, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 320, "{}", size_of::<InboundSa>());
     }
 
@@ -288,17 +262,8 @@ mod tests {
         let gcm = Cipher::ALL[0];
         let soft = |lifetime| prudent(lifetime, gcm).soft.octets;
         assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
-        let small = Amounts {
-            octets: Some(1000),
-            ..Amounts::NONE
-        };
-        assert_eq!(
-            soft(Lifetime {
-                soft: small,
-                hard: Amounts::NONE
-            }),
-            Some(1000)
-        );
+        let small = Amounts { octets: Some(1000), ..Amounts::NONE };
+        assert_eq!(soft(Lifetime { soft: small, hard: Amounts::NONE }), Some(1000));
         let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305);
         assert_eq!(chacha, Lifetime::NONE);
     }

@@ -32,10 +32,7 @@ impl TosRule {
 /// Whether no working path makes this combination; RFC 6040 §4.2 marks it `!!!` in figure 4 and
 /// asks that it be logged. The one that must be dropped is left out.
 pub(crate) const fn is_suspicious(inner: Ecn, outer: Ecn) -> bool {
-    matches!(
-        (inner, outer),
-        (Ecn::NotEct, Ecn::Ect0 | Ecn::Ect1) | (Ecn::Ce, Ecn::Ect1)
-    )
+    matches!((inner, outer), (Ecn::NotEct, Ecn::Ect0 | Ecn::Ect1) | (Ecn::Ce, Ecn::Ect1))
 }
 
 #[cfg(test)]
@@ -62,19 +59,12 @@ mod tests {
 
     #[test]
     fn three_combinations_are_suspicious() {
-        let pairs = ALL
-            .iter()
-            .flat_map(|inner| ALL.map(|outer| (*inner, outer)));
-        let suspicious: Vec<_> = pairs
-            .filter(|(inner, outer)| is_suspicious(*inner, *outer))
-            .collect();
+        let pairs = ALL.iter().flat_map(|inner| ALL.map(|outer| (*inner, outer)));
+        let suspicious: Vec<_> =
+            pairs.filter(|(inner, outer)| is_suspicious(*inner, *outer)).collect();
         assert_eq!(
             suspicious,
-            [
-                (Ecn::NotEct, Ecn::Ect0),
-                (Ecn::NotEct, Ecn::Ect1),
-                (Ecn::Ce, Ecn::Ect1)
-            ]
+            [(Ecn::NotEct, Ecn::Ect0), (Ecn::NotEct, Ecn::Ect1), (Ecn::Ce, Ecn::Ect1)]
         );
     }
 }

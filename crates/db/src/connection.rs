@@ -110,10 +110,7 @@ pub struct Ports {
 /// Port 500 on both sides, RFC 7296 §2.
 impl Default for Ports {
     fn default() -> Self {
-        Self {
-            local: 500,
-            remote: 500,
-        }
+        Self { local: 500, remote: 500 }
     }
 }
 
@@ -200,22 +197,14 @@ impl ChildConfig {
     #[must_use]
     pub fn kept(self, keep: Keep) -> Self {
         let action = keep.end_action();
-        Self {
-            keep,
-            dpd_action: action,
-            close_action: action,
-            ..self
-        }
+        Self { keep, dpd_action: action, close_action: action, ..self }
     }
 
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay
     /// window, for it could not follow the high half of the sequence number (CHECKLIST E16).
     pub fn offered_proposals(&self) -> Vec<ProposalSpec> {
         if self.replay_window.is_off() {
-            self.proposals
-                .iter()
-                .map(ProposalSpec::without_esn)
-                .collect()
+            self.proposals.iter().map(ProposalSpec::without_esn).collect()
         } else {
             self.proposals.clone()
         }
@@ -325,10 +314,7 @@ mod tests {
         let mut child = ChildConfig::new("net".parse().unwrap());
         child.proposals = ProposalSpec::esp_list("aes256gcm16-esn-noesn").unwrap();
         child.replay_window = WindowSize::OFF;
-        assert_eq!(
-            child.offered_proposals()[0].to_string(),
-            "aes256gcm16-noesn"
-        );
+        assert_eq!(child.offered_proposals()[0].to_string(), "aes256gcm16-noesn");
     }
 
     #[test]

@@ -71,9 +71,7 @@ impl FromStr for HostSpec {
         }
         if text.contains('/') {
             let network = text.parse::<IpNet>().map(|network| network.trunc());
-            return network
-                .map(Self::Network)
-                .map_err(|_| HostError::BadNetwork(text.to_owned()));
+            return network.map(Self::Network).map_err(|_| HostError::BadNetwork(text.to_owned()));
         }
         if is_host_name(text) {
             return Ok(Self::Name(text.to_owned()));
@@ -101,9 +99,7 @@ fn is_host_name(text: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
     };
     let numeric = |label: &str| label.bytes().all(|octet| octet.is_ascii_digit());
     name.len() <= HOST_NAME_OCTETS_MAX
@@ -117,40 +113,21 @@ mod tests {
 
     #[test]
     fn hosts_print_what_they_read() {
-        for text in [
-            "%any",
-            "192.0.2.7",
-            "2001:db8::7",
-            "192.0.2.0/24",
-            "gw.example",
-            "gw",
-        ] {
+        for text in ["%any", "192.0.2.7", "2001:db8::7", "192.0.2.0/24", "gw.example", "gw"] {
             assert_eq!(text.parse::<HostSpec>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "192.0.2.7/24".parse::<HostSpec>().unwrap().to_string(),
-            "192.0.2.0/24"
-        );
+        assert_eq!("192.0.2.7/24".parse::<HostSpec>().unwrap().to_string(), "192.0.2.0/24");
     }
 
     #[test]
     fn mistyped_addresses_are_no_names() {
         let error = |text: &str| text.parse::<HostSpec>().unwrap_err();
         assert_eq!(error(""), HostError::Empty);
-        assert_eq!(
-            error("192.0.2.300"),
-            HostError::BadName("192.0.2.300".into())
-        );
+        assert_eq!(error("192.0.2.300"), HostError::BadName("192.0.2.300".into()));
         assert_eq!(error("192.0.2"), HostError::BadName("192.0.2".into()));
-        assert_eq!(
-            error("10.0.0.0/33"),
-            HostError::BadNetwork("10.0.0.0/33".into())
-        );
+        assert_eq!(error("10.0.0.0/33"), HostError::BadNetwork("10.0.0.0/33".into()));
         assert_eq!(error("a b"), HostError::BadName("a b".into()));
-        assert_eq!(
-            error("2001:db8:::1"),
-            HostError::BadName("2001:db8:::1".into())
-        );
+        assert_eq!(error("2001:db8:::1"), HostError::BadName("2001:db8:::1".into()));
         assert_eq!(error("-x.example"), HostError::BadName("-x.example".into()));
     }
 

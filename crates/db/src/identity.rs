@@ -130,11 +130,7 @@ impl Identity {
             "dn" | "asn1dn" => parse_hex(rest.trim_start_matches('#')).map(Self::Dn),
             _ => return None,
         };
-        Some(if rest.is_empty() {
-            Err(IdentityError::Empty)
-        } else {
-            identity
-        })
+        Some(if rest.is_empty() { Err(IdentityError::Empty) } else { identity })
     }
 
     fn parse_plain(text: &str) -> Result<Self, IdentityError> {
@@ -355,11 +351,7 @@ fn parse_hex(text: &str) -> Result<Vec<u8>, IdentityError> {
     let digits: Option<Vec<u8>> = text
         .bytes()
         .filter(|octet| *octet != b':')
-        .map(|octet| {
-            char::from(octet)
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        })
+        .map(|octet| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect();
     let digits = digits.ok_or_else(bad)?;
     let (pairs, rest) = digits.as_chunks::<2>();

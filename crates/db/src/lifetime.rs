@@ -29,22 +29,14 @@ pub struct LimitSpec {
 
 impl LimitSpec {
     /// No limit.
-    pub const NONE: Self = Self {
-        soft: 0,
-        hard: 0,
-        rand: 0,
-    };
+    pub const NONE: Self = Self { soft: 0, hard: 0, rand: 0 };
 
     /// The limits that swanctl derives from a rekey value alone: life is a tenth longer, at least
     /// by one, so that an SA never ends in the moment it is to be renewed; the random amount is
     /// that tenth.
     pub fn from_soft(soft: u64) -> Self {
         let tenth = soft / 10;
-        Self {
-            soft,
-            hard: soft.saturating_add(tenth.max(soft.min(1))),
-            rand: tenth,
-        }
+        Self { soft, hard: soft.saturating_add(tenth.max(soft.min(1))), rand: tenth }
     }
 
     /// Fixes the limits for one SA; `jitter` is a random number.
@@ -140,10 +132,7 @@ pub enum Age {
 
 impl Lifetime {
     /// Unlimited.
-    pub const NONE: Self = Self {
-        soft: Amounts::NONE,
-        hard: Amounts::NONE,
-    };
+    pub const NONE: Self = Self { soft: Amounts::NONE, hard: Amounts::NONE };
 
     /// Where an SA of this age and use stands; `usage` counts what has gone through already.
     ///
@@ -161,11 +150,7 @@ impl Lifetime {
 
 impl Amounts {
     /// No limit.
-    pub const NONE: Self = Self {
-        time: None,
-        octets: None,
-        packets: None,
-    };
+    pub const NONE: Self = Self { time: None, octets: None, packets: None };
 
     /// Whether one of the limits is reached.
     pub fn reached(&self, time: Duration, usage: Usage) -> bool {
@@ -198,21 +183,9 @@ mod tests {
     #[test]
     fn the_first_limit_reached_decides() {
         let spec = LifetimeSpec {
-            seconds: LimitSpec {
-                soft: 60,
-                hard: 90,
-                rand: 0,
-            },
-            octets: LimitSpec {
-                soft: 1000,
-                hard: 2000,
-                rand: 0,
-            },
-            packets: LimitSpec {
-                soft: 5,
-                hard: 10,
-                rand: 0,
-            },
+            seconds: LimitSpec { soft: 60, hard: 90, rand: 0 },
+            octets: LimitSpec { soft: 1000, hard: 2000, rand: 0 },
+            packets: LimitSpec { soft: 5, hard: 10, rand: 0 },
         };
         let lifetime = spec.draw([7; 3]);
         let age = |seconds, usage| lifetime.age(Duration::from_secs(seconds), usage);
@@ -235,10 +208,7 @@ mod tests {
         }
         .draw([u64::MAX; 3]);
         assert_eq!(lifetime, Lifetime::NONE);
-        assert_eq!(
-            lifetime.age(Duration::MAX, used(u64::MAX, u64::MAX)),
-            Age::Fresh
-        );
+        assert_eq!(lifetime.age(Duration::MAX, used(u64::MAX, u64::MAX)), Age::Fresh);
     }
 
     #[test]

@@ -26,9 +26,7 @@ pub struct PadEntry {
 impl PadEntry {
     /// Our identity on an IKE SA with this local address.
     pub fn local_id(&self, local_address: std::net::IpAddr) -> Identity {
-        self.local_id
-            .clone()
-            .unwrap_or_else(|| local_address.into())
+        self.local_id.clone().unwrap_or_else(|| local_address.into())
     }
 
     /// Whether the entry lets this peer in.

@@ -175,10 +175,7 @@ impl ProposalSpec {
 
     /// The transforms of one type in order of preference.
     pub fn of_kind(&self, kind: TransformType) -> impl Iterator<Item = Transform> {
-        self.transforms
-            .iter()
-            .copied()
-            .filter(move |transform| transform.kind == kind)
+        self.transforms.iter().copied().filter(move |transform| transform.kind == kind)
     }
 
     /// The proposal without ESN: for a receiver that keeps no replay window (RFC 4303 §3.3.3;
@@ -188,10 +185,7 @@ impl ProposalSpec {
         let mut transforms = self.transforms.clone();
         transforms.retain(|transform| transform.kind != TransformType::ESN);
         transforms.push(NO_ESN);
-        Self {
-            protocol: self.protocol,
-            transforms,
-        }
+        Self { protocol: self.protocol, transforms }
     }
 
     /// The proposal without key exchange: for the first child of an IKE SA, whose keys come from
@@ -200,10 +194,7 @@ impl ProposalSpec {
     pub fn without_key_exchange(&self) -> Self {
         let mut transforms = self.transforms.clone();
         transforms.retain(|transform| transform.kind != TransformType::KE);
-        Self {
-            protocol: self.protocol,
-            transforms,
-        }
+        Self { protocol: self.protocol, transforms }
     }
 
     /// Sorts by type, keeping the order within, and drops repetitions.
@@ -218,10 +209,7 @@ impl ProposalSpec {
             return Err(ProposalError::TooMany);
         }
         unique.sort_by_key(|transform| transform.kind);
-        Ok(Self {
-            protocol,
-            transforms: unique,
-        })
+        Ok(Self { protocol, transforms: unique })
     }
 }
 
@@ -297,10 +285,7 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
             nearest: nearest(word, words::all()),
         })?;
         if !belongs(transform.kind, protocol) {
-            return Err(ProposalError::WrongProtocol {
-                word: word.to_owned(),
-                protocol,
-            });
+            return Err(ProposalError::WrongProtocol { word: word.to_owned(), protocol });
         }
         transforms.push(transform);
         if transforms.len() > TRANSFORMS_MAX {
@@ -326,9 +311,7 @@ fn has(transforms: &[Transform], kind: TransformType) -> bool {
 
 /// Says whether the ciphers are AEADs; all must be, or none.
 fn check_ciphers(text: &str, transforms: &[Transform]) -> Result<bool, ProposalError> {
-    let mut ciphers = transforms
-        .iter()
-        .filter(|transform| transform.kind == TransformType::ENCR);
+    let mut ciphers = transforms.iter().filter(|transform| transform.kind == TransformType::ENCR);
     let Some(first) = ciphers.next() else {
         return Err(ProposalError::NoEncryption(text.to_owned()));
     };
@@ -373,11 +356,7 @@ fn known(list: Result<Vec<ProposalSpec>, ProposalError>) -> Vec<ProposalSpec> {
 const KE_NONE: u16 = KeyExchangeId::NONE.0;
 
 /// "No Extended Sequence Numbers", RFC 7296 §3.3.2.
-const NO_ESN: Transform = Transform {
-    kind: TransformType::ESN,
-    id: 0,
-    key_bits: None,
-};
+const NO_ESN: Transform = Transform { kind: TransformType::ESN, id: 0, key_bits: None };
 
 #[cfg(test)]
 mod tests;

@@ -86,12 +86,7 @@ impl ReplayWindow {
     /// A window that has seen nothing. This is the only place where it allocates.
     pub fn new(size: WindowSize, esn: bool) -> Self {
         let words = size.0.div_ceil(u64::BITS) as usize;
-        Self {
-            top: 0,
-            esn,
-            size,
-            seen: vec![0; words].into_boxed_slice(),
-        }
+        Self { top: 0, esn, size, seen: vec![0; words].into_boxed_slice() }
     }
 
     /// The highest authenticated sequence number; 0 before the first.
@@ -122,18 +117,10 @@ impl ReplayWindow {
         let bottom_low = top_low.wrapping_sub(reach);
         let high = if top_low >= reach {
             // Case A: the window lies in one subspace; a smaller number belongs to the next.
-            if low >= bottom_low {
-                Some(top_high)
-            } else {
-                top_high.checked_add(1)
-            }
+            if low >= bottom_low { Some(top_high) } else { top_high.checked_add(1) }
         } else {
             // Case B: the window spans two; a large number belongs to the one before.
-            if low >= bottom_low {
-                top_high.checked_sub(1)
-            } else {
-                Some(top_high)
-            }
+            if low >= bottom_low { top_high.checked_sub(1) } else { Some(top_high) }
         };
         let high = high.ok_or(ReplayError::Impossible)?;
         Ok((u64::from(high) << u32::BITS) | u64::from(low))
@@ -217,10 +204,7 @@ fn halves(sequence: u64) -> (u32, u32) {
     (low_bits(sequence >> u32::BITS), low_bits(sequence))
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is asked for"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
 fn low_bits(value: u64) -> u32 {
     value as u32
 }

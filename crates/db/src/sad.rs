@@ -27,18 +27,12 @@ pub struct SequenceExhausted;
 impl SequenceCounter {
     /// A counter that begins at 1 and ends before 2^32, or with ESN before 2^64.
     pub fn new(esn: bool) -> Self {
-        Self {
-            last: 0,
-            max: if esn { u64::MAX } else { u32::MAX.into() },
-        }
+        Self { last: 0, max: if esn { u64::MAX } else { u32::MAX.into() } }
     }
 
     /// A counter whose next number follows `last`, for SAs taken over and for tests.
     pub fn after(last: u64, esn: bool) -> Self {
-        Self {
-            last,
-            ..Self::new(esn)
-        }
+        Self { last, ..Self::new(esn) }
     }
 
     /// Gives out the next number.
@@ -103,18 +97,9 @@ struct Plan {
 impl Meter {
     /// A meter at zero.
     pub fn new(lifetime: Lifetime, installed: Instant) -> Self {
-        let plan = Box::new(Plan {
-            installed,
-            lifetime,
-        });
+        let plan = Box::new(Plan { installed, lifetime });
         let nearest = plan.nearest(Age::Fresh);
-        Self {
-            usage: Usage::default(),
-            nearest,
-            age: Age::Fresh,
-            last_used: None,
-            plan,
-        }
+        Self { usage: Usage::default(), nearest, age: Age::Fresh, last_used: None, plan }
     }
 
     /// The age at which the next packet finds the SA; nothing may pass at [`Age::Hard`].
@@ -180,9 +165,7 @@ impl Plan {
 
     fn at(&self, amounts: Amounts) -> Nearest {
         Nearest {
-            time: amounts
-                .time
-                .and_then(|time| self.installed.checked_add(time)),
+            time: amounts.time.and_then(|time| self.installed.checked_add(time)),
             octets: amounts.octets.unwrap_or(u64::MAX),
             packets: amounts.packets.unwrap_or(u64::MAX),
         }
@@ -210,9 +193,7 @@ pub struct Table<K, T> {
 
 impl<K, T> Default for Table<K, T> {
     fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-        }
+        Self { entries: HashMap::new() }
     }
 }
 
@@ -288,16 +269,10 @@ mod tests {
         let mut counter = SequenceCounter::after(u32::MAX.into(), true);
         assert!(!counter.is_low());
         assert_eq!(counter.spend(), Ok(1 << 32));
-        assert_eq!(
-            SequenceCounter::after(u64::MAX, true).spend(),
-            Err(SequenceExhausted)
-        );
+        assert_eq!(SequenceCounter::after(u64::MAX, true).spend(), Err(SequenceExhausted));
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test needs some instant to start from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
     fn start() -> Instant {
         Instant::now()
     }
@@ -308,14 +283,8 @@ mod tests {
         let start = start();
         let at = |seconds| start + Duration::from_secs(seconds);
         let lifetime = Lifetime {
-            soft: Amounts {
-                time: Some(Duration::from_secs(10)),
-                ..Amounts::NONE
-            },
-            hard: Amounts {
-                packets: Some(2),
-                ..Amounts::NONE
-            },
+            soft: Amounts { time: Some(Duration::from_secs(10)), ..Amounts::NONE },
+            hard: Amounts { packets: Some(2), ..Amounts::NONE },
         };
         let mut meter = Meter::new(lifetime, start);
         assert_eq!(meter.next_limit(), Some(at(10)));
@@ -326,13 +295,7 @@ mod tests {
         assert_eq!(meter.age(at(11)), Age::Soft);
         meter.count(100, at(11));
         assert_eq!(meter.age(at(11)), Age::Hard);
-        assert_eq!(
-            meter.usage(),
-            Usage {
-                octets: 200,
-                packets: 2
-            }
-        );
+        assert_eq!(meter.usage(), Usage { octets: 200, packets: 2 });
         assert_eq!(meter.last_used(), Some(at(11)));
     }
 

@@ -109,20 +109,12 @@ impl Spd {
                     if pairs.len() >= PAIRS_MAX {
                         return Err(SpdTooLarge);
                     }
-                    pairs.push(Pair {
-                        local: *local,
-                        remote: *remote,
-                        entry: number,
-                    });
+                    pairs.push(Pair { local: *local, remote: *remote, entry: number });
                 }
             }
         }
         let shelves = shelve(&pairs);
-        Ok(Self {
-            entries,
-            pairs,
-            shelves,
-        })
+        Ok(Self { entries, pairs, shelves })
     }
 
     /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
@@ -186,9 +178,7 @@ impl Shelf {
     /// Pairs that may match, in order.
     fn candidates(&self, local: FlowSide, remote: FlowSide) -> &[u32] {
         let label = self.shape.label_of_packet(local, remote);
-        label
-            .and_then(|label| self.boxes.get(&label))
-            .map_or(&[], Vec::as_slice)
+        label.and_then(|label| self.boxes.get(&label)).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -275,9 +265,7 @@ fn masked(address: IpAddr, prefix_len: u8) -> u128 {
         IpAddr::V4(address) => u128::from(address.to_bits()) << (u128::BITS - u32::BITS),
         IpAddr::V6(address) => address.to_bits(),
     };
-    let mask = u128::MAX
-        .checked_shl(u128::BITS.saturating_sub(prefix_len.into()))
-        .unwrap_or(0);
+    let mask = u128::MAX.checked_shl(u128::BITS.saturating_sub(prefix_len.into())).unwrap_or(0);
     bits & mask
 }
 
@@ -304,16 +292,12 @@ impl PolicyTable {
 
     /// The number of a pair that has one.
     pub fn id(&self, connection: &ConnectionName, child: &ChildName) -> Option<PolicyId> {
-        self.numbers
-            .get(&(connection.clone(), child.clone()))
-            .copied()
+        self.numbers.get(&(connection.clone(), child.clone())).copied()
     }
 
     /// The pair with a number.
     pub fn names(&self, policy: PolicyId) -> Option<(&ConnectionName, &ChildName)> {
-        self.names
-            .get(policy.0 as usize)
-            .map(|(connection, child)| (connection, child))
+        self.names.get(policy.0 as usize).map(|(connection, child)| (connection, child))
     }
 }
 

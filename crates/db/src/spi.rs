@@ -8,9 +8,7 @@ use adit_wire::esp::Spi;
 ///
 /// RFC 4303 §2.1: the values 0 to 255 are not for SAs.
 pub fn random_spi(rng: &mut dyn Rng, mut is_taken: impl FnMut(Spi) -> bool) -> Option<Spi> {
-    (0..TRIES_MAX)
-        .map(|_| Spi(rng.next_u32()))
-        .find(|spi| !spi.is_reserved() && !is_taken(*spi))
+    (0..TRIES_MAX).map(|_| Spi(rng.next_u32())).find(|spi| !spi.is_reserved() && !is_taken(*spi))
 }
 
 /// How often a clashing SPI is drawn again.

@@ -38,20 +38,14 @@ pub enum TsSpecError {
 
 impl TsSpec {
     /// The side's own address, any protocol and port.
-    pub const DYNAMIC: Self = Self::Dynamic {
-        protocol: 0,
-        ports: PortRange::ANY,
-    };
+    pub const DYNAMIC: Self = Self::Dynamic { protocol: 0, ports: PortRange::ANY };
 
     /// The selector of an IKE SA on which the side has this address.
     pub fn resolve(&self, dynamic: IpAddr) -> TrafficSelector {
         match *self {
-            Self::Dynamic { protocol, ports } => TrafficSelector {
-                protocol,
-                ports,
-                start: dynamic,
-                end: dynamic,
-            },
+            Self::Dynamic { protocol, ports } => {
+                TrafficSelector { protocol, ports, start: dynamic, end: dynamic }
+            }
             Self::Selector(selector) => selector,
         }
     }
@@ -93,12 +87,7 @@ impl FromStr for TsSpec {
             return Ok(Self::Dynamic { protocol, ports });
         }
         let (start, end) = parse_addresses(address)?;
-        Ok(Self::Selector(TrafficSelector {
-            protocol,
-            ports,
-            start,
-            end,
-        }))
+        Ok(Self::Selector(TrafficSelector { protocol, ports, start, end }))
     }
 }
 
@@ -243,40 +232,19 @@ mod tests {
         let error = |text: &str| text.parse::<TsSpec>().unwrap_err();
         assert!(matches!(error("10.1.0.0/33"), TsSpecError::BadAddress(_)));
         assert!(matches!(error(""), TsSpecError::BadAddress(_)));
-        assert!(matches!(
-            error("10.1.0.9-10.1.0.1"),
-            TsSpecError::BadRange(_)
-        ));
-        assert!(matches!(
-            error("10.1.0.9-fd01::1"),
-            TsSpecError::BadRange(_)
-        ));
-        assert!(matches!(
-            error("10.1.0.0/24[tcp"),
-            TsSpecError::BadProtocol(_)
-        ));
-        assert!(matches!(
-            error("10.1.0.0/24[tpc]"),
-            TsSpecError::BadProtocol(_)
-        ));
-        assert!(matches!(
-            error("10.1.0.0/24[tcp/9-1]"),
-            TsSpecError::BadProtocol(_)
-        ));
-        assert!(matches!(
-            error("10.1.0.0/24[any/80]"),
-            TsSpecError::BadProtocol(_)
-        ));
+        assert!(matches!(error("10.1.0.9-10.1.0.1"), TsSpecError::BadRange(_)));
+        assert!(matches!(error("10.1.0.9-fd01::1"), TsSpecError::BadRange(_)));
+        assert!(matches!(error("10.1.0.0/24[tcp"), TsSpecError::BadProtocol(_)));
+        assert!(matches!(error("10.1.0.0/24[tpc]"), TsSpecError::BadProtocol(_)));
+        assert!(matches!(error("10.1.0.0/24[tcp/9-1]"), TsSpecError::BadProtocol(_)));
+        assert!(matches!(error("10.1.0.0/24[any/80]"), TsSpecError::BadProtocol(_)));
     }
 
     #[test]
     fn dynamic_becomes_the_address_of_the_side() {
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let selector = spec("dynamic[tcp/80]").resolve(address);
-        assert_eq!(
-            (selector.start, selector.end, selector.protocol),
-            (address, address, 6)
-        );
+        assert_eq!((selector.start, selector.end, selector.protocol), (address, address, 6));
     }
 
     proptest! {

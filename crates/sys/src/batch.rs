@@ -1,9 +1,6 @@
 //! Many packets per system call: recvmmsg and sendmmsg over [`PacketBuf`]s.
 
-#![expect(
-    unsafe_code,
-    reason = "the kernel reads and writes through pointers in msghdr"
-)]
+#![expect(unsafe_code, reason = "the kernel reads and writes through pointers in msghdr")]
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,10 +31,7 @@ impl BatchIo {
     /// Arrays for [`BATCH_MAX`] packets; received ones start `headroom` octets into their buffer.
     #[must_use]
     pub fn new(headroom: usize) -> Self {
-        let vector = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
+        let vector = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         // SAFETY: mmsghdr consists of integers and pointers, for which all zeros is a value.
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
         Self {
@@ -166,10 +160,7 @@ impl BatchIo {
         for (packet, (((header, vector), address), control)) in packets.iter_mut().zip(slots) {
             packet.reset(self.headroom);
             let room = packet.spare_mut();
-            *vector = libc::iovec {
-                iov_base: room.as_mut_ptr().cast(),
-                iov_len: room.len(),
-            };
+            *vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
             let header = &mut header.msg_hdr;
             header.msg_name = address.as_mut_ptr().cast();
             header.msg_namelen = ADDRESS_LENGTH;
@@ -192,10 +183,8 @@ impl BatchIo {
         };
         let octets = packet.data();
         // The kernel does not write through the pointer of a packet to be sent.
-        *vector = libc::iovec {
-            iov_base: octets.as_ptr().cast_mut().cast(),
-            iov_len: octets.len(),
-        };
+        *vector =
+            libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
         let name_length = address.set(target.remote);
         let control_length = match target.local {
             Some(local) => control.set_outgoing(local, target.tos),
@@ -233,9 +222,7 @@ impl BatchIo {
 
 impl std::fmt::Debug for BatchIo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BatchIo")
-            .field("headroom", &self.headroom)
-            .finish_non_exhaustive()
+        f.debug_struct("BatchIo").field("headroom", &self.headroom).finish_non_exhaustive()
     }
 }
 
@@ -297,9 +284,7 @@ pub(crate) fn send_parts(
     let mut address = RawAddress::EMPTY;
     let mut control = Control::EMPTY;
     let name_length = address.set(target.remote);
-    let control_length = target
-        .local
-        .map_or(0, |local| control.set_outgoing(local, target.tos));
+    let control_length = target.local.map_or(0, |local| control.set_outgoing(local, target.tos));
     // SAFETY: msghdr consists of integers and pointers, for which all zeros is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = address.as_mut_ptr().cast();
@@ -340,10 +325,7 @@ pub(crate) fn receive_one(
     flags: libc::c_int,
 ) -> io::Result<Received> {
     let mut address = RawAddress::EMPTY;
-    let mut vector = libc::iovec {
-        iov_base: room.as_mut_ptr().cast(),
-        iov_len: room.len(),
-    };
+    let mut vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     // SAFETY: msghdr consists of integers and pointers, for which all zeros is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = address.as_mut_ptr().cast();
@@ -354,13 +336,8 @@ pub(crate) fn receive_one(
     header.msg_controllen = CONTROL_OCTETS as _;
     // SAFETY: the header leads to locals of this function and to `room` and `control`, which are
     // borrowed mutably.
-    let got = unsafe {
-        libc::recvmsg(
-            socket.as_raw_fd(),
-            &raw mut header,
-            flags | libc::MSG_DONTWAIT,
-        )
-    };
+    let got =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags | libc::MSG_DONTWAIT) };
     let Ok(length) = usize::try_from(got) else {
         return Err(io::Error::last_os_error());
     };

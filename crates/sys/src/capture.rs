@@ -1,9 +1,6 @@
 //! Captures the frames of an interface (AF_PACKET) and writes pcap files.
 
-#![expect(
-    unsafe_code,
-    reason = "bind takes a sockaddr_ll, which no wrapper crate makes"
-)]
+#![expect(unsafe_code, reason = "bind takes a sockaddr_ll, which no wrapper crate makes")]
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -72,22 +69,14 @@ impl Capture {
         let index = Netlink::open()?.link_by_name(interface)?.index;
         let link_type = link_type(interface)?;
         // Protocol 0: nothing arrives before bind has chosen the interface.
-        let socket = Socket::new(
-            Domain::PACKET,
-            Type::RAW.nonblocking(),
-            Some(Protocol::from(0)),
-        )
-        .map_err(|error| SysError::of("open capture", error))?;
+        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))
+            .map_err(|error| SysError::of("open capture", error))?;
         socket_option::grow_buffers(socket.as_fd(), BUFFER_OCTETS, 0);
         socket_option::set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
             .map_err(|error| SysError::of("configure capture", error))?;
         bind(&socket, index).map_err(|error| SysError::of("bind capture", error))?;
         let buffer = vec![0; snap_octets.clamp(1, SNAP_MAX)].into_boxed_slice();
-        Ok(Self {
-            socket,
-            link_type,
-            buffer,
-        })
+        Ok(Self { socket, link_type, buffer })
     }
 
     /// What the frames begin with.
@@ -115,9 +104,7 @@ impl Capture {
             .messages(received.control_length)
             .find(|(level, kind, _)| (*level, *kind) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS));
         Ok(Some(Frame {
-            time: stamp
-                .and_then(|(_, _, data)| time(data))
-                .unwrap_or_else(crate::clock::unix_time),
+            time: stamp.and_then(|(_, _, data)| time(data)).unwrap_or_else(crate::clock::unix_time),
             octets: self.buffer.get(..kept).unwrap_or_default(),
             original_octets: received.length,
         }))
@@ -151,11 +138,7 @@ impl Capture {
                 &raw mut length,
             )
         };
-        if result == 0 {
-            Ok(stats[1])
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(stats[1]) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -175,30 +158,19 @@ fn bind(socket: &Socket, index: u32) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
     // SAFETY: the pointer leads to a live sockaddr_ll and the length is its size.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn link_type(interface: &str) -> Result<LinkType, SysError> {
     // /sys shows the namespace it was mounted in; the flags of the link say what we need.
     let link = Netlink::open()?.link_by_name(interface)?;
-    Ok(if link.ethernet || link.loopback {
-        LinkType::Ethernet
-    } else {
-        LinkType::RawIp
-    })
+    Ok(if link.ethernet || link.loopback { LinkType::Ethernet } else { LinkType::RawIp })
 }
 
 fn time(data: &[u8]) -> Option<Duration> {
     let seconds = i64::from_ne_bytes(*data.first_chunk()?);
     let nanos = i64::from_ne_bytes(*data.get(8..)?.first_chunk()?);
-    Some(Duration::new(
-        u64::try_from(seconds).ok()?,
-        u32::try_from(nanos).ok()?,
-    ))
+    Some(Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?))
 }
 
 /// A capture that hands every frame to a function on a thread of its own.
@@ -233,10 +205,7 @@ impl CaptureThread {
             poller.add(&waker, STOP, Interest::Readable)?;
             poller.add(&capture, FRAMES, Interest::Readable)?;
             let run = move || run(capture, &poller, on_frame);
-            Ok(Self {
-                waker,
-                thread: Some(spawn_named("capture", run)?),
-            })
+            Ok(Self { waker, thread: Some(spawn_named("capture", run)?) })
         };
         start().map_err(|error| SysError::of("start capture", error))
     }
@@ -313,10 +282,7 @@ impl<W: Write> PcapWriter<W> {
         out.write_all(&[0; 8])?;
         out.write_all(&u32::try_from(SNAP_MAX).unwrap_or(u32::MAX).to_le_bytes())?;
         out.write_all(&link_type.number().to_le_bytes())?;
-        Ok(Self {
-            out,
-            octets_left: octets_max,
-        })
+        Ok(Self { out, octets_left: octets_max })
     }
 
     /// Appends a frame; `false` if the file is full and the frame was left out.
@@ -333,8 +299,7 @@ impl<W: Write> PcapWriter<W> {
         self.octets_left = left;
         let clip = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
         self.out.write_all(&clip(frame.time.as_secs()))?;
-        self.out
-            .write_all(&frame.time.subsec_micros().to_le_bytes())?;
+        self.out.write_all(&frame.time.subsec_micros().to_le_bytes())?;
         self.out.write_all(&clip(frame.octets.len() as u64))?;
         self.out.write_all(&clip(frame.original_octets as u64))?;
         self.out.write_all(frame.octets)?;
@@ -373,11 +338,7 @@ mod tests {
 
     #[test]
     fn a_pcap_file_has_the_documented_layout_and_stops_at_its_bound() {
-        let frame = Frame {
-            time: Duration::new(7, 9_000),
-            octets: b"abc",
-            original_octets: 90,
-        };
+        let frame = Frame { time: Duration::new(7, 9_000), octets: b"abc", original_octets: 90 };
         let mut pcap = PcapWriter::new(Vec::new(), LinkType::Ethernet, 20).unwrap();
 
         assert!(pcap.write(&frame).unwrap());
@@ -386,9 +347,6 @@ mod tests {
         let octets = pcap.finish().unwrap();
         assert_eq!(octets[..4], [0xd4, 0xc3, 0xb2, 0xa1]);
         assert_eq!(octets[20..24], [1, 0, 0, 0]);
-        assert_eq!(
-            octets[24..],
-            *b"\x07\0\0\0\x09\0\0\0\x03\0\0\0\x5a\0\0\0abc"
-        );
+        assert_eq!(octets[24..], *b"\x07\0\0\0\x09\0\0\0\x03\0\0\0\x5a\0\0\0abc");
     }
 }

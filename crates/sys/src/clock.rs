@@ -1,9 +1,6 @@
 //! The clocks of the host: everything else takes time as an argument.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this file is where clocks are read"
-)]
+#![expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,7 +19,5 @@ pub fn wall() -> SystemTime {
 /// The wall time since 1970; zero if the clock stands before that.
 #[must_use]
 pub fn unix_time() -> Duration {
-    wall()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
+    wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

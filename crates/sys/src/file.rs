@@ -36,11 +36,7 @@ pub fn write_private(path: &Path, octets: &[u8]) -> io::Result<()> {
 ///
 /// `AlreadyExists` and what else creating answers.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// The text files of a directory whose names end in `.extension`, in order of their names; those
@@ -105,10 +101,7 @@ impl Permissions {
     /// What `fstat` answers.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self {
-            mode: metadata.mode() & 0o777,
-            owner: metadata.uid(),
-        })
+        Ok(Self { mode: metadata.mode() & 0o777, owner: metadata.uid() })
     }
 
     /// Whether group or others may read or write it (E511 for a secret).

@@ -53,9 +53,7 @@ impl RawAddress {
 }
 
 fn family(family: c_int) -> [u8; 2] {
-    libc::sa_family_t::try_from(family)
-        .unwrap_or(0)
-        .to_ne_bytes()
+    libc::sa_family_t::try_from(family).unwrap_or(0).to_ne_bytes()
 }
 
 fn read_address(octets: &[u8]) -> Option<SocketAddr> {
@@ -161,10 +159,7 @@ impl<'a> Iterator for ControlMessages<'a> {
         let level = c_int::from_ne_bytes(array(self.0, size_of::<usize>())?);
         let kind = c_int::from_ne_bytes(array(self.0, size_of::<usize>() + 4)?);
         let data = self.0.get(CONTROL_HEADER_OCTETS..length)?;
-        self.0 = self
-            .0
-            .get(length.next_multiple_of(CONTROL_ALIGN)..)
-            .unwrap_or_default();
+        self.0 = self.0.get(length.next_multiple_of(CONTROL_ALIGN)..).unwrap_or_default();
         Some((level, kind, data))
     }
 }
@@ -192,11 +187,7 @@ impl Incoming {
                     let ip = array(data, 0).map(Ipv6Addr::from_octets);
                     let interface = array(data, 16).map_or(0, u32::from_ne_bytes);
                     incoming.local = ip.map(|ip| {
-                        let scope = if ip.is_unicast_link_local() {
-                            interface
-                        } else {
-                            0
-                        };
+                        let scope = if ip.is_unicast_link_local() { interface } else { 0 };
                         (ip.into(), scope)
                     });
                 }

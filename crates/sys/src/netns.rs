@@ -3,10 +3,7 @@
 //! A [`Namespace`] is a descriptor: it lives as long as somebody holds it, so nothing is left
 //! behind when the program is killed.
 
-#![expect(
-    unsafe_code,
-    reason = "a child enters its namespace between fork and exec"
-)]
+#![expect(unsafe_code, reason = "a child enters its namespace between fork and exec")]
 
 use std::fs::File;
 use std::io;
@@ -86,10 +83,7 @@ impl Namespace {
     ///
     /// [`SysError::Io`]: too many open files.
     pub fn try_clone(&self) -> Result<Self, SysError> {
-        let fd = self
-            .fd
-            .try_clone()
-            .map_err(|error| SysError::of("duplicate namespace", error))?;
+        let fd = self.fd.try_clone().map_err(|error| SysError::of("duplicate namespace", error))?;
         Ok(Self { fd })
     }
 
@@ -259,8 +253,6 @@ fn on_own_thread<T: Send>(f: impl FnOnce() -> Result<T, SysError> + Send) -> Res
     std::thread::scope(|scope| {
         let thread = spawn_scoped_named(scope, "netns", f)
             .map_err(|error| SysError::of("start thread", error))?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

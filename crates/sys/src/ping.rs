@@ -81,9 +81,7 @@ impl PingReport {
     /// Mean round trip.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
-        let count = u32::try_from(self.received())
-            .ok()
-            .filter(|count| *count > 0)?;
+        let count = u32::try_from(self.received()).ok().filter(|count| *count > 0)?;
         Some(self.round_trips.iter().sum::<Duration>() / count)
     }
 
@@ -112,9 +110,7 @@ pub fn ping(config: &PingConfig) -> Result<PingReport, SysError> {
             Ok(None) => {}
             Err(error) => report.send_error = error.raw_os_error(),
         }
-        let rest = config
-            .interval
-            .saturating_sub(now().duration_since(started));
+        let rest = config.interval.saturating_sub(now().duration_since(started));
         if number + 1 < config.count && !rest.is_zero() {
             std::thread::sleep(rest);
         }
@@ -152,14 +148,12 @@ impl Pinger {
             .or_else(|_| Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol)))
             .map_err(|error| SysError::of("open ICMP socket", error))?;
         if let Some(source) = source {
-            socket
-                .bind(&SocketAddr::new(source, 0).into())
-                .map_err(|error| {
-                    if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
-                        return SysError::AddressMissing { address: source };
-                    }
-                    SysError::of("bind ICMP socket", error)
-                })?;
+            socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| {
+                if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
+                    return SysError::AddressMissing { address: source };
+                }
+                SysError::of("bind ICMP socket", error)
+            })?;
         }
         let identifier =
             crate::entropy::array().map_err(|error| SysError::of("draw ICMP identifier", error))?;
@@ -228,11 +222,7 @@ impl Pinger {
 
     fn is_answer(&self, octets: &[u8]) -> bool {
         // Raw IPv4 sockets deliver the IP header.
-        let header = match (
-            self.kernel_identifier,
-            self.destination.is_ipv4(),
-            octets.first(),
-        ) {
+        let header = match (self.kernel_identifier, self.destination.is_ipv4(), octets.first()) {
             (false, true, Some(first)) => usize::from(first & 0x0f) * 4,
             _ => 0,
         };
@@ -240,11 +230,7 @@ impl Pinger {
         let [kind, 0, _, _, i0, i1, s0, s1, ..] = *message else {
             return false;
         };
-        let reply = if self.destination.is_ipv4() {
-            V4_ECHO_REPLY
-        } else {
-            V6_ECHO_REPLY
-        };
+        let reply = if self.destination.is_ipv4() { V4_ECHO_REPLY } else { V6_ECHO_REPLY };
         let ours = self.kernel_identifier || u16::from_be_bytes([i0, i1]) == self.identifier;
         kind == reply && ours && u16::from_be_bytes([s0, s1]) == self.sequence
     }

@@ -1,9 +1,6 @@
 //! The process itself and the children it starts.
 
-#![expect(
-    unsafe_code,
-    reason = "pidfd and mlockall have no safe wrapper"
-)]
+#![expect(unsafe_code, reason = "pidfd and mlockall have no safe wrapper")]
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -33,9 +30,7 @@ pub(crate) fn bind_to(parent: Pid) -> io::Result<()> {
 ///
 /// [`SysError::NotPermitted`] if it leads a process group already.
 pub fn new_session() -> Result<(), SysError> {
-    nix::unistd::setsid()
-        .map(drop)
-        .map_err(|errno| SysError::of("setsid", errno))
+    nix::unistd::setsid().map(drop).map_err(|errno| SysError::of("setsid", errno))
 }
 
 /// Forbids core dumps and tracing by others: the memory holds keys.
@@ -75,11 +70,7 @@ pub fn system_name() -> (String, String, String) {
         return Default::default();
     };
     let text = |field: &OsStr| field.to_string_lossy().into_owned();
-    (
-        text(name.sysname()),
-        text(name.release()),
-        text(name.machine()),
-    )
+    (text(name.sysname()), text(name.release()), text(name.machine()))
 }
 
 /// A process by descriptor: unlike a number it never comes to mean another process.
@@ -137,10 +128,7 @@ impl PidFd {
         if result == 0 {
             return Ok(());
         }
-        Err(SysError::of(
-            "pidfd_send_signal",
-            io::Error::last_os_error(),
-        ))
+        Err(SysError::of("pidfd_send_signal", io::Error::last_os_error()))
     }
 }
 
@@ -173,11 +161,7 @@ pub fn terminate(pid: u32) -> Result<(), SysError> {
 ///
 /// What opening the file answers.
 pub fn try_lock_file(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),

@@ -50,14 +50,9 @@ impl RawEspSocket {
     ///
     /// [`SysError::Io`]: too many open files.
     pub fn try_clone(&self) -> Result<Self, SysError> {
-        let socket = self
-            .socket
-            .try_clone()
-            .map_err(|error| SysError::of("duplicate socket", error))?;
-        Ok(Self {
-            socket,
-            family: self.family,
-        })
+        let socket =
+            self.socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))?;
+        Ok(Self { socket, family: self.family })
     }
 
     /// Receives ESP packets, from the SPI on, into the front of `packets`; zero if nothing waits.
@@ -92,11 +87,7 @@ impl RawEspSocket {
             let mut remote = packet.meta.remote;
             // Raw IPv6 sockets take a port for a protocol number and refuse it.
             remote.set_port(0);
-            Target {
-                remote,
-                local: Some(packet.meta.local),
-                tos: packet.meta.tos,
-            }
+            Target { remote, local: Some(packet.meta.local), tos: packet.meta.tos }
         })
     }
 
@@ -171,11 +162,7 @@ impl BypassSocket {
         let target = |packet: &PacketBuf| {
             let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
             let remote = destination(packet.data()).unwrap_or(unspecified);
-            Target {
-                remote: SocketAddr::new(remote, 0),
-                local: None,
-                tos: 0,
-            }
+            Target { remote: SocketAddr::new(remote, 0), local: None, tos: 0 }
         };
         let mut report = io.send(self.v4.as_fd(), of(Family::V4), target);
         match &self.v6 {
@@ -193,12 +180,8 @@ fn open(family: Family, protocol: i32, options: &SocketOptions) -> Result<Socket
         Family::V4 => Domain::IPV4,
         Family::V6 => Domain::IPV6,
     };
-    let socket = Socket::new(
-        domain,
-        Type::RAW.nonblocking(),
-        Some(Protocol::from(protocol)),
-    )
-    .map_err(|error| SysError::of("open raw socket", error))?;
+    let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(protocol)))
+        .map_err(|error| SysError::of("open raw socket", error))?;
     configure_sending(&socket, family, options)?;
     Ok(socket)
 }

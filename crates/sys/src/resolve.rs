@@ -34,10 +34,7 @@ mod tests {
     #[test]
     fn text_addresses_resolve_to_themselves_once() {
         let v6: IpAddr = "2001:db8::1".parse().unwrap();
-        assert_eq!(
-            resolve("192.0.2.7").unwrap(),
-            [IpAddr::from([192, 0, 2, 7])]
-        );
+        assert_eq!(resolve("192.0.2.7").unwrap(), [IpAddr::from([192, 0, 2, 7])]);
         assert_eq!(resolve("2001:db8::1").unwrap(), [v6]);
     }
 

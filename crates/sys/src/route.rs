@@ -102,9 +102,7 @@ impl HostRouting {
     pub fn refresh(&mut self) -> Result<(), SysError> {
         let present = self.netlink.routes(TABLE)?;
         self.installed.retain(|destination, route| {
-            present
-                .iter()
-                .any(|p| p.destination == *destination && p.kind == route.kind)
+            present.iter().any(|p| p.destination == *destination && p.kind == route.kind)
         });
         self.rules.clear();
         self.reconcile()
@@ -154,10 +152,8 @@ impl HostRouting {
         let addresses = self.netlink.addresses()?;
         let wanted = wanted_routes(&self.plans, &addresses, self.interface, self.sizes);
         // Rules go first and come last, so no packet meets half a table.
-        let families: BTreeSet<Family> = wanted
-            .keys()
-            .map(|destination| Family::of(destination.addr()))
-            .collect();
+        let families: BTreeSet<Family> =
+            wanted.keys().map(|destination| Family::of(destination.addr())).collect();
         for family in self.rules.difference(&families) {
             self.netlink.delete_rule(&rule(*family))?;
         }
@@ -188,11 +184,7 @@ impl HostRouting {
         let unwanted: Vec<Route> = self
             .installed
             .values()
-            .filter(|route| {
-                wanted
-                    .get(&route.destination)
-                    .is_none_or(|w| w.kind != route.kind)
-            })
+            .filter(|route| wanted.get(&route.destination).is_none_or(|w| w.kind != route.kind))
             .cloned()
             .collect();
         for route in unwanted {
@@ -258,11 +250,7 @@ pub fn cleanup_stale() -> Result<Removed, SysError> {
         removed.routes += 1;
     }
     if removed != Removed::default() {
-        tracing::info!(
-            removed.rules,
-            removed.routes,
-            "removed leftovers of an earlier run"
-        );
+        tracing::info!(removed.rules, removed.routes, "removed leftovers of an earlier run");
     }
     Ok(removed)
 }
@@ -348,11 +336,7 @@ fn wanted_routes(
     }
     // Packets between our own networks stay out of the tunnel when a remote selector, such as
     // 0.0.0.0/0, covers them too.
-    for local in plans
-        .values()
-        .flat_map(|plan| &plan.local)
-        .map(IpNet::trunc)
-    {
+    for local in plans.values().flat_map(|plan| &plan.local).map(IpNet::trunc) {
         let covered = wanted
             .values()
             .any(|route| route.kind == RouteKind::Unicast && route.destination.contains(&local));
@@ -383,10 +367,7 @@ impl UdpBlackhole {
     ///
     /// [`SysError::NotPermitted`], [`SysError::Io`].
     pub fn install(port: u16) -> Result<Self, SysError> {
-        let mut hole = Self {
-            netlink: Netlink::open()?,
-            rules: Vec::new(),
-        };
+        let mut hole = Self { netlink: Netlink::open()?, rules: Vec::new() };
         for family in Family::BOTH {
             let rule = Rule::drop_udp_to(family, BLACKHOLE_PRIORITY, port);
             match hole.netlink.add_rule(&rule) {
@@ -422,35 +403,20 @@ mod tests {
 
     fn address(network: &str) -> Address {
         let network = network.parse().unwrap();
-        Address {
-            interface: 1,
-            network,
-            global: true,
-            usable: true,
-        }
+        Address { interface: 1, network, global: true, usable: true }
     }
 
     fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<IpNet, Route> {
-        let plan = RoutePlan {
-            local: nets(local),
-            remote: nets(remote),
-        };
+        let plan = RoutePlan { local: nets(local), remote: nets(remote) };
         let plans = BTreeMap::from([("one".to_owned(), plan)]);
         wanted_routes(&plans, addresses, 9, RouteSizes::default())
     }
 
     #[test]
     fn the_source_lies_inside_the_local_selectors() {
-        let tentative = Address {
-            usable: false,
-            ..address("10.1.0.1/24")
-        };
+        let tentative = Address { usable: false, ..address("10.1.0.1/24") };
         let addresses = [address("192.0.2.1/24"), tentative, address("10.1.0.2/24")];
-        let routes = wanted(
-            &["10.1.0.0/24"],
-            &["10.2.0.0/24", "2001:db8::/64"],
-            &addresses,
-        );
+        let routes = wanted(&["10.1.0.0/24"], &["10.2.0.0/24", "2001:db8::/64"], &addresses);
         let sources: Vec<_> = routes.values().map(|route| route.source).collect();
         assert_eq!(sources, [Some("10.1.0.2".parse().unwrap()), None]);
     }
@@ -459,24 +425,16 @@ mod tests {
     fn only_covered_local_networks_are_thrown() {
         let kinds = |local: &[&str], remote: &[&str]| {
             let routes = wanted(local, remote, &[]);
-            routes
-                .into_values()
-                .map(|route| (route.destination.to_string(), route.kind))
-                .collect()
+            routes.into_values().map(|route| (route.destination.to_string(), route.kind)).collect()
         };
         let expect = |list: &[(&str, RouteKind)]| -> Vec<(String, RouteKind)> {
-            list.iter()
-                .map(|(text, kind)| ((*text).to_owned(), *kind))
-                .collect()
+            list.iter().map(|(text, kind)| ((*text).to_owned(), *kind)).collect()
         };
         let (unicast, throw) = (RouteKind::Unicast, RouteKind::Throw);
         let apart: Vec<_> = kinds(&["10.1.0.0/24"], &["10.2.0.0/24"]);
         assert_eq!(apart, expect(&[("10.2.0.0/24", unicast)]));
         let inside: Vec<_> = kinds(&["10.1.0.0/24"], &["10.0.0.0/8"]);
-        assert_eq!(
-            inside,
-            expect(&[("10.0.0.0/8", unicast), ("10.1.0.0/24", throw)])
-        );
+        assert_eq!(inside, expect(&[("10.0.0.0/8", unicast), ("10.1.0.0/24", throw)]));
         let around: Vec<_> = kinds(&["10.0.0.0/8"], &["10.1.0.0/24"]);
         assert_eq!(around, expect(&[("10.1.0.0/24", unicast)]));
         let same: Vec<_> = kinds(&["10.1.0.0/24"], &["10.1.0.7/24"]);
@@ -490,10 +448,7 @@ mod tests {
         };
         assert_eq!(of("10.0.0.0", "10.0.0.255"), nets(&["10.0.0.0/24"]));
         assert_eq!(of("0.0.0.0", "255.255.255.255"), nets(&["0.0.0.0/0"]));
-        assert_eq!(
-            of("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-            nets(&["::/0"])
-        );
+        assert_eq!(of("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), nets(&["::/0"]));
         let odd = ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"];
         assert_eq!(of("10.0.0.1", "10.0.0.6"), nets(&odd));
         assert_eq!(of("10.0.0.2", "10.0.0.1"), []);

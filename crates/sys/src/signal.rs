@@ -34,11 +34,8 @@ impl Signals {
     ///
     /// [`SysError::Io`] if the kernel refuses another descriptor.
     pub fn take() -> Result<Self, SysError> {
-        let mask: SigSet = [posix::SIGINT, posix::SIGTERM, posix::SIGHUP]
-            .into_iter()
-            .collect();
-        mask.thread_block()
-            .map_err(|errno| SysError::of("block signals", errno))?;
+        let mask: SigSet = [posix::SIGINT, posix::SIGTERM, posix::SIGHUP].into_iter().collect();
+        mask.thread_block().map_err(|errno| SysError::of("block signals", errno))?;
         SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map(Self)
             .map_err(|errno| SysError::of("signalfd", errno))

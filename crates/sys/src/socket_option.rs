@@ -12,19 +12,9 @@ pub(crate) fn set(socket: impl AsFd, level: c_int, name: c_int, value: c_int) ->
     let length = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or(4);
     // SAFETY: the pointer leads to a live integer and the length is its size.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            length,
-        )
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), length)
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Asks for buffers of this size, past the administrator's limit if privileges allow, else up to

@@ -51,9 +51,7 @@ impl Tun {
             .enable(false)
             .build_sync()
             .map_err(|error| create_error(&config.name, error))?;
-        device
-            .set_nonblocking(true)
-            .map_err(|error| SysError::of("configure TUN", error))?;
+        device.set_nonblocking(true).map_err(|error| SysError::of("configure TUN", error))?;
         let mut netlink = Netlink::open()?;
         let index = netlink.link_by_name(&config.name)?.index;
         // Router solicitations of an automatic link-local address have no place in a tunnel.
@@ -65,11 +63,7 @@ impl Tun {
         for network in &config.addresses {
             netlink.add_address(index, *network)?;
         }
-        Ok(Self {
-            device: Arc::new(device),
-            name: config.name.clone(),
-            index,
-        })
+        Ok(Self { device: Arc::new(device), name: config.name.clone(), index })
     }
 
     /// Interface name.
@@ -90,9 +84,7 @@ impl Tun {
     ///
     /// [`SysError::Io`] (EINVAL) below 68 octets.
     pub fn set_mtu(&self, mtu: u16) -> Result<(), SysError> {
-        self.device
-            .set_mtu(mtu)
-            .map_err(|error| SysError::of("set MTU of TUN", error))
+        self.device.set_mtu(mtu).map_err(|error| SysError::of("set MTU of TUN", error))
     }
 
     /// Reads packets into the front of `packets`, each `headroom` octets into its buffer; returns
@@ -155,10 +147,7 @@ impl AsFd for Tun {
 
 impl std::fmt::Debug for Tun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tun")
-            .field("name", &self.name)
-            .field("index", &self.index)
-            .finish()
+        f.debug_struct("Tun").field("name", &self.name).field("index", &self.index).finish()
     }
 }
 
@@ -169,9 +158,7 @@ fn create_error(name: &str, error: io::Error) -> SysError {
             SysError::NoTun { source: error }
         }
         // EBUSY: a TUN of that name is held; EINVAL: the name belongs to another kind of device.
-        Some(libc::EBUSY | libc::EINVAL) => SysError::InterfaceExists {
-            name: name.to_owned(),
-        },
+        Some(libc::EBUSY | libc::EINVAL) => SysError::InterfaceExists { name: name.to_owned() },
         _ => SysError::of("make TUN", error),
     }
 }

@@ -106,16 +106,9 @@ impl SocketError {
 
     pub(crate) fn of(remote: SocketAddr, error: ExtendedError) -> Self {
         if error.errno == libc::EMSGSIZE {
-            return Self::TooBig {
-                remote,
-                mtu_octets: error.info,
-            };
+            return Self::TooBig { remote, mtu_octets: error.info };
         }
-        Self::Unreachable {
-            remote,
-            errno: error.errno,
-            from: error.offender,
-        }
+        Self::Unreachable { remote, errno: error.errno, from: error.offender }
     }
 }
 
@@ -142,18 +135,11 @@ impl UdpSocket {
         configure_sending(&socket, family, options)?;
         configure_receiving(&socket, family, options)?;
         if local.is_ipv6() {
-            socket
-                .set_only_v6(true)
-                .map_err(|error| SysError::of("configure socket", error))?;
+            socket.set_only_v6(true).map_err(|error| SysError::of("configure socket", error))?;
         }
-        socket
-            .bind(&local.into())
-            .map_err(|error| bind_error(local, error))?;
+        socket.bind(&local.into()).map_err(|error| bind_error(local, error))?;
         let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
-        Ok(Self {
-            socket,
-            local: bound.unwrap_or(local),
-        })
+        Ok(Self { socket, local: bound.unwrap_or(local) })
     }
 
     /// The address bound, with the port the kernel chose.
@@ -168,14 +154,9 @@ impl UdpSocket {
     ///
     /// [`SysError::Io`]: too many open files.
     pub fn try_clone(&self) -> Result<Self, SysError> {
-        let socket = self
-            .socket
-            .try_clone()
-            .map_err(|error| SysError::of("duplicate socket", error))?;
-        Ok(Self {
-            socket,
-            local: self.local,
-        })
+        let socket =
+            self.socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))?;
+        Ok(Self { socket, local: self.local })
     }
 
     /// Receives into the front of `packets` and returns how many; zero if nothing waits.
@@ -225,11 +206,7 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        let target = Target {
-            remote,
-            local: Some(local),
-            tos,
-        };
+        let target = Target { remote, local: Some(local), tos };
         let parts = [io::IoSlice::new(prefix), io::IoSlice::new(octets)];
         send_parts(self.socket.as_fd(), target, &parts)
     }
@@ -295,11 +272,7 @@ impl DualUdpSocket {
             Err(SysError::FamilyUnsupported { .. } | SysError::AddressMissing { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Self {
-            v4,
-            v6,
-            v6_first: AtomicBool::new(false),
-        })
+        Ok(Self { v4, v6, v6_first: AtomicBool::new(false) })
     }
 
     /// The IPv4 half.
@@ -333,11 +306,7 @@ impl DualUdpSocket {
     pub fn try_clone(&self) -> Result<Self, SysError> {
         let v4 = self.v4.try_clone()?;
         let v6 = self.v6.as_ref().map(UdpSocket::try_clone).transpose()?;
-        Ok(Self {
-            v4,
-            v6,
-            v6_first: AtomicBool::new(false),
-        })
+        Ok(Self { v4, v6, v6_first: AtomicBool::new(false) })
     }
 
     /// Receives from both families, see [`UdpSocket::recv_batch`].
@@ -350,11 +319,7 @@ impl DualUdpSocket {
             return self.v4.recv_batch(io, packets);
         };
         let v6_first = self.v6_first.fetch_xor(true, Ordering::Relaxed);
-        let (first, second) = if v6_first {
-            (v6, &self.v4)
-        } else {
-            (&self.v4, v6)
-        };
+        let (first, second) = if v6_first { (v6, &self.v4) } else { (&self.v4, v6) };
         let got = first.recv_batch(io, packets)?;
         match packets.get_mut(got..) {
             Some(rest) if !rest.is_empty() => match second.recv_batch(io, rest) {
@@ -374,9 +339,7 @@ impl DualUdpSocket {
         I::IntoIter: Clone,
     {
         let packets = packets.into_iter();
-        let of_v4 = packets
-            .clone()
-            .filter(|packet| packet.meta.remote.is_ipv4());
+        let of_v4 = packets.clone().filter(|packet| packet.meta.remote.is_ipv4());
         let mut report = self.v4.send_batch(io, of_v4);
         let of_v6 = packets.filter(|packet| packet.meta.remote.is_ipv6());
         match &self.v6 {
@@ -399,14 +362,9 @@ impl DualUdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        let half = if remote.is_ipv4() {
-            Some(&self.v4)
-        } else {
-            self.v6.as_ref()
-        };
+        let half = if remote.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
         let missing = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
-        half.ok_or_else(missing)?
-            .send_to(local, remote, tos, prefix, octets)
+        half.ok_or_else(missing)?.send_to(local, remote, tos, prefix, octets)
     }
 
     /// The next error of either half, see [`UdpSocket::next_error`].
@@ -431,9 +389,7 @@ pub(crate) fn configure_sending(
     options: &SocketOptions,
 ) -> Result<(), SysError> {
     if let Some(mark) = options.mark {
-        socket
-            .set_mark(mark)
-            .map_err(|error| SysError::of("mark socket", error))?;
+        socket.set_mark(mark).map_err(|error| SysError::of("mark socket", error))?;
     }
     socket_option::grow_buffers(
         socket.as_fd(),
@@ -450,24 +406,12 @@ pub(crate) fn configure_receiving(
     options: &SocketOptions,
 ) -> Result<(), SysError> {
     let (level, local, class, errors) = match family {
-        Family::V4 => (
-            libc::IPPROTO_IP,
-            libc::IP_PKTINFO,
-            libc::IP_RECVTOS,
-            libc::IP_RECVERR,
-        ),
-        Family::V6 => (
-            libc::IPPROTO_IPV6,
-            libc::IPV6_RECVPKTINFO,
-            libc::IPV6_RECVTCLASS,
-            libc::IPV6_RECVERR,
-        ),
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVTOS, libc::IP_RECVERR),
+        Family::V6 => {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVTCLASS, libc::IPV6_RECVERR)
+        }
     };
-    for (name, on) in [
-        (local, true),
-        (class, true),
-        (errors, options.report_errors),
-    ] {
+    for (name, on) in [(local, true), (class, true), (errors, options.report_errors)] {
         socket_option::set(socket, level, name, on.into())
             .map_err(|error| SysError::of("configure socket", error))?;
     }
@@ -485,13 +429,10 @@ fn set_path_mtu(socket: &Socket, family: Family, path_mtu: PathMtu) -> Result<()
 
 fn bind_error(local: SocketAddr, error: io::Error) -> SysError {
     match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => SysError::AddressInUse {
-            address: local.ip(),
-            port: local.port(),
-        },
-        Some(libc::EADDRNOTAVAIL) => SysError::AddressMissing {
-            address: local.ip(),
-        },
+        Some(libc::EADDRINUSE) => {
+            SysError::AddressInUse { address: local.ip(), port: local.port() }
+        }
+        Some(libc::EADDRNOTAVAIL) => SysError::AddressMissing { address: local.ip() },
         _ => SysError::of("bind UDP socket", error),
     }
 }

@@ -50,11 +50,7 @@ impl ControlListener {
         };
         let listener = listener.map_err(|error| SysError::of("bind control socket", error))?;
         let inode = std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.ino());
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            inode,
-        })
+        Ok(Self { listener, path: path.to_owned(), inode })
     }
 
     /// The next waiting client and who it is; `None` if nobody waits. The stream blocks.
@@ -112,17 +108,11 @@ impl Drop for ControlListener {
 /// What SO_PEERCRED answers.
 pub fn peer_credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
     let peer = getsockopt(stream, sockopt::PeerCredentials)?;
-    Ok(PeerCredentials {
-        pid: peer.pid(),
-        uid: peer.uid(),
-        gid: peer.gid(),
-    })
+    Ok(PeerCredentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
 }
 
 fn remove_stale(path: &Path) -> Result<(), SysError> {
-    let in_use = || SysError::SocketInUse {
-        path: path.to_owned(),
-    };
+    let in_use = || SysError::SocketInUse { path: path.to_owned() };
     let metadata = std::fs::symlink_metadata(path)
         .map_err(|error| SysError::of("look at control socket", error))?;
     if !metadata.file_type().is_socket() {
@@ -183,10 +173,7 @@ mod tests {
     fn an_ordinary_file_is_never_removed() {
         let path = path("file");
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(
-            ControlListener::bind(&path),
-            Err(SysError::SocketInUse { .. })
-        ));
+        assert!(matches!(ControlListener::bind(&path), Err(SysError::SocketInUse { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::remove_file(&path).unwrap();
     }

@@ -62,10 +62,7 @@ impl Events {
     /// Room for [`EVENTS_MAX`] descriptors.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            slots: vec![EpollEvent::empty(); EVENTS_MAX].into_boxed_slice(),
-            ready: 0,
-        }
+        Self { slots: vec![EpollEvent::empty(); EVENTS_MAX].into_boxed_slice(), ready: 0 }
     }
 
     /// The ready descriptors.
@@ -119,9 +116,7 @@ impl Poller {
     ///
     /// `AlreadyExists` if it is registered already.
     pub fn add(&self, source: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
-        Ok(self
-            .0
-            .add(source, EpollEvent::new(interest.flags(), token.0))?)
+        Ok(self.0.add(source, EpollEvent::new(interest.flags(), token.0))?)
     }
 
     /// Changes what is waited for.
@@ -130,9 +125,7 @@ impl Poller {
     ///
     /// `NotFound` if it is not registered.
     pub fn modify(&self, source: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
-        Ok(self
-            .0
-            .modify(source, &mut EpollEvent::new(interest.flags(), token.0))?)
+        Ok(self.0.modify(source, &mut EpollEvent::new(interest.flags(), token.0))?)
     }
 
     /// Removes a descriptor.
@@ -245,10 +238,7 @@ pub fn channel<T>(capacity: usize) -> io::Result<(CommandSender<T>, CommandRecei
     let waker = Waker::new()?;
     let (queue, commands) = mpsc::sync_channel(capacity);
     Ok((
-        CommandSender {
-            queue,
-            waker: WakeOnDrop(waker.clone()),
-        },
+        CommandSender { queue, waker: WakeOnDrop(waker.clone()) },
         CommandReceiver { commands, waker },
     ))
 }
@@ -297,10 +287,7 @@ impl<T> CommandSender<T> {
 
 impl<T> Clone for CommandSender<T> {
     fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-            waker: self.waker.clone(),
-        }
+        Self { queue: self.queue.clone(), waker: self.waker.clone() }
     }
 }
 
@@ -346,13 +333,10 @@ impl<T> CommandReceiver<T> {
     /// Waits for the next command at most `timeout` (`None`: for ever).
     pub fn wait(&self, timeout: Option<Duration>) -> Next<T> {
         let received = match timeout {
-            Some(timeout) => self
-                .commands
-                .recv_timeout(timeout)
-                .map_err(|error| match error {
-                    mpsc::RecvTimeoutError::Timeout => TryRecvError::Empty,
-                    mpsc::RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
-                }),
+            Some(timeout) => self.commands.recv_timeout(timeout).map_err(|error| match error {
+                mpsc::RecvTimeoutError::Timeout => TryRecvError::Empty,
+                mpsc::RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+            }),
             None => self.commands.recv().map_err(|_| TryRecvError::Disconnected),
         };
         match received {
@@ -392,13 +376,8 @@ mod tests {
         let mut events = Events::new();
         let mut seen = Vec::new();
         'all: loop {
-            poller
-                .wait(&mut events, Some(Duration::from_secs(10)))
-                .unwrap();
-            assert_eq!(
-                events.iter().map(|ready| ready.token).collect::<Vec<_>>(),
-                [COMMANDS]
-            );
+            poller.wait(&mut events, Some(Duration::from_secs(10))).unwrap();
+            assert_eq!(events.iter().map(|ready| ready.token).collect::<Vec<_>>(), [COMMANDS]);
             loop {
                 match receiver.next() {
                     Next::Command(n) => seen.push(n),
@@ -419,9 +398,7 @@ mod tests {
         poller.add(&waker, Token(1), Interest::Readable).unwrap();
         let mut events = Events::new();
 
-        poller
-            .wait(&mut events, Some(Duration::from_micros(10)))
-            .unwrap();
+        poller.wait(&mut events, Some(Duration::from_micros(10))).unwrap();
         assert!(events.is_empty());
 
         waker.wake();

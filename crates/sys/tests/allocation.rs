@@ -1,11 +1,7 @@
 //! Packets pass the sockets and the TUN without a single allocation.
 
 #![expect(unsafe_code, reason = "counting allocations needs an allocator")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 

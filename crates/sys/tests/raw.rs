@@ -1,10 +1,6 @@
 //! Raw ESP and bypass sockets between two namespaces.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -22,14 +18,10 @@ fn esp_packets_round_trip_in_both_families() {
         return;
     }
     let pair = Pair::new();
-    for (family, from, to) in [
-        (Family::V4, "192.0.2.1", "192.0.2.2"),
-        (Family::V6, "2001:db8::1", "2001:db8::2"),
-    ] {
-        let (from, to) = (
-            SocketAddr::new(address(from), 0),
-            SocketAddr::new(address(to), 0),
-        );
+    for (family, from, to) in
+        [(Family::V4, "192.0.2.1", "192.0.2.2"), (Family::V6, "2001:db8::1", "2001:db8::2")]
+    {
+        let (from, to) = (SocketAddr::new(address(from), 0), SocketAddr::new(address(to), 0));
         let open = || RawEspSocket::open(family, &SocketOptions::default()).unwrap();
         let left = pair.left.run(open).unwrap();
         let right = pair.right.run(open).unwrap();
@@ -46,11 +38,7 @@ fn esp_packets_round_trip_in_both_families() {
             packet.meta.tos = 0x29;
         }
         let report = left.send_batch(&mut io, &sent);
-        assert_eq!(
-            (report.sent, report.failed),
-            (count, 0),
-            "{family:?} {report:?}"
-        );
+        assert_eq!((report.sent, report.failed), (count, 0), "{family:?} {report:?}");
 
         let mut got = packets(count, 1_500);
         let mut arrived = 0;
@@ -73,10 +61,7 @@ fn bypassed_packets_leave_as_they_are() {
         return;
     }
     let pair = Pair::new();
-    let bypass = pair
-        .left
-        .run(|| BypassSocket::open(&SocketOptions::default()).unwrap())
-        .unwrap();
+    let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
     let mut sent = packets(3, 200);
     assert!(sent[0].fill(&udp_in_ipv4()));
     assert!(sent[1].fill(&udp_in_ipv6()));
@@ -106,9 +91,7 @@ fn bypassed_packets_leave_as_they_are() {
 
 /// 10.9.8.7:7 to 192.0.2.2:7; the kernel fills the header checksum.
 fn udp_in_ipv4() -> Vec<u8> {
-    let mut packet = vec![
-        0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 9, 8, 7, 192, 0, 2, 2,
-    ];
+    let mut packet = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 9, 8, 7, 192, 0, 2, 2];
     packet.extend([0, 7, 0, 7, 0, 12, 0, 0]);
     packet.extend(b"ping");
     packet
@@ -120,12 +103,7 @@ fn udp_in_ipv6() -> Vec<u8> {
     let destination: std::net::Ipv6Addr = "2001:db8::2".parse().unwrap();
     let mut udp = vec![0, 7, 0, 7, 0, 12, 0, 0];
     udp.extend(b"ping");
-    let pseudo = [
-        &source.octets()[..],
-        &destination.octets(),
-        &[0, 0, 0, 12, 0, 0, 0, 17],
-        &udp,
-    ];
+    let pseudo = [&source.octets()[..], &destination.octets(), &[0, 0, 0, 12, 0, 0, 0, 17], &udp];
     let sum: u32 = pseudo
         .concat()
         .chunks(2)

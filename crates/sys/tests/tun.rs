@@ -1,10 +1,6 @@
 //! The TUN interface and the routes that lead into it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -31,10 +27,7 @@ fn create(namespace: &Namespace, name: &str, addresses: &[&str]) -> Result<Tun, 
 
 fn plan(local: &[&str], remote: &[&str]) -> RoutePlan {
     let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
-    RoutePlan {
-        local: parse(local),
-        remote: parse(remote),
-    }
+    RoutePlan { local: parse(local), remote: parse(remote) }
 }
 
 /// A gateway: 192.0.2.1 outside with a default route, 10.1.0.1 and 2001:db8:1::1 inside.
@@ -62,19 +55,13 @@ fn packets_pass_the_interface_both_ways() {
     }
     let namespace = Namespace::create().unwrap();
     let tun = create(&namespace, "adit0", &["10.7.0.1/24", "2001:db8:7::1/64"]).unwrap();
-    for (local, remote, addresses_at, length) in [
-        ("10.7.0.1:7", "10.7.0.2:7", 12, 4),
-        ("[2001:db8:7::1]:7", "[2001:db8:7::2]:7", 8, 16),
-    ] {
+    for (local, remote, addresses_at, length) in
+        [("10.7.0.1:7", "10.7.0.2:7", 12, 4), ("[2001:db8:7::1]:7", "[2001:db8:7::2]:7", 8, 16)]
+    {
         let local: SocketAddr = local.parse().unwrap();
         let remote: SocketAddr = remote.parse().unwrap();
-        let options = SocketOptions {
-            mark: None,
-            ..SocketOptions::default()
-        };
-        let socket = namespace
-            .run(|| UdpSocket::bind(local, &options).unwrap())
-            .unwrap();
+        let options = SocketOptions { mark: None, ..SocketOptions::default() };
+        let socket = namespace.run(|| UdpSocket::bind(local, &options).unwrap()).unwrap();
         for n in 0..5 {
             socket.send_to(local, remote, 0, &[], &[n; 20]).unwrap();
         }
@@ -98,11 +85,7 @@ fn packets_pass_the_interface_both_ways() {
         assert!((0..).zip(&back).all(|(n, packet)| packet.data() == [n; 20]));
         assert_eq!(back[0].meta.remote, remote);
     }
-    assert_eq!(
-        tun.send_batch(&packets(1, 10)).failed,
-        1,
-        "an empty packet is refused"
-    );
+    assert_eq!(tun.send_batch(&packets(1, 10)).failed, 1, "an empty packet is refused");
 }
 
 #[test]
@@ -113,18 +96,11 @@ fn a_name_in_use_is_reported_and_freed_by_the_last_handle() {
     let namespace = Namespace::create().unwrap();
     let first = create(&namespace, "adit0", &[]).unwrap();
     let clone = first.clone();
-    namespace
-        .netlink()
-        .unwrap()
-        .add_veth("veth0", "veth1")
-        .unwrap();
+    namespace.netlink().unwrap().add_veth("veth0", "veth1").unwrap();
 
     for taken in ["adit0", "veth0"] {
         let error = create(&namespace, taken, &[]).unwrap_err();
-        assert!(
-            matches!(error, SysError::InterfaceExists { .. }),
-            "{taken}: {error:?}"
-        );
+        assert!(matches!(error, SysError::InterfaceExists { .. }), "{taken}: {error:?}");
     }
 
     drop(first);
@@ -140,38 +116,24 @@ fn protected_traffic_goes_into_the_tunnel_and_marked_packets_do_not() {
         return;
     }
     let (namespace, tun, wan) = gateway();
-    let sizes = RouteSizes {
-        mtu: Some(1_380),
-        advmss: Some(1_340),
-    };
-    let mut routing = namespace
-        .run(|| HostRouting::new(tun.index(), sizes).unwrap())
-        .unwrap();
+    let sizes = RouteSizes { mtu: Some(1_380), advmss: Some(1_340) };
+    let mut routing = namespace.run(|| HostRouting::new(tun.index(), sizes).unwrap()).unwrap();
 
     // The peer 203.0.113.5 lies inside the remote selector.
     let remote = ["10.2.0.0/24", "203.0.113.0/24", "2001:db8:2::/64"];
-    routing
-        .install("berlin", plan(&["10.1.0.0/24", "2001:db8:1::/64"], &remote))
-        .unwrap();
+    routing.install("berlin", plan(&["10.1.0.0/24", "2001:db8:1::/64"], &remote)).unwrap();
 
-    for (to, source) in [
-        ("10.2.0.5", "10.1.0.1"),
-        ("203.0.113.5", "10.1.0.1"),
-        ("2001:db8:2::5", "2001:db8:1::1"),
-    ] {
+    for (to, source) in
+        [("10.2.0.5", "10.1.0.1"), ("203.0.113.5", "10.1.0.1"), ("2001:db8:2::5", "2001:db8:1::1")]
+    {
         let found = routing.lookup(address(to)).unwrap();
         assert_eq!((found.interface, found.table), (tun.index(), TABLE), "{to}");
         assert_eq!(found.source, Some(address(source)), "{to}");
         assert_eq!(found.mtu, Some(1_380));
     }
     let mut netlink = namespace.netlink().unwrap();
-    let outer = netlink
-        .lookup_route(address("203.0.113.5"), None, MARK)
-        .unwrap();
-    assert_eq!(
-        (outer.interface, outer.via),
-        (wan, Some(address("192.0.2.254")))
-    );
+    let outer = netlink.lookup_route(address("203.0.113.5"), None, MARK).unwrap();
+    assert_eq!((outer.interface, outer.via), (wan, Some(address("192.0.2.254"))));
     let other = routing.lookup(address("198.51.100.1")).unwrap();
     assert_eq!(other.interface, wan);
 
@@ -186,14 +148,11 @@ fn local_networks_stay_out_of_a_tunnel_for_everything() {
         return;
     }
     let (namespace, tun, wan) = gateway();
-    let mut routing = namespace
-        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
-        .unwrap();
+    let mut routing =
+        namespace.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
 
     let local = ["10.1.0.0/24", "2001:db8:1::/64"];
-    routing
-        .install("all", plan(&local, &["0.0.0.0/0", "::/0"]))
-        .unwrap();
+    routing.install("all", plan(&local, &["0.0.0.0/0", "::/0"])).unwrap();
 
     let mut netlink = namespace.netlink().unwrap();
     let lan = netlink.link_by_name("lan0").unwrap().index;
@@ -203,36 +162,15 @@ fn local_networks_stay_out_of_a_tunnel_for_everything() {
         ("10.1.0.9", lan),
         ("2001:db8:1::9", lan),
     ] {
-        assert_eq!(
-            routing.lookup(address(to)).unwrap().interface,
-            interface,
-            "{to}"
-        );
+        assert_eq!(routing.lookup(address(to)).unwrap().interface, interface, "{to}");
     }
     let throws = netlink.routes(TABLE).unwrap();
-    assert_eq!(
-        throws
-            .iter()
-            .filter(|route| route.kind == RouteKind::Throw)
-            .count(),
-        2
-    );
-    assert_eq!(
-        netlink
-            .lookup_route(address("8.8.8.8"), None, MARK)
-            .unwrap()
-            .interface,
-        wan
-    );
+    assert_eq!(throws.iter().filter(|route| route.kind == RouteKind::Throw).count(), 2);
+    assert_eq!(netlink.lookup_route(address("8.8.8.8"), None, MARK).unwrap().interface, wan);
 
     // A second child for a network that was only thrown before: it wins, and gives back.
-    routing
-        .install("more", plan(&["10.1.0.0/24"], &["10.1.0.0/24"]))
-        .unwrap();
-    assert_eq!(
-        routing.lookup(address("10.1.0.9")).unwrap().interface,
-        tun.index()
-    );
+    routing.install("more", plan(&["10.1.0.0/24"], &["10.1.0.0/24"])).unwrap();
+    assert_eq!(routing.lookup(address("10.1.0.9")).unwrap().interface, tun.index());
     routing.uninstall("more").unwrap();
     assert_eq!(routing.lookup(address("10.1.0.9")).unwrap().interface, lan);
 }
@@ -243,19 +181,15 @@ fn a_network_of_two_children_is_routed_until_the_last_goes() {
         return;
     }
     let (namespace, tun, wan) = gateway();
-    let mut routing = namespace
-        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
-        .unwrap();
+    let mut routing =
+        namespace.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
     let shared = plan(&["10.1.0.0/24"], &["10.2.0.0/24"]);
 
     routing.install("one", shared.clone()).unwrap();
     routing.install("two", shared.clone()).unwrap();
     routing.install("two", shared).unwrap();
     routing.uninstall("one").unwrap();
-    assert_eq!(
-        routing.lookup(address("10.2.0.5")).unwrap().interface,
-        tun.index()
-    );
+    assert_eq!(routing.lookup(address("10.2.0.5")).unwrap().interface, tun.index());
     routing.uninstall("two").unwrap();
     routing.uninstall("two").unwrap();
     assert_eq!(routing.lookup(address("10.2.0.5")).unwrap().interface, wan);
@@ -267,36 +201,20 @@ fn routes_follow_the_hosts_addresses() {
         return;
     }
     let (namespace, tun, _) = gateway();
-    let mut routing = namespace
-        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
-        .unwrap();
-    let mut monitor = namespace
-        .run(|| Monitor::open(Some(TABLE)).unwrap())
-        .unwrap();
-    routing
-        .install("berlin", plan(&["10.1.0.0/24"], &["10.2.0.0/24"]))
-        .unwrap();
-    assert_eq!(
-        monitor.poll_changes().unwrap(),
-        [],
-        "our own routes are no news"
-    );
+    let mut routing =
+        namespace.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
+    let mut monitor = namespace.run(|| Monitor::open(Some(TABLE)).unwrap()).unwrap();
+    routing.install("berlin", plan(&["10.1.0.0/24"], &["10.2.0.0/24"])).unwrap();
+    assert_eq!(monitor.poll_changes().unwrap(), [], "our own routes are no news");
 
     // The address the routes use as source goes: so does the route, without a word to us.
     let mut netlink = namespace.netlink().unwrap();
     let lan = netlink.link_by_name("lan0").unwrap().index;
-    netlink
-        .delete_address(lan, "10.1.0.1/24".parse().unwrap())
-        .unwrap();
-    netlink
-        .add_address(lan, "10.1.0.7/24".parse().unwrap())
-        .unwrap();
+    netlink.delete_address(lan, "10.1.0.1/24".parse().unwrap()).unwrap();
+    netlink.add_address(lan, "10.1.0.7/24".parse().unwrap()).unwrap();
     assert!(wait(&monitor));
     let changes = monitor.poll_changes().unwrap();
-    assert!(
-        changes.contains(&NetworkChange::Address { interface: lan }),
-        "{changes:?}"
-    );
+    assert!(changes.contains(&NetworkChange::Address { interface: lan }), "{changes:?}");
 
     routing.refresh().unwrap();
     let found = routing.lookup(address("10.2.0.5")).unwrap();
@@ -312,9 +230,7 @@ fn a_killed_daemon_leaves_nothing_after_the_next_start() {
     }
     let (namespace, tun, wan) = gateway();
     let mut netlink = namespace.netlink().unwrap();
-    let before: Vec<_> = Family::BOTH
-        .map(|family| netlink.rules(family).unwrap())
-        .to_vec();
+    let before: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
     // Somebody else's rule with our priority, and one with our table, must survive.
     let mut foreign = adit_sys::netlink::Rule::not_marked(Family::V4, RULE_PRIORITY, 7, TABLE);
     netlink.add_rule(&foreign).unwrap();
@@ -323,53 +239,25 @@ fn a_killed_daemon_leaves_nothing_after_the_next_start() {
     netlink.add_rule(&foreign).unwrap();
     let foreign_rules = netlink.rules(Family::V4).unwrap();
 
-    let mut routing = namespace
-        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
-        .unwrap();
+    let mut routing =
+        namespace.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
     let all = plan(&["10.1.0.0/24", "2001:db8:1::/64"], &["0.0.0.0/0", "::/0"]);
     routing.install("all", all).unwrap();
     // As SIGKILL does: no destructor runs, the kernel takes the interface.
     std::mem::forget(routing);
     drop(tun);
-    assert_eq!(
-        netlink.routes(TABLE).unwrap().len(),
-        2,
-        "the throw routes stay"
-    );
+    assert_eq!(netlink.routes(TABLE).unwrap().len(), 2, "the throw routes stay");
     let ours = |rule: &&adit_sys::netlink::Rule| rule.action == RuleAction::Table(TABLE);
-    assert_eq!(
-        netlink
-            .rules(Family::V6)
-            .unwrap()
-            .iter()
-            .filter(ours)
-            .count(),
-        1
-    );
+    assert_eq!(netlink.rules(Family::V6).unwrap().iter().filter(ours).count(), 1);
 
     let removed = namespace.run(|| cleanup_stale().unwrap()).unwrap();
 
-    assert_eq!(
-        removed,
-        Removed {
-            rules: 2,
-            routes: 2
-        }
-    );
+    assert_eq!(removed, Removed { rules: 2, routes: 2 });
     assert_eq!(netlink.rules(Family::V4).unwrap(), foreign_rules);
     assert_eq!(netlink.rules(Family::V6).unwrap(), before[1]);
     assert!(netlink.routes(TABLE).unwrap().is_empty());
-    assert_eq!(
-        netlink
-            .lookup_route(address("8.8.8.8"), None, 0)
-            .unwrap()
-            .interface,
-        wan
-    );
-    assert_eq!(
-        namespace.run(|| cleanup_stale().unwrap()).unwrap(),
-        Removed::default()
-    );
+    assert_eq!(netlink.lookup_route(address("8.8.8.8"), None, 0).unwrap().interface, wan);
+    assert_eq!(namespace.run(|| cleanup_stale().unwrap()).unwrap(), Removed::default());
 }
 
 #[test]
@@ -379,25 +267,19 @@ fn closing_and_dropping_remove_everything() {
     }
     let (namespace, tun, _) = gateway();
     let mut netlink = namespace.netlink().unwrap();
-    let before: Vec<_> = Family::BOTH
-        .map(|family| netlink.rules(family).unwrap())
-        .to_vec();
+    let before: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
     for close in [true, false] {
         let mut routing = namespace
             .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
             .unwrap();
-        routing
-            .install("all", plan(&["10.1.0.0/24"], &["0.0.0.0/0", "::/0"]))
-            .unwrap();
+        routing.install("all", plan(&["10.1.0.0/24"], &["0.0.0.0/0", "::/0"])).unwrap();
         if close {
             routing.close().unwrap();
         } else {
             drop(routing);
         }
         assert!(netlink.routes(TABLE).unwrap().is_empty());
-        let after: Vec<_> = Family::BOTH
-            .map(|family| netlink.rules(family).unwrap())
-            .to_vec();
+        let after: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
         assert_eq!(after, before);
     }
 }
@@ -409,34 +291,21 @@ fn marked_packets_to_a_peer_inside_its_selector_leave_by_the_wire() {
     }
     let pair = common::Pair::new();
     let tun = create(&pair.left, "adit0", &[]).unwrap();
-    let mut routing = pair
-        .left
-        .run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap())
-        .unwrap();
-    routing
-        .install("peer", plan(&["192.0.2.1/32"], &["192.0.2.2/32"]))
-        .unwrap();
+    let mut routing =
+        pair.left.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
+    routing.install("peer", plan(&["192.0.2.1/32"], &["192.0.2.2/32"])).unwrap();
     let local: SocketAddr = "192.0.2.1:4500".parse().unwrap();
     let remote: SocketAddr = "192.0.2.2:4500".parse().unwrap();
     let bind = |at: SocketAddr| move || UdpSocket::bind(at, &SocketOptions::default()).unwrap();
     let outer = pair.left.run(bind(local)).unwrap();
     let peer = pair.right.run(bind(remote)).unwrap();
-    let plain = SocketOptions {
-        mark: None,
-        ..SocketOptions::default()
-    };
-    let inner = pair
-        .left
-        .run(|| UdpSocket::bind("0.0.0.0:9".parse().unwrap(), &plain))
-        .unwrap();
+    let plain = SocketOptions { mark: None, ..SocketOptions::default() };
+    let inner = pair.left.run(|| UdpSocket::bind("0.0.0.0:9".parse().unwrap(), &plain)).unwrap();
 
     outer.send_to(local, remote, 0, &[], b"esp").unwrap();
     receive(&peer, &mut packets(1, 100), 1);
 
-    inner
-        .unwrap()
-        .send_to("0.0.0.0:0".parse().unwrap(), remote, 0, &[], b"clear")
-        .unwrap();
+    inner.unwrap().send_to("0.0.0.0:0".parse().unwrap(), remote, 0, &[], b"clear").unwrap();
     assert!(wait(&tun));
     assert_eq!(tun.recv_batch(HEADROOM, &mut packets(4, 1_500)).unwrap(), 1);
     let mut io = BatchIo::new(HEADROOM);
@@ -452,23 +321,17 @@ fn ipv4_is_routed_where_ipv6_is_off() {
     let namespace = Namespace::create().unwrap();
     for which in ["all", "default"] {
         let setting = format!("net.ipv6.conf.{which}.disable_ipv6");
-        namespace
-            .run(|| write_sysctl(&setting, "1").unwrap())
-            .unwrap();
+        namespace.run(|| write_sysctl(&setting, "1").unwrap()).unwrap();
     }
     let tun = create(&namespace, "adit0", &["10.7.0.1/24"]).unwrap();
     let index = tun.index();
-    let mut routing = namespace
-        .run(|| HostRouting::new(index, RouteSizes::default()).unwrap())
-        .unwrap();
+    let mut routing =
+        namespace.run(|| HostRouting::new(index, RouteSizes::default()).unwrap()).unwrap();
 
     let both = plan(&[], &["2001:db8:2::/64", "10.2.0.0/24"]);
     let error = routing.install("both", both).unwrap_err();
 
-    assert!(
-        matches!(error, SysError::FamilyUnsupported { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, SysError::FamilyUnsupported { .. }), "{error:?}");
     let way = routing.lookup(address("10.2.0.1")).unwrap();
     assert_eq!((way.interface, way.table), (index, TABLE));
     routing.close().unwrap();

@@ -1,10 +1,6 @@
 //! UDP sockets between two namespaces.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -19,9 +15,7 @@ const PORT: u16 = 4500;
 
 fn bind(namespace: &adit_sys::netns::Namespace, local: &str) -> UdpSocket {
     let local: SocketAddr = local.parse().unwrap();
-    namespace
-        .run(|| UdpSocket::bind(local, &SocketOptions::default()).unwrap())
-        .unwrap()
+    namespace.run(|| UdpSocket::bind(local, &SocketOptions::default()).unwrap()).unwrap()
 }
 
 #[test]
@@ -31,11 +25,7 @@ fn batches_echo_with_local_address_and_traffic_class() {
     }
     let pair = Pair::new();
     // A second address: the answer must come from the one that was asked.
-    set_up(
-        &mut pair.right.netlink().unwrap(),
-        "right0",
-        &["192.0.2.77/24", "2001:db8::77/64"],
-    );
+    set_up(&mut pair.right.netlink().unwrap(), "right0", &["192.0.2.77/24", "2001:db8::77/64"]);
     for (any, client, server) in [
         ("0.0.0.0", "192.0.2.1:4500", "192.0.2.77:4500"),
         ("[::]", "[2001:db8::1]:4500", "[2001:db8::77]:4500"),
@@ -87,8 +77,7 @@ fn a_prefix_goes_out_in_front_without_copying() {
     let right = bind(&pair.right, "0.0.0.0:4500");
     let remote = "192.0.2.2:4500".parse().unwrap();
 
-    left.send_to(left.local(), remote, 0, &[0; 4], b"IKE")
-        .unwrap();
+    left.send_to(left.local(), remote, 0, &[0; 4], b"IKE").unwrap();
 
     let mut got = packets(1, 100);
     receive(&right, &mut got, 1);
@@ -108,11 +97,7 @@ fn both_families_share_one_port() {
 
     let mut sent = packets(4, 100);
     for (n, packet) in sent.iter_mut().enumerate() {
-        let to = if n % 2 == 0 {
-            "192.0.2.2"
-        } else {
-            "2001:db8::2"
-        };
+        let to = if n % 2 == 0 { "192.0.2.2" } else { "2001:db8::2" };
         packet.meta.remote = SocketAddr::new(address(to), PORT);
         assert!(packet.fill(b"x"));
     }
@@ -124,10 +109,7 @@ fn both_families_share_one_port() {
         assert!(common::wait(right.v6().unwrap()) || common::wait(right.v4()));
         count += right.recv_batch(&mut io, &mut got[count..]).unwrap();
     }
-    let v6 = got
-        .iter()
-        .filter(|packet| packet.meta.remote.is_ipv6())
-        .count();
+    let v6 = got.iter().filter(|packet| packet.meta.remote.is_ipv6()).count();
     assert_eq!(v6, 2);
 }
 
@@ -158,12 +140,7 @@ fn a_closed_port_is_reported_as_a_value_and_stops_nobody() {
         assert_eq!(left.recv_batch(&mut io, &mut sent).unwrap(), 0);
 
         let error = left.next_error().unwrap().unwrap();
-        let SocketError::Unreachable {
-            remote,
-            errno,
-            from,
-        } = error
-        else {
+        let SocketError::Unreachable { remote, errno, from } = error else {
             panic!("{error:?}");
         };
         assert_eq!((remote, errno), (closed, libc::ECONNREFUSED));
@@ -217,16 +194,10 @@ fn a_port_in_use_is_named() {
 
     let open = || UdpSocket::bind("0.0.0.0:500".parse().unwrap(), &SocketOptions::default());
     let error = pair.left.run(open).unwrap().unwrap_err();
-    assert!(
-        matches!(error, SysError::AddressInUse { port: 500, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, SysError::AddressInUse { port: 500, .. }), "{error:?}");
     assert_eq!(error.code(), Some("E502"));
 
     let foreign = || UdpSocket::bind("192.0.2.9:500".parse().unwrap(), &SocketOptions::default());
     let error = pair.left.run(foreign).unwrap().unwrap_err();
-    assert!(
-        matches!(error, SysError::AddressMissing { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, SysError::AddressMissing { .. }), "{error:?}");
 }

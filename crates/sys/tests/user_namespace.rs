@@ -1,10 +1,6 @@
 //! The demo without privileges: a user namespace of its own, entered by a process of one thread.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -25,10 +21,7 @@ fn main() {
         return;
     }
     give_up_privileges();
-    assert!(
-        !can_create(),
-        "nobody may create network namespaces directly"
-    );
+    assert!(!can_create(), "nobody may create network namespaces directly");
     match enter_user_namespace() {
         Ok(()) => {}
         Err(error @ (SysError::NotPermitted { .. } | SysError::Io { .. })) => {
@@ -65,10 +58,7 @@ fn a_whole_gateway_fits_into_a_user_namespace() {
                 remote: vec!["10.2.0.0/24".parse().unwrap()],
             };
             routing.install("berlin", plan).unwrap();
-            assert_eq!(
-                routing.lookup([10, 2, 0, 5].into()).unwrap().interface,
-                tun.index()
-            );
+            assert_eq!(routing.lookup([10, 2, 0, 5].into()).unwrap().interface, tun.index());
             let config = PingConfig {
                 count: 1,
                 timeout: Duration::from_secs(5),

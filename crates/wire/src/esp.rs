@@ -79,10 +79,7 @@ impl EspHeader {
         if spi.is_reserved() {
             return Err(WireError::BadValue("ESP.spi", spi.0.into()));
         }
-        Ok(Self {
-            spi,
-            sequence: u32::from_be_bytes([n0, n1, n2, n3]),
-        })
+        Ok(Self { spi, sequence: u32::from_be_bytes([n0, n1, n2, n3]) })
     }
 
     /// The header's octets.
@@ -121,10 +118,7 @@ mod tests {
 
     #[test]
     fn an_spi_field_has_four_octets_and_no_reserved_value() {
-        assert_eq!(
-            Spi::from_field(&[0xc0, 0xff, 0xee, 1]),
-            Some(Spi(0xc0ff_ee01))
-        );
+        assert_eq!(Spi::from_field(&[0xc0, 0xff, 0xee, 1]), Some(Spi(0xc0ff_ee01)));
         assert_eq!(Spi::from_field(&[0, 0, 0, 255]), None);
         assert_eq!(Spi::from_field(&[1, 0, 0]), None);
         assert_eq!(Spi::from_field(&[1, 0, 0, 0, 0]), None);

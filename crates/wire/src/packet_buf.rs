@@ -22,12 +22,7 @@ pub struct PacketMeta {
 impl Default for PacketMeta {
     fn default() -> Self {
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        Self {
-            local: nowhere,
-            remote: nowhere,
-            tos: 0,
-            udp: false,
-        }
+        Self { local: nowhere, remote: nowhere, tos: 0, udp: false }
     }
 }
 
@@ -47,12 +42,7 @@ impl PacketBuf {
     #[must_use]
     pub fn with_capacity(headroom: usize, payload_capacity: usize) -> Self {
         let octets = vec![0; headroom.saturating_add(payload_capacity)].into_boxed_slice();
-        Self {
-            octets,
-            start: headroom,
-            end: headroom,
-            meta: PacketMeta::default(),
-        }
+        Self { octets, start: headroom, end: headroom, meta: PacketMeta::default() }
     }
 
     /// The packet.
@@ -63,9 +53,7 @@ impl PacketBuf {
 
     /// The packet, to be changed in place.
     pub fn data_mut(&mut self) -> &mut [u8] {
-        self.octets
-            .get_mut(self.start..self.end)
-            .unwrap_or_default()
+        self.octets.get_mut(self.start..self.end).unwrap_or_default()
     }
 
     /// Length of the packet in octets.
@@ -187,10 +175,7 @@ mod tests {
         packet.push_front(4).unwrap().copy_from_slice(b"head");
         packet.push_back(4).unwrap().copy_from_slice(b"tail");
         assert_eq!(packet.data(), b"headbodytail");
-        assert_eq!(
-            (packet.headroom(), packet.len(), packet.tailroom()),
-            (4, 12, 8)
-        );
+        assert_eq!((packet.headroom(), packet.len(), packet.tailroom()), (4, 12, 8));
 
         assert!(packet.pull_front(4));
         packet.truncate(4);
@@ -214,14 +199,8 @@ mod tests {
         packet.set_len(usize::MAX);
         assert_eq!(packet.len(), 2);
         packet.reset(usize::MAX);
-        assert_eq!(
-            (packet.headroom(), packet.len(), packet.tailroom()),
-            (4, 0, 0)
-        );
+        assert_eq!((packet.headroom(), packet.len(), packet.tailroom()), (4, 0, 0));
         packet.reset(1);
-        assert_eq!(
-            (packet.headroom(), packet.len(), packet.tailroom()),
-            (1, 0, 3)
-        );
+        assert_eq!((packet.headroom(), packet.len(), packet.tailroom()), (1, 0, 3));
     }
 }

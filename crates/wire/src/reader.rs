@@ -31,20 +31,16 @@ impl<'a> Reader<'a> {
 
     /// Takes exactly `N` octets.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (head, tail) = self
-            .0
-            .split_first_chunk::<N>()
-            .ok_or(WireError::Truncated(WireError::UNNAMED))?;
+        let (head, tail) =
+            self.0.split_first_chunk::<N>().ok_or(WireError::Truncated(WireError::UNNAMED))?;
         self.0 = tail;
         Ok(*head)
     }
 
     /// Takes exactly `len` octets.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], WireError> {
-        let (head, tail) = self
-            .0
-            .split_at_checked(len)
-            .ok_or(WireError::Truncated(WireError::UNNAMED))?;
+        let (head, tail) =
+            self.0.split_at_checked(len).ok_or(WireError::Truncated(WireError::UNNAMED))?;
         self.0 = tail;
         Ok(head)
     }
@@ -77,11 +73,7 @@ impl<'a> Reader<'a> {
     ///
     /// [`WireError::Trailing`] if octets are left.
     pub fn finish(&self, name: &'static str) -> Result<(), WireError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(WireError::Trailing(name))
-        }
+        if self.is_empty() { Ok(()) } else { Err(WireError::Trailing(name)) }
     }
 }
 

@@ -84,9 +84,6 @@ mod tests {
         w.patch_u16(length_at, 0x0203);
         w.patch_u32(length_at + 2, 0x0405_0607);
 
-        assert_eq!(
-            octets,
-            [0xff, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0]
-        );
+        assert_eq!(octets, [0xff, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
     }
 }

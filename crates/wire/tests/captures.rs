@@ -65,12 +65,8 @@ fn a_captured_proposal_says_what_tcpdump_says() {
     let message = octets(case);
     let payloads = payloads(&message).unwrap();
 
-    let Payload::Sa(sa) = &payloads[0] else {
-        panic!("{:?}", payloads[0])
-    };
-    let [proposal] = sa.proposals.as_slice() else {
-        panic!("{sa:?}")
-    };
+    let Payload::Sa(sa) = &payloads[0] else { panic!("{:?}", payloads[0]) };
+    let [proposal] = sa.proposals.as_slice() else { panic!("{sa:?}") };
     assert_eq!((proposal.number, proposal.transforms.len()), (1, 12));
     let bits: Vec<_> = proposal
         .transforms_of(TransformType::ENCR)
@@ -85,17 +81,10 @@ fn a_captured_proposal_says_what_tcpdump_says() {
             (EncryptionId::TRIPLE_DES, None),
         ]
     );
-    let Payload::Ke(ke) = &payloads[1] else {
-        panic!("{:?}", payloads[1])
-    };
+    let Payload::Ke(ke) = &payloads[1] else { panic!("{:?}", payloads[1]) };
     assert_eq!((ke.method, ke.data.len()), (KeyExchangeId::MODP_1024, 128));
-    let Payload::Notify(notify) = &payloads[3] else {
-        panic!("{:?}", payloads[3])
-    };
-    assert_eq!(
-        (notify.kind, notify.data.len()),
-        (NotifyType::NAT_DETECTION_SOURCE_IP, 20)
-    );
+    let Payload::Notify(notify) = &payloads[3] else { panic!("{:?}", payloads[3]) };
+    assert_eq!((notify.kind, notify.data.len()), (NotifyType::NAT_DETECTION_SOURCE_IP, 20));
 }
 
 /// CHECKLIST A13, D13: zero SPIs, lengths that lie, loops.
@@ -103,11 +92,7 @@ fn a_captured_proposal_says_what_tcpdump_says() {
 fn malformed_captures_are_refused() {
     for case in cases("malformed.json", "messages") {
         let octets = octets(&case);
-        assert!(
-            Header::read(&mut Reader(&octets)).is_err(),
-            "{}",
-            case["name"]
-        );
+        assert!(Header::read(&mut Reader(&octets)).is_err(), "{}", case["name"]);
     }
 }
 
@@ -129,13 +114,7 @@ fn captured_packets_show_their_protocol() {
             IpProtocol::ESP => {
                 assert!(packet.flow_key().opaque);
                 let esp = EspHeader::read(&mut Reader(packet.payload())).unwrap();
-                assert_eq!(
-                    esp,
-                    EspHeader {
-                        spi: Spi(0x1234_5678),
-                        sequence: 1
-                    }
-                );
+                assert_eq!(esp, EspHeader { spi: Spi(0x1234_5678), sequence: 1 });
             }
             other => panic!("{}: {other}", case["name"]),
         }
@@ -149,16 +128,10 @@ fn a_packet_inside_an_icmp_error_is_whole_or_refused() {
     for case in cases("ip.json", "packets") {
         let octets = octets(&case);
         let packet = IpPacket::read(&octets).unwrap();
-        if packet
-            .icmp()
-            .is_some_and(|icmp| icmp.is_error(packet.protocol()))
-        {
+        if packet.icmp().is_some_and(|icmp| icmp.is_error(packet.protocol())) {
             let inner = IpPacket::read(packet.payload().get(8..).unwrap());
-            let is_cut_short = [
-                "icmp6-destunreach-ip6ext-trunc.pcap",
-                "icmp-destunreach-udp.pcap",
-            ]
-            .contains(&case["name"].as_str().unwrap());
+            let is_cut_short = ["icmp6-destunreach-ip6ext-trunc.pcap", "icmp-destunreach-udp.pcap"]
+                .contains(&case["name"].as_str().unwrap());
             assert_eq!(inner.is_err(), is_cut_short, "{}: {inner:?}", case["name"]);
         }
     }
@@ -237,25 +210,18 @@ fn digest(message: &[u8]) {
         }
         let mut body = Vec::new();
         payload.write(&mut Writer(&mut body));
-        assert_eq!(
-            Payload::read(RawPayload { body: &body, ..raw }),
-            Ok(payload)
-        );
+        assert_eq!(Payload::read(RawPayload { body: &body, ..raw }), Ok(payload));
     }
 }
 
 fn payloads(message: &[u8]) -> Result<Vec<Payload<'_>>, WireError> {
     let mut r = Reader(message);
     let header = Header::read(&mut r)?;
-    Payloads::new(header.next_payload, r.rest())
-        .map(|raw| raw.and_then(Payload::read))
-        .collect()
+    Payloads::new(header.next_payload, r.rest()).map(|raw| raw.and_then(Payload::read)).collect()
 }
 
 fn cases(file: &str, key: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/vectors")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(file);
     let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     json[key].as_array().unwrap().clone()
 }
@@ -268,16 +234,11 @@ fn from_hex(text: &str) -> Vec<u8> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     assert!(rest.is_empty(), "odd number of digits");
     let digit = |octet: u8| u8::try_from(char::from(octet).to_digit(16).unwrap()).unwrap();
-    pairs
-        .iter()
-        .map(|[high, low]| digit(*high) << 4 | digit(*low))
-        .collect()
+    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
 }
 
 fn shared_dir(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/vectors")
-        .join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors").join(path);
     if !path.exists() {
         println!("skipped: {} does not exist", path.display());
         return None;
@@ -290,19 +251,12 @@ fn shared(path: &str) -> Option<String> {
 }
 
 fn pcaps_under(root: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.flat_map(|path| match path.is_dir() {
         true => pcaps_under(&path),
         false => vec![path],
     });
-    files
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "pcap")
-        })
-        .collect()
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "pcap")).collect()
 }
 
 /// The UDP payloads of a capture of Ethernet frames.
@@ -310,11 +264,7 @@ fn datagrams(pcap: &[u8]) -> Vec<Vec<u8>> {
     let number = |octets: &[u8]| {
         let octets = octets.try_into().unwrap();
         let is_little_endian = pcap[0] == 0xd4;
-        if is_little_endian {
-            u32::from_le_bytes(octets)
-        } else {
-            u32::from_be_bytes(octets)
-        }
+        if is_little_endian { u32::from_le_bytes(octets) } else { u32::from_be_bytes(octets) }
     };
     let link_len = if number(&pcap[20..24]) == 1 { 14 } else { 4 };
     let mut rest = &pcap[24..];

@@ -211,17 +211,13 @@ impl OpenKey {
 
 impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealKey")
-            .field("cipher", &self.cipher)
-            .finish_non_exhaustive()
+        f.debug_struct("SealKey").field("cipher", &self.cipher).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for OpenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenKey")
-            .field("cipher", &self.cipher)
-            .finish_non_exhaustive()
+        f.debug_struct("OpenKey").field("cipher", &self.cipher).finish_non_exhaustive()
     }
 }
 
@@ -322,9 +318,7 @@ impl CbcSealKey {
         }
         let iv = self.iv(counter);
         let context = EncryptionContext::Iv128(FixedLength::from(&iv));
-        self.key
-            .less_safe_encrypt(text, context)
-            .expect("whole blocks and an IV of 16 octets");
+        self.key.less_safe_encrypt(text, context).expect("whole blocks and an IV of 16 octets");
         iv_out.copy_from_slice(&iv);
         let icv = self.mac.compute([aad, &iv, text, trailer]);
         icv_out.copy_from_slice(self.mac.truncate(&icv));
@@ -381,9 +375,7 @@ impl CbcOpenKey {
             return Err(OpenError::Integrity);
         }
         let context = DecryptionContext::Iv128(FixedLength::from(&iv));
-        self.key
-            .decrypt(text, context)
-            .expect("whole blocks and an IV of 16 octets");
+        self.key.decrypt(text, context).expect("whole blocks and an IV of 16 octets");
         Ok(())
     }
 }
@@ -401,10 +393,7 @@ impl MacKey {
             Integrity::HmacSha2_384_192 => hmac::HMAC_SHA384,
             Integrity::HmacSha2_512_256 => hmac::HMAC_SHA512,
         };
-        Self {
-            key: hmac::Key::new(algorithm, key.as_bytes()),
-            icv_len: integrity.icv_len(),
-        }
+        Self { key: hmac::Key::new(algorithm, key.as_bytes()), icv_len: integrity.icv_len() }
     }
 
     fn compute(&self, parts: [&[u8]; 4]) -> hmac::Tag {
@@ -418,9 +407,7 @@ impl MacKey {
 
     /// RFC 4868 §2.3: the first half of the output is the ICV.
     fn truncate<'a>(&self, tag: &'a hmac::Tag) -> &'a [u8] {
-        tag.as_ref()
-            .get(..self.icv_len)
-            .expect("the ICV is half of the output")
+        tag.as_ref().get(..self.icv_len).expect("the ICV is half of the output")
     }
 }
 

@@ -72,19 +72,14 @@ impl AesKeySize {
     }
 
     fn from_bits(bits: u16) -> Option<Self> {
-        [Self::Bits128, Self::Bits256]
-            .into_iter()
-            .find(|size| size.bits() == bits)
+        [Self::Bits128, Self::Bits256].into_iter().find(|size| size.bits() == bits)
     }
 }
 
 impl Integrity {
     /// Every algorithm, the preferred one first.
-    pub const ALL: [Self; 3] = [
-        Self::HmacSha2_256_128,
-        Self::HmacSha2_384_192,
-        Self::HmacSha2_512_256,
-    ];
+    pub const ALL: [Self; 3] =
+        [Self::HmacSha2_256_128, Self::HmacSha2_384_192, Self::HmacSha2_512_256];
 
     /// The algorithm with this number, if we have it.
     pub fn from_id(id: IntegrityId) -> Option<Self> {
@@ -145,10 +140,9 @@ impl Cipher {
                 AesKeySize::from_bits(bits).map(Self::AesGcm16)
             }
             (EncryptionId::CHACHA20_POLY1305, None, None) => Some(Self::ChaCha20Poly1305),
-            (EncryptionId::AES_CBC, Some(bits), Some(integrity)) => Some(Self::AesCbc(
-                AesKeySize::from_bits(bits)?,
-                Integrity::from_id(integrity)?,
-            )),
+            (EncryptionId::AES_CBC, Some(bits), Some(integrity)) => {
+                Some(Self::AesCbc(AesKeySize::from_bits(bits)?, Integrity::from_id(integrity)?))
+            }
             _ => None,
         }
     }

@@ -32,11 +32,8 @@ fn pair(cipher: Cipher, seed: u64) -> Pair {
 /// Clear parts of the nearest lengths that `cipher` takes.
 fn clear(cipher: Cipher, text_len: usize, seed: u64) -> Parts {
     let rng: &mut dyn Rng = &mut SeededRng::new(!seed);
-    let text_len = if cipher.is_aead() {
-        text_len
-    } else {
-        text_len.next_multiple_of(cipher.block_len())
-    };
+    let text_len =
+        if cipher.is_aead() { text_len } else { text_len.next_multiple_of(cipher.block_len()) };
     let mut text = vec![0; text_len];
     rng.fill(&mut text);
     Parts {
@@ -44,33 +41,16 @@ fn clear(cipher: Cipher, text_len: usize, seed: u64) -> Parts {
         iv: vec![0; cipher.iv_len()],
         text,
         icv: vec![0; cipher.icv_len()],
-        trailer: if cipher.is_aead() {
-            Vec::new()
-        } else {
-            rng.array::<4>().to_vec()
-        },
+        trailer: if cipher.is_aead() { Vec::new() } else { rng.array::<4>().to_vec() },
     }
 }
 
 fn seal(key: &SealKey, counter: u64, parts: &mut Parts) -> Result<(), SealError> {
-    key.seal(
-        counter,
-        &parts.aad,
-        &mut parts.iv,
-        &mut parts.text,
-        &mut parts.icv,
-        &parts.trailer,
-    )
+    key.seal(counter, &parts.aad, &mut parts.iv, &mut parts.text, &mut parts.icv, &parts.trailer)
 }
 
 fn open(key: &OpenKey, parts: &mut Parts) -> Result<(), OpenError> {
-    key.open(
-        &parts.aad,
-        &parts.iv,
-        &mut parts.text,
-        &parts.icv,
-        &parts.trailer,
-    )
+    key.open(&parts.aad, &parts.iv, &mut parts.text, &parts.icv, &parts.trailer)
 }
 
 fn any_cipher() -> impl Strategy<Value = Cipher> {
@@ -227,10 +207,7 @@ fn cbc_ivs_differ_by_counter_and_by_key_and_tell_nothing_of_the_counter() {
     assert!(first.is_disjoint(&second));
     // About half of the bits of neighbours differ in an unpredictable sequence.
     let ones: u32 = first.iter().flatten().map(|octet| octet.count_ones()).sum();
-    assert!(
-        (31_000..33_000).contains(&ones),
-        "{ones} of 64000 bits are set"
-    );
+    assert!((31_000..33_000).contains(&ones), "{ones} of 64000 bits are set");
 }
 
 /// A seeded run reproduces octet for octet, CBC included.
@@ -271,11 +248,7 @@ fn combinations_that_the_rfcs_exclude_are_no_suites() {
         (EncryptionId::AES_CBC, Some(128), None),
         (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::NONE)),
         (EncryptionId::AES_CBC, None, sha),
-        (
-            EncryptionId::AES_CBC,
-            Some(128),
-            Some(IntegrityId::HMAC_MD5_96),
-        ),
+        (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::HMAC_MD5_96)),
         (EncryptionId::NULL, None, sha),
     ] {
         let found = Cipher::from_transforms(encryption, key_bits, integrity);
@@ -310,12 +283,6 @@ fn keys_print_no_secret_and_may_move_between_threads() {
     sends::<SealKey>();
     sends::<OpenKey>();
     let pair = pair(Cipher::ChaCha20Poly1305, 1);
-    assert_eq!(
-        format!("{:?}", pair.seal),
-        "SealKey { cipher: ChaCha20Poly1305, .. }"
-    );
-    assert_eq!(
-        format!("{:?}", pair.open),
-        "OpenKey { cipher: ChaCha20Poly1305, .. }"
-    );
+    assert_eq!(format!("{:?}", pair.seal), "SealKey { cipher: ChaCha20Poly1305, .. }");
+    assert_eq!(format!("{:?}", pair.open), "OpenKey { cipher: ChaCha20Poly1305, .. }");
 }

@@ -50,9 +50,7 @@ impl Curve {
 
     /// The public value: the coordinates x and y (RFC 5903 §7), or u (RFC 8031 §3.1).
     pub(super) fn public(self, key: &PrivateKey) -> Vec<u8> {
-        let point = key
-            .compute_public_key()
-            .expect("a private key has a public key");
+        let point = key.compute_public_key().expect("a private key has a public key");
         let octets = point.as_ref();
         match self {
             Self::X25519 => octets,
@@ -68,9 +66,7 @@ impl Curve {
         let encoded = match self {
             Self::X25519 => peer_public,
             Self::P256 | Self::P384 => {
-                point
-                    .get_mut(1..=peer_public.len())?
-                    .copy_from_slice(peer_public);
+                point.get_mut(1..=peer_public.len())?.copy_from_slice(peer_public);
                 point.get(..=peer_public.len())?
             }
         };

@@ -47,10 +47,7 @@ pub(super) fn encapsulate(peer_public: &[u8], rng: &mut dyn Rng) -> Option<(Vec<
     }
     let peer = kem::EncapsulationKey::new(&ML_KEM_768, peer_public).ok()?;
     let (ciphertext, shared) = peer.encapsulate().ok()?;
-    Some((
-        ciphertext.as_ref().to_vec(),
-        Secret::from_slice(shared.as_ref()),
-    ))
+    Some((ciphertext.as_ref().to_vec(), Secret::from_slice(shared.as_ref())))
 }
 
 impl DecapsulationKey {

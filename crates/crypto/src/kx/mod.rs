@@ -152,11 +152,7 @@ impl KeyExchange {
                 (public, Private::MlKem(key))
             }
         };
-        KeyShare {
-            method: self,
-            public,
-            private,
-        }
+        KeyShare { method: self, public, private }
     }
 
     /// Answers an initiator's public value: our public value to send, and the shared secret.
@@ -173,15 +169,11 @@ impl KeyExchange {
         let answer = match self.algorithm() {
             Algorithm::Modp(group) => {
                 let exponent = group.generate(rng);
-                group
-                    .agree(&exponent, peer_public)
-                    .map(|shared| (group.public(&exponent), shared))
+                group.agree(&exponent, peer_public).map(|shared| (group.public(&exponent), shared))
             }
             Algorithm::Ecdh(curve) => {
                 let key = curve.generate(rng);
-                curve
-                    .agree(&key, peer_public)
-                    .map(|shared| (curve.public(&key), shared))
+                curve.agree(&key, peer_public).map(|shared| (curve.public(&key), shared))
             }
             Algorithm::MlKem => mlkem::encapsulate(peer_public, rng),
         };
@@ -253,11 +245,7 @@ impl KeyShare {
     /// ciphertext has no wrong value: a changed one gives another secret (FIPS 203 §6.3), and
     /// authentication fails later.
     pub fn agree(self, peer_public: &[u8]) -> Result<Secret, KeyExchangeError> {
-        let Self {
-            method,
-            public: _,
-            private,
-        } = self;
+        let Self { method, public: _, private } = self;
         method.check_length(peer_public, method.responder_public_len())?;
         let shared = match (method.algorithm(), private) {
             (Algorithm::Modp(group), Private::Modp(exponent)) => {
@@ -273,9 +261,7 @@ impl KeyShare {
 
 impl fmt::Debug for KeyShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyShare")
-            .field("method", &self.method)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyShare").field("method", &self.method).finish_non_exhaustive()
     }
 }
 

@@ -46,11 +46,7 @@ impl Group {
         let prime = BoxedUint::from_be_hex(prime, bits).expect("the prime is in hexadecimal");
         let public_max = prime.wrapping_sub(BoxedUint::from(2_u8));
         let prime = Odd::new(prime).expect("the prime is odd");
-        Self {
-            params: BoxedMontyParams::new_vartime(prime),
-            public_max,
-            exponent_bits,
-        }
+        Self { params: BoxedMontyParams::new_vartime(prime), public_max, exponent_bits }
     }
 
     /// Draws a private exponent. Its top bit is set, so it is never a trivial one.
@@ -155,9 +151,7 @@ mod tests {
     /// The integer part of `2^bits * pi` (Machin: pi/4 = 4 arctan 1/5 - arctan 1/239).
     fn pi(bits: u32) -> BoxedUint {
         let one = power_of_two(bits + GUARD_BITS);
-        let quarter = arctan_of_inverse(5, &one)
-            .shl(2)
-            .wrapping_sub(arctan_of_inverse(239, &one));
+        let quarter = arctan_of_inverse(5, &one).shl(2).wrapping_sub(arctan_of_inverse(239, &one));
         quarter.shl(2).shr(GUARD_BITS)
     }
 
@@ -171,19 +165,13 @@ mod tests {
                 break;
             }
             let term = quotient(&power, 2 * n + 1);
-            sum = if n % 2 == 0 {
-                sum.wrapping_add(term)
-            } else {
-                sum.wrapping_sub(term)
-            };
+            sum = if n % 2 == 0 { sum.wrapping_add(term) } else { sum.wrapping_sub(term) };
         }
         sum
     }
 
     fn quotient(number: &BoxedUint, divisor: u64) -> BoxedUint {
-        number
-            .div_rem_limb(NonZero::new(Limb::from(divisor)).unwrap())
-            .0
+        number.div_rem_limb(NonZero::new(Limb::from(divisor)).unwrap()).0
     }
 
     fn power_of_two(exponent: u32) -> BoxedUint {

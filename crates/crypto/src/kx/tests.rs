@@ -14,16 +14,8 @@ fn exchange(
         method.respond(&initiator_public, responder).unwrap();
     let initiator_secret = share.agree(&responder_public).unwrap();
 
-    assert_eq!(
-        initiator_public.len(),
-        method.initiator_public_len(),
-        "{method}"
-    );
-    assert_eq!(
-        responder_public.len(),
-        method.responder_public_len(),
-        "{method}"
-    );
+    assert_eq!(initiator_public.len(), method.initiator_public_len(), "{method}");
+    assert_eq!(responder_public.len(), method.responder_public_len(), "{method}");
     assert_eq!(initiator_secret.len(), method.shared_len(), "{method}");
     assert_eq!(initiator_secret, responder_secret, "{method}");
     (initiator_public, responder_public, initiator_secret)
@@ -66,39 +58,19 @@ fn every_exchange_has_its_own_secret() {
 #[test]
 fn public_values_of_wrong_length_are_refused() {
     for method in KeyExchange::ALL {
-        let lengths = [
-            0,
-            1,
-            method.initiator_public_len() - 1,
-            method.initiator_public_len() + 1,
-        ];
+        let lengths = [0, 1, method.initiator_public_len() - 1, method.initiator_public_len() + 1];
         for len in lengths {
             let error = method.respond(&vec![1; len], &mut SystemRng).unwrap_err();
             let expected_octets = method.initiator_public_len();
             assert_eq!(
                 error,
-                KeyExchangeError::WrongLength {
-                    method,
-                    expected_octets,
-                    actual_octets: len
-                }
+                KeyExchangeError::WrongLength { method, expected_octets, actual_octets: len }
             );
         }
-        let lengths = [
-            0,
-            1,
-            method.responder_public_len() - 1,
-            method.responder_public_len() + 1,
-        ];
+        let lengths = [0, 1, method.responder_public_len() - 1, method.responder_public_len() + 1];
         for len in lengths {
-            let error = method
-                .generate(&mut SystemRng)
-                .agree(&vec![1; len])
-                .unwrap_err();
-            assert!(
-                matches!(error, KeyExchangeError::WrongLength { .. }),
-                "{method}"
-            );
+            let error = method.generate(&mut SystemRng).agree(&vec![1; len]).unwrap_err();
+            assert!(matches!(error, KeyExchangeError::WrongLength { .. }), "{method}");
         }
     }
 }
@@ -109,10 +81,7 @@ fn refused(method: KeyExchange, public: &[u8]) {
         assert_eq!(method.respond(public, rng).unwrap_err(), invalid);
     }
     if !method.is_kem() {
-        assert_eq!(
-            method.generate(&mut SystemRng).agree(public).unwrap_err(),
-            invalid
-        );
+        assert_eq!(method.generate(&mut SystemRng).agree(public).unwrap_err(), invalid);
     }
 }
 
@@ -123,10 +92,9 @@ fn refused(method: KeyExchange, public: &[u8]) {
 /// E17.
 #[test]
 fn modp_values_outside_the_range_are_refused() {
-    for (method, prime) in [
-        (KeyExchange::Modp2048, modp::PRIME_14),
-        (KeyExchange::Modp3072, modp::PRIME_15),
-    ] {
+    for (method, prime) in
+        [(KeyExchange::Modp2048, modp::PRIME_14), (KeyExchange::Modp3072, modp::PRIME_15)]
+    {
         let number = |end: &[u8]| {
             let mut octets = vec![0; method.initiator_public_len() - end.len()];
             octets.extend_from_slice(end);
@@ -183,10 +151,7 @@ fn x25519_points_of_small_order_are_refused() {
 /// FIPS 203 §7.2, modulus check.
 #[test]
 fn mlkem_keys_with_an_unreduced_coefficient_are_refused() {
-    let mut key = KeyExchange::MlKem768
-        .generate(&mut SystemRng)
-        .public()
-        .to_vec();
+    let mut key = KeyExchange::MlKem768.generate(&mut SystemRng).public().to_vec();
     // The first coefficient becomes 4095 and is at least q = 3329.
     key[0] = 0xff;
     key[1] |= 0x0f;

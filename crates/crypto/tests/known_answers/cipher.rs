@@ -120,11 +120,7 @@ fn check_cbc(vectors: &Vectors<CbcGroup>) -> usize {
             256 => AesKeySize::Bits256,
             _ => continue,
         };
-        for test in group
-            .tests
-            .iter()
-            .filter(|test| test.result == Verdict::Valid)
-        {
+        for test in group.tests.iter().filter(|test| test.result == Verdict::Valid) {
             check_cbc_test(size, test);
             checked += 1;
         }
@@ -140,10 +136,7 @@ fn check_cbc_test(size: AesKeySize, test: &CbcTest) {
     ] {
         let cipher = Cipher::AesCbc(size, integrity);
         let key = Secret::new(vec![0x5a; integrity.key_len()]);
-        let mac = prf.compute(
-            key.as_bytes(),
-            &[b"header", &test.iv.0, &test.ct.0, b"high"],
-        );
+        let mac = prf.compute(key.as_bytes(), &[b"header", &test.iv.0, &test.ct.0, b"high"]);
         let icv = &mac.as_bytes()[..integrity.icv_len()];
 
         let mut text = test.ct.0.clone();
@@ -154,11 +147,7 @@ fn check_cbc_test(size: AesKeySize, test: &CbcTest) {
         // Wycheproof's texts are padded (PKCS #5), NIST's are not; we neither pad nor unpad.
         assert!(text.starts_with(&test.msg.0), "{cipher} {}", test.id);
         let padding = &text[test.msg.0.len()..];
-        assert!(
-            padding
-                .iter()
-                .all(|&octet| usize::from(octet) == padding.len())
-        );
+        assert!(padding.iter().all(|&octet| usize::from(octet) == padding.len()));
     }
 }
 
@@ -193,15 +182,9 @@ struct EspTest {
 /// RFC 4303 §2: the inner packet, padding 1, 2, 3 …, pad length, next header.
 #[test]
 fn esp_packets_of_dpdk_open() {
-    for test in load::<EspGroup>("dpdk_esp")
-        .groups
-        .into_iter()
-        .flat_map(|group| group.tests)
-    {
-        let cipher = Cipher::ALL
-            .into_iter()
-            .find(|cipher| cipher.to_string() == test.cipher)
-            .unwrap();
+    for test in load::<EspGroup>("dpdk_esp").groups.into_iter().flat_map(|group| group.tests) {
+        let cipher =
+            Cipher::ALL.into_iter().find(|cipher| cipher.to_string() == test.cipher).unwrap();
         let encryption = Secret::new(test.encryption.0);
         let integrity = Secret::new(test.integrity.0);
         let mut text = test.ct.0.clone();
@@ -213,12 +196,7 @@ fn esp_packets_of_dpdk_open() {
         let (inner, trailer) = text.split_at(test.inner.0.len());
         assert_eq!(inner, test.inner.0, "{}", test.comment);
         let (pad_length, next_header) = (trailer[trailer.len() - 2], trailer[trailer.len() - 1]);
-        assert_eq!(
-            usize::from(pad_length),
-            trailer.len() - 2,
-            "{}",
-            test.comment
-        );
+        assert_eq!(usize::from(pad_length), trailer.len() - 2, "{}", test.comment);
         assert_eq!(next_header, 4, "{}", test.comment);
     }
 }

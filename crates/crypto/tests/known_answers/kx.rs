@@ -32,9 +32,7 @@ fn check_dh(vectors: Vectors<DhGroup>) {
         for test in group.tests {
             let share = method.generate(&mut VectorRng(test.i.0));
             assert_eq!(share.public(), test.gi.0, "{method}");
-            let (public, secret) = method
-                .respond(&test.gi.0, &mut VectorRng(test.r.0))
-                .unwrap();
+            let (public, secret) = method.respond(&test.gi.0, &mut VectorRng(test.r.0)).unwrap();
             assert_eq!(public, test.gr.0, "{method}");
             assert_eq!(secret.as_bytes(), test.gir.0, "{method}");
             assert_eq!(share.agree(&public).unwrap(), secret, "{method}");
@@ -81,12 +79,7 @@ fn x25519_gives_the_answers_of_wycheproof_and_refuses_zeros() {
             let agreed = share.agree(&test.public.0);
             if test.shared.0 == [0; 32] {
                 let method = KeyExchange::X25519;
-                assert_eq!(
-                    agreed,
-                    Err(KeyExchangeError::InvalidPublic { method }),
-                    "{}",
-                    test.id
-                );
+                assert_eq!(agreed, Err(KeyExchangeError::InvalidPublic { method }), "{}", test.id);
                 zeros += 1;
             } else {
                 assert_eq!(agreed.unwrap().as_bytes(), test.shared.0, "{}", test.id);
@@ -161,10 +154,7 @@ struct MlKemTest {
 }
 
 fn mlkem_tests(name: &str) -> impl Iterator<Item = MlKemTest> {
-    load_wycheproof::<MlKemGroup>(name)
-        .groups
-        .into_iter()
-        .flat_map(|group| group.tests)
+    load_wycheproof::<MlKemGroup>(name).groups.into_iter().flat_map(|group| group.tests)
 }
 
 const METHOD: KeyExchange = KeyExchange::MlKem768;
@@ -179,12 +169,7 @@ fn mlkem_keys_and_secrets_are_those_of_wycheproof() {
         let share = METHOD.generate(&mut VectorRng(test.seed.0));
         if test.result == Verdict::Valid {
             assert_eq!(share.public(), test.ek.0, "{}", test.id);
-            assert_eq!(
-                share.agree(&test.c.0).unwrap().as_bytes(),
-                test.shared.0,
-                "{}",
-                test.id
-            );
+            assert_eq!(share.agree(&test.c.0).unwrap().as_bytes(), test.shared.0, "{}", test.id);
         } else {
             assert!(share.agree(&test.c.0).is_err(), "{}", test.id);
         }

@@ -99,9 +99,7 @@ fn check_kdf(prf: Prf, test: &KdfTest) {
     assert_eq!(skeyseed.as_bytes(), test.skeyseed.0);
 
     let seed = [nonces[0], nonces[1], &test.spi_i.0, &test.spi_r.0];
-    let dkm = prf
-        .plus(skeyseed.as_bytes(), &seed, test.dkm.0.len())
-        .unwrap();
+    let dkm = prf.plus(skeyseed.as_bytes(), &seed, test.dkm.0.len()).unwrap();
     assert_eq!(dkm.as_bytes(), test.dkm.0);
 
     let sk_d = &dkm.as_bytes()[..prf.key_len()];

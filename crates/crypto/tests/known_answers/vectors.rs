@@ -32,11 +32,7 @@ impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let digits = String::deserialize(deserializer)?;
         // Wycheproof writes big integers without their leading zero.
-        let digits = if digits.len().is_multiple_of(2) {
-            digits
-        } else {
-            format!("0{digits}")
-        };
+        let digits = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };
         let octet = |i| u8::from_str_radix(&digits[i..i + 2], 16);
         (0..digits.len())
             .step_by(2)
@@ -77,10 +73,7 @@ pub(crate) struct VectorRng(pub(crate) Vec<u8>);
 
 impl Rng for VectorRng {
     fn fill(&mut self, out: &mut [u8]) {
-        assert!(
-            self.0.len() >= out.len(),
-            "the vector has too little randomness"
-        );
+        assert!(self.0.len() >= out.len(), "the vector has too little randomness");
         let rest = self.0.split_off(out.len());
         out.copy_from_slice(&self.0);
         self.0 = rest;

@@ -53,11 +53,7 @@ struct Case {
 
 impl Case {
     fn next_header(&self) -> IpProtocol {
-        if self.inner[0] >> 4 == 4 {
-            IpProtocol::IPV4
-        } else {
-            IpProtocol::IPV6
-        }
+        if self.inner[0] >> 4 == 4 { IpProtocol::IPV4 } else { IpProtocol::IPV6 }
     }
 
     fn label(&self) -> Label {
@@ -65,11 +61,7 @@ impl Case {
             spi: Spi::from_octets(self.esp[..4].try_into().unwrap()),
             sequence: u32::from_be_bytes(self.esp[4..8].try_into().unwrap()),
         };
-        Label {
-            spi: header.spi,
-            sequence: header.sequence.into(),
-            esn: false,
-        }
+        Label { spi: header.spi, sequence: header.sequence.into(), esn: false }
     }
 
     /// The IV as the counter that makes it.
@@ -79,23 +71,15 @@ impl Case {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).unwrap().try_into().unwrap())
-        .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
+    let digits: Vec<u8> =
+        text.chars().map(|digit| digit.to_digit(16).unwrap().try_into().unwrap()).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 fn cipher_of(case: &Value) -> Option<Cipher> {
     let list = |name: &str| -> Vec<String> {
         let values = case[name].as_array().unwrap();
-        values
-            .iter()
-            .map(|value| value.as_str().unwrap().to_owned())
-            .collect()
+        values.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
     };
     let algorithms = list("algos");
     let size = match list("key_length").first()?.as_str() {
@@ -171,14 +155,7 @@ fn known_packets_are_sealed_octet_for_octet() {
     for case in known_packets().iter().filter(|case| case.cipher.is_aead()) {
         let key = SealKey::new(case.cipher, &case.encryption, &case.integrity).unwrap();
         let mut packet = buffer(&case.inner);
-        seal(
-            &mut packet,
-            &key,
-            case.label(),
-            case.iv_counter(),
-            case.next_header(),
-        )
-        .unwrap();
+        seal(&mut packet, &key, case.label(), case.iv_counter(), case.next_header()).unwrap();
         assert_eq!(packet.data(), case.esp, "{}", case.name);
     }
 }
@@ -190,12 +167,7 @@ fn known_packets_are_opened() {
         let key = OpenKey::new(case.cipher, &case.encryption, &case.integrity).unwrap();
         let mut packet = buffer(&case.esp);
         open(&mut packet, &key, case.label()).unwrap();
-        assert_eq!(
-            strip_trailer(&mut packet),
-            Ok(case.next_header()),
-            "{}",
-            case.name
-        );
+        assert_eq!(strip_trailer(&mut packet), Ok(case.next_header()), "{}", case.name);
         assert_eq!(packet.data(), case.inner, "{}", case.name);
     }
 }

@@ -19,11 +19,7 @@ fn the_counter_counts() {
 #[test]
 fn packets_are_sealed_and_opened_without_allocation() {
     for cipher in Cipher::ALL {
-        let mut tunnel = Options {
-            cipher,
-            ..Options::default()
-        }
-        .tunnel();
+        let mut tunnel = Options { cipher, ..Options::default() }.tunnel();
         let now = tunnel.now;
         let inner = udp_packet(true, 2, 1400);
         let mut batch: Vec<PacketBuf> = (0..64).map(|_| buffer(&inner)).collect();
@@ -36,11 +32,7 @@ fn packets_are_sealed_and_opened_without_allocation() {
         });
         assert_eq!(count, 0, "{cipher}");
         assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Send));
-        assert!(
-            opened
-                .iter()
-                .all(|verdict| *verdict == OpenVerdict::Deliver)
-        );
+        assert!(opened.iter().all(|verdict| *verdict == OpenVerdict::Deliver));
     }
 }
 
@@ -52,10 +44,8 @@ fn packets_are_dropped_without_allocation() {
     let mut tampered = copy(&sealed);
     tampered.data_mut()[30] ^= 1;
     let mut strangers = vec![copy(&sealed), copy(&sealed), tampered, buffer(b"short")];
-    let mut unroutable = vec![
-        buffer(&packet_between("10.1.0.5", "192.0.2.9", 0, 60)),
-        buffer(b"no packet"),
-    ];
+    let mut unroutable =
+        vec![buffer(&packet_between("10.1.0.5", "192.0.2.9", 0, 60)), buffer(b"no packet")];
     let mut verdicts = Vec::with_capacity(8);
     let mut opened = Vec::with_capacity(8);
 

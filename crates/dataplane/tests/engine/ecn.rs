@@ -16,11 +16,7 @@ fn the_outer_class_comes_from_the_inner() {
         for ecn in ALL {
             let inner = udp_packet(ipv6, DSCP | ecn.bits(), 60);
             let outer = |policy| {
-                let mut tunnel = Options {
-                    ecn: policy,
-                    ..Options::default()
-                }
-                .tunnel();
+                let mut tunnel = Options { ecn: policy, ..Options::default() }.tunnel();
                 tunnel.sealed(&inner).meta.tos
             };
             assert_eq!(outer(EcnPolicy::Normal), DSCP | ecn.bits());
@@ -37,10 +33,7 @@ fn the_outer_class_comes_from_the_inner() {
 #[test]
 fn marks_on_the_path_reach_the_inner_packet() {
     for ipv6 in [false, true] {
-        for (inner, outer) in ALL
-            .iter()
-            .flat_map(|inner| ALL.map(|outer| (*inner, outer)))
-        {
+        for (inner, outer) in ALL.iter().flat_map(|inner| ALL.map(|outer| (*inner, outer))) {
             let mut tunnel = Options::default().tunnel();
             let mut packet = tunnel.sealed(&udp_packet(ipv6, DSCP | inner.bits(), 60));
             // The path may also have changed the DSCP, which stays outside (RFC 4301 §5.1.2).
@@ -52,11 +45,7 @@ fn marks_on_the_path_reach_the_inner_packet() {
             };
             assert_eq!(verdict, OpenVerdict::Deliver, "{inner:?} in {outer:?}");
             let view = IpPacket::read(packet.data()).unwrap();
-            assert_eq!(
-                view.traffic_class(),
-                DSCP | expected.bits(),
-                "{inner:?} in {outer:?}"
-            );
+            assert_eq!(view.traffic_class(), DSCP | expected.bits(), "{inner:?} in {outer:?}");
             assert!(view.has_good_checksum());
             assert_eq!(view.ttl(), 63);
             let suspicious = matches!(

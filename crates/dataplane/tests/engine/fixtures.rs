@@ -27,10 +27,7 @@ pub(crate) const CHILD: ChildSaId = ChildSaId(1);
 pub(crate) const SPI: Spi = Spi(0xc000_0001);
 
 /// An instant to start from.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test needs some instant to start from"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 pub(crate) fn start() -> Instant {
     Instant::now()
 }
@@ -93,9 +90,7 @@ pub(crate) fn right() -> SocketAddr {
 /// Keys of the packets from left to right, the same at every call.
 pub(crate) fn keys(cipher: Cipher) -> ChildKeys {
     let octets = |len: usize, first: u8| -> Vec<u8> {
-        (0..len)
-            .map(|index| first.wrapping_add(u8::try_from(index).unwrap()))
-            .collect()
+        (0..len).map(|index| first.wrapping_add(u8::try_from(index).unwrap())).collect()
     };
     ChildKeys {
         encryption: Secret::new(octets(cipher.encryption_key_len(), 1)),
@@ -106,11 +101,7 @@ pub(crate) fn keys(cipher: Cipher) -> ChildKeys {
 impl Options {
     /// One side of the child SA.
     pub(crate) fn child_sa(&self, at_left: bool) -> ChildSa {
-        let encap = |local, remote| Encapsulation {
-            udp: self.udp,
-            local,
-            remote,
-        };
+        let encap = |local, remote| Encapsulation { udp: self.udp, local, remote };
         let spi = Spi(SPI.0 - CHILD.0 + self.child.0);
         // What goes from right to left is no matter here, but SPIs must differ.
         let back = Spi(spi.0 + 0x1000);
@@ -125,21 +116,9 @@ impl Options {
             esn: self.esn,
             keys_in: keys(self.cipher),
             keys_out: keys(self.cipher),
-            local_ts: if at_left {
-                ts(&["0.0.0.0/0", "::/0"])
-            } else {
-                self.right_ts.clone()
-            },
-            remote_ts: if at_left {
-                self.right_ts.clone()
-            } else {
-                self.left_ts.clone()
-            },
-            encap: if at_left {
-                encap(left(), right())
-            } else {
-                encap(right(), left())
-            },
+            local_ts: if at_left { ts(&["0.0.0.0/0", "::/0"]) } else { self.right_ts.clone() },
+            remote_ts: if at_left { self.right_ts.clone() } else { self.left_ts.clone() },
+            encap: if at_left { encap(left(), right()) } else { encap(right(), left()) },
             lifetime: self.lifetime,
             replay_window: self.window,
             dscp: DscpPolicy::Copy,
@@ -151,19 +130,13 @@ impl Options {
     /// The command that gives the left engine its half.
     pub(crate) fn left_half(&self, now: Instant, active: bool) -> OutboundCommand {
         let (_, outbound) = split(&self.child_sa(true), POLICY, now).unwrap();
-        OutboundCommand::Install {
-            sa: Box::new(outbound),
-            active,
-        }
+        OutboundCommand::Install { sa: Box::new(outbound), active }
     }
 
     /// The same, with the sequence number after this one as its first.
     pub(crate) fn left_half_after(&self, last: u64, now: Instant) -> OutboundCommand {
         let (_, outbound) = split(&self.child_sa(true), POLICY, now).unwrap();
-        OutboundCommand::Install {
-            sa: Box::new(outbound.with_sequence_after(last)),
-            active: true,
-        }
+        OutboundCommand::Install { sa: Box::new(outbound.with_sequence_after(last)), active: true }
     }
 
     /// The command that gives the right engine its half.
@@ -175,11 +148,7 @@ impl Options {
     /// Both engines, ready.
     pub(crate) fn tunnel(&self) -> Tunnel {
         let now = start();
-        let mut tunnel = Tunnel {
-            left: protecting_engine(now),
-            right: Inbound::new(),
-            now,
-        };
+        let mut tunnel = Tunnel { left: protecting_engine(now), right: Inbound::new(), now };
         tunnel.left.handle_command(self.left_half(now, true), now);
         tunnel.right.handle_command(self.right_half(now));
         tunnel
@@ -226,8 +195,7 @@ impl Tunnel {
     /// Opens one packet.
     pub(crate) fn open(&mut self, packet: &mut PacketBuf) -> OpenVerdict {
         let mut verdicts = Vec::new();
-        self.right
-            .open_batch(std::slice::from_mut(packet), &mut verdicts, self.now);
+        self.right.open_batch(std::slice::from_mut(packet), &mut verdicts, self.now);
         verdicts[0]
     }
 
@@ -262,11 +230,7 @@ pub(crate) fn copy(packet: &PacketBuf) -> PacketBuf {
 
 /// A UDP packet from left to right with so many octets in all, at least 28 or 48.
 pub(crate) fn udp_packet(ipv6: bool, traffic_class: u8, len: usize) -> Vec<u8> {
-    let (src, dst) = if ipv6 {
-        ("fd01::5", "fd02::7")
-    } else {
-        ("10.1.0.5", "10.2.0.7")
-    };
+    let (src, dst) = if ipv6 { ("fd01::5", "fd02::7") } else { ("10.1.0.5", "10.2.0.7") };
     packet_between(src, dst, traffic_class, len)
 }
 

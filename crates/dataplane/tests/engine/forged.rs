@@ -16,16 +16,12 @@ fn forge(options: &Options, sequence: u32, text: &[u8]) -> PacketBuf {
     let mut iv = vec![0; options.cipher.iv_len()];
     let mut icv = vec![0; options.cipher.icv_len()];
     let mut text = text.to_vec();
-    key.seal(sequence.into(), &header, &mut iv, &mut text, &mut icv, &[])
-        .unwrap();
+    key.seal(sequence.into(), &header, &mut iv, &mut text, &mut icv, &[]).unwrap();
     buffer(&[header, iv, text, icv].concat())
 }
 
 fn opened(text: &[u8]) -> (OpenVerdict, Vec<u8>) {
-    let options = Options {
-        esn: false,
-        ..Options::default()
-    };
+    let options = Options { esn: false, ..Options::default() };
     let mut tunnel = options.tunnel();
     let mut packet = forge(&options, 1, text);
     let verdict = tunnel.open(&mut packet);
@@ -68,11 +64,7 @@ fn padding_must_count_up() {
 fn the_inner_length_cuts_off_flow_padding() {
     for ipv6 in [false, true] {
         let inner = udp_packet(ipv6, 0, 60);
-        let next_header = if ipv6 {
-            IpProtocol::IPV6
-        } else {
-            IpProtocol::IPV4
-        };
+        let next_header = if ipv6 { IpProtocol::IPV6 } else { IpProtocol::IPV4 };
         let text = with_trailer(&[&inner[..], &[0x55; 500]].concat(), &[1, 2], next_header);
         assert_eq!(opened(&text), (OpenVerdict::Deliver, inner));
     }
@@ -84,14 +76,8 @@ fn the_inner_packet_must_be_what_the_trailer_says() {
     let verdict = |inner: &[u8], next_header| refused(&with_trailer(inner, &[1, 2], next_header));
     assert_eq!(verdict(&inner, IpProtocol::IPV6), DropReason::BadInner);
     assert_eq!(verdict(&inner, IpProtocol::UDP), DropReason::BadInner);
-    assert_eq!(
-        verdict(&inner[..59], IpProtocol::IPV4),
-        DropReason::BadInner
-    );
-    assert_eq!(
-        verdict(&inner[..19], IpProtocol::IPV4),
-        DropReason::BadInner
-    );
+    assert_eq!(verdict(&inner[..59], IpProtocol::IPV4), DropReason::BadInner);
+    assert_eq!(verdict(&inner[..19], IpProtocol::IPV4), DropReason::BadInner);
     assert_eq!(verdict(&[], IpProtocol::IPV4), DropReason::BadInner);
 }
 
@@ -130,11 +116,7 @@ fn later_fragments_need_selectors_without_ports() {
     // Offset 8 octets, DF off.
     fragment[6..8].copy_from_slice(&[0, 1]);
     let outcome = |right_ts: &[&str]| {
-        let options = Options {
-            esn: false,
-            right_ts: ts(right_ts),
-            ..Options::default()
-        };
+        let options = Options { esn: false, right_ts: ts(right_ts), ..Options::default() };
         let mut tunnel: Tunnel = options.tunnel();
         let text = with_trailer(&fragment, &[1, 2], IpProtocol::IPV4);
         tunnel.open(&mut forge(&options, 1, &text))

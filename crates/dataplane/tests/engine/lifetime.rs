@@ -12,31 +12,19 @@ use adit_wire::esp::Spi;
 use crate::fixtures::{CHILD, Options, buffer, copy, udp_packet};
 
 fn options(soft: Amounts, hard: Amounts) -> Options {
-    Options {
-        lifetime: Lifetime { soft, hard },
-        ..Options::default()
-    }
+    Options { lifetime: Lifetime { soft, hard }, ..Options::default() }
 }
 
 fn packets(count: u64) -> Amounts {
-    Amounts {
-        packets: Some(count),
-        ..Amounts::NONE
-    }
+    Amounts { packets: Some(count), ..Amounts::NONE }
 }
 
 fn octets(count: u64) -> Amounts {
-    Amounts {
-        octets: Some(count),
-        ..Amounts::NONE
-    }
+    Amounts { octets: Some(count), ..Amounts::NONE }
 }
 
 fn seconds(count: u64) -> Amounts {
-    Amounts {
-        time: Some(Duration::from_secs(count)),
-        ..Amounts::NONE
-    }
+    Amounts { time: Some(Duration::from_secs(count)), ..Amounts::NONE }
 }
 
 const SOFT: Event = Event::SoftExpire { child: CHILD };
@@ -45,10 +33,7 @@ const HARD: Event = Event::HardExpire { child: CHILD };
 /// CHECKLIST S06: by packets and by octets, soft then hard, each told by each direction.
 #[test]
 fn use_ages_both_directions() {
-    for options in [
-        options(packets(2), packets(3)),
-        options(octets(120), octets(180)),
-    ] {
+    for options in [options(packets(2), packets(3)), options(octets(120), octets(180))] {
         let mut tunnel = options.tunnel();
         let inner = udp_packet(false, 0, 60);
         for _ in 0..3 {
@@ -56,10 +41,7 @@ fn use_ages_both_directions() {
         }
         let mut packet = buffer(&inner);
         for _ in 0..2 {
-            assert_eq!(
-                tunnel.seal(&mut packet),
-                Verdict::Drop(DropReason::LifetimeOver)
-            );
+            assert_eq!(tunnel.seal(&mut packet), Verdict::Drop(DropReason::LifetimeOver));
         }
         assert_eq!(packet.data(), inner);
         let told: Vec<_> = std::iter::from_fn(|| tunnel.left.poll_event()).collect();
@@ -68,17 +50,10 @@ fn use_ages_both_directions() {
 
         // The peer's counter may be behind ours: it sends a fourth packet.
         let now = tunnel.now;
-        tunnel
-            .left
-            .handle_command(OutboundCommand::Remove { child: CHILD }, now);
-        tunnel
-            .left
-            .handle_command(Options::default().left_half_after(3, now), now);
+        tunnel.left.handle_command(OutboundCommand::Remove { child: CHILD }, now);
+        tunnel.left.handle_command(Options::default().left_half_after(3, now), now);
         let mut packet = tunnel.sealed(&inner);
-        assert_eq!(
-            tunnel.open(&mut packet),
-            OpenVerdict::Drop(DropReason::LifetimeOver)
-        );
+        assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::LifetimeOver));
         let told: Vec<_> = std::iter::from_fn(|| tunnel.right.poll_event()).collect();
         assert_eq!(told, [Event::Traffic { child: CHILD }, SOFT, HARD]);
     }
@@ -126,10 +101,7 @@ fn time_ages_an_idle_sa() {
     assert_eq!(tunnel.left.poll_timeout(), None);
 
     tunnel.now = at(66);
-    assert_eq!(
-        tunnel.open(&mut packet),
-        OpenVerdict::Drop(DropReason::LifetimeOver)
-    );
+    assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::LifetimeOver));
     assert_eq!(
         tunnel.seal(&mut buffer(&udp_packet(false, 0, 60))),
         Verdict::Drop(DropReason::LifetimeOver)
@@ -145,9 +117,7 @@ fn an_sa_is_installed_once() {
     other.spi_in = Spi(other.spi_in.0 + 77);
     let other = Box::new(InboundSa::new(&other, tunnel.now).unwrap());
     tunnel.right.handle_command(InboundCommand::Install(other));
-    tunnel
-        .right
-        .handle_command(options.right_half(tunnel.now));
+    tunnel.right.handle_command(options.right_half(tunnel.now));
     assert_eq!(tunnel.right.report().sas.len(), 1);
     tunnel.send(&udp_packet(false, 0, 60));
 
@@ -158,10 +128,7 @@ fn an_sa_is_installed_once() {
     let remove = InboundCommand::Remove { child: CHILD };
     tunnel.right.handle_command(remove);
     for packet in [&mut packet, &mut stranger] {
-        assert_eq!(
-            tunnel.open(packet),
-            OpenVerdict::Drop(DropReason::UnknownSpi)
-        );
+        assert_eq!(tunnel.open(packet), OpenVerdict::Drop(DropReason::UnknownSpi));
     }
 }
 
@@ -169,15 +136,8 @@ fn an_sa_is_installed_once() {
 fn removed_sas_open_nothing() {
     let mut tunnel = Options::default().tunnel();
     let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
-    tunnel
-        .right
-        .handle_command(InboundCommand::Remove { child: CHILD });
-    tunnel
-        .right
-        .handle_command(InboundCommand::Remove { child: CHILD });
-    assert_eq!(
-        tunnel.open(&mut packet),
-        OpenVerdict::Drop(DropReason::UnknownSpi)
-    );
+    tunnel.right.handle_command(InboundCommand::Remove { child: CHILD });
+    tunnel.right.handle_command(InboundCommand::Remove { child: CHILD });
+    assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::UnknownSpi));
     assert!(tunnel.right.report().sas.is_empty());
 }

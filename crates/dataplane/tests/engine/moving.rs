@@ -14,24 +14,16 @@ fn elsewhere() -> SocketAddr {
 
 fn moves(tunnel: &mut Tunnel) -> Vec<SocketAddr> {
     let remote = |event| {
-        if let Event::PeerMoved { remote, .. } = event {
-            Some(remote)
-        } else {
-            None
-        }
+        if let Event::PeerMoved { remote, .. } = event { Some(remote) } else { None }
     };
-    std::iter::from_fn(|| tunnel.right.poll_event())
-        .filter_map(remote)
-        .collect()
+    std::iter::from_fn(|| tunnel.right.poll_event()).filter_map(remote).collect()
 }
 
 /// RFC 7296 §2.23: only an authentic packet, and only the newest, shows where the peer is.
 #[test]
 fn the_newest_authentic_packet_shows_where_the_peer_is() {
     let mut tunnel = Options::default().tunnel();
-    let mut sealed: Vec<_> = (0..4)
-        .map(|_| tunnel.sealed(&udp_packet(false, 0, 60)))
-        .collect();
+    let mut sealed: Vec<_> = (0..4).map(|_| tunnel.sealed(&udp_packet(false, 0, 60))).collect();
     assert_eq!(tunnel.open(&mut copy(&sealed[1])), OpenVerdict::Deliver);
     assert!(moves(&mut tunnel).is_empty());
 
@@ -70,26 +62,15 @@ fn a_move_is_told_until_it_is_known() {
     assert_eq!(moves_at(&mut tunnel, 999), 0);
     assert_eq!(moves_at(&mut tunnel, 1000), 1);
     assert_eq!(moves_at(&mut tunnel, 1500), 0);
-    let encap = Encapsulation {
-        udp: true,
-        local: right(),
-        remote: elsewhere(),
-    };
-    tunnel.right.handle_command(InboundCommand::UpdatePeer {
-        child: CHILD,
-        encap,
-    });
+    let encap = Encapsulation { udp: true, local: right(), remote: elsewhere() };
+    tunnel.right.handle_command(InboundCommand::UpdatePeer { child: CHILD, encap });
     assert_eq!(moves_at(&mut tunnel, 2000), 0);
     assert_eq!(moves_at(&mut tunnel, 3000), 0);
 }
 
 #[test]
 fn without_udp_nobody_moves() {
-    let mut tunnel = Options {
-        udp: false,
-        ..Options::default()
-    }
-    .tunnel();
+    let mut tunnel = Options { udp: false, ..Options::default() }.tunnel();
     let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
     packet.meta.remote = elsewhere();
     assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
@@ -99,31 +80,14 @@ fn without_udp_nobody_moves() {
 #[test]
 fn packets_follow_the_peer_when_told_so() {
     let mut tunnel = Options::default().tunnel();
-    let encap = Encapsulation {
-        udp: true,
-        local: left(),
-        remote: elsewhere(),
-    };
-    tunnel.left.handle_command(
-        OutboundCommand::UpdatePeer {
-            child: CHILD,
-            encap,
-        },
-        tunnel.now,
-    );
+    let encap = Encapsulation { udp: true, local: left(), remote: elsewhere() };
+    tunnel.left.handle_command(OutboundCommand::UpdatePeer { child: CHILD, encap }, tunnel.now);
     let mut packet = buffer(&udp_packet(false, 0, 60));
     assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
     assert_eq!(packet.meta.remote, elsewhere());
 
-    let encap = Encapsulation {
-        udp: true,
-        local: right(),
-        remote: elsewhere(),
-    };
-    tunnel.right.handle_command(InboundCommand::UpdatePeer {
-        child: CHILD,
-        encap,
-    });
+    let encap = Encapsulation { udp: true, local: right(), remote: elsewhere() };
+    tunnel.right.handle_command(InboundCommand::UpdatePeer { child: CHILD, encap });
     packet.meta.remote = elsewhere();
     assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
     assert!(moves(&mut tunnel).is_empty());

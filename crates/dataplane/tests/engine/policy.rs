@@ -23,10 +23,7 @@ fn spi_to(engine: &mut Outbound, dst: &str) -> u32 {
 }
 
 fn replacement() -> Options {
-    Options {
-        child: ChildSaId(CHILD.0 + 1),
-        ..Options::default()
-    }
+    Options { child: ChildSaId(CHILD.0 + 1), ..Options::default() }
 }
 
 #[test]
@@ -39,16 +36,9 @@ fn policies_decide() {
     };
     let mut engine = Outbound::new();
     let verdict = |engine: &mut Outbound, dst: &str| {
-        seal(
-            engine,
-            &mut buffer(&packet_between("10.1.0.5", dst, 0, 60)),
-            now,
-        )
+        seal(engine, &mut buffer(&packet_between("10.1.0.5", dst, 0, 60)), now)
     };
-    assert_eq!(
-        verdict(&mut engine, "10.2.0.7"),
-        Verdict::Drop(DropReason::NoPolicy)
-    );
+    assert_eq!(verdict(&mut engine, "10.2.0.7"), Verdict::Drop(DropReason::NoPolicy));
 
     let spd = Spd::new(vec![
         entry("10.2.9.0/24", Action::Discard),
@@ -56,16 +46,10 @@ fn policies_decide() {
         entry("10.3.0.0/16", Action::Bypass),
     ]);
     engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd.unwrap())), now);
-    assert_eq!(
-        verdict(&mut engine, "10.2.9.7"),
-        Verdict::Drop(DropReason::PolicyDiscard)
-    );
+    assert_eq!(verdict(&mut engine, "10.2.9.7"), Verdict::Drop(DropReason::PolicyDiscard));
     assert_eq!(verdict(&mut engine, "10.2.0.7"), Verdict::Held);
     assert_eq!(verdict(&mut engine, "10.3.0.7"), Verdict::Bypass);
-    assert_eq!(
-        verdict(&mut engine, "10.4.0.7"),
-        Verdict::Drop(DropReason::NoPolicy)
-    );
+    assert_eq!(verdict(&mut engine, "10.4.0.7"), Verdict::Drop(DropReason::NoPolicy));
     assert_eq!(engine.report().drops.total(), 3);
 }
 
@@ -74,30 +58,15 @@ fn policies_decide() {
 fn packets_wait_for_their_sa() {
     let now = start();
     let mut engine = protecting_engine(now);
-    let inner: Vec<_> = (0..HELD_PER_POLICY + 2)
-        .map(|more| udp_packet(false, 0, 60 + more))
-        .collect();
-    let verdicts: Vec<_> = inner
-        .iter()
-        .map(|inner| seal(&mut engine, &mut buffer(inner), now))
-        .collect();
-    assert_eq!(
-        verdicts[..HELD_PER_POLICY],
-        [Verdict::Held; HELD_PER_POLICY]
-    );
-    assert_eq!(
-        verdicts[HELD_PER_POLICY..],
-        [Verdict::Drop(DropReason::NoSa); 2]
-    );
+    let inner: Vec<_> =
+        (0..HELD_PER_POLICY + 2).map(|more| udp_packet(false, 0, 60 + more)).collect();
+    let verdicts: Vec<_> =
+        inner.iter().map(|inner| seal(&mut engine, &mut buffer(inner), now)).collect();
+    assert_eq!(verdicts[..HELD_PER_POLICY], [Verdict::Held; HELD_PER_POLICY]);
+    assert_eq!(verdicts[HELD_PER_POLICY..], [Verdict::Drop(DropReason::NoSa); 2]);
     assert_eq!(engine.report().held, HELD_PER_POLICY);
     let flow = IpPacket::read(&inner[0]).unwrap().flow_key();
-    assert_eq!(
-        engine.poll_event(),
-        Some(Event::Acquire {
-            policy: POLICY,
-            flow
-        })
-    );
+    assert_eq!(engine.poll_event(), Some(Event::Acquire { policy: POLICY, flow }));
     assert_eq!(engine.poll_event(), None);
 
     let options = Options::default();
@@ -120,11 +89,7 @@ fn acquires_are_rate_limited() {
     let mut engine = protecting_engine(now);
     let mut count_at = |after| {
         for _ in 0..5 {
-            seal(
-                &mut engine,
-                &mut buffer(&udp_packet(false, 0, 60)),
-                now + after,
-            );
+            seal(&mut engine, &mut buffer(&udp_packet(false, 0, 60)), now + after);
         }
         std::iter::from_fn(|| engine.poll_event()).count()
     };
@@ -150,16 +115,9 @@ fn a_narrowed_sa_leaves_the_rest_waiting() {
     let now = start();
     let mut engine = protecting_engine(now);
     for dst in ["10.2.0.7", "10.2.9.9"] {
-        seal(
-            &mut engine,
-            &mut buffer(&packet_between("10.1.0.5", dst, 0, 60)),
-            now,
-        );
+        seal(&mut engine, &mut buffer(&packet_between("10.1.0.5", dst, 0, 60)), now);
     }
-    let narrowed = Options {
-        right_ts: ts(&["10.2.9.0/24"]),
-        ..Options::default()
-    };
+    let narrowed = Options { right_ts: ts(&["10.2.9.0/24"]), ..Options::default() };
     engine.handle_command(narrowed.left_half(now, true), now);
     assert!(engine.poll_packet().is_some());
     assert!(engine.poll_packet().is_none());
@@ -203,30 +161,15 @@ fn rekeying_switches_when_told() {
 
     engine.handle_command(replacement().left_half(now, false), now);
     assert_eq!(spi_to(&mut engine, "10.2.0.7"), old);
-    engine.handle_command(
-        OutboundCommand::Activate {
-            child: replacement().child,
-        },
-        now,
-    );
+    engine.handle_command(OutboundCommand::Activate { child: replacement().child }, now);
     assert_eq!(spi_to(&mut engine, "10.2.0.7"), new);
-    engine.handle_command(
-        OutboundCommand::Remove {
-            child: replacement().child,
-        },
-        now,
-    );
+    engine.handle_command(OutboundCommand::Remove { child: replacement().child }, now);
     assert_eq!(spi_to(&mut engine, "10.2.0.7"), old);
 
     engine.handle_command(replacement().left_half(now, true), now);
     engine.handle_command(OutboundCommand::Remove { child: CHILD }, now);
     assert_eq!(spi_to(&mut engine, "10.2.0.7"), new);
-    engine.handle_command(
-        OutboundCommand::Remove {
-            child: replacement().child,
-        },
-        now,
-    );
+    engine.handle_command(OutboundCommand::Remove { child: replacement().child }, now);
     let mut packet = buffer(&udp_packet(false, 0, 60));
     assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Held);
 }
@@ -236,14 +179,8 @@ fn rekeying_switches_when_told() {
 fn sas_of_one_policy_stand_beside_each_other() {
     let now = start();
     let mut engine = protecting_engine(now);
-    let one = Options {
-        right_ts: ts(&["10.2.1.0/24"]),
-        ..Options::default()
-    };
-    let two = Options {
-        right_ts: ts(&["10.2.2.0/24"]),
-        ..replacement()
-    };
+    let one = Options { right_ts: ts(&["10.2.1.0/24"]), ..Options::default() };
+    let two = Options { right_ts: ts(&["10.2.2.0/24"]), ..replacement() };
     engine.handle_command(one.left_half(now, true), now);
     engine.handle_command(two.left_half(now, true), now);
     assert_eq!(spi_to(&mut engine, "10.2.1.7"), SPI.0);

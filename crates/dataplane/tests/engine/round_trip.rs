@@ -144,13 +144,7 @@ fn no_room_leaves_the_packet_and_the_number() {
         assert_eq!(packet.data(), inner);
     }
     let report = tunnel.left.report();
-    assert_eq!(
-        (
-            report.sas[0].sequence,
-            report.sas[0].drops.get(DropReason::NoRoom)
-        ),
-        (0, 2)
-    );
+    assert_eq!((report.sas[0].sequence, report.sas[0].drops.get(DropReason::NoRoom)), (0, 2));
 
     let mut packet = PacketBuf::with_capacity(16, inner.len() + 20);
     assert!(packet.fill(&inner));
@@ -160,25 +154,13 @@ fn no_room_leaves_the_packet_and_the_number() {
 #[test]
 fn batches_keep_their_order() {
     let mut tunnel = Options::default().tunnel();
-    let mut packets: Vec<PacketBuf> = [
-        udp_packet(false, 0, 60),
-        b"junk".to_vec(),
-        udp_packet(true, 0, 80),
-    ]
-    .iter()
-    .map(|octets| buffer(octets))
-    .collect();
+    let mut packets: Vec<PacketBuf> =
+        [udp_packet(false, 0, 60), b"junk".to_vec(), udp_packet(true, 0, 80)]
+            .iter()
+            .map(|octets| buffer(octets))
+            .collect();
     let mut verdicts = Vec::new();
-    tunnel
-        .left
-        .seal_batch(&mut packets, &mut verdicts, tunnel.now);
-    assert_eq!(
-        verdicts,
-        [
-            Verdict::Send,
-            Verdict::Drop(DropReason::NotIp),
-            Verdict::Send
-        ]
-    );
+    tunnel.left.seal_batch(&mut packets, &mut verdicts, tunnel.now);
+    assert_eq!(verdicts, [Verdict::Send, Verdict::Drop(DropReason::NotIp), Verdict::Send]);
     assert_eq!(tunnel.left.report().sas[0].octets, 140);
 }

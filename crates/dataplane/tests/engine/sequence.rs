@@ -18,15 +18,8 @@ fn events(engine: &mut Outbound) -> Vec<Event> {
 /// Lets the left engine continue after this number.
 fn jump(tunnel: &mut Tunnel, options: &Options, last: u64) {
     let now = tunnel.now;
-    tunnel.left.handle_command(
-        OutboundCommand::Remove {
-            child: options.child,
-        },
-        now,
-    );
-    tunnel
-        .left
-        .handle_command(options.left_half_after(last, now), now);
+    tunnel.left.handle_command(OutboundCommand::Remove { child: options.child }, now);
+    tunnel.left.handle_command(options.left_half_after(last, now), now);
 }
 
 /// CHECKLIST S03: numbers start at 1 and grow by 1; the IV of an AEAD is the number.
@@ -63,10 +56,7 @@ fn an_sa_ends_with_its_numbers() {
     for (esn, last) in [(false, u64::from(u32::MAX)), (true, u64::MAX)] {
         let now = start();
         let mut engine = protecting_engine(now);
-        let options = Options {
-            esn,
-            ..Options::default()
-        };
+        let options = Options { esn, ..Options::default() };
         engine.handle_command(options.left_half_after(last - 1, now), now);
         let inner = udp_packet(false, 0, 60);
 
@@ -85,12 +75,7 @@ fn an_sa_ends_with_its_numbers() {
         });
         assert_eq!(
             events(&mut engine),
-            [
-                Event::SoftExpire { child: CHILD },
-                Event::HardExpire { child: CHILD },
-                audit,
-                audit,
-            ]
+            [Event::SoftExpire { child: CHILD }, Event::HardExpire { child: CHILD }, audit, audit,]
         );
     }
 }
@@ -100,14 +85,8 @@ fn an_sa_ends_with_its_numbers() {
 #[test]
 fn replays_are_dropped() {
     for (esn, too_old) in [(false, DropReason::TooOld), (true, DropReason::BadIcv)] {
-        let mut tunnel = Options {
-            esn,
-            ..Options::default()
-        }
-        .tunnel();
-        let sealed: Vec<_> = (0..70)
-            .map(|_| tunnel.sealed(&udp_packet(false, 0, 60)))
-            .collect();
+        let mut tunnel = Options { esn, ..Options::default() }.tunnel();
+        let sealed: Vec<_> = (0..70).map(|_| tunnel.sealed(&udp_packet(false, 0, 60))).collect();
         let mut open = |index: usize| tunnel.open(&mut copy(&sealed[index]));
 
         assert_eq!(open(3), OpenVerdict::Deliver);
@@ -126,11 +105,7 @@ fn replays_are_dropped() {
 /// CHECKLIST S04: window 0 takes a packet twice.
 #[test]
 fn without_window_nothing_is_a_replay() {
-    let options = Options {
-        window: WindowSize::OFF,
-        esn: false,
-        ..Options::default()
-    };
+    let options = Options { window: WindowSize::OFF, esn: false, ..Options::default() };
     let mut tunnel = options.tunnel();
     let sealed = tunnel.sealed(&udp_packet(false, 0, 60));
     assert_eq!(tunnel.open(&mut copy(&sealed)), OpenVerdict::Deliver);
@@ -141,10 +116,7 @@ fn without_window_nothing_is_a_replay() {
 #[test]
 fn esn_crosses_its_boundary() {
     for cipher in Cipher::ALL {
-        let options = Options {
-            cipher,
-            ..Options::default()
-        };
+        let options = Options { cipher, ..Options::default() };
         let mut tunnel = options.tunnel();
         for last in [0x7000_0000, 0xe000_0000, 0xffff_fff8] {
             jump(&mut tunnel, &options, last);
@@ -160,19 +132,13 @@ fn esn_crosses_its_boundary() {
 #[test]
 fn a_wrong_high_half_fails_the_integrity_check() {
     for cipher in Cipher::ALL {
-        let options = Options {
-            cipher,
-            ..Options::default()
-        };
+        let options = Options { cipher, ..Options::default() };
         let mut tunnel = options.tunnel();
         tunnel.send(&udp_packet(false, 0, 60));
         // The receiver cannot know that four thousand million packets were lost.
         jump(&mut tunnel, &options, (1 << 32) + 7);
         let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
-        assert_eq!(
-            tunnel.open(&mut packet),
-            OpenVerdict::Drop(DropReason::BadIcv)
-        );
+        assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::BadIcv));
         assert_eq!(tunnel.right.report().sas[0].sequence, 1);
     }
 }
@@ -184,14 +150,7 @@ fn replays_and_forgeries_are_audited_but_not_without_end() {
     for _ in 0..100 {
         tunnel.open(&mut copy(&sealed));
     }
-    let audits = std::iter::from_fn(|| tunnel.right.poll_event()).filter(|event| {
-        matches!(
-            event,
-            Event::Audit(Audit {
-                reason: DropReason::Replayed,
-                ..
-            })
-        )
-    });
+    let audits = std::iter::from_fn(|| tunnel.right.poll_event())
+        .filter(|event| matches!(event, Event::Audit(Audit { reason: DropReason::Replayed, .. })));
     assert_eq!(audits.count(), 10);
 }

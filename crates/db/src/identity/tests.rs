@@ -13,26 +13,11 @@ fn pattern(text: &str) -> IdentityPattern {
 #[test]
 fn texts_read_as_swanctl_reads_them() {
     assert_eq!(id("192.0.2.1"), Identity::Ipv4([192, 0, 2, 1].into()));
-    assert_eq!(
-        id("2001:db8::1"),
-        Identity::Ipv6("2001:db8::1".parse().unwrap())
-    );
-    assert_eq!(
-        id("@gw.berlin.example"),
-        Identity::Fqdn("gw.berlin.example".into())
-    );
-    assert_eq!(
-        id("gw.berlin.example"),
-        Identity::Fqdn("gw.berlin.example".into())
-    );
-    assert_eq!(
-        id("alice@berlin.example"),
-        Identity::Rfc822("alice@berlin.example".into())
-    );
-    assert_eq!(
-        id("@@berlin.example"),
-        Identity::Rfc822("berlin.example".into())
-    );
+    assert_eq!(id("2001:db8::1"), Identity::Ipv6("2001:db8::1".parse().unwrap()));
+    assert_eq!(id("@gw.berlin.example"), Identity::Fqdn("gw.berlin.example".into()));
+    assert_eq!(id("gw.berlin.example"), Identity::Fqdn("gw.berlin.example".into()));
+    assert_eq!(id("alice@berlin.example"), Identity::Rfc822("alice@berlin.example".into()));
+    assert_eq!(id("@@berlin.example"), Identity::Rfc822("berlin.example".into()));
     assert_eq!(id("@#0a0B"), Identity::KeyId(vec![10, 11]));
     assert_eq!(id("keyid:branch-7"), Identity::KeyId(b"branch-7".to_vec()));
     assert_eq!(id("keyid:0x00ff"), Identity::KeyId(vec![0, 255]));
@@ -53,20 +38,14 @@ fn broken_texts_say_why() {
     assert_eq!(error("@#0g"), IdentityError::BadHex("0g".into()));
     assert_eq!(error("@#012"), IdentityError::BadHex("012".into()));
     assert_eq!(error("%any"), IdentityError::Pattern("%any".into()));
-    assert_eq!(
-        error("*.example"),
-        IdentityError::Pattern("*.example".into())
-    );
+    assert_eq!(error("*.example"), IdentityError::Pattern("*.example".into()));
     assert_eq!(error(&"x".repeat(1025)), IdentityError::TooLong);
 }
 
 #[test]
 fn wire_octets_must_fit_their_type() {
     let read = |kind, octets: &[u8]| Identity::from_wire(kind, octets).unwrap_err();
-    assert_eq!(
-        read(IdType::IPV4_ADDR, &[1, 2, 3]),
-        IdentityError::BadOctets
-    );
+    assert_eq!(read(IdType::IPV4_ADDR, &[1, 2, 3]), IdentityError::BadOctets);
     assert_eq!(read(IdType::IPV6_ADDR, &[0; 4]), IdentityError::BadOctets);
     assert_eq!(read(IdType::FQDN, b"a\0"), IdentityError::BadOctets);
     assert_eq!(read(IdType::FQDN, &[0xff]), IdentityError::BadOctets);

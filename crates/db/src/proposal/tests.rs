@@ -17,10 +17,7 @@ fn words_become_transforms_and_words_again() {
     assert_eq!(spec.to_string(), text);
     let kinds: Vec<u8> = spec.transforms().iter().map(|t| t.kind.0).collect();
     assert_eq!(kinds, [1, 2, 4, 6, 6]);
-    assert_eq!(
-        spec.of_kind(TransformType::ENCR).next().unwrap().key_bits,
-        Some(256)
-    );
+    assert_eq!(spec.of_kind(TransformType::ENCR).next().unwrap().key_bits, Some(256));
 }
 
 #[test]
@@ -35,18 +32,9 @@ fn aliases_print_as_the_usual_word() {
 /// As swanctl: the integrity algorithm gives the PRF, and goes if the cipher is an AEAD.
 #[test]
 fn prf_is_implied_by_integrity() {
-    assert_eq!(
-        ike("aes256-sha256-modp2048").to_string(),
-        "aes256-prfsha256-sha256-modp2048"
-    );
-    assert_eq!(
-        ike("aes256gcm16-sha384-ecp384").to_string(),
-        "aes256gcm16-prfsha384-ecp384"
-    );
-    assert_eq!(
-        ike("aes256-sha256-prfsha512-ecp256").to_string(),
-        "aes256-prfsha512-sha256-ecp256"
-    );
+    assert_eq!(ike("aes256-sha256-modp2048").to_string(), "aes256-prfsha256-sha256-modp2048");
+    assert_eq!(ike("aes256gcm16-sha384-ecp384").to_string(), "aes256gcm16-prfsha384-ecp384");
+    assert_eq!(ike("aes256-sha256-prfsha512-ecp256").to_string(), "aes256-prfsha512-sha256-ecp256");
 }
 
 /// CHECKLIST A15, A16: no key exchange and no integrity are refused when configured.
@@ -55,53 +43,23 @@ fn incomplete_proposals_are_refused() {
     let ike = |text: &str| ProposalSpec::ike(text).unwrap_err();
     let esp = |text: &str| ProposalSpec::esp(text).unwrap_err();
     assert!(matches!(ike("aes256gcm16-x25519"), ProposalError::NoPrf(_)));
-    assert!(matches!(
-        ike("aes256gcm16-prfsha256"),
-        ProposalError::NoKeyExchange(_)
-    ));
-    assert!(matches!(
-        ike("aes256gcm16-prfsha256-none"),
-        ProposalError::NoKeyExchange(_)
-    ));
-    assert!(matches!(
-        ike("aes256-prfsha256-x25519"),
-        ProposalError::NoIntegrity(_)
-    ));
-    assert!(matches!(
-        ike("prfsha256-x25519"),
-        ProposalError::NoEncryption(_)
-    ));
-    assert!(matches!(
-        ike("aes256-aes256gcm16-sha256-x25519"),
-        ProposalError::MixedCiphers(_)
-    ));
-    assert!(matches!(
-        ike("aes256gcm16-prfsha256-x25519-esn"),
-        ProposalError::WrongProtocol { .. }
-    ));
-    assert!(matches!(
-        esp("aes256gcm16-prfsha256"),
-        ProposalError::WrongProtocol { .. }
-    ));
-    assert!(matches!(
-        esp("aes256gcm16-ke1_mlkem768"),
-        ProposalError::WrongProtocol { .. }
-    ));
+    assert!(matches!(ike("aes256gcm16-prfsha256"), ProposalError::NoKeyExchange(_)));
+    assert!(matches!(ike("aes256gcm16-prfsha256-none"), ProposalError::NoKeyExchange(_)));
+    assert!(matches!(ike("aes256-prfsha256-x25519"), ProposalError::NoIntegrity(_)));
+    assert!(matches!(ike("prfsha256-x25519"), ProposalError::NoEncryption(_)));
+    assert!(matches!(ike("aes256-aes256gcm16-sha256-x25519"), ProposalError::MixedCiphers(_)));
+    assert!(matches!(ike("aes256gcm16-prfsha256-x25519-esn"), ProposalError::WrongProtocol { .. }));
+    assert!(matches!(esp("aes256gcm16-prfsha256"), ProposalError::WrongProtocol { .. }));
+    assert!(matches!(esp("aes256gcm16-ke1_mlkem768"), ProposalError::WrongProtocol { .. }));
     assert!(matches!(esp("aes256"), ProposalError::NoIntegrity(_)));
     assert!(matches!(esp(""), ProposalError::Empty));
-    assert!(matches!(
-        ProposalSpec::esp_list("aes256gcm16,"),
-        Err(ProposalError::Empty)
-    ));
+    assert!(matches!(ProposalSpec::esp_list("aes256gcm16,"), Err(ProposalError::Empty)));
 }
 
 #[test]
 fn unknown_words_name_the_nearest_known_one() {
     let error = ProposalSpec::ike("aes256gcm16-prfsha385-x25519").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "unknown algorithm \"prfsha385\"; did you mean \"prfsha384\"?"
-    );
+    assert_eq!(error.to_string(), "unknown algorithm \"prfsha385\"; did you mean \"prfsha384\"?");
     let error = ProposalSpec::ike("aes256gcm16-prfsha384-ke1_mlkem786").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -128,24 +86,15 @@ fn lists_hold_several_proposals_and_default() {
 
 #[test]
 fn defaults_are_legal_and_hybrid() {
-    let [aead, cbc] = &ProposalSpec::ike_default()[..] else {
-        panic!("two proposals")
-    };
+    let [aead, cbc] = &ProposalSpec::ike_default()[..] else { panic!("two proposals") };
     assert_eq!(
         aead.to_string(),
         "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-prfsha512\
          -x25519-ecp384-ecp256-modp3072-modp2048-ke1_mlkem768-ke1_none"
     );
     assert_eq!(cbc.of_kind(TransformType::INTEG).count(), 3);
-    let [aead, cbc] = &ProposalSpec::esp_default()[..] else {
-        panic!("two proposals")
-    };
-    assert_eq!(
-        aead.of_kind(TransformType::ESN)
-            .map(|t| t.id)
-            .collect::<Vec<_>>(),
-        [1, 0]
-    );
+    let [aead, cbc] = &ProposalSpec::esp_default()[..] else { panic!("two proposals") };
+    assert_eq!(aead.of_kind(TransformType::ESN).map(|t| t.id).collect::<Vec<_>>(), [1, 0]);
     assert_eq!(cbc.of_kind(TransformType::KE).last().unwrap().id, 0);
 }
 
@@ -154,10 +103,7 @@ fn defaults_are_legal_and_hybrid() {
 fn esn_and_key_exchange_can_be_taken_out() {
     let spec = esp("aes256gcm16-x25519-esn-noesn");
     assert_eq!(spec.without_esn().to_string(), "aes256gcm16-x25519-noesn");
-    assert_eq!(
-        spec.without_key_exchange().to_string(),
-        "aes256gcm16-esn-noesn"
-    );
+    assert_eq!(spec.without_key_exchange().to_string(), "aes256gcm16-esn-noesn");
 }
 
 #[test]
@@ -165,10 +111,7 @@ fn every_word_is_readable_and_repetitions_vanish() {
     for word in all_words().filter(|word| *word != "default") {
         assert!(words::transform_of(word).is_some(), "{word}");
     }
-    assert_eq!(
-        esp("aes256gcm16-aes256gcm16-esn-esn").to_string(),
-        "aes256gcm16-esn"
-    );
+    assert_eq!(esp("aes256gcm16-aes256gcm16-esn-esn").to_string(), "aes256gcm16-esn");
 }
 
 proptest! {

@@ -18,10 +18,7 @@ pub(super) fn transform_of(word: &str) -> Option<Transform> {
 /// The first word that stands for a transform.
 pub(super) fn word_of(transform: &Transform) -> Option<String> {
     if let Some(round @ 1..=7) = transform.kind.0.checked_sub(ADDKE_BEFORE_FIRST) {
-        let base = Transform {
-            kind: TransformType::KE,
-            ..*transform
-        };
+        let base = Transform { kind: TransformType::KE, ..*transform };
         return word(&base).map(|word| format!("ke{round}_{word}"));
     }
     word(transform).map(str::to_owned)
@@ -29,10 +26,7 @@ pub(super) fn word_of(transform: &Transform) -> Option<String> {
 
 /// Every word, for the nearest one to a slip and for completions.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    WORDS
-        .iter()
-        .map(|(word, _)| *word)
-        .chain(["ke1_mlkem768", "ke1_none", "default"])
+    WORDS.iter().map(|(word, _)| *word).chain(["ke1_mlkem768", "ke1_none", "default"])
 }
 
 /// The PRF of the same hash (RFC 4868 §2.4).
@@ -55,57 +49,31 @@ fn additional(word: &str) -> Option<(u8, &str)> {
 }
 
 fn find(word: &str) -> Option<Transform> {
-    WORDS
-        .iter()
-        .find(|(known, _)| *known == word)
-        .map(|(_, transform)| *transform)
+    WORDS.iter().find(|(known, _)| *known == word).map(|(_, transform)| *transform)
 }
 
 fn word(transform: &Transform) -> Option<&'static str> {
-    WORDS
-        .iter()
-        .find(|(_, known)| known == transform)
-        .map(|(word, _)| *word)
+    WORDS.iter().find(|(_, known)| known == transform).map(|(word, _)| *word)
 }
 
 const fn encr(id: EncryptionId, key_bits: Option<u16>) -> Transform {
-    Transform {
-        kind: TransformType::ENCR,
-        id: id.0,
-        key_bits,
-    }
+    Transform { kind: TransformType::ENCR, id: id.0, key_bits }
 }
 
 const fn prf(id: PrfId) -> Transform {
-    Transform {
-        kind: TransformType::PRF,
-        id: id.0,
-        key_bits: None,
-    }
+    Transform { kind: TransformType::PRF, id: id.0, key_bits: None }
 }
 
 const fn integ(id: IntegrityId) -> Transform {
-    Transform {
-        kind: TransformType::INTEG,
-        id: id.0,
-        key_bits: None,
-    }
+    Transform { kind: TransformType::INTEG, id: id.0, key_bits: None }
 }
 
 const fn ke(id: KeyExchangeId) -> Transform {
-    Transform {
-        kind: TransformType::KE,
-        id: id.0,
-        key_bits: None,
-    }
+    Transform { kind: TransformType::KE, id: id.0, key_bits: None }
 }
 
 const fn esn(id: u16) -> Transform {
-    Transform {
-        kind: TransformType::ESN,
-        id,
-        key_bits: None,
-    }
+    Transform { kind: TransformType::ESN, id, key_bits: None }
 }
 
 /// ADDKE1 is transform type 6, RFC 9370 §2.2.1.
@@ -115,10 +83,7 @@ const ADDKE_BEFORE_FIRST: u8 = 5;
 const WORDS: &[(&str, Transform)] = &[
     ("aes128gcm16", encr(EncryptionId::AES_GCM_16, Some(128))),
     ("aes256gcm16", encr(EncryptionId::AES_GCM_16, Some(256))),
-    (
-        "chacha20poly1305",
-        encr(EncryptionId::CHACHA20_POLY1305, None),
-    ),
+    ("chacha20poly1305", encr(EncryptionId::CHACHA20_POLY1305, None)),
     ("aes128", encr(EncryptionId::AES_CBC, Some(128))),
     ("aes256", encr(EncryptionId::AES_CBC, Some(256))),
     ("aes", encr(EncryptionId::AES_CBC, Some(128))),

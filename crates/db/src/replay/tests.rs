@@ -93,18 +93,12 @@ fn esn_case_b() {
     assert_eq!(window.infer(0), Ok(7 << 32));
     let bottom = 10_u32.wrapping_sub(63);
     assert_eq!(window.infer(bottom), Ok((6 << 32) | u64::from(bottom)));
-    assert_eq!(
-        window.infer(bottom - 1),
-        Ok((7 << 32) | u64::from(bottom - 1))
-    );
+    assert_eq!(window.infer(bottom - 1), Ok((7 << 32) | u64::from(bottom - 1)));
 }
 
 #[test]
 fn esn_never_leaves_its_64_bits() {
-    assert_eq!(
-        window(64, true).infer(u32::MAX),
-        Err(ReplayError::Impossible)
-    );
+    assert_eq!(window(64, true).infer(u32::MAX), Err(ReplayError::Impossible));
     let window = window_at(64, u64::MAX);
     assert_eq!(window.infer(u32::MAX), Ok(u64::MAX));
     assert_eq!(window.infer(0), Err(ReplayError::Impossible));

@@ -8,21 +8,11 @@ fn ts(text: &str) -> TrafficSelector {
 }
 
 fn entry(local: &str, remote: &str, action: Action) -> SpdEntry {
-    SpdEntry {
-        local: vec![ts(local)],
-        remote: vec![ts(remote)],
-        action,
-    }
+    SpdEntry { local: vec![ts(local)], remote: vec![ts(remote)], action }
 }
 
 fn flow(src: &str, dst: &str, protocol: u8, src_port: u16, dst_port: u16) -> FlowKey {
-    FlowKey::new(
-        src.parse().unwrap(),
-        dst.parse().unwrap(),
-        protocol,
-        src_port,
-        dst_port,
-    )
+    FlowKey::new(src.parse().unwrap(), dst.parse().unwrap(), protocol, src_port, dst_port)
 }
 
 const P0: Action = Action::Protect(PolicyId(0));
@@ -43,14 +33,8 @@ fn the_first_entry_that_matches_decides() {
     assert_eq!(action("10.2.9.7", 6, 23), Some(P0));
     assert_eq!(action("10.2.9.7", 17, 22), Some(P0));
     assert_eq!(action("192.0.2.1", 17, 22), Some(Action::Bypass));
-    assert_eq!(
-        spd.lookup_outbound(&flow("10.9.0.5", "10.2.0.1", 6, 1, 1)),
-        None
-    );
-    assert_eq!(
-        spd.lookup_outbound(&flow("fd01::1", "fd02::1", 6, 1, 1)),
-        None
-    );
+    assert_eq!(spd.lookup_outbound(&flow("10.9.0.5", "10.2.0.1", 6, 1, 1)), None);
+    assert_eq!(spd.lookup_outbound(&flow("fd01::1", "fd02::1", 6, 1, 1)), None);
 }
 
 /// CHECKLIST S11: the check after decryption reads the database with sides exchanged.
@@ -70,9 +54,7 @@ fn inbound_the_destination_is_local() {
 fn fragments_match_any_and_opaque_only() {
     let fragment = FlowKey::without_ports([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 17);
     let verdict = |remote: &str| {
-        Spd::new(vec![entry("10.1.0.0/16", remote, P0)])
-            .unwrap()
-            .lookup_outbound(&fragment)
+        Spd::new(vec![entry("10.1.0.0/16", remote, P0)]).unwrap().lookup_outbound(&fragment)
     };
     assert_eq!(verdict("10.2.0.0/16[udp/0]"), None);
     assert_eq!(verdict("10.2.0.0/16[udp/1-65535]"), None);
@@ -89,20 +71,9 @@ fn entries_of_one_shape_share_a_shelf() {
         .collect();
     let spd = Spd::new(entries).unwrap();
     assert_eq!((spd.entries.len(), spd.shelves.len()), (512, 1));
-    assert!(
-        spd.shelves[0]
-            .boxes
-            .values()
-            .all(|numbers| numbers.len() == 1)
-    );
-    assert_eq!(
-        spd.lookup_outbound(&flow("10.1.0.5", "10.2.255.7", 6, 9, 443)),
-        Some(P0)
-    );
-    assert_eq!(
-        spd.lookup_outbound(&flow("10.1.0.5", "10.2.255.7", 6, 9, 444)),
-        None
-    );
+    assert!(spd.shelves[0].boxes.values().all(|numbers| numbers.len() == 1));
+    assert_eq!(spd.lookup_outbound(&flow("10.1.0.5", "10.2.255.7", 6, 9, 443)), Some(P0));
+    assert_eq!(spd.lookup_outbound(&flow("10.1.0.5", "10.2.255.7", 6, 9, 444)), None);
 }
 
 #[test]
@@ -112,10 +83,7 @@ fn impossible_pairs_match_nothing() {
         entry("10.1.0.0/16", "fd02::/48", P0),
     ])
     .unwrap();
-    assert_eq!(
-        spd.lookup_outbound(&flow("10.1.0.5", "10.2.0.7", 6, 1, 1)),
-        None
-    );
+    assert_eq!(spd.lookup_outbound(&flow("10.1.0.5", "10.2.0.7", 6, 1, 1)), None);
 }
 
 #[test]
@@ -164,15 +132,8 @@ fn ports() -> impl Strategy<Value = PortRange> {
 
 fn selector() -> impl Strategy<Value = TrafficSelector> {
     let protocol = prop::sample::select(vec![0_u8, 0, 6, 17]);
-    (
-        address(),
-        address(),
-        any::<u8>(),
-        protocol,
-        ports(),
-        any::<bool>(),
-    )
-        .prop_map(|(a, b, length, protocol, ports, range)| {
+    (address(), address(), any::<u8>(), protocol, ports(), any::<bool>()).prop_map(
+        |(a, b, length, protocol, ports, range)| {
             let bits = if a.is_ipv4() { 33 } else { 129 };
             let selector = if range && a.is_ipv4() == b.is_ipv4() {
                 TrafficSelector::from_range(a.min(b), a.max(b)).unwrap()
@@ -180,37 +141,24 @@ fn selector() -> impl Strategy<Value = TrafficSelector> {
                 TrafficSelector::from_prefix(a, u8::try_from(u32::from(length) % bits).unwrap())
                     .unwrap()
             };
-            TrafficSelector {
-                protocol,
-                ports,
-                ..selector
-            }
-        })
+            TrafficSelector { protocol, ports, ..selector }
+        },
+    )
 }
 
 fn flows() -> impl Strategy<Value = FlowKey> {
     let protocol = prop::sample::select(vec![1_u8, 6, 17]);
-    (
-        address(),
-        address(),
-        protocol,
-        0_u16..8,
-        0_u16..8,
-        any::<bool>(),
-    )
-        .prop_map(|(src, dst, protocol, src_port, dst_port, opaque)| {
+    (address(), address(), protocol, 0_u16..8, 0_u16..8, any::<bool>()).prop_map(
+        |(src, dst, protocol, src_port, dst_port, opaque)| {
             // No packet has addresses of two families.
-            let dst = if src.is_ipv4() == dst.is_ipv4() {
-                dst
-            } else {
-                src
-            };
+            let dst = if src.is_ipv4() == dst.is_ipv4() { dst } else { src };
             if opaque {
                 FlowKey::without_ports(src, dst, protocol)
             } else {
                 FlowKey::new(src, dst, protocol, src_port, dst_port)
             }
-        })
+        },
+    )
 }
 
 proptest! {

@@ -66,16 +66,13 @@ impl Netlink {
         if let IpNet::V4(v4) = network
             && v4.prefix_len() < 31
         {
-            request
-                .attributes
-                .push(AddressAttribute::Broadcast(v4.broadcast()));
+            request.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
         }
         if network.addr().is_ipv6() {
             request.header.flags = AddressHeaderFlags::Nodad;
         }
         let request = RouteNetlinkMessage::NewAddress(request);
-        self.ensure_present(request)
-            .map_err(|error| SysError::of_family("add address", error))
+        self.ensure_present(request).map_err(|error| SysError::of_family("add address", error))
     }
 
     /// Waits until an interface can carry packets and all its addresses can be used; `false` if
@@ -115,8 +112,7 @@ impl Netlink {
     /// [`SysError::NotPermitted`], [`SysError::Io`].
     pub fn delete_address(&mut self, interface: u32, network: IpNet) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::DelAddress(message(interface, network));
-        self.ensure_absent(request)
-            .map_err(|error| SysError::of("remove address", error))
+        self.ensure_absent(request).map_err(|error| SysError::of("remove address", error))
     }
 }
 

@@ -57,21 +57,15 @@ impl Netlink {
     ///
     /// [`SysError::InterfaceMissing`], [`SysError::Io`].
     pub fn link_by_name(&mut self, name: &str) -> Result<Link, SysError> {
-        let missing = || SysError::InterfaceMissing {
-            name: name.to_owned(),
-        };
+        let missing = || SysError::InterfaceMissing { name: name.to_owned() };
         if !is_name(name) {
             return Err(missing());
         }
         let mut request = LinkMessage::default();
-        request
-            .attributes
-            .push(LinkAttribute::IfName(name.to_owned()));
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         match self.query(RouteNetlinkMessage::GetLink(request)) {
             Ok(RouteNetlinkMessage::NewLink(message)) => Ok(read(&message)),
-            Ok(_) => Err(SysError::UnexpectedAnswer {
-                operation: "look up interface",
-            }),
+            Ok(_) => Err(SysError::UnexpectedAnswer { operation: "look up interface" }),
             Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Err(missing()),
             Err(error) => Err(SysError::of("look up interface", error)),
         }
@@ -111,28 +105,21 @@ impl Netlink {
         place: Option<LinkAttribute>,
     ) -> Result<(), SysError> {
         let mut other = LinkMessage::default();
-        other
-            .attributes
-            .push(LinkAttribute::IfName(peer.to_owned()));
+        other.attributes.push(LinkAttribute::IfName(peer.to_owned()));
         other.attributes.extend(place);
         let mut request = LinkMessage::default();
-        request
-            .attributes
-            .push(LinkAttribute::IfName(name.to_owned()));
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         request.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
         ]));
         let request = RouteNetlinkMessage::NewLink(request);
-        self.change(request, NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|error| {
-                if error.raw_os_error() == Some(nix::libc::EEXIST) {
-                    return SysError::InterfaceExists {
-                        name: name.to_owned(),
-                    };
-                }
-                SysError::of("make veth pair", error)
-            })
+        self.change(request, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| {
+            if error.raw_os_error() == Some(nix::libc::EEXIST) {
+                return SysError::InterfaceExists { name: name.to_owned() };
+            }
+            SysError::of("make veth pair", error)
+        })
     }
 
     /// Switches an interface on or off.
@@ -144,11 +131,7 @@ impl Netlink {
         let mut request = LinkMessage::default();
         request.header.index = index;
         request.header.change_mask = LinkFlags::Up;
-        request.header.flags = if up {
-            LinkFlags::Up
-        } else {
-            LinkFlags::empty()
-        };
+        request.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
         self.change(RouteNetlinkMessage::SetLink(request), 0)
             .map_err(|error| SysError::of("switch interface", error))
     }

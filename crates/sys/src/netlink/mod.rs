@@ -48,11 +48,7 @@ impl Family {
     /// The family of an address.
     #[must_use]
     pub fn of(address: std::net::IpAddr) -> Self {
-        if address.is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
     fn netlink(self) -> AddressFamily {
@@ -83,21 +79,13 @@ impl Netlink {
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
             // The kernel answers at once; should it not, an error is better than a hang.
-            setsockopt(
-                &socket,
-                sockopt::ReceiveTimeout,
-                &TimeVal::seconds(TIMEOUT_S),
-            )?;
+            setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(TIMEOUT_S))?;
             // Lets the kernel filter a dump by table; older ones ignore the request.
             let _ = socket.set_netlink_get_strict_chk(true);
             Ok(socket)
         };
         let socket = open().map_err(|error| SysError::of("open netlink socket", error))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: vec![0; BUFFER_OCTETS].into_boxed_slice(),
-        })
+        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER_OCTETS].into_boxed_slice() })
     }
 
     /// Sends a change and waits for the kernel's verdict.
@@ -122,12 +110,8 @@ impl Netlink {
 
     /// Like [`Self::change`], content if the thing is gone already.
     fn ensure_absent(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
-        const GONE: [i32; 4] = [
-            nix::libc::ENOENT,
-            nix::libc::ESRCH,
-            nix::libc::ENODEV,
-            nix::libc::EADDRNOTAVAIL,
-        ];
+        const GONE: [i32; 4] =
+            [nix::libc::ENOENT, nix::libc::ESRCH, nix::libc::ENODEV, nix::libc::EADDRNOTAVAIL];
         let result = self.change(message, 0);
         unless(result, &GONE)
     }
@@ -200,13 +184,7 @@ impl Netlink {
 /// Success instead of one of `errors`.
 fn unless(result: io::Result<()>, errors: &[i32]) -> io::Result<()> {
     match result {
-        Err(error)
-            if error
-                .raw_os_error()
-                .is_some_and(|code| errors.contains(&code)) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.raw_os_error().is_some_and(|code| errors.contains(&code)) => Ok(()),
         result => result,
     }
 }
@@ -293,12 +271,6 @@ mod tests {
     #[test]
     fn loopback_is_listed_everywhere() {
         let mut netlink = Netlink::open().unwrap();
-        assert!(
-            netlink
-                .links()
-                .unwrap()
-                .iter()
-                .any(|link| link.name == "lo")
-        );
+        assert!(netlink.links().unwrap().iter().any(|link| link.name == "lo"));
     }
 }

@@ -59,11 +59,7 @@ impl Monitor {
         };
         let socket = open().map_err(|error| SysError::of("open netlink monitor", error))?;
         let buffer = vec![0; BUFFER_OCTETS].into_boxed_slice();
-        Ok(Self {
-            socket,
-            buffer,
-            ignored_table,
-        })
+        Ok(Self { socket, buffer, ignored_table })
     }
 
     /// Reads what has changed since the last call; empty if nothing has. Never waits.
@@ -104,14 +100,10 @@ impl Monitor {
     fn change(&self, message: &RouteNetlinkMessage) -> Option<NetworkChange> {
         match message {
             RouteNetlinkMessage::NewLink(m) | RouteNetlinkMessage::DelLink(m) => {
-                Some(NetworkChange::Link {
-                    interface: m.header.index,
-                })
+                Some(NetworkChange::Link { interface: m.header.index })
             }
             RouteNetlinkMessage::NewAddress(m) | RouteNetlinkMessage::DelAddress(m) => {
-                Some(NetworkChange::Address {
-                    interface: m.header.index,
-                })
+                Some(NetworkChange::Address { interface: m.header.index })
             }
             RouteNetlinkMessage::NewRoute(m) | RouteNetlinkMessage::DelRoute(m) => {
                 let wide = m.attributes.iter().find_map(|attribute| match attribute {

@@ -105,19 +105,13 @@ impl Route {
     /// A route by an interface.
     #[must_use]
     pub fn by_interface(destination: IpNet, interface: u32) -> Self {
-        Self {
-            interface: Some(interface),
-            ..Self::new(destination, RouteKind::Unicast)
-        }
+        Self { interface: Some(interface), ..Self::new(destination, RouteKind::Unicast) }
     }
 
     /// A route by a gateway.
     #[must_use]
     pub fn by_gateway(destination: IpNet, via: IpAddr) -> Self {
-        Self {
-            via: Some(via),
-            ..Self::new(destination, RouteKind::Unicast)
-        }
+        Self { via: Some(via), ..Self::new(destination, RouteKind::Unicast) }
     }
 
     /// The same route in another table.
@@ -140,24 +134,17 @@ impl Route {
             _ => RouteScope::Universe,
         };
         let attributes = &mut message.attributes;
-        attributes.push(RouteAttribute::Destination(
-            self.destination.network().into(),
-        ));
+        attributes.push(RouteAttribute::Destination(self.destination.network().into()));
         attributes.push(RouteAttribute::Table(self.table));
         attributes.extend(self.interface.map(RouteAttribute::Oif));
         attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
-        attributes.extend(
-            self.source
-                .map(|source| RouteAttribute::PrefSource(source.into())),
-        );
+        attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
         attributes.extend(self.metric.map(RouteAttribute::Priority));
-        let metrics: Vec<RouteMetric> = [
-            self.mtu.map(RouteMetric::Mtu),
-            self.advmss.map(RouteMetric::Advmss),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let metrics: Vec<RouteMetric> =
+            [self.mtu.map(RouteMetric::Mtu), self.advmss.map(RouteMetric::Advmss)]
+                .into_iter()
+                .flatten()
+                .collect();
         if !metrics.is_empty() {
             attributes.push(RouteAttribute::Metrics(metrics));
         }
@@ -191,8 +178,7 @@ impl Netlink {
     /// [`SysError::Io`] (ENETUNREACH for an unknown gateway).
     pub fn add_route(&mut self, route: &Route) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::NewRoute(route.message());
-        self.ensure_present(request)
-            .map_err(|error| SysError::of_family("add route", error))
+        self.ensure_present(request).map_err(|error| SysError::of_family("add route", error))
     }
 
     /// Adds a route in place of one with the same destination, table and metric.
@@ -213,8 +199,7 @@ impl Netlink {
     /// [`SysError::NotPermitted`], [`SysError::Io`].
     pub fn delete_route(&mut self, route: &Route) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::DelRoute(route.message());
-        self.ensure_absent(request)
-            .map_err(|error| SysError::of("remove route", error))
+        self.ensure_absent(request).map_err(|error| SysError::of("remove route", error))
     }
 
     /// The routes of one table, both families.
@@ -264,14 +249,10 @@ impl Netlink {
         if destination.is_ipv4() {
             request.header.flags = RouteFlags::LookupTable;
         }
-        request
-            .attributes
-            .push(RouteAttribute::Destination(destination.into()));
+        request.attributes.push(RouteAttribute::Destination(destination.into()));
         if let Some(source) = source {
             request.header.source_prefix_length = bits;
-            request
-                .attributes
-                .push(RouteAttribute::Source(source.into()));
+            request.attributes.push(RouteAttribute::Source(source.into()));
         }
         if mark != 0 {
             request.attributes.push(RouteAttribute::Mark(mark));
@@ -280,13 +261,10 @@ impl Netlink {
             .query(RouteNetlinkMessage::GetRoute(request))
             .map_err(|error| SysError::of("look up route", error))?;
         let RouteNetlinkMessage::NewRoute(message) = answer else {
-            return Err(SysError::UnexpectedAnswer {
-                operation: "look up route",
-            });
+            return Err(SysError::UnexpectedAnswer { operation: "look up route" });
         };
-        let route = read(&message).ok_or(SysError::UnexpectedAnswer {
-            operation: "look up route",
-        })?;
+        let route =
+            read(&message).ok_or(SysError::UnexpectedAnswer { operation: "look up route" })?;
         Ok(RouteLookup {
             interface: route.interface.unwrap_or(0),
             table: route.table,

@@ -64,11 +64,7 @@ impl Rule {
     #[must_use]
     pub fn not_marked(family: Family, priority: u32, mark: u32, table: u32) -> Self {
         let rule = Self::new(family, priority, RuleAction::Table(table));
-        Self {
-            mark: Some(mark),
-            invert: true,
-            ..rule
-        }
+        Self { mark: Some(mark), invert: true, ..rule }
     }
 
     /// `ipproto udp dport PORT blackhole`: packets to that port vanish on their way through or
@@ -76,11 +72,7 @@ impl Rule {
     #[must_use]
     pub fn drop_udp_to(family: Family, priority: u32, port: u16) -> Self {
         let rule = Self::new(family, priority, RuleAction::Blackhole);
-        Self {
-            protocol: Some(UDP),
-            destination_port: Some(port),
-            ..rule
-        }
+        Self { protocol: Some(UDP), destination_port: Some(port), ..rule }
     }
 
     fn message(&self) -> RuleMessage {
@@ -105,22 +97,11 @@ impl Rule {
         if let RuleAction::Table(table) = self.action {
             attributes.push(RuleAttribute::Table(table));
         }
-        let range = |port| RulePortRange {
-            start: port,
-            end: port,
-        };
-        attributes.extend(
-            self.protocol
-                .map(|p| RuleAttribute::IpProtocol(IpProtocol::from(p))),
-        );
-        attributes.extend(
-            self.source_port
-                .map(|p| RuleAttribute::SourcePortRange(range(p))),
-        );
-        attributes.extend(
-            self.destination_port
-                .map(|p| RuleAttribute::DestinationPortRange(range(p))),
-        );
+        let range = |port| RulePortRange { start: port, end: port };
+        attributes.extend(self.protocol.map(|p| RuleAttribute::IpProtocol(IpProtocol::from(p))));
+        attributes.extend(self.source_port.map(|p| RuleAttribute::SourcePortRange(range(p))));
+        attributes
+            .extend(self.destination_port.map(|p| RuleAttribute::DestinationPortRange(range(p))));
         message
     }
 }
@@ -133,8 +114,7 @@ impl Netlink {
     /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`], [`SysError::Io`].
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::NewRule(rule.message());
-        self.ensure_present(request)
-            .map_err(|error| SysError::of("add rule", error))
+        self.ensure_present(request).map_err(|error| SysError::of("add rule", error))
     }
 
     /// Removes a rule; one that is gone is no error.
@@ -144,8 +124,7 @@ impl Netlink {
     /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`], [`SysError::Io`].
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), SysError> {
         let request = RouteNetlinkMessage::DelRule(rule.message());
-        self.ensure_absent(request)
-            .map_err(|error| SysError::of("remove rule", error))
+        self.ensure_absent(request).map_err(|error| SysError::of("remove rule", error))
     }
 
     /// The rules of a family in their order. Rules with conditions this type does not know appear

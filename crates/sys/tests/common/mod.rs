@@ -25,10 +25,7 @@ pub fn namespaces_allowed(test: &str) -> bool {
     if can_create() {
         return true;
     }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{test}: CI must be allowed network namespaces"
-    );
+    assert!(std::env::var_os("CI").is_none(), "{test}: CI must be allowed network namespaces");
     eprintln!("SKIPPED {test}: creating network namespaces needs root");
     false
 }
@@ -76,9 +73,7 @@ pub fn join(
 pub fn set_up(netlink: &mut Netlink, name: &str, addresses: &[&str]) -> Link {
     let link = netlink.link_by_name(name).unwrap();
     for address in addresses {
-        netlink
-            .add_address(link.index, address.parse().unwrap())
-            .unwrap();
+        netlink.add_address(link.index, address.parse().unwrap()).unwrap();
     }
     netlink.set_up(link.index, true).unwrap();
     link
@@ -89,9 +84,7 @@ pub fn address(text: &str) -> IpAddr {
 }
 
 pub fn packets(count: usize, capacity: usize) -> Vec<PacketBuf> {
-    (0..count)
-        .map(|_| PacketBuf::with_capacity(HEADROOM, capacity))
-        .collect()
+    (0..count).map(|_| PacketBuf::with_capacity(HEADROOM, capacity)).collect()
 }
 
 /// Receives until `wanted` packets have arrived.

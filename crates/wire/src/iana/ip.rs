@@ -36,19 +36,13 @@ impl IpProtocol {
     /// The protocol with this name, `None` if no constant has it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|protocol| protocol.name() == Some(name))
+        Self::ALL.iter().copied().find(|protocol| protocol.name() == Some(name))
     }
 
     /// Whether the first four octets above IP are a source and a destination port.
     #[must_use]
     pub const fn has_ports(self) -> bool {
-        matches!(
-            self,
-            Self::TCP | Self::UDP | Self::DCCP | Self::SCTP | Self::UDP_LITE
-        )
+        matches!(self, Self::TCP | Self::UDP | Self::DCCP | Self::SCTP | Self::UDP_LITE)
     }
 }
 

@@ -28,10 +28,7 @@ impl<'a> Auth<'a> {
     pub fn read(r: &mut Reader<'a>) -> Result<Self, WireError> {
         let method = AuthMethod(r.u8()?);
         let _reserved: [u8; 3] = r.array()?;
-        Ok(Self {
-            method,
-            data: r.rest(),
-        })
+        Ok(Self { method, data: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Auth::read`].
@@ -60,10 +57,7 @@ mod tests {
         let body = [2, 0, 0, 0, 1, 2, 3];
         assert_eq!(
             fixed(PayloadType::AUTH, &body),
-            Payload::Auth(Auth {
-                method: AuthMethod::SHARED_KEY,
-                data: &[1, 2, 3]
-            })
+            Payload::Auth(Auth { method: AuthMethod::SHARED_KEY, data: &[1, 2, 3] })
         );
         prefixes_fail(PayloadType::AUTH, &body, 4);
     }

@@ -44,16 +44,8 @@ impl Chain {
                 let (octets, after) = rest.split_at(text_max.min(rest.len()));
                 rest = after;
                 // RFC 7383 §2.5: only the first fragment says what the chain begins with.
-                let first = if number == 1 {
-                    self.first
-                } else {
-                    PayloadType::NONE
-                };
-                Ok(Fragment {
-                    first,
-                    number: FragmentNumber::new(number, total)?,
-                    octets,
-                })
+                let first = if number == 1 { self.first } else { PayloadType::NONE };
+                Ok(Fragment { first, number: FragmentNumber::new(number, total)?, octets })
             })
             .collect()
     }
@@ -116,9 +108,7 @@ impl ChainBuilder {
 
     /// Adds a payload octet by octet, critical bit included.
     pub fn put_raw(&mut self, raw: &RawPayload<'_>) {
-        self.append(raw.kind, PayloadType::NONE, raw.critical, |w| {
-            w.bytes(raw.body)
-        });
+        self.append(raw.kind, PayloadType::NONE, raw.critical, |w| w.bytes(raw.body));
     }
 
     /// Ends the chain.
@@ -130,10 +120,7 @@ impl ChainBuilder {
         if self.too_long {
             return Err(WireError::TooLong("payload"));
         }
-        Ok(Chain {
-            first: self.first,
-            octets: self.octets,
-        })
+        Ok(Chain { first: self.first, octets: self.octets })
     }
 
     fn append(
@@ -175,12 +162,7 @@ impl MessageBuilder {
     pub fn new(header: Header) -> Self {
         let mut octets = Vec::new();
         header.write(&mut Writer(&mut octets));
-        Self {
-            chain: ChainBuilder {
-                octets,
-                ..ChainBuilder::default()
-            },
-        }
+        Self { chain: ChainBuilder { octets, ..ChainBuilder::default() } }
     }
 
     /// Adds a payload in clear whose body `write` appends, and returns the builder.
@@ -239,11 +221,7 @@ impl MessageBuilder {
         fragment: &Fragment<'_>,
         space: SealSpace,
     ) -> Result<SealDraft, WireError> {
-        let Fragment {
-            first,
-            number,
-            octets,
-        } = *fragment;
+        let Fragment { first, number, octets } = *fragment;
         self.draft(PayloadType::SKF, first, Some(number), octets, space)
     }
 
@@ -255,9 +233,7 @@ impl MessageBuilder {
     ///
     /// [`WireError::TooLong`] if a payload has more than 65,531 octets.
     pub fn intermediate_auth(mut self, chain: &Chain) -> Result<Vec<u8>, WireError> {
-        self.chain.append(PayloadType::SK, chain.first, false, |w| {
-            w.bytes(&chain.octets)
-        });
+        self.chain.append(PayloadType::SK, chain.first, false, |w| w.bytes(&chain.octets));
         self.finish()
     }
 
@@ -288,11 +264,7 @@ impl MessageBuilder {
             w.u8(pad_len);
             w.zeros(space.icv_len);
         });
-        Ok(SealDraft {
-            octets: self.finish()?,
-            aad_len,
-            space,
-        })
+        Ok(SealDraft { octets: self.finish()?, aad_len, space })
     }
 }
 
@@ -322,9 +294,7 @@ impl SealDraft {
 /// The text is plain: it does not belong into logs.
 impl core::fmt::Debug for SealDraft {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("SealDraft")
-            .field("octets", &self.octets.len())
-            .finish_non_exhaustive()
+        f.debug_struct("SealDraft").field("octets", &self.octets.len()).finish_non_exhaustive()
     }
 }
 

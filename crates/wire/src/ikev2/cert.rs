@@ -18,10 +18,7 @@ impl<'a> Cert<'a> {
     ///
     /// [`WireError::Truncated`].
     pub fn read(r: &mut Reader<'a>) -> Result<Self, WireError> {
-        Ok(Self {
-            encoding: CertEncoding(r.u8()?),
-            data: r.rest(),
-        })
+        Ok(Self { encoding: CertEncoding(r.u8()?), data: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Cert::read`].
@@ -49,10 +46,7 @@ mod tests {
         let body = [4, 1, 2, 3];
         assert_eq!(
             fixed(PayloadType::CERT, &body),
-            Payload::Cert(Cert {
-                encoding: CertEncoding::X509_SIGNATURE,
-                data: &[1, 2, 3]
-            })
+            Payload::Cert(Cert { encoding: CertEncoding::X509_SIGNATURE, data: &[1, 2, 3] })
         );
         prefixes_fail(PayloadType::CERT, &body, 1);
     }

@@ -18,10 +18,7 @@ impl<'a> CertReq<'a> {
     ///
     /// [`WireError::Truncated`].
     pub fn read(r: &mut Reader<'a>) -> Result<Self, WireError> {
-        Ok(Self {
-            encoding: CertEncoding(r.u8()?),
-            authorities: r.rest(),
-        })
+        Ok(Self { encoding: CertEncoding(r.u8()?), authorities: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`CertReq::read`].

@@ -20,10 +20,7 @@ impl<'a> Cp<'a> {
     pub fn read(r: &mut Reader<'a>) -> Result<Self, WireError> {
         let kind = ConfigurationType(r.u8()?);
         let _reserved: [u8; 3] = r.array()?;
-        Ok(Self {
-            kind,
-            attributes: r.rest(),
-        })
+        Ok(Self { kind, attributes: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Cp::read`].
@@ -52,10 +49,7 @@ mod tests {
         let body = [1, 0, 0, 0, 0, 1, 0, 0];
         assert_eq!(
             fixed(PayloadType::CP, &body),
-            Payload::Cp(Cp {
-                kind: ConfigurationType::REQUEST,
-                attributes: &[0, 1, 0, 0]
-            })
+            Payload::Cp(Cp { kind: ConfigurationType::REQUEST, attributes: &[0, 1, 0, 0] })
         );
         prefixes_fail(PayloadType::CP, &body, 4);
     }

@@ -125,20 +125,14 @@ mod tests {
     #[test]
     fn known_bodies_are_read_and_written() {
         let ike = [1, 0, 0, 0];
-        assert_eq!(
-            fixed(PayloadType::DELETE, &ike),
-            Payload::Delete(Delete::IkeSa)
-        );
+        assert_eq!(fixed(PayloadType::DELETE, &ike), Payload::Delete(Delete::IkeSa));
         no_prefix_reads(PayloadType::DELETE, &ike);
 
         let esp = [3, 4, 0, 2, 0xc0, 0xff, 0xee, 1, 0xc0, 0xff, 0xee, 2];
         let Payload::Delete(Delete::Esp(spis)) = fixed(PayloadType::DELETE, &esp) else {
             panic!("not a delete of ESP SAs");
         };
-        assert_eq!(
-            spis.iter().collect::<Vec<_>>(),
-            [Spi(0xc0ff_ee01), Spi(0xc0ff_ee02)]
-        );
+        assert_eq!(spis.iter().collect::<Vec<_>>(), [Spi(0xc0ff_ee01), Spi(0xc0ff_ee02)]);
         no_prefix_reads(PayloadType::DELETE, &esp);
     }
 
@@ -153,10 +147,7 @@ mod tests {
             &[4, 4, 0, 0],
         ] {
             let error = read(PayloadType::DELETE, body).unwrap_err();
-            assert!(
-                matches!(error, WireError::BadValue(..)),
-                "{body:?}: {error}"
-            );
+            assert!(matches!(error, WireError::BadValue(..)), "{body:?}: {error}");
         }
         assert_eq!(
             read(PayloadType::DELETE, &[3, 4, 0, 1, 1, 2, 3, 4, 5]),
@@ -171,14 +162,8 @@ mod tests {
 
         let mut body = vec![3, 4, 4, 1];
         body.resize(4 + 4 * 1025, 1);
-        assert_eq!(
-            read(PayloadType::DELETE, &body),
-            Err(WireError::TooMany("SPIs"))
-        );
-        assert_eq!(
-            Spis::new(&vec![[1; 4]; 1025]),
-            Err(WireError::TooMany("SPIs"))
-        );
+        assert_eq!(read(PayloadType::DELETE, &body), Err(WireError::TooMany("SPIs")));
+        assert_eq!(Spis::new(&vec![[1; 4]; 1025]), Err(WireError::TooMany("SPIs")));
     }
 
     proptest! {

@@ -38,10 +38,7 @@ mod tests {
     #[test]
     fn a_known_body_is_read_and_written() {
         let body = [1, 7, 0, 5, 1];
-        assert_eq!(
-            fixed(PayloadType::EAP, &body),
-            Payload::Eap(Eap(&[1, 7, 0, 5, 1]))
-        );
+        assert_eq!(fixed(PayloadType::EAP, &body), Payload::Eap(Eap(&[1, 7, 0, 5, 1])));
     }
 
     proptest! {

@@ -226,10 +226,7 @@ impl Header {
     /// RFC 7296 §2.6: these responses too may carry no responder's SPI, when they only ask for a
     /// cookie or another group.
     fn begins_sa(&self) -> bool {
-        matches!(
-            self.exchange,
-            ExchangeType::IKE_SA_INIT | ExchangeType::IKE_SESSION_RESUME
-        )
+        matches!(self.exchange, ExchangeType::IKE_SA_INIT | ExchangeType::IKE_SESSION_RESUME)
     }
 }
 

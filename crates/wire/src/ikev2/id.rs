@@ -40,10 +40,7 @@ impl<'a> Id<'a> {
             let len = u64::try_from(r.len()).unwrap_or(u64::MAX);
             return Err(WireError::BadValue("ID.length", len));
         }
-        Ok(Self {
-            kind,
-            data: r.rest(),
-        })
+        Ok(Self { kind, data: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Id::read`].
@@ -70,10 +67,7 @@ mod tests {
     #[test]
     fn a_known_body_is_read_and_written() {
         let body = [2, 0, 0, 0, b'g', b'w', b'.', b'e'];
-        let id = Id {
-            kind: IdType::FQDN,
-            data: b"gw.e",
-        };
+        let id = Id { kind: IdType::FQDN, data: b"gw.e" };
         assert_eq!(fixed(PayloadType::ID_I, &body), Payload::IdI(id));
         assert_eq!(fixed(PayloadType::ID_R, &body), Payload::IdR(id));
         prefixes_fail(PayloadType::ID_I, &body, 4);

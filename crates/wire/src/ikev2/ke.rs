@@ -31,10 +31,7 @@ impl<'a> Ke<'a> {
         if r.is_empty() {
             return Err(WireError::Truncated("KE.data"));
         }
-        Ok(Self {
-            method,
-            data: r.rest(),
-        })
+        Ok(Self { method, data: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Ke::read`].
@@ -63,10 +60,7 @@ mod tests {
         let body = [0, 31, 0, 0, 1, 2, 3];
         assert_eq!(
             fixed(PayloadType::KE, &body),
-            Payload::Ke(Ke {
-                method: KeyExchangeId::CURVE25519,
-                data: &[1, 2, 3]
-            })
+            Payload::Ke(Ke { method: KeyExchangeId::CURVE25519, data: &[1, 2, 3] })
         );
         prefixes_fail(PayloadType::KE, &body, 5);
     }

@@ -20,10 +20,7 @@ impl<'a> Nonce<'a> {
     pub fn new(octets: &'a [u8]) -> Result<Self, WireError> {
         match octets.len() {
             Self::LEN_MIN..=Self::LEN_MAX => Ok(Self(octets)),
-            len => Err(WireError::BadValue(
-                "Nonce.length",
-                u64::try_from(len).unwrap_or(u64::MAX),
-            )),
+            len => Err(WireError::BadValue("Nonce.length", u64::try_from(len).unwrap_or(u64::MAX))),
         }
     }
 

@@ -32,12 +32,7 @@ impl<'a> Notify<'a> {
     /// A notify about the IKE SA that carries it, or about none.
     #[must_use]
     pub const fn new(kind: NotifyType, data: &'a [u8]) -> Self {
-        Self {
-            protocol: ProtocolId::NONE,
-            spi: &[],
-            kind,
-            data,
-        }
+        Self { protocol: ProtocolId::NONE, spi: &[], kind, data }
     }
 
     /// Reads one body; `r` holds exactly the payload without its generic header.
@@ -53,12 +48,7 @@ impl<'a> Notify<'a> {
             return Err(WireError::BadValue("Notify.spi_size", spi_size.into()));
         }
         let spi = r.bytes(spi_size.into())?;
-        Ok(Self {
-            protocol,
-            spi,
-            kind,
-            data: r.rest(),
-        })
+        Ok(Self { protocol, spi, kind, data: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Notify::read`].

@@ -58,19 +58,11 @@ impl<'a> Payloads<'a> {
     /// header, or what an SK payload held.
     #[must_use]
     pub const fn new(first: PayloadType, octets: &'a [u8]) -> Self {
-        Self {
-            next: first,
-            rest: Reader(octets),
-            left: PAYLOADS_MAX,
-            padded: false,
-        }
+        Self { next: first, rest: Reader(octets), left: PAYLOADS_MAX, padded: false }
     }
 
     fn read(&mut self) -> Result<RawPayload<'a>, WireError> {
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or(WireError::TooMany("payloads"))?;
+        self.left = self.left.checked_sub(1).ok_or(WireError::TooMany("payloads"))?;
         let kind = self.next;
         let next = PayloadType(self.rest.u8()?);
         let critical = self.rest.u8()? & CRITICAL != 0;
@@ -81,12 +73,7 @@ impl<'a> Payloads<'a> {
         let body = self.rest.bytes(body_len.into())?;
         self.padded = !is_encrypted(kind);
         self.next = if self.padded { next } else { PayloadType::NONE };
-        Ok(RawPayload {
-            kind,
-            critical,
-            next,
-            body,
-        })
+        Ok(RawPayload { kind, critical, next, body })
     }
 
     /// Whether nothing is left but padding.

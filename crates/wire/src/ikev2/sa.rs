@@ -32,21 +32,13 @@ impl Transform {
     /// A transform without a Key Length attribute.
     #[must_use]
     pub const fn new(kind: TransformType, id: u16) -> Self {
-        Self {
-            kind,
-            id,
-            key_bits: None,
-        }
+        Self { kind, id, key_bits: None }
     }
 
     /// An encryption algorithm.
     #[must_use]
     pub const fn encryption(id: EncryptionId, key_bits: Option<u16>) -> Self {
-        Self {
-            kind: TransformType::ENCR,
-            id: id.0,
-            key_bits,
-        }
+        Self { kind: TransformType::ENCR, id: id.0, key_bits }
     }
 
     /// A pseudorandom function.
@@ -98,11 +90,7 @@ impl Transform {
         let kind = TransformType(body.u8()?);
         let _reserved = body.u8()?;
         let id = body.u16()?;
-        let mut transform = Self {
-            kind,
-            id,
-            key_bits: None,
-        };
+        let mut transform = Self { kind, id, key_bits: None };
         let mut understood = true;
         while !body.is_empty() {
             match Attribute::read(&mut body)? {
@@ -189,10 +177,7 @@ pub struct Proposal {
 impl Proposal {
     /// The transforms of one kind, in the order of preference.
     pub fn transforms_of(&self, kind: TransformType) -> impl Iterator<Item = Transform> + '_ {
-        self.transforms
-            .iter()
-            .copied()
-            .filter(move |transform| transform.kind == kind)
+        self.transforms.iter().copied().filter(move |transform| transform.kind == kind)
     }
 
     /// Reads one proposal; `None` in place of one that cannot be accepted whatever we support.
@@ -208,17 +193,11 @@ impl Proposal {
             return Err(WireError::BadValue("Proposal.spi_size", spi_size.into()));
         }
         let spi = body.bytes(spi_size.into())?.to_vec();
-        *budget = budget
-            .checked_sub(transform_count.into())
-            .ok_or(WireError::TooMany("transforms"))?;
+        *budget =
+            budget.checked_sub(transform_count.into()).ok_or(WireError::TooMany("transforms"))?;
         let transforms = read_transforms(&mut body, transform_count)?;
         body.finish("Proposal")?;
-        let proposal = transforms.map(|transforms| Self {
-            number,
-            protocol,
-            spi,
-            transforms,
-        });
+        let proposal = transforms.map(|transforms| Self { number, protocol, spi, transforms });
         Ok((number, proposal))
     }
 
@@ -237,10 +216,7 @@ impl Proposal {
             transform.write(w, number == count);
         }
         let length = w.position().saturating_sub(start);
-        w.patch_u16(
-            start.saturating_add(2),
-            u16::try_from(length).unwrap_or(u16::MAX),
-        );
+        w.patch_u16(start.saturating_add(2), u16::try_from(length).unwrap_or(u16::MAX));
     }
 }
 
@@ -258,11 +234,7 @@ fn read_transforms(body: &mut Reader<'_>, count: u8) -> Result<Option<Vec<Transf
             (kind, None) => refused.push(kind),
         }
     }
-    let remains = |kind| {
-        usable
-            .iter()
-            .any(|transform: &Transform| transform.kind == kind)
-    };
+    let remains = |kind| usable.iter().any(|transform: &Transform| transform.kind == kind);
     Ok(refused.into_iter().all(remains).then_some(usable))
 }
 
@@ -352,11 +324,7 @@ fn substructure<'a>(
 
 fn check_more(mark: u8, last: bool, more: u8, name: &'static str) -> Result<(), WireError> {
     let expected = if last { LAST } else { more };
-    if mark == expected {
-        Ok(())
-    } else {
-        Err(WireError::BadValue(name, mark.into()))
-    }
+    if mark == expected { Ok(()) } else { Err(WireError::BadValue(name, mark.into())) }
 }
 
 fn spi_size_is_legal(protocol: ProtocolId, size: u8) -> bool {

@@ -23,17 +23,11 @@ pub struct PortRange {
 
 impl PortRange {
     /// Every port, shown or not.
-    pub const ANY: Self = Self {
-        start: 0,
-        end: u16::MAX,
-    };
+    pub const ANY: Self = Self { start: 0, end: u16::MAX };
 
     /// No port to be seen: in a later fragment, or under a protocol without ports. The one range
     /// that ends before it starts (RFC 7296 §3.13.1).
-    pub const OPAQUE: Self = Self {
-        start: u16::MAX,
-        end: 0,
-    };
+    pub const OPAQUE: Self = Self { start: u16::MAX, end: 0 };
 
     /// The ports from `start` to `end`.
     ///
@@ -52,10 +46,7 @@ impl PortRange {
     /// One port.
     #[must_use]
     pub const fn single(port: u16) -> Self {
-        Self {
-            start: port,
-            end: port,
-        }
+        Self { start: port, end: port }
     }
 
     /// Whether `port` is in the range; `None` is a port that cannot be seen.
@@ -82,10 +73,7 @@ impl PortRange {
         if other == Self::ANY {
             return Some(self);
         }
-        let both = Self {
-            start: self.start.max(other.start),
-            end: self.end.min(other.end),
-        };
+        let both = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
         (both.start <= both.end).then_some(both)
     }
 }
@@ -154,12 +142,7 @@ impl TrafficSelector {
         if start.is_ipv4() != end.is_ipv4() || start > end {
             return Err(WireError::BadValue("TS.end_address", 0));
         }
-        Ok(Self {
-            protocol: 0,
-            ports: PortRange::ANY,
-            start,
-            end,
-        })
+        Ok(Self { protocol: 0, ports: PortRange::ANY, start, end })
     }
 
     /// All traffic of the prefix that `address` lies in.
@@ -185,23 +168,13 @@ impl TrafficSelector {
     /// All traffic of one address.
     #[must_use]
     pub const fn from_address(address: IpAddr) -> Self {
-        Self {
-            protocol: 0,
-            ports: PortRange::ANY,
-            start: address,
-            end: address,
-        }
+        Self { protocol: 0, ports: PortRange::ANY, start: address, end: address }
     }
 
     /// The same addresses, but one protocol and its ports.
     #[must_use]
     pub const fn with_protocol(self, protocol: IpProtocol, ports: PortRange) -> Self {
-        Self {
-            protocol: protocol.0,
-            ports,
-            start: self.start,
-            end: self.end,
-        }
+        Self { protocol: protocol.0, ports, start: self.start, end: self.end }
     }
 
     /// Whether the addresses are IPv4.
@@ -256,12 +229,7 @@ impl TrafficSelector {
         let ports = self.ports.intersection(other.ports)?;
         let start = self.start.max(other.start);
         let end = self.end.min(other.end);
-        (start <= end).then_some(Self {
-            protocol,
-            ports,
-            start,
-            end,
-        })
+        (start <= end).then_some(Self { protocol, ports, start, end })
     }
 
     /// The prefix length, if the range is one prefix.
@@ -320,11 +288,7 @@ impl TrafficSelector {
             (body.array::<16>()?.into(), body.array::<16>()?.into())
         };
         let range = Self::from_range(addresses.0, addresses.1)?;
-        Ok(Some(Self {
-            protocol,
-            ports,
-            ..range
-        }))
+        Ok(Some(Self { protocol, ports, ..range }))
     }
 
     /// Appends the selector; the exact inverse of [`Self::read`].
@@ -381,13 +345,9 @@ impl FromStr for TrafficSelector {
 
     fn from_str(text: &str) -> Result<Self, SelectorSyntax> {
         let (addresses, rest) = match text.split_once('[') {
-            Some((addresses, rest)) => (
-                addresses,
-                Some(
-                    rest.strip_suffix(']')
-                        .ok_or(SelectorSyntax("the bracket"))?,
-                ),
-            ),
+            Some((addresses, rest)) => {
+                (addresses, Some(rest.strip_suffix(']').ok_or(SelectorSyntax("the bracket"))?))
+            }
             None => (text, None),
         };
         let range = parse_addresses(addresses)?;
@@ -396,19 +356,12 @@ impl FromStr for TrafficSelector {
             Some((protocol, ports)) => (protocol, parse_ports(ports)?),
             None => (rest, PortRange::ANY),
         };
-        Ok(Self {
-            protocol: parse_protocol(protocol)?,
-            ports,
-            ..range
-        })
+        Ok(Self { protocol: parse_protocol(protocol)?, ports, ..range })
     }
 }
 
 fn parse_addresses(text: &str) -> Result<TrafficSelector, SelectorSyntax> {
-    let address = |text: &str| {
-        text.parse::<IpAddr>()
-            .map_err(|_| SelectorSyntax("the address"))
-    };
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| SelectorSyntax("the address"));
     if let Some((start, end)) = text.split_once("..") {
         return TrafficSelector::from_range(address(start)?, address(end)?)
             .map_err(|_| SelectorSyntax("the address range"));
@@ -416,9 +369,7 @@ fn parse_addresses(text: &str) -> Result<TrafficSelector, SelectorSyntax> {
     let Some((prefix, len)) = text.split_once('/') else {
         return address(text).map(TrafficSelector::from_address);
     };
-    let len = len
-        .parse()
-        .map_err(|_| SelectorSyntax("the prefix length"))?;
+    let len = len.parse().map_err(|_| SelectorSyntax("the prefix length"))?;
     TrafficSelector::from_prefix(address(prefix)?, len)
         .map_err(|_| SelectorSyntax("the prefix length"))
 }
@@ -469,9 +420,7 @@ fn from_number(number: u128, bits: u32) -> IpAddr {
 
 /// A number whose lowest `count` bits are set.
 fn low_bits(count: u32) -> u128 {
-    u128::MAX
-        .checked_shr(u128::BITS.saturating_sub(count))
-        .unwrap_or(0)
+    u128::MAX.checked_shr(u128::BITS.saturating_sub(count)).unwrap_or(0)
 }
 
 /// Type, protocol and length.

@@ -33,10 +33,7 @@ impl<'a> Encrypted<'a> {
     ///
     /// None: where the parts end depends on the cipher.
     pub fn read(first: PayloadType, r: &mut Reader<'a>) -> Result<Self, WireError> {
-        Ok(Self {
-            first,
-            body: r.rest(),
-        })
+        Ok(Self { first, body: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Self::read`].
@@ -105,11 +102,7 @@ impl<'a> EncryptedFragment<'a> {
     /// [`WireError::Truncated`]; [`WireError::BadValue`] if the number is zero or above the total.
     pub fn read(first: PayloadType, r: &mut Reader<'a>) -> Result<Self, WireError> {
         let fragment = FragmentNumber::new(r.u16()?, r.u16()?)?;
-        Ok(Self {
-            first,
-            fragment,
-            body: r.rest(),
-        })
+        Ok(Self { first, fragment, body: r.rest() })
     }
 
     /// Appends the body; the exact inverse of [`Self::read`].
@@ -144,8 +137,7 @@ impl SealSpace {
             .saturating_sub(self.iv_len)
             .saturating_sub(self.icv_len);
         let unaligned = room.checked_rem(self.block_len).unwrap_or(0);
-        room.saturating_sub(unaligned)
-            .saturating_sub(PAD_LENGTH_LEN)
+        room.saturating_sub(unaligned).saturating_sub(PAD_LENGTH_LEN)
     }
 
     /// Octets of padding after `text_len` octets, the pad length octet not counted.
@@ -236,11 +228,7 @@ impl<'m> Protected<'m> {
         let aad_len = message.len().saturating_sub(body_len);
         Parts::split(message, aad_len, space)
             .filter(|parts| parts.text.len() >= PAD_LENGTH_LEN)
-            .map(|parts| Self {
-                first,
-                fragment,
-                parts,
-            })
+            .map(|parts| Self { first, fragment, parts })
             .ok_or(WireError::Truncated("SK"))
     }
 

@@ -7,12 +7,7 @@ use crate::{WireError, Writer, iana::PayloadType};
 
 /// An unread payload without a successor.
 pub(super) fn raw(kind: PayloadType, body: &[u8]) -> RawPayload<'_> {
-    RawPayload {
-        kind,
-        critical: false,
-        next: PayloadType::NONE,
-        body,
-    }
+    RawPayload { kind, critical: false, next: PayloadType::NONE, body }
 }
 
 /// Reads a body of type `kind` to its end.

@@ -29,10 +29,7 @@ impl Ts {
     /// A payload of these selectors.
     #[must_use]
     pub const fn new(selectors: Vec<TrafficSelector>) -> Self {
-        Self {
-            selectors,
-            unknown: 0,
-        }
+        Self { selectors, unknown: 0 }
     }
 
     /// Reads one body; `r` holds exactly the payload without its generic header.
@@ -119,10 +116,7 @@ mod tests {
     fn reserved_bits_are_ignored() {
         let mut octets = body(1, &[&V4]);
         octets[1..4].fill(0xff);
-        assert_eq!(
-            read(PayloadType::TS_I, &octets),
-            read(PayloadType::TS_I, &body(1, &[&V4]))
-        );
+        assert_eq!(read(PayloadType::TS_I, &octets), read(PayloadType::TS_I, &body(1, &[&V4])));
     }
 
     #[test]

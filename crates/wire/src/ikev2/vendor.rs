@@ -41,10 +41,7 @@ mod tests {
     #[test]
     fn a_known_body_is_read_and_written() {
         let body = *b"adit vendor id 1";
-        assert_eq!(
-            fixed(PayloadType::VENDOR_ID, &body),
-            Payload::VendorId(VendorId::ADIT)
-        );
+        assert_eq!(fixed(PayloadType::VENDOR_ID, &body), Payload::VendorId(VendorId::ADIT));
     }
 
     proptest! {

@@ -44,10 +44,7 @@ mod tests {
     /// The example of RFC 1071 §3.
     #[test]
     fn rfc_1071_example() {
-        assert_eq!(
-            checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
-            !0xddf2
-        );
+        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
     }
 
     /// The example of RFC 1624 §4.

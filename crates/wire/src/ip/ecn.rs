@@ -82,11 +82,7 @@ mod tests {
             (Ce, [Some(Ce), Some(Ce), Some(Ce), Some(Ce)]),
         ];
         for (inner, out) in table {
-            assert_eq!(
-                outer.map(|outer| inner.decapsulate(outer)),
-                out,
-                "{inner:?}"
-            );
+            assert_eq!(outer.map(|outer| inner.decapsulate(outer)), out, "{inner:?}");
         }
     }
 

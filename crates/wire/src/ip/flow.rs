@@ -29,27 +29,13 @@ impl FlowKey {
     /// A flow with ports.
     #[must_use]
     pub const fn new(src: IpAddr, dst: IpAddr, protocol: u8, src_port: u16, dst_port: u16) -> Self {
-        Self {
-            src,
-            dst,
-            protocol,
-            src_port,
-            dst_port,
-            opaque: false,
-        }
+        Self { src, dst, protocol, src_port, dst_port, opaque: false }
     }
 
     /// A flow whose ports are not there to be looked at.
     #[must_use]
     pub const fn without_ports(src: IpAddr, dst: IpAddr, protocol: u8) -> Self {
-        Self {
-            src,
-            dst,
-            protocol,
-            src_port: 0,
-            dst_port: 0,
-            opaque: true,
-        }
+        Self { src, dst, protocol, src_port: 0, dst_port: 0, opaque: true }
     }
 
     /// The flow of the answers.

@@ -187,10 +187,7 @@ impl<'a> IpPacket<'a> {
         let (src, dst, protocol) = (self.src, self.dst, self.protocol.0);
         let ports = match self.protocol {
             IpProtocol::MOBILITY => self.mobility_type().map(|port| (port, port)),
-            _ => self
-                .icmp()
-                .map(|icmp| (icmp.as_port(), icmp.as_port()))
-                .or_else(|| self.ports()),
+            _ => self.icmp().map(|icmp| (icmp.as_port(), icmp.as_port())).or_else(|| self.ports()),
         };
         match ports {
             Some((src_port, dst_port)) => FlowKey::new(src, dst, protocol, src_port, dst_port),

@@ -86,10 +86,7 @@ fn an_ipv4_packet_shows_its_fields() {
     assert_eq!((packet.header_len(), packet.total_len()), (20, 28));
     assert_eq!(packet.fragment(), None);
     assert_eq!(packet.ports(), Some((40_000, 443)));
-    assert_eq!(
-        packet.flow_key(),
-        FlowKey::new(SRC_V4.into(), DST_V4.into(), 17, 40_000, 443)
-    );
+    assert_eq!(packet.flow_key(), FlowKey::new(SRC_V4.into(), DST_V4.into(), 17, 40_000, 443));
     assert!(packet.has_good_checksum());
 }
 
@@ -109,24 +106,15 @@ fn options_and_link_padding_are_not_payload() {
 fn icmp_type_and_code_are_both_ports() {
     let octets = v4_packet(IpProtocol::ICMP, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
     let flow = IpPacket::read(&octets).unwrap().flow_key();
-    assert_eq!(
-        (flow.src_port, flow.dst_port, flow.opaque),
-        (0x0800, 0x0800, false)
-    );
+    assert_eq!((flow.src_port, flow.dst_port, flow.opaque), (0x0800, 0x0800, false));
 
     let octets = v6_packet(IpProtocol::ICMPV6, &[129, 1, 0, 0]);
     let flow = IpPacket::read(&octets).unwrap().flow_key();
-    assert_eq!(
-        (flow.src_port, flow.dst_port, flow.opaque),
-        (0x8101, 0x8101, false)
-    );
+    assert_eq!((flow.src_port, flow.dst_port, flow.opaque), (0x8101, 0x8101, false));
 
     let octets = v6_packet(IpProtocol::MOBILITY, &[59, 1, 5, 0, 0, 0, 0, 0]);
     let flow = IpPacket::read(&octets).unwrap().flow_key();
-    assert_eq!(
-        (flow.src_port, flow.dst_port, flow.opaque),
-        (0x0500, 0x0500, false)
-    );
+    assert_eq!((flow.src_port, flow.dst_port, flow.opaque), (0x0500, 0x0500, false));
 }
 
 #[test]
@@ -134,33 +122,16 @@ fn later_ipv4_fragments_are_opaque() {
     let mut octets = v4_packet(IpProtocol::UDP, &[0x9c, 0x40, 0x01, 0xbb, 0, 8, 0, 0]);
     octets[6..8].copy_from_slice(&[0x20, 0]);
     let first = IpPacket::read(&octets).unwrap();
-    assert_eq!(
-        first.fragment(),
-        Some(FragmentInfo {
-            id: 0x1234,
-            offset: 0,
-            more: true
-        })
-    );
+    assert_eq!(first.fragment(), Some(FragmentInfo { id: 0x1234, offset: 0, more: true }));
     assert!(!first.is_later_fragment());
     assert_eq!(first.ports(), Some((40_000, 443)));
 
     octets[6..8].copy_from_slice(&[0x1f, 0xff]);
     let last = IpPacket::read(&octets).unwrap();
-    assert_eq!(
-        last.fragment(),
-        Some(FragmentInfo {
-            id: 0x1234,
-            offset: 65_528,
-            more: false
-        })
-    );
+    assert_eq!(last.fragment(), Some(FragmentInfo { id: 0x1234, offset: 65_528, more: false }));
     assert!(last.is_later_fragment());
     assert_eq!(last.ports(), None);
-    assert_eq!(
-        last.flow_key(),
-        FlowKey::without_ports(SRC_V4.into(), DST_V4.into(), 17)
-    );
+    assert_eq!(last.flow_key(), FlowKey::without_ports(SRC_V4.into(), DST_V4.into(), 17));
 }
 
 #[test]
@@ -172,10 +143,7 @@ fn a_transport_header_cut_short_makes_the_flow_opaque() {
         (IpProtocol::GRE, &[0; 8]),
     ] {
         let octets = v4_packet(protocol, payload);
-        assert!(
-            IpPacket::read(&octets).unwrap().flow_key().opaque,
-            "{protocol}"
-        );
+        assert!(IpPacket::read(&octets).unwrap().flow_key().opaque, "{protocol}");
     }
 }
 
@@ -191,47 +159,21 @@ fn ipv6_extension_headers_are_walked() {
     let packet = IpPacket::read(&octets).unwrap();
 
     assert_eq!(packet.version(), 6);
-    assert_eq!(
-        (packet.dscp(), packet.ecn(), packet.ttl()),
-        (46, Ecn::Ect1, 63)
-    );
+    assert_eq!((packet.dscp(), packet.ecn(), packet.ttl()), (46, Ecn::Ect1, 63));
     assert_eq!(packet.protocol(), IpProtocol::TCP);
     assert_eq!(packet.header_len(), 80);
-    assert_eq!(
-        packet.fragment(),
-        Some(FragmentInfo {
-            id: 7,
-            offset: 0,
-            more: true
-        })
-    );
+    assert_eq!(packet.fragment(), Some(FragmentInfo { id: 7, offset: 0, more: true }));
     assert_eq!(packet.ports(), Some((40_000, 443)));
 }
 
 #[test]
 fn later_ipv6_fragments_are_opaque_and_atomic_ones_whole() {
-    let octets = v6_packet(
-        IpProtocol::FRAGMENT,
-        &[6, 0, 0, 8, 0, 0, 0, 7, 0x9c, 0x40, 1, 0xbb],
-    );
+    let octets = v6_packet(IpProtocol::FRAGMENT, &[6, 0, 0, 8, 0, 0, 0, 7, 0x9c, 0x40, 1, 0xbb]);
     let later = IpPacket::read(&octets).unwrap();
-    assert_eq!(
-        later.fragment(),
-        Some(FragmentInfo {
-            id: 7,
-            offset: 8,
-            more: false
-        })
-    );
-    assert_eq!(
-        later.flow_key(),
-        FlowKey::without_ports(SRC_V6.into(), DST_V6.into(), 6)
-    );
+    assert_eq!(later.fragment(), Some(FragmentInfo { id: 7, offset: 8, more: false }));
+    assert_eq!(later.flow_key(), FlowKey::without_ports(SRC_V6.into(), DST_V6.into(), 6));
 
-    let octets = v6_packet(
-        IpProtocol::FRAGMENT,
-        &[6, 0, 0, 0, 0, 0, 0, 7, 0x9c, 0x40, 1, 0xbb],
-    );
+    let octets = v6_packet(IpProtocol::FRAGMENT, &[6, 0, 0, 0, 0, 0, 0, 7, 0x9c, 0x40, 1, 0xbb]);
     let atomic = IpPacket::read(&octets).unwrap();
     assert_eq!(atomic.fragment(), None);
     assert_eq!(atomic.ports(), Some((40_000, 443)));
@@ -261,39 +203,21 @@ fn extension_headers_are_bounded() {
 
 #[test]
 fn lengths_are_held_against_the_octets() {
-    assert_eq!(
-        IpPacket::read(&[]).unwrap_err(),
-        WireError::Truncated("IP packet")
-    );
-    assert_eq!(
-        IpPacket::read(&[0x55; 60]).unwrap_err(),
-        WireError::BadValue("IP.version", 5)
-    );
+    assert_eq!(IpPacket::read(&[]).unwrap_err(), WireError::Truncated("IP packet"));
+    assert_eq!(IpPacket::read(&[0x55; 60]).unwrap_err(), WireError::BadValue("IP.version", 5));
 
     let mut octets = v4_packet(IpProtocol::UDP, &[0; 8]);
     octets[0] = 0x44;
-    assert_eq!(
-        IpPacket::read(&octets).unwrap_err(),
-        WireError::BadValue("IPv4.ihl", 0x44)
-    );
+    assert_eq!(IpPacket::read(&octets).unwrap_err(), WireError::BadValue("IPv4.ihl", 0x44));
     octets[0] = 0x45;
     octets[2..4].copy_from_slice(&19_u16.to_be_bytes());
-    assert_eq!(
-        IpPacket::read(&octets).unwrap_err(),
-        WireError::BadValue("IPv4.total_length", 19)
-    );
+    assert_eq!(IpPacket::read(&octets).unwrap_err(), WireError::BadValue("IPv4.total_length", 19));
     octets[2..4].copy_from_slice(&29_u16.to_be_bytes());
-    assert_eq!(
-        IpPacket::read(&octets).unwrap_err(),
-        WireError::Truncated("IPv4 packet")
-    );
+    assert_eq!(IpPacket::read(&octets).unwrap_err(), WireError::Truncated("IPv4 packet"));
 
     // A hop-by-hop header that ends after the packet.
     let octets = v6_packet(IpProtocol::HOP_BY_HOP, &[6, 1, 1, 4, 0, 0, 0, 0]);
-    assert_eq!(
-        IpPacket::read(&octets).unwrap_err(),
-        WireError::Truncated("IPv6 header")
-    );
+    assert_eq!(IpPacket::read(&octets).unwrap_err(), WireError::Truncated("IPv6 header"));
 }
 
 #[test]
@@ -301,10 +225,7 @@ fn ecn_and_traffic_class_change_in_place_and_keep_the_checksum_good() {
     let mut octets = v4_packet(IpProtocol::UDP, &[0; 8]);
     assert!(set_ecn(&mut octets, Ecn::Ce));
     let packet = IpPacket::read(&octets).unwrap();
-    assert_eq!(
-        (packet.traffic_class(), packet.has_good_checksum()),
-        (0xbb, true)
-    );
+    assert_eq!((packet.traffic_class(), packet.has_good_checksum()), (0xbb, true));
     octets[15] ^= 1;
     assert!(!IpPacket::read(&octets).unwrap().has_good_checksum());
 

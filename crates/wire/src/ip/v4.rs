@@ -71,10 +71,7 @@ pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     let mut r = Reader(octets);
     let header_len = usize::from(r.u8()? & 0x0f).saturating_mul(4);
     if header_len < Ipv4Header::LEN {
-        return Err(WireError::BadValue(
-            "IPv4.ihl",
-            octets.first().copied().unwrap_or(0).into(),
-        ));
+        return Err(WireError::BadValue("IPv4.ihl", octets.first().copied().unwrap_or(0).into()));
     }
     let traffic_class = r.u8()?;
     let total_len = r.u16()?;
@@ -88,9 +85,7 @@ pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     if usize::from(total_len) < header_len {
         return Err(WireError::BadValue("IPv4.total_length", total_len.into()));
     }
-    let octets = octets
-        .get(..total_len.into())
-        .ok_or(WireError::Truncated("IPv4 packet"))?;
+    let octets = octets.get(..total_len.into()).ok_or(WireError::Truncated("IPv4 packet"))?;
     let fragment = FragmentInfo {
         id: id.into(),
         offset: (flags & 0x1fff).saturating_mul(8),

@@ -57,10 +57,7 @@ impl Ipv6Header {
             &self.dst.octets(),
         ];
         let source = parts.into_iter().flatten();
-        octets
-            .iter_mut()
-            .zip(source)
-            .for_each(|(octet, value)| *octet = *value);
+        octets.iter_mut().zip(source).for_each(|(octet, value)| *octet = *value);
         octets
     }
 }
@@ -75,9 +72,7 @@ pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     let src = r.array::<16>()?;
     let dst = r.array::<16>()?;
     let total_len = Ipv6Header::LEN.saturating_add(payload_len.into());
-    let octets = octets
-        .get(..total_len)
-        .ok_or(WireError::Truncated("IPv6 packet"))?;
+    let octets = octets.get(..total_len).ok_or(WireError::Truncated("IPv6 packet"))?;
     let mut r = Reader(octets.get(Ipv6Header::LEN..).unwrap_or_default());
     let (protocol, fragment) = walk_extensions(next, &mut r)?;
     Ok(IpPacket {
@@ -111,11 +106,8 @@ fn walk_extensions(
                 next = IpProtocol(r.u8()?);
                 let _reserved = r.u8()?;
                 let flags = r.u16()?;
-                let info = FragmentInfo {
-                    id: r.u32()?,
-                    offset: flags & !0b111,
-                    more: flags & 1 != 0,
-                };
+                let info =
+                    FragmentInfo { id: r.u32()?, offset: flags & !0b111, more: flags & 1 != 0 };
                 if info.offset != 0 {
                     return Ok((next, Some(info)));
                 }

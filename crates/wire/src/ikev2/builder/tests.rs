@@ -11,33 +11,16 @@ use crate::{
     ikev2::{Flags, IkeSpi, Nonce, Notify, Protected, strip_padding},
 };
 
-const GCM: SealSpace = SealSpace {
-    iv_len: 8,
-    icv_len: 16,
-    block_len: 4,
-};
-const CBC: SealSpace = SealSpace {
-    iv_len: 16,
-    icv_len: 16,
-    block_len: 16,
-};
+const GCM: SealSpace = SealSpace { iv_len: 8, icv_len: 16, block_len: 4 };
+const CBC: SealSpace = SealSpace { iv_len: 16, icv_len: 16, block_len: 16 };
 
 fn header() -> Header {
     let spi = |octet| IkeSpi([octet; 8]);
-    Header::new(
-        spi(1),
-        spi(2),
-        ExchangeType::IKE_AUTH,
-        Flags::new(true, false),
-        1,
-    )
+    Header::new(spi(1), spi(2), ExchangeType::IKE_AUTH, Flags::new(true, false), 1)
 }
 
 fn chain_of(len: usize) -> Chain {
-    ChainBuilder::new()
-        .payload(PayloadType::VENDOR_ID, |w| w.zeros(len))
-        .finish()
-        .unwrap()
+    ChainBuilder::new().payload(PayloadType::VENDOR_ID, |w| w.zeros(len)).finish().unwrap()
 }
 
 /// A cipher for tests: it turns every bit of the text, and its ICV is a sum of everything.
@@ -58,21 +41,14 @@ fn open(parts: &mut Parts<'_>) -> Result<(), WireError> {
 }
 
 fn sum(aad: &[u8], iv: &[u8], text: &[u8]) -> u8 {
-    [aad, iv, text]
-        .concat()
-        .iter()
-        .fold(7, |sum: u8, octet| sum.rotate_left(1) ^ octet)
+    [aad, iv, text].concat().iter().fold(7, |sum: u8, octet| sum.rotate_left(1) ^ octet)
 }
 
 #[test]
 fn a_clear_message_is_built_octet_for_octet() {
     let message = MessageBuilder::new(header())
-        .payload(PayloadType::NONCE, |w| {
-            Nonce::new(&[9; 16]).unwrap().write(w)
-        })
-        .payload(PayloadType::NOTIFY, |w| {
-            Notify::new(NotifyType::COOKIE, &[5]).write(w)
-        })
+        .payload(PayloadType::NONCE, |w| Nonce::new(&[9; 16]).unwrap().write(w))
+        .payload(PayloadType::NOTIFY, |w| Notify::new(NotifyType::COOKIE, &[5]).write(w))
         .finish()
         .unwrap();
 
@@ -94,21 +70,12 @@ fn an_empty_message_is_its_header() {
 
 #[test]
 fn a_payload_too_long_for_its_length_field_is_refused() {
-    let payload = |len| {
-        ChainBuilder::new()
-            .payload(PayloadType::CERT, |w| w.zeros(len))
-            .finish()
-    };
+    let payload = |len| ChainBuilder::new().payload(PayloadType::CERT, |w| w.zeros(len)).finish();
     assert!(payload(65_531).is_ok());
     assert_eq!(payload(65_532), Err(WireError::TooLong("payload")));
 
-    let inner = Chain {
-        first: PayloadType::CERT,
-        octets: vec![0; 65_535],
-    };
-    let outer = MessageBuilder::new(header())
-        .protect(&inner, GCM)
-        .map(|_| ());
+    let inner = Chain { first: PayloadType::CERT, octets: vec![0; 65_535] };
+    let outer = MessageBuilder::new(header()).protect(&inner, GCM).map(|_| ());
     assert_eq!(outer, Err(WireError::TooLong("payload")));
 }
 
@@ -122,10 +89,7 @@ fn the_parts_of_an_sk_payload_lie_as_rfc_7296_draws_them() {
         .seal(|parts| {
             assert_eq!(parts.aad.len(), 32);
             assert_eq!(parts.aad[16], PayloadType::SK.0);
-            assert_eq!(
-                parts.aad[24..],
-                [0, 0, 0, 80, PayloadType::VENDOR_ID.0, 0, 0, 52]
-            );
+            assert_eq!(parts.aad[24..], [0, 0, 0, 80, PayloadType::VENDOR_ID.0, 0, 0, 52]);
             assert_eq!(parts.iv, [0; 16]);
             // Payload, padding, pad length.
             assert_eq!(parts.text, [0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
@@ -147,9 +111,7 @@ fn the_parts_of_an_skf_payload_include_its_numbers() {
     assert_eq!(fragments[0].first, PayloadType::VENDOR_ID);
     assert_eq!(fragments[1].first, PayloadType::NONE);
 
-    let draft = MessageBuilder::new(header())
-        .protect_fragment(&fragments[1], GCM)
-        .unwrap();
+    let draft = MessageBuilder::new(header()).protect_fragment(&fragments[1], GCM).unwrap();
     draft
         .seal(|parts| {
             assert_eq!(parts.aad[16], PayloadType::SKF.0);
@@ -162,23 +124,16 @@ fn the_parts_of_an_skf_payload_include_its_numbers() {
 
 #[test]
 fn a_failed_seal_gives_no_octets_away() {
-    let draft = MessageBuilder::new(header())
-        .protect(&chain_of(2), GCM)
-        .unwrap();
+    let draft = MessageBuilder::new(header()).protect(&chain_of(2), GCM).unwrap();
     assert_eq!(draft.seal(|_| Err("no key")), Err("no key"));
 }
 
 #[test]
 fn an_empty_chain_is_sealed_and_opened() {
-    let draft = MessageBuilder::new(header())
-        .protect(&Chain::default(), GCM)
-        .unwrap();
+    let draft = MessageBuilder::new(header()).protect(&Chain::default(), GCM).unwrap();
     let mut message = draft.seal(seal).unwrap();
     let protected = Protected::read(&mut message, GCM).unwrap();
-    assert_eq!(
-        (protected.first, protected.fragment),
-        (PayloadType::NONE, None)
-    );
+    assert_eq!((protected.first, protected.fragment), (PayloadType::NONE, None));
     assert_eq!(protected.open(open), Ok([].as_slice()));
 }
 
@@ -200,10 +155,7 @@ fn a_message_that_does_not_open_is_refused() {
     );
     for len in 0..25 {
         let short = MessageBuilder::new(header()).payload(PayloadType::SK, |w| w.zeros(len));
-        assert_eq!(
-            read(&short.finish().unwrap()),
-            Err(WireError::Truncated("SK"))
-        );
+        assert_eq!(read(&short.finish().unwrap()), Err(WireError::Truncated("SK")));
     }
     // In an SKF payload the fragment's number comes first.
     for body in [[0, 0, 0, 1], [0, 2, 0, 1], [0, 0, 0, 0]] {
@@ -212,15 +164,10 @@ fn a_message_that_does_not_open_is_refused() {
             w.zeros(25);
         });
         let number = u64::from(body[1]);
-        assert_eq!(
-            read(&odd.finish().unwrap()),
-            Err(WireError::BadValue("SKF.number", number))
-        );
+        assert_eq!(read(&odd.finish().unwrap()), Err(WireError::BadValue("SKF.number", number)));
     }
 
-    let draft = MessageBuilder::new(header())
-        .protect(&chain_of(2), GCM)
-        .unwrap();
+    let draft = MessageBuilder::new(header()).protect(&chain_of(2), GCM).unwrap();
     let sealed = draft.seal(seal).unwrap();
     for at in 0..sealed.len() {
         let mut message = sealed.clone();
@@ -236,10 +183,7 @@ fn a_pad_length_beyond_the_text_is_refused() {
     assert_eq!(strip_padding(&[1, 2, 0]), Ok([1, 2].as_slice()));
     assert_eq!(strip_padding(&[1, 2, 1]), Ok([1].as_slice()));
     assert_eq!(strip_padding(&[1, 2, 2]), Ok([].as_slice()));
-    assert_eq!(
-        strip_padding(&[1, 2, 3]),
-        Err(WireError::BadValue("SK.pad_length", 3))
-    );
+    assert_eq!(strip_padding(&[1, 2, 3]), Err(WireError::BadValue("SK.pad_length", 3)));
     assert_eq!(strip_padding(&[]), Err(WireError::Truncated("SK")));
 }
 
@@ -247,9 +191,7 @@ fn a_pad_length_beyond_the_text_is_refused() {
 #[test]
 fn intermediate_auth_is_the_message_around_the_bare_payloads() {
     let chain = chain_of(2);
-    let octets = MessageBuilder::new(header())
-        .intermediate_auth(&chain)
-        .unwrap();
+    let octets = MessageBuilder::new(header()).intermediate_auth(&chain).unwrap();
 
     assert_eq!(octets[16], PayloadType::SK.0);
     assert_eq!(octets[24..28], [0, 0, 0, 38]);
@@ -259,10 +201,7 @@ fn intermediate_auth_is_the_message_around_the_bare_payloads() {
 
 #[test]
 fn there_are_at_most_65535_fragments() {
-    let chain = Chain {
-        first: PayloadType::VENDOR_ID,
-        octets: vec![0; 65_536],
-    };
+    let chain = Chain { first: PayloadType::VENDOR_ID, octets: vec![0; 65_536] };
     let too_long = Err(WireError::TooLong("fragmented message"));
     assert_eq!(chain.fragments(0), too_long);
     assert_eq!(chain.fragments(1), too_long);

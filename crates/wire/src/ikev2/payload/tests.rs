@@ -19,14 +19,8 @@ fn a_chain_is_followed_to_its_end() {
     assert_eq!(
         payloads,
         [
-            RawPayload {
-                next: PayloadType::VENDOR_ID,
-                ..raw(PayloadType::NOTIFY, &[1])
-            },
-            RawPayload {
-                critical: true,
-                ..raw(PayloadType::VENDOR_ID, &[2, 3])
-            },
+            RawPayload { next: PayloadType::VENDOR_ID, ..raw(PayloadType::NOTIFY, &[1]) },
+            RawPayload { critical: true, ..raw(PayloadType::VENDOR_ID, &[2, 3]) },
         ]
     );
     assert_eq!(read_all(PayloadType::NONE, &[]), Ok(vec![]));
@@ -49,14 +43,8 @@ fn a_payload_shorter_than_its_header_or_longer_than_the_message_is_refused() {
         read_all(PayloadType::NOTIFY, &[0, 0, 0xff, 0xff]),
         Err(WireError::Truncated("payload"))
     );
-    assert_eq!(
-        read_all(PayloadType::NOTIFY, &[0, 0, 0]),
-        Err(WireError::Truncated("payload"))
-    );
-    assert_eq!(
-        read_all(PayloadType::NOTIFY, &[]),
-        Err(WireError::Truncated("payload"))
-    );
+    assert_eq!(read_all(PayloadType::NOTIFY, &[0, 0, 0]), Err(WireError::Truncated("payload")));
+    assert_eq!(read_all(PayloadType::NOTIFY, &[]), Err(WireError::Truncated("payload")));
 }
 
 /// CHECKLIST D12: nothing follows the last payload, and SK is the last.
@@ -67,13 +55,7 @@ fn octets_after_the_last_payload_are_refused() {
     assert_eq!(read_all(PayloadType::NOTIFY, &[0, 0, 0, 4, 9]), trailing);
     for kind in [PayloadType::SK, PayloadType::SKF] {
         let ends = read_all(kind, &[33, 0, 0, 5, 1]).unwrap();
-        assert_eq!(
-            ends,
-            [RawPayload {
-                next: PayloadType::SA,
-                ..raw(kind, &[1])
-            }]
-        );
+        assert_eq!(ends, [RawPayload { next: PayloadType::SA, ..raw(kind, &[1]) }]);
         assert_eq!(read_all(kind, &[43, 0, 0, 5, 1, 0, 0, 0, 4]), trailing);
     }
 }
@@ -90,14 +72,8 @@ fn padding_to_a_multiple_of_four_is_no_payload() {
     }
     assert_eq!(padded(4, PayloadType::NOTIFY), trailing);
     assert_eq!(padded(1, PayloadType::SK), trailing);
-    assert_eq!(
-        read_all(PayloadType::NOTIFY, &[0, 0, 0, 4, 0, 1]).map(|all| all.len()),
-        trailing
-    );
-    assert_eq!(
-        read_all(PayloadType::NONE, &[0]).map(|all| all.len()),
-        trailing
-    );
+    assert_eq!(read_all(PayloadType::NOTIFY, &[0, 0, 0, 4, 0, 1]).map(|all| all.len()), trailing);
+    assert_eq!(read_all(PayloadType::NONE, &[0]).map(|all| all.len()), trailing);
 }
 
 #[test]
@@ -117,14 +93,8 @@ fn payloads_are_bounded() {
         octets[(count - 1) * 4] = 0;
         octets
     };
-    assert_eq!(
-        read_all(PayloadType::VENDOR_ID, &chain(64)).map(|all| all.len()),
-        Ok(PAYLOADS_MAX)
-    );
-    assert_eq!(
-        read_all(PayloadType::VENDOR_ID, &chain(65)),
-        Err(WireError::TooMany("payloads"))
-    );
+    assert_eq!(read_all(PayloadType::VENDOR_ID, &chain(64)).map(|all| all.len()), Ok(PAYLOADS_MAX));
+    assert_eq!(read_all(PayloadType::VENDOR_ID, &chain(65)), Err(WireError::TooMany("payloads")));
 }
 
 /// CHECKLIST D06, D07, D08, D14: an unknown type is a value, critical or not; the critical bit
@@ -132,24 +102,15 @@ fn payloads_are_bounded() {
 #[test]
 fn unknown_types_are_kept_and_the_critical_bit_counts_for_them_alone() {
     for kind in [1, 13, 32, 49, 54, 128, 255].map(PayloadType) {
-        let unknown = RawPayload {
-            critical: true,
-            ..raw(kind, &[1, 2, 3])
-        };
+        let unknown = RawPayload { critical: true, ..raw(kind, &[1, 2, 3]) };
         assert_eq!(Payload::read(unknown), Ok(Payload::Unknown(unknown)));
         assert!(unknown.is_unsupported_critical(), "{kind}");
         assert!(!raw(kind, &[]).is_unsupported_critical());
     }
     for kind in (33..=48).chain([53]).map(PayloadType) {
-        let known = RawPayload {
-            critical: true,
-            ..raw(kind, &[])
-        };
+        let known = RawPayload { critical: true, ..raw(kind, &[]) };
         assert!(!known.is_unsupported_critical(), "{kind}");
-        assert!(
-            !matches!(Payload::read(known), Ok(Payload::Unknown(_))),
-            "{kind}"
-        );
+        assert!(!matches!(Payload::read(known), Ok(Payload::Unknown(_))), "{kind}");
     }
 }
 
@@ -166,10 +127,7 @@ fn a_body_is_read_to_its_end() {
         Payload::read(raw(PayloadType::DELETE, &[1, 0, 0, 0, 9])),
         Err(WireError::Trailing("D"))
     );
-    assert_eq!(
-        Payload::read(raw(PayloadType::DELETE, &[1, 0, 0])),
-        Err(WireError::Truncated("D"))
-    );
+    assert_eq!(Payload::read(raw(PayloadType::DELETE, &[1, 0, 0])), Err(WireError::Truncated("D")));
 }
 
 proptest! {

@@ -25,17 +25,13 @@ fn proposal(more: u8, number: u8, protocol: u8, spi: &[u8], transforms: &[&[u8]]
     let [length_0, length_1] = length.to_be_bytes();
     let spi_size = u8::try_from(spi.len()).unwrap();
     let count = u8::try_from(transforms.len()).unwrap();
-    let header = [
-        more, 0, length_0, length_1, number, protocol, spi_size, count,
-    ];
+    let header = [more, 0, length_0, length_1, number, protocol, spi_size, count];
     [header.as_slice(), spi, &transforms_octets].concat()
 }
 
 fn read_sa(body: &[u8]) -> Result<Sa, WireError> {
     read(PayloadType::SA, body).map(|payload| {
-        let Payload::Sa(sa) = payload else {
-            panic!("{payload:?}")
-        };
+        let Payload::Sa(sa) = payload else { panic!("{payload:?}") };
         sa
     })
 }
@@ -49,17 +45,9 @@ fn read_transforms_of(transforms: &[&[u8]]) -> Result<Option<Vec<Transform>>, Wi
 #[test]
 fn a_known_body_is_read_and_written() {
     let ike = proposal(2, 1, 1, &[], &[GCM, PRF, KE]);
-    let esp = proposal(
-        0,
-        2,
-        3,
-        &[0xc0, 0xff, 0xee, 1],
-        &[&[0, 0, 0, 8, 5, 0, 0, 1]],
-    );
+    let esp = proposal(0, 2, 3, &[0xc0, 0xff, 0xee, 1], &[&[0, 0, 0, 8, 5, 0, 0, 1]]);
     let body = [ike, esp].concat();
-    let Payload::Sa(sa) = fixed(PayloadType::SA, &body) else {
-        panic!("not an SA payload")
-    };
+    let Payload::Sa(sa) = fixed(PayloadType::SA, &body) else { panic!("not an SA payload") };
 
     assert_eq!(
         sa.proposals,
@@ -82,10 +70,7 @@ fn a_known_body_is_read_and_written() {
             },
         ]
     );
-    assert_eq!(
-        sa.proposals[0].transforms[0].to_string(),
-        "ENCR_AES_GCM_16 (256 bits)"
-    );
+    assert_eq!(sa.proposals[0].transforms[0].to_string(), "ENCR_AES_GCM_16 (256 bits)");
     no_prefix_reads(PayloadType::SA, &body);
 }
 
@@ -121,10 +106,7 @@ fn proposal_numbers_are_consecutive() {
         (&[1, 2, 1], 1),
         (&[1, 0], 0),
     ] {
-        assert_eq!(
-            with(numbers),
-            Err(WireError::BadValue("Proposal.number", wrong))
-        );
+        assert_eq!(with(numbers), Err(WireError::BadValue("Proposal.number", wrong)));
     }
 }
 
@@ -156,10 +138,7 @@ fn marks_for_the_last_substructure_must_tell_the_truth() {
         );
     }
     let two = [one(0), proposal(0, 2, 1, &[], &[KE])].concat();
-    assert_eq!(
-        read_sa(&two),
-        Err(WireError::BadValue("Proposal.last_substruc", 0))
-    );
+    assert_eq!(read_sa(&two), Err(WireError::BadValue("Proposal.last_substruc", 0)));
 }
 
 #[test]
@@ -203,10 +182,7 @@ fn a_second_key_length_is_refused() {
         Err(WireError::BadValue("Transform.key_length", 128))
     );
     let long_form = [0, 0, 0, 14, 1, 0, 0, 20, 0, 14, 0, 2, 1, 0];
-    assert_eq!(
-        read_transforms_of(&[&long_form]),
-        Err(WireError::BadValue("Attribute.type", 14))
-    );
+    assert_eq!(read_transforms_of(&[&long_form]), Err(WireError::BadValue("Attribute.type", 14)));
 }
 
 /// CHECKLIST D15: a key length where none belongs, or none where one does, makes the transform
@@ -220,10 +196,7 @@ fn a_transform_with_a_wrong_key_length_is_left_out() {
     let ke = Transform::key_exchange(KeyExchangeId::CURVE25519);
 
     for odd in [gcm_without, chacha_with] {
-        assert_eq!(
-            read_transforms_of(&[odd, GCM, KE]),
-            Ok(Some(vec![encr, ke]))
-        );
+        assert_eq!(read_transforms_of(&[odd, GCM, KE]), Ok(Some(vec![encr, ke])));
         // Nothing of its kind would be left: then nobody can accept the proposal.
         assert_eq!(read_transforms_of(&[odd, KE]), Ok(None));
     }
@@ -232,10 +205,7 @@ fn a_transform_with_a_wrong_key_length_is_left_out() {
     let unknown_cipher = [3, 0, 0, 12, 1, 0, 3, 231, 0x80, 14, 1, 0].as_slice();
     assert_eq!(
         read_transforms_of(&[unknown_cipher, KE]),
-        Ok(Some(vec![
-            Transform::encryption(EncryptionId(999), Some(256)),
-            ke
-        ]))
+        Ok(Some(vec![Transform::encryption(EncryptionId(999), Some(256)), ke]))
     );
 }
 
@@ -256,19 +226,9 @@ fn a_transform_with_an_unknown_attribute_is_left_out() {
         assert_eq!(read_transforms_of(&[odd, KE]), Ok(None));
     }
     // The proposals after a lost one keep their numbers.
-    let body = [
-        proposal(2, 1, 1, &[], &[long, KE]),
-        proposal(0, 2, 1, &[], &[GCM, KE]),
-    ]
-    .concat();
+    let body = [proposal(2, 1, 1, &[], &[long, KE]), proposal(0, 2, 1, &[], &[GCM, KE])].concat();
     let sa = read_sa(&body).unwrap();
-    assert_eq!(
-        sa.proposals
-            .iter()
-            .map(|proposal| proposal.number)
-            .collect::<Vec<_>>(),
-        [2]
-    );
+    assert_eq!(sa.proposals.iter().map(|proposal| proposal.number).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -276,14 +236,8 @@ fn unknown_transform_types_and_protocols_stay_values() {
     let body = proposal(0, 1, 77, &[], &[&[0, 0, 0, 8, 200, 0, 1, 2]]);
     let sa = read_sa(&body).unwrap();
     assert_eq!(sa.proposals[0].protocol, ProtocolId(77));
-    assert_eq!(
-        sa.proposals[0].transforms,
-        [Transform::new(TransformType(200), 0x0102)]
-    );
-    assert_eq!(
-        sa.proposals[0].transforms_of(TransformType::ENCR).count(),
-        0
-    );
+    assert_eq!(sa.proposals[0].transforms, [Transform::new(TransformType(200), 0x0102)]);
+    assert_eq!(sa.proposals[0].transforms_of(TransformType::ENCR).count(), 0);
 }
 
 #[test]
@@ -321,14 +275,8 @@ fn any_transform() -> impl Strategy<Value = Transform> {
     });
     let fixed =
         (2..=12_u8, any::<u16>()).prop_map(|(kind, id)| Transform::new(TransformType(kind), id));
-    let unknown =
-        (13..=255_u8, any::<u16>(), any::<Option<u16>>()).prop_map(|(kind, id, key_bits)| {
-            Transform {
-                kind: TransformType(kind),
-                id,
-                key_bits,
-            }
-        });
+    let unknown = (13..=255_u8, any::<u16>(), any::<Option<u16>>())
+        .prop_map(|(kind, id, key_bits)| Transform { kind: TransformType(kind), id, key_bits });
     prop_oneof![encryption, fixed, unknown]
 }
 
@@ -340,17 +288,14 @@ fn any_proposal() -> impl Strategy<Value = Proposal> {
         Just((ProtocolId::ESP, 4)),
         Just((ProtocolId(200), 4)),
     ];
-    (
-        protocol,
-        any::<[u8; 8]>(),
-        prop::collection::vec(any_transform(), 0..24),
-    )
-        .prop_map(|((protocol, spi_len), spi, transforms)| Proposal {
+    (protocol, any::<[u8; 8]>(), prop::collection::vec(any_transform(), 0..24)).prop_map(
+        |((protocol, spi_len), spi, transforms)| Proposal {
             number: 0,
             protocol,
             spi: spi[..spi_len].to_vec(),
             transforms,
-        })
+        },
+    )
 }
 
 proptest! {

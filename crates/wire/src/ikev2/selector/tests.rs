@@ -16,10 +16,7 @@ pub(in crate::ikev2) fn any_selector() -> impl Strategy<Value = TrafficSelector>
     let ports = prop_oneof![
         Just(PortRange::ANY),
         Just(PortRange::OPAQUE),
-        any::<(u16, u16)>().prop_map(|(a, b)| PortRange {
-            start: a.min(b),
-            end: a.max(b)
-        }),
+        any::<(u16, u16)>().prop_map(|(a, b)| PortRange { start: a.min(b), end: a.max(b) }),
     ];
     (any::<u8>(), ports, addresses).prop_map(|(protocol, ports, (start, end))| TrafficSelector {
         protocol,
@@ -34,17 +31,10 @@ fn small_selector() -> impl Strategy<Value = TrafficSelector> {
     let ports = prop_oneof![
         Just(PortRange::ANY),
         Just(PortRange::OPAQUE),
-        (0..4_u16, 0..4_u16).prop_map(|(a, b)| PortRange {
-            start: a.min(b),
-            end: a.max(b)
-        }),
+        (0..4_u16, 0..4_u16).prop_map(|(a, b)| PortRange { start: a.min(b), end: a.max(b) }),
     ];
-    let addresses = (any::<bool>(), 0..4_u8, 0..4_u8).prop_map(|(is_v4, a, b)| {
-        (
-            small_address(is_v4, a.min(b)),
-            small_address(is_v4, a.max(b)),
-        )
-    });
+    let addresses = (any::<bool>(), 0..4_u8, 0..4_u8)
+        .prop_map(|(is_v4, a, b)| (small_address(is_v4, a.min(b)), small_address(is_v4, a.max(b))));
     (0..3_u8, ports, addresses).prop_map(|(protocol, ports, (start, end))| TrafficSelector {
         protocol,
         ports,
@@ -59,20 +49,8 @@ fn small_sides() -> Vec<FlowSide> {
     for is_v4 in [true, false] {
         for host in 0..5 {
             for protocol in 1..4 {
-                for port in [
-                    None,
-                    Some(0),
-                    Some(1),
-                    Some(2),
-                    Some(3),
-                    Some(4),
-                    Some(65_535),
-                ] {
-                    sides.push(FlowSide {
-                        address: small_address(is_v4, host),
-                        protocol,
-                        port,
-                    });
+                for port in [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(65_535)] {
+                    sides.push(FlowSide { address: small_address(is_v4, host), protocol, port });
                 }
             }
         }
@@ -81,11 +59,7 @@ fn small_sides() -> Vec<FlowSide> {
 }
 
 fn small_address(is_v4: bool, host: u8) -> IpAddr {
-    if is_v4 {
-        v4(0x0a01_0000 + u32::from(host))
-    } else {
-        v6(u128::from(host))
-    }
+    if is_v4 { v4(0x0a01_0000 + u32::from(host)) } else { v6(u128::from(host)) }
 }
 
 fn v4(bits: u32) -> IpAddr {
@@ -141,11 +115,7 @@ fn what_is_no_selector_is_refused_with_the_wrong_part() {
         ("10.1.0.0/24[tcp/65536]", "the port"),
         ("10.1.0.0/24[tcp/9-1]", "the port range"),
     ] {
-        assert_eq!(
-            text.parse::<TrafficSelector>(),
-            Err(SelectorSyntax(part)),
-            "{text}"
-        );
+        assert_eq!(text.parse::<TrafficSelector>(), Err(SelectorSyntax(part)), "{text}");
     }
 }
 
@@ -153,10 +123,7 @@ fn what_is_no_selector_is_refused_with_the_wrong_part() {
 fn a_prefix_is_its_range() {
     let all = TrafficSelector::from_prefix(v4(7), 0).unwrap();
     assert_eq!(all, TrafficSelector::ANY_V4);
-    assert_eq!(
-        TrafficSelector::from_prefix(v6(7), 0).unwrap(),
-        TrafficSelector::ANY_V6
-    );
+    assert_eq!(TrafficSelector::from_prefix(v6(7), 0).unwrap(), TrafficSelector::ANY_V6);
     assert_eq!(
         TrafficSelector::from_prefix(v4(7), 33),
         Err(WireError::BadValue("prefix length", 33))
@@ -181,25 +148,13 @@ fn a_range_is_few_prefixes() {
     assert_eq!(prefixes("10.1.0.0/24"), [("10.1.0.0".into(), 24)]);
     assert_eq!(prefixes("0.0.0.0/0"), [("0.0.0.0".into(), 0)]);
     assert_eq!(prefixes("::/0"), [("::".into(), 0)]);
-    assert_eq!(
-        prefixes("255.255.255.255"),
-        [("255.255.255.255".into(), 32)]
-    );
+    assert_eq!(prefixes("255.255.255.255"), [("255.255.255.255".into(), 32)]);
     assert_eq!(
         prefixes("10.1.0.1..10.1.0.4"),
-        [
-            ("10.1.0.1".into(), 32),
-            ("10.1.0.2".into(), 31),
-            ("10.1.0.4".into(), 32)
-        ]
+        [("10.1.0.1".into(), 32), ("10.1.0.2".into(), 31), ("10.1.0.4".into(), 32)]
     );
     assert_eq!(prefixes("0.0.0.1..255.255.255.254").len(), 62);
-    assert_eq!(
-        selector("::1..ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe")
-            .prefixes()
-            .count(),
-        254
-    );
+    assert_eq!(selector("::1..ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe").prefixes().count(), 254);
 }
 
 #[test]
