@@ -156,6 +156,9 @@ pub(crate) enum ToControl {
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
     Routes(BTreeMap<PolicyId, (ConnectionName, RoutePlan)>),
+    /// The ike role tells the control role something, which must not arrive before the routes sent
+    /// earlier are in place: whoever reads that a tunnel is up may send a packet at once.
+    Tell(Box<ToControl>),
     /// The ike role has deleted every SA.
     IkeStopped,
     /// A role cannot go on.

@@ -349,8 +349,9 @@ impl Running {
         let _ = self.role.links.inbound.send(ToInbound::Engine(command));
     }
 
+    /// Through the parent, which puts routes in place first.
     fn tell_control(&self, message: ToControl) {
-        let _ = self.role.links.control.send(message);
+        let _ = self.role.links.parent.send(ToParent::Tell(Box::new(message)));
     }
 }
 

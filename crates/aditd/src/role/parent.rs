@@ -282,6 +282,9 @@ impl Parent {
         while let Next::Command(request) = self.requests.next() {
             match request {
                 ToParent::Routes(routes) => self.set_routes(routes),
+                ToParent::Tell(message) => {
+                    let _ = self.links.control.send(*message);
+                }
                 ToParent::IkeStopped => self.ike_stopped = true,
                 ToParent::Failed(role) => {
                     error!(role, "a role has ended; the daemon stops");
