@@ -156,6 +156,13 @@ pub(crate) enum ToControl {
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
     Routes(BTreeMap<PolicyId, (ConnectionName, RoutePlan)>),
+    /// Send an IKE message when the routes sent earlier are in place.
+    Transmit {
+        /// Where it travels.
+        path: Path,
+        /// The message.
+        octets: Vec<u8>,
+    },
     /// The ike role tells the control role something, which must not arrive before the routes sent
     /// earlier are in place: whoever reads that a tunnel is up may send a packet at once.
     Tell(Box<ToControl>),

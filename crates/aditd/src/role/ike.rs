@@ -16,9 +16,7 @@ use adit_sys::netlink::{Netlink, RouteLookup};
 use adit_sys::resolve::resolve;
 use adit_sys::route::MARK;
 use adit_sys::thread::spawn_named;
-use adit_sys::udp::DualUdpSocket;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
-use adit_wire::encap::udp::NON_ESP_MARKER;
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
@@ -26,14 +24,13 @@ use crate::keylog::KeyLog;
 use crate::message::{Links, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::policy::PolicyBook;
 use crate::role::errors;
+use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::ToKeys;
 
 /// What the role needs from its parent.
 pub(crate) struct IkeRole {
-    /// UDP 500, to send and receive.
-    pub(crate) ike_socket: DualUdpSocket,
-    /// UDP 4500, to send.
-    pub(crate) nat_socket: DualUdpSocket,
+    /// UDP 500, to send and receive, and UDP 4500, to send.
+    pub(crate) sockets: IkeSockets,
     /// The other roles, and its own queue for answers of lookups.
     pub(crate) links: Links,
     /// Where session keys are written, if they are.
@@ -73,14 +70,16 @@ struct Running {
     poller: Poller,
     batch: BatchIo,
     packets: Vec<PacketBuf>,
+    /// New routes were sent to the parent and the outputs that came with them are not all out.
+    behind_routes: bool,
     stopping: bool,
 }
 
 impl Running {
     fn new(role: IkeRole) -> anyhow::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(role.ike_socket.v4(), SOCKET_V4, Interest::Readable)?;
-        if let Some(socket) = role.ike_socket.v6() {
+        poller.add(role.sockets.ike.v4(), SOCKET_V4, Interest::Readable)?;
+        if let Some(socket) = role.sockets.ike.v6() {
             poller.add(socket, SOCKET_V6, Interest::Readable)?;
         }
         let endpoint = Endpoint::new(role.config.clone());
@@ -94,6 +93,7 @@ impl Running {
             poller,
             batch: BatchIo::new(0),
             packets,
+            behind_routes: false,
             stopping: false,
         })
     }
@@ -123,7 +123,7 @@ impl Running {
 
     fn receive(&mut self) {
         let now = clock::now();
-        for socket in self.role.ike_socket.halves() {
+        for socket in self.role.sockets.ike.halves() {
             let got =
                 socket.recv_batch(&mut self.batch, &mut self.packets).unwrap_or_else(|error| {
                     debug!(%error, "receiving on the IKE port failed");
@@ -226,12 +226,13 @@ impl Running {
         while let Some(output) = self.endpoint.poll_output() {
             self.carry_out(output);
         }
+        self.behind_routes = false;
     }
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Transmit { path, octets } => self.transmit(path, &octets),
-            Output::Keepalive(path) => self.send(path, &[], &[KEEPALIVE]),
+            Output::Transmit { path, octets } => self.transmit(path, octets),
+            Output::Keepalive(path) => self.role.sockets.keep_alive(path),
             Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
             Output::ActivateOutbound(id) => {
                 self.tell_outbound(OutboundCommand::Activate { child: id });
@@ -291,24 +292,16 @@ impl Running {
             }
         }
         let _ = self.role.links.parent.send(ToParent::Routes(self.policies.named_routes()));
+        self.behind_routes = true;
     }
 
-    fn transmit(&self, path: Path, octets: &[u8]) {
-        let encapsulated = path.local.port() == self.role.config.nat_port;
-        let marker: &[u8] = if encapsulated { &NON_ESP_MARKER } else { &[] };
-        self.send(path, marker, octets);
-    }
-
-    fn send(&self, path: Path, prefix: &[u8], octets: &[u8]) {
-        let nat = path.local.port() == self.role.config.nat_port;
-        let pair = if nat { &self.role.nat_socket } else { &self.role.ike_socket };
-        let socket = if path.remote.is_ipv4() { Some(pair.v4()) } else { pair.v6() };
-        let Some(socket) = socket else {
-            debug!("this host has no IPv6");
-            return;
-        };
-        if let Err(error) = socket.send_to(path.local, path.remote, IKE_TOS, prefix, octets) {
-            debug!(%error, local = %path.local, remote = %path.remote, "sending failed");
+    /// What is sent together with new routes waits for them: the peer may use the tunnel as soon
+    /// as it has our message, and our answer to its first packet needs the route.
+    fn transmit(&self, path: Path, octets: Vec<u8>) {
+        if self.behind_routes {
+            let _ = self.role.links.parent.send(ToParent::Transmit { path, octets });
+        } else {
+            self.role.sockets.transmit(path, &octets);
         }
     }
 
@@ -354,8 +347,3 @@ impl Running {
         let _ = self.role.links.parent.send(ToParent::Tell(Box::new(message)));
     }
 }
-
-/// NAT keepalive, RFC 3948 §2.3.
-const KEEPALIVE: u8 = 0xff;
-/// DSCP CS6, network control: IKE keeps working on a full link.
-const IKE_TOS: u8 = 48 << 2;

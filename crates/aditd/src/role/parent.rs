@@ -32,6 +32,7 @@ use crate::message::{Links, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::role::control::ControlRole;
 use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
+use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::{self, ToKeys};
 
 /// Inner packets up to this size fit, sealed with any suite and UDP-encapsulated over IPv4 or
@@ -165,6 +166,8 @@ struct Parent {
     requests: CommandReceiver<ToParent>,
     links: Links,
     threads: Vec<JoinHandle<()>>,
+    /// For what has to wait for routes.
+    sockets: IkeSockets,
     routing: HostRouting,
     routed: BTreeMap<PolicyId, (ConnectionName, RoutePlan)>,
     monitor: Monitor,
@@ -189,9 +192,12 @@ impl Parent {
         if key_log.is_some() {
             warn!("session keys are written for Wireshark: whoever reads them reads the traffic");
         }
+        let sockets = IkeSockets {
+            ike: resources.ike_socket,
+            nat: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
+        };
         let ike = IkeRole {
-            ike_socket: resources.ike_socket,
-            nat_socket: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
+            sockets: sockets.try_clone().map_err(std::io::Error::other)?,
             links: links.clone(),
             key_log,
             config,
@@ -230,6 +236,7 @@ impl Parent {
             requests: inboxes.parent,
             links,
             threads,
+            sockets,
             routing,
             routed: BTreeMap::new(),
             monitor,
@@ -282,6 +289,7 @@ impl Parent {
         while let Next::Command(request) = self.requests.next() {
             match request {
                 ToParent::Routes(routes) => self.set_routes(routes),
+                ToParent::Transmit { path, octets } => self.sockets.transmit(path, &octets),
                 ToParent::Tell(message) => {
                     let _ = self.links.control.send(*message);
                 }
