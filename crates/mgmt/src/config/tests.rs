@@ -645,6 +645,24 @@ fn several_mistakes_are_told_at_once_and_in_order() {
         "#);
 }
 
+/// The reference has a row for each key, and for nothing else.
+#[test]
+fn the_reference_names_every_key() {
+    let complaint = with("[access]\nname = \"vpn\"");
+    let (_, known) = complaint.split_once("known keys: ").unwrap();
+    let mut known: Vec<_> = known.trim().split(", ").collect();
+    let (_, keys) = include_str!("../../../../docs/configuration.md")
+        .split_once("## Keys of a tunnel")
+        .unwrap();
+    let (keys, _) = keys.split_once("\n## ").unwrap();
+    let row = |line: &'static str| line.strip_prefix("| `")?.split('`').next();
+    let mut documented: Vec<_> = keys.lines().filter_map(row).collect();
+
+    known.sort_unstable();
+    documented.sort_unstable();
+    assert_eq!(documented, known);
+}
+
 mod garbage {
     use proptest::prelude::*;
 
