@@ -3,10 +3,8 @@
 #![expect(unsafe_code, reason = "pidfd and mlockall have no safe wrapper")]
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
 
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -154,21 +152,6 @@ pub fn terminate(pid: u32) -> Result<(), SysError> {
         .map_err(|errno| SysError::of("kill", errno))
 }
 
-/// Takes an advisory lock on a file, making it if needed; the lock ends with the value or the
-/// process. `None` if another process holds it.
-///
-/// # Errors
-///
-/// What opening the file answers.
-pub fn try_lock_file(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -194,16 +177,5 @@ mod tests {
         let nobody = |result: Result<(), SysError>| result.unwrap_err().errno();
         assert_eq!(nobody(terminate(0)), Some(libc::ESRCH));
         assert_eq!(nobody(terminate(u32::MAX)), Some(libc::ESRCH));
-    }
-
-    #[test]
-    fn a_lock_is_exclusive() {
-        let path = std::env::temp_dir().join(format!("adit-lock-{}", std::process::id()));
-        let held = try_lock_file(&path).unwrap();
-        assert!(held.is_some());
-        assert!(try_lock_file(&path).unwrap().is_none());
-        drop(held);
-        assert!(try_lock_file(&path).unwrap().is_some());
-        std::fs::remove_file(&path).unwrap();
     }
 }
