@@ -95,3 +95,28 @@ pub(crate) fn run(steps: &[Step]) -> bool {
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
+
+/// A JSON list with a row on each line, so that people can read it too.
+///
+/// # Errors
+///
+/// A row that JSON cannot hold.
+pub(crate) fn json_list<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
+    let rows = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(if rows.is_empty() { "[]".to_owned() } else { format!("[\n{}\n]", rows.join(",\n")) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_rows_is_one_json_value() {
+        for rows in [vec![], vec![Status::Pass], vec![Status::Pass, Status::Fail, Status::Skip]] {
+            let list = json_list(&rows).unwrap();
+            let read: Vec<String> = serde_json::from_str(&list).unwrap();
+            let words = rows.iter().map(|status| status.word().to_lowercase());
+            assert_eq!(read, words.collect::<Vec<_>>());
+        }
+    }
+}

@@ -21,7 +21,7 @@ use serde::Serialize;
 pub(crate) use janitor::serve as serve_janitor;
 pub(crate) use transfer::{receive, send};
 
-use crate::outcome::Status;
+use crate::outcome::{Status, json_list};
 use crate::{clock, needs};
 use gateway::{Gateway, Make};
 use lab::Lab;
@@ -33,7 +33,7 @@ use scenarios::{SCENARIOS, Scenario};
 pub(crate) struct Options {
     /// Who is on the other side
     peer: Peer,
-    /// Print one JSON object per scenario
+    /// Print a JSON list with a row for each scenario, when all have run
     #[arg(long)]
     json: bool,
     /// List the scenarios
@@ -98,13 +98,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let rows = rows(options, |row| {
         if options.json {
-            println!("{}", serde_json::to_string(row)?);
+            eprintln!("{row}");
         } else {
             println!("{row}");
         }
-        Ok(())
     })?;
-    if !options.json {
+    if options.json {
+        println!("{}", json_list(&rows)?);
+    } else {
         print_summary(&rows);
     }
     let clean = rows.iter().all(|row| row.status != Status::Fail);
@@ -121,16 +122,10 @@ pub(crate) fn all_rows() -> anyhow::Result<Vec<Row>> {
         self_check: false,
         scenarios: Vec::new(),
     };
-    rows(&options, |row| {
-        eprintln!("{row}");
-        Ok(())
-    })
+    rows(&options, |row| eprintln!("{row}"))
 }
 
-fn rows(
-    options: &Options,
-    report: impl Fn(&Row) -> anyhow::Result<()>,
-) -> anyhow::Result<Vec<Row>> {
+fn rows(options: &Options, report: impl Fn(&Row)) -> anyhow::Result<Vec<Row>> {
     let chosen = choose(&options.scenarios)?;
     let missing = needs::missing(&PROGRAMS);
     if missing.is_empty() && !options.self_check {
@@ -143,7 +138,7 @@ fn rows(
         } else {
             scenario.row(Status::missing(), format!("missing: {}", missing.join("; ")))
         };
-        report(&row)?;
+        report(&row);
         rows.push(row);
     }
     Ok(rows)

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::outcome::{Status, seconds};
+use crate::outcome::{Status, json_list, seconds};
 use crate::{clock, needs};
 
 /// The command line.
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// Shorter runs: shows that the measurements work, proves less
     #[arg(long)]
     quick: bool,
-    /// Print one JSON object per row
+    /// Print a JSON list of the rows, when all are measured
     #[arg(long)]
     json: bool,
     /// Only these rows, by number
@@ -140,13 +140,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             continue;
         }
         eprintln!("\n=== {} {}", claim.number, claim.claim);
-        let row = measure(claim, &effort);
-        if options.json {
-            println!("{}", serde_json::to_string(&row)?);
-        }
-        rows.push(row);
+        rows.push(measure(claim, &effort));
     }
     anyhow::ensure!(!rows.is_empty(), "there is no such row; rows are 1 to {}", claims.len());
+    if options.json {
+        println!("{}", json_list(&rows)?);
+    }
     eprintln!("\n=== summary");
     for row in &rows {
         print_row(row, options.json);
