@@ -7,15 +7,18 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_db::{ChildSaId, IkeSaId, Unique};
+use adit_db::{ChildSaId, HostSpec, IkeSaId, Unique};
 use adit_ike::{
-    By, Command, DebugKeys, EndpointConfig, Event, FailureReason, IkeSaState, PeerSoftware,
+    By, Command, DebugKeys, EndpointConfig, Event, FailureReason, FragmentOctets, IkeSaState,
+    PeerSoftware,
 };
 use adit_wire::Reader;
-use adit_wire::iana::{ExchangeType, KeyExchangeId, TransformType};
-use adit_wire::ikev2::{Header, Transform};
+use adit_wire::iana::{
+    ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId, TransformType,
+};
+use adit_wire::ikev2::{ChainBuilder, Flags, Header, Ke, Notify, Payload, Proposal, Sa, Transform};
 
-use common::{LEFT, Pair, RIGHT, connections, path, reversed, selector, with_ike};
+use common::{LEFT, Pair, RIGHT, connections, path, reversed, sealed, selector, with_ike};
 
 fn header(octets: &[u8]) -> Header {
     Header::read(&mut Reader(octets)).unwrap()
@@ -356,6 +359,171 @@ fn half_open_ike_sas_are_limited() {
     }
     assert_eq!(pair.right.endpoint.ike_sas().count(), 3);
     assert_eq!(pair.right.sent.len(), 3);
+}
+
+/// Every half-open IKE SA is given back to the address it was counted for, also when the handshake
+/// goes on from another one: a NAT with a pool of addresses must not lock its users out.
+#[test]
+fn a_handshake_that_moves_leaves_no_count_behind() {
+    let config = EndpointConfig { half_open_per_address_max: 1, ..EndpointConfig::default() };
+    let mut connections = connections();
+    connections[1].remote_addresses = vec![HostSpec::Any];
+    let mut pair = Pair::new([EndpointConfig::default(), config], connections);
+    let mut first_path = reversed(path(LEFT, RIGHT));
+    first_path.remote.set_ip("198.51.100.1".parse().unwrap());
+    for round in 0..3_u8 {
+        pair.left.initiate(pair.now);
+        let (_, mut init) = pair.left.sent.pop_front().unwrap();
+        pair.right.datagram(first_path, &init, pair.now);
+        let (to_left, answer) = pair.right.sent.pop_front().unwrap();
+        pair.left.datagram(reversed(to_left), &answer, pair.now);
+        // The rest comes from the left side's own address.
+        pair.run();
+        assert_eq!(pair.right.established().len(), 1, "round {round}");
+
+        // A stranger at the first address is let in: nothing is counted there any more.
+        init[0] ^= 0xff;
+        pair.right.datagram(first_path, &init, pair.now);
+        assert_eq!(pair.right.sent.drain(..).count(), 1, "round {round}");
+        let ike = pair.left.established()[0].id;
+        let request = pair.left.request();
+        pair.left.command(Command::TerminateIke { id: ike, request }, pair.now);
+        pair.run_for(Duration::from_secs(90));
+    }
+}
+
+/// CHECKLIST C01, E17: a public value that is not valid costs as much work as a good one, so it
+/// counts as much: a flood of them is asked for cookies, and repetitions are answered for nothing.
+#[test]
+fn invalid_public_values_are_counted() {
+    let offer = "aes256gcm16-prfsha384-x25519";
+    let mut pair = Pair::new(Default::default(), with_ike(offer, offer));
+    pair.left.initiate(pair.now);
+    let (to_right, init) = pair.left.sent.pop_front().unwrap();
+    let ke = init.windows(4).position(|octets| octets == [0, 31, 0, 0]).unwrap();
+    let mut zeros = init.clone();
+    zeros[ke + 4..ke + 36].fill(0);
+    for number in 0..40 {
+        zeros[0] = number;
+        pair.right.datagram(reversed(to_right), &zeros, pair.now);
+        pair.right.datagram(reversed(to_right), &zeros, pair.now);
+    }
+    let answers: Vec<u16> = pair.right.sent.drain(..).map(|(_, octets)| notify(&octets)).collect();
+    let (refusals, cookies) = answers.split_at(60);
+    assert!(refusals.iter().all(|kind| *kind == NotifyType::INVALID_SYNTAX.0), "{answers:?}");
+    assert!(cookies.iter().all(|kind| *kind == NotifyType::COOKIE.0), "{answers:?}");
+    assert_eq!(pair.right.endpoint.ike_sas().count(), 0);
+
+    pair.run_for(Duration::from_secs(31));
+    pair.right.datagram(reversed(to_right), &init, pair.now);
+    assert!(pair.right.sent[0].1.len() > 200, "without a cookie again");
+}
+
+/// The type of the notify that an unprotected message begins with.
+fn notify(octets: &[u8]) -> u16 {
+    assert_eq!(octets[16], PayloadType::NOTIFY.0);
+    u16::from_be_bytes([octets[34], octets[35]])
+}
+
+/// What a stranger makes us keep is bounded: a first request that fits no path is dropped.
+#[test]
+fn a_huge_first_request_is_dropped() {
+    for (padding, answered) in [(1_000_u16, true), (8_000, false), (60_000, false)] {
+        let mut pair = Pair::default_pair();
+        pair.left.initiate(pair.now);
+        let (to_right, mut init) = pair.left.sent.pop_front().unwrap();
+        let first = std::mem::replace(&mut init[16], PayloadType::VENDOR_ID.0);
+        let mut vendor_id = vec![first, 0];
+        vendor_id.extend((padding + 4).to_be_bytes());
+        vendor_id.resize(usize::from(padding) + 4, 7);
+        init.splice(28..28, vendor_id);
+        let length = u32::try_from(init.len()).unwrap();
+        init[24..28].copy_from_slice(&length.to_be_bytes());
+        pair.right.datagram(reversed(to_right), &init, pair.now);
+        assert_eq!(pair.right.sent.len() == 1, answered, "{padding}");
+        assert_eq!(pair.right.endpoint.ike_sas().count(), usize::from(answered));
+    }
+}
+
+/// Fragments that wait for others in vain are dropped in whatever state: their timer must not be
+/// due again and again.
+#[test]
+fn a_lost_fragment_leaves_no_timer_behind() {
+    let small = FragmentOctets { v4: 96, v6: 116 };
+    let config = EndpointConfig { fragment_octets: small, ..EndpointConfig::default() };
+    let offer = "aes256gcm16-prfsha384-x25519";
+    let mut pair = Pair::new([config, EndpointConfig::default()], with_ike(offer, offer));
+    pair.left.initiate(pair.now);
+    pair.run();
+    pair.left.command(Command::RekeyIke(ids(&pair).0), pair.now);
+    // The delete of the replaced IKE SA comes in fragments, of which one arrives.
+    let is_first_fragment = |octets: &[u8]| octets[32..34] == [0, 1];
+    let passes = |octets: &[u8]| {
+        let exchange = header(octets).exchange;
+        exchange != ExchangeType::INFORMATIONAL || is_first_fragment(octets)
+    };
+    while pair.deliver(passes) {}
+    let replaced = |info: &adit_ike::IkeSaInfo| info.state == IkeSaState::Rekeyed;
+    assert!(pair.right.endpoint.ike_sas().any(|info| replaced(&info)));
+
+    let due = pair.right.endpoint.poll_timeout().unwrap();
+    assert!(due < pair.now + Duration::from_secs(31), "that of the fragments");
+    pair.right.timeout(due);
+    assert!(pair.right.endpoint.poll_timeout().is_none_or(|next| next > due));
+    assert!(pair.right.endpoint.ike_sas().any(|info| replaced(&info)));
+}
+
+/// An established pair of which the right side's keys are known, and those keys.
+fn with_known_keys() -> Pair {
+    let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
+    let offer = "aes256gcm16-prfsha384-x25519";
+    let mut pair = Pair::new([EndpointConfig::default(), exporting], with_ike(offer, offer));
+    pair.left.initiate(pair.now);
+    pair.run();
+    pair
+}
+
+fn forged(pair: &Pair, flags: Flags, message_id: u32, chain: ChainBuilder) -> Vec<u8> {
+    let exchange = ExchangeType::CREATE_CHILD_SA;
+    let [DebugKeys::Ike(keys), ..] = pair.right.keys.as_slice() else { panic!("no keys") };
+    sealed(keys, Header::new(keys.spi_i, keys.spi_r, exchange, flags, message_id), chain)
+}
+
+/// RFC 7296 §2.21.3: who answers INVALID_SYNTAX on an established IKE SA ends it without another
+/// word, since the peer does so too.
+#[test]
+fn an_invalid_public_value_ends_an_established_ike_sa() {
+    let mut pair = with_known_keys();
+    let transforms = pair.left.established()[0].suite.clone();
+    let proposal = Proposal { number: 1, protocol: ProtocolId::IKE, spi: vec![7; 8], transforms };
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Sa(Sa { proposals: vec![proposal] }));
+    chain.push(PayloadType::NONCE, |w| w.bytes(&[9; 32]));
+    chain.put(&Payload::Ke(Ke { method: KeyExchangeId::CURVE25519, data: &[0; 32] }));
+    let request = forged(&pair, Flags::new(true, false), 2, chain);
+    pair.right.datagram(path(RIGHT, LEFT), &request, pair.now);
+
+    assert_eq!(pair.right.sent.len(), 1);
+    assert!(is_response(&pair.right.sent[0].1));
+    assert!(pair.right.established().is_empty());
+    assert!(pair.right.children.is_empty());
+}
+
+/// RFC 7296 §2.21.3, the other side of it.
+#[test]
+fn invalid_syntax_in_a_response_ends_the_ike_sa() {
+    let mut pair = with_known_keys();
+    let (_, child) = ids(&pair);
+    pair.left.command(Command::RekeyChild(child), pair.now);
+    let (_, request) = pair.left.sent.pop_front().unwrap();
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, &[])));
+    let response = forged(&pair, Flags::new(false, true), header(&request).message_id, chain);
+    pair.left.datagram(path(LEFT, RIGHT), &response, pair.now);
+
+    assert!(pair.left.established().is_empty());
+    assert!(pair.left.children.is_empty());
+    assert!(pair.left.sent.is_empty(), "the peer has ended it already");
 }
 
 /// CHECKLIST D02, M09: strangers get little, and not often.

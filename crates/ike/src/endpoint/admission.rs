@@ -49,6 +49,10 @@ struct Answers {
 /// Unprotected answers and reports about strangers, per second (CHECKLIST C10, M09).
 const ANSWERS_PER_SECOND: u32 = 20;
 
+/// Octets of an IKE_SA_INIT request. It is not fragmented (RFC 7383 §2.1), so an honest one fits a
+/// datagram of the path; what a stranger makes us keep is bounded by it.
+const INIT_OCTETS_MAX: usize = 8_192;
+
 impl Admission {
     /// Whether one more stranger may be answered or reported.
     pub(super) fn may_answer(&mut self, now: Instant) -> bool {
@@ -61,16 +65,22 @@ impl Admission {
         answers.count <= ANSWERS_PER_SECOND
     }
 
-    /// Counts an IKE SA in or out.
+    /// Counts an IKE SA in or out, or from one address to another: the peer may move while its
+    /// handshake runs.
     pub(super) fn count(&mut self, id: IkeSaId, address: IpAddr, half_open: bool) {
-        if half_open {
-            if self.half_open.insert(id, address).is_none() {
-                *self.per_address.entry(address).or_default() += 1;
-            }
+        let (before, after) = match half_open {
+            true => (self.half_open.insert(id, address), Some(address)),
+            false => (self.half_open.remove(&id), None),
+        };
+        if before == after {
             return;
         }
-        let Some(address) = self.half_open.remove(&id) else { return };
-        if let Some(count) = self.per_address.get_mut(&address) {
+        if let Some(address) = after {
+            *self.per_address.entry(address).or_default() += 1;
+        }
+        if let Some(address) = before
+            && let Some(count) = self.per_address.get_mut(&address)
+        {
             *count -= 1;
             if *count == 0 {
                 self.per_address.remove(&address);
@@ -126,7 +136,8 @@ impl Endpoint {
             self.with_sa(id, now, rng, |sa, cx| sa.handle_repeated_init(path, octets, cx));
             return;
         }
-        if header.message_id != 0 || !header.flags.is_initiator() || self.shutting_down {
+        let is_sensible = header.message_id == 0 && header.flags.is_initiator();
+        if !is_sensible || octets.len() > INIT_OCTETS_MAX || self.shutting_down {
             return;
         }
         let payloads = octets.get(Header::LEN..).unwrap_or_default();
@@ -136,24 +147,12 @@ impl Endpoint {
         };
         let refused = match self.admit(path, header, &received, now, rng) {
             Ok((choice, connection)) => {
-                let request = Acceptable {
-                    path,
-                    octets,
-                    spi_i: header.spi_i,
-                    received: &received,
-                    choice,
-                    connection,
-                };
-                let mut cx = self.context(now, rng);
-                match IkeSa::respond(request, &mut cx) {
-                    Ok(sa) => {
-                        let id = self.insert(sa, now);
-                        self.admission.remember(digest, id);
-                        self.settle(now, rng);
-                        return;
-                    }
-                    Err(_) => Refused::With(NotifyType::INVALID_SYNTAX, Vec::new()),
-                }
+                let request =
+                    Acceptable { path, header, octets, received: &received, choice, connection };
+                let sa = IkeSa::respond(&request, &mut self.context(now, rng));
+                let id = self.insert(sa, now);
+                self.admission.remember(digest, id);
+                return self.settle(now, rng);
             }
             Err(refused) => refused,
         };

@@ -143,14 +143,16 @@ impl IkeSa {
         Ok(Self { core, state: State::InitSent(sent) })
     }
 
-    /// Responder: answers the first message.
-    pub(crate) fn respond(
-        request: Acceptable<'_>,
-        cx: &mut Context<'_>,
-    ) -> Result<Self, FailureReason> {
+    /// Responder: answers the first message. If its public value is not valid, what comes is an
+    /// IKE SA that is over; it counts as half-open, so that a flood of such requests is asked for
+    /// cookies like any other (RFC 7296 §2.6).
+    pub(crate) fn respond(request: &Acceptable<'_>, cx: &mut Context<'_>) -> Self {
         let mut core = Core::new(Role::Responder, request.path, cx);
-        let state = init::answer(request, &mut core, cx)?;
-        Ok(Self { core, state })
+        let state = init::answer(request, &mut core, cx).unwrap_or_else(|_| {
+            init::refuse(request, &mut core, cx);
+            State::Closed(Closed { until: cx.now + LINGER, half_open: true })
+        });
+        Self { core, state }
     }
 
     /// Made by a rekey.
@@ -517,6 +519,7 @@ impl IkeSa {
 
     fn step_timeout(&mut self, cx: &mut Context<'_>) -> StepResult {
         let core = &mut self.core;
+        core.expire_fragments(cx.now);
         match &mut self.state {
             State::InitSent(sent) => sent.handle_timeout(core, cx),
             State::IntermediateSent(_) => retransmit(core, ExchangeType::IKE_INTERMEDIATE, cx),
@@ -628,6 +631,11 @@ impl Established {
     ) -> StepResult {
         if message.header.exchange != self.own_exchange() {
             return Err(FailureReason::PeerMisbehaved("response of another exchange"));
+        }
+        // RFC 7296 §2.21.3: fatal on both sides; the peer has ended the IKE SA already.
+        if received.has_notify(NotifyType::INVALID_SYNTAX) {
+            let (exchange, notify) = (message.header.exchange, NotifyType::INVALID_SYNTAX);
+            return Ok(Next::End(FailureReason::PeerError { exchange, notify }));
         }
         match self.own.take() {
             Some(Own::Child(sent)) => {

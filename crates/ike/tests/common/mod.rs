@@ -7,12 +7,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Secret, SeededRng};
+use adit_crypto::{SealKey, Secret, SeededRng};
 use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
 use adit_ike::{
     AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, Failure,
-    IkeSaInfo, IkeSaState, Output, Path, RequestId, psk_auth, psk_verify,
+    IkeDebugKeys, IkeSaInfo, IkeSaState, Output, Path, RequestId, psk_auth, psk_verify,
 };
+use adit_wire::Writer;
+use adit_wire::iana::PayloadType;
+use adit_wire::ikev2::{ChainBuilder, Header};
 
 /// Addresses of the two.
 pub(crate) const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -223,6 +226,26 @@ impl Pair {
         assert_eq!(self.left.outbound.last(), Some(&ours.id));
         assert_eq!(self.right.outbound.last(), Some(&theirs.id));
     }
+}
+
+/// A message under the keys of one end that no honest end sends. The suite has an AEAD.
+pub(crate) fn sealed(keys: &IkeDebugKeys, header: Header, chain: ChainBuilder) -> Vec<u8> {
+    /// Far from the counts that the endpoints have used.
+    const COUNT: u64 = 1 << 40;
+    let chain = chain.finish().unwrap();
+    let key = if header.flags.is_initiator() { &keys.sk_ei } else { &keys.sk_er };
+    let (iv_len, icv_len) = (keys.cipher.iv_len(), keys.cipher.icv_len());
+    let payload_len = 4 + iv_len + chain.octets.len() + 1 + icv_len;
+    let length = u32::try_from(Header::LEN + payload_len).unwrap();
+    let mut octets = Vec::new();
+    Header { next_payload: PayloadType::SK, length, ..header }.write(&mut Writer(&mut octets));
+    octets.extend([chain.first.0, 0]);
+    octets.extend(u16::try_from(payload_len).unwrap().to_be_bytes());
+    let (mut iv, mut icv) = (vec![0; iv_len], vec![0; icv_len]);
+    let mut text = [chain.octets, vec![0]].concat();
+    let seal = SealKey::new(keys.cipher, key, &Secret::from_slice(&[])).unwrap();
+    seal.seal(COUNT, &octets, &mut iv, &mut text, &mut icv, &[]).unwrap();
+    [octets, iv, text, icv].concat()
 }
 
 pub(crate) fn reversed(path: Path) -> Path {

@@ -23,6 +23,7 @@ use crate::v2::ike_sa::{Next, StepResult};
 use crate::v2::rules::{Form, Received};
 
 use super::auth::refuse_child;
+use super::informational::refuse_malformed;
 use super::init::RESTARTS_MAX;
 use super::rekey_child::{self, Rival};
 
@@ -421,7 +422,7 @@ fn accept(
             return refuse(NotifyType::INVALID_KE_PAYLOAD, &wanted, core, cx);
         };
         let Ok((public, secret)) = method.respond(ke.data, cx.rng) else {
-            return refuse(NotifyType::INVALID_SYNTAX, &[], core, cx);
+            return refuse_malformed(ExchangeType::CREATE_CHILD_SA, core, cx);
         };
         chain.put(&Payload::Ke(Ke { method: method.id(), data: &public }));
         shared = Some(secret);

@@ -56,3 +56,16 @@ fn fatal(received: &Received<'_>, core: &Core) -> Option<FailureReason> {
         _ => None,
     }
 }
+
+/// Answers a request of an established IKE SA that no honest peer sends, and ends the IKE SA:
+/// INVALID_SYNTAX is fatal for both ends (RFC 7296 §2.21.3).
+pub(crate) fn refuse_malformed(
+    exchange: ExchangeType,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, &[])));
+    core.respond(exchange, chain, cx)?;
+    Ok(Next::End(FailureReason::PeerMisbehaved("malformed request")))
+}

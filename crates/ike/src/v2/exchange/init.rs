@@ -391,8 +391,8 @@ fn put_announcements(
 /// A request a responder has decided to accept.
 pub(crate) struct Acceptable<'a> {
     pub(crate) path: Path,
+    pub(crate) header: &'a Header,
     pub(crate) octets: &'a [u8],
-    pub(crate) spi_i: IkeSpi,
     pub(crate) received: &'a Received<'a>,
     pub(crate) choice: Choice<IkeSuite>,
     pub(crate) connection: std::sync::Arc<adit_db::Connection>,
@@ -405,7 +405,7 @@ pub(crate) struct Acceptable<'a> {
 ///
 /// When the peer's public value is not valid: nothing was sent.
 pub(crate) fn answer(
-    request: Acceptable<'_>,
+    request: &Acceptable<'_>,
     core: &mut Core,
     cx: &mut Context<'_>,
 ) -> Result<State, FailureReason> {
@@ -419,9 +419,9 @@ pub(crate) fn answer(
         .ke
         .respond(ke.data, cx.rng)
         .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
-    core.spi_i = request.spi_i;
+    core.spi_i = request.header.spi_i;
     core.spi_r = cx.ike_spi();
-    core.connection = Some(request.connection);
+    core.connection = Some(std::sync::Arc::clone(&request.connection));
     core.peer = software(&received.vendor_ids);
     core.fragmentation = agrees_to_fragments(core, received);
     // RFC 7296 §2.23: the initiator's hashes have a zero SPIr.
@@ -440,7 +440,7 @@ pub(crate) fn answer(
     cx.transmit(request.path, std::slice::from_ref(&response));
     core.progress(reached(core), cx);
     let init = Init {
-        choice: request.choice,
+        choice: request.choice.clone(),
         shared,
         nonce_i: nonce.as_bytes().to_vec(),
         nonce_r,
@@ -450,6 +450,18 @@ pub(crate) fn answer(
     let handshake = Box::new(Handshake::begin(init, core, cx)?);
     let deadline = cx.now + cx.config.half_open_timeout;
     Ok(State::InitAnswered(super::auth::InitAnswered::new(handshake, deadline)))
+}
+
+/// Responder: refuses a request whose public value is not valid. The work is done by then, so the
+/// IKE SA stays for a while like one that failed later, and repetitions cost nothing more.
+pub(crate) fn refuse(request: &Acceptable<'_>, core: &mut Core, cx: &mut Context<'_>) {
+    core.spi_i = request.header.spi_i;
+    core.spi_r = cx.ike_spi();
+    let answer = refusal(request.header, NotifyType::INVALID_SYNTAX, &[]);
+    let datagrams: Vec<Vec<u8>> = answer.into_iter().collect();
+    cx.transmit(request.path, &datagrams);
+    core.responses.begin(request.octets.to_vec());
+    core.responses.answered(datagrams);
 }
 
 /// An unprotected response that refuses a request and leaves nothing behind: COOKIE,

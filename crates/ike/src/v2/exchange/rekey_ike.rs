@@ -21,6 +21,7 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Farewell, IkeSa, Next, StepResult};
 use crate::v2::rules::{Form, Received};
 
+use super::informational::refuse_malformed;
 use super::init::RESTARTS_MAX;
 use super::rekey_child::{is_lower, lowest};
 
@@ -396,14 +397,14 @@ pub(crate) fn answer(
     };
     let method = choice.suite.ke;
     let (Some(ke), Some(nonce)) = (received.ke, received.nonce) else {
-        return refuse(exchange, NotifyType::INVALID_SYNTAX, &[], core, cx);
+        return refuse_malformed(exchange, core, cx);
     };
     if ke.method != method.id() {
         let wanted = method.id().0.to_be_bytes();
         return refuse(exchange, NotifyType::INVALID_KE_PAYLOAD, &wanted, core, cx);
     }
     let Ok((public, first)) = method.respond(ke.data, cx.rng) else {
-        return refuse(exchange, NotifyType::INVALID_SYNTAX, &[], core, cx);
+        return refuse_malformed(exchange, core, cx);
     };
     let spi_r = cx.ike_spi();
     let nonce_r = cx.nonce();
@@ -480,7 +481,7 @@ pub(crate) fn answer_followup(
         Some((method, method.respond(ke.data, cx.rng).ok()?))
     });
     let Some((method, (public, secret))) = answer else {
-        return refuse(exchange, NotifyType::INVALID_SYNTAX, &[], core, cx);
+        return refuse_malformed(exchange, core, cx);
     };
     pending.agreement.additional.push(secret);
     let mut chain = ChainBuilder::new();

@@ -363,8 +363,6 @@ impl Core {
         exchange: ExchangeType,
         cx: &mut Context<'_>,
     ) -> Option<FailureReason> {
-        self.request_fragments.expire(cx.now);
-        self.response_fragments.expire(cx.now);
         match self.requests.handle_timeout(cx.now, cx.rng) {
             Due::Nothing => None,
             Due::Repeat(datagrams) => {
@@ -381,7 +379,13 @@ impl Core {
         }
     }
 
-    /// When [`Core::retransmit`] has something to do.
+    /// Drops fragments that have waited too long, in whatever state.
+    pub(crate) fn expire_fragments(&mut self, now: Instant) {
+        self.request_fragments.expire(now);
+        self.response_fragments.expire(now);
+    }
+
+    /// When [`Core::retransmit`] or [`Core::expire_fragments`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         [
             self.requests.poll_timeout(),
