@@ -202,6 +202,12 @@ impl Decoder {
         self.buffer.extend_from_slice(octets);
     }
 
+    /// Octets taken from the stream that are not part of a polled packet yet. Whoever does not
+    /// drain [`Self::poll_packet`] after each input bounds this.
+    pub fn pending_octets(&self) -> usize {
+        self.buffer.len() - self.taken
+    }
+
     /// The next complete packet.
     ///
     /// # Errors
@@ -221,6 +227,7 @@ impl Decoder {
         if len > PACKET_OCTETS_MAX {
             self.broken = true;
             self.buffer = Vec::new();
+            self.taken = 0;
             return Err(CodecError::PacketTooLong);
         }
         let Some(packet) = rest.get(..len) else {
@@ -311,6 +318,18 @@ mod tests {
         assert_eq!(decoder.poll_packet(), Err(CodecError::PacketTooLong));
         decoder.handle_input(&Packet::EventConfirm.encode().unwrap());
         assert_eq!(decoder.poll_packet(), Err(CodecError::PacketTooLong));
+    }
+
+    #[test]
+    fn what_is_not_polled_yet_is_counted() {
+        let mut decoder = Decoder::new();
+        decoder.handle_input(&[0, 0, 0, 1, 5, 0, 0]);
+        assert_eq!(decoder.pending_octets(), 7);
+        assert_eq!(decoder.poll_packet(), Ok(Some(Packet::EventConfirm)));
+        assert_eq!(decoder.pending_octets(), 2);
+        decoder.handle_input(&[0, 1, 5]);
+        assert_eq!(decoder.poll_packet(), Ok(Some(Packet::EventConfirm)));
+        assert_eq!(decoder.pending_octets(), 0);
     }
 
     #[test]

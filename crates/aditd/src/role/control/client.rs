@@ -5,11 +5,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use adit_mgmt::vici::{Decoder, Event, EventKind, Message, Packet};
+use adit_mgmt::vici::{Decoder, Event, EventKind, Message, PACKET_OCTETS_MAX, Packet};
 use tracing::debug;
 
 /// A client that does not read its events is cut off when so much waits for it.
 const BACKLOG_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// A client that sends so much while its command runs is cut off: one of the longest packets.
+const PENDING_OCTETS_MAX: usize = PACKET_OCTETS_MAX + 4;
 /// Read at once.
 const CHUNK_OCTETS: usize = 16 * 1024;
 
@@ -56,10 +58,19 @@ impl Client {
         let mut chunk = [0; CHUNK_OCTETS];
         match self.stream.read(&mut chunk) {
             Ok(0) => self.broken = true,
-            Ok(len) => self.decoder.handle_input(chunk.get(..len).unwrap_or_default()),
+            Ok(len) => self.take(chunk.get(..len).unwrap_or_default()),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.broken = true,
+        }
+    }
+
+    fn take(&mut self, octets: &[u8]) {
+        self.decoder.handle_input(octets);
+        // What comes in while a command runs is not taken out, and that command may run for ever.
+        if self.busy && self.decoder.pending_octets() > PENDING_OCTETS_MAX {
+            debug!("a client sends without waiting for its answer");
+            self.broken = true;
         }
     }
 
