@@ -54,9 +54,13 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
                 return Err(entry.unsupported("transport mode is not supported yet; use tunnel"));
             }
             "pass" | "drop" => {
-                return Err(entry.unsupported("shunt policies are not supported yet"));
+                return Err(
+                    entry.unsupported("shunt policies are not supported yet; leave the child out")
+                );
             }
-            "beet" | "transport_proxy" => return Err(entry.unsupported("use tunnel")),
+            "beet" | "transport_proxy" => {
+                return Err(entry.unsupported("only tunnel mode is supported yet; use tunnel"));
+            }
             _ => return Err(entry.bad("must be tunnel")),
         },
         "copy_ecn" => {
@@ -69,7 +73,7 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
                     "out" => DscpPolicy::Copy,
                     "no" => DscpPolicy::Set(Dscp::default()),
                     "yes" | "in" => return Err(entry.unsupported(
-                        "the peer must not change our packets' DSCP (RFC 4301 §5.1.2.1); use out",
+                        "the peer must not change our packets' DSCP (RFC 4301, 5.1.2.1); use out",
                     )),
                     _ => return Err(entry.bad("must be out or no")),
                 };
@@ -208,11 +212,11 @@ const REFUSED: &[Refused] = &[
     Refused("ah_proposals", &[], "AH is not supported yet; use esp_proposals"),
     Refused("sha256_96", &["no"], "the draft truncation of HMAC-SHA2-256 is not supported"),
     Refused("updown", &[], "updown scripts are not run yet; leave the key out"),
-    Refused("policies", &["yes"], "policies are always installed"),
-    Refused("ipcomp", &["no"], "IPComp is not supported yet"),
-    Refused("inactivity", &["0"], "closing idle children is not supported yet"),
-    Refused("reqid", &["0"], "reqids are assigned by the daemon"),
-    Refused("priority", &["0"], "the order of policies follows from their selectors"),
+    Refused("policies", &["yes"], "policies are always installed; leave the key out"),
+    Refused("ipcomp", &["no"], "IPComp is not supported yet; use no"),
+    Refused("inactivity", &["0"], "closing idle children is not supported yet; leave the key out"),
+    Refused("reqid", &["0"], "reqids are assigned by the daemon; leave the key out"),
+    Refused("priority", &["0"], "the order of policies follows from their selectors; use 0"),
     Refused("interface", &[], "policies for one interface are not supported yet"),
     Refused("mark_in", MARK_NONE, NO_MARKS),
     Refused("mark_in_sa", &["no"], NO_MARKS),
@@ -221,10 +225,14 @@ const REFUSED: &[Refused] = &[
     Refused("set_mark_out", MARK_NONE, NO_MARKS),
     Refused("if_id_in", &["0"], NO_XFRM),
     Refused("if_id_out", &["0"], NO_XFRM),
-    Refused("label", &[], "security labels are not supported"),
-    Refused("tfc_padding", &["0"], "traffic flow confidentiality padding is not supported yet"),
+    Refused("label", &[], "security labels are not supported; leave the key out"),
+    Refused(
+        "tfc_padding",
+        &["0"],
+        "traffic flow confidentiality padding is not supported yet; use 0",
+    ),
     Refused("hw_offload", &["no", "auto"], "hardware offload is not supported; use no or auto"),
-    Refused("copy_df", &["yes"], "the DF bit is always copied"),
+    Refused("copy_df", &["yes"], "the DF bit is always copied; use yes"),
 ];
 
 const MARK_NONE: &[&str] = &["0", "0x0", "0/0", "0/0x00000000", "0x0/0x0"];

@@ -12,12 +12,13 @@ mod child;
 mod tests;
 mod value;
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use adit_db::{
-    Connection, ConnectionName, Encap, Identity, IdentityError, IdentityPattern, KeyingTries,
-    NameError, ProposalSpec, Unique,
+    Connection, ConnectionName, Encap, HostSpec, Identity, IdentityError, IdentityPattern,
+    KeyingTries, NameError, Ports, ProposalSpec, Unique,
 };
 
 pub(crate) use self::value::parse_seconds;
@@ -77,13 +78,19 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
         reason: ConnReason::BadValue { value: name.to_owned(), reason: error.to_string() },
     })?;
     let mut times = Times::default();
+    let mut ports = PortKeys::default();
     let mut connection = Connection::new(name);
     // swanctl.conf's default, `unique = no`.
     connection.unique = Unique::Never;
     for entry in Entry::all("", section) {
-        read_key(&mut connection, &mut times, &entry)?;
+        match entry.key.as_str() {
+            "local_port" => ports.local = local_port(&entry)?,
+            "remote_port" => ports.remote = entry.port()?,
+            _ => read_key(&mut connection, &mut times, &entry)?,
+        }
     }
     times.settle(&mut connection);
+    connection.ports = ports.settle()?;
     connection.pad = auth::pad_entry(section)?;
     if let Some(children) = section.section("children") {
         for (name, section) in children.sections() {
@@ -120,10 +127,8 @@ fn read_key(
             "0" | "2" => {}
             _ => return Err(entry.unsupported("only IKEv2 is supported yet; use version = 2")),
         },
-        "local_addrs" => connection.local_addresses = entry.parsed_list()?,
-        "remote_addrs" => connection.remote_addresses = entry.parsed_list()?,
-        "local_port" => connection.ports.local = entry.port(500)?,
-        "remote_port" => connection.ports.remote = entry.port(500)?,
+        "local_addrs" => connection.local_addresses = hosts(entry)?,
+        "remote_addrs" => connection.remote_addresses = hosts(entry)?,
         "proposals" => connection.proposals = proposals(entry, ProposalSpec::ike_list)?,
         "encap" => {
             connection.encap = if entry.flag()? { Encap::Udp } else { Encap::Auto };
@@ -153,6 +158,53 @@ fn read_key(
         _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
     }
     Ok(())
+}
+
+/// Ports as written; which of ours is meant follows from the peer's.
+#[derive(Default)]
+struct PortKeys {
+    local: Option<u16>,
+    remote: Option<u16>,
+}
+
+impl PortKeys {
+    /// A peer on another port than 500 expects the marker of RFC 3948 §2.2, which goes with our
+    /// port 4500.
+    fn settle(&self) -> Result<Ports, ConnError> {
+        let remote = self.remote.unwrap_or(IKE_PORT);
+        let fitting = if remote == IKE_PORT { IKE_PORT } else { NAT_PORT };
+        let local = self.local.unwrap_or(fitting);
+        if local == fitting {
+            return Ok(Ports { local, remote });
+        }
+        let reason = if local == NAT_PORT {
+            "port 4500 does not speak to port 500; set remote_port = 4500, too, or leave it out"
+        } else {
+            "port 500 speaks to port 500 only; leave local_port out"
+        };
+        let path = "local_port".to_owned();
+        Err(ConnError { path, reason: ConnReason::Contradiction(reason) })
+    }
+}
+
+fn local_port(entry: &Entry<'_>) -> Result<Option<u16>, ConnError> {
+    match entry.port()? {
+        port @ (None | Some(IKE_PORT | NAT_PORT)) => Ok(port),
+        Some(_) => Err(entry.unsupported("IKE leaves from port 500 or 4500; leave the key out")),
+    }
+}
+
+const IKE_PORT: u16 = 500;
+const NAT_PORT: u16 = 4_500;
+
+/// Addresses, networks and host names; ranges are the one form that is missing.
+fn hosts(entry: &Entry<'_>) -> Result<Vec<HostSpec>, ConnError> {
+    let is_address = |text: &str| text.trim().parse::<IpAddr>().is_ok();
+    let is_range = |item: &str| item.split_once('-').is_some_and(|(first, _)| is_address(first));
+    if entry.items()?.into_iter().any(is_range) {
+        return Err(entry.unsupported("ranges are not supported yet; list networks instead"));
+    }
+    entry.parsed_list()
 }
 
 fn is_auth_section(key: &str) -> bool {

@@ -166,7 +166,7 @@ fn honoured_keys_have_their_effect() {
     .unwrap();
     assert_eq!(c.local_addresses.len(), 2);
     assert_eq!(c.remote_addresses[0].to_string(), "gw.example");
-    assert_eq!((c.ports.local, c.ports.remote), (500, 5_500));
+    assert_eq!((c.ports.local, c.ports.remote), (4_500, 5_500));
     assert_eq!(c.proposals[0].to_string(), "aes128-prfsha256-sha256-x25519");
     assert_eq!(c.encap, Encap::Udp);
     assert_eq!(c.dpd_delay, Duration::from_secs(10));
@@ -272,7 +272,28 @@ fn what_is_not_done_is_refused_by_name() {
             "transport",
             "children.net.mode: \"transport\": transport mode is not supported yet; use tunnel",
         ),
-        ("children.net.ipcomp", "yes", "children.net.ipcomp: \"yes\": IPComp is not supported yet"),
+        (
+            "children.net.ipcomp",
+            "yes",
+            "children.net.ipcomp: \"yes\": IPComp is not supported yet; use no",
+        ),
+        (
+            "children.net.copy_dscp",
+            "in",
+            "children.net.copy_dscp: \"in\": the peer must not change our packets' DSCP \
+             (RFC 4301, 5.1.2.1); use out",
+        ),
+        (
+            "remote_addrs",
+            "192.0.2.10-192.0.2.20",
+            "remote_addrs: \"192.0.2.10-192.0.2.20\": ranges are not supported yet; list networks \
+             instead",
+        ),
+        (
+            "local_port",
+            "1234",
+            "local_port: \"1234\": IKE leaves from port 500 or 4500; leave the key out",
+        ),
         (
             "children.net.updown",
             "/bin/x",
@@ -321,6 +342,31 @@ fn bad_values_say_what_they_should_be() {
             Ok(_) => assert!(said.is_empty(), "{path} = {value} was taken"),
         }
     }
+}
+
+/// RFC 7296 §2.23: ports 500 speak to each other without the marker; a peer on 4500, or mapped to
+/// any other port, is spoken to from 4500 with it.
+#[test]
+fn the_local_port_follows_the_peers() {
+    let ports = |lines: &[(&str, &str)]| load(lines).map(|c| (c.ports.local, c.ports.remote));
+    assert_eq!(ports(&[]), Ok((500, 500)));
+    assert_eq!(ports(&[("local_port", "0"), ("remote_port", "0")]), Ok((500, 500)));
+    assert_eq!(ports(&[("remote_port", "4500")]), Ok((4_500, 4_500)));
+    assert_eq!(ports(&[("local_port", "4500"), ("remote_port", "1500")]), Ok((4_500, 1_500)));
+    for lines in [
+        [("local_port", "4500"), ("remote_port", "500")],
+        [("local_port", "500"), ("remote_port", "4500")],
+    ] {
+        let error = load(&lines).unwrap_err();
+        assert_eq!(error.path, "local_port");
+        assert!(matches!(error.reason, ConnReason::Contradiction(_)));
+    }
+}
+
+#[test]
+fn a_host_name_with_hyphens_is_no_range() {
+    let c = load(&[("remote_addrs", "gw-1.example, 192.0.2.0/24")]).unwrap();
+    assert_eq!(c.remote_addresses.len(), 2);
 }
 
 #[test]

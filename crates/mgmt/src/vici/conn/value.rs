@@ -74,10 +74,9 @@ impl<'a> Entry<'a> {
         self.text()?.parse().map_err(|_| self.bad("must be a number in range"))
     }
 
-    /// A UDP port; 0 is the default.
-    pub(super) fn port(&self, default: u16) -> Result<u16, ConnError> {
-        let port = self.number()?;
-        Ok(if port == 0 { default } else { port })
+    /// A UDP port; 0 is as if the key were not there.
+    pub(super) fn port(&self) -> Result<Option<u16>, ConnError> {
+        Ok(Some(self.number()?).filter(|port| *port != 0))
     }
 
     pub(super) fn flag(&self) -> Result<bool, ConnError> {
@@ -153,10 +152,10 @@ impl<'a> Entry<'a> {
             Value::List(items) => {
                 items.iter().map(|i| String::from_utf8_lossy(i)).collect::<Vec<_>>().join(", ")
             }
-            Value::Section(_) => "{…}".to_owned(),
+            Value::Section(_) => "{...}".to_owned(),
         };
         if text.chars().count() > SHOWN_CHARS_MAX {
-            return text.chars().take(SHOWN_CHARS_MAX).chain(['…']).collect();
+            return text.chars().take(SHOWN_CHARS_MAX).chain("...".chars()).collect();
         }
         text
     }
