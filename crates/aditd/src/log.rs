@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Line {
     pub(crate) level: Level,
     /// Which part of the program.
     pub(crate) target: &'static str,
+    /// The thread that wrote it, numbered in the order of their first lines.
+    pub(crate) thread: u32,
     /// The tunnel it is about, if it is about one.
     pub(crate) connection: Option<String>,
     /// The text with its fields.
@@ -70,6 +73,13 @@ impl Feed {
 
 static CONTROL: OnceLock<CommandSender<ToControl>> = OnceLock::new();
 
+static THREADS: AtomicU32 = AtomicU32::new(1);
+
+thread_local! {
+    /// This thread's number in the log.
+    static THREAD: u32 = THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
 struct FeedLayer;
 
 impl<S: Subscriber> Layer<S> for FeedLayer {
@@ -81,6 +91,7 @@ impl<S: Subscriber> Layer<S> for FeedLayer {
             at: clock::unix_time(),
             level: *event.metadata().level(),
             target: event.metadata().target(),
+            thread: THREAD.with(|number| *number),
             connection: text.connection.take(),
             text: text.finish(),
         };

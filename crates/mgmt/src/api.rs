@@ -256,6 +256,17 @@ pub struct FileProblem {
     pub rendered: String,
 }
 
+impl fmt::Display for FileProblem {
+    /// One line: `E510: tunnels/berlin.toml:2: unknown key`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.sentence)
+    }
+}
+
 /// `adit-progress`: a step of a handshake.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Progress {
@@ -390,7 +401,7 @@ impl fmt::Display for Step {
                 match (nat_local, nat_remote) {
                     (true, true) => f.write_str(", NAT on both sides")?,
                     (true, false) => f.write_str(", we are behind a NAT")?,
-                    (false, true) => f.write_str(", it is behind a NAT")?,
+                    (false, true) => f.write_str(", it is behind a NAT or acts like it")?,
                     (false, false) => {}
                 }
                 match peer {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use adit_mgmt::vici::{
-    ChildSnapshot, Decoder, Event, EventKind, Message, Packet, PolicySnapshot, Request, SaSnapshot,
-    Section, Timeout, Value, conn,
+    ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
+    SaSnapshot, Section, Timeout, Value, conn,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
@@ -241,6 +241,30 @@ fn optional_fields_are_there_when_they_apply() {
     assert_eq!(child.text("esn"), Some("1"));
     assert_eq!(child.text("encap"), None);
     assert_eq!(child.text("use-in"), Some("3"));
+}
+
+/// Fields as charon orders them; swanctl reads no text that is not printable ASCII.
+#[test]
+fn a_line_of_the_log_has_charons_fields_and_survives() {
+    let line = LogLine {
+        group: "IKE".into(),
+        level: 1,
+        thread: 3,
+        connection: Some("t".into()),
+        ike_id: Some(7),
+        text: "the name is naïve".into(),
+        time: None,
+    };
+    let message = line.message();
+    assert_eq!(message.text("thread"), Some("3"));
+    assert_eq!(message.text("ikesa-name"), Some("t"));
+    assert_eq!(message.text("ikesa-uniqueid"), Some("7"));
+    assert_eq!(message.text("msg"), Some(r"the name is na\u{ef}ve"));
+    assert_eq!(LogLine::parse(&message), line);
+
+    let unknown = LogLine { ike_id: None, thread: 0, ..line };
+    assert_eq!(unknown.message().text("ikesa-uniqueid"), None);
+    assert_eq!(unknown.message().text("thread"), None);
 }
 
 /// The SA charon listed.

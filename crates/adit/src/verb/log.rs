@@ -47,7 +47,7 @@ fn print(event: Event, args: &Log, screen: &mut Screen) -> Result<(), Error> {
     let Event::Log(line) = event else {
         return Ok(());
     };
-    let tunnel = line.ike.as_ref().map(|(name, _)| name.as_str());
+    let tunnel = line.connection.as_deref();
     if args.name.is_some() && tunnel != args.name.as_deref() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ fn print(event: Event, args: &Log, screen: &mut Screen) -> Result<(), Error> {
 }
 
 fn render(line: &LogLine, paint: Paint) -> String {
-    let tunnel = line.ike.as_ref().map_or("-", |(name, _)| name.as_str());
+    let tunnel = line.connection.as_deref().unwrap_or("-");
     let style = match line.level {
         ..=0 => Some(Style::Warning),
         1 => None,
@@ -88,9 +88,10 @@ mod tests {
         let line = LogLine {
             group: "IKE".into(),
             level: 1,
-            ike: Some(("berlin".into(), 1)),
+            connection: Some("berlin".into()),
             text: "child SA installed spi=c0ffee01\u{1b}[2J".into(),
             time: Some("2026-11-24T03:12:00.123Z".into()),
+            ..LogLine::default()
         };
         insta::assert_snapshot!(
             render(&line, Paint::PLAIN),

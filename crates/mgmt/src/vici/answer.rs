@@ -6,6 +6,7 @@ use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
 
 use super::algorithm;
 use super::message::{Message, Section};
+use super::printable::printable;
 use crate::diagnosis::Diagnosis;
 
 /// Done or not done: the answer to every command that does something.
@@ -58,7 +59,7 @@ impl Outcome {
         let mut message = Message::new().with("success", success);
         message.put_some("matches", self.matches);
         message.put_some("terminated", self.terminated);
-        message.put_some("errmsg", self.error.as_ref());
+        message.put_some("errmsg", self.error.as_deref().map(printable));
         let json = self.diagnosis.as_ref().and_then(|d| serde_json::to_string(d).ok());
         // Too long a text is left out: `errmsg` says the essence.
         message.put_some("adit-diagnosis", json.filter(|j| j.len() <= super::VALUE_OCTETS_MAX));
@@ -271,6 +272,16 @@ mod tests {
         let charon = b"\x03\x07success\0\x02no\x03\x07matches\0\x010\x03\x0aterminated\0\x010\
             \x03\x06errmsg\0\x22no matching SAs to terminate found";
         assert_eq!(out, charon);
+    }
+
+    /// swanctl prints nothing for an `errmsg` that is not one line of ASCII.
+    #[test]
+    fn a_reason_is_one_line_of_ascii() {
+        let message = Outcome::refused("b.toml:2: unknown key `naïve`\n  did you mean `name`?");
+        assert_eq!(
+            message.message().text("errmsg"),
+            Some(r"b.toml:2: unknown key `na\u{ef}ve`; did you mean `name`?")
+        );
     }
 
     #[test]

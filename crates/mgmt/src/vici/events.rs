@@ -5,6 +5,7 @@ use std::sync::Arc;
 use adit_db::Connection;
 
 use super::message::{Message, Section};
+use super::printable::printable;
 use super::snapshot::{ChildSnapshot, PolicySnapshot, SaSnapshot, conn_section};
 use super::{Packet, VALUE_OCTETS_MAX};
 use crate::api;
@@ -199,37 +200,53 @@ pub struct LogLine {
     pub group: String,
     /// 0 is always of interest, 1 the ordinary course, 2 and more for debugging.
     pub level: i8,
-    /// Connection and number of the IKE SA it concerns.
-    pub ike: Option<(String, u32)>,
-    /// The text, without a line feed at its end.
+    /// Number of the thread that wrote it; 0 in `control-log`, which has none.
+    pub thread: u32,
+    /// Name of the connection it concerns.
+    pub connection: Option<String>,
+    /// Number of the IKE SA it concerns, if that is known.
+    pub ike_id: Option<u32>,
+    /// The text, one line.
     pub text: String,
     /// When it was written, `2026-11-24T03:12:00.123Z`; Adit's own.
     pub time: Option<String>,
 }
 
 impl LogLine {
-    /// As VICI; a text too long for it is cut.
+    /// As VICI; a text too long for it is cut. What swanctl would not show is escaped in `msg` and
+    /// stands as it is in `adit-text`.
     pub fn message(&self) -> Message {
         let mut message = Message::new().with("group", &self.group).with("level", self.level);
-        if let Some((name, id)) = &self.ike {
-            message.put("ikesa-name", name);
-            message.put("ikesa-uniqueid", id);
+        if self.thread != 0 {
+            message.put("thread", self.thread);
         }
+        message.put_some("ikesa-name", self.connection.as_ref());
+        message.put_some("ikesa-uniqueid", self.ike_id);
         message.put_some("adit-time", self.time.as_ref());
-        let end = self.text.floor_char_boundary(VALUE_OCTETS_MAX);
-        message.with("msg", self.text.get(..end).unwrap_or_default())
+        let text = cut(&self.text);
+        let shown = printable(text);
+        if shown != text {
+            message.put("adit-text", text);
+        }
+        message.with("msg", cut(&shown))
     }
 
     /// Reads `log` or `control-log`; what is missing is empty.
     pub fn parse(message: &Message) -> Self {
         let text = |name| message.text(name).unwrap_or_default();
-        let id = message.text("ikesa-uniqueid").and_then(|id| id.parse().ok());
+        let number = |name| message.text(name).and_then(|number| number.parse().ok());
         Self {
             group: text("group").to_owned(),
             level: text("level").parse().unwrap_or(1),
-            ike: message.text("ikesa-name").zip(id).map(|(name, id)| (name.to_owned(), id)),
-            text: text("msg").to_owned(),
+            thread: number("thread").unwrap_or_default(),
+            connection: message.text("ikesa-name").map(str::to_owned),
+            ike_id: number("ikesa-uniqueid"),
+            text: message.text("adit-text").unwrap_or_else(|| text("msg")).to_owned(),
             time: message.text("adit-time").map(str::to_owned),
         }
     }
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(VALUE_OCTETS_MAX)).unwrap_or_default()
 }

@@ -16,6 +16,7 @@ mod codec;
 pub mod conn;
 mod events;
 mod message;
+mod printable;
 pub mod request;
 mod snapshot;
 

@@ -1,6 +1,7 @@
 //! The end of what clients asked for: numbers that came in, requests that are done, and what
 //! happened meanwhile.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use adit_db::{ChildSaId, IkeSaId};
@@ -14,7 +15,8 @@ use adit_mgmt::vici::{
 use adit_sys::clock;
 use tracing::{debug, info, warn};
 
-use super::requests::{BUSY, deadline, log_line, send};
+use super::client::Client;
+use super::requests::{BUSY, deadline, log_lines, send};
 use super::snapshots::{self, Flows, Traffic};
 use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events};
 use crate::diagnose;
@@ -198,7 +200,14 @@ impl Running {
         let outcome = match result {
             Ok(()) => Outcome::ok(),
             Err(failure) => match self.diagnose(&failure) {
-                Some(diagnosis) => Outcome::failed(diagnosis),
+                Some(diagnosis) => {
+                    // swanctl shows one line of a failure; both sides' values are in the others.
+                    let block = diagnosis.to_string();
+                    if let Some(client) = self.clients.get_mut(&id) {
+                        tell_lines(client, &waiting.connection, None, &block);
+                    }
+                    Outcome::failed(diagnosis)
+                }
                 None => Outcome::refused(&failure.reason.to_string()),
             },
         };
@@ -231,16 +240,23 @@ impl Running {
         if let Some(progress) = events::progress(event) {
             let elapsed = Duration::from_millis(progress.elapsed_ms);
             self.elapsed.insert(progress.tunnel.clone(), elapsed);
-            self.tell_progress(&progress);
+            let ike = if let IkeEvent::Progress { ike, .. } = event { *ike } else { None };
+            self.tell_progress(&progress, ike);
         }
         let mut took = Duration::ZERO;
         match event {
             IkeEvent::Failed(failure) => self.failed(failure),
             IkeEvent::ChildUp { ike, child } => took = self.child_up(ike, child),
+            IkeEvent::IkeDown { info, reason } => {
+                let text = format!("keys: the IKE SA is closed, {reason}");
+                self.control_log(&connection_of(info), Some(info.id), &text);
+            }
+            IkeEvent::ChildDown { ike, child, reason } => {
+                let text = format!("traffic: {} is closed, {reason}", child.name);
+                self.control_log(&connection_of(ike), Some(ike.id), &text);
+            }
             IkeEvent::IkeUp(_)
-            | IkeEvent::IkeDown { .. }
             | IkeEvent::IkeRekeyed { .. }
-            | IkeEvent::ChildDown { .. }
             | IkeEvent::ChildRekeyed { .. }
             | IkeEvent::PeerMoved { .. }
             | IkeEvent::Progress { .. }
@@ -265,7 +281,7 @@ impl Running {
         };
         // Steps are told just before the child is.
         let took = self.elapsed.remove(connection.as_str()).unwrap_or_default();
-        self.tell_progress(&Progress::new(connection.to_string(), took, step));
+        self.tell_progress(&Progress::new(connection.to_string(), took, step), Some(ike.id));
         took
     }
 
@@ -287,28 +303,19 @@ impl Running {
     }
 
     /// Steps go to whoever registered, and as control-log to the client whose command runs.
-    fn tell_progress(&mut self, progress: &Progress) {
+    fn tell_progress(&mut self, progress: &Progress, ike: Option<IkeSaId>) {
         debug!(connection = %progress.tunnel, "{}", progress.line().trim());
-        let line = LogLine {
-            group: "IKE".to_owned(),
-            level: 0,
-            ike: Some((progress.tunnel.clone(), 0)),
-            text: format!("{}: {}", progress.step.word(), progress.text),
-            time: None,
-        };
-        let control = Event::ControlLog(line);
-        let waiters: Vec<ClientId> = self
-            .waiting
-            .values()
-            .filter(|waiting| waiting.connection == progress.tunnel)
-            .map(|waiting| waiting.client)
-            .collect();
-        let event = Event::AditProgress(Box::new(progress.clone()));
-        for (id, client) in &mut self.clients {
-            client.tell(&event);
-            if waiters.contains(id) && client.log_level >= 0 {
-                client.tell(&control);
-            }
+        let text = format!("{}: {}", progress.step.word(), progress.text);
+        self.control_log(&progress.tunnel, ike, &text);
+        self.tell_all(&Event::AditProgress(Box::new(progress.clone())));
+    }
+
+    /// Tells the clients whose commands concern a connection.
+    fn control_log(&mut self, connection: &str, ike: Option<IkeSaId>, text: &str) {
+        let waiting = self.waiting.values().filter(|waiting| waiting.connection == connection);
+        let waiters: BTreeSet<ClientId> = waiting.map(|waiting| waiting.client).collect();
+        for (_, client) in self.clients.iter_mut().filter(|(id, _)| waiters.contains(id)) {
+            tell_lines(client, connection, ike, text);
         }
     }
 
@@ -329,8 +336,9 @@ impl Running {
     /// A line of the log.
     pub(super) fn log(&mut self, line: Line) {
         if self.clients.values().any(|client| client.listens(EventKind::Log)) {
-            let event = Event::Log(log_line(&line));
-            self.tell_all(&event);
+            for line in log_lines(&line) {
+                self.tell_all(&Event::Log(line));
+            }
         }
         if self.lines.len() >= LINES_MAX {
             self.lines.pop_front();
@@ -338,6 +346,26 @@ impl Running {
         self.lines.push_back(line);
     }
 }
+
+/// Tells the client of a running command, line by line.
+fn tell_lines(client: &mut Client, connection: &str, ike: Option<IkeSaId>, text: &str) {
+    if client.log_level < CONTROL_LOG_LEVEL {
+        return;
+    }
+    for line in text.lines() {
+        client.tell(&Event::ControlLog(LogLine {
+            group: "IKE".to_owned(),
+            level: CONTROL_LOG_LEVEL,
+            connection: Some(connection.to_owned()),
+            ike_id: ike.map(|id| id.0),
+            text: line.to_owned(),
+            ..LogLine::default()
+        }));
+    }
+}
+
+/// What the running command's client sees unless it wants silence.
+const CONTROL_LOG_LEVEL: i8 = 0;
 
 /// Threads that work: the roles.
 const WORKERS: usize = 5;

@@ -16,7 +16,9 @@ pub(super) fn vici(event: &IkeEvent, now: Instant) -> Vec<Event> {
     let sa = |info: &IkeSaInfo| Box::new(snapshots::sa(info, &flows, now));
     match event {
         IkeEvent::IkeUp(info) => vec![Event::IkeUpdown { up: true, sa: sa(info) }],
-        IkeEvent::IkeDown { info, .. } => vec![Event::IkeUpdown { up: false, sa: sa(info) }],
+        IkeEvent::IkeDown { info, .. } => {
+            vec![Event::IkeUpdown { up: false, sa: Box::new(snapshots::gone(info, now)) }]
+        }
         IkeEvent::IkeRekeyed { old, new } => vec![Event::IkeRekey { old: sa(old), new: sa(new) }],
         IkeEvent::ChildUp { ike, child } => vec![Event::ChildUpdown {
             up: true,
@@ -26,7 +28,7 @@ pub(super) fn vici(event: &IkeEvent, now: Instant) -> Vec<Event> {
         IkeEvent::ChildDown { ike, child, .. } => vec![Event::ChildUpdown {
             up: false,
             sa: sa(ike),
-            child: Box::new(snapshots::child(child, &flows, now)),
+            child: Box::new(snapshots::gone_child(child, &flows, now)),
         }],
         IkeEvent::ChildRekeyed { ike, old, new } => vec![Event::ChildRekey {
             sa: sa(ike),

@@ -93,9 +93,8 @@ impl Running {
         if !report.has_errors() {
             return Outcome::ok();
         }
-        let rendered: Vec<&str> =
-            report.problems.iter().map(|problem| problem.rendered.as_str()).collect();
-        Outcome::refused(&rendered.join("\n"))
+        let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        Outcome::refused(&problems.join("; "))
     }
 
     /// Answers a client's running command.
@@ -223,7 +222,7 @@ impl Running {
         let most = lines.map_or(usize::MAX, |lines| usize::try_from(lines).unwrap_or(usize::MAX));
         let all: Vec<&crate::log::Line> = self.lines.iter().filter(fits).collect();
         let skip = all.len().saturating_sub(most);
-        let chosen: Vec<LogLine> = all.into_iter().skip(skip).map(log_line).collect();
+        let chosen: Vec<LogLine> = all.into_iter().skip(skip).flat_map(log_lines).collect();
         if let Some(client) = self.clients.get_mut(&id) {
             for line in chosen {
                 client.tell(&Event::Log(line));
@@ -254,8 +253,15 @@ pub(super) fn deadline(timeout: Timeout, now: Instant) -> Option<Instant> {
     }
 }
 
-/// A line of the log as VICI.
-pub(super) fn log_line(line: &crate::log::Line) -> LogLine {
+/// What was written to the log at once, as VICI: one event for each line of it, as swanctl shows
+/// nothing of a text with line feeds.
+pub(super) fn log_lines(line: &crate::log::Line) -> Vec<LogLine> {
+    let texts = line.text.lines().filter(|text| !text.trim().is_empty());
+    texts.map(|text| LogLine { text: text.to_owned(), ..log_line(line) }).collect()
+}
+
+/// Everything but the text.
+fn log_line(line: &crate::log::Line) -> LogLine {
     let level = match line.level {
         tracing::Level::ERROR | tracing::Level::WARN => 0,
         tracing::Level::INFO => 1,
@@ -265,9 +271,10 @@ pub(super) fn log_line(line: &crate::log::Line) -> LogLine {
     LogLine {
         group: group(line.target).to_owned(),
         level,
-        ike: line.connection.clone().map(|name| (name, 0)),
-        text: line.text.clone(),
+        thread: line.thread,
+        connection: line.connection.clone(),
         time: Some(iso(line.at)),
+        ..LogLine::default()
     }
 }
 

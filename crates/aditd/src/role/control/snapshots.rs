@@ -77,6 +77,22 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
     }
 }
 
+/// An IKE SA that is no more, as charon reports it: no ages, and the state in which it ended.
+pub(super) fn gone(info: &IkeSaInfo, now: Instant) -> SaSnapshot {
+    SaSnapshot {
+        state: "DELETING".to_owned(),
+        established_s: None,
+        rekey_s: None,
+        children: Vec::new(),
+        ..sa(info, &Flows::new(), now)
+    }
+}
+
+/// A child SA that is no more.
+pub(super) fn gone_child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSnapshot {
+    ChildSnapshot { state: "DELETED".to_owned(), ..child(info, flows, now) }
+}
+
 /// Whole seconds gone by.
 pub(super) fn seconds_since(at: Instant, now: Instant) -> u64 {
     now.saturating_duration_since(at).as_secs()
