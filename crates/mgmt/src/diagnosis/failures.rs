@@ -249,7 +249,8 @@ impl Diagnosis {
         let nat = match nat {
             (true, true) => "NAT on both sides",
             (true, false) => "we are behind a NAT",
-            (false, true) => "the peer is behind a NAT",
+            // RFC 7296 §2.23 lets a peer pretend, to get ESP into UDP; `encap = "udp"` does.
+            (false, true) => "the peer is behind a NAT or acts like it",
             (false, false) => "no NAT, UDP was asked for by configuration",
         };
         cx.start(Code::E121, "UDP 500 works, UDP 4500 is blocked on the way")
@@ -482,7 +483,7 @@ impl Diagnosis {
 
     /// E502: a UDP port or the control socket is taken.
     pub fn address_in_use(cx: &Context, problem: &PortProblem<'_>) -> Self {
-        let fix = if problem.address.starts_with('/') {
+        let fix = if problem.address.contains('/') {
             "stop the other aditd, or choose another path with --vici".to_owned()
         } else {
             "stop the other IKE daemon (ss -ulpn names it)".to_owned()
