@@ -49,6 +49,8 @@ pub struct Peer {
     pub packets_lost: u64,
     /// ESP packets that came in and were opened.
     pub packets_opened: u64,
+    /// NAT keepalives that came in (RFC 3948 §4).
+    pub keepalives_received: u64,
 }
 
 /// Where a peer's randomness comes from.
@@ -107,6 +109,7 @@ impl Peer {
             started: now,
             packets_lost: 0,
             packets_opened: 0,
+            keepalives_received: 0,
         };
         peer.load(connection);
         peer
@@ -303,7 +306,7 @@ impl Peer {
                 }
                 None => self.packets_lost += 1,
             },
-            Letter::Keepalive => {}
+            Letter::Keepalive => self.keepalives_received += 1,
         }
     }
 

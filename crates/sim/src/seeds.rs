@@ -259,21 +259,21 @@ impl<'a> Run<'a> {
         Err(Violation::NotConverged { healed, state: state(pair) })
     }
 
-    /// Waits until peers that cannot agree have said so.
+    /// Waits until peers that cannot agree have said so, on the bad network.
     fn disagree(&mut self, pair: &mut Pair, disagreement: Disagreement) -> Result<(), Violation> {
         for side in self.scenario.keepers() {
             for child in self.scenario.children() {
                 pair.peer(side).initiate(child);
             }
         }
-        pair.network.faults = Faults::NONE;
         let expected = disagreement.codes(self.scenario.nat);
         let has_named_it = |peer: &Peer| codes(peer).iter().any(|code| expected.contains(code));
         let said = |pair: &Pair| self.scenario.keepers().all(|side| has_named_it(peer(pair, side)));
-        if !pair.run_until(HEAL_WITHIN, said) {
+        if !pair.run_until(CONVERGE_WITHIN, said) {
             let reported = [&pair.left, &pair.right].into_iter().flat_map(codes).collect();
             return Err(Violation::NoNamedError { expected, reported });
         }
+        pair.network.faults = Faults::NONE;
         self.run_for(pair, WATCH)?;
         match pair.left.child_sas().is_empty() && pair.right.child_sas().is_empty() {
             true => Ok(()),

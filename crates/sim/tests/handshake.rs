@@ -124,6 +124,36 @@ fn a_second_child_shares_the_ike_sa() {
     assert_eq!(keys.len(), 4);
 }
 
+/// CHECKLIST F01, F21: every kind of identity proves itself, and no other kind stands in for it.
+#[test]
+fn every_kind_of_identity_authenticates() {
+    let kinds = [
+        ("192.0.2.1", "left.example"),
+        ("2001:db8::1", "192.0.2.1"),
+        ("left.example", "keyid:left.example"),
+        ("left@example", "fqdn:left@example"),
+        ("keyid:left", "left"),
+        ("keyid:0x00ff0a", "keyid:0x00ff0b"),
+    ];
+    for (identity, another) in kinds {
+        for (expected, fits) in [(identity, true), (another, false)] {
+            let mut setup = Setup::new(Seed(7));
+            setup.left.pad.local_id = Some(identity.parse().unwrap());
+            setup.right.pad.remote_id = expected.parse().unwrap();
+            let mut pair = setup.pair();
+            let request = pair.left.initiate(pair.child);
+            pair.run_until_idle();
+            let is_up = matches!(pair.left.result(request), Some(Ok(())));
+            assert_eq!(is_up, fits, "{identity} where {expected} is expected\n{}", pair.ladder());
+            let known =
+                pair.right.established().iter().any(|info| {
+                    info.remote_id.as_ref().is_some_and(|id| id.to_string() == identity)
+                });
+            assert_eq!(known, fits);
+        }
+    }
+}
+
 /// CHECKLIST I01: a child that is up is not made twice.
 #[test]
 fn initiating_again_makes_nothing_new() {

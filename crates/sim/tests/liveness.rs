@@ -72,3 +72,20 @@ fn lost_state_is_noticed_by_the_liveness_check() {
     assert_eq!(pair.left.child_sas().len(), 1);
     assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
 }
+
+/// CHECKLIST N06: who is behind a NAT keeps its mapping alive, nobody else does, and a keepalive
+/// is no sign of life.
+#[test]
+fn only_who_is_behind_a_nat_sends_keepalives() {
+    let mut setup = Setup::new(Seed(7)).behind_nat();
+    setup.right.dpd_delay = Duration::from_secs(25);
+    let mut pair = setup.pair().up();
+    let before = pair.messages_sent();
+    pair.run_for(Duration::from_secs(65));
+    assert_eq!((pair.left.keepalives_received, pair.right.keepalives_received), (0, 3));
+    assert!(pair.messages_sent() > before, "the right side asks all the same");
+
+    let mut pair = Pair::established(Seed(7));
+    pair.run_for(Duration::from_secs(65));
+    assert_eq!((pair.left.keepalives_received, pair.right.keepalives_received), (0, 0));
+}
