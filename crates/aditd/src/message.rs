@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport};
+use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{ChildName, ChildSaId, ConnectionName, PolicyId};
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
@@ -92,6 +92,8 @@ pub(crate) enum ToOutbound {
     Engine(OutboundCommand),
     /// Tell the control role what flowed.
     Report(QueryId),
+    /// Tell the control role what flowed through this SA, which is about to go.
+    Flowed(ChildSaId),
     /// End.
     Stop,
 }
@@ -110,6 +112,8 @@ pub(crate) enum ToInbound {
     },
     /// Tell the control role what flowed.
     Report(QueryId),
+    /// Tell the control role what flowed through this SA, which is about to go.
+    Flowed(ChildSaId),
     /// End.
     Stop,
 }
@@ -139,6 +143,10 @@ pub(crate) enum ToControl {
     Outbound(QueryId, Box<OutboundReport>),
     /// Answers [`ToInbound::Report`].
     Inbound(QueryId, Box<InboundReport>),
+    /// Answers [`ToOutbound::Flowed`]; `None` if there is no such SA.
+    FlowedOut(ChildSaId, Option<Box<SaCounters>>),
+    /// Answers [`ToInbound::Flowed`]; `None` if there is no such SA.
+    FlowedIn(ChildSaId, Option<Box<SaCounters>>),
     /// A problem of this host that the parent found.
     Problem(Box<adit_mgmt::Diagnosis>),
     /// The routes of a tunnel are right again.

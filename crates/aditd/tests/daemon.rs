@@ -6,11 +6,14 @@
 mod common;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use common::{SECRET, Site, wait_until};
+use adit_mgmt::vici::{Message, Packet};
+use common::{Pair, SECRET, Site, wait_until};
 
 const TUNNEL: &str = r#"
 peer   = "203.0.113.7"
@@ -110,6 +113,100 @@ fn swanctl_loads_lists_and_unloads() {
     );
     assert_eq!(site.swanctl(&["--list-conns"]).unwrap(), "");
 }
+
+/// swanctl shows nothing of a text that has line feeds or other than ASCII letters.
+#[test]
+fn swanctl_shows_what_is_wrong_with_a_file() {
+    let Some(mut site) = Site::new("shown") else { return };
+    site.start();
+    site.write("b\u{e9}rlin.toml", "peer = \"192.0.2.1\"\nremotes = \"10.3.0.0/24\"\n", 0o644);
+    let Some((shown, success)) = site.swanctl_says(&["--reload-settings"]) else { return };
+    assert!(!success, "{shown}");
+    assert!(shown.starts_with("reload-settings failed: E510: "), "{shown}");
+    assert!(shown.contains(r"/tunnels/b\u{e9}rlin.toml:2: unknown key `remotes`"), "{shown}");
+}
+
+/// Both sides' values of a failure, line by line, before swanctl's own last word; and the steps of
+/// a command that takes something down.
+#[test]
+fn swanctl_shows_the_steps_of_its_commands() {
+    let Some(mut pair) = Pair::new("steps") else { return };
+    for (site, here, there) in [(&mut pair.oslo, 1, 2), (&mut pair.berlin, 2, 1)] {
+        site.start();
+        let text = PAIR_CONF.replace("OURS", &here.to_string());
+        let text = text.replace("THEIRS", &there.to_string());
+        fs::write(site.directory.join("swanctl.conf"), text).unwrap();
+        let Some(loaded) = site.swanctl(&["--load-all", "--noprompt"]) else { return };
+        assert!(loaded.contains("successfully loaded 1 connections"), "{loaded}");
+    }
+    let initiate = |child| {
+        pair.oslo.swanctl_says(&["--initiate", "--child", child, "--timeout", "20"]).unwrap()
+    };
+    let (up, success) = initiate("net");
+    assert!(success, "{up}");
+    assert!(up.contains("[IKE] reach: asking 192.0.2.2:4500\n"), "{up}");
+    assert!(up.ends_with("initiate completed successfully\n"), "{up}");
+
+    let (refused, success) = initiate("other");
+    assert!(!success, "{refused}");
+    for line in [
+        "[IKE] error[E301]: lab: the two sides disagree about which networks to connect\n",
+        "[IKE]   we asked for   10.1.0.0/24 <-> 10.9.1.0/24\n",
+        "initiate failed: E301: lab: the two sides disagree",
+    ] {
+        assert!(refused.contains(line), "{line}\n{refused}");
+    }
+    let (down, _) = pair.oslo.swanctl_says(&["--terminate", "--ike", "lab"]).unwrap();
+    assert!(down.contains("[IKE] traffic: net is closed, taken down by command\n"), "{down}");
+    assert!(down.contains("[IKE] keys: the IKE SA is closed, taken down by command\n"), "{down}");
+    assert!(down.ends_with("terminate completed successfully\n"), "{down}");
+}
+
+/// `initiate` to a silent peer runs for half a minute; what its client sends meanwhile waits in
+/// memory.
+#[test]
+fn a_client_that_floods_its_running_command_is_cut_off() {
+    const CHUNK: usize = 64 * 1024;
+    const ACCEPTED_MAX: usize = 4 * 1024 * 1024;
+    let Some(mut pair) = Pair::new("flood") else { return };
+    pair.oslo.write("berlin.toml", &TUNNEL.replace("203.0.113.7", "192.0.2.2"), 0o644);
+    pair.oslo.write("berlin.psk", SECRET, 0o600);
+    pair.oslo.start();
+    wait_until("the tunnel is loaded", || pair.oslo.log().contains("configuration added"));
+
+    let mut stream = UnixStream::connect(pair.oslo.vici()).unwrap();
+    let message = Message::new().with("child", "berlin");
+    let command = Packet::Request { name: "initiate".into(), message };
+    stream.write_all(&command.encode().unwrap()).unwrap();
+    let more = Packet::Request { name: "version".into(), message: Message::new() };
+    let more = more.encode().unwrap().repeat(CHUNK / 12);
+    let mut accepted = 0;
+    while accepted < ACCEPTED_MAX && stream.write_all(&more).is_ok() {
+        accepted += more.len();
+    }
+    assert!(accepted < ACCEPTED_MAX, "{accepted} octets were taken");
+    assert!(pair.oslo.tunnel("berlin").is_some(), "the daemon goes on");
+}
+
+const PAIR_CONF: &str = r"
+connections {
+  lab {
+    remote_addrs = 192.0.2.THEIRS
+    remote_port = 4500
+    local { auth = psk
+      id = gwOURS.lab }
+    remote { auth = psk
+      id = gwTHEIRS.lab }
+    children {
+      net { local_ts = 10.OURS.0.0/24
+        remote_ts = 10.THEIRS.0.0/24 }
+      other { local_ts = 10.OURS.0.0/24
+        remote_ts = 10.9.OURS.0/24 }
+    }
+  }
+}
+secrets { ike-1 { secret = q3Vb0Zp6mKf8s1Yx4Tn7Lr2Wd5Hg9Jc0 } }
+";
 
 const SWANCTL_CONF: &str = r"
 connections {

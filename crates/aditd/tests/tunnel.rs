@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use adit_mgmt::api::TunnelState;
 use adit_mgmt::vici::answer::Outcome;
-use adit_mgmt::vici::{Rekey, Request, Selection};
+use adit_mgmt::vici::{EventKind, Rekey, Request, Section, Selection, Terminate};
 use adit_sys::thread::spawn_scoped_named;
 use common::{Pair, wait_until};
 
@@ -216,4 +216,46 @@ fn clear_packets(pair: &Pair, f: impl FnOnce()) -> usize {
     std::thread::sleep(Duration::from_millis(200));
     let _ = thread.stop();
     count.load(Ordering::Relaxed)
+}
+
+/// Whoever keeps accounts reads them from these events: charon's carry the last numbers, too.
+#[test]
+fn events_of_what_is_gone_say_what_it_carried() {
+    let Some(mut pair) = Pair::new("accounts") else { return };
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let kinds = [EventKind::ChildUpdown, EventKind::ChildRekey, EventKind::IkeUpdown];
+    let mut listener = pair.oslo.listen(&kinds);
+
+    assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 3).lost(), 0);
+    let selection = Selection { child: Some("tunnel".into()), ..Selection::default() };
+    let rekey = Rekey { selection: selection.clone(), reauthenticate: false };
+    pair.oslo.call(&Request::Rekey(rekey));
+    let rekeyed = listener.event(EventKind::ChildRekey);
+    let children = sa(&rekeyed).section("child-sas").unwrap();
+    let both = children.section("tunnel").unwrap();
+    assert_eq!(numbers(both.section("old").unwrap()), ["3", "3", "252", "252"]);
+    assert_eq!(numbers(both.section("new").unwrap()), ["0", "0", "0", "0"]);
+
+    assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 2).lost(), 0);
+    pair.oslo.call(&Request::Terminate(Terminate { selection, ..Terminate::default() }));
+    let down = listener.event(EventKind::ChildUpdown);
+    assert_eq!(down.text("up"), None);
+    let (_, child) = sa(&down).section("child-sas").unwrap().sections().next().unwrap();
+    assert_eq!(child.text("state"), Some("DELETED"));
+    assert_eq!(numbers(child), ["2", "2", "168", "168"]);
+
+    let selection = Selection::connection("tunnel");
+    pair.oslo.call(&Request::Terminate(Terminate { selection, ..Terminate::default() }));
+    let down = listener.event(EventKind::IkeUpdown);
+    assert_eq!(sa(&down).text("state"), Some("DELETING"));
+    assert_eq!(sa(&down).text("established"), None);
+}
+
+fn sa(event: &Section) -> &Section {
+    event.section("tunnel").unwrap()
+}
+
+fn numbers(child: &Section) -> [&str; 4] {
+    ["packets-in", "packets-out", "bytes-in", "bytes-out"].map(|name| child.text(name).unwrap())
 }

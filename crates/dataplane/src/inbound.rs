@@ -15,7 +15,7 @@ use adit_wire::ip::{Ecn, IpPacket, set_traffic_class};
 use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::audit::AuditGate;
-use crate::counters::InboundReport;
+use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
@@ -141,6 +141,11 @@ impl Inbound {
             drops: self.drops,
             events_lost: self.events.lost(),
         }
+    }
+
+    /// What flowed so far through one SA; `None` if it is not there.
+    pub fn counters_of(&self, child: ChildSaId) -> Option<SaCounters> {
+        self.spis.get(&child).and_then(|spi| self.sas.get(spi)).map(InboundSa::counters)
     }
 
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<(), DropReason> {

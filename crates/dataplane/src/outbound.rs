@@ -9,7 +9,7 @@ use adit_wire::ip::{FlowKey, IpPacket};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::audit::AuditGate;
-use crate::counters::OutboundReport;
+use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label, Overhead};
 use crate::event::{Audit, Event, Events};
@@ -188,6 +188,11 @@ impl Outbound {
             held: self.held.len(),
             events_lost: self.events.lost(),
         }
+    }
+
+    /// What flowed so far through one SA; `None` if it is not there.
+    pub fn counters_of(&mut self, child: ChildSaId) -> Option<SaCounters> {
+        self.sad.by_child(child).map(|sa| sa.counters())
     }
 
     fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {

@@ -239,6 +239,7 @@ impl Running {
             }
             Output::RemoveChild { id, delay } => {
                 self.policies.remove_sa(id);
+                self.ask_what_flowed(id);
                 self.tell_outbound(OutboundCommand::Remove { child: id });
                 let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child: id, delay });
                 self.publish_policies();
@@ -251,7 +252,12 @@ impl Running {
                 let _ = self.role.links.keys.send(ToKeys::Auth(job));
             }
             Output::Resolve { job, query } => self.resolve(job, query),
-            Output::Event(event) => self.tell_control(ToControl::Event(event)),
+            Output::Event(event) => {
+                if let adit_ike::Event::ChildRekeyed { old, .. } = &event {
+                    self.ask_what_flowed(old.id);
+                }
+                self.tell_control(ToControl::Event(event));
+            }
             Output::Done { request, result } => {
                 self.tell_control(ToControl::Done { request, result });
             }
@@ -332,6 +338,12 @@ impl Running {
             .inspect_err(|error| debug!(%error, "no route to the peer"))
             .ok()?;
         source
+    }
+
+    /// Whoever hears that a child SA is gone wants to know what it carried.
+    fn ask_what_flowed(&self, child: adit_db::ChildSaId) {
+        let _ = self.role.links.outbound.send(ToOutbound::Flowed(child));
+        let _ = self.role.links.inbound.send(ToInbound::Flowed(child));
     }
 
     fn tell_outbound(&self, command: OutboundCommand) {

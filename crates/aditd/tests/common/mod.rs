@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use adit_mgmt::api::{self, Status, TunnelState, TunnelStatus};
-use adit_mgmt::vici::{Client, ClientEvent, Message, Request};
+use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::netns::{Namespace, can_create};
@@ -81,6 +81,13 @@ impl Site {
 
     /// Runs Debian's swanctl against our socket; `None`, with a message, where it is missing.
     pub(crate) fn swanctl(&self, arguments: &[&str]) -> Option<String> {
+        let (text, success) = self.swanctl_says(arguments)?;
+        assert!(success, "swanctl {arguments:?}: {text}");
+        Some(text)
+    }
+
+    /// The same for a command that may fail: what it says, and whether it succeeded.
+    pub(crate) fn swanctl_says(&self, arguments: &[&str]) -> Option<(String, bool)> {
         let mut command = Command::new("swanctl");
         command.args(arguments).arg("--uri").arg(format!("unix://{}", self.vici().display()));
         command.env("SWANCTL_DIR", &self.directory);
@@ -88,8 +95,7 @@ impl Site {
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stdout).into_owned()
                     + &String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "swanctl {arguments:?}: {text}");
-                Some(text)
+                Some((text, output.status.success()))
             }
             Err(error) => {
                 assert!(std::env::var_os("CI").is_none(), "swanctl is needed in CI: {error}");
@@ -119,6 +125,20 @@ impl Site {
             assert_ne!(got, 0, "the daemon closed the control socket");
             client.handle_input(chunk.get(..got).unwrap()).unwrap();
         }
+    }
+
+    /// Listens to events of the control socket.
+    pub(crate) fn listen(&self, kinds: &[EventKind]) -> Listener {
+        let stream = UnixStream::connect(self.vici()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut listener = Listener { stream, client: Client::new() };
+        for kind in kinds {
+            listener.client.subscribe(*kind).unwrap();
+        }
+        for kind in kinds {
+            assert_eq!(listener.next(), ClientEvent::Subscribed(*kind));
+        }
+        listener
     }
 
     /// `adit status NAME`; `None` if there is no such tunnel.
@@ -174,6 +194,41 @@ impl Site {
         adit_sys::process::terminate(daemon.id()).unwrap();
         let status = daemon.wait().unwrap();
         assert!(status.success(), "{status}");
+    }
+}
+
+/// A client of the control socket that listens.
+pub(crate) struct Listener {
+    stream: UnixStream,
+    client: Client,
+}
+
+impl Listener {
+    /// What the daemon says next.
+    pub(crate) fn next(&mut self) -> ClientEvent {
+        let mut chunk = [0; 4_096];
+        loop {
+            while let Some(octets) = self.client.poll_transmit() {
+                self.stream.write_all(&octets).unwrap();
+            }
+            if let Some(event) = self.client.poll_event() {
+                return event;
+            }
+            let got = self.stream.read(&mut chunk).unwrap();
+            assert_ne!(got, 0, "the daemon closed the control socket");
+            self.client.handle_input(chunk.get(..got).unwrap()).unwrap();
+        }
+    }
+
+    /// The next event of this kind; others are passed over.
+    pub(crate) fn event(&mut self, kind: EventKind) -> Message {
+        loop {
+            if let ClientEvent::Event { name, message } = self.next()
+                && name == kind.name()
+            {
+                return message;
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::client::Client;
 use super::requests::{BUSY, deadline, log_lines, send};
-use super::snapshots::{self, Flows, Traffic};
+use super::snapshots::{self, Flows};
 use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events};
 use crate::diagnose;
 use crate::log::Line;
@@ -232,9 +232,8 @@ impl Running {
     }
 
     /// Something happened: told to the clients, logged, remembered for `status`.
-    pub(super) fn report(&mut self, event: &IkeEvent) {
-        let now = clock::now();
-        for event in events::vici(event, now) {
+    pub(super) fn report(&mut self, event: &IkeEvent, flows: &Flows) {
+        for event in events::vici(event, flows, clock::now()) {
             self.tell_all(&event);
         }
         if let Some(progress) = events::progress(event) {
@@ -404,16 +403,10 @@ fn connection_of(info: &IkeSaInfo) -> String {
 pub(super) fn flows(numbers: &Numbers) -> Flows {
     let mut flows = Flows::new();
     for counters in &numbers.inbound.sas {
-        let traffic: &mut Traffic = flows.entry(counters.child).or_default();
-        traffic.octets_in = counters.octets;
-        traffic.packets_in = counters.packets;
-        traffic.last_in = counters.last_used;
+        flows.entry(counters.child).or_default().add_inbound(counters);
     }
     for counters in &numbers.outbound.sas {
-        let traffic: &mut Traffic = flows.entry(counters.child).or_default();
-        traffic.octets_out = counters.octets;
-        traffic.packets_out = counters.packets;
-        traffic.last_out = counters.last_used;
+        flows.entry(counters.child).or_default().add_outbound(counters);
     }
     flows
 }

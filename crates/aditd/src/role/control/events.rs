@@ -11,9 +11,9 @@ use super::snapshots::{self, Flows};
 use crate::diagnose::software;
 
 /// strongSwan's events of one report.
-pub(super) fn vici(event: &IkeEvent, now: Instant) -> Vec<Event> {
-    let flows = Flows::new();
-    let sa = |info: &IkeSaInfo| Box::new(snapshots::sa(info, &flows, now));
+/// `flows` is what the child SA carried that is gone or replaced.
+pub(super) fn vici(event: &IkeEvent, flows: &Flows, now: Instant) -> Vec<Event> {
+    let sa = |info: &IkeSaInfo| Box::new(snapshots::sa(info, flows, now));
     match event {
         IkeEvent::IkeUp(info) => vec![Event::IkeUpdown { up: true, sa: sa(info) }],
         IkeEvent::IkeDown { info, .. } => {
@@ -23,17 +23,17 @@ pub(super) fn vici(event: &IkeEvent, now: Instant) -> Vec<Event> {
         IkeEvent::ChildUp { ike, child } => vec![Event::ChildUpdown {
             up: true,
             sa: sa(ike),
-            child: Box::new(snapshots::child(child, &flows, now)),
+            child: Box::new(snapshots::child(child, flows, now)),
         }],
         IkeEvent::ChildDown { ike, child, .. } => vec![Event::ChildUpdown {
             up: false,
             sa: sa(ike),
-            child: Box::new(snapshots::gone_child(child, &flows, now)),
+            child: Box::new(snapshots::gone_child(child, flows, now)),
         }],
         IkeEvent::ChildRekeyed { ike, old, new } => vec![Event::ChildRekey {
             sa: sa(ike),
-            old: Box::new(snapshots::child(old, &flows, now)),
-            new: Box::new(snapshots::child(new, &flows, now)),
+            old: Box::new(snapshots::child(old, flows, now)),
+            new: Box::new(snapshots::child(new, flows, now)),
         }],
         IkeEvent::PeerMoved { .. }
         | IkeEvent::Progress { .. }

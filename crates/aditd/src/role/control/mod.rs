@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod events;
 mod load;
+mod news;
 mod requests;
 mod snapshots;
 mod status;
@@ -27,6 +28,7 @@ use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use tracing::{debug, error};
 
 use self::client::Client;
+use self::news::{Item, News};
 use self::store::{Marker, Store};
 use crate::log::Line;
 use crate::message::{Links, QueryId, ToControl};
@@ -86,6 +88,7 @@ struct Running {
     /// Clients that wait for the end of a request.
     waiting: BTreeMap<RequestId, Waiting>,
     next_number: u64,
+    news: News,
     lines: VecDeque<Line>,
     problems: Vec<Diagnosis>,
     /// Age of each running attempt at its last step, by tunnel.
@@ -129,6 +132,7 @@ impl Running {
             queries: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_number: 1,
+            news: News::default(),
             lines: VecDeque::new(),
             problems: Vec::new(),
             elapsed: BTreeMap::new(),
@@ -154,7 +158,9 @@ impl Running {
             }
             while let Next::Command(message) = messages.next() {
                 self.handle(message);
+                self.tell_news(clock::now());
             }
+            self.tell_news(clock::now());
             self.expire();
             self.tidy();
         }
@@ -163,7 +169,7 @@ impl Running {
     fn next_deadline(&self) -> Option<Duration> {
         let now = clock::now();
         let deadlines = self.waiting.values().filter_map(|waiting| waiting.deadline);
-        deadlines.min().map(|at| at.saturating_duration_since(now))
+        deadlines.chain(self.news.poll_timeout()).min().map(|at| at.saturating_duration_since(now))
     }
 
     fn accept(&mut self) {
@@ -206,8 +212,12 @@ impl Running {
 
     fn handle(&mut self, message: ToControl) {
         match message {
-            ToControl::Event(event) => self.report(&event),
-            ToControl::Done { request, result } => self.done(request, result),
+            ToControl::Event(event) => self.news.push(Item::Event(event), clock::now()),
+            ToControl::Done { request, result } => {
+                self.news.push(Item::Done(request, result), clock::now());
+            }
+            ToControl::FlowedOut(child, counters) => self.news.flowed_out(child, counters),
+            ToControl::FlowedIn(child, counters) => self.news.flowed_in(child, counters),
             ToControl::Snapshot { query, sas, connections } => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
                     waiting.sas = Some((sas, connections));
@@ -232,7 +242,21 @@ impl Running {
             ToControl::Reload => {
                 self.reload(false);
             }
-            ToControl::Stop => self.stopping = true,
+            ToControl::Stop => {
+                // Nobody answers any more.
+                self.tell_news(clock::now() + news::WAIT_MAX);
+                self.stopping = true;
+            }
+        }
+    }
+
+    /// Tells what the ike role has told, as far as everything is known about it.
+    fn tell_news(&mut self, now: Instant) {
+        while let Some((item, flows)) = self.news.poll(now) {
+            match item {
+                Item::Event(event) => self.report(&event, &flows),
+                Item::Done(request, result) => self.done(request, result),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use adit_dataplane::SaCounters;
 use adit_db::ChildSaId;
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::vici::{ChildSnapshot, SaSnapshot};
@@ -22,6 +23,22 @@ pub(super) struct Traffic {
     pub(super) packets_out: u64,
     /// When the last one was sent.
     pub(super) last_out: Option<Instant>,
+}
+
+impl Traffic {
+    /// Notes what came in.
+    pub(super) fn add_inbound(&mut self, counters: &SaCounters) {
+        self.octets_in = counters.octets;
+        self.packets_in = counters.packets;
+        self.last_in = counters.last_used;
+    }
+
+    /// Notes what went out.
+    pub(super) fn add_outbound(&mut self, counters: &SaCounters) {
+        self.octets_out = counters.octets;
+        self.packets_out = counters.packets;
+        self.last_out = counters.last_used;
+    }
 }
 
 /// What flowed, by child SA.

@@ -124,6 +124,10 @@ impl Running {
                     let report = Box::new(self.engine.report());
                     let _ = self.role.control.send(ToControl::Inbound(query, report));
                 }
+                Next::Command(ToInbound::Flowed(child)) => {
+                    let counters = self.engine.counters_of(child).map(Box::new);
+                    let _ = self.role.control.send(ToControl::FlowedIn(child, counters));
+                }
                 Next::Command(ToInbound::Stop) | Next::Closed => return false,
                 Next::Empty => return true,
             }

@@ -114,6 +114,10 @@ impl Running {
                     let report = Box::new(self.engine.report());
                     let _ = self.role.control.send(ToControl::Outbound(query, report));
                 }
+                Next::Command(ToOutbound::Flowed(child)) => {
+                    let counters = self.engine.counters_of(child).map(Box::new);
+                    let _ = self.role.control.send(ToControl::FlowedOut(child, counters));
+                }
                 Next::Command(ToOutbound::Stop) | Next::Closed => return false,
                 Next::Empty => return true,
             }
