@@ -21,7 +21,7 @@ pub struct EndpointConfig {
     pub cookie_threshold: usize,
     /// Half-open IKE SAs above which IKE_SA_INIT requests are dropped, cookie or not.
     pub half_open_max: usize,
-    /// Half-open IKE SAs one remote address may hold; more are dropped.
+    /// Half-open IKE SAs one remote address, of IPv6 one /64, may hold; more are dropped.
     pub half_open_per_address_max: usize,
     /// How long a responder waits for an IKE SA to become established.
     pub half_open_timeout: Duration,

@@ -359,6 +359,22 @@ fn half_open_ike_sas_are_limited() {
     }
     assert_eq!(pair.right.endpoint.ike_sas().count(), 3);
     assert_eq!(pair.right.sent.len(), 3);
+
+    // Of IPv6 a whole /64 counts as one address.
+    pair.right.sent.clear();
+    let [_, mut right] = connections();
+    right.local_addresses = vec![HostSpec::Any];
+    right.remote_addresses = vec![HostSpec::Any];
+    pair.right.command(Command::Load(Arc::new(right)), pair.now);
+    for number in 1..=10_u16 {
+        let stranger = format!("2001:db8::{number}:0:0:{number}").parse().unwrap();
+        let from = path("2001:db8:1::1".parse().unwrap(), stranger);
+        pair.right.datagram(from, &init, pair.now);
+    }
+    assert_eq!(pair.right.sent.len(), 3);
+    let other = path("2001:db8:1::1".parse().unwrap(), "2001:db8:0:1::1".parse().unwrap());
+    pair.right.datagram(other, &init, pair.now);
+    assert_eq!(pair.right.sent.len(), 4);
 }
 
 /// Every half-open IKE SA is given back to the address it was counted for, also when the handshake
@@ -388,7 +404,8 @@ fn a_handshake_that_moves_leaves_no_count_behind() {
         let ike = pair.left.established()[0].id;
         let request = pair.left.request();
         pair.left.command(Command::TerminateIke { id: ike, request }, pair.now);
-        pair.run_for(Duration::from_secs(90));
+        // Nor does the stranger stay counted when its time is over.
+        pair.run_for(Duration::from_secs(40));
     }
 }
 

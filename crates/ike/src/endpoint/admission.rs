@@ -34,6 +34,7 @@ pub(super) struct Admission {
     by_request: BTreeMap<[u8; 20], IkeSaId>,
     digests: BTreeMap<IkeSaId, [u8; 20]>,
     half_open: BTreeMap<IkeSaId, IpAddr>,
+    /// By [`site`].
     per_address: BTreeMap<IpAddr, usize>,
     cookies: Option<CookieJar>,
     answers: Option<Answers>,
@@ -68,6 +69,7 @@ impl Admission {
     /// Counts an IKE SA in or out, or from one address to another: the peer may move while its
     /// handshake runs.
     pub(super) fn count(&mut self, id: IkeSaId, address: IpAddr, half_open: bool) {
+        let address = site(address);
         let (before, after) = match half_open {
             true => (self.half_open.insert(id, address), Some(address)),
             false => (self.half_open.remove(&id), None),
@@ -109,6 +111,14 @@ pub(super) fn is_plausible(path: Path) -> bool {
     let address = path.remote.ip();
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     path.remote.port() != 0 && !address.is_unspecified() && !address.is_multicast() && !broadcast
+}
+
+/// What one stranger may have all addresses of: of IPv6 a /64, as any host may have them.
+fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// Names a request by where it came from and what it says: another nonce is another attempt
@@ -186,7 +196,7 @@ impl Endpoint {
             self.report_stranger(path, Vec::new(), received, now);
             return Err(Refused::With(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()));
         }
-        let address = path.remote.ip();
+        let address = site(path.remote.ip());
         let from_there = self.admission.per_address.get(&address).copied().unwrap_or(0);
         if self.admission.half_open.len() >= self.config.half_open_max
             || from_there >= self.config.half_open_per_address_max

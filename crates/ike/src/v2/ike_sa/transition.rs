@@ -52,9 +52,13 @@ impl IkeSa {
     /// An error: of an established IKE SA the peer is told, if the window allows.
     fn fail(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
         let established = matches!(self.state, State::Established(_));
+        // Who was silent for so long asks for nothing again, and has been counted long enough.
+        let timed_out = matches!(reason, FailureReason::HandshakeTimeout { .. });
         self.report_end(self.explain(reason), cx);
         if established && self.core.requests.is_idle() {
             self.begin_delete(cx);
+        } else if timed_out {
+            self.enter_closed_for(Duration::ZERO, cx);
         } else {
             self.enter_closed(cx);
         }
@@ -133,9 +137,12 @@ impl IkeSa {
     }
 
     fn enter_closed(&mut self, cx: &Context<'_>) {
-        self.core.requests.answered();
         let repeats = !self.core.responses.last_response().is_empty();
-        let linger = if repeats { LINGER } else { Duration::ZERO };
+        self.enter_closed_for(if repeats { LINGER } else { Duration::ZERO }, cx);
+    }
+
+    fn enter_closed_for(&mut self, linger: Duration, cx: &Context<'_>) {
+        self.core.requests.answered();
         let half_open = self.is_half_open();
         self.state = State::Closed(Closed { until: cx.now + linger, half_open });
     }
