@@ -54,7 +54,7 @@ impl HostRouting {
     /// Starts with nothing installed; `interface` is the number of the TUN.
     ///
     /// Leftovers of a daemon that was killed are removed first ([`cleanup_stale`]), so there must
-    /// be at most one of these per namespace: the caller holds a lock.
+    /// be at most one of these per namespace: the caller has bound the IKE ports.
     ///
     /// # Errors
     ///
@@ -104,7 +104,12 @@ impl HostRouting {
         self.installed.retain(|destination, route| {
             present.iter().any(|p| p.destination == *destination && p.kind == route.kind)
         });
-        self.rules.clear();
+        // What cannot be listed now stays known, so that it is removed in the end.
+        for family in self.rules.clone() {
+            if !self.netlink.rules(family)?.contains(&rule(family)) {
+                self.rules.remove(&family);
+            }
+        }
         self.reconcile()
     }
 

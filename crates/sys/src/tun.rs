@@ -63,6 +63,9 @@ impl Tun {
         for network in &config.addresses {
             netlink.add_address(index, *network)?;
         }
+        if !config.addresses.is_empty() && !netlink.wait_until_ready(index, READY_PATIENCE)? {
+            tracing::debug!("the addresses of the TUN are not ready yet");
+        }
         Ok(Self { device: Arc::new(device), name: config.name.clone(), index })
     }
 
@@ -150,6 +153,9 @@ impl std::fmt::Debug for Tun {
         f.debug_struct("Tun").field("name", &self.name).field("index", &self.index).finish()
     }
 }
+
+/// How long a new interface may take until packets to its addresses are delivered.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 fn create_error(name: &str, error: io::Error) -> SysError {
     match error.raw_os_error() {

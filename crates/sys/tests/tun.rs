@@ -88,6 +88,24 @@ fn packets_pass_the_interface_both_ways() {
     assert_eq!(tun.send_batch(&packets(1, 10)).failed, 1, "an empty packet is refused");
 }
 
+/// The kernel makes an IPv6 address its own only after the request for it was answered, and refuses
+/// packets to it until then.
+#[test]
+fn packets_to_an_interface_are_delivered_as_soon_as_it_is_made() {
+    if !namespaces_allowed("packets_to_an_interface_are_delivered_as_soon_as_it_is_made") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let mut netlink = namespace.netlink().unwrap();
+    for _ in 0..50 {
+        let _tun = create(&namespace, "adit0", &["10.7.0.1/24", "2001:db8:7::1/64"]).unwrap();
+        for ours in ["10.7.0.1", "2001:db8:7::1"] {
+            let way = netlink.lookup_route(address(ours), None, 0).unwrap();
+            assert_eq!(way.kind, RouteKind::Local, "{ours}");
+        }
+    }
+}
+
 #[test]
 fn a_name_in_use_is_reported_and_freed_by_the_last_handle() {
     if !namespaces_allowed("a_name_in_use_is_reported_and_freed_by_the_last_handle") {
@@ -220,6 +238,40 @@ fn routes_follow_the_hosts_addresses() {
     let found = routing.lookup(address("10.2.0.5")).unwrap();
     assert_eq!(found.interface, tun.index());
     assert_eq!(found.source, Some(address("10.1.0.7")));
+}
+
+/// Somebody cleans up too much, as `ip rule flush` does: a refresh brings everything back, once.
+#[test]
+fn a_refresh_restores_what_others_removed() {
+    if !namespaces_allowed("a_refresh_restores_what_others_removed") {
+        return;
+    }
+    let (namespace, tun, wan) = gateway();
+    let mut netlink = namespace.netlink().unwrap();
+    let before: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
+    let mut routing =
+        namespace.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
+    routing.install("both", plan(&[], &["10.2.0.0/24", "2001:db8:2::/64"])).unwrap();
+    let with_ours: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
+
+    let ours = adit_sys::netlink::Rule::not_marked(Family::V4, RULE_PRIORITY, MARK, TABLE);
+    netlink.delete_rule(&ours).unwrap();
+    for route in netlink.routes(TABLE).unwrap() {
+        netlink.delete_route(&route).unwrap();
+    }
+    assert_eq!(routing.lookup(address("10.2.0.5")).unwrap().interface, wan);
+
+    for _ in 0..2 {
+        routing.refresh().unwrap();
+        assert_eq!(routing.lookup(address("10.2.0.5")).unwrap().interface, tun.index());
+        assert_eq!(routing.lookup(address("2001:db8:2::5")).unwrap().interface, tun.index());
+        let rules: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
+        assert_eq!(rules, with_ours);
+    }
+    routing.close().unwrap();
+    let rules: Vec<_> = Family::BOTH.map(|family| netlink.rules(family).unwrap()).to_vec();
+    assert_eq!(rules, before);
+    assert!(netlink.routes(TABLE).unwrap().is_empty());
 }
 
 /// `X02`: orphan state is flushed at start-up.

@@ -9,7 +9,7 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 
-use super::{Family, Link, Netlink};
+use super::{Family, Link, Netlink, RouteKind};
 use crate::clock::now;
 use crate::error::SysError;
 
@@ -55,7 +55,8 @@ impl Netlink {
 
     /// Gives an interface an address; one that is there already is no error.
     ///
-    /// IPv6 duplicate address detection is skipped: the address is usable at once.
+    /// IPv6 duplicate address detection is skipped: the address is usable soon, see
+    /// [`Self::wait_until_ready`].
     ///
     /// # Errors
     ///
@@ -79,7 +80,9 @@ impl Netlink {
     /// `timeout` passed first.
     ///
     /// IPv6 is ready some milliseconds after a link comes up, and what is sent before costs a
-    /// second until neighbour discovery tries again. Both ends of a veth pair must be up.
+    /// second until neighbour discovery tries again. Packets to a new IPv6 address are refused
+    /// until the kernel, in its own time, has made the route that says it is ours. Both ends of a
+    /// veth pair must be up.
     ///
     /// # Errors
     ///
@@ -95,7 +98,7 @@ impl Netlink {
             let is_running = self.links()?.iter().any(running);
             let mut addresses = self.addresses()?;
             addresses.retain(|found| found.interface == interface);
-            if is_running && addresses.iter().all(|found| found.usable) {
+            if is_running && addresses.iter().all(|found| found.usable && self.is_ours(found)) {
                 return Ok(true);
             }
             if now() >= deadline {
@@ -103,6 +106,13 @@ impl Netlink {
             }
             std::thread::sleep(READY_POLL);
         }
+    }
+
+    /// Whether packets to an address are delivered here. Addresses of a link are believed: one may
+    /// be that of several links.
+    fn is_ours(&mut self, address: &Address) -> bool {
+        let mut found = || self.lookup_route(address.address(), None, 0);
+        !address.global || found().is_ok_and(|route| route.kind == RouteKind::Local)
     }
 
     /// Takes an address from an interface; one that is gone is no error.
