@@ -118,7 +118,8 @@ impl Spd {
     }
 
     /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
-    /// (RFC 4301 §4.4.1).
+    /// (RFC 4301 §4.4.1). So it is with a later fragment that would pass in clear although an
+    /// entry before may want its packet protected.
     pub fn lookup_outbound(&self, flow: &FlowKey) -> Option<Action> {
         self.entry_outbound(flow).map(|entry| entry.action)
     }
@@ -170,7 +171,22 @@ impl Spd {
                 }
             }
         }
-        self.entries.get(found? as usize)
+        let entry = self.entries.get(found? as usize)?;
+        let leaks = entry.action == Action::Bypass && self.hides_from(best, local, remote);
+        (!leaks).then_some(entry)
+    }
+
+    /// Whether a packet that does not show its ports may belong to an entry before `best` that
+    /// does not pass it: only its first fragment can tell, and we do not keep those (RFC 4301 §7.4).
+    fn hides_from(&self, best: u32, local: FlowSide, remote: FlowSide) -> bool {
+        let guarded = |pair: &Pair| {
+            let entry = self.entries.get(pair.entry as usize);
+            entry.is_some_and(|entry| entry.action != Action::Bypass)
+                && pair.local.may_contain(local)
+                && pair.remote.may_contain(remote)
+        };
+        let before = self.pairs.get(..best as usize).unwrap_or(&self.pairs);
+        local.port.is_none() && before.iter().any(guarded)
     }
 }
 

@@ -62,6 +62,37 @@ fn fragments_match_any_and_opaque_only() {
     assert_eq!(verdict("10.2.0.0/16[udp/opaque]"), Some(P0));
 }
 
+/// RFC 4301 §7.4, CHECKLIST PM-33: what may be the rest of a protected packet does not pass in clear.
+#[test]
+fn fragments_bypass_nothing_that_may_be_protected() {
+    let spd = Spd::new(vec![
+        entry("10.1.0.0/16", "10.2.0.0/16[tcp/443]", P0),
+        entry("10.1.0.0/16", "10.3.0.0/16[udp/53]", Action::Discard),
+        entry("fd01::/16", "fd02::/16[tcp]", P1),
+        entry("0.0.0.0/0", "0.0.0.0/0", Action::Bypass),
+        entry("::/0", "::/0", Action::Bypass),
+    ])
+    .unwrap();
+    let whole =
+        |dst, protocol, port| spd.lookup_outbound(&flow("10.1.0.5", dst, protocol, 40_000, port));
+    assert_eq!(whole("10.2.0.7", 6, 443), Some(P0));
+    assert_eq!(whole("10.2.0.7", 6, 80), Some(Action::Bypass));
+
+    let later = |src: &str, dst: &str, protocol| {
+        let flow = FlowKey::without_ports(src.parse().unwrap(), dst.parse().unwrap(), protocol);
+        assert_eq!(spd.lookup_inbound(&flow.reversed()), spd.lookup_outbound(&flow));
+        spd.lookup_outbound(&flow)
+    };
+    assert_eq!(later("10.1.0.5", "10.2.0.7", 6), None);
+    assert_eq!(later("10.1.0.5", "10.3.0.7", 17), None);
+    assert_eq!(later("10.1.0.5", "10.2.0.7", 17), Some(Action::Bypass));
+    assert_eq!(later("10.1.0.5", "10.4.0.7", 6), Some(Action::Bypass));
+    // Behind destination options, number 60, there may be TCP.
+    assert_eq!(later("fd01::1", "fd02::1", 6), Some(P1));
+    assert_eq!(later("fd01::1", "fd02::1", 60), None);
+    assert_eq!(later("fd01::1", "fd02::1", 17), Some(Action::Bypass));
+}
+
 /// However many entries there are, entries alike in shape cost one probe.
 #[test]
 fn entries_of_one_shape_share_a_shelf() {

@@ -39,6 +39,13 @@ impl IpProtocol {
         Self::ALL.iter().copied().find(|protocol| protocol.name() == Some(name))
     }
 
+    /// Whether this is one of the extension headers that RFC 4301 §4.4.1.1 skips to find the
+    /// protocol above IP.
+    #[must_use]
+    pub const fn is_skipped(self) -> bool {
+        matches!(self, Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::DESTINATION)
+    }
+
     /// Whether the first four octets above IP are a source and a destination port.
     #[must_use]
     pub const fn has_ports(self) -> bool {

@@ -197,6 +197,19 @@ impl TrafficSelector {
             && self.ports.contains(side.port)
     }
 
+    /// Whether one side of a flow may be selected once all of its packet is seen: the ports that a
+    /// later fragment does not show, and a protocol behind its extension headers, are taken to fit.
+    #[must_use]
+    pub fn may_contain(&self, side: FlowSide) -> bool {
+        if side.port.is_some() {
+            return self.contains(side);
+        }
+        self.contains_address(side.address)
+            && (self.protocol == 0
+                || self.protocol == side.protocol
+                || IpProtocol(side.protocol).is_skipped())
+    }
+
     /// Whether a packet's source is selected.
     #[must_use]
     pub fn contains_source(&self, flow: &FlowKey) -> bool {
