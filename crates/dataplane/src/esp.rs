@@ -47,6 +47,11 @@ pub const HEADROOM_MAX: usize = EspHeader::LEN + 16;
 /// trailer, and the ICV of HMAC-SHA-512-256.
 pub const TAILROOM_MAX: usize = 15 + TRAILER_LEN + 32;
 
+/// Largest inner packet that fits into the 1,500 octets of an Ethernet link, whatever the cipher
+/// and even in UDP over IPv6: 40 and 8 octets of outer headers, ESP header and IV, 87 blocks with
+/// the trailer, and the ICV.
+pub const INNER_MTU: u16 = 1_390;
+
 /// Who numbers the packet: the SA's SPI and the sequence number, in whole.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Label {

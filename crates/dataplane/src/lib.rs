@@ -29,7 +29,7 @@ mod tos;
 pub use audit::AUDITS_PER_SECOND;
 pub use counters::{InboundReport, OutboundReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
-pub use esp::{HEADROOM_MAX, TAILROOM_MAX};
+pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};

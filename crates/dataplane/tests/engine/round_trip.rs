@@ -1,7 +1,7 @@
 //! Sealing and opening are inverses, and nothing else opens.
 
 use adit_crypto::Cipher;
-use adit_dataplane::{DropReason, OpenVerdict, Verdict};
+use adit_dataplane::{DropReason, INNER_MTU, OpenVerdict, Verdict};
 use adit_db::WindowSize;
 use adit_wire::PacketBuf;
 use proptest::prelude::*;
@@ -117,6 +117,19 @@ proptest! {
             prop_assert_eq!(packet.data(), &octets[..]);
         }
     }
+}
+
+/// A packet of the MTU we announce is never cut in two on Ethernet, and one octet more would be.
+#[test]
+fn the_inner_mtu_fits_ethernet_with_any_cipher() {
+    let outer_len = |cipher, inner_len: usize| {
+        let mut tunnel = Options { cipher, ..Options::default() }.tunnel();
+        40 + 8 + tunnel.sealed(&udp_packet(true, 0, inner_len)).len()
+    };
+    let longest =
+        |inner_len| Cipher::ALL.map(|cipher| outer_len(cipher, inner_len)).into_iter().max();
+    assert_eq!(longest(INNER_MTU.into()), Some(1_496));
+    assert_eq!(longest(usize::from(INNER_MTU) + 1), Some(1_512));
 }
 
 /// CHECKLIST S14: SPIs that no SA has.
