@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use adit_db::Encap;
+use adit_ike::{Event, Step};
 use adit_sim::{Pair, Seed, Setup};
 
 fn udp(pair: &Pair) -> bool {
@@ -22,6 +23,11 @@ fn behind_a_nat_both_move_to_port_4500() {
     assert_eq!((left.local.port(), left.remote.port()), (4500, 4500));
     assert_eq!(right.local.port(), 4500);
     assert_ne!(right.remote.ip(), left.local.ip());
+    let answered = pair.left.events().iter().find_map(|event| {
+        let Event::Progress { step: Step::Reached { path, .. }, .. } = event else { return None };
+        Some(path.remote.port())
+    });
+    assert_eq!(answered, Some(500), "the port that has answered, not the next one");
     assert!(udp(&pair));
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct InitSent {
 #[derive(Debug)]
 struct Complaint {
     reason: FailureReason,
+    /// When it came.
+    at: Instant,
     /// When we stop hoping for something better.
     until: Option<Instant>,
 }
@@ -234,7 +236,7 @@ impl InitSent {
         );
         core.progress(Step::ErrorReceived { reason: reason.clone() }, cx);
         let until = is_final.then(|| cx.now + REFUSAL_GRACE);
-        self.complaint = Some(Complaint { reason, until });
+        self.complaint = Some(Complaint { reason, at: cx.now, until });
     }
 
     /// Checks everything about an accepting response; changes nothing.
@@ -295,8 +297,9 @@ impl InitSent {
         core.peer = software(&received.vendor_ids);
         core.fragmentation = agrees_to_fragments(core, received);
         core.nat = verdict(core.spi_i, core.spi_r, path, &received.notifies);
-        float(core, cx);
+        // What has answered is the port before the change.
         core.progress(reached(core), cx);
+        float(core, cx);
         let init = Init {
             choice,
             shared,
@@ -318,13 +321,15 @@ impl InitSent {
     pub(crate) fn handle_timeout(&mut self, core: &mut Core, cx: &mut Context<'_>) -> StepResult {
         let grace_is_over =
             |complaint: &mut Complaint| complaint.until.is_some_and(|until| cx.now >= until);
-        if let Some(complaint) = self.complaint.take_if(grace_is_over) {
-            return Err(complaint.reason);
-        }
-        match core.retransmit(ExchangeType::IKE_SA_INIT, cx) {
-            None => Ok(Next::Stay),
-            Some(silent) => Err(self.complaint.take().map_or(silent, |complaint| complaint.reason)),
-        }
+        let believed = match self.complaint.take_if(grace_is_over) {
+            Some(complaint) => complaint,
+            None => match core.retransmit(ExchangeType::IKE_SA_INIT, cx) {
+                None => return Ok(Next::Stay),
+                Some(silent) => self.complaint.take().ok_or(silent)?,
+            },
+        };
+        core.settled = Some(believed.at);
+        Err(believed.reason)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {

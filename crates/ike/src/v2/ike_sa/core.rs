@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) fragmentation: bool,
     pub(crate) suite: Vec<Transform>,
     pub(crate) started: Instant,
+    /// When the answer came that ends this IKE SA, if it was not believed at once.
+    pub(crate) settled: Option<Instant>,
     /// When the peer last gave a sign of life.
     pub(crate) heard: Instant,
     /// The network reported the peer as unreachable since then.
@@ -80,6 +82,7 @@ impl Core {
             fragmentation: false,
             suite: Vec::new(),
             started: cx.now,
+            settled: None,
             heard: cx.now,
             unreachable: false,
             requests: Requests::new(0),
@@ -176,7 +179,7 @@ impl Core {
             remote: Some(self.path.remote),
             initiator: self.role.is_initiator(),
             reason,
-            elapsed: self.elapsed(now),
+            elapsed: self.elapsed(self.settled.unwrap_or(now)),
         })
     }
 
