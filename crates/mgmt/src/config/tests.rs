@@ -536,7 +536,7 @@ fn missing_secret_file() {
         4 | secret = "file:gone.psk"
           |          ^^^^^^^^^^^^^^^ No such file or directory (os error 2)
           |
-          = help: (umask 077; adit secret new > tunnels/gone.psk)
+          = help: adit secret new tunnels/gone.psk
         "#);
 }
 

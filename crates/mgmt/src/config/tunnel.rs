@@ -343,7 +343,7 @@ fn read_secret(
                 Mistake::new(span, format!("{} cannot be read", path.display()))
                     .code(Code::E512)
                     .label(error)
-                    .help(format!("(umask 077; adit secret new > {})", path.display())),
+                    .help(format!("adit secret new {}", path.display())),
             );
             None
         }
