@@ -104,6 +104,10 @@ impl Running {
         let matches = orders.len();
         let deadline = deadline(terminate.timeout, clock::now());
         for (connection, command, request) in orders {
+            if matches!(command, Command::Down { .. }) {
+                // What failed before does not matter to a tunnel that nobody wants up.
+                self.store.clear_failure(&connection);
+            }
             if !send(&self.role.links.ike, ToIke::Command(command)) {
                 self.waiting.retain(|_, waiting| waiting.client != id);
                 return self.answer(id, Outcome::refused(BUSY).message());
