@@ -150,7 +150,11 @@ pub(crate) enum DemoVerb {
         command: Vec<String>,
     },
     /// Take the demo down
-    Stop,
+    Stop {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Hold the demo's namespaces; started by `adit demo`
     #[command(hide = true)]
     Hold {
@@ -292,6 +296,9 @@ pub(crate) enum SecretVerb {
         /// Write it into this new file, readable by its owner alone, instead of printing it
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -60,6 +60,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Status(args) => args.json,
         Verb::Log(args) => args.json,
         Verb::Explain(args) => args.json,
-        Verb::Secret(_) | Verb::Completions(_) | Verb::Man(_) => false,
+        Verb::Secret(args) => verb::secret::wants_json(args),
+        Verb::Completions(_) | Verb::Man(_) => false,
     }
 }

@@ -350,6 +350,7 @@ fn an_empty_or_missing_configuration_says_where_tunnels_go() {
     --- standard error
     error[E512]: DIR/tunnels cannot be read
       system says    No such file or directory (os error 2)
+      fix            put NAME.toml into DIR/tunnels, or name another place with --config DIR
     ");
     std::fs::create_dir(folder.path().join("tunnels")).unwrap();
     insta::assert_snapshot!(check(&folder, &[]), @r"

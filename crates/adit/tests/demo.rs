@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
+
 use common::{Folder, Run, build_aditd, command, run, without_times};
 
 /// A running demo of its own, taken down with the value.
@@ -347,11 +349,11 @@ fn break_port() {
       break      the Internet drops UDP 4500, which encap = "udp" needs
       wait       no answer is no news: the daemon tries for a while (at most 30 s)
         … s  reach     asking 203.0.113.2:500
-        … s  reach     203.0.113.2:4500 answers, it is behind a NAT     (peer: Adit)
+        … s  reach     203.0.113.2:500 answers, it is behind a NAT or acts like it     (peer: Adit)
 
     oslo-gw says
     error[E121]: berlin: UDP 500 works, UDP 4500 is blocked on the way
-      saw            IKE_SA_INIT answered on 500 (the peer is behind a NAT)
+      saw            IKE_SA_INIT answered on 500 (the peer is behind a NAT or acts like it)
                      IKE_INTERMEDIATE to 203.0.113.2:4500, 6 times in … s: nothing back
       fix            allow UDP 4500 in both directions on the NAT device and both hosts
     "#);
@@ -375,6 +377,85 @@ fn break_daemon() {
       fix            start the peer's IKE daemon, or correct the address
       in             DIR/oslo/tunnels/berlin.toml:2
     ");
+}
+
+/// Every diagnosis is of the last fault, whatever was broken before it.
+#[test]
+fn faults_follow_each_other() {
+    let Some(lab) = Lab::start("follow") else { return };
+    for (fault, code) in [("selectors", "E301"), ("route", "E501"), ("psk", "E203")] {
+        let broken = lab.demo(&["break", fault]);
+        let expected = format!("oslo-gw says\nerror[{code}]: berlin: ");
+        assert_eq!(broken.code, 0, "{}", broken.all());
+        assert!(broken.out.contains(&expected), "{}", broken.out);
+    }
+    let status = lab.demo(&["status"]);
+    assert_eq!(status.code, 1, "a problem: {}", status.all());
+    let status = lab.demo(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(status["oslo"]["tunnels"][0]["problem"]["code"], "E203");
+
+    // What nobody broke on purpose is mended too.
+    assert_eq!(lab.demo(&["fix"]).code, 0);
+    assert_eq!(lab.gateway("oslo", &["down", "berlin"]).code, 0);
+    let rekey = lab.gateway("oslo", &["rekey", "berlin"]);
+    let advice = "error: berlin is not up; `adit up berlin` makes new keys\n";
+    assert_eq!((rekey.code, rekey.err.as_str()), (1, advice));
+    let fixed = lab.demo(&["fix"]);
+    assert!(fixed.out.contains("the tunnel is not up: both sides begin anew"), "{}", fixed.all());
+    assert!(fixed.out.contains("3 of 3 answered"), "{}", fixed.all());
+    let again = lab.demo(&["fix"]);
+    assert_eq!((again.code, again.out.as_str()), (0, "  fix        nothing is broken\n"));
+}
+
+/// A daemon that is killed while its tunnel is held down comes back with its tunnel.
+#[test]
+fn a_killed_daemon_is_mended_when_the_tunnel_is_held_down() {
+    let Some(lab) = Lab::start("held") else { return };
+    let broken = lab.demo(&["break", "daemon"]);
+    assert_eq!(broken.code, 0, "{}", broken.all());
+    let status = lab.demo(&["status"]);
+    assert_eq!(status.code, 1, "{}", status.all());
+    assert!(status.out.contains("  fix            adit demo fix\n"), "{}", status.out);
+    assert_eq!(lab.gateway("oslo", &["down", "berlin"]).code, 0);
+    let status = lab.gateway("oslo", &["status"]);
+    assert!(status.code == 0 && status.out.contains("berlin  IDLE "), "{}", status.all());
+
+    let fixed = lab.demo(&["fix"]);
+
+    assert!(fixed.out.contains("3 of 3 answered"), "{}", fixed.all());
+}
+
+#[test]
+fn a_demo_that_is_busy_can_be_stopped() {
+    let Some(lab) = Lab::start("busy") else { return };
+    let mut busy = command()
+        .args(["demo", "break", "port", "--directory", &lab.directory()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(busy.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(out.any(|line| line.contains("the daemon tries")));
+
+    let stopped = lab.demo(&["stop", "--json"]);
+
+    assert_eq!((stopped.code, stopped.out.as_str()), (0, "{\"schema\":1,\"ok\":true}\n"));
+    assert!(!std::path::Path::new(&lab.directory()).exists());
+    assert_eq!(busy.wait().unwrap().code(), Some(1), "its order was not carried out");
+}
+
+/// A program reads the same report when the demo ends early, with the reason in it.
+#[test]
+fn a_demo_that_fails_reports_what_it_knows() {
+    let Some(lab) = Lab::start("early") else { return };
+    assert_eq!(lab.demo(&["stop"]).code, 0);
+    let ran = lab.demo(&["--json", "--keys", "/proc/adit-keys"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &report["ok"]), (1, &false.into()), "{}", ran.all());
+    let error = report["error"].as_str().unwrap();
+    assert!(error.starts_with("oslo's aditd ended (exit status: 1): "), "{error}");
+    assert!(report["established_ms"].is_null());
+    assert!(!std::path::Path::new(&lab.directory()).exists());
 }
 
 #[test]

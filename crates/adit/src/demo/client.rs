@@ -3,10 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::SCHEMA;
+use adit_sys::process::PidFd;
 use adit_sys::unix::peer_credentials;
+use adit_sys::wake::{Interest, wait_for};
 use serde::Serialize;
 
 use crate::demo::find;
@@ -37,8 +40,7 @@ struct Outcome {
 impl Client {
     /// Connects to the running demo.
     pub(crate) fn connect(place: &Place) -> Result<Self, Error> {
-        let stream = UnixStream::connect(place.orders())
-            .map_err(|_| Error::Refused("no demo is running; `adit demo` starts one".into()))?;
+        let stream = UnixStream::connect(place.orders()).map_err(|_| not_running())?;
         Ok(Self { line: Line::new(stream)?, child: None })
     }
 
@@ -93,6 +95,8 @@ impl Client {
                     outcome.ok = ok;
                     break;
                 }
+                // The report names the problem already.
+                News::Failed { .. } if json && report.is_some() => break,
                 News::Failed { diagnosis: Some(diagnosis), .. } => {
                     return Err(Error::Diagnosed(diagnosis));
                 }
@@ -117,18 +121,14 @@ impl Client {
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         self.line.send(&Order::Stop).map_err(|_| gone())?;
         let answer = self.line.receive::<News>()?;
-        if let Some(child) = &mut self.child {
-            child.wait().map_err(Error::io("holder"))?;
-        }
+        self.wait();
         match answer {
             Some(News::Failed { text, .. }) => Err(Error::Refused(text)),
             Some(_) | None => Ok(()),
         }
     }
-}
 
-impl Client {
-    /// After a show that failed: the holder removes everything and ends.
+    /// Waits until a holder that this process has started has ended, after removing everything.
     pub(crate) fn wait(self) {
         let Self { line, child } = self;
         // A holder that still shows something notices that nobody listens.
@@ -138,8 +138,35 @@ impl Client {
             let _ = child.wait();
         }
     }
+
+    /// Takes a demo down that another process has started. A holder that is busy with an order is
+    /// not waited for: with it, the kernel ends its daemons and its namespaces.
+    pub(crate) fn stop(place: &Place) -> Result<(), Error> {
+        let stream = UnixStream::connect(place.orders()).map_err(|_| not_running())?;
+        let credentials = peer_credentials(&stream).map_err(Error::io("demo"))?;
+        let holder = PidFd::open(u32::try_from(credentials.pid).unwrap_or_default())?;
+        let mut line = Line::new(stream)?;
+        line.send(&Order::Stop).map_err(|_| gone())?;
+        if wait_for(&holder, Interest::Readable, Some(BUSY_PATIENCE)).map_err(Error::io("demo"))? {
+            return match line.receive::<News>() {
+                Ok(Some(News::Failed { text, .. })) => Err(Error::Refused(text)),
+                _ => Ok(()),
+            };
+        }
+        holder.kill()?;
+        wait_for(&holder, Interest::Readable, None).map_err(Error::io("demo"))?;
+        place.remove()
+    }
+}
+
+/// No holder takes orders.
+pub(crate) fn not_running() -> Error {
+    Error::Refused("no demo is running; `adit demo` starts one".into())
 }
 
 fn gone() -> Error {
     Error::Refused("the demo's holder has gone away".into())
 }
+
+/// Longer than a holder without another order takes to stop both daemons.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);

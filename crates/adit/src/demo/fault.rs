@@ -18,9 +18,9 @@ use crate::error::Error;
 /// Breaks something, waits for the diagnosis and passes it on. `false` if none came or another one
 /// than the fault should cause.
 pub(crate) fn break_it(stage: &mut Stage, fault: Fault, line: &mut Line) -> Result<bool, Error> {
-    if stage.fault.is_some() {
-        line.fact("fix", "first what was broken before")?;
-        undo(stage)?;
+    // One fault at a time, in a tunnel that is up: otherwise the diagnosis is of something else.
+    if (stage.fault.is_some() || !stage.is_up()?) && !fix(stage, line)? {
+        return Ok(false);
     }
     line.tell("break", what(stage, fault), Mood::Bad)?;
     stage.fault = Some(fault);
@@ -36,29 +36,36 @@ pub(crate) fn break_it(stage: &mut Stage, fault: Fault, line: &mut Line) -> Resu
             negotiate(stage, fault, line)?
         }
     };
-    Ok(found.is_some_and(|code| expected(fault).contains(&code)))
+    let wanted = expected(fault);
+    if found.is_some_and(|code| wanted.contains(&code)) {
+        return Ok(true);
+    }
+    let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
+    line.tell("missing", format!("a diagnosis {}", wanted.join(" or ")), Mood::Bad)?;
+    Ok(false)
 }
 
 /// Undoes every break and shows the tunnel coming back.
 pub(crate) fn fix(stage: &mut Stage, line: &mut Line) -> Result<bool, Error> {
-    let Some(fault) = stage.fault else {
+    let fault = stage.fault;
+    if fault.is_none() && stage.is_up()? {
         line.fact("fix", "nothing is broken")?;
         return Ok(true);
-    };
-    line.fact("fix", mended(fault))?;
+    }
+    line.fact("fix", fault.map_or("the tunnel is not up: both sides begin anew", mended))?;
     let attempt = match fault {
-        Fault::Daemon => come_back(stage, line)?,
-        Fault::Route => {
-            undo(stage)?;
+        Some(Fault::Daemon) if !stage.is_held_down()? => Some(come_back(stage, line)?),
+        Some(Fault::Route) => {
+            undo_system(stage)?;
             await_problem(stage, false)?;
             None
         }
-        Fault::Psk | Fault::Id | Fault::Proposal | Fault::Esp | Fault::Selectors | Fault::Port => {
+        _ => {
             undo_system(stage)?;
+            stage.start_daemons()?;
             Some(stage.negotiate(None, line)?.0)
         }
     };
-    stage.fault = None;
     match attempt {
         Some(Attempt::Failed(diagnosis)) => {
             line.send(&News::Diagnosis { site: Site::Oslo, diagnosis })?;
@@ -69,6 +76,7 @@ pub(crate) fn fix(stage: &mut Stage, line: &mut Line) -> Result<bool, Error> {
         }
         None => {}
     }
+    stage.fault = None;
     let pings = stage.ping(3, Duration::from_secs(1))?;
     let mood = if pings.lost() == 0 { Mood::Good } else { Mood::Bad };
     line.tell("ping", ping_words(&pings), mood)?;
@@ -99,7 +107,7 @@ fn mended(fault: Fault) -> &'static str {
         Fault::Selectors => "berlin-gw protects 10.2.0.0/24 again",
         Fault::Route => "the rule is gone",
         Fault::Port => "UDP 4500 passes again",
-        Fault::Daemon => "berlin-gw's aditd is started again; oslo-gw has to notice by itself",
+        Fault::Daemon => "berlin-gw's aditd is started again",
     }
 }
 
@@ -178,30 +186,20 @@ fn break_daemon(stage: &mut Stage, line: &mut Line) -> Result<Option<Code>, Erro
 }
 
 /// Berlin's daemon starts; Oslo's, which keeps the tunnel up, tries again by itself.
-fn come_back(stage: &mut Stage, line: &mut Line) -> Result<Option<Attempt>, Error> {
+fn come_back(stage: &mut Stage, line: &mut Line) -> Result<Attempt, Error> {
     use adit_mgmt::vici::EventKind;
     let mut oslo = stage.oslo.connect()?;
     oslo.subscribe(EventKind::AditEvent)?;
     oslo.subscribe(EventKind::AditProgress)?;
     stage.berlin.start(&stage.lab.berlin_gw)?;
     line.send(&News::Patience {
-        text: "waiting for oslo-gw to try again".into(),
+        text: "oslo-gw has to notice by itself".into(),
         seconds: COME_BACK_PATIENCE.as_secs(),
     })?;
-    Watch::only_up().wait(&mut oslo, line, COME_BACK_PATIENCE).map(Some)
+    Watch::only_up().wait(&mut oslo, line, COME_BACK_PATIENCE)
 }
 
-/// Restores everything without showing it.
-fn undo(stage: &mut Stage) -> Result<(), Error> {
-    undo_system(stage)?;
-    stage.berlin.start(&stage.lab.berlin_gw)?;
-    for site in Site::ALL {
-        stage.settings.write(&stage.place, site, None)?;
-    }
-    stage.fault = None;
-    Ok(())
-}
-
+/// Removes what was added to the hosts.
 fn undo_system(stage: &mut Stage) -> Result<(), Error> {
     // The rules belong to the namespace that the value was made in.
     stage.hole = None;

@@ -22,8 +22,23 @@ pub(crate) fn aditd() -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join(NAME));
     found.into_iter().find(|program| program.is_file()).ok_or_else(|| {
-        Error::Refused(format!("there is no {} and no {NAME} in PATH", beside.display()))
+        Error::Refused(format!(
+            "there is no {} and no {NAME} in PATH; the demo needs the daemon beside this program: \
+             `cargo install --path crates/{NAME}` puts it there",
+            beside.display()
+        ))
     })
+}
+
+/// What to type for this program: `adit` where it was installed; through cargo, its path.
+pub(crate) fn own_name() -> String {
+    let built = std::env::var_os("CARGO").and_then(|_| {
+        let own = std::env::current_exe().ok()?;
+        let here = std::env::current_dir().ok()?;
+        let path = own.strip_prefix(&here).unwrap_or(&own);
+        Some(path.display().to_string())
+    });
+    built.unwrap_or_else(|| "adit".to_owned())
 }
 
 fn beside() -> Result<PathBuf, Error> {

@@ -38,7 +38,7 @@ impl Gateway {
 
     /// Starts the daemon, if it does not run, and waits until it is ready.
     pub(crate) fn start(&mut self, host: &Namespace) -> Result<(), Error> {
-        if self.child.is_none() {
+        if !self.runs() {
             let mut command = Command::new(&self.aditd);
             command.arg("--config").arg(self.place.config(self.site));
             command.arg("--vici").arg(self.place.vici(self.site));
@@ -55,7 +55,24 @@ impl Gateway {
             self.child = Some(child.map_err(Error::io(self.aditd.display().to_string()))?);
         }
         // The socket is there before the configuration is read; the answer comes after it.
-        self.connect()?.status().map(drop)
+        let answer = self.connect()?.status();
+        answer.map(drop).map_err(|error| self.why_it_ended().unwrap_or(error))
+    }
+
+    /// Whether the daemon has been started and has not ended by itself.
+    fn runs(&mut self) -> bool {
+        let ended = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)));
+        self.child.take_if(ended);
+        self.child.is_some()
+    }
+
+    /// What a daemon said that went away instead of answering.
+    fn why_it_ended(&mut self) -> Option<Error> {
+        let process = PidFd::open(self.child.as_ref()?.id()).ok()?;
+        wait_for(&process, Interest::Readable, Some(STOP_PATIENCE)).ok()?;
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        Some(self.ended(&status.to_string()))
     }
 
     /// A connection to the daemon.

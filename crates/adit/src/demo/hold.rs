@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use adit_mgmt::api::SCHEMA;
 use adit_sys::SysError;
 use adit_sys::netns::{can_create, enter_user_namespace};
 use adit_sys::process::new_session;
@@ -14,7 +15,7 @@ use adit_sys::unix::ControlListener;
 use adit_sys::wake::{Interest, wait_for};
 
 use crate::demo::fault;
-use crate::demo::news::{Line, News, Order, Show};
+use crate::demo::news::{Line, News, Order, Report, Show};
 use crate::demo::place::Place;
 use crate::demo::show::show;
 use crate::demo::stage::Stage;
@@ -114,10 +115,14 @@ impl Holder {
         )?;
         self.keep = order.keep;
         let stage = self.stage.insert(Stage::build(&self.place, &self.aditd, order.keys.as_ref())?);
-        let report = show(stage, order, line)?;
+        let mut report = Report { schema: SCHEMA, ..Report::default() };
+        let shown = show(stage, order, &mut report, line);
+        if let Err(error) = &shown {
+            report.error = Some(error.to_string());
+        }
         let ok = report.ok;
         line.send(&News::Report(Box::new(report)))?;
-        Ok(ok)
+        shown.map(|()| ok)
     }
 
     fn take_down(&mut self) -> Result<(), Error> {

@@ -16,21 +16,20 @@ mod render;
 mod shell;
 mod show;
 mod stage;
+mod status;
 mod traffic;
 mod wire;
 
 use serde::Serialize;
 
-use adit_mgmt::api::{SCHEMA, Status};
+use adit_mgmt::api::SCHEMA;
 
 use crate::args::{Demo, DemoVerb};
-use crate::daemon::Daemon;
 use crate::demo::client::Client;
 use crate::demo::news::{Order, Show};
-use crate::demo::place::{Place, Site};
+use crate::demo::place::Place;
 use crate::error::{Error, Exit};
-use crate::screen::{Screen, Style};
-use crate::verb::status::overview;
+use crate::screen::Screen;
 
 /// `adit demo`.
 pub(crate) fn run(args: &Demo, screen: &mut Screen) -> Result<Exit, Error> {
@@ -39,12 +38,14 @@ pub(crate) fn run(args: &Demo, screen: &mut Screen) -> Result<Exit, Error> {
         None => start(args, &place, screen),
         Some(DemoVerb::Break { what, json }) => {
             let order = Order::Break { fault: *what };
-            Client::connect(&place)?.order(&order, *json, screen)
+            Client::connect(&place)?.order(&order, args.json || *json, screen)
         }
-        Some(DemoVerb::Fix { json }) => Client::connect(&place)?.order(&Order::Fix, *json, screen),
-        Some(DemoVerb::Status { json }) => status(&place, *json, screen),
+        Some(DemoVerb::Fix { json }) => {
+            Client::connect(&place)?.order(&Order::Fix, args.json || *json, screen)
+        }
+        Some(DemoVerb::Status { json }) => status::run(&place, args.json || *json, screen),
         Some(DemoVerb::Shell { host, command }) => shell::run(&place, *host, command),
-        Some(DemoVerb::Stop) => stop(&place, screen),
+        Some(DemoVerb::Stop { json }) => stop(&place, args.json || *json, screen),
         Some(DemoVerb::Hold { aditd }) => hold::run(&place, aditd).map(|()| Exit::Good),
     }
 }
@@ -52,9 +53,12 @@ pub(crate) fn run(args: &Demo, screen: &mut Screen) -> Result<Exit, Error> {
 /// Whether the caller is a program that reads JSON.
 pub(crate) fn wants_json(args: &Demo) -> bool {
     match &args.verb {
-        Some(DemoVerb::Break { json, .. } | DemoVerb::Fix { json } | DemoVerb::Status { json }) => {
-            args.json || *json
-        }
+        Some(
+            DemoVerb::Break { json, .. }
+            | DemoVerb::Fix { json }
+            | DemoVerb::Status { json }
+            | DemoVerb::Stop { json },
+        ) => args.json || *json,
         _ => args.json,
     }
 }
@@ -78,60 +82,34 @@ fn start(args: &Demo, place: &Place, screen: &mut Screen) -> Result<Exit, Error>
     if once {
         client.finish()?;
     } else {
-        screen.text(&render::what_to_try(screen.paint))?;
+        screen.text(&render::what_to_try(&find::own_name(), screen.paint))?;
     }
     Ok(exit)
 }
 
-fn stop(place: &Place, screen: &mut Screen) -> Result<Exit, Error> {
-    match Client::connect(place) {
-        Ok(mut client) => {
-            client.order(&Order::Stop, false, screen)?;
-        }
+fn stop(place: &Place, json: bool, screen: &mut Screen) -> Result<Exit, Error> {
+    match Client::stop(place) {
+        Ok(()) => {}
         // Its holder was killed, and namespaces and daemons went with it; the files did not.
-        Err(_) if place.lab().is_file() => place.remove()?,
+        Err(_) if Client::holder(place).is_none() && place.lab().is_file() => place.remove()?,
         Err(error) => return Err(error),
     }
-    screen.line("the demo is gone; nothing is left of it")?;
+    if json {
+        screen.json(&Stopped { schema: SCHEMA, ok: true })?;
+    } else {
+        screen.line("the demo is gone; nothing is left of it")?;
+    }
     Ok(Exit::Good)
+}
+
+/// What `stop --json` prints.
+#[derive(Serialize)]
+struct Stopped {
+    schema: u32,
+    ok: bool,
 }
 
 /// The holder has another working directory.
 fn absolute(path: Option<&std::path::Path>) -> Result<Option<std::path::PathBuf>, Error> {
     path.map(std::path::absolute).transpose().map_err(Error::io("working directory"))
-}
-
-#[derive(Serialize)]
-struct Both {
-    schema: u32,
-    oslo: Status,
-    berlin: Status,
-}
-
-fn status(place: &Place, json: bool, screen: &mut Screen) -> Result<Exit, Error> {
-    // Without a demo this says so, instead of blaming a daemon.
-    drop(Client::connect(place)?);
-    let ask = |site| Daemon::connect(&place.vici(site)).and_then(|mut daemon| daemon.status());
-    if json {
-        let (oslo, berlin) = (ask(Site::Oslo)?, ask(Site::Berlin)?);
-        screen.json(&Both { schema: SCHEMA, oslo, berlin })?;
-        return Ok(Exit::Good);
-    }
-    let mut exit = Exit::Good;
-    for site in Site::ALL {
-        let name = format!("{}-gw", site.name());
-        let heading = screen.paint.with(Style::Bold, &name).into_owned();
-        let vici = place.vici(site).display().to_string();
-        screen.line(&format!("{heading}   adit --vici {vici} …"))?;
-        match ask(site) {
-            Ok(status) => screen.text(&overview(&status, screen.paint))?,
-            Err(Error::Diagnosed(diagnosis)) => {
-                exit = Exit::Problem;
-                screen.diagnosis(&diagnosis)?;
-            }
-            Err(error) => return Err(error),
-        }
-        screen.line("")?;
-    }
-    Ok(exit)
 }

@@ -147,9 +147,12 @@ pub(crate) struct Report {
     pub(crate) ike_suite: Option<String>,
     /// The suite of the traffic.
     pub(crate) esp_suite: Option<String>,
-    /// What went wrong.
+    /// What kept the tunnel from coming up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<Box<Diagnosis>>,
+    /// Why the demo ended early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
     /// Whether everything went as it should.
     pub(crate) ok: bool,
 }

@@ -168,15 +168,16 @@ fn printable(octet: u8) -> char {
 const COLUMNS: usize = 16;
 const ROWS: usize = 5;
 
-/// What to do with a demo that runs.
-pub(crate) fn what_to_try(paint: Paint) -> String {
+/// What to do with a demo that runs; `adit` is what to type for this program.
+pub(crate) fn what_to_try(adit: &str, paint: Paint) -> String {
     let lines = [
-        "adit demo break psk | id | proposal | esp | selectors | route | port | daemon",
-        "adit demo fix",
-        "adit demo status",
-        "adit demo shell oslo-host         then: ping 10.2.0.20, curl http://10.2.0.20/secret",
-        "adit demo stop",
+        "break psk | id | proposal | esp | selectors | route | port | daemon",
+        "fix",
+        "status",
+        "shell oslo-host         then: ping 10.2.0.20, curl http://10.2.0.20/secret",
+        "stop",
     ];
+    let lines = lines.map(|line| format!("{adit} demo {line}"));
     format!("\n{}\n", fact(paint, "try", &lines.join("\n")))
 }
 
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_to_try_is_aligned() {
-        insta::assert_snapshot!(what_to_try(Paint::PLAIN), @r"
+        insta::assert_snapshot!(what_to_try("adit", Paint::PLAIN), @r"
 
         try        adit demo break psk | id | proposal | esp | selectors | route | port | daemon
                    adit demo fix

@@ -6,15 +6,14 @@ use std::process::Command;
 use adit_sys::netns::{Namespace, join_user_namespace_of};
 
 use crate::args::DemoHost;
-use crate::demo::client::Client;
+use crate::demo::client::{Client, not_running};
 use crate::demo::lab::LabFile;
 use crate::demo::place::Place;
 use crate::error::{Error, Exit};
 
 /// Returns only if it fails.
 pub(crate) fn run(place: &Place, host: DemoHost, command: &[String]) -> Result<Exit, Error> {
-    let holder = Client::holder(place)
-        .ok_or_else(|| Error::Refused("no demo is running; `adit demo` starts one".into()))?;
+    let holder = Client::holder(place).ok_or_else(not_running)?;
     let text = std::fs::read_to_string(place.lab()).map_err(Error::io("demo"))?;
     let lab: LabFile = serde_json::from_str(&text)
         .map_err(|_| Error::Refused("the demo is not built yet; try again in a moment".into()))?;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use adit_mgmt::api::SCHEMA;
 use adit_sys::ping::PingReport;
 
 use crate::demo::lab::{WIRE_BERLIN, WIRE_OSLO};
@@ -20,14 +19,18 @@ struct Wires {
     berlin: Tap,
 }
 
-/// Shows everything; a part that fails is told in the report.
-pub(crate) fn show(stage: &mut Stage, order: &Show, line: &mut Line) -> Result<Report, Error> {
+/// Shows everything and fills the report; what a part that fails has left out stays empty there.
+pub(crate) fn show(
+    stage: &mut Stage,
+    order: &Show,
+    report: &mut Report,
+    line: &mut Line,
+) -> Result<(), Error> {
     let wires = Wires {
         oslo: Tap::start(&stage.lab.internet, WIRE_OSLO, order.capture.as_deref())?,
         berlin: Tap::start(&stage.lab.internet, WIRE_BERLIN, None)?,
     };
     show_clear(stage, &wires, line)?;
-    let mut report = Report { schema: SCHEMA, ..Report::default() };
     let place = stage.place.path().display().to_string();
     line.fact("daemons", format!("two aditd, configured in {place}/{{oslo,berlin}}/tunnels/"))?;
     match stage.establish(line)? {
@@ -39,23 +42,23 @@ pub(crate) fn show(stage: &mut Stage, order: &Show, line: &mut Line) -> Result<R
             let site = Site::Oslo;
             line.send(&News::Diagnosis { site, diagnosis: diagnosis.clone() })?;
             report.problem = Some(diagnosis);
-            return Ok(report);
+            return Ok(());
         }
     }
     wires.settle();
     // What crossed the wire until now was before the tunnel.
     wires.oslo.take_counts();
     wires.berlin.take_counts();
-    show_ping(stage, &mut report, line)?;
-    show_transfer(stage, order.bytes, &mut report, line)?;
+    show_ping(stage, report, line)?;
+    show_transfer(stage, order.bytes, report, line)?;
     let readable = show_protected(stage, &wires, line)?;
-    finish(stage, wires, &mut report, line)?;
+    finish(stage, wires, report, line)?;
     report.ok = report.ping_ok
         && report.checksum_ok
         && readable == 0
         && report.clear_bytes_seen_on_wire == 0
         && report.esp_packets > 0;
-    Ok(report)
+    Ok(())
 }
 
 impl Wires {
@@ -135,7 +138,11 @@ fn rounded_ms(duration: Duration) -> f64 {
 
 /// The tunnel is up.
 pub(crate) fn up_words(took: Duration) -> String {
-    format!("oslo <-> berlin UP in {:.1} ms", took.as_secs_f64() * 1e3)
+    let took = match took.as_secs() {
+        0 => format!("{:.1} ms", took.as_secs_f64() * 1e3),
+        _ => duration(took),
+    };
+    format!("oslo <-> berlin UP in {took}")
 }
 
 /// What came of pings, in words.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adit_mgmt::api::{self, Change, ReloadReport};
+use adit_mgmt::api::{self, Change, ReloadReport, TunnelState};
 use adit_mgmt::vici::{EventKind, Initiate, Request, Selection, Terminate, Timeout};
 use adit_mgmt::{Code, Diagnosis};
 use adit_sys::clock;
@@ -74,8 +74,7 @@ impl Stage {
     /// Oslo; then Oslo without any, so that nothing is missed when its tunnel is added.
     pub(crate) fn establish(&mut self, line: &mut Line) -> Result<Attempt, Error> {
         self.settings.write(&self.place, Site::Berlin, None)?;
-        self.berlin.start(&self.lab.berlin_gw)?;
-        self.oslo.start(&self.lab.oslo_gw)?;
+        self.start_daemons()?;
         let mut daemon = self.oslo.connect()?;
         daemon.subscribe(EventKind::AditEvent)?;
         daemon.subscribe(EventKind::AditProgress)?;
@@ -83,6 +82,30 @@ impl Stage {
         let mut watch = Watch::new();
         reload(&mut daemon, |event| watch.take(event, line))?;
         watch.wait(&mut daemon, line, ESTABLISH_PATIENCE)
+    }
+
+    /// Starts the daemons that do not run.
+    pub(crate) fn start_daemons(&mut self) -> Result<(), Error> {
+        self.berlin.start(&self.lab.berlin_gw)?;
+        self.oslo.start(&self.lab.oslo_gw)
+    }
+
+    /// Whether both daemons run and carry the tunnel.
+    pub(crate) fn is_up(&mut self) -> Result<bool, Error> {
+        self.start_daemons()?;
+        for gateway in [&mut self.oslo, &mut self.berlin] {
+            let status = gateway.connect()?.status()?;
+            if !status.tunnels.iter().any(|tunnel| tunnel.state == TunnelState::Up) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether Oslo's operator has taken the tunnel down, so that its daemon does not try.
+    pub(crate) fn is_held_down(&mut self) -> Result<bool, Error> {
+        let status = self.oslo.connect()?.status()?;
+        Ok(status.tunnels.iter().any(|tunnel| tunnel.state == TunnelState::Idle))
     }
 
     /// Writes both sides' files for a fault, or for none, and lets the daemons read them; then

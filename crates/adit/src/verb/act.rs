@@ -143,8 +143,13 @@ pub(crate) fn rekey(args: &Rekey, vici: &Path, screen: &mut Screen) -> Result<Ex
         selection.child = (!args.ike).then(|| what.clone());
         let request = Request::Rekey(RekeyRequest { selection, reauthenticate: false });
         let outcome = daemon.act(&request, |_| Ok(()))?;
-        if outcome.error.is_some() || outcome.matches == Some(0) {
-            let reason = outcome.error.unwrap_or_else(|| "it is not up".to_owned());
+        if outcome.matches == Some(0) {
+            let name = &args.name;
+            return Err(Error::Refused(format!(
+                "{name} is not up; `adit up {name}` makes new keys"
+            )));
+        }
+        if let Some(reason) = outcome.error {
             return Err(Error::Refused(format!("{}: {reason}", args.name)));
         }
         let exit = await_rekey(&mut daemon, &args.name, what, args.json, screen)?;

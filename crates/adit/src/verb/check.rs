@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
         }
         screen.text(&verdict(good, problems, files.len(), &args.config, screen.paint))?;
         if let Some(plan) = plan {
-            screen.line("\na reload makes these tunnels")?;
+            screen.line("\nwhat a reload would do")?;
             screen.text(&render_changes(&plan, screen.paint))?;
         }
     }
@@ -49,8 +49,12 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
 /// The tunnels' files of a configuration directory, in the order of their names.
 fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
     let directory = directory.join("tunnels");
-    let texts = read_texts(&directory, "toml")
-        .map_err(|error| Diagnosis::file_missing(&Context::default(), &directory, error))?;
+    let texts = read_texts(&directory, "toml").map_err(|error| {
+        Diagnosis::file_missing(&Context::default(), &directory, error).fix(format!(
+            "put NAME.toml into {}, or name another place with --config DIR",
+            directory.display()
+        ))
+    })?;
     Ok(texts.into_iter().map(|(path, text)| SourceFile { path, text }).collect())
 }
 

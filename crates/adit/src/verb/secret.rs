@@ -3,8 +3,10 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use adit_mgmt::api::SCHEMA;
 use adit_mgmt::secret::{SECRET_OCTETS, new_secret_text};
 use adit_sys::file::create_private;
+use serde::Serialize;
 
 use crate::args::{Secret, SecretVerb};
 use crate::error::Error;
@@ -13,17 +15,42 @@ use crate::screen::Screen;
 /// `adit secret`.
 pub(crate) fn run(args: &Secret, screen: &mut Screen) -> Result<(), Error> {
     match &args.verb {
-        SecretVerb::New { file } => new(file.as_deref(), screen),
+        SecretVerb::New { file, json } => new(file.as_deref(), *json, screen),
     }
 }
 
-fn new(file: Option<&Path>, screen: &mut Screen) -> Result<(), Error> {
+/// Whether the caller is a program that reads JSON.
+pub(crate) fn wants_json(args: &Secret) -> bool {
+    match args.verb {
+        SecretVerb::New { json, .. } => json,
+    }
+}
+
+/// A new secret for `--json`: itself, or the file that holds it.
+#[derive(Serialize)]
+struct Made<'a> {
+    schema: u32,
+    bits: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a Path>,
+}
+
+fn new(file: Option<&Path>, json: bool, screen: &mut Screen) -> Result<(), Error> {
     let random = adit_sys::entropy::array::<SECRET_OCTETS>().map_err(Error::io("random octets"))?;
     let text = new_secret_text(&random);
+    if let Some(file) = file {
+        write_new(file, &text)?;
+    }
+    if json {
+        let secret = file.is_none().then_some(text.as_str());
+        let bits = SECRET_OCTETS * 8;
+        return screen.json(&Made { schema: SCHEMA, bits, secret, file });
+    }
     let Some(file) = file else {
         return screen.line(&text);
     };
-    write_new(file, &text)?;
     screen.line(&format!(
         "{}: 256 random bits, readable by you alone; copy it to the other side as it is",
         file.display()

@@ -68,7 +68,7 @@ fn print(args: &Status, status: Report, screen: &mut Screen) -> Result<(), Error
 }
 
 /// Errors, of tunnels and of the host.
-fn problems(status: &Report) -> usize {
+pub(crate) fn problems(status: &Report) -> usize {
     let of_tunnels = status.tunnels.iter().filter_map(|tunnel| tunnel.problem.as_ref());
     let all = of_tunnels.chain(&status.daemon.problems);
     all.filter(|problem| problem.severity == Severity::Error).count()
