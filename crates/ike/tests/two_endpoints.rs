@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod common;
+mod forged;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,10 @@ use adit_ike::{
     PeerSoftware,
 };
 use adit_wire::Reader;
-use adit_wire::iana::{
-    ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId, TransformType,
-};
-use adit_wire::ikev2::{ChainBuilder, Flags, Header, Ke, Notify, Payload, Proposal, Sa, Transform};
+use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType, PayloadType, TransformType};
+use adit_wire::ikev2::{Header, Transform};
 
-use common::{LEFT, Pair, RIGHT, connections, path, reversed, sealed, selector, with_ike};
+use common::{LEFT, Pair, RIGHT, connections, path, reversed, selector, with_ike};
 
 fn header(octets: &[u8]) -> Header {
     Header::read(&mut Reader(octets)).unwrap()
@@ -488,59 +487,6 @@ fn a_lost_fragment_leaves_no_timer_behind() {
     pair.right.timeout(due);
     assert!(pair.right.endpoint.poll_timeout().is_none_or(|next| next > due));
     assert!(pair.right.endpoint.ike_sas().any(|info| replaced(&info)));
-}
-
-/// An established pair of which the right side's keys are known, and those keys.
-fn with_known_keys() -> Pair {
-    let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
-    let offer = "aes256gcm16-prfsha384-x25519";
-    let mut pair = Pair::new([EndpointConfig::default(), exporting], with_ike(offer, offer));
-    pair.left.initiate(pair.now);
-    pair.run();
-    pair
-}
-
-fn forged(pair: &Pair, flags: Flags, message_id: u32, chain: ChainBuilder) -> Vec<u8> {
-    let exchange = ExchangeType::CREATE_CHILD_SA;
-    let [DebugKeys::Ike(keys), ..] = pair.right.keys.as_slice() else { panic!("no keys") };
-    sealed(keys, Header::new(keys.spi_i, keys.spi_r, exchange, flags, message_id), chain)
-}
-
-/// RFC 7296 §2.21.3: who answers INVALID_SYNTAX on an established IKE SA ends it without another
-/// word, since the peer does so too.
-#[test]
-fn an_invalid_public_value_ends_an_established_ike_sa() {
-    let mut pair = with_known_keys();
-    let transforms = pair.left.established()[0].suite.clone();
-    let proposal = Proposal { number: 1, protocol: ProtocolId::IKE, spi: vec![7; 8], transforms };
-    let mut chain = ChainBuilder::new();
-    chain.put(&Payload::Sa(Sa { proposals: vec![proposal] }));
-    chain.push(PayloadType::NONCE, |w| w.bytes(&[9; 32]));
-    chain.put(&Payload::Ke(Ke { method: KeyExchangeId::CURVE25519, data: &[0; 32] }));
-    let request = forged(&pair, Flags::new(true, false), 2, chain);
-    pair.right.datagram(path(RIGHT, LEFT), &request, pair.now);
-
-    assert_eq!(pair.right.sent.len(), 1);
-    assert!(is_response(&pair.right.sent[0].1));
-    assert!(pair.right.established().is_empty());
-    assert!(pair.right.children.is_empty());
-}
-
-/// RFC 7296 §2.21.3, the other side of it.
-#[test]
-fn invalid_syntax_in_a_response_ends_the_ike_sa() {
-    let mut pair = with_known_keys();
-    let (_, child) = ids(&pair);
-    pair.left.command(Command::RekeyChild(child), pair.now);
-    let (_, request) = pair.left.sent.pop_front().unwrap();
-    let mut chain = ChainBuilder::new();
-    chain.put(&Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, &[])));
-    let response = forged(&pair, Flags::new(false, true), header(&request).message_id, chain);
-    pair.left.datagram(path(LEFT, RIGHT), &response, pair.now);
-
-    assert!(pair.left.established().is_empty());
-    assert!(pair.left.children.is_empty());
-    assert!(pair.left.sent.is_empty(), "the peer has ended it already");
 }
 
 /// CHECKLIST D02, M09: strangers get little, and not often.

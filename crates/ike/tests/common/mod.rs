@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{SealKey, Secret, SeededRng};
+use adit_crypto::{OpenKey, SealKey, Secret, SeededRng};
 use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
 use adit_ike::{
     AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, Failure,
@@ -246,6 +246,21 @@ pub(crate) fn sealed(keys: &IkeDebugKeys, header: Header, chain: ChainBuilder) -
     let seal = SealKey::new(keys.cipher, key, &Secret::from_slice(&[])).unwrap();
     seal.seal(COUNT, &octets, &mut iv, &mut text, &mut icv, &[]).unwrap();
     [octets, iv, text, icv].concat()
+}
+
+/// Type of the first payload and the chain inside a protected message. The suite has an AEAD.
+pub(crate) fn opened(keys: &IkeDebugKeys, octets: &[u8]) -> (PayloadType, Vec<u8>) {
+    let is_initiators = octets[19] & 0x08 != 0;
+    let key = if is_initiators { &keys.sk_ei } else { &keys.sk_er };
+    let (aad, rest) = octets.split_at(Header::LEN + 4);
+    let (iv, rest) = rest.split_at(keys.cipher.iv_len());
+    let (text, icv) = rest.split_at(rest.len() - keys.cipher.icv_len());
+    let mut text = text.to_vec();
+    let open = OpenKey::new(keys.cipher, key, &Secret::from_slice(&[])).unwrap();
+    open.open(aad, iv, &mut text, icv, &[]).unwrap();
+    let padding = usize::from(text.pop().unwrap());
+    text.truncate(text.len() - padding);
+    (PayloadType(octets[Header::LEN]), text)
 }
 
 pub(crate) fn reversed(path: Path) -> Path {

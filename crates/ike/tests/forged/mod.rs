@@ -1,0 +1,188 @@
+//! What a peer that has authenticated may send all the same: messages under the right keys that no
+//! honest peer would make.
+
+use adit_ike::{Command, DebugKeys, EndpointConfig, IkeDebugKeys};
+use adit_wire::Writer;
+use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId};
+use adit_wire::ikev2::{
+    ChainBuilder, Delete, Flags, Header, Ke, Notify, Payload, Payloads, Proposal, RawPayload, Sa,
+    Spis,
+};
+
+use super::{header, ids, is_response};
+use crate::common::{LEFT, Pair, RIGHT, opened, path, sealed, with_ike};
+
+/// The message id of the left side's first request after IKE_AUTH.
+const FIRST: u32 = 2;
+
+/// An established pair of which the right side tells its keys.
+fn established() -> Pair {
+    let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
+    let offer = "aes256gcm16-prfsha384-x25519";
+    let mut pair = Pair::new([EndpointConfig::default(), exporting], with_ike(offer, offer));
+    pair.left.initiate(pair.now);
+    pair.run();
+    pair
+}
+
+fn keys(pair: &Pair) -> &IkeDebugKeys {
+    let [DebugKeys::Ike(keys), ..] = pair.right.keys.as_slice() else { panic!("no keys") };
+    keys
+}
+
+/// What the right side answers to a request of the left one.
+fn answer(
+    pair: &mut Pair,
+    exchange: ExchangeType,
+    message_id: u32,
+    chain: ChainBuilder,
+) -> (PayloadType, Vec<u8>) {
+    let keys = keys(pair);
+    let header = Header::new(keys.spi_i, keys.spi_r, exchange, Flags::new(true, false), message_id);
+    let request = sealed(keys, header, chain);
+    pair.right.datagram(path(RIGHT, LEFT), &request, pair.now);
+    let (_, response) = pair.right.sent.pop_front().unwrap();
+    assert!(is_response(&response) && pair.right.sent.is_empty());
+    opened(self::keys(pair), &response)
+}
+
+fn payloads(chain: &(PayloadType, Vec<u8>)) -> Vec<Payload<'_>> {
+    Payloads::new(chain.0, &chain.1).map(|raw| Payload::read(raw.unwrap()).unwrap()).collect()
+}
+
+fn notifies(chain: &(PayloadType, Vec<u8>)) -> Vec<NotifyType> {
+    let notify =
+        |payload| if let Payload::Notify(notify) = payload { Some(notify.kind) } else { None };
+    payloads(chain).into_iter().filter_map(notify).collect()
+}
+
+/// RFC 7296 §2.21.3: who answers INVALID_SYNTAX on an established IKE SA ends it without another
+/// word, since the peer does so too.
+#[test]
+fn an_invalid_public_value_ends_an_established_ike_sa() {
+    let mut pair = established();
+    let transforms = pair.left.established()[0].suite.clone();
+    let proposal = Proposal { number: 1, protocol: ProtocolId::IKE, spi: vec![7; 8], transforms };
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Sa(Sa { proposals: vec![proposal] }));
+    chain.push(PayloadType::NONCE, |w| w.bytes(&[9; 32]));
+    chain.put(&Payload::Ke(Ke { method: KeyExchangeId::CURVE25519, data: &[0; 32] }));
+    let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
+
+    assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX]);
+    assert!(pair.right.established().is_empty());
+    assert!(pair.right.children.is_empty());
+}
+
+/// RFC 7296 §2.21.3, the other side of it.
+#[test]
+fn invalid_syntax_in_a_response_ends_the_ike_sa() {
+    let mut pair = established();
+    let (_, child) = ids(&pair);
+    pair.left.command(Command::RekeyChild(child), pair.now);
+    let (_, request) = pair.left.sent.pop_front().unwrap();
+    let header = Header { flags: Flags::new(false, true), ..header(&request) };
+    let mut chain = ChainBuilder::new();
+    chain.put(&Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, &[])));
+    let response = sealed(keys(&pair), header, chain);
+    pair.left.datagram(path(LEFT, RIGHT), &response, pair.now);
+
+    assert!(pair.left.established().is_empty());
+    assert!(pair.left.children.is_empty());
+    assert!(pair.left.sent.is_empty(), "the peer has ended it already");
+}
+
+/// CHECKLIST D07: a critical payload nobody knows, inside the encrypted one, is named; an
+/// established IKE SA stays.
+#[test]
+fn an_unknown_critical_payload_is_refused_and_nothing_else_happens() {
+    for exchange in [ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL] {
+        let mut pair = established();
+        let mut chain = ChainBuilder::new();
+        let (kind, next) = (PayloadType(200), PayloadType::NONE);
+        chain.put_raw(&RawPayload { kind, critical: true, next, body: &[1, 2] });
+        let answer = answer(&mut pair, exchange, FIRST, chain);
+
+        let [Payload::Notify(notify)] = payloads(&answer)[..] else { panic!("{answer:?}") };
+        let critical = (NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[200][..]);
+        assert_eq!((notify.kind, notify.data), critical);
+        pair.assert_one_tunnel();
+    }
+}
+
+/// CHECKLIST M11: what an INFORMATIONAL request says that we do not know is answered and ignored.
+#[test]
+fn unknown_informational_requests_are_answered() {
+    let mut pair = established();
+    let kinds = [NotifyType(40_000), NotifyType(8_000), NotifyType::INVALID_SPI];
+    for (message_id, kind) in (FIRST..).zip(kinds) {
+        let mut chain = ChainBuilder::new();
+        chain.put(&Payload::Notify(Notify::new(kind, &[1, 2, 3])));
+        chain.push(PayloadType(200), |w| w.bytes(&[4]));
+        let answer = answer(&mut pair, ExchangeType::INFORMATIONAL, message_id, chain);
+        assert_eq!(answer, (PayloadType::NONE, Vec::new()), "{kind}");
+    }
+    pair.assert_one_tunnel();
+}
+
+/// CHECKLIST I05, I10, I11: several SPIs, AH between them, most of them nobody's; the answer names
+/// our SPI of the one child that there is, once.
+#[test]
+fn a_delete_of_many_spis_deletes_what_there_is() {
+    let mut pair = established();
+    let sa = pair.right.children.values().next().unwrap();
+    let (ours, theirs) = (sa.spi_in, sa.spi_out.to_octets());
+    let spis = [[9, 9, 9, 9], theirs, [0; 4], theirs, ours.to_octets()];
+    let ah = [theirs, [8; 4]];
+    let mut chain = ChainBuilder::new();
+    let mut delete = |delete: Delete<'_>| chain.push(PayloadType::DELETE, |w| delete.write(w));
+    delete(Delete::Ah(Spis::new(&ah).unwrap()));
+    delete(Delete::Esp(Spis::EMPTY));
+    delete(Delete::Esp(Spis::new(&spis).unwrap()));
+    let answer = answer(&mut pair, ExchangeType::INFORMATIONAL, FIRST, chain);
+
+    let [Payload::Delete(Delete::Esp(named))] = payloads(&answer)[..] else {
+        panic!("{answer:?}");
+    };
+    assert!(named.iter().eq([ours]));
+    assert!(pair.right.children.is_empty());
+    assert_eq!(pair.right.established().len(), 1);
+}
+
+/// CHECKLIST I11: a delete whose SPIs have no legal size is malformed, and so fatal.
+#[test]
+fn a_delete_with_spis_of_a_wrong_size_is_refused() {
+    let mut pair = established();
+    let mut chain = ChainBuilder::new();
+    chain.push(PayloadType::DELETE, |w: &mut Writer<'_>| {
+        w.bytes(&[ProtocolId::ESP.0, 8, 0, 1]);
+        w.bytes(&[1; 8]);
+    });
+    let answer = answer(&mut pair, ExchangeType::INFORMATIONAL, FIRST, chain);
+    assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX]);
+    assert!(pair.right.established().is_empty());
+}
+
+/// CHECKLIST A04, F25: a request out of its place on an authenticated IKE SA gets no answer and
+/// changes nothing.
+#[test]
+fn exchanges_out_of_place_are_dropped() {
+    for exchange in (34..=50).chain([240]).map(ExchangeType) {
+        let known = matches!(
+            exchange,
+            ExchangeType::CREATE_CHILD_SA
+                | ExchangeType::INFORMATIONAL
+                | ExchangeType::IKE_FOLLOWUP_KE
+        );
+        if known {
+            continue;
+        }
+        let mut pair = established();
+        let keys = keys(&pair);
+        let header = Header::new(keys.spi_i, keys.spi_r, exchange, Flags::new(true, false), FIRST);
+        let request = sealed(keys, header, ChainBuilder::new());
+        pair.right.datagram(path(RIGHT, LEFT), &request, pair.now);
+        assert!(pair.right.sent.is_empty(), "{exchange}");
+        pair.assert_one_tunnel();
+    }
+}
