@@ -129,6 +129,7 @@ fn no_common_ike_suite_is_reported_on_both_sides() {
     let failure = pair.left.done[&request].clone().unwrap_err();
     let ours = offers[0].proposals.clone();
     let expected = FailureReason::NoCommonIkeSuite { by: By::Peer, ours, theirs: Vec::new() };
+    assert!(failure.elapsed < Duration::from_secs(1), "when it came, not when it was believed");
     assert_eq!((failure.reason.code(), failure.reason), (Some(101), expected));
     let seen = &pair.right.failures()[0].reason;
     assert!(matches!(seen, FailureReason::NoCommonIkeSuite { by: By::Us, theirs, .. }
