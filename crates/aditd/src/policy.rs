@@ -1,7 +1,7 @@
 //! Which policies hold now: the SPD (RFC 4301 §4.4.1) made of what is configured, what an operator
 //! installed and what was negotiated, and the routes that bring its traffic to the TUN.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use ipnet::IpNet;
 pub(crate) struct PolicyBook {
     table: PolicyTable,
     connections: BTreeMap<ConnectionName, Arc<Connection>>,
-    installed: BTreeSet<PolicyId>,
+    /// What VICI's `install` and `uninstall` said last, over what `keep` says.
+    installed: BTreeMap<PolicyId, bool>,
     negotiated: BTreeMap<ChildSaId, Negotiated>,
 }
 
@@ -46,7 +47,8 @@ impl PolicyBook {
     /// Adds a connection or replaces the one of the same name.
     pub(crate) fn load(&mut self, connection: Arc<Connection>) {
         for child in &connection.children {
-            self.table.intern(&connection.name, &child.name);
+            let policy = self.table.intern(&connection.name, &child.name);
+            self.installed.remove(&policy);
         }
         self.connections.insert(connection.name.clone(), connection);
     }
@@ -56,16 +58,13 @@ impl PolicyBook {
         self.connections.remove(name);
         let table = &self.table;
         self.installed
-            .retain(|policy| table.names(*policy).is_some_and(|(owner, _)| owner != name));
+            .retain(|policy, _| table.names(*policy).is_some_and(|(owner, _)| owner != name));
     }
 
-    /// Holds a child's policy although its `keep` is passive (VICI `install`), or stops that.
+    /// Holds a child's policy while there is no SA (VICI `install`), or stops that, whatever its
+    /// `keep` is.
     pub(crate) fn install(&mut self, policy: PolicyId, install: bool) {
-        if install {
-            self.installed.insert(policy);
-        } else {
-            self.installed.remove(&policy);
-        }
+        self.installed.insert(policy, install);
     }
 
     /// Adds a negotiated child SA and gives the number of its policy.
@@ -153,7 +152,8 @@ impl PolicyBook {
     fn entry(&self, connection: &Connection, child: &ChildConfig) -> Option<SpdEntry> {
         let policy = self.table.id(&connection.name, &child.name)?;
         let alive = || self.negotiated.values().any(|sa| sa.policy == policy);
-        if child.keep == Keep::Passive && !self.installed.contains(&policy) && !alive() {
+        let held = self.installed.get(&policy).copied().unwrap_or(child.keep != Keep::Passive);
+        if !held && !alive() {
             return None;
         }
         let remote = selectors(&child.remote_ts, single(&connection.remote_addresses));
@@ -229,6 +229,17 @@ mod tests {
         assert_eq!(book.routes().len(), 1);
         book.install(policy, false);
         assert!(book.routes().is_empty());
+    }
+
+    #[test]
+    fn uninstall_takes_the_policy_of_a_trap_until_it_is_loaded_anew() {
+        let mut book = PolicyBook::default();
+        book.load(connection(Keep::OnDemand));
+        let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+        book.install(policy, false);
+        assert!(book.routes().is_empty());
+        book.load(connection(Keep::OnDemand));
+        assert_eq!(book.routes().len(), 1);
     }
 
     #[test]

@@ -163,14 +163,14 @@ impl Running {
     fn install(&mut self, id: ClientId, install: &Install, on: bool) {
         let found = self.store.find(install.connection.as_deref(), Some(&install.child));
         let outcome = match found {
-            Ok((connection, Some(child))) => {
-                let message = ToIke::Install { connection, child, install: on };
-                if send(&self.role.links.ike, message) {
-                    Outcome::ok()
-                } else {
-                    Outcome::refused(BUSY)
+            Ok((connection, Some(child))) => match self.store.install(&connection, &child, on) {
+                Ok(()) => {
+                    let message = ToIke::Install { connection, child, install: on };
+                    let sent = send(&self.role.links.ike, message);
+                    if sent { Outcome::ok() } else { Outcome::refused(BUSY) }
                 }
-            }
+                Err(reason) => Outcome::refused(&reason),
+            },
             Ok((_, None)) => Outcome::refused("install needs a child"),
             Err(reason) => Outcome::refused(&reason),
         };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_crypto::{Prf, Secret, SystemRng};
-use adit_db::{Connection, ConnectionName, Keep};
+use adit_db::{ChildConfig, ChildName, Connection, ConnectionName, Keep};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::Source;
 use adit_mgmt::diagnosis::Context;
@@ -47,6 +47,8 @@ pub(super) struct Store {
     /// The configuration directory.
     pub(super) directory: PathBuf,
     pub(super) tunnels: BTreeMap<ConnectionName, Tunnel>,
+    /// What `install` and `uninstall` said last, over what `keep` says.
+    installed: BTreeMap<(ConnectionName, ChildName), bool>,
     shared: BTreeSet<String>,
     failures: BTreeMap<String, Diagnosis>,
     /// Problems of this host with a tunnel: they stay until the configuration changes.
@@ -59,6 +61,7 @@ impl Store {
         Self {
             directory,
             tunnels: BTreeMap::new(),
+            installed: BTreeMap::new(),
             shared: BTreeSet::new(),
             failures: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -70,6 +73,9 @@ impl Store {
         let name = tunnel.connection.name.clone();
         self.failures.remove(name.as_str());
         self.problems.remove(name.as_str());
+        if self.tunnels.get(&name).is_none_or(|old| old.connection != tunnel.connection) {
+            self.installed.retain(|(connection, _), _| *connection != name);
+        }
         self.tunnels.insert(name, tunnel);
     }
 
@@ -77,6 +83,7 @@ impl Store {
     pub(super) fn remove(&mut self, name: &ConnectionName) -> bool {
         self.failures.remove(name.as_str());
         self.problems.remove(name.as_str());
+        self.installed.retain(|(connection, _), _| connection != name);
         self.tunnels.remove(name).is_some()
     }
 
@@ -122,13 +129,41 @@ impl Store {
         from_vici.map(|(name, _)| name.to_string()).collect()
     }
 
+    /// Whether a child's policy is held while there is no SA.
+    fn is_held(&self, connection: &ConnectionName, child: &ChildConfig) -> bool {
+        let said = self.installed.get(&(connection.clone(), child.name.clone()));
+        said.copied().unwrap_or(child.keep != Keep::Passive)
+    }
+
+    /// Notes `install` or `uninstall` of a child; the error is for the client.
+    pub(super) fn install(
+        &mut self,
+        connection: &ConnectionName,
+        child: &ChildName,
+        on: bool,
+    ) -> Result<(), String> {
+        let tunnel = self.tunnels.get(connection);
+        let config = tunnel.and_then(|tunnel| tunnel.connection.child(child));
+        let Some(config) = config else {
+            return Err(format!("CHILD_SA config '{child}' not found"));
+        };
+        if !on && !self.is_held(connection, config) {
+            return Err(format!("policy '{child}' not found"));
+        }
+        if !on && config.keep == Keep::Up {
+            return Err(format!("policy '{child}' stays: the tunnel is to be up; unload it"));
+        }
+        self.installed.insert((connection.clone(), child.clone()), on);
+        Ok(())
+    }
+
     /// Policies that negotiate on demand.
     pub(super) fn policies(&self) -> Vec<PolicySnapshot> {
         let children = self.tunnels.values().flat_map(|tunnel| {
             tunnel.connection.children.iter().map(|child| (&tunnel.connection.name, child))
         });
         children
-            .filter(|(_, child)| child.keep != Keep::Passive)
+            .filter(|(connection, child)| self.is_held(connection, child))
             .map(|(connection, child)| PolicySnapshot {
                 child: child.name.to_string(),
                 connection: connection.to_string(),
