@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use adit_dataplane::INNER_MTU;
 use adit_db::{ConnectionName, PolicyId};
 use adit_ike::EndpointConfig;
 use adit_mgmt::Diagnosis;
@@ -20,7 +21,9 @@ use adit_sys::thread::spawn_named;
 use adit_sys::tun::{Tun, TunConfig};
 use adit_sys::udp::{DualUdpSocket, SocketOptions};
 use adit_sys::unix::ControlListener;
-use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token, channel};
+use adit_sys::wake::{
+    CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token, channel,
+};
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
@@ -34,12 +37,6 @@ use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::{self, ToKeys};
-
-/// Inner packets up to this size fit, sealed with any suite and UDP-encapsulated over IPv4 or
-/// IPv6, into the 1,500 octets of an Ethernet link.
-const TUN_MTU: u16 = 1_400;
-/// Largest TCP segment in such a packet over IPv4: less IP and TCP headers.
-const TUN_ADVMSS: u32 = 1_360;
 
 /// Everything the kernel gave us, opened before the first role starts.
 struct Resources {
@@ -64,12 +61,13 @@ impl Resources {
         let listener = ControlListener::bind(&args.vici)
             .map_err(|error| said(&error, "open the control socket"))?;
         let (ike_socket, nat_socket) = (port(config.ike_port)?, port(config.nat_port)?);
-        let tun_config = TunConfig { name: args.tun.clone(), mtu: TUN_MTU, addresses: Vec::new() };
+        let tun_config =
+            TunConfig { name: args.tun.clone(), mtu: INNER_MTU, addresses: Vec::new() };
         let tun = Tun::create(&tun_config)
             .map(Arc::new)
             .map_err(|error| said(&error, "make the TUN interface"))?;
-        let sizes = RouteSizes { mtu: None, advmss: Some(TUN_ADVMSS) };
-        let routing = HostRouting::new(tun.index(), sizes)
+        // The kernel takes both sizes from the interface, the segment size for each family.
+        let routing = HostRouting::new(tun.index(), RouteSizes::default())
             .map_err(|error| said(&error, "change the routes"))?;
         Ok(Self {
             ike_socket,
@@ -122,9 +120,13 @@ pub(crate) fn run(args: &Args, log: &Feed) -> Result<(), Box<Diagnosis>> {
     let mut parent = Parent::start(args, log, config, resources).map_err(internal)?;
     info!(version = env!("CARGO_PKG_VERSION"), tun = %args.tun, vici = %args.vici.display(), "started");
     parent.run(&signals);
+    let failed = parent.failed;
     parent.stop();
     info!("stopped");
-    Ok(())
+    // Who watches over us is to start us again.
+    let Some(role) = failed else { return Ok(()) };
+    let cx = Context::default();
+    Err(Box::new(Diagnosis::internal(&cx, &format!("the {role} role has ended"))))
 }
 
 const SIGNALS: Token = Token(0);
@@ -175,6 +177,8 @@ struct Parent {
     /// Networks of which the operator was told that they go elsewhere.
     strayed: BTreeMap<PolicyId, String>,
     ike_stopped: bool,
+    /// The role without which the daemon cannot go on.
+    failed: Option<&'static str>,
 }
 
 impl Parent {
@@ -217,6 +221,7 @@ impl Parent {
             raw: resources.raw,
             ike: links.ike.clone(),
             control: links.control.clone(),
+            parent: links.parent.clone(),
         };
         let control = ControlRole {
             listener: resources.listener,
@@ -225,12 +230,13 @@ impl Parent {
             links: links.clone(),
         };
         let keys_ike = links.ike.clone();
+        let parent = &links.parent;
         let threads = vec![
-            spawn_named("keys", move || keys::run(&inboxes.keys, &keys_ike))?,
-            spawn_named("outbound", move || outbound.run(&inboxes.outbound))?,
-            spawn_named("inbound", move || inbound.run(&inboxes.inbound))?,
-            spawn_named("ike", move || ike.run(&inboxes.ike))?,
-            spawn_named("control", move || control.run(&inboxes.control))?,
+            spawn_role("keys", parent, move || keys::run(&inboxes.keys, &keys_ike))?,
+            spawn_role("outbound", parent, move || outbound.run(&inboxes.outbound))?,
+            spawn_role("inbound", parent, move || inbound.run(&inboxes.inbound))?,
+            spawn_role("ike", parent, move || ike.run(&inboxes.ike))?,
+            spawn_role("control", parent, move || control.run(&inboxes.control))?,
         ];
         Ok(Self {
             requests: inboxes.parent,
@@ -243,6 +249,7 @@ impl Parent {
             tun_index,
             strayed: BTreeMap::new(),
             ike_stopped: false,
+            failed: None,
         })
     }
 
@@ -296,6 +303,7 @@ impl Parent {
                 ToParent::IkeStopped => self.ike_stopped = true,
                 ToParent::Failed(role) => {
                     error!(role, "a role has ended; the daemon stops");
+                    self.failed = Some(role);
                     self.ike_stopped = true;
                 }
             }
@@ -406,6 +414,33 @@ impl Parent {
     }
 }
 
+/// Starts the thread of a role. If it panics the parent hears of it: half a daemon, which carries
+/// no packets or answers no peer, is worse than none.
+fn spawn_role(
+    name: &'static str,
+    parent: &CommandSender<ToParent>,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let alarm = Alarm { name, parent: parent.clone() };
+    spawn_named(name, move || {
+        let _alarm = alarm;
+        run();
+    })
+}
+
+struct Alarm {
+    name: &'static str,
+    parent: CommandSender<ToParent>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.parent.send(ToParent::Failed(self.name));
+        }
+    }
+}
+
 fn try_clone_all(sockets: &[RawEspSocket]) -> std::io::Result<Vec<RawEspSocket>> {
     sockets.iter().map(|socket| socket.try_clone().map_err(std::io::Error::other)).collect()
 }
@@ -418,4 +453,20 @@ fn describe(probe: IpAddr, found: &RouteLookup, interface: Option<&str>) -> Stri
         (kind, _) => format!("{kind:?}").to_lowercase(),
     };
     format!("ip route get {probe} -> {way}{via} table {}", found.table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_that_panics_is_missed_and_one_that_ends_is_not() {
+        let (parent, from_roles) = channel(4).unwrap();
+        spawn_role("quiet", &parent, || ()).unwrap().join().unwrap();
+        assert!(matches!(from_roles.next(), Next::Empty));
+
+        let loud = spawn_role("loud", &parent, || panic!("a test wants it")).unwrap();
+        assert!(loud.join().is_err());
+        assert!(matches!(from_roles.next(), Next::Command(ToParent::Failed("loud"))));
+    }
 }

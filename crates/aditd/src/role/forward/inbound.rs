@@ -19,7 +19,7 @@ use adit_wire::encap::udp::{Encapsulated, classify};
 use tracing::{debug, error};
 
 use super::{buffers, tell_ike};
-use crate::message::{ToControl, ToIke, ToInbound};
+use crate::message::{ToControl, ToIke, ToInbound, ToParent};
 use crate::role::{ERRORS_IN_A_ROW, errors};
 
 /// What the thread needs from its parent.
@@ -34,6 +34,8 @@ pub(crate) struct Role {
     pub(crate) ike: CommandSender<ToIke>,
     /// The control role.
     pub(crate) control: CommandSender<ToControl>,
+    /// The parent.
+    pub(crate) parent: CommandSender<ToParent>,
 }
 
 const COMMANDS: Token = Token(0);
@@ -46,7 +48,10 @@ impl Role {
     pub(crate) fn run(self, commands: &CommandReceiver<ToInbound>) {
         match self.poller(commands) {
             Ok(poller) => Running::new(self).run(&poller, commands),
-            Err(error) => error!(%error, "the inbound thread cannot start"),
+            Err(error) => {
+                error!(%error, "the inbound thread cannot start");
+                let _ = self.parent.send(ToParent::Failed("inbound"));
+            }
         }
     }
 
@@ -94,6 +99,7 @@ impl Running {
             let timeout = self.leaving.front().map(|(at, _)| at.saturating_duration_since(now));
             if let Err(error) = poller.wait(&mut events, timeout) {
                 error!(%error, "the inbound thread cannot wait");
+                let _ = self.role.parent.send(ToParent::Failed("inbound"));
                 return;
             }
             if !self.take_commands(commands) {

@@ -50,7 +50,10 @@ impl Role {
         });
         match started {
             Ok(poller) => Running::new(self).run(&poller, commands),
-            Err(error) => error!(%error, "the outbound thread cannot start"),
+            Err(error) => {
+                error!(%error, "the outbound thread cannot start");
+                let _ = self.parent.send(ToParent::Failed("outbound"));
+            }
         }
     }
 }
@@ -77,6 +80,7 @@ impl Running {
             let timeout = self.engine.poll_timeout().map(|at| at.saturating_duration_since(now));
             if let Err(error) = poller.wait(&mut events, timeout) {
                 error!(%error, "the outbound thread cannot wait");
+                let _ = self.role.parent.send(ToParent::Failed("outbound"));
                 return;
             }
             if !self.take_commands(commands) {
