@@ -67,6 +67,8 @@ impl Site {
         command.arg("--log").arg(self.directory.join("log"));
         self.daemon = Some(self.namespace.spawn(&mut command).unwrap());
         wait_until("the daemon listens", || UnixStream::connect(self.vici()).is_ok());
+        // It listens before it has the rest it needs, and answers only after.
+        self.call(&Request::Version);
     }
 
     /// Runs a second daemon to its end.
