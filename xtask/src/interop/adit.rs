@@ -61,11 +61,8 @@ peer_id = \"{peer_id}\"
 local   = {local}
 remote  = {remote}
 secret  = \"file:{CONNECTION}.psk\"
-encap   = \"udp\"
 keep    = \"{keep}\"
-ike     = \"{ike}\"
-esp     = \"{esp}\"
-",
+{choices}",
         peer_address = peer.outside(plan.outside_v6),
         address = side.outside(plan.outside_v6),
         id = side.identity(),
@@ -73,9 +70,16 @@ esp     = \"{esp}\"
         local = list(plan.networks(side)),
         remote = list(plan.networks(peer)),
         keep = if plan.left_keeps_up { "up" } else { "passive" },
-        ike = plan.ike,
-        esp = plan.esp,
+        choices = choices(plan),
     )
+}
+
+/// What else the tunnel's file says, if anything.
+fn choices(plan: &Plan) -> String {
+    if plan.left_defaults {
+        return String::new();
+    }
+    format!("encap   = \"udp\"\nike     = \"{}\"\nesp     = \"{}\"\n", plan.ike, plan.esp)
 }
 
 /// The daemon, in its namespace.

@@ -55,6 +55,11 @@ impl Stream {
         Ok(Self { process, log, count })
     }
 
+    /// Is it still sending?
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// Waits for the last answer; one lost ping is an error. Returns how many there were.
     pub(crate) fn finish(mut self) -> anyhow::Result<u64> {
         self.process.wait().context("ping vanished")?;

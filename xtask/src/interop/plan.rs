@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) ike: &'static str,
     /// ESP suite of both sides, in swanctl's words.
     pub(crate) esp: &'static str,
+    /// Does the left gateway, if it is ours, propose what it does without configuration?
+    pub(crate) left_defaults: bool,
     /// Does the left gateway keep its tunnel up by itself?
     pub(crate) left_keeps_up: bool,
     /// Networks on the left besides the first, to make messages long.
@@ -35,6 +37,7 @@ impl Default for Plan {
             inside_v6: false,
             ike: "aes256gcm16-prfsha384-x25519",
             esp: "aes256gcm16-x25519",
+            left_defaults: false,
             left_keeps_up: false,
             more_networks: 0,
             right_fragment_octets: 1_280,
@@ -54,6 +57,11 @@ impl Plan {
     /// Ours wants its tunnel always.
     pub(crate) fn kept_up() -> Self {
         Self { left_keeps_up: true, ..Self::default() }
+    }
+
+    /// Ours says nothing about algorithms and about how ESP travels.
+    pub(crate) fn left_defaults() -> Self {
+        Self { left_defaults: true, ..Self::default() }
     }
 
     /// IPv6 between the gateways.

@@ -9,6 +9,9 @@ use crate::clock;
 /// Octets of the long transfer, each way.
 const LONG: u64 = 100_000_000;
 
+/// How strongSwan's log names the transform of ML-KEM-768 before and since version 6.
+const ML_KEM_768: [&str; 2] = ["UNKNOWN_6_36", "ML_KEM_768"];
+
 /// Octets of a transfer that only shows that long packets pass.
 const SHORT: u64 = 4_000_000;
 
@@ -22,10 +25,31 @@ pub(crate) fn responder(bench: &Bench) -> anyhow::Result<Figures> {
     bring_up(bench, &bench.right)
 }
 
-/// A long transfer each way.
+/// A long transfer each way through a tunnel that we initiated.
 pub(crate) fn tcp(bench: &Bench) -> anyhow::Result<Figures> {
     let mut figures = bring_up(bench, &bench.left)?;
     figures.extend(transfers(bench, LONG)?);
+    Ok(figures)
+}
+
+/// A long transfer each way through a tunnel that they initiated.
+pub(crate) fn tcp_responder(bench: &Bench) -> anyhow::Result<Figures> {
+    let mut figures = bring_up(bench, &bench.right)?;
+    figures.extend(transfers(bench, LONG)?);
+    Ok(figures)
+}
+
+/// What we propose when nothing is configured: they know neither ML-KEM nor ESN and call for UDP.
+pub(crate) fn defaults(bench: &Bench) -> anyhow::Result<Figures> {
+    let figures = everything(bench)?;
+    let log = bench.right.log();
+    let offered = log.lines().find(|line| line.contains("received proposals: IKE:"));
+    let offered = offered.unwrap_or("received no proposal");
+    let has_ml_kem = ML_KEM_768.iter().any(|name| offered.contains(name));
+    anyhow::ensure!(has_ml_kem, "we offered no ML-KEM-768: {offered}");
+    let offered = log.lines().find(|line| line.contains("received proposals: ESP:"));
+    let offered = offered.unwrap_or("received no proposal");
+    anyhow::ensure!(offered.contains("/EXT_SEQ"), "we offered no ESN: {offered}");
     Ok(figures)
 }
 

@@ -54,6 +54,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     plain("initiator", "we initiate, pings pass both ways", basic::initiator),
     plain("responder", "they initiate, pings pass both ways", basic::responder),
     plain("tcp", "100 MB each way over TCP with equal checksums", basic::tcp),
+    plain("tcp-responder", "the same when they initiate", basic::tcp_responder),
+    planned(
+        "defaults",
+        "our default offer: they decline ML-KEM and ESN, and have ESP in UDP",
+        Plan::left_defaults,
+        basic::defaults,
+    ),
     plain("child-rekey-ours", "we rekey the child SA, no ping is lost", rekey::child_ours),
     plain("child-rekey-theirs", "they rekey the child SA, no ping is lost", rekey::child_theirs),
     plain("ike-rekey-ours", "we rekey the IKE SA, no ping is lost", rekey::ike_ours),

@@ -10,7 +10,7 @@ use super::SOON;
 use super::basic::bring_up;
 
 /// How long pings run around the rekeying; the old SAs are deleted within it.
-const TRAFFIC: Duration = Duration::from_secs(8);
+const TRAFFIC: Duration = Duration::from_secs(10);
 
 /// Pings before the first rekey.
 const BEFORE: Duration = Duration::from_millis(500);
@@ -38,18 +38,32 @@ pub(crate) fn ike_theirs(bench: &Bench) -> anyhow::Result<Figures> {
     under_traffic(bench, &bench.right, Level::Ike)
 }
 
+/// `who` rekeys a tunnel that we initiated, then one that they initiated.
 fn under_traffic(bench: &Bench, who: &Gateway, level: Level) -> anyhow::Result<Figures> {
-    bring_up(bench, &bench.left)?;
+    let mut pings = 0;
+    for initiator in [&bench.left, &bench.right] {
+        bring_up(bench, initiator)?;
+        pings += rekey_and_ping(bench, who, level)?;
+        initiator.terminate(Level::Ike)?;
+        bench.left.wait_for_none(SOON)?;
+        bench.right.wait_for_none(SOON)?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    Ok(Figures::from([("pings", pings as f64)]))
+}
+
+/// Rekeys while pings run both ways. Returns how many there were; one lost is an error.
+fn rekey_and_ping(bench: &Bench, who: &Gateway, level: Level) -> anyhow::Result<u64> {
     let v6 = bench.plan.inside_v6;
-    let there = ping::Stream::start(&bench.left.side, &bench.right.side, v6, TRAFFIC)?;
-    let back = ping::Stream::start(&bench.right.side, &bench.left.side, v6, TRAFFIC)?;
+    let mut there = ping::Stream::start(&bench.left.side, &bench.right.side, v6, TRAFFIC)?;
+    let mut back = ping::Stream::start(&bench.right.side, &bench.left.side, v6, TRAFFIC)?;
     for _ in 0..TIMES {
         sleep(BEFORE);
         quietly(bench, who, level)?;
     }
-    let pings = there.finish()? + back.finish()?;
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    Ok(Figures::from([("pings", pings as f64)]))
+    let both_run = there.is_running() && back.is_running();
+    anyhow::ensure!(both_run, "the pings ended before the rekeying did");
+    Ok(there.finish()? + back.finish()?)
 }
 
 /// `who` rekeys; afterwards both have the same new SA, and the other level's SA is the old one.
