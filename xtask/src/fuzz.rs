@@ -38,6 +38,8 @@ pub(crate) struct Targets {
 pub(crate) struct Run {
     /// Inputs tried.
     pub(crate) executions: u64,
+    /// Committed inputs it started from.
+    pub(crate) corpus: usize,
     /// The last lines of a run that crashed.
     pub(crate) crash: Option<String>,
 }
@@ -92,7 +94,7 @@ pub(crate) fn replay() -> anyhow::Result<Outcome> {
     let mut inputs = 0;
     for name in &targets.names {
         let corpus = corpus(name);
-        let count = fs::read_dir(&corpus).map_or(0, Iterator::count);
+        let count = committed(&corpus);
         if count == 0 {
             return Ok(Outcome::fail(format!("{} is empty: commit a corpus", corpus.display())));
         }
@@ -140,6 +142,7 @@ impl Targets {
     /// `learned`.
     pub(crate) fn run(&self, name: &str, time: Duration, learned: &Path) -> anyhow::Result<Run> {
         let corpus = corpus(name);
+        let count = committed(&corpus);
         let artifacts = root::path("fuzz/artifacts").join(name);
         for folder in [learned, &corpus, &artifacts] {
             fs::create_dir_all(folder)
@@ -152,7 +155,7 @@ impl Targets {
         let output =
             command.output().with_context(|| format!("cannot start fuzz target {name}"))?;
         let crash = (!output.status.success()).then(|| last_lines(&output));
-        Ok(Run { executions: executions(&output), crash })
+        Ok(Run { executions: executions(&output), corpus: count, crash })
     }
 
     fn command(&self, name: &str) -> Command {
@@ -166,6 +169,16 @@ impl Targets {
 
 fn corpus(name: &str) -> PathBuf {
     root::path("fuzz/corpus").join(name)
+}
+
+/// Inputs in a corpus, without those under the 40 digits that a run gives them.
+fn committed(corpus: &Path) -> usize {
+    let names = fs::read_dir(corpus).into_iter().flatten().flatten();
+    names.filter(|entry| !is_learned(&entry.file_name().to_string_lossy())).count()
+}
+
+fn is_learned(name: &str) -> bool {
+    name.len() == 40 && name.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 fn metadata(manifest: &Path) -> anyhow::Result<Metadata> {
@@ -197,4 +210,17 @@ fn last_lines(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text.lines().rev().take(12).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_learned_is_no_committed_corpus() {
+        assert!(is_learned("da39a3ee5e6b4b0d3255bfef95601890afd80709"));
+        assert!(!is_learned("answer_rekey_child_responder_with_40_let"));
+        assert!(!is_learned("empty"));
+        assert!(committed(&corpus("wire_ikev2")) > 0);
+    }
 }

@@ -78,7 +78,10 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
             }
         }
     }
-    let verdict = judge(&packets, messages.values());
+    let mut verdict = judge(&packets, messages.values());
+    for fields in tshark(capture, keys, UNKNOWN, &["frame.number", "frame.protocols"])? {
+        verdict.bad.push(format!("frame {}: neither ESP nor IKE", fields.join(": ")));
+    }
     let figure = format!(
         "{} ESP packets, {} IKE messages, {} of them encrypted",
         verdict.esp, verdict.ike, verdict.encrypted
@@ -98,6 +101,10 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
 fn lines(rows: &[String]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
+
+/// What ought to be ESP or IKE, and is neither. A keepalive (RFC 3948 §2.3) has one octet.
+const UNKNOWN: &str = "(ip.proto == 50 || ipv6.nxt == 50 || udp.port in {500, 4500}) \
+    && !esp && !isakmp && !(udp.length == 9)";
 
 const ESP_FIELDS: [&str; 4] = ["frame.number", "esp.icv_good", "esp.protocol", "_ws.malformed"];
 

@@ -7,6 +7,14 @@ use std::time::Duration;
 use super::{Effort, Finding};
 use crate::fuzz::{self, Run, Targets};
 
+/// What the claim is about, and the targets that try it.
+const WANTED: [(&str, &[&str]); 4] = [
+    ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
+    ("ESP input", &["esp_inbound"]),
+    ("VICI", &["vici", "vici_conn"]),
+    ("TOML", &["config_toml"]),
+];
+
 /// Runs each target, as many at once as there are processors. What they learn is thrown away, so
 /// that the committed corpora stay as they are.
 pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
@@ -14,7 +22,6 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
         Ok(targets) => targets,
         Err(missing) => return Ok(Finding::missing(missing)),
     };
-    anyhow::ensure!(!targets.names.is_empty(), "fuzz/Cargo.toml has no target");
     let learned = std::env::temp_dir().join(format!("adit-fuzz-{}", std::process::id()));
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -48,24 +55,56 @@ fn work(
 fn judge(time: Duration, mut runs: Vec<(String, Run)>) -> Finding {
     runs.sort_by(|a, b| a.0.cmp(&b.0));
     let mut figures = Vec::new();
-    let mut crashes = Vec::new();
+    let mut faults = Vec::new();
     for (name, run) in &runs {
         figures.push(format!("{name} {}", run.executions));
-        crashes.extend(run.crash.as_ref().map(|crash| format!("{name}: {crash}")));
+        faults.extend(run.crash.as_ref().map(|crash| format!("{name}: {crash}")));
         if run.executions == 0 {
-            crashes.push(format!("{name} tried nothing"));
+            faults.push(format!("{name} tried nothing"));
         }
+        if run.corpus == 0 {
+            faults.push(format!("{name} has no committed corpus"));
+        }
+    }
+    for (what, names) in WANTED {
+        let tried = |name: &&str| runs.iter().any(|(run, _)| run == name);
+        let absent = names.iter().filter(|name| !tried(name));
+        faults.extend(absent.map(|name| format!("{what}: there is no target {name}")));
     }
     let targets = runs.len();
     let time = time.as_secs();
     let figure = format!("{targets} targets, inputs in {time} s each: {}", figures.join(", "));
-    if crashes.is_empty() {
+    if faults.is_empty() {
         return Finding::pass(figure);
     }
-    Finding::fail(figure, crashes.join("; "))
+    Finding::fail(figure, faults.join("; "))
 }
 
 fn remove(folder: &Path) {
     // It may never have been made.
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(change: impl Fn(&mut Vec<(String, Run)>)) -> Finding {
+        let names = WANTED.iter().flat_map(|(_, names)| *names);
+        let run = || Run { executions: 9, corpus: 2, crash: None };
+        let mut runs = names.map(|name| ((*name).to_owned(), run())).collect();
+        change(&mut runs);
+        judge(Duration::from_secs(3), runs)
+    }
+
+    #[test]
+    fn a_crash_an_idle_run_and_a_missing_part_fail() {
+        assert_eq!(judged(|_| ()).reason, "");
+        assert_eq!(judged(|runs| runs[0].1.crash = Some("x".into())).reason, "wire_ikev2: x");
+        assert_eq!(judged(|runs| runs[0].1.executions = 0).reason, "wire_ikev2 tried nothing");
+        let bare = judged(|runs| runs[0].1.corpus = 0);
+        assert_eq!(bare.reason, "wire_ikev2 has no committed corpus");
+        let absent = judged(|runs| runs.retain(|(name, _)| name != "esp_inbound"));
+        assert_eq!(absent.reason, "ESP input: there is no target esp_inbound");
+    }
 }
