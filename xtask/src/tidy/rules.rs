@@ -96,7 +96,7 @@ fn names_rfc(text: &str) -> bool {
     after.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// A pure crate has no clock, socket, thread, file or terminal (its tests may).
+/// A pure crate has no clock, entropy, socket, thread, file or terminal (its tests may).
 fn banned_io(source: &Source<'_>) -> Vec<Finding> {
     let pure = table::PURE_SOURCES.iter().any(|folder| source.path.starts_with(folder));
     let excused = table::PURE_EXCEPT.iter().any(|folder| source.path.starts_with(folder));
@@ -192,6 +192,10 @@ mod tests {
         is_found(path, "fn a() { let now = Instant::now(); }", "`Instant::now`");
         is_found(path, "fn a() { let now = std::time::SystemTime::now(); }", "`SystemTime::now`");
         is_found(path, "fn a() { println!(\"b\") }", "`println!`");
+        is_found(path, "fn a() { std::io::stdout().flush() }", "`io::stdout`");
+        is_found(path, "fn a() { b(&mut SystemRng) }", "`SystemRng`");
+        is_found(path, "fn a() { aws_lc_rs::rand::fill(b) }", "`rand::fill`");
+        is_clean("crates/crypto/src/random.rs", "fn a() { aws_lc_rs::rand::fill(b) }");
         is_clean(path, "use std::net::IpAddr; fn a(now: Instant) { self.fs.now() }");
         is_clean(path, "#[cfg(test)]\nmod tests {\n use std::fs;\n}");
         is_clean("crates/ike/tests/a.rs", "use std::fs;");
