@@ -42,7 +42,7 @@ proof *ARGS:
 
 # octets per second, handshakes per second
 bench:
-    cargo bench --workspace
+    cargo bench
 
 # licences, advisories, bans (needs cargo-deny)
 deny:
