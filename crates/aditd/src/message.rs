@@ -10,9 +10,9 @@ use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
     RequestId,
 };
-use adit_sys::route::RoutePlan;
 use adit_sys::wake::CommandSender;
 
+use crate::policy::Routed;
 use crate::role::keys::ToKeys;
 
 /// A question of the control role; comes back with the answer.
@@ -163,7 +163,7 @@ pub(crate) enum ToControl {
 #[derive(Debug)]
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
-    Routes(BTreeMap<PolicyId, (ConnectionName, RoutePlan)>),
+    Routes(BTreeMap<PolicyId, Routed>),
     /// Send an IKE message when the routes sent earlier are in place.
     Transmit {
         /// Where it travels.

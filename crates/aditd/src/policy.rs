@@ -24,6 +24,17 @@ pub(crate) struct PolicyBook {
     negotiated: BTreeMap<ChildSaId, Negotiated>,
 }
 
+/// A policy whose traffic is routed into the TUN.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Routed {
+    /// The tunnel.
+    pub(crate) connection: ConnectionName,
+    /// Its networks.
+    pub(crate) plan: RoutePlan,
+    /// The peer, if it is configured by its one address.
+    pub(crate) peer: Option<IpAddr>,
+}
+
 /// What two peers agreed on; it may be narrower than what is configured.
 struct Negotiated {
     policy: PolicyId,
@@ -112,15 +123,17 @@ impl PolicyBook {
     }
 
     /// The networks that must be routed to the TUN, by policy, each with the side we speak for.
-    pub(crate) fn named_routes(&self) -> BTreeMap<PolicyId, (ConnectionName, RoutePlan)> {
-        let name = |policy| self.table.names(policy).map(|(connection, _)| connection.clone());
-        self.routes()
-            .into_iter()
-            .filter_map(|(policy, plan)| Some((policy, (name(policy)?, plan))))
-            .collect()
+    pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
+        let routed = |(policy, plan)| {
+            let (connection, _) = self.table.names(policy)?;
+            let peer = self.connections.get(connection).map(|c| single(&c.remote_addresses));
+            let peer = peer.flatten();
+            Some((policy, Routed { connection: connection.clone(), plan, peer }))
+        };
+        self.routes().into_iter().filter_map(routed).collect()
     }
 
-    /// See [`Self::named_routes`].
+    /// See [`Self::routed`].
     fn routes(&self) -> BTreeMap<PolicyId, RoutePlan> {
         let mut plans: BTreeMap<PolicyId, RoutePlan> = BTreeMap::new();
         let negotiated = self.negotiated.values().map(|sa| (sa.policy, &sa.local, &sa.remote));

@@ -8,9 +8,11 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
+use adit_mgmt::Code;
 use adit_mgmt::api::TunnelState;
 use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{EventKind, Rekey, Request, Section, Selection, Terminate};
+use adit_sys::netns::write_sysctl;
 use adit_sys::thread::spawn_scoped_named;
 use common::{Pair, wait_until};
 
@@ -132,6 +134,23 @@ fn the_peer_may_lie_inside_its_own_selector() {
     let before = pair.oslo.tunnel("tunnel").unwrap().packets_out;
     pair.assert_carries("192.0.2.1", "192.0.2.2");
     assert!(pair.oslo.tunnel("tunnel").unwrap().packets_out >= before + 10);
+}
+
+/// E506: with a strict reverse path filter the kernel drops what such a peer sends.
+#[test]
+fn a_filter_that_drops_a_peer_inside_its_own_selector_is_named() {
+    let Some(mut pair) = Pair::new("filter") else { return };
+    let strict = || write_sysctl("net.ipv4.conf.all.rp_filter", "1").unwrap();
+    pair.oslo.namespace.run(strict).unwrap();
+    let file = |here, there, keep: &str| {
+        tunnel(here, there, keep)
+            .replace(&format!("10.{there}.0.0/24"), &format!("192.0.2.{there}/32"))
+    };
+    pair.start(&file(1, 2, ""), &file(2, 1, "keep = \"passive\""));
+    wait_until("the filter is named", || {
+        let problem = pair.oslo.tunnel("tunnel").and_then(|tunnel| tunnel.problem);
+        problem.is_some_and(|problem| problem.code == Code::E506)
+    });
 }
 
 /// CHECKLIST X01: a reload touches only the tunnels that changed.

@@ -329,6 +329,15 @@ We know because net.ipv4.ip_forward (or net.ipv6.conf.all.forwarding) is 0.
 `sysctl -w net.ipv4.ip_forward=1` turns it on until the next boot; a file in /etc/sysctl.d makes it stay. If the \
 tunnel is meant for this host alone, ignore the warning."
 
+E506 506 Error "this host drops the peer's packets on arrival"
+"The peer lies inside the networks that the tunnel connects, so the way back to it leads into the tunnel, and the \
+kernel is told to drop packets that arrive by another way than they would be answered: strict reverse path filtering.
+
+We know because the larger of net.ipv4.conf.all.rp_filter and the interface's own value is 1.
+
+`sysctl -w net.ipv4.conf.INTERFACE.rp_filter=2` makes the filter loose: it still drops sources that no route leads to. \
+A file in /etc/sysctl.d makes it stay. Or leave the peer's own address out of `remote`."
+
 E510 510 Error "a configuration file has a mistake"
 "A file could not be understood or contradicts itself or another file. The running configuration stays as it was: \
 nothing of a faulty set of files is used.

@@ -133,6 +133,15 @@ impl HostRouting {
         self.netlink.lookup_route(destination, None, 0)
     }
 
+    /// Where the kernel sends our own outer packets to an address now.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`] when there is no route.
+    pub fn lookup_outer(&mut self, destination: IpAddr) -> Result<RouteLookup, SysError> {
+        self.netlink.lookup_route(destination, None, MARK)
+    }
+
     /// The name of an interface, for people; `None` if there is no such interface (any more).
     pub fn interface_name(&mut self, index: u32) -> Option<String> {
         let links = self.netlink.links().ok()?;

@@ -297,7 +297,7 @@ impl Running {
                 return;
             }
         }
-        let _ = self.role.links.parent.send(ToParent::Routes(self.policies.named_routes()));
+        let _ = self.role.links.parent.send(ToParent::Routes(self.policies.routed()));
         self.behind_routes = true;
     }
 

@@ -1,7 +1,7 @@
 //! The parent: opens sockets and the TUN, starts the other roles, keeps the routes, listens to
 //! signals, and takes everything down again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::netlink::{Family, Monitor, RouteKind, RouteLookup};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
-use adit_sys::route::{HostRouting, RoutePlan, RouteSizes, TABLE, forwarding_enabled};
+use adit_sys::route::{HostRouting, RouteSizes, TABLE, filters_reverse_path, forwarding_enabled};
 use adit_sys::signal::{Signal, Signals};
 use adit_sys::thread::spawn_named;
 use adit_sys::tun::{Tun, TunConfig};
@@ -32,6 +32,7 @@ use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
 use crate::message::{Links, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::policy::Routed;
 use crate::role::control::ControlRole;
 use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
@@ -171,11 +172,13 @@ struct Parent {
     /// For what has to wait for routes.
     sockets: IkeSockets,
     routing: HostRouting,
-    routed: BTreeMap<PolicyId, (ConnectionName, RoutePlan)>,
+    routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
     tun_index: u32,
     /// Networks of which the operator was told that they go elsewhere.
     strayed: BTreeMap<PolicyId, String>,
+    /// Policies of which the operator was told that their peer's packets are dropped on arrival.
+    filtered: BTreeSet<PolicyId>,
     ike_stopped: bool,
     /// The role without which the daemon cannot go on.
     failed: Option<&'static str>,
@@ -248,6 +251,7 @@ impl Parent {
             monitor,
             tun_index,
             strayed: BTreeMap::new(),
+            filtered: BTreeSet::new(),
             ike_stopped: false,
             failed: None,
         })
@@ -310,21 +314,22 @@ impl Parent {
         }
     }
 
-    fn set_routes(&mut self, routes: BTreeMap<PolicyId, (ConnectionName, RoutePlan)>) {
+    fn set_routes(&mut self, routes: BTreeMap<PolicyId, Routed>) {
         let gone: Vec<_> =
             self.routed.keys().filter(|id| !routes.contains_key(id)).copied().collect();
         for policy in gone {
             self.routed.remove(&policy);
             self.strayed.remove(&policy);
+            self.filtered.remove(&policy);
             let removed = self.routing.uninstall(&policy.to_string());
             self.report(removed.err());
         }
-        for (policy, (connection, plan)) in routes {
-            if self.routed.get(&policy).is_none_or(|(_, routed)| *routed != plan) {
-                let installed = self.routing.install(&policy.to_string(), plan.clone());
+        for (policy, routed) in routes {
+            if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
+                let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
                 self.report(installed.err());
             }
-            self.routed.insert(policy, (connection, plan));
+            self.routed.insert(policy, routed);
         }
         self.check_routes();
     }
@@ -337,11 +342,12 @@ impl Parent {
     }
 
     fn check_routes(&mut self) {
-        let firsts = self.routed.iter().filter_map(|(policy, (connection, plan))| {
-            Some((*policy, connection.clone(), *plan.remote.first()?))
-        });
-        for (policy, connection, network) in firsts.collect::<Vec<_>>() {
-            self.check_route(policy, &connection, network);
+        let routed: Vec<_> = self.routed.iter().map(|(policy, r)| (*policy, r.clone())).collect();
+        for (policy, routed) in routed {
+            if let Some(network) = routed.plan.remote.first() {
+                self.check_route(policy, &routed.connection, *network);
+            }
+            self.check_filter(policy, &routed);
         }
     }
 
@@ -352,6 +358,7 @@ impl Parent {
         let found = match self.routing.lookup(probe) {
             Ok(found) if found.interface == self.tun_index || found.kind == RouteKind::Local => {
                 if self.strayed.remove(&policy).is_some() {
+                    self.filtered.remove(&policy);
                     let _ = self.links.control.send(ToControl::RouteMended(connection.clone()));
                 }
                 return;
@@ -373,6 +380,33 @@ impl Parent {
         let problem = Diagnosis::route_elsewhere(&cx, &network, &found, &expected);
         warn!(connection = %connection, "{}", problem.one_line());
         let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
+    }
+
+    /// E506: does the kernel drop what a peer inside its own networks sends us?
+    fn check_filter(&mut self, policy: PolicyId, routed: &Routed) {
+        let connection = &routed.connection;
+        match self.filtering_interface(routed) {
+            Some((peer, interface)) if self.filtered.insert(policy) => {
+                let cx = Context::of(connection.to_string());
+                let problem = Diagnosis::reverse_path_filtered(&cx, peer, &interface);
+                warn!(connection = %connection, "{}", problem.one_line());
+                let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
+            }
+            None if self.filtered.remove(&policy) && !self.strayed.contains_key(&policy) => {
+                let _ = self.links.control.send(ToControl::RouteMended(connection.clone()));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The peer that is answered through the TUN but for our mark, and the interface that its
+    /// packets come in by, if that one has a strict filter.
+    fn filtering_interface(&mut self, routed: &Routed) -> Option<(IpAddr, String)> {
+        let inside = |peer: &IpAddr| routed.plan.remote.iter().any(|n| n.contains(peer));
+        let peer = routed.peer.filter(|peer| peer.is_ipv4() && inside(peer))?;
+        let found = self.routing.lookup_outer(peer).ok()?;
+        let interface = self.routing.interface_name(found.interface)?;
+        filters_reverse_path(&interface).is_ok_and(|strict| strict).then_some((peer, interface))
     }
 
     fn follow_network(&mut self) {

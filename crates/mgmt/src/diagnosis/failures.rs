@@ -515,6 +515,17 @@ impl Diagnosis {
             .fix(format!("sysctl -w {key}=1"))
     }
 
+    /// E506: the strict reverse path filter of `interface` drops what `peer` sends, since the peer
+    /// lies inside the tunnel's networks.
+    pub fn reverse_path_filtered(cx: &Context, peer: IpAddr, interface: &str) -> Self {
+        let key = format!("net.ipv4.conf.{interface}.rp_filter");
+        cx.start(Code::E506, "this host drops the peer's packets on arrival")
+            .line("peer", format!("{peer}, which `remote` contains: its way back is the tunnel"))
+            .line("kernel says", format!("strict reverse path filter on {interface}"))
+            .fix(format!("sysctl -w {key}=2, or leave {peer} out of `remote`"))
+            .place(cx.at("remote"))
+    }
+
     /// E511: a secret's file is readable or writable by others; `mode` are its permission bits.
     pub fn secret_readable(cx: &Context, file: &Path, mode: u32) -> Self {
         let file = file.display();

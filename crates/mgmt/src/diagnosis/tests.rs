@@ -369,6 +369,7 @@ fn e5_this_host() {
         Diagnosis::no_tun(&cx, "No such device (os error 19)"),
         Diagnosis::no_privileges(&cx, "bind UDP 500", "Permission denied (os error 13)"),
         Diagnosis::forwarding_off(&native(), false),
+        Diagnosis::reverse_path_filtered(&native(), "203.0.113.7".parse().unwrap(), "eth0"),
         Diagnosis::secret_readable(&native(), secret, 0o100_644),
         Diagnosis::file_missing(&native(), secret, "No such file or directory (os error 2)"),
         Diagnosis::secret_weak(&native(), secret, Weakness::Short(7)),
@@ -396,6 +397,11 @@ fn e5_this_host() {
         warning[E505]: berlin: this host does not forward packets; only itself can use the tunnel
           kernel says    net.ipv4.ip_forward = 0
           fix            sysctl -w net.ipv4.ip_forward=1
+        error[E506]: berlin: this host drops the peer's packets on arrival
+          peer           203.0.113.7, which `remote` contains: its way back is the tunnel
+          kernel says    strict reverse path filter on eth0
+          fix            sysctl -w net.ipv4.conf.eth0.rp_filter=2, or leave 203.0.113.7 out of `remote`
+          in             tunnels/berlin.toml:3
         error[E511]: berlin: the secret in /etc/adit/tunnels/berlin.psk can be read by others
           permissions    0644, must be 0600
           fix            chmod 600 /etc/adit/tunnels/berlin.psk
