@@ -175,13 +175,19 @@ struct Parent {
     routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
     tun_index: u32,
-    /// Networks of which the operator was told that they go elsewhere.
-    strayed: BTreeMap<PolicyId, String>,
-    /// Policies of which the operator was told that their peer's packets are dropped on arrival.
-    filtered: BTreeSet<PolicyId>,
+    told: Told,
     ike_stopped: bool,
     /// The role without which the daemon cannot go on.
     failed: Option<&'static str>,
+}
+
+/// What the operator was told, by policy: once is enough.
+#[derive(Default)]
+struct Told {
+    /// Where the network goes instead of into the tunnel.
+    strayed: BTreeMap<PolicyId, String>,
+    /// The peer's packets are dropped on arrival.
+    filtered: BTreeSet<PolicyId>,
 }
 
 impl Parent {
@@ -250,8 +256,7 @@ impl Parent {
             routed: BTreeMap::new(),
             monitor,
             tun_index,
-            strayed: BTreeMap::new(),
-            filtered: BTreeSet::new(),
+            told: Told::default(),
             ike_stopped: false,
             failed: None,
         })
@@ -319,8 +324,8 @@ impl Parent {
             self.routed.keys().filter(|id| !routes.contains_key(id)).copied().collect();
         for policy in gone {
             self.routed.remove(&policy);
-            self.strayed.remove(&policy);
-            self.filtered.remove(&policy);
+            self.told.strayed.remove(&policy);
+            self.told.filtered.remove(&policy);
             let removed = self.routing.uninstall(&policy.to_string());
             self.report(removed.err());
         }
@@ -357,8 +362,8 @@ impl Parent {
         let network = network.to_string();
         let found = match self.routing.lookup(probe) {
             Ok(found) if found.interface == self.tun_index || found.kind == RouteKind::Local => {
-                if self.strayed.remove(&policy).is_some() {
-                    self.filtered.remove(&policy);
+                if self.told.strayed.remove(&policy).is_some() {
+                    self.told.filtered.remove(&policy);
                     let _ = self.links.control.send(ToControl::RouteMended(connection.clone()));
                 }
                 return;
@@ -369,10 +374,10 @@ impl Parent {
             }
             Err(error) => format!("{probe}: {error}"),
         };
-        if self.strayed.get(&policy) == Some(&found) {
+        if self.told.strayed.get(&policy) == Some(&found) {
             return;
         }
-        self.strayed.insert(policy, found.clone());
+        self.told.strayed.insert(policy, found.clone());
         let cx = Context::of(connection.to_string());
         let expected = self.routing.interface_name(self.tun_index);
         let expected =
@@ -386,13 +391,15 @@ impl Parent {
     fn check_filter(&mut self, policy: PolicyId, routed: &Routed) {
         let connection = &routed.connection;
         match self.filtering_interface(routed) {
-            Some((peer, interface)) if self.filtered.insert(policy) => {
+            Some((peer, interface)) if self.told.filtered.insert(policy) => {
                 let cx = Context::of(connection.to_string());
                 let problem = Diagnosis::reverse_path_filtered(&cx, peer, &interface);
                 warn!(connection = %connection, "{}", problem.one_line());
                 let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
             }
-            None if self.filtered.remove(&policy) && !self.strayed.contains_key(&policy) => {
+            None if self.told.filtered.remove(&policy)
+                && !self.told.strayed.contains_key(&policy) =>
+            {
                 let _ = self.links.control.send(ToControl::RouteMended(connection.clone()));
             }
             Some(_) | None => {}
