@@ -2,14 +2,16 @@
 //!
 //! The crate turns the numbers that two peers negotiate (`adit_wire::iana`) into working
 //! algorithms, and nothing else: it knows no packet, no message and no clock. Keys are [`Secret`]s,
-//! randomness is an argument ([`Rng`]). The algorithms themselves are those of aws-lc-rs; only
-//! modular exponentiation (MODP groups) comes from crypto-bigint, and ML-KEM in seeded runs from
-//! the ml-kem crate, because aws-lc-rs cannot be told which randomness to use.
+//! randomness is an argument ([`Rng`]). The algorithms themselves are those of aws-lc-rs. What it
+//! does not have comes from elsewhere: modular exponentiation (MODP groups) from crypto-bigint;
+//! AES-CCM, Camellia, the ciphers of 64-bit blocks and HMAC-MD5 from the RustCrypto crates; ML-KEM
+//! in seeded runs from the ml-kem crate, because aws-lc-rs cannot be told which randomness to use.
 //!
 //! | file | contents | RFC |
 //! |---|---|---|
-//! | `cipher` | [`Cipher`], [`SealKey`], [`OpenKey`] | 3602, 4106, 4868, 5282, 7634 |
-//! | `prf` | [`Prf`]: prf and prf+ | 7296 §2.13, 4868 |
+//! | `cipher` | [`Cipher`], [`SealKey`], [`OpenKey`] | 2403 to 2405, 2410, 2451, 3566, 3602, 3686, 4106, 4309, 4312, 4494, 4543, 4868, 5282, 5529, 7634 |
+//! | `mac` | codes below integrity algorithms and PRFs | 2104, 3566, 4493 |
+//! | `prf` | [`Prf`]: prf and prf+ | 7296 §2.13, 4434, 4615, 4868 |
 //! | `kx` | [`KeyExchange`], [`KeyShare`] | 3526, 5903, 6989, 8031, 9370 |
 //! | `hash` | [`sha1`] for NAT detection | 7296 §2.23 |
 //! | `random` | [`Rng`], [`SystemRng`], [`SeededRng`] | |
@@ -20,13 +22,14 @@
 mod cipher;
 mod hash;
 mod kx;
+mod mac;
 mod prf;
 mod random;
 mod secret;
 
 pub use cipher::{
-    AES_OCTETS_MAX, AesKeySize, Cipher, Integrity, KeyLengthError, OpenError, OpenKey, SealError,
-    SealKey,
+    AES_OCTETS_MAX, Cipher, Encryption, IcvSize, Integrity, KeyLengthError, KeySize, OpenError,
+    OpenKey, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey,
 };
 pub use hash::sha1;
 pub use kx::{KeyExchange, KeyExchangeError, KeyShare};

@@ -1,4 +1,5 @@
-//! Pseudo-random functions, RFC 7296 §2.13 (prf+) and RFC 4868 (HMAC-SHA-2).
+//! Pseudo-random functions, RFC 7296 §2.13 (prf+), RFC 4868 (HMAC-SHA-2), RFC 2104 (HMAC-SHA-1,
+//! HMAC-MD5), RFC 4434 (AES-XCBC) and RFC 4615 (AES-CMAC).
 
 use core::fmt;
 
@@ -6,6 +7,7 @@ use adit_wire::iana::PrfId;
 use aws_lc_rs::hmac;
 
 use crate::Secret;
+use crate::mac::{BLOCK_LEN, Mac};
 
 /// A negotiated pseudo-random function.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -16,6 +18,14 @@ pub enum Prf {
     HmacSha2_384,
     /// PRF_HMAC_SHA2_512.
     HmacSha2_512,
+    /// PRF_AES128_XCBC.
+    Aes128Xcbc,
+    /// PRF_AES128_CMAC.
+    Aes128Cmac,
+    /// PRF_HMAC_SHA1.
+    HmacSha1,
+    /// PRF_HMAC_MD5.
+    HmacMd5,
 }
 
 /// Most blocks of output that prf+ can give: its counter is one octet (RFC 7296 §2.13).
@@ -33,7 +43,15 @@ pub struct PrfPlusTooLong {
 
 impl Prf {
     /// Every function, the preferred one first.
-    pub const ALL: [Self; 3] = [Self::HmacSha2_384, Self::HmacSha2_256, Self::HmacSha2_512];
+    pub const ALL: [Self; 7] = [
+        Self::HmacSha2_384,
+        Self::HmacSha2_256,
+        Self::HmacSha2_512,
+        Self::Aes128Xcbc,
+        Self::Aes128Cmac,
+        Self::HmacSha1,
+        Self::HmacMd5,
+    ];
 
     /// The function with this number, if we have it.
     pub fn from_id(id: PrfId) -> Option<Self> {
@@ -46,6 +64,10 @@ impl Prf {
             Self::HmacSha2_256 => PrfId::HMAC_SHA2_256,
             Self::HmacSha2_384 => PrfId::HMAC_SHA2_384,
             Self::HmacSha2_512 => PrfId::HMAC_SHA2_512,
+            Self::Aes128Xcbc => PrfId::AES128_XCBC,
+            Self::Aes128Cmac => PrfId::AES128_CMAC,
+            Self::HmacSha1 => PrfId::HMAC_SHA1,
+            Self::HmacMd5 => PrfId::HMAC_MD5,
         }
     }
 
@@ -55,24 +77,36 @@ impl Prf {
             Self::HmacSha2_256 => 32,
             Self::HmacSha2_384 => 48,
             Self::HmacSha2_512 => 64,
+            Self::HmacSha1 => 20,
+            Self::Aes128Xcbc | Self::Aes128Cmac | Self::HmacMd5 => 16,
         }
     }
 
     /// Preferred key length in octets, that of SK_d, SK_pi and SK_pr (RFC 7296 §2.14).
     ///
-    /// Keys of other lengths work too, as for any HMAC.
+    /// Keys of other lengths work too.
     pub const fn key_len(self) -> usize {
         self.output_len()
     }
 
+    /// Octets of each nonce that make the key of SKEYSEED; `None` for all of them.
+    ///
+    /// RFC 7296 §2.14: if the prf is AES-XCBC or AES-CMAC, only the first 64 bits of Ni and of Nr
+    /// are used there, and whole nonces everywhere else.
+    pub const fn skeyseed_nonce_len(self) -> Option<usize> {
+        match self {
+            Self::Aes128Xcbc | Self::Aes128Cmac => Some(8),
+            Self::HmacSha2_256
+            | Self::HmacSha2_384
+            | Self::HmacSha2_512
+            | Self::HmacSha1
+            | Self::HmacMd5 => None,
+        }
+    }
+
     /// prf(key, parts\[0\] | parts\[1\] | …).
     pub fn compute(self, key: &[u8], parts: &[&[u8]]) -> Secret {
-        let key = hmac::Key::new(self.algorithm(), key);
-        let mut context = hmac::Context::with_key(&key);
-        for part in parts {
-            context.update(part);
-        }
-        Secret::from_slice(context.sign().as_ref())
+        self.keyed(key).compute(parts.iter().copied()).to_secret()
     }
 
     /// The first `len` octets of prf+(key, seed), where the seed is the concatenation of `seed`.
@@ -91,7 +125,7 @@ impl Prf {
         if len > max_octets {
             return Err(PrfPlusTooLong { wanted_octets: len, max_octets });
         }
-        let key = hmac::Key::new(self.algorithm(), key);
+        let mac = self.keyed(key);
         let mut octets = Vec::with_capacity(len);
         let mut previous = Secret::default();
         for counter in 1..=u8::MAX {
@@ -99,25 +133,49 @@ impl Prf {
             if missing == 0 {
                 break;
             }
-            let mut context = hmac::Context::with_key(&key);
-            context.update(previous.as_bytes());
-            for part in seed {
-                context.update(part);
-            }
-            context.update(&[counter]);
-            previous = Secret::from_slice(context.sign().as_ref());
+            let number = [counter];
+            let parts = [previous.as_bytes()].into_iter();
+            let parts = parts.chain(seed.iter().copied()).chain([number.as_slice()]);
+            previous = mac.compute(parts).to_secret();
             octets.extend(previous.as_bytes().iter().take(missing));
         }
         Ok(Secret::new(octets))
     }
 
-    fn algorithm(self) -> hmac::Algorithm {
+    /// The function with its key absorbed.
+    fn keyed(self, key: &[u8]) -> Mac {
         match self {
-            Self::HmacSha2_256 => hmac::HMAC_SHA256,
-            Self::HmacSha2_384 => hmac::HMAC_SHA384,
-            Self::HmacSha2_512 => hmac::HMAC_SHA512,
+            Self::HmacSha2_256 => Mac::hmac(hmac::HMAC_SHA256, key),
+            Self::HmacSha2_384 => Mac::hmac(hmac::HMAC_SHA384, key),
+            Self::HmacSha2_512 => Mac::hmac(hmac::HMAC_SHA512, key),
+            Self::HmacSha1 => Mac::hmac(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key),
+            Self::HmacMd5 => Mac::hmac_md5(key),
+            Self::Aes128Xcbc => Mac::xcbc(&xcbc_key(key)),
+            Self::Aes128Cmac => Mac::cmac(&cmac_key(key)),
         }
     }
+}
+
+/// RFC 4434 §2: a short key is filled with zeros, a long one is hashed under zeros.
+fn xcbc_key(key: &[u8]) -> [u8; BLOCK_LEN] {
+    if key.len() <= BLOCK_LEN {
+        return filled(key);
+    }
+    filled(Mac::xcbc(&[0; BLOCK_LEN]).compute([key]).truncated(BLOCK_LEN))
+}
+
+/// RFC 4615 §3: a key of another length is hashed under zeros.
+fn cmac_key(key: &[u8]) -> [u8; BLOCK_LEN] {
+    if key.len() == BLOCK_LEN {
+        return filled(key);
+    }
+    filled(Mac::cmac(&[0; BLOCK_LEN]).compute([key]).truncated(BLOCK_LEN))
+}
+
+fn filled(octets: &[u8]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
+    block.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+    block
 }
 
 impl fmt::Display for Prf {
@@ -127,6 +185,10 @@ impl fmt::Display for Prf {
             Self::HmacSha2_256 => "prfsha256",
             Self::HmacSha2_384 => "prfsha384",
             Self::HmacSha2_512 => "prfsha512",
+            Self::Aes128Xcbc => "prfaesxcbc",
+            Self::Aes128Cmac => "prfaescmac",
+            Self::HmacSha1 => "prfsha1",
+            Self::HmacMd5 => "prfmd5",
         })
     }
 }

@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{AesKeySize, Cipher, Secret};
+use adit_crypto::{Cipher, Encryption, IcvSize, Integrity, KeySize, Secret};
 use adit_dataplane::{
     HEADROOM_MAX, Inbound, InboundCommand, Outbound, OutboundCommand, TAILROOM_MAX, split,
 };
@@ -33,10 +33,18 @@ use criterion::{
 
 const SIZES: [usize; 4] = [64, 576, 1_400, 8_900];
 const BATCH: usize = 32;
-const CIPHERS: [Cipher; 3] = [
-    Cipher::AesGcm16(AesKeySize::Bits256),
+const CIPHERS: [Cipher; 11] = [
+    Cipher::AesGcm(KeySize::Bits256, IcvSize::Octets16),
     Cipher::ChaCha20Poly1305,
-    Cipher::AesCbc(AesKeySize::Bits256, adit_crypto::Integrity::HmacSha2_256_128),
+    Cipher::AesCcm(KeySize::Bits128, IcvSize::Octets16),
+    Cipher::AesGmac(KeySize::Bits128),
+    Cipher::Paired(Encryption::AesCbc(KeySize::Bits256), Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::AesCtr(KeySize::Bits128), Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::CamelliaCbc(KeySize::Bits128), Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96),
+    Cipher::Paired(Encryption::Null, Integrity::HmacSha1_96),
+    Cipher::Paired(Encryption::Null, Integrity::AesXcbc96),
+    Cipher::Paired(Encryption::Null, Integrity::HmacMd5_96),
 ];
 const POLICY: PolicyId = PolicyId(0);
 

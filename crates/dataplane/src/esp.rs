@@ -144,7 +144,7 @@ pub(crate) fn open(packet: &mut PacketBuf, key: &OpenKey, label: Label) -> Resul
         .checked_sub(front + cipher.icv_len())
         .filter(|len| *len >= TRAILER_LEN)
         .ok_or(DropReason::Truncated)?;
-    if !cipher.is_aead() && !text_len.is_multiple_of(cipher.block_len()) {
+    if !text_len.is_multiple_of(cipher.text_multiple()) {
         return Err(DropReason::Truncated);
     }
     let (_, rest) = packet.data_mut().split_at_mut(EspHeader::LEN);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{AES_OCTETS_MAX, Cipher, KeyLengthError, OpenKey, SealKey};
+use adit_crypto::{Cipher, KeyLengthError, OpenKey, SealKey};
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{Age, Amounts, ChildSa, ChildSaId, Encapsulation, Lifetime, PolicyId, ReplayWindow};
 use adit_wire::esp::Spi;
@@ -236,18 +236,25 @@ impl Selectors {
     }
 }
 
-/// Rekeys an AES key before its safe amount of data, whatever the configuration says.
+/// Rekeys a key before its safe amount of data, and ends it before its dangerous one, whatever the
+/// configuration says.
 fn prudent(lifetime: Lifetime, cipher: Cipher) -> Lifetime {
-    let safe = match cipher {
-        Cipher::AesGcm16(_) | Cipher::AesCbc(..) => AES_OCTETS_MAX,
-        Cipher::ChaCha20Poly1305 => return lifetime,
+    let at_most = |amounts: Amounts, most: Option<u64>| Amounts {
+        octets: amounts.octets.into_iter().chain(most).min(),
+        ..amounts
     };
-    let octets = Some(lifetime.soft.octets.map_or(safe, |octets| octets.min(safe)));
-    Lifetime { soft: Amounts { octets, ..lifetime.soft }, ..lifetime }
+    Lifetime {
+        soft: at_most(lifetime.soft, cipher.octets_soft()),
+        hard: at_most(lifetime.hard, cipher.octets_hard()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_crypto::{
+        AES_OCTETS_MAX, Encryption, Integrity, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT,
+    };
+
     use super::*;
 
     /// Four or five cache lines per SA and direction: a lookup and a packet touch nothing else.
@@ -266,5 +273,21 @@ mod tests {
         assert_eq!(soft(Lifetime { soft: small, hard: Amounts::NONE }), Some(1000));
         let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305);
         assert_eq!(chacha, Lifetime::NONE);
+    }
+
+    /// Blocks of 8 octets collide long before anybody's default lifetime is over.
+    #[test]
+    fn short_blocks_end_in_time() {
+        let cipher = Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96);
+        let limits = |soft, hard| {
+            let amounts = |octets| Amounts { octets, ..Amounts::NONE };
+            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard) };
+            let lifetime = prudent(lifetime, cipher);
+            (lifetime.soft.octets.unwrap(), lifetime.hard.octets.unwrap())
+        };
+        assert_eq!(limits(None, None), (SHORT_BLOCK_OCTETS_SOFT, SHORT_BLOCK_OCTETS_MAX));
+        let many = Some(u64::MAX);
+        assert_eq!(limits(many, many), (SHORT_BLOCK_OCTETS_SOFT, SHORT_BLOCK_OCTETS_MAX));
+        assert_eq!(limits(Some(7), Some(9)), (7, 9));
     }
 }

@@ -50,9 +50,14 @@ pub(crate) struct SharedSecrets<'a> {
     pub(crate) additional: &'a [Secret],
 }
 
-/// `SKEYSEED = prf(Ni | Nr, g^ir)` of an IKE_SA_INIT exchange (RFC 7296 §2.14).
+/// `SKEYSEED = prf(Ni | Nr, g^ir)` of an IKE_SA_INIT exchange (RFC 7296 §2.14), with the beginnings
+/// of the nonces where the prf asks for no more.
 pub(crate) fn skeyseed(prf: Prf, shared: &Secret, nonces: Nonces<'_>) -> Secret {
-    let key = Secret::concat(&[nonces.initiator, nonces.responder]);
+    let part = |nonce| match prf.skeyseed_nonce_len() {
+        Some(len) => <[u8]>::get(nonce, ..len).unwrap_or(nonce),
+        None => nonce,
+    };
+    let key = Secret::concat(&[part(nonces.initiator), part(nonces.responder)]);
     prf.compute(key.as_bytes(), &[shared.as_bytes()])
 }
 

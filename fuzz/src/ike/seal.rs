@@ -65,7 +65,7 @@ impl Session {
         SealSpace {
             iv_len: cipher.iv_len(),
             icv_len: cipher.icv_len(),
-            block_len: if cipher.is_aead() { 1 } else { cipher.block_len() },
+            block_len: cipher.text_multiple(),
         }
     }
 

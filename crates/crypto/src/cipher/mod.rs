@@ -1,148 +1,103 @@
-//! Protection suites of ESP and IKE: RFC 3602, 4106, 4868, 5282 and 7634.
+//! Protection suites of ESP and IKE: RFC 3602, 3686, 4106, 4309, 4543, 5282, 7634 and others.
 //!
-//! A suite is what makes octets secret and authentic under one pair of keys: an AEAD, or a block
-//! cipher together with an HMAC. ESP packets (RFC 4303) and IKE's SK payloads (RFC 7296 §3.14)
-//! are protected by the same [`SealKey`] and [`OpenKey`]; only the authenticated octets in front
-//! differ, and these are the caller's.
+//! A suite is what makes octets secret and authentic under one pair of keys: an AEAD, or an
+//! encryption algorithm together with an integrity algorithm. ESP packets (RFC 4303) and IKE's SK
+//! payloads (RFC 7296 §3.14) are protected by the same [`SealKey`] and [`OpenKey`]; only the
+//! authenticated octets in front differ, and these are the caller's.
+//!
+//! There is no suite without integrity: [`Cipher::Paired`] takes an [`Integrity`], and that type
+//! has no value for none.
 
+mod aead;
+mod algorithm;
 mod key;
+mod paired;
+mod text;
 
 use core::fmt;
 
 use adit_wire::iana::{EncryptionId, IntegrityId};
 
+pub use algorithm::{Encryption, IcvSize, Integrity, KeySize};
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
 
-/// Octets after which one AES key (GCM or CBC) should be replaced: 2^36 blocks of 16 octets.
+/// Octets after which one key of a cipher with blocks of 16 octets (AES, Camellia) should be
+/// replaced: 2^36 blocks.
 ///
 /// Up to there an attacker tells ciphertext from noise with a probability of at most 2^-57 (GCM:
 /// draft-irtf-cfrg-aead-limits §5.1.1; CBC, where blocks collide by birthday: 2^-56). ChaCha20 has
 /// no such limit below its counter.
 pub const AES_OCTETS_MAX: u64 = 1 << 40;
 
-/// Octets of salt at the end of an AEAD's key material (RFC 4106 §8.1, RFC 7634 §2).
+/// Octets after which one key of a cipher with blocks of 8 octets should be replaced: 2^27 blocks.
+///
+/// Two equal blocks of ciphertext reveal the difference of two blocks of text. By birthday they
+/// are there with a probability of 2^-11 at this amount, and all but certainly at 2^32 blocks.
+pub const SHORT_BLOCK_OCTETS_SOFT: u64 = 1 << 30;
+
+/// Octets after which one key of a cipher with blocks of 8 octets must not be used: 2^29 blocks,
+/// an eighth of the birthday bound of 2^32; the probability of a collision is 2^-7.
+pub const SHORT_BLOCK_OCTETS_MAX: u64 = 1 << 32;
+
+/// Octets of salt at the end of an AEAD's key material (RFC 4106 §8.1, RFC 4543 §5.3,
+/// RFC 7634 §2).
 const SALT_LEN: usize = 4;
 
-/// Length of an AES key.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum AesKeySize {
-    /// 16 octets.
-    Bits128,
-    /// 32 octets.
-    Bits256,
-}
-
-/// Integrity algorithm beside a cipher that has none of its own (RFC 4868 §2.3).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Integrity {
-    /// AUTH_HMAC_SHA2_256_128.
-    HmacSha2_256_128,
-    /// AUTH_HMAC_SHA2_384_192.
-    HmacSha2_384_192,
-    /// AUTH_HMAC_SHA2_512_256.
-    HmacSha2_512_256,
-}
+/// Octets of salt of AES-CCM (RFC 4309 §7.1).
+const CCM_SALT_LEN: usize = 3;
 
 /// One protection suite. A value that exists is one we can compute.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Cipher {
-    /// AES-GCM with an ICV of 16 octets (RFC 4106, RFC 5282).
-    AesGcm16(AesKeySize),
+    /// AES-GCM (RFC 4106, RFC 5282).
+    AesGcm(KeySize, IcvSize),
     /// ChaCha20-Poly1305 (RFC 7634).
     ChaCha20Poly1305,
-    /// AES-CBC (RFC 3602), encrypted first, then authenticated by an HMAC.
-    AesCbc(AesKeySize, Integrity),
-}
-
-impl AesKeySize {
-    /// Key length in bits, as the Key Length attribute carries it (RFC 7296 §3.3.5).
-    pub const fn bits(self) -> u16 {
-        match self {
-            Self::Bits128 => 128,
-            Self::Bits256 => 256,
-        }
-    }
-
-    /// Key length in octets.
-    pub const fn octets(self) -> usize {
-        match self {
-            Self::Bits128 => 16,
-            Self::Bits256 => 32,
-        }
-    }
-
-    fn from_bits(bits: u16) -> Option<Self> {
-        [Self::Bits128, Self::Bits256].into_iter().find(|size| size.bits() == bits)
-    }
-}
-
-impl Integrity {
-    /// Every algorithm, the preferred one first.
-    pub const ALL: [Self; 3] =
-        [Self::HmacSha2_256_128, Self::HmacSha2_384_192, Self::HmacSha2_512_256];
-
-    /// The algorithm with this number, if we have it.
-    pub fn from_id(id: IntegrityId) -> Option<Self> {
-        Self::ALL.into_iter().find(|integrity| integrity.id() == id)
-    }
-
-    /// The number IANA gave the algorithm.
-    pub const fn id(self) -> IntegrityId {
-        match self {
-            Self::HmacSha2_256_128 => IntegrityId::HMAC_SHA2_256_128,
-            Self::HmacSha2_384_192 => IntegrityId::HMAC_SHA2_384_192,
-            Self::HmacSha2_512_256 => IntegrityId::HMAC_SHA2_512_256,
-        }
-    }
-
-    /// Key length in octets: the output length of the hash (RFC 4868 §2.1.1).
-    pub const fn key_len(self) -> usize {
-        match self {
-            Self::HmacSha2_256_128 => 32,
-            Self::HmacSha2_384_192 => 48,
-            Self::HmacSha2_512_256 => 64,
-        }
-    }
-
-    /// Octets of ICV: the first half of the output (RFC 4868 §2.3).
-    pub const fn icv_len(self) -> usize {
-        self.key_len() / 2
-    }
+    /// AES-CCM (RFC 4309, RFC 5282).
+    AesCcm(KeySize, IcvSize),
+    /// AES-GMAC: ENCR_NULL_AUTH_AES_GMAC, authentic and not secret (RFC 4543).
+    AesGmac(KeySize),
+    /// Encrypted first, then authenticated.
+    Paired(Encryption, Integrity),
 }
 
 impl Cipher {
-    /// Every suite, the preferred one first.
-    pub const ALL: [Self; 9] = [
-        Self::AesGcm16(AesKeySize::Bits256),
-        Self::ChaCha20Poly1305,
-        Self::AesGcm16(AesKeySize::Bits128),
-        Self::AesCbc(AesKeySize::Bits256, Integrity::HmacSha2_256_128),
-        Self::AesCbc(AesKeySize::Bits256, Integrity::HmacSha2_384_192),
-        Self::AesCbc(AesKeySize::Bits256, Integrity::HmacSha2_512_256),
-        Self::AesCbc(AesKeySize::Bits128, Integrity::HmacSha2_256_128),
-        Self::AesCbc(AesKeySize::Bits128, Integrity::HmacSha2_384_192),
-        Self::AesCbc(AesKeySize::Bits128, Integrity::HmacSha2_512_256),
-    ];
+    /// Number of suites.
+    const COUNT: usize = 2 * KeySize::ALL.len() * IcvSize::ALL.len()
+        + 1
+        + KeySize::ALL.len()
+        + Encryption::ALL.len() * Integrity::ALL.len();
+
+    /// Every suite: the AEADs, then the pairs.
+    pub const ALL: [Self; Self::COUNT] = all();
 
     /// The suite of these negotiated transforms.
     ///
     /// Returns `None` for an algorithm or key length we do not have, and for combinations that
     /// RFC 7296 §3.3.3 and RFC 5282 §8 exclude: an AEAD with an integrity algorithm (NONE is the
-    /// same as none), AES-CBC without one, ChaCha20-Poly1305 with a key length.
+    /// same as none), another cipher without one, a key length where there is only one.
     pub fn from_transforms(
         encryption: EncryptionId,
         key_bits: Option<u16>,
         integrity: Option<IntegrityId>,
     ) -> Option<Self> {
         let integrity = integrity.filter(|&id| id != IntegrityId::NONE);
-        match (encryption, key_bits, integrity) {
-            (EncryptionId::AES_GCM_16, Some(bits), None) => {
-                AesKeySize::from_bits(bits).map(Self::AesGcm16)
-            }
-            (EncryptionId::CHACHA20_POLY1305, None, None) => Some(Self::ChaCha20Poly1305),
-            (EncryptionId::AES_CBC, Some(bits), Some(integrity)) => {
-                Some(Self::AesCbc(AesKeySize::from_bits(bits)?, Integrity::from_id(integrity)?))
-            }
+        if let Some(integrity) = integrity {
+            let encryption = Encryption::from_id(encryption, key_bits)?;
+            return Some(Self::Paired(encryption, Integrity::from_id(integrity)?));
+        }
+        if encryption == EncryptionId::CHACHA20_POLY1305 {
+            return key_bits.is_none().then_some(Self::ChaCha20Poly1305);
+        }
+        let size = KeySize::from_bits(key_bits?)?;
+        match encryption {
+            EncryptionId::AES_GCM_8 => Some(Self::AesGcm(size, IcvSize::Octets8)),
+            EncryptionId::AES_GCM_12 => Some(Self::AesGcm(size, IcvSize::Octets12)),
+            EncryptionId::AES_GCM_16 => Some(Self::AesGcm(size, IcvSize::Octets16)),
+            EncryptionId::AES_CCM_8 => Some(Self::AesCcm(size, IcvSize::Octets8)),
+            EncryptionId::AES_CCM_12 => Some(Self::AesCcm(size, IcvSize::Octets12)),
+            EncryptionId::AES_CCM_16 => Some(Self::AesCcm(size, IcvSize::Octets16)),
+            EncryptionId::NULL_AUTH_AES_GMAC => Some(Self::AesGmac(size)),
             _ => None,
         }
     }
@@ -150,9 +105,15 @@ impl Cipher {
     /// The number IANA gave the encryption algorithm.
     pub const fn encryption_id(self) -> EncryptionId {
         match self {
-            Self::AesGcm16(_) => EncryptionId::AES_GCM_16,
+            Self::AesGcm(_, IcvSize::Octets8) => EncryptionId::AES_GCM_8,
+            Self::AesGcm(_, IcvSize::Octets12) => EncryptionId::AES_GCM_12,
+            Self::AesGcm(_, IcvSize::Octets16) => EncryptionId::AES_GCM_16,
             Self::ChaCha20Poly1305 => EncryptionId::CHACHA20_POLY1305,
-            Self::AesCbc(..) => EncryptionId::AES_CBC,
+            Self::AesCcm(_, IcvSize::Octets8) => EncryptionId::AES_CCM_8,
+            Self::AesCcm(_, IcvSize::Octets12) => EncryptionId::AES_CCM_12,
+            Self::AesCcm(_, IcvSize::Octets16) => EncryptionId::AES_CCM_16,
+            Self::AesGmac(_) => EncryptionId::NULL_AUTH_AES_GMAC,
+            Self::Paired(encryption, _) => encryption.id(),
         }
     }
 
@@ -160,89 +121,155 @@ impl Cipher {
     /// cipher with one key length only.
     pub const fn key_bits(self) -> Option<u16> {
         match self {
-            Self::AesGcm16(size) | Self::AesCbc(size, _) => Some(size.bits()),
+            Self::AesGcm(size, _) | Self::AesCcm(size, _) | Self::AesGmac(size) => {
+                Some(size.bits())
+            }
             Self::ChaCha20Poly1305 => None,
+            Self::Paired(encryption, _) => encryption.key_bits(),
         }
     }
 
     /// The number IANA gave the integrity algorithm; none for an AEAD.
     pub const fn integrity_id(self) -> Option<IntegrityId> {
         match self {
-            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => None,
-            Self::AesCbc(_, integrity) => Some(integrity.id()),
+            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => None,
+            Self::Paired(_, integrity) => Some(integrity.id()),
         }
     }
 
     /// Whether the cipher authenticates by itself.
     pub const fn is_aead(self) -> bool {
-        !matches!(self, Self::AesCbc(..))
+        !matches!(self, Self::Paired(..))
     }
 
     /// Octets of encryption key material, the salt of an AEAD included.
     pub const fn encryption_key_len(self) -> usize {
         match self {
-            Self::AesGcm16(size) => size.octets() + SALT_LEN,
+            Self::AesGcm(size, _) | Self::AesGmac(size) => size.octets() + SALT_LEN,
             Self::ChaCha20Poly1305 => 32 + SALT_LEN,
-            Self::AesCbc(size, _) => size.octets(),
+            Self::AesCcm(size, _) => size.octets() + CCM_SALT_LEN,
+            Self::Paired(encryption, _) => encryption.key_len(),
         }
     }
 
     /// Octets of integrity key; none for an AEAD.
     pub const fn integrity_key_len(self) -> usize {
         match self {
-            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 0,
-            Self::AesCbc(_, integrity) => integrity.key_len(),
+            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => 0,
+            Self::Paired(_, integrity) => integrity.key_len(),
         }
     }
 
     /// Octets of IV that go with every packet.
     pub const fn iv_len(self) -> usize {
         match self {
-            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 8,
-            Self::AesCbc(..) => 16,
+            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => 8,
+            Self::Paired(encryption, _) => encryption.iv_len(),
         }
     }
 
     /// Octets of ICV that go with every packet.
     pub const fn icv_len(self) -> usize {
         match self {
-            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 16,
-            Self::AesCbc(_, integrity) => integrity.icv_len(),
+            Self::AesGcm(_, icv) | Self::AesCcm(_, icv) => icv.octets(),
+            Self::ChaCha20Poly1305 | Self::AesGmac(_) => 16,
+            Self::Paired(_, integrity) => integrity.icv_len(),
         }
     }
 
-    /// What the octets to encrypt must be a multiple of in ESP: the cipher block, and 4 at least
-    /// (RFC 4303 §2.4).
-    ///
-    /// IKE asks for the cipher block only, so an AEAD needs no padding there (RFC 5282 §3); 4 is
-    /// permitted.
-    pub const fn block_len(self) -> usize {
+    /// What the octets to encrypt must be a multiple of: the block of a cipher that takes whole
+    /// blocks, else 1. IKE pads to this (RFC 5282 §3, RFC 5930 §2).
+    pub const fn text_multiple(self) -> usize {
         match self {
-            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 4,
-            Self::AesCbc(..) => 16,
+            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => 1,
+            Self::Paired(encryption, _) => encryption.block_len(),
         }
     }
+
+    /// What the octets to encrypt must be a multiple of in ESP: the cipher's block, and 4 at least
+    /// (RFC 4303 §2.4).
+    pub const fn block_len(self) -> usize {
+        match self.text_multiple() {
+            1 => 4,
+            block => block,
+        }
+    }
+
+    /// Octets after which a key should be replaced, whatever the configuration says; none if the
+    /// cipher sets no limit.
+    pub const fn octets_soft(self) -> Option<u64> {
+        match self {
+            Self::AesGcm(..) | Self::AesCcm(..) | Self::AesGmac(_) => Some(AES_OCTETS_MAX),
+            Self::ChaCha20Poly1305 => None,
+            Self::Paired(encryption, _) => match encryption {
+                Encryption::AesCbc(_)
+                | Encryption::AesCtr(_)
+                | Encryption::CamelliaCbc(_)
+                | Encryption::CamelliaCtr(_) => Some(AES_OCTETS_MAX),
+                Encryption::TripleDes
+                | Encryption::Des
+                | Encryption::Blowfish(_)
+                | Encryption::Cast128 => Some(SHORT_BLOCK_OCTETS_SOFT),
+                Encryption::Null => None,
+            },
+        }
+    }
+
+    /// Octets after which a key must not be used, whatever the configuration says: the short
+    /// blocks' collisions are an attack, not an estimate.
+    pub const fn octets_hard(self) -> Option<u64> {
+        if self.text_multiple() == 8 { Some(SHORT_BLOCK_OCTETS_MAX) } else { None }
+    }
+
+    /// Whether whoever sees a packet reads it.
+    pub const fn is_readable(self) -> bool {
+        matches!(self, Self::AesGmac(_) | Self::Paired(Encryption::Null, _))
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, which refuses a bad index")]
+const fn all() -> [Cipher; Cipher::COUNT] {
+    let mut all = [Cipher::ChaCha20Poly1305; Cipher::COUNT];
+    let mut at = 0;
+    let mut icv = 0;
+    while icv < IcvSize::ALL.len() {
+        let mut size = 0;
+        while size < KeySize::ALL.len() {
+            all[at] = Cipher::AesGcm(KeySize::ALL[size], IcvSize::ALL[icv]);
+            all[at + 1] = Cipher::AesCcm(KeySize::ALL[size], IcvSize::ALL[icv]);
+            at += 2;
+            size += 1;
+        }
+        icv += 1;
+    }
+    // ChaCha20-Poly1305 stands there already.
+    at += 1;
+    let mut size = 0;
+    while size < KeySize::ALL.len() {
+        all[at] = Cipher::AesGmac(KeySize::ALL[size]);
+        at += 1;
+        size += 1;
+    }
+    let mut pair = 0;
+    while pair < Encryption::ALL.len() * Integrity::ALL.len() {
+        let (encryption, integrity) = (pair / Integrity::ALL.len(), pair % Integrity::ALL.len());
+        all[at] = Cipher::Paired(Encryption::ALL[encryption], Integrity::ALL[integrity]);
+        at += 1;
+        pair += 1;
+    }
+    all
 }
 
 impl fmt::Display for Cipher {
     /// Writes the words of swanctl's proposals: `aes256gcm16`, `aes128-sha256`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AesGcm16(size) => write!(f, "aes{}gcm16", size.bits()),
+            Self::AesGcm(size, icv) => write!(f, "aes{}gcm{}", size.bits(), icv.octets()),
             Self::ChaCha20Poly1305 => f.write_str("chacha20poly1305"),
-            Self::AesCbc(size, integrity) => write!(f, "aes{}-{integrity}", size.bits()),
+            Self::AesCcm(size, icv) => write!(f, "aes{}ccm{}", size.bits(), icv.octets()),
+            Self::AesGmac(size) => write!(f, "aes{}gmac", size.bits()),
+            Self::Paired(encryption, integrity) => write!(f, "{encryption}-{integrity}"),
         }
-    }
-}
-
-impl fmt::Display for Integrity {
-    /// Writes the word of swanctl's proposals: `sha256`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HmacSha2_256_128 => "sha256",
-            Self::HmacSha2_384_192 => "sha384",
-            Self::HmacSha2_512_256 => "sha512",
-        })
     }
 }
 

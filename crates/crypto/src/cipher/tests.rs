@@ -32,9 +32,7 @@ fn pair(cipher: Cipher, seed: u64) -> Pair {
 /// Clear parts of the nearest lengths that `cipher` takes.
 fn clear(cipher: Cipher, text_len: usize, seed: u64) -> Parts {
     let rng: &mut dyn Rng = &mut SeededRng::new(!seed);
-    let text_len =
-        if cipher.is_aead() { text_len } else { text_len.next_multiple_of(cipher.block_len()) };
-    let mut text = vec![0; text_len];
+    let mut text = vec![0; text_len.next_multiple_of(cipher.text_multiple())];
     rng.fill(&mut text);
     Parts {
         aad: rng.array::<8>().to_vec(),
@@ -72,7 +70,7 @@ proptest! {
         let mut packet = sent.clone();
         seal(&pair.seal, counter, &mut packet).unwrap();
         if text_len >= 16 {
-            prop_assert_ne!(&packet.text, &sent.text);
+            prop_assert_eq!(packet.text == sent.text, cipher.is_readable());
         }
         open(&pair.open, &mut packet).unwrap();
 
@@ -159,13 +157,10 @@ fn seal_names_the_slice_of_wrong_length_and_writes_nothing() {
         wrong[0].1.iv.push(0);
         wrong[1].1.icv.pop();
         if cipher.is_aead() {
-            let mut parts = good;
-            parts.trailer = vec![0; 4];
-            wrong.push(("trailer", parts));
-        } else {
-            let mut parts = good;
-            parts.text.push(0);
-            wrong.push(("text", parts));
+            wrong.push(("trailer", Parts { trailer: vec![0; 4], ..good.clone() }));
+        }
+        if cipher.text_multiple() > 1 {
+            wrong.push(("text", Parts { text: vec![0; 33], ..good.clone() }));
         }
         for (name, parts) in wrong {
             let mut packet = parts.clone();
@@ -176,10 +171,11 @@ fn seal_names_the_slice_of_wrong_length_and_writes_nothing() {
     }
 }
 
-/// RFC 4106 §3.1, RFC 7634 §2: the IV is the counter itself.
+/// RFC 4106 §3.1, RFC 7634 §2, RFC 3686 §3.1: the IV is the counter itself.
 #[test]
-fn aead_iv_is_the_counter() {
-    for cipher in Cipher::ALL.into_iter().filter(|cipher| cipher.is_aead()) {
+fn iv_of_aeads_and_counter_modes_is_the_counter() {
+    let counts = |cipher: &Cipher| cipher.iv_len() > 0 && cipher.text_multiple() == 1;
+    for cipher in Cipher::ALL.into_iter().filter(counts) {
         let mut packet = clear(cipher, 16, 1);
         seal(&pair(cipher, 1).seal, 0x0102_0304_0506_0708, &mut packet).unwrap();
         assert_eq!(packet.iv, [1, 2, 3, 4, 5, 6, 7, 8], "{cipher}");
@@ -189,25 +185,29 @@ fn aead_iv_is_the_counter() {
 //= https://www.rfc-editor.org/rfc/rfc3602#section-3
 //= type=test
 //# The IV MUST be chosen at random, and MUST be unpredictable.
+/// The same for the other block ciphers (RFC 2451 §3).
 #[test]
 fn cbc_ivs_differ_by_counter_and_by_key_and_tell_nothing_of_the_counter() {
-    let cipher = Cipher::AesCbc(AesKeySize::Bits128, Integrity::HmacSha2_256_128);
-    let ivs = |seed: u64| {
-        let key = pair(cipher, seed).seal;
-        (0..500)
-            .map(|counter| {
-                let mut packet = clear(cipher, 16, 1);
-                seal(&key, counter, &mut packet).unwrap();
-                packet.iv
-            })
-            .collect::<std::collections::BTreeSet<_>>()
-    };
-    let (first, second) = (ivs(1), ivs(2));
-    assert_eq!(first.len(), 500);
-    assert!(first.is_disjoint(&second));
-    // About half of the bits of neighbours differ in an unpredictable sequence.
-    let ones: u32 = first.iter().flatten().map(|octet| octet.count_ones()).sum();
-    assert!((31_000..33_000).contains(&ones), "{ones} of 64000 bits are set");
+    for encryption in Encryption::ALL.into_iter().filter(|one| one.block_len() > 1) {
+        let cipher = Cipher::Paired(encryption, Integrity::HmacSha2_256_128);
+        let ivs = |seed: u64| {
+            let key = pair(cipher, seed).seal;
+            (0..500)
+                .map(|counter| {
+                    let mut packet = clear(cipher, 16, 1);
+                    seal(&key, counter, &mut packet).unwrap();
+                    packet.iv
+                })
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let (first, second) = (ivs(1), ivs(2));
+        assert_eq!(first.len(), 500);
+        assert!(first.is_disjoint(&second));
+        // About half of the bits are set in an unpredictable sequence.
+        let ones: u32 = first.iter().flatten().map(|octet| octet.count_ones()).sum();
+        let half = u32::try_from(500 * encryption.iv_len() * 4).unwrap();
+        assert!(ones.abs_diff(half) < half / 32, "{cipher}: {ones} bits are set");
+    }
 }
 
 /// A seeded run reproduces octet for octet, CBC included.
@@ -232,7 +232,39 @@ fn transforms_name_the_suites_back() {
             cipher.integrity_id(),
         );
         assert_eq!(found, Some(cipher));
+        assert_eq!(cipher.encryption_id().is_aead(), cipher.is_aead());
     }
+    let unique: std::collections::BTreeSet<Cipher> = Cipher::ALL.into_iter().collect();
+    assert_eq!(unique.len(), Cipher::ALL.len());
+}
+
+/// RFC 2410 §3.1 leaves authenticity to the other algorithm, so there has to be one.
+#[test]
+fn every_suite_authenticates() {
+    for cipher in Cipher::ALL {
+        assert!(cipher.icv_len() >= 8, "{cipher}");
+        assert!(cipher.is_aead() || cipher.integrity_key_len() >= 16, "{cipher}");
+    }
+}
+
+/// Blocks of 8 octets end at an eighth of the birthday bound of 2^32 blocks, whatever is
+/// configured; of the others none ends, and all but ChaCha20 and NULL are to be replaced.
+#[test]
+fn short_blocks_limit_what_a_key_may_carry() {
+    for encryption in Encryption::ALL {
+        let cipher = Cipher::Paired(encryption, Integrity::HmacSha2_256_128);
+        match encryption.block_len() {
+            8 => {
+                assert_eq!(cipher.octets_soft(), Some(SHORT_BLOCK_OCTETS_SOFT));
+                assert_eq!(cipher.octets_hard(), Some((8 << 32) / 8));
+            }
+            _ => {
+                let soft = (encryption != Encryption::Null).then_some(AES_OCTETS_MAX);
+                assert_eq!((cipher.octets_soft(), cipher.octets_hard()), (soft, None));
+            }
+        }
+    }
+    assert_eq!(Cipher::ChaCha20Poly1305.octets_soft(), None);
 }
 
 #[test]
@@ -241,15 +273,19 @@ fn combinations_that_the_rfcs_exclude_are_no_suites() {
     for (encryption, key_bits, integrity) in [
         (EncryptionId::AES_GCM_16, Some(256), sha),
         (EncryptionId::AES_GCM_16, None, None),
-        (EncryptionId::AES_GCM_16, Some(192), None),
+        (EncryptionId::AES_GCM_16, Some(160), None),
         (EncryptionId::AES_GCM_16, Some(0), None),
         (EncryptionId::CHACHA20_POLY1305, Some(256), None),
         (EncryptionId::CHACHA20_POLY1305, None, sha),
         (EncryptionId::AES_CBC, Some(128), None),
         (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::NONE)),
         (EncryptionId::AES_CBC, None, sha),
-        (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::HMAC_MD5_96)),
-        (EncryptionId::NULL, None, sha),
+        (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::HMAC_MD5_128)),
+        (EncryptionId::TRIPLE_DES, Some(192), sha),
+        (EncryptionId::CAST, None, sha),
+        (EncryptionId::NULL, None, None),
+        (EncryptionId::NULL, None, Some(IntegrityId::NONE)),
+        (EncryptionId::NULL_AUTH_AES_GMAC, Some(128), sha),
     ] {
         let found = Cipher::from_transforms(encryption, key_bits, integrity);
         assert_eq!(found, None, "{encryption} {key_bits:?} {integrity:?}");
@@ -260,21 +296,26 @@ fn combinations_that_the_rfcs_exclude_are_no_suites() {
 
 #[test]
 fn suites_print_as_swanctl_writes_them() {
-    let printed: Vec<String> = Cipher::ALL.iter().map(ToString::to_string).collect();
+    let aeads: Vec<String> =
+        Cipher::ALL.iter().filter(|one| one.is_aead()).map(ToString::to_string).collect();
     assert_eq!(
-        printed,
-        [
-            "aes256gcm16",
-            "chacha20poly1305",
-            "aes128gcm16",
-            "aes256-sha256",
-            "aes256-sha384",
-            "aes256-sha512",
-            "aes128-sha256",
-            "aes128-sha384",
-            "aes128-sha512",
-        ]
+        aeads.join(" "),
+        "aes256gcm16 aes256ccm16 aes192gcm16 aes192ccm16 aes128gcm16 aes128ccm16 \
+         aes256gcm12 aes256ccm12 aes192gcm12 aes192ccm12 aes128gcm12 aes128ccm12 \
+         aes256gcm8 aes256ccm8 aes192gcm8 aes192ccm8 aes128gcm8 aes128ccm8 \
+         chacha20poly1305 aes256gmac aes192gmac aes128gmac"
     );
+    let encryption: Vec<String> = Encryption::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        encryption.join(" "),
+        "aes256 aes192 aes128 aes256ctr aes192ctr aes128ctr camellia256 camellia192 camellia128 \
+         camellia256ctr camellia192ctr camellia128ctr 3des cast128 \
+         blowfish256 blowfish192 blowfish128 des null"
+    );
+    let integrity: Vec<String> = Integrity::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(integrity.join(" "), "sha256 sha384 sha512 aesxcbc aescmac sha1 md5");
+    let pair = Cipher::Paired(Encryption::AesCbc(KeySize::Bits128), Integrity::HmacSha2_256_128);
+    assert_eq!(pair.to_string(), "aes128-sha256");
 }
 
 #[test]

@@ -4,6 +4,13 @@ use serde::Deserialize;
 use crate::vectors::{Hex, Vectors, Verdict, load, load_wycheproof};
 
 #[derive(Deserialize)]
+struct NamedMacGroup {
+    /// In swanctl's words.
+    mac: String,
+    tests: Vec<MacTest>,
+}
+
+#[derive(Deserialize)]
 struct MacGroup {
     /// Bits.
     #[serde(rename = "tagSize")]
@@ -51,6 +58,40 @@ fn prf_gives_the_answers_of_rfc_4231() {
 fn prf_gives_the_answers_of_wycheproof() {
     check_macs(|_| Prf::HmacSha2_256, &load_wycheproof("hmac_sha256"));
     check_macs(|_| Prf::HmacSha2_512, &load_wycheproof("hmac_sha512"));
+    check_macs(|_| Prf::HmacSha1, &load_wycheproof("hmac_sha1"));
+}
+
+#[test]
+fn prf_gives_the_answers_of_rfc_2202() {
+    let vectors = load::<MacGroup>("rfc2202_hmac");
+    check_macs(|group| if group.tag_bits == 128 { Prf::HmacMd5 } else { Prf::HmacSha1 }, &vectors);
+}
+
+/// RFC 3566 §4.6 and RFC 4434 §3; RFC 4493 §4 and RFC 4615 §4.
+#[test]
+fn prf_of_aes_blocks_gives_the_answers_of_the_rfcs() {
+    for group in load::<NamedMacGroup>("block_mac").groups {
+        let prf = Prf::ALL.into_iter().find(|prf| prf.to_string() == group.mac).unwrap();
+        for test in group.tests {
+            // Any cut of the message gives the same.
+            for cut in [0, test.msg.0.len() / 3, test.msg.0.len() / 2, test.msg.0.len()] {
+                let (head, tail) = test.msg.0.split_at(cut);
+                let output = prf.compute(&test.key.0, &[head, tail]);
+                assert_eq!(output.as_bytes(), test.tag.0, "{prf} {}", test.id);
+            }
+        }
+    }
+}
+
+/// Wycheproof's keys have the length that the cipher takes, or one that it refuses and that a PRF
+/// takes in a way of its own (RFC 4615 §3).
+#[test]
+fn aes_cmac_gives_the_answers_of_wycheproof() {
+    let mut vectors: Vectors<MacGroup> = load_wycheproof("aes_cmac");
+    for group in &mut vectors.groups {
+        group.tests.retain(|test| test.key.0.len() == 16);
+    }
+    check_macs(|_| Prf::Aes128Cmac, &vectors);
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! Choosing and checking choices.
 
-use adit_crypto::{AesKeySize, Cipher, Integrity, Prf};
+use adit_crypto::{Cipher, Encryption, IcvSize, Integrity, KeySize, Prf};
 use adit_wire::iana::{EncryptionId, IntegrityId, PrfId};
 use proptest::prelude::*;
 
@@ -30,13 +30,13 @@ fn the_responders_order_decides() {
     let theirs = "aes128gcm16-aes256gcm16-prfsha256-prfsha384-ecp256-x25519";
     let ours = "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp256";
     let suite = chosen(theirs, ours).unwrap();
-    assert_eq!(suite.cipher, Cipher::AesGcm16(AesKeySize::Bits256));
+    assert_eq!(suite.cipher, Cipher::AesGcm(KeySize::Bits256, IcvSize::Octets16));
     assert_eq!((suite.prf, suite.ke), (Prf::HmacSha2_384, KeyExchange::X25519));
 
     let theirs = "aes128-sha256-x25519,aes256gcm16-prfsha256-x25519";
     let ours = "aes256gcm16-prfsha256-x25519,aes128-sha256-x25519";
     let suite = chosen(theirs, ours).unwrap();
-    assert_eq!(suite.cipher, Cipher::AesGcm16(AesKeySize::Bits256));
+    assert_eq!(suite.cipher, Cipher::AesGcm(KeySize::Bits256, IcvSize::Octets16));
 }
 
 /// CHECKLIST E02: exactly one proposal comes back, under its number.
@@ -255,7 +255,7 @@ fn proposals_with_a_wrong_spi_or_protocol_are_passed_over() {
 #[test]
 fn defaults_agree_with_themselves_on_the_first_words() {
     let choice = choose_ike(INIT, &ProposalSpec::ike_default(), &offer("default").sa()).unwrap();
-    assert_eq!(choice.suite.cipher, Cipher::AesGcm16(AesKeySize::Bits256));
+    assert_eq!(choice.suite.cipher, Cipher::AesGcm(KeySize::Bits256, IcvSize::Octets16));
     assert_eq!(choice.suite.additional, [KeyExchange::MlKem768]);
 }
 
@@ -317,6 +317,7 @@ proptest! {
 #[test]
 fn an_integrity_algorithm_is_part_of_the_cipher() {
     let suite = chosen("aes128-sha256-x25519", "aes128-sha256-x25519").unwrap();
-    let expected = Cipher::AesCbc(AesKeySize::Bits128, Integrity::HmacSha2_256_128);
+    let encryption = Encryption::AesCbc(KeySize::Bits128);
+    let expected = Cipher::Paired(encryption, Integrity::HmacSha2_256_128);
     assert_eq!(suite.cipher, expected);
 }

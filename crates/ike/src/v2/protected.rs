@@ -283,7 +283,7 @@ impl Protection {
             + self.cipher.iv_len()
             + self.cipher.icv_len();
         let text = limit.checked_sub(fixed)?;
-        let text = text - text % self.pad_to();
+        let text = text - text % self.cipher.text_multiple();
         text.checked_sub(PAD_LENGTH_OCTETS).filter(|room| *room > 0)
     }
 
@@ -321,13 +321,12 @@ impl Protection {
         self.cipher.iv_len() + text + self.cipher.icv_len()
     }
 
+    /// AEADs and counter modes need no padding in IKE (RFC 5282 §3, RFC 5930 §2); CBC takes whole
+    /// blocks.
     fn padding(&self, inner: usize) -> usize {
-        (inner + PAD_LENGTH_OCTETS).next_multiple_of(self.pad_to()) - inner - PAD_LENGTH_OCTETS
-    }
-
-    /// An AEAD needs no padding in IKE (RFC 5282 §3); CBC takes whole blocks.
-    fn pad_to(&self) -> usize {
-        if self.cipher.is_aead() { 1 } else { self.cipher.block_len() }
+        (inner + PAD_LENGTH_OCTETS).next_multiple_of(self.cipher.text_multiple())
+            - inner
+            - PAD_LENGTH_OCTETS
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Prf, Secret};
+use adit_crypto::{Encryption, Integrity, KeySize, Prf, Secret};
 use adit_wire::iana::ExchangeType;
 use adit_wire::ikev2::{Flags, IkeSpi};
 use proptest::prelude::*;
@@ -65,6 +65,10 @@ fn joined(protection: &Protection, datagrams: &[Vec<u8>]) -> Option<Reassembled>
     }
     found
 }
+
+/// A cipher with padding, in Wireshark's words AES-CBC-256 with HMAC_SHA2_256_128.
+const CBC: Cipher =
+    Cipher::Paired(Encryption::AesCbc(KeySize::Bits256), Integrity::HmacSha2_256_128);
 
 const NONCE: PayloadType = PayloadType::NONCE;
 
@@ -305,7 +309,7 @@ proptest! {
         limit in 200_usize..1_500,
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..80),
     ) {
-        let (mut left, right) = ends(Cipher::ALL[3]);
+        let (mut left, right) = ends(CBC);
         let sealed = left.seal(header(1), NONCE, &inner, Some(limit)).unwrap();
         if sealed.datagrams.len() > 1 {
             let shuffled = order.iter().map(|index| index.get(&sealed.datagrams).clone());
@@ -319,7 +323,7 @@ proptest! {
     /// Octets that nobody sealed are read without a panic and never opened.
     #[test]
     fn noise_is_not_opened(octets in prop::collection::vec(any::<u8>(), 0..200)) {
-        let (_, right) = ends(Cipher::ALL[3]);
+        let (_, right) = ends(CBC);
         let mut framed = in_front(header(1), NONCE, None, octets.len());
         framed.extend(&octets);
         prop_assert!(right.open(&Envelope::read(&framed).unwrap()).is_err());
@@ -352,7 +356,7 @@ fn a_capture_of_other_implementations_is_opened_if_present() {
         pi: Secret::default(),
         pr: Secret::default(),
     };
-    let cipher = Cipher::ALL[3];
+    let cipher = CBC;
     let mut opened = 0;
     for (at, _) in capture.windows(16).enumerate().filter(|(_, window)| *window == spis) {
         let length = capture[at + 24..at + 28].try_into().map(u32::from_be_bytes).unwrap();
