@@ -294,6 +294,20 @@ fn a_good_configuration_is_shown_as_a_plan() {
 }
 
 #[test]
+fn check_says_what_an_allowed_algorithm_costs() {
+    let weak = format!("{BERLIN}esp = \"3des-sha1\"\nallow = [\"3des\"]\n");
+    let text = check(&configuration("weak", &weak), &[]);
+    assert!(text.starts_with("exit 0\n"), "{text}");
+    assert!(text.contains("warning[E515]: berlin: 3des is allowed, and weak"), "{text}");
+    assert!(text.contains("ends after 4 GiB"), "{text}");
+    assert!(text.contains("1 tunnel, 1 warning\n"), "{text}");
+
+    let refused = check(&configuration("refused", &weak.replace("3des\"]", "des\"]")), &[]);
+    assert!(refused.starts_with("exit 1\n"), "{refused}");
+    assert!(refused.contains("error[E514]: berlin: 3des is too weak"), "{refused}");
+}
+
+#[test]
 fn every_mistake_in_a_file_is_shown_in_its_place() {
     let wrong = BERLIN.replace("remote", "remtoe").replace("10.1.0.0/24", "10.1.0.0/33");
     let folder = configuration("wrong", &wrong);

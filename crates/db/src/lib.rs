@@ -42,7 +42,7 @@ pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use pad::{AuthMethodConfig, PadEntry};
-pub use proposal::{ProposalError, ProposalSpec, TransformWords};
+pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use spd::{Action, PolicyTable, Spd, SpdEntry};
 pub use spi::random_spi;

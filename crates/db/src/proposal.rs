@@ -8,6 +8,7 @@
 //! transform exactly if the cipher needs one, for IKE also a PRF and a key exchange, for ESP the
 //! ESN transform.
 
+mod caution;
 mod words;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::fmt;
 use adit_wire::iana::{EncryptionId, KeyExchangeId, ProtocolId, TransformType};
 use adit_wire::ikev2::Transform;
 
+pub use self::caution::{Caution, Verdict, allowable};
 use crate::nearest::nearest;
 
 /// One proposal for IKE or ESP: its transforms in order of preference within each type.
@@ -52,7 +54,7 @@ pub enum ProposalError {
     /// No encryption algorithm.
     #[error("no encryption algorithm in {0:?}")]
     NoEncryption(String),
-    /// AEAD and CBC ciphers side by side: they need different integrity transforms (RFC 7296
+    /// AEADs and other ciphers side by side: they need different integrity transforms (RFC 7296
     /// §3.3), so they belong in proposals of their own.
     #[error("{0:?} mixes AEAD and other ciphers; write two proposals")]
     MixedCiphers(String),
@@ -178,6 +180,17 @@ impl ProposalSpec {
         self.transforms.iter().copied().filter(move |transform| transform.kind == kind)
     }
 
+    /// What the operator should know about this proposal, each algorithm once.
+    pub fn cautions(&self) -> Vec<Caution> {
+        let mut cautions: Vec<Caution> = Vec::new();
+        for caution in self.transforms.iter().filter_map(Caution::of) {
+            if !cautions.contains(&caution) {
+                cautions.push(caution);
+            }
+        }
+        cautions
+    }
+
     /// The proposal without ESN: for a receiver that keeps no replay window (RFC 4303 §3.3.3;
     /// CHECKLIST E16).
     #[must_use]
@@ -284,7 +297,7 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
             word: word.to_owned(),
             nearest: nearest(word, words::all()),
         })?;
-        if !belongs(transform.kind, protocol) {
+        if !belongs(&transform, protocol) {
             return Err(ProposalError::WrongProtocol { word: word.to_owned(), protocol });
         }
         transforms.push(transform);
@@ -297,12 +310,21 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
 
 /// RFC 7296 §3.3.2. Additional key exchanges of child SAs (RFC 9370 §2.2.4) are not offered: the
 /// keys they would protect already come from an IKE SA that has them.
-fn belongs(kind: TransformType, protocol: ProtocolId) -> bool {
-    match kind {
-        TransformType::ENCR | TransformType::INTEG | TransformType::KE => true,
+fn belongs(transform: &Transform, protocol: ProtocolId) -> bool {
+    match transform.kind {
+        TransformType::ENCR => protocol == ProtocolId::ESP || is_for_ike(transform),
+        TransformType::INTEG | TransformType::KE => true,
         TransformType::ESN => protocol == ProtocolId::ESP,
         _ => protocol == ProtocolId::IKE,
     }
+}
+
+/// IANA's column for IKEv2: messages must not be readable (RFC 7296 §5), and nobody has said how
+/// Camellia's counter mode would work there.
+fn is_for_ike(cipher: &Transform) -> bool {
+    let not_for_ike =
+        [EncryptionId::NULL, EncryptionId::NULL_AUTH_AES_GMAC, EncryptionId::CAMELLIA_CTR];
+    !not_for_ike.contains(&EncryptionId(cipher.id))
 }
 
 fn has(transforms: &[Transform], kind: TransformType) -> bool {
@@ -323,7 +345,7 @@ fn check_ciphers(text: &str, transforms: &[Transform]) -> Result<bool, ProposalE
 }
 
 fn is_aead(cipher: &Transform) -> bool {
-    EncryptionId(cipher.id) != EncryptionId::AES_CBC
+    EncryptionId(cipher.id).is_aead()
 }
 
 fn settle_integrity(

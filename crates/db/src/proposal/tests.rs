@@ -27,6 +27,27 @@ fn aliases_print_as_the_usual_word() {
         "aes128gcm16-prfsha256-x25519"
     );
     assert_eq!(esp("aes-sha2_256").to_string(), "aes128-sha256-noesn");
+    assert_eq!(esp("aes192gcm64").to_string(), "aes192gcm8-noesn");
+    assert_eq!(esp("aes256ccm96").to_string(), "aes256ccm12-noesn");
+    assert_eq!(esp("camellia-sha").to_string(), "camellia128-sha1-noesn");
+}
+
+/// Every suite that the ciphers have can be written, and is read as what it is.
+#[test]
+fn every_suite_has_words() {
+    for cipher in adit_crypto::Cipher::ALL {
+        let spec = esp(&cipher.to_string());
+        let encryption = spec.of_kind(TransformType::ENCR).next().unwrap();
+        assert_eq!(EncryptionId(encryption.id), cipher.encryption_id(), "{cipher}");
+        assert_eq!(encryption.key_bits, cipher.key_bits(), "{cipher}");
+        let integrity = spec.of_kind(TransformType::INTEG).next().map(|t| t.id);
+        assert_eq!(integrity, cipher.integrity_id().map(|id| id.0), "{cipher}");
+        assert_eq!(spec.to_string(), format!("{cipher}-noesn"));
+    }
+    for prf in adit_crypto::Prf::ALL {
+        let spec = ike(&format!("aes128gcm16-{prf}-x25519"));
+        assert_eq!(spec.of_kind(TransformType::PRF).next().unwrap().id, prf.id().0);
+    }
 }
 
 /// As swanctl: the integrity algorithm gives the PRF, and goes if the cipher is an AEAD.
@@ -35,6 +56,8 @@ fn prf_is_implied_by_integrity() {
     assert_eq!(ike("aes256-sha256-modp2048").to_string(), "aes256-prfsha256-sha256-modp2048");
     assert_eq!(ike("aes256gcm16-sha384-ecp384").to_string(), "aes256gcm16-prfsha384-ecp384");
     assert_eq!(ike("aes256-sha256-prfsha512-ecp256").to_string(), "aes256-prfsha512-sha256-ecp256");
+    assert_eq!(ike("3des-md5-modp2048").to_string(), "3des-prfmd5-md5-modp2048");
+    assert_eq!(ike("aes128ctr-aesxcbc-ecp256").to_string(), "aes128ctr-prfaesxcbc-aesxcbc-ecp256");
 }
 
 /// CHECKLIST A15, A16: no key exchange and no integrity are refused when configured.
@@ -52,6 +75,13 @@ fn incomplete_proposals_are_refused() {
     assert!(matches!(esp("aes256gcm16-prfsha256"), ProposalError::WrongProtocol { .. }));
     assert!(matches!(esp("aes256gcm16-ke1_mlkem768"), ProposalError::WrongProtocol { .. }));
     assert!(matches!(esp("aes256"), ProposalError::NoIntegrity(_)));
+    // RFC 8221 §6: NULL with NONE cannot be selected.
+    assert!(matches!(esp("null"), ProposalError::NoIntegrity(_)));
+    assert!(matches!(esp("null-none"), ProposalError::NoIntegrity(_)));
+    for not_for_ike in ["null", "aes128gmac", "camellia256ctr"] {
+        let text = format!("{not_for_ike}-sha256-x25519");
+        assert!(matches!(ike(&text), ProposalError::WrongProtocol { .. }), "{text}");
+    }
     assert!(matches!(esp(""), ProposalError::Empty));
     assert!(matches!(ProposalSpec::esp_list("aes256gcm16,"), Err(ProposalError::Empty)));
 }

@@ -7,6 +7,9 @@
 //! secret = "file:berlin.psk"
 //! ```
 //!
+//! Algorithms that RFC 8221, RFC 8247 or RFC 9395 advise against are refused unless the file names
+//! them in `allow = ["3des"]`, and then warned of ([`adit_db::Caution`]).
+//!
 //! [`load`] takes the files' texts and reads secrets through a function, so that the daemon,
 //! `adit check` and tests read alike. Either everything is right, or nothing is used and every
 //! mistake is told with its place ([`ConfigError`]). [`diff`] says what a reload disturbs.

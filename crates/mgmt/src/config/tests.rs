@@ -183,6 +183,94 @@ fn reload_touches_only_what_changed() {
 }
 
 #[test]
+fn a_weak_algorithm_is_refused_unless_allowed() {
+    let text = format!("{FIVE_LINES}\nike = \"aes256-sha256-x25519, 3des-md5-modp2048\"\n");
+    insta::assert_snapshot!(complaint(&text), @r#"
+    error[E514]: berlin: 3des is too weak to be used unasked
+     --> tunnels/berlin.toml:5:30
+      |
+    5 | ike = "aes256-sha256-x25519, 3des-md5-modp2048"
+      |                              ^^^^ RFC 8221: SHOULD NOT
+      |
+      = help: its blocks of 64 bits repeat and then tell about the traffic (Sweet32), so a key is replaced after 1 GiB and ends after 4 GiB; many times slower than AES
+      = help: if the peer knows nothing better: allow = ["3des"]
+    error[E514]: berlin: md5 is too weak to be used unasked
+     --> tunnels/berlin.toml:5:35
+      |
+    5 | ike = "aes256-sha256-x25519, 3des-md5-modp2048"
+      |                                   ^^^ RFC 8221 and RFC 8247: MUST NOT
+      |
+      = help: MD5 itself is broken; that HMAC-MD5 is not yet is the only thing that holds
+      = help: if the peer knows nothing better: allow = ["md5"]
+    "#);
+    let text = format!("{text}allow = [\"3des\", \"md5\"]\n");
+    let configuration = load_one(&text).unwrap();
+    let codes: Vec<Code> = configuration.warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, [Code::E515; 2]);
+    insta::assert_snapshot!(configuration.warnings[0].render(false), @r#"
+    warning[E515]: berlin: 3des is allowed, and weak
+     --> tunnels/berlin.toml:5:30
+      |
+    5 | ike = "aes256-sha256-x25519, 3des-md5-modp2048"
+      |                              ^^^^ RFC 8221: SHOULD NOT
+      |
+      = help: its blocks of 64 bits repeat and then tell about the traffic (Sweet32), so a key is replaced after 1 GiB and ends after 4 GiB; many times slower than AES
+    "#);
+    let proposals = &configuration.tunnels["berlin"].connection.proposals;
+    assert_eq!(proposals[1].to_string(), "3des-prfmd5-md5-modp2048");
+
+    let only_one = text.replace(", \"md5\"", "");
+    let errors = load_one(&only_one).unwrap_err();
+    let codes: Vec<Code> = errors.iter().map(|error| error.code).collect();
+    assert_eq!(codes, [Code::E515, Code::E514]);
+}
+
+#[test]
+fn allow_takes_no_other_words() {
+    insta::assert_snapshot!(with("allow = [\"3des\", \"md55\", \"sha1\"]"), @r#"
+    error[E510]: berlin: `allow` names nothing that must be allowed
+     --> tunnels/berlin.toml:5:18
+      |
+    5 | allow = ["3des", "md55", "sha1"]
+      |                  ^^^^^^ must be one of 3des, des, blowfish, cast128, md5
+      |
+      = help: did you mean "md5"?
+    error[E510]: berlin: `allow` names nothing that must be allowed
+     --> tunnels/berlin.toml:5:26
+      |
+    5 | allow = ["3des", "md55", "sha1"]
+      |                          ^^^^^^ must be one of 3des, des, blowfish, cast128, md5
+    "#);
+}
+
+/// Null encryption is in order and said to be what it is; null with null cannot be written.
+#[test]
+fn a_tunnel_that_does_not_encrypt_is_a_warning() {
+    let text = format!("{FIVE_LINES}\nesp = [\"null-sha256\", \"aes128gmac\"]\n");
+    let configuration = load_one(&text).unwrap();
+    let codes: Vec<Code> = configuration.warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, [Code::E516; 2]);
+    insta::assert_snapshot!(configuration.warnings[0].render(false), @r#"
+    warning[E516]: berlin: the tunnel does not encrypt
+     --> tunnels/berlin.toml:5:9
+      |
+    5 | esp = ["null-sha256", "aes128gmac"]
+      |         ^^^^ nothing is encrypted: everyone on the way can read the traffic, though not change it
+      |
+      = help: aes256gcm16 encrypts as well
+    "#);
+    insta::assert_snapshot!(with("esp = \"null\""), @r#"
+    error[E510]: berlin: `esp` cannot be understood
+     --> tunnels/berlin.toml:5:7
+      |
+    5 | esp = "null"
+      |       ^^^^^^ no integrity algorithm in "null"
+      |
+      = help: "null-sha256", or an AEAD cipher such as aes256gcm16
+    "#);
+}
+
+#[test]
 fn a_weak_secret_is_a_warning() {
     let configuration = load_one(&FIVE_LINES.replace("good.psk", "weak.psk")).unwrap();
     assert_eq!(configuration.warnings[0].code, Code::E513);
@@ -232,7 +320,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ a tunnel's file has no tables
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, suite, ike, esp, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, suite, allow, ike, esp, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
         ");
 }
 

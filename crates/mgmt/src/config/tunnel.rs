@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_crypto::Secret;
+use adit_db::proposal::{Verdict, allowable};
 use adit_db::{
-    ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity, IdentityPattern,
-    Keep, LimitSpec, ProposalError, ProposalSpec, TsSpec, WindowSize,
+    Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
+    IdentityPattern, Keep, LimitSpec, ProposalError, ProposalSpec, TsSpec, WindowSize,
 };
 use ipnet::IpNet;
 
@@ -145,12 +146,32 @@ fn read_suites(fields: &mut Fields<'_>, connection: &mut Connection, child: &mut
         connection.proposals = compat(ProposalSpec::ike_list(COMPAT_IKE), &connection.proposals);
         child.proposals = compat(ProposalSpec::esp_list(COMPAT_ESP), &child.proposals);
     }
-    if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list) {
+    let allowed = read_allowed(fields);
+    if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list, &allowed) {
         connection.proposals = proposals;
     }
-    if let Some(proposals) = read_proposals(fields, "esp", ProposalSpec::esp_list) {
+    if let Some(proposals) = read_proposals(fields, "esp", ProposalSpec::esp_list, &allowed) {
         child.proposals = proposals;
     }
+}
+
+/// `allow`: the weak algorithms that the operator takes the blame for.
+fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
+    let mut allowed = Vec::new();
+    for text in fields.strings("allow").unwrap_or_default() {
+        if allowable().any(|algorithm| algorithm == text.value) {
+            allowed.push(text.value);
+            continue;
+        }
+        let all = allowable().collect::<Vec<_>>().join(", ");
+        let nearest = adit_db::nearest(&text.value, allowable());
+        fields.mistake(
+            Mistake::new(text.span, "`allow` names nothing that must be allowed")
+                .label(format!("must be one of {all}"))
+                .help_some(nearest.map(|word| format!("did you mean \"{word}\"?"))),
+        );
+    }
+    allowed
 }
 
 /// What equipment from before 2018 understands: no transform types it has not heard of, MODP-2048
@@ -172,11 +193,15 @@ fn read_proposals(
     fields: &mut Fields<'_>,
     key: &'static str,
     read: fn(&str) -> Result<Vec<ProposalSpec>, ProposalError>,
+    allowed: &[String],
 ) -> Option<Vec<ProposalSpec>> {
     let mut proposals = Vec::new();
     for text in fields.strings(key)? {
         match read(&text.value) {
-            Ok(list) => proposals.extend(list),
+            Ok(list) => {
+                judge(fields, &text, &list, allowed);
+                proposals.extend(list);
+            }
             Err(error) => {
                 let (culprit, label, help) = culprit(&error);
                 let span = narrow(fields.file, &text.span, culprit);
@@ -186,6 +211,44 @@ fn read_proposals(
         }
     }
     Some(proposals)
+}
+
+/// Refuses what is weak and not allowed, and says what the rest costs; each algorithm once.
+fn judge(
+    fields: &mut Fields<'_>,
+    text: &Placed<String>,
+    list: &[ProposalSpec],
+    allowed: &[String],
+) {
+    let mut told: Vec<Caution> = Vec::new();
+    for caution in list.iter().flat_map(ProposalSpec::cautions) {
+        if told.contains(&caution) {
+            continue;
+        }
+        told.push(caution);
+        let (algorithm, cost) = (caution.algorithm, caution.cost);
+        let place = narrow(fields.file, &text.span, algorithm);
+        let mistake = match caution.verdict {
+            Verdict::Discouraged(words) if allowed.iter().any(|word| word == algorithm) => {
+                Mistake::new(place, format!("{algorithm} is allowed, and weak"))
+                    .code(Code::E515)
+                    .label(words)
+                    .help(cost)
+            }
+            Verdict::Discouraged(words) => {
+                Mistake::new(place, format!("{algorithm} is too weak to be used unasked"))
+                    .code(Code::E514)
+                    .label(words)
+                    .help(cost)
+                    .help(format!("if the peer knows nothing better: allow = [\"{algorithm}\"]"))
+            }
+            Verdict::Readable => Mistake::new(place, "the tunnel does not encrypt")
+                .code(Code::E516)
+                .label(cost)
+                .help("aes256gcm16 encrypts as well"),
+        };
+        fields.mistake(mistake);
+    }
 }
 
 /// The word that is wrong, what is wrong with it, and the word that is right.

@@ -5,7 +5,14 @@ use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
 
 /// An encryption algorithm, without its key length.
 pub fn encryption(id: EncryptionId) -> String {
-    without_prefix(&id.to_string(), "ENCR_")
+    match id {
+        EncryptionId::TRIPLE_DES => "3DES_CBC".to_owned(),
+        EncryptionId::DES => "DES_CBC".to_owned(),
+        EncryptionId::CAST => "CAST_CBC".to_owned(),
+        EncryptionId::BLOWFISH => "BLOWFISH_CBC".to_owned(),
+        EncryptionId::NULL_AUTH_AES_GMAC => "NULL_AES_GMAC".to_owned(),
+        other => without_prefix(&other.to_string(), "ENCR_"),
+    }
 }
 
 /// An integrity algorithm.
@@ -45,6 +52,14 @@ mod tests {
         assert_eq!(encryption(EncryptionId::AES_CBC), "AES_CBC");
         assert_eq!(encryption(EncryptionId::AES_GCM_16), "AES_GCM_16");
         assert_eq!(encryption(EncryptionId::CHACHA20_POLY1305), "CHACHA20_POLY1305");
+        assert_eq!(encryption(EncryptionId::TRIPLE_DES), "3DES_CBC");
+        assert_eq!(encryption(EncryptionId::BLOWFISH), "BLOWFISH_CBC");
+        assert_eq!(encryption(EncryptionId::CAMELLIA_CTR), "CAMELLIA_CTR");
+        assert_eq!(encryption(EncryptionId::AES_CCM_8), "AES_CCM_8");
+        assert_eq!(encryption(EncryptionId::NULL), "NULL");
+        assert_eq!(encryption(EncryptionId::NULL_AUTH_AES_GMAC), "NULL_AES_GMAC");
+        assert_eq!(integrity(IntegrityId::AES_XCBC_96), "AES_XCBC_96");
+        assert_eq!(prf(PrfId::AES128_CMAC), "PRF_AES128_CMAC");
         assert_eq!(integrity(IntegrityId::HMAC_SHA2_256_128), "HMAC_SHA2_256_128");
         assert_eq!(integrity(IntegrityId::HMAC_SHA2_384_192), "HMAC_SHA2_384_192");
         assert_eq!(prf(PrfId::HMAC_SHA2_256), "PRF_HMAC_SHA2_256");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adit_crypto::Secret;
-use adit_db::{Connection, ConnectionName};
+use adit_db::{Caution, Connection, ConnectionName, ProposalSpec};
 use adit_ike::Command;
 use adit_mgmt::api::{Change, ReloadReport, SCHEMA, Source, TunnelEvent};
 use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile};
@@ -36,6 +36,9 @@ impl Running {
             && self.store.tunnels.contains_key(&connection.name)
         {
             return Outcome::refused("a tunnel of the configuration directory has this name");
+        }
+        for caution in cautions(&connection) {
+            warn!(connection = name, "{caution}");
         }
         let tunnel = Tunnel {
             source: Source::Vici,
@@ -176,6 +179,19 @@ impl Running {
         let change = Change::Configured { how: how.to_owned() };
         self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(name.to_string(), change))));
     }
+}
+
+/// What there is to know about the algorithms of a connection, each once. Whoever names a weak one
+/// in swanctl.conf is served as by strongSwan, and told.
+fn cautions(connection: &Connection) -> Vec<Caution> {
+    let children = connection.children.iter().flat_map(|child| &child.proposals);
+    let mut cautions = Vec::new();
+    for caution in connection.proposals.iter().chain(children).flat_map(ProposalSpec::cautions) {
+        if !cautions.contains(&caution) {
+            cautions.push(caution);
+        }
+    }
+    cautions
 }
 
 /// Reads and understands `DIR/tunnels/*.toml` and the secrets they name.

@@ -4,7 +4,9 @@
 //! Every key of swanctl.conf(5) of strongSwan 5.9 is honoured, or accepted because its value asks
 //! for nothing (defaults, hints for other authentication methods), or refused by name with the
 //! reason: a configuration that loads does what it says. Where swanctl.conf has a default of its
-//! own that is weaker than ours (`replay_window`, `dpd_delay`), a missing key means ours.
+//! own that is weaker than ours (`replay_window`, `dpd_delay`), a missing key means ours. Weak
+//! algorithms are taken if they are named, as strongSwan does; the daemon's log says what they cost
+//! ([`adit_db::Caution`]).
 
 mod auth;
 mod child;

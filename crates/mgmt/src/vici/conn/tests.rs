@@ -209,6 +209,20 @@ fn honoured_keys_of_children_have_their_effect() {
     assert!(matches!(child.dscp, DscpPolicy::Set(zero) if zero.get() == 0));
 }
 
+/// Naming a weak algorithm is enough here, as with strongSwan; whoever loads it can tell.
+#[test]
+fn weak_algorithms_are_taken_and_can_be_told() {
+    let lines =
+        [("proposals", "3des-md5-modp2048"), ("children.net.esp_proposals", "blowfish256-sha1")];
+    let connection = load(&lines).unwrap();
+    let told = |specs: &[ProposalSpec]| -> Vec<&str> {
+        specs.iter().flat_map(ProposalSpec::cautions).map(|one| one.algorithm).collect()
+    };
+    assert_eq!(told(&connection.proposals), ["3des", "md5"]);
+    assert_eq!(told(&connection.children[0].proposals), ["blowfish"]);
+    assert!(refusal("children.net.esp_proposals", "null").contains("no integrity algorithm"));
+}
+
 #[test]
 fn start_action_is_the_wished_state() {
     for (word, keep) in [
