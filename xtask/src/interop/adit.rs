@@ -79,7 +79,11 @@ fn choices(plan: &Plan) -> String {
     if plan.left_defaults {
         return String::new();
     }
-    format!("encap   = \"udp\"\nike     = \"{}\"\nesp     = \"{}\"\n", plan.ike, plan.esp)
+    let allow = match plan.allow {
+        [] => String::new(),
+        words => format!("allow   = [\"{}\"]\n", words.join("\", \"")),
+    };
+    format!("encap   = \"udp\"\nike     = \"{}\"\nesp     = \"{}\"\n{allow}", plan.ike, plan.esp)
 }
 
 /// The daemon, in its namespace.

@@ -109,6 +109,13 @@ impl Gateway {
         Ok(())
     }
 
+    /// Gives our daemon another configuration while it runs.
+    pub(crate) fn reconfigure(&self, peer: &Side, plan: &Plan) -> anyhow::Result<()> {
+        anyhow::ensure!(self.make == Make::Adit, "{} has no tunnel's file", self.name());
+        adit::write(&self.side, peer, plan)?;
+        self.adit(&["reload"])
+    }
+
     /// Brings the tunnel up and waits until it is.
     pub(crate) fn initiate(&self) -> anyhow::Result<()> {
         if self.make == Make::Adit {

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) esp: &'static str,
     /// Does the left gateway, if it is ours, propose what it does without configuration?
     pub(crate) left_defaults: bool,
+    /// Weak algorithms that our tunnel's file allows, in its words.
+    pub(crate) allow: &'static [&'static str],
     /// Does the left gateway keep its tunnel up by itself?
     pub(crate) left_keeps_up: bool,
     /// Networks on the left besides the first, to make messages long.
@@ -38,6 +40,7 @@ impl Default for Plan {
             ike: "aes256gcm16-prfsha384-x25519",
             esp: "aes256gcm16-x25519",
             left_defaults: false,
+            allow: &[],
             left_keeps_up: false,
             more_networks: 0,
             right_fragment_octets: 1_280,
@@ -97,6 +100,28 @@ impl Plan {
     /// Messages longer than one datagram: 91 networks are 1,456 octets of selectors.
     pub(crate) fn fragmented() -> Self {
         Self { more_networks: 90, right_fragment_octets: 576, ..Self::default() }
+    }
+
+    /// Everything that the matrix of suites tries, for the side that is asked.
+    pub(crate) fn matrix() -> Self {
+        Self::one_of_the_matrix(
+            "aes128-aes192-aes256-sha256-sha384-sha512-sha1-md5-aesxcbc-aescmac\
+             -modp2048-modp3072-ecp256-ecp384-x25519,\
+             aes128ctr-aes256ctr-3des-camellia128-camellia256\
+             -sha256-sha1-md5-aesxcbc-aescmac-modp2048-ecp256,\
+             aes128gcm16-aes256gcm16-aes192gcm16-aes256gcm12-aes128gcm8-aes128ccm16-aes256ccm12\
+             -aes128ccm8-chacha20poly1305\
+             -prfsha256-prfsha384-prfsha1-prfaesxcbc-prfaescmac-x25519-ecp256",
+            "aes128-aes192-aes256-camellia128-camellia192-camellia256-3des-null\
+             -aes128ctr-aes192ctr-aes256ctr-sha256-sha384-sha512-sha1-md5-aesxcbc-aescmac,\
+             aes128gcm16-aes192gcm16-aes256gcm16-aes128gcm12-aes128gcm8-aes256gcm8\
+             -aes128ccm16-aes192ccm12-aes256ccm8-chacha20poly1305",
+        )
+    }
+
+    /// One IKE suite and one ESP suite, with whatever has to be allowed for it.
+    pub(crate) fn one_of_the_matrix(ike: &'static str, esp: &'static str) -> Self {
+        Self { allow: &["3des", "md5"], ..Self::suites(ike, esp) }
     }
 
     fn suites(ike: &'static str, esp: &'static str) -> Self {

@@ -4,6 +4,7 @@
 
 mod basic;
 mod lifecycle;
+mod matrix;
 mod rekey;
 
 use std::time::Duration;
@@ -86,6 +87,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     planned("suite-aes-cbc-256", "AES-CBC-256, SHA2-512, P-384", Plan::cbc_256, basic::everything),
     planned("suite-aes-gcm-128", "AES-GCM-128, MODP-3072", Plan::gcm_128, basic::everything),
     planned("suite-chacha20", "ChaCha20-Poly1305, MODP-2048", Plan::chacha, basic::everything),
+    planned(
+        "suite-matrix",
+        "every suite that both have, one after the other",
+        Plan::matrix,
+        matrix::every_suite,
+    ),
     planned(
         "fragmentation",
         "IKE_AUTH in fragments both ways (RFC 7383)",
