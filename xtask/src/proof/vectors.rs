@@ -17,7 +17,7 @@ struct Set {
     tests: &'static [&'static str],
 }
 
-const SETS: [Set; 22] = [
+const SETS: [Set; 31] = [
     crypto("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
     crypto("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     crypto(
@@ -26,6 +26,13 @@ const SETS: [Set; 22] = [
     ),
     crypto("nist_aes_cbc_128.json", &["aes_cbc_gives_the_answers_of_nist"]),
     crypto("wycheproof_aes_cbc_pkcs5.json", &["aes_cbc_gives_the_answers_of_wycheproof"]),
+    crypto("wycheproof_aes_ccm.json", &["aes_ccm_gives_the_answers_of_wycheproof"]),
+    crypto("block_cbc.json", &["cbc_gives_the_answers_of_others"]),
+    crypto("block_ctr.json", &["counter_mode_gives_the_answers_of_rfc_3686_and_rfc_5528"]),
+    crypto("block_mac.json", &["prf_of_aes_blocks_gives_the_answers_of_the_rfcs"]),
+    crypto("wycheproof_aes_cmac.json", &["aes_cmac_gives_the_answers_of_wycheproof"]),
+    crypto("rfc2202_hmac.json", &["prf_gives_the_answers_of_rfc_2202"]),
+    crypto("wycheproof_hmac_sha1.json", &["prf_gives_the_answers_of_wycheproof"]),
     crypto("rfc4231_hmac.json", &["prf_gives_the_answers_of_rfc_4231"]),
     crypto("wycheproof_hmac_sha256.json", &["prf_gives_the_answers_of_wycheproof"]),
     crypto("wycheproof_hmac_sha512.json", &["prf_gives_the_answers_of_wycheproof"]),
@@ -58,6 +65,16 @@ const SETS: [Set; 22] = [
     Set {
         package: "adit-dataplane",
         file: "crates/dataplane/tests/vectors/rfc7634-appendix-a.json",
+        tests: &ESP,
+    },
+    Set {
+        package: "adit-dataplane",
+        file: "crates/dataplane/tests/vectors/mcgrew-gcm-test-01.json",
+        tests: &ESP,
+    },
+    Set {
+        package: "adit-dataplane",
+        file: "crates/dataplane/tests/vectors/scapy-esp-packets.json",
         tests: &ESP,
     },
     Set {
