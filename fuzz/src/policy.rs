@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use adit_db::{Action, PolicyId, SpdEntry};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
-use adit_wire::ip::FlowKey;
+use adit_wire::ip::{FlowKey, FlowSide};
 
 use crate::Choices;
 
@@ -104,10 +104,34 @@ pub fn entries(choices: &mut Choices<'_>) -> Vec<SpdEntry> {
         .collect()
 }
 
-/// What a database is defined to do: the first entry that matches decides.
+/// What a database is defined to do: the first entry that matches decides. But what may be a later
+/// fragment of something that an entry before protects or discards is not passed in clear.
 pub fn first_match<'a>(entries: &'a [SpdEntry], flow: &FlowKey) -> Option<&'a SpdEntry> {
-    entries.iter().find(|entry| {
+    let matches = |entry: &SpdEntry| {
         let local = entry.local.iter().any(|ts| ts.contains_source(flow));
         local && entry.remote.iter().any(|ts| ts.contains_destination(flow))
-    })
+    };
+    let position = entries.iter().position(matches)?;
+    let (before, rest) = entries.split_at(position);
+    let entry = rest.first()?;
+    let hidden = flow.source().port.is_none() && before.iter().any(|one| may_be_of(one, flow));
+    (entry.action != Action::Bypass || !hidden).then_some(entry)
 }
+
+/// Whether an entry that does not pass its packets may want one that shows no ports.
+fn may_be_of(entry: &SpdEntry, flow: &FlowKey) -> bool {
+    let may = |ts: &TrafficSelector, side: FlowSide| {
+        let above = ts.protocol == 0 || ts.protocol == side.protocol;
+        // Behind an extension header any protocol may be.
+        let hidden = EXTENSION_HEADERS.contains(&side.protocol);
+        (ts.start..=ts.end).contains(&side.address)
+            && ts.start.is_ipv4() == side.address.is_ipv4()
+            && (above || hidden)
+    };
+    let local = entry.local.iter().any(|ts| may(ts, flow.source()));
+    let remote = entry.remote.iter().any(|ts| may(ts, flow.destination()));
+    entry.action != Action::Bypass && local && remote
+}
+
+/// Hop-by-hop, routing, fragment and destination options.
+const EXTENSION_HEADERS: [u8; 4] = [0, 43, 44, 60];

@@ -111,7 +111,13 @@ fn check_request(name: &str, message: &Message) {
 /// What a client makes of what a daemon says.
 fn check_answer(message: &Message) {
     let outcome = Outcome::parse(message);
-    assert_eq!(Outcome::parse(&outcome.message()), outcome);
+    // A reason is written in one line of ASCII and then stays as it is; nothing else changes.
+    let shown = Outcome::parse(&outcome.message());
+    let reason = shown.error.as_deref().unwrap_or_default();
+    assert!(reason.bytes().all(|octet| matches!(octet, b' '..=b'~')), "{reason:?}");
+    assert_eq!(Outcome { error: shown.error.clone(), ..outcome.clone() }, shown);
+    assert_eq!(outcome.error.is_some(), shown.error.is_some());
+    assert_eq!(Outcome::parse(&shown.message()), shown);
     let _ = Version::parse(message);
     let _ = LogLine::parse(message).message();
     check_api::<Status>(message);
