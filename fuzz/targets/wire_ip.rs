@@ -5,7 +5,8 @@
 use adit_wire::{
     Reader,
     esp::EspHeader,
-    ip::{Ecn, IpPacket, set_ecn, set_traffic_class},
+    iana::IpProtocol,
+    ip::{Ecn, FrontHeaders, IpPacket, set_ecn, set_traffic_class},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -13,6 +14,7 @@ fuzz_target!(|octets: &[u8]| {
     check(octets, 0);
     let _ = EspHeader::read(&mut Reader(octets));
     check_traffic_class(&mut octets.to_vec());
+    check_front(octets);
 });
 
 fn check(octets: &[u8], depth: u8) {
@@ -39,6 +41,24 @@ fn check(octets: &[u8], depth: u8) {
     if packet.icmp().is_some_and(|icmp| icmp.is_error(packet.protocol())) && depth < 4 {
         check(packet.payload().get(8..).unwrap_or_default(), depth + 1);
     }
+}
+
+/// A packet that is cut for transport mode, with something else behind the cut, is still a packet.
+fn check_front(octets: &[u8]) {
+    let Ok(packet) = IpPacket::read(octets) else {
+        return;
+    };
+    let front = FrontHeaders::of(&packet);
+    assert!(front.next_at < front.len && front.len <= packet.total_len());
+    assert_eq!(packet.octets().get(front.next_at), Some(&front.next.0));
+    let mut cut = packet.octets().get(..front.len).expect("within the packet").to_vec();
+    cut.extend_from_slice(&[0x5a; 24]);
+    assert!(front.announce(&mut cut, IpProtocol::ESP));
+    let again = IpPacket::read(&cut).expect("its lengths are right");
+    assert_eq!((again.src(), again.dst()), (packet.src(), packet.dst()));
+    assert_eq!((again.protocol(), again.total_len()), (IpProtocol::ESP, cut.len()));
+    assert!(again.has_good_checksum());
+    assert_eq!(FrontHeaders::of(&again).len, front.len);
 }
 
 fn check_traffic_class(octets: &mut [u8]) {

@@ -9,6 +9,7 @@ mod icmp;
 mod packet;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod v4;
 mod v6;
 
@@ -17,5 +18,6 @@ pub use ecn::Ecn;
 pub use flow::{FlowKey, FlowSide};
 pub use icmp::Icmp;
 pub use packet::{FragmentInfo, IpPacket, set_ecn, set_traffic_class};
+pub use transport::{AddressChange, FrontHeaders};
 pub use v4::Ipv4Header;
 pub use v6::{EXTENSIONS_MAX, Ipv6Header};
