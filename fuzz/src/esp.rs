@@ -7,7 +7,7 @@ use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
 use adit_db::{
     ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    PolicyId, WindowSize,
+    Mode, PolicyId, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -86,6 +86,8 @@ impl Options {
             spi_in: if at_sender { back } else { self.spi() },
             spi_out: if at_sender { self.spi() } else { back },
             cipher: self.cipher,
+            mode: Mode::Tunnel,
+            peer_view: None,
             esn: self.esn,
             keys_in: keys(self.cipher),
             keys_out: keys(self.cipher),

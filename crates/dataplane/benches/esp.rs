@@ -18,7 +18,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    PolicyId, Spd, SpdEntry, WindowSize,
+    Mode, PolicyId, Spd, SpdEntry, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -48,6 +48,14 @@ const CIPHERS: [Cipher; 11] = [
 ];
 const POLICY: PolicyId = PolicyId(0);
 
+/// Every cipher in tunnel mode, one in transport mode, and the names of their groups.
+fn suites() -> impl Iterator<Item = (Cipher, Mode, String)> {
+    let tunnels = CIPHERS.map(|cipher| (cipher, Mode::Tunnel, cipher.to_string()));
+    let cipher = CIPHERS[0];
+    let transport = (cipher, Mode::Transport, format!("transport/{cipher}"));
+    tunnels.into_iter().chain([transport])
+}
+
 #[expect(clippy::disallowed_methods, reason = "a bench needs some instant to start from")]
 fn start() -> Instant {
     Instant::now()
@@ -55,9 +63,9 @@ fn start() -> Instant {
 
 fn seal(c: &mut Criterion) {
     let now = start();
-    for cipher in CIPHERS {
-        let mut group = c.benchmark_group(format!("esp/seal/{cipher}"));
-        let mut engine = outbound(cipher, now);
+    for (cipher, mode, name) in suites() {
+        let mut group = c.benchmark_group(format!("esp/seal/{name}"));
+        let mut engine = outbound(cipher, mode, now);
         let mut verdicts = Vec::with_capacity(BATCH);
         for len in SIZES {
             let batch = || vec_of(&inner_packet(len));
@@ -78,14 +86,14 @@ fn seal(c: &mut Criterion) {
 /// it shows in `db`'s own numbers.
 fn open(c: &mut Criterion) {
     let now = start();
-    for cipher in CIPHERS {
-        let mut group = c.benchmark_group(format!("esp/open/{cipher}"));
+    for (cipher, mode, name) in suites() {
+        let mut group = c.benchmark_group(format!("esp/open/{name}"));
         let mut verdicts = Vec::with_capacity(BATCH);
         for len in SIZES {
-            let mut engine = inbound(cipher, now);
+            let mut engine = inbound(cipher, mode, now);
             let sealed: Vec<Vec<u8>> = {
                 let mut packets = vec_of(&inner_packet(len));
-                outbound(cipher, now).seal_batch(&mut packets, &mut Vec::new(), now);
+                outbound(cipher, mode, now).seal_batch(&mut packets, &mut Vec::new(), now);
                 packets.iter().map(|packet| packet.data().to_vec()).collect()
             };
             let batch = || sealed.iter().map(|octets| buffer(octets)).collect::<Vec<_>>();
@@ -134,33 +142,37 @@ fn throughput(group: &mut BenchmarkGroup<'_, WallTime>, len: usize) {
     group.measurement_time(Duration::from_secs(2));
 }
 
-fn outbound(cipher: Cipher, now: Instant) -> Outbound {
+fn outbound(cipher: Cipher, mode: Mode, now: Instant) -> Outbound {
     let entry = SpdEntry {
         local: vec![TrafficSelector::ANY_V4],
         remote: vec![TrafficSelector::ANY_V4],
         action: Action::Protect(POLICY),
     };
     let spd = Spd::new(vec![entry]).expect("one entry");
-    let (_, sa) = split(&child_sa(cipher), POLICY, now).expect("keys of the cipher's lengths");
+    let (_, sa) =
+        split(&child_sa(cipher, mode), POLICY, now).expect("keys of the cipher's lengths");
     let mut engine = Outbound::new();
     engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd)), now);
     engine.handle_command(OutboundCommand::Install { sa: Box::new(sa), active: true }, now);
     engine
 }
 
-fn inbound(cipher: Cipher, now: Instant) -> Inbound {
-    let (sa, _) = split(&child_sa(cipher), POLICY, now).expect("keys of the cipher's lengths");
+fn inbound(cipher: Cipher, mode: Mode, now: Instant) -> Inbound {
+    let (sa, _) =
+        split(&child_sa(cipher, mode), POLICY, now).expect("keys of the cipher's lengths");
     let mut engine = Inbound::new();
     engine.handle_command(InboundCommand::Install(Box::new(sa)));
     engine
 }
 
-fn child_sa(cipher: Cipher) -> ChildSa {
+fn child_sa(cipher: Cipher, mode: Mode) -> ChildSa {
     let keys = || ChildKeys {
         encryption: Secret::new(vec![7; cipher.encryption_key_len()]),
         integrity: Secret::new(vec![9; cipher.integrity_key_len()]),
     };
-    let address = "192.0.2.1:4500".parse().expect("an address");
+    // The addresses of the inner packets, for transport mode.
+    let local = "10.1.0.5:4500".parse().expect("an address");
+    let remote = "10.2.0.7:4500".parse().expect("an address");
     ChildSa {
         id: ChildSaId(1),
         ike: IkeSaId(1),
@@ -169,12 +181,14 @@ fn child_sa(cipher: Cipher) -> ChildSa {
         spi_in: Spi(0xc000_0001),
         spi_out: Spi(0xc000_0001),
         cipher,
+        mode,
+        peer_view: None,
         esn: true,
         keys_in: keys(),
         keys_out: keys(),
         local_ts: vec![TrafficSelector::ANY_V4],
         remote_ts: vec![TrafficSelector::ANY_V4],
-        encap: Encapsulation { udp: true, local: address, remote: address },
+        encap: Encapsulation { udp: true, local, remote },
         lifetime: Lifetime::NONE,
         replay_window: WindowSize::OFF,
         dscp: DscpPolicy::Copy,

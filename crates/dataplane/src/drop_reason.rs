@@ -45,6 +45,10 @@ drop_reasons! {
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.
     NoRoom = "no_room", "no room for ESP header and trailer";
+    /// Outbound: transport mode protects whole packets alone (RFC 4303 §3.3.4).
+    Fragment = "fragment", "a fragment cannot go in transport mode";
+    /// Outbound: options and extension headers of a packet have no place in UDP.
+    Options = "options", "IP options or extension headers cannot go in UDP";
     /// Both: the hard lifetime has passed.
     LifetimeOver = "lifetime_over", "the SA's hard lifetime is over";
     /// Inbound: too short for an ESP packet of its SA.

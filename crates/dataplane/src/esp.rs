@@ -1,4 +1,7 @@
-//! ESP packets in tunnel mode, RFC 4303 §2 and §3: building and opening them in place.
+//! ESP packets, RFC 4303 §2 and §3: building and opening them in place.
+//!
+//! What a packet protects is a whole inner packet in tunnel mode, and in transport mode what
+//! follows the IP header.
 //!
 //! ```text
 //! | SPI (4) | sequence (4) | IV | inner packet | padding | pad length (1) | next header (1) | ICV |
@@ -12,6 +15,7 @@ use adit_crypto::{Cipher, OpenKey, SealKey};
 use adit_wire::PacketBuf;
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
+use adit_wire::ip::Ipv6Header;
 
 use crate::drop_reason::DropReason;
 
@@ -40,8 +44,9 @@ impl Overhead {
     }
 }
 
-/// Most octets that sealing adds before an inner packet, whatever the cipher.
-pub const HEADROOM_MAX: usize = EspHeader::LEN + 16;
+/// Most octets that sealing adds before an inner packet, or opening after it has taken off the
+/// ESP header: the IPv6 header of transport mode.
+pub const HEADROOM_MAX: usize = Ipv6Header::LEN;
 
 /// Most octets that sealing adds after an inner packet, whatever the cipher: 15 of padding,
 /// trailer, and the ICV of HMAC-SHA-512-256.

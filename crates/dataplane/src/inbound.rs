@@ -5,13 +5,14 @@
 //! state or looks at the inner packet.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Age, ChildSaId, Encapsulation, ReplayError};
+use adit_db::{Age, ChildSaId, Encapsulation, Mode, ReplayError};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{Ecn, IpPacket, set_traffic_class};
+use adit_wire::ip::{Ecn, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class};
 use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::audit::AuditGate;
@@ -108,7 +109,8 @@ impl Inbound {
     /// Opens a batch of ESP packets in place and says of each what became of it.
     ///
     /// Each packet enters as `SPI | sequence | IV | ciphertext | ICV`, the outer headers gone but
-    /// noted in its `meta`, and leaves as inner IP packet. `verdicts` is emptied first and gets
+    /// noted in its `meta` (an IPv4 header may lie before it, see `PacketMeta::header_len`), and leaves
+    /// as inner IP packet, in transport mode as the packet of the peer. `verdicts` is emptied first and gets
     /// one verdict per packet, in order. Nothing is allocated if it has the room.
     pub fn open_batch(
         &mut self,
@@ -185,12 +187,19 @@ impl InboundSa {
 
         let label = Label { spi: self.spi, sequence, esn: self.window.is_extended() };
         esp::open(packet, &self.key, label)?;
+        let taken_off = EspHeader::LEN + self.key.cipher().iv_len();
 
         // The peer made this packet: from here on state may change.
         let newest = self.window.advance(sequence);
         self.note_arrival(packet, newest, now, events);
         let next_header = esp::strip_trailer(packet)?;
-        self.accept_inner(packet, next_header)?;
+        if next_header == IpProtocol::NO_NEXT {
+            return Err(DropReason::Dummy);
+        }
+        match self.mode {
+            Mode::Tunnel => self.accept_inner(packet, next_header)?,
+            Mode::Transport => self.accept_payload(packet, next_header, taken_off)?,
+        }
         self.meter.count(packet.len(), now);
         Ok(())
     }
@@ -248,9 +257,6 @@ impl InboundSa {
         packet: &mut PacketBuf,
         next_header: IpProtocol,
     ) -> Result<(), DropReason> {
-        if next_header == IpProtocol::NO_NEXT {
-            return Err(DropReason::Dummy);
-        }
         let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         if next_header != announced {
@@ -280,6 +286,92 @@ impl InboundSa {
     }
 }
 
+impl InboundSa {
+    /// RFC 4301 §5.2 on what transport mode carries: it is put behind an IP header again, the one it
+    /// came with or, where the network has kept that, one as it must have been.
+    fn accept_payload(
+        &self,
+        packet: &mut PacketBuf,
+        next_header: IpProtocol,
+        taken_off: usize,
+    ) -> Result<(), DropReason> {
+        if let Some(change) = &self.change {
+            change.mend(next_header, packet.data_mut());
+        }
+        let restored = match usize::from(packet.meta.header_len) {
+            0 => self.write_header(packet, next_header),
+            header_len => restore_header(packet, next_header, header_len, taken_off),
+        };
+        restored.ok_or(DropReason::NoRoom)?;
+        let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
+        // RFC 4301 §7: there are only whole packets in transport mode.
+        if whole.fragment().is_some() {
+            return Err(DropReason::BadInner);
+        }
+        if !self.admits(&whole.flow_key()) {
+            return Err(DropReason::SelectorMismatch);
+        }
+        Ok(())
+    }
+
+    /// Above IP the packet's own addresses must be those of the selectors. A NAT may change them
+    /// at any time; what comes through it is told to come from where the peer was at first.
+    fn write_header(&self, packet: &mut PacketBuf, next: IpProtocol) -> Option<()> {
+        let meta = packet.meta;
+        let (src, dst) = match self.hosts() {
+            Some(hosts) if meta.udp => (hosts.remote, hosts.local),
+            _ => (meta.remote.ip(), meta.local.ip()),
+        };
+        let len = packet.len();
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let header = Ipv4Header {
+                    traffic_class: meta.tos,
+                    total_len: u16::try_from(len.checked_add(Ipv4Header::LEN)?).ok()?,
+                    identification: 0,
+                    dont_fragment: true,
+                    ttl: TTL,
+                    protocol: next,
+                    src,
+                    dst,
+                };
+                packet.push_front(Ipv4Header::LEN)?.copy_from_slice(&header.to_octets());
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let header = Ipv6Header {
+                    traffic_class: meta.tos,
+                    flow_label: 0,
+                    payload_len: u16::try_from(len).ok()?,
+                    next,
+                    hop_limit: TTL,
+                    src,
+                    dst,
+                };
+                packet.push_front(Ipv6Header::LEN)?.copy_from_slice(&header.to_octets());
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// Moves the IPv4 header, which lies before what was taken off, down to what it carries now.
+fn restore_header(
+    packet: &mut PacketBuf,
+    next: IpProtocol,
+    header_len: usize,
+    taken_off: usize,
+) -> Option<()> {
+    let end = header_len.checked_add(taken_off)?;
+    packet.push_front(end)?;
+    packet.data().get(..end)?;
+    packet.data_mut().copy_within(..header_len, taken_off);
+    if !packet.pull_front(taken_off) {
+        return None;
+    }
+    FrontHeaders::of_ipv4(header_len, next).announce(packet.data_mut(), next).then_some(())
+}
+
 fn refusal(error: ReplayError) -> DropReason {
     match error {
         ReplayError::Duplicate => DropReason::Replayed,
@@ -303,6 +395,9 @@ fn is_auditable(reason: DropReason) -> bool {
 fn audit(reason: DropReason, header: EspHeader, packet: &PacketBuf) -> Audit {
     Audit { reason, spi: header.spi, sequence: header.sequence.into(), remote: packet.meta.remote }
 }
+
+/// What a packet has left to live when it arrives (RFC 1700).
+const TTL: u8 = 64;
 
 /// Least time between two [`Event::Traffic`] of an SA.
 const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);

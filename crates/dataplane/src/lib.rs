@@ -1,4 +1,4 @@
-//! ESP packet engine in user space: RFC 4301 §5 and RFC 4303 §3, tunnel mode.
+//! ESP packet engine in user space: RFC 4301 §5 and RFC 4303 §3, tunnel and transport mode.
 //!
 //! ```text
 //! outbound  IP packet  -> Outbound  policy, SA, sequence number -> seal -> ESP packet + PacketMeta
@@ -10,7 +10,7 @@
 //! UDP headers are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in them.
 //!
 //! What the engine does not do: fragmentation, path MTU, ICMP, traffic flow confidentiality,
-//! transport mode, AH.
+//! AH.
 
 #![forbid(unsafe_code)]
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_db::{Action, Age, ChildSaId, Encapsulation, PolicyId, Spd};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, IpPacket};
+use adit_wire::ip::{FlowKey, FrontHeaders, IpPacket};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::audit::AuditGate;
@@ -64,7 +64,8 @@ pub enum OutboundCommand {
 /// What became of a packet that leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// The buffer holds an ESP packet without outer headers; its `meta` says how it travels.
+    /// The buffer holds an ESP packet without outer headers, or in transport mode behind its own IP
+    /// header if its `meta` says that it is `whole`; the `meta` also says how it travels.
     Send,
     /// The buffer holds the packet unchanged; it travels in clear.
     Bypass,
@@ -72,6 +73,25 @@ pub enum Verdict {
     Held,
     /// The packet is not sent; the buffer holds it unchanged.
     Drop(DropReason),
+}
+
+/// What sealing must know of a packet, read before anything is changed.
+struct Inner {
+    class: u8,
+    is_ipv4: bool,
+    is_fragment: bool,
+    front: FrontHeaders,
+}
+
+impl Inner {
+    fn of(packet: &IpPacket<'_>) -> Self {
+        Self {
+            class: packet.traffic_class(),
+            is_ipv4: packet.is_ipv4(),
+            is_fragment: packet.fragment().is_some(),
+            front: FrontHeaders::of(packet),
+        }
+    }
 }
 
 /// Where packets of a flow go, as policies and SAs are now.
@@ -145,8 +165,8 @@ impl Outbound {
     ///
     /// Each packet enters as inner IP packet with [`HEADROOM_MAX`](crate::HEADROOM_MAX) octets
     /// before and [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, and leaves as
-    /// `SPI | sequence | IV | ciphertext | ICV`. `verdicts` is emptied first and gets one verdict
-    /// per packet, in order. Nothing is allocated if it has the room, except for packets that are
+    /// `SPI | sequence | IV | ciphertext | ICV`, in transport mode above IP behind its own IP header.
+    /// `verdicts` is emptied first and gets one verdict per packet, in order. Nothing is allocated if it has the room, except for packets that are
     /// [`Verdict::Held`].
     pub fn seal_batch(
         &mut self,
@@ -200,9 +220,8 @@ impl Outbound {
             return Verdict::Drop(DropReason::NotIp);
         };
         let flow = inner.flow_key();
-        let inner_class = inner.traffic_class();
-        let next_header = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         let total_len = inner.total_len();
+        let inner = Inner::of(&inner);
         let route = match *train {
             Some((same, route)) if same == flow => route,
             _ => self.route(&flow),
@@ -214,7 +233,7 @@ impl Outbound {
                     return Verdict::Drop(DropReason::NoSa);
                 };
                 packet.truncate(total_len);
-                let sealed = sa.seal(packet, next_header, inner_class, now, &mut self.events);
+                let sealed = sa.seal(packet, &inner, now, &mut self.events);
                 match sealed {
                     Ok(()) => Verdict::Send,
                     Err(reason) => self.refuse(slot, reason, now),
@@ -299,7 +318,7 @@ impl Outbound {
 }
 
 impl OutboundSa {
-    /// Encrypts one inner packet in place (RFC 4303 §3.3) and fills in how it travels.
+    /// Encrypts one packet in place (RFC 4303 §3.3) and fills in how it travels.
     ///
     /// The TTL stays as it is: the kernel decremented it when it forwarded the packet into the TUN
     /// device (RFC 4301 §5.1.2.1 note 3 wants it done once).
@@ -307,22 +326,26 @@ impl OutboundSa {
     /// # Errors
     ///
     /// - [`DropReason::LifetimeOver`]: the hard lifetime has passed.
-    /// - [`DropReason::NoRoom`]: headroom or tailroom is too small.
+    /// - [`DropReason::Fragment`], [`DropReason::Options`]: transport mode cannot carry it.
+    /// - [`DropReason::NoRoom`]: headroom or tailroom is too small, or it would exceed what IP has.
     /// - [`DropReason::SequenceExhausted`]: the counter would wrap (RFC 4303 §3.3.3).
     ///
     /// On every error the packet is unchanged and no sequence number is spent.
     fn seal(
         &mut self,
         packet: &mut PacketBuf,
-        next_header: IpProtocol,
-        inner_class: u8,
+        inner: &Inner,
         now: Instant,
         events: &mut Events,
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
         let inner_len = packet.len();
-        let overhead = Overhead::of(self.key.cipher(), inner_len);
-        if packet.headroom() < overhead.front || packet.tailroom() < overhead.back {
+        let (header_len, next_header) = self.cut(inner)?;
+        let overhead = Overhead::of(self.key.cipher(), inner_len.saturating_sub(header_len));
+        let whole = header_len > 0 && !self.encap.udp;
+        let sealed_len = inner_len.saturating_add(overhead.front).saturating_add(overhead.back);
+        let too_long = whole && sealed_len > IP_OCTETS_MAX;
+        if packet.headroom() < overhead.front || packet.tailroom() < overhead.back || too_long {
             return Err(DropReason::NoRoom);
         }
         let Ok(sequence) = self.sequence.spend() else {
@@ -334,16 +357,53 @@ impl OutboundSa {
             self.meter.grow(Age::Soft);
         }
         let label = Label { spi: self.spi, sequence, esn: self.esn };
+        if whole {
+            move_header(packet, header_len, overhead.front).ok_or(DropReason::NoRoom)?;
+        } else if !packet.pull_front(header_len) {
+            return Err(DropReason::NoRoom);
+        }
         // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
         esp::seal(packet, &self.key, label, sequence, next_header)?;
+        if whole {
+            packet.push_front(header_len).ok_or(DropReason::NoRoom)?;
+            if !inner.front.announce(packet.data_mut(), IpProtocol::ESP) {
+                return Err(DropReason::NoRoom);
+            }
+        }
         packet.meta = PacketMeta {
             local: self.encap.local,
             remote: self.encap.remote,
-            tos: self.tos.outer(inner_class),
+            tos: self.outer_class(inner.class),
             udp: self.encap.udp,
+            header_len: 0,
+            whole,
         };
         self.meter.count(inner_len, now);
         Ok(())
+    }
+
+    /// How many octets stay in front of the ESP header, and what it protects (RFC 4303 §3.1).
+    fn cut(&self, inner: &Inner) -> Result<(usize, IpProtocol), DropReason> {
+        match self.mode {
+            Mode::Tunnel if inner.is_ipv4 => Ok((0, IpProtocol::IPV4)),
+            Mode::Tunnel => Ok((0, IpProtocol::IPV6)),
+            //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
+            //# Thus, transport mode ESP is applied only to whole IP
+            //# datagrams (not to IP fragments).
+            Mode::Transport if inner.is_fragment => Err(DropReason::Fragment),
+            Mode::Transport if self.encap.udp && inner.front.has_options() => {
+                Err(DropReason::Options)
+            }
+            Mode::Transport => Ok((inner.front.len, inner.front.next)),
+        }
+    }
+
+    /// In transport mode the header is the sender's own, which nobody changes.
+    fn outer_class(&self, inner_class: u8) -> u8 {
+        match self.mode {
+            Mode::Tunnel => self.tos.outer(inner_class),
+            Mode::Transport => inner_class,
+        }
     }
 
     /// Whether one more packet may pass; tells of an age reached for the first time.
@@ -370,6 +430,18 @@ impl OutboundSa {
         }
     }
 }
+
+/// Moves the first `header_len` octets by `gap` towards the front and leaves the rest as packet.
+fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize) -> Option<()> {
+    packet.push_front(gap)?;
+    let end = gap.checked_add(header_len)?;
+    packet.data().get(..end)?;
+    packet.data_mut().copy_within(gap..end, 0);
+    packet.pull_front(end).then_some(())
+}
+
+/// Longest IP packet.
+const IP_OCTETS_MAX: usize = 65_535;
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()

@@ -1,14 +1,16 @@
 //! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Cipher, KeyLengthError, OpenKey, SealKey};
 use adit_db::sad::{Meter, SequenceCounter};
-use adit_db::{Age, Amounts, ChildSa, ChildSaId, Encapsulation, Lifetime, PolicyId, ReplayWindow};
+use adit_db::{
+    Age, Amounts, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId, ReplayWindow,
+};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ip::FlowKey;
+use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::counters::SaCounters;
 use crate::drop_reason::{DropCounters, DropReason};
@@ -41,6 +43,7 @@ pub struct OutboundSa {
     pub(crate) policy: PolicyId,
     pub(crate) meter: Meter,
     pub(crate) encap: Encapsulation,
+    pub(crate) mode: Mode,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -60,6 +63,9 @@ pub struct InboundSa {
     pub(crate) udp: bool,
     /// When the control loop was last told that packets come in.
     pub(crate) traffic_told: Option<Instant>,
+    pub(crate) mode: Mode,
+    /// In transport mode through a NAT: what the sender's checksums miss.
+    pub(crate) change: Option<AddressChange>,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -95,6 +101,7 @@ impl OutboundSa {
             policy,
             meter: Meter::new(prudent(sa.lifetime, sa.cipher), now),
             encap: sa.encap,
+            mode: sa.mode,
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -153,6 +160,8 @@ impl InboundSa {
             settled: sa.encap.remote,
             udp: sa.encap.udp,
             traffic_told: None,
+            mode: sa.mode,
+            change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -166,6 +175,11 @@ impl InboundSa {
     /// The SPI of its packets.
     pub fn spi(&self) -> Spi {
         self.spi
+    }
+
+    /// The two ends of transport mode, as they were when it was negotiated.
+    pub(crate) fn hosts(&self) -> Option<Hosts> {
+        self.selectors.hosts.as_deref().copied()
     }
 
     /// Whether the negotiated selectors let this packet in (RFC 4301 §5.2 step 4).
@@ -222,18 +236,37 @@ impl Cold {
 struct Selectors {
     local: Box<[TrafficSelector]>,
     remote: Box<[TrafficSelector]>,
+    /// In transport mode the two ends, which alone may speak.
+    hosts: Option<Box<Hosts>>,
 }
 
 impl Selectors {
     fn of(sa: &ChildSa) -> Self {
-        Self { local: sa.local_ts.clone().into(), remote: sa.remote_ts.clone().into() }
+        Self {
+            local: sa.local_ts.clone().into(),
+            remote: sa.remote_ts.clone().into(),
+            hosts: (sa.mode == Mode::Transport).then(|| Box::new(hosts(sa))),
+        }
     }
 
     /// Whether they contain a packet that leaves.
     fn contain(&self, flow: &FlowKey) -> bool {
-        self.local.iter().any(|selector| selector.contains_source(flow))
+        self.hosts
+            .as_deref()
+            .is_none_or(|hosts| (hosts.local, hosts.remote) == (flow.src, flow.dst))
+            && self.local.iter().any(|selector| selector.contains_source(flow))
             && self.remote.iter().any(|selector| selector.contains_destination(flow))
     }
+}
+
+fn hosts(sa: &ChildSa) -> Hosts {
+    Hosts { local: sa.encap.local.ip(), remote: sa.encap.remote.ip() }
+}
+
+/// From the addresses that the peer sums up to those its packets have here.
+fn address_change(peer: Hosts, here: Hosts) -> Option<AddressChange> {
+    let pair = |hosts: Hosts| -> [IpAddr; 2] { [hosts.local, hosts.remote] };
+    (peer != here).then(|| AddressChange::new(pair(peer), pair(here)))
 }
 
 /// Rekeys a key before its safe amount of data, and ends it before its dangerous one, whatever the

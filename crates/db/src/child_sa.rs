@@ -3,19 +3,19 @@
 //! This is the value that leaves the IKE machine and enters a packet engine, user space or kernel.
 //! It carries keys, so it is neither `Clone` nor printed with them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use adit_crypto::{Cipher, Secret};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
-use crate::connection::{DscpPolicy, EcnPolicy};
+use crate::connection::{DscpPolicy, EcnPolicy, Mode};
 use crate::ids::{ChildSaId, IkeSaId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
 use crate::replay::WindowSize;
 
-/// One pair of ESP SAs in tunnel mode, both directions.
+/// One pair of ESP SAs, both directions.
 #[derive(Debug)]
 pub struct ChildSa {
     /// Our number for it.
@@ -32,6 +32,11 @@ pub struct ChildSa {
     pub spi_out: Spi,
     /// The protection suite, the same in both directions.
     pub cipher: Cipher,
+    /// Tunnel or transport mode.
+    pub mode: Mode,
+    /// In transport mode through a NAT: the two ends as the peer knows them, for the checksums of
+    /// what it sends (RFC 7296 §2.23.1).
+    pub peer_view: Option<Hosts>,
     /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
     pub esn: bool,
     /// Keys of what the peer sends.
@@ -63,6 +68,15 @@ pub struct ChildKeys {
     pub encryption: Secret,
     /// Integrity key; empty for an AEAD.
     pub integrity: Secret,
+}
+
+/// The two ends of an SA in transport mode.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Hosts {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub remote: IpAddr,
 }
 
 /// How the ESP packets of an SA travel.

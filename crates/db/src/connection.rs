@@ -4,6 +4,7 @@
 //! agreed on. The terms are those of `swanctl.conf`; defaults stand in one place each
 //! ([`Connection::new`], [`ChildConfig::new`], [`LifetimeSpec::default`]).
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -92,6 +93,21 @@ impl Connection {
         self.children.iter().find(|child| child.name == *name)
     }
 
+    /// The first selector of a child in transport mode that is more than the two ends themselves:
+    /// what others send has no place in such an SA (RFC 4301 §4.1).
+    pub fn beyond_ends<'a>(&self, child: &'a ChildConfig) -> Option<&'a TsSpec> {
+        let side = |selectors: &'a [TsSpec], hosts: &[HostSpec]| {
+            selectors.iter().find(|ts| match ts.selector() {
+                None => false,
+                Some(ts) if ts.start != ts.end => true,
+                Some(ts) => !hosts.is_empty() && !hosts.contains(&HostSpec::Address(ts.start)),
+            })
+        };
+        side(&child.local_ts, &self.local_addresses)
+            .or_else(|| side(&child.remote_ts, &self.remote_addresses))
+            .filter(|_| child.mode == Mode::Transport)
+    }
+
     /// Whether we could initiate: at least one remote address names a single host.
     pub fn can_initiate(&self) -> bool {
         self.remote_addresses.iter().any(HostSpec::is_single)
@@ -159,6 +175,8 @@ pub struct ChildConfig {
     pub remote_ts: Vec<TsSpec>,
     /// ESP proposals in order of preference.
     pub proposals: Vec<ProposalSpec>,
+    /// What is asked for; a peer that declines transport mode gets a tunnel.
+    pub mode: Mode,
     /// Desired state.
     pub keep: Keep,
     /// Limits after which the child is rekeyed and deleted.
@@ -183,6 +201,7 @@ impl ChildConfig {
             local_ts: vec![TsSpec::DYNAMIC],
             remote_ts: vec![TsSpec::DYNAMIC],
             proposals: ProposalSpec::esp_default(),
+            mode: Mode::default(),
             keep: Keep::default(),
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
@@ -208,6 +227,36 @@ impl ChildConfig {
         } else {
             self.proposals.clone()
         }
+    }
+}
+
+/// What an SA protects (RFC 4301 §4.1).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Mode {
+    /// Whole packets, whoever sent them, inside packets between the peers.
+    #[default]
+    Tunnel,
+    /// What two hosts say to each other, behind the headers of their own packets.
+    Transport,
+}
+
+impl Mode {
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tunnel => "tunnel",
+            Self::Transport => "transport",
+        }
+    }
+}
+
+/// As strongSwan prints it: `TUNNEL`.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tunnel => "TUNNEL",
+            Self::Transport => "TRANSPORT",
+        })
     }
 }
 
@@ -306,6 +355,23 @@ mod tests {
             (child.dpd_action, child.close_action),
             (EndAction::Restart, EndAction::Restart)
         );
+    }
+
+    #[test]
+    fn transport_mode_is_for_the_two_ends() {
+        let mut connection = Connection::new("berlin".parse().unwrap());
+        connection.remote_addresses = vec![HostSpec::Address("203.0.113.7".parse().unwrap())];
+        let mut child = ChildConfig::new("net".parse().unwrap());
+        child.mode = Mode::Transport;
+        assert_eq!(connection.beyond_ends(&child), None);
+        child.remote_ts = vec!["203.0.113.7[tcp/179]".parse().unwrap()];
+        assert_eq!(connection.beyond_ends(&child), None);
+        for wider in ["203.0.113.8", "203.0.113.0/24"] {
+            child.remote_ts = vec![TsSpec::DYNAMIC, wider.parse().unwrap()];
+            assert_eq!(connection.beyond_ends(&child), child.remote_ts.last());
+        }
+        child.mode = Mode::Tunnel;
+        assert_eq!(connection.beyond_ends(&child), None);
     }
 
     /// CHECKLIST E16: replay window zero switches ESN off.

@@ -30,10 +30,10 @@ pub mod spd;
 mod spi;
 mod ts_spec;
 
-pub use child_sa::{ChildKeys, ChildSa, Encapsulation};
+pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts};
 pub use connection::{
     ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
-    Ports, Unique,
+    Mode, Ports, Unique,
 };
 pub use host::{HostError, HostSpec};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};

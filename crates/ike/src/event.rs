@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId};
+use adit_db::{
+    ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId, Mode,
+};
 use adit_wire::esp::Spi;
 use adit_wire::iana::KeyExchangeId;
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
@@ -275,6 +277,8 @@ pub struct ChildSaInfo {
     pub state: ChildSaState,
     /// Outer addresses and whether ESP travels in UDP.
     pub encap: Encapsulation,
+    /// What was agreed on: a peer may have declined transport mode.
+    pub mode: Mode,
     /// SPI of packets to us.
     pub spi_in: Spi,
     /// SPI of packets to the peer.

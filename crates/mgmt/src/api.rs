@@ -200,6 +200,9 @@ pub struct ChildStatus {
     pub suite: Option<String>,
     /// Whether ESP travels in UDP.
     pub udp: bool,
+    /// `tunnel` or `transport`, as the peers agreed.
+    #[serde(default)]
+    pub mode: String,
     /// SPI of packets to us, eight hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spi_in: Option<String>,

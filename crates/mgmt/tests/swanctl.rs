@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use adit_db::Connection;
+use adit_db::{Connection, Mode};
 use adit_mgmt::vici::answer::{Outcome, Stats, Version, counters_message, names_message};
 use adit_mgmt::vici::{
     ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
@@ -306,7 +306,7 @@ fn policy() -> PolicySnapshot {
     PolicySnapshot {
         child: "net".into(),
         connection: "t".into(),
-        mode: "TUNNEL",
+        mode: Mode::Tunnel,
         local_ts: vec!["10.1.0.0/24".into()],
         remote_ts: vec!["10.2.0.0/24".into()],
     }
@@ -341,6 +341,7 @@ fn sa() -> SaSnapshot {
             reqid: 1,
             state: "INSTALLED".into(),
             udp: false,
+            mode: Mode::Tunnel,
             spi_in: Spi(0xc000_0001),
             spi_out: Spi(0xc000_0002),
             suite: vec![cipher],

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use adit_db::Mode;
 use adit_mgmt::vici::{
     ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
     SaSnapshot, Section, Timeout, Value, conn,
@@ -162,7 +163,7 @@ fn a_trap_policy_is_listed_as_charon_does() {
     let policy = PolicySnapshot {
         child: "net".into(),
         connection: "t".into(),
-        mode: "TUNNEL",
+        mode: Mode::Tunnel,
         local_ts: vec!["10.1.0.0/24".into()],
         remote_ts: vec!["10.2.0.0/24".into()],
     };
@@ -297,6 +298,7 @@ fn sa() -> SaSnapshot {
             reqid: 1,
             state: "INSTALLED".into(),
             udp: true,
+            mode: Mode::Tunnel,
             spi_in: Spi(0x548e_ec7c),
             spi_out: Spi(0x29dd_3b70),
             suite: vec![Transform::encryption(EncryptionId::AES_GCM_16, Some(128))],

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Cipher, Secret, sha1};
-use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId};
+use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
@@ -26,6 +26,8 @@ pub struct ChildView {
     pub esn: bool,
     /// Whether ESP travels in UDP.
     pub udp: bool,
+    /// Whether it is in transport mode.
+    pub transport: bool,
     /// This side's selectors.
     pub local_ts: Vec<TrafficSelector>,
     /// The other side's selectors.
@@ -42,6 +44,7 @@ impl ChildView {
             cipher: self.cipher,
             esn: self.esn,
             udp: self.udp,
+            transport: self.transport,
             local_ts: self.remote_ts.clone(),
             remote_ts: self.local_ts.clone(),
         }
@@ -112,6 +115,7 @@ impl Engine {
             cipher: sa.cipher,
             esn: sa.esn,
             udp: sa.encap.udp,
+            transport: sa.mode == Mode::Transport,
             local_ts: sorted(sa.local_ts),
             remote_ts: sorted(sa.remote_ts),
         };

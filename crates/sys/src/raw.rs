@@ -57,8 +57,8 @@ impl RawEspSocket {
 
     /// Receives ESP packets, from the SPI on, into the front of `packets`; zero if nothing waits.
     ///
-    /// Each packet lies at least the headroom of `io` into its buffer, with `meta` filled. One
-    /// larger than its buffer, or with a broken IPv4 header, comes out empty.
+    /// Each packet lies at least the headroom of `io` into its buffer, with `meta` filled; an IPv4
+    /// header stays in the buffer before it, `meta.header_len` octets long. One larger than its buffer, or with a broken IPv4 header, comes out empty.
     ///
     /// # Errors
     ///
@@ -117,7 +117,8 @@ impl AsFd for RawEspSocket {
     }
 }
 
-/// Sends whole IP packets past our own routes: the way of BYPASS (RFC 4301 §5).
+/// Sends whole IP packets past our own routes: the way of BYPASS (RFC 4301 §5) and of transport
+/// mode.
 #[derive(Debug)]
 pub struct BypassSocket {
     v4: Socket,
@@ -199,7 +200,11 @@ fn strip_header(packet: &mut PacketBuf) -> bool {
         return false;
     };
     let header_octets = usize::from(first & 0x0f) * 4;
-    first >> 4 == 4 && header_octets >= 20 && packet.pull_front(header_octets)
+    let stripped = first >> 4 == 4 && header_octets >= 20 && packet.pull_front(header_octets);
+    if stripped {
+        packet.meta.header_len = (first & 0x0f) * 4;
+    }
+    stripped
 }
 
 /// The destination in an IP header; RFC 791 §3.1, RFC 8200 §3.

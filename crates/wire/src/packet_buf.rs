@@ -17,12 +17,17 @@ pub struct PacketMeta {
     pub tos: u8,
     /// Whether ESP travels in UDP (RFC 3948) or directly above IP.
     pub udp: bool,
+    /// Inbound: octets of the IPv4 header that lies in the headroom right before the packet, as it
+    /// was received; zero if the network kept it.
+    pub header_len: u8,
+    /// Outbound: whether the packet begins with its own IP header and is sent as it is.
+    pub whole: bool,
 }
 
 impl Default for PacketMeta {
     fn default() -> Self {
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        Self { local: nowhere, remote: nowhere, tos: 0, udp: false }
+        Self { local: nowhere, remote: nowhere, tos: 0, udp: false, header_len: 0, whole: false }
     }
 }
 

@@ -203,7 +203,8 @@ fn child_words(child: &ChildStatus) -> String {
     let mut lines = vec![format!("{} <-> {}", child.local.join(", "), child.remote.join(", "))];
     let how = if child.udp { "ESP in UDP" } else { "ESP" };
     if let (true, Some(suite)) = (child.up, &child.suite) {
-        lines.push(format!("{how}, {suite}"));
+        let mode = if child.mode == "transport" { ", transport mode" } else { "" };
+        lines.push(format!("{how}{mode}, {suite}"));
     }
     if let (Some(spi_in), Some(spi_out)) = (&child.spi_in, &child.spi_out) {
         lines.push(format!("SPI {spi_in} in, {spi_out} out"));
@@ -252,6 +253,7 @@ mod tests {
                 remote: vec!["10.2.0.0/24".into(), "fd02::/48".into()],
                 suite: Some("aes256gcm16-esn".into()),
                 udp: true,
+                mode: "tunnel".into(),
                 spi_in: Some("c0ffee01".into()),
                 spi_out: Some("c0ffee02".into()),
                 drops: vec![("replayed".into(), 3)],

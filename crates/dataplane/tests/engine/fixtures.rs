@@ -10,8 +10,8 @@ use adit_dataplane::{
     Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    PolicyId, Spd, SpdEntry, TsSpec, WindowSize,
+    Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, Hosts, IkeSaId,
+    Lifetime, Mode, PolicyId, Spd, SpdEntry, TsSpec, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -49,6 +49,12 @@ pub(crate) struct Options {
     pub(crate) window: WindowSize,
     /// See there.
     pub(crate) ecn: EcnPolicy,
+    /// See there.
+    pub(crate) mode: Mode,
+    /// The right side's knowledge of what the left side takes the ends for.
+    pub(crate) peer_view: Option<Hosts>,
+    /// The outer addresses, left and right.
+    pub(crate) ends: (SocketAddr, SocketAddr),
     /// What the right side lets in as the left side's.
     pub(crate) left_ts: Vec<TrafficSelector>,
     /// What both sides speak for as the right side's.
@@ -65,6 +71,9 @@ impl Default for Options {
             lifetime: Lifetime::NONE,
             window: WindowSize::MIN,
             ecn: EcnPolicy::Normal,
+            mode: Mode::Tunnel,
+            peer_view: None,
+            ends: (left(), right()),
             left_ts: ts(&["10.1.0.0/16", "fd01::/48"]),
             right_ts: ts(&["10.2.0.0/16", "fd02::/48"]),
         }
@@ -102,6 +111,7 @@ impl Options {
     /// One side of the child SA.
     pub(crate) fn child_sa(&self, at_left: bool) -> ChildSa {
         let encap = |local, remote| Encapsulation { udp: self.udp, local, remote };
+        let (left, right) = self.ends;
         let spi = Spi(SPI.0 - CHILD.0 + self.child.0);
         // What goes from right to left is no matter here, but SPIs must differ.
         let back = Spi(spi.0 + 0x1000);
@@ -113,12 +123,14 @@ impl Options {
             spi_in: if at_left { back } else { spi },
             spi_out: if at_left { spi } else { back },
             cipher: self.cipher,
+            mode: self.mode,
+            peer_view: self.peer_view.filter(|_| !at_left),
             esn: self.esn,
             keys_in: keys(self.cipher),
             keys_out: keys(self.cipher),
             local_ts: if at_left { ts(&["0.0.0.0/0", "::/0"]) } else { self.right_ts.clone() },
             remote_ts: if at_left { self.right_ts.clone() } else { self.left_ts.clone() },
-            encap: if at_left { encap(left(), right()) } else { encap(right(), left()) },
+            encap: if at_left { encap(left, right) } else { encap(right, left) },
             lifetime: self.lifetime,
             replay_window: self.window,
             dscp: DscpPolicy::Copy,

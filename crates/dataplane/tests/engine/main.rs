@@ -11,3 +11,4 @@ mod moving;
 mod policy;
 mod round_trip;
 mod sequence;
+mod transport;

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId};
+use adit_db::{
+    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, Mode,
+};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType};
 use adit_wire::ikev2::{PortRange, Sa, TrafficSelector, Transform};
@@ -16,6 +18,7 @@ use crate::keymat::{ChildKeymat, Role};
 use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
 use crate::traffic_selector::{SelectorError, SelectorPair, narrow, with_first};
+use crate::v2::mode::Agreement;
 
 /// One child SA, from installation to removal.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Child {
     pub(crate) spi_in: Spi,
     pub(crate) spi_out: Spi,
     pub(crate) selectors: Selectors,
+    mode: Mode,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
     /// Whether the peer surely has it: it has our answer, or sends on it.
@@ -65,11 +69,13 @@ pub(crate) struct Selectors {
     pub(crate) remote: Vec<TrafficSelector>,
 }
 
-/// The two ends' addresses, for `dynamic` selectors.
+/// The two ends' addresses, for `dynamic` selectors, and whether they are others elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
     pub(crate) local: IpAddr,
     pub(crate) remote: IpAddr,
+    pub(crate) we_are_behind_nat: bool,
+    pub(crate) peer_is_behind_nat: bool,
 }
 
 /// What both ends agreed on, ready to be installed.
@@ -83,6 +89,7 @@ pub(crate) struct Agreed<'a> {
     pub(crate) spi_in: Spi,
     pub(crate) spi_out: Spi,
     pub(crate) selectors: SelectorPair,
+    pub(crate) mode: Agreement,
     pub(crate) keymat: ChildKeymat,
     pub(crate) encap: Encapsulation,
     pub(crate) rekeys: Option<ChildSaId>,
@@ -159,6 +166,8 @@ impl Child {
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
             cipher: negotiated.cipher,
+            mode: agreed.mode.mode(),
+            peer_view: agreed.mode.peer_view(),
             esn: negotiated.esn,
             keys_in,
             keys_out,
@@ -182,6 +191,7 @@ impl Child {
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
             selectors,
+            mode: agreed.mode.mode(),
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
             // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
@@ -236,6 +246,7 @@ impl Child {
                 Phase::Deleting => ChildSaState::Deleting,
             },
             encap,
+            mode: self.mode,
             spi_in: self.spi_in,
             spi_out: self.spi_out,
             suite: self.suite.clone(),
@@ -300,6 +311,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) choice: Choice<ChildSuite>,
     pub(crate) spi_out: Spi,
     pub(crate) selectors: SelectorPair,
+    pub(crate) mode: Agreement,
 }
 
 /// An offered child, as far as a responder chooses from it.
@@ -307,6 +319,8 @@ pub(crate) struct Offered<'a> {
     pub(crate) purpose: Purpose,
     pub(crate) sa: &'a Sa,
     pub(crate) selectors: &'a SelectorPair,
+    /// Whether transport mode is asked for.
+    pub(crate) transport: bool,
     /// The configuration of the child that is being replaced.
     pub(crate) rekeys: Option<&'a ChildName>,
 }
@@ -401,15 +415,41 @@ fn answer<'a>(
     ends: Ends,
     offered: &Offered<'_>,
 ) -> Result<Answer<'a>, Refusal> {
-    let policy = Selectors::configured(config, ends).into_pair(Role::Responder);
-    let selectors = narrow(offered.selectors, &policy).map_err(|error| match error {
-        SelectorError::NoOverlap | SelectorError::Wider => {
-            Refusal::Selectors(Some(config.name.clone()))
-        }
-    })?;
+    let (mode, selectors) = match transport(config, ends, offered) {
+        Some((mode, selectors)) => (mode, selectors),
+        None => (Agreement::Tunnel, common(config, ends, offered.selectors)?),
+    };
     let no_proposal = || Refusal::NoProposal(config.name.clone());
     let choice = choose_child(offered.purpose, &config.offered_proposals(), offered.sa)
         .map_err(|NoProposalChosen| no_proposal())?;
     let spi_out = Spi::from_field(&choice.peer_spi).ok_or_else(no_proposal)?;
-    Ok(Answer { config, choice, spi_out, selectors })
+    Ok(Answer { config, choice, spi_out, selectors, mode })
+}
+
+/// What both sides want protected.
+fn common(
+    config: &ChildConfig,
+    ends: Ends,
+    offered: &SelectorPair,
+) -> Result<SelectorPair, Refusal> {
+    let policy = Selectors::configured(config, ends).into_pair(Role::Responder);
+    narrow(offered, &policy).map_err(|error| match error {
+        SelectorError::NoOverlap | SelectorError::Wider => {
+            Refusal::Selectors(Some(config.name.clone()))
+        }
+    })
+}
+
+/// Responder: transport mode, if it is asked for, configured, and between the two ends alone;
+/// else the child is a tunnel (RFC 7296 §1.3.1).
+fn transport(
+    config: &ChildConfig,
+    ends: Ends,
+    offered: &Offered<'_>,
+) -> Option<(Agreement, SelectorPair)> {
+    if !offered.transport || config.mode != Mode::Transport {
+        return None;
+    }
+    let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
+    Some((agreement, common(config, ends, &here).ok()?))
 }

@@ -4,7 +4,7 @@
 //! notifies with what the refusing side would accept ([`Hints`]), so that both operators see the
 //! difference; they are sent and believed only after authentication.
 
-use adit_db::{ChildConfig, ChildName};
+use adit_db::{ChildConfig, ChildName, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload, Proposal, Sa, TrafficSelector, Ts};
@@ -16,6 +16,7 @@ use crate::keymat::Role;
 use crate::proposal::{ChildSuite, Choice, Offer, Purpose};
 use crate::traffic_selector::{SelectorPair, check_answer};
 use crate::v2::child::{Ends, Selectors};
+use crate::v2::mode::Agreement;
 use crate::v2::rules::Received;
 
 /// A child SA that we ask for.
@@ -26,6 +27,7 @@ pub(crate) struct ChildOffer {
     pub(crate) spi_in: Spi,
     pub(crate) offer: Offer,
     selectors: SelectorPair,
+    ends: Ends,
     config: ChildConfig,
 }
 
@@ -35,6 +37,7 @@ pub(crate) struct Accepted {
     pub(crate) choice: Choice<ChildSuite>,
     pub(crate) spi_out: Spi,
     pub(crate) selectors: SelectorPair,
+    pub(crate) mode: Agreement,
 }
 
 /// The answer of a peer, kept until it has been authenticated.
@@ -46,6 +49,8 @@ pub(crate) enum Reply {
         sa: Sa,
         /// The narrowed selectors.
         selectors: SelectorPair,
+        /// Whether it agrees to transport mode.
+        transport: bool,
     },
     /// An error notify.
     Refused {
@@ -66,6 +71,7 @@ impl Reply {
                     initiator: ts_i.selectors.clone(),
                     responder: ts_r.selectors.clone(),
                 },
+                transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
             },
             (_, _, _, error) => Self::Refused {
                 notify: error.map_or(NotifyType::INVALID_SYNTAX, |notify| notify.kind),
@@ -88,6 +94,7 @@ impl ChildOffer {
             spi_in,
             offer: Offer::new(purpose, &config.offered_proposals(), &spi_in.to_octets()),
             selectors: Selectors::configured(config, ends).offer(flow),
+            ends,
             config: config.clone(),
         }
     }
@@ -97,6 +104,7 @@ impl ChildOffer {
     }
 
     pub(crate) fn put_sa(&self, chain: &mut ChainBuilder) {
+        put_mode(self.config.mode, chain);
         chain.put(&Payload::Sa(self.offer.sa()));
     }
 
@@ -116,17 +124,38 @@ impl ChildOffer {
     ) -> Result<Accepted, FailureReason> {
         match reply {
             Reply::Refused { notify, hints } => Err(self.refused(notify, hints, exchange)),
-            Reply::Accepted { sa, selectors } => {
+            Reply::Accepted { sa, selectors, transport } => {
                 let choice = self
                     .offer
                     .accept_child(&sa)
                     .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
                 let spi_out = Spi::from_field(&choice.peer_spi)
                     .ok_or(FailureReason::PeerMisbehaved("reserved SPI"))?;
+                let (mode, selectors) = self.agreement(transport, selectors)?;
                 check_answer(&self.selectors, &selectors)
                     .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
-                Ok(Accepted { choice, spi_out, selectors })
+                Ok(Accepted { choice, spi_out, selectors, mode })
             }
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc7296#section-1.3.1
+    //# If the responder declines the request, the Child SA will be
+    //# established in tunnel mode.
+    //
+    /// A tunnel between the two ends protects no less, so it is taken.
+    fn agreement(
+        &self,
+        transport: bool,
+        selectors: SelectorPair,
+    ) -> Result<(Agreement, SelectorPair), FailureReason> {
+        match (self.config.mode, transport) {
+            (_, false) => Ok((Agreement::Tunnel, selectors)),
+            (Mode::Tunnel, true) => {
+                Err(FailureReason::PeerMisbehaved("transport mode was not offered"))
+            }
+            (Mode::Transport, true) => Agreement::transport(&selectors, Role::Initiator, self.ends)
+                .ok_or(FailureReason::PeerMisbehaved("selectors were not offered")),
         }
     }
 
@@ -146,6 +175,13 @@ impl ChildOffer {
             },
             notify => FailureReason::PeerError { exchange, notify },
         }
+    }
+}
+
+/// Adds USE_TRANSPORT_MODE, if it is to be.
+pub(crate) fn put_mode(mode: Mode, chain: &mut ChainBuilder) {
+    if mode == Mode::Transport {
+        chain.put(&Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, &[])));
     }
 }
 

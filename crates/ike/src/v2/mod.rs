@@ -7,5 +7,6 @@ pub(crate) mod exchange;
 pub(crate) mod handshake;
 pub(crate) mod ike_sa;
 pub(crate) mod message_id;
+pub(crate) mod mode;
 pub(crate) mod protected;
 pub(crate) mod rules;

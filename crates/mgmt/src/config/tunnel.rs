@@ -10,7 +10,7 @@ use adit_crypto::Secret;
 use adit_db::proposal::{Verdict, allowable};
 use adit_db::{
     Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
-    IdentityPattern, Keep, LimitSpec, ProposalError, ProposalSpec, TsSpec, WindowSize,
+    IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, TsSpec, WindowSize,
 };
 use ipnet::IpNet;
 
@@ -66,13 +66,14 @@ fn read_fields<'a>(
     read_identities(fields, &mut connection);
     connection.encap = fields.word("encap", ENCAP).map_or(Encap::Auto, |encap| encap.value);
     let mut child = ChildConfig::new(child_name).kept(keep);
+    child.mode = fields.word("mode", MODE).map_or(Mode::Tunnel, |mode| mode.value);
     read_suites(fields, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
     {
         child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
     }
-    let (local, remote) = read_selectors(fields, &mut child);
+    let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
@@ -83,6 +84,8 @@ fn read_fields<'a>(
 
 const KEEP: &[(&str, Keep)] =
     &[("up", Keep::Up), ("on-demand", Keep::OnDemand), ("passive", Keep::Passive)];
+
+const MODE: &[(&str, Mode)] = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
 
 const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
 
@@ -320,10 +323,18 @@ fn read_time(fields: &mut Fields<'_>, key: &'static str, off: bool) -> Option<Pl
 /// `local` and `remote`.
 fn read_selectors(
     fields: &mut Fields<'_>,
+    connection: &Connection,
     child: &mut ChildConfig,
 ) -> (Vec<PlacedSelector>, Vec<PlacedSelector>) {
-    let local = read_side(fields, "local", "\"10.1.0.0/24\", the networks on our side");
-    let remote = read_side(fields, "remote", "\"10.2.0.0/24\", the networks on the peer's side");
+    let (local_example, remote_example) = match child.mode {
+        Mode::Tunnel => (
+            Some("\"10.1.0.0/24\", the networks on our side"),
+            Some("\"10.2.0.0/24\", the networks on the peer's side"),
+        ),
+        Mode::Transport => (None, None),
+    };
+    let local = read_side(fields, "local", local_example);
+    let remote = read_side(fields, "remote", remote_example);
     for a in local.iter().filter_map(fixed) {
         for b in remote.iter().filter_map(fixed) {
             if let Some(common) = a.selector.intersection(&b.selector) {
@@ -337,6 +348,16 @@ fn read_selectors(
     }
     child.local_ts = local.iter().map(|ts| ts.value).collect();
     child.remote_ts = remote.iter().map(|ts| ts.value).collect();
+    if let Some(beyond) = connection.beyond_ends(child).copied() {
+        let mut sides = local.iter().chain(&remote);
+        if let Some(place) = sides.find(|ts| ts.value == beyond) {
+            fields.mistake(
+                Mistake::new(place.span.clone(), "transport mode is for the two ends alone")
+                    .label("more than the address of one end")
+                    .help("write \"dynamic\", or mode = \"tunnel\""),
+            );
+        }
+    }
     (local.iter().filter_map(fixed).collect(), remote.iter().filter_map(fixed).collect())
 }
 
@@ -345,8 +366,17 @@ fn fixed(ts: &Placed<TsSpec>) -> Option<PlacedSelector> {
     Some(PlacedSelector { selector, span: ts.span.clone() })
 }
 
-fn read_side(fields: &mut Fields<'_>, key: &'static str, example: &str) -> Vec<Placed<TsSpec>> {
+/// The selectors of one side. They may be left out if there is no example of what is missing.
+fn read_side(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    example: Option<&str>,
+) -> Vec<Placed<TsSpec>> {
     if !fields.has(key) {
+        let Some(example) = example else {
+            fields.optional(key);
+            return vec![Placed { value: TsSpec::DYNAMIC, span: 0..0 }];
+        };
         fields.missing(key, example);
         return Vec::new();
     }

@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 
-use adit_db::{AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, Unique};
+use adit_db::{
+    AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, Mode, Unique,
+};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, TransformType};
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
@@ -63,6 +65,8 @@ pub struct ChildSnapshot {
     pub state: String,
     /// Whether ESP travels in UDP.
     pub udp: bool,
+    /// What was agreed on.
+    pub mode: Mode,
     /// SPI of packets to us.
     pub spi_in: Spi,
     /// SPI of packets to the peer.
@@ -102,8 +106,8 @@ pub struct PolicySnapshot {
     pub child: String,
     /// Name of its connection.
     pub connection: String,
-    /// `TUNNEL`, `PASS` or `DROP`.
-    pub mode: &'static str,
+    /// What is asked for.
+    pub mode: Mode,
     /// Our side.
     pub local_ts: Vec<String>,
     /// The peer's side.
@@ -162,7 +166,7 @@ impl ChildSnapshot {
             .with("uniqueid", self.unique_id)
             .with("reqid", self.reqid)
             .with("state", &self.state)
-            .with("mode", "TUNNEL")
+            .with("mode", self.mode)
             .with("protocol", "ESP");
         s.put_if("encap", self.udp);
         s.put("spi-in", hex(&self.spi_in.0.to_be_bytes()));
@@ -237,7 +241,7 @@ fn auth_section(id: &str, auth: AuthMethodConfig) -> Section {
 
 fn child_section(child: &ChildConfig) -> Section {
     Section::new()
-        .with("mode", "TUNNEL")
+        .with("mode", child.mode)
         .with("rekey_time", child.lifetime.seconds.soft)
         .with("rekey_bytes", child.lifetime.octets.soft)
         .with("rekey_packets", child.lifetime.packets.soft)

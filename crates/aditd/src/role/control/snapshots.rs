@@ -76,6 +76,7 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
         reqid: info.reqid,
         state: info.state.to_string(),
         udp: info.encap.udp,
+        mode: info.mode,
         spi_in: info.spi_in,
         spi_out: info.spi_out,
         suite: info.suite.clone(),

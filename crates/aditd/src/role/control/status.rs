@@ -174,6 +174,7 @@ fn children_status(
         remote: child.remote_ts.iter().map(ToString::to_string).collect(),
         suite: Some(words(&child.suite)),
         udp: child.encap.udp,
+        mode: child.mode.word().to_owned(),
         spi_in: Some(format!("{:08x}", child.spi_in.0)),
         spi_out: Some(format!("{:08x}", child.spi_out.0)),
         drops: drops

@@ -167,7 +167,7 @@ impl Store {
             .map(|(connection, child)| PolicySnapshot {
                 child: child.name.to_string(),
                 connection: connection.to_string(),
-                mode: "TUNNEL",
+                mode: child.mode,
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
             })

@@ -25,7 +25,7 @@ pub(crate) struct Role {
     pub(crate) udp: DualUdpSocket,
     /// ESP sockets, one for each family.
     pub(crate) raw: Vec<RawEspSocket>,
-    /// Where packets in clear leave.
+    /// Where packets with their own IP header leave: in clear, or in transport mode.
     pub(crate) bypass: BypassSocket,
     /// The ike role.
     pub(crate) ike: CommandSender<ToIke>,
@@ -151,15 +151,15 @@ impl Running {
 /// Sends each packet the way its verdict and its `meta` say. What a full socket does not take is
 /// dropped, as any full queue on the way would.
 fn transmit(role: &Role, io: &mut BatchIo, packets: &[PacketBuf], verdicts: &[Verdict]) {
-    let with = |wanted: Verdict| {
+    let with = |wanted: Verdict, whole: bool| {
         packets
             .iter()
             .zip(verdicts)
-            .filter(move |(_, verdict)| **verdict == wanted)
+            .filter(move |(packet, verdict)| **verdict == wanted && packet.meta.whole == whole)
             .map(|(packet, _)| packet)
     };
     let travels = |udp: bool, ipv4: bool| {
-        with(Verdict::Send)
+        with(Verdict::Send, false)
             .filter(move |packet| packet.meta.udp == udp && packet.meta.remote.is_ipv4() == ipv4)
     };
     let mut report = role.udp.v4().send_batch(io, travels(true, true));
@@ -169,7 +169,8 @@ fn transmit(role: &Role, io: &mut BatchIo, packets: &[PacketBuf], verdicts: &[Ve
     for socket in &role.raw {
         report.add(socket.send_batch(io, travels(false, socket.family() == Family::V4)));
     }
-    report.add(role.bypass.send_batch(io, with(Verdict::Bypass)));
+    let in_clear = with(Verdict::Bypass, false);
+    report.add(role.bypass.send_batch(io, in_clear.chain(with(Verdict::Send, true))));
     note(report);
 }
 

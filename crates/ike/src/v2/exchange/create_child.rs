@@ -16,7 +16,7 @@ use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{Agreed, Answer, CHILDREN_MAX, Child, Offered, choose, protects_alike};
-use crate::v2::child_offer::{Accepted, ChildOffer, Reply, put_selectors};
+use crate::v2::child_offer::{Accepted, ChildOffer, Reply, put_mode, put_selectors};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
@@ -239,6 +239,7 @@ impl CreateChildSent {
                 spi_in: self.offer.spi_in,
                 spi_out: agreed.accepted.spi_out,
                 selectors: agreed.accepted.selectors,
+                mode: agreed.accepted.mode,
                 keymat: agreed.keymat,
                 encap: agreed.encap,
                 rekeys: self.rekeys,
@@ -385,6 +386,7 @@ pub(crate) fn answer(
         purpose: Purpose::Child { additional: false },
         sa: super::init::offered(received),
         selectors: &selectors,
+        transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
         rekeys: old_name.as_ref(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
@@ -408,11 +410,12 @@ fn accept(
     cx: &mut Context<'_>,
 ) -> StepResult {
     let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
-    let Answer { config, choice, spi_out, selectors } = answer;
+    let Answer { config, choice, spi_out, selectors, mode } = answer;
     let nonce_i = received.nonce.map(|nonce| nonce.as_bytes()).unwrap_or_default();
     let nonce_r = cx.nonce();
     let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
     let mut chain = ChainBuilder::new();
+    put_mode(mode.mode(), &mut chain);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     chain.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
     let mut shared = None;
@@ -430,7 +433,7 @@ fn accept(
     put_selectors(&selectors, &mut chain);
     let nonces = Nonces { initiator: nonce_i, responder: &nonce_r };
     let lowest = rekey_child::lowest(nonce_i, &nonce_r).to_vec();
-    let accepted = Accepted { choice, spi_out, selectors };
+    let accepted = Accepted { choice, spi_out, selectors, mode };
     let keymat = derive(established, &accepted, shared.as_ref(), nonces)?;
     let crosses = rekey_child::crosses(established, rekeys, &config.name);
     let agreed = Agreed {
@@ -442,6 +445,7 @@ fn accept(
         spi_in,
         spi_out,
         selectors: accepted.selectors,
+        mode,
         keymat,
         encap: core.encapsulation(),
         rekeys,

@@ -133,7 +133,12 @@ impl Core {
     }
 
     pub(crate) fn ends(&self) -> Ends {
-        Ends { local: self.path.local.ip(), remote: self.path.remote.ip() }
+        Ends {
+            local: self.path.local.ip(),
+            remote: self.path.remote.ip(),
+            we_are_behind_nat: self.nat.we_are_behind_nat,
+            peer_is_behind_nat: self.nat.peer_is_behind_nat,
+        }
     }
 
     /// How ESP travels on this IKE SA (RFC 7296 §2.23).

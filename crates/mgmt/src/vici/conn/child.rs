@@ -1,8 +1,8 @@
 //! The sections below `children`.
 
 use adit_db::{
-    ChildConfig, ChildName, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec, NameError,
-    ProposalSpec, TsSpec, WindowSize,
+    ChildConfig, ChildName, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec, Mode,
+    NameError, ProposalSpec, TsSpec, WindowSize,
 };
 
 use super::value::{Entry, Refused};
@@ -49,19 +49,17 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
                 .ok_or_else(|| entry.bad(format!("must be at most {}", WindowSize::MAX)))?;
         }
         "mode" => match entry.text()? {
-            "tunnel" => {}
-            "transport" => {
-                return Err(entry.unsupported("transport mode is not supported yet; use tunnel"));
-            }
+            "tunnel" => child.mode = Mode::Tunnel,
+            "transport" => child.mode = Mode::Transport,
             "pass" | "drop" => {
                 return Err(
                     entry.unsupported("shunt policies are not supported yet; leave the child out")
                 );
             }
             "beet" | "transport_proxy" => {
-                return Err(entry.unsupported("only tunnel mode is supported yet; use tunnel"));
+                return Err(entry.unsupported("use tunnel or transport"));
             }
-            _ => return Err(entry.bad("must be tunnel")),
+            _ => return Err(entry.bad("must be tunnel or transport")),
         },
         "copy_ecn" => {
             let normal = entry.flag()?;

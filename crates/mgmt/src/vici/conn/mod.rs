@@ -99,6 +99,17 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
             connection.children.push(child::child(name, section)?);
         }
     }
+    for child in &connection.children {
+        if let Some(beyond) = connection.beyond_ends(child) {
+            return Err(ConnError {
+                path: format!("children.{}.mode", child.name),
+                reason: ConnReason::BadValue {
+                    value: child.mode.word().to_owned(),
+                    reason: format!("{beyond} is more than one end; use dynamic, or tunnel"),
+                },
+            });
+        }
+    }
     Ok(connection)
 }
 

@@ -276,11 +276,7 @@ const NOT_DONE: [(&str, &str, &str); 14] = [
         "3h",
         "reauth_time: \"3h\": reauthentication is not supported; rekey_time renews keys",
     ),
-    (
-        "children.net.mode",
-        "transport",
-        "children.net.mode: \"transport\": transport mode is not supported yet; use tunnel",
-    ),
+    ("children.net.mode", "beet", "children.net.mode: \"beet\": use tunnel or transport"),
     (
         "children.net.ipcomp",
         "yes",
@@ -316,6 +312,15 @@ fn what_is_not_done_is_refused_by_name() {
     for (path, value, said) in NOT_DONE {
         assert_eq!(refusal(path, value), said);
     }
+}
+
+#[test]
+fn transport_mode_is_for_the_two_ends() {
+    let lines = [("children.net.mode", "transport"), ("children.net.remote_ts", "10.0.0.0/8")];
+    assert_eq!(
+        load(&lines).unwrap_err().to_string(),
+        "children.net.mode: \"transport\": 10.0.0.0/8 is more than one end; use dynamic, or tunnel"
+    );
 }
 
 #[test]

@@ -246,6 +246,7 @@ fn install(
         spi_in: offer.spi_in,
         spi_out: accepted.spi_out,
         selectors: accepted.selectors,
+        mode: accepted.mode,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,

@@ -17,7 +17,7 @@ use crate::output::AuthJobKind;
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{Agreed, Answer, Child, Offered, Refusal, choose};
-use crate::v2::child_offer::{Hints, put_selectors};
+use crate::v2::child_offer::{Hints, put_mode, put_selectors};
 use crate::v2::established::Established;
 use crate::v2::exchange::intermediate;
 use crate::v2::handshake::{Handshake, id_body, shared_key_auth};
@@ -64,6 +64,7 @@ pub(crate) struct AuthRequest {
     message_id: u32,
     sa: Sa,
     selectors: SelectorPair,
+    transport: bool,
 }
 
 impl InitAnswered {
@@ -133,6 +134,7 @@ impl InitAnswered {
                 initiator: received.ts_i.clone().unwrap_or_default().selectors,
                 responder: received.ts_r.clone().unwrap_or_default().selectors,
             },
+            transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
         };
         core.local_id = Some(local);
         core.remote_id = Some(selected.remote_id);
@@ -275,9 +277,10 @@ fn answer_child(
         purpose: Purpose::FirstChild,
         sa: &request.sa,
         selectors: &request.selectors,
+        transport: request.transport,
         rekeys: None,
     };
-    let Answer { config, choice, spi_out, selectors } =
+    let Answer { config, choice, spi_out, selectors, mode } =
         match choose(&connection, core.ends(), &offered) {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -294,6 +297,7 @@ fn answer_child(
         handshake.nonces(),
     )
     .map_err(|_| FailureReason::Internal("prf+"))?;
+    put_mode(mode.mode(), chain);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     put_selectors(&selectors, chain);
     let agreed = Agreed {
@@ -305,6 +309,7 @@ fn answer_child(
         spi_in,
         spi_out,
         selectors,
+        mode,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,
