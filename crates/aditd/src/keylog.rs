@@ -61,7 +61,7 @@ fn ike_row(keys: &IkeDebugKeys) -> Option<String> {
         Cipher::Paired(Encryption::AesCbc(size), _) => format!("AES-CBC-{} [RFC3602]", size.bits()),
         Cipher::Paired(Encryption::AesCtr(size), _) => format!("AES-CTR-{} [RFC5930]", size.bits()),
         Cipher::Paired(Encryption::TripleDes, _) => "3DES [RFC2451]".to_owned(),
-        Cipher::AesGmac(_) | Cipher::Paired(..) => return None,
+        Cipher::AesGmac(_) | Cipher::ImplicitIv(_) | Cipher::Paired(..) => return None,
     };
     let integrity = match keys.cipher {
         Cipher::Paired(_, Integrity::HmacMd5_96) => "HMAC_MD5_96 [RFC2403]",
@@ -72,9 +72,7 @@ fn ike_row(keys: &IkeDebugKeys) -> Option<String> {
         Cipher::Paired(_, Integrity::AesXcbc96 | Integrity::AesCmac96) => {
             "ANY 96-bits of Authentication [No Checking]"
         }
-        Cipher::AesGcm(..) | Cipher::AesCcm(..) | Cipher::ChaCha20Poly1305 | Cipher::AesGmac(_) => {
-            "NONE [RFC4306]"
-        }
+        _ => "NONE [RFC4306]",
     };
     Some(format!(
         r#"{},{},{},{},"{encryption}",{},{},"{integrity}""#,
@@ -96,7 +94,7 @@ fn esp_row(keys: &EspDebugKeys) -> Option<String> {
         Cipher::AesGcm(_, IcvSize::Octets16) => "AES-GCM with 16 octet ICV [RFC4106]",
         Cipher::ChaCha20Poly1305 => "ChaCha20 with Poly1305 [RFC7634]",
         Cipher::Paired(encryption, _) => esp_encryption(encryption)?,
-        Cipher::AesCcm(..) | Cipher::AesGmac(_) => return None,
+        Cipher::AesCcm(..) | Cipher::AesGmac(_) | Cipher::ImplicitIv(_) => return None,
     };
     let integrity = match keys.cipher {
         Cipher::Paired(_, Integrity::HmacMd5_96) => "HMAC-MD5-96 [RFC2403]",
@@ -107,9 +105,7 @@ fn esp_row(keys: &EspDebugKeys) -> Option<String> {
         Cipher::Paired(_, Integrity::AesXcbc96 | Integrity::AesCmac96) => {
             "ANY 96 bit authentication [no checking]"
         }
-        Cipher::AesGcm(..) | Cipher::AesCcm(..) | Cipher::ChaCha20Poly1305 | Cipher::AesGmac(_) => {
-            "NULL"
-        }
+        _ => "NULL",
     };
     let key = |secret: &Secret| {
         if secret.is_empty() { String::new() } else { format!("0x{}", secret_hex(secret)) }

@@ -45,7 +45,7 @@ fn bare_algorithm(cipher: Cipher) -> Option<&'static Algorithm> {
         }
         Cipher::AesGcm(..) | Cipher::AesGmac(_) => Some(&AES_256_GCM),
         Cipher::ChaCha20Poly1305 => Some(&CHACHA20_POLY1305),
-        Cipher::AesCcm(..) | Cipher::Paired(..) => None,
+        Cipher::AesCcm(..) | Cipher::ImplicitIv(_) | Cipher::Paired(..) => None,
     }
 }
 

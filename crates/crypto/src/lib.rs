@@ -28,8 +28,8 @@ mod random;
 mod secret;
 
 pub use cipher::{
-    AES_OCTETS_MAX, Cipher, Encryption, IcvSize, Integrity, KeyLengthError, KeySize, OpenError,
-    OpenKey, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey,
+    AES_OCTETS_MAX, Cipher, Encryption, IcvSize, ImplicitIv, Integrity, KeyLengthError, KeySize,
+    OpenError, OpenKey, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey,
 };
 pub use hash::sha1;
 pub use kx::{KeyExchange, KeyExchangeError, KeyShare};

@@ -156,6 +156,8 @@ pub(crate) fn open(packet: &mut PacketBuf, key: &OpenKey, label: Label) -> Resul
     let (iv, rest) = rest.split_at_mut(cipher.iv_len());
     let (text, icv) = rest.split_at_mut(text_len);
     let authenticated = Authenticated::new(label, cipher.is_aead());
+    let sequence = label.sequence.to_be_bytes();
+    let iv = if cipher.is_iv_implicit() { &sequence[..] } else { iv };
     key.open(authenticated.aad(), iv, text, icv, authenticated.trailer())
         .map_err(|_| DropReason::BadIcv)?;
     if !packet.pull_front(front) {

@@ -319,11 +319,18 @@ fn belongs(transform: &Transform, protocol: ProtocolId) -> bool {
     }
 }
 
-/// IANA's column for IKEv2: messages must not be readable (RFC 7296 §5), and nobody has said how
-/// Camellia's counter mode would work there.
+/// IANA's column for IKEv2: messages must not be readable (RFC 7296 §5), they have no sequence
+/// number to be an IV (RFC 8750 §3), and nobody has said how Camellia's counter mode would work
+/// there.
 fn is_for_ike(cipher: &Transform) -> bool {
-    let not_for_ike =
-        [EncryptionId::NULL, EncryptionId::NULL_AUTH_AES_GMAC, EncryptionId::CAMELLIA_CTR];
+    let not_for_ike = [
+        EncryptionId::NULL,
+        EncryptionId::NULL_AUTH_AES_GMAC,
+        EncryptionId::CAMELLIA_CTR,
+        EncryptionId::AES_GCM_16_IIV,
+        EncryptionId::AES_CCM_8_IIV,
+        EncryptionId::CHACHA20_POLY1305_IIV,
+    ];
     !not_for_ike.contains(&EncryptionId(cipher.id))
 }
 

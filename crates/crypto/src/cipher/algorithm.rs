@@ -1,9 +1,11 @@
 //! Single algorithms that a suite is made of: RFC 2403 to 2405, 2410, 2451, 3566, 3602, 3686,
-//! 4312, 4494, 4868, 5529.
+//! 4312, 4494, 4868, 5529, 8750.
 
 use core::fmt;
 
 use adit_wire::iana::{EncryptionId, IntegrityId};
+
+use super::Cipher;
 
 /// Length of a cipher's key, where the cipher has several.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -25,6 +27,17 @@ pub enum IcvSize {
     Octets12,
     /// 128 bits.
     Octets16,
+}
+
+/// AEAD that sends no IV, for the sequence number is one (RFC 8750 §3). ESP only.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ImplicitIv {
+    /// ENCR_AES_GCM_16_IIV.
+    AesGcm16(KeySize),
+    /// ENCR_AES_CCM_8_IIV.
+    AesCcm8(KeySize),
+    /// ENCR_CHACHA20_POLY1305_IIV.
+    ChaCha20Poly1305,
 }
 
 /// Encryption algorithm that needs an integrity algorithm beside it.
@@ -110,6 +123,41 @@ impl IcvSize {
             Self::Octets12 => 12,
             Self::Octets16 => 16,
         }
+    }
+}
+
+impl ImplicitIv {
+    /// Every algorithm, the preferred one first.
+    pub const ALL: [Self; 7] = [
+        Self::AesGcm16(KeySize::Bits256),
+        Self::AesGcm16(KeySize::Bits192),
+        Self::AesGcm16(KeySize::Bits128),
+        Self::ChaCha20Poly1305,
+        Self::AesCcm8(KeySize::Bits256),
+        Self::AesCcm8(KeySize::Bits192),
+        Self::AesCcm8(KeySize::Bits128),
+    ];
+
+    /// The same AEAD with the IV in the packet: keys, salt, nonce and ICV are its own.
+    pub const fn explicit(self) -> Cipher {
+        match self {
+            Self::AesGcm16(size) => Cipher::AesGcm(size, IcvSize::Octets16),
+            Self::AesCcm8(size) => Cipher::AesCcm(size, IcvSize::Octets8),
+            Self::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305,
+        }
+    }
+
+    /// The number IANA gave the algorithm.
+    pub const fn id(self) -> EncryptionId {
+        match self {
+            Self::AesGcm16(_) => EncryptionId::AES_GCM_16_IIV,
+            Self::AesCcm8(_) => EncryptionId::AES_CCM_8_IIV,
+            Self::ChaCha20Poly1305 => EncryptionId::CHACHA20_POLY1305_IIV,
+        }
+    }
+
+    pub(super) fn from_id(id: EncryptionId, key_bits: Option<u16>) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.id() == id && one.explicit().key_bits() == key_bits)
     }
 }
 

@@ -86,6 +86,9 @@ impl SealKey {
     ) -> Result<Self, KeyLengthError> {
         check_key_lengths(cipher, encryption, integrity)?;
         let transform = match cipher {
+            Cipher::ImplicitIv(one) => {
+                return Ok(Self { cipher, ..Self::new(one.explicit(), encryption, integrity)? });
+            }
             Cipher::AesGcm(size, _) => SealTransform::Aead(AeadKey::gcm(size, encryption)),
             Cipher::ChaCha20Poly1305 => SealTransform::Aead(AeadKey::chacha(encryption)),
             Cipher::AesCcm(size, icv) => {
@@ -121,7 +124,7 @@ impl SealKey {
     /// `counter` is never given twice to the same key: with an AEAD a repeated value reveals both
     /// texts and the authentication key, with a counter mode both texts. Counting, and stopping
     /// before the count wraps, is the caller's matter; ESP passes the sequence number. AEADs and
-    /// counter modes send it as the IV. CBC encrypts it under a key of its own, which gives IVs
+    /// counter modes send it as the IV, or do not send it (RFC 8750). CBC encrypts it under a key of its own, which gives IVs
     /// that nobody can predict (RFC 3602 §3).
     ///
     /// # Errors
@@ -146,6 +149,8 @@ impl SealKey {
         if self.cipher.is_aead() && !trailer.is_empty() {
             return Err(SealError::Length("trailer"));
         }
+        let mut unsent = [0; 8];
+        let iv_out = if self.cipher.is_iv_implicit() { &mut unsent } else { iv_out };
         match &self.transform {
             SealTransform::Aead(key) => key.seal(counter, aad, iv_out, text, icv_out),
             SealTransform::Ccm(key) => key.seal(counter, aad, iv_out, text, icv_out),
@@ -171,6 +176,9 @@ impl OpenKey {
     ) -> Result<Self, KeyLengthError> {
         check_key_lengths(cipher, encryption, integrity)?;
         let transform = match cipher {
+            Cipher::ImplicitIv(one) => {
+                return Ok(Self { cipher, ..Self::new(one.explicit(), encryption, integrity)? });
+            }
             Cipher::AesGcm(size, IcvSize::Octets16) => {
                 OpenTransform::Aead(AeadKey::gcm(size, encryption))
             }
@@ -195,6 +203,8 @@ impl OpenKey {
     }
 
     /// Checks the ICV and decrypts `text` in place; the arguments are those of [`SealKey::seal`].
+    /// An IV that is not in the packet is passed all the same: it is the sequence number, 8 octets
+    /// with the high half zero unless it is extended (RFC 8750 §3).
     ///
     /// The ICV is compared in constant time.
     ///

@@ -1,4 +1,5 @@
-//! Protection suites of ESP and IKE: RFC 3602, 3686, 4106, 4309, 4543, 5282, 7634 and others.
+//! Protection suites of ESP and IKE: RFC 3602, 3686, 4106, 4309, 4543, 5282, 7634, 8750 and
+//! others.
 //!
 //! A suite is what makes octets secret and authentic under one pair of keys: an AEAD, or an
 //! encryption algorithm together with an integrity algorithm. ESP packets (RFC 4303) and IKE's SK
@@ -18,7 +19,7 @@ use core::fmt;
 
 use adit_wire::iana::{EncryptionId, IntegrityId};
 
-pub use algorithm::{Encryption, IcvSize, Integrity, KeySize};
+pub use algorithm::{Encryption, IcvSize, ImplicitIv, Integrity, KeySize};
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
 
 /// Octets after which one key of a cipher with blocks of 16 octets (AES, Camellia) should be
@@ -57,6 +58,8 @@ pub enum Cipher {
     AesCcm(KeySize, IcvSize),
     /// AES-GMAC: ENCR_NULL_AUTH_AES_GMAC, authentic and not secret (RFC 4543).
     AesGmac(KeySize),
+    /// One of the AEADs above without IV in the packet (RFC 8750).
+    ImplicitIv(ImplicitIv),
     /// Encrypted first, then authenticated.
     Paired(Encryption, Integrity),
 }
@@ -66,6 +69,7 @@ impl Cipher {
     const COUNT: usize = 2 * KeySize::ALL.len() * IcvSize::ALL.len()
         + 1
         + KeySize::ALL.len()
+        + ImplicitIv::ALL.len()
         + Encryption::ALL.len() * Integrity::ALL.len();
 
     /// Every suite: the AEADs, then the pairs.
@@ -88,6 +92,9 @@ impl Cipher {
         }
         if encryption == EncryptionId::CHACHA20_POLY1305 {
             return key_bits.is_none().then_some(Self::ChaCha20Poly1305);
+        }
+        if let Some(one) = ImplicitIv::from_id(encryption, key_bits) {
+            return Some(Self::ImplicitIv(one));
         }
         let size = KeySize::from_bits(key_bits?)?;
         match encryption {
@@ -113,6 +120,7 @@ impl Cipher {
             Self::AesCcm(_, IcvSize::Octets12) => EncryptionId::AES_CCM_12,
             Self::AesCcm(_, IcvSize::Octets16) => EncryptionId::AES_CCM_16,
             Self::AesGmac(_) => EncryptionId::NULL_AUTH_AES_GMAC,
+            Self::ImplicitIv(one) => one.id(),
             Self::Paired(encryption, _) => encryption.id(),
         }
     }
@@ -125,6 +133,7 @@ impl Cipher {
                 Some(size.bits())
             }
             Self::ChaCha20Poly1305 => None,
+            Self::ImplicitIv(one) => one.explicit().key_bits(),
             Self::Paired(encryption, _) => encryption.key_bits(),
         }
     }
@@ -132,8 +141,8 @@ impl Cipher {
     /// The number IANA gave the integrity algorithm; none for an AEAD.
     pub const fn integrity_id(self) -> Option<IntegrityId> {
         match self {
-            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => None,
             Self::Paired(_, integrity) => Some(integrity.id()),
+            _ => None,
         }
     }
 
@@ -148,6 +157,7 @@ impl Cipher {
             Self::AesGcm(size, _) | Self::AesGmac(size) => size.octets() + SALT_LEN,
             Self::ChaCha20Poly1305 => 32 + SALT_LEN,
             Self::AesCcm(size, _) => size.octets() + CCM_SALT_LEN,
+            Self::ImplicitIv(one) => one.explicit().encryption_key_len(),
             Self::Paired(encryption, _) => encryption.key_len(),
         }
     }
@@ -155,8 +165,8 @@ impl Cipher {
     /// Octets of integrity key; none for an AEAD.
     pub const fn integrity_key_len(self) -> usize {
         match self {
-            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => 0,
             Self::Paired(_, integrity) => integrity.key_len(),
+            _ => 0,
         }
     }
 
@@ -164,6 +174,7 @@ impl Cipher {
     pub const fn iv_len(self) -> usize {
         match self {
             Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => 8,
+            Self::ImplicitIv(_) => 0,
             Self::Paired(encryption, _) => encryption.iv_len(),
         }
     }
@@ -173,6 +184,7 @@ impl Cipher {
         match self {
             Self::AesGcm(_, icv) | Self::AesCcm(_, icv) => icv.octets(),
             Self::ChaCha20Poly1305 | Self::AesGmac(_) => 16,
+            Self::ImplicitIv(one) => one.explicit().icv_len(),
             Self::Paired(_, integrity) => integrity.icv_len(),
         }
     }
@@ -181,8 +193,8 @@ impl Cipher {
     /// blocks, else 1. IKE pads to this (RFC 5282 §3, RFC 5930 §2).
     pub const fn text_multiple(self) -> usize {
         match self {
-            Self::AesGcm(..) | Self::ChaCha20Poly1305 | Self::AesCcm(..) | Self::AesGmac(_) => 1,
             Self::Paired(encryption, _) => encryption.block_len(),
+            _ => 1,
         }
     }
 
@@ -201,6 +213,7 @@ impl Cipher {
         match self {
             Self::AesGcm(..) | Self::AesCcm(..) | Self::AesGmac(_) => Some(AES_OCTETS_MAX),
             Self::ChaCha20Poly1305 => None,
+            Self::ImplicitIv(one) => one.explicit().octets_soft(),
             Self::Paired(encryption, _) => match encryption {
                 Encryption::AesCbc(_)
                 | Encryption::AesCtr(_)
@@ -219,6 +232,12 @@ impl Cipher {
     /// blocks' collisions are an attack, not an estimate.
     pub const fn octets_hard(self) -> Option<u64> {
         if self.text_multiple() == 8 { Some(SHORT_BLOCK_OCTETS_MAX) } else { None }
+    }
+
+    /// Whether the sequence number is the IV, so that the cipher is for packets that have one and
+    /// not for IKE messages (RFC 8750 §3).
+    pub const fn is_iv_implicit(self) -> bool {
+        matches!(self, Self::ImplicitIv(_))
     }
 
     /// Whether whoever sees a packet reads it.
@@ -250,6 +269,12 @@ const fn all() -> [Cipher; Cipher::COUNT] {
         at += 1;
         size += 1;
     }
+    let mut implicit = 0;
+    while implicit < ImplicitIv::ALL.len() {
+        all[at] = Cipher::ImplicitIv(ImplicitIv::ALL[implicit]);
+        at += 1;
+        implicit += 1;
+    }
     let mut pair = 0;
     while pair < Encryption::ALL.len() * Integrity::ALL.len() {
         let (encryption, integrity) = (pair / Integrity::ALL.len(), pair % Integrity::ALL.len());
@@ -268,6 +293,7 @@ impl fmt::Display for Cipher {
             Self::ChaCha20Poly1305 => f.write_str("chacha20poly1305"),
             Self::AesCcm(size, icv) => write!(f, "aes{}ccm{}", size.bits(), icv.octets()),
             Self::AesGmac(size) => write!(f, "aes{}gmac", size.bits()),
+            Self::ImplicitIv(one) => write!(f, "{}iiv", one.explicit()),
             Self::Paired(encryption, integrity) => write!(f, "{encryption}-{integrity}"),
         }
     }

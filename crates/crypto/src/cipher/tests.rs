@@ -44,7 +44,12 @@ fn clear(cipher: Cipher, text_len: usize, seed: u64) -> Parts {
 }
 
 fn seal(key: &SealKey, counter: u64, parts: &mut Parts) -> Result<(), SealError> {
-    key.seal(counter, &parts.aad, &mut parts.iv, &mut parts.text, &mut parts.icv, &parts.trailer)
+    let Parts { aad, iv, text, icv, trailer } = parts;
+    key.seal(counter, aad, iv, text, icv, trailer)?;
+    if key.cipher().is_iv_implicit() {
+        *iv = counter.to_be_bytes().to_vec();
+    }
+    Ok(())
 }
 
 fn open(key: &OpenKey, parts: &mut Parts) -> Result<(), OpenError> {
@@ -182,6 +187,22 @@ fn iv_of_aeads_and_counter_modes_is_the_counter() {
     }
 }
 
+/// RFC 8750 §3: what is sent is what the same AEAD sends, but for the IV.
+#[test]
+fn implicit_ivs_are_the_same_ivs_unsent() {
+    for one in ImplicitIv::ALL {
+        let (implicit, explicit) = (Cipher::ImplicitIv(one), one.explicit());
+        let sealed = |cipher| {
+            let mut packet = clear(cipher, 100, 1);
+            seal(&pair(cipher, 1).seal, 0x0102_0304_0506_0708, &mut packet).unwrap();
+            packet
+        };
+        assert_eq!(sealed(implicit), sealed(explicit), "{implicit}");
+        assert_eq!((implicit.iv_len(), explicit.iv_len()), (0, 8));
+        assert_eq!(implicit.octets_soft(), explicit.octets_soft());
+    }
+}
+
 //= https://www.rfc-editor.org/rfc/rfc3602#section-3
 //= type=test
 //# The IV MUST be chosen at random, and MUST be unpredictable.
@@ -286,6 +307,9 @@ fn combinations_that_the_rfcs_exclude_are_no_suites() {
         (EncryptionId::NULL, None, None),
         (EncryptionId::NULL, None, Some(IntegrityId::NONE)),
         (EncryptionId::NULL_AUTH_AES_GMAC, Some(128), sha),
+        (EncryptionId::AES_GCM_16_IIV, Some(128), sha),
+        (EncryptionId::AES_GCM_16_IIV, None, None),
+        (EncryptionId::CHACHA20_POLY1305_IIV, Some(256), None),
     ] {
         let found = Cipher::from_transforms(encryption, key_bits, integrity);
         assert_eq!(found, None, "{encryption} {key_bits:?} {integrity:?}");
@@ -303,7 +327,9 @@ fn suites_print_as_swanctl_writes_them() {
         "aes256gcm16 aes256ccm16 aes192gcm16 aes192ccm16 aes128gcm16 aes128ccm16 \
          aes256gcm12 aes256ccm12 aes192gcm12 aes192ccm12 aes128gcm12 aes128ccm12 \
          aes256gcm8 aes256ccm8 aes192gcm8 aes192ccm8 aes128gcm8 aes128ccm8 \
-         chacha20poly1305 aes256gmac aes192gmac aes128gmac"
+         chacha20poly1305 aes256gmac aes192gmac aes128gmac \
+         aes256gcm16iiv aes192gcm16iiv aes128gcm16iiv chacha20poly1305iiv \
+         aes256ccm8iiv aes192ccm8iiv aes128ccm8iiv"
     );
     let encryption: Vec<String> = Encryption::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-use adit_crypto::{Encryption, IcvSize, Integrity, KeySize, Secret};
+use adit_crypto::{Encryption, IcvSize, ImplicitIv, Integrity, KeySize, Secret};
 use serde_json::Value;
 
 use super::*;
@@ -67,6 +67,9 @@ impl Case {
 
     /// The IV as the counter that makes it; `None` if it was drawn at random.
     fn iv_counter(&self) -> Option<u64> {
+        if self.cipher.is_iv_implicit() {
+            return Some(self.label().sequence);
+        }
         match self.cipher.iv_len() {
             0 => Some(0),
             8 if self.cipher.text_multiple() == 1 => {
@@ -193,12 +196,13 @@ fn known_packets() -> Vec<Case> {
     dpdk.into_iter().chain(rfc).chain(draft).chain(scapy).collect()
 }
 
-/// Camellia and AES-XCBC are in nobody's packets; what they compute is tested in `adit-crypto`.
+/// Camellia, AES-XCBC and implicit IVs are in nobody's packets; what they compute is tested in
+/// `adit-crypto`.
 #[test]
-fn known_packets_have_every_algorithm_but_two() {
+fn known_packets_have_nearly_every_algorithm() {
     let packets = known_packets();
     let known = |like: &dyn Fn(Cipher) -> bool| packets.iter().any(|case| like(case.cipher));
-    for cipher in Cipher::ALL {
+    for cipher in Cipher::ALL.into_iter().filter(|cipher| !cipher.is_iv_implicit()) {
         let Cipher::Paired(encryption, integrity) = cipher else {
             assert!(known(&|other| other == cipher), "{cipher}");
             continue;
@@ -208,6 +212,28 @@ fn known_packets_have_every_algorithm_but_two() {
         assert!(known(&has_it) || word.starts_with("camellia"), "{word}");
         let has_it = |other| matches!(other, Cipher::Paired(_, one) if one == integrity);
         assert!(known(&has_it) || integrity == Integrity::AesXcbc96, "{integrity}");
+    }
+}
+
+/// RFC 8750 §3: the packet of the same AEAD without its IV, if that was the sequence number.
+#[test]
+fn an_implicit_iv_leaves_eight_octets_out_of_the_packet() {
+    let inner = [0x45; 100];
+    for one in ImplicitIv::ALL {
+        let (implicit, explicit) = (Cipher::ImplicitIv(one), one.explicit());
+        let encryption = Secret::new(vec![7; explicit.encryption_key_len()]);
+        for (esn, sequence) in [(false, 0xffff_fffe), (true, 0x2_0000_0007)] {
+            let label = Label { spi: Spi(0x1234_5678), sequence, esn };
+            let sealed = |cipher| {
+                let key = SealKey::new(cipher, &encryption, &Secret::new(vec![])).unwrap();
+                let mut packet = buffer(&inner);
+                seal(&mut packet, &key, label, sequence, IpProtocol::IPV4).unwrap();
+                packet.data().to_vec()
+            };
+            let (short, mut long) = (sealed(implicit), sealed(explicit));
+            long.drain(EspHeader::LEN..EspHeader::LEN + 8);
+            assert_eq!(short, long, "{implicit}");
+        }
     }
 }
 

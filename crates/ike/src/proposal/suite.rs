@@ -24,10 +24,11 @@ impl IkeSuite {
     /// The suite of one transform per kind.
     ///
     /// `None` without a key exchange (A15), without integrity for a cipher that has none of its
-    /// own (A16), and for transforms we cannot compute.
+    /// own (A16), for an IV that is a packet's sequence number (RFC 8750 §3), and for transforms
+    /// we cannot compute.
     pub(super) fn from_transforms(transforms: &[Transform]) -> Option<Self> {
         Some(Self {
-            cipher: cipher(transforms)?,
+            cipher: cipher(transforms).filter(|cipher| !cipher.is_iv_implicit())?,
             prf: Prf::from_id(PrfId(id_of(transforms, TransformType::PRF)?))?,
             ke: method(transforms, TransformType::KE)?,
             additional: additional(transforms)?,

@@ -102,6 +102,20 @@ fn a_cipher_without_integrity_is_refused() {
     assert!(!choice.visible_transforms().contains(&NO_INTEG));
 }
 
+/// RFC 8750 §3: messages of IKE have no sequence number to be an IV; packets have.
+#[test]
+fn implicit_ivs_are_for_packets_only() {
+    let implicit = Transform::encryption(EncryptionId::AES_GCM_16_IIV, Some(256));
+    assert!(choose_raw(&[implicit, PRF, X25519]).is_err());
+    assert!(choose_raw(&[implicit, GCM, PRF, X25519]).is_ok());
+    assert!(ProposalSpec::ike("aes256gcm16iiv-prfsha256-x25519").is_err());
+
+    let specs = esp("aes256gcm16iiv-esn,aes256gcm16-esn");
+    let offer = Offer::new(Purpose::FirstChild, &specs, &[1; 4]);
+    let choice = choose_child(Purpose::FirstChild, &specs, &offer.sa()).unwrap();
+    assert_eq!(choice.suite.cipher.to_string(), "aes256gcm16iiv");
+}
+
 /// RFC 7296 §3.3.6: a proposal with a transform type nobody knows is not acceptable; unknown
 /// algorithms of a known type are passed over.
 #[test]

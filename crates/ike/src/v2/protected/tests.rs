@@ -70,11 +70,16 @@ fn joined(protection: &Protection, datagrams: &[Vec<u8>]) -> Option<Reassembled>
 const CBC: Cipher =
     Cipher::Paired(Encryption::AesCbc(KeySize::Bits256), Integrity::HmacSha2_256_128);
 
+/// The ciphers that IKE SAs may have.
+fn ciphers() -> impl Iterator<Item = Cipher> {
+    Cipher::ALL.into_iter().filter(|cipher| !cipher.is_iv_implicit())
+}
+
 const NONCE: PayloadType = PayloadType::NONCE;
 
 #[test]
 fn what_one_end_seals_the_other_opens() {
-    for cipher in Cipher::ALL {
+    for cipher in ciphers() {
         let (mut left, right) = ends(cipher);
         for length in [0, 1, 14, 15, 16, 17, 1_000] {
             let inner = vec![0xab; length];
@@ -91,7 +96,7 @@ fn what_one_end_seals_the_other_opens() {
 /// CHECKLIST D11: no octet can be changed, and a message does not open with the sender's own key.
 #[test]
 fn a_changed_message_is_not_opened() {
-    for cipher in Cipher::ALL {
+    for cipher in ciphers() {
         let (mut left, right) = ends(cipher);
         let sealed = left.seal(header(1), NONCE, &[7; 20], None).unwrap();
         let octets = &sealed.datagrams[0];
@@ -196,7 +201,7 @@ fn every_datagram_has_an_iv_of_its_own() {
 //# field MUST be set to the payload type of the first inner payload
 #[test]
 fn fragments_fit_the_limit_and_only_the_first_names_the_payload() {
-    for cipher in Cipher::ALL {
+    for cipher in ciphers() {
         let (mut left, right) = ends(cipher);
         let sealed = left.seal(header(1), NONCE, &[7; 3_000], Some(548)).unwrap();
         assert!(sealed.datagrams.len() >= 6);
