@@ -117,6 +117,12 @@ pub struct TrafficSelector {
 }
 
 impl TrafficSelector {
+    /// Whether it asks for more than addresses, so that it cannot judge every fragment.
+    #[must_use]
+    pub fn looks_above_ip(&self) -> bool {
+        self.protocol != 0 || self.ports != PortRange::ANY
+    }
+
     /// All of IPv4.
     pub const ANY_V4: Self = Self {
         protocol: 0,

@@ -5,6 +5,7 @@
 mod checksum;
 mod ecn;
 mod flow;
+mod fragment;
 mod icmp;
 mod packet;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod v6;
 pub use checksum::{checksum, checksum_after_change};
 pub use ecn::Ecn;
 pub use flow::{FlowKey, FlowSide};
+pub use fragment::{FragmentParts, head_whole_packet, write_fragment};
 pub use icmp::Icmp;
 pub use packet::{FragmentInfo, IpPacket, set_ecn, set_traffic_class};
 pub use transport::{AddressChange, FrontHeaders};
