@@ -18,6 +18,7 @@ fn main() -> io::Result<()> {
     spd_lookup()?;
     esp_inbound()?;
     esp_outbound()?;
+    fragments()?;
     vici()?;
     ike_responder()?;
     ike_initiator()?;
@@ -144,6 +145,24 @@ fn esp_outbound() -> io::Result<()> {
     write("esp_outbound", "no_ip_packet", &[&policy[..], &install(0, 0, 0), &junk].concat())
 }
 
+fn fragments() -> io::Result<()> {
+    // The SA, whether packets share a number; then IPv6, length and piece of each datagram, how
+    // many fragments are sent, and of each which one and what befalls it.
+    let head = [0, 0, 0];
+    let in_order = |ipv6, count: u8| {
+        let shape = [ipv6, 9, 6, 9, 6, 9, 6, count];
+        [&shape[..], &(0..count).flat_map(|number| [number, 0]).collect::<Vec<u8>>()].concat()
+    };
+    for ipv6 in [0, 1] {
+        for mixed in [0, 1] {
+            let octets = [&head[..], &[mixed], &in_order(ipv6, 12)].concat();
+            write("fragments", &format!("in_order_{ipv6}_{mixed}"), &octets)?;
+        }
+    }
+    let moved = [0, 40, 20, 40, 20, 40, 20, 6, 0, 0, 1, 0xc1, 3, 1, 0xc0, 0x20, 2, 0xc2, 5, 2, 0];
+    write("fragments", "moved", &[&head[..], &[0], &moved, &in_order(0, 9)].concat())
+}
+
 fn vici() -> io::Result<()> {
     let put = |name: &str, steps: [u8; 4], packets: &[Packet]| {
         let packets = packets.iter().flat_map(|packet| packet.encode().expect("short"));
@@ -179,12 +198,13 @@ fn vici() -> io::Result<()> {
     let version = Section::new().with("daemon", "charon").with("version", "5.9.8");
     put("version", whole, &[Packet::Response(version)])?;
     put("refused", whole, &[Packet::Response(Outcome::refused("no such child").message())])?;
-    let ike = Some(("berlin".to_owned(), 7));
     let line = LogLine {
         time: Some("2026-01-02T03:04:05Z".into()),
         group: "IKE".into(),
         level: 1,
-        ike,
+        thread: 0,
+        connection: Some("berlin".into()),
+        ike_id: Some(7),
         text: "established".into(),
     };
     put("log", whole, &[event(EventKind::ControlLog, line.message())])?;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
 use adit_db::{
-    ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    Mode, PolicyId, WindowSize,
+    ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode,
+    PolicyId, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -118,6 +118,8 @@ impl Options {
         let (text, icv) = rest.split_at(rest.len() - self.cipher.icv_len());
         let mut text = text.to_vec();
         assert!(text.len().is_multiple_of(self.cipher.block_len()));
+        let implicit = sequence.to_be_bytes();
+        let iv = if self.cipher.is_iv_implicit() { &implicit[..] } else { iv };
         key.open(&aad, iv, &mut text, icv, &trailer).expect("sealed with this key and number");
 
         let [rest @ .., pad_len, next] = text.as_slice() else {

@@ -118,6 +118,11 @@ pub fn first_match<'a>(entries: &'a [SpdEntry], flow: &FlowKey) -> Option<&'a Sp
     (entry.action != Action::Bypass || !hidden).then_some(entry)
 }
 
+/// Whether any of these asks for more than addresses, so that fragments are joined before.
+pub fn look_above_ip<'a>(selectors: impl IntoIterator<Item = &'a TrafficSelector>) -> bool {
+    selectors.into_iter().any(TrafficSelector::looks_above_ip)
+}
+
 /// Whether an entry that does not pass its packets may want one that shows no ports.
 fn may_be_of(entry: &SpdEntry, flow: &FlowKey) -> bool {
     let may = |ts: &TrafficSelector, side: FlowSide| {

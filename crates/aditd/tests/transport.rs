@@ -29,6 +29,7 @@ fn carries(name: &str, ipv6: bool, extra: &str) -> Option<Pair> {
     assert_eq!(status.children.first().unwrap().mode, "transport");
     let in_clear = echoes_in_clear(&pair, ipv6, || pair.assert_carries(oslo, berlin));
     assert_eq!(in_clear, 0);
+    pair.assert_carries_large(oslo, berlin);
     let status = pair.oslo.tunnel("tunnel").unwrap();
     assert!(status.packets_in >= 10 && status.packets_out >= 10, "{status:?}");
     Some(pair)

@@ -63,11 +63,31 @@ fn a_tunnel_runs_over_ipv6() {
     pair.assert_carries("fd01::1", "fd02::1");
 }
 
+/// RFC 4301 §7: what a host sends in fragments passes as one packet where selectors look at
+/// protocols or ports, and as it is where they do not.
+#[test]
+fn large_packets_pass_whatever_the_selectors_look_at() {
+    let Some(pair) = carries("large", "") else { return };
+    pair.assert_carries_large("10.1.0.1", "10.2.0.1");
+    drop(pair);
+
+    let Some(mut pair) = Pair::new("ports") else { return };
+    let only_echoes = |text: String| {
+        text.replace(".0/24\"", ".0/24[icmp]\"").replace("/64\"", "/64[ipv6-icmp]\"")
+    };
+    let oslo = only_echoes(tunnel(1, 2, ""));
+    pair.start(&oslo, &only_echoes(tunnel(2, 1, "keep = \"passive\"")));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries_large("10.1.0.1", "10.2.0.1");
+    pair.assert_carries_large("fd01::1", "fd02::1");
+}
+
 /// CHECKLIST E12: every suite this issue names passes packets.
 #[test]
 fn every_suite_carries_packets() {
     let suites = [
         ("gcm128", "aes128gcm16-prfsha256-x25519", "aes128gcm16"),
+        ("iiv", "aes128gcm16-prfsha256-x25519", "aes256gcm16iiv-esn"),
         ("chacha", "chacha20poly1305-prfsha512-ecp384", "chacha20poly1305"),
         ("cbc", "aes256-sha384-ecp256", "aes256-sha384"),
         ("cbc128", "aes128-sha256-modp2048", "aes128-sha256-noesn"),

@@ -45,8 +45,11 @@ drop_reasons! {
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.
     NoRoom = "no_room", "no room for ESP header and trailer";
-    /// Outbound: transport mode protects whole packets alone (RFC 4303 §3.3.4).
-    Fragment = "fragment", "a fragment cannot go in transport mode";
+    /// Both: a fragment overlaps another of its packet, is too small or too far out (RFC 5722 §4,
+    /// RFC 3128).
+    Fragment = "fragment", "a fragment that fits no packet";
+    /// Both: a fragment waited for the others of its packet, and they did not come.
+    FragmentsMissing = "fragments_missing", "the other fragments of the packet did not come";
     /// Outbound: options and extension headers of a packet have no place in UDP.
     Options = "options", "IP options or extension headers cannot go in UDP";
     /// Both: the hard lifetime has passed.
@@ -106,8 +109,13 @@ impl Default for DropCounters {
 impl DropCounters {
     /// Counts one packet.
     pub fn add(&mut self, reason: DropReason) {
+        self.add_many(reason, 1);
+    }
+
+    /// Counts several packets.
+    pub(crate) fn add_many(&mut self, reason: DropReason, packets: u64) {
         if let Some(count) = self.0.get_mut(reason.index()) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(packets);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
+use crate::reassembly::{Origin, Reassembly};
 use crate::sa::InboundSa;
 use crate::tos;
 
@@ -27,6 +28,7 @@ use crate::tos;
 pub struct Inbound {
     sas: Table<Spi, InboundSa>,
     spis: BTreeMap<ChildSaId, Spi>,
+    reassembly: Reassembly,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -56,8 +58,16 @@ pub enum InboundCommand {
 pub enum OpenVerdict {
     /// The buffer holds the inner IP packet; it goes to the protected side.
     Deliver,
+    /// The inner packet is a fragment and waits for the others of its packet; this buffer is free.
+    Held,
     /// The buffer holds nothing of use.
     Drop(DropReason),
+}
+
+/// How much of an inner packet an ESP packet brought.
+enum Arrived {
+    Whole,
+    InPart,
 }
 
 impl Default for Inbound {
@@ -72,6 +82,7 @@ impl Inbound {
         Self {
             sas: Table::default(),
             spis: BTreeMap::new(),
+            reassembly: Reassembly::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -121,7 +132,8 @@ impl Inbound {
         verdicts.clear();
         for packet in packets {
             verdicts.push(match self.open(packet, now) {
-                Ok(()) => OpenVerdict::Deliver,
+                Ok(Arrived::Whole) => OpenVerdict::Deliver,
+                Ok(Arrived::InPart) => OpenVerdict::Held,
                 Err(reason) => {
                     self.drops.add(reason);
                     OpenVerdict::Drop(reason)
@@ -150,7 +162,7 @@ impl Inbound {
         self.spis.get(&child).and_then(|spi| self.sas.get(spi)).map(InboundSa::counters)
     }
 
-    fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<(), DropReason> {
+    fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<Arrived, DropReason> {
         let header = match EspHeader::read(&mut Reader(packet.data())) {
             Ok(header) => header,
             Err(WireError::BadValue(..)) => return Err(DropReason::UnknownSpi),
@@ -161,7 +173,8 @@ impl Inbound {
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, header, now, &mut self.events);
+        let opened = sa.open(packet, header, now, &mut self.events, &mut self.reassembly);
+        self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
         if let Err(reason) = opened {
             sa.dropped(reason);
             if is_auditable(reason) && self.audits.pass(now) {
@@ -180,7 +193,8 @@ impl InboundSa {
         header: EspHeader,
         now: Instant,
         events: &mut Events,
-    ) -> Result<(), DropReason> {
+        reassembly: &mut Reassembly,
+    ) -> Result<Arrived, DropReason> {
         self.check_age(now, events)?;
         let sequence = self.window.infer(header.sequence).map_err(refusal)?;
         self.window.check(sequence).map_err(refusal)?;
@@ -201,7 +215,7 @@ impl InboundSa {
             Mode::Transport => self.accept_payload(packet, next_header, taken_off)?,
         }
         self.meter.count(packet.len(), now);
-        Ok(())
+        if self.must_wait(packet) { self.join(packet, now, reassembly) } else { Ok(Arrived::Whole) }
     }
 
     fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
@@ -247,8 +261,8 @@ impl InboundSa {
         }
     }
 
-    /// RFC 4301 §5.2 on the decrypted packet: is it whole, may it come through this SA, and what
-    /// did the path say about congestion?
+    /// RFC 4301 §5.2 on the decrypted packet: is it what it is said to be, and what did the path say
+    /// about congestion?
     ///
     /// The TTL stays as it is: the kernel that takes the packet from the TUN device forwards it
     /// and decrements the TTL there (RFC 4301 §5.1.2.1 note 3 wants it done once).
@@ -265,7 +279,7 @@ impl InboundSa {
         //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
         //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
         //# are not consistent with the selectors for the SA, it MUST discard the packet.
-        if !self.admits(&inner.flow_key()) {
+        if !self.must_wait(packet) && !self.admits(&inner.flow_key()) {
             return Err(DropReason::SelectorMismatch);
         }
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
@@ -287,6 +301,30 @@ impl InboundSa {
 }
 
 impl InboundSa {
+    /// Whether the selectors cannot judge this fragment without the others of its packet.
+    fn must_wait(&self, packet: &PacketBuf) -> bool {
+        self.looks_above_ip()
+            && IpPacket::read(packet.data()).is_ok_and(|inner| inner.fragment().is_some())
+    }
+
+    /// RFC 4301 §7.4: the fragments of a packet come in together, if the packet may.
+    fn join(
+        &self,
+        packet: &mut PacketBuf,
+        now: Instant,
+        reassembly: &mut Reassembly,
+    ) -> Result<Arrived, DropReason> {
+        if reassembly.join(Origin::Sa(self.spi), packet, now)?.is_none() {
+            return Ok(Arrived::InPart);
+        }
+        let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
+        if self.admits(&whole.flow_key()) {
+            Ok(Arrived::Whole)
+        } else {
+            Err(DropReason::SelectorMismatch)
+        }
+    }
+
     /// RFC 4301 §5.2 on what transport mode carries: it is put behind an IP header again, the one it
     /// came with or, where the network has kept that, one as it must have been.
     fn accept_payload(

@@ -9,7 +9,8 @@
 //! batches and work in place; per packet nothing is allocated and nothing locked. Outer IP and
 //! UDP headers are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in them.
 //!
-//! What the engine does not do: fragmentation, path MTU, ICMP, traffic flow confidentiality,
+//! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
+//! does not do: path MTU, ICMP, traffic flow confidentiality,
 //! AH.
 
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ mod held;
 mod inbound;
 mod outbound;
 mod outbound_sad;
+mod reassembly;
 mod sa;
 mod tos;
 
@@ -34,4 +36,5 @@ pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use outbound::{Outbound, OutboundCommand, Verdict};
+pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
 pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, split};

@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, FrontHeaders, IpPacket};
+use adit_wire::ip::{FlowKey, FrontHeaders, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::audit::AuditGate;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
-use crate::esp::{self, Label, Overhead};
+use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead};
 use crate::event::{Audit, Event, Events};
 use crate::held::Held;
 use crate::outbound_sad::{OutboundSad, Slot};
+use crate::reassembly::{Origin, Reassembly};
 use crate::sa::OutboundSa;
 
 /// The outbound half of the packet engine; owned by one thread.
@@ -22,6 +23,7 @@ pub struct Outbound {
     spd: Arc<Spd>,
     sad: OutboundSad,
     held: Held,
+    reassembly: Reassembly,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -69,7 +71,8 @@ pub enum Verdict {
     Send,
     /// The buffer holds the packet unchanged; it travels in clear.
     Bypass,
-    /// The packet waits for an SA in a buffer of its own; this buffer is free.
+    /// The packet waits for an SA in a buffer of its own, or the fragment for the others of its
+    /// packet; this buffer is free. What [`Outbound::poll_packet`] has may be of it.
     Held,
     /// The packet is not sent; the buffer holds it unchanged.
     Drop(DropReason),
@@ -79,7 +82,6 @@ pub enum Verdict {
 struct Inner {
     class: u8,
     is_ipv4: bool,
-    is_fragment: bool,
     front: FrontHeaders,
 }
 
@@ -88,7 +90,6 @@ impl Inner {
         Self {
             class: packet.traffic_class(),
             is_ipv4: packet.is_ipv4(),
-            is_fragment: packet.fragment().is_some(),
             front: FrontHeaders::of(packet),
         }
     }
@@ -119,6 +120,7 @@ impl Outbound {
             spd: Arc::default(),
             sad: OutboundSad::default(),
             held: Held::default(),
+            reassembly: Reassembly::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -190,7 +192,8 @@ impl Outbound {
         self.events.pop()
     }
 
-    /// The next packet that waited for an SA and is sealed now.
+    /// The next packet that waited for an SA and is sealed now, or the next fragment of one that is
+    /// too long for the network.
     pub fn poll_packet(&mut self) -> Option<PacketBuf> {
         self.held.pop_ready()
     }
@@ -219,6 +222,10 @@ impl Outbound {
         let Ok(inner) = IpPacket::read(packet.data()) else {
             return Verdict::Drop(DropReason::NotIp);
         };
+        let is_fragment = inner.fragment().is_some();
+        if is_fragment && (self.spd.looks_above_ip() || self.sad.looks_above_ip()) {
+            return self.join(packet, train, now);
+        }
         let flow = inner.flow_key();
         let total_len = inner.total_len();
         let inner = Inner::of(&inner);
@@ -232,6 +239,12 @@ impl Outbound {
                 let Some(sa) = self.sad.get(slot) else {
                     return Verdict::Drop(DropReason::NoSa);
                 };
+                //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
+                //# Thus, transport mode ESP is applied only to whole IP
+                //# datagrams (not to IP fragments).
+                if is_fragment && sa.mode == Mode::Transport {
+                    return self.join(packet, train, now);
+                }
                 packet.truncate(total_len);
                 let sealed = sa.seal(packet, &inner, now, &mut self.events);
                 match sealed {
@@ -242,6 +255,49 @@ impl Outbound {
             Route::NoSa(policy) => self.hold(policy, flow, packet, now),
             Route::Bypass => Verdict::Bypass,
             Route::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// Keeps a fragment until the others of its packet are there, and seals that (RFC 4301 §7).
+    fn join(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
+        let Ok(src) = IpPacket::read(packet.data()).map(|inner| inner.src()) else {
+            return Verdict::Drop(DropReason::NotIp);
+        };
+        let joined = self.reassembly.join(Origin::Host(src), packet, now);
+        self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
+        match joined {
+            Ok(None) => Verdict::Held,
+            Ok(Some(id)) => match self.seal(packet, train, now) {
+                Verdict::Bypass => self.cut_again(packet, id),
+                verdict @ (Verdict::Send | Verdict::Held | Verdict::Drop(_)) => verdict,
+            },
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// Cuts a packet that was joined to be looked at, and passes in clear.
+    fn cut_again(&mut self, packet: &PacketBuf, id: u32) -> Verdict {
+        let Ok(whole) = IpPacket::read(packet.data()) else {
+            return Verdict::Drop(DropReason::NotIp);
+        };
+        if whole.total_len() <= usize::from(INNER_MTU) {
+            return Verdict::Bypass;
+        }
+        let mut offset = 0;
+        loop {
+            let mut piece = PacketBuf::with_capacity(HEADROOM_MAX, INNER_MTU.into());
+            let out = piece.spare_mut();
+            let Some((len, more)) = write_fragment(&whole, id, offset, PIECE_LEN.into(), out)
+            else {
+                return Verdict::Drop(DropReason::NoRoom);
+            };
+            piece.set_len(len);
+            piece.meta.whole = true;
+            self.held.push_ready(piece);
+            if !more {
+                return Verdict::Held;
+            }
+            offset = offset.saturating_add(PIECE_LEN);
         }
     }
 
@@ -309,7 +365,7 @@ impl Outbound {
                 Verdict::Send => self.held.push_ready(packet),
                 Verdict::Drop(reason) => self.drops.add(reason),
                 // The policies changed while it waited: it is not this SA's any more, and waits
-                // for another or is lost.
+                // for another or is lost. A fragment waits for the others of its packet.
                 Verdict::Held => {}
                 Verdict::Bypass => self.drops.add(DropReason::NoSa),
             }
@@ -326,7 +382,7 @@ impl OutboundSa {
     /// # Errors
     ///
     /// - [`DropReason::LifetimeOver`]: the hard lifetime has passed.
-    /// - [`DropReason::Fragment`], [`DropReason::Options`]: transport mode cannot carry it.
+    /// - [`DropReason::Options`]: transport mode cannot carry it.
     /// - [`DropReason::NoRoom`]: headroom or tailroom is too small, or it would exceed what IP has.
     /// - [`DropReason::SequenceExhausted`]: the counter would wrap (RFC 4303 §3.3.3).
     ///
@@ -340,9 +396,12 @@ impl OutboundSa {
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
         let inner_len = packet.len();
-        let (header_len, next_header) = self.cut(inner)?;
+        // What is longer than the TUN takes came in fragments, and must be cut again outside: then
+        // the header is the kernel's.
+        let keeps_header = !self.encap.udp && inner_len <= usize::from(INNER_MTU);
+        let (header_len, next_header) = self.cut(inner, keeps_header)?;
         let overhead = Overhead::of(self.key.cipher(), inner_len.saturating_sub(header_len));
-        let whole = header_len > 0 && !self.encap.udp;
+        let whole = header_len > 0 && keeps_header;
         let sealed_len = inner_len.saturating_add(overhead.front).saturating_add(overhead.back);
         let too_long = whole && sealed_len > IP_OCTETS_MAX;
         if packet.headroom() < overhead.front || packet.tailroom() < overhead.back || too_long {
@@ -383,15 +442,11 @@ impl OutboundSa {
     }
 
     /// How many octets stay in front of the ESP header, and what it protects (RFC 4303 §3.1).
-    fn cut(&self, inner: &Inner) -> Result<(usize, IpProtocol), DropReason> {
+    fn cut(&self, inner: &Inner, keeps_header: bool) -> Result<(usize, IpProtocol), DropReason> {
         match self.mode {
             Mode::Tunnel if inner.is_ipv4 => Ok((0, IpProtocol::IPV4)),
             Mode::Tunnel => Ok((0, IpProtocol::IPV6)),
-            //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
-            //# Thus, transport mode ESP is applied only to whole IP
-            //# datagrams (not to IP fragments).
-            Mode::Transport if inner.is_fragment => Err(DropReason::Fragment),
-            Mode::Transport if self.encap.udp && inner.front.has_options() => {
+            Mode::Transport if !keeps_header && inner.front.has_options() => {
                 Err(DropReason::Options)
             }
             Mode::Transport => Ok((inner.front.len, inner.front.next)),
@@ -439,6 +494,9 @@ fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize) -> Option<
     packet.data_mut().copy_within(gap..end, 0);
     packet.pull_front(end).then_some(())
 }
+
+/// Octets of data in a fragment that we cut: a multiple of 8 that leaves room for any header.
+const PIECE_LEN: u16 = (INNER_MTU - 60 - 8) & !0b111;
 
 /// Longest IP packet.
 const IP_OCTETS_MAX: usize = 65_535;

@@ -15,6 +15,8 @@ pub(crate) struct OutboundSad {
     by_child: BTreeMap<ChildSaId, Slot>,
     /// SAs in use, the one activated last first.
     by_policy: Table<PolicyId, Vec<Slot>>,
+    /// How many SAs ask for more than addresses.
+    above_ip: usize,
 }
 
 /// Where an SA lies; good until the SA is removed.
@@ -30,6 +32,7 @@ impl OutboundSad {
         let free = self.slots.iter().position(Option::is_none);
         let slot = Slot(free.unwrap_or(self.slots.len()));
         self.by_child.insert(sa.child, slot);
+        self.above_ip = self.above_ip.saturating_add(sa.looks_above_ip().into());
         match self.slots.get_mut(slot.0) {
             Some(place) => *place = Some(sa),
             None => self.slots.push(Some(sa)),
@@ -52,6 +55,8 @@ impl OutboundSad {
             return;
         };
         let sa = self.slots.get_mut(slot.0).and_then(Option::take);
+        let looked_above = sa.as_ref().is_some_and(OutboundSa::looks_above_ip);
+        self.above_ip = self.above_ip.saturating_sub(looked_above.into());
         let policy = sa.map(|sa| sa.policy);
         if let Some(order) = policy.and_then(|policy| self.by_policy.get_mut(&policy)) {
             order.retain(|other| *other != slot);
@@ -76,6 +81,11 @@ impl OutboundSad {
     pub(crate) fn by_child(&mut self, child: ChildSaId) -> Option<&mut OutboundSa> {
         let slot = *self.by_child.get(&child)?;
         self.get(slot)
+    }
+
+    /// Whether any SA asks for more than addresses, so that it cannot judge every fragment.
+    pub(crate) fn looks_above_ip(&self) -> bool {
+        self.above_ip > 0
     }
 
     /// Every SA.

@@ -124,6 +124,11 @@ impl OutboundSa {
         self.selectors.contain(flow)
     }
 
+    /// Whether the negotiated selectors cannot judge every fragment.
+    pub(crate) fn looks_above_ip(&self) -> bool {
+        self.selectors.look_above_ip()
+    }
+
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.cold.drops.add(reason);
     }
@@ -187,6 +192,11 @@ impl InboundSa {
         self.selectors.contain(&flow.reversed())
     }
 
+    /// Whether the negotiated selectors cannot judge every fragment.
+    pub(crate) fn looks_above_ip(&self) -> bool {
+        self.selectors.look_above_ip()
+    }
+
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.cold.drops.add(reason);
     }
@@ -247,6 +257,10 @@ impl Selectors {
             remote: sa.remote_ts.clone().into(),
             hosts: (sa.mode == Mode::Transport).then(|| Box::new(hosts(sa))),
         }
+    }
+
+    fn look_above_ip(&self) -> bool {
+        self.local.iter().chain(&self.remote).any(TrafficSelector::looks_above_ip)
     }
 
     /// Whether they contain a packet that leaves.

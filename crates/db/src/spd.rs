@@ -56,6 +56,7 @@ pub struct Spd {
     pairs: Vec<Pair>,
     /// Sorted by the first pair in each, so that a search can stop early.
     shelves: Vec<Shelf>,
+    looks_above_ip: bool,
 }
 
 /// One local with one remote selector of one entry. Their order is the order of the database.
@@ -114,7 +115,9 @@ impl Spd {
             }
         }
         let shelves = shelve(&pairs);
-        Ok(Self { entries, pairs, shelves })
+        let looks_above_ip =
+            pairs.iter().any(|pair| pair.local.looks_above_ip() || pair.remote.looks_above_ip());
+        Ok(Self { entries, pairs, shelves, looks_above_ip })
     }
 
     /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
@@ -143,6 +146,12 @@ impl Spd {
     /// The entry that decides about a packet that arrives.
     pub fn entry_inbound(&self, flow: &FlowKey) -> Option<&SpdEntry> {
         self.search(flow.destination(), flow.source())
+    }
+
+    /// Whether any entry asks for more than addresses, so that fragments are to be joined before
+    /// they are looked up (RFC 4301 §7).
+    pub fn looks_above_ip(&self) -> bool {
+        self.looks_above_ip
     }
 
     /// All entries in order of precedence.

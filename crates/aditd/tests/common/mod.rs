@@ -160,9 +160,21 @@ impl Site {
 
     /// Pings from this site's inner address.
     pub(crate) fn ping(&self, source: &str, destination: &str, count: u16) -> PingReport {
+        self.ping_with(source, destination, count, 56)
+    }
+
+    /// Pings with so many octets in each.
+    pub(crate) fn ping_with(
+        &self,
+        source: &str,
+        destination: &str,
+        count: u16,
+        payload_octets: usize,
+    ) -> PingReport {
         let config = PingConfig {
             source: Some(source.parse().unwrap()),
             count,
+            payload_octets,
             interval: Duration::from_millis(10),
             timeout: Duration::from_secs(2),
             ..PingConfig::new(destination.parse().unwrap())
@@ -298,6 +310,16 @@ impl Pair {
     }
 
     /// Pings both ways; nothing may be lost.
+    /// Packets of every size get through, though the TUN cuts them.
+    pub(crate) fn assert_carries_large(&self, oslo: &str, berlin: &str) {
+        for octets in [1_300, 1_500, 4_000, 9_300, 30_000, 65_000] {
+            let there = self.oslo.ping_with(oslo, berlin, 2, octets);
+            assert_eq!(there.lost(), 0, "{octets}: {there:?}\n{}", self.oslo.log());
+            let back = self.berlin.ping_with(berlin, oslo, 2, octets);
+            assert_eq!(back.lost(), 0, "{octets}: {back:?}\n{}", self.berlin.log());
+        }
+    }
+
     pub(crate) fn assert_carries(&self, oslo: &str, berlin: &str) {
         let there = self.oslo.ping(oslo, berlin, 5);
         assert_eq!(there.lost(), 0, "{there:?}\n{}", self.oslo.log());

@@ -142,7 +142,11 @@ impl Cipher {
     pub const fn integrity_id(self) -> Option<IntegrityId> {
         match self {
             Self::Paired(_, integrity) => Some(integrity.id()),
-            _ => None,
+            Self::AesGcm(..)
+            | Self::ChaCha20Poly1305
+            | Self::AesCcm(..)
+            | Self::AesGmac(_)
+            | Self::ImplicitIv(_) => None,
         }
     }
 
@@ -166,7 +170,11 @@ impl Cipher {
     pub const fn integrity_key_len(self) -> usize {
         match self {
             Self::Paired(_, integrity) => integrity.key_len(),
-            _ => 0,
+            Self::AesGcm(..)
+            | Self::ChaCha20Poly1305
+            | Self::AesCcm(..)
+            | Self::AesGmac(_)
+            | Self::ImplicitIv(_) => 0,
         }
     }
 
@@ -194,7 +202,11 @@ impl Cipher {
     pub const fn text_multiple(self) -> usize {
         match self {
             Self::Paired(encryption, _) => encryption.block_len(),
-            _ => 1,
+            Self::AesGcm(..)
+            | Self::ChaCha20Poly1305
+            | Self::AesCcm(..)
+            | Self::AesGmac(_)
+            | Self::ImplicitIv(_) => 1,
         }
     }
 

@@ -6,6 +6,7 @@ mod allocation;
 mod ecn;
 mod fixtures;
 mod forged;
+mod fragment;
 mod lifetime;
 mod moving;
 mod policy;

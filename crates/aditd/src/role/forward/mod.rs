@@ -4,7 +4,7 @@
 pub(crate) mod inbound;
 pub(crate) mod outbound;
 
-use adit_dataplane::{Event, HEADROOM_MAX, TAILROOM_MAX};
+use adit_dataplane::{Event, packet_buffer};
 use adit_ike::PacketEvent;
 use adit_sys::BATCH_MAX;
 use adit_sys::wake::CommandSender;
@@ -13,13 +13,10 @@ use tracing::{info, warn};
 
 use crate::message::{PacketNews, ToIke};
 
-/// Largest packet, inner or outer, without offloads.
-const PACKET_OCTETS_MAX: usize = 9_216;
-
-/// The fixed buffers of one thread.
+/// The fixed buffers of one thread, each for the largest packet there is. Of their memory the
+/// kernel gives what is written to.
 fn buffers() -> Vec<PacketBuf> {
-    let capacity = PACKET_OCTETS_MAX + TAILROOM_MAX;
-    (0..BATCH_MAX).map(|_| PacketBuf::with_capacity(HEADROOM_MAX, capacity)).collect()
+    (0..BATCH_MAX).map(|_| packet_buffer()).collect()
 }
 
 /// Hands an event of the packet engine to the ike role. A packet thread never waits for it: what

@@ -105,14 +105,7 @@ impl Running {
             match commands.next() {
                 Next::Command(ToOutbound::Engine(command)) => {
                     self.engine.handle_command(command, clock::now());
-                    while let Some(packet) = self.engine.poll_packet() {
-                        transmit(
-                            &self.role,
-                            &mut self.batch,
-                            std::slice::from_ref(&packet),
-                            &[Verdict::Send],
-                        );
-                    }
+                    self.send_ready();
                 }
                 Next::Command(ToOutbound::Report(query)) => {
                     let report = Box::new(self.engine.report());
@@ -128,6 +121,13 @@ impl Running {
         }
     }
 
+    fn send_ready(&mut self) {
+        while let Some(packet) = self.engine.poll_packet() {
+            let packets = std::slice::from_ref(&packet);
+            transmit(&self.role, &mut self.batch, packets, &[Verdict::Send]);
+        }
+    }
+
     fn forward(&mut self) -> std::io::Result<()> {
         for _ in 0..BATCHES_IN_A_ROW {
             let got = self.role.tun.recv_batch(HEADROOM_MAX, &mut self.packets)?;
@@ -137,6 +137,7 @@ impl Running {
             };
             self.engine.seal_batch(packets, &mut self.verdicts, clock::now());
             transmit(&self.role, &mut self.batch, packets, &self.verdicts);
+            self.send_ready();
         }
         Ok(())
     }
