@@ -72,7 +72,11 @@ fn ike_row(keys: &IkeDebugKeys) -> Option<String> {
         Cipher::Paired(_, Integrity::AesXcbc96 | Integrity::AesCmac96) => {
             "ANY 96-bits of Authentication [No Checking]"
         }
-        _ => "NONE [RFC4306]",
+        Cipher::AesGcm(..)
+        | Cipher::AesCcm(..)
+        | Cipher::ChaCha20Poly1305
+        | Cipher::AesGmac(_)
+        | Cipher::ImplicitIv(_) => "NONE [RFC4306]",
     };
     Some(format!(
         r#"{},{},{},{},"{encryption}",{},{},"{integrity}""#,
@@ -105,7 +109,11 @@ fn esp_row(keys: &EspDebugKeys) -> Option<String> {
         Cipher::Paired(_, Integrity::AesXcbc96 | Integrity::AesCmac96) => {
             "ANY 96 bit authentication [no checking]"
         }
-        _ => "NULL",
+        Cipher::AesGcm(..)
+        | Cipher::AesCcm(..)
+        | Cipher::ChaCha20Poly1305
+        | Cipher::AesGmac(_)
+        | Cipher::ImplicitIv(_) => "NULL",
     };
     let key = |secret: &Secret| {
         if secret.is_empty() { String::new() } else { format!("0x{}", secret_hex(secret)) }
