@@ -172,6 +172,7 @@ impl World {
                         | DropReason::NoRoom
                         | DropReason::LifetimeOver
                         | DropReason::SequenceExhausted
+                        | DropReason::Redirect
                 ));
                 assert!(packet.data() == inner || packet.data() == read.octets());
             }

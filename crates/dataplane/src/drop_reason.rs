@@ -39,6 +39,9 @@ drop_reasons! {
     NoPolicy = "no_policy", "no policy matches the packet";
     /// Outbound: a policy says discard.
     PolicyDiscard = "policy_discard", "a policy discards the packet";
+    /// Outbound: an ICMP redirect. It is about a link that both ends share, and a kernel that
+    /// forwards from tunnel to tunnel takes the TUN for one.
+    Redirect = "redirect", "ICMP redirects do not go through tunnels";
     /// Outbound: the policy protects, but there is no SA and no room to hold the packet.
     NoSa = "no_sa", "no child SA carries the packet";
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).

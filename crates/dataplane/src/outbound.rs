@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, FrontHeaders, IpPacket, write_fragment};
+use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::audit::AuditGate;
@@ -235,6 +235,9 @@ impl Outbound {
         };
         *train = Some((flow, route));
         match route {
+            Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
+                Verdict::Drop(DropReason::Redirect)
+            }
             Route::Sa(slot) => {
                 let Some(sa) = self.sad.get(slot) else {
                     return Verdict::Drop(DropReason::NoSa);
@@ -483,6 +486,16 @@ impl OutboundSa {
                 Age::Soft | Age::Fresh => Event::SoftExpire { child },
             });
         }
+    }
+}
+
+/// RFC 792, RFC 4861 §4.5: the type is in the upper octet of the port.
+fn is_redirect(flow: &FlowKey) -> bool {
+    let [kind, _] = flow.src_port.to_be_bytes();
+    match IpProtocol(flow.protocol) {
+        IpProtocol::ICMP => kind == Icmp::REDIRECT && !flow.opaque,
+        IpProtocol::ICMPV6 => kind == Icmp::REDIRECT_V6 && !flow.opaque,
+        _ => false,
     }
 }
 

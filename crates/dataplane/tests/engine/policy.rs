@@ -53,6 +53,23 @@ fn policies_decide() {
     assert_eq!(engine.report().drops.total(), 3);
 }
 
+/// A hub forwards from tunnel to tunnel through one TUN, and its kernel tells the sender of a
+/// shorter way, which is none.
+#[test]
+fn redirects_stay_out_of_tunnels() {
+    for (ipv6, protocol, kind) in [(false, 1, 5), (true, 58, 137)] {
+        let mut inner = udp_packet(ipv6, 0, 100);
+        let (protocol_at, kind_at) = if ipv6 { (6, 40) } else { (9, 20) };
+        inner[protocol_at] = protocol;
+        let mut verdict = |kind: u8| {
+            inner[kind_at] = kind;
+            Options::default().tunnel().seal(&mut buffer(&inner))
+        };
+        assert_eq!(verdict(kind), Verdict::Drop(DropReason::Redirect));
+        assert_eq!(verdict(kind - 1), Verdict::Send);
+    }
+}
+
 /// RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.
 #[test]
 fn packets_wait_for_their_sa() {

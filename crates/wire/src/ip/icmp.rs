@@ -12,6 +12,11 @@ pub struct Icmp {
 }
 
 impl Icmp {
+    /// Type of a redirect (RFC 792).
+    pub const REDIRECT: u8 = 5;
+    /// Type of an ICMPv6 redirect (RFC 4861 §4.5).
+    pub const REDIRECT_V6: u8 = 137;
+
     /// Type and code of a message; `None` if it is shorter than both.
     #[must_use]
     pub fn read(message: &[u8]) -> Option<Self> {
