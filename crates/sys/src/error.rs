@@ -47,6 +47,20 @@ pub enum SysError {
         /// Name asked for.
         name: String,
     },
+    /// A program that does the work is not installed.
+    #[error("the program {program} is not installed")]
+    ProgramMissing {
+        /// Its name.
+        program: &'static str,
+    },
+    /// A program that does the work refused it.
+    #[error("{program}: {message}")]
+    ProgramFailed {
+        /// Its name.
+        program: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// The process lacks a capability (E504).
     #[error("{operation}: not permitted")]
     NotPermitted {
@@ -108,6 +122,8 @@ impl SysError {
             | Self::InterfaceMissing { .. }
             | Self::FamilyUnsupported { .. }
             | Self::UnexpectedAnswer { .. }
+            | Self::ProgramMissing { .. }
+            | Self::ProgramFailed { .. }
             | Self::Io { .. } => None,
         }
     }
@@ -123,7 +139,8 @@ impl SysError {
             Self::InterfaceMissing { .. } => Some(nix::libc::ENODEV),
             Self::NotPermitted { .. } => Some(nix::libc::EPERM),
             Self::FamilyUnsupported { .. } => Some(nix::libc::EAFNOSUPPORT),
-            Self::UnexpectedAnswer { .. } => None,
+            Self::ProgramMissing { .. } => Some(nix::libc::ENOENT),
+            Self::UnexpectedAnswer { .. } | Self::ProgramFailed { .. } => None,
         }
     }
 
@@ -154,7 +171,10 @@ impl SysError {
                 "enable IPv6 in the kernel, or use IPv4 addresses only"
             }
             Self::UnexpectedAnswer { .. } => "the kernel may be newer than this program; report it",
-            Self::Io { .. } => "the system's message above says what it objected to",
+            Self::ProgramMissing { .. } => "install its package: `apt install nftables`",
+            Self::ProgramFailed { .. } | Self::Io { .. } => {
+                "the system's message above says what it objected to"
+            }
         }
     }
 }

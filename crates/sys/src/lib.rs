@@ -13,6 +13,7 @@ pub mod capture;
 pub mod clock;
 pub mod entropy;
 pub mod file;
+pub mod filter;
 pub mod netlink;
 pub mod netns;
 pub mod ping;

@@ -1,0 +1,240 @@
+//! What may come in beside the tunnels: RFC 4301 §5.2 step 3, by the kernel's packet filter.
+//!
+//! Packets in clear never pass through the TUN on their way in, so the packet engine cannot judge
+//! them. The kernel can: one nftables table for each TUN, put in place and taken away by the program
+//! `nft`. It looks at what other interfaces bring and knows policies, not connections.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use crate::error::SysError;
+
+/// Inclusive ranges of what a rule looks at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FilterSide {
+    /// First and last address, of one family.
+    pub addresses: (IpAddr, IpAddr),
+    /// First and last port, or type and code of ICMP as in a traffic selector; `None` for all.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// What happens to packets from `source` to `destination` that no tunnel brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FilterRule {
+    /// Where they come from: the peer's side of a policy.
+    pub source: FilterSide,
+    /// Where they go: our side.
+    pub destination: FilterSide,
+    /// Protocol above IP; `None` for all.
+    pub protocol: Option<u8>,
+    /// Whether they may pass, whatever later rules say.
+    pub pass: bool,
+}
+
+/// Most rules of a filter: the kernel walks them for every packet.
+pub const FILTER_RULES_MAX: usize = 2_048;
+
+/// The packet filter of one TUN.
+#[derive(Debug)]
+pub struct InboundFilter {
+    tun: String,
+    /// UDP ports that IKE and ESP come in by.
+    ports: Vec<u16>,
+    rules: Vec<FilterRule>,
+}
+
+impl InboundFilter {
+    /// A filter without rules, which is not in the kernel. It lets through what comes by `tun` or by
+    /// the loopback, ESP, AH, and UDP to `ports`.
+    #[must_use]
+    pub fn new(tun: &str, ports: &[u16]) -> Self {
+        Self { tun: tun.to_owned(), ports: ports.to_vec(), rules: Vec::new() }
+    }
+
+    /// Replaces the rules, in their order; nothing is done if they are the same. Without any the
+    /// kernel has no filter of ours.
+    ///
+    /// # Errors
+    ///
+    /// - [`SysError::ProgramMissing`]: `nft` is not installed.
+    /// - [`SysError::ProgramFailed`]: it, or the kernel, refuses; or there are more than
+    ///   [`FILTER_RULES_MAX`] rules, or the name of the TUN is none that nftables takes.
+    ///
+    /// The filter is as it was then.
+    pub fn set(&mut self, rules: &[FilterRule]) -> Result<(), SysError> {
+        if self.rules == rules {
+            return Ok(());
+        }
+        run_nft(&self.script(rules)?)?;
+        self.rules = rules.to_vec();
+        Ok(())
+    }
+
+    /// Takes away what a predecessor left in the kernel, if it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set`].
+    pub fn clear(&mut self) -> Result<(), SysError> {
+        run_nft(&self.script(&[])?)?;
+        self.rules.clear();
+        Ok(())
+    }
+
+    /// What `nft` reads: the old table goes and the new one comes in one transaction.
+    fn script(&self, rules: &[FilterRule]) -> Result<String, SysError> {
+        let refuse = |message: String| Err(SysError::ProgramFailed { program: NFT, message });
+        let nameable = |octet: u8| octet.is_ascii_alphanumeric() || b"_.-".contains(&octet);
+        if !self.tun.bytes().all(nameable) {
+            return refuse(format!("no table can be named after {:?}", self.tun));
+        }
+        if rules.len() > FILTER_RULES_MAX {
+            return refuse(format!("{} rules are more than {FILTER_RULES_MAX}", rules.len()));
+        }
+        let table = format!("table inet adit_{}", self.tun);
+        let mut script = format!("{table} {{}}\ndelete {table}\n");
+        if rules.is_empty() {
+            return Ok(script);
+        }
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            script,
+            "{table} {{\n chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
+             iifname {{ \"{}\", \"lo\" }} accept\n  \
+             meta l4proto {{ 50, 51 }} accept\n  \
+             udp dport {{ {} }} accept\n  \
+             icmpv6 type 133-137 accept\n",
+            self.tun,
+            ports.join(", ")
+        );
+        for rule in rules {
+            let _ = writeln!(script, "  {}", rule_text(rule));
+        }
+        script.push_str(" }\n}\n");
+        Ok(script)
+    }
+}
+
+impl Drop for InboundFilter {
+    fn drop(&mut self) {
+        if !self.rules.is_empty() {
+            let _ = self.clear();
+        }
+    }
+}
+
+fn rule_text(rule: &FilterRule) -> String {
+    let (source, destination) = (rule.source.addresses, rule.destination.addresses);
+    let family = if source.0.is_ipv4() { "ip" } else { "ip6" };
+    let mut text = format!(
+        "{family} saddr {}-{} {family} daddr {}-{}",
+        source.0, source.1, destination.0, destination.1
+    );
+    if let Some(protocol) = rule.protocol {
+        let _ = write!(text, " meta l4proto {protocol}");
+    }
+    // Type and code of ICMP stand where other protocols have the source port.
+    for (side, at) in [(rule.source, 0), (rule.destination, 16)] {
+        if let Some((first, last)) = side.ports {
+            let at = if is_icmp(rule.protocol) { 0 } else { at };
+            let _ = write!(text, " @th,{at},16 {first}-{last}");
+        }
+    }
+    text.push_str(if rule.pass { " accept" } else { " counter drop" });
+    text
+}
+
+fn is_icmp(protocol: Option<u8>) -> bool {
+    matches!(protocol, Some(1 | 58))
+}
+
+fn run_nft(script: &str) -> Result<(), SysError> {
+    let mut command = Command::new(NFT);
+    command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => SysError::ProgramMissing { program: NFT },
+        _ => SysError::of("run nft", source),
+    };
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // If it ends before it has read everything, its status says why.
+        let _ = stdin.write_all(script.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let message = text.lines().next().unwrap_or("it failed and did not say why").to_owned();
+    Err(SysError::ProgramFailed { program: NFT, message })
+}
+
+const NFT: &str = "nft";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(first: &str, last: &str, ports: Option<(u16, u16)>) -> FilterSide {
+        FilterSide { addresses: (first.parse().unwrap(), last.parse().unwrap()), ports }
+    }
+
+    fn rule(protocol: Option<u8>, ports: Option<(u16, u16)>) -> FilterRule {
+        FilterRule {
+            source: side("10.2.0.0", "10.2.0.255", ports),
+            destination: side("10.1.0.0", "10.1.0.255", None),
+            protocol,
+            pass: false,
+        }
+    }
+
+    #[test]
+    fn rules_are_written_in_the_words_of_nft() {
+        let ranges = "ip saddr 10.2.0.0-10.2.0.255 ip daddr 10.1.0.0-10.1.0.255";
+        assert_eq!(rule_text(&rule(None, None)), format!("{ranges} counter drop"));
+        assert_eq!(
+            rule_text(&rule(Some(6), Some((443, 444)))),
+            format!("{ranges} meta l4proto 6 @th,0,16 443-444 counter drop")
+        );
+        let to_port = FilterRule {
+            source: side("fd02::", "fd02::ff", None),
+            destination: side("fd01::1", "fd01::1", Some((53, 53))),
+            protocol: Some(17),
+            pass: true,
+        };
+        assert_eq!(
+            rule_text(&to_port),
+            "ip6 saddr fd02::-fd02::ff ip6 daddr fd01::1-fd01::1 meta l4proto 17 @th,16,16 53-53 accept"
+        );
+        // Both ends of ICMP have the type and code of the one message.
+        let mut echo = rule(Some(1), Some((0x0800, 0x08ff)));
+        echo.destination.ports = Some((0x0800, 0x08ff));
+        assert_eq!(
+            rule_text(&echo),
+            format!("{ranges} meta l4proto 1 @th,0,16 2048-2303 @th,0,16 2048-2303 counter drop")
+        );
+    }
+
+    #[test]
+    fn what_nft_would_not_take_is_refused_before() {
+        let many = vec![rule(None, None); FILTER_RULES_MAX + 1];
+        let refused = InboundFilter::new("adit0", &[500]).set(&many).unwrap_err();
+        assert!(refused.to_string().contains("2049 rules"), "{refused}");
+        let refused = InboundFilter::new("a b\"", &[500]).set(&many[..1]).unwrap_err();
+        assert!(refused.to_string().contains("no table"), "{refused}");
+    }
+
+    /// No rules, no table; nothing to do costs nothing.
+    #[test]
+    fn an_empty_filter_stays_out_of_the_kernel() {
+        let mut filter = InboundFilter::new("adit0", &[500, 4500]);
+        filter.set(&[]).unwrap();
+        assert_eq!(
+            filter.script(&[]).unwrap(),
+            "table inet adit_adit0 {}\ndelete table inet adit_adit0\n"
+        );
+    }
+}
