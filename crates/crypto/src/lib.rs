@@ -9,7 +9,7 @@
 //!
 //! | file | contents | RFC |
 //! |---|---|---|
-//! | `cipher` | [`Cipher`], [`SealKey`], [`OpenKey`] | 2403 to 2405, 2410, 2451, 3566, 3602, 3686, 4106, 4309, 4312, 4494, 4543, 4868, 5282, 5529, 7634 |
+//! | `cipher` | [`Cipher`], [`SealKey`], [`OpenKey`]; [`Authentication`], [`AuthenticationKey`] | 2403 to 2405, 2410, 2451, 3566, 3602, 3686, 4106, 4309, 4312, 4494, 4543, 4868, 5282, 5529, 7634 |
 //! | `mac` | codes below integrity algorithms and PRFs | 2104, 3566, 4493 |
 //! | `prf` | [`Prf`]: prf and prf+ | 7296 §2.13, 4434, 4615, 4868 |
 //! | `kx` | [`KeyExchange`], [`KeyShare`] | 3526, 5903, 6989, 8031, 9370 |
@@ -28,8 +28,9 @@ mod random;
 mod secret;
 
 pub use cipher::{
-    AES_OCTETS_MAX, Cipher, Encryption, IcvSize, ImplicitIv, Integrity, KeyLengthError, KeySize,
-    OpenError, OpenKey, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey,
+    AES_OCTETS_MAX, Absorber, Authentication, AuthenticationKey, AuthenticationTag, Cipher,
+    Encryption, IcvSize, ImplicitIv, Integrity, KeyLengthError, KeySize, OpenError, OpenKey,
+    Protection, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey,
 };
 pub use hash::sha1;
 pub use kx::{KeyExchange, KeyExchangeError, KeyShare};

@@ -54,19 +54,44 @@ impl Mac {
 
     /// The code of the concatenation of `parts`.
     pub(crate) fn compute<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> MacOutput {
+        let mut state = self.start();
+        parts.into_iter().for_each(|part| state.absorb(part));
+        state.finish()
+    }
+
+    /// Begins a code over octets that come in pieces. Nothing is allocated.
+    pub(crate) fn start(&self) -> MacState<'_> {
         match self {
-            Self::Hmac(key) => {
-                // Copies the absorbed key: no key schedule and no heap.
-                let mut context = hmac::Context::with_key(key);
-                parts.into_iter().for_each(|part| context.update(part));
-                MacOutput::new(context.sign().as_ref())
-            }
-            Self::HmacMd5(key) => {
-                let mut context = HmacMd5::clone(key);
-                parts.into_iter().for_each(|part| context.update(part));
-                MacOutput::new(&context.finalize().into_bytes())
-            }
-            Self::Chain(key) => MacOutput::new(&key.compute(parts)),
+            // Copies the absorbed key: no key schedule and no heap.
+            Self::Hmac(key) => MacState::Hmac(hmac::Context::with_key(key)),
+            Self::HmacMd5(key) => MacState::HmacMd5(HmacMd5::clone(key)),
+            Self::Chain(key) => MacState::Chain(ChainState::new(key)),
+        }
+    }
+}
+
+/// A code in the making.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate for every packet")]
+pub(crate) enum MacState<'a> {
+    Hmac(hmac::Context),
+    HmacMd5(HmacMd5),
+    Chain(ChainState<'a>),
+}
+
+impl MacState<'_> {
+    pub(crate) fn absorb(&mut self, part: &[u8]) {
+        match self {
+            Self::Hmac(context) => context.update(part),
+            Self::HmacMd5(context) => context.update(part),
+            Self::Chain(chain) => chain.absorb(part),
+        }
+    }
+
+    pub(crate) fn finish(self) -> MacOutput {
+        match self {
+            Self::Hmac(context) => MacOutput::new(context.sign().as_ref()),
+            Self::HmacMd5(context) => MacOutput::new(&context.finalize().into_bytes()),
+            Self::Chain(chain) => MacOutput::new(&chain.finish()),
         }
     }
 }
@@ -125,32 +150,44 @@ impl BlockChain {
         let whole = doubled(encrypted(&cipher, [0; BLOCK_LEN]));
         Self { cipher, whole, padded: doubled(whole) }
     }
+}
 
-    fn compute<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; BLOCK_LEN] {
-        let mut state = [0; BLOCK_LEN];
-        // Octets of the current block that are in the state already. A full block stays there
-        // until more octets come, because the last one is masked.
-        let mut filled = 0;
-        for mut part in parts {
-            while !part.is_empty() {
-                if filled == BLOCK_LEN {
-                    state = encrypted(&self.cipher, state);
-                    filled = 0;
-                }
-                let (now, later) = part.split_at((BLOCK_LEN - filled).min(part.len()));
-                xor(state.iter_mut().skip(filled), now);
-                filled += now.len();
-                part = later;
+/// A chain of blocks in the making.
+pub(crate) struct ChainState<'a> {
+    key: &'a BlockChain,
+    state: [u8; BLOCK_LEN],
+    /// Octets of the current block that are in the state already. A full block stays there until
+    /// more octets come, because the last one is masked.
+    filled: usize,
+}
+
+impl<'a> ChainState<'a> {
+    fn new(key: &'a BlockChain) -> Self {
+        Self { key, state: [0; BLOCK_LEN], filled: 0 }
+    }
+
+    fn absorb(&mut self, mut part: &[u8]) {
+        while !part.is_empty() {
+            if self.filled == BLOCK_LEN {
+                self.state = encrypted(&self.key.cipher, self.state);
+                self.filled = 0;
             }
+            let (now, later) = part.split_at((BLOCK_LEN - self.filled).min(part.len()));
+            xor(self.state.iter_mut().skip(self.filled), now);
+            self.filled += now.len();
+            part = later;
         }
-        if filled < BLOCK_LEN {
+    }
+
+    fn finish(mut self) -> [u8; BLOCK_LEN] {
+        if self.filled < BLOCK_LEN {
             // RFC 3566 §4, RFC 4493 §2.4: one bit, then zeros.
-            xor(state.iter_mut().skip(filled), &[0x80]);
-            xor(state.iter_mut(), &self.padded);
+            xor(self.state.iter_mut().skip(self.filled), &[0x80]);
+            xor(self.state.iter_mut(), &self.key.padded);
         } else {
-            xor(state.iter_mut(), &self.whole);
+            xor(self.state.iter_mut(), &self.key.whole);
         }
-        encrypted(&self.cipher, state)
+        encrypted(&self.key.cipher, self.state)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Octets to values and back: IP, ESP, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
+//! Octets to values and back: IP, ESP, AH, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
 //!
 //! Every format has a `read` and a `write` that are exact inverses. `read` borrows from its input,
 //! consumes exactly what the format says and never panics, loops or allocates by a number that a
@@ -12,6 +12,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod ah;
 pub mod encap;
 mod error;
 pub mod esp;

@@ -20,7 +20,8 @@ pub struct PacketMeta {
     /// Inbound: octets of the IPv4 header that lies in the headroom right before the packet, as it
     /// was received; zero if the network kept it.
     pub header_len: u8,
-    /// Outbound: whether the packet begins with its own IP header and is sent as it is.
+    /// Whether the packet begins with its outer IP header: outbound it is then sent as it is,
+    /// inbound it carries AH, whose ICV covers that header.
     pub whole: bool,
 }
 

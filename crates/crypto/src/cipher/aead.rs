@@ -179,14 +179,14 @@ impl GmacKey {
 }
 
 /// Computes AES-GCM's tags (NIST SP 800-38D §6.4, §7.1).
-struct TagKey {
+pub(super) struct TagKey {
     ghash: GHash,
     block_cipher: EncryptingKey,
     salt: [u8; SALT_LEN],
 }
 
 impl TagKey {
-    fn new(size: KeySize, material: &Secret) -> Self {
+    pub(super) fn new(size: KeySize, material: &Secret) -> Self {
         let (key, salt) = split_salt(material);
         let block_cipher = EncryptingKey::ecb(aes_key(size, key)).expect("AES has ECB");
         let mut hash_key = encrypted(&block_cipher, [0; 16]);
@@ -203,9 +203,19 @@ impl TagKey {
         block
     }
 
+    /// Begins a tag: what is absorbed now is associated data.
+    pub(super) fn start(&self) -> PaddedHash {
+        PaddedHash::new(self.ghash.clone())
+    }
+
     fn tag(&self, iv: [u8; 8], aad: &[&[u8]], ciphertext: &[u8]) -> [u8; 16] {
-        let mut hash = PaddedHash::new(self.ghash.clone());
+        let mut hash = self.start();
         aad.iter().for_each(|part| hash.absorb(part));
+        self.finish(hash, iv, ciphertext)
+    }
+
+    /// The tag of the associated data absorbed so far and of this text.
+    pub(super) fn finish(&self, mut hash: PaddedHash, iv: [u8; 8], ciphertext: &[u8]) -> [u8; 16] {
         let aad_len = hash.pad();
         hash.absorb(ciphertext);
         let text_len = hash.pad();
@@ -230,7 +240,7 @@ fn encrypted(key: &EncryptingKey, mut block: [u8; 16]) -> [u8; 16] {
 }
 
 /// GHASH over octets that come in pieces of any length.
-struct PaddedHash {
+pub(super) struct PaddedHash {
     hash: GHash,
     /// Several blocks, because the hash is quicker with many at once.
     buffer: [Array<u8, U16>; HASH_BLOCKS],
@@ -247,7 +257,7 @@ impl PaddedHash {
         Self { hash, buffer: [Array([0; 16]); HASH_BLOCKS], filled: 0, absorbed: 0 }
     }
 
-    fn absorb(&mut self, mut octets: &[u8]) {
+    pub(super) fn absorb(&mut self, mut octets: &[u8]) {
         self.absorbed += octets.len() as u64;
         while !octets.is_empty() {
             let buffer = Array::slice_as_flattened_mut(&mut self.buffer);

@@ -7,15 +7,15 @@ use core::fmt;
 
 use super::aead::{AeadKey, CcmKey, GmacKey, ShortGcmOpenKey};
 use super::paired::{PairedOpenKey, PairedSealKey};
-use super::{Cipher, IcvSize};
+use super::{Cipher, IcvSize, Protection};
 use crate::Secret;
 
 /// Key material has another length than the suite asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{cipher} does not take {encryption_octets} + {integrity_octets} octets of key")]
+#[error("{protection} does not take {encryption_octets} + {integrity_octets} octets of key")]
 pub struct KeyLengthError {
     /// The suite.
-    pub cipher: Cipher,
+    pub protection: Protection,
     /// Octets of encryption key material that were given.
     pub encryption_octets: usize,
     /// Octets of integrity key that were given.
@@ -262,7 +262,7 @@ fn check_key_lengths(
         return Ok(());
     }
     Err(KeyLengthError {
-        cipher,
+        protection: Protection::Esp(cipher),
         encryption_octets: encryption.len(),
         integrity_octets: integrity.len(),
     })

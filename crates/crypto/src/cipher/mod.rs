@@ -11,8 +11,10 @@
 
 mod aead;
 mod algorithm;
+mod authentication;
 mod key;
 mod paired;
+mod protection;
 mod text;
 
 use core::fmt;
@@ -20,7 +22,9 @@ use core::fmt;
 use adit_wire::iana::{EncryptionId, IntegrityId};
 
 pub use algorithm::{Encryption, IcvSize, ImplicitIv, Integrity, KeySize};
+pub use authentication::{Absorber, Authentication, AuthenticationKey, AuthenticationTag};
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
+pub use protection::Protection;
 
 /// Octets after which one key of a cipher with blocks of 16 octets (AES, Camellia) should be
 /// replaced: 2^36 blocks.

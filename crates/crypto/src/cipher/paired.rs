@@ -157,13 +157,14 @@ impl IvMaker {
 const IV_KEY_LABEL: &[u8] = b"adit CBC IV key";
 
 /// An integrity algorithm with its key.
-struct MacKey {
-    mac: Mac,
+pub(super) struct MacKey {
+    pub(super) mac: Mac,
     icv_len: usize,
 }
 
 impl MacKey {
-    fn new(integrity: Integrity, key: &Secret) -> Self {
+    /// The key has been measured.
+    pub(super) fn new(integrity: Integrity, key: &Secret) -> Self {
         let key = key.as_bytes();
         let block = || key.try_into().expect("an AES-128 key, measured before");
         let mac = match integrity {
