@@ -180,7 +180,7 @@ fn child_sa(cipher: Cipher, mode: Mode) -> ChildSa {
         child: "net".parse().expect("a name"),
         spi_in: Spi(0xc000_0001),
         spi_out: Spi(0xc000_0001),
-        cipher,
+        protection: cipher.into(),
         mode,
         peer_view: None,
         esn: true,

@@ -1,4 +1,4 @@
-//! Why a packet was dropped (RFC 4301 §5, RFC 4303 §3): one list, from which counters, labels and log lines are made.
+//! Why a packet was dropped (RFC 4301 §5, RFC 4302 §3, RFC 4303 §3): one list, from which counters, labels and log lines are made.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ drop_reasons! {
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.
-    NoRoom = "no_room", "no room for ESP header and trailer";
+    NoRoom = "no_room", "no room for the security header and trailer";
     /// Both: a fragment overlaps another of its packet, is too small or too far out (RFC 5722 §4,
     /// RFC 3128).
     Fragment = "fragment", "a fragment that fits no packet";
@@ -55,10 +55,13 @@ drop_reasons! {
     FragmentsMissing = "fragments_missing", "the other fragments of the packet did not come";
     /// Outbound: options and extension headers of a packet have no place in UDP.
     Options = "options", "IP options or extension headers cannot go in UDP";
+    /// Both: options or extension headers whose fate on the way nobody can predict (RFC 4302
+    /// §3.3.3.1), or that are malformed.
+    BadHeaders = "bad_headers", "IP options or extension headers that AH cannot cover";
     /// Both: the hard lifetime has passed.
     LifetimeOver = "lifetime_over", "the SA's hard lifetime is over";
-    /// Inbound: too short for an ESP packet of its SA.
-    Truncated = "truncated", "the ESP packet is too short";
+    /// Inbound: too short for a packet of its SA, or of a length that none has.
+    Truncated = "truncated", "the packet has a length that none of its SA has";
     /// Inbound: no SA has this SPI (RFC 4303 §3.4.2).
     UnknownSpi = "unknown_spi", "no SA has this SPI";
     /// Inbound: the sequence number was seen before (RFC 4303 §3.4.3).

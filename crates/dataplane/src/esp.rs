@@ -15,7 +15,6 @@ use adit_crypto::{Cipher, OpenKey, SealKey};
 use adit_wire::PacketBuf;
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::Ipv6Header;
 
 use crate::drop_reason::DropReason;
 
@@ -45,8 +44,8 @@ impl Overhead {
 }
 
 /// Most octets that sealing adds before an inner packet, or opening after it has taken off the
-/// ESP header: the IPv6 header of transport mode.
-pub const HEADROOM_MAX: usize = Ipv6Header::LEN;
+/// security header: AH with its outer IPv6 header.
+pub const HEADROOM_MAX: usize = crate::ah::FRONT_MAX;
 
 /// Most octets that sealing adds after an inner packet, whatever the cipher: 15 of padding,
 /// trailer, and the ICV of HMAC-SHA-512-256.
@@ -54,7 +53,7 @@ pub const TAILROOM_MAX: usize = 15 + TRAILER_LEN + 32;
 
 /// Largest inner packet that fits into the 1,500 octets of an Ethernet link, whatever the cipher
 /// and even in UDP over IPv6: 40 and 8 octets of outer headers, ESP header and IV, 87 blocks with
-/// the trailer, and the ICV.
+/// the trailer, and the ICV. AH adds less.
 pub const INNER_MTU: u16 = 1_390;
 
 /// Who numbers the packet: the SA's SPI and the sequence number, in whole.

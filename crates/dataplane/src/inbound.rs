@@ -1,4 +1,5 @@
-//! Inbound processing of ESP packets, RFC 4301 §5.2 and RFC 4303 §3.4.
+//! Inbound processing of protected packets, RFC 4301 §5.2 and RFC 4303 §3.4; what is special about
+//! AH is in [`crate::ah`].
 //!
 //! The order of the steps is the order of their trust: what costs nothing and proves nothing
 //! first (SPI, replay window), then the integrity check, and only behind it whatever changes
@@ -15,13 +16,14 @@ use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Ecn, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class};
 use adit_wire::{PacketBuf, Reader, WireError};
 
+use crate::ah::{self, AhPlace};
 use crate::audit::AuditGate;
 use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
 use crate::reassembly::{Origin, Reassembly};
-use crate::sa::InboundSa;
+use crate::sa::{InboundSa, OpeningKey};
 use crate::tos;
 
 /// The inbound half of the packet engine; owned by one thread.
@@ -117,10 +119,11 @@ impl Inbound {
         }
     }
 
-    /// Opens a batch of ESP packets in place and says of each what became of it.
+    /// Opens a batch of ESP and AH packets in place and says of each what became of it.
     ///
     /// Each packet enters as `SPI | sequence | IV | ciphertext | ICV`, the outer headers gone but
-    /// noted in its `meta` (an IPv4 header may lie before it, see `PacketMeta::header_len`), and leaves
+    /// noted in its `meta` (an IPv4 header may lie before it, see `PacketMeta::header_len`), or with AH
+    /// as whole IP packet with `PacketMeta::whole`, and leaves
     /// as inner IP packet, in transport mode as the packet of the peer. `verdicts` is emptied first and gets
     /// one verdict per packet, in order. Nothing is allocated if it has the room.
     pub fn open_batch(
@@ -163,17 +166,17 @@ impl Inbound {
     }
 
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<Arrived, DropReason> {
-        let header = match EspHeader::read(&mut Reader(packet.data())) {
-            Ok(header) => header,
-            Err(WireError::BadValue(..)) => return Err(DropReason::UnknownSpi),
-            Err(_) => return Err(DropReason::Truncated),
-        };
-        let Some(sa) = self.sas.get_mut(&header.spi) else {
+        if packet.meta.whole && !self.is_whole(packet, now)? {
+            return Ok(Arrived::InPart);
+        }
+        let (header, ah) = read_header(packet)?;
+        let sa = self.sas.get_mut(&header.spi);
+        let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, header, now, &mut self.events, &mut self.reassembly);
+        let opened = sa.open(packet, header, ah, now, &mut self.events, &mut self.reassembly);
         self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
         if let Err(reason) = opened {
             sa.dropped(reason);
@@ -183,14 +186,45 @@ impl Inbound {
         }
         opened
     }
+
+    /// RFC 4302 §3.4.1: the fragments of an AH packet are joined before it is looked at.
+    fn is_whole(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<bool, DropReason> {
+        let outer = IpPacket::read(packet.data()).map_err(|_| DropReason::Truncated)?;
+        if outer.fragment().is_none() {
+            return Ok(true);
+        }
+        let host = Origin::Host(outer.src());
+        let joined = self.reassembly.join(host, packet, now);
+        self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
+        Ok(joined?.is_some())
+    }
+}
+
+/// SPI and sequence number, which AH has like ESP, and where AH is.
+fn read_header(packet: &mut PacketBuf) -> Result<(EspHeader, Option<AhPlace>), DropReason> {
+    if packet.meta.whole {
+        let place = ah::find(packet)?;
+        let header = EspHeader { spi: place.header.spi, sequence: place.header.sequence };
+        return Ok((header, Some(place)));
+    }
+    match EspHeader::read(&mut Reader(packet.data())) {
+        Ok(header) => Ok((header, None)),
+        Err(WireError::BadValue(..)) => Err(DropReason::UnknownSpi),
+        Err(_) => Err(DropReason::Truncated),
+    }
 }
 
 impl InboundSa {
-    /// RFC 4303 §3.4 from the SA lookup on.
+    fn is_ah(&self) -> bool {
+        matches!(self.key, OpeningKey::Ah(_))
+    }
+
+    /// RFC 4303 §3.4 or RFC 4302 §3.4 from the SA lookup on.
     fn open(
         &mut self,
         packet: &mut PacketBuf,
         header: EspHeader,
+        ah: Option<AhPlace>,
         now: Instant,
         events: &mut Events,
         reassembly: &mut Reassembly,
@@ -200,8 +234,19 @@ impl InboundSa {
         self.window.check(sequence).map_err(refusal)?;
 
         let label = Label { spi: self.spi, sequence, esn: self.window.is_extended() };
-        esp::open(packet, &self.key, label)?;
-        let taken_off = EspHeader::LEN + self.key.cipher().iv_len();
+        let key = match (&self.key, ah) {
+            (OpeningKey::Esp(key), None) => key,
+            (OpeningKey::Ah(key), Some(place)) => {
+                let next_at = place.verify(packet, key, label)?;
+                self.accept_ah(packet, place, next_at, sequence, now, events)?;
+                return self.let_in(packet, now, reassembly);
+            }
+            (OpeningKey::Esp(_), Some(_)) | (OpeningKey::Ah(_), None) => {
+                return Err(DropReason::UnknownSpi);
+            }
+        };
+        esp::open(packet, key, label)?;
+        let taken_off = EspHeader::LEN + key.cipher().iv_len();
 
         // The peer made this packet: from here on state may change.
         let newest = self.window.advance(sequence);
@@ -214,6 +259,16 @@ impl InboundSa {
             Mode::Tunnel => self.accept_inner(packet, next_header)?,
             Mode::Transport => self.accept_payload(packet, next_header, taken_off)?,
         }
+        self.let_in(packet, now, reassembly)
+    }
+
+    /// Counts a packet that was accepted, and keeps a fragment until it can be judged.
+    fn let_in(
+        &mut self,
+        packet: &mut PacketBuf,
+        now: Instant,
+        reassembly: &mut Reassembly,
+    ) -> Result<Arrived, DropReason> {
         self.meter.count(packet.len(), now);
         if self.must_wait(packet) { self.join(packet, now, reassembly) } else { Ok(Arrived::Whole) }
     }
@@ -234,7 +289,7 @@ impl InboundSa {
     }
 
     /// Notes where and when an authentic packet came from.
-    fn note_arrival(
+    pub(crate) fn note_arrival(
         &mut self,
         packet: &PacketBuf,
         newest: bool,
@@ -266,7 +321,7 @@ impl InboundSa {
     ///
     /// The TTL stays as it is: the kernel that takes the packet from the TUN device forwards it
     /// and decrements the TTL there (RFC 4301 §5.1.2.1 note 3 wants it done once).
-    fn accept_inner(
+    pub(crate) fn accept_inner(
         &mut self,
         packet: &mut PacketBuf,
         next_header: IpProtocol,
@@ -341,6 +396,11 @@ impl InboundSa {
             header_len => restore_header(packet, next_header, header_len, taken_off),
         };
         restored.ok_or(DropReason::NoRoom)?;
+        self.accept_whole(packet)
+    }
+
+    /// RFC 4301 §5.2 on a packet of transport mode that has its header again.
+    pub(crate) fn accept_whole(&self, packet: &PacketBuf) -> Result<(), DropReason> {
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         // RFC 4301 §7: there are only whole packets in transport mode.
         if whole.fragment().is_some() {
@@ -418,7 +478,7 @@ fn refusal(error: ReplayError) -> DropReason {
     }
 }
 
-/// RFC 4303 §4 lists them; RFC 4301 §5.2 adds the selector mismatch.
+/// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch.
 fn is_auditable(reason: DropReason) -> bool {
     matches!(
         reason,
@@ -435,7 +495,7 @@ fn audit(reason: DropReason, header: EspHeader, packet: &PacketBuf) -> Audit {
 }
 
 /// What a packet has left to live when it arrives (RFC 1700).
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Least time between two [`Event::Traffic`] of an SA.
 const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);

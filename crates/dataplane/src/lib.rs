@@ -1,4 +1,5 @@
-//! ESP packet engine in user space: RFC 4301 §5 and RFC 4303 §3, tunnel and transport mode.
+//! Packet engine in user space: RFC 4301 §5 with ESP (RFC 4303 §3) and AH (RFC 4302 §3), tunnel and
+//! transport mode.
 //!
 //! ```text
 //! outbound  IP packet  -> Outbound  policy, SA, sequence number -> seal -> ESP packet + PacketMeta
@@ -7,14 +8,15 @@
 //!
 //! The two halves share nothing, so that each has a thread of its own. They take packets in
 //! batches and work in place; per packet nothing is allocated and nothing locked. Outer IP and
-//! UDP headers are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in them.
+//! UDP headers of ESP are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in
+//! them. AH covers its outer header, so there the engine makes and reads it.
 //!
 //! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
-//! does not do: path MTU, ICMP, traffic flow confidentiality,
-//! AH.
+//! does not do: path MTU, ICMP, traffic flow confidentiality.
 
 #![forbid(unsafe_code)]
 
+mod ah;
 mod audit;
 mod counters;
 mod drop_reason;

@@ -1,8 +1,9 @@
-//! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3.
+//! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3; AH is in [`crate::ah`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use adit_db::sad::{Meter, SequenceCounter, SequenceExhausted};
 use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
@@ -16,7 +17,7 @@ use crate::event::{Audit, Event, Events};
 use crate::held::Held;
 use crate::outbound_sad::{OutboundSad, Slot};
 use crate::reassembly::{Origin, Reassembly};
-use crate::sa::OutboundSa;
+use crate::sa::{OutboundSa, SealingKey};
 
 /// The outbound half of the packet engine; owned by one thread.
 pub struct Outbound {
@@ -24,6 +25,8 @@ pub struct Outbound {
     sad: OutboundSad,
     held: Held,
     reassembly: Reassembly,
+    /// Of the packet that was cut last.
+    fragment_id: u32,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -66,8 +69,8 @@ pub enum OutboundCommand {
 /// What became of a packet that leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// The buffer holds an ESP packet without outer headers, or in transport mode behind its own IP
-    /// header if its `meta` says that it is `whole`; the `meta` also says how it travels.
+    /// The buffer holds an ESP packet without outer headers, or in transport mode and with AH behind
+    /// its IP header if its `meta` says that it is `whole`; the `meta` also says how it travels.
     Send,
     /// The buffer holds the packet unchanged; it travels in clear.
     Bypass,
@@ -79,10 +82,11 @@ pub enum Verdict {
 }
 
 /// What sealing must know of a packet, read before anything is changed.
-struct Inner {
-    class: u8,
-    is_ipv4: bool,
-    front: FrontHeaders,
+pub(crate) struct Inner {
+    pub(crate) class: u8,
+    pub(crate) is_ipv4: bool,
+    pub(crate) dont_fragment: bool,
+    pub(crate) front: FrontHeaders,
 }
 
 impl Inner {
@@ -90,6 +94,7 @@ impl Inner {
         Self {
             class: packet.traffic_class(),
             is_ipv4: packet.is_ipv4(),
+            dont_fragment: packet.dont_fragment(),
             front: FrontHeaders::of(packet),
         }
     }
@@ -121,6 +126,7 @@ impl Outbound {
             sad: OutboundSad::default(),
             held: Held::default(),
             reassembly: Reassembly::default(),
+            fragment_id: 0,
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -167,7 +173,8 @@ impl Outbound {
     ///
     /// Each packet enters as inner IP packet with [`HEADROOM_MAX`](crate::HEADROOM_MAX) octets
     /// before and [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, and leaves as
-    /// `SPI | sequence | IV | ciphertext | ICV`, in transport mode above IP behind its own IP header.
+    /// `SPI | sequence | IV | ciphertext | ICV`, in transport mode above IP behind its own IP header,
+    /// with AH as a whole IP packet.
     /// `verdicts` is emptied first and gets one verdict per packet, in order. Nothing is allocated if it has the room, except for packets that are
     /// [`Verdict::Held`].
     pub fn seal_batch(
@@ -251,6 +258,10 @@ impl Outbound {
                 packet.truncate(total_len);
                 let sealed = sa.seal(packet, &inner, now, &mut self.events);
                 match sealed {
+                    Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
+                        self.fragment_id = self.fragment_id.wrapping_add(1);
+                        self.cut(packet, self.fragment_id)
+                    }
                     Ok(()) => Verdict::Send,
                     Err(reason) => self.refuse(slot, reason, now),
                 }
@@ -271,21 +282,19 @@ impl Outbound {
         match joined {
             Ok(None) => Verdict::Held,
             Ok(Some(id)) => match self.seal(packet, train, now) {
-                Verdict::Bypass => self.cut_again(packet, id),
-                verdict @ (Verdict::Send | Verdict::Held | Verdict::Drop(_)) => verdict,
+                Verdict::Bypass if packet.len() > usize::from(INNER_MTU) => self.cut(packet, id),
+                verdict => verdict,
             },
             Err(reason) => Verdict::Drop(reason),
         }
     }
 
-    /// Cuts a packet that was joined to be looked at, and passes in clear.
-    fn cut_again(&mut self, packet: &PacketBuf, id: u32) -> Verdict {
+    /// Cuts a packet that was joined to be looked at or protected, and leaves with its own header:
+    /// the kernel does not cut those.
+    fn cut(&mut self, packet: &PacketBuf, id: u32) -> Verdict {
         let Ok(whole) = IpPacket::read(packet.data()) else {
             return Verdict::Drop(DropReason::NotIp);
         };
-        if whole.total_len() <= usize::from(INNER_MTU) {
-            return Verdict::Bypass;
-        }
         let mut offset = 0;
         loop {
             let mut piece = PacketBuf::with_capacity(HEADROOM_MAX, INNER_MTU.into());
@@ -295,7 +304,7 @@ impl Outbound {
                 return Verdict::Drop(DropReason::NoRoom);
             };
             piece.set_len(len);
-            piece.meta.whole = true;
+            piece.meta = PacketMeta { whole: true, ..packet.meta };
             self.held.push_ready(piece);
             if !more {
                 return Verdict::Held;
@@ -398,26 +407,26 @@ impl OutboundSa {
         events: &mut Events,
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
+        let key = match &self.key {
+            SealingKey::Esp(key) => key,
+            SealingKey::Ah(_) => return self.seal_ah(packet, inner, now, events),
+        };
         let inner_len = packet.len();
         // What is longer than the TUN takes came in fragments, and must be cut again outside: then
         // the header is the kernel's.
         let keeps_header = !self.encap.udp && inner_len <= usize::from(INNER_MTU);
         let (header_len, next_header) = self.cut(inner, keeps_header)?;
-        let overhead = Overhead::of(self.key.cipher(), inner_len.saturating_sub(header_len));
+        let overhead = Overhead::of(key.cipher(), inner_len.saturating_sub(header_len));
         let whole = header_len > 0 && keeps_header;
         let sealed_len = inner_len.saturating_add(overhead.front).saturating_add(overhead.back);
         let too_long = whole && sealed_len > IP_OCTETS_MAX;
         if packet.headroom() < overhead.front || packet.tailroom() < overhead.back || too_long {
             return Err(DropReason::NoRoom);
         }
-        let Ok(sequence) = self.sequence.spend() else {
-            self.meter.grow(Age::Hard);
+        let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
             self.tell(Age::Hard, now, events);
             return Err(DropReason::SequenceExhausted);
         };
-        if self.sequence.is_low() {
-            self.meter.grow(Age::Soft);
-        }
         let label = Label { spi: self.spi, sequence, esn: self.esn };
         if whole {
             move_header(packet, header_len, overhead.front).ok_or(DropReason::NoRoom)?;
@@ -425,7 +434,7 @@ impl OutboundSa {
             return Err(DropReason::NoRoom);
         }
         // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
-        esp::seal(packet, &self.key, label, sequence, next_header)?;
+        esp::seal(packet, key, label, sequence, next_header)?;
         if whole {
             packet.push_front(header_len).ok_or(DropReason::NoRoom)?;
             if !inner.front.announce(packet.data_mut(), IpProtocol::ESP) {
@@ -445,7 +454,11 @@ impl OutboundSa {
     }
 
     /// How many octets stay in front of the ESP header, and what it protects (RFC 4303 §3.1).
-    fn cut(&self, inner: &Inner, keeps_header: bool) -> Result<(usize, IpProtocol), DropReason> {
+    pub(crate) fn cut(
+        &self,
+        inner: &Inner,
+        keeps_header: bool,
+    ) -> Result<(usize, IpProtocol), DropReason> {
         match self.mode {
             Mode::Tunnel if inner.is_ipv4 => Ok((0, IpProtocol::IPV4)),
             Mode::Tunnel => Ok((0, IpProtocol::IPV6)),
@@ -457,7 +470,7 @@ impl OutboundSa {
     }
 
     /// In transport mode the header is the sender's own, which nobody changes.
-    fn outer_class(&self, inner_class: u8) -> u8 {
+    pub(crate) fn outer_class(&self, inner_class: u8) -> u8 {
         match self.mode {
             Mode::Tunnel => self.tos.outer(inner_class),
             Mode::Transport => inner_class,
@@ -478,7 +491,7 @@ impl OutboundSa {
         }
     }
 
-    fn tell(&mut self, age: Age, now: Instant, events: &mut Events) {
+    pub(crate) fn tell(&mut self, age: Age, now: Instant, events: &mut Events) {
         let child = self.child;
         if self.newly(age, now) {
             events.push(match age {
@@ -499,8 +512,22 @@ fn is_redirect(flow: &FlowKey) -> bool {
     }
 }
 
+/// The next number, and what it says about the SA's age: few left is soft, none left is hard.
+pub(crate) fn spend(
+    sequence: &mut SequenceCounter,
+    meter: &mut Meter,
+) -> Result<u64, SequenceExhausted> {
+    let next = sequence.spend();
+    match next {
+        Err(SequenceExhausted) => meter.grow(Age::Hard),
+        Ok(_) if sequence.is_low() => meter.grow(Age::Soft),
+        Ok(_) => {}
+    }
+    next
+}
+
 /// Moves the first `header_len` octets by `gap` towards the front and leaves the rest as packet.
-fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize) -> Option<()> {
+pub(crate) fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize) -> Option<()> {
     packet.push_front(gap)?;
     let end = gap.checked_add(header_len)?;
     packet.data().get(..end)?;
@@ -508,11 +535,14 @@ fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize) -> Option<
     packet.pull_front(end).then_some(())
 }
 
+/// Longest packet that goes out in one piece: Ethernet's.
+const LINK_MTU: usize = 1_500;
+
 /// Octets of data in a fragment that we cut: a multiple of 8 that leaves room for any header.
 const PIECE_LEN: u16 = (INNER_MTU - 60 - 8) & !0b111;
 
 /// Longest IP packet.
-const IP_OCTETS_MAX: usize = 65_535;
+pub(crate) const IP_OCTETS_MAX: usize = 65_535;
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Cipher, KeyLengthError, OpenKey, SealKey};
+use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKey};
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
-    Age, Amounts, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId, ReplayWindow,
+    Age, Amounts, ChildKeys, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId,
+    ReplayWindow,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -34,7 +35,7 @@ pub fn split(
 /// Our half of a child SA: what sealing a packet needs.
 #[derive(Debug)]
 pub struct OutboundSa {
-    pub(crate) key: SealKey,
+    pub(crate) key: SealingKey,
     pub(crate) sequence: SequenceCounter,
     pub(crate) spi: Spi,
     pub(crate) esn: bool,
@@ -51,7 +52,7 @@ pub struct OutboundSa {
 /// The peer's half of a child SA: what opening a packet needs.
 #[derive(Debug)]
 pub struct InboundSa {
-    pub(crate) key: OpenKey,
+    pub(crate) key: OpeningKey,
     pub(crate) window: ReplayWindow,
     pub(crate) spi: Spi,
     pub(crate) child: ChildSaId,
@@ -68,6 +69,46 @@ pub struct InboundSa {
     pub(crate) change: Option<AddressChange>,
     selectors: Selectors,
     cold: Box<Cold>,
+}
+
+/// What protects the packets that leave.
+#[derive(Debug)]
+pub(crate) enum SealingKey {
+    Esp(SealKey),
+    Ah(AuthenticationKey),
+}
+
+/// What proves the packets that come in.
+#[derive(Debug)]
+pub(crate) enum OpeningKey {
+    Esp(OpenKey),
+    Ah(AuthenticationKey),
+}
+
+impl SealingKey {
+    fn new(protection: Protection, keys: &ChildKeys) -> Result<Self, KeyLengthError> {
+        Ok(match protection {
+            Protection::Esp(cipher) => {
+                Self::Esp(SealKey::new(cipher, &keys.encryption, &keys.integrity)?)
+            }
+            Protection::Ah(algorithm) => {
+                Self::Ah(AuthenticationKey::new(algorithm, &keys.integrity)?)
+            }
+        })
+    }
+}
+
+impl OpeningKey {
+    fn new(protection: Protection, keys: &ChildKeys) -> Result<Self, KeyLengthError> {
+        Ok(match protection {
+            Protection::Esp(cipher) => {
+                Self::Esp(OpenKey::new(cipher, &keys.encryption, &keys.integrity)?)
+            }
+            Protection::Ah(algorithm) => {
+                Self::Ah(AuthenticationKey::new(algorithm, &keys.integrity)?)
+            }
+        })
+    }
 }
 
 /// What is touched when a packet is dropped, not when it passes.
@@ -90,16 +131,15 @@ impl OutboundSa {
     ///
     /// [`KeyLengthError`] if the keys are not those of the cipher.
     pub fn new(sa: &ChildSa, policy: PolicyId, now: Instant) -> Result<Self, KeyLengthError> {
-        let keys = &sa.keys_out;
         Ok(Self {
-            key: SealKey::new(sa.cipher, &keys.encryption, &keys.integrity)?,
+            key: SealingKey::new(sa.protection, &sa.keys_out)?,
             sequence: SequenceCounter::new(sa.esn),
             spi: sa.spi_out,
             esn: sa.esn,
             tos: TosRule::new(sa.dscp, sa.ecn),
             child: sa.id,
             policy,
-            meter: Meter::new(prudent(sa.lifetime, sa.cipher), now),
+            meter: Meter::new(prudent(sa.lifetime, sa.protection), now),
             encap: sa.encap,
             mode: sa.mode,
             selectors: Selectors::of(sa),
@@ -152,11 +192,10 @@ impl InboundSa {
     ///
     /// [`KeyLengthError`] if the keys are not those of the cipher.
     pub fn new(sa: &ChildSa, now: Instant) -> Result<Self, KeyLengthError> {
-        let keys = &sa.keys_in;
-        let lifetime = prudent(sa.lifetime, sa.cipher);
+        let lifetime = prudent(sa.lifetime, sa.protection);
         let soft = Amounts { time: None, ..lifetime.soft };
         Ok(Self {
-            key: OpenKey::new(sa.cipher, &keys.encryption, &keys.integrity)?,
+            key: OpeningKey::new(sa.protection, &sa.keys_in)?,
             window: ReplayWindow::new(sa.replay_window, sa.esn),
             spi: sa.spi_in,
             child: sa.id,
@@ -285,21 +324,22 @@ fn address_change(peer: Hosts, here: Hosts) -> Option<AddressChange> {
 
 /// Rekeys a key before its safe amount of data, and ends it before its dangerous one, whatever the
 /// configuration says.
-fn prudent(lifetime: Lifetime, cipher: Cipher) -> Lifetime {
+fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
     let at_most = |amounts: Amounts, most: Option<u64>| Amounts {
         octets: amounts.octets.into_iter().chain(most).min(),
         ..amounts
     };
     Lifetime {
-        soft: at_most(lifetime.soft, cipher.octets_soft()),
-        hard: at_most(lifetime.hard, cipher.octets_hard()),
+        soft: at_most(lifetime.soft, protection.octets_soft()),
+        hard: at_most(lifetime.hard, protection.octets_hard()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use adit_crypto::{
-        AES_OCTETS_MAX, Encryption, Integrity, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT,
+        AES_OCTETS_MAX, Cipher, Encryption, Integrity, SHORT_BLOCK_OCTETS_MAX,
+        SHORT_BLOCK_OCTETS_SOFT,
     };
 
     use super::*;
@@ -314,11 +354,11 @@ mod tests {
     #[test]
     fn aes_keys_are_rekeyed_in_time() {
         let gcm = Cipher::ALL[0];
-        let soft = |lifetime| prudent(lifetime, gcm).soft.octets;
+        let soft = |lifetime| prudent(lifetime, gcm.into()).soft.octets;
         assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
         let small = Amounts { octets: Some(1000), ..Amounts::NONE };
         assert_eq!(soft(Lifetime { soft: small, hard: Amounts::NONE }), Some(1000));
-        let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305);
+        let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305.into());
         assert_eq!(chacha, Lifetime::NONE);
     }
 
@@ -329,7 +369,7 @@ mod tests {
         let limits = |soft, hard| {
             let amounts = |octets| Amounts { octets, ..Amounts::NONE };
             let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard) };
-            let lifetime = prudent(lifetime, cipher);
+            let lifetime = prudent(lifetime, cipher.into());
             (lifetime.soft.octets.unwrap(), lifetime.hard.octets.unwrap())
         };
         assert_eq!(limits(None, None), (SHORT_BLOCK_OCTETS_SOFT, SHORT_BLOCK_OCTETS_MAX));

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use adit_crypto::{Cipher, Secret};
+use adit_crypto::{Protection, Secret};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
@@ -15,7 +15,7 @@ use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
 use crate::replay::WindowSize;
 
-/// One pair of ESP SAs, both directions.
+/// One pair of ESP or AH SAs, both directions.
 #[derive(Debug)]
 pub struct ChildSa {
     /// Our number for it.
@@ -30,8 +30,8 @@ pub struct ChildSa {
     pub spi_in: Spi,
     /// SPI of what we send; the peer chose it.
     pub spi_out: Spi,
-    /// The protection suite, the same in both directions.
-    pub cipher: Cipher,
+    /// Protocol and algorithms, the same in both directions.
+    pub protection: Protection,
     /// Tunnel or transport mode.
     pub mode: Mode,
     /// In transport mode through a NAT: the two ends as the peer knows them, for the checksums of
@@ -64,9 +64,9 @@ pub struct ChildSa {
 /// Keys of one direction.
 #[derive(Debug)]
 pub struct ChildKeys {
-    /// Encryption key, the salt of an AEAD behind it (RFC 4106 §8.1).
+    /// Encryption key, the salt of an AEAD behind it (RFC 4106 §8.1); empty with AH.
     pub encryption: Secret,
-    /// Integrity key; empty for an AEAD.
+    /// Integrity key; empty for an AEAD. With AH and AES-GMAC the salt is behind it (RFC 4543 §5.3).
     pub integrity: Secret,
 }
 
@@ -79,10 +79,10 @@ pub struct Hosts {
     pub remote: IpAddr,
 }
 
-/// How the ESP packets of an SA travel.
+/// How the packets of an SA travel.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Encapsulation {
-    /// Inside UDP (RFC 3948), else directly above IP.
+    /// Inside UDP (RFC 3948), else directly above IP, as AH always.
     pub udp: bool,
     /// Our address; the port counts only inside UDP.
     pub local: SocketAddr,

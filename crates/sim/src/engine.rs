@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Cipher, Secret, sha1};
+use adit_crypto::{Protection, Secret, sha1};
 use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -20,8 +20,8 @@ pub struct ChildView {
     pub keys_in: [u8; 20],
     /// Digest of the keys of packets from this side.
     pub keys_out: [u8; 20],
-    /// The suite.
-    pub cipher: Cipher,
+    /// Protocol and algorithms.
+    pub protection: Protection,
     /// Whether sequence numbers have 64 bits.
     pub esn: bool,
     /// Whether ESP travels in UDP.
@@ -41,7 +41,7 @@ impl ChildView {
             spi_out: self.spi_in,
             keys_in: self.keys_out,
             keys_out: self.keys_in,
-            cipher: self.cipher,
+            protection: self.protection,
             esn: self.esn,
             udp: self.udp,
             transport: self.transport,
@@ -112,7 +112,7 @@ impl Engine {
             spi_out: sa.spi_out,
             keys_in: digest(&sa.keys_in),
             keys_out: digest(&sa.keys_out),
-            cipher: sa.cipher,
+            protection: sa.protection,
             esn: sa.esn,
             udp: sa.encap.udp,
             transport: sa.mode == Mode::Transport,

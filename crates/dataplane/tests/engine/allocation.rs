@@ -1,10 +1,10 @@
 //! No packet costs an allocation: sealing, opening, dropping, with any cipher.
 
-use adit_crypto::Cipher;
+use adit_crypto::{Authentication, Cipher};
 use adit_dataplane::{OpenVerdict, Verdict};
 use adit_wire::PacketBuf;
 
-use crate::fixtures::{Options, buffer, copy, packet_between, udp_packet};
+use crate::fixtures::{Options, Tunnel, buffer, copy, packet_between, udp_packet};
 
 /// Allocations of the calling thread while `work` runs.
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -20,20 +20,28 @@ fn the_counter_counts() {
 fn packets_are_sealed_and_opened_without_allocation() {
     for cipher in Cipher::ALL {
         let mut tunnel = Options { cipher, ..Options::default() }.tunnel();
-        let now = tunnel.now;
-        let inner = udp_packet(true, 2, 1400);
-        let mut batch: Vec<PacketBuf> = (0..64).map(|_| buffer(&inner)).collect();
-        let mut verdicts = Vec::with_capacity(batch.len());
-        let mut opened = Vec::with_capacity(batch.len());
-
-        let count = allocations(|| {
-            tunnel.left.seal_batch(&mut batch, &mut verdicts, now);
-            tunnel.right.open_batch(&mut batch, &mut opened, now);
-        });
-        assert_eq!(count, 0, "{cipher}");
-        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Send));
-        assert!(opened.iter().all(|verdict| *verdict == OpenVerdict::Deliver));
+        check_batch(&mut tunnel, &cipher.to_string());
     }
+    for algorithm in Authentication::ALL {
+        let options = Options { ah: Some(algorithm), udp: false, ..Options::default() };
+        check_batch(&mut options.tunnel(), &algorithm.to_string());
+    }
+}
+
+fn check_batch(tunnel: &mut Tunnel, name: &str) {
+    let now = tunnel.now;
+    let inner = udp_packet(true, 2, 1400);
+    let mut batch: Vec<PacketBuf> = (0..64).map(|_| buffer(&inner)).collect();
+    let mut verdicts = Vec::with_capacity(batch.len());
+    let mut opened = Vec::with_capacity(batch.len());
+
+    let count = allocations(|| {
+        tunnel.left.seal_batch(&mut batch, &mut verdicts, now);
+        tunnel.right.open_batch(&mut batch, &mut opened, now);
+    });
+    assert_eq!(count, 0, "{name}");
+    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Send));
+    assert!(opened.iter().all(|verdict| *verdict == OpenVerdict::Deliver));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_crypto::{Cipher, Secret};
+use adit_crypto::{Authentication, Cipher, Protection, Secret};
 use adit_dataplane::{
     HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, Outbound, OutboundCommand, TAILROOM_MAX,
     Verdict, split,
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) child: ChildSaId,
     /// See there.
     pub(crate) cipher: Cipher,
+    /// AH instead of ESP with the cipher.
+    pub(crate) ah: Option<Authentication>,
     /// See there.
     pub(crate) esn: bool,
     /// Over UDP 4500 or directly above IP.
@@ -66,6 +68,7 @@ impl Default for Options {
         Self {
             child: CHILD,
             cipher: Cipher::ALL[0],
+            ah: None,
             esn: true,
             udp: true,
             lifetime: Lifetime::NONE,
@@ -97,17 +100,22 @@ pub(crate) fn right() -> SocketAddr {
 }
 
 /// Keys of the packets from left to right, the same at every call.
-pub(crate) fn keys(cipher: Cipher) -> ChildKeys {
+pub(crate) fn keys(protection: impl Into<Protection>) -> ChildKeys {
+    let protection = protection.into();
     let octets = |len: usize, first: u8| -> Vec<u8> {
         (0..len).map(|index| first.wrapping_add(u8::try_from(index).unwrap())).collect()
     };
     ChildKeys {
-        encryption: Secret::new(octets(cipher.encryption_key_len(), 1)),
-        integrity: Secret::new(octets(cipher.integrity_key_len(), 101)),
+        encryption: Secret::new(octets(protection.encryption_key_len(), 1)),
+        integrity: Secret::new(octets(protection.integrity_key_len(), 101)),
     }
 }
 
 impl Options {
+    fn protection(&self) -> Protection {
+        self.ah.map_or_else(|| self.cipher.into(), Protection::Ah)
+    }
+
     /// One side of the child SA.
     pub(crate) fn child_sa(&self, at_left: bool) -> ChildSa {
         let encap = |local, remote| Encapsulation { udp: self.udp, local, remote };
@@ -122,12 +130,12 @@ impl Options {
             child: "net".parse().unwrap(),
             spi_in: if at_left { back } else { spi },
             spi_out: if at_left { spi } else { back },
-            cipher: self.cipher,
+            protection: self.protection(),
             mode: self.mode,
             peer_view: self.peer_view.filter(|_| !at_left),
             esn: self.esn,
-            keys_in: keys(self.cipher),
-            keys_out: keys(self.cipher),
+            keys_in: keys(self.protection()),
+            keys_out: keys(self.protection()),
             local_ts: if at_left { ts(&["0.0.0.0/0", "::/0"]) } else { self.right_ts.clone() },
             remote_ts: if at_left { self.right_ts.clone() } else { self.left_ts.clone() },
             encap: if at_left { encap(left, right) } else { encap(right, left) },

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod ah;
 mod allocation;
 mod ecn;
 mod fixtures;

@@ -16,7 +16,7 @@ use crate::fixtures::{Options, POLICY, Tunnel, buffer, start, ts};
 const V4: (&str, &str) = ("192.0.2.1:0", "198.51.100.1:0");
 const V6: (&str, &str) = ("[2001:db8::1]:0", "[2001:db8:1::1]:0");
 
-fn transport(ipv6: bool, udp: bool) -> Options {
+pub(crate) fn transport(ipv6: bool, udp: bool) -> Options {
     let (left, right) = if ipv6 { V6 } else { V4 };
     let end = |text: &str| text.parse::<SocketAddr>().unwrap();
     Options {
@@ -30,7 +30,7 @@ fn transport(ipv6: bool, udp: bool) -> Options {
 }
 
 /// Both engines; everything is to be protected.
-fn engines(options: &Options) -> Tunnel {
+pub(crate) fn engines(options: &Options) -> Tunnel {
     let now = start();
     let all = || ts(&["0.0.0.0/0", "::/0"]);
     let entry = SpdEntry { local: all(), remote: all(), action: Action::Protect(POLICY) };
@@ -46,7 +46,12 @@ fn engines(options: &Options) -> Tunnel {
 }
 
 /// An IP packet between the two ends with these octets behind its header.
-fn host_packet(options: &Options, protocol: IpProtocol, extensions: &[u8], body: &[u8]) -> Vec<u8> {
+pub(crate) fn host_packet(
+    options: &Options,
+    protocol: IpProtocol,
+    extensions: &[u8],
+    body: &[u8],
+) -> Vec<u8> {
     let after = [extensions, body].concat();
     let len = u16::try_from(after.len()).unwrap();
     let header = match (options.ends.0.ip(), options.ends.1.ip()) {
@@ -84,6 +89,7 @@ fn received(options: &Options, sealed: &PacketBuf) -> PacketBuf {
     let view = sealed.data();
     let mut packet = buffer(view);
     packet.meta = sealed.meta;
+    packet.meta.whole = false;
     if sealed.meta.whole {
         let read = IpPacket::read(view).unwrap();
         assert!(read.has_good_checksum());
@@ -98,7 +104,7 @@ fn received(options: &Options, sealed: &PacketBuf) -> PacketBuf {
     packet
 }
 
-fn seal(tunnel: &mut Tunnel, inner: &[u8]) -> Result<PacketBuf, Verdict> {
+pub(crate) fn seal(tunnel: &mut Tunnel, inner: &[u8]) -> Result<PacketBuf, Verdict> {
     let mut packet = buffer(inner);
     match tunnel.seal(&mut packet) {
         Verdict::Send => Ok(packet),
