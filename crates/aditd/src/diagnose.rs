@@ -45,6 +45,9 @@ fn negotiation(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
         FailureReason::NoCommonEspSuite { by, ours, theirs } => {
             Diagnosis::no_common_esp_suite(cx, side(*by), ours, theirs)
         }
+        FailureReason::AhThroughNat { nat_local, nat_remote } => {
+            Diagnosis::ah_through_nat(cx, *nat_local, *nat_remote)
+        }
         FailureReason::KeyExchangeNotOffered { wanted, ours } => {
             Diagnosis::key_exchange_not_offered(cx, *wanted, ours)
         }

@@ -8,6 +8,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use adit_wire::iana::ProtocolId;
+
 use crate::host::HostSpec;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
@@ -173,7 +175,7 @@ pub struct ChildConfig {
     pub local_ts: Vec<TsSpec>,
     /// What the peer speaks for.
     pub remote_ts: Vec<TsSpec>,
-    /// ESP proposals in order of preference.
+    /// ESP or AH proposals in order of preference.
     pub proposals: Vec<ProposalSpec>,
     /// What is asked for; a peer that declines transport mode gets a tunnel.
     pub mode: Mode,
@@ -217,6 +219,11 @@ impl ChildConfig {
     pub fn kept(self, keep: Keep) -> Self {
         let action = keep.end_action();
         Self { keep, dpd_action: action, close_action: action, ..self }
+    }
+
+    /// Whether every proposal is for AH.
+    pub fn is_ah_only(&self) -> bool {
+        self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::AH)
     }
 
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay

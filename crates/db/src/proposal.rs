@@ -6,7 +6,7 @@
 //!
 //! A [`ProposalSpec`] that exists is legal for its protocol: it has a cipher, an integrity
 //! transform exactly if the cipher needs one, for IKE also a PRF and a key exchange, for ESP the
-//! ESN transform.
+//! ESN transform. For AH it has no cipher, an integrity transform and the ESN transform.
 
 mod caution;
 mod words;
@@ -19,7 +19,7 @@ use adit_wire::ikev2::Transform;
 pub use self::caution::{Caution, Verdict, allowable};
 use crate::nearest::nearest;
 
-/// One proposal for IKE or ESP: its transforms in order of preference within each type.
+/// One proposal for IKE, ESP or AH: its transforms in order of preference within each type.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ProposalSpec {
     protocol: ProtocolId,
@@ -125,6 +125,23 @@ impl ProposalSpec {
         Self::ordered(ProtocolId::ESP, transforms)
     }
 
+    /// Reads one AH proposal: integrity algorithms, `aes128gmac` among them, and what
+    /// [`ProposalSpec::esp`] takes besides its cipher.
+    ///
+    /// # Errors
+    ///
+    /// Each [`ProposalError`]; a cipher is [`ProposalError::WrongProtocol`].
+    pub fn ah(text: &str) -> Result<Self, ProposalError> {
+        let mut transforms = read_words(text, ProtocolId::AH)?;
+        if !has(&transforms, TransformType::INTEG) {
+            return Err(ProposalError::NoIntegrity(text.to_owned()));
+        }
+        if !has(&transforms, TransformType::ESN) {
+            transforms.push(NO_ESN);
+        }
+        Self::ordered(ProtocolId::AH, transforms)
+    }
+
     /// Reads a comma list of IKE proposals; `default` stands for [`ProposalSpec::ike_default`].
     ///
     /// # Errors
@@ -141,6 +158,15 @@ impl ProposalSpec {
     /// See [`ProposalSpec::esp`].
     pub fn esp_list(text: &str) -> Result<Vec<Self>, ProposalError> {
         read_list(text, Self::esp, Self::esp_default)
+    }
+
+    /// Reads a comma list of AH proposals; `default` stands for [`ProposalSpec::ah_default`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ProposalSpec::ah`].
+    pub fn ah_list(text: &str) -> Result<Vec<Self>, ProposalError> {
+        read_list(text, Self::ah, Self::ah_default)
     }
 
     /// What we offer for IKE SAs unless told otherwise: AEAD ciphers first, then AES-CBC for old
@@ -165,7 +191,14 @@ impl ProposalSpec {
         ))
     }
 
-    /// IKE or ESP.
+    /// What we offer for child SAs with AH unless told otherwise.
+    pub fn ah_default() -> Vec<Self> {
+        known(Self::ah_list(
+            "sha256-sha384-sha512-x25519-ecp384-ecp256-modp3072-modp2048-none-esn-noesn",
+        ))
+    }
+
+    /// IKE, ESP or AH.
     pub fn protocol(&self) -> ProtocolId {
         self.protocol
     }
@@ -183,6 +216,9 @@ impl ProposalSpec {
     /// What the operator should know about this proposal, each algorithm once.
     pub fn cautions(&self) -> Vec<Caution> {
         let mut cautions: Vec<Caution> = Vec::new();
+        if self.protocol == ProtocolId::AH {
+            cautions.push(Caution::AH);
+        }
         for caution in self.transforms.iter().filter_map(Caution::of) {
             if !cautions.contains(&caution) {
                 cautions.push(caution);
@@ -226,8 +262,8 @@ impl ProposalSpec {
     }
 }
 
-/// Writes the words that [`ProposalSpec::ike`] or [`ProposalSpec::esp`] read back as the same
-/// value.
+/// Writes the words that [`ProposalSpec::ike`], [`ProposalSpec::esp`] or [`ProposalSpec::ah`] read
+/// back as the same value.
 impl fmt::Display for ProposalSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_transforms(&self.transforms, f)
@@ -293,10 +329,11 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
     }
     let mut transforms = Vec::new();
     for word in text.trim().split('-') {
-        let transform = words::transform_of(word).ok_or_else(|| ProposalError::UnknownWord {
-            word: word.to_owned(),
-            nearest: nearest(word, words::all()),
-        })?;
+        let transform =
+            words::transform_of(word, protocol).ok_or_else(|| ProposalError::UnknownWord {
+                word: word.to_owned(),
+                nearest: nearest(word, words::all()),
+            })?;
         if !belongs(&transform, protocol) {
             return Err(ProposalError::WrongProtocol { word: word.to_owned(), protocol });
         }
@@ -312,9 +349,13 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
 /// keys they would protect already come from an IKE SA that has them.
 fn belongs(transform: &Transform, protocol: ProtocolId) -> bool {
     match transform.kind {
-        TransformType::ENCR => protocol == ProtocolId::ESP || is_for_ike(transform),
+        TransformType::ENCR => match protocol {
+            ProtocolId::ESP => true,
+            ProtocolId::AH => false,
+            _ => is_for_ike(transform),
+        },
         TransformType::INTEG | TransformType::KE => true,
-        TransformType::ESN => protocol == ProtocolId::ESP,
+        TransformType::ESN => matches!(protocol, ProtocolId::ESP | ProtocolId::AH),
         _ => protocol == ProtocolId::IKE,
     }
 }

@@ -10,7 +10,7 @@ use adit_db::{
     ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId, Mode,
 };
 use adit_wire::esp::Spi;
-use adit_wire::iana::KeyExchangeId;
+use adit_wire::iana::{KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 
 use crate::command::Path;
@@ -271,6 +271,8 @@ pub struct ChildSaInfo {
     pub id: ChildSaId,
     /// Name of its configuration.
     pub name: ChildName,
+    /// ESP or AH.
+    pub protocol: ProtocolId,
     /// Number of its policy, the same across rekeys.
     pub reqid: u32,
     /// Where it stands.

@@ -61,8 +61,8 @@ pub enum FailureReason {
         /// What the peer offered; empty when the peer is the one who refused.
         theirs: Vec<Proposal>,
     },
-    /// E102: the two ESP proposals have no suite in common.
-    #[error("no common ESP suite, says {by}")]
+    /// E102: the two ESP or AH proposals have no suite in common.
+    #[error("no common ESP or AH suite, says {by}")]
     NoCommonEspSuite {
         /// Who found out.
         by: By,
@@ -78,6 +78,14 @@ pub enum FailureReason {
         wanted: KeyExchangeId,
         /// What our configuration offers.
         ours: Vec<ProposalSpec>,
+    },
+    /// E103: AH covers the addresses of a packet, so none comes through a NAT, nor through UDP.
+    #[error("AH cannot pass the NAT{}", if *.nat_local || *.nat_remote { "" } else { " that UDP is for" })]
+    AhThroughNat {
+        /// Whether we are behind a NAT.
+        nat_local: bool,
+        /// Whether the peer is behind a NAT.
+        nat_remote: bool,
     },
     /// E110: a request was sent until the tries were spent and nothing usable came back.
     #[error("peer {remote} is silent: {transmissions} transmissions of {exchange} in {waited:?}")]
@@ -253,6 +261,7 @@ impl FailureReason {
         match self {
             Self::NoCommonIkeSuite { .. } | Self::KeyExchangeNotOffered { .. } => Some(101),
             Self::NoCommonEspSuite { .. } => Some(102),
+            Self::AhThroughNat { .. } => Some(103),
             Self::PeerSilent { unreachable: true, .. } | Self::NoRoute { .. } => Some(111),
             Self::PeerSilent { .. } | Self::HandshakeTimeout { .. } => Some(110),
             Self::NameUnknown { .. } => Some(112),

@@ -4,7 +4,7 @@
 //! renews the keys of the IKE SA (§2.2.2, [`skeyseed_update`]); after CREATE_CHILD_SA all shared
 //! secrets enter one derivation (§2.2.4, [`SharedSecrets::additional`]).
 
-use adit_crypto::{Cipher, Prf, PrfPlusTooLong, Secret};
+use adit_crypto::{Cipher, Prf, PrfPlusTooLong, Protection, Secret};
 use adit_db::ChildKeys;
 use adit_wire::ikev2::IkeSpi;
 
@@ -170,11 +170,11 @@ impl ChildKeymat {
     pub(crate) fn derive(
         prf: Prf,
         sk_d: &Secret,
-        cipher: Cipher,
+        protection: Protection,
         shared: SharedSecrets<'_>,
         nonces: Nonces<'_>,
     ) -> Result<Self, PrfPlusTooLong> {
-        let (e, a) = (cipher.encryption_key_len(), cipher.integrity_key_len());
+        let (e, a) = (protection.encryption_key_len(), protection.integrity_key_len());
         // RFC 7296 §2.17: the initiator's direction first; in each, encryption before integrity.
         let lengths = [e, a, e, a];
         let seed = create_child_seed(shared, nonces);

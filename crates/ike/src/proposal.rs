@@ -37,10 +37,13 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    fn protocol(self) -> ProtocolId {
+    /// Whether proposals for this protocol belong here: a child is made with ESP or AH.
+    fn admits(self, protocol: ProtocolId) -> bool {
         match self {
-            Self::Ike { .. } | Self::RekeyIke { .. } => ProtocolId::IKE,
-            Self::FirstChild | Self::Child { .. } => ProtocolId::ESP,
+            Self::Ike { .. } | Self::RekeyIke { .. } => protocol == ProtocolId::IKE,
+            Self::FirstChild | Self::Child { .. } => {
+                matches!(protocol, ProtocolId::ESP | ProtocolId::AH)
+            }
         }
     }
 
@@ -78,7 +81,7 @@ impl Purpose {
         // RFC 9370 §2.2.1: without IKE_INTERMEDIATE these are unknown transform types.
         let skipped = self == Self::Ike { additional: false }
             && proposal.transforms.iter().any(is_additional_ke);
-        proposal.protocol == self.protocol() && proposal.spi.len() == self.spi_octets() && !skipped
+        self.admits(proposal.protocol) && proposal.spi.len() == self.spi_octets() && !skipped
     }
 }
 
@@ -106,6 +109,11 @@ impl<S> Choice<S> {
                 transforms: self.transforms.clone(),
             }],
         }
+    }
+
+    /// IKE, ESP or AH.
+    pub(crate) fn protocol(&self) -> ProtocolId {
+        self.protocol
     }
 
     /// The negotiated transforms for people: without those that are NONE.
@@ -156,19 +164,22 @@ impl Offer {
     /// them, after all others: a peer that does not know RFC 9370 skips every proposal with an
     /// unknown transform type, NONE or not (RFC 7296 §3.3.6).
     pub(crate) fn new(purpose: Purpose, specs: &[ProposalSpec], spi: &[u8]) -> Self {
-        let mut lists: Vec<Vec<Transform>> = Vec::new();
-        let full = specs.iter().filter_map(|spec| offered(spec.transforms(), purpose));
-        let plain = specs.iter().filter_map(without_additional);
-        for list in full.chain(plain.filter_map(|spec| offered(&spec, purpose))) {
+        let mut lists: Vec<(ProtocolId, Vec<Transform>)> = Vec::new();
+        let of = |spec: &ProposalSpec, transforms: &[Transform]| {
+            offered(transforms, purpose).map(|list| (spec.protocol(), list))
+        };
+        let full = specs.iter().filter_map(|spec| of(spec, spec.transforms()));
+        let plain = specs.iter().filter_map(|spec| of(spec, &without_additional(spec)?));
+        for list in full.chain(plain) {
             if !lists.contains(&list) {
                 lists.push(list);
             }
         }
         let proposals = (1..=u8::MAX)
             .zip(lists)
-            .map(|(number, transforms)| Proposal {
+            .map(|(number, (protocol, transforms))| Proposal {
                 number,
-                protocol: purpose.protocol(),
+                protocol,
                 spi: spi.to_vec(),
                 transforms,
             })
@@ -223,7 +234,7 @@ impl Offer {
     fn accept<S>(
         &self,
         answer: &Sa,
-        suite: fn(&[Transform]) -> Option<S>,
+        suite: fn(ProtocolId, &[Transform]) -> Option<S>,
     ) -> Result<Choice<S>, AnswerError> {
         let [chosen] = answer.proposals.as_slice() else {
             return Err(AnswerError::NotOurs);
@@ -237,7 +248,7 @@ impl Offer {
             return Err(AnswerError::NotOurs);
         }
         check_choice(&offered.transforms, &chosen.transforms)?;
-        let suite = suite(&chosen.transforms).ok_or(AnswerError::NoSuite)?;
+        let suite = suite(chosen.protocol, &chosen.transforms).ok_or(AnswerError::NoSuite)?;
         Ok(Choice::new(suite, chosen, chosen.transforms.clone()))
     }
 }
@@ -285,14 +296,16 @@ fn choose<S>(
     purpose: Purpose,
     ours: &[ProposalSpec],
     theirs: &Sa,
-    suite: fn(&[Transform]) -> Option<S>,
+    suite: fn(ProtocolId, &[Transform]) -> Option<S>,
 ) -> Result<Choice<S>, NoProposalChosen> {
     for spec in ours {
-        for proposal in theirs.proposals.iter().filter(|proposal| purpose.fits(proposal)) {
+        let fits =
+            |proposal: &&Proposal| proposal.protocol == spec.protocol() && purpose.fits(proposal);
+        for proposal in theirs.proposals.iter().filter(fits) {
             let Some(transforms) = suite::common(purpose, spec, proposal) else {
                 continue;
             };
-            if let Some(suite) = suite(&transforms) {
+            if let Some(suite) = suite(spec.protocol(), &transforms) {
                 return Ok(Choice::new(suite, proposal, transforms));
             }
         }

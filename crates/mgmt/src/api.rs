@@ -198,6 +198,9 @@ pub struct ChildStatus {
     /// Suite in the words of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
+    /// `ESP` or `AH`; empty while it is not up.
+    #[serde(default)]
+    pub protocol: String,
     /// Whether ESP travels in UDP.
     pub udp: bool,
     /// `tunnel` or `transport`, as the peers agreed.
@@ -366,6 +369,9 @@ pub enum Step {
     Installed {
         /// Interface.
         device: String,
+        /// `ESP` or `AH`.
+        #[serde(default = "esp")]
+        protocol: String,
         /// Whether ESP travels in UDP.
         udp: bool,
         /// Networks routed into the interface.
@@ -419,13 +425,17 @@ impl fmt::Display for Step {
             Self::Child { local, remote, .. } => {
                 write!(f, "{} <-> {}", local.join(", "), remote.join(", "))
             }
-            Self::Installed { device, udp, routes } => {
-                let how = if *udp { "ESP in UDP" } else { "ESP" };
-                write!(f, "{how}, {device}")?;
+            Self::Installed { device, protocol, udp, routes } => {
+                write!(f, "{protocol}{}, {device}", if *udp { " in UDP" } else { "" })?;
                 if routes.is_empty() { Ok(()) } else { write!(f, ", route {}", routes.join(", ")) }
             }
         }
     }
+}
+
+/// What daemons without AH mean.
+fn esp() -> String {
+    "ESP".to_owned()
 }
 
 /// `adit-event`: a tunnel changed.

@@ -112,6 +112,18 @@ other.
 Make the `esp` lists overlap. Note that the first child of an IKE SA is created without a key exchange of its own: \
 a difference in the group alone shows up only when the child is rekeyed an hour later."
 
+E103 103 Error "AH cannot pass a NAT"
+"The tunnel protects its traffic with AH, and there is a NAT between the two sides, or UDP was asked for.
+
+AH covers the addresses of a packet (RFC 4302 §3.3.3.1), so that every packet a NAT has changed is refused on arrival. \
+ESP has UDP for that (RFC 3948), AH has nothing. So it is not even tried.
+
+We know from the NAT detection of IKE (RFC 7296 §2.23); a peer that wants UDP in any case, as `encap = \"udp\"` and \
+swanctl's `encap = yes` do, looks the same.
+
+Use ESP: `protocol = \"esp\"`. If only integrity is wanted, `esp = \"aes256gmac\"` or `\"null-sha256\"` gives it \
+through a NAT."
+
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.
 
@@ -395,10 +407,10 @@ what a key may carry, whatever the lifetimes say: it is replaced after 1 GiB and
 Once the peer knows better, take the word out of the lists and out of `allow`."
 
 E516 516 Warning "the tunnel does not encrypt"
-"The tunnel's `esp` list names a suite that only authenticates: null with an integrity algorithm, or AES-GMAC. \
-Nobody on the way can change the traffic, and everybody there can read it.
+"The tunnel uses AH, or its `esp` list names a suite that only authenticates: null with an integrity algorithm, or \
+AES-GMAC. Nobody on the way can change the traffic, and everybody there can read it.
 
-We know from the list. Such a suite is in order where the traffic is public or encrypted already, which is why it \
+We know from `protocol` or the list. Such a suite is in order where the traffic is public or encrypted already, which is why it \
 need not be allowed (RFC 8221 §5 demands that it can be had).
 
 If that is not what you want, use aes256gcm16, which costs about as much as authentication alone."

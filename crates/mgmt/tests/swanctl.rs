@@ -17,7 +17,7 @@ use adit_mgmt::vici::{
     RequestError, SaSnapshot, conn,
 };
 use adit_wire::esp::Spi;
-use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId};
+use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, Transform};
 
 const CONFIGURATION: &str = r#"
@@ -340,6 +340,7 @@ fn sa() -> SaSnapshot {
             unique_id: 1,
             reqid: 1,
             state: "INSTALLED".into(),
+            protocol: ProtocolId::ESP,
             udp: false,
             mode: Mode::Tunnel,
             spi_in: Spi(0xc000_0001),

@@ -11,7 +11,7 @@ use adit_mgmt::vici::{
     SaSnapshot, Section, Timeout, Value, conn,
 };
 use adit_wire::esp::Spi;
-use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, Transform};
 use serde::Deserialize;
 
@@ -297,6 +297,7 @@ fn sa() -> SaSnapshot {
             unique_id: 1,
             reqid: 1,
             state: "INSTALLED".into(),
+            protocol: ProtocolId::ESP,
             udp: true,
             mode: Mode::Tunnel,
             spi_in: Spi(0x548e_ec7c),

@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use adit_wire::PacketBuf;
 use nix::libc;
 
-use crate::message::{CONTROL_OCTETS, Control, ExtendedError, Incoming, RawAddress};
+use crate::message::{
+    CONTROL_OCTETS, Control, ControlMessages, ExtendedError, Incoming, RawAddress,
+};
 
 /// Most packets one system call moves.
 pub const BATCH_MAX: usize = 64;
@@ -59,6 +61,18 @@ impl BatchIo {
         packets: &mut [PacketBuf],
         any: SocketAddr,
     ) -> io::Result<usize> {
+        self.receive_with(socket, packets, any, |_, _| {})
+    }
+
+    /// The same; `each` gets each packet, filled in, with its control messages, unless some had no
+    /// room: then the packet is empty and has none.
+    pub(crate) fn receive_with(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        packets: &mut [PacketBuf],
+        any: SocketAddr,
+        each: impl FnMut(&mut PacketBuf, ControlMessages<'_>),
+    ) -> io::Result<usize> {
         let wanted = packets.len().min(BATCH_MAX);
         for _ in 0..PENDING_ERRORS_MAX {
             self.aim_at_room(packets);
@@ -83,7 +97,7 @@ impl BatchIo {
                     _ => return Err(error),
                 }
             };
-            self.fill_in(packets, got, any);
+            self.fill_in(packets, got, any, each);
             return Ok(got);
         }
         Ok(0)
@@ -200,12 +214,18 @@ impl BatchIo {
         header.msg_flags = 0;
     }
 
-    fn fill_in(&self, packets: &mut [PacketBuf], got: usize, any: SocketAddr) {
+    fn fill_in(
+        &self,
+        packets: &mut [PacketBuf],
+        got: usize,
+        any: SocketAddr,
+        mut each: impl FnMut(&mut PacketBuf, ControlMessages<'_>),
+    ) {
         let slots = self.headers.iter().zip(&self.addresses).zip(&self.controls);
         for (packet, ((header, address), control)) in packets.iter_mut().take(got).zip(slots) {
             let length = usize::try_from(header.msg_len).unwrap_or(0);
             let header = &header.msg_hdr;
-            let cut = header.msg_flags & libc::MSG_TRUNC != 0;
+            let cut = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
             packet.set_len(if cut { 0 } else { length });
             #[expect(clippy::allow_attributes, reason = "the field is narrower with musl")]
             #[allow(clippy::useless_conversion, reason = "the field is narrower with musl")]
@@ -216,6 +236,7 @@ impl BatchIo {
             if let Some(remote) = address.get() {
                 packet.meta.remote = remote;
             }
+            each(packet, control.messages(if cut { 0 } else { control_length }));
         }
     }
 }

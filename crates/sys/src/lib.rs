@@ -19,6 +19,7 @@ pub mod netns;
 pub mod ping;
 pub mod process;
 pub mod raw;
+pub mod raw_ah;
 pub mod resolve;
 pub mod route;
 pub mod signal;

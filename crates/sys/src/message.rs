@@ -149,6 +149,7 @@ fn put(room: &mut [u8], at: usize, octets: &[u8]) {
 }
 
 /// Iterates over control messages.
+#[derive(Clone)]
 pub(crate) struct ControlMessages<'a>(&'a [u8]);
 
 impl<'a> Iterator for ControlMessages<'a> {
@@ -250,8 +251,9 @@ const ADDRESS_OCTETS: usize = 28;
 /// `sockaddr_in`.
 const V4_OCTETS: usize = 16;
 /// Room for the largest set of messages we enable: an extended error with a v6 offender (64),
-/// packet information (40), traffic class (24), timestamp (32).
-pub(crate) const CONTROL_OCTETS: usize = 256;
+/// packet information (40), traffic class (24), timestamp (32), and about as much again as a packet
+/// of 1,500 octets may reasonably have of extension headers.
+pub(crate) const CONTROL_OCTETS: usize = 1_024;
 const CONTROL_HEADER_OCTETS: usize = size_of::<usize>() + 8;
 const CONTROL_ALIGN: usize = size_of::<usize>();
 

@@ -1,4 +1,4 @@
-//! Raw sockets: ESP as IP protocol 50 (RFC 4303 §2), and whole IP packets for BYPASS.
+//! Raw sockets: ESP as IP protocol 50 (RFC 4303 §2), and whole IP packets for BYPASS and AH.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -117,8 +117,11 @@ impl AsFd for RawEspSocket {
     }
 }
 
-/// Sends whole IP packets past our own routes: the way of BYPASS (RFC 4301 §5) and of transport
-/// mode.
+/// Sends whole IP packets past our own routes: the way of BYPASS (RFC 4301 §5), of transport mode
+/// and of AH.
+///
+/// Of a packet's header the kernel computes the IPv4 checksum, and sets an identification of zero;
+/// everything else stays as it is.
 #[derive(Debug)]
 pub struct BypassSocket {
     v4: Socket,
@@ -176,7 +179,11 @@ impl BypassSocket {
     }
 }
 
-fn open(family: Family, protocol: i32, options: &SocketOptions) -> Result<Socket, SysError> {
+pub(crate) fn open(
+    family: Family,
+    protocol: i32,
+    options: &SocketOptions,
+) -> Result<Socket, SysError> {
     let domain = match family {
         Family::V4 => Domain::IPV4,
         Family::V6 => Domain::IPV6,
@@ -187,7 +194,7 @@ fn open(family: Family, protocol: i32, options: &SocketOptions) -> Result<Socket
     Ok(socket)
 }
 
-fn unspecified(family: Family) -> SocketAddr {
+pub(crate) fn unspecified(family: Family) -> SocketAddr {
     match family {
         Family::V4 => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
         Family::V6 => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),

@@ -201,7 +201,8 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
 
 fn child_words(child: &ChildStatus) -> String {
     let mut lines = vec![format!("{} <-> {}", child.local.join(", "), child.remote.join(", "))];
-    let how = if child.udp { "ESP in UDP" } else { "ESP" };
+    let protocol = if child.protocol.is_empty() { "ESP" } else { &child.protocol };
+    let how = if child.udp { format!("{protocol} in UDP") } else { protocol.to_owned() };
     if let (true, Some(suite)) = (child.up, &child.suite) {
         let mode = if child.mode == "transport" { ", transport mode" } else { "" };
         lines.push(format!("{how}{mode}, {suite}"));
@@ -252,6 +253,7 @@ mod tests {
                 local: vec!["10.1.0.0/24".into()],
                 remote: vec!["10.2.0.0/24".into(), "fd02::/48".into()],
                 suite: Some("aes256gcm16-esn".into()),
+                protocol: "ESP".into(),
                 udp: true,
                 mode: "tunnel".into(),
                 spi_in: Some("c0ffee01".into()),

@@ -15,6 +15,7 @@ use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::netlink::{Family, Monitor, RouteKind, RouteLookup};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
+use adit_sys::raw_ah::RawAhSocket;
 use adit_sys::route::{HostRouting, RouteSizes, TABLE, filters_reverse_path, forwarding_enabled};
 use adit_sys::signal::{Signal, Signals};
 use adit_sys::thread::spawn_named;
@@ -44,6 +45,7 @@ struct Resources {
     ike_socket: DualUdpSocket,
     nat_socket: DualUdpSocket,
     raw: Vec<RawEspSocket>,
+    ah: Vec<RawAhSocket>,
     bypass: BypassSocket,
     tun: Arc<Tun>,
     routing: HostRouting,
@@ -74,6 +76,7 @@ impl Resources {
             ike_socket,
             nat_socket,
             raw: open_raw(&options)?,
+            ah: open_ah(&options)?,
             bypass: BypassSocket::open(&options)
                 .map_err(|error| said(&error, "open a raw socket"))?,
             tun,
@@ -92,6 +95,18 @@ fn open_raw(options: &SocketOptions) -> Result<Vec<RawEspSocket>, Box<Diagnosis>
             Ok(socket) => sockets.push(socket),
             Err(SysError::FamilyUnsupported { .. }) => {}
             Err(error) => return Err(said(&error, "open the ESP socket")),
+        }
+    }
+    Ok(sockets)
+}
+
+fn open_ah(options: &SocketOptions) -> Result<Vec<RawAhSocket>, Box<Diagnosis>> {
+    let mut sockets = Vec::new();
+    for family in Family::BOTH {
+        match RawAhSocket::open(family, options) {
+            Ok(socket) => sockets.push(socket),
+            Err(SysError::FamilyUnsupported { .. }) => {}
+            Err(error) => return Err(said(&error, "open the AH socket")),
         }
     }
     Ok(sockets)
@@ -228,6 +243,7 @@ impl Parent {
             tun: resources.tun,
             udp: resources.nat_socket,
             raw: resources.raw,
+            ah: resources.ah,
             ike: links.ike.clone(),
             control: links.control.clone(),
             parent: links.parent.clone(),

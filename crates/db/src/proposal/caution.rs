@@ -27,6 +27,9 @@ pub enum Verdict {
 }
 
 impl Caution {
+    /// Of AH, whatever its algorithm.
+    pub const AH: Self = Self { algorithm: "ah", ..NULL };
+
     /// What there is to know about a transform; mostly nothing.
     pub fn of(transform: &Transform) -> Option<Self> {
         match transform.kind {

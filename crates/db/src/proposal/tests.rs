@@ -50,6 +50,33 @@ fn every_suite_has_words() {
     }
 }
 
+/// Every algorithm of AH can be written, and is read as what it is; AH has no others.
+#[test]
+fn ah_has_integrity_algorithms_alone() {
+    for algorithm in adit_crypto::Authentication::ALL {
+        let spec = ProposalSpec::ah(&algorithm.to_string()).unwrap();
+        assert_eq!(spec.protocol(), ProtocolId::AH);
+        assert_eq!(spec.of_kind(TransformType::INTEG).next().unwrap().id, algorithm.id().0);
+        assert_eq!(spec.of_kind(TransformType::ENCR).count(), 0);
+        assert_eq!(spec.to_string(), format!("{algorithm}-noesn"));
+    }
+    let full = "sha256-sha512-x25519-none-esn-noesn";
+    assert_eq!(ProposalSpec::ah(full).unwrap().to_string(), full);
+    for (text, word) in [("aes256-sha256", "aes256"), ("null-sha256", "null")] {
+        let error = ProposalSpec::ah(text).unwrap_err();
+        let protocol = ProtocolId::AH;
+        assert_eq!(error, ProposalError::WrongProtocol { word: word.to_owned(), protocol });
+        assert_eq!(error.to_string(), format!("{word:?} has no place in a proposal for AH"));
+    }
+    assert!(matches!(ProposalSpec::ah("x25519-esn"), Err(ProposalError::NoIntegrity(_))));
+    assert!(ProposalSpec::ah("sha256-prfsha256").is_err());
+    // The same word is a cipher in ESP.
+    assert_eq!(esp("aes128gmac").of_kind(TransformType::INTEG).count(), 0);
+    assert_eq!(ProposalSpec::ah_list("default, md5").unwrap().len(), 2);
+    let cautions = ProposalSpec::ah("md5").unwrap().cautions();
+    assert_eq!(cautions.iter().map(|one| one.algorithm).collect::<Vec<_>>(), ["ah", "md5"]);
+}
+
 /// As swanctl: the integrity algorithm gives the PRF, and goes if the cipher is an AEAD.
 #[test]
 fn prf_is_implied_by_integrity() {
@@ -139,7 +166,7 @@ fn esn_and_key_exchange_can_be_taken_out() {
 #[test]
 fn every_word_is_readable_and_repetitions_vanish() {
     for word in all_words().filter(|word| *word != "default") {
-        assert!(words::transform_of(word).is_some(), "{word}");
+        assert!(words::transform_of(word, ProtocolId::ESP).is_some(), "{word}");
     }
     assert_eq!(esp("aes256gcm16-aes256gcm16-esn-esn").to_string(), "aes256gcm16-esn");
 }
@@ -157,11 +184,15 @@ proptest! {
         if let Ok(spec) = ProposalSpec::esp(&text) {
             prop_assert_eq!(ProposalSpec::esp(&spec.to_string()), Ok(spec));
         }
+        if let Ok(spec) = ProposalSpec::ah(&text) {
+            prop_assert_eq!(ProposalSpec::ah(&spec.to_string()), Ok(spec));
+        }
     }
 
     #[test]
     fn any_text_is_read_without_panic(text in ".*") {
         let _ = ProposalSpec::ike_list(&text);
         let _ = ProposalSpec::esp_list(&text);
+        let _ = ProposalSpec::ah_list(&text);
     }
 }

@@ -1,10 +1,15 @@
 //! The words of `swanctl.conf` for the transforms of this suite.
 
-use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType};
 use adit_wire::ikev2::Transform;
 
-/// The transform a word stands for.
-pub(super) fn transform_of(word: &str) -> Option<Transform> {
+/// The transform a word stands for in a proposal of this protocol.
+pub(super) fn transform_of(word: &str, protocol: ProtocolId) -> Option<Transform> {
+    if protocol == ProtocolId::AH
+        && let Some((_, transform)) = AH_WORDS.iter().find(|(known, _)| *known == word)
+    {
+        return Some(*transform);
+    }
     if let Some((round, method)) = additional(word) {
         let base = find(method).filter(|transform| transform.kind == TransformType::KE)?;
         return Some(Transform {
@@ -57,7 +62,8 @@ fn find(word: &str) -> Option<Transform> {
 }
 
 fn word(transform: &Transform) -> Option<&'static str> {
-    WORDS.iter().find(|(_, known)| known == transform).map(|(word, _)| *word)
+    let mut all = WORDS.iter().chain(AH_WORDS);
+    all.find(|(_, known)| known == transform).map(|(word, _)| *word)
 }
 
 const fn encr(id: EncryptionId, key_bits: Option<u16>) -> Transform {
@@ -82,6 +88,13 @@ const fn esn(id: u16) -> Transform {
 
 /// ADDKE1 is transform type 6, RFC 9370 §2.2.1.
 const ADDKE_BEFORE_FIRST: u8 = 5;
+
+/// What ESP has as a cipher that only authenticates, AH has as integrity algorithm (RFC 4543 §4).
+const AH_WORDS: &[(&str, Transform)] = &[
+    ("aes128gmac", integ(IntegrityId::AES_128_GMAC)),
+    ("aes192gmac", integ(IntegrityId::AES_192_GMAC)),
+    ("aes256gmac", integ(IntegrityId::AES_256_GMAC)),
+];
 
 /// Of several words for a transform the first is the one we write.
 const WORDS: &[(&str, Transform)] = &[

@@ -60,7 +60,7 @@ fn check_case(prf: Prf, case: &BTreeMap<String, Vec<u8>>) {
 
         for (name, first) in [("DKM(Child SA)", None), ("DKM(Child SA D-H)", Some(&shared_new))] {
             let secrets = SharedSecrets { first, additional: &[] };
-            let child = ChildKeymat::derive(prf, &keys.d, cipher, secrets, nonces).unwrap();
+            let child = ChildKeymat::derive(prf, &keys.d, cipher.into(), secrets, nonces).unwrap();
             let (i, r) = (&child.from_initiator, &child.from_responder);
             let all = [&i.encryption, &i.integrity, &r.encryption, &r.integrity];
             assert_same_start(&joined(&all), &case[name]);
@@ -131,7 +131,7 @@ fn each_end_sends_with_what_the_other_receives_with() {
 #[test]
 fn inbound_of_one_end_is_outbound_of_the_other() {
     let derive = || {
-        let cipher = Cipher::AesGcm(KeySize::Bits128, IcvSize::Octets16);
+        let cipher = Cipher::AesGcm(KeySize::Bits128, IcvSize::Octets16).into();
         let sk_d = Secret::from_slice(&[7; 32]);
         ChildKeymat::derive(Prf::HmacSha2_256, &sk_d, cipher, SharedSecrets::default(), NONCES)
             .unwrap()
@@ -147,7 +147,7 @@ fn inbound_of_one_end_is_outbound_of_the_other() {
 fn children_without_key_exchange_have_different_keys() {
     let child = |nonces| {
         let sk_d = Secret::from_slice(&[7; 32]);
-        let cipher = Cipher::ChaCha20Poly1305;
+        let cipher = Cipher::ChaCha20Poly1305.into();
         ChildKeymat::derive(Prf::HmacSha2_256, &sk_d, cipher, SharedSecrets::default(), nonces)
             .unwrap()
     };

@@ -1,8 +1,10 @@
 //! From single transforms to suites (RFC 7296 §3.3.3).
 
-use adit_crypto::{Cipher, KeyExchange, Prf};
+use adit_crypto::{Authentication, Cipher, KeyExchange, Prf, Protection};
 use adit_db::ProposalSpec;
-use adit_wire::iana::{EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use adit_wire::iana::{
+    EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType,
+};
 use adit_wire::ikev2::{Proposal, Transform};
 
 use super::{Purpose, is_additional_ke, is_none, key_exchange};
@@ -26,7 +28,7 @@ impl IkeSuite {
     /// `None` without a key exchange (A15), without integrity for a cipher that has none of its
     /// own (A16), for an IV that is a packet's sequence number (RFC 8750 §3), and for transforms
     /// we cannot compute.
-    pub(super) fn from_transforms(transforms: &[Transform]) -> Option<Self> {
+    pub(super) fn from_transforms(_: ProtocolId, transforms: &[Transform]) -> Option<Self> {
         Some(Self {
             cipher: cipher(transforms).filter(|cipher| !cipher.is_iv_implicit())?,
             prf: Prf::from_id(PrfId(id_of(transforms, TransformType::PRF)?))?,
@@ -39,8 +41,8 @@ impl IkeSuite {
 /// The algorithms of a child SA.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ChildSuite {
-    /// Encryption and integrity of packets.
-    pub(crate) cipher: Cipher,
+    /// Protocol, encryption and integrity of packets.
+    pub(crate) protection: Protection,
     /// Whether sequence numbers have 64 bits.
     pub(crate) esn: bool,
     /// Key exchange of its own; none if its keys come from the IKE SA alone.
@@ -52,7 +54,11 @@ pub(crate) struct ChildSuite {
 impl ChildSuite {
     /// The suite of one transform per kind; `None` as for [`IkeSuite::from_transforms`], but
     /// that the key exchange is optional.
-    pub(super) fn from_transforms(transforms: &[Transform]) -> Option<Self> {
+    pub(super) fn from_transforms(protocol: ProtocolId, transforms: &[Transform]) -> Option<Self> {
+        let protection = match protocol {
+            ProtocolId::AH => Protection::Ah(authentication(transforms)?),
+            _ => Protection::Esp(cipher(transforms)?),
+        };
         let ke = match id_of(transforms, TransformType::KE) {
             None | Some(0) => None,
             Some(id) => Some(KeyExchange::from_id(KeyExchangeId(id))?),
@@ -63,7 +69,7 @@ impl ChildSuite {
             return None;
         }
         let esn = EsnId(id_of(transforms, TransformType::ESN)?) == EsnId::ESN;
-        Some(Self { cipher: cipher(transforms)?, esn, ke, additional })
+        Some(Self { protection, esn, ke, additional })
     }
 }
 
@@ -149,9 +155,8 @@ pub(super) fn can_compute(transform: &Transform) -> bool {
                 && cipher.key_bits() == transform.key_bits
         }),
         TransformType::PRF => Prf::from_id(PrfId(transform.id)).is_some(),
-        TransformType::INTEG => Cipher::ALL
-            .iter()
-            .any(|cipher| cipher.integrity_id() == Some(IntegrityId(transform.id))),
+        // Those of ESP are among those of AH.
+        TransformType::INTEG => Authentication::from_id(IntegrityId(transform.id)).is_some(),
         TransformType::ESN => transform.id <= EsnId::ESN.0,
         _ => is_none(transform) || key_exchange(*transform).is_some(),
     }
@@ -176,6 +181,14 @@ fn cipher(transforms: &[Transform]) -> Option<Cipher> {
     let encryption = of_kind(transforms, TransformType::ENCR)?;
     let integrity = id_of(transforms, TransformType::INTEG).map(IntegrityId);
     Cipher::from_transforms(EncryptionId(encryption.id), encryption.key_bits, integrity)
+}
+
+/// RFC 7296 §3.3.3: AH has an integrity algorithm, and no encryption.
+fn authentication(transforms: &[Transform]) -> Option<Authentication> {
+    match of_kind(transforms, TransformType::ENCR) {
+        Some(_) => None,
+        None => Authentication::from_id(IntegrityId(id_of(transforms, TransformType::INTEG)?)),
+    }
 }
 
 fn method(transforms: &[Transform], kind: TransformType) -> Option<KeyExchange> {

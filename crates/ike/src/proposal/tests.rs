@@ -113,7 +113,7 @@ fn implicit_ivs_are_for_packets_only() {
     let specs = esp("aes256gcm16iiv-esn,aes256gcm16-esn");
     let offer = Offer::new(Purpose::FirstChild, &specs, &[1; 4]);
     let choice = choose_child(Purpose::FirstChild, &specs, &offer.sa()).unwrap();
-    assert_eq!(choice.suite.cipher.to_string(), "aes256gcm16iiv");
+    assert_eq!(choice.suite.protection.to_string(), "aes256gcm16iiv");
 }
 
 /// RFC 7296 §3.3.6: a proposal with a transform type nobody knows is not acceptable; unknown

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use adit_crypto::Protection;
 use adit_db::{
     ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, Mode,
+    ProposalSpec,
 };
 use adit_wire::esp::Spi;
-use adit_wire::iana::{IpProtocol, NotifyType};
+use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
 use adit_wire::ikev2::{PortRange, Sa, TrafficSelector, Transform};
 use adit_wire::ip::{FlowKey, FlowSide};
 
@@ -25,6 +27,8 @@ use crate::v2::mode::Agreement;
 pub(crate) struct Child {
     pub(crate) id: ChildSaId,
     pub(crate) name: ChildName,
+    /// ESP or AH.
+    pub(crate) protocol: ProtocolId,
     pub(crate) phase: Phase,
     /// SPI of packets to us; the peer's name for the SA is `spi_out`.
     pub(crate) spi_in: Spi,
@@ -76,6 +80,28 @@ pub(crate) struct Ends {
     pub(crate) remote: IpAddr,
     pub(crate) we_are_behind_nat: bool,
     pub(crate) peer_is_behind_nat: bool,
+    /// Whether packets travel in UDP, because of a NAT or by configuration.
+    pub(crate) udp: bool,
+}
+
+impl Ends {
+    /// The proposals of a child that make sense between these ends: without those for AH where
+    /// there is a NAT or UDP (RFC 3948 §1). `None` if there are no others.
+    pub(crate) fn passable(&self, config: &ChildConfig) -> Option<Vec<ProposalSpec>> {
+        let mut proposals = config.offered_proposals();
+        if self.udp || self.we_are_behind_nat || self.peer_is_behind_nat {
+            proposals.retain(|spec| spec.protocol() != ProtocolId::AH);
+        }
+        (!proposals.is_empty()).then_some(proposals)
+    }
+
+    /// Why [`Self::passable`] has none.
+    pub(crate) fn ah_through_nat(&self) -> FailureReason {
+        FailureReason::AhThroughNat {
+            nat_local: self.we_are_behind_nat,
+            nat_remote: self.peer_is_behind_nat,
+        }
+    }
 }
 
 /// What both ends agreed on, ready to be installed.
@@ -165,7 +191,7 @@ impl Child {
             child: config.name.clone(),
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
-            cipher: negotiated.cipher,
+            protection: negotiated.protection,
             mode: agreed.mode.mode(),
             peer_view: agreed.mode.peer_view(),
             esn: negotiated.esn,
@@ -187,6 +213,7 @@ impl Child {
         Self {
             id,
             name: config.name.clone(),
+            protocol: negotiated.protection.protocol(),
             phase: Phase::Installed,
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
@@ -238,6 +265,7 @@ impl Child {
         ChildSaInfo {
             id: self.id,
             name: self.name.clone(),
+            protocol: self.protocol,
             reqid: self.reqid,
             state: match self.phase {
                 Phase::Installed => ChildSaState::Installed,
@@ -272,6 +300,8 @@ impl Child {
 }
 
 fn export_keys(sa: &ChildSa, cx: &mut Context<'_>) {
+    // Nobody needs a key to read AH.
+    let Protection::Esp(cipher) = sa.protection else { return };
     if !cx.config.export_keys {
         return;
     }
@@ -284,7 +314,7 @@ fn export_keys(sa: &ChildSa, cx: &mut Context<'_>) {
             source,
             destination,
             spi,
-            cipher: sa.cipher,
+            cipher,
             // The operator asked for a copy to decrypt captures with.
             encryption: keys.encryption.duplicate(),
             integrity: keys.integrity.duplicate(),
@@ -330,6 +360,8 @@ pub(crate) struct Offered<'a> {
 pub(crate) enum Refusal {
     /// NO_PROPOSAL_CHOSEN; the configuration whose proposals did not fit.
     NoProposal(ChildName),
+    /// NO_PROPOSAL_CHOSEN; the configuration that wants AH through a NAT.
+    AhThroughNat(ChildName),
     /// TS_UNACCEPTABLE; the configuration to show to the operator.
     Selectors(Option<ChildName>),
 }
@@ -338,7 +370,7 @@ impl Refusal {
     /// The notify that answers the peer.
     pub(crate) fn notify(&self) -> NotifyType {
         match self {
-            Self::NoProposal(_) => NotifyType::NO_PROPOSAL_CHOSEN,
+            Self::NoProposal(_) | Self::AhThroughNat(_) => NotifyType::NO_PROPOSAL_CHOSEN,
             Self::Selectors(_) => NotifyType::TS_UNACCEPTABLE,
         }
     }
@@ -346,7 +378,7 @@ impl Refusal {
     /// The configuration that came nearest.
     pub(crate) fn child(&self) -> Option<&ChildName> {
         match self {
-            Self::NoProposal(child) => Some(child),
+            Self::NoProposal(child) | Self::AhThroughNat(child) => Some(child),
             Self::Selectors(child) => child.as_ref(),
         }
     }
@@ -360,6 +392,7 @@ impl Refusal {
     ) -> FailureReason {
         let config = self.child().and_then(|name| connection.child(name));
         match self {
+            Self::AhThroughNat(_) => ends.ah_through_nat(),
             Self::NoProposal(_) => FailureReason::NoCommonEspSuite {
                 by: By::Us,
                 ours: config.map(ChildConfig::offered_proposals).unwrap_or_default(),
@@ -420,7 +453,8 @@ fn answer<'a>(
         None => (Agreement::Tunnel, common(config, ends, offered.selectors)?),
     };
     let no_proposal = || Refusal::NoProposal(config.name.clone());
-    let choice = choose_child(offered.purpose, &config.offered_proposals(), offered.sa)
+    let ours = ends.passable(config).ok_or_else(|| Refusal::AhThroughNat(config.name.clone()))?;
+    let choice = choose_child(offered.purpose, &ours, offered.sa)
         .map_err(|NoProposalChosen| no_proposal())?;
     let spi_out = Spi::from_field(&choice.peer_spi).ok_or_else(no_proposal)?;
     Ok(Answer { config, choice, spi_out, selectors, mode })

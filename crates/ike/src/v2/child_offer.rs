@@ -82,21 +82,43 @@ impl Reply {
 }
 
 impl ChildOffer {
+    /// Asks for a child of this configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered.
     pub(crate) fn new(
         purpose: Purpose,
         config: &ChildConfig,
         ends: Ends,
         flow: Option<&FlowKey>,
         spi_in: Spi,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, FailureReason> {
+        let proposals = ends.passable(config).ok_or_else(|| ends.ah_through_nat())?;
+        Ok(Self {
             name: config.name.clone(),
             spi_in,
-            offer: Offer::new(purpose, &config.offered_proposals(), &spi_in.to_octets()),
+            offer: Offer::new(purpose, &proposals, &spi_in.to_octets()),
             selectors: Selectors::configured(config, ends).offer(flow),
             ends,
             config: config.clone(),
-        }
+        })
+    }
+
+    /// The protocol of our first choice.
+    fn protocol(&self) -> ProtocolId {
+        self.offer.sa().proposals.first().map_or(ProtocolId::ESP, |proposal| proposal.protocol)
+    }
+
+    /// The protocol under which the peer may have made the child: that of its answer, if it gave a
+    /// sensible one.
+    pub(crate) fn protocol_of(&self, reply: &Reply) -> ProtocolId {
+        let answered = match reply {
+            Reply::Accepted { sa, .. } => sa.proposals.first().map(|proposal| proposal.protocol),
+            Reply::Refused { .. } => None,
+        };
+        let known = [ProtocolId::ESP, ProtocolId::AH];
+        answered.filter(|protocol| known.contains(protocol)).unwrap_or_else(|| self.protocol())
     }
 
     pub(crate) fn config(&self) -> &ChildConfig {

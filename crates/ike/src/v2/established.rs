@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::{Prf, Secret};
 use adit_db::{ChildConfig, ChildName, ChildSaId, EndAction};
 use adit_wire::esp::Spi;
-use adit_wire::iana::ExchangeType;
+use adit_wire::iana::{ExchangeType, ProtocolId};
 use adit_wire::ikev2::ChainBuilder;
 use adit_wire::ip::FlowKey;
 
@@ -79,7 +79,7 @@ pub(crate) enum Task {
     /// A child deleted.
     DeleteChild(ChildSaId),
     /// A child deleted that only the peer has, under this SPI of ours.
-    DeleteSpi(Spi),
+    DeleteSpi(ProtocolId, Spi),
     /// A sign of life.
     Liveness,
 }
@@ -249,10 +249,10 @@ impl Established {
             }
             Task::RekeyChild(id) => CreateChildSent::start_rekey(self, id, core, cx),
             Task::RekeyIke => RekeyIkeSent::start(self, core, cx),
-            Task::DeleteChild(_) | Task::DeleteSpi(_) => {
+            Task::DeleteChild(_) | Task::DeleteSpi(..) => {
                 let mut tasks = vec![task];
                 let is_delete =
-                    |task: &Task| matches!(task, Task::DeleteChild(_) | Task::DeleteSpi(_));
+                    |task: &Task| matches!(task, Task::DeleteChild(_) | Task::DeleteSpi(..));
                 tasks.extend(self.tasks.iter().filter(|task| is_delete(task)).cloned());
                 self.tasks.retain(|task| !is_delete(task));
                 DeleteSent::start(self, &tasks, core, cx)
@@ -285,8 +285,8 @@ impl Established {
     }
 
     /// The child that the peer calls by its inbound SPI.
-    pub(crate) fn child_by_peer_spi(&self, spi: Spi) -> Option<&Child> {
-        self.children.iter().find(|child| child.spi_out == spi)
+    pub(crate) fn child_by_peer_spi(&self, protocol: ProtocolId, spi: Spi) -> Option<&Child> {
+        self.children.iter().find(|child| (child.protocol, child.spi_out) == (protocol, spi))
     }
 
     /// Adds a child that replaces none.

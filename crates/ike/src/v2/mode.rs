@@ -119,6 +119,7 @@ mod tests {
     #[test]
     fn both_ends_see_their_own_addresses() {
         let server = Ends {
+            udp: true,
             local: host(IP2),
             remote: host(IPN1),
             we_are_behind_nat: true,
@@ -139,6 +140,7 @@ mod tests {
     #[test]
     fn without_a_nat_the_selectors_are_those_of_the_ends() {
         let ends = Ends {
+            udp: true,
             local: host(IP2),
             remote: host(IPN1),
             we_are_behind_nat: false,

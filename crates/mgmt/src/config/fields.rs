@@ -262,6 +262,7 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("peer_id", &["remote_id", "rightid"]),
         ("ike", &["proposals", "ike_proposals", "phase1"]),
         ("esp", &["esp_proposals", "phase2"]),
+        ("ah", &["ah_proposals"]),
         ("keep", &["start_action", "auto", "start"]),
         ("rekey", &["rekey_time", "keylife", "lifetime"]),
         ("life", &["life_time"]),

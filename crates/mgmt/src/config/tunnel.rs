@@ -12,6 +12,7 @@ use adit_db::{
     Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
     IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, TsSpec, WindowSize,
 };
+use adit_wire::iana::ProtocolId;
 use ipnet::IpNet;
 
 use super::fields::{Fields, Placed, narrow};
@@ -64,10 +65,10 @@ fn read_fields<'a>(
     let keep = fields.word("keep", KEEP).map_or(Keep::Up, |keep| keep.value);
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
-    connection.encap = fields.word("encap", ENCAP).map_or(Encap::Auto, |encap| encap.value);
+    let protocol = read_protocol(fields, &mut connection);
     let mut child = ChildConfig::new(child_name).kept(keep);
     child.mode = fields.word("mode", MODE).map_or(Mode::Tunnel, |mode| mode.value);
-    read_suites(fields, &mut connection, &mut child);
+    read_suites(fields, protocol, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
     {
@@ -88,6 +89,36 @@ const KEEP: &[(&str, Keep)] =
 const MODE: &[(&str, Mode)] = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
 
 const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
+
+/// Between the peers, what a packet is protected with.
+const PROTOCOL: &[(&str, ProtocolId)] = &[("esp", ProtocolId::ESP), ("ah", ProtocolId::AH)];
+
+/// `protocol` and `encap`.
+fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> ProtocolId {
+    let encap = fields.word("encap", ENCAP);
+    connection.encap = encap.as_ref().map_or(Encap::Auto, |encap| encap.value);
+    let Some(protocol) = fields.word("protocol", PROTOCOL) else { return ProtocolId::ESP };
+    if protocol.value == ProtocolId::AH {
+        let Caution { cost, .. } = Caution::AH;
+        fields.mistake(
+            Mistake::new(protocol.span.clone(), "the tunnel does not encrypt")
+                .code(Code::E516)
+                .label(cost)
+                .help("protocol = \"esp\" encrypts as well"),
+        );
+    }
+    if let Some(encap) = encap.filter(|encap| encap.value == Encap::Udp)
+        && protocol.value == ProtocolId::AH
+    {
+        fields.mistake(
+            Mistake::new(encap.span, "AH cannot travel in UDP")
+                .label("UDP is for passing a NAT, and AH covers the addresses that a NAT changes")
+                .note(protocol.span, "asks for AH")
+                .help("encap = \"auto\", or protocol = \"esp\""),
+        );
+    }
+    protocol.value
+}
 
 /// `peer` and `address`.
 fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {
@@ -132,10 +163,15 @@ fn read_identities(fields: &mut Fields<'_>, connection: &mut Connection) {
     };
 }
 
-/// `suite`, or `ike` and `esp`.
-fn read_suites(fields: &mut Fields<'_>, connection: &mut Connection, child: &mut ChildConfig) {
+/// `suite`, or `ike` and `esp` or `ah`.
+fn read_suites(
+    fields: &mut Fields<'_>,
+    protocol: ProtocolId,
+    connection: &mut Connection,
+    child: &mut ChildConfig,
+) {
     let suite_span = fields.key_span("suite");
-    let list_span = fields.key_span("ike").or_else(|| fields.key_span("esp"));
+    let list_span = ["ike", "esp", "ah"].iter().find_map(|key| fields.key_span(key));
     if let (Some(suite), Some(list)) = (suite_span, list_span) {
         fields.mistake(
             Mistake::new(suite, "`suite` contradicts the lists of algorithms")
@@ -145,16 +181,43 @@ fn read_suites(fields: &mut Fields<'_>, connection: &mut Connection, child: &mut
         );
     }
     let suite = fields.word("suite", &[("default", false), ("compat", true)]);
-    if suite.is_some_and(|compat| compat.value) {
+    let is_compat = suite.is_some_and(|compat| compat.value);
+    if is_compat {
         connection.proposals = compat(ProposalSpec::ike_list(COMPAT_IKE), &connection.proposals);
-        child.proposals = compat(ProposalSpec::esp_list(COMPAT_ESP), &child.proposals);
     }
     let allowed = read_allowed(fields);
     if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list, &allowed) {
         connection.proposals = proposals;
     }
-    if let Some(proposals) = read_proposals(fields, "esp", ProposalSpec::esp_list, &allowed) {
-        child.proposals = proposals;
+    refuse_other_list(fields, protocol);
+    let esp = read_proposals(fields, "esp", ProposalSpec::esp_list, &allowed);
+    let ah = read_proposals(fields, "ah", ProposalSpec::ah_list, &allowed);
+    child.proposals = match protocol {
+        ProtocolId::AH => ah.unwrap_or_else(|| {
+            let default = ProposalSpec::ah_default();
+            if is_compat { compat(ProposalSpec::ah_list(COMPAT_AH), &default) } else { default }
+        }),
+        _ => esp.unwrap_or_else(|| {
+            let default = ProposalSpec::esp_default();
+            if is_compat { compat(ProposalSpec::esp_list(COMPAT_ESP), &default) } else { default }
+        }),
+    };
+}
+
+/// A list of algorithms for the protocol that the tunnel does not use.
+fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
+    let (other, chosen) = match protocol {
+        ProtocolId::AH => ("esp", "ah"),
+        _ => ("ah", "esp"),
+    };
+    if let Some(span) = fields.key_span(other) {
+        let mut mistake = Mistake::new(span, format!("`{other}` is of no use to this tunnel"))
+            .label(format!("the tunnel uses {}", chosen.to_uppercase()))
+            .help(format!("name the algorithms in `{chosen}`, or set protocol = \"{other}\""));
+        if let Some(place) = fields.key_span("protocol") {
+            mistake = mistake.note(place, "says so");
+        }
+        fields.mistake(mistake);
     }
 }
 
@@ -184,6 +247,8 @@ const COMPAT_IKE: &str = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp
 const COMPAT_ESP: &str = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-none-noesn,\
     aes256gcm16-aes128gcm16-modp2048-ecp256-ecp384-none-noesn";
 
+const COMPAT_AH: &str = "sha256-sha384-sha512-modp2048-ecp256-ecp384-none-noesn";
+
 /// The texts above are read by a test, so the default is never needed.
 fn compat(
     list: Result<Vec<ProposalSpec>, ProposalError>,
@@ -206,7 +271,7 @@ fn read_proposals(
                 proposals.extend(list);
             }
             Err(error) => {
-                let (culprit, label, help) = culprit(&error);
+                let (culprit, label, help) = culprit(key, &error);
                 let span = narrow(fields.file, &text.span, culprit);
                 let sentence = format!("`{key}` cannot be understood");
                 fields.mistake(Mistake::new(span, sentence).label(label).help_some(help));
@@ -229,6 +294,10 @@ fn judge(
             continue;
         }
         told.push(caution);
+        // The key `protocol` has said it.
+        if caution == Caution::AH {
+            continue;
+        }
         let (algorithm, cost) = (caution.algorithm, caution.cost);
         let place = narrow(fields.file, &text.span, algorithm);
         let mistake = match caution.verdict {
@@ -255,7 +324,7 @@ fn judge(
 }
 
 /// The word that is wrong, what is wrong with it, and the word that is right.
-fn culprit(error: &ProposalError) -> (&str, String, Option<String>) {
+fn culprit<'a>(key: &str, error: &'a ProposalError) -> (&'a str, String, Option<String>) {
     if let ProposalError::UnknownWord { word, nearest } = error {
         let help = nearest.map(|word| format!("did you mean \"{word}\"?"));
         return (word, "unknown algorithm".to_owned(), help);
@@ -264,8 +333,9 @@ fn culprit(error: &ProposalError) -> (&str, String, Option<String>) {
         return (word, error.to_string(), None);
     }
     if let ProposalError::NoIntegrity(text) = error {
-        let help = format!("\"{text}-sha256\", or an AEAD cipher such as aes256gcm16");
-        return ("", error.to_string(), Some(help));
+        let aead = ", or an AEAD cipher such as aes256gcm16";
+        let or_aead = if key == "esp" || key == "ike" { aead } else { "" };
+        return ("", error.to_string(), Some(format!("\"{text}-sha256\"{or_aead}")));
     }
     ("", error.to_string(), None)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adit_db::proposal::transform_word;
 use adit_db::{Identity, IdentityPattern, ProposalError, ProposalSpec, TransformWords};
-use adit_wire::iana::{ExchangeType, KeyExchangeId};
+use adit_wire::iana::{ExchangeType, KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{Proposal, TrafficSelector, Transform};
 
 use super::{Diagnosis, Place};
@@ -171,10 +171,45 @@ impl Diagnosis {
         ours: &[ProposalSpec],
         theirs: &[Proposal],
     ) -> Self {
-        let diagnosis = cx.start(Code::E102, "no common ESP algorithms");
-        let key = cx.key("esp", "esp_proposals");
-        let fix = suite_fix(key, theirs, ProposalSpec::esp);
-        suites(diagnosis, cx, by, ours, theirs).fix(fix).place(cx.at("esp"))
+        let wants_ah = ours.iter().all(|spec| spec.protocol() == ProtocolId::AH);
+        let is_ah = |proposal: &Proposal| proposal.protocol == ProtocolId::AH;
+        let (sentence, place, key, read): (_, _, _, fn(&str) -> _) = if wants_ah {
+            let key = cx.key("ah", "ah_proposals");
+            ("no common AH algorithms", "ah", key, ProposalSpec::ah)
+        } else {
+            let key = cx.key("esp", "esp_proposals");
+            ("no common ESP algorithms", "esp", key, ProposalSpec::esp)
+        };
+        let diagnosis = suites(cx.start(Code::E102, sentence), cx, by, ours, theirs);
+        if !theirs.is_empty() && theirs.iter().all(|theirs| is_ah(theirs) != wants_ah) {
+            let (other, swanctl) =
+                if wants_ah { ("esp", "esp_proposals") } else { ("ah", "ah_proposals") };
+            let fix = match cx.key("protocol", swanctl) {
+                "protocol" => format!("set protocol = \"{other}\", as the peer has it"),
+                key => format!("write `{key}`, as the peer has it"),
+            };
+            return diagnosis.fix(fix).place(cx.at("protocol"));
+        }
+        diagnosis.fix(suite_fix(key, theirs, read)).place(cx.at(place))
+    }
+
+    /// E103: AH, and a NAT on the way.
+    pub fn ah_through_nat(cx: &Context, nat_local: bool, nat_remote: bool) -> Self {
+        let nat = match (nat_local, nat_remote) {
+            (true, true) => "NAT on both sides",
+            (true, false) => "we are behind a NAT",
+            (false, true) => "the peer is behind a NAT or acts like it",
+            (false, false) => "UDP was asked for by configuration",
+        };
+        let fix = match cx.key("protocol", "esp_proposals") {
+            "protocol" => "set protocol = \"esp\" on both sides",
+            _ => "write esp_proposals instead of ah_proposals on both sides",
+        };
+        cx.start(Code::E103, "AH cannot pass a NAT")
+            .line("saw", nat)
+            .line("means", "AH covers the addresses that a NAT changes")
+            .fix(fix)
+            .place(cx.at("protocol"))
     }
 
     /// E110: a request was sent until the tries were spent and nothing usable came back.

@@ -7,7 +7,7 @@ use adit_db::{
     AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, Mode, Unique,
 };
 use adit_wire::esp::Spi;
-use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType};
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 
 use super::algorithm;
@@ -63,6 +63,8 @@ pub struct ChildSnapshot {
     pub reqid: u32,
     /// `INSTALLED`, `REKEYING`, `REKEYED`, `DELETING` or `DELETED`.
     pub state: String,
+    /// ESP or AH.
+    pub protocol: ProtocolId,
     /// Whether ESP travels in UDP.
     pub udp: bool,
     /// What was agreed on.
@@ -167,7 +169,7 @@ impl ChildSnapshot {
             .with("reqid", self.reqid)
             .with("state", &self.state)
             .with("mode", self.mode)
-            .with("protocol", "ESP");
+            .with("protocol", self.protocol);
         s.put_if("encap", self.udp);
         s.put("spi-in", hex(&self.spi_in.0.to_be_bytes()));
         s.put("spi-out", hex(&self.spi_out.0.to_be_bytes()));

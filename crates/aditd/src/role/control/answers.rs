@@ -279,6 +279,7 @@ impl Running {
         self.store.clear_failure(connection.as_str());
         let step = Step::Installed {
             device: self.role.tun.clone(),
+            protocol: child.protocol.to_string(),
             udp: child.encap.udp,
             routes: child.remote_ts.iter().map(ToString::to_string).collect(),
         };

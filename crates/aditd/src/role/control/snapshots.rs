@@ -75,6 +75,7 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
         unique_id: info.id.0,
         reqid: info.reqid,
         state: info.state.to_string(),
+        protocol: info.protocol,
         udp: info.encap.udp,
         mode: info.mode,
         spi_in: info.spi_in,

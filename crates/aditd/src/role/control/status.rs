@@ -173,6 +173,7 @@ fn children_status(
         local: child.local_ts.iter().map(ToString::to_string).collect(),
         remote: child.remote_ts.iter().map(ToString::to_string).collect(),
         suite: Some(words(&child.suite)),
+        protocol: child.protocol.to_string(),
         udp: child.encap.udp,
         mode: child.mode.word().to_owned(),
         spi_in: Some(format!("{:08x}", child.spi_in.0)),

@@ -1,4 +1,4 @@
-//! The inbound thread: UDP 4500 and ESP, opening, and into the TUN. IKE messages on UDP 4500 go
+//! The inbound thread: UDP 4500, ESP and AH, opening, and into the TUN. IKE messages on UDP 4500 go
 //! to the ike role.
 
 use std::collections::VecDeque;
@@ -11,6 +11,7 @@ use adit_ike::Path;
 use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::raw::RawEspSocket;
+use adit_sys::raw_ah::{AH_HEADROOM, RawAhSocket};
 use adit_sys::tun::Tun;
 use adit_sys::udp::{DualUdpSocket, SocketError};
 use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
@@ -30,6 +31,8 @@ pub(crate) struct Role {
     pub(crate) udp: DualUdpSocket,
     /// ESP sockets, one for each family.
     pub(crate) raw: Vec<RawEspSocket>,
+    /// AH sockets, one for each family.
+    pub(crate) ah: Vec<RawAhSocket>,
     /// The ike role.
     pub(crate) ike: CommandSender<ToIke>,
     /// The control role.
@@ -64,6 +67,9 @@ impl Role {
         for socket in &self.raw {
             poller.add(socket, SOCKETS, Interest::Readable)?;
         }
+        for socket in &self.ah {
+            poller.add(socket, SOCKETS, Interest::Readable)?;
+        }
         Ok(poller)
     }
 }
@@ -72,6 +78,7 @@ struct Running {
     role: Role,
     engine: Inbound,
     batch: BatchIo,
+    ah_batch: BatchIo,
     packets: Vec<PacketBuf>,
     verdicts: Vec<OpenVerdict>,
     /// SAs that go when the packets under way have arrived, the earliest first.
@@ -86,6 +93,7 @@ impl Running {
             role,
             engine: Inbound::new(),
             batch: BatchIo::new(HEADROOM_MAX),
+            ah_batch: BatchIo::new(AH_HEADROOM),
             packets,
             verdicts,
             leaving: VecDeque::new(),
@@ -110,6 +118,9 @@ impl Running {
             }
             for number in 0..self.role.raw.len() {
                 self.receive_raw(number);
+            }
+            for number in 0..self.role.ah.len() {
+                self.receive_ah(number);
             }
             self.let_go(clock::now());
             while let Some(event) = self.engine.poll_event() {
@@ -205,6 +216,30 @@ impl Running {
         for _ in 0..ERRORS_IN_A_ROW {
             let Ok(Some(problem)) = socket.next_error() else { break };
             debug!(?problem, "the network complains about ESP");
+        }
+    }
+}
+
+impl Running {
+    fn receive_ah(&mut self, number: usize) {
+        let Some(socket) = self.role.ah.get(number) else {
+            return;
+        };
+        for _ in 0..BATCHES_IN_A_ROW {
+            let got = match socket.recv_batch(&mut self.ah_batch, &mut self.packets) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) => {
+                    debug!(%error, "receiving AH failed");
+                    break;
+                }
+            };
+            deliver(
+                &mut self.engine,
+                &self.role.tun,
+                &mut self.verdicts,
+                self.packets.get_mut(..got),
+            );
         }
     }
 }

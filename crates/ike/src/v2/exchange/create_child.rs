@@ -39,7 +39,7 @@ pub(crate) struct CreateChildSent {
     /// The peer's exchange for the same child that crossed ours.
     pub(super) rival: Option<Rival>,
     /// SPIs that the peer deleted meanwhile and we do not know (CHECKLIST J13, J25).
-    deleted: Vec<Spi>,
+    deleted: Vec<(ProtocolId, Spi)>,
 }
 
 /// SPIs remembered in `deleted`.
@@ -60,7 +60,13 @@ impl CreateChildSent {
         let Some(config) = connection.child(&name) else { return Ok(None) };
         let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
         let purpose = Purpose::Child { additional: false };
-        let offer = ChildOffer::new(purpose, config, core.ends(), flow.as_ref(), spi_in);
+        let offer = match ChildOffer::new(purpose, config, core.ends(), flow.as_ref(), spi_in) {
+            Ok(offer) => offer,
+            Err(reason) => {
+                report(reason, name, core, cx);
+                return Ok(None);
+            }
+        };
         let method = offer.offer.first_key_exchange();
         let mut sent = Self {
             offer,
@@ -87,7 +93,7 @@ impl CreateChildSent {
         let mut chain = ChainBuilder::new();
         if let Some(old) = self.rekeys.and_then(|id| established.child(id)) {
             chain.put(&Payload::Notify(Notify {
-                protocol: ProtocolId::ESP,
+                protocol: old.protocol,
                 spi: &old.spi_in.to_octets(),
                 kind: NotifyType::REKEY_SA,
                 data: &[],
@@ -108,9 +114,9 @@ impl CreateChildSent {
     }
 
     /// The peer deletes an SPI that we do not know: perhaps that of the answer on its way.
-    pub(crate) fn note_deleted(&mut self, spi: Spi) {
+    pub(crate) fn note_deleted(&mut self, protocol: ProtocolId, spi: Spi) {
         if self.deleted.len() < DELETED_MAX {
-            self.deleted.push(spi);
+            self.deleted.push((protocol, spi));
         }
     }
 
@@ -138,22 +144,22 @@ impl CreateChildSent {
             return self.handle_refusal(received, established, core, cx);
         }
         let spi_in = self.offer.spi_in;
-        let evaluated =
-            self.offer.evaluate(Reply::from_received(received), ExchangeType::CREATE_CHILD_SA);
-        let accepted = match evaluated {
+        let reply = Reply::from_received(received);
+        let protocol = self.offer.protocol_of(&reply);
+        let accepted = match self.offer.evaluate(reply, ExchangeType::CREATE_CHILD_SA) {
             Ok(accepted) => accepted,
             Err(reason) => {
-                established.queue(Task::DeleteSpi(spi_in));
+                established.queue(Task::DeleteSpi(protocol, spi_in));
                 return self.fail(reason, established, core, cx);
             }
         };
-        if self.deleted.contains(&accepted.spi_out) {
+        if self.deleted.contains(&(protocol, accepted.spi_out)) {
             return self.fail(FailureReason::ClosedByPeer, established, core, cx);
         }
         match self.agree(accepted, received, established, core) {
             Ok((sent, agreed)) => sent.settle(agreed, established, core, cx),
             Err((sent, reason)) => {
-                established.queue(Task::DeleteSpi(spi_in));
+                established.queue(Task::DeleteSpi(protocol, spi_in));
                 sent.fail(reason, established, core, cx)
             }
         }
@@ -206,13 +212,14 @@ impl CreateChildSent {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
+        let protocol = agreed.accepted.choice.protocol();
         if self.rival.as_ref().is_some_and(|rival| rival.wins_over(&agreed.lowest)) {
-            established.queue(Task::DeleteSpi(self.offer.spi_in));
+            established.queue(Task::DeleteSpi(protocol, self.offer.spi_in));
             rekey_child::lose(&self, established, core, cx);
             return Ok(Next::Stay);
         }
         if rekey_child::is_superfluous(&self, &agreed.accepted.selectors, established) {
-            established.queue(Task::DeleteSpi(self.offer.spi_in));
+            established.queue(Task::DeleteSpi(protocol, self.offer.spi_in));
             rekey_child::report_up(&self, core, cx);
             return Ok(Next::Stay);
         }
@@ -221,7 +228,7 @@ impl CreateChildSent {
             Some(config) if protects_alike(self.offer.config(), config) => {}
             // What was asked for is wanted otherwise by now, or not at all.
             config => {
-                established.queue(Task::DeleteSpi(self.offer.spi_in));
+                established.queue(Task::DeleteSpi(protocol, self.offer.spi_in));
                 if config.is_none() {
                     return self.fail(FailureReason::Reconfigured, established, core, cx);
                 }
@@ -314,15 +321,20 @@ impl CreateChildSent {
             rekey_child::lose(&self, established, core, cx);
             return Ok(Next::Stay);
         }
-        let mut failure = core.failure(reason, cx.now);
-        failure.initiator = true;
-        failure.child = Some(self.offer.name.clone());
-        cx.out.notice(Notice::ChildFailed(failure));
+        report(reason, self.offer.name.clone(), core, cx);
         if self.rekeys.is_some() {
             established.retry_refused(self.task(), cx);
         }
         Ok(Next::Stay)
     }
+}
+
+/// Tells that a child we wanted did not come about.
+fn report(reason: FailureReason, child: ChildName, core: &Core, cx: &mut Context<'_>) {
+    let mut failure = core.failure(reason, cx.now);
+    failure.initiator = true;
+    failure.child = Some(child);
+    cx.out.notice(Notice::ChildFailed(failure));
 }
 
 /// An accepted child with its keys.
@@ -343,7 +355,7 @@ fn derive(
     ChildKeymat::derive(
         established.secrets.prf,
         &established.secrets.sk_d,
-        accepted.choice.suite.cipher,
+        accepted.choice.suite.protection,
         SharedSecrets { first: shared, additional: &[] },
         nonces,
     )

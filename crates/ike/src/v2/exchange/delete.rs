@@ -2,7 +2,7 @@
 
 use adit_db::ChildSaId;
 use adit_wire::esp::Spi;
-use adit_wire::iana::{ExchangeType, NotifyType, PayloadType};
+use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Delete, SPIS_MAX, Spis};
 
 use crate::context::Context;
@@ -32,8 +32,10 @@ impl DeleteSent {
         let mut sent = Vec::new();
         for task in tasks {
             let spi = match task {
-                Task::DeleteChild(id) => established.child(*id).map(|child| child.spi_in),
-                Task::DeleteSpi(spi) => Some(*spi),
+                Task::DeleteChild(id) => {
+                    established.child(*id).map(|child| (child.protocol, child.spi_in))
+                }
+                Task::DeleteSpi(protocol, spi) => Some((*protocol, *spi)),
                 Task::CreateChild { .. }
                 | Task::RekeyChild(_)
                 | Task::RekeyIke
@@ -76,12 +78,20 @@ impl DeleteSent {
     }
 }
 
-/// Adds a Delete payload with our inbound SPIs.
-fn put_delete(spis: &[Spi], chain: &mut ChainBuilder) {
-    let octets: Vec<[u8; 4]> =
-        spis.iter().take(usize::from(SPIS_MAX)).map(|spi| spi.to_octets()).collect();
-    if let Ok(spis) = Spis::new(&octets) {
-        chain.push(PayloadType::DELETE, |w| Delete::Esp(spis).write(w));
+/// Adds a Delete payload with our inbound SPIs for each protocol among them (RFC 7296 §3.11).
+fn put_delete(spis: &[(ProtocolId, Spi)], chain: &mut ChainBuilder) {
+    for protocol in [ProtocolId::ESP, ProtocolId::AH] {
+        let of_protocol = spis.iter().filter(|(one, _)| *one == protocol);
+        let octets: Vec<[u8; 4]> =
+            of_protocol.take(usize::from(SPIS_MAX)).map(|(_, spi)| spi.to_octets()).collect();
+        match Spis::new(&octets) {
+            Ok(spis) if !octets.is_empty() => {
+                let delete =
+                    if protocol == ProtocolId::AH { Delete::Ah(spis) } else { Delete::Esp(spis) };
+                chain.push(PayloadType::DELETE, |w| delete.write(w));
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 
@@ -99,19 +109,22 @@ pub(crate) fn answer(
 ) {
     let mut ours = Vec::new();
     let deleted = received.deletes.iter().filter_map(|delete| match delete {
-        Delete::Esp(spis) => Some(*spis),
-        Delete::Ah(_) | Delete::IkeSa => None,
+        Delete::Esp(spis) => Some((ProtocolId::ESP, *spis)),
+        Delete::Ah(spis) => Some((ProtocolId::AH, *spis)),
+        Delete::IkeSa => None,
     });
-    for spi in deleted.flat_map(Spis::iter) {
-        let Some(child) = established.child_by_peer_spi(spi) else {
+    for (protocol, spi) in
+        deleted.flat_map(|(protocol, spis)| spis.iter().map(move |spi| (protocol, spi)))
+    {
+        let Some(child) = established.child_by_peer_spi(protocol, spi) else {
             if let Some(Own::Child(sent)) = &mut established.own {
-                sent.note_deleted(spi);
+                sent.note_deleted(protocol, spi);
             }
             continue;
         };
         let id = child.id;
         if child.phase != Phase::Deleting {
-            ours.push(child.spi_in);
+            ours.push((child.protocol, child.spi_in));
         }
         let reason = reason(id, established);
         established.remove_child(id, reason, core, cx);

@@ -105,10 +105,7 @@ pub(crate) fn find(
             NotifyType::CHILD_SA_NOT_FOUND
         }
     };
-    let child = spi
-        .filter(|_| protocol == ProtocolId::ESP)
-        .and_then(|spi| established.child_by_peer_spi(spi))
-        .ok_or(unknown)?;
+    let child = spi.and_then(|spi| established.child_by_peer_spi(protocol, spi)).ok_or(unknown)?;
     match child.phase {
         Phase::Installed | Phase::Rekeying => Ok(child.id),
         Phase::Rekeyed { .. } | Phase::Deleting => Err(NotifyType::TEMPORARY_FAILURE),
@@ -300,9 +297,9 @@ pub(crate) fn recreate(
     cx: &mut Context<'_>,
 ) {
     let Some(child) = established.child(old) else { return };
-    let (name, spi_in) = (child.name.clone(), child.spi_in);
+    let (name, protocol, spi_in) = (child.name.clone(), child.protocol, child.spi_in);
     established.remove_child(old, Some(FailureReason::ClosedByPeer), core, cx);
-    established.queue(Task::DeleteSpi(spi_in));
+    established.queue(Task::DeleteSpi(protocol, spi_in));
     if !established.has_child(&name) {
         established.queue(Task::CreateChild { child: name, flow: None });
     }

@@ -138,6 +138,7 @@ impl Core {
             remote: self.path.remote.ip(),
             we_are_behind_nat: self.nat.we_are_behind_nat,
             peer_is_behind_nat: self.nat.peer_is_behind_nat,
+            udp: self.encapsulation().udp,
         }
     }
 

@@ -19,6 +19,7 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
     let mut child = ChildConfig::new(name);
     let mut limits = Limits::default();
     let (mut dpd_action, mut close_action) = (None, None);
+    let mut lists = Lists::default();
     for entry in Entry::all(&path, section) {
         if limits.read_key(&entry)? {
             continue;
@@ -26,10 +27,15 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
         match entry.key.as_str() {
             "dpd_action" => dpd_action = Some(end_action(&entry)?),
             "close_action" => close_action = Some(end_action(&entry)?),
+            "esp_proposals" => lists.esp = proposals(&entry, ProposalSpec::esp_list)?,
+            // Named without a value it is what it is by default: no AH.
+            "ah_proposals" if entry.items()?.is_empty() => {}
+            "ah_proposals" => lists.ah = proposals(&entry, ProposalSpec::ah_list)?,
             _ => read_key(&mut child, &entry)?,
         }
     }
     limits.settle(&path, &mut child)?;
+    lists.settle(&mut child);
     // swanctl.conf's default is to leave it at that. A child that is to be up comes back, unless
     // the file says otherwise in so many words.
     child.dpd_action = dpd_action.unwrap_or_else(|| child.keep.end_action());
@@ -39,7 +45,6 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
 
 fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError> {
     match entry.key.as_str() {
-        "esp_proposals" => child.proposals = proposals(entry, ProposalSpec::esp_list)?,
         "local_ts" => child.local_ts = selectors(entry)?,
         "remote_ts" => child.remote_ts = selectors(entry)?,
         "start_action" => child.keep = start_action(entry)?,
@@ -79,6 +84,23 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
         _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
     }
     Ok(())
+}
+
+/// Proposals as written. As swanctl.conf has it, ESP is offered unless there is AH, and both are
+/// alternatives, ESP first.
+#[derive(Default)]
+struct Lists {
+    esp: Vec<ProposalSpec>,
+    ah: Vec<ProposalSpec>,
+}
+
+impl Lists {
+    fn settle(self, child: &mut ChildConfig) {
+        let all = [self.esp, self.ah].concat();
+        if !all.is_empty() {
+            child.proposals = all;
+        }
+    }
 }
 
 fn selectors(entry: &Entry<'_>) -> Result<Vec<TsSpec>, ConnError> {
@@ -180,6 +202,7 @@ impl Limit {
 
 const HONOURED: &[&str] = &[
     "esp_proposals",
+    "ah_proposals",
     "local_ts",
     "remote_ts",
     "start_action",
@@ -207,7 +230,6 @@ const NO_MARKS: &str = "Netfilter marks are not supported: ESP runs in user spac
 const NO_XFRM: &str = "XFRM interfaces are not supported: ESP runs in user space";
 
 const REFUSED: &[Refused] = &[
-    Refused("ah_proposals", &[], "AH is not supported yet; use esp_proposals"),
     Refused("sha256_96", &["no"], "the draft truncation of HMAC-SHA2-256 is not supported"),
     Refused("updown", &[], "updown scripts are not run yet; leave the key out"),
     Refused("policies", &["yes"], "policies are always installed; leave the key out"),

@@ -100,6 +100,14 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
         }
     }
     for child in &connection.children {
+        if connection.encap == Encap::Udp && child.is_ah_only() {
+            return Err(ConnError {
+                path: format!("children.{}.ah_proposals", child.name),
+                reason: ConnReason::Contradiction(
+                    "AH cannot travel in UDP, which encap = yes asks for",
+                ),
+            });
+        }
         if let Some(beyond) = connection.beyond_ends(child) {
             return Err(ConnError {
                 path: format!("children.{}.mode", child.name),

@@ -180,6 +180,35 @@ fn honoured_keys_have_their_effect() {
     assert_eq!(c.pad.remote_id.to_string(), "*.lab");
 }
 
+/// As swanctl.conf has it: AH alone, or as an alternative after ESP.
+#[test]
+fn ah_proposals_are_honoured() {
+    let words = |lines: &[(&str, &str)]| -> Vec<String> {
+        let proposals = &load(lines).unwrap().children[0].proposals;
+        proposals.iter().map(|spec| format!("{} {spec}", spec.protocol())).collect()
+    };
+    assert_eq!(
+        words(&[("children.net.ah_proposals", "sha512-esn, sha1")]),
+        ["AH sha512-esn", "AH sha1-noesn"]
+    );
+    let both =
+        [("children.net.ah_proposals", "sha256"), ("children.net.esp_proposals", "aes128gcm16")];
+    assert_eq!(words(&both), ["ESP aes128gcm16-noesn", "AH sha256-noesn"]);
+    assert!(words(&[("children.net.ah_proposals", "default")])[0].starts_with("AH sha256-"));
+    assert!(words(&[("children.net.ah_proposals", "")])[0].starts_with("ESP "));
+
+    let error = load(&[("children.net.ah_proposals", "aes256-sha256")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "children.net.ah_proposals: \"aes256-sha256\": \"aes256\" has no place in a proposal for AH"
+    );
+    let error = load(&[("encap", "yes"), ("children.net.ah_proposals", "sha256")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "children.net.ah_proposals: AH cannot travel in UDP, which encap = yes asks for"
+    );
+}
+
 #[test]
 fn honoured_keys_of_children_have_their_effect() {
     let c = load(&[

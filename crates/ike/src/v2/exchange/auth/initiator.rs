@@ -103,7 +103,7 @@ impl AuthSigning {
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
         let config = connection.child(name).ok_or(FailureReason::NoSuch("child"))?;
         let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
-        Ok(ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in))
+        ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in)
     }
 
     /// `IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr` (RFC 7296 §1.2).
@@ -202,6 +202,7 @@ impl AuthVerifying {
         let mut established = Established::begin(&handshake, core, cx)?;
         cx.out.notice(Notice::Established { ike: core.id, initial_contact: false });
         let accepted_by_peer = matches!(reply, Reply::Accepted { .. });
+        let protocol = offer.protocol_of(&reply);
         match offer.evaluate(reply, ExchangeType::IKE_AUTH) {
             Ok(accepted) => {
                 let child = install(&handshake, &offer, accepted, core, cx)?;
@@ -210,7 +211,7 @@ impl AuthVerifying {
             // CHECKLIST A07: the IKE SA stays when only the child fails.
             Err(reason) => {
                 if accepted_by_peer {
-                    established.queue(Task::DeleteSpi(offer.spi_in));
+                    established.queue(Task::DeleteSpi(protocol, offer.spi_in));
                 }
                 let mut failure = core.failure(reason, cx.now);
                 failure.child = Some(offer.name);
@@ -232,7 +233,7 @@ fn install(
     let keymat = ChildKeymat::derive(
         handshake.suite.prf,
         &handshake.keys.d,
-        accepted.choice.suite.cipher,
+        accepted.choice.suite.protection,
         SharedSecrets::default(),
         handshake.nonces(),
     )

@@ -292,7 +292,7 @@ fn answer_child(
     let keymat = ChildKeymat::derive(
         handshake.suite.prf,
         &handshake.keys.d,
-        choice.suite.cipher,
+        choice.suite.protection,
         SharedSecrets::default(),
         handshake.nonces(),
     )
