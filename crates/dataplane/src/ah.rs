@@ -369,3 +369,6 @@ const ZEROS: [u8; Authentication::TAG_LEN_MAX] = [0; Authentication::TAG_LEN_MAX
 
 /// Padding of an ICV field is shorter than this: the coarsest alignment is eight octets.
 const PADDING_END: usize = 8;
+
+#[cfg(test)]
+mod tests;
