@@ -85,7 +85,7 @@ impl Options {
             child: "fuzz".parse().expect("a name"),
             spi_in: if at_sender { back } else { self.spi() },
             spi_out: if at_sender { self.spi() } else { back },
-            cipher: self.cipher,
+            protection: self.cipher.into(),
             mode: Mode::Tunnel,
             peer_view: None,
             esn: self.esn,

@@ -4,15 +4,18 @@
 
 use adit_wire::{
     Reader,
+    ah::AhHeader,
     esp::EspHeader,
     iana::IpProtocol,
-    ip::{Ecn, FrontHeaders, IpPacket, set_ecn, set_traffic_class},
+    ip::{Ecn, FrontHeaders, IpPacket, covered_headers, set_ecn, set_traffic_class},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
     check(octets, 0);
     let _ = EspHeader::read(&mut Reader(octets));
+    let _ = AhHeader::read(&mut Reader(octets));
+    check_covered(octets);
     check_traffic_class(&mut octets.to_vec());
     check_front(octets);
 });
@@ -59,6 +62,18 @@ fn check_front(octets: &[u8]) {
     assert_eq!((again.protocol(), again.total_len()), (IpProtocol::ESP, cut.len()));
     assert!(again.has_good_checksum());
     assert_eq!(FrontHeaders::of(&again).len, front.len);
+}
+
+/// What AH covers of any headers has their length, and names what follows them.
+fn check_covered(octets: &[u8]) {
+    let (len, octets) = octets.split_first().map_or((0, octets), |(len, rest)| (*len, rest));
+    let front = octets.get(..usize::from(len)).unwrap_or(octets);
+    let mut covered = 0;
+    let sink = &mut |piece: &[u8]| covered += piece.len();
+    if let Ok(next_at) = covered_headers(front, IpProtocol::AH, sink) {
+        assert_eq!(covered, front.len());
+        assert_eq!(front[next_at], IpProtocol::AH.0);
+    }
 }
 
 fn check_traffic_class(octets: &mut [u8]) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Rng, Secret, SeededRng};
+use adit_crypto::{Protection, Rng, Secret, SeededRng};
 use adit_db::{ChildSa, ChildSaId, Connection, PolicyId, ProposalSpec};
 use adit_ike::{
     AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event,
@@ -271,9 +271,10 @@ impl Host {
         assert!(within(&sa.local_ts, &config.local_ts), "{:?}", sa.local_ts);
         assert!(within(&sa.remote_ts, &config.remote_ts), "{:?}", sa.remote_ts);
         let encryption = |t: &adit_wire::ikev2::Transform| {
+            let Protection::Esp(cipher) = sa.protection else { return false };
             t.kind == adit_wire::iana::TransformType::ENCR
-                && t.id == sa.cipher.encryption_id().0
-                && t.key_bits == sa.cipher.key_bits()
+                && t.id == cipher.encryption_id().0
+                && t.key_bits == cipher.key_bits()
         };
         let offered = config.proposals.iter();
         assert!(offered.into_iter().any(|p| p.transforms().iter().any(encryption)));

@@ -8,9 +8,10 @@ use super::{Effort, Finding};
 use crate::fuzz::{self, Run, Targets};
 
 /// What the claim is about, and the targets that try it.
-const WANTED: [(&str, &[&str]); 4] = [
+const WANTED: [(&str, &[&str]); 5] = [
     ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
     ("ESP input", &["esp_inbound"]),
+    ("AH input", &["ah_inbound"]),
     ("VICI", &["vici", "vici_conn"]),
     ("TOML", &["config_toml"]),
 ];
