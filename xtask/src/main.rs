@@ -5,6 +5,7 @@
 mod clock;
 mod fuzz;
 mod interop;
+mod linux;
 mod needs;
 mod outcome;
 mod proof;
@@ -53,9 +54,17 @@ enum Verb {
     Interop(interop::Options),
     /// Every number we claim, measured (root)
     Proof(proof::Options),
+    /// Test vectors made by others' programs (root)
+    Vectors(linux::vectors::Options),
     /// Tidies up behind the harness
     #[command(hide = true)]
     Janitor,
+    /// Hands packets to the kernel of a guest
+    #[command(hide = true)]
+    GuestSend {
+        /// Rounds of SAs and packets
+        file: String,
+    },
     /// One end of a TCP transfer
     #[command(hide = true)]
     Receive {
@@ -82,6 +91,8 @@ fn main() -> ExitCode {
         Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
         Verb::Interop(options) => interop::run(&options),
         Verb::Proof(options) => proof::run(&options),
+        Verb::Vectors(options) => linux::vectors::run(&options),
+        Verb::GuestSend { file } => linux::send_rounds(&file).map(|()| ExitCode::SUCCESS),
         Verb::Janitor => {
             interop::serve_janitor();
             Ok(ExitCode::SUCCESS)

@@ -93,7 +93,12 @@ fn connect(left: &Side, right: &Side) -> anyhow::Result<()> {
 impl Side {
     /// Address on the cable.
     pub(crate) fn outside(&self, v6: bool) -> IpAddr {
-        address(v6, &format!("192.0.2.{}", self.number), &format!("2001:db8::{}", self.number))
+        on_the_cable(self.number, v6)
+    }
+
+    /// Address of the other side on the cable.
+    pub(crate) fn other_outside(&self, v6: bool) -> IpAddr {
+        on_the_cable(3 - self.number, v6)
     }
 
     /// Address behind the gateway.
@@ -116,6 +121,12 @@ impl Side {
         self.add_address(&format!("{}/64", self.outside(true)), OUTSIDE)?;
         self.add_address(&format!("{}/32", self.inside(false)), "lo")?;
         self.add_address(&format!("{}/128", self.inside(true)), "lo")
+    }
+
+    /// Takes the addresses off the cable's end, for a guest whose interface lies on it.
+    pub(crate) fn hand_over(&self) -> anyhow::Result<()> {
+        ip(&["-n", &self.namespace, "addr", "flush", "dev", OUTSIDE])?;
+        ip(&["-n", &self.namespace, "link", "set", OUTSIDE, "promisc", "on"])
     }
 
     /// Gives this side one address more.
@@ -147,6 +158,10 @@ impl Side {
         command.stdout(file.try_clone()?).stderr(file);
         command.spawn().with_context(|| format!("cannot start {command:?}"))
     }
+}
+
+fn on_the_cable(number: u8, v6: bool) -> IpAddr {
+    address(v6, &format!("192.0.2.{number}"), &format!("2001:db8::{number}"))
 }
 
 fn address(v6: bool, four: &str, six: &str) -> IpAddr {

@@ -3,7 +3,7 @@
 mod adit;
 mod gateway;
 mod janitor;
-mod lab;
+pub(crate) mod lab;
 mod ping;
 mod plan;
 mod raw;
