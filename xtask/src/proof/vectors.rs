@@ -17,7 +17,7 @@ struct Set {
     tests: &'static [&'static str],
 }
 
-const SETS: [Set; 31] = [
+const SETS: [Set; 32] = [
     crypto("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
     crypto("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     crypto(
@@ -75,6 +75,11 @@ const SETS: [Set; 31] = [
     Set {
         package: "adit-dataplane",
         file: "crates/dataplane/tests/vectors/scapy-esp-packets.json",
+        tests: &ESP,
+    },
+    Set {
+        package: "adit-dataplane",
+        file: "crates/dataplane/tests/vectors/linux-esp-packets.json",
         tests: &ESP,
     },
     Set {
