@@ -33,17 +33,27 @@ use criterion::{
 
 const SIZES: [usize; 4] = [64, 576, 1_400, 8_900];
 const BATCH: usize = 32;
-const CIPHERS: [Cipher; 11] = [
+/// Every algorithm; its longest key or its usual one.
+const CIPHERS: [Cipher; 20] = [
     Cipher::AesGcm(KeySize::Bits256, IcvSize::Octets16),
+    Cipher::AesGcm(KeySize::Bits128, IcvSize::Octets16),
     Cipher::ChaCha20Poly1305,
     Cipher::AesCcm(KeySize::Bits128, IcvSize::Octets16),
     Cipher::AesGmac(KeySize::Bits128),
     Cipher::Paired(Encryption::AesCbc(KeySize::Bits256), Integrity::HmacSha2_256_128),
     Cipher::Paired(Encryption::AesCtr(KeySize::Bits128), Integrity::HmacSha2_256_128),
     Cipher::Paired(Encryption::CamelliaCbc(KeySize::Bits128), Integrity::HmacSha2_256_128),
-    Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96),
+    Cipher::Paired(Encryption::CamelliaCtr(KeySize::Bits128), Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::Des, Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::Blowfish(KeySize::Bits128), Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::Cast128, Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::Null, Integrity::HmacSha2_256_128),
+    Cipher::Paired(Encryption::Null, Integrity::HmacSha2_384_192),
+    Cipher::Paired(Encryption::Null, Integrity::HmacSha2_512_256),
     Cipher::Paired(Encryption::Null, Integrity::HmacSha1_96),
     Cipher::Paired(Encryption::Null, Integrity::AesXcbc96),
+    Cipher::Paired(Encryption::Null, Integrity::AesCmac96),
     Cipher::Paired(Encryption::Null, Integrity::HmacMd5_96),
 ];
 const POLICY: PolicyId = PolicyId(0);

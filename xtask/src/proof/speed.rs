@@ -1,6 +1,6 @@
-//! Row 6: criterion's estimates.
+//! Criterion's estimates: how fast we are, and beside what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::root;
 /// counterpart; the others are seen in ESP packets, and by `cargo bench`.
 const PACKAGES: [(&str, &str); 4] = [
     ("adit-crypto", "gcm|gmac|chacha20"),
-    ("adit-dataplane", "."),
+    ("adit-dataplane", "gcm|gmac|chacha20|ccm|aes256-sha256"),
     ("adit-ike", "."),
     ("adit-sim", "."),
 ];
@@ -32,27 +32,109 @@ const WANTED: [(&str, &str); 5] = [
 /// Nanoseconds of one packet, or of one iteration, by the bench's name.
 type Results = BTreeMap<String, f64>;
 
-/// Runs the benches and reads what criterion left.
+/// Runs the benches of the foundation.
 pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
-    let packages = PACKAGES.into_iter().filter(|(name, _)| {
-        let folder = name.strip_prefix("adit-").unwrap_or(name);
-        let entries = fs::read_dir(root::path("crates").join(folder).join("benches"));
-        entries.is_ok_and(|mut entries| entries.next().is_some())
-    });
     let start = marker()?;
-    for (package, benches) in packages {
-        let mut cargo = root::cargo();
-        cargo.args(["bench", "--quiet", "-p", package, "--bench", "*", "--", "--noplot", benches]);
-        let times = if effort.quick { ["0.1", "0.3"] } else { ["0.2", "0.5"] };
-        cargo.args(["--warm-up-time", times[0], "--measurement-time", times[1]]);
-        printed(&mut cargo).with_context(|| format!("the benches of {package}"))?;
+    for (package, benches) in PACKAGES {
+        bench(package, benches, effort)?;
     }
+    Ok(judge(&results(start)?))
+}
+
+/// Runs the benches of ESP, and those of the same ciphers alone.
+pub(super) fn measure_shares(effort: &Effort) -> anyhow::Result<Finding> {
+    let start = marker()?;
+    bench("adit-dataplane", "^(esp|aead)/", effort)?;
+    let suites: BTreeSet<String> =
+        results(start)?.keys().filter_map(|name| Sample::of(name)).map(|one| one.suite).collect();
+    let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
+    bench("adit-crypto", &format!("^(seal|open)/({})/", suites.join("|")), effort)?;
+    Ok(judge_shares(&results(start)?))
+}
+
+/// Runs the benches of a package, if it has any, whose names the regular expression finds.
+fn bench(package: &str, benches: &str, effort: &Effort) -> anyhow::Result<()> {
+    let folder = package.strip_prefix("adit-").unwrap_or(package);
+    let entries = fs::read_dir(root::path("crates").join(folder).join("benches"));
+    if !entries.is_ok_and(|mut entries| entries.next().is_some()) {
+        return Ok(());
+    }
+    let mut cargo = root::cargo();
+    cargo.args(["bench", "--quiet", "-p", package, "--bench", "*", "--", "--noplot", benches]);
+    let times = if effort.quick { ["0.1", "0.3"] } else { ["0.2", "0.5"] };
+    cargo.args(["--warm-up-time", times[0], "--measurement-time", times[1]]);
+    printed(&mut cargo).with_context(|| format!("the benches of {package}")).map(drop)
+}
+
+/// What criterion has left since `start`; all of it goes to stderr.
+fn results(start: SystemTime) -> anyhow::Result<Results> {
     let mut results = Results::new();
     collect(&root::target().join("criterion"), start, &mut results)?;
     for (name, ns) in &results {
         eprintln!("{ns:>12.0} ns  {name}");
     }
-    Ok(judge(&results))
+    Ok(results)
+}
+
+/// A bench of the packet engine: `esp/seal/transport/aes256gcm16/1400`.
+struct Sample {
+    direction: String,
+    transport: bool,
+    suite: String,
+    octets: String,
+}
+
+impl Sample {
+    fn of(name: &str) -> Option<Self> {
+        let (rest, octets) = name.strip_prefix("esp/")?.rsplit_once('/')?;
+        let (direction, rest) = rest.split_once('/')?;
+        let suite = rest.strip_prefix("transport/");
+        Some(Self {
+            direction: direction.to_owned(),
+            transport: suite.is_some(),
+            suite: suite.unwrap_or(rest).to_owned(),
+            octets: octets.to_owned(),
+        })
+    }
+
+    /// Time of the cipher without ESP: the library's own AEAD where it has one, otherwise our
+    /// composition of cipher and MAC, for which there is nothing barer.
+    fn cipher(&self, results: &Results) -> Option<f64> {
+        let Self { direction, suite, octets, .. } = self;
+        let library = bare(&format!("{direction}/{suite}/{octets}"), results);
+        library.or_else(|| results.get(&format!("{direction}/{suite}/ours/{octets}")).copied())
+    }
+}
+
+/// Each sample beside its cipher; without one the row has not been measured.
+fn judge_shares(results: &Results) -> Finding {
+    let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut missing = Vec::new();
+    for (name, ns) in results {
+        let Some(sample) = Sample::of(name) else { continue };
+        let Some(cipher) = sample.cipher(results) else {
+            missing.push(name.clone());
+            continue;
+        };
+        let percent = 100.0 * cipher / ns;
+        let Sample { direction, transport, suite, octets } = sample;
+        let mode = if transport { " in transport mode" } else { "" };
+        eprintln!("{percent:>4.0} %  {direction} {suite}{mode}, {octets} octets");
+        if SHOWN_SIZES.contains(&format!("/{octets}").as_str()) && !transport {
+            let part = format!("{direction} {octets}: {percent:.0} %");
+            shown.entry(suite).or_default().push(part);
+        }
+    }
+    let lines: Vec<String> =
+        shown.iter().map(|(suite, parts)| format!("{suite} ({})", parts.join(", "))).collect();
+    let figure = lines.join(", ");
+    if !missing.is_empty() {
+        return Finding::fail(figure, format!("no cipher alone for {}", missing.join(", ")));
+    }
+    if shown.is_empty() {
+        return Finding::fail(figure, "no bench of ESP ran");
+    }
+    Finding::pass(figure)
 }
 
 fn judge(results: &Results) -> Finding {
@@ -185,6 +267,7 @@ fn marker() -> anyhow::Result<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Status;
 
     #[test]
     fn figures_stand_beside_the_bare_aead() {
@@ -196,6 +279,23 @@ mod tests {
         let open = [("esp/open/gcm/64".to_owned(), 140.0)];
         let results: Results = results.into_iter().chain(open).collect();
         assert_eq!(judge(&results).reason, "no bench for the bare AEAD of open/gcm/64");
+    }
+
+    #[test]
+    fn shares_need_a_cipher_to_be_shares_of() {
+        let entry = |name: &str, ns| (name.to_owned(), ns);
+        let mut results = Results::from([
+            entry("esp/seal/aes128ccm16/64", 200.0),
+            entry("seal/aes128ccm16/ours/64", 150.0),
+            entry("esp/open/transport/aes256gcm16/1400", 400.0),
+            entry("open/aes256gcm16/bare/1400", 300.0),
+        ]);
+        assert_eq!(judge_shares(&results).figure, "aes128ccm16 (seal 64: 75 %)");
+        assert_eq!(judge_shares(&results).status, Status::Pass);
+        results.remove("open/aes256gcm16/bare/1400");
+        let reason = "no cipher alone for esp/open/transport/aes256gcm16/1400";
+        assert_eq!(judge_shares(&results).reason, reason);
+        assert_eq!(judge_shares(&Results::new()).status, Status::Fail);
     }
 
     #[test]
