@@ -148,8 +148,6 @@ fn bare_aead(c: &mut Criterion) {
 fn throughput(group: &mut BenchmarkGroup<'_, WallTime>, len: usize) {
     let octets = len.saturating_mul(BATCH);
     group.throughput(Throughput::Bytes(octets.try_into().unwrap_or(u64::MAX)));
-    group.warm_up_time(Duration::from_millis(500));
-    group.measurement_time(Duration::from_secs(2));
 }
 
 fn outbound(cipher: Cipher, mode: Mode, now: Instant) -> Outbound {
@@ -234,5 +232,11 @@ fn buffer(octets: &[u8]) -> PacketBuf {
     packet
 }
 
-criterion_group!(benches, seal, open, bare_aead);
+/// What the command line may override.
+fn times() -> Criterion {
+    let times = Criterion::default().warm_up_time(Duration::from_millis(500));
+    times.measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! { name = benches; config = times(); targets = seal, open, bare_aead }
 criterion_main!(benches);
