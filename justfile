@@ -36,6 +36,10 @@ sim SEEDS="1000":
 interop *SCENARIOS:
     cargo xtask interop strongswan {{SCENARIOS}}
 
+# the ESP of a Linux kernel on the other side (root)
+interop-linux *CASES:
+    cargo xtask interop linux {{CASES}}
+
 # every number we claim, measured (root)
 proof *ARGS:
     cargo xtask proof foundation {{ARGS}}

@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Verb::Interop(options) => interop::run(&options),
         Verb::Proof(options) => proof::run(&options),
         Verb::Vectors(options) => linux::vectors::run(&options),
-        Verb::GuestSend { file } => linux::send_rounds(&file).map(|()| ExitCode::SUCCESS),
+        Verb::GuestSend { file } => linux::packets::send_rounds(&file).map(|()| ExitCode::SUCCESS),
         Verb::Janitor => {
             interop::serve_janitor();
             Ok(ExitCode::SUCCESS)

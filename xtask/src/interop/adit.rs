@@ -53,13 +53,18 @@ pub(crate) fn write(side: &Side, peer: &Side, plan: &Plan) -> anyhow::Result<()>
 
 fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     let list = |networks: Vec<String>| format!("[\"{}\"]", networks.join("\", \""));
+    let traffic = if plan.transport {
+        "mode    = \"transport\"".to_owned()
+    } else {
+        let (local, remote) = (list(plan.networks(side)), list(plan.networks(peer)));
+        format!("local   = {local}\nremote  = {remote}")
+    };
     format!(
         "peer    = \"{peer_address}\"
 address = \"{address}\"
 id      = \"{id}\"
 peer_id = \"{peer_id}\"
-local   = {local}
-remote  = {remote}
+{traffic}
 secret  = \"file:{CONNECTION}.psk\"
 keep    = \"{keep}\"
 {choices}",
@@ -67,8 +72,6 @@ keep    = \"{keep}\"
         address = side.outside(plan.outside_v6),
         id = side.identity(),
         peer_id = peer.identity(),
-        local = list(plan.networks(side)),
-        remote = list(plan.networks(peer)),
         keep = if plan.left_keeps_up { "up" } else { "passive" },
         choices = choices(plan),
     )
@@ -83,7 +86,9 @@ fn choices(plan: &Plan) -> String {
         [] => String::new(),
         words => format!("allow   = [\"{}\"]\n", words.join("\", \"")),
     };
-    format!("encap   = \"udp\"\nike     = \"{}\"\nesp     = \"{}\"\n{allow}", plan.ike, plan.esp)
+    let encap = if plan.udp { "udp" } else { "esp" };
+    let Plan { ike, esp, .. } = plan;
+    format!("encap   = \"{encap}\"\nike     = \"{ike}\"\nesp     = \"{esp}\"\n{allow}")
 }
 
 /// The daemon, in its namespace.

@@ -2,8 +2,10 @@
 
 mod adit;
 mod gateway;
+mod in_guest;
 mod janitor;
 pub(crate) mod lab;
+mod linux;
 mod ping;
 mod plan;
 mod raw;
@@ -19,6 +21,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 pub(crate) use janitor::serve as serve_janitor;
+pub(crate) use linux::{Extent, programs as kernel_programs};
 pub(crate) use transfer::{receive, send};
 
 use crate::outcome::{Status, json_list};
@@ -39,6 +42,9 @@ pub(crate) struct Options {
     /// List the scenarios
     #[arg(long)]
     list: bool,
+    /// Fewer of the kernel's suites
+    #[arg(long)]
+    quick: bool,
     /// Keep configuration and logs, and say where
     #[arg(long)]
     keep: bool,
@@ -54,6 +60,8 @@ pub(crate) struct Options {
 pub(crate) enum Peer {
     /// Debian's charon-systemd with kernel-libipsec
     Strongswan,
+    /// The ESP of a Linux kernel in User-mode Linux, with strongSwan's keys
+    Linux,
 }
 
 /// Measured values by name; the name ends with the unit.
@@ -63,7 +71,7 @@ pub(crate) type Figures = BTreeMap<&'static str, f64>;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     /// Name of the scenario.
-    pub(crate) scenario: &'static str,
+    pub(crate) scenario: String,
     /// How it ended.
     pub(crate) status: Status,
     /// Why it failed or was skipped; otherwise what it showed.
@@ -91,18 +99,23 @@ pub(crate) const PROGRAMS: [&str; 4] = ["ip", "ping", "charon-systemd", "swanctl
 /// Runs the verb.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.list {
-        for scenario in SCENARIOS {
-            println!("{:<22} {}", scenario.name, scenario.claim);
-        }
+        print_list(options.peer);
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = rows(options, |row| {
+    let report = |row: &Row| {
         if options.json {
             eprintln!("{row}");
         } else {
             println!("{row}");
         }
-    })?;
+    };
+    let rows = match options.peer {
+        Peer::Strongswan => rows(options, report)?,
+        Peer::Linux => {
+            let extent = if options.quick { Extent::Few } else { Extent::All };
+            linux::rows(extent, &options.scenarios, options.keep, report)?
+        }
+    };
     if options.json {
         println!("{}", json_list(&rows)?);
     } else {
@@ -118,11 +131,32 @@ pub(crate) fn all_rows() -> anyhow::Result<Vec<Row>> {
         peer: Peer::Strongswan,
         json: false,
         list: false,
+        quick: false,
         keep: false,
         self_check: false,
         scenarios: Vec::new(),
     };
     rows(&options, |row| eprintln!("{row}"))
+}
+
+/// Every case against a Linux kernel, or a few, for the proof.
+pub(crate) fn kernel_rows(extent: Extent) -> anyhow::Result<Vec<Row>> {
+    linux::rows(extent, &[], false, |row| eprintln!("{row}"))
+}
+
+fn print_list(peer: Peer) {
+    match peer {
+        Peer::Strongswan => {
+            for scenario in SCENARIOS {
+                println!("{:<22} {}", scenario.name, scenario.claim);
+            }
+        }
+        Peer::Linux => {
+            for (name, claim) in linux::list() {
+                println!("{name:<40} {claim}");
+            }
+        }
+    }
 }
 
 fn rows(options: &Options, report: impl Fn(&Row)) -> anyhow::Result<Vec<Row>> {
@@ -185,14 +219,14 @@ fn bench(scenario: &Scenario, options: &Options) -> anyhow::Result<Bench> {
 impl Scenario {
     fn row(&self, status: Status, reason: String) -> Row {
         let figures = Figures::new();
-        Row { scenario: self.name, status, reason, seconds: 0.0, figures }
+        Row { scenario: self.name.to_owned(), status, reason, seconds: 0.0, figures }
     }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = self.status.word();
-        write!(f, "{word}  {:>5.1} s  {:<20} {}", self.seconds, self.scenario, self.reason)?;
+        write!(f, "{word}  {:>5.1} s  {:<30} {}", self.seconds, self.scenario, self.reason)?;
         for (name, value) in &self.figures {
             write!(f, ", {name} {value:.1}")?;
         }

@@ -1,5 +1,7 @@
 //! What a scenario configures on both gateways.
 
+use std::borrow::Cow;
+
 use super::lab::Side;
 
 /// Name of the connection on both sides; in Adit's words the tunnel, in strongSwan's the
@@ -16,10 +18,14 @@ pub(crate) struct Plan {
     pub(crate) outside_v6: bool,
     /// IPv6 behind the gateways.
     pub(crate) inside_v6: bool,
+    /// The gateways speak for themselves, in their own packets (transport mode).
+    pub(crate) transport: bool,
+    /// ESP travels in UDP.
+    pub(crate) udp: bool,
     /// IKE suite of both sides, in swanctl's words.
     pub(crate) ike: &'static str,
     /// ESP suite of both sides, in swanctl's words.
-    pub(crate) esp: &'static str,
+    pub(crate) esp: Cow<'static, str>,
     /// Does the left gateway, if it is ours, propose what it does without configuration?
     pub(crate) left_defaults: bool,
     /// Weak algorithms that our tunnel's file allows, in its words.
@@ -37,8 +43,10 @@ impl Default for Plan {
         Self {
             outside_v6: false,
             inside_v6: false,
+            transport: false,
+            udp: true,
             ike: "aes256gcm16-prfsha384-x25519",
-            esp: "aes256gcm16-x25519",
+            esp: "aes256gcm16-x25519".into(),
             left_defaults: false,
             allow: &[],
             left_keeps_up: false,
@@ -125,6 +133,6 @@ impl Plan {
     }
 
     fn suites(ike: &'static str, esp: &'static str) -> Self {
-        Self { ike, esp, ..Self::default() }
+        Self { ike, esp: esp.into(), ..Self::default() }
     }
 }

@@ -1,10 +1,11 @@
-//! Debian's strongSwan with ESP in user space (kernel-libipsec), configured for one side.
+//! Debian's strongSwan, configured for one side: with ESP in user space (kernel-libipsec), or with
+//! that of the kernel under it.
 //!
 //! kernel-libipsec knows ESP in UDP alone, no extended sequence numbers, and wants the inner
 //! address to exist on this host.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::lab::Side;
@@ -14,10 +15,19 @@ use crate::needs;
 /// Name of the child SA's configuration.
 pub(crate) const CHILD: &str = "net";
 
-/// What has to be loaded, kernel-libipsec before kernel-netlink.
+/// What has to be loaded besides, kernel-libipsec before kernel-netlink.
 const PLUGINS: &str = "random nonce aes sha1 sha2 hmac kdf pem pkcs1 pkcs8 x509 pubkey constraints \
-    revocation openssl gcm ccm ctr cmac xcbc chapoly curve25519 gmp drbg kernel-libipsec \
-    kernel-netlink socket-default updown vici";
+    revocation openssl gcm ccm ctr cmac xcbc chapoly curve25519 gmp drbg";
+
+/// Where a daemon finds its files, and whose ESP it uses.
+pub(crate) struct Place {
+    /// The control socket.
+    pub(crate) vici: PathBuf,
+    /// The log.
+    pub(crate) log: PathBuf,
+    /// Plugins that bring SAs to where packets are.
+    pub(crate) kernel: &'static str,
+}
 
 /// The control socket.
 pub(crate) fn vici(side: &Side) -> PathBuf {
@@ -31,22 +41,30 @@ pub(crate) fn log(side: &Side) -> PathBuf {
 
 /// Writes strongswan.conf and swanctl.conf for `side`.
 pub(crate) fn write(side: &Side, peer: &Side, plan: &Plan) -> anyhow::Result<()> {
-    fs::write(side.folder.join("strongswan.conf"), daemon_file(side, plan))?;
-    write_swanctl(side, peer, plan, "yes")
+    let kernel = "kernel-libipsec kernel-netlink";
+    let place = Place { vici: vici(side), log: log(side), kernel };
+    write_daemon(&side.folder, &place, plan)?;
+    write_swanctl(&side.folder, side, peer, plan)
 }
 
-/// Writes an ordinary swanctl.conf, for whichever daemon will get it through its socket.
+/// Writes strongswan.conf into `folder`.
+pub(crate) fn write_daemon(folder: &Path, place: &Place, plan: &Plan) -> anyhow::Result<()> {
+    Ok(fs::write(folder.join("strongswan.conf"), daemon_file(place, plan))?)
+}
+
+/// Writes an ordinary swanctl.conf below `folder`, for whichever daemon will get it through its
+/// socket.
 pub(crate) fn write_swanctl(
+    folder: &Path,
     side: &Side,
     peer: &Side,
     plan: &Plan,
-    encap: &str,
 ) -> anyhow::Result<()> {
-    let folder = side.folder.join("swanctl");
+    let folder = folder.join("swanctl");
     for empty in ["conf.d", "x509", "x509ca", "private"] {
         fs::create_dir_all(folder.join(empty))?;
     }
-    fs::write(folder.join("swanctl.conf"), connection_file(side, peer, plan, encap))?;
+    fs::write(folder.join("swanctl.conf"), connection_file(side, peer, plan))?;
     Ok(())
 }
 
@@ -58,7 +76,7 @@ pub(crate) fn daemon(side: &Side) -> Command {
 }
 
 /// `swanctl VERB --uri … ARGUMENTS` against the socket `vici`.
-pub(crate) fn swanctl(side: &Side, vici: &std::path::Path, arguments: &[&str]) -> Command {
+pub(crate) fn swanctl(side: &Side, vici: &Path, arguments: &[&str]) -> Command {
     let mut command = side.command(&program("swanctl"));
     set_folders(&mut command, side);
     let (verb, rest) = arguments.split_first().unwrap_or((&"--version", &[]));
@@ -78,10 +96,10 @@ fn program(name: &str) -> PathBuf {
     needs::find(name).unwrap_or_else(|| PathBuf::from(name))
 }
 
-fn daemon_file(side: &Side, plan: &Plan) -> String {
+fn daemon_file(place: &Place, plan: &Plan) -> String {
     format!(
         "charon-systemd {{
-  load = {PLUGINS}
+  load = {PLUGINS} {kernel} socket-default updown vici
   fragment_size = {fragment}
   plugins {{
     vici {{ socket = unix://{vici} }}
@@ -103,12 +121,13 @@ fn daemon_file(side: &Side, plan: &Plan) -> String {
 swanctl {{ load = pem pkcs1 pkcs8 x509 pubkey openssl random }}
 ",
         fragment = plan.right_fragment_octets,
-        vici = vici(side).display(),
-        log = log(side).display(),
+        kernel = place.kernel,
+        vici = place.vici.display(),
+        log = place.log.display(),
     )
 }
 
-fn connection_file(side: &Side, peer: &Side, plan: &Plan, encap: &str) -> String {
+fn connection_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     format!(
         "connections {{ {CONNECTION} {{
     version = 2
@@ -130,8 +149,7 @@ fn connection_file(side: &Side, peer: &Side, plan: &Plan, encap: &str) -> String
       id = {peer_id}
     }}
     children {{ {CHILD} {{
-        local_ts = {local_ts}
-        remote_ts = {remote_ts}
+        {traffic}
         esp_proposals = {esp}
         start_action = {action}
         close_action = {action}
@@ -148,9 +166,18 @@ secrets {{ ike-1 {{
         ike = plan.ike,
         id = side.identity(),
         peer_id = peer.identity(),
-        local_ts = plan.networks(side).join(","),
-        remote_ts = plan.networks(peer).join(","),
+        encap = if plan.udp { "yes" } else { "no" },
+        traffic = traffic(side, peer, plan),
         esp = plan.esp,
         action = if plan.left_keeps_up && side.name == "left" { "start" } else { "none" },
     )
+}
+
+/// What a child SA is for. Without selectors it is for the two hosts.
+fn traffic(side: &Side, peer: &Side, plan: &Plan) -> String {
+    if plan.transport {
+        return "mode = transport".to_owned();
+    }
+    let (local, remote) = (plan.networks(side).join(","), plan.networks(peer).join(","));
+    format!("local_ts = {local}\n        remote_ts = {remote}")
 }

@@ -1,5 +1,6 @@
 //! A guest: User-mode Linux in a namespace of the lab, its interface on the end of the cable there.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -34,7 +35,7 @@ pub(crate) struct Guest {
     /// Seen by the guest as [`EXCHANGE`].
     folder: PathBuf,
     log: PathBuf,
-    scripts: u32,
+    scripts: Cell<u32>,
 }
 
 impl Guest {
@@ -51,7 +52,7 @@ impl Guest {
         output(Command::new("chmod").arg("755").arg(&init))?;
         let process = side.spawn(kernel(side, &folder, &init)?, LOG)?;
         let log = side.folder.join(LOG);
-        let mut guest = Self { process, folder, log, scripts: 0 };
+        let guest = Self { process, folder, log, scripts: Cell::new(0) };
         let ready = guest.folder.join("ready");
         let is_up = || ready.exists();
         anyhow::ensure!(clock::poll(BOOT_MAX, PAUSE, is_up), "no guest: {}", guest.last_words());
@@ -60,9 +61,10 @@ impl Guest {
     }
 
     /// Runs a shell script in the guest, in the exchange folder, and returns what it printed.
-    pub(crate) fn run(&mut self, script: &str) -> anyhow::Result<String> {
-        self.scripts += 1;
-        let file = |ending: &str| self.folder.join(format!("{}.{ending}", self.scripts));
+    pub(crate) fn run(&self, script: &str) -> anyhow::Result<String> {
+        let number = self.scripts.get() + 1;
+        self.scripts.set(number);
+        let file = |ending: &str| self.folder.join(format!("{number}.{ending}"));
         fs::write(file("part"), script)?;
         fs::rename(file("part"), file("sh"))?;
         let status = file("status");
@@ -74,6 +76,11 @@ impl Guest {
         let status = status.trim();
         anyhow::ensure!(status == "0", "in the guest, exit status {status}: {}", last(&printed));
         Ok(printed)
+    }
+
+    /// The exchange folder, as it is called outside.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Puts a file into the guest's exchange folder.
@@ -88,7 +95,8 @@ impl Guest {
         Ok(format!("/mnt/tools/{}", name.to_string_lossy()))
     }
 
-    fn last_words(&self) -> String {
+    /// The end of what its kernel said.
+    pub(crate) fn last_words(&self) -> String {
         fs::read_to_string(&self.log).map_or_else(|error| error.to_string(), |text| last(&text))
     }
 }

@@ -115,6 +115,34 @@ pub(crate) fn from_hex(text: &str) -> anyhow::Result<Vec<u8>> {
     pairs.map(octet).collect()
 }
 
+/// Octets that look random and are the same in each run (SplitMix64).
+pub(crate) struct Octets(u64);
+
+impl Octets {
+    /// Starts from a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// So many octets.
+    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
+        let mut octets = Vec::new();
+        while octets.len() < len {
+            octets.extend(self.number().to_be_bytes());
+        }
+        octets.truncate(len);
+        octets
+    }
+}
+
 const UDP: u8 = 17;
 
 /// Octets of a UDP header.

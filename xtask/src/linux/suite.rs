@@ -122,6 +122,13 @@ impl Suite {
         (self.encryption.key, self.integrity.map_or(0, |integrity| integrity.key))
     }
 
+    /// What `ip xfrm state` prints of an SA with this suite, without the keys: the kernel's names,
+    /// each with its bits of ICV unless it only encrypts.
+    pub(crate) fn kernel_names(&self) -> Vec<(&'static str, usize)> {
+        let all = [Some(self.encryption), self.integrity];
+        all.into_iter().flatten().map(|one| (one.name, one.icv_bits)).collect()
+    }
+
     /// As `ip xfrm state add` takes it; the keys in hexadecimal.
     pub(crate) fn arguments(&self, encryption: &str, integrity: &str) -> String {
         let key = |hex: &str| if hex.is_empty() { "''".to_owned() } else { format!("0x{hex}") };

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::PROGRAMS;
 use super::guest::{EXCHANGE, Guest};
-use super::packets::{RAW, Round, UDP_HEADER, hex, udp};
+use super::packets::{Octets, RAW, Round, UDP_HEADER, hex, udp};
 use super::pcap::{Esp, packets};
 use super::suite::Suite;
 use crate::interop::lab::{Lab, OUTSIDE, Side};
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let missing = needs::missing(&programs);
     anyhow::ensure!(missing.is_empty(), "missing: {}", missing.join("; "));
     let lab = Lab::new(options.keep)?;
-    let mut guest = Guest::boot(&lab.right)?;
+    let guest = Guest::boot(&lab.right)?;
     let cases = cases(&lab);
     let capture = start_capture(&lab.left)?;
     let rounds: Vec<Round> = cases.iter().map(|case| case.round(&lab)).collect();
@@ -144,7 +144,7 @@ fn read(cases: &[Case], capture: &Path) -> anyhow::Result<Vec<Vector>> {
 
 /// Each suite in both modes, with and without ESN; versions, UDP and lengths are mixed.
 fn cases(lab: &Lab) -> Vec<Case> {
-    let mut octets = Octets(SEED);
+    let mut octets = Octets::new(SEED);
     let mut cases = Vec::new();
     for suite in Suite::all() {
         for (esn, tunnel) in [(false, true), (false, false), (true, true), (true, false)] {
@@ -267,27 +267,6 @@ fn clear_packet([from, to]: [IpAddr; 2], octets: &mut Octets) -> Vec<u8> {
     let payload = octets.take(usize::from(len) % PAYLOAD_MAX);
     // The kernel fills in an identification of zero.
     udp(from, to, u16::from_be_bytes([high, low | 1]), &payload)
-}
-
-/// Octets that look random and are the same in each run (SplitMix64).
-struct Octets(u64);
-
-impl Octets {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn take(&mut self, len: usize) -> Vec<u8> {
-        let mut octets = Vec::new();
-        while octets.len() < len {
-            octets.extend(self.number().to_be_bytes());
-        }
-        octets.truncate(len);
-        octets
-    }
 }
 
 const SEED: u64 = 4303;

@@ -2,6 +2,7 @@
 
 mod capture;
 mod fuzzing;
+mod kernel;
 mod peer;
 mod seeds;
 mod speed;
@@ -128,6 +129,11 @@ const IPSEC: &[Claim] = &[
         number: 2,
         claim: "our ESP packets and their ciphers give the published octets, sealed and opened",
         measure: vectors::measure_esp,
+    },
+    Claim {
+        number: 4,
+        claim: "a Linux kernel opens what we seal, and we what it seals, in both modes",
+        measure: kernel::measure,
     },
     Claim {
         number: 7,

@@ -22,6 +22,7 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
     Ok(Finding::fail(figure, others.join("; ")))
 }
 
-fn brief(row: &Row) -> String {
+/// A row that did not pass, in a few words.
+pub(super) fn brief(row: &Row) -> String {
     format!("{} {}: {}", row.status.word(), row.scenario, row.reason)
 }

@@ -1,0 +1,360 @@
+//! `cargo xtask interop linux`: our daemon against the ESP of a real Linux kernel.
+//!
+//! The kernel is a guest on the right side of the lab, with a strongSwan that gives it keys. One
+//! pair of daemons does all cases, one after the other: connect, ping from either side, and look
+//! at the kernel's SAs: they have the mode, the algorithms and the numbers that were meant, and
+//! every ping and every answer went through them.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::gateway::{Gateway, Level, Make};
+use super::in_guest::{KernelPeer, State};
+use super::lab::{Lab, Side, output};
+use super::plan::Plan;
+use super::{Figures, Row, adit};
+use crate::linux::suite::Suite;
+use crate::outcome::Status;
+use crate::{clock, linux, needs};
+
+/// How packets travel in a case.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    name: &'static str,
+    claim: &'static str,
+    transport: bool,
+    outside_v6: bool,
+    inside_v6: bool,
+    udp: bool,
+}
+
+const fn shape(name: &'static str, claim: &'static str) -> Shape {
+    Shape { name, claim, transport: false, outside_v6: false, inside_v6: false, udp: false }
+}
+
+/// The two shapes that every suite goes through.
+const MAIN: [Shape; 2] = [
+    shape("tunnel", "tunnel mode, IPv4 in ESP over IPv4"),
+    Shape { transport: true, ..shape("transport", "transport mode over IPv4") },
+];
+
+/// The others, each for a few suites.
+const MORE: [Shape; 7] = [
+    Shape { outside_v6: true, inside_v6: true, ..shape("tunnel-6", "IPv6 in ESP over IPv6") },
+    Shape { outside_v6: true, ..shape("tunnel-4-in-6", "IPv4 in ESP over IPv6") },
+    Shape { inside_v6: true, ..shape("tunnel-6-in-4", "IPv6 in ESP over IPv4") },
+    Shape { udp: true, ..shape("tunnel-udp", "IPv4 in ESP in UDP over IPv4") },
+    Shape { udp: true, outside_v6: true, ..shape("tunnel-udp-6", "IPv4 in ESP in UDP over IPv6") },
+    Shape {
+        transport: true,
+        outside_v6: true,
+        inside_v6: true,
+        ..shape("transport-6", "transport mode over IPv6")
+    },
+    Shape { transport: true, udp: true, ..shape("transport-udp", "transport mode in UDP") },
+];
+
+/// Suites for all shapes: an AEAD and a pair, a counter and a random IV.
+const BOTH_KINDS: [&str; 3] = ["aes256gcm16", "aes128-sha256", "chacha20poly1305"];
+
+/// Suites of a short look: each algorithm that peers still have.
+const FEW: [&str; 18] = [
+    "aes256gcm16",
+    "aes128gcm8",
+    "aes192gcm12",
+    "aes128ccm8",
+    "aes256ccm16",
+    "aes128gmac",
+    "chacha20poly1305",
+    "aes128-sha256",
+    "aes128-sha384",
+    "aes128-sha512",
+    "aes128-sha1",
+    "aes128-aesxcbc",
+    "aes128-aescmac",
+    "aes128ctr-sha1",
+    "camellia128-aescmac",
+    "3des-sha512",
+    "cast128-sha256",
+    "null-sha256",
+];
+
+/// One connection.
+struct Case {
+    name: String,
+    suite: Suite,
+    esn: bool,
+    shape: Shape,
+}
+
+/// Which cases.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Extent {
+    /// A few suites.
+    Few,
+    /// Every suite that the kernel has.
+    All,
+}
+
+fn cases(extent: Extent) -> Vec<Case> {
+    let is_chosen = |suite: &Suite| extent == Extent::All || FEW.contains(&suite.word().as_str());
+    let suites: Vec<Suite> = Suite::all().into_iter().filter(is_chosen).collect();
+    let mut cases = Vec::new();
+    for (number, suite) in suites.into_iter().enumerate() {
+        let is_for_all = BOTH_KINDS.contains(&suite.word().as_str());
+        let more = MORE.into_iter().filter(|_| is_for_all);
+        for (turn, shape) in MAIN.into_iter().chain(more).enumerate() {
+            // Each suite is seen with extended numbers and without.
+            let esn = (number + turn).is_multiple_of(2);
+            let word = suite.word();
+            let name = format!("{}/{word}{}", shape.name, if esn { "-esn" } else { "" });
+            cases.push(Case { name, suite, esn, shape });
+        }
+    }
+    cases
+}
+
+/// The names of all cases and what they show.
+pub(super) fn list() -> Vec<(String, &'static str)> {
+    cases(Extent::All).into_iter().map(|case| (case.name, case.shape.claim)).collect()
+}
+
+/// Runs the cases that are named; all of `extent` if none is. A shape's name stands for all of
+/// its cases.
+pub(super) fn rows(
+    extent: Extent,
+    names: &[String],
+    keep: bool,
+    report: impl Fn(&Row),
+) -> anyhow::Result<Vec<Row>> {
+    let cases = choose(extent, names)?;
+    let missing = needs::missing(&programs());
+    if !missing.is_empty() {
+        let reason = format!("missing: {}", missing.join("; "));
+        let row = row("linux".to_owned(), Status::missing(), reason);
+        report(&row);
+        return Ok(vec![row]);
+    }
+    adit::build()?;
+    let lab = Lab::new(keep)?;
+    let bench = Bench::start(&lab)?;
+    let mut rows = Vec::new();
+    for case in cases {
+        let start = clock::now();
+        let mut row = match bench.try_it(&case) {
+            Ok(()) => row(case.name, Status::Pass, case.shape.claim.to_owned()),
+            Err(error) => {
+                eprint!("{}{}", bench.left.last_words(), bench.right.last_words());
+                bench.forget();
+                row(case.name, Status::Fail, format!("{error:#}"))
+            }
+        };
+        row.seconds = start.elapsed().as_secs_f64();
+        report(&row);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn choose(extent: Extent, names: &[String]) -> anyhow::Result<Vec<Case>> {
+    let mut cases = cases(extent);
+    if names.is_empty() {
+        return Ok(cases);
+    }
+    let is_it = |name: &String, case: &Case| *name == case.name || name == case.shape.name;
+    if let Some(name) = names.iter().find(|name| !cases.iter().any(|case| is_it(name, case))) {
+        anyhow::bail!("no case `{name}`; --list shows them");
+    }
+    cases.retain(|case| names.iter().any(|name| is_it(name, case)));
+    Ok(cases)
+}
+
+/// The programs that it runs.
+pub(crate) fn programs() -> Vec<&'static str> {
+    [&super::PROGRAMS[..], &linux::PROGRAMS].concat()
+}
+
+fn row(scenario: String, status: Status, reason: String) -> Row {
+    Row { scenario, status, reason, seconds: 0.0, figures: Figures::new() }
+}
+
+/// Both sides; they stand before the lab, so they go first.
+struct Bench<'a> {
+    left: Gateway,
+    right: KernelPeer,
+    lab: &'a Lab,
+}
+
+impl<'a> Bench<'a> {
+    fn start(lab: &'a Lab) -> anyhow::Result<Self> {
+        let plan = Plan::default();
+        let right = KernelPeer::start(&lab.right, &plan)?;
+        right.load(&lab.left, &plan)?;
+        let left = Gateway::start(&lab.left, &lab.right, &plan, Make::Adit)?;
+        Ok(Self { left, right, lab })
+    }
+
+    fn try_it(&self, case: &Case) -> anyhow::Result<()> {
+        let plan = case.plan();
+        self.right.load(&self.lab.left, &plan)?;
+        self.left.reconfigure(&self.lab.right, &plan)?;
+        // Whoever asks, the other's packets have to be opened.
+        if case.esn {
+            self.left.initiate()?
+        } else {
+            self.right.initiate()?
+        }
+        let ours = self.left.wait_for(SOON, "the tunnel", |_| true)?;
+        let theirs = self.right.ike_sas()?;
+        anyhow::ensure!(theirs.iter().any(|sa| sa.spis == ours.spis), "they have {theirs:?}");
+        self.ping(case).context("ping")?;
+        case.judge(&self.right.states()?)?;
+        self.left.terminate(Level::Ike)?;
+        let is_empty = || self.right.states().is_ok_and(|states| states.is_empty());
+        anyhow::ensure!(clock::poll(SOON, PAUSE, is_empty), "the kernel keeps its SAs");
+        Ok(())
+    }
+
+    /// From either side, and not one may be lost.
+    fn ping(&self, case: &Case) -> anyhow::Result<()> {
+        let (left, right) = (&self.lab.left, &self.lab.right);
+        let from_left = ping_words(case.address(left), case.address(right));
+        output(self.lab.left.command(Path::new("ping")).args(&from_left))?;
+        let from_right = ping_words(case.address(right), case.address(left));
+        self.right.run(&format!("ping {}", from_right.join(" "))).map(drop)
+    }
+
+    /// The next case finds nothing of this one.
+    fn forget(&self) {
+        let clean = self.left.terminate(Level::Ike).and_then(|()| self.right.forget());
+        if let Err(error) = clean.and_then(|()| self.left.wait_for_none(SOON)) {
+            eprintln!("xtask: {error:#}");
+        }
+    }
+}
+
+/// ping fails unless every echo comes back.
+fn ping_words(from: IpAddr, to: IpAddr) -> Vec<String> {
+    let text = format!("-n -q -i 0.02 -W 2 -c {PINGS} -s {PING_OCTETS} -I {from} {to}");
+    text.split(' ').map(str::to_owned).collect()
+}
+
+impl Case {
+    fn plan(&self) -> Plan {
+        let word = format!("{}{}", self.suite.word(), if self.esn { "-esn" } else { "" });
+        Plan {
+            outside_v6: self.shape.outside_v6,
+            inside_v6: self.shape.inside_v6,
+            transport: self.shape.transport,
+            udp: self.shape.udp,
+            ike: "aes128gcm16-prfsha256-x25519",
+            esp: word.into(),
+            allow: &["3des", "des", "blowfish", "cast128", "md5"],
+            ..Plan::default()
+        }
+    }
+
+    /// Where `side` is pinged.
+    fn address(&self, side: &Side) -> IpAddr {
+        if self.shape.transport {
+            side.outside(self.shape.outside_v6)
+        } else {
+            side.inside(self.shape.inside_v6)
+        }
+    }
+
+    /// One SA for each direction, with what was meant, and every echo and every answer in it.
+    fn judge(&self, states: &[State]) -> anyhow::Result<()> {
+        anyhow::ensure!(states.len() == 2, "the kernel has {} SAs", states.len());
+        for state in states {
+            let has = |words: &str| state.text.contains(words);
+            let mode = if self.shape.transport { "mode transport" } else { "mode tunnel" };
+            let names = self.suite.kernel_names();
+            let mut wrong: Vec<&str> = names
+                .iter()
+                .map(|(name, _)| *name)
+                .filter(|name| !has(&format!(" {name} ")))
+                .collect();
+            // `hmac(sha256) 0xKEY (256 bits) 128`.
+            let has_icv = names.iter().filter(|(_, bits)| *bits > 0).all(|(name, bits)| {
+                let behind = state.text.split_once(name).map_or("", |(_, behind)| behind);
+                behind.split_whitespace().nth(3) == Some(&bits.to_string())
+            });
+            let facts = [
+                (has(mode), mode),
+                (has_icv, "the length of the ICV"),
+                (has("esn context") == self.esn, "extended sequence numbers"),
+                (has("encap type espinudp") == self.shape.udp, "UDP"),
+                (state.packets >= 2 * PINGS, "the count of packets"),
+            ];
+            wrong.extend(facts.iter().filter(|(holds, _)| !holds).map(|(_, what)| *what));
+            anyhow::ensure!(wrong.is_empty(), "not as meant: {}: {}", wrong.join(", "), state.text);
+        }
+        Ok(())
+    }
+}
+
+/// Echoes from each side.
+const PINGS: u64 = 5;
+
+/// Octets of an echo: no multiple of a block.
+const PING_OCTETS: u16 = 333;
+
+/// What both have agreed on shows within this time.
+const SOON: Duration = Duration::from_secs(10);
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(text: &str, packets: u64) -> State {
+        State { text: text.to_owned(), packets }
+    }
+
+    #[test]
+    fn cases_are_many_and_of_every_shape() {
+        let (all, few) = (cases(Extent::All), cases(Extent::Few));
+        let shapes = MAIN.len() + MORE.len();
+        assert_eq!(few.len(), FEW.len() * MAIN.len() + BOTH_KINDS.len() * MORE.len());
+        assert!(all.len() > few.len());
+        for shape in MAIN.iter().chain(&MORE) {
+            let of_it = few.iter().filter(|case| case.shape.name == shape.name);
+            assert!(of_it.clone().any(|case| case.esn) && of_it.clone().any(|case| !case.esn));
+        }
+        assert_eq!(shapes, 9);
+    }
+
+    #[test]
+    fn cases_are_chosen_by_name_and_by_shape() {
+        let choose = |name: &str| choose(Extent::All, &[name.to_owned()]).map(|cases| cases.len());
+        assert!(choose("transport").unwrap() > 12);
+        assert_eq!(choose(&list()[0].0).unwrap(), 1);
+        assert!(choose("tunnel/rot13").is_err());
+    }
+
+    #[test]
+    fn what_is_not_as_meant_is_named() {
+        let is_it = |suite: &Suite| suite.word() == "aes128gcm8";
+        let suite = Suite::all().into_iter().find(is_it).unwrap();
+        let case = Case { name: String::new(), suite, esn: true, shape: MAIN[0] };
+        let good =
+            "mode tunnel aead rfc4106(gcm(aes)) 0x00 (160 bits) 64 anti-replay esn context: ";
+        assert!(case.judge(&[state(good, 10), state(good, 10)]).is_ok());
+        assert!(case.judge(&[state(good, 10)]).is_err());
+        for (wrong, packets) in [
+            (good.replace("tunnel", "transport"), 10),
+            (good.replace("64", "128"), 10),
+            (good.replace("4106", "4543"), 10),
+            (good.replace("esn", ""), 10),
+            (format!("{good}encap type espinudp"), 10),
+            (good.to_owned(), 9),
+        ] {
+            assert!(case.judge(&[state(good, 10), state(&wrong, packets)]).is_err(), "{wrong}");
+        }
+    }
+}
