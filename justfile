@@ -44,6 +44,10 @@ interop-linux *CASES:
 proof *ARGS:
     cargo xtask proof foundation {{ARGS}}
 
+# what we claim about packets, measured (root)
+proof-ipsec *ARGS:
+    cargo xtask proof ipsec {{ARGS}}
+
 # octets per second, handshakes per second
 bench:
     cargo bench

@@ -10,6 +10,7 @@ mod needs;
 mod outcome;
 mod proof;
 mod root;
+mod scapy;
 mod sim;
 mod test;
 mod tidy;

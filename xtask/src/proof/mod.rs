@@ -4,6 +4,7 @@ mod capture;
 mod fuzzing;
 mod kernel;
 mod peer;
+mod scapy;
 mod seeds;
 mod speed;
 mod vectors;
@@ -129,6 +130,11 @@ const IPSEC: &[Claim] = &[
         number: 2,
         claim: "our ESP packets and their ciphers give the published octets, sealed and opened",
         measure: vectors::measure_esp,
+    },
+    Claim {
+        number: 3,
+        claim: "Scapy opens what we seal, and we what it seals, in every combination",
+        measure: scapy::measure,
     },
     Claim {
         number: 4,
