@@ -6,7 +6,6 @@ use anyhow::Context as _;
 
 use super::lab::Side;
 use super::plan::Plan;
-use super::raw::{self, IkeSa};
 use super::strongswan::{self, Place};
 use crate::linux::guest::{EXCHANGE, Guest};
 
@@ -55,11 +54,6 @@ done"
         self.swanctl("--load-all", "--noprompt").map(drop)
     }
 
-    /// The IKE SAs it has now.
-    pub(crate) fn ike_sas(&self) -> anyhow::Result<Vec<IkeSa>> {
-        raw::ike_sas(&self.swanctl("--list-sas", "--raw")?)
-    }
-
     /// Brings the tunnel up.
     pub(crate) fn initiate(&self) -> anyhow::Result<()> {
         let child = format!("--timeout 20 --child {}", strongswan::CHILD);
@@ -101,6 +95,13 @@ done"
     }
 }
 
+impl State {
+    /// Whether this is its SPI, in hexadecimal as VICI tells it.
+    pub(crate) fn has_spi(&self, spi: &str) -> bool {
+        self.text.contains(&format!(" spi 0x{spi:0>8}("))
+    }
+}
+
 /// Reads `ip -s xfrm state`: an SA begins at the left margin.
 fn states(text: &str) -> Vec<State> {
     let mut states: Vec<State> = Vec::new();
@@ -130,12 +131,13 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_its_sas() {
-        let text = "src 192.0.2.2 dst 192.0.2.1\n\tproto esp spi 0x01 reqid 1 mode tunnel\n\t\
+        let text = "src 192.0.2.2 dst 192.0.2.1\n\tproto esp spi 0x0a0b0c0d(168496141) reqid 1 mode tunnel\n\t\
             lifetime config:\n\t  limit: soft (INF)(packets), hard (INF)(packets)\n\t\
             lifetime current:\n\t  252(bytes), 3(packets)\nsrc 192.0.2.1 dst 192.0.2.2\n\tx\n";
         let states = states(text);
         assert_eq!(states.iter().map(|one| one.packets).collect::<Vec<_>>(), [3, 0]);
         assert!(states[0].text.contains("mode tunnel lifetime config:"));
+        assert!(states[0].has_spi("a0b0c0d") && !states[0].has_spi("b0c0d"));
         assert_eq!(states[1].text, "src 192.0.2.1 dst 192.0.2.2 x ");
     }
 }
