@@ -243,7 +243,7 @@ impl Job {
             child: "net".parse().map_err(|_| "a name")?,
             spi_in: Spi(self.spi),
             spi_out: Spi(self.spi),
-            cipher: suite.ok_or_else(|| format!("no suite {}", self.suite))?,
+            protection: suite.ok_or_else(|| format!("no suite {}", self.suite))?.into(),
             mode: if self.transport { Mode::Transport } else { Mode::Tunnel },
             peer_view: None,
             esn: self.esn,

@@ -279,14 +279,14 @@ impl Outbound {
         };
         let joined = self.reassembly.join(Origin::Host(src), packet, now);
         self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
-        match joined {
-            Ok(None) => Verdict::Held,
-            Ok(Some(id)) => match self.seal(packet, train, now) {
-                Verdict::Bypass if packet.len() > usize::from(INNER_MTU) => self.cut(packet, id),
-                verdict => verdict,
-            },
-            Err(reason) => Verdict::Drop(reason),
-        }
+        let id = match joined {
+            Ok(None) => return Verdict::Held,
+            Ok(Some(id)) => id,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let verdict = self.seal(packet, train, now);
+        let is_long = packet.len() > usize::from(INNER_MTU);
+        if verdict == Verdict::Bypass && is_long { self.cut(packet, id) } else { verdict }
     }
 
     /// Cuts a packet that was joined to be looked at or protected, and leaves with its own header:

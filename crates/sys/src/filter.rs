@@ -154,9 +154,12 @@ fn is_icmp(protocol: Option<u8>) -> bool {
 fn run_nft(script: &str) -> Result<(), SysError> {
     let mut command = Command::new(NFT);
     command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => SysError::ProgramMissing { program: NFT },
-        _ => SysError::of("run nft", source),
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::NotFound {
+            SysError::ProgramMissing { program: NFT }
+        } else {
+            SysError::of("run nft", source)
+        }
     };
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {

@@ -216,10 +216,6 @@ impl Parent {
         log.connect(links.control.clone());
         let (routing, monitor) = (resources.routing, resources.monitor);
         let tun_index = resources.tun.index();
-        let key_log = args.export_keys.as_deref().map(KeyLog::new).transpose()?;
-        if key_log.is_some() {
-            warn!("session keys are written for Wireshark: whoever reads them reads the traffic");
-        }
         let sockets = IkeSockets {
             ike: resources.ike_socket,
             nat: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
@@ -227,7 +223,7 @@ impl Parent {
         let ike = IkeRole {
             sockets: sockets.try_clone().map_err(std::io::Error::other)?,
             links: links.clone(),
-            key_log,
+            key_log: open_key_log(args)?,
             config,
         };
         let outbound = outbound::Role {
@@ -469,6 +465,14 @@ impl Parent {
             }
         }
     }
+}
+
+fn open_key_log(args: &Args) -> std::io::Result<Option<KeyLog>> {
+    let key_log = args.export_keys.as_deref().map(KeyLog::new).transpose()?;
+    if key_log.is_some() {
+        warn!("session keys are written for Wireshark: whoever reads them reads the traffic");
+    }
+    Ok(key_log)
 }
 
 /// Starts the thread of a role. If it panics the parent hears of it: half a daemon, which carries
