@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
-use adit_db::{
+use adit_db::{Tfc, 
     ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode,
     PolicyId, WindowSize,
 };
@@ -98,6 +98,7 @@ impl Options {
             replay_window: self.window,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            tfc: Tfc::OFF,
             rekeys: None,
         }
     }

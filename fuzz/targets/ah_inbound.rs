@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
-use adit_db::{
+use adit_db::{Tfc, 
     ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode,
     PolicyId, WindowSize,
 };
@@ -95,6 +95,7 @@ impl World {
             replay_window: WindowSize::MIN,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            tfc: Tfc::OFF,
             rekeys: None,
         }
     }

@@ -18,7 +18,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    Mode, PolicyId, Spd, SpdEntry, WindowSize,
+    Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -201,6 +201,7 @@ fn child_sa(cipher: Cipher, mode: Mode) -> ChildSa {
         replay_window: WindowSize::OFF,
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
+        tfc: Tfc::OFF,
         rekeys: None,
     }
 }

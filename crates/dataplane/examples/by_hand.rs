@@ -19,7 +19,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    Mode, PolicyId, Spd, SpdEntry, WindowSize,
+    Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -260,6 +260,7 @@ impl Job {
             replay_window: WindowSize::MIN,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            tfc: Tfc::OFF,
             rekeys: None,
         })
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use adit_db::PolicyId;
 use adit_wire::PacketBuf;
 
-use crate::esp::{HEADROOM_MAX, TAILROOM_MAX};
+use crate::esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 
 /// Most packets that wait per policy.
 pub const HELD_PER_POLICY: usize = 4;
@@ -64,7 +64,8 @@ impl Held {
         if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
             return false;
         }
-        let room = packet.len().saturating_add(TAILROOM_MAX);
+        // It may be filled up before it is sealed.
+        let room = packet.len().max(INNER_MTU.into()).saturating_add(TAILROOM_MAX);
         let mut copy = PacketBuf::with_capacity(HEADROOM_MAX, room);
         if !copy.fill(packet.data()) {
             return false;

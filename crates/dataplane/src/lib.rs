@@ -12,7 +12,7 @@
 //! them. AH covers its outer header, so there the engine makes and reads it.
 //!
 //! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
-//! does not do: path MTU, ICMP, traffic flow confidentiality.
+//! does not do: path MTU, ICMP.
 
 #![forbid(unsafe_code)]
 

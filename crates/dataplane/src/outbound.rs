@@ -12,7 +12,7 @@ use adit_wire::{PacketBuf, PacketMeta};
 use crate::audit::AuditGate;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
-use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead};
+use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead, TAILROOM_MAX};
 use crate::event::{Audit, Event, Events};
 use crate::held::Held;
 use crate::outbound_sad::{OutboundSad, Slot};
@@ -142,7 +142,7 @@ impl Outbound {
         match command {
             OutboundCommand::Install { sa, active } => {
                 let child = sa.child;
-                self.next_limit = earlier(self.next_limit, sa.meter.next_limit());
+                self.next_limit = earlier(self.next_limit, sa.next_timeout());
                 self.sad.insert(*sa);
                 if active {
                     self.activate(child, now);
@@ -159,13 +159,20 @@ impl Outbound {
         }
     }
 
-    /// Notes which SAs have reached a limit of time, traffic or none.
+    /// Notes which SAs have reached a limit of time, traffic or none, and sends the dummy packets
+    /// that are due, for [`Self::poll_packet`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.next_limit = None;
         for sa in self.sad.all() {
             // The events matter here, not whether a packet may pass.
             let _ = sa.check_age(now, &mut self.events);
-            self.next_limit = earlier(self.next_limit, sa.meter.next_limit());
+            if sa.dummy_due().is_some_and(|due| due <= now) {
+                sa.note_dummy(now);
+                if let Ok(dummy) = sa.dummy(now, &mut self.events) {
+                    self.held.push_ready(dummy);
+                }
+            }
+            self.next_limit = earlier(self.next_limit, sa.next_timeout());
         }
     }
 
@@ -368,6 +375,9 @@ impl Outbound {
         let Some(sa) = self.sad.by_child(child) else {
             return;
         };
+        sa.active = true;
+        sa.note_dummy(now);
+        self.next_limit = earlier(self.next_limit, sa.next_timeout());
         let carried = |packet: &PacketBuf| {
             IpPacket::read(packet.data()).is_ok_and(|inner| sa.carries(&inner.flow_key()))
         };
@@ -416,11 +426,14 @@ impl OutboundSa {
         // the header is the kernel's.
         let keeps_header = !self.encap.udp && inner_len <= usize::from(INNER_MTU);
         let (header_len, next_header) = self.cut(inner, keeps_header)?;
-        let overhead = Overhead::of(key.cipher(), inner_len.saturating_sub(header_len));
+        let padding_len = self.padding_len(inner_len);
+        let inner_len_padded = inner_len.saturating_add(padding_len);
+        let overhead = Overhead::of(key.cipher(), inner_len_padded.saturating_sub(header_len));
         let whole = header_len > 0 && keeps_header;
-        let sealed_len = inner_len.saturating_add(overhead.front).saturating_add(overhead.back);
+        let back = padding_len.saturating_add(overhead.back);
+        let sealed_len = inner_len.saturating_add(overhead.front).saturating_add(back);
         let too_long = whole && sealed_len > IP_OCTETS_MAX;
-        if packet.headroom() < overhead.front || packet.tailroom() < overhead.back || too_long {
+        if packet.headroom() < overhead.front || packet.tailroom() < back || too_long {
             return Err(DropReason::NoRoom);
         }
         let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
@@ -433,6 +446,7 @@ impl OutboundSa {
         } else if !packet.pull_front(header_len) {
             return Err(DropReason::NoRoom);
         }
+        packet.push_back(padding_len).ok_or(DropReason::NoRoom)?.fill(0);
         // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
         esp::seal(packet, key, label, sequence, next_header)?;
         if whole {
@@ -451,6 +465,40 @@ impl OutboundSa {
         };
         self.meter.count(inner_len, now);
         Ok(())
+    }
+
+    /// Octets behind the inner packet that hide its length (RFC 4303 §2.7). In transport mode most
+    /// receivers could not tell them from the packet.
+    fn padding_len(&self, inner_len: usize) -> usize {
+        match self.mode {
+            Mode::Tunnel => usize::from(self.tfc.padding.min(INNER_MTU)).saturating_sub(inner_len),
+            Mode::Transport => 0,
+        }
+    }
+
+    /// A packet that means nothing and looks like any other (RFC 4303 §2.6). It is no traffic: it
+    /// ages the SA by its number alone.
+    fn dummy(&mut self, now: Instant, events: &mut Events) -> Result<PacketBuf, DropReason> {
+        self.check_age(now, events)?;
+        let SealingKey::Esp(key) = &self.key else { return Err(DropReason::NoSa) };
+        let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
+            self.tell(Age::Hard, now, events);
+            return Err(DropReason::SequenceExhausted);
+        };
+        let len = usize::from(self.tfc.padding.clamp(DUMMY_LEN_MIN, INNER_MTU));
+        let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
+        packet.set_len(len);
+        let label = Label { spi: self.spi, sequence, esn: self.esn };
+        esp::seal(&mut packet, key, label, sequence, IpProtocol::NO_NEXT)?;
+        packet.meta = PacketMeta {
+            local: self.encap.local,
+            remote: self.encap.remote,
+            tos: self.tos.outer(0),
+            udp: self.encap.udp,
+            header_len: 0,
+            whole: false,
+        };
+        Ok(packet)
     }
 
     /// How many octets stay in front of the ESP header, and what it protects (RFC 4303 §3.1).
@@ -534,6 +582,9 @@ pub(crate) fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize)
     packet.data_mut().copy_within(gap..end, 0);
     packet.pull_front(end).then_some(())
 }
+
+/// Octets of the shortest dummy packet, inside.
+const DUMMY_LEN_MIN: u16 = 64;
 
 /// Longest packet that goes out in one piece: Ethernet's.
 const LINK_MTU: usize = 1_500;

@@ -7,7 +7,7 @@ use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKe
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId,
-    ReplayWindow,
+    ReplayWindow, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -45,6 +45,9 @@ pub struct OutboundSa {
     pub(crate) meter: Meter,
     pub(crate) encap: Encapsulation,
     pub(crate) mode: Mode,
+    pub(crate) tfc: Tfc,
+    /// Whether packets of its policy go through it.
+    pub(crate) active: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -118,6 +121,8 @@ struct Cold {
     ecn_suspicious: u64,
     /// The worst age that was reported, and when.
     told: Option<(Age, Instant)>,
+    /// Outbound: when the last dummy packet was sent.
+    dummy_sent: Option<Instant>,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -142,6 +147,8 @@ impl OutboundSa {
             meter: Meter::new(prudent(sa.lifetime, sa.protection), now),
             encap: sa.encap,
             mode: sa.mode,
+            tfc: sa.tfc,
+            active: false,
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -157,6 +164,27 @@ impl OutboundSa {
     #[must_use]
     pub fn with_sequence_after(self, last: u64) -> Self {
         Self { sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn), ..self }
+    }
+
+    /// When something is to be done though no packet comes: a limit of time, a dummy packet.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.meter.next_limit().into_iter().chain(self.dummy_due()).min()
+    }
+
+    /// When the next dummy packet is to be sent, if nothing else is (RFC 4303 §2.6).
+    pub(crate) fn dummy_due(&self) -> Option<Instant> {
+        let dummies = self.tfc.dummies;
+        if dummies == 0 || !self.active {
+            return None;
+        }
+        let interval = Duration::from_secs(1) / u32::from(dummies);
+        let last = self.meter.last_used().max(self.cold.dummy_sent);
+        last.and_then(|last| last.checked_add(interval))
+    }
+
+    /// Notes that a dummy packet was sent; dummies begin to count from the first call.
+    pub(crate) fn note_dummy(&mut self, now: Instant) {
+        self.cold.dummy_sent = Some(now);
     }
 
     /// Whether the negotiated selectors let this packet out.

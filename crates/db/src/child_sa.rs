@@ -9,7 +9,7 @@ use adit_crypto::{Protection, Secret};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
-use crate::connection::{DscpPolicy, EcnPolicy, Mode};
+use crate::connection::{DscpPolicy, EcnPolicy, Mode, Tfc};
 use crate::ids::{ChildSaId, IkeSaId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
@@ -57,6 +57,8 @@ pub struct ChildSa {
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
+    /// Padding and dummy packets; off if the peer does not take them.
+    pub tfc: Tfc,
     /// The child SA it replaces.
     pub rekeys: Option<ChildSaId>,
 }

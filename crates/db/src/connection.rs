@@ -189,6 +189,8 @@ pub struct ChildConfig {
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
+    /// What lengths and pauses tell; in tunnel mode.
+    pub tfc: Tfc,
     /// What happens when the peer is found dead.
     pub dpd_action: EndAction,
     /// What happens when the peer deletes the child.
@@ -209,6 +211,7 @@ impl ChildConfig {
             replay_window: WindowSize::DEFAULT,
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
+            tfc: Tfc::OFF,
             dpd_action: EndAction::default(),
             close_action: EndAction::default(),
         }
@@ -235,6 +238,26 @@ impl ChildConfig {
             self.proposals.clone()
         }
     }
+}
+
+/// Traffic flow confidentiality (RFC 4303 §2.6, §2.7): lengths and pauses that tell nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Tfc {
+    /// Octets that inner packets are filled up to, as far as the path takes them; zero for none.
+    pub padding: u16,
+    /// Dummy packets per second while there is nothing else to send; zero for none.
+    pub dummies: u16,
+}
+
+impl Tfc {
+    /// Packets as they are.
+    pub const OFF: Self = Self { padding: 0, dummies: 0 };
+
+    /// Padding of every packet to the longest that the path takes.
+    pub const TO_MTU: u16 = u16::MAX;
+
+    /// Most dummy packets per second.
+    pub const DUMMIES_MAX: u16 = 1_000;
 }
 
 /// What an SA protects (RFC 4301 §4.1).

@@ -33,7 +33,7 @@ mod ts_spec;
 pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts};
 pub use connection::{
     ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
-    Mode, Ports, Unique,
+    Mode, Ports, Tfc, Unique,
 };
 pub use host::{HostError, HostSpec};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};

@@ -11,7 +11,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, Hosts, IkeSaId,
-    Lifetime, Mode, PolicyId, Spd, SpdEntry, TsSpec, WindowSize,
+    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -52,6 +52,8 @@ pub(crate) struct Options {
     /// See there.
     pub(crate) ecn: EcnPolicy,
     /// See there.
+    pub(crate) tfc: Tfc,
+    /// See there.
     pub(crate) mode: Mode,
     /// The right side's knowledge of what the left side takes the ends for.
     pub(crate) peer_view: Option<Hosts>,
@@ -74,6 +76,7 @@ impl Default for Options {
             lifetime: Lifetime::NONE,
             window: WindowSize::MIN,
             ecn: EcnPolicy::Normal,
+            tfc: Tfc::OFF,
             mode: Mode::Tunnel,
             peer_view: None,
             ends: (left(), right()),
@@ -143,6 +146,7 @@ impl Options {
             replay_window: self.window,
             dscp: DscpPolicy::Copy,
             ecn: self.ecn,
+            tfc: self.tfc,
             rekeys: None,
         }
     }

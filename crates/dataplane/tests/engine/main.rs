@@ -13,4 +13,5 @@ mod moving;
 mod policy;
 mod round_trip;
 mod sequence;
+mod tfc;
 mod transport;

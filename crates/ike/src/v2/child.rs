@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, Mode,
-    ProposalSpec,
+    ProposalSpec, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
@@ -21,6 +21,7 @@ use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
 use crate::traffic_selector::{SelectorError, SelectorPair, narrow, with_first};
 use crate::v2::mode::Agreement;
+use crate::v2::said::Said;
 
 /// One child SA, from installation to removal.
 #[derive(Debug)]
@@ -116,6 +117,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) spi_out: Spi,
     pub(crate) selectors: SelectorPair,
     pub(crate) mode: Agreement,
+    /// Whether the peer takes no padding behind inner packets.
+    pub(crate) no_tfc: bool,
     pub(crate) keymat: ChildKeymat,
     pub(crate) encap: Encapsulation,
     pub(crate) rekeys: Option<ChildSaId>,
@@ -204,6 +207,7 @@ impl Child {
             replay_window: config.replay_window,
             dscp: config.dscp,
             ecn: config.ecn,
+            tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
@@ -349,8 +353,8 @@ pub(crate) struct Offered<'a> {
     pub(crate) purpose: Purpose,
     pub(crate) sa: &'a Sa,
     pub(crate) selectors: &'a SelectorPair,
-    /// Whether transport mode is asked for.
-    pub(crate) transport: bool,
+    /// Whether transport mode is asked for, and what else.
+    pub(crate) said: Said,
     /// The configuration of the child that is being replaced.
     pub(crate) rekeys: Option<&'a ChildName>,
 }
@@ -481,7 +485,7 @@ fn transport(
     ends: Ends,
     offered: &Offered<'_>,
 ) -> Option<(Agreement, SelectorPair)> {
-    if !offered.transport || config.mode != Mode::Transport {
+    if !offered.said.transport || config.mode != Mode::Transport {
         return None;
     }
     let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;

@@ -18,6 +18,7 @@ use crate::traffic_selector::{SelectorPair, check_answer};
 use crate::v2::child::{Ends, Selectors};
 use crate::v2::mode::Agreement;
 use crate::v2::rules::Received;
+use crate::v2::said::Said;
 
 /// A child SA that we ask for.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Accepted {
     pub(crate) spi_out: Spi,
     pub(crate) selectors: SelectorPair,
     pub(crate) mode: Agreement,
+    /// Whether the peer takes no padding behind inner packets.
+    pub(crate) no_tfc: bool,
 }
 
 /// The answer of a peer, kept until it has been authenticated.
@@ -49,8 +52,8 @@ pub(crate) enum Reply {
         sa: Sa,
         /// The narrowed selectors.
         selectors: SelectorPair,
-        /// Whether it agrees to transport mode.
-        transport: bool,
+        /// What it says beside, agreement to transport mode for one.
+        said: Said,
     },
     /// An error notify.
     Refused {
@@ -71,7 +74,7 @@ impl Reply {
                     initiator: ts_i.selectors.clone(),
                     responder: ts_r.selectors.clone(),
                 },
-                transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
+                said: Said::read(received),
             },
             (_, _, _, error) => Self::Refused {
                 notify: error.map_or(NotifyType::INVALID_SYNTAX, |notify| notify.kind),
@@ -146,17 +149,17 @@ impl ChildOffer {
     ) -> Result<Accepted, FailureReason> {
         match reply {
             Reply::Refused { notify, hints } => Err(self.refused(notify, hints, exchange)),
-            Reply::Accepted { sa, selectors, transport } => {
+            Reply::Accepted { sa, selectors, said } => {
                 let choice = self
                     .offer
                     .accept_child(&sa)
                     .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
                 let spi_out = Spi::from_field(&choice.peer_spi)
                     .ok_or(FailureReason::PeerMisbehaved("reserved SPI"))?;
-                let (mode, selectors) = self.agreement(transport, selectors)?;
+                let (mode, selectors) = self.agreement(said.transport, selectors)?;
                 check_answer(&self.selectors, &selectors)
                     .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
-                Ok(Accepted { choice, spi_out, selectors, mode })
+                Ok(Accepted { choice, spi_out, selectors, mode, no_tfc: said.no_tfc })
             }
         }
     }

@@ -10,3 +10,4 @@ pub(crate) mod message_id;
 pub(crate) mod mode;
 pub(crate) mod protected;
 pub(crate) mod rules;
+pub(crate) mod said;

@@ -1,12 +1,15 @@
 //! What a peer that has authenticated may send all the same: messages under the right keys that no
 //! honest peer would make.
 
+use adit_db::Tfc;
 use adit_ike::{Command, DebugKeys, EndpointConfig, IkeDebugKeys};
 use adit_wire::Writer;
-use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId};
+use adit_wire::iana::{
+    EncryptionId, ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId, TransformType,
+};
 use adit_wire::ikev2::{
     ChainBuilder, Delete, Flags, Header, Ke, Notify, Payload, Payloads, Proposal, RawPayload, Sa,
-    Spis,
+    Spis, Transform, Ts,
 };
 
 use super::{header, ids, is_response};
@@ -17,9 +20,16 @@ const FIRST: u32 = 2;
 
 /// An established pair of which the right side tells its keys.
 fn established() -> Pair {
+    established_with(Tfc::OFF)
+}
+
+/// The same; the right side's packets are padded so.
+fn established_with(tfc: Tfc) -> Pair {
     let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
     let offer = "aes256gcm16-prfsha384-x25519";
-    let mut pair = Pair::new([EndpointConfig::default(), exporting], with_ike(offer, offer));
+    let mut connections = with_ike(offer, offer);
+    connections[1].children[0].tfc = tfc;
+    let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
     pair.left.initiate(pair.now);
     pair.run();
     pair
@@ -90,6 +100,35 @@ fn invalid_syntax_in_a_response_ends_the_ike_sa() {
     assert!(pair.left.established().is_empty());
     assert!(pair.left.children.is_empty());
     assert!(pair.left.sent.is_empty(), "the peer has ended it already");
+}
+
+/// RFC 7296 §1.3.1: who says ESP_TFC_PADDING_NOT_SUPPORTED gets no padding, others do.
+#[test]
+fn a_peer_without_tfc_padding_gets_none() {
+    let tfc = Tfc { padding: 1_200, dummies: 5 };
+    let mut pair = established_with(tfc);
+    let first = pair.right.children.values().next().unwrap();
+    assert_eq!(first.tfc, tfc);
+    let (local_ts, remote_ts) = (first.local_ts.clone(), first.remote_ts.clone());
+    let known = first.id;
+
+    let transforms = vec![
+        Transform::encryption(EncryptionId::AES_GCM_16, Some(256)),
+        Transform::new(TransformType::ESN, 1),
+    ];
+    let spi = vec![9, 8, 7, 6];
+    let proposal = Proposal { number: 1, protocol: ProtocolId::ESP, spi, transforms };
+    let mut chain = ChainBuilder::new();
+    let none = NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED;
+    chain.put(&Payload::Notify(Notify::new(none, &[])));
+    chain.put(&Payload::Sa(Sa { proposals: vec![proposal] }));
+    chain.push(PayloadType::NONCE, |w| w.bytes(&[9; 32]));
+    chain.put(&Payload::TsI(Ts::new(remote_ts)));
+    chain.put(&Payload::TsR(Ts::new(local_ts)));
+    let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
+    assert_eq!(notifies(&answer), []);
+    let second = pair.right.children.values().find(|sa| sa.id != known).unwrap();
+    assert_eq!(second.tfc, Tfc::OFF);
 }
 
 /// CHECKLIST D07: a critical payload nobody knows, inside the encrypted one, is named; an

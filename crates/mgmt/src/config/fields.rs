@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::str::FromStr;
 
+use adit_db::Tfc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -55,6 +56,11 @@ impl<'a> Fields<'a> {
 
     pub(super) fn mistake(&mut self, mistake: Mistake<'a>) {
         self.mistakes.push(mistake);
+    }
+
+    /// Looks at a value that is still there.
+    fn peek(&self, key: &str) -> Option<&DeValue<'a>> {
+        self.table.get(key).map(|(_, value)| value.get_ref())
     }
 
     /// Takes a value of any kind.
@@ -166,6 +172,16 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// Takes a number of octets, or `"mtu"` for as many as fit.
+    pub(super) fn padding(&mut self, key: &'static str) -> Option<Placed<u16>> {
+        const MTU: &[(&str, u16)] = &[("mtu", Tfc::TO_MTU)];
+        if matches!(self.peek(key), Some(DeValue::String(_))) {
+            return self.word(key, MTU);
+        }
+        let octets = self.integer(key, 0..=u32::from(Tfc::TO_MTU) - 1, "octets")?;
+        Some(octets.map(|octets| u16::try_from(octets).unwrap_or(Tfc::TO_MTU)))
     }
 
     /// Says that a key is missing, and what could be written.

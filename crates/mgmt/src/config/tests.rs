@@ -9,6 +9,7 @@ use super::*;
 use crate::codes::Code;
 
 mod ah;
+mod tfc;
 mod transport;
 
 const GOOD_SECRET: &str = "2Yw9JtG0bQx4m7Zk1VfN8cRhT5aLpEsD\n";
@@ -323,7 +324,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ a tunnel's file has no tables
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, local, remote, secret
         ");
 }
 

@@ -10,7 +10,7 @@ use adit_crypto::Secret;
 use adit_db::proposal::{Verdict, allowable};
 use adit_db::{
     Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
-    IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, TsSpec, WindowSize,
+    IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, Tfc, TsSpec, WindowSize,
 };
 use adit_wire::iana::ProtocolId;
 use ipnet::IpNet;
@@ -74,6 +74,7 @@ fn read_fields<'a>(
     {
         child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
     }
+    read_tfc(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
@@ -369,6 +370,32 @@ fn read_times(fields: &mut Fields<'_>, connection: &mut Connection, child: &mut 
     }
     if let Some(dpd) = read_time(fields, "dpd", true) {
         connection.dpd_delay = Duration::from_secs(dpd.value);
+    }
+}
+
+/// `tfc_padding` and `tfc_dummies`.
+fn read_tfc(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    let padding = fields.padding("tfc_padding");
+    let most = Tfc::DUMMIES_MAX.into();
+    let dummies = fields.integer("tfc_dummies", 0..=most, "packets per second");
+    child.tfc = Tfc {
+        padding: padding.as_ref().map_or(0, |padding| padding.value),
+        dummies: dummies.as_ref().map_or(0, |count| u16::try_from(count.value).unwrap_or(0)),
+    };
+    let place = padding.map(|padding| padding.span).or(dummies.map(|dummies| dummies.span));
+    let Some(place) = place.filter(|_| child.tfc != Tfc::OFF) else { return };
+    if child.mode == Mode::Transport || child.is_ah_only() {
+        fields.mistake(
+            Mistake::new(place, "padding and dummies are for ESP in tunnel mode")
+                .label("nothing here hides behind them")
+                .help("leave the key out, or write mode = \"tunnel\" and protocol = \"esp\""),
+        );
+    } else if child.tfc.padding == 0 {
+        fields.mistake(
+            Mistake::new(place, "dummies without padding")
+                .label("their length tells them from the packets they are to hide")
+                .help("add tfc_padding = \"mtu\""),
+        );
     }
 }
 

@@ -145,6 +145,7 @@ impl Running {
     fn keep_time(&mut self, now: Instant) {
         if self.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.engine.handle_timeout(now);
+            self.send_ready();
         }
     }
 }

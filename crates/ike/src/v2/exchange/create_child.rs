@@ -21,6 +21,7 @@ use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
 use crate::v2::rules::{Form, Received};
+use crate::v2::said::Said;
 
 use super::auth::refuse_child;
 use super::informational::refuse_malformed;
@@ -247,6 +248,7 @@ impl CreateChildSent {
                 spi_out: agreed.accepted.spi_out,
                 selectors: agreed.accepted.selectors,
                 mode: agreed.accepted.mode,
+                no_tfc: agreed.accepted.no_tfc,
                 keymat: agreed.keymat,
                 encap: agreed.encap,
                 rekeys: self.rekeys,
@@ -398,7 +400,7 @@ pub(crate) fn answer(
         purpose: Purpose::Child { additional: false },
         sa: super::init::offered(received),
         selectors: &selectors,
-        transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
+        said: Said::read(received),
         rekeys: old_name.as_ref(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
@@ -445,7 +447,8 @@ fn accept(
     put_selectors(&selectors, &mut chain);
     let nonces = Nonces { initiator: nonce_i, responder: &nonce_r };
     let lowest = rekey_child::lowest(nonce_i, &nonce_r).to_vec();
-    let accepted = Accepted { choice, spi_out, selectors, mode };
+    let no_tfc = Said::read(received).no_tfc;
+    let accepted = Accepted { choice, spi_out, selectors, mode, no_tfc };
     let keymat = derive(established, &accepted, shared.as_ref(), nonces)?;
     let crosses = rekey_child::crosses(established, rekeys, &config.name);
     let agreed = Agreed {
@@ -458,6 +461,7 @@ fn accept(
         spi_out,
         selectors: accepted.selectors,
         mode,
+        no_tfc,
         keymat,
         encap: core.encapsulation(),
         rekeys,

@@ -2,7 +2,7 @@
 
 use adit_db::{
     ChildConfig, ChildName, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec, Mode,
-    NameError, ProposalSpec, TsSpec, WindowSize,
+    NameError, ProposalSpec, Tfc, TsSpec, WindowSize,
 };
 
 use super::value::{Entry, Refused};
@@ -52,6 +52,13 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
             let packets = entry.number()?;
             child.replay_window = WindowSize::covering(packets)
                 .ok_or_else(|| entry.bad(format!("must be at most {}", WindowSize::MAX)))?;
+        }
+        "tfc_padding" => {
+            child.tfc.padding = match entry.text()? {
+                "mtu" => Tfc::TO_MTU,
+                _ => u16::try_from(entry.number()?)
+                    .map_err(|_| entry.bad("must be mtu or a number of octets below 65536"))?,
+            };
         }
         "mode" => match entry.text()? {
             "tunnel" => child.mode = Mode::Tunnel,
@@ -209,6 +216,7 @@ const HONOURED: &[&str] = &[
     "dpd_action",
     "close_action",
     "replay_window",
+    "tfc_padding",
     "mode",
     "copy_ecn",
     "copy_dscp",
@@ -246,11 +254,6 @@ const REFUSED: &[Refused] = &[
     Refused("if_id_in", &["0"], NO_XFRM),
     Refused("if_id_out", &["0"], NO_XFRM),
     Refused("label", &[], "security labels are not supported; leave the key out"),
-    Refused(
-        "tfc_padding",
-        &["0"],
-        "traffic flow confidentiality padding is not supported yet; use 0",
-    ),
     Refused("hw_offload", &["no", "auto"], "hardware offload is not supported; use no or auto"),
     Refused("copy_df", &["yes"], "the DF bit is always copied; use yes"),
 ];

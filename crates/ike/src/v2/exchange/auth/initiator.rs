@@ -248,6 +248,7 @@ fn install(
         spi_out: accepted.spi_out,
         selectors: accepted.selectors,
         mode: accepted.mode,
+        no_tfc: accepted.no_tfc,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,

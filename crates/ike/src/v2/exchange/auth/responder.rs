@@ -25,6 +25,7 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, State, StepResult};
 use crate::v2::protected::Message;
 use crate::v2::rules::Received;
+use crate::v2::said::Said;
 
 use super::{local_id, no_secret, start_job};
 
@@ -64,7 +65,7 @@ pub(crate) struct AuthRequest {
     message_id: u32,
     sa: Sa,
     selectors: SelectorPair,
-    transport: bool,
+    said: Said,
 }
 
 impl InitAnswered {
@@ -134,7 +135,7 @@ impl InitAnswered {
                 initiator: received.ts_i.clone().unwrap_or_default().selectors,
                 responder: received.ts_r.clone().unwrap_or_default().selectors,
             },
-            transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
+            said: Said::read(received),
         };
         core.local_id = Some(local);
         core.remote_id = Some(selected.remote_id);
@@ -277,7 +278,7 @@ fn answer_child(
         purpose: Purpose::FirstChild,
         sa: &request.sa,
         selectors: &request.selectors,
-        transport: request.transport,
+        said: request.said,
         rekeys: None,
     };
     let Answer { config, choice, spi_out, selectors, mode } =
@@ -310,6 +311,7 @@ fn answer_child(
         spi_out,
         selectors,
         mode,
+        no_tfc: request.said.no_tfc,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,
