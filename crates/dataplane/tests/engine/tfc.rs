@@ -67,7 +67,7 @@ fn transport_mode_pads_nothing() {
         Options { tfc, mode, ends, left_ts: all(), right_ts: all(), ..Options::default() }
     };
     let inner = udp_packet(false, 0, 100);
-    let mut len = |tfc| {
+    let len = |tfc| {
         let mut packet = buffer(&inner);
         assert_eq!(of(tfc).tunnel().seal(&mut packet), Verdict::Send);
         packet.len()

@@ -56,8 +56,7 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
         "tfc_padding" => {
             child.tfc.padding = match entry.text()? {
                 "mtu" => Tfc::TO_MTU,
-                _ => u16::try_from(entry.number()?)
-                    .map_err(|_| entry.bad("must be mtu or a number of octets below 65536"))?,
+                _ => entry.number().map_err(|_| entry.bad("must be mtu, or octets below 65536"))?,
             };
         }
         "mode" => match entry.text()? {
