@@ -69,6 +69,7 @@ enum Answer {
 /// A suite that jobs may name.
 #[derive(Debug, Serialize)]
 struct Suite {
+    protocol: &'static str,
     word: String,
     encryption: usize,
     integrity: usize,
@@ -80,6 +81,7 @@ const PORT: u16 = 4_500;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().nth(1).is_some_and(|word| word == "suites") {
         let suites = Cipher::ALL.map(|cipher| Suite {
+            protocol: "esp",
             word: cipher.to_string(),
             encryption: cipher.encryption_key_len(),
             integrity: cipher.integrity_key_len(),

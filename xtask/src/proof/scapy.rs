@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use anyhow::Context as _;
+
 use super::{Effort, Finding};
 use crate::linux::packets::{Octets, from_hex, hex, udp};
 use crate::scapy::{Action, Answer, Job, Suite, Worker};
@@ -17,7 +19,7 @@ struct Protocol {
     in_udp: bool,
 }
 
-/// The protocols that both have.
+/// The protocols that both have; `by_hand` says which suites are whose.
 const PROTOCOLS: [Protocol; 1] = [Protocol { word: "esp", in_udp: true }];
 
 /// Runs the matrix.
@@ -30,38 +32,33 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
         }
     };
     let ours = Worker::ours()?;
-    let clear = matrix(&ours.suites()?);
+    let suites = ours.suites()?;
+    let clear = matrix(&suites)?;
     let mut tally = Tally::default();
     for (sealer, opener, way) in [(&ours, &scapy, "we seal"), (&scapy, &ours, "Scapy seals")] {
         tally.exchange(&clear, sealer, opener, way)?;
     }
-    Ok(tally.finding(clear.len()))
+    Ok(tally.finding(suites.len()))
 }
 
 /// A job for each combination; what is in them is the same in each run.
-fn matrix(suites: &[Suite]) -> Vec<Job> {
+fn matrix(suites: &[Suite]) -> anyhow::Result<Vec<Job>> {
     let mut octets = Octets::new(SEED);
     let mut jobs = Vec::new();
-    for protocol in &PROTOCOLS {
-        for suite in suites {
-            for shape in 0..16_u64 {
-                let [transport, v6, esn, udp] = [1, 2, 4, 8].map(|bit| shape & bit != 0);
-                if protocol.in_udp || !udp {
-                    let job = job(protocol, suite, [transport, v6, esn, udp], &mut octets);
-                    jobs.push(job);
-                }
+    for suite in suites {
+        let protocol = PROTOCOLS.iter().find(|protocol| protocol.word == suite.protocol);
+        let protocol = protocol.with_context(|| format!("no protocol {}", suite.protocol))?;
+        for shape in 0..16_u64 {
+            let [transport, v6, esn, udp] = [1, 2, 4, 8].map(|bit| shape & bit != 0);
+            if protocol.in_udp || !udp {
+                jobs.push(job(suite, [transport, v6, esn, udp], &mut octets));
             }
         }
     }
-    jobs
+    Ok(jobs)
 }
 
-fn job(
-    protocol: &Protocol,
-    suite: &Suite,
-    [transport, v6, esn, in_udp]: [bool; 4],
-    octets: &mut Octets,
-) -> Job {
+fn job(suite: &Suite, [transport, v6, esn, in_udp]: [bool; 4], octets: &mut Octets) -> Job {
     let random = octets.number();
     let low = random & 0x00ff_ffff | 1;
     // Scapy is told the upper half, we infer it from a packet before the turn.
@@ -76,7 +73,7 @@ fn job(
     let payload = octets.take(usize::from(random.to_be_bytes()[0]) % PAYLOAD_MAX);
     Job {
         action: Action::Seal,
-        protocol: protocol.word,
+        protocol: suite.protocol.clone(),
         suite: suite.word.clone(),
         encryption: hex(&octets.take(suite.encryption)),
         integrity: hex(&octets.take(suite.integrity)),
@@ -162,10 +159,10 @@ impl Tally {
         self.faults.push(format!("{words}: {what}"));
     }
 
-    fn finding(&self, cases: usize) -> Finding {
+    fn finding(&self, suites: usize) -> Finding {
         let lacking: Vec<&str> = self.lacking.iter().map(String::as_str).collect();
         let figure = format!(
-            "{} packets in both directions, {} suites, {cases} combinations; Scapy has no {}",
+            "{} packets in both directions, {} of our {suites} suites; Scapy has no {}",
             self.packets,
             self.suites.len(),
             lacking.join(", ")
@@ -217,12 +214,13 @@ mod tests {
     use super::*;
 
     fn suite() -> Suite {
-        Suite { word: "aes128gcm16".to_owned(), encryption: 20, integrity: 0 }
+        let [protocol, word] = ["esp", "aes128gcm16"].map(str::to_owned);
+        Suite { protocol, word, encryption: 20, integrity: 0 }
     }
 
     #[test]
     fn the_matrix_has_every_combination() {
-        let jobs = matrix(&[suite()]);
+        let jobs = matrix(&[suite()]).unwrap();
         let shape = |job: &Job| (job.transport, job.from.contains(':'), job.esn, job.udp);
         assert_eq!(jobs.iter().map(shape).collect::<BTreeSet<_>>().len(), 16);
         assert!(jobs.iter().all(|job| (job.sequence >> 32 == 1) == job.esn));
@@ -230,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_comes_out_has_to_be_what_went_in() {
-        let jobs = matrix(&[suite()]);
+        let jobs = matrix(&[suite()]).unwrap();
         for job in &jobs {
             assert!(is_same(job, &job.packet).unwrap());
             assert!(!is_same(job, &with_change(job).packet).unwrap());
@@ -239,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_scapy_lacks_is_named_and_known() {
-        let job = &matrix(&[suite()])[0];
+        let job = &matrix(&[suite()]).unwrap()[0];
         let mut tally = Tally { packets: 1, ..Tally::default() };
         assert_eq!(tally.packet(job, Answer::Lacks(LACKING[0].to_owned()), "x"), None);
         assert!(tally.faults.is_empty());

@@ -26,8 +26,8 @@ pub(crate) enum Action {
 pub(crate) struct Job {
     /// See there.
     pub(crate) action: Action,
-    /// `esp`.
-    pub(crate) protocol: &'static str,
+    /// The security protocol: `esp`.
+    pub(crate) protocol: String,
     /// In swanctl's words.
     pub(crate) suite: String,
     /// Key in hexadecimal, the salt included.
@@ -67,6 +67,8 @@ pub(crate) enum Answer {
 /// A suite of ours.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Suite {
+    /// The security protocol that it is for: `esp`.
+    pub(crate) protocol: String,
     /// In swanctl's words.
     pub(crate) word: String,
     /// Octets of encryption key, the salt included.

@@ -93,12 +93,12 @@ def algorithms(word):
         if name == "AES-GCM" and icv_len < 16:
             name = f"AES-GCM-{icv_len}"
         return {"crypt_algo": known(name, CRYPT_ALGOS), "crypt_icv_size": icv_len}
-    encryption, integrity = word.split("-")
-    name = next(name for pattern, name in ENCRYPTION.items() if re.fullmatch(pattern, encryption))
-    return {
-        "crypt_algo": known(name, CRYPT_ALGOS),
-        "auth_algo": known(INTEGRITY[integrity], AUTH_ALGOS),
-    }
+    encryption, _, integrity = word.rpartition("-")
+    found = {"auth_algo": known(INTEGRITY[integrity], AUTH_ALGOS)}
+    if encryption:
+        names = (name for pattern, name in ENCRYPTION.items() if re.fullmatch(pattern, encryption))
+        found["crypt_algo"] = known(next(names), CRYPT_ALGOS)
+    return found
 
 
 # One line for each protocol that Scapy has and we.
