@@ -1,6 +1,6 @@
 //! Criterion's estimates: how fast we are, and beside what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
@@ -41,14 +41,10 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     Ok(judge(&results(start)?))
 }
 
-/// Runs the benches of ESP, and those of the same ciphers alone.
+/// Runs the benches of ESP, each beside its cipher alone.
 pub(super) fn measure_shares(effort: &Effort) -> anyhow::Result<Finding> {
     let start = marker()?;
-    bench("adit-dataplane", "^(esp|aead)/", effort)?;
-    let suites: BTreeSet<String> =
-        results(start)?.keys().filter_map(|name| Sample::of(name)).map(|one| one.suite).collect();
-    let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
-    bench("adit-crypto", &format!("^(seal|open)/({})/", suites.join("|")), effort)?;
+    bench("adit-dataplane", "^esp/", effort)?;
     Ok(judge_shares(&results(start)?))
 }
 
@@ -76,7 +72,7 @@ fn results(start: SystemTime) -> anyhow::Result<Results> {
     Ok(results)
 }
 
-/// A bench of the packet engine: `esp/seal/transport/aes256gcm16/1400`.
+/// A bench of the packet engine, not of its cipher alone: `esp/seal/transport/aes256gcm16/1400`.
 struct Sample {
     direction: String,
     transport: bool,
@@ -89,20 +85,13 @@ impl Sample {
         let (rest, octets) = name.strip_prefix("esp/")?.rsplit_once('/')?;
         let (direction, rest) = rest.split_once('/')?;
         let suite = rest.strip_prefix("transport/");
-        Some(Self {
+        let sample = Self {
             direction: direction.to_owned(),
             transport: suite.is_some(),
             suite: suite.unwrap_or(rest).to_owned(),
             octets: octets.to_owned(),
-        })
-    }
-
-    /// Time of the cipher without ESP: the library's own AEAD where it has one, otherwise our
-    /// composition of cipher and MAC, for which there is nothing barer.
-    fn cipher(&self, results: &Results) -> Option<f64> {
-        let Self { direction, suite, octets, .. } = self;
-        let library = bare(&format!("{direction}/{suite}/{octets}"), results);
-        library.or_else(|| results.get(&format!("{direction}/{suite}/ours/{octets}")).copied())
+        };
+        (!sample.suite.ends_with("/alone")).then_some(sample)
     }
 }
 
@@ -112,7 +101,7 @@ fn judge_shares(results: &Results) -> Finding {
     let mut missing = Vec::new();
     for (name, ns) in results {
         let Some(sample) = Sample::of(name) else { continue };
-        let Some(cipher) = sample.cipher(results) else {
+        let Some(cipher) = name.strip_prefix("esp/").and_then(|rest| bare(rest, results)) else {
             missing.push(name.clone());
             continue;
         };
@@ -144,7 +133,8 @@ fn judge(results: &Results) -> Finding {
         .filter(|(word, _)| !results.keys().any(|name| name.contains(word)))
         .map(|(_, what)| (*what).to_owned())
         .collect();
-    let sealed = results.keys().filter_map(|name| name.strip_prefix("esp/"));
+    let samples = results.keys().filter(|name| Sample::of(name).is_some());
+    let sealed = samples.filter_map(|name| name.strip_prefix("esp/"));
     let alone = sealed.filter(|rest| is_aead(rest) && bare(rest, results).is_none());
     missing.extend(alone.map(|rest| format!("the bare AEAD of {rest}")));
     if missing.is_empty() {
@@ -159,7 +149,8 @@ fn summary(results: &Results) -> String {
     for (name, ns) in results {
         if name.contains("handshake") {
             parts.push(format!("{name} {:.0}/s", 1e9 / ns));
-        } else if let Some(rest) = name.strip_prefix("esp/")
+        } else if Sample::of(name).is_some()
+            && let Some(rest) = name.strip_prefix("esp/")
             && SHOWN_SIZES.iter().any(|size| rest.ends_with(size))
         {
             let bare = bare(rest, results).map(|ns| format!(" (bare AEAD {ns:.0})"));
@@ -178,12 +169,12 @@ fn is_aead(name: &str) -> bool {
     ["gcm", "gmac", "chacha20"].iter().any(|word| name.contains(word))
 }
 
-/// The AEAD alone for `seal/aes256gcm16/1400`: in the same batches if somebody measured that, in a
+/// The cipher alone for `seal/aes256gcm16/1400`: right beside it if somebody measured that, in a
 /// hot buffer otherwise.
 fn bare(name: &str, results: &Results) -> Option<f64> {
     let (cipher, size) = name.rsplit_once('/')?;
-    let batch = results.get(&format!("aead/{name}"));
-    batch.or_else(|| results.get(&format!("{cipher}/bare/{size}"))).copied()
+    let beside = results.get(&format!("esp/{cipher}/alone/{size}"));
+    beside.or_else(|| results.get(&format!("{cipher}/bare/{size}"))).copied()
 }
 
 /// `benchmark.json`.
@@ -286,13 +277,13 @@ mod tests {
         let entry = |name: &str, ns| (name.to_owned(), ns);
         let mut results = Results::from([
             entry("esp/seal/aes128ccm16/64", 200.0),
-            entry("seal/aes128ccm16/ours/64", 150.0),
+            entry("esp/seal/aes128ccm16/alone/64", 150.0),
             entry("esp/open/transport/aes256gcm16/1400", 400.0),
-            entry("open/aes256gcm16/bare/1400", 300.0),
+            entry("esp/open/transport/aes256gcm16/alone/1400", 300.0),
         ]);
         assert_eq!(judge_shares(&results).figure, "aes128ccm16 (seal 64: 75 %)");
         assert_eq!(judge_shares(&results).status, Status::Pass);
-        results.remove("open/aes256gcm16/bare/1400");
+        results.remove("esp/open/transport/aes256gcm16/alone/1400");
         let reason = "no cipher alone for esp/open/transport/aes256gcm16/1400";
         assert_eq!(judge_shares(&results).reason, reason);
         assert_eq!(judge_shares(&Results::new()).status, Status::Fail);
