@@ -17,6 +17,7 @@ use adit_mgmt::vici::{EventKind, LogLine, Packet, Section};
 fn main() -> io::Result<()> {
     spd_lookup()?;
     esp_inbound()?;
+    ah_inbound()?;
     esp_outbound()?;
     fragments()?;
     vici()?;
@@ -112,6 +113,39 @@ fn esp_inbound() -> io::Result<()> {
 
     let again = [7, 0, 0];
     write("esp_inbound", "installed_again", &[&esn[..], &send(0), &again, &send(0)].concat())
+}
+
+fn ah_inbound() -> io::Result<()> {
+    // An authentic packet: its headers, traffic class, next header, payload, a change on the way.
+    let packet = |front: &[u8], next: u8, body: &[u8], change: [u8; 3]| {
+        [&[2][..], front, &[0, next], body, &change].concat()
+    };
+    let icmp = [0, 12, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let inside = inner(0, 0, v4(1, 5), v4(2, 7), b"hello");
+    for algorithm in 0..10 {
+        let esn = algorithm & 1;
+        let tunnel = [algorithm, esn, 0, 0];
+        let octets = [&tunnel[..], &packet(&[0], 0, &inside, [0, 50, 1])].concat();
+        write("ah_inbound", &format!("tunnel_{algorithm}"), &octets)?;
+        let transport = [algorithm, esn, 1, 1];
+        let octets = [&transport[..], &packet(&[0], 58, &icmp, [0, 60, 1])].concat();
+        write("ah_inbound", &format!("transport_{algorithm}"), &octets)?;
+    }
+    let v4_options = [8, 148, 4, 0, 0, 7, 3, 4, 0];
+    let route = [11, 131, 11, 4, 10, 0, 0, 1, 10, 0, 0, 2, 0];
+    for (name, front) in [("router_alert", &v4_options[..]), ("source_route", &route)] {
+        let octets = [&[0, 0, 0, 1][..], &packet(front, 1, &icmp, [0, 1, 1])].concat();
+        write("ah_inbound", name, &octets)?;
+    }
+    let hop_by_hop = [6, 0x3e, 4, 1, 2, 3, 4];
+    let destination = [6, 0x1e, 4, 1, 2, 3, 4];
+    let routing = [&[22, 0, 1, 0, 0, 0, 0][..], &[0x20; 16]].concat();
+    let extensions = [&[3, 0][..], &hop_by_hop, &[1], &destination, &[2], &routing].concat();
+    let octets = [&[0, 1, 1, 1][..], &packet(&extensions, 6, &icmp, [0, 44, 1])].concat();
+    write("ah_inbound", "extension_headers", &octets)?;
+    let garbage = [&[0, 0, 30][..], &[0x45; 30], &[24]].concat();
+    let octets = [&[0, 0, 0, 0][..], &garbage, &[1, 1, 0], &packet(&[0], 0, &inside, [0; 3])];
+    write("ah_inbound", "garbage_and_a_gap", &octets.concat())
 }
 
 fn esp_outbound() -> io::Result<()> {

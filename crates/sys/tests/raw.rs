@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use adit_sys::netlink::Family;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
+use adit_sys::raw_ah::{AH_HEADROOM, RawAhSocket};
 use adit_sys::udp::SocketOptions;
 use adit_sys::{BATCH_MAX, BatchIo};
 use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, wait};
@@ -86,6 +87,65 @@ fn bypassed_packets_leave_as_they_are() {
         receive(&right, &mut got, 1);
         assert_eq!(got[0].data(), b"ping");
         assert_eq!(got[0].meta.remote, from.parse::<SocketAddr>().unwrap());
+    }
+}
+
+/// AH comes out whole, as the ICV covers it: IPv4 as it was, IPv6 with its extension headers back in
+/// their places; flow label and hop limit, which no ICV covers, are lost.
+#[test]
+fn ah_packets_come_out_whole() {
+    if !namespaces_allowed("ah_packets_come_out_whole") {
+        return;
+    }
+    let pair = Pair::new();
+    let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
+    let ah = [17, 4, 0, 0, 0, 0, 1, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 42];
+    let hop_by_hop = [60, 0, 0x3e, 4, 1, 2, 3, 4];
+    let destination = [43, 0, 1, 4, 0, 0, 0, 0];
+    let routing = [51, 2, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7];
+    let v4 = |options: &[u8]| {
+        let words = u8::try_from(5 + options.len() / 4).unwrap();
+        let len = u8::try_from(usize::from(words) * 4 + ah.len()).unwrap();
+        let header = [0x40 | words, 0x2d, 0, len, 0, 7, 0, 0, 63, 51, 0, 0];
+        [&header[..], &[192, 0, 2, 1, 192, 0, 2, 2], options, &ah].concat()
+    };
+    let v6 = |next: u8, extensions: &[u8]| {
+        let len = u8::try_from(extensions.len() + ah.len()).unwrap();
+        let ends = ["2001:db8::1", "2001:db8::2"]
+            .map(|end| end.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        let header = [0x62, 0xd0, 0, 0, 0, len, next, 64];
+        [&header[..], &ends.concat(), extensions, &ah].concat()
+    };
+    let cases = [
+        (Family::V4, v4(&[])),
+        (Family::V4, v4(&[148, 4, 0, 0])),
+        (Family::V6, v6(51, &[])),
+        (Family::V6, v6(0, &[51, 0, 0x3e, 4, 1, 2, 3, 4])),
+        (Family::V6, v6(0, &[&hop_by_hop[..], &destination, &routing].concat())),
+    ];
+    for (family, octets) in cases {
+        let open = || RawAhSocket::open(family, &SocketOptions::default()).unwrap();
+        let right = pair.right.run(open).unwrap();
+        let mut sent = packets(1, 200);
+        assert!(sent[0].fill(&octets));
+        let report = bypass.send_batch(&mut BatchIo::new(HEADROOM), &sent);
+        assert_eq!(report.sent, 1, "{report:?}");
+
+        assert!(wait(&right));
+        let mut io = BatchIo::new(AH_HEADROOM);
+        let mut got = packets(1, 2_000);
+        assert_eq!(right.recv_batch(&mut io, &mut got).unwrap(), 1);
+        let mut whole = got[0].data().to_vec();
+        if family == Family::V4 {
+            // The kernel has filled in the checksum.
+            assert_eq!(adit_wire::ip::checksum(&whole[..usize::from(whole[0] & 15) * 4]), 0);
+            whole[10..12].fill(0);
+        }
+        assert_eq!(whole, octets, "{family:?}");
+        assert!(got[0].meta.whole && !got[0].meta.udp);
+        let (local, remote) = (got[0].meta.local.ip(), got[0].meta.remote.ip());
+        let second = if family == Family::V4 { "192.0.2.2" } else { "2001:db8::2" };
+        assert_eq!((local, remote == local), (address(second), false));
     }
 }
 

@@ -491,3 +491,55 @@ fn transport(
     let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
     Some((agreement, common(config, ends, &here).ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_wire::ikev2::TrafficSelector;
+
+    use super::*;
+    use crate::proposal::Offer;
+
+    /// E103 on the responder's side: a peer that offers AH through a NAT all the same is refused, and
+    /// gets ESP if there is some.
+    #[test]
+    fn ah_is_refused_behind_a_nat() {
+        let ah = ProposalSpec::ah_list("sha256").unwrap();
+        let both = [ah.clone(), ProposalSpec::esp_list("aes128gcm16").unwrap()].concat();
+        let mut config = ChildConfig::new("net".parse().unwrap());
+        config.local_ts = vec!["10.2.0.0/24".parse().unwrap()];
+        config.remote_ts = vec!["10.1.0.0/24".parse().unwrap()];
+        let selectors = SelectorPair {
+            initiator: vec![TrafficSelector::ANY_V4],
+            responder: vec![TrafficSelector::ANY_V4],
+        };
+        let chosen = |ours: &[ProposalSpec], nat: bool| {
+            let mut connection = Connection::new("berlin".parse().unwrap());
+            connection.children = vec![ChildConfig { proposals: ours.to_vec(), ..config.clone() }];
+            let ends = Ends {
+                local: "192.0.2.2".parse().unwrap(),
+                remote: "192.0.2.1".parse().unwrap(),
+                we_are_behind_nat: false,
+                peer_is_behind_nat: nat,
+                udp: nat,
+            };
+            let sa = Offer::new(Purpose::FirstChild, &both, &Spi::MIN.to_octets()).sa();
+            let offered = Offered {
+                purpose: Purpose::FirstChild,
+                sa: &sa,
+                selectors: &selectors,
+                transport: false,
+                rekeys: None,
+            };
+            match choose(&connection, ends, &offered) {
+                Ok(answer) => Ok(answer.choice.protocol()),
+                Err(refusal) => {
+                    Err((refusal.notify(), refusal.reason(&connection, ends, &offered).code()))
+                }
+            }
+        };
+        assert_eq!(chosen(&ah, false), Ok(ProtocolId::AH));
+        assert_eq!(chosen(&ah, true), Err((NotifyType::NO_PROPOSAL_CHOSEN, Some(103))));
+        assert_eq!(chosen(&both, false), Ok(ProtocolId::AH));
+        assert_eq!(chosen(&both, true), Ok(ProtocolId::ESP));
+    }
+}
