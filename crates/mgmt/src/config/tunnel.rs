@@ -382,7 +382,7 @@ fn read_tfc(fields: &mut Fields<'_>, child: &mut ChildConfig) {
         padding: padding.as_ref().map_or(0, |padding| padding.value),
         dummies: dummies.as_ref().map_or(0, |count| u16::try_from(count.value).unwrap_or(0)),
     };
-    let place = padding.map(|padding| padding.span).or(dummies.map(|dummies| dummies.span));
+    let place = padding.map(|padding| padding.span).or_else(|| dummies.map(|dummies| dummies.span));
     let Some(place) = place.filter(|_| child.tfc != Tfc::OFF) else { return };
     if child.mode == Mode::Transport || child.is_ah_only() {
         fields.mistake(
