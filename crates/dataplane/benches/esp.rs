@@ -160,6 +160,7 @@ enum Alone {
 impl Alone {
     fn new(cipher: Cipher) -> Self {
         let library = match cipher {
+            Cipher::ImplicitIv(one) => return Self::new(one.explicit()),
             Cipher::AesGcm(KeySize::Bits128, _) => &AES_128_GCM,
             Cipher::AesGcm(KeySize::Bits256, _) => &AES_256_GCM,
             Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
