@@ -527,7 +527,7 @@ mod tests {
                 purpose: Purpose::FirstChild,
                 sa: &sa,
                 selectors: &selectors,
-                transport: false,
+                said: Said::default(),
                 rekeys: None,
             };
             match choose(&connection, ends, &offered) {
