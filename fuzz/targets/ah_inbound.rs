@@ -191,11 +191,8 @@ impl World {
             _ => unreachable!("both ends have one family"),
         };
         let tos = choices.u8();
-        if self.ipv6 {
-            front[1] = tos
-        } else {
-            front[1] = tos & 0xfc
-        }
+        // Without ECN, which changes the inner packet: `esp_inbound` has its rules.
+        front[1] = tos & if self.ipv6 { 0xcf } else { 0xfc };
         front
     }
 
@@ -304,6 +301,9 @@ fn may_change(ipv6: bool, front_len: usize, at: usize) -> bool {
     match (ipv6, at) {
         (false, 1 | 6 | 7 | 8 | 10 | 11) | (true, 0..=3 | 7) => true,
         (false, 20..) | (true, 40..) => at < front_len,
+        // A route predicts the destination, wherever the packet is on it.
+        (false, 16..) => front_len > 20,
+        (true, 24..) => front_len > 40,
         _ => false,
     }
 }
