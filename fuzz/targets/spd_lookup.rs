@@ -1,4 +1,4 @@
-//! Policy databases: the index finds the entry that a linear search finds.
+//! Policy databases: the decorrelated lookup finds the entry that a linear search finds.
 
 #![no_main]
 
@@ -9,7 +9,10 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|octets: &[u8]| {
     let mut choices = Choices(octets);
     let entries = policy::entries(&mut choices);
-    let spd = Spd::new(entries.clone()).expect("few entries");
+    // A few hundred pairs can overlap in more ways than the database takes; then it says so.
+    let Ok(spd) = Spd::new(entries.clone()) else {
+        return;
+    };
     while !choices.is_over() {
         let flow = policy::flow(&mut choices);
         let expected = policy::first_match(&entries, &flow);

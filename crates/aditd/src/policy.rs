@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use adit_db::spd::SpdTooLarge;
+use adit_db::spd::SpdError;
 use adit_db::{
     Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, HostSpec, Keep,
     PolicyId, PolicyTable, Spd, SpdEntry, TsSpec,
@@ -110,7 +110,7 @@ impl PolicyBook {
     /// ones that no configured entry covers (`dynamic`), the newest foremost. What a peer negotiates
     /// within a policy adds no entry: its size stays the operator's choice. A configured policy stays while its tunnel is down, so that its traffic
     /// waits or is dropped and never leaves in clear.
-    pub(crate) fn spd(&self) -> Result<Spd, SpdTooLarge> {
+    pub(crate) fn spd(&self) -> Result<Spd, SpdError> {
         let configured: Vec<SpdEntry> = self.configured().collect();
         let beyond = |sa: &&Negotiated| !configured.iter().any(|entry| sa.is_within(entry));
         let negotiated = self.negotiated.values().rev().filter(beyond).map(|sa| SpdEntry {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
 //! | `child_sa` | what two peers agreed on |
-//! | `spd` | which packets are protected, passed or dropped (RFC 4301 §4.4.1) |
+//! | `spd`, `decorrelate` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
 //! | `names`, `ids`, `spi` | names for people, numbers for the process, numbers for the wire |
 //!
@@ -16,6 +16,7 @@
 
 mod child_sa;
 mod connection;
+mod decorrelate;
 mod host;
 mod identity;
 mod ids;
@@ -44,6 +45,6 @@ pub use nearest::nearest;
 pub use pad::{AuthMethodConfig, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
-pub use spd::{Action, PolicyTable, Spd, SpdEntry};
+pub use spd::{Action, PolicyTable, Spd, SpdEntry, SpdError};
 pub use spi::random_spi;
 pub use ts_spec::{TsSpec, TsSpecError};

@@ -1,0 +1,145 @@
+//! Nanoseconds for one lookup among 10 to 1,000,000 policies and SAs.
+//!
+//! Question: does a packet pay for the policies of others? `busy` has 4,096 flows spread over all
+//! policies, as a gateway has at any moment, looked up in turn: what a lookup touches stays in the
+//! processor's caches, and the last line of each table, largest by smallest, should stay below 3.
+//! `cold` asks for another entry each time, as a scan of all addresses does: that is the price of
+//! main memory, and says how much of it a lookup touches.
+
+#![expect(clippy::print_stdout, reason = "a bench speaks on stdout")]
+
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use adit_db::sad::Table;
+use adit_db::{Action, PolicyId, Spd, SpdEntry};
+use adit_wire::esp::Spi;
+use adit_wire::ikev2::TrafficSelector;
+use adit_wire::ip::FlowKey;
+
+const SIZES: [u32; 6] = [10, 100, 1_000, 10_000, 100_000, 1_000_000];
+const FLOWS: u32 = 4_096;
+/// Lookups of one measurement, of which the fastest of [`ROUNDS`] counts: others only add noise.
+const LOOKUPS: u32 = 1 << 20;
+const ROUNDS: usize = 7;
+/// As large as the run-time half of an SA.
+type Half = [u64; 64];
+
+fn main() {
+    table("policies, IPv4", |size, order| policies(size, order, v4));
+    table("policies, IPv6", |size, order| policies(size, order, v6));
+    table("SAs by SPI", sas);
+}
+
+/// A line for each size, and how much slower the slowest is than the first.
+fn table(title: &str, measure: impl Fn(u32, Order) -> (f64, Duration)) {
+    println!("{title:<16} {:>10} {:>10} {:>10}", "busy ns", "cold ns", "build ms");
+    let mut lines = Vec::new();
+    for size in SIZES {
+        let (busy, _) = measure(size, Order::Busy);
+        let (cold, build) = measure(size, Order::Cold);
+        println!("{size:>16} {busy:>10.1} {cold:>10.1} {:>10}", build.as_millis());
+        lines.push((busy, cold));
+    }
+    let ratio = |column: fn(&(f64, f64)) -> f64| {
+        let (least, most) = lines
+            .iter()
+            .map(column)
+            .fold((f64::MAX, 0.0), |(least, most): (f64, f64), ns| (least.min(ns), most.max(ns)));
+        most / least
+    };
+    println!("{:>16} {:>10.2} {:>10.2}\n", "largest/smallest", ratio(|l| l.0), ratio(|l| l.1));
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Busy,
+    Cold,
+}
+
+impl Order {
+    /// The entries that packets ask for, one after the other, all over the table.
+    fn entries(self, size: u32) -> Vec<u32> {
+        let count = match self {
+            Self::Busy => FLOWS,
+            Self::Cold => LOOKUPS,
+        };
+        let mut state = 1_u32;
+        let mut next = || {
+            // Numerical Recipes' generator; its upper bits are good enough here.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u64::from(state) * u64::from(size) >> 32
+        };
+        (0..count).map(|_| u32::try_from(next()).unwrap_or(0)).collect()
+    }
+}
+
+/// Sites with a network of 16 addresses on either side, and one policy for everything else.
+fn policies(size: u32, order: Order, address: fn(u32, u32) -> IpAddr) -> (f64, Duration) {
+    let network = |side: u32, number: u32| TrafficSelector {
+        end: address(side, number * 16 + 15),
+        ..TrafficSelector::from_address(address(side, number * 16))
+    };
+    let mut entries: Vec<SpdEntry> = (1..size)
+        .map(|number| SpdEntry {
+            local: vec![network(10, number)],
+            remote: vec![network(11, number)],
+            action: Action::Protect(PolicyId(number)),
+        })
+        .collect();
+    let all = |ts: TrafficSelector| SpdEntry {
+        local: vec![ts],
+        remote: vec![ts],
+        action: Action::Discard,
+    };
+    entries.extend([TrafficSelector::ANY_V4, TrafficSelector::ANY_V6].map(all));
+    let started = now();
+    let spd = Spd::new(entries).unwrap_or_default();
+    let build = started.elapsed();
+    let flow = |number: u32| {
+        let port = u16::try_from(number % 60_000).unwrap_or(0);
+        FlowKey::new(address(10, number * 16 + 1), address(11, number * 16 + 9), 6, port, 443)
+    };
+    let flows: Vec<FlowKey> = order.entries(size).into_iter().map(flow).collect();
+    (time(&flows, |flow| spd.lookup_outbound(flow)), build)
+}
+
+fn v4(side: u32, number: u32) -> IpAddr {
+    IpAddr::V4((side << 24 | number).into())
+}
+
+fn v6(side: u32, number: u32) -> IpAddr {
+    IpAddr::V6((0xfd << 120 | u128::from(side) << 112 | u128::from(number) << 64 | 7).into())
+}
+
+fn sas(size: u32, order: Order) -> (f64, Duration) {
+    let spi = |number: u32| Spi((number + 256).wrapping_mul(0x9e37_79b1));
+    let started = now();
+    let mut table = Table::<Spi, Half>::default();
+    for number in 0..size {
+        // The multiplication keeps numbers apart, so that no SPI is taken.
+        let _ = table.insert(spi(number), [number.into(); 64]);
+    }
+    let build = started.elapsed();
+    let spis: Vec<Spi> = order.entries(size).into_iter().map(spi).collect();
+    (time(&spis, |spi| table.get(spi).map(|half| half.first().copied())), build)
+}
+
+/// Nanoseconds for one of the questions.
+fn time<Q, A>(questions: &[Q], ask: impl Fn(&Q) -> A) -> f64 {
+    let mut fastest = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let started = now();
+        for question in questions.iter().cycle().take(LOOKUPS as usize) {
+            black_box(ask(black_box(question)));
+        }
+        fastest = fastest.min(started.elapsed());
+    }
+    fastest.as_secs_f64() * 1e9 / f64::from(LOOKUPS)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench needs a clock")]
+fn now() -> Instant {
+    Instant::now()
+}
