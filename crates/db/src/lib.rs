@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
 //! | `child_sa` | what two peers agreed on |
-//! | `spd`, `decorrelate` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
+//! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
 //! | `names`, `ids`, `spi` | names for people, numbers for the process, numbers for the wire |
 //!
@@ -17,6 +17,7 @@
 mod child_sa;
 mod connection;
 mod decorrelate;
+mod flow_cache;
 mod host;
 mod identity;
 mod ids;
@@ -36,6 +37,7 @@ pub use connection::{
     ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
     Mode, Ports, Unique,
 };
+pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId};
