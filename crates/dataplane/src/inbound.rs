@@ -6,13 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Age, ChildSaId, Encapsulation, Mode, ReplayError};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, ReplayError, Spd};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{Ecn, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class};
+use adit_wire::ip::{
+    Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class,
+};
 use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::audit::AuditGate;
@@ -30,6 +33,8 @@ pub struct Inbound {
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
+    /// The policies, if any of them discards.
+    discarding: Option<Arc<Spd>>,
 }
 
 /// A change from the control loop.
@@ -49,6 +54,8 @@ pub enum InboundCommand {
         /// The addresses.
         encap: Encapsulation,
     },
+    /// Replaces the policies.
+    SetPolicies(Arc<Spd>),
 }
 
 /// What became of a packet that came in.
@@ -75,6 +82,7 @@ impl Inbound {
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
+            discarding: None,
         }
     }
 
@@ -102,6 +110,9 @@ impl Inbound {
                     sa.settled = encap.remote;
                     sa.udp = encap.udp;
                 }
+            }
+            InboundCommand::SetPolicies(spd) => {
+                self.discarding = spd.has_discards().then_some(spd);
             }
         }
     }
@@ -161,7 +172,8 @@ impl Inbound {
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, header, now, &mut self.events);
+        let discarding = self.discarding.as_deref();
+        let opened = sa.open(packet, header, now, discarding, &mut self.events);
         if let Err(reason) = opened {
             sa.dropped(reason);
             if is_auditable(reason) && self.audits.pass(now) {
@@ -179,6 +191,7 @@ impl InboundSa {
         packet: &mut PacketBuf,
         header: EspHeader,
         now: Instant,
+        discarding: Option<&Spd>,
         events: &mut Events,
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
@@ -197,8 +210,8 @@ impl InboundSa {
             return Err(DropReason::Dummy);
         }
         match self.mode {
-            Mode::Tunnel => self.accept_inner(packet, next_header)?,
-            Mode::Transport => self.accept_payload(packet, next_header, taken_off)?,
+            Mode::Tunnel => self.accept_inner(packet, next_header, discarding)?,
+            Mode::Transport => self.accept_payload(packet, next_header, taken_off, discarding)?,
         }
         self.meter.count(packet.len(), now);
         Ok(())
@@ -256,18 +269,14 @@ impl InboundSa {
         &mut self,
         packet: &mut PacketBuf,
         next_header: IpProtocol,
+        discarding: Option<&Spd>,
     ) -> Result<(), DropReason> {
         let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         if next_header != announced {
             return Err(DropReason::BadInner);
         }
-        //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
-        //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
-        //# are not consistent with the selectors for the SA, it MUST discard the packet.
-        if !self.admits(&inner.flow_key()) {
-            return Err(DropReason::SelectorMismatch);
-        }
+        self.check_policies(&inner.flow_key(), discarding)?;
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
         let total_len = inner.total_len();
@@ -294,6 +303,7 @@ impl InboundSa {
         packet: &mut PacketBuf,
         next_header: IpProtocol,
         taken_off: usize,
+        discarding: Option<&Spd>,
     ) -> Result<(), DropReason> {
         if let Some(change) = &self.change {
             change.mend(next_header, packet.data_mut());
@@ -308,8 +318,20 @@ impl InboundSa {
         if whole.fragment().is_some() {
             return Err(DropReason::BadInner);
         }
-        if !self.admits(&whole.flow_key()) {
+        self.check_policies(&whole.flow_key(), discarding)
+    }
+
+    /// Whether a packet may come in through this SA.
+    fn check_policies(&self, flow: &FlowKey, discarding: Option<&Spd>) -> Result<(), DropReason> {
+        //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
+        //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
+        //# are not consistent with the selectors for the SA, it MUST discard the packet.
+        if !self.admits(flow) {
             return Err(DropReason::SelectorMismatch);
+        }
+        // The peer knows nothing of an entry that discards part of what the SA may carry.
+        if discarding.and_then(|spd| spd.lookup_inbound(flow)) == Some(Action::Discard) {
+            return Err(DropReason::PolicyDiscard);
         }
         Ok(())
     }
