@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
-use adit_db::spd::SpdError;
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, HostSpec, Keep,
-    PolicyId, PolicyTable, Spd, SpdEntry, TsSpec,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Keep,
+    OperatorPolicy, PolicyId, PolicyTable, Spd, SpdEntry, SpdError, single_address,
 };
+use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_sys::route::{RoutePlan, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
 use ipnet::IpNet;
@@ -22,6 +23,20 @@ pub(crate) struct PolicyBook {
     /// What VICI's `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<PolicyId, bool>,
     negotiated: BTreeMap<ChildSaId, Negotiated>,
+    operator: Vec<OperatorPolicy>,
+}
+
+/// The policies as they hold, and where they come from.
+#[derive(Default)]
+pub(crate) struct Policies {
+    /// The database.
+    pub(crate) spd: Arc<Spd>,
+    /// Names of its first entries, which operators wrote down.
+    pub(crate) operators: Vec<ConnectionName>,
+    /// Which entries were negotiated.
+    pub(crate) negotiated: Range<usize>,
+    /// Why what peers negotiated is not in it.
+    pub(crate) left_out: Option<SpdError>,
 }
 
 /// A policy whose traffic is routed into the TUN.
@@ -101,16 +116,54 @@ impl PolicyBook {
         self.table.id(connection, child)
     }
 
+    /// The entry at a place of the policies in force, for people.
+    pub(crate) fn show(&self, policies: &Policies, place: usize, parts: usize) -> PolicyStatus {
+        let mut status = PolicyStatus { number: place + 1, parts, ..PolicyStatus::default() };
+        let Some(entry) = policies.spd.entries().get(place) else {
+            return status;
+        };
+        status.local = entry.local.iter().map(ToString::to_string).collect();
+        status.remote = entry.remote.iter().map(ToString::to_string).collect();
+        match entry.action {
+            Action::Bypass => status.action = PolicyAction::Bypass,
+            Action::Discard => status.action = PolicyAction::Discard,
+            Action::Protect(policy) => {
+                status.action = PolicyAction::Protect;
+                let negotiated = policies.negotiated.contains(&place);
+                status.source = if negotiated { PolicySource::Peer } else { PolicySource::Tunnel };
+                if let Some((connection, child)) = self.names(policy) {
+                    status.name = connection.to_string();
+                    status.child = Some(child.to_string());
+                }
+            }
+        }
+        if let Some(name) = policies.operators.get(place) {
+            status.name = name.to_string();
+        }
+        status
+    }
+
     /// The child of a policy.
     pub(crate) fn names(&self, policy: PolicyId) -> Option<(ConnectionName, ChildName)> {
         self.table.names(policy).map(|(connection, child)| (connection.clone(), child.clone()))
     }
 
-    /// The database: the configured selectors in order of name, and before them those negotiated
-    /// ones that no configured entry covers (`dynamic`), the newest foremost. What a peer negotiates
-    /// within a policy adds no entry: its size stays the operator's choice. A configured policy stays while its tunnel is down, so that its traffic
-    /// waits or is dropped and never leaves in clear.
-    pub(crate) fn spd(&self) -> Result<Spd, SpdError> {
+    /// Replaces the entries that operators wrote down.
+    pub(crate) fn set_operator(&mut self, policies: Vec<OperatorPolicy>) {
+        self.operator = policies;
+    }
+
+    /// The database: what operators wrote down in its order, then the configured selectors in order
+    /// of name, and before them those negotiated ones that no configured entry covers (`dynamic`),
+    /// the newest foremost. What a peer negotiates within a policy adds no entry: its size stays
+    /// the operator's choice. A configured policy stays while its tunnel is down, so that its
+    /// traffic waits or is dropped and never leaves in clear.
+    ///
+    /// # Errors
+    ///
+    /// [`SpdError`] if the configuration alone is too large. If only what peers negotiated makes
+    /// it so, [`Policies::left_out`] says that theirs is left out.
+    pub(crate) fn build(&self) -> Result<Policies, SpdError> {
         let configured: Vec<SpdEntry> = self.configured().collect();
         let beyond = |sa: &&Negotiated| !configured.iter().any(|entry| sa.is_within(entry));
         let negotiated = self.negotiated.values().rev().filter(beyond).map(|sa| SpdEntry {
@@ -119,14 +172,39 @@ impl PolicyBook {
             action: Action::Protect(sa.policy),
         });
         let negotiated: Vec<SpdEntry> = negotiated.collect();
-        Spd::new(negotiated.into_iter().chain(configured).collect())
+        match self.policies(negotiated, configured.clone()) {
+            Ok(policies) => Ok(policies),
+            Err(error) => {
+                let policies = self.policies(Vec::new(), configured)?;
+                Ok(Policies { left_out: Some(error), ..policies })
+            }
+        }
+    }
+
+    fn policies(
+        &self,
+        negotiated: Vec<SpdEntry>,
+        configured: Vec<SpdEntry>,
+    ) -> Result<Policies, SpdError> {
+        let operator = self.operator.iter().map(|policy| policy.entry.clone());
+        let operators = self.operator.iter().map(|policy| policy.name.clone()).collect();
+        let negotiated_from = self.operator.len();
+        let negotiated_until = negotiated_from + negotiated.len();
+        let entries = operator.chain(negotiated).chain(configured).collect();
+        let spd = Arc::new(Spd::new(entries)?);
+        Ok(Policies {
+            spd,
+            operators,
+            negotiated: negotiated_from..negotiated_until,
+            left_out: None,
+        })
     }
 
     /// The networks that must be routed to the TUN, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
         let routed = |(policy, plan)| {
             let (connection, _) = self.table.names(policy)?;
-            let peer = self.connections.get(connection).map(|c| single(&c.remote_addresses));
+            let peer = self.connections.get(connection).map(|c| single_address(&c.remote_addresses));
             let peer = peer.flatten();
             Some((policy, Routed { connection: connection.clone(), plan, peer }))
         };
@@ -169,14 +247,7 @@ impl PolicyBook {
         if !held && !alive() {
             return None;
         }
-        let remote = selectors(&child.remote_ts, single(&connection.remote_addresses));
-        let family_v4 = remote.first()?.is_ipv4();
-        let local = match single(&connection.local_addresses) {
-            Some(address) => selectors(&child.local_ts, Some(address)),
-            // Our own address is known only when the IKE SA is up; until then any will do.
-            None => child.local_ts.iter().map(|ts| fixed_or_any(ts, family_v4)).collect(),
-        };
-        (!local.is_empty()).then_some(SpdEntry { local, remote, action: Action::Protect(policy) })
+        SpdEntry::configured(connection, child, policy)
     }
 }
 
@@ -184,29 +255,10 @@ fn prefixes(selector: &TrafficSelector) -> Vec<IpNet> {
     prefixes_of_range(selector.start, selector.end)
 }
 
-fn selectors(specs: &[TsSpec], dynamic: Option<IpAddr>) -> Vec<TrafficSelector> {
-    let one = |spec: &TsSpec| match dynamic {
-        Some(address) => Some(spec.resolve(address)),
-        None => spec.selector(),
-    };
-    specs.iter().filter_map(one).collect()
-}
-
-fn fixed_or_any(spec: &TsSpec, ipv4: bool) -> TrafficSelector {
-    let any = if ipv4 { TrafficSelector::ANY_V4 } else { TrafficSelector::ANY_V6 };
-    spec.selector().unwrap_or(any)
-}
-
-/// The address, if the list names exactly one host by address.
-fn single(hosts: &[HostSpec]) -> Option<IpAddr> {
-    match hosts {
-        [HostSpec::Address(address)] => Some(*address),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use adit_db::{HostSpec, TsSpec};
+
     use super::*;
 
     fn connection(keep: Keep) -> Arc<Connection> {
@@ -223,7 +275,7 @@ mod tests {
     fn a_wanted_tunnel_holds_its_policy_while_it_is_down() {
         let mut book = PolicyBook::default();
         book.load(connection(Keep::Up));
-        assert_eq!(book.spd().unwrap().entries().len(), 1);
+        assert_eq!(book.build().unwrap().spd.entries().len(), 1);
         let plan = book.routes().into_values().next().unwrap();
         assert_eq!(plan.remote, ["10.2.0.0/24".parse().unwrap()]);
 
@@ -263,11 +315,49 @@ mod tests {
         let mut book = PolicyBook::default();
         book.load(Arc::new(wanted));
 
-        let spd = book.spd().unwrap();
+        let spd = book.build().unwrap().spd;
         assert_eq!(spd.entries()[0].local, [TrafficSelector::ANY_V4]);
         assert_eq!(
             book.routes().into_values().next().unwrap().remote,
             ["203.0.113.7/32".parse().unwrap()]
         );
+    }
+
+    /// What operators wrote down comes first and brings no traffic to the TUN by itself.
+    #[test]
+    fn operators_come_before_tunnels() {
+        let mut book = PolicyBook::default();
+        book.load(connection(Keep::Up));
+        let routes = book.routes();
+        let entry = SpdEntry {
+            local: vec![TrafficSelector::ANY_V4],
+            remote: vec![TrafficSelector::ANY_V4],
+            action: Action::Bypass,
+        };
+        let name: ConnectionName = "all".parse().unwrap();
+        book.set_operator(vec![OperatorPolicy { name: name.clone(), entry }]);
+        let policies = book.build().unwrap();
+        assert_eq!(policies.operators, [name]);
+        assert_eq!(policies.spd.entries()[0].action, Action::Bypass);
+        assert_eq!(policies.spd.parts(), [1, 0]);
+        assert_eq!(book.routes(), routes);
+    }
+
+    /// A peer that negotiates selectors into a tangle loses its own policy, nobody else's.
+    #[test]
+    fn a_peers_tangle_is_left_out() {
+        let mut book = PolicyBook::default();
+        book.load(connection(Keep::Up));
+        let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+        for number in 0..1_100_u32 {
+            let address = |n: u32| IpAddr::V4((0xc000_0000 + n).into());
+            let many = (0..1_000).map(|n| TrafficSelector::from_address(address(n))).collect();
+            let one = TrafficSelector::from_address(address(number));
+            let negotiated = Negotiated { policy, local: many, remote: vec![one] };
+            book.negotiated.insert(ChildSaId(number), negotiated);
+        }
+        let policies = book.build().unwrap();
+        assert_eq!(policies.left_out, Some(SpdError::TooManyPairs));
+        assert_eq!(policies.spd.entries().len(), 1);
     }
 }

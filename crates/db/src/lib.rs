@@ -38,7 +38,7 @@ pub use connection::{
     Mode, Ports, Unique,
 };
 pub use flow_cache::FlowCache;
-pub use host::{HostError, HostSpec};
+pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId};
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
@@ -47,6 +47,6 @@ pub use nearest::nearest;
 pub use pad::{AuthMethodConfig, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
-pub use spd::{Action, PolicyTable, Spd, SpdEntry, SpdError};
+pub use spd::{Action, OperatorPolicy, PolicyTable, Spd, SpdEntry, SpdError};
 pub use spi::random_spi;
 pub use ts_spec::{TsSpec, TsSpecError};

@@ -6,6 +6,8 @@
 //!
 //! Both directions read the same entries: outbound the source is local, inbound the destination.
 
+mod configured;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -14,6 +16,8 @@ use crate::ids::PolicyId;
 use crate::names::{ChildName, ConnectionName};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, FlowSide};
+
+pub use self::configured::OperatorPolicy;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -10,6 +10,7 @@ use std::time::Instant;
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
+use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::netlink::{Netlink, RouteLookup};
@@ -17,15 +18,19 @@ use adit_sys::resolve::resolve;
 use adit_sys::route::MARK;
 use adit_sys::thread::spawn_named;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
+use adit_wire::ip::FlowKey;
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
 use crate::keylog::KeyLog;
-use crate::message::{Links, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
-use crate::policy::PolicyBook;
+use crate::message::{
+    Links, PacketNews, PolicyView, ToControl, ToIke, ToInbound, ToOutbound, ToParent,
+};
+use crate::policy::{Policies, PolicyBook};
 use crate::role::errors;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::ToKeys;
+use crate::routes;
 
 /// What the role needs from its parent.
 pub(crate) struct IkeRole {
@@ -66,6 +71,8 @@ struct Running {
     endpoint: Endpoint,
     rng: SystemRng,
     policies: PolicyBook,
+    /// What the packet threads have.
+    in_force: Policies,
     netlink: Netlink,
     poller: Poller,
     batch: BatchIo,
@@ -89,6 +96,7 @@ impl Running {
             endpoint,
             rng: SystemRng,
             policies: PolicyBook::default(),
+            in_force: Policies::default(),
             netlink: Netlink::open()?,
             poller,
             batch: BatchIo::new(0),
@@ -172,6 +180,14 @@ impl Running {
                     self.policies.install(policy, install);
                     self.publish_policies();
                 }
+            }
+            ToIke::SetPolicies(policies) => {
+                self.policies.set_operator(policies);
+                self.publish_policies();
+            }
+            ToIke::Policies(query, flow) => {
+                let view = Box::new(self.policy_view(flow.as_ref()));
+                self.tell_control(ToControl::Policies(query, view));
             }
             ToIke::Snapshot(query) => {
                 let sas = self.endpoint.ike_sas().collect();
@@ -287,10 +303,14 @@ impl Running {
     }
 
     fn publish_policies(&mut self) {
-        match self.policies.spd() {
-            Ok(spd) => {
-                let spd = Arc::new(spd);
-                self.tell_outbound(OutboundCommand::SetPolicies(spd));
+        match self.policies.build() {
+            Ok(policies) => {
+                if let Some(error) = &policies.left_out {
+                    warn!(%error, "what peers negotiated beyond the configuration is left out");
+                }
+                self.tell_outbound(OutboundCommand::SetPolicies(Arc::clone(&policies.spd)));
+                self.tell_inbound(InboundCommand::SetPolicies(Arc::clone(&policies.spd)));
+                self.in_force = policies;
             }
             Err(error) => {
                 warn!(%error, "the policies stay as they were");
@@ -299,6 +319,22 @@ impl Running {
         }
         let _ = self.role.links.parent.send(ToParent::Routes(self.policies.routed()));
         self.behind_routes = true;
+    }
+
+    /// The policies in force; with a packet the one that decides about it, and its routes.
+    fn policy_view(&mut self, flow: Option<&FlowKey>) -> PolicyView {
+        let spd = &self.in_force.spd;
+        let total = spd.entries().len();
+        let places = match flow {
+            None => 0..total.min(ENTRIES_MAX),
+            Some(flow) => spd.position_outbound(flow).map_or(0..0, |place| place..place + 1),
+        };
+        let parts = spd.parts();
+        let parts = |place: usize| parts.get(place).copied().unwrap_or(0);
+        let show = |place| self.policies.show(&self.in_force, place, parts(place));
+        let entries = places.map(show).collect();
+        let routes = flow.map(|flow| routes::ways(&mut self.netlink, flow.dst));
+        PolicyView { entries, total, routes }
     }
 
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon

@@ -13,7 +13,7 @@ use adit_ike::EndpointConfig;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
-use adit_sys::netlink::{Family, Monitor, RouteKind, RouteLookup};
+use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::route::{HostRouting, RouteSizes, TABLE, filters_reverse_path, forwarding_enabled};
 use adit_sys::signal::{Signal, Signals};
@@ -38,6 +38,7 @@ use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::{self, ToKeys};
+use crate::routes::describe;
 
 /// Everything the kernel gave us, opened before the first role starts.
 struct Resources {
@@ -484,16 +485,6 @@ impl Drop for Alarm {
 
 fn try_clone_all(sockets: &[RawEspSocket]) -> std::io::Result<Vec<RawEspSocket>> {
     sockets.iter().map(|socket| socket.try_clone().map_err(std::io::Error::other)).collect()
-}
-
-/// Where the kernel sends a packet, in the words of `ip route get`.
-fn describe(probe: IpAddr, found: &RouteLookup, interface: Option<&str>) -> String {
-    let via = found.via.map_or_else(String::new, |via| format!(" via {via}"));
-    let way = match (found.kind, interface) {
-        (RouteKind::Unicast, Some(name)) => format!("dev {name}"),
-        (kind, _) => format!("{kind:?}").to_lowercase(),
-    };
-    format!("ip route get {probe} -> {way}{via} table {}", found.table)
 }
 
 #[cfg(test)]

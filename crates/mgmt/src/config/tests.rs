@@ -1,5 +1,7 @@
 //! Twenty-odd mistakes and what the operator reads about each.
 
+mod policies;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -320,7 +322,7 @@ fn table_in_a_tunnel() {
          --> tunnels/berlin.toml:5:2
           |
         5 | [access]
-          |  ^^^^^^ a tunnel's file has no tables
+          |  ^^^^^^ this file has no tables
           |
           = help: known keys: keep, peer, address, id, peer_id, encap, mode, suite, allow, ike, esp, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
         ");
@@ -763,6 +765,7 @@ mod garbage {
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
             let _ = load_one(&text);
+            let _ = policies::load_policies(&[policies::policy("10-x", &text)]);
         }
 
         /// Texts that are nearly right reach the checks behind the syntax.

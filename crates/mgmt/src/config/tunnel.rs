@@ -367,7 +367,7 @@ fn fixed(ts: &Placed<TsSpec>) -> Option<PlacedSelector> {
 }
 
 /// The selectors of one side. They may be left out if there is no example of what is missing.
-fn read_side(
+pub(super) fn read_side(
     fields: &mut Fields<'_>,
     key: &'static str,
     example: Option<&str>,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_crypto::{Prf, Secret, SystemRng};
-use adit_db::{ChildConfig, ChildName, Connection, ConnectionName, Keep};
+use adit_db::{
+    Action, ChildConfig, ChildName, Connection, ConnectionName, Keep, OperatorPolicy,
+};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::Source;
 use adit_mgmt::diagnosis::Context;
@@ -47,6 +49,8 @@ pub(super) struct Store {
     /// The configuration directory.
     pub(super) directory: PathBuf,
     pub(super) tunnels: BTreeMap<ConnectionName, Tunnel>,
+    /// What no tunnel gets, in order of precedence.
+    pub(super) policies: Vec<OperatorPolicy>,
     /// What `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<(ConnectionName, ChildName), bool>,
     shared: BTreeSet<String>,
@@ -61,6 +65,7 @@ impl Store {
         Self {
             directory,
             tunnels: BTreeMap::new(),
+            policies: Vec::new(),
             installed: BTreeMap::new(),
             shared: BTreeSet::new(),
             failures: BTreeMap::new(),
@@ -158,7 +163,7 @@ impl Store {
     }
 
     /// Policies that negotiate on demand.
-    pub(super) fn policies(&self) -> Vec<PolicySnapshot> {
+    pub(super) fn traps(&self) -> Vec<PolicySnapshot> {
         let children = self.tunnels.values().flat_map(|tunnel| {
             tunnel.connection.children.iter().map(|child| (&tunnel.connection.name, child))
         });
@@ -167,9 +172,24 @@ impl Store {
             .map(|(connection, child)| PolicySnapshot {
                 child: child.name.to_string(),
                 connection: connection.to_string(),
-                mode: child.mode,
+                mode: child.mode.to_string(),
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
+            })
+            .collect()
+    }
+
+    /// Policies that send traffic past the tunnels or drop it.
+    pub(super) fn shunts(&self, action: Action) -> Vec<PolicySnapshot> {
+        let mode = if action == Action::Discard { "DROP" } else { "PASS" };
+        let chosen = self.policies.iter().filter(|policy| policy.entry.action == action);
+        chosen
+            .map(|policy| PolicySnapshot {
+                child: policy.name.to_string(),
+                connection: String::new(),
+                mode: mode.to_owned(),
+                local_ts: policy.entry.local.iter().map(ToString::to_string).collect(),
+                remote_ts: policy.entry.remote.iter().map(ToString::to_string).collect(),
             })
             .collect()
     }
