@@ -422,7 +422,7 @@ fn ports_without_protocol() {
         3 | remote = "10.2.0.0/24[any/443]"
           |          ^^^^^^^^^^^^^^^^^^^^^^ "any/443" is not protocol, protocol/port or protocol/first-last
           |
-          = help: write a network such as "10.1.0.0/24"
+          = help: write for example "10.1.0.0/24[tcp/443]"
         "#);
 }
 
