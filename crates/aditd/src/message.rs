@@ -196,11 +196,20 @@ pub(crate) enum ToControl {
     Stop,
 }
 
+/// Which networks belong to which tunnels.
+#[derive(Debug)]
+pub(crate) enum RouteChange {
+    /// These and no others.
+    All(BTreeMap<PolicyId, Routed>),
+    /// Those of this policy are these, those of others stay.
+    One(PolicyId, Option<Routed>),
+}
+
 /// To the parent.
 #[derive(Debug)]
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
-    Routes(BTreeMap<PolicyId, Routed>),
+    Routes(RouteChange),
     /// Send an IKE message when the routes sent earlier are in place.
     Transmit {
         /// Where it travels.

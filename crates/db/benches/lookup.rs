@@ -4,7 +4,9 @@
 //! policies, as a gateway has at any moment, asked for in turn through the flow cache as the packet
 //! engine does; the last line of the table, largest by smallest, should stay below 3. `tree` asks
 //! the database itself about the same flows, `cold` about another entry each time, as a scan of all
-//! addresses does: that is the price of main memory, and says how much of it a lookup touches.
+//! addresses does: that is the price of main memory, and says how much of it a lookup touches. `build`
+//! is what a new configuration costs, `change` what a child SA costs that adds an entry of its own
+//! to it, a new snapshot included.
 
 #![expect(clippy::print_stdout, reason = "a bench speaks on stdout")]
 
@@ -13,7 +15,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Action, FlowCache, PolicyId, Spd, SpdEntry};
+use adit_db::{Action, FlowCache, PolicyId, Rank, Sides, Spd, SpdEntry};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
@@ -38,16 +40,21 @@ struct Line {
     tree: f64,
     cold: f64,
     build: Duration,
+    change: Duration,
 }
 
 /// A line for each size, and how much slower the slowest is than the fastest.
 fn table(title: &str, measure: impl Fn(u32) -> Line) {
-    println!("{title:<16} {:>9} {:>9} {:>9} {:>9}", "busy ns", "tree ns", "cold ns", "build ms");
+    println!(
+        "{title:<16} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "busy ns", "tree ns", "cold ns", "build ms", "change us"
+    );
     let mut lines = Vec::new();
     for size in SIZES {
         let line = measure(size);
-        let Line { busy, tree, cold, build } = line;
-        println!("{size:>16} {busy:>9.1} {tree:>9.1} {cold:>9.1} {:>9}", build.as_millis());
+        let Line { busy, tree, cold, build, change } = line;
+        let (build, change) = (build.as_millis(), change.as_secs_f64() * 1e6);
+        println!("{size:>16} {busy:>9.1} {tree:>9.1} {cold:>9.1} {build:>9} {change:>9.1}");
         lines.push(line);
     }
     let ratio = |column: fn(&Line) -> f64| {
@@ -104,8 +111,24 @@ fn policies(size: u32, address: fn(u32, u32) -> IpAddr) -> Line {
     let mut cached = |flow: &FlowKey| cache.get_or_insert_with(flow, || spd.lookup_outbound(flow));
     let tree = |flow: &FlowKey| spd.lookup_outbound(flow);
     let busy = time(&some, &mut cached);
-    Line { busy, tree: time(&some, tree), cold: time(&many, tree), build }
+    let (tree, cold) = (time(&some, tree), time(&many, tree));
+    Line { busy, tree, cold, build, change: change(spd, address) }
 }
+
+/// The time of one change, when [`CHANGES`] child SAs come up whose peers have an address each.
+fn change(mut spd: Spd, address: fn(u32, u32) -> IpAddr) -> Duration {
+    let started = now();
+    for number in 0..CHANGES {
+        let mut next = spd.clone();
+        let one = |side| vec![TrafficSelector::from_address(address(side, number))];
+        let sides = Sides { local: one(12), remote: one(13) };
+        next.insert(Rank(u64::from(number)), PolicyId(number), &sides);
+        spd = black_box(next);
+    }
+    started.elapsed() / CHANGES
+}
+
+const CHANGES: u32 = 10_000;
 
 fn v4(side: u32, number: u32) -> IpAddr {
     IpAddr::V4((side << 24 | number).into())
@@ -128,7 +151,8 @@ fn sas(size: u32) -> Line {
     let find = |spi: &Spi| table.get(spi).map(|half| half.first().copied());
     // An SPI is found in one step; there is nothing to remember.
     let busy = time(&spis(FLOWS), find);
-    Line { busy, tree: busy, cold: time(&spis(LOOKUPS), find), build }
+    let change = build / size;
+    Line { busy, tree: busy, cold: time(&spis(LOOKUPS), find), build, change }
 }
 
 /// Nanoseconds for one of the questions.

@@ -47,22 +47,45 @@ pub(crate) struct Entangled {
 }
 
 /// Decorrelated policies over `K` selectors.
+///
+/// A lookup that finds nothing in the processor's caches waits for memory three times: for the
+/// directory of the root, for its place, and for the one cache line of a small node.
 #[derive(Debug)]
 pub(crate) struct Decorrelated<T, const K: usize> {
     root: Target,
-    nodes: Vec<Node<T>>,
-    /// Where the values of each branch begin, node after node; a set of values that is not one
-    /// range has several places.
-    starts: Vec<T>,
-    targets: Vec<Target>,
+    small: Vec<Small<T>>,
+    large: Vec<Large<T>>,
+    /// The branches of large nodes, node after node.
+    places: Vec<Place<T>>,
     directory: Vec<u32>,
 }
 
+/// Where the values of a branch begin, and where it leads; a set of values that is not one range
+/// has several places.
+#[derive(Clone, Copy, Debug)]
+struct Place<T> {
+    start: T,
+    target: Target,
+}
+
+/// One selector's branches, if they have no more than [`SMALL`] places: what is below, in and
+/// above one range. The first place begins at zero.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Small<T> {
+    starts: [T; SMALL - 1],
+    targets: [Target; SMALL],
+    selector: u8,
+}
+
+/// Most places of a small node.
+const SMALL: usize = 3;
+
 /// One selector's branches.
 #[derive(Clone, Copy, Debug)]
-struct Node<T> {
+struct Large<T> {
     selector: usize,
-    /// Its part of `starts` and `targets`.
+    /// Its part of `places`.
     at: usize,
     len: usize,
     /// Its part of `directory`: where to search for values that share their upper bits, counted
@@ -77,16 +100,39 @@ struct Node<T> {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Target(u32);
 
-impl Target {
-    const NOBODY: Self = Self(u32::MAX >> 1);
-    const NODE: u32 = 1 << 31;
+enum Step {
+    Owner(u32),
+    Nobody,
+    Small(usize),
+    Large(usize),
+}
 
-    fn node(self) -> Option<usize> {
-        (self.0 & Self::NODE != 0).then_some((self.0 & !Self::NODE) as usize)
+impl Target {
+    const NOBODY: Self = Self(Self::NUMBER);
+    const NUMBER: u32 = (1 << 30) - 1;
+    const SMALL: u32 = 1 << 30;
+    const LARGE: u32 = 1 << 31;
+
+    /// The node of that number; [`WORK_MAX`] bounds it.
+    fn node(kind: u32, number: usize) -> Self {
+        Self(kind | u32::try_from(number).unwrap_or(0))
+    }
+
+    fn step(self) -> Step {
+        let number = self.0 & Self::NUMBER;
+        match self.0 & !Self::NUMBER {
+            0 if self == Self::NOBODY => Step::Nobody,
+            0 => Step::Owner(number),
+            Self::SMALL => Step::Small(number as usize),
+            _ => Step::Large(number as usize),
+        }
     }
 
     fn owner(self) -> Option<u32> {
-        (self.0 < Self::NOBODY.0).then_some(self.0)
+        match self.step() {
+            Step::Owner(owner) => Some(owner),
+            Step::Nobody | Step::Small(_) | Step::Large(_) => None,
+        }
     }
 }
 
@@ -95,17 +141,40 @@ impl<T, const K: usize> Default for Decorrelated<T, K> {
     fn default() -> Self {
         Self {
             root: Target::NOBODY,
-            nodes: Vec::new(),
-            starts: Vec::new(),
-            targets: Vec::new(),
+            small: Vec::new(),
+            large: Vec::new(),
+            places: Vec::new(),
             directory: Vec::new(),
         }
     }
 }
 
+impl<T: Key> Small<T> {
+    /// A node of a few places; what is not needed repeats the last of them.
+    fn new(mut places: impl Iterator<Item = Place<T>>, selector: usize) -> Self {
+        let mut last = Place { start: T::ZERO, target: Target::NOBODY };
+        let mut next = || {
+            last = places.next().unwrap_or(last);
+            last
+        };
+        let [below, within, above]: [Place<T>; SMALL] = std::array::from_fn(|_| next());
+        Self {
+            starts: [within.start, above.start],
+            targets: [below.target, within.target, above.target],
+            selector: u8::try_from(selector).unwrap_or(u8::MAX),
+        }
+    }
+
+    fn target(&self, packet: &[T]) -> Option<Target> {
+        let value = *packet.get(usize::from(self.selector))?;
+        let place = self.starts.iter().filter(|start| **start <= value).count();
+        self.targets.get(place).copied()
+    }
+}
+
 impl<T: Key, const K: usize> Decorrelated<T, K> {
     /// Keeps policies apart that are in order of precedence; `last` has the greatest value of
-    /// each selector, the least is zero. Owners are below 2³¹ - 1. No more work than `work_max` is
+    /// each selector, the least is zero. Owners are below 2³⁰ - 1. No more work than `work_max` is
     /// done, [`WORK_MAX`] but in tests.
     pub(crate) fn new(
         policies: &[Policy<T, K>],
@@ -118,41 +187,50 @@ impl<T: Key, const K: usize> Decorrelated<T, K> {
     /// The owner of the region in which a packet lies.
     pub(crate) fn lookup(&self, packet: &[T; K]) -> Option<u32> {
         let mut target = self.root;
-        while let Some(number) = target.node() {
-            let node = self.nodes.get(number)?;
-            let value = *packet.get(node.selector)?;
-            target = *self.targets.get(self.place(node, value))?;
+        loop {
+            target = match target.step() {
+                Step::Owner(owner) => return Some(owner),
+                Step::Nobody => return None,
+                Step::Small(number) => self.small.get(number)?.target(packet)?,
+                Step::Large(number) => {
+                    let node = self.large.get(number)?;
+                    self.find(node, *packet.get(node.selector)?)?
+                }
+            };
         }
-        target.owner()
     }
 
     /// The owner of each region, in no order; regions of one node and one owner are one.
     pub(crate) fn regions(&self) -> impl Iterator<Item = u32> {
-        let of_node = |node: &Node<T>| {
-            let end = node.at.saturating_add(node.len);
-            let branches: BTreeSet<_> =
-                self.targets.get(node.at..end).into_iter().flatten().copied().collect();
-            branches
+        let of_small = |node: &Small<T>| {
+            let [below, within, above] = node.targets;
+            let within = (within != below).then_some(within);
+            let above = (above != below && Some(above) != within).then_some(above);
+            [Some(below), within, above].into_iter().flatten()
         };
-        let root = [self.root].into_iter();
-        self.nodes.iter().flat_map(of_node).chain(root).filter_map(Target::owner)
+        let of_large = |node: &Large<T>| {
+            let end = node.at.saturating_add(node.len);
+            let places = self.places.get(node.at..end).unwrap_or_default();
+            places.iter().map(|place| place.target).collect::<BTreeSet<_>>()
+        };
+        let small = self.small.iter().flat_map(of_small);
+        let large = self.large.iter().flat_map(of_large);
+        [self.root].into_iter().chain(small).chain(large).filter_map(Target::owner)
     }
 
-    /// The last place of a node that begins at or before a value.
-    fn place(&self, node: &Node<T>, value: T) -> usize {
-        if value < node.base || node.len < 2 {
-            return node.at;
+    /// Where the last place of a node leads that begins at or before a value.
+    fn find(&self, node: &Large<T>, value: T) -> Option<Target> {
+        let (mut low, mut high) = (node.at, node.at);
+        if value >= node.base {
+            let bucket = value.offset(node.base).upper(node.shift);
+            let bucket = bucket.min(node.buckets.saturating_sub(1));
+            let at = node.directory.saturating_add(bucket);
+            low = *self.directory.get(at)? as usize;
+            high = *self.directory.get(at.saturating_add(1))? as usize;
         }
-        let bucket = value.offset(node.base).upper(node.shift).min(node.buckets.saturating_sub(1));
-        let at = node.directory.saturating_add(bucket);
-        let (Some(low), Some(high)) =
-            (self.directory.get(at), self.directory.get(at.saturating_add(1)))
-        else {
-            return node.at;
-        };
-        let (low, high) = (*low as usize, *high as usize);
-        let starts = self.starts.get(low..=high).unwrap_or_default();
-        low.saturating_add(starts.partition_point(|start| *start <= value)).saturating_sub(1)
+        let places = self.places.get(low..=high)?;
+        let behind = places.partition_point(|place| place.start <= value);
+        places.get(behind.saturating_sub(1)).map(|place| place.target)
     }
 }
 
@@ -278,21 +356,36 @@ impl<'a, T: Key, const K: usize> Builder<'a, T, K> {
     fn split(&mut self, list: &[u32], settled: u8, selector: usize) -> Result<Target, Entangled> {
         let settled = settled | bit(selector);
         let Branches { places, lists } = self.sweep(list, settled, selector)?;
-        let number = self.tree.nodes.len();
-        let at = self.tree.starts.len();
-        self.tree.starts.extend(places.iter().map(|(start, _)| *start));
-        self.tree.targets.extend(places.iter().map(|_| Target::NOBODY));
-        let node = self.node(selector, at);
-        self.tree.nodes.push(node);
+        let large = (places.len() > SMALL).then(|| self.reserve(&places, selector));
         let mut targets = Vec::with_capacity(lists.len());
         for list in &lists {
             targets.push(self.target(list, settled)?);
         }
-        let row = self.tree.targets.get_mut(at..).unwrap_or_default();
-        for (target, (_, branch)) in row.iter_mut().zip(&places) {
-            *target = targets.get(*branch).copied().unwrap_or(Target::NOBODY);
+        let targets = places.iter().map(|(start, branch)| Place {
+            start: *start,
+            target: targets.get(*branch).copied().unwrap_or(Target::NOBODY),
+        });
+        let Some((number, at)) = large else {
+            let number = self.tree.small.len();
+            let node = Small::new(targets, selector);
+            self.tree.small.push(node);
+            return Ok(Target::node(Target::SMALL, number));
+        };
+        let row = self.tree.places.get_mut(at..).unwrap_or_default();
+        for (place, filled) in row.iter_mut().zip(targets) {
+            *place = filled;
         }
-        Ok(Target(Target::NODE | u32::try_from(number).unwrap_or(0)))
+        Ok(Target::node(Target::LARGE, number))
+    }
+
+    /// A large node whose branches lead nowhere yet: its number, and where its places are.
+    fn reserve(&mut self, places: &[(T, usize)], selector: usize) -> (usize, usize) {
+        let (number, at) = (self.tree.large.len(), self.tree.places.len());
+        let nowhere = |(start, _): &(T, usize)| Place { start: *start, target: Target::NOBODY };
+        self.tree.places.extend(places.iter().map(nowhere));
+        let node = self.node(selector, at);
+        self.tree.large.push(node);
+        (number, at)
     }
 
     /// Sorts the values of a selector by the policies that contain them.
@@ -362,18 +455,18 @@ impl<'a, T: Key, const K: usize> Builder<'a, T, K> {
         Err(Entangled { owner: torn.map_or(0, |number| self.owner(*number)) })
     }
 
-    /// The node over the last places in `starts`, and its directory: with one bucket for each
-    /// place, most values are found at once where the policies' values are evenly spread.
-    fn node(&mut self, selector: usize, at: usize) -> Node<T> {
-        let starts = self.tree.starts.get(at..).unwrap_or_default();
-        let len = starts.len();
+    /// The node over the last places, and its directory: with a bucket for each place or two, most
+    /// values are found at once where the policies' values are evenly spread.
+    fn node(&mut self, selector: usize, at: usize) -> Large<T> {
+        let places = self.tree.places.get(at..).unwrap_or_default();
+        let len = places.len();
         let directory = self.tree.directory.len();
-        let base = starts.get(1).copied().unwrap_or(T::ZERO);
-        let range = starts.last().map_or(T::ZERO, |last| last.offset(base));
+        let base = places.get(1).map_or(T::ZERO, |place| place.start);
+        let range = places.last().map_or(T::ZERO, |last| last.start.offset(base));
         let buckets = if len > DIRECTORY_MIN { len.next_power_of_two() } else { 1 };
         let shift = range.bits().saturating_sub(buckets.trailing_zeros());
         let last = at.saturating_add(len.saturating_sub(1));
-        let place = |index: usize| u32::try_from(at.saturating_add(index)).unwrap_or(u32::MAX);
+        let number = |index: usize| u32::try_from(at.saturating_add(index)).unwrap_or(u32::MAX);
         let mut index = usize::from(len > 1);
         for bucket in 0..buckets {
             // The last place that begins at or before everything in the bucket.
@@ -381,13 +474,13 @@ impl<'a, T: Key, const K: usize> Builder<'a, T, K> {
                 let upper = next.offset(base).upper(shift);
                 upper < bucket || (upper == bucket && next.offset(base).lower_is_zero(shift))
             };
-            while starts.get(index.saturating_add(1)).is_some_and(|next| before(*next)) {
+            while places.get(index.saturating_add(1)).is_some_and(|next| before(next.start)) {
                 index = index.saturating_add(1);
             }
-            self.tree.directory.push(place(index));
+            self.tree.directory.push(number(index));
         }
         self.tree.directory.push(u32::try_from(last).unwrap_or(u32::MAX));
-        Node { selector, at, len, directory, buckets, base, shift }
+        Large { selector, at, len, directory, buckets, base, shift }
     }
 }
 

@@ -47,6 +47,6 @@ pub use nearest::nearest;
 pub use pad::{AuthMethodConfig, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
-pub use spd::{Action, OperatorPolicy, PolicyTable, Spd, SpdEntry, SpdError};
+pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
 pub use spi::random_spi;
 pub use ts_spec::{TsSpec, TsSpecError};

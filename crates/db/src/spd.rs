@@ -3,21 +3,30 @@
 //! Entries are ordered and the first that matches decides. A lookup does not walk them: they are
 //! decorrelated once (RFC 4301 Appendix B), one tree for each address family, so that a packet is
 //! found in the only region it can lie in, at the same cost for ten entries as for a million.
+//! Entries that come and go with child SAs are kept beside the trees, in `live`: each has its rank
+//! in the same order.
 //!
 //! Both directions read the same entries: outbound the source is local, inbound the destination.
 
 mod configured;
+mod live;
+mod shadow;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
-use crate::ids::PolicyId;
-use crate::names::{ChildName, ConnectionName};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, FlowSide};
 
 pub use self::configured::OperatorPolicy;
+use self::live::{Live, LiveEntry};
+use self::shadow::Shadow;
+pub use self::table::PolicyTable;
+use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
+use crate::ids::PolicyId;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -41,6 +50,15 @@ pub struct SpdEntry {
     pub action: Action,
 }
 
+/// The selectors of a child SA.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sides {
+    /// Our side.
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote: Vec<TrafficSelector>,
+}
+
 /// Most pairs of one local and one remote selector in a database.
 pub const PAIRS_MAX: usize = 1 << 20;
 
@@ -58,12 +76,26 @@ pub enum SpdError {
     },
 }
 
-/// The database: an immutable snapshot; a change is a new one.
-#[derive(Debug)]
+/// Place of an entry in the order of precedence: the lowest that matches decides.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Rank(pub u64);
+
+/// The database: an immutable snapshot; a change is a new one, which shares what did not change.
+#[derive(Clone, Debug, Default)]
 pub struct Spd {
+    fixed: Arc<Fixed>,
+    live: Live,
+}
+
+/// Entries that change with the configuration only.
+#[derive(Debug, Default)]
+struct Fixed {
     entries: Vec<SpdEntry>,
+    /// What a lookup needs to know of each entry.
+    verdicts: Vec<(Rank, Action)>,
     v4: Decorrelated<u32, SELECTORS>,
     v6: Decorrelated<u128, SELECTORS>,
+    shadow: Shadow,
     discards: bool,
 }
 
@@ -75,30 +107,181 @@ const LAST_PORT: u32 = OPAQUE_PORT;
 /// The port of a packet that shows none, behind all others: ANY contains it, ranges do not.
 const OPAQUE_PORT: u32 = 65_536;
 
-impl Default for Spd {
-    /// No entries.
-    fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            v4: Decorrelated::default(),
-            v6: Decorrelated::default(),
-            discards: false,
-        }
-    }
-}
-
 impl Spd {
-    /// Builds the database from entries in order of precedence.
+    /// Builds the database from entries in order of precedence; ranks count from 0.
     ///
     /// # Errors
     ///
     /// [`SpdError`] if there are too many or they overlap too much.
     pub fn new(entries: Vec<SpdEntry>) -> Result<Self, SpdError> {
-        Self::within(entries, WORK_MAX)
+        Self::ranked((0..).map(Rank).zip(entries).collect())
     }
 
-    /// [`Self::new`] with another limit.
-    fn within(entries: Vec<SpdEntry>, work_max: usize) -> Result<Self, SpdError> {
+    /// Builds the database from entries in order of precedence, with ranks that leave room for
+    /// those that [`Self::insert`] adds.
+    ///
+    /// # Errors
+    ///
+    /// [`SpdError`] if there are too many or they overlap too much.
+    pub fn ranked(entries: Vec<(Rank, SpdEntry)>) -> Result<Self, SpdError> {
+        let fixed = Arc::new(Fixed::within(entries, WORK_MAX)?);
+        Ok(Self { fixed, live: Live::default() })
+    }
+
+    /// Adds an entry of a child SA, at a cost that does not depend on how many there are. Its rank
+    /// must be free.
+    pub fn insert(&mut self, rank: Rank, policy: PolicyId, sides: &Sides) {
+        let Sides { local, remote } = sides.clone();
+        let entry = SpdEntry { local, remote, action: Action::Protect(policy) };
+        self.live.insert(LiveEntry { rank, entry });
+    }
+
+    /// Removes what [`Self::insert`] added.
+    pub fn remove(&mut self, rank: Rank, sides: &Sides) {
+        self.live.remove(rank, sides);
+    }
+
+    /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
+    /// (RFC 4301 §4.4.1). So it is with a later fragment that would pass in clear although an
+    /// entry before may want its packet protected.
+    pub fn lookup_outbound(&self, flow: &FlowKey) -> Option<Action> {
+        self.search(flow.source(), flow.destination()).map(|found| found.action)
+    }
+
+    /// What must have happened to a packet that arrives; `None` if no entry says.
+    pub fn lookup_inbound(&self, flow: &FlowKey) -> Option<Action> {
+        self.search(flow.destination(), flow.source()).map(|found| found.action)
+    }
+
+    /// Whether a packet may arrive through an SA of this policy (RFC 4301 §5.2 step 4): the first
+    /// entry that matches it asks for exactly that.
+    pub fn allows_inbound(&self, policy: PolicyId, flow: &FlowKey) -> bool {
+        self.lookup_inbound(flow) == Some(Action::Protect(policy))
+    }
+
+    /// The entry that decides about a packet that leaves, and its rank.
+    pub fn entry_outbound(&self, flow: &FlowKey) -> Option<(Rank, &SpdEntry)> {
+        let found = self.search(flow.source(), flow.destination())?;
+        Some((found.rank, self.entry(found.place)?))
+    }
+
+    /// The entry that decides about a packet that arrives, and its rank.
+    pub fn entry_inbound(&self, flow: &FlowKey) -> Option<(Rank, &SpdEntry)> {
+        let found = self.search(flow.destination(), flow.source())?;
+        Some((found.rank, self.entry(found.place)?))
+    }
+
+    /// All entries in order of precedence. The entries of child SAs are sorted for it.
+    pub fn entries(&self) -> impl Iterator<Item = (Rank, &SpdEntry)> {
+        let ranks = self.fixed.verdicts.iter().map(|(rank, _)| *rank);
+        let mut fixed = ranks.zip(&self.fixed.entries).peekable();
+        let mut live = self.live.all().into_iter().map(|one| (one.rank, &one.entry)).peekable();
+        std::iter::from_fn(move || match (fixed.peek(), live.peek()) {
+            (Some((first, _)), Some((second, _))) if second < first => live.next(),
+            (None, _) => live.next(),
+            _ => fixed.next(),
+        })
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.fixed.entries.len().saturating_add(self.live.len())
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many entries come before a rank.
+    pub fn before(&self, rank: Rank) -> usize {
+        let fixed = self.fixed.verdicts.partition_point(|(other, _)| *other < rank);
+        let live = self.live.all();
+        fixed.saturating_add(live.partition_point(|one| one.rank < rank))
+    }
+
+    /// Whether any entry discards.
+    pub fn has_discards(&self) -> bool {
+        self.fixed.discards
+    }
+
+    /// For each entry that [`Self::ranked`] got the number of disjoint parts that are left to it
+    /// when those before it have taken theirs; an entry with none never decides anything.
+    pub fn parts(&self) -> Vec<(Rank, usize)> {
+        let ranks = self.fixed.verdicts.iter().map(|(rank, _)| *rank);
+        let mut parts: Vec<(Rank, usize)> = ranks.map(|rank| (rank, 0)).collect();
+        for owner in self.fixed.v4.regions().chain(self.fixed.v6.regions()) {
+            if let Some((_, count)) = parts.get_mut(owner as usize) {
+                *count = count.saturating_add(1);
+            }
+        }
+        parts
+    }
+
+    fn search(&self, local: FlowSide, remote: FlowSide) -> Option<Found<'_>> {
+        let fixed = self.fixed.search(local, remote);
+        let mut found = fixed;
+        if !self.live.is_empty() {
+            let limit = fixed.map(|found| found.rank);
+            let live = self.live.first(limit, [local.address, remote.address], |entry| {
+                entry.local.iter().any(|selector| selector.contains(local))
+                    && entry.remote.iter().any(|selector| selector.contains(remote))
+            });
+            found = live.map(Found::from).or(found);
+        }
+        let found = found?;
+        let leaks = found.action == Action::Bypass
+            && local.port.is_none()
+            && self.hides_from(found.rank, local, remote);
+        (!leaks).then_some(found)
+    }
+
+    /// Whether a packet that does not show its ports may belong to an entry before `rank` that
+    /// does not pass it: only its first fragment can tell, and we do not keep those (RFC 4301 §7.4).
+    fn hides_from(&self, rank: Rank, local: FlowSide, remote: FlowSide) -> bool {
+        let guards = |entry: &SpdEntry| {
+            entry.action != Action::Bypass
+                && entry.local.iter().any(|selector| selector.may_contain(local))
+                && entry.remote.iter().any(|selector| selector.may_contain(remote))
+        };
+        let fixed = self.fixed.shadow.lookup(local, remote);
+        let fixed = fixed.and_then(|owner| self.fixed.verdicts.get(owner));
+        fixed.is_some_and(|(first, _)| *first < rank)
+            || self.live.first(Some(rank), [local.address, remote.address], guards).is_some()
+    }
+
+    fn entry<'a>(&'a self, place: Place<'a>) -> Option<&'a SpdEntry> {
+        match place {
+            Place::Fixed(position) => self.fixed.entries.get(position),
+            Place::Live(one) => Some(&one.entry),
+        }
+    }
+}
+
+/// What a lookup finds.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    rank: Rank,
+    action: Action,
+    place: Place<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Fixed(usize),
+    Live(&'a LiveEntry),
+}
+
+impl<'a> From<&'a LiveEntry> for Found<'a> {
+    fn from(one: &'a LiveEntry) -> Self {
+        Found { rank: one.rank, action: one.entry.action, place: Place::Live(one) }
+    }
+}
+
+impl Fixed {
+    fn within(ranked: Vec<(Rank, SpdEntry)>, work_max: usize) -> Result<Self, SpdError> {
+        let verdicts = ranked.iter().map(|(rank, entry)| (*rank, entry.action)).collect();
+        let entries: Vec<SpdEntry> = ranked.into_iter().map(|(_, entry)| entry).collect();
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let mut pairs: usize = 0;
         for (owner, entry) in (0..).zip(&entries) {
@@ -116,81 +299,14 @@ impl Spd {
         let discards = entries.iter().any(|entry| entry.action == Action::Discard);
         let v4 = Decorrelated::new(&v4, last(u32::MAX), work_max).map_err(entangled)?;
         let v6 = Decorrelated::new(&v6, last(u128::MAX), work_max).map_err(entangled)?;
-        Ok(Self { entries, v4, v6, discards })
+        let shadow = Shadow::new(&entries, work_max).map_err(entangled)?;
+        Ok(Self { entries, verdicts, v4, v6, shadow, discards })
     }
 
-    /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
-    /// (RFC 4301 §4.4.1). So it is with a later fragment that would pass in clear although an
-    /// entry before may want its packet protected.
-    pub fn lookup_outbound(&self, flow: &FlowKey) -> Option<Action> {
-        self.entry_outbound(flow).map(|entry| entry.action)
-    }
-
-    /// What must have happened to a packet that arrives; `None` if no entry says.
-    pub fn lookup_inbound(&self, flow: &FlowKey) -> Option<Action> {
-        self.entry_inbound(flow).map(|entry| entry.action)
-    }
-
-    /// Whether a packet may arrive through an SA of this policy (RFC 4301 §5.2 step 4): the first
-    /// entry that matches it asks for exactly that.
-    pub fn allows_inbound(&self, policy: PolicyId, flow: &FlowKey) -> bool {
-        self.lookup_inbound(flow) == Some(Action::Protect(policy))
-    }
-
-    /// The entry that decides about a packet that leaves.
-    pub fn entry_outbound(&self, flow: &FlowKey) -> Option<&SpdEntry> {
-        self.entries.get(self.position_outbound(flow)?)
-    }
-
-    /// The entry that decides about a packet that arrives.
-    pub fn entry_inbound(&self, flow: &FlowKey) -> Option<&SpdEntry> {
-        self.entries.get(self.search(flow.destination(), flow.source())?)
-    }
-
-    /// Where in [`Self::entries`] the entry stands that decides about a packet that leaves.
-    pub fn position_outbound(&self, flow: &FlowKey) -> Option<usize> {
-        self.search(flow.source(), flow.destination())
-    }
-
-    /// All entries in order of precedence.
-    pub fn entries(&self) -> &[SpdEntry] {
-        &self.entries
-    }
-
-    /// Whether any entry discards.
-    pub fn has_discards(&self) -> bool {
-        self.discards
-    }
-
-    /// For each entry the number of disjoint parts that are left to it when those before it have
-    /// taken theirs; an entry with none never decides anything.
-    pub fn parts(&self) -> Vec<usize> {
-        let mut parts = vec![0_usize; self.entries.len()];
-        for owner in self.v4.regions().chain(self.v6.regions()) {
-            if let Some(count) = parts.get_mut(owner as usize) {
-                *count = count.saturating_add(1);
-            }
-        }
-        parts
-    }
-
-    fn search(&self, local: FlowSide, remote: FlowSide) -> Option<usize> {
+    fn search(&self, local: FlowSide, remote: FlowSide) -> Option<Found<'_>> {
         let position = self.region(local, remote)?;
-        let entry = self.entries.get(position)?;
-        let leaks = entry.action == Action::Bypass && self.hides_from(position, local, remote);
-        (!leaks).then_some(position)
-    }
-
-    /// Whether a packet that does not show its ports may belong to an entry before `position` that
-    /// does not pass it: only its first fragment can tell, and we do not keep those (RFC 4301 §7.4).
-    fn hides_from(&self, position: usize, local: FlowSide, remote: FlowSide) -> bool {
-        let guarded = |entry: &SpdEntry| {
-            entry.action != Action::Bypass
-                && entry.local.iter().any(|selector| selector.may_contain(local))
-                && entry.remote.iter().any(|selector| selector.may_contain(remote))
-        };
-        let before = self.entries.get(..position).unwrap_or(&self.entries);
-        local.port.is_none() && before.iter().any(guarded)
+        let (rank, action) = *self.verdicts.get(position)?;
+        Some(Found { rank, action, place: Place::Fixed(position) })
     }
 
     /// The entry of the region in which a packet lies.
@@ -277,38 +393,3 @@ fn ports<T: Key + From<u32>>(ports: PortRange) -> Option<Span<T>> {
 fn span<T: Key>(first: T, last: T) -> Option<Span<T>> {
     (first <= last).then_some(Span { first, last })
 }
-
-/// Numbers for (connection, child) pairs, the same for the life of the process however often the
-/// configuration changes.
-#[derive(Clone, Debug, Default)]
-pub struct PolicyTable {
-    numbers: BTreeMap<(ConnectionName, ChildName), PolicyId>,
-    names: Vec<(ConnectionName, ChildName)>,
-}
-
-impl PolicyTable {
-    /// The number of a pair, a new one if it has none.
-    pub fn intern(&mut self, connection: &ConnectionName, child: &ChildName) -> PolicyId {
-        let names = (connection.clone(), child.clone());
-        if let Some(number) = self.numbers.get(&names) {
-            return *number;
-        }
-        let number = PolicyId(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
-        self.names.push(names.clone());
-        self.numbers.insert(names, number);
-        number
-    }
-
-    /// The number of a pair that has one.
-    pub fn id(&self, connection: &ConnectionName, child: &ChildName) -> Option<PolicyId> {
-        self.numbers.get(&(connection.clone(), child.clone())).copied()
-    }
-
-    /// The pair with a number.
-    pub fn names(&self, policy: PolicyId) -> Option<(&ConnectionName, &ChildName)> {
-        self.names.get(policy.0 as usize).map(|(connection, child)| (connection, child))
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -118,7 +118,7 @@ fn spd_text(report: &SpdReport, paint: Paint) -> String {
     if report.entries.is_empty() {
         return "no policies: no tunnel is wanted, and nothing is routed here\n".to_owned();
     }
-    let mut table = Table::new(&["", "ACTION", "LOCAL", "REMOTE", "FROM", "PARTS"]);
+    let mut table = Table::new(&["", "ACTION", "LOCAL", "REMOTE", "FROM", "PARTS", "FILE"]);
     for entry in &report.entries {
         table.row(vec![
             Cell::new(entry.number.to_string()),
@@ -127,6 +127,7 @@ fn spd_text(report: &SpdReport, paint: Paint) -> String {
             Cell::new(side(&entry.remote)),
             Cell::new(owner(entry)),
             parts(entry.parts),
+            Cell::new(place(entry).unwrap_or_else(|| "-".to_owned())),
         ]);
     }
     let more = report.total.saturating_sub(report.entries.len());
@@ -138,10 +139,11 @@ fn spd_text(report: &SpdReport, paint: Paint) -> String {
     )
 }
 
-fn parts(parts: usize) -> Cell {
+fn parts(parts: Option<usize>) -> Cell {
     match parts {
-        0 => Cell::styled(Style::Warning, "none: no packet gets here"),
-        many => Cell::new(many.to_string()),
+        Some(0) => Cell::styled(Style::Warning, "none: no packet gets here"),
+        Some(many) => Cell::new(many.to_string()),
+        None => Cell::new("-"),
     }
 }
 
@@ -163,6 +165,12 @@ fn owner(entry: &PolicyStatus) -> String {
     let child = entry.child.as_ref().filter(|child| **child != entry.name);
     let child = child.map_or_else(String::new, |child| format!("/{}", clean(child)));
     format!("{} {}{child}", entry.source, clean(&entry.name))
+}
+
+/// Where it stands, `/etc/adit/tunnels/berlin.toml:6`.
+fn place(entry: &PolicyStatus) -> Option<String> {
+    let file = clean(entry.file.as_ref()?);
+    Some(entry.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}")))
 }
 
 fn sad_text(report: &SadReport, paint: Paint) -> String {
@@ -271,8 +279,9 @@ fn policy(answer: &Answer) -> String {
         1 => "the one before it does not match".to_owned(),
         many => format!("the {many} before it do not match"),
     };
+    let place = place(entry).map_or_else(String::new, |place| format!("\n{place}"));
     format!(
-        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}",
+        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{place}",
         entry.number,
         answer.policies,
         entry.action,

@@ -31,7 +31,7 @@ use crate::args::Args;
 use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
-use crate::message::{Links, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{Links, RouteChange, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::policy::Routed;
 use crate::role::control::ControlRole;
 use crate::role::forward::{inbound, outbound};
@@ -305,7 +305,10 @@ impl Parent {
     fn take_requests(&mut self) {
         while let Next::Command(request) = self.requests.next() {
             match request {
-                ToParent::Routes(routes) => self.set_routes(routes),
+                ToParent::Routes(RouteChange::All(routes)) => self.set_routes(routes),
+                ToParent::Routes(RouteChange::One(policy, routed)) => {
+                    self.set_route(policy, routed);
+                }
                 ToParent::Transmit { path, octets } => self.sockets.transmit(path, &octets),
                 ToParent::Tell(message) => {
                     let _ = self.links.control.send(*message);
@@ -324,20 +327,39 @@ impl Parent {
         let gone: Vec<_> =
             self.routed.keys().filter(|id| !routes.contains_key(id)).copied().collect();
         for policy in gone {
-            self.routed.remove(&policy);
+            self.forget_route(policy);
+        }
+        for (policy, routed) in routes {
+            self.install_route(policy, routed);
+        }
+        self.check_routes();
+    }
+
+    fn set_route(&mut self, policy: PolicyId, routed: Option<Routed>) {
+        match routed {
+            Some(routed) => {
+                self.install_route(policy, routed.clone());
+                self.check_routes_of(policy, &routed);
+            }
+            None => self.forget_route(policy),
+        }
+    }
+
+    fn install_route(&mut self, policy: PolicyId, routed: Routed) {
+        if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
+            let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
+            self.report(installed.err());
+        }
+        self.routed.insert(policy, routed);
+    }
+
+    fn forget_route(&mut self, policy: PolicyId) {
+        if self.routed.remove(&policy).is_some() {
             self.told.strayed.remove(&policy);
             self.told.filtered.remove(&policy);
             let removed = self.routing.uninstall(&policy.to_string());
             self.report(removed.err());
         }
-        for (policy, routed) in routes {
-            if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
-                let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
-                self.report(installed.err());
-            }
-            self.routed.insert(policy, routed);
-        }
-        self.check_routes();
     }
 
     fn report(&self, error: Option<SysError>) {
@@ -350,11 +372,15 @@ impl Parent {
     fn check_routes(&mut self) {
         let routed: Vec<_> = self.routed.iter().map(|(policy, r)| (*policy, r.clone())).collect();
         for (policy, routed) in routed {
-            if let Some(network) = routed.plan.remote.first() {
-                self.check_route(policy, &routed.connection, *network);
-            }
-            self.check_filter(policy, &routed);
+            self.check_routes_of(policy, &routed);
         }
+    }
+
+    fn check_routes_of(&mut self, policy: PolicyId, routed: &Routed) {
+        if let Some(network) = routed.plan.remote.first() {
+            self.check_route(policy, &routed.connection, *network);
+        }
+        self.check_filter(policy, routed);
     }
 
     /// E501: does the kernel really send the network to the TUN?

@@ -18,24 +18,31 @@ fn rows<const K: usize>(tree: &Decorrelated<u32, K>, last: [u32; K]) -> Vec<Row<
         last: [u32; K],
         rows: &mut Vec<Row<K>>,
     ) {
-        let Some(number) = target.node() else {
-            rows.extend(target.owner().map(|owner| (owner, sets.clone())));
-            return;
+        let (selector, places) = match target.step() {
+            Step::Owner(owner) => return rows.push((owner, sets.clone())),
+            Step::Nobody => return,
+            Step::Small(number) => {
+                let Small { starts: [within, above], targets, selector } = tree.small[number];
+                let places = [0, within, above].into_iter().zip(targets);
+                let mut places: Vec<_> =
+                    places.map(|(start, target)| Place { start, target }).collect();
+                places.dedup_by_key(|place| place.start);
+                (usize::from(selector), places)
+            }
+            Step::Large(number) => {
+                let node = tree.large[number];
+                (node.selector, tree.places[node.at..node.at + node.len].to_vec())
+            }
         };
-        let node = tree.nodes[number];
-        let places = node.at..node.at + node.len;
-        let mut branches: Vec<Target> = tree.targets[places.clone()].to_vec();
+        let mut branches: Vec<Target> = places.iter().map(|place| place.target).collect();
         branches.sort_unstable();
         branches.dedup();
         for branch in branches {
-            let ranges = places.clone().filter(|place| tree.targets[*place] == branch);
-            let end = |place: usize| match place + 1 < places.end {
-                true => tree.starts[place + 1] - 1,
-                false => last[node.selector],
-            };
+            let ranges = (0..places.len()).filter(|place| places[*place].target == branch);
+            let end =
+                |place: usize| places.get(place + 1).map_or(last[selector], |next| next.start - 1);
             let mut sets = sets.clone();
-            sets[node.selector] =
-                ranges.map(|place| span(tree.starts[place], end(place))).collect();
+            sets[selector] = ranges.map(|place| span(places[place].start, end(place))).collect();
             descend(tree, branch, &sets, last, rows);
         }
     }
@@ -140,8 +147,8 @@ fn what_needs_no_decision_needs_no_node() {
     let all = Policy { selectors: [span(0, 9); 2], owner: 7 };
     let empty = Decorrelated::<u32, 2>::new(&[], [9, 9], 0).unwrap();
     let full = Decorrelated::new(&[all, all], [9, 9], 0).unwrap();
-    assert_eq!((empty.nodes.len(), empty.lookup(&[1, 1])), (0, None));
-    assert_eq!((full.nodes.len(), full.lookup(&[1, 1])), (0, Some(7)));
+    assert_eq!((empty.small.len(), empty.lookup(&[1, 1])), (0, None));
+    assert_eq!((full.small.len(), full.lookup(&[1, 1])), (0, Some(7)));
 }
 
 /// A policy that others hide is nobody's region.

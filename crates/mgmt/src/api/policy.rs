@@ -82,13 +82,20 @@ pub struct PolicyStatus {
     /// The child of the tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<String>,
+    /// The file that says so; `None` for what a client loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line of that file, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
     /// Our side.
     pub local: Vec<String>,
     /// The other side.
     pub remote: Vec<String>,
     /// Into how many disjoint parts those before it cut it (RFC 4301 Appendix B); with none it
-    /// never decides anything.
-    pub parts: usize,
+    /// never decides anything. Not counted for the entries that child SAs bring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<usize>,
 }
 
 /// Answer to `adit-sad`.

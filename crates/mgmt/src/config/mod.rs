@@ -70,6 +70,8 @@ pub struct Configuration {
     pub tunnels: BTreeMap<String, Tunnel>,
     /// What no tunnel gets, in order of precedence.
     pub policies: Vec<OperatorPolicy>,
+    /// Where each of them stands, by name.
+    pub policy_origins: BTreeMap<String, Origin>,
     /// What should be mended and does not prevent anything.
     pub warnings: Vec<ConfigError>,
 }
@@ -96,6 +98,12 @@ pub struct Origin {
     pub file: PathBuf,
     /// Lines of its keys, counted from 1.
     pub key_lines: BTreeMap<String, usize>,
+}
+
+/// The line that says which traffic is meant: the first of the keys that is there.
+pub fn selector_line(key_lines: &BTreeMap<String, usize>) -> usize {
+    let line = |key| key_lines.get(key).copied();
+    ["remote", "local", "action"].into_iter().find_map(line).unwrap_or(1)
 }
 
 impl Tunnel {
@@ -192,8 +200,13 @@ pub fn load_all(
             return Err(vec![ConfigError::whole_file(file, "another file has the same name")]);
         }
     }
-    let policies = policy_drafts.into_iter().map(|draft| draft.policy).collect();
-    Ok(Configuration { tunnels, policies, warnings: problems })
+    let mut policies = Vec::new();
+    let mut policy_origins = BTreeMap::new();
+    for draft in policy_drafts {
+        policy_origins.insert(draft.policy.name.to_string(), draft.origin);
+        policies.push(draft.policy);
+    }
+    Ok(Configuration { tunnels, policies, policy_origins, warnings: problems })
 }
 
 /// What changes when `new` takes the place of `old`.

@@ -9,16 +9,17 @@
 use adit_db::{Action, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError};
 use adit_wire::ikev2::TrafficSelector;
 
-use super::SourceFile;
 use super::fields::Fields;
 use super::report::{ConfigError, Mistake, tunnel_name};
 use super::tunnel::{Draft, read_side};
+use super::{Origin, SourceFile};
 use crate::codes::Code;
 
 /// A policy that was read without error.
 pub(super) struct PolicyDraft<'a> {
     pub(super) file: &'a SourceFile,
     pub(super) policy: OperatorPolicy,
+    pub(super) origin: Origin,
 }
 
 const ACTIONS: &[(&str, Action)] = &[("bypass", Action::Bypass), ("discard", Action::Discard)];
@@ -34,10 +35,11 @@ pub(super) fn read(file: &SourceFile) -> (Option<PolicyDraft<'_>>, Vec<ConfigErr
     };
     let mut fields = Fields::new(file);
     let entry = if fields.mistakes.is_empty() { read_entry(&mut fields) } else { None };
+    let origin = Origin { file: file.path.clone(), key_lines: fields.key_lines.clone() };
     let mistakes = fields.finish();
     let problems: Vec<_> = mistakes.iter().map(|mistake| mistake.render(file)).collect();
     let policy = entry.filter(|_| problems.is_empty()).map(|entry| OperatorPolicy { name, entry });
-    (policy.map(|policy| PolicyDraft { file, policy }), problems)
+    (policy.map(|policy| PolicyDraft { file, policy, origin }), problems)
 }
 
 fn read_entry(fields: &mut Fields<'_>) -> Option<SpdEntry> {
@@ -88,7 +90,7 @@ pub(super) fn judge(policies: &[PolicyDraft<'_>], tunnels: &[Draft<'_>]) -> Vec<
     }
     match Spd::new(entries) {
         Ok(spd) => {
-            let idle = spd.parts().into_iter().zip(&files).filter(|(parts, _)| *parts == 0);
+            let idle = spd.parts().into_iter().zip(&files).filter(|((_, parts), _)| *parts == 0);
             idle.map(|(_, file)| never_reached(file)).collect()
         }
         Err(error) => too_much(error, &files).into_iter().collect(),

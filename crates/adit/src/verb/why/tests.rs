@@ -58,6 +58,7 @@ fn entry(number: usize, action: PolicyAction, name: &str) -> PolicyStatus {
         PolicyAction::Protect => PolicySource::Tunnel,
         PolicyAction::Bypass | PolicyAction::Discard => PolicySource::Operator,
     };
+    let folder = if source == PolicySource::Operator { "policies" } else { "tunnels" };
     let child = (source == PolicySource::Tunnel).then(|| name.to_owned());
     PolicyStatus {
         number,
@@ -65,9 +66,11 @@ fn entry(number: usize, action: PolicyAction, name: &str) -> PolicyStatus {
         source,
         name: name.into(),
         child,
+        file: Some(format!("/etc/adit/{folder}/{name}.toml")),
+        line: Some(3),
         local: vec!["10.1.0.0/24".into()],
         remote: vec!["10.2.0.0/24".into()],
-        parts: 1,
+        parts: Some(1),
     }
 }
 
@@ -101,17 +104,17 @@ fn sa() -> SaStatus {
 fn policies_are_listed_in_their_order() {
     let any = PolicyStatus {
         local: vec!["0.0.0.0/0".into(), "::/0".into()],
-        parts: 0,
+        parts: Some(0),
         ..entry(3, PolicyAction::Bypass, "30-late")
     };
-    let split = PolicyStatus { parts: 4, ..entry(2, PolicyAction::Protect, "berlin") };
+    let split = PolicyStatus { parts: Some(4), ..entry(2, PolicyAction::Protect, "berlin") };
     let entries = vec![entry(1, PolicyAction::Discard, "10-mail"), split, any];
     let report = SpdReport { schema: SCHEMA, total: 3, entries };
     insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
-       ACTION   LOCAL        REMOTE       FROM              PARTS
-    1  discard  10.1.0.0/24  10.2.0.0/24  operator 10-mail  1
-    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin     4
-    3  bypass   any          10.2.0.0/24  operator 30-late  none: no packet gets here
+       ACTION   LOCAL        REMOTE       FROM              PARTS                      FILE
+    1  discard  10.1.0.0/24  10.2.0.0/24  operator 10-mail  1                          /etc/adit/policies/10-mail.toml:3
+    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin     4                          /etc/adit/tunnels/berlin.toml:3
+    3  bypass   any          10.2.0.0/24  operator 30-late  none: no packet gets here  /etc/adit/policies/30-late.toml:3
     The first that matches decides; what none matches is dropped.
     ");
     insta::assert_snapshot!(spd_text(&SpdReport::default(), Paint::PLAIN), @"no policies: no tunnel is wanted, and nothing is routed here");
@@ -161,6 +164,7 @@ fn a_packet_that_passes_is_followed_to_its_sa() {
                  ip route get 10.2.0.7 -> dev adit0 table 44311
       policy     2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24
                  from tunnel berlin; the one before it does not match
+                 /etc/adit/tunnels/berlin.toml:3
       tunnel     berlin UP for 5 h with 203.0.113.7:4500 rekey in 41 min
       sa         SPI c0ffee02 out, c0ffee01 in; ESP in UDP, aes256gcm16-esn
                  10.1.0.0/24 <-> 10.2.0.0/24
@@ -189,6 +193,7 @@ fn a_packet_that_does_not_pass_has_a_code_and_a_fix() {
                  ip route get 10.2.0.7 -> dev adit0 table 44311
       policy     1 of 3: discard 10.1.0.0/24 <-> 10.2.0.0/24
                  from operator 10-web; the first one
+                 /etc/adit/policies/10-web.toml:3
       drops      whole host: 2 no_policy dropped
 
     error[E403]: the policy 10-web discards this packet

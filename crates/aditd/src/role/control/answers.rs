@@ -65,7 +65,7 @@ impl Running {
                 let status = self.status(tunnel.as_deref(), &numbers);
                 self.answer(client, api::to_message(&status));
             }
-            Request::AditSpd => self.answer(client, api::to_message(&why::spd(policies))),
+            Request::AditSpd => self.answer(client, api::to_message(&self.spd(policies))),
             Request::AditSad => self.answer(client, api::to_message(&why::sad(&numbers))),
             Request::AditWhy { flow } => {
                 let answer = self.why(&flow, policies, carrier, &numbers);

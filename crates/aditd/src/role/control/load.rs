@@ -116,6 +116,7 @@ impl Running {
     }
 
     fn take_over(&mut self, configuration: Configuration, report: &ReloadReport) {
+        self.store.policy_origins = configuration.policy_origins;
         if self.store.policies != configuration.policies {
             // Before the tunnels: what they must not get does not slip through meanwhile.
             let message = ToIke::SetPolicies(configuration.policies.clone());

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_crypto::{Prf, Secret, SystemRng};
-use adit_db::{
-    Action, ChildConfig, ChildName, Connection, ConnectionName, Keep, OperatorPolicy,
-};
+use adit_db::{Action, ChildConfig, ChildName, Connection, ConnectionName, Keep, OperatorPolicy};
 use adit_mgmt::Diagnosis;
-use adit_mgmt::api::Source;
+use adit_mgmt::api::{PolicySource, PolicyStatus, Source};
+use adit_mgmt::config::{Origin, selector_line};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::PolicySnapshot;
 
@@ -51,6 +50,8 @@ pub(super) struct Store {
     pub(super) tunnels: BTreeMap<ConnectionName, Tunnel>,
     /// What no tunnel gets, in order of precedence.
     pub(super) policies: Vec<OperatorPolicy>,
+    /// Where they stand.
+    pub(super) policy_origins: BTreeMap<String, Origin>,
     /// What `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<(ConnectionName, ChildName), bool>,
     shared: BTreeSet<String>,
@@ -66,6 +67,7 @@ impl Store {
             directory,
             tunnels: BTreeMap::new(),
             policies: Vec::new(),
+            policy_origins: BTreeMap::new(),
             installed: BTreeMap::new(),
             shared: BTreeSet::new(),
             failures: BTreeMap::new(),
@@ -192,6 +194,22 @@ impl Store {
                 remote_ts: policy.entry.remote.iter().map(ToString::to_string).collect(),
             })
             .collect()
+    }
+
+    /// Adds to a policy which file asks for it, and where in it.
+    pub(super) fn locate(&self, policy: &mut PolicyStatus) {
+        let name = policy.name.as_str();
+        let (file, key_lines) = if policy.source == PolicySource::Operator {
+            let Some(origin) = self.policy_origins.get(name) else { return };
+            (origin.file.display().to_string(), &origin.key_lines)
+        } else {
+            let tunnel = self.tunnels.iter().find(|(known, _)| known.as_str() == name);
+            let Some((_, Tunnel { context, .. })) = tunnel else { return };
+            let Some(file) = &context.file else { return };
+            (file.clone(), &context.key_lines)
+        };
+        policy.line = Some(selector_line(key_lines));
+        policy.file = Some(file);
     }
 
     /// Where a tunnel comes from.

@@ -19,12 +19,6 @@ use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
 use crate::message::{PolicyView, RouteView};
 
-/// The policies.
-pub(super) fn spd(view: Option<Box<PolicyView>>) -> SpdReport {
-    let (total, entries) = view.map_or((0, Vec::new()), |view| (view.total, view.entries));
-    SpdReport { schema: SCHEMA, total, entries }
-}
-
 /// The SAs.
 pub(super) fn sad(numbers: &Numbers) -> SadReport {
     let now = clock::now();
@@ -81,6 +75,13 @@ fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)
 }
 
 impl Running {
+    /// The policies.
+    pub(super) fn spd(&self, view: Option<Box<PolicyView>>) -> SpdReport {
+        let (total, mut entries) = view.map_or((0, Vec::new()), |view| (view.total, view.entries));
+        entries.iter_mut().for_each(|entry| self.store.locate(entry));
+        SpdReport { schema: SCHEMA, total, entries }
+    }
+
     /// What happens to a packet that leaves, and how we know.
     pub(super) fn why(
         &self,
@@ -93,7 +94,8 @@ impl Running {
         else {
             return Why { schema: SCHEMA, ..Why::default() };
         };
-        let policy = entries.into_iter().next();
+        let mut policy = entries.into_iter().next();
+        policy.iter_mut().for_each(|policy| self.store.locate(policy));
         let tunnel = policy.as_ref().filter(|policy| policy.action == PolicyAction::Protect);
         let tunnel = tunnel
             .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());

@@ -39,6 +39,38 @@ fn policies_are_read_in_their_order() {
     );
 }
 
+/// `adit why` names the line that says which traffic is meant.
+#[test]
+fn policies_know_where_they_stand() {
+    let configuration = load_policies(&[
+        policy("10-ping", "# no pings\naction = \"discard\"\nlocal = \"10.1.0.9\"\n\nremote = \"10.2.0.0/24[icmp/echo-request]\"\n"),
+        policy("20-all", "\naction = \"discard\"\n"),
+    ])
+    .unwrap();
+    let line = |name: &str| {
+        let origin = &configuration.policy_origins[name];
+        (origin.file.display().to_string(), selector_line(&origin.key_lines))
+    };
+    assert_eq!(line("10-ping"), ("policies/10-ping.toml".to_owned(), 5));
+    assert_eq!(line("20-all"), ("policies/20-all.toml".to_owned(), 2));
+    let remote = &configuration.policies[0].entry.remote;
+    assert_eq!(remote[0].to_string(), "10.2.0.0/24[icmp/8(*)]");
+}
+
+#[test]
+fn a_type_that_may_be_a_code_is_refused() {
+    let text = "action = \"bypass\"\nremote = \"10.2.0.0/24[icmp/8]\"\n";
+    insta::assert_snapshot!(rendered(load_policies(&[policy("10-x", text)]).unwrap_err()), @r#"
+    error[E510]: 10-x: `remote` cannot be understood
+     --> policies/10-x.toml:2:10
+      |
+    2 | remote = "10.2.0.0/24[icmp/8]"
+      |          ^^^^^^^^^^^^^^^^^^^^^ "icmp/8" names no message type: that is a name, TYPE(CODE) or TYPE(*)
+      |
+      = help: write for example "[icmp/echo-request]"
+    "#);
+}
+
 #[test]
 fn mistakes_in_policies_are_shown_in_their_place() {
     let text = "action = \"bypas\"\nlocal = \"dynamic\"\npeer = \"192.0.2.1\"\n";
