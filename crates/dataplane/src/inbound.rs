@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, ReplayError, Spd};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, ReplayError, Spd};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{
@@ -34,7 +34,7 @@ pub struct Inbound {
     audits: AuditGate,
     events: Events,
     /// The policies, if any of them discards.
-    discarding: Option<Arc<Spd>>,
+    discarding: Option<Discarding>,
 }
 
 /// A change from the control loop.
@@ -112,7 +112,11 @@ impl Inbound {
                 }
             }
             InboundCommand::SetPolicies(spd) => {
-                self.discarding = spd.has_discards().then_some(spd);
+                self.discarding = match self.discarding.take() {
+                    _ if !spd.has_discards() => None,
+                    Some(known) => Some(known.replaced_by(spd)),
+                    None => Some(Discarding { spd, drops: FlowCache::default() }),
+                };
             }
         }
     }
@@ -172,7 +176,7 @@ impl Inbound {
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let discarding = self.discarding.as_deref();
+        let discarding = self.discarding.as_mut();
         let opened = sa.open(packet, header, now, discarding, &mut self.events);
         if let Err(reason) = opened {
             sa.dropped(reason);
@@ -184,6 +188,24 @@ impl Inbound {
     }
 }
 
+/// The policies, where any of them discards, and what they did with the latest flows.
+struct Discarding {
+    spd: Arc<Spd>,
+    drops: FlowCache<bool>,
+}
+
+impl Discarding {
+    fn replaced_by(mut self, spd: Arc<Spd>) -> Self {
+        self.drops.clear();
+        Self { spd, ..self }
+    }
+
+    fn drops(&mut self, flow: &FlowKey) -> bool {
+        let Self { spd, drops } = self;
+        drops.get_or_insert_with(flow, || spd.lookup_inbound(flow) == Some(Action::Discard))
+    }
+}
+
 impl InboundSa {
     /// RFC 4303 §3.4 from the SA lookup on.
     fn open(
@@ -191,7 +213,7 @@ impl InboundSa {
         packet: &mut PacketBuf,
         header: EspHeader,
         now: Instant,
-        discarding: Option<&Spd>,
+        discarding: Option<&mut Discarding>,
         events: &mut Events,
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
@@ -269,7 +291,7 @@ impl InboundSa {
         &mut self,
         packet: &mut PacketBuf,
         next_header: IpProtocol,
-        discarding: Option<&Spd>,
+        discarding: Option<&mut Discarding>,
     ) -> Result<(), DropReason> {
         let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
@@ -303,7 +325,7 @@ impl InboundSa {
         packet: &mut PacketBuf,
         next_header: IpProtocol,
         taken_off: usize,
-        discarding: Option<&Spd>,
+        discarding: Option<&mut Discarding>,
     ) -> Result<(), DropReason> {
         if let Some(change) = &self.change {
             change.mend(next_header, packet.data_mut());
@@ -322,7 +344,11 @@ impl InboundSa {
     }
 
     /// Whether a packet may come in through this SA.
-    fn check_policies(&self, flow: &FlowKey, discarding: Option<&Spd>) -> Result<(), DropReason> {
+    fn check_policies(
+        &self,
+        flow: &FlowKey,
+        discarding: Option<&mut Discarding>,
+    ) -> Result<(), DropReason> {
         //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
         //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
         //# are not consistent with the selectors for the SA, it MUST discard the packet.
@@ -330,7 +356,7 @@ impl InboundSa {
             return Err(DropReason::SelectorMismatch);
         }
         // The peer knows nothing of an entry that discards part of what the SA may carry.
-        if discarding.and_then(|spd| spd.lookup_inbound(flow)) == Some(Action::Discard) {
+        if discarding.is_some_and(|policies| policies.drops(flow)) {
             return Err(DropReason::PolicyDiscard);
         }
         Ok(())
