@@ -44,6 +44,8 @@ pub(crate) struct Way {
     pub(crate) text: String,
     /// The interface.
     pub(crate) interface: Option<String>,
+    /// Whether it leads anywhere; if not, the kernel drops the packet.
+    pub(crate) leads: bool,
 }
 
 /// A question of the control role; comes back with the answer.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use adit_db::{
     Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Keep,
-    OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError, single_address,
+    OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError, TsSpec,
+    single_address,
 };
 use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_sys::route::{RoutePlan, prefixes_of_range};
@@ -239,8 +240,8 @@ impl PolicyBook {
         let parts = self.in_force.parts.as_ref();
         let mut status = PolicyStatus {
             number: place + 1,
-            local: entry.local.iter().map(ToString::to_string).collect(),
-            remote: entry.remote.iter().map(ToString::to_string).collect(),
+            local: entry.local.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
+            remote: entry.remote.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
             parts: parts.and_then(|parts| parts.get(&rank)).copied(),
             ..PolicyStatus::default()
         };

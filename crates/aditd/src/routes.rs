@@ -24,7 +24,12 @@ pub(crate) fn ways(netlink: &mut Netlink, destination: IpAddr) -> RouteView {
         Ok(found) => {
             let interface = interface_name(netlink, &found);
             let text = describe(destination, &found, interface.as_deref());
-            Way { text, interface: interface.filter(|_| found.kind == RouteKind::Unicast) }
+            let leads = !matches!(
+                found.kind,
+                RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole
+            );
+            let interface = interface.filter(|_| found.kind == RouteKind::Unicast);
+            Way { text, interface, leads }
         }
         Err(error) => no_way(destination, &error),
     };
@@ -37,5 +42,6 @@ fn interface_name(netlink: &mut Netlink, found: &RouteLookup) -> Option<String> 
 }
 
 fn no_way(destination: IpAddr, error: &SysError) -> Way {
-    Way { text: format!("ip route get {destination} -> {error}"), interface: None }
+    let text = format!("ip route get {destination} -> {error}");
+    Way { text, interface: None, leads: false }
 }

@@ -62,6 +62,12 @@ impl TsSpec {
     }
 }
 
+impl From<TrafficSelector> for TsSpec {
+    fn from(selector: TrafficSelector) -> Self {
+        Self::Selector(selector)
+    }
+}
+
 impl From<IpNet> for TsSpec {
     fn from(network: IpNet) -> Self {
         Self::Selector(TrafficSelector {

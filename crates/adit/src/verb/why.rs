@@ -42,6 +42,7 @@ pub(crate) fn why(args: &Why, vici: &Path, screen: &mut Screen) -> Result<Exit, 
     let answer: Answer = ask(vici, &Request::AditWhy { flow })?;
     show(&answer, args.json, screen, |paint| why_text(&answer, paint))?;
     Ok(match answer.fate {
+        _ if !answer.reachable => Exit::Problem,
         Fate::Protected | Fate::Bypassed | Fate::Outside => Exit::Good,
         Fate::Discarded | Fate::Blocked | Fate::Waiting | Fate::Astray => Exit::Problem,
     })
@@ -230,6 +231,9 @@ fn why_text(answer: &Answer, paint: Paint) -> String {
     out.push('\n');
     match &answer.problem {
         Some(problem) => out.push_str(&problem.render(paint.colour)),
+        None if !answer.reachable => {
+            out.push_str("The kernel has no route for it, and drops it: see `ip route`.\n");
+        }
         None => out.push_str("Nothing is wrong on this host.\n"),
     }
     out
@@ -298,9 +302,10 @@ fn tunnel_words(tunnel: &TunnelStatus, paint: Paint) -> String {
     words.extend(tunnel.since_s.map(|since| format!("for {}", seconds(since))));
     let peer = tunnel.peer_address.as_ref().unwrap_or(&tunnel.peer);
     words.push(format!("with {}", clean(peer)));
-    words.extend(tunnel.rekey_in_s.map(|left| format!("rekey in {}", seconds(left))));
-    words.extend(tunnel.retry_in_s.map(|left| format!("next try in {}", seconds(left))));
-    words.join(" ")
+    let mut parts = vec![words.join(" ")];
+    parts.extend(tunnel.rekey_in_s.map(|left| format!("rekey in {}", seconds(left))));
+    parts.extend(tunnel.retry_in_s.map(|left| format!("next try in {}", seconds(left))));
+    parts.join(", ")
 }
 
 fn sa_words(sa: &SaStatus) -> String {

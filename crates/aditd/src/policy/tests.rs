@@ -1,4 +1,4 @@
-use adit_db::{HostSpec, TsSpec};
+use adit_db::HostSpec;
 
 use super::*;
 

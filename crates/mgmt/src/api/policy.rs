@@ -215,6 +215,9 @@ pub struct Why {
     pub fate: Fate,
     /// Where the kernel sends it.
     pub route: String,
+    /// Whether the kernel has a way for it; without one it drops it.
+    #[serde(default)]
+    pub reachable: bool,
     /// Whether that is to us.
     pub routed_here: bool,
     /// The entry that decides; `None` if none matches.

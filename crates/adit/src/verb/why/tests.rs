@@ -138,6 +138,7 @@ fn protected() -> Answer {
         protocol: "tcp".into(),
         fate: Fate::Protected,
         route: "ip route get 10.2.0.7 -> dev adit0 table 44311".into(),
+        reachable: true,
         routed_here: true,
         policy: Some(entry(2, PolicyAction::Protect, "berlin")),
         policies: 3,
@@ -165,13 +166,39 @@ fn a_packet_that_passes_is_followed_to_its_sa() {
       policy     2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24
                  from tunnel berlin; the one before it does not match
                  /etc/adit/tunnels/berlin.toml:3
-      tunnel     berlin UP for 5 h with 203.0.113.7:4500 rekey in 41 min
+      tunnel     berlin UP for 5 h with 203.0.113.7:4500, rekey in 41 min
       sa         SPI c0ffee02 out, c0ffee01 in; ESP in UDP, aes256gcm16-esn
                  10.1.0.0/24 <-> 10.2.0.0/24
       packets    1,180 out, last 1.3 s ago; 1,200 in, last 200 ms ago; 3 replayed dropped
       drops      whole host: 2 no_policy dropped
 
     Nothing is wrong on this host.
+    ");
+}
+
+/// A bypass alone brings no packet anywhere.
+#[test]
+fn a_packet_in_clear_needs_a_route() {
+    let stuck = Answer {
+        fate: Fate::Bypassed,
+        route: "ip route get 10.2.0.7 -> look up route: Network is unreachable".into(),
+        reachable: false,
+        policy: Some(entry(1, PolicyAction::Bypass, "10-printer")),
+        tunnel: None,
+        sa: None,
+        ..protected()
+    };
+    insta::assert_snapshot!(why_text(&stuck, Paint::PLAIN), @"
+    10.1.0.5:49152 -> 10.2.0.7:443 tcp  =>  IN CLEAR by policy 10-printer
+
+      route      into the tunnels' interface, then out in clear
+                 ip route get 10.2.0.7 -> look up route: Network is unreachable
+      policy     1 of 3: bypass 10.1.0.0/24 <-> 10.2.0.0/24
+                 from operator 10-printer; the first one
+                 /etc/adit/policies/10-printer.toml:3
+      drops      whole host: 2 no_policy dropped
+
+    The kernel has no route for it, and drops it: see `ip route`.
     ");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adit_dataplane::{DropCounters, SaCounters};
-use adit_db::{ChildSaId, TransformWords};
+use adit_db::{ChildSaId, TransformWords, TsSpec};
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{
@@ -44,8 +44,8 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         outer_remote: sa.encap.remote.to_string(),
         udp: sa.encap.udp,
         suite: TransformWords(&sa.suite).to_string(),
-        local: sa.local_ts.iter().map(ToString::to_string).collect(),
-        remote: sa.remote_ts.iter().map(ToString::to_string).collect(),
+        local: sa.local_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
+        remote: sa.remote_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
         packets_in: inbound.map_or(0, |half| half.packets),
         octets_in: inbound.map_or(0, |half| half.octets),
         packets_out: outbound.map_or(0, |half| half.packets),
@@ -105,13 +105,15 @@ impl Running {
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
         let problem = case.problem(fate, &self.role.tun);
         let shown = for_people(flow);
+        let way = if fate == Fate::Bypassed { routes.clear } else { routes.plain };
         Why {
             schema: SCHEMA,
             source: shown.source().to_string(),
             destination: shown.destination().to_string(),
             protocol: protocol(flow),
             fate,
-            route: if fate == Fate::Bypassed { routes.clear.text } else { routes.plain.text },
+            route: way.text,
+            reachable: way.leads,
             routed_here,
             policy,
             policies: total,
