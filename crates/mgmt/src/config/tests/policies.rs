@@ -57,6 +57,19 @@ fn policies_know_where_they_stand() {
     assert_eq!(remote[0].to_string(), "10.2.0.0/24[icmp/8(*)]");
 }
 
+/// The reference has a row for each key, and for nothing else.
+#[test]
+fn the_reference_names_every_key_of_a_policy() {
+    let complaint = rendered(load_policies(&[policy("10-x", "port = 1\n")]).unwrap_err());
+    let (_, known) = complaint.split_once("known keys: ").unwrap();
+    let known: Vec<_> = known.lines().next().unwrap().split(", ").collect();
+    let reference = include_str!("../../../../../docs/configuration.md");
+    let (_, keys) = reference.split_once("| key of a policy |").unwrap();
+    let (keys, _) = keys.split_once("\n\n").unwrap();
+    let row = |line: &'static str| line.strip_prefix("| `")?.split('`').next();
+    assert_eq!(keys.lines().filter_map(row).collect::<Vec<_>>(), known);
+}
+
 #[test]
 fn a_type_that_may_be_a_code_is_refused() {
     let text = "action = \"bypass\"\nremote = \"10.2.0.0/24[icmp/8]\"\n";
