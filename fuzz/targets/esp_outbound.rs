@@ -74,9 +74,12 @@ impl World {
     }
 
     fn set_policies(&mut self, choices: &mut Choices<'_>) {
-        self.entries = entries(choices);
-        let spd = Arc::new(Spd::new(self.entries.clone()).expect("few entries"));
-        self.engine.handle_command(OutboundCommand::SetPolicies(spd), self.now);
+        let entries = entries(choices);
+        // Entries can overlap in more ways than the database takes; then the old ones hold on.
+        if let Ok(spd) = Spd::new(entries.clone()) {
+            self.entries = entries;
+            self.engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd)), self.now);
+        }
     }
 
     fn install(&mut self, choices: &mut Choices<'_>) {

@@ -71,6 +71,12 @@ pub(crate) enum Verb {
     Reload(Json),
     /// Show the tunnels
     Status(Status),
+    /// Say what happens to a packet, and which policy decides
+    Why(Why),
+    /// Show the policies in the order in which they decide
+    Spd(Json),
+    /// Show the security associations, without their keys
+    Sad(Json),
     /// Show the daemon's log as it happens
     Log(Log),
     /// Make pre-shared keys
@@ -263,6 +269,26 @@ pub(crate) struct Status {
     /// Repeat, once a second, until interrupted
     #[arg(long, short)]
     pub(crate) watch: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit why`.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Who sends it: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
+    #[arg(value_name = "SRC")]
+    pub(crate) source: String,
+
+    /// Whom it is for; a port makes it TCP, without one it is a ping
+    #[arg(value_name = "DST")]
+    pub(crate) destination: String,
+
+    /// Its protocol, by name or number
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) protocol: Option<String>,
 
     /// Print JSON
     #[arg(long)]

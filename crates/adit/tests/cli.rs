@@ -25,6 +25,9 @@ fn help_lists_the_verbs() {
       rekey        Replace a tunnel's keys now, without losing a packet
       reload       Read the configuration again; only tunnels that changed are touched
       status       Show the tunnels
+      why          Say what happens to a packet, and which policy decides
+      spd          Show the policies in the order in which they decide
+      sad          Show the security associations, without their keys
       log          Show the daemon's log as it happens
       secret       Make pre-shared keys
       explain      Explain an error code
@@ -110,6 +113,35 @@ fn help_of_the_demo_lists_what_can_be_done_with_it() {
 }
 
 #[test]
+fn help_of_why_says_what_a_packet_is() {
+    insta::assert_snapshot!(adit(&["why", "--help"]).all(), @"
+    exit 0
+    Say what happens to a packet, and which policy decides
+
+    Usage: adit why [OPTIONS] <SRC> <DST>
+
+    Arguments:
+      <SRC>  Who sends it: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
+      <DST>  Whom it is for; a port makes it TCP, without one it is a ping
+
+    Options:
+          --protocol <PROTOCOL>  Its protocol, by name or number
+          --json                 Print JSON
+      -h, --help                 Print help
+
+    Common options:
+          --vici <PATH>   Control socket of the daemon (/run/adit/vici)
+          --color <WHEN>  Colours: auto is on a terminal unless NO_COLOR is set [possible values: auto,
+                          always, never]
+    ");
+    insta::assert_snapshot!(adit(&["why", "10.1.0.5", "10.2.0.7:99999"]).all(), @r#"
+    exit 2
+    --- standard error
+    error: "10.2.0.7:99999" is no address and no ADDRESS:PORT; IPv6 with a port is [ADDRESS]:PORT
+    "#);
+}
+
+#[test]
 fn help_of_verbs_about_a_tunnel() {
     insta::assert_snapshot!(adit(&["up", "--help"]).all(), @r"
     exit 0
@@ -179,7 +211,16 @@ fn a_mistyped_verb_is_a_usage_error_with_the_right_word() {
 #[test]
 fn no_daemon_is_e520_and_exit_code_3() {
     let vici = "/nonexistent/vici";
-    for verb in [&["status"][..], &["up", "x"], &["down", "x"], &["reload"], &["log"]] {
+    for verb in [
+        &["status"][..],
+        &["up", "x"],
+        &["down", "x"],
+        &["reload"],
+        &["log"],
+        &["spd"],
+        &["sad"],
+        &["why", "10.1.0.5", "10.2.0.7:443"],
+    ] {
         let ran = adit(&[&["--vici", vici], verb].concat());
         assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{verb:?}");
         assert!(ran.err.starts_with("error[E520]: the daemon does not answer\n"), "{}", ran.err);
@@ -308,6 +349,53 @@ fn check_says_what_an_allowed_algorithm_costs() {
 }
 
 #[test]
+fn policies_beside_the_tunnels_are_shown_in_their_order() {
+    let folder = configuration("policies", BERLIN);
+    folder
+        .write("policies/20-mail.toml", "action = \"discard\"\nremote = \"10.2.0.0/24[tcp/25]\"\n");
+    folder.write(
+        "policies/10-admin.toml",
+        "action = \"bypass\"\nlocal = \"10.1.0.9\"\nremote = [\"10.2.0.9\", \"10.2.0.10\"]\n",
+    );
+    insta::assert_snapshot!(check(&folder, &[]), @"
+    exit 0
+    POLICY    ACTION   LOCAL        REMOTE
+    10-admin  bypass   10.1.0.9/32  10.2.0.9/32, 10.2.0.10/32
+    20-mail   discard  any          10.2.0.0/24[tcp/25]
+
+    TUNNEL  KEEP  PEER         WE ARE       PEER IS      LOCAL        REMOTE       SECRET
+    berlin  up    203.0.113.7  our address  203.0.113.7  10.1.0.0/24  10.2.0.0/24  file:berlin.psk (32 bytes)
+
+    1 tunnel, 0 warnings
+    ");
+    folder.write("policies/05-all.toml", "action = \"bypass\"\n");
+    insta::assert_snapshot!(check(&folder, &[]), @"
+    exit 0
+    warning[E517]: 10-admin: no packet ever gets here
+    --> DIR/policies/10-admin.toml
+     = help: policies before it, in the order of file names, take all of its traffic
+
+    warning[E517]: 20-mail: no packet ever gets here
+    --> DIR/policies/20-mail.toml
+     = help: policies before it, in the order of file names, take all of its traffic
+
+    warning[E517]: berlin: no packet ever gets here
+    --> DIR/tunnels/berlin.toml
+     = help: policies before it, in the order of file names, take all of its traffic
+
+    POLICY    ACTION   LOCAL        REMOTE
+    05-all    bypass   any          any
+    10-admin  bypass   10.1.0.9/32  10.2.0.9/32, 10.2.0.10/32
+    20-mail   discard  any          10.2.0.0/24[tcp/25]
+
+    TUNNEL  KEEP  PEER         WE ARE       PEER IS      LOCAL        REMOTE       SECRET
+    berlin  up    203.0.113.7  our address  203.0.113.7  10.1.0.0/24  10.2.0.0/24  file:berlin.psk (32 bytes)
+
+    1 tunnel, 3 warnings
+    ");
+}
+
+#[test]
 fn every_mistake_in_a_file_is_shown_in_its_place() {
     let wrong = BERLIN.replace("remote", "remtoe").replace("10.1.0.0/24", "10.1.0.0/33");
     let folder = configuration("wrong", &wrong);
@@ -387,7 +475,7 @@ fn completions_and_man_pages_come_from_the_same_description() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    insta::assert_snapshot!(pages.join(" "), @r"adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-down.1 adit-explain.1 adit-log.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-secret-new.1 adit-secret.1 adit-status.1 adit-up.1 adit.1");
+    insta::assert_snapshot!(pages.join(" "), @r"adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-down.1 adit-explain.1 adit-log.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-sad.1 adit-secret-new.1 adit-secret.1 adit-spd.1 adit-status.1 adit-up.1 adit-why.1 adit.1");
 }
 
 #[test]

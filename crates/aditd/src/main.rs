@@ -10,6 +10,7 @@ mod log;
 mod message;
 mod policy;
 mod role;
+mod routes;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -5,15 +5,48 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
-use adit_db::{ChildName, ChildSaId, ConnectionName, PolicyId};
+use adit_db::{ChildName, ChildSaId, ConnectionName, OperatorPolicy, PolicyId};
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
     RequestId,
 };
+use adit_mgmt::api::PolicyStatus;
 use adit_sys::wake::CommandSender;
+use adit_wire::ip::FlowKey;
 
 use crate::policy::Routed;
 use crate::role::keys::ToKeys;
+
+/// What the ike role knows about policies, for people.
+#[derive(Debug)]
+pub(crate) struct PolicyView {
+    /// All of them up to a limit, or the one that decides about the packet.
+    pub(crate) entries: Vec<PolicyStatus>,
+    /// How many there are.
+    pub(crate) total: usize,
+    /// The packet's routes.
+    pub(crate) routes: Option<RouteView>,
+}
+
+/// Where the kernel sends a packet.
+#[derive(Debug)]
+pub(crate) struct RouteView {
+    /// As it comes from this host or through it.
+    pub(crate) plain: Way,
+    /// As it comes from us in clear.
+    pub(crate) clear: Way,
+}
+
+/// One answer of the kernel.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// In the words of `ip route get`.
+    pub(crate) text: String,
+    /// The interface.
+    pub(crate) interface: Option<String>,
+    /// Whether it leads anywhere; if not, the kernel drops the packet.
+    pub(crate) leads: bool,
+}
 
 /// A question of the control role; comes back with the answer.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -65,8 +98,12 @@ pub(crate) enum ToIke {
         /// Whether to hold it.
         install: bool,
     },
+    /// These are the entries that operators wrote down, in order.
+    SetPolicies(Vec<OperatorPolicy>),
     /// Tell the control role how things stand.
     Snapshot(QueryId),
+    /// Tell the control role which policies hold, or what becomes of a packet.
+    Policies(QueryId, Option<FlowKey>),
     /// Delete every SA and end.
     Stop,
 }
@@ -79,7 +116,7 @@ pub(crate) enum PacketNews {
         /// The policy.
         policy: PolicyId,
         /// The packet.
-        flow: adit_wire::ip::FlowKey,
+        flow: FlowKey,
     },
     /// Anything else.
     Event(PacketEvent),
@@ -90,8 +127,8 @@ pub(crate) enum PacketNews {
 pub(crate) enum ToOutbound {
     /// Change the engine.
     Engine(OutboundCommand),
-    /// Tell the control role what flowed.
-    Report(QueryId),
+    /// Tell the control role what flowed, and which SA would carry a packet.
+    Report(QueryId, Option<FlowKey>),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
     /// End.
@@ -139,8 +176,10 @@ pub(crate) enum ToControl {
         /// All connections with the effort to keep them as wished.
         connections: Vec<ConnectionInfo>,
     },
+    /// Answers [`ToIke::Policies`].
+    Policies(QueryId, Box<PolicyView>),
     /// Answers [`ToOutbound::Report`].
-    Outbound(QueryId, Box<OutboundReport>),
+    Outbound(QueryId, Box<OutboundReport>, Option<ChildSaId>),
     /// Answers [`ToInbound::Report`].
     Inbound(QueryId, Box<InboundReport>),
     /// Answers [`ToOutbound::Flowed`]; `None` if there is no such SA.
@@ -159,11 +198,20 @@ pub(crate) enum ToControl {
     Stop,
 }
 
+/// Which networks belong to which tunnels.
+#[derive(Debug)]
+pub(crate) enum RouteChange {
+    /// These and no others.
+    All(BTreeMap<PolicyId, Routed>),
+    /// Those of this policy are these, those of others stay.
+    One(PolicyId, Option<Routed>),
+}
+
 /// To the parent.
 #[derive(Debug)]
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
-    Routes(BTreeMap<PolicyId, Routed>),
+    Routes(RouteChange),
     /// Send an IKE message when the routes sent earlier are in place.
     Transmit {
         /// Where it travels.

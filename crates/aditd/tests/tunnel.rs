@@ -9,9 +9,9 @@ use std::fs;
 use std::time::Duration;
 
 use adit_mgmt::Code;
-use adit_mgmt::api::TunnelState;
+use adit_mgmt::api::{Fate, PolicySource, TunnelState};
 use adit_mgmt::vici::answer::Outcome;
-use adit_mgmt::vici::{EventKind, Rekey, Request, Section, Selection, Terminate};
+use adit_mgmt::vici::{EventKind, Rekey, Request, Section, Selection, Terminate, Timeout};
 use adit_sys::netns::write_sysctl;
 use adit_sys::thread::spawn_scoped_named;
 use common::{Pair, wait_until};
@@ -297,4 +297,87 @@ fn sa(event: &Section) -> &Section {
 
 fn numbers(child: &Section) -> [&str; 4] {
     ["packets-in", "packets-out", "bytes-in", "bytes-out"].map(|name| child.text(name).unwrap())
+}
+
+/// What happens to a packet, told by the daemon: through the tunnel, past it, dropped, by nobody's
+/// policy, and while the tunnel is down; and the packets do what was told.
+#[test]
+fn the_daemon_says_what_happens_to_a_packet() {
+    let Some(mut pair) = Pair::new("why") else { return };
+    pair.oslo.policy("10-web.toml", "action = \"discard\"\nremote = \"10.2.0.0/24[tcp/80]\"\n");
+    pair.oslo.policy("20-gone.toml", "action = \"discard\"\nremote = \"fd02::9/128\"\n");
+    pair.oslo.policy("30-clear.toml", "action = \"bypass\"\nremote = \"10.2.0.9\"\n");
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+
+    let ping = pair.oslo.why("10.1.0.1", "10.2.0.1", 1, None);
+    assert_eq!((ping.fate, ping.routed_here, ping.policies), (Fate::Protected, true, 4));
+    let policy = ping.policy.unwrap();
+    assert_eq!(
+        (policy.number, policy.name.as_str(), policy.source),
+        (4, "tunnel", PolicySource::Tunnel)
+    );
+    let sa = ping.sa.unwrap();
+    let sad = pair.oslo.sad();
+    assert_eq!(sad.sas.len(), 1);
+    assert_eq!((&sa.spi_out, &sa.spi_in), (&sad.sas[0].spi_out, &sad.sas[0].spi_in));
+    assert!(sa.packets_out >= 10 && sa.last_in_ms.is_some(), "{sa:?}");
+    assert_eq!(ping.tunnel.unwrap().state, TunnelState::Up);
+    assert_eq!(ping.problem, None);
+
+    let fate = |dst: &str, protocol, port| pair.oslo.why("10.1.0.1", dst, protocol, port).fate;
+    assert_eq!(fate("10.2.0.1", 6, Some(443)), Fate::Protected);
+    assert_eq!(fate("10.2.0.1", 6, Some(80)), Fate::Discarded);
+    assert_eq!(fate("10.2.0.9", 6, Some(443)), Fate::Bypassed);
+    assert_eq!(fate("192.0.2.2", 1, None), Fate::Outside);
+    let blocked = pair.oslo.why("192.0.2.1", "10.2.0.1", 1, None);
+    assert_eq!((blocked.fate, blocked.policy), (Fate::Blocked, None));
+    assert_eq!(blocked.problem.unwrap().code.to_string(), "E402");
+
+    let before = pair.oslo.tunnel("tunnel").unwrap().packets_out;
+    assert_eq!(pair.oslo.ping("fd01::1", "fd02::9", 2).received(), 0);
+    assert_eq!(pair.oslo.tunnel("tunnel").unwrap().packets_out, before);
+    let dropped = pair.oslo.why("10.1.0.1", "10.2.0.1", 1, None).drops;
+    assert!(dropped.iter().any(|(reason, count)| reason == "policy_discard" && *count >= 2));
+
+    pair.berlin.kill();
+    pair.oslo.call(&Request::Terminate(Terminate {
+        selection: Selection::connection("tunnel"),
+        force: true,
+        timeout: Timeout::Immediately,
+        log_level: -1,
+    }));
+    wait_until("the SA is gone", || pair.oslo.sad().sas.is_empty());
+    let waiting = pair.oslo.why("10.1.0.1", "10.2.0.1", 1, None);
+    assert_eq!((waiting.fate, waiting.sa), (Fate::Waiting, None));
+    assert!(waiting.problem.is_some());
+}
+
+/// Policies beside the tunnels follow a reload, and `adit spd` shows their order.
+#[test]
+fn policies_follow_a_reload_and_pass_packets_in_clear() {
+    let Some(mut pair) = Pair::new("policies") else { return };
+    let wide = |text: String| {
+        text.replace("10.2.0.0/24", "192.0.2.0/24").replace("\"10.1.0.0/24\"", "\"192.0.2.1/32\"")
+    };
+    pair.start(
+        &wide(tunnel(1, 2, "keep = \"on-demand\"")).replace("192.0.2.0/24", "192.0.2.2/32"),
+        &tunnel(2, 1, "keep = \"passive\""),
+    );
+    pair.oslo.wait_for("tunnel", TunnelState::Idle);
+    assert_eq!(pair.oslo.spd().total, 1);
+
+    pair.oslo.policy("10-peer.toml", "action = \"bypass\"\nremote = \"192.0.2.2[icmp]\"\n");
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    wait_until("the policy holds", || pair.oslo.spd().total == 2);
+    let order: Vec<String> = pair.oslo.spd().entries.into_iter().map(|entry| entry.name).collect();
+    assert_eq!(order, ["10-peer", "tunnel"]);
+    let there = pair.oslo.ping("192.0.2.1", "192.0.2.2", 3);
+    assert_eq!(there.lost(), 0, "{there:?}");
+    assert!(pair.oslo.sad().sas.is_empty());
+
+    fs::remove_file(pair.oslo.directory.join("policies/10-peer.toml")).unwrap();
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    wait_until("the policy is gone", || pair.oslo.spd().total == 1);
 }

@@ -25,7 +25,7 @@ use adit_wire::{PacketBuf, PacketMeta, Reader, WireError};
 use crate::drop_reason::DropReason;
 use crate::esp::Label;
 use crate::event::Events;
-use crate::inbound::TTL;
+use crate::inbound::{Gate, Numbered, TTL};
 use crate::outbound::{IP_OCTETS_MAX, Inner, move_header, spend};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
 
@@ -322,12 +322,12 @@ impl InboundSa {
         packet: &mut PacketBuf,
         place: AhPlace,
         next_at: usize,
-        sequence: u64,
-        now: Instant,
+        arrived: Numbered,
+        gate: &mut Gate,
         events: &mut Events,
     ) -> Result<(), DropReason> {
-        let newest = self.window.advance(sequence);
-        self.note_arrival(packet, newest, now, events);
+        let newest = self.window.advance(arrived.sequence);
+        self.note_arrival(packet, newest, arrived.now, events);
         let next = place.header.next;
         if next == IpProtocol::NO_NEXT {
             return Err(DropReason::Dummy);
@@ -339,11 +339,11 @@ impl InboundSa {
                 if !packet.pull_front(outer_len) {
                     return Err(DropReason::Truncated);
                 }
-                self.accept_inner(packet, next)?;
+                self.accept_inner(packet, next, gate)?;
             }
             Mode::Transport => {
                 close_gap(packet, place, next_at).ok_or(DropReason::BadInner)?;
-                self.accept_whole(packet)?;
+                self.accept_whole(packet, gate)?;
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ drop_reasons! {
     NotIp = "not_ip", "not an IP packet";
     /// Outbound: no policy matches, which means discard (RFC 4301 §4.4.1).
     NoPolicy = "no_policy", "no policy matches the packet";
-    /// Outbound: a policy says discard.
+    /// Both: a policy says discard.
     PolicyDiscard = "policy_discard", "a policy discards the packet";
     /// Outbound: an ICMP redirect. It is about a link that both ends share, and a kernel that
     /// forwards from tunnel to tunnel takes the TUN for one.

@@ -7,13 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Age, ChildSaId, Encapsulation, Mode, ReplayError};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, ReplayError, Spd};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{Ecn, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class};
+use adit_wire::ip::{
+    Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class,
+};
 use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::ah::{self, AhPlace};
@@ -30,10 +33,11 @@ use crate::tos;
 pub struct Inbound {
     sas: Table<Spi, InboundSa>,
     spis: BTreeMap<ChildSaId, Spi>,
-    reassembly: Reassembly,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
+    /// The policies, if any of them discards.
+    gate: Gate,
 }
 
 /// A change from the control loop.
@@ -53,6 +57,8 @@ pub enum InboundCommand {
         /// The addresses.
         encap: Encapsulation,
     },
+    /// Replaces the policies.
+    SetPolicies(Arc<Spd>),
 }
 
 /// What became of a packet that came in.
@@ -84,10 +90,10 @@ impl Inbound {
         Self {
             sas: Table::default(),
             spis: BTreeMap::new(),
-            reassembly: Reassembly::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
+            gate: Gate::default(),
         }
     }
 
@@ -115,6 +121,13 @@ impl Inbound {
                     sa.settled = encap.remote;
                     sa.udp = encap.udp;
                 }
+            }
+            InboundCommand::SetPolicies(spd) => {
+                self.gate.discarding = match self.gate.discarding.take() {
+                    _ if !spd.has_discards() => None,
+                    Some(known) => Some(known.replaced_by(spd)),
+                    None => Some(Discarding { spd, drops: FlowCache::default() }),
+                };
             }
         }
     }
@@ -176,8 +189,8 @@ impl Inbound {
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, header, ah, now, &mut self.events, &mut self.reassembly);
-        self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
+        let opened = sa.open(packet, header, ah, now, &mut self.gate, &mut self.events);
+        self.drops.add_many(DropReason::FragmentsMissing, self.gate.reassembly.take_given_up());
         if let Err(reason) = opened {
             sa.dropped(reason);
             if is_auditable(reason) && self.audits.pass(now) {
@@ -194,8 +207,8 @@ impl Inbound {
             return Ok(true);
         }
         let host = Origin::Host(outer.src());
-        let joined = self.reassembly.join(host, packet, now);
-        self.drops.add_many(DropReason::FragmentsMissing, self.reassembly.take_given_up());
+        let joined = self.gate.reassembly.join(host, packet, now);
+        self.drops.add_many(DropReason::FragmentsMissing, self.gate.reassembly.take_given_up());
         Ok(joined?.is_some())
     }
 }
@@ -214,6 +227,45 @@ fn read_header(packet: &mut PacketBuf) -> Result<(EspHeader, Option<AhPlace>), D
     }
 }
 
+/// What judges packets beside their SA.
+#[derive(Default)]
+pub(crate) struct Gate {
+    discarding: Option<Discarding>,
+    reassembly: Reassembly,
+}
+
+impl Gate {
+    /// Whether a policy that discards may need more than a fragment shows.
+    fn looks_above_ip(&self) -> bool {
+        self.discarding.as_ref().is_some_and(|policies| policies.spd.looks_above_ip())
+    }
+}
+
+/// An authentic packet's number, and when it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Numbered {
+    pub(crate) sequence: u64,
+    pub(crate) now: Instant,
+}
+
+/// The policies, where any of them discards, and what they did with the latest flows.
+struct Discarding {
+    spd: Arc<Spd>,
+    drops: FlowCache<bool>,
+}
+
+impl Discarding {
+    fn replaced_by(mut self, spd: Arc<Spd>) -> Self {
+        self.drops.clear();
+        Self { spd, ..self }
+    }
+
+    fn drops(&mut self, flow: &FlowKey) -> bool {
+        let Self { spd, drops } = self;
+        drops.get_or_insert_with(flow, || spd.lookup_inbound(flow) == Some(Action::Discard))
+    }
+}
+
 impl InboundSa {
     fn is_ah(&self) -> bool {
         matches!(self.key, OpeningKey::Ah(_))
@@ -226,8 +278,8 @@ impl InboundSa {
         header: EspHeader,
         ah: Option<AhPlace>,
         now: Instant,
+        gate: &mut Gate,
         events: &mut Events,
-        reassembly: &mut Reassembly,
     ) -> Result<Arrived, DropReason> {
         self.check_age(now, events)?;
         let sequence = self.window.infer(header.sequence).map_err(refusal)?;
@@ -238,8 +290,9 @@ impl InboundSa {
             (OpeningKey::Esp(key), None) => key,
             (OpeningKey::Ah(key), Some(place)) => {
                 let next_at = place.verify(packet, key, label)?;
-                self.accept_ah(packet, place, next_at, sequence, now, events)?;
-                return self.let_in(packet, now, reassembly);
+                let arrived = Numbered { sequence, now };
+                self.accept_ah(packet, place, next_at, arrived, gate, events)?;
+                return self.let_in(packet, now, gate);
             }
             (OpeningKey::Esp(_), Some(_)) | (OpeningKey::Ah(_), None) => {
                 return Err(DropReason::UnknownSpi);
@@ -256,10 +309,10 @@ impl InboundSa {
             return Err(DropReason::Dummy);
         }
         match self.mode {
-            Mode::Tunnel => self.accept_inner(packet, next_header)?,
-            Mode::Transport => self.accept_payload(packet, next_header, taken_off)?,
+            Mode::Tunnel => self.accept_inner(packet, next_header, gate)?,
+            Mode::Transport => self.accept_payload(packet, next_header, taken_off, gate)?,
         }
-        self.let_in(packet, now, reassembly)
+        self.let_in(packet, now, gate)
     }
 
     /// Counts a packet that was accepted, and keeps a fragment until it can be judged.
@@ -267,10 +320,10 @@ impl InboundSa {
         &mut self,
         packet: &mut PacketBuf,
         now: Instant,
-        reassembly: &mut Reassembly,
+        gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
         self.meter.count(packet.len(), now);
-        if self.must_wait(packet) { self.join(packet, now, reassembly) } else { Ok(Arrived::Whole) }
+        if self.must_wait(packet, gate) { self.join(packet, now, gate) } else { Ok(Arrived::Whole) }
     }
 
     fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
@@ -325,17 +378,15 @@ impl InboundSa {
         &mut self,
         packet: &mut PacketBuf,
         next_header: IpProtocol,
+        gate: &mut Gate,
     ) -> Result<(), DropReason> {
         let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         if next_header != announced {
             return Err(DropReason::BadInner);
         }
-        //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
-        //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
-        //# are not consistent with the selectors for the SA, it MUST discard the packet.
-        if !self.must_wait(packet) && !self.admits(&inner.flow_key()) {
-            return Err(DropReason::SelectorMismatch);
+        if !self.must_wait(packet, gate) {
+            self.check_policies(&inner.flow_key(), gate)?;
         }
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
@@ -356,9 +407,9 @@ impl InboundSa {
 }
 
 impl InboundSa {
-    /// Whether the selectors cannot judge this fragment without the others of its packet.
-    fn must_wait(&self, packet: &PacketBuf) -> bool {
-        self.looks_above_ip()
+    /// Whether selectors and policies cannot judge this fragment without the others of its packet.
+    fn must_wait(&self, packet: &PacketBuf, gate: &Gate) -> bool {
+        (self.looks_above_ip() || gate.looks_above_ip())
             && IpPacket::read(packet.data()).is_ok_and(|inner| inner.fragment().is_some())
     }
 
@@ -367,17 +418,14 @@ impl InboundSa {
         &self,
         packet: &mut PacketBuf,
         now: Instant,
-        reassembly: &mut Reassembly,
+        gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
-        if reassembly.join(Origin::Sa(self.spi), packet, now)?.is_none() {
+        if gate.reassembly.join(Origin::Sa(self.spi), packet, now)?.is_none() {
             return Ok(Arrived::InPart);
         }
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
-        if self.admits(&whole.flow_key()) {
-            Ok(Arrived::Whole)
-        } else {
-            Err(DropReason::SelectorMismatch)
-        }
+        self.check_policies(&whole.flow_key(), gate)?;
+        Ok(Arrived::Whole)
     }
 
     /// RFC 4301 §5.2 on what transport mode carries: it is put behind an IP header again, the one it
@@ -387,6 +435,7 @@ impl InboundSa {
         packet: &mut PacketBuf,
         next_header: IpProtocol,
         taken_off: usize,
+        gate: &mut Gate,
     ) -> Result<(), DropReason> {
         if let Some(change) = &self.change {
             change.mend(next_header, packet.data_mut());
@@ -396,18 +445,34 @@ impl InboundSa {
             header_len => restore_header(packet, next_header, header_len, taken_off),
         };
         restored.ok_or(DropReason::NoRoom)?;
-        self.accept_whole(packet)
+        self.accept_whole(packet, gate)
     }
 
     /// RFC 4301 §5.2 on a packet of transport mode that has its header again.
-    pub(crate) fn accept_whole(&self, packet: &PacketBuf) -> Result<(), DropReason> {
+    pub(crate) fn accept_whole(
+        &self,
+        packet: &PacketBuf,
+        gate: &mut Gate,
+    ) -> Result<(), DropReason> {
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         // RFC 4301 §7: there are only whole packets in transport mode.
         if whole.fragment().is_some() {
             return Err(DropReason::BadInner);
         }
-        if !self.admits(&whole.flow_key()) {
+        self.check_policies(&whole.flow_key(), gate)
+    }
+
+    /// Whether a packet may come in through this SA.
+    fn check_policies(&self, flow: &FlowKey, gate: &mut Gate) -> Result<(), DropReason> {
+        //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
+        //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
+        //# are not consistent with the selectors for the SA, it MUST discard the packet.
+        if !self.admits(flow) {
             return Err(DropReason::SelectorMismatch);
+        }
+        // The peer knows nothing of an entry that discards part of what the SA may carry.
+        if gate.discarding.as_mut().is_some_and(|policies| policies.drops(flow)) {
+            return Err(DropReason::PolicyDiscard);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_db::sad::{Meter, SequenceCounter, SequenceExhausted};
-use adit_db::{Action, Age, ChildSaId, Encapsulation, Mode, PolicyId, Spd};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
@@ -23,6 +23,8 @@ use crate::sa::{OutboundSa, SealingKey};
 pub struct Outbound {
     spd: Arc<Spd>,
     sad: OutboundSad,
+    /// Where the latest flows go.
+    routes: FlowCache<Route>,
     held: Held,
     reassembly: Reassembly,
     /// Of the packet that was cut last.
@@ -101,7 +103,7 @@ impl Inner {
 }
 
 /// Where packets of a flow go, as policies and SAs are now.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Route {
     Sa(Slot),
     NoSa(PolicyId),
@@ -124,6 +126,7 @@ impl Outbound {
         Self {
             spd: Arc::default(),
             sad: OutboundSad::default(),
+            routes: FlowCache::default(),
             held: Held::default(),
             reassembly: Reassembly::default(),
             fragment_id: 0,
@@ -139,6 +142,7 @@ impl Outbound {
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
+        self.routes.clear();
         match command {
             OutboundCommand::Install { sa, active } => {
                 let child = sa.child;
@@ -232,6 +236,14 @@ impl Outbound {
         self.sad.by_child(child).map(|sa| sa.counters())
     }
 
+    /// The SA through which a packet would leave now; `None` if it would not, or not protected.
+    pub fn carrier(&mut self, flow: &FlowKey) -> Option<ChildSaId> {
+        match route(&self.spd, &self.sad, flow) {
+            Route::Sa(slot) => self.sad.get(slot).map(|sa| sa.child),
+            Route::NoSa(_) | Route::Bypass | Route::Drop(_) => None,
+        }
+    }
+
     fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
         let Ok(inner) = IpPacket::read(packet.data()) else {
             return Verdict::Drop(DropReason::NotIp);
@@ -245,7 +257,10 @@ impl Outbound {
         let inner = Inner::of(&inner);
         let route = match *train {
             Some((same, route)) if same == flow => route,
-            _ => self.route(&flow),
+            _ => {
+                let (spd, sad) = (&self.spd, &self.sad);
+                self.routes.get_or_insert_with(&flow, || route(spd, sad, &flow))
+            }
         };
         *train = Some((flow, route));
         match route {
@@ -320,17 +335,6 @@ impl Outbound {
         }
     }
 
-    fn route(&self, flow: &FlowKey) -> Route {
-        match self.spd.lookup_outbound(flow) {
-            Some(Action::Protect(policy)) => {
-                self.sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
-            }
-            Some(Action::Bypass) => Route::Bypass,
-            Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
-            None => Route::Drop(DropReason::NoPolicy),
-        }
-    }
-
     fn refuse(&mut self, slot: Slot, reason: DropReason, now: Instant) -> Verdict {
         if let Some(sa) = self.sad.get(slot) {
             sa.dropped(reason);
@@ -392,6 +396,18 @@ impl Outbound {
                 Verdict::Bypass => self.drops.add(DropReason::NoSa),
             }
         }
+    }
+}
+
+/// Where a packet goes: the policy first (RFC 4301 §5.1), then an SA of it.
+fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
+    match spd.lookup_outbound(flow) {
+        Some(Action::Protect(policy)) => {
+            sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
+        }
+        Some(Action::Bypass) => Route::Bypass,
+        Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
+        None => Route::Drop(DropReason::NoPolicy),
     }
 }
 

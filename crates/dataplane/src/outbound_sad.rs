@@ -12,6 +12,8 @@ use crate::sa::OutboundSa;
 #[derive(Default)]
 pub(crate) struct OutboundSad {
     slots: Vec<Option<OutboundSa>>,
+    /// Empty ones of them.
+    free: Vec<Slot>,
     by_child: BTreeMap<ChildSaId, Slot>,
     /// SAs in use, the one activated last first.
     by_policy: Table<PolicyId, Vec<Slot>>,
@@ -29,8 +31,7 @@ impl OutboundSad {
         if self.by_child.contains_key(&sa.child) {
             return;
         }
-        let free = self.slots.iter().position(Option::is_none);
-        let slot = Slot(free.unwrap_or(self.slots.len()));
+        let slot = self.free.pop().unwrap_or(Slot(self.slots.len()));
         self.by_child.insert(sa.child, slot);
         self.above_ip = self.above_ip.saturating_add(sa.looks_above_ip().into());
         match self.slots.get_mut(slot.0) {
@@ -57,6 +58,7 @@ impl OutboundSad {
         let sa = self.slots.get_mut(slot.0).and_then(Option::take);
         let looked_above = sa.as_ref().is_some_and(OutboundSa::looks_above_ip);
         self.above_ip = self.above_ip.saturating_sub(looked_above.into());
+        self.free.push(slot);
         let policy = sa.map(|sa| sa.policy);
         if let Some(order) = policy.and_then(|policy| self.by_policy.get_mut(&policy)) {
             order.retain(|other| *other != slot);

@@ -54,6 +54,14 @@ impl HostSpec {
     }
 }
 
+/// The address, if the list names exactly one host by its address.
+pub fn single_address(hosts: &[HostSpec]) -> Option<IpAddr> {
+    match hosts {
+        [HostSpec::Address(address)] => Some(*address),
+        _ => None,
+    }
+}
+
 /// Reads `%any`, `%any4`, `%any6`, an address, `address/length` or a host name.
 impl FromStr for HostSpec {
     type Err = HostError;

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
 //! | `child_sa` | what two peers agreed on |
-//! | `spd` | which packets are protected, passed or dropped (RFC 4301 §4.4.1) |
+//! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
 //! | `names`, `ids`, `spi` | names for people, numbers for the process, numbers for the wire |
 //!
@@ -16,6 +16,8 @@
 
 mod child_sa;
 mod connection;
+mod decorrelate;
+mod flow_cache;
 mod host;
 mod identity;
 mod ids;
@@ -35,7 +37,8 @@ pub use connection::{
     ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
     Mode, Ports, Tfc, Unique,
 };
-pub use host::{HostError, HostSpec};
+pub use flow_cache::FlowCache;
+pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId};
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
@@ -44,6 +47,6 @@ pub use nearest::nearest;
 pub use pad::{AuthMethodConfig, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
-pub use spd::{Action, PolicyTable, Spd, SpdEntry};
+pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
 pub use spi::random_spi;
 pub use ts_spec::{TsSpec, TsSpecError};

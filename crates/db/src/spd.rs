@@ -1,23 +1,32 @@
 //! Security Policy Database, RFC 4301 §4.4.1: which packets are protected, passed or dropped.
 //!
-//! Entries are ordered and the first that matches decides. A lookup does not walk them: every
-//! entry is filed under its *shape* (prefix lengths of both sides, and whether protocol and ports
-//! are exact), so that one hash probe per shape finds the entries that can match at all. Real
-//! databases have few shapes however many entries they have ("tuple space search", Srinivasan,
-//! Suri and Varghese 1999).
+//! Entries are ordered and the first that matches decides. A lookup does not walk them: they are
+//! decorrelated once (RFC 4301 Appendix B), one tree for each address family, so that a packet is
+//! found in the only region it can lie in, at the same cost for ten entries as for a million.
+//! Entries that come and go with child SAs are kept beside the trees, in `live`: each has its rank
+//! in the same order.
 //!
 //! Both directions read the same entries: outbound the source is local, inbound the destination.
 
-use std::collections::BTreeMap;
+mod configured;
+mod live;
+mod shadow;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, FlowSide};
-use hashbrown::HashMap;
 
+pub use self::configured::OperatorPolicy;
+use self::live::{Live, LiveEntry};
+use self::shadow::Shadow;
+pub use self::table::PolicyTable;
+use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
 use crate::ids::PolicyId;
-use crate::names::{ChildName, ConnectionName};
-use crate::ts_spec::enclosing;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -41,95 +50,108 @@ pub struct SpdEntry {
     pub action: Action,
 }
 
+/// The selectors of a child SA.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sides {
+    /// Our side.
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote: Vec<TrafficSelector>,
+}
+
 /// Most pairs of one local and one remote selector in a database.
 pub const PAIRS_MAX: usize = 1 << 20;
 
-/// The entries make more than [`PAIRS_MAX`] pairs of selectors.
+/// Why entries make no database.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("policies make more than {PAIRS_MAX} pairs of selectors")]
-pub struct SpdTooLarge;
+pub enum SpdError {
+    /// They make more than [`PAIRS_MAX`] pairs of selectors.
+    #[error("the policies make more than {PAIRS_MAX} pairs of selectors")]
+    TooManyPairs,
+    /// They overlap in so many ways that deciding which one takes a packet needs too much memory.
+    #[error("the policies overlap in more ways than can be kept apart")]
+    Entangled {
+        /// The entry that others cut into the most parts, counted from 0.
+        entry: usize,
+    },
+}
 
-/// The database: an immutable snapshot; a change is a new one.
-#[derive(Debug, Default)]
+/// Place of an entry in the order of precedence: the lowest that matches decides.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Rank(pub u64);
+
+/// The database: an immutable snapshot; a change is a new one, which shares what did not change.
+#[derive(Clone, Debug, Default)]
 pub struct Spd {
+    fixed: Arc<Fixed>,
+    live: Live,
+}
+
+/// Entries that change with the configuration only.
+#[derive(Debug, Default)]
+struct Fixed {
     entries: Vec<SpdEntry>,
-    pairs: Vec<Pair>,
-    /// Sorted by the first pair in each, so that a search can stop early.
-    shelves: Vec<Shelf>,
+    /// What a lookup needs to know of each entry.
+    verdicts: Vec<(Rank, Action)>,
+    v4: Decorrelated<u32, SELECTORS>,
+    v6: Decorrelated<u128, SELECTORS>,
+    shadow: Shadow,
+    discards: bool,
     looks_above_ip: bool,
 }
 
-/// One local with one remote selector of one entry. Their order is the order of the database.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    local: TrafficSelector,
-    remote: TrafficSelector,
-    entry: u32,
-}
-
-/// All pairs of one shape, by the values that a packet must have to match them.
-#[derive(Debug)]
-struct Shelf {
-    shape: Shape,
-    first: u32,
-    boxes: HashMap<Label, Vec<u32>>,
-}
-
-/// Which bits of a packet's selectors a pair looks at.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Shape {
-    ipv6: bool,
-    local_prefix: u8,
-    remote_prefix: u8,
-    protocol: bool,
-    local_port: bool,
-    remote_port: bool,
-}
-
-/// Those bits.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Label {
-    local: u128,
-    remote: u128,
-    protocol: u8,
-    local_port: u16,
-    remote_port: u16,
-}
+/// Local address, remote address, protocol, local port, remote port.
+const SELECTORS: usize = 5;
+/// The greatest value of each but the addresses.
+const LAST_PROTOCOL: u32 = 255;
+const LAST_PORT: u32 = OPAQUE_PORT;
+/// The port of a packet that shows none, behind all others: ANY contains it, ranges do not.
+const OPAQUE_PORT: u32 = 65_536;
 
 impl Spd {
-    /// Builds the database from entries in order of precedence.
+    /// Builds the database from entries in order of precedence; ranks count from 0.
     ///
     /// # Errors
     ///
-    /// [`SpdTooLarge`] beyond [`PAIRS_MAX`].
-    pub fn new(entries: Vec<SpdEntry>) -> Result<Self, SpdTooLarge> {
-        let mut pairs = Vec::new();
-        for (number, entry) in (0..).zip(&entries) {
-            for local in &entry.local {
-                for remote in &entry.remote {
-                    if pairs.len() >= PAIRS_MAX {
-                        return Err(SpdTooLarge);
-                    }
-                    pairs.push(Pair { local: *local, remote: *remote, entry: number });
-                }
-            }
-        }
-        let shelves = shelve(&pairs);
-        let looks_above_ip =
-            pairs.iter().any(|pair| pair.local.looks_above_ip() || pair.remote.looks_above_ip());
-        Ok(Self { entries, pairs, shelves, looks_above_ip })
+    /// [`SpdError`] if there are too many or they overlap too much.
+    pub fn new(entries: Vec<SpdEntry>) -> Result<Self, SpdError> {
+        Self::ranked((0..).map(Rank).zip(entries).collect())
+    }
+
+    /// Builds the database from entries in order of precedence, with ranks that leave room for
+    /// those that [`Self::insert`] adds.
+    ///
+    /// # Errors
+    ///
+    /// [`SpdError`] if there are too many or they overlap too much.
+    pub fn ranked(entries: Vec<(Rank, SpdEntry)>) -> Result<Self, SpdError> {
+        let fixed = Arc::new(Fixed::within(entries, WORK_MAX)?);
+        Ok(Self { fixed, live: Live::default() })
+    }
+
+    /// Adds an entry of a child SA, at a cost that does not depend on how many there are. Its rank
+    /// must be free.
+    pub fn insert(&mut self, rank: Rank, policy: PolicyId, sides: &Sides) {
+        let Sides { local, remote } = sides.clone();
+        let entry = SpdEntry { local, remote, action: Action::Protect(policy) };
+        self.live.insert(LiveEntry { rank, entry });
+    }
+
+    /// Removes what [`Self::insert`] added.
+    pub fn remove(&mut self, rank: Rank, sides: &Sides) {
+        self.live.remove(rank, sides);
     }
 
     /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
     /// (RFC 4301 §4.4.1). So it is with a later fragment that would pass in clear although an
     /// entry before may want its packet protected.
     pub fn lookup_outbound(&self, flow: &FlowKey) -> Option<Action> {
-        self.entry_outbound(flow).map(|entry| entry.action)
+        self.search(flow.source(), flow.destination()).map(|found| found.action)
     }
 
     /// What must have happened to a packet that arrives; `None` if no entry says.
     pub fn lookup_inbound(&self, flow: &FlowKey) -> Option<Action> {
-        self.entry_inbound(flow).map(|entry| entry.action)
+        self.search(flow.destination(), flow.source()).map(|found| found.action)
     }
 
     /// Whether a packet may arrive through an SA of this policy (RFC 4301 §5.2 step 4): the first
@@ -138,193 +160,246 @@ impl Spd {
         self.lookup_inbound(flow) == Some(Action::Protect(policy))
     }
 
-    /// The entry that decides about a packet that leaves.
-    pub fn entry_outbound(&self, flow: &FlowKey) -> Option<&SpdEntry> {
-        self.search(flow.source(), flow.destination())
+    /// The entry that decides about a packet that leaves, and its rank.
+    pub fn entry_outbound(&self, flow: &FlowKey) -> Option<(Rank, &SpdEntry)> {
+        let found = self.search(flow.source(), flow.destination())?;
+        Some((found.rank, self.entry(found.place)?))
     }
 
-    /// The entry that decides about a packet that arrives.
-    pub fn entry_inbound(&self, flow: &FlowKey) -> Option<&SpdEntry> {
-        self.search(flow.destination(), flow.source())
+    /// The entry that decides about a packet that arrives, and its rank.
+    pub fn entry_inbound(&self, flow: &FlowKey) -> Option<(Rank, &SpdEntry)> {
+        let found = self.search(flow.destination(), flow.source())?;
+        Some((found.rank, self.entry(found.place)?))
     }
 
-    /// Whether any entry asks for more than addresses, so that fragments are to be joined before
-    /// they are looked up (RFC 4301 §7).
-    pub fn looks_above_ip(&self) -> bool {
-        self.looks_above_ip
-    }
-
-    /// All entries in order of precedence.
-    pub fn entries(&self) -> &[SpdEntry] {
-        &self.entries
-    }
-
-    fn search(&self, local: FlowSide, remote: FlowSide) -> Option<&SpdEntry> {
-        let mut best = u32::MAX;
-        let mut found = None;
-        for shelf in &self.shelves {
-            if shelf.first >= best {
-                break;
-            }
-            for number in shelf.candidates(local, remote) {
-                if *number >= best {
-                    break;
-                }
-                let Some(pair) = self.pairs.get(*number as usize) else {
-                    break;
-                };
-                if pair.local.contains(local) && pair.remote.contains(remote) {
-                    best = *number;
-                    found = Some(pair.entry);
-                    break;
-                }
-            }
-        }
-        let entry = self.entries.get(found? as usize)?;
-        let leaks = entry.action == Action::Bypass && self.hides_from(best, local, remote);
-        (!leaks).then_some(entry)
-    }
-
-    /// Whether a packet that does not show its ports may belong to an entry before `best` that
-    /// does not pass it: only its first fragment can tell, and we do not keep those (RFC 4301 §7.4).
-    fn hides_from(&self, best: u32, local: FlowSide, remote: FlowSide) -> bool {
-        let guarded = |pair: &Pair| {
-            let entry = self.entries.get(pair.entry as usize);
-            entry.is_some_and(|entry| entry.action != Action::Bypass)
-                && pair.local.may_contain(local)
-                && pair.remote.may_contain(remote)
-        };
-        let before = self.pairs.get(..best as usize).unwrap_or(&self.pairs);
-        local.port.is_none() && before.iter().any(guarded)
-    }
-}
-
-impl Shelf {
-    /// Pairs that may match, in order.
-    fn candidates(&self, local: FlowSide, remote: FlowSide) -> &[u32] {
-        let label = self.shape.label_of_packet(local, remote);
-        label.and_then(|label| self.boxes.get(&label)).map_or(&[], Vec::as_slice)
-    }
-}
-
-impl Pair {
-    /// The protocol both selectors allow; `None` if they exclude each other.
-    fn protocol(&self) -> Option<u8> {
-        match (self.local.protocol, self.remote.protocol) {
-            (0, protocol) | (protocol, 0) => Some(protocol),
-            (local, remote) => (local == remote).then_some(local),
-        }
-    }
-
-    /// Shape and label; `None` if no packet can match.
-    fn filing(&self) -> Option<(Shape, Label)> {
-        if self.local.is_ipv4() != self.remote.is_ipv4() {
-            return None;
-        }
-        let protocol = self.protocol()?;
-        let local = enclosing(self.local.start, self.local.end);
-        let remote = enclosing(self.remote.start, self.remote.end);
-        let local_port = single(self.local.ports);
-        let remote_port = single(self.remote.ports);
-        let shape = Shape {
-            ipv6: !self.local.is_ipv4(),
-            local_prefix: local.prefix_len(),
-            remote_prefix: remote.prefix_len(),
-            protocol: protocol != 0,
-            local_port: local_port.is_some(),
-            remote_port: remote_port.is_some(),
-        };
-        let label = Label {
-            local: masked(local.network(), local.prefix_len()),
-            remote: masked(remote.network(), remote.prefix_len()),
-            protocol,
-            local_port: local_port.unwrap_or(0),
-            remote_port: remote_port.unwrap_or(0),
-        };
-        Some((shape, label))
-    }
-}
-
-impl Shape {
-    /// What of a packet counts in this shape; `None` if no pair of this shape can match it.
-    fn label_of_packet(&self, local: FlowSide, remote: FlowSide) -> Option<Label> {
-        if local.address.is_ipv6() != self.ipv6 || remote.address.is_ipv6() != self.ipv6 {
-            return None;
-        }
-        Some(Label {
-            local: masked(local.address, self.local_prefix),
-            remote: masked(remote.address, self.remote_prefix),
-            protocol: if self.protocol { local.protocol } else { 0 },
-            // A packet that shows no port matches no single port.
-            local_port: if self.local_port { local.port? } else { 0 },
-            remote_port: if self.remote_port { remote.port? } else { 0 },
+    /// All entries in order of precedence. The entries of child SAs are sorted for it.
+    pub fn entries(&self) -> impl Iterator<Item = (Rank, &SpdEntry)> {
+        let ranks = self.fixed.verdicts.iter().map(|(rank, _)| *rank);
+        let mut fixed = ranks.zip(&self.fixed.entries).peekable();
+        let mut live = self.live.all().into_iter().map(|one| (one.rank, &one.entry)).peekable();
+        std::iter::from_fn(move || match (fixed.peek(), live.peek()) {
+            (Some((first, _)), Some((second, _))) if second < first => live.next(),
+            (None, _) => live.next(),
+            _ => fixed.next(),
         })
     }
-}
 
-fn shelve(pairs: &[Pair]) -> Vec<Shelf> {
-    let mut by_shape: BTreeMap<Shape, Shelf> = BTreeMap::new();
-    for (number, pair) in (0..).zip(pairs) {
-        let Some((shape, label)) = pair.filing() else {
-            continue;
-        };
-        let shelf = by_shape.entry(shape).or_insert_with(|| Shelf {
-            shape,
-            first: number,
-            boxes: HashMap::new(),
-        });
-        shelf.boxes.entry(label).or_default().push(number);
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.fixed.entries.len().saturating_add(self.live.len())
     }
-    let mut shelves: Vec<Shelf> = by_shape.into_values().collect();
-    shelves.sort_by_key(|shelf| shelf.first);
-    shelves
-}
 
-fn single(ports: PortRange) -> Option<u16> {
-    (ports.start == ports.end).then_some(ports.start)
-}
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 
-/// The first bits of an address, at the upper end of the number.
-fn masked(address: IpAddr, prefix_len: u8) -> u128 {
-    let bits = match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()) << (u128::BITS - u32::BITS),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    let mask = u128::MAX.checked_shl(u128::BITS.saturating_sub(prefix_len.into())).unwrap_or(0);
-    bits & mask
-}
+    /// How many entries come before a rank.
+    pub fn before(&self, rank: Rank) -> usize {
+        let fixed = self.fixed.verdicts.partition_point(|(other, _)| *other < rank);
+        let live = self.live.all();
+        fixed.saturating_add(live.partition_point(|one| one.rank < rank))
+    }
 
-/// Numbers for (connection, child) pairs, the same for the life of the process however often the
-/// configuration changes.
-#[derive(Clone, Debug, Default)]
-pub struct PolicyTable {
-    numbers: BTreeMap<(ConnectionName, ChildName), PolicyId>,
-    names: Vec<(ConnectionName, ChildName)>,
-}
+    /// Whether any entry but those of child SAs asks for more than addresses, so that fragments are
+    /// to be joined before they are looked up (RFC 4301 §7).
+    pub fn looks_above_ip(&self) -> bool {
+        self.fixed.looks_above_ip
+    }
 
-impl PolicyTable {
-    /// The number of a pair, a new one if it has none.
-    pub fn intern(&mut self, connection: &ConnectionName, child: &ChildName) -> PolicyId {
-        let names = (connection.clone(), child.clone());
-        if let Some(number) = self.numbers.get(&names) {
-            return *number;
+    /// Whether any entry discards.
+    pub fn has_discards(&self) -> bool {
+        self.fixed.discards
+    }
+
+    /// For each entry that [`Self::ranked`] got the number of disjoint parts that are left to it
+    /// when those before it have taken theirs; an entry with none never decides anything.
+    pub fn parts(&self) -> Vec<(Rank, usize)> {
+        let ranks = self.fixed.verdicts.iter().map(|(rank, _)| *rank);
+        let mut parts: Vec<(Rank, usize)> = ranks.map(|rank| (rank, 0)).collect();
+        for owner in self.fixed.v4.regions().chain(self.fixed.v6.regions()) {
+            if let Some((_, count)) = parts.get_mut(owner as usize) {
+                *count = count.saturating_add(1);
+            }
         }
-        let number = PolicyId(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
-        self.names.push(names.clone());
-        self.numbers.insert(names, number);
-        number
+        parts
     }
 
-    /// The number of a pair that has one.
-    pub fn id(&self, connection: &ConnectionName, child: &ChildName) -> Option<PolicyId> {
-        self.numbers.get(&(connection.clone(), child.clone())).copied()
+    fn search(&self, local: FlowSide, remote: FlowSide) -> Option<Found<'_>> {
+        let fixed = self.fixed.search(local, remote);
+        let mut found = fixed;
+        if !self.live.is_empty() {
+            let limit = fixed.map(|found| found.rank);
+            let live = self.live.first(limit, [local.address, remote.address], |entry| {
+                entry.local.iter().any(|selector| selector.contains(local))
+                    && entry.remote.iter().any(|selector| selector.contains(remote))
+            });
+            found = live.map(Found::from).or(found);
+        }
+        let found = found?;
+        let leaks = found.action == Action::Bypass
+            && local.port.is_none()
+            && self.hides_from(found.rank, local, remote);
+        (!leaks).then_some(found)
     }
 
-    /// The pair with a number.
-    pub fn names(&self, policy: PolicyId) -> Option<(&ConnectionName, &ChildName)> {
-        self.names.get(policy.0 as usize).map(|(connection, child)| (connection, child))
+    /// Whether a packet that does not show its ports may belong to an entry before `rank` that
+    /// does not pass it: only its first fragment can tell, and we do not keep those (RFC 4301 §7.4).
+    fn hides_from(&self, rank: Rank, local: FlowSide, remote: FlowSide) -> bool {
+        let guards = |entry: &SpdEntry| {
+            entry.action != Action::Bypass
+                && entry.local.iter().any(|selector| selector.may_contain(local))
+                && entry.remote.iter().any(|selector| selector.may_contain(remote))
+        };
+        let fixed = self.fixed.shadow.lookup(local, remote);
+        let fixed = fixed.and_then(|owner| self.fixed.verdicts.get(owner));
+        fixed.is_some_and(|(first, _)| *first < rank)
+            || self.live.first(Some(rank), [local.address, remote.address], guards).is_some()
+    }
+
+    fn entry<'a>(&'a self, place: Place<'a>) -> Option<&'a SpdEntry> {
+        match place {
+            Place::Fixed(position) => self.fixed.entries.get(position),
+            Place::Live(one) => Some(&one.entry),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// What a lookup finds.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    rank: Rank,
+    action: Action,
+    place: Place<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Fixed(usize),
+    Live(&'a LiveEntry),
+}
+
+impl<'a> From<&'a LiveEntry> for Found<'a> {
+    fn from(one: &'a LiveEntry) -> Self {
+        Found { rank: one.rank, action: one.entry.action, place: Place::Live(one) }
+    }
+}
+
+impl Fixed {
+    fn within(ranked: Vec<(Rank, SpdEntry)>, work_max: usize) -> Result<Self, SpdError> {
+        let verdicts = ranked.iter().map(|(rank, entry)| (*rank, entry.action)).collect();
+        let entries: Vec<SpdEntry> = ranked.into_iter().map(|(_, entry)| entry).collect();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let mut pairs: usize = 0;
+        for (owner, entry) in (0..).zip(&entries) {
+            for local in &entry.local {
+                for remote in &entry.remote {
+                    pairs = pairs.saturating_add(1);
+                    if pairs > PAIRS_MAX {
+                        return Err(SpdError::TooManyPairs);
+                    }
+                    v4.extend(policy(local, remote, v4_number, owner));
+                    v6.extend(policy(local, remote, v6_number, owner));
+                }
+            }
+        }
+        let discards = entries.iter().any(|entry| entry.action == Action::Discard);
+        let v4 = Decorrelated::new(&v4, last(u32::MAX), work_max).map_err(entangled)?;
+        let v6 = Decorrelated::new(&v6, last(u128::MAX), work_max).map_err(entangled)?;
+        let shadow = Shadow::new(&entries, work_max).map_err(entangled)?;
+        let mut selectors =
+            entries.iter().flat_map(|entry| entry.local.iter().chain(&entry.remote));
+        let looks_above_ip = selectors.any(TrafficSelector::looks_above_ip);
+        Ok(Self { entries, verdicts, v4, v6, shadow, discards, looks_above_ip })
+    }
+
+    fn search(&self, local: FlowSide, remote: FlowSide) -> Option<Found<'_>> {
+        let position = self.region(local, remote)?;
+        let (rank, action) = *self.verdicts.get(position)?;
+        Some(Found { rank, action, place: Place::Fixed(position) })
+    }
+
+    /// The entry of the region in which a packet lies.
+    fn region(&self, local: FlowSide, remote: FlowSide) -> Option<usize> {
+        let protocol = u32::from(local.protocol);
+        let port = |side: FlowSide| side.port.map_or(OPAQUE_PORT, u32::from);
+        let (local_port, remote_port) = (port(local), port(remote));
+        let owner = match (local.address, remote.address) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let addresses = [local.to_bits(), remote.to_bits()];
+                let [local, remote] = addresses;
+                self.v4.lookup(&[local, remote, protocol, local_port, remote_port])
+            }
+            (IpAddr::V6(local), IpAddr::V6(remote)) => self.v6.lookup(&[
+                local.to_bits(),
+                remote.to_bits(),
+                protocol.into(),
+                local_port.into(),
+                remote_port.into(),
+            ]),
+            _ => None,
+        };
+        owner.map(|owner| owner as usize)
+    }
+}
+
+fn entangled(Entangled { owner }: Entangled) -> SpdError {
+    SpdError::Entangled { entry: owner as usize }
+}
+
+fn last<T: Key + From<u32>>(address: T) -> [T; SELECTORS] {
+    [address, address, LAST_PROTOCOL.into(), LAST_PORT.into(), LAST_PORT.into()]
+}
+
+fn v4_number(address: IpAddr) -> Option<u32> {
+    match address {
+        IpAddr::V4(address) => Some(address.to_bits()),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn v6_number(address: IpAddr) -> Option<u128> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address.to_bits()),
+    }
+}
+
+/// A pair of selectors in one family's numbers; `None` in the other family, and if no packet can
+/// match.
+fn policy<T: Key + From<u32>>(
+    local: &TrafficSelector,
+    remote: &TrafficSelector,
+    number: fn(IpAddr) -> Option<T>,
+    owner: u32,
+) -> Option<Policy<T, SELECTORS>> {
+    let addresses =
+        |selector: &TrafficSelector| span(number(selector.start)?, number(selector.end)?);
+    let (protocol, last_protocol) = match (local.protocol, remote.protocol) {
+        (0, 0) => (0, LAST_PROTOCOL),
+        (0, one) | (one, 0) => (one.into(), one.into()),
+        (one, other) if one == other => (one.into(), one.into()),
+        _ => return None,
+    };
+    let selectors = [
+        addresses(local)?,
+        addresses(remote)?,
+        span(protocol.into(), last_protocol.into())?,
+        ports(local.ports)?,
+        ports(remote.ports)?,
+    ];
+    Some(Policy { selectors, owner })
+}
+
+fn ports<T: Key + From<u32>>(ports: PortRange) -> Option<Span<T>> {
+    let (first, last) = match ports {
+        PortRange::ANY => (0, OPAQUE_PORT),
+        PortRange::OPAQUE => (OPAQUE_PORT, OPAQUE_PORT),
+        PortRange { start, end } => (start.into(), end.into()),
+    };
+    span(first.into(), last.into())
+}
+
+fn span<T: Key>(first: T, last: T) -> Option<Span<T>> {
+    (first <= last).then_some(Span { first, last })
+}

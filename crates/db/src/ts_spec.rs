@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use adit_wire::iana::IpProtocol;
-use adit_wire::ikev2::{PortRange, TrafficSelector};
+use adit_wire::ikev2::{PortRange, PortsOf, TrafficSelector};
 use ipnet::IpNet;
 
 /// One configured traffic selector.
@@ -34,6 +34,9 @@ pub enum TsSpecError {
     /// The part in brackets is not `protocol`, `protocol/port` or `protocol/first-last`.
     #[error("{0:?} is not protocol, protocol/port or protocol/first-last")]
     BadProtocol(String),
+    /// What stands for the port is not clearly a message type of ICMP or Mobile IPv6.
+    #[error("{0:?} names no message type: that is a name, TYPE(CODE) or TYPE(*)")]
+    BadMessageType(String),
 }
 
 impl TsSpec {
@@ -59,6 +62,12 @@ impl TsSpec {
     }
 }
 
+impl From<TrafficSelector> for TsSpec {
+    fn from(selector: TrafficSelector) -> Self {
+        Self::Selector(selector)
+    }
+}
+
 impl From<IpNet> for TsSpec {
     fn from(network: IpNet) -> Self {
         Self::Selector(TrafficSelector {
@@ -72,7 +81,8 @@ impl From<IpNet> for TsSpec {
 
 /// Reads `ADDRESS`, `NETWORK/LENGTH`, `FIRST-LAST` (or `FIRST..LAST`) or `dynamic`, each with an optional
 /// `[PROTOCOL]`, `[PROTOCOL/PORT]`, `[PROTOCOL/FIRST-LAST]`, `[PROTOCOL/any]` or
-/// `[PROTOCOL/opaque]`; protocols by name or number.
+/// `[PROTOCOL/opaque]`; protocols by name or number. ICMP and Mobile IPv6 have message types for
+/// ports, see [`PortsOf`].
 impl FromStr for TsSpec {
     type Err = TsSpecError;
 
@@ -109,11 +119,8 @@ impl fmt::Display for TsSpec {
             (_, Some(name)) => write!(f, "[{name}")?,
             (number, None) => write!(f, "[{number}")?,
         }
-        match ports {
-            PortRange::ANY => {}
-            PortRange::OPAQUE => f.write_str("/opaque")?,
-            PortRange { start, end } if start == end => write!(f, "/{start}")?,
-            PortRange { start, end } => write!(f, "/{start}-{end}")?,
+        if ports != PortRange::ANY {
+            write!(f, "/{}", PortsOf(IpProtocol(protocol), ports))?;
         }
         f.write_str("]")
     }
@@ -155,6 +162,10 @@ fn parse_filter(text: &str) -> Result<(u8, PortRange), TsSpecError> {
     let ports = match ports {
         None | Some("" | "any" | "%any") => PortRange::ANY,
         Some("opaque" | "%opaque") => PortRange::OPAQUE,
+        Some(types) if PortsOf::are_types(IpProtocol(protocol)) => {
+            let bad = || TsSpecError::BadMessageType(text.to_owned());
+            PortsOf::parse_types(IpProtocol(protocol), types).ok_or_else(bad)?
+        }
         Some(ports) => {
             let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
             let start: u16 = first.parse().map_err(|_| bad())?;
@@ -217,6 +228,10 @@ mod tests {
             "10.1.0.0/24[gre]",
             "10.1.0.0/24[200]",
             "10.1.0.0/24[tcp/opaque]",
+            "10.1.0.0/24[icmp/8(*)]",
+            "fd01::/48[ipv6-icmp/1(0-4)]",
+            "fd01::/48[mobility-header/5]",
+            "fd01::/48[mobility-header/opaque]",
         ] {
             assert_eq!(spec(text).to_string(), text);
         }
@@ -238,6 +253,16 @@ mod tests {
         assert!(matches!(error("10.1.0.0/24[tpc]"), TsSpecError::BadProtocol(_)));
         assert!(matches!(error("10.1.0.0/24[tcp/9-1]"), TsSpecError::BadProtocol(_)));
         assert!(matches!(error("10.1.0.0/24[any/80]"), TsSpecError::BadProtocol(_)));
+    }
+
+    /// RFC 4301 §4.4.1.1: the type and code of ICMP and the type of Mobile IPv6 are selectors.
+    #[test]
+    fn message_types_are_written_by_name() {
+        assert_eq!(spec("10.1.0.0/24[icmp/echo-request]"), spec("10.1.0.0/24[icmp/8(*)]"));
+        assert_eq!(spec("fd01::/48[icmpv6/echo-reply]"), spec("fd01::/48[58/129(*)]"));
+        assert_eq!(spec("fd01::/48[mh/binding-update]"), spec("fd01::/48[135/1280]"));
+        let error = "10.1.0.0/24[icmp/8]".parse::<TsSpec>().unwrap_err();
+        assert_eq!(error, TsSpecError::BadMessageType("icmp/8".into()));
     }
 
     #[test]

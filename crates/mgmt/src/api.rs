@@ -5,12 +5,18 @@
 //! 65,535 octets ([`to_message`], [`from_message`]). Each top-level value has a `schema`; fields
 //! may be added to a schema, anything else needs a new number.
 
+mod policy;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::policy::{
+    ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus, SadReport, SpdReport,
+    Why,
+};
 use crate::codes::{Code, Severity};
 use crate::diagnosis::Diagnosis;
 use crate::vici::{Message, Value};
@@ -232,6 +238,9 @@ pub struct ReloadReport {
     pub removed: Vec<String>,
     /// Tunnels that are not touched.
     pub unchanged: Vec<String>,
+    /// What no tunnel gets, in order of precedence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
     /// Mistakes and warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<FileProblem>,

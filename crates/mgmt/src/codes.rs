@@ -292,6 +292,39 @@ Usual causes: a link on the way with a smaller MTU whose ICMP messages are filte
 
 Let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way."
 
+E402 402 Error "no policy lets a packet through"
+"The packet reached us and no policy matches it: no tunnel has its source on our side and its destination on the \
+peer's, and no policy of the operator lets it pass. Then it is dropped (RFC 4301 §4.4.1).
+
+We know because we asked our policies about exactly this packet, as the packet engine does.
+
+Usual causes: the source address is not in the tunnel's `local`, often because the host itself sends and takes the \
+address of its outer interface; the destination is routed here for another tunnel; a port or protocol that the \
+selectors leave out.
+
+`adit spd` lists the policies. Widen `local` or `remote` of the tunnel on both sides, or send from an address inside \
+`local`. What shall pass in clear needs a policy of its own, `policies/NAME.toml` with action = \"bypass\"."
+
+E403 403 Error "a policy discards a packet"
+"An operator wrote a policy with action = \"discard\" that matches the packet before any tunnel does. It is dropped, \
+also when the tunnel is up.
+
+We know because we asked our policies about exactly this packet, as the packet engine does.
+
+Somebody wanted it so: the policy's file says which addresses and ports. If this packet is to pass, make the policy \
+smaller, or put a policy with action = \"bypass\" before it in the order of file names."
+
+E404 404 Error "the tunnel that should carry a packet is down"
+"A policy sends the packet into a tunnel, and the tunnel has no SA that carries it. A few packets wait for it, the \
+others are dropped; none is sent in clear.
+
+We know because we asked our policies about exactly this packet, and the packet engine which SAs it has.
+
+Usual causes: the tunnel failed, which has a code of its own; it was taken down by a command; it waits for the peer to \
+begin (`keep = \"passive\"`); or the peer narrowed the traffic, so that this packet is outside of what was agreed.
+
+`adit status NAME` says what keeps the tunnel down, `adit up NAME` tries it now."
+
 E501 501 Error "this host sends the tunnel's traffic elsewhere"
 "The tunnel is up, but the routing table of this host sends packets for the remote networks to another interface.
 
@@ -414,6 +447,18 @@ We know from `protocol` or the list. Such a suite is in order where the traffic 
 need not be allowed (RFC 8221 §5 demands that it can be had).
 
 If that is not what you want, use aes256gcm16, which costs about as much as authentication alone."
+
+E517 517 Warning "no packet ever reaches a policy"
+"Policies are asked in order and the first that matches decides. This one is never the first: those before it, taken \
+together, match everything it matches.
+
+We know because the policies are taken apart into regions that do not overlap (RFC 4301 Appendix B), and none is left \
+for this one.
+
+Usual causes: a policy for a larger network whose file comes earlier in the order of names, or a policy that repeats \
+another.
+
+`adit spd` shows the order. Rename the file so that it comes first (10-NAME.toml before 20-NAME.toml), or remove it."
 
 E520 520 Error "the daemon does not answer"
 "The command line talks to aditd through its control socket, and nobody listens there.

@@ -306,7 +306,7 @@ fn policy() -> PolicySnapshot {
     PolicySnapshot {
         child: "net".into(),
         connection: "t".into(),
-        mode: Mode::Tunnel,
+        mode: "TUNNEL".into(),
         local_ts: vec!["10.1.0.0/24".into()],
         remote_ts: vec!["10.2.0.0/24".into()],
     }

@@ -163,7 +163,7 @@ fn a_trap_policy_is_listed_as_charon_does() {
     let policy = PolicySnapshot {
         child: "net".into(),
         connection: "t".into(),
-        mode: Mode::Tunnel,
+        mode: "TUNNEL".into(),
         local_ts: vec!["10.1.0.0/24".into()],
         remote_ts: vec!["10.2.0.0/24".into()],
     };

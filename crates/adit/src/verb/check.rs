@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use adit_db::Keep;
+use adit_db::{Action, Keep};
 use adit_mgmt::api::{self, ReloadReport};
 use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile, Tunnel};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::Request;
 use adit_mgmt::{Diagnosis, Severity};
 use adit_sys::file::{read_texts, read_with_mode};
+use adit_wire::ikev2::TrafficSelector;
 
 use crate::args::Check;
 use crate::daemon::Daemon;
@@ -20,8 +21,10 @@ use crate::words::count;
 
 /// `adit check`.
 pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
-    let files = read_files(&args.config)?;
-    let checked = config::load(&files, &read_secret);
+    let files = read_files(&args.config.join("tunnels"))?;
+    let policies = args.config.join("policies");
+    let policies = if policies.exists() { read_files(&policies)? } else { Vec::new() };
+    let checked = config::load_all(&files, &policies, &read_secret);
     let (good, problems) = match &checked {
         Ok(configuration) => (Some(configuration), &configuration.warnings),
         Err(problems) => (None, problems),
@@ -37,7 +40,13 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
         for problem in problems {
             screen.text(&format!("{}\n\n", problem.render(colour).trim_end()))?;
         }
-        screen.text(&verdict(good, problems, files.len(), &args.config, screen.paint))?;
+        screen.text(&verdict(
+            good,
+            problems,
+            files.len() + policies.len(),
+            &args.config,
+            screen.paint,
+        ))?;
         if let Some(plan) = plan {
             screen.line("\nwhat a reload would do")?;
             screen.text(&render_changes(&plan, screen.paint))?;
@@ -46,11 +55,10 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
     Ok(if good.is_some() { Exit::Good } else { Exit::Problem })
 }
 
-/// The tunnels' files of a configuration directory, in the order of their names.
+/// The files of a directory, in the order of their names.
 fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
-    let directory = directory.join("tunnels");
-    let texts = read_texts(&directory, "toml").map_err(|error| {
-        Diagnosis::file_missing(&Context::default(), &directory, error).fix(format!(
+    let texts = read_texts(directory, "toml").map_err(|error| {
+        Diagnosis::file_missing(&Context::default(), directory, error).fix(format!(
             "put NAME.toml into {}, or name another place with --config DIR",
             directory.display()
         ))
@@ -76,6 +84,10 @@ fn report(
 ) -> ReloadReport {
     let plan = plan.unwrap_or_else(|| ReloadReport {
         added: good.iter().flat_map(|good| good.tunnels.keys().cloned()).collect(),
+        policies: good
+            .iter()
+            .flat_map(|good| good.policies.iter().map(|policy| policy.name.to_string()))
+            .collect(),
         ..ReloadReport::default()
     });
     let problems = problems.iter().map(ConfigError::to_problem).collect();
@@ -96,13 +108,47 @@ fn verdict(
         let errors = paint.with(Style::Bad, &errors);
         return format!("{errors}, {warnings} in {}\n", count(files, "file"));
     };
-    if configuration.tunnels.is_empty() {
+    if configuration.tunnels.is_empty() && configuration.policies.is_empty() {
         let place = directory.join("tunnels");
         return format!("no tunnels: put one into {}/NAME.toml\n", place.display());
     }
     let tunnels = count(configuration.tunnels.len(), "tunnel");
     let tunnels = paint.with(Style::Good, &tunnels);
-    format!("{}\n{tunnels}, {warnings}\n", plan(configuration).render(paint))
+    let policies = policies(configuration, paint);
+    format!("{policies}{}\n{tunnels}, {warnings}\n", plan(configuration).render(paint))
+}
+
+/// What is asked before the tunnels, in order; nothing if there is nothing.
+fn policies(configuration: &Configuration, paint: Paint) -> String {
+    if configuration.policies.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["POLICY", "ACTION", "LOCAL", "REMOTE"]);
+    for policy in &configuration.policies {
+        table.row(vec![
+            Cell::styled(Style::Bold, policy.name.as_str()),
+            Cell::new(action_words(policy.entry.action)),
+            Cell::new(side_words(&policy.entry.local)),
+            Cell::new(side_words(&policy.entry.remote)),
+        ]);
+    }
+    format!("{}\n", table.render(paint))
+}
+
+fn action_words(action: Action) -> &'static str {
+    match action {
+        Action::Protect(_) => "protect",
+        Action::Bypass => "bypass",
+        Action::Discard => "discard",
+    }
+}
+
+fn side_words(side: &[TrafficSelector]) -> String {
+    if side == [TrafficSelector::ANY_V4, TrafficSelector::ANY_V6] {
+        return "any".to_owned();
+    }
+    let texts: Vec<String> = side.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 /// What the daemon would do with the files.

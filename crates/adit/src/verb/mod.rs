@@ -6,3 +6,4 @@ pub(crate) mod describe;
 pub(crate) mod log;
 pub(crate) mod secret;
 pub(crate) mod status;
+pub(crate) mod why;

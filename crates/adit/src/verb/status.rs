@@ -126,7 +126,7 @@ fn next(tunnel: &TunnelStatus) -> Option<String> {
     retry.or_else(|| tunnel.rekey_in_s.map(|left| format!("rekey {}", seconds(left))))
 }
 
-fn state_style(state: TunnelState) -> Style {
+pub(crate) fn state_style(state: TunnelState) -> Style {
     match state {
         TunnelState::Up => Style::Good,
         TunnelState::Sick | TunnelState::Connecting => Style::Warning,

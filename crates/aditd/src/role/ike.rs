@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
+use adit_db::PolicyId;
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
+use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::netlink::{Netlink, RouteLookup};
@@ -17,15 +19,19 @@ use adit_sys::resolve::resolve;
 use adit_sys::route::MARK;
 use adit_sys::thread::spawn_named;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
+use adit_wire::ip::FlowKey;
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
 use crate::keylog::KeyLog;
-use crate::message::{Links, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{
+    Links, PacketNews, PolicyView, RouteChange, ToControl, ToIke, ToInbound, ToOutbound, ToParent,
+};
 use crate::policy::PolicyBook;
 use crate::role::errors;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::ToKeys;
+use crate::routes;
 
 /// What the role needs from its parent.
 pub(crate) struct IkeRole {
@@ -66,6 +72,8 @@ struct Running {
     endpoint: Endpoint,
     rng: SystemRng,
     policies: PolicyBook,
+    /// The configuration changed and the packet threads do not know yet.
+    stale: bool,
     netlink: Netlink,
     poller: Poller,
     batch: BatchIo,
@@ -89,6 +97,7 @@ impl Running {
             endpoint,
             rng: SystemRng,
             policies: PolicyBook::default(),
+            stale: false,
             netlink: Netlink::open()?,
             poller,
             batch: BatchIo::new(0),
@@ -145,12 +154,29 @@ impl Running {
         loop {
             match requests.next() {
                 Next::Command(request) => {
+                    // A configuration comes in many pieces; the policies are built once.
+                    if !changes_policies(&request) {
+                        self.settle();
+                    }
                     self.handle(request, clock::now());
-                    self.drain();
+                    if !self.stale {
+                        self.drain();
+                    }
                 }
-                Next::Empty => return true,
+                Next::Empty => {
+                    self.settle();
+                    return true;
+                }
                 Next::Closed => return false,
             }
+        }
+    }
+
+    /// Puts changed policies in force, then lets out what waited for them.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.stale) {
+            self.publish_policies();
+            self.drain();
         }
     }
 
@@ -170,8 +196,16 @@ impl Running {
             ToIke::Install { connection, child, install } => {
                 if let Some(policy) = self.policies.policy(&connection, &child) {
                     self.policies.install(policy, install);
-                    self.publish_policies();
+                    self.stale = true;
                 }
+            }
+            ToIke::SetPolicies(policies) => {
+                self.policies.set_operator(policies);
+                self.stale = true;
+            }
+            ToIke::Policies(query, flow) => {
+                let view = Box::new(self.policy_view(flow.as_ref()));
+                self.tell_control(ToControl::Policies(query, view));
             }
             ToIke::Snapshot(query) => {
                 let sas = self.endpoint.ike_sas().collect();
@@ -187,17 +221,18 @@ impl Running {
 
     fn command(&mut self, command: Command, now: Instant) {
         // The policy goes in before and comes out after the SAs: no packet slips through between.
+        // What the endpoint sends because of a command waits for `settle`.
         match &command {
             Command::Load(connection) => {
                 self.policies.load(Arc::clone(connection));
-                self.publish_policies();
+                self.stale = true;
                 self.endpoint.handle_command(command, now, &mut self.rng);
             }
             Command::Unload(name) => {
                 let name = name.clone();
                 self.endpoint.handle_command(command, now, &mut self.rng);
                 self.policies.unload(&name);
-                self.publish_policies();
+                self.stale = true;
             }
             Command::Initiate { .. }
             | Command::Down { .. }
@@ -238,11 +273,11 @@ impl Running {
                 self.tell_outbound(OutboundCommand::Activate { child: id });
             }
             Output::RemoveChild { id, delay } => {
-                self.policies.remove_sa(id);
+                let policy = self.policies.remove_sa(id);
                 self.ask_what_flowed(id);
                 self.tell_outbound(OutboundCommand::Remove { child: id });
                 let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child: id, delay });
-                self.publish_policies();
+                self.publish_change(policy);
             }
             Output::UpdatePeer { child, encap } => {
                 self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
@@ -283,22 +318,44 @@ impl Running {
         };
         self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
         self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
-        self.publish_policies();
+        self.publish_change(Some(policy));
     }
 
     fn publish_policies(&mut self) {
-        match self.policies.spd() {
-            Ok(spd) => {
-                let spd = Arc::new(spd);
-                self.tell_outbound(OutboundCommand::SetPolicies(spd));
-            }
-            Err(error) => {
-                warn!(%error, "the policies stay as they were");
-                return;
-            }
+        if let Err(error) = self.policies.rebuild() {
+            warn!(%error, "the policies stay as they were");
+            return;
         }
-        let _ = self.role.links.parent.send(ToParent::Routes(self.policies.routed()));
+        self.publish_spd();
+        self.publish_routes(RouteChange::All(self.policies.routed()));
+    }
+
+    /// Publishes what child SAs changed about one policy.
+    fn publish_change(&mut self, policy: Option<PolicyId>) {
+        let Some(policy) = policy else { return };
+        self.publish_spd();
+        self.publish_routes(RouteChange::One(policy, self.policies.routed_by(policy)));
+    }
+
+    fn publish_spd(&self) {
+        let spd = Arc::new(self.policies.spd().clone());
+        self.tell_outbound(OutboundCommand::SetPolicies(Arc::clone(&spd)));
+        self.tell_inbound(InboundCommand::SetPolicies(spd));
+    }
+
+    fn publish_routes(&mut self, change: RouteChange) {
+        let _ = self.role.links.parent.send(ToParent::Routes(change));
         self.behind_routes = true;
+    }
+
+    /// The policies in force; with a packet the one that decides about it, and its routes.
+    fn policy_view(&mut self, flow: Option<&FlowKey>) -> PolicyView {
+        let entries = match flow {
+            None => self.policies.list(ENTRIES_MAX),
+            Some(flow) => self.policies.deciding(flow).into_iter().collect(),
+        };
+        let routes = flow.map(|flow| routes::ways(&mut self.netlink, flow.dst));
+        PolicyView { entries, total: self.policies.spd().len(), routes }
     }
 
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon
@@ -358,4 +415,14 @@ impl Running {
     fn tell_control(&self, message: ToControl) {
         let _ = self.role.links.parent.send(ToParent::Tell(Box::new(message)));
     }
+}
+
+/// Whether a request only changes what the policies are made of.
+fn changes_policies(request: &ToIke) -> bool {
+    matches!(
+        request,
+        ToIke::Command(Command::Load(_) | Command::Unload(_))
+            | ToIke::Install { .. }
+            | ToIke::SetPolicies(_)
+    )
 }

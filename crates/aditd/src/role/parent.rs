@@ -13,7 +13,7 @@ use adit_ike::EndpointConfig;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
-use adit_sys::netlink::{Family, Monitor, RouteKind, RouteLookup};
+use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
 use adit_sys::route::{HostRouting, RouteSizes, TABLE, filters_reverse_path, forwarding_enabled};
@@ -32,13 +32,14 @@ use crate::args::Args;
 use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
-use crate::message::{Links, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{Links, RouteChange, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::policy::Routed;
 use crate::role::control::ControlRole;
 use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::{self, ToKeys};
+use crate::routes::describe;
 
 /// Everything the kernel gave us, opened before the first role starts.
 struct Resources {
@@ -316,7 +317,10 @@ impl Parent {
     fn take_requests(&mut self) {
         while let Next::Command(request) = self.requests.next() {
             match request {
-                ToParent::Routes(routes) => self.set_routes(routes),
+                ToParent::Routes(RouteChange::All(routes)) => self.set_routes(routes),
+                ToParent::Routes(RouteChange::One(policy, routed)) => {
+                    self.set_route(policy, routed);
+                }
                 ToParent::Transmit { path, octets } => self.sockets.transmit(path, &octets),
                 ToParent::Tell(message) => {
                     let _ = self.links.control.send(*message);
@@ -335,20 +339,39 @@ impl Parent {
         let gone: Vec<_> =
             self.routed.keys().filter(|id| !routes.contains_key(id)).copied().collect();
         for policy in gone {
-            self.routed.remove(&policy);
+            self.forget_route(policy);
+        }
+        for (policy, routed) in routes {
+            self.install_route(policy, routed);
+        }
+        self.check_routes();
+    }
+
+    fn set_route(&mut self, policy: PolicyId, routed: Option<Routed>) {
+        match routed {
+            Some(routed) => {
+                self.install_route(policy, routed.clone());
+                self.check_routes_of(policy, &routed);
+            }
+            None => self.forget_route(policy),
+        }
+    }
+
+    fn install_route(&mut self, policy: PolicyId, routed: Routed) {
+        if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
+            let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
+            self.report(installed.err());
+        }
+        self.routed.insert(policy, routed);
+    }
+
+    fn forget_route(&mut self, policy: PolicyId) {
+        if self.routed.remove(&policy).is_some() {
             self.told.strayed.remove(&policy);
             self.told.filtered.remove(&policy);
             let removed = self.routing.uninstall(&policy.to_string());
             self.report(removed.err());
         }
-        for (policy, routed) in routes {
-            if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
-                let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
-                self.report(installed.err());
-            }
-            self.routed.insert(policy, routed);
-        }
-        self.check_routes();
     }
 
     fn report(&self, error: Option<SysError>) {
@@ -361,11 +384,15 @@ impl Parent {
     fn check_routes(&mut self) {
         let routed: Vec<_> = self.routed.iter().map(|(policy, r)| (*policy, r.clone())).collect();
         for (policy, routed) in routed {
-            if let Some(network) = routed.plan.remote.first() {
-                self.check_route(policy, &routed.connection, *network);
-            }
-            self.check_filter(policy, &routed);
+            self.check_routes_of(policy, &routed);
         }
+    }
+
+    fn check_routes_of(&mut self, policy: PolicyId, routed: &Routed) {
+        if let Some(network) = routed.plan.remote.first() {
+            self.check_route(policy, &routed.connection, *network);
+        }
+        self.check_filter(policy, routed);
     }
 
     /// E501: does the kernel really send the network to the TUN?
@@ -504,16 +531,6 @@ impl Drop for Alarm {
 
 fn try_clone_all(sockets: &[RawEspSocket]) -> std::io::Result<Vec<RawEspSocket>> {
     sockets.iter().map(|socket| socket.try_clone().map_err(std::io::Error::other)).collect()
-}
-
-/// Where the kernel sends a packet, in the words of `ip route get`.
-fn describe(probe: IpAddr, found: &RouteLookup, interface: Option<&str>) -> String {
-    let via = found.via.map_or_else(String::new, |via| format!(" via {via}"));
-    let way = match (found.kind, interface) {
-        (RouteKind::Unicast, Some(name)) => format!("dev {name}"),
-        (kind, _) => format!("{kind:?}").to_lowercase(),
-    };
-    format!("ip route get {probe} -> {way}{via} table {}", found.table)
 }
 
 #[cfg(test)]

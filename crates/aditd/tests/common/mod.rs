@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use adit_mgmt::api::{self, Status, TunnelState, TunnelStatus};
+use adit_mgmt::api::{self, SadReport, SpdReport, Status, TunnelState, TunnelStatus, Why};
 use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::netns::{Namespace, can_create};
 use adit_sys::ping::{PingConfig, PingReport, ping};
+use adit_wire::ip::FlowKey;
 
 /// A pre-shared key nobody uses.
 pub(crate) const SECRET: &str = "q3Vb0Zp6mKf8s1Yx4Tn7Lr2Wd5Hg9Jc0";
@@ -49,6 +50,13 @@ impl Site {
         let path = self.directory.join("tunnels").join(file);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes a policy's file.
+    pub(crate) fn policy(&self, file: &str, text: &str) {
+        let directory = self.directory.join("policies");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(file), text).unwrap();
     }
 
     pub(crate) fn vici(&self) -> PathBuf {
@@ -148,6 +156,26 @@ impl Site {
         let request = Request::AditStatus { tunnel: Some(name.to_owned()) };
         let status: Status = api::from_message(&self.call(&request)).unwrap();
         status.tunnels.into_iter().next()
+    }
+
+    /// `adit spd`.
+    pub(crate) fn spd(&self) -> SpdReport {
+        api::from_message(&self.call(&Request::AditSpd)).unwrap()
+    }
+
+    /// `adit sad`.
+    pub(crate) fn sad(&self) -> SadReport {
+        api::from_message(&self.call(&Request::AditSad)).unwrap()
+    }
+
+    /// `adit why`.
+    pub(crate) fn why(&self, src: &str, dst: &str, protocol: u8, port: Option<u16>) -> Why {
+        let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
+        let flow = match port {
+            Some(port) => FlowKey::new(src, dst, protocol, 40_000, port),
+            None => FlowKey::without_ports(src, dst, protocol),
+        };
+        api::from_message(&self.call(&Request::AditWhy { flow })).unwrap()
     }
 
     /// Waits until a tunnel is in a state.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_dataplane::{
-    ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, OpenVerdict, Outbound,
-    OutboundCommand, Verdict,
+    ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, InboundCommand, OpenVerdict,
+    Outbound, OutboundCommand, Verdict,
 };
 use adit_db::{Action, ChildSaId, PolicyId, Spd, SpdEntry};
 use adit_wire::ip::IpPacket;
 
 use crate::fixtures::{
-    CHILD, Options, POLICY, SPI, buffer, packet_between, protecting_engine, seal, start, ts,
-    udp_packet,
+    CHILD, Options, POLICY, SPI, Tunnel, buffer, packet_between, protecting_engine, seal, start,
+    ts, udp_packet,
 };
 
 /// The SPI a packet to this host leaves with.
@@ -68,6 +68,48 @@ fn redirects_stay_out_of_tunnels() {
         assert_eq!(verdict(kind), Verdict::Drop(DropReason::Redirect));
         assert_eq!(verdict(kind - 1), Verdict::Send);
     }
+}
+
+/// A policy that discards does so in both directions, also what the SA's selectors let in.
+#[test]
+fn what_a_policy_discards_comes_through_no_sa() {
+    let entry = |remote: &[&str], action| SpdEntry {
+        local: ts(&["10.2.0.0/16"]),
+        remote: ts(remote),
+        action,
+    };
+    let mut tunnel = Options::default().tunnel();
+    let set = |tunnel: &mut Tunnel, entries| {
+        let spd = Arc::new(Spd::new(entries).unwrap());
+        tunnel.right.handle_command(InboundCommand::SetPolicies(spd));
+    };
+    let protect = || entry(&["10.1.0.0/16"], Action::Protect(POLICY));
+    set(&mut tunnel, vec![entry(&["10.1.0.0/16[udp/40000]"], Action::Discard), protect()]);
+
+    let mut packet = tunnel.sealed(&udp_packet(false, 0, 60));
+    assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::PolicyDiscard));
+    assert_eq!(tunnel.right.report().sas[0].drops.get(DropReason::PolicyDiscard), 1);
+    tunnel.send(&udp_packet(true, 0, 80));
+
+    set(&mut tunnel, vec![protect()]);
+    tunnel.send(&udp_packet(false, 0, 60));
+}
+
+/// Whoever asks which SA carries a packet is told what the engine would do with it.
+#[test]
+fn the_engine_names_the_sa_that_carries_a_packet() {
+    let now = start();
+    let flow = |octets: &[u8]| IpPacket::read(octets).unwrap().flow_key();
+    let mut engine = protecting_engine(now);
+    let packet = flow(&udp_packet(false, 0, 60));
+    assert_eq!(engine.carrier(&packet), None);
+    engine.handle_command(Options::default().left_half(now, true), now);
+    assert_eq!(engine.carrier(&packet), Some(CHILD));
+    assert_eq!(engine.carrier(&flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60))), None);
+    engine.handle_command(replacement().left_half(now, true), now);
+    assert_eq!(engine.carrier(&packet), Some(replacement().child));
+    engine.handle_command(OutboundCommand::Remove { child: replacement().child }, now);
+    assert_eq!(engine.carrier(&packet), Some(CHILD));
 }
 
 /// RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.

@@ -213,7 +213,7 @@ impl<'a> Fields<'a> {
                 synonym(&key).or_else(|| adit_db::nearest(&key, self.known.iter().copied()));
             let is_table = matches!(value.get_ref(), DeValue::Table(_));
             let mistake = Mistake::new(span, format!("unknown key `{key}`"))
-                .label(if is_table { "a tunnel's file has no tables" } else { "not a key" })
+                .label(if is_table { "this file has no tables" } else { "not a key" })
                 .help_some(nearest.map(|word| format!("did you mean `{word}`?")))
                 .help_some(
                     nearest.is_none().then(|| format!("known keys: {}", self.known.join(", "))),

@@ -10,12 +10,21 @@
 //! Algorithms that RFC 8221, RFC 8247 or RFC 9395 advise against are refused unless the file names
 //! them in `allow = ["3des"]`, and then warned of ([`adit_db::Caution`]).
 //!
+//! Beside them stand policies that send traffic past the tunnels or drop it, in the order of their
+//! names, `/etc/adit/policies/NAME.toml`:
+//!
+//! ```toml
+//! action = "bypass"
+//! remote = "10.2.0.5/32[tcp/22]"
+//! ```
+//!
 //! [`load`] takes the files' texts and reads secrets through a function, so that the daemon,
 //! `adit check` and tests read alike. Either everything is right, or nothing is used and every
 //! mistake is told with its place ([`ConfigError`]). [`diff`] says what a reload disturbs.
 
 mod fields;
 mod overlap;
+mod policy;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -26,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_crypto::Secret;
-use adit_db::Connection;
+use adit_db::{Connection, OperatorPolicy};
 
 pub use self::report::ConfigError;
 use crate::codes::Severity;
@@ -59,6 +68,10 @@ pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<SecretFile, String>;
 pub struct Configuration {
     /// By name.
     pub tunnels: BTreeMap<String, Tunnel>,
+    /// What no tunnel gets, in order of precedence.
+    pub policies: Vec<OperatorPolicy>,
+    /// Where each of them stands, by name.
+    pub policy_origins: BTreeMap<String, Origin>,
     /// What should be mended and does not prevent anything.
     pub warnings: Vec<ConfigError>,
 }
@@ -85,6 +98,12 @@ pub struct Origin {
     pub file: PathBuf,
     /// Lines of its keys, counted from 1.
     pub key_lines: BTreeMap<String, usize>,
+}
+
+/// The line that says which traffic is meant: the first of the keys that is there.
+pub fn selector_line(key_lines: &BTreeMap<String, usize>) -> usize {
+    let line = |key| key_lines.get(key).copied();
+    ["remote", "local", "action"].into_iter().find_map(line).unwrap_or(1)
 }
 
 impl Tunnel {
@@ -124,20 +143,33 @@ impl Changes {
     }
 }
 
-/// Most tunnels' files in one directory.
+/// Most files in one directory.
 pub const FILES_MAX: usize = 10_000;
 
-/// Understands all files.
+/// Understands all tunnels' files; there are no policies.
+///
+/// # Errors
+///
+/// See [`load_all`].
+pub fn load(
+    files: &[SourceFile],
+    secrets: ReadSecret<'_>,
+) -> Result<Configuration, Vec<ConfigError>> {
+    load_all(files, &[], secrets)
+}
+
+/// Understands all files: the tunnels', and the policies' in order of precedence.
 ///
 /// # Errors
 ///
 /// Every mistake in every file, in the order of files and places. Warnings are among them only if
 /// there is an error too; otherwise they stand in [`Configuration::warnings`].
-pub fn load(
+pub fn load_all(
     files: &[SourceFile],
+    policies: &[SourceFile],
     secrets: ReadSecret<'_>,
 ) -> Result<Configuration, Vec<ConfigError>> {
-    if let Some(file) = files.get(FILES_MAX) {
+    if let Some(file) = files.get(FILES_MAX).or_else(|| policies.get(FILES_MAX)) {
         return Err(vec![ConfigError::whole_file(file, "there are too many files")]);
     }
     let mut problems = Vec::new();
@@ -147,7 +179,16 @@ pub fn load(
         problems.extend(mistakes);
         drafts.extend(draft);
     }
+    let mut policy_drafts = Vec::new();
+    for file in policies {
+        let (draft, mistakes) = policy::read(file);
+        problems.extend(mistakes);
+        policy_drafts.extend(draft);
+    }
     problems.extend(overlap::find(&drafts));
+    if !problems.iter().any(|problem| problem.severity == Severity::Error) {
+        problems.extend(policy::judge(&policy_drafts, &drafts));
+    }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
@@ -159,7 +200,13 @@ pub fn load(
             return Err(vec![ConfigError::whole_file(file, "another file has the same name")]);
         }
     }
-    Ok(Configuration { tunnels, warnings: problems })
+    let mut policies = Vec::new();
+    let mut policy_origins = BTreeMap::new();
+    for draft in policy_drafts {
+        policy_origins.insert(draft.policy.name.to_string(), draft.origin);
+        policies.push(draft.policy);
+    }
+    Ok(Configuration { tunnels, policies, policy_origins, warnings: problems })
 }
 
 /// What changes when `new` takes the place of `old`.

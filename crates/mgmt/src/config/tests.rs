@@ -1,5 +1,7 @@
 //! Twenty-odd mistakes and what the operator reads about each.
 
+mod policies;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -322,7 +324,7 @@ fn table_in_a_tunnel() {
          --> tunnels/berlin.toml:5:2
           |
         5 | [access]
-          |  ^^^^^^ a tunnel's file has no tables
+          |  ^^^^^^ this file has no tables
           |
           = help: known keys: keep, peer, address, id, peer_id, encap, protocol, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, local, remote, secret
         ");
@@ -422,7 +424,7 @@ fn ports_without_protocol() {
         3 | remote = "10.2.0.0/24[any/443]"
           |          ^^^^^^^^^^^^^^^^^^^^^^ "any/443" is not protocol, protocol/port or protocol/first-last
           |
-          = help: write a network such as "10.1.0.0/24"
+          = help: write for example "10.1.0.0/24[tcp/443]"
         "#);
 }
 
@@ -765,6 +767,7 @@ mod garbage {
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
             let _ = load_one(&text);
+            let _ = policies::load_policies(&[policies::policy("10-x", &text)]);
         }
 
         /// Texts that are nearly right reach the checks behind the syntax.

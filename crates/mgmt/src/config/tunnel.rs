@@ -10,7 +10,8 @@ use adit_crypto::Secret;
 use adit_db::proposal::{Verdict, allowable};
 use adit_db::{
     Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
-    IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, Tfc, TsSpec, WindowSize,
+    IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, Tfc, TsSpec, TsSpecError,
+    WindowSize,
 };
 use adit_wire::iana::ProtocolId;
 use ipnet::IpNet;
@@ -464,7 +465,7 @@ fn fixed(ts: &Placed<TsSpec>) -> Option<PlacedSelector> {
 }
 
 /// The selectors of one side. They may be left out if there is no example of what is missing.
-fn read_side(
+pub(super) fn read_side(
     fields: &mut Fields<'_>,
     key: &'static str,
     example: Option<&str>,
@@ -488,11 +489,21 @@ fn read_side(
             Err(error) => {
                 let sentence = format!("`{key}` cannot be understood");
                 let mistake = Mistake::new(text.span, sentence).label(error.to_string());
-                fields.mistake(mistake.help("write a network such as \"10.1.0.0/24\""));
+                fields.mistake(mistake.help(selector_help(&error)));
             }
         }
     }
     side
+}
+
+fn selector_help(error: &TsSpecError) -> &'static str {
+    match error {
+        TsSpecError::BadAddress(_) | TsSpecError::BadRange(_) => {
+            "write a network such as \"10.1.0.0/24\""
+        }
+        TsSpecError::BadProtocol(_) => "write for example \"10.1.0.0/24[tcp/443]\"",
+        TsSpecError::BadMessageType(_) => "write for example \"[icmp/echo-request]\"",
+    }
 }
 
 /// `10.1.0.5/24`: is the host meant, or its network?

@@ -516,6 +516,30 @@ impl Diagnosis {
             .place(cx.at("remote"))
     }
 
+    /// E402: nobody wrote a policy for a packet that comes to us.
+    pub fn no_policy(packet: &str) -> Self {
+        Self::new(Code::E402, "no policy lets this packet through")
+            .line("packet", packet)
+            .fix("send from an address in the tunnel's local networks, or widen them on both sides")
+            .fix("to let it pass in clear, write policies/NAME.toml with action = \"bypass\"")
+    }
+
+    /// E403: an operator wants a packet dropped.
+    pub fn discarded(packet: &str, policy: &str) -> Self {
+        Self::new(Code::E403, format!("the policy {policy} discards this packet"))
+            .line("packet", packet)
+            .fix(format!("make policies/{policy}.toml smaller, or put a bypass before it"))
+    }
+
+    /// E404: the tunnel that should carry a packet has no SA for it.
+    pub fn no_sa(packet: &str, tunnel: &str) -> Self {
+        Self::new(Code::E404, "no SA carries this packet")
+            .tunnel(tunnel)
+            .line("packet", packet)
+            .fix(format!("adit up {tunnel}"))
+            .fix(format!("adit sad shows whether the peer narrowed what {tunnel} carries"))
+    }
+
     /// E502: a UDP port or the control socket is taken.
     pub fn address_in_use(cx: &Context, problem: &PortProblem<'_>) -> Self {
         let fix = if problem.address.contains('/') {

@@ -4,10 +4,12 @@
 //! with an answer that lets `swanctl --load-all` pass when there is nothing to load and that names
 //! the reason when there is: [`Request::ready_answer`].
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_crypto::Secret;
 use adit_db::IdentityPattern;
+use adit_wire::ip::FlowKey;
 
 use super::Packet;
 use super::answer::{Outcome, algorithms_message};
@@ -109,6 +111,16 @@ pub enum Request {
     AditReload {
         /// Say what would change, change nothing.
         dry_run: bool,
+    },
+    /// `adit-spd`: the policies. Answer: [`crate::api::SpdReport`] by [`crate::api::to_message`].
+    AditSpd,
+    /// `adit-sad`: the SAs. Answer: [`crate::api::SadReport`] by [`crate::api::to_message`].
+    AditSad,
+    /// `adit-why`: what happens to a packet. Answer: [`crate::api::Why`] by
+    /// [`crate::api::to_message`].
+    AditWhy {
+        /// The packet.
+        flow: FlowKey,
     },
     /// `adit-log`: what happened lately, streaming [`EventKind::Log`], then an empty answer.
     AditLog {
@@ -306,6 +318,9 @@ impl Request {
             }),
             "adit-status" => Ok(Self::AditStatus { tunnel: text(message, "tunnel")? }),
             "adit-reload" => Ok(Self::AditReload { dry_run: flag(message, "dry-run") }),
+            "adit-spd" => Ok(Self::AditSpd),
+            "adit-sad" => Ok(Self::AditSad),
+            "adit-why" => Ok(Self::AditWhy { flow: flow(message)? }),
             "adit-log" => Ok(Self::AditLog {
                 tunnel: text(message, "tunnel")?,
                 lines: number(message, &["lines"])?,
@@ -375,6 +390,9 @@ impl Request {
             Self::Empty { name, .. } | Self::Unsupported { name, .. } => name,
             Self::AditStatus { .. } => "adit-status",
             Self::AditReload { .. } => "adit-reload",
+            Self::AditSpd => "adit-spd",
+            Self::AditSad => "adit-sad",
+            Self::AditWhy { .. } => "adit-why",
             Self::AditLog { .. } => "adit-log",
         }
     }
@@ -437,6 +455,7 @@ impl Request {
             }
             Self::AditStatus { tunnel } => message.put_some("tunnel", tunnel.as_ref()),
             Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
+            Self::AditWhy { flow } => put_flow(&mut message, flow),
             Self::AditLog { tunnel, lines } => {
                 message.put_some("tunnel", tunnel.as_ref());
                 message.put_some("lines", *lines);
@@ -447,6 +466,8 @@ impl Request {
             | Self::GetConns
             | Self::GetShared
             | Self::ClearCreds
+            | Self::AditSpd
+            | Self::AditSad
             | Self::Empty { .. }
             | Self::Unsupported { .. } => {}
         }
@@ -556,6 +577,33 @@ fn timeout(message: &Message) -> Result<Timeout, RequestError> {
             Err(_) => Timeout::Immediately,
         }),
     }
+}
+
+/// A packet: `source`, `destination`, `protocol` and, if it shows ports, `source-port` and
+/// `destination-port`.
+fn flow(message: &Message) -> Result<FlowKey, RequestError> {
+    let address = |name| -> Result<IpAddr, RequestError> {
+        let text = needed(message, name)?;
+        text.parse().map_err(|_| invalid(format!("{name} = {text:?} is no IP address")))
+    };
+    let (source, destination) = (address("source")?, address("destination")?);
+    if source.is_ipv4() != destination.is_ipv4() {
+        return Err(invalid("source and destination are of two address families"));
+    }
+    let protocol = number(message, &["protocol"])?.ok_or_else(|| invalid("missing protocol"))?;
+    let ports = (number(message, &["source-port"])?, number(message, &["destination-port"])?);
+    Ok(match ports {
+        (Some(from), Some(to)) => FlowKey::new(source, destination, protocol, from, to),
+        _ => FlowKey::without_ports(source, destination, protocol),
+    })
+}
+
+fn put_flow(message: &mut Message, flow: &FlowKey) {
+    message.put("source", flow.src);
+    message.put("destination", flow.dst);
+    message.put("protocol", flow.protocol);
+    message.put_some("source-port", (!flow.opaque).then_some(flow.src_port));
+    message.put_some("destination-port", (!flow.opaque).then_some(flow.dst_port));
 }
 
 fn log_level(message: &Message) -> Result<i8, RequestError> {

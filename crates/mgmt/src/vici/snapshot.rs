@@ -108,8 +108,8 @@ pub struct PolicySnapshot {
     pub child: String,
     /// Name of its connection.
     pub connection: String,
-    /// What is asked for.
-    pub mode: Mode,
+    /// `TUNNEL` or `TRANSPORT` as is asked for; `PASS`, `DROP`.
+    pub mode: String,
     /// Our side.
     pub local_ts: Vec<String>,
     /// The peer's side.
@@ -198,7 +198,7 @@ impl PolicySnapshot {
         Section::new()
             .with("child", &self.child)
             .with("ike", &self.connection)
-            .with("mode", self.mode)
+            .with("mode", &self.mode)
             .with_list("local-ts", &self.local_ts)
             .with_list("remote-ts", &self.remote_ts)
     }

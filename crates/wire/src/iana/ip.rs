@@ -33,10 +33,14 @@ registry! {
 }
 
 impl IpProtocol {
-    /// The protocol with this name, `None` if no constant has it.
+    /// The protocol with this name or one in common use, `None` if no constant has it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|protocol| protocol.name() == Some(name))
+        match name {
+            "icmpv6" | "icmp6" => Some(Self::ICMPV6),
+            "mh" => Some(Self::MOBILITY),
+            _ => Self::ALL.iter().copied().find(|protocol| protocol.name() == Some(name)),
+        }
     }
 
     /// Whether this is one of the extension headers that RFC 4301 §4.4.1.1 skips to find the

@@ -6,6 +6,7 @@ use core::{
     str::FromStr,
 };
 
+use super::message_type::PortsOf;
 use crate::{
     Reader, WireError, Writer,
     iana::{IpProtocol, TsType},
@@ -348,7 +349,7 @@ impl fmt::Display for TrafficSelector {
         }
         match self.ports {
             PortRange::ANY => f.write_str("]"),
-            ports => write!(f, "/{ports}]"),
+            ports => write!(f, "/{}]", PortsOf(IpProtocol(self.protocol), ports)),
         }
     }
 }
@@ -372,10 +373,13 @@ impl FromStr for TrafficSelector {
         let range = parse_addresses(addresses)?;
         let Some(rest) = rest else { return Ok(range) };
         let (protocol, ports) = match rest.split_once('/') {
-            Some((protocol, ports)) => (protocol, parse_ports(ports)?),
-            None => (rest, PortRange::ANY),
+            Some((protocol, ports)) => {
+                let protocol = parse_protocol(protocol)?;
+                (protocol, parse_ports(protocol, ports)?)
+            }
+            None => (parse_protocol(rest)?, PortRange::ANY),
         };
-        Ok(Self { protocol: parse_protocol(protocol)?, ports, ..range })
+        Ok(Self { protocol, ports, ..range })
     }
 }
 
@@ -401,11 +405,14 @@ fn parse_protocol(text: &str) -> Result<u8, SelectorSyntax> {
     }
 }
 
-fn parse_ports(text: &str) -> Result<PortRange, SelectorSyntax> {
+fn parse_ports(protocol: u8, text: &str) -> Result<PortRange, SelectorSyntax> {
     let port = |text: &str| text.parse().map_err(|_| SelectorSyntax("the port"));
     match (text, text.split_once('-')) {
         ("any", _) => Ok(PortRange::ANY),
         ("opaque", _) => Ok(PortRange::OPAQUE),
+        _ if PortsOf::are_types(IpProtocol(protocol)) => {
+            PortsOf::parse_types(IpProtocol(protocol), text).ok_or(SelectorSyntax("the type"))
+        }
         (_, Some((start, end))) => match (port(start)?, port(end)?) {
             (start, end) if start <= end => Ok(PortRange { start, end }),
             _ => Err(SelectorSyntax("the port range")),

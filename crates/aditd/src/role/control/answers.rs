@@ -16,9 +16,9 @@ use adit_sys::clock;
 use tracing::{debug, info, warn};
 
 use super::client::Client;
-use super::requests::{BUSY, deadline, log_lines, send};
+use super::requests::{BUSY, deadline, log_lines, needs_policies, send};
 use super::snapshots::{self, Flows};
-use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events};
+use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events, why};
 use crate::diagnose;
 use crate::log::Line;
 use crate::message::{QueryId, ToIke};
@@ -36,16 +36,21 @@ impl Running {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other request asks for numbers")]
     pub(super) fn conclude(&mut self, id: QueryId) {
         let complete = self.queries.get(&id).is_some_and(|query| {
-            query.sas.is_some() && query.outbound.is_some() && query.inbound.is_some()
+            query.sas.is_some()
+                && query.outbound.is_some()
+                && query.inbound.is_some()
+                && (query.policies.is_some() || !needs_policies(&query.request))
         });
         if !complete {
             return;
         }
-        let Some(Query { client, request, sas, outbound, inbound }) = self.queries.remove(&id)
+        let Some(Query { client, request, sas, outbound, inbound, policies }) =
+            self.queries.remove(&id)
         else {
             return;
         };
-        let (Some((sas, connections)), Some(outbound), Some(inbound)) = (sas, outbound, inbound)
+        let (Some((sas, connections)), Some((outbound, carrier)), Some(inbound)) =
+            (sas, outbound, inbound)
         else {
             return;
         };
@@ -59,6 +64,12 @@ impl Running {
             Request::AditStatus { tunnel } => {
                 let status = self.status(tunnel.as_deref(), &numbers);
                 self.answer(client, api::to_message(&status));
+            }
+            Request::AditSpd => self.answer(client, api::to_message(&self.spd(policies))),
+            Request::AditSad => self.answer(client, api::to_message(&why::sad(&numbers))),
+            Request::AditWhy { flow } => {
+                let answer = self.why(&flow, policies, carrier, &numbers);
+                self.answer(client, api::to_message(&answer));
             }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),
             Request::Rekey(rekey) => self.rekey(client, &rekey, &numbers),

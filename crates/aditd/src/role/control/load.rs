@@ -111,9 +111,22 @@ impl Running {
         let gone =
             from_files.filter(|(name, _)| !configuration.tunnels.contains_key(name.as_str()));
         report.removed = gone.map(|(name, _)| name.to_string()).collect();
+        report.policies =
+            configuration.policies.iter().map(|policy| policy.name.to_string()).collect();
     }
 
     fn take_over(&mut self, configuration: Configuration, report: &ReloadReport) {
+        self.store.policy_origins = configuration.policy_origins;
+        if self.store.policies != configuration.policies {
+            // Before the tunnels: what they must not get does not slip through meanwhile.
+            let message = ToIke::SetPolicies(configuration.policies.clone());
+            if send(&self.role.links.ike, message) {
+                info!(policies = report.policies.len(), "policies beside the tunnels loaded");
+                self.store.policies = configuration.policies;
+            } else {
+                warn!("the daemon is overloaded; reload again");
+            }
+        }
         for name in &report.removed {
             if let Ok(name) = ConnectionName::new(name) {
                 self.take_out(&name);
@@ -194,17 +207,19 @@ fn cautions(connection: &Connection) -> Vec<Caution> {
     cautions
 }
 
-/// Reads and understands `DIR/tunnels/*.toml` and the secrets they name.
+/// Reads and understands `DIR/tunnels/*.toml` with the secrets they name, and
+/// `DIR/policies/*.toml`.
 fn read(directory: &Path) -> Result<Configuration, Vec<ConfigError>> {
-    let directory = directory.join("tunnels");
-    let files = read_texts(&directory, "toml").unwrap_or_else(|error| {
-        // A daemon that is told everything by swanctl needs no directory.
-        info!(%error, directory = %directory.display(), "no tunnels in the configuration directory");
-        Vec::new()
-    });
-    let files: Vec<SourceFile> =
-        files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
-    config::load(&files, &|path| {
+    // A daemon that is told everything by swanctl needs no directory.
+    let files = |kind: &str| -> Vec<SourceFile> {
+        let directory = directory.join(kind);
+        let files = read_texts(&directory, "toml").unwrap_or_else(|error| {
+            info!(%error, directory = %directory.display(), "no {kind} in the configuration directory");
+            Vec::new()
+        });
+        files.into_iter().map(|(path, text)| SourceFile { path, text }).collect()
+    };
+    config::load_all(&files("tunnels"), &files("policies"), &|path| {
         read_with_mode(path)
             .map(|(octets, mode)| SecretFile { octets, mode })
             .map_err(|error| error.to_string())

@@ -13,12 +13,14 @@ mod requests;
 mod snapshots;
 mod status;
 mod store;
+mod why;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{InboundReport, OutboundReport};
+use adit_db::ChildSaId;
 use adit_ike::{ConnectionInfo, IkeSaInfo, RequestId};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::vici::{Event, Request};
@@ -31,7 +33,7 @@ use self::client::Client;
 use self::news::{Item, News};
 use self::store::{Marker, Store};
 use crate::log::Line;
-use crate::message::{Links, QueryId, ToControl};
+use crate::message::{Links, PolicyView, QueryId, ToControl};
 
 /// Clients at once.
 const CLIENTS_MAX: usize = 64;
@@ -102,8 +104,10 @@ struct Query {
     client: ClientId,
     request: Request,
     sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
-    outbound: Option<Box<OutboundReport>>,
+    outbound: Option<(Box<OutboundReport>, Option<ChildSaId>)>,
     inbound: Option<Box<InboundReport>>,
+    /// Only some questions need it.
+    policies: Option<Box<PolicyView>>,
 }
 
 /// A client that waits for the end of a request, of several for `terminate`.
@@ -224,9 +228,15 @@ impl Running {
                 }
                 self.conclude(query);
             }
-            ToControl::Outbound(query, report) => {
+            ToControl::Policies(query, view) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
-                    waiting.outbound = Some(report);
+                    waiting.policies = Some(view);
+                }
+                self.conclude(query);
+            }
+            ToControl::Outbound(query, report, carrier) => {
+                if let Some(waiting) = self.queries.get_mut(&query) {
+                    waiting.outbound = Some((report, carrier));
                 }
                 self.conclude(query);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use adit_db::{ChildName, ConnectionName};
+use adit_db::{Action, ChildName, ConnectionName};
 use adit_ike::{Command, RequestId};
 use adit_mgmt::vici::answer::{Outcome, Version, names_message};
 use adit_mgmt::vici::{
@@ -48,6 +48,9 @@ impl Running {
             request @ (Request::Stats
             | Request::ListSas(_)
             | Request::AditStatus { .. }
+            | Request::AditSpd
+            | Request::AditSad
+            | Request::AditWhy { .. }
             | Request::Terminate(_)
             | Request::Rekey(_)) => self.ask(id, request),
             request => self.configure(id, request),
@@ -114,13 +117,17 @@ impl Running {
     /// Asks the other roles for their numbers; the answer is made when all have come.
     fn ask(&mut self, id: ClientId, request: Request) {
         let query = QueryId(self.number());
-        let asked = self.role.links.ike.try_send(ToIke::Snapshot(query)).is_ok()
-            && self.role.links.outbound.try_send(ToOutbound::Report(query)).is_ok()
-            && self.role.links.inbound.try_send(ToInbound::Report(query)).is_ok();
+        let links = &self.role.links;
+        let flow = if let Request::AditWhy { flow } = request { Some(flow) } else { None };
+        let asked = (!needs_policies(&request) || send(&links.ike, ToIke::Policies(query, flow)))
+            && send(&links.ike, ToIke::Snapshot(query))
+            && send(&links.outbound, ToOutbound::Report(query, flow))
+            && send(&links.inbound, ToInbound::Report(query));
         if !asked {
             return self.answer(id, Outcome::refused(BUSY).message());
         }
-        let parts = Query { client: id, request, sas: None, outbound: None, inbound: None };
+        let (sas, outbound, inbound, policies) = (None, None, None, None);
+        let parts = Query { client: id, request, sas, outbound, inbound, policies };
         self.queries.insert(query, parts);
     }
 
@@ -188,8 +195,16 @@ impl Running {
     }
 
     fn list_policies(&mut self, id: ClientId, filter: &PolicyFilter) {
-        // There are no bypass or discard policies in the configuration yet: only trap ones.
-        let policies = if filter.trap { self.store.policies() } else { Vec::new() };
+        let mut policies = Vec::new();
+        if filter.drop {
+            policies.extend(self.store.shunts(Action::Discard));
+        }
+        if filter.pass {
+            policies.extend(self.store.shunts(Action::Bypass));
+        }
+        if filter.trap {
+            policies.extend(self.store.traps());
+        }
         let wanted = |text: &Option<String>, name: &str| text.as_deref().is_none_or(|t| t == name);
         if let Some(client) = self.clients.get_mut(&id) {
             for policy in policies {
@@ -235,6 +250,11 @@ impl Running {
         // The keys role is gone only when the daemon stops.
         let _ = self.role.links.keys.send(message);
     }
+}
+
+/// Whether the answer to a question names policies.
+pub(super) fn needs_policies(request: &Request) -> bool {
+    matches!(request, Request::AditSpd | Request::AditWhy { .. })
 }
 
 /// The ike role has no room for another command.

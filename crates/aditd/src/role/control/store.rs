@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_crypto::{Prf, Secret, SystemRng};
-use adit_db::{ChildConfig, ChildName, Connection, ConnectionName, Keep};
+use adit_db::{Action, ChildConfig, ChildName, Connection, ConnectionName, Keep, OperatorPolicy};
 use adit_mgmt::Diagnosis;
-use adit_mgmt::api::Source;
+use adit_mgmt::api::{PolicySource, PolicyStatus, Source};
+use adit_mgmt::config::{Origin, selector_line};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::PolicySnapshot;
 
@@ -47,6 +48,10 @@ pub(super) struct Store {
     /// The configuration directory.
     pub(super) directory: PathBuf,
     pub(super) tunnels: BTreeMap<ConnectionName, Tunnel>,
+    /// What no tunnel gets, in order of precedence.
+    pub(super) policies: Vec<OperatorPolicy>,
+    /// Where they stand.
+    pub(super) policy_origins: BTreeMap<String, Origin>,
     /// What `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<(ConnectionName, ChildName), bool>,
     shared: BTreeSet<String>,
@@ -61,6 +66,8 @@ impl Store {
         Self {
             directory,
             tunnels: BTreeMap::new(),
+            policies: Vec::new(),
+            policy_origins: BTreeMap::new(),
             installed: BTreeMap::new(),
             shared: BTreeSet::new(),
             failures: BTreeMap::new(),
@@ -158,7 +165,7 @@ impl Store {
     }
 
     /// Policies that negotiate on demand.
-    pub(super) fn policies(&self) -> Vec<PolicySnapshot> {
+    pub(super) fn traps(&self) -> Vec<PolicySnapshot> {
         let children = self.tunnels.values().flat_map(|tunnel| {
             tunnel.connection.children.iter().map(|child| (&tunnel.connection.name, child))
         });
@@ -167,11 +174,42 @@ impl Store {
             .map(|(connection, child)| PolicySnapshot {
                 child: child.name.to_string(),
                 connection: connection.to_string(),
-                mode: child.mode,
+                mode: child.mode.to_string(),
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
             })
             .collect()
+    }
+
+    /// Policies that send traffic past the tunnels or drop it.
+    pub(super) fn shunts(&self, action: Action) -> Vec<PolicySnapshot> {
+        let mode = if action == Action::Discard { "DROP" } else { "PASS" };
+        let chosen = self.policies.iter().filter(|policy| policy.entry.action == action);
+        chosen
+            .map(|policy| PolicySnapshot {
+                child: policy.name.to_string(),
+                connection: String::new(),
+                mode: mode.to_owned(),
+                local_ts: policy.entry.local.iter().map(ToString::to_string).collect(),
+                remote_ts: policy.entry.remote.iter().map(ToString::to_string).collect(),
+            })
+            .collect()
+    }
+
+    /// Adds to a policy which file asks for it, and where in it.
+    pub(super) fn locate(&self, policy: &mut PolicyStatus) {
+        let name = policy.name.as_str();
+        let (file, key_lines) = if policy.source == PolicySource::Operator {
+            let Some(origin) = self.policy_origins.get(name) else { return };
+            (origin.file.display().to_string(), &origin.key_lines)
+        } else {
+            let tunnel = self.tunnels.iter().find(|(known, _)| known.as_str() == name);
+            let Some((_, Tunnel { context, .. })) = tunnel else { return };
+            let Some(file) = &context.file else { return };
+            (file.clone(), &context.key_lines)
+        };
+        policy.line = Some(selector_line(key_lines));
+        policy.file = Some(file);
     }
 
     /// Where a tunnel comes from.

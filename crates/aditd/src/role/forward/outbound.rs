@@ -107,9 +107,10 @@ impl Running {
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
                 }
-                Next::Command(ToOutbound::Report(query)) => {
+                Next::Command(ToOutbound::Report(query, flow)) => {
                     let report = Box::new(self.engine.report());
-                    let _ = self.role.control.send(ToControl::Outbound(query, report));
+                    let carrier = flow.and_then(|flow| self.engine.carrier(&flow));
+                    let _ = self.role.control.send(ToControl::Outbound(query, report, carrier));
                 }
                 Next::Command(ToOutbound::Flowed(child)) => {
                     let counters = self.engine.counters_of(child).map(Box::new);

@@ -87,7 +87,8 @@ fn selectors_print_as_they_are_read() {
         "10.1.0.0/24[any/80-90]",
         "fd00::/8[udp/53]",
         "fd00::1..fd00::3[200/opaque]",
-        "0.0.0.0/0[icmp/2048]",
+        "0.0.0.0/0[icmp/8(0)]",
+        "::/0[mobility-header/5]",
     ] {
         assert_eq!(selector(text).to_string(), text);
     }
@@ -95,6 +96,7 @@ fn selectors_print_as_they_are_read() {
     assert_eq!(selector("10.1.0.7/24"), selector("10.1.0.0/24"));
     assert_eq!(selector("10.1.0.0/24[any/any]"), selector("10.1.0.0/24"));
     assert_eq!(selector("10.1.0.0/24[6]"), selector("10.1.0.0/24[tcp]"));
+    assert_eq!(selector("0.0.0.0/0[icmp/2048]"), selector("0.0.0.0/0[1/8(0)]"));
 }
 
 #[test]

@@ -1,0 +1,164 @@
+use adit_db::HostSpec;
+
+use super::*;
+
+fn connection(keep: Keep) -> Arc<Connection> {
+    let mut connection = Connection::new("berlin".parse().unwrap());
+    connection.remote_addresses = vec![HostSpec::Address("203.0.113.7".parse().unwrap())];
+    let mut child = ChildConfig::new("net".parse().unwrap()).kept(keep);
+    child.local_ts = vec!["10.1.0.0/24".parse().unwrap()];
+    child.remote_ts = vec!["10.2.0.0/24".parse().unwrap()];
+    connection.children.push(child);
+    Arc::new(connection)
+}
+
+fn book(keep: Keep) -> (PolicyBook, PolicyId) {
+    let mut book = PolicyBook::default();
+    book.load(connection(keep));
+    book.rebuild().unwrap();
+    let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+    (book, policy)
+}
+
+fn ts(text: &str) -> TrafficSelector {
+    text.parse::<TsSpec>().unwrap().selector().unwrap()
+}
+
+fn negotiated(policy: PolicyId, local: &str, remote: &str) -> Negotiated {
+    Negotiated { policy, sides: Sides { local: vec![ts(local)], remote: vec![ts(remote)] } }
+}
+
+/// The entries in force: what they do to which remote networks.
+fn shown(book: &mut PolicyBook) -> Vec<(PolicySource, String)> {
+    book.list(9).into_iter().map(|one| (one.source, one.remote.join(","))).collect()
+}
+
+#[test]
+fn a_wanted_tunnel_holds_its_policy_while_it_is_down() {
+    let (mut book, policy) = book(Keep::Up);
+    assert_eq!(book.spd().len(), 1);
+    let plan = book.routed_by(policy).unwrap().plan;
+    assert_eq!(plan.remote, ["10.2.0.0/24".parse().unwrap()]);
+
+    book.unload(&"berlin".parse().unwrap());
+    book.rebuild().unwrap();
+    assert!(book.routed().is_empty());
+    assert!(book.spd().is_empty());
+}
+
+#[test]
+fn a_passive_tunnel_has_a_policy_only_when_installed() {
+    let (mut book, policy) = book(Keep::Passive);
+    assert!(book.routed().is_empty());
+
+    book.install(policy, true);
+    book.rebuild().unwrap();
+    assert_eq!(book.routed().len(), 1);
+    book.install(policy, false);
+    book.rebuild().unwrap();
+    assert!(book.routed().is_empty());
+}
+
+#[test]
+fn uninstall_takes_the_policy_of_a_trap_until_it_is_loaded_anew() {
+    let (mut book, policy) = book(Keep::OnDemand);
+    book.install(policy, false);
+    book.rebuild().unwrap();
+    assert!(book.routed().is_empty());
+    book.load(connection(Keep::OnDemand));
+    book.rebuild().unwrap();
+    assert_eq!(book.routed().len(), 1);
+}
+
+/// The policy of a passive tunnel comes with its first SA and goes with its last, and an SA within
+/// it adds none of its own.
+#[test]
+fn a_passive_tunnel_has_a_policy_while_it_is_up() {
+    let (mut book, policy) = book(Keep::Passive);
+    for id in [1, 2] {
+        book.add_negotiated(ChildSaId(id), negotiated(policy, "10.1.0.0/25", "10.2.0.0/24"));
+        assert_eq!(shown(&mut book), [(PolicySource::Tunnel, "10.2.0.0/24".to_owned())]);
+    }
+    book.rebuild().unwrap();
+    assert_eq!(book.spd().len(), 1);
+
+    assert_eq!(book.remove_sa(ChildSaId(1)), Some(policy));
+    assert_eq!((book.spd().len(), book.routed().len()), (1, 1));
+    book.remove_sa(ChildSaId(2));
+    assert_eq!((book.spd().len(), book.routed().len()), (0, 0));
+    assert_eq!(book.remove_sa(ChildSaId(2)), None);
+}
+
+/// What a peer negotiates beyond the configured policies comes before them, the newest first, and
+/// survives a change of the configuration.
+#[test]
+fn what_is_beyond_the_configuration_comes_first() {
+    let (mut book, policy) = book(Keep::Up);
+    book.add_negotiated(ChildSaId(1), negotiated(policy, "10.1.0.0/24", "10.9.0.1"));
+    book.add_negotiated(ChildSaId(2), negotiated(policy, "10.1.0.0/24", "10.9.0.2"));
+    let peers = |remote: &str| (PolicySource::Peer, remote.to_owned());
+    let tunnel = (PolicySource::Tunnel, "10.2.0.0/24".to_owned());
+    let all = [peers("10.9.0.2/32"), peers("10.9.0.1/32"), tunnel.clone()];
+    assert_eq!(shown(&mut book), all);
+    book.rebuild().unwrap();
+    assert_eq!(shown(&mut book), all);
+
+    book.remove_sa(ChildSaId(2));
+    assert_eq!(shown(&mut book), [peers("10.9.0.1/32"), tunnel]);
+    assert_eq!(book.routed_by(policy).unwrap().plan.remote.len(), 2);
+}
+
+#[test]
+fn a_dynamic_side_is_any_address_until_it_is_known() {
+    let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));
+    wanted.children[0].local_ts = vec![TsSpec::DYNAMIC];
+    wanted.children[0].remote_ts = vec![TsSpec::DYNAMIC];
+    let mut book = PolicyBook::default();
+    book.load(Arc::new(wanted));
+    book.rebuild().unwrap();
+
+    let (_, entry) = book.spd().entries().next().unwrap();
+    assert_eq!(entry.local, [TrafficSelector::ANY_V4]);
+    assert_eq!(
+        book.routed().into_values().next().unwrap().plan.remote,
+        ["203.0.113.7/32".parse().unwrap()]
+    );
+}
+
+/// What operators wrote down comes first and brings no traffic to the TUN by itself.
+#[test]
+fn operators_come_before_tunnels() {
+    let (mut book, _) = book(Keep::Up);
+    let routes = book.routed();
+    let entry = SpdEntry {
+        local: vec![TrafficSelector::ANY_V4],
+        remote: vec![TrafficSelector::ANY_V4],
+        action: Action::Bypass,
+    };
+    let name: ConnectionName = "all".parse().unwrap();
+    book.set_operator(vec![OperatorPolicy { name, entry }]);
+    book.rebuild().unwrap();
+    let list = book.list(9);
+    let facts = list.iter().map(|one| (one.number, one.name.as_str(), one.action, one.parts));
+    let expected =
+        [(1, "all", PolicyAction::Bypass, Some(1)), (2, "berlin", PolicyAction::Protect, Some(0))];
+    assert_eq!(facts.collect::<Vec<_>>(), expected);
+    assert_eq!(book.routed(), routes);
+}
+
+/// However many selectors peers negotiate, the policies of others stay as they are.
+#[test]
+fn a_peers_tangle_harms_nobody_else() {
+    let (mut book, policy) = book(Keep::Up);
+    for number in 0..300_u32 {
+        let address = |n: u32| IpAddr::V4((0xc000_0000 + n).into());
+        let local = (0..1_000).map(|n| TrafficSelector::from_address(address(n))).collect();
+        let remote = vec![TrafficSelector::from_address(address(number))];
+        let sides = Sides { local, remote };
+        book.add_negotiated(ChildSaId(number), Negotiated { policy, sides });
+    }
+    book.rebuild().unwrap();
+    let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 6, 1, 1);
+    let deciding = book.deciding(&flow).unwrap();
+    assert_eq!((deciding.number, deciding.source), (301, PolicySource::Tunnel));
+}

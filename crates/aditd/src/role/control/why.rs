@@ -1,0 +1,185 @@
+//! `adit spd`, `adit sad` and `adit why`: the databases, and what they decide about one packet.
+
+use std::time::Instant;
+
+use adit_dataplane::{DropCounters, SaCounters};
+use adit_db::{ChildSaId, TransformWords, TsSpec};
+use adit_ike::{ChildSaInfo, IkeSaInfo};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::api::{
+    Fate, PolicyAction, PolicyStatus, SCHEMA, SaStatus, SadReport, SpdReport, TunnelStatus, Why,
+};
+use adit_sys::clock;
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::FlowKey;
+
+use super::Running;
+use super::answers::Numbers;
+use super::events::millis;
+use super::snapshots::{seconds_since, seconds_until};
+use crate::message::{PolicyView, RouteView};
+
+/// The SAs.
+pub(super) fn sad(numbers: &Numbers) -> SadReport {
+    let now = clock::now();
+    let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
+    SadReport { schema: SCHEMA, sas: all.map(|(ike, sa)| one(ike, sa, numbers, now)).collect() }
+}
+
+fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
+    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == sa.id).copied();
+    let (inbound, outbound) = (half(&numbers.inbound.sas), half(&numbers.outbound.sas));
+    let ago = |half: Option<SaCounters>| {
+        half.and_then(|half| half.last_used).map(|at| millis(now.saturating_duration_since(at)))
+    };
+    let drops = [inbound, outbound].into_iter().flatten().map(|half| half.drops);
+    SaStatus {
+        tunnel: ike.connection.as_ref().map_or_else(String::new, ToString::to_string),
+        child: sa.name.to_string(),
+        id: sa.id.0,
+        state: sa.state.to_string(),
+        spi_in: format!("{:08x}", sa.spi_in.0),
+        spi_out: format!("{:08x}", sa.spi_out.0),
+        outer_local: sa.encap.local.to_string(),
+        outer_remote: sa.encap.remote.to_string(),
+        udp: sa.encap.udp,
+        suite: TransformWords(&sa.suite).to_string(),
+        local: sa.local_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
+        remote: sa.remote_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
+        packets_in: inbound.map_or(0, |half| half.packets),
+        octets_in: inbound.map_or(0, |half| half.octets),
+        packets_out: outbound.map_or(0, |half| half.packets),
+        octets_out: outbound.map_or(0, |half| half.octets),
+        sequence_in: inbound.map_or(0, |half| half.sequence),
+        sequence_out: outbound.map_or(0, |half| half.sequence),
+        last_in_ms: ago(inbound),
+        last_out_ms: ago(outbound),
+        age_s: seconds_since(sa.installed, now),
+        rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
+        over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
+        drops: drop_words(drops),
+    }
+}
+
+/// What was dropped, by reason; only reasons that occurred.
+fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
+    let mut words: Vec<(String, u64)> = Vec::new();
+    for (reason, count) in counters.flat_map(|one| one.iter().collect::<Vec<_>>()) {
+        match words.iter_mut().find(|(name, _)| name == reason.name()) {
+            Some((_, sum)) => *sum += count,
+            None if count > 0 => words.push((reason.name().to_owned(), count)),
+            None => {}
+        }
+    }
+    words
+}
+
+impl Running {
+    /// The policies.
+    pub(super) fn spd(&self, view: Option<Box<PolicyView>>) -> SpdReport {
+        let (total, mut entries) = view.map_or((0, Vec::new()), |view| (view.total, view.entries));
+        entries.iter_mut().for_each(|entry| self.store.locate(entry));
+        SpdReport { schema: SCHEMA, total, entries }
+    }
+
+    /// What happens to a packet that leaves, and how we know.
+    pub(super) fn why(
+        &self,
+        flow: &FlowKey,
+        view: Option<Box<PolicyView>>,
+        carrier: Option<ChildSaId>,
+        numbers: &Numbers,
+    ) -> Why {
+        let Some(PolicyView { entries, total, routes: Some(routes) }) = view.map(|view| *view)
+        else {
+            return Why { schema: SCHEMA, ..Why::default() };
+        };
+        let mut policy = entries.into_iter().next();
+        policy.iter_mut().for_each(|policy| self.store.locate(policy));
+        let tunnel = policy.as_ref().filter(|policy| policy.action == PolicyAction::Protect);
+        let tunnel = tunnel
+            .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());
+        let sa = carrier.and_then(|id| sad(numbers).sas.into_iter().find(|sa| sa.id == id.0));
+        let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
+        let fate = fate(policy.as_ref(), routed_here, sa.is_some());
+        let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
+        let problem = case.problem(fate, &self.role.tun);
+        let shown = for_people(flow);
+        let way = if fate == Fate::Bypassed { routes.clear } else { routes.plain };
+        Why {
+            schema: SCHEMA,
+            source: shown.source().to_string(),
+            destination: shown.destination().to_string(),
+            protocol: protocol(flow),
+            fate,
+            route: way.text,
+            reachable: way.leads,
+            routed_here,
+            policy,
+            policies: total,
+            tunnel,
+            sa,
+            drops: drop_words([numbers.outbound.drops, numbers.inbound.drops].into_iter()),
+            problem,
+        }
+    }
+}
+
+/// A packet without what stands in the place of ports for want of them (RFC 7296 §3.13.1).
+fn for_people(flow: &FlowKey) -> FlowKey {
+    match IpProtocol(flow.protocol) {
+        IpProtocol::ICMP | IpProtocol::ICMPV6 => {
+            FlowKey::without_ports(flow.src, flow.dst, flow.protocol)
+        }
+        _ => *flow,
+    }
+}
+
+/// A protocol's name or number.
+fn protocol(flow: &FlowKey) -> String {
+    IpProtocol(flow.protocol).name().map_or_else(|| flow.protocol.to_string(), str::to_owned)
+}
+
+fn fate(policy: Option<&PolicyStatus>, routed_here: bool, carried: bool) -> Fate {
+    match (policy.map(|policy| policy.action), routed_here) {
+        (Some(PolicyAction::Protect), false) => Fate::Astray,
+        (_, false) => Fate::Outside,
+        (None, true) => Fate::Blocked,
+        (Some(PolicyAction::Bypass), true) => Fate::Bypassed,
+        (Some(PolicyAction::Discard), true) => Fate::Discarded,
+        (Some(PolicyAction::Protect), true) if carried => Fate::Protected,
+        (Some(PolicyAction::Protect), true) => Fate::Waiting,
+    }
+}
+
+/// What a diagnosis is made of.
+struct Case<'a> {
+    flow: &'a FlowKey,
+    policy: Option<&'a PolicyStatus>,
+    tunnel: Option<&'a TunnelStatus>,
+    routes: &'a RouteView,
+}
+
+impl Case<'_> {
+    fn problem(&self, fate: Fate, tun: &str) -> Option<Diagnosis> {
+        let packet = for_people(self.flow).to_string();
+        let name = self.policy.map_or("", |policy| policy.name.as_str());
+        match fate {
+            Fate::Protected => self.tunnel.and_then(|tunnel| tunnel.problem.clone()),
+            Fate::Bypassed | Fate::Outside => None,
+            Fate::Blocked => Some(Diagnosis::no_policy(&packet)),
+            Fate::Discarded => Some(Diagnosis::discarded(&packet, name)),
+            Fate::Waiting => {
+                let known = self.tunnel.and_then(|tunnel| tunnel.problem.clone());
+                Some(known.unwrap_or_else(|| Diagnosis::no_sa(&packet, name)))
+            }
+            Fate::Astray => {
+                let remote = self.policy.map(|policy| policy.remote.join(", "));
+                let cx = adit_mgmt::diagnosis::Context::of(name);
+                let expected = format!("dev {tun}");
+                let found = &self.routes.plain.text;
+                Some(Diagnosis::route_elsewhere(&cx, &remote.unwrap_or_default(), found, &expected))
+            }
+        }
+    }
+}
