@@ -10,9 +10,10 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 14] = [
     Need { program: "g++", package: "g++", purpose: "fuzz targets" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
+    Need { program: "nft", package: "nftables", purpose: "the packet filter" },
     Need { program: "ping", package: "iputils-ping", purpose: "demo and interop" },
     Need { program: "sha256sum", package: "coreutils", purpose: "interop" },
     Need { program: "tcpdump", package: "tcpdump", purpose: "interop" },

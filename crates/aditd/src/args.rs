@@ -2,7 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+/// Whether to use what the host may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Switch {
+    /// If it is there.
+    Auto,
+    /// Never.
+    Off,
+}
 
 /// The Adit IPsec daemon: IKEv2 and user-space ESP. Runs in the foreground.
 #[derive(Clone, Debug, Parser)]
@@ -27,6 +36,11 @@ pub(crate) struct Args {
     /// Name of the TUN interface that carries the tunnels' traffic
     #[arg(long, value_name = "NAME", default_value = "adit0")]
     pub(crate) tun: String,
+
+    /// Whether the kernel's packet filter keeps out what comes in clear although a policy protects
+    /// it; needs `nft`
+    #[arg(long, value_name = "auto|off", default_value = "auto")]
+    pub(crate) inbound_filter: Switch,
 
     /// Write session keys for Wireshark into this directory; debugging only: whoever reads them
     /// can read the traffic

@@ -5,6 +5,7 @@
 mod args;
 mod calendar;
 mod diagnose;
+mod filter;
 mod keylog;
 mod log;
 mod message;

@@ -11,6 +11,7 @@ use adit_ike::{
     RequestId,
 };
 use adit_mgmt::api::PolicyStatus;
+use adit_sys::filter::FilterRule;
 use adit_sys::wake::CommandSender;
 use adit_wire::ip::FlowKey;
 
@@ -212,6 +213,8 @@ pub(crate) enum RouteChange {
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
     Routes(RouteChange),
+    /// This may come in beside the tunnels from now on, and this not.
+    Filter(Vec<FilterRule>),
     /// Send an IKE message when the routes sent earlier are in place.
     Transmit {
         /// Where it travels.

@@ -234,6 +234,38 @@ fn no_packet_leaves_in_clear_while_the_tunnel_is_down() {
     assert_eq!(seen, 0);
 }
 
+/// CHECKLIST S12, the other half: what the policy protects does not come in beside the tunnel
+/// either, for as long as the policy holds.
+#[test]
+fn nothing_comes_in_beside_the_tunnel() {
+    let Some(mut pair) = Pair::new("beside") else { return };
+    if std::process::Command::new("nft").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "nft is needed in CI (package nftables)");
+        eprintln!("SKIPPED: needs nft (package nftables)");
+        return;
+    }
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+
+    // Berlin forgets that there is a tunnel, and sends in clear.
+    pair.berlin.kill();
+    let mut route = std::process::Command::new("ip");
+    route.args(["route", "add", "10.1.0.0/24", "via", "192.0.2.1"]);
+    assert!(pair.berlin.namespace.spawn(&mut route).unwrap().wait().unwrap().success());
+    let answered = |pair: &Pair| pair.berlin.ping("10.2.0.1", "10.1.0.1", 2).received();
+    assert_eq!(answered(&pair), 0);
+    // Other packets between the same hosts are nobody's business.
+    assert_eq!(pair.berlin.ping("192.0.2.2", "192.0.2.1", 2).lost(), 0);
+
+    fs::remove_file(pair.oslo.directory.join("tunnels/tunnel.toml")).unwrap();
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    let mut back = std::process::Command::new("ip");
+    back.args(["route", "add", "10.2.0.0/24", "via", "192.0.2.2"]);
+    assert!(pair.oslo.namespace.spawn(&mut back).unwrap().wait().unwrap().success());
+    wait_until("clear packets come in", || answered(&pair) == 2);
+}
+
 /// Counts inner packets readable on the wire while `f` runs.
 fn clear_packets(pair: &Pair, f: impl FnOnce()) -> usize {
     use adit_sys::capture::{Capture, CaptureThread};

@@ -184,6 +184,11 @@ impl Spd {
         })
     }
 
+    /// The entries but those of child SAs, in order of precedence.
+    pub fn fixed_entries(&self) -> &[SpdEntry] {
+        &self.fixed.entries
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.fixed.entries.len().saturating_add(self.live.len())

@@ -383,6 +383,19 @@ We know because the larger of net.ipv4.conf.all.rp_filter and the interface's ow
 `sysctl -w net.ipv4.conf.INTERFACE.rp_filter=2` makes the filter loose: it still drops sources that no route leads to. \
 A file in /etc/sysctl.d makes it stay. Or leave the peer's own address out of `remote`."
 
+E508 508 Warning "clear packets are not kept out"
+"A policy protects or discards traffic, and this host lets such packets in all the same if they arrive in clear, beside \
+the tunnel. What leaves is protected as ever.
+
+We know because the kernel's packet filter could not be set up; the message says why. The packet engine sees only what \
+comes through tunnels and what leaves.
+
+Usual causes: the program nft is not installed, the kernel has no nf_tables, or there are more policies than a filter \
+should have (2048 pairs of selectors).
+
+`apt install nftables` brings the program. If another firewall does the same, `aditd --inbound-filter off` leaves it to \
+that."
+
 E510 510 Error "a configuration file has a mistake"
 "A file could not be understood or contradicts itself or another file. The running configuration stays as it was: \
 nothing of a faulty set of files is used.

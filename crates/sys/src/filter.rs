@@ -27,6 +27,9 @@ pub struct FilterRule {
     pub source: FilterSide,
     /// Where they go: our side.
     pub destination: FilterSide,
+    /// First and last address, of those of the source, that the rule is not about: our side's own
+    /// hosts, where the peer's networks are all there are.
+    pub except: Option<(IpAddr, IpAddr)>,
     /// Protocol above IP; `None` for all.
     pub protocol: Option<u8>,
     /// Whether they may pass, whatever later rules say.
@@ -47,7 +50,8 @@ pub struct InboundFilter {
 
 impl InboundFilter {
     /// A filter without rules, which is not in the kernel. It lets through what comes by `tun` or by
-    /// the loopback, ESP, AH, and UDP to `ports`.
+    /// the loopback, ESP, AH, UDP to `ports`, and of ICMP errors and what neighbours say to each
+    /// other.
     #[must_use]
     pub fn new(tun: &str, ports: &[u16]) -> Self {
         Self { tun: tun.to_owned(), ports: ports.to_vec(), rules: Vec::new() }
@@ -106,7 +110,7 @@ impl InboundFilter {
              iifname {{ \"{}\", \"lo\" }} accept\n  \
              meta l4proto {{ 50, 51 }} accept\n  \
              udp dport {{ {} }} accept\n  \
-             icmpv6 type 133-137 accept\n",
+             icmp type {{ 3, 11, 12 }} accept\n  icmpv6 type {{ 1-4, 133-137 }} accept\n",
             self.tun,
             ports.join(", ")
         );
@@ -133,6 +137,9 @@ fn rule_text(rule: &FilterRule) -> String {
         "{family} saddr {}-{} {family} daddr {}-{}",
         source.0, source.1, destination.0, destination.1
     );
+    if let Some((first, last)) = rule.except {
+        let _ = write!(text, " {family} saddr != {first}-{last}");
+    }
     if let Some(protocol) = rule.protocol {
         let _ = write!(text, " meta l4proto {protocol}");
     }
@@ -189,6 +196,7 @@ mod tests {
         FilterRule {
             source: side("10.2.0.0", "10.2.0.255", ports),
             destination: side("10.1.0.0", "10.1.0.255", None),
+            except: None,
             protocol,
             pass: false,
         }
@@ -205,12 +213,23 @@ mod tests {
         let to_port = FilterRule {
             source: side("fd02::", "fd02::ff", None),
             destination: side("fd01::1", "fd01::1", Some((53, 53))),
+            except: None,
             protocol: Some(17),
             pass: true,
         };
         assert_eq!(
             rule_text(&to_port),
             "ip6 saddr fd02::-fd02::ff ip6 daddr fd01::1-fd01::1 meta l4proto 17 @th,16,16 53-53 accept"
+        );
+        let everything = FilterRule {
+            source: side("0.0.0.0", "255.255.255.255", None),
+            except: Some(("10.1.0.0".parse().unwrap(), "10.1.0.255".parse().unwrap())),
+            ..rule(None, None)
+        };
+        assert_eq!(
+            rule_text(&everything),
+            "ip saddr 0.0.0.0-255.255.255.255 ip daddr 10.1.0.0-10.1.0.255 \
+             ip saddr != 10.1.0.0-10.1.0.255 counter drop"
         );
         // Both ends of ICMP have the type and code of the one message.
         let mut echo = rule(Some(1), Some((0x0800, 0x08ff)));

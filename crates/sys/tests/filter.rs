@@ -36,7 +36,8 @@ fn rule(from: (&str, &str), to: &str, protocol: Option<u8>, pass: bool) -> Filte
         addresses: (first.parse().unwrap(), last.parse().unwrap()),
         ports: None,
     };
-    FilterRule { source: side(from.0, from.1), destination: side(to, to), protocol, pass }
+    let (source, destination) = (side(from.0, from.1), side(to, to));
+    FilterRule { source, destination, except: None, protocol, pass }
 }
 
 /// CHECKLIST S12: what a policy protects does not come in beside the tunnel; an exception before

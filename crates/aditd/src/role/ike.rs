@@ -31,7 +31,7 @@ use crate::policy::PolicyBook;
 use crate::role::errors;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::ToKeys;
-use crate::routes;
+use crate::{filter, routes};
 
 /// What the role needs from its parent.
 pub(crate) struct IkeRole {
@@ -327,6 +327,8 @@ impl Running {
             return;
         }
         self.publish_spd();
+        let rules = filter::rules(self.policies.spd());
+        let _ = self.role.links.parent.send(ToParent::Filter(rules));
         self.publish_routes(RouteChange::All(self.policies.routed()));
     }
 

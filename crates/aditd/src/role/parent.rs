@@ -13,6 +13,7 @@ use adit_ike::EndpointConfig;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
+use adit_sys::filter::{FilterRule, InboundFilter};
 use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
@@ -28,7 +29,7 @@ use adit_sys::wake::{
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
-use crate::args::Args;
+use crate::args::{Args, Switch};
 use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
@@ -187,6 +188,7 @@ struct Parent {
     threads: Vec<JoinHandle<()>>,
     /// For what has to wait for routes.
     sockets: IkeSockets,
+    filter: Option<InboundFilter>,
     routing: HostRouting,
     routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
@@ -204,6 +206,8 @@ struct Told {
     strayed: BTreeMap<PolicyId, String>,
     /// The peer's packets are dropped on arrival.
     filtered: BTreeSet<PolicyId>,
+    /// Why there is no packet filter.
+    unfiltered: Option<String>,
 }
 
 impl Parent {
@@ -217,6 +221,7 @@ impl Parent {
         log.connect(links.control.clone());
         let (routing, monitor) = (resources.routing, resources.monitor);
         let tun_index = resources.tun.index();
+        let filter = open_filter(args, &config);
         let sockets = IkeSockets {
             ike: resources.ike_socket,
             nat: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
@@ -265,6 +270,7 @@ impl Parent {
             links,
             threads,
             sockets,
+            filter,
             routing,
             routed: BTreeMap::new(),
             monitor,
@@ -321,6 +327,7 @@ impl Parent {
                 ToParent::Routes(RouteChange::One(policy, routed)) => {
                     self.set_route(policy, routed);
                 }
+                ToParent::Filter(rules) => self.set_filter(&rules),
                 ToParent::Transmit { path, octets } => self.sockets.transmit(path, &octets),
                 ToParent::Tell(message) => {
                     let _ = self.links.control.send(*message);
@@ -332,6 +339,22 @@ impl Parent {
                     self.ike_stopped = true;
                 }
             }
+        }
+    }
+
+    /// E508: without a filter what belongs into a tunnel may come in beside it.
+    fn set_filter(&mut self, rules: &[FilterRule]) {
+        let Some(filter) = &mut self.filter else { return };
+        let Err(error) = filter.set(rules) else {
+            self.told.unfiltered = None;
+            return;
+        };
+        let text = error.to_string();
+        if self.told.unfiltered.as_ref() != Some(&text) {
+            let problem = Diagnosis::not_filtered(&Context::default(), &text, error.hint());
+            warn!("{}", problem.one_line());
+            let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
+            self.told.unfiltered = Some(text);
         }
     }
 
@@ -492,6 +515,20 @@ impl Parent {
             }
         }
     }
+}
+
+/// The packet filter, without what a predecessor has left.
+fn open_filter(args: &Args, config: &EndpointConfig) -> Option<InboundFilter> {
+    if args.inbound_filter == Switch::Off {
+        return None;
+    }
+    let mut filter = InboundFilter::new(&args.tun, &[config.ike_port, config.nat_port]);
+    match filter.clear() {
+        // Whether it is needed shows when there are rules.
+        Ok(()) | Err(SysError::ProgramMissing { .. }) => {}
+        Err(error) => warn!(%error, "the packet filter of an earlier daemon may still be there"),
+    }
+    Some(filter)
 }
 
 fn open_key_log(args: &Args) -> std::io::Result<Option<KeyLog>> {

@@ -585,6 +585,13 @@ impl Diagnosis {
             .place(cx.at("remote"))
     }
 
+    /// E508: what a policy protects may come in clear, because there is no packet filter.
+    pub fn not_filtered(cx: &Context, reason: &str, fix: &str) -> Self {
+        cx.start(Code::E508, "clear packets are not kept out")
+            .line("packet filter", reason.to_owned())
+            .fix(fix.to_owned())
+    }
+
     /// E511: a secret's file is readable or writable by others; `mode` are its permission bits.
     pub fn secret_readable(cx: &Context, file: &Path, mode: u32) -> Self {
         let file = file.display();
