@@ -30,7 +30,7 @@ fn rule(remote: &TrafficSelector, local: &TrafficSelector, pass: bool) -> Option
     }
     let (source, destination) = (side(remote)?, side(local)?);
     let own = destination.addresses;
-    let except = overlap(source.addresses, own).then_some(own);
+    let except = (!pass && takes_in(source.addresses, own)).then_some(own);
     let protocol = (protocol != 0).then_some(protocol);
     Some(FilterRule { source, destination, except, protocol, pass })
 }
@@ -45,8 +45,12 @@ fn side(selector: &TrafficSelector) -> Option<FilterSide> {
     Some(FilterSide { addresses: (selector.start, selector.end), ports })
 }
 
-fn overlap(one: (IpAddr, IpAddr), other: (IpAddr, IpAddr)) -> bool {
-    one.0 <= other.1 && other.0 <= one.1
+/// Whether the peer's side is so wide that it takes in our own hosts, which may speak to each other
+/// as ever. A part of our side that is the peer's is not meant.
+fn takes_in(peer: (IpAddr, IpAddr), own: (IpAddr, IpAddr)) -> bool {
+    let overlap = peer.0 <= own.1 && own.0 <= peer.1;
+    let within = own.0 <= peer.0 && peer.1 <= own.1 && peer != own;
+    overlap && !within
 }
 
 #[cfg(test)]
@@ -89,6 +93,12 @@ mod tests {
         let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect())]).unwrap();
         let own = ("10.1.0.0".parse().unwrap(), "10.1.0.255".parse().unwrap());
         assert_eq!(rules(&spd).first().unwrap().except, Some(own));
+        // A client of a gateway that speaks for everybody is kept to its tunnel.
+        let spd = Spd::new(vec![entry(&["0.0.0.0/0"], &["10.9.0.5"], protect())]).unwrap();
+        assert_eq!(rules(&spd).first().unwrap().except, None);
+        // An exception passes whoever it names.
+        let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], Action::Bypass)]).unwrap();
+        assert_eq!(rules(&spd).first().unwrap().except, None);
     }
 
     #[test]

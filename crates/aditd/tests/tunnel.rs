@@ -14,7 +14,7 @@ use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{EventKind, Rekey, Request, Section, Selection, Terminate, Timeout};
 use adit_sys::netns::write_sysctl;
 use adit_sys::thread::spawn_scoped_named;
-use common::{Pair, wait_until};
+use common::{Pair, Site, wait_until};
 
 /// One side's file. `extra` goes to the end.
 fn tunnel(here: u8, there: u8, extra: &str) -> String {
@@ -307,6 +307,9 @@ fn events_of_what_is_gone_say_what_it_carried() {
     let both = children.section("tunnel").unwrap();
     assert_eq!(numbers(both.section("old").unwrap()), ["3", "3", "252", "252"]);
     assert_eq!(numbers(both.section("new").unwrap()), ["0", "0", "0", "0"]);
+    // Until the old SA is deleted the peer goes on answering through it (RFC 7296 §2.8).
+    let children = |site: &Site| site.tunnel("tunnel").unwrap().children.len();
+    wait_until("the old SA is gone", || children(&pair.berlin) == 1 && children(&pair.oslo) == 1);
 
     assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 2).lost(), 0);
     pair.oslo.call(&Request::Terminate(Terminate { selection, ..Terminate::default() }));

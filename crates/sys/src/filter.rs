@@ -50,8 +50,8 @@ pub struct InboundFilter {
 
 impl InboundFilter {
     /// A filter without rules, which is not in the kernel. It lets through what comes by `tun` or by
-    /// the loopback, ESP, AH, UDP to `ports`, and of ICMP errors and what neighbours say to each
-    /// other.
+    /// the loopback, ESP, AH, UDP to `ports`, ICMP errors, what neighbours say to each other, and
+    /// later fragments, which are nothing without the first.
     #[must_use]
     pub fn new(tun: &str, ports: &[u16]) -> Self {
         Self { tun: tun.to_owned(), ports: ports.to_vec(), rules: Vec::new() }
@@ -108,6 +108,8 @@ impl InboundFilter {
             script,
             "{table} {{\n chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
              iifname {{ \"{}\", \"lo\" }} accept\n  \
+             ip frag-off & 0x1fff != 0 accept\n  \
+             frag frag-off != 0 accept\n  \
              meta l4proto {{ 50, 51 }} accept\n  \
              udp dport {{ {} }} accept\n  \
              icmp type {{ 3, 11, 12 }} accept\n  icmpv6 type {{ 1-4, 133-137 }} accept\n",
