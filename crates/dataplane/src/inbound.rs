@@ -38,6 +38,9 @@ pub struct Inbound {
     events: Events,
     /// The policies, if any of them discards.
     gate: Gate,
+    /// AH packets that came in fragments. Nobody has vouched for those yet, so they have no room in
+    /// common with what came through SAs.
+    outer: Reassembly,
 }
 
 /// A change from the control loop.
@@ -94,6 +97,7 @@ impl Inbound {
             audits: AuditGate::default(),
             events: Events::new(),
             gate: Gate::default(),
+            outer: Reassembly::default(),
         }
     }
 
@@ -207,8 +211,8 @@ impl Inbound {
             return Ok(true);
         }
         let host = Origin::Host(outer.src());
-        let joined = self.gate.reassembly.join(host, packet, now);
-        self.drops.add_many(DropReason::FragmentsMissing, self.gate.reassembly.take_given_up());
+        let joined = self.outer.join(host, packet, now);
+        self.drops.add_many(DropReason::FragmentsMissing, self.outer.take_given_up());
         Ok(joined?.is_some())
     }
 }
