@@ -15,12 +15,14 @@
 //! ```
 //!
 //! [`run_seed`] plays a whole life of two gateways with random faults and random operations and
-//! checks what must hold whatever happens.
+//! checks what must hold whatever happens. [`run_leak_seed`] does the same to a packet engine: a
+//! sniffer outside looks for data that policies protect.
 
 #![forbid(unsafe_code)]
 
 mod engine;
 mod ladder;
+mod leaks;
 mod network;
 mod pair;
 mod peer;
@@ -29,6 +31,7 @@ mod setup;
 
 pub use engine::{ChildSas, ChildView};
 pub use ladder::{Fate, Ladder, MessageView};
+pub use leaks::{Leak, LeakOutcome, LeakSummary, run_leak_seed};
 pub use network::{Faults, Nat, Network, Recorded};
 pub use pair::{Pair, Side};
 pub use peer::{Child, Peer};
