@@ -16,10 +16,20 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Plays seeds 0 to `seeds`. What the simulator says goes to stderr, its last line is the note.
+/// Plays seeds 0 to `seeds` of two gateways.
 pub(crate) fn run(seeds: u64, profile: Profile) -> anyhow::Result<Outcome> {
+    play("seeds", seeds, profile)
+}
+
+/// Plays seeds 0 to `seeds` of one gateway's packet engine.
+pub(crate) fn leaks(seeds: u64) -> anyhow::Result<Outcome> {
+    play("leaks", seeds, Profile::Release)
+}
+
+/// What the simulator says goes to stderr, its last line is the note.
+fn play(program: &str, seeds: u64, profile: Profile) -> anyhow::Result<Outcome> {
     let mut cargo = root::cargo();
-    cargo.args(["run", "--quiet", "-p", "adit-sim", "--bin", "seeds"]);
+    cargo.args(["run", "--quiet", "-p", "adit-sim", "--bin", program]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
@@ -31,5 +41,5 @@ pub(crate) fn run(seeds: u64, profile: Profile) -> anyhow::Result<Outcome> {
     if output.status.success() {
         return Ok(Outcome::pass(last));
     }
-    Ok(Outcome::fail(format!("{last}; `seeds --start SEED 1` plays a failed seed again")))
+    Ok(Outcome::fail(format!("{last}; `{program} --start SEED 1` plays a failed seed again")))
 }

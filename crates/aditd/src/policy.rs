@@ -339,4 +339,6 @@ fn prefixes(selector: &TrafficSelector) -> Vec<IpNet> {
 }
 
 #[cfg(test)]
+mod any_order;
+#[cfg(test)]
 mod tests;

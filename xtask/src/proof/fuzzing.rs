@@ -1,4 +1,4 @@
-//! Row 4: the fuzz targets.
+//! The fuzz targets: all of them, or those of packets and their policies.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::{Effort, Finding};
 use crate::fuzz::{self, Run, Targets};
 
-/// What the claim is about, and the targets that try it.
-const WANTED: [(&str, &[&str]); 5] = [
+/// What a claim is about, and the targets that try it.
+type Wanted = [(&'static str, &'static [&'static str])];
+
+const WANTED: &Wanted = &[
     ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
     ("ESP input", &["esp_inbound"]),
     ("AH input", &["ah_inbound"]),
@@ -16,13 +18,33 @@ const WANTED: [(&str, &[&str]); 5] = [
     ("TOML", &["config_toml"]),
 ];
 
+/// Inbound packets have valid keys and any inner octets.
+const WANTED_OF_PACKETS: &Wanted = &[
+    ("ESP", &["esp_inbound", "esp_outbound"]),
+    ("AH", &["ah_inbound"]),
+    ("policies", &["spd_lookup"]),
+    ("fragments", &["fragments"]),
+];
+
+/// Runs every target there is.
+pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
+    run(effort, WANTED, |_| true)
+}
+
+/// Runs the targets of packets and their policies alone.
+pub(super) fn measure_packets(effort: &Effort) -> anyhow::Result<Finding> {
+    let of_packets = |name: &str| WANTED_OF_PACKETS.iter().any(|(_, names)| names.contains(&name));
+    run(effort, WANTED_OF_PACKETS, of_packets)
+}
+
 /// Runs each target, as many at once as there are processors. What they learn is thrown away, so
 /// that the committed corpora stay as they are.
-pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
-    let targets = match fuzz::build()? {
+fn run(effort: &Effort, wanted: &Wanted, is_meant: fn(&str) -> bool) -> anyhow::Result<Finding> {
+    let mut targets = match fuzz::build()? {
         Ok(targets) => targets,
         Err(missing) => return Ok(Finding::missing(missing)),
     };
+    targets.names.retain(|name| is_meant(name));
     let learned = std::env::temp_dir().join(format!("adit-fuzz-{}", std::process::id()));
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -34,7 +56,7 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
         results.collect::<anyhow::Result<Vec<_>>>()
     });
     remove(&learned);
-    Ok(judge(effort.fuzz, runs?.into_iter().flatten().collect()))
+    Ok(judge(wanted, effort.fuzz, runs?.into_iter().flatten().collect()))
 }
 
 /// Runs the targets that no other worker has taken.
@@ -53,7 +75,7 @@ fn work(
     Ok(runs)
 }
 
-fn judge(time: Duration, mut runs: Vec<(String, Run)>) -> Finding {
+fn judge(wanted: &Wanted, time: Duration, mut runs: Vec<(String, Run)>) -> Finding {
     runs.sort_by(|a, b| a.0.cmp(&b.0));
     let mut figures = Vec::new();
     let mut faults = Vec::new();
@@ -67,7 +89,7 @@ fn judge(time: Duration, mut runs: Vec<(String, Run)>) -> Finding {
             faults.push(format!("{name} has no committed corpus"));
         }
     }
-    for (what, names) in WANTED {
+    for (what, names) in wanted {
         let tried = |name: &&str| runs.iter().any(|(run, _)| run == name);
         let absent = names.iter().filter(|name| !tried(name));
         faults.extend(absent.map(|name| format!("{what}: there is no target {name}")));
@@ -95,7 +117,7 @@ mod tests {
         let run = || Run { executions: 9, corpus: 2, crash: None };
         let mut runs = names.map(|name| ((*name).to_owned(), run())).collect();
         change(&mut runs);
-        judge(Duration::from_secs(3), runs)
+        judge(WANTED, Duration::from_secs(3), runs)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod capture;
 mod fuzzing;
 mod kernel;
+mod leaks;
 mod peer;
 mod scapy;
 mod seeds;
@@ -50,13 +51,17 @@ pub(crate) struct Effort {
     pub(crate) fuzz: Duration,
     /// Seeds of the simulation.
     pub(crate) seeds: u64,
+    /// Seeds of the search for leaks.
+    pub(crate) sequences: u64,
     /// A short look is enough.
     pub(crate) quick: bool,
 }
 
-const FULL: Effort = Effort { fuzz: Duration::from_secs(300), seeds: 10_000, quick: false };
+const FULL: Effort =
+    Effort { fuzz: Duration::from_secs(300), seeds: 10_000, sequences: 100_000, quick: false };
 
-const QUICK: Effort = Effort { fuzz: Duration::from_secs(20), seeds: 500, quick: true };
+const QUICK: Effort =
+    Effort { fuzz: Duration::from_secs(20), seeds: 500, sequences: 2_000, quick: true };
 
 /// What a measurement found.
 pub(crate) struct Finding {
@@ -140,6 +145,16 @@ const IPSEC: &[Claim] = &[
         number: 4,
         claim: "a Linux kernel opens what we seal, and we what it seals, in both modes",
         measure: kernel::measure,
+    },
+    Claim {
+        number: 5,
+        claim: "no octet of a protected flow leaves in clear, whatever happens to SAs and policies",
+        measure: leaks::measure,
+    },
+    Claim {
+        number: 6,
+        claim: "no packet crashes ESP, AH, policies or reassembly, whatever the fuzz targets try",
+        measure: fuzzing::measure_packets,
     },
     Claim {
         number: 7,
