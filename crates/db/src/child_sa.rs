@@ -76,7 +76,7 @@ pub struct ChildKeys {
 }
 
 /// IP payload compression by DEFLATE (RFC 3173, RFC 2394), one association per direction.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct IpComp {
     /// CPI of what the peer sends; we chose it.
     pub cpi_in: Cpi,

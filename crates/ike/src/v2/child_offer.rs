@@ -333,3 +333,34 @@ fn read_selectors(data: &[u8]) -> Option<SelectorPair> {
 fn put_hint(kind: NotifyType, data: &[u8], chain: &mut ChainBuilder) {
     chain.put(&Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: &[], kind, data }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CHECKLIST D17, R08: what the initiator makes of the answer.
+    #[test]
+    fn compression_is_what_was_offered() {
+        let config = ChildConfig::new("net".parse().unwrap());
+        let ends = Ends {
+            local: "192.0.2.2".parse().unwrap(),
+            remote: "192.0.2.1".parse().unwrap(),
+            we_are_behind_nat: false,
+            peer_is_behind_nat: false,
+            udp: false,
+        };
+        let answered = |cpi_in, said| {
+            let (purpose, spi) = (Purpose::FirstChild, Spi::MIN);
+            let offer = ChildOffer::new(purpose, &config, ends, None, spi, cpi_in).unwrap();
+            offer.ipcomp(said).map_err(|reason| reason.code())
+        };
+        let (ours, theirs) = (Cpi(0x1111), Cpi(0x2222));
+        let both = IpComp { cpi_in: ours, cpi_out: theirs };
+        assert_eq!(answered(Some(ours), SaidIpComp::Deflate(theirs)), Ok(Some(both)));
+        assert_eq!(answered(Some(ours), SaidIpComp::Nothing), Ok(None));
+        assert!(answered(Some(ours), SaidIpComp::Other).is_err());
+        for unasked in [SaidIpComp::Nothing, SaidIpComp::Deflate(theirs), SaidIpComp::Other] {
+            assert_eq!(answered(None, unasked), Ok(None));
+        }
+    }
+}
