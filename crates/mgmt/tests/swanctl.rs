@@ -92,7 +92,10 @@ fn talk(program: &Path, directory: &Path) {
     assert!(sas.contains("t: #1, ESTABLISHED, IKEv2, 0101010101010101_i* 0202020202020202_r"));
     assert!(sas.contains("  AES_GCM_16-256/PRF_HMAC_SHA2_384/CURVE_25519"), "{sas}");
     assert!(sas.contains("net: #1, reqid 1, INSTALLED, TUNNEL, ESP:AES_GCM_16-256/ESN"), "{sas}");
-    assert!(sas.contains("    in  c0000001/1234,   1234 bytes,    10 packets,     2s ago"), "{sas}");
+    assert!(
+        sas.contains("    in  c0000001/1234,   1234 bytes,    10 packets,     2s ago"),
+        "{sas}"
+    );
     let policies = run(&["--list-pols"]);
     assert_eq!(policies, "t/net, TUNNEL\n  local:  10.1.0.0/24\n  remote: 10.2.0.0/24\n");
 
