@@ -99,6 +99,7 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             tfc: Tfc::OFF,
+            ipcomp: None,
             rekeys: None,
         }
     }

@@ -96,6 +96,7 @@ impl World {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             tfc: Tfc::OFF,
+            ipcomp: None,
             rekeys: None,
         }
     }

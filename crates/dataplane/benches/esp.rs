@@ -279,6 +279,7 @@ fn child_sa(cipher: Cipher, mode: Mode) -> ChildSa {
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
         tfc: Tfc::OFF,
+        ipcomp: None,
         rekeys: None,
     }
 }

@@ -263,6 +263,7 @@ impl Job {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             tfc: Tfc::OFF,
+            ipcomp: None,
             rekeys: None,
         })
     }

@@ -24,8 +24,32 @@ pub struct SaCounters {
     pub sequence: u64,
     /// Packets dropped that were known to belong to this SA.
     pub drops: DropCounters,
+    /// Of the packets that passed, those that travelled compressed.
+    pub ipcomp: IpCompCounters,
     /// Inbound packets whose ECN fields no working path makes (RFC 6040 §4.2); they passed.
     pub ecn_suspicious: u64,
+}
+
+/// What compression did for one direction of a child SA (RFC 3173).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct IpCompCounters {
+    /// Packets that travelled compressed.
+    pub packets: u64,
+    /// Octets of their payloads.
+    pub plain_octets: u64,
+    /// Octets that these had become, the IPComp headers counted in.
+    pub compressed_octets: u64,
+}
+
+impl IpCompCounters {
+    pub(crate) fn count(&mut self, plain: usize, compressed: usize) {
+        let add = |sum: &mut u64, octets: usize| {
+            *sum = sum.saturating_add(u64::try_from(octets).unwrap_or(u64::MAX));
+        };
+        add(&mut self.packets, 1);
+        add(&mut self.plain_octets, plain);
+        add(&mut self.compressed_octets, compressed);
+    }
 }
 
 /// Snapshot of the outbound engine.

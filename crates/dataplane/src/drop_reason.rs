@@ -76,6 +76,12 @@ drop_reasons! {
     BadPadding = "bad_padding", "the padding is not as RFC 4303 has it";
     /// Inbound: a dummy packet of traffic flow confidentiality (RFC 4303 §2.6). No fault.
     Dummy = "dummy", "dummy packet";
+    /// Inbound: compressed with a CPI that is not the SA's (RFC 3173 §3.3).
+    UnknownCpi = "unknown_cpi", "the SA has no such compression";
+    /// Inbound: what was said to be compressed cannot be inflated (RFC 3173 §2.1).
+    BadCompression = "bad_compression", "the compressed packet is malformed";
+    /// Inbound: a compressed packet is more than an IP packet can be, or than there is room for.
+    InflatesTooFar = "inflates_too_far", "the compressed packet inflates without end";
     /// Inbound: the inner packet is not what the next header says, or is cut off.
     BadInner = "bad_inner", "the inner packet is malformed";
     /// Inbound: the inner packet is outside the SA's selectors (RFC 4301 §5.2).

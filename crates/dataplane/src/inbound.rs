@@ -25,6 +25,7 @@ use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
+use crate::ipcomp::Inflater;
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
 use crate::tos;
@@ -109,6 +110,9 @@ impl Inbound {
         match command {
             InboundCommand::Install(sa) => {
                 let (child, spi) = (sa.child, sa.spi);
+                if sa.ipcomp.is_some() {
+                    self.gate.inflater.get_or_insert_default();
+                }
                 if !self.spis.contains_key(&child) && self.sas.insert(spi, *sa).is_ok() {
                     self.spis.insert(child, spi);
                 }
@@ -236,6 +240,8 @@ fn read_header(packet: &mut PacketBuf) -> Result<(EspHeader, Option<AhPlace>), D
 pub(crate) struct Gate {
     discarding: Option<Discarding>,
     reassembly: Reassembly,
+    /// There if any SA compresses.
+    inflater: Option<Box<Inflater>>,
 }
 
 impl Gate {
@@ -312,11 +318,29 @@ impl InboundSa {
         if next_header == IpProtocol::NO_NEXT {
             return Err(DropReason::Dummy);
         }
+        let next_header = match next_header {
+            IpProtocol::IPCOMP => self.decompress(packet, gate)?,
+            plain => plain,
+        };
         match self.mode {
             Mode::Tunnel => self.accept_inner(packet, next_header, gate)?,
             Mode::Transport => self.accept_payload(packet, next_header, taken_off, gate)?,
         }
         self.let_in(packet, now, gate)
+    }
+
+    /// Puts what was compressed in the place of an IPComp packet, and says what it is. Transport mode
+    /// without compression carries what hosts have compressed themselves.
+    fn decompress(
+        &mut self,
+        packet: &mut PacketBuf,
+        gate: &mut Gate,
+    ) -> Result<IpProtocol, DropReason> {
+        match (&mut self.ipcomp, &mut gate.inflater) {
+            (Some(ipcomp), Some(inflater)) => ipcomp.decompress(packet, inflater),
+            _ if self.mode == Mode::Transport => Ok(IpProtocol::IPCOMP),
+            _ => Err(DropReason::UnknownCpi),
+        }
     }
 
     /// Counts a packet that was accepted, and keeps a fragment until it can be judged.

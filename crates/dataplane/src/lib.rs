@@ -1,5 +1,5 @@
 //! Packet engine in user space: RFC 4301 §5 with ESP (RFC 4303 §3) and AH (RFC 4302 §3), tunnel and
-//! transport mode.
+//! transport mode, and with compression before ESP (RFC 3173).
 //!
 //! ```text
 //! outbound  IP packet  -> Outbound  policy, SA, sequence number -> seal -> ESP packet + PacketMeta
@@ -24,6 +24,7 @@ mod esp;
 mod event;
 mod held;
 mod inbound;
+mod ipcomp;
 mod outbound;
 mod outbound_sad;
 mod reassembly;
@@ -31,7 +32,7 @@ mod sa;
 mod tos;
 
 pub use audit::AUDITS_PER_SECOND;
-pub use counters::{InboundReport, OutboundReport, SaCounters};
+pub use counters::{InboundReport, IpCompCounters, OutboundReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};

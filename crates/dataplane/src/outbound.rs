@@ -15,6 +15,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead, TAILROOM_MAX};
 use crate::event::{Audit, Event, Events};
 use crate::held::Held;
+use crate::ipcomp::Deflater;
 use crate::outbound_sad::{OutboundSad, Slot};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{OutboundSa, SealingKey};
@@ -27,6 +28,8 @@ pub struct Outbound {
     routes: FlowCache<Route>,
     held: Held,
     reassembly: Reassembly,
+    /// There if any SA compresses.
+    deflater: Option<Box<Deflater>>,
     /// Of the packet that was cut last.
     fragment_id: u32,
     drops: DropCounters,
@@ -129,6 +132,7 @@ impl Outbound {
             routes: FlowCache::default(),
             held: Held::default(),
             reassembly: Reassembly::default(),
+            deflater: None,
             fragment_id: 0,
             drops: DropCounters::default(),
             audits: AuditGate::default(),
@@ -146,6 +150,9 @@ impl Outbound {
         match command {
             OutboundCommand::Install { sa, active } => {
                 let child = sa.child;
+                if sa.ipcomp.is_some() {
+                    self.deflater.get_or_insert_default();
+                }
                 self.next_limit = earlier(self.next_limit, sa.next_timeout());
                 self.sad.insert(*sa);
                 if active {
@@ -278,7 +285,8 @@ impl Outbound {
                     return self.join(packet, train, now);
                 }
                 packet.truncate(total_len);
-                let sealed = sa.seal(packet, &inner, now, &mut self.events);
+                let deflater = self.deflater.as_deref_mut();
+                let sealed = sa.seal(packet, &inner, now, deflater, &mut self.events);
                 match sealed {
                     Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
                         self.fragment_id = self.fragment_id.wrapping_add(1);
@@ -430,6 +438,7 @@ impl OutboundSa {
         packet: &mut PacketBuf,
         inner: &Inner,
         now: Instant,
+        deflater: Option<&mut Deflater>,
         events: &mut Events,
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
@@ -442,12 +451,19 @@ impl OutboundSa {
         // the header is the kernel's.
         let keeps_header = !self.encap.udp && inner_len <= usize::from(INNER_MTU);
         let (header_len, next_header) = self.cut(inner, keeps_header)?;
-        let padding_len = self.padding_len(inner_len);
-        let inner_len_padded = inner_len.saturating_add(padding_len);
-        let overhead = Overhead::of(key.cipher(), inner_len_padded.saturating_sub(header_len));
+        let payload = packet.data().get(header_len..).unwrap_or_default();
+        let compressed = match (&mut self.ipcomp, deflater) {
+            (Some(ipcomp), Some(deflater)) => ipcomp.compress(payload, next_header, deflater),
+            _ => None,
+        };
+        let next_header = if compressed.is_some() { IpProtocol::IPCOMP } else { next_header };
+        let len = header_len.saturating_add(compressed.map_or(payload.len(), <[u8]>::len));
+        let padding_len = self.padding_len(len);
+        let padded_len = len.saturating_add(padding_len);
+        let overhead = Overhead::of(key.cipher(), padded_len.saturating_sub(header_len));
         let whole = header_len > 0 && keeps_header;
         let back = padding_len.saturating_add(overhead.back);
-        let sealed_len = inner_len.saturating_add(overhead.front).saturating_add(back);
+        let sealed_len = len.saturating_add(overhead.front).saturating_add(back);
         let too_long = whole && sealed_len > IP_OCTETS_MAX;
         if packet.headroom() < overhead.front || packet.tailroom() < back || too_long {
             return Err(DropReason::NoRoom);
@@ -457,6 +473,10 @@ impl OutboundSa {
             return Err(DropReason::SequenceExhausted);
         };
         let label = Label { spi: self.spi, sequence, esn: self.esn };
+        if let Some(less) = compressed {
+            packet.truncate(header_len);
+            packet.push_back(less.len()).ok_or(DropReason::NoRoom)?.copy_from_slice(less);
+        }
         if whole {
             move_header(packet, header_len, overhead.front).ok_or(DropReason::NoRoom)?;
         } else if !packet.pull_front(header_len) {

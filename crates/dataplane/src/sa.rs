@@ -13,8 +13,9 @@ use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{AddressChange, FlowKey};
 
-use crate::counters::SaCounters;
+use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::ipcomp::{Compression, Decompression};
 use crate::tos::TosRule;
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -46,6 +47,7 @@ pub struct OutboundSa {
     pub(crate) encap: Encapsulation,
     pub(crate) mode: Mode,
     pub(crate) tfc: Tfc,
+    pub(crate) ipcomp: Option<Box<Compression>>,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
     selectors: Selectors,
@@ -70,6 +72,7 @@ pub struct InboundSa {
     pub(crate) mode: Mode,
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
+    pub(crate) ipcomp: Option<Box<Decompression>>,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -148,6 +151,7 @@ impl OutboundSa {
             encap: sa.encap,
             mode: sa.mode,
             tfc: sa.tfc,
+            ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
             active: false,
             selectors: Selectors::of(sa),
             cold: Box::default(),
@@ -207,7 +211,11 @@ impl OutboundSa {
 
     /// What went through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
-        self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
+        let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
+        SaCounters {
+            ipcomp,
+            ..self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
+        }
     }
 }
 
@@ -234,6 +242,7 @@ impl InboundSa {
             traffic_told: None,
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
+            ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -278,7 +287,11 @@ impl InboundSa {
 
     /// What came through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
-        self.cold.counters(self.child, self.spi, &self.meter, self.window.top())
+        let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
+        SaCounters {
+            ipcomp,
+            ..self.cold.counters(self.child, self.spi, &self.meter, self.window.top())
+        }
     }
 }
 
@@ -303,6 +316,7 @@ impl Cold {
             last_used: meter.last_used(),
             sequence,
             drops: self.drops,
+            ipcomp: IpCompCounters::default(),
             ecn_suspicious: self.ecn_suspicious,
         }
     }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use adit_crypto::{Protection, Secret};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
+use adit_wire::ipcomp::Cpi;
 
 use crate::connection::{DscpPolicy, EcnPolicy, Mode, Tfc};
 use crate::ids::{ChildSaId, IkeSaId};
@@ -59,6 +60,8 @@ pub struct ChildSa {
     pub ecn: EcnPolicy,
     /// Padding and dummy packets; off if the peer does not take them.
     pub tfc: Tfc,
+    /// Compression of what is protected, if both peers want it.
+    pub ipcomp: Option<IpComp>,
     /// The child SA it replaces.
     pub rekeys: Option<ChildSaId>,
 }
@@ -70,6 +73,15 @@ pub struct ChildKeys {
     pub encryption: Secret,
     /// Integrity key; empty for an AEAD. With AH and AES-GMAC the salt is behind it (RFC 4543 §5.3).
     pub integrity: Secret,
+}
+
+/// IP payload compression by DEFLATE (RFC 3173, RFC 2394), one association per direction.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct IpComp {
+    /// CPI of what the peer sends; we chose it.
+    pub cpi_in: Cpi,
+    /// CPI of what we send; the peer chose it.
+    pub cpi_out: Cpi,
 }
 
 /// The two ends of an SA in transport mode.

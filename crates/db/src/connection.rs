@@ -191,6 +191,8 @@ pub struct ChildConfig {
     pub ecn: EcnPolicy,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
+    /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
+    pub compress: bool,
     /// What happens when the peer is found dead.
     pub dpd_action: EndAction,
     /// What happens when the peer deletes the child.
@@ -212,6 +214,7 @@ impl ChildConfig {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             tfc: Tfc::OFF,
+            compress: false,
             dpd_action: EndAction::default(),
             close_action: EndAction::default(),
         }
@@ -227,6 +230,13 @@ impl ChildConfig {
     /// Whether every proposal is for AH.
     pub fn is_ah_only(&self) -> bool {
         self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::AH)
+    }
+
+    /// Whether compression is negotiated: where it is wanted, and makes sense. Padding hides the
+    /// lengths that compression shows, and for AH nobody has asked.
+    pub fn negotiates_ipcomp(&self) -> bool {
+        let esp_only = self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::ESP);
+        self.compress && esp_only && self.tfc.padding == 0
     }
 
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay

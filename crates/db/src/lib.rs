@@ -32,7 +32,7 @@ pub mod spd;
 mod spi;
 mod ts_spec;
 
-pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts};
+pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use connection::{
     ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
     Mode, Ports, Tfc, Unique,
@@ -48,5 +48,5 @@ pub use pad::{AuthMethodConfig, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
-pub use spi::random_spi;
+pub use spi::{random_cpi, random_spi};
 pub use ts_spec::{TsSpec, TsSpecError};

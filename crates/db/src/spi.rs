@@ -1,7 +1,8 @@
-//! Choosing SPIs, RFC 4303 §2.1.
+//! Choosing SPIs, RFC 4303 §2.1, and CPIs, RFC 3173 §3.3.
 
 use adit_crypto::Rng;
 use adit_wire::esp::Spi;
+use adit_wire::ipcomp::Cpi;
 
 /// Draws an SPI that is not reserved and not in use; `None` after 64 clashes, which
 /// means that nearly all of the four thousand million are taken or `is_taken` is wrong.
@@ -9,6 +10,16 @@ use adit_wire::esp::Spi;
 /// RFC 4303 §2.1: the values 0 to 255 are not for SAs.
 pub fn random_spi(rng: &mut dyn Rng, mut is_taken: impl FnMut(Spi) -> bool) -> Option<Spi> {
     (0..TRIES_MAX).map(|_| Spi(rng.next_u32())).find(|spi| !spi.is_reserved() && !is_taken(*spi))
+}
+
+/// Draws a CPI that peers may agree on and that is not in use; `None` after 64 clashes, which means
+/// that the 61,184 are nearly all taken: a child without compression is better than none.
+pub fn random_cpi(rng: &mut dyn Rng, mut is_taken: impl FnMut(Cpi) -> bool) -> Option<Cpi> {
+    let mut draw = || {
+        let [high, low] = rng.array();
+        Cpi(u16::from_be_bytes([high, low]))
+    };
+    (0..TRIES_MAX).map(|_| draw()).find(|cpi| cpi.is_negotiable() && !is_taken(*cpi))
 }
 
 /// How often a clashing SPI is drawn again.
@@ -24,7 +35,7 @@ mod tests {
     impl Rng for Script {
         fn fill(&mut self, out: &mut [u8]) {
             let next = self.0.pop().unwrap_or(1);
-            out.copy_from_slice(&next.to_be_bytes());
+            out.copy_from_slice(&next.to_be_bytes()[4 - out.len()..]);
         }
     }
 
@@ -35,5 +46,11 @@ mod tests {
         let spi = random_spi(&mut rng, |spi| spi.0 == 0xc000_0001);
         assert_eq!(spi, Some(Spi(0xc000_0002)));
         assert_eq!(random_spi(&mut Script(vec![]), |_| false), None);
+    }
+    #[test]
+    fn reserved_private_and_taken_cpis_are_drawn_again() {
+        let mut rng = Script(vec![0x1235, 0x1234, 61_440, 255]);
+        assert_eq!(random_cpi(&mut rng, |cpi| cpi.0 == 0x1234), Some(Cpi(0x1235)));
+        assert_eq!(random_cpi(&mut Script(vec![]), |_| false), None);
     }
 }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_crypto::Rng;
-use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Identity, IkeSaId, random_spi};
+use adit_db::{
+    ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Identity, IkeSaId, random_cpi,
+    random_spi,
+};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::IkeSpi;
+use adit_wire::ipcomp::Cpi;
 
 use crate::command::{JobId, Path};
 use crate::config::EndpointConfig;
@@ -54,6 +58,14 @@ impl Context<'_> {
         random_spi(self.rng, |spi| spis.contains(&spi))
     }
 
+    /// Draws a CPI for packets to us that no child SA has, if this one is to be compressed. `None`
+    /// also if hardly any is free: then it goes without.
+    pub(crate) fn child_cpi(&mut self, config: &ChildConfig) -> Option<Cpi> {
+        let cpis = &self.out.cpis;
+        let wanted = config.negotiates_ipcomp();
+        wanted.then(|| random_cpi(self.rng, |cpi| cpis.contains(&cpi))).flatten()
+    }
+
     /// Draws a nonce of the length this crate uses (RFC 7296 §2.10).
     pub(crate) fn nonce(&mut self) -> Vec<u8> {
         self.rng.array::<NONCE_OCTETS>().to_vec()
@@ -75,6 +87,7 @@ pub(crate) struct Outbox {
     auth_jobs: BTreeMap<JobId, IkeSaId>,
     reqids: BTreeMap<(ConnectionName, ChildName), u32>,
     spis: BTreeSet<Spi>,
+    cpis: BTreeSet<Cpi>,
     child_owners: BTreeMap<ChildSaId, IkeSaId>,
 }
 
@@ -138,6 +151,16 @@ impl Outbox {
     /// Notes the SPI of an installed child SA.
     pub(crate) fn take_spi(&mut self, spi: Spi) {
         self.spis.insert(spi);
+    }
+
+    /// Notes the CPI of an installed child SA.
+    pub(crate) fn take_cpi(&mut self, cpi: Cpi) {
+        self.cpis.insert(cpi);
+    }
+
+    /// Gives a CPI back.
+    pub(crate) fn release_cpi(&mut self, cpi: Cpi) {
+        self.cpis.remove(&cpi);
     }
 
     /// Notes which IKE SA a child SA belongs to.

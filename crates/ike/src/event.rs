@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::{
-    ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId, Mode,
+    ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId, IpComp,
+    Mode,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{KeyExchangeId, ProtocolId};
@@ -289,6 +290,8 @@ pub struct ChildSaInfo {
     pub suite: Vec<Transform>,
     /// Whether sequence numbers have 64 bits.
     pub esn: bool,
+    /// Its compression, if it has one.
+    pub ipcomp: Option<IpComp>,
     /// When it was installed.
     pub installed: Instant,
     /// When its soft lifetime in time ends.

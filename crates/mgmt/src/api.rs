@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::policy::{
-    ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus, SadReport, SpdReport,
-    Why,
+    CompressionStatus, ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus,
+    SadReport, SpdReport, Why,
 };
 use crate::codes::{Code, Severity};
 use crate::diagnosis::Diagnosis;

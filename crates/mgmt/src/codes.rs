@@ -473,6 +473,17 @@ another.
 
 `adit spd` shows the order. Rename the file so that it comes first (10-NAME.toml before 20-NAME.toml), or remove it."
 
+E518 518 Warning "compressed packets tell about their contents by their lengths"
+"The tunnel compresses what it carries, so the length of a packet says how much of it repeats. Someone who watches the \
+encrypted packets, and can have text of their choice sent beside a secret in the same packet, finds the secret out \
+piece by piece: a guess that is right makes the packet shorter. This is how CRIME and BREACH read cookies.
+
+We know from `compress = true`, or `ipcomp = yes` in swanctl.conf.
+
+Usual cause: a slow link, where compression pays. Most traffic is compressed or encrypted already and does not shrink.
+
+Leave `compress` out, unless nobody else can make hosts behind the tunnel send what they choose."
+
 E520 520 Error "the daemon does not answer"
 "The command line talks to aditd through its control socket, and nobody listens there.
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use adit_db::{Connection, Mode};
+use adit_db::{Connection, IpComp, Mode};
 use adit_mgmt::vici::answer::{Outcome, Stats, Version, counters_message, names_message};
 use adit_mgmt::vici::{
     ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
@@ -19,6 +19,7 @@ use adit_mgmt::vici::{
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, Transform};
+use adit_wire::ipcomp::Cpi;
 
 const CONFIGURATION: &str = r#"
 connections {
@@ -91,7 +92,10 @@ fn talk(program: &Path, directory: &Path) {
     assert!(sas.contains("t: #1, ESTABLISHED, IKEv2, 0101010101010101_i* 0202020202020202_r"));
     assert!(sas.contains("  AES_GCM_16-256/PRF_HMAC_SHA2_384/CURVE_25519"), "{sas}");
     assert!(sas.contains("net: #1, reqid 1, INSTALLED, TUNNEL, ESP:AES_GCM_16-256/ESN"), "{sas}");
-    assert!(sas.contains("    in  c0000001,   1234 bytes,    10 packets,     2s ago"), "{sas}");
+    assert!(
+        sas.contains("    in  c0000001/1234,   1234 bytes,    10 packets,     2s ago"),
+        "{sas}"
+    );
     let policies = run(&["--list-pols"]);
     assert_eq!(policies, "t/net, TUNNEL\n  local:  10.1.0.0/24\n  remote: 10.2.0.0/24\n");
 
@@ -345,6 +349,7 @@ fn sa() -> SaSnapshot {
             mode: Mode::Tunnel,
             spi_in: Spi(0xc000_0001),
             spi_out: Spi(0xc000_0002),
+            ipcomp: Some(IpComp { cpi_in: Cpi(0x1234), cpi_out: Cpi(0xabc) }),
             suite: vec![cipher],
             esn: true,
             octets_in: 1_234,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Protection, Secret, sha1};
-use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, Mode};
+use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, IpComp, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
@@ -28,6 +28,8 @@ pub struct ChildView {
     pub udp: bool,
     /// Whether it is in transport mode.
     pub transport: bool,
+    /// Its compression, if it has one.
+    pub ipcomp: Option<IpComp>,
     /// This side's selectors.
     pub local_ts: Vec<TrafficSelector>,
     /// The other side's selectors.
@@ -45,6 +47,9 @@ impl ChildView {
             esn: self.esn,
             udp: self.udp,
             transport: self.transport,
+            ipcomp: self
+                .ipcomp
+                .map(|IpComp { cpi_in, cpi_out }| IpComp { cpi_in: cpi_out, cpi_out: cpi_in }),
             local_ts: self.remote_ts.clone(),
             remote_ts: self.local_ts.clone(),
         }
@@ -116,6 +121,7 @@ impl Engine {
             esn: sa.esn,
             udp: sa.encap.udp,
             transport: sa.mode == Mode::Transport,
+            ipcomp: sa.ipcomp,
             local_ts: sorted(sa.local_ts),
             remote_ts: sorted(sa.remote_ts),
         };

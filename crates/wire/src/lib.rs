@@ -1,4 +1,4 @@
-//! Octets to values and back: IP, ESP, AH, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
+//! Octets to values and back: IP, ESP, AH, IPComp, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
 //!
 //! Every format has a `read` and a `write` that are exact inverses. `read` borrows from its input,
 //! consumes exactly what the format says and never panics, loops or allocates by a number that a
@@ -19,6 +19,7 @@ pub mod esp;
 pub mod iana;
 pub mod ikev2;
 pub mod ip;
+pub mod ipcomp;
 pub mod packet_buf;
 mod reader;
 mod writer;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use adit_mgmt::api::{
-    self, Fate, PolicyAction, PolicyStatus, SaStatus, SadReport, SpdReport, TunnelStatus,
-    Why as Answer,
+    self, CompressionStatus, Fate, PolicyAction, PolicyStatus, SaStatus, SadReport, SpdReport,
+    TunnelStatus, Why as Answer,
 };
 use adit_mgmt::vici::Request;
 use adit_wire::iana::IpProtocol;
@@ -321,10 +321,26 @@ fn packets(sa: &SaStatus) -> String {
     };
     let lost = drops(&sa.drops);
     let lost = if lost.is_empty() { "none dropped".to_owned() } else { lost };
+    let compressed = sa.compression.as_ref().map(compression).unwrap_or_default();
     format!(
-        "{}; {}; {lost}",
+        "{}; {}; {lost}{compressed}",
         one(sa.packets_out, sa.last_out_ms, "out"),
         one(sa.packets_in, sa.last_in_ms, "in"),
+    )
+}
+
+/// How many packets were made smaller, and to how much of what they were.
+fn compression(status: &CompressionStatus) -> String {
+    let one = |packets: u64, plain: u64, less: u64, way: &str| {
+        let percent = less.saturating_mul(100).checked_div(plain);
+        let to = percent.map(|percent| format!(" to {percent} %")).unwrap_or_default();
+        format!("{} {way}{to}", grouped(packets))
+    };
+    let s = status;
+    format!(
+        "\ncompressed {}; {}",
+        one(s.packets_out, s.plain_octets_out, s.compressed_octets_out, "out"),
+        one(s.packets_in, s.plain_octets_in, s.compressed_octets_in, "in"),
     )
 }
 

@@ -5,6 +5,7 @@ use adit_dataplane::{OpenVerdict, Verdict};
 use adit_wire::PacketBuf;
 
 use crate::fixtures::{Options, Tunnel, buffer, copy, packet_between, udp_packet};
+use crate::ipcomp::compressing;
 
 /// Allocations of the calling thread while `work` runs.
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -22,6 +23,7 @@ fn packets_are_sealed_and_opened_without_allocation() {
         let mut tunnel = Options { cipher, ..Options::default() }.tunnel();
         check_batch(&mut tunnel, &cipher.to_string());
     }
+    check_batch(&mut compressing().tunnel(), "IPComp");
     for algorithm in Authentication::ALL {
         let options = Options { ah: Some(algorithm), udp: false, ..Options::default() };
         check_batch(&mut options.tunnel(), &algorithm.to_string());

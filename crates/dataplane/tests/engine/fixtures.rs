@@ -11,7 +11,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, Hosts, IkeSaId,
-    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
+    IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) ecn: EcnPolicy,
     /// See there.
     pub(crate) tfc: Tfc,
+    /// See there; the left side sends with `cpi_out`, the right one takes that.
+    pub(crate) ipcomp: Option<IpComp>,
     /// See there.
     pub(crate) mode: Mode,
     /// The right side's knowledge of what the left side takes the ends for.
@@ -77,6 +79,7 @@ impl Default for Options {
             window: WindowSize::MIN,
             ecn: EcnPolicy::Normal,
             tfc: Tfc::OFF,
+            ipcomp: None,
             mode: Mode::Tunnel,
             peer_view: None,
             ends: (left(), right()),
@@ -147,6 +150,10 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: self.ecn,
             tfc: self.tfc,
+            ipcomp: self.ipcomp.map(|IpComp { cpi_in, cpi_out }| match at_left {
+                true => IpComp { cpi_in, cpi_out },
+                false => IpComp { cpi_in: cpi_out, cpi_out: cpi_in },
+            }),
             rekeys: None,
         }
     }

@@ -8,6 +8,7 @@ mod ecn;
 mod fixtures;
 mod forged;
 mod fragment;
+mod ipcomp;
 mod lifetime;
 mod moving;
 mod policy;

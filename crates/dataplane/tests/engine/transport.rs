@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use adit_crypto::Cipher;
-use adit_dataplane::{DropReason, Inbound, OpenVerdict, Outbound, OutboundCommand, Verdict};
+use adit_dataplane::{
+    DropReason, Inbound, OpenVerdict, Outbound, OutboundCommand, Verdict, packet_buffer,
+};
 use adit_db::{Action, Hosts, Mode, Spd, SpdEntry};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
@@ -85,9 +87,10 @@ pub(crate) fn host_packet(
 
 /// What the network does on the way: it takes the IP header off, where raw IPv4 sockets leave it
 /// before the packet.
-fn received(options: &Options, sealed: &PacketBuf) -> PacketBuf {
+pub(crate) fn received(options: &Options, sealed: &PacketBuf) -> PacketBuf {
     let view = sealed.data();
-    let mut packet = buffer(view);
+    let mut packet = packet_buffer();
+    assert!(packet.fill(view));
     packet.meta = sealed.meta;
     packet.meta.whole = false;
     if sealed.meta.whole {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::Protection;
 use adit_db::{
-    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, Mode,
+    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, IpComp, Mode,
     ProposalSpec, Tfc,
 };
 use adit_wire::esp::Spi;
@@ -46,6 +46,7 @@ pub(crate) struct Child {
     reqid: u32,
     suite: Vec<Transform>,
     esn: bool,
+    ipcomp: Option<IpComp>,
     installed: Instant,
 }
 
@@ -119,6 +120,7 @@ pub(crate) struct Agreed<'a> {
     pub(crate) mode: Agreement,
     /// Whether the peer takes no padding behind inner packets.
     pub(crate) no_tfc: bool,
+    pub(crate) ipcomp: Option<IpComp>,
     pub(crate) keymat: ChildKeymat,
     pub(crate) encap: Encapsulation,
     pub(crate) rekeys: Option<ChildSaId>,
@@ -208,9 +210,13 @@ impl Child {
             dscp: config.dscp,
             ecn: config.ecn,
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
+            ipcomp: agreed.ipcomp,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
+        if let Some(ipcomp) = agreed.ipcomp {
+            cx.out.take_cpi(ipcomp.cpi_in);
+        }
         cx.out.own_child(id, agreed.ike);
         export_keys(&sa, cx);
         cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
@@ -232,6 +238,7 @@ impl Child {
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
             suite,
             esn: negotiated.esn,
+            ipcomp: agreed.ipcomp,
             installed: cx.now,
         }
     }
@@ -240,6 +247,9 @@ impl Child {
     pub(crate) fn take_from_engine(&mut self, delay: Duration, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.in_engine) {
             cx.out.release_spi(self.spi_in);
+            if let Some(ipcomp) = self.ipcomp {
+                cx.out.release_cpi(ipcomp.cpi_in);
+            }
             cx.out.push(Output::RemoveChild { id: self.id, delay });
         }
     }
@@ -283,6 +293,7 @@ impl Child {
             spi_out: self.spi_out,
             suite: self.suite.clone(),
             esn: self.esn,
+            ipcomp: self.ipcomp,
             installed: self.installed,
             rekey_at: self.rekey_at,
             over_at: self.over_at,

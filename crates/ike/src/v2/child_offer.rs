@@ -4,13 +4,15 @@
 //! notifies with what the refusing side would accept ([`Hints`]), so that both operators see the
 //! difference; they are sent and believed only after authentication.
 
-use adit_db::{ChildConfig, ChildName, Mode};
+use adit_db::{ChildConfig, ChildName, IpComp, Mode};
 use adit_wire::esp::Spi;
-use adit_wire::iana::{ExchangeType, NotifyType, ProtocolId};
+use adit_wire::iana::{ExchangeType, IpCompTransformId, NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload, Proposal, Sa, TrafficSelector, Ts};
 use adit_wire::ip::FlowKey;
+use adit_wire::ipcomp::{Cpi, IpCompSupported};
 use adit_wire::{Reader, Writer};
 
+use crate::context::Context;
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 use crate::proposal::{ChildSuite, Choice, Offer, Purpose};
@@ -18,7 +20,7 @@ use crate::traffic_selector::{SelectorPair, check_answer};
 use crate::v2::child::{Ends, Selectors};
 use crate::v2::mode::Agreement;
 use crate::v2::rules::Received;
-use crate::v2::said::Said;
+use crate::v2::said::{Said, SaidIpComp};
 
 /// A child SA that we ask for.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct ChildOffer {
     pub(crate) name: ChildName,
     /// SPI of packets to us.
     pub(crate) spi_in: Spi,
+    /// CPI of compressed packets to us, if compression is offered.
+    cpi_in: Option<Cpi>,
     pub(crate) offer: Offer,
     selectors: SelectorPair,
     ends: Ends,
@@ -41,6 +45,7 @@ pub(crate) struct Accepted {
     pub(crate) mode: Agreement,
     /// Whether the peer takes no padding behind inner packets.
     pub(crate) no_tfc: bool,
+    pub(crate) ipcomp: Option<IpComp>,
 }
 
 /// The answer of a peer, kept until it has been authenticated.
@@ -96,11 +101,13 @@ impl ChildOffer {
         ends: Ends,
         flow: Option<&FlowKey>,
         spi_in: Spi,
+        cpi_in: Option<Cpi>,
     ) -> Result<Self, FailureReason> {
         let proposals = ends.passable(config).ok_or_else(|| ends.ah_through_nat())?;
         Ok(Self {
             name: config.name.clone(),
             spi_in,
+            cpi_in,
             offer: Offer::new(purpose, &proposals, &spi_in.to_octets()),
             selectors: Selectors::configured(config, ends).offer(flow),
             ends,
@@ -130,6 +137,7 @@ impl ChildOffer {
 
     pub(crate) fn put_sa(&self, chain: &mut ChainBuilder) {
         put_mode(self.config.mode, chain);
+        put_ipcomp(self.cpi_in, chain);
         chain.put(&Payload::Sa(self.offer.sa()));
     }
 
@@ -159,7 +167,8 @@ impl ChildOffer {
                 let (mode, selectors) = self.agreement(said.transport, selectors)?;
                 check_answer(&self.selectors, &selectors)
                     .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
-                Ok(Accepted { choice, spi_out, selectors, mode, no_tfc: said.no_tfc })
+                let ipcomp = self.ipcomp(said.ipcomp)?;
+                Ok(Accepted { choice, spi_out, selectors, mode, no_tfc: said.no_tfc, ipcomp })
             }
         }
     }
@@ -181,6 +190,18 @@ impl ChildOffer {
             }
             (Mode::Transport, true) => Agreement::transport(&selectors, Role::Initiator, self.ends)
                 .ok_or(FailureReason::PeerMisbehaved("selectors were not offered")),
+        }
+    }
+
+    /// CHECKLIST D17: what was not offered is not agreed on, whatever the peer says. A peer that says
+    /// nothing does not compress, and need not.
+    fn ipcomp(&self, said: SaidIpComp) -> Result<Option<IpComp>, FailureReason> {
+        match (self.cpi_in, said) {
+            (None, _) | (Some(_), SaidIpComp::Nothing) => Ok(None),
+            (Some(cpi_in), SaidIpComp::Deflate(cpi_out)) => Ok(Some(IpComp { cpi_in, cpi_out })),
+            (Some(_), SaidIpComp::Other) => {
+                Err(FailureReason::PeerMisbehaved("compression is not what was offered"))
+            }
         }
     }
 
@@ -208,6 +229,27 @@ pub(crate) fn put_mode(mode: Mode, chain: &mut ChainBuilder) {
     if mode == Mode::Transport {
         chain.put(&Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, &[])));
     }
+}
+
+/// Adds IPCOMP_SUPPORTED, if there is a CPI.
+pub(crate) fn put_ipcomp(cpi_in: Option<Cpi>, chain: &mut ChainBuilder) {
+    if let Some(cpi) = cpi_in {
+        let data = IpCompSupported { cpi, transform: IpCompTransformId::DEFLATE }.to_octets();
+        chain.put(&Payload::Notify(Notify::new(NotifyType::IPCOMP_SUPPORTED, &data)));
+    }
+}
+
+/// Responder: agrees to compression, if the peer offers ours and the configuration wants it.
+pub(crate) fn answer_ipcomp(
+    config: &ChildConfig,
+    said: Said,
+    chain: &mut ChainBuilder,
+    cx: &mut Context<'_>,
+) -> Option<IpComp> {
+    let SaidIpComp::Deflate(cpi_out) = said.ipcomp else { return None };
+    let cpi_in = cx.child_cpi(config)?;
+    put_ipcomp(Some(cpi_in), chain);
+    Some(IpComp { cpi_in, cpi_out })
 }
 
 /// Adds TSi and TSr.
@@ -290,4 +332,35 @@ fn read_selectors(data: &[u8]) -> Option<SelectorPair> {
 
 fn put_hint(kind: NotifyType, data: &[u8], chain: &mut ChainBuilder) {
     chain.put(&Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: &[], kind, data }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CHECKLIST D17, R08: what the initiator makes of the answer.
+    #[test]
+    fn compression_is_what_was_offered() {
+        let config = ChildConfig::new("net".parse().unwrap());
+        let ends = Ends {
+            local: "192.0.2.2".parse().unwrap(),
+            remote: "192.0.2.1".parse().unwrap(),
+            we_are_behind_nat: false,
+            peer_is_behind_nat: false,
+            udp: false,
+        };
+        let answered = |cpi_in, said| {
+            let (purpose, spi) = (Purpose::FirstChild, Spi::MIN);
+            let offer = ChildOffer::new(purpose, &config, ends, None, spi, cpi_in).unwrap();
+            offer.ipcomp(said).map_err(|reason| reason.code())
+        };
+        let (ours, theirs) = (Cpi(0x1111), Cpi(0x2222));
+        let both = IpComp { cpi_in: ours, cpi_out: theirs };
+        assert_eq!(answered(Some(ours), SaidIpComp::Deflate(theirs)), Ok(Some(both)));
+        assert_eq!(answered(Some(ours), SaidIpComp::Nothing), Ok(None));
+        assert!(answered(Some(ours), SaidIpComp::Other).is_err());
+        for unasked in [SaidIpComp::Nothing, SaidIpComp::Deflate(theirs), SaidIpComp::Other] {
+            assert_eq!(answered(None, unasked), Ok(None));
+        }
+    }
 }

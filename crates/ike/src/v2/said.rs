@@ -1,6 +1,8 @@
 //! What a message says about a child beside SA, TSi and TSr: status notifies (RFC 7296 §1.3.1).
 
-use adit_wire::iana::NotifyType;
+use adit_wire::Reader;
+use adit_wire::iana::{IpCompTransformId, NotifyType};
+use adit_wire::ipcomp::{Cpi, IpCompSupported};
 
 use crate::v2::rules::Received;
 
@@ -11,6 +13,38 @@ pub(crate) struct Said {
     pub(crate) transport: bool,
     /// ESP_TFC_PADDING_NOT_SUPPORTED: nothing may follow its inner packets.
     pub(crate) no_tfc: bool,
+    /// IPCOMP_SUPPORTED.
+    pub(crate) ipcomp: SaidIpComp,
+}
+
+/// What the peer says about compression (RFC 7296 §2.22).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum SaidIpComp {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// DEFLATE, among others perhaps, with this CPI in packets to it.
+    Deflate(Cpi),
+    /// Something that we do not do.
+    Other,
+}
+
+impl SaidIpComp {
+    fn read(received: &Received<'_>) -> Self {
+        let of_kind = |kind| received.notifies.iter().filter(move |notify| notify.kind == kind);
+        let mut read = Self::Nothing;
+        for notify in of_kind(NotifyType::IPCOMP_SUPPORTED) {
+            read = match IpCompSupported::read(&mut Reader(notify.data)) {
+                Ok(IpCompSupported { cpi, transform: IpCompTransformId::DEFLATE })
+                    if cpi.is_negotiable() =>
+                {
+                    return Self::Deflate(cpi);
+                }
+                _ => Self::Other,
+            };
+        }
+        read
+    }
 }
 
 impl Said {
@@ -18,6 +52,7 @@ impl Said {
         Self {
             transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
             no_tfc: received.has_notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED),
+            ipcomp: SaidIpComp::read(received),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a peer that has authenticated may send all the same: messages under the right keys that no
 //! honest peer would make.
 
-use adit_db::Tfc;
+use adit_db::{ChildConfig, IpComp, Tfc};
 use adit_ike::{Command, DebugKeys, EndpointConfig, IkeDebugKeys};
 use adit_wire::Writer;
 use adit_wire::iana::{
@@ -20,15 +20,15 @@ const FIRST: u32 = 2;
 
 /// An established pair of which the right side tells its keys.
 fn established() -> Pair {
-    established_with(Tfc::OFF)
+    established_with(|_| ())
 }
 
-/// The same; the right side's packets are padded so.
-fn established_with(tfc: Tfc) -> Pair {
+/// The same, the right side's child configured so.
+fn established_with(configure: impl FnOnce(&mut ChildConfig)) -> Pair {
     let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
     let offer = "aes256gcm16-prfsha384-x25519";
     let mut connections = with_ike(offer, offer);
-    connections[1].children[0].tfc = tfc;
+    configure(&mut connections[1].children[0]);
     let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
     pair.left.initiate(pair.now);
     pair.run();
@@ -106,12 +106,21 @@ fn invalid_syntax_in_a_response_ends_the_ike_sa() {
 #[test]
 fn a_peer_without_tfc_padding_gets_none() {
     let tfc = Tfc { padding: 1_200, dummies: 5 };
-    let mut pair = established_with(tfc);
+    let mut pair = established_with(|child| child.tfc = tfc);
     let first = pair.right.children.values().next().unwrap();
     assert_eq!(first.tfc, tfc);
-    let (local_ts, remote_ts) = (first.local_ts.clone(), first.remote_ts.clone());
     let known = first.id;
+    let none = NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED;
+    let chain = child_request(&pair, &[(none, &[])]);
+    let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
+    assert_eq!(notifies(&answer), []);
+    let second = pair.right.children.values().find(|sa| sa.id != known).unwrap();
+    assert_eq!(second.tfc, Tfc::OFF);
+}
 
+/// Asks the right side for one more child like the first, with these notifies.
+fn child_request(pair: &Pair, notifies: &[(NotifyType, &[u8])]) -> ChainBuilder {
+    let first = pair.right.children.values().next().unwrap();
     let transforms = vec![
         Transform::encryption(EncryptionId::AES_GCM_16, Some(256)),
         Transform::new(TransformType::ESN, 1),
@@ -119,16 +128,50 @@ fn a_peer_without_tfc_padding_gets_none() {
     let spi = vec![9, 8, 7, 6];
     let proposal = Proposal { number: 1, protocol: ProtocolId::ESP, spi, transforms };
     let mut chain = ChainBuilder::new();
-    let none = NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED;
-    chain.put(&Payload::Notify(Notify::new(none, &[])));
+    for (kind, data) in notifies {
+        chain.put(&Payload::Notify(Notify::new(*kind, data)));
+    }
     chain.put(&Payload::Sa(Sa { proposals: vec![proposal] }));
     chain.push(PayloadType::NONCE, |w| w.bytes(&[9; 32]));
-    chain.put(&Payload::TsI(Ts::new(remote_ts)));
-    chain.put(&Payload::TsR(Ts::new(local_ts)));
-    let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
-    assert_eq!(notifies(&answer), []);
-    let second = pair.right.children.values().find(|sa| sa.id != known).unwrap();
-    assert_eq!(second.tfc, Tfc::OFF);
+    chain.put(&Payload::TsI(Ts::new(first.remote_ts.clone())));
+    chain.put(&Payload::TsR(Ts::new(first.local_ts.clone())));
+    chain
+}
+
+/// RFC 7296 §2.22: of several offers one is taken, and only DEFLATE with a CPI that two peers may
+/// agree on; without one there is a child, and no compression.
+#[test]
+fn of_compression_only_what_we_do_is_taken() {
+    const LZS: &[u8] = &[0x12, 0x34, 3];
+    const DEFLATE: &[u8] = &[0x12, 0x34, 2];
+    for (offers, wanted, agreed) in [
+        (&[DEFLATE][..], true, Some(0x1234)),
+        (&[LZS, &[0x43, 0x21, 2], DEFLATE], true, Some(0x4321)),
+        (&[&[0x12, 0x34, 2, 9, 9]], true, Some(0x1234)),
+        (&[DEFLATE], false, None),
+        (&[LZS], true, None),
+        (&[&[0x12, 0x34, 4], &[0x12, 0x34, 1], &[0x12, 0x34, 0]], true, None),
+        (&[&[0, 2, 2], &[0, 255, 2], &[0xf0, 0, 2]], true, None),
+        (&[&[0x12, 0x34], &[]], true, None),
+        (&[], true, None),
+    ] {
+        let mut pair = established_with(|child| child.compress = wanted);
+        let known = pair.right.children.values().next().unwrap().id;
+        let offers: Vec<_> =
+            offers.iter().map(|data| (NotifyType::IPCOMP_SUPPORTED, *data)).collect();
+        let chain = child_request(&pair, &offers);
+        let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
+
+        let second = pair.right.children.values().find(|sa| sa.id != known).unwrap();
+        let Some(IpComp { cpi_in, cpi_out }) = second.ipcomp else {
+            assert_eq!((notifies(&answer), agreed), (vec![], None), "{offers:?}");
+            continue;
+        };
+        assert_eq!(Some(cpi_out.0), agreed, "{offers:?}");
+        let [Payload::Notify(notify), ..] = payloads(&answer)[..] else { panic!("{answer:?}") };
+        let [high, low] = cpi_in.0.to_be_bytes();
+        assert_eq!((notify.kind, notify.data), (NotifyType::IPCOMP_SUPPORTED, &[high, low, 2][..]));
+    }
 }
 
 /// CHECKLIST D07: a critical payload nobody knows, inside the encrypted one, is named; an

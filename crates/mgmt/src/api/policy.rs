@@ -146,6 +146,9 @@ pub struct SaStatus {
     pub sequence_in: u64,
     /// Last sequence number sent.
     pub sequence_out: u64,
+    /// What compression does, if it was agreed on (RFC 3173).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<CompressionStatus>,
     /// Time since the last packet received, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_in_ms: Option<u64>,
@@ -163,6 +166,28 @@ pub struct SaStatus {
     /// Packets dropped, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,
+}
+
+/// IPComp of one child SA, in both directions. Packets that do not shrink are not counted: they
+/// travel as they are.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct CompressionStatus {
+    /// CPI of packets to us, four hex digits.
+    pub cpi_in: String,
+    /// CPI of packets to the peer, four hex digits.
+    pub cpi_out: String,
+    /// Packets that came compressed.
+    pub packets_in: u64,
+    /// Octets of which they were made.
+    pub plain_octets_in: u64,
+    /// Octets that they had on the way, before encryption.
+    pub compressed_octets_in: u64,
+    /// Packets that were sent compressed.
+    pub packets_out: u64,
+    /// Octets of which they were made.
+    pub plain_octets_out: u64,
+    /// Octets that they had on the way, before encryption.
+    pub compressed_octets_out: u64,
 }
 
 /// What happens to a packet.

@@ -174,6 +174,24 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Takes `true` or `false`; a string goes to [`Self::word`].
+    pub(super) fn flag(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, bool)],
+    ) -> Option<Placed<bool>> {
+        if matches!(self.peek(key), Some(DeValue::String(_))) {
+            return self.word(key, words);
+        }
+        let value = self.take(key)?;
+        let span = value.span();
+        if let DeValue::Boolean(value) = *value.get_ref() {
+            return Some(Placed { value, span });
+        }
+        self.wrong_kind(span, value.get_ref(), "true or false");
+        None
+    }
+
     /// Takes a number of octets, or `"mtu"` for as many as fit.
     pub(super) fn padding(&mut self, key: &'static str) -> Option<Placed<u16>> {
         const MTU: &[(&str, u16)] = &[("mtu", Tfc::TO_MTU)];
@@ -284,6 +302,7 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("life", &["life_time"]),
         ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
         ("dpd", &["dpd_delay", "dpddelay"]),
+        ("compress", &["ipcomp", "compression"]),
         ("suite", &["profile"]),
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");

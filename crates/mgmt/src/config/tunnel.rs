@@ -76,6 +76,7 @@ fn read_fields<'a>(
         child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
     }
     read_tfc(fields, &mut child);
+    read_compress(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
@@ -399,6 +400,33 @@ fn read_tfc(fields: &mut Fields<'_>, child: &mut ChildConfig) {
         );
     }
 }
+
+/// `compress`.
+fn read_compress(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    let Some(compress) = fields.flag("compress", COMPRESS) else { return };
+    child.compress = compress.value;
+    if !child.compress {
+        return;
+    }
+    let mistake = if child.negotiates_ipcomp() {
+        Mistake::new(compress.span, "lengths will tell about contents")
+            .code(Code::E518)
+            .label("who can send through the tunnel beside a secret may find it out by lengths")
+            .help("leave the key out unless the link is slow and what goes over it is all yours")
+    } else if child.tfc.padding > 0 {
+        Mistake::new(compress.span, "compression and padding contradict each other")
+            .label("`tfc_padding` hides the lengths that this would save")
+            .help("leave one of the two keys out")
+    } else {
+        Mistake::new(compress.span, "compression is for ESP")
+            .label("not together with AH")
+            .help("leave the key out, or write protocol = \"esp\"")
+    };
+    fields.mistake(mistake);
+}
+
+/// The one algorithm by its name; LZS, LZJH and OUI are not there.
+const COMPRESS: &[(&str, bool)] = &[("deflate", true)];
 
 /// Seconds of `"30s"`, `"5m"`, `"4h"`, `"1d"`; with `off` also `"off"`.
 fn read_time(fields: &mut Fields<'_>, key: &'static str, off: bool) -> Option<Placed<u64>> {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use adit_db::{
-    AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, Mode, Unique,
+    AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, IpComp, Mode, Unique,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType};
@@ -73,6 +73,8 @@ pub struct ChildSnapshot {
     pub spi_in: Spi,
     /// SPI of packets to the peer.
     pub spi_out: Spi,
+    /// Its compression, if it has one.
+    pub ipcomp: Option<IpComp>,
     /// The agreed transforms.
     pub suite: Vec<Transform>,
     /// Whether sequence numbers have 64 bits.
@@ -173,6 +175,10 @@ impl ChildSnapshot {
         s.put_if("encap", self.udp);
         s.put("spi-in", hex(&self.spi_in.0.to_be_bytes()));
         s.put("spi-out", hex(&self.spi_out.0.to_be_bytes()));
+        if let Some(IpComp { cpi_in, cpi_out }) = self.ipcomp {
+            s.put("cpi-in", hex(&cpi_in.0.to_be_bytes()));
+            s.put("cpi-out", hex(&cpi_out.0.to_be_bytes()));
+        }
         put_suite(&mut s, &self.suite);
         if self.esn {
             s.put("esn", 1);

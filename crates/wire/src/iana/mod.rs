@@ -4,6 +4,7 @@
 
 mod ike;
 mod ip;
+mod ipcomp;
 mod notify;
 mod transform;
 
@@ -12,6 +13,7 @@ pub use ike::{
     ProtocolId, TsType,
 };
 pub use ip::IpProtocol;
+pub use ipcomp::IpCompTransformId;
 pub use notify::NotifyType;
 pub use transform::{
     EncryptionId, EsnId, IntegrityId, KeyExchangeId, KeyLength, PrfId, TransformType,

@@ -248,3 +248,16 @@ fn a_packet_that_does_not_pass_has_a_code_and_a_fix() {
       or             to let it pass in clear, write policies/NAME.toml with action = "bypass"
     "#);
 }
+
+#[test]
+fn compression_says_what_it_saves() {
+    let compression = CompressionStatus {
+        packets_out: 1_000,
+        plain_octets_out: 1_300_000,
+        compressed_octets_out: 300_000,
+        ..CompressionStatus::default()
+    };
+    let said = packets(&SaStatus { compression: Some(compression), ..sa() });
+    assert!(said.ends_with("\ncompressed 1,000 out to 23 %; 0 in"), "{said}");
+    assert!(!packets(&sa()).contains("compressed"));
+}

@@ -80,6 +80,7 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
         mode: info.mode,
         spi_in: info.spi_in,
         spi_out: info.spi_out,
+        ipcomp: info.ipcomp,
         suite: info.suite.clone(),
         esn: info.esn,
         octets_in: traffic.octets_in,

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use adit_dataplane::{DropCounters, SaCounters};
-use adit_db::{ChildSaId, TransformWords, TsSpec};
+use adit_db::{ChildSaId, IpComp, TransformWords, TsSpec};
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{
-    Fate, PolicyAction, PolicyStatus, SCHEMA, SaStatus, SadReport, SpdReport, TunnelStatus, Why,
+    CompressionStatus, Fate, PolicyAction, PolicyStatus, SCHEMA, SaStatus, SadReport, SpdReport,
+    TunnelStatus, Why,
 };
 use adit_sys::clock;
 use adit_wire::iana::IpProtocol;
@@ -52,12 +53,32 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         octets_out: outbound.map_or(0, |half| half.octets),
         sequence_in: inbound.map_or(0, |half| half.sequence),
         sequence_out: outbound.map_or(0, |half| half.sequence),
+        compression: sa.ipcomp.map(|agreed| compression(agreed, inbound, outbound)),
         last_in_ms: ago(inbound),
         last_out_ms: ago(outbound),
         age_s: seconds_since(sa.installed, now),
         rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
         drops: drop_words(drops),
+    }
+}
+
+fn compression(
+    agreed: IpComp,
+    inbound: Option<SaCounters>,
+    outbound: Option<SaCounters>,
+) -> CompressionStatus {
+    let [received, sent] =
+        [inbound, outbound].map(|half| half.map(|half| half.ipcomp).unwrap_or_default());
+    CompressionStatus {
+        cpi_in: format!("{:04x}", agreed.cpi_in.0),
+        cpi_out: format!("{:04x}", agreed.cpi_out.0),
+        packets_in: received.packets,
+        plain_octets_in: received.plain_octets,
+        compressed_octets_in: received.compressed_octets,
+        packets_out: sent.packets,
+        plain_octets_out: sent.plain_octets,
+        compressed_octets_out: sent.compressed_octets,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{Agreed, Answer, CHILDREN_MAX, Child, Offered, choose, protects_alike};
-use crate::v2::child_offer::{Accepted, ChildOffer, Reply, put_mode, put_selectors};
+use crate::v2::child_offer::{Accepted, ChildOffer, Reply, answer_ipcomp, put_mode, put_selectors};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
@@ -61,7 +61,9 @@ impl CreateChildSent {
         let Some(config) = connection.child(&name) else { return Ok(None) };
         let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
         let purpose = Purpose::Child { additional: false };
-        let offer = match ChildOffer::new(purpose, config, core.ends(), flow.as_ref(), spi_in) {
+        let cpi_in = cx.child_cpi(config);
+        let ends = core.ends();
+        let offer = match ChildOffer::new(purpose, config, ends, flow.as_ref(), spi_in, cpi_in) {
             Ok(offer) => offer,
             Err(reason) => {
                 report(reason, name, core, cx);
@@ -249,6 +251,7 @@ impl CreateChildSent {
                 selectors: agreed.accepted.selectors,
                 mode: agreed.accepted.mode,
                 no_tfc: agreed.accepted.no_tfc,
+                ipcomp: agreed.accepted.ipcomp,
                 keymat: agreed.keymat,
                 encap: agreed.encap,
                 rekeys: self.rekeys,
@@ -429,7 +432,9 @@ fn accept(
     let nonce_r = cx.nonce();
     let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
     let mut chain = ChainBuilder::new();
+    let said = Said::read(received);
     put_mode(mode.mode(), &mut chain);
+    let ipcomp = answer_ipcomp(config, said, &mut chain, cx);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     chain.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
     let mut shared = None;
@@ -447,8 +452,8 @@ fn accept(
     put_selectors(&selectors, &mut chain);
     let nonces = Nonces { initiator: nonce_i, responder: &nonce_r };
     let lowest = rekey_child::lowest(nonce_i, &nonce_r).to_vec();
-    let no_tfc = Said::read(received).no_tfc;
-    let accepted = Accepted { choice, spi_out, selectors, mode, no_tfc };
+    let no_tfc = said.no_tfc;
+    let accepted = Accepted { choice, spi_out, selectors, mode, no_tfc, ipcomp };
     let keymat = derive(established, &accepted, shared.as_ref(), nonces)?;
     let crosses = rekey_child::crosses(established, rekeys, &config.name);
     let agreed = Agreed {
@@ -462,6 +467,7 @@ fn accept(
         selectors: accepted.selectors,
         mode,
         no_tfc,
+        ipcomp,
         keymat,
         encap: core.encapsulation(),
         rekeys,

@@ -36,6 +36,7 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
     }
     limits.settle(&path, &mut child)?;
     lists.settle(&mut child);
+    settle_ipcomp(&path, &child)?;
     // swanctl.conf's default is to leave it at that. A child that is to be up comes back, unless
     // the file says otherwise in so many words.
     child.dpd_action = dpd_action.unwrap_or_else(|| child.keep.end_action());
@@ -58,6 +59,12 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
                 "mtu" => Tfc::TO_MTU,
                 _ => entry.number().map_err(|_| entry.bad("must be mtu, or octets below 65536"))?,
             };
+        }
+        "ipcomp" => {
+            if ["lzs", "lzjh", "oui"].contains(&entry.text()?.to_ascii_lowercase().as_str()) {
+                return Err(entry.unsupported("DEFLATE is the one algorithm; use yes"));
+            }
+            child.compress = entry.flag()?;
         }
         "mode" => match entry.text()? {
             "tunnel" => child.mode = Mode::Tunnel,
@@ -90,6 +97,19 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
         _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
     }
     Ok(())
+}
+
+/// What compression cannot go together with is not dropped without a word.
+fn settle_ipcomp(path: &str, child: &ChildConfig) -> Result<(), ConnError> {
+    if !child.compress || child.negotiates_ipcomp() {
+        return Ok(());
+    }
+    let reason = if child.tfc.padding > 0 {
+        "tfc_padding hides the lengths that this would save; leave one of the two out"
+    } else {
+        "is for ESP, not for AH; use no"
+    };
+    Err(ConnError { path: format!("{path}.ipcomp"), reason: ConnReason::Contradiction(reason) })
 }
 
 /// Proposals as written. As swanctl.conf has it, ESP is offered unless there is AH, and both are
@@ -216,6 +236,7 @@ const HONOURED: &[&str] = &[
     "close_action",
     "replay_window",
     "tfc_padding",
+    "ipcomp",
     "mode",
     "copy_ecn",
     "copy_dscp",
@@ -240,7 +261,6 @@ const REFUSED: &[Refused] = &[
     Refused("sha256_96", &["no"], "the draft truncation of HMAC-SHA2-256 is not supported"),
     Refused("updown", &[], "updown scripts are not run yet; leave the key out"),
     Refused("policies", &["yes"], "policies are always installed; leave the key out"),
-    Refused("ipcomp", &["no"], "IPComp is not supported yet; use no"),
     Refused("inactivity", &["0"], "closing idle children is not supported yet; leave the key out"),
     Refused("reqid", &["0"], "reqids are assigned by the daemon; leave the key out"),
     Refused("priority", &["0"], "the order of policies follows from their selectors; use 0"),

@@ -308,8 +308,8 @@ const NOT_DONE: [(&str, &str, &str); 14] = [
     ("children.net.mode", "beet", "children.net.mode: \"beet\": use tunnel or transport"),
     (
         "children.net.ipcomp",
-        "yes",
-        "children.net.ipcomp: \"yes\": IPComp is not supported yet; use no",
+        "lzs",
+        "children.net.ipcomp: \"lzs\": DEFLATE is the one algorithm; use yes",
     ),
     (
         "children.net.copy_dscp",
@@ -350,6 +350,22 @@ fn transport_mode_is_for_the_two_ends() {
         load(&lines).unwrap_err().to_string(),
         "children.net.mode: \"transport\": 10.0.0.0/8 is more than one end; use dynamic, or tunnel"
     );
+}
+
+#[test]
+fn compression_is_for_esp_without_padding() {
+    let compress = |lines: &[(&str, &str)]| {
+        let lines = [&[("children.net.ipcomp", "yes")], lines].concat();
+        load(&lines).map(|c| c.children[0].negotiates_ipcomp()).map_err(|error| error.to_string())
+    };
+    assert_eq!(compress(&[]), Ok(true));
+    for (key, value, said) in [
+        ("children.net.tfc_padding", "mtu", "tfc_padding hides the lengths"),
+        ("children.net.ah_proposals", "sha256", "is for ESP, not for AH; use no"),
+    ] {
+        let refused = compress(&[(key, value)]).unwrap_err();
+        assert!(refused.contains("children.net.ipcomp") && refused.contains(said), "{refused}");
+    }
 }
 
 #[test]

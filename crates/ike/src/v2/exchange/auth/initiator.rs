@@ -103,7 +103,8 @@ impl AuthSigning {
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
         let config = connection.child(name).ok_or(FailureReason::NoSuch("child"))?;
         let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
-        ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in)
+        let cpi_in = cx.child_cpi(config);
+        ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in, cpi_in)
     }
 
     /// `IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr` (RFC 7296 §1.2).
@@ -249,6 +250,7 @@ fn install(
         selectors: accepted.selectors,
         mode: accepted.mode,
         no_tfc: accepted.no_tfc,
+        ipcomp: accepted.ipcomp,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,

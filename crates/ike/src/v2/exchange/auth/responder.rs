@@ -17,7 +17,7 @@ use crate::output::AuthJobKind;
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{Agreed, Answer, Child, Offered, Refusal, choose};
-use crate::v2::child_offer::{Hints, put_mode, put_selectors};
+use crate::v2::child_offer::{Hints, answer_ipcomp, put_mode, put_selectors};
 use crate::v2::established::Established;
 use crate::v2::exchange::intermediate;
 use crate::v2::handshake::{Handshake, id_body, shared_key_auth};
@@ -299,6 +299,7 @@ fn answer_child(
     )
     .map_err(|_| FailureReason::Internal("prf+"))?;
     put_mode(mode.mode(), chain);
+    let ipcomp = answer_ipcomp(config, request.said, chain, cx);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     put_selectors(&selectors, chain);
     let agreed = Agreed {
@@ -312,6 +313,7 @@ fn answer_child(
         selectors,
         mode,
         no_tfc: request.said.no_tfc,
+        ipcomp,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,
