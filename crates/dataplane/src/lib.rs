@@ -34,4 +34,4 @@ pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use outbound::{Outbound, OutboundCommand, Verdict};
-pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, split};
+pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

@@ -271,7 +271,8 @@ fn address_change(peer: Hosts, here: Hosts) -> Option<AddressChange> {
 
 /// Rekeys a key before its safe amount of data, and ends it before its dangerous one, whatever the
 /// configuration says.
-fn prudent(lifetime: Lifetime, cipher: Cipher) -> Lifetime {
+#[must_use]
+pub fn prudent(lifetime: Lifetime, cipher: Cipher) -> Lifetime {
     let at_most = |amounts: Amounts, most: Option<u64>| Amounts {
         octets: amounts.octets.into_iter().chain(most).min(),
         ..amounts

@@ -32,8 +32,8 @@ mod ts_spec;
 
 pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts};
 pub use connection::{
-    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
-    Mode, Ports, Unique,
+    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Engine, KERNEL_SPI,
+    Keep, KeyingTries, Mode, Ports, Unique,
 };
 pub use host::{HostError, HostSpec};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};

@@ -16,12 +16,12 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use adit_crypto::Cipher;
-use adit_db::Mode;
+use adit_db::{KERNEL_SPI, Mode};
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
 use adit_sys::udp::{DualUdpSocket, SocketOptions, UdpSocket};
 use adit_sys::xfrm::{
-    Action, Direction, EspInUdp, Event, EventSocket, KERNEL_SPI, Missing, Policy, PolicyKey,
+    Action, Direction, EspInUdp, Event, EventSocket, Missing, PRIORITY_FIRST, Policy, PolicyKey,
     REQID_FIRST, Selector, Template, Xfrm, exempt, ignore_kernel_spis, probe,
 };
 use adit_sys::{BatchIo, SysError};
@@ -71,12 +71,18 @@ fn policies_come_and_only_ours_go() {
         ..policy(Direction::Out, 1)
     };
     xfrm.put_policy(&foreign).unwrap();
+    let block = Policy {
+        id: PolicyKey { selector: selector("10.9.0.0/16", "192.0.2.2/32"), ..ours[1].id },
+        priority: PRIORITY_FIRST,
+        action: Action::Block,
+    };
+    xfrm.put_policy(&block).unwrap();
     let found = xfrm.policies().unwrap();
-    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found.len(), 5, "{found:?}");
     let mine = found.iter().find(|found| found.id == ours[1].id).unwrap();
     assert_eq!((mine.priority, mine.reqid), (77, Some(REQID_FIRST + 4)));
 
-    assert_eq!(xfrm.remove_leftovers().unwrap(), 3);
+    assert_eq!(xfrm.remove_leftovers().unwrap(), 4);
     assert_eq!(xfrm.remove_leftovers().unwrap(), 0);
     assert_eq!(xfrm.policies().unwrap().len(), 1);
     xfrm.delete_policy(&foreign.id).unwrap();

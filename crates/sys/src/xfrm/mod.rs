@@ -3,7 +3,7 @@
 //!
 //! RFC 4301 §4.4 in the kernel's terms: a *state* is an SA of one direction, a *policy* an entry
 //! of the SPD, a *template* in a policy says which states serve it, by a number both carry
-//! (`reqid`). What is ours in a table is recognised by that number alone: see [`REQID_FIRST`].
+//! (`reqid`). What is ours in a table is recognised by that number: see [`REQID_FIRST`].
 
 mod algorithm;
 mod event;
@@ -28,7 +28,7 @@ use self::octets::{HEADER_OCTETS, Request, View};
 pub use self::policy::{Action, Direction, Migration, Policy, PolicyInfo, PolicyKey, Template};
 pub use self::probe::{Missing, probe};
 pub use self::selector::{MaskedPort, SELECTORS_MAX, Selector, SelectorError};
-pub use self::sockets::{EspInUdp, KERNEL_SPI, exempt, ignore_kernel_spis};
+pub use self::sockets::{EspInUdp, exempt, ignore_kernel_spis};
 pub use self::state::{EncapPorts, NoSuchSuite, Offload, Replay, State, StateId, StateInfo};
 
 /// The first number of our templates. What carries a number from here to [`REQID_LAST`] is ours:
@@ -36,6 +36,12 @@ pub use self::state::{EncapPorts, NoSuchSuite, Offload, Replay, State, StateId, 
 pub const REQID_FIRST: u32 = 0xad17_0000;
 /// The last number of our templates.
 pub const REQID_LAST: u32 = 0xad17_ffff;
+
+/// Our policies have priorities from here to [`PRIORITY_LAST`]: those without a template are
+/// recognised by that.
+pub const PRIORITY_FIRST: u32 = 0x00ad_0000;
+/// The last priority of our policies, the least urgent one.
+pub const PRIORITY_LAST: u32 = 0x00ad_ffff;
 
 /// A firewall mark that packets must have: `packet & mask == value`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -213,7 +219,10 @@ impl Xfrm {
             (slot @ Ok(_), Err(refusal)) => *slot = Err(refusal),
             (Err(_), _) => {}
         };
-        for policy in self.policies()?.iter().filter(|p| p.reqid.is_some_and(ours)) {
+        let priorities = PRIORITY_FIRST..=PRIORITY_LAST;
+        let is_ours =
+            |p: &&PolicyInfo| p.reqid.map_or_else(|| priorities.contains(&p.priority), ours);
+        for policy in self.policies()?.iter().filter(is_ours) {
             note(self.delete_policy(&policy.id));
         }
         for state in self.states()?.iter().filter(|state| ours(state.reqid)) {

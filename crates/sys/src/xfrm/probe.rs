@@ -4,11 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use adit_crypto::{Cipher, Secret};
-use adit_db::{ChildKeys, Lifetime, Mode};
+use adit_db::{ChildKeys, KERNEL_SPI, Lifetime, Mode};
 use adit_wire::esp::Spi;
 use nix::libc;
 
-use super::{KERNEL_SPI, REQID_LAST, Refusal, Replay, State, StateId, Xfrm};
+use super::{REQID_LAST, Refusal, Replay, State, StateId, Xfrm};
 use crate::error::SysError;
 use crate::netlink::Family;
 

@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
+use adit_db::KERNEL_SPI;
 use nix::libc::{self, c_int, sock_filter, sock_fprog};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -19,9 +20,6 @@ use super::policy::{Direction, socket_policy};
 use crate::error::SysError;
 use crate::netlink::Family;
 use crate::socket_option;
-
-/// The bit of an SPI that says that the kernel made it.
-pub const KERNEL_SPI: u32 = 1 << 31;
 
 /// Lets a socket's packets pass the kernel's policies, both ways: IKE must not wait for the SA
 /// that it negotiates, and what the other engine sends is protected already.
