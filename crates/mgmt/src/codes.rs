@@ -338,6 +338,18 @@ We know because the larger of net.ipv4.conf.all.rp_filter and the interface's ow
 `sysctl -w net.ipv4.conf.INTERFACE.rp_filter=2` makes the filter loose: it still drops sources that no route leads to. \
 A file in /etc/sysctl.d makes it stay. Or leave the peer's own address out of `remote`."
 
+E507 507 Error "the kernel cannot be the tunnel's engine"
+"The tunnel says `engine = \"kernel\"`, but this host's kernel lacks something for it: IPsec as a whole, ESP, or one \
+of the algorithms that the tunnel may negotiate.
+
+We know because the kernel was asked for an SA of that kind and refused; the message repeats its answer.
+
+Usual causes: a kernel built without CONFIG_XFRM_USER or CONFIG_INET_ESP (CONFIG_INET6_ESP), modules that are not \
+installed (esp4, esp6, xfrm_user), or a container that may not load them.
+
+`modprobe esp4 esp6 xfrm_user` on the host helps if the modules are there. Otherwise leave the algorithm out of `esp`, \
+or write engine = \"userspace\", which needs nothing of the kernel; engine = \"auto\" chooses by itself."
+
 E510 510 Error "a configuration file has a mistake"
 "A file could not be understood or contradicts itself or another file. The running configuration stays as it was: \
 nothing of a faulty set of files is used.

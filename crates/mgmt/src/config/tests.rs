@@ -8,6 +8,7 @@ use adit_db::{EndAction, Keep, KeyingTries};
 use super::*;
 use crate::codes::Code;
 
+mod engine;
 mod transport;
 
 const GOOD_SECRET: &str = "2Yw9JtG0bQx4m7Zk1VfN8cRhT5aLpEsD\n";
@@ -322,7 +323,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ a tunnel's file has no tables
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, mode, suite, allow, ike, esp, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, engine, mode, suite, allow, ike, esp, rekey, life, ike_rekey, dpd, replay_window, local, remote, secret
         ");
 }
 

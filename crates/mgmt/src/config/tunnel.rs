@@ -9,7 +9,7 @@ use std::time::Duration;
 use adit_crypto::Secret;
 use adit_db::proposal::{Verdict, allowable};
 use adit_db::{
-    Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
+    Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, Engine, HostSpec, Identity,
     IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, TsSpec, WindowSize,
 };
 use ipnet::IpNet;
@@ -65,6 +65,9 @@ fn read_fields<'a>(
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
     connection.encap = fields.word("encap", ENCAP).map_or(Encap::Auto, |encap| encap.value);
+    if let Some(engine) = fields.word("engine", ENGINE) {
+        connection.engine = engine.value;
+    }
     let mut child = ChildConfig::new(child_name).kept(keep);
     child.mode = fields.word("mode", MODE).map_or(Mode::Tunnel, |mode| mode.value);
     read_suites(fields, &mut connection, &mut child);
@@ -88,6 +91,9 @@ const KEEP: &[(&str, Keep)] =
 const MODE: &[(&str, Mode)] = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
 
 const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
+
+const ENGINE: &[(&str, Engine)] =
+    &[("userspace", Engine::Userspace), ("kernel", Engine::Kernel), ("auto", Engine::Auto)];
 
 /// `peer` and `address`.
 fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {

@@ -526,6 +526,14 @@ impl Diagnosis {
             .place(cx.at("remote"))
     }
 
+    /// E507: the kernel lacks what a tunnel with `engine = "kernel"` needs.
+    pub fn no_kernel_engine(cx: &Context, missing: impl Display) -> Self {
+        cx.start(Code::E507, "the kernel cannot be the tunnel's engine")
+            .line("missing", missing.to_string())
+            .fix("modprobe esp4 esp6 xfrm_user, or write engine = \"userspace\"")
+            .place(cx.at("engine"))
+    }
+
     /// E511: a secret's file is readable or writable by others; `mode` are its permission bits.
     pub fn secret_readable(cx: &Context, file: &Path, mode: u32) -> Self {
         let file = file.display();
