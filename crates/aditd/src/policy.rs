@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use adit_db::spd::SpdTooLarge;
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, HostSpec, Keep,
-    PolicyId, PolicyTable, Spd, SpdEntry, TsSpec,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine,
+    HostSpec, Keep, Mode, PolicyId, PolicyTable, Spd, SpdEntry, TsSpec,
 };
 use adit_sys::route::{RoutePlan, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
@@ -31,13 +31,29 @@ pub(crate) struct Routed {
     pub(crate) connection: ConnectionName,
     /// Its networks.
     pub(crate) plan: RoutePlan,
+    /// The peer whose way they go, where the kernel protects them; else it is the TUN.
+    pub(crate) towards: Option<IpAddr>,
     /// The peer, if it is configured by its one address.
     pub(crate) peer: Option<IpAddr>,
+}
+
+/// Selectors whose traffic the kernel must protect or drop.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Held {
+    /// The policy to tell when a packet wants an SA.
+    pub(crate) policy: PolicyId,
+    /// Our side.
+    pub(crate) local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub(crate) remote: Vec<TrafficSelector>,
 }
 
 /// What two peers agreed on; it may be narrower than what is configured.
 struct Negotiated {
     policy: PolicyId,
+    engine: Engine,
+    mode: Mode,
+    peer: IpAddr,
     local: Vec<TrafficSelector>,
     remote: Vec<TrafficSelector>,
 }
@@ -81,10 +97,23 @@ impl PolicyBook {
     /// Adds a negotiated child SA and gives the number of its policy.
     pub(crate) fn add_sa(&mut self, sa: &ChildSa) -> PolicyId {
         let policy = self.table.intern(&sa.connection, &sa.child);
-        let negotiated =
-            Negotiated { policy, local: sa.local_ts.clone(), remote: sa.remote_ts.clone() };
+        let negotiated = Negotiated {
+            policy,
+            engine: Engine::of(sa.spi_in),
+            mode: sa.mode,
+            peer: sa.encap.remote.ip(),
+            local: sa.local_ts.clone(),
+            remote: sa.remote_ts.clone(),
+        };
         self.negotiated.insert(sa.id, negotiated);
         policy
+    }
+
+    /// Notes that the peer of a negotiated child SA has another address.
+    pub(crate) fn move_sa(&mut self, id: ChildSaId, peer: IpAddr) {
+        if let Some(sa) = self.negotiated.get_mut(&id) {
+            sa.peer = peer;
+        }
     }
 
     /// Removes a negotiated child SA.
@@ -106,13 +135,20 @@ impl PolicyBook {
         self.table.names(policy).map(|(connection, child)| (connection.clone(), child.clone()))
     }
 
-    /// The database: the configured selectors in order of name, and before them those negotiated
+    /// The engine of a negotiated child SA.
+    pub(crate) fn engine_of(&self, id: ChildSaId) -> Engine {
+        self.negotiated.get(&id).map_or(Engine::Userspace, |sa| sa.engine)
+    }
+
+    /// The database of the user-space engine: the configured selectors in order of name, and before them those negotiated
     /// ones that no configured entry covers (`dynamic`), the newest foremost. What a peer negotiates
     /// within a policy adds no entry: its size stays the operator's choice. A configured policy stays while its tunnel is down, so that its traffic
     /// waits or is dropped and never leaves in clear.
     pub(crate) fn spd(&self) -> Result<Spd, SpdTooLarge> {
-        let configured: Vec<SpdEntry> = self.configured().collect();
-        let beyond = |sa: &&Negotiated| !configured.iter().any(|entry| sa.is_within(entry));
+        let configured: Vec<SpdEntry> = self.configured(Engine::Userspace).collect();
+        let beyond = |sa: &&Negotiated| {
+            sa.engine == Engine::Userspace && !configured.iter().any(|entry| sa.is_within(entry))
+        };
         let negotiated = self.negotiated.values().rev().filter(beyond).map(|sa| SpdEntry {
             local: sa.local.clone(),
             remote: sa.remote.clone(),
@@ -122,22 +158,54 @@ impl PolicyBook {
         Spd::new(negotiated.into_iter().chain(configured).collect())
     }
 
-    /// The networks that must be routed to the TUN, by policy, each with the side we speak for.
+    /// What the kernel must hold: the configured selectors in order of name. What was negotiated
+    /// beyond them it has with the SAs.
+    pub(crate) fn held_by_kernel(&self) -> Vec<Held> {
+        let held = |entry: SpdEntry| match entry.action {
+            Action::Protect(policy) => {
+                Some(Held { policy, local: entry.local, remote: entry.remote })
+            }
+            Action::Bypass | Action::Discard => None,
+        };
+        self.configured(Engine::Kernel).filter_map(held).collect()
+    }
+
+    /// The networks that must be routed to an engine, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
-        let routed = |(policy, plan)| {
+        let of = |(policy, plan), towards| {
             let (connection, _) = self.table.names(policy)?;
             let peer = self.connections.get(connection).map(|c| single(&c.remote_addresses));
             let peer = peer.flatten();
-            Some((policy, Routed { connection: connection.clone(), plan, peer }))
+            Some((policy, Routed { connection: connection.clone(), plan, towards, peer }))
         };
-        self.routes().into_iter().filter_map(routed).collect()
+        let to_tun = self.routes(Engine::Userspace).into_iter().filter_map(|one| of(one, None));
+        let by_kernel = self.routes(Engine::Kernel).into_iter().filter_map(|one| {
+            // Until the peer is known its networks have no way, or their ordinary one.
+            let towards = self.kernel_way(one.0)?;
+            of(one, Some(towards))
+        });
+        by_kernel.chain(to_tun).collect()
+    }
+
+    /// The peer of a tunnel of the kernel: the newest one, or the configured one. None in transport
+    /// mode, where packets go to the peer anyway.
+    fn kernel_way(&self, policy: PolicyId) -> Option<IpAddr> {
+        let newest = self.negotiated.values().rev().find(|sa| sa.policy == policy);
+        if let Some(newest) = newest {
+            return (newest.mode == Mode::Tunnel).then_some(newest.peer);
+        }
+        let (connection, child) = self.table.names(policy)?;
+        let connection = self.connections.get(connection)?;
+        let tunnel = connection.child(child)?.mode == Mode::Tunnel;
+        single(&connection.remote_addresses).filter(|_| tunnel)
     }
 
     /// See [`Self::routed`].
-    fn routes(&self) -> BTreeMap<PolicyId, RoutePlan> {
+    fn routes(&self, engine: Engine) -> BTreeMap<PolicyId, RoutePlan> {
         let mut plans: BTreeMap<PolicyId, RoutePlan> = BTreeMap::new();
-        let negotiated = self.negotiated.values().map(|sa| (sa.policy, &sa.local, &sa.remote));
-        let configured: Vec<_> = self.configured().collect();
+        let negotiated = self.negotiated.values().filter(|sa| sa.engine == engine);
+        let negotiated = negotiated.map(|sa| (sa.policy, &sa.local, &sa.remote));
+        let configured: Vec<_> = self.configured(engine).collect();
         let configured = configured.iter().filter_map(|entry| match entry.action {
             Action::Protect(policy) => Some((policy, &entry.local, &entry.remote)),
             Action::Bypass | Action::Discard => None,
@@ -156,8 +224,11 @@ impl PolicyBook {
         plans
     }
 
-    fn configured(&self) -> impl Iterator<Item = SpdEntry> {
-        self.connections.values().flat_map(move |connection| {
+    fn configured(&self, engine: Engine) -> impl Iterator<Item = SpdEntry> {
+        let of_engine = move |connection: &&Arc<Connection>| {
+            (connection.engine == Engine::Kernel) == (engine == Engine::Kernel)
+        };
+        self.connections.values().filter(of_engine).flat_map(move |connection| {
             connection.children.iter().filter_map(move |child| self.entry(connection, child))
         })
     }
@@ -220,28 +291,44 @@ mod tests {
     }
 
     #[test]
+    fn a_tunnel_of_the_kernel_is_held_there_and_has_no_way_into_the_tun() {
+        let mut book = PolicyBook::default();
+        let mut of_kernel = Connection::clone(&connection(Keep::Up));
+        of_kernel.engine = Engine::Kernel;
+        book.load(Arc::new(of_kernel));
+        assert!(book.spd().unwrap().entries().is_empty());
+        assert_eq!(book.held_by_kernel().len(), 1);
+        let routed: Vec<Routed> = book.routed().into_values().collect();
+        assert_eq!(routed[0].towards, Some("203.0.113.7".parse().unwrap()));
+
+        book.load(connection(Keep::Up));
+        assert!(book.held_by_kernel().is_empty());
+        assert_eq!(book.routed().into_values().next().unwrap().towards, None);
+    }
+
+    #[test]
     fn a_wanted_tunnel_holds_its_policy_while_it_is_down() {
         let mut book = PolicyBook::default();
         book.load(connection(Keep::Up));
         assert_eq!(book.spd().unwrap().entries().len(), 1);
-        let plan = book.routes().into_values().next().unwrap();
+        let plan = book.routes(Engine::Userspace).into_values().next().unwrap();
         assert_eq!(plan.remote, ["10.2.0.0/24".parse().unwrap()]);
 
         book.unload(&"berlin".parse().unwrap());
-        assert!(book.routes().is_empty());
+        assert!(book.routes(Engine::Userspace).is_empty());
     }
 
     #[test]
     fn a_passive_tunnel_has_a_policy_only_when_installed() {
         let mut book = PolicyBook::default();
         book.load(connection(Keep::Passive));
-        assert!(book.routes().is_empty());
+        assert!(book.routes(Engine::Userspace).is_empty());
 
         let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
         book.install(policy, true);
-        assert_eq!(book.routes().len(), 1);
+        assert_eq!(book.routes(Engine::Userspace).len(), 1);
         book.install(policy, false);
-        assert!(book.routes().is_empty());
+        assert!(book.routes(Engine::Userspace).is_empty());
     }
 
     #[test]
@@ -250,9 +337,9 @@ mod tests {
         book.load(connection(Keep::OnDemand));
         let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
         book.install(policy, false);
-        assert!(book.routes().is_empty());
+        assert!(book.routes(Engine::Userspace).is_empty());
         book.load(connection(Keep::OnDemand));
-        assert_eq!(book.routes().len(), 1);
+        assert_eq!(book.routes(Engine::Userspace).len(), 1);
     }
 
     #[test]
@@ -266,7 +353,7 @@ mod tests {
         let spd = book.spd().unwrap();
         assert_eq!(spd.entries()[0].local, [TrafficSelector::ANY_V4]);
         assert_eq!(
-            book.routes().into_values().next().unwrap().remote,
+            book.routes(Engine::Userspace).into_values().next().unwrap().remote,
             ["203.0.113.7/32".parse().unwrap()]
         );
     }

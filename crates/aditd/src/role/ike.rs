@@ -5,10 +5,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
+use adit_db::Engine;
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
 use adit_sys::BatchIo;
 use adit_sys::clock;
@@ -21,7 +22,9 @@ use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
 use crate::keylog::KeyLog;
-use crate::message::{Links, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{
+    Links, PacketNews, ToControl, ToIke, ToInbound, ToKernel, ToOutbound, ToParent,
+};
 use crate::policy::PolicyBook;
 use crate::role::errors;
 use crate::role::ike_sockets::IkeSockets;
@@ -70,7 +73,8 @@ struct Running {
     poller: Poller,
     batch: BatchIo,
     packets: Vec<PacketBuf>,
-    /// New routes were sent to the parent and the outputs that came with them are not all out.
+    /// New routes or changes of the kernel are on their way, and the outputs that came with them
+    /// are not all out.
     behind_routes: bool,
     stopping: bool,
 }
@@ -118,7 +122,7 @@ impl Running {
             self.endpoint.handle_timeout(clock::now(), &mut self.rng);
             self.drain();
         }
-        let _ = self.role.links.parent.send(ToParent::IkeStopped);
+        self.tell_parent(ToParent::IkeStopped);
     }
 
     fn receive(&mut self) {
@@ -234,20 +238,9 @@ impl Running {
             Output::Transmit { path, octets } => self.transmit(path, octets),
             Output::Keepalive(path) => self.role.sockets.keep_alive(path),
             Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
-            Output::ActivateOutbound(id) => {
-                self.tell_outbound(OutboundCommand::Activate { child: id });
-            }
-            Output::RemoveChild { id, delay } => {
-                self.policies.remove_sa(id);
-                self.ask_what_flowed(id);
-                self.tell_outbound(OutboundCommand::Remove { child: id });
-                let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child: id, delay });
-                self.publish_policies();
-            }
-            Output::UpdatePeer { child, encap } => {
-                self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
-                self.tell_inbound(InboundCommand::UpdatePeer { child, encap });
-            }
+            Output::ActivateOutbound(id) => self.activate(id),
+            Output::RemoveChild { id, delay } => self.remove(id, delay),
+            Output::UpdatePeer { child, encap } => self.update_peer(child, encap),
             Output::Auth(job) => {
                 let _ = self.role.links.keys.send(ToKeys::Auth(job));
             }
@@ -274,6 +267,11 @@ impl Running {
 
     fn install(&mut self, sa: adit_db::ChildSa, active: bool) {
         let policy = self.policies.add_sa(&sa);
+        if Engine::of(sa.spi_in) == Engine::Kernel {
+            self.tell_kernel(ToKernel::Install { sa: Box::new(sa), policy, active });
+            self.publish_policies();
+            return;
+        }
         let (inbound, outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
             Ok(halves) => halves,
             Err(error) => {
@@ -284,6 +282,42 @@ impl Running {
         self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
         self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
         self.publish_policies();
+    }
+
+    fn activate(&mut self, child: adit_db::ChildSaId) {
+        match self.policies.engine_of(child) {
+            Engine::Kernel => self.tell_kernel(ToKernel::Activate(child)),
+            Engine::Userspace | Engine::Auto => {
+                self.tell_outbound(OutboundCommand::Activate { child });
+            }
+        }
+    }
+
+    fn remove(&mut self, child: adit_db::ChildSaId, delay: Duration) {
+        self.ask_what_flowed(child);
+        match self.policies.engine_of(child) {
+            Engine::Kernel => self.tell_kernel(ToKernel::RemoveLater { child, delay }),
+            Engine::Userspace | Engine::Auto => {
+                self.tell_outbound(OutboundCommand::Remove { child });
+                let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child, delay });
+            }
+        }
+        self.policies.remove_sa(child);
+        self.publish_policies();
+    }
+
+    fn update_peer(&mut self, child: adit_db::ChildSaId, encap: adit_db::Encapsulation) {
+        match self.policies.engine_of(child) {
+            Engine::Kernel => {
+                self.policies.move_sa(child, encap.remote.ip());
+                self.tell_kernel(ToKernel::UpdatePeer { child, encap });
+                self.publish_policies();
+            }
+            Engine::Userspace | Engine::Auto => {
+                self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
+                self.tell_inbound(InboundCommand::UpdatePeer { child, encap });
+            }
+        }
     }
 
     fn publish_policies(&mut self) {
@@ -297,15 +331,15 @@ impl Running {
                 return;
             }
         }
-        let _ = self.role.links.parent.send(ToParent::Routes(self.policies.routed()));
-        self.behind_routes = true;
+        self.tell_kernel(ToKernel::Policies(self.policies.held_by_kernel()));
+        self.tell_parent(ToParent::Routes(self.policies.routed()));
     }
 
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon
     /// as it has our message, and our answer to its first packet needs the route.
-    fn transmit(&self, path: Path, octets: Vec<u8>) {
+    fn transmit(&mut self, path: Path, octets: Vec<u8>) {
         if self.behind_routes {
-            let _ = self.role.links.parent.send(ToParent::Transmit { path, octets });
+            self.tell_parent(ToParent::Transmit { path, octets });
         } else {
             self.role.sockets.transmit(path, &octets);
         }
@@ -342,6 +376,10 @@ impl Running {
 
     /// Whoever hears that a child SA is gone wants to know what it carried.
     fn ask_what_flowed(&self, child: adit_db::ChildSaId) {
+        if self.policies.engine_of(child) == Engine::Kernel {
+            let _ = self.role.links.kernel.send(ToKernel::Flowed(child));
+            return;
+        }
         let _ = self.role.links.outbound.send(ToOutbound::Flowed(child));
         let _ = self.role.links.inbound.send(ToInbound::Flowed(child));
     }
@@ -354,8 +392,19 @@ impl Running {
         let _ = self.role.links.inbound.send(ToInbound::Engine(command));
     }
 
+    /// What follows waits for the kernel as it waits for the routes.
+    fn tell_kernel(&mut self, command: ToKernel) {
+        let _ = self.role.links.kernel.send(command);
+        self.behind_routes = true;
+    }
+
+    /// Through the kernel role, which puts SAs and policies in place first.
+    fn tell_parent(&self, message: ToParent) {
+        let _ = self.role.links.kernel.send(ToKernel::Then(Box::new(message)));
+    }
+
     /// Through the parent, which puts routes in place first.
     fn tell_control(&self, message: ToControl) {
-        let _ = self.role.links.parent.send(ToParent::Tell(Box::new(message)));
+        self.tell_parent(ToParent::Tell(Box::new(message)));
     }
 }

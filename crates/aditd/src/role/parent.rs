@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -31,12 +32,13 @@ use crate::args::Args;
 use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
-use crate::message::{Links, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{Links, ToControl, ToIke, ToInbound, ToKernel, ToOutbound, ToParent};
 use crate::policy::Routed;
 use crate::role::control::ControlRole;
 use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
 use crate::role::ike_sockets::IkeSockets;
+use crate::role::kernel::{KernelRole, exempt_all};
 use crate::role::keys::{self, ToKeys};
 
 /// Everything the kernel gave us, opened before the first role starts.
@@ -70,12 +72,18 @@ impl Resources {
         // The kernel takes both sizes from the interface, the segment size for each family.
         let routing = HostRouting::new(tun.index(), RouteSizes::default())
             .map_err(|error| said(&error, "change the routes"))?;
+        let raw = open_raw(&options)?;
+        let bypass =
+            BypassSocket::open(&options).map_err(|error| said(&error, "open a raw socket"))?;
+        let udp = ike_socket.halves().chain(nat_socket.halves());
+        let udp = udp.map(|socket| (Family::of(socket.local().ip()), socket.as_fd()));
+        let esp = raw.iter().map(|socket| (socket.family(), socket.as_fd()));
+        exempt_all(udp.chain(esp).chain(bypass.halves()));
         Ok(Self {
             ike_socket,
             nat_socket,
-            raw: open_raw(&options)?,
-            bypass: BypassSocket::open(&options)
-                .map_err(|error| said(&error, "open a raw socket"))?,
+            raw,
+            bypass,
             tun,
             routing,
             monitor: Monitor::open(Some(TABLE))
@@ -140,6 +148,7 @@ struct Inboxes {
     keys: CommandReceiver<ToKeys>,
     outbound: CommandReceiver<ToOutbound>,
     inbound: CommandReceiver<ToInbound>,
+    kernel: CommandReceiver<ToKernel>,
     control: CommandReceiver<ToControl>,
 }
 
@@ -152,14 +161,16 @@ fn links() -> std::io::Result<(Links, Inboxes)> {
     let (keys, from_keys) = channel(QUEUE)?;
     let (outbound, from_outbound) = channel(QUEUE)?;
     let (inbound, from_inbound) = channel(QUEUE)?;
+    let (kernel, from_kernel) = channel(QUEUE)?;
     let (control, from_control) = channel(QUEUE)?;
-    let links = Links { parent, ike, keys, outbound, inbound, control };
+    let links = Links { parent, ike, keys, outbound, inbound, kernel, control };
     let inboxes = Inboxes {
         parent: from_parent,
         ike: from_ike,
         keys: from_keys,
         outbound: from_outbound,
         inbound: from_inbound,
+        kernel: from_kernel,
         control: from_control,
     };
     Ok((links, inboxes))
@@ -201,10 +212,7 @@ impl Parent {
         log.connect(links.control.clone());
         let (routing, monitor) = (resources.routing, resources.monitor);
         let tun_index = resources.tun.index();
-        let key_log = args.export_keys.as_deref().map(KeyLog::new).transpose()?;
-        if key_log.is_some() {
-            warn!("session keys are written for Wireshark: whoever reads them reads the traffic");
-        }
+        let key_log = open_key_log(args)?;
         let sockets = IkeSockets {
             ike: resources.ike_socket,
             nat: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
@@ -215,6 +223,7 @@ impl Parent {
             key_log,
             config,
         };
+        let kernel = kernel_role(&resources.nat_socket, &resources.raw, &links)?;
         let outbound = outbound::Role {
             tun: Arc::clone(&resources.tun),
             udp: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
@@ -244,6 +253,7 @@ impl Parent {
             spawn_role("keys", parent, move || keys::run(&inboxes.keys, &keys_ike))?,
             spawn_role("outbound", parent, move || outbound.run(&inboxes.outbound))?,
             spawn_role("inbound", parent, move || inbound.run(&inboxes.inbound))?,
+            spawn_role("kernel", parent, move || kernel.run(&inboxes.kernel))?,
             spawn_role("ike", parent, move || ike.run(&inboxes.ike))?,
             spawn_role("control", parent, move || control.run(&inboxes.control))?,
         ];
@@ -330,8 +340,15 @@ impl Parent {
             self.report(removed.err());
         }
         for (policy, routed) in routes {
-            if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
-                let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
+            let before = self.routed.get(&policy);
+            let same =
+                |before: &Routed| (&before.plan, before.towards) == (&routed.plan, routed.towards);
+            if !before.is_some_and(same) {
+                let (name, plan) = (policy.to_string(), routed.plan.clone());
+                let installed = match routed.towards {
+                    None => self.routing.install(&name, plan),
+                    Some(peer) => self.routing.install_towards(&name, plan, peer),
+                };
                 self.report(installed.err());
             }
             self.routed.insert(policy, routed);
@@ -347,7 +364,9 @@ impl Parent {
     }
 
     fn check_routes(&mut self) {
-        let routed: Vec<_> = self.routed.iter().map(|(policy, r)| (*policy, r.clone())).collect();
+        // What the kernel protects it protects on whatever way.
+        let to_tun = self.routed.iter().filter(|(_, routed)| routed.towards.is_none());
+        let routed: Vec<_> = to_tun.map(|(policy, r)| (*policy, r.clone())).collect();
         for (policy, routed) in routed {
             if let Some(network) = routed.plan.remote.first() {
                 self.check_route(policy, &routed.connection, *network);
@@ -438,6 +457,7 @@ impl Parent {
     fn stop(self) {
         let _ = self.links.outbound.send(ToOutbound::Stop);
         let _ = self.links.inbound.send(ToInbound::Stop);
+        let _ = self.links.kernel.send(ToKernel::Stop);
         let _ = self.links.control.send(ToControl::Stop);
         if !self.ike_stopped {
             // The operator does not want to wait: the threads end with the process.
@@ -453,6 +473,23 @@ impl Parent {
             }
         }
     }
+}
+
+fn kernel_role(
+    nat: &DualUdpSocket,
+    raw: &[RawEspSocket],
+    links: &Links,
+) -> std::io::Result<KernelRole> {
+    let nat = nat.try_clone().map_err(std::io::Error::other)?;
+    Ok(KernelRole { nat, raw: try_clone_all(raw)?, links: links.clone() })
+}
+
+fn open_key_log(args: &Args) -> std::io::Result<Option<KeyLog>> {
+    let key_log = args.export_keys.as_deref().map(KeyLog::new).transpose()?;
+    if key_log.is_some() {
+        warn!("session keys are written for Wireshark: whoever reads them reads the traffic");
+    }
+    Ok(key_log)
 }
 
 /// Starts the thread of a role. If it panics the parent hears of it: half a daemon, which carries

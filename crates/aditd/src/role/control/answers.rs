@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildSaId, IkeSaId};
+use adit_db::{ChildSaId, Engine, IkeSaId};
 use adit_ike::{Command, ConnectionInfo, Event as IkeEvent, Failure, IkeSaInfo, RequestId};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{self, Change, Progress, Step, TunnelEvent};
@@ -36,19 +36,27 @@ impl Running {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other request asks for numbers")]
     pub(super) fn conclude(&mut self, id: QueryId) {
         let complete = self.queries.get(&id).is_some_and(|query| {
-            query.sas.is_some() && query.outbound.is_some() && query.inbound.is_some()
+            query.sas.is_some()
+                && query.outbound.is_some()
+                && query.inbound.is_some()
+                && query.kernel.is_some()
         });
         if !complete {
             return;
         }
-        let Some(Query { client, request, sas, outbound, inbound }) = self.queries.remove(&id)
+        let Some(Query { client, request, sas, outbound, inbound, kernel }) =
+            self.queries.remove(&id)
         else {
             return;
         };
-        let (Some((sas, connections)), Some(outbound), Some(inbound)) = (sas, outbound, inbound)
+        let (Some((sas, connections)), Some(mut outbound), Some(mut inbound), Some(kernel)) =
+            (sas, outbound, inbound, kernel)
         else {
             return;
         };
+        // For whoever asks there is one engine.
+        outbound.sas.extend(kernel.outbound);
+        inbound.sas.extend(kernel.inbound);
         let numbers = Numbers { sas, connections, outbound, inbound };
         match request {
             Request::ListSas(filter) => self.list_sas(client, &filter.selection, &numbers),
@@ -277,8 +285,10 @@ impl Running {
             return Duration::ZERO;
         };
         self.store.clear_failure(connection.as_str());
+        let by_kernel = Engine::of(child.spi_in) == Engine::Kernel;
+        let device = if by_kernel { "by the kernel".to_owned() } else { self.role.tun.clone() };
         let step = Step::Installed {
-            device: self.role.tun.clone(),
+            device,
             udp: child.encap.udp,
             routes: child.remote_ts.iter().map(ToString::to_string).collect(),
         };

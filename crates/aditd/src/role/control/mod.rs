@@ -31,7 +31,7 @@ use self::client::Client;
 use self::news::{Item, News};
 use self::store::{Marker, Store};
 use crate::log::Line;
-use crate::message::{Links, QueryId, ToControl};
+use crate::message::{KernelReport, Links, QueryId, ToControl};
 
 /// Clients at once.
 const CLIENTS_MAX: usize = 64;
@@ -104,6 +104,7 @@ struct Query {
     sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
     outbound: Option<Box<OutboundReport>>,
     inbound: Option<Box<InboundReport>>,
+    kernel: Option<Box<KernelReport>>,
 }
 
 /// A client that waits for the end of a request, of several for `terminate`.
@@ -233,6 +234,12 @@ impl Running {
             ToControl::Inbound(query, report) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
                     waiting.inbound = Some(report);
+                }
+                self.conclude(query);
+            }
+            ToControl::Kernel(query, report) => {
+                if let Some(waiting) = self.queries.get_mut(&query) {
+                    waiting.kernel = Some(report);
                 }
                 self.conclude(query);
             }

@@ -15,7 +15,7 @@ use adit_sys::wake::CommandSender;
 
 use super::{ClientId, Query, Running, Waiting};
 use crate::calendar::iso;
-use crate::message::{QueryId, ToIke, ToInbound, ToOutbound};
+use crate::message::{QueryId, ToIke, ToInbound, ToKernel, ToOutbound};
 use crate::role::keys::{SharedSecret, ToKeys};
 
 impl Running {
@@ -116,11 +116,13 @@ impl Running {
         let query = QueryId(self.number());
         let asked = self.role.links.ike.try_send(ToIke::Snapshot(query)).is_ok()
             && self.role.links.outbound.try_send(ToOutbound::Report(query)).is_ok()
-            && self.role.links.inbound.try_send(ToInbound::Report(query)).is_ok();
+            && self.role.links.inbound.try_send(ToInbound::Report(query)).is_ok()
+            && self.role.links.kernel.try_send(ToKernel::Report(query)).is_ok();
         if !asked {
             return self.answer(id, Outcome::refused(BUSY).message());
         }
-        let parts = Query { client: id, request, sas: None, outbound: None, inbound: None };
+        let parts =
+            Query { client: id, request, sas: None, outbound: None, inbound: None, kernel: None };
         self.queries.insert(query, parts);
     }
 
