@@ -36,6 +36,10 @@ sim SEEDS="1000":
 interop *SCENARIOS:
     cargo xtask interop strongswan {{SCENARIOS}}
 
+# the kernel as engine, in User-mode Linux (root)
+interop-kernel *CASES:
+    cargo xtask interop kernel {{CASES}}
+
 # every number we claim, measured (root)
 proof *ARGS:
     cargo xtask proof foundation {{ARGS}}

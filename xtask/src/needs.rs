@@ -10,7 +10,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 12] = [
     Need { program: "g++", package: "g++", purpose: "fuzz targets" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
     Need { program: "ping", package: "iputils-ping", purpose: "demo and interop" },
@@ -19,6 +19,9 @@ const NEEDS: [Need; 9] = [
     Need { program: "tshark", package: "tshark", purpose: "the proof that captures decrypt" },
     Need { program: "charon-systemd", package: "charon-systemd", purpose: "interop" },
     Need { program: "swanctl", package: "strongswan-swanctl", purpose: "VICI tests, interop" },
+    Need { program: "cc", package: "gcc", purpose: "a Linux kernel as peer" },
+    Need { program: "linux.uml", package: "user-mode-linux", purpose: "a Linux kernel as peer" },
+    Need { program: "modprobe", package: "kmod", purpose: "a Linux kernel as peer" },
     Need { program: "iperf3", package: "iperf3", purpose: "throughput figures" },
 ];
 

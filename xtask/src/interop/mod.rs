@@ -2,7 +2,9 @@
 
 mod adit;
 mod gateway;
+mod guest;
 mod janitor;
+mod kernel;
 mod lab;
 mod ping;
 mod plan;
@@ -54,6 +56,8 @@ pub(crate) struct Options {
 pub(crate) enum Peer {
     /// Debian's charon-systemd with kernel-libipsec
     Strongswan,
+    /// Our daemon over a kernel's IPsec in User-mode Linux, against ours in user space and strongSwan
+    Kernel,
 }
 
 /// Measured values by name; the name ends with the unit.
@@ -91,18 +95,20 @@ pub(crate) const PROGRAMS: [&str; 4] = ["ip", "ping", "charon-systemd", "swanctl
 /// Runs the verb.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.list {
-        for scenario in SCENARIOS {
-            println!("{:<22} {}", scenario.name, scenario.claim);
-        }
+        print_list(options.peer);
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = rows(options, |row| {
+    let report = |row: &Row| {
         if options.json {
             eprintln!("{row}");
         } else {
             println!("{row}");
         }
-    })?;
+    };
+    let rows = match options.peer {
+        Peer::Strongswan => rows(options, report)?,
+        Peer::Kernel => kernel::rows(&options.scenarios, options.keep, report)?,
+    };
     if options.json {
         println!("{}", json_list(&rows)?);
     } else {
@@ -110,6 +116,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let clean = rows.iter().all(|row| row.status != Status::Fail);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_list(peer: Peer) {
+    let of_strongswan = SCENARIOS.iter().map(|scenario| (scenario.name, scenario.claim));
+    let rows: Vec<_> = match peer {
+        Peer::Strongswan => of_strongswan.collect(),
+        Peer::Kernel => kernel::list().collect(),
+    };
+    for (name, claim) in rows {
+        println!("{name:<22} {claim}");
+    }
 }
 
 /// Every scenario against strongSwan, for the proof; they are told on stderr as they end.
