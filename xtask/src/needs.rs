@@ -10,7 +10,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 13] = [
     Need { program: "g++", package: "g++", purpose: "fuzz targets" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
     Need { program: "ping", package: "iputils-ping", purpose: "demo and interop" },
@@ -22,6 +22,7 @@ const NEEDS: [Need; 12] = [
     Need { program: "cc", package: "gcc", purpose: "a Linux kernel as peer" },
     Need { program: "linux.uml", package: "user-mode-linux", purpose: "a Linux kernel as peer" },
     Need { program: "modprobe", package: "kmod", purpose: "a Linux kernel as peer" },
+    Need { program: "nft", package: "nftables", purpose: "a NAT in interop" },
     Need { program: "iperf3", package: "iperf3", purpose: "throughput figures" },
 ];
 

@@ -61,7 +61,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -88,6 +88,10 @@ const CASES: [Case; 15] = [
     ),
     special("acquire", "the first packet brings an on-demand tunnel up", acquire),
     special("expire", "the kernel's soft limit brings new keys, no ping is lost", expire),
+    Case {
+        shape: Shape { udp: true, ..TUNNEL },
+        ..special("moved", "the peer's NAT gives it another port, the SAs follow", moved)
+    },
     special("killed", "a killed daemon's SAs and policies go at the next start", killed),
 ];
 
@@ -105,7 +109,7 @@ pub(super) fn rows(
     if let Some(name) = names.iter().find(|name| !CASES.iter().any(|case| case.name == **name)) {
         anyhow::bail!("no case `{name}`; --list shows them");
     }
-    let programs = [&super::PROGRAMS[..], &guest::PROGRAMS].concat();
+    let programs = [&super::PROGRAMS[..], &guest::PROGRAMS, &["nft"]].concat();
     let missing = needs::missing(&programs);
     if !missing.is_empty() {
         let reason = format!("missing: {}", missing.join("; "));
@@ -315,6 +319,45 @@ fn expire(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     bench.left.terminate(Level::Ike)?;
     bench.is_down()?;
     Ok(Figures::new())
+}
+
+/// The left side is behind a NAT that changes its mind (RFC 7296 §2.23).
+fn moved(bench: &Bench<'_>) -> anyhow::Result<Figures> {
+    let (left, _) = bench.sides;
+    let translate = |port: u16| {
+        let rules = nat(port);
+        output(left.command(Path::new("nft")).arg(&rules)).context("nft")
+    };
+    translate(14_500)?;
+    bench.left.initiate()?;
+    bench.is_up()?;
+    translate(24_500)?;
+    // The kernel notices it by the first packet, to which the answer still goes astray.
+    let words = ping_words(bench.address(left), bench.address(bench.sides.1), 1);
+    let _ = output(left.command(Path::new("ping")).args(&words));
+    let has_moved = || {
+        let states = bench.right.states().unwrap_or_default();
+        states.len() == 2 && states.iter().all(|state| state.text.contains("port 24500"))
+    };
+    anyhow::ensure!(clock::poll(SOON, PAUSE, has_moved), "the SAs did not follow");
+    bench.is_up()?;
+    bench.left.terminate(Level::Ike)?;
+    bench.is_down()?;
+    output(left.command(Path::new("nft")).arg("flush ruleset"))?;
+    Ok(Figures::new())
+}
+
+/// Rules that give UDP 500 and 4500 other ports outside, without a memory of flows. The kernel's ESP
+/// in UDP has no checksum, and must not get one that is wrong.
+fn nat(port: u16) -> String {
+    format!(
+        "flush ruleset; table ip nat {{
+chain out {{ type filter hook output priority 0;
+udp sport 500 udp sport set 1500; udp sport 4500 udp sport set {port}; }}
+chain in {{ type filter hook prerouting priority -300;
+udp dport 1500 udp dport set 500; udp dport {{ 14500, 24500 }} udp dport set 4500 udp checksum set 0; }}
+}}"
+    )
 }
 
 /// What a killed daemon left holds until the next one has looked (CHECKLIST X02).

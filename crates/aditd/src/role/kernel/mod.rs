@@ -8,10 +8,11 @@
 mod policies;
 mod sas;
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use adit_db::PolicyId;
+use adit_db::{ChildSa, ChildSaId, PolicyId};
 use adit_ike::PacketEvent;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -39,6 +40,9 @@ pub(crate) struct KernelRole {
 
 const COMMANDS: Token = Token(0);
 const KERNEL: Token = Token(1);
+/// Time from the kernel's refusal of an SA to its end: the next one would be refused as well, and
+/// peers are not to be bothered without pause.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Time between two looks at what the SAs have carried.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -51,7 +55,10 @@ impl KernelRole {
             Ok(poller)
         });
         match poller {
-            Ok(poller) => Running { role: self, poller, engine: None }.run(commands),
+            Ok(poller) => {
+                Running { role: self, poller, engine: None, refused: VecDeque::new() }
+                    .run(commands);
+            }
             Err(error) => {
                 error!(%error, "the kernel role cannot start");
                 let _ = self.links.parent.send(ToParent::Failed("kernel"));
@@ -75,6 +82,8 @@ struct Running {
     poller: Poller,
     /// None until the first tunnel needs it.
     engine: Option<Engine>,
+    /// SAs that the kernel refused, and when the ike role hears of it.
+    refused: VecDeque<(Instant, ChildSaId)>,
 }
 
 /// The kernel as engine.
@@ -92,7 +101,7 @@ impl Running {
     fn run(&mut self, commands: &CommandReceiver<ToKernel>) {
         let mut ready = Events::new();
         loop {
-            let timeout = self.engine.as_ref().and_then(|engine| engine.timeout(clock::now()));
+            let timeout = self.timeout(clock::now());
             if let Err(error) = self.poller.wait(&mut ready, timeout) {
                 error!(%error, "the kernel role cannot wait");
                 let _ = self.role.links.parent.send(ToParent::Failed("kernel"));
@@ -101,8 +110,11 @@ impl Running {
             if !self.take_commands(commands) {
                 break;
             }
-            let Some(engine) = &mut self.engine else { continue };
             let now = clock::now();
+            while let Some((_, child)) = self.refused.pop_front_if(|(at, _)| *at <= now) {
+                tell(&self.role.links, News::Event(PacketEvent::HardExpire { child }));
+            }
+            let Some(engine) = &mut self.engine else { continue };
             for event in engine.news(now) {
                 tell(&self.role.links, event);
             }
@@ -111,6 +123,18 @@ impl Running {
         if let Some(engine) = &mut self.engine {
             engine.close();
         }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let engine = self.engine.as_ref().and_then(Engine::next_time);
+        let refused = self.refused.front().map(|(at, _)| *at);
+        let next = engine.into_iter().chain(refused).min();
+        next.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// An SA that the kernel does not take ends, after a pause.
+    fn refuse(&mut self, child: ChildSaId) {
+        self.refused.push_back((clock::now() + REFUSED_PAUSE, child));
     }
 
     /// False when the role is to end.
@@ -151,14 +175,13 @@ impl Running {
             }
             ToKernel::Install { sa, policy, active } => {
                 let child = sa.id;
-                let installed = self.with_engine(|engine| engine.install(sa, policy, active, now));
-                if !installed {
-                    tell(&self.role.links, News::Event(PacketEvent::HardExpire { child }));
+                if !self.with_engine(|engine| engine.install(sa, policy, active, now)) {
+                    self.refuse(child);
                 }
             }
             ToKernel::Activate(child) => {
                 if !self.with_engine(|engine| engine.activate(child)) {
-                    tell(&self.role.links, News::Event(PacketEvent::HardExpire { child }));
+                    self.refuse(child);
                 }
             }
             ToKernel::RemoveLater { child, delay } => {
@@ -166,7 +189,7 @@ impl Running {
             }
             ToKernel::UpdatePeer { child, encap } => {
                 if !self.with_engine(|engine| engine.sas.move_to(child, encap, &mut engine.xfrm)) {
-                    tell(&self.role.links, News::Event(PacketEvent::HardExpire { child }));
+                    self.refuse(child);
                 }
                 self.with_engine(Engine::put_policies);
             }
@@ -236,10 +259,9 @@ impl Engine {
         })
     }
 
-    fn timeout(&self, now: Instant) -> Option<Duration> {
+    fn next_time(&self) -> Option<Instant> {
         let look = (!self.sas.is_empty()).then_some(self.next_look);
-        let next = look.into_iter().chain(self.sas.next_leaving()).min();
-        next.map(|at| at.saturating_duration_since(now))
+        look.into_iter().chain(self.sas.next_leaving()).min()
     }
 
     fn hold(&mut self, held: Vec<crate::policy::Held>) -> bool {
@@ -248,13 +270,7 @@ impl Engine {
     }
 
     /// SAs first, then the policies that need them.
-    fn install(
-        &mut self,
-        sa: Box<adit_db::ChildSa>,
-        policy: PolicyId,
-        active: bool,
-        now: Instant,
-    ) -> bool {
+    fn install(&mut self, sa: Box<ChildSa>, policy: PolicyId, active: bool, now: Instant) -> bool {
         let Some(reqid) = self.policies.reqid(policy, &sa.local_ts, &sa.remote_ts) else {
             error!("the numbers of the kernel's policies are used up");
             return false;
@@ -262,12 +278,12 @@ impl Engine {
         self.sas.install(sa, reqid, active, now, &mut self.xfrm) && self.put_policies()
     }
 
-    fn activate(&mut self, child: adit_db::ChildSaId) -> bool {
+    fn activate(&mut self, child: ChildSaId) -> bool {
         self.sas.activate(child, &mut self.xfrm) && self.put_policies()
     }
 
     /// The policies first: no packet must meet one whose SA is gone, if another one holds it.
-    fn remove_later(&mut self, child: adit_db::ChildSaId, at: Instant) -> bool {
+    fn remove_later(&mut self, child: ChildSaId, at: Instant) -> bool {
         self.sas.retire(child, at);
         let put = self.put_policies();
         self.sas.remove_outbound(child, &mut self.xfrm);
