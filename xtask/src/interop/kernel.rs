@@ -61,7 +61,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 16] = [
+const CASES: [Case; 17] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -86,12 +86,17 @@ const CASES: [Case; 16] = [
         "IPv6 in ESP in UDP over IPv6, strongSwan",
         Shape { udp: true, outside_v6: true, inside_v6: true, ..TUNNEL },
     ),
-    special("acquire", "the first packet brings an on-demand tunnel up", acquire),
+    special(
+        "acquire",
+        "the first packet brings an on-demand tunnel up; `auto` is the kernel here",
+        acquire,
+    ),
     special("expire", "the kernel's soft limit brings new keys, no ping is lost", expire),
     Case {
         shape: Shape { udp: true, ..TUNNEL },
         ..special("moved", "the peer's NAT gives it another port, the SAs follow", moved)
     },
+    special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
     special("killed", "a killed daemon's SAs and policies go at the next start", killed),
 ];
 
@@ -177,19 +182,19 @@ impl<'a> Bench<'a> {
         let bench_side = (&lab.left, &lab.right);
         let left = Gateway::start(&lab.left, &lab.right, &plan, case.peer)?;
         let bench = Self { left, right, shape, sides: bench_side };
-        bench.configure("passive", "")?;
+        bench.configure("kernel", "passive", "")?;
         bench.is_down().context("before the case")?;
         Ok(bench)
     }
 
-    /// Gives both sides this shape; `keep` and `more` are for the guest's.
-    fn configure(&self, keep: &str, more: &str) -> anyhow::Result<()> {
+    /// Gives both sides this shape; the rest is for the guest's.
+    fn configure(&self, engine: &str, keep: &str, more: &str) -> anyhow::Result<()> {
         let (left, right) = self.sides;
         if self.left.is_adit() {
             adit::write_file(left, &tunnel_file(left, right, self.shape, "passive", ""))?;
             output(&mut adit::adit(left, &["reload"]))?;
         }
-        let more = format!("engine = \"kernel\"\n{more}");
+        let more = format!("engine = \"{engine}\"\n{more}");
         self.right.load(&tunnel_file(right, left, self.shape, keep, &more))
     }
 
@@ -296,7 +301,7 @@ fn everything(bench: &Bench<'_>) -> anyhow::Result<Figures> {
 /// The kernel asks for an SA when a packet meets its policy; that packet is lost, and never in
 /// clear.
 fn acquire(bench: &Bench<'_>) -> anyhow::Result<Figures> {
-    bench.configure("on-demand", "")?;
+    bench.configure("auto", "on-demand", "")?;
     let policies = bench.right.guest.run("ip xfrm policy")?;
     anyhow::ensure!(policies.contains("10.1.0.0/24"), "no policy is held: {policies}");
     let (left, right) = bench.sides;
@@ -311,7 +316,7 @@ fn acquire(bench: &Bench<'_>) -> anyhow::Result<Figures> {
 
 /// Nobody asks for new keys but the kernel.
 fn expire(bench: &Bench<'_>) -> anyhow::Result<Figures> {
-    bench.configure("passive", "rekey = \"8s\"\nlife = \"10s\"\n")?;
+    bench.configure("kernel", "passive", "rekey = \"8s\"\nlife = \"10s\"\n")?;
     bench.left.initiate()?;
     bench.is_up()?;
     let before = bench.left.only_sa()?;
@@ -360,9 +365,37 @@ udp dport 1500 udp dport set 500; udp dport {{ 14500, 24500 }} udp dport set 450
     )
 }
 
+/// The kernel has lost its ESP since the tunnel was loaded (CHECKLIST I15).
+fn refused(bench: &Bench<'_>) -> anyhow::Result<Figures> {
+    let guest = &bench.right.guest;
+    guest.run(
+        "cat /proc/sys/kernel/modprobe >modprobe && echo /bin/false >/proc/sys/kernel/modprobe",
+    )?;
+    guest.run("modprobe -d /run/modules -r esp4")?;
+    // What is negotiated is over as soon as the kernel has refused it.
+    let _ = bench.left.initiate();
+    let is_told = || {
+        let sas = bench.left.ike_sas().unwrap_or_default();
+        sas.iter().all(|sa| sa.live_children().count() == 0)
+    };
+    anyhow::ensure!(clock::poll(SOON, PAUSE, is_told), "the peer keeps an SA that is none");
+    anyhow::ensure!(bench.right.states()?.is_empty(), "half an SA stays in the kernel");
+    // Its exit status says that something is wrong.
+    let status = guest.run(&format!("{EXCHANGE}/adit --vici {VICI} status || true"))?;
+    anyhow::ensure!(status.contains("E507"), "the operator is not told: {status}");
+    guest.run("cat modprobe >/proc/sys/kernel/modprobe && modprobe -d /run/modules esp4")?;
+    bench.left.terminate(Level::Ike)?;
+    bench.is_down()?;
+    bench.left.initiate()?;
+    bench.is_up()?;
+    bench.left.terminate(Level::Ike)?;
+    bench.is_down()?;
+    Ok(Figures::new())
+}
+
 /// What a killed daemon left holds until the next one has looked (CHECKLIST X02).
 fn killed(bench: &Bench<'_>) -> anyhow::Result<Figures> {
-    bench.configure("up", "")?;
+    bench.configure("kernel", "up", "")?;
     bench.is_up()?;
     let guest = &bench.right.guest;
     // Another's policy, which is not to be touched.
@@ -378,7 +411,7 @@ fn killed(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     bench.is_up()?;
     let policies = guest.run("ip xfrm policy")?;
     anyhow::ensure!(policies.contains("10.77.0.0/16"), "another's policy is gone: {policies}");
-    bench.configure("passive", "")?;
+    bench.configure("kernel", "passive", "")?;
     bench.is_down()?;
     let policies = guest.run("ip xfrm policy")?;
     anyhow::ensure!(!policies.contains("10.1.0.0/24"), "a policy stays: {policies}");

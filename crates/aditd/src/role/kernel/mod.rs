@@ -8,11 +8,11 @@
 mod policies;
 mod sas;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildSa, ChildSaId, PolicyId};
+use adit_db::{ChildSa, ChildSaId, ConnectionName, PolicyId};
 use adit_ike::PacketEvent;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -56,8 +56,8 @@ impl KernelRole {
         });
         match poller {
             Ok(poller) => {
-                Running { role: self, poller, engine: None, refused: VecDeque::new() }
-                    .run(commands);
+                let (refused, told) = (VecDeque::new(), BTreeSet::new());
+                Running { role: self, poller, engine: None, refused, told }.run(commands);
             }
             Err(error) => {
                 error!(%error, "the kernel role cannot start");
@@ -84,6 +84,8 @@ struct Running {
     engine: Option<Engine>,
     /// SAs that the kernel refused, and when the ike role hears of it.
     refused: VecDeque<(Instant, ChildSaId)>,
+    /// Tunnels that the operator was told about.
+    told: BTreeSet<ConnectionName>,
 }
 
 /// The kernel as engine.
@@ -132,9 +134,27 @@ impl Running {
         next.map(|at| at.saturating_duration_since(now))
     }
 
-    /// An SA that the kernel does not take ends, after a pause.
-    fn refuse(&mut self, child: ChildSaId) {
+    /// An SA that the kernel does not take ends, after a pause, and the operator hears of it.
+    fn refuse(&mut self, child: ChildSaId, tunnel: Option<ConnectionName>) {
         self.refused.push_back((clock::now() + REFUSED_PAUSE, child));
+        let refusal = self.engine.as_mut().and_then(|engine| engine.sas.take_refusal());
+        if let (Some(tunnel), Some(refusal)) = (tunnel, refusal) {
+            let cx = Context::of(tunnel.to_string());
+            let problem = Box::new(Diagnosis::no_kernel_engine(&cx, refusal));
+            let _ = self.role.links.control.send(ToControl::Problem(problem));
+            self.told.insert(tunnel);
+        }
+    }
+
+    /// The kernel takes the SAs of this tunnel (again).
+    fn accept(&mut self, tunnel: ConnectionName) {
+        if self.told.remove(&tunnel) {
+            let _ = self.role.links.control.send(ToControl::RouteMended(tunnel));
+        }
+    }
+
+    fn tunnel_of(&self, child: ChildSaId) -> Option<ConnectionName> {
+        self.engine.as_ref().and_then(|engine| engine.sas.tunnel_of(child))
     }
 
     /// False when the role is to end.
@@ -174,14 +194,16 @@ impl Running {
                 }
             }
             ToKernel::Install { sa, policy, active } => {
-                let child = sa.id;
-                if !self.with_engine(|engine| engine.install(sa, policy, active, now)) {
-                    self.refuse(child);
+                let (child, tunnel) = (sa.id, sa.connection.clone());
+                if self.with_engine(|engine| engine.install(sa, policy, active, now)) {
+                    self.accept(tunnel);
+                } else {
+                    self.refuse(child, Some(tunnel));
                 }
             }
             ToKernel::Activate(child) => {
                 if !self.with_engine(|engine| engine.activate(child)) {
-                    self.refuse(child);
+                    self.refuse(child, self.tunnel_of(child));
                 }
             }
             ToKernel::RemoveLater { child, delay } => {
@@ -189,7 +211,7 @@ impl Running {
             }
             ToKernel::UpdatePeer { child, encap } => {
                 if !self.with_engine(|engine| engine.sas.move_to(child, encap, &mut engine.xfrm)) {
-                    self.refuse(child);
+                    self.refuse(child, self.tunnel_of(child));
                 }
                 self.with_engine(Engine::put_policies);
             }

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{DropCounters, DropReason, EXPIRY_INTERVAL, SaCounters, prudent};
-use adit_db::{Amounts, ChildSa, ChildSaId, Dscp, DscpPolicy, EcnPolicy, Encapsulation, Lifetime};
+use adit_db::{
+    Amounts, ChildSa, ChildSaId, ConnectionName, Dscp, DscpPolicy, EcnPolicy, Encapsulation,
+    Lifetime,
+};
 use adit_ike::PacketEvent;
 use adit_sys::clock;
 use adit_sys::route::MARK;
@@ -24,6 +27,8 @@ pub(super) struct Sas {
     leaving: VecDeque<(Instant, ChildSaId)>,
     /// Where the last look ended.
     looked_at: Option<ChildSaId>,
+    /// What the kernel last objected to, until somebody asks.
+    refusal: Option<Refusal>,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,16 @@ impl Sas {
         self.sas.is_empty()
     }
 
+    /// What the kernel last objected to.
+    pub(super) fn take_refusal(&mut self) -> Option<Refusal> {
+        self.refusal.take()
+    }
+
+    /// The tunnel of an SA.
+    pub(super) fn tunnel_of(&self, child: ChildSaId) -> Option<ConnectionName> {
+        self.sas.get(&child).map(|entry| entry.sa.connection.clone())
+    }
+
     /// When the next inbound half goes.
     pub(super) fn next_leaving(&self) -> Option<Instant> {
         self.leaving.front().map(|(at, _)| *at)
@@ -97,6 +112,7 @@ impl Sas {
         };
         if let Err(refusal) = xfrm.add_state(&entry.inbound_state(None)) {
             error!(error = %refusal, "the kernel refuses an inbound SA");
+            self.refusal = Some(refusal);
             return false;
         }
         let child = entry.sa.id;
@@ -116,7 +132,10 @@ impl Sas {
         };
         match xfrm.add_state(&entry.outbound_state(None)) {
             Ok(()) => entry.sends = true,
-            Err(refusal) => error!(error = %refusal, "the kernel refuses an outbound SA"),
+            Err(refusal) => {
+                error!(error = %refusal, "the kernel refuses an outbound SA");
+                self.refusal = Some(refusal);
+            }
         }
         entry.sends
     }
@@ -170,6 +189,7 @@ impl Sas {
             Ok(()) => true,
             Err(refusal) => {
                 error!(error = %refusal, "the kernel does not move an SA");
+                self.refusal = Some(refusal);
                 false
             }
         }
