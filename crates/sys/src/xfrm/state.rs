@@ -42,7 +42,7 @@ pub struct State<'a> {
     pub clear_ecn: bool,
     /// Firewall mark of its packets on their way out.
     pub output_mark: Option<u32>,
-    /// The xfrm interface it belongs to; see [`super::XfrmInterface`].
+    /// The xfrm interface it belongs to.
     pub if_id: Option<u32>,
     /// The network device that computes it, if one does.
     pub offload: Option<Offload>,
