@@ -40,6 +40,10 @@ interop *SCENARIOS:
 interop-linux *CASES:
     cargo xtask interop linux {{CASES}}
 
+# the kernel as engine, in User-mode Linux (root)
+interop-kernel *CASES:
+    cargo xtask interop kernel {{CASES}}
+
 # every number we claim, measured (root)
 proof *ARGS:
     cargo xtask proof foundation {{ARGS}}

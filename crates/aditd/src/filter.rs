@@ -1,22 +1,45 @@
 //! The policies as the kernel's packet filter knows them (RFC 4301 §5.2 step 3): what is protected
 //! or discarded does not come in beside the tunnels.
+//!
+//! What the kernel protects is its own affair: it drops what comes in clear, and what it has opened
+//! comes by this filter once more, in clear.
 
 use std::net::IpAddr;
 
-use adit_db::{Action, Spd, SpdEntry};
+use adit_db::{Action, Spd};
 use adit_sys::filter::{FILTER_RULES_MAX, FilterRule, FilterSide};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 
-/// The rules of the configured policies, in their order; at most one more than a filter takes.
-pub(crate) fn rules(spd: &Spd) -> Vec<FilterRule> {
+use crate::policy::Held;
+
+/// The rules of the configured policies of the user-space engine, in their order; at most one more
+/// than a filter takes. Where the kernel's are within those they go before, and let pass.
+pub(crate) fn rules(spd: &Spd, of_kernel: &[Held]) -> Vec<FilterRule> {
     let most = FILTER_RULES_MAX.saturating_add(1);
-    spd.fixed_entries().iter().flat_map(rules_of).take(most).collect()
+    let ours = spd
+        .fixed_entries()
+        .iter()
+        .flat_map(|entry| rules_of(&entry.local, &entry.remote, entry.action == Action::Bypass));
+    let ours: Vec<FilterRule> = ours.take(most).collect();
+    let concern = |rule: &FilterRule| ours.iter().any(|one| !one.pass && meet(one, rule));
+    let kernels = of_kernel.iter().flat_map(|held| rules_of(&held.local, &held.remote, true));
+    let kernels: Vec<FilterRule> = kernels.filter(concern).collect();
+    kernels.into_iter().chain(ours).take(most).collect()
 }
 
-fn rules_of(entry: &SpdEntry) -> impl Iterator<Item = FilterRule> {
-    let pairs = entry.remote.iter().flat_map(|remote| entry.local.iter().map(move |l| (remote, l)));
-    let pass = entry.action == Action::Bypass;
+fn rules_of<'a>(
+    local: &'a [TrafficSelector],
+    remote: &'a [TrafficSelector],
+    pass: bool,
+) -> impl Iterator<Item = FilterRule> + use<'a> {
+    let pairs = remote.iter().flat_map(|remote| local.iter().map(move |local| (remote, local)));
     pairs.filter_map(move |(remote, local)| rule(remote, local, pass))
+}
+
+/// Whether packets of one rule may be those of the other.
+fn meet(one: &FilterRule, other: &FilterRule) -> bool {
+    overlap(one.source.addresses, other.source.addresses)
+        && overlap(one.destination.addresses, other.destination.addresses)
 }
 
 /// `None` for selectors that no packet matches, or none that a filter could tell.
@@ -48,14 +71,17 @@ fn side(selector: &TrafficSelector) -> Option<FilterSide> {
 /// Whether the peer's side is so wide that it takes in our own hosts, which may speak to each other
 /// as ever. A part of our side that is the peer's is not meant.
 fn takes_in(peer: (IpAddr, IpAddr), own: (IpAddr, IpAddr)) -> bool {
-    let overlap = peer.0 <= own.1 && own.0 <= peer.1;
     let within = own.0 <= peer.0 && peer.1 <= own.1 && peer != own;
-    overlap && !within
+    overlap(peer, own) && !within
+}
+
+fn overlap(one: (IpAddr, IpAddr), other: (IpAddr, IpAddr)) -> bool {
+    one.0 <= other.1 && other.0 <= one.1
 }
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{PolicyId, TsSpec};
+    use adit_db::{PolicyId, SpdEntry, TsSpec};
 
     use super::*;
 
@@ -75,7 +101,7 @@ mod tests {
             entry(&["10.1.0.0/24", "fd01::/64"], &["10.2.0.0/24", "fd02::/64"], protect()),
             entry(&["10.1.0.0/24"], &["10.9.0.0/24"], Action::Discard),
         ]);
-        let rules = rules(&spd.unwrap());
+        let rules = rules(&spd.unwrap(), &[]);
         assert_eq!(
             rules.iter().map(|rule| rule.pass).collect::<Vec<_>>(),
             [true, false, false, false]
@@ -92,13 +118,13 @@ mod tests {
     fn our_own_hosts_are_no_strangers() {
         let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect())]).unwrap();
         let own = ("10.1.0.0".parse().unwrap(), "10.1.0.255".parse().unwrap());
-        assert_eq!(rules(&spd).first().unwrap().except, Some(own));
+        assert_eq!(rules(&spd, &[]).first().unwrap().except, Some(own));
         // A client of a gateway that speaks for everybody is kept to its tunnel.
         let spd = Spd::new(vec![entry(&["0.0.0.0/0"], &["10.9.0.5"], protect())]).unwrap();
-        assert_eq!(rules(&spd).first().unwrap().except, None);
+        assert_eq!(rules(&spd, &[]).first().unwrap().except, None);
         // An exception passes whoever it names.
         let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], Action::Bypass)]).unwrap();
-        assert_eq!(rules(&spd).first().unwrap().except, None);
+        assert_eq!(rules(&spd, &[]).first().unwrap().except, None);
     }
 
     #[test]
@@ -107,7 +133,25 @@ mod tests {
             entry(&["10.1.0.0/24[tcp/1]"], &["10.2.0.0/24[udp/1]"], protect()),
             entry(&["10.1.0.0/24"], &["10.2.0.0/24[tcp/opaque]"], protect()),
         ];
-        assert_eq!(rules(&Spd::new(entries).unwrap()), []);
+        assert_eq!(rules(&Spd::new(entries).unwrap(), &[]), []);
+    }
+
+    /// What the kernel has opened passes the filter in clear: no rule may take it.
+    #[test]
+    fn what_the_kernel_protects_is_its_own_affair() {
+        let held = |remote: &str| {
+            let (local, remote) = (ts(&["10.1.0.0/24"]), ts(&[remote]));
+            Held { policy: PolicyId(1), local, remote }
+        };
+        let empty = Spd::new(Vec::new()).unwrap();
+        assert_eq!(rules(&empty, &[held("10.2.0.0/24")]), []);
+
+        let ours = entry(&["10.1.0.0/24"], &["10.2.0.0/16"], protect());
+        let spd = Spd::new(vec![ours]).unwrap();
+        let rules = rules(&spd, &[held("10.9.0.0/24"), held("10.2.7.0/24")]);
+        assert_eq!(rules.iter().map(|rule| rule.pass).collect::<Vec<_>>(), [true, false]);
+        let first: IpAddr = "10.2.7.0".parse().unwrap();
+        assert_eq!(rules.first().unwrap().source.addresses.0, first);
     }
 
     fn protect() -> Action {

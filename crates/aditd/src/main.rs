@@ -5,6 +5,7 @@
 mod args;
 mod calendar;
 mod diagnose;
+mod engine;
 mod filter;
 mod keylog;
 mod log;

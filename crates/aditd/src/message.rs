@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
-use adit_db::{ChildName, ChildSaId, ConnectionName, OperatorPolicy, PolicyId};
+use adit_db::{
+    ChildName, ChildSa, ChildSaId, ConnectionName, Encapsulation, OperatorPolicy, PolicyId,
+};
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
     RequestId,
@@ -15,7 +17,7 @@ use adit_sys::filter::FilterRule;
 use adit_sys::wake::CommandSender;
 use adit_wire::ip::FlowKey;
 
-use crate::policy::Routed;
+use crate::policy::{Held, Routed};
 use crate::role::keys::ToKeys;
 
 /// What the ike role knows about policies, for people.
@@ -25,6 +27,8 @@ pub(crate) struct PolicyView {
     pub(crate) entries: Vec<PolicyStatus>,
     /// How many there are.
     pub(crate) total: usize,
+    /// The SA that carries the packet, if the kernel does that.
+    pub(crate) carrier: Option<ChildSaId>,
     /// The packet's routes.
     pub(crate) routes: Option<RouteView>,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Links {
     pub(crate) outbound: CommandSender<ToOutbound>,
     /// To the inbound thread.
     pub(crate) inbound: CommandSender<ToInbound>,
+    /// To the kernel role.
+    pub(crate) kernel: CommandSender<ToKernel>,
     /// To the control role.
     pub(crate) control: CommandSender<ToControl>,
 }
@@ -156,6 +162,55 @@ pub(crate) enum ToInbound {
     Stop,
 }
 
+/// To the kernel role, which is the packet engine of some tunnels.
+#[derive(Debug)]
+pub(crate) enum ToKernel {
+    /// Take a child SA: inbound at once, outbound too if it is active.
+    Install {
+        /// The SA.
+        sa: Box<ChildSa>,
+        /// Its policy.
+        policy: PolicyId,
+        /// Whether to send on it.
+        active: bool,
+    },
+    /// Send on this SA from now on.
+    Activate(ChildSaId),
+    /// Stop sending on an SA, and forget it after the packets under way have had time to arrive.
+    RemoveLater {
+        /// The SA.
+        child: ChildSaId,
+        /// The time.
+        delay: std::time::Duration,
+    },
+    /// The peer has another address, or the encapsulation changed.
+    UpdatePeer {
+        /// The SA.
+        child: ChildSaId,
+        /// The new outer addresses.
+        encap: Encapsulation,
+    },
+    /// Hold these selectors while no SA serves them.
+    Policies(Vec<Held>),
+    /// Tell the control role what flowed.
+    Report(QueryId),
+    /// Tell the control role what flowed through this SA, which is about to go.
+    Flowed(ChildSaId),
+    /// Pass this on, when everything before is done.
+    Then(Box<ToParent>),
+    /// Take everything out of the kernel and end.
+    Stop,
+}
+
+/// What the kernel's SAs have carried.
+#[derive(Debug, Default)]
+pub(crate) struct KernelReport {
+    /// Each inbound half.
+    pub(crate) inbound: Vec<SaCounters>,
+    /// Each outbound half.
+    pub(crate) outbound: Vec<SaCounters>,
+}
+
 /// To the control role.
 #[derive(Debug)]
 pub(crate) enum ToControl {
@@ -183,6 +238,8 @@ pub(crate) enum ToControl {
     Outbound(QueryId, Box<OutboundReport>, Option<ChildSaId>),
     /// Answers [`ToInbound::Report`].
     Inbound(QueryId, Box<InboundReport>),
+    /// Answers [`ToKernel::Report`].
+    Kernel(QueryId, Box<KernelReport>),
     /// Answers [`ToOutbound::Flowed`]; `None` if there is no such SA.
     FlowedOut(ChildSaId, Option<Box<SaCounters>>),
     /// Answers [`ToInbound::Flowed`]; `None` if there is no such SA.

@@ -1,26 +1,31 @@
 //! Which policies hold now: the SPD (RFC 4301 §4.4.1) made of what is configured, what an operator
-//! installed and what was negotiated, and the routes that bring its traffic to the TUN.
+//! installed and what was negotiated, and the routes that bring its traffic to its engine.
 //!
 //! What an operator wrote down comes first, in its order. Then come the selectors of child SAs that
 //! no configured entry covers (`dynamic`), the newest foremost, then the configured selectors in
 //! order of name. Only a change of the configuration builds the database anew: a child SA adds and
 //! removes entries of its own. A configured policy stays while its tunnel is down, so that its
 //! traffic waits or is dropped and never leaves in clear.
+//!
+//! The database is that of the user-space engine. What the kernel protects is kept apart: it asks
+//! its own policies, before anything comes to the TUN.
+
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Keep,
-    OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError, TsSpec,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine, Keep,
+    Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError,
     single_address,
 };
-use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_sys::route::{RoutePlan, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ip::FlowKey;
 use ipnet::IpNet;
+
+pub(crate) use self::shown::Decision;
 
 /// Everything that decides about packets, kept in step with the IKE endpoint.
 #[derive(Default)]
@@ -60,20 +65,36 @@ fn beyond(id: ChildSaId) -> Rank {
     Rank(BEYOND | u64::from(u32::MAX - id.0))
 }
 
-/// A policy whose traffic is routed into the TUN.
+/// A policy whose traffic is routed to an engine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Routed {
     /// The tunnel.
     pub(crate) connection: ConnectionName,
     /// Its networks.
     pub(crate) plan: RoutePlan,
+    /// The peer whose way they go, where the kernel protects them; else it is the TUN.
+    pub(crate) towards: Option<IpAddr>,
     /// The peer, if it is configured by its one address.
     pub(crate) peer: Option<IpAddr>,
+}
+
+/// Selectors whose traffic the kernel must protect or drop.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Held {
+    /// The policy to tell when a packet wants an SA.
+    pub(crate) policy: PolicyId,
+    /// Our side.
+    pub(crate) local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub(crate) remote: Vec<TrafficSelector>,
 }
 
 /// What two peers agreed on; it may be narrower than what is configured.
 struct Negotiated {
     policy: PolicyId,
+    engine: Engine,
+    mode: Mode,
+    peer: IpAddr,
     sides: Sides,
 }
 
@@ -123,7 +144,8 @@ impl PolicyBook {
     pub(crate) fn add_sa(&mut self, sa: &ChildSa) -> PolicyId {
         let policy = self.table.intern(&sa.connection, &sa.child);
         let sides = Sides { local: sa.local_ts.clone(), remote: sa.remote_ts.clone() };
-        self.add_negotiated(sa.id, Negotiated { policy, sides });
+        let (engine, peer) = (Engine::of(sa.spi_in), sa.encap.remote.ip());
+        self.add_negotiated(sa.id, Negotiated { policy, engine, mode: sa.mode, peer, sides });
         policy
     }
 
@@ -134,6 +156,19 @@ impl PolicyBook {
         self.add_live(policy, id);
     }
 
+    /// The engine of a negotiated child SA.
+    pub(crate) fn engine_of(&self, id: ChildSaId) -> Engine {
+        self.negotiated.get(&id).map_or(Engine::Userspace, |sa| sa.engine)
+    }
+
+    /// Notes that the peer of a negotiated child SA has another address, and gives the number of
+    /// its policy.
+    pub(crate) fn move_sa(&mut self, id: ChildSaId, peer: IpAddr) -> Option<PolicyId> {
+        let sa = self.negotiated.get_mut(&id)?;
+        sa.peer = peer;
+        Some(sa.policy)
+    }
+
     /// Removes a negotiated child SA and gives the number of its policy.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
         let Negotiated { policy, .. } = self.negotiated.remove(&id)?;
@@ -142,9 +177,11 @@ impl PolicyBook {
         users.remove(&id);
         if users.is_empty() {
             self.users.remove(&policy);
-            if let Some(rank) = self.in_force.ranks.get(&policy) {
-                self.in_force.remove(*rank);
-            }
+        }
+        if !self.is_used(policy, Engine::Userspace)
+            && let Some(rank) = self.in_force.ranks.get(&policy)
+        {
+            self.in_force.remove(*rank);
         }
         Some(policy)
     }
@@ -159,13 +196,9 @@ impl PolicyBook {
         let operator = (OPERATOR..).map(Rank).zip(&self.operator);
         let mut entries: Vec<(Rank, SpdEntry)> =
             operator.map(|(rank, policy)| (rank, policy.entry.clone())).collect();
-        let children = self.connections.values().flat_map(|connection| {
-            connection.children.iter().map(move |child| (connection, child))
-        });
-        for (number, (connection, child)) in (CONFIGURED..).zip(children) {
-            let Some(policy) = self.table.id(&connection.name, &child.name) else { continue };
+        for (number, (policy, connection, child)) in (CONFIGURED..).zip(self.children()) {
             ranks.insert(policy, Rank(number));
-            if self.is_held(policy, child) {
+            if self.is_held(policy, child) && engine(connection) == Engine::Userspace {
                 let entry = SpdEntry::configured(connection, child, policy);
                 entries.extend(entry.map(|entry| (Rank(number), entry)));
             }
@@ -183,7 +216,10 @@ impl PolicyBook {
     /// Adds the entries that a child SA brings with it: that of its child, if only SAs give it one,
     /// and its own if that does not cover it.
     fn add_live(&mut self, policy: PolicyId, id: ChildSaId) {
-        let configured = self.entry(policy);
+        if self.engine_of(id) == Engine::Kernel {
+            return;
+        }
+        let configured = self.entry(policy, Engine::Userspace);
         if let (Some(rank), Some(entry)) = (self.in_force.ranks.get(&policy), &configured) {
             let rank = *rank;
             let held = self.child(policy).is_some_and(|(_, child)| self.is_held(policy, child));
@@ -198,7 +234,7 @@ impl PolicyBook {
         }
     }
 
-    /// The database in force.
+    /// The database of the user-space engine in force.
     pub(crate) fn spd(&self) -> &Spd {
         &self.in_force.spd
     }
@@ -217,55 +253,18 @@ impl PolicyBook {
         self.table.names(policy).map(|(connection, child)| (connection.clone(), child.clone()))
     }
 
-    /// The first entries in force, for people.
-    pub(crate) fn list(&mut self, count: usize) -> Vec<PolicyStatus> {
-        self.count_parts();
-        let entries = self.in_force.spd.entries().take(count).enumerate();
-        entries.map(|(place, (rank, entry))| self.show(place, rank, entry)).collect()
+    /// What the kernel must hold: the configured selectors in order of name. What was negotiated
+    /// beyond them it has with the SAs.
+    pub(crate) fn held_by_kernel(&self) -> Vec<Held> {
+        let policies = self.children().map(|(policy, ..)| policy);
+        let held = policies.filter_map(|policy| {
+            let SpdEntry { local, remote, .. } = self.entry(policy, Engine::Kernel)?;
+            Some(Held { policy, local, remote })
+        });
+        held.collect()
     }
 
-    /// The entry in force that decides about a packet that leaves, for people.
-    pub(crate) fn deciding(&mut self, flow: &FlowKey) -> Option<PolicyStatus> {
-        self.count_parts();
-        let (rank, entry) = self.in_force.spd.entry_outbound(flow)?;
-        Some(self.show(self.in_force.spd.before(rank), rank, entry))
-    }
-
-    fn count_parts(&mut self) {
-        let InForce { spd, parts, .. } = &mut self.in_force;
-        parts.get_or_insert_with(|| spd.parts().into_iter().collect());
-    }
-
-    fn show(&self, place: usize, rank: Rank, entry: &SpdEntry) -> PolicyStatus {
-        let parts = self.in_force.parts.as_ref();
-        let mut status = PolicyStatus {
-            number: place + 1,
-            local: entry.local.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
-            remote: entry.remote.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
-            parts: parts.and_then(|parts| parts.get(&rank)).copied(),
-            ..PolicyStatus::default()
-        };
-        match entry.action {
-            Action::Bypass => status.action = PolicyAction::Bypass,
-            Action::Discard => status.action = PolicyAction::Discard,
-            Action::Protect(policy) => {
-                let configured = rank >= Rank(CONFIGURED);
-                status.action = PolicyAction::Protect;
-                status.source = if configured { PolicySource::Tunnel } else { PolicySource::Peer };
-                if let Some((connection, child)) = self.names(policy) {
-                    status.name = connection.to_string();
-                    status.child = Some(child.to_string());
-                }
-            }
-        }
-        let operator = usize::try_from(rank.0).ok().and_then(|n| self.in_force.operators.get(n));
-        if let Some(name) = operator {
-            status.name = name.to_string();
-        }
-        status
-    }
-
-    /// The networks that must be routed to the TUN, by policy, each with the side we speak for.
+    /// The networks that must be routed to an engine, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
         let policies = self.in_force.ranks.keys().chain(self.users.keys()).copied();
         let policies: BTreeSet<PolicyId> = policies.collect();
@@ -273,13 +272,25 @@ impl PolicyBook {
         policies.into_iter().filter_map(routed).collect()
     }
 
-    /// The networks of one policy that must be routed to the TUN; `None` if it has none.
+    /// The networks of one policy that must be routed to an engine; `None` if it has none.
     pub(crate) fn routed_by(&self, policy: PolicyId) -> Option<Routed> {
         let (connection, _) = self.table.names(policy)?;
-        let configured = self.entry(policy);
+        let to_tun = self.plan(policy, Engine::Userspace).map(|plan| (plan, None));
+        let (plan, towards) = to_tun.or_else(|| {
+            // Until the peer is known its networks have no way, or their ordinary one.
+            let towards = self.kernel_way(policy)?;
+            Some((self.plan(policy, Engine::Kernel)?, Some(towards)))
+        })?;
+        let peer = self.connections.get(connection);
+        let peer = peer.and_then(|connection| single_address(&connection.remote_addresses));
+        Some(Routed { connection: connection.clone(), plan, towards, peer })
+    }
+
+    /// The networks of one policy that are for this engine.
+    fn plan(&self, policy: PolicyId, engine: Engine) -> Option<RoutePlan> {
+        let configured = self.entry(policy, engine);
         let configured = configured.iter().map(|entry| (&entry.local, &entry.remote));
-        let users = self.users.get(&policy).into_iter().flatten();
-        let negotiated = users.filter_map(|id| self.negotiated.get(id));
+        let negotiated = self.sas(policy).filter(|sa| sa.engine == engine);
         let negotiated = negotiated.map(|sa| (&sa.sides.local, &sa.sides.remote));
         let mut plan: Option<RoutePlan> = None;
         for (local, remote) in negotiated.chain(configured) {
@@ -292,9 +303,38 @@ impl PolicyBook {
             side.sort();
             side.dedup();
         }
-        let peer = self.connections.get(connection);
-        let peer = peer.and_then(|connection| single_address(&connection.remote_addresses));
-        Some(Routed { connection: connection.clone(), plan, peer })
+        Some(plan)
+    }
+
+    /// The peer of a tunnel of the kernel: the newest one, or the configured one. None in transport
+    /// mode, where packets go to the peer anyway.
+    fn kernel_way(&self, policy: PolicyId) -> Option<IpAddr> {
+        if let Some(newest) = self.sas(policy).last() {
+            return (newest.mode == Mode::Tunnel).then_some(newest.peer);
+        }
+        let (connection, child) = self.child(policy)?;
+        let peer = single_address(&connection.remote_addresses);
+        peer.filter(|_| child.mode == Mode::Tunnel)
+    }
+
+    /// The child SAs of a policy, the oldest first.
+    fn sas(&self, policy: PolicyId) -> impl Iterator<Item = &Negotiated> {
+        let users = self.users.get(&policy).into_iter().flatten();
+        users.filter_map(|id| self.negotiated.get(id))
+    }
+
+    /// Whether a policy has an SA in this engine.
+    fn is_used(&self, policy: PolicyId, engine: Engine) -> bool {
+        self.sas(policy).any(|sa| sa.engine == engine)
+    }
+
+    /// All configured children in order.
+    fn children(&self) -> impl Iterator<Item = (PolicyId, &Connection, &ChildConfig)> {
+        self.connections.values().flat_map(|connection| {
+            connection.children.iter().filter_map(|child| {
+                Some((self.table.id(&connection.name, &child.name)?, &**connection, child))
+            })
+        })
     }
 
     /// A policy's configured child.
@@ -309,10 +349,10 @@ impl PolicyBook {
         self.installed.get(&policy).copied().unwrap_or(child.keep != Keep::Passive)
     }
 
-    /// The configured entry of a policy, if it is held or in use.
-    fn entry(&self, policy: PolicyId) -> Option<SpdEntry> {
+    /// The configured entry of a policy, if it is for this engine and held or in use there.
+    fn entry(&self, policy: PolicyId, of: Engine) -> Option<SpdEntry> {
         let (connection, child) = self.child(policy)?;
-        if !self.is_held(policy, child) && !self.users.contains_key(&policy) {
+        if engine(connection) != of || !(self.is_held(policy, child) || self.is_used(policy, of)) {
             return None;
         }
         SpdEntry::configured(connection, child, policy)
@@ -331,6 +371,14 @@ impl InForce {
         if let Some(sides) = self.live.remove(&rank) {
             self.spd.remove(rank, &sides);
         }
+    }
+}
+
+/// The engine of a connection. Whoever loads it has settled `auto`.
+fn engine(connection: &Connection) -> Engine {
+    match connection.engine {
+        Engine::Kernel => Engine::Kernel,
+        Engine::Userspace | Engine::Auto => Engine::Userspace,
     }
 }
 

@@ -94,6 +94,28 @@ fn a_bad_file_changes_nothing() {
     assert!(site.log().contains("paris.toml:2"), "{}", site.log());
 }
 
+/// E507: a tunnel of the kernel loads where the kernel can, and otherwise changes nothing; `auto`
+/// loads everywhere.
+#[test]
+fn a_tunnel_of_the_kernel_is_refused_by_name_where_the_kernel_cannot() {
+    let Some(mut site) = Site::new("engine") else { return };
+    site.write("berlin.toml", &format!("{TUNNEL}engine = \"auto\"\n"), 0o644);
+    site.write("berlin.psk", SECRET, 0o600);
+    site.start();
+    wait_until("the tunnel is loaded", || site.log().contains("configuration added"));
+    let kernel_can = !site.log().contains("the engine is in user space");
+
+    site.write("berlin.toml", &format!("{TUNNEL}engine = \"kernel\"\n"), 0o644);
+    hangup(&site);
+    if kernel_can {
+        // `auto` was the kernel already.
+        return assert!(!site.log().contains("E507"), "{}", site.log());
+    }
+    wait_until("what is missing is told", || site.log().contains("E507"));
+    assert!(site.log().contains("the kernel cannot be the tunnel's engine"), "{}", site.log());
+    assert!(!site.log().contains("configuration changed"), "{}", site.log());
+}
+
 #[test]
 fn swanctl_loads_lists_and_unloads() {
     let Some(mut site) = Site::new("swanctl") else { return };

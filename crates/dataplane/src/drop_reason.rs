@@ -131,6 +131,13 @@ impl DropCounters {
         }
     }
 
+    /// Sets the number of one reason, for who has counted elsewhere.
+    pub fn set(&mut self, reason: DropReason, packets: u64) {
+        if let Some(count) = self.0.get_mut(reason.index()) {
+            *count = packets;
+        }
+    }
+
     /// Packets dropped for one reason.
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0.get(reason.index()).copied().unwrap_or(0)

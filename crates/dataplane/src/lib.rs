@@ -40,4 +40,4 @@ pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use outbound::{Outbound, OutboundCommand, Verdict};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
-pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, split};
+pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

@@ -366,7 +366,8 @@ fn address_change(peer: Hosts, here: Hosts) -> Option<AddressChange> {
 
 /// Rekeys a key before its safe amount of data, and ends it before its dangerous one, whatever the
 /// configuration says.
-fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
+#[must_use]
+pub fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
     let at_most = |amounts: Amounts, most: Option<u64>| Amounts {
         octets: amounts.octets.into_iter().chain(most).min(),
         ..amounts

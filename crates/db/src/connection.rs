@@ -8,6 +8,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
 use crate::host::HostSpec;
@@ -36,6 +37,8 @@ pub struct Connection {
     pub proposals: Vec<ProposalSpec>,
     /// Whether ESP runs inside UDP.
     pub encap: Encap,
+    /// Who protects its packets.
+    pub engine: Engine,
     /// Whether IKE messages may be fragmented (RFC 7383).
     pub fragmentation: bool,
     /// Time between NAT keepalives (RFC 3948 §2.3); zero is off.
@@ -77,6 +80,7 @@ impl Connection {
             pad: PadEntry::default(),
             proposals: ProposalSpec::ike_default(),
             encap: Encap::default(),
+            engine: Engine::default(),
             fragmentation: true,
             keepalive: Self::DEFAULT_KEEPALIVE,
             dpd_delay: Self::DEFAULT_DPD_DELAY,
@@ -143,6 +147,47 @@ pub enum Encap {
     /// Always as IP protocol 50; fails behind most NATs.
     Esp,
 }
+
+/// Who protects the packets of a connection. Both engines take the same [`crate::ChildSa`].
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Engine {
+    /// This program, through its TUN interface.
+    #[default]
+    Userspace,
+    /// The kernel.
+    Kernel,
+    /// The kernel if it has everything that may be negotiated, else this program. Who loads a
+    /// connection decides: where SAs are made there is no such value any more.
+    Auto,
+}
+
+impl Engine {
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Userspace => "userspace",
+            Self::Kernel => "kernel",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The engine that has an inbound SPI.
+    pub fn of(spi: Spi) -> Self {
+        if spi.0 & KERNEL_SPI == 0 { Self::Userspace } else { Self::Kernel }
+    }
+
+    /// The SPI made an inbound one of this engine. The top bit says whose it is, as both engines
+    /// share one UDP port and a packet must find the right one.
+    pub fn own(self, spi: Spi) -> Spi {
+        match self {
+            Self::Kernel => Spi(spi.0 | KERNEL_SPI),
+            Self::Userspace | Self::Auto => Spi(spi.0 & !KERNEL_SPI),
+        }
+    }
+}
+
+/// The bit of an inbound SPI that says that the kernel has the SA.
+pub const KERNEL_SPI: u32 = 1 << 31;
 
 /// What happens to an IKE SA when another with the same identities is made (RFC 7296 §2.4).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

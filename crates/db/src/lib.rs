@@ -34,8 +34,8 @@ mod ts_spec;
 
 pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use connection::{
-    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Keep, KeyingTries,
-    Mode, Ports, Tfc, Unique,
+    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Engine, KERNEL_SPI,
+    Keep, KeyingTries, Mode, Ports, Tfc, Unique,
 };
 pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};

@@ -13,7 +13,8 @@ mod words;
 
 use std::fmt;
 
-use adit_wire::iana::{EncryptionId, KeyExchangeId, ProtocolId, TransformType};
+use adit_crypto::Cipher;
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, ProtocolId, TransformType};
 use adit_wire::ikev2::Transform;
 
 pub use self::caution::{Caution, Verdict, allowable};
@@ -225,6 +226,23 @@ impl ProposalSpec {
             }
         }
         cautions
+    }
+
+    /// Every suite that one of each of its transforms makes; for ESP and IKE.
+    pub fn ciphers(&self) -> Vec<Cipher> {
+        let mut integrities: Vec<Option<IntegrityId>> =
+            self.of_kind(TransformType::INTEG).map(|one| Some(IntegrityId(one.id))).collect();
+        if integrities.is_empty() {
+            integrities.push(None);
+        }
+        let mut ciphers = Vec::new();
+        for one in self.of_kind(TransformType::ENCR) {
+            let suite = |integrity: &Option<IntegrityId>| {
+                Cipher::from_transforms(EncryptionId(one.id), one.key_bits, *integrity)
+            };
+            ciphers.extend(integrities.iter().filter_map(suite));
+        }
+        ciphers
     }
 
     /// The proposal without ESN: for a receiver that keeps no replay window (RFC 4303 §3.3.3;

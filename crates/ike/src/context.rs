@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use adit_crypto::Rng;
 use adit_db::{
-    ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Identity, IkeSaId, random_cpi,
-    random_spi,
+    ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Engine, Identity, IkeSaId,
+    random_cpi, random_spi,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::IkeSpi;
@@ -52,10 +52,12 @@ impl Context<'_> {
         }
     }
 
-    /// Draws an SPI for packets to us that no child SA has. `None` if hardly any is free.
-    pub(crate) fn child_spi(&mut self) -> Option<Spi> {
+    /// Draws an SPI for packets to us that no child SA has, one of the engine that will have the
+    /// SA. `None` if hardly any is free.
+    pub(crate) fn child_spi(&mut self, engine: Engine) -> Option<Spi> {
         let spis = &self.out.spis;
-        random_spi(self.rng, |spi| spis.contains(&spi))
+        let is_taken = |spi| spis.contains(&engine.own(spi)) || engine.own(spi).is_reserved();
+        random_spi(self.rng, is_taken).map(|spi| engine.own(spi))
     }
 
     /// Draws a CPI for packets to us that no child SA has, if this one is to be compressed. `None`

@@ -383,6 +383,20 @@ We know because the larger of net.ipv4.conf.all.rp_filter and the interface's ow
 `sysctl -w net.ipv4.conf.INTERFACE.rp_filter=2` makes the filter loose: it still drops sources that no route leads to. \
 A file in /etc/sysctl.d makes it stay. Or leave the peer's own address out of `remote`."
 
+E507 507 Error "the kernel cannot be the tunnel's engine"
+"The tunnel says `engine = \"kernel\"`, but this host's kernel lacks something for it: IPsec as a whole, ESP, or one \
+of the algorithms that the tunnel may negotiate. Or the tunnel asks for what only the engine in user space does: AH, \
+padding and dummies, a DSCP of its own, or the policies of /etc/adit/policies for some of its traffic.
+
+We know because the kernel was asked for an SA of that kind and refused, and the message repeats its answer; or because \
+the tunnel's file says so.
+
+Usual causes: a kernel built without CONFIG_XFRM_USER or CONFIG_INET_ESP (CONFIG_INET6_ESP), modules that are not \
+installed (esp4, esp6, xfrm_user), or a container that may not load them.
+
+`modprobe esp4 esp6 xfrm_user` on the host helps if the modules are there. Otherwise leave the algorithm out of `esp`, \
+or write engine = \"userspace\", which needs nothing of the kernel; engine = \"auto\" chooses by itself."
+
 E508 508 Warning "clear packets are not kept out"
 "A policy protects or discards traffic, and this host lets such packets in all the same if they arrive in clear, beside \
 the tunnel. What leaves is protected as ever.

@@ -28,6 +28,7 @@ pub mod tun;
 pub mod udp;
 pub mod unix;
 pub mod wake;
+pub mod xfrm;
 
 pub use batch::{BATCH_MAX, BatchIo, SendReport};
 pub use error::SysError;

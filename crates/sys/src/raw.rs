@@ -149,6 +149,12 @@ impl BypassSocket {
         Ok(Self { v4, v6 })
     }
 
+    /// Both sockets with their families.
+    pub fn halves(&self) -> impl Iterator<Item = (Family, BorrowedFd<'_>)> {
+        let v6 = self.v6.as_ref().map(|v6| (Family::V6, v6.as_fd()));
+        [Some((Family::V4, self.v4.as_fd())), v6].into_iter().flatten()
+    }
+
     /// Sends each packet, which begins with its IP header, towards the destination in that header.
     ///
     /// What is no IP packet counts as failed with EINVAL.

@@ -54,6 +54,11 @@ impl RawAhSocket {
         Ok(Self { socket, family })
     }
 
+    /// The family of the packets that it receives.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
     /// Receives packets, from their IP header on, into the front of `packets`, with `meta` filled;
     /// zero if nothing waits.
     ///

@@ -39,13 +39,21 @@ pub struct RouteSizes {
     pub advmss: Option<u32>,
 }
 
+/// A plan and its way.
+#[derive(Clone, Debug)]
+struct Plan {
+    networks: RoutePlan,
+    /// The peer whose way it is, where the kernel protects the packets; else it is the TUN.
+    towards: Option<IpAddr>,
+}
+
 /// Keeps our rule and table as the installed plans want them; removes everything when dropped.
 #[derive(Debug)]
 pub struct HostRouting {
     netlink: Netlink,
     interface: u32,
     sizes: RouteSizes,
-    plans: BTreeMap<String, RoutePlan>,
+    plans: BTreeMap<String, Plan>,
     installed: BTreeMap<IpNet, Route>,
     rules: BTreeSet<Family>,
 }
@@ -80,7 +88,24 @@ impl HostRouting {
     /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`], [`SysError::Io`]. The plan is
     /// kept and what is missing is tried again with the next change or [`Self::refresh`].
     pub fn install(&mut self, name: &str, plan: RoutePlan) -> Result<(), SysError> {
-        self.plans.insert(name.to_owned(), plan);
+        self.plans.insert(name.to_owned(), Plan { networks: plan, towards: None });
+        self.reconcile()
+    }
+
+    /// Routes a child SA's traffic the way to its peer, where the kernel's policies catch it: only
+    /// what has a route meets them, and this one gives it a source inside the local selectors.
+    /// Otherwise as [`Self::install`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`].
+    pub fn install_towards(
+        &mut self,
+        name: &str,
+        plan: RoutePlan,
+        peer: IpAddr,
+    ) -> Result<(), SysError> {
+        self.plans.insert(name.to_owned(), Plan { networks: plan, towards: Some(peer) });
         self.reconcile()
     }
 
@@ -164,7 +189,15 @@ impl HostRouting {
 
     fn reconcile(&mut self) -> Result<(), SysError> {
         let addresses = self.netlink.addresses()?;
-        let wanted = wanted_routes(&self.plans, &addresses, self.interface, self.sizes);
+        let peers: BTreeSet<IpAddr> = self.plans.values().filter_map(|plan| plan.towards).collect();
+        let mut ways = Ways::new();
+        for peer in peers {
+            // Without a way to the peer there is none for its networks; a change brings us back.
+            if let Ok(way) = self.netlink.lookup_route(peer, None, MARK) {
+                ways.insert(peer, way);
+            }
+        }
+        let wanted = wanted_routes(&self.plans, &addresses, &ways, self.interface, self.sizes);
         // Rules go first and come last, so no packet meets half a table.
         let families: BTreeSet<Family> =
             wanted.keys().map(|destination| Family::of(destination.addr())).collect();
@@ -329,28 +362,36 @@ fn rule(family: Family) -> Rule {
     Rule::not_marked(family, RULE_PRIORITY, MARK, TABLE)
 }
 
-/// What the table has to hold: a pure function of the plans and the host's addresses.
+/// The ways to peers.
+type Ways = BTreeMap<IpAddr, RouteLookup>;
+
+/// What the table has to hold: a pure function of the plans, the host's addresses and the ways to
+/// the peers.
 fn wanted_routes(
-    plans: &BTreeMap<String, RoutePlan>,
+    plans: &BTreeMap<String, Plan>,
     addresses: &[Address],
+    ways: &Ways,
     interface: u32,
     sizes: RouteSizes,
 ) -> BTreeMap<IpNet, Route> {
     let mut wanted = BTreeMap::new();
-    for plan in plans.values() {
-        for remote in plan.remote.iter().map(IpNet::trunc) {
-            let source = source_hint(addresses, &plan.local, Family::of(remote.addr()));
-            let mut route = Route::by_interface(remote, interface).in_table(TABLE);
-            route.source = source;
-            route.mtu = sizes.mtu;
-            route.advmss = sizes.advmss;
+    for Plan { networks, towards } in plans.values() {
+        for remote in networks.remote.iter().map(IpNet::trunc) {
+            let mut route = match towards {
+                None => into_tun(remote, interface, sizes),
+                Some(peer) => match ways.get(peer) {
+                    Some(way) => along(remote, way),
+                    None => continue,
+                },
+            };
+            route.source = source_hint(addresses, &networks.local, Family::of(remote.addr()));
             route.metric = Some(METRIC);
             wanted.entry(remote).or_insert(route);
         }
     }
     // Packets between our own networks stay out of the tunnel when a remote selector, such as
     // 0.0.0.0/0, covers them too.
-    for local in plans.values().flat_map(|plan| &plan.local).map(IpNet::trunc) {
+    for local in plans.values().flat_map(|plan| &plan.networks.local).map(IpNet::trunc) {
         let covered = wanted
             .values()
             .any(|route| route.kind == RouteKind::Unicast && route.destination.contains(&local));
@@ -361,6 +402,20 @@ fn wanted_routes(
         }
     }
     wanted
+}
+
+fn into_tun(remote: IpNet, interface: u32, sizes: RouteSizes) -> Route {
+    let mut route = Route::by_interface(remote, interface).in_table(TABLE);
+    route.mtu = sizes.mtu;
+    route.advmss = sizes.advmss;
+    route
+}
+
+/// By the interface that leads to the peer, and its gateway if that is of the same family.
+fn along(remote: IpNet, way: &RouteLookup) -> Route {
+    let mut route = Route::by_interface(remote, way.interface).in_table(TABLE);
+    route.via = way.via.filter(|via| via.is_ipv4() == remote.addr().is_ipv4());
+    route
 }
 
 /// Some metric has to be given: IPv6 would make up 1024 and then not find the route again.
@@ -421,9 +476,36 @@ mod tests {
     }
 
     fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<IpNet, Route> {
-        let plan = RoutePlan { local: nets(local), remote: nets(remote) };
-        let plans = BTreeMap::from([("one".to_owned(), plan)]);
-        wanted_routes(&plans, addresses, 9, RouteSizes::default())
+        let networks = RoutePlan { local: nets(local), remote: nets(remote) };
+        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, towards: None })]);
+        wanted_routes(&plans, addresses, &Ways::new(), 9, RouteSizes::default())
+    }
+
+    #[test]
+    fn what_the_kernel_protects_goes_the_way_to_the_peer() {
+        let peer: IpAddr = "203.0.113.7".parse().unwrap();
+        let networks = RoutePlan {
+            local: nets(&["10.1.0.0/24"]),
+            remote: nets(&["10.2.0.0/24", "fd02::/64"]),
+        };
+        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, towards: Some(peer) })]);
+        let of = |ways: &Ways| {
+            wanted_routes(&plans, &[address("10.1.0.2/24")], ways, 9, RouteSizes::default())
+        };
+        assert!(of(&Ways::new()).is_empty());
+        let via: IpAddr = "192.0.2.254".parse().unwrap();
+        let way = RouteLookup {
+            interface: 3,
+            table: Route::TABLE_MAIN,
+            via: Some(via),
+            source: None,
+            kind: RouteKind::Unicast,
+            mtu: None,
+        };
+        let routes: Vec<Route> = of(&Ways::from([(peer, way)])).into_values().collect();
+        assert_eq!(routes[0].via, Some(via));
+        assert_eq!(routes[0].source, Some("10.1.0.2".parse().unwrap()));
+        assert_eq!((routes[1].via, routes[1].interface), (None, Some(3)));
     }
 
     #[test]

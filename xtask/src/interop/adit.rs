@@ -47,8 +47,13 @@ pub(crate) fn write(side: &Side, peer: &Side, plan: &Plan) -> anyhow::Result<()>
     let secret = tunnels.join(format!("{CONNECTION}.psk"));
     fs::write(&secret, SECRET)?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
-    let file = tunnels.join(format!("{CONNECTION}.toml"));
-    fs::write(file, tunnel_file(side, peer, plan)).context("cannot write the tunnel's file")
+    write_file(side, &tunnel_file(side, peer, plan))
+}
+
+/// Writes the tunnel's file alone.
+pub(crate) fn write_file(side: &Side, text: &str) -> anyhow::Result<()> {
+    let file = config(side).join("tunnels").join(format!("{CONNECTION}.toml"));
+    fs::write(file, text).context("cannot write the tunnel's file")
 }
 
 fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {

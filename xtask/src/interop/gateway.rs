@@ -68,6 +68,11 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// Is it ours, with a tunnel's file?
+    pub(crate) fn is_adit(&self) -> bool {
+        self.make == Make::Adit
+    }
+
     /// Starts the daemon with the configuration it had.
     pub(crate) fn start_again(&self) -> anyhow::Result<()> {
         let command = match self.make {

@@ -102,8 +102,9 @@ impl State {
     }
 }
 
-/// Reads `ip -s xfrm state`: an SA begins at the left margin.
-fn states(text: &str) -> Vec<State> {
+/// Reads `ip -s xfrm state`: an SA begins at the left margin. What only waits for an SA (SPI 0) is
+/// none.
+pub(super) fn states(text: &str) -> Vec<State> {
     let mut states: Vec<State> = Vec::new();
     for line in text.lines() {
         if line.starts_with("src ") {
@@ -119,6 +120,7 @@ fn states(text: &str) -> Vec<State> {
             state.packets = count;
         }
     }
+    states.retain(|state| !state.text.contains(" spi 0x00000000("));
     states
 }
 
@@ -133,7 +135,8 @@ mod tests {
     fn the_kernel_tells_its_sas() {
         let text = "src 192.0.2.2 dst 192.0.2.1\n\tproto esp spi 0x0a0b0c0d(168496141) reqid 1 mode tunnel\n\t\
             lifetime config:\n\t  limit: soft (INF)(packets), hard (INF)(packets)\n\t\
-            lifetime current:\n\t  252(bytes), 3(packets)\nsrc 192.0.2.1 dst 192.0.2.2\n\tx\n";
+            lifetime current:\n\t  252(bytes), 3(packets)\nsrc 192.0.2.1 dst 192.0.2.2\n\tx\n\
+            src 10.1.0.1 dst 10.2.0.1\n\tproto esp spi 0x00000000(0) reqid 2 mode transport\n";
         let states = states(text);
         assert_eq!(states.iter().map(|one| one.packets).collect::<Vec<_>>(), [3, 0]);
         assert!(states[0].text.contains("mode tunnel lifetime config:"));

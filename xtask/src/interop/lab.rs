@@ -125,7 +125,9 @@ impl Side {
 
     /// Takes the addresses off the cable's end, for a guest whose interface lies on it.
     pub(crate) fn hand_over(&self) -> anyhow::Result<()> {
-        ip(&["-n", &self.namespace, "addr", "flush", "dev", OUTSIDE])?;
+        for interface in [OUTSIDE, "lo"] {
+            ip(&["-n", &self.namespace, "addr", "flush", "dev", interface])?;
+        }
         ip(&["-n", &self.namespace, "link", "set", OUTSIDE, "promisc", "on"])
     }
 

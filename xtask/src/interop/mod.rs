@@ -4,6 +4,7 @@ mod adit;
 mod gateway;
 mod in_guest;
 mod janitor;
+mod kernel;
 pub(crate) mod lab;
 mod linux;
 mod ping;
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     /// List the scenarios
     #[arg(long)]
     list: bool,
-    /// Fewer of the kernel's suites
+    /// Fewer of the cases with a Linux kernel
     #[arg(long)]
     quick: bool,
     /// Keep configuration and logs, and say where
@@ -62,6 +63,8 @@ pub(crate) enum Peer {
     Strongswan,
     /// The ESP of a Linux kernel in User-mode Linux, with strongSwan's keys
     Linux,
+    /// Our daemon over a kernel's IPsec in User-mode Linux, against ours in user space and strongSwan
+    Kernel,
 }
 
 /// Measured values by name; the name ends with the unit.
@@ -115,6 +118,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             let extent = if options.quick { Extent::Few } else { Extent::All };
             linux::rows(extent, &options.scenarios, options.keep, report)?
         }
+        Peer::Kernel => kernel::rows(options.quick, &options.scenarios, options.keep, report)?,
     };
     if options.json {
         println!("{}", json_list(&rows)?);
@@ -154,6 +158,11 @@ fn print_list(peer: Peer) {
         Peer::Linux => {
             for (name, claim) in linux::list() {
                 println!("{name:<40} {claim}");
+            }
+        }
+        Peer::Kernel => {
+            for (name, claim) in kernel::list() {
+                println!("{name:<22} {claim}");
             }
         }
     }

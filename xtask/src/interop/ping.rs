@@ -70,7 +70,7 @@ impl Stream {
 }
 
 /// Reads ping's summary: as many received as sent, none twice.
-fn lossless(text: &str) -> anyhow::Result<()> {
+pub(crate) fn lossless(text: &str) -> anyhow::Result<()> {
     let summary = text.lines().find(|line| line.contains("packets transmitted"));
     let summary = summary.with_context(|| format!("ping printed no summary: {}", text.trim()))?;
     let mut numbers = summary.split(' ').filter_map(|word| word.parse::<u64>().ok());

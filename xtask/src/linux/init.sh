@@ -15,7 +15,7 @@ mount --bind /usr/lib/uml/modules /run/modules/lib/modules
 printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/bin/modprobe
 chmod 755 /run/bin/modprobe
 echo /run/bin/modprobe >/proc/sys/kernel/modprobe
-for module in ipv6 xfrm_user esp4 esp6; do modprobe -d /run/modules "$module"; done
+for module in ipv6 tun xfrm_user esp4 esp6; do modprobe -d /run/modules "$module"; done
 ip link set lo up
 cd /mnt/exchange || exit 1
 touch ready

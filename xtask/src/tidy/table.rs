@@ -64,13 +64,14 @@ pub(crate) const PURE_CRATES: [&str; 6] =
     ["adit-wire", "adit-crypto", "adit-db", "adit-dataplane", "adit-ike", "adit-mgmt"];
 
 /// External crates that do I/O, and so have no place among the dependencies of a pure crate.
-pub(crate) const IO_CRATES: [&str; 12] = [
+pub(crate) const IO_CRATES: [&str; 13] = [
     "async-std",
     "getrandom",
     "libc",
     "mio",
     "netlink-packet-core",
     "netlink-packet-route",
+    "netlink-packet-xfrm",
     "netlink-sys",
     "nix",
     "rand",

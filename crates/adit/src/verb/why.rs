@@ -134,8 +134,13 @@ fn spd_text(report: &SpdReport, paint: Paint) -> String {
     let more = report.total.saturating_sub(report.entries.len());
     let more =
         if more > 0 { format!("and {} more\n", grouped(more as u64)) } else { String::new() };
+    let kernel = if report.entries.iter().any(|entry| entry.by_kernel) {
+        "Those of the kernel are asked by it, before a packet comes to us: see `ip xfrm policy`.\n"
+    } else {
+        ""
+    };
     format!(
-        "{}{more}The first that matches decides; what none matches is dropped.\n",
+        "{}{more}The first that matches decides; what none matches is dropped.\n{kernel}",
         table.render(paint)
     )
 }
@@ -165,7 +170,8 @@ fn side(texts: &[String]) -> String {
 fn owner(entry: &PolicyStatus) -> String {
     let child = entry.child.as_ref().filter(|child| **child != entry.name);
     let child = child.map_or_else(String::new, |child| format!("/{}", clean(child)));
-    format!("{} {}{child}", entry.source, clean(&entry.name))
+    let engine = if entry.by_kernel { " (kernel)" } else { "" };
+    format!("{} {}{child}{engine}", entry.source, clean(&entry.name))
 }
 
 /// Where it stands, `/etc/adit/tunnels/berlin.toml:6`.
@@ -190,7 +196,7 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
             Cell::new(flow(sa.packets_in, sa.octets_in)),
             Cell::new(flow(sa.packets_out, sa.octets_out)),
             sa.rekey_in_s.map(seconds).into(),
-            Cell::new(&sa.suite),
+            Cell::new(format!("{}{}", sa.suite, if sa.by_kernel { " (kernel)" } else { "" })),
             Cell::styled(Style::Warning, drops(&sa.drops)),
         ]);
     }
@@ -261,7 +267,9 @@ fn summary(answer: &Answer) -> String {
 }
 
 fn route(answer: &Answer) -> String {
+    let by_kernel = answer.policy.as_ref().is_some_and(|policy| policy.by_kernel);
     let here = match (answer.fate, answer.routed_here) {
+        _ if by_kernel => "through the kernel's own IPsec",
         (Fate::Bypassed, _) => "into the tunnels' interface, then out in clear",
         (_, true) => "into the tunnels' interface",
         (_, false) => "past the tunnels' interface",
@@ -310,8 +318,9 @@ fn tunnel_words(tunnel: &TunnelStatus, paint: Paint) -> String {
 
 fn sa_words(sa: &SaStatus) -> String {
     let how = if sa.udp { "ESP in UDP" } else { "ESP" };
+    let by = if sa.by_kernel { " by the kernel" } else { "" };
     let sides = format!("{} <-> {}", sa.local.join(", "), sa.remote.join(", "));
-    format!("SPI {} out, {} in; {how}, {}\n{sides}", sa.spi_out, sa.spi_in, sa.suite)
+    format!("SPI {} out, {} in; {how}{by}, {}\n{sides}", sa.spi_out, sa.spi_in, sa.suite)
 }
 
 fn packets(sa: &SaStatus) -> String {

@@ -2,6 +2,9 @@
 
 use adit_crypto::{Rng, SeededRng};
 
+use adit_db::TsSpec;
+use adit_wire::ip::FlowKey;
+
 use super::*;
 
 /// What the book was told, in plain lists.
@@ -89,7 +92,9 @@ fn change(book: &mut PolicyBook, told: &mut Told, dice: &mut Dice, step: u32) {
         (5..8, Some(policy)) => {
             let networks = dice.networks();
             let id = ChildSaId(step);
-            book.add_negotiated(id, Negotiated { policy, sides: sides(networks) });
+            let (engine, mode, peer) = (Engine::Userspace, Mode::Tunnel, [192, 0, 2, 2].into());
+            let sides = sides(networks);
+            book.add_negotiated(id, Negotiated { policy, engine, mode, peer, sides });
             told.sas.insert(id, (policy, networks));
             return;
         }

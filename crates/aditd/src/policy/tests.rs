@@ -1,4 +1,6 @@
-use adit_db::HostSpec;
+use adit_db::{HostSpec, TsSpec};
+use adit_mgmt::api::{PolicyAction, PolicySource};
+use adit_wire::ip::FlowKey;
 
 use super::*;
 
@@ -25,7 +27,9 @@ fn ts(text: &str) -> TrafficSelector {
 }
 
 fn negotiated(policy: PolicyId, local: &str, remote: &str) -> Negotiated {
-    Negotiated { policy, sides: Sides { local: vec![ts(local)], remote: vec![ts(remote)] } }
+    let sides = Sides { local: vec![ts(local)], remote: vec![ts(remote)] };
+    let peer = "203.0.113.7".parse().unwrap();
+    Negotiated { policy, engine: Engine::Userspace, mode: Mode::Tunnel, peer, sides }
 }
 
 /// The entries in force: what they do to which remote networks.
@@ -155,10 +159,124 @@ fn a_peers_tangle_harms_nobody_else() {
         let local = (0..1_000).map(|n| TrafficSelector::from_address(address(n))).collect();
         let remote = vec![TrafficSelector::from_address(address(number))];
         let sides = Sides { local, remote };
-        book.add_negotiated(ChildSaId(number), Negotiated { policy, sides });
+        let one = negotiated(policy, "10.1.0.0/24", "10.2.0.0/24");
+        book.add_negotiated(ChildSaId(number), Negotiated { sides, ..one });
     }
     book.rebuild().unwrap();
     let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 6, 1, 1);
-    let deciding = book.deciding(&flow).unwrap();
+    let deciding = book.deciding(&flow).entry.unwrap();
     assert_eq!((deciding.number, deciding.source), (301, PolicySource::Tunnel));
+}
+
+fn of_kernel(keep: Keep) -> Arc<Connection> {
+    let engine = Engine::Kernel;
+    Arc::new(Connection { engine, ..Arc::unwrap_or_clone(connection(keep)) })
+}
+
+fn kernel_book(keep: Keep) -> (PolicyBook, PolicyId) {
+    let (mut book, policy) = book(keep);
+    book.load(of_kernel(keep));
+    book.rebuild().unwrap();
+    (book, policy)
+}
+
+fn by_kernel(policy: PolicyId, remote: &str) -> Negotiated {
+    Negotiated { engine: Engine::Kernel, ..negotiated(policy, "10.1.0.0/24", remote) }
+}
+
+#[test]
+fn a_tunnel_of_the_kernel_is_held_there_and_has_no_way_into_the_tun() {
+    let (mut book, policy) = kernel_book(Keep::Up);
+    assert!(book.spd().is_empty());
+    assert_eq!(book.held_by_kernel().len(), 1);
+    let towards = book.routed_by(policy).unwrap().towards;
+    assert_eq!(towards, Some("203.0.113.7".parse().unwrap()));
+
+    book.load(connection(Keep::Up));
+    book.rebuild().unwrap();
+    assert!(book.held_by_kernel().is_empty());
+    assert_eq!(book.routed_by(policy).unwrap().towards, None);
+}
+
+/// What the kernel's SAs bring is not for the user-space engine, within the policy or beyond it.
+#[test]
+fn an_sa_of_the_kernel_adds_nothing_to_the_spd() {
+    let (mut book, policy) = kernel_book(Keep::Passive);
+    assert!(book.held_by_kernel().is_empty() && book.routed().is_empty());
+    for (id, remote) in [(1, "10.2.0.0/25"), (2, "10.9.0.1")] {
+        book.add_negotiated(ChildSaId(id), by_kernel(policy, remote));
+        assert_eq!((book.spd().len(), book.held_by_kernel().len()), (0, 1));
+        assert_eq!(book.engine_of(ChildSaId(id)), Engine::Kernel);
+    }
+    book.rebuild().unwrap();
+    assert!(book.spd().is_empty());
+    assert_eq!(book.routed_by(policy).unwrap().plan.remote.len(), 3);
+
+    let elsewhere: IpAddr = "203.0.113.9".parse().unwrap();
+    assert_eq!(book.move_sa(ChildSaId(2), elsewhere), Some(policy));
+    assert_eq!(book.routed_by(policy).unwrap().towards, Some(elsewhere));
+
+    for id in [1, 2] {
+        assert_eq!(book.remove_sa(ChildSaId(id)), Some(policy));
+    }
+    assert!(book.held_by_kernel().is_empty() && book.routed().is_empty());
+}
+
+/// Packets of transport mode go to the peer anyway.
+#[test]
+fn transport_mode_of_the_kernel_needs_no_way() {
+    let (mut book, policy) = kernel_book(Keep::Up);
+    let one = Negotiated { mode: Mode::Transport, ..by_kernel(policy, "10.2.0.0/24") };
+    book.add_negotiated(ChildSaId(1), one);
+    assert_eq!(book.routed_by(policy), None);
+}
+
+/// A tunnel that changes its engine keeps the SAs of the old one until they end.
+#[test]
+fn sas_stay_with_the_engine_that_has_them() {
+    let (mut book, policy) = book(Keep::Passive);
+    book.add_negotiated(ChildSaId(1), negotiated(policy, "10.1.0.0/24", "10.2.0.0/24"));
+    book.load(of_kernel(Keep::Passive));
+    book.rebuild().unwrap();
+    book.add_negotiated(ChildSaId(2), by_kernel(policy, "10.2.0.0/24"));
+    assert_eq!((book.spd().len(), book.held_by_kernel().len()), (1, 1));
+    assert_eq!(book.routed_by(policy).unwrap().towards, None);
+
+    book.remove_sa(ChildSaId(1));
+    assert_eq!((book.spd().len(), book.held_by_kernel().len()), (0, 1));
+    assert!(book.routed_by(policy).unwrap().towards.is_some());
+}
+
+/// The kernel asks its policies before a packet comes to the TUN, an SA before what is held.
+#[test]
+fn people_see_the_kernels_policies_first() {
+    let (mut book, policy) = kernel_book(Keep::Up);
+    let mut other = Arc::unwrap_or_clone(connection(Keep::Up));
+    other.name = "aachen".parse().unwrap();
+    other.children[0].remote_ts = vec!["10.2.0.0/16".parse().unwrap()];
+    book.load(Arc::new(other));
+    book.rebuild().unwrap();
+    let names = |book: &mut PolicyBook| -> Vec<_> {
+        book.list(9).into_iter().map(|one| (one.number, one.name, one.by_kernel)).collect()
+    };
+    let (berlin, aachen) = ("berlin".to_owned(), "aachen".to_owned());
+    assert_eq!(names(&mut book), [(1, berlin.clone(), true), (2, aachen.clone(), false)]);
+    assert_eq!(book.count(), 2);
+
+    let flow = |last: u8| FlowKey::new([10, 1, 0, 5].into(), [10, 2, last, 7].into(), 6, 1, 1);
+    let held = book.deciding(&flow(0));
+    assert_eq!((held.entry.unwrap().number, held.carrier), (1, None));
+    assert_eq!(book.deciding(&flow(9)).entry.unwrap().number, 2);
+
+    book.add_negotiated(ChildSaId(5), by_kernel(policy, "10.2.0.0/25"));
+    let carried = book.deciding(&flow(0));
+    assert_eq!(
+        (carried.entry.unwrap().name, carried.carrier),
+        (berlin.clone(), Some(ChildSaId(5)))
+    );
+    book.add_negotiated(ChildSaId(6), by_kernel(policy, "10.2.9.0/24"));
+    let beyond = book.deciding(&flow(9));
+    let entry = beyond.entry.unwrap();
+    assert_eq!((entry.number, entry.source, entry.name), (1, PolicySource::Peer, berlin));
+    assert_eq!((beyond.carrier, book.count()), (Some(ChildSaId(6)), 3));
 }

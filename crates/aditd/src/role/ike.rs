@@ -5,15 +5,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::PolicyId;
+use adit_db::{Engine, PolicyId};
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
 use adit_sys::clock;
+use adit_sys::filter::FilterRule;
 use adit_sys::netlink::{Netlink, RouteLookup};
 use adit_sys::resolve::resolve;
 use adit_sys::route::MARK;
@@ -25,9 +26,10 @@ use tracing::{debug, error, warn};
 
 use crate::keylog::KeyLog;
 use crate::message::{
-    Links, PacketNews, PolicyView, RouteChange, ToControl, ToIke, ToInbound, ToOutbound, ToParent,
+    Links, PacketNews, PolicyView, RouteChange, ToControl, ToIke, ToInbound, ToKernel, ToOutbound,
+    ToParent,
 };
-use crate::policy::PolicyBook;
+use crate::policy::{Decision, PolicyBook};
 use crate::role::errors;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::keys::ToKeys;
@@ -74,11 +76,14 @@ struct Running {
     policies: PolicyBook,
     /// The configuration changed and the packet threads do not know yet.
     stale: bool,
+    /// The packet filter as it was sent last.
+    filter_rules: Option<Vec<FilterRule>>,
     netlink: Netlink,
     poller: Poller,
     batch: BatchIo,
     packets: Vec<PacketBuf>,
-    /// New routes were sent to the parent and the outputs that came with them are not all out.
+    /// New routes or changes of the kernel are on their way, and the outputs that came with them
+    /// are not all out.
     behind_routes: bool,
     stopping: bool,
 }
@@ -98,6 +103,7 @@ impl Running {
             rng: SystemRng,
             policies: PolicyBook::default(),
             stale: false,
+            filter_rules: None,
             netlink: Netlink::open()?,
             poller,
             batch: BatchIo::new(0),
@@ -127,7 +133,7 @@ impl Running {
             self.endpoint.handle_timeout(clock::now(), &mut self.rng);
             self.drain();
         }
-        let _ = self.role.links.parent.send(ToParent::IkeStopped);
+        self.tell_parent(ToParent::IkeStopped);
     }
 
     fn receive(&mut self) {
@@ -269,20 +275,9 @@ impl Running {
             Output::Transmit { path, octets } => self.transmit(path, octets),
             Output::Keepalive(path) => self.role.sockets.keep_alive(path),
             Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
-            Output::ActivateOutbound(id) => {
-                self.tell_outbound(OutboundCommand::Activate { child: id });
-            }
-            Output::RemoveChild { id, delay } => {
-                let policy = self.policies.remove_sa(id);
-                self.ask_what_flowed(id);
-                self.tell_outbound(OutboundCommand::Remove { child: id });
-                let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child: id, delay });
-                self.publish_change(policy);
-            }
-            Output::UpdatePeer { child, encap } => {
-                self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
-                self.tell_inbound(InboundCommand::UpdatePeer { child, encap });
-            }
+            Output::ActivateOutbound(id) => self.activate(id),
+            Output::RemoveChild { id, delay } => self.remove(id, delay),
+            Output::UpdatePeer { child, encap } => self.update_peer(child, encap),
             Output::Auth(job) => {
                 let _ = self.role.links.keys.send(ToKeys::Auth(job));
             }
@@ -309,6 +304,11 @@ impl Running {
 
     fn install(&mut self, sa: adit_db::ChildSa, active: bool) {
         let policy = self.policies.add_sa(&sa);
+        if Engine::of(sa.spi_in) == Engine::Kernel {
+            self.tell_kernel(ToKernel::Install { sa: Box::new(sa), policy, active });
+            self.publish_change(Engine::Kernel, Some(policy));
+            return;
+        }
         let (inbound, outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
             Ok(halves) => halves,
             Err(error) => {
@@ -318,7 +318,44 @@ impl Running {
         };
         self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
         self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
-        self.publish_change(Some(policy));
+        self.publish_change(Engine::Userspace, Some(policy));
+    }
+
+    fn activate(&mut self, child: adit_db::ChildSaId) {
+        match self.policies.engine_of(child) {
+            Engine::Kernel => self.tell_kernel(ToKernel::Activate(child)),
+            Engine::Userspace | Engine::Auto => {
+                self.tell_outbound(OutboundCommand::Activate { child });
+            }
+        }
+    }
+
+    fn remove(&mut self, child: adit_db::ChildSaId, delay: Duration) {
+        let engine = self.policies.engine_of(child);
+        self.ask_what_flowed(child);
+        match engine {
+            Engine::Kernel => self.tell_kernel(ToKernel::RemoveLater { child, delay }),
+            Engine::Userspace | Engine::Auto => {
+                self.tell_outbound(OutboundCommand::Remove { child });
+                let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child, delay });
+            }
+        }
+        let policy = self.policies.remove_sa(child);
+        self.publish_change(engine, policy);
+    }
+
+    fn update_peer(&mut self, child: adit_db::ChildSaId, encap: adit_db::Encapsulation) {
+        match self.policies.engine_of(child) {
+            Engine::Kernel => {
+                let policy = self.policies.move_sa(child, encap.remote.ip());
+                self.tell_kernel(ToKernel::UpdatePeer { child, encap });
+                self.publish_change(Engine::Kernel, policy);
+            }
+            Engine::Userspace | Engine::Auto => {
+                self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
+                self.tell_inbound(InboundCommand::UpdatePeer { child, encap });
+            }
+        }
     }
 
     fn publish_policies(&mut self) {
@@ -327,15 +364,19 @@ impl Running {
             return;
         }
         self.publish_spd();
-        let rules = filter::rules(self.policies.spd());
-        let _ = self.role.links.parent.send(ToParent::Filter(rules));
+        // An earlier filter may have failed.
+        self.filter_rules = None;
+        self.publish_held();
         self.publish_routes(RouteChange::All(self.policies.routed()));
     }
 
-    /// Publishes what child SAs changed about one policy.
-    fn publish_change(&mut self, policy: Option<PolicyId>) {
+    /// Publishes what child SAs of an engine changed about one policy.
+    fn publish_change(&mut self, engine: Engine, policy: Option<PolicyId>) {
         let Some(policy) = policy else { return };
-        self.publish_spd();
+        match engine {
+            Engine::Kernel => self.publish_held(),
+            Engine::Userspace | Engine::Auto => self.publish_spd(),
+        }
         self.publish_routes(RouteChange::One(policy, self.policies.routed_by(policy)));
     }
 
@@ -345,26 +386,40 @@ impl Running {
         self.tell_inbound(InboundCommand::SetPolicies(spd));
     }
 
+    /// What the kernel holds, and the filter, which must let through what the kernel has opened.
+    fn publish_held(&mut self) {
+        let held = self.policies.held_by_kernel();
+        let rules = filter::rules(self.policies.spd(), &held);
+        self.tell_kernel(ToKernel::Policies(held));
+        if self.filter_rules.as_ref() != Some(&rules) {
+            self.tell_parent(ToParent::Filter(rules.clone()));
+            self.filter_rules = Some(rules);
+        }
+    }
+
     fn publish_routes(&mut self, change: RouteChange) {
-        let _ = self.role.links.parent.send(ToParent::Routes(change));
+        self.tell_parent(ToParent::Routes(change));
         self.behind_routes = true;
     }
 
     /// The policies in force; with a packet the one that decides about it, and its routes.
     fn policy_view(&mut self, flow: Option<&FlowKey>) -> PolicyView {
-        let entries = match flow {
-            None => self.policies.list(ENTRIES_MAX),
-            Some(flow) => self.policies.deciding(flow).into_iter().collect(),
+        let (entries, carrier) = match flow {
+            None => (self.policies.list(ENTRIES_MAX), None),
+            Some(flow) => {
+                let Decision { entry, carrier } = self.policies.deciding(flow);
+                (entry.into_iter().collect(), carrier)
+            }
         };
         let routes = flow.map(|flow| routes::ways(&mut self.netlink, flow.dst));
-        PolicyView { entries, total: self.policies.spd().len(), routes }
+        PolicyView { entries, total: self.policies.count(), carrier, routes }
     }
 
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon
     /// as it has our message, and our answer to its first packet needs the route.
-    fn transmit(&self, path: Path, octets: Vec<u8>) {
+    fn transmit(&mut self, path: Path, octets: Vec<u8>) {
         if self.behind_routes {
-            let _ = self.role.links.parent.send(ToParent::Transmit { path, octets });
+            self.tell_parent(ToParent::Transmit { path, octets });
         } else {
             self.role.sockets.transmit(path, &octets);
         }
@@ -401,6 +456,10 @@ impl Running {
 
     /// Whoever hears that a child SA is gone wants to know what it carried.
     fn ask_what_flowed(&self, child: adit_db::ChildSaId) {
+        if self.policies.engine_of(child) == Engine::Kernel {
+            let _ = self.role.links.kernel.send(ToKernel::Flowed(child));
+            return;
+        }
         let _ = self.role.links.outbound.send(ToOutbound::Flowed(child));
         let _ = self.role.links.inbound.send(ToInbound::Flowed(child));
     }
@@ -413,9 +472,20 @@ impl Running {
         let _ = self.role.links.inbound.send(ToInbound::Engine(command));
     }
 
+    /// What follows waits for the kernel as it waits for the routes.
+    fn tell_kernel(&mut self, command: ToKernel) {
+        let _ = self.role.links.kernel.send(command);
+        self.behind_routes = true;
+    }
+
+    /// Through the kernel role, which puts SAs and policies in place first.
+    fn tell_parent(&self, message: ToParent) {
+        let _ = self.role.links.kernel.send(ToKernel::Then(Box::new(message)));
+    }
+
     /// Through the parent, which puts routes in place first.
     fn tell_control(&self, message: ToControl) {
-        let _ = self.role.links.parent.send(ToParent::Tell(Box::new(message)));
+        self.tell_parent(ToParent::Tell(Box::new(message)));
     }
 }
 

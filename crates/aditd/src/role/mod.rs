@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod forward;
 pub(crate) mod ike;
 pub(crate) mod ike_sockets;
+pub(crate) mod kernel;
 pub(crate) mod keys;
 pub(crate) mod parent;
 

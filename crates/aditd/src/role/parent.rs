@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -33,12 +34,15 @@ use crate::args::{Args, Switch};
 use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
-use crate::message::{Links, RouteChange, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{
+    Links, RouteChange, ToControl, ToIke, ToInbound, ToKernel, ToOutbound, ToParent,
+};
 use crate::policy::Routed;
 use crate::role::control::ControlRole;
 use crate::role::forward::{inbound, outbound};
 use crate::role::ike::IkeRole;
 use crate::role::ike_sockets::IkeSockets;
+use crate::role::kernel::{KernelRole, exempt_all};
 use crate::role::keys::{self, ToKeys};
 use crate::routes::describe;
 
@@ -74,13 +78,20 @@ impl Resources {
         // The kernel takes both sizes from the interface, the segment size for each family.
         let routing = HostRouting::new(tun.index(), RouteSizes::default())
             .map_err(|error| said(&error, "change the routes"))?;
+        let (raw, ah) = (open_raw(&options)?, open_ah(&options)?);
+        let bypass =
+            BypassSocket::open(&options).map_err(|error| said(&error, "open a raw socket"))?;
+        let udp = ike_socket.halves().chain(nat_socket.halves());
+        let udp = udp.map(|socket| (Family::of(socket.local().ip()), socket.as_fd()));
+        let esp = raw.iter().map(|socket| (socket.family(), socket.as_fd()));
+        let from_ah = ah.iter().map(|socket| (socket.family(), socket.as_fd()));
+        exempt_all(udp.chain(esp).chain(from_ah).chain(bypass.halves()));
         Ok(Self {
             ike_socket,
             nat_socket,
-            raw: open_raw(&options)?,
-            ah: open_ah(&options)?,
-            bypass: BypassSocket::open(&options)
-                .map_err(|error| said(&error, "open a raw socket"))?,
+            raw,
+            ah,
+            bypass,
             tun,
             routing,
             monitor: Monitor::open(Some(TABLE))
@@ -157,6 +168,7 @@ struct Inboxes {
     keys: CommandReceiver<ToKeys>,
     outbound: CommandReceiver<ToOutbound>,
     inbound: CommandReceiver<ToInbound>,
+    kernel: CommandReceiver<ToKernel>,
     control: CommandReceiver<ToControl>,
 }
 
@@ -169,14 +181,16 @@ fn links() -> std::io::Result<(Links, Inboxes)> {
     let (keys, from_keys) = channel(QUEUE)?;
     let (outbound, from_outbound) = channel(QUEUE)?;
     let (inbound, from_inbound) = channel(QUEUE)?;
+    let (kernel, from_kernel) = channel(QUEUE)?;
     let (control, from_control) = channel(QUEUE)?;
-    let links = Links { parent, ike, keys, outbound, inbound, control };
+    let links = Links { parent, ike, keys, outbound, inbound, kernel, control };
     let inboxes = Inboxes {
         parent: from_parent,
         ike: from_ike,
         keys: from_keys,
         outbound: from_outbound,
         inbound: from_inbound,
+        kernel: from_kernel,
         control: from_control,
     };
     Ok((links, inboxes))
@@ -222,16 +236,14 @@ impl Parent {
         let (routing, monitor) = (resources.routing, resources.monitor);
         let tun_index = resources.tun.index();
         let filter = open_filter(args, &config);
-        let sockets = IkeSockets {
-            ike: resources.ike_socket,
-            nat: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
-        };
+        let sockets = ike_sockets(resources.ike_socket, &resources.nat_socket)?;
         let ike = IkeRole {
             sockets: sockets.try_clone().map_err(std::io::Error::other)?,
             links: links.clone(),
             key_log: open_key_log(args)?,
             config,
         };
+        let kernel = kernel_role(&resources.nat_socket, &resources.raw, &links)?;
         let outbound = outbound::Role {
             tun: Arc::clone(&resources.tun),
             udp: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
@@ -262,6 +274,7 @@ impl Parent {
             spawn_role("keys", parent, move || keys::run(&inboxes.keys, &keys_ike))?,
             spawn_role("outbound", parent, move || outbound.run(&inboxes.outbound))?,
             spawn_role("inbound", parent, move || inbound.run(&inboxes.inbound))?,
+            spawn_role("kernel", parent, move || kernel.run(&inboxes.kernel))?,
             spawn_role("ike", parent, move || ike.run(&inboxes.ike))?,
             spawn_role("control", parent, move || control.run(&inboxes.control))?,
         ];
@@ -381,8 +394,15 @@ impl Parent {
     }
 
     fn install_route(&mut self, policy: PolicyId, routed: Routed) {
-        if self.routed.get(&policy).is_none_or(|before| before.plan != routed.plan) {
-            let installed = self.routing.install(&policy.to_string(), routed.plan.clone());
+        let before = self.routed.get(&policy);
+        let same =
+            |before: &Routed| (&before.plan, before.towards) == (&routed.plan, routed.towards);
+        if !before.is_some_and(same) {
+            let (name, plan) = (policy.to_string(), routed.plan.clone());
+            let installed = match routed.towards {
+                None => self.routing.install(&name, plan),
+                Some(peer) => self.routing.install_towards(&name, plan, peer),
+            };
             self.report(installed.err());
         }
         self.routed.insert(policy, routed);
@@ -412,6 +432,10 @@ impl Parent {
     }
 
     fn check_routes_of(&mut self, policy: PolicyId, routed: &Routed) {
+        // What the kernel protects it protects on whatever way.
+        if routed.towards.is_some() {
+            return;
+        }
         if let Some(network) = routed.plan.remote.first() {
             self.check_route(policy, &routed.connection, *network);
         }
@@ -500,6 +524,7 @@ impl Parent {
     fn stop(self) {
         let _ = self.links.outbound.send(ToOutbound::Stop);
         let _ = self.links.inbound.send(ToInbound::Stop);
+        let _ = self.links.kernel.send(ToKernel::Stop);
         let _ = self.links.control.send(ToControl::Stop);
         if !self.ike_stopped {
             // The operator does not want to wait: the threads end with the process.
@@ -529,6 +554,19 @@ fn open_filter(args: &Args, config: &EndpointConfig) -> Option<InboundFilter> {
         Err(error) => warn!(%error, "the packet filter of an earlier daemon may still be there"),
     }
     Some(filter)
+}
+
+fn ike_sockets(ike: DualUdpSocket, nat: &DualUdpSocket) -> std::io::Result<IkeSockets> {
+    Ok(IkeSockets { ike, nat: nat.try_clone().map_err(std::io::Error::other)? })
+}
+
+fn kernel_role(
+    nat: &DualUdpSocket,
+    raw: &[RawEspSocket],
+    links: &Links,
+) -> std::io::Result<KernelRole> {
+    let nat = nat.try_clone().map_err(std::io::Error::other)?;
+    Ok(KernelRole { nat, raw: try_clone_all(raw)?, links: links.clone() })
 }
 
 fn open_key_log(args: &Args) -> std::io::Result<Option<KeyLog>> {

@@ -35,7 +35,7 @@ fn aliases_print_as_the_usual_word() {
 /// Every suite that the ciphers have can be written, and is read as what it is.
 #[test]
 fn every_suite_has_words() {
-    for cipher in adit_crypto::Cipher::ALL {
+    for cipher in Cipher::ALL {
         let spec = esp(&cipher.to_string());
         let encryption = spec.of_kind(TransformType::ENCR).next().unwrap();
         assert_eq!(EncryptionId(encryption.id), cipher.encryption_id(), "{cipher}");

@@ -82,6 +82,9 @@ pub struct PolicyStatus {
     /// The child of the tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<String>,
+    /// Whether the kernel protects what matches; its entries stand before those of user space.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_kernel: bool,
     /// The file that says so; `None` for what a client loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -128,6 +131,9 @@ pub struct SaStatus {
     pub outer_remote: String,
     /// Whether ESP travels in UDP.
     pub udp: bool,
+    /// Whether the kernel has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_kernel: bool,
     /// Suite in the words of the configuration.
     pub suite: String,
     /// Our side.

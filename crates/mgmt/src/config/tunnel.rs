@@ -9,7 +9,7 @@ use std::time::Duration;
 use adit_crypto::Secret;
 use adit_db::proposal::{Verdict, allowable};
 use adit_db::{
-    Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, HostSpec, Identity,
+    Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, Engine, HostSpec, Identity,
     IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, Tfc, TsSpec, TsSpecError,
     WindowSize,
 };
@@ -67,6 +67,9 @@ fn read_fields<'a>(
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
     let protocol = read_protocol(fields, &mut connection);
+    if let Some(engine) = fields.word("engine", ENGINE) {
+        connection.engine = engine.value;
+    }
     let mut child = ChildConfig::new(child_name).kept(keep);
     child.mode = fields.word("mode", MODE).map_or(Mode::Tunnel, |mode| mode.value);
     read_suites(fields, protocol, &mut connection, &mut child);
@@ -92,6 +95,9 @@ const KEEP: &[(&str, Keep)] =
 const MODE: &[(&str, Mode)] = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
 
 const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
+
+const ENGINE: &[(&str, Engine)] =
+    &[("userspace", Engine::Userspace), ("kernel", Engine::Kernel), ("auto", Engine::Auto)];
 
 /// Between the peers, what a packet is protected with.
 const PROTOCOL: &[(&str, ProtocolId)] = &[("esp", ProtocolId::ESP), ("ah", ProtocolId::AH)];

@@ -585,6 +585,22 @@ impl Diagnosis {
             .place(cx.at("remote"))
     }
 
+    /// E507: the kernel lacks what a tunnel with `engine = "kernel"` needs.
+    pub fn no_kernel_engine(cx: &Context, missing: impl Display) -> Self {
+        cx.start(Code::E507, "the kernel cannot be the tunnel's engine")
+            .line("missing", missing.to_string())
+            .fix("modprobe esp4 esp6 xfrm_user, or write engine = \"userspace\"")
+            .place(cx.at("engine"))
+    }
+
+    /// E507: the kernel's IPsec does not do for us what a tunnel with `engine = "kernel"` asks for.
+    pub fn not_for_kernel(cx: &Context, reason: impl Display) -> Self {
+        cx.start(Code::E507, "the kernel cannot be the tunnel's engine")
+            .line("because", reason.to_string())
+            .fix("engine = \"userspace\" does that; \"auto\" chooses by itself")
+            .place(cx.at("engine"))
+    }
+
     /// E508: what a policy protects may come in clear, because there is no packet filter.
     pub fn not_filtered(cx: &Context, reason: &str, fix: &str) -> Self {
         cx.start(Code::E508, "clear packets are not kept out")

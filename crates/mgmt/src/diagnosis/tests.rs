@@ -423,6 +423,25 @@ fn e5_this_host() {
 }
 
 #[test]
+fn e507_names_what_the_kernel_lacks() {
+    let missing = "the kernel has no ESP over IPv4 (module esp4)";
+    let block = Diagnosis::no_kernel_engine(&native(), missing).render(false);
+    insta::assert_snapshot!(block, @r#"
+        error[E507]: berlin: the kernel cannot be the tunnel's engine
+          missing        the kernel has no ESP over IPv4 (module esp4)
+          fix            modprobe esp4 esp6 xfrm_user, or write engine = "userspace"
+          in             tunnels/berlin.toml
+        "#);
+    let block = Diagnosis::not_for_kernel(&native(), "it does AH").render(false);
+    insta::assert_snapshot!(block, @r#"
+        error[E507]: berlin: the kernel cannot be the tunnel's engine
+          because        it does AH
+          fix            engine = "userspace" does that; "auto" chooses by itself
+          in             tunnels/berlin.toml
+        "#);
+}
+
+#[test]
 fn colour_wraps_the_same_words() {
     let plain = Diagnosis::name_unknown(&native(), "gw.example").marked("saw", "a b", 2..3);
     let coloured = plain.render(true);

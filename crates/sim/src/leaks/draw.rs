@@ -305,6 +305,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         replay_window: WindowSize::DEFAULT,
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
+        ipcomp: None,
         tfc: Tfc {
             padding: if dice.percent(10) { 600 } else { 0 },
             dummies: if dice.percent(10) { 1 } else { 0 },
@@ -370,6 +371,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         replay_window: sa.replay_window,
         dscp: sa.dscp,
         ecn: sa.ecn,
+        ipcomp: None,
         tfc: Tfc::OFF,
         rekeys: None,
     }

@@ -66,6 +66,7 @@ fn entry(number: usize, action: PolicyAction, name: &str) -> PolicyStatus {
         source,
         name: name.into(),
         child,
+        by_kernel: false,
         file: Some(format!("/etc/adit/{folder}/{name}.toml")),
         line: Some(3),
         local: vec!["10.1.0.0/24".into()],
@@ -177,6 +178,43 @@ fn a_packet_that_passes_is_followed_to_its_sa() {
 }
 
 /// A bypass alone brings no packet anywhere.
+/// What the kernel protects never comes to us, and we say so.
+#[test]
+fn a_packet_of_the_kernel_is_followed_too() {
+    let mut answer = protected();
+    answer.routed_here = false;
+    answer.policy.as_mut().unwrap().by_kernel = true;
+    answer.sa.as_mut().unwrap().by_kernel = true;
+    answer.route = "ip route get 10.2.0.7 -> dev eth1 via 203.0.113.7 table 44311".into();
+    insta::assert_snapshot!(why_text(&answer, Paint::PLAIN), @"
+    10.1.0.5:49152 -> 10.2.0.7:443 tcp  =>  PROTECTED by tunnel berlin
+
+      route      through the kernel's own IPsec
+                 ip route get 10.2.0.7 -> dev eth1 via 203.0.113.7 table 44311
+      policy     2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24
+                 from tunnel berlin (kernel); the one before it does not match
+                 /etc/adit/tunnels/berlin.toml:3
+      tunnel     berlin UP for 5 h with 203.0.113.7:4500, rekey in 41 min
+      sa         SPI c0ffee02 out, c0ffee01 in; ESP in UDP by the kernel, aes256gcm16-esn
+                 10.1.0.0/24 <-> 10.2.0.0/24
+      packets    1,180 out, last 1.3 s ago; 1,200 in, last 200 ms ago; 3 replayed dropped
+
+    Nothing is wrong on this host.
+    ");
+    let entries = vec![PolicyStatus {
+        by_kernel: true,
+        parts: None,
+        ..entry(1, PolicyAction::Protect, "oslo")
+    }];
+    let report = SpdReport { schema: SCHEMA, total: 1, entries };
+    insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
+       ACTION   LOCAL        REMOTE       FROM                  PARTS  FILE
+    1  protect  10.1.0.0/24  10.2.0.0/24  tunnel oslo (kernel)  -      /etc/adit/tunnels/oslo.toml:3
+    The first that matches decides; what none matches is dropped.
+    Those of the kernel are asked by it, before a packet comes to us: see `ip xfrm policy`.
+    ");
+}
+
 #[test]
 fn a_packet_in_clear_needs_a_route() {
     let stuck = Answer {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildSaId, IkeSaId};
+use adit_db::{ChildSaId, Engine, IkeSaId};
 use adit_ike::{Command, ConnectionInfo, Event as IkeEvent, Failure, IkeSaInfo, RequestId};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{self, Change, Progress, Step, TunnelEvent};
@@ -40,20 +40,28 @@ impl Running {
                 && query.outbound.is_some()
                 && query.inbound.is_some()
                 && (query.policies.is_some() || !needs_policies(&query.request))
+                && query.kernel.is_some()
         });
         if !complete {
             return;
         }
-        let Some(Query { client, request, sas, outbound, inbound, policies }) =
+        let Some(Query { client, request, sas, outbound, inbound, kernel, policies }) =
             self.queries.remove(&id)
         else {
             return;
         };
-        let (Some((sas, connections)), Some((outbound, carrier)), Some(inbound)) =
-            (sas, outbound, inbound)
+        let (
+            Some((sas, connections)),
+            Some((mut outbound, carrier)),
+            Some(mut inbound),
+            Some(kernel),
+        ) = (sas, outbound, inbound, kernel)
         else {
             return;
         };
+        // For whoever asks there is one engine.
+        outbound.sas.extend(kernel.outbound);
+        inbound.sas.extend(kernel.inbound);
         let numbers = Numbers { sas, connections, outbound, inbound };
         match request {
             Request::ListSas(filter) => self.list_sas(client, &filter.selection, &numbers),
@@ -288,8 +296,10 @@ impl Running {
             return Duration::ZERO;
         };
         self.store.clear_failure(connection.as_str());
+        let by_kernel = Engine::of(child.spi_in) == Engine::Kernel;
+        let device = if by_kernel { "by the kernel".to_owned() } else { self.role.tun.clone() };
         let step = Step::Installed {
-            device: self.role.tun.clone(),
+            device,
             protocol: child.protocol.to_string(),
             udp: child.encap.udp,
             routes: child.remote_ts.iter().map(ToString::to_string).collect(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use adit_crypto::Secret;
 use adit_db::{Caution, Connection, ConnectionName, ProposalSpec};
 use adit_ike::Command;
-use adit_mgmt::api::{Change, ReloadReport, SCHEMA, Source, TunnelEvent};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::api::{Change, FileProblem, ReloadReport, SCHEMA, Source, TunnelEvent};
 use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::answer::Outcome;
@@ -19,6 +20,7 @@ use adit_sys::file::{read_texts, read_with_mode};
 use super::Running;
 use super::requests::{BUSY, send};
 use super::store::Tunnel;
+use crate::engine::EngineChooser;
 use crate::message::ToIke;
 use crate::role::keys::ToKeys;
 
@@ -69,7 +71,7 @@ impl Running {
     /// or nothing changes. With `dry_run` nothing changes in any case.
     pub(super) fn reload(&mut self, dry_run: bool) -> ReloadReport {
         let mut report = ReloadReport { schema: SCHEMA, ..ReloadReport::default() };
-        let configuration = match read(&self.store.directory) {
+        let mut configuration = match read(&self.store.directory) {
             Ok(configuration) => configuration,
             Err(problems) => {
                 for problem in &problems {
@@ -80,6 +82,14 @@ impl Running {
             }
         };
         report.problems = configuration.warnings.iter().map(ConfigError::to_problem).collect();
+        let unfit = choose_engines(&mut configuration);
+        if !unfit.is_empty() {
+            for problem in &unfit {
+                error!("{}", problem.one_line());
+            }
+            report.problems.extend(unfit.iter().map(file_problem));
+            return report;
+        }
         self.compare(&configuration, &mut report);
         if !dry_run {
             for warning in &configuration.warnings {
@@ -191,6 +201,33 @@ impl Running {
         info!(connection = %name, "configuration {how}");
         let change = Change::Configured { how: how.to_owned() };
         self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(name.to_string(), change))));
+    }
+}
+
+/// Settles who protects each tunnel's packets; what the kernel cannot do for those that insist on
+/// it comes out.
+fn choose_engines(configuration: &mut Configuration) -> Vec<Diagnosis> {
+    let mut chooser = EngineChooser::default();
+    let mut unfit = Vec::new();
+    for tunnel in configuration.tunnels.values_mut() {
+        match chooser.choose(&tunnel.connection, &configuration.policies) {
+            Ok(engine) if engine == tunnel.connection.engine => {}
+            Ok(engine) => Arc::make_mut(&mut tunnel.connection).engine = engine,
+            Err(reason) => unfit.push(reason.diagnosis(&tunnel.context())),
+        }
+    }
+    unfit
+}
+
+fn file_problem(problem: &Diagnosis) -> FileProblem {
+    let place = problem.place.as_ref();
+    FileProblem {
+        code: problem.code,
+        severity: problem.severity,
+        file: place.map_or_else(String::new, |place| place.file.clone()),
+        line: place.and_then(|place| place.line),
+        sentence: problem.sentence.clone(),
+        rendered: problem.render(false),
     }
 }
 

@@ -33,7 +33,7 @@ use self::client::Client;
 use self::news::{Item, News};
 use self::store::{Marker, Store};
 use crate::log::Line;
-use crate::message::{Links, PolicyView, QueryId, ToControl};
+use crate::message::{KernelReport, Links, PolicyView, QueryId, ToControl};
 
 /// Clients at once.
 const CLIENTS_MAX: usize = 64;
@@ -106,6 +106,7 @@ struct Query {
     sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
     outbound: Option<(Box<OutboundReport>, Option<ChildSaId>)>,
     inbound: Option<Box<InboundReport>>,
+    kernel: Option<Box<KernelReport>>,
     /// Only some questions need it.
     policies: Option<Box<PolicyView>>,
 }
@@ -243,6 +244,12 @@ impl Running {
             ToControl::Inbound(query, report) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
                     waiting.inbound = Some(report);
+                }
+                self.conclude(query);
+            }
+            ToControl::Kernel(query, report) => {
+                if let Some(waiting) = self.queries.get_mut(&query) {
+                    waiting.kernel = Some(report);
                 }
                 self.conclude(query);
             }

@@ -15,7 +15,7 @@ use adit_sys::wake::CommandSender;
 
 use super::{ClientId, Query, Running, Waiting};
 use crate::calendar::iso;
-use crate::message::{QueryId, ToIke, ToInbound, ToOutbound};
+use crate::message::{QueryId, ToIke, ToInbound, ToKernel, ToOutbound};
 use crate::role::keys::{SharedSecret, ToKeys};
 
 impl Running {
@@ -122,12 +122,20 @@ impl Running {
         let asked = (!needs_policies(&request) || send(&links.ike, ToIke::Policies(query, flow)))
             && send(&links.ike, ToIke::Snapshot(query))
             && send(&links.outbound, ToOutbound::Report(query, flow))
-            && send(&links.inbound, ToInbound::Report(query));
+            && send(&links.inbound, ToInbound::Report(query))
+            && send(&links.kernel, ToKernel::Report(query));
         if !asked {
             return self.answer(id, Outcome::refused(BUSY).message());
         }
-        let (sas, outbound, inbound, policies) = (None, None, None, None);
-        let parts = Query { client: id, request, sas, outbound, inbound, policies };
+        let parts = Query {
+            client: id,
+            request,
+            sas: None,
+            outbound: None,
+            inbound: None,
+            kernel: None,
+            policies: None,
+        };
         self.queries.insert(query, parts);
     }
 

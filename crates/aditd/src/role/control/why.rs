@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adit_dataplane::{DropCounters, SaCounters};
-use adit_db::{ChildSaId, IpComp, TransformWords, TsSpec};
+use adit_db::{ChildSaId, Engine, IpComp, TransformWords, TsSpec};
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{
@@ -44,6 +44,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
         udp: sa.encap.udp,
+        by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
         suite: TransformWords(&sa.suite).to_string(),
         local: sa.local_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
         remote: sa.remote_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
@@ -111,7 +112,8 @@ impl Running {
         carrier: Option<ChildSaId>,
         numbers: &Numbers,
     ) -> Why {
-        let Some(PolicyView { entries, total, routes: Some(routes) }) = view.map(|view| *view)
+        let Some(PolicyView { entries, total, carrier: by_kernel, routes: Some(routes) }) =
+            view.map(|view| *view)
         else {
             return Why { schema: SCHEMA, ..Why::default() };
         };
@@ -120,6 +122,8 @@ impl Running {
         let tunnel = policy.as_ref().filter(|policy| policy.action == PolicyAction::Protect);
         let tunnel = tunnel
             .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());
+        let is_kernels = policy.as_ref().is_some_and(|policy| policy.by_kernel);
+        let carrier = if is_kernels { by_kernel } else { carrier };
         let sa = carrier.and_then(|id| sad(numbers).sas.into_iter().find(|sa| sa.id == id.0));
         let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
@@ -162,6 +166,8 @@ fn protocol(flow: &FlowKey) -> String {
 }
 
 fn fate(policy: Option<&PolicyStatus>, routed_here: bool, carried: bool) -> Fate {
+    // What the kernel protects it protects on whatever way.
+    let routed_here = routed_here || policy.is_some_and(|policy| policy.by_kernel);
     match (policy.map(|policy| policy.action), routed_here) {
         (Some(PolicyAction::Protect), false) => Fate::Astray,
         (_, false) => Fate::Outside,

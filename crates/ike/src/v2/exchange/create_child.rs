@@ -59,7 +59,7 @@ impl CreateChildSent {
     ) -> Result<Option<Own>, FailureReason> {
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
         let Some(config) = connection.child(&name) else { return Ok(None) };
-        let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
+        let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
         let purpose = Purpose::Child { additional: false };
         let cpi_in = cx.child_cpi(config);
         let ends = core.ends();
@@ -430,7 +430,7 @@ fn accept(
     let Answer { config, choice, spi_out, selectors, mode } = answer;
     let nonce_i = received.nonce.map(|nonce| nonce.as_bytes()).unwrap_or_default();
     let nonce_r = cx.nonce();
-    let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
+    let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
     let mut chain = ChainBuilder::new();
     let said = Said::read(received);
     put_mode(mode.mode(), &mut chain);

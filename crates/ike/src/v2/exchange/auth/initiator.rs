@@ -102,7 +102,7 @@ impl AuthSigning {
         let (name, flow) = &self.wanted;
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
         let config = connection.child(name).ok_or(FailureReason::NoSuch("child"))?;
-        let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
+        let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
         let cpi_in = cx.child_cpi(config);
         ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in, cpi_in)
     }

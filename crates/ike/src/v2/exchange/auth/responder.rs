@@ -289,7 +289,7 @@ fn answer_child(
                 return Ok(None);
             }
         };
-    let spi_in = cx.child_spi().ok_or(FailureReason::TooMany("child SAs"))?;
+    let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
     let keymat = ChildKeymat::derive(
         handshake.suite.prf,
         &handshake.keys.d,

@@ -1,0 +1,263 @@
+//! Who protects a tunnel's packets: decided when it is loaded, since routes and SPIs depend on it
+//! before anything is negotiated.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use adit_crypto::Cipher;
+use adit_db::{
+    ChildConfig, Connection, ConnectionName, Dscp, DscpPolicy, Engine, HostSpec, OperatorPolicy,
+    PolicyId, ProposalSpec, SpdEntry, Tfc,
+};
+use adit_mgmt::Diagnosis;
+use adit_mgmt::diagnosis::Context;
+use adit_sys::netlink::Family;
+use adit_sys::xfrm::{Missing, Xfrm, probe};
+use adit_wire::iana::ProtocolId;
+use adit_wire::ikev2::TrafficSelector;
+use tracing::info;
+
+/// Why the kernel cannot be the engine of a tunnel.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// It lacks something.
+    Missing(String),
+    /// The tunnel sets a DSCP.
+    Dscp(Dscp),
+    /// The tunnel may be one of AH.
+    Ah,
+    /// The tunnel pads packets, or sends dummies.
+    Tfc,
+    /// The tunnel may compress packets.
+    IpComp,
+    /// Some of the traffic is that of an operator's policy.
+    Policy(ConnectionName),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(what) => f.write_str(what),
+            Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
+            Self::Ah => f.write_str("AH is done in user space alone"),
+            Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
+            Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
+            Self::Policy(name) => {
+                write!(
+                    f,
+                    "policies/{name}.toml is about its traffic, and the kernel does not ask it"
+                )
+            }
+        }
+    }
+}
+
+impl Unfit {
+    /// What the operator is told who insists on the kernel.
+    pub(crate) fn diagnosis(&self, cx: &Context) -> Diagnosis {
+        match self {
+            Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
+            Self::Dscp(_) | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
+                Diagnosis::not_for_kernel(cx, self)
+            }
+        }
+    }
+}
+
+/// Asks the kernel, each question once.
+#[derive(Default)]
+pub(crate) struct EngineChooser {
+    xfrm: Option<Result<Xfrm, String>>,
+    answers: BTreeMap<(Family, Cipher), Result<(), String>>,
+}
+
+impl EngineChooser {
+    /// The engine of a connection. `auto` is the kernel if it has every algorithm that may be
+    /// negotiated, else user space, and the log says why.
+    pub(crate) fn choose(
+        &mut self,
+        connection: &Connection,
+        policies: &[OperatorPolicy],
+    ) -> Result<Engine, Unfit> {
+        match connection.engine {
+            Engine::Userspace => Ok(Engine::Userspace),
+            Engine::Kernel => self.fit(connection, policies).map(|()| Engine::Kernel),
+            Engine::Auto => match self.fit(connection, policies) {
+                Ok(()) => {
+                    info!(connection = %connection.name, "the kernel is the engine: it has all");
+                    Ok(Engine::Kernel)
+                }
+                Err(reason) => {
+                    info!(connection = %connection.name, %reason, "the engine is in user space");
+                    Ok(Engine::Userspace)
+                }
+            },
+        }
+    }
+
+    fn fit(&mut self, connection: &Connection, policies: &[OperatorPolicy]) -> Result<(), Unfit> {
+        for child in &connection.children {
+            could_do(child)?;
+            if let Some(policy) = policies.iter().find(|one| overlaps(one, connection, child)) {
+                return Err(Unfit::Policy(policy.name.clone()));
+            }
+            for family in families(connection) {
+                for cipher in ciphers(child) {
+                    self.ask(family, cipher).map_err(Unfit::Missing)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, family: Family, cipher: Cipher) -> Result<(), String> {
+        if let Some(answer) = self.answers.get(&(family, cipher)) {
+            return answer.clone();
+        }
+        let words = |missing: Missing| missing.to_string();
+        let answer = match self.xfrm.get_or_insert_with(|| Xfrm::open().map_err(words)) {
+            Ok(xfrm) => probe(xfrm, cipher, family).map_err(words),
+            Err(missing) => Err(missing.clone()),
+        };
+        self.answers.insert((family, cipher), answer.clone());
+        answer
+    }
+}
+
+/// What no kernel does, or not for us.
+fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
+    match child.dscp {
+        DscpPolicy::Set(dscp) if dscp != Dscp::default() => return Err(Unfit::Dscp(dscp)),
+        DscpPolicy::Set(_) | DscpPolicy::Copy => {}
+    }
+    if child.tfc != Tfc::OFF {
+        return Err(Unfit::Tfc);
+    }
+    if child.negotiates_ipcomp() {
+        return Err(Unfit::IpComp);
+    }
+    let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
+    if child.proposals.iter().any(is_ah) { Err(Unfit::Ah) } else { Ok(()) }
+}
+
+/// Whether a policy beside the tunnels decides about some of a child's packets. What the child's
+/// selectors are may not be known yet; then they could be any.
+fn overlaps(policy: &OperatorPolicy, connection: &Connection, child: &ChildConfig) -> bool {
+    let meet = |ours: &[TrafficSelector], theirs: &[TrafficSelector]| {
+        ours.iter().any(|one| theirs.iter().any(|other| one.intersection(other).is_some()))
+    };
+    let entry = &policy.entry;
+    SpdEntry::configured(connection, child, PolicyId(0))
+        .is_none_or(|child| meet(&entry.local, &child.local) && meet(&entry.remote, &child.remote))
+}
+
+/// The families that the outer addresses may have; both if none is given as an address.
+fn families(connection: &Connection) -> Vec<Family> {
+    let hosts = connection.local_addresses.iter().chain(&connection.remote_addresses);
+    let mut families: Vec<Family> = hosts
+        .filter_map(|host| match host {
+            HostSpec::Address(address) => Some(Family::of(*address)),
+            HostSpec::Network(network) => Some(Family::of(network.addr())),
+            HostSpec::Any | HostSpec::Name(_) => None,
+        })
+        .collect();
+    families.sort();
+    families.dedup();
+    if families.is_empty() { Family::BOTH.to_vec() } else { families }
+}
+
+/// Every suite that may be negotiated.
+fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
+    let mut ciphers: Vec<Cipher> = child.proposals.iter().flat_map(ProposalSpec::ciphers).collect();
+    ciphers.sort();
+    ciphers.dedup();
+    ciphers
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_db::{Action, TsSpec};
+
+    use super::*;
+
+    fn connection(engine: Engine) -> Connection {
+        let mut connection = Connection::new("berlin".parse().unwrap());
+        connection.engine = engine;
+        connection.children.push(ChildConfig::new("net".parse().unwrap()));
+        connection
+    }
+
+    #[test]
+    fn user_space_asks_nothing_of_the_kernel() {
+        let mut chooser = EngineChooser::default();
+        let chosen = chooser.choose(&connection(Engine::Userspace), &[]).unwrap();
+        assert_eq!(chosen, Engine::Userspace);
+        assert!(chooser.xfrm.is_none());
+    }
+
+    /// Whatever kernel this is: `auto` and `kernel` agree about it.
+    #[test]
+    fn auto_is_the_kernel_exactly_where_the_kernel_can() {
+        let mut chooser = EngineChooser::default();
+        let by_kernel = chooser.choose(&connection(Engine::Kernel), &[]);
+        let chosen = chooser.choose(&connection(Engine::Auto), &[]).unwrap();
+        assert_eq!(by_kernel.is_ok(), chosen == Engine::Kernel);
+        assert!(!chooser.answers.is_empty());
+    }
+
+    /// What is said of a tunnel that insists on the kernel; `auto` takes user space.
+    fn unfit(change: impl Fn(&mut ChildConfig), policies: &[OperatorPolicy]) -> String {
+        let mut chooser = EngineChooser::default();
+        let mut strange = connection(Engine::Auto);
+        change(&mut strange.children[0]);
+        assert_eq!(chooser.choose(&strange, policies).unwrap(), Engine::Userspace);
+        strange.engine = Engine::Kernel;
+        let unfit = chooser.choose(&strange, policies).unwrap_err();
+        assert!(chooser.xfrm.is_none(), "whatever the kernel can do");
+        unfit.to_string()
+    }
+
+    #[test]
+    fn what_no_kernel_does_is_named() {
+        let dscp = |child: &mut ChildConfig| {
+            child.dscp = DscpPolicy::Set(Dscp::new(46).unwrap());
+        };
+        assert_eq!(unfit(dscp, &[]), "the kernel sets no DSCP 46 of its own");
+        let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
+        assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
+        let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;
+        assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
+    }
+
+    /// The kernel would encrypt what an operator wants in clear, or dropped.
+    #[test]
+    fn policies_beside_the_tunnels_are_for_user_space() {
+        let policy = |remote: &str| OperatorPolicy {
+            name: "printer".parse().unwrap(),
+            entry: SpdEntry {
+                local: vec![TrafficSelector::ANY_V4],
+                remote: vec![remote.parse::<TsSpec>().unwrap().selector().unwrap()],
+                action: Action::Bypass,
+            },
+        };
+        let networks = |child: &mut ChildConfig| {
+            child.local_ts = vec!["10.1.0.0/24".parse().unwrap()];
+            child.remote_ts = vec!["10.2.0.0/24".parse().unwrap()];
+        };
+        let words = unfit(networks, &[policy("10.9.0.0/24"), policy("10.2.0.5")]);
+        assert_eq!(
+            words,
+            "policies/printer.toml is about its traffic, and the kernel does not ask it"
+        );
+        let mut apart = connection(Engine::Kernel);
+        networks(&mut apart.children[0]);
+        assert!(!overlaps(&policy("10.9.0.0/24"), &apart, &apart.children[0]));
+    }
+
+    #[test]
+    fn every_suite_of_every_proposal_counts() {
+        let mut child = ChildConfig::new("net".parse().unwrap());
+        child.proposals = ProposalSpec::esp_list("aes128-aes256-sha256-sha1,aes128gcm16").unwrap();
+        assert_eq!(ciphers(&child).len(), 5);
+    }
+}

@@ -1,0 +1,156 @@
+//! The policies in force as people see them: those of the kernel first, because it asks them before
+//! a packet comes to the TUN.
+
+use adit_db::{Action, ChildSaId, Engine, PolicyId, Rank, Sides, SpdEntry, TsSpec};
+use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
+use adit_wire::ikev2::TrafficSelector;
+use adit_wire::ip::FlowKey;
+
+use super::{CONFIGURED, Held, InForce, Negotiated, PolicyBook};
+
+/// What becomes of a packet that leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Decision {
+    /// The entry that decides.
+    pub(crate) entry: Option<PolicyStatus>,
+    /// The SA that carries it, if the kernel does that.
+    pub(crate) carrier: Option<ChildSaId>,
+}
+
+/// What the kernel protects or holds.
+struct OfKernel {
+    /// The SA that alone brings it.
+    sa: Option<ChildSaId>,
+    policy: PolicyId,
+    sides: Sides,
+}
+
+impl PolicyBook {
+    /// How many entries there are.
+    pub(crate) fn count(&self) -> usize {
+        self.in_force.spd.len() + self.of_kernel().len()
+    }
+
+    /// The first entries in force, for people.
+    pub(crate) fn list(&mut self, count: usize) -> Vec<PolicyStatus> {
+        self.count_parts();
+        let kernel = self.of_kernel();
+        let ours = self.in_force.spd.entries().enumerate();
+        let ours = ours.map(|(place, (rank, entry))| self.show(kernel.len() + place, rank, entry));
+        let all = kernel.iter().enumerate().map(|(place, one)| self.show_of_kernel(place, one));
+        all.chain(ours).take(count).collect()
+    }
+
+    /// What decides about a packet that leaves, for people.
+    pub(crate) fn deciding(&mut self, flow: &FlowKey) -> Decision {
+        self.count_parts();
+        let kernel = self.of_kernel();
+        let sas = self.negotiated.iter().rev().filter(|(_, sa)| sa.engine == Engine::Kernel);
+        let carrier = sas.clone().find(|(_, sa)| matches(&sa.sides, flow));
+        // An SA goes before whatever only holds its traffic.
+        let place = match carrier {
+            Some((id, sa)) => kernel.iter().position(|one| match one.sa {
+                Some(own) => own == *id,
+                None => one.policy == sa.policy,
+            }),
+            None => kernel.iter().position(|one| matches(&one.sides, flow)),
+        };
+        if let Some((place, one)) = place.and_then(|place| Some((place, kernel.get(place)?))) {
+            let entry = Some(self.show_of_kernel(place, one));
+            return Decision { entry, carrier: carrier.map(|(id, _)| *id) };
+        }
+        let found = self.in_force.spd.entry_outbound(flow);
+        let entry = found.map(|(rank, entry)| {
+            self.show(kernel.len() + self.in_force.spd.before(rank), rank, entry)
+        });
+        Decision { entry, carrier: None }
+    }
+
+    /// As the kernel has them: what SAs bring beyond the configuration, the newest foremost, then
+    /// what is configured.
+    fn of_kernel(&self) -> Vec<OfKernel> {
+        let held = self.held_by_kernel();
+        let is_held = |sa: &Negotiated| {
+            held.iter().any(|Held { policy, local, remote }| {
+                sa.is_within(&SpdEntry {
+                    local: local.clone(),
+                    remote: remote.clone(),
+                    action: Action::Protect(*policy),
+                })
+            })
+        };
+        let beyond = self.negotiated.iter().rev();
+        let beyond = beyond.filter(|(_, sa)| sa.engine == Engine::Kernel && !is_held(sa));
+        let beyond = beyond.map(|(id, sa)| OfKernel {
+            sa: Some(*id),
+            policy: sa.policy,
+            sides: sa.sides.clone(),
+        });
+        let mut all: Vec<OfKernel> = beyond.collect();
+        all.extend(held.into_iter().map(|Held { policy, local, remote }| OfKernel {
+            sa: None,
+            policy,
+            sides: Sides { local, remote },
+        }));
+        all
+    }
+
+    fn count_parts(&mut self) {
+        let InForce { spd, parts, .. } = &mut self.in_force;
+        parts.get_or_insert_with(|| spd.parts().into_iter().collect());
+    }
+
+    fn show_of_kernel(&self, place: usize, one: &OfKernel) -> PolicyStatus {
+        let source = if one.sa.is_some() { PolicySource::Peer } else { PolicySource::Tunnel };
+        let OfKernel { policy, sides: Sides { local, remote }, .. } = one;
+        let status = status(place, local, remote);
+        self.protecting(*policy, PolicyStatus { source, by_kernel: true, ..status })
+    }
+
+    fn show(&self, place: usize, rank: Rank, entry: &SpdEntry) -> PolicyStatus {
+        let parts = self.in_force.parts.as_ref();
+        let mut status = PolicyStatus {
+            parts: parts.and_then(|parts| parts.get(&rank)).copied(),
+            ..status(place, &entry.local, &entry.remote)
+        };
+        match entry.action {
+            Action::Bypass => status.action = PolicyAction::Bypass,
+            Action::Discard => status.action = PolicyAction::Discard,
+            Action::Protect(policy) => {
+                let configured = rank >= Rank(CONFIGURED);
+                status.source = if configured { PolicySource::Tunnel } else { PolicySource::Peer };
+                status = self.protecting(policy, status);
+            }
+        }
+        let operator = usize::try_from(rank.0).ok().and_then(|n| self.in_force.operators.get(n));
+        if let Some(name) = operator {
+            status.name = name.to_string();
+        }
+        status
+    }
+
+    fn protecting(&self, policy: PolicyId, mut status: PolicyStatus) -> PolicyStatus {
+        status.action = PolicyAction::Protect;
+        if let Some((connection, child)) = self.names(policy) {
+            status.name = connection.to_string();
+            status.child = Some(child.to_string());
+        }
+        status
+    }
+}
+
+fn status(place: usize, local: &[TrafficSelector], remote: &[TrafficSelector]) -> PolicyStatus {
+    let words =
+        |side: &[TrafficSelector]| side.iter().map(|ts| TsSpec::from(*ts).to_string()).collect();
+    PolicyStatus {
+        number: place + 1,
+        local: words(local),
+        remote: words(remote),
+        ..PolicyStatus::default()
+    }
+}
+
+fn matches(sides: &Sides, flow: &FlowKey) -> bool {
+    sides.local.iter().any(|ts| ts.contains_source(flow))
+        && sides.remote.iter().any(|ts| ts.contains_destination(flow))
+}

@@ -1,0 +1,339 @@
+//! The kernel's policies: what they should be, and how to get there.
+//!
+//! Two tiers. A pair of selectors that SAs serve is a policy whose template names them. Behind
+//! these stand the selectors of configured tunnels that hold their traffic while they are down:
+//! their template names a number that no SA has, so that a packet asks for one and is dropped.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use adit_db::{ChildSaId, Mode, PolicyId};
+use adit_sys::xfrm::{
+    Action, Direction, PRIORITY_FIRST, Policy, PolicyKey, REQID_FIRST, REQID_LAST, Selector,
+    SelectorError, Template, Xfrm,
+};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ikev2::{PortRange, TrafficSelector};
+use tracing::{error, warn};
+
+use crate::policy::Held;
+
+/// SAs with the same selectors of the same child: one replaces the other, and one policy serves all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Group {
+    /// The number that its SAs and policies have in common.
+    pub(super) reqid: u32,
+    /// Our side.
+    pub(super) local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub(super) remote: Vec<TrafficSelector>,
+    /// Tunnel or transport mode.
+    pub(super) mode: Mode,
+    /// Our outer address and the peer's.
+    pub(super) ends: (IpAddr, IpAddr),
+    /// Whether it can send: without that it has no outbound policy.
+    pub(super) sends: bool,
+    /// Its newest SA: the newest group stands foremost.
+    pub(super) newest: ChildSaId,
+}
+
+/// What a number stands for.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Meaning {
+    policy: PolicyId,
+    /// Selectors of SAs; `None` for a configured tunnel that holds its traffic.
+    selectors: Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
+}
+
+/// See the top of the file.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    held: Vec<Held>,
+    numbers: BTreeMap<Meaning, u32>,
+    next_number: u32,
+    installed: BTreeMap<PolicyKey, Policy>,
+}
+
+/// Priorities of the tiers; the smaller number decides.
+const NEIGHBOURS: u32 = PRIORITY_FIRST;
+const SERVED_FIRST: u32 = PRIORITY_FIRST + 0x1000;
+const HELD_FIRST: u32 = PRIORITY_FIRST + 0x8000;
+/// Policies of one tier beyond this share the last priority.
+const TIER_LAST: u32 = 0x6fff;
+/// Neighbour solicitation and advertisement, RFC 4861 §4.3, §4.4.
+const NEIGHBOUR_DISCOVERY: [u8; 2] = [135, 136];
+
+impl Policies {
+    /// What configured tunnels hold from now on, the first one foremost.
+    pub(super) fn hold(&mut self, held: Vec<Held>) {
+        self.held = held;
+    }
+
+    /// The number of SAs with these selectors. `None`: all are taken.
+    pub(super) fn reqid(
+        &mut self,
+        policy: PolicyId,
+        local: &[TrafficSelector],
+        remote: &[TrafficSelector],
+    ) -> Option<u32> {
+        let selectors = Some((local.to_vec(), remote.to_vec()));
+        self.number(Meaning { policy, selectors })
+    }
+
+    /// The policy that an acquire with this number is about.
+    pub(super) fn policy_of(&self, reqid: u32) -> Option<PolicyId> {
+        let found = self.numbers.iter().find(|(_, number)| **number == reqid);
+        found.map(|(meaning, _)| meaning.policy)
+    }
+
+    /// A number, once given out, keeps its meaning: an event about it may be on its way.
+    fn number(&mut self, meaning: Meaning) -> Option<u32> {
+        if let Some(number) = self.numbers.get(&meaning) {
+            return Some(*number);
+        }
+        // The last one is for probes.
+        let number = REQID_FIRST.checked_add(self.next_number).filter(|n| *n < REQID_LAST)?;
+        self.next_number += 1;
+        self.numbers.insert(meaning, number);
+        Some(number)
+    }
+
+    /// Makes the kernel's policies what they should be; false if it refuses one.
+    pub(super) fn put(&mut self, groups: Vec<Group>, xfrm: &mut Xfrm) -> bool {
+        let wanted = self.wanted(groups);
+        let mut good = true;
+        for (key, policy) in &wanted {
+            if self.installed.get(key) == Some(policy) {
+                continue;
+            }
+            match xfrm.put_policy(policy) {
+                Ok(()) => drop(self.installed.insert(*key, *policy)),
+                Err(error) => {
+                    error!(%error, "the kernel refuses a policy");
+                    good = false;
+                }
+            }
+        }
+        let gone: Vec<PolicyKey> =
+            self.installed.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
+        for key in gone {
+            match xfrm.delete_policy(&key) {
+                Ok(()) => drop(self.installed.remove(&key)),
+                Err(error) => warn!(%error, "a policy stays in the kernel"),
+            }
+        }
+        good
+    }
+
+    /// Takes all policies out of the kernel.
+    pub(super) fn remove_all(&mut self, xfrm: &mut Xfrm) {
+        self.held.clear();
+        self.put(Vec::new(), xfrm);
+    }
+
+    /// What the kernel should have: of two policies with the same key the first wins, as the first
+    /// match decides.
+    fn wanted(&mut self, mut groups: Vec<Group>) -> BTreeMap<PolicyKey, Policy> {
+        let mut wanted = BTreeMap::new();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.newest));
+        for (priority, group) in tier(SERVED_FIRST).zip(&groups) {
+            add(&mut wanted, &group.local, &group.remote, |direction| {
+                let template = group.template(direction)?;
+                Some((priority, Action::Protect(template)))
+            });
+        }
+        let held = std::mem::take(&mut self.held);
+        for (priority, entry) in tier(HELD_FIRST).zip(&held) {
+            let meaning = Meaning { policy: entry.policy, selectors: None };
+            let action = match self.number(meaning) {
+                Some(reqid) => {
+                    // Transport mode needs no address of the peer, which may not be known yet.
+                    Action::Protect(Template { ends: None, reqid, mode: Mode::Transport })
+                }
+                None => Action::Block,
+            };
+            add(&mut wanted, &entry.local, &entry.remote, |_| Some((priority, action)));
+        }
+        self.held = held;
+        if wanted.keys().any(|key| key.selector.source.addr().is_ipv6()) {
+            allow_neighbours(&mut wanted);
+        }
+        wanted
+    }
+}
+
+/// The kernel asks for its neighbours in packets that meet the policies too. An SA that a packet
+/// needs before its peer is found would wait for itself.
+fn allow_neighbours(wanted: &mut BTreeMap<PolicyKey, Policy>) {
+    for kind in NEIGHBOUR_DISCOVERY {
+        let any = TrafficSelector::ANY_V6;
+        let kind = u16::from(kind) << 8;
+        let ports = PortRange { start: kind, end: kind | 0xff };
+        let icmp = vec![any.with_protocol(IpProtocol::ICMPV6, ports)];
+        add(wanted, &icmp, &icmp, |direction| match direction {
+            Direction::Forward => None,
+            Direction::In | Direction::Out => Some((NEIGHBOURS, Action::Allow)),
+        });
+    }
+}
+
+fn tier(first: u32) -> impl Iterator<Item = u32> {
+    (0..).map(move |number: u32| first + number.min(TIER_LAST))
+}
+
+impl Group {
+    /// What packets must go or have come through. `None`: there is no such policy.
+    fn template(&self, direction: Direction) -> Option<Template> {
+        let (local, remote) = self.ends;
+        // The receiver is content with the number: a peer that moves keeps its policies.
+        let ends = match direction {
+            Direction::Out if !self.sends => return None,
+            Direction::Out => (self.mode == Mode::Tunnel).then_some((local, remote)),
+            Direction::In | Direction::Forward => None,
+        };
+        Some(Template { ends, reqid: self.reqid, mode: self.mode })
+    }
+}
+
+fn add(
+    wanted: &mut BTreeMap<PolicyKey, Policy>,
+    local: &[TrafficSelector],
+    remote: &[TrafficSelector],
+    decide: impl Fn(Direction) -> Option<(u32, Action)>,
+) {
+    for direction in Direction::ALL {
+        let Some((priority, action)) = decide(direction) else { continue };
+        for (ours, theirs) in local.iter().flat_map(|l| remote.iter().map(move |r| (l, r))) {
+            let covered = match direction {
+                Direction::Out => Selector::cover(ours, theirs),
+                Direction::In | Direction::Forward => Selector::cover(theirs, ours),
+            };
+            for (selector, action) in or_block(covered, ours, theirs, direction, action) {
+                let id = PolicyKey { direction, selector, mark: None, if_id: None };
+                wanted.entry(id).or_insert(Policy { id, priority, action });
+            }
+        }
+    }
+}
+
+/// What the kernel cannot select it must not let through either: the addresses are blocked.
+fn or_block(
+    covered: Result<Vec<Selector>, SelectorError>,
+    ours: &TrafficSelector,
+    theirs: &TrafficSelector,
+    direction: Direction,
+    action: Action,
+) -> Vec<(Selector, Action)> {
+    let error = match covered {
+        Ok(selectors) => return selectors.into_iter().map(|one| (one, action)).collect(),
+        Err(error) => error,
+    };
+    if direction == Direction::Out {
+        warn!(%error, "{ours} <-> {theirs} is blocked: use engine = \"userspace\"");
+    }
+    let all = |ts: &TrafficSelector| TrafficSelector::from_range(ts.start, ts.end);
+    let (Ok(ours), Ok(theirs)) = (all(ours), all(theirs)) else { return Vec::new() };
+    let blocked = match direction {
+        Direction::Out => Selector::cover(&ours, &theirs),
+        Direction::In | Direction::Forward => Selector::cover(&theirs, &ours),
+    };
+    blocked.unwrap_or_default().into_iter().map(|one| (one, Action::Block)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ts(text: &str) -> Vec<TrafficSelector> {
+        vec![text.parse().unwrap()]
+    }
+
+    fn group(reqid: u32, newest: u32) -> Group {
+        Group {
+            reqid,
+            local: ts("10.1.0.0/24"),
+            remote: ts("10.2.0.0/24"),
+            mode: Mode::Tunnel,
+            ends: ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()),
+            sends: true,
+            newest: ChildSaId(newest),
+        }
+    }
+
+    fn held(policy: u32) -> Held {
+        Held { policy: PolicyId(policy), local: ts("10.1.0.0/24"), remote: ts("10.2.0.0/24") }
+    }
+
+    fn action(wanted: &BTreeMap<PolicyKey, Policy>, direction: Direction) -> Action {
+        let found: Vec<_> = wanted.values().filter(|p| p.id.direction == direction).collect();
+        let [only] = found[..] else { panic!("{found:?}") };
+        only.action
+    }
+
+    /// CHECKLIST J38: what is held never goes in clear, and what SAs serve stands before it.
+    #[test]
+    fn sas_serve_a_held_policy_and_it_stays_when_they_go() {
+        let mut policies = Policies::default();
+        policies.hold(vec![held(3)]);
+        let down = policies.wanted(Vec::new());
+        let Action::Protect(waiting) = action(&down, Direction::Out) else { panic!("{down:?}") };
+        assert_eq!((waiting.mode, waiting.ends), (Mode::Transport, None));
+        assert_eq!(policies.policy_of(waiting.reqid), Some(PolicyId(3)));
+
+        let reqid = policies.reqid(PolicyId(3), &ts("10.1.0.0/24"), &ts("10.2.0.0/24")).unwrap();
+        assert_ne!(reqid, waiting.reqid);
+        assert_eq!(policies.policy_of(reqid), Some(PolicyId(3)));
+        let up = policies.wanted(vec![group(reqid, 1)]);
+        let Action::Protect(served) = action(&up, Direction::Out) else { panic!("{up:?}") };
+        assert_eq!((served.reqid, served.mode), (reqid, Mode::Tunnel));
+        assert!(served.ends.is_some());
+        let Action::Protect(inbound) = action(&up, Direction::In) else { panic!("{up:?}") };
+        assert_eq!((inbound.reqid, inbound.ends), (reqid, None));
+        assert_eq!(policies.wanted(Vec::new()), down);
+    }
+
+    #[test]
+    fn a_group_that_does_not_send_yet_admits_and_the_held_policy_holds() {
+        let mut policies = Policies::default();
+        policies.hold(vec![held(1)]);
+        let wanted = policies.wanted(vec![Group { sends: false, ..group(REQID_FIRST + 8, 1) }]);
+        let Action::Protect(out) = action(&wanted, Direction::Out) else { panic!("{wanted:?}") };
+        let Action::Protect(inbound) = action(&wanted, Direction::In) else { panic!("{wanted:?}") };
+        assert_ne!(out.reqid, REQID_FIRST + 8);
+        assert_eq!(inbound.reqid, REQID_FIRST + 8);
+    }
+
+    #[test]
+    fn the_newest_of_equal_groups_decides() {
+        let mut policies = Policies::default();
+        let wanted = policies.wanted(vec![group(REQID_FIRST, 1), group(REQID_FIRST + 1, 2)]);
+        let Action::Protect(out) = action(&wanted, Direction::Out) else { panic!("{wanted:?}") };
+        assert_eq!(out.reqid, REQID_FIRST + 1);
+    }
+
+    #[test]
+    fn neighbours_are_found_without_an_sa() {
+        let mut policies = Policies::default();
+        let six = Held { local: ts("2001:db8::1"), remote: ts("2001:db8::2"), ..held(1) };
+        policies.hold(vec![six]);
+        let wanted = policies.wanted(Vec::new());
+        let allowed: Vec<_> = wanted.values().filter(|p| p.action == Action::Allow).collect();
+        assert_eq!(allowed.len(), 4);
+        let rest = wanted.values().filter(|policy| policy.action != Action::Allow);
+        assert!(rest.min_by_key(|policy| policy.priority).unwrap().priority > NEIGHBOURS);
+
+        policies.hold(vec![held(1)]);
+        assert!(policies.wanted(Vec::new()).values().all(|p| p.action != Action::Allow));
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_select_is_blocked() {
+        let mut policies = Policies::default();
+        let opaque = PortRange::OPAQUE;
+        let fragments = TrafficSelector { protocol: 6, ports: opaque, ..held(1).local[0] };
+        policies.hold(vec![Held { local: vec![fragments], ..held(1) }]);
+        let wanted = policies.wanted(Vec::new());
+        assert_eq!(wanted.len(), 3);
+        assert!(wanted.values().all(|policy| policy.action == Action::Block));
+    }
+}

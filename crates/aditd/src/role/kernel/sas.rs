@@ -1,0 +1,484 @@
+//! Child SAs in the kernel: a state for each direction, what they have carried, and their end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use adit_crypto::{Cipher, Protection};
+use adit_dataplane::{
+    DropCounters, DropReason, EXPIRY_INTERVAL, IpCompCounters, SaCounters, prudent,
+};
+use adit_db::{
+    Amounts, ChildSa, ChildSaId, ConnectionName, Dscp, DscpPolicy, EcnPolicy, Encapsulation,
+    Lifetime,
+};
+use adit_ike::PacketEvent;
+use adit_sys::clock;
+use adit_sys::route::MARK;
+use adit_sys::xfrm::{EncapPorts, Refusal, Replay, State, StateId, StateInfo, Xfrm};
+use adit_wire::esp::Spi;
+use tracing::{error, warn};
+
+use super::policies::Group;
+use crate::message::KernelReport;
+
+/// All child SAs that the kernel has for us.
+#[derive(Debug, Default)]
+pub(super) struct Sas {
+    sas: BTreeMap<ChildSaId, KernelSa>,
+    /// Whose inbound half goes when the packets under way have arrived, the earliest first.
+    leaving: VecDeque<(Instant, ChildSaId)>,
+    /// Where the last look ended.
+    looked_at: Option<ChildSaId>,
+    /// What the kernel last objected to, until somebody asks.
+    refusal: Option<Refusal>,
+}
+
+#[derive(Debug)]
+struct KernelSa {
+    /// With its keys: a peer that moves makes the states anew.
+    sa: Box<ChildSa>,
+    cipher: Cipher,
+    reqid: u32,
+    /// Whether the outbound half is in the kernel.
+    sends: bool,
+    inbound: Flow,
+    outbound: Flow,
+    /// When a soft limit was last told.
+    soft: Option<Instant>,
+    /// Where the peer was last seen elsewhere, and when that was told.
+    moved: Option<(SocketAddr, Instant)>,
+}
+
+/// What one direction had carried at the last look.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    packets: u64,
+    octets: u64,
+    sequence: u64,
+    drops: DropCounters,
+    last_used: Option<Instant>,
+    /// What of it states carried that are gone since.
+    packets_before: u64,
+    octets_before: u64,
+}
+
+/// SAs looked at in one go; the others have their turn next time.
+const LOOKS_MAX: usize = 256;
+/// Least time between two reports of the same new address.
+const MOVED_INTERVAL: Duration = Duration::from_secs(1);
+/// Sequence numbers left out when an SA moves: more than can be sent in between, so that none is
+/// used twice.
+const SEQUENCE_LEAP: u64 = 1 << 20;
+/// Packets after which a sender without ESN should be replaced: all but a sixteenth.
+const PACKETS_SOFT: u64 = (1 << 32) - (1 << 28);
+/// Packets after which it must not send (RFC 4303 §3.3.3).
+const PACKETS_HARD: u64 = (1 << 32) - 1;
+
+impl Sas {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sas.is_empty()
+    }
+
+    /// What the kernel last objected to.
+    pub(super) fn take_refusal(&mut self) -> Option<Refusal> {
+        self.refusal.take()
+    }
+
+    /// The tunnel of an SA.
+    pub(super) fn tunnel_of(&self, child: ChildSaId) -> Option<ConnectionName> {
+        self.sas.get(&child).map(|entry| entry.sa.connection.clone())
+    }
+
+    /// When the next inbound half goes.
+    pub(super) fn next_leaving(&self) -> Option<Instant> {
+        self.leaving.front().map(|(at, _)| *at)
+    }
+
+    /// Gives an SA to the kernel, its outbound half only if it is `active`. False if the kernel
+    /// refuses; then it has neither (CHECKLIST I15).
+    pub(super) fn install(
+        &mut self,
+        sa: Box<ChildSa>,
+        reqid: u32,
+        active: bool,
+        now: Instant,
+        xfrm: &mut Xfrm,
+    ) -> bool {
+        let Protection::Esp(cipher) = sa.protection else {
+            error!("AH is for the engine in user space");
+            return false;
+        };
+        let entry = KernelSa {
+            sa,
+            cipher,
+            reqid,
+            sends: false,
+            inbound: Flow::default(),
+            outbound: Flow::default(),
+            soft: None,
+            moved: None,
+        };
+        if let Err(refusal) = xfrm.add_state(&entry.inbound_state(None)) {
+            error!(error = %refusal, "the kernel refuses an inbound SA");
+            self.refusal = Some(refusal);
+            return false;
+        }
+        let child = entry.sa.id;
+        self.sas.insert(child, entry);
+        if active && !self.activate(child, xfrm) {
+            self.leaving.push_front((now, child));
+            self.let_go(now, xfrm);
+            return false;
+        }
+        true
+    }
+
+    /// Sends on an SA from now on; false if the kernel refuses.
+    pub(super) fn activate(&mut self, child: ChildSaId, xfrm: &mut Xfrm) -> bool {
+        let Some(entry) = self.sas.get_mut(&child).filter(|entry| !entry.sends) else {
+            return true;
+        };
+        match xfrm.add_state(&entry.outbound_state(None)) {
+            Ok(()) => entry.sends = true,
+            Err(refusal) => {
+                error!(error = %refusal, "the kernel refuses an outbound SA");
+                self.refusal = Some(refusal);
+            }
+        }
+        entry.sends
+    }
+
+    /// The SA sends nothing more, and receives until `at`; policies stop to count on it.
+    pub(super) fn retire(&mut self, child: ChildSaId, at: Instant) {
+        if let Some(entry) = self.sas.get_mut(&child) {
+            entry.sends = false;
+            let place = self.leaving.partition_point(|(other, _)| *other <= at);
+            self.leaving.insert(place, (at, child));
+        }
+    }
+
+    /// Takes the outbound half out of the kernel.
+    pub(super) fn remove_outbound(&self, child: ChildSaId, xfrm: &mut Xfrm) {
+        if let Some(entry) = self.sas.get(&child) {
+            note(xfrm.delete_state(&entry.outbound_id()));
+        }
+    }
+
+    /// Takes out of the kernel what has waited long enough; true if there was something.
+    pub(super) fn let_go(&mut self, now: Instant, xfrm: &mut Xfrm) -> bool {
+        let mut gone = false;
+        while let Some((_, child)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
+            if let Some(entry) = self.sas.remove(&child) {
+                note(xfrm.delete_state(&entry.inbound_id()));
+                gone = true;
+            }
+        }
+        gone
+    }
+
+    /// Takes everything out of the kernel.
+    pub(super) fn remove_all(&mut self, xfrm: &mut Xfrm) {
+        for (_, entry) in std::mem::take(&mut self.sas) {
+            note(xfrm.delete_state(&entry.outbound_id()));
+            note(xfrm.delete_state(&entry.inbound_id()));
+        }
+    }
+
+    /// The peer has another address, or is inside UDP from now on. False if the kernel refuses.
+    pub(super) fn move_to(
+        &mut self,
+        child: ChildSaId,
+        encap: Encapsulation,
+        xfrm: &mut Xfrm,
+    ) -> bool {
+        let Some(entry) = self.sas.get_mut(&child) else { return true };
+        entry.moved = None;
+        match entry.move_to(encap, xfrm) {
+            Ok(()) => true,
+            Err(refusal) => {
+                error!(error = %refusal, "the kernel does not move an SA");
+                self.refusal = Some(refusal);
+                false
+            }
+        }
+    }
+
+    /// SAs by the policies that serve them.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let mut groups: BTreeMap<(u32, IpAddr), Group> = BTreeMap::new();
+        // In order of age: the newest one that sends decides where to.
+        for entry in self.sas.values() {
+            let sa = &entry.sa;
+            let ends = (sa.encap.local.ip(), sa.encap.remote.ip());
+            let group = groups.entry((entry.reqid, ends.1)).or_insert_with(|| Group {
+                reqid: entry.reqid,
+                local: sa.local_ts.clone(),
+                remote: sa.remote_ts.clone(),
+                mode: sa.mode,
+                ends,
+                sends: false,
+                newest: sa.id,
+            });
+            group.sends |= entry.sends;
+            group.newest = sa.id;
+            if entry.sends {
+                (group.ends, group.mode) = (ends, sa.mode);
+            }
+        }
+        groups.into_values().collect()
+    }
+
+    /// An SA has reached a limit.
+    pub(super) fn expired(
+        &mut self,
+        destination: IpAddr,
+        spi: Spi,
+        hard: bool,
+        now: Instant,
+    ) -> Option<PacketEvent> {
+        let is_it = |id: StateId| id.spi == spi && id.destination == destination;
+        let found = self
+            .sas
+            .iter_mut()
+            .find(|(_, entry)| is_it(entry.inbound_id()) || is_it(entry.outbound_id()));
+        let (child, entry) = found?;
+        if hard {
+            return Some(PacketEvent::HardExpire { child: *child });
+        }
+        let told = entry.soft.replace(now);
+        told.is_none().then_some(PacketEvent::SoftExpire { child: *child })
+    }
+
+    /// A packet came from another address.
+    pub(super) fn moved(
+        &mut self,
+        spi: Spi,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<PacketEvent> {
+        let (child, entry) = self.sas.iter_mut().find(|(_, entry)| entry.sa.spi_in == spi)?;
+        let told = entry.moved.is_some_and(|(last, at)| {
+            last == remote && now.saturating_duration_since(at) < MOVED_INTERVAL
+        });
+        if told || entry.sa.encap.remote == remote {
+            return None;
+        }
+        entry.moved = Some((remote, now));
+        Some(PacketEvent::PeerMoved { child: *child, remote })
+    }
+
+    /// Looks at what some of the SAs have carried: a packet that came in is a sign of life
+    /// (RFC 7296 §2.4), and a limit that was reached is told again while the SA is there.
+    pub(super) fn look(&mut self, now: Instant, xfrm: &mut Xfrm) -> Vec<PacketEvent> {
+        let mut events = Vec::new();
+        let after = self.looked_at.take();
+        let order = self.sas.keys().filter(|id| Some(**id) > after).copied();
+        let order: Vec<ChildSaId> = order.take(LOOKS_MAX).collect();
+        if order.len() == LOOKS_MAX {
+            self.looked_at = order.last().copied();
+        }
+        for child in order {
+            let Some(entry) = self.sas.get_mut(&child) else { continue };
+            let before = entry.inbound.packets;
+            entry.look(now, xfrm);
+            if entry.inbound.packets > before {
+                events.push(PacketEvent::Traffic { child });
+            }
+            let overdue = |at: Instant| now.saturating_duration_since(at) >= EXPIRY_INTERVAL;
+            if entry.soft.is_some_and(overdue) {
+                entry.soft = Some(now);
+                events.push(PacketEvent::SoftExpire { child });
+            }
+        }
+        events
+    }
+
+    /// What all SAs have carried.
+    pub(super) fn report(&mut self, xfrm: &mut Xfrm) -> KernelReport {
+        let mut report = KernelReport::default();
+        for entry in self.sas.values_mut() {
+            entry.look(clock::now(), xfrm);
+            let (inbound, outbound) = entry.counters();
+            report.inbound.push(inbound);
+            report.outbound.push(outbound);
+        }
+        report
+    }
+
+    /// What one SA has carried, in and out.
+    pub(super) fn counters_of(
+        &mut self,
+        child: ChildSaId,
+        xfrm: &mut Xfrm,
+    ) -> Option<(SaCounters, SaCounters)> {
+        let entry = self.sas.get_mut(&child)?;
+        entry.look(clock::now(), xfrm);
+        Some(entry.counters())
+    }
+}
+
+fn note(removed: Result<(), Refusal>) {
+    if let Err(refusal) = removed {
+        warn!(error = %refusal, "an SA stays in the kernel");
+    }
+}
+
+impl KernelSa {
+    fn inbound_id(&self) -> StateId {
+        let Encapsulation { local, remote, .. } = self.sa.encap;
+        let (source, destination) = (remote.ip(), local.ip());
+        StateId { source, destination, spi: self.sa.spi_in, mark: None }
+    }
+
+    fn outbound_id(&self) -> StateId {
+        let Encapsulation { local, remote, .. } = self.sa.encap;
+        let (source, destination) = (local.ip(), remote.ip());
+        StateId { source, destination, spi: self.sa.spi_out, mark: None }
+    }
+
+    /// The peer's half. Its limits of time are watched by ours; here time only closes it.
+    fn inbound_state(&self, replay: Option<Replay>) -> State<'_> {
+        let sa = &self.sa;
+        let Encapsulation { udp, local, remote } = sa.encap;
+        let lifetime = prudent(sa.lifetime, sa.protection);
+        let soft = Amounts { time: None, ..lifetime.soft };
+        State {
+            id: self.inbound_id(),
+            keys: &sa.keys_in,
+            encap: udp.then_some(EncapPorts { source: remote.port(), destination: local.port() }),
+            lifetime: Lifetime { soft, ..lifetime },
+            replay: replay.unwrap_or_else(|| Replay::receiving(sa.replay_window, sa.esn)),
+            output_mark: None,
+            ..self.common_state()
+        }
+    }
+
+    /// Our half.
+    fn outbound_state(&self, replay: Option<Replay>) -> State<'_> {
+        let sa = &self.sa;
+        let Encapsulation { udp, local, remote } = sa.encap;
+        let lifetime = prudent(sa.lifetime, sa.protection);
+        State {
+            id: self.outbound_id(),
+            keys: &sa.keys_out,
+            encap: udp.then_some(EncapPorts { source: local.port(), destination: remote.port() }),
+            lifetime: if sa.esn { lifetime } else { short_of_packets(lifetime) },
+            replay: replay.unwrap_or_else(|| Replay::sending(sa.esn)),
+            // Our own routes are not for what is protected already.
+            output_mark: Some(MARK),
+            ..self.common_state()
+        }
+    }
+
+    fn common_state(&self) -> State<'_> {
+        let sa = &self.sa;
+        State {
+            id: self.outbound_id(),
+            reqid: self.reqid,
+            mode: sa.mode,
+            cipher: self.cipher,
+            keys: &sa.keys_out,
+            encap: None,
+            lifetime: Lifetime::NONE,
+            replay: Replay::default(),
+            selector: None,
+            clear_dscp: sa.dscp == DscpPolicy::Set(Dscp::default()),
+            clear_ecn: sa.ecn == EcnPolicy::Compatibility,
+            output_mark: None,
+            if_id: None,
+            offload: None,
+        }
+    }
+
+    /// Makes both states anew with other addresses; windows and counters go on. A packet in the
+    /// moment between is dropped, as the policies stand.
+    fn move_to(&mut self, encap: Encapsulation, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+        self.look(clock::now(), xfrm);
+        let received = replay_of(xfrm.state(&self.inbound_id())?);
+        let sent = if self.sends { replay_of(xfrm.state(&self.outbound_id())?) } else { None };
+        xfrm.delete_state(&self.inbound_id())?;
+        if self.sends {
+            xfrm.delete_state(&self.outbound_id())?;
+        }
+        self.inbound.begin_anew();
+        self.outbound.begin_anew();
+        self.sa.encap = encap;
+        xfrm.add_state(&self.inbound_state(received))?;
+        if self.sends {
+            let leap = |replay: Replay| Replay {
+                sent: replay.sent.saturating_add(SEQUENCE_LEAP),
+                bitmap: Vec::new(),
+                ..replay
+            };
+            xfrm.add_state(&self.outbound_state(sent.map(leap)))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the kernel what both halves have carried; a half that is gone has carried what it had.
+    fn look(&mut self, now: Instant, xfrm: &mut Xfrm) {
+        if let Ok(Some(info)) = xfrm.state(&self.inbound_id()) {
+            let sequence = info.replay.as_ref().map_or(0, |replay| replay.received);
+            self.inbound.update(&info, sequence, now);
+        }
+        if !self.sends {
+            return;
+        }
+        if let Ok(Some(info)) = xfrm.state(&self.outbound_id()) {
+            let sequence = info.replay.as_ref().map_or(0, |replay| replay.sent);
+            self.outbound.update(&info, sequence, now);
+        }
+    }
+
+    fn counters(&self) -> (SaCounters, SaCounters) {
+        let of = |flow: Flow, spi| SaCounters {
+            child: self.sa.id,
+            spi,
+            packets: flow.packets,
+            octets: flow.octets,
+            last_used: flow.last_used,
+            sequence: flow.sequence,
+            drops: flow.drops,
+            ecn_suspicious: 0,
+            ipcomp: IpCompCounters::default(),
+        };
+        (of(self.inbound, self.sa.spi_in), of(self.outbound, self.sa.spi_out))
+    }
+}
+
+fn replay_of(info: Option<StateInfo>) -> Option<Replay> {
+    info.and_then(|info| info.replay)
+}
+
+/// A sender with numbers of 32 bits is replaced before they end.
+fn short_of_packets(lifetime: Lifetime) -> Lifetime {
+    let at_most = |amounts: Amounts, most: u64| Amounts {
+        packets: Some(amounts.packets.map_or(most, |packets| packets.min(most))),
+        ..amounts
+    };
+    Lifetime {
+        soft: at_most(lifetime.soft, PACKETS_SOFT),
+        hard: at_most(lifetime.hard, PACKETS_HARD),
+    }
+}
+
+impl Flow {
+    /// The state is about to be made anew, and will count from zero.
+    fn begin_anew(&mut self) {
+        (self.packets_before, self.octets_before) = (self.packets, self.octets);
+    }
+
+    fn update(&mut self, info: &StateInfo, sequence: u64, now: Instant) {
+        let packets = self.packets_before.saturating_add(info.packets);
+        if packets > self.packets {
+            self.last_used = Some(now);
+        }
+        self.packets = packets;
+        self.octets = self.octets_before.saturating_add(info.octets);
+        self.sequence = sequence;
+        self.drops.set(DropReason::TooOld, info.too_old.into());
+        self.drops.set(DropReason::Replayed, info.replayed.into());
+        self.drops.set(DropReason::BadIcv, info.bad_icv.into());
+    }
+}
