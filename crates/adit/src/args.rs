@@ -278,7 +278,7 @@ pub(crate) struct Status {
 /// `adit why`.
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// Who sends it: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
+    /// Who sends it: ADDRESS, ADDRESS:PORT or `[ADDRESS]:PORT`
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
 
