@@ -88,6 +88,39 @@ fn packets_pass_the_interface_both_ways() {
     assert_eq!(tun.send_batch(&packets(1, 10)).failed, 1, "an empty packet is refused");
 }
 
+/// CHECKLIST S15; RFC 3948 §2.1: ESP in UDP comes in with a checksum of zero above IPv4, and with
+/// one that is right; a wrong one is the kernel's to find.
+#[test]
+fn esp_in_udp_comes_in_with_and_without_a_checksum() {
+    if !namespaces_allowed("esp_in_udp_comes_in_with_and_without_a_checksum") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let tun = create(&namespace, "adit0", &["10.7.0.1/24"]).unwrap();
+    let (local, remote): (SocketAddr, SocketAddr) =
+        ("10.7.0.1:4500".parse().unwrap(), "10.7.0.2:4500".parse().unwrap());
+    let options = SocketOptions { mark: None, ..SocketOptions::default() };
+    let socket = namespace.run(|| UdpSocket::bind(local, &options).unwrap()).unwrap();
+    for n in 1..4 {
+        socket.send_to(local, remote, 0, &[], &[n; 40]).unwrap();
+    }
+    assert!(wait(&tun));
+    let mut got = packets(3, 1_500);
+    assert_eq!(tun.recv_batch(HEADROOM, &mut got).unwrap(), 3);
+    for packet in &mut got {
+        let (source, destination) = packet.data_mut()[12..].split_at_mut(4);
+        source.swap_with_slice(&mut destination[..4]);
+        // Linux has no reason to leave it out.
+        assert_ne!(packet.data()[26..28], [0, 0]);
+    }
+    got[0].data_mut()[26..28].fill(0);
+    got[1].data_mut()[27] ^= 1;
+    assert_eq!(tun.send_batch(&got).sent, 3);
+    let mut back = packets(2, 100);
+    receive(&socket, &mut back, 2);
+    assert_eq!((back[0].data(), back[1].data()), (&[1; 40][..], &[3; 40][..]));
+}
+
 /// The kernel makes an IPv6 address its own only after the request for it was answered, and refuses
 /// packets to it until then.
 #[test]

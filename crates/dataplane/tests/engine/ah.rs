@@ -7,7 +7,7 @@ use adit_dataplane::{DropReason, OpenVerdict, OutboundCommand, Verdict, packet_b
 use adit_db::WindowSize;
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{Ecn, IpPacket};
+use adit_wire::ip::{Ecn, IpPacket, checksum};
 use proptest::prelude::*;
 
 use crate::fixtures::{CHILD, Options, SPI, Tunnel, buffer, copy, udp_packet};
@@ -112,7 +112,8 @@ proptest! {
         prop_assert_eq!(opened, inner);
     }
 
-    /// CHECKLIST S07: a change of any bit is found, but of the fields that routers change.
+    /// CHECKLIST S07, S18: a change of any bit is found, that of an outer address too, but of the
+    /// fields that routers change.
     #[test]
     fn any_change_is_found(
         algorithm in any_algorithm(),
@@ -162,6 +163,35 @@ proptest! {
         }
         let mut pair = engines(&host(sha256(), ipv6));
         prop_assert!(open(&mut pair, &octets).is_err());
+    }
+}
+
+/// CHECKLIST S17; RFC 4301 §5.1.2: a new header has the inner DSCP and DF and a TTL of its own. The
+/// inner TTL is decremented where the packet was forwarded to the tunnel, and so left alone.
+#[test]
+fn the_outer_header_takes_dscp_and_df_from_the_inner() {
+    for (inner_ipv6, outer_ipv6) in [(false, false), (false, true), (true, false), (true, true)] {
+        for df in [true, false] {
+            let mut inner = udp_packet(inner_ipv6, 46 << 2, 80);
+            if !inner_ipv6 && !df {
+                inner[6] = 0;
+                inner[10..12].fill(0);
+                let sum = checksum(&inner[..20]).to_be_bytes();
+                inner[10..12].copy_from_slice(&sum);
+            }
+            let mut pair = tunnel(sha256(), outer_ipv6).tunnel();
+            let sealed = seal(&mut pair, &inner).unwrap();
+            let outer = IpPacket::read(sealed.data()).unwrap();
+            assert_eq!((outer.traffic_class(), outer.ttl()), (46 << 2, 64));
+            if outer_ipv6 {
+                assert_eq!(sealed.data()[1..4], [0x80, 0, 0], "no flow label tells flows apart");
+            } else if !inner_ipv6 {
+                assert_eq!(outer.dont_fragment(), df);
+            }
+            let opened = open(&mut pair, sealed.data()).unwrap();
+            assert_eq!(opened, inner);
+            assert_eq!(IpPacket::read(&opened).unwrap().ttl(), 63);
+        }
     }
 }
 
@@ -218,7 +248,7 @@ fn with_options(options: &Options, list: &[u8]) -> Vec<u8> {
     let mut packet = plain;
     packet[0] = 0x45 + u8::try_from(list.len() / 4).unwrap();
     packet[10..12].fill(0);
-    let sum = adit_wire::ip::checksum(&packet[..20 + list.len()]).to_be_bytes();
+    let sum = checksum(&packet[..20 + list.len()]).to_be_bytes();
     packet[10..12].copy_from_slice(&sum);
     packet
 }
@@ -253,7 +283,7 @@ fn no_packet_leaves_without_identification() {
         let mut inner = host_packet(&options, IpProtocol::TCP, &[], &[7; 30]);
         inner[4..6].fill(0);
         inner[10..12].fill(0);
-        let sum = adit_wire::ip::checksum(&inner[..20]).to_be_bytes();
+        let sum = checksum(&inner[..20]).to_be_bytes();
         inner[10..12].copy_from_slice(&sum);
         (engines(&options), inner)
     }] {

@@ -9,7 +9,7 @@ use crate::fixtures::{Options, udp_packet};
 const ALL: [Ecn; 4] = [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce];
 const DSCP: u8 = 46 << 2;
 
-/// CHECKLIST PM-40, R09: the outer class is the inner one, or without ECN in compatibility mode.
+/// CHECKLIST PM-40, R09, S17: the outer class is the inner one, or without ECN in compatibility mode.
 #[test]
 fn the_outer_class_comes_from_the_inner() {
     for ipv6 in [false, true] {
@@ -29,7 +29,8 @@ fn the_outer_class_comes_from_the_inner() {
 //= type=test
 //# If the inner ECN field is Not-ECT, the decapsulator MUST NOT propagate any other ECN codepoint
 //# onwards.
-/// CHECKLIST PM-40: all sixteen combinations on the way out, with a right checksum.
+/// CHECKLIST PM-40, S17: all sixteen combinations on the way out, with a right checksum, and the TTL
+/// as it was.
 #[test]
 fn marks_on_the_path_reach_the_inner_packet() {
     for ipv6 in [false, true] {

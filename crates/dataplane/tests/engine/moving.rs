@@ -68,6 +68,8 @@ fn a_move_is_told_until_it_is_known() {
     assert_eq!(moves_at(&mut tunnel, 3000), 0);
 }
 
+/// CHECKLIST S18; RFC 4301 §4.1: an SPI alone says which SA a packet of ESP is for. The outer source
+/// proves nothing, and nothing follows it.
 #[test]
 fn without_udp_nobody_moves() {
     let mut tunnel = Options { udp: false, ..Options::default() }.tunnel();

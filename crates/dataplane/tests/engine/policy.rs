@@ -112,7 +112,7 @@ fn the_engine_names_the_sa_that_carries_a_packet() {
     assert_eq!(engine.carrier(&packet), Some(CHILD));
 }
 
-/// RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.
+/// CHECKLIST S12; RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.
 #[test]
 fn packets_wait_for_their_sa() {
     let now = start();
@@ -168,7 +168,7 @@ fn packets_do_not_wait_for_ever() {
     assert_eq!(engine.report().held, 0);
 }
 
-/// CHECKLIST H01 seen from here: a narrowed SA carries what it was narrowed to; the rest waits.
+/// CHECKLIST H01, S11 seen from here: a narrowed SA carries what it was narrowed to; the rest waits.
 #[test]
 fn a_narrowed_sa_leaves_the_rest_waiting() {
     let now = start();

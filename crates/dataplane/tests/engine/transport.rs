@@ -252,7 +252,7 @@ fn ipv6_extension_headers_find_their_place() {
     assert_eq!(packet.data()[48..], [7; 20]);
 }
 
-/// Another host's packet has no place in the SA, whichever way it goes.
+/// CHECKLIST S11, S18: another host's packet has no place in the SA, whichever way it goes.
 #[test]
 fn only_the_two_ends_speak() {
     let options = transport(false, false);
