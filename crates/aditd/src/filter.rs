@@ -53,7 +53,7 @@ fn rule(remote: &TrafficSelector, local: &TrafficSelector, pass: bool) -> Option
     }
     let (source, destination) = (side(remote)?, side(local)?);
     let own = destination.addresses;
-    let except = overlap(source.addresses, own).then_some(own);
+    let except = (!pass && overlap(source.addresses, own)).then_some(own);
     let protocol = (protocol != 0).then_some(protocol);
     Some(FilterRule { source, destination, except, protocol, pass })
 }
@@ -109,9 +109,15 @@ mod tests {
     /// Where everything is the peer's, our own hosts still reach each other.
     #[test]
     fn our_own_hosts_are_no_strangers() {
-        let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect())]).unwrap();
+        let spd = Spd::new(vec![
+            entry(&["0.0.0.0/0"], &["10.2.0.5"], Action::Bypass),
+            entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect()),
+        ]);
         let own = ("10.1.0.0".parse().unwrap(), "10.1.0.255".parse().unwrap());
-        assert_eq!(rules(&spd, &[]).first().unwrap().except, Some(own));
+        let rules = rules(&spd.unwrap(), &[]);
+        // What may pass needs no exception, and has none: a whole side would leave nothing over.
+        let exceptions: Vec<_> = rules.iter().map(|rule| rule.except).collect();
+        assert_eq!(exceptions, [None, Some(own)]);
     }
 
     #[test]
