@@ -8,10 +8,11 @@ use super::{Effort, Finding};
 use crate::fuzz::{self, Run, Targets};
 
 /// What the claim is about, and the targets that try it.
-const WANTED: [(&str, &[&str]); 5] = [
+const WANTED: [(&str, &[&str]); 6] = [
     ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
     ("ESP input", &["esp_inbound"]),
     ("AH input", &["ah_inbound"]),
+    ("IPComp input", &["ipcomp_inbound"]),
     ("VICI", &["vici", "vici_conn"]),
     ("TOML", &["config_toml"]),
 ];
