@@ -18,6 +18,7 @@ fn main() -> io::Result<()> {
     spd_lookup()?;
     esp_inbound()?;
     ah_inbound()?;
+    ipcomp_inbound()?;
     esp_outbound()?;
     fragments()?;
     vici()?;
@@ -113,6 +114,31 @@ fn esp_inbound() -> io::Result<()> {
 
     let again = [7, 0, 0];
     write("esp_inbound", "installed_again", &[&esn[..], &send(0), &again, &send(0)].concat())
+}
+
+fn ipcomp_inbound() -> io::Result<()> {
+    let packet = inner(0, 0, v4(1, 5), v4(2, 7), b"hello");
+    // A step's kind, and what it needs: a packet of ours, a peer's packet, octets.
+    let ours = [&[0][..], &packet].concat();
+    let long =
+        |octets: &[u8]| [&u16::try_from(octets.len()).unwrap().to_be_bytes(), octets].concat();
+    let ip = [&[0x45, 0, 0, 24, 0, 1, 0, 0, 63, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 7][..], &[7; 4]];
+    let theirs = [&[1, 6, 4][..], &long(&ip.concat())].concat();
+    let zlib = [0x4b, 0x4c, 0xc9, 0x2c, 0x51, 0x48, 0xa4, 0x2d, 0x01, 0x00];
+    let deflate = [&[2, 4, 0][..], &long(&zlib)].concat();
+    let unknown = [&[2, 4, 1][..], &long(&zlib)].concat();
+    let bomb = [0xed, 0xc1, 0x01, 0x01, 0, 0, 0, 0x80, 0x90, 0xfe, 0xaf, 0xee, 0x08, 0x0a];
+    let bomb = [&[2, 4, 0][..], &long(&[&bomb[..], &[0; 300]].concat())].concat();
+    for (name, step) in [
+        ("ours", &ours),
+        ("theirs", &theirs),
+        ("deflate", &deflate),
+        ("unknown", &unknown),
+        ("bomb", &bomb),
+    ] {
+        write("ipcomp_inbound", name, &[&[0, 0, 0][..], step, &ours, &theirs].concat())?;
+    }
+    Ok(())
 }
 
 fn ah_inbound() -> io::Result<()> {

@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
-use adit_db::{Tfc, 
-    ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode,
-    PolicyId, WindowSize,
+use adit_db::{
+    ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, IpComp, Lifetime,
+    Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{Ipv4Header, Ipv6Header};
+use adit_wire::ipcomp::Cpi;
 
 use crate::{Choices, policy};
 
@@ -30,6 +31,8 @@ pub struct Options {
     pub window: WindowSize,
     /// The sender's limits.
     pub lifetime: Lifetime,
+    /// The same CPI both ways; none does not compress.
+    pub cpi: Option<Cpi>,
     /// The sender's side.
     pub from: Vec<TrafficSelector>,
     /// The receiver's side.
@@ -46,6 +49,7 @@ impl Options {
             esn: choices.flag(),
             window: choices.pick(&[WindowSize::MIN, WindowSize::OFF, WindowSize::DEFAULT]),
             lifetime: Lifetime::NONE,
+            cpi: None,
             from: all.clone(),
             to: all,
         }
@@ -99,7 +103,7 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             tfc: Tfc::OFF,
-            ipcomp: None,
+            ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
             rekeys: None,
         }
     }

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
-use adit_db::{Tfc, 
+use adit_db::{
     ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode,
-    PolicyId, WindowSize,
+    PolicyId, Tfc, WindowSize,
 };
 use adit_fuzz::{Choices, esp, start};
 use adit_wire::ah::AhHeader;

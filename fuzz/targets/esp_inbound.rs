@@ -338,6 +338,10 @@ impl Peer {
         if next == IpProtocol::NO_NEXT {
             return Err(DropReason::Dummy);
         }
+        if next == IpProtocol::IPCOMP {
+            // No SA here compresses; the target `ipcomp_inbound` has those.
+            return Err(DropReason::UnknownCpi);
+        }
         let packet = IpPacket::read(inner).map_err(|_| DropReason::BadInner)?;
         if next != (if packet.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 }) {
             return Err(DropReason::BadInner);

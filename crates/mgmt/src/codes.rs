@@ -492,7 +492,7 @@ E518 518 Warning "compressed packets tell about their contents by their lengths"
 encrypted packets, and can have text of their choice sent beside a secret in the same packet, finds the secret out \
 piece by piece: a guess that is right makes the packet shorter. This is how CRIME and BREACH read cookies.
 
-We know from `compress = true`, or `ipcomp = yes` in swanctl.conf.
+We know from `compress = true` in the tunnel's file. What `ipcomp = yes` asks for in swanctl.conf is the same.
 
 Usual cause: a slow link, where compression pays. Most traffic is compressed or encrypted already and does not shrink.
 

@@ -14,6 +14,7 @@ const WANTED: &Wanted = &[
     ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
     ("ESP input", &["esp_inbound"]),
     ("AH input", &["ah_inbound"]),
+    ("IPComp input", &["ipcomp_inbound"]),
     ("VICI", &["vici", "vici_conn"]),
     ("TOML", &["config_toml"]),
 ];
