@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_crypto::{Cipher, Secret};
+use adit_crypto::{Authentication, Cipher, Protection, Secret};
 use adit_dataplane::{
     HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, Outbound, OutboundCommand, TAILROOM_MAX,
     Verdict, split,
@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize)]
 struct Job {
     action: Direction,
+    protocol: Protocol,
     /// In swanctl's words.
     suite: String,
     /// Keys in hexadecimal, the salt included.
@@ -48,6 +49,14 @@ struct Job {
     to: IpAddr,
     /// An IP packet in hexadecimal.
     packet: String,
+}
+
+/// The security protocol.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Protocol {
+    Esp,
+    Ah,
 }
 
 /// What is done with the packet.
@@ -69,7 +78,7 @@ enum Answer {
 /// A suite that jobs may name.
 #[derive(Debug, Serialize)]
 struct Suite {
-    protocol: &'static str,
+    protocol: Protocol,
     word: String,
     encryption: usize,
     integrity: usize,
@@ -80,13 +89,8 @@ const PORT: u16 = 4_500;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().nth(1).is_some_and(|word| word == "suites") {
-        let suites = Cipher::ALL.map(|cipher| Suite {
-            protocol: "esp",
-            word: cipher.to_string(),
-            encryption: cipher.encryption_key_len(),
-            integrity: cipher.integrity_key_len(),
-        });
-        println!("{}", serde_json::to_string(suites.as_slice())?);
+        let suites: Vec<Suite> = protections().map(Suite::of).collect();
+        println!("{}", serde_json::to_string(&suites)?);
         return Ok(());
     }
     for line in std::io::stdin().lock().lines() {
@@ -99,6 +103,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string(&answer)?);
     }
     Ok(())
+}
+
+/// All that protects packets.
+fn protections() -> impl Iterator<Item = Protection> {
+    let esp = Cipher::ALL.into_iter().map(Protection::Esp);
+    esp.chain(Authentication::ALL.into_iter().map(Protection::Ah))
+}
+
+impl Suite {
+    fn of(protection: Protection) -> Self {
+        let (protocol, word) = match protection {
+            Protection::Esp(cipher) => (Protocol::Esp, cipher.to_string()),
+            Protection::Ah(algorithm) => (Protocol::Ah, algorithm.to_string()),
+        };
+        Self {
+            protocol,
+            word,
+            encryption: protection.encryption_key_len(),
+            integrity: protection.integrity_key_len(),
+        }
+    }
 }
 
 impl Job {
@@ -157,7 +182,7 @@ impl Job {
         if self.sequence > u64::from(u32::MAX) {
             // A receiver infers the upper half from what came before (RFC 4303 Appendix A2.1).
             let mut before = self.sealed(&self.clear_packet()?, BEFORE_THE_TURN)?;
-            if before.meta.whole {
+            if before.meta.whole && self.protocol == Protocol::Esp {
                 let header_len = header_len(before.data())?;
                 assert!(before.pull_front(header_len), "a packet has its header");
             }
@@ -169,9 +194,14 @@ impl Job {
     }
 
     /// What a socket hands over: without outer headers, though a raw IPv4 socket leaves them there.
+    /// AH covers them, and comes whole.
     fn received(&self, whole: &[u8]) -> Result<PacketBuf, String> {
         let read = IpPacket::read(whole).map_err(|error| error.to_string())?;
-        let expected = if self.udp { IpProtocol::UDP } else { IpProtocol::ESP };
+        let expected = match self.protocol {
+            Protocol::Ah => IpProtocol::AH,
+            Protocol::Esp if self.udp => IpProtocol::UDP,
+            Protocol::Esp => IpProtocol::ESP,
+        };
         if (read.protocol(), read.src(), read.dst()) != (expected, self.from, self.to) {
             return Err(format!("{:?} from {} to {}", read.protocol(), read.src(), read.dst()));
         }
@@ -186,6 +216,11 @@ impl Job {
         packet.meta.udp = self.udp;
         packet.meta.local = self.end(self.to);
         packet.meta.remote = self.end(self.from);
+        if self.protocol == Protocol::Ah {
+            packet.meta.whole = true;
+            packet.meta.header_len = 0;
+            return Ok(packet);
+        }
         if !packet.pull_front(header_len) {
             return Err("too short".to_owned());
         }
@@ -231,7 +266,10 @@ impl Job {
     }
 
     fn child_sa(&self, local: IpAddr, remote: IpAddr) -> Result<ChildSa, String> {
-        let suite = Cipher::ALL.into_iter().find(|cipher| cipher.to_string() == self.suite);
+        let suite = protections().find(|one| {
+            let suite = Suite::of(*one);
+            (suite.protocol, suite.word.as_str()) == (self.protocol, self.suite.as_str())
+        });
         let secret = |text: &str| octets(text).map(Secret::new);
         let keys = || -> Result<ChildKeys, String> {
             let (encryption, integrity) = (secret(&self.encryption)?, secret(&self.integrity)?);
@@ -245,7 +283,7 @@ impl Job {
             child: "net".parse().map_err(|_| "a name")?,
             spi_in: Spi(self.spi),
             spi_out: Spi(self.spi),
-            protection: suite.ok_or_else(|| format!("no suite {}", self.suite))?.into(),
+            protection: suite.ok_or_else(|| format!("no suite {}", self.suite))?,
             mode: if self.transport { Mode::Transport } else { Mode::Tunnel },
             peer_view: None,
             esn: self.esn,

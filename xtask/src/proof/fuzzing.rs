@@ -19,10 +19,28 @@ const WANTED: &Wanted = &[
     ("TOML", &["config_toml"]),
 ];
 
+/// Targets that get all the time there is: whatever a stranger reaches first. The others get two
+/// fifths of it, or CI would have no time for anything else.
+const FOREMOST: [&str; 8] = [
+    "wire_ikev2",
+    "ike_initiator",
+    "ike_responder",
+    "ike_established",
+    "esp_inbound",
+    "vici",
+    "vici_conn",
+    "config_toml",
+];
+
+fn time_of(name: &str, time: Duration) -> Duration {
+    if FOREMOST.contains(&name) { time } else { time * 2 / 5 }
+}
+
 /// Inbound packets have valid keys and any inner octets.
 const WANTED_OF_PACKETS: &Wanted = &[
     ("ESP", &["esp_inbound", "esp_outbound"]),
     ("AH", &["ah_inbound"]),
+    ("IPComp", &["ipcomp_inbound"]),
     ("policies", &["spd_lookup"]),
     ("fragments", &["fragments"]),
 ];
@@ -69,6 +87,7 @@ fn work(
 ) -> anyhow::Result<Vec<(String, Run)>> {
     let mut runs = Vec::new();
     while let Some(name) = targets.names.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let time = time_of(name, time);
         let run = targets.run(name, time, &learned.join(name))?;
         eprintln!("{name}: {} inputs in {} s", run.executions, time.as_secs());
         runs.push((name.clone(), run));
@@ -96,8 +115,9 @@ fn judge(wanted: &Wanted, time: Duration, mut runs: Vec<(String, Run)>) -> Findi
         faults.extend(absent.map(|name| format!("{what}: there is no target {name}")));
     }
     let targets = runs.len();
-    let time = time.as_secs();
-    let figure = format!("{targets} targets, inputs in {time} s each: {}", figures.join(", "));
+    let (time, less) = (time.as_secs(), time_of("", time).as_secs());
+    let figures = figures.join(", ");
+    let figure = format!("{targets} targets, inputs in {time} s ({less} s for some): {figures}");
     if faults.is_empty() {
         return Finding::pass(figure);
     }

@@ -10,7 +10,8 @@ use crate::linux::packets::{Octets, from_hex, hex, udp};
 use crate::scapy::{Action, Answer, Job, Suite, Worker};
 
 /// What Scapy does not have, in its own way of naming. Anything else that it lacks is a failure.
-const LACKING: [&str; 3] = ["AES-XCBC-96", "Camellia-CBC", "Camellia-CTR"];
+const LACKING: [&str; 5] =
+    ["AES-XCBC-96", "Camellia-CBC", "Camellia-CTR", "AES-GMAC in AH", "implicit IVs"];
 
 /// A security protocol.
 struct Protocol {
@@ -20,7 +21,8 @@ struct Protocol {
 }
 
 /// The protocols that both have; `by_hand` says which suites are whose.
-const PROTOCOLS: [Protocol; 1] = [Protocol { word: "esp", in_udp: true }];
+const PROTOCOLS: [Protocol; 2] =
+    [Protocol { word: "esp", in_udp: true }, Protocol { word: "ah", in_udp: false }];
 
 /// Runs the matrix.
 pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
@@ -118,7 +120,7 @@ impl Tally {
             let Some(packet) = self.packet(job, answer, way) else { continue };
             if is_same(job, &packet)? {
                 self.packets += 1;
-                self.suites.insert(job.suite.clone());
+                self.suites.insert(format!("{} {}", job.protocol, job.suite));
             } else {
                 self.fault(job, way, "another packet came out");
             }
@@ -223,6 +225,9 @@ mod tests {
         let jobs = matrix(&[suite()]).unwrap();
         let shape = |job: &Job| (job.transport, job.from.contains(':'), job.esn, job.udp);
         assert_eq!(jobs.iter().map(shape).collect::<BTreeSet<_>>().len(), 16);
+        let ah = matrix(&[Suite { protocol: "ah".to_owned(), ..suite() }]).unwrap();
+        assert_eq!(ah.iter().map(shape).filter(|(.., udp)| !udp).count(), 8);
+        assert_eq!(ah.len(), 8);
         assert!(jobs.iter().all(|job| (job.sequence >> 32 == 1) == job.esn));
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum Action {
 pub(crate) struct Job {
     /// See there.
     pub(crate) action: Action,
-    /// The security protocol: `esp`.
+    /// The security protocol: `esp` or `ah`.
     pub(crate) protocol: String,
     /// In swanctl's words.
     pub(crate) suite: String,
@@ -67,7 +67,7 @@ pub(crate) enum Answer {
 /// A suite of ours.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Suite {
-    /// The security protocol that it is for: `esp`.
+    /// The security protocol that it is for: `esp` or `ah`.
     pub(crate) protocol: String,
     /// In swanctl's words.
     pub(crate) word: String,

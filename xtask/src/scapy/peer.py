@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.ipsec import AUTH_ALGOS, CRYPT_ALGOS, ESP, SecurityAssociation
+from scapy.layers.ipsec import AH, AUTH_ALGOS, CRYPT_ALGOS, ESP, SecurityAssociation
 from scapy.packet import raw
 
 # swanctl's words and Scapy's names.
@@ -82,8 +82,12 @@ def known(name, names):
     return name
 
 
-def algorithms(word):
+def algorithms(protocol, word):
     """What SecurityAssociation is told of a suite."""
+    if protocol == "ah" and word.endswith("gmac"):
+        raise Lacks("AES-GMAC in AH")
+    if word.endswith("iiv"):
+        raise Lacks("implicit IVs")
     if word == "chacha20poly1305":
         return {"crypt_algo": known("CHACHA20-POLY1305", CRYPT_ALGOS)}
     aead = re.fullmatch(r"aes\d+(gcm|ccm|gmac)(\d*)", word)
@@ -102,13 +106,13 @@ def algorithms(word):
 
 
 # One line for each protocol that Scapy has and we.
-PROTOCOLS = {"esp": ESP}
+PROTOCOLS = {"esp": ESP, "ah": AH}
 
 
 def association(job):
     """The SA of a job."""
     ip = IPv6 if ":" in job["from"] else IP
-    more = algorithms(job["suite"])
+    more = algorithms(job["protocol"], job["suite"])
     if job["encryption"]:
         more["crypt_key"] = bytes.fromhex(job["encryption"])
     if job["integrity"]:
