@@ -152,7 +152,7 @@ fn measure_sets(sets: &[&Set]) -> anyhow::Result<Finding> {
 }
 
 /// Names, without their modules, of the tests that libtest calls ok.
-fn passed_tests(text: &str) -> BTreeSet<String> {
+pub(super) fn passed_tests(text: &str) -> BTreeSet<String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok"));
     lines.map(|path| path.rsplit("::").next().unwrap_or(path).to_owned()).collect()
 }
