@@ -317,7 +317,8 @@ fn tunnel_words(tunnel: &TunnelStatus, paint: Paint) -> String {
 }
 
 fn sa_words(sa: &SaStatus) -> String {
-    let how = if sa.udp { "ESP in UDP" } else { "ESP" };
+    let how = if sa.udp { format!("{} in UDP", sa.protocol) } else { sa.protocol.clone() };
+    let how = clean(&how);
     let by = if sa.by_kernel { " by the kernel" } else { "" };
     let sides = format!("{} <-> {}", sa.local.join(", "), sa.remote.join(", "));
     format!("SPI {} out, {} in; {how}{by}, {}\n{sides}", sa.spi_out, sa.spi_in, sa.suite)

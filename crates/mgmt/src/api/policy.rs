@@ -129,6 +129,9 @@ pub struct SaStatus {
     pub outer_local: String,
     /// The peer's outer address and port.
     pub outer_remote: String,
+    /// `ESP` or `AH`.
+    #[serde(default)]
+    pub protocol: String,
     /// Whether ESP travels in UDP.
     pub udp: bool,
     /// Whether the kernel has it.

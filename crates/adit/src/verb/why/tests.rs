@@ -85,6 +85,7 @@ fn sa() -> SaStatus {
         spi_out: "c0ffee02".into(),
         outer_local: "198.51.100.2:4500".into(),
         outer_remote: "203.0.113.7:4500".into(),
+        protocol: "ESP".into(),
         udp: true,
         suite: "aes256gcm16-esn".into(),
         local: vec!["10.1.0.0/24".into()],

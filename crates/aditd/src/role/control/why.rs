@@ -43,6 +43,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         spi_out: format!("{:08x}", sa.spi_out.0),
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
+        protocol: sa.protocol.to_string(),
         udp: sa.encap.udp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
         suite: TransformWords(&sa.suite).to_string(),
