@@ -278,7 +278,7 @@ pub(crate) struct Status {
 /// `adit why`.
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// Who sends it: ADDRESS, ADDRESS:PORT or `[ADDRESS]:PORT`
+    /// Who sends it: ADDRESS or ADDRESS:PORT, IPv6 in brackets then
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
 

@@ -121,7 +121,7 @@ fn help_of_why_says_what_a_packet_is() {
     Usage: adit why [OPTIONS] <SRC> <DST>
 
     Arguments:
-      <SRC>  Who sends it: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
+      <SRC>  Who sends it: ADDRESS or ADDRESS:PORT, IPv6 in brackets then
       <DST>  Whom it is for; a port makes it TCP, without one it is a ping
 
     Options:
