@@ -5,7 +5,7 @@
 //! A run draws policies, commands and packets from its seed. The far end has the other halves of
 //! all SAs: it opens what leaves, which must give the packet that was sent, and sends what it
 //! likes, of which nothing may come in that the SA's selectors and the policies do not let in.
-//! What the policies mean is judged by a plain walk over the list ([`reference`]).
+//! What the policies mean is judged by a plain walk over the list ([`mod@reference`]).
 
 mod draw;
 mod gateway;
