@@ -189,12 +189,11 @@ impl Outbound {
 
     /// Seals a batch of IP packets in place and says of each what became of it.
     ///
-    /// Each packet enters as inner IP packet with [`HEADROOM_MAX`](crate::HEADROOM_MAX) octets
-    /// before and [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, and leaves as
-    /// `SPI | sequence | IV | ciphertext | ICV`, in transport mode above IP behind its own IP header,
-    /// with AH as a whole IP packet.
-    /// `verdicts` is emptied first and gets one verdict per packet, in order. Nothing is allocated if it has the room, except for packets that are
-    /// [`Verdict::Held`].
+    /// Each packet enters as inner IP packet with [`HEADROOM_MAX`] octets before and
+    /// [`TAILROOM_MAX`] after it, and leaves as `SPI | sequence | IV | ciphertext | ICV`, in transport
+    /// mode above IP behind its own IP header, with AH as a whole IP packet. `verdicts` is emptied
+    /// first and gets one verdict per packet, in order. Nothing is allocated if it has the room,
+    /// except for packets that are [`Verdict::Held`].
     pub fn seal_batch(
         &mut self,
         packets: &mut [PacketBuf],
