@@ -138,6 +138,10 @@ impl Gateway {
         };
         (self.fixed, self.spd) = (fixed, spd);
         self.policies = Reference(self.fixed.clone());
+        let last_discard = self.last_discard();
+        for child in self.children.values_mut() {
+            child.rank = child.rank.filter(|rank| *rank > last_discard);
+        }
         let own: Vec<_> = self
             .children
             .values()
@@ -149,6 +153,12 @@ impl Gateway {
         self.tell_policies();
         let text = self.fixed.iter().map(|(rank, entry)| format!("\n  {} {entry:?}", rank.0));
         format!("policies{}", text.collect::<String>())
+    }
+
+    /// The place of the last entry that discards; 0 if none does.
+    fn last_discard(&self) -> Rank {
+        let discards = self.fixed.iter().filter(|(_, entry)| entry.action == Action::Discard);
+        discards.map(|(rank, _)| *rank).max().unwrap_or_default()
     }
 
     fn insert(&mut self, rank: Rank, policy: PolicyId, sides: Sides) {
@@ -171,7 +181,9 @@ impl Gateway {
         let (sa, policy) = draw::child_sa(dice, id);
         let far = draw::mirrored(&sa);
         let sides = Sides { local: sa.local_ts.clone(), remote: sa.remote_ts.clone() };
-        let gap = dice.below(self.fixed.len() as u64 + 1);
+        // As in aditd, no entry of an SA comes before one that discards.
+        let first = self.last_discard().0 / RANKS;
+        let gap = first + dice.below(self.fixed.len() as u64 + 1 - first);
         let rank = dice.percent(30).then(|| Rank(RANKS * gap + u64::from(number)));
         let hosts = Hosts { local: sa.encap.local.ip(), remote: sa.encap.remote.ip() };
         let child = Child {
@@ -423,6 +435,8 @@ impl Gateway {
             if info.more {
                 return None;
             }
+            let header_len = header.len().min(self.fragments.len());
+            head_whole_packet(&mut self.fragments, header_len, IpProtocol::ESP)?;
             octets = &self.fragments;
         }
         let mut arrived = packet_buffer();
@@ -433,9 +447,9 @@ impl Gateway {
         arrived.meta.whole = false;
         (arrived.meta.local, arrived.meta.remote) = (meta.remote, meta.local);
         if meta.whole {
-            let is_ipv4 = octets.first().is_some_and(|first| first >> 4 == 4);
-            let header_len = if is_ipv4 { 20 } else { 40 };
-            head_whole_packet(arrived.data_mut(), header_len, IpProtocol::ESP)?;
+            // An atomic fragment (RFC 6946) keeps its fragment header.
+            let read = IpPacket::read(octets).ok()?;
+            let (is_ipv4, header_len) = (read.is_ipv4(), read.header_len());
             arrived.meta.header_len = if is_ipv4 { 20 } else { 0 };
             if !arrived.pull_front(header_len) {
                 return None;
