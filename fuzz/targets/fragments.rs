@@ -120,8 +120,10 @@ impl World {
             assert!(whole.fragment().is_none());
             let ports = whole.ports().expect("a packet with ports");
             assert_eq!(ports.1, Fate::Protected as u16);
+            // A first fragment may have been moved: its zeros are nobody's.
+            let own = [0, Fate::Protected as u8];
             let data = &whole.payload()[8..];
-            assert!(self.mixed || data.iter().all(|octet| *octet == Fate::Protected as u8));
+            assert!(self.mixed || data.iter().all(|octet| own.contains(octet)));
         }
     }
 }
@@ -210,7 +212,7 @@ fn datagram(ipv6: bool, fate: Fate, id: u16, len: usize) -> Vec<u8> {
         };
         header.to_octets().to_vec()
     };
-    let udp = [0, 53, 0, fate as u8, 0, 0, 0, 0];
+    let udp = [0, 0, 0, fate as u8, 0, 0, 0, 0];
     let mut octets = [&header[..], &udp].concat();
     octets.resize(header.len() + len, fate as u8);
     octets

@@ -71,7 +71,7 @@ impl World {
         self.sender.seal_batch(std::slice::from_mut(&mut packet), &mut verdicts, self.now);
         match verdicts[0] {
             Verdict::Send => {}
-            Verdict::Drop(DropReason::NotIp) => return,
+            Verdict::Drop(DropReason::NotIp | DropReason::Redirect) => return,
             other => panic!("{other:?}"),
         }
         self.sequence += 1;

@@ -11,9 +11,9 @@ use adit_ike::{
     AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event,
     IkeSaState, Output, PacketEvent, Path, Query, RequestId, psk_auth, psk_verify,
 };
-use adit_wire::Reader;
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::{Header, TrafficSelector};
+use adit_wire::{Reader, WireError};
 
 use super::seal::Keyring;
 use super::setup::HALF_OPEN_MAX;
@@ -227,7 +227,12 @@ impl Host {
     fn take(&mut self, output: Output) {
         match output {
             Output::Transmit { path, octets } => {
-                let header = Header::read(&mut Reader(&octets)).expect("a message we sent");
+                let header = match Header::read(&mut Reader(&octets)) {
+                    // RFC 7296 §2.5: who speaks a later version is answered with its own SPIs and
+                    // exchange, which need not make sense here.
+                    Err(WireError::BadValue("Header.spi_r", 0)) => return,
+                    read => read.expect("a message we sent"),
+                };
                 assert_eq!(usize::try_from(header.length), Ok(octets.len()));
                 assert_eq!(path.local.ip(), self.address);
                 self.outbox.push_back((path, octets));
