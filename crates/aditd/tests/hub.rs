@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use adit_mgmt::api::TunnelState;
 use adit_mgmt::vici::Request;
 use adit_sys::netns::write_sysctl;
@@ -18,21 +16,9 @@ fn file(peer: &str, local: &str, remote: &str, extra: &str) -> String {
     )
 }
 
-/// A third site on a link of its own to the hub.
+/// Paris, behind 10.3.0.0/24, with its daemon.
 fn paris(pair: &Pair) -> Option<Site> {
-    let mut paris = Site::new("hub-paris")?;
-    pair.oslo.namespace.netlink().unwrap().add_veth_to("lan", "lan", &paris.namespace).unwrap();
-    for (site, address) in [(&pair.oslo, "198.51.100.1/24"), (&paris, "198.51.100.3/24")] {
-        let mut netlink = site.namespace.netlink().unwrap();
-        let lan = netlink.link_by_name("lan").unwrap().index;
-        netlink.add_address(lan, address.parse().unwrap()).unwrap();
-        netlink.set_up(lan, true).unwrap();
-    }
-    for site in [&pair.oslo, &paris] {
-        let mut netlink = site.namespace.netlink().unwrap();
-        let lan = netlink.link_by_name("lan").unwrap().index;
-        assert!(netlink.wait_until_ready(lan, Duration::from_secs(5)).unwrap());
-    }
+    let mut paris = pair.paris("hub")?;
     let mut netlink = paris.namespace.netlink().unwrap();
     let lo = netlink.link_by_name("lo").unwrap().index;
     netlink.add_address(lo, "10.3.0.1/32".parse().unwrap()).unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use adit_mgmt::api::TunnelState;
 use adit_mgmt::vici::Request;
 use adit_sys::capture::{Capture, CaptureThread};
-use common::{Pair, SECRET, Site};
+use common::{Pair, SECRET};
 
 fn host(peer: &str, extra: &str) -> String {
     format!("peer = \"{peer}\"\nsecret = \"file:tunnel.psk\"\nmode = \"transport\"\n{extra}\n")
@@ -103,19 +103,7 @@ fn a_declined_request_makes_a_tunnel() {
 #[test]
 fn one_host_speaks_with_two() {
     let Some(pair) = carries("t-three", false, "") else { return };
-    let Some(mut paris) = Site::new("t-three-paris") else { return };
-    pair.oslo.namespace.netlink().unwrap().add_veth_to("lan", "lan", &paris.namespace).unwrap();
-    for (site, address) in [(&pair.oslo, "198.51.100.1/24"), (&paris, "198.51.100.3/24")] {
-        let mut netlink = site.namespace.netlink().unwrap();
-        let lan = netlink.link_by_name("lan").unwrap().index;
-        netlink.add_address(lan, address.parse().unwrap()).unwrap();
-        netlink.set_up(lan, true).unwrap();
-    }
-    for site in [&pair.oslo, &paris] {
-        let mut netlink = site.namespace.netlink().unwrap();
-        let lan = netlink.link_by_name("lan").unwrap().index;
-        assert!(netlink.wait_until_ready(lan, Duration::from_secs(5)).unwrap());
-    }
+    let Some(mut paris) = pair.paris("t-three") else { return };
     paris.write("tunnel.toml", &host("198.51.100.1", "keep = \"passive\""), 0o644);
     paris.write("tunnel.psk", SECRET, 0o600);
     paris.start();

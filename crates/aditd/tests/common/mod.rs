@@ -338,6 +338,24 @@ impl Pair {
     }
 
     /// Pings both ways; nothing may be lost.
+    /// A third site, Paris, on a link of its own to the first: 198.51.100.1 to 198.51.100.3.
+    pub(crate) fn paris(&self, name: &str) -> Option<Site> {
+        let paris = Site::new(&format!("{name}-paris"))?;
+        self.oslo.namespace.netlink().unwrap().add_veth_to("lan", "lan", &paris.namespace).unwrap();
+        for (site, address) in [(&self.oslo, "198.51.100.1/24"), (&paris, "198.51.100.3/24")] {
+            let mut netlink = site.namespace.netlink().unwrap();
+            let lan = netlink.link_by_name("lan").unwrap().index;
+            netlink.add_address(lan, address.parse().unwrap()).unwrap();
+            netlink.set_up(lan, true).unwrap();
+        }
+        for site in [&self.oslo, &paris] {
+            let mut netlink = site.namespace.netlink().unwrap();
+            let lan = netlink.link_by_name("lan").unwrap().index;
+            assert!(netlink.wait_until_ready(lan, Duration::from_secs(5)).unwrap());
+        }
+        Some(paris)
+    }
+
     /// Packets of every size get through, though the TUN cuts them.
     pub(crate) fn assert_carries_large(&self, oslo: &str, berlin: &str) {
         for octets in [1_300, 1_500, 4_000, 9_300, 30_000, 65_000] {

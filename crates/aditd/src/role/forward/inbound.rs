@@ -193,53 +193,46 @@ impl Running {
     }
 
     fn receive_raw(&mut self, number: usize) {
-        let Some(socket) = self.role.raw.get(number) else {
+        let Self { role, engine, batch, packets, verdicts, .. } = self;
+        let Some(socket) = role.raw.get(number) else {
             return;
         };
-        for _ in 0..BATCHES_IN_A_ROW {
-            let got = match socket.recv_batch(&mut self.batch, &mut self.packets) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) => {
-                    debug!(%error, "receiving ESP failed");
-                    break;
-                }
-            };
-            deliver(
-                &mut self.engine,
-                &self.role.tun,
-                &mut self.verdicts,
-                self.packets.get_mut(..got),
-            );
-        }
+        let receive = |packets: &mut [PacketBuf]| socket.recv_batch(batch, packets);
+        take_in("ESP", receive, engine, &role.tun, verdicts, packets);
         // Errors about ESP are for the path MTU machinery; they are taken so that the socket rests.
         for _ in 0..ERRORS_IN_A_ROW {
             let Ok(Some(problem)) = socket.next_error() else { break };
             debug!(?problem, "the network complains about ESP");
         }
     }
-}
 
-impl Running {
     fn receive_ah(&mut self, number: usize) {
-        let Some(socket) = self.role.ah.get(number) else {
+        let Self { role, engine, ah_batch, packets, verdicts, .. } = self;
+        let Some(socket) = role.ah.get(number) else {
             return;
         };
-        for _ in 0..BATCHES_IN_A_ROW {
-            let got = match socket.recv_batch(&mut self.ah_batch, &mut self.packets) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) => {
-                    debug!(%error, "receiving AH failed");
-                    break;
-                }
-            };
-            deliver(
-                &mut self.engine,
-                &self.role.tun,
-                &mut self.verdicts,
-                self.packets.get_mut(..got),
-            );
+        let receive = |packets: &mut [PacketBuf]| socket.recv_batch(ah_batch, packets);
+        take_in("AH", receive, engine, &role.tun, verdicts, packets);
+    }
+}
+
+/// Opens and delivers what a raw socket has, some batches of it.
+fn take_in(
+    protocol: &str,
+    mut receive: impl FnMut(&mut [PacketBuf]) -> std::io::Result<usize>,
+    engine: &mut Inbound,
+    tun: &Tun,
+    verdicts: &mut Vec<OpenVerdict>,
+    packets: &mut [PacketBuf],
+) {
+    for _ in 0..BATCHES_IN_A_ROW {
+        match receive(packets) {
+            Ok(0) => break,
+            Ok(got) => deliver(engine, tun, verdicts, packets.get_mut(..got)),
+            Err(error) => {
+                debug!(%error, protocol, "receiving failed");
+                break;
+            }
         }
     }
 }
