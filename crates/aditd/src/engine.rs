@@ -227,6 +227,8 @@ mod tests {
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
+        let ipcomp = |child: &mut ChildConfig| child.compress = true;
+        assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
     }
 
     /// The kernel would encrypt what an operator wants in clear, or dropped.
