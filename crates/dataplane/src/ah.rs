@@ -25,7 +25,7 @@ use adit_wire::{PacketBuf, PacketMeta, Reader, WireError};
 use crate::drop_reason::DropReason;
 use crate::esp::Label;
 use crate::event::Events;
-use crate::inbound::{Gate, Numbered, TTL};
+use crate::inbound::{Arrived, Gate, Numbered, TTL};
 use crate::outbound::{IP_OCTETS_MAX, Inner, move_header, spend};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
 
@@ -325,7 +325,7 @@ impl InboundSa {
         arrived: Numbered,
         gate: &mut Gate,
         events: &mut Events,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Arrived, DropReason> {
         let newest = self.window.advance(arrived.sequence);
         self.note_arrival(packet, newest, arrived.now, events);
         let next = place.header.next;
@@ -339,14 +339,13 @@ impl InboundSa {
                 if !packet.pull_front(outer_len) {
                     return Err(DropReason::Truncated);
                 }
-                self.accept_inner(packet, next, gate)?;
+                self.accept_inner(packet, next, gate)
             }
             Mode::Transport => {
                 close_gap(packet, place, next_at).ok_or(DropReason::BadInner)?;
-                self.accept_whole(packet, gate)?;
+                self.accept_whole(packet, gate)
             }
         }
-        Ok(())
     }
 }
 

@@ -76,8 +76,8 @@ pub enum OpenVerdict {
     Drop(DropReason),
 }
 
-/// How much of an inner packet an ESP packet brought.
-enum Arrived {
+/// How much of an inner packet an ESP or AH packet brought.
+pub(crate) enum Arrived {
     Whole,
     InPart,
 }
@@ -301,8 +301,8 @@ impl InboundSa {
             (OpeningKey::Ah(key), Some(place)) => {
                 let next_at = place.verify(packet, key, label)?;
                 let arrived = Numbered { sequence, now };
-                self.accept_ah(packet, place, next_at, arrived, gate, events)?;
-                return self.let_in(packet, now, gate);
+                let arrived = self.accept_ah(packet, place, next_at, arrived, gate, events)?;
+                return self.let_in(packet, arrived, now, gate);
             }
             (OpeningKey::Esp(_), Some(_)) | (OpeningKey::Ah(_), None) => {
                 return Err(DropReason::UnknownSpi);
@@ -322,11 +322,11 @@ impl InboundSa {
             IpProtocol::IPCOMP => self.decompress(packet, gate)?,
             plain => plain,
         };
-        match self.mode {
+        let arrived = match self.mode {
             Mode::Tunnel => self.accept_inner(packet, next_header, gate)?,
             Mode::Transport => self.accept_payload(packet, next_header, taken_off, gate)?,
-        }
-        self.let_in(packet, now, gate)
+        };
+        self.let_in(packet, arrived, now, gate)
     }
 
     /// Puts what was compressed in the place of an IPComp packet, and says what it is. Transport mode
@@ -347,11 +347,15 @@ impl InboundSa {
     fn let_in(
         &mut self,
         packet: &mut PacketBuf,
+        arrived: Arrived,
         now: Instant,
         gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
         self.meter.count(packet.len(), now);
-        if self.must_wait(packet, gate) { self.join(packet, now, gate) } else { Ok(Arrived::Whole) }
+        match arrived {
+            Arrived::Whole => Ok(Arrived::Whole),
+            Arrived::InPart => self.join(packet, now, gate),
+        }
     }
 
     fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
@@ -398,7 +402,7 @@ impl InboundSa {
     }
 
     /// RFC 4301 §5.2 on the decrypted packet: is it what it is said to be, and what did the path say
-    /// about congestion?
+    /// about congestion? A fragment that cannot be judged without the others is judged with them.
     ///
     /// The TTL stays as it is: the kernel that takes the packet from the TUN device forwards it
     /// and decrements the TTL there (RFC 4301 §5.1.2.1 note 3 wants it done once).
@@ -407,15 +411,18 @@ impl InboundSa {
         packet: &mut PacketBuf,
         next_header: IpProtocol,
         gate: &mut Gate,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Arrived, DropReason> {
         let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
         if next_header != announced {
             return Err(DropReason::BadInner);
         }
-        if !self.must_wait(packet, gate) {
+        let arrived = if inner.fragment().is_some() && self.needs_whole_packets(gate) {
+            Arrived::InPart
+        } else {
             self.check_policies(&inner.flow_key(), gate)?;
-        }
+            Arrived::Whole
+        };
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
         let total_len = inner.total_len();
@@ -430,15 +437,14 @@ impl InboundSa {
         {
             return Err(DropReason::BadInner);
         }
-        Ok(())
+        Ok(arrived)
     }
 }
 
 impl InboundSa {
-    /// Whether selectors and policies cannot judge this fragment without the others of its packet.
-    fn must_wait(&self, packet: &PacketBuf, gate: &Gate) -> bool {
-        (self.looks_above_ip() || gate.looks_above_ip())
-            && IpPacket::read(packet.data()).is_ok_and(|inner| inner.fragment().is_some())
+    /// Whether selectors and policies cannot judge a fragment without the others of its packet.
+    fn needs_whole_packets(&self, gate: &Gate) -> bool {
+        self.looks_above_ip() || gate.looks_above_ip()
     }
 
     /// RFC 4301 §7.4: the fragments of a packet come in together, if the packet may.
@@ -464,7 +470,7 @@ impl InboundSa {
         next_header: IpProtocol,
         taken_off: usize,
         gate: &mut Gate,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Arrived, DropReason> {
         if let Some(change) = &self.change {
             change.mend(next_header, packet.data_mut());
         }
@@ -481,13 +487,14 @@ impl InboundSa {
         &self,
         packet: &PacketBuf,
         gate: &mut Gate,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Arrived, DropReason> {
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         // RFC 4301 §7: there are only whole packets in transport mode.
         if whole.fragment().is_some() {
             return Err(DropReason::BadInner);
         }
-        self.check_policies(&whole.flow_key(), gate)
+        self.check_policies(&whole.flow_key(), gate)?;
+        Ok(Arrived::Whole)
     }
 
     /// Whether a packet may come in through this SA.

@@ -198,7 +198,7 @@ impl OutboundSa {
 
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
-        self.selectors.look_above_ip()
+        self.selectors.look_above_ip
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -270,7 +270,7 @@ impl InboundSa {
 
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
-        self.selectors.look_above_ip()
+        self.selectors.look_above_ip
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -329,6 +329,8 @@ struct Selectors {
     remote: Box<[TrafficSelector]>,
     /// In transport mode the two ends, which alone may speak.
     hosts: Option<Box<Hosts>>,
+    /// Whether any asks for more than addresses.
+    look_above_ip: bool,
 }
 
 impl Selectors {
@@ -337,11 +339,12 @@ impl Selectors {
             local: sa.local_ts.clone().into(),
             remote: sa.remote_ts.clone().into(),
             hosts: (sa.mode == Mode::Transport).then(|| Box::new(hosts(sa))),
+            look_above_ip: sa
+                .local_ts
+                .iter()
+                .chain(&sa.remote_ts)
+                .any(TrafficSelector::looks_above_ip),
         }
-    }
-
-    fn look_above_ip(&self) -> bool {
-        self.local.iter().chain(&self.remote).any(TrafficSelector::looks_above_ip)
     }
 
     /// Whether they contain a packet that leaves.
