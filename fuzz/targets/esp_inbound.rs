@@ -273,6 +273,8 @@ impl Peer {
                 assert!(IpPacket::read(&inner).is_err());
                 return;
             }
+            // Which ones, the target `esp_outbound` knows.
+            Verdict::Drop(DropReason::Redirect) => return,
             Verdict::Drop(DropReason::SequenceExhausted) => {
                 assert!(self.sequence >= self.last_sequence());
                 return;
