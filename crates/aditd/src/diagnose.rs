@@ -67,6 +67,9 @@ fn negotiation(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
                 their_view_of_remote,
             },
         ),
+        FailureReason::NotClaimed { peer, allowed, claimed } => {
+            Diagnosis::not_claimed(cx, peer, allowed, claimed)
+        }
         _ => return None,
     })
 }

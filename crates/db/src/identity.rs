@@ -261,6 +261,16 @@ impl IdentityPattern {
             Self::Any => 0,
         }
     }
+
+    /// How close a match is, of patterns that match the same identity: as [`Self::rank`], and the
+    /// longer domain before the shorter.
+    pub fn precision(&self) -> (u8, usize) {
+        let domain = match self {
+            Self::Below(domain) | Self::MailOf(domain) => domain.len(),
+            Self::Any | Self::Exact(_) => 0,
+        };
+        (self.rank(), domain)
+    }
 }
 
 /// Reads `%any`, `*.domain`, `*@domain`, or any form of [`Identity`].

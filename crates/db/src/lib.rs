@@ -44,7 +44,7 @@ pub use ids::{ChildSaId, IkeSaId, PolicyId};
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
-pub use pad::{AuthMethodConfig, PadEntry};
+pub use pad::{AuthMethodConfig, Claim, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};

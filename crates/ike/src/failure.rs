@@ -196,6 +196,16 @@ pub enum FailureReason {
         /// What the peer wants its own side to be; empty if it did not say.
         their_view_of_remote: Vec<TrafficSelector>,
     },
+    /// E302: the PAD does not let this peer speak for that traffic (RFC 4301 §4.4.3.4).
+    #[error("{peer} may not speak for what it claims")]
+    NotClaimed {
+        /// Whom it proved to be.
+        peer: Identity,
+        /// What it may speak for.
+        allowed: Vec<TrafficSelector>,
+        /// What it wants its side to be.
+        claimed: Vec<TrafficSelector>,
+    },
     /// The peer sent an error notify that has no variant of its own.
     #[error("peer answered {exchange} with {notify}")]
     PeerError {
@@ -272,6 +282,7 @@ impl FailureReason {
             Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } | Self::NoConnection => Some(204),
             Self::WrongIdentity { .. } => Some(205),
             Self::SelectorMismatch { .. } => Some(301),
+            Self::NotClaimed { .. } => Some(302),
             Self::IkeSaGone(reason) => reason.code(),
             Self::NoAddress => Some(113),
             Self::PeerError { .. } | Self::PeerMisbehaved(_) | Self::TooManyRestarts { .. } => {

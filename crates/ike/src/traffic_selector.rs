@@ -105,7 +105,10 @@ pub(crate) fn with_first(
 
 /// What two lists have in common, parts of other parts left out; what holds the offer's first
 /// choice stands first.
-fn intersection(offer: &[TrafficSelector], policy: &[TrafficSelector]) -> Vec<TrafficSelector> {
+pub(crate) fn intersection(
+    offer: &[TrafficSelector],
+    policy: &[TrafficSelector],
+) -> Vec<TrafficSelector> {
     let mut parts: Vec<TrafficSelector> = offer
         .iter()
         .flat_map(|one| policy.iter().filter_map(|two| one.intersection(two)))

@@ -284,6 +284,17 @@ strongSwan also answers TS_UNACCEPTABLE when its kernel refused the policy; its 
 
 Make `remote` here cover what is `local` there, and the other way round. One side may be larger: the smaller wins."
 
+E302 302 Error "the peer claims networks that it may not speak for"
+"The peer proved who it is, and asks for networks that `[claims]` in the tunnel's file does not give to its identity. \
+Nothing of what it asks for is left, so it gets no tunnel (RFC 4301 §4.4.3.4); where something is left, it gets that.
+
+We know because its traffic selectors would fit `remote`, but not the claim that fits its identity best: an exact \
+identity before `*.north.example`, that before `*.example`, and that before `%any`. Who is in no claim has nothing.
+
+Usual causes: a network was added at the peer and not here, its identity changed, or it wants what is another's.
+
+Add the network to its line under `[claims]`, or make `local` at the peer smaller."
+
 E401 401 Warning "large packets are lost inside the tunnel"
 "Reserved for the data path: the tunnel is up and small packets pass, but packets above a certain size vanish (an \
 MTU black hole).

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::Protection;
 use adit_db::{
-    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, IpComp, Mode,
-    ProposalSpec, Tfc,
+    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, Identity, IkeSaId,
+    IpComp, Mode, ProposalSpec, Tfc, TsSpec,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
@@ -19,7 +19,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::{ChildKeymat, Role};
 use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
-use crate::traffic_selector::{SelectorError, SelectorPair, narrow, with_first};
+use crate::traffic_selector::{SelectorError, SelectorPair, intersection, narrow, with_first};
 use crate::v2::mode::Agreement;
 use crate::v2::said::Said;
 
@@ -97,6 +97,11 @@ impl Ends {
         (!proposals.is_empty()).then_some(proposals)
     }
 
+    /// Selectors of the peer's side.
+    fn of_peer(self, specs: &[TsSpec]) -> Vec<TrafficSelector> {
+        specs.iter().map(|spec| spec.resolve(self.remote)).collect()
+    }
+
     /// Why [`Self::passable`] has none.
     pub(crate) fn ah_through_nat(&self) -> FailureReason {
         FailureReason::AhThroughNat {
@@ -146,11 +151,19 @@ impl Selectors {
     }
 
     /// What the configuration allows.
-    pub(crate) fn configured(config: &ChildConfig, ends: Ends) -> Self {
+    fn configured(config: &ChildConfig, ends: Ends) -> Self {
         Self {
             local: config.local_ts.iter().map(|spec| spec.resolve(ends.local)).collect(),
-            remote: config.remote_ts.iter().map(|spec| spec.resolve(ends.remote)).collect(),
+            remote: ends.of_peer(&config.remote_ts),
         }
+    }
+
+    /// What the configuration allows a peer that may speak for no more than these networks, if
+    /// there is a limit.
+    pub(crate) fn allowed(config: &ChildConfig, ends: Ends, claims: Option<Claims<'_>>) -> Self {
+        let Self { local, remote } = Self::configured(config, ends);
+        let Some(claims) = claims else { return Self { local, remote } };
+        Self { local, remote: intersection(&remote, &claims.selectors(ends)) }
     }
 
     /// Seen from the exchange in which our role is `role`.
@@ -162,11 +175,24 @@ impl Selectors {
     }
 
     /// The offer of an initiator: the packet that asks for the child first (RFC 7296 §2.9).
-    pub(crate) fn offer(self, flow: Option<&FlowKey>) -> SelectorPair {
-        SelectorPair {
-            initiator: with_first(flow.map(|flow| side(flow.source())), &self.local),
-            responder: with_first(flow.map(|flow| side(flow.destination())), &self.remote),
+    ///
+    /// # Errors
+    ///
+    /// [`FailureReason::NotClaimed`] if the peer may speak for nothing of it.
+    pub(crate) fn offer(
+        config: &ChildConfig,
+        ends: Ends,
+        claims: Option<Claims<'_>>,
+        flow: Option<&FlowKey>,
+    ) -> Result<SelectorPair, FailureReason> {
+        let Self { local, remote } = Self::allowed(config, ends, claims);
+        if let Some(claims) = claims.filter(|_| remote.is_empty()) {
+            return Err(claims.exceeded_by(Self::configured(config, ends).remote, ends));
         }
+        Ok(SelectorPair {
+            initiator: with_first(flow.map(|flow| side(flow.source())), &local),
+            responder: with_first(flow.map(|flow| side(flow.destination())), &remote),
+        })
     }
 }
 
@@ -368,6 +394,33 @@ pub(crate) struct Offered<'a> {
     pub(crate) said: Said,
     /// The configuration of the child that is being replaced.
     pub(crate) rekeys: Option<&'a ChildName>,
+    /// What the peer may speak for, if the PAD limits it.
+    pub(crate) claims: Option<Claims<'a>>,
+}
+
+/// What a peer may speak for (RFC 4301 §4.4.3.4), where the PAD limits it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claims<'a> {
+    /// Who it is.
+    pub(crate) peer: &'a Identity,
+    /// Its networks.
+    pub(crate) networks: &'a [TsSpec],
+}
+
+impl Claims<'_> {
+    /// The networks, as selectors of an IKE SA between these ends.
+    pub(crate) fn selectors(self, ends: Ends) -> Vec<TrafficSelector> {
+        ends.of_peer(self.networks)
+    }
+
+    /// The peer claims more.
+    pub(crate) fn exceeded_by(self, claimed: Vec<TrafficSelector>, ends: Ends) -> FailureReason {
+        FailureReason::NotClaimed {
+            peer: self.peer.clone(),
+            allowed: self.selectors(ends),
+            claimed,
+        }
+    }
 }
 
 /// Why a responder refuses a child.
@@ -379,6 +432,8 @@ pub(crate) enum Refusal {
     AhThroughNat(ChildName),
     /// TS_UNACCEPTABLE; the configuration to show to the operator.
     Selectors(Option<ChildName>),
+    /// TS_UNACCEPTABLE; the configuration that would fit another peer.
+    NotClaimed(ChildName),
 }
 
 impl Refusal {
@@ -386,14 +441,16 @@ impl Refusal {
     pub(crate) fn notify(&self) -> NotifyType {
         match self {
             Self::NoProposal(_) | Self::AhThroughNat(_) => NotifyType::NO_PROPOSAL_CHOSEN,
-            Self::Selectors(_) => NotifyType::TS_UNACCEPTABLE,
+            Self::Selectors(_) | Self::NotClaimed(_) => NotifyType::TS_UNACCEPTABLE,
         }
     }
 
     /// The configuration that came nearest.
     pub(crate) fn child(&self) -> Option<&ChildName> {
         match self {
-            Self::NoProposal(child) | Self::AhThroughNat(child) => Some(child),
+            Self::NoProposal(child) | Self::AhThroughNat(child) | Self::NotClaimed(child) => {
+                Some(child)
+            }
             Self::Selectors(child) => child.as_ref(),
         }
     }
@@ -413,6 +470,11 @@ impl Refusal {
                 ours: config.map(ChildConfig::offered_proposals).unwrap_or_default(),
                 theirs: offered.sa.proposals.clone(),
             },
+            Self::NotClaimed(_) => offered
+                .claims
+                .map_or(FailureReason::Internal("nothing limits the peer"), |claims| {
+                    claims.exceeded_by(offered.selectors.initiator.clone(), ends)
+                }),
             Self::Selectors(_) => {
                 let ours =
                     config.map(|config| Selectors::configured(config, ends)).unwrap_or_default();
@@ -452,7 +514,7 @@ pub(crate) fn choose<'a>(
             Ok(answer) if answer.selectors == *offered.selectors => return Ok(answer),
             Ok(answer) => best = best.or(Some(answer)),
             Err(Refusal::Selectors(_)) => {}
-            Err(no_proposal) => refusal = no_proposal,
+            Err(nearer) => refusal = nearer,
         }
     }
     best.ok_or(refusal)
@@ -465,7 +527,7 @@ fn answer<'a>(
 ) -> Result<Answer<'a>, Refusal> {
     let (mode, selectors) = match transport(config, ends, offered) {
         Some((mode, selectors)) => (mode, selectors),
-        None => (Agreement::Tunnel, common(config, ends, offered.selectors)?),
+        None => (Agreement::Tunnel, common(config, ends, offered, offered.selectors)?),
     };
     let no_proposal = || Refusal::NoProposal(config.name.clone());
     let ours = ends.passable(config).ok_or_else(|| Refusal::AhThroughNat(config.name.clone()))?;
@@ -479,14 +541,17 @@ fn answer<'a>(
 fn common(
     config: &ChildConfig,
     ends: Ends,
-    offered: &SelectorPair,
+    offered: &Offered<'_>,
+    selectors: &SelectorPair,
 ) -> Result<SelectorPair, Refusal> {
-    let policy = Selectors::configured(config, ends).into_pair(Role::Responder);
-    narrow(offered, &policy).map_err(|error| match error {
-        SelectorError::NoOverlap | SelectorError::Wider => {
-            Refusal::Selectors(Some(config.name.clone()))
-        }
-    })
+    let with = |policy: Selectors| narrow(selectors, &policy.into_pair(Role::Responder));
+    let no_overlap = |_: SelectorError| Refusal::Selectors(Some(config.name.clone()));
+    let configured = with(Selectors::configured(config, ends)).map_err(no_overlap)?;
+    if offered.claims.is_none() {
+        return Ok(configured);
+    }
+    with(Selectors::allowed(config, ends, offered.claims))
+        .map_err(|_| Refusal::NotClaimed(config.name.clone()))
 }
 
 /// Responder: transport mode, if it is asked for, configured, and between the two ends alone;
@@ -500,7 +565,7 @@ fn transport(
         return None;
     }
     let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
-    Some((agreement, common(config, ends, &here).ok()?))
+    Some((agreement, common(config, ends, offered, &here).ok()?))
 }
 
 #[cfg(test)]
@@ -540,6 +605,7 @@ mod tests {
                 selectors: &selectors,
                 said: Said::default(),
                 rekeys: None,
+                claims: None,
             };
             match choose(&connection, ends, &offered) {
                 Ok(answer) => Ok(answer.choice.protocol()),

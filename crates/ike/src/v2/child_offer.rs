@@ -8,7 +8,6 @@ use adit_db::{ChildConfig, ChildName, IpComp, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, IpCompTransformId, NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload, Proposal, Sa, TrafficSelector, Ts};
-use adit_wire::ip::FlowKey;
 use adit_wire::ipcomp::{Cpi, IpCompSupported};
 use adit_wire::{Reader, Writer};
 
@@ -17,7 +16,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 use crate::proposal::{ChildSuite, Choice, Offer, Purpose};
 use crate::traffic_selector::{SelectorPair, check_answer};
-use crate::v2::child::{Ends, Selectors};
+use crate::v2::child::{Claims, Ends, Selectors};
 use crate::v2::mode::Agreement;
 use crate::v2::rules::Received;
 use crate::v2::said::{Said, SaidIpComp};
@@ -99,7 +98,7 @@ impl ChildOffer {
         purpose: Purpose,
         config: &ChildConfig,
         ends: Ends,
-        flow: Option<&FlowKey>,
+        selectors: SelectorPair,
         spi_in: Spi,
         cpi_in: Option<Cpi>,
     ) -> Result<Self, FailureReason> {
@@ -109,7 +108,7 @@ impl ChildOffer {
             spi_in,
             cpi_in,
             offer: Offer::new(purpose, &proposals, &spi_in.to_octets()),
-            selectors: Selectors::configured(config, ends).offer(flow),
+            selectors,
             ends,
             config: config.clone(),
         })
@@ -154,6 +153,7 @@ impl ChildOffer {
         &self,
         reply: Reply,
         exchange: ExchangeType,
+        claims: Option<Claims<'_>>,
     ) -> Result<Accepted, FailureReason> {
         match reply {
             Reply::Refused { notify, hints } => Err(self.refused(notify, hints, exchange)),
@@ -167,10 +167,24 @@ impl ChildOffer {
                 let (mode, selectors) = self.agreement(said.transport, selectors)?;
                 check_answer(&self.selectors, &selectors)
                     .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
+                self.check_claims(claims, &selectors)?;
                 let ipcomp = self.ipcomp(said.ipcomp)?;
                 Ok(Accepted { choice, spi_out, selectors, mode, no_tfc: said.no_tfc, ipcomp })
             }
         }
+    }
+
+    /// Whether the peer answers for no more than it may (RFC 4301 §4.4.3.4).
+    fn check_claims(
+        &self,
+        claims: Option<Claims<'_>>,
+        answer: &SelectorPair,
+    ) -> Result<(), FailureReason> {
+        let Some(claims) = claims else { return Ok(()) };
+        let initiator = answer.initiator.clone();
+        let allowed = SelectorPair { initiator, responder: claims.selectors(self.ends) };
+        check_answer(&allowed, answer)
+            .map_err(|_| claims.exceeded_by(answer.responder.clone(), self.ends))
     }
 
     //= https://www.rfc-editor.org/rfc/rfc7296#section-1.3.1
@@ -272,14 +286,14 @@ pub(crate) struct Hints {
 
 impl Hints {
     /// What the configuration would accept from the peer.
-    pub(crate) fn of(config: &ChildConfig, ends: Ends) -> Self {
+    pub(crate) fn of(config: &ChildConfig, ends: Ends, claims: Option<Claims<'_>>) -> Self {
         let offer = Offer::new(
             Purpose::Child { additional: false },
             &config.offered_proposals(),
             &Spi::MIN.to_octets(),
         );
         Self {
-            selectors: Selectors::configured(config, ends).into_pair(Role::Responder),
+            selectors: Selectors::allowed(config, ends, claims).into_pair(Role::Responder),
             proposals: offer.sa().proposals,
         }
     }
@@ -351,7 +365,8 @@ mod tests {
         };
         let answered = |cpi_in, said| {
             let (purpose, spi) = (Purpose::FirstChild, Spi::MIN);
-            let offer = ChildOffer::new(purpose, &config, ends, None, spi, cpi_in).unwrap();
+            let pair = SelectorPair::default();
+            let offer = ChildOffer::new(purpose, &config, ends, pair, spi, cpi_in).unwrap();
             offer.ipcomp(said).map_err(|reason| reason.code())
         };
         let (ours, theirs) = (Cpi(0x1111), Cpi(0x2222));

@@ -23,6 +23,9 @@ impl<T> Placed<T> {
     }
 }
 
+/// A row of a table: its name, and its one text or several.
+pub(super) type Row = (Placed<String>, Vec<Placed<String>>);
+
 /// The keys of a file that have not been taken yet, and the mistakes so far.
 pub(super) struct Fields<'a> {
     pub(super) file: &'a SourceFile,
@@ -89,6 +92,28 @@ impl<'a> Fields<'a> {
     /// Takes a string or a list of strings; `None` if the key is missing or malformed.
     pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<Placed<String>>> {
         let value = self.take(key)?;
+        self.list(key, value)
+    }
+
+    /// Takes a table of strings or lists of strings: its rows, by name.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<Vec<Row>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            self.wrong_kind(span, value.get_ref(), &format!("a table, [{key}]"));
+            return None;
+        }
+        let DeValue::Table(table) = value.into_inner() else { return None };
+        let mut rows = Vec::new();
+        for (name, value) in table {
+            let span = name.span();
+            let name = Placed { value: name.into_inner().into_owned(), span };
+            rows.extend(self.list(key, value).map(|texts| (name, texts)));
+        }
+        Some(rows)
+    }
+
+    fn list(&mut self, key: &str, value: Spanned<DeValue<'a>>) -> Option<Vec<Placed<String>>> {
         let span = value.span();
         if !matches!(value.get_ref(), DeValue::Array(_)) {
             return Some(vec![self.text(value, "a string or a list of strings")?]);
@@ -231,7 +256,7 @@ impl<'a> Fields<'a> {
                 synonym(&key).or_else(|| adit_db::nearest(&key, self.known.iter().copied()));
             let is_table = matches!(value.get_ref(), DeValue::Table(_));
             let mistake = Mistake::new(span, format!("unknown key `{key}`"))
-                .label(if is_table { "this file has no tables" } else { "not a key" })
+                .label(if is_table { "not a table of this file" } else { "not a key" })
                 .help_some(nearest.map(|word| format!("did you mean `{word}`?")))
                 .help_some(
                     nearest.is_none().then(|| format!("known keys: {}", self.known.join(", "))),

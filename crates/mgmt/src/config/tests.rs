@@ -11,6 +11,7 @@ use super::*;
 use crate::codes::Code;
 
 mod ah;
+mod claims;
 mod engine;
 mod ipcomp;
 mod tfc;
@@ -326,9 +327,9 @@ fn table_in_a_tunnel() {
          --> tunnels/berlin.toml:5:2
           |
         5 | [access]
-          |  ^^^^^^ this file has no tables
+          |  ^^^^^^ not a table of this file
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, local, remote, claims, secret
         ");
 }
 

@@ -1,5 +1,7 @@
 //! One tunnel's file.
 
+mod claims;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
@@ -82,6 +84,7 @@ fn read_fields<'a>(
     read_compress(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
+    claims::read(fields, &mut connection);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
@@ -512,8 +515,17 @@ pub(super) fn read_side(
         fields.missing(key, example);
         return Vec::new();
     }
+    let texts = fields.strings(key).unwrap_or_default();
+    parse_side(fields, key, texts)
+}
+
+fn parse_side(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    texts: Vec<Placed<String>>,
+) -> Vec<Placed<TsSpec>> {
     let mut side = Vec::new();
-    for text in fields.strings(key).unwrap_or_default() {
+    for text in texts {
         if let Some(mistake) = host_bits(fields.file, &text) {
             fields.mistake(mistake);
             continue;

@@ -507,6 +507,24 @@ impl Diagnosis {
             .place(cx.at(place))
     }
 
+    /// E302: the peer claims networks that others have, or nobody.
+    pub fn not_claimed(
+        cx: &Context,
+        peer: &Identity,
+        allowed: &[TrafficSelector],
+        claimed: &[TrafficSelector],
+    ) -> Self {
+        let id = peer.to_string();
+        let allowed_text = if allowed.is_empty() { "nothing".to_owned() } else { joined(allowed) };
+        cx.start(Code::E302, "the peer claims networks that it may not speak for")
+            .line("peer is", id.as_str())
+            .line("may claim", allowed_text)
+            .line("claims", joined(claimed))
+            .fix(format!("set \"{id}\" = {} under [claims] here", cx.literal(claimed)))
+            .fix("make the local networks there smaller")
+            .place(cx.at("claims"))
+    }
+
     /// E501: another route wins over the tunnel's. `found` is what the kernel answers.
     pub fn route_elsewhere(cx: &Context, network: &str, found: &str, expected: &str) -> Self {
         cx.start(Code::E501, format!("this host sends {network} elsewhere"))

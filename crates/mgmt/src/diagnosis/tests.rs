@@ -308,6 +308,30 @@ fn e205_wrong_identity() {
 }
 
 #[test]
+fn e302_not_claimed() {
+    let peer = "oslo.branch.example".parse().unwrap();
+    let (allowed, claimed) = (selectors(&["10.2.1.0/24"]), selectors(&["10.2.9.0/24"]));
+    insta::assert_snapshot!(Diagnosis::not_claimed(&native(), &peer, &allowed, &claimed), @r#"
+        error[E302]: berlin: the peer claims networks that it may not speak for
+          peer is        oslo.branch.example
+          may claim      10.2.1.0/24
+          claims         10.2.9.0/24
+          fix            set "oslo.branch.example" = "10.2.9.0/24" under [claims] here
+          or             make the local networks there smaller
+          in             tunnels/berlin.toml
+        "#);
+    insta::assert_snapshot!(Diagnosis::not_claimed(&native(), &peer, &[], &claimed), @r#"
+        error[E302]: berlin: the peer claims networks that it may not speak for
+          peer is        oslo.branch.example
+          may claim      nothing
+          claims         10.2.9.0/24
+          fix            set "oslo.branch.example" = "10.2.9.0/24" under [claims] here
+          or             make the local networks there smaller
+          in             tunnels/berlin.toml
+        "#);
+}
+
+#[test]
 fn e301_selector_mismatch() {
     let (local, remote) = (selectors(&["10.1.0.0/24"]), selectors(&["10.2.0.0/24"]));
     let other = selectors(&["10.3.0.0/24", "10.4.0.0/24"]);

@@ -15,7 +15,9 @@ use crate::failure::FailureReason;
 use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
-use crate::v2::child::{Agreed, Answer, CHILDREN_MAX, Child, Offered, choose, protects_alike};
+use crate::v2::child::{
+    Agreed, Answer, CHILDREN_MAX, Child, Offered, Selectors, choose, protects_alike,
+};
 use crate::v2::child_offer::{Accepted, ChildOffer, Reply, answer_ipcomp, put_mode, put_selectors};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
@@ -63,7 +65,9 @@ impl CreateChildSent {
         let purpose = Purpose::Child { additional: false };
         let cpi_in = cx.child_cpi(config);
         let ends = core.ends();
-        let offer = match ChildOffer::new(purpose, config, ends, flow.as_ref(), spi_in, cpi_in) {
+        let offer = Selectors::offer(config, ends, core.claims(), flow.as_ref())
+            .and_then(|pair| ChildOffer::new(purpose, config, ends, pair, spi_in, cpi_in));
+        let offer = match offer {
             Ok(offer) => offer,
             Err(reason) => {
                 report(reason, name, core, cx);
@@ -149,13 +153,14 @@ impl CreateChildSent {
         let spi_in = self.offer.spi_in;
         let reply = Reply::from_received(received);
         let protocol = self.offer.protocol_of(&reply);
-        let accepted = match self.offer.evaluate(reply, ExchangeType::CREATE_CHILD_SA) {
-            Ok(accepted) => accepted,
-            Err(reason) => {
-                established.queue(Task::DeleteSpi(protocol, spi_in));
-                return self.fail(reason, established, core, cx);
-            }
-        };
+        let accepted =
+            match self.offer.evaluate(reply, ExchangeType::CREATE_CHILD_SA, core.claims()) {
+                Ok(accepted) => accepted,
+                Err(reason) => {
+                    established.queue(Task::DeleteSpi(protocol, spi_in));
+                    return self.fail(reason, established, core, cx);
+                }
+            };
         if self.deleted.contains(&(protocol, accepted.spi_out)) {
             return self.fail(FailureReason::ClosedByPeer, established, core, cx);
         }
@@ -306,7 +311,7 @@ impl CreateChildSent {
             }
             _ => {
                 let reply = Reply::from_received(received);
-                match self.offer.evaluate(reply, ExchangeType::CREATE_CHILD_SA) {
+                match self.offer.evaluate(reply, ExchangeType::CREATE_CHILD_SA, core.claims()) {
                     Err(reason) => self.fail(reason, established, core, cx),
                     Ok(_) => Err(FailureReason::Internal("a refusal is no answer")),
                 }
@@ -405,6 +410,7 @@ pub(crate) fn answer(
         selectors: &selectors,
         said: Said::read(received),
         rekeys: old_name.as_ref(),
+        claims: core.claims(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
         Ok(answer) => answer,

@@ -20,7 +20,7 @@ use crate::keymat::{Role, SkKeys};
 use crate::nat::Verdict;
 use crate::output::{DebugKeys, IkeDebugKeys, Output};
 use crate::proposal::IkeSuite;
-use crate::v2::child::Ends;
+use crate::v2::child::{Claims, Ends};
 use crate::v2::message_id::{Due, Incoming, Requests, Responses};
 use crate::v2::protected::{Envelope, Message, Opened, Protection, Reassembly, Sealed};
 
@@ -126,6 +126,14 @@ impl Core {
 
     pub(crate) fn connection_name(&self) -> Option<&ConnectionName> {
         self.connection.as_ref().map(|connection| &connection.name)
+    }
+
+    /// What the peer may speak for, once it has proved who it is (RFC 4301 §4.4.3.4). `None` if only
+    /// the children's selectors limit it.
+    pub(crate) fn claims(&self) -> Option<Claims<'_>> {
+        let peer = self.remote_id.as_ref()?;
+        let networks = self.connection.as_ref()?.pad.claimed_by(peer)?;
+        Some(Claims { peer, networks })
     }
 
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {

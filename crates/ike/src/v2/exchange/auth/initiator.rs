@@ -11,7 +11,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::{ChildKeymat, Role, SharedSecrets};
 use crate::output::AuthJobKind;
 use crate::proposal::Purpose;
-use crate::v2::child::{Agreed, Child};
+use crate::v2::child::{Agreed, Child, Selectors};
 use crate::v2::child_offer::{Accepted, ChildOffer, Reply};
 use crate::v2::established::{Established, Task};
 use crate::v2::exchange::init::Wanted;
@@ -104,7 +104,12 @@ impl AuthSigning {
         let config = connection.child(name).ok_or(FailureReason::NoSuch("child"))?;
         let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
         let cpi_in = cx.child_cpi(config);
-        ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in, cpi_in)
+        let ends = core.ends();
+        // Who answers is known for sure only if there is but one who may.
+        let is_known = connection.pad.remote_id.exact().is_some();
+        let claims = core.claims().filter(|_| is_known);
+        let selectors = Selectors::offer(config, ends, claims, flow.as_ref())?;
+        ChildOffer::new(Purpose::FirstChild, config, ends, selectors, spi_in, cpi_in)
     }
 
     /// `IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr` (RFC 7296 §1.2).
@@ -204,7 +209,7 @@ impl AuthVerifying {
         cx.out.notice(Notice::Established { ike: core.id, initial_contact: false });
         let accepted_by_peer = matches!(reply, Reply::Accepted { .. });
         let protocol = offer.protocol_of(&reply);
-        match offer.evaluate(reply, ExchangeType::IKE_AUTH) {
+        match offer.evaluate(reply, ExchangeType::IKE_AUTH, core.claims()) {
             Ok(accepted) => {
                 let child = install(&handshake, &offer, accepted, core, cx)?;
                 established.add_child(child, core, cx);

@@ -280,6 +280,7 @@ fn answer_child(
         selectors: &request.selectors,
         said: request.said,
         rekeys: None,
+        claims: core.claims(),
     };
     let Answer { config, choice, spi_out, selectors, mode } =
         match choose(&connection, core.ends(), &offered) {
@@ -336,7 +337,7 @@ pub(crate) fn refuse_child(
     chain.put(&Payload::Notify(Notify::new(refusal.notify(), &[])));
     let config = refusal.child().and_then(|name| connection.child(name));
     if let Some(config) = config.filter(|_| core.peer == PeerSoftware::Adit) {
-        Hints::of(config, core.ends()).put(chain);
+        Hints::of(config, core.ends(), core.claims()).put(chain);
     }
     let reason = refusal.reason(connection, core.ends(), offered);
     let mut failure = core.failure(reason, cx.now);
