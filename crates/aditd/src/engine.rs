@@ -6,12 +6,13 @@ use std::fmt;
 
 use adit_crypto::Cipher;
 use adit_db::{
-    ChildConfig, Connection, ConnectionName, Dscp, DscpPolicy, Engine, HostSpec, OperatorPolicy,
-    PolicyId, ProposalSpec, SpdEntry, Tfc,
+    ChildConfig, Connection, ConnectionName, Dscp, DscpPolicy, Engine, HostSpec, InterfaceName,
+    OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
-use adit_sys::netlink::Family;
+use adit_sys::SysError;
+use adit_sys::netlink::{Family, Netlink};
 use adit_sys::xfrm::{Missing, Xfrm, probe};
 use adit_wire::iana::ProtocolId;
 use adit_wire::ikev2::TrafficSelector;
@@ -32,12 +33,14 @@ pub(crate) enum Unfit {
     IpComp,
     /// Some of the traffic is that of an operator's policy.
     Policy(ConnectionName),
+    /// The tunnel's interface cannot be made.
+    Interface(InterfaceName, String),
 }
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(what) => f.write_str(what),
+            Self::Missing(what) | Self::Interface(_, what) => f.write_str(what),
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
@@ -57,6 +60,7 @@ impl Unfit {
     pub(crate) fn diagnosis(&self, cx: &Context) -> Diagnosis {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
+            Self::Interface(name, what) => Diagnosis::no_interface(cx, name, what),
             Self::Dscp(_) | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
                 Diagnosis::not_for_kernel(cx, self)
             }
@@ -81,6 +85,10 @@ impl EngineChooser {
     ) -> Result<Engine, Unfit> {
         match connection.engine {
             Engine::Userspace => Ok(Engine::Userspace),
+            // What asks for the kernel's own means has no use for user space.
+            Engine::Auto if wants_kernel(connection) => {
+                self.fit(connection, policies).map(|()| Engine::Kernel)
+            }
             Engine::Kernel => self.fit(connection, policies).map(|()| Engine::Kernel),
             Engine::Auto => match self.fit(connection, policies) {
                 Ok(()) => {
@@ -106,6 +114,9 @@ impl EngineChooser {
                     self.ask(family, cipher).map_err(Unfit::Missing)?;
                 }
             }
+            if let Some(interface) = &child.kernel.steering.interface {
+                ask_for_interface(interface)?;
+            }
         }
         Ok(())
     }
@@ -123,6 +134,34 @@ impl EngineChooser {
         answer
     }
 }
+
+/// Whether an interface could have this name, and be one of the kernel's IPsec.
+fn ask_for_interface(name: &InterfaceName) -> Result<(), Unfit> {
+    let ask = || -> Result<Result<(), Unfit>, SysError> {
+        let mut netlink = Netlink::open()?;
+        if !netlink.has_xfrm_links()? {
+            return Ok(Err(Unfit::Missing(NO_INTERFACES.to_owned())));
+        }
+        let taken = netlink.link_by_name(name.as_str()).is_ok();
+        // Ours, or that of an earlier run, which goes.
+        let ours = netlink.our_xfrm_links()?.iter().any(|(_, known)| known == name.as_str());
+        Ok(if taken && !ours {
+            let error = SysError::InterfaceExists { name: name.to_string() };
+            Err(Unfit::Interface(name.clone(), error.to_string()))
+        } else {
+            Ok(())
+        })
+    };
+    ask().unwrap_or_else(|error| Err(Unfit::Interface(name.clone(), error.to_string())))
+}
+
+/// Whether a connection asks for what only the kernel has.
+fn wants_kernel(connection: &Connection) -> bool {
+    connection.children.iter().any(|child| child.kernel.key().is_some())
+}
+
+const NO_INTERFACES: &str =
+    "the kernel has no XFRM interfaces (CONFIG_XFRM_INTERFACE, module xfrm_interface)";
 
 /// What no kernel does, or not for us.
 fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
@@ -229,6 +268,18 @@ mod tests {
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
+    }
+
+    /// Whatever this kernel can do: what has an interface is the kernel's, or it is refused.
+    #[test]
+    fn what_asks_for_the_kernel_never_falls_back_to_user_space() {
+        let mut chooser = EngineChooser::default();
+        let mut routed = connection(Engine::Auto);
+        routed.children[0].kernel.steering.interface = "vpn1".parse().ok();
+        match chooser.choose(&routed, &[]) {
+            Ok(engine) => assert_eq!(engine, Engine::Kernel),
+            Err(unfit) => assert!(unfit.to_string().contains("the kernel has no"), "{unfit}"),
+        }
     }
 
     /// The kernel would encrypt what an operator wants in clear, or dropped.

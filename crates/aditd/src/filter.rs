@@ -22,7 +22,9 @@ pub(crate) fn rules(spd: &Spd, of_kernel: &[Held]) -> Vec<FilterRule> {
         .flat_map(|entry| rules_of(&entry.local, &entry.remote, entry.action == Action::Bypass));
     let ours: Vec<FilterRule> = ours.take(most).collect();
     let concern = |rule: &FilterRule| ours.iter().any(|one| !one.pass && meet(one, rule));
-    let kernels = of_kernel.iter().flat_map(|held| rules_of(&held.local, &held.remote, true));
+    // What comes through an interface of its own passes by that.
+    let of_kernel = of_kernel.iter().filter(|held| held.steering.interface.is_none());
+    let kernels = of_kernel.flat_map(|held| rules_of(&held.local, &held.remote, true));
     let kernels: Vec<FilterRule> = kernels.filter(concern).collect();
     kernels.into_iter().chain(ours).take(most).collect()
 }
@@ -81,7 +83,7 @@ fn overlap(one: (IpAddr, IpAddr), other: (IpAddr, IpAddr)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{PolicyId, SpdEntry, TsSpec};
+    use adit_db::{PolicyId, SpdEntry, Steering, TsSpec};
 
     use super::*;
 
@@ -144,7 +146,7 @@ mod tests {
     fn what_the_kernel_protects_is_its_own_affair() {
         let held = |remote: &str| {
             let (local, remote) = (ts(&["10.1.0.0/24"]), ts(&[remote]));
-            Held { policy: PolicyId(1), local, remote }
+            Held { policy: PolicyId(1), local, remote, steering: Steering::default() }
         };
         let empty = Spd::new(Vec::new()).unwrap();
         assert_eq!(rules(&empty, &[held("10.2.0.0/24")]), []);

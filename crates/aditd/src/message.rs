@@ -1,12 +1,13 @@
 //! What the roles say to each other. Plain values: no pointers into another role, no long-term
 //! secret to a role that parses packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
-    ChildName, ChildSa, ChildSaId, ConnectionName, Encapsulation, OperatorPolicy, PolicyId,
+    ChildName, ChildSa, ChildSaId, ConnectionName, Encapsulation, InterfaceName, KernelOptions,
+    OperatorPolicy, PolicyId,
 };
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
@@ -171,6 +172,8 @@ pub(crate) enum ToKernel {
         sa: Box<ChildSa>,
         /// Its policy.
         policy: PolicyId,
+        /// What is configured for it.
+        options: KernelOptions,
         /// Whether to send on it.
         active: bool,
     },
@@ -190,6 +193,8 @@ pub(crate) enum ToKernel {
         /// The new outer addresses.
         encap: Encapsulation,
     },
+    /// Have these interfaces and no others.
+    Interfaces(BTreeSet<InterfaceName>),
     /// Hold these selectors while no SA serves them.
     Policies(Vec<Held>),
     /// Tell the control role what flowed.

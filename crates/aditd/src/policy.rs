@@ -17,11 +17,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine, Keep,
-    Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError,
-    single_address,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine,
+    InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides,
+    Spd, SpdEntry, SpdError, Steering, single_address,
 };
-use adit_sys::route::{RoutePlan, prefixes_of_range};
+use adit_sys::route::{RoutePlan, TunnelWay, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
 use ipnet::IpNet;
 
@@ -72,8 +72,8 @@ pub(crate) struct Routed {
     pub(crate) connection: ConnectionName,
     /// Its networks.
     pub(crate) plan: RoutePlan,
-    /// The peer whose way they go, where the kernel protects them; else it is the TUN.
-    pub(crate) towards: Option<IpAddr>,
+    /// The way they go.
+    pub(crate) way: TunnelWay,
     /// The peer, if it is configured by its one address.
     pub(crate) peer: Option<IpAddr>,
 }
@@ -87,6 +87,8 @@ pub(crate) struct Held {
     pub(crate) local: Vec<TrafficSelector>,
     /// The peer's side.
     pub(crate) remote: Vec<TrafficSelector>,
+    /// What besides these makes a packet one of them.
+    pub(crate) steering: Steering,
 }
 
 /// What two peers agreed on; it may be narrower than what is configured.
@@ -259,9 +261,21 @@ impl PolicyBook {
         let policies = self.children().map(|(policy, ..)| policy);
         let held = policies.filter_map(|policy| {
             let SpdEntry { local, remote, .. } = self.entry(policy, Engine::Kernel)?;
-            Some(Held { policy, local, remote })
+            let steering = self.kernel_options(policy).steering;
+            Some(Held { policy, local, remote, steering })
         });
         held.collect()
+    }
+
+    /// What is configured for the kernel as the engine of a policy.
+    pub(crate) fn kernel_options(&self, policy: PolicyId) -> KernelOptions {
+        self.child(policy).map(|(_, child)| child.kernel.clone()).unwrap_or_default()
+    }
+
+    /// The interfaces of all configured children.
+    pub(crate) fn interfaces(&self) -> BTreeSet<InterfaceName> {
+        let of_kernel = self.children().filter(|(_, it, _)| engine(it) == Engine::Kernel);
+        of_kernel.filter_map(|(.., child)| child.kernel.steering.interface.clone()).collect()
     }
 
     /// The networks that must be routed to an engine, by policy, each with the side we speak for.
@@ -275,15 +289,15 @@ impl PolicyBook {
     /// The networks of one policy that must be routed to an engine; `None` if it has none.
     pub(crate) fn routed_by(&self, policy: PolicyId) -> Option<Routed> {
         let (connection, _) = self.table.names(policy)?;
-        let to_tun = self.plan(policy, Engine::Userspace).map(|plan| (plan, None));
-        let (plan, towards) = to_tun.or_else(|| {
+        let to_tun = self.plan(policy, Engine::Userspace).map(|plan| (plan, TunnelWay::Tun));
+        let (plan, way) = to_tun.or_else(|| {
             // Until the peer is known its networks have no way, or their ordinary one.
-            let towards = self.kernel_way(policy)?;
-            Some((self.plan(policy, Engine::Kernel)?, Some(towards)))
+            let way = self.kernel_way(policy)?;
+            Some((self.plan(policy, Engine::Kernel)?, way))
         })?;
         let peer = self.connections.get(connection);
         let peer = peer.and_then(|connection| single_address(&connection.remote_addresses));
-        Some(Routed { connection: connection.clone(), plan, towards, peer })
+        Some(Routed { connection: connection.clone(), plan, way, peer })
     }
 
     /// The networks of one policy that are for this engine.
@@ -306,15 +320,23 @@ impl PolicyBook {
         Some(plan)
     }
 
-    /// The peer of a tunnel of the kernel: the newest one, or the configured one. None in transport
-    /// mode, where packets go to the peer anyway.
-    fn kernel_way(&self, policy: PolicyId) -> Option<IpAddr> {
+    /// The way of a tunnel of the kernel: its interface, or that to the newest peer or the
+    /// configured one. None in transport mode, where packets go to the peer anyway, and where the
+    /// operator sees to it.
+    fn kernel_way(&self, policy: PolicyId) -> Option<TunnelWay> {
+        let options = self.kernel_options(policy);
+        if options.no_routes {
+            return None;
+        }
+        if let Some(interface) = options.steering.interface {
+            return Some(TunnelWay::Interface(interface.to_string()));
+        }
         if let Some(newest) = self.sas(policy).last() {
-            return (newest.mode == Mode::Tunnel).then_some(newest.peer);
+            return (newest.mode == Mode::Tunnel).then_some(TunnelWay::Peer(newest.peer));
         }
         let (connection, child) = self.child(policy)?;
         let peer = single_address(&connection.remote_addresses);
-        peer.filter(|_| child.mode == Mode::Tunnel)
+        peer.filter(|_| child.mode == Mode::Tunnel).map(TunnelWay::Peer)
     }
 
     /// The child SAs of a policy, the oldest first.

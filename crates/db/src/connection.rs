@@ -12,6 +12,7 @@ use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
 use crate::host::HostSpec;
+use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
 use crate::pad::PadEntry;
@@ -238,6 +239,8 @@ pub struct ChildConfig {
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
     pub compress: bool,
+    /// What only the kernel does, as engine.
+    pub kernel: KernelOptions,
     /// What happens when the peer is found dead.
     pub dpd_action: EndAction,
     /// What happens when the peer deletes the child.
@@ -260,6 +263,7 @@ impl ChildConfig {
             ecn: EcnPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
+            kernel: KernelOptions::default(),
             dpd_action: EndAction::default(),
             close_action: EndAction::default(),
         }

@@ -3,7 +3,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
+//! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
 //! | `child_sa` | what two peers agreed on |
 //! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
@@ -21,6 +21,7 @@ mod flow_cache;
 mod host;
 mod identity;
 mod ids;
+mod kernel;
 mod lifetime;
 mod names;
 mod nearest;
@@ -41,6 +42,9 @@ pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId};
+pub use kernel::{
+    HwOffload, InterfaceName, InterfaceNameError, KernelOptions, Mark, MarkError, Steering,
+};
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;

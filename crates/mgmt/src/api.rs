@@ -173,6 +173,9 @@ pub struct TunnelStatus {
     /// Largest inner packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// The interface that is its own, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Suite of the IKE SA in the words of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ike_suite: Option<String>,

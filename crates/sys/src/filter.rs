@@ -108,6 +108,7 @@ impl InboundFilter {
             script,
             "{table} {{\n chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
              iifname {{ \"{}\", \"lo\" }} accept\n  \
+             meta iifkind \"xfrm\" accept\n  \
              ip frag-off & 0x1fff != 0 accept\n  \
              frag frag-off != 0 accept\n  \
              meta l4proto {{ 50, 51 }} accept\n  \

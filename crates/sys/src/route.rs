@@ -39,12 +39,23 @@ pub struct RouteSizes {
     pub advmss: Option<u32>,
 }
 
+/// Where packets into a tunnel go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TunnelWay {
+    /// Into the TUN.
+    Tun,
+    /// The way to the peer, where the kernel's policies catch them: only what has a route meets
+    /// them, and this one gives it a source inside the local selectors.
+    Peer(IpAddr),
+    /// Into the interface of this name, once it is there.
+    Interface(String),
+}
+
 /// A plan and its way.
 #[derive(Clone, Debug)]
 struct Plan {
     networks: RoutePlan,
-    /// The peer whose way it is, where the kernel protects the packets; else it is the TUN.
-    towards: Option<IpAddr>,
+    way: TunnelWay,
 }
 
 /// Keeps our rule and table as the installed plans want them; removes everything when dropped.
@@ -88,24 +99,21 @@ impl HostRouting {
     /// [`SysError::NotPermitted`], [`SysError::FamilyUnsupported`], [`SysError::Io`]. The plan is
     /// kept and what is missing is tried again with the next change or [`Self::refresh`].
     pub fn install(&mut self, name: &str, plan: RoutePlan) -> Result<(), SysError> {
-        self.plans.insert(name.to_owned(), Plan { networks: plan, towards: None });
-        self.reconcile()
+        self.install_by(name, plan, TunnelWay::Tun)
     }
 
-    /// Routes a child SA's traffic the way to its peer, where the kernel's policies catch it: only
-    /// what has a route meets them, and this one gives it a source inside the local selectors.
-    /// Otherwise as [`Self::install`].
+    /// Routes a child SA's traffic; otherwise as [`Self::install`].
     ///
     /// # Errors
     ///
     /// As [`Self::install`].
-    pub fn install_towards(
+    pub fn install_by(
         &mut self,
         name: &str,
         plan: RoutePlan,
-        peer: IpAddr,
+        way: TunnelWay,
     ) -> Result<(), SysError> {
-        self.plans.insert(name.to_owned(), Plan { networks: plan, towards: Some(peer) });
+        self.plans.insert(name.to_owned(), Plan { networks: plan, way });
         self.reconcile()
     }
 
@@ -173,6 +181,11 @@ impl HostRouting {
         links.into_iter().find(|link| link.index == index).map(|link| link.name)
     }
 
+    /// The number of an interface; `None` if there is none of that name.
+    pub fn interface_index(&mut self, name: &str) -> Option<u32> {
+        self.netlink.link_by_name(name).ok().map(|link| link.index)
+    }
+
     /// The routes installed now, by destination.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.installed.values()
@@ -189,12 +202,23 @@ impl HostRouting {
 
     fn reconcile(&mut self) -> Result<(), SysError> {
         let addresses = self.netlink.addresses()?;
-        let peers: BTreeSet<IpAddr> = self.plans.values().filter_map(|plan| plan.towards).collect();
-        let mut ways = Ways::new();
-        for peer in peers {
-            // Without a way to the peer there is none for its networks; a change brings us back.
-            if let Ok(way) = self.netlink.lookup_route(peer, None, MARK) {
-                ways.insert(peer, way);
+        let mut ways = Ways::default();
+        for plan in self.plans.values() {
+            match &plan.way {
+                TunnelWay::Tun => {}
+                TunnelWay::Peer(peer) if ways.peers.contains_key(peer) => {}
+                TunnelWay::Peer(peer) => {
+                    // Without a way to the peer there is none for its networks; a change brings us
+                    // back.
+                    if let Ok(way) = self.netlink.lookup_route(*peer, None, MARK) {
+                        ways.peers.insert(*peer, way);
+                    }
+                }
+                TunnelWay::Interface(name) => {
+                    if let Ok(link) = self.netlink.link_by_name(name) {
+                        ways.interfaces.insert(name.clone(), link.index);
+                    }
+                }
             }
         }
         let wanted = wanted_routes(&self.plans, &addresses, &ways, self.interface, self.sizes);
@@ -362,8 +386,13 @@ fn rule(family: Family) -> Rule {
     Rule::not_marked(family, RULE_PRIORITY, MARK, TABLE)
 }
 
-/// The ways to peers.
-type Ways = BTreeMap<IpAddr, RouteLookup>;
+/// What is known of ways that do not lead into the TUN.
+#[derive(Debug, Default)]
+struct Ways {
+    peers: BTreeMap<IpAddr, RouteLookup>,
+    /// Numbers of interfaces.
+    interfaces: BTreeMap<String, u32>,
+}
 
 /// What the table has to hold: a pure function of the plans, the host's addresses and the ways to
 /// the peers.
@@ -375,15 +404,18 @@ fn wanted_routes(
     sizes: RouteSizes,
 ) -> BTreeMap<IpNet, Route> {
     let mut wanted = BTreeMap::new();
-    for Plan { networks, towards } in plans.values() {
+    for Plan { networks, way } in plans.values() {
         for remote in networks.remote.iter().map(IpNet::trunc) {
-            let mut route = match towards {
-                None => into_tun(remote, interface, sizes),
-                Some(peer) => match ways.get(peer) {
-                    Some(way) => along(remote, way),
-                    None => continue,
-                },
+            let found = match way {
+                TunnelWay::Tun => Some(into_tun(remote, interface, sizes)),
+                TunnelWay::Peer(peer) => ways.peers.get(peer).map(|way| along(remote, way)),
+                // Its sizes are its own.
+                TunnelWay::Interface(name) => {
+                    let index = ways.interfaces.get(name);
+                    index.map(|index| into_tun(remote, *index, RouteSizes::default()))
+                }
             };
+            let Some(mut route) = found else { continue };
             route.source = source_hint(addresses, &networks.local, Family::of(remote.addr()));
             route.metric = Some(METRIC);
             wanted.entry(remote).or_insert(route);
@@ -477,8 +509,8 @@ mod tests {
 
     fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<IpNet, Route> {
         let networks = RoutePlan { local: nets(local), remote: nets(remote) };
-        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, towards: None })]);
-        wanted_routes(&plans, addresses, &Ways::new(), 9, RouteSizes::default())
+        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, way: TunnelWay::Tun })]);
+        wanted_routes(&plans, addresses, &Ways::default(), 9, RouteSizes::default())
     }
 
     #[test]
@@ -488,11 +520,12 @@ mod tests {
             local: nets(&["10.1.0.0/24"]),
             remote: nets(&["10.2.0.0/24", "fd02::/64"]),
         };
-        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, towards: Some(peer) })]);
+        let plans =
+            BTreeMap::from([("one".to_owned(), Plan { networks, way: TunnelWay::Peer(peer) })]);
         let of = |ways: &Ways| {
             wanted_routes(&plans, &[address("10.1.0.2/24")], ways, 9, RouteSizes::default())
         };
-        assert!(of(&Ways::new()).is_empty());
+        assert!(of(&Ways::default()).is_empty());
         let via: IpAddr = "192.0.2.254".parse().unwrap();
         let way = RouteLookup {
             interface: 3,
@@ -502,10 +535,30 @@ mod tests {
             kind: RouteKind::Unicast,
             mtu: None,
         };
-        let routes: Vec<Route> = of(&Ways::from([(peer, way)])).into_values().collect();
+        let routes: Vec<Route> =
+            of(&Ways { peers: [(peer, way)].into(), ..Ways::default() }).into_values().collect();
         assert_eq!(routes[0].via, Some(via));
         assert_eq!(routes[0].source, Some("10.1.0.2".parse().unwrap()));
         assert_eq!((routes[1].via, routes[1].interface), (None, Some(3)));
+    }
+
+    #[test]
+    fn what_has_an_interface_goes_there_once_it_is_there() {
+        let networks = RoutePlan { local: nets(&["10.1.0.0/24"]), remote: nets(&["0.0.0.0/0"]) };
+        let way = TunnelWay::Interface("vpn1".to_owned());
+        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, way })]);
+        let of = |ways: &Ways| {
+            let sizes = RouteSizes { mtu: Some(1_300), advmss: None };
+            wanted_routes(&plans, &[address("10.1.0.2/24")], ways, 9, sizes)
+        };
+        assert!(of(&Ways::default()).is_empty());
+        let interfaces = [("vpn1".to_owned(), 12)].into();
+        let routes: Vec<Route> =
+            of(&Ways { interfaces, ..Ways::default() }).into_values().collect();
+        assert_eq!((routes[0].interface, routes[0].mtu, routes[0].via), (Some(12), None, None));
+        assert_eq!(routes[0].source, Some("10.1.0.2".parse().unwrap()));
+        // What our own hosts say to each other stays out.
+        assert_eq!(routes[1].kind, RouteKind::Throw);
     }
 
     #[test]

@@ -187,6 +187,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     add("sent", Some(packets(tunnel.packets_out, tunnel.octets_out)));
     add("last pkt", tunnel.last_packet_ms.map(|ms| duration(Duration::from_millis(ms)) + " ago"));
     add("mtu", tunnel.mtu.map(|mtu| mtu.to_string()));
+    add("interface", tunnel.interface.as_deref().map(clean));
     add("next", next(tunnel));
     for child in &tunnel.children {
         add("traffic", Some(child_words(child)));

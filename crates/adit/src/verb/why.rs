@@ -170,8 +170,18 @@ fn side(texts: &[String]) -> String {
 fn owner(entry: &PolicyStatus) -> String {
     let child = entry.child.as_ref().filter(|child| **child != entry.name);
     let child = child.map_or_else(String::new, |child| format!("/{}", clean(child)));
-    let engine = if entry.by_kernel { " (kernel)" } else { "" };
+    let engine = engine(entry.by_kernel, entry.interface.as_deref(), entry.mark.as_deref());
     format!("{} {}{child}{engine}", entry.source, clean(&entry.name))
+}
+
+/// ` (kernel)`, ` (kernel, interface vpn1)`; nothing for user space.
+fn engine(by_kernel: bool, interface: Option<&str>, mark: Option<&str>) -> String {
+    if !by_kernel {
+        return String::new();
+    }
+    let interface = interface.map(|name| format!(", interface {}", clean(name)));
+    let mark = mark.map(|mark| format!(", mark {}", clean(mark)));
+    format!(" (kernel{}{})", interface.unwrap_or_default(), mark.unwrap_or_default())
 }
 
 /// Where it stands, `/etc/adit/tunnels/berlin.toml:6`.
@@ -196,7 +206,10 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
             Cell::new(flow(sa.packets_in, sa.octets_in)),
             Cell::new(flow(sa.packets_out, sa.octets_out)),
             sa.rekey_in_s.map(seconds).into(),
-            Cell::new(format!("{}{}", sa.suite, if sa.by_kernel { " (kernel)" } else { "" })),
+            Cell::new(
+                sa.suite.clone()
+                    + &engine(sa.by_kernel, sa.interface.as_deref(), sa.mark.as_deref()),
+            ),
             Cell::styled(Style::Warning, drops(&sa.drops)),
         ]);
     }

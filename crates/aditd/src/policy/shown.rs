@@ -1,7 +1,7 @@
 //! The policies in force as people see them: those of the kernel first, because it asks them before
 //! a packet comes to the TUN.
 
-use adit_db::{Action, ChildSaId, Engine, PolicyId, Rank, Sides, SpdEntry, TsSpec};
+use adit_db::{Action, ChildSaId, Engine, PolicyId, Rank, Sides, SpdEntry, Steering, TsSpec};
 use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
@@ -23,6 +23,21 @@ struct OfKernel {
     sa: Option<ChildSaId>,
     policy: PolicyId,
     sides: Sides,
+    steering: Steering,
+}
+
+impl OfKernel {
+    /// Whether the kernel asks it about a packet without a mark that the routes send through an
+    /// interface.
+    fn decides(&self, flow: &FlowKey, interface: Option<&str>) -> bool {
+        is_steered(&self.steering, interface) && matches(&self.sides, flow)
+    }
+}
+
+fn is_steered(steering: &Steering, interface: Option<&str>) -> bool {
+    let own = steering.interface.as_ref();
+    let there = own.is_none_or(|own| interface == Some(own.as_str()));
+    there && steering.mark.is_none_or(|mark| mark.value == 0)
 }
 
 impl PolicyBook {
@@ -41,19 +56,23 @@ impl PolicyBook {
         all.chain(ours).take(count).collect()
     }
 
-    /// What decides about a packet that leaves, for people.
-    pub(crate) fn deciding(&mut self, flow: &FlowKey) -> Decision {
+    /// What decides about a packet that leaves by an interface, for people.
+    pub(crate) fn deciding(&mut self, flow: &FlowKey, interface: Option<&str>) -> Decision {
         self.count_parts();
         let kernel = self.of_kernel();
         let sas = self.negotiated.iter().rev().filter(|(_, sa)| sa.engine == Engine::Kernel);
-        let carrier = sas.clone().find(|(_, sa)| matches(&sa.sides, flow));
+        let carries = |sa: &Negotiated| {
+            let steering = self.kernel_options(sa.policy).steering;
+            is_steered(&steering, interface) && matches(&sa.sides, flow)
+        };
+        let carrier = sas.clone().find(|(_, sa)| carries(sa));
         // An SA goes before whatever only holds its traffic.
         let place = match carrier {
             Some((id, sa)) => kernel.iter().position(|one| match one.sa {
                 Some(own) => own == *id,
                 None => one.policy == sa.policy,
             }),
-            None => kernel.iter().position(|one| matches(&one.sides, flow)),
+            None => kernel.iter().position(|one| one.decides(flow, interface)),
         };
         if let Some((place, one)) = place.and_then(|place| Some((place, kernel.get(place)?))) {
             let entry = Some(self.show_of_kernel(place, one));
@@ -71,7 +90,7 @@ impl PolicyBook {
     fn of_kernel(&self) -> Vec<OfKernel> {
         let held = self.held_by_kernel();
         let is_held = |sa: &Negotiated| {
-            held.iter().any(|Held { policy, local, remote }| {
+            held.iter().any(|Held { policy, local, remote, .. }| {
                 sa.is_within(&SpdEntry {
                     local: local.clone(),
                     remote: remote.clone(),
@@ -85,12 +104,14 @@ impl PolicyBook {
             sa: Some(*id),
             policy: sa.policy,
             sides: sa.sides.clone(),
+            steering: self.kernel_options(sa.policy).steering,
         });
         let mut all: Vec<OfKernel> = beyond.collect();
-        all.extend(held.into_iter().map(|Held { policy, local, remote }| OfKernel {
+        all.extend(held.into_iter().map(|Held { policy, local, remote, steering }| OfKernel {
             sa: None,
             policy,
             sides: Sides { local, remote },
+            steering,
         }));
         all
     }
@@ -102,9 +123,15 @@ impl PolicyBook {
 
     fn show_of_kernel(&self, place: usize, one: &OfKernel) -> PolicyStatus {
         let source = if one.sa.is_some() { PolicySource::Peer } else { PolicySource::Tunnel };
-        let OfKernel { policy, sides: Sides { local, remote }, .. } = one;
-        let status = status(place, local, remote);
-        self.protecting(*policy, PolicyStatus { source, by_kernel: true, ..status })
+        let OfKernel { policy, sides: Sides { local, remote }, steering, .. } = one;
+        let status = PolicyStatus {
+            source,
+            by_kernel: true,
+            interface: steering.interface.as_ref().map(ToString::to_string),
+            mark: steering.mark.map(|mark| mark.to_string()),
+            ..status(place, local, remote)
+        };
+        self.protecting(*policy, status)
     }
 
     fn show(&self, place: usize, rank: Rank, entry: &SpdEntry) -> PolicyStatus {

@@ -164,7 +164,7 @@ fn a_peers_tangle_harms_nobody_else() {
     }
     book.rebuild().unwrap();
     let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 6, 1, 1);
-    let deciding = book.deciding(&flow).entry.unwrap();
+    let deciding = book.deciding(&flow, None).entry.unwrap();
     assert_eq!((deciding.number, deciding.source), (301, PolicySource::Tunnel));
 }
 
@@ -189,13 +189,13 @@ fn a_tunnel_of_the_kernel_is_held_there_and_has_no_way_into_the_tun() {
     let (mut book, policy) = kernel_book(Keep::Up);
     assert!(book.spd().is_empty());
     assert_eq!(book.held_by_kernel().len(), 1);
-    let towards = book.routed_by(policy).unwrap().towards;
-    assert_eq!(towards, Some("203.0.113.7".parse().unwrap()));
+    let way = book.routed_by(policy).unwrap().way;
+    assert_eq!(way, TunnelWay::Peer("203.0.113.7".parse().unwrap()));
 
     book.load(connection(Keep::Up));
     book.rebuild().unwrap();
     assert!(book.held_by_kernel().is_empty());
-    assert_eq!(book.routed_by(policy).unwrap().towards, None);
+    assert_eq!(book.routed_by(policy).unwrap().way, TunnelWay::Tun);
 }
 
 /// What the kernel's SAs bring is not for the user-space engine, within the policy or beyond it.
@@ -214,12 +214,43 @@ fn an_sa_of_the_kernel_adds_nothing_to_the_spd() {
 
     let elsewhere: IpAddr = "203.0.113.9".parse().unwrap();
     assert_eq!(book.move_sa(ChildSaId(2), elsewhere), Some(policy));
-    assert_eq!(book.routed_by(policy).unwrap().towards, Some(elsewhere));
+    assert_eq!(book.routed_by(policy).unwrap().way, TunnelWay::Peer(elsewhere));
 
     for id in [1, 2] {
         assert_eq!(book.remove_sa(ChildSaId(id)), Some(policy));
     }
     assert!(book.held_by_kernel().is_empty() && book.routed().is_empty());
+}
+
+/// Its routes lead there, peer or not, unless they are somebody else's affair; and it decides about
+/// nothing that does not go there.
+#[test]
+fn a_tunnel_with_an_interface_has_its_way_there() {
+    let (mut book, policy) = kernel_book(Keep::Up);
+    let mut vpn = Arc::unwrap_or_clone(of_kernel(Keep::Up));
+    vpn.remote_addresses.clear();
+    vpn.children[0].kernel.steering.interface = "vpn1".parse().ok();
+    book.load(Arc::new(vpn.clone()));
+    book.rebuild().unwrap();
+    let names: Vec<String> = book.interfaces().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["vpn1"]);
+    let way = book.routed_by(policy).unwrap().way;
+    assert_eq!(way, TunnelWay::Interface("vpn1".to_owned()));
+    let shown = book.list(9).remove(0);
+    assert_eq!((shown.by_kernel, shown.interface.as_deref()), (true, Some("vpn1")));
+
+    let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 6, 1, 1);
+    assert!(book.deciding(&flow, Some("eth0")).entry.is_none());
+    assert!(book.deciding(&flow, Some("vpn1")).entry.is_some());
+
+    vpn.children[0].kernel.no_routes = true;
+    book.load(Arc::new(vpn));
+    book.rebuild().unwrap();
+    assert_eq!(book.routed_by(policy), None);
+    assert_eq!(book.interfaces().len(), 1);
+
+    book.unload(&"berlin".parse().unwrap());
+    assert!(book.interfaces().is_empty());
 }
 
 /// Packets of transport mode go to the peer anyway.
@@ -240,11 +271,11 @@ fn sas_stay_with_the_engine_that_has_them() {
     book.rebuild().unwrap();
     book.add_negotiated(ChildSaId(2), by_kernel(policy, "10.2.0.0/24"));
     assert_eq!((book.spd().len(), book.held_by_kernel().len()), (1, 1));
-    assert_eq!(book.routed_by(policy).unwrap().towards, None);
+    assert_eq!(book.routed_by(policy).unwrap().way, TunnelWay::Tun);
 
     book.remove_sa(ChildSaId(1));
     assert_eq!((book.spd().len(), book.held_by_kernel().len()), (0, 1));
-    assert!(book.routed_by(policy).unwrap().towards.is_some());
+    assert!(matches!(book.routed_by(policy).unwrap().way, TunnelWay::Peer(_)));
 }
 
 /// The kernel asks its policies before a packet comes to the TUN, an SA before what is held.
@@ -264,18 +295,18 @@ fn people_see_the_kernels_policies_first() {
     assert_eq!(book.count(), 2);
 
     let flow = |last: u8| FlowKey::new([10, 1, 0, 5].into(), [10, 2, last, 7].into(), 6, 1, 1);
-    let held = book.deciding(&flow(0));
+    let held = book.deciding(&flow(0), None);
     assert_eq!((held.entry.unwrap().number, held.carrier), (1, None));
-    assert_eq!(book.deciding(&flow(9)).entry.unwrap().number, 2);
+    assert_eq!(book.deciding(&flow(9), None).entry.unwrap().number, 2);
 
     book.add_negotiated(ChildSaId(5), by_kernel(policy, "10.2.0.0/25"));
-    let carried = book.deciding(&flow(0));
+    let carried = book.deciding(&flow(0), None);
     assert_eq!(
         (carried.entry.unwrap().name, carried.carrier),
         (berlin.clone(), Some(ChildSaId(5)))
     );
     book.add_negotiated(ChildSaId(6), by_kernel(policy, "10.2.9.0/24"));
-    let beyond = book.deciding(&flow(9));
+    let beyond = book.deciding(&flow(9), None);
     let entry = beyond.entry.unwrap();
     assert_eq!((entry.number, entry.source, entry.name), (1, PolicySource::Peer, berlin));
     assert_eq!((beyond.carrier, book.count()), (Some(ChildSaId(6)), 3));

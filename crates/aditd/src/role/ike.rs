@@ -305,7 +305,8 @@ impl Running {
     fn install(&mut self, sa: adit_db::ChildSa, active: bool) {
         let policy = self.policies.add_sa(&sa);
         if Engine::of(sa.spi_in) == Engine::Kernel {
-            self.tell_kernel(ToKernel::Install { sa: Box::new(sa), policy, active });
+            let options = self.policies.kernel_options(policy);
+            self.tell_kernel(ToKernel::Install { sa: Box::new(sa), policy, options, active });
             self.publish_change(Engine::Kernel, Some(policy));
             return;
         }
@@ -366,6 +367,7 @@ impl Running {
         self.publish_spd();
         // An earlier filter may have failed.
         self.filter_rules = None;
+        self.tell_kernel(ToKernel::Interfaces(self.policies.interfaces()));
         self.publish_held();
         self.publish_routes(RouteChange::All(self.policies.routed()));
     }
@@ -404,14 +406,15 @@ impl Running {
 
     /// The policies in force; with a packet the one that decides about it, and its routes.
     fn policy_view(&mut self, flow: Option<&FlowKey>) -> PolicyView {
+        let routes = flow.map(|flow| routes::ways(&mut self.netlink, flow.dst));
+        let interface = routes.as_ref().and_then(|routes| routes.plain.interface.as_deref());
         let (entries, carrier) = match flow {
             None => (self.policies.list(ENTRIES_MAX), None),
             Some(flow) => {
-                let Decision { entry, carrier } = self.policies.deciding(flow);
+                let Decision { entry, carrier } = self.policies.deciding(flow, interface);
                 (entry.into_iter().collect(), carrier)
             }
         };
-        let routes = flow.map(|flow| routes::ways(&mut self.netlink, flow.dst));
         PolicyView { entries, total: self.policies.count(), carrier, routes }
     }
 

@@ -18,7 +18,9 @@ use adit_sys::filter::{FilterRule, InboundFilter};
 use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
-use adit_sys::route::{HostRouting, RouteSizes, TABLE, filters_reverse_path, forwarding_enabled};
+use adit_sys::route::{
+    HostRouting, RouteSizes, TABLE, TunnelWay, filters_reverse_path, forwarding_enabled,
+};
 use adit_sys::signal::{Signal, Signals};
 use adit_sys::thread::spawn_named;
 use adit_sys::tun::{Tun, TunConfig};
@@ -395,14 +397,10 @@ impl Parent {
 
     fn install_route(&mut self, policy: PolicyId, routed: Routed) {
         let before = self.routed.get(&policy);
-        let same =
-            |before: &Routed| (&before.plan, before.towards) == (&routed.plan, routed.towards);
+        let same = |before: &Routed| (&before.plan, &before.way) == (&routed.plan, &routed.way);
         if !before.is_some_and(same) {
             let (name, plan) = (policy.to_string(), routed.plan.clone());
-            let installed = match routed.towards {
-                None => self.routing.install(&name, plan),
-                Some(peer) => self.routing.install_towards(&name, plan, peer),
-            };
+            let installed = self.routing.install_by(&name, plan, routed.way.clone());
             self.report(installed.err());
         }
         self.routed.insert(policy, routed);
@@ -433,21 +431,29 @@ impl Parent {
 
     fn check_routes_of(&mut self, policy: PolicyId, routed: &Routed) {
         // What the kernel protects it protects on whatever way.
-        if routed.towards.is_some() {
-            return;
-        }
-        if let Some(network) = routed.plan.remote.first() {
-            self.check_route(policy, &routed.connection, *network);
+        let interface = match &routed.way {
+            TunnelWay::Peer(_) => return,
+            TunnelWay::Tun => Some(self.tun_index),
+            TunnelWay::Interface(name) => self.routing.interface_index(name),
+        };
+        if let (Some(network), Some(interface)) = (routed.plan.remote.first(), interface) {
+            self.check_route(policy, &routed.connection, *network, interface);
         }
         self.check_filter(policy, routed);
     }
 
-    /// E501: does the kernel really send the network to the TUN?
-    fn check_route(&mut self, policy: PolicyId, connection: &ConnectionName, network: IpNet) {
+    /// E501: does the kernel really send the network to the TUN, or the tunnel's own interface?
+    fn check_route(
+        &mut self,
+        policy: PolicyId,
+        connection: &ConnectionName,
+        network: IpNet,
+        interface: u32,
+    ) {
         let probe = network.hosts().next().unwrap_or_else(|| network.addr());
         let network = network.to_string();
         let found = match self.routing.lookup(probe) {
-            Ok(found) if found.interface == self.tun_index || found.kind == RouteKind::Local => {
+            Ok(found) if found.interface == interface || found.kind == RouteKind::Local => {
                 if self.told.strayed.remove(&policy).is_some() {
                     self.told.filtered.remove(&policy);
                     let _ = self.links.control.send(ToControl::RouteMended(connection.clone()));
@@ -465,7 +471,7 @@ impl Parent {
         }
         self.told.strayed.insert(policy, found.clone());
         let cx = Context::of(connection.to_string());
-        let expected = self.routing.interface_name(self.tun_index);
+        let expected = self.routing.interface_name(interface);
         let expected =
             expected.map_or_else(|| "the tunnel".to_owned(), |name| format!("dev {name}"));
         let problem = Diagnosis::route_elsewhere(&cx, &network, &found, &expected);

@@ -85,6 +85,12 @@ pub struct PolicyStatus {
     /// Whether the kernel protects what matches; its entries stand before those of user space.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_kernel: bool,
+    /// The interface that it is bound to, if it is to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The firewall mark that packets must have, if they must: `0x10/0xff`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// The file that says so; `None` for what a client loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -137,6 +143,12 @@ pub struct SaStatus {
     /// Whether the kernel has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_kernel: bool,
+    /// The interface that it is bound to, if it is to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The firewall mark that packets must have, if they must: `0x10/0xff`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// Suite in the words of the configuration.
     pub suite: String,
     /// Our side.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use adit_db::Steering;
 use adit_wire::ikev2::TrafficSelector;
 
 use super::report::{ConfigError, Mistake, tunnel_name};
@@ -43,6 +44,12 @@ pub(super) fn find(drafts: &[Draft<'_>]) -> Vec<ConfigError> {
     found.into_iter().map(|(_, _, error)| error).collect()
 }
 
+/// What besides selectors tells its packets from those of others.
+fn steering(draft: &Draft<'_>) -> Steering {
+    let child = draft.tunnel.connection.children.first();
+    child.map_or_else(Steering::default, |child| child.kernel.steering.clone())
+}
+
 /// Overlaps that are told.
 const FOUND_MAX: usize = 20;
 
@@ -53,6 +60,9 @@ fn clash(
     later: &PlacedSelector,
 ) -> Option<ConfigError> {
     let (one, other) = (drafts.get(first)?, drafts.get(second)?);
+    if !steering(one).meets(&steering(other)) {
+        return None;
+    }
     let common = earlier.selector.intersection(&later.selector)?;
     // Different local networks towards the same remote one are told apart by their source.
     let same_source = one

@@ -1,6 +1,7 @@
 //! One tunnel's file.
 
 mod claims;
+mod kernel;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -82,6 +83,7 @@ fn read_fields<'a>(
     }
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
+    kernel::read(fields, connection.engine, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     claims::read(fields, &mut connection);
@@ -470,7 +472,9 @@ fn read_selectors(
     };
     let local = read_side(fields, "local", local_example);
     let remote = read_side(fields, "remote", remote_example);
-    for a in local.iter().filter_map(fixed) {
+    // Where routes decide, both sides may be everything.
+    let apart = child.kernel.steering.interface.is_none();
+    for a in local.iter().filter(|_| apart).filter_map(fixed) {
         for b in remote.iter().filter_map(fixed) {
             if let Some(common) = a.selector.intersection(&b.selector) {
                 fields.mistake(

@@ -619,6 +619,15 @@ impl Diagnosis {
             .place(cx.at("engine"))
     }
 
+    /// E509: a tunnel's own interface cannot be made, or its name is another's.
+    pub fn no_interface(cx: &Context, interface: impl Display, reason: impl Display) -> Self {
+        cx.start(Code::E509, "the tunnel cannot have its interface")
+            .line("interface", interface.to_string())
+            .line("because", reason.to_string())
+            .fix("give `interface` another name, or remove the one that has it: ip link")
+            .place(cx.at("interface"))
+    }
+
     /// E508: what a policy protects may come in clear, because there is no packet filter.
     pub fn not_filtered(cx: &Context, reason: &str, fix: &str) -> Self {
         cx.start(Code::E508, "clear packets are not kept out")

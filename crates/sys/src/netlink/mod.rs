@@ -13,6 +13,7 @@ mod link;
 mod monitor;
 mod route;
 mod rule;
+mod xfrm_link;
 
 use std::io;
 
@@ -30,6 +31,7 @@ pub use self::link::Link;
 pub use self::monitor::{Monitor, NetworkChange};
 pub use self::route::{Route, RouteKind, RouteLookup};
 pub use self::rule::{Rule, RuleAction};
+pub use self::xfrm_link::{IF_ID_FIRST, IF_ID_LAST};
 use crate::error::SysError;
 
 /// Version of the Internet Protocol.

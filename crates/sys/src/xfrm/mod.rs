@@ -18,6 +18,7 @@ mod tests;
 
 use std::io;
 
+use adit_db::Mark;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_XFRM};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -43,21 +44,10 @@ pub const PRIORITY_FIRST: u32 = 0x00ad_0000;
 /// The last priority of our policies, the least urgent one.
 pub const PRIORITY_LAST: u32 = 0x00ad_ffff;
 
-/// A firewall mark that packets must have: `packet & mask == value`.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Mark {
-    /// The value.
-    pub value: u32,
-    /// The bits that count.
-    pub mask: u32,
-}
-
-impl Mark {
-    /// `None` for the mark that any packet has.
-    fn read(view: View<'_>) -> Option<Self> {
-        let mark = Self { value: view.u32(0)?, mask: view.u32(4)? };
-        (mark.mask != 0).then_some(mark)
-    }
+/// `struct xfrm_mark`; `None` for the mark that any packet has.
+fn read_mark(view: View<'_>) -> Option<Mark> {
+    let mark = Mark { value: view.u32(0)?, mask: view.u32(4)? };
+    (mark.mask != 0).then_some(mark)
 }
 
 /// A connection to the kernel's SAs and policies in the namespace of its creator.

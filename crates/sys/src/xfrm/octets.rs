@@ -6,9 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use adit_db::Mark;
 use zeroize::Zeroizing;
-
-use super::Mark;
 
 /// A request under construction; erased when dropped.
 #[derive(Debug)]

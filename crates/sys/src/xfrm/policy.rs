@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use adit_db::{Lifetime, Mode};
+use adit_db::{Lifetime, Mark, Mode};
 
 use super::octets::{
     DELPOLICY, GETPOLICY, IPPROTO_ESP, MIGRATE, Request, UPDPOLICY, View, XFRMA_IF_ID, XFRMA_MARK,
@@ -11,7 +11,7 @@ use super::octets::{
 };
 use super::selector::{SELECTOR_OCTETS, Selector};
 use super::state::{USE_OCTETS, mode_number, write_lifetime};
-use super::{ACK, DUMP, Mark};
+use super::{ACK, DUMP, read_mark};
 
 /// One policy: what happens to the packets of a selector.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -223,7 +223,7 @@ impl PolicyInfo {
             id: PolicyKey {
                 direction: Direction::of_number(view.u8(160)?)?,
                 selector: Selector::read(view)?,
-                mark: attributes.find_kind(XFRMA_MARK).and_then(Mark::read),
+                mark: attributes.find_kind(XFRMA_MARK).and_then(read_mark),
                 if_id: attributes.find_kind(XFRMA_IF_ID).and_then(|value| value.u32(0)),
             },
             priority: view.u32(152)?,

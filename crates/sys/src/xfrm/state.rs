@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use adit_crypto::Cipher;
-use adit_db::{Amounts, ChildKeys, Lifetime, Mode, WindowSize};
+use adit_db::{Amounts, ChildKeys, Lifetime, Mark, Mode, WindowSize};
 use adit_wire::esp::Spi;
 
 use super::algorithm::{self, Names};
@@ -13,7 +13,7 @@ use super::octets::{
     XFRMA_SET_MARK, XFRMA_SET_MARK_MASK, XFRMA_SRCADDR, family,
 };
 use super::selector::{SELECTOR_OCTETS, Selector};
-use super::{ACK, ASK, DUMP, Mark};
+use super::{ACK, ASK, DUMP, read_mark};
 
 /// One ESP SA of the kernel, with its keys.
 #[derive(Debug)]
@@ -330,7 +330,7 @@ impl StateInfo {
         let mut info = Self::read_info(view)?;
         let esn = view.u8(FLAGS_AT)? & STATE_ESN != 0;
         let attributes = view.attributes(INFO_OCTETS);
-        info.id.mark = attributes.find_kind(XFRMA_MARK).and_then(Mark::read);
+        info.id.mark = attributes.find_kind(XFRMA_MARK).and_then(read_mark);
         info.replay = match attributes.find_kind(XFRMA_REPLAY_ESN_VAL) {
             Some(value) => Replay::read_esn(value, esn),
             None => attributes.find_kind(XFRMA_REPLAY_VAL).and_then(Replay::read_short),

@@ -67,6 +67,8 @@ fn entry(number: usize, action: PolicyAction, name: &str) -> PolicyStatus {
         name: name.into(),
         child,
         by_kernel: false,
+        interface: None,
+        mark: None,
         file: Some(format!("/etc/adit/{folder}/{name}.toml")),
         line: Some(3),
         local: vec!["10.1.0.0/24".into()],
@@ -214,6 +216,9 @@ fn a_packet_of_the_kernel_is_followed_too() {
     The first that matches decides; what none matches is dropped.
     Those of the kernel are asked by it, before a packet comes to us: see `ip xfrm policy`.
     ");
+    assert_eq!(engine(true, Some("vpn1"), None), " (kernel, interface vpn1)");
+    assert_eq!(engine(true, None, Some("0x10/0xff")), " (kernel, mark 0x10/0xff)");
+    assert_eq!(engine(false, None, None), "");
 }
 
 #[test]

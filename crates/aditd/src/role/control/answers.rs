@@ -74,7 +74,9 @@ impl Running {
                 self.answer(client, api::to_message(&status));
             }
             Request::AditSpd => self.answer(client, api::to_message(&self.spd(policies))),
-            Request::AditSad => self.answer(client, api::to_message(&why::sad(&numbers))),
+            Request::AditSad => {
+                self.answer(client, api::to_message(&why::sad(&numbers, &self.store)))
+            }
             Request::AditWhy { flow } => {
                 let answer = self.why(&flow, policies, carrier, &numbers);
                 self.answer(client, api::to_message(&answer));
@@ -296,8 +298,11 @@ impl Running {
             return Duration::ZERO;
         };
         self.store.clear_failure(connection.as_str());
-        let by_kernel = Engine::of(child.spi_in) == Engine::Kernel;
-        let device = if by_kernel { "by the kernel".to_owned() } else { self.role.tun.clone() };
+        let device = if Engine::of(child.spi_in) == Engine::Kernel {
+            self.store.interface(connection).unwrap_or_else(|| "by the kernel".to_owned())
+        } else {
+            self.role.tun.clone()
+        };
         let step = Step::Installed {
             device,
             protocol: child.protocol.to_string(),

@@ -77,6 +77,7 @@ impl Running {
             packets_out: traffic.packets_out,
             last_packet_ms: last_in.map(super::events::millis),
             mtu: None,
+            interface: self.store.interface(&connection.name),
             ike_suite: sa.filter(|sa| !sa.suite.is_empty()).map(|sa| words(&sa.suite)),
             rekey_in_s: next.map(|at| seconds_until(at, now)),
             retry_in_s: known.retry_at.map(|at| seconds_until(at, now)),

@@ -212,6 +212,13 @@ impl Store {
         policy.file = Some(file);
     }
 
+    /// The interface that is a tunnel's own, if it has one.
+    pub(super) fn interface(&self, name: &ConnectionName) -> Option<String> {
+        let children = self.tunnels.get(name)?.connection.children.iter();
+        let mut own = children.filter_map(|child| child.kernel.steering.interface.as_ref());
+        own.next().map(ToString::to_string)
+    }
+
     /// Where a tunnel comes from.
     pub(super) fn source(&self, name: &ConnectionName) -> Source {
         self.tunnels.get(name).map_or(Source::Vici, |tunnel| tunnel.source)

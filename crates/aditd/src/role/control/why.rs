@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adit_dataplane::{DropCounters, SaCounters};
-use adit_db::{ChildSaId, Engine, IpComp, TransformWords, TsSpec};
+use adit_db::{ChildSaId, Engine, IpComp, Steering, TransformWords, TsSpec};
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{
@@ -18,13 +18,25 @@ use super::Running;
 use super::answers::Numbers;
 use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
+use super::store::Store;
 use crate::message::{PolicyView, RouteView};
 
 /// The SAs.
-pub(super) fn sad(numbers: &Numbers) -> SadReport {
+pub(super) fn sad(numbers: &Numbers, store: &Store) -> SadReport {
     let now = clock::now();
     let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
-    SadReport { schema: SCHEMA, sas: all.map(|(ike, sa)| one(ike, sa, numbers, now)).collect() }
+    let all = all.map(|(ike, sa)| {
+        let connection = ike.connection.as_ref().and_then(|name| store.tunnels.get(name));
+        let child = connection.and_then(|tunnel| tunnel.connection.child(&sa.name));
+        let Steering { interface, mark } =
+            child.map(|child| child.kernel.steering.clone()).unwrap_or_default();
+        SaStatus {
+            interface: interface.map(|name| name.to_string()),
+            mark: mark.map(|mark| mark.to_string()),
+            ..one(ike, sa, numbers, now)
+        }
+    });
+    SadReport { schema: SCHEMA, sas: all.collect() }
 }
 
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
@@ -46,6 +58,8 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         protocol: sa.protocol.to_string(),
         udp: sa.encap.udp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
+        interface: None,
+        mark: None,
         suite: TransformWords(&sa.suite).to_string(),
         local: sa.local_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
         remote: sa.remote_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
@@ -125,7 +139,8 @@ impl Running {
             .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());
         let is_kernels = policy.as_ref().is_some_and(|policy| policy.by_kernel);
         let carrier = if is_kernels { by_kernel } else { carrier };
-        let sa = carrier.and_then(|id| sad(numbers).sas.into_iter().find(|sa| sa.id == id.0));
+        let sa = carrier
+            .and_then(|id| sad(numbers, &self.store).sas.into_iter().find(|sa| sa.id == id.0));
         let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };

@@ -5,6 +5,7 @@
 //! What the ike role sends to the parent passes through here, so that nothing overtakes the
 //! changes of the kernel that it depends on.
 
+mod interfaces;
 mod policies;
 mod sas;
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildSa, ChildSaId, ConnectionName, PolicyId};
+use adit_db::{ChildSa, ChildSaId, ConnectionName, InterfaceName, Mark, PolicyId, Steering};
 use adit_ike::PacketEvent;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -24,9 +25,11 @@ use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use adit_sys::xfrm::{EspInUdp, Event, EventSocket, Missing, Xfrm, ignore_kernel_spis};
 use tracing::{debug, error, info, warn};
 
+use self::interfaces::{Interfaces, NotMade};
 use self::policies::Policies;
 use self::sas::Sas;
 use crate::message::{Links, PacketNews, ToControl, ToIke, ToKernel, ToParent};
+use crate::policy::Held;
 
 /// What the role needs from its parent.
 pub(crate) struct KernelRole {
@@ -36,6 +39,22 @@ pub(crate) struct KernelRole {
     pub(crate) raw: Vec<RawEspSocket>,
     /// The other roles.
     pub(crate) links: Links,
+}
+
+/// What the kernel finds SAs and policies by besides addresses and selectors.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+struct Tags {
+    /// The number of an interface.
+    if_id: Option<u32>,
+    mark: Option<Mark>,
+}
+
+/// Where SAs and their policies find each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Place {
+    /// The number that templates name them by.
+    reqid: u32,
+    tags: Tags,
 }
 
 const COMMANDS: Token = Token(0);
@@ -57,7 +76,9 @@ impl KernelRole {
         match poller {
             Ok(poller) => {
                 let (refused, told) = (VecDeque::new(), BTreeSet::new());
-                Running { role: self, poller, engine: None, refused, told }.run(commands);
+                let interfaces = Interfaces::default();
+                Running { role: self, poller, interfaces, engine: None, refused, told }
+                    .run(commands);
             }
             Err(error) => {
                 error!(%error, "the kernel role cannot start");
@@ -68,6 +89,7 @@ impl KernelRole {
 }
 
 fn remove_leftovers() {
+    interfaces::remove_leftovers();
     // A kernel without IPsec has nothing of ours, and who may not change it will be told later.
     let Ok(mut xfrm) = Xfrm::open() else { return };
     match xfrm.remove_leftovers() {
@@ -80,6 +102,7 @@ fn remove_leftovers() {
 struct Running {
     role: KernelRole,
     poller: Poller,
+    interfaces: Interfaces,
     /// None until the first tunnel needs it.
     engine: Option<Engine>,
     /// SAs that the kernel refused, and when the ike role hears of it.
@@ -125,6 +148,21 @@ impl Running {
         if let Some(engine) = &mut self.engine {
             engine.close();
         }
+        self.have_interfaces(&BTreeSet::new());
+    }
+
+    fn have_interfaces(&mut self, wanted: &BTreeSet<InterfaceName>) {
+        for NotMade { name, error } in self.interfaces.have(wanted) {
+            let problem = Diagnosis::no_interface(&Context::default(), name, &error);
+            error!("{}", problem.one_line());
+            let _ = self.role.links.control.send(ToControl::Problem(Box::new(problem)));
+        }
+    }
+
+    /// What the kernel finds SAs and policies by besides addresses.
+    fn tags(&mut self, steering: &Steering) -> Tags {
+        let if_id = steering.interface.as_ref().map(|name| self.interfaces.if_id(name));
+        Tags { if_id, mark: steering.mark }
     }
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
@@ -188,14 +226,18 @@ impl Running {
                 let _ = control.send(ToControl::FlowedIn(child, inbound.map(Box::new)));
                 let _ = control.send(ToControl::FlowedOut(child, outbound.map(Box::new)));
             }
+            ToKernel::Interfaces(wanted) => self.have_interfaces(&wanted),
             ToKernel::Policies(held) => {
                 if self.engine.is_some() || !held.is_empty() {
-                    self.with_engine(|engine| engine.hold(held));
+                    let tagged = held.into_iter().map(|held| (self.tags(&held.steering), held));
+                    let tagged = tagged.collect();
+                    self.with_engine(|engine| engine.hold(tagged));
                 }
             }
-            ToKernel::Install { sa, policy, active } => {
+            ToKernel::Install { sa, policy, options, active } => {
                 let (child, tunnel) = (sa.id, sa.connection.clone());
-                if self.with_engine(|engine| engine.install(sa, policy, active, now)) {
+                let tags = self.tags(&options.steering);
+                if self.with_engine(|engine| engine.install(sa, policy, tags, active, now)) {
                     self.accept(tunnel);
                 } else {
                     self.refuse(child, Some(tunnel));
@@ -286,18 +328,26 @@ impl Engine {
         look.into_iter().chain(self.sas.next_leaving()).min()
     }
 
-    fn hold(&mut self, held: Vec<crate::policy::Held>) -> bool {
+    fn hold(&mut self, held: Vec<(Tags, Held)>) -> bool {
         self.policies.hold(held);
         self.put_policies()
     }
 
     /// SAs first, then the policies that need them.
-    fn install(&mut self, sa: Box<ChildSa>, policy: PolicyId, active: bool, now: Instant) -> bool {
-        let Some(reqid) = self.policies.reqid(policy, &sa.local_ts, &sa.remote_ts) else {
+    fn install(
+        &mut self,
+        sa: Box<ChildSa>,
+        policy: PolicyId,
+        tags: Tags,
+        active: bool,
+        now: Instant,
+    ) -> bool {
+        let Some(reqid) = self.policies.reqid(policy, tags, &sa.local_ts, &sa.remote_ts) else {
             error!("the numbers of the kernel's policies are used up");
             return false;
         };
-        self.sas.install(sa, reqid, active, now, &mut self.xfrm) && self.put_policies()
+        let place = Place { reqid, tags };
+        self.sas.install(sa, place, active, now, &mut self.xfrm) && self.put_policies()
     }
 
     fn activate(&mut self, child: ChildSaId) -> bool {

@@ -4,6 +4,7 @@
 //! these stand the selectors of configured tunnels that hold their traffic while they are down:
 //! their template names a number that no SA has, so that a packet asks for one and is dropped.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -16,13 +17,14 @@ use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use tracing::{error, warn};
 
+use super::{Place, Tags};
 use crate::policy::Held;
 
 /// SAs with the same selectors of the same child: one replaces the other, and one policy serves all.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Group {
-    /// The number that its SAs and policies have in common.
-    pub(super) reqid: u32,
+    /// What its SAs and policies have in common.
+    pub(super) place: Place,
     /// Our side.
     pub(super) local: Vec<TrafficSelector>,
     /// The peer's side.
@@ -41,6 +43,7 @@ pub(super) struct Group {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Meaning {
     policy: PolicyId,
+    tags: Tags,
     /// Selectors of SAs; `None` for a configured tunnel that holds its traffic.
     selectors: Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
 }
@@ -48,7 +51,7 @@ struct Meaning {
 /// See the top of the file.
 #[derive(Debug, Default)]
 pub(super) struct Policies {
-    held: Vec<Held>,
+    held: Vec<(Tags, Held)>,
     numbers: BTreeMap<Meaning, u32>,
     next_number: u32,
     installed: BTreeMap<PolicyKey, Policy>,
@@ -64,20 +67,23 @@ const TIER_LAST: u32 = 0x6fff;
 const NEIGHBOUR_DISCOVERY: [u8; 2] = [135, 136];
 
 impl Policies {
-    /// What configured tunnels hold from now on, the first one foremost.
-    pub(super) fn hold(&mut self, held: Vec<Held>) {
+    /// What configured tunnels hold from now on, the first one foremost; but whoever asks for a
+    /// mark is asked before those that take any.
+    pub(super) fn hold(&mut self, held: Vec<(Tags, Held)>) {
         self.held = held;
+        self.held.sort_by_key(|(tags, _)| tags.mark.is_none());
     }
 
     /// The number of SAs with these selectors. `None`: all are taken.
     pub(super) fn reqid(
         &mut self,
         policy: PolicyId,
+        tags: Tags,
         local: &[TrafficSelector],
         remote: &[TrafficSelector],
     ) -> Option<u32> {
         let selectors = Some((local.to_vec(), remote.to_vec()));
-        self.number(Meaning { policy, selectors })
+        self.number(Meaning { policy, tags, selectors })
     }
 
     /// The policy that an acquire with this number is about.
@@ -135,16 +141,16 @@ impl Policies {
     /// match decides.
     fn wanted(&mut self, mut groups: Vec<Group>) -> BTreeMap<PolicyKey, Policy> {
         let mut wanted = BTreeMap::new();
-        groups.sort_by_key(|group| std::cmp::Reverse(group.newest));
+        groups.sort_by_key(|group| (group.place.tags.mark.is_none(), Reverse(group.newest)));
         for (priority, group) in tier(SERVED_FIRST).zip(&groups) {
-            add(&mut wanted, &group.local, &group.remote, |direction| {
+            add(&mut wanted, group.place.tags, &group.local, &group.remote, |direction| {
                 let template = group.template(direction)?;
                 Some((priority, Action::Protect(template)))
             });
         }
         let held = std::mem::take(&mut self.held);
-        for (priority, entry) in tier(HELD_FIRST).zip(&held) {
-            let meaning = Meaning { policy: entry.policy, selectors: None };
+        for (priority, (tags, entry)) in tier(HELD_FIRST).zip(&held) {
+            let meaning = Meaning { policy: entry.policy, tags: *tags, selectors: None };
             let action = match self.number(meaning) {
                 Some(reqid) => {
                     // Transport mode needs no address of the peer, which may not be known yet.
@@ -152,10 +158,12 @@ impl Policies {
                 }
                 None => Action::Block,
             };
-            add(&mut wanted, &entry.local, &entry.remote, |_| Some((priority, action)));
+            add(&mut wanted, *tags, &entry.local, &entry.remote, |_| Some((priority, action)));
         }
         self.held = held;
-        if wanted.keys().any(|key| key.selector.source.addr().is_ipv6()) {
+        // An XFRM interface has no neighbours.
+        let is_v6 = |key: &PolicyKey| key.if_id.is_none() && key.selector.source.addr().is_ipv6();
+        if wanted.keys().any(is_v6) {
             allow_neighbours(&mut wanted);
         }
         wanted
@@ -170,7 +178,7 @@ fn allow_neighbours(wanted: &mut BTreeMap<PolicyKey, Policy>) {
         let kind = u16::from(kind) << 8;
         let ports = PortRange { start: kind, end: kind | 0xff };
         let icmp = vec![any.with_protocol(IpProtocol::ICMPV6, ports)];
-        add(wanted, &icmp, &icmp, |direction| match direction {
+        add(wanted, Tags::default(), &icmp, &icmp, |direction| match direction {
             Direction::Forward => None,
             Direction::In | Direction::Out => Some((NEIGHBOURS, Action::Allow)),
         });
@@ -191,12 +199,13 @@ impl Group {
             Direction::Out => (self.mode == Mode::Tunnel).then_some((local, remote)),
             Direction::In | Direction::Forward => None,
         };
-        Some(Template { ends, reqid: self.reqid, mode: self.mode })
+        Some(Template { ends, reqid: self.place.reqid, mode: self.mode })
     }
 }
 
 fn add(
     wanted: &mut BTreeMap<PolicyKey, Policy>,
+    tags: Tags,
     local: &[TrafficSelector],
     remote: &[TrafficSelector],
     decide: impl Fn(Direction) -> Option<(u32, Action)>,
@@ -209,7 +218,8 @@ fn add(
                 Direction::In | Direction::Forward => Selector::cover(theirs, ours),
             };
             for (selector, action) in or_block(covered, ours, theirs, direction, action) {
-                let id = PolicyKey { direction, selector, mark: None, if_id: None };
+                let Tags { if_id, mark } = tags;
+                let id = PolicyKey { direction, selector, mark, if_id };
                 wanted.entry(id).or_insert(Policy { id, priority, action });
             }
         }
@@ -242,6 +252,8 @@ fn or_block(
 
 #[cfg(test)]
 mod tests {
+    use adit_db::Steering;
+
     use super::*;
 
     fn ts(text: &str) -> Vec<TrafficSelector> {
@@ -250,7 +262,7 @@ mod tests {
 
     fn group(reqid: u32, newest: u32) -> Group {
         Group {
-            reqid,
+            place: Place { reqid, tags: Tags::default() },
             local: ts("10.1.0.0/24"),
             remote: ts("10.2.0.0/24"),
             mode: Mode::Tunnel,
@@ -261,7 +273,12 @@ mod tests {
     }
 
     fn held(policy: u32) -> Held {
-        Held { policy: PolicyId(policy), local: ts("10.1.0.0/24"), remote: ts("10.2.0.0/24") }
+        let (local, remote) = (ts("10.1.0.0/24"), ts("10.2.0.0/24"));
+        Held { policy: PolicyId(policy), local, remote, steering: Steering::default() }
+    }
+
+    fn plain(held: Held) -> Vec<(Tags, Held)> {
+        vec![(Tags::default(), held)]
     }
 
     fn action(wanted: &BTreeMap<PolicyKey, Policy>, direction: Direction) -> Action {
@@ -274,13 +291,14 @@ mod tests {
     #[test]
     fn sas_serve_a_held_policy_and_it_stays_when_they_go() {
         let mut policies = Policies::default();
-        policies.hold(vec![held(3)]);
+        policies.hold(plain(held(3)));
         let down = policies.wanted(Vec::new());
         let Action::Protect(waiting) = action(&down, Direction::Out) else { panic!("{down:?}") };
         assert_eq!((waiting.mode, waiting.ends), (Mode::Transport, None));
         assert_eq!(policies.policy_of(waiting.reqid), Some(PolicyId(3)));
 
-        let reqid = policies.reqid(PolicyId(3), &ts("10.1.0.0/24"), &ts("10.2.0.0/24")).unwrap();
+        let (local, remote) = (ts("10.1.0.0/24"), ts("10.2.0.0/24"));
+        let reqid = policies.reqid(PolicyId(3), Tags::default(), &local, &remote).unwrap();
         assert_ne!(reqid, waiting.reqid);
         assert_eq!(policies.policy_of(reqid), Some(PolicyId(3)));
         let up = policies.wanted(vec![group(reqid, 1)]);
@@ -295,7 +313,7 @@ mod tests {
     #[test]
     fn a_group_that_does_not_send_yet_admits_and_the_held_policy_holds() {
         let mut policies = Policies::default();
-        policies.hold(vec![held(1)]);
+        policies.hold(plain(held(1)));
         let wanted = policies.wanted(vec![Group { sends: false, ..group(REQID_FIRST + 8, 1) }]);
         let Action::Protect(out) = action(&wanted, Direction::Out) else { panic!("{wanted:?}") };
         let Action::Protect(inbound) = action(&wanted, Direction::In) else { panic!("{wanted:?}") };
@@ -315,15 +333,32 @@ mod tests {
     fn neighbours_are_found_without_an_sa() {
         let mut policies = Policies::default();
         let six = Held { local: ts("2001:db8::1"), remote: ts("2001:db8::2"), ..held(1) };
-        policies.hold(vec![six]);
+        policies.hold(plain(six));
         let wanted = policies.wanted(Vec::new());
         let allowed: Vec<_> = wanted.values().filter(|p| p.action == Action::Allow).collect();
         assert_eq!(allowed.len(), 4);
         let rest = wanted.values().filter(|policy| policy.action != Action::Allow);
         assert!(rest.min_by_key(|policy| policy.priority).unwrap().priority > NEIGHBOURS);
 
-        policies.hold(vec![held(1)]);
+        policies.hold(plain(held(1)));
         assert!(policies.wanted(Vec::new()).values().all(|p| p.action != Action::Allow));
+    }
+
+    /// Two tunnels to everywhere: each has policies of its own, and none is about packets that go
+    /// through no interface.
+    #[test]
+    fn policies_of_interfaces_stand_side_by_side() {
+        let mut policies = Policies::default();
+        let everywhere = |policy| Held { remote: ts("0.0.0.0/0"), ..held(policy) };
+        let on = |if_id| Tags { if_id: Some(if_id), mark: None };
+        policies.hold(vec![(on(7), everywhere(1)), (on(8), everywhere(2))]);
+        let wanted = policies.wanted(Vec::new());
+        assert_eq!(wanted.len(), 6);
+        assert!(wanted.keys().all(|key| key.if_id.is_some()));
+        let (local, remote) = (ts("10.1.0.0/24"), ts("10.2.0.0/24"));
+        let mut reqid = |tags| policies.reqid(PolicyId(1), tags, &local, &remote).unwrap();
+        // SAs of another interface are not those of this one.
+        assert_ne!(reqid(on(7)), reqid(on(8)));
     }
 
     #[test]
@@ -331,7 +366,7 @@ mod tests {
         let mut policies = Policies::default();
         let opaque = PortRange::OPAQUE;
         let fragments = TrafficSelector { protocol: 6, ports: opaque, ..held(1).local[0] };
-        policies.hold(vec![Held { local: vec![fragments], ..held(1) }]);
+        policies.hold(plain(Held { local: vec![fragments], ..held(1) }));
         let wanted = policies.wanted(Vec::new());
         assert_eq!(wanted.len(), 3);
         assert!(wanted.values().all(|policy| policy.action == Action::Block));

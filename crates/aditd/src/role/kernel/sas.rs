@@ -19,6 +19,7 @@ use adit_sys::xfrm::{EncapPorts, Refusal, Replay, State, StateId, StateInfo, Xfr
 use adit_wire::esp::Spi;
 use tracing::{error, warn};
 
+use super::Place;
 use super::policies::Group;
 use crate::message::KernelReport;
 
@@ -39,7 +40,7 @@ struct KernelSa {
     /// With its keys: a peer that moves makes the states anew.
     sa: Box<ChildSa>,
     cipher: Cipher,
-    reqid: u32,
+    place: Place,
     /// Whether the outbound half is in the kernel.
     sends: bool,
     inbound: Flow,
@@ -100,7 +101,7 @@ impl Sas {
     pub(super) fn install(
         &mut self,
         sa: Box<ChildSa>,
-        reqid: u32,
+        place: Place,
         active: bool,
         now: Instant,
         xfrm: &mut Xfrm,
@@ -112,7 +113,7 @@ impl Sas {
         let entry = KernelSa {
             sa,
             cipher,
-            reqid,
+            place,
             sends: false,
             inbound: Flow::default(),
             outbound: Flow::default(),
@@ -211,8 +212,8 @@ impl Sas {
         for entry in self.sas.values() {
             let sa = &entry.sa;
             let ends = (sa.encap.local.ip(), sa.encap.remote.ip());
-            let group = groups.entry((entry.reqid, ends.1)).or_insert_with(|| Group {
-                reqid: entry.reqid,
+            let group = groups.entry((entry.place.reqid, ends.1)).or_insert_with(|| Group {
+                place: entry.place,
                 local: sa.local_ts.clone(),
                 remote: sa.remote_ts.clone(),
                 mode: sa.mode,
@@ -375,7 +376,7 @@ impl KernelSa {
         let sa = &self.sa;
         State {
             id: self.outbound_id(),
-            reqid: self.reqid,
+            reqid: self.place.reqid,
             mode: sa.mode,
             cipher: self.cipher,
             keys: &sa.keys_out,
@@ -386,7 +387,7 @@ impl KernelSa {
             clear_dscp: sa.dscp == DscpPolicy::Set(Dscp::default()),
             clear_ecn: sa.ecn == EcnPolicy::Compatibility,
             output_mark: None,
-            if_id: None,
+            if_id: self.place.tags.if_id,
             offload: None,
         }
     }

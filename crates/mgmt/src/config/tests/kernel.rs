@@ -1,0 +1,54 @@
+//! What only the kernel does, as engine.
+
+use adit_db::KernelOptions;
+
+use super::{FIVE_LINES, SourceFile, file, good, load, rendered, secrets, with};
+
+fn options(lines: &str) -> KernelOptions {
+    let tunnel = good(&format!("{FIVE_LINES}\n{lines}\n"));
+    tunnel.connection.children[0].kernel.clone()
+}
+
+#[test]
+fn a_tunnel_may_have_an_interface_of_its_own() {
+    assert_eq!(options(""), KernelOptions::default());
+    for engine in ["kernel", "auto"] {
+        let vpn = options(&format!("engine = \"{engine}\"\ninterface = \"vpn1\""));
+        assert_eq!(vpn.steering.interface.as_ref().unwrap().as_str(), "vpn1");
+        assert!(!vpn.no_routes);
+    }
+    let free = options("engine = \"kernel\"\ninterface = \"vpn1\"\nroutes = false");
+    assert!(free.no_routes);
+}
+
+/// Routes decide: everything on both sides, and the same for several tunnels.
+#[test]
+fn networks_of_interfaces_may_overlap() {
+    let all = FIVE_LINES.replace("10.1.0.0/24", "0.0.0.0/0").replace("10.2.0.0/24", "0.0.0.0/0");
+    let on = |interface: &str| {
+        file(interface, &format!("{all}\nengine = \"kernel\"\ninterface = \"{interface}\"\n"))
+    };
+    assert!(load(&[on("vpn1"), on("vpn2"), file("oslo", FIVE_LINES)], &secrets).is_ok());
+    let same = SourceFile { path: "tunnels/twin.toml".into(), ..on("vpn1") };
+    let refused = rendered(load(&[on("vpn1"), same], &secrets).unwrap_err());
+    assert!(refused.contains("claims this traffic too"), "{refused}");
+}
+
+#[test]
+fn an_interface_is_for_the_kernel_and_for_networks() {
+    insta::assert_snapshot!(with("interface = \"vpn1\""), @r#"
+        error[E510]: berlin: `interface` is for the kernel as engine
+         --> tunnels/berlin.toml:5:1
+          |
+        5 | interface = "vpn1"
+          | ^^^^^^^^^ the engine in user space has one interface, and asks selectors alone
+          |
+          = help: write engine = "kernel"
+        "#);
+    let long = with("engine = \"kernel\"\ninterface = \"a-name-too-long-\"");
+    assert!(long.contains("a name has 1 to 15 octets"), "{long}");
+    let transport = with("engine = \"kernel\"\nmode = \"transport\"\ninterface = \"vpn1\"");
+    assert!(transport.contains("an interface is for networks"), "{transport}");
+    let routes = with("engine = \"kernel\"\nroutes = false");
+    assert!(routes.contains("`routes` is for tunnels with an interface"), "{routes}");
+}

@@ -1,0 +1,42 @@
+//! What only the kernel does, as engine: `interface`, `routes`.
+
+use adit_db::{ChildConfig, Engine, InterfaceName, Mode};
+
+use crate::config::fields::Fields;
+use crate::config::report::Mistake;
+
+/// Reads the keys, once engine and mode are known.
+pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildConfig) {
+    let place = ["interface"].iter().find_map(|key| fields.key_span(key));
+    let interface = fields.parsed::<InterfaceName>("interface", |error, _| error.to_string());
+    if let Some(interface) = interface {
+        if child.mode == Mode::Transport {
+            fields.mistake(
+                Mistake::new(interface.span.clone(), "an interface is for networks")
+                    .label("transport mode is for the two hosts' own packets")
+                    .help("leave the key out, or write mode = \"tunnel\""),
+            );
+        }
+        child.kernel.steering.interface = Some(interface.value);
+    }
+    if let Some(routes) = fields.flag("routes", &[]) {
+        if child.kernel.steering.interface.is_none() {
+            fields.mistake(
+                Mistake::new(routes.span, "`routes` is for tunnels with an interface")
+                    .label("without one the networks themselves decide what is protected")
+                    .help("add interface = \"vpn1\", or leave the key out"),
+            );
+        }
+        child.kernel.no_routes = !routes.value;
+    }
+    if engine == Engine::Userspace
+        && let Some(key) = child.kernel.key()
+        && let Some(place) = place
+    {
+        fields.mistake(
+            Mistake::new(place, format!("`{key}` is for the kernel as engine"))
+                .label("the engine in user space has one interface, and asks selectors alone")
+                .help("write engine = \"kernel\""),
+        );
+    }
+}
