@@ -4,6 +4,8 @@
 //! What counts is what the guest's kernel says: SAs of the mode that was meant, through which the
 //! pings went, and nothing left when the tunnel is down.
 
+mod steered;
+
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +64,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 17] = [
+const CASES: [Case; 20] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -95,8 +97,26 @@ const CASES: [Case; 17] = [
     special("expire", "the kernel's soft limit brings new keys, no ping is lost", expire),
     Case {
         shape: Shape { udp: true, ..TUNNEL },
-        ..special("moved", "the peer's NAT gives it another port, the SAs follow", moved)
+        ..special(
+            "moved",
+            "the peer's NAT gives it another port, SAs and their numbers follow",
+            steered::port,
+        )
     },
+    Case {
+        shape: Shape { udp: true, ..TUNNEL },
+        ..special(
+            "moved-address",
+            "the peer's address changes under pings, SAs and their numbers follow",
+            steered::address,
+        )
+    },
+    special("mark", "packets with the mark go through the tunnel, others do not", steered::mark),
+    special(
+        "no-interface",
+        "a kernel without XFRM interfaces: the tunnel is refused, nothing changes",
+        steered::no_interface,
+    ),
     special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
     special("killed", "a killed daemon's SAs and policies go at the next start", killed),
 ];
@@ -106,8 +126,10 @@ pub(super) fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
     CASES.iter().map(|case| (case.name, case.claim))
 }
 
-/// Cases of a short look: both modes, ESP alone and in UDP, both peers, and a policy that waits.
-const QUICK: [&str; 4] = ["tunnel-4", "transport-6-udp", "acquire", "strongswan-4"];
+/// Cases of a short look: both modes, ESP alone and in UDP, both peers, a policy that waits, one
+/// that asks for a mark, and SAs that move.
+const QUICK: [&str; 6] =
+    ["tunnel-4", "transport-6-udp", "acquire", "moved-address", "mark", "strongswan-4"];
 
 /// Runs the cases that are named; if none is, all, or a few with `quick`.
 pub(super) fn rows(
@@ -335,40 +357,16 @@ fn expire(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     Ok(Figures::new())
 }
 
-/// The left side is behind a NAT that changes its mind (RFC 7296 §2.23).
-fn moved(bench: &Bench<'_>) -> anyhow::Result<Figures> {
-    let (left, _) = bench.sides;
-    let translate = |port: u16| {
-        let rules = nat(port);
-        output(left.command(Path::new("nft")).arg(&rules)).context("nft")
-    };
-    translate(14_500)?;
-    bench.left.initiate()?;
-    bench.is_up()?;
-    translate(24_500)?;
-    // The kernel notices it by the first packet, to which the answer still goes astray.
-    let words = ping_words(bench.address(left), bench.address(bench.sides.1), 1);
-    let _ = output(left.command(Path::new("ping")).args(&words));
-    let has_moved = || {
-        let states = bench.right.states().unwrap_or_default();
-        states.len() == 2 && states.iter().all(|state| state.text.contains("port 24500"))
-    };
-    anyhow::ensure!(clock::poll(SOON, PAUSE, has_moved), "the SAs did not follow");
-    bench.is_up()?;
-    bench.left.terminate(Level::Ike)?;
-    bench.is_down()?;
-    output(left.command(Path::new("nft")).arg("flush ruleset"))?;
-    Ok(Figures::new())
-}
-
-/// Rules that give UDP 500 and 4500 other ports outside, without a memory of flows. The kernel's ESP
+/// Rules that give UDP 500 and 4500 other ports outside, and an address, without a memory of flows. The kernel's ESP
 /// in UDP has no checksum, and must not get one that is wrong.
-fn nat(port: u16) -> String {
+fn nat(port: u16, own: IpAddr, address: IpAddr) -> String {
     format!(
         "flush ruleset; table ip nat {{
 chain out {{ type filter hook output priority 0;
+udp sport {{ 500, 4500 }} ip saddr {own} ip saddr set {address};
 udp sport 500 udp sport set 1500; udp sport 4500 udp sport set {port}; }}
 chain in {{ type filter hook prerouting priority -300;
+udp dport {{ 1500, 14500, 24500 }} ip daddr {address} ip daddr set {own};
 udp dport 1500 udp dport set 500; udp dport {{ 14500, 24500 }} udp dport set 4500 udp checksum set 0; }}
 }}"
     )
@@ -474,8 +472,14 @@ done"
 
     /// Replaces its tunnel.
     fn load(&self, text: &str) -> anyhow::Result<()> {
-        fs::write(self.guest.folder().join(format!("config/tunnels/{CONNECTION}.toml")), text)?;
+        self.write(text)?;
         self.adit("reload")
+    }
+
+    /// Writes its tunnel, which it does not know yet.
+    fn write(&self, text: &str) -> anyhow::Result<()> {
+        let file = format!("config/tunnels/{CONNECTION}.toml");
+        fs::write(self.guest.folder().join(file), text).context("cannot write the tunnel")
     }
 
     fn adit(&self, words: &str) -> anyhow::Result<()> {

@@ -71,14 +71,18 @@ impl Stream {
 
 /// Reads ping's summary: as many received as sent, none twice.
 pub(crate) fn lossless(text: &str) -> anyhow::Result<()> {
+    let (sent, received) = counts(text)?;
+    let is_good = sent > 0 && sent == received && !text.contains("duplicates");
+    anyhow::ensure!(is_good, "pings were lost: {}", text.trim());
+    Ok(())
+}
+
+/// Reads ping's summary: how many were sent, and received.
+pub(crate) fn counts(text: &str) -> anyhow::Result<(u64, u64)> {
     let summary = text.lines().find(|line| line.contains("packets transmitted"));
     let summary = summary.with_context(|| format!("ping printed no summary: {}", text.trim()))?;
     let mut numbers = summary.split(' ').filter_map(|word| word.parse::<u64>().ok());
-    let sent = numbers.next().unwrap_or_default();
-    let received = numbers.next().unwrap_or_default();
-    let is_good = sent > 0 && sent == received && !summary.contains("duplicates");
-    anyhow::ensure!(is_good, "pings were lost: {summary}");
-    Ok(())
+    Ok((numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -187,13 +187,19 @@ impl Xfrm {
         self.dump(policy::list(), octets::NEWPOLICY, PolicyInfo::read)
     }
 
-    /// Moves the SAs of a policy to other addresses, their counters and windows with them.
+    /// Moves an SA to other addresses or ports, its sequence numbers and window with it. If several
+    /// have the number and the addresses, one of them.
     ///
     /// # Errors
     ///
-    /// ENOPROTOOPT: the kernel is built without it (CONFIG_XFRM_MIGRATE); ENOENT: nothing to move.
-    pub fn migrate(&mut self, key: &PolicyKey, migration: &Migration) -> Result<(), Refusal> {
-        self.change(policy::migrate(key, migration))
+    /// ENOPROTOOPT: the kernel is built without it (CONFIG_XFRM_MIGRATE); ENODATA: nothing to move.
+    pub fn migrate(&mut self, migration: &Migration) -> Result<(), Refusal> {
+        let handle = migration.handle();
+        self.put_policy(&handle)?;
+        let moved = self.change(policy::migrate(&handle.id, migration));
+        // Its template has moved, its key has not.
+        let removed = self.delete_policy(&handle.id);
+        moved.and(removed)
     }
 
     /// Removes what an earlier run left behind: everything with a number of ours.

@@ -1,7 +1,7 @@
 //! Policies in the kernel: `XFRM_MSG_NEWPOLICY`, `UPDPOLICY`, `DELPOLICY` (RFC 4301 §4.4.1), and
 //! `MIGRATE`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use adit_db::{Lifetime, Mark, Mode};
 
@@ -9,8 +9,8 @@ use super::octets::{
     DELPOLICY, GETPOLICY, IPPROTO_ESP, MIGRATE, Request, UPDPOLICY, View, XFRMA_IF_ID, XFRMA_MARK,
     XFRMA_MIGRATE, XFRMA_TMPL, family,
 };
-use super::selector::{SELECTOR_OCTETS, Selector};
-use super::state::{USE_OCTETS, mode_number, write_lifetime};
+use super::selector::{MaskedPort, SELECTOR_OCTETS, Selector};
+use super::state::{EncapPorts, USE_OCTETS, mode_number, write_encap, write_lifetime};
 use super::{ACK, DUMP, read_mark};
 
 /// One policy: what happens to the packets of a selector.
@@ -70,17 +70,47 @@ pub struct Template {
     pub mode: Mode,
 }
 
-/// How an SA moves from one pair of addresses to another (`struct xfrm_user_migrate`).
+/// How an SA moves from one pair of addresses or ports to another (`struct xfrm_user_migrate`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Migration {
     /// Outer source and destination so far.
     pub old: (IpAddr, IpAddr),
     /// Outer source and destination from now on.
     pub new: (IpAddr, IpAddr),
-    /// Which SAs: those of this number.
+    /// Which SA: the one of this number.
     pub reqid: u32,
-    /// Their mode.
+    /// Its mode.
     pub mode: Mode,
+    /// The xfrm interface that it belongs to.
+    pub if_id: Option<u32>,
+    /// Its ports from now on, inside UDP; `None` leaves it as it is.
+    pub encap: Option<EncapPorts>,
+}
+
+impl Migration {
+    /// The kernel moves the SAs of a policy, but does not find policies of whole networks before
+    /// Linux 6.12, and none whose templates name no addresses. So this one is for the purpose: no
+    /// packet has such addresses (RFC 7600, RFC 6666).
+    pub(super) fn handle(&self) -> Policy {
+        let nobody: IpAddr = match self.old.0 {
+            IpAddr::V4(_) => Ipv4Addr::new(192, 0, 0, 8).into(),
+            IpAddr::V6(_) => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 8).into(),
+        };
+        let selector = Selector {
+            source: nobody.into(),
+            destination: nobody.into(),
+            protocol: 0,
+            source_port: MaskedPort::default(),
+            destination_port: MaskedPort::default(),
+        };
+        let Self { reqid, mode, if_id, .. } = *self;
+        Policy {
+            id: PolicyKey { direction: Direction::Out, selector, mark: None, if_id },
+            // Before any other.
+            priority: 0,
+            action: Action::Protect(Template { ends: Some(self.old), reqid, mode }),
+        }
+    }
 }
 
 impl Direction {
@@ -150,7 +180,7 @@ pub(super) fn list() -> Request {
     Request::new(GETPOLICY, DUMP)
 }
 
-/// Moves the SAs of the policies of a selector (RFC 4555 in the kernel; `ip` has no word for it).
+/// Moves an SA of a policy (RFC 4555 in the kernel; `ip` has no word for it).
 pub(super) fn migrate(key: &PolicyKey, migration: &Migration) -> Request {
     let mut request = Request::new(MIGRATE, ACK);
     // `struct xfrm_userpolicy_id`.
@@ -170,6 +200,9 @@ pub(super) fn migrate(key: &PolicyKey, migration: &Migration) -> Request {
         r.u16(family(old_source));
         r.u16(family(source));
     });
+    if let Some(ports) = migration.encap {
+        write_encap(&mut request, ports);
+    }
     key.write_attributes(&mut request);
     request
 }

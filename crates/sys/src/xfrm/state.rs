@@ -40,8 +40,8 @@ pub struct State<'a> {
     pub clear_dscp: bool,
     /// The outer ECN field is zero (RFC 6040 §4.1, compatibility mode).
     pub clear_ecn: bool,
-    /// Firewall mark of its packets on their way out.
-    pub output_mark: Option<u32>,
+    /// Firewall mark that packets get when they are sealed, or opened; other bits stay.
+    pub output_mark: Option<Mark>,
     /// The xfrm interface it belongs to.
     pub if_id: Option<u32>,
     /// The network device that computes it, if one does.
@@ -162,8 +162,8 @@ impl State<'_> {
         }
         request.number(XFRMA_SA_EXTRA_FLAGS, self.clear_dscp.then_some(EXTRA_DONT_ENCAP_DSCP));
         request.mark(self.id.mark);
-        request.number(XFRMA_SET_MARK, self.output_mark);
-        request.number(XFRMA_SET_MARK_MASK, self.output_mark.map(|_| u32::MAX));
+        request.number(XFRMA_SET_MARK, self.output_mark.map(|mark| mark.value));
+        request.number(XFRMA_SET_MARK_MASK, self.output_mark.map(|mark| mark.mask));
         request.number(XFRMA_IF_ID, self.if_id);
     }
 }
@@ -273,7 +273,7 @@ impl Offload {
     }
 }
 
-fn write_encap(request: &mut Request, ports: EncapPorts) {
+pub(super) fn write_encap(request: &mut Request, ports: EncapPorts) {
     request.attribute(XFRMA_ENCAP, |r| {
         r.u16(UDP_ENCAP_ESPINUDP);
         r.be16(ports.source);
@@ -322,6 +322,8 @@ pub struct StateInfo {
     pub bad_icv: u32,
     /// Sequence numbers; `None` if the kernel does not say.
     pub replay: Option<Replay>,
+    /// Firewall mark that packets get.
+    pub output_mark: Option<u32>,
 }
 
 impl StateInfo {
@@ -331,6 +333,7 @@ impl StateInfo {
         let esn = view.u8(FLAGS_AT)? & STATE_ESN != 0;
         let attributes = view.attributes(INFO_OCTETS);
         info.id.mark = attributes.find_kind(XFRMA_MARK).and_then(read_mark);
+        info.output_mark = attributes.find_kind(XFRMA_SET_MARK).and_then(|value| value.u32(0));
         info.replay = match attributes.find_kind(XFRMA_REPLAY_ESN_VAL) {
             Some(value) => Replay::read_esn(value, esn),
             None => attributes.find_kind(XFRMA_REPLAY_VAL).and_then(Replay::read_short),
@@ -358,6 +361,7 @@ impl StateInfo {
             bad_icv: view.u32(200)?,
             reqid: view.u32(208)?,
             replay: None,
+            output_mark: None,
         })
     }
 }

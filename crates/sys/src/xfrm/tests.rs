@@ -125,7 +125,7 @@ fn an_sa_with_limits_in_udp_is_golden() {
         encap: Some(EncapPorts { source: 4500, destination: 4501 }),
         lifetime: Lifetime { soft: amounts(3600, 1000, 5), hard: amounts(3960, 2000, 10) },
         replay: Replay::receiving(WindowSize::MIN, false),
-        output_mark: Some(0xad17),
+        output_mark: Some(Mark { value: 0xad17, mask: u32::MAX }),
         clear_ecn: true,
         ..state(cipher, &keys)
     };
@@ -221,21 +221,42 @@ fn foreign(octets: &[u8]) -> XfrmMessage {
 /// `ip` has no word for it, so another reader has to do.
 #[test]
 fn a_migration_is_what_another_reader_expects() {
-    let id = key(Direction::Out, "10.1.0.0/24", "10.2.0.0/24");
     let new = (address("198.51.100.1"), address("198.51.100.2"));
-    let migration = Migration { old: ends(false), new, reqid: 5, mode: Mode::Tunnel };
-    let octets = policy::migrate(&id, &migration).finish(1);
+    let encap = Some(EncapPorts { source: 4500, destination: 24_500 });
+    let old = ends(false);
+    let migration = Migration { old, new, reqid: 5, mode: Mode::Tunnel, if_id: Some(7), encap };
+    let octets = policy::migrate(&migration.handle().id, &migration).finish(1);
     let XfrmMessage::Migrate(message) = foreign(&octets) else {
         panic!("not a migration");
     };
     assert_eq!(message.user_policy_id.direction, 1);
-    assert_eq!(message.user_policy_id.selector.prefixlen_d, 24);
+    assert_eq!(message.user_policy_id.selector.prefixlen_d, 32);
     let Some(XfrmAttrs::Migrate(migrate)) = message.nlas.first() else {
         panic!("{:?}", message.nlas);
     };
     assert_eq!(migrate.old_saddr.to_ipv4(), std::net::Ipv4Addr::new(192, 0, 2, 1));
     assert_eq!(migrate.new_daddr.to_ipv4(), std::net::Ipv4Addr::new(198, 51, 100, 2));
     assert_eq!((migrate.proto, migrate.mode, migrate.reqid), (50, 1, 5));
+    let ports = message.nlas.iter().find_map(|nla| match nla {
+        XfrmAttrs::EncapsulationTemplate(encap) => Some((encap.encap_sport, encap.encap_dport)),
+        _ => None,
+    });
+    assert_eq!(ports, Some((4500, 24_500)));
+    assert!(message.nlas.iter().any(|nla| matches!(nla, XfrmAttrs::IfId(7))));
+}
+
+/// What the kernel finds the SA by names its number and its addresses, and no packet meets it.
+#[test]
+fn a_migration_has_a_policy_of_its_own() {
+    for v6 in [false, true] {
+        let (old, new) = (ends(v6), ends(v6));
+        let migration =
+            Migration { old, new, reqid: 5, mode: Mode::Transport, if_id: None, encap: None };
+        let Policy { id, action, .. } = migration.handle();
+        let template = Template { ends: Some(old), reqid: 5, mode: Mode::Transport };
+        assert_eq!(action, Action::Protect(template));
+        assert_eq!(id.selector.source.prefix_len(), if v6 { 128 } else { 32 });
+    }
 }
 
 /// Windows of every size, both kinds of numbers, both ways: what we write comes back.

@@ -361,6 +361,28 @@ mod tests {
         assert_ne!(reqid(on(7)), reqid(on(8)));
     }
 
+    /// Whoever asks for a mark is asked first, however old its SAs are.
+    #[test]
+    fn marks_go_before_policies_for_any_packet() {
+        let mut policies = Policies::default();
+        let mark = "0x10/0xff".parse().ok();
+        let marked = Tags { if_id: None, mark };
+        policies.hold(vec![(Tags::default(), held(1)), (marked, held(2))]);
+        let place = Place { reqid: REQID_FIRST + 7, tags: marked };
+        let groups = vec![group(REQID_FIRST + 8, 2), Group { place, ..group(0, 1) }];
+        let wanted = policies.wanted(groups);
+        let of = |mark| {
+            let mine = wanted.values().filter(|one| one.id.mark == mark);
+            mine.map(|one| one.priority).min().unwrap()
+        };
+        assert_eq!(wanted.len(), 6);
+        assert!(of(mark) < of(None));
+        policies.hold(vec![(Tags::default(), held(1)), (marked, held(2))]);
+        let wanted = policies.wanted(Vec::new());
+        let first = wanted.values().min_by_key(|one| one.priority).unwrap();
+        assert_eq!(first.id.mark, mark);
+    }
+
     #[test]
     fn what_the_kernel_cannot_select_is_blocked() {
         let mut policies = Policies::default();

@@ -1,6 +1,7 @@
 //! Child SAs in the kernel: a state for each direction, what they have carried, and their end.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,14 +11,14 @@ use adit_dataplane::{
 };
 use adit_db::{
     Amounts, ChildSa, ChildSaId, ConnectionName, Dscp, DscpPolicy, EcnPolicy, Encapsulation,
-    Lifetime,
+    Lifetime, Mark,
 };
 use adit_ike::PacketEvent;
 use adit_sys::clock;
 use adit_sys::route::MARK;
-use adit_sys::xfrm::{EncapPorts, Refusal, Replay, State, StateId, StateInfo, Xfrm};
+use adit_sys::xfrm::{EncapPorts, Migration, Refusal, Replay, State, StateId, StateInfo, Xfrm};
 use adit_wire::esp::Spi;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::Place;
 use super::policies::Group;
@@ -193,9 +194,11 @@ impl Sas {
         encap: Encapsulation,
         xfrm: &mut Xfrm,
     ) -> bool {
+        let number = self.sas.get(&child).map(|entry| entry.place.reqid);
+        let alone = self.sas.values().filter(|one| Some(one.place.reqid) == number).count() == 1;
         let Some(entry) = self.sas.get_mut(&child) else { return true };
         entry.moved = None;
-        match entry.move_to(encap, xfrm) {
+        match entry.move_to(encap, alone, xfrm) {
             Ok(()) => true,
             Err(refusal) => {
                 error!(error = %refusal, "the kernel does not move an SA");
@@ -335,7 +338,8 @@ impl KernelSa {
     fn outbound_id(&self) -> StateId {
         let Encapsulation { local, remote, .. } = self.sa.encap;
         let (source, destination) = (local.ip(), remote.ip());
-        StateId { source, destination, spi: self.sa.spi_out, mark: None }
+        let mark = self.place.tags.mark;
+        StateId { source, destination, spi: self.sa.spi_out, mark }
     }
 
     /// The peer's half. Its limits of time are watched by ours; here time only closes it.
@@ -350,7 +354,8 @@ impl KernelSa {
             encap: udp.then_some(EncapPorts { source: remote.port(), destination: local.port() }),
             lifetime: Lifetime { soft, ..lifetime },
             replay: replay.unwrap_or_else(|| Replay::receiving(sa.replay_window, sa.esn)),
-            output_mark: None,
+            // What is opened meets the policies in which it is asked for.
+            output_mark: self.place.tags.mark,
             ..self.common_state()
         }
     }
@@ -367,7 +372,7 @@ impl KernelSa {
             lifetime: if sa.esn { lifetime } else { short_of_packets(lifetime) },
             replay: replay.unwrap_or_else(|| Replay::sending(sa.esn)),
             // Our own routes are not for what is protected already.
-            output_mark: Some(MARK),
+            output_mark: Some(Mark { value: MARK, mask: u32::MAX }),
             ..self.common_state()
         }
     }
@@ -392,19 +397,81 @@ impl KernelSa {
         }
     }
 
-    /// Makes both states anew with other addresses; windows and counters go on. A packet in the
-    /// moment between is dropped, as the policies stand.
-    fn move_to(&mut self, encap: Encapsulation, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+    /// Moves both states to other addresses or ports. `alone`: no other SA has its number.
+    fn move_to(
+        &mut self,
+        encap: Encapsulation,
+        alone: bool,
+        xfrm: &mut Xfrm,
+    ) -> Result<(), Refusal> {
         self.look(clock::now(), xfrm);
-        let received = replay_of(xfrm.state(&self.inbound_id())?);
-        let sent = if self.sends { replay_of(xfrm.state(&self.outbound_id())?) } else { None };
-        xfrm.delete_state(&self.inbound_id())?;
-        if self.sends {
-            xfrm.delete_state(&self.outbound_id())?;
+        // The kernel finds what is to move by number and addresses, and might take another one; and
+        // it takes nothing out of UDP.
+        if alone && (encap.udp || !self.sa.encap.udp) {
+            let before = self.sa.encap;
+            match self.migrate(encap, xfrm) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => {
+                    debug!(error = %refusal, "the kernel moves no SA: it is made anew");
+                    self.sa.encap = before;
+                }
+            }
         }
+        self.make_anew(encap, xfrm)
+    }
+
+    /// Lets the kernel move the states: numbers and windows go on where they are.
+    ///
+    /// A packet sent in the moment in which there are both has a number that is used once more; the
+    /// peer drops one of the two. No IV is: the kernel's hold a salt that each state draws anew.
+    fn migrate(&mut self, encap: Encapsulation, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+        let old = (self.inbound_id(), self.outbound_id());
+        self.sa.encap = encap;
+        let new = (self.inbound_id(), self.outbound_id());
+        let (local, remote) = (encap.local.port(), encap.remote.port());
+        let received = EncapPorts { source: remote, destination: local };
+        let sent = EncapPorts { source: local, destination: remote };
+        let opened = self.place.tags.mark.map(|mark| mark.value);
+        let inbound = self.migrate_half(&old.0, &new.0, received, opened, xfrm)?;
+        self.inbound.go_on_from(inbound.packets);
+        if self.sends {
+            let outbound = self.migrate_half(&old.1, &new.1, sent, Some(MARK), xfrm)?;
+            self.outbound.go_on_from(outbound.packets);
+        }
+        Ok(())
+    }
+
+    /// Moves one state, and looks whether it has arrived whole: kernels before 5.6 forget the mark.
+    fn migrate_half(
+        &self,
+        old: &StateId,
+        new: &StateId,
+        ports: EncapPorts,
+        mark: Option<u32>,
+        xfrm: &mut Xfrm,
+    ) -> Result<StateInfo, Refusal> {
+        xfrm.migrate(&Migration {
+            old: (old.source, old.destination),
+            new: (new.source, new.destination),
+            reqid: self.place.reqid,
+            mode: self.sa.mode,
+            if_id: self.place.tags.if_id,
+            encap: self.sa.encap.udp.then_some(ports),
+        })?;
+        let arrived = xfrm.state(new)?.filter(|info| info.output_mark == mark);
+        arrived.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound).into())
+    }
+
+    /// Makes both states anew with other addresses; windows and counters go on. A packet in the
+    /// moment between is dropped, as the policies stand. What has moved already goes, too.
+    fn make_anew(&mut self, encap: Encapsulation, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+        let old = (self.inbound_id(), self.outbound_id());
+        self.sa.encap = encap;
+        let new = (self.inbound_id(), self.outbound_id());
+        let received = take(&[old.0, new.0], xfrm)?;
+        let sent = if self.sends { take(&[old.1, new.1], xfrm)? } else { None };
         self.inbound.begin_anew();
         self.outbound.begin_anew();
-        self.sa.encap = encap;
         xfrm.add_state(&self.inbound_state(received))?;
         if self.sends {
             let leap = |replay: Replay| Replay {
@@ -448,8 +515,15 @@ impl KernelSa {
     }
 }
 
-fn replay_of(info: Option<StateInfo>) -> Option<Replay> {
-    info.and_then(|info| info.replay)
+/// Removes a state, wherever it is, and returns its numbers.
+fn take(places: &[StateId], xfrm: &mut Xfrm) -> Result<Option<Replay>, Refusal> {
+    let mut replay = None;
+    for place in places {
+        let found = xfrm.state(place)?.and_then(|info| info.replay);
+        replay = found.or(replay);
+        xfrm.delete_state(place)?;
+    }
+    Ok(replay)
 }
 
 /// A sender with numbers of 32 bits is replaced before they end.
@@ -468,6 +542,13 @@ impl Flow {
     /// The state is about to be made anew, and will count from zero.
     fn begin_anew(&mut self) {
         (self.packets_before, self.octets_before) = (self.packets, self.octets);
+    }
+
+    /// The state has moved, and counts from there: kernels differ in whether its counters do.
+    fn go_on_from(&mut self, packets: u64) {
+        if packets < self.packets.saturating_sub(self.packets_before) {
+            self.begin_anew();
+        }
     }
 
     fn update(&mut self, info: &StateInfo, sequence: u64, now: Instant) {

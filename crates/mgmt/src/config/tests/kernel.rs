@@ -1,6 +1,6 @@
 //! What only the kernel does, as engine.
 
-use adit_db::KernelOptions;
+use adit_db::{KernelOptions, Mark};
 
 use super::{FIVE_LINES, SourceFile, file, good, load, rendered, secrets, with};
 
@@ -19,6 +19,21 @@ fn a_tunnel_may_have_an_interface_of_its_own() {
     }
     let free = options("engine = \"kernel\"\ninterface = \"vpn1\"\nroutes = false");
     assert!(free.no_routes);
+}
+
+#[test]
+fn a_mark_picks_packets_and_leaves_routes_alone() {
+    let marked = options("engine = \"kernel\"\nmark = \"0x10/0xff\"");
+    assert_eq!(marked.steering.mark, Some(Mark { value: 0x10, mask: 0xff }));
+    assert!(marked.no_routes);
+    assert!(!options("engine = \"kernel\"\nmark = \"16\"\nroutes = true").no_routes);
+
+    let odd = with("engine = \"kernel\"\nmark = \"0x100/0xff\"");
+    assert!(odd.contains("the mark has bits outside of it"), "{odd}");
+    let user_space = with("mark = \"0x10\"");
+    assert!(user_space.contains("`mark` is for the kernel as engine"), "{user_space}");
+    let both = with("engine = \"kernel\"\ninterface = \"vpn1\"\nmark = \"1\"");
+    assert!(both.contains("an interface needs no mark"), "{both}");
 }
 
 /// Routes decide: everything on both sides, and the same for several tunnels.
@@ -50,5 +65,5 @@ fn an_interface_is_for_the_kernel_and_for_networks() {
     let transport = with("engine = \"kernel\"\nmode = \"transport\"\ninterface = \"vpn1\"");
     assert!(transport.contains("an interface is for networks"), "{transport}");
     let routes = with("engine = \"kernel\"\nroutes = false");
-    assert!(routes.contains("`routes` is for tunnels with an interface"), "{routes}");
+    assert!(routes.contains("`routes` is for tunnels with an interface or a mark"), "{routes}");
 }

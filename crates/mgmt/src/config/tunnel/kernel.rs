@@ -1,13 +1,13 @@
-//! What only the kernel does, as engine: `interface`, `routes`.
+//! What only the kernel does, as engine: `interface`, `mark`, `routes`.
 
-use adit_db::{ChildConfig, Engine, InterfaceName, Mode};
+use adit_db::{ChildConfig, Engine, InterfaceName, Mark, Mode, Steering};
 
 use crate::config::fields::Fields;
 use crate::config::report::Mistake;
 
 /// Reads the keys, once engine and mode are known.
 pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildConfig) {
-    let place = ["interface"].iter().find_map(|key| fields.key_span(key));
+    let place = ["interface", "mark"].iter().find_map(|key| fields.key_span(key));
     let interface = fields.parsed::<InterfaceName>("interface", |error, _| error.to_string());
     if let Some(interface) = interface {
         if child.mode == Mode::Transport {
@@ -19,11 +19,14 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
         }
         child.kernel.steering.interface = Some(interface.value);
     }
+    read_mark(fields, child);
+    // Where only some packets to the networks are meant, others keep their ways.
+    child.kernel.no_routes = child.kernel.steering.mark.is_some();
     if let Some(routes) = fields.flag("routes", &[]) {
-        if child.kernel.steering.interface.is_none() {
+        if child.kernel.steering == Steering::default() {
             fields.mistake(
-                Mistake::new(routes.span, "`routes` is for tunnels with an interface")
-                    .label("without one the networks themselves decide what is protected")
+                Mistake::new(routes.span, "`routes` is for tunnels with an interface or a mark")
+                    .label("without them the networks themselves decide what is protected")
                     .help("add interface = \"vpn1\", or leave the key out"),
             );
         }
@@ -39,4 +42,16 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
                 .help("write engine = \"kernel\""),
         );
     }
+}
+
+fn read_mark(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    let Some(mark) = fields.parsed::<Mark>("mark", |error, _| error.to_string()) else { return };
+    if child.kernel.steering.interface.is_some() {
+        fields.mistake(
+            Mistake::new(mark.span, "an interface needs no mark")
+                .label("what is routed into the tunnel's own interface is the tunnel's already")
+                .help("keep one of the two keys"),
+        );
+    }
+    child.kernel.steering.mark = Some(mark.value);
 }
