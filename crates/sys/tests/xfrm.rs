@@ -52,7 +52,7 @@ fn policy(direction: Direction, reqid: u32) -> Policy {
     };
     let template = Template { ends: None, reqid, mode: Mode::Transport };
     let id = PolicyKey { direction, selector, mark: None, if_id: None };
-    Policy { id, priority: 77, action: Action::Protect(template) }
+    Policy { id, priority: 77, action: Action::Protect(template), offload: None }
 }
 
 /// CHECKLIST X02: what an earlier run left goes, what is another's stays.
@@ -75,6 +75,7 @@ fn policies_come_and_only_ours_go() {
         id: PolicyKey { selector: selector("10.9.0.0/16", "192.0.2.2/32"), ..ours[1].id },
         priority: PRIORITY_FIRST,
         action: Action::Block,
+        offload: None,
     };
     xfrm.put_policy(&block).unwrap();
     let found = xfrm.policies().unwrap();

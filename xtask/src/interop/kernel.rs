@@ -64,7 +64,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 20] = [
+const CASES: [Case; 21] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -112,6 +112,11 @@ const CASES: [Case; 20] = [
         )
     },
     special("mark", "packets with the mark go through the tunnel, others do not", steered::mark),
+    special(
+        "no-offload",
+        "no network device does ESP: the peer is told, and so is the operator",
+        steered::no_offload,
+    ),
     special(
         "no-interface",
         "a kernel without XFRM interfaces: the tunnel is refused, nothing changes",

@@ -6,7 +6,10 @@
 //! remote = "10.2.0.5/32[tcp/22]"
 //! ```
 
-use adit_db::{Action, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError};
+use adit_db::{
+    Action, ChildConfig, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError,
+    Steering,
+};
 use adit_wire::ikev2::TrafficSelector;
 
 use super::fields::Fields;
@@ -82,7 +85,10 @@ pub(super) fn judge(policies: &[PolicyDraft<'_>], tunnels: &[Draft<'_>]) -> Vec<
     }
     for (number, draft) in (0..).zip(tunnels) {
         let connection = &draft.tunnel.connection;
-        for child in connection.children.iter().filter(|child| child.keep != Keep::Passive) {
+        // Interfaces and marks are the kernel's, and keep packets apart that are alike here.
+        let is_plain = |child: &&ChildConfig| child.kernel.steering == Steering::default();
+        let held = connection.children.iter().filter(|child| child.keep != Keep::Passive);
+        for child in held.filter(is_plain) {
             let entry = SpdEntry::configured(connection, child, PolicyId(number));
             files.extend(entry.as_ref().map(|_| draft.file));
             entries.extend(entry);

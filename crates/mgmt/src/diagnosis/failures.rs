@@ -619,6 +619,15 @@ impl Diagnosis {
             .place(cx.at("engine"))
     }
 
+    /// E507: the network device towards the peer does not do what `offload` asks of it.
+    pub fn no_offload(cx: &Context, interface: &str, refusal: impl Display) -> Self {
+        cx.start(Code::E507, "the kernel cannot be the tunnel's engine")
+            .line("because", format!("the interface {interface} cannot offload"))
+            .line("kernel says", refusal.to_string())
+            .fix("set offload = \"off\"")
+            .place(cx.at("offload"))
+    }
+
     /// E509: a tunnel's own interface cannot be made, or its name is another's.
     pub fn no_interface(cx: &Context, interface: impl Display, reason: impl Display) -> Self {
         cx.start(Code::E509, "the tunnel cannot have its interface")

@@ -449,6 +449,9 @@ fn e5_this_host() {
 #[test]
 fn e507_names_what_the_kernel_lacks() {
     let missing = "the kernel has no ESP over IPv4 (module esp4)";
+    let offload = Diagnosis::no_offload(&native(), "eth0", "Operation not supported").render(false);
+    assert!(offload.contains("the interface eth0 cannot offload"), "{offload}");
+    assert!(offload.contains("set offload = \"off\""), "{offload}");
     let block = Diagnosis::no_kernel_engine(&native(), missing).render(false);
     insta::assert_snapshot!(block, @r#"
         error[E507]: berlin: the kernel cannot be the tunnel's engine

@@ -10,7 +10,7 @@ use super::octets::{
     XFRMA_MIGRATE, XFRMA_TMPL, family,
 };
 use super::selector::{MaskedPort, SELECTOR_OCTETS, Selector};
-use super::state::{EncapPorts, USE_OCTETS, mode_number, write_encap, write_lifetime};
+use super::state::{EncapPorts, Offload, USE_OCTETS, mode_number, write_encap, write_lifetime};
 use super::{ACK, DUMP, read_mark};
 
 /// One policy: what happens to the packets of a selector.
@@ -22,6 +22,8 @@ pub struct Policy {
     pub priority: u32,
     /// What happens.
     pub action: Action,
+    /// The network device that applies it, if one does: then its SAs are there, too.
+    pub offload: Option<Offload>,
 }
 
 /// What the kernel finds a policy by.
@@ -109,6 +111,7 @@ impl Migration {
             // Before any other.
             priority: 0,
             action: Action::Protect(Template { ends: Some(self.old), reqid, mode }),
+            offload: None,
         }
     }
 }
@@ -152,6 +155,9 @@ impl Policy {
             request.attribute(XFRMA_TMPL, |r| template.write(r, family));
         }
         self.id.write_attributes(&mut request);
+        if let Some(offload) = self.offload {
+            offload.write(&mut request);
+        }
         request
     }
 }

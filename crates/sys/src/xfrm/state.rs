@@ -263,7 +263,7 @@ fn halves(number: u64) -> (u32, u32) {
 }
 
 impl Offload {
-    fn write(self, request: &mut Request) {
+    pub(super) fn write(self, request: &mut Request) {
         let flag = |on, flag: u8| if on { flag } else { 0 };
         request.attribute(XFRMA_OFFLOAD_DEV, |r| {
             r.u32(self.interface);
@@ -324,6 +324,8 @@ pub struct StateInfo {
     pub replay: Option<Replay>,
     /// Firewall mark that packets get.
     pub output_mark: Option<u32>,
+    /// Whether a network device has it.
+    pub offloaded: bool,
 }
 
 impl StateInfo {
@@ -334,6 +336,7 @@ impl StateInfo {
         let attributes = view.attributes(INFO_OCTETS);
         info.id.mark = attributes.find_kind(XFRMA_MARK).and_then(read_mark);
         info.output_mark = attributes.find_kind(XFRMA_SET_MARK).and_then(|value| value.u32(0));
+        info.offloaded = attributes.find_kind(XFRMA_OFFLOAD_DEV).is_some();
         info.replay = match attributes.find_kind(XFRMA_REPLAY_ESN_VAL) {
             Some(value) => Replay::read_esn(value, esn),
             None => attributes.find_kind(XFRMA_REPLAY_VAL).and_then(Replay::read_short),
@@ -362,6 +365,7 @@ impl StateInfo {
             reqid: view.u32(208)?,
             replay: None,
             output_mark: None,
+            offloaded: false,
         })
     }
 }

@@ -6,12 +6,14 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 
-use super::{Bench, PAUSE, PINGS, PINGS_UNDER_WAY, SOON, nat, ping_words, tunnel_file};
+use super::{Bench, PAUSE, PINGS, PINGS_UNDER_WAY, SOON, VICI, nat, ping_words, tunnel_file};
 use crate::clock;
 use crate::interop::gateway::Level;
 use crate::interop::in_guest::State;
 use crate::interop::lab::{OUTSIDE, output};
+use crate::interop::plan::CONNECTION;
 use crate::interop::{Figures, ping};
+use crate::linux::guest::{EXCHANGE, INTERFACE};
 
 /// Packets with the mark go through the tunnel, others to the same address do not; and keys change
 /// as ever.
@@ -57,6 +59,30 @@ pub(super) fn no_interface(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     bench.configure("kernel", "passive", "")?;
     bench.left.terminate(Level::Ike)?;
     bench.is_down()?;
+    Ok(Figures::new())
+}
+
+/// A guest has no network device that could do ESP: an SA that is to be there ends, also where the
+/// kernel would do the work itself.
+pub(super) fn no_offload(bench: &Bench<'_>) -> anyhow::Result<Figures> {
+    for how in ["crypto", "packet"] {
+        bench.configure("kernel", "passive", &format!("offload = \"{how}\"\n"))?;
+        // What is negotiated is over as soon as the kernel has refused it.
+        let _ = bench.left.initiate();
+        let is_told = || {
+            let sas = bench.left.ike_sas().unwrap_or_default();
+            sas.iter().all(|sa| sa.live_children().count() == 0)
+        };
+        anyhow::ensure!(clock::poll(SOON, PAUSE, is_told), "the peer keeps an SA that is none");
+        anyhow::ensure!(bench.right.states()?.is_empty(), "an SA stays in the kernel");
+        // Its exit status says that something is wrong.
+        let status = format!("{EXCHANGE}/adit --vici {VICI} status {CONNECTION} || true");
+        let status = bench.right.guest.run(&status)?;
+        let is_named = status.contains(&format!("the interface {INTERFACE} cannot offload"));
+        anyhow::ensure!(is_named, "{how}: the operator is not told: {status}");
+        bench.left.terminate(Level::Ike)?;
+        bench.is_down()?;
+    }
     Ok(Figures::new())
 }
 
@@ -150,9 +176,8 @@ struct Numbers {
 impl Numbers {
     fn of(bench: &Bench<'_>) -> anyhow::Result<Self> {
         let states = bench.right.states()?;
-        let highest = |word: &str| {
-            states.iter().filter_map(|state| number_behind(&state.text, word)).max()
-        };
+        let highest =
+            |word: &str| states.iter().filter_map(|state| number_behind(&state.text, word)).max();
         let (received, sent) = (highest(" seq 0x"), highest(" oseq 0x"));
         let numbers = received.zip(sent).context("the kernel shows no sequence numbers")?;
         Ok(Self { received: numbers.0, sent: numbers.1 })
@@ -191,7 +216,8 @@ mod tests {
 
     #[test]
     fn sequence_numbers_are_read_as_ip_prints_them() {
-        let text = "anti-replay esn context: seq-hi 0x0, seq 0x1f, oseq-hi 0x0, oseq 0x2 replay_window";
+        let text =
+            "anti-replay esn context: seq-hi 0x0, seq 0x1f, oseq-hi 0x0, oseq 0x2 replay_window";
         assert_eq!(number_behind(text, " seq 0x"), Some(0x1f));
         assert_eq!(number_behind(text, " oseq 0x"), Some(2));
         assert_eq!(number_behind("", " oseq 0x"), None);

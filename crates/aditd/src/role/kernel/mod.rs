@@ -13,7 +13,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildSa, ChildSaId, ConnectionName, InterfaceName, Mark, PolicyId, Steering};
+use adit_db::{
+    ChildSa, ChildSaId, ConnectionName, HwOffload, InterfaceName, Mark, PolicyId, Steering,
+};
 use adit_ike::PacketEvent;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -27,7 +29,7 @@ use tracing::{debug, error, info, warn};
 
 use self::interfaces::{Interfaces, NotMade};
 use self::policies::Policies;
-use self::sas::Sas;
+use self::sas::{Refused, Sas};
 use crate::message::{Links, PacketNews, ToControl, ToIke, ToKernel, ToParent};
 use crate::policy::Held;
 
@@ -55,6 +57,8 @@ struct Place {
     /// The number that templates name them by.
     reqid: u32,
     tags: Tags,
+    /// How much of it a network device does.
+    offload: HwOffload,
 }
 
 const COMMANDS: Token = Token(0);
@@ -178,7 +182,10 @@ impl Running {
         let refusal = self.engine.as_mut().and_then(|engine| engine.sas.take_refusal());
         if let (Some(tunnel), Some(refusal)) = (tunnel, refusal) {
             let cx = Context::of(tunnel.to_string());
-            let problem = Box::new(Diagnosis::no_kernel_engine(&cx, refusal));
+            let problem = Box::new(match refusal {
+                Refused { error, device: None } => Diagnosis::no_kernel_engine(&cx, error),
+                Refused { error, device: Some(name) } => Diagnosis::no_offload(&cx, &name, error),
+            });
             let _ = self.role.links.control.send(ToControl::Problem(problem));
             self.told.insert(tunnel);
         }
@@ -236,8 +243,12 @@ impl Running {
             }
             ToKernel::Install { sa, policy, options, active } => {
                 let (child, tunnel) = (sa.id, sa.connection.clone());
-                let tags = self.tags(&options.steering);
-                if self.with_engine(|engine| engine.install(sa, policy, tags, active, now)) {
+                let place = Place {
+                    reqid: 0,
+                    tags: self.tags(&options.steering),
+                    offload: options.offload,
+                };
+                if self.with_engine(|engine| engine.install(sa, policy, place, active, now)) {
                     self.accept(tunnel);
                 } else {
                     self.refuse(child, Some(tunnel));
@@ -338,15 +349,16 @@ impl Engine {
         &mut self,
         sa: Box<ChildSa>,
         policy: PolicyId,
-        tags: Tags,
+        place: Place,
         active: bool,
         now: Instant,
     ) -> bool {
-        let Some(reqid) = self.policies.reqid(policy, tags, &sa.local_ts, &sa.remote_ts) else {
+        let number = self.policies.reqid(policy, place.tags, &sa.local_ts, &sa.remote_ts);
+        let Some(reqid) = number else {
             error!("the numbers of the kernel's policies are used up");
             return false;
         };
-        let place = Place { reqid, tags };
+        let place = Place { reqid, ..place };
         self.sas.install(sa, place, active, now, &mut self.xfrm) && self.put_policies()
     }
 

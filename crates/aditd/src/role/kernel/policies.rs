@@ -10,8 +10,8 @@ use std::net::IpAddr;
 
 use adit_db::{ChildSaId, Mode, PolicyId};
 use adit_sys::xfrm::{
-    Action, Direction, PRIORITY_FIRST, Policy, PolicyKey, REQID_FIRST, REQID_LAST, Selector,
-    SelectorError, Template, Xfrm,
+    Action, Direction, Offload, PRIORITY_FIRST, Policy, PolicyKey, REQID_FIRST, REQID_LAST,
+    Selector, SelectorError, Template, Xfrm,
 };
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::{PortRange, TrafficSelector};
@@ -35,6 +35,8 @@ pub(super) struct Group {
     pub(super) ends: (IpAddr, IpAddr),
     /// Whether it can send: without that it has no outbound policy.
     pub(super) sends: bool,
+    /// The network device that has the whole of its SAs and policies, if one does.
+    pub(super) device: Option<u32>,
     /// Its newest SA: the newest group stands foremost.
     pub(super) newest: ChildSaId,
 }
@@ -145,7 +147,7 @@ impl Policies {
         for (priority, group) in tier(SERVED_FIRST).zip(&groups) {
             add(&mut wanted, group.place.tags, &group.local, &group.remote, |direction| {
                 let template = group.template(direction)?;
-                Some((priority, Action::Protect(template)))
+                Some((priority, Action::Protect(template), group.offload(direction)))
             });
         }
         let held = std::mem::take(&mut self.held);
@@ -158,7 +160,9 @@ impl Policies {
                 }
                 None => Action::Block,
             };
-            add(&mut wanted, *tags, &entry.local, &entry.remote, |_| Some((priority, action)));
+            add(&mut wanted, *tags, &entry.local, &entry.remote, |_| {
+                Some((priority, action, None))
+            });
         }
         self.held = held;
         // An XFRM interface has no neighbours.
@@ -180,7 +184,7 @@ fn allow_neighbours(wanted: &mut BTreeMap<PolicyKey, Policy>) {
         let icmp = vec![any.with_protocol(IpProtocol::ICMPV6, ports)];
         add(wanted, Tags::default(), &icmp, &icmp, |direction| match direction {
             Direction::Forward => None,
-            Direction::In | Direction::Out => Some((NEIGHBOURS, Action::Allow)),
+            Direction::In | Direction::Out => Some((NEIGHBOURS, Action::Allow, None)),
         });
     }
 }
@@ -201,6 +205,12 @@ impl Group {
         };
         Some(Template { ends, reqid: self.place.reqid, mode: self.mode })
     }
+
+    /// What is forwarded has come in by then: devices have no policies for it.
+    fn offload(&self, direction: Direction) -> Option<Offload> {
+        let interface = self.device.filter(|_| direction != Direction::Forward)?;
+        Some(Offload { interface, inbound: direction == Direction::In, packet: true })
+    }
 }
 
 fn add(
@@ -208,10 +218,10 @@ fn add(
     tags: Tags,
     local: &[TrafficSelector],
     remote: &[TrafficSelector],
-    decide: impl Fn(Direction) -> Option<(u32, Action)>,
+    decide: impl Fn(Direction) -> Option<(u32, Action, Option<Offload>)>,
 ) {
     for direction in Direction::ALL {
-        let Some((priority, action)) = decide(direction) else { continue };
+        let Some((priority, action, offload)) = decide(direction) else { continue };
         for (ours, theirs) in local.iter().flat_map(|l| remote.iter().map(move |r| (l, r))) {
             let covered = match direction {
                 Direction::Out => Selector::cover(ours, theirs),
@@ -220,7 +230,7 @@ fn add(
             for (selector, action) in or_block(covered, ours, theirs, direction, action) {
                 let Tags { if_id, mark } = tags;
                 let id = PolicyKey { direction, selector, mark, if_id };
-                wanted.entry(id).or_insert(Policy { id, priority, action });
+                wanted.entry(id).or_insert(Policy { id, priority, action, offload });
             }
         }
     }
@@ -252,7 +262,7 @@ fn or_block(
 
 #[cfg(test)]
 mod tests {
-    use adit_db::Steering;
+    use adit_db::{HwOffload, Steering};
 
     use super::*;
 
@@ -262,12 +272,13 @@ mod tests {
 
     fn group(reqid: u32, newest: u32) -> Group {
         Group {
-            place: Place { reqid, tags: Tags::default() },
+            place: Place { reqid, tags: Tags::default(), offload: HwOffload::Off },
             local: ts("10.1.0.0/24"),
             remote: ts("10.2.0.0/24"),
             mode: Mode::Tunnel,
             ends: ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()),
             sends: true,
+            device: None,
             newest: ChildSaId(newest),
         }
     }
@@ -368,7 +379,8 @@ mod tests {
         let mark = "0x10/0xff".parse().ok();
         let marked = Tags { if_id: None, mark };
         policies.hold(vec![(Tags::default(), held(1)), (marked, held(2))]);
-        let place = Place { reqid: REQID_FIRST + 7, tags: marked };
+        let offload = HwOffload::Off;
+        let place = Place { reqid: REQID_FIRST + 7, tags: marked, offload };
         let groups = vec![group(REQID_FIRST + 8, 2), Group { place, ..group(0, 1) }];
         let wanted = policies.wanted(groups);
         let of = |mark| {
@@ -381,6 +393,20 @@ mod tests {
         let wanted = policies.wanted(Vec::new());
         let first = wanted.values().min_by_key(|one| one.priority).unwrap();
         assert_eq!(first.id.mark, mark);
+    }
+
+    /// A device that has an SA whole must know its policies, too.
+    #[test]
+    fn a_device_has_the_policies_of_its_sas() {
+        let mut policies = Policies::default();
+        let wanted = policies.wanted(vec![Group { device: Some(3), ..group(REQID_FIRST, 1) }]);
+        for policy in wanted.values() {
+            let inbound = policy.id.direction == Direction::In;
+            let there = Offload { interface: 3, inbound, packet: true };
+            let expected = (policy.id.direction != Direction::Forward).then_some(there);
+            assert_eq!(policy.offload, expected);
+        }
+        assert_eq!(wanted.len(), 3);
     }
 
     #[test]

@@ -11,12 +11,15 @@ use adit_dataplane::{
 };
 use adit_db::{
     Amounts, ChildSa, ChildSaId, ConnectionName, Dscp, DscpPolicy, EcnPolicy, Encapsulation,
-    Lifetime, Mark,
+    HwOffload, Lifetime, Mark,
 };
 use adit_ike::PacketEvent;
 use adit_sys::clock;
+use adit_sys::netlink::Netlink;
 use adit_sys::route::MARK;
-use adit_sys::xfrm::{EncapPorts, Migration, Refusal, Replay, State, StateId, StateInfo, Xfrm};
+use adit_sys::xfrm::{
+    EncapPorts, Migration, Offload, Refusal, Replay, State, StateId, StateInfo, Xfrm,
+};
 use adit_wire::esp::Spi;
 use tracing::{debug, error, warn};
 
@@ -33,7 +36,15 @@ pub(super) struct Sas {
     /// Where the last look ended.
     looked_at: Option<ChildSaId>,
     /// What the kernel last objected to, until somebody asks.
-    refusal: Option<Refusal>,
+    refusal: Option<Refused>,
+}
+
+/// What the kernel did not do for an SA.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: Refusal,
+    /// The network device that should have done it.
+    pub(super) device: Option<String>,
 }
 
 #[derive(Debug)]
@@ -42,6 +53,8 @@ struct KernelSa {
     sa: Box<ChildSa>,
     cipher: Cipher,
     place: Place,
+    /// The network device that does a part of it, by number.
+    device: Option<u32>,
     /// Whether the outbound half is in the kernel.
     sends: bool,
     inbound: Flow,
@@ -65,6 +78,8 @@ struct Flow {
     octets_before: u64,
 }
 
+/// What the kernel says of a device that has no ESP: not every kernel does.
+const EOPNOTSUPP: i32 = 95;
 /// SAs looked at in one go; the others have their turn next time.
 const LOOKS_MAX: usize = 256;
 /// Least time between two reports of the same new address.
@@ -83,7 +98,7 @@ impl Sas {
     }
 
     /// What the kernel last objected to.
-    pub(super) fn take_refusal(&mut self) -> Option<Refusal> {
+    pub(super) fn take_refusal(&mut self) -> Option<Refused> {
         self.refusal.take()
     }
 
@@ -111,19 +126,21 @@ impl Sas {
             error!("AH is for the engine in user space");
             return false;
         };
-        let entry = KernelSa {
+        let mut entry = KernelSa {
             sa,
             cipher,
             place,
+            device: None,
             sends: false,
             inbound: Flow::default(),
             outbound: Flow::default(),
             soft: None,
             moved: None,
         };
-        if let Err(refusal) = xfrm.add_state(&entry.inbound_state(None)) {
+        entry.find_device();
+        if let Err(refusal) = put(&entry.inbound_state(None), xfrm) {
             error!(error = %refusal, "the kernel refuses an inbound SA");
-            self.refusal = Some(refusal);
+            self.refusal = Some(entry.refused(refusal));
             return false;
         }
         let child = entry.sa.id;
@@ -141,11 +158,11 @@ impl Sas {
         let Some(entry) = self.sas.get_mut(&child).filter(|entry| !entry.sends) else {
             return true;
         };
-        match xfrm.add_state(&entry.outbound_state(None)) {
+        match put(&entry.outbound_state(None), xfrm) {
             Ok(()) => entry.sends = true,
             Err(refusal) => {
                 error!(error = %refusal, "the kernel refuses an outbound SA");
-                self.refusal = Some(refusal);
+                self.refusal = Some(entry.refused(refusal));
             }
         }
         entry.sends
@@ -202,7 +219,7 @@ impl Sas {
             Ok(()) => true,
             Err(refusal) => {
                 error!(error = %refusal, "the kernel does not move an SA");
-                self.refusal = Some(refusal);
+                self.refusal = Some(entry.refused(refusal));
                 false
             }
         }
@@ -222,10 +239,12 @@ impl Sas {
                 mode: sa.mode,
                 ends,
                 sends: false,
+                device: None,
                 newest: sa.id,
             });
             group.sends |= entry.sends;
             group.newest = sa.id;
+            group.device = entry.device.filter(|_| entry.place.offload == HwOffload::Packet);
             if entry.sends {
                 (group.ends, group.mode) = (ends, sa.mode);
             }
@@ -322,6 +341,16 @@ impl Sas {
     }
 }
 
+/// Adds a state. A kernel whose device cannot take it may do the work itself and say nothing.
+fn put(state: &State<'_>, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+    xfrm.add_state(state)?;
+    if state.offload.is_none() || xfrm.state(&state.id)?.is_some_and(|info| info.offloaded) {
+        return Ok(());
+    }
+    note(xfrm.delete_state(&state.id));
+    Err(io::Error::from_raw_os_error(EOPNOTSUPP).into())
+}
+
 fn note(removed: Result<(), Refusal>) {
     if let Err(refusal) = removed {
         warn!(error = %refusal, "an SA stays in the kernel");
@@ -356,6 +385,7 @@ impl KernelSa {
             replay: replay.unwrap_or_else(|| Replay::receiving(sa.replay_window, sa.esn)),
             // What is opened meets the policies in which it is asked for.
             output_mark: self.place.tags.mark,
+            offload: self.offload(true),
             ..self.common_state()
         }
     }
@@ -373,6 +403,7 @@ impl KernelSa {
             replay: replay.unwrap_or_else(|| Replay::sending(sa.esn)),
             // Our own routes are not for what is protected already.
             output_mark: Some(Mark { value: MARK, mask: u32::MAX }),
+            offload: self.offload(false),
             ..self.common_state()
         }
     }
@@ -397,6 +428,34 @@ impl KernelSa {
         }
     }
 
+    /// The device on the way to the peer, if one is to do a part of the work.
+    fn find_device(&mut self) {
+        self.device = None;
+        if self.place.offload == HwOffload::Off {
+            return;
+        }
+        let remote = self.sa.encap.remote.ip();
+        let way = Netlink::open().and_then(|mut netlink| netlink.lookup_route(remote, None, MARK));
+        match way {
+            Ok(way) => self.device = Some(way.interface),
+            // The kernel looks for one, and says what it thinks of it.
+            Err(_) => self.device = Some(0),
+        }
+    }
+
+    fn offload(&self, inbound: bool) -> Option<Offload> {
+        let packet = self.place.offload == HwOffload::Packet;
+        self.device.map(|interface| Offload { interface, inbound, packet })
+    }
+
+    fn refused(&self, error: Refusal) -> Refused {
+        let name = self.device.and_then(|device| {
+            let links = Netlink::open().and_then(|mut netlink| netlink.links()).ok()?;
+            links.into_iter().find(|link| link.index == device).map(|link| link.name)
+        });
+        Refused { error, device: name }
+    }
+
     /// Moves both states to other addresses or ports. `alone`: no other SA has its number.
     fn move_to(
         &mut self,
@@ -405,9 +464,10 @@ impl KernelSa {
         xfrm: &mut Xfrm,
     ) -> Result<(), Refusal> {
         self.look(clock::now(), xfrm);
-        // The kernel finds what is to move by number and addresses, and might take another one; and
-        // it takes nothing out of UDP.
-        if alone && (encap.udp || !self.sa.encap.udp) {
+        // The kernel finds what is to move by number and addresses, and might take another one; it
+        // takes nothing out of UDP; and before 6.14 it leaves behind what a device does.
+        let plain = self.place.offload == HwOffload::Off;
+        if alone && plain && (encap.udp || !self.sa.encap.udp) {
             let before = self.sa.encap;
             match self.migrate(encap, xfrm) {
                 Ok(()) => return Ok(()),
@@ -467,19 +527,20 @@ impl KernelSa {
     fn make_anew(&mut self, encap: Encapsulation, xfrm: &mut Xfrm) -> Result<(), Refusal> {
         let old = (self.inbound_id(), self.outbound_id());
         self.sa.encap = encap;
+        self.find_device();
         let new = (self.inbound_id(), self.outbound_id());
         let received = take(&[old.0, new.0], xfrm)?;
         let sent = if self.sends { take(&[old.1, new.1], xfrm)? } else { None };
         self.inbound.begin_anew();
         self.outbound.begin_anew();
-        xfrm.add_state(&self.inbound_state(received))?;
+        put(&self.inbound_state(received), xfrm)?;
         if self.sends {
             let leap = |replay: Replay| Replay {
                 sent: replay.sent.saturating_add(SEQUENCE_LEAP),
                 bitmap: Vec::new(),
                 ..replay
             };
-            xfrm.add_state(&self.outbound_state(sent.map(leap)))?;
+            put(&self.outbound_state(sent.map(leap)), xfrm)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What only the kernel does, as engine.
 
-use adit_db::{KernelOptions, Mark};
+use adit_db::{HwOffload, KernelOptions, Mark};
 
 use super::{FIVE_LINES, SourceFile, file, good, load, rendered, secrets, with};
 
@@ -36,6 +36,22 @@ fn a_mark_picks_packets_and_leaves_routes_alone() {
     assert!(both.contains("an interface needs no mark"), "{both}");
 }
 
+#[test]
+fn a_network_device_may_do_the_work() {
+    let offload = |word: &str| {
+        let lines = format!("engine = \"kernel\"\noffload = \"{word}\"");
+        options(&lines).offload
+    };
+    assert_eq!(offload("off"), HwOffload::Off);
+    assert_eq!(offload("crypto"), HwOffload::Crypto);
+    assert_eq!(offload("packet"), HwOffload::Packet);
+    assert_eq!(options("offload = \"off\"").offload, HwOffload::Off);
+    let odd = with("engine = \"kernel\"\noffload = \"full\"");
+    assert!(odd.contains("must be \"off\", \"crypto\" or \"packet\""), "{odd}");
+    let user_space = with("offload = \"crypto\"");
+    assert!(user_space.contains("`offload` is for the kernel as engine"), "{user_space}");
+}
+
 /// Routes decide: everything on both sides, and the same for several tunnels.
 #[test]
 fn networks_of_interfaces_may_overlap() {
@@ -43,7 +59,8 @@ fn networks_of_interfaces_may_overlap() {
     let on = |interface: &str| {
         file(interface, &format!("{all}\nengine = \"kernel\"\ninterface = \"{interface}\"\n"))
     };
-    assert!(load(&[on("vpn1"), on("vpn2"), file("oslo", FIVE_LINES)], &secrets).is_ok());
+    let several = load(&[on("vpn1"), on("vpn2"), file("oslo", FIVE_LINES)], &secrets).unwrap();
+    assert_eq!(several.warnings, []);
     let same = SourceFile { path: "tunnels/twin.toml".into(), ..on("vpn1") };
     let refused = rendered(load(&[on("vpn1"), same], &secrets).unwrap_err());
     assert!(refused.contains("claims this traffic too"), "{refused}");

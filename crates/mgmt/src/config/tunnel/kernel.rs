@@ -1,13 +1,13 @@
-//! What only the kernel does, as engine: `interface`, `mark`, `routes`.
+//! What only the kernel does, as engine: `interface`, `mark`, `routes`, `offload`.
 
-use adit_db::{ChildConfig, Engine, InterfaceName, Mark, Mode, Steering};
+use adit_db::{ChildConfig, Engine, HwOffload, InterfaceName, Mark, Mode, Steering};
 
 use crate::config::fields::Fields;
 use crate::config::report::Mistake;
 
 /// Reads the keys, once engine and mode are known.
 pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildConfig) {
-    let place = ["interface", "mark"].iter().find_map(|key| fields.key_span(key));
+    let place = ["interface", "mark", "offload"].iter().find_map(|key| fields.key_span(key));
     let interface = fields.parsed::<InterfaceName>("interface", |error, _| error.to_string());
     if let Some(interface) = interface {
         if child.mode == Mode::Transport {
@@ -20,6 +20,9 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
         child.kernel.steering.interface = Some(interface.value);
     }
     read_mark(fields, child);
+    if let Some(offload) = fields.word("offload", OFFLOAD) {
+        child.kernel.offload = offload.value;
+    }
     // Where only some packets to the networks are meant, others keep their ways.
     child.kernel.no_routes = child.kernel.steering.mark.is_some();
     if let Some(routes) = fields.flag("routes", &[]) {
@@ -43,6 +46,9 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
         );
     }
 }
+
+const OFFLOAD: &[(&str, HwOffload)] =
+    &[("off", HwOffload::Off), ("crypto", HwOffload::Crypto), ("packet", HwOffload::Packet)];
 
 fn read_mark(fields: &mut Fields<'_>, child: &mut ChildConfig) {
     let Some(mark) = fields.parsed::<Mark>("mark", |error, _| error.to_string()) else { return };
