@@ -463,6 +463,9 @@ impl KernelSa {
         alone: bool,
         xfrm: &mut Xfrm,
     ) -> Result<(), Refusal> {
+        if encap == self.sa.encap {
+            return Ok(());
+        }
         self.look(clock::now(), xfrm);
         // The kernel finds what is to move by number and addresses, and might take another one; it
         // takes nothing out of UDP; and before 6.14 it leaves behind what a device does.

@@ -254,8 +254,13 @@ const HONOURED: &[&str] = &[
 /// Arguments of scripts and kernels that are not there.
 const ACCEPTED: &[&str] = &["hostaccess", "policies_fwd_out", "label_mode"];
 
-const NO_MARKS: &str = "Netfilter marks are not supported: ESP runs in user space";
-const NO_XFRM: &str = "XFRM interfaces are not supported: ESP runs in user space";
+const NO_MARKS: &str = "Netfilter marks are not supported here: ESP of this connection runs in user space; \
+    write a tunnel's file with engine = \"kernel\" and `mark`";
+pub(super) const NO_XFRM: &str = "XFRM interfaces are not supported here: ESP of this connection runs in user \
+    space; write a tunnel's file with engine = \"kernel\" and `interface`";
+
+const NO_OFFLOAD: &str = "hardware offload is not supported here; use no or auto, or write a tunnel's file with \
+    engine = \"kernel\" and `offload`";
 
 const REFUSED: &[Refused] = &[
     Refused("sha256_96", &["no"], "the draft truncation of HMAC-SHA2-256 is not supported"),
@@ -273,7 +278,7 @@ const REFUSED: &[Refused] = &[
     Refused("if_id_in", &["0"], NO_XFRM),
     Refused("if_id_out", &["0"], NO_XFRM),
     Refused("label", &[], "security labels are not supported; leave the key out"),
-    Refused("hw_offload", &["no", "auto"], "hardware offload is not supported; use no or auto"),
+    Refused("hw_offload", &["no", "auto"], NO_OFFLOAD),
     Refused("copy_df", &["yes"], "the DF bit is always copied; use yes"),
 ];
 

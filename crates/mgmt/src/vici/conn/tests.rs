@@ -331,7 +331,8 @@ const NOT_DONE: [(&str, &str, &str); 14] = [
     (
         "children.net.mark_in",
         "42",
-        "children.net.mark_in: \"42\": Netfilter marks are not supported: ESP runs in user space",
+        "children.net.mark_in: \"42\": Netfilter marks are not supported here: ESP of this connection \
+         runs in user space; write a tunnel's file with engine = \"kernel\" and `mark`",
     ),
     ("local2.auth", "psk", "local2: several authentication rounds are not supported yet"),
 ];
