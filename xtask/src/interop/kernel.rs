@@ -111,6 +111,9 @@ const CASES: [Case; 21] = [
             steered::address,
         )
     },
+    special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
+    special("killed", "a killed daemon's SAs and policies go at the next start", killed),
+    // Behind `refused`, which wants a kernel whose ESP nobody holds any more.
     special("mark", "packets with the mark go through the tunnel, others do not", steered::mark),
     special(
         "no-offload",
@@ -122,8 +125,6 @@ const CASES: [Case; 21] = [
         "a kernel without XFRM interfaces: the tunnel is refused, nothing changes",
         steered::no_interface,
     ),
-    special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
-    special("killed", "a killed daemon's SAs and policies go at the next start", killed),
 ];
 
 /// The names of all cases and what they show.
