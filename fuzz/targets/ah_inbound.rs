@@ -281,6 +281,8 @@ impl World {
         match verdicts.as_slice() {
             [OpenVerdict::Deliver] => Ok(packet.data().to_vec()),
             [OpenVerdict::Drop(reason)] => Err(*reason),
+            // It waits for the others of its packet.
+            [OpenVerdict::Held] => Err(DropReason::Fragment),
             other => panic!("one packet, {other:?}"),
         }
     }
