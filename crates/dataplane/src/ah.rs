@@ -75,7 +75,8 @@ impl OutboundSa {
         let class = self.outer_class(inner.class);
         match self.mode {
             Mode::Tunnel => self.put_outer(packet, &plan, class, inner.dont_fragment, sequence),
-            Mode::Transport => open_gap(packet, &plan, &inner.front, sequence),
+            // AH has no BEET mode: nobody negotiates it.
+            Mode::Transport | Mode::Beet => open_gap(packet, &plan, &inner.front, sequence),
         }
         .ok_or(DropReason::NoRoom)?;
         sign(packet, key, label, &plan)?;
@@ -96,9 +97,9 @@ impl OutboundSa {
         let (own_front, next) = self.cut(inner, true)?;
         let ipv6 = match self.mode {
             Mode::Tunnel => self.encap.remote.is_ipv6(),
-            Mode::Transport => !inner.is_ipv4,
+            Mode::Transport | Mode::Beet => !inner.is_ipv4,
         };
-        if self.mode == Mode::Transport && inner.front.has_options() {
+        if self.mode != Mode::Tunnel && inner.front.has_options() {
             let front = packet.data().get(..own_front).unwrap_or_default();
             covered_headers(front, next, &mut |_: &[u8]| {}).map_err(|_| DropReason::BadHeaders)?;
         }
@@ -106,7 +107,7 @@ impl OutboundSa {
         let (front_len, added) = match (self.mode, ipv6) {
             (Mode::Tunnel, false) => (Ipv4Header::LEN, Ipv4Header::LEN + ah_len),
             (Mode::Tunnel, true) => (Ipv6Header::LEN, Ipv6Header::LEN + ah_len),
-            (Mode::Transport, _) => (own_front, ah_len),
+            (Mode::Transport | Mode::Beet, _) => (own_front, ah_len),
         };
         let total_len = packet.len().saturating_add(added);
         if packet.headroom() < added || total_len > IP_OCTETS_MAX {
@@ -341,7 +342,7 @@ impl InboundSa {
                 }
                 self.accept_inner(packet, next, gate)
             }
-            Mode::Transport => {
+            Mode::Transport | Mode::Beet => {
                 close_gap(packet, place, next_at).ok_or(DropReason::BadInner)?;
                 self.accept_whole(packet, gate)
             }

@@ -21,6 +21,7 @@ use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::ah::{self, AhPlace};
 use crate::audit::AuditGate;
+use crate::beet;
 use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
@@ -325,6 +326,7 @@ impl InboundSa {
         let arrived = match self.mode {
             Mode::Tunnel => self.accept_inner(packet, next_header, gate)?,
             Mode::Transport => self.accept_payload(packet, next_header, taken_off, gate)?,
+            Mode::Beet => self.accept_bound(packet, next_header, gate)?,
         };
         self.let_in(packet, arrived, now, gate)
     }
@@ -482,6 +484,25 @@ impl InboundSa {
         self.accept_whole(packet, gate)
     }
 
+    /// RFC 4301 §5.2 on what BEET mode carries: the header is made again, of the addresses that both
+    /// ends know and of what the outer one says.
+    fn accept_bound(
+        &self,
+        packet: &mut PacketBuf,
+        next_header: IpProtocol,
+        gate: &mut Gate,
+    ) -> Result<Arrived, DropReason> {
+        let (next, options) = match next_header {
+            IpProtocol::BEET => beet::read_pseudo_header(packet)?,
+            plain => (plain, 0),
+        };
+        self.write_header(packet, next).ok_or(DropReason::NoRoom)?;
+        if options > 0 {
+            widen_header(packet, next, options).ok_or(DropReason::BadInner)?;
+        }
+        self.accept_whole(packet, gate)
+    }
+
     /// RFC 4301 §5.2 on a packet of transport mode that has its header again.
     pub(crate) fn accept_whole(
         &self,
@@ -517,7 +538,7 @@ impl InboundSa {
     fn write_header(&self, packet: &mut PacketBuf, next: IpProtocol) -> Option<()> {
         let meta = packet.meta;
         let (src, dst) = match self.hosts() {
-            Some(hosts) if meta.udp => (hosts.remote, hosts.local),
+            Some(hosts) if meta.udp || self.mode == Mode::Beet => (hosts.remote, hosts.local),
             _ => (meta.remote.ip(), meta.local.ip()),
         };
         let len = packet.len();
@@ -551,6 +572,17 @@ impl InboundSa {
         }
         Some(())
     }
+}
+
+/// Makes what follows an IPv4 header its options.
+fn widen_header(packet: &mut PacketBuf, next: IpProtocol, options: usize) -> Option<()> {
+    let header_len = Ipv4Header::LEN.checked_add(options)?;
+    let first = packet.data_mut().first_mut()?;
+    if *first >> 4 != 4 {
+        return None;
+    }
+    *first = 0x40 | u8::try_from(header_len / 4).ok()?;
+    FrontHeaders::of_ipv4(header_len, next).announce(packet.data_mut(), next).then_some(())
 }
 
 /// Moves the IPv4 header, which lies before what was taken off, down to what it carries now.

@@ -18,6 +18,7 @@
 
 mod ah;
 mod audit;
+mod beet;
 mod counters;
 mod drop_reason;
 mod esp;

@@ -10,6 +10,7 @@ use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::audit::AuditGate;
+use crate::beet::Cut;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead, TAILROOM_MAX};
@@ -103,6 +104,18 @@ impl Inner {
             front: FrontHeaders::of(packet),
         }
     }
+}
+
+/// The front of a packet that is to be sealed by ESP.
+struct Front {
+    /// Octets that ESP does not protect.
+    len: usize,
+    /// What follows them.
+    next: IpProtocol,
+    /// Whether they stay in front.
+    whole: bool,
+    /// How BEET mode does without them.
+    beet: Option<Cut>,
 }
 
 /// Where packets of a flow go, as policies and SAs are now.
@@ -280,7 +293,7 @@ impl Outbound {
                 //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
                 //# Thus, transport mode ESP is applied only to whole IP
                 //# datagrams (not to IP fragments).
-                if is_fragment && sa.mode == Mode::Transport {
+                if is_fragment && sa.mode != Mode::Tunnel {
                     return self.join(packet, train, now);
                 }
                 packet.truncate(total_len);
@@ -446,10 +459,8 @@ impl OutboundSa {
             SealingKey::Ah(_) => return self.seal_ah(packet, inner, now, events),
         };
         let inner_len = packet.len();
-        // What is longer than the TUN takes came in fragments, and must be cut again outside: then
-        // the header is the kernel's.
-        let keeps_header = !self.encap.udp && inner_len <= usize::from(INNER_MTU);
-        let (header_len, next_header) = self.cut(inner, keeps_header)?;
+        let Front { len: header_len, next: next_header, whole, beet } =
+            self.front(packet, inner)?;
         let payload = packet.data().get(header_len..).unwrap_or_default();
         let compressed = match (&mut self.ipcomp, deflater) {
             (Some(ipcomp), Some(deflater)) => ipcomp.compress(payload, next_header, deflater),
@@ -460,7 +471,6 @@ impl OutboundSa {
         let padding_len = self.padding_len(len);
         let padded_len = len.saturating_add(padding_len);
         let overhead = Overhead::of(key.cipher(), padded_len.saturating_sub(header_len));
-        let whole = header_len > 0 && keeps_header;
         let back = padding_len.saturating_add(overhead.back);
         let sealed_len = len.saturating_add(overhead.front).saturating_add(back);
         let too_long = whole && sealed_len > IP_OCTETS_MAX;
@@ -480,6 +490,9 @@ impl OutboundSa {
             move_header(packet, header_len, overhead.front).ok_or(DropReason::NoRoom)?;
         } else if !packet.pull_front(header_len) {
             return Err(DropReason::NoRoom);
+        }
+        if let Some(cut) = beet {
+            cut.write(packet).ok_or(DropReason::NoRoom)?;
         }
         packet.push_back(padding_len).ok_or(DropReason::NoRoom)?.fill(0);
         // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
@@ -502,12 +515,25 @@ impl OutboundSa {
         Ok(())
     }
 
+    /// What of a packet stays in front of ESP, or does not travel.
+    fn front(&self, packet: &PacketBuf, inner: &Inner) -> Result<Front, DropReason> {
+        if self.mode == Mode::Beet {
+            let cut = Cut::of(&inner.front, packet.data(), inner.is_ipv4);
+            return Ok(Front { len: cut.len, next: cut.next, whole: false, beet: Some(cut) });
+        }
+        // What is longer than the TUN takes came in fragments, and must be cut again outside: then
+        // the header is the kernel's.
+        let keeps_header = !self.encap.udp && packet.len() <= usize::from(INNER_MTU);
+        let (len, next) = self.cut(inner, keeps_header)?;
+        Ok(Front { len, next, whole: len > 0 && keeps_header, beet: None })
+    }
+
     /// Octets behind the inner packet that hide its length (RFC 4303 §2.7). In transport mode most
     /// receivers could not tell them from the packet.
     fn padding_len(&self, inner_len: usize) -> usize {
         match self.mode {
             Mode::Tunnel => usize::from(self.tfc.padding.min(INNER_MTU)).saturating_sub(inner_len),
-            Mode::Transport => 0,
+            Mode::Transport | Mode::Beet => 0,
         }
     }
 
@@ -548,15 +574,16 @@ impl OutboundSa {
             Mode::Transport if !keeps_header && inner.front.has_options() => {
                 Err(DropReason::Options)
             }
-            Mode::Transport => Ok((inner.front.len, inner.front.next)),
+            Mode::Transport | Mode::Beet => Ok((inner.front.len, inner.front.next)),
         }
     }
 
-    /// In transport mode the header is the sender's own, which nobody changes.
+    /// In transport mode the header is the sender's own, which nobody changes, and in BEET mode it is
+    /// made again of the outer one.
     pub(crate) fn outer_class(&self, inner_class: u8) -> u8 {
         match self.mode {
             Mode::Tunnel => self.tos.outer(inner_class),
-            Mode::Transport => inner_class,
+            Mode::Transport | Mode::Beet => inner_class,
         }
     }
 

@@ -258,7 +258,7 @@ impl InboundSa {
         self.spi
     }
 
-    /// The two ends of transport mode, as they were when it was negotiated.
+    /// The two ends of transport mode, as they were when it was negotiated, or the hosts of BEET mode.
     pub(crate) fn hosts(&self) -> Option<Hosts> {
         self.selectors.hosts.as_deref().copied()
     }
@@ -327,7 +327,7 @@ impl Cold {
 struct Selectors {
     local: Box<[TrafficSelector]>,
     remote: Box<[TrafficSelector]>,
-    /// In transport mode the two ends, which alone may speak.
+    /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
     hosts: Option<Box<Hosts>>,
     /// Whether any asks for more than addresses.
     look_above_ip: bool,
@@ -338,7 +338,11 @@ impl Selectors {
         Self {
             local: sa.local_ts.clone().into(),
             remote: sa.remote_ts.clone().into(),
-            hosts: (sa.mode == Mode::Transport).then(|| Box::new(hosts(sa))),
+            hosts: match sa.mode {
+                Mode::Tunnel => None,
+                Mode::Transport => Some(Box::new(hosts(sa))),
+                Mode::Beet => inner_hosts(sa).map(Box::new),
+            },
             look_above_ip: sa
                 .local_ts
                 .iter()
@@ -355,6 +359,11 @@ impl Selectors {
             && self.local.iter().any(|selector| selector.contains_source(flow))
             && self.remote.iter().any(|selector| selector.contains_destination(flow))
     }
+}
+
+/// In BEET mode all selectors are of the one host of each side.
+fn inner_hosts(sa: &ChildSa) -> Option<Hosts> {
+    Some(Hosts { local: sa.local_ts.first()?.start, remote: sa.remote_ts.first()?.start })
 }
 
 fn hosts(sa: &ChildSa) -> Hosts {

@@ -280,8 +280,12 @@ impl ChildConfig {
     /// Whether compression is negotiated: where it is wanted, and makes sense. Padding hides the
     /// lengths that compression shows, and for AH nobody has asked.
     pub fn negotiates_ipcomp(&self) -> bool {
-        let esp_only = self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::ESP);
-        self.compress && esp_only && self.tfc.padding == 0
+        self.compress && self.is_esp_only() && self.tfc.padding == 0 && self.mode != Mode::Beet
+    }
+
+    /// Whether every proposal is for ESP.
+    pub fn is_esp_only(&self) -> bool {
+        self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::ESP)
     }
 
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay
@@ -323,6 +327,9 @@ pub enum Mode {
     Tunnel,
     /// What two hosts say to each other, behind the headers of their own packets.
     Transport,
+    /// What two hosts behind the peers say to each other, whose addresses do not travel
+    /// (draft-nikander-esp-beet-mode).
+    Beet,
 }
 
 impl Mode {
@@ -331,6 +338,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Transport => "transport",
+            Self::Beet => "beet",
         }
     }
 }
@@ -341,6 +349,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Tunnel => "TUNNEL",
             Self::Transport => "TRANSPORT",
+            Self::Beet => "BEET",
         })
     }
 }

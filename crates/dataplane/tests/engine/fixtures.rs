@@ -142,7 +142,11 @@ impl Options {
             esn: self.esn,
             keys_in: keys(self.protection()),
             keys_out: keys(self.protection()),
-            local_ts: if at_left { ts(&["0.0.0.0/0", "::/0"]) } else { self.right_ts.clone() },
+            local_ts: match (at_left, self.mode) {
+                (false, _) => self.right_ts.clone(),
+                (true, Mode::Tunnel | Mode::Transport) => ts(&["0.0.0.0/0", "::/0"]),
+                (true, Mode::Beet) => self.left_ts.clone(),
+            },
             remote_ts: if at_left { self.right_ts.clone() } else { self.left_ts.clone() },
             encap: if at_left { encap(left, right) } else { encap(right, left) },
             lifetime: self.lifetime,

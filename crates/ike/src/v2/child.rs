@@ -525,7 +525,7 @@ fn answer<'a>(
     ends: Ends,
     offered: &Offered<'_>,
 ) -> Result<Answer<'a>, Refusal> {
-    let (mode, selectors) = match transport(config, ends, offered) {
+    let (mode, selectors) = match between_hosts(config, ends, offered) {
         Some((mode, selectors)) => (mode, selectors),
         None => (Agreement::Tunnel, common(config, ends, offered, offered.selectors)?),
     };
@@ -554,18 +554,24 @@ fn common(
         .map_err(|_| Refusal::NotClaimed(config.name.clone()))
 }
 
-/// Responder: transport mode, if it is asked for, configured, and between the two ends alone;
-/// else the child is a tunnel (RFC 7296 §1.3.1).
-fn transport(
+/// Responder: transport or BEET mode, if it is asked for, configured, and between two hosts alone, in
+/// transport mode the two ends; else the child is a tunnel (RFC 7296 §1.3.1).
+fn between_hosts(
     config: &ChildConfig,
     ends: Ends,
     offered: &Offered<'_>,
 ) -> Option<(Agreement, SelectorPair)> {
-    if !offered.said.transport || config.mode != Mode::Transport {
-        return None;
+    match config.mode {
+        Mode::Transport if offered.said.transport => {
+            let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
+            Some((agreement, common(config, ends, offered, &here).ok()?))
+        }
+        Mode::Beet if offered.said.beet => {
+            let selectors = common(config, ends, offered, offered.selectors).ok()?;
+            Some((Agreement::beet(&selectors)?, selectors))
+        }
+        Mode::Tunnel | Mode::Transport | Mode::Beet => None,
     }
-    let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
-    Some((agreement, common(config, ends, offered, &here).ok()?))
 }
 
 #[cfg(test)]

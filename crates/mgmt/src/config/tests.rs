@@ -11,6 +11,7 @@ use super::*;
 use crate::codes::Code;
 
 mod ah;
+mod beet;
 mod claims;
 mod engine;
 mod ipcomp;

@@ -1,5 +1,6 @@
 //! One tunnel's file.
 
+mod beet;
 mod claims;
 
 use std::net::IpAddr;
@@ -73,7 +74,8 @@ fn read_fields<'a>(
         connection.engine = engine.value;
     }
     let mut child = ChildConfig::new(child_name).kept(keep);
-    child.mode = fields.word("mode", MODE).map_or(Mode::Tunnel, |mode| mode.value);
+    let mode = fields.word("mode", MODE);
+    child.mode = mode.as_ref().map_or(Mode::Tunnel, |mode| mode.value);
     read_suites(fields, protocol, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
@@ -83,6 +85,7 @@ fn read_fields<'a>(
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
+    beet::check(fields, mode, &child, [&local, &remote]);
     connection.children.push(child);
     claims::read(fields, &mut connection);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
@@ -95,7 +98,8 @@ fn read_fields<'a>(
 const KEEP: &[(&str, Keep)] =
     &[("up", Keep::Up), ("on-demand", Keep::OnDemand), ("passive", Keep::Passive)];
 
-const MODE: &[(&str, Mode)] = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
+const MODE: &[(&str, Mode)] =
+    &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport), ("beet", Mode::Beet)];
 
 const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
 
@@ -395,7 +399,7 @@ fn read_tfc(fields: &mut Fields<'_>, child: &mut ChildConfig) {
     };
     let place = padding.map(|padding| padding.span).or_else(|| dummies.map(|dummies| dummies.span));
     let Some(place) = place.filter(|_| child.tfc != Tfc::OFF) else { return };
-    if child.mode == Mode::Transport || child.is_ah_only() {
+    if child.mode != Mode::Tunnel || child.is_ah_only() {
         fields.mistake(
             Mistake::new(place, "padding and dummies are for ESP in tunnel mode")
                 .label("nothing here hides behind them")
@@ -462,7 +466,7 @@ fn read_selectors(
     child: &mut ChildConfig,
 ) -> (Vec<PlacedSelector>, Vec<PlacedSelector>) {
     let (local_example, remote_example) = match child.mode {
-        Mode::Tunnel => (
+        Mode::Tunnel | Mode::Beet => (
             Some("\"10.1.0.0/24\", the networks on our side"),
             Some("\"10.2.0.0/24\", the networks on the peer's side"),
         ),

@@ -295,11 +295,12 @@ pub(super) fn write_lifetime(r: &mut Request, lifetime: Lifetime) {
     r.zeros(16);
 }
 
-/// Tunnel and transport mode in the kernel's numbers.
+/// The modes in the kernel's numbers.
 pub(super) fn mode_number(mode: Mode) -> u8 {
     match mode {
         Mode::Transport => 0,
         Mode::Tunnel => 1,
+        Mode::Beet => 4,
     }
 }
 

@@ -106,7 +106,7 @@ impl CreateChildSent {
                 data: &[],
             }));
         }
-        self.offer.put_sa(&mut chain);
+        self.offer.put_sa(core.peer, &mut chain);
         chain.push(PayloadType::NONCE, |w| w.bytes(&self.nonce));
         if let Some(share) = &self.key_share {
             chain.put(&Payload::Ke(Ke { method: share.method().id(), data: share.public() }));

@@ -74,10 +74,9 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
                     entry.unsupported("shunt policies are not supported yet; leave the child out")
                 );
             }
-            "beet" | "transport_proxy" => {
-                return Err(entry.unsupported("use tunnel or transport"));
-            }
-            _ => return Err(entry.bad("must be tunnel or transport")),
+            "beet" => child.mode = Mode::Beet,
+            "transport_proxy" => return Err(entry.unsupported("use tunnel or transport")),
+            _ => return Err(entry.bad("must be tunnel, transport or beet")),
         },
         "copy_ecn" => {
             let normal = entry.flag()?;

@@ -305,7 +305,11 @@ const NOT_DONE: [(&str, &str, &str); 14] = [
         "3h",
         "reauth_time: \"3h\": reauthentication is not supported; rekey_time renews keys",
     ),
-    ("children.net.mode", "beet", "children.net.mode: \"beet\": use tunnel or transport"),
+    (
+        "children.net.mode",
+        "transport_proxy",
+        "children.net.mode: \"transport_proxy\": use tunnel or transport",
+    ),
     (
         "children.net.ipcomp",
         "lzs",

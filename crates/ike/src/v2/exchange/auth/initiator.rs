@@ -134,7 +134,7 @@ impl AuthSigning {
             chain.put(&Payload::IdR(Id { kind: expected.kind(), data: &data }));
         }
         chain.put(&Payload::Auth(Auth { method: AuthMethod::SHARED_KEY, data: auth }));
-        child.put_sa(&mut chain);
+        child.put_sa(core.peer, &mut chain);
         child.put_selectors(&mut chain);
         Ok(chain)
     }
