@@ -109,7 +109,8 @@ impl Running {
                 }
                 Next::Command(ToOutbound::Report(query, flow)) => {
                     let report = Box::new(self.engine.report());
-                    let carrier = flow.and_then(|flow| self.engine.carrier(&flow));
+                    let carriers = flow.map(|flow| self.engine.carriers(&flow)).unwrap_or_default();
+                    let carrier = carriers.first().copied();
                     let _ = self.role.control.send(ToControl::Outbound(query, report, carrier));
                 }
                 Next::Command(ToOutbound::Flowed(child)) => {
