@@ -110,8 +110,7 @@ impl Running {
                 Next::Command(ToOutbound::Report(query, flow)) => {
                     let report = Box::new(self.engine.report());
                     let carriers = flow.map(|flow| self.engine.carriers(&flow)).unwrap_or_default();
-                    let carrier = carriers.first().copied();
-                    let _ = self.role.control.send(ToControl::Outbound(query, report, carrier));
+                    let _ = self.role.control.send(ToControl::Outbound(query, report, carriers));
                 }
                 Next::Command(ToOutbound::Flowed(child)) => {
                     let counters = self.engine.counters_of(child).map(Box::new);
