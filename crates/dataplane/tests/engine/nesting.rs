@@ -167,8 +167,9 @@ fn esp_goes_in_esp() {
     }
 }
 
-/// CHECKLIST S10: iterated tunnels with one end in common (RFC 2401 §4.3, case 2), and with none
-/// (case 3): the nearer gateway takes its tunnel off, the further one finds an ordinary packet.
+/// CHECKLIST S10: iterated tunnels with one end in common (RFC 2401 §4.3, case 2): the nearer gateway
+/// takes its tunnel off, and the further one finds a packet like any other. With no end in common
+/// (case 3) no host has both SAs.
 #[test]
 fn a_further_gateway_lies_behind_a_nearer_one() {
     let further: SocketAddr = "203.0.113.9:4500".parse().unwrap();
@@ -647,6 +648,49 @@ fn dummies_are_protected_as_well() {
     tunnel.now += Duration::from_secs(1);
     tunnel.left.handle_timeout(tunnel.now);
     assert!(tunnel.left.poll_packet().is_none());
+}
+
+proptest! {
+    /// Whatever an outer SA brings for a nested one, with the right SPI in the right place or not, it
+    /// is a packet of its sender or none.
+    #[test]
+    fn a_broken_nested_packet_harms_nobody(
+        (udp, is_ah) in any::<(bool, bool)>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        len in any::<prop::sample::Index>(),
+    ) {
+        let ends = Options::default().ends;
+        let inner = Options { udp: udp && !is_ah, ..networks() };
+        let inner = if is_ah { ah(inner) } else { inner };
+        let outer = Options { right_ts: ts(&["0.0.0.0/0"]), ..between(2, ends, Mode::Tunnel) };
+        let mut tunnel = nest(&[inner, outer.clone()]);
+        let now = tunnel.now;
+        // Open the outer one with a twin of it that has no place above.
+        let mut twin = Inbound::new();
+        twin.handle_command(inbound(&outer, 1, 1, now));
+        let sent = udp_packet(false, 0, 120);
+        let mut packet = arrived(&sealed(&mut tunnel, &sent));
+        let mut verdicts = Vec::new();
+        twin.open_batch(std::slice::from_mut(&mut packet), &mut verdicts, now);
+        prop_assert_eq!(&verdicts[..], [OpenVerdict::Deliver]);
+        let mut octets = packet.data().to_vec();
+        octets.truncate(len.index(octets.len()) + 1);
+        for (at, value) in changes {
+            let at = at.index(octets.len());
+            octets[at] = value;
+        }
+        let mut other = sender(now);
+        other.handle_command(outbound(&outer, 0, 0, now), now);
+        let mut again = buffer(&octets);
+        if crate::fixtures::seal(&mut other, &mut again, now) == Verdict::Send {
+            let mut packet = arrived(&again);
+            if tunnel.open(&mut packet) == OpenVerdict::Deliver {
+                let total_len = IpPacket::read(&octets).unwrap().total_len();
+                let is_same = *packet.data() == octets[..total_len];
+                prop_assert!(is_same || packet.data() == sent);
+            }
+        }
+    }
 }
 
 /// Octets that only look like a nested packet end nothing.
