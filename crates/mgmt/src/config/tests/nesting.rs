@@ -99,13 +99,13 @@ fn the_outer_tunnel_must_take_the_protocols() {
     good(&both(FAR, &narrowed(&["esp", "udp/500", "udp/4500"])));
     good(&both(&udp, &narrowed(&["udp"])));
     // The same peer: IKE needs no tunnel.
-    let here = FAR.replace("203.0.113.9", "198.51.100.1");
+    let here = FAR.replace("203.0.113.9", "198.51.100.1") + "id = \"net.example\"\n";
     good(&both(&here, &narrowed(&["esp"]).replace("203.0.113.9", "198.51.100.1")));
 }
 
 #[test]
 fn ah_goes_over_esp_between_two_ends() {
-    let same_peer = FAR.replace("203.0.113.9", "198.51.100.1");
+    let same_peer = FAR.replace("203.0.113.9", "198.51.100.1") + "id = \"net.example\"\n";
     let transport = "peer = \"198.51.100.1\"\nsecret = \"file:good.psk\"\nmode = \"transport\"\n";
     let ah = format!("{transport}protocol = \"ah\"\n");
     good(&both(&same_peer, &ah));
@@ -124,6 +124,7 @@ fn stack(count: usize, last: Option<&str>) -> Vec<SourceFile> {
         };
         let over = if number < count { Some(name(number + 1)) } else { last.map(str::to_owned) };
         let over = over.map(|over| format!("over = \"{over}\"\n")).unwrap_or_default();
+        let over = format!("{over}id = \"t{number}.example\"\n");
         let peer = "peer = \"203.0.113.9\"\nsecret = \"file:good.psk\"\n";
         file(&name(number), &format!("{peer}{ends}{over}"))
     };
@@ -174,4 +175,20 @@ fn the_peer_must_be_an_address() {
         let said = complaint_of(&both(&format!("{far}keep = \"passive\"\n"), NEAR));
         assert!(said.contains("the peer's address is needed to reach it through near"), "{said}");
     }
+}
+
+#[test]
+fn two_tunnels_to_one_peer_need_two_names() {
+    let here = FAR.replace("203.0.113.9", "198.51.100.1");
+    let near = NEAR.replace("203.0.113.9", "198.51.100.1");
+    insta::assert_snapshot!(complaint_of(&both(&here, &near)), @r#"
+    error[E510]: far: nobody can tell this tunnel from near
+     --> tunnels/far.toml:6:8
+      |
+    6 | over = "near"
+      |        ^^^^^^ the same peer, and the same identities on both sides
+      |
+      = help: give it identities of its own, id = "net.oslo.example" and peer_id = "net.berlin.example"
+    "#);
+    good(&both(&format!("{here}id = \"net.example\"\n"), &near));
 }

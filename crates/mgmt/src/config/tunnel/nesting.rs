@@ -53,6 +53,7 @@ pub(in crate::config) fn judge(drafts: &[Draft<'_>]) -> Vec<ConfigError> {
             return Some(no_such_tunnel(over, span, by_name.keys().copied()).render(draft.file));
         };
         let mistake = too_deep(&by_name, draft, &span)
+            .or_else(|| same_ends(connection, &outer.tunnel.connection, &span))
             .or_else(|| uncarried(connection, &outer.tunnel.connection, span))?;
         Some(mistake.render(draft.file))
     };
@@ -99,6 +100,23 @@ fn too_deep<'a>(
 
 fn chain(names: &[&ConnectionName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" over ")
+}
+
+/// The peer tells two tunnels apart by who they say they are.
+fn same_ends<'a>(
+    inner: &Connection,
+    outer: &Connection,
+    span: &Range<usize>,
+) -> Option<Mistake<'a>> {
+    let is_shared = |host: &HostSpec| outer.remote_addresses.contains(host);
+    let same_peer = inner.remote_addresses.iter().any(is_shared);
+    let same_names =
+        (&inner.pad.local_id, &inner.pad.remote_id) == (&outer.pad.local_id, &outer.pad.remote_id);
+    (same_peer && same_names).then(|| {
+        Mistake::new(span.clone(), format!("nobody can tell this tunnel from {}", outer.name))
+            .label("the same peer, and the same identities on both sides")
+            .help("give it identities of its own, id = \"net.oslo.example\" and peer_id = \"net.berlin.example\"")
+    })
 }
 
 /// What an outer tunnel does not take of an inner one's packets.
