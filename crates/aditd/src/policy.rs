@@ -40,8 +40,8 @@ pub(crate) struct PolicyBook {
     users: BTreeMap<PolicyId, BTreeSet<ChildSaId>>,
     operator: Vec<OperatorPolicy>,
     in_force: InForce,
-    /// Peers that are reached through tunnels alone.
-    inside: BTreeSet<IpAddr>,
+    /// Peers that are reached through tunnels alone, and the outermost of those.
+    inside: BTreeMap<IpAddr, ConnectionName>,
 }
 
 /// The database as it was built last, and what was added to it since.
@@ -162,13 +162,19 @@ impl PolicyBook {
 
     /// Whether IKE messages to a peer take the way of other packets, which is a tunnel.
     pub(crate) fn is_inside(&self, peer: IpAddr) -> bool {
-        self.inside.contains(&peer)
+        self.inside.contains_key(&peer)
+    }
+
+    /// The connection of the outermost tunnel on the way to a peer, if there is one: our address there
+    /// is our address.
+    pub(crate) fn outermost(&self, peer: IpAddr) -> Option<&Connection> {
+        self.connections.get(self.inside.get(&peer)?).map(|connection| &**connection)
     }
 
     /// The peers of nested connections that are not those of their outermost one.
-    fn peers_inside(&self) -> BTreeSet<IpAddr> {
+    fn peers_inside(&self) -> BTreeMap<IpAddr, ConnectionName> {
         let nested = self.connections.values().filter(|connection| connection.over.is_some());
-        let mut inside = BTreeSet::new();
+        let mut inside = BTreeMap::new();
         for connection in nested {
             let mut outermost = connection;
             for _ in 1..NESTING_MAX {
@@ -177,10 +183,8 @@ impl PolicyBook {
             }
             let direct = |host: &&HostSpec| outermost.remote_addresses.contains(host);
             let hosts = connection.remote_addresses.iter().filter(|host| !direct(host));
-            inside.extend(hosts.filter_map(|host| match host {
-                HostSpec::Address(address) => Some(*address),
-                HostSpec::Any | HostSpec::Network(_) | HostSpec::Name(_) => None,
-            }));
+            let addresses = hosts.filter_map(HostSpec::address);
+            inside.extend(addresses.map(|address| (address, outermost.name.clone())));
         }
         inside
     }

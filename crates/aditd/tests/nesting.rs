@@ -202,7 +202,7 @@ fn a_further_gateway_is_reached_through_a_nearer_one() {
         &near("198.51.100.3", "192.0.2.2", "198.51.100.3", "on-demand"),
         &near("198.51.100.3", "10.2.0.0/24", "10.3.0.0/24", "passive"),
     );
-    let through = "over = \"near\"\naddress = \"198.51.100.3\"";
+    let through = "over = \"near\"";
     paris.write("near.toml", &near("198.51.100.1", "dynamic", "192.0.2.2", "up"), 0o644);
     paris.write("far.toml", &far("192.0.2.2", "10.3.0.0/24", "10.2.0.0/24", through), 0o644);
     paris.write("tunnel.psk", SECRET, 0o600);

@@ -304,6 +304,8 @@ fn nested_tunnels_know_what_is_over_them() {
     assert_eq!(book.policy(&name("aachen"), &"aachen".parse().unwrap()), Some(over));
     let inside = |book: &PolicyBook, peer: &str| book.is_inside(peer.parse().unwrap());
     assert!(inside(&book, "198.51.100.9") && !inside(&book, "203.0.113.7"));
+    let outermost = book.outermost("198.51.100.9".parse().unwrap()).unwrap();
+    assert_eq!(outermost.name, name("berlin"));
 
     // Without the outer one there is still a policy, of which there is no SA.
     book.unload(&name("aachen"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::{Engine, PolicyId};
+use adit_db::{Engine, HostSpec, PolicyId};
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
@@ -453,10 +453,17 @@ impl Running {
     }
 
     fn source_for(&mut self, remote: IpAddr) -> Option<IpAddr> {
-        let mark = if self.policies.is_inside(remote) { 0 } else { MARK };
+        let mut towards = remote;
+        if let Some(outermost) = self.policies.outermost(remote) {
+            let address = |hosts: &[HostSpec]| hosts.iter().find_map(HostSpec::address);
+            if let Some(own) = address(&outermost.local_addresses) {
+                return Some(own);
+            }
+            towards = address(&outermost.remote_addresses).unwrap_or(remote);
+        }
         let RouteLookup { source, .. } = self
             .netlink
-            .lookup_route(remote, None, mark)
+            .lookup_route(towards, None, MARK)
             .inspect_err(|error| debug!(%error, "no route to the peer"))
             .ok()?;
         source

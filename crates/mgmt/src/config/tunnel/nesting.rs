@@ -138,8 +138,8 @@ fn uncarried<'a>(
     let local = |protocols: &[Carried]| {
         carries(&around.local_ts, ours, own_address(outer), protocols, true)
     };
-    for peer in inner.remote_addresses.iter().filter_map(address) {
-        let dynamic = outer.remote_addresses.iter().filter_map(address);
+    for peer in inner.remote_addresses.iter().filter_map(HostSpec::address) {
+        let dynamic = outer.remote_addresses.iter().filter_map(HostSpec::address);
         let dynamic =
             dynamic.clone().find(|other| *other == peer).or_else(|| dynamic.clone().next());
         let remote = |protocols: &[Carried]| {
@@ -254,12 +254,5 @@ fn carries(
 }
 
 fn own_address(connection: &Connection) -> Option<IpAddr> {
-    connection.local_addresses.first().and_then(address)
-}
-
-fn address(host: &HostSpec) -> Option<IpAddr> {
-    match host {
-        HostSpec::Address(address) => Some(*address),
-        HostSpec::Any | HostSpec::Network(_) | HostSpec::Name(_) => None,
-    }
+    connection.local_addresses.first().and_then(HostSpec::address)
 }
