@@ -1,7 +1,7 @@
 //! Who protects a tunnel's packets: decided when it is loaded, since routes and SPIs depend on it
 //! before anything is negotiated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use adit_crypto::Cipher;
@@ -32,6 +32,8 @@ pub(crate) enum Unfit {
     Tfc,
     /// The tunnel may compress packets.
     IpComp,
+    /// The tunnel goes through another, or another through it.
+    Nested,
     /// Some of the traffic is that of an operator's policy.
     Policy(ConnectionName),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Unfit {
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
+            Self::Nested => f.write_str("tunnels are nested in user space alone (`over`)"),
             Self::Policy(name) => {
                 write!(
                     f,
@@ -60,9 +63,13 @@ impl Unfit {
     pub(crate) fn diagnosis(&self, cx: &Context) -> Diagnosis {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
-            Self::Dscp(_) | Self::Beet | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
-                Diagnosis::not_for_kernel(cx, self)
-            }
+            Self::Dscp(_)
+            | Self::Beet
+            | Self::Ah
+            | Self::Tfc
+            | Self::IpComp
+            | Self::Nested
+            | Self::Policy(_) => Diagnosis::not_for_kernel(cx, self),
         }
     }
 }
@@ -72,9 +79,16 @@ impl Unfit {
 pub(crate) struct EngineChooser {
     xfrm: Option<Result<Xfrm, String>>,
     answers: BTreeMap<(Family, Cipher), Result<(), String>>,
+    /// Connections that others go through.
+    outer: BTreeSet<ConnectionName>,
 }
 
 impl EngineChooser {
+    /// Asks about connections of which those in `outer` have others going through them.
+    pub(crate) fn with_outer(outer: BTreeSet<ConnectionName>) -> Self {
+        Self { outer, ..Self::default() }
+    }
+
     /// The engine of a connection. `auto` is the kernel if it has every algorithm that may be
     /// negotiated, else user space, and the log says why.
     pub(crate) fn choose(
@@ -99,6 +113,9 @@ impl EngineChooser {
     }
 
     fn fit(&mut self, connection: &Connection, policies: &[OperatorPolicy]) -> Result<(), Unfit> {
+        if connection.over.is_some() || self.outer.contains(&connection.name) {
+            return Err(Unfit::Nested);
+        }
         for child in &connection.children {
             could_do(child)?;
             if let Some(policy) = policies.iter().find(|one| overlaps(one, connection, child)) {
@@ -237,6 +254,19 @@ mod tests {
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
+    }
+
+    /// CHECKLIST S10: neither end of a nest is the kernel's; `auto` is user space for both.
+    #[test]
+    fn nested_tunnels_are_for_user_space() {
+        let name: ConnectionName = "berlin".parse().unwrap();
+        let mut chooser = EngineChooser::with_outer([name].into());
+        let refused = chooser.choose(&connection(Engine::Kernel), &[]).unwrap_err();
+        assert_eq!(refused.to_string(), "tunnels are nested in user space alone (`over`)");
+        assert_eq!(chooser.choose(&connection(Engine::Auto), &[]).unwrap(), Engine::Userspace);
+        let mut inner = connection(Engine::Kernel);
+        inner.over = Some("paris".parse().unwrap());
+        assert!(matches!(EngineChooser::default().choose(&inner, &[]), Err(Unfit::Nested)));
     }
 
     /// The kernel would encrypt what an operator wants in clear, or dropped.

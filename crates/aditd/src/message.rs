@@ -134,7 +134,7 @@ pub(crate) enum PacketNews {
 pub(crate) enum ToOutbound {
     /// Change the engine.
     Engine(OutboundCommand),
-    /// Tell the control role what flowed, and which SA would carry a packet.
+    /// Tell the control role what flowed, and which SAs would carry a packet.
     Report(QueryId, Option<FlowKey>),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
@@ -235,7 +235,7 @@ pub(crate) enum ToControl {
     /// Answers [`ToIke::Policies`].
     Policies(QueryId, Box<PolicyView>),
     /// Answers [`ToOutbound::Report`].
-    Outbound(QueryId, Box<OutboundReport>, Option<ChildSaId>),
+    Outbound(QueryId, Box<OutboundReport>, Vec<ChildSaId>),
     /// Answers [`ToInbound::Report`].
     Inbound(QueryId, Box<InboundReport>),
     /// Answers [`ToKernel::Report`].
@@ -278,6 +278,8 @@ pub(crate) enum ToParent {
         path: Path,
         /// The message.
         octets: Vec<u8>,
+        /// Whether it goes through a tunnel itself.
+        inside: bool,
     },
     /// The ike role tells the control role something, which must not arrive before the routes sent
     /// earlier are in place: whoever reads that a tunnel is up may send a packet at once.

@@ -16,10 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use adit_dataplane::NESTING_MAX;
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine, Keep,
-    Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError,
-    single_address,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine,
+    HostSpec, Keep, Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry,
+    SpdError, single_address,
 };
 use adit_sys::route::{RoutePlan, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
@@ -39,6 +40,8 @@ pub(crate) struct PolicyBook {
     users: BTreeMap<PolicyId, BTreeSet<ChildSaId>>,
     operator: Vec<OperatorPolicy>,
     in_force: InForce,
+    /// Peers that are reached through tunnels alone, and the outermost of those.
+    inside: BTreeMap<IpAddr, ConnectionName>,
 }
 
 /// The database as it was built last, and what was added to it since.
@@ -149,6 +152,43 @@ impl PolicyBook {
         policy
     }
 
+    /// The policy whose SAs protect once more what those of a connection have sealed. If it is not
+    /// there any more, it has a number all the same: then nothing leaves.
+    pub(crate) fn over(&mut self, connection: &ConnectionName) -> Option<PolicyId> {
+        let outer = self.connections.get(connection)?.over.clone()?;
+        let child = ChildName::new(outer.as_str()).ok()?;
+        Some(self.table.intern(&outer, &child))
+    }
+
+    /// Whether IKE messages to a peer take the way of other packets, which is a tunnel.
+    pub(crate) fn is_inside(&self, peer: IpAddr) -> bool {
+        self.inside.contains_key(&peer)
+    }
+
+    /// The connection of the outermost tunnel on the way to a peer, if there is one: our address there
+    /// is our address.
+    pub(crate) fn outermost(&self, peer: IpAddr) -> Option<&Connection> {
+        self.connections.get(self.inside.get(&peer)?).map(|connection| &**connection)
+    }
+
+    /// The peers of nested connections that are not those of their outermost one.
+    fn peers_inside(&self) -> BTreeMap<IpAddr, ConnectionName> {
+        let nested = self.connections.values().filter(|connection| connection.over.is_some());
+        let mut inside = BTreeMap::new();
+        for connection in nested {
+            let mut outermost = connection;
+            for _ in 1..NESTING_MAX {
+                let over = outermost.over.as_ref().and_then(|name| self.connections.get(name));
+                outermost = over.unwrap_or(outermost);
+            }
+            let direct = |host: &&HostSpec| outermost.remote_addresses.contains(host);
+            let hosts = connection.remote_addresses.iter().filter(|host| !direct(host));
+            let addresses = hosts.filter_map(HostSpec::address);
+            inside.extend(addresses.map(|address| (address, outermost.name.clone())));
+        }
+        inside
+    }
+
     fn add_negotiated(&mut self, id: ChildSaId, negotiated: Negotiated) {
         let policy = negotiated.policy;
         self.negotiated.insert(id, negotiated);
@@ -206,6 +246,7 @@ impl PolicyBook {
         let spd = Spd::ranked(entries)?;
         let operators = self.operator.iter().map(|policy| policy.name.clone()).collect();
         self.in_force = InForce { spd, operators, ranks, ..InForce::default() };
+        self.inside = self.peers_inside();
         let users: Vec<_> = self.negotiated.iter().map(|(id, sa)| (sa.policy, *id)).collect();
         for (policy, id) in users {
             self.add_live(policy, id);

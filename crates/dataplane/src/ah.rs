@@ -179,7 +179,7 @@ fn open_gap(
 }
 
 /// Never zero, and unique among 65,535 packets (RFC 6864 §4.3).
-fn identification(sequence: u64) -> u16 {
+pub(crate) fn identification(sequence: u64) -> u16 {
     u16::try_from(sequence % u64::from(u16::MAX)).unwrap_or(0).saturating_add(1)
 }
 

@@ -44,6 +44,11 @@ drop_reasons! {
     Redirect = "redirect", "ICMP redirects do not go through tunnels";
     /// Outbound: the policy protects, but there is no SA and no room to hold the packet.
     NoSa = "no_sa", "no child SA carries the packet";
+    /// Outbound: more SAs would protect the packet one after the other than
+    /// [`NESTING_MAX`](crate::NESTING_MAX).
+    NestedTooDeep = "nested_too_deep", "more SAs are nested than one packet takes";
+    /// Inbound: the packet did not come out of an SA that must protect it once more.
+    NotNested = "not_nested", "the packet came without the SA that must protect it once more";
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, ReplayError, Spd};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, ReplayError, Spd};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{
@@ -27,6 +27,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
 use crate::ipcomp::Inflater;
+use crate::nesting::{Ends, NESTING_MAX, Nested};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
 use crate::tos;
@@ -114,13 +115,16 @@ impl Inbound {
                 if sa.ipcomp.is_some() {
                     self.gate.inflater.get_or_insert_default();
                 }
+                let under = sa.under.as_deref().copied();
                 if !self.spis.contains_key(&child) && self.sas.insert(spi, *sa).is_ok() {
                     self.spis.insert(child, spi);
+                    under.iter().for_each(|under| self.gate.ends.add(under));
                 }
             }
             InboundCommand::Remove { child } => {
                 if let Some(spi) = self.spis.remove(&child) {
-                    self.sas.remove(&spi);
+                    let under = self.sas.remove(&spi).and_then(|sa| sa.under);
+                    under.iter().for_each(|under| self.gate.ends.remove(under));
                 }
             }
             InboundCommand::UpdatePeer { child, encap } => {
@@ -129,6 +133,11 @@ impl Inbound {
                     sa.remote = encap.remote;
                     sa.settled = encap.remote;
                     sa.udp = encap.udp;
+                    if let Some(under) = &mut sa.under {
+                        self.gate.ends.remove(under);
+                        (under.local, under.udp) = (encap.local, encap.udp);
+                        self.gate.ends.add(under);
+                    }
                 }
             }
             InboundCommand::SetPolicies(spd) => {
@@ -187,10 +196,41 @@ impl Inbound {
         self.spis.get(&child).and_then(|spi| self.sas.get(spi)).map(InboundSa::counters)
     }
 
+    /// Opens a packet, and what comes out of it while that is for a nested SA.
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<Arrived, DropReason> {
-        if packet.meta.whole && !self.is_whole(packet, now)? {
-            return Ok(Arrived::InPart);
+        let mut came_out_of = None;
+        for _ in 0..NESTING_MAX {
+            if packet.meta.whole && !self.is_whole(packet, now)? {
+                return Ok(Arrived::InPart);
+            }
+            let (arrived, policy) = self.open_by_one(packet, came_out_of, now)?;
+            if matches!(arrived, Arrived::InPart) || !self.unwrap(packet, policy) {
+                return Ok(arrived);
+            }
+            came_out_of = Some(policy);
         }
+        // The last one's packet is for yet another SA: nobody has configured that.
+        Err(DropReason::NestedTooDeep)
+    }
+
+    /// Makes what an SA of this policy gave out a packet as the network brings it, if it is for an SA
+    /// that is nested under that policy.
+    fn unwrap(&self, packet: &mut PacketBuf, policy: PolicyId) -> bool {
+        if self.gate.ends.is_empty() {
+            return false;
+        }
+        let Some(nested) = Nested::find(packet.data()) else { return false };
+        let under = self.sas.get(&nested.spi).and_then(|sa| sa.under.as_deref());
+        under.is_some_and(|under| nested.belongs(under, policy)) && nested.unwrap(packet)
+    }
+
+    /// Opens a packet by its SA, and gives that one's policy.
+    fn open_by_one(
+        &mut self,
+        packet: &mut PacketBuf,
+        came_out_of: Option<PolicyId>,
+        now: Instant,
+    ) -> Result<(Arrived, PolicyId), DropReason> {
         let (header, ah) = read_header(packet)?;
         let sa = self.sas.get_mut(&header.spi);
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
@@ -198,7 +238,12 @@ impl Inbound {
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, header, ah, now, &mut self.gate, &mut self.events);
+        let policy = sa.policy;
+        let opened = if sa.under.as_ref().map(|under| under.policy) == came_out_of {
+            sa.open(packet, header, ah, now, &mut self.gate, &mut self.events)
+        } else {
+            Err(DropReason::NotNested)
+        };
         self.drops.add_many(DropReason::FragmentsMissing, self.gate.reassembly.take_given_up());
         if let Err(reason) = opened {
             sa.dropped(reason);
@@ -206,7 +251,7 @@ impl Inbound {
                 self.events.push(Event::Audit(audit(reason, header, packet)));
             }
         }
-        opened
+        Ok((opened?, policy))
     }
 
     /// RFC 4302 §3.4.1: the fragments of an AH packet are joined before it is looked at.
@@ -241,6 +286,8 @@ fn read_header(packet: &mut PacketBuf) -> Result<(EspHeader, Option<AhPlace>), D
 pub(crate) struct Gate {
     discarding: Option<Discarding>,
     reassembly: Reassembly,
+    /// Where packets of nested SAs go.
+    ends: Ends,
     /// There if any SA compresses.
     inflater: Option<Box<Inflater>>,
 }
@@ -419,12 +466,14 @@ impl InboundSa {
         if next_header != announced {
             return Err(DropReason::BadInner);
         }
-        let arrived = if inner.fragment().is_some() && self.needs_whole_packets(gate) {
-            Arrived::InPart
-        } else {
-            self.check_policies(&inner.flow_key(), gate)?;
-            Arrived::Whole
-        };
+        let is_of_nested = || gate.ends.have(self.policy, &inner);
+        let arrived =
+            if inner.fragment().is_some() && (self.needs_whole_packets(gate) || is_of_nested()) {
+                Arrived::InPart
+            } else {
+                self.check_policies(&inner.flow_key(), gate)?;
+                Arrived::Whole
+            };
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
         let total_len = inner.total_len();
@@ -610,7 +659,8 @@ fn refusal(error: ReplayError) -> DropReason {
     }
 }
 
-/// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch.
+/// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch, and for a packet
+/// that skipped an SA the same holds.
 fn is_auditable(reason: DropReason) -> bool {
     matches!(
         reason,
@@ -619,6 +669,7 @@ fn is_auditable(reason: DropReason) -> bool {
             | DropReason::BadSequence
             | DropReason::BadIcv
             | DropReason::SelectorMismatch
+            | DropReason::NotNested
     )
 }
 

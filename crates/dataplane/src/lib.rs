@@ -11,6 +11,8 @@
 //! UDP headers of ESP are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in
 //! them. AH covers its outer header, so there the engine makes and reads it.
 //!
+//! What an SA has sealed, others may protect once more (`nesting`), in the same buffer.
+//!
 //! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
 //! does not do: path MTU, ICMP.
 
@@ -26,6 +28,7 @@ mod event;
 mod held;
 mod inbound;
 mod ipcomp;
+mod nesting;
 mod outbound;
 mod outbound_sad;
 mod reassembly;
@@ -39,6 +42,7 @@ pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
+pub use nesting::NESTING_MAX;
 pub use outbound::{Outbound, OutboundCommand, Verdict};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
 pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

@@ -17,7 +17,8 @@ use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead, TAILROOM_MAX};
 use crate::event::{Audit, Event, Events};
 use crate::held::Held;
 use crate::ipcomp::Deflater;
-use crate::outbound_sad::{OutboundSad, Slot};
+use crate::nesting::put_outer;
+use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{OutboundSa, SealingKey};
 
@@ -83,7 +84,8 @@ pub enum Verdict {
     /// The packet waits for an SA in a buffer of its own, or the fragment for the others of its
     /// packet; this buffer is free. What [`Outbound::poll_packet`] has may be of it.
     Held,
-    /// The packet is not sent; the buffer holds it unchanged.
+    /// The packet is not sent; the buffer holds it unchanged, or as far as some of several nested SAs
+    /// have protected it.
     Drop(DropReason),
 }
 
@@ -187,16 +189,20 @@ impl Outbound {
     /// that are due, for [`Self::poll_packet`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.next_limit = None;
+        let mut dummies_due = Vec::new();
         for sa in self.sad.all() {
             // The events matter here, not whether a packet may pass.
             let _ = sa.check_age(now, &mut self.events);
             if sa.dummy_due().is_some_and(|due| due <= now) {
                 sa.note_dummy(now);
-                if let Ok(dummy) = sa.dummy(now, &mut self.events) {
-                    self.held.push_ready(dummy);
-                }
+                dummies_due.push(sa.child);
             }
             self.next_limit = earlier(self.next_limit, sa.next_timeout());
+        }
+        for child in dummies_due {
+            if let Some(dummy) = self.dummy(child, now) {
+                self.held.push_ready(dummy);
+            }
         }
     }
 
@@ -255,12 +261,13 @@ impl Outbound {
         self.sad.by_child(child).map(|sa| sa.counters())
     }
 
-    /// The SA through which a packet would leave now; `None` if it would not, or not protected.
-    pub fn carrier(&mut self, flow: &FlowKey) -> Option<ChildSaId> {
-        match route(&self.spd, &self.sad, flow) {
-            Route::Sa(slot) => self.sad.get(slot).map(|sa| sa.child),
-            Route::NoSa(_) | Route::Bypass | Route::Drop(_) => None,
-        }
+    /// The SAs that would protect a packet now one after the other, from the innermost on; none if it
+    /// would not leave, or not protected.
+    pub fn carriers(&mut self, flow: &FlowKey) -> Vec<ChildSaId> {
+        let Route::Sa(slot) = route(&self.spd, &self.sad, flow) else { return Vec::new() };
+        let Ok(chain) = self.sad.chain(slot) else { return Vec::new() };
+        let child = |slot: &Slot| self.sad.get(*slot).map(|sa| sa.child);
+        chain.slots().iter().filter_map(child).collect()
     }
 
     fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
@@ -297,21 +304,87 @@ impl Outbound {
                     return self.join(packet, train, now);
                 }
                 packet.truncate(total_len);
-                let deflater = self.deflater.as_deref_mut();
-                let sealed = sa.seal(packet, &inner, now, deflater, &mut self.events);
-                match sealed {
-                    Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
-                        self.fragment_id = self.fragment_id.wrapping_add(1);
-                        self.cut(packet, self.fragment_id)
-                    }
-                    Ok(()) => Verdict::Send,
-                    Err(reason) => self.refuse(slot, reason, now),
+                match self.sad.chain(slot) {
+                    Ok(chain) => self.seal_by_all(packet, &inner, &chain, now),
+                    // Nothing of an inner SA may leave without the outer ones, so nothing is sealed.
+                    Err(Gap::NoSa { policy, flow }) => self.hold(policy, flow, packet, now),
+                    Err(Gap::TooDeep) => self.refuse(slot, DropReason::NestedTooDeep, now),
                 }
             }
             Route::NoSa(policy) => self.hold(policy, flow, packet, now),
             Route::Bypass => Verdict::Bypass,
             Route::Drop(reason) => Verdict::Drop(reason),
         }
+    }
+
+    /// Protects a packet by one SA after the other.
+    fn seal_by_all(
+        &mut self,
+        packet: &mut PacketBuf,
+        inner: &Inner,
+        chain: &Chain,
+        now: Instant,
+    ) -> Verdict {
+        let Some((first, outer)) = chain.slots().split_first() else {
+            return Verdict::Drop(DropReason::NoSa);
+        };
+        let sealed = match self.seal_by(*first, packet, inner, now) {
+            Ok(number) => self.seal_again(packet, number, outer, now),
+            Err(reason) => Err((*first, reason)),
+        };
+        match sealed {
+            Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
+                self.fragment_id = self.fragment_id.wrapping_add(1);
+                self.cut(packet, self.fragment_id)
+            }
+            Ok(()) => Verdict::Send,
+            Err((slot, reason)) => self.refuse(slot, reason, now),
+        }
+    }
+
+    /// Protects what an SA has sealed with this sequence number by each of the outer ones; says which
+    /// one refuses it, if one does.
+    fn seal_again(
+        &mut self,
+        packet: &mut PacketBuf,
+        mut number: u64,
+        outer: &[Slot],
+        now: Instant,
+    ) -> Result<(), (Slot, DropReason)> {
+        for slot in outer {
+            put_outer(packet, number).ok_or((*slot, DropReason::NoRoom))?;
+            let inner = IpPacket::read(packet.data()).map(|inner| Inner::of(&inner));
+            let inner = inner.map_err(|_| (*slot, DropReason::NotIp))?;
+            number = self.seal_by(*slot, packet, &inner, now).map_err(|reason| (*slot, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Protects a packet by one SA; gives the sequence number it got.
+    fn seal_by(
+        &mut self,
+        slot: Slot,
+        packet: &mut PacketBuf,
+        inner: &Inner,
+        now: Instant,
+    ) -> Result<u64, DropReason> {
+        let sa = self.sad.get(slot).ok_or(DropReason::NoSa)?;
+        sa.seal(packet, inner, now, self.deflater.as_deref_mut(), &mut self.events)?;
+        Ok(sa.sequence.last())
+    }
+
+    /// A dummy packet, which looks outside like all others of its SA.
+    fn dummy(&mut self, child: ChildSaId, now: Instant) -> Option<PacketBuf> {
+        let chain = self.sad.chain(self.sad.slot_of(child)?).ok()?;
+        let sa = self.sad.by_child(child)?;
+        let mut dummy = sa.dummy(now, &mut self.events).ok()?;
+        let (number, outer) = (sa.sequence.last(), chain.slots().get(1..)?);
+        if let Err((slot, reason)) = self.seal_again(&mut dummy, number, outer, now) {
+            self.refuse(slot, reason, now);
+            self.drops.add(reason);
+            return None;
+        }
+        Some(dummy)
     }
 
     /// Keeps a fragment until the others of its packet are there, and seals that (RFC 4301 §7).
@@ -391,7 +464,7 @@ impl Outbound {
     }
 
     /// Puts an SA first in its policy and seals what waited for it. Packets outside its narrowed
-    /// selectors wait on.
+    /// selectors wait on, but for those that it carries in packets of other SAs.
     fn activate(&mut self, child: ChildSaId, now: Instant) {
         let Some(policy) = self.sad.activate(child) else {
             return;
@@ -402,8 +475,14 @@ impl Outbound {
         sa.active = true;
         sa.note_dummy(now);
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
+        let Some(sa) = self.sad.slot_of(child) else { return };
+        let (spd, sad) = (&self.spd, &self.sad);
         let carried = |packet: &PacketBuf| {
-            IpPacket::read(packet.data()).is_ok_and(|inner| sa.carries(&inner.flow_key()))
+            IpPacket::read(packet.data()).is_ok_and(|inner| {
+                let flow = inner.flow_key();
+                sad.carries(sa, &flow)
+                    || sad.has_nested() && missing(spd, sad, &flow) != Some(policy)
+            })
         };
         let mut train = None;
         for mut packet in self.held.take(policy, now, carried) {
@@ -428,6 +507,18 @@ fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
         Some(Action::Bypass) => Route::Bypass,
         Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
         None => Route::Drop(DropReason::NoPolicy),
+    }
+}
+
+/// The policy whose SA a packet must wait for.
+fn missing(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Option<PolicyId> {
+    match route(spd, sad, flow) {
+        Route::NoSa(policy) => Some(policy),
+        Route::Sa(slot) => match sad.chain(slot) {
+            Err(Gap::NoSa { policy, .. }) => Some(policy),
+            Ok(_) | Err(Gap::TooDeep) => None,
+        },
+        Route::Bypass | Route::Drop(_) => None,
     }
 }
 

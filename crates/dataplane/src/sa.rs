@@ -16,6 +16,7 @@ use adit_wire::ip::{AddressChange, FlowKey};
 use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::ipcomp::{Compression, Decompression};
+use crate::nesting::Under;
 use crate::tos::TosRule;
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -30,7 +31,7 @@ pub fn split(
     policy: PolicyId,
     now: Instant,
 ) -> Result<(InboundSa, OutboundSa), KeyLengthError> {
-    Ok((InboundSa::new(sa, now)?, OutboundSa::new(sa, policy, now)?))
+    Ok((InboundSa::new(sa, policy, now)?, OutboundSa::new(sa, policy, now)?))
 }
 
 /// Our half of a child SA: what sealing a packet needs.
@@ -50,6 +51,10 @@ pub struct OutboundSa {
     pub(crate) ipcomp: Option<Box<Compression>>,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
+    /// Whether other SAs protect its packets once more.
+    is_nested: bool,
+    /// Whether any selector asks for more than addresses.
+    looks_above_ip: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -61,6 +66,7 @@ pub struct InboundSa {
     pub(crate) window: ReplayWindow,
     pub(crate) spi: Spi,
     pub(crate) child: ChildSaId,
+    pub(crate) policy: PolicyId,
     pub(crate) meter: Meter,
     /// Where the newest authentic packet came from.
     pub(crate) remote: SocketAddr,
@@ -73,6 +79,10 @@ pub struct InboundSa {
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
     pub(crate) ipcomp: Option<Box<Decompression>>,
+    /// Its place under the SAs that protect its packets once more.
+    pub(crate) under: Option<Box<Under>>,
+    /// Whether any selector asks for more than addresses.
+    looks_above_ip: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -117,7 +127,7 @@ impl OpeningKey {
     }
 }
 
-/// What is touched when a packet is dropped, not when it passes.
+/// What is touched when a packet is dropped, not when it passes alone.
 #[derive(Debug, Default)]
 struct Cold {
     drops: DropCounters,
@@ -126,6 +136,8 @@ struct Cold {
     told: Option<(Age, Instant)>,
     /// Outbound: when the last dummy packet was sent.
     dummy_sent: Option<Instant>,
+    /// Outbound: the policy of the SAs over this one.
+    over: Option<PolicyId>,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -153,6 +165,8 @@ impl OutboundSa {
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
             active: false,
+            is_nested: false,
+            looks_above_ip: looks_above_ip(sa),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -168,6 +182,18 @@ impl OutboundSa {
     #[must_use]
     pub fn with_sequence_after(self, last: u64) -> Self {
         Self { sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn), ..self }
+    }
+
+    /// The same SA under those of another policy, which protect its packets once more.
+    #[must_use]
+    pub fn over(self, policy: PolicyId) -> Self {
+        let cold = Box::new(Cold { over: Some(policy), ..*self.cold });
+        Self { is_nested: true, cold, ..self }
+    }
+
+    /// The policy of the SAs that protect its packets once more.
+    pub(crate) fn outer_policy(&self) -> Option<PolicyId> {
+        if self.is_nested { self.cold.over } else { None }
     }
 
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
@@ -191,6 +217,10 @@ impl OutboundSa {
         self.cold.dummy_sent = Some(now);
     }
 
+    pub(crate) fn is_ah(&self) -> bool {
+        matches!(self.key, SealingKey::Ah(_))
+    }
+
     /// Whether the negotiated selectors let this packet out.
     pub(crate) fn carries(&self, flow: &FlowKey) -> bool {
         self.selectors.contain(flow)
@@ -198,7 +228,7 @@ impl OutboundSa {
 
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
-        self.selectors.look_above_ip
+        self.looks_above_ip
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -227,7 +257,7 @@ impl InboundSa {
     /// # Errors
     ///
     /// [`KeyLengthError`] if the keys are not those of the cipher.
-    pub fn new(sa: &ChildSa, now: Instant) -> Result<Self, KeyLengthError> {
+    pub fn new(sa: &ChildSa, policy: PolicyId, now: Instant) -> Result<Self, KeyLengthError> {
         let lifetime = prudent(sa.lifetime, sa.protection);
         let soft = Amounts { time: None, ..lifetime.soft };
         Ok(Self {
@@ -235,6 +265,7 @@ impl InboundSa {
             window: ReplayWindow::new(sa.replay_window, sa.esn),
             spi: sa.spi_in,
             child: sa.id,
+            policy,
             meter: Meter::new(Lifetime { soft, ..lifetime }, now),
             remote: sa.encap.remote,
             settled: sa.encap.remote,
@@ -243,6 +274,8 @@ impl InboundSa {
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
+            under: None,
+            looks_above_ip: looks_above_ip(sa),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -251,6 +284,14 @@ impl InboundSa {
     /// The child SA it is half of.
     pub fn child(&self) -> ChildSaId {
         self.child
+    }
+
+    /// The same SA under those of another policy: it takes only what comes out of these and goes to
+    /// `local`, our end of it.
+    #[must_use]
+    pub fn over(self, policy: PolicyId, local: SocketAddr) -> Self {
+        let under = Under { policy, local, udp: self.udp };
+        Self { under: Some(Box::new(under)), ..self }
     }
 
     /// The SPI of its packets.
@@ -270,7 +311,7 @@ impl InboundSa {
 
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
-        self.selectors.look_above_ip
+        self.looks_above_ip
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -329,8 +370,6 @@ struct Selectors {
     remote: Box<[TrafficSelector]>,
     /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
     hosts: Option<Box<Hosts>>,
-    /// Whether any asks for more than addresses.
-    look_above_ip: bool,
 }
 
 impl Selectors {
@@ -343,11 +382,6 @@ impl Selectors {
                 Mode::Transport => Some(Box::new(hosts(sa))),
                 Mode::Beet => inner_hosts(sa).map(Box::new),
             },
-            look_above_ip: sa
-                .local_ts
-                .iter()
-                .chain(&sa.remote_ts)
-                .any(TrafficSelector::looks_above_ip),
         }
     }
 
@@ -364,6 +398,10 @@ impl Selectors {
 /// In BEET mode all selectors are of the one host of each side.
 fn inner_hosts(sa: &ChildSa) -> Option<Hosts> {
     Some(Hosts { local: sa.local_ts.first()?.start, remote: sa.remote_ts.first()?.start })
+}
+
+fn looks_above_ip(sa: &ChildSa) -> bool {
+    sa.local_ts.iter().chain(&sa.remote_ts).any(TrafficSelector::looks_above_ip)
 }
 
 fn hosts(sa: &ChildSa) -> Hosts {

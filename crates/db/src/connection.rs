@@ -39,6 +39,9 @@ pub struct Connection {
     pub encap: Encap,
     /// Who protects its packets.
     pub engine: Engine,
+    /// The connection whose child SAs protect once more what those of this one have sealed (RFC 4301
+    /// §4.4.1, nested SAs). It has one child, of its own name.
+    pub over: Option<ConnectionName>,
     /// Whether IKE messages may be fragmented (RFC 7383).
     pub fragmentation: bool,
     /// Time between NAT keepalives (RFC 3948 §2.3); zero is off.
@@ -81,6 +84,7 @@ impl Connection {
             proposals: ProposalSpec::ike_default(),
             encap: Encap::default(),
             engine: Engine::default(),
+            over: None,
             fragmentation: true,
             keepalive: Self::DEFAULT_KEEPALIVE,
             dpd_delay: Self::DEFAULT_DPD_DELAY,

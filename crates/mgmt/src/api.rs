@@ -144,6 +144,9 @@ pub struct TunnelStatus {
     pub keep: String,
     /// The peer as configured.
     pub peer: String,
+    /// The tunnel that protects its packets once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// The peer's address and port, when there is an IKE SA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<String>,

@@ -300,12 +300,17 @@ impl SendReport {
 pub(crate) fn send_parts(
     socket: BorrowedFd<'_>,
     target: Target,
+    mark: Option<u32>,
     parts: &[io::IoSlice<'_>],
 ) -> io::Result<()> {
     let mut address = RawAddress::EMPTY;
     let mut control = Control::EMPTY;
     let name_length = address.set(target.remote);
-    let control_length = target.local.map_or(0, |local| control.set_outgoing(local, target.tos));
+    let mut control_length =
+        target.local.map_or(0, |local| control.set_outgoing(local, target.tos));
+    if let Some(mark) = mark {
+        control_length = control.add_mark(control_length, mark);
+    }
     // SAFETY: msghdr consists of integers and pointers, for which all zeros is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = address.as_mut_ptr().cast();

@@ -173,6 +173,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     let software = tunnel.peer_software.as_ref().map(|name| format!("   ({})", clean(name)));
     let address = tunnel.peer_address.as_ref().unwrap_or(&tunnel.peer);
     add("peer", Some(format!("{}{}", clean(address), software.unwrap_or_default())));
+    add("over", tunnel.over.as_ref().map(|over| format!("tunnel {}", clean(over))));
     add("we are", tunnel.local_id.as_deref().map(clean));
     add("peer is", tunnel.remote_id.as_deref().map(clean));
     let source = match tunnel.source {
@@ -334,6 +335,14 @@ mod tests {
           peer said      AUTHENTICATION_FAILED
           fix            compare the secrets
         ");
+    }
+
+    #[test]
+    fn a_nested_tunnel_names_its_outer_one() {
+        let tunnel = TunnelStatus { over: Some("paris".into()), ..berlin() };
+        let said = details(&tunnel, Paint::PLAIN);
+        assert!(said.contains("\n  over       tunnel paris\n"), "{said}");
+        assert!(!details(&berlin(), Paint::PLAIN).contains("over"));
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
     for sa in &report.sas {
         let flow = |packets: u64, all: u64| format!("{} ({})", grouped(packets), octets(all));
         table.row(vec![
-            Cell::styled(Style::Bold, clean(&sa.tunnel)),
+            Cell::styled(Style::Bold, clean(&tunnel_of(sa))),
             Cell::new(&sa.spi_in),
             Cell::new(&sa.spi_out),
             Cell::new(&sa.outer_remote),
@@ -201,6 +201,12 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
         ]);
     }
     table.render(paint)
+}
+
+/// `berlin over paris`.
+fn tunnel_of(sa: &SaStatus) -> String {
+    let over = sa.over.as_ref().map(|over| format!(" over {over}"));
+    format!("{}{}", sa.tunnel, over.unwrap_or_default())
 }
 
 /// `3 replayed, 1 too_old dropped`; nothing if nothing was.
@@ -223,6 +229,10 @@ fn why_text(answer: &Answer, paint: Paint) -> String {
     facts.extend(answer.tunnel.as_ref().map(|tunnel| ("tunnel", tunnel_words(tunnel, paint))));
     if let Some(sa) = &answer.sa {
         facts.push(("sa", sa_words(sa)));
+        facts.push(("packets", packets(sa)));
+    }
+    for sa in &answer.over {
+        facts.push(("over", format!("tunnel {}\n{}", clean(&sa.tunnel), sa_words(sa))));
         facts.push(("packets", packets(sa)));
     }
     if answer.routed_here {
@@ -257,7 +267,10 @@ fn fate_style(fate: Fate) -> Style {
 fn summary(answer: &Answer) -> String {
     let name = answer.policy.as_ref().map_or_else(String::new, |policy| clean(&policy.name));
     match answer.fate {
-        Fate::Protected => format!(" by tunnel {name}"),
+        Fate::Protected => {
+            let over = answer.over.iter().map(|sa| format!(" over {}", clean(&sa.tunnel)));
+            format!(" by tunnel {name}{}", over.collect::<String>())
+        }
         Fate::Bypassed | Fate::Discarded => format!(" by policy {name}"),
         Fate::Blocked => ": no policy matches, so it is dropped".to_owned(),
         Fate::Waiting => format!(": tunnel {name} has no SA for it"),

@@ -280,3 +280,39 @@ fn people_see_the_kernels_policies_first() {
     assert_eq!((entry.number, entry.source, entry.name), (1, PolicySource::Peer, berlin));
     assert_eq!((beyond.carrier, book.count()), (Some(ChildSaId(6)), 3));
 }
+
+/// CHECKLIST S10: which policy is over which, and to whom IKE goes through a tunnel.
+#[test]
+fn nested_tunnels_know_what_is_over_them() {
+    let (mut book, _) = book(Keep::Up);
+    let nested = |name: &str, over: &str, peer: &str| {
+        let mut connection = Arc::unwrap_or_clone(connection(Keep::Up));
+        connection.name = name.parse().unwrap();
+        connection.over = Some(over.parse().unwrap());
+        connection.remote_addresses = vec![HostSpec::Address(peer.parse().unwrap())];
+        connection.children[0].name = name.parse().unwrap();
+        Arc::new(connection)
+    };
+    // Aachen has the peer of the outermost one, Bonn and what goes over it are further away.
+    book.load(nested("aachen", "berlin", "203.0.113.7"));
+    book.load(nested("bonn", "aachen", "198.51.100.9"));
+    book.load(nested("celle", "bonn", "198.51.100.9"));
+    book.rebuild().unwrap();
+    let name = |text: &str| text.parse::<ConnectionName>().unwrap();
+    assert_eq!(book.over(&name("berlin")), None);
+    let over = book.over(&name("bonn")).unwrap();
+    assert_eq!(book.policy(&name("aachen"), &"aachen".parse().unwrap()), Some(over));
+    let inside = |book: &PolicyBook, peer: &str| book.is_inside(peer.parse().unwrap());
+    assert!(inside(&book, "198.51.100.9") && !inside(&book, "203.0.113.7"));
+    let outermost = book.outermost("198.51.100.9".parse().unwrap()).unwrap();
+    assert_eq!(outermost.name, name("berlin"));
+
+    // Without the outer one there is still a policy, of which there is no SA.
+    book.unload(&name("aachen"));
+    book.rebuild().unwrap();
+    assert_eq!(book.over(&name("bonn")), Some(over));
+    book.unload(&name("bonn"));
+    book.unload(&name("celle"));
+    book.rebuild().unwrap();
+    assert!(!inside(&book, "198.51.100.9"));
+}

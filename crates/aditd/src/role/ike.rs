@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::{Engine, PolicyId};
+use adit_db::{Engine, HostSpec, PolicyId};
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
@@ -273,7 +273,10 @@ impl Running {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit { path, octets } => self.transmit(path, octets),
-            Output::Keepalive(path) => self.role.sockets.keep_alive(path),
+            Output::Keepalive(path) => {
+                let inside = self.policies.is_inside(path.remote.ip());
+                self.role.sockets.keep_alive(path, inside);
+            }
             Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
             Output::ActivateOutbound(id) => self.activate(id),
             Output::RemoveChild { id, delay } => self.remove(id, delay),
@@ -309,13 +312,16 @@ impl Running {
             self.publish_change(Engine::Kernel, Some(policy));
             return;
         }
-        let (inbound, outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
+        let (mut inbound, mut outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
             Ok(halves) => halves,
             Err(error) => {
                 error!(%error, "a child SA could not be installed");
                 return;
             }
         };
+        if let Some(over) = self.policies.over(&sa.connection) {
+            (inbound, outbound) = (inbound.over(over, sa.encap.local), outbound.over(over));
+        }
         self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
         self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
         self.publish_change(Engine::Userspace, Some(policy));
@@ -418,10 +424,11 @@ impl Running {
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon
     /// as it has our message, and our answer to its first packet needs the route.
     fn transmit(&mut self, path: Path, octets: Vec<u8>) {
+        let inside = self.policies.is_inside(path.remote.ip());
         if self.behind_routes {
-            self.tell_parent(ToParent::Transmit { path, octets });
+            self.tell_parent(ToParent::Transmit { path, octets, inside });
         } else {
-            self.role.sockets.transmit(path, &octets);
+            self.role.sockets.transmit(path, &octets, inside);
         }
     }
 
@@ -446,9 +453,17 @@ impl Running {
     }
 
     fn source_for(&mut self, remote: IpAddr) -> Option<IpAddr> {
+        let mut towards = remote;
+        if let Some(outermost) = self.policies.outermost(remote) {
+            let address = |hosts: &[HostSpec]| hosts.iter().find_map(HostSpec::address);
+            if let Some(own) = address(&outermost.local_addresses) {
+                return Some(own);
+            }
+            towards = address(&outermost.remote_addresses).unwrap_or(remote);
+        }
         let RouteLookup { source, .. } = self
             .netlink
-            .lookup_route(remote, None, MARK)
+            .lookup_route(towards, None, MARK)
             .inspect_err(|error| debug!(%error, "no route to the peer"))
             .ok()?;
         source

@@ -9,7 +9,7 @@ use adit_dataplane::{
 use adit_db::{Amounts, Lifetime};
 use adit_wire::esp::Spi;
 
-use crate::fixtures::{CHILD, Options, buffer, copy, udp_packet};
+use crate::fixtures::{CHILD, Options, POLICY, buffer, copy, udp_packet};
 
 fn options(soft: Amounts, hard: Amounts) -> Options {
     Options { lifetime: Lifetime { soft, hard }, ..Options::default() }
@@ -115,7 +115,7 @@ fn an_sa_is_installed_once() {
     let mut tunnel = options.tunnel();
     let mut other = options.child_sa(false);
     other.spi_in = Spi(other.spi_in.0 + 77);
-    let other = Box::new(InboundSa::new(&other, tunnel.now).unwrap());
+    let other = Box::new(InboundSa::new(&other, POLICY, tunnel.now).unwrap());
     tunnel.right.handle_command(InboundCommand::Install(other));
     tunnel.right.handle_command(options.right_half(tunnel.now));
     assert_eq!(tunnel.right.report().sas.len(), 1);

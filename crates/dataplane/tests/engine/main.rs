@@ -12,6 +12,7 @@ mod fragment;
 mod ipcomp;
 mod lifetime;
 mod moving;
+mod nesting;
 mod policy;
 mod round_trip;
 mod sequence;

@@ -132,6 +132,9 @@ pub struct SaStatus {
     /// `ESP` or `AH`.
     #[serde(default)]
     pub protocol: String,
+    /// The tunnel whose SAs protect its packets once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// Whether ESP travels in UDP.
     pub udp: bool,
     /// Whether the kernel has it.
@@ -265,6 +268,9 @@ pub struct Why {
     /// The SA that carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sa: Option<SaStatus>,
+    /// The SAs that protect it once more, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<SaStatus>,
     /// Packets of all kinds dropped before an SA was known, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,

@@ -188,6 +188,7 @@ pub fn load_all(
     problems.extend(overlap::find(&drafts));
     if !problems.iter().any(|problem| problem.severity == Severity::Error) {
         problems.extend(policy::judge(&policy_drafts, &drafts));
+        problems.extend(tunnel::nesting::judge(&drafts));
     }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);

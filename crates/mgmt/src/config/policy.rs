@@ -6,6 +6,8 @@
 //! remote = "10.2.0.5/32[tcp/22]"
 //! ```
 
+use std::collections::BTreeSet;
+
 use adit_db::{Action, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError};
 use adit_wire::ikev2::TrafficSelector;
 
@@ -88,10 +90,16 @@ pub(super) fn judge(policies: &[PolicyDraft<'_>], tunnels: &[Draft<'_>]) -> Vec<
             entries.extend(entry);
         }
     }
+    // What an inner tunnel has sealed gets to its outer one past all policies.
+    let connections = || tunnels.iter().map(|draft| (draft, &draft.tunnel.connection));
+    let outer: BTreeSet<_> = connections().filter_map(|(_, one)| one.over.as_ref()).collect();
+    let outer = connections().filter(|(_, one)| outer.contains(&one.name));
+    let outer: BTreeSet<_> = outer.map(|(draft, _)| &draft.file.path).collect();
     match Spd::new(entries) {
         Ok(spd) => {
             let idle = spd.parts().into_iter().zip(&files).filter(|((_, parts), _)| *parts == 0);
-            idle.map(|(_, file)| never_reached(file)).collect()
+            let idle = idle.map(|(_, file)| file).filter(|file| !outer.contains(&file.path));
+            idle.map(|file| never_reached(file)).collect()
         }
         Err(error) => too_much(error, &files).into_iter().collect(),
     }

@@ -15,6 +15,7 @@ mod beet;
 mod claims;
 mod engine;
 mod ipcomp;
+mod nesting;
 mod tfc;
 mod transport;
 
@@ -330,7 +331,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ not a table of this file
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, local, remote, claims, secret
+          = help: known keys: keep, peer, address, id, peer_id, over, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, local, remote, claims, secret
         ");
 }
 

@@ -2,6 +2,7 @@
 
 mod beet;
 mod claims;
+pub(super) mod nesting;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -35,6 +36,8 @@ pub(super) struct Draft<'a> {
     pub(super) local: Vec<PlacedSelector>,
     /// Fixed selectors of the peer's side.
     pub(super) remote: Vec<PlacedSelector>,
+    /// Where the outer tunnel is named.
+    over: Option<Range<usize>>,
 }
 
 /// Reads one file; a draft comes out only if there is no error.
@@ -69,6 +72,7 @@ fn read_fields<'a>(
     let keep = fields.word("keep", KEEP).map_or(Keep::Up, |keep| keep.value);
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
+    let over = nesting::read(fields, &mut connection);
     let protocol = read_protocol(fields, &mut connection);
     if let Some(engine) = fields.word("engine", ENGINE) {
         connection.engine = engine.value;
@@ -92,7 +96,7 @@ fn read_fields<'a>(
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
     let tunnel = Tunnel { connection, secret, secret_name, secret_facts, origin };
-    Some(Draft { file: fields.file, tunnel, local, remote })
+    Some(Draft { file: fields.file, tunnel, local, remote, over })
 }
 
 const KEEP: &[(&str, Keep)] =

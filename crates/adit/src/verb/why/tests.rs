@@ -153,6 +153,7 @@ fn protected() -> Answer {
             ..TunnelStatus::default()
         }),
         sa: Some(sa()),
+        over: Vec::new(),
         drops: vec![("no_policy".into(), 2)],
         problem: None,
     }
@@ -286,6 +287,27 @@ fn a_packet_that_does_not_pass_has_a_code_and_a_fix() {
       fix            send from an address in the tunnel's local networks, or widen them on both sides
       or             to let it pass in clear, write policies/NAME.toml with action = "bypass"
     "#);
+}
+
+/// CHECKLIST S10: the SAs of a nest, from the inside to the outside.
+#[test]
+fn a_nest_is_followed_to_its_last_sa() {
+    let inner = SaStatus { over: Some("paris".into()), ..sa() };
+    let outer = SaStatus {
+        tunnel: "paris".into(),
+        protocol: "AH".into(),
+        udp: false,
+        spi_out: "c0ffee04".into(),
+        ..sa()
+    };
+    let table = SadReport { schema: SCHEMA, sas: vec![inner.clone(), outer.clone()] };
+    assert!(sad_text(&table, Paint::PLAIN).contains("\nberlin over paris  c0ffee01"));
+    let said =
+        why_text(&Answer { sa: Some(inner), over: vec![outer], ..protected() }, Paint::PLAIN);
+    assert!(said.contains("PROTECTED by tunnel berlin over paris\n"), "{said}");
+    let (first, then) = said.split_once("  over ").unwrap();
+    assert!(first.contains("SPI c0ffee02 out") && then.contains("SPI c0ffee04 out"), "{said}");
+    assert!(then.trim_start().starts_with("tunnel paris\n"), "{said}");
 }
 
 #[test]

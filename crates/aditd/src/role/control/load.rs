@@ -207,7 +207,9 @@ impl Running {
 /// Settles who protects each tunnel's packets; what the kernel cannot do for those that insist on
 /// it comes out.
 fn choose_engines(configuration: &mut Configuration) -> Vec<Diagnosis> {
-    let mut chooser = EngineChooser::default();
+    let connections = configuration.tunnels.values().map(|tunnel| &tunnel.connection);
+    let outer = connections.filter_map(|connection| connection.over.clone()).collect();
+    let mut chooser = EngineChooser::with_outer(outer);
     let mut unfit = Vec::new();
     for tunnel in configuration.tunnels.values_mut() {
         match chooser.choose(&tunnel.connection, &configuration.policies) {

@@ -104,7 +104,7 @@ struct Query {
     client: ClientId,
     request: Request,
     sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
-    outbound: Option<(Box<OutboundReport>, Option<ChildSaId>)>,
+    outbound: Option<(Box<OutboundReport>, Vec<ChildSaId>)>,
     inbound: Option<Box<InboundReport>>,
     kernel: Option<Box<KernelReport>>,
     /// Only some questions need it.
@@ -235,9 +235,9 @@ impl Running {
                 }
                 self.conclude(query);
             }
-            ToControl::Outbound(query, report, carrier) => {
+            ToControl::Outbound(query, report, carriers) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
-                    waiting.outbound = Some((report, carrier));
+                    waiting.outbound = Some((report, carriers));
                 }
                 self.conclude(query);
             }

@@ -66,6 +66,7 @@ impl Running {
             source: self.store.source(&connection.name),
             keep: keep(known).to_owned(),
             peer: peers(connection),
+            over: connection.over.as_ref().map(ToString::to_string),
             peer_address: sa.map(|sa| sa.remote.to_string()),
             peer_software: sa.and_then(|sa| software(sa.peer)).map(str::to_owned),
             local_id: sa.and_then(|sa| sa.local_id.as_ref()).map(ToString::to_string),

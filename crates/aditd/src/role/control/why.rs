@@ -20,13 +20,6 @@ use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
 use crate::message::{PolicyView, RouteView};
 
-/// The SAs.
-pub(super) fn sad(numbers: &Numbers) -> SadReport {
-    let now = clock::now();
-    let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
-    SadReport { schema: SCHEMA, sas: all.map(|(ike, sa)| one(ike, sa, numbers, now)).collect() }
-}
-
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
     let half = |all: &[SaCounters]| all.iter().find(|half| half.child == sa.id).copied();
     let (inbound, outbound) = (half(&numbers.inbound.sas), half(&numbers.outbound.sas));
@@ -44,6 +37,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
         protocol: sa.protocol.to_string(),
+        over: None,
         udp: sa.encap.udp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
         suite: TransformWords(&sa.suite).to_string(),
@@ -98,6 +92,18 @@ fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)
 }
 
 impl Running {
+    /// The SAs.
+    pub(super) fn sad(&self, numbers: &Numbers) -> SadReport {
+        let now = clock::now();
+        let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
+        let over = |ike: &IkeSaInfo| {
+            let tunnel = self.store.tunnels.get(ike.connection.as_ref()?)?;
+            tunnel.connection.over.as_ref().map(ToString::to_string)
+        };
+        let sas = all.map(|(ike, sa)| SaStatus { over: over(ike), ..one(ike, sa, numbers, now) });
+        SadReport { schema: SCHEMA, sas: sas.collect() }
+    }
+
     /// The policies.
     pub(super) fn spd(&self, view: Option<Box<PolicyView>>) -> SpdReport {
         let (total, mut entries) = view.map_or((0, Vec::new()), |view| (view.total, view.entries));
@@ -110,7 +116,7 @@ impl Running {
         &self,
         flow: &FlowKey,
         view: Option<Box<PolicyView>>,
-        carrier: Option<ChildSaId>,
+        carriers: &[ChildSaId],
         numbers: &Numbers,
     ) -> Why {
         let Some(PolicyView { entries, total, carrier: by_kernel, routes: Some(routes) }) =
@@ -124,8 +130,13 @@ impl Running {
         let tunnel = tunnel
             .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());
         let is_kernels = policy.as_ref().is_some_and(|policy| policy.by_kernel);
-        let carrier = if is_kernels { by_kernel } else { carrier };
-        let sa = carrier.and_then(|id| sad(numbers).sas.into_iter().find(|sa| sa.id == id.0));
+        let by_kernel: Vec<ChildSaId> = by_kernel.into_iter().collect();
+        let carriers = if is_kernels { &by_kernel } else { carriers };
+        let all = self.sad(numbers).sas;
+        let find = |id: &ChildSaId| all.iter().find(|sa| sa.id == id.0).cloned();
+        let mut sas = carriers.iter().filter_map(find);
+        let sa = sas.next();
+        let over = sas.collect();
         let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
@@ -145,6 +156,7 @@ impl Running {
             policies: total,
             tunnel,
             sa,
+            over,
             drops: drop_words([numbers.outbound.drops, numbers.inbound.drops].into_iter()),
             problem,
         }

@@ -109,8 +109,8 @@ impl Running {
                 }
                 Next::Command(ToOutbound::Report(query, flow)) => {
                     let report = Box::new(self.engine.report());
-                    let carrier = flow.and_then(|flow| self.engine.carrier(&flow));
-                    let _ = self.role.control.send(ToControl::Outbound(query, report, carrier));
+                    let carriers = flow.map(|flow| self.engine.carriers(&flow)).unwrap_or_default();
+                    let _ = self.role.control.send(ToControl::Outbound(query, report, carriers));
                 }
                 Next::Command(ToOutbound::Flowed(child)) => {
                     let counters = self.engine.counters_of(child).map(Box::new);
