@@ -6,8 +6,8 @@ use std::fmt;
 
 use adit_crypto::Cipher;
 use adit_db::{
-    ChildConfig, Connection, ConnectionName, Dscp, DscpPolicy, Engine, HostSpec, OperatorPolicy,
-    PolicyId, ProposalSpec, SpdEntry, Tfc,
+    ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec,
+    OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -24,6 +24,8 @@ pub(crate) enum Unfit {
     Missing(String),
     /// The tunnel sets a DSCP.
     Dscp(Dscp),
+    /// The tunnel sets the DF bit.
+    Df,
     /// The tunnel may be one of AH.
     Ah,
     /// The tunnel pads packets, or sends dummies.
@@ -39,6 +41,7 @@ impl fmt::Display for Unfit {
         match self {
             Self::Missing(what) => f.write_str(what),
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
+            Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
@@ -57,7 +60,7 @@ impl Unfit {
     pub(crate) fn diagnosis(&self, cx: &Context) -> Diagnosis {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
-            Self::Dscp(_) | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
+            Self::Dscp(_) | Self::Df | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
                 Diagnosis::not_for_kernel(cx, self)
             }
         }
@@ -129,6 +132,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     match child.dscp {
         DscpPolicy::Set(dscp) if dscp != Dscp::default() => return Err(Unfit::Dscp(dscp)),
         DscpPolicy::Set(_) | DscpPolicy::Copy => {}
+    }
+    if child.df == DfPolicy::Set {
+        return Err(Unfit::Df);
     }
     if child.tfc != Tfc::OFF {
         return Err(Unfit::Tfc);
@@ -223,6 +229,8 @@ mod tests {
             child.dscp = DscpPolicy::Set(Dscp::new(46).unwrap());
         };
         assert_eq!(unfit(dscp, &[]), "the kernel sets no DSCP 46 of its own");
+        let df = |child: &mut ChildConfig| child.df = DfPolicy::Set;
+        assert_eq!(unfit(df, &[]), "the kernel clears or copies the DF bit, and never sets it");
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;

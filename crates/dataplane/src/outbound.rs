@@ -242,6 +242,11 @@ impl Outbound {
         self.sad.by_child(child).map(|sa| sa.counters())
     }
 
+    /// Counts packets that were sealed, and that the network did not take.
+    pub fn note_unsent(&mut self, reason: DropReason, packets: usize) {
+        self.drops.add_many(reason, u64::try_from(packets).unwrap_or(u64::MAX));
+    }
+
     /// The SA through which a packet would leave now; `None` if it would not, or not protected.
     pub fn carrier(&mut self, flow: &FlowKey) -> Option<ChildSaId> {
         match route(&self.spd, &self.sad, flow) {
@@ -494,6 +499,7 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: self.outer_class(inner.class),
+            dont_fragment: self.outer_dont_fragment(inner, inner_len),
             udp: self.encap.udp,
             header_len: 0,
             whole,
@@ -529,6 +535,7 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: self.tos.outer(0),
+            dont_fragment: self.df.outer(None) && self.encap.remote.is_ipv4(),
             udp: self.encap.udp,
             header_len: 0,
             whole: false,
@@ -558,6 +565,15 @@ impl OutboundSa {
             Mode::Tunnel => self.tos.outer(inner_class),
             Mode::Transport => inner_class,
         }
+    }
+
+    /// Whether an outer IPv4 header forbids cutting the packet (RFC 4301 §8.1). What is longer than
+    /// the TUN takes came in fragments, and must be cut again outside. In transport mode without a
+    /// header of its own the packet has lost its bit to the header that the network makes.
+    pub(crate) fn outer_dont_fragment(&self, inner: &Inner, inner_len: usize) -> bool {
+        let is_tunnel = self.mode == Mode::Tunnel && self.encap.remote.is_ipv4();
+        let bit = inner.is_ipv4.then_some(inner.dont_fragment);
+        is_tunnel && inner_len <= usize::from(INNER_MTU) && self.df.outer(bit)
     }
 
     /// Whether one more packet may pass; tells of an age reached for the first time.

@@ -14,6 +14,7 @@ use adit_wire::iana::ProtocolId;
 use crate::host::HostSpec;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
+use crate::outer_header::{DfPolicy, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
@@ -234,6 +235,8 @@ pub struct ChildConfig {
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
+    /// The DF bit of an outer IPv4 header; in tunnel mode.
+    pub df: DfPolicy,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -258,6 +261,7 @@ impl ChildConfig {
             replay_window: WindowSize::DEFAULT,
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
+            df: DfPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
             dpd_action: EndAction::default(),
@@ -380,43 +384,6 @@ pub enum EndAction {
     Restart,
 }
 
-/// Where the DSCP of the outer header comes from (RFC 4301 §5.1.2.1, note 6). The inner DSCP is
-/// never changed by decapsulation.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum DscpPolicy {
-    /// Copied from the inner header.
-    #[default]
-    Copy,
-    /// This value for every packet; six bits.
-    Set(Dscp),
-}
-
-/// A differentiated services code point: six bits (RFC 2474 §3).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Dscp(u8);
-
-impl Dscp {
-    /// A code point; `None` above 63.
-    pub const fn new(value: u8) -> Option<Self> {
-        if value < 64 { Some(Self(value)) } else { None }
-    }
-
-    /// The six bits as a number.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-/// How the ingress of the tunnel treats the ECN field (RFC 6040 §4.1).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum EcnPolicy {
-    /// Copied to the outer header, so that congestion inside the tunnel is signalled end to end.
-    #[default]
-    Normal,
-    /// Cleared in the outer header, for a peer whose egress does not understand ECN.
-    Compatibility,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,11 +433,5 @@ mod tests {
         child.proposals = ProposalSpec::esp_list("aes256gcm16-esn-noesn").unwrap();
         child.replay_window = WindowSize::OFF;
         assert_eq!(child.offered_proposals()[0].to_string(), "aes256gcm16-noesn");
-    }
-
-    #[test]
-    fn dscp_has_six_bits() {
-        assert_eq!(Dscp::new(63).map(Dscp::get), Some(63));
-        assert_eq!(Dscp::new(64), None);
     }
 }

@@ -4,6 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
+//! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
@@ -24,6 +25,7 @@ mod ids;
 mod lifetime;
 mod names;
 mod nearest;
+mod outer_header;
 mod pad;
 pub mod proposal;
 pub mod replay;
@@ -34,8 +36,8 @@ mod ts_spec;
 
 pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use connection::{
-    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Engine, KERNEL_SPI,
-    Keep, KeyingTries, Mode, Ports, Tfc, Unique,
+    ChildConfig, Connection, Encap, EndAction, Engine, KERNEL_SPI, Keep, KeyingTries, Mode, Ports,
+    Tfc, Unique,
 };
 pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
@@ -44,6 +46,7 @@ pub use ids::{ChildSaId, IkeSaId, PolicyId};
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
+pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 pub use pad::{AuthMethodConfig, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};

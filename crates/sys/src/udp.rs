@@ -177,6 +177,9 @@ impl UdpSocket {
 
     /// Sends each packet from `meta.local` (if not unspecified) to `meta.remote` with `meta.tos`.
     ///
+    /// Packets with `meta.dont_fragment` forbid being cut, whatever [`PathMtu`] the socket has; it
+    /// is then [`PathMtu::Fragment`] afterwards.
+    ///
     /// Takes `&[PacketBuf]` or any filtered iterator over packets.
     pub fn send_batch<'a>(
         &self,
@@ -187,6 +190,7 @@ impl UdpSocket {
             remote: packet.meta.remote,
             local: Some(packet.meta.local),
             tos: packet.meta.tos,
+            dont_fragment: packet.meta.dont_fragment && packet.meta.remote.is_ipv4(),
         })
     }
 
@@ -206,7 +210,7 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        let target = Target { remote, local: Some(local), tos };
+        let target = Target { remote, local: Some(local), tos, dont_fragment: false };
         let parts = [io::IoSlice::new(prefix), io::IoSlice::new(octets)];
         send_parts(self.socket.as_fd(), target, &parts)
     }

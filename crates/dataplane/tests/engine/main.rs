@@ -11,6 +11,7 @@ mod fragment;
 mod ipcomp;
 mod lifetime;
 mod moving;
+mod outer_header;
 mod policy;
 mod round_trip;
 mod sequence;

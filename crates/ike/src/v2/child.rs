@@ -209,6 +209,7 @@ impl Child {
             replay_window: config.replay_window,
             dscp: config.dscp,
             ecn: config.ecn,
+            df: config.df,
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             ipcomp: agreed.ipcomp,
             rekeys: agreed.rekeys,

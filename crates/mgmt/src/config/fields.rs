@@ -174,6 +174,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether the value of a key is an integer.
+    pub(super) fn is_integer(&self, key: &str) -> bool {
+        matches!(self.peek(key), Some(DeValue::Integer(_)))
+    }
+
     /// Takes `true` or `false`; a string goes to [`Self::word`].
     pub(super) fn flag(
         &mut self,
@@ -302,6 +307,9 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("life", &["life_time"]),
         ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
         ("dpd", &["dpd_delay", "dpddelay"]),
+        ("dscp", &["copy_dscp", "tos"]),
+        ("ecn", &["copy_ecn"]),
+        ("df", &["copy_df", "dont_fragment"]),
         ("compress", &["ipcomp", "compression"]),
         ("suite", &["profile"]),
     ];

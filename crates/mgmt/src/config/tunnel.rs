@@ -24,6 +24,8 @@ use crate::codes::Code;
 use crate::secret::{SecretFacts, trim_secret, weakness};
 use crate::vici::conn::parse_seconds;
 
+mod outer_header;
+
 /// A tunnel that was read without error, with what the comparison with others needs.
 pub(super) struct Draft<'a> {
     pub(super) file: &'a SourceFile,
@@ -80,6 +82,7 @@ fn read_fields<'a>(
     }
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
+    outer_header::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
