@@ -28,6 +28,8 @@ pub(crate) enum Unfit {
     Df,
     /// The tunnel may be one of AH.
     Ah,
+    /// The tunnel has an SA for each class of traffic.
+    Classes,
     /// The tunnel pads packets, or sends dummies.
     Tfc,
     /// The tunnel may compress packets.
@@ -43,6 +45,7 @@ impl fmt::Display for Unfit {
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
             Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
             Self::Ah => f.write_str("AH is done in user space alone"),
+            Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
             Self::Policy(name) => {
@@ -60,9 +63,13 @@ impl Unfit {
     pub(crate) fn diagnosis(&self, cx: &Context) -> Diagnosis {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
-            Self::Dscp(_) | Self::Df | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
-                Diagnosis::not_for_kernel(cx, self)
-            }
+            Self::Dscp(_)
+            | Self::Df
+            | Self::Ah
+            | Self::Classes
+            | Self::Tfc
+            | Self::IpComp
+            | Self::Policy(_) => Diagnosis::not_for_kernel(cx, self),
         }
     }
 }
@@ -133,6 +140,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
         DscpPolicy::Set(dscp) if dscp != Dscp::default() => return Err(Unfit::Dscp(dscp)),
         DscpPolicy::Set(_) | DscpPolicy::Copy => {}
     }
+    if child.class.is_some() {
+        return Err(Unfit::Classes);
+    }
     if child.df == DfPolicy::Set {
         return Err(Unfit::Df);
     }
@@ -182,7 +192,7 @@ fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{Action, TsSpec};
+    use adit_db::{Action, DscpClass, DscpSet, TsSpec};
 
     use super::*;
 
@@ -231,6 +241,11 @@ mod tests {
         assert_eq!(unfit(dscp, &[]), "the kernel sets no DSCP 46 of its own");
         let df = |child: &mut ChildConfig| child.df = DfPolicy::Set;
         assert_eq!(unfit(df, &[]), "the kernel clears or copies the DF bit, and never sets it");
+        let class = |child: &mut ChildConfig| {
+            let of = "net".parse().unwrap();
+            child.class = Some(DscpClass { of, code_points: DscpSet::default() });
+        };
+        assert_eq!(unfit(class, &[]), "the kernel has one SA for all classes of traffic");
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;

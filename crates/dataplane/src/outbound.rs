@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_db::sad::{Meter, SequenceCounter, SequenceExhausted};
-use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, Spd};
+use adit_db::{Action, Age, ChildSaId, Dscp, Encapsulation, FlowCache, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
@@ -110,6 +110,8 @@ impl Inner {
 enum Route {
     Sa(Slot),
     NoSa(PolicyId),
+    /// The DSCP of each packet says whose SA.
+    ByClass(PolicyId),
     Bypass,
     Drop(DropReason),
 }
@@ -248,11 +250,19 @@ impl Outbound {
     }
 
     /// The SA through which a packet would leave now; `None` if it would not, or not protected.
-    pub fn carrier(&mut self, flow: &FlowKey) -> Option<ChildSaId> {
-        match route(&self.spd, &self.sad, flow) {
+    pub fn carrier(&mut self, flow: &FlowKey, dscp: Dscp) -> Option<ChildSaId> {
+        match self.by_class(route(&self.spd, &self.sad, flow), flow, dscp) {
             Route::Sa(slot) => self.sad.get(slot).map(|sa| sa.child),
-            Route::NoSa(_) | Route::Bypass | Route::Drop(_) => None,
+            Route::NoSa(_) | Route::ByClass(_) | Route::Bypass | Route::Drop(_) => None,
         }
+    }
+
+    /// The route of one packet of a flow that is divided by classes (RFC 4301 §4.1); any other is
+    /// what it was.
+    fn by_class(&self, route: Route, flow: &FlowKey, dscp: Dscp) -> Route {
+        let Route::ByClass(policy) = route else { return route };
+        let class = self.spd.class(policy, dscp);
+        self.sad.find(class, flow).map_or(Route::NoSa(class), Route::Sa)
     }
 
     fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
@@ -274,7 +284,7 @@ impl Outbound {
             }
         };
         *train = Some((flow, route));
-        match route {
+        match self.by_class(route, &flow, Dscp::from_traffic_class(inner.class)) {
             Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
                 Verdict::Drop(DropReason::Redirect)
             }
@@ -301,6 +311,8 @@ impl Outbound {
                 }
             }
             Route::NoSa(policy) => self.hold(policy, flow, packet, now),
+            // It has been resolved; what is not sent harms nobody.
+            Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
             Route::Bypass => Verdict::Bypass,
             Route::Drop(reason) => Verdict::Drop(reason),
         }
@@ -414,6 +426,7 @@ impl Outbound {
 /// Where a packet goes: the policy first (RFC 4301 §5.1), then an SA of it.
 fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
     match spd.lookup_outbound(flow) {
+        Some(Action::Protect(policy)) if spd.has_classes(policy) => Route::ByClass(policy),
         Some(Action::Protect(policy)) => {
             sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
         }

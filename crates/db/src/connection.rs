@@ -11,10 +11,11 @@ use std::time::Duration;
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
+use crate::dscp_class::DscpClass;
 use crate::host::HostSpec;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
-use crate::outer_header::{DfPolicy, DscpPolicy, EcnPolicy};
+use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
@@ -98,6 +99,28 @@ impl Connection {
     /// The child of that name.
     pub fn child(&self, name: &ChildName) -> Option<&ChildConfig> {
         self.children.iter().find(|child| child.name == *name)
+    }
+
+    /// The children that share a child's traffic by DSCP, that with the rest first; only the child
+    /// if it has no classes.
+    pub fn classes_with<'a>(
+        &'a self,
+        child: &'a ChildConfig,
+    ) -> impl Iterator<Item = &'a ChildConfig> {
+        let rest = child.class.as_ref().map_or(&child.name, |class| &class.of);
+        let is_class =
+            move |one: &&ChildConfig| one.class.as_ref().is_some_and(|class| class.of == *rest);
+        self.child(rest).into_iter().chain(self.children.iter().filter(is_class))
+    }
+
+    /// The child that carries a packet with this DSCP among those that share a child's traffic.
+    pub fn class_for<'a>(&'a self, child: &'a ChildConfig, dscp: Dscp) -> &'a ChildConfig {
+        let takes = |one: &&ChildConfig| {
+            one.class.as_ref().is_some_and(|class| class.code_points.contains(dscp))
+        };
+        let mut classes = self.classes_with(child);
+        let first = classes.next();
+        classes.find(takes).or(first).unwrap_or(child)
     }
 
     /// The first selector of a child in transport mode that is more than the two ends themselves:
@@ -225,6 +248,8 @@ pub struct ChildConfig {
     pub proposals: Vec<ProposalSpec>,
     /// What is asked for; a peer that declines transport mode gets a tunnel.
     pub mode: Mode,
+    /// If it takes some packets from another child.
+    pub class: Option<DscpClass>,
     /// Desired state.
     pub keep: Keep,
     /// Limits after which the child is rekeyed and deleted.
@@ -256,6 +281,7 @@ impl ChildConfig {
             remote_ts: vec![TsSpec::DYNAMIC],
             proposals: ProposalSpec::esp_default(),
             mode: Mode::default(),
+            class: None,
             keep: Keep::default(),
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,

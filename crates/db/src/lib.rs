@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
+//! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
@@ -18,6 +19,7 @@
 mod child_sa;
 mod connection;
 mod decorrelate;
+mod dscp_class;
 mod flow_cache;
 mod host;
 mod identity;
@@ -39,6 +41,7 @@ pub use connection::{
     ChildConfig, Connection, Encap, EndAction, Engine, KERNEL_SPI, Keep, KeyingTries, Mode, Ports,
     Tfc, Unique,
 };
+pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};

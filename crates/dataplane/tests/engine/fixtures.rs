@@ -171,6 +171,12 @@ impl Options {
         OutboundCommand::Install { sa: Box::new(outbound), active }
     }
 
+    /// The same for another policy, in use at once.
+    pub(crate) fn left_half_of(&self, policy: PolicyId, now: Instant) -> OutboundCommand {
+        let (_, outbound) = split(&self.child_sa(true), policy, now).unwrap();
+        OutboundCommand::Install { sa: Box::new(outbound), active: true }
+    }
+
     /// The same, with the sequence number after this one as its first.
     pub(crate) fn left_half_after(&self, last: u64, now: Instant) -> OutboundCommand {
         let (_, outbound) = split(&self.child_sa(true), POLICY, now).unwrap();

@@ -4,6 +4,7 @@
 
 mod ah;
 mod allocation;
+mod classes;
 mod ecn;
 mod fixtures;
 mod forged;

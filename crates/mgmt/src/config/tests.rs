@@ -11,6 +11,7 @@ use super::*;
 use crate::codes::Code;
 
 mod ah;
+mod classes;
 mod engine;
 mod ipcomp;
 mod outer_header;
@@ -329,7 +330,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ this file has no tables
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, dscp, ecn, df, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, dscp, ecn, df, local, remote, classes, secret
         ");
 }
 

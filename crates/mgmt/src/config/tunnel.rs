@@ -24,6 +24,7 @@ use crate::codes::Code;
 use crate::secret::{SecretFacts, trim_secret, weakness};
 use crate::vici::conn::parse_seconds;
 
+mod classes;
 mod outer_header;
 
 /// A tunnel that was read without error, with what the comparison with others needs.
@@ -84,7 +85,9 @@ fn read_fields<'a>(
     read_compress(fields, &mut child);
     outer_header::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
+    let classes = classes::read(fields, &child);
     connection.children.push(child);
+    connection.children.extend(classes);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);

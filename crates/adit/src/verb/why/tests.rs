@@ -5,6 +5,7 @@ use super::*;
 
 fn asked(source: &str, destination: &str, protocol: Option<&str>) -> Result<String, String> {
     let args = Why {
+        dscp: "0".to_owned(),
         source: source.into(),
         destination: destination.into(),
         protocol: protocol.map(Into::into),
@@ -138,6 +139,8 @@ fn protected() -> Answer {
         source: "10.1.0.5:49152".into(),
         destination: "10.2.0.7:443".into(),
         protocol: "tcp".into(),
+        dscp: "cs0".into(),
+        class: None,
         fate: Fate::Protected,
         route: "ip route get 10.2.0.7 -> dev adit0 table 44311".into(),
         reachable: true,
@@ -286,6 +289,24 @@ fn a_packet_that_does_not_pass_has_a_code_and_a_fix() {
       fix            send from an address in the tunnel's local networks, or widen them on both sides
       or             to let it pass in clear, write policies/NAME.toml with action = "bypass"
     "#);
+}
+
+/// Where a tunnel has classes, each SA says whose, and a packet goes by its DSCP.
+#[test]
+fn classes_are_shown_where_there_are_some() {
+    let voice = SaStatus { child: "berlin.1".into(), class: Some("cs5, ef".into()), ..sa() };
+    let report = SadReport { schema: SCHEMA, sas: vec![voice.clone(), sa()] };
+    let text = sad_text(&report, Paint::PLAIN);
+    assert!(text.contains("\nberlin (cs5, ef)  c0ffee01"), "{text}");
+    assert!(text.contains("\nberlin            c0ffee01"), "{text}");
+    let class = Some("berlin.1".into());
+    let answer = Answer { dscp: "ef".into(), class, sa: Some(voice), ..protected() };
+    let text = why_text(&answer, Paint::PLAIN);
+    assert!(text.contains("  class      DSCP ef goes through berlin.1\n"), "{text}");
+    assert!(!why_text(&protected(), Paint::PLAIN).contains("DSCP"));
+    for (text, value) in [("ef", Some(46)), ("63", Some(63)), ("64", None), ("af44", None)] {
+        assert_eq!(dscp(text).ok().map(Dscp::get), value, "{text}");
+    }
 }
 
 #[test]

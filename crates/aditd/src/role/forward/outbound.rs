@@ -107,9 +107,9 @@ impl Running {
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
                 }
-                Next::Command(ToOutbound::Report(query, flow)) => {
+                Next::Command(ToOutbound::Report(query, packet)) => {
                     let report = Box::new(self.engine.report());
-                    let carrier = flow.and_then(|flow| self.engine.carrier(&flow));
+                    let carrier = packet.and_then(|(flow, dscp)| self.engine.carrier(&flow, dscp));
                     let _ = self.role.control.send(ToControl::Outbound(query, report, carrier));
                 }
                 Next::Command(ToOutbound::Flowed(child)) => {

@@ -31,20 +31,25 @@ fn read_dscp(fields: &mut Fields<'_>) -> Option<DscpPolicy> {
         let value = fields.integer("dscp", 0..=CODE_POINT_MAX, "")?.value;
         return u8::try_from(value).ok().and_then(Dscp::new).map(DscpPolicy::Set);
     }
-    let Placed { value: text, span } = fields.string("dscp")?;
-    if text == COPY {
+    let text = fields.string("dscp")?;
+    if text.value == COPY {
         return Some(DscpPolicy::Copy);
     }
-    if let Some(dscp) = Dscp::named(&text) {
+    if let Some(dscp) = Dscp::named(&text.value) {
         return Some(DscpPolicy::Set(dscp));
     }
-    let nearest = adit_db::nearest(&text, Dscp::names().chain([COPY]));
-    fields.mistake(
-        Mistake::new(span, "unknown value for `dscp`")
-            .label("must be \"copy\", a name such as \"ef\", \"af41\" or \"cs5\", or 0 to 63")
-            .help_some(nearest.map(|word| format!("did you mean \"{word}\"?"))),
-    );
+    fields.mistake(unknown("dscp", &text, "\"copy\", "));
     None
+}
+
+/// No name of a code point; `also` is what else there could be.
+pub(super) fn unknown<'a>(key: &str, text: &Placed<String>, also: &str) -> Mistake<'a> {
+    let copy = (!also.is_empty()).then_some(COPY);
+    let nearest = adit_db::nearest(&text.value, Dscp::names().chain(copy));
+    let label = format!("must be {also}a name such as \"ef\", \"af41\" or \"cs5\", or 0 to 63");
+    Mistake::new(text.span.clone(), format!("unknown value for `{key}`"))
+        .label(label)
+        .help_some(nearest.map(|word| format!("did you mean \"{word}\"?")))
 }
 
 const COPY: &str = "copy";
