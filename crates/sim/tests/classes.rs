@@ -76,16 +76,22 @@ fn all_classes_come_up_and_stay() {
     }
 }
 
-/// Both sides want all classes at once: requests cross, and each class still has one SA.
+/// Both sides want all classes at once: requests cross, overtake each other and come late, and each
+/// class still has one SA in the end.
 #[test]
 fn classes_that_cross_come_up_once() {
-    for seed in 0..24 {
+    for seed in 0..30 {
         for classes in [1, 2] {
             let mut setup = setup(seed, classes);
             keep_up(&mut setup.left);
             keep_up(&mut setup.right);
+            if seed % 3 > 0 {
+                setup.faults.loss_percent = 10;
+                setup.faults.duplicate_percent = 10;
+                setup.faults.delay_max = Duration::from_millis(seed % 2 * 150 + 10);
+            }
             let mut pair = setup.pair();
-            pair.run_for(Duration::from_secs(120));
+            pair.run_for(Duration::from_secs(300));
             assert_complete(&pair, &ALL[..usize::from(classes) + 1]);
         }
     }

@@ -204,11 +204,13 @@ impl Established {
 
     /// Of the children that share a child's traffic by DSCP (RFC 4301 §4.1) the one that a peer's
     /// request is for: all have the same selectors, so it is the first that is missing, before that
-    /// which we are asking for ourselves; the first of all if none is.
+    /// which we are asking for ourselves. If none is, the request may have crossed ours for the
+    /// newest one, and the peer decides by the nonces which of the two SAs stays.
     pub(crate) fn missing_class<'a>(
         &self,
         connection: &'a Connection,
         config: &'a ChildConfig,
+        now: Instant,
     ) -> &'a ChildConfig {
         let in_flight = match &self.own {
             Some(Own::Child(sent)) => Some(sent.name()),
@@ -218,7 +220,14 @@ impl Established {
         };
         let missing = || connection.classes_with(config).filter(|one| !self.has_current(&one.name));
         let unasked = missing().find(|one| Some(&one.name) != in_flight);
-        unasked.or_else(|| missing().next()).unwrap_or(config)
+        let newest = || {
+            let ours = self.children.iter().rev();
+            let mut ours = ours.filter(|child| child.is_current() && child.may_have_crossed(now));
+            ours.find_map(|child| {
+                connection.classes_with(config).find(|one| one.name == child.name)
+            })
+        };
+        unasked.or_else(|| missing().next()).or_else(newest).unwrap_or(config)
     }
 
     /// Asks for the end of this IKE SA; children and waiting tasks go with it (CHECKLIST B14,

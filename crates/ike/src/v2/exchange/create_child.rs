@@ -407,9 +407,10 @@ pub(crate) fn answer(
         rekeys: old_name.as_ref(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
-        Ok(answer) if rekeys.is_none() => {
-            Answer { config: established.missing_class(&connection, answer.config), ..answer }
-        }
+        Ok(answer) if rekeys.is_none() => Answer {
+            config: established.missing_class(&connection, answer.config, cx.now),
+            ..answer
+        },
         Ok(answer) => answer,
         Err(refusal) => {
             refuse_child(&refusal, &connection, &offered, &mut chain, core, cx);
