@@ -290,6 +290,10 @@ pub(crate) struct Why {
     #[arg(long, value_name = "PROTOCOL")]
     pub(crate) protocol: Option<String>,
 
+    /// Its DSCP, by name or number, where a tunnel has classes
+    #[arg(long, value_name = "DSCP", default_value = "0")]
+    pub(crate) dscp: String,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,7 +6,7 @@ use std::fmt;
 
 use adit_crypto::Cipher;
 use adit_db::{
-    ChildConfig, Connection, ConnectionName, Dscp, DscpPolicy, Engine, HostSpec, Mode,
+    ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec, Mode,
     OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
 };
 use adit_mgmt::Diagnosis;
@@ -26,8 +26,12 @@ pub(crate) enum Unfit {
     Dscp(Dscp),
     /// The tunnel may be one in BEET mode.
     Beet,
+    /// The tunnel sets the DF bit.
+    Df,
     /// The tunnel may be one of AH.
     Ah,
+    /// The tunnel has an SA for each class of traffic.
+    Classes,
     /// The tunnel pads packets, or sends dummies.
     Tfc,
     /// The tunnel may compress packets.
@@ -44,7 +48,9 @@ impl fmt::Display for Unfit {
             Self::Missing(what) => f.write_str(what),
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
             Self::Beet => f.write_str("BEET mode is done in user space alone"),
+            Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
             Self::Ah => f.write_str("AH is done in user space alone"),
+            Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
             Self::Nested => f.write_str("tunnels are nested in user space alone (`over`)"),
@@ -64,8 +70,10 @@ impl Unfit {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
             Self::Dscp(_)
+            | Self::Df
             | Self::Beet
             | Self::Ah
+            | Self::Classes
             | Self::Tfc
             | Self::IpComp
             | Self::Nested
@@ -153,6 +161,12 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     if child.mode == Mode::Beet {
         return Err(Unfit::Beet);
     }
+    if child.class.is_some() {
+        return Err(Unfit::Classes);
+    }
+    if child.df == DfPolicy::Set {
+        return Err(Unfit::Df);
+    }
     if child.tfc != Tfc::OFF {
         return Err(Unfit::Tfc);
     }
@@ -199,7 +213,7 @@ fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{Action, TsSpec};
+    use adit_db::{Action, DscpClass, DscpSet, TsSpec};
 
     use super::*;
 
@@ -248,6 +262,13 @@ mod tests {
         assert_eq!(unfit(dscp, &[]), "the kernel sets no DSCP 46 of its own");
         let beet = |child: &mut ChildConfig| child.mode = Mode::Beet;
         assert_eq!(unfit(beet, &[]), "BEET mode is done in user space alone");
+        let df = |child: &mut ChildConfig| child.df = DfPolicy::Set;
+        assert_eq!(unfit(df, &[]), "the kernel clears or copies the DF bit, and never sets it");
+        let class = |child: &mut ChildConfig| {
+            let of = "net".parse().unwrap();
+            child.class = Some(DscpClass { of, code_points: DscpSet::default() });
+        };
+        assert_eq!(unfit(class, &[]), "the kernel has one SA for all classes of traffic");
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;

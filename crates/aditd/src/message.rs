@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
-    ChildName, ChildSa, ChildSaId, ConnectionName, Encapsulation, OperatorPolicy, PolicyId,
+    ChildName, ChildSa, ChildSaId, ConnectionName, Dscp, Encapsulation, OperatorPolicy, PolicyId,
 };
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
@@ -135,7 +135,7 @@ pub(crate) enum ToOutbound {
     /// Change the engine.
     Engine(OutboundCommand),
     /// Tell the control role what flowed, and which SAs would carry a packet.
-    Report(QueryId, Option<FlowKey>),
+    Report(QueryId, Option<(FlowKey, Dscp)>),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
     /// End.

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use adit_dataplane::NESTING_MAX;
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine,
-    HostSpec, Keep, Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd, SpdEntry,
-    SpdError, single_address,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, DscpClass,
+    DscpSet, Engine, HostSpec, Keep, Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides, Spd,
+    SpdEntry, SpdError, single_address,
 };
 use adit_sys::route::{RoutePlan, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
@@ -94,6 +94,7 @@ pub(crate) struct Held {
 
 /// What two peers agreed on; it may be narrower than what is configured.
 struct Negotiated {
+    /// The one that has the entry.
     policy: PolicyId,
     engine: Engine,
     mode: Mode,
@@ -134,7 +135,7 @@ impl PolicyBook {
     /// Holds a child's policy while there is no SA (VICI `install`), or stops that, whatever its
     /// `keep` is.
     pub(crate) fn install(&mut self, policy: PolicyId, install: bool) {
-        self.installed.insert(policy, install);
+        self.installed.insert(self.owner(policy), install);
     }
 
     /// Replaces the entries that operators wrote down.
@@ -142,7 +143,7 @@ impl PolicyBook {
         self.operator = policies;
     }
 
-    /// Adds a negotiated child SA and gives the number of its policy. What a peer negotiates within
+    /// Adds a negotiated child SA and gives the number of its policy, see also [`Self::owner`]. What a peer negotiates within
     /// a policy adds no entry: the number of entries stays the operator's choice.
     pub(crate) fn add_sa(&mut self, sa: &ChildSa) -> PolicyId {
         let policy = self.table.intern(&sa.connection, &sa.child);
@@ -189,9 +190,18 @@ impl PolicyBook {
         inside
     }
 
+    /// The policy that has the entry for a policy's traffic: of a class (RFC 4301 §4.1) that of the
+    /// child it is a class of, else itself.
+    pub(crate) fn owner(&self, policy: PolicyId) -> PolicyId {
+        let owner = self.child(policy).and_then(|(connection, child)| {
+            self.table.id(&connection.name, &child.class.as_ref()?.of)
+        });
+        owner.unwrap_or(policy)
+    }
+
     fn add_negotiated(&mut self, id: ChildSaId, negotiated: Negotiated) {
-        let policy = negotiated.policy;
-        self.negotiated.insert(id, negotiated);
+        let policy = self.owner(negotiated.policy);
+        self.negotiated.insert(id, Negotiated { policy, ..negotiated });
         self.users.entry(policy).or_default().insert(id);
         self.add_live(policy, id);
     }
@@ -202,14 +212,14 @@ impl PolicyBook {
     }
 
     /// Notes that the peer of a negotiated child SA has another address, and gives the number of
-    /// its policy.
+    /// the policy that has its entry.
     pub(crate) fn move_sa(&mut self, id: ChildSaId, peer: IpAddr) -> Option<PolicyId> {
         let sa = self.negotiated.get_mut(&id)?;
         sa.peer = peer;
         Some(sa.policy)
     }
 
-    /// Removes a negotiated child SA and gives the number of its policy.
+    /// Removes a negotiated child SA and gives the number of the policy that has its entry.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
         let Negotiated { policy, .. } = self.negotiated.remove(&id)?;
         self.in_force.remove(beyond(id));
@@ -243,7 +253,10 @@ impl PolicyBook {
                 entries.extend(entry.map(|entry| (Rank(number), entry)));
             }
         }
-        let spd = Spd::ranked(entries)?;
+        let mut spd = Spd::ranked(entries)?;
+        for (policy, class, code_points) in self.classes() {
+            spd.classify(policy, code_points, class);
+        }
         let operators = self.operator.iter().map(|policy| policy.name.clone()).collect();
         self.in_force = InForce { spd, operators, ranks, ..InForce::default() };
         self.inside = self.peers_inside();
@@ -369,11 +382,23 @@ impl PolicyBook {
         self.sas(policy).any(|sa| sa.engine == engine)
     }
 
-    /// All configured children in order.
+    /// All configured children that have an entry, in order.
     fn children(&self) -> impl Iterator<Item = (PolicyId, &Connection, &ChildConfig)> {
         self.connections.values().flat_map(|connection| {
-            connection.children.iter().filter_map(|child| {
+            let children = connection.children.iter().filter(|child| child.class.is_none());
+            children.filter_map(|child| {
                 Some((self.table.id(&connection.name, &child.name)?, &**connection, child))
+            })
+        })
+    }
+
+    /// All configured classes: whose traffic, whose SAs, which part of it.
+    fn classes(&self) -> impl Iterator<Item = (PolicyId, PolicyId, DscpSet)> {
+        self.connections.values().flat_map(|connection| {
+            connection.children.iter().filter_map(|child| {
+                let DscpClass { of, code_points } = child.class.as_ref()?;
+                let owner = self.table.id(&connection.name, of)?;
+                Some((owner, self.table.id(&connection.name, &child.name)?, *code_points))
             })
         })
     }

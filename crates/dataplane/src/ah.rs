@@ -74,7 +74,10 @@ impl OutboundSa {
         let label = Label { spi: self.spi, sequence, esn: self.esn };
         let class = self.outer_class(inner.class);
         match self.mode {
-            Mode::Tunnel => self.put_outer(packet, &plan, class, inner.dont_fragment, sequence),
+            Mode::Tunnel => {
+                let dont_fragment = self.outer_dont_fragment(inner, inner_len);
+                self.put_outer(packet, &plan, class, dont_fragment, sequence)
+            }
             // AH has no BEET mode: nobody negotiates it.
             Mode::Transport | Mode::Beet => open_gap(packet, &plan, &inner.front, sequence),
         }
@@ -84,6 +87,7 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: class,
+            dont_fragment: false,
             udp: false,
             header_len: 0,
             whole: true,

@@ -63,6 +63,8 @@ drop_reasons! {
     /// Both: options or extension headers whose fate on the way nobody can predict (RFC 4302
     /// §3.3.3.1), or that are malformed.
     BadHeaders = "bad_headers", "IP options or extension headers that AH cannot cover";
+    /// Outbound: longer than the link takes, and nobody may cut it (RFC 4301 §8.1).
+    TooBig = "too_big", "too long for the link, and not to be cut";
     /// Both: the hard lifetime has passed.
     LifetimeOver = "lifetime_over", "the SA's hard lifetime is over";
     /// Inbound: too short for a packet of its SA, or of a length that none has.

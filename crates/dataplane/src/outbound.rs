@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_db::sad::{Meter, SequenceCounter, SequenceExhausted};
-use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, Spd};
+use adit_db::{Action, Age, ChildSaId, Dscp, Encapsulation, FlowCache, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
@@ -125,6 +125,8 @@ struct Front {
 enum Route {
     Sa(Slot),
     NoSa(PolicyId),
+    /// The DSCP of each packet says whose SA.
+    ByClass(PolicyId),
     Bypass,
     Drop(DropReason),
 }
@@ -261,10 +263,16 @@ impl Outbound {
         self.sad.by_child(child).map(|sa| sa.counters())
     }
 
+    /// Counts packets that were sealed, and that the network did not take.
+    pub fn note_unsent(&mut self, reason: DropReason, packets: usize) {
+        self.drops.add_many(reason, u64::try_from(packets).unwrap_or(u64::MAX));
+    }
+
     /// The SAs that would protect a packet now one after the other, from the innermost on; none if it
     /// would not leave, or not protected.
-    pub fn carriers(&mut self, flow: &FlowKey) -> Vec<ChildSaId> {
-        let Route::Sa(slot) = route(&self.spd, &self.sad, flow) else { return Vec::new() };
+    pub fn carriers(&mut self, flow: &FlowKey, dscp: Dscp) -> Vec<ChildSaId> {
+        let route = route_of(&self.spd, &self.sad, flow, dscp);
+        let Route::Sa(slot) = route else { return Vec::new() };
         let Ok(chain) = self.sad.chain(slot) else { return Vec::new() };
         let child = |slot: &Slot| self.sad.get(*slot).map(|sa| sa.child);
         chain.slots().iter().filter_map(child).collect()
@@ -289,7 +297,8 @@ impl Outbound {
             }
         };
         *train = Some((flow, route));
-        match route {
+        let dscp = Dscp::from_traffic_class(inner.class);
+        match by_class(&self.spd, &self.sad, route, &flow, dscp) {
             Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
                 Verdict::Drop(DropReason::Redirect)
             }
@@ -312,6 +321,8 @@ impl Outbound {
                 }
             }
             Route::NoSa(policy) => self.hold(policy, flow, packet, now),
+            // It has been resolved; what is not sent harms nobody.
+            Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
             Route::Bypass => Verdict::Bypass,
             Route::Drop(reason) => Verdict::Drop(reason),
         }
@@ -480,8 +491,9 @@ impl Outbound {
         let carried = |packet: &PacketBuf| {
             IpPacket::read(packet.data()).is_ok_and(|inner| {
                 let flow = inner.flow_key();
+                let dscp = Dscp::from_traffic_class(inner.traffic_class());
                 sad.carries(sa, &flow)
-                    || sad.has_nested() && missing(spd, sad, &flow) != Some(policy)
+                    || sad.has_nested() && missing(spd, sad, &flow, dscp) != Some(policy)
             })
         };
         let mut train = None;
@@ -501,6 +513,7 @@ impl Outbound {
 /// Where a packet goes: the policy first (RFC 4301 §5.1), then an SA of it.
 fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
     match spd.lookup_outbound(flow) {
+        Some(Action::Protect(policy)) if spd.has_classes(policy) => Route::ByClass(policy),
         Some(Action::Protect(policy)) => {
             sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
         }
@@ -510,15 +523,28 @@ fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
     }
 }
 
+/// The route of one packet of a flow that is divided by classes (RFC 4301 §4.1); any other is what it
+/// was.
+fn by_class(spd: &Spd, sad: &OutboundSad, route: Route, flow: &FlowKey, dscp: Dscp) -> Route {
+    let Route::ByClass(policy) = route else { return route };
+    let class = spd.class(policy, dscp);
+    sad.find(class, flow).map_or(Route::NoSa(class), Route::Sa)
+}
+
+/// Where one packet goes.
+fn route_of(spd: &Spd, sad: &OutboundSad, flow: &FlowKey, dscp: Dscp) -> Route {
+    by_class(spd, sad, route(spd, sad, flow), flow, dscp)
+}
+
 /// The policy whose SA a packet must wait for.
-fn missing(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Option<PolicyId> {
-    match route(spd, sad, flow) {
+fn missing(spd: &Spd, sad: &OutboundSad, flow: &FlowKey, dscp: Dscp) -> Option<PolicyId> {
+    match route_of(spd, sad, flow, dscp) {
         Route::NoSa(policy) => Some(policy),
         Route::Sa(slot) => match sad.chain(slot) {
             Err(Gap::NoSa { policy, .. }) => Some(policy),
             Ok(_) | Err(Gap::TooDeep) => None,
         },
-        Route::Bypass | Route::Drop(_) => None,
+        Route::Bypass | Route::Drop(_) | Route::ByClass(_) => None,
     }
 }
 
@@ -598,6 +624,7 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: self.outer_class(inner.class),
+            dont_fragment: self.outer_dont_fragment(inner, inner_len),
             udp: self.encap.udp,
             header_len: 0,
             whole,
@@ -646,6 +673,7 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: self.tos.outer(0),
+            dont_fragment: self.df.outer(None) && self.encap.remote.is_ipv4(),
             udp: self.encap.udp,
             header_len: 0,
             whole: false,
@@ -676,6 +704,15 @@ impl OutboundSa {
             Mode::Tunnel => self.tos.outer(inner_class),
             Mode::Transport | Mode::Beet => inner_class,
         }
+    }
+
+    /// Whether an outer IPv4 header forbids cutting the packet (RFC 4301 §8.1). What is longer than
+    /// the TUN takes came in fragments, and must be cut again outside. In transport mode without a
+    /// header of its own the packet has lost its bit to the header that the network makes.
+    pub(crate) fn outer_dont_fragment(&self, inner: &Inner, inner_len: usize) -> bool {
+        let is_tunnel = self.mode == Mode::Tunnel && self.encap.remote.is_ipv4();
+        let bit = inner.is_ipv4.then_some(inner.dont_fragment);
+        is_tunnel && inner_len <= usize::from(INNER_MTU) && self.df.outer(bit)
     }
 
     /// Whether one more packet may pass; tells of an age reached for the first time.

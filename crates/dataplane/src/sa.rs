@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKey};
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
-    Age, Amounts, ChildKeys, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId,
-    ReplayWindow, Tfc,
+    Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
+    PolicyId, ReplayWindow, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -42,6 +42,7 @@ pub struct OutboundSa {
     pub(crate) spi: Spi,
     pub(crate) esn: bool,
     pub(crate) tos: TosRule,
+    pub(crate) df: DfPolicy,
     pub(crate) child: ChildSaId,
     pub(crate) policy: PolicyId,
     pub(crate) meter: Meter,
@@ -157,6 +158,7 @@ impl OutboundSa {
             spi: sa.spi_out,
             esn: sa.esn,
             tos: TosRule::new(sa.dscp, sa.ecn),
+            df: sa.df,
             child: sa.id,
             policy,
             meter: Meter::new(prudent(sa.lifetime, sa.protection), now),

@@ -11,9 +11,11 @@ use std::time::Duration;
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
+use crate::dscp_class::DscpClass;
 use crate::host::HostSpec;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
+use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
@@ -101,6 +103,28 @@ impl Connection {
     /// The child of that name.
     pub fn child(&self, name: &ChildName) -> Option<&ChildConfig> {
         self.children.iter().find(|child| child.name == *name)
+    }
+
+    /// The children that share a child's traffic by DSCP, that with the rest first; only the child
+    /// if it has no classes.
+    pub fn classes_with<'a>(
+        &'a self,
+        child: &'a ChildConfig,
+    ) -> impl Iterator<Item = &'a ChildConfig> {
+        let rest = child.class.as_ref().map_or(&child.name, |class| &class.of);
+        let is_class =
+            move |one: &&ChildConfig| one.class.as_ref().is_some_and(|class| class.of == *rest);
+        self.child(rest).into_iter().chain(self.children.iter().filter(is_class))
+    }
+
+    /// The child that carries a packet with this DSCP among those that share a child's traffic.
+    pub fn class_for<'a>(&'a self, child: &'a ChildConfig, dscp: Dscp) -> &'a ChildConfig {
+        let takes = |one: &&ChildConfig| {
+            one.class.as_ref().is_some_and(|class| class.code_points.contains(dscp))
+        };
+        let mut classes = self.classes_with(child);
+        let first = classes.next();
+        classes.find(takes).or(first).unwrap_or(child)
     }
 
     /// The first selector of a child in transport mode that is more than the two ends themselves:
@@ -228,6 +252,8 @@ pub struct ChildConfig {
     pub proposals: Vec<ProposalSpec>,
     /// What is asked for; a peer that declines transport mode gets a tunnel.
     pub mode: Mode,
+    /// If it takes some packets from another child.
+    pub class: Option<DscpClass>,
     /// Desired state.
     pub keep: Keep,
     /// Limits after which the child is rekeyed and deleted.
@@ -238,6 +264,8 @@ pub struct ChildConfig {
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
+    /// The DF bit of an outer IPv4 header; in tunnel mode.
+    pub df: DfPolicy,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -257,11 +285,13 @@ impl ChildConfig {
             remote_ts: vec![TsSpec::DYNAMIC],
             proposals: ProposalSpec::esp_default(),
             mode: Mode::default(),
+            class: None,
             keep: Keep::default(),
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
+            df: DfPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
             dpd_action: EndAction::default(),
@@ -393,43 +423,6 @@ pub enum EndAction {
     Restart,
 }
 
-/// Where the DSCP of the outer header comes from (RFC 4301 §5.1.2.1, note 6). The inner DSCP is
-/// never changed by decapsulation.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum DscpPolicy {
-    /// Copied from the inner header.
-    #[default]
-    Copy,
-    /// This value for every packet; six bits.
-    Set(Dscp),
-}
-
-/// A differentiated services code point: six bits (RFC 2474 §3).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Dscp(u8);
-
-impl Dscp {
-    /// A code point; `None` above 63.
-    pub const fn new(value: u8) -> Option<Self> {
-        if value < 64 { Some(Self(value)) } else { None }
-    }
-
-    /// The six bits as a number.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-/// How the ingress of the tunnel treats the ECN field (RFC 6040 §4.1).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum EcnPolicy {
-    /// Copied to the outer header, so that congestion inside the tunnel is signalled end to end.
-    #[default]
-    Normal,
-    /// Cleared in the outer header, for a peer whose egress does not understand ECN.
-    Compatibility,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,11 +472,5 @@ mod tests {
         child.proposals = ProposalSpec::esp_list("aes256gcm16-esn-noesn").unwrap();
         child.replay_window = WindowSize::OFF;
         assert_eq!(child.offered_proposals()[0].to_string(), "aes256gcm16-noesn");
-    }
-
-    #[test]
-    fn dscp_has_six_bits() {
-        assert_eq!(Dscp::new(63).map(Dscp::get), Some(63));
-        assert_eq!(Dscp::new(64), None);
     }
 }

@@ -4,6 +4,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `connection`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
+//! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
+//! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
@@ -17,6 +19,7 @@
 mod child_sa;
 mod connection;
 mod decorrelate;
+mod dscp_class;
 mod flow_cache;
 mod host;
 mod identity;
@@ -24,6 +27,7 @@ mod ids;
 mod lifetime;
 mod names;
 mod nearest;
+mod outer_header;
 mod pad;
 pub mod proposal;
 pub mod replay;
@@ -34,9 +38,10 @@ mod ts_spec;
 
 pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use connection::{
-    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Engine, KERNEL_SPI,
-    Keep, KeyingTries, Mode, Ports, Tfc, Unique,
+    ChildConfig, Connection, Encap, EndAction, Engine, KERNEL_SPI, Keep, KeyingTries, Mode, Ports,
+    Tfc, Unique,
 };
+pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
@@ -44,6 +49,7 @@ pub use ids::{ChildSaId, IkeSaId, PolicyId};
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
+pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 pub use pad::{AuthMethodConfig, Claim, PadEntry};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};

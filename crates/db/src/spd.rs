@@ -8,6 +8,7 @@
 //!
 //! Both directions read the same entries: outbound the source is local, inbound the destination.
 
+mod classes;
 mod configured;
 mod live;
 mod shadow;
@@ -21,12 +22,15 @@ use std::sync::Arc;
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, FlowSide};
 
+use self::classes::Classes;
 pub use self::configured::OperatorPolicy;
 use self::live::{Live, LiveEntry};
 use self::shadow::Shadow;
 pub use self::table::PolicyTable;
 use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
+use crate::dscp_class::DscpSet;
 use crate::ids::PolicyId;
+use crate::outer_header::Dscp;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -85,6 +89,7 @@ pub struct Rank(pub u64);
 pub struct Spd {
     fixed: Arc<Fixed>,
     live: Live,
+    classes: Arc<Classes>,
 }
 
 /// Entries that change with the configuration only.
@@ -126,7 +131,7 @@ impl Spd {
     /// [`SpdError`] if there are too many or they overlap too much.
     pub fn ranked(entries: Vec<(Rank, SpdEntry)>) -> Result<Self, SpdError> {
         let fixed = Arc::new(Fixed::within(entries, WORK_MAX)?);
-        Ok(Self { fixed, live: Live::default() })
+        Ok(Self { fixed, ..Self::default() })
     }
 
     /// Adds an entry of a child SA, at a cost that does not depend on how many there are. Its rank
@@ -140,6 +145,22 @@ impl Spd {
     /// Removes what [`Self::insert`] added.
     pub fn remove(&mut self, rank: Rank, sides: &Sides) {
         self.live.remove(rank, sides);
+    }
+
+    /// Gives a policy's packets with these code points to the SAs of another policy, which has no
+    /// entry of its own (RFC 4301 §4.1).
+    pub fn classify(&mut self, policy: PolicyId, code_points: DscpSet, class: PolicyId) {
+        Arc::make_mut(&mut self.classes).insert(policy, code_points, class);
+    }
+
+    /// Whether the DSCP of a policy's packets matters.
+    pub fn has_classes(&self, policy: PolicyId) -> bool {
+        self.classes.has(policy)
+    }
+
+    /// The policy whose SAs carry the packets of a policy that have this DSCP.
+    pub fn class(&self, policy: PolicyId, dscp: Dscp) -> PolicyId {
+        self.classes.find(policy, dscp)
     }
 
     /// What happens to a packet that leaves; `None` if no entry says, which is to drop it

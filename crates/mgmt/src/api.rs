@@ -200,6 +200,9 @@ pub struct ChildStatus {
     pub name: String,
     /// Whether packets flow on it.
     pub up: bool,
+    /// The code points that it carries, `ef, cs5`, if it is a class of the tunnel's traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// Our side.
     pub local: Vec<String>,
     /// The peer's side.

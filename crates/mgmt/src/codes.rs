@@ -397,7 +397,8 @@ A file in /etc/sysctl.d makes it stay. Or leave the peer's own address out of `r
 E507 507 Error "the kernel cannot be the tunnel's engine"
 "The tunnel says `engine = \"kernel\"`, but this host's kernel lacks something for it: IPsec as a whole, ESP, or one \
 of the algorithms that the tunnel may negotiate. Or the tunnel asks for what only the engine in user space does: AH, \
-padding and dummies, compression, a DSCP of its own, or the policies of /etc/adit/policies for some of its traffic.
+padding and dummies, compression, classes, a DSCP or DF bit of its own, or the policies of /etc/adit/policies for \
+some of its traffic.
 
 We know because the kernel was asked for an SA of that kind and refused, and the message repeats its answer; or because \
 the tunnel's file says so.

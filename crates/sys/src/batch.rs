@@ -12,6 +12,7 @@ use nix::libc;
 use crate::message::{
     CONTROL_OCTETS, Control, ControlMessages, ExtendedError, Incoming, RawAddress,
 };
+use crate::socket_option;
 
 /// Most packets one system call moves.
 pub const BATCH_MAX: usize = 64;
@@ -112,17 +113,23 @@ impl BatchIo {
     ) -> SendReport {
         let mut report = SendReport::default();
         let mut filled = 0;
+        let mut dont_fragment = DontFragment { socket, on: false };
         for packet in packets {
+            let target = target(packet);
+            if filled == BATCH_MAX || dont_fragment.on != target.dont_fragment {
+                self.flush(socket, filled, &mut report);
+                filled = 0;
+            }
             if report.unsent > 0 {
                 report.unsent += 1;
                 continue;
             }
-            self.aim_at_packet(filled, packet, target(packet));
-            filled += 1;
-            if filled == BATCH_MAX {
-                self.flush(socket, filled, &mut report);
-                filled = 0;
+            if let Err(errno) = dont_fragment.turn(target.dont_fragment) {
+                report.note(errno);
+                continue;
             }
+            self.aim_at_packet(filled, packet, target);
+            filled += 1;
         }
         self.flush(socket, filled, &mut report);
         report
@@ -254,6 +261,35 @@ pub(crate) struct Target {
     /// Source address; `None` where the packet brings its own header.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) tos: u8,
+    /// Whether the header that the kernel makes forbids cutting the packet; IPv4 alone.
+    pub(crate) dont_fragment: bool,
+}
+
+/// The DF bit of a socket whose packets go without it. Linux has no control message for it, so it is
+/// switched between runs of packets, and off at the end: other threads send through the socket, too.
+struct DontFragment<'a> {
+    socket: BorrowedFd<'a>,
+    on: bool,
+}
+
+impl DontFragment<'_> {
+    /// Switches if need be; the error is that of setsockopt.
+    fn turn(&mut self, on: bool) -> Result<(), i32> {
+        if self.on == on {
+            return Ok(());
+        }
+        let path_mtu = if on { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
+        socket_option::set(self.socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, path_mtu)
+            .map_err(|error| error.raw_os_error().unwrap_or(0))?;
+        self.on = on;
+        Ok(())
+    }
+}
+
+impl Drop for DontFragment<'_> {
+    fn drop(&mut self) {
+        let _ = self.turn(false);
+    }
 }
 
 /// What became of a batch.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use adit_wire::PacketBuf;
+use adit_wire::{PacketBuf, PacketMeta};
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -77,7 +77,7 @@ impl RawEspSocket {
     }
 
     /// Sends each packet, from the SPI on, from `meta.local` (if not unspecified) to `meta.remote`
-    /// with `meta.tos`; ports are ignored.
+    /// with `meta.tos` and `meta.dont_fragment`; ports are ignored.
     pub fn send_batch<'a>(
         &self,
         io: &mut BatchIo,
@@ -87,7 +87,9 @@ impl RawEspSocket {
             let mut remote = packet.meta.remote;
             // Raw IPv6 sockets take a port for a protocol number and refuse it.
             remote.set_port(0);
-            Target { remote, local: Some(packet.meta.local), tos: packet.meta.tos }
+            let PacketMeta { local, tos, dont_fragment, .. } = packet.meta;
+            let dont_fragment = dont_fragment && remote.is_ipv4();
+            Target { remote, local: Some(local), tos, dont_fragment }
         })
     }
 
@@ -172,7 +174,7 @@ impl BypassSocket {
         let target = |packet: &PacketBuf| {
             let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
             let remote = destination(packet.data()).unwrap_or(unspecified);
-            Target { remote: SocketAddr::new(remote, 0), local: None, tos: 0 }
+            Target { remote: SocketAddr::new(remote, 0), local: None, tos: 0, dont_fragment: false }
         };
         let mut report = io.send(self.v4.as_fd(), of(Family::V4), target);
         match &self.v6 {

@@ -177,6 +177,9 @@ impl UdpSocket {
 
     /// Sends each packet from `meta.local` (if not unspecified) to `meta.remote` with `meta.tos`.
     ///
+    /// Packets with `meta.dont_fragment` forbid being cut, whatever [`PathMtu`] the socket has; it
+    /// is then [`PathMtu::Fragment`] afterwards.
+    ///
     /// Takes `&[PacketBuf]` or any filtered iterator over packets.
     pub fn send_batch<'a>(
         &self,
@@ -187,6 +190,7 @@ impl UdpSocket {
             remote: packet.meta.remote,
             local: Some(packet.meta.local),
             tos: packet.meta.tos,
+            dont_fragment: packet.meta.dont_fragment && packet.meta.remote.is_ipv4(),
         })
     }
 
@@ -206,7 +210,12 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        self.send(Target { remote, local: Some(local), tos }, None, prefix, octets)
+        self.send(
+            Target { remote, local: Some(local), tos, dont_fragment: false },
+            None,
+            prefix,
+            octets,
+        )
     }
 
     /// The same for a datagram that others' routes are for, ours into the TUN among them: it carries no
@@ -223,7 +232,12 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        self.send(Target { remote, local: Some(local), tos }, Some(0), prefix, octets)
+        self.send(
+            Target { remote, local: Some(local), tos, dont_fragment: false },
+            Some(0),
+            prefix,
+            octets,
+        )
     }
 
     fn send(

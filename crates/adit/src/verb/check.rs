@@ -161,7 +161,8 @@ fn plan(configuration: &Configuration) -> Table {
         let hosts = connection.remote_addresses.iter().map(ToString::to_string).collect();
         let local_id = connection.pad.local_id.as_ref();
         let (mut keep, mut local, mut remote) = ("", Vec::new(), Vec::new());
-        for child in &connection.children {
+        // Classes have the selectors of the child that they are of.
+        for child in connection.children.iter().filter(|child| child.class.is_none()) {
             keep = keep_words(child.keep);
             local.extend(child.local_ts.iter().map(ToString::to_string));
             remote.extend(child.remote_ts.iter().map(ToString::to_string));

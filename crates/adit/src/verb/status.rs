@@ -202,6 +202,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
 
 fn child_words(child: &ChildStatus) -> String {
     let mut lines = vec![format!("{} <-> {}", child.local.join(", "), child.remote.join(", "))];
+    lines.extend(child.class.as_ref().map(|class| format!("only DSCP {}", clean(class))));
     let protocol = if child.protocol.is_empty() { "ESP" } else { &child.protocol };
     let how = if child.udp { format!("{protocol} in UDP") } else { protocol.to_owned() };
     if let (true, Some(suite)) = (child.up, &child.suite) {
@@ -251,6 +252,7 @@ mod tests {
             children: vec![ChildStatus {
                 name: "berlin".into(),
                 up: true,
+                class: None,
                 local: vec!["10.1.0.0/24".into()],
                 remote: vec!["10.2.0.0/24".into(), "fd02::/48".into()],
                 suite: Some("aes256gcm16-esn".into()),

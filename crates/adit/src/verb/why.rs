@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use adit_db::Dscp;
 use adit_mgmt::api::{
     self, CompressionStatus, Fate, PolicyAction, PolicyStatus, SaStatus, SadReport, SpdReport,
     TunnelStatus, Why as Answer,
@@ -39,7 +40,8 @@ pub(crate) fn sad(args: &Json, vici: &Path, screen: &mut Screen) -> Result<Exit,
 /// `adit why`.
 pub(crate) fn why(args: &Why, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
     let flow = flow(args)?;
-    let answer: Answer = ask(vici, &Request::AditWhy { flow })?;
+    let dscp = dscp(&args.dscp)?;
+    let answer: Answer = ask(vici, &Request::AditWhy { flow, dscp })?;
     show(&answer, args.json, screen, |paint| why_text(&answer, paint))?;
     Ok(match answer.fate {
         _ if !answer.reachable => Exit::Problem,
@@ -108,6 +110,11 @@ fn end(text: &str) -> Result<(IpAddr, Option<u16>), Error> {
             "{text:?} is no address and no ADDRESS:PORT; IPv6 with a port is [ADDRESS]:PORT"
         ))),
     }
+}
+
+fn dscp(name: &str) -> Result<Dscp, Error> {
+    let known = Dscp::named(name).or_else(|| name.parse().ok().and_then(Dscp::new));
+    known.ok_or_else(|| Error::Usage(format!("{name:?} is no DSCP's name, and not 0 to 63")))
 }
 
 fn protocol(name: &str) -> Result<IpProtocol, Error> {
@@ -189,7 +196,7 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
     for sa in &report.sas {
         let flow = |packets: u64, all: u64| format!("{} ({})", grouped(packets), octets(all));
         table.row(vec![
-            Cell::styled(Style::Bold, clean(&tunnel_of(sa))),
+            Cell::styled(Style::Bold, sa_owner(sa)),
             Cell::new(&sa.spi_in),
             Cell::new(&sa.spi_out),
             Cell::new(&sa.outer_remote),
@@ -201,6 +208,12 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
         ]);
     }
     table.render(paint)
+}
+
+/// The tunnel of an SA: `berlin over paris`, `berlin (cs5, ef)` if it has only a class of its traffic.
+fn sa_owner(sa: &SaStatus) -> String {
+    let class = sa.class.as_ref().map(|class| format!(" ({})", clean(class)));
+    format!("{}{}", clean(&tunnel_of(sa)), class.unwrap_or_default())
 }
 
 /// `berlin over paris`.
@@ -226,6 +239,9 @@ fn why_text(answer: &Answer, paint: Paint) -> String {
         summary(answer),
     );
     let mut facts = vec![("route", route(answer)), ("policy", policy(answer))];
+    facts.extend(answer.class.as_ref().map(|class| {
+        ("class", format!("DSCP {} goes through {}", clean(&answer.dscp), clean(class)))
+    }));
     facts.extend(answer.tunnel.as_ref().map(|tunnel| ("tunnel", tunnel_words(tunnel, paint))));
     if let Some(sa) = &answer.sa {
         facts.push(("sa", sa_words(sa)));

@@ -1,4 +1,4 @@
-use adit_db::{HostSpec, TsSpec};
+use adit_db::{Dscp, HostSpec, TsSpec};
 use adit_mgmt::api::{PolicyAction, PolicySource};
 use adit_wire::ip::FlowKey;
 
@@ -91,6 +91,43 @@ fn a_passive_tunnel_has_a_policy_while_it_is_up() {
     book.remove_sa(ChildSaId(2));
     assert_eq!((book.spd().len(), book.routed().len()), (0, 0));
     assert_eq!(book.remove_sa(ChildSaId(2)), None);
+}
+
+/// RFC 4301 §4.1: a class has no entry and no route of its own; its SAs hold those of its tunnel, and
+/// the database says whose SAs carry what.
+#[test]
+fn classes_share_the_policy_of_their_tunnel() {
+    let mut config = Connection::clone(&connection(Keep::Passive));
+    let ef = Dscp::named("ef").unwrap();
+    let mut code_points = DscpSet::default();
+    assert!(code_points.insert(ef));
+    let rest = config.children.first().unwrap().clone();
+    let class = Some(DscpClass { of: rest.name.clone(), code_points });
+    config.children.push(ChildConfig { name: "net.1".parse().unwrap(), class, ..rest });
+    let mut book = PolicyBook::default();
+    book.load(Arc::new(config));
+    book.rebuild().unwrap();
+    let named = |book: &PolicyBook, child: &str| {
+        book.policy(&"berlin".parse().unwrap(), &child.parse().unwrap()).unwrap()
+    };
+    let (policy, class) = (named(&book, "net"), named(&book, "net.1"));
+    assert_eq!((book.owner(policy), book.owner(class)), (policy, policy));
+    assert!(book.spd().is_empty());
+
+    for narrower in ["10.2.0.0/24", "10.2.0.0/25"] {
+        book.add_negotiated(ChildSaId(1), negotiated(class, "10.1.0.0/24", narrower));
+        assert_eq!(shown(&mut book), [(PolicySource::Tunnel, "10.2.0.0/24".to_owned())]);
+        assert_eq!(book.routed().into_keys().collect::<Vec<_>>(), [policy]);
+        let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 5].into(), 17, 1, 2);
+        assert_eq!(book.spd().lookup_outbound(&flow), Some(Action::Protect(policy)));
+        assert_eq!(book.spd().class(policy, ef), class);
+        assert_eq!(book.spd().class(policy, Dscp::default()), policy);
+        assert_eq!(book.remove_sa(ChildSaId(1)), Some(policy));
+        assert!(book.spd().is_empty() && book.routed().is_empty());
+    }
+    book.install(class, true);
+    book.rebuild().unwrap();
+    assert_eq!(book.spd().len(), 1, "whoever installs a class installs its tunnel's policy");
 }
 
 /// What a peer negotiates beyond the configured policies comes before them, the newest first, and

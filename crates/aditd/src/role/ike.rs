@@ -378,7 +378,7 @@ impl Running {
 
     /// Publishes what child SAs of an engine changed about one policy.
     fn publish_change(&mut self, engine: Engine, policy: Option<PolicyId>) {
-        let Some(policy) = policy else { return };
+        let Some(policy) = policy.map(|policy| self.policies.owner(policy)) else { return };
         match engine {
             Engine::Kernel => self.publish_held(),
             Engine::Userspace | Engine::Auto => self.publish_spd(),

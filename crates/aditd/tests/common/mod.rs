@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use adit_db::Dscp;
 use adit_mgmt::api::{self, SadReport, SpdReport, Status, TunnelState, TunnelStatus, Why};
 use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_sys::clock;
@@ -170,12 +171,24 @@ impl Site {
 
     /// `adit why`.
     pub(crate) fn why(&self, src: &str, dst: &str, protocol: u8, port: Option<u16>) -> Why {
+        self.why_with(src, dst, protocol, port, Dscp::default())
+    }
+
+    /// The same for a packet with this DSCP.
+    pub(crate) fn why_with(
+        &self,
+        src: &str,
+        dst: &str,
+        protocol: u8,
+        port: Option<u16>,
+        dscp: Dscp,
+    ) -> Why {
         let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
         let flow = match port {
             Some(port) => FlowKey::new(src, dst, protocol, 40_000, port),
             None => FlowKey::without_ports(src, dst, protocol),
         };
-        api::from_message(&self.call(&Request::AditWhy { flow })).unwrap()
+        api::from_message(&self.call(&Request::AditWhy { flow, dscp })).unwrap()
     }
 
     /// Waits until a tunnel is in a state.
@@ -189,6 +202,25 @@ impl Site {
     /// Pings from this site's inner address.
     pub(crate) fn ping(&self, source: &str, destination: &str, count: u16) -> PingReport {
         self.ping_with(source, destination, count, 56)
+    }
+
+    /// Pings with a DSCP.
+    pub(crate) fn ping_as(
+        &self,
+        source: &str,
+        destination: &str,
+        count: u16,
+        dscp: Dscp,
+    ) -> PingReport {
+        let config = PingConfig {
+            source: Some(source.parse().unwrap()),
+            count,
+            interval: Duration::from_millis(10),
+            timeout: Duration::from_secs(2),
+            traffic_class: dscp.get() << 2,
+            ..PingConfig::new(destination.parse().unwrap())
+        };
+        self.namespace.run(|| ping(&config)).unwrap().unwrap()
     }
 
     /// Pings with so many octets in each.

@@ -5,6 +5,7 @@
 mod ah;
 mod allocation;
 mod beet;
+mod classes;
 mod ecn;
 mod fixtures;
 mod forged;
@@ -13,6 +14,7 @@ mod ipcomp;
 mod lifetime;
 mod moving;
 mod nesting;
+mod outer_header;
 mod policy;
 mod round_trip;
 mod sequence;

@@ -7,7 +7,7 @@ use adit_dataplane::{
     ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, InboundCommand, OpenVerdict,
     Outbound, OutboundCommand, Verdict,
 };
-use adit_db::{Action, ChildSaId, PolicyId, Spd, SpdEntry};
+use adit_db::{Action, ChildSaId, Dscp, PolicyId, Spd, SpdEntry};
 use adit_wire::ip::IpPacket;
 
 use crate::fixtures::{
@@ -102,14 +102,15 @@ fn the_engine_names_the_sa_that_carries_a_packet() {
     let flow = |octets: &[u8]| IpPacket::read(octets).unwrap().flow_key();
     let mut engine = protecting_engine(now);
     let packet = flow(&udp_packet(false, 0, 60));
-    assert_eq!(engine.carriers(&packet), []);
+    let any = Dscp::default();
+    assert_eq!(engine.carriers(&packet, any), []);
     engine.handle_command(Options::default().left_half(now, true), now);
-    assert_eq!(engine.carriers(&packet), [CHILD]);
-    assert_eq!(engine.carriers(&flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60))), []);
+    assert_eq!(engine.carriers(&packet, any), [CHILD]);
+    assert_eq!(engine.carriers(&flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60)), any), []);
     engine.handle_command(replacement().left_half(now, true), now);
-    assert_eq!(engine.carriers(&packet), [replacement().child]);
+    assert_eq!(engine.carriers(&packet, any), [replacement().child]);
     engine.handle_command(OutboundCommand::Remove { child: replacement().child }, now);
-    assert_eq!(engine.carriers(&packet), [CHILD]);
+    assert_eq!(engine.carriers(&packet, any), [CHILD]);
 }
 
 /// CHECKLIST S12; RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.

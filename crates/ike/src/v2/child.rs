@@ -38,6 +38,8 @@ pub(crate) struct Child {
     mode: Mode,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    /// Whether we asked for it.
+    by_us: bool,
     /// Whether the peer surely has it: it has our answer, or sends on it.
     confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
@@ -138,6 +140,9 @@ pub(crate) struct Agreed<'a> {
 /// Child SAs of one IKE SA at a time, those about to go included.
 pub(crate) const CHILDREN_MAX: usize = 128;
 
+/// How long a request that crossed ours may be under way, sent again and again.
+const CROSSING_WAIT: Duration = Duration::from_secs(90);
+
 /// How long a replaced child waits for the peer's delete before we delete it ourselves.
 pub(crate) const REKEYED_WAIT: Duration = Duration::from_secs(60);
 
@@ -235,6 +240,7 @@ impl Child {
             replay_window: config.replay_window,
             dscp: config.dscp,
             ecn: config.ecn,
+            df: config.df,
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             ipcomp: agreed.ipcomp,
             rekeys: agreed.rekeys,
@@ -257,6 +263,7 @@ impl Child {
             mode: agreed.mode.mode(),
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
+            by_us: agreed.role.is_initiator(),
             // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
             confirmed: agreed.role.is_initiator() || agreed.first,
             end: None,
@@ -289,6 +296,11 @@ impl Child {
     /// again until it has one.
     pub(crate) fn is_known_to_peer(&self, wait: Duration, now: Instant) -> bool {
         self.confirmed || now.saturating_duration_since(self.installed) >= wait
+    }
+
+    /// Whether we asked for it so lately that a request of the peer may have crossed ours.
+    pub(crate) fn may_have_crossed(&self, now: Instant) -> bool {
+        self.by_us && now.saturating_duration_since(self.installed) < CROSSING_WAIT
     }
 
     /// Whether the packet engine still has it.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, EndAction};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, EndAction};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, ProtocolId};
 use adit_wire::ikev2::ChainBuilder;
@@ -200,6 +200,34 @@ impl Established {
     /// Whether a child of this name carries traffic.
     fn has_current(&self, name: &ChildName) -> bool {
         self.children.iter().any(|child| child.name == *name && child.is_current())
+    }
+
+    /// Of the children that share a child's traffic by DSCP (RFC 4301 §4.1) the one that a peer's
+    /// request is for: all have the same selectors, so it is the first that is missing, before that
+    /// which we are asking for ourselves. If none is, the request may have crossed ours for the
+    /// newest one, and the peer decides by the nonces which of the two SAs stays.
+    pub(crate) fn missing_class<'a>(
+        &self,
+        connection: &'a Connection,
+        config: &'a ChildConfig,
+        now: Instant,
+    ) -> &'a ChildConfig {
+        let in_flight = match &self.own {
+            Some(Own::Child(sent)) => Some(sent.name()),
+            Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => {
+                None
+            }
+        };
+        let missing = || connection.classes_with(config).filter(|one| !self.has_current(&one.name));
+        let unasked = missing().find(|one| Some(&one.name) != in_flight);
+        let newest = || {
+            let ours = self.children.iter().rev();
+            let mut ours = ours.filter(|child| child.is_current() && child.may_have_crossed(now));
+            ours.find_map(|child| {
+                connection.classes_with(config).find(|one| one.name == child.name)
+            })
+        };
+        unasked.or_else(|| missing().next()).or_else(newest).unwrap_or(config)
     }
 
     /// Asks for the end of this IKE SA; children and waiting tasks go with it (CHECKLIST B14,

@@ -117,6 +117,9 @@ pub struct SaStatus {
     pub tunnel: String,
     /// Its child.
     pub child: String,
+    /// The code points that it carries, `ef, cs5`, if it is a class of the tunnel's traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// Number of the child SA.
     pub id: u32,
     /// `INSTALLED`, `REKEYING` and so on.
@@ -248,6 +251,12 @@ pub struct Why {
     pub destination: String,
     /// Protocol above IP, its name or number.
     pub protocol: String,
+    /// Its DSCP, by name or number.
+    #[serde(default)]
+    pub dscp: String,
+    /// The child that carries what has this DSCP, if the tunnel has classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// What happens to it.
     pub fate: Fate,
     /// Where the kernel sends it.

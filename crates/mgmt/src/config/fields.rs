@@ -26,6 +26,12 @@ impl<T> Placed<T> {
 /// A row of a table: its name, and its one text or several.
 pub(super) type Row = (Placed<String>, Vec<Placed<String>>);
 
+/// A string or an integer of a list.
+pub(super) enum Item {
+    Text(String),
+    Number(u32),
+}
+
 /// The keys of a file that have not been taken yet, and the mistakes so far.
 pub(super) struct Fields<'a> {
     pub(super) file: &'a SourceFile,
@@ -128,6 +134,50 @@ impl<'a> Fields<'a> {
         Some(items.into_iter().filter_map(|item| self.text(item, "a string")).collect())
     }
 
+    /// Takes a list of lists of strings and integers, none of them empty.
+    pub(super) fn lists(&mut self, key: &'static str) -> Option<Vec<Placed<Vec<Placed<Item>>>>> {
+        let value = self.take(key)?;
+        let lists = self.items(key, value, "a list of lists")?;
+        let mut all = Vec::new();
+        for list in lists {
+            let span = list.span();
+            let items = self.items(key, list, "a list")?;
+            let items = items.into_iter().filter_map(|item| self.item(item)).collect();
+            all.push(Placed { value: items, span });
+        }
+        Some(all)
+    }
+
+    fn items(
+        &mut self,
+        key: &str,
+        value: Spanned<DeValue<'a>>,
+        wanted: &str,
+    ) -> Option<Vec<Spanned<DeValue<'a>>>> {
+        let span = value.span();
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            self.wrong_kind(span, value.get_ref(), wanted);
+            return None;
+        }
+        let DeValue::Array(items) = value.into_inner() else { return None };
+        if items.is_empty() {
+            self.mistake(Mistake::new(span, format!("`{key}` must not be empty")));
+            return None;
+        }
+        Some(items.into_iter().collect())
+    }
+
+    fn item(&mut self, value: Spanned<DeValue<'a>>) -> Option<Placed<Item>> {
+        let span = value.span();
+        if let DeValue::Integer(number) = value.get_ref() {
+            let digits = number.as_str().replace('_', "");
+            // What has no place here is out of range in any case.
+            let number = u32::from_str_radix(&digits, number.radix()).unwrap_or(u32::MAX);
+            return Some(Placed { value: Item::Number(number), span });
+        }
+        self.text(value, "a string or an integer").map(|text| text.map(Item::Text))
+    }
+
     fn text(&mut self, value: Spanned<DeValue<'a>>, wanted: &str) -> Option<Placed<String>> {
         let span = value.span();
         if let DeValue::String(text) = value.get_ref() {
@@ -197,6 +247,11 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// Whether the value of a key is an integer.
+    pub(super) fn is_integer(&self, key: &str) -> bool {
+        matches!(self.peek(key), Some(DeValue::Integer(_)))
     }
 
     /// Takes `true` or `false`; a string goes to [`Self::word`].
@@ -327,6 +382,9 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("life", &["life_time"]),
         ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
         ("dpd", &["dpd_delay", "dpddelay"]),
+        ("dscp", &["copy_dscp", "tos"]),
+        ("ecn", &["copy_ecn"]),
+        ("df", &["copy_df", "dont_fragment"]),
         ("compress", &["ipcomp", "compression"]),
         ("suite", &["profile"]),
     ];

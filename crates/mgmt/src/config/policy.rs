@@ -8,7 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use adit_db::{Action, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError};
+use adit_db::{
+    Action, ChildConfig, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError,
+};
 use adit_wire::ikev2::TrafficSelector;
 
 use super::fields::Fields;
@@ -84,7 +86,8 @@ pub(super) fn judge(policies: &[PolicyDraft<'_>], tunnels: &[Draft<'_>]) -> Vec<
     }
     for (number, draft) in (0..).zip(tunnels) {
         let connection = &draft.tunnel.connection;
-        for child in connection.children.iter().filter(|child| child.keep != Keep::Passive) {
+        let held = |child: &&ChildConfig| child.keep != Keep::Passive && child.class.is_none();
+        for child in connection.children.iter().filter(held) {
             let entry = SpdEntry::configured(connection, child, PolicyId(number));
             files.extend(entry.as_ref().map(|_| draft.file));
             entries.extend(entry);

@@ -28,6 +28,9 @@ use crate::codes::Code;
 use crate::secret::{SecretFacts, trim_secret, weakness};
 use crate::vici::conn::parse_seconds;
 
+mod classes;
+mod outer_header;
+
 /// A tunnel that was read without error, with what the comparison with others needs.
 pub(super) struct Draft<'a> {
     pub(super) file: &'a SourceFile,
@@ -88,9 +91,12 @@ fn read_fields<'a>(
     }
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
+    outer_header::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     beet::check(fields, mode, &child, [&local, &remote]);
+    let classes = classes::read(fields, &child);
     connection.children.push(child);
+    connection.children.extend(classes);
     claims::read(fields, &mut connection);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };

@@ -40,6 +40,8 @@ pub struct State<'a> {
     pub clear_dscp: bool,
     /// The outer ECN field is zero (RFC 6040 §4.1, compatibility mode).
     pub clear_ecn: bool,
+    /// The outer DF bit is zero instead of the inner one.
+    pub clear_df: bool,
     /// Firewall mark of its packets on their way out.
     pub output_mark: Option<u32>,
     /// The xfrm interface it belongs to.
@@ -138,6 +140,9 @@ impl State<'_> {
         let mut flags = 0;
         if self.clear_ecn {
             flags |= STATE_NOECN;
+        }
+        if self.clear_df {
+            flags |= STATE_NOPMTUDISC;
         }
         if self.mode == Mode::Tunnel && self.selector.is_none() {
             // Packets of either family travel in the tunnel.
@@ -377,6 +382,7 @@ pub(super) const USE_OCTETS: usize = 32;
 /// `struct xfrm_stats`.
 const STATS_OCTETS: usize = 12;
 const STATE_NOECN: u8 = 1;
+const STATE_NOPMTUDISC: u8 = 4;
 const STATE_AF_UNSPEC: u8 = 32;
 const STATE_ESN: u8 = 128;
 const EXTRA_DONT_ENCAP_DSCP: u32 = 1;

@@ -5,6 +5,7 @@ use super::*;
 
 fn asked(source: &str, destination: &str, protocol: Option<&str>) -> Result<String, String> {
     let args = Why {
+        dscp: "0".to_owned(),
         source: source.into(),
         destination: destination.into(),
         protocol: protocol.map(Into::into),
@@ -138,6 +139,8 @@ fn protected() -> Answer {
         source: "10.1.0.5:49152".into(),
         destination: "10.2.0.7:443".into(),
         protocol: "tcp".into(),
+        dscp: "cs0".into(),
+        class: None,
         fate: Fate::Protected,
         route: "ip route get 10.2.0.7 -> dev adit0 table 44311".into(),
         reachable: true,
@@ -308,6 +311,24 @@ fn a_nest_is_followed_to_its_last_sa() {
     let (first, then) = said.split_once("  over ").unwrap();
     assert!(first.contains("SPI c0ffee02 out") && then.contains("SPI c0ffee04 out"), "{said}");
     assert!(then.trim_start().starts_with("tunnel paris\n"), "{said}");
+}
+
+/// Where a tunnel has classes, each SA says whose, and a packet goes by its DSCP.
+#[test]
+fn classes_are_shown_where_there_are_some() {
+    let voice = SaStatus { child: "berlin.1".into(), class: Some("cs5, ef".into()), ..sa() };
+    let report = SadReport { schema: SCHEMA, sas: vec![voice.clone(), sa()] };
+    let text = sad_text(&report, Paint::PLAIN);
+    assert!(text.contains("\nberlin (cs5, ef)  c0ffee01"), "{text}");
+    assert!(text.contains("\nberlin            c0ffee01"), "{text}");
+    let class = Some("berlin.1".into());
+    let answer = Answer { dscp: "ef".into(), class, sa: Some(voice), ..protected() };
+    let text = why_text(&answer, Paint::PLAIN);
+    assert!(text.contains("  class      DSCP ef goes through berlin.1\n"), "{text}");
+    assert!(!why_text(&protected(), Paint::PLAIN).contains("DSCP"));
+    for (text, value) in [("ef", Some(46)), ("63", Some(63)), ("64", None), ("af44", None)] {
+        assert_eq!(dscp(text).ok().map(Dscp::get), value, "{text}");
+    }
 }
 
 #[test]

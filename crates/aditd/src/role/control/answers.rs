@@ -75,8 +75,8 @@ impl Running {
             }
             Request::AditSpd => self.answer(client, api::to_message(&self.spd(policies))),
             Request::AditSad => self.answer(client, api::to_message(&self.sad(&numbers))),
-            Request::AditWhy { flow } => {
-                let answer = self.why(&flow, policies, &carriers, &numbers);
+            Request::AditWhy { flow, dscp } => {
+                let answer = self.why((&flow, dscp), policies, &carriers, &numbers);
                 self.answer(client, api::to_message(&answer));
             }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use adit_db::{ConnectionName, Keep, TransformWords};
+use adit_db::{ChildName, ConnectionName, Keep, TransformWords};
 use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState};
 use adit_mgmt::api::{ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus};
 use adit_sys::clock;
@@ -168,8 +168,13 @@ fn children_status(
     children: &[&ChildSaInfo],
     drops: &Drops,
 ) -> Vec<ChildStatus> {
+    let class = |name: &ChildName| {
+        let class = known.connection.child(name)?.class.as_ref()?;
+        Some(class.code_points.to_string())
+    };
     let alive = children.iter().map(|child| ChildStatus {
         name: child.name.to_string(),
+        class: class(&child.name),
         up: matches!(child.state, ChildSaState::Installed | ChildSaState::Rekeying),
         local: child.local_ts.iter().map(ToString::to_string).collect(),
         remote: child.remote_ts.iter().map(ToString::to_string).collect(),
@@ -191,6 +196,7 @@ fn children_status(
         .filter(|config| children.iter().all(|child| child.name != config.name));
     let missing = missing.map(|config| ChildStatus {
         name: config.name.to_string(),
+        class: class(&config.name),
         local: config.local_ts.iter().map(ToString::to_string).collect(),
         remote: config.remote_ts.iter().map(ToString::to_string).collect(),
         ..ChildStatus::default()

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adit_dataplane::{DropCounters, SaCounters};
-use adit_db::{ChildSaId, Engine, IpComp, TransformWords, TsSpec};
+use adit_db::{ChildName, ChildSaId, ConnectionName, Dscp, Engine, IpComp, TransformWords, TsSpec};
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{
@@ -30,6 +30,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
     SaStatus {
         tunnel: ike.connection.as_ref().map_or_else(String::new, ToString::to_string),
         child: sa.name.to_string(),
+        class: ike.connection.as_ref().and_then(|name| code_points(name, &sa.name, numbers)),
         id: sa.id.0,
         state: sa.state.to_string(),
         spi_in: format!("{:08x}", sa.spi_in.0),
@@ -57,6 +58,25 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
         drops: drop_words(drops),
     }
+}
+
+/// The code points of a child that is a class of its tunnel's traffic.
+fn code_points(
+    connection: &ConnectionName,
+    child: &ChildName,
+    numbers: &Numbers,
+) -> Option<String> {
+    let known = numbers.connections.iter().find(|known| known.connection.name == *connection)?;
+    Some(known.connection.child(child)?.class.as_ref()?.code_points.to_string())
+}
+
+/// The child that carries a DSCP, if the tunnel of a policy has classes.
+fn class(policy: &PolicyStatus, dscp: Dscp, numbers: &Numbers) -> Option<String> {
+    let mut all = numbers.connections.iter().map(|known| &known.connection);
+    let connection = all.find(|connection| connection.name.as_str() == policy.name)?;
+    let child = connection.child(&policy.child.as_ref()?.parse().ok()?)?;
+    let has_classes = connection.classes_with(child).count() > 1;
+    has_classes.then(|| connection.class_for(child, dscp).name.to_string())
 }
 
 fn compression(
@@ -114,7 +134,7 @@ impl Running {
     /// What happens to a packet that leaves, and how we know.
     pub(super) fn why(
         &self,
-        flow: &FlowKey,
+        (flow, dscp): (&FlowKey, Dscp),
         view: Option<Box<PolicyView>>,
         carriers: &[ChildSaId],
         numbers: &Numbers,
@@ -141,6 +161,7 @@ impl Running {
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
         let problem = case.problem(fate, &self.role.tun);
+        let class = policy.as_ref().and_then(|policy| class(policy, dscp, numbers));
         let shown = for_people(flow);
         let way = if fate == Fate::Bypassed { routes.clear } else { routes.plain };
         Why {
@@ -148,6 +169,8 @@ impl Running {
             source: shown.source().to_string(),
             destination: shown.destination().to_string(),
             protocol: protocol(flow),
+            dscp: dscp.to_string(),
+            class,
             fate,
             route: way.text,
             reachable: way.leads,

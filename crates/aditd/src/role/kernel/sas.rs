@@ -9,8 +9,8 @@ use adit_dataplane::{
     DropCounters, DropReason, EXPIRY_INTERVAL, IpCompCounters, SaCounters, prudent,
 };
 use adit_db::{
-    Amounts, ChildSa, ChildSaId, ConnectionName, Dscp, DscpPolicy, EcnPolicy, Encapsulation,
-    Lifetime,
+    Amounts, ChildSa, ChildSaId, ConnectionName, DfPolicy, Dscp, DscpPolicy, EcnPolicy,
+    Encapsulation, Lifetime,
 };
 use adit_ike::PacketEvent;
 use adit_sys::clock;
@@ -385,6 +385,7 @@ impl KernelSa {
             selector: None,
             clear_dscp: sa.dscp == DscpPolicy::Set(Dscp::default()),
             clear_ecn: sa.ecn == EcnPolicy::Compatibility,
+            clear_df: sa.df == DfPolicy::Clear,
             output_mark: None,
             if_id: None,
             offload: None,

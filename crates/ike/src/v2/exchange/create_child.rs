@@ -413,6 +413,10 @@ pub(crate) fn answer(
         claims: core.claims(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
+        Ok(answer) if rekeys.is_none() => Answer {
+            config: established.missing_class(&connection, answer.config, cx.now),
+            ..answer
+        },
         Ok(answer) => answer,
         Err(refusal) => {
             refuse_child(&refusal, &connection, &offered, &mut chain, core, cx);

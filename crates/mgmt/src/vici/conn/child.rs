@@ -1,8 +1,8 @@
 //! The sections below `children`.
 
 use adit_db::{
-    ChildConfig, ChildName, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec, Mode,
-    NameError, ProposalSpec, Tfc, TsSpec, WindowSize,
+    ChildConfig, ChildName, DfPolicy, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec,
+    Mode, NameError, ProposalSpec, Tfc, TsSpec, WindowSize,
 };
 
 use super::value::{Entry, Refused};
@@ -81,6 +81,10 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
         "copy_ecn" => {
             let normal = entry.flag()?;
             child.ecn = if normal { EcnPolicy::Normal } else { EcnPolicy::Compatibility };
+        }
+        // strongSwan copies it unless told otherwise; we do so only when told.
+        "copy_df" => {
+            child.df = if entry.flag()? { DfPolicy::Copy } else { DfPolicy::Clear };
         }
         "copy_dscp" => {
             child.dscp =
@@ -237,6 +241,7 @@ const HONOURED: &[&str] = &[
     "tfc_padding",
     "ipcomp",
     "mode",
+    "copy_df",
     "copy_ecn",
     "copy_dscp",
     "rekey_time",
@@ -273,7 +278,6 @@ const REFUSED: &[Refused] = &[
     Refused("if_id_out", &["0"], NO_XFRM),
     Refused("label", &[], "security labels are not supported; leave the key out"),
     Refused("hw_offload", &["no", "auto"], "hardware offload is not supported; use no or auto"),
-    Refused("copy_df", &["yes"], "the DF bit is always copied; use yes"),
 ];
 
 const MARK_NONE: &[&str] = &["0", "0x0", "0/0", "0/0x00000000", "0x0/0x0"];

@@ -1,6 +1,6 @@
 //! Every key of swanctl.conf(5) has a verdict, and honoured ones have their effect.
 
-use adit_db::{DscpPolicy, EcnPolicy, EndAction, Keep};
+use adit_db::{DfPolicy, DscpPolicy, EcnPolicy, EndAction, Keep};
 
 use super::*;
 use crate::vici::message::Value;
@@ -135,10 +135,11 @@ fn every_documented_key_loads_with_its_default() {
 #[test]
 fn documented_defaults_are_ours_unless_stronger() {
     let (plain, documented) = (load(&[]).unwrap(), load(DOCUMENTED).unwrap());
-    // Stronger: liveness checks, a larger window, trying again.
+    // Stronger: liveness checks, a larger window, outer packets that routers may cut, trying again.
     let mut expected = plain.clone();
     expected.dpd_delay = Duration::ZERO;
     expected.children[0].replay_window = adit_db::WindowSize::MIN;
+    expected.children[0].df = DfPolicy::Copy;
     expected.reach = documented.reach;
     expected.local_addresses = documented.local_addresses.clone();
     expected.remote_addresses = documented.remote_addresses.clone();
@@ -222,6 +223,7 @@ fn honoured_keys_of_children_have_their_effect() {
         ("children.net.replay_window", "2048"),
         ("children.net.copy_ecn", "no"),
         ("children.net.copy_dscp", "no"),
+        ("children.net.copy_df", "yes"),
     ])
     .unwrap();
     let child = &c.children[0];
@@ -235,6 +237,7 @@ fn honoured_keys_of_children_have_their_effect() {
     assert_eq!((limit.soft, limit.hard), (1_000, 1_100));
     assert_eq!(child.replay_window.packets(), 2_048);
     assert_eq!(child.ecn, EcnPolicy::Compatibility);
+    assert_eq!(child.df, DfPolicy::Copy);
     assert!(matches!(child.dscp, DscpPolicy::Set(zero) if zero.get() == 0));
 }
 
