@@ -5,14 +5,12 @@
 //! first (SPI, replay window), then the integrity check, and only behind it whatever changes
 //! state or looks at the inner packet.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::sad::Table;
 use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, ReplayError, Spd};
-use adit_wire::esp::{EspHeader, Spi};
+use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{
     Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class,
@@ -25,6 +23,7 @@ use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
+use crate::inbound_sad::InboundSad;
 use crate::ipcomp::Inflater;
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
@@ -32,8 +31,7 @@ use crate::tos;
 
 /// The inbound half of the packet engine; owned by one thread.
 pub struct Inbound {
-    sas: Table<Spi, InboundSa>,
-    spis: BTreeMap<ChildSaId, Spi>,
+    sad: InboundSad,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -92,8 +90,7 @@ impl Inbound {
     /// An engine without SAs.
     pub fn new() -> Self {
         Self {
-            sas: Table::default(),
-            spis: BTreeMap::new(),
+            sad: InboundSad::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -109,22 +106,14 @@ impl Inbound {
     pub fn handle_command(&mut self, command: InboundCommand) {
         match command {
             InboundCommand::Install(sa) => {
-                let (child, spi) = (sa.child, sa.spi);
                 if sa.ipcomp.is_some() {
                     self.gate.inflater.get_or_insert_default();
                 }
-                if !self.spis.contains_key(&child) && self.sas.insert(spi, *sa).is_ok() {
-                    self.spis.insert(child, spi);
-                }
+                self.sad.insert(*sa);
             }
-            InboundCommand::Remove { child } => {
-                if let Some(spi) = self.spis.remove(&child) {
-                    self.sas.remove(&spi);
-                }
-            }
+            InboundCommand::Remove { child } => self.sad.remove(child),
             InboundCommand::UpdatePeer { child, encap } => {
-                let spi = self.spis.get(&child);
-                if let Some(sa) = spi.and_then(|spi| self.sas.get_mut(spi)) {
+                if let Some(sa) = self.sad.by_child_mut(child) {
                     sa.remote = encap.remote;
                     sa.settled = encap.remote;
                     sa.udp = encap.udp;
@@ -173,9 +162,8 @@ impl Inbound {
 
     /// What flowed so far.
     pub fn report(&self) -> InboundReport {
-        let sas = self.spis.values().filter_map(|spi| self.sas.get(spi));
         InboundReport {
-            sas: sas.map(InboundSa::counters).collect(),
+            sas: self.sad.all().map(InboundSa::counters).collect(),
             drops: self.drops,
             events_lost: self.events.lost(),
         }
@@ -183,7 +171,7 @@ impl Inbound {
 
     /// What flowed so far through one SA; `None` if it is not there.
     pub fn counters_of(&self, child: ChildSaId) -> Option<SaCounters> {
-        self.spis.get(&child).and_then(|spi| self.sas.get(spi)).map(InboundSa::counters)
+        self.sad.by_child(child).map(InboundSa::counters)
     }
 
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<Arrived, DropReason> {
@@ -191,7 +179,7 @@ impl Inbound {
             return Ok(Arrived::InPart);
         }
         let (header, ah) = read_header(packet)?;
-        let sa = self.sas.get_mut(&header.spi);
+        let sa = self.sad.find(header.spi, &packet.meta);
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
@@ -292,10 +280,12 @@ impl InboundSa {
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
         self.check_age(now, events)?;
-        let sequence = self.window.infer(header.sequence).map_err(refusal)?;
-        self.window.check(sequence).map_err(refusal)?;
+        let sender = packet.meta.remote.ip();
+        let window = self.window_of(sender)?;
+        let sequence = window.infer(header.sequence).map_err(refusal)?;
+        window.check(sequence).map_err(refusal)?;
 
-        let label = Label { spi: self.spi, sequence, esn: self.window.is_extended() };
+        let label = Label { spi: header.spi, sequence, esn: window.is_extended() };
         let key = match (&self.key, ah) {
             (OpeningKey::Esp(key), None) => key,
             (OpeningKey::Ah(key), Some(place)) => {
@@ -312,7 +302,7 @@ impl InboundSa {
         let taken_off = EspHeader::LEN + key.cipher().iv_len();
 
         // The peer made this packet: from here on state may change.
-        let newest = self.window.advance(sequence);
+        let newest = self.window_of(sender)?.advance(sequence);
         self.note_arrival(packet, newest, now, events);
         let next_header = esp::strip_trailer(packet)?;
         if next_header == IpProtocol::NO_NEXT {
@@ -454,7 +444,7 @@ impl InboundSa {
         now: Instant,
         gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
-        if gate.reassembly.join(Origin::Sa(self.spi), packet, now)?.is_none() {
+        if gate.reassembly.join(Origin::Sa(self.child), packet, now)?.is_none() {
             return Ok(Arrived::InPart);
         }
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
@@ -585,6 +575,7 @@ fn is_auditable(reason: DropReason) -> bool {
         DropReason::Replayed
             | DropReason::TooOld
             | DropReason::BadSequence
+            | DropReason::UnknownSender
             | DropReason::BadIcv
             | DropReason::SelectorMismatch
     )

@@ -15,6 +15,7 @@ use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::tos::TosRule;
 
@@ -48,6 +49,8 @@ pub struct OutboundSa {
     pub(crate) mode: Mode,
     pub(crate) tfc: Tfc,
     pub(crate) ipcomp: Option<Box<Compression>>,
+    /// Where the IVs begin to count, for keys that have been used before.
+    pub(crate) iv_base: u64,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
     selectors: Selectors,
@@ -73,6 +76,8 @@ pub struct InboundSa {
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
     pub(crate) ipcomp: Option<Box<Decompression>>,
+    /// If it is from a multicast group: which, and who sends.
+    pub(crate) group: Option<Box<Group>>,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -152,6 +157,7 @@ impl OutboundSa {
             mode: sa.mode,
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
+            iv_base: 0,
             active: false,
             selectors: Selectors::of(sa),
             cold: Box::default(),
@@ -168,6 +174,14 @@ impl OutboundSa {
     #[must_use]
     pub fn with_sequence_after(self, last: u64) -> Self {
         Self { sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn), ..self }
+    }
+
+    /// The same SA with IVs that begin to count at a random number, for keys that are written down:
+    /// whoever restarts counts packets from 1 again, and an IV that comes again shows which packets
+    /// begin alike. Only for ciphers whose IVs are not nonces.
+    #[must_use]
+    pub fn with_iv_base(self, iv_base: u64) -> Self {
+        Self { iv_base, ..self }
     }
 
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
@@ -243,6 +257,7 @@ impl InboundSa {
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
+            group: None,
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -261,6 +276,12 @@ impl InboundSa {
     /// The two ends of transport mode, as they were when it was negotiated.
     pub(crate) fn hosts(&self) -> Option<Hosts> {
         self.selectors.hosts.as_deref().copied()
+    }
+
+    /// The same SA as one of a group, which has not two ends.
+    pub(crate) fn of(self, group: Group) -> Self {
+        let selectors = Selectors { hosts: None, ..self.selectors };
+        Self { group: Some(Box::new(group)), selectors, ..self }
     }
 
     /// Whether the negotiated selectors let this packet in (RFC 4301 §5.2 step 4).
@@ -288,10 +309,7 @@ impl InboundSa {
     /// What came through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
-        SaCounters {
-            ipcomp,
-            ..self.cold.counters(self.child, self.spi, &self.meter, self.window.top())
-        }
+        SaCounters { ipcomp, ..self.cold.counters(self.child, self.spi, &self.meter, self.top()) }
     }
 }
 

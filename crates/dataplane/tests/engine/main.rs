@@ -8,6 +8,7 @@ mod ecn;
 mod fixtures;
 mod forged;
 mod fragment;
+mod group;
 mod ipcomp;
 mod lifetime;
 mod moving;
