@@ -11,11 +11,12 @@ use adit_wire::ikev2::{TrafficSelector, Transform};
 
 use crate::child_sa::{ChildKeys, ChildSa, Encapsulation};
 use crate::connection::{DscpPolicy, EcnPolicy, KERNEL_SPI, Mode, Tfc};
-use crate::ids::{ChildSaId, IkeSaId};
+use crate::ids::{ChildSaId, IkeSaId, PolicyId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
+use crate::spd::{Action, SpdEntry};
 
 /// Inbound SPIs of SAs that are keyed by hand: never drawn for others, so that neither can take
 /// the other's place.
@@ -95,6 +96,15 @@ impl Directions {
 }
 
 impl ManualSa {
+    /// Its entry of the SPD.
+    pub fn policy(&self, number: PolicyId) -> SpdEntry {
+        SpdEntry {
+            local: self.local_ts.clone(),
+            remote: self.remote_ts.clone(),
+            action: Action::Protect(number),
+        }
+    }
+
     /// The child of this name in the places that ask for one.
     pub fn child_name(&self) -> Option<ChildName> {
         ChildName::new(self.name.as_str()).ok()

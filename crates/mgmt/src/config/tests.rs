@@ -13,6 +13,7 @@ use crate::codes::Code;
 mod ah;
 mod engine;
 mod ipcomp;
+mod sas;
 mod tfc;
 mod transport;
 
@@ -669,7 +670,7 @@ fn secret_in_the_file_itself_is_not_repeated() {
     insta::assert_snapshot!(said, @r#"
         error[E510]: berlin: a secret stands in a file of its own, never in this one
         --> tunnels/berlin.toml:4
-         = help: put it into a file and write secret = "file:NAME.psk"
+         = help: put it into a file and write secret = "file:NAME"
         "#);
 }
 

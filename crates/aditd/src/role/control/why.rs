@@ -20,16 +20,14 @@ use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
 use crate::message::{PolicyView, RouteView};
 
-/// The SAs.
-pub(super) fn sad(numbers: &Numbers) -> SadReport {
-    let now = clock::now();
-    let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
-    SadReport { schema: SCHEMA, sas: all.map(|(ike, sa)| one(ike, sa, numbers, now)).collect() }
+/// What flowed through an SA: in, out.
+pub(super) fn halves(id: ChildSaId, numbers: &Numbers) -> [Option<SaCounters>; 2] {
+    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == id).copied();
+    [half(&numbers.inbound.sas), half(&numbers.outbound.sas)]
 }
 
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
-    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == sa.id).copied();
-    let (inbound, outbound) = (half(&numbers.inbound.sas), half(&numbers.outbound.sas));
+    let [inbound, outbound] = halves(sa.id, numbers);
     let ago = |half: Option<SaCounters>| {
         half.and_then(|half| half.last_used).map(|at| millis(now.saturating_duration_since(at)))
     };
@@ -85,7 +83,7 @@ fn compression(
 }
 
 /// What was dropped, by reason; only reasons that occurred.
-fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
+pub(super) fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
     let mut words: Vec<(String, u64)> = Vec::new();
     for (reason, count) in counters.flat_map(|one| one.iter().collect::<Vec<_>>()) {
         match words.iter_mut().find(|(name, _)| name == reason.name()) {
@@ -98,6 +96,15 @@ fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)
 }
 
 impl Running {
+    /// The SAs.
+    pub(super) fn sad(&self, numbers: &Numbers) -> SadReport {
+        let now = clock::now();
+        let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
+        let mut sas: Vec<SaStatus> = all.map(|(ike, sa)| one(ike, sa, numbers, now)).collect();
+        sas.extend(self.manual_sas(numbers, now));
+        SadReport { schema: SCHEMA, sas }
+    }
+
     /// The policies.
     pub(super) fn spd(&self, view: Option<Box<PolicyView>>) -> SpdReport {
         let (total, mut entries) = view.map_or((0, Vec::new()), |view| (view.total, view.entries));
@@ -125,7 +132,7 @@ impl Running {
             .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());
         let is_kernels = policy.as_ref().is_some_and(|policy| policy.by_kernel);
         let carrier = if is_kernels { by_kernel } else { carrier };
-        let sa = carrier.and_then(|id| sad(numbers).sas.into_iter().find(|sa| sa.id == id.0));
+        let sa = carrier.and_then(|id| self.sad(numbers).sas.into_iter().find(|sa| sa.id == id.0));
         let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
