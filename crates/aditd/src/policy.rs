@@ -1,7 +1,7 @@
 //! Which policies hold now: the SPD (RFC 4301 §4.4.1) made of what is configured, what an operator
 //! installed and what was negotiated, and the routes that bring its traffic to its engine.
 //!
-//! What an operator wrote down comes first, in its order. Then come the selectors of child SAs that
+//! What an operator wrote down comes first, in its order, then what is keyed by hand. Then come the selectors of child SAs that
 //! no configured entry covers (`dynamic`), the newest foremost, then the configured selectors in
 //! order of name. Only a change of the configuration builds the database anew: a child SA adds and
 //! removes entries of its own. A configured policy stays while its tunnel is down, so that its
@@ -10,6 +10,7 @@
 //! The database is that of the user-space engine. What the kernel protects is kept apart: it asks
 //! its own policies, before anything comes to the TUN.
 
+mod manual;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use adit_sys::route::{RoutePlan, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
 use ipnet::IpNet;
 
+use self::manual::Manual;
 pub(crate) use self::shown::Decision;
 
 /// Everything that decides about packets, kept in step with the IKE endpoint.
@@ -39,6 +41,7 @@ pub(crate) struct PolicyBook {
     /// The child SAs of each policy.
     users: BTreeMap<PolicyId, BTreeSet<ChildSaId>>,
     operator: Vec<OperatorPolicy>,
+    manual: BTreeMap<ConnectionName, Manual>,
     in_force: InForce,
     /// Peers that are reached through tunnels alone, and the outermost of those.
     inside: BTreeMap<IpAddr, ConnectionName>,
@@ -246,6 +249,7 @@ impl PolicyBook {
         let operator = (OPERATOR..).map(Rank).zip(&self.operator);
         let mut entries: Vec<(Rank, SpdEntry)> =
             operator.map(|(rank, policy)| (rank, policy.entry.clone())).collect();
+        entries.extend(self.manual_entries());
         for (number, (policy, connection, child)) in (CONFIGURED..).zip(self.children()) {
             ranks.insert(policy, Rank(number));
             if self.is_held(policy, child) && engine(connection) == Engine::Userspace {
@@ -321,13 +325,16 @@ impl PolicyBook {
     /// The networks that must be routed to an engine, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
         let policies = self.in_force.ranks.keys().chain(self.users.keys()).copied();
-        let policies: BTreeSet<PolicyId> = policies.collect();
+        let policies: BTreeSet<PolicyId> = policies.chain(self.manual_policies()).collect();
         let routed = |policy| Some((policy, self.routed_by(policy)?));
         policies.into_iter().filter_map(routed).collect()
     }
 
     /// The networks of one policy that must be routed to an engine; `None` if it has none.
     pub(crate) fn routed_by(&self, policy: PolicyId) -> Option<Routed> {
+        if let Some(routed) = self.routed_by_hand(policy) {
+            return Some(routed);
+        }
         let (connection, _) = self.table.names(policy)?;
         let to_tun = self.plan(policy, Engine::Userspace).map(|plan| (plan, None));
         let (plan, towards) = to_tun.or_else(|| {

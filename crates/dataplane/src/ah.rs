@@ -331,7 +331,7 @@ impl InboundSa {
         gate: &mut Gate,
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
-        let newest = self.window.advance(arrived.sequence);
+        let newest = self.window_of(packet.meta.remote.ip())?.advance(arrived.sequence);
         self.note_arrival(packet, newest, arrived.now, events);
         let next = place.header.next;
         if next == IpProtocol::NO_NEXT {

@@ -71,6 +71,8 @@ drop_reasons! {
     Truncated = "truncated", "the packet has a length that none of its SA has";
     /// Inbound: no SA has this SPI (RFC 4303 §3.4.2).
     UnknownSpi = "unknown_spi", "no SA has this SPI";
+    /// Inbound: on a multicast SA, from an address that is none of its senders'.
+    UnknownSender = "unknown_sender", "the SA has no sender of this address";
     /// Inbound: the sequence number was seen before (RFC 4303 §3.4.3).
     Replayed = "replayed", "the sequence number was seen before";
     /// Inbound: the sequence number lies before the window.

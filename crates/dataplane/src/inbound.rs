@@ -5,14 +5,12 @@
 //! first (SPI, replay window), then the integrity check, and only behind it whatever changes
 //! state or looks at the inner packet.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::sad::Table;
 use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, ReplayError, Spd};
-use adit_wire::esp::{EspHeader, Spi};
+use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{
     Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class,
@@ -26,6 +24,7 @@ use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
+use crate::inbound_sad::InboundSad;
 use crate::ipcomp::Inflater;
 use crate::nesting::{Ends, NESTING_MAX, Nested};
 use crate::reassembly::{Origin, Reassembly};
@@ -34,8 +33,7 @@ use crate::tos;
 
 /// The inbound half of the packet engine; owned by one thread.
 pub struct Inbound {
-    sas: Table<Spi, InboundSa>,
-    spis: BTreeMap<ChildSaId, Spi>,
+    sad: InboundSad,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -94,8 +92,7 @@ impl Inbound {
     /// An engine without SAs.
     pub fn new() -> Self {
         Self {
-            sas: Table::default(),
-            spis: BTreeMap::new(),
+            sad: InboundSad::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -111,25 +108,20 @@ impl Inbound {
     pub fn handle_command(&mut self, command: InboundCommand) {
         match command {
             InboundCommand::Install(sa) => {
-                let (child, spi) = (sa.child, sa.spi);
                 if sa.ipcomp.is_some() {
                     self.gate.inflater.get_or_insert_default();
                 }
                 let under = sa.under.as_deref().copied();
-                if !self.spis.contains_key(&child) && self.sas.insert(spi, *sa).is_ok() {
-                    self.spis.insert(child, spi);
+                if self.sad.insert(*sa) {
                     under.iter().for_each(|under| self.gate.ends.add(under));
                 }
             }
             InboundCommand::Remove { child } => {
-                if let Some(spi) = self.spis.remove(&child) {
-                    let under = self.sas.remove(&spi).and_then(|sa| sa.under);
-                    under.iter().for_each(|under| self.gate.ends.remove(under));
-                }
+                let under = self.sad.remove(child).and_then(|sa| sa.under);
+                under.iter().for_each(|under| self.gate.ends.remove(under));
             }
             InboundCommand::UpdatePeer { child, encap } => {
-                let spi = self.spis.get(&child);
-                if let Some(sa) = spi.and_then(|spi| self.sas.get_mut(spi)) {
+                if let Some(sa) = self.sad.by_child_mut(child) {
                     sa.remote = encap.remote;
                     sa.settled = encap.remote;
                     sa.udp = encap.udp;
@@ -183,9 +175,8 @@ impl Inbound {
 
     /// What flowed so far.
     pub fn report(&self) -> InboundReport {
-        let sas = self.spis.values().filter_map(|spi| self.sas.get(spi));
         InboundReport {
-            sas: sas.map(InboundSa::counters).collect(),
+            sas: self.sad.all().map(InboundSa::counters).collect(),
             drops: self.drops,
             events_lost: self.events.lost(),
         }
@@ -193,7 +184,7 @@ impl Inbound {
 
     /// What flowed so far through one SA; `None` if it is not there.
     pub fn counters_of(&self, child: ChildSaId) -> Option<SaCounters> {
-        self.spis.get(&child).and_then(|spi| self.sas.get(spi)).map(InboundSa::counters)
+        self.sad.by_child(child).map(InboundSa::counters)
     }
 
     /// Opens a packet, and what comes out of it while that is for a nested SA.
@@ -220,7 +211,7 @@ impl Inbound {
             return false;
         }
         let Some(nested) = Nested::find(packet.data()) else { return false };
-        let under = self.sas.get(&nested.spi).and_then(|sa| sa.under.as_deref());
+        let under = self.sad.unicast(nested.spi).and_then(|sa| sa.under.as_deref());
         under.is_some_and(|under| nested.belongs(under, policy)) && nested.unwrap(packet)
     }
 
@@ -232,7 +223,7 @@ impl Inbound {
         now: Instant,
     ) -> Result<(Arrived, PolicyId), DropReason> {
         let (header, ah) = read_header(packet)?;
-        let sa = self.sas.get_mut(&header.spi);
+        let sa = self.sad.find(header.spi, &packet.meta);
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
@@ -340,10 +331,12 @@ impl InboundSa {
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
         self.check_age(now, events)?;
-        let sequence = self.window.infer(header.sequence).map_err(refusal)?;
-        self.window.check(sequence).map_err(refusal)?;
+        let sender = packet.meta.remote.ip();
+        let window = self.window_of(sender)?;
+        let sequence = window.infer(header.sequence).map_err(refusal)?;
+        window.check(sequence).map_err(refusal)?;
 
-        let label = Label { spi: self.spi, sequence, esn: self.window.is_extended() };
+        let label = Label { spi: header.spi, sequence, esn: window.is_extended() };
         let key = match (&self.key, ah) {
             (OpeningKey::Esp(key), None) => key,
             (OpeningKey::Ah(key), Some(place)) => {
@@ -360,7 +353,7 @@ impl InboundSa {
         let taken_off = EspHeader::LEN + key.cipher().iv_len();
 
         // The peer made this packet: from here on state may change.
-        let newest = self.window.advance(sequence);
+        let newest = self.window_of(sender)?.advance(sequence);
         self.note_arrival(packet, newest, now, events);
         let next_header = esp::strip_trailer(packet)?;
         if next_header == IpProtocol::NO_NEXT {
@@ -505,7 +498,7 @@ impl InboundSa {
         now: Instant,
         gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
-        if gate.reassembly.join(Origin::Sa(self.spi), packet, now)?.is_none() {
+        if gate.reassembly.join(Origin::Sa(self.child), packet, now)?.is_none() {
             return Ok(Arrived::InPart);
         }
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
@@ -667,6 +660,7 @@ fn is_auditable(reason: DropReason) -> bool {
         DropReason::Replayed
             | DropReason::TooOld
             | DropReason::BadSequence
+            | DropReason::UnknownSender
             | DropReason::BadIcv
             | DropReason::SelectorMismatch
             | DropReason::NotNested

@@ -613,7 +613,8 @@ impl OutboundSa {
         }
         packet.push_back(padding_len).ok_or(DropReason::NoRoom)?.fill(0);
         // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
-        esp::seal(packet, key, label, sequence, next_header)?;
+        let iv_counter = self.iv_base.wrapping_add(sequence);
+        esp::seal(packet, key, label, iv_counter, next_header)?;
         if whole {
             packet.push_front(header_len).ok_or(DropReason::NoRoom)?;
             if !inner.front.announce(packet.data_mut(), IpProtocol::ESP) {
@@ -668,7 +669,8 @@ impl OutboundSa {
         let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
         packet.set_len(len);
         let label = Label { spi: self.spi, sequence, esn: self.esn };
-        esp::seal(&mut packet, key, label, sequence, IpProtocol::NO_NEXT)?;
+        let iv_counter = self.iv_base.wrapping_add(sequence);
+        esp::seal(&mut packet, key, label, iv_counter, IpProtocol::NO_NEXT)?;
         packet.meta = PacketMeta {
             local: self.encap.local,
             remote: self.encap.remote,

@@ -15,6 +15,7 @@ use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
 use crate::tos::TosRule;
@@ -50,6 +51,8 @@ pub struct OutboundSa {
     pub(crate) mode: Mode,
     pub(crate) tfc: Tfc,
     pub(crate) ipcomp: Option<Box<Compression>>,
+    /// Where the IVs begin to count, for keys that have been used before.
+    pub(crate) iv_base: u64,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
     /// Whether other SAs protect its packets once more.
@@ -84,6 +87,8 @@ pub struct InboundSa {
     pub(crate) under: Option<Box<Under>>,
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
+    /// If it is from a multicast group: which, and who sends.
+    pub(crate) group: Option<Box<Group>>,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -166,6 +171,7 @@ impl OutboundSa {
             mode: sa.mode,
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
+            iv_base: 0,
             active: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
@@ -196,6 +202,14 @@ impl OutboundSa {
     /// The policy of the SAs that protect its packets once more.
     pub(crate) fn outer_policy(&self) -> Option<PolicyId> {
         if self.is_nested { self.cold.over } else { None }
+    }
+
+    /// The same SA with IVs that begin to count at a random number, for keys that are written down:
+    /// whoever restarts counts packets from 1 again, and an IV that comes again shows which packets
+    /// begin alike. Only for ciphers whose IVs are not nonces.
+    #[must_use]
+    pub fn with_iv_base(self, iv_base: u64) -> Self {
+        Self { iv_base, ..self }
     }
 
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
@@ -278,6 +292,7 @@ impl InboundSa {
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
             under: None,
             looks_above_ip: looks_above_ip(sa),
+            group: None,
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -306,6 +321,12 @@ impl InboundSa {
         self.selectors.hosts.as_deref().copied()
     }
 
+    /// The same SA as one of a group, which has not two ends.
+    pub(crate) fn of(self, group: Group) -> Self {
+        let selectors = Selectors { hosts: None, ..self.selectors };
+        Self { group: Some(Box::new(group)), selectors, ..self }
+    }
+
     /// Whether the negotiated selectors let this packet in (RFC 4301 §5.2 step 4).
     pub(crate) fn admits(&self, flow: &FlowKey) -> bool {
         self.selectors.contain(&flow.reversed())
@@ -331,10 +352,7 @@ impl InboundSa {
     /// What came through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
-        SaCounters {
-            ipcomp,
-            ..self.cold.counters(self.child, self.spi, &self.meter, self.window.top())
-        }
+        SaCounters { ipcomp, ..self.cold.counters(self.child, self.spi, &self.meter, self.top()) }
     }
 }
 

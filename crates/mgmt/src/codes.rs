@@ -520,6 +520,42 @@ belongs to root and you are not.
 
 Start it (`systemctl start aditd`, or `aditd --config DIR` in a terminal to see what it says)."
 
+E521 521 Warning "SAs are keyed by hand"
+"The keys of these SAs stand in files, and nobody negotiates new ones. Whoever gets such a file, today or in years, reads \
+everything that was ever sent under it: there is no forward secrecy. A packet that someone has recorded is taken again, for \
+sequence numbers say nothing when a sender that restarts counts from 1 (RFC 4303 §3.4.3). Nobody notices that the peer is \
+gone. And after 2^32 packets, or what is safe under one key, the SA ends for good (E522).
+
+We know because there is a file in `sas/`. All SAs of RFC 4301 §4.5 are like that, whoever makes them.
+
+Usual causes: a peer that has no IKE, a multicast group without key management, a test.
+
+Use a tunnel (`tunnels/NAME.toml`) with a pre-shared key where the peer has IKEv2. Otherwise replace the keys by hand on \
+all sides, often: `adit secret new --sa SUITE FILE`. `replay_window` may help where senders never restart."
+
+E522 522 Error "an SA keyed by hand has ended"
+"An SA whose keys were written down has used up what it had: all 2^32 - 1 sequence numbers (RFC 4303 §3.3.3), or the \
+octets that are safe under one key of its cipher. It carries nothing more, and nothing goes in clear instead.
+
+We know from the packet engine, which counts both and refuses the packet that would be one too many.
+
+Usual causes: none but traffic. Such an SA has nobody who would negotiate new keys before it is too late.
+
+Put new keys into the files on all sides (`adit secret new --sa SUITE FILE`) and `adit reload`. With the same keys the \
+SA would begin again at 1, and old packets would pass for new ones."
+
+E523 523 Error "a multicast group is out of reach"
+"An SA that is keyed by hand is for a multicast group, and this host cannot take part: its packets are sent nowhere, or none \
+arrive.
+
+We know because no interface has the `address` of the file, or because the kernel refused to join the group there.
+
+Usual causes: the interface came up after the daemon, the address is that of another host, or the host has joined as many \
+groups as it may (`net.ipv4.igmp_max_memberships`).
+
+Give the interface its address, or mend `address`, and `adit reload` after a change of the file; a restart of the daemon \
+tries again, too."
+
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \
 programs do not produce.

@@ -4,6 +4,8 @@
 //! What counts is what the guest's kernel says: SAs of the mode that was meant, through which the
 //! pings went, and nothing left when the tunnel is down.
 
+mod by_hand;
+
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +64,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 17] = [
+const CASES: [Case; 18] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -98,6 +100,11 @@ const CASES: [Case; 17] = [
         ..special("moved", "the peer's NAT gives it another port, the SAs follow", moved)
     },
     special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
+    special(
+        "by-hand",
+        "SAs of sas/NAME.toml in user space and `ip xfrm` in the guest: a pair, and one to a group",
+        by_hand::run,
+    ),
     special("killed", "a killed daemon's SAs and policies go at the next start", killed),
 ];
 
@@ -214,12 +221,17 @@ impl<'a> Bench<'a> {
             let is_it = |sa: &IkeSa| sa.spis == ours.spis && sa.live_children().count() == 1;
             theirs.iter().any(is_it)
         })?;
+        self.pings()?;
+        self.judge(&self.right.states()?)
+    }
+
+    /// Pings from either side, of which none may be lost.
+    fn pings(&self) -> anyhow::Result<()> {
         let (left, right) = self.sides;
         let words = ping_words(self.address(left), self.address(right), PINGS);
         ping::lossless(&output(left.command(Path::new("ping")).args(&words))?)?;
         let words = ping_words(self.address(right), self.address(left), PINGS);
-        ping::lossless(&self.right.guest.run(&format!("ping {}", words.join(" ")))?)?;
-        self.judge(&self.right.states()?)
+        ping::lossless(&self.right.guest.run(&format!("ping {}", words.join(" ")))?)
     }
 
     /// One SA for each direction, as meant, and every echo and every answer went through it.

@@ -6,7 +6,7 @@ use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
 
-use super::{CONFIGURED, Held, InForce, Negotiated, PolicyBook};
+use super::{BEYOND, CONFIGURED, Held, InForce, Negotiated, PolicyBook};
 
 /// What becomes of a packet that leaves.
 #[derive(Debug, Default)]
@@ -117,8 +117,11 @@ impl PolicyBook {
             Action::Bypass => status.action = PolicyAction::Bypass,
             Action::Discard => status.action = PolicyAction::Discard,
             Action::Protect(policy) => {
-                let configured = rank >= Rank(CONFIGURED);
-                status.source = if configured { PolicySource::Tunnel } else { PolicySource::Peer };
+                status.source = match rank.0 {
+                    CONFIGURED.. => PolicySource::Tunnel,
+                    BEYOND.. => PolicySource::Peer,
+                    _ => PolicySource::Manual,
+                };
                 status = self.protecting(policy, status);
             }
         }

@@ -130,6 +130,56 @@ fn classes_share_the_policy_of_their_tunnel() {
     assert_eq!(book.spd().len(), 1, "whoever installs a class installs its tunnel's policy");
 }
 
+fn by_hand(name: &str, directions: adit_db::Directions, remote: &str) -> Arc<adit_db::ManualSa> {
+    let suite = adit_db::ProposalSpec::esp("aes256-sha256").unwrap().single().unwrap();
+    Arc::new(adit_db::ManualSa {
+        name: name.parse().unwrap(),
+        local: "192.0.2.1:0".parse().unwrap(),
+        remote: "203.0.113.7:0".parse().unwrap(),
+        directions,
+        mode: Mode::Tunnel,
+        protection: suite.0,
+        esn: false,
+        udp: false,
+        local_ts: vec![ts("10.1.0.0/24")],
+        remote_ts: vec![ts(remote)],
+        replay_window: adit_db::WindowSize::OFF,
+    })
+}
+
+/// What is keyed by hand comes before what peers negotiate and what is configured, in the order of
+/// names; who only listens has no routes.
+#[test]
+fn what_is_keyed_by_hand_comes_before_tunnels() {
+    let (mut book, policy) = book(Keep::Up);
+    let spi = adit_wire::esp::Spi(300);
+    let both = adit_db::Directions::Both { spi_in: spi, spi_out: spi };
+    let listens = adit_db::Directions::FromGroup { spi, senders: Vec::new() };
+    let id = ChildSaId::manual;
+    let second = book.add_manual(by_hand("lab", both, "10.9.0.0/24"), id(0)).unwrap();
+    let first = book.add_manual(by_hand("ears", listens, "10.8.0.0/24"), id(1)).unwrap();
+    book.rebuild().unwrap();
+    book.add_negotiated(ChildSaId(1), negotiated(policy, "10.1.0.9/32", "10.7.0.1/32"));
+
+    let manual = |remote: &str| (PolicySource::Manual, remote.to_owned());
+    assert_eq!(
+        shown(&mut book),
+        [
+            manual("10.8.0.0/24"),
+            manual("10.9.0.0/24"),
+            (PolicySource::Peer, "10.7.0.1/32".to_owned()),
+            (PolicySource::Tunnel, "10.2.0.0/24".to_owned()),
+        ]
+    );
+    assert!(book.routed_by(first).is_none());
+    assert_eq!(book.routed()[&second].plan.remote, ["10.9.0.0/24".parse().unwrap()]);
+    assert_eq!(book.manual(id(0)).map(|sa| sa.name.as_str()), Some("lab"));
+
+    assert_eq!(book.remove_manual(&"lab".parse().unwrap()), Some(id(0)));
+    book.rebuild().unwrap();
+    assert_eq!((book.spd().len(), book.routed().contains_key(&second)), (3, false));
+}
+
 /// What a peer negotiates beyond the configured policies comes before them, the newest first, and
 /// survives a change of the configuration.
 #[test]

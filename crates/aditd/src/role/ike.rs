@@ -3,6 +3,8 @@
 //! It reads UDP 500 itself; what comes in on UDP 4500 is sorted by the inbound thread. It holds
 //! session keys for as long as it takes to hand them to the packet threads, and no long-term ones.
 
+mod manual;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -205,6 +207,7 @@ impl Running {
                     self.stale = true;
                 }
             }
+            ToIke::Manual(change) => self.manual(change),
             ToIke::SetPolicies(policies) => {
                 self.policies.set_operator(policies);
                 self.stale = true;
@@ -252,6 +255,7 @@ impl Running {
 
     fn packet_news(&mut self, news: PacketNews, now: Instant) {
         let event = match news {
+            PacketNews::Event(event) if self.is_manual_event(&event) => return,
             PacketNews::Event(event) => event,
             PacketNews::Acquire { policy, flow } => {
                 let Some((connection, child)) = self.policies.names(policy) else {
@@ -510,6 +514,7 @@ fn changes_policies(request: &ToIke) -> bool {
         request,
         ToIke::Command(Command::Load(_) | Command::Unload(_))
             | ToIke::Install { .. }
+            | ToIke::Manual(_)
             | ToIke::SetPolicies(_)
     )
 }

@@ -60,6 +60,24 @@ impl Site {
         fs::write(directory.join(file), text).unwrap();
     }
 
+    /// Writes a file of SAs that are keyed by hand.
+    pub(crate) fn sa(&self, file: &str, text: &str) {
+        self.write_to("sas", file, text, 0o644);
+    }
+
+    /// Writes a key of theirs.
+    pub(crate) fn key(&self, file: &str, text: &str) {
+        self.write_to("sas", file, text, 0o600);
+    }
+
+    fn write_to(&self, directory: &str, file: &str, text: &str, mode: u32) {
+        let directory = self.directory.join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(file);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     pub(crate) fn vici(&self) -> PathBuf {
         self.directory.join("vici")
     }

@@ -10,6 +10,7 @@ mod ecn;
 mod fixtures;
 mod forged;
 mod fragment;
+mod group;
 mod ipcomp;
 mod lifetime;
 mod moving;

@@ -56,6 +56,8 @@ pub enum PolicySource {
     Tunnel,
     /// A negotiation: the configuration left it open (`dynamic`).
     Peer,
+    /// An SA that is keyed by hand.
+    Manual,
 }
 
 impl fmt::Display for PolicySource {
@@ -64,6 +66,7 @@ impl fmt::Display for PolicySource {
             Self::Operator => "operator",
             Self::Tunnel => "tunnel",
             Self::Peer => "peer",
+            Self::Manual => "manual",
         })
     }
 }

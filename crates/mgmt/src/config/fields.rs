@@ -67,6 +67,12 @@ impl<'a> Fields<'a> {
         self.mistakes.push(mistake);
     }
 
+    fn know(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+    }
+
     /// Looks at a value that is still there.
     fn peek(&self, key: &str) -> Option<&DeValue<'a>> {
         self.table.get(key).map(|(_, value)| value.get_ref())
@@ -74,7 +80,7 @@ impl<'a> Fields<'a> {
 
     /// Takes a value of any kind.
     fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
-        self.known.push(key);
+        self.know(key);
         self.table.remove(key).map(|(_, value)| value)
     }
 
@@ -284,13 +290,13 @@ impl<'a> Fields<'a> {
 
     /// Says that a key is missing, and what could be written.
     pub(super) fn missing(&mut self, key: &'static str, example: impl Into<String>) {
-        self.known.push(key);
+        self.know(key);
         self.missing.push((key, example.into()));
     }
 
     /// Says that a key may be missing, so that a misspelt one finds it.
     pub(super) fn optional(&mut self, key: &'static str) {
-        self.known.push(key);
+        self.know(key);
     }
 
     /// Whether a key is there and not taken yet.

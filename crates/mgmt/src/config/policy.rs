@@ -15,6 +15,7 @@ use adit_wire::ikev2::TrafficSelector;
 
 use super::fields::Fields;
 use super::report::{ConfigError, Mistake, tunnel_name};
+use super::sa::SaDraft;
 use super::tunnel::{Draft, read_side};
 use super::{Origin, SourceFile};
 use crate::codes::Code;
@@ -77,18 +78,27 @@ fn read_entry(fields: &mut Fields<'_>) -> Option<SpdEntry> {
 }
 
 /// Whether all entries together make a database, and which of them can never decide anything.
-pub(super) fn judge(policies: &[PolicyDraft<'_>], tunnels: &[Draft<'_>]) -> Vec<ConfigError> {
+pub(super) fn judge(
+    policies: &[PolicyDraft<'_>],
+    sas: &[SaDraft<'_>],
+    tunnels: &[Draft<'_>],
+) -> Vec<ConfigError> {
     let mut files = Vec::new();
     let mut entries = Vec::new();
     for draft in policies {
         files.push(draft.file);
         entries.push(draft.policy.entry.clone());
     }
-    for (number, draft) in (0..).zip(tunnels) {
+    let mut numbers = (0..).map(PolicyId);
+    for (draft, number) in sas.iter().zip(&mut numbers) {
+        files.push(draft.file);
+        entries.push(draft.keyed.sa.policy(number));
+    }
+    for (draft, number) in tunnels.iter().zip(numbers) {
         let connection = &draft.tunnel.connection;
         let held = |child: &&ChildConfig| child.keep != Keep::Passive && child.class.is_none();
         for child in connection.children.iter().filter(held) {
-            let entry = SpdEntry::configured(connection, child, PolicyId(number));
+            let entry = SpdEntry::configured(connection, child, number);
             files.extend(entry.as_ref().map(|_| draft.file));
             entries.extend(entry);
         }

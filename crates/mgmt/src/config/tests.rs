@@ -18,6 +18,7 @@ mod engine;
 mod ipcomp;
 mod nesting;
 mod outer_header;
+mod sas;
 mod tfc;
 mod transport;
 
@@ -674,7 +675,7 @@ fn secret_in_the_file_itself_is_not_repeated() {
     insta::assert_snapshot!(said, @r#"
         error[E510]: berlin: a secret stands in a file of its own, never in this one
         --> tunnels/berlin.toml:4
-         = help: put it into a file and write secret = "file:NAME.psk"
+         = help: put it into a file and write secret = "file:NAME"
         "#);
 }
 

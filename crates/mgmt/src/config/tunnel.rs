@@ -117,7 +117,8 @@ const ENGINE: &[(&str, Engine)] =
     &[("userspace", Engine::Userspace), ("kernel", Engine::Kernel), ("auto", Engine::Auto)];
 
 /// Between the peers, what a packet is protected with.
-const PROTOCOL: &[(&str, ProtocolId)] = &[("esp", ProtocolId::ESP), ("ah", ProtocolId::AH)];
+pub(super) const PROTOCOL: &[(&str, ProtocolId)] =
+    &[("esp", ProtocolId::ESP), ("ah", ProtocolId::AH)];
 
 /// `protocol` and `encap`.
 fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> ProtocolId {
@@ -125,13 +126,7 @@ fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> Protoc
     connection.encap = encap.as_ref().map_or(Encap::Auto, |encap| encap.value);
     let Some(protocol) = fields.word("protocol", PROTOCOL) else { return ProtocolId::ESP };
     if protocol.value == ProtocolId::AH {
-        let Caution { cost, .. } = Caution::AH;
-        fields.mistake(
-            Mistake::new(protocol.span.clone(), "the tunnel does not encrypt")
-                .code(Code::E516)
-                .label(cost)
-                .help("protocol = \"esp\" encrypts as well"),
-        );
+        warn_of_ah(fields, protocol.span.clone());
     }
     if let Some(encap) = encap.filter(|encap| encap.value == Encap::Udp)
         && protocol.value == ProtocolId::AH
@@ -144,6 +139,15 @@ fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> Protoc
         );
     }
     protocol.value
+}
+
+pub(super) fn warn_of_ah(fields: &mut Fields<'_>, span: Range<usize>) {
+    fields.mistake(
+        Mistake::new(span, "the tunnel does not encrypt")
+            .code(Code::E516)
+            .label(Caution::AH.cost)
+            .help("protocol = \"esp\" encrypts as well"),
+    );
 }
 
 /// `peer` and `address`.
@@ -231,7 +235,7 @@ fn read_suites(
 }
 
 /// A list of algorithms for the protocol that the tunnel does not use.
-fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
+pub(super) fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
     let (other, chosen) = match protocol {
         ProtocolId::AH => ("esp", "ah"),
         _ => ("ah", "esp"),
@@ -248,7 +252,7 @@ fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
 }
 
 /// `allow`: the weak algorithms that the operator takes the blame for.
-fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
+pub(super) fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
     let mut allowed = Vec::new();
     for text in fields.strings("allow").unwrap_or_default() {
         if allowable().any(|algorithm| algorithm == text.value) {
@@ -296,19 +300,27 @@ fn read_proposals(
                 judge(fields, &text, &list, allowed);
                 proposals.extend(list);
             }
-            Err(error) => {
-                let (culprit, label, help) = culprit(key, &error);
-                let span = narrow(fields.file, &text.span, culprit);
-                let sentence = format!("`{key}` cannot be understood");
-                fields.mistake(Mistake::new(span, sentence).label(label).help_some(help));
-            }
+            Err(error) => refuse_proposal(fields, key, &text, &error),
         }
     }
     Some(proposals)
 }
 
+/// A list of algorithms that is none.
+pub(super) fn refuse_proposal(
+    fields: &mut Fields<'_>,
+    key: &str,
+    text: &Placed<String>,
+    error: &ProposalError,
+) {
+    let (culprit, label, help) = culprit(key, error);
+    let span = narrow(fields.file, &text.span, culprit);
+    let sentence = format!("`{key}` cannot be understood");
+    fields.mistake(Mistake::new(span, sentence).label(label).help_some(help));
+}
+
 /// Refuses what is weak and not allowed, and says what the rest costs; each algorithm once.
-fn judge(
+pub(super) fn judge(
     fields: &mut Fields<'_>,
     text: &Placed<String>,
     list: &[ProposalSpec],
@@ -593,7 +605,7 @@ fn read_secret(
     }
     let Placed { value: name, span } = fields.hidden_string("secret")?;
     let Some(path) = name.strip_prefix("file:") else {
-        fields.mistake(no_file(span, &name));
+        fields.mistake(no_file(span, "secret", &name));
         return None;
     };
     let directory = fields.file.path.parent().unwrap_or_else(|| Path::new(""));
@@ -617,26 +629,37 @@ fn read_secret(
 }
 
 /// A secret in the file itself must not be repeated in the message.
-fn no_file<'a>(span: Range<usize>, name: &str) -> Mistake<'a> {
+pub(super) fn no_file<'a>(span: Range<usize>, key: &str, name: &str) -> Mistake<'a> {
     let later = ["cmd:", "tpm:", "systemd-cred:"];
     match later.iter().find(|scheme| name.starts_with(**scheme)) {
         Some(scheme) => Mistake::new(span, format!("secrets by `{scheme}` are not supported yet"))
             .label("must be \"file:NAME\""),
         None => Mistake::hidden(span, "a secret stands in a file of its own, never in this one")
-            .help("put it into a file and write secret = \"file:NAME.psk\""),
+            .help(format!("put it into a file and write {key} = \"file:NAME\"")),
     }
 }
 
-fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret: &SecretFile) {
+/// A file that is not its owner's alone.
+pub(super) fn refuse_open_file(
+    fields: &mut Fields<'_>,
+    span: Range<usize>,
+    path: &Path,
+    secret: &SecretFile,
+) {
     let path = path.display();
     if secret.mode & 0o077 != 0 {
         fields.mistake(
-            Mistake::new(span.clone(), format!("{path} can be read or changed by other users"))
+            Mistake::new(span, format!("{path} can be read or changed by other users"))
                 .code(Code::E511)
                 .label(format!("its permissions are {:04o}, must be 0600", secret.mode & 0o7777))
                 .help(format!("chmod 600 {path}")),
         );
     }
+}
+
+fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret: &SecretFile) {
+    refuse_open_file(fields, span.clone(), path, secret);
+    let path = path.display();
     let octets = trim_secret(&secret.octets);
     if octets.is_empty() {
         fields.mistake(

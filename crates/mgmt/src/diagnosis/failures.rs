@@ -658,6 +658,21 @@ impl Diagnosis {
             .fix("systemctl start aditd, or aditd --config DIR in a terminal")
     }
 
+    /// E522: an SA that is keyed by hand carries nothing more.
+    pub fn manual_sa_over(cx: &Context) -> Self {
+        cx.start(Code::E522, "its sequence numbers or its key are used up")
+            .fix("new keys on all sides: adit secret new --sa SUITE FILE, then adit reload")
+            .place(cx.at("key_out"))
+    }
+
+    /// E523: packets of a multicast group cannot be had, or not sent.
+    pub fn group_unreachable(cx: &Context, group: IpAddr, reason: &str) -> Self {
+        cx.start(Code::E523, format!("the group {group} is out of reach"))
+            .line("because", reason)
+            .fix("`address` must be that of the interface towards the group; then adit reload")
+            .place(cx.at("group"))
+    }
+
     /// E601: something failed that should not; `what` names it.
     pub fn internal(cx: &Context, what: &str) -> Self {
         cx.start(Code::E601, what).fix(format!("report it with `adit log {}`", cx.name()))

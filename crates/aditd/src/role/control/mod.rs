@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod events;
 mod load;
+mod manual;
 mod news;
 mod requests;
 mod snapshots;
@@ -90,6 +91,8 @@ struct Running {
     /// Clients that wait for the end of a request.
     waiting: BTreeMap<RequestId, Waiting>,
     next_number: u64,
+    /// Counts the SAs that are keyed by hand.
+    next_manual: u32,
     news: News,
     lines: VecDeque<Line>,
     problems: Vec<Diagnosis>,
@@ -137,6 +140,7 @@ impl Running {
             queries: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_number: 1,
+            next_manual: 0,
             news: News::default(),
             lines: VecDeque::new(),
             problems: Vec::new(),

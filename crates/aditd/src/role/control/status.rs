@@ -31,8 +31,10 @@ impl Running {
             .connections
             .iter()
             .filter(|known| only.is_none_or(|name| known.connection.name.as_str() == name))
-            .map(|known| self.tunnel(known, numbers, &flows, &drops, now))
-            .collect();
+            .map(|known| self.tunnel(known, numbers, &flows, &drops, now));
+        let mut tunnels: Vec<TunnelStatus> = tunnels.collect();
+        tunnels.extend(self.manual_tunnels(only, numbers, &flows, now));
+        tunnels.sort_by(|one, other| one.name.cmp(&other.name));
         Status { schema: SCHEMA, daemon, tunnels }
     }
 

@@ -20,9 +20,14 @@ use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
 use crate::message::{PolicyView, RouteView};
 
+/// What flowed through an SA: in, out.
+pub(super) fn halves(id: ChildSaId, numbers: &Numbers) -> [Option<SaCounters>; 2] {
+    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == id).copied();
+    [half(&numbers.inbound.sas), half(&numbers.outbound.sas)]
+}
+
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
-    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == sa.id).copied();
-    let (inbound, outbound) = (half(&numbers.inbound.sas), half(&numbers.outbound.sas));
+    let [inbound, outbound] = halves(sa.id, numbers);
     let ago = |half: Option<SaCounters>| {
         half.and_then(|half| half.last_used).map(|at| millis(now.saturating_duration_since(at)))
     };
@@ -99,7 +104,7 @@ fn compression(
 }
 
 /// What was dropped, by reason; only reasons that occurred.
-fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
+pub(super) fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
     let mut words: Vec<(String, u64)> = Vec::new();
     for (reason, count) in counters.flat_map(|one| one.iter().collect::<Vec<_>>()) {
         match words.iter_mut().find(|(name, _)| name == reason.name()) {
@@ -121,7 +126,9 @@ impl Running {
             tunnel.connection.over.as_ref().map(ToString::to_string)
         };
         let sas = all.map(|(ike, sa)| SaStatus { over: over(ike), ..one(ike, sa, numbers, now) });
-        SadReport { schema: SCHEMA, sas: sas.collect() }
+        let mut sas: Vec<SaStatus> = sas.collect();
+        sas.extend(self.manual_sas(numbers, now));
+        SadReport { schema: SCHEMA, sas }
     }
 
     /// The policies.

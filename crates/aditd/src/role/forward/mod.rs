@@ -2,6 +2,7 @@
 //! share sockets and nothing else.
 
 pub(crate) mod inbound;
+mod membership;
 pub(crate) mod outbound;
 
 use adit_dataplane::{Event, packet_buffer};
