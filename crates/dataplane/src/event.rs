@@ -45,6 +45,12 @@ pub enum Event {
         /// The SA they come in on.
         child: ChildSaId,
     },
+    /// Packets pass an SA with a limit of idle time, dummies left out; told by each direction, at once
+    /// and then at most once in [`USE_INTERVAL`](adit_db::USE_INTERVAL).
+    Used {
+        /// The SA.
+        child: ChildSaId,
+    },
     /// Something an auditor wants to read (RFC 4303 §4). At most
     /// [`AUDITS_PER_SECOND`](crate::AUDITS_PER_SECOND).
     Audit(Audit),

@@ -498,7 +498,7 @@ impl OutboundSa {
             header_len: 0,
             whole,
         };
-        self.meter.count(inner_len, now);
+        self.count(inner_len, now, events);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKe
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId,
-    ReplayWindow, Tfc,
+    ReplayWindow, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -15,6 +15,7 @@ use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::event::{Event, Events};
 use crate::ipcomp::{Compression, Decompression};
 use crate::tos::TosRule;
 
@@ -50,6 +51,8 @@ pub struct OutboundSa {
     pub(crate) ipcomp: Option<Box<Compression>>,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
+    /// Whether somebody waits for it to be idle.
+    watched: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -73,6 +76,8 @@ pub struct InboundSa {
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
     pub(crate) ipcomp: Option<Box<Decompression>>,
+    /// Whether somebody waits for it to be idle.
+    watched: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -124,6 +129,8 @@ struct Cold {
     ecn_suspicious: u64,
     /// The worst age that was reported, and when.
     told: Option<(Age, Instant)>,
+    /// When it was last reported that packets pass.
+    use_told: Option<Instant>,
     /// Outbound: when the last dummy packet was sent.
     dummy_sent: Option<Instant>,
 }
@@ -153,6 +160,7 @@ impl OutboundSa {
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
             active: false,
+            watched: sa.lifetime.idle.is_some(),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -201,6 +209,14 @@ impl OutboundSa {
         self.selectors.look_above_ip
     }
 
+    /// Counts a packet that passed, of so many inner octets.
+    pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
+        self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
+    }
+
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.cold.drops.add(reason);
     }
@@ -243,6 +259,7 @@ impl InboundSa {
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
+            watched: sa.lifetime.idle.is_some(),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -271,6 +288,14 @@ impl InboundSa {
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
         self.selectors.look_above_ip
+    }
+
+    /// Counts a packet that passed, of so many inner octets.
+    pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
+        self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -305,6 +330,16 @@ impl Cold {
             self.told = Some((age, now));
         }
         news
+    }
+
+    /// Whether it is to be reported that packets pass; if so, it counts as reported.
+    fn newly_used(&mut self, now: Instant) -> bool {
+        let since = self.use_told.map(|told| now.saturating_duration_since(told));
+        let due = since.is_none_or(|since| since >= USE_INTERVAL);
+        if due {
+            self.use_told = Some(now);
+        }
+        due
     }
 
     fn counters(&self, child: ChildSaId, spi: Spi, meter: &Meter, sequence: u64) -> SaCounters {
@@ -378,6 +413,7 @@ pub fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
     Lifetime {
         soft: at_most(lifetime.soft, protection.octets_soft()),
         hard: at_most(lifetime.hard, protection.octets_hard()),
+        ..lifetime
     }
 }
 
@@ -403,7 +439,7 @@ mod tests {
         let soft = |lifetime| prudent(lifetime, gcm.into()).soft.octets;
         assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
         let small = Amounts { octets: Some(1000), ..Amounts::NONE };
-        assert_eq!(soft(Lifetime { soft: small, hard: Amounts::NONE }), Some(1000));
+        assert_eq!(soft(Lifetime { soft: small, ..Lifetime::NONE }), Some(1000));
         let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305.into());
         assert_eq!(chacha, Lifetime::NONE);
     }
@@ -414,7 +450,7 @@ mod tests {
         let cipher = Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96);
         let limits = |soft, hard| {
             let amounts = |octets| Amounts { octets, ..Amounts::NONE };
-            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard) };
+            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard), ..Lifetime::NONE };
             let lifetime = prudent(lifetime, cipher.into());
             (lifetime.soft.octets.unwrap(), lifetime.hard.octets.unwrap())
         };

@@ -41,7 +41,7 @@ pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId};
-pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
+pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use pad::{AuthMethodConfig, PadEntry};

@@ -222,6 +222,9 @@ pub enum FailureReason {
     /// The SA lived to its end without being replaced (RFC 7296 §2.8).
     #[error("lifetime is over")]
     LifetimeOver,
+    /// Nothing passed the child SA for as long as its configuration lets it idle.
+    #[error("nothing passed for too long")]
+    Idle,
     /// Another IKE SA with the same peer took its place (RFC 7296 §2.4).
     #[error("replaced by a newer SA")]
     Replaced,
@@ -281,6 +284,7 @@ impl FailureReason {
             Self::LifetimeOver => Some(133),
             Self::TooMany(_) | Self::Internal(_) => Some(601),
             Self::NoSuch(_)
+            | Self::Idle
             | Self::Replaced
             | Self::ByCommand
             | Self::Reconfigured

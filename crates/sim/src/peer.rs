@@ -175,10 +175,11 @@ impl Peer {
     pub fn send_packet(&mut self, child: Child) {
         let name = self.child_name(child);
         match self.engine.outbound(&name) {
-            Some(sa) => {
+            Some((id, sa)) => {
                 let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
                 if let Some(path) = self.path() {
                     self.outbox.push_back((path, letter));
+                    self.report_use(id);
                 }
             }
             None => {
@@ -340,12 +341,19 @@ impl Peer {
         }
     }
 
+    fn report_use(&mut self, child: ChildSaId) {
+        if self.engine.is_use_news(child, self.now) {
+            self.packet_event(PacketEvent::Used { child });
+        }
+    }
+
     fn report_traffic(&mut self, child: ChildSaId) {
         let second = self.now.saturating_duration_since(self.started).as_secs();
         self.reported.retain(|(_, reported)| *reported == second);
         if self.reported.insert((child, second)) {
             self.packet_event(PacketEvent::Traffic { child });
         }
+        self.report_use(child);
     }
 
     fn packet_event(&mut self, event: PacketEvent) {

@@ -20,6 +20,7 @@ use crate::keymat::{ChildKeymat, Role};
 use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
 use crate::traffic_selector::{SelectorError, SelectorPair, narrow, with_first};
+use crate::v2::idleness::Idleness;
 use crate::v2::mode::Agreement;
 use crate::v2::said::Said;
 
@@ -38,6 +39,7 @@ pub(crate) struct Child {
     mode: Mode,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    pub(crate) idleness: Idleness,
     /// Whether the peer surely has it: it has our answer, or sends on it.
     confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
@@ -231,6 +233,7 @@ impl Child {
             mode: agreed.mode.mode(),
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
+            idleness: Idleness::new(lifetime.idle, cx.now),
             // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
             confirmed: agreed.role.is_initiator() || agreed.first,
             end: None,
@@ -297,20 +300,31 @@ impl Child {
             installed: self.installed,
             rekey_at: self.rekey_at,
             over_at: self.over_at,
+            idle_at: self.idle_at(),
             local_ts: self.selectors.local.clone(),
             remote_ts: self.selectors.remote.clone(),
         }
     }
 
+    /// Whether a soft limit asks for its replacement.
+    pub(crate) fn may_be_rekeyed(&self) -> bool {
+        self.phase == Phase::Installed && !self.idleness.makes_superfluous()
+    }
+
+    /// When it ends unless packets pass.
+    pub(crate) fn idle_at(&self) -> Option<Instant> {
+        self.idleness.over_at().filter(|_| self.phase == Phase::Installed)
+    }
+
     /// When something is to be done about its age.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let soft = self.rekey_at.filter(|_| self.phase == Phase::Installed);
+        let soft = self.rekey_at.filter(|_| self.may_be_rekeyed());
         let hard = self.over_at.filter(|_| self.phase != Phase::Deleting);
         let wait = match self.phase {
             Phase::Rekeyed { until, .. } => Some(until),
             Phase::Installed | Phase::Rekeying | Phase::Deleting => None,
         };
-        [soft, hard, wait].into_iter().flatten().min()
+        [soft, hard, wait, self.idle_at()].into_iter().flatten().min()
     }
 }
 

@@ -383,6 +383,24 @@ impl Established {
         }
     }
 
+    /// A child has reached a soft limit.
+    pub(crate) fn expire_softly(&mut self, id: ChildSaId) {
+        if self.child(id).is_some_and(Child::may_be_rekeyed) {
+            self.rekey_child(id);
+        }
+    }
+
+    /// Packets pass a child, and so its successor will be used.
+    pub(crate) fn handle_use(&mut self, id: ChildSaId, now: Instant) {
+        let Some(child) = self.child_mut(id) else { return };
+        child.idleness.note_use(now);
+        if let Phase::Rekeyed { by, .. } = child.phase
+            && let Some(successor) = self.child_mut(by)
+        {
+            successor.idleness.note_use(now);
+        }
+    }
+
     /// Deletes a child, and the one it replaces if that is still there (CHECKLIST J06).
     pub(crate) fn delete_child(
         &mut self,
@@ -408,10 +426,11 @@ impl Established {
 
     /// A child's hard lifetime is over; the packet engine uses it no more.
     pub(crate) fn expire_child(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let replaced =
-            self.child(id).is_some_and(|child| matches!(child.phase, Phase::Rekeyed { .. }));
-        if replaced {
+        let Some(child) = self.child(id) else { return };
+        if matches!(child.phase, Phase::Rekeyed { .. }) {
             self.delete_replaced(id, cx);
+        } else if child.idleness.makes_superfluous() {
+            self.delete_child(id, FailureReason::Idle, cx);
         } else {
             self.delete_child(id, FailureReason::LifetimeOver, cx);
         }
@@ -519,11 +538,14 @@ impl Established {
         let due = |at: Option<Instant>| at.is_some_and(|at| cx.now >= at);
         let mut soft = Vec::new();
         let mut hard = Vec::new();
+        let mut idle = Vec::new();
         let mut forgotten = Vec::new();
         for child in &self.children {
             if due(child.over_at) && child.phase != Phase::Deleting {
                 hard.push(child.id);
-            } else if due(child.rekey_at) && child.phase == Phase::Installed {
+            } else if due(child.idle_at()) {
+                idle.push(child.id);
+            } else if due(child.rekey_at) && child.may_be_rekeyed() {
                 soft.push(child.id);
             }
             if matches!(child.phase, Phase::Rekeyed { until, .. } if cx.now >= until) {
@@ -532,6 +554,7 @@ impl Established {
         }
         soft.into_iter().for_each(|id| self.rekey_child(id));
         hard.into_iter().for_each(|id| self.expire_child(id, cx));
+        idle.into_iter().for_each(|id| self.delete_child(id, FailureReason::Idle, cx));
         forgotten.into_iter().for_each(|id| self.delete_replaced(id, cx));
     }
 

@@ -172,6 +172,9 @@ pub struct SaStatus {
     /// Seconds until it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_in_s: Option<u64>,
+    /// Seconds until it ends unless packets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_in_s: Option<u64>,
     /// Packets dropped, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,

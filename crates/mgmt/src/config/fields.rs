@@ -303,6 +303,7 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
         ("dpd", &["dpd_delay", "dpddelay"]),
         ("compress", &["ipcomp", "compression"]),
+        ("idle", &["inactivity", "idle_time", "idle_timeout"]),
         ("suite", &["profile"]),
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");

@@ -1,5 +1,7 @@
 //! One tunnel's file.
 
+mod idle;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
@@ -80,6 +82,7 @@ fn read_fields<'a>(
     }
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
+    idle::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;

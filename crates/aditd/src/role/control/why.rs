@@ -61,6 +61,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         age_s: seconds_since(sa.installed, now),
         rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
+        idle_in_s: sa.idle_at.map(|at| seconds_until(at, now)),
         drops: drop_words(drops),
     }
 }

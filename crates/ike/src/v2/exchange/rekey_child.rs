@@ -137,7 +137,7 @@ pub(crate) fn crosses(
 /// Responder: the child is installed. If it crossed our request (`lowest` is there), which of the
 /// two stays is decided with our response.
 pub(crate) fn installed(
-    child: Child,
+    mut child: Child,
     rekeys: Option<ChildSaId>,
     lowest: Option<Vec<u8>>,
     established: &mut Established,
@@ -145,6 +145,7 @@ pub(crate) fn installed(
     cx: &mut Context<'_>,
 ) {
     let id = child.id;
+    inherit_idleness(&mut child, rekeys, established);
     if let Some(lowest) = lowest {
         established.children.push(child);
         if let Some(Own::Child(sent)) = &mut established.own {
@@ -203,7 +204,7 @@ pub(crate) fn report_up(sent: &CreateChildSent, core: &Core, cx: &mut Context<'_
 /// Our exchange made `child`; it stays. The old one is ours to delete, a rival the peer's.
 pub(crate) fn win(
     sent: &CreateChildSent,
-    child: Child,
+    mut child: Child,
     established: &mut Established,
     core: &Core,
     cx: &mut Context<'_>,
@@ -211,6 +212,7 @@ pub(crate) fn win(
     let id = child.id;
     let rival = sent.rival.as_ref().map(|rival| rival.child);
     let old = sent.rekeys.filter(|old| established.child(*old).is_some());
+    inherit_idleness(&mut child, old, established);
     match old {
         Some(old) => {
             established.children.push(child);
@@ -224,6 +226,12 @@ pub(crate) fn win(
     if let Some(old) = old {
         delete_old(old, established);
         inherit_end(old, id, established, cx);
+    }
+}
+
+fn inherit_idleness(child: &mut Child, old: Option<ChildSaId>, established: &Established) {
+    if let Some(old) = old.and_then(|old| established.child(old)) {
+        child.idleness.inherit(&old.idleness);
     }
 }
 
