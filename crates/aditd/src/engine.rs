@@ -30,6 +30,8 @@ pub(crate) enum Unfit {
     Tfc,
     /// The tunnel may compress packets.
     IpComp,
+    /// The tunnel takes selectors from packets.
+    Pfp,
     /// Some of the traffic is that of an operator's policy.
     Policy(ConnectionName),
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Unfit {
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
+            Self::Pfp => f.write_str("the kernel's policies take no selectors from packets (PFP)"),
             Self::Policy(name) => {
                 write!(
                     f,
@@ -57,7 +60,7 @@ impl Unfit {
     pub(crate) fn diagnosis(&self, cx: &Context) -> Diagnosis {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
-            Self::Dscp(_) | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
+            Self::Dscp(_) | Self::Ah | Self::Tfc | Self::IpComp | Self::Pfp | Self::Policy(_) => {
                 Diagnosis::not_for_kernel(cx, self)
             }
         }
@@ -135,6 +138,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     }
     if child.negotiates_ipcomp() {
         return Err(Unfit::IpComp);
+    }
+    if !child.pfp.is_none() {
+        return Err(Unfit::Pfp);
     }
     let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
     if child.proposals.iter().any(is_ah) { Err(Unfit::Ah) } else { Ok(()) }
@@ -229,6 +235,8 @@ mod tests {
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
+        let pfp = |child: &mut ChildConfig| child.pfp.remote = true;
+        assert_eq!(unfit(pfp, &[]), "the kernel's policies take no selectors from packets (PFP)");
     }
 
     /// The kernel would encrypt what an operator wants in clear, or dropped.

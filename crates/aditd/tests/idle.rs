@@ -1,7 +1,5 @@
 //! An SA that nothing uses ends, and is back with the next packet. Needs root.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 mod common;
 
 use std::thread::sleep;

@@ -44,6 +44,8 @@ drop_reasons! {
     Redirect = "redirect", "ICMP redirects do not go through tunnels";
     /// Outbound: the policy protects, but there is no SA and no room to hold the packet.
     NoSa = "no_sa", "no child SA carries the packet";
+    /// Outbound: the packet should have an SA of its own, and its policy has as many as it may have.
+    TooManySas = "too_many_sas", "the policy has too many SAs for one more";
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.

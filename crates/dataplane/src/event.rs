@@ -12,8 +12,8 @@ use crate::drop_reason::DropReason;
 /// Something the control loop may want to act on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// A packet must be protected and no SA carries it (RFC 4301 §4.4.1). At most one per policy
-    /// and [`ACQUIRE_INTERVAL`](crate::ACQUIRE_INTERVAL).
+    /// A packet must be protected and no SA carries it (RFC 4301 §4.4.1). At most one per SA
+    /// wanted and [`ACQUIRE_INTERVAL`](crate::ACQUIRE_INTERVAL).
     Acquire {
         /// The policy that protects it.
         policy: PolicyId,

@@ -15,6 +15,7 @@ use crate::host::HostSpec;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
 use crate::pad::PadEntry;
+use crate::pfp::Pfp;
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
 use crate::ts_spec::TsSpec;
@@ -226,6 +227,8 @@ pub struct ChildConfig {
     pub mode: Mode,
     /// Desired state.
     pub keep: Keep,
+    /// Which selectors come from the packet that asks for the child; only if that is on demand.
+    pub pfp: Pfp,
     /// Limits after which the child is rekeyed and deleted.
     pub lifetime: LifetimeSpec,
     /// Replay window; zero switches replay protection and with it ESN off (CHECKLIST E16).
@@ -254,6 +257,7 @@ impl ChildConfig {
             proposals: ProposalSpec::esp_default(),
             mode: Mode::default(),
             keep: Keep::default(),
+            pfp: Pfp::NONE,
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
             dscp: DscpPolicy::default(),

@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use self::shadow::Shadow;
 pub use self::table::PolicyTable;
 use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
 use crate::ids::PolicyId;
+use crate::pfp::Pfp;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -85,6 +87,14 @@ pub struct Rank(pub u64);
 pub struct Spd {
     fixed: Arc<Fixed>,
     live: Live,
+    populating: Arc<Populating>,
+}
+
+/// The policies whose SAs take selectors from packets.
+#[derive(Debug, Default)]
+struct Populating {
+    flags: BTreeMap<PolicyId, Pfp>,
+    looks_above_ip: bool,
 }
 
 /// Entries that change with the configuration only.
@@ -126,7 +136,20 @@ impl Spd {
     /// [`SpdError`] if there are too many or they overlap too much.
     pub fn ranked(entries: Vec<(Rank, SpdEntry)>) -> Result<Self, SpdError> {
         let fixed = Arc::new(Fixed::within(entries, WORK_MAX)?);
-        Ok(Self { fixed, live: Live::default() })
+        Ok(Self { fixed, ..Self::default() })
+    }
+
+    /// Says which selectors SAs take from packets (RFC 4301 §4.4.1.2); of policies that are not
+    /// named none.
+    #[must_use]
+    pub fn populating(self, flags: BTreeMap<PolicyId, Pfp>) -> Self {
+        let looks_above_ip = flags.values().any(|pfp| pfp.looks_above_ip());
+        Self { populating: Arc::new(Populating { flags, looks_above_ip }), ..self }
+    }
+
+    /// Which selectors the SAs of a policy take from packets.
+    pub fn pfp(&self, policy: PolicyId) -> Pfp {
+        self.populating.flags.get(&policy).copied().unwrap_or(Pfp::NONE)
     }
 
     /// Adds an entry of a child SA, at a cost that does not depend on how many there are. Its rank
@@ -209,7 +232,7 @@ impl Spd {
     /// Whether any entry but those of child SAs asks for more than addresses, so that fragments are
     /// to be joined before they are looked up (RFC 4301 §7).
     pub fn looks_above_ip(&self) -> bool {
-        self.fixed.looks_above_ip
+        self.fixed.looks_above_ip || self.populating.looks_above_ip
     }
 
     /// Whether any entry discards.

@@ -243,6 +243,9 @@ pub enum FailureReason {
     /// This endpoint shuts down.
     #[error("shutting down")]
     ShuttingDown,
+    /// The child takes selectors from packets (RFC 4301 §4.4.1.2), and there is none.
+    #[error("the child takes its selectors from a packet: only a packet brings it up")]
+    NeedsPacket,
     /// The command names something that does not exist.
     #[error("no such {0}")]
     NoSuch(&'static str),
@@ -284,6 +287,7 @@ impl FailureReason {
             Self::LifetimeOver => Some(133),
             Self::TooMany(_) | Self::Internal(_) => Some(601),
             Self::NoSuch(_)
+            | Self::NeedsPacket
             | Self::Idle
             | Self::Replaced
             | Self::ByCommand

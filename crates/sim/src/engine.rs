@@ -8,6 +8,7 @@ use adit_crypto::{Protection, Secret, sha1};
 use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, IpComp, Mode, USE_INTERVAL};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
+use adit_wire::ip::FlowKey;
 
 /// A child SA as one side has it installed.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -208,6 +209,21 @@ impl Engine {
     /// The child SA that a packet for this configuration goes out on.
     pub(crate) fn outbound(&self, child: &ChildName) -> Option<(ChildSaId, &ChildView)> {
         let candidates = self.live().filter(|(_, sa)| sa.child == *child);
+        let active = candidates.filter(|(_, sa)| sa.outbound_since.is_some());
+        active.max_by_key(|(_, sa)| sa.outbound_since).map(|(id, sa)| (id, &sa.view))
+    }
+
+    /// The child SA that a packet goes out on, if it is within the selectors of one.
+    pub(crate) fn carrier(
+        &self,
+        child: &ChildName,
+        flow: &FlowKey,
+    ) -> Option<(ChildSaId, &ChildView)> {
+        let carries = |view: &ChildView| {
+            view.local_ts.iter().any(|ts| ts.contains_source(flow))
+                && view.remote_ts.iter().any(|ts| ts.contains_destination(flow))
+        };
+        let candidates = self.live().filter(|(_, sa)| sa.child == *child && carries(&sa.view));
         let active = candidates.filter(|(_, sa)| sa.outbound_since.is_some());
         active.max_by_key(|(_, sa)| sa.outbound_since).map(|(id, sa)| (id, &sa.view))
     }

@@ -177,15 +177,28 @@ impl Peer {
         match self.engine.outbound(&name) {
             Some((id, sa)) => {
                 let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
-                if let Some(path) = self.path() {
-                    self.outbox.push_back((path, letter));
-                    self.report_use(id);
-                }
+                self.send_on(id, letter);
             }
             None => {
                 let flow = self.flow(child);
-                let connection = self.connection.name.clone();
-                self.packet_event(PacketEvent::Acquire { connection, child: name, flow });
+                self.acquire(name, flow);
+            }
+        }
+    }
+
+    /// Sends this packet of a configured child: over an SA with selectors that hold it, or as a wish
+    /// for one. Whether it was sent.
+    pub fn send_flow(&mut self, child: Child, flow: FlowKey) -> bool {
+        let name = self.child_name(child);
+        match self.engine.carrier(&name, &flow) {
+            Some((id, sa)) => {
+                let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
+                self.send_on(id, letter);
+                true
+            }
+            None => {
+                self.acquire(name, flow);
+                false
             }
         }
     }
@@ -339,6 +352,18 @@ impl Peer {
             self.endpoint.handle_timeout(now, &mut self.rng);
             self.drain();
         }
+    }
+
+    fn send_on(&mut self, child: ChildSaId, letter: Letter) {
+        if let Some(path) = self.path() {
+            self.outbox.push_back((path, letter));
+            self.report_use(child);
+        }
+    }
+
+    fn acquire(&mut self, child: ChildName, flow: FlowKey) {
+        let connection = self.connection.name.clone();
+        self.packet_event(PacketEvent::Acquire { connection, child, flow });
     }
 
     fn report_use(&mut self, child: ChildSaId) {

@@ -33,12 +33,13 @@ fn is_up(pair: &Pair) -> bool {
 }
 
 fn ends(pair: &Pair) -> Vec<FailureReason> {
-    let events = pair.left.events().iter();
-    let ends = events.filter_map(|event| match event {
-        Event::ChildDown { reason, .. } => Some(reason.clone()),
-        _ => None,
-    });
-    ends.collect()
+    let mut ends = Vec::new();
+    for event in pair.left.events() {
+        if let Event::ChildDown { reason, .. } = event {
+            ends.push(reason.clone());
+        }
+    }
+    ends
 }
 
 /// CHECKLIST S06. Signs of life of IKE do not count, and the IKE SA stays.

@@ -135,6 +135,12 @@ impl PolicyBook {
             status.name = connection.to_string();
             status.child = Some(child.to_string());
         }
+        // A peer's entry is what was taken already.
+        if let Some((_, child)) =
+            self.child(policy).filter(|_| status.source == PolicySource::Tunnel)
+        {
+            status.pfp = child.pfp.words().map(str::to_owned).collect();
+        }
         status
     }
 }

@@ -112,6 +112,27 @@ fn what_is_beyond_the_configuration_comes_first() {
     assert_eq!(book.routed_by(policy).unwrap().plan.remote.len(), 2);
 }
 
+/// RFC 4301 §4.4.1.2: the entry stays as it is, and says what SAs take from packets; they bring neither
+/// entries nor routes.
+#[test]
+fn sas_that_packets_made_add_nothing_to_their_policy() {
+    let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));
+    wanted.children[0].pfp.remote = true;
+    let mut book = PolicyBook::default();
+    book.load(Arc::new(wanted));
+    book.rebuild().unwrap();
+    let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+    assert!(book.spd().pfp(policy).remote);
+    let routed = book.routed_by(policy);
+    for host in 1..9 {
+        let negotiated = negotiated(policy, "10.1.0.0/24", &format!("10.2.0.{host}"));
+        book.add_negotiated(ChildSaId(host), negotiated);
+    }
+    assert_eq!(shown(&mut book), [(PolicySource::Tunnel, "10.2.0.0/24".to_owned())]);
+    assert_eq!(book.list(9)[0].pfp, ["remote"]);
+    assert_eq!(book.routed_by(policy), routed);
+}
+
 #[test]
 fn a_dynamic_side_is_any_address_until_it_is_known() {
     let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));

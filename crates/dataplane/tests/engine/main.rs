@@ -11,6 +11,7 @@ mod fragment;
 mod ipcomp;
 mod lifetime;
 mod moving;
+mod pfp;
 mod policy;
 mod round_trip;
 mod sequence;

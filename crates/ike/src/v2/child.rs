@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, IkeSaId, IpComp, Mode,
-    ProposalSpec, Tfc,
+    Pfp, ProposalSpec, Sides, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
@@ -36,6 +36,8 @@ pub(crate) struct Child {
     pub(crate) spi_in: Spi,
     pub(crate) spi_out: Spi,
     pub(crate) selectors: Selectors,
+    /// Which of them were taken from a packet.
+    pub(crate) pfp: Pfp,
     mode: Mode,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
@@ -68,6 +70,41 @@ pub(crate) enum Phase {
     },
     /// We asked the peer to delete it, or are about to.
     Deleting,
+}
+
+/// A child that should be there. Of most children there is one at a time; of one that takes selectors
+/// from packets there is one for each class of them (RFC 4301 §4.4.1.2).
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) name: &'a ChildName,
+    pub(crate) pfp: Pfp,
+    /// The packet that asks.
+    pub(crate) flow: Option<&'a FlowKey>,
+}
+
+impl Wish<'_> {
+    /// Whether a request for the child `name`, which `flow` asked for, is for what is wished.
+    pub(crate) fn is_for(&self, name: &ChildName, flow: Option<&FlowKey>) -> bool {
+        let class = |flow: &FlowKey| self.pfp.class(flow);
+        name == self.name && (self.pfp.is_none() || flow.map(class) == self.flow.map(class))
+    }
+
+    /// Whether an SA of the child `name` is what is wished.
+    pub(crate) fn is_met_by(&self, name: &ChildName, selectors: &Selectors) -> bool {
+        name == self.name
+            && (self.pfp.is_none() || self.flow.is_some_and(|flow| selectors.serve(self.pfp, flow)))
+    }
+}
+
+/// What asks for a child.
+#[derive(Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    /// The configuration or a command.
+    Order,
+    /// A packet.
+    Packet(&'a FlowKey),
+    /// Its own age: these are the selectors of the child it replaces.
+    Rekey(&'a Selectors),
 }
 
 /// What the SA protects, from our side.
@@ -133,7 +170,7 @@ pub(crate) struct Agreed<'a> {
 }
 
 /// Child SAs of one IKE SA at a time, those about to go included.
-pub(crate) const CHILDREN_MAX: usize = 128;
+pub(crate) const CHILDREN_MAX: usize = 1_024;
 
 /// How long a replaced child waits for the peer's delete before we delete it ourselves.
 pub(crate) const REKEYED_WAIT: Duration = Duration::from_secs(60);
@@ -163,8 +200,41 @@ impl Selectors {
         }
     }
 
+    /// What is offered. Where selectors come from packets, they stay those of the first one.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureReason::NeedsPacket`] if they should come from a packet and there is none.
+    pub(crate) fn offered(
+        config: &ChildConfig,
+        ends: Ends,
+        cause: Cause<'_>,
+    ) -> Result<SelectorPair, FailureReason> {
+        let configured = Self::configured(config, ends);
+        Ok(match (config.pfp.is_none(), cause) {
+            (true, Cause::Packet(flow)) => configured.offer(Some(flow)),
+            (true, Cause::Order | Cause::Rekey(_)) => configured.offer(None),
+            (false, Cause::Packet(flow)) => {
+                let Self { local, remote } = configured;
+                let populated = config.pfp.populate(&Sides { local, remote }, flow);
+                let Sides { local, remote } = populated.ok_or(FailureReason::NeedsPacket)?;
+                Self { local, remote }.offer(Some(flow))
+            }
+            (false, Cause::Rekey(old)) => old.clone().offer(None),
+            (false, Cause::Order) => return Err(FailureReason::NeedsPacket),
+        })
+    }
+
+    /// Whether they carry a packet, or were made for packets of its class.
+    fn serve(&self, pfp: Pfp, flow: &FlowKey) -> bool {
+        let carry = self.local.iter().any(|ts| ts.contains_source(flow))
+            && self.remote.iter().any(|ts| ts.contains_destination(flow));
+        let sides = || Sides { local: self.local.clone(), remote: self.remote.clone() };
+        carry || pfp.is_for(&sides(), flow)
+    }
+
     /// The offer of an initiator: the packet that asks for the child first (RFC 7296 §2.9).
-    pub(crate) fn offer(self, flow: Option<&FlowKey>) -> SelectorPair {
+    fn offer(self, flow: Option<&FlowKey>) -> SelectorPair {
         SelectorPair {
             initiator: with_first(flow.map(|flow| side(flow.source())), &self.local),
             responder: with_first(flow.map(|flow| side(flow.destination())), &self.remote),
@@ -230,6 +300,7 @@ impl Child {
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
             selectors,
+            pfp: config.pfp,
             mode: agreed.mode.mode(),
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
@@ -380,8 +451,8 @@ pub(crate) struct Offered<'a> {
     pub(crate) selectors: &'a SelectorPair,
     /// Whether transport mode is asked for, and what else.
     pub(crate) said: Said,
-    /// The configuration of the child that is being replaced.
-    pub(crate) rekeys: Option<&'a ChildName>,
+    /// The child that is being replaced.
+    pub(crate) rekeys: Option<&'a Child>,
 }
 
 /// Why a responder refuses a child.
@@ -458,7 +529,7 @@ pub(crate) fn choose<'a>(
     let candidates = connection
         .children
         .iter()
-        .filter(|config| offered.rekeys.is_none_or(|name| *name == config.name));
+        .filter(|config| offered.rekeys.is_none_or(|old| old.name == config.name));
     let mut best: Option<Answer<'a>> = None;
     let mut refusal = Refusal::Selectors(connection.children.first().map(|c| c.name.clone()));
     for config in candidates {
@@ -479,7 +550,7 @@ fn answer<'a>(
 ) -> Result<Answer<'a>, Refusal> {
     let (mode, selectors) = match transport(config, ends, offered) {
         Some((mode, selectors)) => (mode, selectors),
-        None => (Agreement::Tunnel, common(config, ends, offered.selectors)?),
+        None => (Agreement::Tunnel, common(config, ends, offered.selectors, offered.rekeys)?),
     };
     let no_proposal = || Refusal::NoProposal(config.name.clone());
     let ours = ends.passable(config).ok_or_else(|| Refusal::AhThroughNat(config.name.clone()))?;
@@ -494,8 +565,14 @@ fn common(
     config: &ChildConfig,
     ends: Ends,
     offered: &SelectorPair,
+    rekeys: Option<&Child>,
 ) -> Result<SelectorPair, Refusal> {
-    let policy = Selectors::configured(config, ends).into_pair(Role::Responder);
+    // What was taken from a packet stays, even if the peer would have all of its own configuration.
+    let policy = match rekeys {
+        Some(old) if !config.pfp.is_none() => old.selectors.clone(),
+        _ => Selectors::configured(config, ends),
+    };
+    let policy = policy.into_pair(Role::Responder);
     narrow(offered, &policy).map_err(|error| match error {
         SelectorError::NoOverlap | SelectorError::Wider => {
             Refusal::Selectors(Some(config.name.clone()))
@@ -514,7 +591,7 @@ fn transport(
         return None;
     }
     let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
-    Some((agreement, common(config, ends, &here).ok()?))
+    Some((agreement, common(config, ends, &here, offered.rekeys).ok()?))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use adit_db::{ChildConfig, ChildName, IpComp, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, IpCompTransformId, NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload, Proposal, Sa, TrafficSelector, Ts};
-use adit_wire::ip::FlowKey;
 use adit_wire::ipcomp::{Cpi, IpCompSupported};
 use adit_wire::{Reader, Writer};
 
@@ -17,7 +16,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 use crate::proposal::{ChildSuite, Choice, Offer, Purpose};
 use crate::traffic_selector::{SelectorPair, check_answer};
-use crate::v2::child::{Ends, Selectors};
+use crate::v2::child::{Cause, Ends, Selectors};
 use crate::v2::mode::Agreement;
 use crate::v2::rules::Received;
 use crate::v2::said::{Said, SaidIpComp};
@@ -94,12 +93,13 @@ impl ChildOffer {
     ///
     /// # Errors
     ///
-    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered.
+    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered, and those of
+    /// [`Selectors::offered`].
     pub(crate) fn new(
         purpose: Purpose,
         config: &ChildConfig,
         ends: Ends,
-        flow: Option<&FlowKey>,
+        cause: Cause<'_>,
         spi_in: Spi,
         cpi_in: Option<Cpi>,
     ) -> Result<Self, FailureReason> {
@@ -109,7 +109,7 @@ impl ChildOffer {
             spi_in,
             cpi_in,
             offer: Offer::new(purpose, &proposals, &spi_in.to_octets()),
-            selectors: Selectors::configured(config, ends).offer(flow),
+            selectors: Selectors::offered(config, ends, cause)?,
             ends,
             config: config.clone(),
         })
@@ -351,7 +351,7 @@ mod tests {
         };
         let answered = |cpi_in, said| {
             let (purpose, spi) = (Purpose::FirstChild, Spi::MIN);
-            let offer = ChildOffer::new(purpose, &config, ends, None, spi, cpi_in).unwrap();
+            let offer = ChildOffer::new(purpose, &config, ends, Cause::Order, spi, cpi_in).unwrap();
             offer.ipcomp(said).map_err(|reason| reason.code())
         };
         let (ours, theirs) = (Cpi(0x1111), Cpi(0x2222));

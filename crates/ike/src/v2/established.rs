@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, EndAction};
+use adit_db::{ChildConfig, ChildName, ChildSaId, EndAction, Pfp};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, ProtocolId};
 use adit_wire::ikev2::ChainBuilder;
@@ -18,7 +18,7 @@ use crate::context::{Context, Notice};
 use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::FailureReason;
 use crate::output::Output;
-use crate::v2::child::{Child, Phase};
+use crate::v2::child::{CHILDREN_MAX, Child, Phase, Wish};
 use crate::v2::exchange::create_child::CreateChildSent;
 use crate::v2::exchange::delete::DeleteSent;
 use crate::v2::exchange::rekey_ike::{FollowupSent, PendingFollowup, RekeyIkeSent};
@@ -92,7 +92,7 @@ struct Delayed {
 }
 
 /// Tasks in the queue and waiting; more are dropped, timers ask again.
-const TASKS_MAX: usize = 256;
+const TASKS_MAX: usize = 2 * CHILDREN_MAX;
 
 /// Wait after TEMPORARY_FAILURE (RFC 7296 §2.25), plus up to as much again at random.
 const TEMPORARY_FAILURE_WAIT: Duration = Duration::from_secs(1);
@@ -186,20 +186,20 @@ impl Established {
         }
     }
 
-    /// Whether a child of this name is there or on its way.
-    pub(crate) fn has_child(&self, name: &ChildName) -> bool {
-        let creates =
-            |task: &Task| matches!(task, Task::CreateChild { child, .. } if child == name);
-        let in_flight = matches!(&self.own, Some(Own::Child(sent)) if sent.name() == name);
+    /// Whether a child is there or on its way.
+    pub(crate) fn has_child(&self, wish: &Wish<'_>) -> bool {
+        let creates = |task: &Task| matches!(task, Task::CreateChild { child, flow } if wish.is_for(child, flow.as_ref()));
+        let in_flight = matches!(&self.own, Some(Own::Child(sent)) if sent.is_for(wish));
         in_flight
-            || self.has_current(name)
+            || self.has_current(wish)
             || self.tasks.iter().any(creates)
             || self.delayed.iter().any(|delayed| creates(&delayed.task))
     }
 
-    /// Whether a child of this name carries traffic.
-    fn has_current(&self, name: &ChildName) -> bool {
-        self.children.iter().any(|child| child.name == *name && child.is_current())
+    /// Whether a child carries traffic.
+    pub(crate) fn has_current(&self, wish: &Wish<'_>) -> bool {
+        let current = self.children.iter().filter(|child| child.is_current());
+        current.into_iter().any(|child| wish.is_met_by(&child.name, &child.selectors))
     }
 
     /// Asks for the end of this IKE SA; children and waiting tasks go with it (CHECKLIST B14,
@@ -243,8 +243,13 @@ impl Established {
     ) -> Result<Option<Own>, FailureReason> {
         match task {
             // The peer may have been faster (CHECKLIST I01).
-            Task::CreateChild { child, .. } if self.has_current(&child) => Ok(None),
             Task::CreateChild { child, flow } => {
+                let config =
+                    core.connection.as_ref().and_then(|connection| connection.child(&child));
+                let pfp = config.map_or(Pfp::NONE, |config| config.pfp);
+                if self.has_current(&Wish { name: &child, pfp, flow: flow.as_ref() }) {
+                    return Ok(None);
+                }
                 CreateChildSent::start(self, child, flow, None, core, cx)
             }
             Task::RekeyChild(id) => CreateChildSent::start_rekey(self, id, core, cx),
@@ -359,7 +364,10 @@ impl Established {
         let successor = match child.phase {
             Phase::Rekeyed { by, .. } => Some(by),
             Phase::Installed | Phase::Rekeying | Phase::Deleting => {
-                let other = |other: &&Child| other.name == child.name && other.is_current();
+                let other = |other: &&Child| {
+                    let is_alike = child.pfp.is_none() || other.selectors == child.selectors;
+                    other.name == child.name && is_alike && other.is_current()
+                };
                 self.children.iter().rev().find(other).map(|other| other.id)
             }
         };

@@ -95,6 +95,10 @@ pub struct PolicyStatus {
     pub local: Vec<String>,
     /// The other side.
     pub remote: Vec<String>,
+    /// Which selectors an SA takes from the packet that asks for it (RFC 4301 §4.4.1.2), in the words
+    /// of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pfp: Vec<String>,
     /// Into how many disjoint parts those before it cut it (RFC 4301 Appendix B); with none it
     /// never decides anything. Not counted for the entries that child SAs bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ mod ah;
 mod engine;
 mod idle;
 mod ipcomp;
+mod pfp;
 mod tfc;
 mod transport;
 
@@ -329,7 +330,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ this file has no tables
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, idle, local, remote, secret
+          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, idle, pfp, local, remote, secret
         ");
 }
 

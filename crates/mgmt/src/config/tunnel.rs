@@ -1,6 +1,7 @@
 //! One tunnel's file.
 
 mod idle;
+mod pfp;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -83,6 +84,7 @@ fn read_fields<'a>(
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
     idle::read(fields, &mut child);
+    pfp::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     connection.children.push(child);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;

@@ -200,7 +200,12 @@ impl Case<'_> {
             Fate::Discarded => Some(Diagnosis::discarded(&packet, name)),
             Fate::Waiting => {
                 let known = self.tunnel.and_then(|tunnel| tunnel.problem.clone());
-                Some(known.unwrap_or_else(|| Diagnosis::no_sa(&packet, name)))
+                let pfp = self.policy.map_or(&[][..], |policy| policy.pfp.as_slice());
+                let no_sa = || match pfp {
+                    [] => Diagnosis::no_sa(&packet, name),
+                    pfp => Diagnosis::no_sa_yet(&packet, name, pfp),
+                };
+                Some(known.unwrap_or_else(no_sa))
             }
             Fate::Astray => {
                 let remote = self.policy.map(|policy| policy.remote.join(", "));

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildName, ChildSaId};
+use adit_db::{ChildName, ChildSaId, Pfp};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
@@ -16,7 +16,7 @@ use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
 use crate::keymat::Role;
 use crate::traffic_selector::SelectorPair;
-use crate::v2::child::{Child, Phase, REKEYED_WAIT, Selectors};
+use crate::v2::child::{Child, Phase, REKEYED_WAIT, Selectors, Wish};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::rules::Received;
@@ -127,9 +127,11 @@ pub(crate) fn crosses(
     established: &Established,
     rekeys: Option<ChildSaId>,
     name: &ChildName,
+    made: &Selectors,
 ) -> bool {
     match &established.own {
-        Some(Own::Child(sent)) => sent.rekeys == rekeys && sent.name() == name,
+        Some(Own::Child(sent)) if rekeys.is_some() => sent.rekeys == rekeys,
+        Some(Own::Child(sent)) => sent.rekeys.is_none() && sent.wish().is_met_by(name, made),
         Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => false,
     }
 }
@@ -306,9 +308,12 @@ pub(crate) fn recreate(
 ) {
     let Some(child) = established.child(old) else { return };
     let (name, protocol, spi_in) = (child.name.clone(), child.protocol, child.spi_in);
+    // Its packets will ask for it.
+    let is_populated = !child.pfp.is_none();
     established.remove_child(old, Some(FailureReason::ClosedByPeer), core, cx);
     established.queue(Task::DeleteSpi(protocol, spi_in));
-    if !established.has_child(&name) {
+    let wish = Wish { name: &name, pfp: Pfp::NONE, flow: None };
+    if !is_populated && !established.has_child(&wish) {
         established.queue(Task::CreateChild { child: name, flow: None });
     }
 }

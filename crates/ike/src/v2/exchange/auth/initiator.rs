@@ -11,7 +11,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::{ChildKeymat, Role, SharedSecrets};
 use crate::output::AuthJobKind;
 use crate::proposal::Purpose;
-use crate::v2::child::{Agreed, Child};
+use crate::v2::child::{Agreed, Cause, Child};
 use crate::v2::child_offer::{Accepted, ChildOffer, Reply};
 use crate::v2::established::{Established, Task};
 use crate::v2::exchange::init::Wanted;
@@ -104,7 +104,8 @@ impl AuthSigning {
         let config = connection.child(name).ok_or(FailureReason::NoSuch("child"))?;
         let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
         let cpi_in = cx.child_cpi(config);
-        ChildOffer::new(Purpose::FirstChild, config, core.ends(), flow.as_ref(), spi_in, cpi_in)
+        let cause = flow.as_ref().map_or(Cause::Order, Cause::Packet);
+        ChildOffer::new(Purpose::FirstChild, config, core.ends(), cause, spi_in, cpi_in)
     }
 
     /// `IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr` (RFC 7296 §1.2).
