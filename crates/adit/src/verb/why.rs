@@ -172,7 +172,9 @@ fn owner(entry: &PolicyStatus) -> String {
     let child = child.map_or_else(String::new, |child| format!("/{}", clean(child)));
     let engine = if entry.by_kernel { " (kernel)" } else { "" };
     let pfp = if entry.pfp.is_empty() { String::new() } else { format!(", pfp {}", pfp(entry)) };
-    format!("{} {}{child}{engine}{pfp}", entry.source, clean(&entry.name))
+    let peer = entry.peer_id.as_ref();
+    let peer = peer.map_or_else(String::new, |peer| format!(", peer {}", clean(peer)));
+    format!("{} {}{child}{engine}{peer}{pfp}", entry.source, clean(&entry.name))
 }
 
 /// Which selectors SAs take from packets, `remote,protocol`.
@@ -303,8 +305,12 @@ fn policy(answer: &Answer) -> String {
         many => format!("the {many} before it do not match"),
     };
     let place = place(entry).map_or_else(String::new, |place| format!("\n{place}"));
+    let name = match &entry.peer_id {
+        Some(peer) => format!("\nonly through SAs of a peer that has proven to be {}", clean(peer)),
+        None => String::new(),
+    };
     format!(
-        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{place}",
+        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{name}{place}",
         entry.number,
         answer.policies,
         entry.action,

@@ -95,6 +95,10 @@ pub struct PolicyStatus {
     pub local: Vec<String>,
     /// The other side.
     pub remote: Vec<String>,
+    /// The name (RFC 4301 §4.4.1.1): the identity, or pattern of identities, that a peer must have proven
+    /// for its SAs to carry what matches. `None` where the peer's address is its identity, or any will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
     /// Which selectors an SA takes from the packet that asks for it (RFC 4301 §4.4.1.2), in the words
     /// of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -324,6 +324,26 @@ fn a_packet_may_open_an_sa_of_its_own() {
     ");
 }
 
+/// RFC 4301 §4.4.1.1: the name of an entry is evidence.
+#[test]
+fn an_entry_for_an_identity_names_it() {
+    let mut named = entry(2, PolicyAction::Protect, "berlin");
+    named.peer_id = Some("*.berlin.example".into());
+    let report = SpdReport { schema: SCHEMA, total: 1, entries: vec![named.clone()] };
+    insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
+       ACTION   LOCAL        REMOTE       FROM                                  PARTS  FILE
+    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin, peer *.berlin.example  1      /etc/adit/tunnels/berlin.toml:3
+    The first that matches decides; what none matches is dropped.
+    ");
+    assert_eq!(
+        policy(&Answer { policy: Some(named), ..protected() }),
+        "2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24\n\
+         from tunnel berlin, peer *.berlin.example; the one before it does not match\n\
+         only through SAs of a peer that has proven to be *.berlin.example\n\
+         /etc/adit/tunnels/berlin.toml:3"
+    );
+}
+
 #[test]
 fn compression_says_what_it_saves() {
     let compression = CompressionStatus {
