@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use adit_db::{Keep, Pfp};
+use adit_db::{Keep, Mode, Pfp, TsSpec};
 use adit_ike::FailureReason;
 use adit_sim::{Pair, Seed, Setup, Side};
 use adit_wire::ikev2::TrafficSelector;
@@ -179,10 +179,50 @@ fn only_a_packet_brings_it_up() {
     assert_eq!(pair.messages_sent(), 0);
 }
 
-/// More packets want an SA than may wait at a time; those that go on asking get one.
+/// In transport mode between two hosts, with a NAT and without: an SA for each service.
+#[test]
+fn services_of_two_hosts_have_sas_of_their_own() {
+    for nat in [false, true] {
+        let mut setup = Setup::new(Seed(7));
+        if nat {
+            setup = setup.behind_nat();
+        }
+        for child in [&mut setup.left.children[0], &mut setup.right.children[0]] {
+            child.mode = Mode::Transport;
+            (child.local_ts, child.remote_ts) = (vec![TsSpec::DYNAMIC], vec![TsSpec::DYNAMIC]);
+        }
+        let by_service = Pfp { protocol: true, remote_port: true, ..Pfp::NONE };
+        populate(&mut setup.left.children[0], by_service);
+        let mut pair = setup.pair();
+        let service =
+            |port| FlowKey::new([192, 0, 2, 1].into(), [203, 0, 113, 2].into(), 6, 40_000, port);
+        for port in [80, 443] {
+            pair.left.send_flow(pair.child, service(port));
+        }
+        pair.run_for(SECOND * 3);
+        for side in [Side::Left, Side::Right] {
+            let child = pair.child;
+            pair.peer(side).rekey_child(child);
+            pair.run_for(SECOND * 3);
+        }
+        let sas = pair.left.child_sas();
+        let remote: Vec<_> = sas.iter().flat_map(|sa| sa.remote_ts.clone()).collect();
+        assert_eq!(remote.len(), 2, "{remote:?}\n{}", pair.ladder());
+        assert!(sas.iter().all(|sa| sa.transport));
+        for port in [80, 443] {
+            assert!(pair.left.send_flow(pair.child, service(port)), "{remote:?}");
+        }
+        assert!(!pair.left.send_flow(pair.child, service(22)));
+    }
+}
+
+/// More packets want an SA than may wait at a time; those that go on asking get one. All end at once
+/// when nothing passes.
 #[test]
 fn many_hosts_at_once_come_up_one_after_the_other() {
-    let mut pair = setup().pair();
+    let mut setup = setup();
+    setup.left.children[0].lifetime.idle_s = 60;
+    let mut pair = setup.pair();
     let hosts: Vec<u8> = (1..=150).collect();
     for _ in 0..5 {
         for host in &hosts {
@@ -191,4 +231,6 @@ fn many_hosts_at_once_come_up_one_after_the_other() {
         pair.run_for(SECOND * 10);
     }
     assert!(are_for(&pair, &hosts), "{}", pair.left.child_sas().len());
+    pair.run_for(SECOND * 62);
+    assert!(are_for(&pair, &[]), "{}", pair.left.child_sas().len());
 }

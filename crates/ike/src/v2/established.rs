@@ -94,6 +94,9 @@ struct Delayed {
 /// Tasks in the queue and waiting; more are dropped, timers ask again.
 const TASKS_MAX: usize = 2 * CHILDREN_MAX;
 
+/// Children deleted in one exchange: its request stays a small datagram.
+const DELETES_MAX: usize = 128;
+
 /// Wait after TEMPORARY_FAILURE (RFC 7296 §2.25), plus up to as much again at random.
 const TEMPORARY_FAILURE_WAIT: Duration = Duration::from_secs(1);
 
@@ -258,8 +261,13 @@ impl Established {
                 let mut tasks = vec![task];
                 let is_delete =
                     |task: &Task| matches!(task, Task::DeleteChild(_) | Task::DeleteSpi(..));
-                tasks.extend(self.tasks.iter().filter(|task| is_delete(task)).cloned());
-                self.tasks.retain(|task| !is_delete(task));
+                self.tasks.retain(|task| {
+                    let joins = is_delete(task) && tasks.len() < DELETES_MAX;
+                    if joins {
+                        tasks.push(task.clone());
+                    }
+                    !joins
+                });
                 DeleteSent::start(self, &tasks, core, cx)
             }
             Task::Liveness => {
