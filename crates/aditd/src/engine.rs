@@ -38,6 +38,8 @@ pub(crate) enum Unfit {
     IpComp,
     /// The tunnel goes through another, or another through it.
     Nested,
+    /// The tunnel takes selectors from packets.
+    Pfp,
     /// Some of the traffic is that of an operator's policy.
     Policy(ConnectionName),
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Unfit {
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
             Self::Nested => f.write_str("tunnels are nested in user space alone (`over`)"),
+            Self::Pfp => f.write_str("the kernel's policies take no selectors from packets (PFP)"),
             Self::Policy(name) => {
                 write!(
                     f,
@@ -77,6 +80,7 @@ impl Unfit {
             | Self::Tfc
             | Self::IpComp
             | Self::Nested
+            | Self::Pfp
             | Self::Policy(_) => Diagnosis::not_for_kernel(cx, self),
         }
     }
@@ -172,6 +176,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     }
     if child.negotiates_ipcomp() {
         return Err(Unfit::IpComp);
+    }
+    if !child.pfp.is_none() {
+        return Err(Unfit::Pfp);
     }
     let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
     if child.proposals.iter().any(is_ah) { Err(Unfit::Ah) } else { Ok(()) }
@@ -275,6 +282,8 @@ mod tests {
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
+        let pfp = |child: &mut ChildConfig| child.pfp.remote = true;
+        assert_eq!(unfit(pfp, &[]), "the kernel's policies take no selectors from packets (PFP)");
     }
 
     /// CHECKLIST S10: neither end of a nest is the kernel's; `auto` is user space for both.

@@ -257,7 +257,9 @@ impl PolicyBook {
                 entries.extend(entry.map(|entry| (Rank(number), entry)));
             }
         }
-        let mut spd = Spd::ranked(entries)?;
+        let pfp = self.children().filter(|(_, _, child)| !child.pfp.is_none());
+        let pfp = pfp.map(|(policy, _, child)| (policy, child.pfp)).collect();
+        let mut spd = Spd::ranked(entries)?.populating(pfp);
         for (policy, class, code_points) in self.classes() {
             spd.classify(policy, code_points, class);
         }
@@ -349,9 +351,13 @@ impl PolicyBook {
 
     /// The networks of one policy that are for this engine.
     fn plan(&self, policy: PolicyId, engine: Engine) -> Option<RoutePlan> {
-        let configured = self.entry(policy, engine);
-        let configured = configured.iter().map(|entry| (&entry.local, &entry.remote));
-        let negotiated = self.sas(policy).filter(|sa| sa.engine == engine);
+        let entry = self.entry(policy, engine);
+        let configured = entry.iter().map(|entry| (&entry.local, &entry.remote));
+        // SAs that take selectors from packets are many, and all within what is routed already.
+        let is_populated = self.child(policy).is_some_and(|(_, child)| !child.pfp.is_none());
+        let is_known =
+            |sa: &Negotiated| is_populated && entry.as_ref().is_some_and(|one| sa.is_within(one));
+        let negotiated = self.sas(policy).filter(|sa| sa.engine == engine && !is_known(sa));
         let negotiated = negotiated.map(|sa| (&sa.sides.local, &sa.sides.remote));
         let mut plan: Option<RoutePlan> = None;
         for (local, remote) in negotiated.chain(configured) {

@@ -92,7 +92,7 @@ impl OutboundSa {
             header_len: 0,
             whole: true,
         };
-        self.meter.count(inner_len, now);
+        self.count(inner_len, now, events);
         Ok(())
     }
 

@@ -49,6 +49,8 @@ drop_reasons! {
     NestedTooDeep = "nested_too_deep", "more SAs are nested than one packet takes";
     /// Inbound: the packet did not come out of an SA that must protect it once more.
     NotNested = "not_nested", "the packet came without the SA that must protect it once more";
+    /// Outbound: the packet should have an SA of its own, and its policy has as many as it may have.
+    TooManySas = "too_many_sas", "the policy has too many SAs for one more";
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.

@@ -343,7 +343,7 @@ impl InboundSa {
                 let next_at = place.verify(packet, key, label)?;
                 let arrived = Numbered { sequence, now };
                 let arrived = self.accept_ah(packet, place, next_at, arrived, gate, events)?;
-                return self.let_in(packet, arrived, now, gate);
+                return self.let_in(packet, arrived, now, gate, events);
             }
             (OpeningKey::Esp(_), Some(_)) | (OpeningKey::Ah(_), None) => {
                 return Err(DropReason::UnknownSpi);
@@ -368,7 +368,7 @@ impl InboundSa {
             Mode::Transport => self.accept_payload(packet, next_header, taken_off, gate)?,
             Mode::Beet => self.accept_bound(packet, next_header, gate)?,
         };
-        self.let_in(packet, arrived, now, gate)
+        self.let_in(packet, arrived, now, gate, events)
     }
 
     /// Puts what was compressed in the place of an IPComp packet, and says what it is. Transport mode
@@ -392,8 +392,9 @@ impl InboundSa {
         arrived: Arrived,
         now: Instant,
         gate: &mut Gate,
+        events: &mut Events,
     ) -> Result<Arrived, DropReason> {
-        self.meter.count(packet.len(), now);
+        self.count(packet.len(), now, events);
         match arrived {
             Arrived::Whole => Ok(Arrived::Whole),
             Arrived::InPart => self.join(packet, now, gate),

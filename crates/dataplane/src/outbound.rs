@@ -464,10 +464,15 @@ impl Outbound {
         packet: &PacketBuf,
         now: Instant,
     ) -> Verdict {
-        if self.held.may_ask(policy, now) {
+        let pfp = self.spd.pfp(policy);
+        if !pfp.is_none() && self.sad.count(policy) >= SAS_PER_POLICY_MAX {
+            return Verdict::Drop(DropReason::TooManySas);
+        }
+        let wanted = (policy, pfp.class(&flow));
+        if self.held.may_ask(wanted, now) {
             self.events.push(Event::Acquire { policy, flow });
         }
-        if self.held.hold(policy, packet, now) {
+        if self.held.hold(wanted, packet, now) {
             Verdict::Held
         } else {
             Verdict::Drop(DropReason::NoSa)
@@ -630,7 +635,7 @@ impl OutboundSa {
             header_len: 0,
             whole,
         };
-        self.meter.count(inner_len, now);
+        self.count(inner_len, now, events);
         Ok(())
     }
 
@@ -774,6 +779,10 @@ pub(crate) fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize)
     packet.data_mut().copy_within(gap..end, 0);
     packet.pull_front(end).then_some(())
 }
+
+/// Most SAs of a policy that takes selectors from packets: no more are asked for. Who scans a network
+/// from inside would have one for each address.
+pub const SAS_PER_POLICY_MAX: usize = 256;
 
 /// Octets of the shortest dummy packet, inside.
 const DUMMY_LEN_MIN: u16 = 64;

@@ -132,6 +132,11 @@ impl OutboundSad {
         self.by_child.get(&child).copied()
     }
 
+    /// How many SAs of a policy are in use.
+    pub(crate) fn count(&self, policy: PolicyId) -> usize {
+        self.by_policy.get(&policy).map_or(0, Vec::len)
+    }
+
     pub(crate) fn get(&mut self, slot: Slot) -> Option<&mut OutboundSa> {
         self.slots.get_mut(slot.0).and_then(Option::as_mut)
     }

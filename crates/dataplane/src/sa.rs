@@ -7,7 +7,7 @@ use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKe
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
-    PolicyId, ReplayWindow, Tfc,
+    PolicyId, ReplayWindow, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -15,6 +15,7 @@ use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
@@ -59,6 +60,8 @@ pub struct OutboundSa {
     is_nested: bool,
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
+    /// Whether somebody waits for it to be idle.
+    watched: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -89,6 +92,8 @@ pub struct InboundSa {
     looks_above_ip: bool,
     /// If it is from a multicast group: which, and who sends.
     pub(crate) group: Option<Box<Group>>,
+    /// Whether somebody waits for it to be idle.
+    watched: bool,
     selectors: Selectors,
     cold: Box<Cold>,
 }
@@ -140,6 +145,8 @@ struct Cold {
     ecn_suspicious: u64,
     /// The worst age that was reported, and when.
     told: Option<(Age, Instant)>,
+    /// When it was last reported that packets pass.
+    use_told: Option<Instant>,
     /// Outbound: when the last dummy packet was sent.
     dummy_sent: Option<Instant>,
     /// Outbound: the policy of the SAs over this one.
@@ -175,6 +182,7 @@ impl OutboundSa {
             active: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
+            watched: sa.lifetime.idle.is_some(),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -247,6 +255,14 @@ impl OutboundSa {
         self.looks_above_ip
     }
 
+    /// Counts a packet that passed, of so many inner octets.
+    pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
+        self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
+    }
+
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.cold.drops.add(reason);
     }
@@ -293,6 +309,7 @@ impl InboundSa {
             under: None,
             looks_above_ip: looks_above_ip(sa),
             group: None,
+            watched: sa.lifetime.idle.is_some(),
             selectors: Selectors::of(sa),
             cold: Box::default(),
         })
@@ -337,6 +354,14 @@ impl InboundSa {
         self.looks_above_ip
     }
 
+    /// Counts a packet that passed, of so many inner octets.
+    pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
+        self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
+    }
+
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.cold.drops.add(reason);
     }
@@ -366,6 +391,16 @@ impl Cold {
             self.told = Some((age, now));
         }
         news
+    }
+
+    /// Whether it is to be reported that packets pass; if so, it counts as reported.
+    fn newly_used(&mut self, now: Instant) -> bool {
+        let since = self.use_told.map(|told| now.saturating_duration_since(told));
+        let due = since.is_none_or(|since| since >= USE_INTERVAL);
+        if due {
+            self.use_told = Some(now);
+        }
+        due
     }
 
     fn counters(&self, child: ChildSaId, spi: Spi, meter: &Meter, sequence: u64) -> SaCounters {
@@ -445,6 +480,7 @@ pub fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
     Lifetime {
         soft: at_most(lifetime.soft, protection.octets_soft()),
         hard: at_most(lifetime.hard, protection.octets_hard()),
+        ..lifetime
     }
 }
 
@@ -470,7 +506,7 @@ mod tests {
         let soft = |lifetime| prudent(lifetime, gcm.into()).soft.octets;
         assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
         let small = Amounts { octets: Some(1000), ..Amounts::NONE };
-        assert_eq!(soft(Lifetime { soft: small, hard: Amounts::NONE }), Some(1000));
+        assert_eq!(soft(Lifetime { soft: small, ..Lifetime::NONE }), Some(1000));
         let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305.into());
         assert_eq!(chacha, Lifetime::NONE);
     }
@@ -481,7 +517,7 @@ mod tests {
         let cipher = Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96);
         let limits = |soft, hard| {
             let amounts = |octets| Amounts { octets, ..Amounts::NONE };
-            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard) };
+            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard), ..Lifetime::NONE };
             let lifetime = prudent(lifetime, cipher.into());
             (lifetime.soft.octets.unwrap(), lifetime.hard.octets.unwrap())
         };

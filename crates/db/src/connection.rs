@@ -17,6 +17,7 @@ use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
 use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
+use crate::pfp::Pfp;
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
 use crate::ts_spec::TsSpec;
@@ -256,6 +257,8 @@ pub struct ChildConfig {
     pub class: Option<DscpClass>,
     /// Desired state.
     pub keep: Keep,
+    /// Which selectors come from the packet that asks for the child; only if that is on demand.
+    pub pfp: Pfp,
     /// Limits after which the child is rekeyed and deleted.
     pub lifetime: LifetimeSpec,
     /// Replay window; zero switches replay protection and with it ESN off (CHECKLIST E16).
@@ -287,6 +290,7 @@ impl ChildConfig {
             mode: Mode::default(),
             class: None,
             keep: Keep::default(),
+            pfp: Pfp::NONE,
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
             dscp: DscpPolicy::default(),

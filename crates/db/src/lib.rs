@@ -8,7 +8,7 @@
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `manual` | what an operator keyed by hand |
-//! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
+//! | `spd`, `pfp`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
 //! | `names`, `ids`, `spi` | names for people, numbers for the process, numbers for the wire |
 //!
@@ -31,6 +31,7 @@ mod names;
 mod nearest;
 mod outer_header;
 mod pad;
+mod pfp;
 pub mod proposal;
 pub mod replay;
 pub mod sad;
@@ -48,12 +49,13 @@ pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId};
-pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
+pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
 pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, counts_nonces};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 pub use pad::{AuthMethodConfig, Claim, PadEntry};
+pub use pfp::{FlowClass, Pfp};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};

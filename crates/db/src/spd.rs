@@ -16,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
 use crate::dscp_class::DscpSet;
 use crate::ids::PolicyId;
 use crate::outer_header::Dscp;
+use crate::pfp::Pfp;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -90,6 +92,14 @@ pub struct Spd {
     fixed: Arc<Fixed>,
     live: Live,
     classes: Arc<Classes>,
+    populating: Arc<Populating>,
+}
+
+/// The policies whose SAs take selectors from packets.
+#[derive(Debug, Default)]
+struct Populating {
+    flags: BTreeMap<PolicyId, Pfp>,
+    looks_above_ip: bool,
 }
 
 /// Entries that change with the configuration only.
@@ -132,6 +142,19 @@ impl Spd {
     pub fn ranked(entries: Vec<(Rank, SpdEntry)>) -> Result<Self, SpdError> {
         let fixed = Arc::new(Fixed::within(entries, WORK_MAX)?);
         Ok(Self { fixed, ..Self::default() })
+    }
+
+    /// Says which selectors SAs take from packets (RFC 4301 §4.4.1.2); of policies that are not
+    /// named none.
+    #[must_use]
+    pub fn populating(self, flags: BTreeMap<PolicyId, Pfp>) -> Self {
+        let looks_above_ip = flags.values().any(|pfp| pfp.looks_above_ip());
+        Self { populating: Arc::new(Populating { flags, looks_above_ip }), ..self }
+    }
+
+    /// Which selectors the SAs of a policy take from packets.
+    pub fn pfp(&self, policy: PolicyId) -> Pfp {
+        self.populating.flags.get(&policy).copied().unwrap_or(Pfp::NONE)
     }
 
     /// Adds an entry of a child SA, at a cost that does not depend on how many there are. Its rank
@@ -230,7 +253,7 @@ impl Spd {
     /// Whether any entry but those of child SAs asks for more than addresses, so that fragments are
     /// to be joined before they are looked up (RFC 4301 §7).
     pub fn looks_above_ip(&self) -> bool {
-        self.fixed.looks_above_ip
+        self.fixed.looks_above_ip || self.populating.looks_above_ip
     }
 
     /// Whether any entry discards.

@@ -332,7 +332,9 @@ others are dropped; none is sent in clear.
 We know because we asked our policies about exactly this packet, and the packet engine which SAs it has.
 
 Usual causes: the tunnel failed, which has a code of its own; it was taken down by a command; it waits for the peer to \
-begin (`keep = \"passive\"`); or the peer narrowed the traffic, so that this packet is outside of what was agreed.
+begin (`keep = \"passive\"`); or the peer narrowed the traffic, so that this packet is outside of what was agreed. In a \
+tunnel with `pfp` the first packet opens an SA of its own, unless there are 256 already (`too_many_sas` in the counters of \
+dropped packets): `idle` makes room.
 
 `adit status NAME` says what keeps the tunnel down, `adit up NAME` tries it now."
 

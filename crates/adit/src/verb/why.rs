@@ -178,7 +178,15 @@ fn owner(entry: &PolicyStatus) -> String {
     let child = entry.child.as_ref().filter(|child| **child != entry.name);
     let child = child.map_or_else(String::new, |child| format!("/{}", clean(child)));
     let engine = if entry.by_kernel { " (kernel)" } else { "" };
-    format!("{} {}{child}{engine}", entry.source, clean(&entry.name))
+    let pfp = if entry.pfp.is_empty() { String::new() } else { format!(", pfp {}", pfp(entry)) };
+    let peer = entry.peer_id.as_ref();
+    let peer = peer.map_or_else(String::new, |peer| format!(", peer {}", clean(peer)));
+    format!("{} {}{child}{engine}{peer}{pfp}", entry.source, clean(&entry.name))
+}
+
+/// Which selectors SAs take from packets, `remote,protocol`.
+fn pfp(entry: &PolicyStatus) -> String {
+    entry.pfp.iter().map(|word| clean(word)).collect::<Vec<_>>().join(",")
 }
 
 /// Where it stands, `/etc/adit/tunnels/berlin.toml:6`.
@@ -191,8 +199,9 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
     if report.sas.is_empty() {
         return "no SAs: `adit status` says how the tunnels stand\n".to_owned();
     }
-    let mut table =
-        Table::new(&["TUNNEL", "SPI IN", "SPI OUT", "PEER", "IN", "OUT", "REKEY", "SUITE", ""]);
+    let mut table = Table::new(&[
+        "TUNNEL", "SPI IN", "SPI OUT", "PEER", "TRAFFIC", "IN", "OUT", "REKEY", "SUITE", "",
+    ]);
     for sa in &report.sas {
         let flow = |packets: u64, all: u64| format!("{} ({})", grouped(packets), octets(all));
         table.row(vec![
@@ -200,6 +209,7 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
             Cell::new(&sa.spi_in),
             Cell::new(&sa.spi_out),
             Cell::new(&sa.outer_remote),
+            Cell::new(format!("{} <-> {}", side(&sa.local), side(&sa.remote))),
             Cell::new(flow(sa.packets_in, sa.octets_in)),
             Cell::new(flow(sa.packets_out, sa.octets_out)),
             sa.rekey_in_s.map(seconds).into(),
@@ -289,6 +299,9 @@ fn summary(answer: &Answer) -> String {
         }
         Fate::Bypassed | Fate::Discarded => format!(" by policy {name}"),
         Fate::Blocked => ": no policy matches, so it is dropped".to_owned(),
+        Fate::Waiting if answer.policy.as_ref().is_some_and(|policy| !policy.pfp.is_empty()) => {
+            format!(": its first packet opens an SA of its own in tunnel {name}")
+        }
         Fate::Waiting => format!(": tunnel {name} has no SA for it"),
         Fate::Astray => format!(": tunnel {name} should carry it, the kernel sends it elsewhere"),
         Fate::Outside => ": the kernel does not give it to us".to_owned(),
@@ -321,8 +334,12 @@ fn policy(answer: &Answer) -> String {
         many => format!("the {many} before it do not match"),
     };
     let place = place(entry).map_or_else(String::new, |place| format!("\n{place}"));
+    let name = match &entry.peer_id {
+        Some(peer) => format!("\nonly through SAs of a peer that has proven to be {}", clean(peer)),
+        None => String::new(),
+    };
     format!(
-        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{place}",
+        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{name}{place}",
         entry.number,
         answer.policies,
         entry.action,

@@ -199,6 +199,61 @@ fn what_is_beyond_the_configuration_comes_first() {
     assert_eq!(book.routed_by(policy).unwrap().plan.remote.len(), 2);
 }
 
+/// RFC 4301 §4.4.1.1: names. Two tunnels with the same addresses, each for its own identity: an entry is
+/// about SAs of its own tunnel, and says whose.
+#[test]
+fn entries_for_identities_name_them() {
+    let named = |name: &str, peer: &str| {
+        let connection = Arc::unwrap_or_clone(connection(Keep::Passive));
+        let mut connection = Connection { name: name.parse().unwrap(), ..connection };
+        connection.pad.remote_id = peer.parse().unwrap();
+        Arc::new(connection)
+    };
+    let mut book = PolicyBook::default();
+    book.load(named("alice", "alice.example"));
+    book.load(named("bob", "*.bob.example"));
+    book.load(named("carol", "203.0.113.7"));
+    book.rebuild().unwrap();
+    let net = "net".parse().unwrap();
+    let policy = |name: &str| book.policy(&name.parse().unwrap(), &net).unwrap();
+    let (alice, bob, carol) = (policy("alice"), policy("bob"), policy("carol"));
+    for (id, policy, host) in [(1, alice, "10.2.0.1"), (2, bob, "10.2.0.2"), (3, carol, "10.2.0.3")]
+    {
+        book.add_negotiated(ChildSaId(id), negotiated(policy, "10.1.0.0/24", host));
+    }
+    let names: Vec<_> = book.list(9).into_iter().map(|one| (one.name, one.peer_id)).collect();
+    let expected =
+        [("alice", Some("alice.example")), ("bob", Some("*.bob.example")), ("carol", None)];
+    let expected = expected.map(|(name, peer)| (name.to_owned(), peer.map(str::to_owned)));
+    assert_eq!(names, expected);
+
+    // What alice's entry takes is hers, though bob's SA would carry it.
+    let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 2].into(), 6, 40_000, 443);
+    assert_eq!(book.spd().lookup_outbound(&flow), Some(Action::Protect(alice)));
+    assert_eq!(book.deciding(&flow).entry.unwrap().peer_id.as_deref(), Some("alice.example"));
+}
+
+/// RFC 4301 §4.4.1.2: the entry stays as it is, and says what SAs take from packets; they bring neither
+/// entries nor routes.
+#[test]
+fn sas_that_packets_made_add_nothing_to_their_policy() {
+    let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));
+    wanted.children[0].pfp.remote = true;
+    let mut book = PolicyBook::default();
+    book.load(Arc::new(wanted));
+    book.rebuild().unwrap();
+    let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+    assert!(book.spd().pfp(policy).remote);
+    let routed = book.routed_by(policy);
+    for host in 1..9 {
+        let negotiated = negotiated(policy, "10.1.0.0/24", &format!("10.2.0.{host}"));
+        book.add_negotiated(ChildSaId(host), negotiated);
+    }
+    assert_eq!(shown(&mut book), [(PolicySource::Tunnel, "10.2.0.0/24".to_owned())]);
+    assert_eq!(book.list(9)[0].pfp, ["remote"]);
+    assert_eq!(book.routed_by(policy), routed);
+}
+
 #[test]
 fn a_dynamic_side_is_any_address_until_it_is_known() {
     let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));

@@ -16,6 +16,7 @@ mod lifetime;
 mod moving;
 mod nesting;
 mod outer_header;
+mod pfp;
 mod policy;
 mod round_trip;
 mod sequence;

@@ -247,6 +247,30 @@ fn sas_of_one_policy_stand_beside_each_other() {
     assert_eq!(spi_to(&mut engine, "10.2.2.7"), SPI.0 + 1);
 }
 
+/// RFC 4301 §4.4.1.1: two entries for two identities with the same addresses. What the first one takes
+/// never goes through the SA of the other's peer, though that would carry it.
+#[test]
+fn an_sa_carries_nothing_of_another_policy() {
+    let now = start();
+    let other = PolicyId(POLICY.0 + 1);
+    let entry = |policy| SpdEntry {
+        local: ts(&["0.0.0.0/0"]),
+        remote: ts(&["10.2.0.0/16"]),
+        action: Action::Protect(policy),
+    };
+    let mut engine = Outbound::new();
+    let spd = Arc::new(Spd::new(vec![entry(other), entry(POLICY)]).unwrap());
+    engine.handle_command(OutboundCommand::SetPolicies(spd), now);
+    engine.handle_command(Options::default().left_half(now, true), now);
+
+    let mut packet = buffer(&udp_packet(false, 0, 60));
+    assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Held);
+    let flow = IpPacket::read(packet.data()).unwrap().flow_key();
+    assert_eq!(engine.carriers(&flow, Dscp::default()), []);
+    assert_eq!(engine.poll_event(), Some(Event::Acquire { policy: other, flow }));
+    assert!(engine.poll_packet().is_none());
+}
+
 #[test]
 fn commands_about_unknown_sas_do_nothing() {
     let now = start();

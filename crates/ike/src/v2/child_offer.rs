@@ -94,7 +94,8 @@ impl ChildOffer {
     ///
     /// # Errors
     ///
-    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered.
+    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered, and those of
+    /// [`Selectors::offered`].
     pub(crate) fn new(
         purpose: Purpose,
         config: &ChildConfig,

@@ -98,6 +98,14 @@ pub struct PolicyStatus {
     pub local: Vec<String>,
     /// The other side.
     pub remote: Vec<String>,
+    /// The name (RFC 4301 §4.4.1.1): the identity, or pattern of identities, that a peer must have proven
+    /// for its SAs to carry what matches. `None` where the peer's address is its identity, or any will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
+    /// Which selectors an SA takes from the packet that asks for it (RFC 4301 §4.4.1.2), in the words
+    /// of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pfp: Vec<String>,
     /// Into how many disjoint parts those before it cut it (RFC 4301 Appendix B); with none it
     /// never decides anything. Not counted for the entries that child SAs bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,6 +189,9 @@ pub struct SaStatus {
     /// Seconds until it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_in_s: Option<u64>,
+    /// Seconds until it ends unless packets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_in_s: Option<u64>,
     /// Packets dropped, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,

@@ -392,6 +392,7 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("ecn", &["copy_ecn"]),
         ("df", &["copy_df", "dont_fragment"]),
         ("compress", &["ipcomp", "compression"]),
+        ("idle", &["inactivity", "idle_time", "idle_timeout"]),
         ("suite", &["profile"]),
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");

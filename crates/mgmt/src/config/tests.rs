@@ -15,9 +15,11 @@ mod beet;
 mod claims;
 mod classes;
 mod engine;
+mod idle;
 mod ipcomp;
 mod nesting;
 mod outer_header;
+mod pfp;
 mod sas;
 mod tfc;
 mod transport;
@@ -334,7 +336,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ not a table of this file
           |
-          = help: known keys: keep, peer, address, id, peer_id, over, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, dscp, ecn, df, local, remote, classes, claims, secret
+          = help: known keys: keep, peer, address, id, peer_id, over, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, dscp, ecn, df, idle, pfp, local, remote, classes, claims, secret
         ");
 }
 

@@ -2,7 +2,9 @@
 
 mod beet;
 mod claims;
+mod idle;
 pub(super) mod nesting;
+mod pfp;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -92,6 +94,8 @@ fn read_fields<'a>(
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
     outer_header::read(fields, &mut child);
+    idle::read(fields, &mut child);
+    pfp::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     beet::check(fields, mode, &child, [&local, &remote]);
     let classes = classes::read(fields, &child);

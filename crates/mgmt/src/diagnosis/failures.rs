@@ -558,6 +558,16 @@ impl Diagnosis {
             .fix(format!("adit sad shows whether the peer narrowed what {tunnel} carries"))
     }
 
+    /// E404: the packet should have an SA of its own, which the first such packet opens.
+    pub fn no_sa_yet(packet: &str, tunnel: &str, pfp: &[String]) -> Self {
+        Self::new(Code::E404, "no SA carries this packet yet")
+            .tunnel(tunnel)
+            .line("packet", packet)
+            .line("pfp", format!("{}: the SA takes them from its first packet", pfp.join(", ")))
+            .fix("send it: adit why sends nothing itself")
+            .fix("adit sad lists the SAs there are; 256 are the most")
+    }
+
     /// E502: a UDP port or the control socket is taken.
     pub fn address_in_use(cx: &Context, problem: &PortProblem<'_>) -> Self {
         let fix = if problem.address.contains('/') {

@@ -342,7 +342,7 @@ fn lifetime(dice: &mut Dice) -> Lifetime {
         2 => Amounts { packets: Some(dice.below(8)), ..Amounts::NONE },
         _ => Amounts::NONE,
     };
-    Lifetime { soft: Amounts::NONE, hard }
+    Lifetime { hard, ..Lifetime::NONE }
 }
 
 /// The same SA at the far end, which never ends it and takes and sends whatever there is.

@@ -289,7 +289,8 @@ fn write_encap(request: &mut Request, ports: EncapPorts) {
 
 /// `struct xfrm_lifetime_cfg`; no limit is the largest number, but for seconds it is zero.
 pub(super) fn write_lifetime(r: &mut Request, lifetime: Lifetime) {
-    let Lifetime { soft, hard } = lifetime;
+    // The kernel knows no idle time: who reads its counters does.
+    let Lifetime { soft, hard, idle: _ } = lifetime;
     for limit in [soft.octets, hard.octets, soft.packets, hard.packets] {
         r.u64(limit.unwrap_or(u64::MAX));
     }

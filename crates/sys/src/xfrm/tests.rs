@@ -124,7 +124,11 @@ fn an_sa_with_limits_in_udp_is_golden() {
     };
     let sa = State {
         encap: Some(EncapPorts { source: 4500, destination: 4501 }),
-        lifetime: Lifetime { soft: amounts(3600, 1000, 5), hard: amounts(3960, 2000, 10) },
+        lifetime: Lifetime {
+            soft: amounts(3600, 1000, 5),
+            hard: amounts(3960, 2000, 10),
+            idle: None,
+        },
         replay: Replay::receiving(WindowSize::MIN, false),
         output_mark: Some(0xad17),
         clear_ecn: true,

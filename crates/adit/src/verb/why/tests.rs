@@ -73,6 +73,7 @@ fn entry(number: usize, action: PolicyAction, name: &str) -> PolicyStatus {
         local: vec!["10.1.0.0/24".into()],
         remote: vec!["10.2.0.0/24".into()],
         parts: Some(1),
+        ..PolicyStatus::default()
     }
 }
 
@@ -127,8 +128,8 @@ fn policies_are_listed_in_their_order() {
 fn sas_are_listed_without_keys() {
     let report = SadReport { schema: SCHEMA, sas: vec![sa()] };
     insta::assert_snapshot!(sad_text(&report, Paint::PLAIN), @"
-    TUNNEL  SPI IN    SPI OUT   PEER              IN              OUT             REKEY   SUITE
-    berlin  c0ffee01  c0ffee02  203.0.113.7:4500  1,200 (93 KiB)  1,180 (92 KiB)  41 min  aes256gcm16-esn  3 replayed dropped
+    TUNNEL  SPI IN    SPI OUT   PEER              TRAFFIC                      IN              OUT             REKEY   SUITE
+    berlin  c0ffee01  c0ffee02  203.0.113.7:4500  10.1.0.0/24 <-> 10.2.0.0/24  1,200 (93 KiB)  1,180 (92 KiB)  41 min  aes256gcm16-esn  3 replayed dropped
     ");
     insta::assert_snapshot!(sad_text(&SadReport::default(), Paint::PLAIN), @"no SAs: `adit status` says how the tunnels stand");
 }
@@ -329,6 +330,61 @@ fn classes_are_shown_where_there_are_some() {
     for (text, value) in [("ef", Some(46)), ("63", Some(63)), ("64", None), ("af44", None)] {
         assert_eq!(dscp(text).ok().map(Dscp::get), value, "{text}");
     }
+}
+
+/// RFC 4301 §4.4.1.2: what becomes of a packet that no SA carries yet.
+#[test]
+fn a_packet_may_open_an_sa_of_its_own() {
+    let mut policy = entry(2, PolicyAction::Protect, "berlin");
+    policy.pfp = vec!["remote".into(), "protocol".into()];
+    let entries = vec![policy.clone()];
+    let report = SpdReport { schema: SCHEMA, total: 1, entries };
+    insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
+       ACTION   LOCAL        REMOTE       FROM                                PARTS  FILE
+    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin, pfp remote,protocol  1      /etc/adit/tunnels/berlin.toml:3
+    The first that matches decides; what none matches is dropped.
+    ");
+    let packet = "10.1.0.5:49152 > 10.2.0.7:443 tcp";
+    let problem = Some(Diagnosis::no_sa_yet(packet, "berlin", &policy.pfp));
+    let policy = Some(policy);
+    let waiting = Answer { fate: Fate::Waiting, policy, sa: None, problem, ..protected() };
+    insta::assert_snapshot!(why_text(&waiting, Paint::PLAIN), @"
+    10.1.0.5:49152 -> 10.2.0.7:443 tcp  =>  NOT SENT: its first packet opens an SA of its own in tunnel berlin
+
+      route      into the tunnels' interface
+                 ip route get 10.2.0.7 -> dev adit0 table 44311
+      policy     2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24
+                 from tunnel berlin, pfp remote,protocol; the one before it does not match
+                 /etc/adit/tunnels/berlin.toml:3
+      tunnel     berlin UP for 5 h with 203.0.113.7:4500, rekey in 41 min
+      drops      whole host: 2 no_policy dropped
+
+    error[E404]: berlin: no SA carries this packet yet
+      packet         10.1.0.5:49152 > 10.2.0.7:443 tcp
+      pfp            remote, protocol: the SA takes them from its first packet
+      fix            send it: adit why sends nothing itself
+      or             adit sad lists the SAs there are; 256 are the most
+    ");
+}
+
+/// RFC 4301 §4.4.1.1: the name of an entry is evidence.
+#[test]
+fn an_entry_for_an_identity_names_it() {
+    let mut named = entry(2, PolicyAction::Protect, "berlin");
+    named.peer_id = Some("*.berlin.example".into());
+    let report = SpdReport { schema: SCHEMA, total: 1, entries: vec![named.clone()] };
+    insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
+       ACTION   LOCAL        REMOTE       FROM                                  PARTS  FILE
+    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin, peer *.berlin.example  1      /etc/adit/tunnels/berlin.toml:3
+    The first that matches decides; what none matches is dropped.
+    ");
+    assert_eq!(
+        policy(&Answer { policy: Some(named), ..protected() }),
+        "2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24\n\
+         from tunnel berlin, peer *.berlin.example; the one before it does not match\n\
+         only through SAs of a peer that has proven to be *.berlin.example\n\
+         /etc/adit/tunnels/berlin.toml:3"
+    );
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         age_s: seconds_since(sa.installed, now),
         rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
+        idle_in_s: sa.idle_at.map(|at| seconds_until(at, now)),
         drops: drop_words(drops),
     }
 }
@@ -241,7 +242,12 @@ impl Case<'_> {
             Fate::Discarded => Some(Diagnosis::discarded(&packet, name)),
             Fate::Waiting => {
                 let known = self.tunnel.and_then(|tunnel| tunnel.problem.clone());
-                Some(known.unwrap_or_else(|| Diagnosis::no_sa(&packet, name)))
+                let pfp = self.policy.map_or(&[][..], |policy| policy.pfp.as_slice());
+                let no_sa = || match pfp {
+                    [] => Diagnosis::no_sa(&packet, name),
+                    pfp => Diagnosis::no_sa_yet(&packet, name, pfp),
+                };
+                Some(known.unwrap_or_else(no_sa))
             }
             Fate::Astray => {
                 let remote = self.policy.map(|policy| policy.remote.join(", "));

@@ -122,7 +122,8 @@ fn child_of(event: &PacketEvent) -> Option<ChildSaId> {
         PacketEvent::SoftExpire { child }
         | PacketEvent::HardExpire { child }
         | PacketEvent::PeerMoved { child, .. }
-        | PacketEvent::Traffic { child } => Some(*child),
+        | PacketEvent::Traffic { child }
+        | PacketEvent::Used { child } => Some(*child),
         PacketEvent::Acquire { .. } => None,
     }
 }

@@ -280,10 +280,15 @@ impl Sas {
         }
         for child in order {
             let Some(entry) = self.sas.get_mut(&child) else { continue };
-            let before = entry.inbound.packets;
+            let (received, sent) = (entry.inbound.packets, entry.outbound.packets);
             entry.look(now, xfrm);
-            if entry.inbound.packets > before {
+            let receives = entry.inbound.packets > received;
+            if receives {
                 events.push(PacketEvent::Traffic { child });
+            }
+            let is_watched = entry.sa.lifetime.idle.is_some();
+            if is_watched && (receives || entry.outbound.packets > sent) {
+                events.push(PacketEvent::Used { child });
             }
             let overdue = |at: Instant| now.saturating_duration_since(at) >= EXPIRY_INTERVAL;
             if entry.soft.is_some_and(overdue) {
@@ -461,6 +466,7 @@ fn short_of_packets(lifetime: Lifetime) -> Lifetime {
     Lifetime {
         soft: at_most(lifetime.soft, PACKETS_SOFT),
         hard: at_most(lifetime.hard, PACKETS_HARD),
+        ..lifetime
     }
 }
 

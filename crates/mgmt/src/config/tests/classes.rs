@@ -43,6 +43,8 @@ fn mistakes_in_classes_are_named() {
         let refused = with(empty);
         assert!(refused.contains("`classes` must not be empty"), "{refused}");
     }
+    let both = with("classes = [[\"ef\"]]\nkeep = \"on-demand\"\npfp = [\"remote\"]");
+    assert!(both.contains("`classes` and `pfp` divide the same traffic"), "{both}");
     let kind = with("classes = [[true]]");
     assert!(kind.contains("must be a string or an integer"), "{kind}");
     let many = with("classes = [[1], [2], [3], [4], [5], [6], [7], [8], [9]]");

@@ -9,6 +9,14 @@ use super::outer_header::unknown;
 /// The children that take some packets from `rest`, which has been read in whole.
 pub(super) fn read(fields: &mut Fields<'_>, rest: &ChildConfig) -> Vec<ChildConfig> {
     let Some(lists) = fields.lists("classes") else { return Vec::new() };
+    if let Some(first) = lists.first().filter(|_| !rest.pfp.is_none()) {
+        fields.mistake(
+            Mistake::new(first.span.clone(), "`classes` and `pfp` divide the same traffic")
+                .label("an SA for each class, or one for each flow")
+                .help("keep one of the two"),
+        );
+        return Vec::new();
+    }
     if let Some(place) = lists.get(CLASSES_MAX).map(|list| list.span.clone()) {
         fields.mistake(
             Mistake::new(place, "too many classes")

@@ -211,6 +211,21 @@ fn ah_proposals_are_honoured() {
 }
 
 #[test]
+fn idle_children_end() {
+    let idle = |start_action| {
+        let lines =
+            [("children.net.inactivity", "10m"), ("children.net.start_action", start_action)];
+        load(&lines).map(|loaded| loaded.children[0].lifetime.idle_s)
+    };
+    assert_eq!((idle("trap"), idle("none")), (Ok(600), Ok(600)));
+    assert_eq!(
+        idle("trap|start").unwrap_err().to_string(),
+        "children.net.inactivity: start_action = start is to be up always; use trap, or leave the \
+         key out"
+    );
+}
+
+#[test]
 fn honoured_keys_of_children_have_their_effect() {
     let c = load(&[
         ("children.net.esp_proposals", "aes128gcm16-x25519, aes256-sha256"),
