@@ -26,8 +26,8 @@ use crate::drop_reason::DropReason;
 use crate::esp::Label;
 use crate::event::Events;
 use crate::inbound::{Arrived, Gate, Numbered, TTL};
-use crate::outbound::{IP_OCTETS_MAX, Inner, move_header, spend};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
+use crate::seal::{IP_OCTETS_MAX, Inner, move_header, spend};
 
 /// Most octets in front of an inner packet: an IPv6 header, AH, and the ICV of HMAC-SHA-512-256 with
 /// its padding.

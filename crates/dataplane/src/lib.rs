@@ -35,6 +35,7 @@ mod outbound;
 mod outbound_sad;
 mod reassembly;
 mod sa;
+mod seal;
 mod tos;
 
 pub use audit::AUDITS_PER_SECOND;
