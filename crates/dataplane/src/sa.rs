@@ -62,7 +62,7 @@ pub struct OutboundSa {
     looks_above_ip: bool,
     /// Whether somebody waits for it to be idle.
     watched: bool,
-    selectors: Selectors,
+    selectors: Box<Selectors>,
     cold: Box<Cold>,
 }
 
@@ -94,7 +94,7 @@ pub struct InboundSa {
     pub(crate) group: Option<Box<Group>>,
     /// Whether somebody waits for it to be idle.
     watched: bool,
-    selectors: Selectors,
+    selectors: Box<Selectors>,
     cold: Box<Cold>,
 }
 
@@ -183,7 +183,7 @@ impl OutboundSa {
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
             watched: sa.lifetime.idle.is_some(),
-            selectors: Selectors::of(sa),
+            selectors: Box::new(Selectors::of(sa)),
             cold: Box::default(),
         })
     }
@@ -310,7 +310,7 @@ impl InboundSa {
             looks_above_ip: looks_above_ip(sa),
             group: None,
             watched: sa.lifetime.idle.is_some(),
-            selectors: Selectors::of(sa),
+            selectors: Box::new(Selectors::of(sa)),
             cold: Box::default(),
         })
     }
@@ -340,7 +340,7 @@ impl InboundSa {
 
     /// The same SA as one of a group, which has not two ends.
     pub(crate) fn of(self, group: Group) -> Self {
-        let selectors = Selectors { hosts: None, ..self.selectors };
+        let selectors = Box::new(Selectors { hosts: None, ..*self.selectors });
         Self { group: Some(Box::new(group)), selectors, ..self }
     }
 
