@@ -6,8 +6,8 @@ use std::time::Instant;
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
 use adit_db::{
-    ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, IpComp, Lifetime,
-    Mode, PolicyId, Tfc, WindowSize,
+    ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, IpComp,
+    Lifetime, Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -102,6 +102,7 @@ impl Options {
             replay_window: self.window,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            df: DfPolicy::Clear,
             tfc: Tfc::OFF,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
             rekeys: None,

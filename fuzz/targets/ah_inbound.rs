@@ -10,8 +10,8 @@ use std::time::Instant;
 use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
 use adit_db::{
-    ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode,
-    PolicyId, Tfc, WindowSize,
+    ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
+    Lifetime, Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_fuzz::{Choices, esp, start};
 use adit_wire::ah::AhHeader;
@@ -95,6 +95,7 @@ impl World {
             replay_window: WindowSize::MIN,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            df: DfPolicy::Copy,
             tfc: Tfc::OFF,
             ipcomp: None,
             rekeys: None,
@@ -281,6 +282,8 @@ impl World {
         match verdicts.as_slice() {
             [OpenVerdict::Deliver] => Ok(packet.data().to_vec()),
             [OpenVerdict::Drop(reason)] => Err(*reason),
+            // It waits for the others of its packet.
+            [OpenVerdict::Held] => Err(DropReason::Fragment),
             other => panic!("one packet, {other:?}"),
         }
     }

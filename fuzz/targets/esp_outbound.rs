@@ -239,7 +239,7 @@ fn lifetime(choices: &mut Choices<'_>) -> Lifetime {
         octets: choices.flag().then(|| choices.u16().into()),
         packets: choices.flag().then(|| choices.u8().into()),
     };
-    Lifetime { soft: amounts(), hard: amounts() }
+    Lifetime { soft: amounts(), hard: amounts(), idle: None }
 }
 
 const SAS_MAX: u8 = 6;

@@ -290,6 +290,10 @@ pub(crate) struct Why {
     #[arg(long, value_name = "PROTOCOL")]
     pub(crate) protocol: Option<String>,
 
+    /// Its DSCP, by name or number, where a tunnel has classes
+    #[arg(long, value_name = "DSCP", default_value = "0")]
+    pub(crate) dscp: String,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -317,11 +321,14 @@ pub(crate) struct Secret {
 /// What to do with secrets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretVerb {
-    /// Make a pre-shared key of 256 random bits
+    /// Make a pre-shared key of 256 random bits, or the key of an SA
     New {
         /// Write it into this new file, readable by its owner alone, instead of printing it
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Make the key of an SA that is keyed by hand, such as aes256-sha256 wants it
+        #[arg(long, value_name = "SUITE")]
+        sa: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -1,13 +1,13 @@
 //! Who protects a tunnel's packets: decided when it is loaded, since routes and SPIs depend on it
 //! before anything is negotiated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use adit_crypto::Cipher;
 use adit_db::{
-    ChildConfig, Connection, ConnectionName, Dscp, DscpPolicy, Engine, HostSpec, InterfaceName,
-    OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
+    ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec,
+    InterfaceName, Mode, OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -25,12 +25,22 @@ pub(crate) enum Unfit {
     Missing(String),
     /// The tunnel sets a DSCP.
     Dscp(Dscp),
+    /// The tunnel may be one in BEET mode.
+    Beet,
+    /// The tunnel sets the DF bit.
+    Df,
     /// The tunnel may be one of AH.
     Ah,
+    /// The tunnel has an SA for each class of traffic.
+    Classes,
     /// The tunnel pads packets, or sends dummies.
     Tfc,
     /// The tunnel may compress packets.
     IpComp,
+    /// The tunnel goes through another, or another through it.
+    Nested,
+    /// The tunnel takes selectors from packets.
+    Pfp,
     /// Some of the traffic is that of an operator's policy.
     Policy(ConnectionName),
     /// The tunnel's interface cannot be made.
@@ -42,9 +52,14 @@ impl fmt::Display for Unfit {
         match self {
             Self::Missing(what) | Self::Interface(_, what) => f.write_str(what),
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
+            Self::Beet => f.write_str("BEET mode is done in user space alone"),
+            Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
             Self::Ah => f.write_str("AH is done in user space alone"),
+            Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
+            Self::Nested => f.write_str("tunnels are nested in user space alone (`over`)"),
+            Self::Pfp => f.write_str("the kernel's policies take no selectors from packets (PFP)"),
             Self::Policy(name) => {
                 write!(
                     f,
@@ -61,9 +76,16 @@ impl Unfit {
         match self {
             Self::Missing(what) => Diagnosis::no_kernel_engine(cx, what),
             Self::Interface(name, what) => Diagnosis::no_interface(cx, name, what),
-            Self::Dscp(_) | Self::Ah | Self::Tfc | Self::IpComp | Self::Policy(_) => {
-                Diagnosis::not_for_kernel(cx, self)
-            }
+            Self::Dscp(_)
+            | Self::Df
+            | Self::Beet
+            | Self::Ah
+            | Self::Classes
+            | Self::Tfc
+            | Self::IpComp
+            | Self::Nested
+            | Self::Pfp
+            | Self::Policy(_) => Diagnosis::not_for_kernel(cx, self),
         }
     }
 }
@@ -73,9 +95,16 @@ impl Unfit {
 pub(crate) struct EngineChooser {
     xfrm: Option<Result<Xfrm, String>>,
     answers: BTreeMap<(Family, Cipher), Result<(), String>>,
+    /// Connections that others go through.
+    outer: BTreeSet<ConnectionName>,
 }
 
 impl EngineChooser {
+    /// Asks about connections of which those in `outer` have others going through them.
+    pub(crate) fn with_outer(outer: BTreeSet<ConnectionName>) -> Self {
+        Self { outer, ..Self::default() }
+    }
+
     /// The engine of a connection. `auto` is the kernel if it has every algorithm that may be
     /// negotiated, else user space, and the log says why.
     pub(crate) fn choose(
@@ -104,6 +133,9 @@ impl EngineChooser {
     }
 
     fn fit(&mut self, connection: &Connection, policies: &[OperatorPolicy]) -> Result<(), Unfit> {
+        if connection.over.is_some() || self.outer.contains(&connection.name) {
+            return Err(Unfit::Nested);
+        }
         for child in &connection.children {
             could_do(child)?;
             if let Some(policy) = policies.iter().find(|one| overlaps(one, connection, child)) {
@@ -169,11 +201,23 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
         DscpPolicy::Set(dscp) if dscp != Dscp::default() => return Err(Unfit::Dscp(dscp)),
         DscpPolicy::Set(_) | DscpPolicy::Copy => {}
     }
+    if child.mode == Mode::Beet {
+        return Err(Unfit::Beet);
+    }
+    if child.class.is_some() {
+        return Err(Unfit::Classes);
+    }
+    if child.df == DfPolicy::Set {
+        return Err(Unfit::Df);
+    }
     if child.tfc != Tfc::OFF {
         return Err(Unfit::Tfc);
     }
     if child.negotiates_ipcomp() {
         return Err(Unfit::IpComp);
+    }
+    if !child.pfp.is_none() {
+        return Err(Unfit::Pfp);
     }
     let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
     if child.proposals.iter().any(is_ah) { Err(Unfit::Ah) } else { Ok(()) }
@@ -215,7 +259,7 @@ fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{Action, TsSpec};
+    use adit_db::{Action, DscpClass, DscpSet, TsSpec};
 
     use super::*;
 
@@ -262,12 +306,36 @@ mod tests {
             child.dscp = DscpPolicy::Set(Dscp::new(46).unwrap());
         };
         assert_eq!(unfit(dscp, &[]), "the kernel sets no DSCP 46 of its own");
+        let beet = |child: &mut ChildConfig| child.mode = Mode::Beet;
+        assert_eq!(unfit(beet, &[]), "BEET mode is done in user space alone");
+        let df = |child: &mut ChildConfig| child.df = DfPolicy::Set;
+        assert_eq!(unfit(df, &[]), "the kernel clears or copies the DF bit, and never sets it");
+        let class = |child: &mut ChildConfig| {
+            let of = "net".parse().unwrap();
+            child.class = Some(DscpClass { of, code_points: DscpSet::default() });
+        };
+        assert_eq!(unfit(class, &[]), "the kernel has one SA for all classes of traffic");
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
+        let pfp = |child: &mut ChildConfig| child.pfp.remote = true;
+        assert_eq!(unfit(pfp, &[]), "the kernel's policies take no selectors from packets (PFP)");
+    }
+
+    /// CHECKLIST S10: neither end of a nest is the kernel's; `auto` is user space for both.
+    #[test]
+    fn nested_tunnels_are_for_user_space() {
+        let name: ConnectionName = "berlin".parse().unwrap();
+        let mut chooser = EngineChooser::with_outer([name].into());
+        let refused = chooser.choose(&connection(Engine::Kernel), &[]).unwrap_err();
+        assert_eq!(refused.to_string(), "tunnels are nested in user space alone (`over`)");
+        assert_eq!(chooser.choose(&connection(Engine::Auto), &[]).unwrap(), Engine::Userspace);
+        let mut inner = connection(Engine::Kernel);
+        inner.over = Some("paris".parse().unwrap());
+        assert!(matches!(EngineChooser::default().choose(&inner, &[]), Err(Unfit::Nested)));
     }
 
     /// Whatever this kernel can do: what has an interface is the kernel's, or it is refused.

@@ -26,7 +26,33 @@ pub(crate) fn rules(spd: &Spd, of_kernel: &[Held]) -> Vec<FilterRule> {
     let of_kernel = of_kernel.iter().filter(|held| held.steering.interface.is_none());
     let kernels = of_kernel.flat_map(|held| rules_of(&held.local, &held.remote, true));
     let kernels: Vec<FilterRule> = kernels.filter(concern).collect();
-    kernels.into_iter().chain(ours).take(most).collect()
+    kernels.into_iter().chain(ours).chain(leaving(spd)).take(most).collect()
+}
+
+/// What is protected on its way to a multicast group must not leave beside the TUN: programs choose
+/// the interface for a group themselves, whatever the routes say.
+fn leaving(spd: &Spd) -> Vec<FilterRule> {
+    let mut rules = Vec::new();
+    for entry in spd.fixed_entries() {
+        let pass = entry.action == Action::Bypass;
+        // Outbound, our side is the source.
+        for rule in rules_of(&entry.remote, &entry.local, pass) {
+            let rule = FilterRule { except: None, leaving: true, ..rule };
+            rules.push((rule, matches!(entry.action, Action::Protect(_))));
+        }
+    }
+    let is_group = |rule: &FilterRule| {
+        let (first, last) = rule.destination.addresses;
+        first.is_multicast() && last.is_multicast()
+    };
+    let protected: Vec<FilterRule> = rules
+        .iter()
+        .filter(|(rule, protect)| *protect && is_group(rule))
+        .map(|(rule, _)| *rule)
+        .collect();
+    let concerns = |rule: &FilterRule| rule.pass && protected.iter().any(|one| meet(one, rule));
+    let kept = rules.into_iter().map(|(rule, _)| rule);
+    kept.filter(|rule| concerns(rule) || protected.contains(rule)).collect()
 }
 
 fn rules_of<'a>(
@@ -57,7 +83,7 @@ fn rule(remote: &TrafficSelector, local: &TrafficSelector, pass: bool) -> Option
     let own = destination.addresses;
     let except = (!pass && takes_in(source.addresses, own)).then_some(own);
     let protocol = (protocol != 0).then_some(protocol);
-    Some(FilterRule { source, destination, except, protocol, pass })
+    Some(FilterRule { source, destination, except, protocol, pass, leaving: false })
 }
 
 fn side(selector: &TrafficSelector) -> Option<FilterSide> {
@@ -139,6 +165,24 @@ mod tests {
             entry(&["10.1.0.0/24"], &["10.2.0.0/24[tcp/opaque]"], protect()),
         ];
         assert_eq!(rules(&Spd::new(entries).unwrap(), &[]), []);
+    }
+
+    /// A group's packets leave by us or not at all, but for what an operator lets pass before.
+    #[test]
+    fn what_is_for_a_group_does_not_leave_beside_us() {
+        let spd = Spd::new(vec![
+            entry(&["10.1.0.0/24"], &["0.0.0.0/0[udp/53]"], Action::Bypass),
+            entry(&["10.1.0.0/24"], &["10.9.0.0/24"], Action::Bypass),
+            entry(&["10.1.0.0/24"], &["239.1.1.1"], protect()),
+            entry(&["10.1.0.0/24"], &["10.2.0.0/24"], protect()),
+        ]);
+        let rules = rules(&spd.unwrap(), &[]);
+        let leaving: Vec<_> = rules.iter().filter(|rule| rule.leaving).collect();
+        assert_eq!(leaving.iter().map(|rule| rule.pass).collect::<Vec<_>>(), [true, false]);
+        let group: IpAddr = "239.1.1.1".parse().unwrap();
+        assert_eq!(leaving[1].destination.addresses, (group, group));
+        assert_eq!(leaving[1].source.addresses.0, "10.1.0.0".parse::<IpAddr>().unwrap());
+        assert_eq!(leaving[0].destination.ports, Some((53, 53)));
     }
 
     /// What the kernel has opened passes the filter in clear: no rule may take it.

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
-    ChildName, ChildSa, ChildSaId, ConnectionName, Encapsulation, InterfaceName, KernelOptions,
-    OperatorPolicy, PolicyId,
+    ChildKeys, ChildName, ChildSa, ChildSaId, ConnectionName, Dscp, Encapsulation, InterfaceName,
+    KernelOptions, ManualSa, OperatorPolicy, PolicyId,
 };
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
@@ -106,6 +107,8 @@ pub(crate) enum ToIke {
         /// Whether to hold it.
         install: bool,
     },
+    /// SAs that are keyed by hand come or go.
+    Manual(ManualChange),
     /// These are the entries that operators wrote down, in order.
     SetPolicies(Vec<OperatorPolicy>),
     /// Tell the control role how things stand.
@@ -114,6 +117,28 @@ pub(crate) enum ToIke {
     Policies(QueryId, Option<FlowKey>),
     /// Delete every SA and end.
     Stop,
+}
+
+/// What happens to SAs that are keyed by hand.
+#[derive(Debug)]
+pub(crate) enum ManualChange {
+    /// They are wanted.
+    Add(Box<ManualOrder>),
+    /// They are not wanted any more.
+    Remove(ConnectionName),
+}
+
+/// SAs that are keyed by hand, with their keys.
+#[derive(Debug)]
+pub(crate) struct ManualOrder {
+    /// Everything but the keys.
+    pub(crate) sa: Arc<ManualSa>,
+    /// Their number.
+    pub(crate) id: ChildSaId,
+    /// Keys of what comes in, if anything does.
+    pub(crate) keys_in: ChildKeys,
+    /// Keys of what goes out, likewise.
+    pub(crate) keys_out: ChildKeys,
 }
 
 /// What a packet thread tells the ike role, in the packet engine's own numbers.
@@ -135,8 +160,8 @@ pub(crate) enum PacketNews {
 pub(crate) enum ToOutbound {
     /// Change the engine.
     Engine(OutboundCommand),
-    /// Tell the control role what flowed, and which SA would carry a packet.
-    Report(QueryId, Option<FlowKey>),
+    /// Tell the control role what flowed, and which SAs would carry a packet.
+    Report(QueryId, Option<(FlowKey, Dscp)>),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
     /// End.
@@ -155,6 +180,21 @@ pub(crate) enum ToInbound {
         /// The time.
         delay: std::time::Duration,
     },
+    /// Take the packets of a multicast group for an SA.
+    Join {
+        /// The SA.
+        child: ChildSaId,
+        /// Its name.
+        name: ConnectionName,
+        /// The group of its packets.
+        group: IpAddr,
+        /// Number of the interface towards it.
+        interface: u32,
+        /// Groups of the packets inside: this host's programs get them from the TUN.
+        inside: Vec<IpAddr>,
+    },
+    /// Take them no more.
+    Leave(ChildSaId),
     /// Tell the control role what flowed.
     Report(QueryId),
     /// Tell the control role what flowed through this SA, which is about to go.
@@ -240,7 +280,7 @@ pub(crate) enum ToControl {
     /// Answers [`ToIke::Policies`].
     Policies(QueryId, Box<PolicyView>),
     /// Answers [`ToOutbound::Report`].
-    Outbound(QueryId, Box<OutboundReport>, Option<ChildSaId>),
+    Outbound(QueryId, Box<OutboundReport>, Vec<ChildSaId>),
     /// Answers [`ToInbound::Report`].
     Inbound(QueryId, Box<InboundReport>),
     /// Answers [`ToKernel::Report`].
@@ -283,6 +323,8 @@ pub(crate) enum ToParent {
         path: Path,
         /// The message.
         octets: Vec<u8>,
+        /// Whether it goes through a tunnel itself.
+        inside: bool,
     },
     /// The ike role tells the control role something, which must not arrive before the routes sent
     /// earlier are in place: whoever reads that a tunnel is up may send a packet at once.

@@ -1,7 +1,7 @@
 //! Which policies hold now: the SPD (RFC 4301 §4.4.1) made of what is configured, what an operator
 //! installed and what was negotiated, and the routes that bring its traffic to its engine.
 //!
-//! What an operator wrote down comes first, in its order. Then come the selectors of child SAs that
+//! What an operator wrote down comes first, in its order, then what is keyed by hand. Then come the selectors of child SAs that
 //! no configured entry covers (`dynamic`), the newest foremost, then the configured selectors in
 //! order of name. Only a change of the configuration builds the database anew: a child SA adds and
 //! removes entries of its own. A configured policy stays while its tunnel is down, so that its
@@ -10,21 +10,24 @@
 //! The database is that of the user-space engine. What the kernel protects is kept apart: it asks
 //! its own policies, before anything comes to the TUN.
 
+mod manual;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use adit_dataplane::NESTING_MAX;
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine,
-    InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId, PolicyTable, Rank, Sides,
-    Spd, SpdEntry, SpdError, Steering, single_address,
+    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, DscpClass,
+    DscpSet, Engine, HostSpec, InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId,
+    PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError, Steering, single_address,
 };
 use adit_sys::route::{RoutePlan, TunnelWay, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
 use ipnet::IpNet;
 
+use self::manual::Manual;
 pub(crate) use self::shown::Decision;
 
 /// Everything that decides about packets, kept in step with the IKE endpoint.
@@ -38,7 +41,10 @@ pub(crate) struct PolicyBook {
     /// The child SAs of each policy.
     users: BTreeMap<PolicyId, BTreeSet<ChildSaId>>,
     operator: Vec<OperatorPolicy>,
+    manual: BTreeMap<ConnectionName, Manual>,
     in_force: InForce,
+    /// Peers that are reached through tunnels alone, and the outermost of those.
+    inside: BTreeMap<IpAddr, ConnectionName>,
 }
 
 /// The database as it was built last, and what was added to it since.
@@ -93,6 +99,7 @@ pub(crate) struct Held {
 
 /// What two peers agreed on; it may be narrower than what is configured.
 struct Negotiated {
+    /// The one that has the entry.
     policy: PolicyId,
     engine: Engine,
     mode: Mode,
@@ -133,7 +140,7 @@ impl PolicyBook {
     /// Holds a child's policy while there is no SA (VICI `install`), or stops that, whatever its
     /// `keep` is.
     pub(crate) fn install(&mut self, policy: PolicyId, install: bool) {
-        self.installed.insert(policy, install);
+        self.installed.insert(self.owner(policy), install);
     }
 
     /// Replaces the entries that operators wrote down.
@@ -141,7 +148,7 @@ impl PolicyBook {
         self.operator = policies;
     }
 
-    /// Adds a negotiated child SA and gives the number of its policy. What a peer negotiates within
+    /// Adds a negotiated child SA and gives the number of its policy, see also [`Self::owner`]. What a peer negotiates within
     /// a policy adds no entry: the number of entries stays the operator's choice.
     pub(crate) fn add_sa(&mut self, sa: &ChildSa) -> PolicyId {
         let policy = self.table.intern(&sa.connection, &sa.child);
@@ -151,9 +158,55 @@ impl PolicyBook {
         policy
     }
 
+    /// The policy whose SAs protect once more what those of a connection have sealed. If it is not
+    /// there any more, it has a number all the same: then nothing leaves.
+    pub(crate) fn over(&mut self, connection: &ConnectionName) -> Option<PolicyId> {
+        let outer = self.connections.get(connection)?.over.clone()?;
+        let child = ChildName::new(outer.as_str()).ok()?;
+        Some(self.table.intern(&outer, &child))
+    }
+
+    /// Whether IKE messages to a peer take the way of other packets, which is a tunnel.
+    pub(crate) fn is_inside(&self, peer: IpAddr) -> bool {
+        self.inside.contains_key(&peer)
+    }
+
+    /// The connection of the outermost tunnel on the way to a peer, if there is one: our address there
+    /// is our address.
+    pub(crate) fn outermost(&self, peer: IpAddr) -> Option<&Connection> {
+        self.connections.get(self.inside.get(&peer)?).map(|connection| &**connection)
+    }
+
+    /// The peers of nested connections that are not those of their outermost one.
+    fn peers_inside(&self) -> BTreeMap<IpAddr, ConnectionName> {
+        let nested = self.connections.values().filter(|connection| connection.over.is_some());
+        let mut inside = BTreeMap::new();
+        for connection in nested {
+            let mut outermost = connection;
+            for _ in 1..NESTING_MAX {
+                let over = outermost.over.as_ref().and_then(|name| self.connections.get(name));
+                outermost = over.unwrap_or(outermost);
+            }
+            let direct = |host: &&HostSpec| outermost.remote_addresses.contains(host);
+            let hosts = connection.remote_addresses.iter().filter(|host| !direct(host));
+            let addresses = hosts.filter_map(HostSpec::address);
+            inside.extend(addresses.map(|address| (address, outermost.name.clone())));
+        }
+        inside
+    }
+
+    /// The policy that has the entry for a policy's traffic: of a class (RFC 4301 §4.1) that of the
+    /// child it is a class of, else itself.
+    pub(crate) fn owner(&self, policy: PolicyId) -> PolicyId {
+        let owner = self.child(policy).and_then(|(connection, child)| {
+            self.table.id(&connection.name, &child.class.as_ref()?.of)
+        });
+        owner.unwrap_or(policy)
+    }
+
     fn add_negotiated(&mut self, id: ChildSaId, negotiated: Negotiated) {
-        let policy = negotiated.policy;
-        self.negotiated.insert(id, negotiated);
+        let policy = self.owner(negotiated.policy);
+        self.negotiated.insert(id, Negotiated { policy, ..negotiated });
         self.users.entry(policy).or_default().insert(id);
         self.add_live(policy, id);
     }
@@ -164,14 +217,14 @@ impl PolicyBook {
     }
 
     /// Notes that the peer of a negotiated child SA has another address, and gives the number of
-    /// its policy.
+    /// the policy that has its entry.
     pub(crate) fn move_sa(&mut self, id: ChildSaId, peer: IpAddr) -> Option<PolicyId> {
         let sa = self.negotiated.get_mut(&id)?;
         sa.peer = peer;
         Some(sa.policy)
     }
 
-    /// Removes a negotiated child SA and gives the number of its policy.
+    /// Removes a negotiated child SA and gives the number of the policy that has its entry.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
         let Negotiated { policy, .. } = self.negotiated.remove(&id)?;
         self.in_force.remove(beyond(id));
@@ -198,6 +251,7 @@ impl PolicyBook {
         let operator = (OPERATOR..).map(Rank).zip(&self.operator);
         let mut entries: Vec<(Rank, SpdEntry)> =
             operator.map(|(rank, policy)| (rank, policy.entry.clone())).collect();
+        entries.extend(self.manual_entries());
         for (number, (policy, connection, child)) in (CONFIGURED..).zip(self.children()) {
             ranks.insert(policy, Rank(number));
             if self.is_held(policy, child) && engine(connection) == Engine::Userspace {
@@ -205,9 +259,15 @@ impl PolicyBook {
                 entries.extend(entry.map(|entry| (Rank(number), entry)));
             }
         }
-        let spd = Spd::ranked(entries)?;
+        let pfp = self.children().filter(|(_, _, child)| !child.pfp.is_none());
+        let pfp = pfp.map(|(policy, _, child)| (policy, child.pfp)).collect();
+        let mut spd = Spd::ranked(entries)?.populating(pfp);
+        for (policy, class, code_points) in self.classes() {
+            spd.classify(policy, code_points, class);
+        }
         let operators = self.operator.iter().map(|policy| policy.name.clone()).collect();
         self.in_force = InForce { spd, operators, ranks, ..InForce::default() };
+        self.inside = self.peers_inside();
         let users: Vec<_> = self.negotiated.iter().map(|(id, sa)| (sa.policy, *id)).collect();
         for (policy, id) in users {
             self.add_live(policy, id);
@@ -281,13 +341,16 @@ impl PolicyBook {
     /// The networks that must be routed to an engine, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
         let policies = self.in_force.ranks.keys().chain(self.users.keys()).copied();
-        let policies: BTreeSet<PolicyId> = policies.collect();
+        let policies: BTreeSet<PolicyId> = policies.chain(self.manual_policies()).collect();
         let routed = |policy| Some((policy, self.routed_by(policy)?));
         policies.into_iter().filter_map(routed).collect()
     }
 
     /// The networks of one policy that must be routed to an engine; `None` if it has none.
     pub(crate) fn routed_by(&self, policy: PolicyId) -> Option<Routed> {
+        if let Some(routed) = self.routed_by_hand(policy) {
+            return Some(routed);
+        }
         let (connection, _) = self.table.names(policy)?;
         let to_tun = self.plan(policy, Engine::Userspace).map(|plan| (plan, TunnelWay::Tun));
         let (plan, way) = to_tun.or_else(|| {
@@ -302,9 +365,13 @@ impl PolicyBook {
 
     /// The networks of one policy that are for this engine.
     fn plan(&self, policy: PolicyId, engine: Engine) -> Option<RoutePlan> {
-        let configured = self.entry(policy, engine);
-        let configured = configured.iter().map(|entry| (&entry.local, &entry.remote));
-        let negotiated = self.sas(policy).filter(|sa| sa.engine == engine);
+        let entry = self.entry(policy, engine);
+        let configured = entry.iter().map(|entry| (&entry.local, &entry.remote));
+        // SAs that take selectors from packets are many, and all within what is routed already.
+        let is_populated = self.child(policy).is_some_and(|(_, child)| !child.pfp.is_none());
+        let is_known =
+            |sa: &Negotiated| is_populated && entry.as_ref().is_some_and(|one| sa.is_within(one));
+        let negotiated = self.sas(policy).filter(|sa| sa.engine == engine && !is_known(sa));
         let negotiated = negotiated.map(|sa| (&sa.sides.local, &sa.sides.remote));
         let mut plan: Option<RoutePlan> = None;
         for (local, remote) in negotiated.chain(configured) {
@@ -350,11 +417,23 @@ impl PolicyBook {
         self.sas(policy).any(|sa| sa.engine == engine)
     }
 
-    /// All configured children in order.
+    /// All configured children that have an entry, in order.
     fn children(&self) -> impl Iterator<Item = (PolicyId, &Connection, &ChildConfig)> {
         self.connections.values().flat_map(|connection| {
-            connection.children.iter().filter_map(|child| {
+            let children = connection.children.iter().filter(|child| child.class.is_none());
+            children.filter_map(|child| {
                 Some((self.table.id(&connection.name, &child.name)?, &**connection, child))
+            })
+        })
+    }
+
+    /// All configured classes: whose traffic, whose SAs, which part of it.
+    fn classes(&self) -> impl Iterator<Item = (PolicyId, PolicyId, DscpSet)> {
+        self.connections.values().flat_map(|connection| {
+            connection.children.iter().filter_map(|child| {
+                let DscpClass { of, code_points } = child.class.as_ref()?;
+                let owner = self.table.id(&connection.name, of)?;
+                Some((owner, self.table.id(&connection.name, &child.name)?, *code_points))
             })
         })
     }

@@ -18,8 +18,8 @@ use adit_dataplane::{
     HEADROOM_MAX, Inbound, InboundCommand, Outbound, OutboundCommand, TAILROOM_MAX, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
+    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
+    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -278,6 +278,7 @@ fn child_sa(cipher: Cipher, mode: Mode) -> ChildSa {
         replay_window: WindowSize::OFF,
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
+        df: DfPolicy::Clear,
         tfc: Tfc::OFF,
         ipcomp: None,
         rekeys: None,

@@ -18,8 +18,8 @@ use adit_dataplane::{
     Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime,
-    Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
+    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
+    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -300,6 +300,7 @@ impl Job {
             replay_window: WindowSize::MIN,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            df: DfPolicy::Clear,
             tfc: Tfc::OFF,
             ipcomp: None,
             rekeys: None,

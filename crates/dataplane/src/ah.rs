@@ -26,8 +26,8 @@ use crate::drop_reason::DropReason;
 use crate::esp::Label;
 use crate::event::Events;
 use crate::inbound::{Arrived, Gate, Numbered, TTL};
-use crate::outbound::{IP_OCTETS_MAX, Inner, move_header, spend};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
+use crate::seal::{IP_OCTETS_MAX, Inner, move_header, spend};
 
 /// Most octets in front of an inner packet: an IPv6 header, AH, and the ICV of HMAC-SHA-512-256 with
 /// its padding.
@@ -74,8 +74,12 @@ impl OutboundSa {
         let label = Label { spi: self.spi, sequence, esn: self.esn };
         let class = self.outer_class(inner.class);
         match self.mode {
-            Mode::Tunnel => self.put_outer(packet, &plan, class, inner.dont_fragment, sequence),
-            Mode::Transport => open_gap(packet, &plan, &inner.front, sequence),
+            Mode::Tunnel => {
+                let dont_fragment = self.outer_dont_fragment(inner, inner_len);
+                self.put_outer(packet, &plan, class, dont_fragment, sequence)
+            }
+            // AH has no BEET mode: nobody negotiates it.
+            Mode::Transport | Mode::Beet => open_gap(packet, &plan, &inner.front, sequence),
         }
         .ok_or(DropReason::NoRoom)?;
         sign(packet, key, label, &plan)?;
@@ -83,11 +87,12 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: class,
+            dont_fragment: false,
             udp: false,
             header_len: 0,
             whole: true,
         };
-        self.meter.count(inner_len, now);
+        self.count(inner_len, now, events);
         Ok(())
     }
 
@@ -96,9 +101,9 @@ impl OutboundSa {
         let (own_front, next) = self.cut(inner, true)?;
         let ipv6 = match self.mode {
             Mode::Tunnel => self.encap.remote.is_ipv6(),
-            Mode::Transport => !inner.is_ipv4,
+            Mode::Transport | Mode::Beet => !inner.is_ipv4,
         };
-        if self.mode == Mode::Transport && inner.front.has_options() {
+        if self.mode != Mode::Tunnel && inner.front.has_options() {
             let front = packet.data().get(..own_front).unwrap_or_default();
             covered_headers(front, next, &mut |_: &[u8]| {}).map_err(|_| DropReason::BadHeaders)?;
         }
@@ -106,7 +111,7 @@ impl OutboundSa {
         let (front_len, added) = match (self.mode, ipv6) {
             (Mode::Tunnel, false) => (Ipv4Header::LEN, Ipv4Header::LEN + ah_len),
             (Mode::Tunnel, true) => (Ipv6Header::LEN, Ipv6Header::LEN + ah_len),
-            (Mode::Transport, _) => (own_front, ah_len),
+            (Mode::Transport | Mode::Beet, _) => (own_front, ah_len),
         };
         let total_len = packet.len().saturating_add(added);
         if packet.headroom() < added || total_len > IP_OCTETS_MAX {
@@ -178,7 +183,7 @@ fn open_gap(
 }
 
 /// Never zero, and unique among 65,535 packets (RFC 6864 §4.3).
-fn identification(sequence: u64) -> u16 {
+pub(crate) fn identification(sequence: u64) -> u16 {
     u16::try_from(sequence % u64::from(u16::MAX)).unwrap_or(0).saturating_add(1)
 }
 
@@ -326,7 +331,7 @@ impl InboundSa {
         gate: &mut Gate,
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
-        let newest = self.window.advance(arrived.sequence);
+        let newest = self.window_of(packet.meta.remote.ip())?.advance(arrived.sequence);
         self.note_arrival(packet, newest, arrived.now, events);
         let next = place.header.next;
         if next == IpProtocol::NO_NEXT {
@@ -341,7 +346,7 @@ impl InboundSa {
                 }
                 self.accept_inner(packet, next, gate)
             }
-            Mode::Transport => {
+            Mode::Transport | Mode::Beet => {
                 close_gap(packet, place, next_at).ok_or(DropReason::BadInner)?;
                 self.accept_whole(packet, gate)
             }

@@ -44,6 +44,13 @@ drop_reasons! {
     Redirect = "redirect", "ICMP redirects do not go through tunnels";
     /// Outbound: the policy protects, but there is no SA and no room to hold the packet.
     NoSa = "no_sa", "no child SA carries the packet";
+    /// Outbound: more SAs would protect the packet one after the other than
+    /// [`NESTING_MAX`](crate::NESTING_MAX).
+    NestedTooDeep = "nested_too_deep", "more SAs are nested than one packet takes";
+    /// Inbound: the packet did not come out of an SA that must protect it once more.
+    NotNested = "not_nested", "the packet came without the SA that must protect it once more";
+    /// Outbound: the packet should have an SA of its own, and its policy has as many as it may have.
+    TooManySas = "too_many_sas", "the policy has too many SAs for one more";
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
     /// Outbound: too little room before or after the packet.
@@ -58,12 +65,16 @@ drop_reasons! {
     /// Both: options or extension headers whose fate on the way nobody can predict (RFC 4302
     /// §3.3.3.1), or that are malformed.
     BadHeaders = "bad_headers", "IP options or extension headers that AH cannot cover";
+    /// Outbound: longer than the link takes, and nobody may cut it (RFC 4301 §8.1).
+    TooBig = "too_big", "too long for the link, and not to be cut";
     /// Both: the hard lifetime has passed.
     LifetimeOver = "lifetime_over", "the SA's hard lifetime is over";
     /// Inbound: too short for a packet of its SA, or of a length that none has.
     Truncated = "truncated", "the packet has a length that none of its SA has";
     /// Inbound: no SA has this SPI (RFC 4303 §3.4.2).
     UnknownSpi = "unknown_spi", "no SA has this SPI";
+    /// Inbound: on a multicast SA, from an address that is none of its senders'.
+    UnknownSender = "unknown_sender", "the SA has no sender of this address";
     /// Inbound: the sequence number was seen before (RFC 4303 §3.4.3).
     Replayed = "replayed", "the sequence number was seen before";
     /// Inbound: the sequence number lies before the window.

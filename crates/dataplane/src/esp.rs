@@ -17,6 +17,7 @@ use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
 
 use crate::drop_reason::DropReason;
+use crate::nesting::{BETWEEN_MAX, NESTING_MAX};
 
 /// Octets that sealing adds to an inner packet of a given length.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,12 +45,20 @@ impl Overhead {
 }
 
 /// Most octets that sealing adds before an inner packet, or opening after it has taken off the
-/// security header: AH with its outer IPv6 header.
-pub const HEADROOM_MAX: usize = crate::ah::FRONT_MAX;
+/// security header: AH with its outer IPv6 header, by each of the SAs that are nested.
+pub const HEADROOM_MAX: usize = NESTING_MAX * FRONT_MAX;
 
-/// Most octets that sealing adds after an inner packet, whatever the cipher: 15 of padding,
-/// trailer, and the ICV of HMAC-SHA-512-256.
-pub const TAILROOM_MAX: usize = 15 + TRAILER_LEN + 32;
+/// Most octets that sealing adds after an inner packet, whatever the ciphers: 15 of padding,
+/// trailer, and the ICV of HMAC-SHA-512-256, by each of the SAs that are nested.
+pub const TAILROOM_MAX: usize = NESTING_MAX * (15 + TRAILER_LEN + 32);
+
+/// What one SA adds in front. ESP adds less with the headers that another SA needs.
+const FRONT_MAX: usize = crate::ah::FRONT_MAX;
+
+const _: () = assert!(EspHeader::LEN + IV_MAX + BETWEEN_MAX <= FRONT_MAX);
+
+/// A block of a cipher of 16 octets.
+const IV_MAX: usize = 16;
 
 /// Largest inner packet that fits into the 1,500 octets of an Ethernet link, whatever the cipher
 /// and even in UDP over IPv6: 40 and 8 octets of outer headers, ESP header and IV, 87 blocks with

@@ -12,8 +12,8 @@ use crate::drop_reason::DropReason;
 /// Something the control loop may want to act on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// A packet must be protected and no SA carries it (RFC 4301 §4.4.1). At most one per policy
-    /// and [`ACQUIRE_INTERVAL`](crate::ACQUIRE_INTERVAL).
+    /// A packet must be protected and no SA carries it (RFC 4301 §4.4.1). At most one per SA
+    /// wanted and [`ACQUIRE_INTERVAL`](crate::ACQUIRE_INTERVAL).
     Acquire {
         /// The policy that protects it.
         policy: PolicyId,
@@ -43,6 +43,12 @@ pub enum Event {
     /// Authentic packets come in; told at once, then at most once a second.
     Traffic {
         /// The SA they come in on.
+        child: ChildSaId,
+    },
+    /// Packets pass an SA with a limit of idle time, dummies left out; told by each direction, at once
+    /// and then at most once in [`USE_INTERVAL`](adit_db::USE_INTERVAL).
+    Used {
+        /// The SA.
         child: ChildSaId,
     },
     /// Something an auditor wants to read (RFC 4303 §4). At most

@@ -5,15 +5,20 @@
 //! and sent again by whoever sent it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
-use adit_db::PolicyId;
+use adit_db::{FlowClass, PolicyId};
 use adit_wire::PacketBuf;
 
 use crate::esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 
-/// Most packets that wait per policy.
+/// Most packets that wait per policy; where selectors come from packets, per class of them.
 pub const HELD_PER_POLICY: usize = 4;
+
+/// Most SAs of a policy that packets wait for. Only where selectors come from packets is it more than
+/// one; who scans a network asks for very many.
+pub const WAITED_FOR_MAX: usize = 32;
 
 /// Most packets that wait in all.
 pub const HELD_MAX: usize = 256;
@@ -21,19 +26,23 @@ pub const HELD_MAX: usize = 256;
 /// How long a packet waits; its sender has given up on it or sent it again by then.
 pub const HELD_FOR: Duration = Duration::from_secs(10);
 
-/// Least time between two [`Event::Acquire`](crate::Event::Acquire) of a policy.
+/// Least time between two [`Event::Acquire`](crate::Event::Acquire) for the same SA.
 pub const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All that waits.
 #[derive(Default)]
 pub(crate) struct Held {
-    waiting: BTreeMap<PolicyId, Waiting>,
+    waiting: BTreeMap<Wanted, Waiting>,
     /// Packets in all queues together.
     count: usize,
     /// No packet becomes stale before; `None` if that is not known.
     stale_from: Option<Instant>,
     ready: VecDeque<PacketBuf>,
 }
+
+/// The SA that packets wait for: one of their policy, and where selectors come from packets, the one
+/// of their class.
+pub(crate) type Wanted = (PolicyId, FlowClass);
 
 #[derive(Default)]
 struct Waiting {
@@ -44,8 +53,11 @@ struct Waiting {
 
 impl Held {
     /// Whether the control loop may be asked for an SA again; if so, it counts as asked.
-    pub(crate) fn may_ask(&mut self, policy: PolicyId, now: Instant) -> bool {
-        let waiting = self.waiting.entry(policy).or_default();
+    pub(crate) fn may_ask(&mut self, wanted: Wanted, now: Instant) -> bool {
+        if !self.has_room_for(wanted, now) {
+            return false;
+        }
+        let waiting = self.waiting.entry(wanted).or_default();
         let since = waiting.asked.map(|asked| now.saturating_duration_since(asked));
         let may_ask = since.is_none_or(|since| since >= ACQUIRE_INTERVAL);
         if may_ask {
@@ -55,12 +67,15 @@ impl Held {
     }
 
     /// Copies a packet into a buffer of its own; `false` if too many wait already.
-    pub(crate) fn hold(&mut self, policy: PolicyId, packet: &PacketBuf, now: Instant) -> bool {
-        self.forget_stale_of(policy, now);
+    pub(crate) fn hold(&mut self, wanted: Wanted, packet: &PacketBuf, now: Instant) -> bool {
+        if !self.has_room_for(wanted, now) {
+            return false;
+        }
+        self.forget_stale_of(wanted, now);
         if self.count >= HELD_MAX && self.stale_from.is_none_or(|from| from <= now) {
             self.forget_stale(now);
         }
-        let waiting = self.waiting.entry(policy).or_default();
+        let waiting = self.waiting.entry(wanted).or_default();
         if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
             return false;
         }
@@ -75,7 +90,8 @@ impl Held {
         true
     }
 
-    /// Takes out the packets of a policy that `wanted` picks, the oldest first; stale ones go.
+    /// Takes out the packets of a policy that `wanted` picks, the oldest first of those that wait for
+    /// the same SA; stale ones go.
     pub(crate) fn take(
         &mut self,
         policy: PolicyId,
@@ -83,26 +99,56 @@ impl Held {
         wanted: impl Fn(&PacketBuf) -> bool,
     ) -> VecDeque<PacketBuf> {
         let mut taken = VecDeque::new();
-        let Some(waiting) = self.waiting.get_mut(&policy) else {
-            return taken;
-        };
-        let before = waiting.queue.len();
-        for (since, packet) in std::mem::take(&mut waiting.queue) {
-            if is_stale(since, now) {
-                continue;
+        for waiting in self.waiting.range_mut(all_of(policy)).map(|(_, waiting)| waiting) {
+            let before = waiting.queue.len();
+            for (since, packet) in std::mem::take(&mut waiting.queue) {
+                if is_stale(since, now) {
+                    continue;
+                }
+                if wanted(&packet) {
+                    taken.push_back(packet);
+                } else {
+                    waiting.queue.push_back((since, packet));
+                }
             }
-            if wanted(&packet) {
-                taken.push_back(packet);
-            } else {
-                waiting.queue.push_back((since, packet));
-            }
+            self.count = self.count.saturating_sub(before.saturating_sub(waiting.queue.len()));
         }
-        self.count = self.count.saturating_sub(before.saturating_sub(waiting.queue.len()));
+        self.forget_classes(policy, |waiting| waiting.queue.is_empty());
         taken
     }
 
-    fn forget_stale_of(&mut self, policy: PolicyId, now: Instant) {
-        let waiting = self.waiting.entry(policy).or_default();
+    /// Whether packets may wait for this SA, too.
+    fn has_room_for(&mut self, wanted: Wanted, now: Instant) -> bool {
+        let (policy, class) = wanted;
+        if class == FlowClass::default() || self.waiting.contains_key(&wanted) {
+            return true;
+        }
+        if self.waiting.range(all_of(policy)).count() >= WAITED_FOR_MAX {
+            self.forget_classes(policy, |waiting| {
+                let was_asked = waiting.asked.is_some_and(|asked| !is_stale(asked, now));
+                !was_asked && waiting.queue.back().is_none_or(|(since, _)| is_stale(*since, now))
+            });
+        }
+        self.waiting.range(all_of(policy)).count() < WAITED_FOR_MAX
+    }
+
+    /// Forgets the classes of a policy that nothing is to be remembered about. What is remembered
+    /// about a policy as a whole stays.
+    fn forget_classes(&mut self, policy: PolicyId, is_done: impl Fn(&Waiting) -> bool) {
+        let done: Vec<Wanted> = self
+            .waiting
+            .range(all_of(policy))
+            .filter(|((_, class), waiting)| *class != FlowClass::default() && is_done(waiting))
+            .map(|(wanted, _)| *wanted)
+            .collect();
+        for wanted in done {
+            let waiting = self.waiting.remove(&wanted).unwrap_or_default();
+            self.count = self.count.saturating_sub(waiting.queue.len());
+        }
+    }
+
+    fn forget_stale_of(&mut self, wanted: Wanted, now: Instant) {
+        let waiting = self.waiting.entry(wanted).or_default();
         while waiting.queue.pop_front_if(|(since, _)| is_stale(*since, now)).is_some() {
             self.count = self.count.saturating_sub(1);
         }
@@ -140,13 +186,63 @@ impl Held {
     }
 }
 
+/// All that packets of a policy wait for.
+fn all_of(policy: PolicyId) -> impl RangeBounds<Wanted> {
+    let next = PolicyId(policy.0.saturating_add(1));
+    (policy, FlowClass::default())..(next, FlowClass::default())
+}
+
 fn is_stale(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) >= HELD_FOR
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_db::Pfp;
+    use adit_wire::ip::FlowKey;
+
     use super::*;
+
+    fn whole(policy: u32) -> Wanted {
+        (PolicyId(policy), FlowClass::default())
+    }
+
+    /// The SA for one host that was scanned.
+    fn to_host(policy: u32, host: u16) -> Wanted {
+        let [high, low] = host.to_be_bytes();
+        let (src, dst) = ([10, 1, 0, 5].into(), [10, 2, high, low].into());
+        let pfp = Pfp { remote: true, ..Pfp::NONE };
+        (PolicyId(policy), pfp.class(&FlowKey::without_ports(src, dst, 1)))
+    }
+
+    /// Who scans a network fills the room of its own policy, for as long as packets wait.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn a_scanner_leaves_room_for_other_policies() {
+        let now = Instant::now();
+        let mut held = Held::default();
+        let packet = PacketBuf::with_capacity(0, 20);
+        let mut scan = |now| {
+            let mut asked = 0;
+            for host in 0..5_000 {
+                asked += usize::from(held.may_ask(to_host(3, host), now));
+                held.hold(to_host(3, host), &packet, now);
+            }
+            assert!(held.waiting.len() <= WAITED_FOR_MAX);
+            assert!(held.len() <= WAITED_FOR_MAX * HELD_PER_POLICY);
+            asked
+        };
+        assert_eq!(scan(now), WAITED_FOR_MAX);
+        assert_eq!(scan(now + ACQUIRE_INTERVAL / 2), 0);
+        assert_eq!(scan(now + HELD_FOR + ACQUIRE_INTERVAL), WAITED_FOR_MAX);
+        for other in [whole(2), whole(4), to_host(4, 7)] {
+            assert!(held.may_ask(other, now) && held.hold(other, &packet, now));
+        }
+        // What has its SA leaves nothing behind.
+        let taken = held.take(PolicyId(3), now + HELD_FOR + ACQUIRE_INTERVAL, |_| true);
+        assert_eq!(taken.len(), WAITED_FOR_MAX);
+        assert_eq!((held.waiting.len(), held.len()), (3, 3));
+    }
 
     /// However many policies there are, no more packets wait than [`HELD_MAX`], and stale ones
     /// make room.
@@ -157,11 +253,11 @@ mod tests {
         let mut held = Held::default();
         let packet = PacketBuf::with_capacity(0, 20);
         for policy in 0..1000 {
-            held.hold(PolicyId(policy), &packet, now);
+            held.hold(whole(policy), &packet, now);
         }
         assert_eq!(held.len(), HELD_MAX);
-        assert!(!held.hold(PolicyId(5000), &packet, now));
-        assert!(held.hold(PolicyId(5000), &packet, now + HELD_FOR));
+        assert!(!held.hold(whole(5000), &packet, now));
+        assert!(held.hold(whole(5000), &packet, now + HELD_FOR));
         assert_eq!(held.len(), 1);
     }
 
@@ -175,21 +271,21 @@ mod tests {
         let packet = PacketBuf::with_capacity(0, 20);
         // One policy is full: its own queue is all that is looked at.
         for second in 0..HELD_PER_POLICY as u64 {
-            assert!(held.hold(PolicyId(0), &packet, at(second)));
+            assert!(held.hold(whole(0), &packet, at(second)));
         }
-        assert!(!held.hold(PolicyId(0), &packet, at(9)));
+        assert!(!held.hold(whole(0), &packet, at(9)));
         assert_eq!(held.stale_from, None);
-        assert!(held.hold(PolicyId(0), &packet, at(10)));
+        assert!(held.hold(whole(0), &packet, at(10)));
         assert_eq!(held.len(), HELD_PER_POLICY);
 
         // All are: after one search nothing is looked for before the oldest has become stale.
         for policy in 1..1000 {
-            held.hold(PolicyId(policy), &packet, at(10));
+            held.hold(whole(policy), &packet, at(10));
         }
         assert_eq!(held.len(), HELD_MAX);
         assert_eq!(held.stale_from, Some(at(11)));
-        assert!(!held.hold(PolicyId(5000), &packet, at(10)));
-        assert!(held.hold(PolicyId(5000), &packet, at(11)));
+        assert!(!held.hold(whole(5000), &packet, at(10)));
+        assert!(held.hold(whole(5000), &packet, at(11)));
         assert_eq!(held.len(), HELD_MAX);
         assert_eq!(held.stale_from, Some(at(12)));
     }

@@ -5,14 +5,12 @@
 //! first (SPI, replay window), then the integrity check, and only behind it whatever changes
 //! state or looks at the inner packet.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::sad::Table;
-use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, ReplayError, Spd};
-use adit_wire::esp::{EspHeader, Spi};
+use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, ReplayError, Spd};
+use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{
     Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class,
@@ -21,19 +19,21 @@ use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::ah::{self, AhPlace};
 use crate::audit::AuditGate;
+use crate::beet;
 use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
+use crate::inbound_sad::InboundSad;
 use crate::ipcomp::Inflater;
+use crate::nesting::{Ends, NESTING_MAX, Nested};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
 use crate::tos;
 
 /// The inbound half of the packet engine; owned by one thread.
 pub struct Inbound {
-    sas: Table<Spi, InboundSa>,
-    spis: BTreeMap<ChildSaId, Spi>,
+    sad: InboundSad,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -92,8 +92,7 @@ impl Inbound {
     /// An engine without SAs.
     pub fn new() -> Self {
         Self {
-            sas: Table::default(),
-            spis: BTreeMap::new(),
+            sad: InboundSad::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -109,25 +108,28 @@ impl Inbound {
     pub fn handle_command(&mut self, command: InboundCommand) {
         match command {
             InboundCommand::Install(sa) => {
-                let (child, spi) = (sa.child, sa.spi);
                 if sa.ipcomp.is_some() {
                     self.gate.inflater.get_or_insert_default();
                 }
-                if !self.spis.contains_key(&child) && self.sas.insert(spi, *sa).is_ok() {
-                    self.spis.insert(child, spi);
+                let under = sa.under.as_deref().copied();
+                if self.sad.insert(*sa) {
+                    under.iter().for_each(|under| self.gate.ends.add(under));
                 }
             }
             InboundCommand::Remove { child } => {
-                if let Some(spi) = self.spis.remove(&child) {
-                    self.sas.remove(&spi);
-                }
+                let under = self.sad.remove(child).and_then(|sa| sa.under);
+                under.iter().for_each(|under| self.gate.ends.remove(under));
             }
             InboundCommand::UpdatePeer { child, encap } => {
-                let spi = self.spis.get(&child);
-                if let Some(sa) = spi.and_then(|spi| self.sas.get_mut(spi)) {
+                if let Some(sa) = self.sad.by_child_mut(child) {
                     sa.remote = encap.remote;
                     sa.settled = encap.remote;
                     sa.udp = encap.udp;
+                    if let Some(under) = &mut sa.under {
+                        self.gate.ends.remove(under);
+                        (under.local, under.udp) = (encap.local, encap.udp);
+                        self.gate.ends.add(under);
+                    }
                 }
             }
             InboundCommand::SetPolicies(spd) => {
@@ -173,9 +175,8 @@ impl Inbound {
 
     /// What flowed so far.
     pub fn report(&self) -> InboundReport {
-        let sas = self.spis.values().filter_map(|spi| self.sas.get(spi));
         InboundReport {
-            sas: sas.map(InboundSa::counters).collect(),
+            sas: self.sad.all().map(InboundSa::counters).collect(),
             drops: self.drops,
             events_lost: self.events.lost(),
         }
@@ -183,21 +184,57 @@ impl Inbound {
 
     /// What flowed so far through one SA; `None` if it is not there.
     pub fn counters_of(&self, child: ChildSaId) -> Option<SaCounters> {
-        self.spis.get(&child).and_then(|spi| self.sas.get(spi)).map(InboundSa::counters)
+        self.sad.by_child(child).map(InboundSa::counters)
     }
 
+    /// Opens a packet, and what comes out of it while that is for a nested SA.
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<Arrived, DropReason> {
-        if packet.meta.whole && !self.is_whole(packet, now)? {
-            return Ok(Arrived::InPart);
+        let mut came_out_of = None;
+        for _ in 0..NESTING_MAX {
+            if packet.meta.whole && !self.is_whole(packet, now)? {
+                return Ok(Arrived::InPart);
+            }
+            let (arrived, policy) = self.open_by_one(packet, came_out_of, now)?;
+            if matches!(arrived, Arrived::InPart) || !self.unwrap(packet, policy) {
+                return Ok(arrived);
+            }
+            came_out_of = Some(policy);
         }
+        // The last one's packet is for yet another SA: nobody has configured that.
+        Err(DropReason::NestedTooDeep)
+    }
+
+    /// Makes what an SA of this policy gave out a packet as the network brings it, if it is for an SA
+    /// that is nested under that policy.
+    fn unwrap(&self, packet: &mut PacketBuf, policy: PolicyId) -> bool {
+        if self.gate.ends.is_empty() {
+            return false;
+        }
+        let Some(nested) = Nested::find(packet.data()) else { return false };
+        let under = self.sad.unicast(nested.spi).and_then(|sa| sa.under.as_deref());
+        under.is_some_and(|under| nested.belongs(under, policy)) && nested.unwrap(packet)
+    }
+
+    /// Opens a packet by its SA, and gives that one's policy.
+    fn open_by_one(
+        &mut self,
+        packet: &mut PacketBuf,
+        came_out_of: Option<PolicyId>,
+        now: Instant,
+    ) -> Result<(Arrived, PolicyId), DropReason> {
         let (header, ah) = read_header(packet)?;
-        let sa = self.sas.get_mut(&header.spi);
+        let sa = self.sad.find(header.spi, &packet.meta);
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, header, ah, now, &mut self.gate, &mut self.events);
+        let policy = sa.policy;
+        let opened = if sa.under.as_ref().map(|under| under.policy) == came_out_of {
+            sa.open(packet, header, ah, now, &mut self.gate, &mut self.events)
+        } else {
+            Err(DropReason::NotNested)
+        };
         self.drops.add_many(DropReason::FragmentsMissing, self.gate.reassembly.take_given_up());
         if let Err(reason) = opened {
             sa.dropped(reason);
@@ -205,7 +242,7 @@ impl Inbound {
                 self.events.push(Event::Audit(audit(reason, header, packet)));
             }
         }
-        opened
+        Ok((opened?, policy))
     }
 
     /// RFC 4302 §3.4.1: the fragments of an AH packet are joined before it is looked at.
@@ -240,6 +277,8 @@ fn read_header(packet: &mut PacketBuf) -> Result<(EspHeader, Option<AhPlace>), D
 pub(crate) struct Gate {
     discarding: Option<Discarding>,
     reassembly: Reassembly,
+    /// Where packets of nested SAs go.
+    ends: Ends,
     /// There if any SA compresses.
     inflater: Option<Box<Inflater>>,
 }
@@ -292,17 +331,19 @@ impl InboundSa {
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
         self.check_age(now, events)?;
-        let sequence = self.window.infer(header.sequence).map_err(refusal)?;
-        self.window.check(sequence).map_err(refusal)?;
+        let sender = packet.meta.remote.ip();
+        let window = self.window_of(sender)?;
+        let sequence = window.infer(header.sequence).map_err(refusal)?;
+        window.check(sequence).map_err(refusal)?;
 
-        let label = Label { spi: self.spi, sequence, esn: self.window.is_extended() };
+        let label = Label { spi: header.spi, sequence, esn: window.is_extended() };
         let key = match (&self.key, ah) {
             (OpeningKey::Esp(key), None) => key,
             (OpeningKey::Ah(key), Some(place)) => {
                 let next_at = place.verify(packet, key, label)?;
                 let arrived = Numbered { sequence, now };
                 let arrived = self.accept_ah(packet, place, next_at, arrived, gate, events)?;
-                return self.let_in(packet, arrived, now, gate);
+                return self.let_in(packet, arrived, now, gate, events);
             }
             (OpeningKey::Esp(_), Some(_)) | (OpeningKey::Ah(_), None) => {
                 return Err(DropReason::UnknownSpi);
@@ -312,7 +353,7 @@ impl InboundSa {
         let taken_off = EspHeader::LEN + key.cipher().iv_len();
 
         // The peer made this packet: from here on state may change.
-        let newest = self.window.advance(sequence);
+        let newest = self.window_of(sender)?.advance(sequence);
         self.note_arrival(packet, newest, now, events);
         let next_header = esp::strip_trailer(packet)?;
         if next_header == IpProtocol::NO_NEXT {
@@ -325,8 +366,9 @@ impl InboundSa {
         let arrived = match self.mode {
             Mode::Tunnel => self.accept_inner(packet, next_header, gate)?,
             Mode::Transport => self.accept_payload(packet, next_header, taken_off, gate)?,
+            Mode::Beet => self.accept_bound(packet, next_header, gate)?,
         };
-        self.let_in(packet, arrived, now, gate)
+        self.let_in(packet, arrived, now, gate, events)
     }
 
     /// Puts what was compressed in the place of an IPComp packet, and says what it is. Transport mode
@@ -350,8 +392,9 @@ impl InboundSa {
         arrived: Arrived,
         now: Instant,
         gate: &mut Gate,
+        events: &mut Events,
     ) -> Result<Arrived, DropReason> {
-        self.meter.count(packet.len(), now);
+        self.count(packet.len(), now, events);
         match arrived {
             Arrived::Whole => Ok(Arrived::Whole),
             Arrived::InPart => self.join(packet, now, gate),
@@ -417,12 +460,14 @@ impl InboundSa {
         if next_header != announced {
             return Err(DropReason::BadInner);
         }
-        let arrived = if inner.fragment().is_some() && self.needs_whole_packets(gate) {
-            Arrived::InPart
-        } else {
-            self.check_policies(&inner.flow_key(), gate)?;
-            Arrived::Whole
-        };
+        let is_of_nested = || gate.ends.have(self.policy, &inner);
+        let arrived =
+            if inner.fragment().is_some() && (self.needs_whole_packets(gate) || is_of_nested()) {
+                Arrived::InPart
+            } else {
+                self.check_policies(&inner.flow_key(), gate)?;
+                Arrived::Whole
+            };
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
         let total_len = inner.total_len();
@@ -454,7 +499,7 @@ impl InboundSa {
         now: Instant,
         gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
-        if gate.reassembly.join(Origin::Sa(self.spi), packet, now)?.is_none() {
+        if gate.reassembly.join(Origin::Sa(self.child), packet, now)?.is_none() {
             return Ok(Arrived::InPart);
         }
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
@@ -479,6 +524,25 @@ impl InboundSa {
             header_len => restore_header(packet, next_header, header_len, taken_off),
         };
         restored.ok_or(DropReason::NoRoom)?;
+        self.accept_whole(packet, gate)
+    }
+
+    /// RFC 4301 §5.2 on what BEET mode carries: the header is made again, of the addresses that both
+    /// ends know and of what the outer one says.
+    fn accept_bound(
+        &self,
+        packet: &mut PacketBuf,
+        next_header: IpProtocol,
+        gate: &mut Gate,
+    ) -> Result<Arrived, DropReason> {
+        let (next, options) = match next_header {
+            IpProtocol::BEET => beet::read_pseudo_header(packet)?,
+            plain => (plain, 0),
+        };
+        self.write_header(packet, next).ok_or(DropReason::NoRoom)?;
+        if options > 0 {
+            widen_header(packet, next, options).ok_or(DropReason::BadInner)?;
+        }
         self.accept_whole(packet, gate)
     }
 
@@ -517,7 +581,7 @@ impl InboundSa {
     fn write_header(&self, packet: &mut PacketBuf, next: IpProtocol) -> Option<()> {
         let meta = packet.meta;
         let (src, dst) = match self.hosts() {
-            Some(hosts) if meta.udp => (hosts.remote, hosts.local),
+            Some(hosts) if meta.udp || self.mode == Mode::Beet => (hosts.remote, hosts.local),
             _ => (meta.remote.ip(), meta.local.ip()),
         };
         let len = packet.len();
@@ -553,6 +617,17 @@ impl InboundSa {
     }
 }
 
+/// Makes what follows an IPv4 header its options.
+fn widen_header(packet: &mut PacketBuf, next: IpProtocol, options: usize) -> Option<()> {
+    let header_len = Ipv4Header::LEN.checked_add(options)?;
+    let first = packet.data_mut().first_mut()?;
+    if *first >> 4 != 4 {
+        return None;
+    }
+    *first = 0x40 | u8::try_from(header_len / 4).ok()?;
+    FrontHeaders::of_ipv4(header_len, next).announce(packet.data_mut(), next).then_some(())
+}
+
 /// Moves the IPv4 header, which lies before what was taken off, down to what it carries now.
 fn restore_header(
     packet: &mut PacketBuf,
@@ -578,15 +653,18 @@ fn refusal(error: ReplayError) -> DropReason {
     }
 }
 
-/// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch.
+/// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch, and for a packet
+/// that skipped an SA the same holds.
 fn is_auditable(reason: DropReason) -> bool {
     matches!(
         reason,
         DropReason::Replayed
             | DropReason::TooOld
             | DropReason::BadSequence
+            | DropReason::UnknownSender
             | DropReason::BadIcv
             | DropReason::SelectorMismatch
+            | DropReason::NotNested
     )
 }
 

@@ -11,6 +11,8 @@
 //! UDP headers of ESP are the caller's: [`PacketMeta`](adit_wire::PacketMeta) says what stands in
 //! them. AH covers its outer header, so there the engine makes and reads it.
 //!
+//! What an SA has sealed, others may protect once more (`nesting`), in the same buffer.
+//!
 //! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
 //! does not do: path MTU, ICMP.
 
@@ -18,17 +20,22 @@
 
 mod ah;
 mod audit;
+mod beet;
 mod counters;
 mod drop_reason;
 mod esp;
 mod event;
+mod group;
 mod held;
 mod inbound;
+mod inbound_sad;
 mod ipcomp;
+mod nesting;
 mod outbound;
 mod outbound_sad;
 mod reassembly;
 mod sa;
+mod seal;
 mod tos;
 
 pub use audit::AUDITS_PER_SECOND;
@@ -36,8 +43,9 @@ pub use counters::{InboundReport, IpCompCounters, OutboundReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};
-pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY};
+pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY, WAITED_FOR_MAX};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
-pub use outbound::{Outbound, OutboundCommand, Verdict};
+pub use nesting::NESTING_MAX;
+pub use outbound::{Outbound, OutboundCommand, SAS_PER_POLICY_MAX, Verdict};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
 pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

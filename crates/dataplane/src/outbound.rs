@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_db::sad::{Meter, SequenceCounter, SequenceExhausted};
-use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, Spd};
+use adit_db::{Action, ChildSaId, Dscp, Encapsulation, FlowCache, Mode, PolicyId, Spd};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, FrontHeaders, Icmp, IpPacket, write_fragment};
+use adit_wire::ip::{FlowKey, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::audit::AuditGate;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
-use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead, TAILROOM_MAX};
+use crate::esp::{HEADROOM_MAX, INNER_MTU};
 use crate::event::{Audit, Event, Events};
 use crate::held::Held;
 use crate::ipcomp::Deflater;
-use crate::outbound_sad::{OutboundSad, Slot};
+use crate::nesting::put_outer;
+use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::reassembly::{Origin, Reassembly};
-use crate::sa::{OutboundSa, SealingKey};
+use crate::sa::OutboundSa;
+use crate::seal::Inner;
 
 /// The outbound half of the packet engine; owned by one thread.
 pub struct Outbound {
@@ -82,27 +83,9 @@ pub enum Verdict {
     /// The packet waits for an SA in a buffer of its own, or the fragment for the others of its
     /// packet; this buffer is free. What [`Outbound::poll_packet`] has may be of it.
     Held,
-    /// The packet is not sent; the buffer holds it unchanged.
+    /// The packet is not sent; the buffer holds it unchanged, or as far as some of several nested SAs
+    /// have protected it.
     Drop(DropReason),
-}
-
-/// What sealing must know of a packet, read before anything is changed.
-pub(crate) struct Inner {
-    pub(crate) class: u8,
-    pub(crate) is_ipv4: bool,
-    pub(crate) dont_fragment: bool,
-    pub(crate) front: FrontHeaders,
-}
-
-impl Inner {
-    fn of(packet: &IpPacket<'_>) -> Self {
-        Self {
-            class: packet.traffic_class(),
-            is_ipv4: packet.is_ipv4(),
-            dont_fragment: packet.dont_fragment(),
-            front: FrontHeaders::of(packet),
-        }
-    }
 }
 
 /// Where packets of a flow go, as policies and SAs are now.
@@ -110,6 +93,8 @@ impl Inner {
 enum Route {
     Sa(Slot),
     NoSa(PolicyId),
+    /// The DSCP of each packet says whose SA.
+    ByClass(PolicyId),
     Bypass,
     Drop(DropReason),
 }
@@ -174,23 +159,27 @@ impl Outbound {
     /// that are due, for [`Self::poll_packet`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.next_limit = None;
+        let mut dummies_due = Vec::new();
         for sa in self.sad.all() {
             // The events matter here, not whether a packet may pass.
             let _ = sa.check_age(now, &mut self.events);
             if sa.dummy_due().is_some_and(|due| due <= now) {
                 sa.note_dummy(now);
-                if let Ok(dummy) = sa.dummy(now, &mut self.events) {
-                    self.held.push_ready(dummy);
-                }
+                dummies_due.push(sa.child);
             }
             self.next_limit = earlier(self.next_limit, sa.next_timeout());
+        }
+        for child in dummies_due {
+            if let Some(dummy) = self.dummy(child, now) {
+                self.held.push_ready(dummy);
+            }
         }
     }
 
     /// Seals a batch of IP packets in place and says of each what became of it.
     ///
     /// Each packet enters as inner IP packet with [`HEADROOM_MAX`] octets before and
-    /// [`TAILROOM_MAX`] after it, and leaves as `SPI | sequence | IV | ciphertext | ICV`, in transport
+    /// [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, and leaves as `SPI | sequence | IV | ciphertext | ICV`, in transport
     /// mode above IP behind its own IP header, with AH as a whole IP packet. `verdicts` is emptied
     /// first and gets one verdict per packet, in order. Nothing is allocated if it has the room,
     /// except for packets that are [`Verdict::Held`].
@@ -242,12 +231,19 @@ impl Outbound {
         self.sad.by_child(child).map(|sa| sa.counters())
     }
 
-    /// The SA through which a packet would leave now; `None` if it would not, or not protected.
-    pub fn carrier(&mut self, flow: &FlowKey) -> Option<ChildSaId> {
-        match route(&self.spd, &self.sad, flow) {
-            Route::Sa(slot) => self.sad.get(slot).map(|sa| sa.child),
-            Route::NoSa(_) | Route::Bypass | Route::Drop(_) => None,
-        }
+    /// Counts packets that were sealed, and that the network did not take.
+    pub fn note_unsent(&mut self, reason: DropReason, packets: usize) {
+        self.drops.add_many(reason, u64::try_from(packets).unwrap_or(u64::MAX));
+    }
+
+    /// The SAs that would protect a packet now one after the other, from the innermost on; none if it
+    /// would not leave, or not protected.
+    pub fn carriers(&mut self, flow: &FlowKey, dscp: Dscp) -> Vec<ChildSaId> {
+        let route = route_of(&self.spd, &self.sad, flow, dscp);
+        let Route::Sa(slot) = route else { return Vec::new() };
+        let Ok(chain) = self.sad.chain(slot) else { return Vec::new() };
+        let child = |slot: &Slot| self.sad.get(*slot).map(|sa| sa.child);
+        chain.slots().iter().filter_map(child).collect()
     }
 
     fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
@@ -269,7 +265,8 @@ impl Outbound {
             }
         };
         *train = Some((flow, route));
-        match route {
+        let dscp = Dscp::from_traffic_class(inner.class);
+        match by_class(&self.spd, &self.sad, route, &flow, dscp) {
             Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
                 Verdict::Drop(DropReason::Redirect)
             }
@@ -280,25 +277,93 @@ impl Outbound {
                 //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
                 //# Thus, transport mode ESP is applied only to whole IP
                 //# datagrams (not to IP fragments).
-                if is_fragment && sa.mode == Mode::Transport {
+                if is_fragment && sa.mode != Mode::Tunnel {
                     return self.join(packet, train, now);
                 }
                 packet.truncate(total_len);
-                let deflater = self.deflater.as_deref_mut();
-                let sealed = sa.seal(packet, &inner, now, deflater, &mut self.events);
-                match sealed {
-                    Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
-                        self.fragment_id = self.fragment_id.wrapping_add(1);
-                        self.cut(packet, self.fragment_id)
-                    }
-                    Ok(()) => Verdict::Send,
-                    Err(reason) => self.refuse(slot, reason, now),
+                match self.sad.chain(slot) {
+                    Ok(chain) => self.seal_by_all(packet, &inner, &chain, now),
+                    // Nothing of an inner SA may leave without the outer ones, so nothing is sealed.
+                    Err(Gap::NoSa { policy, flow }) => self.hold(policy, flow, packet, now),
+                    Err(Gap::TooDeep) => self.refuse(slot, DropReason::NestedTooDeep, now),
                 }
             }
             Route::NoSa(policy) => self.hold(policy, flow, packet, now),
+            // It has been resolved; what is not sent harms nobody.
+            Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
             Route::Bypass => Verdict::Bypass,
             Route::Drop(reason) => Verdict::Drop(reason),
         }
+    }
+
+    /// Protects a packet by one SA after the other.
+    fn seal_by_all(
+        &mut self,
+        packet: &mut PacketBuf,
+        inner: &Inner,
+        chain: &Chain,
+        now: Instant,
+    ) -> Verdict {
+        let Some((first, outer)) = chain.slots().split_first() else {
+            return Verdict::Drop(DropReason::NoSa);
+        };
+        let sealed = match self.seal_by(*first, packet, inner, now) {
+            Ok(number) => self.seal_again(packet, number, outer, now),
+            Err(reason) => Err((*first, reason)),
+        };
+        match sealed {
+            Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
+                self.fragment_id = self.fragment_id.wrapping_add(1);
+                self.cut(packet, self.fragment_id)
+            }
+            Ok(()) => Verdict::Send,
+            Err((slot, reason)) => self.refuse(slot, reason, now),
+        }
+    }
+
+    /// Protects what an SA has sealed with this sequence number by each of the outer ones; says which
+    /// one refuses it, if one does.
+    fn seal_again(
+        &mut self,
+        packet: &mut PacketBuf,
+        mut number: u64,
+        outer: &[Slot],
+        now: Instant,
+    ) -> Result<(), (Slot, DropReason)> {
+        for slot in outer {
+            put_outer(packet, number).ok_or((*slot, DropReason::NoRoom))?;
+            let inner = IpPacket::read(packet.data()).map(|inner| Inner::of(&inner));
+            let inner = inner.map_err(|_| (*slot, DropReason::NotIp))?;
+            number = self.seal_by(*slot, packet, &inner, now).map_err(|reason| (*slot, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Protects a packet by one SA; gives the sequence number it got.
+    fn seal_by(
+        &mut self,
+        slot: Slot,
+        packet: &mut PacketBuf,
+        inner: &Inner,
+        now: Instant,
+    ) -> Result<u64, DropReason> {
+        let sa = self.sad.get(slot).ok_or(DropReason::NoSa)?;
+        sa.seal(packet, inner, now, self.deflater.as_deref_mut(), &mut self.events)?;
+        Ok(sa.sequence.last())
+    }
+
+    /// A dummy packet, which looks outside like all others of its SA.
+    fn dummy(&mut self, child: ChildSaId, now: Instant) -> Option<PacketBuf> {
+        let chain = self.sad.chain(self.sad.slot_of(child)?).ok()?;
+        let sa = self.sad.by_child(child)?;
+        let mut dummy = sa.dummy(now, &mut self.events).ok()?;
+        let (number, outer) = (sa.sequence.last(), chain.slots().get(1..)?);
+        if let Err((slot, reason)) = self.seal_again(&mut dummy, number, outer, now) {
+            self.refuse(slot, reason, now);
+            self.drops.add(reason);
+            return None;
+        }
+        Some(dummy)
     }
 
     /// Keeps a fragment until the others of its packet are there, and seals that (RFC 4301 §7).
@@ -367,10 +432,15 @@ impl Outbound {
         packet: &PacketBuf,
         now: Instant,
     ) -> Verdict {
-        if self.held.may_ask(policy, now) {
+        let pfp = self.spd.pfp(policy);
+        if !pfp.is_none() && self.sad.count(policy) >= SAS_PER_POLICY_MAX {
+            return Verdict::Drop(DropReason::TooManySas);
+        }
+        let wanted = (policy, pfp.class(&flow));
+        if self.held.may_ask(wanted, now) {
             self.events.push(Event::Acquire { policy, flow });
         }
-        if self.held.hold(policy, packet, now) {
+        if self.held.hold(wanted, packet, now) {
             Verdict::Held
         } else {
             Verdict::Drop(DropReason::NoSa)
@@ -378,7 +448,7 @@ impl Outbound {
     }
 
     /// Puts an SA first in its policy and seals what waited for it. Packets outside its narrowed
-    /// selectors wait on.
+    /// selectors wait on, but for those that it carries in packets of other SAs.
     fn activate(&mut self, child: ChildSaId, now: Instant) {
         let Some(policy) = self.sad.activate(child) else {
             return;
@@ -389,8 +459,15 @@ impl Outbound {
         sa.active = true;
         sa.note_dummy(now);
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
+        let Some(sa) = self.sad.slot_of(child) else { return };
+        let (spd, sad) = (&self.spd, &self.sad);
         let carried = |packet: &PacketBuf| {
-            IpPacket::read(packet.data()).is_ok_and(|inner| sa.carries(&inner.flow_key()))
+            IpPacket::read(packet.data()).is_ok_and(|inner| {
+                let flow = inner.flow_key();
+                let dscp = Dscp::from_traffic_class(inner.traffic_class());
+                sad.carries(sa, &flow)
+                    || sad.has_nested() && missing(spd, sad, &flow, dscp) != Some(policy)
+            })
         };
         let mut train = None;
         for mut packet in self.held.take(policy, now, carried) {
@@ -409,6 +486,7 @@ impl Outbound {
 /// Where a packet goes: the policy first (RFC 4301 §5.1), then an SA of it.
 fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
     match spd.lookup_outbound(flow) {
+        Some(Action::Protect(policy)) if spd.has_classes(policy) => Route::ByClass(policy),
         Some(Action::Protect(policy)) => {
             sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
         }
@@ -418,170 +496,28 @@ fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
     }
 }
 
-impl OutboundSa {
-    /// Encrypts one packet in place (RFC 4303 §3.3) and fills in how it travels.
-    ///
-    /// The TTL stays as it is: the kernel decremented it when it forwarded the packet into the TUN
-    /// device (RFC 4301 §5.1.2.1 note 3 wants it done once).
-    ///
-    /// # Errors
-    ///
-    /// - [`DropReason::LifetimeOver`]: the hard lifetime has passed.
-    /// - [`DropReason::Options`]: transport mode cannot carry it.
-    /// - [`DropReason::NoRoom`]: headroom or tailroom is too small, or it would exceed what IP has.
-    /// - [`DropReason::SequenceExhausted`]: the counter would wrap (RFC 4303 §3.3.3).
-    ///
-    /// On every error the packet is unchanged and no sequence number is spent.
-    fn seal(
-        &mut self,
-        packet: &mut PacketBuf,
-        inner: &Inner,
-        now: Instant,
-        deflater: Option<&mut Deflater>,
-        events: &mut Events,
-    ) -> Result<(), DropReason> {
-        self.check_age(now, events)?;
-        let key = match &self.key {
-            SealingKey::Esp(key) => key,
-            SealingKey::Ah(_) => return self.seal_ah(packet, inner, now, events),
-        };
-        let inner_len = packet.len();
-        // What is longer than the TUN takes came in fragments, and must be cut again outside: then
-        // the header is the kernel's.
-        let keeps_header = !self.encap.udp && inner_len <= usize::from(INNER_MTU);
-        let (header_len, next_header) = self.cut(inner, keeps_header)?;
-        let payload = packet.data().get(header_len..).unwrap_or_default();
-        let compressed = match (&mut self.ipcomp, deflater) {
-            (Some(ipcomp), Some(deflater)) => ipcomp.compress(payload, next_header, deflater),
-            _ => None,
-        };
-        let next_header = if compressed.is_some() { IpProtocol::IPCOMP } else { next_header };
-        let len = header_len.saturating_add(compressed.map_or(payload.len(), <[u8]>::len));
-        let padding_len = self.padding_len(len);
-        let padded_len = len.saturating_add(padding_len);
-        let overhead = Overhead::of(key.cipher(), padded_len.saturating_sub(header_len));
-        let whole = header_len > 0 && keeps_header;
-        let back = padding_len.saturating_add(overhead.back);
-        let sealed_len = len.saturating_add(overhead.front).saturating_add(back);
-        let too_long = whole && sealed_len > IP_OCTETS_MAX;
-        if packet.headroom() < overhead.front || packet.tailroom() < back || too_long {
-            return Err(DropReason::NoRoom);
-        }
-        let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
-            self.tell(Age::Hard, now, events);
-            return Err(DropReason::SequenceExhausted);
-        };
-        let label = Label { spi: self.spi, sequence, esn: self.esn };
-        if let Some(less) = compressed {
-            packet.truncate(header_len);
-            packet.push_back(less.len()).ok_or(DropReason::NoRoom)?.copy_from_slice(less);
-        }
-        if whole {
-            move_header(packet, header_len, overhead.front).ok_or(DropReason::NoRoom)?;
-        } else if !packet.pull_front(header_len) {
-            return Err(DropReason::NoRoom);
-        }
-        packet.push_back(padding_len).ok_or(DropReason::NoRoom)?.fill(0);
-        // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
-        esp::seal(packet, key, label, sequence, next_header)?;
-        if whole {
-            packet.push_front(header_len).ok_or(DropReason::NoRoom)?;
-            if !inner.front.announce(packet.data_mut(), IpProtocol::ESP) {
-                return Err(DropReason::NoRoom);
-            }
-        }
-        packet.meta = PacketMeta {
-            local: self.encap.local,
-            remote: self.encap.remote,
-            tos: self.outer_class(inner.class),
-            udp: self.encap.udp,
-            header_len: 0,
-            whole,
-        };
-        self.meter.count(inner_len, now);
-        Ok(())
-    }
+/// The route of one packet of a flow that is divided by classes (RFC 4301 §4.1); any other is what it
+/// was.
+fn by_class(spd: &Spd, sad: &OutboundSad, route: Route, flow: &FlowKey, dscp: Dscp) -> Route {
+    let Route::ByClass(policy) = route else { return route };
+    let class = spd.class(policy, dscp);
+    sad.find(class, flow).map_or(Route::NoSa(class), Route::Sa)
+}
 
-    /// Octets behind the inner packet that hide its length (RFC 4303 §2.7). In transport mode most
-    /// receivers could not tell them from the packet.
-    fn padding_len(&self, inner_len: usize) -> usize {
-        match self.mode {
-            Mode::Tunnel => usize::from(self.tfc.padding.min(INNER_MTU)).saturating_sub(inner_len),
-            Mode::Transport => 0,
-        }
-    }
+/// Where one packet goes.
+fn route_of(spd: &Spd, sad: &OutboundSad, flow: &FlowKey, dscp: Dscp) -> Route {
+    by_class(spd, sad, route(spd, sad, flow), flow, dscp)
+}
 
-    /// A packet that means nothing and looks like any other (RFC 4303 §2.6). It is no traffic: it
-    /// ages the SA by its number alone.
-    fn dummy(&mut self, now: Instant, events: &mut Events) -> Result<PacketBuf, DropReason> {
-        self.check_age(now, events)?;
-        let SealingKey::Esp(key) = &self.key else { return Err(DropReason::NoSa) };
-        let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
-            self.tell(Age::Hard, now, events);
-            return Err(DropReason::SequenceExhausted);
-        };
-        let len = usize::from(self.tfc.padding.clamp(DUMMY_LEN_MIN, INNER_MTU));
-        let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
-        packet.set_len(len);
-        let label = Label { spi: self.spi, sequence, esn: self.esn };
-        esp::seal(&mut packet, key, label, sequence, IpProtocol::NO_NEXT)?;
-        packet.meta = PacketMeta {
-            local: self.encap.local,
-            remote: self.encap.remote,
-            tos: self.tos.outer(0),
-            udp: self.encap.udp,
-            header_len: 0,
-            whole: false,
-        };
-        Ok(packet)
-    }
-
-    /// How many octets stay in front of the ESP header, and what it protects (RFC 4303 §3.1).
-    pub(crate) fn cut(
-        &self,
-        inner: &Inner,
-        keeps_header: bool,
-    ) -> Result<(usize, IpProtocol), DropReason> {
-        match self.mode {
-            Mode::Tunnel if inner.is_ipv4 => Ok((0, IpProtocol::IPV4)),
-            Mode::Tunnel => Ok((0, IpProtocol::IPV6)),
-            Mode::Transport if !keeps_header && inner.front.has_options() => {
-                Err(DropReason::Options)
-            }
-            Mode::Transport => Ok((inner.front.len, inner.front.next)),
-        }
-    }
-
-    /// In transport mode the header is the sender's own, which nobody changes.
-    pub(crate) fn outer_class(&self, inner_class: u8) -> u8 {
-        match self.mode {
-            Mode::Tunnel => self.tos.outer(inner_class),
-            Mode::Transport => inner_class,
-        }
-    }
-
-    /// Whether one more packet may pass; tells of an age reached for the first time.
-    fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
-        let age = self.meter.age(now);
-        if age == Age::Fresh {
-            return Ok(());
-        }
-        self.tell(age, now, events);
-        match age {
-            Age::Hard if self.sequence.is_spent() => Err(DropReason::SequenceExhausted),
-            Age::Hard => Err(DropReason::LifetimeOver),
-            Age::Soft | Age::Fresh => Ok(()),
-        }
-    }
-
-    pub(crate) fn tell(&mut self, age: Age, now: Instant, events: &mut Events) {
-        let child = self.child;
-        if self.newly(age, now) {
-            events.push(match age {
-                Age::Hard => Event::HardExpire { child },
-                Age::Soft | Age::Fresh => Event::SoftExpire { child },
-            });
-        }
+/// The policy whose SA a packet must wait for.
+fn missing(spd: &Spd, sad: &OutboundSad, flow: &FlowKey, dscp: Dscp) -> Option<PolicyId> {
+    match route_of(spd, sad, flow, dscp) {
+        Route::NoSa(policy) => Some(policy),
+        Route::Sa(slot) => match sad.chain(slot) {
+            Err(Gap::NoSa { policy, .. }) => Some(policy),
+            Ok(_) | Err(Gap::TooDeep) => None,
+        },
+        Route::Bypass | Route::Drop(_) | Route::ByClass(_) => None,
     }
 }
 
@@ -595,40 +531,15 @@ fn is_redirect(flow: &FlowKey) -> bool {
     }
 }
 
-/// The next number, and what it says about the SA's age: few left is soft, none left is hard.
-pub(crate) fn spend(
-    sequence: &mut SequenceCounter,
-    meter: &mut Meter,
-) -> Result<u64, SequenceExhausted> {
-    let next = sequence.spend();
-    match next {
-        Err(SequenceExhausted) => meter.grow(Age::Hard),
-        Ok(_) if sequence.is_low() => meter.grow(Age::Soft),
-        Ok(_) => {}
-    }
-    next
-}
-
-/// Moves the first `header_len` octets by `gap` towards the front and leaves the rest as packet.
-pub(crate) fn move_header(packet: &mut PacketBuf, header_len: usize, gap: usize) -> Option<()> {
-    packet.push_front(gap)?;
-    let end = gap.checked_add(header_len)?;
-    packet.data().get(..end)?;
-    packet.data_mut().copy_within(gap..end, 0);
-    packet.pull_front(end).then_some(())
-}
-
-/// Octets of the shortest dummy packet, inside.
-const DUMMY_LEN_MIN: u16 = 64;
+/// Most SAs of a policy that takes selectors from packets: no more are asked for. Who scans a network
+/// from inside would have one for each address.
+pub const SAS_PER_POLICY_MAX: usize = 256;
 
 /// Longest packet that goes out in one piece: Ethernet's.
 const LINK_MTU: usize = 1_500;
 
 /// Octets of data in a fragment that we cut: a multiple of 8 that leaves room for any header.
 const PIECE_LEN: u16 = (INNER_MTU - 60 - 8) & !0b111;
-
-/// Longest IP packet.
-pub(crate) const IP_OCTETS_MAX: usize = 65_535;
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()

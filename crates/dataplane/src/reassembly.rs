@@ -13,8 +13,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use adit_db::ChildSaId;
 use adit_wire::PacketBuf;
-use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Ecn, FragmentParts, IpPacket, head_whole_packet, set_ecn};
 
@@ -51,7 +51,7 @@ pub(crate) enum Origin {
     /// Outbound: the host that sent them.
     Host(IpAddr),
     /// Inbound: the SA they came through.
-    Sa(Spi),
+    Sa(ChildSaId),
 }
 
 /// Incomplete packets.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKey};
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
-    Age, Amounts, ChildKeys, ChildSa, ChildSaId, Encapsulation, Hosts, Lifetime, Mode, PolicyId,
-    ReplayWindow, Tfc,
+    Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
+    PolicyId, ReplayWindow, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -15,7 +15,10 @@ use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::counters::{IpCompCounters, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::event::{Event, Events};
+use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
+use crate::nesting::Under;
 use crate::tos::TosRule;
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -30,7 +33,7 @@ pub fn split(
     policy: PolicyId,
     now: Instant,
 ) -> Result<(InboundSa, OutboundSa), KeyLengthError> {
-    Ok((InboundSa::new(sa, now)?, OutboundSa::new(sa, policy, now)?))
+    Ok((InboundSa::new(sa, policy, now)?, OutboundSa::new(sa, policy, now)?))
 }
 
 /// Our half of a child SA: what sealing a packet needs.
@@ -41,6 +44,7 @@ pub struct OutboundSa {
     pub(crate) spi: Spi,
     pub(crate) esn: bool,
     pub(crate) tos: TosRule,
+    pub(crate) df: DfPolicy,
     pub(crate) child: ChildSaId,
     pub(crate) policy: PolicyId,
     pub(crate) meter: Meter,
@@ -48,9 +52,17 @@ pub struct OutboundSa {
     pub(crate) mode: Mode,
     pub(crate) tfc: Tfc,
     pub(crate) ipcomp: Option<Box<Compression>>,
+    /// Where the IVs begin to count, for keys that have been used before.
+    pub(crate) iv_base: u64,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
-    selectors: Selectors,
+    /// Whether other SAs protect its packets once more.
+    is_nested: bool,
+    /// Whether any selector asks for more than addresses.
+    looks_above_ip: bool,
+    /// Whether somebody waits for it to be idle.
+    watched: bool,
+    selectors: Box<Selectors>,
     cold: Box<Cold>,
 }
 
@@ -61,6 +73,7 @@ pub struct InboundSa {
     pub(crate) window: ReplayWindow,
     pub(crate) spi: Spi,
     pub(crate) child: ChildSaId,
+    pub(crate) policy: PolicyId,
     pub(crate) meter: Meter,
     /// Where the newest authentic packet came from.
     pub(crate) remote: SocketAddr,
@@ -73,7 +86,15 @@ pub struct InboundSa {
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
     pub(crate) ipcomp: Option<Box<Decompression>>,
-    selectors: Selectors,
+    /// Its place under the SAs that protect its packets once more.
+    pub(crate) under: Option<Box<Under>>,
+    /// Whether any selector asks for more than addresses.
+    looks_above_ip: bool,
+    /// If it is from a multicast group: which, and who sends.
+    pub(crate) group: Option<Box<Group>>,
+    /// Whether somebody waits for it to be idle.
+    watched: bool,
+    selectors: Box<Selectors>,
     cold: Box<Cold>,
 }
 
@@ -117,15 +138,19 @@ impl OpeningKey {
     }
 }
 
-/// What is touched when a packet is dropped, not when it passes.
+/// What is touched when a packet is dropped, not when it passes alone.
 #[derive(Debug, Default)]
 struct Cold {
     drops: DropCounters,
     ecn_suspicious: u64,
     /// The worst age that was reported, and when.
     told: Option<(Age, Instant)>,
+    /// When it was last reported that packets pass.
+    use_told: Option<Instant>,
     /// Outbound: when the last dummy packet was sent.
     dummy_sent: Option<Instant>,
+    /// Outbound: the policy of the SAs over this one.
+    over: Option<PolicyId>,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -145,6 +170,7 @@ impl OutboundSa {
             spi: sa.spi_out,
             esn: sa.esn,
             tos: TosRule::new(sa.dscp, sa.ecn),
+            df: sa.df,
             child: sa.id,
             policy,
             meter: Meter::new(prudent(sa.lifetime, sa.protection), now),
@@ -152,8 +178,12 @@ impl OutboundSa {
             mode: sa.mode,
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
+            iv_base: 0,
             active: false,
-            selectors: Selectors::of(sa),
+            is_nested: false,
+            looks_above_ip: looks_above_ip(sa),
+            watched: sa.lifetime.idle.is_some(),
+            selectors: Box::new(Selectors::of(sa)),
             cold: Box::default(),
         })
     }
@@ -168,6 +198,26 @@ impl OutboundSa {
     #[must_use]
     pub fn with_sequence_after(self, last: u64) -> Self {
         Self { sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn), ..self }
+    }
+
+    /// The same SA under those of another policy, which protect its packets once more.
+    #[must_use]
+    pub fn over(self, policy: PolicyId) -> Self {
+        let cold = Box::new(Cold { over: Some(policy), ..*self.cold });
+        Self { is_nested: true, cold, ..self }
+    }
+
+    /// The policy of the SAs that protect its packets once more.
+    pub(crate) fn outer_policy(&self) -> Option<PolicyId> {
+        if self.is_nested { self.cold.over } else { None }
+    }
+
+    /// The same SA with IVs that begin to count at a random number, for keys that are written down:
+    /// whoever restarts counts packets from 1 again, and an IV that comes again shows which packets
+    /// begin alike. Only for ciphers whose IVs are not nonces.
+    #[must_use]
+    pub fn with_iv_base(self, iv_base: u64) -> Self {
+        Self { iv_base, ..self }
     }
 
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
@@ -191,6 +241,10 @@ impl OutboundSa {
         self.cold.dummy_sent = Some(now);
     }
 
+    pub(crate) fn is_ah(&self) -> bool {
+        matches!(self.key, SealingKey::Ah(_))
+    }
+
     /// Whether the negotiated selectors let this packet out.
     pub(crate) fn carries(&self, flow: &FlowKey) -> bool {
         self.selectors.contain(flow)
@@ -198,7 +252,15 @@ impl OutboundSa {
 
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
-        self.selectors.look_above_ip
+        self.looks_above_ip
+    }
+
+    /// Counts a packet that passed, of so many inner octets.
+    pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
+        self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -227,7 +289,7 @@ impl InboundSa {
     /// # Errors
     ///
     /// [`KeyLengthError`] if the keys are not those of the cipher.
-    pub fn new(sa: &ChildSa, now: Instant) -> Result<Self, KeyLengthError> {
+    pub fn new(sa: &ChildSa, policy: PolicyId, now: Instant) -> Result<Self, KeyLengthError> {
         let lifetime = prudent(sa.lifetime, sa.protection);
         let soft = Amounts { time: None, ..lifetime.soft };
         Ok(Self {
@@ -235,6 +297,7 @@ impl InboundSa {
             window: ReplayWindow::new(sa.replay_window, sa.esn),
             spi: sa.spi_in,
             child: sa.id,
+            policy,
             meter: Meter::new(Lifetime { soft, ..lifetime }, now),
             remote: sa.encap.remote,
             settled: sa.encap.remote,
@@ -243,7 +306,11 @@ impl InboundSa {
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
-            selectors: Selectors::of(sa),
+            under: None,
+            looks_above_ip: looks_above_ip(sa),
+            group: None,
+            watched: sa.lifetime.idle.is_some(),
+            selectors: Box::new(Selectors::of(sa)),
             cold: Box::default(),
         })
     }
@@ -253,14 +320,28 @@ impl InboundSa {
         self.child
     }
 
+    /// The same SA under those of another policy: it takes only what comes out of these and goes to
+    /// `local`, our end of it.
+    #[must_use]
+    pub fn over(self, policy: PolicyId, local: SocketAddr) -> Self {
+        let under = Under { policy, local, udp: self.udp };
+        Self { under: Some(Box::new(under)), ..self }
+    }
+
     /// The SPI of its packets.
     pub fn spi(&self) -> Spi {
         self.spi
     }
 
-    /// The two ends of transport mode, as they were when it was negotiated.
+    /// The two ends of transport mode, as they were when it was negotiated, or the hosts of BEET mode.
     pub(crate) fn hosts(&self) -> Option<Hosts> {
         self.selectors.hosts.as_deref().copied()
+    }
+
+    /// The same SA as one of a group, which has not two ends.
+    pub(crate) fn of(self, group: Group) -> Self {
+        let selectors = Box::new(Selectors { hosts: None, ..*self.selectors });
+        Self { group: Some(Box::new(group)), selectors, ..self }
     }
 
     /// Whether the negotiated selectors let this packet in (RFC 4301 §5.2 step 4).
@@ -270,7 +351,15 @@ impl InboundSa {
 
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
-        self.selectors.look_above_ip
+        self.looks_above_ip
+    }
+
+    /// Counts a packet that passed, of so many inner octets.
+    pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
+        self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -288,10 +377,7 @@ impl InboundSa {
     /// What came through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
-        SaCounters {
-            ipcomp,
-            ..self.cold.counters(self.child, self.spi, &self.meter, self.window.top())
-        }
+        SaCounters { ipcomp, ..self.cold.counters(self.child, self.spi, &self.meter, self.top()) }
     }
 }
 
@@ -305,6 +391,16 @@ impl Cold {
             self.told = Some((age, now));
         }
         news
+    }
+
+    /// Whether it is to be reported that packets pass; if so, it counts as reported.
+    fn newly_used(&mut self, now: Instant) -> bool {
+        let since = self.use_told.map(|told| now.saturating_duration_since(told));
+        let due = since.is_none_or(|since| since >= USE_INTERVAL);
+        if due {
+            self.use_told = Some(now);
+        }
+        due
     }
 
     fn counters(&self, child: ChildSaId, spi: Spi, meter: &Meter, sequence: u64) -> SaCounters {
@@ -327,10 +423,8 @@ impl Cold {
 struct Selectors {
     local: Box<[TrafficSelector]>,
     remote: Box<[TrafficSelector]>,
-    /// In transport mode the two ends, which alone may speak.
+    /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
     hosts: Option<Box<Hosts>>,
-    /// Whether any asks for more than addresses.
-    look_above_ip: bool,
 }
 
 impl Selectors {
@@ -338,12 +432,11 @@ impl Selectors {
         Self {
             local: sa.local_ts.clone().into(),
             remote: sa.remote_ts.clone().into(),
-            hosts: (sa.mode == Mode::Transport).then(|| Box::new(hosts(sa))),
-            look_above_ip: sa
-                .local_ts
-                .iter()
-                .chain(&sa.remote_ts)
-                .any(TrafficSelector::looks_above_ip),
+            hosts: match sa.mode {
+                Mode::Tunnel => None,
+                Mode::Transport => Some(Box::new(hosts(sa))),
+                Mode::Beet => inner_hosts(sa).map(Box::new),
+            },
         }
     }
 
@@ -355,6 +448,15 @@ impl Selectors {
             && self.local.iter().any(|selector| selector.contains_source(flow))
             && self.remote.iter().any(|selector| selector.contains_destination(flow))
     }
+}
+
+/// In BEET mode all selectors are of the one host of each side.
+fn inner_hosts(sa: &ChildSa) -> Option<Hosts> {
+    Some(Hosts { local: sa.local_ts.first()?.start, remote: sa.remote_ts.first()?.start })
+}
+
+fn looks_above_ip(sa: &ChildSa) -> bool {
+    sa.local_ts.iter().chain(&sa.remote_ts).any(TrafficSelector::looks_above_ip)
 }
 
 fn hosts(sa: &ChildSa) -> Hosts {
@@ -378,6 +480,7 @@ pub fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
     Lifetime {
         soft: at_most(lifetime.soft, protection.octets_soft()),
         hard: at_most(lifetime.hard, protection.octets_hard()),
+        ..lifetime
     }
 }
 
@@ -403,7 +506,7 @@ mod tests {
         let soft = |lifetime| prudent(lifetime, gcm.into()).soft.octets;
         assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
         let small = Amounts { octets: Some(1000), ..Amounts::NONE };
-        assert_eq!(soft(Lifetime { soft: small, hard: Amounts::NONE }), Some(1000));
+        assert_eq!(soft(Lifetime { soft: small, ..Lifetime::NONE }), Some(1000));
         let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305.into());
         assert_eq!(chacha, Lifetime::NONE);
     }
@@ -414,7 +517,7 @@ mod tests {
         let cipher = Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96);
         let limits = |soft, hard| {
             let amounts = |octets| Amounts { octets, ..Amounts::NONE };
-            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard) };
+            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard), ..Lifetime::NONE };
             let lifetime = prudent(lifetime, cipher.into());
             (lifetime.soft.octets.unwrap(), lifetime.hard.octets.unwrap())
         };

@@ -10,10 +10,11 @@ use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ipcomp::Cpi;
 
-use crate::connection::{DscpPolicy, EcnPolicy, Mode, Tfc};
+use crate::connection::{Mode, Tfc};
 use crate::ids::{ChildSaId, IkeSaId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
+use crate::outer_header::{DfPolicy, DscpPolicy, EcnPolicy};
 use crate::replay::WindowSize;
 
 /// One pair of ESP or AH SAs, both directions.
@@ -58,6 +59,8 @@ pub struct ChildSa {
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
+    /// The DF bit of an outer IPv4 header; in tunnel mode.
+    pub df: DfPolicy,
     /// Padding and dummy packets; off if the peer does not take them.
     pub tfc: Tfc,
     /// Compression of what is protected, if both peers want it.

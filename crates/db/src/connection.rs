@@ -11,11 +11,14 @@ use std::time::Duration;
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
+use crate::dscp_class::DscpClass;
 use crate::host::HostSpec;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
+use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
+use crate::pfp::Pfp;
 use crate::proposal::ProposalSpec;
 use crate::replay::WindowSize;
 use crate::ts_spec::TsSpec;
@@ -40,6 +43,9 @@ pub struct Connection {
     pub encap: Encap,
     /// Who protects its packets.
     pub engine: Engine,
+    /// The connection whose child SAs protect once more what those of this one have sealed (RFC 4301
+    /// §4.4.1, nested SAs). It has one child, of its own name.
+    pub over: Option<ConnectionName>,
     /// Whether IKE messages may be fragmented (RFC 7383).
     pub fragmentation: bool,
     /// Time between NAT keepalives (RFC 3948 §2.3); zero is off.
@@ -82,6 +88,7 @@ impl Connection {
             proposals: ProposalSpec::ike_default(),
             encap: Encap::default(),
             engine: Engine::default(),
+            over: None,
             fragmentation: true,
             keepalive: Self::DEFAULT_KEEPALIVE,
             dpd_delay: Self::DEFAULT_DPD_DELAY,
@@ -98,6 +105,28 @@ impl Connection {
     /// The child of that name.
     pub fn child(&self, name: &ChildName) -> Option<&ChildConfig> {
         self.children.iter().find(|child| child.name == *name)
+    }
+
+    /// The children that share a child's traffic by DSCP, that with the rest first; only the child
+    /// if it has no classes.
+    pub fn classes_with<'a>(
+        &'a self,
+        child: &'a ChildConfig,
+    ) -> impl Iterator<Item = &'a ChildConfig> {
+        let rest = child.class.as_ref().map_or(&child.name, |class| &class.of);
+        let is_class =
+            move |one: &&ChildConfig| one.class.as_ref().is_some_and(|class| class.of == *rest);
+        self.child(rest).into_iter().chain(self.children.iter().filter(is_class))
+    }
+
+    /// The child that carries a packet with this DSCP among those that share a child's traffic.
+    pub fn class_for<'a>(&'a self, child: &'a ChildConfig, dscp: Dscp) -> &'a ChildConfig {
+        let takes = |one: &&ChildConfig| {
+            one.class.as_ref().is_some_and(|class| class.code_points.contains(dscp))
+        };
+        let mut classes = self.classes_with(child);
+        let first = classes.next();
+        classes.find(takes).or(first).unwrap_or(child)
     }
 
     /// The first selector of a child in transport mode that is more than the two ends themselves:
@@ -225,8 +254,12 @@ pub struct ChildConfig {
     pub proposals: Vec<ProposalSpec>,
     /// What is asked for; a peer that declines transport mode gets a tunnel.
     pub mode: Mode,
+    /// If it takes some packets from another child.
+    pub class: Option<DscpClass>,
     /// Desired state.
     pub keep: Keep,
+    /// Which selectors come from the packet that asks for the child; only if that is on demand.
+    pub pfp: Pfp,
     /// Limits after which the child is rekeyed and deleted.
     pub lifetime: LifetimeSpec,
     /// Replay window; zero switches replay protection and with it ESN off (CHECKLIST E16).
@@ -235,6 +268,8 @@ pub struct ChildConfig {
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
+    /// The DF bit of an outer IPv4 header; in tunnel mode.
+    pub df: DfPolicy,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -256,11 +291,14 @@ impl ChildConfig {
             remote_ts: vec![TsSpec::DYNAMIC],
             proposals: ProposalSpec::esp_default(),
             mode: Mode::default(),
+            class: None,
             keep: Keep::default(),
+            pfp: Pfp::NONE,
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
+            df: DfPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
             kernel: KernelOptions::default(),
@@ -284,8 +322,12 @@ impl ChildConfig {
     /// Whether compression is negotiated: where it is wanted, and makes sense. Padding hides the
     /// lengths that compression shows, and for AH nobody has asked.
     pub fn negotiates_ipcomp(&self) -> bool {
-        let esp_only = self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::ESP);
-        self.compress && esp_only && self.tfc.padding == 0
+        self.compress && self.is_esp_only() && self.tfc.padding == 0 && self.mode != Mode::Beet
+    }
+
+    /// Whether every proposal is for ESP.
+    pub fn is_esp_only(&self) -> bool {
+        self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::ESP)
     }
 
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay
@@ -327,6 +369,9 @@ pub enum Mode {
     Tunnel,
     /// What two hosts say to each other, behind the headers of their own packets.
     Transport,
+    /// What two hosts behind the peers say to each other, whose addresses do not travel
+    /// (draft-nikander-esp-beet-mode).
+    Beet,
 }
 
 impl Mode {
@@ -335,6 +380,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Transport => "transport",
+            Self::Beet => "beet",
         }
     }
 }
@@ -345,6 +391,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Tunnel => "TUNNEL",
             Self::Transport => "TRANSPORT",
+            Self::Beet => "BEET",
         })
     }
 }
@@ -382,43 +429,6 @@ pub enum EndAction {
     Trap,
     /// It is negotiated again at once.
     Restart,
-}
-
-/// Where the DSCP of the outer header comes from (RFC 4301 §5.1.2.1, note 6). The inner DSCP is
-/// never changed by decapsulation.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum DscpPolicy {
-    /// Copied from the inner header.
-    #[default]
-    Copy,
-    /// This value for every packet; six bits.
-    Set(Dscp),
-}
-
-/// A differentiated services code point: six bits (RFC 2474 §3).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Dscp(u8);
-
-impl Dscp {
-    /// A code point; `None` above 63.
-    pub const fn new(value: u8) -> Option<Self> {
-        if value < 64 { Some(Self(value)) } else { None }
-    }
-
-    /// The six bits as a number.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-/// How the ingress of the tunnel treats the ECN field (RFC 6040 §4.1).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum EcnPolicy {
-    /// Copied to the outer header, so that congestion inside the tunnel is signalled end to end.
-    #[default]
-    Normal,
-    /// Cleared in the outer header, for a peer whose egress does not understand ECN.
-    Compatibility,
 }
 
 #[cfg(test)]
@@ -470,11 +480,5 @@ mod tests {
         child.proposals = ProposalSpec::esp_list("aes256gcm16-esn-noesn").unwrap();
         child.replay_window = WindowSize::OFF;
         assert_eq!(child.offered_proposals()[0].to_string(), "aes256gcm16-noesn");
-    }
-
-    #[test]
-    fn dscp_has_six_bits() {
-        assert_eq!(Dscp::new(63).map(Dscp::get), Some(63));
-        assert_eq!(Dscp::new(64), None);
     }
 }

@@ -38,6 +38,14 @@ pub enum HostError {
 const HOST_NAME_OCTETS_MAX: usize = 253;
 
 impl HostSpec {
+    /// The address, where it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Any | Self::Network(_) | Self::Name(_) => None,
+        }
+    }
+
     /// Whether it stands for a single host, so that a message can be sent there.
     pub fn is_single(&self) -> bool {
         matches!(self, Self::Address(_) | Self::Name(_))

@@ -4,8 +4,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
+//! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
+//! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
-//! | `spd`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
+//! | `manual` | what an operator keyed by hand |
+//! | `spd`, `pfp`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
 //! | `names`, `ids`, `spi` | names for people, numbers for the process, numbers for the wire |
 //!
@@ -17,15 +20,19 @@
 mod child_sa;
 mod connection;
 mod decorrelate;
+mod dscp_class;
 mod flow_cache;
 mod host;
 mod identity;
 mod ids;
 mod kernel;
 mod lifetime;
+mod manual;
 mod names;
 mod nearest;
+mod outer_header;
 mod pad;
+mod pfp;
 pub mod proposal;
 pub mod replay;
 pub mod sad;
@@ -35,9 +42,10 @@ mod ts_spec;
 
 pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use connection::{
-    ChildConfig, Connection, Dscp, DscpPolicy, EcnPolicy, Encap, EndAction, Engine, KERNEL_SPI,
-    Keep, KeyingTries, Mode, Ports, Tfc, Unique,
+    ChildConfig, Connection, Encap, EndAction, Engine, KERNEL_SPI, Keep, KeyingTries, Mode, Ports,
+    Tfc, Unique,
 };
+pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
@@ -45,12 +53,15 @@ pub use ids::{ChildSaId, IkeSaId, PolicyId};
 pub use kernel::{
     HwOffload, InterfaceName, InterfaceNameError, KernelOptions, Mark, MarkError, Steering,
 };
-pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, Usage};
+pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
+pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, counts_nonces};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
+pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 pub use pad::{AuthMethodConfig, Claim, PadEntry};
+pub use pfp::{FlowClass, Pfp};
 pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
-pub use spi::{random_cpi, random_spi};
+pub use spi::{is_free, random_cpi, random_spi};
 pub use ts_spec::{TsSpec, TsSpecError};

@@ -1,7 +1,8 @@
 //! Lifetimes of SAs, RFC 4301 §4.4.2.1: soft limits ask for a replacement, hard limits end the SA.
 //!
 //! Three clocks run: seconds, octets and packets. [`LifetimeSpec`] is what the operator wrote,
-//! [`Lifetime`] what one SA got of it, [`Usage`] what it has used up.
+//! [`Lifetime`] what one SA got of it, [`Usage`] what it has used up. A fourth begins anew with every
+//! packet in either direction: idle time, which only ends an SA.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct LifetimeSpec {
     pub octets: LimitSpec,
     /// Packets.
     pub packets: LimitSpec,
+    /// Seconds without a packet in either direction after which the SA ends; zero is never.
+    pub idle_s: u64,
 }
 
 /// A soft and a hard limit in one unit; zero is no limit.
@@ -75,6 +78,7 @@ impl LifetimeSpec {
                 octets: hard_octets,
                 packets: hard_packets,
             },
+            idle: (self.idle_s > 0).then(|| Duration::from_secs(self.idle_s)),
         }
     }
 }
@@ -86,6 +90,7 @@ impl Default for LifetimeSpec {
             seconds: LimitSpec::from_soft(Self::DEFAULT_REKEY_SECONDS),
             octets: LimitSpec::NONE,
             packets: LimitSpec::NONE,
+            idle_s: 0,
         }
     }
 }
@@ -97,7 +102,14 @@ pub struct Lifetime {
     pub soft: Amounts,
     /// End the SA when the first of them is reached.
     pub hard: Amounts,
+    /// End the SA when nothing has passed for so long. Each direction sees half of what passes, so
+    /// the IKE SA decides, by what both report.
+    pub idle: Option<Duration>,
 }
+
+/// Least time between two reports that packets pass an SA with a limit of idle time. One report
+/// stands for all packets of the time that begins with it.
+pub const USE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An amount per clock; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -132,7 +144,7 @@ pub enum Age {
 
 impl Lifetime {
     /// Unlimited.
-    pub const NONE: Self = Self { soft: Amounts::NONE, hard: Amounts::NONE };
+    pub const NONE: Self = Self { soft: Amounts::NONE, hard: Amounts::NONE, idle: None };
 
     /// Where an SA of this age and use stands; `usage` counts what has gone through already.
     ///
@@ -186,8 +198,10 @@ mod tests {
             seconds: LimitSpec { soft: 60, hard: 90, rand: 0 },
             octets: LimitSpec { soft: 1000, hard: 2000, rand: 0 },
             packets: LimitSpec { soft: 5, hard: 10, rand: 0 },
+            idle_s: 600,
         };
         let lifetime = spec.draw([7; 3]);
+        assert_eq!(lifetime.idle, Some(Duration::from_mins(10)));
         let age = |seconds, usage| lifetime.age(Duration::from_secs(seconds), usage);
         assert_eq!(age(59, used(999, 4)), Age::Fresh);
         assert_eq!(age(60, used(0, 0)), Age::Soft);
@@ -205,6 +219,7 @@ mod tests {
             seconds: LimitSpec::NONE,
             octets: LimitSpec::NONE,
             packets: LimitSpec::NONE,
+            idle_s: 0,
         }
         .draw([u64::MAX; 3]);
         assert_eq!(lifetime, Lifetime::NONE);

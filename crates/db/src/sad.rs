@@ -285,6 +285,7 @@ mod tests {
         let lifetime = Lifetime {
             soft: Amounts { time: Some(Duration::from_secs(10)), ..Amounts::NONE },
             hard: Amounts { packets: Some(2), ..Amounts::NONE },
+            idle: None,
         };
         let mut meter = Meter::new(lifetime, start);
         assert_eq!(meter.next_limit(), Some(at(10)));

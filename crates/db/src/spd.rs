@@ -8,6 +8,7 @@
 //!
 //! Both directions read the same entries: outbound the source is local, inbound the destination.
 
+mod classes;
 mod configured;
 mod live;
 mod shadow;
@@ -15,18 +16,23 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, FlowSide};
 
+use self::classes::Classes;
 pub use self::configured::OperatorPolicy;
 use self::live::{Live, LiveEntry};
 use self::shadow::Shadow;
 pub use self::table::PolicyTable;
 use crate::decorrelate::{Decorrelated, Entangled, Key, Policy, Span, WORK_MAX};
+use crate::dscp_class::DscpSet;
 use crate::ids::PolicyId;
+use crate::outer_header::Dscp;
+use crate::pfp::Pfp;
 
 /// What happens to a packet (RFC 4301 §4.4.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -85,6 +91,15 @@ pub struct Rank(pub u64);
 pub struct Spd {
     fixed: Arc<Fixed>,
     live: Live,
+    classes: Arc<Classes>,
+    populating: Arc<Populating>,
+}
+
+/// The policies whose SAs take selectors from packets.
+#[derive(Debug, Default)]
+struct Populating {
+    flags: BTreeMap<PolicyId, Pfp>,
+    looks_above_ip: bool,
 }
 
 /// Entries that change with the configuration only.
@@ -126,7 +141,20 @@ impl Spd {
     /// [`SpdError`] if there are too many or they overlap too much.
     pub fn ranked(entries: Vec<(Rank, SpdEntry)>) -> Result<Self, SpdError> {
         let fixed = Arc::new(Fixed::within(entries, WORK_MAX)?);
-        Ok(Self { fixed, live: Live::default() })
+        Ok(Self { fixed, ..Self::default() })
+    }
+
+    /// Says which selectors SAs take from packets (RFC 4301 §4.4.1.2); of policies that are not
+    /// named none.
+    #[must_use]
+    pub fn populating(self, flags: BTreeMap<PolicyId, Pfp>) -> Self {
+        let looks_above_ip = flags.values().any(|pfp| pfp.looks_above_ip());
+        Self { populating: Arc::new(Populating { flags, looks_above_ip }), ..self }
+    }
+
+    /// Which selectors the SAs of a policy take from packets.
+    pub fn pfp(&self, policy: PolicyId) -> Pfp {
+        self.populating.flags.get(&policy).copied().unwrap_or(Pfp::NONE)
     }
 
     /// Adds an entry of a child SA, at a cost that does not depend on how many there are. Its rank
@@ -140,6 +168,22 @@ impl Spd {
     /// Removes what [`Self::insert`] added.
     pub fn remove(&mut self, rank: Rank, sides: &Sides) {
         self.live.remove(rank, sides);
+    }
+
+    /// Gives a policy's packets with these code points to the SAs of another policy, which has no
+    /// entry of its own (RFC 4301 §4.1).
+    pub fn classify(&mut self, policy: PolicyId, code_points: DscpSet, class: PolicyId) {
+        Arc::make_mut(&mut self.classes).insert(policy, code_points, class);
+    }
+
+    /// Whether the DSCP of a policy's packets matters.
+    pub fn has_classes(&self, policy: PolicyId) -> bool {
+        self.classes.has(policy)
+    }
+
+    /// The policy whose SAs carry the packets of a policy that have this DSCP.
+    pub fn class(&self, policy: PolicyId, dscp: Dscp) -> PolicyId {
+        self.classes.find(policy, dscp)
     }
 
     /// What happens to a packet that leaves; `None` if no entry says, which is to drop it
@@ -209,7 +253,7 @@ impl Spd {
     /// Whether any entry but those of child SAs asks for more than addresses, so that fragments are
     /// to be joined before they are looked up (RFC 4301 §7).
     pub fn looks_above_ip(&self) -> bool {
-        self.fixed.looks_above_ip
+        self.fixed.looks_above_ip || self.populating.looks_above_ip
     }
 
     /// Whether any entry discards.

@@ -4,12 +4,20 @@ use adit_crypto::Rng;
 use adit_wire::esp::Spi;
 use adit_wire::ipcomp::Cpi;
 
+use crate::manual::MANUAL_SPIS;
+
 /// Draws an SPI that is not reserved and not in use; `None` after 64 clashes, which
 /// means that nearly all of the four thousand million are taken or `is_taken` is wrong.
 ///
-/// RFC 4303 §2.1: the values 0 to 255 are not for SAs.
+/// RFC 4303 §2.1: the values 0 to 255 are not for SAs. [`MANUAL_SPIS`] are for others, also for
+/// who makes another SPI of the one drawn: see [`is_free`].
 pub fn random_spi(rng: &mut dyn Rng, mut is_taken: impl FnMut(Spi) -> bool) -> Option<Spi> {
-    (0..TRIES_MAX).map(|_| Spi(rng.next_u32())).find(|spi| !spi.is_reserved() && !is_taken(*spi))
+    (0..TRIES_MAX).map(|_| Spi(rng.next_u32())).find(|spi| is_free(*spi) && !is_taken(*spi))
+}
+
+/// Whether negotiations may use an SPI for packets to us.
+pub fn is_free(spi: Spi) -> bool {
+    spi.0 > *MANUAL_SPIS.end()
 }
 
 /// Draws a CPI that peers may agree on and that is not in use; `None` after 64 clashes, which means
@@ -39,10 +47,10 @@ mod tests {
         }
     }
 
-    /// CHECKLIST I16: 0 to 255 never, and a clash is drawn again.
+    /// CHECKLIST I16: 0 to 255 never, nor what is keyed by hand, and a clash is drawn again.
     #[test]
     fn reserved_and_taken_spis_are_drawn_again() {
-        let mut rng = Script(vec![0xc000_0002, 0xc000_0001, 255, 0]);
+        let mut rng = Script(vec![0xc000_0002, 0xc000_0001, 0xffff, 255, 0]);
         let spi = random_spi(&mut rng, |spi| spi.0 == 0xc000_0001);
         assert_eq!(spi, Some(Spi(0xc000_0002)));
         assert_eq!(random_spi(&mut Script(vec![]), |_| false), None);

@@ -120,6 +120,12 @@ pub enum PacketEvent {
         /// The child SA it came in on.
         child: ChildSaId,
     },
+    /// Packets that are no dummies pass a child SA with a limit of idle time, in whichever direction.
+    /// One event in [`USE_INTERVAL`](adit_db::USE_INTERVAL) is enough.
+    Used {
+        /// The child SA.
+        child: ChildSaId,
+    },
 }
 
 /// What a job with a long-term secret came to.

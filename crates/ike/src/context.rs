@@ -7,7 +7,7 @@ use std::time::Instant;
 use adit_crypto::Rng;
 use adit_db::{
     ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Engine, Identity, IkeSaId,
-    random_cpi, random_spi,
+    is_free, random_cpi, random_spi,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::IkeSpi;
@@ -56,7 +56,7 @@ impl Context<'_> {
     /// SA. `None` if hardly any is free.
     pub(crate) fn child_spi(&mut self, engine: Engine) -> Option<Spi> {
         let spis = &self.out.spis;
-        let is_taken = |spi| spis.contains(&engine.own(spi)) || engine.own(spi).is_reserved();
+        let is_taken = |spi| spis.contains(&engine.own(spi)) || !is_free(engine.own(spi));
         random_spi(self.rng, is_taken).map(|spi| engine.own(spi))
     }
 

@@ -167,7 +167,8 @@ impl Endpoint {
             PacketEvent::SoftExpire { child }
             | PacketEvent::HardExpire { child }
             | PacketEvent::PeerMoved { child, .. }
-            | PacketEvent::Traffic { child } => {
+            | PacketEvent::Traffic { child }
+            | PacketEvent::Used { child } => {
                 if let Some(id) = self.ike_of(child) {
                     self.with_sa(id, now, rng, |sa, cx| sa.handle_packet_event(&event, cx));
                 }

@@ -298,6 +298,8 @@ pub struct ChildSaInfo {
     pub rekey_at: Option<Instant>,
     /// When its hard lifetime in time ends.
     pub over_at: Option<Instant>,
+    /// When it ends unless packets pass.
+    pub idle_at: Option<Instant>,
     /// Our side.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.

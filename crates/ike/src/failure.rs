@@ -232,6 +232,9 @@ pub enum FailureReason {
     /// The SA lived to its end without being replaced (RFC 7296 §2.8).
     #[error("lifetime is over")]
     LifetimeOver,
+    /// Nothing passed the child SA for as long as its configuration lets it idle.
+    #[error("nothing passed for too long")]
+    Idle,
     /// Another IKE SA with the same peer took its place (RFC 7296 §2.4).
     #[error("replaced by a newer SA")]
     Replaced,
@@ -250,6 +253,9 @@ pub enum FailureReason {
     /// This endpoint shuts down.
     #[error("shutting down")]
     ShuttingDown,
+    /// The child takes selectors from packets (RFC 4301 §4.4.1.2), and there is none.
+    #[error("the child takes its selectors from a packet: only a packet brings it up")]
+    NeedsPacket,
     /// The command names something that does not exist.
     #[error("no such {0}")]
     NoSuch(&'static str),
@@ -292,6 +298,8 @@ impl FailureReason {
             Self::LifetimeOver => Some(133),
             Self::TooMany(_) | Self::Internal(_) => Some(601),
             Self::NoSuch(_)
+            | Self::NeedsPacket
+            | Self::Idle
             | Self::Replaced
             | Self::ByCommand
             | Self::Reconfigured

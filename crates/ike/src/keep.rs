@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildConfig, ChildName, Connection, HostSpec, IkeSaId, Keep, KeyingTries};
+use adit_db::{
+    ChildConfig, ChildName, Connection, FlowClass, HostSpec, IkeSaId, Keep, KeyingTries, Pfp,
+};
 use adit_wire::ip::FlowKey;
 
 use crate::command::{JobId, RequestId};
@@ -25,8 +27,9 @@ use crate::output::Output;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     connection: Arc<Connection>,
-    /// Children asked for by a command or a packet, until they are up or have failed.
-    wanted: BTreeMap<ChildName, Option<FlowKey>>,
+    /// Children asked for by a command or a packet, until they are up or have failed; where selectors
+    /// come from packets, one for each class of them.
+    wanted: BTreeMap<(ChildName, FlowClass), Option<FlowKey>>,
     waiting: Vec<Waiting>,
     attempt: Option<Attempt>,
     held_down: bool,
@@ -103,7 +106,7 @@ impl Keeper {
 
     /// Takes a new configuration: everything is to be tried at once.
     pub(crate) fn replace(&mut self, connection: Arc<Connection>) {
-        self.wanted.retain(|name, _| connection.child(name).is_some());
+        self.wanted.retain(|(name, _), _| connection.child(name).is_some());
         self.connection = connection;
         self.lift();
         self.failures = 0;
@@ -118,7 +121,7 @@ impl Keeper {
 
     /// Stops the effort for one child until somebody asks again.
     pub(crate) fn hold_child(&mut self, child: ChildName) {
-        self.wanted.remove(&child);
+        self.forget(&child);
         self.held_children.insert(child);
     }
 
@@ -155,7 +158,29 @@ impl Keeper {
 
     /// Wants a child once, for `flow` if a packet asks.
     pub(crate) fn want(&mut self, child: ChildName, flow: Option<FlowKey>) {
-        self.wanted.insert(child, flow);
+        let pfp = self.connection.child(&child).map_or(Pfp::NONE, |config| config.pfp);
+        let class = match flow {
+            _ if pfp.is_none() => FlowClass::default(),
+            Some(flow) => pfp.class(&flow),
+            // Only a packet says what it should be.
+            None => return,
+        };
+        let key = (child, class);
+        if self.wanted.len() < WANTED_MAX || self.wanted.contains_key(&key) {
+            self.wanted.insert(key, flow);
+        }
+    }
+
+    /// A child that a packet asked for is there or on its way, with the selectors of that packet.
+    pub(crate) fn served(&mut self, child: &ChildName, flow: &FlowKey) {
+        let pfp = self.connection.child(child).map_or(Pfp::NONE, |config| config.pfp);
+        if !pfp.is_none() {
+            self.wanted.remove(&(child.clone(), pfp.class(flow)));
+        }
+    }
+
+    fn forget(&mut self, child: &ChildName) {
+        self.wanted.retain(|(name, _), _| name != child);
     }
 
     /// A packet asks for a child. Ignored while an earlier failure is fresh: packets come by the
@@ -190,12 +215,17 @@ impl Keeper {
     /// The children that should be there, in the order of the configuration, each with the packet
     /// that asked for it.
     pub(crate) fn desired(&self) -> Vec<(ChildName, Option<FlowKey>)> {
-        self.connection
-            .children
-            .iter()
-            .filter(|child| self.wanted.contains_key(&child.name) || self.keeps_up(child))
-            .map(|child| (child.name.clone(), self.wanted.get(&child.name).copied().flatten()))
-            .collect()
+        let mut desired = Vec::new();
+        for child in &self.connection.children {
+            let before = desired.len();
+            let wanted = self.wanted.range((child.name.clone(), FlowClass::default())..);
+            let wanted = wanted.take_while(|((name, _), _)| *name == child.name);
+            desired.extend(wanted.map(|((name, _), flow)| (name.clone(), *flow)));
+            if desired.len() == before && self.keeps_up(child) {
+                desired.push((child.name.clone(), None));
+            }
+        }
+        desired
     }
 
     /// Whether trying is allowed now.
@@ -238,7 +268,7 @@ impl Keeper {
 
     /// A child is up.
     pub(crate) fn child_up(&mut self, child: &ChildName, out: &mut Outbox) {
-        self.wanted.remove(child);
+        self.wanted.remove(&(child.clone(), FlowClass::default()));
         self.finish(&Goal::Child(child.clone()), Ok(()), out);
         self.failures = 0;
         self.not_before = None;
@@ -255,7 +285,7 @@ impl Keeper {
         out: &mut Outbox,
     ) {
         if let Some(child) = failure.child.clone() {
-            self.wanted.remove(&child);
+            self.forget(&child);
             self.finish(&Goal::Child(child), Err(failure.clone()), out);
         }
         self.fail(failure, retry, now, rng, out);
@@ -351,6 +381,9 @@ fn jittered(wait: Duration, rng: &mut dyn Rng) -> Duration {
     let quarter_ms = u64::try_from((wait / 4).as_millis()).unwrap_or(u64::MAX);
     wait + Duration::from_millis(rng.next_u64() % quarter_ms.saturating_add(1))
 }
+
+/// Children that are wanted at a time: packets of many classes may ask.
+const WANTED_MAX: usize = 64;
 
 /// Commands that may wait for one connection.
 const WAITING_MAX: usize = 64;

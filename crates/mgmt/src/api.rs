@@ -144,6 +144,9 @@ pub struct TunnelStatus {
     pub keep: String,
     /// The peer as configured.
     pub peer: String,
+    /// The tunnel that protects its packets once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// The peer's address and port, when there is an IKE SA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<String>,
@@ -200,6 +203,9 @@ pub struct ChildStatus {
     pub name: String,
     /// Whether packets flow on it.
     pub up: bool,
+    /// The code points that it carries, `ef, cs5`, if it is a class of the tunnel's traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// Our side.
     pub local: Vec<String>,
     /// The peer's side.

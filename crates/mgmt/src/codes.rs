@@ -332,7 +332,9 @@ others are dropped; none is sent in clear.
 We know because we asked our policies about exactly this packet, and the packet engine which SAs it has.
 
 Usual causes: the tunnel failed, which has a code of its own; it was taken down by a command; it waits for the peer to \
-begin (`keep = \"passive\"`); or the peer narrowed the traffic, so that this packet is outside of what was agreed.
+begin (`keep = \"passive\"`); or the peer narrowed the traffic, so that this packet is outside of what was agreed. In a \
+tunnel with `pfp` the first packet opens an SA of its own, unless there are 256 already (`too_many_sas` in the counters of \
+dropped packets): `idle` makes room.
 
 `adit status NAME` says what keeps the tunnel down, `adit up NAME` tries it now."
 
@@ -397,9 +399,9 @@ A file in /etc/sysctl.d makes it stay. Or leave the peer's own address out of `r
 E507 507 Error "the kernel cannot be the tunnel's engine"
 "The tunnel says `engine = \"kernel\"`, but this host's kernel lacks something for it: IPsec as a whole, ESP, or one \
 of the algorithms that the tunnel may negotiate. Or the tunnel asks for what only the engine in user space does: AH, \
-padding and dummies, compression, a DSCP of its own, or the policies of /etc/adit/policies for some of its traffic. \
-Or it asks for an interface of its own and the kernel has no XFRM interfaces (module xfrm_interface), or for a network \
-device to do the work (`offload`) and the one towards the peer cannot.
+padding and dummies, compression, classes, a DSCP or DF bit of its own, or the policies of /etc/adit/policies for \
+some of its traffic. Or it asks for an interface of its own and the kernel has no XFRM interfaces (module \
+xfrm_interface), or for a network device to do the work (`offload`) and the one towards the peer cannot.
 
 We know because the kernel was asked for an SA of that kind and refused, and the message repeats its answer; or because \
 the tunnel's file says so.
@@ -531,6 +533,42 @@ Usual causes: aditd does not run, listens at another path (`aditd --vici PATH`, 
 belongs to root and you are not.
 
 Start it (`systemctl start aditd`, or `aditd --config DIR` in a terminal to see what it says)."
+
+E521 521 Warning "SAs are keyed by hand"
+"The keys of these SAs stand in files, and nobody negotiates new ones. Whoever gets such a file, today or in years, reads \
+everything that was ever sent under it: there is no forward secrecy. A packet that someone has recorded is taken again, for \
+sequence numbers say nothing when a sender that restarts counts from 1 (RFC 4303 §3.4.3). Nobody notices that the peer is \
+gone. And after 2^32 packets, or what is safe under one key, the SA ends for good (E522).
+
+We know because there is a file in `sas/`. All SAs of RFC 4301 §4.5 are like that, whoever makes them.
+
+Usual causes: a peer that has no IKE, a multicast group without key management, a test.
+
+Use a tunnel (`tunnels/NAME.toml`) with a pre-shared key where the peer has IKEv2. Otherwise replace the keys by hand on \
+all sides, often: `adit secret new --sa SUITE FILE`. `replay_window` may help where senders never restart."
+
+E522 522 Error "an SA keyed by hand has ended"
+"An SA whose keys were written down has used up what it had: all 2^32 - 1 sequence numbers (RFC 4303 §3.3.3), or the \
+octets that are safe under one key of its cipher. It carries nothing more, and nothing goes in clear instead.
+
+We know from the packet engine, which counts both and refuses the packet that would be one too many.
+
+Usual causes: none but traffic. Such an SA has nobody who would negotiate new keys before it is too late.
+
+Put new keys into the files on all sides (`adit secret new --sa SUITE FILE`) and `adit reload`. With the same keys the \
+SA would begin again at 1, and old packets would pass for new ones."
+
+E523 523 Error "a multicast group is out of reach"
+"An SA that is keyed by hand is for a multicast group, and this host cannot take part: its packets are sent nowhere, or none \
+arrive.
+
+We know because no interface has the `address` of the file, or because the kernel refused to join the group there.
+
+Usual causes: the interface came up after the daemon, the address is that of another host, or the host has joined as many \
+groups as it may (`net.ipv4.igmp_max_memberships`).
+
+Give the interface its address, or mend `address`, and `adit reload` after a change of the file; a restart of the daemon \
+tries again, too."
 
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use adit_crypto::Secret;
+use adit_crypto::{Protection, Secret};
 
 /// Octets `adit secret new` draws: 256 bits.
 pub const SECRET_OCTETS: usize = 32;
@@ -31,6 +31,41 @@ fn base64url(octets: &[u8]) -> String {
 fn digit(value: u32) -> char {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     usize::try_from(value).ok().and_then(|index| DIGITS.get(index)).map_or('A', |c| char::from(*c))
+}
+
+/// Key material as hex digits.
+pub fn hex_text(octets: &[u8]) -> String {
+    octets.iter().flat_map(|octet| [octet >> 4, octet & 0x0f]).filter_map(hex_digit).collect()
+}
+
+fn hex_digit(value: u8) -> Option<char> {
+    char::from_digit(value.into(), 16)
+}
+
+/// Key material from hex digits, `0x` in front or not; `None` if it is anything else.
+pub fn hex_octets(text: &[u8]) -> Option<Secret> {
+    let digits = text.strip_prefix(b"0x").unwrap_or(text);
+    let value =
+        |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = digits.as_chunks::<2>();
+    // With all the room it needs, so that growing leaves no copies behind.
+    let mut octets = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        octets.push((value(*high)? << 4) | value(*low)?);
+    }
+    rest.is_empty().then(|| Secret::new(octets))
+}
+
+/// How much key material a suite wants and in which order: `64 octets: 32 of encryption, then 32 of
+/// integrity`.
+pub fn key_words(protection: Protection) -> String {
+    match (protection.encryption_key_len(), protection.integrity_key_len()) {
+        (0, integrity) => format!("{integrity} octets"),
+        (encryption, integrity) => {
+            let all = encryption + integrity;
+            format!("{all} octets: {encryption} of encryption, then {integrity} of integrity")
+        }
+    }
 }
 
 /// Line feeds and a carriage return at the end of a secret's file do not belong to the secret.
@@ -168,6 +203,17 @@ mod tests {
         assert_eq!(text.len(), 43);
         assert!(text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'));
         assert_eq!(weakness(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn hex_is_read_as_it_is_written() {
+        assert_eq!(hex_text(&[0x00, 0xaf, 0x10]), "00af10");
+        let read = |text: &str| hex_octets(text.as_bytes()).map(|key| key.as_bytes().to_vec());
+        assert_eq!(read("00AF10"), Some(vec![0x00, 0xaf, 0x10]));
+        assert_eq!(read("0x00af10"), Some(vec![0x00, 0xaf, 0x10]));
+        for other in ["00af1", "00 af 10", "00ag", "x", "0x0", "é0"] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 
     #[test]

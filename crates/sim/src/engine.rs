@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Protection, Secret, sha1};
-use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, IpComp, Mode};
+use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, IpComp, Mode, USE_INTERVAL};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
+use adit_wire::ip::FlowKey;
 
 /// A child SA as one side has it installed.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -94,6 +95,9 @@ pub(crate) struct Installed {
     closes: Option<Instant>,
     soft: Option<Instant>,
     hard: Option<Instant>,
+    /// Whether it has a limit of idle time, and when its use was reported last.
+    watched: bool,
+    use_told: Option<Instant>,
 }
 
 /// An expiry that has come.
@@ -133,6 +137,8 @@ impl Engine {
             closes: None,
             soft: after(sa.lifetime.soft.time),
             hard: after(sa.lifetime.hard.time),
+            watched: sa.lifetime.idle.is_some(),
+            use_told: None,
         };
         let replaced = self.installed.insert(sa.id, installed);
         assert!(replaced.is_none(), "child SA {} is installed twice", sa.id);
@@ -201,10 +207,36 @@ impl Engine {
     }
 
     /// The child SA that a packet for this configuration goes out on.
-    pub(crate) fn outbound(&self, child: &ChildName) -> Option<&ChildView> {
+    pub(crate) fn outbound(&self, child: &ChildName) -> Option<(ChildSaId, &ChildView)> {
         let candidates = self.live().filter(|(_, sa)| sa.child == *child);
         let active = candidates.filter(|(_, sa)| sa.outbound_since.is_some());
-        active.max_by_key(|(_, sa)| sa.outbound_since).map(|(_, sa)| &sa.view)
+        active.max_by_key(|(_, sa)| sa.outbound_since).map(|(id, sa)| (id, &sa.view))
+    }
+
+    /// The child SA that a packet goes out on, if it is within the selectors of one.
+    pub(crate) fn carrier(
+        &self,
+        child: &ChildName,
+        flow: &FlowKey,
+    ) -> Option<(ChildSaId, &ChildView)> {
+        let carries = |view: &ChildView| {
+            view.local_ts.iter().any(|ts| ts.contains_source(flow))
+                && view.remote_ts.iter().any(|ts| ts.contains_destination(flow))
+        };
+        let candidates = self.live().filter(|(_, sa)| sa.child == *child && carries(&sa.view));
+        let active = candidates.filter(|(_, sa)| sa.outbound_since.is_some());
+        active.max_by_key(|(_, sa)| sa.outbound_since).map(|(id, sa)| (id, &sa.view))
+    }
+
+    /// Whether it is to be reported that a child SA is used; if so, it counts as reported.
+    pub(crate) fn is_use_news(&mut self, id: ChildSaId, now: Instant) -> bool {
+        let Some(sa) = self.installed.get_mut(&id).filter(|sa| sa.watched) else { return false };
+        let since = sa.use_told.map(|told| now.saturating_duration_since(told));
+        let due = since.is_none_or(|since| since >= USE_INTERVAL);
+        if due {
+            sa.use_told = Some(now);
+        }
+        due
     }
 
     /// Who could open a packet with this SPI and these keys.

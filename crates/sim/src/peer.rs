@@ -175,16 +175,30 @@ impl Peer {
     pub fn send_packet(&mut self, child: Child) {
         let name = self.child_name(child);
         match self.engine.outbound(&name) {
-            Some(sa) => {
+            Some((id, sa)) => {
                 let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
-                if let Some(path) = self.path() {
-                    self.outbox.push_back((path, letter));
-                }
+                self.send_on(id, letter);
             }
             None => {
                 let flow = self.flow(child);
-                let connection = self.connection.name.clone();
-                self.packet_event(PacketEvent::Acquire { connection, child: name, flow });
+                self.acquire(name, flow);
+            }
+        }
+    }
+
+    /// Sends this packet of a configured child: over an SA with selectors that hold it, or as a wish
+    /// for one. Whether it was sent.
+    pub fn send_flow(&mut self, child: Child, flow: FlowKey) -> bool {
+        let name = self.child_name(child);
+        match self.engine.carrier(&name, &flow) {
+            Some((id, sa)) => {
+                let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
+                self.send_on(id, letter);
+                true
+            }
+            None => {
+                self.acquire(name, flow);
+                false
             }
         }
     }
@@ -340,12 +354,31 @@ impl Peer {
         }
     }
 
+    fn send_on(&mut self, child: ChildSaId, letter: Letter) {
+        if let Some(path) = self.path() {
+            self.outbox.push_back((path, letter));
+            self.report_use(child);
+        }
+    }
+
+    fn acquire(&mut self, child: ChildName, flow: FlowKey) {
+        let connection = self.connection.name.clone();
+        self.packet_event(PacketEvent::Acquire { connection, child, flow });
+    }
+
+    fn report_use(&mut self, child: ChildSaId) {
+        if self.engine.is_use_news(child, self.now) {
+            self.packet_event(PacketEvent::Used { child });
+        }
+    }
+
     fn report_traffic(&mut self, child: ChildSaId) {
         let second = self.now.saturating_duration_since(self.started).as_secs();
         self.reported.retain(|(_, reported)| *reported == second);
         if self.reported.insert((child, second)) {
             self.packet_event(PacketEvent::Traffic { child });
         }
+        self.report_use(child);
     }
 
     fn packet_event(&mut self, event: PacketEvent) {

@@ -12,6 +12,7 @@ use nix::libc;
 use crate::message::{
     CONTROL_OCTETS, Control, ControlMessages, ExtendedError, Incoming, RawAddress,
 };
+use crate::socket_option;
 
 /// Most packets one system call moves.
 pub const BATCH_MAX: usize = 64;
@@ -112,17 +113,23 @@ impl BatchIo {
     ) -> SendReport {
         let mut report = SendReport::default();
         let mut filled = 0;
+        let mut dont_fragment = DontFragment { socket, on: false };
         for packet in packets {
+            let target = target(packet);
+            if filled == BATCH_MAX || dont_fragment.on != target.dont_fragment {
+                self.flush(socket, filled, &mut report);
+                filled = 0;
+            }
             if report.unsent > 0 {
                 report.unsent += 1;
                 continue;
             }
-            self.aim_at_packet(filled, packet, target(packet));
-            filled += 1;
-            if filled == BATCH_MAX {
-                self.flush(socket, filled, &mut report);
-                filled = 0;
+            if let Err(errno) = dont_fragment.turn(target.dont_fragment) {
+                report.note(errno);
+                continue;
             }
+            self.aim_at_packet(filled, packet, target);
+            filled += 1;
         }
         self.flush(socket, filled, &mut report);
         report
@@ -254,6 +261,35 @@ pub(crate) struct Target {
     /// Source address; `None` where the packet brings its own header.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) tos: u8,
+    /// Whether the header that the kernel makes forbids cutting the packet; IPv4 alone.
+    pub(crate) dont_fragment: bool,
+}
+
+/// The DF bit of a socket whose packets go without it. Linux has no control message for it, so it is
+/// switched between runs of packets, and off at the end: other threads send through the socket, too.
+struct DontFragment<'a> {
+    socket: BorrowedFd<'a>,
+    on: bool,
+}
+
+impl DontFragment<'_> {
+    /// Switches if need be; the error is that of setsockopt.
+    fn turn(&mut self, on: bool) -> Result<(), i32> {
+        if self.on == on {
+            return Ok(());
+        }
+        let path_mtu = if on { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
+        socket_option::set(self.socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, path_mtu)
+            .map_err(|error| error.raw_os_error().unwrap_or(0))?;
+        self.on = on;
+        Ok(())
+    }
+}
+
+impl Drop for DontFragment<'_> {
+    fn drop(&mut self) {
+        let _ = self.turn(false);
+    }
 }
 
 /// What became of a batch.
@@ -300,12 +336,17 @@ impl SendReport {
 pub(crate) fn send_parts(
     socket: BorrowedFd<'_>,
     target: Target,
+    mark: Option<u32>,
     parts: &[io::IoSlice<'_>],
 ) -> io::Result<()> {
     let mut address = RawAddress::EMPTY;
     let mut control = Control::EMPTY;
     let name_length = address.set(target.remote);
-    let control_length = target.local.map_or(0, |local| control.set_outgoing(local, target.tos));
+    let mut control_length =
+        target.local.map_or(0, |local| control.set_outgoing(local, target.tos));
+    if let Some(mark) = mark {
+        control_length = control.add_mark(control_length, mark);
+    }
     // SAFETY: msghdr consists of integers and pointers, for which all zeros is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = address.as_mut_ptr().cast();

@@ -3,6 +3,9 @@
 //! Packets in clear never pass through the TUN on their way in, so the packet engine cannot judge
 //! them. The kernel can: one nftables table for each TUN, put in place and taken away by the program
 //! `nft`. It looks at what other interfaces bring and knows policies, not connections.
+//!
+//! What leaves goes where routes say, and these lead into the TUN; but programs choose the interface
+//! for a multicast group themselves, so that such rules are needed the other way, too.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -10,6 +13,7 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use crate::error::SysError;
+use crate::route::MARK;
 
 /// Inclusive ranges of what a rule looks at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +38,8 @@ pub struct FilterRule {
     pub protocol: Option<u8>,
     /// Whether they may pass, whatever later rules say.
     pub pass: bool,
+    /// Whether this is about what leaves beside the TUN and not by us, instead of what comes in.
+    pub leaving: bool,
 }
 
 /// Most rules of a filter: the kernel walks them for every packet.
@@ -102,11 +108,27 @@ impl InboundFilter {
         if rules.is_empty() {
             return Ok(script);
         }
-        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
         // Writing to a String cannot fail.
-        let _ = write!(
-            script,
-            "{table} {{\n chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
+        let _ = writeln!(script, "{table} {{");
+        let mut chain = |head: String, leaving: bool| {
+            let mut rules = rules.iter().filter(|rule| rule.leaving == leaving).peekable();
+            if rules.peek().is_some() {
+                script.push_str(&head);
+                rules.for_each(|rule| script.push_str(&format!("  {}\n", rule_text(rule))));
+                script.push_str(" }\n");
+            }
+        };
+        chain(self.inbound_head(), false);
+        chain(self.outbound_head(), true);
+        script.push_str("}\n");
+        Ok(script)
+    }
+
+    /// What comes in whatever the rules say.
+    fn inbound_head(&self) -> String {
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        format!(
+            " chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
              iifname {{ \"{}\", \"lo\" }} accept\n  \
              meta iifkind \"xfrm\" accept\n  \
              ip frag-off & 0x1fff != 0 accept\n  \
@@ -116,12 +138,16 @@ impl InboundFilter {
              icmp type {{ 3, 11, 12 }} accept\n  icmpv6 type {{ 1-4, 133-137 }} accept\n",
             self.tun,
             ports.join(", ")
-        );
-        for rule in rules {
-            let _ = writeln!(script, "  {}", rule_text(rule));
-        }
-        script.push_str(" }\n}\n");
-        Ok(script)
+        )
+    }
+
+    /// What leaves whatever the rules say.
+    fn outbound_head(&self) -> String {
+        format!(
+            " chain outbound {{\n  type filter hook postrouting priority raw; policy accept;\n  \
+             oifname {{ \"{}\", \"lo\" }} accept\n  meta mark {MARK} accept\n",
+            self.tun
+        )
     }
 }
 
@@ -202,7 +228,19 @@ mod tests {
             except: None,
             protocol,
             pass: false,
+            leaving: false,
         }
+    }
+
+    #[test]
+    fn each_direction_has_its_chain() {
+        let filter = InboundFilter::new("adit0", &[500, 4500]);
+        let out = FilterRule { leaving: true, ..rule(None, None) };
+        let script = |rules: &[FilterRule]| filter.script(rules).unwrap();
+        assert!(!script(&[rule(None, None)]).contains("outbound"));
+        let only_out = script(&[out]);
+        assert!(!only_out.contains("inbound") && only_out.contains("meta mark 44311 accept"));
+        assert_eq!(script(&[out, rule(None, None)]).matches("counter drop").count(), 2);
     }
 
     #[test]
@@ -219,6 +257,7 @@ mod tests {
             except: None,
             protocol: Some(17),
             pass: true,
+            leaving: false,
         };
         assert_eq!(
             rule_text(&to_port),

@@ -123,6 +123,11 @@ impl Control {
         used
     }
 
+    /// Adds the firewall mark of a packet to be sent, in the place of the socket's; returns the length.
+    pub(crate) fn add_mark(&mut self, used: usize, mark: u32) -> usize {
+        self.push(used, libc::SOL_SOCKET, libc::SO_MARK, &mark.to_ne_bytes())
+    }
+
     /// The messages in the first `length` octets, as (level, type, data).
     pub(crate) fn messages(&self, length: usize) -> ControlMessages<'_> {
         ControlMessages(self.0.get(..length).unwrap_or(&self.0))
@@ -280,6 +285,7 @@ mod tests {
         assert_eq!(control.set_outgoing(v4, 1), 56);
         assert_eq!(control.set_outgoing(v6, 1), 64);
         assert_eq!(control.set_outgoing("0.0.0.0:0".parse().unwrap(), 0), 0);
+        assert_eq!(control.add_mark(64, 7), 88);
     }
 
     #[test]

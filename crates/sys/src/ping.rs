@@ -14,6 +14,7 @@ use crate::batch::receive_one;
 use crate::clock::now;
 use crate::error::SysError;
 use crate::message::Control;
+use crate::socket_option;
 use crate::wake::{Interest, wait_for};
 
 /// What to send.
@@ -31,6 +32,8 @@ pub struct PingConfig {
     pub timeout: Duration,
     /// Payload of a request, octets, at most [`PAYLOAD_MAX`].
     pub payload_octets: usize,
+    /// Traffic class of a request: DSCP in the upper six bits, ECN in the lower two.
+    pub traffic_class: u8,
 }
 
 impl PingConfig {
@@ -44,6 +47,7 @@ impl PingConfig {
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             payload_octets: 56,
+            traffic_class: 0,
         }
     }
 }
@@ -101,6 +105,9 @@ impl PingReport {
 /// lost, see [`PingReport::send_error`].
 pub fn ping(config: &PingConfig) -> Result<PingReport, SysError> {
     let mut pinger = Pinger::open(config.destination, config.source)?;
+    pinger
+        .set_traffic_class(config.traffic_class)
+        .map_err(|error| SysError::of("set traffic class", error))?;
     let mut report = PingReport::default();
     for number in 0..config.count {
         let started = now();
@@ -165,6 +172,19 @@ impl Pinger {
             sequence: 0,
             buffer: vec![0; PACKET_MAX].into_boxed_slice(),
         })
+    }
+
+    /// Sends what follows with this traffic class.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt answers.
+    pub fn set_traffic_class(&self, class: u8) -> io::Result<()> {
+        let (level, name) = match self.destination {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        socket_option::set(&self.socket, level, name, class.into())
     }
 
     /// Sends one request and waits for its answer at most `timeout`; `None` if none came.

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use adit_wire::PacketBuf;
+use adit_wire::{PacketBuf, PacketMeta};
 use nix::libc;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use crate::batch::{BatchIo, SendReport, Target, receive_error};
 use crate::error::SysError;
@@ -44,6 +44,39 @@ impl RawEspSocket {
         self.family
     }
 
+    /// Takes the packets that come to a multicast group on an interface, given by its number, from
+    /// now on; all raw sockets of this host get them.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`]: no such interface, or too many groups.
+    pub fn join(&self, group: IpAddr, interface: u32) -> Result<(), SysError> {
+        let joined = match group {
+            IpAddr::V4(group) => {
+                let interface = InterfaceIndexOrAddress::Index(interface);
+                self.socket.join_multicast_v4_n(&group, &interface)
+            }
+            IpAddr::V6(group) => self.socket.join_multicast_v6(&group, interface),
+        };
+        joined.map_err(|error| SysError::of("join a multicast group", error))
+    }
+
+    /// The end of [`Self::join`].
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`]: not joined, or the interface is gone.
+    pub fn leave(&self, group: IpAddr, interface: u32) -> Result<(), SysError> {
+        let left = match group {
+            IpAddr::V4(group) => {
+                let interface = InterfaceIndexOrAddress::Index(interface);
+                self.socket.leave_multicast_v4_n(&group, &interface)
+            }
+            IpAddr::V6(group) => self.socket.leave_multicast_v6(&group, interface),
+        };
+        left.map_err(|error| SysError::of("leave a multicast group", error))
+    }
+
     /// Another handle to the same socket, for another thread.
     ///
     /// # Errors
@@ -77,7 +110,7 @@ impl RawEspSocket {
     }
 
     /// Sends each packet, from the SPI on, from `meta.local` (if not unspecified) to `meta.remote`
-    /// with `meta.tos`; ports are ignored.
+    /// with `meta.tos` and `meta.dont_fragment`; ports are ignored.
     pub fn send_batch<'a>(
         &self,
         io: &mut BatchIo,
@@ -87,7 +120,9 @@ impl RawEspSocket {
             let mut remote = packet.meta.remote;
             // Raw IPv6 sockets take a port for a protocol number and refuse it.
             remote.set_port(0);
-            Target { remote, local: Some(packet.meta.local), tos: packet.meta.tos }
+            let PacketMeta { local, tos, dont_fragment, .. } = packet.meta;
+            let dont_fragment = dont_fragment && remote.is_ipv4();
+            Target { remote, local: Some(local), tos, dont_fragment }
         })
     }
 
@@ -172,7 +207,9 @@ impl BypassSocket {
         let target = |packet: &PacketBuf| {
             let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
             let remote = destination(packet.data()).unwrap_or(unspecified);
-            Target { remote: SocketAddr::new(remote, 0), local: None, tos: 0 }
+            // A group is reached from the interface that has the source, whatever the routes say.
+            let local = remote.is_multicast().then_some(packet.meta.local);
+            Target { remote: SocketAddr::new(remote, 0), local, tos: 0, dont_fragment: false }
         };
         let mut report = io.send(self.v4.as_fd(), of(Family::V4), target);
         match &self.v6 {
@@ -197,7 +234,23 @@ pub(crate) fn open(
     let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(protocol)))
         .map_err(|error| SysError::of("open raw socket", error))?;
     configure_sending(&socket, family, options)?;
+    configure_multicast(&socket, family)
+        .map_err(|error| SysError::of("configure socket", error))?;
     Ok(socket)
+}
+
+/// Packets to a group travel as far as others do, and do not come back to this host.
+fn configure_multicast(socket: &Socket, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => {
+            socket.set_multicast_ttl_v4(MULTICAST_TTL)?;
+            socket.set_multicast_loop_v4(false)
+        }
+        Family::V6 => {
+            socket.set_multicast_hops_v6(MULTICAST_TTL)?;
+            socket.set_multicast_loop_v6(false)
+        }
+    }
 }
 
 pub(crate) fn unspecified(family: Family) -> SocketAddr {
@@ -235,6 +288,8 @@ fn destination(octets: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// Instead of 1.
+const MULTICAST_TTL: u32 = 64;
 /// IP protocol of ESP.
 const ESP: i32 = 50;
 /// linux/in6.h; the libc crate lacks it.

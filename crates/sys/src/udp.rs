@@ -177,6 +177,9 @@ impl UdpSocket {
 
     /// Sends each packet from `meta.local` (if not unspecified) to `meta.remote` with `meta.tos`.
     ///
+    /// Packets with `meta.dont_fragment` forbid being cut, whatever [`PathMtu`] the socket has; it
+    /// is then [`PathMtu::Fragment`] afterwards.
+    ///
     /// Takes `&[PacketBuf]` or any filtered iterator over packets.
     pub fn send_batch<'a>(
         &self,
@@ -187,6 +190,7 @@ impl UdpSocket {
             remote: packet.meta.remote,
             local: Some(packet.meta.local),
             tos: packet.meta.tos,
+            dont_fragment: packet.meta.dont_fragment && packet.meta.remote.is_ipv4(),
         })
     }
 
@@ -206,9 +210,45 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        let target = Target { remote, local: Some(local), tos };
+        self.send(
+            Target { remote, local: Some(local), tos, dont_fragment: false },
+            None,
+            prefix,
+            octets,
+        )
+    }
+
+    /// The same for a datagram that others' routes are for, ours into the TUN among them: it carries no
+    /// mark, whatever the socket has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send_to`]; EPERM without CAP_NET_ADMIN.
+    pub fn send_unmarked(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        tos: u8,
+        prefix: &[u8],
+        octets: &[u8],
+    ) -> io::Result<()> {
+        self.send(
+            Target { remote, local: Some(local), tos, dont_fragment: false },
+            Some(0),
+            prefix,
+            octets,
+        )
+    }
+
+    fn send(
+        &self,
+        target: Target,
+        mark: Option<u32>,
+        prefix: &[u8],
+        octets: &[u8],
+    ) -> io::Result<()> {
         let parts = [io::IoSlice::new(prefix), io::IoSlice::new(octets)];
-        send_parts(self.socket.as_fd(), target, &parts)
+        send_parts(self.socket.as_fd(), target, mark, &parts)
     }
 
     /// The next thing the network said about a packet sent; `None` if there is nothing.

@@ -6,6 +6,9 @@ mod common;
 
 use std::net::SocketAddr;
 
+use adit_sys::capture::Capture;
+use adit_sys::netlink::Family;
+use adit_sys::raw::RawEspSocket;
 use adit_sys::udp::{DualUdpSocket, PathMtu, SocketError, SocketOptions, UdpSocket};
 use adit_sys::{BATCH_MAX, BatchIo, SysError};
 use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, set_up};
@@ -182,6 +185,57 @@ fn what_does_not_fit_is_told_apart() {
     let mut lengths: Vec<usize> = got.iter().map(|packet| packet.len()).collect();
     lengths.sort_unstable();
     assert_eq!(lengths, [0, 0, 0, 10, 10]);
+}
+
+/// CHECKLIST S17: of one batch, each packet has its own DF bit; and then the socket is as before.
+#[test]
+fn each_packet_has_its_own_df_bit() {
+    if !namespaces_allowed("each_packet_has_its_own_df_bit") {
+        return;
+    }
+    let pair = Pair::new();
+    let left = bind(&pair.left, "0.0.0.0:4500");
+    let raw = || RawEspSocket::open(Family::V4, &SocketOptions::default()).unwrap();
+    let raw = pair.left.run(raw).unwrap();
+    let open = || Capture::open("right0", 64).unwrap();
+    let mut capture = pair.right.run(open).unwrap();
+    let mut io = BatchIo::new(HEADROOM);
+    let mut sent = packets(6, 2_000);
+    let bits = [false, true, true, false, true, true];
+    for ((n, packet), dont_fragment) in sent.iter_mut().enumerate().zip(bits) {
+        assert!(packet.fill(&[u8::try_from(n).unwrap(); 16]));
+        packet.meta.remote = "192.0.2.2:4500".parse().unwrap();
+        packet.meta.dont_fragment = dont_fragment;
+    }
+    // This one exceeds the link, and costs the others nothing.
+    sent[4].set_len(2_000);
+
+    for protocol in [17, 50] {
+        let report = match protocol {
+            17 => left.send_batch(&mut io, &sent),
+            _ => raw.send_batch(&mut io, &sent),
+        };
+        assert_eq!((report.sent, report.too_big, report.failed), (5, 1, 0), "{report:?}");
+        let seen = df_bits(&mut capture, protocol, 5);
+        assert_eq!(seen, [false, true, true, false, true], "protocol {protocol}");
+    }
+    left.send_to(left.local(), sent[0].meta.remote, 0, &[], b"IKE").unwrap();
+    assert_eq!(df_bits(&mut capture, 17, 1), [false]);
+}
+
+/// The DF bits of so many IPv4 packets of a protocol, in the order in which they came.
+fn df_bits(capture: &mut Capture, protocol: u8, wanted: usize) -> Vec<bool> {
+    let mut bits = Vec::new();
+    while bits.len() < wanted {
+        assert!(capture.wait(common::SOON).unwrap(), "{bits:?}");
+        while let Some(frame) = capture.next_frame().unwrap() {
+            let ip = &frame.octets[14..];
+            if frame.octets[12..14] == [8, 0] && ip[9] == protocol && ip[16..20] == [192, 0, 2, 2] {
+                bits.push(ip[6] & 0x40 != 0);
+            }
+        }
+    }
+    bits
 }
 
 #[test]

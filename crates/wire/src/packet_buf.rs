@@ -15,6 +15,8 @@ pub struct PacketMeta {
     pub remote: SocketAddr,
     /// Traffic class of the outer header: DSCP in the upper six bits, ECN in the lower two.
     pub tos: u8,
+    /// Outbound: whether nobody may cut the packet on its way, if the network makes its IPv4 header.
+    pub dont_fragment: bool,
     /// Whether ESP travels in UDP (RFC 3948) or directly above IP.
     pub udp: bool,
     /// Inbound: octets of the IPv4 header that lies in the headroom right before the packet, as it
@@ -28,7 +30,15 @@ pub struct PacketMeta {
 impl Default for PacketMeta {
     fn default() -> Self {
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        Self { local: nowhere, remote: nowhere, tos: 0, udp: false, header_len: 0, whole: false }
+        Self {
+            local: nowhere,
+            remote: nowhere,
+            tos: 0,
+            dont_fragment: false,
+            udp: false,
+            header_len: 0,
+            whole: false,
+        }
     }
 }
 

@@ -253,6 +253,7 @@ impl World {
                 let flow = policy::flow(choices);
                 host.packet_event(PacketEvent::Acquire { connection, child: name, flow });
             }
+            14 => host.packet_event(PacketEvent::Used { child: known.1 }),
             13 => host.unreachable(path(side, choices)),
             _ => {}
         }

@@ -332,5 +332,5 @@ const OUTPUTS_MAX: usize = 700;
 const ANSWERS_MAX: usize = 8;
 /// One per half-open IKE SA and one per attempt.
 const JOBS_MAX: usize = HALF_OPEN_MAX + 2;
-const CHILDREN_MAX: usize = 128;
+const CHILDREN_MAX: usize = 1_024;
 const TIMEOUTS_AT_ONCE_MAX: usize = 64;

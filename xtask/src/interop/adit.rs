@@ -56,6 +56,23 @@ pub(crate) fn write_file(side: &Side, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).context("cannot write the tunnel's file")
 }
 
+/// Writes a file of SAs that are keyed by hand, or one of their keys.
+pub(crate) fn write_sa(side: &Side, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+    let folder = config(side).join("sas");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(name);
+    fs::write(&file, text).context("cannot write the SA's file")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode)).context("cannot keep it private")
+}
+
+/// Removes a file of SAs, if it is there.
+pub(crate) fn remove_sa(side: &Side, name: &str) -> anyhow::Result<()> {
+    match fs::remove_file(config(side).join("sas").join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     let list = |networks: Vec<String>| format!("[\"{}\"]", networks.join("\", \""));
     let traffic = if plan.transport {

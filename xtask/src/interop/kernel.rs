@@ -4,6 +4,7 @@
 //! What counts is what the guest's kernel says: SAs of the mode that was meant, through which the
 //! pings went, and nothing left when the tunnel is down.
 
+mod by_hand;
 mod steered;
 
 use std::fs;
@@ -64,7 +65,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 21] = [
+const CASES: [Case; 22] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -112,6 +113,11 @@ const CASES: [Case; 21] = [
         )
     },
     special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
+    special(
+        "by-hand",
+        "SAs of sas/NAME.toml in user space and `ip xfrm` in the guest: a pair, and one to a group",
+        by_hand::run,
+    ),
     special("killed", "a killed daemon's SAs and policies go at the next start", killed),
     // Behind `refused`, which wants a kernel whose ESP nobody holds any more.
     special("mark", "packets with the mark go through the tunnel, others do not", steered::mark),
@@ -242,12 +248,17 @@ impl<'a> Bench<'a> {
             let is_it = |sa: &IkeSa| sa.spis == ours.spis && sa.live_children().count() == 1;
             theirs.iter().any(is_it)
         })?;
+        self.pings()?;
+        self.judge(&self.right.states()?)
+    }
+
+    /// Pings from either side, of which none may be lost.
+    fn pings(&self) -> anyhow::Result<()> {
         let (left, right) = self.sides;
         let words = ping_words(self.address(left), self.address(right), PINGS);
         ping::lossless(&output(left.command(Path::new("ping")).args(&words))?)?;
         let words = ping_words(self.address(right), self.address(left), PINGS);
-        ping::lossless(&self.right.guest.run(&format!("ping {}", words.join(" ")))?)?;
-        self.judge(&self.right.states()?)
+        ping::lossless(&self.right.guest.run(&format!("ping {}", words.join(" ")))?)
     }
 
     /// One SA for each direction, as meant, and every echo and every answer went through it.

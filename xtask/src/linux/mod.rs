@@ -1,6 +1,7 @@
 //! A real Linux kernel as a peer: booted as a program (User-mode Linux), so that it has an IPsec of
 //! its own whatever the machine's kernel can do.
 
+mod beet;
 pub(crate) mod guest;
 pub(crate) mod packets;
 mod pcap;

@@ -64,6 +64,23 @@ pub(crate) fn udp(from: IpAddr, to: IpAddr, identification: u16, payload: &[u8])
     packet
 }
 
+/// An IPv4 packet with so many octets of options that mean nothing.
+pub(crate) fn with_options(packet: Vec<u8>, options: usize) -> Vec<u8> {
+    if options == 0 {
+        return packet;
+    }
+    let (header, payload) = packet.split_at(20);
+    let mut header = [header, &vec![1; options]].concat();
+    let first = 0x40 | u8::try_from(5 + options / 4).expect("at most 40 octets of options");
+    let len = u16::try_from(packet.len() + options).expect("packets are short");
+    header.splice(0..1, [first]);
+    header.splice(2..4, len.to_be_bytes());
+    header.splice(10..12, [0, 0]);
+    let sum = checksum(&header).to_be_bytes();
+    header.splice(10..12, sum);
+    [&header, payload].concat()
+}
+
 fn header(from: IpAddr, to: IpAddr, identification: u16, len: u16) -> Vec<u8> {
     if from.is_ipv6() {
         let mut header = vec![0x60, 0, 0, 0];

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::PROGRAMS;
+use super::beet;
 use super::guest::{EXCHANGE, Guest};
 use super::packets::{Octets, RAW, Round, UDP_HEADER, hex, udp};
 use super::pcap::{Esp, packets};
@@ -42,6 +43,7 @@ enum Source {
 
 /// Where the vectors go.
 const FILE: &str = "crates/dataplane/tests/vectors/linux-esp-packets.json";
+const BEET_FILE: &str = "crates/dataplane/tests/vectors/linux-beet-packets.json";
 
 /// Time from the guest's last packet until the capture holds it.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -88,13 +90,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let guest = Guest::boot(&lab.right)?;
     let cases = cases(&lab);
     let capture = start_capture(&lab.left)?;
-    let rounds: Vec<Round> = cases.iter().map(|case| case.round(&lab)).collect();
+    let bound = beet::cases(&lab);
+    let rounds = cases.iter().map(|case| case.round(&lab));
+    let rounds: Vec<Round> = rounds.chain(bound.iter().map(|case| case.round(&lab))).collect();
     guest.give("rounds.json", &serde_json::to_string(&rounds)?)?;
     guest.run(&format!("{} guest-send {EXCHANGE}/rounds.json", Guest::own_program()?))?;
-    let vectors = collect(&cases, &capture)?;
+    // The packets of BEET mode are the last ones.
+    let bound = collect(&capture, |wire| bound.iter().map(|case| case.vector(wire)).collect())?;
+    let vectors = collect(&capture, |wire| vectors(&cases, wire))?;
     fs::write(root::path(FILE), json_list(&vectors)? + "\n")?;
+    fs::write(root::path(BEET_FILE), json_list::<beet::Vector>(&bound)? + "\n")?;
     let version = guest.run("uname -r")?;
-    println!("{} packets of Linux {} in {FILE}", vectors.len(), version.trim());
+    let version = version.trim();
+    println!("{} packets of Linux {version} in {FILE}", vectors.len());
+    println!("{} packets of Linux {version} in {BEET_FILE}", bound.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -112,18 +121,24 @@ fn start_capture(side: &Side) -> anyhow::Result<PathBuf> {
 }
 
 /// What the capture holds for each case; waits for the last packet.
-fn collect(cases: &[Case], capture: &Path) -> anyhow::Result<Vec<Vector>> {
+fn collect<T>(
+    capture: &Path,
+    read: impl Fn(&[Esp<'_>]) -> anyhow::Result<Vec<T>>,
+) -> anyhow::Result<Vec<T>> {
     let mut found = Err(anyhow::anyhow!("no packet was looked for"));
+    let look = || {
+        let capture = fs::read(capture)?;
+        let wire: Vec<Esp<'_>> = packets(&capture)?.into_iter().filter_map(Esp::find).collect();
+        read(&wire)
+    };
     clock::poll(SETTLED, Duration::from_millis(200), || {
-        found = read(cases, capture);
+        found = look();
         found.is_ok()
     });
     found
 }
 
-fn read(cases: &[Case], capture: &Path) -> anyhow::Result<Vec<Vector>> {
-    let capture = fs::read(capture)?;
-    let wire: Vec<Esp<'_>> = packets(&capture)?.into_iter().filter_map(Esp::find).collect();
+fn vectors(cases: &[Case], wire: &[Esp<'_>]) -> anyhow::Result<Vec<Vector>> {
     let mut vectors = Vec::new();
     for case in cases {
         let sealed: Vec<&Esp<'_>> =

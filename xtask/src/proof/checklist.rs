@@ -2,14 +2,14 @@
 //!
 //! A test says so in its comment: `CHECKLIST S04`, or several points with commas between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
 
-use super::vectors::passed_tests;
+use super::vectors::tests_that;
 use super::{Effort, Finding, lacks};
 use crate::root;
 
@@ -58,16 +58,15 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
             read_folder(&folder.join(part), &package, &mut cited)?;
         }
     }
-    let mut passed = BTreeMap::new();
-    for package in cited.iter().map(|one| one.package.clone()).collect::<BTreeSet<_>>() {
-        let tests = cited.iter().filter(|one| one.package == package);
-        let tests: BTreeSet<&str> = tests.map(|one| one.test.as_str()).collect();
-        let mut cargo = root::cargo();
-        cargo.args(["test", "-p", &package, "--tests", "--no-fail-fast", "--"]).args(tests);
-        // A failed test is missing among those that passed.
-        let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-        passed.insert(package, passed_tests(&String::from_utf8_lossy(&output.stdout)));
-    }
+    let tests: BTreeSet<&str> = cited.iter().map(|one| one.test.as_str()).collect();
+    // All packages at once, as for the whole suite: what that built is not built again.
+    let mut cargo = root::cargo();
+    cargo.args(["test", "--workspace", "--tests", "--no-fail-fast", "--"]).args(tests);
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Of tests of one name all have to pass.
+    let failed = tests_that(&text, "FAILED");
+    let passed = tests_that(&text, "ok").difference(&failed).cloned().collect();
     Ok(judge(&cited, &passed))
 }
 
@@ -109,8 +108,8 @@ fn citations(text: &str, package: &str) -> Vec<Citation> {
     found
 }
 
-fn judge(cited: &BTreeSet<Citation>, passed: &BTreeMap<String, BTreeSet<String>>) -> Finding {
-    let passes = |one: &Citation| passed.get(&one.package).is_some_and(|it| it.contains(&one.test));
+fn judge(cited: &BTreeSet<Citation>, passed: &BTreeSet<String>) -> Finding {
+    let passes = |one: &Citation| passed.contains(&one.test);
     let mut faults: Vec<String> = Vec::new();
     let mut counts = Vec::new();
     for (point, title) in POINTS {
@@ -163,10 +162,9 @@ mod tests {
             })
             .collect();
         let names: BTreeSet<String> = all.iter().map(|one| one.test.clone()).collect();
-        let passed = |names: BTreeSet<String>| BTreeMap::from([("p".to_owned(), names)]);
-        assert_eq!(judge(&all, &passed(names.clone())).reason, "");
+        assert_eq!(judge(&all, &names).reason, "");
         let fewer = names.into_iter().filter(|name| name != "of_S16").collect();
-        let reason = judge(&all, &passed(fewer)).reason;
+        let reason = judge(&all, &fewer).reason;
         assert_eq!(reason, "S16: of_S16 did not pass; S16 (IPComp) has no test");
     }
 }

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use adit_db::{Action, Keep};
 use adit_mgmt::api::{self, ReloadReport};
-use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile, Tunnel};
+use adit_mgmt::config::{
+    self, ConfigError, Configuration, Files, KeyedSa, SecretFile, SourceFile, Tunnel,
+};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::Request;
 use adit_mgmt::{Diagnosis, Severity};
 use adit_sys::file::{read_texts, read_with_mode};
+use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
 use crate::args::Check;
@@ -22,9 +25,10 @@ use crate::words::count;
 /// `adit check`.
 pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
     let files = read_files(&args.config.join("tunnels"))?;
-    let policies = args.config.join("policies");
-    let policies = if policies.exists() { read_files(&policies)? } else { Vec::new() };
-    let checked = config::load_all(&files, &policies, &read_secret);
+    let policies = read_optional(&args.config.join("policies"))?;
+    let sas = read_optional(&args.config.join("sas"))?;
+    let kinds = Files { tunnels: &files, policies: &policies, sas: &sas };
+    let checked = config::load_all(kinds, &read_secret);
     let (good, problems) = match &checked {
         Ok(configuration) => (Some(configuration), &configuration.warnings),
         Err(problems) => (None, problems),
@@ -43,7 +47,7 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
         screen.text(&verdict(
             good,
             problems,
-            files.len() + policies.len(),
+            files.len() + policies.len() + sas.len(),
             &args.config,
             screen.paint,
         ))?;
@@ -66,6 +70,11 @@ fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
     Ok(texts.into_iter().map(|(path, text)| SourceFile { path, text }).collect())
 }
 
+/// The same of a directory that need not be there.
+fn read_optional(directory: &Path) -> Result<Vec<SourceFile>, Error> {
+    if directory.exists() { read_files(directory) } else { Ok(Vec::new()) }
+}
+
 fn read_secret(path: &Path) -> Result<SecretFile, String> {
     let read = read_with_mode(path);
     read.map(|(octets, mode)| SecretFile { octets, mode }).map_err(|error| error.to_string())
@@ -83,7 +92,10 @@ fn report(
     plan: Option<ReloadReport>,
 ) -> ReloadReport {
     let plan = plan.unwrap_or_else(|| ReloadReport {
-        added: good.iter().flat_map(|good| good.tunnels.keys().cloned()).collect(),
+        added: good
+            .iter()
+            .flat_map(|good| good.tunnels.keys().chain(good.sas.keys()).cloned())
+            .collect(),
         policies: good
             .iter()
             .flat_map(|good| good.policies.iter().map(|policy| policy.name.to_string()))
@@ -108,18 +120,48 @@ fn verdict(
         let errors = paint.with(Style::Bad, &errors);
         return format!("{errors}, {warnings} in {}\n", count(files, "file"));
     };
-    if configuration.tunnels.is_empty() && configuration.policies.is_empty() {
+    let Configuration { tunnels, policies, sas, .. } = configuration;
+    if tunnels.is_empty() && policies.is_empty() && sas.is_empty() {
         let place = directory.join("tunnels");
         return format!("no tunnels: put one into {}/NAME.toml\n", place.display());
     }
     let tunnels = count(configuration.tunnels.len(), "tunnel");
     let tunnels = paint.with(Style::Good, &tunnels);
-    let policies = policies(configuration, paint);
-    format!("{policies}{}\n{tunnels}, {warnings}\n", plan(configuration).render(paint))
+    let mut out = policies_table(configuration, paint) + &sas_table(configuration, paint);
+    if !configuration.tunnels.is_empty() {
+        out += &plan(configuration).render(paint);
+        out.push('\n');
+    }
+    let by_hand = match configuration.sas.len() {
+        0 => String::new(),
+        number => format!("{} keyed by hand, ", count(number, "file")),
+    };
+    format!("{out}{tunnels}, {by_hand}{warnings}\n")
+}
+
+/// SAs that are keyed by hand, which are asked before the tunnels; nothing if there are none.
+fn sas_table(configuration: &Configuration, paint: Paint) -> String {
+    if configuration.sas.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["SA", "PEER", "SPI IN", "SPI OUT", "SUITE", "LOCAL", "REMOTE"]);
+    let spi = |spi: Option<Spi>| spi.map_or_else(|| "-".to_owned(), |spi| format!("{:08x}", spi.0));
+    for (name, KeyedSa { sa, .. }) in &configuration.sas {
+        table.row(vec![
+            Cell::styled(Style::Bold, name),
+            Cell::new(sa.remote.ip().to_string()),
+            Cell::new(spi(sa.directions.spi_in())),
+            Cell::new(spi(sa.directions.spi_out())),
+            Cell::new(sa.protection.to_string()),
+            Cell::new(side_words(&sa.local_ts)),
+            Cell::new(side_words(&sa.remote_ts)),
+        ]);
+    }
+    format!("{}\n", table.render(paint))
 }
 
 /// What is asked before the tunnels, in order; nothing if there is nothing.
-fn policies(configuration: &Configuration, paint: Paint) -> String {
+fn policies_table(configuration: &Configuration, paint: Paint) -> String {
     if configuration.policies.is_empty() {
         return String::new();
     }
@@ -161,7 +203,8 @@ fn plan(configuration: &Configuration) -> Table {
         let hosts = connection.remote_addresses.iter().map(ToString::to_string).collect();
         let local_id = connection.pad.local_id.as_ref();
         let (mut keep, mut local, mut remote) = ("", Vec::new(), Vec::new());
-        for child in &connection.children {
+        // Classes have the selectors of the child that they are of.
+        for child in connection.children.iter().filter(|child| child.class.is_none()) {
             keep = keep_words(child.keep);
             local.extend(child.local_ts.iter().map(ToString::to_string));
             remote.extend(child.remote_ts.iter().map(ToString::to_string));

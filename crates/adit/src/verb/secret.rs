@@ -1,10 +1,12 @@
-//! `adit secret`: making pre-shared keys.
+//! `adit secret`: making pre-shared keys, and keys of SAs that are keyed by hand.
 
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use adit_crypto::Protection;
+use adit_db::{ProposalSpec, counts_nonces};
 use adit_mgmt::api::SCHEMA;
-use adit_mgmt::secret::{SECRET_OCTETS, new_secret_text};
+use adit_mgmt::secret::{SECRET_OCTETS, hex_text, key_words, new_secret_text};
 use adit_sys::file::create_private;
 use serde::Serialize;
 
@@ -15,7 +17,10 @@ use crate::screen::Screen;
 /// `adit secret`.
 pub(crate) fn run(args: &Secret, screen: &mut Screen) -> Result<(), Error> {
     match &args.verb {
-        SecretVerb::New { file, json } => new(file.as_deref(), *json, screen),
+        SecretVerb::New { file, sa: None, json } => new(file.as_deref(), *json, screen),
+        SecretVerb::New { file, sa: Some(suite), json } => {
+            new_key(suite, file.as_deref(), *json, screen)
+        }
     }
 }
 
@@ -57,6 +62,47 @@ fn new(file: Option<&Path>, json: bool, screen: &mut Screen) -> Result<(), Error
     ))
 }
 
+/// A key for SAs that are keyed by hand, as long as the suite wants it.
+fn new_key(suite: &str, file: Option<&Path>, json: bool, screen: &mut Screen) -> Result<(), Error> {
+    let protection = read_suite(suite)?;
+    let len = protection.encryption_key_len() + protection.integrity_key_len();
+    let mut random = vec![0; len];
+    adit_sys::entropy::fill(&mut random).map_err(Error::io("random octets"))?;
+    let key = adit_crypto::Secret::new(random);
+    let text = hex_text(key.as_bytes());
+    if let Some(file) = file {
+        write_new(file, &text)?;
+    }
+    if json {
+        let secret = file.is_none().then_some(text.as_str());
+        return screen.json(&Made { schema: SCHEMA, bits: len * 8, secret, file });
+    }
+    let Some(file) = file else {
+        return screen.line(&text);
+    };
+    screen.line(&format!(
+        "{}: {}; copy it to the other side as it is, for the other direction of its SAs",
+        file.display(),
+        key_words(protection)
+    ))
+}
+
+/// One suite of ESP, or one algorithm of AH.
+fn read_suite(text: &str) -> Result<Protection, Error> {
+    let spec = ProposalSpec::esp(text).or_else(|error| {
+        ProposalSpec::ah(text).map_err(|_| Error::Usage(format!("--sa {text}: {error}")))
+    })?;
+    let one = spec.single().map(|(protection, _)| protection);
+    let protection =
+        one.ok_or_else(|| Error::Usage(format!("--sa {text}: name one algorithm of each kind")))?;
+    if counts_nonces(protection) {
+        return Err(Error::Usage(format!(
+            "--sa {text}: such keys must not stay (RFC 8221 §4); aes256-sha256 may"
+        )));
+    }
+    Ok(protection)
+}
+
 /// Writes a secret into a file that does not exist yet and that only its owner can read.
 pub(crate) fn write_new(file: &Path, secret: &str) -> Result<(), Error> {
     let opened = create_private(file);
@@ -79,6 +125,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_suite_is_one_that_bears_keys_that_stay() {
+        let words = |text: &str| read_suite(text).map(key_words).map_err(|error| error.to_string());
+        let both = "64 octets: 32 of encryption, then 32 of integrity";
+        assert_eq!(words("aes256-sha256").unwrap(), both);
+        assert_eq!(words("sha512").unwrap(), "64 octets");
+        assert_eq!(words("null-sha256").unwrap(), "32 octets");
+        assert!(words("aes256gcm16").unwrap_err().contains("must not stay"));
+        assert!(words("aes256-sha256-x25519").unwrap_err().contains("one algorithm of each kind"));
+        assert!(words("aes257-sha256").unwrap_err().contains("unknown algorithm"));
+    }
 
     #[test]
     fn a_secret_is_private_and_never_overwritten() {

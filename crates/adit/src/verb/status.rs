@@ -173,6 +173,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     let software = tunnel.peer_software.as_ref().map(|name| format!("   ({})", clean(name)));
     let address = tunnel.peer_address.as_ref().unwrap_or(&tunnel.peer);
     add("peer", Some(format!("{}{}", clean(address), software.unwrap_or_default())));
+    add("over", tunnel.over.as_ref().map(|over| format!("tunnel {}", clean(over))));
     add("we are", tunnel.local_id.as_deref().map(clean));
     add("peer is", tunnel.remote_id.as_deref().map(clean));
     let source = match tunnel.source {
@@ -202,6 +203,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
 
 fn child_words(child: &ChildStatus) -> String {
     let mut lines = vec![format!("{} <-> {}", child.local.join(", "), child.remote.join(", "))];
+    lines.extend(child.class.as_ref().map(|class| format!("only DSCP {}", clean(class))));
     let protocol = if child.protocol.is_empty() { "ESP" } else { &child.protocol };
     let how = if child.udp { format!("{protocol} in UDP") } else { protocol.to_owned() };
     if let (true, Some(suite)) = (child.up, &child.suite) {
@@ -251,6 +253,7 @@ mod tests {
             children: vec![ChildStatus {
                 name: "berlin".into(),
                 up: true,
+                class: None,
                 local: vec!["10.1.0.0/24".into()],
                 remote: vec!["10.2.0.0/24".into(), "fd02::/48".into()],
                 suite: Some("aes256gcm16-esn".into()),
@@ -335,6 +338,14 @@ mod tests {
           peer said      AUTHENTICATION_FAILED
           fix            compare the secrets
         ");
+    }
+
+    #[test]
+    fn a_nested_tunnel_names_its_outer_one() {
+        let tunnel = TunnelStatus { over: Some("paris".into()), ..berlin() };
+        let said = details(&tunnel, Paint::PLAIN);
+        assert!(said.contains("\n  over       tunnel paris\n"), "{said}");
+        assert!(!details(&berlin(), Paint::PLAIN).contains("over"));
     }
 
     #[test]

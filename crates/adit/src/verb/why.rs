@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use adit_db::Dscp;
 use adit_mgmt::api::{
     self, CompressionStatus, Fate, PolicyAction, PolicyStatus, SaStatus, SadReport, SpdReport,
     TunnelStatus, Why as Answer,
@@ -39,7 +40,8 @@ pub(crate) fn sad(args: &Json, vici: &Path, screen: &mut Screen) -> Result<Exit,
 /// `adit why`.
 pub(crate) fn why(args: &Why, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
     let flow = flow(args)?;
-    let answer: Answer = ask(vici, &Request::AditWhy { flow })?;
+    let dscp = dscp(&args.dscp)?;
+    let answer: Answer = ask(vici, &Request::AditWhy { flow, dscp })?;
     show(&answer, args.json, screen, |paint| why_text(&answer, paint))?;
     Ok(match answer.fate {
         _ if !answer.reachable => Exit::Problem,
@@ -110,6 +112,11 @@ fn end(text: &str) -> Result<(IpAddr, Option<u16>), Error> {
     }
 }
 
+fn dscp(name: &str) -> Result<Dscp, Error> {
+    let known = Dscp::named(name).or_else(|| name.parse().ok().and_then(Dscp::new));
+    known.ok_or_else(|| Error::Usage(format!("{name:?} is no DSCP's name, and not 0 to 63")))
+}
+
 fn protocol(name: &str) -> Result<IpProtocol, Error> {
     let known = IpProtocol::from_name(name).or_else(|| name.parse().ok().map(IpProtocol));
     known.ok_or_else(|| Error::Usage(format!("{name:?} is no protocol's name or number")))
@@ -171,7 +178,15 @@ fn owner(entry: &PolicyStatus) -> String {
     let child = entry.child.as_ref().filter(|child| **child != entry.name);
     let child = child.map_or_else(String::new, |child| format!("/{}", clean(child)));
     let engine = engine(entry.by_kernel, entry.interface.as_deref(), entry.mark.as_deref());
-    format!("{} {}{child}{engine}", entry.source, clean(&entry.name))
+    let pfp = if entry.pfp.is_empty() { String::new() } else { format!(", pfp {}", pfp(entry)) };
+    let peer = entry.peer_id.as_ref();
+    let peer = peer.map_or_else(String::new, |peer| format!(", peer {}", clean(peer)));
+    format!("{} {}{child}{engine}{peer}{pfp}", entry.source, clean(&entry.name))
+}
+
+/// Which selectors SAs take from packets, `remote,protocol`.
+fn pfp(entry: &PolicyStatus) -> String {
+    entry.pfp.iter().map(|word| clean(word)).collect::<Vec<_>>().join(",")
 }
 
 /// ` (kernel)`, ` (kernel, interface vpn1)`; nothing for user space.
@@ -194,15 +209,17 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
     if report.sas.is_empty() {
         return "no SAs: `adit status` says how the tunnels stand\n".to_owned();
     }
-    let mut table =
-        Table::new(&["TUNNEL", "SPI IN", "SPI OUT", "PEER", "IN", "OUT", "REKEY", "SUITE", ""]);
+    let mut table = Table::new(&[
+        "TUNNEL", "SPI IN", "SPI OUT", "PEER", "TRAFFIC", "IN", "OUT", "REKEY", "SUITE", "",
+    ]);
     for sa in &report.sas {
         let flow = |packets: u64, all: u64| format!("{} ({})", grouped(packets), octets(all));
         table.row(vec![
-            Cell::styled(Style::Bold, clean(&sa.tunnel)),
+            Cell::styled(Style::Bold, sa_owner(sa)),
             Cell::new(&sa.spi_in),
             Cell::new(&sa.spi_out),
             Cell::new(&sa.outer_remote),
+            Cell::new(format!("{} <-> {}", side(&sa.local), side(&sa.remote))),
             Cell::new(flow(sa.packets_in, sa.octets_in)),
             Cell::new(flow(sa.packets_out, sa.octets_out)),
             sa.rekey_in_s.map(seconds).into(),
@@ -214,6 +231,18 @@ fn sad_text(report: &SadReport, paint: Paint) -> String {
         ]);
     }
     table.render(paint)
+}
+
+/// The tunnel of an SA: `berlin over paris`, `berlin (cs5, ef)` if it has only a class of its traffic.
+fn sa_owner(sa: &SaStatus) -> String {
+    let class = sa.class.as_ref().map(|class| format!(" ({})", clean(class)));
+    format!("{}{}", clean(&tunnel_of(sa)), class.unwrap_or_default())
+}
+
+/// `berlin over paris`.
+fn tunnel_of(sa: &SaStatus) -> String {
+    let over = sa.over.as_ref().map(|over| format!(" over {over}"));
+    format!("{}{}", sa.tunnel, over.unwrap_or_default())
 }
 
 /// `3 replayed, 1 too_old dropped`; nothing if nothing was.
@@ -233,9 +262,16 @@ fn why_text(answer: &Answer, paint: Paint) -> String {
         summary(answer),
     );
     let mut facts = vec![("route", route(answer)), ("policy", policy(answer))];
+    facts.extend(answer.class.as_ref().map(|class| {
+        ("class", format!("DSCP {} goes through {}", clean(&answer.dscp), clean(class)))
+    }));
     facts.extend(answer.tunnel.as_ref().map(|tunnel| ("tunnel", tunnel_words(tunnel, paint))));
     if let Some(sa) = &answer.sa {
         facts.push(("sa", sa_words(sa)));
+        facts.push(("packets", packets(sa)));
+    }
+    for sa in &answer.over {
+        facts.push(("over", format!("tunnel {}\n{}", clean(&sa.tunnel), sa_words(sa))));
         facts.push(("packets", packets(sa)));
     }
     if answer.routed_here {
@@ -270,9 +306,15 @@ fn fate_style(fate: Fate) -> Style {
 fn summary(answer: &Answer) -> String {
     let name = answer.policy.as_ref().map_or_else(String::new, |policy| clean(&policy.name));
     match answer.fate {
-        Fate::Protected => format!(" by tunnel {name}"),
+        Fate::Protected => {
+            let over = answer.over.iter().map(|sa| format!(" over {}", clean(&sa.tunnel)));
+            format!(" by tunnel {name}{}", over.collect::<String>())
+        }
         Fate::Bypassed | Fate::Discarded => format!(" by policy {name}"),
         Fate::Blocked => ": no policy matches, so it is dropped".to_owned(),
+        Fate::Waiting if answer.policy.as_ref().is_some_and(|policy| !policy.pfp.is_empty()) => {
+            format!(": its first packet opens an SA of its own in tunnel {name}")
+        }
         Fate::Waiting => format!(": tunnel {name} has no SA for it"),
         Fate::Astray => format!(": tunnel {name} should carry it, the kernel sends it elsewhere"),
         Fate::Outside => ": the kernel does not give it to us".to_owned(),
@@ -305,8 +347,12 @@ fn policy(answer: &Answer) -> String {
         many => format!("the {many} before it do not match"),
     };
     let place = place(entry).map_or_else(String::new, |place| format!("\n{place}"));
+    let name = match &entry.peer_id {
+        Some(peer) => format!("\nonly through SAs of a peer that has proven to be {}", clean(peer)),
+        None => String::new(),
+    };
     format!(
-        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{place}",
+        "{} of {}: {} {} <-> {}\nfrom {}; {earlier}{name}{place}",
         entry.number,
         answer.policies,
         entry.action,

@@ -1,12 +1,15 @@
 //! The policies in force as people see them: those of the kernel first, because it asks them before
 //! a packet comes to the TUN.
 
-use adit_db::{Action, ChildSaId, Engine, PolicyId, Rank, Sides, SpdEntry, Steering, TsSpec};
+use adit_db::{
+    Action, ChildSaId, Engine, Identity, IdentityPattern, PolicyId, Rank, Sides, SpdEntry,
+    Steering, TsSpec,
+};
 use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
 
-use super::{CONFIGURED, Held, InForce, Negotiated, PolicyBook};
+use super::{BEYOND, CONFIGURED, Held, InForce, Negotiated, PolicyBook};
 
 /// What becomes of a packet that leaves.
 #[derive(Debug, Default)]
@@ -144,8 +147,11 @@ impl PolicyBook {
             Action::Bypass => status.action = PolicyAction::Bypass,
             Action::Discard => status.action = PolicyAction::Discard,
             Action::Protect(policy) => {
-                let configured = rank >= Rank(CONFIGURED);
-                status.source = if configured { PolicySource::Tunnel } else { PolicySource::Peer };
+                status.source = match rank.0 {
+                    CONFIGURED.. => PolicySource::Tunnel,
+                    BEYOND.. => PolicySource::Peer,
+                    _ => PolicySource::Manual,
+                };
                 status = self.protecting(policy, status);
             }
         }
@@ -162,8 +168,22 @@ impl PolicyBook {
             status.name = connection.to_string();
             status.child = Some(child.to_string());
         }
+        let connection = self.table.names(policy).and_then(|(name, _)| self.connections.get(name));
+        status.peer_id = connection.and_then(|connection| name_of(&connection.pad.remote_id));
+        // A peer's entry is what was taken already.
+        if let Some((_, child)) =
+            self.child(policy).filter(|_| status.source == PolicySource::Tunnel)
+        {
+            status.pfp = child.pfp.words().map(str::to_owned).collect();
+        }
         status
     }
+}
+
+/// The name in an entry of the SPD (RFC 4301 §4.4.1.1); an address is none.
+fn name_of(peer: &IdentityPattern) -> Option<String> {
+    let is_address = matches!(peer.exact(), Some(Identity::Ipv4(_) | Identity::Ipv6(_)));
+    (*peer != IdentityPattern::Any && !is_address).then(|| peer.to_string())
 }
 
 fn status(place: usize, local: &[TrafficSelector], remote: &[TrafficSelector]) -> PolicyStatus {

@@ -1,4 +1,4 @@
-use adit_db::{HostSpec, TsSpec};
+use adit_db::{Dscp, HostSpec, TsSpec};
 use adit_mgmt::api::{PolicyAction, PolicySource};
 use adit_wire::ip::FlowKey;
 
@@ -93,6 +93,93 @@ fn a_passive_tunnel_has_a_policy_while_it_is_up() {
     assert_eq!(book.remove_sa(ChildSaId(2)), None);
 }
 
+/// RFC 4301 §4.1: a class has no entry and no route of its own; its SAs hold those of its tunnel, and
+/// the database says whose SAs carry what.
+#[test]
+fn classes_share_the_policy_of_their_tunnel() {
+    let mut config = Connection::clone(&connection(Keep::Passive));
+    let ef = Dscp::named("ef").unwrap();
+    let mut code_points = DscpSet::default();
+    assert!(code_points.insert(ef));
+    let rest = config.children.first().unwrap().clone();
+    let class = Some(DscpClass { of: rest.name.clone(), code_points });
+    config.children.push(ChildConfig { name: "net.1".parse().unwrap(), class, ..rest });
+    let mut book = PolicyBook::default();
+    book.load(Arc::new(config));
+    book.rebuild().unwrap();
+    let named = |book: &PolicyBook, child: &str| {
+        book.policy(&"berlin".parse().unwrap(), &child.parse().unwrap()).unwrap()
+    };
+    let (policy, class) = (named(&book, "net"), named(&book, "net.1"));
+    assert_eq!((book.owner(policy), book.owner(class)), (policy, policy));
+    assert!(book.spd().is_empty());
+
+    for narrower in ["10.2.0.0/24", "10.2.0.0/25"] {
+        book.add_negotiated(ChildSaId(1), negotiated(class, "10.1.0.0/24", narrower));
+        assert_eq!(shown(&mut book), [(PolicySource::Tunnel, "10.2.0.0/24".to_owned())]);
+        assert_eq!(book.routed().into_keys().collect::<Vec<_>>(), [policy]);
+        let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 5].into(), 17, 1, 2);
+        assert_eq!(book.spd().lookup_outbound(&flow), Some(Action::Protect(policy)));
+        assert_eq!(book.spd().class(policy, ef), class);
+        assert_eq!(book.spd().class(policy, Dscp::default()), policy);
+        assert_eq!(book.remove_sa(ChildSaId(1)), Some(policy));
+        assert!(book.spd().is_empty() && book.routed().is_empty());
+    }
+    book.install(class, true);
+    book.rebuild().unwrap();
+    assert_eq!(book.spd().len(), 1, "whoever installs a class installs its tunnel's policy");
+}
+
+fn by_hand(name: &str, directions: adit_db::Directions, remote: &str) -> Arc<adit_db::ManualSa> {
+    let suite = adit_db::ProposalSpec::esp("aes256-sha256").unwrap().single().unwrap();
+    Arc::new(adit_db::ManualSa {
+        name: name.parse().unwrap(),
+        local: "192.0.2.1:0".parse().unwrap(),
+        remote: "203.0.113.7:0".parse().unwrap(),
+        directions,
+        mode: Mode::Tunnel,
+        protection: suite.0,
+        esn: false,
+        udp: false,
+        local_ts: vec![ts("10.1.0.0/24")],
+        remote_ts: vec![ts(remote)],
+        replay_window: adit_db::WindowSize::OFF,
+    })
+}
+
+/// What is keyed by hand comes before what peers negotiate and what is configured, in the order of
+/// names; who only listens has no routes.
+#[test]
+fn what_is_keyed_by_hand_comes_before_tunnels() {
+    let (mut book, policy) = book(Keep::Up);
+    let spi = adit_wire::esp::Spi(300);
+    let both = adit_db::Directions::Both { spi_in: spi, spi_out: spi };
+    let listens = adit_db::Directions::FromGroup { spi, senders: Vec::new() };
+    let id = ChildSaId::manual;
+    let second = book.add_manual(by_hand("lab", both, "10.9.0.0/24"), id(0)).unwrap();
+    let first = book.add_manual(by_hand("ears", listens, "10.8.0.0/24"), id(1)).unwrap();
+    book.rebuild().unwrap();
+    book.add_negotiated(ChildSaId(1), negotiated(policy, "10.1.0.9/32", "10.7.0.1/32"));
+
+    let manual = |remote: &str| (PolicySource::Manual, remote.to_owned());
+    assert_eq!(
+        shown(&mut book),
+        [
+            manual("10.8.0.0/24"),
+            manual("10.9.0.0/24"),
+            (PolicySource::Peer, "10.7.0.1/32".to_owned()),
+            (PolicySource::Tunnel, "10.2.0.0/24".to_owned()),
+        ]
+    );
+    assert!(book.routed_by(first).is_none());
+    assert_eq!(book.routed()[&second].plan.remote, ["10.9.0.0/24".parse().unwrap()]);
+    assert_eq!(book.manual(id(0)).map(|sa| sa.name.as_str()), Some("lab"));
+
+    assert_eq!(book.remove_manual(&"lab".parse().unwrap()), Some(id(0)));
+    book.rebuild().unwrap();
+    assert_eq!((book.spd().len(), book.routed().contains_key(&second)), (3, false));
+}
+
 /// What a peer negotiates beyond the configured policies comes before them, the newest first, and
 /// survives a change of the configuration.
 #[test]
@@ -110,6 +197,61 @@ fn what_is_beyond_the_configuration_comes_first() {
     book.remove_sa(ChildSaId(2));
     assert_eq!(shown(&mut book), [peers("10.9.0.1/32"), tunnel]);
     assert_eq!(book.routed_by(policy).unwrap().plan.remote.len(), 2);
+}
+
+/// RFC 4301 §4.4.1.1: names. Two tunnels with the same addresses, each for its own identity: an entry is
+/// about SAs of its own tunnel, and says whose.
+#[test]
+fn entries_for_identities_name_them() {
+    let named = |name: &str, peer: &str| {
+        let connection = Arc::unwrap_or_clone(connection(Keep::Passive));
+        let mut connection = Connection { name: name.parse().unwrap(), ..connection };
+        connection.pad.remote_id = peer.parse().unwrap();
+        Arc::new(connection)
+    };
+    let mut book = PolicyBook::default();
+    book.load(named("alice", "alice.example"));
+    book.load(named("bob", "*.bob.example"));
+    book.load(named("carol", "203.0.113.7"));
+    book.rebuild().unwrap();
+    let net = "net".parse().unwrap();
+    let policy = |name: &str| book.policy(&name.parse().unwrap(), &net).unwrap();
+    let (alice, bob, carol) = (policy("alice"), policy("bob"), policy("carol"));
+    for (id, policy, host) in [(1, alice, "10.2.0.1"), (2, bob, "10.2.0.2"), (3, carol, "10.2.0.3")]
+    {
+        book.add_negotiated(ChildSaId(id), negotiated(policy, "10.1.0.0/24", host));
+    }
+    let names: Vec<_> = book.list(9).into_iter().map(|one| (one.name, one.peer_id)).collect();
+    let expected =
+        [("alice", Some("alice.example")), ("bob", Some("*.bob.example")), ("carol", None)];
+    let expected = expected.map(|(name, peer)| (name.to_owned(), peer.map(str::to_owned)));
+    assert_eq!(names, expected);
+
+    // What alice's entry takes is hers, though bob's SA would carry it.
+    let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 2].into(), 6, 40_000, 443);
+    assert_eq!(book.spd().lookup_outbound(&flow), Some(Action::Protect(alice)));
+    assert_eq!(book.deciding(&flow, None).entry.unwrap().peer_id.as_deref(), Some("alice.example"));
+}
+
+/// RFC 4301 §4.4.1.2: the entry stays as it is, and says what SAs take from packets; they bring neither
+/// entries nor routes.
+#[test]
+fn sas_that_packets_made_add_nothing_to_their_policy() {
+    let mut wanted = Arc::unwrap_or_clone(connection(Keep::OnDemand));
+    wanted.children[0].pfp.remote = true;
+    let mut book = PolicyBook::default();
+    book.load(Arc::new(wanted));
+    book.rebuild().unwrap();
+    let policy = book.policy(&"berlin".parse().unwrap(), &"net".parse().unwrap()).unwrap();
+    assert!(book.spd().pfp(policy).remote);
+    let routed = book.routed_by(policy);
+    for host in 1..9 {
+        let negotiated = negotiated(policy, "10.1.0.0/24", &format!("10.2.0.{host}"));
+        book.add_negotiated(ChildSaId(host), negotiated);
+    }
+    assert_eq!(shown(&mut book), [(PolicySource::Tunnel, "10.2.0.0/24".to_owned())]);
+    assert_eq!(book.list(9)[0].pfp, ["remote"]);
+    assert_eq!(book.routed_by(policy), routed);
 }
 
 #[test]
@@ -310,4 +452,40 @@ fn people_see_the_kernels_policies_first() {
     let entry = beyond.entry.unwrap();
     assert_eq!((entry.number, entry.source, entry.name), (1, PolicySource::Peer, berlin));
     assert_eq!((beyond.carrier, book.count()), (Some(ChildSaId(6)), 3));
+}
+
+/// CHECKLIST S10: which policy is over which, and to whom IKE goes through a tunnel.
+#[test]
+fn nested_tunnels_know_what_is_over_them() {
+    let (mut book, _) = book(Keep::Up);
+    let nested = |name: &str, over: &str, peer: &str| {
+        let mut connection = Arc::unwrap_or_clone(connection(Keep::Up));
+        connection.name = name.parse().unwrap();
+        connection.over = Some(over.parse().unwrap());
+        connection.remote_addresses = vec![HostSpec::Address(peer.parse().unwrap())];
+        connection.children[0].name = name.parse().unwrap();
+        Arc::new(connection)
+    };
+    // Aachen has the peer of the outermost one, Bonn and what goes over it are further away.
+    book.load(nested("aachen", "berlin", "203.0.113.7"));
+    book.load(nested("bonn", "aachen", "198.51.100.9"));
+    book.load(nested("celle", "bonn", "198.51.100.9"));
+    book.rebuild().unwrap();
+    let name = |text: &str| text.parse::<ConnectionName>().unwrap();
+    assert_eq!(book.over(&name("berlin")), None);
+    let over = book.over(&name("bonn")).unwrap();
+    assert_eq!(book.policy(&name("aachen"), &"aachen".parse().unwrap()), Some(over));
+    let inside = |book: &PolicyBook, peer: &str| book.is_inside(peer.parse().unwrap());
+    assert!(inside(&book, "198.51.100.9") && !inside(&book, "203.0.113.7"));
+    let outermost = book.outermost("198.51.100.9".parse().unwrap()).unwrap();
+    assert_eq!(outermost.name, name("berlin"));
+
+    // Without the outer one there is still a policy, of which there is no SA.
+    book.unload(&name("aachen"));
+    book.rebuild().unwrap();
+    assert_eq!(book.over(&name("bonn")), Some(over));
+    book.unload(&name("bonn"));
+    book.unload(&name("celle"));
+    book.rebuild().unwrap();
+    assert!(!inside(&book, "198.51.100.9"));
 }

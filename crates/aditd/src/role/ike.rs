@@ -3,13 +3,15 @@
 //! It reads UDP 500 itself; what comes in on UDP 4500 is sorted by the inbound thread. It holds
 //! session keys for as long as it takes to hand them to the packet threads, and no long-term ones.
 
+mod manual;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::{Engine, PolicyId};
+use adit_db::{Engine, HostSpec, PolicyId};
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
@@ -205,6 +207,7 @@ impl Running {
                     self.stale = true;
                 }
             }
+            ToIke::Manual(change) => self.manual(change),
             ToIke::SetPolicies(policies) => {
                 self.policies.set_operator(policies);
                 self.stale = true;
@@ -252,6 +255,7 @@ impl Running {
 
     fn packet_news(&mut self, news: PacketNews, now: Instant) {
         let event = match news {
+            PacketNews::Event(event) if self.is_manual_event(&event) => return,
             PacketNews::Event(event) => event,
             PacketNews::Acquire { policy, flow } => {
                 let Some((connection, child)) = self.policies.names(policy) else {
@@ -273,7 +277,10 @@ impl Running {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit { path, octets } => self.transmit(path, octets),
-            Output::Keepalive(path) => self.role.sockets.keep_alive(path),
+            Output::Keepalive(path) => {
+                let inside = self.policies.is_inside(path.remote.ip());
+                self.role.sockets.keep_alive(path, inside);
+            }
             Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
             Output::ActivateOutbound(id) => self.activate(id),
             Output::RemoveChild { id, delay } => self.remove(id, delay),
@@ -310,13 +317,16 @@ impl Running {
             self.publish_change(Engine::Kernel, Some(policy));
             return;
         }
-        let (inbound, outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
+        let (mut inbound, mut outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
             Ok(halves) => halves,
             Err(error) => {
                 error!(%error, "a child SA could not be installed");
                 return;
             }
         };
+        if let Some(over) = self.policies.over(&sa.connection) {
+            (inbound, outbound) = (inbound.over(over, sa.encap.local), outbound.over(over));
+        }
         self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
         self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
         self.publish_change(Engine::Userspace, Some(policy));
@@ -374,7 +384,7 @@ impl Running {
 
     /// Publishes what child SAs of an engine changed about one policy.
     fn publish_change(&mut self, engine: Engine, policy: Option<PolicyId>) {
-        let Some(policy) = policy else { return };
+        let Some(policy) = policy.map(|policy| self.policies.owner(policy)) else { return };
         match engine {
             Engine::Kernel => self.publish_held(),
             Engine::Userspace | Engine::Auto => self.publish_spd(),
@@ -421,10 +431,11 @@ impl Running {
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon
     /// as it has our message, and our answer to its first packet needs the route.
     fn transmit(&mut self, path: Path, octets: Vec<u8>) {
+        let inside = self.policies.is_inside(path.remote.ip());
         if self.behind_routes {
-            self.tell_parent(ToParent::Transmit { path, octets });
+            self.tell_parent(ToParent::Transmit { path, octets, inside });
         } else {
-            self.role.sockets.transmit(path, &octets);
+            self.role.sockets.transmit(path, &octets, inside);
         }
     }
 
@@ -449,9 +460,17 @@ impl Running {
     }
 
     fn source_for(&mut self, remote: IpAddr) -> Option<IpAddr> {
+        let mut towards = remote;
+        if let Some(outermost) = self.policies.outermost(remote) {
+            let address = |hosts: &[HostSpec]| hosts.iter().find_map(HostSpec::address);
+            if let Some(own) = address(&outermost.local_addresses) {
+                return Some(own);
+            }
+            towards = address(&outermost.remote_addresses).unwrap_or(remote);
+        }
         let RouteLookup { source, .. } = self
             .netlink
-            .lookup_route(remote, None, MARK)
+            .lookup_route(towards, None, MARK)
             .inspect_err(|error| debug!(%error, "no route to the peer"))
             .ok()?;
         source
@@ -498,6 +517,7 @@ fn changes_policies(request: &ToIke) -> bool {
         request,
         ToIke::Command(Command::Load(_) | Command::Unload(_))
             | ToIke::Install { .. }
+            | ToIke::Manual(_)
             | ToIke::SetPolicies(_)
     )
 }

@@ -25,30 +25,36 @@ impl IkeSockets {
         Ok(Self { ike: self.ike.try_clone()?, nat: self.nat.try_clone()? })
     }
 
-    /// Sends an IKE message.
-    pub(crate) fn transmit(&self, path: Path, octets: &[u8]) {
+    /// Sends an IKE message; `inside` a tunnel, if the peer is behind one.
+    pub(crate) fn transmit(&self, path: Path, octets: &[u8], inside: bool) {
         let marker: &[u8] = if self.is_nat(path) { &NON_ESP_MARKER } else { &[] };
-        self.send(path, marker, octets);
+        self.send(path, marker, octets, inside);
     }
 
     /// Keeps a NAT's mapping alive (RFC 3948 §2.3).
-    pub(crate) fn keep_alive(&self, path: Path) {
-        self.send(path, &[], &[KEEPALIVE]);
+    pub(crate) fn keep_alive(&self, path: Path, inside: bool) {
+        self.send(path, &[], &[KEEPALIVE], inside);
     }
 
     fn is_nat(&self, path: Path) -> bool {
         path.local.port() == self.nat.port()
     }
 
-    fn send(&self, path: Path, prefix: &[u8], octets: &[u8]) {
+    fn send(&self, path: Path, prefix: &[u8], octets: &[u8], inside: bool) {
         let pair = if self.is_nat(path) { &self.nat } else { &self.ike };
         let socket = if path.remote.is_ipv4() { Some(pair.v4()) } else { pair.v6() };
         let Some(socket) = socket else {
             debug!("this host has no IPv6");
             return;
         };
-        if let Err(error) = socket.send_to(path.local, path.remote, IKE_TOS, prefix, octets) {
-            debug!(%error, local = %path.local, remote = %path.remote, "sending failed");
+        let Path { local, remote } = path;
+        let sent = if inside {
+            socket.send_unmarked(local, remote, IKE_TOS, prefix, octets)
+        } else {
+            socket.send_to(local, remote, IKE_TOS, prefix, octets)
+        };
+        if let Err(error) = sent {
+            debug!(%error, %local, %remote, "sending failed");
         }
     }
 }

@@ -343,7 +343,9 @@ impl Parent {
                     self.set_route(policy, routed);
                 }
                 ToParent::Filter(rules) => self.set_filter(&rules),
-                ToParent::Transmit { path, octets } => self.sockets.transmit(path, &octets),
+                ToParent::Transmit { path, octets, inside } => {
+                    self.sockets.transmit(path, &octets, inside);
+                }
                 ToParent::Tell(message) => {
                     let _ = self.links.control.send(*message);
                 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use adit_db::Dscp;
 use adit_mgmt::api::{self, SadReport, SpdReport, Status, TunnelState, TunnelStatus, Why};
 use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_sys::clock;
@@ -57,6 +58,24 @@ impl Site {
         let directory = self.directory.join("policies");
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join(file), text).unwrap();
+    }
+
+    /// Writes a file of SAs that are keyed by hand.
+    pub(crate) fn sa(&self, file: &str, text: &str) {
+        self.write_to("sas", file, text, 0o644);
+    }
+
+    /// Writes a key of theirs.
+    pub(crate) fn key(&self, file: &str, text: &str) {
+        self.write_to("sas", file, text, 0o600);
+    }
+
+    fn write_to(&self, directory: &str, file: &str, text: &str, mode: u32) {
+        let directory = self.directory.join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(file);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub(crate) fn vici(&self) -> PathBuf {
@@ -170,12 +189,24 @@ impl Site {
 
     /// `adit why`.
     pub(crate) fn why(&self, src: &str, dst: &str, protocol: u8, port: Option<u16>) -> Why {
+        self.why_with(src, dst, protocol, port, Dscp::default())
+    }
+
+    /// The same for a packet with this DSCP.
+    pub(crate) fn why_with(
+        &self,
+        src: &str,
+        dst: &str,
+        protocol: u8,
+        port: Option<u16>,
+        dscp: Dscp,
+    ) -> Why {
         let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
         let flow = match port {
             Some(port) => FlowKey::new(src, dst, protocol, 40_000, port),
             None => FlowKey::without_ports(src, dst, protocol),
         };
-        api::from_message(&self.call(&Request::AditWhy { flow })).unwrap()
+        api::from_message(&self.call(&Request::AditWhy { flow, dscp })).unwrap()
     }
 
     /// Waits until a tunnel is in a state.
@@ -189,6 +220,25 @@ impl Site {
     /// Pings from this site's inner address.
     pub(crate) fn ping(&self, source: &str, destination: &str, count: u16) -> PingReport {
         self.ping_with(source, destination, count, 56)
+    }
+
+    /// Pings with a DSCP.
+    pub(crate) fn ping_as(
+        &self,
+        source: &str,
+        destination: &str,
+        count: u16,
+        dscp: Dscp,
+    ) -> PingReport {
+        let config = PingConfig {
+            source: Some(source.parse().unwrap()),
+            count,
+            interval: Duration::from_millis(10),
+            timeout: Duration::from_secs(2),
+            traffic_class: dscp.get() << 2,
+            ..PingConfig::new(destination.parse().unwrap())
+        };
+        self.namespace.run(|| ping(&config)).unwrap().unwrap()
     }
 
     /// Pings with so many octets in each.

@@ -231,12 +231,12 @@ fn room_is_shared_among_origins() {
     };
     assert_eq!(first(HOST, 0), 1);
     for id in 0..100 {
-        let count = first(Origin::Sa(Spi(256)), id);
+        let count = first(Origin::Sa(ChildSaId(256)), id);
         assert_eq!(count, (usize::from(id) + 1).min(PACKETS_PER_ORIGIN));
     }
     assert_eq!(first(HOST, 0), 1);
     for spi in 257..400 {
-        first(Origin::Sa(Spi(spi)), 0);
+        first(Origin::Sa(ChildSaId(spi)), 0);
     }
     assert_eq!(reassembly.packets.len(), PACKETS_MAX);
     assert_eq!(reassembly.spare.len(), 0);
@@ -248,7 +248,7 @@ fn origins_never_meet() {
     let cut = fragments(&datagram(false, 1, 1_800), 1, 1_000);
     let mut reassembly = Reassembly::default();
     let now = start();
-    let (one, other) = (Origin::Sa(Spi(256)), Origin::Sa(Spi(257)));
+    let (one, other) = (Origin::Sa(ChildSaId(256)), Origin::Sa(ChildSaId(257)));
     assert_eq!(reassembly.join(one, &mut buffer(&cut[0]), now), Ok(None));
     assert_eq!(reassembly.join(other, &mut buffer(&cut[1]), now), Ok(None));
 }

@@ -6,6 +6,7 @@ use adit_wire::PacketBuf;
 
 use crate::fixtures::{Options, Tunnel, buffer, copy, packet_between, udp_packet};
 use crate::ipcomp::compressing;
+use crate::nesting::four_levels;
 
 /// Allocations of the calling thread while `work` runs.
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -24,6 +25,7 @@ fn packets_are_sealed_and_opened_without_allocation() {
         check_batch(&mut tunnel, &cipher.to_string());
     }
     check_batch(&mut compressing().tunnel(), "IPComp");
+    check_batch(&mut four_levels(), "four SAs, one in another");
     for algorithm in Authentication::ALL {
         let options = Options { ah: Some(algorithm), udp: false, ..Options::default() };
         check_batch(&mut options.tunnel(), &algorithm.to_string());

@@ -10,8 +10,8 @@ use adit_dataplane::{
     Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, Hosts, IkeSaId,
-    IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
+    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, Hosts,
+    IkeSaId, IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -50,7 +50,11 @@ pub(crate) struct Options {
     /// Replay window of the right side.
     pub(crate) window: WindowSize,
     /// See there.
+    pub(crate) dscp: DscpPolicy,
+    /// See there.
     pub(crate) ecn: EcnPolicy,
+    /// See there.
+    pub(crate) df: DfPolicy,
     /// See there.
     pub(crate) tfc: Tfc,
     /// See there; the left side sends with `cpi_out`, the right one takes that.
@@ -77,7 +81,9 @@ impl Default for Options {
             udp: true,
             lifetime: Lifetime::NONE,
             window: WindowSize::MIN,
+            dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
+            df: DfPolicy::Clear,
             tfc: Tfc::OFF,
             ipcomp: None,
             mode: Mode::Tunnel,
@@ -142,13 +148,18 @@ impl Options {
             esn: self.esn,
             keys_in: keys(self.protection()),
             keys_out: keys(self.protection()),
-            local_ts: if at_left { ts(&["0.0.0.0/0", "::/0"]) } else { self.right_ts.clone() },
+            local_ts: match (at_left, self.mode) {
+                (false, _) => self.right_ts.clone(),
+                (true, Mode::Tunnel | Mode::Transport) => ts(&["0.0.0.0/0", "::/0"]),
+                (true, Mode::Beet) => self.left_ts.clone(),
+            },
             remote_ts: if at_left { self.right_ts.clone() } else { self.left_ts.clone() },
             encap: if at_left { encap(left, right) } else { encap(right, left) },
             lifetime: self.lifetime,
             replay_window: self.window,
-            dscp: DscpPolicy::Copy,
+            dscp: self.dscp,
             ecn: self.ecn,
+            df: self.df,
             tfc: self.tfc,
             ipcomp: self.ipcomp.map(|IpComp { cpi_in, cpi_out }| match at_left {
                 true => IpComp { cpi_in, cpi_out },
@@ -162,6 +173,12 @@ impl Options {
     pub(crate) fn left_half(&self, now: Instant, active: bool) -> OutboundCommand {
         let (_, outbound) = split(&self.child_sa(true), POLICY, now).unwrap();
         OutboundCommand::Install { sa: Box::new(outbound), active }
+    }
+
+    /// The same for another policy, in use at once.
+    pub(crate) fn left_half_of(&self, policy: PolicyId, now: Instant) -> OutboundCommand {
+        let (_, outbound) = split(&self.child_sa(true), policy, now).unwrap();
+        OutboundCommand::Install { sa: Box::new(outbound), active: true }
     }
 
     /// The same, with the sequence number after this one as its first.

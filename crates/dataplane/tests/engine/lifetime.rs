@@ -6,13 +6,13 @@ use adit_dataplane::{
     DropReason, EXPIRY_INTERVAL, Event, InboundCommand, InboundSa, OpenVerdict, OutboundCommand,
     Verdict,
 };
-use adit_db::{Amounts, Lifetime};
+use adit_db::{Amounts, Lifetime, Tfc, USE_INTERVAL};
 use adit_wire::esp::Spi;
 
-use crate::fixtures::{CHILD, Options, buffer, copy, udp_packet};
+use crate::fixtures::{CHILD, Options, POLICY, buffer, copy, udp_packet};
 
 fn options(soft: Amounts, hard: Amounts) -> Options {
-    Options { lifetime: Lifetime { soft, hard }, ..Options::default() }
+    Options { lifetime: Lifetime { soft, hard, idle: None }, ..Options::default() }
 }
 
 fn packets(count: u64) -> Amounts {
@@ -115,7 +115,7 @@ fn an_sa_is_installed_once() {
     let mut tunnel = options.tunnel();
     let mut other = options.child_sa(false);
     other.spi_in = Spi(other.spi_in.0 + 77);
-    let other = Box::new(InboundSa::new(&other, tunnel.now).unwrap());
+    let other = Box::new(InboundSa::new(&other, POLICY, tunnel.now).unwrap());
     tunnel.right.handle_command(InboundCommand::Install(other));
     tunnel.right.handle_command(options.right_half(tunnel.now));
     assert_eq!(tunnel.right.report().sas.len(), 1);
@@ -140,4 +140,38 @@ fn removed_sas_open_nothing() {
     tunnel.right.handle_command(InboundCommand::Remove { child: CHILD });
     assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::UnknownSpi));
     assert!(tunnel.right.report().sas.is_empty());
+}
+
+/// CHECKLIST S06: idle time. Each direction tells of real packets, now and then; dummies are none.
+#[test]
+fn packets_that_pass_are_told_to_who_waits_for_idleness() {
+    let used = |event: &Event| *event == Event::Used { child: CHILD };
+    let mut tunnel = Options::default().tunnel();
+    tunnel.send(&udp_packet(false, 0, 60));
+    assert!(!std::iter::from_fn(|| tunnel.left.poll_event()).any(|event| used(&event)));
+    assert!(!std::iter::from_fn(|| tunnel.right.poll_event()).any(|event| used(&event)));
+
+    let lifetime = Lifetime { idle: Some(Duration::from_secs(600)), ..Lifetime::NONE };
+    let tfc = Tfc { padding: 64, dummies: 1 };
+    let mut tunnel = Options { lifetime, tfc, ..Options::default() }.tunnel();
+    let start = tunnel.now;
+    let mut told_at = |after: Duration, is_dummy: bool| {
+        tunnel.now = start + after;
+        if is_dummy {
+            tunnel.left.handle_timeout(tunnel.now);
+            let mut dummy = tunnel.left.poll_packet().unwrap();
+            std::mem::swap(&mut dummy.meta.local, &mut dummy.meta.remote);
+            assert_eq!(tunnel.open(&mut dummy), OpenVerdict::Drop(DropReason::Dummy));
+        } else {
+            tunnel.send(&udp_packet(false, 0, 60));
+        }
+        let left = std::iter::from_fn(|| tunnel.left.poll_event()).filter(used).count();
+        (left, std::iter::from_fn(|| tunnel.right.poll_event()).filter(used).count())
+    };
+    let almost = USE_INTERVAL - Duration::from_millis(1);
+    assert_eq!(told_at(Duration::ZERO, false), (1, 1));
+    assert_eq!(told_at(almost, false), (0, 0));
+    assert_eq!(told_at(USE_INTERVAL, false), (1, 1));
+    assert_eq!(told_at(USE_INTERVAL * 5, true), (0, 0));
+    assert_eq!(told_at(USE_INTERVAL * 5, false), (1, 1));
 }

@@ -4,13 +4,19 @@
 
 mod ah;
 mod allocation;
+mod beet;
+mod classes;
 mod ecn;
 mod fixtures;
 mod forged;
 mod fragment;
+mod group;
 mod ipcomp;
 mod lifetime;
 mod moving;
+mod nesting;
+mod outer_header;
+mod pfp;
 mod policy;
 mod round_trip;
 mod sequence;

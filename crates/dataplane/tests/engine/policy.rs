@@ -7,7 +7,7 @@ use adit_dataplane::{
     ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, InboundCommand, OpenVerdict,
     Outbound, OutboundCommand, Verdict,
 };
-use adit_db::{Action, ChildSaId, PolicyId, Spd, SpdEntry};
+use adit_db::{Action, ChildSaId, Dscp, PolicyId, Spd, SpdEntry};
 use adit_wire::ip::IpPacket;
 
 use crate::fixtures::{
@@ -102,14 +102,15 @@ fn the_engine_names_the_sa_that_carries_a_packet() {
     let flow = |octets: &[u8]| IpPacket::read(octets).unwrap().flow_key();
     let mut engine = protecting_engine(now);
     let packet = flow(&udp_packet(false, 0, 60));
-    assert_eq!(engine.carrier(&packet), None);
+    let any = Dscp::default();
+    assert_eq!(engine.carriers(&packet, any), []);
     engine.handle_command(Options::default().left_half(now, true), now);
-    assert_eq!(engine.carrier(&packet), Some(CHILD));
-    assert_eq!(engine.carrier(&flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60))), None);
+    assert_eq!(engine.carriers(&packet, any), [CHILD]);
+    assert_eq!(engine.carriers(&flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60)), any), []);
     engine.handle_command(replacement().left_half(now, true), now);
-    assert_eq!(engine.carrier(&packet), Some(replacement().child));
+    assert_eq!(engine.carriers(&packet, any), [replacement().child]);
     engine.handle_command(OutboundCommand::Remove { child: replacement().child }, now);
-    assert_eq!(engine.carrier(&packet), Some(CHILD));
+    assert_eq!(engine.carriers(&packet, any), [CHILD]);
 }
 
 /// CHECKLIST S12; RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.
@@ -244,6 +245,30 @@ fn sas_of_one_policy_stand_beside_each_other() {
     engine.handle_command(two.left_half(now, true), now);
     assert_eq!(spi_to(&mut engine, "10.2.1.7"), SPI.0);
     assert_eq!(spi_to(&mut engine, "10.2.2.7"), SPI.0 + 1);
+}
+
+/// RFC 4301 §4.4.1.1: two entries for two identities with the same addresses. What the first one takes
+/// never goes through the SA of the other's peer, though that would carry it.
+#[test]
+fn an_sa_carries_nothing_of_another_policy() {
+    let now = start();
+    let other = PolicyId(POLICY.0 + 1);
+    let entry = |policy| SpdEntry {
+        local: ts(&["0.0.0.0/0"]),
+        remote: ts(&["10.2.0.0/16"]),
+        action: Action::Protect(policy),
+    };
+    let mut engine = Outbound::new();
+    let spd = Arc::new(Spd::new(vec![entry(other), entry(POLICY)]).unwrap());
+    engine.handle_command(OutboundCommand::SetPolicies(spd), now);
+    engine.handle_command(Options::default().left_half(now, true), now);
+
+    let mut packet = buffer(&udp_packet(false, 0, 60));
+    assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Held);
+    let flow = IpPacket::read(packet.data()).unwrap().flow_key();
+    assert_eq!(engine.carriers(&flow, Dscp::default()), []);
+    assert_eq!(engine.poll_event(), Some(Event::Acquire { policy: other, flow }));
+    assert!(engine.poll_packet().is_none());
 }
 
 #[test]

@@ -332,3 +332,22 @@ proptest! {
         }
     }
 }
+
+/// RFC 4301 §4.1: what is in no class stays with the policy; other policies know of no classes.
+#[test]
+fn classes_divide_a_policy_by_dscp() {
+    let set = |names: &[&str]| {
+        let mut set = DscpSet::default();
+        names.iter().for_each(|name| assert!(set.insert(Dscp::named(name).unwrap())));
+        set
+    };
+    let mut spd = Spd::default();
+    let before = spd.clone();
+    spd.classify(PolicyId(0), set(&["ef", "cs5"]), PolicyId(7));
+    spd.classify(PolicyId(0), set(&["af41"]), PolicyId(8));
+    let class = |name| spd.class(PolicyId(0), Dscp::named(name).unwrap());
+    assert_eq!(["ef", "cs5", "af41", "cs0"].map(class), [7, 7, 8, 0].map(PolicyId));
+    assert!(spd.has_classes(PolicyId(0)) && !spd.has_classes(PolicyId(7)));
+    assert_eq!(spd.class(PolicyId(1), Dscp::named("ef").unwrap()), PolicyId(1));
+    assert!(!before.has_classes(PolicyId(0)), "a snapshot does not change");
+}

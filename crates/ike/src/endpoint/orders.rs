@@ -169,6 +169,12 @@ impl Endpoint {
         }
         let keeper = self.keepers.get(name).ok_or(FailureReason::NoSuch("connection"))?;
         let children = to_set_up(keeper.connection(), child)?;
+        let needs_packet = |child: &ChildName| {
+            keeper.connection().child(child).is_some_and(|child| !child.pfp.is_none())
+        };
+        if children.iter().any(needs_packet) {
+            return Err(FailureReason::NeedsPacket);
+        }
         let goal = children.first().cloned().ok_or(FailureReason::NoSuch("child"))?;
         let missing: Vec<ChildName> =
             children.into_iter().filter(|child| !self.child_is_up(name, child)).collect();

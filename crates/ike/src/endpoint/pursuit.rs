@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildName, Connection, ConnectionName, HostSpec, IkeSaId};
+use adit_db::{ChildName, Connection, ConnectionName, HostSpec, IkeSaId, Pfp};
 use adit_wire::ip::FlowKey;
 
 use crate::command::{JobId, Path};
@@ -14,6 +14,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::keep::{Attempt, Stage};
 use crate::output::{Output, Query};
 use crate::timers::TimerOwner;
+use crate::v2::child::Wish;
 use crate::v2::ike_sa::IkeSa;
 
 use super::Endpoint;
@@ -34,11 +35,17 @@ impl Endpoint {
 
     fn pursue_missing(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
         let Some(keeper) = self.keepers.get(name) else { return };
-        let mut missing = keeper.desired();
-        missing.retain(|(child, _)| !self.has_child(name, child));
+        let (there, missing): (Vec<_>, Vec<_>) = keeper
+            .desired()
+            .into_iter()
+            .partition(|(child, flow)| self.has_child(name, child, flow.as_ref()));
         let wants_ike = keeper.wants_ike();
         let blocked = keeper.attempt().is_some() || !keeper.may_try(now);
         let ike = self.established_ike(name);
+        if let Some(keeper) = self.keepers.get_mut(name) {
+            let served = there.iter().filter_map(|(child, flow)| Some((child, flow.as_ref()?)));
+            served.for_each(|(child, flow)| keeper.served(child, flow));
+        }
         if missing.is_empty() && (!wants_ike || ike.is_some()) {
             if let Some(keeper) = self.keepers.get_mut(name).filter(|k| k.attempt().is_none()) {
                 keeper.satisfied();
@@ -63,10 +70,13 @@ impl Endpoint {
     }
 
     /// Whether a child is there or being negotiated on an IKE SA that is there.
-    pub(super) fn has_child(&self, name: &ConnectionName, child: &ChildName) -> bool {
+    fn has_child(&self, name: &ConnectionName, child: &ChildName, flow: Option<&FlowKey>) -> bool {
+        let config = self.connections.get(name).and_then(|connection| connection.child(child));
+        let pfp = config.map_or(Pfp::NONE, |config| config.pfp);
+        let wish = Wish { name: child, pfp, flow };
         self.ike_sas_of(name)
             .filter_map(IkeSa::as_established)
-            .any(|established| established.has_child(child))
+            .any(|established| established.has_child(&wish))
     }
 
     /// Whether a child carries traffic.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, Identity, IkeSaId,
-    IpComp, Mode, ProposalSpec, Tfc, TsSpec,
+    IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
@@ -20,6 +20,7 @@ use crate::keymat::{ChildKeymat, Role};
 use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
 use crate::traffic_selector::{SelectorError, SelectorPair, intersection, narrow, with_first};
+use crate::v2::idleness::Idleness;
 use crate::v2::mode::Agreement;
 use crate::v2::said::Said;
 
@@ -35,9 +36,14 @@ pub(crate) struct Child {
     pub(crate) spi_in: Spi,
     pub(crate) spi_out: Spi,
     pub(crate) selectors: Selectors,
+    /// Which of them were taken from a packet.
+    pub(crate) pfp: Pfp,
     mode: Mode,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    /// Whether we asked for it.
+    by_us: bool,
+    pub(crate) idleness: Idleness,
     /// Whether the peer surely has it: it has our answer, or sends on it.
     confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
@@ -66,6 +72,41 @@ pub(crate) enum Phase {
     },
     /// We asked the peer to delete it, or are about to.
     Deleting,
+}
+
+/// A child that should be there. Of most children there is one at a time; of one that takes selectors
+/// from packets there is one for each class of them (RFC 4301 §4.4.1.2).
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) name: &'a ChildName,
+    pub(crate) pfp: Pfp,
+    /// The packet that asks.
+    pub(crate) flow: Option<&'a FlowKey>,
+}
+
+impl Wish<'_> {
+    /// Whether a request for the child `name`, which `flow` asked for, is for what is wished.
+    pub(crate) fn is_for(&self, name: &ChildName, flow: Option<&FlowKey>) -> bool {
+        let class = |flow: &FlowKey| self.pfp.class(flow);
+        name == self.name && (self.pfp.is_none() || flow.map(class) == self.flow.map(class))
+    }
+
+    /// Whether an SA of the child `name` is what is wished.
+    pub(crate) fn is_met_by(&self, name: &ChildName, selectors: &Selectors) -> bool {
+        name == self.name
+            && (self.pfp.is_none() || self.flow.is_some_and(|flow| selectors.serve(self.pfp, flow)))
+    }
+}
+
+/// What asks for a child.
+#[derive(Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    /// The configuration or a command.
+    Order,
+    /// A packet.
+    Packet(&'a FlowKey),
+    /// Its own age: these are the selectors of the child it replaces.
+    Rekey(&'a Selectors),
 }
 
 /// What the SA protects, from our side.
@@ -136,7 +177,10 @@ pub(crate) struct Agreed<'a> {
 }
 
 /// Child SAs of one IKE SA at a time, those about to go included.
-pub(crate) const CHILDREN_MAX: usize = 128;
+pub(crate) const CHILDREN_MAX: usize = 1_024;
+
+/// How long a request that crossed ours may be under way, sent again and again.
+const CROSSING_WAIT: Duration = Duration::from_secs(90);
 
 /// How long a replaced child waits for the peer's delete before we delete it ourselves.
 pub(crate) const REKEYED_WAIT: Duration = Duration::from_secs(60);
@@ -174,25 +218,51 @@ impl Selectors {
         }
     }
 
-    /// The offer of an initiator: the packet that asks for the child first (RFC 7296 §2.9).
+    /// What is offered to a peer that may speak for no more than `claims`, if there is a limit. Where
+    /// selectors come from packets, they stay those of the first one.
     ///
     /// # Errors
     ///
-    /// [`FailureReason::NotClaimed`] if the peer may speak for nothing of it.
-    pub(crate) fn offer(
+    /// - [`FailureReason::NeedsPacket`] if they should come from a packet and there is none.
+    /// - [`FailureReason::NotClaimed`] if the peer may speak for nothing of it.
+    pub(crate) fn offered(
         config: &ChildConfig,
         ends: Ends,
         claims: Option<Claims<'_>>,
-        flow: Option<&FlowKey>,
+        cause: Cause<'_>,
     ) -> Result<SelectorPair, FailureReason> {
-        let Self { local, remote } = Self::allowed(config, ends, claims);
-        if let Some(claims) = claims.filter(|_| remote.is_empty()) {
+        let allowed = Self::allowed(config, ends, claims);
+        if let Some(claims) = claims.filter(|_| allowed.remote.is_empty()) {
             return Err(claims.exceeded_by(Self::configured(config, ends).remote, ends));
         }
-        Ok(SelectorPair {
-            initiator: with_first(flow.map(|flow| side(flow.source())), &local),
-            responder: with_first(flow.map(|flow| side(flow.destination())), &remote),
+        Ok(match (config.pfp.is_none(), cause) {
+            (true, Cause::Packet(flow)) => allowed.offer(Some(flow)),
+            (true, Cause::Order | Cause::Rekey(_)) => allowed.offer(None),
+            (false, Cause::Packet(flow)) => {
+                let Self { local, remote } = allowed;
+                let populated = config.pfp.populate(&Sides { local, remote }, flow);
+                let Sides { local, remote } = populated.ok_or(FailureReason::NeedsPacket)?;
+                Self { local, remote }.offer(Some(flow))
+            }
+            (false, Cause::Rekey(old)) => old.clone().offer(None),
+            (false, Cause::Order) => return Err(FailureReason::NeedsPacket),
         })
+    }
+
+    /// Whether they carry a packet, or were made for packets of its class.
+    fn serve(&self, pfp: Pfp, flow: &FlowKey) -> bool {
+        let carry = self.local.iter().any(|ts| ts.contains_source(flow))
+            && self.remote.iter().any(|ts| ts.contains_destination(flow));
+        let sides = || Sides { local: self.local.clone(), remote: self.remote.clone() };
+        carry || pfp.is_for(&sides(), flow)
+    }
+
+    /// The offer of an initiator: the packet that asks for the child first (RFC 7296 §2.9).
+    fn offer(self, flow: Option<&FlowKey>) -> SelectorPair {
+        SelectorPair {
+            initiator: with_first(flow.map(|flow| side(flow.source())), &self.local),
+            responder: with_first(flow.map(|flow| side(flow.destination())), &self.remote),
+        }
     }
 }
 
@@ -235,6 +305,7 @@ impl Child {
             replay_window: config.replay_window,
             dscp: config.dscp,
             ecn: config.ecn,
+            df: config.df,
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             ipcomp: agreed.ipcomp,
             rekeys: agreed.rekeys,
@@ -254,9 +325,12 @@ impl Child {
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
             selectors,
+            pfp: config.pfp,
             mode: agreed.mode.mode(),
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
+            by_us: agreed.role.is_initiator(),
+            idleness: Idleness::new(lifetime.idle, cx.now),
             // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
             confirmed: agreed.role.is_initiator() || agreed.first,
             end: None,
@@ -291,6 +365,11 @@ impl Child {
         self.confirmed || now.saturating_duration_since(self.installed) >= wait
     }
 
+    /// Whether we asked for it so lately that a request of the peer may have crossed ours.
+    pub(crate) fn may_have_crossed(&self, now: Instant) -> bool {
+        self.by_us && now.saturating_duration_since(self.installed) < CROSSING_WAIT
+    }
+
     /// Whether the packet engine still has it.
     pub(crate) fn is_in_engine(&self) -> bool {
         self.in_engine
@@ -323,20 +402,31 @@ impl Child {
             installed: self.installed,
             rekey_at: self.rekey_at,
             over_at: self.over_at,
+            idle_at: self.idle_at(),
             local_ts: self.selectors.local.clone(),
             remote_ts: self.selectors.remote.clone(),
         }
     }
 
+    /// Whether a soft limit asks for its replacement.
+    pub(crate) fn may_be_rekeyed(&self) -> bool {
+        self.phase == Phase::Installed && !self.idleness.makes_superfluous()
+    }
+
+    /// When it ends unless packets pass.
+    pub(crate) fn idle_at(&self) -> Option<Instant> {
+        self.idleness.over_at().filter(|_| self.phase == Phase::Installed)
+    }
+
     /// When something is to be done about its age.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let soft = self.rekey_at.filter(|_| self.phase == Phase::Installed);
+        let soft = self.rekey_at.filter(|_| self.may_be_rekeyed());
         let hard = self.over_at.filter(|_| self.phase != Phase::Deleting);
         let wait = match self.phase {
             Phase::Rekeyed { until, .. } => Some(until),
             Phase::Installed | Phase::Rekeying | Phase::Deleting => None,
         };
-        [soft, hard, wait].into_iter().flatten().min()
+        [soft, hard, wait, self.idle_at()].into_iter().flatten().min()
     }
 }
 
@@ -392,8 +482,8 @@ pub(crate) struct Offered<'a> {
     pub(crate) selectors: &'a SelectorPair,
     /// Whether transport mode is asked for, and what else.
     pub(crate) said: Said,
-    /// The configuration of the child that is being replaced.
-    pub(crate) rekeys: Option<&'a ChildName>,
+    /// The child that is being replaced.
+    pub(crate) rekeys: Option<&'a Child>,
     /// What the peer may speak for, if the PAD limits it.
     pub(crate) claims: Option<Claims<'a>>,
 }
@@ -506,7 +596,7 @@ pub(crate) fn choose<'a>(
     let candidates = connection
         .children
         .iter()
-        .filter(|config| offered.rekeys.is_none_or(|name| *name == config.name));
+        .filter(|config| offered.rekeys.is_none_or(|old| old.name == config.name));
     let mut best: Option<Answer<'a>> = None;
     let mut refusal = Refusal::Selectors(connection.children.first().map(|c| c.name.clone()));
     for config in candidates {
@@ -525,7 +615,7 @@ fn answer<'a>(
     ends: Ends,
     offered: &Offered<'_>,
 ) -> Result<Answer<'a>, Refusal> {
-    let (mode, selectors) = match transport(config, ends, offered) {
+    let (mode, selectors) = match between_hosts(config, ends, offered) {
         Some((mode, selectors)) => (mode, selectors),
         None => (Agreement::Tunnel, common(config, ends, offered, offered.selectors)?),
     };
@@ -546,6 +636,10 @@ fn common(
 ) -> Result<SelectorPair, Refusal> {
     let with = |policy: Selectors| narrow(selectors, &policy.into_pair(Role::Responder));
     let no_overlap = |_: SelectorError| Refusal::Selectors(Some(config.name.clone()));
+    // What was taken from a packet stays, even if the peer would have all of its own configuration.
+    if let Some(old) = offered.rekeys.filter(|_| !config.pfp.is_none()) {
+        return with(old.selectors.clone()).map_err(no_overlap);
+    }
     let configured = with(Selectors::configured(config, ends)).map_err(no_overlap)?;
     if offered.claims.is_none() {
         return Ok(configured);
@@ -554,18 +648,24 @@ fn common(
         .map_err(|_| Refusal::NotClaimed(config.name.clone()))
 }
 
-/// Responder: transport mode, if it is asked for, configured, and between the two ends alone;
-/// else the child is a tunnel (RFC 7296 §1.3.1).
-fn transport(
+/// Responder: transport or BEET mode, if it is asked for, configured, and between two hosts alone, in
+/// transport mode the two ends; else the child is a tunnel (RFC 7296 §1.3.1).
+fn between_hosts(
     config: &ChildConfig,
     ends: Ends,
     offered: &Offered<'_>,
 ) -> Option<(Agreement, SelectorPair)> {
-    if !offered.said.transport || config.mode != Mode::Transport {
-        return None;
+    match config.mode {
+        Mode::Transport if offered.said.transport => {
+            let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
+            Some((agreement, common(config, ends, offered, &here).ok()?))
+        }
+        Mode::Beet if offered.said.beet => {
+            let selectors = common(config, ends, offered, offered.selectors).ok()?;
+            Some((Agreement::beet(&selectors)?, selectors))
+        }
+        Mode::Tunnel | Mode::Transport | Mode::Beet => None,
     }
-    let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
-    Some((agreement, common(config, ends, offered, &here).ok()?))
 }
 
 #[cfg(test)]

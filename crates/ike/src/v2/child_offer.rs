@@ -12,6 +12,7 @@ use adit_wire::ipcomp::{Cpi, IpCompSupported};
 use adit_wire::{Reader, Writer};
 
 use crate::context::Context;
+use crate::event::PeerSoftware;
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 use crate::proposal::{ChildSuite, Choice, Offer, Purpose};
@@ -93,7 +94,8 @@ impl ChildOffer {
     ///
     /// # Errors
     ///
-    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered.
+    /// [`FailureReason::AhThroughNat`] if nothing of it can be offered, and those of
+    /// [`Selectors::offered`].
     pub(crate) fn new(
         purpose: Purpose,
         config: &ChildConfig,
@@ -134,8 +136,11 @@ impl ChildOffer {
         &self.config
     }
 
-    pub(crate) fn put_sa(&self, chain: &mut ChainBuilder) {
-        put_mode(self.config.mode, chain);
+    pub(crate) fn put_sa(&self, peer: PeerSoftware, chain: &mut ChainBuilder) {
+        // To others our notify means something else.
+        if self.config.mode != Mode::Beet || peer == PeerSoftware::Adit {
+            put_mode(self.config.mode, chain);
+        }
         put_ipcomp(self.cpi_in, chain);
         chain.put(&Payload::Sa(self.offer.sa()));
     }
@@ -164,7 +169,7 @@ impl ChildOffer {
                     .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
                 let spi_out = Spi::from_field(&choice.peer_spi)
                     .ok_or(FailureReason::PeerMisbehaved("reserved SPI"))?;
-                let (mode, selectors) = self.agreement(said.transport, selectors)?;
+                let (mode, selectors) = self.agreement(said, selectors)?;
                 check_answer(&self.selectors, &selectors)
                     .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
                 self.check_claims(claims, &selectors)?;
@@ -194,16 +199,21 @@ impl ChildOffer {
     /// A tunnel between the two ends protects no less, so it is taken.
     fn agreement(
         &self,
-        transport: bool,
+        said: Said,
         selectors: SelectorPair,
     ) -> Result<(Agreement, SelectorPair), FailureReason> {
-        match (self.config.mode, transport) {
-            (_, false) => Ok((Agreement::Tunnel, selectors)),
-            (Mode::Tunnel, true) => {
+        let not_offered = FailureReason::PeerMisbehaved("selectors were not offered");
+        match (self.config.mode, said) {
+            (Mode::Transport, Said { transport: true, .. }) => {
+                Agreement::transport(&selectors, Role::Initiator, self.ends).ok_or(not_offered)
+            }
+            (Mode::Tunnel | Mode::Beet, Said { transport: true, .. }) => {
                 Err(FailureReason::PeerMisbehaved("transport mode was not offered"))
             }
-            (Mode::Transport, true) => Agreement::transport(&selectors, Role::Initiator, self.ends)
-                .ok_or(FailureReason::PeerMisbehaved("selectors were not offered")),
+            (Mode::Beet, Said { beet: true, .. }) => {
+                Agreement::beet(&selectors).map(|mode| (mode, selectors)).ok_or(not_offered)
+            }
+            _ => Ok((Agreement::Tunnel, selectors)),
         }
     }
 
@@ -238,11 +248,14 @@ impl ChildOffer {
     }
 }
 
-/// Adds USE_TRANSPORT_MODE, if it is to be.
+/// Adds USE_TRANSPORT_MODE or ADIT_USE_BEET_MODE, if it is to be.
 pub(crate) fn put_mode(mode: Mode, chain: &mut ChainBuilder) {
-    if mode == Mode::Transport {
-        chain.put(&Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, &[])));
-    }
+    let kind = match mode {
+        Mode::Tunnel => return,
+        Mode::Transport => NotifyType::USE_TRANSPORT_MODE,
+        Mode::Beet => NotifyType::ADIT_USE_BEET_MODE,
+    };
+    chain.put(&Payload::Notify(Notify::new(kind, &[])));
 }
 
 /// Adds IPCOMP_SUPPORTED, if there is a CPI.

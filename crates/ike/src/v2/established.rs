@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, EndAction};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, EndAction, Pfp};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, ProtocolId};
 use adit_wire::ikev2::ChainBuilder;
@@ -18,7 +18,7 @@ use crate::context::{Context, Notice};
 use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::FailureReason;
 use crate::output::Output;
-use crate::v2::child::{Child, Phase};
+use crate::v2::child::{CHILDREN_MAX, Child, Phase, Wish};
 use crate::v2::exchange::create_child::CreateChildSent;
 use crate::v2::exchange::delete::DeleteSent;
 use crate::v2::exchange::rekey_ike::{FollowupSent, PendingFollowup, RekeyIkeSent};
@@ -92,7 +92,10 @@ struct Delayed {
 }
 
 /// Tasks in the queue and waiting; more are dropped, timers ask again.
-const TASKS_MAX: usize = 256;
+const TASKS_MAX: usize = 2 * CHILDREN_MAX;
+
+/// Children deleted in one exchange: its request stays a small datagram.
+const DELETES_MAX: usize = 128;
 
 /// Wait after TEMPORARY_FAILURE (RFC 7296 §2.25), plus up to as much again at random.
 const TEMPORARY_FAILURE_WAIT: Duration = Duration::from_secs(1);
@@ -186,20 +189,52 @@ impl Established {
         }
     }
 
-    /// Whether a child of this name is there or on its way.
-    pub(crate) fn has_child(&self, name: &ChildName) -> bool {
-        let creates =
-            |task: &Task| matches!(task, Task::CreateChild { child, .. } if child == name);
-        let in_flight = matches!(&self.own, Some(Own::Child(sent)) if sent.name() == name);
+    /// Whether a child is there or on its way.
+    pub(crate) fn has_child(&self, wish: &Wish<'_>) -> bool {
+        let creates = |task: &Task| matches!(task, Task::CreateChild { child, flow } if wish.is_for(child, flow.as_ref()));
+        let in_flight = matches!(&self.own, Some(Own::Child(sent)) if sent.is_for(wish));
         in_flight
-            || self.has_current(name)
+            || self.has_current(wish)
             || self.tasks.iter().any(creates)
             || self.delayed.iter().any(|delayed| creates(&delayed.task))
     }
 
-    /// Whether a child of this name carries traffic.
-    fn has_current(&self, name: &ChildName) -> bool {
-        self.children.iter().any(|child| child.name == *name && child.is_current())
+    /// Whether a child carries traffic.
+    pub(crate) fn has_current(&self, wish: &Wish<'_>) -> bool {
+        let current = self.children.iter().filter(|child| child.is_current());
+        current.into_iter().any(|child| wish.is_met_by(&child.name, &child.selectors))
+    }
+
+    /// Of the children that share a child's traffic by DSCP (RFC 4301 §4.1) the one that a peer's
+    /// request is for: all have the same selectors, so it is the first that is missing, before that
+    /// which we are asking for ourselves. If none is, the request may have crossed ours for the
+    /// newest one, and the peer decides by the nonces which of the two SAs stays.
+    pub(crate) fn missing_class<'a>(
+        &self,
+        connection: &'a Connection,
+        config: &'a ChildConfig,
+        now: Instant,
+    ) -> &'a ChildConfig {
+        let in_flight = match &self.own {
+            Some(Own::Child(sent)) => Some(sent.name()),
+            Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => {
+                None
+            }
+        };
+        // Who divides traffic by DSCP takes no selectors from packets.
+        let is_missing = |one: &&ChildConfig| {
+            !self.has_current(&Wish { name: &one.name, pfp: Pfp::NONE, flow: None })
+        };
+        let missing = || connection.classes_with(config).filter(is_missing);
+        let unasked = missing().find(|one| Some(&one.name) != in_flight);
+        let newest = || {
+            let ours = self.children.iter().rev();
+            let mut ours = ours.filter(|child| child.is_current() && child.may_have_crossed(now));
+            ours.find_map(|child| {
+                connection.classes_with(config).find(|one| one.name == child.name)
+            })
+        };
+        unasked.or_else(|| missing().next()).or_else(newest).unwrap_or(config)
     }
 
     /// Asks for the end of this IKE SA; children and waiting tasks go with it (CHECKLIST B14,
@@ -243,8 +278,13 @@ impl Established {
     ) -> Result<Option<Own>, FailureReason> {
         match task {
             // The peer may have been faster (CHECKLIST I01).
-            Task::CreateChild { child, .. } if self.has_current(&child) => Ok(None),
             Task::CreateChild { child, flow } => {
+                let config =
+                    core.connection.as_ref().and_then(|connection| connection.child(&child));
+                let pfp = config.map_or(Pfp::NONE, |config| config.pfp);
+                if self.has_current(&Wish { name: &child, pfp, flow: flow.as_ref() }) {
+                    return Ok(None);
+                }
                 CreateChildSent::start(self, child, flow, None, core, cx)
             }
             Task::RekeyChild(id) => CreateChildSent::start_rekey(self, id, core, cx),
@@ -253,8 +293,13 @@ impl Established {
                 let mut tasks = vec![task];
                 let is_delete =
                     |task: &Task| matches!(task, Task::DeleteChild(_) | Task::DeleteSpi(..));
-                tasks.extend(self.tasks.iter().filter(|task| is_delete(task)).cloned());
-                self.tasks.retain(|task| !is_delete(task));
+                self.tasks.retain(|task| {
+                    let joins = is_delete(task) && tasks.len() < DELETES_MAX;
+                    if joins {
+                        tasks.push(task.clone());
+                    }
+                    !joins
+                });
                 DeleteSent::start(self, &tasks, core, cx)
             }
             Task::Liveness => {
@@ -359,7 +404,10 @@ impl Established {
         let successor = match child.phase {
             Phase::Rekeyed { by, .. } => Some(by),
             Phase::Installed | Phase::Rekeying | Phase::Deleting => {
-                let other = |other: &&Child| other.name == child.name && other.is_current();
+                let other = |other: &&Child| {
+                    let is_alike = child.pfp.is_none() || other.selectors == child.selectors;
+                    other.name == child.name && is_alike && other.is_current()
+                };
                 self.children.iter().rev().find(other).map(|other| other.id)
             }
         };
@@ -380,6 +428,24 @@ impl Established {
         if let Some(child) = self.child_mut(id).filter(|child| child.phase == Phase::Installed) {
             child.phase = Phase::Rekeying;
             self.queue(Task::RekeyChild(id));
+        }
+    }
+
+    /// A child has reached a soft limit.
+    pub(crate) fn expire_softly(&mut self, id: ChildSaId) {
+        if self.child(id).is_some_and(Child::may_be_rekeyed) {
+            self.rekey_child(id);
+        }
+    }
+
+    /// Packets pass a child, and so its successor will be used.
+    pub(crate) fn handle_use(&mut self, id: ChildSaId, now: Instant) {
+        let Some(child) = self.child_mut(id) else { return };
+        child.idleness.note_use(now);
+        if let Phase::Rekeyed { by, .. } = child.phase
+            && let Some(successor) = self.child_mut(by)
+        {
+            successor.idleness.note_use(now);
         }
     }
 
@@ -408,10 +474,11 @@ impl Established {
 
     /// A child's hard lifetime is over; the packet engine uses it no more.
     pub(crate) fn expire_child(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let replaced =
-            self.child(id).is_some_and(|child| matches!(child.phase, Phase::Rekeyed { .. }));
-        if replaced {
+        let Some(child) = self.child(id) else { return };
+        if matches!(child.phase, Phase::Rekeyed { .. }) {
             self.delete_replaced(id, cx);
+        } else if child.idleness.makes_superfluous() {
+            self.delete_child(id, FailureReason::Idle, cx);
         } else {
             self.delete_child(id, FailureReason::LifetimeOver, cx);
         }
@@ -519,11 +586,14 @@ impl Established {
         let due = |at: Option<Instant>| at.is_some_and(|at| cx.now >= at);
         let mut soft = Vec::new();
         let mut hard = Vec::new();
+        let mut idle = Vec::new();
         let mut forgotten = Vec::new();
         for child in &self.children {
             if due(child.over_at) && child.phase != Phase::Deleting {
                 hard.push(child.id);
-            } else if due(child.rekey_at) && child.phase == Phase::Installed {
+            } else if due(child.idle_at()) {
+                idle.push(child.id);
+            } else if due(child.rekey_at) && child.may_be_rekeyed() {
                 soft.push(child.id);
             }
             if matches!(child.phase, Phase::Rekeyed { until, .. } if cx.now >= until) {
@@ -532,6 +602,7 @@ impl Established {
         }
         soft.into_iter().for_each(|id| self.rekey_child(id));
         hard.into_iter().for_each(|id| self.expire_child(id, cx));
+        idle.into_iter().for_each(|id| self.delete_child(id, FailureReason::Idle, cx));
         forgotten.into_iter().for_each(|id| self.delete_replaced(id, cx));
     }
 

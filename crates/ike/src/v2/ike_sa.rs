@@ -285,12 +285,13 @@ impl IkeSa {
 
     pub(crate) fn handle_packet_event(&mut self, event: &PacketEvent, cx: &mut Context<'_>) {
         self.with_established(cx, |established, core, cx| match *event {
-            PacketEvent::SoftExpire { child } => established.rekey_child(child),
+            PacketEvent::SoftExpire { child } => established.expire_softly(child),
             PacketEvent::HardExpire { child } => established.expire_child(child, cx),
             PacketEvent::Traffic { child } => {
                 core.heard = cx.now;
                 established.handle_traffic(child, cx);
             }
+            PacketEvent::Used { child } => established.handle_use(child, cx.now),
             PacketEvent::PeerMoved { remote, .. } => {
                 // RFC 7296 §2.23: only of a peer behind a NAT, and only by the newest packet.
                 if core.nat.peer_is_behind_nat && core.path.remote != remote {

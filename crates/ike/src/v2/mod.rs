@@ -5,6 +5,7 @@ pub(crate) mod child_offer;
 pub(crate) mod established;
 pub(crate) mod exchange;
 pub(crate) mod handshake;
+pub(crate) mod idleness;
 pub(crate) mod ike_sa;
 pub(crate) mod message_id;
 pub(crate) mod mode;

@@ -1,4 +1,5 @@
-//! Transport mode between two hosts, perhaps with a NAT between them (RFC 7296 §1.3.1, §2.23.1).
+//! Transport mode between two hosts, perhaps with a NAT between them (RFC 7296 §1.3.1, §2.23.1), and
+//! BEET mode, which has a notify of ours, for there is no standard one.
 
 use std::net::IpAddr;
 
@@ -19,6 +20,8 @@ pub(crate) enum Agreement {
         /// The two ends as the peer knows them, if that is not as we do.
         peer_view: Option<Hosts>,
     },
+    /// BEET mode.
+    Beet,
 }
 
 impl Agreement {
@@ -67,17 +70,25 @@ impl Agreement {
         Some((Self::Transport { peer_view }, selectors))
     }
 
-    /// What is announced with USE_TRANSPORT_MODE, or not.
+    /// BEET mode with these selectors; `None` if they are not of one host on each side.
+    pub(crate) fn beet(selectors: &SelectorPair) -> Option<Self> {
+        let [one, other] =
+            [&selectors.initiator, &selectors.responder].map(|side| single_host(side));
+        (one?.is_ipv4() == other?.is_ipv4()).then_some(Self::Beet)
+    }
+
+    /// What is announced with a notify, or not.
     pub(crate) fn mode(self) -> Mode {
         match self {
             Self::Tunnel => Mode::Tunnel,
             Self::Transport { .. } => Mode::Transport,
+            Self::Beet => Mode::Beet,
         }
     }
 
     pub(crate) fn peer_view(self) -> Option<Hosts> {
         match self {
-            Self::Tunnel => None,
+            Self::Tunnel | Self::Beet => None,
             Self::Transport { peer_view } => peer_view,
         }
     }

@@ -11,6 +11,8 @@ use crate::v2::rules::Received;
 pub(crate) struct Said {
     /// USE_TRANSPORT_MODE.
     pub(crate) transport: bool,
+    /// ADIT_USE_BEET_MODE.
+    pub(crate) beet: bool,
     /// ESP_TFC_PADDING_NOT_SUPPORTED: nothing may follow its inner packets.
     pub(crate) no_tfc: bool,
     /// IPCOMP_SUPPORTED.
@@ -51,6 +53,7 @@ impl Said {
     pub(crate) fn read(received: &Received<'_>) -> Self {
         Self {
             transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),
+            beet: received.has_notify(NotifyType::ADIT_USE_BEET_MODE),
             no_tfc: received.has_notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED),
             ipcomp: SaidIpComp::read(received),
         }

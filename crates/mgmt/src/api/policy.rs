@@ -56,6 +56,8 @@ pub enum PolicySource {
     Tunnel,
     /// A negotiation: the configuration left it open (`dynamic`).
     Peer,
+    /// An SA that is keyed by hand.
+    Manual,
 }
 
 impl fmt::Display for PolicySource {
@@ -64,6 +66,7 @@ impl fmt::Display for PolicySource {
             Self::Operator => "operator",
             Self::Tunnel => "tunnel",
             Self::Peer => "peer",
+            Self::Manual => "manual",
         })
     }
 }
@@ -101,6 +104,14 @@ pub struct PolicyStatus {
     pub local: Vec<String>,
     /// The other side.
     pub remote: Vec<String>,
+    /// The name (RFC 4301 §4.4.1.1): the identity, or pattern of identities, that a peer must have proven
+    /// for its SAs to carry what matches. `None` where the peer's address is its identity, or any will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
+    /// Which selectors an SA takes from the packet that asks for it (RFC 4301 §4.4.1.2), in the words
+    /// of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pfp: Vec<String>,
     /// Into how many disjoint parts those before it cut it (RFC 4301 Appendix B); with none it
     /// never decides anything. Not counted for the entries that child SAs bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +134,9 @@ pub struct SaStatus {
     pub tunnel: String,
     /// Its child.
     pub child: String,
+    /// The code points that it carries, `ef, cs5`, if it is a class of the tunnel's traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// Number of the child SA.
     pub id: u32,
     /// `INSTALLED`, `REKEYING` and so on.
@@ -138,6 +152,9 @@ pub struct SaStatus {
     /// `ESP` or `AH`.
     #[serde(default)]
     pub protocol: String,
+    /// The tunnel whose SAs protect its packets once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// Whether ESP travels in UDP.
     pub udp: bool,
     /// Whether the kernel has it.
@@ -184,6 +201,9 @@ pub struct SaStatus {
     /// Seconds until it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_in_s: Option<u64>,
+    /// Seconds until it ends unless packets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_in_s: Option<u64>,
     /// Packets dropped, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,
@@ -257,6 +277,12 @@ pub struct Why {
     pub destination: String,
     /// Protocol above IP, its name or number.
     pub protocol: String,
+    /// Its DSCP, by name or number.
+    #[serde(default)]
+    pub dscp: String,
+    /// The child that carries what has this DSCP, if the tunnel has classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// What happens to it.
     pub fate: Fate,
     /// Where the kernel sends it.
@@ -277,6 +303,9 @@ pub struct Why {
     /// The SA that carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sa: Option<SaStatus>,
+    /// The SAs that protect it once more, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<SaStatus>,
     /// Packets of all kinds dropped before an SA was known, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,

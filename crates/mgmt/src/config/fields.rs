@@ -26,6 +26,12 @@ impl<T> Placed<T> {
 /// A row of a table: its name, and its one text or several.
 pub(super) type Row = (Placed<String>, Vec<Placed<String>>);
 
+/// A string or an integer of a list.
+pub(super) enum Item {
+    Text(String),
+    Number(u32),
+}
+
 /// The keys of a file that have not been taken yet, and the mistakes so far.
 pub(super) struct Fields<'a> {
     pub(super) file: &'a SourceFile,
@@ -61,6 +67,12 @@ impl<'a> Fields<'a> {
         self.mistakes.push(mistake);
     }
 
+    fn know(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+    }
+
     /// Looks at a value that is still there.
     fn peek(&self, key: &str) -> Option<&DeValue<'a>> {
         self.table.get(key).map(|(_, value)| value.get_ref())
@@ -68,7 +80,7 @@ impl<'a> Fields<'a> {
 
     /// Takes a value of any kind.
     fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
-        self.known.push(key);
+        self.know(key);
         self.table.remove(key).map(|(_, value)| value)
     }
 
@@ -126,6 +138,50 @@ impl<'a> Fields<'a> {
             return None;
         }
         Some(items.into_iter().filter_map(|item| self.text(item, "a string")).collect())
+    }
+
+    /// Takes a list of lists of strings and integers, none of them empty.
+    pub(super) fn lists(&mut self, key: &'static str) -> Option<Vec<Placed<Vec<Placed<Item>>>>> {
+        let value = self.take(key)?;
+        let lists = self.items(key, value, "a list of lists")?;
+        let mut all = Vec::new();
+        for list in lists {
+            let span = list.span();
+            let items = self.items(key, list, "a list")?;
+            let items = items.into_iter().filter_map(|item| self.item(item)).collect();
+            all.push(Placed { value: items, span });
+        }
+        Some(all)
+    }
+
+    fn items(
+        &mut self,
+        key: &str,
+        value: Spanned<DeValue<'a>>,
+        wanted: &str,
+    ) -> Option<Vec<Spanned<DeValue<'a>>>> {
+        let span = value.span();
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            self.wrong_kind(span, value.get_ref(), wanted);
+            return None;
+        }
+        let DeValue::Array(items) = value.into_inner() else { return None };
+        if items.is_empty() {
+            self.mistake(Mistake::new(span, format!("`{key}` must not be empty")));
+            return None;
+        }
+        Some(items.into_iter().collect())
+    }
+
+    fn item(&mut self, value: Spanned<DeValue<'a>>) -> Option<Placed<Item>> {
+        let span = value.span();
+        if let DeValue::Integer(number) = value.get_ref() {
+            let digits = number.as_str().replace('_', "");
+            // What has no place here is out of range in any case.
+            let number = u32::from_str_radix(&digits, number.radix()).unwrap_or(u32::MAX);
+            return Some(Placed { value: Item::Number(number), span });
+        }
+        self.text(value, "a string or an integer").map(|text| text.map(Item::Text))
     }
 
     fn text(&mut self, value: Spanned<DeValue<'a>>, wanted: &str) -> Option<Placed<String>> {
@@ -199,6 +255,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether the value of a key is an integer.
+    pub(super) fn is_integer(&self, key: &str) -> bool {
+        matches!(self.peek(key), Some(DeValue::Integer(_)))
+    }
+
     /// Takes `true` or `false`; a string goes to [`Self::word`].
     pub(super) fn flag(
         &mut self,
@@ -229,13 +290,13 @@ impl<'a> Fields<'a> {
 
     /// Says that a key is missing, and what could be written.
     pub(super) fn missing(&mut self, key: &'static str, example: impl Into<String>) {
-        self.known.push(key);
+        self.know(key);
         self.missing.push((key, example.into()));
     }
 
     /// Says that a key may be missing, so that a misspelt one finds it.
     pub(super) fn optional(&mut self, key: &'static str) {
-        self.known.push(key);
+        self.know(key);
     }
 
     /// Whether a key is there and not taken yet.
@@ -327,7 +388,11 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("life", &["life_time"]),
         ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
         ("dpd", &["dpd_delay", "dpddelay"]),
+        ("dscp", &["copy_dscp", "tos"]),
+        ("ecn", &["copy_ecn"]),
+        ("df", &["copy_df", "dont_fragment"]),
         ("compress", &["ipcomp", "compression"]),
+        ("idle", &["inactivity", "idle_time", "idle_timeout"]),
         ("suite", &["profile"]),
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");

@@ -18,6 +18,8 @@
 //! remote = "10.2.0.5/32[tcp/22]"
 //! ```
 //!
+//! And SAs that are keyed by hand, `/etc/adit/sas/NAME.toml`.
+//!
 //! [`load`] takes the files' texts and reads secrets through a function, so that the daemon,
 //! `adit check` and tests read alike. Either everything is right, or nothing is used and every
 //! mistake is told with its place ([`ConfigError`]). [`diff`] says what a reload disturbs.
@@ -26,6 +28,7 @@ mod fields;
 mod overlap;
 mod policy;
 mod report;
+mod sa;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -38,6 +41,7 @@ use adit_crypto::Secret;
 use adit_db::{Connection, OperatorPolicy};
 
 pub use self::report::ConfigError;
+pub use self::sa::KeyedSa;
 use crate::codes::Severity;
 use crate::diagnosis::Context;
 use crate::secret::SecretFacts;
@@ -68,6 +72,8 @@ pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<SecretFile, String>;
 pub struct Configuration {
     /// By name.
     pub tunnels: BTreeMap<String, Tunnel>,
+    /// SAs that are keyed by hand, by name; no tunnel has the same.
+    pub sas: BTreeMap<String, KeyedSa>,
     /// What no tunnel gets, in order of precedence.
     pub policies: Vec<OperatorPolicy>,
     /// Where each of them stands, by name.
@@ -146,7 +152,18 @@ impl Changes {
 /// Most files in one directory.
 pub const FILES_MAX: usize = 10_000;
 
-/// Understands all tunnels' files; there are no policies.
+/// Files of all kinds, already read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files<'a> {
+    /// Tunnels.
+    pub tunnels: &'a [SourceFile],
+    /// Policies beside them, in order of precedence.
+    pub policies: &'a [SourceFile],
+    /// SAs that are keyed by hand.
+    pub sas: &'a [SourceFile],
+}
+
+/// Understands all tunnels' files; there is nothing else.
 ///
 /// # Errors
 ///
@@ -155,43 +172,38 @@ pub fn load(
     files: &[SourceFile],
     secrets: ReadSecret<'_>,
 ) -> Result<Configuration, Vec<ConfigError>> {
-    load_all(files, &[], secrets)
+    load_all(Files { tunnels: files, ..Files::default() }, secrets)
 }
 
-/// Understands all files: the tunnels', and the policies' in order of precedence.
+/// Understands all files.
 ///
 /// # Errors
 ///
 /// Every mistake in every file, in the order of files and places. Warnings are among them only if
 /// there is an error too; otherwise they stand in [`Configuration::warnings`].
 pub fn load_all(
-    files: &[SourceFile],
-    policies: &[SourceFile],
+    files: Files<'_>,
     secrets: ReadSecret<'_>,
 ) -> Result<Configuration, Vec<ConfigError>> {
-    if let Some(file) = files.get(FILES_MAX).or_else(|| policies.get(FILES_MAX)) {
+    let kinds = [files.tunnels, files.policies, files.sas];
+    if let Some(file) = kinds.iter().find_map(|files| files.get(FILES_MAX)) {
         return Err(vec![ConfigError::whole_file(file, "there are too many files")]);
     }
     let mut problems = Vec::new();
-    let mut drafts = Vec::new();
-    for file in files {
-        let (draft, mistakes) = tunnel::read(file, secrets);
-        problems.extend(mistakes);
-        drafts.extend(draft);
-    }
-    let mut policy_drafts = Vec::new();
-    for file in policies {
-        let (draft, mistakes) = policy::read(file);
-        problems.extend(mistakes);
-        policy_drafts.extend(draft);
-    }
+    let drafts = read_all(files.tunnels, |file| tunnel::read(file, secrets), &mut problems);
+    let policy_drafts = read_all(files.policies, policy::read, &mut problems);
+    let sa_drafts = read_all(files.sas, |file| sa::read(file, secrets), &mut problems);
     problems.extend(overlap::find(&drafts));
+    problems.extend(sa::judge(&sa_drafts, &drafts));
     if !problems.iter().any(|problem| problem.severity == Severity::Error) {
-        problems.extend(policy::judge(&policy_drafts, &drafts));
+        problems.extend(policy::judge(&policy_drafts, &sa_drafts, &drafts));
+        problems.extend(tunnel::nesting::judge(&drafts));
     }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
+    let sas = sa_drafts.into_iter().map(|draft| draft.keyed);
+    let sas = sas.map(|keyed| (keyed.sa.name.to_string(), keyed)).collect();
     let mut tunnels = BTreeMap::new();
     for draft in drafts {
         let file = draft.file;
@@ -206,7 +218,22 @@ pub fn load_all(
         policy_origins.insert(draft.policy.name.to_string(), draft.origin);
         policies.push(draft.policy);
     }
-    Ok(Configuration { tunnels, policies, policy_origins, warnings: problems })
+    Ok(Configuration { tunnels, sas, policies, policy_origins, warnings: problems })
+}
+
+/// What could be read of some files; all that is wrong goes to `problems`.
+fn read_all<'a, T>(
+    files: &'a [SourceFile],
+    read: impl Fn(&'a SourceFile) -> (Option<T>, Vec<ConfigError>),
+    problems: &mut Vec<ConfigError>,
+) -> Vec<T> {
+    let mut drafts = Vec::new();
+    for file in files {
+        let (draft, mistakes) = read(file);
+        problems.extend(mistakes);
+        drafts.extend(draft);
+    }
+    drafts
 }
 
 /// What changes when `new` takes the place of `old`.

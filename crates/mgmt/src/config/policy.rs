@@ -6,6 +6,8 @@
 //! remote = "10.2.0.5/32[tcp/22]"
 //! ```
 
+use std::collections::BTreeSet;
+
 use adit_db::{
     Action, ChildConfig, ConnectionName, Keep, OperatorPolicy, PolicyId, Spd, SpdEntry, SpdError,
     Steering,
@@ -14,6 +16,7 @@ use adit_wire::ikev2::TrafficSelector;
 
 use super::fields::Fields;
 use super::report::{ConfigError, Mistake, tunnel_name};
+use super::sa::SaDraft;
 use super::tunnel::{Draft, read_side};
 use super::{Origin, SourceFile};
 use crate::codes::Code;
@@ -76,28 +79,43 @@ fn read_entry(fields: &mut Fields<'_>) -> Option<SpdEntry> {
 }
 
 /// Whether all entries together make a database, and which of them can never decide anything.
-pub(super) fn judge(policies: &[PolicyDraft<'_>], tunnels: &[Draft<'_>]) -> Vec<ConfigError> {
+pub(super) fn judge(
+    policies: &[PolicyDraft<'_>],
+    sas: &[SaDraft<'_>],
+    tunnels: &[Draft<'_>],
+) -> Vec<ConfigError> {
     let mut files = Vec::new();
     let mut entries = Vec::new();
     for draft in policies {
         files.push(draft.file);
         entries.push(draft.policy.entry.clone());
     }
-    for (number, draft) in (0..).zip(tunnels) {
+    let mut numbers = (0..).map(PolicyId);
+    for (draft, number) in sas.iter().zip(&mut numbers) {
+        files.push(draft.file);
+        entries.push(draft.keyed.sa.policy(number));
+    }
+    for (draft, number) in tunnels.iter().zip(numbers) {
         let connection = &draft.tunnel.connection;
         // Interfaces and marks are the kernel's, and keep packets apart that are alike here.
         let is_plain = |child: &&ChildConfig| child.kernel.steering == Steering::default();
-        let held = connection.children.iter().filter(|child| child.keep != Keep::Passive);
-        for child in held.filter(is_plain) {
-            let entry = SpdEntry::configured(connection, child, PolicyId(number));
+        let held = |child: &&ChildConfig| child.keep != Keep::Passive && child.class.is_none();
+        for child in connection.children.iter().filter(held).filter(is_plain) {
+            let entry = SpdEntry::configured(connection, child, number);
             files.extend(entry.as_ref().map(|_| draft.file));
             entries.extend(entry);
         }
     }
+    // What an inner tunnel has sealed gets to its outer one past all policies.
+    let connections = || tunnels.iter().map(|draft| (draft, &draft.tunnel.connection));
+    let outer: BTreeSet<_> = connections().filter_map(|(_, one)| one.over.as_ref()).collect();
+    let outer = connections().filter(|(_, one)| outer.contains(&one.name));
+    let outer: BTreeSet<_> = outer.map(|(draft, _)| &draft.file.path).collect();
     match Spd::new(entries) {
         Ok(spd) => {
             let idle = spd.parts().into_iter().zip(&files).filter(|((_, parts), _)| *parts == 0);
-            idle.map(|(_, file)| never_reached(file)).collect()
+            let idle = idle.map(|(_, file)| file).filter(|file| !outer.contains(&file.path));
+            idle.map(|file| never_reached(file)).collect()
         }
         Err(error) => too_much(error, &files).into_iter().collect(),
     }

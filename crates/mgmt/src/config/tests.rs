@@ -11,10 +11,17 @@ use super::*;
 use crate::codes::Code;
 
 mod ah;
+mod beet;
 mod claims;
+mod classes;
 mod engine;
+mod idle;
 mod ipcomp;
 mod kernel;
+mod nesting;
+mod outer_header;
+mod pfp;
+mod sas;
 mod tfc;
 mod transport;
 
@@ -330,7 +337,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ not a table of this file
           |
-          = help: known keys: keep, peer, address, id, peer_id, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, interface, mark, offload, routes, local, remote, claims, secret
+          = help: known keys: keep, peer, address, id, peer_id, over, encap, protocol, engine, mode, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, tfc_padding, tfc_dummies, compress, interface, mark, offload, routes, dscp, ecn, df, idle, pfp, local, remote, classes, claims, secret
         ");
 }
 
@@ -671,7 +678,7 @@ fn secret_in_the_file_itself_is_not_repeated() {
     insta::assert_snapshot!(said, @r#"
         error[E510]: berlin: a secret stands in a file of its own, never in this one
         --> tunnels/berlin.toml:4
-         = help: put it into a file and write secret = "file:NAME.psk"
+         = help: put it into a file and write secret = "file:NAME"
         "#);
 }
 

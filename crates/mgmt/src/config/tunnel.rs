@@ -1,7 +1,11 @@
 //! One tunnel's file.
 
+mod beet;
 mod claims;
+mod idle;
 mod kernel;
+pub(super) mod nesting;
+mod pfp;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -27,6 +31,9 @@ use crate::codes::Code;
 use crate::secret::{SecretFacts, trim_secret, weakness};
 use crate::vici::conn::parse_seconds;
 
+mod classes;
+mod outer_header;
+
 /// A tunnel that was read without error, with what the comparison with others needs.
 pub(super) struct Draft<'a> {
     pub(super) file: &'a SourceFile,
@@ -35,6 +42,8 @@ pub(super) struct Draft<'a> {
     pub(super) local: Vec<PlacedSelector>,
     /// Fixed selectors of the peer's side.
     pub(super) remote: Vec<PlacedSelector>,
+    /// Where the outer tunnel is named.
+    over: Option<Range<usize>>,
 }
 
 /// Reads one file; a draft comes out only if there is no error.
@@ -69,12 +78,14 @@ fn read_fields<'a>(
     let keep = fields.word("keep", KEEP).map_or(Keep::Up, |keep| keep.value);
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
+    let over = nesting::read(fields, &mut connection);
     let protocol = read_protocol(fields, &mut connection);
     if let Some(engine) = fields.word("engine", ENGINE) {
         connection.engine = engine.value;
     }
     let mut child = ChildConfig::new(child_name).kept(keep);
-    child.mode = fields.word("mode", MODE).map_or(Mode::Tunnel, |mode| mode.value);
+    let mode = fields.word("mode", MODE);
+    child.mode = mode.as_ref().map_or(Mode::Tunnel, |mode| mode.value);
     read_suites(fields, protocol, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
@@ -84,20 +95,27 @@ fn read_fields<'a>(
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
     kernel::read(fields, connection.engine, &mut child);
+    outer_header::read(fields, &mut child);
+    idle::read(fields, &mut child);
+    pfp::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
+    beet::check(fields, mode, &child, [&local, &remote]);
+    let classes = classes::read(fields, &child);
     connection.children.push(child);
+    connection.children.extend(classes);
     claims::read(fields, &mut connection);
     let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
     let tunnel = Tunnel { connection, secret, secret_name, secret_facts, origin };
-    Some(Draft { file: fields.file, tunnel, local, remote })
+    Some(Draft { file: fields.file, tunnel, local, remote, over })
 }
 
 const KEEP: &[(&str, Keep)] =
     &[("up", Keep::Up), ("on-demand", Keep::OnDemand), ("passive", Keep::Passive)];
 
-const MODE: &[(&str, Mode)] = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
+const MODE: &[(&str, Mode)] =
+    &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport), ("beet", Mode::Beet)];
 
 const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
 
@@ -105,7 +123,8 @@ const ENGINE: &[(&str, Engine)] =
     &[("userspace", Engine::Userspace), ("kernel", Engine::Kernel), ("auto", Engine::Auto)];
 
 /// Between the peers, what a packet is protected with.
-const PROTOCOL: &[(&str, ProtocolId)] = &[("esp", ProtocolId::ESP), ("ah", ProtocolId::AH)];
+pub(super) const PROTOCOL: &[(&str, ProtocolId)] =
+    &[("esp", ProtocolId::ESP), ("ah", ProtocolId::AH)];
 
 /// `protocol` and `encap`.
 fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> ProtocolId {
@@ -113,13 +132,7 @@ fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> Protoc
     connection.encap = encap.as_ref().map_or(Encap::Auto, |encap| encap.value);
     let Some(protocol) = fields.word("protocol", PROTOCOL) else { return ProtocolId::ESP };
     if protocol.value == ProtocolId::AH {
-        let Caution { cost, .. } = Caution::AH;
-        fields.mistake(
-            Mistake::new(protocol.span.clone(), "the tunnel does not encrypt")
-                .code(Code::E516)
-                .label(cost)
-                .help("protocol = \"esp\" encrypts as well"),
-        );
+        warn_of_ah(fields, protocol.span.clone());
     }
     if let Some(encap) = encap.filter(|encap| encap.value == Encap::Udp)
         && protocol.value == ProtocolId::AH
@@ -132,6 +145,15 @@ fn read_protocol(fields: &mut Fields<'_>, connection: &mut Connection) -> Protoc
         );
     }
     protocol.value
+}
+
+pub(super) fn warn_of_ah(fields: &mut Fields<'_>, span: Range<usize>) {
+    fields.mistake(
+        Mistake::new(span, "the tunnel does not encrypt")
+            .code(Code::E516)
+            .label(Caution::AH.cost)
+            .help("protocol = \"esp\" encrypts as well"),
+    );
 }
 
 /// `peer` and `address`.
@@ -219,7 +241,7 @@ fn read_suites(
 }
 
 /// A list of algorithms for the protocol that the tunnel does not use.
-fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
+pub(super) fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
     let (other, chosen) = match protocol {
         ProtocolId::AH => ("esp", "ah"),
         _ => ("ah", "esp"),
@@ -236,7 +258,7 @@ fn refuse_other_list(fields: &mut Fields<'_>, protocol: ProtocolId) {
 }
 
 /// `allow`: the weak algorithms that the operator takes the blame for.
-fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
+pub(super) fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
     let mut allowed = Vec::new();
     for text in fields.strings("allow").unwrap_or_default() {
         if allowable().any(|algorithm| algorithm == text.value) {
@@ -284,19 +306,27 @@ fn read_proposals(
                 judge(fields, &text, &list, allowed);
                 proposals.extend(list);
             }
-            Err(error) => {
-                let (culprit, label, help) = culprit(key, &error);
-                let span = narrow(fields.file, &text.span, culprit);
-                let sentence = format!("`{key}` cannot be understood");
-                fields.mistake(Mistake::new(span, sentence).label(label).help_some(help));
-            }
+            Err(error) => refuse_proposal(fields, key, &text, &error),
         }
     }
     Some(proposals)
 }
 
+/// A list of algorithms that is none.
+pub(super) fn refuse_proposal(
+    fields: &mut Fields<'_>,
+    key: &str,
+    text: &Placed<String>,
+    error: &ProposalError,
+) {
+    let (culprit, label, help) = culprit(key, error);
+    let span = narrow(fields.file, &text.span, culprit);
+    let sentence = format!("`{key}` cannot be understood");
+    fields.mistake(Mistake::new(span, sentence).label(label).help_some(help));
+}
+
 /// Refuses what is weak and not allowed, and says what the rest costs; each algorithm once.
-fn judge(
+pub(super) fn judge(
     fields: &mut Fields<'_>,
     text: &Placed<String>,
     list: &[ProposalSpec],
@@ -397,7 +427,7 @@ fn read_tfc(fields: &mut Fields<'_>, child: &mut ChildConfig) {
     };
     let place = padding.map(|padding| padding.span).or_else(|| dummies.map(|dummies| dummies.span));
     let Some(place) = place.filter(|_| child.tfc != Tfc::OFF) else { return };
-    if child.mode == Mode::Transport || child.is_ah_only() {
+    if child.mode != Mode::Tunnel || child.is_ah_only() {
         fields.mistake(
             Mistake::new(place, "padding and dummies are for ESP in tunnel mode")
                 .label("nothing here hides behind them")
@@ -464,7 +494,7 @@ fn read_selectors(
     child: &mut ChildConfig,
 ) -> (Vec<PlacedSelector>, Vec<PlacedSelector>) {
     let (local_example, remote_example) = match child.mode {
-        Mode::Tunnel => (
+        Mode::Tunnel | Mode::Beet => (
             Some("\"10.1.0.0/24\", the networks on our side"),
             Some("\"10.2.0.0/24\", the networks on the peer's side"),
         ),
@@ -583,7 +613,7 @@ fn read_secret(
     }
     let Placed { value: name, span } = fields.hidden_string("secret")?;
     let Some(path) = name.strip_prefix("file:") else {
-        fields.mistake(no_file(span, &name));
+        fields.mistake(no_file(span, "secret", &name));
         return None;
     };
     let directory = fields.file.path.parent().unwrap_or_else(|| Path::new(""));
@@ -607,26 +637,37 @@ fn read_secret(
 }
 
 /// A secret in the file itself must not be repeated in the message.
-fn no_file<'a>(span: Range<usize>, name: &str) -> Mistake<'a> {
+pub(super) fn no_file<'a>(span: Range<usize>, key: &str, name: &str) -> Mistake<'a> {
     let later = ["cmd:", "tpm:", "systemd-cred:"];
     match later.iter().find(|scheme| name.starts_with(**scheme)) {
         Some(scheme) => Mistake::new(span, format!("secrets by `{scheme}` are not supported yet"))
             .label("must be \"file:NAME\""),
         None => Mistake::hidden(span, "a secret stands in a file of its own, never in this one")
-            .help("put it into a file and write secret = \"file:NAME.psk\""),
+            .help(format!("put it into a file and write {key} = \"file:NAME\"")),
     }
 }
 
-fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret: &SecretFile) {
+/// A file that is not its owner's alone.
+pub(super) fn refuse_open_file(
+    fields: &mut Fields<'_>,
+    span: Range<usize>,
+    path: &Path,
+    secret: &SecretFile,
+) {
     let path = path.display();
     if secret.mode & 0o077 != 0 {
         fields.mistake(
-            Mistake::new(span.clone(), format!("{path} can be read or changed by other users"))
+            Mistake::new(span, format!("{path} can be read or changed by other users"))
                 .code(Code::E511)
                 .label(format!("its permissions are {:04o}, must be 0600", secret.mode & 0o7777))
                 .help(format!("chmod 600 {path}")),
         );
     }
+}
+
+fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret: &SecretFile) {
+    refuse_open_file(fields, span.clone(), path, secret);
+    let path = path.display();
     let octets = trim_secret(&secret.octets);
     if octets.is_empty() {
         fields.mistake(

@@ -558,6 +558,16 @@ impl Diagnosis {
             .fix(format!("adit sad shows whether the peer narrowed what {tunnel} carries"))
     }
 
+    /// E404: the packet should have an SA of its own, which the first such packet opens.
+    pub fn no_sa_yet(packet: &str, tunnel: &str, pfp: &[String]) -> Self {
+        Self::new(Code::E404, "no SA carries this packet yet")
+            .tunnel(tunnel)
+            .line("packet", packet)
+            .line("pfp", format!("{}: the SA takes them from its first packet", pfp.join(", ")))
+            .fix("send it: adit why sends nothing itself")
+            .fix("adit sad lists the SAs there are; 256 are the most")
+    }
+
     /// E502: a UDP port or the control socket is taken.
     pub fn address_in_use(cx: &Context, problem: &PortProblem<'_>) -> Self {
         let fix = if problem.address.contains('/') {
@@ -674,6 +684,21 @@ impl Diagnosis {
             .line("socket", path.display().to_string())
             .line("system says", error.to_string())
             .fix("systemctl start aditd, or aditd --config DIR in a terminal")
+    }
+
+    /// E522: an SA that is keyed by hand carries nothing more.
+    pub fn manual_sa_over(cx: &Context) -> Self {
+        cx.start(Code::E522, "its sequence numbers or its key are used up")
+            .fix("new keys on all sides: adit secret new --sa SUITE FILE, then adit reload")
+            .place(cx.at("key_out"))
+    }
+
+    /// E523: packets of a multicast group cannot be had, or not sent.
+    pub fn group_unreachable(cx: &Context, group: IpAddr, reason: &str) -> Self {
+        cx.start(Code::E523, format!("the group {group} is out of reach"))
+            .line("because", reason)
+            .fix("`address` must be that of the interface towards the group; then adit reload")
+            .place(cx.at("group"))
     }
 
     /// E601: something failed that should not; `what` names it.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_crypto::Secret;
-use adit_db::IdentityPattern;
+use adit_db::{Dscp, IdentityPattern};
 use adit_wire::ip::FlowKey;
 
 use super::Packet;
@@ -121,6 +121,8 @@ pub enum Request {
     AditWhy {
         /// The packet.
         flow: FlowKey,
+        /// Its DSCP, which classes go by.
+        dscp: Dscp,
     },
     /// `adit-log`: what happened lately, streaming [`EventKind::Log`], then an empty answer.
     AditLog {
@@ -320,7 +322,7 @@ impl Request {
             "adit-reload" => Ok(Self::AditReload { dry_run: flag(message, "dry-run") }),
             "adit-spd" => Ok(Self::AditSpd),
             "adit-sad" => Ok(Self::AditSad),
-            "adit-why" => Ok(Self::AditWhy { flow: flow(message)? }),
+            "adit-why" => Ok(Self::AditWhy { flow: flow(message)?, dscp: dscp(message)? }),
             "adit-log" => Ok(Self::AditLog {
                 tunnel: text(message, "tunnel")?,
                 lines: number(message, &["lines"])?,
@@ -455,7 +457,10 @@ impl Request {
             }
             Self::AditStatus { tunnel } => message.put_some("tunnel", tunnel.as_ref()),
             Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
-            Self::AditWhy { flow } => put_flow(&mut message, flow),
+            Self::AditWhy { flow, dscp } => {
+                put_flow(&mut message, flow);
+                message.put_some("dscp", (*dscp != Dscp::default()).then_some(dscp.get()));
+            }
             Self::AditLog { tunnel, lines } => {
                 message.put_some("tunnel", tunnel.as_ref());
                 message.put_some("lines", *lines);
@@ -596,6 +601,11 @@ fn flow(message: &Message) -> Result<FlowKey, RequestError> {
         (Some(from), Some(to)) => FlowKey::new(source, destination, protocol, from, to),
         _ => FlowKey::without_ports(source, destination, protocol),
     })
+}
+
+fn dscp(message: &Message) -> Result<Dscp, RequestError> {
+    let value = number(message, &["dscp"])?.unwrap_or(0);
+    Dscp::new(value).ok_or_else(|| invalid(format!("dscp = {value} is not 0 to 63")))
 }
 
 fn put_flow(message: &mut Message, flow: &FlowKey) {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use adit_crypto::{Cipher, Encryption, Rng, Secret, SeededRng};
 use adit_db::{
-    Action, Amounts, ChildKeys, ChildSa, ChildSaId, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
-    Lifetime, Mode, PolicyId, SpdEntry, Tfc, WindowSize,
+    Action, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
+    IkeSaId, Lifetime, Mode, PolicyId, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -305,6 +305,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         replay_window: WindowSize::DEFAULT,
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
+        df: DfPolicy::Clear,
         ipcomp: None,
         tfc: Tfc {
             padding: if dice.percent(10) { 600 } else { 0 },
@@ -341,7 +342,7 @@ fn lifetime(dice: &mut Dice) -> Lifetime {
         2 => Amounts { packets: Some(dice.below(8)), ..Amounts::NONE },
         _ => Amounts::NONE,
     };
-    Lifetime { soft: Amounts::NONE, hard }
+    Lifetime { hard, ..Lifetime::NONE }
 }
 
 /// The same SA at the far end, which never ends it and takes and sends whatever there is.
@@ -371,6 +372,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         replay_window: sa.replay_window,
         dscp: sa.dscp,
         ecn: sa.ecn,
+        df: sa.df,
         ipcomp: None,
         tfc: Tfc::OFF,
         rekeys: None,

@@ -105,6 +105,7 @@ fn try_suite(xfrm: &mut Xfrm, cipher: Cipher, family: Family) -> Result<(), Refu
         selector: None,
         clear_dscp: false,
         clear_ecn: false,
+        clear_df: false,
         output_mark: None,
         if_id: None,
         offload: None,

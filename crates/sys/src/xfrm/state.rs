@@ -40,6 +40,8 @@ pub struct State<'a> {
     pub clear_dscp: bool,
     /// The outer ECN field is zero (RFC 6040 §4.1, compatibility mode).
     pub clear_ecn: bool,
+    /// The outer DF bit is zero instead of the inner one.
+    pub clear_df: bool,
     /// Firewall mark that packets get when they are sealed, or opened; other bits stay.
     pub output_mark: Option<Mark>,
     /// The xfrm interface it belongs to.
@@ -138,6 +140,9 @@ impl State<'_> {
         let mut flags = 0;
         if self.clear_ecn {
             flags |= STATE_NOECN;
+        }
+        if self.clear_df {
+            flags |= STATE_NOPMTUDISC;
         }
         if self.mode == Mode::Tunnel && self.selector.is_none() {
             // Packets of either family travel in the tunnel.
@@ -284,7 +289,8 @@ pub(super) fn write_encap(request: &mut Request, ports: EncapPorts) {
 
 /// `struct xfrm_lifetime_cfg`; no limit is the largest number, but for seconds it is zero.
 pub(super) fn write_lifetime(r: &mut Request, lifetime: Lifetime) {
-    let Lifetime { soft, hard } = lifetime;
+    // The kernel knows no idle time: who reads its counters does.
+    let Lifetime { soft, hard, idle: _ } = lifetime;
     for limit in [soft.octets, hard.octets, soft.packets, hard.packets] {
         r.u64(limit.unwrap_or(u64::MAX));
     }
@@ -295,11 +301,12 @@ pub(super) fn write_lifetime(r: &mut Request, lifetime: Lifetime) {
     r.zeros(16);
 }
 
-/// Tunnel and transport mode in the kernel's numbers.
+/// The modes in the kernel's numbers.
 pub(super) fn mode_number(mode: Mode) -> u8 {
     match mode {
         Mode::Transport => 0,
         Mode::Tunnel => 1,
+        Mode::Beet => 4,
     }
 }
 
@@ -384,6 +391,7 @@ pub(super) const USE_OCTETS: usize = 32;
 /// `struct xfrm_stats`.
 const STATS_OCTETS: usize = 12;
 const STATE_NOECN: u8 = 1;
+const STATE_NOPMTUDISC: u8 = 4;
 const STATE_AF_UNSPEC: u8 = 32;
 const STATE_ESN: u8 = 128;
 const EXTRA_DONT_ENCAP_DSCP: u32 = 1;

@@ -85,6 +85,7 @@ fn state(cipher: Cipher, keys: &ChildKeys) -> State<'_> {
         selector: None,
         clear_dscp: false,
         clear_ecn: false,
+        clear_df: false,
         output_mark: None,
         if_id: None,
         offload: None,
@@ -125,13 +126,32 @@ fn an_sa_with_limits_in_udp_is_golden() {
     };
     let sa = State {
         encap: Some(EncapPorts { source: 4500, destination: 4501 }),
-        lifetime: Lifetime { soft: amounts(3600, 1000, 5), hard: amounts(3960, 2000, 10) },
+        lifetime: Lifetime {
+            soft: amounts(3600, 1000, 5),
+            hard: amounts(3960, 2000, 10),
+            idle: None,
+        },
         replay: Replay::receiving(WindowSize::MIN, false),
         output_mark: Some(Mark { value: 0xad17, mask: u32::MAX }),
         clear_ecn: true,
         ..state(cipher, &keys)
     };
     is_golden("cbc-udp", sa.add().unwrap());
+}
+
+/// CHECKLIST S17: XFRM_STATE_NOPMTUDISC, in the octet where the golden SA has XFRM_STATE_NOECN.
+#[test]
+fn the_df_bit_is_cleared_by_a_flag() {
+    let keys = aead_keys(20);
+    let octets = |clear_ecn, clear_df| {
+        let sa = State { clear_ecn, clear_df, ..state(GCM, &keys) };
+        sa.add().unwrap().finish(7)
+    };
+    let (plain, no_ecn) = (octets(false, false), octets(true, false));
+    let at = plain.iter().zip(no_ecn.iter()).position(|(one, other)| one != other).unwrap();
+    let mut expected = plain;
+    expected[at] |= 4;
+    assert_eq!(octets(false, true), expected);
 }
 
 #[test]

@@ -21,6 +21,7 @@ registry! {
         NO_NEXT = 59, "ipv6-nonxt";
         DESTINATION = 60, "ipv6-opts";
         OSPF = 89, "ospf";
+        BEET = 94, "beetph";
         IPCOMP = 108, "ipcomp";
         L2TP = 115, "l2tp";
         SCTP = 132, "sctp";

@@ -5,6 +5,7 @@ use super::*;
 
 fn asked(source: &str, destination: &str, protocol: Option<&str>) -> Result<String, String> {
     let args = Why {
+        dscp: "0".to_owned(),
         source: source.into(),
         destination: destination.into(),
         protocol: protocol.map(Into::into),
@@ -74,6 +75,7 @@ fn entry(number: usize, action: PolicyAction, name: &str) -> PolicyStatus {
         local: vec!["10.1.0.0/24".into()],
         remote: vec!["10.2.0.0/24".into()],
         parts: Some(1),
+        ..PolicyStatus::default()
     }
 }
 
@@ -128,8 +130,8 @@ fn policies_are_listed_in_their_order() {
 fn sas_are_listed_without_keys() {
     let report = SadReport { schema: SCHEMA, sas: vec![sa()] };
     insta::assert_snapshot!(sad_text(&report, Paint::PLAIN), @"
-    TUNNEL  SPI IN    SPI OUT   PEER              IN              OUT             REKEY   SUITE
-    berlin  c0ffee01  c0ffee02  203.0.113.7:4500  1,200 (93 KiB)  1,180 (92 KiB)  41 min  aes256gcm16-esn  3 replayed dropped
+    TUNNEL  SPI IN    SPI OUT   PEER              TRAFFIC                      IN              OUT             REKEY   SUITE
+    berlin  c0ffee01  c0ffee02  203.0.113.7:4500  10.1.0.0/24 <-> 10.2.0.0/24  1,200 (93 KiB)  1,180 (92 KiB)  41 min  aes256gcm16-esn  3 replayed dropped
     ");
     insta::assert_snapshot!(sad_text(&SadReport::default(), Paint::PLAIN), @"no SAs: `adit status` says how the tunnels stand");
 }
@@ -140,6 +142,8 @@ fn protected() -> Answer {
         source: "10.1.0.5:49152".into(),
         destination: "10.2.0.7:443".into(),
         protocol: "tcp".into(),
+        dscp: "cs0".into(),
+        class: None,
         fate: Fate::Protected,
         route: "ip route get 10.2.0.7 -> dev adit0 table 44311".into(),
         reachable: true,
@@ -155,6 +159,7 @@ fn protected() -> Answer {
             ..TunnelStatus::default()
         }),
         sa: Some(sa()),
+        over: Vec::new(),
         drops: vec![("no_policy".into(), 2)],
         problem: None,
     }
@@ -291,6 +296,100 @@ fn a_packet_that_does_not_pass_has_a_code_and_a_fix() {
       fix            send from an address in the tunnel's local networks, or widen them on both sides
       or             to let it pass in clear, write policies/NAME.toml with action = "bypass"
     "#);
+}
+
+/// CHECKLIST S10: the SAs of a nest, from the inside to the outside.
+#[test]
+fn a_nest_is_followed_to_its_last_sa() {
+    let inner = SaStatus { over: Some("paris".into()), ..sa() };
+    let outer = SaStatus {
+        tunnel: "paris".into(),
+        protocol: "AH".into(),
+        udp: false,
+        spi_out: "c0ffee04".into(),
+        ..sa()
+    };
+    let table = SadReport { schema: SCHEMA, sas: vec![inner.clone(), outer.clone()] };
+    assert!(sad_text(&table, Paint::PLAIN).contains("\nberlin over paris  c0ffee01"));
+    let said =
+        why_text(&Answer { sa: Some(inner), over: vec![outer], ..protected() }, Paint::PLAIN);
+    assert!(said.contains("PROTECTED by tunnel berlin over paris\n"), "{said}");
+    let (first, then) = said.split_once("  over ").unwrap();
+    assert!(first.contains("SPI c0ffee02 out") && then.contains("SPI c0ffee04 out"), "{said}");
+    assert!(then.trim_start().starts_with("tunnel paris\n"), "{said}");
+}
+
+/// Where a tunnel has classes, each SA says whose, and a packet goes by its DSCP.
+#[test]
+fn classes_are_shown_where_there_are_some() {
+    let voice = SaStatus { child: "berlin.1".into(), class: Some("cs5, ef".into()), ..sa() };
+    let report = SadReport { schema: SCHEMA, sas: vec![voice.clone(), sa()] };
+    let text = sad_text(&report, Paint::PLAIN);
+    assert!(text.contains("\nberlin (cs5, ef)  c0ffee01"), "{text}");
+    assert!(text.contains("\nberlin            c0ffee01"), "{text}");
+    let class = Some("berlin.1".into());
+    let answer = Answer { dscp: "ef".into(), class, sa: Some(voice), ..protected() };
+    let text = why_text(&answer, Paint::PLAIN);
+    assert!(text.contains("  class      DSCP ef goes through berlin.1\n"), "{text}");
+    assert!(!why_text(&protected(), Paint::PLAIN).contains("DSCP"));
+    for (text, value) in [("ef", Some(46)), ("63", Some(63)), ("64", None), ("af44", None)] {
+        assert_eq!(dscp(text).ok().map(Dscp::get), value, "{text}");
+    }
+}
+
+/// RFC 4301 §4.4.1.2: what becomes of a packet that no SA carries yet.
+#[test]
+fn a_packet_may_open_an_sa_of_its_own() {
+    let mut policy = entry(2, PolicyAction::Protect, "berlin");
+    policy.pfp = vec!["remote".into(), "protocol".into()];
+    let entries = vec![policy.clone()];
+    let report = SpdReport { schema: SCHEMA, total: 1, entries };
+    insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
+       ACTION   LOCAL        REMOTE       FROM                                PARTS  FILE
+    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin, pfp remote,protocol  1      /etc/adit/tunnels/berlin.toml:3
+    The first that matches decides; what none matches is dropped.
+    ");
+    let packet = "10.1.0.5:49152 > 10.2.0.7:443 tcp";
+    let problem = Some(Diagnosis::no_sa_yet(packet, "berlin", &policy.pfp));
+    let policy = Some(policy);
+    let waiting = Answer { fate: Fate::Waiting, policy, sa: None, problem, ..protected() };
+    insta::assert_snapshot!(why_text(&waiting, Paint::PLAIN), @"
+    10.1.0.5:49152 -> 10.2.0.7:443 tcp  =>  NOT SENT: its first packet opens an SA of its own in tunnel berlin
+
+      route      into the tunnels' interface
+                 ip route get 10.2.0.7 -> dev adit0 table 44311
+      policy     2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24
+                 from tunnel berlin, pfp remote,protocol; the one before it does not match
+                 /etc/adit/tunnels/berlin.toml:3
+      tunnel     berlin UP for 5 h with 203.0.113.7:4500, rekey in 41 min
+      drops      whole host: 2 no_policy dropped
+
+    error[E404]: berlin: no SA carries this packet yet
+      packet         10.1.0.5:49152 > 10.2.0.7:443 tcp
+      pfp            remote, protocol: the SA takes them from its first packet
+      fix            send it: adit why sends nothing itself
+      or             adit sad lists the SAs there are; 256 are the most
+    ");
+}
+
+/// RFC 4301 §4.4.1.1: the name of an entry is evidence.
+#[test]
+fn an_entry_for_an_identity_names_it() {
+    let mut named = entry(2, PolicyAction::Protect, "berlin");
+    named.peer_id = Some("*.berlin.example".into());
+    let report = SpdReport { schema: SCHEMA, total: 1, entries: vec![named.clone()] };
+    insta::assert_snapshot!(spd_text(&report, Paint::PLAIN), @"
+       ACTION   LOCAL        REMOTE       FROM                                  PARTS  FILE
+    2  protect  10.1.0.0/24  10.2.0.0/24  tunnel berlin, peer *.berlin.example  1      /etc/adit/tunnels/berlin.toml:3
+    The first that matches decides; what none matches is dropped.
+    ");
+    assert_eq!(
+        policy(&Answer { policy: Some(named), ..protected() }),
+        "2 of 3: protect 10.1.0.0/24 <-> 10.2.0.0/24\n\
+         from tunnel berlin, peer *.berlin.example; the one before it does not match\n\
+         only through SAs of a peer that has proven to be *.berlin.example\n\
+         /etc/adit/tunnels/berlin.toml:3"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::client::Client;
 use super::requests::{BUSY, deadline, log_lines, needs_policies, send};
 use super::snapshots::{self, Flows};
-use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events, why};
+use super::{ClientId, LINES_MAX, PROBLEMS_MAX, Query, Running, Waiting, events};
 use crate::diagnose;
 use crate::log::Line;
 use crate::message::{QueryId, ToIke};
@@ -52,7 +52,7 @@ impl Running {
         };
         let (
             Some((sas, connections)),
-            Some((mut outbound, carrier)),
+            Some((mut outbound, carriers)),
             Some(mut inbound),
             Some(kernel),
         ) = (sas, outbound, inbound, kernel)
@@ -74,11 +74,9 @@ impl Running {
                 self.answer(client, api::to_message(&status));
             }
             Request::AditSpd => self.answer(client, api::to_message(&self.spd(policies))),
-            Request::AditSad => {
-                self.answer(client, api::to_message(&why::sad(&numbers, &self.store)))
-            }
-            Request::AditWhy { flow } => {
-                let answer = self.why(&flow, policies, carrier, &numbers);
+            Request::AditSad => self.answer(client, api::to_message(&self.sad(&numbers))),
+            Request::AditWhy { flow, dscp } => {
+                let answer = self.why((&flow, dscp), policies, &carriers, &numbers);
                 self.answer(client, api::to_message(&answer));
             }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),

@@ -9,7 +9,7 @@ use adit_db::{Caution, Connection, ConnectionName, ProposalSpec};
 use adit_ike::Command;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{Change, FileProblem, ReloadReport, SCHEMA, Source, TunnelEvent};
-use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile};
+use adit_mgmt::config::{self, ConfigError, Configuration, Files, SecretFile, SourceFile};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{Event, Section, conn};
@@ -38,6 +38,9 @@ impl Running {
             && self.store.tunnels.contains_key(&connection.name)
         {
             return Outcome::refused("a tunnel of the configuration directory has this name");
+        }
+        if self.store.manual.contains_key(name) {
+            return Outcome::refused("SAs that are keyed by hand have this name");
         }
         for caution in cautions(&connection) {
             warn!(connection = name, "{caution}");
@@ -121,6 +124,7 @@ impl Running {
         let gone =
             from_files.filter(|(name, _)| !configuration.tunnels.contains_key(name.as_str()));
         report.removed = gone.map(|(name, _)| name.to_string()).collect();
+        self.compare_manual(&configuration.sas, report);
         report.policies =
             configuration.policies.iter().map(|policy| policy.name.to_string()).collect();
     }
@@ -138,10 +142,13 @@ impl Running {
             }
         }
         for name in &report.removed {
-            if let Ok(name) = ConnectionName::new(name) {
+            if let Ok(name) = ConnectionName::new(name)
+                && self.store.tunnels.contains_key(&name)
+            {
                 self.take_out(&name);
             }
         }
+        self.take_over_manual(configuration.sas, report);
         let mut secrets = Vec::new();
         let mut tunnels = BTreeMap::new();
         for (name, tunnel) in configuration.tunnels {
@@ -207,7 +214,9 @@ impl Running {
 /// Settles who protects each tunnel's packets; what the kernel cannot do for those that insist on
 /// it comes out.
 fn choose_engines(configuration: &mut Configuration) -> Vec<Diagnosis> {
-    let mut chooser = EngineChooser::default();
+    let connections = configuration.tunnels.values().map(|tunnel| &tunnel.connection);
+    let outer = connections.filter_map(|connection| connection.over.clone()).collect();
+    let mut chooser = EngineChooser::with_outer(outer);
     let mut unfit = Vec::new();
     for tunnel in configuration.tunnels.values_mut() {
         match chooser.choose(&tunnel.connection, &configuration.policies) {
@@ -245,7 +254,7 @@ fn cautions(connection: &Connection) -> Vec<Caution> {
 }
 
 /// Reads and understands `DIR/tunnels/*.toml` with the secrets they name, and
-/// `DIR/policies/*.toml`.
+/// `DIR/policies/*.toml` and `DIR/sas/*.toml`.
 fn read(directory: &Path) -> Result<Configuration, Vec<ConfigError>> {
     // A daemon that is told everything by swanctl needs no directory.
     let files = |kind: &str| -> Vec<SourceFile> {
@@ -256,7 +265,9 @@ fn read(directory: &Path) -> Result<Configuration, Vec<ConfigError>> {
         });
         files.into_iter().map(|(path, text)| SourceFile { path, text }).collect()
     };
-    config::load_all(&files("tunnels"), &files("policies"), &|path| {
+    let (tunnels, policies, sas) = (files("tunnels"), files("policies"), files("sas"));
+    let files = Files { tunnels: &tunnels, policies: &policies, sas: &sas };
+    config::load_all(files, &|path| {
         read_with_mode(path)
             .map(|(octets, mode)| SecretFile { octets, mode })
             .map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod events;
 mod load;
+mod manual;
 mod news;
 mod requests;
 mod snapshots;
@@ -90,6 +91,8 @@ struct Running {
     /// Clients that wait for the end of a request.
     waiting: BTreeMap<RequestId, Waiting>,
     next_number: u64,
+    /// Counts the SAs that are keyed by hand.
+    next_manual: u32,
     news: News,
     lines: VecDeque<Line>,
     problems: Vec<Diagnosis>,
@@ -104,7 +107,7 @@ struct Query {
     client: ClientId,
     request: Request,
     sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
-    outbound: Option<(Box<OutboundReport>, Option<ChildSaId>)>,
+    outbound: Option<(Box<OutboundReport>, Vec<ChildSaId>)>,
     inbound: Option<Box<InboundReport>>,
     kernel: Option<Box<KernelReport>>,
     /// Only some questions need it.
@@ -137,6 +140,7 @@ impl Running {
             queries: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_number: 1,
+            next_manual: 0,
             news: News::default(),
             lines: VecDeque::new(),
             problems: Vec::new(),
@@ -235,9 +239,9 @@ impl Running {
                 }
                 self.conclude(query);
             }
-            ToControl::Outbound(query, report, carrier) => {
+            ToControl::Outbound(query, report, carriers) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
-                    waiting.outbound = Some((report, carrier));
+                    waiting.outbound = Some((report, carriers));
                 }
                 self.conclude(query);
             }

@@ -118,10 +118,12 @@ impl Running {
     fn ask(&mut self, id: ClientId, request: Request) {
         let query = QueryId(self.number());
         let links = &self.role.links;
-        let flow = if let Request::AditWhy { flow } = request { Some(flow) } else { None };
+        let packet =
+            if let Request::AditWhy { flow, dscp } = request { Some((flow, dscp)) } else { None };
+        let flow = packet.map(|(flow, _)| flow);
         let asked = (!needs_policies(&request) || send(&links.ike, ToIke::Policies(query, flow)))
             && send(&links.ike, ToIke::Snapshot(query))
-            && send(&links.outbound, ToOutbound::Report(query, flow))
+            && send(&links.outbound, ToOutbound::Report(query, packet))
             && send(&links.inbound, ToInbound::Report(query))
             && send(&links.kernel, ToKernel::Report(query));
         if !asked {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use adit_db::{ConnectionName, Keep, TransformWords};
+use adit_db::{ChildName, ConnectionName, Keep, TransformWords};
 use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState};
 use adit_mgmt::api::{ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus};
 use adit_sys::clock;
@@ -31,8 +31,10 @@ impl Running {
             .connections
             .iter()
             .filter(|known| only.is_none_or(|name| known.connection.name.as_str() == name))
-            .map(|known| self.tunnel(known, numbers, &flows, &drops, now))
-            .collect();
+            .map(|known| self.tunnel(known, numbers, &flows, &drops, now));
+        let mut tunnels: Vec<TunnelStatus> = tunnels.collect();
+        tunnels.extend(self.manual_tunnels(only, numbers, &flows, now));
+        tunnels.sort_by(|one, other| one.name.cmp(&other.name));
         Status { schema: SCHEMA, daemon, tunnels }
     }
 
@@ -66,6 +68,7 @@ impl Running {
             source: self.store.source(&connection.name),
             keep: keep(known).to_owned(),
             peer: peers(connection),
+            over: connection.over.as_ref().map(ToString::to_string),
             peer_address: sa.map(|sa| sa.remote.to_string()),
             peer_software: sa.and_then(|sa| software(sa.peer)).map(str::to_owned),
             local_id: sa.and_then(|sa| sa.local_id.as_ref()).map(ToString::to_string),
@@ -168,8 +171,13 @@ fn children_status(
     children: &[&ChildSaInfo],
     drops: &Drops,
 ) -> Vec<ChildStatus> {
+    let class = |name: &ChildName| {
+        let class = known.connection.child(name)?.class.as_ref()?;
+        Some(class.code_points.to_string())
+    };
     let alive = children.iter().map(|child| ChildStatus {
         name: child.name.to_string(),
+        class: class(&child.name),
         up: matches!(child.state, ChildSaState::Installed | ChildSaState::Rekeying),
         local: child.local_ts.iter().map(ToString::to_string).collect(),
         remote: child.remote_ts.iter().map(ToString::to_string).collect(),
@@ -191,6 +199,7 @@ fn children_status(
         .filter(|config| children.iter().all(|child| child.name != config.name));
     let missing = missing.map(|config| ChildStatus {
         name: config.name.to_string(),
+        class: class(&config.name),
         local: config.local_ts.iter().map(ToString::to_string).collect(),
         remote: config.remote_ts.iter().map(ToString::to_string).collect(),
         ..ChildStatus::default()

@@ -13,6 +13,7 @@ use adit_mgmt::config::{Origin, selector_line};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::PolicySnapshot;
 
+use super::manual::Manual;
 use super::requests::Found;
 use crate::diagnose::SecretNote;
 
@@ -48,6 +49,8 @@ pub(super) struct Store {
     /// The configuration directory.
     pub(super) directory: PathBuf,
     pub(super) tunnels: BTreeMap<ConnectionName, Tunnel>,
+    /// SAs that are keyed by hand.
+    pub(super) manual: BTreeMap<String, Manual>,
     /// What no tunnel gets, in order of precedence.
     pub(super) policies: Vec<OperatorPolicy>,
     /// Where they stand.
@@ -66,6 +69,7 @@ impl Store {
         Self {
             directory,
             tunnels: BTreeMap::new(),
+            manual: BTreeMap::new(),
             policies: Vec::new(),
             policy_origins: BTreeMap::new(),
             installed: BTreeMap::new(),
@@ -204,7 +208,9 @@ impl Store {
             (origin.file.display().to_string(), &origin.key_lines)
         } else {
             let tunnel = self.tunnels.iter().find(|(known, _)| known.as_str() == name);
-            let Some((_, Tunnel { context, .. })) = tunnel else { return };
+            let tunnel = tunnel.map(|(_, Tunnel { context, .. })| context);
+            let manual = self.manual.get(name).map(|manual| &manual.context);
+            let Some(context) = tunnel.or(manual) else { return };
             let Some(file) = &context.file else { return };
             (file.clone(), &context.key_lines)
         };

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use adit_dataplane::{DropCounters, SaCounters};
-use adit_db::{ChildSaId, Engine, IpComp, Steering, TransformWords, TsSpec};
+use adit_db::{
+    ChildName, ChildSaId, ConnectionName, Dscp, Engine, IpComp, Steering, TransformWords, TsSpec,
+};
 use adit_ike::{ChildSaInfo, IkeSaInfo};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{
@@ -18,30 +20,16 @@ use super::Running;
 use super::answers::Numbers;
 use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
-use super::store::Store;
 use crate::message::{PolicyView, RouteView};
 
-/// The SAs.
-pub(super) fn sad(numbers: &Numbers, store: &Store) -> SadReport {
-    let now = clock::now();
-    let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
-    let all = all.map(|(ike, sa)| {
-        let connection = ike.connection.as_ref().and_then(|name| store.tunnels.get(name));
-        let child = connection.and_then(|tunnel| tunnel.connection.child(&sa.name));
-        let Steering { interface, mark } =
-            child.map(|child| child.kernel.steering.clone()).unwrap_or_default();
-        SaStatus {
-            interface: interface.map(|name| name.to_string()),
-            mark: mark.map(|mark| mark.to_string()),
-            ..one(ike, sa, numbers, now)
-        }
-    });
-    SadReport { schema: SCHEMA, sas: all.collect() }
+/// What flowed through an SA: in, out.
+pub(super) fn halves(id: ChildSaId, numbers: &Numbers) -> [Option<SaCounters>; 2] {
+    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == id).copied();
+    [half(&numbers.inbound.sas), half(&numbers.outbound.sas)]
 }
 
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
-    let half = |all: &[SaCounters]| all.iter().find(|half| half.child == sa.id).copied();
-    let (inbound, outbound) = (half(&numbers.inbound.sas), half(&numbers.outbound.sas));
+    let [inbound, outbound] = halves(sa.id, numbers);
     let ago = |half: Option<SaCounters>| {
         half.and_then(|half| half.last_used).map(|at| millis(now.saturating_duration_since(at)))
     };
@@ -49,6 +37,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
     SaStatus {
         tunnel: ike.connection.as_ref().map_or_else(String::new, ToString::to_string),
         child: sa.name.to_string(),
+        class: ike.connection.as_ref().and_then(|name| code_points(name, &sa.name, numbers)),
         id: sa.id.0,
         state: sa.state.to_string(),
         spi_in: format!("{:08x}", sa.spi_in.0),
@@ -56,6 +45,7 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
         protocol: sa.protocol.to_string(),
+        over: None,
         udp: sa.encap.udp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
         interface: None,
@@ -75,8 +65,28 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         age_s: seconds_since(sa.installed, now),
         rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
+        idle_in_s: sa.idle_at.map(|at| seconds_until(at, now)),
         drops: drop_words(drops),
     }
+}
+
+/// The code points of a child that is a class of its tunnel's traffic.
+fn code_points(
+    connection: &ConnectionName,
+    child: &ChildName,
+    numbers: &Numbers,
+) -> Option<String> {
+    let known = numbers.connections.iter().find(|known| known.connection.name == *connection)?;
+    Some(known.connection.child(child)?.class.as_ref()?.code_points.to_string())
+}
+
+/// The child that carries a DSCP, if the tunnel of a policy has classes.
+fn class(policy: &PolicyStatus, dscp: Dscp, numbers: &Numbers) -> Option<String> {
+    let mut all = numbers.connections.iter().map(|known| &known.connection);
+    let connection = all.find(|connection| connection.name.as_str() == policy.name)?;
+    let child = connection.child(&policy.child.as_ref()?.parse().ok()?)?;
+    let has_classes = connection.classes_with(child).count() > 1;
+    has_classes.then(|| connection.class_for(child, dscp).name.to_string())
 }
 
 fn compression(
@@ -99,7 +109,7 @@ fn compression(
 }
 
 /// What was dropped, by reason; only reasons that occurred.
-fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
+pub(super) fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)> {
     let mut words: Vec<(String, u64)> = Vec::new();
     for (reason, count) in counters.flat_map(|one| one.iter().collect::<Vec<_>>()) {
         match words.iter_mut().find(|(name, _)| name == reason.name()) {
@@ -112,6 +122,29 @@ fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(String, u64)
 }
 
 impl Running {
+    /// The SAs.
+    pub(super) fn sad(&self, numbers: &Numbers) -> SadReport {
+        let now = clock::now();
+        let all = numbers.sas.iter().flat_map(|ike| ike.children.iter().map(move |sa| (ike, sa)));
+        let sas = all.map(|(ike, sa)| {
+            let tunnel = ike.connection.as_ref().and_then(|name| self.store.tunnels.get(name));
+            let connection = tunnel.map(|tunnel| &tunnel.connection);
+            let over = connection.and_then(|connection| connection.over.as_ref());
+            let child = connection.and_then(|connection| connection.child(&sa.name));
+            let Steering { interface, mark } =
+                child.map(|child| child.kernel.steering.clone()).unwrap_or_default();
+            SaStatus {
+                over: over.map(ToString::to_string),
+                interface: interface.map(|name| name.to_string()),
+                mark: mark.map(|mark| mark.to_string()),
+                ..one(ike, sa, numbers, now)
+            }
+        });
+        let mut sas: Vec<SaStatus> = sas.collect();
+        sas.extend(self.manual_sas(numbers, now));
+        SadReport { schema: SCHEMA, sas }
+    }
+
     /// The policies.
     pub(super) fn spd(&self, view: Option<Box<PolicyView>>) -> SpdReport {
         let (total, mut entries) = view.map_or((0, Vec::new()), |view| (view.total, view.entries));
@@ -122,9 +155,9 @@ impl Running {
     /// What happens to a packet that leaves, and how we know.
     pub(super) fn why(
         &self,
-        flow: &FlowKey,
+        (flow, dscp): (&FlowKey, Dscp),
         view: Option<Box<PolicyView>>,
-        carrier: Option<ChildSaId>,
+        carriers: &[ChildSaId],
         numbers: &Numbers,
     ) -> Why {
         let Some(PolicyView { entries, total, carrier: by_kernel, routes: Some(routes) }) =
@@ -138,13 +171,18 @@ impl Running {
         let tunnel = tunnel
             .and_then(|policy| self.status(Some(&policy.name), numbers).tunnels.into_iter().next());
         let is_kernels = policy.as_ref().is_some_and(|policy| policy.by_kernel);
-        let carrier = if is_kernels { by_kernel } else { carrier };
-        let sa = carrier
-            .and_then(|id| sad(numbers, &self.store).sas.into_iter().find(|sa| sa.id == id.0));
+        let by_kernel: Vec<ChildSaId> = by_kernel.into_iter().collect();
+        let carriers = if is_kernels { &by_kernel } else { carriers };
+        let all = self.sad(numbers).sas;
+        let find = |id: &ChildSaId| all.iter().find(|sa| sa.id == id.0).cloned();
+        let mut sas = carriers.iter().filter_map(find);
+        let sa = sas.next();
+        let over = sas.collect();
         let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
         let problem = case.problem(fate, &self.role.tun);
+        let class = policy.as_ref().and_then(|policy| class(policy, dscp, numbers));
         let shown = for_people(flow);
         let way = if fate == Fate::Bypassed { routes.clear } else { routes.plain };
         Why {
@@ -152,6 +190,8 @@ impl Running {
             source: shown.source().to_string(),
             destination: shown.destination().to_string(),
             protocol: protocol(flow),
+            dscp: dscp.to_string(),
+            class,
             fate,
             route: way.text,
             reachable: way.leads,
@@ -160,6 +200,7 @@ impl Running {
             policies: total,
             tunnel,
             sa,
+            over,
             drops: drop_words([numbers.outbound.drops, numbers.inbound.drops].into_iter()),
             problem,
         }
@@ -214,7 +255,12 @@ impl Case<'_> {
             Fate::Discarded => Some(Diagnosis::discarded(&packet, name)),
             Fate::Waiting => {
                 let known = self.tunnel.and_then(|tunnel| tunnel.problem.clone());
-                Some(known.unwrap_or_else(|| Diagnosis::no_sa(&packet, name)))
+                let pfp = self.policy.map_or(&[][..], |policy| policy.pfp.as_slice());
+                let no_sa = || match pfp {
+                    [] => Diagnosis::no_sa(&packet, name),
+                    pfp => Diagnosis::no_sa_yet(&packet, name, pfp),
+                };
+                Some(known.unwrap_or_else(no_sa))
             }
             Fate::Astray => {
                 let remote = self.policy.map(|policy| policy.remote.join(", "));

@@ -2,12 +2,15 @@
 //! to the ike role.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict};
-use adit_db::ChildSaId;
+use adit_db::{ChildSaId, ConnectionName};
 use adit_ike::Path;
+use adit_mgmt::Diagnosis;
+use adit_mgmt::diagnosis::Context;
 use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::raw::RawEspSocket;
@@ -17,8 +20,9 @@ use adit_sys::udp::{DualUdpSocket, SocketError};
 use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
 use adit_wire::PacketBuf;
 use adit_wire::encap::udp::{Encapsulated, classify};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
+use super::membership::Memberships;
 use super::{buffers, tell_ike};
 use crate::message::{ToControl, ToIke, ToInbound, ToParent};
 use crate::role::{ERRORS_IN_A_ROW, errors};
@@ -83,6 +87,7 @@ struct Running {
     verdicts: Vec<OpenVerdict>,
     /// SAs that go when the packets under way have arrived, the earliest first.
     leaving: VecDeque<(Instant, ChildSaId)>,
+    memberships: Memberships,
 }
 
 impl Running {
@@ -97,6 +102,7 @@ impl Running {
             packets,
             verdicts,
             leaving: VecDeque::new(),
+            memberships: Memberships::default(),
         }
     }
 
@@ -137,6 +143,12 @@ impl Running {
                 Next::Command(ToInbound::RemoveLater { child, delay }) => {
                     self.remove_later(child, delay);
                 }
+                Next::Command(ToInbound::Join { child, name, group, interface, inside }) => {
+                    self.join(child, &name, (group, interface), &inside);
+                }
+                Next::Command(ToInbound::Leave(child)) => {
+                    self.memberships.leave(child, &self.role.raw);
+                }
                 Next::Command(ToInbound::Report(query)) => {
                     let report = Box::new(self.engine.report());
                     let _ = self.role.control.send(ToControl::Inbound(query, report));
@@ -148,6 +160,26 @@ impl Running {
                 Next::Command(ToInbound::Stop) | Next::Closed => return false,
                 Next::Empty => return true,
             }
+        }
+    }
+
+    /// The packets of a group come to the raw sockets, which take all that this host takes; what was
+    /// inside is for programs that have joined its group, wherever they did.
+    fn join(
+        &mut self,
+        child: ChildSaId,
+        name: &ConnectionName,
+        outside: (IpAddr, u32),
+        inside: &[IpAddr],
+    ) {
+        let tun = self.role.tun.index();
+        let mut places = vec![outside];
+        places.extend(inside.iter().map(|group| (*group, tun)));
+        if let Err(error) = self.memberships.join(child, places, &self.role.raw) {
+            let cx = Context::of(name.to_string());
+            let problem = Diagnosis::group_unreachable(&cx, outside.0, &error.to_string());
+            warn!(sa = %name, "{}", problem.one_line());
+            let _ = self.role.control.send(ToControl::Problem(Box::new(problem)));
         }
     }
 

@@ -2,6 +2,7 @@
 //! share sockets and nothing else.
 
 pub(crate) mod inbound;
+mod membership;
 pub(crate) mod outbound;
 
 use adit_dataplane::{Event, packet_buffer};
@@ -30,6 +31,7 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
             PacketNews::Event(PacketEvent::PeerMoved { child, remote })
         }
         Event::Traffic { child } => PacketNews::Event(PacketEvent::Traffic { child }),
+        Event::Used { child } => PacketNews::Event(PacketEvent::Used { child }),
         Event::Audit(audit) => {
             // RFC 4303 §4: what an auditor wants to read.
             info!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_dataplane::{HEADROOM_MAX, Outbound, Verdict};
+use adit_dataplane::{DropReason, HEADROOM_MAX, Outbound, Verdict};
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
@@ -107,10 +107,11 @@ impl Running {
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
                 }
-                Next::Command(ToOutbound::Report(query, flow)) => {
+                Next::Command(ToOutbound::Report(query, packet)) => {
                     let report = Box::new(self.engine.report());
-                    let carrier = flow.and_then(|flow| self.engine.carrier(&flow));
-                    let _ = self.role.control.send(ToControl::Outbound(query, report, carrier));
+                    let carriers = packet.map(|(flow, dscp)| self.engine.carriers(&flow, dscp));
+                    let carriers = carriers.unwrap_or_default();
+                    let _ = self.role.control.send(ToControl::Outbound(query, report, carriers));
                 }
                 Next::Command(ToOutbound::Flowed(child)) => {
                     let counters = self.engine.counters_of(child).map(Box::new);
@@ -125,7 +126,8 @@ impl Running {
     fn send_ready(&mut self) {
         while let Some(packet) = self.engine.poll_packet() {
             let packets = std::slice::from_ref(&packet);
-            transmit(&self.role, &mut self.batch, packets, &[Verdict::Send]);
+            let report = transmit(&self.role, &mut self.batch, packets, &[Verdict::Send]);
+            note(&mut self.engine, report);
         }
     }
 
@@ -137,7 +139,8 @@ impl Running {
                 break;
             };
             self.engine.seal_batch(packets, &mut self.verdicts, clock::now());
-            transmit(&self.role, &mut self.batch, packets, &self.verdicts);
+            let report = transmit(&self.role, &mut self.batch, packets, &self.verdicts);
+            note(&mut self.engine, report);
             self.send_ready();
         }
         Ok(())
@@ -153,7 +156,12 @@ impl Running {
 
 /// Sends each packet the way its verdict and its `meta` say. What a full socket does not take is
 /// dropped, as any full queue on the way would.
-fn transmit(role: &Role, io: &mut BatchIo, packets: &[PacketBuf], verdicts: &[Verdict]) {
+fn transmit(
+    role: &Role,
+    io: &mut BatchIo,
+    packets: &[PacketBuf],
+    verdicts: &[Verdict],
+) -> SendReport {
     let with = |wanted: Verdict, whole: bool| {
         packets
             .iter()
@@ -174,10 +182,11 @@ fn transmit(role: &Role, io: &mut BatchIo, packets: &[PacketBuf], verdicts: &[Ve
     }
     let in_clear = with(Verdict::Bypass, false);
     report.add(role.bypass.send_batch(io, in_clear.chain(with(Verdict::Send, true))));
-    note(report);
+    report
 }
 
-fn note(report: SendReport) {
+fn note(engine: &mut Outbound, report: SendReport) {
+    engine.note_unsent(DropReason::TooBig, report.too_big);
     let SendReport { unsent, too_big, failed, .. } = report;
     if unsent + too_big + failed > 0 {
         debug!(unsent, too_big, failed, errno = report.errno, "packets were not sent");

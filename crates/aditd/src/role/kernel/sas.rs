@@ -10,8 +10,8 @@ use adit_dataplane::{
     DropCounters, DropReason, EXPIRY_INTERVAL, IpCompCounters, SaCounters, prudent,
 };
 use adit_db::{
-    Amounts, ChildSa, ChildSaId, ConnectionName, Dscp, DscpPolicy, EcnPolicy, Encapsulation,
-    HwOffload, Lifetime, Mark,
+    Amounts, ChildSa, ChildSaId, ConnectionName, DfPolicy, Dscp, DscpPolicy, EcnPolicy,
+    Encapsulation, HwOffload, Lifetime, Mark,
 };
 use adit_ike::PacketEvent;
 use adit_sys::clock;
@@ -303,10 +303,15 @@ impl Sas {
         }
         for child in order {
             let Some(entry) = self.sas.get_mut(&child) else { continue };
-            let before = entry.inbound.packets;
+            let (received, sent) = (entry.inbound.packets, entry.outbound.packets);
             entry.look(now, xfrm);
-            if entry.inbound.packets > before {
+            let receives = entry.inbound.packets > received;
+            if receives {
                 events.push(PacketEvent::Traffic { child });
+            }
+            let is_watched = entry.sa.lifetime.idle.is_some();
+            if is_watched && (receives || entry.outbound.packets > sent) {
+                events.push(PacketEvent::Used { child });
             }
             let overdue = |at: Instant| now.saturating_duration_since(at) >= EXPIRY_INTERVAL;
             if entry.soft.is_some_and(overdue) {
@@ -422,6 +427,7 @@ impl KernelSa {
             selector: None,
             clear_dscp: sa.dscp == DscpPolicy::Set(Dscp::default()),
             clear_ecn: sa.ecn == EcnPolicy::Compatibility,
+            clear_df: sa.df == DfPolicy::Clear,
             output_mark: None,
             if_id: self.place.tags.if_id,
             offload: None,
@@ -599,6 +605,7 @@ fn short_of_packets(lifetime: Lifetime) -> Lifetime {
     Lifetime {
         soft: at_most(lifetime.soft, PACKETS_SOFT),
         hard: at_most(lifetime.hard, PACKETS_HARD),
+        ..lifetime
     }
 }
 

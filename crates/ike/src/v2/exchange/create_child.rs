@@ -16,7 +16,7 @@ use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{
-    Agreed, Answer, CHILDREN_MAX, Child, Offered, Selectors, choose, protects_alike,
+    Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose, protects_alike,
 };
 use crate::v2::child_offer::{Accepted, ChildOffer, Reply, answer_ipcomp, put_mode, put_selectors};
 use crate::v2::established::{Established, Own, Task};
@@ -65,7 +65,13 @@ impl CreateChildSent {
         let purpose = Purpose::Child { additional: false };
         let cpi_in = cx.child_cpi(config);
         let ends = core.ends();
-        let offer = Selectors::offer(config, ends, core.claims(), flow.as_ref())
+        let old = rekeys.and_then(|id| established.child(id)).map(|child| child.selectors.clone());
+        let cause = match (&old, &flow) {
+            (Some(old), _) => Cause::Rekey(old),
+            (None, Some(flow)) => Cause::Packet(flow),
+            (None, None) => Cause::Order,
+        };
+        let offer = Selectors::offered(config, ends, core.claims(), cause)
             .and_then(|pair| ChildOffer::new(purpose, config, ends, pair, spi_in, cpi_in));
         let offer = match offer {
             Ok(offer) => offer,
@@ -106,7 +112,7 @@ impl CreateChildSent {
                 data: &[],
             }));
         }
-        self.offer.put_sa(&mut chain);
+        self.offer.put_sa(core.peer, &mut chain);
         chain.push(PayloadType::NONCE, |w| w.bytes(&self.nonce));
         if let Some(share) = &self.key_share {
             chain.put(&Payload::Ke(Ke { method: share.method().id(), data: share.public() }));
@@ -118,6 +124,16 @@ impl CreateChildSent {
 
     pub(crate) fn name(&self) -> &ChildName {
         &self.offer.name
+    }
+
+    /// Whether it asks for a new child that fulfils a wish.
+    pub(crate) fn is_for(&self, wish: &Wish<'_>) -> bool {
+        wish.is_for(self.name(), self.flow.as_ref())
+    }
+
+    /// What it asks for.
+    pub(super) fn wish(&self) -> Wish<'_> {
+        Wish { name: self.name(), pfp: self.offer.config().pfp, flow: self.flow.as_ref() }
     }
 
     /// The peer deletes an SPI that we do not know: perhaps that of the answer on its way.
@@ -403,16 +419,19 @@ pub(crate) fn answer(
         initiator: received.ts_i.clone().unwrap_or_default().selectors,
         responder: received.ts_r.clone().unwrap_or_default().selectors,
     };
-    let old_name = rekeys.and_then(|id| established.child(id)).map(|child| child.name.clone());
     let offered = Offered {
         purpose: Purpose::Child { additional: false },
         sa: super::init::offered(received),
         selectors: &selectors,
         said: Said::read(received),
-        rekeys: old_name.as_ref(),
+        rekeys: rekeys.and_then(|id| established.child(id)),
         claims: core.claims(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
+        Ok(answer) if rekeys.is_none() => Answer {
+            config: established.missing_class(&connection, answer.config, cx.now),
+            ..answer
+        },
         Ok(answer) => answer,
         Err(refusal) => {
             refuse_child(&refusal, &connection, &offered, &mut chain, core, cx);
@@ -461,7 +480,8 @@ fn accept(
     let no_tfc = said.no_tfc;
     let accepted = Accepted { choice, spi_out, selectors, mode, no_tfc, ipcomp };
     let keymat = derive(established, &accepted, shared.as_ref(), nonces)?;
-    let crosses = rekey_child::crosses(established, rekeys, &config.name);
+    let made = Selectors::from_pair(accepted.selectors.clone(), Role::Responder);
+    let crosses = rekey_child::crosses(established, rekeys, &config.name, &made);
     let agreed = Agreed {
         ike: core.id,
         connection: &connection,

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildName, ChildSaId};
+use adit_db::{ChildName, ChildSaId, Pfp};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
@@ -16,7 +16,7 @@ use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
 use crate::keymat::Role;
 use crate::traffic_selector::SelectorPair;
-use crate::v2::child::{Child, Phase, REKEYED_WAIT, Selectors};
+use crate::v2::child::{Child, Phase, REKEYED_WAIT, Selectors, Wish};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::rules::Received;
@@ -127,9 +127,11 @@ pub(crate) fn crosses(
     established: &Established,
     rekeys: Option<ChildSaId>,
     name: &ChildName,
+    made: &Selectors,
 ) -> bool {
     match &established.own {
-        Some(Own::Child(sent)) => sent.rekeys == rekeys && sent.name() == name,
+        Some(Own::Child(sent)) if rekeys.is_some() => sent.rekeys == rekeys,
+        Some(Own::Child(sent)) => sent.rekeys.is_none() && sent.wish().is_met_by(name, made),
         Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => false,
     }
 }
@@ -137,7 +139,7 @@ pub(crate) fn crosses(
 /// Responder: the child is installed. If it crossed our request (`lowest` is there), which of the
 /// two stays is decided with our response.
 pub(crate) fn installed(
-    child: Child,
+    mut child: Child,
     rekeys: Option<ChildSaId>,
     lowest: Option<Vec<u8>>,
     established: &mut Established,
@@ -145,6 +147,7 @@ pub(crate) fn installed(
     cx: &mut Context<'_>,
 ) {
     let id = child.id;
+    inherit_idleness(&mut child, rekeys, established);
     if let Some(lowest) = lowest {
         established.children.push(child);
         if let Some(Own::Child(sent)) = &mut established.own {
@@ -203,7 +206,7 @@ pub(crate) fn report_up(sent: &CreateChildSent, core: &Core, cx: &mut Context<'_
 /// Our exchange made `child`; it stays. The old one is ours to delete, a rival the peer's.
 pub(crate) fn win(
     sent: &CreateChildSent,
-    child: Child,
+    mut child: Child,
     established: &mut Established,
     core: &Core,
     cx: &mut Context<'_>,
@@ -211,6 +214,7 @@ pub(crate) fn win(
     let id = child.id;
     let rival = sent.rival.as_ref().map(|rival| rival.child);
     let old = sent.rekeys.filter(|old| established.child(*old).is_some());
+    inherit_idleness(&mut child, old, established);
     match old {
         Some(old) => {
             established.children.push(child);
@@ -224,6 +228,12 @@ pub(crate) fn win(
     if let Some(old) = old {
         delete_old(old, established);
         inherit_end(old, id, established, cx);
+    }
+}
+
+fn inherit_idleness(child: &mut Child, old: Option<ChildSaId>, established: &Established) {
+    if let Some(old) = old.and_then(|old| established.child(old)) {
+        child.idleness.inherit(&old.idleness);
     }
 }
 
@@ -298,9 +308,12 @@ pub(crate) fn recreate(
 ) {
     let Some(child) = established.child(old) else { return };
     let (name, protocol, spi_in) = (child.name.clone(), child.protocol, child.spi_in);
+    // Its packets will ask for it.
+    let is_populated = !child.pfp.is_none();
     established.remove_child(old, Some(FailureReason::ClosedByPeer), core, cx);
     established.queue(Task::DeleteSpi(protocol, spi_in));
-    if !established.has_child(&name) {
+    let wish = Wish { name: &name, pfp: Pfp::NONE, flow: None };
+    if !is_populated && !established.has_child(&wish) {
         established.queue(Task::CreateChild { child: name, flow: None });
     }
 }

@@ -9,7 +9,8 @@ pub(super) fn policy(name: &str, text: &str) -> SourceFile {
 }
 
 pub(super) fn load_policies(policies: &[SourceFile]) -> Result<Configuration, Vec<ConfigError>> {
-    load_all(&[file("berlin", FIVE_LINES)], policies, &secrets)
+    let tunnels = [file("berlin", FIVE_LINES)];
+    load_all(Files { tunnels: &tunnels, policies, sas: &[] }, &secrets)
 }
 
 /// What no tunnel gets, in the order of the files.

@@ -1,8 +1,8 @@
 //! The sections below `children`.
 
 use adit_db::{
-    ChildConfig, ChildName, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec, Mode,
-    NameError, ProposalSpec, Tfc, TsSpec, WindowSize,
+    ChildConfig, ChildName, DfPolicy, Dscp, DscpPolicy, EcnPolicy, EndAction, Keep, LimitSpec,
+    Mode, NameError, ProposalSpec, Tfc, TsSpec, WindowSize,
 };
 
 use super::value::{Entry, Refused};
@@ -37,6 +37,11 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
     limits.settle(&path, &mut child)?;
     lists.settle(&mut child);
     settle_ipcomp(&path, &child)?;
+    if child.lifetime.idle_s > 0 && child.keep == Keep::Up {
+        let reason = "start_action = start is to be up always; use trap, or leave the key out";
+        let path = format!("{path}.inactivity");
+        return Err(ConnError { path, reason: ConnReason::Contradiction(reason) });
+    }
     // swanctl.conf's default is to leave it at that. A child that is to be up comes back, unless
     // the file says otherwise in so many words.
     child.dpd_action = dpd_action.unwrap_or_else(|| child.keep.end_action());
@@ -54,6 +59,7 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
             child.replay_window = WindowSize::covering(packets)
                 .ok_or_else(|| entry.bad(format!("must be at most {}", WindowSize::MAX)))?;
         }
+        "inactivity" => child.lifetime.idle_s = entry.duration()?.as_secs(),
         "tfc_padding" => {
             child.tfc.padding = match entry.text()? {
                 "mtu" => Tfc::TO_MTU,
@@ -74,14 +80,17 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
                     entry.unsupported("shunt policies are not supported yet; leave the child out")
                 );
             }
-            "beet" | "transport_proxy" => {
-                return Err(entry.unsupported("use tunnel or transport"));
-            }
-            _ => return Err(entry.bad("must be tunnel or transport")),
+            "beet" => child.mode = Mode::Beet,
+            "transport_proxy" => return Err(entry.unsupported("use tunnel or transport")),
+            _ => return Err(entry.bad("must be tunnel, transport or beet")),
         },
         "copy_ecn" => {
             let normal = entry.flag()?;
             child.ecn = if normal { EcnPolicy::Normal } else { EcnPolicy::Compatibility };
+        }
+        // strongSwan copies it unless told otherwise; we do so only when told.
+        "copy_df" => {
+            child.df = if entry.flag()? { DfPolicy::Copy } else { DfPolicy::Clear };
         }
         "copy_dscp" => {
             child.dscp =
@@ -238,8 +247,10 @@ const HONOURED: &[&str] = &[
     "tfc_padding",
     "ipcomp",
     "mode",
+    "copy_df",
     "copy_ecn",
     "copy_dscp",
+    "inactivity",
     "rekey_time",
     "life_time",
     "rand_time",
@@ -266,7 +277,6 @@ const REFUSED: &[Refused] = &[
     Refused("sha256_96", &["no"], "the draft truncation of HMAC-SHA2-256 is not supported"),
     Refused("updown", &[], "updown scripts are not run yet; leave the key out"),
     Refused("policies", &["yes"], "policies are always installed; leave the key out"),
-    Refused("inactivity", &["0"], "closing idle children is not supported yet; leave the key out"),
     Refused("reqid", &["0"], "reqids are assigned by the daemon; leave the key out"),
     Refused("priority", &["0"], "the order of policies follows from their selectors; use 0"),
     Refused("interface", &[], "policies for one interface are not supported yet"),
@@ -279,7 +289,6 @@ const REFUSED: &[Refused] = &[
     Refused("if_id_out", &["0"], NO_XFRM),
     Refused("label", &[], "security labels are not supported; leave the key out"),
     Refused("hw_offload", &["no", "auto"], NO_OFFLOAD),
-    Refused("copy_df", &["yes"], "the DF bit is always copied; use yes"),
 ];
 
 const MARK_NONE: &[&str] = &["0", "0x0", "0/0", "0/0x00000000", "0x0/0x0"];

@@ -1,6 +1,6 @@
 //! Every key of swanctl.conf(5) has a verdict, and honoured ones have their effect.
 
-use adit_db::{DscpPolicy, EcnPolicy, EndAction, Keep};
+use adit_db::{DfPolicy, DscpPolicy, EcnPolicy, EndAction, Keep};
 
 use super::*;
 use crate::vici::message::Value;
@@ -135,10 +135,11 @@ fn every_documented_key_loads_with_its_default() {
 #[test]
 fn documented_defaults_are_ours_unless_stronger() {
     let (plain, documented) = (load(&[]).unwrap(), load(DOCUMENTED).unwrap());
-    // Stronger: liveness checks, a larger window, trying again.
+    // Stronger: liveness checks, a larger window, outer packets that routers may cut, trying again.
     let mut expected = plain.clone();
     expected.dpd_delay = Duration::ZERO;
     expected.children[0].replay_window = adit_db::WindowSize::MIN;
+    expected.children[0].df = DfPolicy::Copy;
     expected.reach = documented.reach;
     expected.local_addresses = documented.local_addresses.clone();
     expected.remote_addresses = documented.remote_addresses.clone();
@@ -210,6 +211,21 @@ fn ah_proposals_are_honoured() {
 }
 
 #[test]
+fn idle_children_end() {
+    let idle = |start_action| {
+        let lines =
+            [("children.net.inactivity", "10m"), ("children.net.start_action", start_action)];
+        load(&lines).map(|loaded| loaded.children[0].lifetime.idle_s)
+    };
+    assert_eq!((idle("trap"), idle("none")), (Ok(600), Ok(600)));
+    assert_eq!(
+        idle("trap|start").unwrap_err().to_string(),
+        "children.net.inactivity: start_action = start is to be up always; use trap, or leave the \
+         key out"
+    );
+}
+
+#[test]
 fn honoured_keys_of_children_have_their_effect() {
     let c = load(&[
         ("children.net.esp_proposals", "aes128gcm16-x25519, aes256-sha256"),
@@ -222,6 +238,7 @@ fn honoured_keys_of_children_have_their_effect() {
         ("children.net.replay_window", "2048"),
         ("children.net.copy_ecn", "no"),
         ("children.net.copy_dscp", "no"),
+        ("children.net.copy_df", "yes"),
     ])
     .unwrap();
     let child = &c.children[0];
@@ -235,6 +252,7 @@ fn honoured_keys_of_children_have_their_effect() {
     assert_eq!((limit.soft, limit.hard), (1_000, 1_100));
     assert_eq!(child.replay_window.packets(), 2_048);
     assert_eq!(child.ecn, EcnPolicy::Compatibility);
+    assert_eq!(child.df, DfPolicy::Copy);
     assert!(matches!(child.dscp, DscpPolicy::Set(zero) if zero.get() == 0));
 }
 
@@ -305,7 +323,11 @@ const NOT_DONE: [(&str, &str, &str); 14] = [
         "3h",
         "reauth_time: \"3h\": reauthentication is not supported; rekey_time renews keys",
     ),
-    ("children.net.mode", "beet", "children.net.mode: \"beet\": use tunnel or transport"),
+    (
+        "children.net.mode",
+        "transport_proxy",
+        "children.net.mode: \"transport_proxy\": use tunnel or transport",
+    ),
     (
         "children.net.ipcomp",
         "lzs",

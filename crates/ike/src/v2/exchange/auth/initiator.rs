@@ -11,7 +11,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::{ChildKeymat, Role, SharedSecrets};
 use crate::output::AuthJobKind;
 use crate::proposal::Purpose;
-use crate::v2::child::{Agreed, Child, Selectors};
+use crate::v2::child::{Agreed, Cause, Child, Selectors};
 use crate::v2::child_offer::{Accepted, ChildOffer, Reply};
 use crate::v2::established::{Established, Task};
 use crate::v2::exchange::init::Wanted;
@@ -108,7 +108,8 @@ impl AuthSigning {
         // Who answers is known for sure only if there is but one who may.
         let is_known = connection.pad.remote_id.exact().is_some();
         let claims = core.claims().filter(|_| is_known);
-        let selectors = Selectors::offer(config, ends, claims, flow.as_ref())?;
+        let cause = flow.as_ref().map_or(Cause::Order, Cause::Packet);
+        let selectors = Selectors::offered(config, ends, claims, cause)?;
         ChildOffer::new(Purpose::FirstChild, config, ends, selectors, spi_in, cpi_in)
     }
 
@@ -134,7 +135,7 @@ impl AuthSigning {
             chain.put(&Payload::IdR(Id { kind: expected.kind(), data: &data }));
         }
         chain.put(&Payload::Auth(Auth { method: AuthMethod::SHARED_KEY, data: auth }));
-        child.put_sa(&mut chain);
+        child.put_sa(core.peer, &mut chain);
         child.put_selectors(&mut chain);
         Ok(chain)
     }
