@@ -90,6 +90,7 @@ impl OutboundSa {
             dont_fragment: false,
             udp: false,
             header_len: 0,
+            table: 0,
             whole: true,
         };
         self.count(inner_len, now, events);

@@ -85,6 +85,7 @@ impl Held {
         if !copy.fill(packet.data()) {
             return false;
         }
+        copy.meta = packet.meta;
         waiting.queue.push_back((now, copy));
         self.count = self.count.saturating_add(1);
         true

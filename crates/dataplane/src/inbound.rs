@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::{Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, ReplayError, Spd};
+use adit_db::{
+    Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, ReplayError, Spd, TableId,
+};
 use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{
@@ -61,14 +63,16 @@ pub enum InboundCommand {
         /// The addresses.
         encap: Encapsulation,
     },
-    /// Replaces the policies.
+    /// Replaces the policies of the default table. What comes in by SAs of others is judged by their
+    /// selectors alone: only tunnels are in those tables, and no entry that discards.
     SetPolicies(Arc<Spd>),
 }
 
 /// What became of a packet that came in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OpenVerdict {
-    /// The buffer holds the inner IP packet; it goes to the protected side.
+    /// The buffer holds the inner IP packet; it goes to the protected side, by the interface that its
+    /// `meta` says.
     Deliver,
     /// The inner packet is a fragment and waits for the others of its packet; this buffer is free.
     Held,
@@ -229,7 +233,7 @@ impl Inbound {
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             return Err(DropReason::UnknownSpi);
         };
-        let policy = sa.policy;
+        let (policy, table) = (sa.policy, sa.table);
         let opened = if sa.under.as_ref().map(|under| under.policy) == came_out_of {
             sa.open(packet, header, ah, now, &mut self.gate, &mut self.events)
         } else {
@@ -242,7 +246,9 @@ impl Inbound {
                 self.events.push(Event::Audit(audit(reason, header, packet)));
             }
         }
-        Ok((opened?, policy))
+        let arrived = opened?;
+        packet.meta.table = table.0;
+        Ok((arrived, policy))
     }
 
     /// RFC 4302 §3.4.1: the fragments of an AH packet are joined before it is looked at.
@@ -489,7 +495,7 @@ impl InboundSa {
 impl InboundSa {
     /// Whether selectors and policies cannot judge a fragment without the others of its packet.
     fn needs_whole_packets(&self, gate: &Gate) -> bool {
-        self.looks_above_ip() || gate.looks_above_ip()
+        self.looks_above_ip() || self.table == TableId::DEFAULT && gate.looks_above_ip()
     }
 
     /// RFC 4301 §7.4: the fragments of a packet come in together, if the packet may.
@@ -570,7 +576,9 @@ impl InboundSa {
             return Err(DropReason::SelectorMismatch);
         }
         // The peer knows nothing of an entry that discards part of what the SA may carry.
-        if gate.discarding.as_mut().is_some_and(|policies| policies.drops(flow)) {
+        if self.table == TableId::DEFAULT
+            && gate.discarding.as_mut().is_some_and(|policies| policies.drops(flow))
+        {
             return Err(DropReason::PolicyDiscard);
         }
         Ok(())

@@ -36,6 +36,7 @@ mod outbound_sad;
 mod reassembly;
 mod sa;
 mod seal;
+mod tables;
 mod tos;
 
 pub use audit::AUDITS_PER_SECOND;

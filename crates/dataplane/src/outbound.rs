@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_db::{Action, ChildSaId, Dscp, Encapsulation, FlowCache, Mode, PolicyId, Spd};
+use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
@@ -20,13 +20,12 @@ use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::OutboundSa;
 use crate::seal::Inner;
+use crate::tables::{Route, Tables, Train, missing, route_of};
 
 /// The outbound half of the packet engine; owned by one thread.
 pub struct Outbound {
-    spd: Arc<Spd>,
+    tables: Tables,
     sad: OutboundSad,
-    /// Where the latest flows go.
-    routes: FlowCache<Route>,
     held: Held,
     reassembly: Reassembly,
     /// There if any SA compresses.
@@ -61,8 +60,16 @@ pub enum OutboundCommand {
         /// The SA.
         child: ChildSaId,
     },
-    /// Replaces the policies.
+    /// Replaces the policies of the default table.
     SetPolicies(Arc<Spd>),
+    /// Replaces the policies of another one, or forgets it: what still comes by its interface is
+    /// dropped.
+    SetTable {
+        /// The table.
+        table: TableId,
+        /// Its policies.
+        spd: Option<Arc<Spd>>,
+    },
     /// The peer's address is another one now.
     UpdatePeer {
         /// The SA.
@@ -88,20 +95,6 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// Where packets of a flow go, as policies and SAs are now.
-#[derive(Clone, Copy, Debug)]
-enum Route {
-    Sa(Slot),
-    NoSa(PolicyId),
-    /// The DSCP of each packet says whose SA.
-    ByClass(PolicyId),
-    Bypass,
-    Drop(DropReason),
-}
-
-/// The route of the packet before, since packets of one flow come in trains.
-type Train = Option<(FlowKey, Route)>;
-
 impl Default for Outbound {
     fn default() -> Self {
         Self::new()
@@ -112,9 +105,8 @@ impl Outbound {
     /// An engine without policies, which drops everything.
     pub fn new() -> Self {
         Self {
-            spd: Arc::default(),
+            tables: Tables::default(),
             sad: OutboundSad::default(),
-            routes: FlowCache::default(),
             held: Held::default(),
             reassembly: Reassembly::default(),
             deflater: None,
@@ -131,7 +123,7 @@ impl Outbound {
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
-        self.routes.clear();
+        self.tables.forget_routes();
         match command {
             OutboundCommand::Install { sa, active } => {
                 let child = sa.child;
@@ -146,7 +138,8 @@ impl Outbound {
             }
             OutboundCommand::Activate { child } => self.activate(child, now),
             OutboundCommand::Remove { child } => self.sad.remove(child),
-            OutboundCommand::SetPolicies(spd) => self.spd = spd,
+            OutboundCommand::SetPolicies(spd) => self.tables.set(TableId::DEFAULT, Some(spd)),
+            OutboundCommand::SetTable { table, spd } => self.tables.set(table, spd),
             OutboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.encap = encap;
@@ -179,7 +172,7 @@ impl Outbound {
     /// Seals a batch of IP packets in place and says of each what became of it.
     ///
     /// Each packet enters as inner IP packet with [`HEADROOM_MAX`] octets before and
-    /// [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, and leaves as `SPI | sequence | IV | ciphertext | ICV`, in transport
+    /// [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, with the number of its table in its `meta`, and leaves as `SPI | sequence | IV | ciphertext | ICV`, in transport
     /// mode above IP behind its own IP header, with AH as a whole IP packet. `verdicts` is emptied
     /// first and gets one verdict per packet, in order. Nothing is allocated if it has the room,
     /// except for packets that are [`Verdict::Held`].
@@ -238,9 +231,9 @@ impl Outbound {
 
     /// The SAs that would protect a packet now one after the other, from the innermost on; none if it
     /// would not leave, or not protected.
-    pub fn carriers(&mut self, flow: &FlowKey, dscp: Dscp) -> Vec<ChildSaId> {
-        let route = route_of(&self.spd, &self.sad, flow, dscp);
-        let Route::Sa(slot) = route else { return Vec::new() };
+    pub fn carriers(&mut self, table: TableId, flow: &FlowKey, dscp: Dscp) -> Vec<ChildSaId> {
+        let Some(spd) = self.tables.spd(table) else { return Vec::new() };
+        let Route::Sa(slot) = route_of(spd, &self.sad, flow, dscp) else { return Vec::new() };
         let Ok(chain) = self.sad.chain(slot) else { return Vec::new() };
         let child = |slot: &Slot| self.sad.get(*slot).map(|sa| sa.child);
         chain.slots().iter().filter_map(child).collect()
@@ -250,23 +243,19 @@ impl Outbound {
         let Ok(inner) = IpPacket::read(packet.data()) else {
             return Verdict::Drop(DropReason::NotIp);
         };
+        let number = TableId(packet.meta.table);
+        let Some(table) = self.tables.get_mut(number) else {
+            return Verdict::Drop(DropReason::NoPolicy);
+        };
         let is_fragment = inner.fragment().is_some();
-        if is_fragment && (self.spd.looks_above_ip() || self.sad.looks_above_ip()) {
+        if is_fragment && (table.spd.looks_above_ip() || self.sad.looks_above_ip()) {
             return self.join(packet, train, now);
         }
         let flow = inner.flow_key();
         let total_len = inner.total_len();
         let inner = Inner::of(&inner);
-        let route = match *train {
-            Some((same, route)) if same == flow => route,
-            _ => {
-                let (spd, sad) = (&self.spd, &self.sad);
-                self.routes.get_or_insert_with(&flow, || route(spd, sad, &flow))
-            }
-        };
-        *train = Some((flow, route));
         let dscp = Dscp::from_traffic_class(inner.class);
-        match by_class(&self.spd, &self.sad, route, &flow, dscp) {
+        match table.route(number, &flow, dscp, &self.sad, train) {
             Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
                 Verdict::Drop(DropReason::Redirect)
             }
@@ -284,11 +273,17 @@ impl Outbound {
                 match self.sad.chain(slot) {
                     Ok(chain) => self.seal_by_all(packet, &inner, &chain, now),
                     // Nothing of an inner SA may leave without the outer ones, so nothing is sealed.
-                    Err(Gap::NoSa { policy, flow }) => self.hold(policy, flow, packet, now),
+                    Err(Gap::NoSa { policy, flow }) => {
+                        let pfp = self.tables.pfp(policy);
+                        self.hold((policy, pfp), flow, packet, now)
+                    }
                     Err(Gap::TooDeep) => self.refuse(slot, DropReason::NestedTooDeep, now),
                 }
             }
-            Route::NoSa(policy) => self.hold(policy, flow, packet, now),
+            Route::NoSa(policy) => {
+                let pfp = table.spd.pfp(policy);
+                self.hold((policy, pfp), flow, packet, now)
+            }
             // It has been resolved; what is not sent harms nobody.
             Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
             Route::Bypass => Verdict::Bypass,
@@ -427,12 +422,11 @@ impl Outbound {
 
     fn hold(
         &mut self,
-        policy: PolicyId,
+        (policy, pfp): (PolicyId, Pfp),
         flow: FlowKey,
         packet: &PacketBuf,
         now: Instant,
     ) -> Verdict {
-        let pfp = self.spd.pfp(policy);
         if !pfp.is_none() && self.sad.count(policy) >= SAS_PER_POLICY_MAX {
             return Verdict::Drop(DropReason::TooManySas);
         }
@@ -460,13 +454,15 @@ impl Outbound {
         sa.note_dummy(now);
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
         let Some(sa) = self.sad.slot_of(child) else { return };
-        let (spd, sad) = (&self.spd, &self.sad);
+        let (tables, sad) = (&self.tables, &self.sad);
         let carried = |packet: &PacketBuf| {
             IpPacket::read(packet.data()).is_ok_and(|inner| {
                 let flow = inner.flow_key();
                 let dscp = Dscp::from_traffic_class(inner.traffic_class());
+                let spd = || tables.spd(TableId(packet.meta.table));
                 sad.carries(sa, &flow)
-                    || sad.has_nested() && missing(spd, sad, &flow, dscp) != Some(policy)
+                    || sad.has_nested()
+                        && spd().and_then(|spd| missing(spd, sad, &flow, dscp)) != Some(policy)
             })
         };
         let mut train = None;
@@ -480,44 +476,6 @@ impl Outbound {
                 Verdict::Bypass => self.drops.add(DropReason::NoSa),
             }
         }
-    }
-}
-
-/// Where a packet goes: the policy first (RFC 4301 §5.1), then an SA of it.
-fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
-    match spd.lookup_outbound(flow) {
-        Some(Action::Protect(policy)) if spd.has_classes(policy) => Route::ByClass(policy),
-        Some(Action::Protect(policy)) => {
-            sad.find(policy, flow).map_or(Route::NoSa(policy), Route::Sa)
-        }
-        Some(Action::Bypass) => Route::Bypass,
-        Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
-        None => Route::Drop(DropReason::NoPolicy),
-    }
-}
-
-/// The route of one packet of a flow that is divided by classes (RFC 4301 §4.1); any other is what it
-/// was.
-fn by_class(spd: &Spd, sad: &OutboundSad, route: Route, flow: &FlowKey, dscp: Dscp) -> Route {
-    let Route::ByClass(policy) = route else { return route };
-    let class = spd.class(policy, dscp);
-    sad.find(class, flow).map_or(Route::NoSa(class), Route::Sa)
-}
-
-/// Where one packet goes.
-fn route_of(spd: &Spd, sad: &OutboundSad, flow: &FlowKey, dscp: Dscp) -> Route {
-    by_class(spd, sad, route(spd, sad, flow), flow, dscp)
-}
-
-/// The policy whose SA a packet must wait for.
-fn missing(spd: &Spd, sad: &OutboundSad, flow: &FlowKey, dscp: Dscp) -> Option<PolicyId> {
-    match route_of(spd, sad, flow, dscp) {
-        Route::NoSa(policy) => Some(policy),
-        Route::Sa(slot) => match sad.chain(slot) {
-            Err(Gap::NoSa { policy, .. }) => Some(policy),
-            Ok(_) | Err(Gap::TooDeep) => None,
-        },
-        Route::Bypass | Route::Drop(_) | Route::ByClass(_) => None,
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Reassembly {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Key {
     origin: Origin,
+    /// Outbound: the interface that they came by.
+    table: u16,
     src: IpAddr,
     dst: IpAddr,
     id: u32,
@@ -111,6 +113,7 @@ impl Reassembly {
         let parts = view.fragment_parts().ok_or(DropReason::Fragment)?;
         let key = Key {
             origin,
+            table: packet.meta.table,
             src: view.src(),
             dst: view.dst(),
             id: parts.info.id,

@@ -7,7 +7,7 @@ use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKe
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
-    PolicyId, ReplayWindow, Tfc, USE_INTERVAL,
+    PolicyId, ReplayWindow, TableId, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -88,6 +88,8 @@ pub struct InboundSa {
     pub(crate) ipcomp: Option<Box<Decompression>>,
     /// Its place under the SAs that protect its packets once more.
     pub(crate) under: Option<Box<Under>>,
+    /// Where its packets go.
+    pub(crate) table: TableId,
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
     /// If it is from a multicast group: which, and who sends.
@@ -307,6 +309,7 @@ impl InboundSa {
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
             under: None,
+            table: TableId::DEFAULT,
             looks_above_ip: looks_above_ip(sa),
             group: None,
             watched: sa.lifetime.idle.is_some(),
@@ -318,6 +321,12 @@ impl InboundSa {
     /// The child SA it is half of.
     pub fn child(&self) -> ChildSaId {
         self.child
+    }
+
+    /// The same SA for a tunnel with an interface of its own: its packets go there.
+    #[must_use]
+    pub fn into_table(self, table: TableId) -> Self {
+        Self { table, ..self }
     }
 
     /// The same SA under those of another policy: it takes only what comes out of these and goes to

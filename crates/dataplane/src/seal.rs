@@ -124,8 +124,8 @@ impl OutboundSa {
             tos: self.outer_class(inner.class),
             dont_fragment: self.outer_dont_fragment(inner, inner_len),
             udp: self.encap.udp,
-            header_len: 0,
             whole,
+            ..PacketMeta::default()
         };
         self.count(inner_len, now, events);
         Ok(())
@@ -178,8 +178,7 @@ impl OutboundSa {
             tos: self.tos.outer(0),
             dont_fragment: self.df.outer(None) && self.encap.remote.is_ipv4(),
             udp: self.encap.udp,
-            header_len: 0,
-            whole: false,
+            ..PacketMeta::default()
         };
         Ok(packet)
     }

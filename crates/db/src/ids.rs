@@ -17,6 +17,16 @@ pub struct ChildSaId(pub u32);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PolicyId(pub u32);
 
+/// One table of policies: those of the packets that come by one interface of the protected side
+/// (RFC 4301 §4.4.1).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TableId(pub u16);
+
+impl TableId {
+    /// That of the interface that is there without anybody asking for it.
+    pub const DEFAULT: Self = Self(0);
+}
+
 macro_rules! display {
     ($($type:ident)*) => {$(
         impl fmt::Display for $type {
@@ -27,4 +37,4 @@ macro_rules! display {
     )*};
 }
 
-display!(IkeSaId ChildSaId PolicyId);
+display!(IkeSaId ChildSaId PolicyId TableId);

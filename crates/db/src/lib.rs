@@ -49,7 +49,7 @@ pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::FlowCache;
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
-pub use ids::{ChildSaId, IkeSaId, PolicyId};
+pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
 pub use kernel::{
     HwOffload, InterfaceName, InterfaceNameError, KernelOptions, Mark, MarkError, Steering,
 };

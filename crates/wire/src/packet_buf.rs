@@ -22,6 +22,9 @@ pub struct PacketMeta {
     /// Inbound: octets of the IPv4 header that lies in the headroom right before the packet, as it
     /// was received; zero if the network kept it.
     pub header_len: u8,
+    /// Number of the interface that the packet comes from, outbound, or goes to once it is opened;
+    /// zero is the one that is always there.
+    pub table: u16,
     /// Whether the packet begins with its outer IP header: outbound it is then sent as it is,
     /// inbound it carries AH, whose ICV covers that header.
     pub whole: bool,
@@ -37,6 +40,7 @@ impl Default for PacketMeta {
             dont_fragment: false,
             udp: false,
             header_len: 0,
+            table: 0,
             whole: false,
         }
     }

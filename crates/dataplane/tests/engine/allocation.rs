@@ -2,11 +2,13 @@
 
 use adit_crypto::{Authentication, Cipher};
 use adit_dataplane::{OpenVerdict, Verdict};
+use adit_db::TableId;
 use adit_wire::PacketBuf;
 
 use crate::fixtures::{Options, Tunnel, buffer, copy, packet_between, udp_packet};
 use crate::ipcomp::compressing;
 use crate::nesting::four_levels;
+use crate::tables::{by, two_interfaces};
 
 /// Allocations of the calling thread while `work` runs.
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -26,22 +28,35 @@ fn packets_are_sealed_and_opened_without_allocation() {
     }
     check_batch(&mut compressing().tunnel(), "IPComp");
     check_batch(&mut four_levels(), "four SAs, one in another");
+    check_two_interfaces();
     for algorithm in Authentication::ALL {
         let options = Options { ah: Some(algorithm), udp: false, ..Options::default() };
         check_batch(&mut options.tunnel(), &algorithm.to_string());
     }
 }
 
+/// Packets that come by two interfaces in turn.
+fn check_two_interfaces() {
+    let mut tunnel = two_interfaces();
+    let inner = udp_packet(true, 0, 1400);
+    let mut batch: Vec<PacketBuf> = (0..64).map(|at| by(TableId(1 + at % 2), &inner)).collect();
+    check(&mut tunnel, &mut batch, "two interfaces");
+}
+
 fn check_batch(tunnel: &mut Tunnel, name: &str) {
-    let now = tunnel.now;
     let inner = udp_packet(true, 2, 1400);
     let mut batch: Vec<PacketBuf> = (0..64).map(|_| buffer(&inner)).collect();
+    check(tunnel, &mut batch, name);
+}
+
+fn check(tunnel: &mut Tunnel, batch: &mut [PacketBuf], name: &str) {
+    let now = tunnel.now;
     let mut verdicts = Vec::with_capacity(batch.len());
     let mut opened = Vec::with_capacity(batch.len());
 
     let count = allocations(|| {
-        tunnel.left.seal_batch(&mut batch, &mut verdicts, now);
-        tunnel.right.open_batch(&mut batch, &mut opened, now);
+        tunnel.left.seal_batch(batch, &mut verdicts, now);
+        tunnel.right.open_batch(batch, &mut opened, now);
     });
     assert_eq!(count, 0, "{name}");
     assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Send));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adit_dataplane::{Event, Inbound, OpenVerdict, Outbound, OutboundCommand, Verdict};
-use adit_db::{Action, ChildSaId, Dscp, DscpSet, PolicyId, Spd, SpdEntry, WindowSize};
+use adit_db::{Action, ChildSaId, Dscp, DscpSet, PolicyId, Spd, SpdEntry, TableId, WindowSize};
 use adit_wire::PacketBuf;
 use adit_wire::ip::IpPacket;
 
@@ -124,16 +124,16 @@ fn a_class_without_an_sa_asks_for_its_own() {
     assert_eq!(seal(&mut engine, &mut other, now), Verdict::Send);
     assert!(engine.poll_event().is_none() && engine.poll_packet().is_none());
     let dscp = |class| Dscp::from_traffic_class(class);
-    assert_eq!(engine.carriers(&flow, dscp(EF)), []);
-    assert_eq!(engine.carriers(&flow, dscp(AF41)), [CHILD]);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow, dscp(EF)), []);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow, dscp(AF41)), [CHILD]);
 
     engine.handle_command(voice().left_half_of(VOICE, now), now);
     let waited = engine.poll_packet().expect("the packet that waited");
     assert_eq!(&waited.data()[..4], &[0xc0, 0, 0, 2]);
-    assert_eq!(engine.carriers(&flow, dscp(EF)), [VOICE_CHILD]);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow, dscp(EF)), [VOICE_CHILD]);
     assert!(IpPacket::read(packet.data()).is_ok(), "the buffer was free, and is as it was");
 
     // The SA of a class that goes takes nobody's traffic to another.
     engine.handle_command(OutboundCommand::Remove { child: VOICE_CHILD }, now);
-    assert_eq!(engine.carriers(&flow, dscp(EF)), []);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow, dscp(EF)), []);
 }

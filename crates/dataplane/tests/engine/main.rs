@@ -20,5 +20,6 @@ mod pfp;
 mod policy;
 mod round_trip;
 mod sequence;
+mod tables;
 mod tfc;
 mod transport;

@@ -8,7 +8,7 @@ use adit_dataplane::{
     DropReason, Event, HELD_FOR, OpenVerdict, Outbound, OutboundCommand, SAS_PER_POLICY_MAX,
     Verdict, WAITED_FOR_MAX,
 };
-use adit_db::{Action, ChildSaId, Dscp, Pfp, PolicyId, Spd, SpdEntry};
+use adit_db::{Action, ChildSaId, Dscp, Pfp, PolicyId, Spd, SpdEntry, TableId};
 use adit_wire::ip::{FlowKey, IpPacket};
 
 use crate::fixtures::{
@@ -84,8 +84,8 @@ fn each_class_of_packets_has_its_own_sa() {
         assert!(engine.poll_packet().is_none());
     }
     let flow = |number| IpPacket::read(&to(&host(number))).unwrap().flow_key();
-    assert_eq!(engine.carriers(&flow(1), Dscp::default()), [for_host(1).child]);
-    assert_eq!(engine.carriers(&flow(2), Dscp::default()), [for_host(2).child]);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow(1), Dscp::default()), [for_host(1).child]);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow(2), Dscp::default()), [for_host(2).child]);
     assert_eq!(engine.report().held, 0);
 }
 

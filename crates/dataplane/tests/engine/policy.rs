@@ -7,7 +7,7 @@ use adit_dataplane::{
     ACQUIRE_INTERVAL, DropReason, Event, HELD_FOR, HELD_PER_POLICY, InboundCommand, OpenVerdict,
     Outbound, OutboundCommand, Verdict,
 };
-use adit_db::{Action, ChildSaId, Dscp, PolicyId, Spd, SpdEntry};
+use adit_db::{Action, ChildSaId, Dscp, PolicyId, Spd, SpdEntry, TableId};
 use adit_wire::ip::IpPacket;
 
 use crate::fixtures::{
@@ -103,14 +103,21 @@ fn the_engine_names_the_sa_that_carries_a_packet() {
     let mut engine = protecting_engine(now);
     let packet = flow(&udp_packet(false, 0, 60));
     let any = Dscp::default();
-    assert_eq!(engine.carriers(&packet, any), []);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &packet, any), []);
     engine.handle_command(Options::default().left_half(now, true), now);
-    assert_eq!(engine.carriers(&packet, any), [CHILD]);
-    assert_eq!(engine.carriers(&flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60)), any), []);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &packet, any), [CHILD]);
+    assert_eq!(
+        engine.carriers(
+            TableId::DEFAULT,
+            &flow(&packet_between("10.1.0.5", "10.9.0.7", 0, 60)),
+            any
+        ),
+        []
+    );
     engine.handle_command(replacement().left_half(now, true), now);
-    assert_eq!(engine.carriers(&packet, any), [replacement().child]);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &packet, any), [replacement().child]);
     engine.handle_command(OutboundCommand::Remove { child: replacement().child }, now);
-    assert_eq!(engine.carriers(&packet, any), [CHILD]);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &packet, any), [CHILD]);
 }
 
 /// CHECKLIST S12; RFC 4301 §4.4.1: the first packet asks for an SA and leaves through it.
@@ -266,7 +273,7 @@ fn an_sa_carries_nothing_of_another_policy() {
     let mut packet = buffer(&udp_packet(false, 0, 60));
     assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Held);
     let flow = IpPacket::read(packet.data()).unwrap().flow_key();
-    assert_eq!(engine.carriers(&flow, Dscp::default()), []);
+    assert_eq!(engine.carriers(TableId::DEFAULT, &flow, Dscp::default()), []);
     assert_eq!(engine.poll_event(), Some(Event::Acquire { policy: other, flow }));
     assert!(engine.poll_packet().is_none());
 }

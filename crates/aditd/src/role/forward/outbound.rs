@@ -109,7 +109,9 @@ impl Running {
                 }
                 Next::Command(ToOutbound::Report(query, packet)) => {
                     let report = Box::new(self.engine.report());
-                    let carriers = packet.map(|(flow, dscp)| self.engine.carriers(&flow, dscp));
+                    let carriers = packet.map(|(flow, dscp)| {
+                        self.engine.carriers(adit_db::TableId::DEFAULT, &flow, dscp)
+                    });
                     let carriers = carriers.unwrap_or_default();
                     let _ = self.role.control.send(ToControl::Outbound(query, report, carriers));
                 }
