@@ -294,6 +294,10 @@ pub(crate) struct Why {
     #[arg(long, value_name = "DSCP", default_value = "0")]
     pub(crate) dscp: String,
 
+    /// The interface it goes to, instead of what the routes say
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: Option<String>,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -127,6 +127,7 @@ fn help_of_why_says_what_a_packet_is() {
     Options:
           --protocol <PROTOCOL>  Its protocol, by name or number
           --dscp <DSCP>          Its DSCP, by name or number, where a tunnel has classes [default: 0]
+          --interface <NAME>     The interface it goes to, instead of what the routes say
           --json                 Print JSON
       -h, --help                 Print help
 

@@ -338,12 +338,15 @@ mod tests {
         assert!(matches!(EngineChooser::default().choose(&inner, &[]), Err(Unfit::Nested)));
     }
 
-    /// Whatever this kernel can do: what has an interface is the kernel's, or it is refused.
+    /// Whatever this kernel can do: what has a mark is the kernel's, or it is refused. An interface
+    /// both engines have.
     #[test]
     fn what_asks_for_the_kernel_never_falls_back_to_user_space() {
         let mut chooser = EngineChooser::default();
         let mut routed = connection(Engine::Auto);
         routed.children[0].kernel.steering.interface = "vpn1".parse().ok();
+        assert!(chooser.choose(&routed, &[]).is_ok());
+        routed.children[0].kernel.steering.mark = "0x10".parse().ok();
         match chooser.choose(&routed, &[]) {
             Ok(engine) => assert_eq!(engine, Engine::Kernel),
             Err(unfit) => assert!(unfit.to_string().contains("the kernel has no"), "{unfit}"),

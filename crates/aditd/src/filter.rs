@@ -3,6 +3,9 @@
 //!
 //! What the kernel protects is its own affair: it drops what comes in clear, and what it has opened
 //! comes by this filter once more, in clear.
+//!
+//! Tunnels with an interface of their own have no rules: routes decide what is theirs, and where
+//! several have the same selectors nothing tells which packets should not have come in clear.
 
 use std::net::IpAddr;
 

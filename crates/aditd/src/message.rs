@@ -8,7 +8,7 @@ use std::sync::Arc;
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
     ChildKeys, ChildName, ChildSa, ChildSaId, ConnectionName, Dscp, Encapsulation, InterfaceName,
-    KernelOptions, ManualSa, OperatorPolicy, PolicyId,
+    KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
 };
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
@@ -16,10 +16,11 @@ use adit_ike::{
 };
 use adit_mgmt::api::PolicyStatus;
 use adit_sys::filter::FilterRule;
+use adit_sys::tun::Tun;
 use adit_sys::wake::CommandSender;
 use adit_wire::ip::FlowKey;
 
-use crate::policy::{Held, Routed};
+use crate::policy::{Held, Routed, TunnelInterface};
 use crate::role::keys::ToKeys;
 
 /// What the ike role knows about policies, for people.
@@ -113,10 +114,22 @@ pub(crate) enum ToIke {
     SetPolicies(Vec<OperatorPolicy>),
     /// Tell the control role how things stand.
     Snapshot(QueryId),
-    /// Tell the control role which policies hold, or what becomes of a packet.
-    Policies(QueryId, Option<FlowKey>),
+    /// Tell the control role which policies hold, or what becomes of a packet; of that the outbound
+    /// thread is asked, too.
+    Policies(QueryId, Option<Asked>),
     /// Delete every SA and end.
     Stop,
+}
+
+/// A packet that somebody asks about.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// It.
+    pub(crate) flow: FlowKey,
+    /// See there.
+    pub(crate) dscp: Dscp,
+    /// The interface that it goes to; if there is none, the one that the routes say.
+    pub(crate) interface: Option<String>,
 }
 
 /// What happens to SAs that are keyed by hand.
@@ -161,12 +174,17 @@ pub(crate) enum ToOutbound {
     /// Change the engine.
     Engine(OutboundCommand),
     /// Tell the control role what flowed, and which SAs would carry a packet.
-    Report(QueryId, Option<(FlowKey, Dscp)>),
+    Report(QueryId, Option<(TableId, FlowKey, Dscp)>),
+    /// Read packets from these interfaces of tunnels, and no others.
+    Interfaces(Interfaces),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
     /// End.
     Stop,
 }
+
+/// The interfaces that tunnels have for themselves, by the number of their policies.
+pub(crate) type Interfaces = BTreeMap<TableId, Tun>;
 
 /// To the inbound thread.
 #[derive(Debug)]
@@ -195,6 +213,8 @@ pub(crate) enum ToInbound {
     },
     /// Take them no more.
     Leave(ChildSaId),
+    /// Give what SAs of these tables have opened to these interfaces.
+    Interfaces(Interfaces),
     /// Tell the control role what flowed.
     Report(QueryId),
     /// Tell the control role what flowed through this SA, which is about to go.
@@ -315,6 +335,10 @@ pub(crate) enum RouteChange {
 pub(crate) enum ToParent {
     /// These networks belong to tunnels from now on.
     Routes(RouteChange),
+    /// Tunnels have these interfaces from now on.
+    Interfaces(Vec<TunnelInterface>),
+    /// An interface of tunnels does not work any more: somebody has taken it away.
+    InterfaceGone(TableId),
     /// This may come in beside the tunnels from now on, and this not.
     Filter(Vec<FilterRule>),
     /// Send an IKE message when the routes sent earlier are in place.

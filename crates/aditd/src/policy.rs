@@ -7,11 +7,12 @@
 //! removes entries of its own. A configured policy stays while its tunnel is down, so that its
 //! traffic waits or is dropped and never leaves in clear.
 //!
-//! The database is that of the user-space engine. What the kernel protects is kept apart: it asks
+//! The databases are those of the user-space engine, one for each interface (`tables`). What the kernel protects is kept apart: it asks
 //! its own policies, before anything comes to the TUN.
 
 mod manual;
 mod shown;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ use adit_dataplane::NESTING_MAX;
 use adit_db::{
     Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, DscpClass,
     DscpSet, Engine, HostSpec, InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId,
-    PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError, Steering, single_address,
+    PolicyTable, Rank, Sides, SpdEntry, SpdError, Steering, TableId, single_address,
 };
 use adit_sys::route::{RoutePlan, TunnelWay, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
@@ -29,6 +30,8 @@ use ipnet::IpNet;
 
 use self::manual::Manual;
 pub(crate) use self::shown::Decision;
+pub(crate) use self::tables::TunnelInterface;
+use self::tables::{Draft, Tables};
 
 /// Everything that decides about packets, kept in step with the IKE endpoint.
 #[derive(Default)]
@@ -42,23 +45,9 @@ pub(crate) struct PolicyBook {
     users: BTreeMap<PolicyId, BTreeSet<ChildSaId>>,
     operator: Vec<OperatorPolicy>,
     manual: BTreeMap<ConnectionName, Manual>,
-    in_force: InForce,
+    tables: Tables,
     /// Peers that are reached through tunnels alone, and the outermost of those.
     inside: BTreeMap<IpAddr, ConnectionName>,
-}
-
-/// The database as it was built last, and what was added to it since.
-#[derive(Default)]
-struct InForce {
-    spd: Spd,
-    /// Names of the entries that operators wrote down.
-    operators: Vec<ConnectionName>,
-    /// The place of each configured child in the order.
-    ranks: BTreeMap<PolicyId, Rank>,
-    /// The entries of child SAs.
-    live: BTreeMap<Rank, Sides>,
-    /// See [`Spd::parts`]; filled in when somebody asks.
-    parts: Option<BTreeMap<Rank, usize>>,
 }
 
 /// The order of entries: classes, and the order within each.
@@ -105,6 +94,8 @@ struct Negotiated {
     mode: Mode,
     peer: IpAddr,
     sides: Sides,
+    /// What was configured when it came: it may outlive that.
+    options: KernelOptions,
 }
 
 impl Negotiated {
@@ -125,6 +116,11 @@ impl PolicyBook {
         for child in &connection.children {
             let policy = self.table.intern(&connection.name, &child.name);
             self.installed.remove(&policy);
+            if let Some(interface) = &child.kernel.steering.interface
+                && engine(&connection) == Engine::Userspace
+            {
+                self.tables.number(interface);
+            }
         }
         self.connections.insert(connection.name.clone(), connection);
     }
@@ -154,7 +150,9 @@ impl PolicyBook {
         let policy = self.table.intern(&sa.connection, &sa.child);
         let sides = Sides { local: sa.local_ts.clone(), remote: sa.remote_ts.clone() };
         let (engine, peer) = (Engine::of(sa.spi_in), sa.encap.remote.ip());
-        self.add_negotiated(sa.id, Negotiated { policy, engine, mode: sa.mode, peer, sides });
+        let options = KernelOptions::default();
+        let mode = sa.mode;
+        self.add_negotiated(sa.id, Negotiated { policy, engine, mode, peer, sides, options });
         policy
     }
 
@@ -206,7 +204,8 @@ impl PolicyBook {
 
     fn add_negotiated(&mut self, id: ChildSaId, negotiated: Negotiated) {
         let policy = self.owner(negotiated.policy);
-        self.negotiated.insert(id, Negotiated { policy, ..negotiated });
+        let options = self.kernel_options(policy);
+        self.negotiated.insert(id, Negotiated { policy, options, ..negotiated });
         self.users.entry(policy).or_default().insert(id);
         self.add_live(policy, id);
     }
@@ -227,16 +226,18 @@ impl PolicyBook {
     /// Removes a negotiated child SA and gives the number of the policy that has its entry.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
         let Negotiated { policy, .. } = self.negotiated.remove(&id)?;
-        self.in_force.remove(beyond(id));
+        self.tables.all_mut().for_each(|in_force| in_force.remove(beyond(id)));
         let users = self.users.entry(policy).or_default();
         users.remove(&id);
         if users.is_empty() {
             self.users.remove(&policy);
         }
-        if !self.is_used(policy, Engine::Userspace)
-            && let Some(rank) = self.in_force.ranks.get(&policy)
-        {
-            self.in_force.remove(*rank);
+        if !self.is_used(policy, Engine::Userspace) {
+            for in_force in self.tables.all_mut() {
+                if let Some(rank) = in_force.ranks.get(&policy).copied() {
+                    in_force.remove(rank);
+                }
+            }
         }
         Some(policy)
     }
@@ -247,32 +248,43 @@ impl PolicyBook {
     ///
     /// [`SpdError`] if the configuration is too large; then everything stays as it was.
     pub(crate) fn rebuild(&mut self) -> Result<(), SpdError> {
-        let mut ranks = BTreeMap::new();
-        let operator = (OPERATOR..).map(Rank).zip(&self.operator);
-        let mut entries: Vec<(Rank, SpdEntry)> =
-            operator.map(|(rank, policy)| (rank, policy.entry.clone())).collect();
-        entries.extend(self.manual_entries());
+        let mut drafts = BTreeMap::from([(TableId::DEFAULT, self.beside_tunnels())]);
         for (number, (policy, connection, child)) in (CONFIGURED..).zip(self.children()) {
-            ranks.insert(policy, Rank(number));
+            let draft = drafts.entry(self.table_of(policy)).or_default();
+            draft.ranks.insert(policy, Rank(number));
             if self.is_held(policy, child) && engine(connection) == Engine::Userspace {
                 let entry = SpdEntry::configured(connection, child, policy);
-                entries.extend(entry.map(|entry| (Rank(number), entry)));
+                draft.entries.extend(entry.map(|entry| (Rank(number), entry)));
+            }
+            if !child.pfp.is_none() {
+                draft.pfp.insert(policy, child.pfp);
             }
         }
-        let pfp = self.children().filter(|(_, _, child)| !child.pfp.is_none());
-        let pfp = pfp.map(|(policy, _, child)| (policy, child.pfp)).collect();
-        let mut spd = Spd::ranked(entries)?.populating(pfp);
-        for (policy, class, code_points) in self.classes() {
-            spd.classify(policy, code_points, class);
+        let mut tables = BTreeMap::new();
+        for (table, draft) in drafts {
+            tables.insert(table, draft.build()?);
         }
-        let operators = self.operator.iter().map(|policy| policy.name.clone()).collect();
-        self.in_force = InForce { spd, operators, ranks, ..InForce::default() };
+        for (policy, class, code_points) in self.classes() {
+            if let Some(in_force) = tables.get_mut(&self.table_of(policy)) {
+                in_force.spd.classify(policy, code_points, class);
+            }
+        }
+        self.tables.replace(tables);
         self.inside = self.peers_inside();
         let users: Vec<_> = self.negotiated.iter().map(|(id, sa)| (sa.policy, *id)).collect();
         for (policy, id) in users {
             self.add_live(policy, id);
         }
         Ok(())
+    }
+
+    /// What is in the default table but tunnels.
+    fn beside_tunnels(&self) -> Draft {
+        let operator = (OPERATOR..).map(Rank).zip(&self.operator);
+        let operator = operator.map(|(rank, policy)| (rank, policy.entry.clone()));
+        let operators = self.operator.iter().map(|policy| policy.name.clone()).collect();
+        let entries = operator.chain(self.manual_entries()).collect();
+        Draft { entries, operators, ..Draft::default() }
     }
 
     /// Adds the entries that a child SA brings with it: that of its child, if only SAs give it one,
@@ -282,23 +294,20 @@ impl PolicyBook {
             return;
         }
         let configured = self.entry(policy, Engine::Userspace);
-        if let (Some(rank), Some(entry)) = (self.in_force.ranks.get(&policy), &configured) {
-            let rank = *rank;
+        let table = self.table_of(policy);
+        let rank = self.tables.get(table).and_then(|found| found.ranks.get(&policy)).copied();
+        if let (Some(rank), Some(entry)) = (rank, &configured) {
             let held = self.child(policy).is_some_and(|(_, child)| self.is_held(policy, child));
             if !held {
                 let SpdEntry { local, remote, .. } = entry.clone();
-                self.in_force.insert(rank, policy, Sides { local, remote });
+                self.tables.get_mut(table).insert(rank, policy, Sides { local, remote });
             }
         }
         let Some(negotiated) = self.negotiated.get(&id) else { return };
         if !configured.is_some_and(|entry| negotiated.is_within(&entry)) {
-            self.in_force.insert(beyond(id), policy, negotiated.sides.clone());
+            let sides = negotiated.sides.clone();
+            self.tables.get_mut(table).insert(beyond(id), policy, sides);
         }
-    }
-
-    /// The database of the user-space engine in force.
-    pub(crate) fn spd(&self) -> &Spd {
-        &self.in_force.spd
     }
 
     /// The policy of a configured child.
@@ -327,12 +336,14 @@ impl PolicyBook {
         held.collect()
     }
 
-    /// What is configured for the kernel as the engine of a policy.
+    /// What is configured about interface and routes of a policy, or was when its newest SA came.
     pub(crate) fn kernel_options(&self, policy: PolicyId) -> KernelOptions {
-        self.child(policy).map(|(_, child)| child.kernel.clone()).unwrap_or_default()
+        let configured = self.child(policy).map(|(_, child)| &child.kernel);
+        let known = || self.sas(policy).last().map(|sa| &sa.options);
+        configured.or_else(known).cloned().unwrap_or_default()
     }
 
-    /// The interfaces of all configured children.
+    /// The interfaces that the kernel has for configured children.
     pub(crate) fn interfaces(&self) -> BTreeSet<InterfaceName> {
         let of_kernel = self.children().filter(|(_, it, _)| engine(it) == Engine::Kernel);
         of_kernel.filter_map(|(.., child)| child.kernel.steering.interface.clone()).collect()
@@ -340,7 +351,8 @@ impl PolicyBook {
 
     /// The networks that must be routed to an engine, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
-        let policies = self.in_force.ranks.keys().chain(self.users.keys()).copied();
+        let ranked = self.tables.all().flat_map(|(_, in_force)| in_force.ranks.keys());
+        let policies = ranked.chain(self.users.keys()).copied();
         let policies: BTreeSet<PolicyId> = policies.chain(self.manual_policies()).collect();
         let routed = |policy| Some((policy, self.routed_by(policy)?));
         policies.into_iter().filter_map(routed).collect()
@@ -352,12 +364,14 @@ impl PolicyBook {
             return Some(routed);
         }
         let (connection, _) = self.table.names(policy)?;
-        let to_tun = self.plan(policy, Engine::Userspace).map(|plan| (plan, TunnelWay::Tun));
-        let (plan, way) = to_tun.or_else(|| {
-            // Until the peer is known its networks have no way, or their ordinary one.
-            let way = self.kernel_way(policy)?;
-            Some((self.plan(policy, Engine::Kernel)?, way))
-        })?;
+        let (plan, way) = match self.plan(policy, Engine::Userspace) {
+            Some(plan) => (plan, self.way_to_tun(policy)?),
+            None => {
+                // Until the peer is known its networks have no way, or their ordinary one.
+                let way = self.kernel_way(policy)?;
+                (self.plan(policy, Engine::Kernel)?, way)
+            }
+        };
         let peer = self.connections.get(connection);
         let peer = peer.and_then(|connection| single_address(&connection.remote_addresses));
         Some(Routed { connection: connection.clone(), plan, way, peer })
@@ -457,21 +471,6 @@ impl PolicyBook {
             return None;
         }
         SpdEntry::configured(connection, child, policy)
-    }
-}
-
-impl InForce {
-    fn insert(&mut self, rank: Rank, policy: PolicyId, sides: Sides) {
-        if !self.live.contains_key(&rank) {
-            self.spd.insert(rank, policy, &sides);
-            self.live.insert(rank, sides);
-        }
-    }
-
-    fn remove(&mut self, rank: Rank) {
-        if let Some(sides) = self.live.remove(&rank) {
-            self.spd.remove(rank, &sides);
-        }
     }
 }
 

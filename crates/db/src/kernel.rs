@@ -1,9 +1,9 @@
-//! What a tunnel asks of the kernel as its engine, and of no other.
+//! How packets find their way to a tunnel, and what the kernel alone does as its engine.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What the kernel alone does for a child.
+/// How packets come to a child, and what the kernel alone does for it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct KernelOptions {
     /// What besides its selectors makes a packet the child's.
@@ -17,12 +17,8 @@ pub struct KernelOptions {
 impl KernelOptions {
     /// The key of the first option that user space does not have.
     pub fn key(&self) -> Option<&'static str> {
-        let Self { steering: Steering { interface, mark }, no_routes: _, offload } = self;
-        let keys = [
-            (interface.is_some(), "interface"),
-            (mark.is_some(), "mark"),
-            (*offload != HwOffload::Off, "offload"),
-        ];
+        let Self { steering: Steering { interface: _, mark }, no_routes: _, offload } = self;
+        let keys = [(mark.is_some(), "mark"), (*offload != HwOffload::Off, "offload")];
         keys.into_iter().find(|(is_set, _)| *is_set).map(|(_, key)| key)
     }
 }

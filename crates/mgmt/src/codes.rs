@@ -427,14 +427,15 @@ that."
 
 E509 509 Error "the tunnel cannot have its interface"
 "The tunnel's file names an interface that is to be its own, and the interface cannot be made: mostly because another \
-one has that name already. It is left alone, and the tunnel is not loaded.
+one has that name already. It is left alone. With the kernel as engine the tunnel is not loaded; in user space it \
+carries nothing until the name is free, and others go on.
 
 We know because the kernel was asked for the interface of that name, or for a new one, and the message repeats its \
 answer.
 
 `ip -details link show NAME` shows what has the name. Give the tunnel's `interface` another one, or remove what nobody \
-needs: `ip link delete NAME`. What the daemon made itself has an if_id from 0xad170000 to 0xad17ffff, and goes by \
-itself."
+needs: `ip link delete NAME`. What the daemon made itself goes by itself: with the kernel as engine it has an if_id \
+from 0xad170000 to 0xad17ffff, in user space it is a TUN like adit0."
 
 E510 510 Error "a configuration file has a mistake"
 "A file could not be understood or contradicts itself or another file. The running configuration stays as it was: \

@@ -49,6 +49,8 @@ pub const FILTER_RULES_MAX: usize = 2_048;
 #[derive(Debug)]
 pub struct InboundFilter {
     tun: String,
+    /// Others that tunnels have for themselves.
+    interfaces: Vec<String>,
     /// UDP ports that IKE and ESP come in by.
     ports: Vec<u16>,
     rules: Vec<FilterRule>,
@@ -60,7 +62,12 @@ impl InboundFilter {
     /// later fragments, which are nothing without the first.
     #[must_use]
     pub fn new(tun: &str, ports: &[u16]) -> Self {
-        Self { tun: tun.to_owned(), ports: ports.to_vec(), rules: Vec::new() }
+        Self {
+            tun: tun.to_owned(),
+            interfaces: Vec::new(),
+            ports: ports.to_vec(),
+            rules: Vec::new(),
+        }
     }
 
     /// Replaces the rules, in their order; nothing is done if they are the same. Without any the
@@ -82,6 +89,24 @@ impl InboundFilter {
         Ok(())
     }
 
+    /// Lets through what comes by these interfaces, too, and what leaves by them: tunnels bring it,
+    /// and the rules are not about those.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set`].
+    pub fn set_interfaces(&mut self, names: &[String]) -> Result<(), SysError> {
+        let before = std::mem::replace(&mut self.interfaces, names.to_vec());
+        if self.rules.is_empty() || before == names {
+            return Ok(());
+        }
+        let put = self.script(&self.rules).and_then(|script| run_nft(&script));
+        if put.is_err() {
+            self.interfaces = before;
+        }
+        put
+    }
+
     /// Takes away what a predecessor left in the kernel, if it did.
     ///
     /// # Errors
@@ -97,7 +122,8 @@ impl InboundFilter {
     fn script(&self, rules: &[FilterRule]) -> Result<String, SysError> {
         let refuse = |message: String| Err(SysError::ProgramFailed { program: NFT, message });
         let nameable = |octet: u8| octet.is_ascii_alphanumeric() || b"_.-".contains(&octet);
-        if !self.tun.bytes().all(nameable) {
+        let mut names = self.interfaces.iter().chain([&self.tun]);
+        if !names.all(|name| name.bytes().all(nameable)) {
             return refuse(format!("no table can be named after {:?}", self.tun));
         }
         if rules.len() > FILTER_RULES_MAX {
@@ -129,14 +155,14 @@ impl InboundFilter {
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
         format!(
             " chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
-             iifname {{ \"{}\", \"lo\" }} accept\n  \
+             iifname {{ {}, \"lo\" }} accept\n  \
              meta iifkind \"xfrm\" accept\n  \
              ip frag-off & 0x1fff != 0 accept\n  \
              frag frag-off != 0 accept\n  \
              meta l4proto {{ 50, 51 }} accept\n  \
              udp dport {{ {} }} accept\n  \
              icmp type {{ 3, 11, 12 }} accept\n  icmpv6 type {{ 1-4, 133-137 }} accept\n",
-            self.tun,
+            self.own_names(),
             ports.join(", ")
         )
     }
@@ -145,9 +171,14 @@ impl InboundFilter {
     fn outbound_head(&self) -> String {
         format!(
             " chain outbound {{\n  type filter hook postrouting priority raw; policy accept;\n  \
-             oifname {{ \"{}\", \"lo\" }} accept\n  meta mark {MARK} accept\n",
-            self.tun
+             oifname {{ {}, \"lo\" }} accept\n  meta mark {MARK} accept\n",
+            self.own_names()
         )
+    }
+
+    fn own_names(&self) -> String {
+        let names = std::iter::once(&self.tun).chain(&self.interfaces);
+        names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -280,6 +311,19 @@ mod tests {
             rule_text(&echo),
             format!("{ranges} meta l4proto 1 @th,0,16 2048-2303 @th,0,16 2048-2303 counter drop")
         );
+    }
+
+    /// What a tunnel brings by its own interface is not judged as what comes in clear.
+    #[test]
+    fn interfaces_of_tunnels_pass_like_the_tun() {
+        let mut filter = InboundFilter::new("adit0", &[500]);
+        filter.set_interfaces(&["vpn1".to_owned(), "vpn2".to_owned()]).unwrap();
+        let leaving = FilterRule { leaving: true, ..rule(None, None) };
+        let script = filter.script(&[rule(None, None), leaving]).unwrap();
+        for word in ["iifname", "oifname"] {
+            let line = format!("{word} {{ \"adit0\", \"vpn1\", \"vpn2\", \"lo\" }} accept");
+            assert!(script.contains(&line), "{script}");
+        }
     }
 
     #[test]

@@ -214,10 +214,10 @@ impl HostRouting {
                         ways.peers.insert(*peer, way);
                     }
                 }
-                TunnelWay::Interface(name) => {
-                    if let Ok(link) = self.netlink.link_by_name(name) {
-                        ways.interfaces.insert(name.clone(), link.index);
-                    }
+                TunnelWay::Interface(_) if !ways.interfaces.is_empty() => {}
+                TunnelWay::Interface(_) => {
+                    let links = self.netlink.links()?.into_iter();
+                    ways.interfaces = links.map(|link| (link.name, link.index)).collect();
                 }
             }
         }

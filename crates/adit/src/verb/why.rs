@@ -41,7 +41,8 @@ pub(crate) fn sad(args: &Json, vici: &Path, screen: &mut Screen) -> Result<Exit,
 pub(crate) fn why(args: &Why, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
     let flow = flow(args)?;
     let dscp = dscp(&args.dscp)?;
-    let answer: Answer = ask(vici, &Request::AditWhy { flow, dscp })?;
+    let interface = args.interface.clone();
+    let answer: Answer = ask(vici, &Request::AditWhy { flow, dscp, interface })?;
     show(&answer, args.json, screen, |paint| why_text(&answer, paint))?;
     Ok(match answer.fate {
         _ if !answer.reachable => Exit::Problem,
@@ -189,14 +190,13 @@ fn pfp(entry: &PolicyStatus) -> String {
     entry.pfp.iter().map(|word| clean(word)).collect::<Vec<_>>().join(",")
 }
 
-/// ` (kernel)`, ` (kernel, interface vpn1)`; nothing for user space.
+/// ` (kernel)`, ` (kernel, interface vpn1)`, ` (interface vpn1)`; nothing for user space and its TUN.
 fn engine(by_kernel: bool, interface: Option<&str>, mark: Option<&str>) -> String {
-    if !by_kernel {
-        return String::new();
-    }
-    let interface = interface.map(|name| format!(", interface {}", clean(name)));
-    let mark = mark.map(|mark| format!(", mark {}", clean(mark)));
-    format!(" (kernel{}{})", interface.unwrap_or_default(), mark.unwrap_or_default())
+    let kernel = by_kernel.then(|| "kernel".to_owned());
+    let interface = interface.map(|name| format!("interface {}", clean(name)));
+    let mark = mark.map(|mark| format!("mark {}", clean(mark)));
+    let words: Vec<String> = [kernel, interface, mark].into_iter().flatten().collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
 }
 
 /// Where it stands, `/etc/adit/tunnels/berlin.toml:6`.

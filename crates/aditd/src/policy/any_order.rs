@@ -94,7 +94,8 @@ fn change(book: &mut PolicyBook, told: &mut Told, dice: &mut Dice, step: u32) {
             let id = ChildSaId(step);
             let (engine, mode, peer) = (Engine::Userspace, Mode::Tunnel, [192, 0, 2, 2].into());
             let sides = sides(networks);
-            book.add_negotiated(id, Negotiated { policy, engine, mode, peer, sides });
+            let options = KernelOptions::default();
+            book.add_negotiated(id, Negotiated { policy, engine, mode, peer, sides, options });
             told.sas.insert(id, (policy, networks));
             return;
         }

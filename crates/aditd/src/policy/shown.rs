@@ -3,13 +3,14 @@
 
 use adit_db::{
     Action, ChildSaId, Engine, Identity, IdentityPattern, PolicyId, Rank, Sides, SpdEntry,
-    Steering, TsSpec,
+    Steering, TableId, TsSpec,
 };
 use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
 
-use super::{BEYOND, CONFIGURED, Held, InForce, Negotiated, PolicyBook};
+use super::tables::InForce;
+use super::{BEYOND, CONFIGURED, Held, Negotiated, PolicyBook};
 
 /// What becomes of a packet that leaves.
 #[derive(Debug, Default)]
@@ -46,15 +47,20 @@ fn is_steered(steering: &Steering, interface: Option<&str>) -> bool {
 impl PolicyBook {
     /// How many entries there are.
     pub(crate) fn count(&self) -> usize {
-        self.in_force.spd.len() + self.of_kernel().len()
+        let ours = self.tables.all().map(|(_, in_force)| in_force.spd.len());
+        ours.sum::<usize>() + self.of_kernel().len()
     }
 
     /// The first entries in force, for people.
     pub(crate) fn list(&mut self, count: usize) -> Vec<PolicyStatus> {
         self.count_parts();
         let kernel = self.of_kernel();
-        let ours = self.in_force.spd.entries().enumerate();
-        let ours = ours.map(|(place, (rank, entry))| self.show(kernel.len() + place, rank, entry));
+        let ours = self.tables.all();
+        let ours = ours.flat_map(|(table, in_force)| {
+            in_force.spd.entries().map(move |(rank, entry)| (table, rank, entry))
+        });
+        let ours = (kernel.len()..).zip(ours);
+        let ours = ours.map(|(place, (table, rank, entry))| self.show(place, table, rank, entry));
         let all = kernel.iter().enumerate().map(|(place, one)| self.show_of_kernel(place, one));
         all.chain(ours).take(count).collect()
     }
@@ -81,9 +87,12 @@ impl PolicyBook {
             let entry = Some(self.show_of_kernel(place, one));
             return Decision { entry, carrier: carrier.map(|(id, _)| *id) };
         }
-        let found = self.in_force.spd.entry_outbound(flow);
-        let entry = found.map(|(rank, entry)| {
-            self.show(kernel.len() + self.in_force.spd.before(rank), rank, entry)
+        let table = self.table_at(interface);
+        let before = self.tables.all().take_while(|(other, _)| *other < table);
+        let before = kernel.len() + before.map(|(_, other)| other.spd.len()).sum::<usize>();
+        let entry = self.tables.get(table).and_then(|in_force| {
+            let (rank, entry) = in_force.spd.entry_outbound(flow)?;
+            Some(self.show(before + in_force.spd.before(rank), table, rank, entry))
         });
         Decision { entry, carrier: None }
     }
@@ -120,8 +129,9 @@ impl PolicyBook {
     }
 
     fn count_parts(&mut self) {
-        let InForce { spd, parts, .. } = &mut self.in_force;
-        parts.get_or_insert_with(|| spd.parts().into_iter().collect());
+        for InForce { spd, parts, .. } in self.tables.all_mut() {
+            parts.get_or_insert_with(|| spd.parts().into_iter().collect());
+        }
     }
 
     fn show_of_kernel(&self, place: usize, one: &OfKernel) -> PolicyStatus {
@@ -137,10 +147,12 @@ impl PolicyBook {
         self.protecting(*policy, status)
     }
 
-    fn show(&self, place: usize, rank: Rank, entry: &SpdEntry) -> PolicyStatus {
-        let parts = self.in_force.parts.as_ref();
+    fn show(&self, place: usize, table: TableId, rank: Rank, entry: &SpdEntry) -> PolicyStatus {
+        let in_force = self.tables.get(table);
+        let parts = in_force.and_then(|in_force| in_force.parts.as_ref());
         let mut status = PolicyStatus {
             parts: parts.and_then(|parts| parts.get(&rank)).copied(),
+            interface: self.interface_of(table).map(ToString::to_string),
             ..status(place, &entry.local, &entry.remote)
         };
         match entry.action {
@@ -155,7 +167,8 @@ impl PolicyBook {
                 status = self.protecting(policy, status);
             }
         }
-        let operator = usize::try_from(rank.0).ok().and_then(|n| self.in_force.operators.get(n));
+        let operators = in_force.map_or(&[][..], |in_force| &in_force.operators);
+        let operator = usize::try_from(rank.0).ok().and_then(|n| operators.get(n));
         if let Some(name) = operator {
             status.name = name.to_string();
         }

@@ -29,7 +29,8 @@ fn ts(text: &str) -> TrafficSelector {
 fn negotiated(policy: PolicyId, local: &str, remote: &str) -> Negotiated {
     let sides = Sides { local: vec![ts(local)], remote: vec![ts(remote)] };
     let peer = "203.0.113.7".parse().unwrap();
-    Negotiated { policy, engine: Engine::Userspace, mode: Mode::Tunnel, peer, sides }
+    let options = KernelOptions::default();
+    Negotiated { policy, engine: Engine::Userspace, mode: Mode::Tunnel, peer, sides, options }
 }
 
 /// The entries in force: what they do to which remote networks.
@@ -488,4 +489,92 @@ fn nested_tunnels_know_what_is_over_them() {
     book.unload(&name("celle"));
     book.rebuild().unwrap();
     assert!(!inside(&book, "198.51.100.9"));
+}
+
+/// A tunnel of everything with an interface of its own.
+fn through(name: &str, interface: &str) -> Connection {
+    let mut connection = Arc::unwrap_or_clone(connection(Keep::Up));
+    connection.name = name.parse().unwrap();
+    let child = &mut connection.children[0];
+    child.local_ts = vec!["0.0.0.0/0".parse().unwrap()];
+    child.remote_ts = child.local_ts.clone();
+    child.kernel.steering.interface = interface.parse().ok();
+    connection
+}
+
+/// What the packet threads were told last, by table: entries, or that it is gone.
+fn told(book: &mut PolicyBook) -> Vec<(u16, Option<usize>)> {
+    let changed = book.take_changed().into_iter();
+    changed.map(|(table, spd)| (table.0, spd.map(|spd| spd.len()))).collect()
+}
+
+/// RFC 4301 §4.4.1: each interface has its SPD; the same selectors may be in several.
+#[test]
+fn each_interface_has_a_database_of_its_own() {
+    let (mut book, berlin) = book(Keep::Up);
+    assert_eq!(told(&mut book), [(0, Some(1))]);
+    for (name, interface) in [("oslo", "vpn2"), ("paris", "vpn1"), ("rome", "vpn2")] {
+        book.load(Arc::new(through(name, interface)));
+    }
+    book.rebuild().unwrap();
+    assert_eq!(told(&mut book), [(0, Some(1)), (1, Some(2)), (2, Some(1))]);
+    assert!(told(&mut book).is_empty());
+    let id = |book: &PolicyBook, name: &str| {
+        book.policy(&name.parse().unwrap(), &"net".parse().unwrap()).unwrap()
+    };
+    let (oslo, paris) = (id(&book, "oslo"), id(&book, "paris"));
+    let tables = [berlin, oslo, paris].map(|policy| book.table_of(policy).0);
+    assert_eq!(tables, [0, 1, 2]);
+    let interfaces: Vec<_> = book
+        .tunnel_interfaces()
+        .into_iter()
+        .map(|one| (one.name.to_string(), one.table.0, one.tunnels.len()))
+        .collect();
+    assert_eq!(interfaces, [("vpn1".to_owned(), 2, 1), ("vpn2".to_owned(), 1, 2)]);
+    assert!(book.interfaces().is_empty(), "none of them is the kernel's");
+    assert_eq!(book.routed_by(oslo).unwrap().way, TunnelWay::Interface("vpn2".to_owned()));
+
+    // Each is asked about what goes its way alone.
+    let flow = FlowKey::new([10, 1, 0, 5].into(), [10, 2, 0, 7].into(), 6, 1, 1);
+    let mut deciding = |interface| {
+        let entry = book.deciding(&flow, interface).entry;
+        entry.map(|entry| (entry.number, entry.name, entry.interface))
+    };
+    let expected = |number, name: &str, interface: Option<&str>| {
+        Some((number, name.to_owned(), interface.map(str::to_owned)))
+    };
+    assert_eq!(deciding(Some("adit0")), expected(1, "berlin", None));
+    assert_eq!(deciding(Some("vpn2")), expected(2, "oslo", Some("vpn2")));
+    assert_eq!(deciding(Some("vpn1")), expected(4, "paris", Some("vpn1")));
+    assert_eq!((book.list(9).len(), book.count()), (4, 4));
+}
+
+/// An SA that outlives its tunnel's configuration stays where it was, and so do its routes.
+#[test]
+fn sas_stay_in_the_table_of_their_interface() {
+    let mut book = PolicyBook::default();
+    let mut vpn = through("oslo", "vpn1");
+    vpn.children[0].kernel.no_routes = true;
+    book.load(Arc::new(vpn.clone()));
+    book.rebuild().unwrap();
+    let policy = book.policy(&vpn.name, &vpn.children[0].name).unwrap();
+    assert_eq!(book.routed_by(policy), None);
+    assert_eq!(told(&mut book), [(0, Some(0)), (1, Some(1))]);
+
+    book.add_negotiated(ChildSaId(1), negotiated(policy, "0.0.0.0/0", "0.0.0.0/0"));
+    assert!(told(&mut book).is_empty(), "it is within the configured entry");
+    book.unload(&vpn.name);
+    book.rebuild().unwrap();
+    assert_eq!((book.table_of(policy).0, book.routed_by(policy)), (1, None));
+    assert!(book.tunnel_interfaces().is_empty() && book.routed().is_empty());
+    assert_eq!(told(&mut book), [(0, Some(0)), (1, Some(1))]);
+
+    book.remove_sa(ChildSaId(1));
+    assert_eq!(told(&mut book), [(1, Some(0))]);
+    book.rebuild().unwrap();
+    assert_eq!(told(&mut book), [(1, None), (0, Some(0))]);
+    // Whoever has the name again has the number again.
+    book.load(Arc::new(vpn));
+    book.rebuild().unwrap();
+    assert_eq!(told(&mut book), [(0, Some(0)), (1, Some(1))]);
 }

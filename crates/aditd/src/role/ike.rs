@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::SystemRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::{Engine, HostSpec, PolicyId};
+use adit_db::{Engine, HostSpec, PolicyId, TableId};
 use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
@@ -22,14 +22,13 @@ use adit_sys::resolve::resolve;
 use adit_sys::route::MARK;
 use adit_sys::thread::spawn_named;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
-use adit_wire::ip::FlowKey;
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
 use crate::keylog::KeyLog;
 use crate::message::{
-    Links, PacketNews, PolicyView, RouteChange, ToControl, ToIke, ToInbound, ToKernel, ToOutbound,
-    ToParent,
+    Asked, Links, PacketNews, PolicyView, QueryId, RouteChange, ToControl, ToIke, ToInbound,
+    ToKernel, ToOutbound, ToParent,
 };
 use crate::policy::{Decision, PolicyBook};
 use crate::role::errors;
@@ -212,10 +211,7 @@ impl Running {
                 self.policies.set_operator(policies);
                 self.stale = true;
             }
-            ToIke::Policies(query, flow) => {
-                let view = Box::new(self.policy_view(flow.as_ref()));
-                self.tell_control(ToControl::Policies(query, view));
-            }
+            ToIke::Policies(query, asked) => self.tell_policies(query, asked.as_ref()),
             ToIke::Snapshot(query) => {
                 let sas = self.endpoint.ike_sas().collect();
                 let connections = self.endpoint.connections().collect();
@@ -324,6 +320,7 @@ impl Running {
                 return;
             }
         };
+        inbound = inbound.into_table(self.policies.table_of(policy));
         if let Some(over) = self.policies.over(&sa.connection) {
             (inbound, outbound) = (inbound.over(over, sa.encap.local), outbound.over(over));
         }
@@ -378,6 +375,7 @@ impl Running {
         // An earlier filter may have failed.
         self.filter_rules = None;
         self.tell_kernel(ToKernel::Interfaces(self.policies.interfaces()));
+        self.tell_parent(ToParent::Interfaces(self.policies.tunnel_interfaces()));
         self.publish_held();
         self.publish_routes(RouteChange::All(self.policies.routed()));
     }
@@ -392,10 +390,16 @@ impl Running {
         self.publish_routes(RouteChange::One(policy, self.policies.routed_by(policy)));
     }
 
-    fn publish_spd(&self) {
-        let spd = Arc::new(self.policies.spd().clone());
-        self.tell_outbound(OutboundCommand::SetPolicies(Arc::clone(&spd)));
-        self.tell_inbound(InboundCommand::SetPolicies(spd));
+    fn publish_spd(&mut self) {
+        for (table, spd) in self.policies.take_changed() {
+            match spd.map(Arc::new) {
+                Some(spd) if table == TableId::DEFAULT => {
+                    self.tell_outbound(OutboundCommand::SetPolicies(Arc::clone(&spd)));
+                    self.tell_inbound(InboundCommand::SetPolicies(spd));
+                }
+                spd => self.tell_outbound(OutboundCommand::SetTable { table, spd }),
+            }
+        }
     }
 
     /// What the kernel holds, and the filter, which must let through what the kernel has opened.
@@ -415,17 +419,22 @@ impl Running {
     }
 
     /// The policies in force; with a packet the one that decides about it, and its routes.
-    fn policy_view(&mut self, flow: Option<&FlowKey>) -> PolicyView {
-        let routes = flow.map(|flow| routes::ways(&mut self.netlink, flow.dst));
-        let interface = routes.as_ref().and_then(|routes| routes.plain.interface.as_deref());
-        let (entries, carrier) = match flow {
-            None => (self.policies.list(ENTRIES_MAX), None),
-            Some(flow) => {
-                let Decision { entry, carrier } = self.policies.deciding(flow, interface);
-                (entry.into_iter().collect(), carrier)
-            }
-        };
-        PolicyView { entries, total: self.policies.count(), carrier, routes }
+    fn tell_policies(&mut self, query: QueryId, asked: Option<&Asked>) {
+        let total = self.policies.count();
+        let mut view = PolicyView { entries: Vec::new(), total, carrier: None, routes: None };
+        let mut packet = None;
+        if let Some(Asked { flow, dscp, interface }) = asked {
+            let routes = routes::ways(&mut self.netlink, flow.dst);
+            let interface = interface.as_deref().or(routes.plain.interface.as_deref());
+            let Decision { entry, carrier } = self.policies.deciding(flow, interface);
+            packet = Some((self.policies.table_at(interface), *flow, *dscp));
+            view.entries.extend(entry);
+            (view.carrier, view.routes) = (carrier, Some(routes));
+        } else {
+            view.entries = self.policies.list(ENTRIES_MAX);
+        }
+        let _ = self.role.links.outbound.send(ToOutbound::Report(query, packet));
+        self.tell_control(ToControl::Policies(query, Box::new(view)));
     }
 
     /// What is sent together with new routes waits for them: the peer may use the tunnel as soon

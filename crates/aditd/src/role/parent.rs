@@ -1,6 +1,8 @@
 //! The parent: opens sockets and the TUN, starts the other roles, keeps the routes, listens to
 //! signals, and takes everything down again.
 
+mod interfaces;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -32,6 +34,7 @@ use adit_sys::wake::{
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
+use self::interfaces::TunnelTuns;
 use crate::args::{Args, Switch};
 use crate::diagnose;
 use crate::keylog::KeyLog;
@@ -209,6 +212,8 @@ struct Parent {
     routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
     tun_index: u32,
+    /// The interfaces that tunnels have for themselves.
+    tuns: TunnelTuns,
     told: Told,
     ike_stopped: bool,
     /// The role without which the daemon cannot go on.
@@ -290,6 +295,7 @@ impl Parent {
             routed: BTreeMap::new(),
             monitor,
             tun_index,
+            tuns: TunnelTuns::default(),
             told: Told::default(),
             ike_stopped: false,
             failed: None,
@@ -342,6 +348,8 @@ impl Parent {
                 ToParent::Routes(RouteChange::One(policy, routed)) => {
                     self.set_route(policy, routed);
                 }
+                ToParent::Interfaces(wanted) => self.have_interfaces(wanted),
+                ToParent::InterfaceGone(table) => self.interface_is_gone(table),
                 ToParent::Filter(rules) => self.set_filter(&rules),
                 ToParent::Transmit { path, octets, inside } => {
                     self.sockets.transmit(path, &octets, inside);
@@ -362,7 +370,12 @@ impl Parent {
     /// E508: without a filter what belongs into a tunnel may come in beside it.
     fn set_filter(&mut self, rules: &[FilterRule]) {
         let Some(filter) = &mut self.filter else { return };
-        let Err(error) = filter.set(rules) else {
+        let set = filter.set(rules);
+        self.tell_unfiltered(set.err());
+    }
+
+    fn tell_unfiltered(&mut self, error: Option<SysError>) {
+        let Some(error) = error else {
             self.told.unfiltered = None;
             return;
         };
@@ -401,18 +414,31 @@ impl Parent {
         let before = self.routed.get(&policy);
         let same = |before: &Routed| (&before.plan, &before.way) == (&routed.plan, &routed.way);
         if !before.is_some_and(same) {
-            let (name, plan) = (policy.to_string(), routed.plan.clone());
-            let installed = self.routing.install_by(&name, plan, routed.way.clone());
-            self.report(installed.err());
+            self.put_route(policy, &routed);
         }
         self.routed.insert(policy, routed);
+    }
+
+    /// Nothing is routed to an interface of the same name that is not ours.
+    fn put_route(&mut self, policy: PolicyId, routed: &Routed) {
+        let name = plan_name(policy);
+        let done = if self.is_barred(routed) {
+            self.routing.uninstall(&name)
+        } else {
+            self.routing.install_by(&name, routed.plan.clone(), routed.way.clone())
+        };
+        self.report(done.err());
+    }
+
+    fn is_barred(&self, routed: &Routed) -> bool {
+        matches!(&routed.way, TunnelWay::Interface(name) if self.tuns.lack(name))
     }
 
     fn forget_route(&mut self, policy: PolicyId) {
         if self.routed.remove(&policy).is_some() {
             self.told.strayed.remove(&policy);
             self.told.filtered.remove(&policy);
-            let removed = self.routing.uninstall(&policy.to_string());
+            let removed = self.routing.uninstall(&plan_name(policy));
             self.report(removed.err());
         }
     }
@@ -432,6 +458,9 @@ impl Parent {
     }
 
     fn check_routes_of(&mut self, policy: PolicyId, routed: &Routed) {
+        if self.is_barred(routed) {
+            return;
+        }
         // What the kernel protects it protects on whatever way.
         let interface = match &routed.way {
             TunnelWay::Peer(_) => return,
@@ -513,6 +542,7 @@ impl Parent {
     fn follow_network(&mut self) {
         let changed = self.monitor.poll_changes().is_ok_and(|changes| !changes.is_empty());
         if changed {
+            self.retry_interfaces();
             let refreshed = self.routing.refresh();
             self.report(refreshed.err());
             self.check_routes();
@@ -548,6 +578,11 @@ impl Parent {
             }
         }
     }
+}
+
+/// Names are in the order of numbers: of several plans for a network the first counts.
+fn plan_name(policy: PolicyId) -> String {
+    format!("{:010}", policy.0)
 }
 
 /// The packet filter, without what a predecessor has left.

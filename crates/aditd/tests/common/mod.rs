@@ -206,7 +206,13 @@ impl Site {
             Some(port) => FlowKey::new(src, dst, protocol, 40_000, port),
             None => FlowKey::without_ports(src, dst, protocol),
         };
-        api::from_message(&self.call(&Request::AditWhy { flow, dscp })).unwrap()
+        self.why_at(flow, dscp, None)
+    }
+
+    /// The same for a packet that goes to an interface.
+    pub(crate) fn why_at(&self, flow: FlowKey, dscp: Dscp, interface: Option<&str>) -> Why {
+        let interface = interface.map(str::to_owned);
+        api::from_message(&self.call(&Request::AditWhy { flow, dscp, interface })).unwrap()
     }
 
     /// Waits until a tunnel is in a state.

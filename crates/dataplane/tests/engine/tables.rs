@@ -6,7 +6,7 @@ use adit_dataplane::{
     DropReason, Event, Inbound, InboundCommand, OpenVerdict, Outbound, OutboundCommand, Verdict,
     packet_buffer, split,
 };
-use adit_db::{Action, ChildSaId, Dscp, PolicyId, Spd, SpdEntry, TableId};
+use adit_db::{Action, ChildSaId, Dscp, DscpSet, PolicyId, Spd, SpdEntry, TableId};
 use adit_wire::PacketBuf;
 use adit_wire::ip::{IpPacket, write_fragment};
 
@@ -132,6 +132,28 @@ fn a_packet_that_waits_knows_its_interface() {
     let mut tunnel = Tunnel { left, right: right(), now: start() };
     assert_eq!(tunnel.open(&mut sealed), OpenVerdict::Deliver);
     assert_eq!(sealed.data(), inner);
+}
+
+/// RFC 4301 §4.1: classes are those of the interface's own policy; the same flow by another has none.
+#[test]
+fn classes_are_those_of_the_interface() {
+    let mut tunnel = two_interfaces();
+    let voice = PolicyId(7);
+    let [(table, policy, child), (_, _, other)] = VPN;
+    let mut code_points = DscpSet::default();
+    assert!(code_points.insert(Dscp::named("ef").unwrap()));
+    let mut spd = Spd::clone(&everything(Action::Protect(policy)));
+    spd.classify(policy, code_points, voice);
+    let spd = Some(Arc::new(spd));
+    tunnel.left.handle_command(OutboundCommand::SetTable { table, spd }, tunnel.now);
+    let inner = udp_packet(false, 46 << 2, 80);
+    let mut send = |number: u16| tunnel.seal(&mut by(TableId(number), &inner));
+    assert_eq!([send(1), send(2)], [Verdict::Held, Verdict::Send]);
+    let sa = ChildSaId(9);
+    tunnel.left.handle_command(options(sa).left_half_of(voice, tunnel.now), tunnel.now);
+    assert!(tunnel.left.poll_packet().is_some());
+    let sent = tunnel.left.report().sas.iter().map(|sa| (sa.child, sa.packets)).collect::<Vec<_>>();
+    assert_eq!(sent, [(child, 0), (other, 1), (sa, 1)]);
 }
 
 /// A fragment that came by one interface is no part of a packet that came by another.

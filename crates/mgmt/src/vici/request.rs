@@ -123,6 +123,8 @@ pub enum Request {
         flow: FlowKey,
         /// Its DSCP, which classes go by.
         dscp: Dscp,
+        /// The interface that it goes to, if not the one that the routes say.
+        interface: Option<String>,
     },
     /// `adit-log`: what happened lately, streaming [`EventKind::Log`], then an empty answer.
     AditLog {
@@ -322,7 +324,11 @@ impl Request {
             "adit-reload" => Ok(Self::AditReload { dry_run: flag(message, "dry-run") }),
             "adit-spd" => Ok(Self::AditSpd),
             "adit-sad" => Ok(Self::AditSad),
-            "adit-why" => Ok(Self::AditWhy { flow: flow(message)?, dscp: dscp(message)? }),
+            "adit-why" => Ok(Self::AditWhy {
+                flow: flow(message)?,
+                dscp: dscp(message)?,
+                interface: text(message, "interface")?,
+            }),
             "adit-log" => Ok(Self::AditLog {
                 tunnel: text(message, "tunnel")?,
                 lines: number(message, &["lines"])?,
@@ -457,9 +463,10 @@ impl Request {
             }
             Self::AditStatus { tunnel } => message.put_some("tunnel", tunnel.as_ref()),
             Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
-            Self::AditWhy { flow, dscp } => {
+            Self::AditWhy { flow, dscp, interface } => {
                 put_flow(&mut message, flow);
                 message.put_some("dscp", (*dscp != Dscp::default()).then_some(dscp.get()));
+                message.put_some("interface", interface.as_ref());
             }
             Self::AditLog { tunnel, lines } => {
                 message.put_some("tunnel", tunnel.as_ref());

@@ -9,6 +9,7 @@ fn asked(source: &str, destination: &str, protocol: Option<&str>) -> Result<Stri
         source: source.into(),
         destination: destination.into(),
         protocol: protocol.map(Into::into),
+        interface: None,
         json: false,
     };
     flow(&args).map(|flow| flow.to_string()).map_err(|error| error.to_string())
@@ -223,6 +224,7 @@ fn a_packet_of_the_kernel_is_followed_too() {
     ");
     assert_eq!(engine(true, Some("vpn1"), None), " (kernel, interface vpn1)");
     assert_eq!(engine(true, None, Some("0x10/0xff")), " (kernel, mark 0x10/0xff)");
+    assert_eq!(engine(false, Some("vpn1"), None), " (interface vpn1)");
     assert_eq!(engine(false, None, None), "");
 }
 

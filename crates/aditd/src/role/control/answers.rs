@@ -75,8 +75,9 @@ impl Running {
             }
             Request::AditSpd => self.answer(client, api::to_message(&self.spd(policies))),
             Request::AditSad => self.answer(client, api::to_message(&self.sad(&numbers))),
-            Request::AditWhy { flow, dscp } => {
-                let answer = self.why((&flow, dscp), policies, &carriers, &numbers);
+            Request::AditWhy { flow, dscp, interface } => {
+                let packet = (&flow, dscp, interface.as_deref());
+                let answer = self.why(packet, policies, &carriers, &numbers);
                 self.answer(client, api::to_message(&answer));
             }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),

@@ -15,7 +15,7 @@ use adit_sys::wake::CommandSender;
 
 use super::{ClientId, Query, Running, Waiting};
 use crate::calendar::iso;
-use crate::message::{QueryId, ToIke, ToInbound, ToKernel, ToOutbound};
+use crate::message::{Asked, QueryId, ToIke, ToInbound, ToKernel, ToOutbound};
 use crate::role::keys::{SharedSecret, ToKeys};
 
 impl Running {
@@ -118,12 +118,18 @@ impl Running {
     fn ask(&mut self, id: ClientId, request: Request) {
         let query = QueryId(self.number());
         let links = &self.role.links;
-        let packet =
-            if let Request::AditWhy { flow, dscp } = request { Some((flow, dscp)) } else { None };
-        let flow = packet.map(|(flow, _)| flow);
-        let asked = (!needs_policies(&request) || send(&links.ike, ToIke::Policies(query, flow)))
+        let packet = if let Request::AditWhy { flow, dscp, interface } = &request {
+            Some(Asked { flow: *flow, dscp: *dscp, interface: interface.clone() })
+        } else {
+            None
+        };
+        let asked = if needs_policies(&request) {
+            send(&links.ike, ToIke::Policies(query, packet))
+        } else {
+            send(&links.outbound, ToOutbound::Report(query, None))
+        };
+        let asked = asked
             && send(&links.ike, ToIke::Snapshot(query))
-            && send(&links.outbound, ToOutbound::Report(query, packet))
             && send(&links.inbound, ToInbound::Report(query))
             && send(&links.kernel, ToKernel::Report(query));
         if !asked {

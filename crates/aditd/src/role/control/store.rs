@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_crypto::{Prf, Secret, SystemRng};
-use adit_db::{Action, ChildConfig, ChildName, Connection, ConnectionName, Keep, OperatorPolicy};
+use adit_db::{
+    Action, ChildConfig, ChildName, Connection, ConnectionName, Engine, Keep, OperatorPolicy,
+};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{PolicySource, PolicyStatus, Source};
 use adit_mgmt::config::{Origin, selector_line};
@@ -223,6 +225,15 @@ impl Store {
         let children = self.tunnels.get(name)?.connection.children.iter();
         let mut own = children.filter_map(|child| child.kernel.steering.interface.as_ref());
         own.next().map(ToString::to_string)
+    }
+
+    /// Whether an interface is that of tunnels of the user-space engine.
+    pub(super) fn has_tun(&self, interface: &str) -> bool {
+        let ours = self.tunnels.values().map(|tunnel| &tunnel.connection);
+        let ours = ours.filter(|connection| connection.engine != Engine::Kernel);
+        let names = ours.flat_map(|connection| &connection.children);
+        let mut names = names.filter_map(|child| child.kernel.steering.interface.as_ref());
+        names.any(|name| name.as_str() == interface)
     }
 
     /// Where a tunnel comes from.

@@ -152,10 +152,15 @@ impl Running {
         SpdReport { schema: SCHEMA, total, entries }
     }
 
+    /// Whether packets that go to an interface come to the user-space engine.
+    fn is_ours(&self, interface: &str) -> bool {
+        interface == self.role.tun || self.store.has_tun(interface)
+    }
+
     /// What happens to a packet that leaves, and how we know.
     pub(super) fn why(
         &self,
-        (flow, dscp): (&FlowKey, Dscp),
+        (flow, dscp, interface): (&FlowKey, Dscp, Option<&str>),
         view: Option<Box<PolicyView>>,
         carriers: &[ChildSaId],
         numbers: &Numbers,
@@ -178,7 +183,8 @@ impl Running {
         let mut sas = carriers.iter().filter_map(find);
         let sa = sas.next();
         let over = sas.collect();
-        let routed_here = routes.plain.interface.as_deref() == Some(self.role.tun.as_str());
+        let goes_to = interface.or(routes.plain.interface.as_deref());
+        let routed_here = goes_to.is_some_and(|name| self.is_ours(name));
         let fate = fate(policy.as_ref(), routed_here, sa.is_some());
         let case = Case { flow, policy: policy.as_ref(), tunnel: tunnel.as_ref(), routes: &routes };
         let problem = case.problem(fate, &self.role.tun);

@@ -7,24 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict};
-use adit_db::{ChildSaId, ConnectionName};
+use adit_db::{ChildSaId, ConnectionName, TableId};
 use adit_ike::Path;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
-use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::raw::RawEspSocket;
 use adit_sys::raw_ah::{AH_HEADROOM, RawAhSocket};
 use adit_sys::tun::Tun;
 use adit_sys::udp::{DualUdpSocket, SocketError};
 use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
+use adit_sys::{BatchIo, SendReport};
 use adit_wire::PacketBuf;
 use adit_wire::encap::udp::{Encapsulated, classify};
 use tracing::{debug, error, warn};
 
 use super::membership::Memberships;
 use super::{buffers, tell_ike};
-use crate::message::{ToControl, ToIke, ToInbound, ToParent};
+use crate::message::{Interfaces, ToControl, ToIke, ToInbound, ToParent};
 use crate::role::{ERRORS_IN_A_ROW, errors};
 
 /// What the thread needs from its parent.
@@ -81,6 +81,8 @@ impl Role {
 struct Running {
     role: Role,
     engine: Inbound,
+    /// The interfaces that tunnels have for themselves.
+    interfaces: Interfaces,
     batch: BatchIo,
     ah_batch: BatchIo,
     packets: Vec<PacketBuf>,
@@ -97,6 +99,7 @@ impl Running {
         Self {
             role,
             engine: Inbound::new(),
+            interfaces: Interfaces::new(),
             batch: BatchIo::new(HEADROOM_MAX),
             ah_batch: BatchIo::new(AH_HEADROOM),
             packets,
@@ -149,6 +152,7 @@ impl Running {
                 Next::Command(ToInbound::Leave(child)) => {
                     self.memberships.leave(child, &self.role.raw);
                 }
+                Next::Command(ToInbound::Interfaces(interfaces)) => self.interfaces = interfaces,
                 Next::Command(ToInbound::Report(query)) => {
                     let report = Box::new(self.engine.report());
                     let _ = self.role.control.send(ToControl::Inbound(query, report));
@@ -209,12 +213,9 @@ impl Running {
                 }
             };
             let esp = sort_out(&mut self.packets, got, &self.role.ike);
-            deliver(
-                &mut self.engine,
-                &self.role.tun,
-                &mut self.verdicts,
-                self.packets.get_mut(..esp),
-            );
+            let exits = Exits { tun: &self.role.tun, interfaces: &self.interfaces };
+            let opened = self.packets.get_mut(..esp);
+            deliver(&mut self.engine, exits, &mut self.verdicts, opened);
         }
         for problem in errors(socket) {
             if let SocketError::Unreachable { remote, .. } = problem {
@@ -225,12 +226,13 @@ impl Running {
     }
 
     fn receive_raw(&mut self, number: usize) {
-        let Self { role, engine, batch, packets, verdicts, .. } = self;
+        let Self { role, engine, interfaces, batch, packets, verdicts, .. } = self;
         let Some(socket) = role.raw.get(number) else {
             return;
         };
         let receive = |packets: &mut [PacketBuf]| socket.recv_batch(batch, packets);
-        take_in("ESP", receive, engine, &role.tun, verdicts, packets);
+        let exits = Exits { tun: &role.tun, interfaces };
+        take_in("ESP", receive, engine, exits, verdicts, packets);
         // Errors about ESP are for the path MTU machinery; they are taken so that the socket rests.
         for _ in 0..ERRORS_IN_A_ROW {
             let Ok(Some(problem)) = socket.next_error() else { break };
@@ -239,13 +241,21 @@ impl Running {
     }
 
     fn receive_ah(&mut self, number: usize) {
-        let Self { role, engine, ah_batch, packets, verdicts, .. } = self;
+        let Self { role, engine, interfaces, ah_batch, packets, verdicts, .. } = self;
         let Some(socket) = role.ah.get(number) else {
             return;
         };
         let receive = |packets: &mut [PacketBuf]| socket.recv_batch(ah_batch, packets);
-        take_in("AH", receive, engine, &role.tun, verdicts, packets);
+        let exits = Exits { tun: &role.tun, interfaces };
+        take_in("AH", receive, engine, exits, verdicts, packets);
     }
+}
+
+/// Where opened packets go.
+#[derive(Clone, Copy)]
+struct Exits<'a> {
+    tun: &'a Tun,
+    interfaces: &'a Interfaces,
 }
 
 /// Opens and delivers what a raw socket has, some batches of it.
@@ -253,14 +263,14 @@ fn take_in(
     protocol: &str,
     mut receive: impl FnMut(&mut [PacketBuf]) -> std::io::Result<usize>,
     engine: &mut Inbound,
-    tun: &Tun,
+    exits: Exits<'_>,
     verdicts: &mut Vec<OpenVerdict>,
     packets: &mut [PacketBuf],
 ) {
     for _ in 0..BATCHES_IN_A_ROW {
         match receive(packets) {
             Ok(0) => break,
-            Ok(got) => deliver(engine, tun, verdicts, packets.get_mut(..got)),
+            Ok(got) => deliver(engine, exits, verdicts, packets.get_mut(..got)),
             Err(error) => {
                 debug!(%error, protocol, "receiving failed");
                 break;
@@ -297,16 +307,23 @@ fn sort_out(packets: &mut [PacketBuf], got: usize, ike: &CommandSender<ToIke>) -
 
 fn deliver(
     engine: &mut Inbound,
-    tun: &Tun,
+    exits: Exits<'_>,
     verdicts: &mut Vec<OpenVerdict>,
     packets: Option<&mut [PacketBuf]>,
 ) {
     let Some(packets) = packets else { return };
     engine.open_batch(packets, verdicts, clock::now());
     let opened = packets.iter().zip(verdicts.iter());
-    let report = tun.send_batch(
-        opened.filter(|(_, verdict)| **verdict == OpenVerdict::Deliver).map(|(packet, _)| packet),
-    );
+    let opened = opened.filter(|(_, verdict)| **verdict == OpenVerdict::Deliver);
+    let opened = opened.map(|(packet, _)| packet);
+    let is_default = |packet: &&PacketBuf| packet.meta.table == TableId::DEFAULT.0;
+    let mut report = exits.tun.send_batch(opened.clone().filter(is_default));
+    for packet in opened.filter(|packet| !is_default(packet)) {
+        // What is for an interface that is gone is lost like what a TUN refuses.
+        let refused = SendReport { failed: 1, ..SendReport::default() };
+        let tun = exits.interfaces.get(&TableId(packet.meta.table));
+        report.add(tun.map_or(refused, |tun| tun.send_batch([packet])));
+    }
     if report.failed > 0 {
         debug!(failed = report.failed, errno = report.errno, "the TUN refused packets");
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_dataplane::{DropReason, HEADROOM_MAX, Outbound, Verdict};
+use adit_db::TableId;
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
@@ -12,10 +13,10 @@ use adit_sys::udp::DualUdpSocket;
 use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
 use adit_sys::{BatchIo, SendReport};
 use adit_wire::PacketBuf;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::{buffers, tell_ike};
-use crate::message::{ToControl, ToIke, ToOutbound, ToParent};
+use crate::message::{Interfaces, ToControl, ToIke, ToOutbound, ToParent};
 
 /// What the thread needs from its parent.
 pub(crate) struct Role {
@@ -37,6 +38,8 @@ pub(crate) struct Role {
 
 const TUN: Token = Token(0);
 const COMMANDS: Token = Token(1);
+/// That of an interface of tunnels is this and the number of its table.
+const INTERFACES: u64 = 2;
 /// Batches read from the TUN before commands are looked at again.
 const BATCHES_IN_A_ROW: usize = 8;
 
@@ -61,6 +64,8 @@ impl Role {
 struct Running {
     role: Role,
     engine: Outbound,
+    /// The interfaces that tunnels have for themselves.
+    interfaces: Interfaces,
     batch: BatchIo,
     packets: Vec<PacketBuf>,
     verdicts: Vec<Verdict>,
@@ -70,7 +75,14 @@ impl Running {
     fn new(role: Role) -> Self {
         let packets = buffers();
         let verdicts = Vec::with_capacity(packets.len());
-        Self { role, engine: Outbound::new(), batch: BatchIo::new(HEADROOM_MAX), packets, verdicts }
+        Self {
+            role,
+            engine: Outbound::new(),
+            interfaces: Interfaces::new(),
+            batch: BatchIo::new(HEADROOM_MAX),
+            packets,
+            verdicts,
+        }
     }
 
     fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToOutbound>) {
@@ -83,15 +95,17 @@ impl Running {
                 let _ = self.role.parent.send(ToParent::Failed("outbound"));
                 return;
             }
-            if !self.take_commands(commands) {
+            if !self.take_commands(commands, poller) {
                 return;
             }
-            if let Err(error) = self.forward() {
+            let tun = Arc::clone(&self.role.tun);
+            if let Err(error) = self.forward(&tun, TableId::DEFAULT) {
                 // Without its interface the daemon is of no use: better to end than to spin.
                 error!(%error, "the TUN interface is gone");
                 let _ = self.role.parent.send(ToParent::Failed("outbound"));
                 return;
             }
+            self.forward_others(&events, poller);
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
                 tell_ike(&self.role.ike, event);
@@ -100,18 +114,20 @@ impl Running {
     }
 
     /// False when the thread is to end.
-    fn take_commands(&mut self, commands: &CommandReceiver<ToOutbound>) -> bool {
+    fn take_commands(&mut self, commands: &CommandReceiver<ToOutbound>, poller: &Poller) -> bool {
         loop {
             match commands.next() {
+                Next::Command(ToOutbound::Interfaces(interfaces)) => {
+                    self.have_interfaces(interfaces, poller);
+                }
                 Next::Command(ToOutbound::Engine(command)) => {
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
                 }
                 Next::Command(ToOutbound::Report(query, packet)) => {
                     let report = Box::new(self.engine.report());
-                    let carriers = packet.map(|(flow, dscp)| {
-                        self.engine.carriers(adit_db::TableId::DEFAULT, &flow, dscp)
-                    });
+                    let carriers =
+                        packet.map(|(table, flow, dscp)| self.engine.carriers(table, &flow, dscp));
                     let carriers = carriers.unwrap_or_default();
                     let _ = self.role.control.send(ToControl::Outbound(query, report, carriers));
                 }
@@ -133,13 +149,45 @@ impl Running {
         }
     }
 
-    fn forward(&mut self) -> std::io::Result<()> {
+    fn have_interfaces(&mut self, interfaces: Interfaces, poller: &Poller) {
+        for tun in self.interfaces.values() {
+            if let Err(error) = poller.remove(tun) {
+                debug!(%error, interface = tun.name(), "an interface was not waited for");
+            }
+        }
+        self.interfaces = interfaces;
+        for (table, tun) in &self.interfaces {
+            let token = Token(INTERFACES + u64::from(table.0));
+            if let Err(error) = poller.add(tun, token, Interest::Readable) {
+                error!(%error, interface = tun.name(), "nothing is read from an interface");
+            }
+        }
+    }
+
+    /// Forwards what came by the interfaces of tunnels. Who has lost one tells the parent.
+    fn forward_others(&mut self, events: &Events, poller: &Poller) {
+        for ready in events.iter() {
+            let number = ready.token.0.checked_sub(INTERFACES).and_then(|n| u16::try_from(n).ok());
+            let Some(table) = number.map(TableId) else { continue };
+            let Some(tun) = self.interfaces.get(&table).cloned() else { continue };
+            if let Err(error) = self.forward(&tun, table) {
+                warn!(%error, interface = tun.name(), "the interface of a tunnel is gone");
+                self.interfaces.remove(&table);
+                let _ = poller.remove(&tun);
+                let _ = self.role.parent.send(ToParent::InterfaceGone(table));
+            }
+        }
+    }
+
+    /// Forwards what waits at an interface, some batches of it.
+    fn forward(&mut self, tun: &Tun, table: TableId) -> std::io::Result<()> {
         for _ in 0..BATCHES_IN_A_ROW {
-            let got = self.role.tun.recv_batch(HEADROOM_MAX, &mut self.packets)?;
+            let got = tun.recv_batch(HEADROOM_MAX, &mut self.packets)?;
             let Some(packets) = self.packets.get_mut(..got).filter(|packets| !packets.is_empty())
             else {
                 break;
             };
+            packets.iter_mut().for_each(|packet| packet.meta.table = table.0);
             self.engine.seal_batch(packets, &mut self.verdicts, clock::now());
             let report = transmit(&self.role, &mut self.batch, packets, &self.verdicts);
             note(&mut self.engine, report);

@@ -1,4 +1,4 @@
-//! What only the kernel does, as engine.
+//! How packets find their way to a tunnel.
 
 use adit_db::{HwOffload, KernelOptions, Mark};
 
@@ -12,7 +12,7 @@ fn options(lines: &str) -> KernelOptions {
 #[test]
 fn a_tunnel_may_have_an_interface_of_its_own() {
     assert_eq!(options(""), KernelOptions::default());
-    for engine in ["kernel", "auto"] {
+    for engine in ["userspace", "kernel", "auto"] {
         let vpn = options(&format!("engine = \"{engine}\"\ninterface = \"vpn1\""));
         assert_eq!(vpn.steering.interface.as_ref().unwrap().as_str(), "vpn1");
         assert!(!vpn.no_routes);
@@ -56,31 +56,25 @@ fn a_network_device_may_do_the_work() {
 #[test]
 fn networks_of_interfaces_may_overlap() {
     let all = FIVE_LINES.replace("10.1.0.0/24", "0.0.0.0/0").replace("10.2.0.0/24", "0.0.0.0/0");
-    let on = |interface: &str| {
-        file(interface, &format!("{all}\nengine = \"kernel\"\ninterface = \"{interface}\"\n"))
-    };
-    let several = load(&[on("vpn1"), on("vpn2"), file("oslo", FIVE_LINES)], &secrets).unwrap();
-    assert_eq!(several.warnings, []);
-    let same = SourceFile { path: "tunnels/twin.toml".into(), ..on("vpn1") };
-    let refused = rendered(load(&[on("vpn1"), same], &secrets).unwrap_err());
-    assert!(refused.contains("claims this traffic too"), "{refused}");
+    for engine in ["userspace", "kernel"] {
+        let on = |interface: &str| {
+            let keys = format!("engine = \"{engine}\"\ninterface = \"{interface}\"");
+            file(interface, &format!("{all}\n{keys}\n"))
+        };
+        let several = load(&[on("vpn1"), on("vpn2"), file("oslo", FIVE_LINES)], &secrets).unwrap();
+        assert_eq!(several.warnings, []);
+        let same = SourceFile { path: "tunnels/twin.toml".into(), ..on("vpn1") };
+        let refused = rendered(load(&[on("vpn1"), same], &secrets).unwrap_err());
+        assert!(refused.contains("claims this traffic too"), "{refused}");
+    }
 }
 
 #[test]
-fn an_interface_is_for_the_kernel_and_for_networks() {
-    insta::assert_snapshot!(with("interface = \"vpn1\""), @r#"
-        error[E510]: berlin: `interface` is for the kernel as engine
-         --> tunnels/berlin.toml:5:1
-          |
-        5 | interface = "vpn1"
-          | ^^^^^^^^^ the engine in user space has one interface, and asks selectors alone
-          |
-          = help: write engine = "kernel"
-        "#);
-    let long = with("engine = \"kernel\"\ninterface = \"a-name-too-long-\"");
+fn an_interface_is_for_networks() {
+    let long = with("interface = \"a-name-too-long-\"");
     assert!(long.contains("a name has 1 to 15 octets"), "{long}");
-    let transport = with("engine = \"kernel\"\nmode = \"transport\"\ninterface = \"vpn1\"");
+    let transport = with("mode = \"transport\"\ninterface = \"vpn1\"");
     assert!(transport.contains("an interface is for networks"), "{transport}");
-    let routes = with("engine = \"kernel\"\nroutes = false");
+    let routes = with("routes = false");
     assert!(routes.contains("`routes` is for tunnels with an interface or a mark"), "{routes}");
 }

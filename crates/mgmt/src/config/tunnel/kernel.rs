@@ -1,4 +1,5 @@
-//! What only the kernel does, as engine: `interface`, `mark`, `routes`, `offload`.
+//! How packets find their way to a tunnel, and what only the kernel does, as engine: `interface`,
+//! `mark`, `routes`, `offload`.
 
 use adit_db::{ChildConfig, Engine, HwOffload, InterfaceName, Mark, Mode, Steering};
 
@@ -7,7 +8,7 @@ use crate::config::report::Mistake;
 
 /// Reads the keys, once engine and mode are known.
 pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildConfig) {
-    let place = ["interface", "mark", "offload"].iter().find_map(|key| fields.key_span(key));
+    let place = ["mark", "offload"].iter().find_map(|key| fields.key_span(key));
     let interface = fields.parsed::<InterfaceName>("interface", |error, _| error.to_string());
     if let Some(interface) = interface {
         if child.mode == Mode::Transport {
@@ -41,7 +42,7 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
     {
         fields.mistake(
             Mistake::new(place, format!("`{key}` is for the kernel as engine"))
-                .label("the engine in user space has one interface, and asks selectors alone")
+                .label("the engine in user space asks selectors and interfaces alone")
                 .help("write engine = \"kernel\""),
         );
     }
