@@ -226,6 +226,10 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
 /// Whether a policy beside the tunnels decides about some of a child's packets. What the child's
 /// selectors are may not be known yet; then they could be any.
 fn overlaps(policy: &OperatorPolicy, connection: &Connection, child: &ChildConfig) -> bool {
+    // What a route gives to an interface of its own is nobody else's.
+    if child.kernel.steering.interface.is_some() {
+        return false;
+    }
     let meet = |ours: &[TrafficSelector], theirs: &[TrafficSelector]| {
         ours.iter().any(|one| theirs.iter().any(|other| one.intersection(other).is_some()))
     };

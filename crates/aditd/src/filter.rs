@@ -27,7 +27,11 @@ pub(crate) fn rules(spd: &Spd, of_kernel: &[Held]) -> Vec<FilterRule> {
     let concern = |rule: &FilterRule| ours.iter().any(|one| !one.pass && meet(one, rule));
     // What comes through an interface of its own passes by that.
     let of_kernel = of_kernel.iter().filter(|held| held.steering.interface.is_none());
-    let kernels = of_kernel.flat_map(|held| rules_of(&held.local, &held.remote, true));
+    let kernels = of_kernel.flat_map(|held| {
+        // What the kernel has opened for such a tunnel has its mark.
+        let mark = held.steering.mark.map(|mark| (mark.value, mark.mask));
+        rules_of(&held.local, &held.remote, true).map(move |rule| FilterRule { mark, ..rule })
+    });
     let kernels: Vec<FilterRule> = kernels.filter(concern).collect();
     kernels.into_iter().chain(ours).chain(leaving(spd)).take(most).collect()
 }
@@ -86,7 +90,7 @@ fn rule(remote: &TrafficSelector, local: &TrafficSelector, pass: bool) -> Option
     let own = destination.addresses;
     let except = (!pass && takes_in(source.addresses, own)).then_some(own);
     let protocol = (protocol != 0).then_some(protocol);
-    Some(FilterRule { source, destination, except, protocol, pass, leaving: false })
+    Some(FilterRule { source, destination, except, protocol, mark: None, pass, leaving: false })
 }
 
 fn side(selector: &TrafficSelector) -> Option<FilterSide> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
-    ChildKeys, ChildName, ChildSa, ChildSaId, ConnectionName, Dscp, Encapsulation, InterfaceName,
-    KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
+    ChildKeys, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Dscp, Encapsulation,
+    InterfaceName, KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
 };
 use adit_ike::{
     AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
@@ -99,6 +99,9 @@ pub(crate) enum ToIke {
     Resolved(JobId, Vec<IpAddr>),
     /// An operator wants something.
     Command(Command),
+    /// Unload the connection of this name and load this one, with nothing between: what both have in
+    /// common, such as an interface, stays.
+    Replace(Arc<Connection>),
     /// Hold a child's policy although it is passive (VICI `install`), or stop that.
     Install {
         /// The child.

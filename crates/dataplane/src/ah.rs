@@ -10,7 +10,7 @@
 //! included, so a packet begins with its outer IP header here, on the way out and in
 //! (`PacketMeta::whole`).
 //!
-//! Declined: multicast SAs (§2.4), which IKE does not negotiate.
+//! Multicast SAs (§2.4) are keyed by hand: IKE does not negotiate them.
 
 use std::net::IpAddr;
 use std::time::Instant;

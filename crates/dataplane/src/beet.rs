@@ -40,6 +40,13 @@ impl Cut {
         Self { len, next: IpProtocol::BEET, options: Some((options, next)) }
     }
 
+    /// Whether the receiver would take the packet's own protocol for something between the SA's ends:
+    /// a dummy, a pseudo header, compression.
+    pub(crate) fn is_ambiguous(self) -> bool {
+        let next = self.options.map_or(self.next, |(_, next)| next);
+        [IpProtocol::NO_NEXT, IpProtocol::BEET, IpProtocol::IPCOMP].contains(&next)
+    }
+
     /// Writes the pseudo header at the front of a packet that was cut.
     pub(crate) fn write(self, packet: &mut PacketBuf) -> Option<()> {
         let Some((options, next)) = self.options else { return Some(()) };

@@ -60,8 +60,9 @@ drop_reasons! {
     Fragment = "fragment", "a fragment that fits no packet";
     /// Both: a fragment waited for the others of its packet, and they did not come.
     FragmentsMissing = "fragments_missing", "the other fragments of the packet did not come";
-    /// Outbound: options and extension headers of a packet have no place in UDP.
-    Options = "options", "IP options or extension headers cannot go in UDP";
+    /// Outbound: options and extension headers have no place in transport mode in UDP, and some
+    /// protocols none in BEET mode.
+    Options = "options", "IP options, extension headers or a protocol that the SA's mode cannot carry";
     /// Both: options or extension headers whose fate on the way nobody can predict (RFC 4302
     /// §3.3.3.1), or that are malformed.
     BadHeaders = "bad_headers", "IP options or extension headers that AH cannot cover";

@@ -102,8 +102,7 @@ pub(crate) fn put_outer(packet: &mut PacketBuf, number: u64) -> Option<()> {
                 traffic_class: meta.tos,
                 total_len: u16::try_from(len.checked_add(Ipv4Header::LEN)?).ok()?,
                 identification: identification(number),
-                // As the kernel does it for packets that are not nested: routers may cut it.
-                dont_fragment: false,
+                dont_fragment: meta.dont_fragment,
                 ttl: TTL,
                 protocol,
                 src,

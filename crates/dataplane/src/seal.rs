@@ -135,6 +135,9 @@ impl OutboundSa {
     fn front(&self, packet: &PacketBuf, inner: &Inner) -> Result<Front, DropReason> {
         if self.mode == Mode::Beet {
             let cut = Cut::of(&inner.front, packet.data(), inner.is_ipv4);
+            if cut.is_ambiguous() {
+                return Err(DropReason::Options);
+            }
             return Ok(Front { len: cut.len, next: cut.next, whole: false, beet: Some(cut) });
         }
         // What is longer than the TUN takes came in fragments, and must be cut again outside: then
@@ -167,7 +170,9 @@ impl OutboundSa {
             return Err(DropReason::SequenceExhausted);
         };
         let len = usize::from(self.tfc.padding.clamp(DUMMY_LEN_MIN, INNER_MTU));
-        let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
+        // Whoever protects it once more may fill it up to what the others have.
+        let room = usize::from(INNER_MTU).saturating_add(TAILROOM_MAX);
+        let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, room);
         packet.set_len(len);
         let label = Label { spi: self.spi, sequence, esn: self.esn };
         let iv_counter = self.iv_base.wrapping_add(sequence);

@@ -289,7 +289,8 @@ E302 302 Error "the peer claims networks that it may not speak for"
 Nothing of what it asks for is left, so it gets no tunnel (RFC 4301 §4.4.3.4); where something is left, it gets that.
 
 We know because its traffic selectors would fit `remote`, but not the claim that fits its identity best: an exact \
-identity before `*.north.example`, that before `*.example`, and that before `%any`. Who is in no claim has nothing.
+identity before `*.north.example`, that before `*.example`, and that before `%any`. Who is in no claim has nothing. \
+An identity is proven by the tunnel's secret alone: whoever knows that can be any that `peer_id` lets in.
 
 Usual causes: a network was added at the peer and not here, its identity changed, or it wants what is another's.
 

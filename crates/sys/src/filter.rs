@@ -36,6 +36,8 @@ pub struct FilterRule {
     pub except: Option<(IpAddr, IpAddr)>,
     /// Protocol above IP; `None` for all.
     pub protocol: Option<u8>,
+    /// Firewall mark that they have, and the bits that count.
+    pub mark: Option<(u32, u32)>,
     /// Whether they may pass, whatever later rules say.
     pub pass: bool,
     /// Whether this is about what leaves beside the TUN and not by us, instead of what comes in.
@@ -203,6 +205,9 @@ fn rule_text(rule: &FilterRule) -> String {
     if let Some(protocol) = rule.protocol {
         let _ = write!(text, " meta l4proto {protocol}");
     }
+    if let Some((value, mask)) = rule.mark {
+        let _ = write!(text, " meta mark & {mask:#x} == {value:#x}");
+    }
     // Type and code of ICMP stand where other protocols have the source port.
     for (side, at) in [(rule.source, 0), (rule.destination, 16)] {
         if let Some((first, last)) = side.ports {
@@ -258,6 +263,7 @@ mod tests {
             destination: side("10.1.0.0", "10.1.0.255", None),
             except: None,
             protocol,
+            mark: None,
             pass: false,
             leaving: false,
         }
@@ -287,6 +293,7 @@ mod tests {
             destination: side("fd01::1", "fd01::1", Some((53, 53))),
             except: None,
             protocol: Some(17),
+            mark: None,
             pass: true,
             leaving: false,
         };
@@ -304,6 +311,8 @@ mod tests {
             "ip saddr 0.0.0.0-255.255.255.255 ip daddr 10.1.0.0-10.1.0.255 \
              ip saddr != 10.1.0.0-10.1.0.255 counter drop"
         );
+        let marked = FilterRule { mark: Some((0x10, 0xff)), pass: true, ..rule(None, None) };
+        assert_eq!(rule_text(&marked), format!("{ranges} meta mark & 0xff == 0x10 accept"));
         // Both ends of ICMP have the type and code of the one message.
         let mut echo = rule(Some(1), Some((0x0800, 0x08ff)));
         echo.destination.ports = Some((0x0800, 0x08ff));

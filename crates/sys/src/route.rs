@@ -47,8 +47,10 @@ pub enum TunnelWay {
     /// The way to the peer, where the kernel's policies catch them: only what has a route meets
     /// them, and this one gives it a source inside the local selectors.
     Peer(IpAddr),
-    /// Into the interface of this name, once it is there.
+    /// Into the interface of this name; as long as it is not there, nowhere.
     Interface(String),
+    /// Nowhere: they are refused, and do not leave another way.
+    Nowhere,
 }
 
 /// A plan and its way.
@@ -205,7 +207,7 @@ impl HostRouting {
         let mut ways = Ways::default();
         for plan in self.plans.values() {
             match &plan.way {
-                TunnelWay::Tun => {}
+                TunnelWay::Tun | TunnelWay::Nowhere => {}
                 TunnelWay::Peer(peer) if ways.peers.contains_key(peer) => {}
                 TunnelWay::Peer(peer) => {
                     // Without a way to the peer there is none for its networks; a change brings us
@@ -412,11 +414,19 @@ fn wanted_routes(
                 // Its sizes are its own.
                 TunnelWay::Interface(name) => {
                     let index = ways.interfaces.get(name);
-                    index.map(|index| into_tun(remote, *index, RouteSizes::default()))
+                    Some(match index {
+                        Some(index) => into_tun(remote, *index, RouteSizes::default()),
+                        None => Route::new(remote, RouteKind::Unreachable).in_table(TABLE),
+                    })
+                }
+                TunnelWay::Nowhere => {
+                    Some(Route::new(remote, RouteKind::Unreachable).in_table(TABLE))
                 }
             };
             let Some(mut route) = found else { continue };
-            route.source = source_hint(addresses, &networks.local, Family::of(remote.addr()));
+            if route.kind == RouteKind::Unicast {
+                route.source = source_hint(addresses, &networks.local, Family::of(remote.addr()));
+            }
             route.metric = Some(METRIC);
             wanted.entry(remote).or_insert(route);
         }
@@ -426,7 +436,7 @@ fn wanted_routes(
     for local in plans.values().flat_map(|plan| &plan.networks.local).map(IpNet::trunc) {
         let covered = wanted
             .values()
-            .any(|route| route.kind == RouteKind::Unicast && route.destination.contains(&local));
+            .any(|route| route.kind != RouteKind::Throw && route.destination.contains(&local));
         if covered && !wanted.contains_key(&local) {
             let mut throw = Route::new(local, RouteKind::Throw).in_table(TABLE);
             throw.metric = Some(METRIC);
@@ -551,7 +561,10 @@ mod tests {
             let sizes = RouteSizes { mtu: Some(1_300), advmss: None };
             wanted_routes(&plans, &[address("10.1.0.2/24")], ways, 9, sizes)
         };
-        assert!(of(&Ways::default()).is_empty());
+        // Until then nothing leaves the way it would go without us.
+        let kinds: Vec<RouteKind> =
+            of(&Ways::default()).into_values().map(|route| route.kind).collect();
+        assert_eq!(kinds, [RouteKind::Unreachable, RouteKind::Throw]);
         let interfaces = [("vpn1".to_owned(), 12)].into();
         let routes: Vec<Route> =
             of(&Ways { interfaces, ..Ways::default() }).into_values().collect();

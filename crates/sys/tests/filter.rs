@@ -37,7 +37,7 @@ fn rule(from: (&str, &str), to: &str, protocol: Option<u8>, pass: bool) -> Filte
         ports: None,
     };
     let (source, destination) = (side(from.0, from.1), side(to, to));
-    FilterRule { source, destination, except: None, protocol, pass, leaving: false }
+    FilterRule { source, destination, except: None, protocol, mark: None, pass, leaving: false }
 }
 
 /// CHECKLIST S12: what a policy protects does not come in beside the tunnel; an exception before

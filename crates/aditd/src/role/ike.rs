@@ -128,6 +128,8 @@ impl Running {
                 break;
             }
             self.receive();
+            // What peers made us install goes in as it was agreed on, before anything is unloaded.
+            self.drain();
             if !self.take_requests(requests) {
                 break;
             }
@@ -200,6 +202,10 @@ impl Running {
                 self.endpoint.handle_resolved(job, addresses, now, rng);
             }
             ToIke::Command(command) => self.command(command, now),
+            ToIke::Replace(connection) => {
+                self.command(Command::Unload(connection.name.clone()), now);
+                self.command(Command::Load(connection), now);
+            }
             ToIke::Install { connection, child, install } => {
                 if let Some(policy) = self.policies.policy(&connection, &child) {
                     self.policies.install(policy, install);
@@ -525,6 +531,7 @@ fn changes_policies(request: &ToIke) -> bool {
     matches!(
         request,
         ToIke::Command(Command::Load(_) | Command::Unload(_))
+            | ToIke::Replace(_)
             | ToIke::Install { .. }
             | ToIke::Manual(_)
             | ToIke::SetPolicies(_)

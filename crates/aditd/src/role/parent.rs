@@ -419,14 +419,12 @@ impl Parent {
         self.routed.insert(policy, routed);
     }
 
-    /// Nothing is routed to an interface of the same name that is not ours.
+    /// Nothing is routed to an interface of the same name that is not ours, nor the way it would go
+    /// without us: in clear.
     fn put_route(&mut self, policy: PolicyId, routed: &Routed) {
-        let name = plan_name(policy);
-        let done = if self.is_barred(routed) {
-            self.routing.uninstall(&name)
-        } else {
-            self.routing.install_by(&name, routed.plan.clone(), routed.way.clone())
-        };
+        let barred = self.is_barred(routed);
+        let way = if barred { TunnelWay::Nowhere } else { routed.way.clone() };
+        let done = self.routing.install_by(&plan_name(policy), routed.plan.clone(), way);
         self.report(done.err());
     }
 
@@ -463,7 +461,7 @@ impl Parent {
         }
         // What the kernel protects it protects on whatever way.
         let interface = match &routed.way {
-            TunnelWay::Peer(_) => return,
+            TunnelWay::Peer(_) | TunnelWay::Nowhere => return,
             TunnelWay::Tun => Some(self.tun_index),
             TunnelWay::Interface(name) => self.routing.interface_index(name),
         };

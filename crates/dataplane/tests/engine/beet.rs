@@ -139,6 +139,19 @@ fn malformed_pseudo_headers_are_dropped() {
     }
 }
 
+/// What the receiver would take for something of the SA's own does not travel.
+#[test]
+fn protocols_with_a_meaning_between_the_ends_are_refused() {
+    let options = beet(false, false, true);
+    let ends = |host: &str| format!("{host}:0").parse().unwrap();
+    let inside = Options { ends: (ends(V4.0), ends(V4.1)), ..transport(false, false) };
+    for protocol in [IpProtocol::NO_NEXT, IpProtocol::BEET, IpProtocol::IPCOMP] {
+        let inner = host_packet(&inside, protocol, &[], &[7; 20]);
+        let refused = seal(&mut engines(&options), &inner).unwrap_err();
+        assert_eq!(refused, Verdict::Drop(DropReason::Options));
+    }
+}
+
 /// CHECKLIST S11: others have no place in it.
 #[test]
 fn only_the_two_hosts_speak() {

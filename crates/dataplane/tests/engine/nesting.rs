@@ -650,6 +650,20 @@ fn dummies_are_protected_as_well() {
     assert!(tunnel.left.poll_packet().is_none());
 }
 
+/// The outer SA may pad far more than the inner one.
+#[test]
+fn short_dummies_find_room_for_the_padding_of_the_outer_sa() {
+    let ends = Options::default().ends;
+    let inner = Options { tfc: Tfc { padding: 0, dummies: 10 }, ..networks() };
+    let tfc = Tfc { padding: Tfc::TO_MTU, dummies: 0 };
+    let mut tunnel = nest(&[inner, Options { tfc, ..between(2, ends, Mode::Tunnel) }]);
+    tunnel.now += Duration::from_secs(1);
+    tunnel.left.handle_timeout(tunnel.now);
+    let mut dummy = arrived(&tunnel.left.poll_packet().unwrap());
+    assert!(dummy.len() > 1_300, "{}", dummy.len());
+    assert_eq!(tunnel.open(&mut dummy), OpenVerdict::Drop(DropReason::Dummy));
+}
+
 proptest! {
     /// Whatever an outer SA brings for a nested one, with the right SPI in the right place or not, it
     /// is a packet of its sender or none.

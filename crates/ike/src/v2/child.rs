@@ -638,7 +638,13 @@ fn common(
     let no_overlap = |_: SelectorError| Refusal::Selectors(Some(config.name.clone()));
     // What was taken from a packet stays, even if the peer would have all of its own configuration.
     if let Some(old) = offered.rekeys.filter(|_| !config.pfp.is_none()) {
-        return with(old.selectors.clone()).map_err(no_overlap);
+        let Selectors { local, remote } = old.selectors.clone();
+        let claimed = offered.claims.map(|claims| claims.selectors(ends));
+        let remote = match claimed {
+            Some(claimed) => intersection(&remote, &claimed),
+            None => remote,
+        };
+        return with(Selectors { local, remote }).map_err(no_overlap);
     }
     let configured = with(Selectors::configured(config, ends)).map_err(no_overlap)?;
     if offered.claims.is_none() {
@@ -660,7 +666,7 @@ fn between_hosts(
             let (agreement, here) = Agreement::transport(offered.selectors, Role::Responder, ends)?;
             Some((agreement, common(config, ends, offered, &here).ok()?))
         }
-        Mode::Beet if offered.said.beet => {
+        Mode::Beet if offered.said.beet && config.is_esp_only() => {
             let selectors = common(config, ends, offered, offered.selectors).ok()?;
             Some((Agreement::beet(&selectors)?, selectors))
         }

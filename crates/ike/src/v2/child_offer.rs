@@ -138,7 +138,8 @@ impl ChildOffer {
 
     pub(crate) fn put_sa(&self, peer: PeerSoftware, chain: &mut ChainBuilder) {
         // To others our notify means something else.
-        if self.config.mode != Mode::Beet || peer == PeerSoftware::Adit {
+        let is_private = self.config.mode == Mode::Beet;
+        if !is_private || (peer == PeerSoftware::Adit && self.config.is_esp_only()) {
             put_mode(self.config.mode, chain);
         }
         put_ipcomp(self.cpi_in, chain);

@@ -4,6 +4,7 @@ use adit_wire::Reader;
 use adit_wire::iana::{IpCompTransformId, NotifyType};
 use adit_wire::ipcomp::{Cpi, IpCompSupported};
 
+use crate::event::PeerSoftware;
 use crate::v2::rules::Received;
 
 /// What the peer wants or will not have.
@@ -50,6 +51,11 @@ impl SaidIpComp {
 }
 
 impl Said {
+    /// What counts of it if the peer is no Adit: to others our notifies mean something else.
+    pub(crate) fn by(self, peer: PeerSoftware) -> Self {
+        Self { beet: self.beet && peer == PeerSoftware::Adit, ..self }
+    }
+
     pub(crate) fn read(received: &Received<'_>) -> Self {
         Self {
             transport: received.has_notify(NotifyType::USE_TRANSPORT_MODE),

@@ -316,7 +316,14 @@ impl<'a> Fields<'a> {
             let nearest =
                 synonym(&key).or_else(|| adit_db::nearest(&key, self.known.iter().copied()));
             let is_table = matches!(value.get_ref(), DeValue::Table(_));
-            let mistake = Mistake::new(span, format!("unknown key `{key}`"))
+            // What looks like a secret is not repeated.
+            let looks_secret = |word: &str| {
+                ["secret", "key", "psk", "pass"].iter().any(|part| word.contains(part))
+            };
+            let is_secret = looks_secret(&key) || nearest.is_some_and(looks_secret);
+            let sentence = format!("unknown key `{key}`");
+            let new = if is_secret { Mistake::hidden } else { Mistake::new };
+            let mistake = new(span, sentence)
                 .label(if is_table { "not a table of this file" } else { "not a key" })
                 .help_some(nearest.map(|word| format!("did you mean `{word}`?")))
                 .help_some(

@@ -22,6 +22,7 @@ mod nesting;
 mod outer_header;
 mod pfp;
 mod sas;
+mod secret;
 mod tfc;
 mod transport;
 
@@ -680,14 +681,6 @@ fn secret_in_the_file_itself_is_not_repeated() {
         --> tunnels/berlin.toml:4
          = help: put it into a file and write secret = "file:NAME"
         "#);
-}
-
-#[test]
-fn secret_of_the_wrong_kind_is_not_repeated() {
-    let said = complaint(&FIVE_LINES.replace("\"file:good.psk\"", "[\"hunter2\"]"));
-    assert!(!said.contains("hunter2"));
-    assert!(said.contains("`secret` must be a string"));
-    assert!(said.contains("tunnels/berlin.toml:4"));
 }
 
 #[test]

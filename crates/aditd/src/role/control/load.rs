@@ -143,7 +143,7 @@ impl Running {
         }
         for name in &report.removed {
             if let Ok(name) = ConnectionName::new(name)
-                && self.store.tunnels.contains_key(&name)
+                && self.store.tunnels.get(&name).is_some_and(|old| old.source == Source::File)
             {
                 self.take_out(&name);
             }
@@ -165,11 +165,11 @@ impl Running {
         // The keys role gets the secrets before the ike role can ask for them.
         self.to_keys(ToKeys::SetTunnels(secrets));
         for (name, tunnel) in tunnels {
-            if report.changed.contains(&name) {
-                // What changed is negotiated anew, also if it is only the secret.
-                self.take_out(&tunnel.connection.name.clone());
-            }
-            if !self.put(tunnel) {
+            // What changed is negotiated anew, also if it is only the secret.
+            let is_known = self.store.tunnels.contains_key(&tunnel.connection.name);
+            let replaces = is_known && report.changed.contains(&name);
+            let done = if replaces { self.replace(tunnel) } else { self.put(tunnel) };
+            if !done {
                 warn!(connection = name, "the daemon is overloaded; reload again");
             }
         }
@@ -192,6 +192,19 @@ impl Running {
         }
         self.store.put(tunnel);
         true
+    }
+
+    /// Puts a tunnel in the place of the one of the same name; false if the ike role has no room for
+    /// the command.
+    fn replace(&mut self, tunnel: Tunnel) -> bool {
+        let connection = Arc::clone(&tunnel.connection);
+        let sent = send(&self.role.links.ike, ToIke::Replace(Arc::clone(&connection)));
+        if sent {
+            self.store.remove(&connection.name);
+            self.store.put(tunnel);
+            self.configured(&connection.name, "changed");
+        }
+        sent
     }
 
     /// Removes a tunnel; false if the ike role has no room for the command.

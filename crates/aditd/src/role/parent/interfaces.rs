@@ -159,7 +159,7 @@ impl Parent {
         let own = self.routed.iter();
         let own = own.filter(|(_, routed)| match &routed.way {
             TunnelWay::Interface(name) => changed.contains(name),
-            TunnelWay::Tun | TunnelWay::Peer(_) => false,
+            TunnelWay::Tun | TunnelWay::Peer(_) | TunnelWay::Nowhere => false,
         });
         let own: Vec<_> = own.map(|(policy, routed)| (*policy, routed.clone())).collect();
         for (policy, routed) in own {

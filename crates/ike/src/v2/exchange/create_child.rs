@@ -423,7 +423,7 @@ pub(crate) fn answer(
         purpose: Purpose::Child { additional: false },
         sa: super::init::offered(received),
         selectors: &selectors,
-        said: Said::read(received),
+        said: Said::read(received).by(core.peer),
         rekeys: rekeys.and_then(|id| established.child(id)),
         claims: core.claims(),
     };

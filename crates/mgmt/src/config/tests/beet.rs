@@ -25,7 +25,7 @@ fn beet_mode_is_between_two_hosts() {
          --> tunnels/berlin.toml:2:10
           |
         2 | local  = "10.1.0.0/24"
-          |          ^^^^^^^^^^^^^ more than one address
+          |          ^^^^^^^^^^^^^ more than one address, or another family
         ...
         5 | mode = "beet"
           |        ------ asks for it
@@ -35,7 +35,7 @@ fn beet_mode_is_between_two_hosts() {
          --> tunnels/berlin.toml:3:10
           |
         3 | remote = "10.2.0.0/24"
-          |          ^^^^^^^^^^^^^ more than one address
+          |          ^^^^^^^^^^^^^ more than one address, or another family
         4 | secret = "file:good.psk"
         5 | mode = "beet"
           |        ------ asks for it
@@ -47,6 +47,10 @@ fn beet_mode_is_between_two_hosts() {
     for other in ["protocol = \"ah\"", "compress = true"] {
         let refused = complaint(&hosts(other));
         assert!(refused.contains("BEET mode is for ESP without compression"), "{refused}");
+    }
+    for two in ["[\"10.1.0.5\", \"10.1.0.6\"]", "[\"10.1.0.5\", \"fd01::5\"]", "\"fd01::5\""] {
+        let refused = complaint(&hosts("").replace("\"10.1.0.5\"", two));
+        assert!(refused.contains("more than one address, or another family"), "{refused}");
     }
     let padded = complaint(&hosts("tfc_padding = 600"));
     assert!(padded.contains("for ESP in tunnel mode"), "{padded}");

@@ -56,6 +56,21 @@ fn the_outer_tunnel_must_reach_the_peer() {
 }
 
 #[test]
+fn what_the_outer_tunnel_would_spoil_is_refused() {
+    let with = |far: &str, near: &str| complaint_of(&both(far, near));
+    let classes = with(FAR, &format!("{NEAR}classes = [[\"ef\"]]\n"));
+    assert!(classes.contains("near divides its packets by class"), "{classes}");
+    let ah = format!("{FAR}protocol = \"ah\"\n");
+    let beet = NEAR.replace("\"dynamic\"", "\"192.0.2.1\"") + "mode = \"beet\"\n";
+    let beet = with(&ah, &beet);
+    assert!(beet.contains("AH cannot go through beet mode of ESP"), "{beet}");
+    // Its own IKE would be its own traffic, for which there is no SA yet.
+    let own = FAR.replace("10.1.0.0/24", "dynamic").replace("10.3.0.0/24", "dynamic");
+    let own = with(&own, NEAR);
+    assert!(own.contains("IKE with the peer would wait for the tunnel that it makes"), "{own}");
+}
+
+#[test]
 fn the_outer_tunnel_must_speak_for_our_address() {
     for (far, near, says) in [
         (FAR.to_owned(), NEAR.replace("192.0.2.1", "192.0.2.7"), "does not contain 192.0.2.1"),

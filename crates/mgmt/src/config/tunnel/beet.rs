@@ -14,11 +14,19 @@ pub(super) fn check(
     sides: [&[PlacedSelector]; 2],
 ) {
     let Some(mode) = mode.filter(|mode| mode.value == Mode::Beet) else { return };
+    let first = sides.iter().find_map(|side| side.first());
+    let is_ipv4 = first.is_none_or(|one| one.selector.is_ipv4());
     for (key, side) in ["local", "remote"].into_iter().zip(sides) {
-        if let Some(wide) = side.iter().find(|one| one.selector.start != one.selector.end) {
+        let host = side.first().map(|one| one.selector.start);
+        let is_other = |one: &&PlacedSelector| {
+            one.selector.start != one.selector.end
+                || Some(one.selector.start) != host
+                || one.selector.is_ipv4() != is_ipv4
+        };
+        if let Some(wide) = side.iter().find(is_other) {
             fields.mistake(
                 Mistake::new(wide.span.clone(), "BEET mode is for one host on each side")
-                    .label("more than one address")
+                    .label("more than one address, or another family")
                     .note(mode.span.clone(), "asks for it")
                     .help("write one address, or mode = \"tunnel\""),
             );

@@ -127,9 +127,17 @@ fn uncarried<'a>(
 ) -> Option<Mistake<'a>> {
     let (child, around) = (inner.children.first()?, outer.children.first()?);
     let name = &outer.name;
-    if child.is_ah_only() && !around.is_ah_only() && around.mode == Mode::Transport {
+    if outer.children.len() > 1 {
         return Some(
-            Mistake::new(span, "AH cannot go through transport mode of ESP")
+            Mistake::new(span, format!("{name} divides its packets by class"))
+                .label("which of its SAs would take this tunnel's packets?")
+                .help(format!("leave `classes` out in {name}.toml, or go over another tunnel")),
+        );
+    }
+    if child.is_ah_only() && !around.is_ah_only() && around.mode != Mode::Tunnel {
+        let mode = around.mode.word();
+        return Some(
+            Mistake::new(span, format!("AH cannot go through {mode} mode of ESP"))
                 .label("does not keep the header that AH covers")
                 .help(format!("let {name} go over this one, or write mode = \"tunnel\" there")),
         );
@@ -160,6 +168,14 @@ fn uncarried<'a>(
             return Some(narrow(span, name, &ways));
         }
         let direct = outer.remote_addresses.contains(&HostSpec::Address(peer));
+        if !direct && carries(&child.remote_ts, Some(peer), Some(peer), &[Carried::Udp(500)], false)
+        {
+            return Some(
+                Mistake::new(span, "IKE with the peer would wait for the tunnel that it makes")
+                    .label(format!("`remote` contains {peer}, which is reached through {name}"))
+                    .help("take the peer's address out of `remote`, or narrow it to protocols"),
+            );
+        }
         let ike = [Carried::Udp(500), Carried::Udp(4500)];
         if !direct && !ike.iter().all(|port| remote(&[*port]) && local(&[*port])) {
             return Some(narrow(span, name, &ike));

@@ -278,7 +278,7 @@ fn answer_child(
         purpose: Purpose::FirstChild,
         sa: &request.sa,
         selectors: &request.selectors,
-        said: request.said,
+        said: request.said.by(core.peer),
         rekeys: None,
         claims: core.claims(),
     };
