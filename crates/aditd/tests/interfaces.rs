@@ -126,6 +126,17 @@ fn interfaces_come_and_go_with_their_tunnels() {
     route(oslo, "10.9.0.1/32", "10.1.0.1", "vpn2");
     assert_eq!(oslo.ping("10.1.0.1", "10.9.0.1", 5).lost(), 0, "{}", oslo.log());
 
+    // A changed tunnel is negotiated anew; its interface, with what others put there, stays.
+    let before = index(oslo, "vpn2").unwrap();
+    let changed = everything("198.51.100.3", "vpn2", "routes = false\ndpd = \"20s\"");
+    oslo.write("paris.toml", &changed, 0o644);
+    reload(oslo);
+    wait_until("paris is up again", || {
+        oslo.tunnel("paris").is_some_and(|tunnel| tunnel.state == TunnelState::Up)
+            && oslo.ping("10.1.0.1", "10.9.0.1", 1).lost() == 0
+    });
+    assert_eq!(index(oslo, "vpn2"), Some(before));
+
     let taken = index(oslo, "vpn2").unwrap();
     oslo.namespace.netlink().unwrap().delete_link(taken).unwrap();
     wait_until("it is there again", || index(oslo, "vpn2").is_some_and(|now| now != taken));

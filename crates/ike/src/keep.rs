@@ -286,7 +286,16 @@ impl Keeper {
     ) {
         if let Some(child) = failure.child.clone() {
             self.forget(&child);
+            let config = self.connection.child(&child);
+            let for_one_flow = config.is_some_and(|config| !config.pfp.is_none());
             self.finish(&Goal::Child(child), Err(failure.clone()), out);
+            if for_one_flow {
+                // The other flows do not wait for this one: the packet engine asks for each of them
+                // again, once a second.
+                self.last_failure = Some(failure.clone());
+                out.event(Event::Failed(failure));
+                return;
+            }
         }
         self.fail(failure, retry, now, rng, out);
     }

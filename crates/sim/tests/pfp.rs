@@ -65,6 +65,25 @@ fn each_host_has_an_sa_of_its_own() {
     assert_eq!(pair.messages_sent(), before);
 }
 
+/// What the peer refuses to one flow holds no other up.
+#[test]
+fn a_refused_flow_does_not_stop_the_others() {
+    let mut setup = setup();
+    setup.right.children[0].local_ts = vec!["10.2.0.0/25".parse().unwrap()];
+    let mut pair = setup.pair();
+    for _ in 0..8 {
+        assert!(!pair.left.send_flow(pair.child, to(200, 80)));
+        pair.run_for(SECOND);
+    }
+    assert!(pair.left.failures().any(|reason| reason.code() == Some(301)));
+    for _ in 0..3 {
+        pair.left.send_flow(pair.child, to(200, 80));
+        pair.left.send_flow(pair.child, to(7, 80));
+        pair.run_for(SECOND);
+    }
+    assert!(are_for(&pair, &[7]), "{:?}\n{}", pair.left.child_sas(), pair.ladder());
+}
+
 /// RFC 7296 §2.9.2: new keys, the same selectors, though the right side has all its network
 /// configured.
 #[test]
