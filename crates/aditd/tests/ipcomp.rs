@@ -53,7 +53,7 @@ fn compression(pair: &Pair) -> Option<CompressionStatus> {
     newest.and_then(|sa| sa.compression)
 }
 
-/// CHECKLIST S10: ESP is smaller than what was sent, and says how much at both ends.
+/// ESP is smaller than what was sent, and says how much at both ends.
 fn assert_compresses(pair: &Pair, oslo: &str, berlin: &str) {
     let before = compression(pair).unwrap();
     let longest = longest_frame(pair, oslo, berlin);
@@ -64,6 +64,7 @@ fn assert_compresses(pair: &Pair, oslo: &str, berlin: &str) {
     assert!(status.compressed_octets_out * 2 < status.plain_octets_out, "{status:?}");
 }
 
+/// CHECKLIST S10.
 #[test]
 fn a_tunnel_compresses_both_families() {
     let Some(mut pair) = Pair::new("comp") else { return };
