@@ -12,7 +12,6 @@
 //!
 //! Multicast SAs (§2.4) are keyed by hand: IKE does not negotiate them.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_crypto::{Authentication, AuthenticationKey};
@@ -25,7 +24,8 @@ use adit_wire::{PacketBuf, PacketMeta, Reader, WireError};
 use crate::drop_reason::DropReason;
 use crate::esp::Label;
 use crate::event::Events;
-use crate::inbound::{Arrived, Gate, Numbered, TTL};
+use crate::inbound::{Arrived, Gate, Numbered};
+use crate::ip_header::IpHeader;
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
 use crate::seal::{IP_OCTETS_MAX, Inner, move_header, spend};
 
@@ -40,8 +40,6 @@ struct Plan {
     front_len: usize,
     /// Octets of AH with its ICV field.
     ah_len: usize,
-    /// Octets of the whole packet.
-    total_len: usize,
     next: IpProtocol,
 }
 
@@ -118,7 +116,7 @@ impl OutboundSa {
         if packet.headroom() < added || total_len > IP_OCTETS_MAX {
             return Err(DropReason::NoRoom);
         }
-        Ok(Plan { front_len, ah_len, total_len, next })
+        Ok(Plan { front_len, ah_len, next })
     }
 
     /// Puts an outer header and room for AH in front of the packet.
@@ -130,38 +128,16 @@ impl OutboundSa {
         dont_fragment: bool,
         sequence: u64,
     ) -> Option<()> {
-        let front = packet.push_front(plan.front_len.checked_add(plan.ah_len)?)?;
-        let header = front.get_mut(..plan.front_len)?;
-        match (self.encap.local.ip(), self.encap.remote.ip()) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let outer = Ipv4Header {
-                    traffic_class,
-                    total_len: u16::try_from(plan.total_len).ok()?,
-                    identification: identification(sequence),
-                    dont_fragment,
-                    ttl: TTL,
-                    protocol: IpProtocol::AH,
-                    src,
-                    dst,
-                };
-                header.copy_from_slice(&outer.to_octets());
-            }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let outer = Ipv6Header {
-                    traffic_class,
-                    flow_label: 0,
-                    payload_len: u16::try_from(plan.total_len.checked_sub(Ipv6Header::LEN)?)
-                        .ok()?,
-                    next: IpProtocol::AH,
-                    hop_limit: TTL,
-                    src,
-                    dst,
-                };
-                header.copy_from_slice(&outer.to_octets());
-            }
-            _ => return None,
-        }
-        Some(())
+        packet.push_front(plan.ah_len)?;
+        let header = IpHeader {
+            src: self.encap.local.ip(),
+            dst: self.encap.remote.ip(),
+            next: IpProtocol::AH,
+            class: traffic_class,
+            number: identification(sequence),
+            dont_fragment,
+        };
+        header.push(packet)
     }
 }
 

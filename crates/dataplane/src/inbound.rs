@@ -5,7 +5,6 @@
 //! first (SPI, replay window), then the integrity check, and only behind it whatever changes
 //! state or looks at the inner packet.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,7 @@ use adit_db::{
 };
 use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{
-    Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, Ipv6Header, set_traffic_class,
-};
+use adit_wire::ip::{Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, set_traffic_class};
 use adit_wire::{PacketBuf, Reader, WireError};
 
 use crate::ah::{self, AhPlace};
@@ -27,6 +24,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
 use crate::inbound_sad::InboundSad;
+use crate::ip_header::IpHeader;
 use crate::ipcomp::Inflater;
 use crate::nesting::{Ends, NESTING_MAX, Nested};
 use crate::reassembly::{Origin, Reassembly};
@@ -592,36 +590,9 @@ impl InboundSa {
             Some(hosts) if meta.udp || self.mode == Mode::Beet => (hosts.remote, hosts.local),
             _ => (meta.remote.ip(), meta.local.ip()),
         };
-        let len = packet.len();
-        match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let header = Ipv4Header {
-                    traffic_class: meta.tos,
-                    total_len: u16::try_from(len.checked_add(Ipv4Header::LEN)?).ok()?,
-                    identification: 0,
-                    dont_fragment: true,
-                    ttl: TTL,
-                    protocol: next,
-                    src,
-                    dst,
-                };
-                packet.push_front(Ipv4Header::LEN)?.copy_from_slice(&header.to_octets());
-            }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let header = Ipv6Header {
-                    traffic_class: meta.tos,
-                    flow_label: 0,
-                    payload_len: u16::try_from(len).ok()?,
-                    next,
-                    hop_limit: TTL,
-                    src,
-                    dst,
-                };
-                packet.push_front(Ipv6Header::LEN)?.copy_from_slice(&header.to_octets());
-            }
-            _ => return None,
-        }
-        Some(())
+        // What travels without its header was not to be cut.
+        let header = IpHeader { src, dst, next, class: meta.tos, number: 0, dont_fragment: true };
+        header.push(packet)
     }
 }
 
@@ -679,9 +650,6 @@ fn is_auditable(reason: DropReason) -> bool {
 fn audit(reason: DropReason, header: EspHeader, packet: &PacketBuf) -> Audit {
     Audit { reason, spi: header.spi, sequence: header.sequence.into(), remote: packet.meta.remote }
 }
-
-/// What a packet has left to live when it arrives (RFC 1700).
-pub(crate) const TTL: u8 = 64;
 
 /// Least time between two [`Event::Traffic`] of an SA.
 const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);

@@ -29,6 +29,7 @@ mod group;
 mod held;
 mod inbound;
 mod inbound_sad;
+mod ip_header;
 mod ipcomp;
 mod nesting;
 mod outbound;

@@ -14,11 +14,11 @@ use std::net::{IpAddr, SocketAddr};
 use adit_db::{Encapsulation, PolicyId};
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, IpPacket, Ipv4Header, Ipv6Header, checksum};
+use adit_wire::ip::{FlowKey, IpPacket, Ipv6Header, checksum};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::ah::identification;
-use crate::inbound::TTL;
+use crate::ip_header::IpHeader;
 
 /// Most SAs that protect one packet.
 pub const NESTING_MAX: usize = 4;
@@ -94,37 +94,15 @@ pub(crate) fn put_outer(packet: &mut PacketBuf, number: u64) -> Option<()> {
     if meta.udp {
         put_udp(packet, meta)?;
     }
-    let protocol = if meta.udp { IpProtocol::UDP } else { IpProtocol::ESP };
-    let len = packet.len();
-    match (meta.local.ip(), meta.remote.ip()) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let header = Ipv4Header {
-                traffic_class: meta.tos,
-                total_len: u16::try_from(len.checked_add(Ipv4Header::LEN)?).ok()?,
-                identification: identification(number),
-                dont_fragment: meta.dont_fragment,
-                ttl: TTL,
-                protocol,
-                src,
-                dst,
-            };
-            packet.push_front(Ipv4Header::LEN)?.copy_from_slice(&header.to_octets());
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let header = Ipv6Header {
-                traffic_class: meta.tos,
-                flow_label: 0,
-                payload_len: u16::try_from(len).ok()?,
-                next: protocol,
-                hop_limit: TTL,
-                src,
-                dst,
-            };
-            packet.push_front(Ipv6Header::LEN)?.copy_from_slice(&header.to_octets());
-        }
-        _ => return None,
-    }
-    Some(())
+    let header = IpHeader {
+        src: meta.local.ip(),
+        dst: meta.remote.ip(),
+        next: if meta.udp { IpProtocol::UDP } else { IpProtocol::ESP },
+        class: meta.tos,
+        number: identification(number),
+        dont_fragment: meta.dont_fragment,
+    };
+    header.push(packet)
 }
 
 /// RFC 3948 §2.1 with RFC 8200 §8.1: IPv4 goes without a checksum, IPv6 does not.

@@ -105,7 +105,6 @@ fn known_packets_are_sealed_octet_for_octet() {
         let plan = Plan {
             front_len: place.front_len,
             ah_len: AhHeader::LEN + field_len,
-            total_len: case.packet.len(),
             next: place.header.next,
         };
         let mut packet = buffer(&case.inner);

@@ -9,7 +9,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::SourceFile;
-use super::report::{Mistake, line_of};
+use super::report::{ConfigError, Mistake, line_of};
+use crate::codes::Severity;
 
 /// A value and where it stands.
 pub(super) struct Placed<T> {
@@ -307,6 +308,15 @@ impl<'a> Fields<'a> {
     /// Where a key stands.
     pub(super) fn key_span(&self, key: &str) -> Option<Range<usize>> {
         self.table.get(key).map(|(span, _)| span.clone())
+    }
+
+    /// What was read, unless there is an error, and all that is to be said about the file.
+    pub(super) fn conclude<T>(self, draft: Option<T>) -> (Option<T>, Vec<ConfigError>) {
+        let file = self.file;
+        let mistakes = self.finish();
+        let problems: Vec<_> = mistakes.iter().map(|mistake| mistake.render(file)).collect();
+        let broken = problems.iter().any(|problem| problem.severity == Severity::Error);
+        (draft.filter(|_| !broken), problems)
     }
 
     /// Every key that was not taken is one nobody knows. Returns the mistakes in order.

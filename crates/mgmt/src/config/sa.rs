@@ -97,10 +97,7 @@ pub(super) fn read<'a>(
     let mut fields = Fields::new(file);
     let draft =
         if fields.mistakes.is_empty() { read_fields(&mut fields, name, secrets) } else { None };
-    let mistakes = fields.finish();
-    let problems: Vec<_> = mistakes.iter().map(|mistake| mistake.render(file)).collect();
-    let broken = problems.iter().any(|problem| problem.severity == crate::Severity::Error);
-    (draft.filter(|_| !broken), problems)
+    fields.conclude(draft)
 }
 
 fn read_fields<'a>(
