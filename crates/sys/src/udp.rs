@@ -210,12 +210,7 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        self.send(
-            Target { remote, local: Some(local), tos, dont_fragment: false },
-            None,
-            prefix,
-            octets,
-        )
+        self.send((local, remote), tos, None, &[prefix, octets])
     }
 
     /// The same for a datagram that others' routes are for, ours into the TUN among them: it carries no
@@ -232,22 +227,18 @@ impl UdpSocket {
         prefix: &[u8],
         octets: &[u8],
     ) -> io::Result<()> {
-        self.send(
-            Target { remote, local: Some(local), tos, dont_fragment: false },
-            Some(0),
-            prefix,
-            octets,
-        )
+        self.send((local, remote), tos, Some(0), &[prefix, octets])
     }
 
     fn send(
         &self,
-        target: Target,
+        (local, remote): (SocketAddr, SocketAddr),
+        tos: u8,
         mark: Option<u32>,
-        prefix: &[u8],
-        octets: &[u8],
+        parts: &[&[u8]; 2],
     ) -> io::Result<()> {
-        let parts = [io::IoSlice::new(prefix), io::IoSlice::new(octets)];
+        let target = Target { remote, local: Some(local), tos, dont_fragment: false };
+        let parts = parts.map(io::IoSlice::new);
         send_parts(self.socket.as_fd(), target, mark, &parts)
     }
 
