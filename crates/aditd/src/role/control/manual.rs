@@ -19,7 +19,7 @@ use super::answers::Numbers;
 use super::events::millis;
 use super::requests::send;
 use super::snapshots::{Flows, seconds_since};
-use super::why::{drop_words, halves};
+use super::why::{drop_words, flowed, halves};
 use crate::message::{ManualChange, ManualOrder, ToIke};
 
 /// One file of SAs.
@@ -180,8 +180,6 @@ fn child(name: &str, entry: &Manual, numbers: &Numbers, up: bool) -> ChildStatus
 
 fn sa_status(name: &str, entry: &Manual, numbers: &Numbers, over: bool, now: Instant) -> SaStatus {
     let sa = &entry.sa;
-    let [inbound, outbound] = halves(entry.id, numbers);
-    let ago = |at: Option<Instant>| at.map(|at| millis(now.saturating_duration_since(at)));
     let spi = |spi: Option<adit_wire::esp::Spi>| {
         spi.map_or_else(|| "-".to_owned(), |spi| format!("{:08x}", spi.0))
     };
@@ -199,17 +197,8 @@ fn sa_status(name: &str, entry: &Manual, numbers: &Numbers, over: bool, now: Ins
         suite: sa.protection.to_string(),
         local: words(&sa.local_ts),
         remote: words(&sa.remote_ts),
-        packets_in: inbound.map_or(0, |half| half.packets),
-        octets_in: inbound.map_or(0, |half| half.octets),
-        packets_out: outbound.map_or(0, |half| half.packets),
-        octets_out: outbound.map_or(0, |half| half.octets),
-        sequence_in: inbound.map_or(0, |half| half.sequence),
-        sequence_out: outbound.map_or(0, |half| half.sequence),
-        last_in_ms: ago(inbound.and_then(|half| half.last_used)),
-        last_out_ms: ago(outbound.and_then(|half| half.last_used)),
         age_s: seconds_since(entry.installed, now),
-        drops: drop_words([inbound, outbound].into_iter().flatten().map(|half| half.drops)),
-        ..SaStatus::default()
+        ..flowed(halves(entry.id, numbers), now)
     }
 }
 

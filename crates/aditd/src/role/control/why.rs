@@ -30,10 +30,6 @@ pub(super) fn halves(id: ChildSaId, numbers: &Numbers) -> [Option<SaCounters>; 2
 
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
     let [inbound, outbound] = halves(sa.id, numbers);
-    let ago = |half: Option<SaCounters>| {
-        half.and_then(|half| half.last_used).map(|at| millis(now.saturating_duration_since(at)))
-    };
-    let drops = [inbound, outbound].into_iter().flatten().map(|half| half.drops);
     SaStatus {
         tunnel: ike.connection.as_ref().map_or_else(String::new, ToString::to_string),
         child: sa.name.to_string(),
@@ -45,28 +41,37 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
         protocol: sa.protocol.to_string(),
-        over: None,
         udp: sa.encap.udp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
-        interface: None,
-        mark: None,
         suite: TransformWords(&sa.suite).to_string(),
         local: sa.local_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
         remote: sa.remote_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
+        compression: sa.ipcomp.map(|agreed| compression(agreed, inbound, outbound)),
+        age_s: seconds_since(sa.installed, now),
+        rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
+        over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
+        idle_in_s: sa.idle_at.map(|at| seconds_until(at, now)),
+        ..flowed([inbound, outbound], now)
+    }
+}
+
+/// What the two halves of an SA have counted.
+pub(super) fn flowed(halves: [Option<SaCounters>; 2], now: Instant) -> SaStatus {
+    let [inbound, outbound] = halves;
+    let ago = |half: Option<SaCounters>| {
+        half.and_then(|half| half.last_used).map(|at| millis(now.saturating_duration_since(at)))
+    };
+    SaStatus {
         packets_in: inbound.map_or(0, |half| half.packets),
         octets_in: inbound.map_or(0, |half| half.octets),
         packets_out: outbound.map_or(0, |half| half.packets),
         octets_out: outbound.map_or(0, |half| half.octets),
         sequence_in: inbound.map_or(0, |half| half.sequence),
         sequence_out: outbound.map_or(0, |half| half.sequence),
-        compression: sa.ipcomp.map(|agreed| compression(agreed, inbound, outbound)),
         last_in_ms: ago(inbound),
         last_out_ms: ago(outbound),
-        age_s: seconds_since(sa.installed, now),
-        rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
-        over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
-        idle_in_s: sa.idle_at.map(|at| seconds_until(at, now)),
-        drops: drop_words(drops),
+        drops: drop_words(halves.into_iter().flatten().map(|half| half.drops)),
+        ..SaStatus::default()
     }
 }
 
