@@ -53,6 +53,57 @@ impl Rng for SystemRng {
     }
 }
 
+/// [`SystemRng`] in pieces of a useful size: what the generator does before it gives anything takes
+/// longer than a nonce or a key.
+///
+/// Octets that wait are as secret as what becomes of them, and are erased as they are given away.
+pub struct BufferedRng {
+    octets: [u8; BUFFER_OCTETS],
+    /// Octets already given away.
+    used: usize,
+}
+
+/// Octets drawn at a time: those of a few handshakes.
+const BUFFER_OCTETS: usize = 512;
+
+impl Default for BufferedRng {
+    fn default() -> Self {
+        Self { octets: [0; BUFFER_OCTETS], used: BUFFER_OCTETS }
+    }
+}
+
+impl Rng for BufferedRng {
+    /// # Panics
+    ///
+    /// As [`SystemRng::fill`].
+    fn fill(&mut self, out: &mut [u8]) {
+        if out.len() > BUFFER_OCTETS {
+            return SystemRng.fill(out);
+        }
+        if out.len() > BUFFER_OCTETS - self.used {
+            SystemRng.fill(&mut self.octets);
+            self.used = 0;
+        }
+        let waiting = self.octets.iter_mut().skip(self.used);
+        for (to, from) in out.iter_mut().zip(waiting) {
+            *to = std::mem::take(from);
+        }
+        self.used += out.len();
+    }
+}
+
+impl core::fmt::Debug for BufferedRng {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("BufferedRng").finish_non_exhaustive()
+    }
+}
+
+impl Drop for BufferedRng {
+    fn drop(&mut self) {
+        self.octets.zeroize();
+    }
+}
+
 /// A ChaCha20 keystream under a seed: **for simulation and tests, never for production**.
 ///
 /// Whoever knows the 64 bits of the seed knows every key of the run. The same seed gives the same
@@ -157,6 +208,19 @@ mod tests {
     fn only_the_seeded_source_is_deterministic() {
         assert!(SeededRng::new(0).is_deterministic());
         assert!(!SystemRng.is_deterministic());
+    }
+
+    #[test]
+    fn buffered_octets_are_given_once_and_erased() {
+        let mut rng = BufferedRng::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for len in [8, 32, 48, 300, 300, 513, 8, 512, 8].repeat(20) {
+            let mut out = vec![0; len];
+            rng.fill(&mut out);
+            assert!(out.iter().any(|octet| *octet != 0));
+            assert!(rng.octets.iter().take(rng.used).all(|octet| *octet == 0));
+            assert!(out.chunks_exact(8).all(|part| seen.insert(part.to_vec())), "octets twice");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use core::fmt;
 
 use super::aead::{AeadKey, CcmKey, GmacKey, ShortGcmOpenKey};
 use super::paired::{PairedOpenKey, PairedSealKey};
-use super::{Cipher, IcvSize, Protection};
-use crate::Secret;
+use super::{Cipher, IcvSize, Protection, Shape};
+use crate::{Extent, Prefetch, Secret};
 
 /// Key material has another length than the suite asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -46,6 +46,7 @@ pub enum OpenError {
 /// One direction's sending key.
 pub struct SealKey {
     cipher: Cipher,
+    shape: Shape,
     transform: SealTransform,
 }
 
@@ -59,6 +60,7 @@ enum SealTransform {
 /// One direction's receiving key.
 pub struct OpenKey {
     cipher: Cipher,
+    shape: Shape,
     transform: OpenTransform,
 }
 
@@ -87,7 +89,8 @@ impl SealKey {
         check_key_lengths(cipher, encryption, integrity)?;
         let transform = match cipher {
             Cipher::ImplicitIv(one) => {
-                return Ok(Self { cipher, ..Self::new(one.explicit(), encryption, integrity)? });
+                let explicit = Self::new(one.explicit(), encryption, integrity)?;
+                return Ok(Self { cipher, shape: Shape::of(cipher), ..explicit });
             }
             Cipher::AesGcm(size, _) => SealTransform::Aead(AeadKey::gcm(size, encryption)),
             Cipher::ChaCha20Poly1305 => SealTransform::Aead(AeadKey::chacha(encryption)),
@@ -99,12 +102,29 @@ impl SealKey {
                 text, mac, encryption, integrity,
             ))),
         };
-        Ok(Self { cipher, transform })
+        Ok(Self { cipher, shape: Shape::of(cipher), transform })
     }
 
     /// The suite this key belongs to.
     pub fn cipher(&self) -> Cipher {
         self.cipher
+    }
+
+    /// The lengths of that suite.
+    #[inline]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Tells the processor that the key is going to be used. The key itself is read for it.
+    #[inline]
+    pub fn prefetch(&self, by: Prefetch, extent: Extent) {
+        match &self.transform {
+            SealTransform::Aead(key) => key.prefetch(by, extent),
+            SealTransform::Ccm(key) => by.value(&**key),
+            SealTransform::Gmac(key) => by.value(&**key),
+            SealTransform::Paired(key) => by.value(&**key),
+        }
     }
 
     /// Encrypts `text` in place and computes its IV and ICV.
@@ -140,17 +160,17 @@ impl SealKey {
         icv_out: &mut [u8],
         trailer: &[u8],
     ) -> Result<(), SealError> {
-        if iv_out.len() != self.cipher.iv_len() {
+        if iv_out.len() != self.shape.iv_len() {
             return Err(SealError::Length("iv"));
         }
-        if icv_out.len() != self.cipher.icv_len() {
+        if icv_out.len() != self.shape.icv_len() {
             return Err(SealError::Length("icv"));
         }
-        if self.cipher.is_aead() && !trailer.is_empty() {
+        if self.shape.is_aead() && !trailer.is_empty() {
             return Err(SealError::Length("trailer"));
         }
         let mut unsent = [0; 8];
-        let iv_out = if self.cipher.is_iv_implicit() { &mut unsent } else { iv_out };
+        let iv_out = if self.shape.is_iv_implicit() { &mut unsent } else { iv_out };
         match &self.transform {
             SealTransform::Aead(key) => key.seal(counter, aad, iv_out, text, icv_out),
             SealTransform::Ccm(key) => key.seal(counter, aad, iv_out, text, icv_out),
@@ -177,7 +197,8 @@ impl OpenKey {
         check_key_lengths(cipher, encryption, integrity)?;
         let transform = match cipher {
             Cipher::ImplicitIv(one) => {
-                return Ok(Self { cipher, ..Self::new(one.explicit(), encryption, integrity)? });
+                let explicit = Self::new(one.explicit(), encryption, integrity)?;
+                return Ok(Self { cipher, shape: Shape::of(cipher), ..explicit });
             }
             Cipher::AesGcm(size, IcvSize::Octets16) => {
                 OpenTransform::Aead(AeadKey::gcm(size, encryption))
@@ -194,12 +215,30 @@ impl OpenKey {
                 text, mac, encryption, integrity,
             ))),
         };
-        Ok(Self { cipher, transform })
+        Ok(Self { cipher, shape: Shape::of(cipher), transform })
     }
 
     /// The suite this key belongs to.
     pub fn cipher(&self) -> Cipher {
         self.cipher
+    }
+
+    /// The lengths of that suite.
+    #[inline]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Tells the processor that the key is going to be used. The key itself is read for it.
+    #[inline]
+    pub fn prefetch(&self, by: Prefetch, extent: Extent) {
+        match &self.transform {
+            OpenTransform::Aead(key) => key.prefetch(by, extent),
+            OpenTransform::ShortGcm(key) => by.value(&**key),
+            OpenTransform::Ccm(key) => by.value(&**key),
+            OpenTransform::Gmac(key) => by.value(&**key),
+            OpenTransform::Paired(key) => by.value(&**key),
+        }
     }
 
     /// Checks the ICV and decrypts `text` in place; the arguments are those of [`SealKey::seal`].
@@ -223,10 +262,10 @@ impl OpenKey {
         icv: &[u8],
         trailer: &[u8],
     ) -> Result<(), OpenError> {
-        if icv.len() != self.cipher.icv_len() {
+        if icv.len() != self.shape.icv_len() {
             return Err(OpenError::Length("icv"));
         }
-        if self.cipher.is_aead() && !trailer.is_empty() {
+        if self.shape.is_aead() && !trailer.is_empty() {
             return Err(OpenError::Length("trailer"));
         }
         match &self.transform {

@@ -15,6 +15,7 @@ mod authentication;
 mod key;
 mod paired;
 mod protection;
+mod shape;
 mod text;
 
 use core::fmt;
@@ -25,6 +26,7 @@ pub use algorithm::{Encryption, IcvSize, ImplicitIv, Integrity, KeySize};
 pub use authentication::{Absorber, Authentication, AuthenticationKey, AuthenticationTag};
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
 pub use protection::Protection;
+pub use shape::Shape;
 
 /// Octets after which one key of a cipher with blocks of 16 octets (AES, Camellia) should be
 /// replaced: 2^36 blocks.

@@ -1,9 +1,9 @@
-//! Elliptic curves: RFC 5903 (P-256, P-384) and RFC 8031 (X25519).
+//! Elliptic curves: RFC 5903 (P-256, P-384, P-521) and RFC 8031 (X25519).
 //!
 //! aws-lc-rs does the tests of RFC 6989 §2.3: a point that is not on the curve and, for X25519, a
 //! shared secret of zeros are refused.
 
-use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, UnparsedPublicKey};
+use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, UnparsedPublicKey};
 use zeroize::Zeroize;
 
 use crate::{Rng, Secret};
@@ -16,18 +16,19 @@ pub(super) type PrivateKey = agreement::PrivateKey;
 pub(super) enum Curve {
     P256,
     P384,
+    P521,
     X25519,
 }
 
-/// Draws of a scalar before giving up. One in 2^32 is beyond the order of P-256, fewer on the
-/// other curves, so even two would never happen.
-const DRAWS_MAX: u8 = 8;
+/// Draws of a scalar before giving up. Close to half of them are beyond the order of the worst curve,
+/// brainpool P-384: fewer than one key in 2^250 does not come about.
+pub(super) const DRAWS_MAX: u8 = 255;
 
 /// SEC 1 §2.3.3: the point follows uncompressed. RFC 5903 §7 leaves the octet out.
-const UNCOMPRESSED: u8 = 0x04;
+pub(super) const UNCOMPRESSED: u8 = 0x04;
 
-/// Octets of the longest uncompressed point, that of P-384.
-const POINT_OCTETS_MAX: usize = 97;
+/// Octets of the longest uncompressed point, that of P-521.
+const POINT_OCTETS_MAX: usize = 133;
 
 impl Curve {
     /// Draws a private key.
@@ -38,10 +39,14 @@ impl Curve {
     ///
     /// If `rng` gives nothing but scalars outside the group.
     pub(super) fn generate(self, rng: &mut dyn Rng) -> PrivateKey {
-        let mut scalar = [0; 48];
+        let mut scalar = [0; 66];
         let (scalar, _) = scalar.split_at_mut(self.scalar_octets());
         let key = (0..DRAWS_MAX).find_map(|_| {
             rng.fill(scalar);
+            // The order of P-521 has 521 bits, its octets 528.
+            if let (Self::P521, Some(first)) = (self, scalar.first_mut()) {
+                *first &= 1;
+            }
             PrivateKey::from_private_key(self.algorithm(), scalar).ok()
         });
         scalar.zeroize();
@@ -54,7 +59,9 @@ impl Curve {
         let octets = point.as_ref();
         match self {
             Self::X25519 => octets,
-            Self::P256 | Self::P384 => octets.strip_prefix(&[UNCOMPRESSED]).unwrap_or(octets),
+            Self::P256 | Self::P384 | Self::P521 => {
+                octets.strip_prefix(&[UNCOMPRESSED]).unwrap_or(octets)
+            }
         }
         .to_vec()
     }
@@ -65,7 +72,7 @@ impl Curve {
         let mut point = [UNCOMPRESSED; POINT_OCTETS_MAX];
         let encoded = match self {
             Self::X25519 => peer_public,
-            Self::P256 | Self::P384 => {
+            Self::P256 | Self::P384 | Self::P521 => {
                 point.get_mut(1..=peer_public.len())?.copy_from_slice(peer_public);
                 point.get(..=peer_public.len())?
             }
@@ -78,6 +85,7 @@ impl Curve {
         match self {
             Self::P256 | Self::X25519 => 32,
             Self::P384 => 48,
+            Self::P521 => 66,
         }
     }
 
@@ -85,6 +93,7 @@ impl Curve {
         match self {
             Self::P256 => &ECDH_P256,
             Self::P384 => &ECDH_P384,
+            Self::P521 => &ECDH_P521,
             Self::X25519 => &agreement::X25519,
         }
     }

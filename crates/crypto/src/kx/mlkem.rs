@@ -1,53 +1,101 @@
-//! ML-KEM-768: FIPS 203, draft-ietf-ipsecme-ikev2-mlkem.
+//! ML-KEM-512, -768 and -1024: FIPS 203, draft-ietf-ipsecme-ikev2-mlkem.
 //!
 //! In production aws-lc-rs makes and uses the keys and draws its own randomness. A deterministic
 //! [`Rng`] gets the ml-kem crate instead, which takes the randomness as an argument.
 
-use aws_lc_rs::kem::{self, Ciphertext, ML_KEM_768};
-use ml_kem::{Decapsulate, KeyExport, MlKem768, Seed, ml_kem_768};
+use aws_lc_rs::kem::{self, Ciphertext, ML_KEM_512, ML_KEM_768, ML_KEM_1024};
+use ml_kem::{Decapsulate, KeyExport, Seed, ml_kem_512, ml_kem_768, ml_kem_1024};
 use zeroize::Zeroize;
 
 use crate::{Rng, Secret};
+
+/// A parameter set (FIPS 203 §8).
+#[derive(Clone, Copy)]
+pub(super) enum Set {
+    K512,
+    K768,
+    K1024,
+}
 
 /// The initiator's private key.
 pub(super) enum DecapsulationKey {
     /// Made by aws-lc-rs, which erases it when dropped.
     System(kem::DecapsulationKey),
     /// The 64 octets of randomness (d, z) of FIPS 203 §7.1 that the key is made of.
-    Seeded(Secret),
+    Seeded(Set, Secret),
 }
 
-/// Makes a key pair; the encapsulation key is what the initiator sends.
-pub(super) fn generate(rng: &mut dyn Rng) -> (Vec<u8>, DecapsulationKey) {
-    if rng.is_deterministic() {
-        let seed = Secret::random(64, rng);
-        let public = expand(&seed).encapsulation_key().to_bytes().to_vec();
-        return (public, DecapsulationKey::Seeded(seed));
-    }
-    let key = kem::DecapsulationKey::generate(&ML_KEM_768).expect("keys need entropy only");
-    let public = key
-        .encapsulation_key()
-        .and_then(|public| Ok(public.key_bytes()?.as_ref().to_vec()))
-        .expect("a fresh private key has a public key");
-    (public, DecapsulationKey::System(key))
+/// What a parameter set of the ml-kem crate does, whose types have nothing in common.
+macro_rules! seeded {
+    ($set:expr, $module:ident => $body:expr) => {
+        match $set {
+            Set::K512 => {
+                use ml_kem_512 as $module;
+                $body
+            }
+            Set::K768 => {
+                use ml_kem_768 as $module;
+                $body
+            }
+            Set::K1024 => {
+                use ml_kem_1024 as $module;
+                $body
+            }
+        }
+    };
 }
 
-/// Makes a ciphertext to send and the secret in it; `None` if the encapsulation key is refused.
-///
-/// Both libraries do the checks of FIPS 203 §7.2: the length, and that every coefficient is
-/// reduced.
-pub(super) fn encapsulate(peer_public: &[u8], rng: &mut dyn Rng) -> Option<(Vec<u8>, Secret)> {
-    if rng.is_deterministic() {
-        let peer = ml_kem_768::EncapsulationKey::new(&peer_public.try_into().ok()?).ok()?;
-        let mut message = [0; 32];
-        rng.fill(&mut message);
-        let (ciphertext, shared) = peer.encapsulate_deterministic(&message.into());
-        message.zeroize();
-        return Some((ciphertext.to_vec(), Secret::from_slice(&shared)));
+impl Set {
+    /// Makes a key pair; the encapsulation key is what the initiator sends.
+    pub(super) fn generate(self, rng: &mut dyn Rng) -> (Vec<u8>, DecapsulationKey) {
+        if rng.is_deterministic() {
+            let seed = Secret::random(64, rng);
+            let public = seeded!(self, set => {
+                let key = set::DecapsulationKey::from_seed(octets(&seed));
+                key.encapsulation_key().to_bytes().to_vec()
+            });
+            return (public, DecapsulationKey::Seeded(self, seed));
+        }
+        let key = kem::DecapsulationKey::generate(self.algorithm());
+        let key = key.expect("keys need entropy only");
+        let public = key
+            .encapsulation_key()
+            .and_then(|public| Ok(public.key_bytes()?.as_ref().to_vec()))
+            .expect("a fresh private key has a public key");
+        (public, DecapsulationKey::System(key))
     }
-    let peer = kem::EncapsulationKey::new(&ML_KEM_768, peer_public).ok()?;
-    let (ciphertext, shared) = peer.encapsulate().ok()?;
-    Some((ciphertext.as_ref().to_vec(), Secret::from_slice(shared.as_ref())))
+
+    /// Makes a ciphertext to send and the secret in it; `None` if the encapsulation key is refused.
+    ///
+    /// Both libraries do the checks of FIPS 203 §7.2: the length, and that every coefficient is
+    /// reduced.
+    pub(super) fn encapsulate(
+        self,
+        peer_public: &[u8],
+        rng: &mut dyn Rng,
+    ) -> Option<(Vec<u8>, Secret)> {
+        if rng.is_deterministic() {
+            return seeded!(self, set => {
+                let peer = set::EncapsulationKey::new(&peer_public.try_into().ok()?).ok()?;
+                let mut message = [0; 32];
+                rng.fill(&mut message);
+                let (ciphertext, shared) = peer.encapsulate_deterministic(&message.into());
+                message.zeroize();
+                Some((ciphertext.to_vec(), Secret::from_slice(&shared)))
+            });
+        }
+        let peer = kem::EncapsulationKey::new(self.algorithm(), peer_public).ok()?;
+        let (ciphertext, shared) = peer.encapsulate().ok()?;
+        Some((ciphertext.as_ref().to_vec(), Secret::from_slice(shared.as_ref())))
+    }
+
+    fn algorithm(self) -> &'static kem::Algorithm {
+        match self {
+            Self::K512 => &ML_KEM_512,
+            Self::K768 => &ML_KEM_768,
+            Self::K1024 => &ML_KEM_1024,
+        }
+    }
 }
 
 impl DecapsulationKey {
@@ -58,15 +106,14 @@ impl DecapsulationKey {
                 let shared = key.decapsulate(Ciphertext::from(ciphertext)).ok()?;
                 Some(Secret::from_slice(shared.as_ref()))
             }
-            Self::Seeded(seed) => {
-                let shared = expand(seed).decapsulate(&ciphertext.try_into().ok()?);
-                Some(Secret::from_slice(&shared))
-            }
+            Self::Seeded(set, seed) => seeded!(*set, parameters => {
+                let key = parameters::DecapsulationKey::from_seed(octets(seed));
+                Some(Secret::from_slice(&key.decapsulate(&ciphertext.try_into().ok()?)))
+            }),
         }
     }
 }
 
-fn expand(seed: &Secret) -> ml_kem::DecapsulationKey<MlKem768> {
-    let seed: Seed = seed.as_bytes().try_into().expect("the seed has 64 octets");
-    ml_kem::DecapsulationKey::from_seed(seed)
+fn octets(seed: &Secret) -> Seed {
+    seed.as_bytes().try_into().expect("the seed has 64 octets")
 }

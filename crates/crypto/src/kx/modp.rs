@@ -1,7 +1,10 @@
-//! MODP groups: RFC 3526 §3 (group 14) and §4 (group 15).
+//! MODP groups: RFC 2409 (groups 1 and 2), RFC 3526 (5, 14 to 18), RFC 5114 (22 to 24).
 //!
-//! The generator is 2 and the primes are safe, so the checks of RFC 6989 §2.1 suffice:
-//! `1 < y < p - 1`. Exponentiation is constant time in the exponent.
+//! The generator of the former is 2 and their primes are safe, so the checks of RFC 6989 §2.1 suffice:
+//! `1 < y < p - 1`. The latter work in a small subgroup, which RFC 6989 §2.2 has checked as well.
+//! Exponentiation is constant time in the exponent.
+
+pub(super) mod numbers;
 
 use std::sync::LazyLock;
 
@@ -9,6 +12,7 @@ use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd, Resize};
 use zeroize::Zeroize;
 
+use self::numbers::*;
 use crate::{Rng, Secret};
 
 /// One group with what Montgomery multiplication wants to know about its prime.
@@ -16,7 +20,11 @@ pub(super) struct Group {
     params: BoxedMontyParams,
     /// Largest public value that is accepted: `p - 2`.
     public_max: BoxedUint,
-    /// Bits of a private exponent: the higher estimate of RFC 3526 §8, in whole words.
+    generator: BoxedUint,
+    /// The order of the subgroup that public values belong to, where it is a small one.
+    order: Option<BoxedUint>,
+    /// Bits of a private exponent, in whole words: the higher estimate of RFC 3526 §8, or those of the
+    /// subgroup's order.
     exponent_bits: u32,
 }
 
@@ -29,24 +37,55 @@ impl Drop for Exponent {
     }
 }
 
-/// The 2048-bit group.
-pub(super) fn group_14() -> &'static Group {
-    static GROUP: LazyLock<Group> = LazyLock::new(|| Group::new(PRIME_14, 2048, 320));
-    &GROUP
+macro_rules! groups {
+    ($($name:ident => $group:expr;)*) => {$(
+        pub(super) fn $name() -> &'static Group {
+            static GROUP: LazyLock<Group> = LazyLock::new(|| $group);
+            &GROUP
+        }
+    )*};
 }
 
-/// The 3072-bit group.
-pub(super) fn group_15() -> &'static Group {
-    static GROUP: LazyLock<Group> = LazyLock::new(|| Group::new(PRIME_15, 3072, 448));
-    &GROUP
+// By their numbers.
+groups! {
+    group_1 => Group::safe(PRIME_1, 768, 256);
+    group_2 => Group::safe(PRIME_2, 1024, 256);
+    group_5 => Group::safe(PRIME_5, 1536, 256);
+    group_14 => Group::safe(PRIME_14, 2048, 320);
+    group_15 => Group::safe(PRIME_15, 3072, 448);
+    group_16 => Group::safe(PRIME_16, 4096, 512);
+    group_17 => Group::safe(PRIME_17, 6144, 576);
+    group_18 => Group::safe(PRIME_18, 8192, 640);
+    group_22 => Group::of_order([PRIME_22, GENERATOR_22, ORDER_22], 1024, 192);
+    group_23 => Group::of_order([PRIME_23, GENERATOR_23, ORDER_23], 2048, 256);
+    group_24 => Group::of_order([PRIME_24, GENERATOR_24, ORDER_24], 2048, 256);
 }
 
 impl Group {
-    fn new(prime: &str, bits: u32, exponent_bits: u32) -> Self {
-        let prime = BoxedUint::from_be_hex(prime, bits).expect("the prime is in hexadecimal");
+    /// A group of a safe prime, with generator 2.
+    fn safe(prime: &str, bits: u32, exponent_bits: u32) -> Self {
+        let generator = BoxedUint::from(2_u8).resize(bits);
+        Self::new(prime, generator, None, bits, exponent_bits)
+    }
+
+    /// A subgroup given by prime, generator and order.
+    fn of_order([prime, generator, order]: [&str; 3], bits: u32, exponent_bits: u32) -> Self {
+        let order = number(order, exponent_bits);
+        Self::new(prime, number(generator, bits), Some(order), bits, exponent_bits)
+    }
+
+    fn new(
+        prime: &str,
+        generator: BoxedUint,
+        order: Option<BoxedUint>,
+        bits: u32,
+        exponent_bits: u32,
+    ) -> Self {
+        let prime = number(prime, bits);
         let public_max = prime.wrapping_sub(BoxedUint::from(2_u8));
         let prime = Odd::new(prime).expect("the prime is odd");
-        Self { params: BoxedMontyParams::new_vartime(prime), public_max, exponent_bits }
+        let params = BoxedMontyParams::new_vartime(prime);
+        Self { params, public_max, generator, order, exponent_bits }
     }
 
     /// Draws a private exponent. Its top bit is set, so it is never a trivial one.
@@ -64,7 +103,7 @@ impl Group {
 
     /// The public value of `exponent`, padded to the length of the prime (RFC 7296 §3.4).
     pub(super) fn public(&self, exponent: &Exponent) -> Vec<u8> {
-        self.power(self.number(2), exponent)
+        self.power(self.generator.clone(), exponent)
     }
 
     /// The shared secret, padded to the length of the prime (RFC 7296 §2.14), or `None` if the
@@ -75,7 +114,17 @@ impl Group {
         //= https://www.rfc-editor.org/rfc/rfc6989#section-2.1
         //# Each recipient MUST verify that the peer's public value r is in the
         //# legal range (1 < r < p-1).
-        if peer_public < self.number(2) || peer_public > self.public_max {
+        if peer_public < self.small(2) || peer_public > self.public_max {
+            return None;
+        }
+        //= https://www.rfc-editor.org/rfc/rfc6989#section-2.2
+        //# Each recipient MUST verify that the peer's public value r is in the
+        //# legal range (1 < r < p-1) and that r^q = 1 mod p
+        let in_subgroup = |order| {
+            let form = BoxedMontyForm::new(peer_public.clone(), &self.params);
+            form.pow(order).retrieve() == self.small(1)
+        };
+        if !self.order.as_ref().is_none_or(in_subgroup) {
             return None;
         }
         Some(Secret::new(self.power(peer_public, exponent)))
@@ -90,7 +139,7 @@ impl Group {
         octets
     }
 
-    fn number(&self, value: u8) -> BoxedUint {
+    fn small(&self, value: u8) -> BoxedUint {
         BoxedUint::from(value).resize(self.params.bits_precision())
     }
 
@@ -99,45 +148,34 @@ impl Group {
     }
 }
 
-/// RFC 3526 §3: 2^2048 - 2^1984 - 1 + 2^64 * ( [2^1918 pi] + 124476 ).
-pub(super) const PRIME_14: &str = "\
-    FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74\
-    020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B302B0A6DF25F1437\
-    4FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7ED\
-    EE386BFB5A899FA5AE9F24117C4B1FE649286651ECE45B3DC2007CB8A163BF05\
-    98DA48361C55D39A69163FA8FD24CF5F83655D23DCA3AD961C62F356208552BB\
-    9ED529077096966D670C354E4ABC9804F1746C08CA18217C32905E462E36CE3B\
-    E39E772C180E86039B2783A2EC07A28FB5C55DF06F4C52C9DE2BCBF695581718\
-    3995497CEA956AE515D2261898FA051015728E5A8AACAA68FFFFFFFFFFFFFFFF";
+fn number(digits: &str, bits: u32) -> BoxedUint {
+    BoxedUint::from_be_hex(digits, bits).expect("hexadecimal digits for so many bits")
+}
 
-/// RFC 3526 §4: 2^3072 - 2^3008 - 1 + 2^64 * ( [2^2942 pi] + 1690314 ).
-pub(super) const PRIME_15: &str = "\
-    FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74\
-    020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B302B0A6DF25F1437\
-    4FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7ED\
-    EE386BFB5A899FA5AE9F24117C4B1FE649286651ECE45B3DC2007CB8A163BF05\
-    98DA48361C55D39A69163FA8FD24CF5F83655D23DCA3AD961C62F356208552BB\
-    9ED529077096966D670C354E4ABC9804F1746C08CA18217C32905E462E36CE3B\
-    E39E772C180E86039B2783A2EC07A28FB5C55DF06F4C52C9DE2BCBF695581718\
-    3995497CEA956AE515D2261898FA051015728E5A8AAAC42DAD33170D04507A33\
-    A85521ABDF1CBA64ECFB850458DBEF0A8AEA71575D060C7DB3970F85A6E1E4C7\
-    ABF5AE8CDB0933D71E8C94E04A25619DCEE3D2261AD2EE6BF12FFA06D98A0864\
-    D87602733EC86A64521F2B18177B200CBBE117577A615D6C770988C0BAD946E2\
-    08E24FA074E5AB3143DB5BFCE0FD108E4B82D120A93AD2CAFFFFFFFFFFFFFFFF";
 #[cfg(test)]
 mod tests {
     use crypto_bigint::{Limb, NonZero};
 
     use super::*;
 
-    const PRECISION_BITS: u32 = 3_200;
+    const PRECISION_BITS: u32 = 8_320;
     /// Bits that absorb what the divisions cut off.
     const GUARD_BITS: u32 = 64;
 
     /// RFC 3526: `2^n - 2^(n-64) - 1 + 2^64 * ([2^(n-130) pi] + c)`; nothing up anybody's sleeve.
     #[test]
     fn primes_are_those_of_the_formula() {
-        for (prime, bits, c) in [(PRIME_14, 2_048, 124_476_u32), (PRIME_15, 3_072, 1_690_314)] {
+        let primes = [
+            (PRIME_1, 768, 149_686_u32),
+            (PRIME_2, 1_024, 129_093),
+            (PRIME_5, 1_536, 741_804),
+            (PRIME_14, 2_048, 124_476),
+            (PRIME_15, 3_072, 1_690_314),
+            (PRIME_16, 4_096, 240_904),
+            (PRIME_17, 6_144, 929_484),
+            (PRIME_18, 8_192, 4_743_158),
+        ];
+        for (prime, bits, c) in primes {
             let middle = pi(bits - 130).wrapping_add(BoxedUint::from(c));
             let formula = power_of_two(bits)
                 .wrapping_sub(power_of_two(bits - 64))
@@ -145,6 +183,20 @@ mod tests {
                 .wrapping_add(middle.shl(64));
             let prime = BoxedUint::from_be_hex(prime, bits).unwrap();
             assert_eq!(prime.resize(PRECISION_BITS), formula);
+        }
+    }
+
+    /// RFC 5114: the generator has the order that is stated, which divides `p - 1`.
+    #[test]
+    fn subgroups_have_the_order_that_is_stated() {
+        for group in [group_22(), group_23(), group_24()] {
+            let order = group.order.clone().unwrap();
+            let form = BoxedMontyForm::new(group.generator.clone(), &group.params);
+            assert_eq!(form.pow(&order).retrieve(), group.small(1));
+            assert_ne!(form.retrieve(), group.small(1));
+            let order = NonZero::new(order.resize(group.params.bits_precision())).unwrap();
+            let before_prime = group.public_max.wrapping_add(BoxedUint::one());
+            assert!(before_prime.rem(&order).is_zero().to_bool());
         }
     }
 

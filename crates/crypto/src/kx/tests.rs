@@ -54,7 +54,7 @@ fn every_exchange_has_its_own_secret() {
     }
 }
 
-/// A14 (empty value), Q07 (ML-KEM).
+/// CHECKLIST A14 (empty value), Q07 (ML-KEM).
 #[test]
 fn public_values_of_wrong_length_are_refused() {
     for method in KeyExchange::ALL {
@@ -89,31 +89,66 @@ fn refused(method: KeyExchange, public: &[u8]) {
 //= type=test
 //# Each recipient MUST verify that the peer's public value r is in the
 //# legal range (1 < r < p-1).
-/// E17.
+/// CHECKLIST E17.
 #[test]
 fn modp_values_outside_the_range_are_refused() {
-    for (method, prime) in
-        [(KeyExchange::Modp2048, modp::PRIME_14), (KeyExchange::Modp3072, modp::PRIME_15)]
-    {
-        let number = |end: &[u8]| {
-            let mut octets = vec![0; method.initiator_public_len() - end.len()];
-            octets.extend_from_slice(end);
-            octets
-        };
+    use modp::numbers;
+    for (method, prime) in [
+        (KeyExchange::Modp768, numbers::PRIME_1),
+        (KeyExchange::Modp1024, numbers::PRIME_2),
+        (KeyExchange::Modp1536, numbers::PRIME_5),
+        (KeyExchange::Modp2048, numbers::PRIME_14),
+        (KeyExchange::Modp3072, numbers::PRIME_15),
+        (KeyExchange::Modp4096, numbers::PRIME_16),
+        (KeyExchange::Modp6144, numbers::PRIME_17),
+        (KeyExchange::Modp8192, numbers::PRIME_18),
+        (KeyExchange::Modp1024S160, numbers::PRIME_22),
+        (KeyExchange::Modp2048S224, numbers::PRIME_23),
+        (KeyExchange::Modp2048S256, numbers::PRIME_24),
+    ] {
         let mut prime: Vec<u8> = (0..prime.len() / 2)
             .map(|i| u8::from_str_radix(&prime[2 * i..2 * i + 2], 16).unwrap())
             .collect();
-        refused(method, &number(&[0]));
-        refused(method, &number(&[1]));
+        assert_eq!(prime.len(), method.initiator_public_len(), "{method}");
+        refused(method, &small_number(method, 0));
+        refused(method, &small_number(method, 1));
         refused(method, &prime);
         refused(method, &vec![0xff; method.initiator_public_len()]);
-        // Both primes end in an octet of ones, so nothing is borrowed.
-        *prime.last_mut().unwrap() = 0xfe;
+        // All primes end in more than two, so nothing is borrowed.
+        *prime.last_mut().unwrap() -= 1;
         refused(method, &prime);
-        *prime.last_mut().unwrap() = 0xfd;
-        method.respond(&prime, &mut SystemRng).unwrap();
-        method.respond(&number(&[2]), &mut SystemRng).unwrap();
+        *prime.last_mut().unwrap() -= 1;
+        if !is_small_subgroup(method) {
+            method.respond(&prime, &mut SystemRng).unwrap();
+            method.respond(&small_number(method, 2), &mut SystemRng).unwrap();
+        }
     }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc6989#section-2.2
+//= type=test
+//# Each recipient MUST verify that the peer's public value r is in the
+//# legal range (1 < r < p-1) and that r^q = 1 mod p
+/// CHECKLIST E17.
+#[test]
+fn modp_values_outside_the_subgroup_are_refused() {
+    for method in KeyExchange::ALL.into_iter().filter(|method| is_small_subgroup(*method)) {
+        for number in [2, 3, 5] {
+            refused(method, &small_number(method, number));
+        }
+    }
+}
+
+fn is_small_subgroup(method: KeyExchange) -> bool {
+    use KeyExchange::{Modp1024S160, Modp2048S224, Modp2048S256};
+    matches!(method, Modp1024S160 | Modp2048S224 | Modp2048S256)
+}
+
+/// A public value of few bits, in the length that the method has.
+fn small_number(method: KeyExchange, number: u8) -> Vec<u8> {
+    let mut octets = vec![0; method.initiator_public_len()];
+    *octets.last_mut().unwrap() = number;
+    octets
 }
 
 //= https://www.rfc-editor.org/rfc/rfc6989#section-2.3
@@ -121,10 +156,18 @@ fn modp_values_outside_the_range_are_refused() {
 //# A receiving peer MUST check that its peer's public value is valid;
 //# that is, the x and y parameters from the peer's public value satisfy the
 //# curve equation
-/// E17.
+/// CHECKLIST E17.
 #[test]
 fn points_off_the_curve_are_refused() {
-    for method in [KeyExchange::EcpP256, KeyExchange::EcpP384] {
+    for method in [
+        KeyExchange::EcpP192,
+        KeyExchange::EcpP224,
+        KeyExchange::EcpP256,
+        KeyExchange::EcpP384,
+        KeyExchange::EcpP521,
+        KeyExchange::BrainpoolP256,
+        KeyExchange::BrainpoolP384,
+    ] {
         let mut point = method.generate(&mut SystemRng).public().to_vec();
         *point.last_mut().unwrap() ^= 1;
         refused(method, &point);
@@ -133,7 +176,7 @@ fn points_off_the_curve_are_refused() {
     }
 }
 
-/// E17, RFC 7748 §6.1: points of small order give zeros, whatever the private key.
+/// CHECKLIST E17, RFC 7748 §6.1: points of small order give zeros, whatever the private key.
 #[test]
 fn x25519_points_of_small_order_are_refused() {
     let mut one = [0; 32];
@@ -148,25 +191,45 @@ fn x25519_points_of_small_order_are_refused() {
     }
 }
 
+/// CHECKLIST E17, RFC 7748 §6.2: 0, 1 and -1 have small order.
+#[test]
+fn x448_points_of_small_order_are_refused() {
+    let zero = [0; 56];
+    let mut one = zero;
+    one[0] = 1;
+    // p - 1 for p = 2^448 - 2^224 - 1, least significant octet first.
+    let mut minus_one = [0xff; 56];
+    (minus_one[0], minus_one[28]) = (0xfe, 0xfe);
+    for point in [zero, one, minus_one] {
+        refused(KeyExchange::X448, &point);
+    }
+}
+
+const KEMS: [KeyExchange; 3] =
+    [KeyExchange::MlKem512, KeyExchange::MlKem768, KeyExchange::MlKem1024];
+
 /// FIPS 203 §7.2, modulus check.
 #[test]
 fn mlkem_keys_with_an_unreduced_coefficient_are_refused() {
-    let mut key = KeyExchange::MlKem768.generate(&mut SystemRng).public().to_vec();
-    // The first coefficient becomes 4095 and is at least q = 3329.
-    key[0] = 0xff;
-    key[1] |= 0x0f;
-    refused(KeyExchange::MlKem768, &key);
+    for method in KEMS {
+        let mut key = method.generate(&mut SystemRng).public().to_vec();
+        // The first coefficient becomes 4095 and is at least q = 3329.
+        key[0] = 0xff;
+        key[1] |= 0x0f;
+        refused(method, &key);
+    }
 }
 
-/// Q07, FIPS 203 §6.3, implicit rejection.
+/// CHECKLIST Q07, FIPS 203 §6.3, implicit rejection.
 #[test]
 fn changed_mlkem_ciphertext_gives_another_secret() {
-    let method = KeyExchange::MlKem768;
-    for rng in [&mut SystemRng as &mut dyn Rng, &mut SeededRng::new(3)] {
-        let share = method.generate(rng);
-        let (mut ciphertext, secret) = method.respond(share.public(), rng).unwrap();
-        ciphertext[100] ^= 1;
-        assert_ne!(share.agree(&ciphertext).unwrap(), secret);
+    for method in KEMS {
+        for rng in [&mut SystemRng as &mut dyn Rng, &mut SeededRng::new(3)] {
+            let share = method.generate(rng);
+            let (mut ciphertext, secret) = method.respond(share.public(), rng).unwrap();
+            ciphertext[100] ^= 1;
+            assert_ne!(share.agree(&ciphertext).unwrap(), secret);
+        }
     }
 }
 
@@ -176,7 +239,7 @@ fn ids_name_the_methods_back() {
         assert_eq!(KeyExchange::from_id(method.id()), Some(method));
     }
     assert_eq!(KeyExchange::from_id(KeyExchangeId::NONE), None);
-    assert_eq!(KeyExchange::from_id(KeyExchangeId::MODP_1024), None);
+    assert_eq!(KeyExchange::from_id(KeyExchangeId::BRAINPOOL_P512R1), None);
 }
 
 #[test]

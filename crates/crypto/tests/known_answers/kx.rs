@@ -22,13 +22,13 @@ struct DhTest {
 
 fn check_dh(vectors: Vectors<DhGroup>) {
     for group in vectors.groups {
-        let method = match group.name.as_str() {
-            "modp2048" => KeyExchange::Modp2048,
-            "modp3072" => KeyExchange::Modp3072,
-            "secp256r1" => KeyExchange::EcpP256,
-            "secp384r1" => KeyExchange::EcpP384,
-            other => panic!("unknown group {other}"),
+        let name = match group.name.as_str() {
+            "secp256r1" => "ecp256",
+            "secp384r1" => "ecp384",
+            word => word,
         };
+        let named = |method: &KeyExchange| method.to_string() == name;
+        let method = KeyExchange::ALL.into_iter().find(named).unwrap();
         for test in group.tests {
             let share = method.generate(&mut VectorRng(test.i.0));
             assert_eq!(share.public(), test.gi.0, "{method}");
@@ -45,6 +45,17 @@ fn ecp_groups_give_the_answers_of_rfc_5903() {
     check_dh(load("rfc5903_ecp"));
 }
 
+#[test]
+fn other_curves_give_the_answers_of_another_implementation() {
+    check_dh(load("ecp_others"));
+}
+
+/// RFC 7748 §6.2.
+#[test]
+fn x448_gives_the_answers_of_rfc_7748() {
+    check_dh(load("rfc7748_x448"));
+}
+
 //= https://www.rfc-editor.org/rfc/rfc7296#section-2.14
 //= type=test
 //# g^ir is represented as a string of octets in big endian order padded with zeros if necessary
@@ -52,6 +63,7 @@ fn ecp_groups_give_the_answers_of_rfc_5903() {
 #[test]
 fn modp_groups_give_the_answers_of_another_big_integer_and_keep_leading_zeros() {
     check_dh(load("modp"));
+    check_dh(load("modp_others"));
 }
 
 #[derive(Deserialize)]
@@ -69,7 +81,7 @@ struct WycheproofTest {
     result: Verdict,
 }
 
-/// E17.
+/// CHECKLIST E17.
 #[test]
 fn x25519_gives_the_answers_of_wycheproof_and_refuses_zeros() {
     let mut zeros = 0;
@@ -96,7 +108,7 @@ const SPKI_P256: [u8; 27] = [
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
 
-/// E17.
+/// CHECKLIST E17.
 #[test]
 fn p256_gives_the_answers_of_wycheproof_and_refuses_points_off_the_curve() {
     let (mut valid, mut invalid) = (0, 0);
@@ -177,6 +189,7 @@ fn mlkem_keys_and_secrets_are_those_of_wycheproof() {
 }
 
 /// Both implementations check the key; the seeded one also reproduces the ciphertext.
+/// CHECKLIST Q07.
 #[test]
 fn mlkem_ciphertexts_are_those_of_wycheproof_and_unreduced_keys_are_refused() {
     for test in mlkem_tests("mlkem_768_encaps") {

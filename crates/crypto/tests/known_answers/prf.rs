@@ -67,7 +67,9 @@ fn prf_gives_the_answers_of_rfc_2202() {
     check_macs(|group| if group.tag_bits == 128 { Prf::HmacMd5 } else { Prf::HmacSha1 }, &vectors);
 }
 
+/// CHECKLIST E13: keys of 16 octets and of others, for the PRF of XCBC and of CMAC.
 /// RFC 3566 §4.6 and RFC 4434 §3; RFC 4493 §4 and RFC 4615 §4.
+/// CHECKLIST E13.
 #[test]
 fn prf_of_aes_blocks_gives_the_answers_of_the_rfcs() {
     for group in load::<NamedMacGroup>("block_mac").groups {

@@ -1,0 +1,98 @@
+//! Signatures against known ones, and that nothing else verifies.
+
+use super::*;
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
+}
+
+fn keys() -> Vec<SigningKey> {
+    let curve = |kind, algorithm| {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap().to_pkcs8v1().unwrap();
+        SigningKey::curve(kind, pair.as_ref()).unwrap()
+    };
+    let ed25519 = Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap();
+    vec![
+        SigningKey::rsa(&rsa(aws_lc_rs::rsa::KeySize::Rsa2048)).unwrap(),
+        curve(KeyKind::P256, &signature::ECDSA_P256_SHA256_ASN1_SIGNING),
+        curve(KeyKind::P384, &signature::ECDSA_P384_SHA384_ASN1_SIGNING),
+        curve(KeyKind::P521, &signature::ECDSA_P521_SHA512_ASN1_SIGNING),
+        SigningKey::ed25519(ed25519.as_ref()).unwrap(),
+    ]
+}
+
+fn rsa(size: aws_lc_rs::rsa::KeySize) -> Vec<u8> {
+    use aws_lc_rs::encoding::AsDer as _;
+    RsaKeyPair::generate(size).unwrap().as_der().unwrap().as_ref().to_vec()
+}
+
+/// RFC 8032 §7.1, test 2.
+#[test]
+fn ed25519_signs_as_the_rfc_does() {
+    let seed = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
+    let pkcs8 = [hex("302e020100300506032b657004220420"), hex(seed)].concat();
+    let key = SigningKey::ed25519(&pkcs8).unwrap();
+    let public = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+    assert_eq!(key.public().octets(), hex(public));
+    let expected = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+        085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+    assert_eq!(key.sign(SignatureScheme::Ed25519, &[0x72]).unwrap(), hex(expected));
+}
+
+/// CHECKLIST F19: a signature that is too short or too long is refused.
+#[test]
+fn every_scheme_verifies_its_own_and_nothing_else() {
+    for key in keys() {
+        let public = key.public();
+        let mut made = 0;
+        for scheme in SignatureScheme::ALL {
+            let Some(signature) = key.sign(scheme, b"octets") else {
+                assert!(!public.kind().signs(scheme), "{scheme}");
+                continue;
+            };
+            made += 1;
+            assert!(public.verifies(scheme, b"octets", &signature), "{scheme}");
+            assert!(!public.verifies(scheme, b"octetS", &signature), "{scheme}");
+            let longer = [&signature[..], &[0]].concat();
+            let shorter = &signature[..signature.len() - 1];
+            for wrong in [&longer[..], shorter, &[], &[0; 64]] {
+                assert!(!public.verifies(scheme, b"octets", wrong), "{scheme}");
+            }
+            for other in SignatureScheme::ALL.into_iter().filter(|other| *other != scheme) {
+                assert!(!public.verifies(other, b"octets", &signature), "{scheme} as {other}");
+            }
+        }
+        assert!(made > 0);
+        if let Some(signature) = key.sign_concatenated(b"octets") {
+            assert!(public.verifies_concatenated(b"octets", &signature));
+            assert!(!public.verifies_concatenated(b"octets", &signature[1..]));
+            assert!(!public.verifies_concatenated(b"octets", &[0; 64]));
+        }
+    }
+}
+
+/// CHECKLIST F20: tiny moduli and a signature that is the modulus. CHECKLIST G15: weak keys.
+#[test]
+fn weak_and_broken_keys_are_refused() {
+    // RSAPublicKey with a modulus of 1,024 bits.
+    let mut tiny = vec![0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00, 0xc1];
+    tiny.extend([0x55; 127]);
+    tiny.extend([0x02, 0x03, 1, 0, 1]);
+    let error = VerifyingKey::rsa(&tiny);
+    assert!(matches!(error, Err(KeyError::RsaSize(1_024) | KeyError::Malformed)), "{error:?}");
+    assert_eq!(VerifyingKey::rsa(&[0x30, 0]), Err(KeyError::Malformed));
+    assert_eq!(VerifyingKey::curve(KeyKind::P256, &[4; 65]), Err(KeyError::Malformed));
+    assert_eq!(VerifyingKey::curve(KeyKind::P256, &[0]), Err(KeyError::Malformed));
+    assert_eq!(VerifyingKey::ed25519(&[1; 31]), Err(KeyError::Malformed));
+
+    let key = SigningKey::rsa(&rsa(aws_lc_rs::rsa::KeySize::Rsa2048)).unwrap();
+    let der = key.public().octets();
+    // SEQUENCE (4 octets), INTEGER (4), a zero, then the modulus.
+    let modulus = &der[9..9 + 256];
+    let scheme = SignatureScheme::RsaPkcs1(SignatureHash::Sha2_256);
+    assert!(!key.public().verifies(scheme, b"octets", modulus));
+    let pss = SignatureScheme::RsaPss(SignatureHash::Sha2_256);
+    assert!(!key.public().verifies(pss, b"octets", modulus));
+}
