@@ -1,4 +1,4 @@
-//! Octets to values and back: IP, ESP, AH, IPComp, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
+//! Octets to values and back: IP, ESP, AH, IPComp, AGGFRAG, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
 //!
 //! Every format has a `read` and a `write` that are exact inverses. `read` borrows from its input,
 //! consumes exactly what the format says and never panics, loops or allocates by a number that a
@@ -12,6 +12,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod aggfrag;
 pub mod ah;
 pub mod encap;
 mod error;
@@ -22,9 +23,11 @@ pub mod ip;
 pub mod ipcomp;
 pub mod packet_buf;
 mod reader;
+pub mod vnet;
 mod writer;
 
 pub use error::WireError;
 pub use packet_buf::{PacketBuf, PacketMeta};
 pub use reader::Reader;
+pub use vnet::VnetHeader;
 pub use writer::Writer;

@@ -19,6 +19,8 @@ pub struct PacketMeta {
     pub dont_fragment: bool,
     /// Whether ESP travels in UDP (RFC 3948) or directly above IP.
     pub udp: bool,
+    /// Whether a TCP connection has the place of UDP (RFC 9329); the rest is as inside UDP.
+    pub tcp: bool,
     /// Inbound: octets of the IPv4 header that lies in the headroom right before the packet, as it
     /// was received; zero if the network kept it.
     pub header_len: u8,
@@ -28,6 +30,9 @@ pub struct PacketMeta {
     /// Whether the packet begins with its outer IP header: outbound it is then sent as it is,
     /// inbound it carries AH, whose ICV covers that header.
     pub whole: bool,
+    /// Inbound: octets of payload in each packet but the last that this one stands for; zero for a
+    /// packet that stands for itself.
+    pub segment_len: u16,
 }
 
 impl Default for PacketMeta {
@@ -39,9 +44,11 @@ impl Default for PacketMeta {
             tos: 0,
             dont_fragment: false,
             udp: false,
+            tcp: false,
             header_len: 0,
             table: 0,
             whole: false,
+            segment_len: 0,
         }
     }
 }
@@ -67,17 +74,20 @@ impl PacketBuf {
 
     /// The packet.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &[u8] {
         self.octets.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The packet, to be changed in place.
+    #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         self.octets.get_mut(self.start..self.end).unwrap_or_default()
     }
 
     /// Length of the packet in octets.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
@@ -96,12 +106,14 @@ impl PacketBuf {
 
     /// Free octets before the packet.
     #[must_use]
+    #[inline]
     pub fn headroom(&self) -> usize {
         self.start
     }
 
     /// Free octets after the packet.
     #[must_use]
+    #[inline]
     pub fn tailroom(&self) -> usize {
         self.octets.len().saturating_sub(self.end)
     }
@@ -116,6 +128,7 @@ impl PacketBuf {
 
     /// Extends the packet by `len` octets at its front and returns them, old content and all;
     /// `None` and no change if the headroom is smaller.
+    #[inline]
     pub fn push_front(&mut self, len: usize) -> Option<&mut [u8]> {
         let start = self.start.checked_sub(len)?;
         let front = self.octets.get_mut(start..self.start)?;
@@ -123,8 +136,20 @@ impl PacketBuf {
         Some(front)
     }
 
+    /// Extends the packet by `front` octets before and `back` octets after it and returns all of it,
+    /// what is new with its old content; `None` and no change if there is less room.
+    #[inline]
+    pub fn grow(&mut self, front: usize, back: usize) -> Option<&mut [u8]> {
+        let start = self.start.checked_sub(front)?;
+        let end = self.end.checked_add(back)?;
+        let grown = self.octets.get_mut(start..end)?;
+        (self.start, self.end) = (start, end);
+        Some(grown)
+    }
+
     /// Removes `len` octets from the front; `false` and no change if the packet is shorter.
     #[must_use]
+    #[inline]
     pub fn pull_front(&mut self, len: usize) -> bool {
         let fits = len <= self.len();
         if fits {
@@ -135,6 +160,7 @@ impl PacketBuf {
 
     /// Extends the packet by `len` octets at its end and returns them, old content and all;
     /// `None` and no change if the tailroom is smaller.
+    #[inline]
     pub fn push_back(&mut self, len: usize) -> Option<&mut [u8]> {
         let end = self.end.checked_add(len)?;
         let back = self.octets.get_mut(self.end..end)?;
@@ -143,6 +169,7 @@ impl PacketBuf {
     }
 
     /// Shortens the packet to `len` octets; a shorter packet stays as it is.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start.saturating_add(len));
     }
@@ -200,6 +227,9 @@ mod tests {
         assert!(packet.pull_front(4));
         packet.truncate(4);
         assert_eq!(packet.data(), b"body");
+
+        packet.grow(4, 1).unwrap()[8] = b'!';
+        assert_eq!(packet.data(), b"headbody!");
     }
 
     #[test]
@@ -211,6 +241,9 @@ mod tests {
         assert!(packet.push_front(usize::MAX).is_none());
         assert!(packet.push_back(1).is_none());
         assert!(packet.push_back(usize::MAX).is_none());
+        assert!(packet.grow(3, 0).is_none());
+        assert!(packet.grow(0, 1).is_none());
+        assert!(packet.grow(usize::MAX, usize::MAX).is_none());
         assert!(!packet.pull_front(3));
         assert!(!packet.fill(b"abc"));
         packet.truncate(9);

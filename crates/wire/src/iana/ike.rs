@@ -85,6 +85,14 @@ registry! {
 }
 
 registry! {
+    /// Type of a PPK_ID, the first octet of a PPK_IDENTITY notify (RFC 8784 §5.1).
+    pub struct PpkIdType(u8) {
+        OPAQUE = 1, "PPK_ID_OPAQUE";
+        FIXED = 2, "PPK_ID_FIXED";
+    }
+}
+
+registry! {
     /// Certificate encoding (RFC 7296 §3.6).
     pub struct CertEncoding(u8) {
         PKCS7 = 1, "PKCS #7 wrapped X.509";

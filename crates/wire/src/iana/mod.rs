@@ -10,7 +10,7 @@ mod transform;
 
 pub use ike::{
     AuthMethod, CertEncoding, ConfigurationType, ExchangeType, HashAlgorithm, IdType, PayloadType,
-    ProtocolId, TsType,
+    PpkIdType, ProtocolId, TsType,
 };
 pub use ip::IpProtocol;
 pub use ipcomp::IpCompTransformId;
@@ -96,6 +96,7 @@ mod tests {
         assert!(ascends(KeyExchangeId::ALL));
         assert!(ascends(NotifyType::ALL));
         assert!(ascends(PayloadType::ALL));
+        assert!(ascends(PpkIdType::ALL));
         assert!(ascends(PrfId::ALL));
         assert!(ascends(ProtocolId::ALL));
         assert!(ascends(TransformType::ALL));

@@ -187,6 +187,12 @@ impl MessageBuilder {
         self.chain.put_raw(raw);
     }
 
+    /// How many octets the message has so far, its header counted in.
+    #[must_use]
+    pub fn octets_len(&self) -> usize {
+        self.chain.octets.len()
+    }
+
     /// Ends a message without an encrypted payload.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod message_type;
 mod nonce;
 mod notify;
 mod payload;
+mod redirect;
 mod sa;
 mod selector;
 mod sk;
@@ -39,6 +40,7 @@ pub use message_type::PortsOf;
 pub use nonce::Nonce;
 pub use notify::Notify;
 pub use payload::{PAYLOADS_MAX, Payload, Payloads, RawPayload};
+pub use redirect::{GatewayId, Redirect};
 pub use sa::{PROPOSALS_MAX, Proposal, Sa, TRANSFORMS_MAX, Transform};
 pub use selector::{PortRange, SelectorSyntax, TrafficSelector};
 pub use sk::{

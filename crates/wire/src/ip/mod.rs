@@ -7,6 +7,7 @@ mod ecn;
 mod flow;
 mod fragment;
 mod icmp;
+mod mark;
 mod mutable;
 mod packet;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use ecn::Ecn;
 pub use flow::{FlowKey, FlowSide};
 pub use fragment::{FragmentParts, head_whole_packet, write_fragment};
 pub use icmp::Icmp;
+pub use mark::FlowMark;
 pub use mutable::covered_headers;
 pub use packet::{FragmentInfo, IpPacket, set_ecn, set_traffic_class};
 pub use transport::{AddressChange, FrontHeaders};

@@ -1,0 +1,247 @@
+//! From a peer's certificate to an authority that is trusted (RFC 5280 §6, without policies, name
+//! constraints and revocation).
+
+use std::sync::Arc;
+
+use adit_crypto::{SignatureHash, SignatureScheme};
+
+use crate::{Certificate, Moment, name};
+
+/// Certificates between the peer's and the authority's.
+pub const CHAIN_MAX: usize = 8;
+
+/// Signatures that are checked for one path: each costs time, and the peer chose what to send. The longest
+/// path takes one more than [`CHAIN_MAX`], and one may be of a namesake.
+const SIGNATURES_MAX: usize = CHAIN_MAX + 2;
+
+/// Why a certificate, or what was signed with its key, is not believed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Distrust {
+    /// Nobody who is trusted has signed it.
+    #[error("nobody we trust has signed {subject}, which says it is from {issuer}")]
+    UnknownIssuer {
+        /// The last certificate of the path.
+        subject: String,
+        /// Who is said to have signed it.
+        issuer: String,
+    },
+    /// An authority of that name is known, and its key is another one.
+    #[error("{subject} is not signed with the key of {issuer} that we know")]
+    OtherIssuer {
+        /// Whose certificate.
+        subject: String,
+        /// Who is said to have signed it.
+        issuer: String,
+    },
+    /// Its time is over.
+    #[error("{subject} was valid until {until}, and our clock says {now}")]
+    Expired {
+        /// Whose certificate.
+        subject: String,
+        /// The last moment.
+        until: Moment,
+        /// Our clock.
+        now: Moment,
+    },
+    /// Its time has not come.
+    #[error("{subject} is valid from {from}, and our clock says {now}")]
+    NotYetValid {
+        /// Whose certificate.
+        subject: String,
+        /// The first moment.
+        from: Moment,
+        /// Our clock.
+        now: Moment,
+    },
+    /// The certificate may not be used for that.
+    #[error("{subject} {reason}")]
+    Unfit {
+        /// Whose certificate.
+        subject: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// It is valid, and not of the identity that the peer claims.
+    #[error("{subject} is no certificate of {claimed}")]
+    OtherIdentity {
+        /// Whose certificate.
+        subject: String,
+        /// The identity.
+        claimed: String,
+    },
+    /// The key that the peer uses is none of those that the configuration pins.
+    #[error("the peer's key is not the one that we know")]
+    OtherKey,
+    /// No certificate or key came that could be used.
+    #[error("{0}")]
+    NoCertificate(&'static str),
+    /// The signature over the exchange is not right.
+    #[error("the signature is wrong")]
+    BadSignature,
+    /// The peer signs in a way that is not allowed here.
+    #[error("{0}")]
+    Method(String),
+}
+
+/// Whether `leaf` may sign for its owner: a path leads over `others`, which a stranger has sent, to
+/// one of `anchors`. An anchor that is the certificate itself is a path, too.
+///
+/// # Errors
+///
+/// [`Distrust`]: of several paths, what was wrong with the one that came farthest.
+pub fn check_path(
+    leaf: &Arc<Certificate>,
+    others: &[Arc<Certificate>],
+    anchors: &[Arc<Certificate>],
+    now: Moment,
+) -> Result<(), Distrust> {
+    leaf.check_time(now)?;
+    leaf.check_leaf()?;
+    let mut search = Search { others, anchors, now, signatures: 0, worst: None };
+    if anchors.contains(leaf) || search.climb(leaf, 0) {
+        return Ok(());
+    }
+    Err(search.worst.map_or_else(|| unknown_issuer(leaf), |(_, reason)| reason))
+}
+
+struct Search<'a> {
+    others: &'a [Arc<Certificate>],
+    anchors: &'a [Arc<Certificate>],
+    now: Moment,
+    signatures: usize,
+    /// What was wrong with the path that came farthest, and how far that was.
+    worst: Option<(usize, Distrust)>,
+}
+
+impl Search<'_> {
+    /// Whether an anchor stands above `certificate`, which has `below` others under it. The depth is
+    /// bounded by [`CHAIN_MAX`].
+    fn climb(&mut self, certificate: &Certificate, below: usize) -> bool {
+        for anchor in self.anchors {
+            if self.is_signed_by(certificate, anchor, below) {
+                return true;
+            }
+        }
+        if below >= CHAIN_MAX {
+            return false;
+        }
+        for other in self.others {
+            if self.is_signed_by(certificate, other, below) && self.climb(other, below + 1) {
+                return true;
+            }
+        }
+        self.note(below, unknown_issuer(certificate));
+        false
+    }
+
+    /// Whether `issuer` may sign certificates that are `below` certificates above the leaf, and has
+    /// signed this one.
+    fn is_signed_by(
+        &mut self,
+        certificate: &Certificate,
+        issuer: &Certificate,
+        below: usize,
+    ) -> bool {
+        if !name::same(certificate.issuer(), issuer.subject()) {
+            return false;
+        }
+        if self.signatures >= SIGNATURES_MAX {
+            return false;
+        }
+        self.signatures += 1;
+        let checked = issuer
+            .check_time(self.now)
+            .and_then(|()| issuer.check_authority(below))
+            .and_then(|()| certificate.check_signature(issuer));
+        match checked {
+            Ok(()) => true,
+            Err(reason) => {
+                // Told rather than that nobody has signed it.
+                self.note(below + 1, reason);
+                false
+            }
+        }
+    }
+
+    fn note(&mut self, far: usize, reason: Distrust) {
+        if self.worst.as_ref().is_none_or(|(before, _)| far > *before) {
+            self.worst = Some((far, reason));
+        }
+    }
+}
+
+impl Certificate {
+    /// Whether it is valid at this moment.
+    fn check_time(&self, now: Moment) -> Result<(), Distrust> {
+        let subject = || self.subject_text();
+        let (from, until) = self.validity();
+        if now < from {
+            return Err(Distrust::NotYetValid { subject: subject(), from, now });
+        }
+        if now > until {
+            return Err(Distrust::Expired { subject: subject(), until, now });
+        }
+        Ok(())
+    }
+
+    /// Whether an end entity may prove itself with it in IKE (RFC 4945 §5.1.3.2, §5.1.3.12).
+    fn check_leaf(&self) -> Result<(), Distrust> {
+        self.check_extensions()?;
+        if self.key_usage().is_some_and(|usage| !usage.signs()) {
+            return Err(self.unfit("has a key usage without digital signatures"));
+        }
+        if !self.is_for_ike() {
+            return Err(self.unfit("has an extended key usage that is not for IKE"));
+        }
+        Ok(())
+    }
+
+    /// Whether it may sign certificates with so many others between it and the leaf.
+    fn check_authority(&self, below: usize) -> Result<(), Distrust> {
+        self.check_extensions()?;
+        if !self.is_authority() {
+            return Err(self.unfit("is no authority (basic constraints without CA)"));
+        }
+        if self.key_usage().is_some_and(|usage| !usage.signs_certificates()) {
+            return Err(self.unfit("has a key usage without certificate signing"));
+        }
+        if self.path_length().is_some_and(|most| below > most) {
+            return Err(self.unfit("allows fewer intermediates than there are"));
+        }
+        Ok(())
+    }
+
+    fn check_extensions(&self) -> Result<(), Distrust> {
+        if self.has_unknown_critical() {
+            return Err(self.unfit("has a critical extension that is not supported"));
+        }
+        Ok(())
+    }
+
+    fn check_signature(&self, issuer: &Self) -> Result<(), Distrust> {
+        let scheme = self.scheme();
+        if scheme.is_some_and(|scheme: SignatureScheme| scheme.hash() == SignatureHash::Sha1) {
+            return Err(self.unfit("is signed with SHA-1"));
+        }
+        let Some(scheme) = scheme else {
+            return Err(self.unfit("is signed in a way that is not supported"));
+        };
+        if issuer.public_key().key().verifies(scheme, self.signed(), self.signature()) {
+            Ok(())
+        } else {
+            let issuer = issuer.subject_text();
+            Err(Distrust::OtherIssuer { subject: self.subject_text(), issuer })
+        }
+    }
+
+    fn unfit(&self, reason: &'static str) -> Distrust {
+        Distrust::Unfit { subject: self.subject_text(), reason }
+    }
+}
+
+fn unknown_issuer(certificate: &Certificate) -> Distrust {
+    Distrust::UnknownIssuer {
+        subject: certificate.subject_text(),
+        issuer: name::text(certificate.issuer()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Private keys from files: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017), SEC 1 (RFC 5915).
+
+use std::sync::Arc;
+
+use adit_crypto::{KeyError, KeyKind, SigningKey};
+use der::Tag;
+
+use crate::public_key::curve_of;
+use crate::read::{Reader, explicit};
+use crate::{PkiError, PublicKey, oid, pem};
+
+/// A private key and its public half. It is erased when dropped and never printed.
+#[derive(Debug)]
+pub struct PrivateKey {
+    key: SigningKey,
+    public: Arc<PublicKey>,
+}
+
+impl PrivateKey {
+    /// Reads a file: PEM with one key in it, or DER.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Encrypted`] if a password protects it, [`PkiError::Missing`] if there is none,
+    /// [`PkiError::Key`] if it is not valid, too short or of another kind.
+    pub fn from_file(octets: &[u8]) -> Result<Self, PkiError> {
+        for block in pem::blocks(octets)? {
+            let der = block.octets.as_bytes();
+            return match block.label.as_str() {
+                "PRIVATE KEY" => Self::from_pkcs8(der),
+                "RSA PRIVATE KEY" => Self::of(SigningKey::rsa(der)?),
+                "EC PRIVATE KEY" => Self::from_sec1(der),
+                "ENCRYPTED PRIVATE KEY" => Err(PkiError::Encrypted),
+                "" => Self::from_pkcs8(der)
+                    .or_else(|_| Self::from_sec1(der))
+                    .or_else(|_| Self::of(SigningKey::rsa(der)?)),
+                // `openssl ecparam -genkey` puts `EC PARAMETERS` in front, others a certificate.
+                _ => continue,
+            };
+        }
+        Err(PkiError::Missing("private key"))
+    }
+
+    fn from_pkcs8(der: &[u8]) -> Result<Self, PkiError> {
+        let mut info = Reader::new(der, PART)?.sequence(PART)?;
+        let _version = info.take(Tag::Integer)?;
+        let mut algorithm = info.sequence(PART)?;
+        let name = algorithm.take(Tag::ObjectIdentifier)?;
+        if name == oid::RSA_ENCRYPTION {
+            return Self::of(SigningKey::rsa(der)?);
+        }
+        if name == oid::ED25519 {
+            return Self::of(SigningKey::ed25519(der)?);
+        }
+        if name != oid::EC_PUBLIC_KEY {
+            return Err(KeyError::Unsupported.into());
+        }
+        let curve = curve_of(algorithm.take(Tag::ObjectIdentifier)?);
+        Self::of(SigningKey::curve(curve.ok_or(KeyError::Unsupported)?, der)?)
+    }
+
+    /// ECPrivateKey: version, the number, `[0]` the curve, `[1]` the point.
+    fn from_sec1(der: &[u8]) -> Result<Self, PkiError> {
+        let mut key = Reader::new(der, PART)?.sequence(PART)?;
+        let _version = key.take(Tag::Integer)?;
+        let number = key.take(Tag::OctetString)?;
+        let kind = match key.take_if(explicit(0))? {
+            Some(curve) => curve_of(Reader::new(curve, PART)?.take(Tag::ObjectIdentifier)?),
+            None => match number.len() {
+                32 => Some(KeyKind::P256),
+                48 => Some(KeyKind::P384),
+                66 => Some(KeyKind::P521),
+                _ => None,
+            },
+        };
+        Self::of(SigningKey::curve(kind.ok_or(KeyError::Unsupported)?, der)?)
+    }
+
+    fn of(key: SigningKey) -> Result<Self, PkiError> {
+        let public = Arc::new(PublicKey::of(key.public())?);
+        Ok(Self { key, public })
+    }
+
+    /// What signs.
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> &Arc<PublicKey> {
+        &self.public
+    }
+}
+
+const PART: &str = "private key";
