@@ -65,6 +65,8 @@ pub struct ChildSa {
     pub tfc: Tfc,
     /// Compression of what is protected, if both peers want it.
     pub ipcomp: Option<IpComp>,
+    /// Whether inner packets share ESP packets, if both peers want it (RFC 9347).
+    pub aggfrag: Option<Aggfrag>,
     /// The child SA it replaces.
     pub rekeys: Option<ChildSaId>,
 }
@@ -87,6 +89,13 @@ pub struct IpComp {
     pub cpi_out: Cpi,
 }
 
+/// Aggregation and fragmentation of inner packets (RFC 9347), in both directions.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Aggfrag {
+    /// Whether several TCP segments may travel in one piece: both peers are Adits and take that.
+    pub super_packets: bool,
+}
+
 /// The two ends of an SA in transport mode.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Hosts {
@@ -101,6 +110,9 @@ pub struct Hosts {
 pub struct Encapsulation {
     /// Inside UDP (RFC 3948), else directly above IP, as AH always.
     pub udp: bool,
+    /// Whether a TCP connection between the same two ends has the place of UDP (RFC 9329), which is
+    /// then true, too: apart from who carries them the packets are the same.
+    pub tcp: bool,
     /// Our address; the port counts only inside UDP.
     pub local: SocketAddr,
     /// The peer's address; the port counts only inside UDP.

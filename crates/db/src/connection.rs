@@ -5,13 +5,16 @@
 //! ([`Connection::new`], [`ChildConfig::new`], [`LifetimeSpec::default`]).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
+use crate::childless::Childless;
 use crate::dscp_class::DscpClass;
+use crate::gateway::Redirect;
 use crate::host::HostSpec;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
@@ -35,6 +38,9 @@ pub struct Connection {
     pub remote_addresses: Vec<HostSpec>,
     /// UDP ports of the first message.
     pub ports: Ports,
+    /// TCP ports of the peer, in order of trial; empty where its IKE and ESP may not go through TCP
+    /// (RFC 9329).
+    pub tcp_ports: Vec<u16>,
     /// Who we are, who the peer must be.
     pub pad: PadEntry,
     /// IKE proposals in order of preference.
@@ -46,22 +52,36 @@ pub struct Connection {
     /// The connection whose child SAs protect once more what those of this one have sealed (RFC 4301
     /// §4.4.1, nested SAs). It has one child, of its own name.
     pub over: Option<ConnectionName>,
+    /// Whether its SAs are those of the first packet thread: what other connections send through it
+    /// comes out there.
+    pub on_first_thread: bool,
     /// Whether IKE messages may be fragmented (RFC 7383).
     pub fragmentation: bool,
+    /// Whether its IKE SAs move when an address changes (RFC 4555).
+    pub mobike: Mobike,
     /// Time between NAT keepalives (RFC 3948 §2.3); zero is off.
     pub keepalive: Duration,
     /// Silence after which the peer is asked for a sign of life (RFC 7296 §2.4); zero is off.
     pub dpd_delay: Duration,
     /// Age at which the IKE SA is rekeyed; zero is never.
     pub rekey_time: Duration,
-    /// Time after `rekey_time` at which an IKE SA that could not be rekeyed is deleted.
+    /// Time after `rekey_time` or `reauth_time` at which an IKE SA that could not be renewed is
+    /// deleted.
     pub over_time: Duration,
-    /// Upper bound of the random time that `rekey_time` is shortened by.
+    /// Upper bound of the random time that `rekey_time` and `reauth_time` are shortened by.
     pub rand_time: Duration,
+    /// Time after which both sides authenticate again (RFC 4478); zero is never.
+    pub reauth_time: Duration,
     /// What a second IKE SA with the same peer does to the first.
     pub unique: Unique,
     /// How long an unreachable peer is tried.
     pub reach: KeyingTries,
+    /// Whether an IKE SA may begin without a child (RFC 6023).
+    pub childless: Childless,
+    /// Other gateways (RFC 5685).
+    pub redirect: Redirect,
+    /// Whether an IKE SA that was interrupted is resumed with a ticket (RFC 5723).
+    pub resumption: bool,
     /// Children in configured order.
     pub children: Vec<ChildConfig>,
 }
@@ -84,22 +104,35 @@ impl Connection {
             local_addresses: Vec::new(),
             remote_addresses: Vec::new(),
             ports: Ports::default(),
+            tcp_ports: Vec::new(),
             pad: PadEntry::default(),
             proposals: ProposalSpec::ike_default(),
             encap: Encap::default(),
             engine: Engine::default(),
             over: None,
+            on_first_thread: false,
             fragmentation: true,
+            mobike: Mobike::default(),
             keepalive: Self::DEFAULT_KEEPALIVE,
             dpd_delay: Self::DEFAULT_DPD_DELAY,
             rekey_time: Self::DEFAULT_REKEY_TIME,
             over_time: Self::DEFAULT_OVER_TIME,
             // swanctl: rand_time is as long as over_time unless given.
             rand_time: Self::DEFAULT_OVER_TIME,
+            reauth_time: Duration::ZERO,
             unique: Unique::default(),
             reach: KeyingTries::default(),
+            childless: Childless::default(),
+            redirect: Redirect::default(),
+            resumption: false,
             children: Vec::new(),
         }
+    }
+
+    /// Whether shared ESP packets are negotiated for a child (RFC 9347): where they are wanted, and
+    /// where the engine in user space is the last to protect its packets.
+    pub fn negotiates_aggfrag(&self, child: &ChildConfig) -> bool {
+        self.engine == Engine::Userspace && self.over.is_none() && child.may_share_packets()
     }
 
     /// The child of that name.
@@ -117,6 +150,14 @@ impl Connection {
         let is_class =
             move |one: &&ChildConfig| one.class.as_ref().is_some_and(|class| class.of == *rest);
         self.child(rest).into_iter().chain(self.children.iter().filter(is_class))
+    }
+
+    /// The children beside this one that are for one resource each (RFC 9611), in order.
+    pub fn resources_of<'a>(
+        &'a self,
+        child: &'a ChildConfig,
+    ) -> impl Iterator<Item = &'a ChildConfig> {
+        self.classes_with(child).filter(|one| one.resource.is_some())
     }
 
     /// The child that carries a packet with this DSCP among those that share a child's traffic.
@@ -144,6 +185,30 @@ impl Connection {
             .filter(|_| child.mode == Mode::Transport)
     }
 
+    /// Whether we may go over to TCP where UDP does not pass (RFC 9329 §5.1).
+    pub fn may_fall_back(&self) -> bool {
+        self.encap == Encap::Auto && !self.tcp_ports.is_empty()
+    }
+
+    /// Whether its IKE and ESP may be carried by TCP, whoever has opened the connection: only our own
+    /// engine has a way there, and a tunnel inside another one has none.
+    pub fn fits_tcp(&self) -> bool {
+        self.engine == Engine::Userspace && self.over.is_none() && self.encap != Encap::Esp
+    }
+
+    /// Whether its IKE SAs may move (RFC 4555): selectors of transport mode are the addresses
+    /// themselves, and where a peer behind another tunnel is, that tunnel says.
+    pub fn may_move(&self) -> bool {
+        let is_bound = |child: &ChildConfig| child.mode == Mode::Transport;
+        self.mobike != Mobike::No && self.over.is_none() && !self.children.iter().any(is_bound)
+    }
+
+    /// Whether we may use this address of ours.
+    pub fn may_use(&self, address: IpAddr) -> bool {
+        let allows = |host: &HostSpec| host.contains(address).unwrap_or(true);
+        self.local_addresses.is_empty() || self.local_addresses.iter().any(allows)
+    }
+
     /// Whether we could initiate: at least one remote address names a single host.
     pub fn can_initiate(&self) -> bool {
         self.remote_addresses.iter().any(HostSpec::is_single)
@@ -169,13 +234,30 @@ impl Default for Ports {
 /// How ESP packets travel.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Encap {
-    /// Inside UDP if a NAT is detected, else as IP protocol 50 (RFC 7296 §2.23).
+    /// Inside UDP if a NAT is detected or the peer, an Adit, prefers it as we do; else as IP protocol
+    /// 50 (RFC 7296 §2.23); inside TCP while UDP does not pass and [`Connection::tcp_ports`] has
+    /// any.
     #[default]
     Auto,
     /// Always inside UDP (RFC 3948).
     Udp,
     /// Always as IP protocol 50; fails behind most NATs.
     Esp,
+    /// IKE and ESP always inside TCP (RFC 9329), to the first of [`Connection::tcp_ports`].
+    Tcp,
+}
+
+/// Whether an IKE SA moves with the addresses of its ends (RFC 4555).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Mobike {
+    /// No: it ends with the address of either side.
+    No,
+    /// If the peer does so, too. Packets follow to an address that nobody has vouched for when it has
+    /// answered (§3.7).
+    #[default]
+    Yes,
+    /// The same without that check: peers are trusted not to name somebody else's address.
+    Unchecked,
 }
 
 /// Who protects the packets of a connection. Both engines take the same [`crate::ChildSa`].
@@ -256,6 +338,12 @@ pub struct ChildConfig {
     pub mode: Mode,
     /// If it takes some packets from another child.
     pub class: Option<DscpClass>,
+    /// How many children beside it have its selectors and are for one resource of the sender each
+    /// (RFC 9611): it is their fallback.
+    pub cpus: u16,
+    /// Of a child that is for one: its number, from 0. It takes no code points from the fallback, but
+    /// what the thread of that number sends.
+    pub resource: Option<u16>,
     /// Desired state.
     pub keep: Keep,
     /// Which selectors come from the packet that asks for the child; only if that is on demand.
@@ -264,6 +352,9 @@ pub struct ChildConfig {
     pub lifetime: LifetimeSpec,
     /// Replay window; zero switches replay protection and with it ESN off (CHECKLIST E16).
     pub replay_window: WindowSize,
+    /// That of the peer, which no protocol tells: what several threads send at the same time arrives
+    /// in another order, and a narrow window takes that for replays.
+    pub peer_replay_window: WindowSize,
     /// The DSCP of the outer header.
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
@@ -274,6 +365,9 @@ pub struct ChildConfig {
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
     pub compress: bool,
+    /// Whether to negotiate what makes a tunnel faster between peers that can: that inner packets
+    /// share ESP packets (RFC 9347).
+    pub turbo: bool,
     /// What only the kernel does, as engine.
     pub kernel: KernelOptions,
     /// What happens when the peer is found dead.
@@ -292,15 +386,19 @@ impl ChildConfig {
             proposals: ProposalSpec::esp_default(),
             mode: Mode::default(),
             class: None,
+            cpus: 0,
+            resource: None,
             keep: Keep::default(),
             pfp: Pfp::NONE,
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
+            peer_replay_window: WindowSize::MIN,
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
+            turbo: true,
             kernel: KernelOptions::default(),
             dpd_action: EndAction::default(),
             close_action: EndAction::default(),
@@ -323,6 +421,15 @@ impl ChildConfig {
     /// lengths that compression shows, and for AH nobody has asked.
     pub fn negotiates_ipcomp(&self) -> bool {
         self.compress && self.is_esp_only() && self.tfc.padding == 0 && self.mode != Mode::Beet
+    }
+
+    /// Whether shared ESP packets may be negotiated (RFC 9347): for ESP in tunnel mode, which counts
+    /// packets. Padding and dummies hide what this does not, and what is compressed is alone.
+    fn may_share_packets(&self) -> bool {
+        let is_alone = self.compress || self.tfc != Tfc::OFF;
+        let is_fit =
+            self.mode == Mode::Tunnel && self.is_esp_only() && !self.replay_window.is_off();
+        self.turbo && is_fit && !is_alone
     }
 
     /// Whether every proposal is for ESP.

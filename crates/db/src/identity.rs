@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use adit_pki::name;
 use adit_wire::iana::IdType;
 
 /// Who a peer claims to be; one value of an IDi or IDr payload.
@@ -25,8 +26,10 @@ pub enum Identity {
     Rfc822(String),
     /// ID_KEY_ID: octets the two sides agreed on.
     KeyId(Vec<u8>),
-    /// ID_DER_ASN1_DN: a distinguished name as DER; compared octet by octet.
+    /// ID_DER_ASN1_DN: a distinguished name as DER.
     Dn(Vec<u8>),
+    /// ID_NULL: nobody says who this is (RFC 7619 §2.2).
+    Null,
 }
 
 /// Longest identity in octets. RFC 7296 sets no limit; a host name has at most 255.
@@ -53,6 +56,9 @@ pub enum IdentityError {
     /// A `*` elsewhere than in front, or something the pattern language does not know.
     #[error("{0:?}: a wildcard may only replace the leading part, as in *.example or *@example")]
     BadPattern(String),
+    /// What has an equals sign and is no distinguished name.
+    #[error("{0:?} is no distinguished name such as C=CH, O=strongSwan, CN=gw: {1}")]
+    BadName(String, String),
     /// The ID payload has a type this suite does not take as an identity.
     #[error("ID type {0} is not supported")]
     UnsupportedType(u8),
@@ -71,6 +77,11 @@ impl Identity {
     /// [`IdentityError::BadOctets`], [`IdentityError::Empty`] or [`IdentityError::TooLong`] when
     /// the octets do not fit.
     pub fn from_wire(kind: IdType, octets: &[u8]) -> Result<Self, IdentityError> {
+        //= https://www.rfc-editor.org/rfc/rfc7619#section-2.2
+        //# The Identification Data field of the ID payload for this ID Type MUST be empty.
+        if kind == IdType::NULL {
+            return if octets.is_empty() { Ok(Self::Null) } else { Err(IdentityError::BadOctets) };
+        }
         check_length(octets.len())?;
         match kind {
             IdType::IPV4_ADDR => <[u8; 4]>::try_from(octets)
@@ -96,6 +107,7 @@ impl Identity {
             Self::Rfc822(_) => IdType::RFC822_ADDR,
             Self::KeyId(_) => IdType::KEY_ID,
             Self::Dn(_) => IdType::DER_ASN1_DN,
+            Self::Null => IdType::NULL,
         }
     }
 
@@ -106,16 +118,31 @@ impl Identity {
             Self::Ipv6(address) => address.octets().to_vec(),
             Self::Fqdn(text) | Self::Rfc822(text) => text.as_bytes().to_vec(),
             Self::KeyId(octets) | Self::Dn(octets) => octets.clone(),
+            Self::Null => Vec::new(),
         }
     }
 
-    /// Whether both name the same peer: equal octets, or equal host names but for case.
+    /// Whether both name the same peer: equal octets, or equal host names but for case, or equal
+    /// distinguished names but for case, spaces and encoding (RFC 5280 §7.1).
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Fqdn(a), Self::Fqdn(b)) | (Self::Rfc822(a), Self::Rfc822(b)) => {
                 a.eq_ignore_ascii_case(b)
             }
+            (Self::Dn(a), Self::Dn(b)) => name::same(a, b),
             _ => self == other,
+        }
+    }
+
+    /// The form that all identities have in common which are the same by [`Self::is_same`]: host names
+    /// compare without case (RFC 4343).
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        match self {
+            Self::Fqdn(name) => Self::Fqdn(name.to_ascii_lowercase()),
+            Self::Rfc822(name) => Self::Rfc822(name.to_ascii_lowercase()),
+            Self::Dn(name) => Self::Dn(name::canonical(name)),
+            Self::Ipv4(_) | Self::Ipv6(_) | Self::KeyId(_) | Self::Null => self.clone(),
         }
     }
 
@@ -127,7 +154,11 @@ impl Identity {
             "fqdn" | "dns" => Ok(Self::Fqdn(rest.to_owned())),
             "email" | "rfc822" | "userfqdn" => Ok(Self::Rfc822(rest.to_owned())),
             "keyid" => parse_key_id(rest).map(Self::KeyId),
-            "dn" | "asn1dn" => parse_hex(rest.trim_start_matches('#')).map(Self::Dn),
+            "dn" | "asn1dn" => match rest.strip_prefix('#') {
+                Some(hex) => parse_hex(hex),
+                None => parse_name(rest),
+            }
+            .map(Self::Dn),
             _ => return None,
         };
         Some(if rest.is_empty() { Err(IdentityError::Empty) } else { identity })
@@ -139,6 +170,10 @@ impl Identity {
         }
         if let Some(hex) = text.strip_prefix("@#") {
             return parse_hex(hex).map(Self::KeyId);
+        }
+        // As strongSwan decides: whatever has an equals sign and no prefix is a distinguished name.
+        if text.contains('=') && !text.starts_with('@') {
+            return parse_name(text).map(Self::Dn);
         }
         // swanctl: `@@` forces a mail address without a local part, `@` a host name.
         if let Some(mail) = text.strip_prefix("@@") {
@@ -159,6 +194,7 @@ impl Identity {
             Self::Ipv6(_) => 16,
             Self::Fqdn(text) | Self::Rfc822(text) => text.len(),
             Self::KeyId(octets) | Self::Dn(octets) => octets.len(),
+            Self::Null => 0,
         }
     }
 }
@@ -173,11 +209,15 @@ impl From<IpAddr> for Identity {
 }
 
 /// Reads the forms of `swanctl.conf`: an address, `@host`, `host`, `user@host`, `@#hex`,
-/// `keyid:text`, `keyid:0xhex`, and the prefixes `ipv4:`, `ipv6:`, `fqdn:`, `email:`, `dn:#hex`.
+/// `keyid:text`, `keyid:0xhex`, `C=CH, CN=host`, `%null` for nobody, and the prefixes `ipv4:`, `ipv6:`,
+/// `fqdn:`, `email:`, `dn:#hex`.
 impl FromStr for Identity {
     type Err = IdentityError;
 
     fn from_str(text: &str) -> Result<Self, IdentityError> {
+        if text == NULL {
+            return Ok(Self::Null);
+        }
         let identity = match Self::parse_prefixed(text) {
             Some(prefixed) => prefixed?,
             None => {
@@ -211,7 +251,11 @@ impl fmt::Display for Identity {
                 Some(text) => write!(f, "keyid:{text}"),
                 None => write!(f, "keyid:0x{}", Hex(octets)),
             },
-            Self::Dn(octets) => write!(f, "dn:#{}", Hex(octets)),
+            Self::Dn(octets) => match name_text(octets) {
+                Some(text) => f.write_str(&text),
+                None => write!(f, "dn:#{}", Hex(octets)),
+            },
+            Self::Null => f.write_str(NULL),
         }
     }
 }
@@ -316,6 +360,9 @@ impl fmt::Display for IdentityPattern {
     }
 }
 
+/// ID_NULL in writing.
+const NULL: &str = "%null";
+
 fn check_length(octets: usize) -> Result<(), IdentityError> {
     match octets {
         0 => Err(IdentityError::Empty),
@@ -354,6 +401,18 @@ fn key_id_text(octets: &[u8]) -> Option<&str> {
     let plain = text.bytes().all(|octet| octet.is_ascii_graphic());
     let read_as_hex = text.starts_with("0x") || text.starts_with('#');
     (plain && !read_as_hex).then_some(text)
+}
+
+fn parse_name(text: &str) -> Result<Vec<u8>, IdentityError> {
+    name::from_text(text).map_err(|error| IdentityError::BadName(text.to_owned(), error))
+}
+
+/// The words of a distinguished name, when reading them gives the same name again.
+fn name_text(octets: &[u8]) -> Option<String> {
+    let text = name::text(octets)?;
+    let is_plain = text.contains('=') && !text.starts_with(['%', '@']) && !text.contains('*');
+    let again = name::from_text(&text).ok().filter(|_| is_plain)?;
+    name::same(&again, octets).then_some(text)
 }
 
 fn parse_hex(text: &str) -> Result<Vec<u8>, IdentityError> {

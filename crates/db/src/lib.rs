@@ -3,7 +3,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad` | what the operator wants |
+//! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad`, `auth_spec`, `ppk`, `rounds` | what the operator wants |
+//! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
@@ -17,11 +18,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod auth_spec;
 mod child_sa;
+mod childless;
 mod connection;
 mod decorrelate;
 mod dscp_class;
 mod flow_cache;
+mod gateway;
 mod host;
 mod identity;
 mod ids;
@@ -33,20 +37,25 @@ mod nearest;
 mod outer_header;
 mod pad;
 mod pfp;
+mod ppk;
 pub mod proposal;
 pub mod replay;
+mod rounds;
 pub mod sad;
 pub mod spd;
 mod spi;
 mod ts_spec;
 
-pub use child_sa::{ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
+pub use auth_spec::{AuthSpec, SignatureSpec};
+pub use child_sa::{Aggfrag, ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
+pub use childless::Childless;
 pub use connection::{
-    ChildConfig, Connection, Encap, EndAction, Engine, KERNEL_SPI, Keep, KeyingTries, Mode, Ports,
-    Tfc, Unique,
+    ChildConfig, Connection, Encap, EndAction, Engine, KERNEL_SPI, Keep, KeyingTries, Mobike, Mode,
+    Ports, Tfc, Unique,
 };
 pub use dscp_class::{DscpClass, DscpSet};
-pub use flow_cache::FlowCache;
+pub use flow_cache::{FlowCache, FlowPlace};
+pub use gateway::{Gateway, GatewayError, Redirect};
 pub use host::{HostError, HostSpec, single_address};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
@@ -58,10 +67,12 @@ pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, cou
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
-pub use pad::{AuthMethodConfig, Claim, PadEntry};
+pub use pad::{Claim, PadEntry};
 pub use pfp::{FlowClass, Pfp};
-pub use proposal::{Caution, ProposalError, ProposalSpec, TransformWords};
+pub use ppk::{PPK_ID_OCTETS_MAX, PpkError, PpkId, PpkSpec};
+pub use proposal::{Caution, Profile, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
+pub use rounds::{LocalRound, ROUNDS_MAX, RemoteRound};
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
-pub use spi::{is_free, random_cpi, random_spi};
+pub use spi::{InboundThreads, is_free, random_cpi, random_spi};
 pub use ts_spec::{TsSpec, TsSpecError};

@@ -138,7 +138,7 @@ impl ManualSa {
             keys_out,
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),
-            encap: Encapsulation { udp: self.udp, local, remote },
+            encap: Encapsulation { udp: self.udp, tcp: false, local, remote },
             lifetime: Lifetime::NONE,
             replay_window: self.replay_window,
             dscp: DscpPolicy::default(),
@@ -146,6 +146,7 @@ impl ManualSa {
             df: DfPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
+            aggfrag: None,
             rekeys: None,
         })
     }
@@ -186,7 +187,9 @@ impl ProposalSpec {
         };
         let (encryption, integrity) = (one(TransformType::ENCR)?, one(TransformType::INTEG)?);
         let esn = one(TransformType::ESN)?.is_some_and(|transform| transform.id == ESN);
-        let key_exchange = self.transforms().iter().any(|one| one.kind == TransformType::KE);
+        let is_key_exchange =
+            |kind: TransformType| kind == TransformType::KE || kind.is_additional_ke();
+        let key_exchange = self.transforms().iter().any(|one| is_key_exchange(one.kind));
         let integrity = integrity.map(|transform| IntegrityId(transform.id));
         if key_exchange {
             return None;

@@ -2,29 +2,34 @@
 //! `swanctl.conf`.
 //!
 //! `aes256gcm16-prfsha384-x25519-ke1_mlkem768` is one proposal: words joined by hyphens, each a
-//! transform. A list of proposals is joined by commas; `default` in a list stands for ours.
+//! transform. A list of proposals is joined by commas; `default` in a list stands for ours, and the
+//! name of another [`Profile`] for its.
 //!
 //! A [`ProposalSpec`] that exists is legal for its protocol: it has a cipher, an integrity
 //! transform exactly if the cipher needs one, for IKE also a PRF and a key exchange, for ESP the
 //! ESN transform. For AH it has no cipher, an integrity transform and the ESN transform.
 
 mod caution;
+mod profile;
 mod words;
 
 use std::fmt;
+use std::sync::Arc;
 
 use adit_crypto::Cipher;
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, ProtocolId, TransformType};
 use adit_wire::ikev2::Transform;
 
 pub use self::caution::{Caution, Verdict, allowable};
+pub use self::profile::{Profile, Reasoned};
 use crate::nearest::nearest;
 
 /// One proposal for IKE, ESP or AH: its transforms in order of preference within each type.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ProposalSpec {
     protocol: ProtocolId,
-    transforms: Vec<Transform>,
+    /// Shared by all that were made alike.
+    transforms: Arc<[Transform]>,
 }
 
 /// Most transforms in one proposal.
@@ -65,7 +70,7 @@ pub enum ProposalError {
     /// An IKE proposal without PRF, and without integrity algorithm to take it from.
     #[error("no PRF in {0:?}; add prfsha256 or prfsha384")]
     NoPrf(String),
-    /// An IKE proposal without key exchange.
+    /// An IKE proposal without key exchange, or additional ones that follow none.
     #[error("no key exchange in {0:?}; add x25519 or ecp384")]
     NoKeyExchange(String),
     /// Nothing stands where a proposal should.
@@ -100,8 +105,7 @@ impl ProposalSpec {
             transforms.extend(implied);
         }
         settle_integrity(text, aead, &mut transforms)?;
-        let key_exchange = |t: &Transform| t.kind == TransformType::KE && t.id != KE_NONE;
-        if !transforms.iter().any(key_exchange) {
+        if !transforms.iter().any(is_key_exchange) {
             return Err(ProposalError::NoKeyExchange(text.to_owned()));
         }
         // RFC 7296 §3.3.6 has no NONE for the key exchange of an IKE SA.
@@ -111,7 +115,8 @@ impl ProposalSpec {
 
     /// Reads one ESP proposal. Without `esn` and `noesn` it is `noesn`, as swanctl has it.
     ///
-    /// A key exchange gives perfect forward secrecy when the child SA is rekeyed.
+    /// A key exchange gives perfect forward secrecy when the child SA is rekeyed; additional ones
+    /// (RFC 9370 §2.2.4) can follow it.
     ///
     /// # Errors
     ///
@@ -120,6 +125,7 @@ impl ProposalSpec {
         let mut transforms = read_words(text, ProtocolId::ESP)?;
         let aead = check_ciphers(text, &transforms)?;
         settle_integrity(text, aead, &mut transforms)?;
+        check_additional(text, &transforms)?;
         if !has(&transforms, TransformType::ESN) {
             transforms.push(NO_ESN);
         }
@@ -137,66 +143,55 @@ impl ProposalSpec {
         if !has(&transforms, TransformType::INTEG) {
             return Err(ProposalError::NoIntegrity(text.to_owned()));
         }
+        check_additional(text, &transforms)?;
         if !has(&transforms, TransformType::ESN) {
             transforms.push(NO_ESN);
         }
         Self::ordered(ProtocolId::AH, transforms)
     }
 
-    /// Reads a comma list of IKE proposals; `default` stands for [`ProposalSpec::ike_default`].
+    /// Reads a comma list of IKE proposals; the name of a [`Profile`] stands for its proposals.
     ///
     /// # Errors
     ///
     /// See [`ProposalSpec::ike`].
     pub fn ike_list(text: &str) -> Result<Vec<Self>, ProposalError> {
-        read_list(text, Self::ike, Self::ike_default)
+        read_list(text, Self::ike, ProtocolId::IKE)
     }
 
-    /// Reads a comma list of ESP proposals; `default` stands for [`ProposalSpec::esp_default`].
+    /// Reads a comma list of ESP proposals; the name of a [`Profile`] stands for its proposals.
     ///
     /// # Errors
     ///
     /// See [`ProposalSpec::esp`].
     pub fn esp_list(text: &str) -> Result<Vec<Self>, ProposalError> {
-        read_list(text, Self::esp, Self::esp_default)
+        read_list(text, Self::esp, ProtocolId::ESP)
     }
 
-    /// Reads a comma list of AH proposals; `default` stands for [`ProposalSpec::ah_default`].
+    /// Reads a comma list of AH proposals; the name of a [`Profile`] stands for its proposals.
     ///
     /// # Errors
     ///
     /// See [`ProposalSpec::ah`].
     pub fn ah_list(text: &str) -> Result<Vec<Self>, ProposalError> {
-        read_list(text, Self::ah, Self::ah_default)
+        read_list(text, Self::ah, ProtocolId::AH)
     }
 
     /// What we offer for IKE SAs unless told otherwise: AEAD ciphers first, then AES-CBC for old
     /// peers, both with ML-KEM-768 as an additional key exchange the peer may decline.
     pub fn ike_default() -> Vec<Self> {
-        known(Self::ike_list(
-            "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-prfsha512\
-             -x25519-ecp384-ecp256-modp3072-modp2048-ke1_mlkem768-ke1_none,\
-             aes256-aes128-sha384-sha256-sha512-prfsha384-prfsha256-prfsha512\
-             -x25519-ecp384-ecp256-modp3072-modp2048-ke1_mlkem768-ke1_none",
-        ))
+        Profile::usual().proposals(ProtocolId::IKE)
     }
 
     /// What we offer for child SAs unless told otherwise: with and without ESN, with and without
     /// a key exchange of their own.
     pub fn esp_default() -> Vec<Self> {
-        known(Self::esp_list(
-            "aes256gcm16-aes128gcm16-chacha20poly1305\
-             -x25519-ecp384-ecp256-modp3072-modp2048-none-esn-noesn,\
-             aes256-aes128-sha256-sha384-sha512\
-             -x25519-ecp384-ecp256-modp3072-modp2048-none-esn-noesn",
-        ))
+        Profile::usual().proposals(ProtocolId::ESP)
     }
 
     /// What we offer for child SAs with AH unless told otherwise.
     pub fn ah_default() -> Vec<Self> {
-        known(Self::ah_list(
-            "sha256-sha384-sha512-x25519-ecp384-ecp256-modp3072-modp2048-none-esn-noesn",
-        ))
+        Profile::usual().proposals(ProtocolId::AH)
     }
 
     /// IKE, ESP or AH.
@@ -249,19 +244,19 @@ impl ProposalSpec {
     /// CHECKLIST E16).
     #[must_use]
     pub fn without_esn(&self) -> Self {
-        let mut transforms = self.transforms.clone();
+        let mut transforms = self.transforms.to_vec();
         transforms.retain(|transform| transform.kind != TransformType::ESN);
         transforms.push(NO_ESN);
-        Self { protocol: self.protocol, transforms }
+        Self { protocol: self.protocol, transforms: transforms.into() }
     }
 
-    /// The proposal without key exchange: for the first child of an IKE SA, whose keys come from
+    /// The proposal without key exchanges: for the first child of an IKE SA, whose keys come from
     /// the IKE SA (RFC 7296 §1.2).
     #[must_use]
     pub fn without_key_exchange(&self) -> Self {
-        let mut transforms = self.transforms.clone();
-        transforms.retain(|transform| transform.kind != TransformType::KE);
-        Self { protocol: self.protocol, transforms }
+        let has_place = |kind: TransformType| kind != TransformType::KE && !kind.is_additional_ke();
+        let without_ke = self.transforms.iter().filter(|transform| has_place(transform.kind));
+        Self { protocol: self.protocol, transforms: without_ke.copied().collect() }
     }
 
     /// Sorts by type, keeping the order within, and drops repetitions.
@@ -276,7 +271,7 @@ impl ProposalSpec {
             return Err(ProposalError::TooMany);
         }
         unique.sort_by_key(|transform| transform.kind);
-        Ok(Self { protocol, transforms: unique })
+        Ok(Self { protocol, transforms: unique.into() })
     }
 }
 
@@ -325,18 +320,20 @@ fn fmt_transforms(transforms: &[Transform], f: &mut fmt::Formatter<'_>) -> fmt::
 fn read_list(
     text: &str,
     read: fn(&str) -> Result<ProposalSpec, ProposalError>,
-    default: fn() -> Vec<ProposalSpec>,
+    protocol: ProtocolId,
 ) -> Result<Vec<ProposalSpec>, ProposalError> {
     let mut proposals: Vec<ProposalSpec> = Vec::new();
     for item in text.split(',').map(str::trim) {
-        if item == "default" {
-            proposals.extend(default());
-        } else {
-            proposals.push(read(item)?);
+        match Profile::named(item) {
+            Some(profile) => proposals.extend(profile.proposals(protocol)),
+            None => proposals.push(read(item)?),
         }
         if proposals.len() > PROPOSALS_MAX {
             return Err(ProposalError::TooMany);
         }
+    }
+    if proposals.is_empty() {
+        return Err(ProposalError::Empty);
     }
     Ok(proposals)
 }
@@ -363,8 +360,7 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
     Ok(transforms)
 }
 
-/// RFC 7296 §3.3.2. Additional key exchanges of child SAs (RFC 9370 §2.2.4) are not offered: the
-/// keys they would protect already come from an IKE SA that has them.
+/// RFC 7296 §3.3.2, RFC 9370 §2.2.1.
 fn belongs(transform: &Transform, protocol: ProtocolId) -> bool {
     match transform.kind {
         TransformType::ENCR => match protocol {
@@ -373,6 +369,7 @@ fn belongs(transform: &Transform, protocol: ProtocolId) -> bool {
             _ => is_for_ike(transform),
         },
         TransformType::INTEG | TransformType::KE => true,
+        kind if kind.is_additional_ke() => true,
         TransformType::ESN => matches!(protocol, ProtocolId::ESP | ProtocolId::AH),
         _ => protocol == ProtocolId::IKE,
     }
@@ -391,6 +388,19 @@ fn is_for_ike(cipher: &Transform) -> bool {
         EncryptionId::CHACHA20_POLY1305_IIV,
     ];
     !not_for_ike.contains(&EncryptionId(cipher.id))
+}
+
+fn is_key_exchange(transform: &Transform) -> bool {
+    transform.kind == TransformType::KE && transform.id != KE_NONE
+}
+
+/// RFC 9370 §2.2.4: additional key exchanges of a child SA follow one in CREATE_CHILD_SA.
+fn check_additional(text: &str, transforms: &[Transform]) -> Result<(), ProposalError> {
+    let is_additional = |t: &Transform| t.kind.is_additional_ke() && t.id != KE_NONE;
+    match transforms.iter().any(is_additional) && !transforms.iter().any(is_key_exchange) {
+        true => Err(ProposalError::NoKeyExchange(text.to_owned())),
+        false => Ok(()),
+    }
 }
 
 fn has(transforms: &[Transform], kind: TransformType) -> bool {
@@ -434,11 +444,6 @@ fn implied_prf(transform: &Transform) -> Option<Transform> {
         return None;
     }
     words::prf_of_integrity(transform.id)
-}
-
-/// Our own defaults are texts in this file, read by a test.
-fn known(list: Result<Vec<ProposalSpec>, ProposalError>) -> Vec<ProposalSpec> {
-    list.expect("the default proposals are words of this file's table")
 }
 
 const KE_NONE: u16 = KeyExchangeId::NONE.0;

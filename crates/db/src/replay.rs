@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use adit_crypto::Prefetch;
+
 /// Anti-replay state of one inbound SA.
 ///
 /// ```text
@@ -94,6 +96,17 @@ impl ReplayWindow {
         self.top
     }
 
+    /// Tells the processor of the part of the window in which the number of a packet is that shows this
+    /// low half.
+    #[inline]
+    pub fn prefetch(&self, low: u32, by: Prefetch) {
+        // Sizes are powers of two of at most 2^16: the high half has no part in it.
+        let (word, _) = self.place(low.into());
+        if let Some(word) = self.seen.get(word) {
+            by.value(word);
+        }
+    }
+
     /// Whether the SA counts with 64 bits.
     pub fn is_extended(&self) -> bool {
         self.esn
@@ -107,6 +120,7 @@ impl ReplayWindow {
     /// # Errors
     ///
     /// [`ReplayError::Impossible`] if the guess falls outside the 64 bits.
+    #[inline]
     pub fn infer(&self, low: u32) -> Result<u64, ReplayError> {
         if !self.esn {
             return Ok(low.into());
@@ -132,6 +146,7 @@ impl ReplayWindow {
     ///
     /// The three of [`ReplayError`]. A window that is off refuses [`ReplayError::Impossible`]
     /// only.
+    #[inline]
     pub fn check(&self, sequence: u64) -> Result<(), ReplayError> {
         if sequence == 0 {
             return Err(ReplayError::Impossible);
@@ -152,6 +167,7 @@ impl ReplayWindow {
     /// Marks a number whose ICV was right. Returns whether it is the newest so far.
     ///
     /// The caller has [checked](Self::check) it; an old or repeated number changes nothing.
+    #[inline]
     pub fn advance(&mut self, sequence: u64) -> bool {
         if self.check(sequence).is_err() {
             return false;
@@ -192,6 +208,7 @@ impl ReplayWindow {
     }
 
     /// Word and bit of a number.
+    #[inline]
     fn place(&self, sequence: u64) -> (usize, u64) {
         // Sizes are powers of two of at most 2^16, so the slot fits any usize.
         let slot = low_bits(sequence & u64::from(self.size.0.saturating_sub(1)));

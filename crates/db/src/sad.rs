@@ -1,77 +1,33 @@
 //! Security Association Database, RFC 4301 §4.4.2: what each direction needs per packet.
 //!
-//! The two directions share nothing: each has its owner thread, its table and its small run-time
-//! parts. The big value they are made from is [`crate::child_sa::ChildSa`].
+//! The two directions share nothing: each has its table and its small run-time parts. An inbound SA
+//! has one owner thread; where several threads send on an outbound SA, each has a part of its own, and
+//! they share the numbers that nobody has taken yet and the sum of what has passed. The big value all
+//! are made from is [`crate::child_sa::ChildSa`].
+
+mod sequence;
 
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use self::atomic::{AtomicU64, Ordering};
+pub use self::sequence::{BLOCK_MAX, SPREAD_MAX, SequenceCounter, SequenceExhausted};
 use crate::lifetime::{Age, Amounts, Lifetime, Usage};
 
-/// Sender's counter, RFC 4303 §3.3.3.
-#[derive(Clone, Debug)]
-pub struct SequenceCounter {
-    /// The last number given out; 0 before the first.
-    last: u64,
-    max: u64,
-}
-
-/// Every sequence number has been used; the SA must send nothing more.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("sequence numbers are used up")]
-pub struct SequenceExhausted;
-
-impl SequenceCounter {
-    /// A counter that begins at 1 and ends before 2^32, or with ESN before 2^64.
-    pub fn new(esn: bool) -> Self {
-        Self { last: 0, max: if esn { u64::MAX } else { u32::MAX.into() } }
-    }
-
-    /// A counter whose next number follows `last`, for SAs taken over and for tests.
-    pub fn after(last: u64, esn: bool) -> Self {
-        Self { last, ..Self::new(esn) }
-    }
-
-    /// Gives out the next number.
-    ///
-    /// # Errors
-    ///
-    /// [`SequenceExhausted`] for ever once the last number is spent.
-    //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
-    //# the sender MUST NOT send a packet on an SA if doing so would cause the
-    //# sequence number to cycle.
-    pub fn spend(&mut self) -> Result<u64, SequenceExhausted> {
-        if self.is_spent() {
-            return Err(SequenceExhausted);
-        }
-        self.last = self.last.saturating_add(1);
-        Ok(self.last)
-    }
-
-    /// The last number given out; 0 before the first.
-    pub fn last(&self) -> u64 {
-        self.last
-    }
-
-    /// Whether no number is left.
-    pub fn is_spent(&self) -> bool {
-        self.last >= self.max
-    }
-
-    /// Whether so few numbers are left that the SA should be replaced: the last sixteenth.
-    pub fn is_low(&self) -> bool {
-        self.last >= self.max.saturating_sub(self.max >> 4)
-    }
+/// What threads share with each other; tests put a model of it in its place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
 /// Use of one direction held against its limits.
 ///
 /// Per packet it compares with the nearest limits only; the rest is looked at when one of them is
 /// reached.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Meter {
     usage: Usage,
     nearest: Nearest,
@@ -88,24 +44,69 @@ struct Nearest {
     packets: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Plan {
     installed: Instant,
     lifetime: Lifetime,
+    /// There if others use the same SA.
+    others: Option<Others>,
 }
+
+/// What the threads that share an SA tell each other of its use.
+#[derive(Debug)]
+struct Others {
+    all: Arc<CommonUsage>,
+    /// What this one has told.
+    told: Usage,
+    /// What the others had told then.
+    heard: Usage,
+}
+
+/// The use of an SA by all its threads together.
+#[derive(Debug, Default)]
+struct CommonUsage {
+    octets: AtomicU64,
+    packets: AtomicU64,
+    /// When the last packet passed: milliseconds since installation, and one; 0 is never.
+    used_ms: AtomicU64,
+}
+
+/// Packets of one thread after which it tells the others: a limit that several threads work towards
+/// is passed by at most so many packets of each.
+pub const TELL_PACKETS: u64 = 8;
 
 impl Meter {
     /// A meter at zero.
     pub fn new(lifetime: Lifetime, installed: Instant) -> Self {
-        let plan = Box::new(Plan { installed, lifetime });
-        let nearest = plan.nearest(Age::Fresh);
-        Self { usage: Usage::default(), nearest, age: Age::Fresh, last_used: None, plan }
+        Self::of(Plan { installed, lifetime, others: None })
+    }
+
+    /// Meters at zero for threads that use one SA: its limits are held against what all of them do.
+    pub fn shared(
+        lifetime: Lifetime,
+        installed: Instant,
+        threads: usize,
+    ) -> impl Iterator<Item = Self> {
+        let all = Arc::new(CommonUsage::default());
+        (0..threads).map(move |_| {
+            let (told, heard) = (Usage::default(), Usage::default());
+            let others = Some(Others { all: Arc::clone(&all), told, heard });
+            Self::of(Plan { installed, lifetime, others })
+        })
+    }
+
+    fn of(plan: Plan) -> Self {
+        let usage = Usage::default();
+        let nearest = plan.nearest(Age::Fresh, usage);
+        Self { usage, nearest, age: Age::Fresh, last_used: None, plan: Box::new(plan) }
     }
 
     /// The age at which the next packet finds the SA; nothing may pass at [`Age::Hard`].
+    #[inline]
     pub fn age(&mut self, now: Instant) -> Age {
         if self.nearest.reached(now, self.usage) {
-            let age = self.plan.lifetime.age(self.time(now), self.usage);
+            let total = self.plan.tell(self.usage, self.last_used);
+            let age = self.plan.lifetime.age(self.time(now), total);
             self.grow(age);
         }
         self.age
@@ -114,13 +115,20 @@ impl Meter {
     /// Makes the SA at least this old, as when its sequence numbers run out.
     pub fn grow(&mut self, age: Age) {
         self.age = self.age.max(age);
-        self.nearest = self.plan.nearest(self.age);
+        self.nearest = self.plan.nearest(self.age, self.usage);
     }
 
     /// Counts a packet of so many inner octets.
+    #[inline]
     pub fn count(&mut self, octets: usize, now: Instant) {
         self.usage.add(octets);
         self.last_used = Some(now);
+    }
+
+    /// Counts a super-packet of so many inner octets that stands for so many packets.
+    pub fn count_super(&mut self, packets: u64, octets: usize, now: Instant) {
+        self.usage.packets = self.usage.packets.saturating_add(packets.saturating_sub(1));
+        self.count(octets, now);
     }
 
     /// The next instant at which a limit of time is reached.
@@ -128,14 +136,14 @@ impl Meter {
         self.nearest.time
     }
 
-    /// What has gone through.
+    /// What has gone through, by this thread.
     pub fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// When the last packet went through.
+    /// When the last packet went through; those of other threads are known by what they have told.
     pub fn last_used(&self) -> Option<Instant> {
-        self.last_used
+        self.last_used.max(self.plan.others_used())
     }
 
     /// Time since installation.
@@ -145,6 +153,7 @@ impl Meter {
 }
 
 impl Nearest {
+    #[inline]
     fn reached(&self, now: Instant, usage: Usage) -> bool {
         usage.octets >= self.octets
             || usage.packets >= self.packets
@@ -153,14 +162,53 @@ impl Nearest {
 }
 
 impl Plan {
-    /// The smaller of the limits still ahead: at a fresh age the soft and the hard ones.
-    fn nearest(&self, age: Age) -> Nearest {
+    /// The smaller of the limits still ahead: at a fresh age the soft and the hard ones. What others
+    /// have used up counts, and they want to hear of ours soon.
+    fn nearest(&self, age: Age, usage: Usage) -> Nearest {
         let hard = self.at(self.lifetime.hard);
-        match age {
+        let nearest = match age {
             Age::Fresh => hard.min(self.at(self.lifetime.soft)),
             Age::Soft => hard,
-            Age::Hard => self.at(Amounts::NONE),
+            Age::Hard => return self.at(Amounts::NONE),
+        };
+        let Some(Others { heard, .. }) = &self.others else { return nearest };
+        let packets = nearest.packets.saturating_sub(heard.packets);
+        Nearest {
+            octets: nearest.octets.saturating_sub(heard.octets),
+            packets: packets.min(usage.packets.saturating_add(TELL_PACKETS)),
+            ..nearest
         }
+    }
+
+    /// Tells the others what passed here; gives what has passed everywhere.
+    fn tell(&mut self, usage: Usage, last_used: Option<Instant>) -> Usage {
+        let installed = self.installed;
+        let Some(Others { all, told, heard }) = &mut self.others else { return usage };
+        let add = |sum: &AtomicU64, now: u64, before: u64| {
+            let more = now.saturating_sub(before);
+            sum.fetch_add(more, Ordering::Relaxed).wrapping_add(more)
+        };
+        let total = Usage {
+            octets: add(&all.octets, usage.octets, told.octets),
+            packets: add(&all.packets, usage.packets, told.packets),
+        };
+        *told = usage;
+        *heard = Usage {
+            octets: total.octets.saturating_sub(usage.octets),
+            packets: total.packets.saturating_sub(usage.packets),
+        };
+        if let Some(used) = last_used {
+            let ms = used.saturating_duration_since(installed).as_millis();
+            let ms = u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(1);
+            all.used_ms.fetch_max(ms, Ordering::Relaxed);
+        }
+        total
+    }
+
+    /// When the last packet passed that was told of.
+    fn others_used(&self) -> Option<Instant> {
+        let ms = self.others.as_ref()?.all.used_ms.load(Ordering::Relaxed).checked_sub(1)?;
+        self.installed.checked_add(Duration::from_millis(ms))
     }
 
     fn at(&self, amounts: Amounts) -> Nearest {
@@ -272,6 +320,66 @@ mod tests {
         assert_eq!(SequenceCounter::after(u64::MAX, true).spend(), Err(SequenceExhausted));
     }
 
+    /// Each number once, whoever takes its turn, and never far below the highest one.
+    #[test]
+    fn threads_share_the_numbers_of_an_sa() {
+        let mut counters: Vec<_> = SequenceCounter::shared(0, false, 3).collect();
+        let (mut seen, mut top) = (std::collections::BTreeSet::new(), 0);
+        for turn in 0..10_000_usize {
+            // The third is much slower than the others.
+            let who = if turn % 97 == 0 { 2 } else { turn % 2 };
+            let number = counters[who].spend().unwrap();
+            assert!(seen.insert(number), "{number} twice");
+            assert!(number + SPREAD_MAX + BLOCK_MAX > top, "{number} under {top}");
+            top = top.max(number);
+        }
+        assert!(top < 10_200, "few numbers are given up: {top}");
+    }
+
+    #[test]
+    fn a_counter_skips_forward_alone() {
+        let mut counter = SequenceCounter::new(false);
+        counter.skip_to(9);
+        counter.skip_to(3);
+        assert_eq!(counter.spend(), Ok(10));
+        let mut counters: Vec<_> = SequenceCounter::shared(0, false, 2).collect();
+        assert_eq!(counters[0].spend(), Ok(1));
+        counters[1].skip_to(9);
+        assert_eq!(counters[1].spend(), Ok(10));
+        assert!(counters[0].spend().is_ok_and(|number| number == 2 || number > 10));
+    }
+
+    /// RFC 6311 §5.2: one of the threads is told, and all leave the numbers out.
+    #[test]
+    fn numbers_are_left_out_by_all_threads() {
+        let mut counter = SequenceCounter::after(7, false);
+        counter.skip(1_000);
+        assert_eq!(counter.spend(), Ok(1_008));
+        counter.skip(u64::MAX);
+        assert!(counter.is_spent() && counter.spend().is_err());
+        let mut counters: Vec<_> = SequenceCounter::shared(0, false, 2).collect();
+        let first: Vec<_> = counters.iter_mut().map(|one| one.spend().unwrap()).collect();
+        assert!(first.iter().all(|number| *number < 10), "{first:?}");
+        counters[0].skip(1_000);
+        let mut next: Vec<_> = counters.iter_mut().map(|one| one.spend().unwrap()).collect();
+        next.sort_unstable();
+        assert!(next[0] > 1_000 && next[0] < next[1], "{next:?}");
+    }
+
+    #[test]
+    fn shared_numbers_end_for_all() {
+        let max = u64::from(u32::MAX);
+        let mut counters: Vec<_> = SequenceCounter::shared(max - 5, false, 2).collect();
+        let mut numbers: Vec<u64> =
+            (0..20).filter_map(|turn: usize| counters[turn % 2].spend().ok()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [max - 4, max - 3, max - 2, max - 1, max]);
+        assert!(counters.iter().all(SequenceCounter::is_spent));
+        assert!(counters.iter().all(SequenceCounter::is_low));
+        let counters = SequenceCounter::shared(u64::MAX, true, 2);
+        assert!(counters.map(|mut counter| counter.spend()).all(|next| next.is_err()));
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
     fn start() -> Instant {
         Instant::now()
@@ -298,6 +406,47 @@ mod tests {
         assert_eq!(meter.age(at(11)), Age::Hard);
         assert_eq!(meter.usage(), Usage { octets: 200, packets: 2 });
         assert_eq!(meter.last_used(), Some(at(11)));
+    }
+
+    /// A limit of 100 packets: three threads together pass it by what they have not told at most.
+    #[test]
+    fn threads_share_the_limits_of_an_sa() {
+        let start = start();
+        let packets = |packets| Amounts { packets: Some(packets), ..Amounts::NONE };
+        let lifetime = Lifetime { soft: packets(50), hard: packets(100), idle: None };
+        let mut meters: Vec<Meter> = Meter::shared(lifetime, start, 3).collect();
+        let (mut passed, mut soft_at) = (0, None);
+        for turn in 0..1_000 {
+            let meter = &mut meters[turn % 3];
+            let now = start + Duration::from_millis(turn as u64);
+            match meter.age(now) {
+                Age::Hard => continue,
+                Age::Soft => soft_at = soft_at.or(Some(passed)),
+                Age::Fresh => {}
+            }
+            meter.count(10, now);
+            passed += 1;
+        }
+        let slack = 3 * TELL_PACKETS;
+        assert!((100..100 + slack).contains(&passed), "{passed}");
+        assert!(soft_at.is_some_and(|at| (50..50 + slack).contains(&at)), "{soft_at:?}");
+        let sum: u64 = meters.iter().map(|meter| meter.usage().packets).sum();
+        assert_eq!(sum, passed);
+        assert!(meters.iter().all(|meter| meter.age == Age::Hard));
+    }
+
+    #[test]
+    fn a_thread_knows_when_another_has_used_the_sa() {
+        let start = start();
+        let mut meters = Meter::shared(Lifetime::NONE, start, 2);
+        let (mut one, other) = (meters.next().unwrap(), meters.next().unwrap());
+        assert_eq!(other.last_used(), None);
+        let at = start + Duration::from_millis(70);
+        for _ in 0..TELL_PACKETS {
+            one.count(1, at);
+        }
+        assert_eq!(one.age(at), Age::Fresh);
+        assert_eq!(other.last_used(), Some(at));
     }
 
     #[test]

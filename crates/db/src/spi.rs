@@ -1,10 +1,46 @@
 //! Choosing SPIs, RFC 4303 §2.1, and CPIs, RFC 3173 §3.3.
 
+use std::num::NonZeroU32;
+
 use adit_crypto::Rng;
 use adit_wire::esp::Spi;
 use adit_wire::ipcomp::Cpi;
 
 use crate::manual::MANUAL_SPIS;
+
+/// How many threads share the inbound SAs: the SPI says which thread has an SA, so that the kernel can
+/// tell whose a packet is, and a replay window has one owner.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InboundThreads(NonZeroU32);
+
+impl InboundThreads {
+    /// The most that there may be.
+    pub const MAX: u32 = 64;
+    /// One has them all.
+    pub const ONE: Self = Self(NonZeroU32::MIN);
+
+    /// So many, but at least one and at most [`Self::MAX`].
+    pub fn new(count: u32) -> Self {
+        Self(NonZeroU32::new(count.min(Self::MAX)).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// How many.
+    pub fn count(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The number of the thread that has the SA of an SPI; they count from 0.
+    pub fn owner(self, spi: Spi) -> u32 {
+        spi.0 % self.0
+    }
+
+    /// The SPI made one of the thread of this number, modulo that of all: it is moved by less than
+    /// [`Self::MAX`].
+    pub fn give(self, spi: Spi, number: u32) -> Spi {
+        let first = spi.0.saturating_sub(self.owner(spi));
+        Spi(first.saturating_add(number % self.0))
+    }
+}
 
 /// Draws an SPI that is not reserved and not in use; `None` after 64 clashes, which
 /// means that nearly all of the four thousand million are taken or `is_taken` is wrong.
@@ -55,6 +91,18 @@ mod tests {
         assert_eq!(spi, Some(Spi(0xc000_0002)));
         assert_eq!(random_spi(&mut Script(vec![]), |_| false), None);
     }
+
+    #[test]
+    fn an_spi_has_one_thread() {
+        let three = InboundThreads::new(3);
+        assert_eq!([300, 301, 302, 303].map(|spi| three.owner(Spi(spi))), [0, 1, 2, 0]);
+        assert_eq!(three.give(Spi(302), 0), Spi(300));
+        assert_eq!(three.give(Spi(303), 4), Spi(304));
+        assert_eq!(InboundThreads::new(0), InboundThreads::ONE);
+        assert_eq!(InboundThreads::ONE.owner(Spi(u32::MAX)), 0);
+        assert_eq!(InboundThreads::new(u32::MAX).count(), InboundThreads::MAX);
+    }
+
     #[test]
     fn reserved_private_and_taken_cpis_are_drawn_again() {
         let mut rng = Script(vec![0x1235, 0x1234, 61_440, 255]);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use adit_wire::iana::{EncryptionId, IntegrityId, PrfId, TransformType};
+use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, TransformType};
 use adit_wire::ikev2::Transform;
 
 /// What an operator should know about an algorithm before it is used.
@@ -38,6 +38,10 @@ impl Caution {
                 (IntegrityId(transform.id) == IntegrityId::HMAC_MD5_96).then_some(MD5)
             }
             TransformType::PRF => (PrfId(transform.id) == PrfId::HMAC_MD5).then_some(MD5),
+            // In an additional round (RFC 9370) a method is as weak as in the first.
+            kind if kind == TransformType::KE || kind.is_additional_ke() => {
+                key_exchange(KeyExchangeId(transform.id))
+            }
             _ => None,
         }
     }
@@ -60,7 +64,23 @@ impl fmt::Display for Caution {
 
 /// Every algorithm that is used only where the operator allows it by name.
 pub fn allowable() -> impl Iterator<Item = &'static str> {
-    [TRIPLE_DES, DES, BLOWFISH, CAST, MD5].into_iter().map(|caution| caution.algorithm)
+    let ciphers = [TRIPLE_DES, DES, BLOWFISH, CAST, MD5];
+    let methods =
+        [MODP_768, MODP_1024, MODP_1536, MODP_1024_160, MODP_2048_224, MODP_2048_256, ECP_192];
+    ciphers.into_iter().chain(methods).map(|caution| caution.algorithm)
+}
+
+fn key_exchange(id: KeyExchangeId) -> Option<Caution> {
+    match id {
+        KeyExchangeId::MODP_768 => Some(MODP_768),
+        KeyExchangeId::MODP_1024 => Some(MODP_1024),
+        KeyExchangeId::MODP_1536 => Some(MODP_1536),
+        KeyExchangeId::MODP_1024_160 => Some(MODP_1024_160),
+        KeyExchangeId::MODP_2048_224 => Some(MODP_2048_224),
+        KeyExchangeId::MODP_2048_256 => Some(MODP_2048_256),
+        KeyExchangeId::ECP_192 => Some(ECP_192),
+        _ => None,
+    }
 }
 
 fn encryption(id: EncryptionId) -> Option<Caution> {
@@ -108,6 +128,44 @@ const MD5: Caution = Caution {
     cost: "MD5 itself is broken; that HMAC-MD5 is not yet is the only thing that holds",
 };
 
+const MODP_768: Caution = Caution {
+    algorithm: "modp768",
+    verdict: Verdict::Discouraged("RFC 8247: MUST NOT"),
+    cost: "its logarithms are taken by anyone with a few machines: recorded traffic is as good as read",
+};
+
+const MODP_1024: Caution = Caution {
+    algorithm: "modp1024",
+    verdict: Verdict::Discouraged("RFC 8247: SHOULD NOT"),
+    cost: "all use the same prime, and who has broken it once, as states can, reads every exchange (Logjam)",
+};
+
+const MODP_1536: Caution = Caution {
+    algorithm: "modp1536",
+    verdict: Verdict::Discouraged("RFC 8247: SHOULD NOT"),
+    cost: "its strength is below 112 bits, too little for traffic that is to stay secret for years",
+};
+
+const MODP_1024_160: Caution = Caution {
+    algorithm: "modp1024s160",
+    verdict: Verdict::Discouraged("RFC 8247: MUST NOT"),
+    cost: "as weak as modp1024, and nobody has told how its prime was chosen",
+};
+
+const MODP_2048_224: Caution = Caution {
+    algorithm: "modp2048s224",
+    verdict: Verdict::Discouraged("RFC 8247: SHOULD NOT"),
+    cost: "nobody has told how its prime was chosen: a trap door in it could not be seen",
+};
+
+const MODP_2048_256: Caution = Caution { algorithm: "modp2048s256", ..MODP_2048_224 };
+
+const ECP_192: Caution = Caution {
+    algorithm: "ecp192",
+    verdict: Verdict::Discouraged("NIST SP 800-131A: disallowed"),
+    cost: "its strength is 96 bits, too little for traffic that is to stay secret for years",
+};
+
 const NULL: Caution = Caution {
     algorithm: "null",
     verdict: Verdict::Readable,
@@ -138,7 +196,8 @@ mod tests {
             .collect();
         assert_eq!(
             weak.join(" "),
-            "3des cast128 blowfish128 blowfish192 blowfish256 des blowfish md5 prfmd5"
+            "3des cast128 blowfish128 blowfish192 blowfish256 des blowfish md5 prfmd5 ecp192 modp768 \
+             modp1024 modp1536 modp1024s160 modp2048s224 modp2048s256"
         );
         for algorithm in allowable() {
             assert!(weak.iter().any(|word| word.contains(algorithm)), "{algorithm}");

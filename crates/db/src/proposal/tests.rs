@@ -100,7 +100,8 @@ fn incomplete_proposals_are_refused() {
     assert!(matches!(ike("aes256-aes256gcm16-sha256-x25519"), ProposalError::MixedCiphers(_)));
     assert!(matches!(ike("aes256gcm16-prfsha256-x25519-esn"), ProposalError::WrongProtocol { .. }));
     assert!(matches!(esp("aes256gcm16-prfsha256"), ProposalError::WrongProtocol { .. }));
-    assert!(matches!(esp("aes256gcm16-ke1_mlkem768"), ProposalError::WrongProtocol { .. }));
+    assert!(matches!(esp("aes256gcm16-ke1_mlkem768"), ProposalError::NoKeyExchange(_)));
+    assert!(matches!(esp("aes256gcm16-none-ke1_mlkem768"), ProposalError::NoKeyExchange(_)));
     assert!(matches!(esp("aes256"), ProposalError::NoIntegrity(_)));
     // RFC 8221 §6: NULL with NONE cannot be selected.
     assert!(matches!(esp("null"), ProposalError::NoIntegrity(_)));
@@ -161,11 +162,13 @@ fn esn_and_key_exchange_can_be_taken_out() {
     let spec = esp("aes256gcm16-x25519-esn-noesn");
     assert_eq!(spec.without_esn().to_string(), "aes256gcm16-x25519-noesn");
     assert_eq!(spec.without_key_exchange().to_string(), "aes256gcm16-esn-noesn");
+    let spec = esp("aes256gcm16-x25519-ke1_mlkem768-esn");
+    assert_eq!(spec.without_key_exchange().to_string(), "aes256gcm16-esn");
 }
 
 #[test]
 fn every_word_is_readable_and_repetitions_vanish() {
-    for word in all_words().filter(|word| *word != "default") {
+    for word in all_words().filter(|word| Profile::named(word).is_none()) {
         assert!(words::transform_of(word, ProtocolId::ESP).is_some(), "{word}");
     }
     assert_eq!(esp("aes256gcm16-aes256gcm16-esn-esn").to_string(), "aes256gcm16-esn");

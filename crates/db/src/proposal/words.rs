@@ -31,7 +31,16 @@ pub(super) fn word_of(transform: &Transform) -> Option<String> {
 
 /// Every word, for the nearest one to a slip and for completions.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    WORDS.iter().map(|(word, _)| *word).chain(["ke1_mlkem768", "ke1_none", "default"])
+    WORDS.iter().map(|(word, _)| *word).chain([
+        "ke1_mlkem512",
+        "ke1_mlkem768",
+        "ke1_mlkem1024",
+        "ke1_none",
+        "default",
+        "compat",
+        "cnsa2",
+        "fips",
+    ])
 }
 
 /// The PRF of the same hash or cipher (RFC 4868 §2.4).
@@ -190,11 +199,29 @@ const WORDS: &[(&str, Transform)] = &[
     ("prfmd5", prf(PrfId::HMAC_MD5)),
     ("x25519", ke(KeyExchangeId::CURVE25519)),
     ("curve25519", ke(KeyExchangeId::CURVE25519)),
+    ("x448", ke(KeyExchangeId::CURVE448)),
+    ("curve448", ke(KeyExchangeId::CURVE448)),
+    ("ecp192", ke(KeyExchangeId::ECP_192)),
+    ("ecp224", ke(KeyExchangeId::ECP_224)),
     ("ecp256", ke(KeyExchangeId::ECP_256)),
     ("ecp384", ke(KeyExchangeId::ECP_384)),
+    ("ecp521", ke(KeyExchangeId::ECP_521)),
+    ("ecp256bp", ke(KeyExchangeId::BRAINPOOL_P256R1)),
+    ("ecp384bp", ke(KeyExchangeId::BRAINPOOL_P384R1)),
+    ("modp768", ke(KeyExchangeId::MODP_768)),
+    ("modp1024", ke(KeyExchangeId::MODP_1024)),
+    ("modp1536", ke(KeyExchangeId::MODP_1536)),
     ("modp2048", ke(KeyExchangeId::MODP_2048)),
     ("modp3072", ke(KeyExchangeId::MODP_3072)),
+    ("modp4096", ke(KeyExchangeId::MODP_4096)),
+    ("modp6144", ke(KeyExchangeId::MODP_6144)),
+    ("modp8192", ke(KeyExchangeId::MODP_8192)),
+    ("modp1024s160", ke(KeyExchangeId::MODP_1024_160)),
+    ("modp2048s224", ke(KeyExchangeId::MODP_2048_224)),
+    ("modp2048s256", ke(KeyExchangeId::MODP_2048_256)),
+    ("mlkem512", ke(KeyExchangeId::ML_KEM_512)),
     ("mlkem768", ke(KeyExchangeId::ML_KEM_768)),
+    ("mlkem1024", ke(KeyExchangeId::ML_KEM_1024)),
     ("none", ke(KeyExchangeId::NONE)),
     ("modpnone", ke(KeyExchangeId::NONE)),
     ("esn", esn(1)),

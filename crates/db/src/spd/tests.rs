@@ -18,6 +18,7 @@ fn flow(src: &str, dst: &str, protocol: u8, src_port: u16, dst_port: u16) -> Flo
 const P0: Action = Action::Protect(PolicyId(0));
 const P1: Action = Action::Protect(PolicyId(1));
 
+/// CHECKLIST H12.
 #[test]
 fn the_first_entry_that_matches_decides() {
     let spd = Spd::new(vec![
