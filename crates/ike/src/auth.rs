@@ -1,12 +1,18 @@
-//! Authentication of an IKE SA (RFC 7296 §2.15) with a pre-shared key.
+//! Authentication of an IKE SA (RFC 7296 §2.15).
 //!
 //! The octets each end signs are computed here; the value over them where the secrets live:
-//! [`psk_auth`] and [`psk_verify`] are for the role that holds them. IKE_INTERMEDIATE exchanges
+//! [`AuthJob::answer`] and [`psk_auth`] are for the role that holds them. Signatures are in
+//! `v2/signature`. IKE_INTERMEDIATE exchanges
 //! enter the signed octets by [`IntAuth`] (RFC 9242 §3.3.2).
 
 use adit_crypto::{Prf, Secret};
+use adit_db::AuthSpec;
+use adit_pki::{Credentials, Moment};
 
+use crate::command::AuthResult;
 use crate::keymat::Role;
+use crate::output::{AuthJob, AuthJobKind};
+use crate::v2::signature::{self, Proof};
 
 /// What one end signs: `RealMessage | NonceOfTheOther | prf(SK_p, RestOfID) [| IntAuth]`
 /// (RFC 7296 §2.15, RFC 9242 §3.3.2).
@@ -85,21 +91,78 @@ impl IntAuth {
     }
 }
 
+/// What a host has to do [`AuthJob`]s with.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    /// The secret of the pair of identities, if there is one.
+    pub secret: Option<&'a Secret>,
+    /// Private keys, and the certificates that are for every connection.
+    pub credentials: &'a Credentials,
+    /// Our clock, which certificates are held against.
+    pub now: Moment,
+}
+
+impl AuthJob {
+    /// Does the job with a secret, where both sides prove themselves by it.
+    pub fn answer(&self, secret: &Secret) -> AuthResult {
+        let credentials = Credentials::default();
+        self.answer_with(Keys { secret: Some(secret), credentials: &credentials, now: Moment(0) })
+    }
+
+    /// Does the job. With a secret it takes the same time for every wrong value of the right length.
+    pub fn answer_with(&self, keys: Keys<'_>) -> AuthResult {
+        let checked = match &self.kind {
+            AuthJobKind::Sign => Ok(()),
+            AuthJobKind::Verify { auth } | AuthJobKind::VerifyAndSign { auth, .. } => {
+                self.verify(auth, keys)
+            }
+        };
+        let done = checked.and_then(|()| match &self.kind {
+            AuthJobKind::Sign => self.sign(&self.octets, keys).map(AuthResult::Signed),
+            AuthJobKind::Verify { .. } => Ok(AuthResult::Verified),
+            AuthJobKind::VerifyAndSign { ours, .. } => {
+                self.sign(ours, keys).map(AuthResult::VerifiedAndSigned)
+            }
+        });
+        done.unwrap_or_else(|failed| failed)
+    }
+
+    fn verify(&self, auth: &Proof, keys: Keys<'_>) -> Result<(), AuthResult> {
+        match &self.remote_auth {
+            AuthSpec::Psk => {
+                let key = padded(self.prf, keys.secret.ok_or(AuthResult::NoSecret)?);
+                let right = self.prf.compute(key.as_bytes(), &[self.octets.as_bytes()]);
+                let is_right = right == Secret::from_slice(&auth.data);
+                if is_right { Ok(()) } else { Err(AuthResult::Refused) }
+            }
+            // No secret is asked for it, and none is known.
+            AuthSpec::Null => Err(AuthResult::NoSecret),
+            AuthSpec::Signature(spec) => signature::verify(spec, auth, self, keys)
+                .map_err(|reason| AuthResult::Distrusted(Box::new(reason))),
+        }
+    }
+
+    fn sign(&self, octets: &Secret, keys: Keys<'_>) -> Result<Proof, AuthResult> {
+        match &self.local_auth {
+            AuthSpec::Psk => {
+                let secret = keys.secret.ok_or(AuthResult::NoSecret)?;
+                Ok(Proof::shared_key(psk_auth(self.prf, secret, octets.as_bytes())))
+            }
+            AuthSpec::Null => Err(AuthResult::NoSecret),
+            AuthSpec::Signature(spec) => signature::sign(spec, octets, self, keys)
+                .map_err(|reason| AuthResult::CannotSign(Box::new(reason))),
+        }
+    }
+}
+
 /// Authentication data of a pre-shared key:
 /// `prf(prf(secret, "Key Pad for IKEv2"), signed octets)` (RFC 7296 §2.15).
 pub fn psk_auth(prf: Prf, secret: &Secret, signed_octets: &[u8]) -> Vec<u8> {
-    auth_data(prf, secret, signed_octets).as_bytes().to_vec()
+    prf.compute(padded(prf, secret).as_bytes(), &[signed_octets]).as_bytes().to_vec()
 }
 
-/// Whether `auth` is the peer's authentication data over its signed octets; takes the same time
-/// for every wrong value of the right length.
-pub fn psk_verify(prf: Prf, secret: &Secret, signed_octets: &[u8], auth: &[u8]) -> bool {
-    auth_data(prf, secret, signed_octets) == Secret::from_slice(auth)
-}
-
-fn auth_data(prf: Prf, secret: &Secret, signed_octets: &[u8]) -> Secret {
-    let key = prf.compute(secret.as_bytes(), &[KEY_PAD]);
-    prf.compute(key.as_bytes(), &[signed_octets])
+fn padded(prf: Prf, secret: &Secret) -> Secret {
+    prf.compute(secret.as_bytes(), &[KEY_PAD])
 }
 
 /// 17 ASCII characters without a terminator (RFC 7296 §2.15).

@@ -1,10 +1,16 @@
 //! What the program asks of an [`Endpoint`](crate::Endpoint), and what the packet engine tells it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, IkeSaId};
+use adit_pki::Distrust;
 use adit_wire::ip::FlowKey;
+
+use crate::ticket::TicketKeys;
+use crate::v2::ppk::PpkKeys;
+use crate::v2::signature::{Proof, SignFailure};
 
 /// Names a request of the program; comes back in [`Output::Done`](crate::Output::Done).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -14,7 +20,7 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct JobId(pub u64);
 
-/// Where a datagram travels.
+/// Where a datagram travels, or what goes over a TCP connection.
 ///
 /// When `local.port()` is [`EndpointConfig::nat_port`](crate::EndpointConfig::nat_port) the
 /// datagram is UDP-encapsulated: whoever sends it puts the four octets of the non-ESP marker in
@@ -25,6 +31,78 @@ pub struct Path {
     pub local: SocketAddr,
     /// The peer's end.
     pub remote: SocketAddr,
+    /// What is between the two.
+    pub transport: Transport,
+}
+
+impl Path {
+    /// A way for datagrams.
+    pub fn udp(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { local, remote, transport: Transport::Udp }
+    }
+
+    /// Whether it is a TCP connection (RFC 9329).
+    pub fn is_tcp(self) -> bool {
+        self.transport != Transport::Udp
+    }
+
+    /// The same way as the peer sees it, if nobody translates addresses.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        let transport = match self.transport {
+            Transport::Udp => Transport::Udp,
+            Transport::TcpOriginator => Transport::TcpResponder,
+            Transport::TcpResponder => Transport::TcpOriginator,
+        };
+        Self { local: self.remote, remote: self.local, transport }
+    }
+}
+
+/// What carries messages and ESP packets between two addresses with ports.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Transport {
+    /// Datagrams (RFC 7296 §2).
+    #[default]
+    Udp,
+    /// A TCP connection that we open (RFC 9329 §1.2): the first message to a path without one opens
+    /// it, from that local port.
+    TcpOriginator,
+    /// A TCP connection that the peer has opened; what is sent when it is gone is lost.
+    TcpResponder,
+}
+
+/// Why there is no TCP connection (any more), or none of RFC 9329.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum TcpProblem {
+    /// Nobody listens there, or a firewall says no.
+    Refused,
+    /// There is no way to the peer, or our address is gone.
+    Unreachable,
+    /// Nothing answers.
+    Silent,
+    /// The peer, or somebody on the way, has ended it.
+    Closed,
+    /// What comes is no IKE in TCP: the peer serves something else on that port.
+    Garbled,
+}
+
+impl TcpProblem {
+    /// Whether there never was a connection.
+    pub fn is_unconnected(self) -> bool {
+        matches!(self, Self::Refused | Self::Unreachable | Self::Silent)
+    }
+}
+
+impl fmt::Display for TcpProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "the connection was refused",
+            Self::Unreachable => "there is no way to the peer",
+            Self::Silent => "nothing answers",
+            Self::Closed => "the connection was closed",
+            Self::Garbled => "what comes back is no IKE",
+        })
+    }
 }
 
 /// An order to the endpoint.
@@ -36,6 +114,17 @@ pub enum Command {
     /// configuration changed or disappeared is deleted; an IKE SA whose own part changed is
     /// deleted and, if something should be up, set up anew.
     Load(Arc<Connection>),
+    /// Loads a connection, or replaces the one of the same name, that another endpoint of this host
+    /// brings up: peers may set it up here all the same.
+    LoadElsewhere(Arc<Connection>),
+    /// Says whether a connection is brought up here or by another endpoint of this host, as it is
+    /// where the newest IKE SA is.
+    BringUp {
+        /// The loaded connection.
+        connection: ConnectionName,
+        /// Whether it is here.
+        here: bool,
+    },
     /// Removes a connection; its IKE SAs are deleted.
     Unload(ConnectionName),
     /// Sets up a child (with its IKE SA, if there is none), or only the IKE SA.
@@ -45,8 +134,9 @@ pub enum Command {
     Initiate {
         /// The loaded connection.
         connection: ConnectionName,
-        /// The child of it; `None` sets up what the configuration says should be up, or the first
-        /// child if nothing does.
+        /// The child of it; `None` sets up what the configuration says should be up, or if nothing
+        /// does the first child, or where the IKE SA begins without one ([`adit_db::Childless`])
+        /// nothing else.
         child: Option<ChildName>,
         /// Comes back with the result.
         request: RequestId,
@@ -76,8 +166,27 @@ pub enum Command {
     },
     /// Replaces the keys of an IKE SA now (RFC 7296 §1.3.2); unknown ids are ignored.
     RekeyIke(IkeSaId),
+    /// Sets up an IKE SA from the first message, with the same children, and then deletes this one
+    /// (RFC 7296 §2.8.3); unknown ids are ignored.
+    Reauthenticate(IkeSaId),
     /// Replaces a child SA now (RFC 7296 §1.3.3); unknown ids are ignored.
     RekeyChild(ChildSaId),
+    /// Gives and takes tickets with these keys from now on (RFC 5723), those for connections with
+    /// [`resumption`](Connection::resumption). Without, clients ask in vain.
+    UseTicketKeys {
+        /// The keys; [`TicketKeys::renewed`] says when to give others.
+        keys: Arc<TicketKeys>,
+        /// The time, in seconds since 1970.
+        now_s: u64,
+    },
+    /// Sends the peer of an IKE SA to another gateway (RFC 5685 §5); ignored if the peer has not said
+    /// that it follows, or if the id is unknown.
+    RedirectIke {
+        /// The IKE SA.
+        id: IkeSaId,
+        /// Where to.
+        to: Gateway,
+    },
     /// Deletes everything and accepts nothing new. The endpoint is idle, and
     /// [`Endpoint::is_idle`](crate::Endpoint::is_idle) true, when the peers have confirmed or
     /// stayed silent.
@@ -131,12 +240,21 @@ pub enum PacketEvent {
 /// What a job with a long-term secret came to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AuthResult {
-    /// Answers [`AuthJobKind::Sign`](crate::AuthJobKind::Sign): the authentication data.
-    Signed(Vec<u8>),
+    /// Answers [`AuthJobKind::Sign`](crate::AuthJobKind::Sign): our proof.
+    Signed(Proof),
     /// Answers [`AuthJobKind::Verify`](crate::AuthJobKind::Verify): the peer proved its identity.
     Verified,
-    /// Answers [`AuthJobKind::Verify`](crate::AuthJobKind::Verify): the peer's data is wrong.
+    /// Answers [`AuthJobKind::VerifyAndSign`](crate::AuthJobKind::VerifyAndSign): the peer proved
+    /// its identity, and this is our proof.
+    VerifiedAndSigned(Proof),
+    /// The peer's data is wrong: it has another secret.
     Refused,
-    /// There is no secret for this pair of identities.
+    /// Answers [`Output::Ppk`](crate::Output::Ppk): the keys with the PPK mixed in.
+    Mixed(PpkKeys),
+    /// There is no secret for this pair of identities, or no PPK of this name.
     NoSecret,
+    /// The peer's signature, certificate or key is not believed.
+    Distrusted(Box<Distrust>),
+    /// We cannot sign as the connection and the peer want it.
+    CannotSign(Box<SignFailure>),
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use adit_db::InboundThreads;
+
 /// Settings shared by all IKE SAs of one endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
@@ -29,8 +31,13 @@ pub struct EndpointConfig {
     pub fragment_octets: FragmentOctets,
     /// How long a removed inbound child SA still accepts packets that were under way.
     pub inbound_grace: Duration,
+    /// How many threads share the inbound SAs.
+    pub inbound_threads: InboundThreads,
     /// Waiting times between attempts to bring up what should be up.
     pub retry: Retry,
+    /// How long a connection that may use UDP and had to go over TCP waits before it tries UDP again
+    /// (RFC 9329 §5.1).
+    pub udp_probe: Duration,
     /// Emits [`Output::Keys`](crate::Output::Keys) for a packet analyser. Off unless debugging:
     /// whoever reads these can read the traffic.
     pub export_keys: bool,
@@ -57,7 +64,9 @@ impl Default for EndpointConfig {
             half_open_timeout: Duration::from_secs(30),
             fragment_octets: FragmentOctets { v4: 1_280, v6: 1_280 },
             inbound_grace: Duration::from_secs(5),
+            inbound_threads: InboundThreads::ONE,
             retry: Retry { first: Duration::from_secs(1), longest: Duration::from_secs(60) },
+            udp_probe: Duration::from_mins(5),
             export_keys: false,
         }
     }

@@ -1,28 +1,33 @@
 //! What every step of a state machine gets beside its input, and where it leaves its results.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_crypto::Rng;
+use adit_crypto::{KeyExchange, KeyExchangeError, KeyShare, KeyShareStock, Rng, Secret, sha256};
 use adit_db::{
-    ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Engine, Identity, IkeSaId,
-    is_free, random_cpi, random_spi,
+    ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Engine, Gateway, Identity,
+    IkeSaId, is_free, random_cpi, random_spi,
 };
 use adit_wire::esp::Spi;
-use adit_wire::ikev2::IkeSpi;
+use adit_wire::ikev2::{IkeSpi, Transform};
 use adit_wire::ipcomp::Cpi;
 
 use crate::command::{JobId, Path};
 use crate::config::EndpointConfig;
+use crate::connections::Connections;
 use crate::event::{Event, Step};
 use crate::failure::{Failure, FailureReason};
+use crate::hash::{FixedHash, SpreadHash};
 use crate::keymat::Role;
 use crate::output::Output;
+use crate::shard::{Shard, Tiding, Tidings};
+use crate::ticket::{TicketId, TicketOffice};
 use crate::v2::ike_sa::IkeSa;
-
-/// The loaded connections, by name.
-pub(crate) type Connections = BTreeMap<ConnectionName, Arc<Connection>>;
+use crate::v2::resumption::ClientTicket;
 
 /// Time, randomness, settings, the rest of the endpoint as far as an IKE SA may see it.
 pub(crate) struct Context<'a> {
@@ -31,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a EndpointConfig,
     pub(crate) connections: &'a Connections,
     pub(crate) roster: &'a Roster,
+    /// Addresses of this host, as far as it was told.
+    pub(crate) addresses: &'a [IpAddr],
     pub(crate) out: &'a mut Outbox,
 }
 
@@ -42,30 +49,62 @@ impl Context<'_> {
         }
     }
 
-    /// Draws an SPI for an IKE SA; with 64 random bits a clash is not worth a look.
+    /// Draws an SPI for an IKE SA; with nearly 64 random bits a clash is not worth a look.
     pub(crate) fn ike_spi(&mut self) -> IkeSpi {
         loop {
-            let spi = IkeSpi(self.rng.next_u64().to_be_bytes());
+            let spi = self.out.shard.own_ike(IkeSpi(self.rng.next_u64().to_be_bytes()));
             if !spi.is_zero() {
                 return spi;
             }
         }
     }
 
-    /// Draws an SPI for packets to us that no child SA has, one of the engine that will have the
-    /// SA. `None` if hardly any is free.
-    pub(crate) fn child_spi(&mut self, engine: Engine) -> Option<Spi> {
-        let spis = &self.out.spis;
-        let is_taken = |spi| spis.contains(&engine.own(spi)) || !is_free(engine.own(spi));
-        random_spi(self.rng, is_taken).map(|spi| engine.own(spi))
+    /// Draws an SPI for packets to us that no child SA has, one of the engine and of the thread that
+    /// will have the SA. `None` if hardly any is free.
+    pub(crate) fn child_spi(
+        &mut self,
+        connection: &Connection,
+        config: &ChildConfig,
+    ) -> Option<Spi> {
+        let (spis, threads, shard) = (&self.out.spis, self.config.inbound_threads, &self.out.shard);
+        let thread = if connection.on_first_thread { Some(0) } else { config.resource };
+        let own = |spi| {
+            let spi = connection.engine.own(shard.own_child(spi));
+            thread.map_or(spi, |thread| threads.give(spi, thread.into()))
+        };
+        // At the end of the engine's and the endpoint's SPIs those of its last thread may be another's.
+        let strays = |spi| {
+            let own = own(spi);
+            Engine::of(own) != Engine::of(connection.engine.own(spi)) || !shard.owns_child(own)
+        };
+        let is_taken = |spi| spis.contains(&own(spi)) || !is_free(own(spi)) || strays(spi);
+        random_spi(self.rng, is_taken).map(own)
     }
 
     /// Draws a CPI for packets to us that no child SA has, if this one is to be compressed. `None`
     /// also if hardly any is free: then it goes without.
     pub(crate) fn child_cpi(&mut self, config: &ChildConfig) -> Option<Cpi> {
-        let cpis = &self.out.cpis;
-        let wanted = config.negotiates_ipcomp();
-        wanted.then(|| random_cpi(self.rng, |cpi| cpis.contains(&cpi))).flatten()
+        let (cpis, shard) = (&self.out.cpis, &self.out.shard);
+        if !config.negotiates_ipcomp() {
+            return None;
+        }
+        let own = |cpi| shard.own_cpi(cpi);
+        let is_taken = |cpi| !own(cpi).is_negotiable() || cpis.contains(&own(cpi));
+        random_cpi(self.rng, is_taken).map(own)
+    }
+
+    /// A key share of our own, for one exchange.
+    pub(crate) fn key_share(&mut self, method: KeyExchange) -> KeyShare {
+        self.out.key_shares.take(method, self.rng)
+    }
+
+    /// Answers an initiator's public value: our public value to send, and the shared secret.
+    pub(crate) fn answer_key_share(
+        &mut self,
+        method: KeyExchange,
+        peer_public: &[u8],
+    ) -> Result<(Vec<u8>, Secret), KeyExchangeError> {
+        self.out.key_shares.respond(method, peer_public, self.rng)
     }
 
     /// Draws a nonce of the length this crate uses (RFC 7296 §2.10).
@@ -78,22 +117,54 @@ impl Context<'_> {
 const NONCE_OCTETS: usize = 32;
 
 /// What the steps leave behind: outputs for the program, notices for the endpoint; and the
-/// numbers they draw from.
-#[derive(Debug, Default)]
+/// numbers and key shares they draw from.
+#[derive(Debug)]
 pub(crate) struct Outbox {
+    shard: Shard,
     outputs: VecDeque<Output>,
     notices: VecDeque<Notice>,
-    ike_sas: u32,
-    child_sas: u32,
     jobs: u64,
     auth_jobs: BTreeMap<JobId, IkeSaId>,
-    reqids: BTreeMap<(ConnectionName, ChildName), u32>,
+    reqids: HashMap<(ConnectionName, ChildName), u32, FixedHash>,
     spis: BTreeSet<Spi>,
     cpis: BTreeSet<Cpi>,
-    child_owners: BTreeMap<ChildSaId, IkeSaId>,
+    child_owners: HashMap<ChildSaId, IkeSaId, SpreadHash>,
+    /// What SAs have agreed on: mostly all on the same.
+    suites: BTreeSet<Arc<[Transform]>>,
+    /// Made ahead of need.
+    pub(crate) key_shares: KeyShareStock,
+    /// None without keys for tickets.
+    pub(crate) tickets: Option<Box<TicketOffice>>,
 }
 
+/// Suites that are remembered to be shared.
+const SUITES_MAX: usize = 64;
+
 impl Outbox {
+    pub(crate) fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            outputs: VecDeque::new(),
+            notices: VecDeque::new(),
+            jobs: 0,
+            auth_jobs: BTreeMap::new(),
+            reqids: HashMap::default(),
+            spis: BTreeSet::new(),
+            cpis: BTreeSet::new(),
+            child_owners: HashMap::default(),
+            suites: BTreeSet::new(),
+            key_shares: KeyShareStock::default(),
+            tickets: None,
+        }
+    }
+
+    /// Tells the other endpoints of this host, if there are any.
+    pub(crate) fn tell_others(&mut self, tiding: impl FnOnce() -> Tiding) {
+        if !self.shard.is_alone() {
+            self.push(Output::Tidings(Tidings(tiding())));
+        }
+    }
+
     pub(crate) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
@@ -115,18 +186,16 @@ impl Outbox {
     }
 
     pub(crate) fn next_ike_sa(&mut self) -> IkeSaId {
-        self.ike_sas = self.ike_sas.wrapping_add(1).max(1);
-        IkeSaId(self.ike_sas)
+        self.shard.next_ike_sa()
     }
 
     pub(crate) fn next_child_sa(&mut self) -> ChildSaId {
-        self.child_sas = self.child_sas.wrapping_add(1).max(1);
-        ChildSaId(self.child_sas)
+        self.shard.next_child_sa()
     }
 
     pub(crate) fn next_job(&mut self) -> JobId {
         self.jobs += 1;
-        JobId(self.jobs)
+        self.shard.job(self.jobs)
     }
 
     /// Notes which IKE SA waits for a job.
@@ -148,6 +217,21 @@ impl Outbox {
     pub(crate) fn reqid(&mut self, connection: &ConnectionName, child: &ChildName) -> u32 {
         let next = u32::try_from(self.reqids.len()).unwrap_or(u32::MAX).saturating_add(1);
         *self.reqids.entry((connection.clone(), child.clone())).or_insert(next)
+    }
+
+    /// The transforms of an SA, one copy for all that have the same.
+    pub(crate) fn shared_suite(&mut self, suite: Vec<Transform>) -> Arc<[Transform]> {
+        if let Some(known) = self.suites.get(&*suite) {
+            return Arc::clone(known);
+        }
+        if self.suites.len() >= SUITES_MAX {
+            self.suites.retain(|known| Arc::strong_count(known) > 1);
+        }
+        let suite: Arc<[Transform]> = suite.into();
+        if self.suites.len() < SUITES_MAX {
+            self.suites.insert(Arc::clone(&suite));
+        }
+        suite
     }
 
     /// Notes the SPI of an installed child SA.
@@ -208,6 +292,11 @@ pub(crate) enum Notice {
         /// The peer says it has no other IKE SA with us (RFC 7296 §2.4).
         initial_contact: bool,
     },
+    /// Authentication is to be repeated (RFC 4478).
+    Reauthenticate {
+        /// The IKE SA.
+        ike: IkeSaId,
+    },
     /// A rekey made a new IKE SA that takes over from an old one.
     Rekeyed {
         /// The old IKE SA.
@@ -252,6 +341,34 @@ pub(crate) enum Notice {
         /// Why.
         reason: FailureReason,
     },
+    /// A session was resumed.
+    Resumed {
+        /// The IKE SA that had it before.
+        old: TicketId,
+    },
+    /// The gateway gave a ticket, or has seen nothing of one that was presented.
+    Ticket {
+        /// The connection of its session.
+        connection: ConnectionName,
+        /// The ticket.
+        ticket: Box<ClientTicket>,
+    },
+    /// Tickets of an IKE SA are good no more.
+    TicketsVoid {
+        /// The IKE SA.
+        ike: IkeSaId,
+        /// What its tickets call it.
+        id: TicketId,
+        /// Its connection.
+        connection: ConnectionName,
+    },
+    /// The peer sends us to another gateway.
+    Redirected {
+        /// The IKE SA that is up with it.
+        ike: IkeSaId,
+        /// Where to.
+        to: Gateway,
+    },
     /// A child could not be negotiated; its IKE SA stays.
     ChildFailed(Box<Failure>),
 }
@@ -259,96 +376,180 @@ pub(crate) enum Notice {
 /// Established IKE SAs by the two identities, for the checks on uniqueness (RFC 7296 §2.4).
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    entries: BTreeMap<IkeSaId, RosterEntry>,
-    by_identities: BTreeSet<(Identity, Identity, IkeSaId)>,
+    entries: HashMap<IkeSaId, (Pair, RosterEntry), SpreadHash>,
+    by_identities: BTreeSet<(Pair, IkeSaId)>,
+    /// Those of the other endpoints of this host.
+    elsewhere: BTreeSet<(Pair, IkeSaId)>,
+}
+
+/// Two identities, as a digest that nobody can find a second pair for: names are long, and every IKE
+/// SA has two.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Pair([u8; Self::OCTETS]);
+
+impl Pair {
+    const OCTETS: usize = 16;
+
+    fn of(local: &Identity, remote: &Identity) -> Self {
+        let [local, remote] = [local.canonical(), remote.canonical()];
+        let body = |identity: &Identity| {
+            let octets = identity.octets();
+            let length = u32::try_from(octets.len()).unwrap_or(u32::MAX).to_be_bytes();
+            [&[identity.kind().0][..], &length, &octets].concat()
+        };
+        let digest = sha256(&[&body(&local), &body(&remote)]);
+        let digest = digest.first_chunk::<{ Self::OCTETS }>();
+        Self(digest.copied().unwrap_or_default())
+    }
 }
 
 /// One established IKE SA.
 #[derive(Clone, Debug)]
 pub(crate) struct RosterEntry {
-    pub(crate) local_id: Identity,
-    pub(crate) remote_id: Identity,
     pub(crate) role: Role,
     pub(crate) spi_i: IkeSpi,
+    /// Where the peer was when it came up, in few octets.
+    pub(crate) site: u32,
     /// When its first message was sent or received.
     pub(crate) started: Instant,
     pub(crate) established: Instant,
 }
 
+impl RosterEntry {
+    /// An address in few octets. Two that are taken for one let an authenticated peer do from the second
+    /// what it may do from the first.
+    pub(crate) fn site(address: IpAddr) -> u32 {
+        let hash = FixedHash::default().hash_one(address);
+        u32::try_from(hash >> 32).unwrap_or_default()
+    }
+}
+
 impl Roster {
-    pub(crate) fn insert(&mut self, id: IkeSaId, entry: RosterEntry) {
-        self.by_identities.insert(entry.key(id));
-        self.entries.insert(id, entry);
-    }
-
-    pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<RosterEntry> {
-        let entry = self.entries.remove(&id)?;
-        self.by_identities.remove(&entry.key(id));
-        Some(entry)
-    }
-
-    pub(crate) fn get(&self, id: IkeSaId) -> Option<&RosterEntry> {
-        self.entries.get(&id)
-    }
-
-    /// The IKE SAs between two identities, oldest first.
-    pub(crate) fn between(
-        &self,
+    /// Takes an IKE SA between two identities.
+    pub(crate) fn insert(
+        &mut self,
+        id: IkeSaId,
         local: &Identity,
         remote: &Identity,
-    ) -> impl Iterator<Item = (IkeSaId, &RosterEntry)> {
-        let (local, remote) = (canonical(local), canonical(remote));
-        let from = (local.clone(), remote.clone(), IkeSaId(0));
-        self.by_identities
-            .range(from..)
-            .take_while(move |(l, r, _)| *l == local && *r == remote)
-            .filter_map(|(_, _, id)| Some((*id, self.entries.get(id)?)))
+        entry: RosterEntry,
+    ) -> Pair {
+        let pair = Pair::of(local, remote);
+        self.by_identities.insert((pair, id));
+        self.entries.insert(id, (pair, entry));
+        pair
+    }
+
+    /// Forgets an IKE SA; gives whose it was.
+    pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<Pair> {
+        let (pair, _) = self.entries.remove(&id)?;
+        self.by_identities.remove(&(pair, id));
+        Some(pair)
+    }
+
+    /// Takes an IKE SA of another endpoint.
+    pub(crate) fn insert_elsewhere(&mut self, pair: Pair, id: IkeSaId) {
+        self.elsewhere.insert((pair, id));
+    }
+
+    /// Forgets an IKE SA of another endpoint.
+    pub(crate) fn remove_elsewhere(&mut self, pair: Pair, id: IkeSaId) {
+        self.elsewhere.remove(&(pair, id));
+    }
+
+    /// Lets an IKE SA take the place of another, whose keys it renews; gives whose it is.
+    pub(crate) fn replace(&mut self, old: IkeSaId, new: IkeSaId) -> Option<Pair> {
+        let (pair, entry) = self.entries.remove(&old)?;
+        self.by_identities.remove(&(pair, old));
+        self.by_identities.insert((pair, new));
+        self.entries.insert(new, (pair, entry));
+        Some(pair)
+    }
+
+    /// An IKE SA.
+    pub(crate) fn get(&self, id: IkeSaId) -> Option<&RosterEntry> {
+        self.entries.get(&id).map(|(_, entry)| entry)
+    }
+
+    /// The other IKE SAs between the same two identities, oldest first.
+    pub(crate) fn beside(&self, id: IkeSaId) -> impl Iterator<Item = (IkeSaId, &RosterEntry)> {
+        let pair = self.entries.get(&id).map(|(pair, _)| *pair);
+        pair.into_iter().flat_map(|pair| self.of(pair)).filter(move |(other, _)| *other != id)
+    }
+
+    /// The IKE SAs of a pair, oldest first.
+    pub(crate) fn of(&self, pair: Pair) -> impl Iterator<Item = (IkeSaId, &RosterEntry)> {
+        let own = self.by_identities.range(all_of(pair));
+        own.filter_map(|(_, id)| Some((*id, self.get(*id)?)))
+    }
+
+    /// Whether there is an IKE SA between two identities with the peer at this address.
+    pub(crate) fn has_from(&self, local: &Identity, remote: &Identity, address: IpAddr) -> bool {
+        let site = RosterEntry::site(address);
+        self.of(Pair::of(local, remote)).any(|(_, entry)| entry.site == site)
+    }
+
+    /// How many IKE SAs this host has between two identities, counted up to a limit.
+    pub(crate) fn count(&self, local: &Identity, remote: &Identity, most: usize) -> usize {
+        let pair = Pair::of(local, remote);
+        let own = self.by_identities.range(all_of(pair));
+        own.chain(self.elsewhere.range(all_of(pair))).take(most).count()
     }
 }
 
-impl RosterEntry {
-    fn key(&self, id: IkeSaId) -> (Identity, Identity, IkeSaId) {
-        (canonical(&self.local_id), canonical(&self.remote_id), id)
-    }
-}
-
-/// Host names compare without case (RFC 4343).
-fn canonical(identity: &Identity) -> Identity {
-    match identity {
-        Identity::Fqdn(name) => Identity::Fqdn(name.to_ascii_lowercase()),
-        Identity::Rfc822(name) => Identity::Rfc822(name.to_ascii_lowercase()),
-        Identity::Ipv4(_) | Identity::Ipv6(_) | Identity::KeyId(_) | Identity::Dn(_) => {
-            identity.clone()
-        }
-    }
+fn all_of(pair: Pair) -> RangeInclusive<(Pair, IkeSaId)> {
+    (pair, IkeSaId(0))..=(pair, IkeSaId(u32::MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_wire::iana::TransformType;
+
     use super::*;
+
+    #[test]
+    fn equal_suites_are_one_and_unused_ones_are_forgotten() {
+        let suite = |id| vec![Transform { kind: TransformType(1), id, key_bits: Some(128) }];
+        let mut out = Outbox::new(Shard::alone());
+        let first = out.shared_suite(suite(1));
+        assert!(Arc::ptr_eq(&first, &out.shared_suite(suite(1))));
+
+        for id in 2..=1_000 {
+            assert_eq!(*out.shared_suite(suite(id)), suite(id));
+        }
+        assert!(out.suites.len() <= SUITES_MAX);
+        assert!(Arc::ptr_eq(&first, &out.shared_suite(suite(1))));
+
+        let held: Vec<_> = (2_000..2_100).map(|id| out.shared_suite(suite(id))).collect();
+        assert_eq!(*held.last().unwrap().to_vec(), suite(2_099));
+        assert!(out.suites.len() <= SUITES_MAX);
+    }
 
     #[test]
     fn the_roster_finds_identities_whatever_their_case() {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let established = Instant::now();
-        let entry = |remote: &str| RosterEntry {
-            local_id: "left.example".parse().unwrap(),
-            remote_id: remote.parse().unwrap(),
+        let entry = RosterEntry {
             role: Role::Initiator,
             spi_i: IkeSpi([1; 8]),
+            site: RosterEntry::site("192.0.2.1".parse().unwrap()),
             started: established,
             established,
         };
         let mut roster = Roster::default();
-        roster.insert(IkeSaId(1), entry("Right.Example"));
-        roster.insert(IkeSaId(2), entry("other.example"));
-        roster.insert(IkeSaId(3), entry("right.example"));
+        let local: Identity = "left.example".parse().unwrap();
+        let of = |name: &str| -> Identity { name.parse().unwrap() };
+        for (id, remote) in [(1, "Right.Example"), (2, "other.example"), (3, "right.example")] {
+            roster.insert(IkeSaId(id), &local, &of(remote), entry.clone());
+        }
 
-        let wanted = entry("RIGHT.example");
-        let found: Vec<_> =
-            roster.between(&wanted.local_id, &wanted.remote_id).map(|(id, _)| id.0).collect();
+        let wanted = of("RIGHT.example");
+        let found: Vec<_> = roster.of(Pair::of(&local, &wanted)).map(|(id, _)| id.0).collect();
         assert_eq!(found, [1, 3]);
+        assert!(roster.has_from(&local, &wanted, "192.0.2.1".parse().unwrap()));
+        assert!(!roster.has_from(&local, &wanted, "192.0.2.2".parse().unwrap()));
+        assert_eq!(roster.beside(IkeSaId(3)).map(|(id, _)| id.0).collect::<Vec<_>>(), [1]);
+        roster.replace(IkeSaId(3), IkeSaId(4));
         roster.remove(IkeSaId(1));
-        assert_eq!(roster.between(&wanted.local_id, &wanted.remote_id).count(), 1);
+        assert_eq!(roster.of(Pair::of(&local, &wanted)).next().map(|(id, _)| id.0), Some(4));
     }
 }

@@ -5,35 +5,54 @@
 //! | `endpoint/admission` | IKE_SA_INIT requests: half-open limits, cookies, refusals (§2.6) |
 //! | `endpoint/orders` | commands of the program |
 //! | `endpoint/pursuit` | attempts to bring up what should be up |
+//! | `endpoint/elsewhere` | the other endpoints of a host that has several |
+//! | `endpoint/tcp` | over to TCP, and back to UDP (RFC 9329) |
+//! | `endpoint/population` | the IKE SAs and the ways to find them |
+//! | `endpoint/reauth` | successors of IKE SAs that authenticate again (RFC 4478) |
+//! | `endpoint/redirection` | going where gateways send us (RFC 5685) |
+//! | `endpoint/resumption` | sessions that are resumed with a ticket (RFC 5723) |
 //! | `endpoint/notices` | what one IKE SA means for the others (§2.4, §2.8) |
 
 mod admission;
+mod elsewhere;
 mod notices;
 mod orders;
+mod population;
 mod pursuit;
+mod reauth;
+mod redirection;
+mod resumption;
+mod tcp;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_crypto::Rng;
 use adit_db::{ChildSaId, ConnectionName, IkeSaId};
 use adit_wire::Reader;
-use adit_wire::iana::{ExchangeType, NotifyType};
-use adit_wire::ikev2::{Header, IkeSpi};
+use adit_wire::iana::NotifyType;
+use adit_wire::ikev2::Header;
 
-use crate::command::{AuthResult, Command, JobId, PacketEvent, Path};
+use crate::command::{AuthResult, Command, JobId, PacketEvent, Path, TcpProblem};
 use crate::config::EndpointConfig;
-use crate::context::{Connections, Context, Outbox, Roster};
-use crate::event::{ConnectionInfo, IkeSaInfo};
-use crate::keep::{Keeper, Stage};
+use crate::connections::Connections;
+use crate::context::{Context, Outbox, Roster};
+use crate::event::{ConnectionInfo, IkeSaCounts, IkeSaInfo};
+use crate::hash::FixedHash;
+use crate::keep::Keeper;
 use crate::output::Output;
+use crate::shard::{self, Shard};
 use crate::timers::{TimerOwner, Timers};
 use crate::v2::exchange::init;
 use crate::v2::ike_sa::IkeSa;
+use crate::v2::mobike;
 
 use self::admission::Admission;
+pub(crate) use self::admission::site;
 use self::orders::Departure;
+use self::population::Population;
+use self::reauth::Successions;
 
 /// All IKE SAs of one host, the connections they come from and the effort to keep them up.
 ///
@@ -45,35 +64,48 @@ pub struct Endpoint {
     config: EndpointConfig,
     out: Outbox,
     connections: Connections,
-    keepers: BTreeMap<ConnectionName, Keeper>,
-    sas: BTreeMap<IkeSaId, IkeSa>,
-    by_spi: BTreeMap<IkeSpi, IkeSaId>,
-    by_connection: BTreeMap<ConnectionName, BTreeSet<IkeSaId>>,
-    /// What `by_connection` has each IKE SA under.
-    filed: BTreeMap<IkeSaId, ConnectionName>,
+    keepers: HashMap<ConnectionName, Keeper, FixedHash>,
+    sas: Population,
     roster: Roster,
     admission: Admission,
+    /// The connections whose attempts wait for a lookup.
+    lookups: BTreeMap<JobId, ConnectionName>,
     timers: Timers,
+    /// Room for those whose time has come.
+    due: Vec<(Instant, TimerOwner)>,
     departures: Vec<Departure>,
+    /// Of this host, as it was told last.
+    addresses: Vec<IpAddr>,
+    successions: Successions,
     shutting_down: bool,
 }
+
+/// Addresses of this host that are looked at.
+const ADDRESSES_MAX: usize = 64;
 
 impl Endpoint {
     /// An endpoint without connections. It answers nobody until one is loaded.
     pub fn new(config: EndpointConfig) -> Self {
+        Self::of_shard(config, Shard::alone())
+    }
+
+    /// One of the endpoints of a host: what all may have half-open is divided among them.
+    pub fn of_shard(config: EndpointConfig, shard: Shard) -> Self {
+        let config = admission::limits_of(config, &shard);
         Self {
             config,
-            out: Outbox::default(),
-            connections: Connections::new(),
-            keepers: BTreeMap::new(),
-            sas: BTreeMap::new(),
-            by_spi: BTreeMap::new(),
-            by_connection: BTreeMap::new(),
-            filed: BTreeMap::new(),
+            admission: Admission::of(&shard),
+            out: Outbox::new(shard),
+            connections: Connections::default(),
+            keepers: HashMap::default(),
+            sas: Population::default(),
             roster: Roster::default(),
-            admission: Admission::default(),
+            lookups: BTreeMap::new(),
             timers: Timers::default(),
+            due: Vec::new(),
             departures: Vec::new(),
+            addresses: Vec::new(),
+            successions: Successions::default(),
             shutting_down: false,
         }
     }
@@ -96,15 +128,12 @@ impl Endpoint {
             }
             _ => return,
         }
-        let begins = header.exchange == ExchangeType::IKE_SA_INIT
-            && !header.flags.is_response()
-            && header.spi_r.is_zero();
-        if begins {
+        if shard::begins(&header) {
             self.handle_init_request(path, &header, octets, now, rng);
             return;
         }
         let ours = if header.flags.is_initiator() { header.spi_r } else { header.spi_i };
-        match self.by_spi.get(&ours).copied() {
+        match self.sas.by_spi(ours) {
             Some(id) => {
                 self.with_sa(id, now, rng, |sa, cx| sa.handle_datagram(path, &header, octets, cx));
             }
@@ -117,7 +146,9 @@ impl Endpoint {
 
     /// Does what is due: retransmissions, rekeying, liveness checks, retries.
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut dyn Rng) {
-        for owner in self.timers.due(now) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.due(now, &mut due);
+        for (_, owner) in due.drain(..) {
             match owner {
                 TimerOwner::Ike(id) => self.with_sa(id, now, rng, IkeSa::handle_timeout),
                 TimerOwner::Connection(name) => {
@@ -126,6 +157,7 @@ impl Endpoint {
                 }
             }
         }
+        self.due = due;
     }
 
     /// Takes an order.
@@ -181,12 +213,42 @@ impl Endpoint {
     /// Anyone can forge this, so it ends nothing: it is a reason to report if the peer stays
     /// silent, and prompts a liveness check (CHECKLIST M03).
     pub fn handle_unreachable(&mut self, path: Path, now: Instant, rng: &mut dyn Rng) {
-        let concerned = |sa: &IkeSa| sa.core.path.remote == path.remote;
-        let ids: Vec<IkeSaId> =
-            self.sas.iter().filter(|(_, sa)| concerned(sa)).map(|(id, _)| *id).collect();
+        let concerned = |sa: &&IkeSa| sa.core.path.remote == path.remote && !sa.core.path.is_tcp();
+        let sas = self.sas.with_peer(path.remote.ip()).filter(concerned);
+        let ids: Vec<IkeSaId> = sas.map(|sa| sa.core.id).collect();
         for id in ids {
             self.with_sa(id, now, rng, |sa, cx| sa.handle_hint(true, cx));
         }
+    }
+
+    /// The TCP connection of this path is gone, or could not be made (RFC 9329 §6.1): an attempt over
+    /// it fails, an IKE SA that is up goes over to another connection if we opened that one.
+    pub fn handle_tcp_lost(
+        &mut self,
+        path: Path,
+        problem: TcpProblem,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let sas = self.sas.with_peer(path.remote.ip()).filter(|sa| sa.core.path == path);
+        let ids: Vec<IkeSaId> = sas.map(|sa| sa.core.id).collect();
+        for id in ids {
+            self.with_sa(id, now, rng, |sa, cx| sa.handle_tcp_lost(problem, cx));
+        }
+    }
+
+    /// The host has these addresses that other hosts can reach, best first, and its routes may have
+    /// changed (RFC 4555). Say it before the first connection is loaded and whenever either changes;
+    /// wait a little for changes that belong together. More than 64 are not looked at.
+    pub fn handle_network(&mut self, addresses: &[IpAddr], now: Instant, rng: &mut dyn Rng) {
+        let addresses = addresses.iter().take(ADDRESSES_MAX).copied().collect();
+        let before = std::mem::replace(&mut self.addresses, addresses);
+        let concerned = |sa: &&IkeSa| mobike::is_concerned(&sa.core, &before, &self.addresses);
+        let ids: Vec<IkeSaId> = self.sas.iter().filter(concerned).map(|sa| sa.core.id).collect();
+        for id in ids {
+            self.touch(id, now, rng, |sa, cx| sa.handle_network(&before, cx));
+        }
+        self.settle(now, rng);
     }
 
     /// The next thing to do; `None` when there is nothing (left).
@@ -199,15 +261,36 @@ impl Endpoint {
         self.timers.next()
     }
 
+    /// Whether key shares are in short supply: [`Endpoint::prepare_key_share`] makes one more.
+    pub fn lacks_key_shares(&self) -> bool {
+        self.out.key_shares.lacks()
+    }
+
+    /// Makes a key share ahead of need. Call it when there is nothing else to do; it takes less than
+    /// a tenth of a millisecond. At most [`KEY_SHARES_MAX`](adit_crypto::KEY_SHARES_MAX) of each method
+    /// that was used are kept, each for one exchange.
+    pub fn prepare_key_share(&mut self, rng: &mut dyn Rng) {
+        self.out.key_shares.prepare(rng);
+    }
+
     /// Snapshots of all IKE SAs with their children, oldest first.
     pub fn ike_sas(&self) -> impl Iterator<Item = IkeSaInfo> {
-        self.sas.values().filter_map(IkeSa::info)
+        self.sas.iter().filter_map(IkeSa::info)
+    }
+
+    /// How many IKE SAs [`Endpoint::ike_sas`] would give, without looking at each.
+    pub fn ike_sa_counts(&self) -> IkeSaCounts {
+        self.sas.counts()
     }
 
     /// Snapshots of all loaded connections, by name.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionInfo> {
-        self.keepers.iter().map(|(name, keeper)| ConnectionInfo {
+        #[expect(clippy::disallowed_methods, reason = "sorted before use")]
+        let mut keepers: Vec<(&ConnectionName, &Keeper)> = self.keepers.iter().collect();
+        keepers.sort_unstable_by_key(|(name, _)| *name);
+        keepers.into_iter().map(|(name, keeper)| ConnectionInfo {
             connection: keeper.connection().clone(),
+            is_here: keeper.is_here(),
             ike_sas: self.sas_of(name),
             held_down: keeper.is_held(),
             retry_at: keeper.poll_timeout(),
@@ -218,8 +301,10 @@ impl Endpoint {
 
     /// Whether nothing is left: no IKE SA, no attempt.
     pub fn is_idle(&self) -> bool {
-        self.sas.values().all(IkeSa::is_closed)
-            && self.keepers.values().all(|keeper| keeper.attempt().is_none())
+        #[expect(clippy::disallowed_methods, reason = "the order does not matter")]
+        let mut keepers = self.keepers.values();
+        self.sas.counts() == IkeSaCounts::default()
+            && keepers.all(|keeper| keeper.attempt().is_none())
     }
 
     // ---- Helpers of all parts ----
@@ -244,13 +329,14 @@ impl Endpoint {
         rng: &mut dyn Rng,
         input: impl FnOnce(&mut IkeSa, &mut Context<'_>),
     ) {
-        let Some(sa) = self.sas.get_mut(&id) else { return };
+        let Some(sa) = self.sas.get_mut(id) else { return };
         let mut cx = Context {
             now,
             rng,
             config: &self.config,
             connections: &self.connections,
             roster: &self.roster,
+            addresses: &self.addresses,
             out: &mut self.out,
         };
         input(sa, &mut cx);
@@ -265,68 +351,39 @@ impl Endpoint {
             config: &self.config,
             connections: &self.connections,
             roster: &self.roster,
+            addresses: &self.addresses,
             out: &mut self.out,
         }
     }
 
     fn insert(&mut self, sa: IkeSa, now: Instant) -> IkeSaId {
         let id = sa.core.id;
-        self.by_spi.insert(sa.core.our_spi(), id);
-        self.sas.insert(id, sa);
+        self.sas.insert(sa);
         self.refresh(id, now);
         id
     }
 
     /// Brings the indexes up to date with an IKE SA.
     fn refresh(&mut self, id: IkeSaId, now: Instant) {
-        let owner = TimerOwner::Ike(id);
-        let Some(sa) = self.sas.get(&id) else {
-            self.timers.set(owner, None);
-            return;
-        };
+        let Some(sa) = self.sas.get(id) else { return };
         self.admission.count(id, sa.core.path.remote.ip(), sa.is_half_open());
-        let (is_over, name) = (sa.is_over(now), sa.core.connection_name().cloned());
-        self.file(id, name.filter(|_| !is_over));
-        let Some(sa) = self.sas.get(&id) else { return };
-        if is_over {
-            self.by_spi.remove(&sa.core.our_spi());
+        if sa.is_over(now) {
             self.admission.forget(id);
             self.out.forget_auth(id);
-            self.sas.remove(&id);
-            self.timers.set(owner, None);
+            self.hang_up(id);
+            if let Some(timer) = self.sas.remove(id) {
+                self.timers.clear(timer);
+            }
         } else {
-            self.timers.set(owner, sa.poll_timeout());
+            let at = sa.poll_timeout();
+            if let Some(timer) = self.sas.update(id) {
+                self.timers.set(timer, at, now, || TimerOwner::Ike(id));
+            }
         }
-    }
-
-    /// The IKE SAs of a connection that are not over, oldest first.
-    fn ike_sas_of(&self, name: &ConnectionName) -> impl DoubleEndedIterator<Item = &IkeSa> {
-        let ids = self.by_connection.get(name);
-        let sas = ids.into_iter().flatten().filter_map(|id| self.sas.get(id));
-        sas.filter(|sa| !sa.is_closed())
     }
 
     fn sas_of(&self, name: &ConnectionName) -> Vec<IkeSaId> {
-        self.ike_sas_of(name).map(|sa| sa.core.id).collect()
-    }
-
-    /// Files an IKE SA under the connection it belongs to now; a responder learns that late.
-    fn file(&mut self, id: IkeSaId, name: Option<ConnectionName>) {
-        if self.filed.get(&id) == name.as_ref() {
-            return;
-        }
-        if let Some(before) = self.filed.remove(&id)
-            && let Some(ids) = self.by_connection.get_mut(&before)
-        {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_connection.remove(&before);
-            }
-        }
-        if let Some(name) = name {
-            self.by_connection.entry(name.clone()).or_default().insert(id);
-            self.filed.insert(id, name);
-        }
+        self.sas.of(name).map(|sa| sa.core.id).collect()
     }
 
     fn ike_of(&self, child: ChildSaId) -> Option<IkeSaId> {
@@ -340,16 +397,5 @@ impl Endpoint {
         {
             self.out.push(Output::Transmit { path, octets });
         }
-    }
-
-    /// The connection whose attempt waits for a lookup.
-    fn connection_of(&self, job: JobId) -> Option<ConnectionName> {
-        let waits = |keeper: &Keeper| match keeper.attempt().map(|attempt| &attempt.stage) {
-            Some(Stage::Name { job: waiting, .. } | Stage::Source { job: waiting, .. }) => {
-                *waiting == job
-            }
-            Some(Stage::Connecting(_)) | None => false,
-        };
-        self.keepers.iter().find(|(_, keeper)| waits(keeper)).map(|(name, _)| name.clone())
     }
 }

@@ -2,19 +2,19 @@
 //!
 //! The snapshots carry what VICI's `list-sas` and `list-conns` show.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::{
-    ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Identity, IkeSaId, IpComp,
-    Mode,
+    Aggfrag, ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Gateway, Identity,
+    IkeSaId, IpComp, Mode,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 
-use crate::command::Path;
+use crate::command::{Path, TcpProblem, Transport};
 use crate::failure::{Failure, FailureReason};
 
 /// Something listeners want to know. `Display` of the parts is for logs; peers' identities and
@@ -62,7 +62,14 @@ pub enum Event {
         /// After.
         new: Box<ChildSaInfo>,
     },
-    /// The peer's address changed (NAT mapping).
+    /// Our address changed, and the peer knows (RFC 4555).
+    Moved {
+        /// The IKE SA.
+        ike: Box<IkeSaInfo>,
+        /// Where we were.
+        old: SocketAddr,
+    },
+    /// The peer's address changed: it has moved (RFC 4555), or its NAT's mapping.
     PeerMoved {
         /// The IKE SA.
         ike: Box<IkeSaInfo>,
@@ -106,6 +113,21 @@ pub enum Step {
         /// Where to.
         path: Path,
     },
+    /// The first request went out, with a ticket to resume a session (RFC 5723).
+    Resuming {
+        /// Where to.
+        path: Path,
+    },
+    /// UDP does not get through: the same is tried over TCP (RFC 9329 §5.1).
+    FallingBack {
+        /// How the attempt over UDP ended.
+        reason: FailureReason,
+    },
+    /// The TCP connection is gone and is opened anew (RFC 9329 §6.1).
+    Reconnecting {
+        /// What happened to it.
+        problem: TcpProblem,
+    },
     /// The peer asked for proof of our address first (RFC 7296 §2.6).
     CookieAsked,
     /// The peer asked for another key exchange method (RFC 7296 §1.3).
@@ -117,6 +139,11 @@ pub enum Step {
     ErrorReceived {
         /// What would be reported if nothing better comes.
         reason: FailureReason,
+    },
+    /// The peer sends us to another gateway (RFC 5685).
+    Redirected {
+        /// Where.
+        to: Gateway,
     },
     /// IKE_SA_INIT is done.
     Reached {
@@ -140,6 +167,8 @@ pub enum Step {
         local: Identity,
         /// The identity the peer proved.
         remote: Identity,
+        /// What it proved it by ([`adit_db::AuthSpec::word`]).
+        method: &'static str,
     },
     /// A child was agreed.
     Child {
@@ -222,6 +251,26 @@ impl std::fmt::Display for ChildSaState {
     }
 }
 
+/// How many IKE SAs there are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct IkeSaCounts {
+    /// Both sides have authenticated.
+    pub established: usize,
+    /// On their way there.
+    pub half_open: usize,
+    /// Replaced or being deleted, until the peer says so, too.
+    pub leaving: usize,
+}
+
+impl IkeSaCounts {
+    /// Counts in those of another endpoint.
+    pub fn add(&mut self, other: Self) {
+        self.established = self.established.saturating_add(other.established);
+        self.half_open = self.half_open.saturating_add(other.half_open);
+        self.leaving = self.leaving.saturating_add(other.leaving);
+    }
+}
+
 /// Snapshot of an IKE SA.
 #[derive(Clone, Debug)]
 pub struct IkeSaInfo {
@@ -235,6 +284,8 @@ pub struct IkeSaInfo {
     pub local: SocketAddr,
     /// The peer's address and port.
     pub remote: SocketAddr,
+    /// What is between them.
+    pub transport: Transport,
     /// Our identity, when it is known.
     pub local_id: Option<Identity>,
     /// The peer's identity, when it is known; proven when the SA is established.
@@ -251,6 +302,14 @@ pub struct IkeSaInfo {
     pub nat_remote: bool,
     /// Whether the peer may split large messages (RFC 7383).
     pub fragmentation: bool,
+    /// Whether it was resumed by a ticket, without the long-term secret (RFC 5723).
+    pub resumed: bool,
+    /// Whether the peer lets us send it to another gateway (RFC 5685).
+    pub follows_redirects: bool,
+    /// Whether it moves with the addresses of its ends (RFC 4555).
+    pub mobike: bool,
+    /// Where else the peer is, as it says.
+    pub peer_addresses: Vec<IpAddr>,
     /// The peer's program.
     pub peer: PeerSoftware,
     /// The agreed transforms, additional key exchanges included; empty while not agreed.
@@ -259,6 +318,10 @@ pub struct IkeSaInfo {
     pub established: Option<Instant>,
     /// When we will replace its keys.
     pub rekey_at: Option<Instant>,
+    /// When we will replace it by one that is authenticated anew (RFC 4478).
+    pub reauth_at: Option<Instant>,
+    /// Whether a post-quantum pre-shared key is in its keys (RFC 8784).
+    pub ppk: bool,
     /// When it ends unless it was replaced.
     pub over_at: Option<Instant>,
     /// Its children, oldest first.
@@ -292,6 +355,8 @@ pub struct ChildSaInfo {
     pub esn: bool,
     /// Its compression, if it has one.
     pub ipcomp: Option<IpComp>,
+    /// How its packets share ESP packets, if they do.
+    pub aggfrag: Option<Aggfrag>,
     /// When it was installed.
     pub installed: Instant,
     /// When its soft lifetime in time ends.
@@ -311,6 +376,8 @@ pub struct ChildSaInfo {
 pub struct ConnectionInfo {
     /// The configuration.
     pub connection: Arc<Connection>,
+    /// Whether this endpoint of the host is to bring it up.
+    pub is_here: bool,
     /// IKE SAs of it, established or not.
     pub ike_sas: Vec<IkeSaId>,
     /// Whether somebody took it down by command.

@@ -7,9 +7,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_db::{ChildName, ConnectionName, Identity, IdentityPattern, ProposalSpec};
-use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType};
+use adit_db::{ChildName, ConnectionName, Gateway, Identity, IdentityPattern, PpkId, ProposalSpec};
+use adit_pki::Distrust;
+use adit_wire::iana::{AuthMethod, ExchangeType, KeyExchangeId, NotifyType};
 use adit_wire::ikev2::{Proposal, TrafficSelector};
+
+use crate::command::TcpProblem;
+use crate::v2::signature::SignFailure;
 
 /// An attempt that failed, or an SA that went down against our wish.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +46,30 @@ impl fmt::Display for By {
         f.write_str(match self {
             Self::Us => "us",
             Self::Peer => "the peer",
+        })
+    }
+}
+
+/// What is missing where a post-quantum pre-shared key is wanted (RFC 8784).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PpkGap {
+    /// The peer does not say that it has any.
+    Unsupported,
+    /// We have none of the name that the peer says, and one side insists on it.
+    Unknown,
+    /// We have none of the name that our configuration says.
+    Missing,
+    /// The peer answered without it.
+    Declined,
+}
+
+impl fmt::Display for PpkGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "the peer has none",
+            Self::Unknown => "the peer names another",
+            Self::Missing => "its secret is not here",
+            Self::Declined => "the peer declined it",
         })
     }
 }
@@ -87,6 +115,12 @@ pub enum FailureReason {
         /// Whether the peer is behind a NAT.
         nat_remote: bool,
     },
+    /// E104: one side insists on an IKE SA that begins without a child (RFC 6023).
+    #[error("an IKE SA that begins {}", if *.by == By::Us { "with a child" } else { "without a child is not for this peer" })]
+    NotChildless {
+        /// Who would not have it.
+        by: By,
+    },
     /// E110: a request was sent until the tries were spent and nothing usable came back.
     #[error("peer {remote} is silent: {transmissions} transmissions of {exchange} in {waited:?}")]
     PeerSilent {
@@ -129,6 +163,31 @@ pub enum FailureReason {
         /// Whether the peer is behind a NAT.
         nat_remote: bool,
     },
+    /// E122 and E123: there is no TCP connection to the peer (RFC 9329), or it ended before the peer
+    /// had authenticated.
+    #[error("no IKE over TCP with {remote}: {problem}")]
+    TcpFailed {
+        /// Where the connection goes.
+        remote: SocketAddr,
+        /// What is the matter.
+        problem: TcpProblem,
+    },
+    /// E124: the peer does not let us move to this address (RFC 4555 §3.5).
+    #[error("peer {remote} does not take {local} as our address")]
+    AddressRefused {
+        /// Where we wanted to be.
+        local: IpAddr,
+        /// Where the peer was to be reached.
+        remote: SocketAddr,
+    },
+    /// E125: something on the way changes addresses, and none is to (RFC 4555 §3.9).
+    #[error("a NAT changes addresses between {local} and {remote}, and none is allowed")]
+    UnexpectedNat {
+        /// Our address.
+        local: IpAddr,
+        /// The peer's, as we see it.
+        remote: SocketAddr,
+    },
     /// E130: the peer deleted the SA.
     #[error("peer closed the SA")]
     ClosedByPeer,
@@ -152,6 +211,38 @@ pub enum FailureReason {
         /// Whether the secret is certainly the reason. If the peer refused and is no Adit, it
         /// may just as well not know our identity (E204).
         certain: bool,
+    },
+    /// E206: we cannot prove our identity by a signature.
+    #[error("cannot sign as {local}: {problem}")]
+    CannotSign {
+        /// Our identity.
+        local: Identity,
+        /// Why.
+        problem: Box<SignFailure>,
+    },
+    /// E207 to E213: we do not believe the peer's signature, certificate or key.
+    #[error("{remote} is not believed: {problem}")]
+    NotTrusted {
+        /// Whom it claims to be.
+        remote: Identity,
+        /// Why.
+        problem: Box<Distrust>,
+    },
+    /// E208: the peer does not take our certificate or our signature, or does not know us.
+    #[error("our signature as {local} is refused by the peer")]
+    CredentialRefused {
+        /// Our identity.
+        local: Identity,
+        /// The peer's identity as far as it is known.
+        remote: IdentityPattern,
+    },
+    /// E209: the peer proves its identity in another way than the connection asks for.
+    #[error("peer authenticates by {received}, not by {expected}")]
+    WrongMethod {
+        /// What the configuration asks for.
+        expected: &'static str,
+        /// What the peer does.
+        received: AuthMethod,
     },
     /// E204: the peer does not know us by our identity.
     #[error("peer does not know us as {local}")]
@@ -181,6 +272,22 @@ pub enum FailureReason {
         expected: IdentityPattern,
         /// What the peer says.
         received: Identity,
+    },
+    /// E221: there is no post-quantum pre-shared key in common, and one side insists on it.
+    #[error("no post-quantum key in common: {gap}")]
+    NoPpk {
+        /// The name of ours.
+        id: Option<PpkId>,
+        /// What is missing.
+        gap: PpkGap,
+    },
+    /// E222: the peer authenticates more often or less often than configured (RFC 4739).
+    #[error("peer does {} of {expected} authentications", if *.more { "more" } else { "fewer" })]
+    WrongRounds {
+        /// How many the configuration asks for.
+        expected: usize,
+        /// Whether the peer goes on where it should be through.
+        more: bool,
     },
     /// E301: the two sides disagree about the traffic to protect.
     #[error("traffic selectors do not overlap, says {by}")]
@@ -226,6 +333,21 @@ pub enum FailureReason {
     /// IKE_SA_INIT was started again too often: cookies or key exchange methods without end.
     #[error("gave up after {limit} restarts of IKE_SA_INIT")]
     TooManyRestarts {
+        /// The limit.
+        limit: u8,
+    },
+    /// A session could not be resumed (RFC 5723); a full handshake follows.
+    #[error("session could not be resumed")]
+    NotResumed,
+    /// The peer sends us to another gateway (RFC 5685), and we go.
+    #[error("peer sends us to {to}")]
+    Redirected {
+        /// Where.
+        to: Gateway,
+    },
+    /// E134: one gateway sends us to another without end (RFC 5685 §7).
+    #[error("redirected more than {limit} times")]
+    TooManyRedirects {
         /// The limit.
         limit: u8,
     },
@@ -278,15 +400,26 @@ impl FailureReason {
             Self::NoCommonIkeSuite { .. } | Self::KeyExchangeNotOffered { .. } => Some(101),
             Self::NoCommonEspSuite { .. } => Some(102),
             Self::AhThroughNat { .. } => Some(103),
+            Self::NotChildless { .. } => Some(104),
             Self::PeerSilent { unreachable: true, .. } | Self::NoRoute { .. } => Some(111),
             Self::PeerSilent { .. } | Self::HandshakeTimeout { .. } => Some(110),
             Self::NameUnknown { .. } => Some(112),
             Self::NatPortBlocked { .. } => Some(121),
+            Self::TcpFailed { problem, .. } if problem.is_unconnected() => Some(122),
+            Self::TcpFailed { .. } => Some(123),
+            Self::AddressRefused { .. } => Some(124),
+            Self::UnexpectedNat { .. } => Some(125),
             Self::ClosedByPeer => Some(130),
             Self::NoSecret { .. } => Some(201),
+            Self::CannotSign { .. } => Some(206),
+            Self::NotTrusted { problem, .. } => Some(distrust_code(problem)),
+            Self::CredentialRefused { .. } => Some(208),
+            Self::WrongMethod { .. } => Some(209),
             Self::WrongSecret { .. } => Some(203),
             Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } | Self::NoConnection => Some(204),
             Self::WrongIdentity { .. } => Some(205),
+            Self::NoPpk { .. } => Some(221),
+            Self::WrongRounds { .. } => Some(222),
             Self::SelectorMismatch { .. } => Some(301),
             Self::NotClaimed { .. } => Some(302),
             Self::IkeSaGone(reason) => reason.code(),
@@ -296,14 +429,33 @@ impl FailureReason {
             }
             Self::NotUnique => Some(132),
             Self::LifetimeOver => Some(133),
+            Self::TooManyRedirects { .. } => Some(134),
             Self::TooMany(_) | Self::Internal(_) => Some(601),
             Self::NoSuch(_)
             | Self::NeedsPacket
             | Self::Idle
+            | Self::Redirected { .. }
+            | Self::NotResumed
             | Self::Replaced
             | Self::ByCommand
             | Self::Reconfigured
             | Self::ShuttingDown => None,
         }
+    }
+}
+
+/// One number for each thing that is mended in another place.
+fn distrust_code(problem: &Distrust) -> u16 {
+    match problem {
+        Distrust::UnknownIssuer { .. }
+        | Distrust::OtherIssuer { .. }
+        | Distrust::OtherKey
+        | Distrust::NoCertificate(_) => 207,
+        Distrust::BadSignature => 208,
+        Distrust::Method(_) => 209,
+        Distrust::OtherIdentity { .. } => 210,
+        Distrust::Expired { .. } => 211,
+        Distrust::NotYetValid { .. } => 212,
+        Distrust::Unfit { .. } => 213,
     }
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
 use adit_db::{
-    ChildConfig, ChildName, Connection, FlowClass, HostSpec, IkeSaId, Keep, KeyingTries, Pfp,
+    ChildConfig, ChildName, Connection, FlowClass, Gateway, HostSpec, IkeSaId, Keep, KeyingTries,
+    Pfp,
 };
 use adit_wire::ip::FlowKey;
 
@@ -22,14 +23,25 @@ use crate::context::Outbox;
 use crate::event::Event;
 use crate::failure::{Failure, FailureReason};
 use crate::output::Output;
+use crate::timers::Timer;
+use crate::v2::redirect::{LOOP_PERIOD, REDIRECTS_MAX};
+use crate::v2::resumption::ClientTicket;
+
+mod tcp;
+
+use self::tcp::TcpEffort;
 
 /// The effort for one loaded connection.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     connection: Arc<Connection>,
+    /// Whether this endpoint of the host is to bring it up.
+    here: bool,
     /// Children asked for by a command or a packet, until they are up or have failed; where selectors
-    /// come from packets, one for each class of them.
+    /// come from packets, one for each class of them. A map that was in use keeps room for eleven, and
+    /// of a hundred thousand connections hardly one wants anything: an empty one is replaced.
     wanted: BTreeMap<(ChildName, FlowClass), Option<FlowKey>>,
+    /// Keeps no room either.
     waiting: Vec<Waiting>,
     attempt: Option<Attempt>,
     held_down: bool,
@@ -39,6 +51,38 @@ pub(crate) struct Keeper {
     /// Nothing is tried before, unless a command asks.
     not_before: Option<Instant>,
     last_failure: Option<Box<Failure>>,
+    /// To resume its session with (RFC 5723).
+    ticket: Option<Box<ClientTicket>>,
+    /// The next attempt is to do without it.
+    ticket_put_by: bool,
+    /// Boxed: few are ever sent to another gateway.
+    detour: Option<Box<Detour>>,
+    /// The next attempt is to do without ESP in UDP by preference.
+    avoids_udp: bool,
+    /// Boxed: most connections have nothing to do with TCP.
+    tcp: Option<Box<TcpEffort>>,
+    /// That of [`Self::poll_timeout`].
+    pub(crate) timer: Timer,
+}
+
+/// What somebody wants once of a connection.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// The commands that wait, with the children they wait for.
+    pub(crate) waiting: Vec<(RequestId, Option<ChildName>)>,
+    /// The children that a command or a packet asked for, with that packet.
+    pub(crate) wanted: Vec<(ChildName, Option<FlowKey>)>,
+}
+
+/// Where gateways have sent us (RFC 5685).
+#[derive(Debug)]
+struct Detour {
+    /// Where the next attempt goes, and who says so.
+    to: Option<(HostSpec, IpAddr)>,
+    /// How often within the period.
+    count: u8,
+    /// When the period began.
+    since: Instant,
 }
 
 /// A command that has not come to its end.
@@ -89,6 +133,7 @@ impl Keeper {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
         Self {
             connection,
+            here: true,
             wanted: BTreeMap::new(),
             waiting: Vec::new(),
             attempt: None,
@@ -97,6 +142,12 @@ impl Keeper {
             failures: 0,
             not_before: None,
             last_failure: None,
+            ticket: None,
+            ticket_put_by: false,
+            detour: None,
+            avoids_udp: false,
+            tcp: None,
+            timer: Timer::default(),
         }
     }
 
@@ -104,12 +155,121 @@ impl Keeper {
         &self.connection
     }
 
+    /// Whether this endpoint of the host is to bring the connection up.
+    pub(crate) fn is_here(&self) -> bool {
+        self.here
+    }
+
+    /// Says so.
+    pub(crate) fn set_here(&mut self, here: bool) {
+        self.here = here;
+    }
+
+    /// Gives up what somebody wants once, as another endpoint sees to it.
+    pub(crate) fn give_away(&mut self) -> Given {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let waiting = waiting.map(|Waiting { request, goal }| match goal {
+            Goal::Ike => (request, None),
+            Goal::Child(child) => (request, Some(child)),
+        });
+        let wanted = std::mem::take(&mut self.wanted).into_iter();
+        Given {
+            waiting: waiting.collect(),
+            wanted: wanted.map(|((child, _), flow)| (child, flow)).collect(),
+        }
+    }
+
+    /// Keeps a ticket instead of the one before.
+    pub(crate) fn keep_ticket(&mut self, ticket: Box<ClientTicket>) {
+        self.ticket = self.connection.resumption.then_some(ticket);
+    }
+
+    /// The ticket for an attempt with the configured gateway. It is presented once.
+    //= https://www.rfc-editor.org/rfc/rfc5723#section-4.3.1
+    //# a client MUST NOT reuse a ticket.
+    pub(crate) fn take_ticket(&mut self, now: Instant) -> Option<Box<ClientTicket>> {
+        if std::mem::take(&mut self.ticket_put_by) || self.redirected_from().is_some() {
+            return None;
+        }
+        self.ticket.take().filter(|ticket| ticket.is_good(now))
+    }
+
+    /// Lets the next attempt do without the ticket.
+    pub(crate) fn put_ticket_by(&mut self) {
+        self.ticket_put_by = true;
+    }
+
+    /// Forgets the ticket of an IKE SA.
+    pub(crate) fn forget_ticket(&mut self, ike: IkeSaId) {
+        self.ticket.take_if(|ticket| ticket.ike == ike);
+    }
+
+    /// Lets the next attempt go to another gateway at once, because the peer at `from` says so.
+    ///
+    /// # Errors
+    ///
+    /// If that has happened too often lately: the attempts would never end (RFC 5685 §7).
+    pub(crate) fn redirect(
+        &mut self,
+        to: &Gateway,
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<(), FailureReason> {
+        let fresh = || Box::new(Detour { to: None, count: 0, since: now });
+        let detour = self.detour.get_or_insert_with(fresh);
+        if now.saturating_duration_since(detour.since) > LOOP_PERIOD {
+            *detour = fresh();
+        }
+        if detour.count >= REDIRECTS_MAX {
+            return Err(FailureReason::TooManyRedirects { limit: REDIRECTS_MAX });
+        }
+        detour.count += 1;
+        detour.to = Some((to.host(), from));
+        self.not_before = None;
+        Ok(())
+    }
+
+    /// Whether there may be one more redirection.
+    pub(crate) fn may_redirect(&self, now: Instant) -> bool {
+        self.detour.as_ref().is_none_or(|detour| {
+            let is_over = now.saturating_duration_since(detour.since) > LOOP_PERIOD;
+            is_over || detour.count < REDIRECTS_MAX
+        })
+    }
+
+    /// Who has sent us to where the attempt goes.
+    pub(crate) fn redirected_from(&self) -> Option<IpAddr> {
+        Some(self.detour.as_ref()?.to.as_ref()?.1)
+    }
+
+    /// The next attempt goes to the configured host again.
+    fn end_detour(&mut self) {
+        if let Some(detour) = &mut self.detour {
+            detour.to = None;
+        }
+    }
+
+    /// Lets the next attempt do without ESP in UDP, unless there is a NAT.
+    pub(crate) fn avoid_udp(&mut self) {
+        self.avoids_udp = true;
+    }
+
+    /// Whether the attempt that begins may prefer ESP in UDP; the one after it may again.
+    pub(crate) fn may_prefer_udp(&mut self) -> bool {
+        !std::mem::take(&mut self.avoids_udp)
+    }
+
     /// Takes a new configuration: everything is to be tried at once.
     pub(crate) fn replace(&mut self, connection: Arc<Connection>) {
         self.wanted.retain(|(name, _), _| connection.child(name).is_some());
+        self.give_room_back();
         self.connection = connection;
         self.lift();
         self.failures = 0;
+        self.detour = None;
+        self.ticket = None;
+        self.avoids_udp = false;
+        self.replaced();
     }
 
     /// Ends a [`Keeper::hold`] and every waiting time: somebody asks.
@@ -128,6 +288,7 @@ impl Keeper {
     /// Stops all effort until somebody asks again.
     pub(crate) fn hold(&mut self) {
         self.held_down = true;
+        self.ticket = None;
         self.not_before = None;
         self.wanted.clear();
     }
@@ -148,10 +309,21 @@ impl Keeper {
         self.attempt.as_ref()
     }
 
+    /// Whether the attempt waits for this lookup.
+    pub(crate) fn awaits(&self, job: JobId) -> bool {
+        match self.attempt.as_ref().map(|attempt| &attempt.stage) {
+            Some(Stage::Name { job: waiting, .. } | Stage::Source { job: waiting, .. }) => {
+                *waiting == job
+            }
+            Some(Stage::Connecting(_)) | None => false,
+        }
+    }
+
     pub(crate) fn begin(&mut self, attempt: Attempt) {
         self.attempt = Some(attempt);
     }
 
+    /// Takes the attempt, which has come to its end or goes on otherwise.
     pub(crate) fn end_attempt(&mut self) -> Option<Attempt> {
         self.attempt.take()
     }
@@ -176,11 +348,22 @@ impl Keeper {
         let pfp = self.connection.child(child).map_or(Pfp::NONE, |config| config.pfp);
         if !pfp.is_none() {
             self.wanted.remove(&(child.clone(), pfp.class(flow)));
+            self.give_room_back();
         }
     }
 
     fn forget(&mut self, child: &ChildName) {
         self.wanted.retain(|(name, _), _| name != child);
+        self.give_room_back();
+    }
+
+    fn give_room_back(&mut self) {
+        if self.wanted.is_empty() {
+            self.wanted = BTreeMap::new();
+        }
+        if self.waiting.is_empty() {
+            self.waiting = Vec::new();
+        }
     }
 
     /// A packet asks for a child. Ignored while an earlier failure is fresh: packets come by the
@@ -236,7 +419,8 @@ impl Keeper {
     /// When something should be tried again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let needs = !self.wanted.is_empty() || self.keeps_any_up();
-        self.not_before.filter(|_| needs && self.attempt.is_none())
+        let again = self.not_before.filter(|_| needs && self.attempt.is_none());
+        [again, self.next_probe()].into_iter().flatten().min()
     }
 
     /// Everything desired is there or on its way.
@@ -245,15 +429,24 @@ impl Keeper {
     }
 
     fn keeps_up(&self, child: &ChildConfig) -> bool {
-        child.keep == Keep::Up && !self.held_down && !self.held_children.contains(&child.name)
+        // Those for resources come with the one that they are beside, and only if the peer agrees.
+        self.here
+            && child.keep == Keep::Up
+            && child.resource.is_none()
+            && !self.held_down
+            && !self.held_children.contains(&child.name)
     }
 
     fn keeps_any_up(&self) -> bool {
         self.connection.children.iter().any(|child| self.keeps_up(child))
     }
 
-    /// The peer's host to try in this attempt: the next one after every failure.
+    /// The peer's host to try in this attempt: where we were sent, else the next one after every
+    /// failure.
     pub(crate) fn host(&self) -> Option<&HostSpec> {
+        if let Some((host, _)) = self.detour.as_ref().and_then(|detour| detour.to.as_ref()) {
+            return Some(host);
+        }
         let hosts: Vec<&HostSpec> =
             self.connection.remote_addresses.iter().filter(|host| host.is_single()).collect();
         let count = u32::try_from(hosts.len()).ok()?;
@@ -263,6 +456,7 @@ impl Keeper {
 
     /// An IKE SA is established.
     pub(crate) fn ike_up(&mut self, out: &mut Outbox) {
+        self.end_detour();
         self.finish(&Goal::Ike, Ok(()), out);
     }
 
@@ -270,6 +464,7 @@ impl Keeper {
     pub(crate) fn child_up(&mut self, child: &ChildName, out: &mut Outbox) {
         self.wanted.remove(&(child.clone(), FlowClass::default()));
         self.finish(&Goal::Child(child.clone()), Ok(()), out);
+        self.give_room_back();
         self.failures = 0;
         self.not_before = None;
         self.last_failure = None;
@@ -310,6 +505,8 @@ impl Keeper {
         out: &mut Outbox,
     ) {
         self.attempt = None;
+        // The next one begins with UDP again.
+        self.tcp = None;
         self.wanted.clear();
         for waiting in std::mem::take(&mut self.waiting) {
             let result = Err(failure.clone());
@@ -354,6 +551,7 @@ impl Keeper {
         rng: &mut dyn Rng,
         out: &mut Outbox,
     ) {
+        self.end_detour();
         self.failures = self.failures.saturating_add(1);
         self.last_failure = Some(failure.clone());
         out.event(Event::Failed(failure));

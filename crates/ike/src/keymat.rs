@@ -86,6 +86,12 @@ pub(crate) fn skeyseed_rekey(
     old_prf.compute(old_sk_d.as_bytes(), &create_child_seed(shared, nonces))
 }
 
+/// `SKEYSEED = prf(SK_d (old), "Resumption" | Ni | Nr)` of a session that is resumed (RFC 5723 §5.1).
+/// The nonces are those of IKE_SESSION_RESUME.
+pub(crate) fn skeyseed_resume(prf: Prf, old_sk_d: &Secret, nonces: Nonces<'_>) -> Secret {
+    prf.compute(old_sk_d.as_bytes(), &[b"Resumption", nonces.initiator, nonces.responder])
+}
+
 /// The seven keys of an IKE SA (RFC 7296 §2.14).
 #[derive(Debug)]
 pub(crate) struct SkKeys {

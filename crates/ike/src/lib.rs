@@ -21,26 +21,39 @@
 mod auth;
 mod command;
 mod config;
+mod connections;
 mod context;
 mod cookie;
 mod endpoint;
 mod event;
 mod failure;
+mod hash;
 mod keep;
 mod keymat;
 mod nat;
 mod output;
 mod proposal;
+mod shard;
+mod slab;
+mod ticket;
 mod timers;
 mod traffic_selector;
 mod v2;
 
-pub use auth::{psk_auth, psk_verify};
-pub use command::{AuthResult, Command, JobId, PacketEvent, Path, RequestId};
+pub use auth::{Keys, psk_auth};
+pub use command::{
+    AuthResult, Command, JobId, PacketEvent, Path, RequestId, TcpProblem, Transport,
+};
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;
 pub use event::{
-    ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaInfo, IkeSaState, PeerSoftware, Step,
+    ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts, IkeSaInfo, IkeSaState,
+    PeerSoftware, Step,
 };
-pub use failure::{By, Failure, FailureReason};
+pub use failure::{By, Failure, FailureReason, PpkGap};
 pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};
+pub use shard::{Addressee, Shard, Shards, Tidings};
+pub use ticket::TicketKeys;
+pub use v2::ppk::{PpkJob, PpkKeys};
+pub use v2::signature::{Announced, CertificateData, Proof, SignFailure};
+pub use v2::tcp_encap::TCP_LOCAL_PORTS;

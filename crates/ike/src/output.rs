@@ -4,12 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{ChildSa, ChildSaId, ConnectionName, Encapsulation, Identity};
+use adit_db::{AuthSpec, ChildSa, ChildSaId, ConnectionName, Encapsulation, Identity};
 use adit_wire::ikev2::IkeSpi;
 
 use crate::command::{JobId, Path, RequestId};
 use crate::event::Event;
 use crate::failure::Failure;
+use crate::shard::Tidings;
+use crate::v2::ppk::PpkJob;
+use crate::v2::signature::{Announced, Proof};
 
 /// One thing to do, in the order of [`Endpoint::poll_output`](crate::Endpoint::poll_output).
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub enum Output {
     /// Send the single octet `0xff`, without a non-ESP marker: it keeps the NAT's mapping alive
     /// and the peer ignores it (RFC 3948 §2.3).
     Keepalive(Path),
+    /// Close a TCP connection, once what was sent has left: nothing uses it any more (RFC 9329 §6.1).
+    HangUp(Path),
     /// Give a child SA to the packet engine. The inbound direction works at once.
     InstallChild {
         /// Keys, selectors and lifetimes of both directions.
@@ -48,9 +53,20 @@ pub enum Output {
         /// The new outer addresses.
         encap: Encapsulation,
     },
+    /// Leave out so many sequence numbers of what is sent on this child SA from now on (RFC 6311
+    /// §5.2).
+    SkipSequence {
+        /// The child SA.
+        child: ChildSaId,
+        /// How many.
+        by: u64,
+    },
     /// Compute with a long-term secret; answer with
     /// [`Endpoint::handle_auth`](crate::Endpoint::handle_auth).
     Auth(AuthJob),
+    /// Mix a post-quantum pre-shared key into the keys of an IKE SA; answer with
+    /// [`Endpoint::handle_auth`](crate::Endpoint::handle_auth).
+    Ppk(PpkJob),
     /// Look something up; answer with
     /// [`Endpoint::handle_resolved`](crate::Endpoint::handle_resolved).
     Resolve {
@@ -71,6 +87,9 @@ pub enum Output {
     /// Keys for a packet analyser; only with
     /// [`EndpointConfig::export_keys`](crate::EndpointConfig::export_keys).
     Keys(DebugKeys),
+    /// Tell the other endpoints of this host, with
+    /// [`Endpoint::handle_tidings`](crate::Endpoint::handle_tidings); only where there are some.
+    Tidings(Tidings),
 }
 
 /// A question about addresses.
@@ -86,8 +105,8 @@ pub enum Query {
 /// One computation with a long-term secret (RFC 7296 §2.15).
 ///
 /// With a pre-shared key the authentication data is
-/// `prf(prf(secret, "Key Pad for IKEv2"), octets)`. The secrets live elsewhere: this crate never
-/// sees them.
+/// `prf(prf(secret, "Key Pad for IKEv2"), octets)`, else a signature of `octets`. The secrets live
+/// elsewhere, where [`AuthJob::answer`] is called.
 #[derive(Debug)]
 pub struct AuthJob {
     /// Comes back with the result.
@@ -96,6 +115,9 @@ pub struct AuthJob {
     pub kind: AuthJobKind,
     /// The connection the IKE SA belongs to.
     pub connection: ConnectionName,
+    /// Which authentication of its side each proof is (RFC 4739), counted from 0. Rounds of both sides
+    /// go in step, so that with [`AuthJobKind::VerifyAndSign`] it is the same of both.
+    pub round: usize,
     /// Our identity.
     pub local_id: Identity,
     /// The peer's identity as it claims it. An initiator that signs first and whose configuration
@@ -103,20 +125,35 @@ pub struct AuthJob {
     pub remote_id: Identity,
     /// The negotiated pseudo-random function.
     pub prf: Prf,
-    /// The signed octets: ours for [`AuthJobKind::Sign`], the peer's for [`AuthJobKind::Verify`].
+    /// The signed octets: ours for [`AuthJobKind::Sign`], else the peer's.
     pub octets: Secret,
+    /// How we prove our identity.
+    pub local_auth: AuthSpec,
+    /// How the peer has to prove its own.
+    pub remote_auth: AuthSpec,
+    /// Which signatures the peer takes, and from whom certificates.
+    pub announced: Announced,
 }
 
 /// What an [`AuthJob`] computes.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug, Eq, PartialEq)]
 pub enum AuthJobKind {
-    /// Our authentication data. Answer: [`AuthResult::Signed`](crate::AuthResult::Signed).
+    /// Our proof. Answer: [`AuthResult::Signed`](crate::AuthResult::Signed).
     Sign,
     /// Whether the peer's is right. Answer: [`AuthResult::Verified`](crate::AuthResult::Verified)
     /// or [`AuthResult::Refused`](crate::AuthResult::Refused).
     Verify {
-        /// The peer's authentication data.
-        auth: Vec<u8>,
+        /// The peer's proof.
+        auth: Proof,
+    },
+    /// The same, and ours if it is. Answer:
+    /// [`AuthResult::VerifiedAndSigned`](crate::AuthResult::VerifiedAndSigned) or
+    /// [`AuthResult::Refused`](crate::AuthResult::Refused).
+    VerifyAndSign {
+        /// The peer's proof.
+        auth: Proof,
+        /// Our signed octets.
+        ours: Secret,
     },
 }
 

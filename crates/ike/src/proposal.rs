@@ -317,10 +317,11 @@ fn choose<S>(
 /// would be left empty that the spec needs.
 fn offered(transforms: &[Transform], purpose: Purpose) -> Option<Vec<Transform>> {
     let has_place = |transform: &Transform| purpose.has_place_for(transform.kind);
-    // What has no place here may be left out if the spec itself says NONE, and the key exchange
+    // What has no place here may be left out if the spec itself says NONE, and the key exchanges
     // of a first child always.
     let droppable = |transform: &Transform| {
-        transform.kind == TransformType::KE
+        purpose == Purpose::FirstChild
+            || transform.kind == TransformType::KE
             || transforms.iter().any(|other| other.kind == transform.kind && is_none(other))
     };
     if !transforms.iter().all(|transform| has_place(transform) || droppable(transform)) {

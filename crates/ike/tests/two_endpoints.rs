@@ -2,8 +2,14 @@
 
 #![cfg(test)]
 
+mod attacks;
+mod childless;
 mod common;
 mod forged;
+mod message_id_sync;
+mod oddities;
+mod redirect;
+mod resumption;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -327,6 +333,7 @@ fn is_response(octets: &[u8]) -> bool {
 }
 
 /// CHECKLIST C09: a handshake that is not finished does not stay.
+/// CHECKLIST V20.
 #[test]
 fn a_half_open_ike_sa_expires() {
     let mut pair = Pair::default_pair();
@@ -554,21 +561,28 @@ fn an_unknown_critical_payload_is_refused() {
     assert_eq!(pair.right.endpoint.ike_sas().count(), 0);
 }
 
-/// CHECKLIST F24: of a second IKE SA between the same identities `keep` keeps the old one,
-/// `replace` the new one, `never` both.
+/// CHECKLIST F24, K15: of a second IKE SA between the same identities `keep` keeps the old one,
+/// `replace` the new one, `never` both. From the address of the old one it may be a repetition of
+/// authentication, which `keep` does not stand in the way of.
 #[test]
 fn uniqueness_is_by_policy() {
-    for (unique, old_stays, count) in
-        [(Unique::Keep, true, 1), (Unique::Replace, false, 1), (Unique::Never, true, 2)]
-    {
+    for (unique, address, old_stays, count) in [
+        (Unique::Keep, "192.0.2.9", true, 1),
+        (Unique::Keep, "192.0.2.1", false, 1),
+        (Unique::Replace, "192.0.2.9", false, 1),
+        (Unique::Replace, "192.0.2.1", false, 1),
+        (Unique::Never, "192.0.2.9", true, 2),
+    ] {
         let mut connections = connections();
         connections.iter_mut().for_each(|connection| connection.unique = unique);
+        connections[1].remote_addresses.clear();
         let mut pair = Pair::new(Default::default(), connections.clone());
         pair.left.initiate(pair.now);
         pair.run();
         let old = pair.right.established()[0].spi_i;
         let [mut second, _] = connections;
         second.name = "second".parse().unwrap();
+        second.local_addresses = vec![address.parse().unwrap()];
         pair.left.command(Command::Load(Arc::new(second.clone())), pair.now);
         let (connection, request) = (second.name, pair.left.request());
         pair.left.command(Command::Initiate { connection, child: None, request }, pair.now);
@@ -577,7 +591,8 @@ fn uniqueness_is_by_policy() {
         let remaining = pair.right.established();
         assert_eq!(remaining.len(), count, "{unique:?}");
         assert_eq!(remaining.iter().any(|info| info.spi_i == old), old_stays, "{unique:?}");
-        assert_eq!(pair.left.done[&request].is_ok(), unique != Unique::Keep);
+        let is_refused = unique == Unique::Keep && old_stays;
+        assert_eq!(pair.left.done[&request].is_ok(), !is_refused);
         assert_eq!(pair.left.established().len(), count);
     }
 }
@@ -691,6 +706,21 @@ fn a_blocked_nat_port_is_named() {
     }
     let failure = pair.left.done[&request].clone().unwrap_err();
     assert_eq!(failure.reason.code(), Some(121), "{:?}", failure.reason);
+}
+
+/// RFC 7296 §2.11: an answer goes back to where its request came from, also after the change of ports.
+#[test]
+fn answers_follow_the_change_of_ports() {
+    let mut connections = connections();
+    connections.iter_mut().for_each(|connection| connection.encap = adit_db::Encap::Udp);
+    let mut pair = Pair::new(Default::default(), connections);
+    pair.left.initiate(pair.now);
+    pair.run();
+    for peer in [&pair.left, &pair.right] {
+        let established = peer.established();
+        let ports = (established[0].local.port(), established[0].remote.port());
+        assert_eq!(ports, (4500, 4500));
+    }
 }
 
 /// A job that is never answered does not keep the attempt for ever.

@@ -1,6 +1,7 @@
 //! Signed octets and pre-shared keys.
 
 use super::*;
+use crate::v2::signature::{Announced, Proof};
 
 /// Signed octets of a real initiator (see the file's head for its origin).
 const RUB_NDS: &str = include_str!("../../tests/vectors/rub-nds-auth.txt");
@@ -48,11 +49,47 @@ fn only_the_right_secret_verifies() {
         let secret = Secret::from_slice(&vec![b'x'; length]);
         let other = Secret::from_slice(&vec![b'x'; length + 1]);
         let auth = psk_auth(prf, &secret, b"octets");
-        assert!(psk_verify(prf, &secret, b"octets", &auth));
-        assert!(!psk_verify(prf, &other, b"octets", &auth));
-        assert!(!psk_verify(prf, &secret, b"octetS", &auth));
-        assert!(!psk_verify(prf, &secret, b"octets", &auth[1..]));
-        assert!(!psk_verify(prf, &secret, b"octets", &[]));
+        let verdict = |secret: &Secret, octets: &[u8], auth: &[u8]| {
+            job(prf, AuthJobKind::Verify { auth: Proof::shared_key(auth.to_vec()) }, octets)
+                .answer(secret)
+        };
+        assert_eq!(verdict(&secret, b"octets", &auth), AuthResult::Verified);
+        assert_eq!(verdict(&other, b"octets", &auth), AuthResult::Refused);
+        assert_eq!(verdict(&secret, b"octetS", &auth), AuthResult::Refused);
+        assert_eq!(verdict(&secret, b"octets", &auth[1..]), AuthResult::Refused);
+        assert_eq!(verdict(&secret, b"octets", &[]), AuthResult::Refused);
+    }
+}
+
+/// Whoever does not prove its identity gets no proof of ours.
+#[test]
+fn our_proof_comes_with_the_verdict_alone() {
+    let prf = Prf::HmacSha2_256;
+    let secret = Secret::from_slice(b"secret");
+    let answer = |auth: Vec<u8>| {
+        let ours = Secret::from_slice(b"our octets");
+        let auth = Proof::shared_key(auth);
+        job(prf, AuthJobKind::VerifyAndSign { auth, ours }, b"their octets").answer(&secret)
+    };
+    let theirs = psk_auth(prf, &secret, b"their octets");
+    let ours = psk_auth(prf, &secret, b"our octets");
+    assert_eq!(answer(theirs), AuthResult::VerifiedAndSigned(Proof::shared_key(ours.clone())));
+    assert_eq!(answer(ours), AuthResult::Refused);
+}
+
+fn job(prf: Prf, kind: AuthJobKind, octets: &[u8]) -> AuthJob {
+    AuthJob {
+        job: crate::command::JobId(1),
+        kind,
+        connection: "tunnel".parse().unwrap(),
+        round: 0,
+        local_id: "@a.example".parse().unwrap(),
+        remote_id: "@b.example".parse().unwrap(),
+        prf,
+        octets: Secret::from_slice(octets),
+        local_auth: AuthSpec::Psk,
+        remote_auth: AuthSpec::Psk,
+        announced: Announced::default(),
     }
 }
 
@@ -77,8 +114,9 @@ fn int_auth_is_empty_without_intermediate_exchanges() {
     assert!(IntAuth::new().finish(1).is_empty());
 }
 
-/// RFC 9242 §3.3.2: `IntAuth_i2 = prf(SK_pi2, IntAuth_i1 | A | P)`, initiator first, then the
+/// CHECKLIST Q06, RFC 9242 §3.3.2: `IntAuth_i2 = prf(SK_pi2, IntAuth_i1 | A | P)`, initiator first, then the
 /// message id of IKE_AUTH.
+/// CHECKLIST Q06.
 #[test]
 fn int_auth_chains_the_messages_of_each_side() {
     let prf = Prf::HmacSha2_256;

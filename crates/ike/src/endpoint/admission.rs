@@ -15,20 +15,22 @@ use adit_wire::iana::NotifyType;
 use adit_wire::ikev2::Header;
 
 use crate::command::Path;
+use crate::config::EndpointConfig;
 use crate::cookie::{CookieJar, CookieRequest};
 use crate::event::Event;
 use crate::failure::{By, Failure, FailureReason};
 use crate::output::Output;
 use crate::proposal::{Choice, IkeSuite, choose_ike};
-use crate::v2::exchange::auth::address_rank;
+use crate::shard::Shard;
 use crate::v2::exchange::init::{self, Acceptable};
 use crate::v2::ike_sa::IkeSa;
-use crate::v2::rules::{Received, RuleError};
+use crate::v2::redirect;
+use crate::v2::rules::{Form, Received, RuleError};
 
 use super::Endpoint;
 
 /// Bookkeeping about peers that have not authenticated.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Admission {
     /// IKE SAs by a digest of the request that made them: repetitions are answered from there.
     by_request: BTreeMap<[u8; 20], IkeSaId>,
@@ -38,23 +40,38 @@ pub(super) struct Admission {
     per_address: BTreeMap<IpAddr, usize>,
     cookies: Option<CookieJar>,
     answers: Option<Answers>,
+    /// Answers and reports within a second.
+    answers_max: usize,
 }
 
 /// Answers to strangers within the current second.
 #[derive(Debug)]
 struct Answers {
     since: Instant,
-    count: u32,
+    count: usize,
 }
 
 /// Unprotected answers and reports about strangers, per second (CHECKLIST C10, M09).
-const ANSWERS_PER_SECOND: u32 = 20;
+const ANSWERS_PER_SECOND: usize = 20;
 
 /// Octets of an IKE_SA_INIT request. It is not fragmented (RFC 7383 §2.1), so an honest one fits a
 /// datagram of the path; what a stranger makes us keep is bounded by it.
 const INIT_OCTETS_MAX: usize = 8_192;
 
 impl Admission {
+    /// That of an endpoint, which answers strangers with its share of what the host does.
+    pub(super) fn of(shard: &Shard) -> Self {
+        Self {
+            by_request: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            half_open: BTreeMap::new(),
+            per_address: BTreeMap::new(),
+            cookies: None,
+            answers: None,
+            answers_max: shard.share_of(ANSWERS_PER_SECOND),
+        }
+    }
+
     /// Whether one more stranger may be answered or reported.
     pub(super) fn may_answer(&mut self, now: Instant) -> bool {
         let fresh = Answers { since: now, count: 0 };
@@ -63,7 +80,7 @@ impl Admission {
             *answers = fresh;
         }
         answers.count += 1;
-        answers.count <= ANSWERS_PER_SECOND
+        answers.count <= self.answers_max
     }
 
     /// Counts an IKE SA in or out, or from one address to another: the peer may move while its
@@ -114,7 +131,7 @@ pub(super) fn is_plausible(path: Path) -> bool {
 }
 
 /// What one stranger may have all addresses of: of IPv6 a /64, as any host may have them.
-fn site(address: IpAddr) -> IpAddr {
+pub(crate) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
         v4 @ IpAddr::V4(_) => v4,
@@ -155,11 +172,17 @@ impl Endpoint {
             Ok(received) => received,
             Err(error) => return self.refuse_malformed(path, header, &error, now),
         };
-        let refused = match self.admit(path, header, &received, now, rng) {
-            Ok((choice, connection)) => {
+        let made = if received.form == Form::Resume {
+            self.resume(path, header, octets, &received, now, rng)
+        } else {
+            self.admit(path, header, &received, now, rng).map(|(choice, connection)| {
                 let request =
                     Acceptable { path, header, octets, received: &received, choice, connection };
-                let sa = IkeSa::respond(&request, &mut self.context(now, rng));
+                IkeSa::respond(&request, &mut self.context(now, rng))
+            })
+        };
+        let refused = match made {
+            Ok(sa) => {
                 let id = self.insert(sa, now);
                 self.admission.remember(digest, id);
                 return self.settle(now, rng);
@@ -191,18 +214,15 @@ impl Endpoint {
         rng: &mut dyn Rng,
     ) -> Result<Admitted, Refused> {
         self.check_cookie(path, header, received, now, rng)?;
-        let candidates = self.candidates(path);
+        let candidates: Vec<Arc<Connection>> =
+            self.connections.openings(path).into_iter().cloned().collect();
+        let fits = |connection: &Arc<Connection>| !path.is_tcp() || connection.fits_tcp();
+        let candidates: Vec<Arc<Connection>> = candidates.into_iter().filter(fits).collect();
         if candidates.is_empty() {
             self.report_stranger(path, Vec::new(), received, now);
             return Err(Refused::With(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()));
         }
-        let address = site(path.remote.ip());
-        let from_there = self.admission.per_address.get(&address).copied().unwrap_or(0);
-        if self.admission.half_open.len() >= self.config.half_open_max
-            || from_there >= self.config.half_open_per_address_max
-        {
-            return Err(Refused::Silently);
-        }
+        self.check_room(path)?;
         let purpose = init::purpose(received);
         let offered = init::offered(received);
         let chosen = candidates.iter().find_map(|connection| {
@@ -214,6 +234,13 @@ impl Endpoint {
             self.report_stranger(path, candidates, received, now);
             return Err(Refused::With(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()));
         };
+        let fits = |one: &&Connection| choose_ike(purpose, &one.proposals, offered).is_ok();
+        if connection.redirect.to.is_some()
+            && let fitting = candidates.iter().map(Arc::as_ref).filter(fits)
+            && let Some(data) = redirect::in_init(fitting, path.local.ip(), received)
+        {
+            return Err(Refused::With(NotifyType::REDIRECT, data));
+        }
         match init::needs_other_key_exchange(&choice, received) {
             None => Ok((choice, connection)),
             Some(wanted) => {
@@ -223,19 +250,17 @@ impl Endpoint {
         }
     }
 
-    /// The connections for a path, those that name it most exactly first.
-    fn candidates(&self, path: Path) -> Vec<Arc<Connection>> {
-        let mut candidates: Vec<(u8, &Arc<Connection>)> = self
-            .connections
-            .values()
-            .filter_map(|connection| Some((address_rank(connection, path)?, connection)))
-            .collect();
-        candidates.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-        candidates.into_iter().map(|(_, connection)| Arc::clone(connection)).collect()
+    /// Whether one more may be half-open, and with this peer.
+    pub(super) fn check_room(&self, path: Path) -> Result<(), Refused> {
+        let address = site(path.remote.ip());
+        let from_there = self.admission.per_address.get(&address).copied().unwrap_or(0);
+        let is_full = self.admission.half_open.len() >= self.config.half_open_max
+            || from_there >= self.config.half_open_per_address_max;
+        if is_full { Err(Refused::Silently) } else { Ok(()) }
     }
 
     /// Above the threshold: does the request return our cookie? (CHECKLIST C01, C03)
-    fn check_cookie(
+    pub(super) fn check_cookie(
         &mut self,
         path: Path,
         header: &Header,
@@ -243,7 +268,10 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) -> Result<(), Refused> {
-        if self.admission.half_open.len() < self.config.cookie_threshold {
+        //= https://www.rfc-editor.org/rfc/rfc9329#section-6.3
+        //# The exchange Responder SHOULD NOT send an IKEv2 Cookie request without an accompanied
+        //# Puzzle
+        if path.is_tcp() || self.admission.half_open.len() < self.config.cookie_threshold {
             return Ok(());
         }
         let request = CookieRequest {
@@ -292,9 +320,62 @@ impl Endpoint {
 }
 
 /// Why a request is not accepted.
-enum Refused {
+pub(super) enum Refused {
     /// Answered with this notify.
     With(NotifyType, Vec<u8>),
     /// Not answered: there is no room, and an answer would only be more load.
     Silently,
+}
+
+/// What one of the endpoints of a host allows. No address may take all of a small share, and some may
+/// come without a cookie also where there are many endpoints.
+pub(super) fn limits_of(config: EndpointConfig, shard: &Shard) -> EndpointConfig {
+    if shard.is_alone() {
+        return config;
+    }
+    let half_open_max = shard.share_of(config.half_open_max);
+    let cookieless_min = config.cookie_threshold.min(COOKIELESS_MIN);
+    let per_address = (half_open_max / PART_PER_ADDRESS).max(PER_ADDRESS_MIN);
+    EndpointConfig {
+        cookie_threshold: shard.share_of(config.cookie_threshold).max(cookieless_min),
+        half_open_max,
+        half_open_per_address_max: config.half_open_per_address_max.min(per_address),
+        ..config
+    }
+}
+
+/// Half-open IKE SAs that an endpoint allows before it asks for cookies, unless fewer are configured.
+const COOKIELESS_MIN: usize = 8;
+/// Of what an endpoint may have half-open, one address may have one in so many.
+const PART_PER_ADDRESS: usize = 10;
+/// But so many: a peer may bring up some tunnels at the same time.
+const PER_ADDRESS_MIN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::Shards;
+
+    #[test]
+    fn one_address_takes_a_part_of_each_share() {
+        let limits = |shards: u16| {
+            let shard = Shard::all(Shards::new(shards)).remove(0);
+            let limits = limits_of(EndpointConfig::default(), &shard);
+            let EndpointConfig { cookie_threshold, half_open_max, .. } = limits;
+            (cookie_threshold, half_open_max, limits.half_open_per_address_max)
+        };
+        assert_eq!(limits(1), (30, 1_000, 100));
+        assert_eq!(limits(2), (15, 500, 50));
+        assert_eq!(limits(8), (8, 125, 12));
+        assert_eq!(limits(64), (8, 16, 4));
+
+        let shard = Shard::all(Shards::new(8)).remove(0);
+        let strict = EndpointConfig {
+            cookie_threshold: 0,
+            half_open_per_address_max: 1,
+            ..EndpointConfig::default()
+        };
+        let limits = limits_of(strict, &shard);
+        assert_eq!((limits.cookie_threshold, limits.half_open_per_address_max), (0, 1));
+    }
 }

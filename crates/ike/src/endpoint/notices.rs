@@ -11,11 +11,14 @@ use crate::event::Event;
 use crate::failure::{Failure, FailureReason};
 use crate::keep::Stage;
 use crate::output::Output;
+use crate::shard::{Arrival, Tiding};
 use crate::v2::established::Established;
 use crate::v2::ike_sa::IkeSa;
+use crate::v2::{null_auth, udp_encap};
 
 use super::Endpoint;
 use super::orders::Target;
+use super::tcp::RETURN_WAIT;
 
 /// Two IKE SAs of opposite initiators that come up within this time have crossed: both ends keep
 /// the same one (CHECKLIST L01 to L04).
@@ -50,11 +53,22 @@ impl Endpoint {
                     keeper.child_up(&child, &mut self.out);
                 }
                 self.pursue(&connection, now, rng);
+                self.finish_successions(&connection, now, rng);
             }
-            Notice::ChildSettled { connection } => self.pursue(&connection, now, rng),
+            Notice::ChildSettled { connection } => {
+                self.pursue(&connection, now, rng);
+                self.finish_successions(&connection, now, rng);
+            }
+            Notice::Reauthenticate { ike } => self.reauthenticate(ike, now, rng),
             Notice::ChildGone { connection, child, reason } => {
                 self.handle_child_gone(&connection, child, &reason, now, rng);
             }
+            Notice::Resumed { old } => self.handle_resumed(old, now, rng),
+            Notice::Ticket { connection, ticket } => self.handle_ticket(&connection, ticket),
+            Notice::TicketsVoid { ike, id, connection } => {
+                self.void_tickets(ike, id, &connection, now);
+            }
+            Notice::Redirected { ike, to } => self.handle_redirected(ike, to, now, rng),
             Notice::ChildFailed(failure) => self.handle_child_failed(failure, now, rng),
         }
     }
@@ -68,7 +82,7 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        let Some(sa) = self.sas.get(&ike) else { return };
+        let Some(sa) = self.sas.get(ike) else { return };
         let core = &sa.core;
         let (Some(name), Some(local_id), Some(remote_id)) =
             (core.connection_name().cloned(), core.local_id.clone(), core.remote_id.clone())
@@ -76,20 +90,25 @@ impl Endpoint {
             return;
         };
         let entry = RosterEntry {
-            local_id,
-            remote_id,
             role: core.role,
             spi_i: core.spi_i,
+            site: RosterEntry::site(core.path.remote.ip()),
             started: core.started,
             established: now,
         };
-        self.roster.insert(ike, entry);
+        let unique = core.connection.as_ref().map_or_else(Unique::default, |it| it.unique);
+        let pair = self.roster.insert(ike, &local_id, &remote_id, entry.clone());
+        self.out.tell_others(|| {
+            Tiding::Up(Box::new(Arrival { id: ike, pair, entry, initial_contact, unique }))
+        });
         self.enforce_uniqueness(ike, initial_contact, now, rng);
+        self.settle_transport(&name, ike, now, rng);
         self.end_attempt_for(&name, ike, now, rng);
         if let Some(keeper) = self.keepers.get_mut(&name) {
             keeper.ike_up(&mut self.out);
         }
         self.pursue(&name, now, rng);
+        self.fill_successor(ike, now, rng);
     }
 
     /// Our own attempt has succeeded, or the peer was faster and ours has shown nothing yet
@@ -106,9 +125,17 @@ impl Endpoint {
             Some(Stage::Connecting(own)) if *own == ike => {
                 keeper.end_attempt();
             }
+            _ => self.leave_attempt(name, now, rng),
+        }
+    }
+
+    /// Ends an attempt of ours that has shown nothing yet.
+    pub(super) fn leave_attempt(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        match keeper.attempt().map(|attempt| &attempt.stage) {
             Some(Stage::Connecting(own)) => {
                 let own = *own;
-                if self.sas.get(&own).is_some_and(IkeSa::is_unanswered) {
+                if self.sas.get(own).is_some_and(IkeSa::is_unanswered) {
                     keeper.end_attempt();
                     self.touch(own, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
                 }
@@ -129,24 +156,32 @@ impl Endpoint {
         rng: &mut dyn Rng,
     ) {
         let Some(entry) = self.roster.get(new).cloned() else { return };
-        let unique = self
-            .sas
-            .get(&new)
-            .and_then(|sa| sa.core.connection.as_ref())
-            .map(|connection| connection.unique)
-            .unwrap_or_default();
-        let others: Vec<(IkeSaId, RosterEntry)> = self
-            .roster
-            .between(&entry.local_id, &entry.remote_id)
-            .filter(|(id, _)| *id != new)
-            .map(|(id, other)| (id, other.clone()))
-            .collect();
+        let Some(core) = self.sas.get(new).map(|sa| &sa.core) else { return };
+        let unique = core.connection.as_ref().map(|connection| connection.unique);
+        let unique = unique.unwrap_or_default();
+        let (Some(local), Some(remote)) = (&core.local_id, &core.remote_id) else { return };
+        if !null_auth::is_between_known(local, remote) {
+            return;
+        }
+        let others: Vec<(IkeSaId, RosterEntry)> =
+            self.roster.beside(new).map(|(id, other)| (id, other.clone())).collect();
         for (old, other) in others {
+            if self.successions.old_of(new) == Some(old) {
+                continue;
+            }
             let reason = FailureReason::Replaced;
             match judge(&entry, &other, initial_contact, unique) {
                 Verdict::BothStay => {}
                 Verdict::OldIsForgotten => {
                     self.touch(old, now, rng, |sa, cx| sa.abandon(reason, cx));
+                }
+                Verdict::OldGoes if self.goes_back(old, new) => {
+                    self.touch(old, now, rng, |sa, cx| sa.leave_later(RETURN_WAIT, cx));
+                }
+                Verdict::OldGoes
+                    if !have_crossed(&entry, &other) && self.is_repeated_by_peer(new, old) =>
+                {
+                    self.supersede(old, now, rng);
                 }
                 Verdict::OldGoes => self.touch(old, now, rng, |sa, cx| sa.close(reason, cx)),
                 Verdict::NewGoes => self.touch(new, now, rng, |sa, cx| sa.close(reason, cx)),
@@ -158,9 +193,10 @@ impl Endpoint {
 
     fn handle_rekeyed(&mut self, old: IkeSaId, new: IkeSa, now: Instant) {
         let id = self.insert(new, now);
-        if let Some(entry) = self.roster.remove(old) {
-            self.roster.insert(id, entry);
+        if let Some(pair) = self.roster.replace(old, id) {
+            self.out.tell_others(|| Tiding::Rekeyed { pair, old, new: id });
         }
+        self.successions.rename(old, id);
         for departure in &mut self.departures {
             if departure.target == Target::Ike(old) {
                 departure.target = Target::Ike(id);
@@ -178,20 +214,38 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        self.roster.remove(ike);
+        if let Some(pair) = self.roster.remove(ike) {
+            self.out.tell_others(|| Tiding::Down { pair, id: ike });
+        }
         let Some(name) = failure.connection.clone() else {
             self.report(failure, now);
             return;
         };
+        self.end_succession(&name, ike, now, rng);
         let is_attempt = |keeper: &crate::keep::Keeper| {
             matches!(
                 keeper.attempt().map(|attempt| &attempt.stage),
                 Some(Stage::Connecting(own)) if *own == ike
             )
         };
+        let is_own = self.keepers.get(&name).is_some_and(is_attempt);
+        if let FailureReason::Redirected { to } = &failure.reason
+            && (was_established || is_own)
+        {
+            return self.follow_redirect(to, &failure, now, rng);
+        }
+        if is_own && failure.reason == FailureReason::NotResumed {
+            return self.begin_anew(&failure, now, rng);
+        }
+        let goes_on = self.keepers.get(&name).is_some_and(is_attempt)
+            && self.attempt_goes_on(&name, &failure, now);
         match self.keepers.get_mut(&name) {
+            _ if goes_on => {}
             Some(keeper) if is_attempt(keeper) => {
                 let retry = self.config.retry;
+                if udp_encap::may_be_blocked(&failure.reason) {
+                    keeper.avoid_udp();
+                }
                 keeper.attempt_failed(failure, retry, now, rng, &mut self.out);
             }
             Some(keeper) if was_established => {
@@ -218,7 +272,8 @@ impl Endpoint {
     /// Of two IKE SAs with the same children one went: the other's carry on.
     fn hand_traffic_on(&mut self, name: &ConnectionName) {
         let remaining: Vec<ChildSaId> = self
-            .ike_sas_of(name)
+            .sas
+            .of(name)
             .filter_map(IkeSa::as_established)
             .flat_map(|established| &established.children)
             .filter(|child| child.is_current() && child.is_in_engine())
@@ -258,6 +313,7 @@ impl Endpoint {
                 let name = keeper.connection().name.clone();
                 keeper.child_failed(failure, retry, now, rng, &mut self.out);
                 self.pursue(&name, now, rng);
+                self.finish_successions(&name, now, rng);
             }
             _ => self.report(failure, now),
         }
@@ -266,7 +322,7 @@ impl Endpoint {
 
 /// What becomes of two IKE SAs between the same identities.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Verdict {
+pub(super) enum Verdict {
     BothStay,
     /// The peer has no part of the old one any more.
     OldIsForgotten,
@@ -280,12 +336,16 @@ enum Verdict {
 /// A peer that says INITIAL_CONTACT about an exchange that started after the old IKE SA was
 /// complete has lost the old one, however young that is: had the two crossed, the new exchange's
 /// first message would have come before the old one's last.
-fn judge(new: &RosterEntry, old: &RosterEntry, initial_contact: bool, unique: Unique) -> Verdict {
+pub(super) fn judge(
+    new: &RosterEntry,
+    old: &RosterEntry,
+    initial_contact: bool,
+    unique: Unique,
+) -> Verdict {
     if initial_contact && new.started > old.established {
         return Verdict::OldIsForgotten;
     }
-    let apart = new.established.saturating_duration_since(old.established);
-    let crossed = new.role != old.role && apart < CROSSING;
+    let crossed = have_crossed(new, old);
     match (unique, crossed) {
         (Unique::Never, _) if !initial_contact || crossed => Verdict::BothStay,
         (_, true) if new.spi_i < old.spi_i => Verdict::NewGoes,
@@ -293,6 +353,12 @@ fn judge(new: &RosterEntry, old: &RosterEntry, initial_contact: bool, unique: Un
         (_, false) if initial_contact => Verdict::OldIsForgotten,
         (_, false) => Verdict::OldGoes,
     }
+}
+
+/// Whether two IKE SAs have begun at both ends at the same time.
+pub(super) fn have_crossed(new: &RosterEntry, old: &RosterEntry) -> bool {
+    let apart = new.established.saturating_duration_since(old.established);
+    new.role != old.role && apart < CROSSING
 }
 
 #[cfg(test)]
@@ -310,10 +376,9 @@ mod tests {
         at: Instant,
     ) -> RosterEntry {
         RosterEntry {
-            local_id: "@left.example".parse().unwrap(),
-            remote_id: "@right.example".parse().unwrap(),
             role,
             spi_i: IkeSpi([spi; 8]),
+            site: 0,
             started: at + Duration::from_millis(started_ms),
             established: at + Duration::from_millis(established_ms),
         }

@@ -1,5 +1,6 @@
 //! Commands of the program.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,10 @@ use crate::command::{Command, RequestId};
 use crate::failure::{Failure, FailureReason};
 use crate::keep::{Goal, Keeper, Stage};
 use crate::output::Output;
+use crate::shard::Wish;
 use crate::v2::child::protects_alike;
+use crate::v2::ike_sa::IkeSa;
+use crate::v2::{tcp_encap, udp_encap};
 
 use super::Endpoint;
 
@@ -35,7 +39,9 @@ const DEPARTURES_MAX: usize = 1_024;
 impl Endpoint {
     pub(super) fn order(&mut self, command: Command, now: Instant, rng: &mut dyn Rng) {
         match command {
-            Command::Load(connection) => self.load(connection, now, rng),
+            Command::Load(connection) => self.load(connection, true, now, rng),
+            Command::LoadElsewhere(connection) => self.load(connection, false, now, rng),
+            Command::BringUp { connection, here } => self.bring_up(&connection, here, now, rng),
             Command::Unload(name) => self.unload(&name, now, rng),
             Command::Initiate { connection, child, request } => {
                 self.initiate(&connection, child, request, now, rng);
@@ -46,6 +52,11 @@ impl Endpoint {
                 self.terminate_child(id, request, now, rng);
             }
             Command::RekeyIke(id) => self.touch(id, now, rng, |sa, cx| sa.rekey(cx)),
+            Command::Reauthenticate(id) => self.reauthenticate(id, now, rng),
+            Command::UseTicketKeys { keys, now_s } => self.use_ticket_keys(keys, now, now_s),
+            Command::RedirectIke { id, to } => {
+                self.touch(id, now, rng, |sa, cx| sa.redirect(to, cx));
+            }
             Command::RekeyChild(id) => {
                 if let Some(ike) = self.ike_of(id) {
                     self.touch(ike, now, rng, |sa, cx| sa.rekey_child(id, cx));
@@ -57,19 +68,25 @@ impl Endpoint {
 
     // ---- Configuration ----
 
-    fn load(&mut self, connection: Arc<Connection>, now: Instant, rng: &mut dyn Rng) {
+    fn load(&mut self, connection: Arc<Connection>, here: bool, now: Instant, rng: &mut dyn Rng) {
         let name = connection.name.clone();
-        let before = self.connections.insert(name.clone(), Arc::clone(&connection));
-        match self.keepers.get_mut(&name) {
-            Some(keeper) => keeper.replace(Arc::clone(&connection)),
-            None => {
-                self.keepers.insert(name.clone(), Keeper::new(Arc::clone(&connection)));
-            }
+        let before = self.connections.insert(Arc::clone(&connection));
+        for child in &connection.children {
+            self.out.reqid(&name, &child.name);
         }
+        let keeper = match self.keepers.entry(name.clone()) {
+            Entry::Occupied(known) => {
+                let keeper = known.into_mut();
+                keeper.replace(Arc::clone(&connection));
+                keeper
+            }
+            Entry::Vacant(free) => free.insert(Keeper::new(Arc::clone(&connection))),
+        };
+        keeper.set_here(here);
         if let Some(before) = before {
             self.reconfigure(&before, &connection, now, rng);
         }
-        self.pursue(&name, now, rng);
+        self.bring_up(&name, here, now, rng);
     }
 
     /// Touches only what a new configuration changes.
@@ -82,8 +99,8 @@ impl Endpoint {
     ) {
         let keeps_ike = negotiates_alike(before, after);
         for id in self.sas_of(&after.name) {
-            let established = self.sas.get(&id).is_some_and(|sa| sa.as_established().is_some());
-            if !keeps_ike || !established {
+            let stays = keeps_ike && self.sas.get(id).is_some_and(|sa| may_stay(sa, after));
+            if !stays {
                 let reason = FailureReason::Reconfigured;
                 self.touch(id, now, rng, |sa, cx| sa.close(reason, cx));
                 continue;
@@ -106,7 +123,7 @@ impl Endpoint {
         before: &Connection,
         after: &Connection,
     ) -> Vec<ChildSaId> {
-        let Some(established) = self.sas.get(&ike).and_then(|sa| sa.as_established()) else {
+        let Some(established) = self.sas.get(ike).and_then(|sa| sa.as_established()) else {
             return Vec::new();
         };
         let changed = |name: &ChildName| match (before.child(name), after.child(name)) {
@@ -125,8 +142,8 @@ impl Endpoint {
         self.connections.remove(name);
         if let Some(mut keeper) = self.keepers.remove(name) {
             keeper.abandon(&failure(name, FailureReason::Reconfigured), &mut self.out);
+            self.timers.clear(keeper.timer);
         }
-        self.refresh_keeper(name);
         self.close_all(name, &FailureReason::Reconfigured, now, rng);
     }
 
@@ -144,7 +161,7 @@ impl Endpoint {
 
     // ---- Up ----
 
-    fn initiate(
+    pub(super) fn initiate(
         &mut self,
         name: &ConnectionName,
         child: Option<ChildName>,
@@ -175,18 +192,23 @@ impl Endpoint {
         if children.iter().any(needs_packet) {
             return Err(FailureReason::NeedsPacket);
         }
-        let goal = children.first().cloned().ok_or(FailureReason::NoSuch("child"))?;
+        let goal = children.first().cloned();
         let missing: Vec<ChildName> =
             children.into_iter().filter(|child| !self.child_is_up(name, child)).collect();
-        let is_up = !missing.contains(&goal);
+        let is_up = match &goal {
+            Some(goal) => !missing.contains(goal),
+            None => self.established_ike(name).is_some(),
+        };
         let keeper = self.keepers.get_mut(name).ok_or(FailureReason::NoSuch("connection"))?;
         keeper.lift();
+        self.tell_wish(name, || Wish::Lift);
+        let keeper = self.keepers.get_mut(name).ok_or(FailureReason::NoSuch("connection"))?;
         missing.into_iter().for_each(|child| keeper.want(child, None));
         if is_up {
             self.finish(request, Ok(()));
             return Ok(());
         }
-        keeper.wait(request, Goal::Child(goal))
+        keeper.wait(request, goal.map_or(Goal::Ike, Goal::Child))
     }
 
     // ---- Down ----
@@ -199,11 +221,11 @@ impl Endpoint {
         self.hold(name);
         self.depart(request, Target::Connection(name.clone()));
         self.close_all(name, &FailureReason::ByCommand, now, rng);
-        self.refresh_keeper(name);
+        self.refresh_keeper(name, now);
     }
 
     /// Ends all effort for a connection, and with it what waits for it.
-    fn hold(&mut self, name: &ConnectionName) {
+    pub(super) fn hold(&mut self, name: &ConnectionName) {
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         keeper.hold();
         keeper.abandon(&failure(name, FailureReason::ByCommand), &mut self.out);
@@ -217,12 +239,13 @@ impl Endpoint {
     }
 
     fn terminate_ike(&mut self, id: IkeSaId, request: RequestId, now: Instant, rng: &mut dyn Rng) {
-        let Some(sa) = self.sas.get(&id).filter(|sa| !sa.is_closed()) else {
+        let Some(sa) = self.sas.get(id).filter(|sa| !sa.is_closed()) else {
             return self.finish(request, Err(Box::new(no_such("IKE SA"))));
         };
         if let Some(name) = sa.core.connection_name().cloned() {
             self.hold(&name);
-            self.refresh_keeper(&name);
+            self.tell_wish(&name, || Wish::Hold);
+            self.refresh_keeper(&name, now);
         }
         self.depart(request, Target::Ike(id));
         self.touch(id, now, rng, |sa, cx| sa.close(FailureReason::ByCommand, cx));
@@ -238,14 +261,15 @@ impl Endpoint {
         let Some(ike) = self.ike_of(id) else {
             return self.finish(request, Err(Box::new(no_such("child SA"))));
         };
-        let held = self.sas.get(&ike).and_then(|sa| {
+        let held = self.sas.get(ike).and_then(|sa| {
             let child = sa.as_established()?.child(id)?.name.clone();
             Some((sa.core.connection_name()?.clone(), child))
         });
         if let Some((name, child)) = held
             && let Some(keeper) = self.keepers.get_mut(&name)
         {
-            keeper.hold_child(child);
+            keeper.hold_child(child.clone());
+            self.tell_wish(&name, || Wish::HoldChild(child));
         }
         self.depart(request, Target::Child(id));
         self.touch(ike, now, rng, |sa, cx| sa.delete_child(id, FailureReason::ByCommand, cx));
@@ -265,7 +289,7 @@ impl Endpoint {
         departures.retain(|departure| {
             let there = match &departure.target {
                 Target::Connection(name) => !self.sas_of(name).is_empty(),
-                Target::Ike(id) => self.sas.get(id).is_some_and(|sa| !sa.is_closed()),
+                Target::Ike(id) => self.sas.get(*id).is_some_and(|sa| !sa.is_closed()),
                 Target::Child(id) => self.ike_of(*id).is_some(),
             };
             if !there {
@@ -278,12 +302,14 @@ impl Endpoint {
 
     fn shut_down(&mut self, now: Instant, rng: &mut dyn Rng) {
         self.shutting_down = true;
-        let names: Vec<ConnectionName> = self.keepers.keys().cloned().collect();
+        #[expect(clippy::disallowed_methods, reason = "sorted before use")]
+        let mut names: Vec<ConnectionName> = self.keepers.keys().cloned().collect();
+        names.sort_unstable();
         for name in names {
             self.hold(&name);
-            self.refresh_keeper(&name);
+            self.refresh_keeper(&name, now);
         }
-        let ids: Vec<IkeSaId> = self.sas.keys().copied().collect();
+        let ids: Vec<IkeSaId> = self.sas.iter().map(|sa| sa.core.id).collect();
         for id in ids {
             self.touch(id, now, rng, |sa, cx| sa.close(FailureReason::ShuttingDown, cx));
         }
@@ -305,7 +331,8 @@ fn to_set_up(
     }
     let kept = connection.children.iter().filter(|child| child.keep == Keep::Up);
     let mut children: Vec<ChildName> = kept.map(|child| child.name.clone()).collect();
-    if children.is_empty() {
+    // An IKE SA that begins without a child has one when somebody wants it (RFC 6023 §2).
+    if children.is_empty() && !connection.childless.is_wanted() {
         children.extend(connection.children.first().map(|child| child.name.clone()));
     }
     Ok(children)
@@ -321,11 +348,21 @@ fn negotiates_alike(before: &Connection, after: &Connection) -> bool {
         rekey_time: Connection::DEFAULT_REKEY_TIME,
         over_time: Connection::DEFAULT_OVER_TIME,
         rand_time: Connection::DEFAULT_OVER_TIME,
+        reauth_time: Duration::ZERO,
         unique: after.unique,
         reach: after.reach,
+        redirect: after.redirect.clone(),
+        tcp_ports: after.tcp_ports.clone(),
         ..connection.clone()
     };
     relevant(before) == relevant(after)
+}
+
+/// Whether an IKE SA may go on with a new configuration that negotiates alike: it is established, and
+/// its ESP is not in UDP for a preference that is gone, nor in TCP to a port that is.
+fn may_stay(sa: &IkeSa, after: &Connection) -> bool {
+    let prefers = udp_encap::is_preferred(after) || !udp_encap::is_by_preference(&sa.core);
+    sa.as_established().is_some() && prefers && tcp_encap::is_allowed(&sa.core, after)
 }
 
 fn failure(name: &ConnectionName, reason: FailureReason) -> Failure {

@@ -1,17 +1,17 @@
 //! Attempts to bring up what should be up: lookups, the first message, children on an IKE SA that
 //! is there.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildName, Connection, ConnectionName, HostSpec, IkeSaId, Pfp};
+use adit_db::{ChildConfig, ChildName, Connection, ConnectionName, HostSpec, IkeSaId, Keep, Pfp};
 use adit_wire::ip::FlowKey;
 
-use crate::command::{JobId, Path};
+use crate::command::JobId;
 use crate::event::Step;
 use crate::failure::{Failure, FailureReason};
-use crate::keep::{Attempt, Stage};
+use crate::keep::{Attempt, Keeper, Stage};
 use crate::output::{Output, Query};
 use crate::timers::TimerOwner;
 use crate::v2::child::Wish;
@@ -24,24 +24,29 @@ impl Endpoint {
     pub(super) fn pursue(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
         if !self.shutting_down {
             self.pursue_missing(name, now, rng);
+            self.probe_udp(name, now, rng);
         }
-        self.refresh_keeper(name);
+        self.refresh_keeper(name, now);
     }
 
-    pub(super) fn refresh_keeper(&mut self, name: &ConnectionName) {
-        let at = self.keepers.get(name).and_then(|keeper| keeper.poll_timeout());
-        self.timers.set(TimerOwner::Connection(name.clone()), at);
+    pub(super) fn refresh_keeper(&mut self, name: &ConnectionName, now: Instant) {
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        let at = keeper.poll_timeout();
+        let owner = || TimerOwner::Connection(name.clone());
+        self.timers.set(&mut keeper.timer, at, now, owner);
     }
 
     fn pursue_missing(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
         let Some(keeper) = self.keepers.get(name) else { return };
-        let (there, missing): (Vec<_>, Vec<_>) = keeper
+        let (there, mut missing): (Vec<_>, Vec<_>) = keeper
             .desired()
             .into_iter()
             .partition(|(child, flow)| self.has_child(name, child, flow.as_ref()));
         let wants_ike = keeper.wants_ike();
-        let blocked = keeper.attempt().is_some() || !keeper.may_try(now);
         let ike = self.established_ike(name);
+        let busy = keeper.attempt().is_some() && !(keeper.is_probing() && ike.is_some());
+        let blocked = busy || !keeper.may_try(now);
+        missing.extend(self.missing_resources(name, ike).into_iter().map(|child| (child, None)));
         if let Some(keeper) = self.keepers.get_mut(name) {
             let served = there.iter().filter_map(|(child, flow)| Some((child, flow.as_ref()?)));
             served.for_each(|(child, flow)| keeper.served(child, flow));
@@ -65,8 +70,32 @@ impl Endpoint {
                     keeper.satisfied();
                 }
             }
-            (None, _) => self.begin_attempt(name, now, rng),
+            // Somebody wanted it while its newest IKE SA was here.
+            (None, _) if !self.is_here(name) => self.give_away(name),
+            (None, _) => {
+                if let Some(keeper) = self.keepers.get_mut(name) {
+                    keeper.begins_anew();
+                }
+                self.begin_attempt(name, now, rng);
+            }
         }
+    }
+
+    /// The children for resources (RFC 9611) that are missing on an IKE SA: all are asked for at once,
+    /// by whoever keeps the child up that they are beside, or has asked for it.
+    fn missing_resources(&self, name: &ConnectionName, ike: Option<IkeSaId>) -> Vec<ChildName> {
+        let established = ike.and_then(|ike| self.sas.get(ike)).and_then(IkeSa::as_established);
+        let (Some(established), Some(connection)) = (established, self.connections.get(name))
+        else {
+            return Vec::new();
+        };
+        let is_wanted = |child: &&ChildConfig| {
+            let fallback = child.class.as_ref().filter(|_| child.resource.is_some());
+            child.keep != Keep::Passive
+                && fallback.is_some_and(|class| established.wants_resources(&class.of))
+                && !self.has_child(name, &child.name, None)
+        };
+        connection.children.iter().filter(is_wanted).map(|child| child.name.clone()).collect()
     }
 
     /// Whether a child is there or being negotiated on an IKE SA that is there.
@@ -74,14 +103,16 @@ impl Endpoint {
         let config = self.connections.get(name).and_then(|connection| connection.child(child));
         let pfp = config.map_or(Pfp::NONE, |config| config.pfp);
         let wish = Wish { name: child, pfp, flow };
-        self.ike_sas_of(name)
+        self.sas
+            .of(name)
             .filter_map(IkeSa::as_established)
             .any(|established| established.has_child(&wish))
     }
 
     /// Whether a child carries traffic.
     pub(super) fn child_is_up(&self, name: &ConnectionName, child: &ChildName) -> bool {
-        self.ike_sas_of(name)
+        self.sas
+            .of(name)
             .filter_map(IkeSa::as_established)
             .flat_map(|established| &established.children)
             .any(|installed| installed.name == *child && installed.is_current())
@@ -90,12 +121,12 @@ impl Endpoint {
     /// The newest IKE SA on which a child can be asked for.
     pub(super) fn established_ike(&self, name: &ConnectionName) -> Option<IkeSaId> {
         let usable = |sa: &&IkeSa| sa.as_established().is_some();
-        self.ike_sas_of(name).rfind(usable).map(|sa| sa.core.id)
+        self.sas.newest_of(name).find(usable).map(|sa| sa.core.id)
     }
 
     // ---- Attempts ----
 
-    fn begin_attempt(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
+    pub(super) fn begin_attempt(&mut self, name: &ConnectionName, now: Instant, rng: &mut dyn Rng) {
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         match keeper.host().cloned() {
             None => self.fail_attempt(name, FailureReason::NoAddress, Duration::ZERO, now, rng),
@@ -104,6 +135,7 @@ impl Endpoint {
                 let job = self.out.next_job();
                 let stage = Stage::Name { job, name: host.clone() };
                 keeper.begin(Attempt { started: now, stage });
+                self.lookups.insert(job, name.clone());
                 let step = Step::Resolving { name: host.clone() };
                 self.out.progress(Some(name), None, step, Duration::ZERO);
                 self.out.push(Output::Resolve { job, query: Query::Name(host) });
@@ -129,6 +161,7 @@ impl Endpoint {
         }
         let job = self.out.next_job();
         keeper.begin(Attempt { started, stage: Stage::Source { job, remote } });
+        self.lookups.insert(job, name.clone());
         self.out.push(Output::Resolve { job, query: Query::SourceFor(remote) });
     }
 
@@ -140,8 +173,17 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        let Some(name) = self.connection_of(job) else { return };
-        let Some(keeper) = self.keepers.get_mut(&name) else { return };
+        let Some(name) = self.lookups.remove(&job) else {
+            // An IKE SA looks for a way to move.
+            if let Some(id) = self.out.end_auth(job) {
+                let source = addresses.first().copied();
+                self.touch(id, now, rng, |sa, cx| sa.handle_source(job, source, cx));
+            }
+            return;
+        };
+        let Some(keeper) = self.keepers.get_mut(&name).filter(|keeper| keeper.awaits(job)) else {
+            return;
+        };
         let failures = keeper.failures();
         let Some(attempt) = keeper.end_attempt() else { return };
         let elapsed = now.saturating_duration_since(attempt.started);
@@ -162,7 +204,7 @@ impl Endpoint {
             },
             Stage::Connecting(_) => {}
         }
-        self.refresh_keeper(&name);
+        self.refresh_keeper(&name, now);
     }
 
     /// Sends the first message.
@@ -175,21 +217,28 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        let Some(keeper) = self.keepers.get(name) else { return };
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
         let connection = keeper.connection().clone();
         let Some(wanted) = first_wanted(keeper.desired(), &connection) else {
             let reason = FailureReason::NoSuch("child to set up");
             self.fail_attempt(name, reason, Duration::ZERO, now, rng);
             return;
         };
-        let ports = connection.ports;
-        let local_port = if ports.local == 0 { self.config.ike_port } else { ports.local };
-        let path = Path {
-            local: SocketAddr::new(local, local_port),
-            remote: SocketAddr::new(remote, ports.remote),
-        };
+        let may_prefer_udp = keeper.may_prefer_udp();
+        let from = keeper.redirected_from();
+        let ticket = keeper.take_ticket(now);
+        let path = self.first_path(name, &connection, (local, remote), rng);
         let mut cx = self.context(now, rng);
-        match IkeSa::initiate(connection, path, wanted, started, &mut cx) {
+        let udp = may_prefer_udp;
+        let mut resume = |ticket| {
+            let (connection, wanted) = (connection.clone(), wanted.clone());
+            IkeSa::resume(connection, path, wanted, started, udp, ticket, &mut cx).ok()
+        };
+        let sa = match ticket.and_then(&mut resume) {
+            Some(sa) => Ok(sa),
+            None => IkeSa::initiate(connection, path, wanted, started, udp, from, &mut cx),
+        };
+        match sa {
             Ok(sa) => {
                 let ike = self.insert(sa, now);
                 if let Some(keeper) = self.keepers.get_mut(name) {
@@ -208,6 +257,10 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
+        let probe_failed = |keeper: &mut Keeper| keeper.probe_failed(&self.config, now);
+        if self.keepers.get_mut(name).is_some_and(probe_failed) {
+            return;
+        }
         let failure = Box::new(Failure {
             connection: Some(name.clone()),
             child: None,

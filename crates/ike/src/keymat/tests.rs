@@ -97,6 +97,7 @@ fn keys(cipher: Cipher) -> SkKeys {
 
 /// RFC 7296 §2.14: of AES-XCBC and AES-CMAC the first 64 bits of each nonce make the key, and the
 /// whole nonces the seed of prf+.
+/// CHECKLIST E13, V17: nonces that are longer and shorter than the PRF's key.
 #[test]
 fn prfs_of_aes_blocks_take_the_beginnings_of_the_nonces() {
     let nonces = Nonces { initiator: &[1, 1, 1, 1, 1, 1, 1, 1, 9], responder: &[2; 32] };

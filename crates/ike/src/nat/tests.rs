@@ -22,7 +22,7 @@ fn judged(from: Path, arrives: Path, force_udp: bool) -> Verdict {
 }
 
 fn path(local: &str, remote: &str) -> Path {
-    Path { local: address(local), remote: address(remote) }
+    Path::udp(address(local), address(remote))
 }
 
 /// CHECKLIST N01: no NAT, NAT before the sender, NAT before the receiver, both.

@@ -82,7 +82,11 @@ pub(super) fn common(
     proposal: &Proposal,
 ) -> Option<Vec<Transform>> {
     let kinds = kinds_of(&proposal.transforms);
-    let insisted = spec.transforms().iter().filter(|ours| purpose.has_place_for(ours.kind));
+    // Whom we insist on an additional key exchange with must know IKE_INTERMEDIATE, too.
+    let is_insisted_on = |kind: TransformType| {
+        purpose.has_place_for(kind) || (kind.is_additional_ke() && purpose != Purpose::FirstChild)
+    };
+    let insisted = spec.transforms().iter().filter(|ours| is_insisted_on(ours.kind));
     for ours in insisted {
         if !kinds.contains(&ours.kind) && !spec.of_kind(ours.kind).any(|other| is_none(&other)) {
             return None;
@@ -92,11 +96,15 @@ pub(super) fn common(
     for kind in kinds.iter().copied().filter(|kind| !kind.is_additional_ke()) {
         chosen.push(first_of_kind(purpose, spec, proposal, kind)?);
     }
-    let slots: Vec<Vec<Transform>> = kinds
+    let mut slots: Vec<Vec<Transform>> = kinds
         .iter()
         .filter(|kind| kind.is_additional_ke())
         .map(|&kind| options(purpose, spec, proposal, kind))
         .collect();
+    // RFC 9370 §2.2.4: in CREATE_CHILD_SA they follow a first one, or there are none.
+    if matches!(id_of(&chosen, TransformType::KE), None | Some(0)) {
+        slots.iter_mut().for_each(|slot| slot.retain(is_none));
+    }
     chosen.extend(distinct(&slots)?);
     Some(chosen)
 }

@@ -187,10 +187,57 @@ fn without_ike_intermediate_the_plain_proposal_is_taken() {
     assert!(choice.suite.additional.is_empty());
 }
 
+/// CHECKLIST Q04: whom we insist on an additional key exchange with is refused at once if it does not
+/// know IKE_INTERMEDIATE, and has a choice without one where we do not.
+#[test]
+fn a_peer_without_ike_intermediate_is_taken_by_policy() {
+    let without = Purpose::Ike { additional: false };
+    let offered = offer("aes256gcm16-prfsha384-x25519").sa();
+    let insisting = ike("aes256gcm16-prfsha384-x25519-ke1_mlkem768");
+    assert_eq!(choose_ike(without, &insisting, &offered), Err(NoProposalChosen));
+    let willing = ike("aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none");
+    assert!(choose_ike(without, &willing, &offered).is_ok());
+}
+
+/// RFC 9370 §2.2.4: additional key exchanges of a child follow a first one, or there are none; in
+/// IKE_AUTH there is neither.
+#[test]
+fn additional_key_exchanges_of_a_child_follow_a_first_one() {
+    let purpose = Purpose::Child { additional: true };
+    let both = esp("aes256gcm16-x25519-none-ke1_mlkem768-ke1_none");
+    let choose = |purpose, kinds: &[Transform]| {
+        let base = [GCM, Transform::new(TransformType::ESN, 0)];
+        let proposal = Proposal {
+            number: 1,
+            protocol: ProtocolId::ESP,
+            spi: vec![1; 4],
+            transforms: [&base, kinds].concat(),
+        };
+        let chosen = choose_child(purpose, &both, &Sa { proposals: vec![proposal] });
+        chosen.ok().map(|choice| (choice.suite.ke, choice.suite.additional))
+    };
+    let more = Transform::new(TransformType::ADDKE1, ML_KEM);
+    let no_more = Transform::new(TransformType::ADDKE1, 0);
+    let (x25519, ml_kem) = (Some(KeyExchange::X25519), vec![KeyExchange::MlKem768]);
+    assert_eq!(choose(purpose, &[X25519, more, no_more]), Some((x25519, ml_kem)));
+    assert_eq!(choose(purpose, &[X25519, no_more]), Some((x25519, vec![])));
+    assert_eq!(choose(purpose, &[NO_KE, more, no_more]), Some((None, vec![])));
+    assert_eq!(choose(purpose, &[NO_KE, more]), None);
+    assert_eq!(choose(purpose, &[more]), None);
+    assert_eq!(choose(Purpose::FirstChild, &[]), Some((None, vec![])));
+
+    let must = esp("aes256gcm16-x25519-ke1_mlkem768");
+    let first = Offer::new(Purpose::FirstChild, &must, &[1; 4]).sa();
+    let kinds: Vec<_> = first.proposals[0].transforms.iter().map(|t| t.kind).collect();
+    assert_eq!(kinds, [TransformType::ENCR, TransformType::ESN]);
+    assert!(choose_child(Purpose::FirstChild, &must, &first).is_ok());
+}
+
 //= https://www.rfc-editor.org/rfc/rfc9370#section-2.2.1
 //= type=test
 //# the responder's choice MUST NOT contain duplicated algorithms (those with an
 //# identical Transform ID and attributes), except for the Transform ID of NONE.
+/// CHECKLIST Q02.
 #[test]
 fn no_method_is_chosen_twice_as_additional_exchange() {
     let slot = |kind, id| Transform::new(kind, id);

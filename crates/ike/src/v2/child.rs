@@ -1,12 +1,13 @@
 //! The child SAs of one IKE SA (RFC 7296 §1.3, §2.8, §2.17): what they are, how they come and go.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Protection;
 use adit_db::{
-    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, Identity, IkeSaId,
-    IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
+    Aggfrag, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, Identity,
+    IkeSaId, IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
@@ -47,12 +48,13 @@ pub(crate) struct Child {
     /// Whether the peer surely has it: it has our answer, or sends on it.
     confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
-    pub(crate) end: Option<FailureReason>,
+    pub(crate) end: Option<Box<FailureReason>>,
     in_engine: bool,
     reqid: u32,
-    suite: Vec<Transform>,
+    suite: Arc<[Transform]>,
     esn: bool,
     ipcomp: Option<IpComp>,
+    aggfrag: Option<Aggfrag>,
     installed: Instant,
 }
 
@@ -123,7 +125,7 @@ pub(crate) struct Ends {
     pub(crate) remote: IpAddr,
     pub(crate) we_are_behind_nat: bool,
     pub(crate) peer_is_behind_nat: bool,
-    /// Whether packets travel in UDP, because of a NAT or by configuration.
+    /// Whether packets travel in UDP, because of a NAT, by configuration or by agreement.
     pub(crate) udp: bool,
 }
 
@@ -167,6 +169,7 @@ pub(crate) struct Agreed<'a> {
     /// Whether the peer takes no padding behind inner packets.
     pub(crate) no_tfc: bool,
     pub(crate) ipcomp: Option<IpComp>,
+    pub(crate) aggfrag: Option<Aggfrag>,
     pub(crate) keymat: ChildKeymat,
     pub(crate) encap: Encapsulation,
     pub(crate) rekeys: Option<ChildSaId>,
@@ -182,10 +185,19 @@ pub(crate) const CHILDREN_MAX: usize = 1_024;
 /// How long a request that crossed ours may be under way, sent again and again.
 const CROSSING_WAIT: Duration = Duration::from_secs(90);
 
-/// How long a replaced child waits for the peer's delete before we delete it ourselves.
-pub(crate) const REKEYED_WAIT: Duration = Duration::from_secs(60);
+/// How long a replaced child waits for the peer's delete before we delete it ourselves: for longer
+/// than the peer asks for our answer, as it does not know the successor before it has that.
+pub(crate) const REKEYED_WAIT: Duration = Duration::from_secs(90);
 
 impl Selectors {
+    /// The same in no more memory than they need, to be kept: each side has one most often, and a
+    /// vector that grows by itself begins with room for four.
+    fn exact(mut self) -> Self {
+        self.local.shrink_to_fit();
+        self.remote.shrink_to_fit();
+        self
+    }
+
     /// Seen from us, whose role in the exchange is `role`.
     pub(crate) fn from_pair(pair: SelectorPair, role: Role) -> Self {
         match role {
@@ -281,9 +293,9 @@ impl Child {
         let config = agreed.config;
         let jitter = std::array::from_fn(|_| cx.rng.next_u64());
         let lifetime = config.lifetime.draw(jitter);
-        let selectors = Selectors::from_pair(agreed.selectors, agreed.role);
+        let selectors = Selectors::from_pair(agreed.selectors, agreed.role).exact();
         let (keys_in, keys_out) = agreed.keymat.into_directions(agreed.role);
-        let suite = agreed.choice.visible_transforms();
+        let suite = cx.out.shared_suite(agreed.choice.visible_transforms());
         let negotiated = agreed.choice.suite;
         let sa = ChildSa {
             id,
@@ -308,6 +320,7 @@ impl Child {
             df: config.df,
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             ipcomp: agreed.ipcomp,
+            aggfrag: agreed.aggfrag,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
@@ -339,6 +352,7 @@ impl Child {
             suite,
             esn: negotiated.esn,
             ipcomp: agreed.ipcomp,
+            aggfrag: agreed.aggfrag,
             installed: cx.now,
         }
     }
@@ -359,10 +373,23 @@ impl Child {
         self.confirmed = true;
     }
 
+    /// Whether the peer surely has it.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// Whether the peer has it, or should by now: our answer may have been lost, and it asks
     /// again until it has one.
     pub(crate) fn is_known_to_peer(&self, wait: Duration, now: Instant) -> bool {
         self.confirmed || now.saturating_duration_since(self.installed) >= wait
+    }
+
+    /// A packet that would ask for one of the same selectors, if it takes them from packets.
+    pub(crate) fn sample_flow(&self) -> Option<FlowKey> {
+        let (local, remote) = (self.selectors.local.first()?, self.selectors.remote.first()?);
+        let (source, destination) = (local.ports.start, remote.ports.start);
+        let flow = FlowKey::new(local.start, remote.start, local.protocol, source, destination);
+        (!self.pfp.is_none()).then_some(flow)
     }
 
     /// Whether we asked for it so lately that a request of the peer may have crossed ours.
@@ -396,9 +423,10 @@ impl Child {
             mode: self.mode,
             spi_in: self.spi_in,
             spi_out: self.spi_out,
-            suite: self.suite.clone(),
+            suite: self.suite.to_vec(),
             esn: self.esn,
             ipcomp: self.ipcomp,
+            aggfrag: self.aggfrag,
             installed: self.installed,
             rekey_at: self.rekey_at,
             over_at: self.over_at,

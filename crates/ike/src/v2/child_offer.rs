@@ -4,7 +4,8 @@
 //! notifies with what the refusing side would accept ([`Hints`]), so that both operators see the
 //! difference; they are sent and believed only after authentication.
 
-use adit_db::{ChildConfig, ChildName, IpComp, Mode};
+use adit_db::{Aggfrag, ChildConfig, ChildName, Connection, IpComp, Mode};
+use adit_wire::aggfrag::UseAggfrag;
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, IpCompTransformId, NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload, Proposal, Sa, TrafficSelector, Ts};
@@ -30,6 +31,8 @@ pub(crate) struct ChildOffer {
     pub(crate) spi_in: Spi,
     /// CPI of compressed packets to us, if compression is offered.
     cpi_in: Option<Cpi>,
+    /// Whether shared ESP packets are offered.
+    shares: bool,
     pub(crate) offer: Offer,
     selectors: SelectorPair,
     ends: Ends,
@@ -46,6 +49,9 @@ pub(crate) struct Accepted {
     /// Whether the peer takes no padding behind inner packets.
     pub(crate) no_tfc: bool,
     pub(crate) ipcomp: Option<IpComp>,
+    /// Whether the peer may have more of them, for resources.
+    pub(crate) per_resource: bool,
+    pub(crate) aggfrag: Option<Aggfrag>,
 }
 
 /// The answer of a peer, kept until it has been authenticated.
@@ -109,11 +115,20 @@ impl ChildOffer {
             name: config.name.clone(),
             spi_in,
             cpi_in,
+            shares: false,
             offer: Offer::new(purpose, &proposals, &spi_in.to_octets()),
             selectors,
             ends,
             config: config.clone(),
         })
+    }
+
+    /// The same offer with shared ESP packets, if its connection negotiates them and the peer is one of
+    /// ours. Others may agree on terms that only their answer shows, and then there is no child.
+    #[must_use]
+    pub(crate) fn of(self, connection: &Connection, peer: PeerSoftware) -> Self {
+        let shares = peer == PeerSoftware::Adit && connection.negotiates_aggfrag(&self.config);
+        Self { shares, ..self }
     }
 
     /// The protocol of our first choice.
@@ -143,11 +158,32 @@ impl ChildOffer {
             put_mode(self.config.mode, chain);
         }
         put_ipcomp(self.cpi_in, chain);
+        put_resource(&self.config, chain);
+        if self.shares {
+            put_aggfrag(Aggfrag { super_packets: true }, chain);
+        }
         chain.put(&Payload::Sa(self.offer.sa()));
     }
 
     pub(crate) fn put_selectors(&self, chain: &mut ChainBuilder) {
         put_selectors(&self.selectors, chain);
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc7296#section-2.9
+    //# The requestor is
+    //# expected to respond by requesting an SA for only the specific traffic
+    //# it is trying to forward.
+    //
+    /// Asks for the two addresses of the packet that wants the child, and nothing else. `false`, and
+    /// nothing changes, if there is no such packet or that is what was asked for.
+    pub(crate) fn ask_for_single_pair(&mut self) -> bool {
+        let (initiator, responder) =
+            (single_address(&self.selectors.initiator), single_address(&self.selectors.responder));
+        let (Some(initiator), Some(responder)) = (initiator, responder) else { return false };
+        let single = SelectorPair { initiator: vec![initiator], responder: vec![responder] };
+        let changes = single != self.selectors;
+        self.selectors = single;
+        changes
     }
 
     /// Checks an answer; the reason if there is no child.
@@ -175,7 +211,18 @@ impl ChildOffer {
                     .map_err(|_| FailureReason::PeerMisbehaved("selectors were not offered"))?;
                 self.check_claims(claims, &selectors)?;
                 let ipcomp = self.ipcomp(said.ipcomp)?;
-                Ok(Accepted { choice, spi_out, selectors, mode, no_tfc: said.no_tfc, ipcomp })
+                let aggfrag = self.aggfrag(said)?;
+                let Said { no_tfc, per_resource, .. } = said;
+                Ok(Accepted {
+                    choice,
+                    spi_out,
+                    selectors,
+                    mode,
+                    no_tfc,
+                    ipcomp,
+                    aggfrag,
+                    per_resource,
+                })
             }
         }
     }
@@ -230,6 +277,19 @@ impl ChildOffer {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9347#section-5.1
+    //# If the responder declines the request, the Child SA will be established without
+    //# AGGFRAG_PAYLOAD payload use enabled.
+    //
+    /// A peer that agrees on terms of its own sends what we may not understand; that child goes.
+    fn aggfrag(&self, said: Said) -> Result<Option<Aggfrag>, FailureReason> {
+        if !self.shares || said.aggfrag.is_none() {
+            return Ok(None);
+        }
+        let refused = FailureReason::PeerMisbehaved("AGGFRAG was offered without requirements");
+        said.shares().map(Some).ok_or(refused)
+    }
+
     fn refused(&self, notify: NotifyType, hints: Hints, exchange: ExchangeType) -> FailureReason {
         match notify {
             NotifyType::NO_PROPOSAL_CHOSEN => FailureReason::NoCommonEspSuite {
@@ -249,6 +309,14 @@ impl ChildOffer {
     }
 }
 
+/// The address that an offer begins with, with the protocol and ports of what it is a part of.
+fn single_address(offer: &[TrafficSelector]) -> Option<TrafficSelector> {
+    let (first, others) = offer.split_first()?;
+    let whole = others.iter().find(|one| first.is_subset_of(one)).unwrap_or(first);
+    let TrafficSelector { start, end, .. } = *first;
+    (start == end).then_some(TrafficSelector { start, end, ..*whole })
+}
+
 /// Adds USE_TRANSPORT_MODE or ADIT_USE_BEET_MODE, if it is to be.
 pub(crate) fn put_mode(mode: Mode, chain: &mut ChainBuilder) {
     let kind = match mode {
@@ -257,6 +325,17 @@ pub(crate) fn put_mode(mode: Mode, chain: &mut ChainBuilder) {
         Mode::Beet => NotifyType::ADIT_USE_BEET_MODE,
     };
     chain.put(&Payload::Notify(Notify::new(kind, &[])));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9611#section-7
+//# Notification data SHOULD NOT be an identifier that can be used to
+//# gain information about the hardware.
+//
+/// Adds SA_RESOURCE_INFO without data, if there may be SAs for resources.
+pub(crate) fn put_resource(config: &ChildConfig, chain: &mut ChainBuilder) {
+    if config.cpus > 0 || config.resource.is_some() {
+        chain.put(&Payload::Notify(Notify::new(NotifyType::SA_RESOURCE_INFO, &[])));
+    }
 }
 
 /// Adds IPCOMP_SUPPORTED, if there is a CPI.
@@ -278,6 +357,28 @@ pub(crate) fn answer_ipcomp(
     let cpi_in = cx.child_cpi(config)?;
     put_ipcomp(Some(cpi_in), chain);
     Some(IpComp { cpi_in, cpi_out })
+}
+
+/// Adds USE_AGGFRAG, and ADIT_SUPER_PACKETS. We require nothing.
+fn put_aggfrag(Aggfrag { super_packets }: Aggfrag, chain: &mut ChainBuilder) {
+    let data = UseAggfrag::default().to_octets();
+    chain.put(&Payload::Notify(Notify::new(NotifyType::USE_AGGFRAG, &data)));
+    if super_packets {
+        chain.put(&Payload::Notify(Notify::new(NotifyType::ADIT_SUPER_PACKETS, &[])));
+    }
+}
+
+/// Responder: agrees to shared ESP packets, if the peer asks for them on terms that are ours, too, and
+/// the configuration wants them.
+pub(crate) fn answer_aggfrag(
+    connection: &Connection,
+    config: &ChildConfig,
+    said: Said,
+    chain: &mut ChainBuilder,
+) -> Option<Aggfrag> {
+    let aggfrag = said.shares().filter(|_| connection.negotiates_aggfrag(config))?;
+    put_aggfrag(aggfrag, chain);
+    Some(aggfrag)
 }
 
 /// Adds TSi and TSr.
@@ -302,7 +403,7 @@ impl Hints {
     /// What the configuration would accept from the peer.
     pub(crate) fn of(config: &ChildConfig, ends: Ends, claims: Option<Claims<'_>>) -> Self {
         let offer = Offer::new(
-            Purpose::Child { additional: false },
+            Purpose::Child { additional: true },
             &config.offered_proposals(),
             &Spi::MIN.to_octets(),
         );
@@ -366,21 +467,72 @@ fn put_hint(kind: NotifyType, data: &[u8], chain: &mut ChainBuilder) {
 mod tests {
     use super::*;
 
-    /// CHECKLIST D17, R08: what the initiator makes of the answer.
-    #[test]
-    fn compression_is_what_was_offered() {
+    fn offer_to(peer: PeerSoftware) -> ChildOffer {
+        let connection = Connection::new("net".parse().unwrap());
         let config = ChildConfig::new("net".parse().unwrap());
-        let ends = Ends {
+        let (purpose, pair) = (Purpose::FirstChild, SelectorPair::default());
+        ChildOffer::new(purpose, &config, ends(), pair, Spi::MIN, None)
+            .unwrap()
+            .of(&connection, peer)
+    }
+
+    #[test]
+    fn shared_packets_are_offered_to_our_own_kind() {
+        for (peer, offered) in [(PeerSoftware::Adit, true), (PeerSoftware::Unknown, false)] {
+            let offer = offer_to(peer);
+            let put = |offer: &ChildOffer| {
+                let mut chain = ChainBuilder::new();
+                offer.put_sa(peer, &mut chain);
+                chain.finish()
+            };
+            let without = ChildOffer { shares: false, ..offer_to(peer) };
+            assert_eq!(put(&offer) != put(&without), offered);
+            // What others answer without being asked counts nothing.
+            for super_packets in [true, false] {
+                let aggfrag = Some(UseAggfrag::default());
+                let said = Said { aggfrag, super_packets, ..Said::default() };
+                let agreed = offered.then_some(Aggfrag { super_packets });
+                assert_eq!(offer.aggfrag(said).unwrap(), agreed);
+            }
+            let alone = Said { super_packets: true, ..Said::default() };
+            assert_eq!(offer.aggfrag(alone).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_with_requirements_is_refused() {
+        let plain = UseAggfrag::default();
+        let offer = offer_to(PeerSoftware::Adit);
+        for answer in [
+            UseAggfrag { congestion_control: true, ..plain },
+            UseAggfrag { dont_fragment: true, ..plain },
+            UseAggfrag { unknown: 4, ..plain },
+        ] {
+            let said = Said { aggfrag: Some(answer), ..Said::default() };
+            let refused = offer.aggfrag(said).unwrap_err();
+            assert!(matches!(refused, FailureReason::PeerMisbehaved(_)), "{answer:?}");
+        }
+        assert_eq!(offer.aggfrag(Said::default()).unwrap(), None);
+    }
+
+    fn ends() -> Ends {
+        Ends {
             local: "192.0.2.2".parse().unwrap(),
             remote: "192.0.2.1".parse().unwrap(),
             we_are_behind_nat: false,
             peer_is_behind_nat: false,
             udp: false,
-        };
+        }
+    }
+
+    /// CHECKLIST D17, R08: what the initiator makes of the answer.
+    #[test]
+    fn compression_is_what_was_offered() {
+        let config = ChildConfig::new("net".parse().unwrap());
         let answered = |cpi_in, said| {
             let (purpose, spi) = (Purpose::FirstChild, Spi::MIN);
             let pair = SelectorPair::default();
-            let offer = ChildOffer::new(purpose, &config, ends, pair, spi, cpi_in).unwrap();
+            let offer = ChildOffer::new(purpose, &config, ends(), pair, spi, cpi_in).unwrap();
             offer.ipcomp(said).map_err(|reason| reason.code())
         };
         let (ours, theirs) = (Cpi(0x1111), Cpi(0x2222));

@@ -4,11 +4,15 @@
 //! The window is one (§2.3): what this side wants is a [`Task`] in a queue, what it has sent is
 //! [`Own`]. The exchanges themselves are in `exchange/`, one file each.
 
+mod resources;
+mod schedule;
+mod succession;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, EndAction, Pfp};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, EndAction, Gateway, Pfp};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, ProtocolId};
 use adit_wire::ikev2::ChainBuilder;
@@ -18,13 +22,21 @@ use crate::context::{Context, Notice};
 use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::FailureReason;
 use crate::output::Output;
+use crate::v2::busy::Busy;
 use crate::v2::child::{CHILDREN_MAX, Child, Phase, Wish};
 use crate::v2::exchange::create_child::CreateChildSent;
 use crate::v2::exchange::delete::DeleteSent;
+use crate::v2::exchange::followup::PendingChildren;
 use crate::v2::exchange::rekey_ike::{FollowupSent, PendingFollowup, RekeyIkeSent};
 use crate::v2::handshake::Handshake;
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
+use crate::v2::mobike::{self, Errand, ErrandSent};
+use crate::v2::reauth::Reauth;
+use crate::v2::{redirect, resumption};
+
+use self::resources::Resources;
+use self::schedule::{dpd_delay, keepalive, lifetimes};
 
 /// An established IKE SA.
 #[derive(Debug)]
@@ -34,14 +46,23 @@ pub(crate) struct Established {
     /// Our exchange in flight.
     pub(crate) own: Option<Own>,
     /// The peer's rekey of this IKE SA, waiting for IKE_FOLLOWUP_KE.
-    pub(crate) followup: Option<PendingFollowup>,
-    tasks: VecDeque<Task>,
-    delayed: Vec<Delayed>,
+    pub(crate) followup: Option<Box<PendingFollowup>>,
+    /// Children of the peer that wait for IKE_FOLLOWUP_KE.
+    pub(crate) pending_children: Option<Box<PendingChildren>>,
+    /// How many series of key exchanges the peer has forgotten since the last that was completed.
+    pub(crate) lost_series: u8,
+    /// Boxed: most of the time there is nothing to do.
+    agenda: Option<Box<Agenda>>,
+    resources: Resources,
+    pub(crate) busy: Busy,
     /// This IKE SA is to be deleted as soon as the window is free.
-    closing: Option<FailureReason>,
-    since: Instant,
+    closing: Option<Box<FailureReason>>,
+    pub(crate) since: Instant,
+    /// When authentication is to be repeated (RFC 4478). Boxed: most of the time it is not.
+    pub(crate) reauth: Option<Box<Reauth>>,
     rekey_at: Option<Instant>,
-    over_at: Option<Instant>,
+    /// When it ends unless it was replaced.
+    pub(crate) over_at: Option<Instant>,
     keepalive_at: Option<Instant>,
 }
 
@@ -50,6 +71,8 @@ pub(crate) struct Established {
 pub(crate) struct Secrets {
     pub(crate) prf: Prf,
     pub(crate) sk_d: Secret,
+    /// Whether a post-quantum key is in SK_d (RFC 8784), or in the one that it was made of.
+    pub(crate) ppk: bool,
 }
 
 /// Our exchange in flight.
@@ -63,8 +86,14 @@ pub(crate) enum Own {
     Followup(Box<FollowupSent>),
     /// INFORMATIONAL that deletes children.
     Delete(DeleteSent),
+    /// INFORMATIONAL about addresses (RFC 4555).
+    Mobike(Box<ErrandSent>),
     /// INFORMATIONAL without payloads: is the peer there? (RFC 7296 §2.4)
     Liveness,
+    /// INFORMATIONAL that sends the peer to another gateway (RFC 5685 §5).
+    Redirect(Box<Gateway>),
+    /// INFORMATIONAL that asks for a ticket (RFC 5723 §4.1).
+    Ticket,
 }
 
 /// Something this side wants.
@@ -80,8 +109,29 @@ pub(crate) enum Task {
     DeleteChild(ChildSaId),
     /// A child deleted that only the peer has, under this SPI of ours.
     DeleteSpi(ProtocolId, Spi),
+    /// Something about addresses (RFC 4555).
+    Mobike(Errand),
     /// A sign of life.
     Liveness,
+    /// The peer gone to another gateway.
+    Redirect(Gateway),
+    /// A ticket to resume the session with.
+    RequestTicket,
+    /// This IKE SA deleted: another one has its place, and the peer has not deleted it.
+    Leave,
+}
+
+/// What this side wants and has not asked for yet.
+#[derive(Debug, Default)]
+struct Agenda {
+    tasks: VecDeque<Task>,
+    delayed: Vec<Delayed>,
+}
+
+impl Agenda {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.delayed.is_empty()
+    }
 }
 
 /// A task to be tried again.
@@ -117,9 +167,12 @@ impl Established {
             prf: handshake.suite.prf,
             // The handshake is dropped right after; only this copy stays.
             sk_d: handshake.keys.d.duplicate(),
+            ppk: handshake.ppk.is_used(),
         };
         if let (Some(local), Some(remote)) = (core.local_id.clone(), core.remote_id.clone()) {
-            core.progress(Step::Authenticated { local, remote }, cx);
+            let connection = core.connection.as_ref();
+            let method = connection.map_or("", |known| known.pad.remote_auth.word());
+            core.progress(Step::Authenticated { local, remote, method }, cx);
         }
         let established = Self::new(secrets, core, cx);
         cx.out.event(Event::IkeUp(Box::new(established.info(core))));
@@ -134,10 +187,14 @@ impl Established {
             children: Vec::new(),
             own: None,
             followup: None,
-            tasks: VecDeque::new(),
-            delayed: Vec::new(),
+            pending_children: None,
+            lost_series: 0,
+            agenda: None,
+            resources: Resources::default(),
+            busy: Busy::default(),
             closing: None,
             since: cx.now,
+            reauth: None,
             rekey_at,
             over_at,
             keepalive_at: keepalive(core, cx),
@@ -148,15 +205,31 @@ impl Established {
     pub(crate) fn inherit(&mut self, old: &mut Self, core: &Core, cx: &mut Context<'_>) {
         self.children = std::mem::take(&mut old.children);
         self.children.iter().for_each(|child| cx.out.own_child(child.id, core.id));
-        self.tasks = std::mem::take(&mut old.tasks);
-        self.tasks.retain(|task| *task != Task::RekeyIke);
+        self.agenda = old.agenda.take();
+        if let Some(agenda) = &mut self.agenda {
+            agenda.tasks.retain(|task| *task != Task::RekeyIke);
+            agenda.delayed.retain(|delayed| delayed.task != Task::RekeyIke);
+        }
         // What was under way is asked for again; the peer refused it or never saw it.
         match old.own.take() {
             Some(Own::Child(sent)) => self.queue(sent.task()),
             Some(Own::Delete(sent)) => sent.tasks.into_iter().for_each(|task| self.queue(task)),
-            Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Liveness) | None => {}
+            Some(Own::Mobike(sent)) if sent.errand != Errand::Probe => {
+                self.queue_first(Task::Mobike(sent.errand));
+            }
+            Some(Own::Redirect(to)) => self.queue(Task::Redirect(*to)),
+            Some(
+                Own::RekeyIke(_) | Own::Followup(_) | Own::Mobike(_) | Own::Liveness | Own::Ticket,
+            )
+            | None => {}
         }
-        self.delayed = std::mem::take(&mut old.delayed);
+        // RFC 5723 §6.2: the ticket went with the old IKE SA.
+        if core.terms.is_ticket_client {
+            self.queue(Task::RequestTicket);
+        }
+        self.resources = old.resources;
+        // RFC 4478 §2: "If the IKE SA is rekeyed, then the time limit applies to the new SA."
+        self.reauth = old.reauth.take();
         self.closing = old.closing.take();
     }
 
@@ -164,11 +237,20 @@ impl Established {
 
     /// Queues a task, unless it waits already.
     pub(crate) fn queue(&mut self, task: Task) {
-        let waits =
-            self.tasks.contains(&task) || self.delayed.iter().any(|delayed| delayed.task == task);
-        if !waits && self.tasks.len() < TASKS_MAX {
-            self.tasks.push_back(task);
+        let agenda = self.agenda.get_or_insert_default();
+        let waits = agenda.tasks.contains(&task)
+            || agenda.delayed.iter().any(|delayed| delayed.task == task);
+        if !waits && agenda.tasks.len() < TASKS_MAX {
+            agenda.tasks.push_back(task);
         }
+    }
+
+    /// Lets a task be the next one: it does not wait for those that do.
+    pub(crate) fn queue_first(&mut self, task: Task) {
+        let agenda = self.agenda.get_or_insert_default();
+        agenda.tasks.retain(|waiting| *waiting != task);
+        agenda.delayed.retain(|delayed| delayed.task != task);
+        agenda.tasks.push_front(task);
     }
 
     /// Tries a task again a little later.
@@ -183,20 +265,30 @@ impl Established {
         self.delay(task, cx.now + REFUSED_WAIT);
     }
 
-    fn delay(&mut self, task: Task, at: Instant) {
-        if self.delayed.len() < TASKS_MAX {
-            self.delayed.push(Delayed { at, task });
+    /// Does a task at a time, unless it waits for one already.
+    pub(crate) fn delay(&mut self, task: Task, at: Instant) {
+        let agenda = self.agenda.get_or_insert_default();
+        let waits = agenda.delayed.iter().any(|delayed| delayed.task == task);
+        if !waits && agenda.delayed.len() < TASKS_MAX {
+            agenda.delayed.push(Delayed { at, task });
         }
+    }
+
+    /// Our exchange in flight that makes a child or new keys for one, if that is what is in flight.
+    pub(crate) fn own_child(&self) -> Option<&CreateChildSent> {
+        if let Some(Own::Child(sent)) = &self.own { Some(sent) } else { None }
     }
 
     /// Whether a child is there or on its way.
     pub(crate) fn has_child(&self, wish: &Wish<'_>) -> bool {
         let creates = |task: &Task| matches!(task, Task::CreateChild { child, flow } if wish.is_for(child, flow.as_ref()));
-        let in_flight = matches!(&self.own, Some(Own::Child(sent)) if sent.is_for(wish));
+        let in_flight = self.own_child().is_some_and(|sent| sent.is_for(wish));
         in_flight
             || self.has_current(wish)
-            || self.tasks.iter().any(creates)
-            || self.delayed.iter().any(|delayed| creates(&delayed.task))
+            || self.agenda.as_ref().is_some_and(|agenda| {
+                let Agenda { tasks, delayed } = &**agenda;
+                tasks.iter().any(creates) || delayed.iter().any(|one| creates(&one.task))
+            })
     }
 
     /// Whether a child carries traffic.
@@ -215,24 +307,18 @@ impl Established {
         config: &'a ChildConfig,
         now: Instant,
     ) -> &'a ChildConfig {
-        let in_flight = match &self.own {
-            Some(Own::Child(sent)) => Some(sent.name()),
-            Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => {
-                None
-            }
-        };
+        let in_flight = self.own_child().map(CreateChildSent::name);
         // Who divides traffic by DSCP takes no selectors from packets.
         let is_missing = |one: &&ChildConfig| {
             !self.has_current(&Wish { name: &one.name, pfp: Pfp::NONE, flow: None })
         };
-        let missing = || connection.classes_with(config).filter(is_missing);
+        let classes = || connection.classes_with(config).filter(|one| one.resource.is_none());
+        let missing = || classes().filter(is_missing);
         let unasked = missing().find(|one| Some(&one.name) != in_flight);
         let newest = || {
             let ours = self.children.iter().rev();
             let mut ours = ours.filter(|child| child.is_current() && child.may_have_crossed(now));
-            ours.find_map(|child| {
-                connection.classes_with(config).find(|one| one.name == child.name)
-            })
+            ours.find_map(|child| classes().find(|one| one.name == child.name))
         };
         unasked.or_else(|| missing().next()).or_else(newest).unwrap_or(config)
     }
@@ -240,9 +326,8 @@ impl Established {
     /// Asks for the end of this IKE SA; children and waiting tasks go with it (CHECKLIST B14,
     /// B15).
     pub(crate) fn close(&mut self, reason: FailureReason) {
-        self.tasks.clear();
-        self.delayed.clear();
-        self.closing.get_or_insert(reason);
+        self.agenda = None;
+        self.closing.get_or_insert_with(|| Box::new(reason));
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -258,16 +343,35 @@ impl Established {
     pub(crate) fn pump(&mut self, core: &mut Core, cx: &mut Context<'_>) -> StepResult {
         while self.own.is_none() && core.requests.is_idle() {
             if let Some(reason) = self.closing.take() {
-                return Ok(Next::Delete(reason));
+                return Ok(Next::Delete(*reason));
             }
-            // RFC 7296 §2.25.2: the peer would refuse while it rekeys the IKE SA.
-            if self.followup.is_some() {
+            // RFC 7296 §2.25.2: the peer would refuse while it rekeys the IKE SA. But what it asks next
+            // may not come before it knows where we are.
+            if self.followup.is_some() && !self.has_errand_next() {
                 break;
             }
-            let Some(task) = self.tasks.pop_front() else { break };
+            let Some(task) = self.next_task() else { break };
             self.own = self.start(task, core, cx)?;
         }
         Ok(Next::Stay)
+    }
+
+    fn next_task(&mut self) -> Option<Task> {
+        let agenda = self.agenda.as_mut()?;
+        let task = agenda.tasks.pop_front();
+        if agenda.is_empty() {
+            self.agenda = None;
+        }
+        task
+    }
+
+    fn has_errand_next(&self) -> bool {
+        let next = self.agenda.as_ref().and_then(|agenda| agenda.tasks.front());
+        matches!(next, Some(Task::Mobike(_)))
+    }
+
+    fn has_tasks(&self) -> bool {
+        self.agenda.as_ref().is_some_and(|agenda| !agenda.tasks.is_empty())
     }
 
     fn start(
@@ -293,15 +397,25 @@ impl Established {
                 let mut tasks = vec![task];
                 let is_delete =
                     |task: &Task| matches!(task, Task::DeleteChild(_) | Task::DeleteSpi(..));
-                self.tasks.retain(|task| {
-                    let joins = is_delete(task) && tasks.len() < DELETES_MAX;
-                    if joins {
-                        tasks.push(task.clone());
-                    }
-                    !joins
-                });
+                if let Some(agenda) = &mut self.agenda {
+                    agenda.tasks.retain(|task| {
+                        let joins = is_delete(task) && tasks.len() < DELETES_MAX;
+                        if joins {
+                            tasks.push(task.clone());
+                        }
+                        !joins
+                    });
+                }
                 DeleteSent::start(self, &tasks, core, cx)
             }
+            Task::Redirect(to) => redirect::start(&to, core, cx),
+            Task::RequestTicket => resumption::start(core, cx),
+            Task::Leave => {
+                self.close(FailureReason::Replaced);
+                Ok(None)
+            }
+            Task::Mobike(errand) => ErrandSent::start(errand, core, cx),
+            Task::Liveness if mobike::probes(core) => ErrandSent::start(Errand::Probe, core, cx),
             Task::Liveness => {
                 let schedule = cx.config.established;
                 core.request(ExchangeType::INFORMATIONAL, ChainBuilder::new(), schedule, cx)?;
@@ -310,12 +424,26 @@ impl Established {
         }
     }
 
+    /// Whether no child is on its way that we have asked for or are about to.
+    pub(crate) fn is_settled(&self) -> bool {
+        let creates = |task: &Task| matches!(task, Task::CreateChild { .. });
+        let waits = self.agenda.as_ref().is_some_and(|agenda| {
+            let delayed = agenda.delayed.iter().map(|delayed| &delayed.task);
+            agenda.tasks.iter().chain(delayed).any(creates)
+        });
+        !waits && self.own_child().is_none()
+    }
+
     /// The exchange type of the request in flight, for reports.
     pub(crate) fn own_exchange(&self) -> ExchangeType {
         match &self.own {
+            Some(Own::Child(sent)) if sent.is_following() => ExchangeType::IKE_FOLLOWUP_KE,
             Some(Own::Child(_) | Own::RekeyIke(_)) => ExchangeType::CREATE_CHILD_SA,
             Some(Own::Followup(_)) => ExchangeType::IKE_FOLLOWUP_KE,
-            Some(Own::Delete(_) | Own::Liveness) | None => ExchangeType::INFORMATIONAL,
+            Some(
+                Own::Delete(_) | Own::Mobike(_) | Own::Liveness | Own::Redirect(_) | Own::Ticket,
+            )
+            | None => ExchangeType::INFORMATIONAL,
         }
     }
 
@@ -351,6 +479,8 @@ impl Established {
             cx,
         );
         let info = child.info(core.encapsulation());
+        // Most have one, and a vector that grows by itself begins with room for four.
+        self.children.reserve_exact(1);
         self.children.push(child);
         let ike = Box::new(self.info(core));
         cx.out.event(Event::ChildUp { ike, child: Box::new(info) });
@@ -385,9 +515,21 @@ impl Established {
         let ike = reason.as_ref().map(|_| Box::new(self.info(core)));
         let mut child = self.children.remove(place);
         cx.out.disown_child(id);
+        match child.phase {
+            Phase::Rekeyed { by, .. } => self.pass_on_place(id, by),
+            Phase::Installed | Phase::Rekeying | Phase::Deleting => {
+                let before = self.line_of(id);
+                self.let_go(&before, cx);
+            }
+        }
         self.hand_traffic_on(&child, cx);
         child.take_from_engine(cx.config.inbound_grace, cx);
         let (Some(reason), Some(ike)) = (reason, ike) else { return };
+        let config = core.connection.as_ref().and_then(|known| known.child(&child.name));
+        let is_unwanted = matches!(reason, FailureReason::ClosedByPeer | FailureReason::Idle);
+        if is_unwanted && config.is_some_and(|config| config.resource.is_some()) {
+            self.resources.note_loss();
+        }
         let info = Box::new(child.info(core.encapsulation()));
         cx.out.event(Event::ChildDown { ike, child: info, reason: reason.clone() });
         if let Some(connection) = core.connection_name() {
@@ -396,23 +538,6 @@ impl Established {
                 child: child.name,
                 reason,
             });
-        }
-    }
-
-    /// Before a child goes: its successor, or another one for the same traffic, carries on.
-    fn hand_traffic_on(&self, child: &Child, cx: &mut Context<'_>) {
-        let successor = match child.phase {
-            Phase::Rekeyed { by, .. } => Some(by),
-            Phase::Installed | Phase::Rekeying | Phase::Deleting => {
-                let other = |other: &&Child| {
-                    let is_alike = child.pfp.is_none() || other.selectors == child.selectors;
-                    other.name == child.name && is_alike && other.is_current()
-                };
-                self.children.iter().rev().find(other).map(|other| other.id)
-            }
-        };
-        if let Some(successor) = successor {
-            self.activate(successor, cx);
         }
     }
 
@@ -449,27 +574,18 @@ impl Established {
         }
     }
 
-    /// Deletes a child, and the one it replaces if that is still there (CHECKLIST J06).
+    /// Deletes a child, and those it replaces that are still there (CHECKLIST J06).
     pub(crate) fn delete_child(
         &mut self,
         id: ChildSaId,
         reason: FailureReason,
         cx: &mut Context<'_>,
     ) {
-        let mut tasks = Vec::new();
-        for child in &mut self.children {
-            let replaced_by_it = matches!(child.phase, Phase::Rekeyed { by, .. } if by == id);
-            if (child.id != id && !replaced_by_it) || child.phase == Phase::Deleting {
-                continue;
-            }
-            if child.id == id {
-                child.end = Some(reason.clone());
-            }
-            child.phase = Phase::Deleting;
-            child.take_from_engine(cx.config.inbound_grace, cx);
-            tasks.push(Task::DeleteChild(child.id));
+        if let Some(child) = self.child_mut(id).filter(|child| child.phase != Phase::Deleting) {
+            child.end = Some(Box::new(reason));
         }
-        tasks.into_iter().for_each(|task| self.queue(task));
+        let line = self.line_of(id);
+        self.let_go(&line, cx);
     }
 
     /// A child's hard lifetime is over; the packet engine uses it no more.
@@ -484,31 +600,20 @@ impl Established {
         }
     }
 
-    /// Deletes a child whose successor is there.
-    pub(crate) fn delete_replaced(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let Some(child) = self.child(id).filter(|child| child.phase != Phase::Deleting) else {
-            return;
-        };
-        self.hand_traffic_on(child, cx);
-        if let Some(child) = self.child_mut(id) {
-            child.phase = Phase::Deleting;
-        }
-        self.queue(Task::DeleteChild(id));
-    }
-
     /// All children go with the IKE SA (RFC 7296 §1.4.1; CHECKLIST M08).
     pub(crate) fn remove_all(&mut self, reason: &FailureReason, core: &Core, cx: &mut Context<'_>) {
         while let Some(child) = self.children.first() {
             // One that was replaced has a successor to report.
             let silent = matches!(child.phase, Phase::Rekeyed { .. })
                 || (child.phase == Phase::Deleting && child.end.is_none());
-            let reason = child.end.clone().unwrap_or_else(|| reason.clone());
+            let reason = child.end.as_deref().unwrap_or(reason).clone();
             self.remove_child(child.id, (!silent).then_some(reason), core, cx);
         }
     }
 
     /// Authentic packets come in on a child: its sender has it installed (RFC 7296 §2.8).
     pub(crate) fn handle_traffic(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        self.take_over(cx);
         if let Some(child) = self.child_mut(id) {
             child.confirm();
         }
@@ -516,7 +621,9 @@ impl Established {
             .children
             .iter()
             .any(|child| matches!(child.phase, Phase::Rekeyed { by, .. } if by == id));
-        if has_predecessor {
+        // Of two exchanges that crossed the peer's prevails: nobody sends on what lost.
+        let prevails = self.own_child().is_some_and(|sent| sent.has_rival(id));
+        if has_predecessor || prevails {
             self.activate(id, cx);
         }
     }
@@ -534,6 +641,11 @@ impl Established {
         }
     }
 
+    /// Keeps a NAT's mapping alive from now on, or has none to keep.
+    pub(crate) fn settle_keepalive(&mut self, core: &Core, cx: &Context<'_>) {
+        self.keepalive_at = keepalive(core, cx);
+    }
+
     // ---- Time ----
 
     /// Somebody unauthenticated says that something is wrong: ask the peer (CHECKLIST M03).
@@ -545,13 +657,18 @@ impl Established {
 
     pub(crate) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
         let liveness = dpd_delay(core)
-            .filter(|_| self.own.is_none() && self.tasks.is_empty())
+            .filter(|_| self.own.is_none() && !self.has_tasks())
             .map(|delay| core.heard + delay);
         let children = self.children.iter().filter_map(Child::poll_timeout).min();
-        let delayed = self.delayed.iter().map(|delayed| delayed.at).min();
-        let followup = self.followup.as_ref().map(PendingFollowup::deadline);
-        [self.rekey_at, self.over_at, self.keepalive_at, liveness, children, delayed, followup]
+        let delayed = self.agenda.iter().flat_map(|agenda| &agenda.delayed);
+        let delayed = delayed.map(|delayed| delayed.at).min();
+        let followup = self.followup.as_deref().map(PendingFollowup::deadline);
+        let reauth = self.reauth.as_ref().and_then(|reauth| reauth.poll_timeout());
+        let pending = self.pending_timeout();
+        let lifetimes = [self.rekey_at, self.over_at, self.keepalive_at];
+        [reauth, liveness, children, delayed, followup, pending]
             .into_iter()
+            .chain(lifetimes)
             .flatten()
             .min()
     }
@@ -570,13 +687,18 @@ impl Established {
             cx.out.push(Output::Keepalive(core.path));
             self.keepalive_at = keepalive(core, cx);
         }
+        self.handle_reauth_timeout(core, cx);
         self.followup.take_if(|followup| cx.now >= followup.deadline());
-        let ripe: Vec<Delayed> =
-            self.delayed.extract_if(.., |delayed| cx.now >= delayed.at).collect();
+        self.expire_pending(cx.now);
+        let ripe = self
+            .agenda
+            .iter_mut()
+            .flat_map(|agenda| agenda.delayed.extract_if(.., |delayed| cx.now >= delayed.at));
+        let ripe: Vec<Delayed> = ripe.collect();
         ripe.into_iter().for_each(|delayed| self.queue(delayed.task));
         self.handle_ages(cx);
         let silence = cx.now.saturating_duration_since(core.heard);
-        let idle = self.own.is_none() && self.tasks.is_empty();
+        let idle = self.own.is_none() && !self.has_tasks();
         if idle && dpd_delay(core).is_some_and(|delay| silence >= delay) {
             self.queue(Task::Liveness);
         }
@@ -608,7 +730,12 @@ impl Established {
 
     /// What the configuration wants done about a child that was lost.
     pub(crate) fn end_action(config: &ChildConfig, reason: &FailureReason) -> EndAction {
-        if matches!(reason, FailureReason::PeerSilent { .. }) {
+        if config.resource.is_some() {
+            // It comes with the one that it is beside.
+            EndAction::Clear
+        } else if matches!(reason, FailureReason::Redirected { .. }) {
+            EndAction::Restart
+        } else if matches!(reason, FailureReason::PeerSilent { .. }) {
             config.dpd_action
         } else if *reason == FailureReason::ClosedByPeer {
             config.close_action
@@ -628,34 +755,11 @@ impl Established {
             },
             established: Some(self.since),
             rekey_at: self.rekey_at,
+            reauth_at: self.reauth.as_ref().and_then(|reauth| reauth.at),
+            ppk: self.secrets.ppk,
             over_at: self.over_at,
             children: self.children.iter().map(|child| child.info(encap)).collect(),
             ..core.info()
         }
     }
-}
-
-/// When to rekey and when to end, by the configuration (RFC 7296 §2.8).
-fn lifetimes(core: &Core, cx: &mut Context<'_>) -> (Option<Instant>, Option<Instant>) {
-    let Some(connection) = core.connection.as_ref().filter(|c| !c.rekey_time.is_zero()) else {
-        return (None, None);
-    };
-    let rand_ms = u64::try_from(connection.rand_time.as_millis()).unwrap_or(u64::MAX);
-    let jitter = Duration::from_millis(cx.rng.next_u64() % rand_ms.saturating_add(1));
-    let rekey_at = cx.now + connection.rekey_time.saturating_sub(jitter);
-    let over_at = cx.now + connection.rekey_time + connection.over_time;
-    (Some(rekey_at), (!connection.over_time.is_zero()).then_some(over_at))
-}
-
-fn dpd_delay(core: &Core) -> Option<Duration> {
-    core.connection.as_ref().map(|connection| connection.dpd_delay).filter(|delay| !delay.is_zero())
-}
-
-/// RFC 3948 §4: only who is behind the NAT keeps its mapping alive (CHECKLIST N06).
-fn keepalive(core: &Core, cx: &Context<'_>) -> Option<Instant> {
-    core.connection
-        .as_ref()
-        .map(|connection| connection.keepalive)
-        .filter(|interval| core.nat.we_are_behind_nat && !interval.is_zero())
-        .map(|interval| cx.now + interval)
 }

@@ -2,21 +2,25 @@
 //! RFC 9370 §2.2.2; RFC 9242 §3.3.2).
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use adit_crypto::{KeyExchange, Secret};
-use adit_db::{Identity, ProposalSpec};
+use adit_db::{AuthSpec, Identity, ProposalSpec};
 use adit_wire::Writer;
-use adit_wire::iana::AuthMethod;
-use adit_wire::ikev2::{Auth, Id, Sa, VendorId};
+use adit_wire::ikev2::{Id, Sa, VendorId};
 
 use crate::auth::{IntAuth, SignedOctets};
 use crate::context::Context;
 use crate::event::{PeerSoftware, Step};
 use crate::failure::FailureReason;
-use crate::keymat::{Nonces, Role, SkKeys, skeyseed, skeyseed_update};
+use crate::keymat::{Nonces, Role, SkKeys, skeyseed, skeyseed_resume, skeyseed_update};
 use crate::proposal::{Choice, IkeSuite, Purpose, choose_ike};
+use crate::ticket::TicketId;
 use crate::v2::ike_sa::core::{Core, SealedChain};
+use crate::v2::ppk::Ppk;
 use crate::v2::protected::Message;
+use crate::v2::rounds::Rounds;
+use crate::v2::signature::Announced;
 
 /// Keys, nonces and octets of a handshake under way.
 #[derive(Debug)]
@@ -30,8 +34,31 @@ pub(crate) struct Handshake {
     int_auth: IntAuth,
     /// Additional key exchanges that have not taken place yet.
     remaining: VecDeque<KeyExchange>,
+    /// Which signatures the peer takes.
+    pub(crate) announced: Announced,
+    /// Initiator: IKE_AUTH goes without a child. Responder: it may ([`crate::v2::childless`]).
+    pub(crate) childless: bool,
+    /// The session that this one resumes ([`crate::v2::resumption`]).
+    pub(crate) resumed: Option<Box<Resumed>>,
     /// The chosen proposal as an offer, to ask other connections whether they take it too.
     chosen: Sa,
+    pub(crate) ppk: Ppk,
+    pub(crate) rounds: Rounds,
+}
+
+/// The session that a handshake resumes (RFC 5723 §5).
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// Its IKE SA, whose ticket it was.
+    pub(crate) id: TicketId,
+    /// Body of the client's ID payload.
+    pub(crate) id_i: Vec<u8>,
+    /// Body of the gateway's.
+    pub(crate) id_r: Vec<u8>,
+    /// Whether a post-quantum key is in its SK_d (RFC 8784).
+    pub(crate) ppk: bool,
+    /// When the peer's authentication is good no more, as this side sees it (RFC 4478).
+    pub(crate) authenticated_until: Option<Instant>,
 }
 
 /// What both ends know after IKE_SA_INIT.
@@ -42,6 +69,7 @@ pub(crate) struct Init {
     pub(crate) nonce_r: Vec<u8>,
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
+    pub(crate) childless: bool,
 }
 
 impl Handshake {
@@ -51,7 +79,7 @@ impl Handshake {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
-        core.suite = init.choice.visible_transforms();
+        core.suite = cx.out.shared_suite(init.choice.visible_transforms());
         let chosen = init.choice.answer(&[]);
         let suite = init.choice.suite;
         let nonces = Nonces { initiator: &init.nonce_i, responder: &init.nonce_r };
@@ -69,10 +97,71 @@ impl Handshake {
             init_request: init.request,
             init_response: init.response,
             int_auth: IntAuth::new(),
+            announced: Announced::default(),
+            childless: init.childless,
+            resumed: None,
+            chosen,
+            ppk: Ppk::default(),
+            rounds: Rounds::default(),
+        };
+        handshake.report_keys(core, cx);
+        Ok(handshake)
+    }
+
+    /// Derives the keys of a session that is resumed, and protects `core` with them (RFC 5723 §5.1).
+    /// `suite` and `sk_d` are those of the old IKE SA, nonces and messages the initiator's first. A
+    /// post-quantum key is in `sk_d` or not, and is not stirred in again.
+    pub(crate) fn resume(
+        (choice, sk_d): (Choice<IkeSuite>, &Secret),
+        (nonce_i, nonce_r): (Vec<u8>, Vec<u8>),
+        (init_request, init_response): (Vec<u8>, Vec<u8>),
+        resumed: Resumed,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        core.suite = cx.out.shared_suite(choice.visible_transforms());
+        let chosen = choice.answer(&[]);
+        let suite = choice.suite;
+        let nonces = Nonces { initiator: &nonce_i, responder: &nonce_r };
+        let skeyseed = skeyseed_resume(suite.prf, sk_d, nonces);
+        let keys =
+            SkKeys::derive(suite.prf, suite.cipher, &skeyseed, nonces, core.spi_i, core.spi_r)
+                .map_err(|_| FailureReason::Internal("prf+"))?;
+        core.protect(&suite, &keys, cx)?;
+        let handshake = Self {
+            remaining: VecDeque::new(),
+            suite,
+            keys,
+            nonce_i,
+            nonce_r,
+            init_request,
+            init_response,
+            int_auth: IntAuth::new(),
+            announced: Announced::default(),
+            childless: false,
+            ppk: Ppk::resumed(resumed.ppk),
+            rounds: Rounds::single(),
+            resumed: Some(Box::new(resumed)),
             chosen,
         };
         handshake.report_keys(core, cx);
         Ok(handshake)
+    }
+
+    /// The authentication data of an end of a session that is resumed; none of another, which takes a
+    /// long-term secret.
+    //= https://www.rfc-editor.org/rfc/rfc5723#section-4.3.3
+    //# AUTH = prf(SK_px, <message octets>)
+    pub(crate) fn resumption_auth(&self, signer: Role, octets: &Secret) -> Option<Secret> {
+        let key = self.keys.identity_key(signer);
+        let auth = || self.suite.prf.compute(key.as_bytes(), &[octets.as_bytes()]);
+        self.resumed.as_ref().map(|_| auth())
+    }
+
+    /// What a side has to prove itself by that is configured for this: a proof by the keys of a session
+    /// that is resumed counts as one by a shared key (RFC 5723 §5.1).
+    pub(crate) fn proof_asked<'a>(&self, configured: &'a AuthSpec) -> &'a AuthSpec {
+        if self.resumed.is_some() { &AuthSpec::Psk } else { configured }
     }
 
     pub(crate) fn nonces(&self) -> Nonces<'_> {
@@ -123,19 +212,19 @@ impl Handshake {
         Ok(())
     }
 
+    /// Uses the keys with the PPK instead of those without, or the other way round.
+    pub(crate) fn swap_ppk(&mut self) {
+        self.ppk.swap(&mut self.keys);
+    }
+
     fn report_keys(&self, core: &Core, cx: &mut Context<'_>) {
         if self.remaining.is_empty() {
-            core.progress(Step::Keys { suite: core.suite.clone() }, cx);
+            core.progress(Step::Keys { suite: core.suite.to_vec() }, cx);
         }
     }
 
-    /// What the end with this role signs. `auth_message_id` is that of the IKE_AUTH request.
-    pub(crate) fn signed_octets(
-        &self,
-        signer: Role,
-        id_body: &[u8],
-        auth_message_id: u32,
-    ) -> Secret {
+    /// What the end with this role signs in the round of authentication in which it has this identity.
+    pub(crate) fn signed_octets(&self, signer: Role, id_body: &[u8]) -> Secret {
         let (message, peer_nonce) = match signer {
             Role::Initiator => (&self.init_request, &self.nonce_r),
             Role::Responder => (&self.init_response, &self.nonce_i),
@@ -145,7 +234,7 @@ impl Handshake {
             peer_nonce,
             identity_key: self.keys.identity_key(signer),
             id_body,
-            int_auth: &self.int_auth.finish(auth_message_id),
+            int_auth: &self.int_auth.finish(self.rounds.first_id),
         }
         .octets(self.suite.prf)
     }
@@ -161,15 +250,6 @@ pub(crate) fn id_body(identity: &Identity) -> Vec<u8> {
     let mut octets = Vec::new();
     Id { kind: identity.kind(), data: &identity.octets() }.write(&mut Writer(&mut octets));
     octets
-}
-
-/// The data of an AUTH payload made with a shared key; the only method so far.
-pub(crate) fn shared_key_auth(auth: Option<Auth<'_>>) -> Result<Vec<u8>, FailureReason> {
-    match auth {
-        Some(Auth { method: AuthMethod::SHARED_KEY, data }) => Ok(data.to_vec()),
-        Some(_) => Err(FailureReason::PeerMisbehaved("unsupported authentication method")),
-        None => Err(FailureReason::PeerMisbehaved("no AUTH payload")),
-    }
 }
 
 /// Tells the peer's program from its vendor ids.

@@ -1,8 +1,8 @@
 //! One IKE SA (RFC 7296): its states, and which input goes where.
 //!
 //! ```text
-//! initiator  InitSent -> IntermediateSent* -> AuthSigning -> AuthSent -> AuthVerifying --.
-//! responder  InitAnswered* -> AuthChecking -> AuthAnswering --------------------------> Established
+//! initiator  InitSent | ResumeSent -> IntermediateSent* -> AuthSigning -> AuthSent -> AuthVerifying --.
+//! responder  InitAnswered* -> AuthChecking -------------------------------------------> Established
 //!                                                  Established -> Rekeyed | Deleting -> Closed
 //! ```
 //!
@@ -11,30 +11,34 @@
 
 pub(crate) mod core;
 mod transition;
+mod ways;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildName, ChildSaId, Connection};
+use adit_db::{ChildName, ChildSaId, Connection, Gateway};
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::ikev2::{ChainBuilder, Delete, Header, Notify, Payload};
 use adit_wire::ip::FlowKey;
 
-use crate::command::{AuthResult, JobId, PacketEvent, Path};
+use crate::command::{AuthResult, JobId, PacketEvent, Path, TcpProblem};
 use crate::context::{Context, Notice};
-use crate::event::{Event, IkeSaInfo, IkeSaState};
+use crate::event::{IkeSaInfo, IkeSaState};
 use crate::failure::FailureReason;
 use crate::keymat::Role;
 use crate::v2::established::{Established, Own, Task};
-use crate::v2::exchange::auth::{
-    AuthAnswering, AuthChecking, AuthSent, AuthSigning, AuthVerifying, InitAnswered,
-};
+use crate::v2::exchange::auth::{AuthChecking, AuthSent, AuthSigning, AuthVerifying, InitAnswered};
 use crate::v2::exchange::init::{self, Acceptable, InitSent, Wanted};
 use crate::v2::exchange::intermediate::IntermediateSent;
-use crate::v2::exchange::{create_child, informational, rekey_ike};
+use crate::v2::exchange::{create_child, followup, informational, rekey_ike};
 use crate::v2::message_id::Incoming;
+use crate::v2::message_id_sync;
+use crate::v2::mobike;
 use crate::v2::protected::Message;
+use crate::v2::resumption::{self, ClientTicket, Granted, Resumable, ResumeSent};
 use crate::v2::rules::{Form, Received, RuleError};
+use crate::v2::udp_encap;
 
 use self::core::Core;
 
@@ -45,17 +49,18 @@ pub(crate) struct IkeSa {
     state: State,
 }
 
-/// Where an IKE SA stands.
+/// Where an IKE SA stands. What a handshake needs is large and does not stay: it is boxed, so that an
+/// IKE SA that is up takes no room for it.
 #[derive(Debug)]
 pub(crate) enum State {
-    InitSent(InitSent),
-    IntermediateSent(IntermediateSent),
-    AuthSigning(AuthSigning),
-    AuthSent(AuthSent),
-    AuthVerifying(AuthVerifying),
+    InitSent(Box<InitSent>),
+    ResumeSent(Box<ResumeSent>),
+    IntermediateSent(Box<IntermediateSent>),
+    AuthSigning(Box<AuthSigning>),
+    AuthSent(Box<AuthSent>),
+    AuthVerifying(Box<AuthVerifying>),
     InitAnswered(InitAnswered),
-    AuthChecking(AuthChecking),
-    AuthAnswering(AuthAnswering),
+    AuthChecking(Box<AuthChecking>),
     Established(Box<Established>),
     Rekeyed(Rekeyed),
     Deleting(Deleting),
@@ -119,7 +124,7 @@ pub(crate) enum Farewell {
 pub(crate) type StepResult = Result<Next, FailureReason>;
 
 /// How long a replaced IKE SA waits for the peer's delete.
-const REKEYED_WAIT: Duration = Duration::from_secs(60);
+const REKEYED_WAIT: Duration = Duration::from_secs(90);
 
 /// How long an initiator waits for a job of its own program.
 const JOB_WAIT: Duration = Duration::from_secs(30);
@@ -134,13 +139,36 @@ impl IkeSa {
         path: Path,
         wanted: Wanted,
         started: Instant,
+        may_prefer_udp: bool,
+        redirected_from: Option<IpAddr>,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
-        let mut core = Core::new(Role::Initiator, path, cx);
-        core.started = started;
-        core.connection = Some(connection);
-        let sent = InitSent::start(wanted, &mut core, cx)?;
-        Ok(Self { core, state: State::InitSent(sent) })
+        let mut core = begin(connection, path, started, may_prefer_udp, cx);
+        let sent = InitSent::start(wanted, redirected_from, &mut core, cx)?;
+        Ok(Self { core, state: State::InitSent(Box::new(sent)) })
+    }
+
+    /// Client: presents a ticket instead (RFC 5723). It goes back if the connection does not fit it.
+    pub(crate) fn resume(
+        connection: Arc<Connection>,
+        path: Path,
+        wanted: Wanted,
+        started: Instant,
+        may_prefer_udp: bool,
+        ticket: Box<ClientTicket>,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        let mut core = begin(connection, path, started, may_prefer_udp, cx);
+        let sent = ResumeSent::start(wanted, ticket, &mut core, cx)?;
+        Ok(Self { core, state: State::ResumeSent(Box::new(sent)) })
+    }
+
+    /// Gateway: answers the first message of a session that is resumed.
+    pub(crate) fn resumed(request: Resumable<'_>, cx: &mut Context<'_>) -> Self {
+        let mut core = Core::new(Role::Responder, request.path, cx);
+        let over = State::Closed(Closed { until: cx.now + LINGER, half_open: true });
+        let state = resumption::answer(request, &mut core, cx).unwrap_or(over);
+        Self { core, state }
     }
 
     /// Responder: answers the first message. If its public value is not valid, what comes is an
@@ -172,12 +200,19 @@ impl IkeSa {
         matches!(self.state, State::Closed(_))
     }
 
+    /// Whether both sides have authenticated and none has taken leave.
+    pub(crate) fn is_established(&self) -> bool {
+        matches!(self.state, State::Established(_))
+    }
+
+    /// Whether it was established, and is replaced or being deleted.
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.standing(), Some(IkeSaState::Rekeyed | IkeSaState::Deleting))
+    }
+
     /// Whether a responder has answered somebody who has not authenticated (RFC 7296 §2.6).
     pub(crate) fn is_half_open(&self) -> bool {
-        let answered = matches!(
-            self.state,
-            State::InitAnswered(_) | State::AuthChecking(_) | State::AuthAnswering(_)
-        );
+        let answered = matches!(self.state, State::InitAnswered(_) | State::AuthChecking(_));
         answered || matches!(&self.state, State::Closed(closed) if closed.half_open)
     }
 
@@ -194,13 +229,13 @@ impl IkeSa {
     fn standing(&self) -> Option<IkeSaState> {
         match self.state {
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSigning(_)
             | State::AuthSent(_)
             | State::AuthVerifying(_)
             | State::InitAnswered(_)
-            | State::AuthChecking(_)
-            | State::AuthAnswering(_) => Some(IkeSaState::Connecting),
+            | State::AuthChecking(_) => Some(IkeSaState::Connecting),
             State::Established(_) => Some(IkeSaState::Established),
             State::Rekeyed(_) => Some(IkeSaState::Rekeyed),
             State::Deleting(_) => Some(IkeSaState::Deleting),
@@ -210,7 +245,8 @@ impl IkeSa {
 
     /// Whether we initiate and the peer has not shown anything yet.
     pub(crate) fn is_unanswered(&self) -> bool {
-        matches!(&self.state, State::InitSent(sent) if sent.is_unanswered())
+        matches!(self.state, State::ResumeSent(_))
+            || matches!(&self.state, State::InitSent(sent) if sent.is_unanswered())
     }
 
     /// A snapshot; none of an IKE SA that is over.
@@ -234,6 +270,11 @@ impl IkeSa {
 
     pub(crate) fn rekey(&mut self, cx: &mut Context<'_>) {
         self.with_established(cx, |established, _, _| established.queue(Task::RekeyIke));
+    }
+
+    /// Sends the peer to another gateway, if it follows (RFC 5685 §5).
+    pub(crate) fn redirect(&mut self, to: Gateway, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, _| established.queue(Task::Redirect(to)));
     }
 
     pub(crate) fn rekey_child(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
@@ -262,6 +303,21 @@ impl IkeSa {
             }
             Some(IkeSaState::Deleting) | None => {}
         }
+    }
+
+    /// The peer has set up another IKE SA in the place of this one, and is to delete it.
+    pub(crate) fn supersede(&mut self, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, cx| established.supersede(cx));
+    }
+
+    /// An attempt to set up another IKE SA in the place of this one has failed.
+    pub(crate) fn retry_reauth(&mut self, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, cx| established.retry_reauth(cx));
+    }
+
+    /// Ends the IKE SA if the peer has not done so by then: see [`Established::leave_later`].
+    pub(crate) fn leave_later(&mut self, wait: Duration, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, cx| established.leave_later(wait, cx));
     }
 
     /// Forgets the IKE SA: the peer has no part of it any more (RFC 7296 §2.4).
@@ -294,11 +350,9 @@ impl IkeSa {
             PacketEvent::Used { child } => established.handle_use(child, cx.now),
             PacketEvent::PeerMoved { remote, .. } => {
                 // RFC 7296 §2.23: only of a peer behind a NAT, and only by the newest packet.
-                if core.nat.peer_is_behind_nat && core.path.remote != remote {
-                    let old = std::mem::replace(&mut core.path.remote, remote);
-                    established.handle_move(core, cx);
-                    let ike = Box::new(established.info(core));
-                    cx.out.event(Event::PeerMoved { ike, old });
+                let moves = core.nat.peer_is_behind_nat && !core.path.is_tcp();
+                if moves && core.path.remote != remote {
+                    mobike::handle_mapping(remote, established, core, cx);
                 }
             }
             PacketEvent::Acquire { .. } => {}
@@ -339,6 +393,13 @@ impl IkeSa {
             };
             return self.apply(result, cx);
         }
+        if let State::ResumeSent(sent) = &mut self.state {
+            let result = match header.flags.is_response() {
+                true => sent.handle_response(path, octets, header, &mut self.core, cx),
+                false => Ok(Next::Stay),
+            };
+            return self.apply(result, cx);
+        }
         if header.next_payload == PayloadType::NOTIFY {
             // INVALID_IKE_SPI and the like, from anybody (RFC 7296 §2.4; CHECKLIST M03).
             return self.handle_hint(false, cx);
@@ -350,8 +411,20 @@ impl IkeSa {
         if header.flags.is_initiator() != is_from_initiator || !self.takes(header) {
             return;
         }
+        if message_id_sync::may_be(header, &self.core)
+            && let State::Established(established) = &mut self.state
+        {
+            match message_id_sync::handle(path, octets, established, &mut self.core, cx) {
+                Ok(false) => {}
+                Ok(true) => return self.pump(cx),
+                Err(reason) => return self.apply(Err(reason), cx),
+            }
+        }
         let follow = self.follows();
         let Some(arrival) = self.core.receive(path, octets, follow, cx) else { return };
+        if header.flags.is_response() {
+            self.settle_ways(path, cx);
+        }
         if let Some(old) = arrival.moved_from {
             self.handle_move(old, cx);
         }
@@ -385,20 +458,6 @@ impl IkeSa {
                 matches!(self.state, State::Established(_) | State::Rekeyed(_) | State::Deleting(_))
             }
             _ => false,
-        }
-    }
-
-    /// Whether an authentic message may move the peer's address: the handshake may float to
-    /// other ports, later only a peer behind a NAT moves (RFC 7296 §2.23).
-    fn follows(&self) -> bool {
-        matches!(self.state, State::InitAnswered(_)) || self.core.nat.peer_is_behind_nat
-    }
-
-    fn handle_move(&mut self, old: std::net::SocketAddr, cx: &mut Context<'_>) {
-        if let State::Established(established) = &self.state {
-            established.handle_move(&self.core, cx);
-            let ike = Box::new(established.info(&self.core));
-            cx.out.event(Event::PeerMoved { ike, old });
         }
     }
 
@@ -436,13 +495,16 @@ impl IkeSa {
                 established.handle_response(message, received, core, cx)
             }
             State::Deleting(_) => Ok(Next::End(FailureReason::ByCommand)),
+            State::Rekeyed(_) => {
+                core.requests.answered();
+                Ok(Next::Stay)
+            }
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::AuthSigning(_)
             | State::AuthVerifying(_)
             | State::InitAnswered(_)
             | State::AuthChecking(_)
-            | State::AuthAnswering(_)
-            | State::Rekeyed(_)
             | State::Closed(_) => Ok(Next::Stay),
         }
     }
@@ -461,12 +523,12 @@ impl IkeSa {
                 answer_farewell(message.header.exchange, received, core, cx)
             }
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSigning(_)
             | State::AuthSent(_)
             | State::AuthVerifying(_)
             | State::AuthChecking(_)
-            | State::AuthAnswering(_)
             | State::Closed(_) => Ok(Next::Stay),
         }
     }
@@ -496,8 +558,8 @@ impl IkeSa {
             State::AuthSigning(state) => state.handle_auth(job, result, core, cx),
             State::AuthVerifying(state) => state.handle_auth(job, result, core, cx),
             State::AuthChecking(state) => state.handle_auth(job, result, core, cx),
-            State::AuthAnswering(state) => state.handle_auth(job, result, core, cx),
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::InitAnswered(_)
@@ -523,19 +585,34 @@ impl IkeSa {
         core.expire_fragments(cx.now);
         match &mut self.state {
             State::InitSent(sent) => sent.handle_timeout(core, cx),
+            State::ResumeSent(sent) => sent.handle_timeout(core, cx),
             State::IntermediateSent(_) => retransmit(core, ExchangeType::IKE_INTERMEDIATE, cx),
             State::AuthSent(_) => retransmit(core, ExchangeType::IKE_AUTH, cx),
             State::InitAnswered(state) => expire(state.deadline(), core, cx),
             State::AuthChecking(state) => expire(state.deadline(), core, cx),
-            State::AuthAnswering(state) => expire(state.deadline(), core, cx),
+            State::Established(_) if core.has_nowhere_to_redial_from(cx) => {
+                let (remote, problem) = (core.path.remote, TcpProblem::Unreachable);
+                Ok(Next::End(FailureReason::TcpFailed { remote, problem }))
+            }
             State::Established(established) => {
+                if core.reconnect(cx) {
+                    established.handle_move(core, cx);
+                    established.prove_connection(core);
+                }
                 established.handle_timeout(core, cx);
-                match core.retransmit(established.own_exchange(), cx) {
+                let before = core.requests.transmissions();
+                let given_up = core.retransmit(established.own_exchange(), cx);
+                if core.requests.transmissions() > before {
+                    core.leave_silent_connection(cx);
+                }
+                mobike::handle_silence(core, cx);
+                match given_up {
                     None => Ok(Next::Stay),
                     Some(reason) => Ok(Next::End(reason)),
                 }
             }
             State::Rekeyed(rekeyed) if cx.now >= rekeyed.until => {
+                core.requests.abandon();
                 Ok(Next::Delete(FailureReason::Replaced))
             }
             State::Deleting(deleting) => match core.retransmit(deleting.exchange, cx) {
@@ -545,7 +622,12 @@ impl IkeSa {
             State::AuthSigning(_) | State::AuthVerifying(_) => {
                 expire(core.heard + JOB_WAIT, core, cx)
             }
-            State::Rekeyed(_) | State::Closed(_) => Ok(Next::Stay),
+            State::Rekeyed(_) => {
+                // Whether the peer hears of an address on this one, too, or not: it is to delete it.
+                let _ = core.retransmit(ExchangeType::INFORMATIONAL, cx);
+                Ok(Next::Stay)
+            }
+            State::Closed(_) => Ok(Next::Stay),
         }
     }
 
@@ -554,15 +636,36 @@ impl IkeSa {
             State::InitSent(sent) => sent.poll_timeout(),
             State::InitAnswered(state) => Some(state.deadline()),
             State::AuthChecking(state) => Some(state.deadline()),
-            State::AuthAnswering(state) => Some(state.deadline()),
             State::Established(established) => established.poll_timeout(&self.core),
             State::Rekeyed(rekeyed) => Some(rekeyed.until),
             State::Closed(closed) => return Some(closed.until),
             State::AuthSigning(_) | State::AuthVerifying(_) => Some(self.core.heard + JOB_WAIT),
-            State::IntermediateSent(_) | State::AuthSent(_) | State::Deleting(_) => None,
+            State::ResumeSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::Deleting(_) => None,
         };
         [state, self.core.poll_timeout()].into_iter().flatten().min()
     }
+}
+
+/// Initiator: what an IKE SA begins with, and what it is to ask for.
+fn begin(
+    connection: Arc<Connection>,
+    path: Path,
+    started: Instant,
+    may_prefer_udp: bool,
+    cx: &mut Context<'_>,
+) -> Core {
+    let mut core = Core::new(Role::Initiator, path, cx);
+    core.started = started;
+    // MOBIKE goes with port 4500, too.
+    if may_prefer_udp && !path.is_tcp() {
+        core.udp_agreed = udp_encap::is_preferred(&connection);
+        core.mobike = mobike::offer_for(&connection, Role::Initiator);
+    }
+    core.connection = Some(connection);
+    core
 }
 
 fn retransmit(core: &mut Core, exchange: ExchangeType, cx: &mut Context<'_>) -> StepResult {
@@ -595,6 +698,8 @@ fn answer_farewell(
     }
     if received.form != Form::Informational || !received.deletes.is_empty() {
         chain.put(&Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, &[])));
+    } else if core.mobike.is_some() {
+        mobike::echo_cookie(received, &mut chain);
     }
     core.respond(exchange, chain, cx)?;
     Ok(Next::Stay)
@@ -608,17 +713,21 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> StepResult {
         self.confirm_all();
+        self.take_over(cx);
         match received.form {
             Form::CreateChild => create_child::answer(received, self, core, cx),
             Form::RekeyIke => rekey_ike::answer(received, self, core, cx),
-            Form::FollowupKe => rekey_ike::answer_followup(received, self, core, cx),
+            Form::FollowupKe => followup::answer(received, self, core, cx),
             Form::Informational
+            | Form::Resume
             | Form::InitRequest
             | Form::InitResponse
             | Form::Intermediate
             | Form::AuthRequest
+            | Form::AuthRequestWithoutChild
             | Form::AuthResponse
             | Form::AuthResponseWithoutChild
+            | Form::AuthRound
             | Form::Refusal => informational::answer(received, self, core, cx),
         }
     }
@@ -638,6 +747,9 @@ impl Established {
             let (exchange, notify) = (message.header.exchange, NotifyType::INVALID_SYNTAX);
             return Ok(Next::End(FailureReason::PeerError { exchange, notify }));
         }
+        if !received.has_notify(NotifyType::TEMPORARY_FAILURE) {
+            self.is_not_busy();
+        }
         match self.own.take() {
             Some(Own::Child(sent)) => {
                 let result = sent.handle_response(received, self, core, cx);
@@ -652,7 +764,12 @@ impl Established {
                 sent.handle_response(received, self, core, cx);
                 Ok(Next::Stay)
             }
-            Some(Own::Liveness) | None => Ok(Next::Stay),
+            Some(Own::Ticket) => {
+                resumption::keep(Granted::read(received), self, core, cx);
+                Ok(Next::Stay)
+            }
+            Some(Own::Mobike(sent)) => sent.handle_response(received, self, core, cx),
+            Some(Own::Liveness | Own::Redirect(_)) | None => Ok(Next::Stay),
         }
     }
 }

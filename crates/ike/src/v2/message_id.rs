@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_crypto::Rng;
+use adit_crypto::{Rng, sha1};
 
 use crate::config::Retransmission;
 
@@ -17,7 +17,10 @@ pub(crate) type Datagrams = Vec<Vec<u8>>;
 #[derive(Debug)]
 pub(crate) struct Requests {
     next: u32,
-    in_flight: Option<InFlight>,
+    /// Whether one was given up before it was answered.
+    is_abandoned: bool,
+    /// Boxed: most of the time there is none.
+    in_flight: Option<Box<InFlight>>,
 }
 
 /// A request that waits for its response.
@@ -50,13 +53,23 @@ pub(crate) enum Due<'a> {
 impl Requests {
     /// Counts from `next`: 0 on a new IKE SA, also on one made by rekeying (RFC 7296 §2.2).
     pub(crate) fn new(next: u32) -> Self {
-        Self { next, in_flight: None }
+        Self { next, is_abandoned: false, in_flight: None }
     }
 
     /// The message id for the next request. `None` at the end of the numbers: the IKE SA must be
     /// closed before it wraps (RFC 7296 §2.2).
     pub(crate) fn next_id(&self) -> Option<u32> {
         (self.next < u32::MAX).then_some(self.next)
+    }
+
+    /// The message id after those that were used.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Goes on with another message id; nobody waits for a request in flight any more.
+    pub(crate) fn restart_at(&mut self, next: u32) {
+        *self = Self::new(next);
     }
 
     /// The message id of the request in flight.
@@ -90,8 +103,32 @@ impl Requests {
             }
         };
         let due = now + jittered(schedule.wait_after(1), rng);
-        self.in_flight =
-            Some(InFlight { id, datagrams, schedule, transmissions: 1, first_sent: now, due });
+        self.in_flight = Some(Box::new(InFlight {
+            id,
+            datagrams,
+            schedule,
+            transmissions: 1,
+            first_sent: now,
+            due,
+        }));
+    }
+
+    /// How often the request in flight has been sent; 0 if there is none.
+    pub(crate) fn transmissions(&self) -> u8 {
+        self.in_flight.as_ref().map_or(0, |request| request.transmissions)
+    }
+
+    /// The datagrams of the request in flight.
+    pub(crate) fn datagrams(&self) -> &[Vec<u8>] {
+        self.in_flight.as_ref().map_or(&[], |request| &request.datagrams)
+    }
+
+    /// Sends the request in flight again as soon as may be, and as patiently as if it had just been
+    /// sent: there is another way to the peer.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let Some(request) = &mut self.in_flight {
+            (request.transmissions, request.due) = (0, now);
+        }
     }
 
     /// Whether a response with this message id is the awaited one. Anything else is dropped
@@ -100,10 +137,26 @@ impl Requests {
         self.in_flight() == Some(id)
     }
 
-    /// Ends the request in flight: its authentic response has been taken, or nobody waits for
-    /// it any more. Resending stops (B02).
+    /// Gives up the request in flight, if there is one: nobody waits for it any more. With a window
+    /// of one nothing may be asked after that, as the peer may not have got it (RFC 7296 §2.3).
+    pub(crate) fn abandon(&mut self) {
+        self.is_abandoned |= self.in_flight.take().is_some();
+    }
+
+    /// Whether all that was asked has been answered, or is still being asked.
+    pub(crate) fn may_ask(&self) -> bool {
+        !self.is_abandoned
+    }
+
+    /// Ends the request in flight: its authentic response has been taken, or the IKE SA is over.
+    /// Resending stops (B02).
     pub(crate) fn answered(&mut self) {
         self.in_flight = None;
+    }
+
+    /// The request in flight as it was sent; nothing if there is none.
+    pub(crate) fn pending(&self) -> &[Vec<u8>] {
+        self.in_flight.as_ref().map_or(&[], |request| &request.datagrams)
     }
 
     /// When [`Requests::handle_timeout`] wants to be called.
@@ -120,6 +173,7 @@ impl Requests {
         }) else {
             return self.repeat_if_due(now, rng);
         };
+        self.is_abandoned = true;
         Due::GaveUp {
             transmissions: request.transmissions,
             waited: now.saturating_duration_since(request.first_sent),
@@ -149,17 +203,18 @@ fn jittered(wait: Duration, rng: &mut dyn Rng) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Responses {
     expected: u32,
-    under_way: Option<Request>,
-    last: Option<Answered>,
+    /// Boxed, as one of both at most is there most of the time.
+    under_way: Option<Box<Request>>,
+    last: Option<Box<Answered>>,
 }
 
 /// What one recognises a repeated request by.
 #[derive(Debug)]
 struct Request {
     id: u32,
-    /// The datagram, or that of the first fragment. A retransmission is bitwise identical
-    /// (RFC 7296 §2.1).
-    octets: Vec<u8>,
+    /// Of the datagram, or that of the first fragment. A retransmission is bitwise identical
+    /// (RFC 7296 §2.1); who could make another datagram with this digest could as well repeat that one.
+    digest: [u8; 20],
 }
 
 /// A request that has been answered.
@@ -194,6 +249,11 @@ impl Responses {
         self.expected
     }
 
+    /// Goes on with another message id; what came before is forgotten.
+    pub(crate) fn restart_at(&mut self, expected: u32) {
+        *self = Self::new(expected);
+    }
+
     /// Sorts a request datagram before anything of it is decrypted. `fragment` is the fragment
     /// number of an SKF payload, 1 for the first.
     pub(crate) fn classify(&self, id: u32, octets: &[u8], fragment: Option<u16>) -> Incoming<'_> {
@@ -213,8 +273,8 @@ impl Responses {
     /// Notes that the expected request has been authenticated and is being worked on. `octets`
     /// is its datagram, or the datagram of its first fragment. Repetitions are dropped until
     /// [`Responses::answered`].
-    pub(crate) fn begin(&mut self, octets: Vec<u8>) {
-        self.under_way = Some(Request { id: self.expected, octets });
+    pub(crate) fn begin(&mut self, octets: &[u8]) {
+        self.under_way = Some(Box::new(Request { id: self.expected, digest: sha1(&[octets]) }));
     }
 
     /// The id of a request that was begun and not answered yet.
@@ -227,7 +287,7 @@ impl Responses {
     pub(crate) fn answered(&mut self, response: Datagrams) {
         if let Some(request) = self.under_way.take() {
             self.expected = self.expected.saturating_add(1);
-            self.last = Some(Answered { request, response });
+            self.last = Some(Box::new(Answered { request: *request, response }));
         }
     }
 
@@ -246,7 +306,7 @@ impl Answered {
         if fragment.is_some_and(|number| number != 1) {
             return Incoming::Drop;
         }
-        if octets == self.request.octets {
+        if sha1(&[octets]) == self.request.digest {
             Incoming::Repeated(&self.response)
         } else {
             Incoming::RepeatedIfAuthentic

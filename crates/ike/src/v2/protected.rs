@@ -7,7 +7,7 @@
 
 mod reassembly;
 
-use adit_crypto::{Cipher, KeyLengthError, OpenKey, SealKey};
+use adit_crypto::{Cipher, KeyLengthError, OpenKey, SealKey, Secret};
 use adit_wire::iana::PayloadType;
 use adit_wire::ikev2::{Header, Payloads};
 use adit_wire::{Reader, WireError, Writer};
@@ -179,11 +179,17 @@ pub(crate) enum SealFailure {
 ///
 /// There is one `Protection` per set of keys, ever: it counts what is sealed, and no count may be
 /// used twice with one key (RFC 5282 §3.1).
+///
+/// An IKE SA is silent nearly always, and a key that is ready for use takes many times its own
+/// octets: it is made ready for each message.
 #[derive(Debug)]
 pub(crate) struct Protection {
     cipher: Cipher,
-    seal: SealKey,
-    open: OpenKey,
+    /// How much of the keys of a direction is for encryption.
+    encryption_octets: usize,
+    /// For what we send, then for what the peer sends: the key for encryption and, but with an AEAD, that
+    /// for integrity. In one piece, as there are many IKE SAs.
+    keys: Secret,
     sealed: u64,
 }
 
@@ -195,10 +201,38 @@ impl Protection {
     /// [`KeyLengthError`] if `keys` were derived for another cipher.
     pub(crate) fn new(cipher: Cipher, keys: &SkKeys, role: Role) -> Result<Self, KeyLengthError> {
         let (encryption, integrity) = keys.sending(role);
-        let seal = SealKey::new(cipher, encryption, integrity)?;
-        let (encryption, integrity) = keys.sending(role.other());
-        let open = OpenKey::new(cipher, encryption, integrity)?;
-        Ok(Self { cipher, seal, open, sealed: 0 })
+        let (their_encryption, their_integrity) = keys.sending(role.other());
+        let all = [encryption, integrity, their_encryption, their_integrity].map(Secret::as_bytes);
+        // The keys are copied: those that were derived with them go their own ways.
+        let (encryption_octets, keys) = (encryption.len(), Secret::concat(&all));
+        let protection = Self { cipher, encryption_octets, keys, sealed: 0 };
+        protection.seal_key()?;
+        protection.open_key()?;
+        Ok(protection)
+    }
+
+    fn seal_key(&self) -> Result<SealKey, KeyLengthError> {
+        let (ours, _) = self.directions();
+        let [encryption, integrity] = self.divide(ours);
+        SealKey::new(self.cipher, &encryption, &integrity)
+    }
+
+    fn open_key(&self) -> Result<OpenKey, KeyLengthError> {
+        let (_, theirs) = self.directions();
+        let [encryption, integrity] = self.divide(theirs);
+        OpenKey::new(self.cipher, &encryption, &integrity)
+    }
+
+    /// The keys of what we send and of what the peer sends, which have as many octets.
+    fn directions(&self) -> (&[u8], &[u8]) {
+        let octets = self.keys.as_bytes();
+        octets.split_at(octets.len() / 2)
+    }
+
+    /// Copies the keys of one direction, to make them ready for use.
+    fn divide(&self, keys: &[u8]) -> [Secret; 2] {
+        let (encryption, integrity) = keys.split_at(self.encryption_octets.min(keys.len()));
+        [encryption, integrity].map(Secret::from_slice)
     }
 
     /// Seals the chain `inner`, which begins with a payload of type `first`, into one message,
@@ -239,7 +273,8 @@ impl Protection {
         let text_len = rest.len().checked_sub(self.cipher.icv_len()).ok_or(too_short)?;
         let (text, icv) = rest.split_at_checked(text_len).ok_or(too_short)?;
         let mut text = text.to_vec();
-        self.open
+        self.open_key()
+            .expect(LENGTHS)
             .open(envelope.in_front, iv, &mut text, icv, &[])
             .map_err(|_| OpenFailure::Integrity)?;
         let padding = usize::from(text.pop().ok_or(too_short)?);
@@ -308,7 +343,8 @@ impl Protection {
         let (aad, rest) = octets.split_at_mut(in_front_len);
         let (iv, rest) = rest.split_at_mut(iv_len);
         let (text, icv) = rest.split_at_mut(inner.len() + padding + PAD_LENGTH_OCTETS);
-        self.seal
+        self.seal_key()
+            .expect(LENGTHS)
             .seal(self.sealed, aad, iv, text, icv, &[])
             .expect("all slices were cut to the lengths of this cipher");
         self.sealed += 1;
@@ -391,6 +427,8 @@ fn patch_lengths_at(octets: &mut Vec<u8>, sk_at: usize, body_octets: usize) {
     w.patch_u32(HEADER_LENGTH_AT, u32::try_from(message).unwrap_or(u32::MAX));
 }
 
+/// Both were tried when the keys came.
+const LENGTHS: &str = "the keys have the lengths of their cipher";
 const HEADER_NEXT_PAYLOAD_AT: usize = 16;
 const HEADER_LENGTH_AT: usize = 24;
 const GENERIC_HEADER_OCTETS: usize = 4;

@@ -10,7 +10,8 @@ use adit_wire::WireError;
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::{
-    Auth, Delete, Header, Id, Ke, Nonce, Notify, Payload, Payloads, RawPayload, Sa, Ts, VendorId,
+    Auth, Cert, CertReq, Delete, Header, Id, Ke, Nonce, Notify, Payload, Payloads, RawPayload, Sa,
+    Ts, VendorId,
 };
 
 pub(crate) use table::Form;
@@ -32,6 +33,10 @@ pub(crate) struct Received<'a> {
     pub(crate) id_r: Option<ReceivedId<'a>>,
     /// Authentication.
     pub(crate) auth: Option<Auth<'a>>,
+    /// Certificates, in order.
+    pub(crate) certs: Vec<Cert<'a>>,
+    /// Certificate requests, in order.
+    pub(crate) cert_requests: Vec<CertReq<'a>>,
     /// Traffic selectors of the initiator.
     pub(crate) ts_i: Option<Ts>,
     /// Traffic selectors of the responder.
@@ -137,6 +142,8 @@ impl<'a> Received<'a> {
             id_i: None,
             id_r: None,
             auth: None,
+            certs: Vec::new(),
+            cert_requests: Vec::new(),
             ts_i: None,
             ts_r: None,
             has_eap: false,
@@ -162,12 +169,9 @@ impl<'a> Received<'a> {
             Payload::Notify(notify) => self.notifies.push(notify),
             Payload::Delete(delete) => self.deletes.push(delete),
             Payload::VendorId(vendor_id) => self.vendor_ids.push(vendor_id),
-            Payload::Cert(_)
-            | Payload::CertReq(_)
-            | Payload::Cp(_)
-            | Payload::Sk(_)
-            | Payload::Skf(_)
-            | Payload::Unknown(_) => {}
+            Payload::Cert(cert) => self.certs.push(cert),
+            Payload::CertReq(request) => self.cert_requests.push(request),
+            Payload::Cp(_) | Payload::Sk(_) | Payload::Skf(_) | Payload::Unknown(_) => {}
         }
         Ok(())
     }

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use adit_crypto::{OpenKey, SealKey, Secret, SeededRng};
 use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
 use adit_ike::{
-    AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, Failure,
-    IkeDebugKeys, IkeSaInfo, IkeSaState, Output, Path, RequestId, psk_auth, psk_verify,
+    AuthJob, Command, DebugKeys, Endpoint, EndpointConfig, Event, Failure, IkeDebugKeys, IkeSaInfo,
+    IkeSaState, Output, PacketEvent, Path, RequestId,
 };
 use adit_wire::Writer;
 use adit_wire::iana::PayloadType;
 use adit_wire::ikev2::{ChainBuilder, Header};
+use adit_wire::ip::FlowKey;
 
 /// Addresses of the two.
 pub(crate) const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -27,6 +28,7 @@ pub(crate) struct Peer {
     pub(crate) secret: &'static [u8],
     pub(crate) children: BTreeMap<ChildSaId, ChildSa>,
     pub(crate) outbound: Vec<ChildSaId>,
+    pub(crate) skipped: Vec<(ChildSaId, u64)>,
     pub(crate) events: Vec<Event>,
     pub(crate) keys: Vec<DebugKeys>,
     pub(crate) done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
@@ -43,6 +45,7 @@ impl Peer {
             secret: b"a secret shared by both",
             children: BTreeMap::new(),
             outbound: Vec::new(),
+            skipped: Vec::new(),
             events: Vec::new(),
             keys: Vec::new(),
             done: BTreeMap::new(),
@@ -64,14 +67,26 @@ impl Peer {
     }
 
     pub(crate) fn initiate(&mut self, now: Instant) -> RequestId {
+        self.initiate_named("tunnel", now)
+    }
+
+    pub(crate) fn initiate_named(&mut self, connection: &str, now: Instant) -> RequestId {
         let request = self.request();
-        let connection = "tunnel".parse().unwrap();
+        let connection = connection.parse().unwrap();
         self.command(Command::Initiate { connection, child: None, request }, now);
         request
     }
 
     pub(crate) fn datagram(&mut self, path: Path, octets: &[u8], now: Instant) {
         self.endpoint.handle_datagram(path, octets, now, &mut self.rng);
+        self.drain(now);
+    }
+
+    /// A packet asks for the child.
+    pub(crate) fn acquire(&mut self, flow: FlowKey, now: Instant) {
+        let (connection, child) = ("tunnel".parse().unwrap(), "net".parse().unwrap());
+        let event = PacketEvent::Acquire { connection, child, flow };
+        self.endpoint.handle_packet_event(event, now, &mut self.rng);
         self.drain(now);
     }
 
@@ -97,7 +112,8 @@ impl Peer {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Transmit { path, octets } => self.sent.push_back((path, octets)),
-                Output::Keepalive(_) | Output::UpdatePeer { .. } => {}
+                Output::Keepalive(_) | Output::HangUp(_) | Output::UpdatePeer { .. } => {}
+                Output::SkipSequence { child, by } => self.skipped.push((child, by)),
                 Output::InstallChild { sa, outbound } => {
                     self.outbound.extend(outbound.then_some(sa.id));
                     assert!(self.children.insert(sa.id, *sa).is_none());
@@ -116,6 +132,11 @@ impl Peer {
                     assert!(self.done.insert(request, result).is_none());
                 }
                 Output::Keys(keys) => self.keys.push(keys),
+                Output::Ppk(job) => {
+                    let result = job.mix(&Secret::from_slice(b"after the quantum computer"));
+                    self.endpoint.handle_auth(job.job, result, now, &mut self.rng);
+                }
+                Output::Tidings(tidings) => panic!("there is nobody to tell {tidings:?}"),
             }
         }
     }
@@ -125,14 +146,7 @@ impl Peer {
             return;
         }
         let secret = Secret::from_slice(self.secret);
-        let octets = job.octets.as_bytes();
-        let result = match &job.kind {
-            AuthJobKind::Sign => AuthResult::Signed(psk_auth(job.prf, &secret, octets)),
-            AuthJobKind::Verify { auth } if psk_verify(job.prf, &secret, octets, auth) => {
-                AuthResult::Verified
-            }
-            AuthJobKind::Verify { .. } => AuthResult::Refused,
-        };
+        let result = job.answer(&secret);
         self.endpoint.handle_auth(job.job, result, now, &mut self.rng);
     }
 }
@@ -264,11 +278,11 @@ pub(crate) fn opened(keys: &IkeDebugKeys, octets: &[u8]) -> (PayloadType, Vec<u8
 }
 
 pub(crate) fn reversed(path: Path) -> Path {
-    Path { local: path.remote, remote: path.local }
+    path.reversed()
 }
 
 pub(crate) fn path(local: IpAddr, remote: IpAddr) -> Path {
-    Path { local: SocketAddr::new(local, 500), remote: SocketAddr::new(remote, 500) }
+    Path::udp(SocketAddr::new(local, 500), SocketAddr::new(remote, 500))
 }
 
 /// Both sides' configurations, which fit.

@@ -1,7 +1,11 @@
 //! What a peer that has authenticated may send all the same: messages under the right keys that no
 //! honest peer would make.
 
-use adit_db::{ChildConfig, IpComp, Tfc};
+mod followup;
+mod key_exchange;
+mod mobike;
+
+use adit_db::{Aggfrag, ChildConfig, Connection, IpComp, Tfc};
 use adit_ike::{Command, DebugKeys, EndpointConfig, IkeDebugKeys};
 use adit_wire::Writer;
 use adit_wire::iana::{
@@ -13,35 +17,47 @@ use adit_wire::ikev2::{
 };
 
 use super::{header, ids, is_response};
-use crate::common::{LEFT, Pair, RIGHT, opened, path, sealed, with_ike};
+use crate::common::{LEFT, Pair, RIGHT, opened, path, reversed, sealed, with_ike};
 
 /// The message id of the left side's first request after IKE_AUTH.
-const FIRST: u32 = 2;
+pub(crate) const FIRST: u32 = 2;
 
 /// An established pair of which the right side tells its keys.
-fn established() -> Pair {
+pub(crate) fn established() -> Pair {
     established_with(|_| ())
 }
 
 /// The same, the right side's child configured so.
 fn established_with(configure: impl FnOnce(&mut ChildConfig)) -> Pair {
-    let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
     let offer = "aes256gcm16-prfsha384-x25519";
     let mut connections = with_ike(offer, offer);
     configure(&mut connections[1].children[0]);
+    established_between(connections)
+}
+
+/// The same with all of both sides' configuration.
+fn established_between(connections: [Connection; 2]) -> Pair {
+    let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
     let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
     pair.left.initiate(pair.now);
     pair.run();
     pair
 }
 
-fn keys(pair: &Pair) -> &IkeDebugKeys {
-    let [DebugKeys::Ike(keys), ..] = pair.right.keys.as_slice() else { panic!("no keys") };
-    keys
+/// The newest keys of IKE.
+pub(crate) fn keys(pair: &Pair) -> &IkeDebugKeys {
+    keys_among(&pair.right.keys)
+}
+
+fn keys_among(all: &[DebugKeys]) -> &IkeDebugKeys {
+    let mut newest_first = all.iter().rev();
+    newest_first
+        .find_map(|keys| if let DebugKeys::Ike(keys) = keys { Some(keys) } else { None })
+        .unwrap()
 }
 
 /// What the right side answers to a request of the left one.
-fn answer(
+pub(crate) fn answer(
     pair: &mut Pair,
     exchange: ExchangeType,
     message_id: u32,
@@ -50,17 +66,19 @@ fn answer(
     let keys = keys(pair);
     let header = Header::new(keys.spi_i, keys.spi_r, exchange, Flags::new(true, false), message_id);
     let request = sealed(keys, header, chain);
+    // The request may bring others.
+    let known = pair.right.keys.len();
     pair.right.datagram(path(RIGHT, LEFT), &request, pair.now);
     let (_, response) = pair.right.sent.pop_front().unwrap();
     assert!(is_response(&response) && pair.right.sent.is_empty());
-    opened(self::keys(pair), &response)
+    opened(keys_among(&pair.right.keys[..known]), &response)
 }
 
 fn payloads(chain: &(PayloadType, Vec<u8>)) -> Vec<Payload<'_>> {
     Payloads::new(chain.0, &chain.1).map(|raw| Payload::read(raw.unwrap()).unwrap()).collect()
 }
 
-fn notifies(chain: &(PayloadType, Vec<u8>)) -> Vec<NotifyType> {
+pub(crate) fn notifies(chain: &(PayloadType, Vec<u8>)) -> Vec<NotifyType> {
     let notify =
         |payload| if let Payload::Notify(notify) = payload { Some(notify.kind) } else { None };
     payloads(chain).into_iter().filter_map(notify).collect()
@@ -68,6 +86,7 @@ fn notifies(chain: &(PayloadType, Vec<u8>)) -> Vec<NotifyType> {
 
 /// RFC 7296 §2.21.3: who answers INVALID_SYNTAX on an established IKE SA ends it without another
 /// word, since the peer does so too.
+/// CHECKLIST E17.
 #[test]
 fn an_invalid_public_value_ends_an_established_ike_sa() {
     let mut pair = established();
@@ -103,6 +122,7 @@ fn invalid_syntax_in_a_response_ends_the_ike_sa() {
 }
 
 /// RFC 7296 §1.3.1: who says ESP_TFC_PADDING_NOT_SUPPORTED gets no padding, others do.
+/// CHECKLIST R07.
 #[test]
 fn a_peer_without_tfc_padding_gets_none() {
     let tfc = Tfc { padding: 1_200, dummies: 5 };
@@ -119,7 +139,7 @@ fn a_peer_without_tfc_padding_gets_none() {
 }
 
 /// Asks the right side for one more child like the first, with these notifies.
-fn child_request(pair: &Pair, notifies: &[(NotifyType, &[u8])]) -> ChainBuilder {
+pub(crate) fn child_request(pair: &Pair, notifies: &[(NotifyType, &[u8])]) -> ChainBuilder {
     let first = pair.right.children.values().next().unwrap();
     let transforms = vec![
         Transform::encryption(EncryptionId::AES_GCM_16, Some(256)),
@@ -174,6 +194,50 @@ fn of_compression_only_what_we_do_is_taken() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9347#section-5.1
+//= type=test
+//# If any requirement flags are not understood or cannot be supported by the receiver, then the
+//# receiver SHOULD NOT enable use of AGGFRAG_PAYLOAD
+#[test]
+fn of_shared_packets_only_what_we_do_is_taken() {
+    const USE: NotifyType = NotifyType::USE_AGGFRAG;
+    const PLAIN: Aggfrag = Aggfrag { super_packets: false };
+    let whole = (NotifyType::ADIT_SUPER_PACKETS, &[][..]);
+    let transport = (NotifyType::USE_TRANSPORT_MODE, &[][..]);
+    for (asked, wanted, agreed) in [
+        (&[(USE, &[0][..])][..], true, Some(PLAIN)),
+        (&[(USE, &[0]), whole], true, Some(Aggfrag { super_packets: true })),
+        (&[(USE, &[0]), whole], false, None),
+        (&[whole], true, None),
+        (&[(USE, &[0b01])], true, None),
+        (&[(USE, &[0b10])], true, None),
+        (&[(USE, &[0b1000_0000])], true, None),
+        (&[(USE, &[])], true, None),
+        (&[(USE, &[0, 0])], true, None),
+        (&[(USE, &[0]), transport], true, None),
+        (&[(USE, &[0])], false, None),
+        (&[], true, None),
+    ] {
+        let mut pair = established_with(|child| child.turbo = wanted);
+        let known = pair.right.children.values().next().unwrap().id;
+        let chain = child_request(&pair, asked);
+        let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
+
+        let second = pair.right.children.values().find(|sa| sa.id != known).unwrap();
+        assert_eq!(second.aggfrag, agreed, "{asked:?}");
+        let expected = match agreed {
+            Some(Aggfrag { super_packets: true }) => vec![USE, whole.0],
+            Some(PLAIN) => vec![USE],
+            None => vec![],
+        };
+        assert_eq!(notifies(&answer), expected, "{asked:?}");
+        if agreed.is_some() {
+            let [Payload::Notify(notify), ..] = payloads(&answer)[..] else { panic!("{answer:?}") };
+            assert_eq!(notify.data, [0]);
+        }
+    }
+}
+
 /// CHECKLIST D07: a critical payload nobody knows, inside the encrypted one, is named; an
 /// established IKE SA stays.
 #[test]
@@ -193,6 +257,7 @@ fn an_unknown_critical_payload_is_refused_and_nothing_else_happens() {
 }
 
 /// CHECKLIST M11: what an INFORMATIONAL request says that we do not know is answered and ignored.
+/// CHECKLIST A04.
 #[test]
 fn unknown_informational_requests_are_answered() {
     let mut pair = established();

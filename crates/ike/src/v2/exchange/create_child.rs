@@ -1,10 +1,11 @@
 //! CREATE_CHILD_SA for a child SA (RFC 7296 §1.3.1, §1.3.3, §2.17): both sides.
 //!
 //! A new child and a rekeyed one are the same exchange but for a REKEY_SA notify; what is special
-//! about rekeying, collisions above all, is in [`super::rekey_child`].
+//! about rekeying, collisions above all, is in [`super::rekey_child`]; additional key exchanges
+//! (RFC 9370) follow in [`super::followup`].
 
 use adit_crypto::{KeyShare, Secret};
-use adit_db::{ChildName, ChildSaId};
+use adit_db::{ChildConfig, ChildName, ChildSaId};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Ke, Notify, Payload};
@@ -18,7 +19,10 @@ use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{
     Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose, protects_alike,
 };
-use crate::v2::child_offer::{Accepted, ChildOffer, Reply, answer_ipcomp, put_mode, put_selectors};
+use crate::v2::child_offer::{
+    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, put_mode, put_resource,
+    put_selectors,
+};
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
@@ -26,6 +30,7 @@ use crate::v2::rules::{Form, Received};
 use crate::v2::said::Said;
 
 use super::auth::refuse_child;
+use super::followup::{self, Following, Series};
 use super::informational::refuse_malformed;
 use super::init::RESTARTS_MAX;
 use super::rekey_child::{self, Rival};
@@ -36,17 +41,28 @@ pub(crate) struct CreateChildSent {
     offer: ChildOffer,
     flow: Option<FlowKey>,
     pub(super) rekeys: Option<ChildSaId>,
-    nonce: Vec<u8>,
+    pub(super) nonce: Vec<u8>,
     key_share: Option<KeyShare>,
     restarts: u8,
     /// The peer's exchange for the same child that crossed ours.
     pub(super) rival: Option<Rival>,
+    /// The child is agreed on, and key exchanges follow.
+    pub(super) following: Option<Box<Following>>,
     /// SPIs that the peer deleted meanwhile and we do not know (CHECKLIST J13, J25).
     deleted: Vec<(ProtocolId, Spi)>,
 }
 
 /// SPIs remembered in `deleted`.
 const DELETED_MAX: usize = 16;
+
+/// What both ends know of a child that we asked for, before it has keys.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    accepted: Accepted,
+    pub(super) nonce_r: Vec<u8>,
+    first: Option<Secret>,
+    pub(super) series: Series,
+}
 
 impl CreateChildSent {
     /// Asks for a child, or for new keys of the child `rekeys`. `None`: the configuration does
@@ -61,8 +77,13 @@ impl CreateChildSent {
     ) -> Result<Option<Own>, FailureReason> {
         let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
         let Some(config) = connection.child(&name) else { return Ok(None) };
-        let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
-        let purpose = Purpose::Child { additional: false };
+        if established.awaits_peers_child(rekeys, &name) {
+            established.retry(task(rekeys, &name, flow), cx);
+            return Ok(None);
+        }
+        let spi_in =
+            cx.child_spi(&connection, config).ok_or(FailureReason::TooMany("child SAs"))?;
+        let purpose = Purpose::Child { additional: true };
         let cpi_in = cx.child_cpi(config);
         let ends = core.ends();
         let old = rekeys.and_then(|id| established.child(id)).map(|child| child.selectors.clone());
@@ -72,7 +93,8 @@ impl CreateChildSent {
             (None, None) => Cause::Order,
         };
         let offer = Selectors::offered(config, ends, core.claims(), cause)
-            .and_then(|pair| ChildOffer::new(purpose, config, ends, pair, spi_in, cpi_in));
+            .and_then(|pair| ChildOffer::new(purpose, config, ends, pair, spi_in, cpi_in))
+            .map(|offer| offer.of(&connection, core.peer));
         let offer = match offer {
             Ok(offer) => offer,
             Err(reason) => {
@@ -86,9 +108,10 @@ impl CreateChildSent {
             flow,
             rekeys,
             nonce: Vec::new(),
-            key_share: method.map(|method| method.generate(cx.rng)),
+            key_share: method.map(|method| cx.key_share(method)),
             restarts: 0,
             rival: None,
+            following: None,
             deleted: Vec::new(),
         };
         sent.send(established, core, cx)?;
@@ -122,13 +145,20 @@ impl CreateChildSent {
         Ok(())
     }
 
+    /// Whether it asks for one more child for a resource: there may be several, so that none that the
+    /// peer asks for is in its place.
+    pub(crate) fn is_for_resource(&self) -> bool {
+        self.rekeys.is_none() && self.offer.config().resource.is_some()
+    }
+
     pub(crate) fn name(&self) -> &ChildName {
         &self.offer.name
     }
 
-    /// Whether it asks for a new child that fulfils a wish.
+    /// Whether it asks for a new child that fulfils a wish. What is being rekeyed fulfils it by the
+    /// child that is there, unless that one was told to end.
     pub(crate) fn is_for(&self, wish: &Wish<'_>) -> bool {
-        wish.is_for(self.name(), self.flow.as_ref())
+        self.rekeys.is_none() && wish.is_for(self.name(), self.flow.as_ref())
     }
 
     /// What it asks for.
@@ -145,15 +175,12 @@ impl CreateChildSent {
 
     /// What this exchange is for.
     pub(crate) fn task(&self) -> Task {
-        match self.rekeys {
-            Some(id) => Task::RekeyChild(id),
-            None => Task::CreateChild { child: self.offer.name.clone(), flow: self.flow },
-        }
+        task(self.rekeys, &self.offer.name, self.flow)
     }
 
     /// Takes the response.
     pub(crate) fn handle_response(
-        self: Box<Self>,
+        mut self: Box<Self>,
         received: &Received<'_>,
         established: &mut Established,
         core: &mut Core,
@@ -162,6 +189,9 @@ impl CreateChildSent {
         // Whatever it says, it goes with the IKE SA in the next request.
         if established.is_closing() {
             return Ok(Next::Stay);
+        }
+        if let Some(following) = self.following.take() {
+            return followup::handle_response(self, *following, received, established, core, cx);
         }
         if received.form == Form::Refusal {
             return self.handle_refusal(received, established, core, cx);
@@ -177,54 +207,69 @@ impl CreateChildSent {
                     return self.fail(reason, established, core, cx);
                 }
             };
-        if self.deleted.contains(&(protocol, accepted.spi_out)) {
-            return self.fail(FailureReason::ClosedByPeer, established, core, cx);
-        }
-        match self.agree(accepted, received, established, core) {
-            Ok((sent, agreed)) => sent.settle(agreed, established, core, cx),
-            Err((sent, reason)) => {
+        match self.agree(accepted, received) {
+            Ok(agreement) => followup::proceed(self, agreement, received, established, core, cx),
+            Err(reason) => {
                 established.queue(Task::DeleteSpi(protocol, spi_in));
-                sent.fail(reason, established, core, cx)
+                self.fail(reason, established, core, cx)
             }
         }
     }
 
-    /// Derives the keys of an accepted child.
+    /// Computes the shared secret of an accepted child.
     fn agree(
-        mut self: Box<Self>,
+        &mut self,
         accepted: Accepted,
         received: &Received<'_>,
-        established: &Established,
-        core: &Core,
-    ) -> Result<(Box<Self>, AgreedChild), (Box<Self>, FailureReason)> {
+    ) -> Result<Agreement, FailureReason> {
         let share = self.key_share.take();
-        let Some(nonce_r) = received.nonce.map(|nonce| nonce.as_bytes().to_vec()) else {
-            return Err((self, FailureReason::PeerMisbehaved("no nonce")));
-        };
-        let misfit = FailureReason::PeerMisbehaved("key exchange does not fit the answer");
-        let shared = match (accepted.choice.suite.ke, share, received.ke) {
+        let nonce_r = received
+            .nonce
+            .map(|nonce| nonce.as_bytes().to_vec())
+            .ok_or(FailureReason::PeerMisbehaved("no nonce"))?;
+        let first = match (accepted.choice.suite.ke, share, received.ke) {
             (None, _, _) => None,
             (Some(method), Some(share), Some(ke))
                 if share.method() == method && ke.method == method.id() =>
             {
-                match share.agree(ke.data) {
-                    Ok(shared) => Some(shared),
-                    Err(_) => {
-                        let reason = FailureReason::PeerMisbehaved("invalid public value");
-                        return Err((self, reason));
-                    }
-                }
+                let invalid = FailureReason::PeerMisbehaved("invalid public value");
+                Some(share.agree(ke.data).map_err(|_| invalid)?)
             }
-            _ => return Err((self, misfit)),
+            _ => {
+                let misfit = "key exchange does not fit the answer";
+                return Err(FailureReason::PeerMisbehaved(misfit));
+            }
         };
+        let series = Series::new(&accepted.choice.suite.additional);
+        Ok(Agreement { accepted, nonce_r, first, series })
+    }
+
+    /// All key exchanges are done: the child gets its keys.
+    pub(super) fn conclude(
+        self: Box<Self>,
+        agreement: Agreement,
+        established: &mut Established,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let Agreement { accepted, nonce_r, first, series } = agreement;
+        let protocol = accepted.choice.protocol();
+        if self.deleted.contains(&(protocol, accepted.spi_out)) {
+            return self.fail(FailureReason::ClosedByPeer, established, core, cx);
+        }
+        let shared = SharedSecrets { first: first.as_ref(), additional: series.secrets() };
         let nonces = Nonces { initiator: &self.nonce, responder: &nonce_r };
-        match derive(established, &accepted, shared.as_ref(), nonces) {
+        match derive(established, &accepted, shared, nonces) {
             Ok(keymat) => {
                 let lowest = rekey_child::lowest(&self.nonce, &nonce_r).to_vec();
                 let encap = core.encapsulation();
-                Ok((self, AgreedChild { accepted, keymat, lowest, encap }))
+                let agreed = AgreedChild { accepted, keymat, lowest, encap };
+                self.settle(agreed, established, core, cx)
             }
-            Err(reason) => Err((self, reason)),
+            Err(reason) => {
+                established.queue(Task::DeleteSpi(protocol, self.offer.spi_in));
+                self.fail(reason, established, core, cx)
+            }
         }
     }
 
@@ -260,6 +305,7 @@ impl CreateChildSent {
                 return Ok(Next::Stay);
             }
         }
+        established.note_resources(agreed.accepted.per_resource, self.offer.config());
         let child = Child::install(
             Agreed {
                 ike: core.id,
@@ -273,6 +319,7 @@ impl CreateChildSent {
                 mode: agreed.accepted.mode,
                 no_tfc: agreed.accepted.no_tfc,
                 ipcomp: agreed.accepted.ipcomp,
+                aggfrag: agreed.accepted.aggfrag,
                 keymat: agreed.keymat,
                 encap: agreed.encap,
                 rekeys: self.rekeys,
@@ -298,13 +345,24 @@ impl CreateChildSent {
             if method.is_some() && method != sent && self.restarts < RESTARTS_MAX {
                 // CHECKLIST E07, E08: the same request with the wanted key exchange.
                 self.restarts += 1;
-                self.key_share = method.map(|method| method.generate(cx.rng));
+                self.key_share = method.map(|method| cx.key_share(method));
                 self.send(established, core, cx)?;
                 established.own = Some(Own::Child(self));
                 return Ok(Next::Stay);
             }
         }
         let error = received.error().map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
+        let may_restart = self.rekeys.is_none() && self.restarts < RESTARTS_MAX;
+        if error == NotifyType::SINGLE_PAIR_REQUIRED
+            && may_restart
+            && self.offer.ask_for_single_pair()
+        {
+            // CHECKLIST H08: the same request for the packet's own addresses.
+            self.restarts += 1;
+            self.send(established, core, cx)?;
+            established.own = Some(Own::Child(self));
+            return Ok(Next::Stay);
+        }
         if self.rival.is_some() {
             // The peer saw the collision, or has finished its own exchange already.
             rekey_child::lose(&self, established, core, cx);
@@ -312,7 +370,7 @@ impl CreateChildSent {
         }
         match (error, self.rekeys) {
             (NotifyType::TEMPORARY_FAILURE, _) => {
-                established.retry(self.task(), cx);
+                established.retry_busy([self.task()], cx);
                 Ok(Next::Stay)
             }
             (NotifyType::CHILD_SA_NOT_FOUND, Some(old))
@@ -336,7 +394,7 @@ impl CreateChildSent {
     }
 
     /// There is no child: a new one is reported, a rekeyed one stays as it was until its end.
-    fn fail(
+    pub(super) fn fail(
         self: Box<Self>,
         reason: FailureReason,
         established: &mut Established,
@@ -347,11 +405,24 @@ impl CreateChildSent {
             rekey_child::lose(&self, established, core, cx);
             return Ok(Next::Stay);
         }
+        if self.is_for_resource() {
+            // There is a child that carries everything; nobody misses this one.
+            established.ask_for_no_resources();
+            return Ok(Next::Stay);
+        }
         report(reason, self.offer.name.clone(), core, cx);
         if self.rekeys.is_some() {
             established.retry_refused(self.task(), cx);
         }
         Ok(Next::Stay)
+    }
+}
+
+/// What asks for a child, new or for another.
+fn task(rekeys: Option<ChildSaId>, name: &ChildName, flow: Option<FlowKey>) -> Task {
+    match rekeys {
+        Some(id) => Task::RekeyChild(id),
+        None => Task::CreateChild { child: name.clone(), flow },
     }
 }
 
@@ -375,14 +446,14 @@ struct AgreedChild {
 fn derive(
     established: &Established,
     accepted: &Accepted,
-    shared: Option<&Secret>,
+    shared: SharedSecrets<'_>,
     nonces: Nonces<'_>,
 ) -> Result<ChildKeymat, FailureReason> {
     ChildKeymat::derive(
         established.secrets.prf,
         &established.secrets.sk_d,
         accepted.choice.suite.protection,
-        SharedSecrets { first: shared, additional: &[] },
+        shared,
         nonces,
     )
     .map_err(|_| FailureReason::Internal("prf+"))
@@ -396,12 +467,13 @@ pub(crate) fn answer(
     cx: &mut Context<'_>,
 ) -> StepResult {
     let mut chain = ChainBuilder::new();
+    let exchange = ExchangeType::CREATE_CHILD_SA;
     // RFC 7296 §2.25.2: not while the IKE SA itself is being replaced or closed.
     if established.is_rekeying() || established.is_closing() {
-        return refuse(NotifyType::TEMPORARY_FAILURE, &[], core, cx);
+        return refuse(exchange, NotifyType::TEMPORARY_FAILURE, &[], core, cx);
     }
     if established.children.len() >= CHILDREN_MAX {
-        return refuse(NotifyType::NO_ADDITIONAL_SAS, &[], core, cx);
+        return refuse(exchange, NotifyType::NO_ADDITIONAL_SAS, &[], core, cx);
     }
     let rekeys = match received.rekeyed() {
         None => None,
@@ -420,7 +492,7 @@ pub(crate) fn answer(
         responder: received.ts_r.clone().unwrap_or_default().selectors,
     };
     let offered = Offered {
-        purpose: Purpose::Child { additional: false },
+        purpose: Purpose::Child { additional: true },
         sa: super::init::offered(received),
         selectors: &selectors,
         said: Said::read(received).by(core.peer),
@@ -428,6 +500,14 @@ pub(crate) fn answer(
         claims: core.claims(),
     };
     let answer = match choose(&connection, core.ends(), &offered) {
+        Ok(answer)
+            if rekeys.is_none() && established.is_additional(answer.config, offered.said) =>
+        {
+            let Some(config) = established.missing_resource(&connection, answer.config) else {
+                return refuse(exchange, NotifyType::TS_MAX_QUEUE, &[], core, cx);
+            };
+            Answer { config, ..answer }
+        }
         Ok(answer) if rekeys.is_none() => Answer {
             config: established.missing_class(&connection, answer.config, cx.now),
             ..answer
@@ -442,7 +522,32 @@ pub(crate) fn answer(
     accept(answer, rekeys, received, established, core, cx)
 }
 
-/// `SA, Nr, [KEr,] TSi, TSr`
+/// A child that we have agreed to, before it has keys.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) rekeys: Option<ChildSaId>,
+    accepted: Accepted,
+    spi_in: Spi,
+    nonce_i: Vec<u8>,
+    nonce_r: Vec<u8>,
+    first: Option<Secret>,
+    pub(super) series: Series,
+}
+
+impl Answered {
+    /// The lower of the exchange's two nonces.
+    pub(super) fn lowest(&self) -> &[u8] {
+        rekey_child::lowest(&self.nonce_i, &self.nonce_r)
+    }
+
+    /// Whether our request in flight asks for the same child, whose configuration is `name`.
+    pub(super) fn crosses(&self, name: &ChildName, established: &Established) -> bool {
+        let made = Selectors::from_pair(self.accepted.selectors.clone(), Role::Responder);
+        rekey_child::crosses(established, self.rekeys, name, &made)
+    }
+}
+
+/// `SA, Nr, [KEr,] TSi, TSr[, N(ADDITIONAL_KEY_EXCHANGE)]`
 fn accept(
     answer: Answer<'_>,
     rekeys: Option<ChildSaId>,
@@ -451,37 +556,74 @@ fn accept(
     core: &mut Core,
     cx: &mut Context<'_>,
 ) -> StepResult {
+    let exchange = ExchangeType::CREATE_CHILD_SA;
     let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
     let Answer { config, choice, spi_out, selectors, mode } = answer;
-    let nonce_i = received.nonce.map(|nonce| nonce.as_bytes()).unwrap_or_default();
+    let nonce_i = received.nonce.map(|nonce| nonce.as_bytes().to_vec()).unwrap_or_default();
     let nonce_r = cx.nonce();
-    let spi_in = cx.child_spi(connection.engine).ok_or(FailureReason::TooMany("child SAs"))?;
+    let spi_in = cx.child_spi(&connection, config).ok_or(FailureReason::TooMany("child SAs"))?;
     let mut chain = ChainBuilder::new();
     let said = Said::read(received);
     put_mode(mode.mode(), &mut chain);
     let ipcomp = answer_ipcomp(config, said, &mut chain, cx);
+    if said.per_resource {
+        put_resource(config, &mut chain);
+    }
+    established.note_resources(said.per_resource, config);
+    let aggfrag = answer_aggfrag(&connection, config, said, &mut chain);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     chain.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
-    let mut shared = None;
+    let mut first = None;
     if let Some(method) = choice.suite.ke {
         let Some(ke) = received.ke.filter(|ke| ke.method == method.id()) else {
             let wanted = method.id().0.to_be_bytes();
-            return refuse(NotifyType::INVALID_KE_PAYLOAD, &wanted, core, cx);
+            return refuse(exchange, NotifyType::INVALID_KE_PAYLOAD, &wanted, core, cx);
         };
-        let Ok((public, secret)) = method.respond(ke.data, cx.rng) else {
-            return refuse_malformed(ExchangeType::CREATE_CHILD_SA, core, cx);
+        let Ok((public, secret)) = cx.answer_key_share(method, ke.data) else {
+            return refuse_malformed(exchange, core, cx);
         };
         chain.put(&Payload::Ke(Ke { method: method.id(), data: &public }));
-        shared = Some(secret);
+        first = Some(secret);
     }
     put_selectors(&selectors, &mut chain);
-    let nonces = Nonces { initiator: nonce_i, responder: &nonce_r };
-    let lowest = rekey_child::lowest(nonce_i, &nonce_r).to_vec();
-    let no_tfc = said.no_tfc;
-    let accepted = Accepted { choice, spi_out, selectors, mode, no_tfc, ipcomp };
-    let keymat = derive(established, &accepted, shared.as_ref(), nonces)?;
+    let series = Series::new(&choice.suite.additional);
+    let Said { no_tfc, per_resource, .. } = said;
+    let accepted =
+        Accepted { choice, spi_out, selectors, mode, no_tfc, ipcomp, aggfrag, per_resource };
+    let answered = Answered { rekeys, accepted, spi_in, nonce_i, nonce_r, first, series };
+    // If the peer asks again, it has given up what it asked for before.
+    established.forget_pending(rekeys, &config.name);
+    let is_late = established.own_is_following() && answered.crosses(&config.name, established);
+    if is_late || (!answered.series.is_complete() && established.has_most_pending()) {
+        return refuse(exchange, NotifyType::TEMPORARY_FAILURE, &[], core, cx);
+    }
+    match answered.series.is_complete() {
+        true => complete(answered, config, exchange, chain, established, core, cx),
+        false => {
+            followup::respond(answered, config.clone(), exchange, chain, established, core, cx)
+        }
+    }
+}
+
+/// All key exchanges are done: the child gets its keys, and the peer the last answer.
+pub(super) fn complete(
+    answered: Answered,
+    config: &ChildConfig,
+    exchange: ExchangeType,
+    chain: ChainBuilder,
+    established: &mut Established,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
+    let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
+    let crosses = answered.crosses(&config.name, established);
+    let lowest = answered.lowest().to_vec();
+    let Answered { rekeys, accepted, spi_in, nonce_i, nonce_r, first, series } = answered;
     let made = Selectors::from_pair(accepted.selectors.clone(), Role::Responder);
-    let crosses = rekey_child::crosses(established, rekeys, &config.name, &made);
+    let is_rekey = rekeys.is_some() || crosses;
+    let shared = SharedSecrets { first: first.as_ref(), additional: series.secrets() };
+    let nonces = Nonces { initiator: &nonce_i, responder: &nonce_r };
+    let keymat = derive(established, &accepted, shared, nonces)?;
     let agreed = Agreed {
         ike: core.id,
         connection: &connection,
@@ -489,27 +631,34 @@ fn accept(
         role: Role::Responder,
         choice: accepted.choice,
         spi_in,
-        spi_out,
+        spi_out: accepted.spi_out,
         selectors: accepted.selectors,
-        mode,
-        no_tfc,
-        ipcomp,
+        mode: accepted.mode,
+        no_tfc: accepted.no_tfc,
+        ipcomp: accepted.ipcomp,
+        aggfrag: accepted.aggfrag,
         keymat,
         encap: core.encapsulation(),
         rekeys,
-        // RFC 7296 §2.8: the responder of a rekey goes on sending on the old SA.
-        outbound: rekeys.is_none() && !crosses,
+        outbound: rekey_child::sends_at_once(is_rekey, &made, config, established),
         first: false,
     };
     let child = Child::install(agreed, cx);
-    core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;
+    core.respond(exchange, chain, cx)?;
     rekey_child::installed(child, rekeys, crosses.then_some(lowest), established, core, cx);
     Ok(Next::Stay)
 }
 
-fn refuse(kind: NotifyType, data: &[u8], core: &mut Core, cx: &mut Context<'_>) -> StepResult {
+/// Answers a request with a notify alone.
+pub(super) fn refuse(
+    exchange: ExchangeType,
+    kind: NotifyType,
+    data: &[u8],
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) -> StepResult {
     let mut chain = ChainBuilder::new();
     chain.put(&Payload::Notify(Notify::new(kind, data)));
-    core.respond(ExchangeType::CREATE_CHILD_SA, chain, cx)?;
+    core.respond(exchange, chain, cx)?;
     Ok(Next::Stay)
 }

@@ -13,6 +13,7 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::rules::Received;
 
 use super::create_child::CreateChildSent;
+use super::rekey_child;
 
 /// Our INFORMATIONAL that deletes children in flight.
 #[derive(Debug)]
@@ -39,7 +40,11 @@ impl DeleteSent {
                 Task::CreateChild { .. }
                 | Task::RekeyChild(_)
                 | Task::RekeyIke
-                | Task::Liveness => None,
+                | Task::Redirect(_)
+                | Task::RequestTicket
+                | Task::Mobike(_)
+                | Task::Liveness
+                | Task::Leave => None,
             };
             if let Some(spi) = spi {
                 spis.push(spi);
@@ -65,13 +70,12 @@ impl DeleteSent {
         cx: &mut Context<'_>,
     ) {
         if received.has_notify(NotifyType::TEMPORARY_FAILURE) {
-            // CHECKLIST I08: the peer is rekeying the IKE SA; then on the new one.
-            self.tasks.into_iter().for_each(|task| established.retry(task, cx));
-            return;
+            // CHECKLIST I08: a peer that is rekeying the IKE SA may say so; then on the new one.
+            return established.retry_busy(self.tasks, cx);
         }
         for task in self.tasks {
             if let Task::DeleteChild(id) = task {
-                let end = established.child(id).and_then(|child| child.end.clone());
+                let end = established.child(id).and_then(|child| child.end.as_deref().cloned());
                 established.remove_child(id, end, core, cx);
             }
         }
@@ -98,6 +102,11 @@ fn put_delete(spis: &[(ProtocolId, Spi)], chain: &mut ChainBuilder) {
 /// The peer deletes children by its inbound SPIs: ours go with them, and the answer names ours
 /// (RFC 7296 §1.4.1).
 ///
+//= https://www.rfc-editor.org/rfc/rfc7296#section-2.25.2
+//# If a peer receives a request to delete a Child SA when it is
+//# currently rekeying the IKE SA, it SHOULD reply as usual, with a
+//# Delete payload.
+//
 /// Those that we are deleting ourselves are left out of the answer (§2.25.1; CHECKLIST I06), as
 /// are those we do not know (I10).
 pub(crate) fn answer(
@@ -126,7 +135,10 @@ pub(crate) fn answer(
         if child.phase != Phase::Deleting {
             ours.push((child.protocol, child.spi_in));
         }
-        let reason = reason(id, established);
+        let reason = match rekey_child::carried_on(id, established, core, cx) {
+            true => None,
+            false => reason(id, established),
+        };
         established.remove_child(id, reason, core, cx);
     }
     if !ours.is_empty() {
@@ -139,13 +151,9 @@ fn reason(id: ChildSaId, established: &Established) -> Option<FailureReason> {
     let child = established.child(id)?;
     match child.phase {
         Phase::Rekeyed { .. } => None,
-        Phase::Deleting => child.end.clone(),
+        Phase::Deleting => child.end.as_deref().cloned(),
         Phase::Installed | Phase::Rekeying => {
-            let collides = match &established.own {
-                Some(Own::Child(sent)) => sent.collides_over(id),
-                Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness)
-                | None => false,
-            };
+            let collides = established.own_child().is_some_and(|sent| sent.collides_over(id));
             (!collides).then_some(FailureReason::ClosedByPeer)
         }
     }
@@ -155,6 +163,6 @@ impl CreateChildSent {
     /// Whether the peer, in deleting this child, settles a collision: it is the one both replace,
     /// or the one its exchange made.
     fn collides_over(&self, id: ChildSaId) -> bool {
-        self.rival.as_ref().is_some_and(|rival| rival.is(id) || self.rekeys == Some(id))
+        self.rival.as_ref().is_some_and(|rival| rival.is_unknown(id) || self.rekeys == Some(id))
     }
 }

@@ -9,7 +9,10 @@ use crate::failure::{By, FailureReason};
 use crate::v2::established::Established;
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
+use crate::v2::mobike;
+use crate::v2::reauth::AuthLifetime;
 use crate::v2::rules::Received;
+use crate::v2::{message_id_sync, redirect, resumption};
 
 use super::delete;
 
@@ -29,14 +32,19 @@ pub(crate) fn answer(
         core.respond(ExchangeType::INFORMATIONAL, chain, cx)?;
         return Ok(Next::End(reason));
     }
+    if let Some(lifetime) = AuthLifetime::read(received) {
+        established.limit_auth(lifetime, core, cx);
+    }
+    redirect::take(core, received, cx);
+    message_id_sync::step(received, established, core, cx);
     let deletes_children =
         received.deletes.iter().any(|delete| matches!(delete, Delete::Esp(_) | Delete::Ah(_)));
-    if deletes_children && established.is_rekeying() {
-        // RFC 7296 §2.25.2: the children are about to move.
-        chain.put(&Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, &[])));
-    } else if deletes_children {
+    if deletes_children {
         delete::answer(received, &mut chain, established, core, cx);
     }
+    let asks = received.has_notify(NotifyType::TICKET_REQUEST);
+    resumption::answer_request(asks, established, core, &mut chain, cx);
+    mobike::answer(received, &mut chain, established, core, cx);
     core.respond(ExchangeType::INFORMATIONAL, chain, cx)?;
     Ok(Next::Stay)
 }

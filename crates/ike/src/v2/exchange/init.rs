@@ -3,24 +3,28 @@
 //! Nobody is authenticated here. The initiator remembers what an error response says and goes on
 //! waiting for a better one (§2.21.1); the responder keeps no state for what it refuses.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_crypto::KeyShare;
-use adit_db::{ChildName, Encap};
+use adit_db::{ChildName, Connection, Encap};
 use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType, PayloadType};
 use adit_wire::ikev2::{Header, IkeSpi, Ke, MessageBuilder, Notify, Payload, Sa, VendorId};
 use adit_wire::ip::FlowKey;
 
 use crate::command::Path;
 use crate::context::Context;
-use crate::event::Step;
+use crate::event::{PeerSoftware, Step};
 use crate::failure::{By, FailureReason};
+use crate::keymat::Role;
 use crate::nat::{our_hashes, verdict};
-use crate::proposal::{Choice, IkeSuite, Offer, Purpose};
+use crate::proposal::{Choice, IkeSuite, Offer, Purpose, choose_ike};
+use crate::v2::childless;
 use crate::v2::handshake::{Handshake, Init, software};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, State, StepResult};
 use crate::v2::rules::{Form, Received};
+use crate::v2::{ppk, redirect, rounds, signature, tcp_encap, udp_encap};
 
 use super::auth::AuthSigning;
 use super::intermediate::IntermediateSent;
@@ -32,6 +36,8 @@ pub(crate) type Wanted = (ChildName, Option<FlowKey>);
 #[derive(Debug)]
 pub(crate) struct InitSent {
     wanted: Wanted,
+    /// The gateway that has sent us here (RFC 5685).
+    redirected_from: Option<IpAddr>,
     offer: Offer,
     key_share: Option<KeyShare>,
     nonce: Vec<u8>,
@@ -65,6 +71,7 @@ impl InitSent {
     /// Sends the first request. `core` has a connection and a path.
     pub(crate) fn start(
         wanted: Wanted,
+        redirected_from: Option<IpAddr>,
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
@@ -74,8 +81,9 @@ impl InitSent {
         core.spi_i = cx.ike_spi();
         let mut sent = Self {
             wanted,
+            redirected_from,
             offer,
-            key_share: Some(method.generate(cx.rng)),
+            key_share: Some(cx.key_share(method)),
             nonce: cx.nonce(),
             cookie: None,
             restarts: 0,
@@ -101,9 +109,15 @@ impl InitSent {
         message.put(&Payload::Ke(Ke { method: share.method().id(), data: share.public() }));
         message.push(PayloadType::NONCE, |w| w.bytes(&self.nonce));
         put_announcements(&mut message, core, self.offer.has_additional(), cx);
+        redirect::put_support(&mut message, self.redirected_from, core);
+        ppk::put_offer(core, &mut message);
+        if signature::concerns(core) {
+            signature::put_hashes(&mut message);
+        }
         self.request = message.finish().map_err(|_| FailureReason::Internal("long message"))?;
         cx.transmit(core.path, std::slice::from_ref(&self.request));
-        core.requests.sent(vec![self.request.clone()], cx.config.connecting, cx.now, cx.rng);
+        let schedule = tcp_encap::schedule(core, ExchangeType::IKE_SA_INIT, cx.config.connecting);
+        core.requests.sent(vec![self.request.clone()], schedule, cx.now, cx.rng);
         Ok(())
     }
 
@@ -134,8 +148,9 @@ impl InitSent {
         if received.form == Form::Refusal {
             return self.handle_refusal(&received, core, cx);
         }
-        match self.check(header, &received) {
-            Ok(choice) => self.accept(path, octets, header, &received, choice, core, cx),
+        let checked = self.check(header, &received);
+        match checked.and_then(|choice| agree(choice, core, &received)) {
+            Ok(agreed) => self.accept(path, octets, header, &received, agreed, core, cx),
             Err(reason) => {
                 self.remember(reason, core, cx);
                 Ok(Next::Stay)
@@ -149,6 +164,12 @@ impl InitSent {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
+        if received.error().is_none() && received.has_notify(NotifyType::REDIRECT) {
+            return match redirect::from_init(core, received, &self.nonce) {
+                Some(to) => Err(FailureReason::Redirected { to }),
+                None => Ok(Next::Stay),
+            };
+        }
         let cookie = received.notify(NotifyType::COOKIE).map(|notify| notify.data);
         if let Some(cookie) = cookie.filter(|_| received.error().is_none()) {
             return self.restart_with_cookie(cookie, core, cx);
@@ -178,7 +199,7 @@ impl InitSent {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
-        let legal = (1..=COOKIE_OCTETS_MAX).contains(&cookie.len());
+        let legal = is_legal_cookie(cookie);
         let repeated = self.cookie.as_deref() == Some(cookie);
         if !legal || repeated || !self.spend_restart(core, cx) {
             return Ok(Next::Stay);
@@ -207,7 +228,7 @@ impl InitSent {
         if repeated || !self.spend_restart(core, cx) {
             return Ok(Next::Stay);
         }
-        self.key_share = Some(method.generate(cx.rng));
+        self.key_share = Some(cx.key_share(method));
         core.progress(Step::KeyExchangeAsked { wanted }, cx);
         self.send(core, cx)?;
         Ok(Next::Stay)
@@ -233,9 +254,15 @@ impl InitSent {
             FailureReason::NoCommonIkeSuite { .. }
                 | FailureReason::KeyExchangeNotOffered { .. }
                 | FailureReason::TooManyRestarts { .. }
+                | FailureReason::NoPpk { .. }
+                | FailureReason::NotChildless { .. }
         );
         core.progress(Step::ErrorReceived { reason: reason.clone() }, cx);
-        let until = is_final.then(|| cx.now + REFUSAL_GRACE);
+        //= https://www.rfc-editor.org/rfc/rfc9329#section-6.4
+        //# in the case of TCP encapsulation, an Initiator SHOULD NOT wait for additional messages
+        //# in case it receives an error notification from the Responder in the IKE_SA_INIT exchange.
+        let grace = if core.path.is_tcp() { Duration::ZERO } else { REFUSAL_GRACE };
+        let until = (is_final || core.path.is_tcp()).then(|| cx.now + grace);
         self.complaint = Some(Complaint { reason, at: cx.now, until });
     }
 
@@ -272,7 +299,7 @@ impl InitSent {
         octets: &[u8],
         header: &Header,
         received: &Received<'_>,
-        choice: Choice<IkeSuite>,
+        (choice, childless): (Choice<IkeSuite>, bool),
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
@@ -286,20 +313,12 @@ impl InitSent {
             self.remember(FailureReason::PeerMisbehaved("invalid public value"), core, cx);
             // The share is used up: ask again with a new one.
             if self.spend_restart(core, cx) {
-                self.key_share = Some(method.generate(cx.rng));
+                self.key_share = Some(cx.key_share(method));
                 self.send(core, cx)?;
             }
             return Ok(Next::Stay);
         };
-        core.requests.answered();
-        core.heard = cx.now;
-        core.spi_r = header.spi_r;
-        core.peer = software(&received.vendor_ids);
-        core.fragmentation = agrees_to_fragments(core, received);
-        core.nat = verdict(core.spi_i, core.spi_r, path, &received.notifies);
-        // What has answered is the port before the change.
-        core.progress(reached(core), cx);
-        float(core, cx);
+        take_announcements(path, header, received, core, cx);
         let init = Init {
             choice,
             shared,
@@ -307,14 +326,23 @@ impl InitSent {
             nonce_r: nonce.as_bytes().to_vec(),
             request: std::mem::take(&mut self.request),
             response: octets.to_vec(),
+            childless,
         };
-        let handshake = Box::new(Handshake::begin(init, core, cx)?);
+        let mut handshake = Box::new(Handshake::begin(init, core, cx)?);
+        handshake.ppk.agreed = ppk::is_accepted(core, received);
+        handshake.rounds.agreed = rounds::is_supported(received);
+        handshake.announced.take(received);
         let wanted = self.wanted.clone();
         if handshake.next_exchange().is_some() {
             IntermediateSent::start(handshake, wanted, core, cx)
         } else {
             AuthSigning::start(handshake, wanted, core, cx)
         }
+    }
+
+    /// The error that the peer answered with, if it did.
+    pub(crate) fn take_complaint(&mut self) -> Option<FailureReason> {
+        self.complaint.take().map(|complaint| complaint.reason)
     }
 
     /// What is due: retransmission, or the end.
@@ -337,6 +365,42 @@ impl InitSent {
     }
 }
 
+/// Initiator: what an accepting response and the connection agree to, and whether IKE_AUTH goes without
+/// a child.
+fn agree(
+    choice: Choice<IkeSuite>,
+    core: &Core,
+    received: &Received<'_>,
+) -> Result<(Choice<IkeSuite>, bool), FailureReason> {
+    ppk::check_response(core, received)?;
+    Ok((choice, childless::agree(core, received)?))
+}
+
+/// Initiator: takes what an accepting response says about its sender.
+pub(crate) fn take_announcements(
+    path: Path,
+    header: &Header,
+    received: &Received<'_>,
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) {
+    core.requests.answered();
+    core.heard = cx.now;
+    core.spi_r = header.spi_r;
+    core.peer = software(&received.vendor_ids);
+    core.fragmentation = agrees_to_fragments(core, received);
+    core.nat = verdict(core.spi_i, core.spi_r, path, &received.notifies);
+    core.udp_agreed = udp_encap::accepted(core, received);
+    // What has answered is the port before the change.
+    core.progress(reached(core), cx);
+    float(core, cx);
+}
+
+/// Whether a cookie has a length that it may have.
+pub(crate) fn is_legal_cookie(cookie: &[u8]) -> bool {
+    (1..=COOKIE_OCTETS_MAX).contains(&cookie.len())
+}
+
 fn proposals(core: &Core) -> Vec<adit_db::ProposalSpec> {
     core.connection.as_ref().map(|connection| connection.proposals.clone()).unwrap_or_default()
 }
@@ -350,11 +414,23 @@ fn reached(core: &Core) -> Step {
     }
 }
 
-/// Initiator: moves to the NAT ports if ESP is to travel in UDP (RFC 7296 §2.23).
+/// Initiator: moves to the NAT ports if ESP is to travel in UDP (RFC 7296 §2.23), or may have to.
+///
+//= https://www.rfc-editor.org/rfc/rfc4555#section-3.3
+//# implementations that support both this specification and NAT Traversal MUST change to port
+//# 4500 if the correspondent also supports both, even if no NAT was detected between them (this
+//# way, there is no need to change the ports later if a NAT is detected on some other path).
 fn float(core: &mut Core, cx: &Context<'_>) {
     let encap = core.connection.as_ref().map(|connection| connection.encap).unwrap_or_default();
-    let wanted = core.nat.needs_udp() || encap == Encap::Udp;
-    if !core.nat.supported || !wanted || core.path.local.port() == cx.config.nat_port {
+    let may_move = core.mobike.is_some();
+    let wanted = core.nat.needs_udp() || core.udp_agreed || encap == Encap::Udp || may_move;
+    //= https://www.rfc-editor.org/rfc/rfc9329#section-6.5
+    //# no change should be made for encapsulation of subsequent IKE or ESP packets
+    if core.path.is_tcp()
+        || !core.nat.supported
+        || !wanted
+        || core.path.local.port() == cx.config.nat_port
+    {
         return;
     }
     core.path.local.set_port(cx.config.nat_port);
@@ -370,14 +446,15 @@ fn agrees_to_fragments(core: &Core, received: &Received<'_>) -> bool {
 }
 
 /// Notifies and vendor id of both sides' messages.
-fn put_announcements(
+pub(crate) fn put_announcements(
     message: &mut MessageBuilder,
     core: &Core,
     intermediate: bool,
     cx: &mut Context<'_>,
 ) {
     let connection = core.connection.as_ref();
-    let force_udp = connection.is_some_and(|connection| connection.encap == Encap::Udp);
+    let force_udp =
+        !core.path.is_tcp() && connection.is_some_and(|connection| connection.encap == Encap::Udp);
     let (source, destination) = our_hashes(core.spi_i, core.spi_r, core.path, force_udp, cx.rng);
     let mut notify = |kind, data: &[u8]| message.put(&Payload::Notify(Notify::new(kind, data)));
     if connection.is_none_or(|connection| connection.encap != Encap::Esp) {
@@ -390,7 +467,13 @@ fn put_announcements(
     if intermediate {
         notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
     }
-    message.put(&Payload::VendorId(VendorId::ADIT));
+    if core.udp_agreed {
+        notify(NotifyType::ADIT_UDP_ENCAP, &[]);
+    }
+    // A response has room for what a peer needs; who we are is nothing to others than Adits.
+    if core.role == Role::Initiator || core.peer == PeerSoftware::Adit {
+        message.put(&Payload::VendorId(VendorId::ADIT));
+    }
 }
 
 /// A request a responder has decided to accept.
@@ -400,7 +483,7 @@ pub(crate) struct Acceptable<'a> {
     pub(crate) octets: &'a [u8],
     pub(crate) received: &'a Received<'a>,
     pub(crate) choice: Choice<IkeSuite>,
-    pub(crate) connection: std::sync::Arc<adit_db::Connection>,
+    pub(crate) connection: std::sync::Arc<Connection>,
 }
 
 /// Responder: answers an acceptable request; the state that waits for the next one
@@ -418,19 +501,17 @@ pub(crate) fn answer(
     let (Some(ke), Some(nonce)) = (received.ke, received.nonce) else {
         return Err(FailureReason::PeerMisbehaved("no KE or nonce"));
     };
-    let (public, shared) = request
-        .choice
-        .suite
-        .ke
-        .respond(ke.data, cx.rng)
+    let (public, shared) = cx
+        .answer_key_share(request.choice.suite.ke, ke.data)
         .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
-    core.spi_i = request.header.spi_i;
-    core.spi_r = cx.ike_spi();
-    core.connection = Some(std::sync::Arc::clone(&request.connection));
-    core.peer = software(&received.vendor_ids);
-    core.fragmentation = agrees_to_fragments(core, received);
-    // RFC 7296 §2.23: the initiator's hashes have a zero SPIr.
-    core.nat = verdict(core.spi_i, IkeSpi::ZERO, request.path, &received.notifies);
+    let (choice, connection) = (&request.choice, &request.connection);
+    begin_answer(request.path, request.header, received, (choice, connection), core, cx);
+    let chosen = choice.answer(&[]);
+    let fits = |connection: &Connection| {
+        choose_ike(Purpose::Ike { additional: true }, &connection.proposals, &chosen).is_ok()
+    };
+    let has_ppk = ppk::accepts(core, received, &fits, cx);
+    let has_rounds = cx.connections.any_has_rounds(core.path, &fits);
     let nonce_r = cx.nonce();
 
     let mut message = MessageBuilder::new(core.header(ExchangeType::IKE_SA_INIT, true, 0));
@@ -438,12 +519,21 @@ pub(crate) fn answer(
     message.put(&Payload::Ke(Ke { method: ke.method, data: &public }));
     message.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
     put_announcements(&mut message, core, !request.choice.suite.additional.is_empty(), cx);
+    if has_ppk {
+        ppk::put_agreement(&mut message);
+    }
+    if has_rounds {
+        message.put(&Payload::Notify(Notify::new(NotifyType::MULTIPLE_AUTH_SUPPORTED, &[])));
+    }
+    let room = request.octets.len().saturating_sub(message.octets_len());
+    let childless = childless::is_offered(&request.connection, room);
+    if childless {
+        childless::put_support(&mut message);
+    }
+    put_signatures(&mut message, request, &fits, cx);
     let response = message.finish().map_err(|_| FailureReason::Internal("long message"))?;
 
-    core.responses.begin(request.octets.to_vec());
-    core.responses.answered(vec![response.clone()]);
-    cx.transmit(request.path, std::slice::from_ref(&response));
-    core.progress(reached(core), cx);
+    send_answer(request.path, request.octets, &response, core, cx);
     let init = Init {
         choice: request.choice.clone(),
         shared,
@@ -451,10 +541,81 @@ pub(crate) fn answer(
         nonce_r,
         request: request.octets.to_vec(),
         response,
+        childless,
     };
-    let handshake = Box::new(Handshake::begin(init, core, cx)?);
+    let mut handshake = Box::new(Handshake::begin(init, core, cx)?);
+    handshake.ppk.agreed = has_ppk;
+    handshake.rounds.agreed = has_rounds;
+    handshake.announced.take(received);
     let deadline = cx.now + cx.config.half_open_timeout;
     Ok(State::InitAnswered(super::auth::InitAnswered::new(handshake, deadline)))
+}
+
+/// Responder: which signatures and certificates we take, for an initiator that knows RFC 7427. The
+/// connection is known in IKE_AUTH only, so all that may be meant count, up to a few. Nobody has proven
+/// the address: names that would make the response longer than the request stay out.
+fn put_signatures(
+    message: &mut MessageBuilder,
+    request: &Acceptable<'_>,
+    fits: &impl Fn(&Connection) -> bool,
+    cx: &Context<'_>,
+) {
+    let Some(theirs) = request.received.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS) else {
+        return;
+    };
+    let room = |so_far: &MessageBuilder| request.octets.len().saturating_sub(so_far.octets_len());
+    signature::answer_hashes(theirs.data, room(message), message);
+    let candidates = cx.connections.first(request.path, CANDIDATES_MAX, fits);
+    let asked = candidates.iter().flat_map(|connection| connection.pad.remote_auths());
+    let Some(mut authorities) = signature::certificate_request(asked) else { return };
+    if !signature::has_room(&authorities, room(message)) {
+        // Who is asked for certificates of nobody in particular sends what it has; without a request
+        // some send none (RFC 7296 §3.7). That is worth five octets in any case.
+        authorities.clear();
+    }
+    message.put(&signature::request_payload(&authorities));
+}
+
+/// Connections whose authorities are named to a peer that may mean any of them.
+const CANDIDATES_MAX: usize = 8;
+
+/// Responder: takes what an acceptable request says about its sender.
+pub(crate) fn begin_answer(
+    path: Path,
+    header: &Header,
+    received: &Received<'_>,
+    (choice, connection): (&Choice<IkeSuite>, &std::sync::Arc<Connection>),
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) {
+    core.spi_i = header.spi_i;
+    core.spi_r = cx.ike_spi();
+    core.connection = Some(std::sync::Arc::clone(connection));
+    core.peer = software(&received.vendor_ids);
+    core.fragmentation = agrees_to_fragments(core, received);
+    // RFC 7296 §2.23: the initiator's hashes have a zero SPIr.
+    core.nat = verdict(core.spi_i, IkeSpi::ZERO, path, &received.notifies);
+    let chosen = choice.answer(&[]);
+    let fits = |connection: &Connection| {
+        choose_ike(Purpose::Ike { additional: true }, &connection.proposals, &chosen).is_ok()
+    };
+    core.udp_agreed = !core.path.is_tcp() && udp_encap::accepts(core, received, &fits, cx);
+    redirect::note(core, received);
+}
+
+/// Responder: sends the first response, and keeps it for repeated requests.
+pub(crate) fn send_answer(
+    path: Path,
+    request: &[u8],
+    response: &[u8],
+    core: &mut Core,
+    cx: &mut Context<'_>,
+) {
+    let datagrams = vec![response.to_vec()];
+    cx.transmit(path, &datagrams);
+    core.responses.begin(request);
+    core.responses.answered(datagrams);
+    core.progress(reached(core), cx);
 }
 
 /// Responder: refuses a request whose public value is not valid. The work is done by then, so the
@@ -465,7 +626,7 @@ pub(crate) fn refuse(request: &Acceptable<'_>, core: &mut Core, cx: &mut Context
     let answer = refusal(request.header, NotifyType::INVALID_SYNTAX, &[]);
     let datagrams: Vec<Vec<u8>> = answer.into_iter().collect();
     cx.transmit(request.path, &datagrams);
-    core.responses.begin(request.octets.to_vec());
+    core.responses.begin(request.octets);
     core.responses.answered(datagrams);
 }
 

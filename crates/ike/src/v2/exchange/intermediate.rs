@@ -2,6 +2,9 @@
 //!
 //! One exchange per additional method. Both of its messages are protected by the keys before it;
 //! what follows is protected by the keys it made. AUTH covers them all through IntAuth.
+//!
+//! It carries nothing else: other payloads are skipped, and an exchange without a key exchange
+//! (RFC 9242 §3.2) is refused.
 
 use adit_crypto::KeyShare;
 use adit_wire::iana::{ExchangeType, NotifyType};
@@ -38,17 +41,17 @@ impl IntermediateSent {
         let Some(method) = handshake.next_exchange() else {
             return AuthSigning::start(handshake, wanted, core, cx);
         };
-        let share = method.generate(cx.rng);
+        let share = cx.key_share(method);
         let mut chain = ChainBuilder::new();
         chain.put(&Payload::Ke(Ke { method: method.id(), data: share.public() }));
         let schedule = cx.config.connecting;
         let sent = core.request(ExchangeType::IKE_INTERMEDIATE, chain, schedule, cx)?;
         handshake.sent(Role::Initiator, &sent);
-        Ok(Next::enter(State::IntermediateSent(Self {
+        Ok(Next::enter(State::IntermediateSent(Box::new(Self {
             handshake: Some(handshake),
             key_share: Some(share),
             wanted,
-        })))
+        }))))
     }
 
     /// Takes the response. It is authentic as far as a key exchange without authentication can
@@ -105,7 +108,7 @@ pub(crate) fn answer(
     let method = handshake.next_exchange();
     let agreed = method.and_then(|method| {
         let ke = received.ke.filter(|ke| ke.method == method.id())?;
-        method.respond(ke.data, cx.rng).ok()
+        cx.answer_key_share(method, ke.data).ok()
     });
     let mut chain = ChainBuilder::new();
     let (Some(method), Some((public, shared))) = (method, agreed) else {

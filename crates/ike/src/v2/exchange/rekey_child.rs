@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildName, ChildSaId, Pfp};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Pfp};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
@@ -32,13 +32,20 @@ const REPEAT_WAIT: Duration = Duration::from_secs(90);
 /// The peer's exchange for the same child that crossed ours.
 #[derive(Debug)]
 pub(crate) struct Rival {
-    /// What it made; it may be gone again.
-    child: ChildSaId,
+    /// What it made; it may be gone again. Nothing as long as key exchanges are to follow.
+    child: Option<ChildSaId>,
     /// The lower of its two nonces.
     lowest: Vec<u8>,
+    /// Whether listeners know its child, as the peer has deleted the old one before our answer came.
+    is_told: bool,
 }
 
 impl Rival {
+    /// An exchange that key exchanges are to follow (RFC 9370 §2.2.4).
+    pub(super) fn pending(lowest: Vec<u8>) -> Self {
+        Self { child: None, lowest, is_told: false }
+    }
+
     //= https://www.rfc-editor.org/rfc/rfc7296#section-2.8.1
     //# the SA created with the lowest of the four nonces used in the two
     //# exchanges SHOULD be closed by the endpoint that created it.
@@ -48,9 +55,14 @@ impl Rival {
         is_lower(ours, &self.lowest)
     }
 
+    /// Whether its child may go without a word: listeners do not know it.
+    pub(crate) fn is_unknown(&self, child: ChildSaId) -> bool {
+        self.is(child) && !self.is_told
+    }
+
     /// Whether this is the child that the peer's exchange made.
     pub(crate) fn is(&self, child: ChildSaId) -> bool {
-        self.child == child
+        self.child == Some(child)
     }
 }
 
@@ -66,6 +78,11 @@ pub(crate) fn is_lower(ours: &[u8], theirs: &[u8]) -> bool {
 }
 
 impl CreateChildSent {
+    /// Whether the peer's exchange that crossed this one made the child.
+    pub(crate) fn has_rival(&self, child: ChildSaId) -> bool {
+        self.rival.as_ref().is_some_and(|rival| rival.is(child))
+    }
+
     /// Asks for new keys of a child. `None`: the child went, or is being replaced already.
     pub(crate) fn start_rekey(
         established: &mut Established,
@@ -99,11 +116,9 @@ pub(crate) fn find(
     spi: Option<Spi>,
     established: &Established,
 ) -> Result<ChildSaId, NotifyType> {
-    let unknown = match established.own {
-        Some(Own::Child(_)) => NotifyType::TEMPORARY_FAILURE,
-        Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => {
-            NotifyType::CHILD_SA_NOT_FOUND
-        }
+    let unknown = match established.own_child() {
+        Some(_) => NotifyType::TEMPORARY_FAILURE,
+        None => NotifyType::CHILD_SA_NOT_FOUND,
     };
     let child = spi.and_then(|spi| established.child_by_peer_spi(protocol, spi)).ok_or(unknown)?;
     match child.phase {
@@ -129,11 +144,45 @@ pub(crate) fn crosses(
     name: &ChildName,
     made: &Selectors,
 ) -> bool {
-    match &established.own {
-        Some(Own::Child(sent)) if rekeys.is_some() => sent.rekeys == rekeys,
-        Some(Own::Child(sent)) => sent.rekeys.is_none() && sent.wish().is_met_by(name, made),
-        Some(Own::RekeyIke(_) | Own::Followup(_) | Own::Delete(_) | Own::Liveness) | None => false,
+    match established.own_child() {
+        Some(sent) if rekeys.is_some() => sent.rekeys == rekeys,
+        Some(sent) if sent.is_for_resource() => false,
+        Some(sent) => sent.rekeys.is_none() && sent.wish().is_met_by(name, made),
+        None => false,
     }
+}
+
+/// Responder: whether a new child carries our traffic from the start.
+pub(crate) fn sends_at_once(
+    is_rekey: bool,
+    made: &Selectors,
+    config: &ChildConfig,
+    established: &Established,
+) -> bool {
+    let is_alike =
+        |child: &Child| child.name == config.name && child.is_current() && child.selectors == *made;
+    // RFC 7296 §2.8: the responder of a rekey goes on sending on the old SA. So it does on one for
+    // the same traffic: this request may have crossed the one that made it, and the peer then does
+    // not take what has the lowest nonce.
+    !is_rekey && (config.resource.is_some() || !established.children.iter().any(is_alike))
+}
+
+/// The child itself, or the one it replaces as long as the peer may not have it: our answer is on its
+/// way (RFC 7296 §2.8).
+pub(crate) fn known_before<'a>(child: &'a Child, established: &'a Established) -> &'a Child {
+    let mut known = child;
+    // Each step leads to an older one.
+    for _ in 0..established.children.len() {
+        let is_before = |one: &&Child| {
+            let is_replaced = matches!(one.phase, Phase::Rekeyed { by, .. } if by == known.id);
+            is_replaced && one.is_in_engine()
+        };
+        match established.children.iter().find(is_before) {
+            Some(before) if !known.is_confirmed() => known = before,
+            _ => break,
+        }
+    }
+    known
 }
 
 /// Responder: the child is installed. If it crossed our request (`lowest` is there), which of the
@@ -151,18 +200,46 @@ pub(crate) fn installed(
     if let Some(lowest) = lowest {
         established.children.push(child);
         if let Some(Own::Child(sent)) = &mut established.own {
-            sent.rival = Some(Rival { child: id, lowest });
+            sent.rival = Some(Rival { child: Some(id), lowest, is_told: false });
         }
         return;
     }
     match rekeys {
         None => established.add_child(child, core, cx),
         Some(old) => {
+            // What the peer replaces it has, though our request that it crossed is not answered yet.
+            if established.own_child().is_some_and(|sent| sent.has_rival(old)) {
+                established.activate(old, cx);
+            }
             established.children.push(child);
             established.report_rekey(old, id, core, cx);
             replaced_by_peer(old, id, established, cx);
         }
     }
+}
+
+/// The peer deletes a child that both replace, before our own exchange has its answer: from now on what
+/// the peer's exchange made carries on, and ends if the old one was told to. False if there is nothing
+/// of that kind.
+pub(crate) fn carried_on(
+    old: ChildSaId,
+    established: &mut Established,
+    core: &Core,
+    cx: &mut Context<'_>,
+) -> bool {
+    let Some(Own::Child(sent)) = &mut established.own else { return false };
+    let is_it = sent.rekeys == Some(old);
+    let Some(rival) = sent.rival.as_mut().filter(|_| is_it) else { return false };
+    let lives = |child: &&mut Child| rival.is(child.id) && child.phase != Phase::Deleting;
+    let Some(new) = established.children.iter_mut().find(lives) else { return false };
+    rival.is_told = true;
+    let id = new.id;
+    let end = established.child_mut(old).and_then(|child| child.end.take());
+    if let Some(new) = established.child_mut(id) {
+        new.end = end;
+    }
+    established.report_rekey(old, id, core, cx);
+    true
 }
 
 /// The peer made `new` for `old` and will delete `old`.
@@ -187,6 +264,7 @@ pub(crate) fn is_superfluous(
     let ours = Selectors::from_pair(selectors.clone(), Role::Initiator);
     let is_rival = |id| sent.rival.as_ref().is_some_and(|rival| rival.is(id));
     sent.rekeys.is_none()
+        && !sent.is_for_resource()
         && established.children.iter().any(|child| {
             child.name == *sent.name()
                 && child.is_current()
@@ -212,13 +290,18 @@ pub(crate) fn win(
     cx: &mut Context<'_>,
 ) {
     let id = child.id;
-    let rival = sent.rival.as_ref().map(|rival| rival.child);
-    let old = sent.rekeys.filter(|old| established.child(*old).is_some());
-    inherit_idleness(&mut child, old, established);
-    match old {
-        Some(old) => {
+    established.forget_pending(sent.rekeys, sent.name());
+    let rival = sent.rival.as_ref().and_then(|rival| rival.child);
+    let lives = |old: &ChildSaId| established.child(*old).is_some();
+    let old = sent.rekeys.filter(lives);
+    let told = sent.rival.as_ref().filter(|rival| rival.is_told).and(rival).filter(lives);
+    // What listeners take for the child that is replaced.
+    let known = old.or(told);
+    inherit_idleness(&mut child, known, established);
+    match known {
+        Some(known) => {
             established.children.push(child);
-            established.report_rekey(old, id, core, cx);
+            established.report_rekey(known, id, core, cx);
         }
         None => established.add_child(child, core, cx),
     }
@@ -226,8 +309,11 @@ pub(crate) fn win(
         replaced_by_peer(rival, id, established, cx);
     }
     if let Some(old) = old {
+        established.pass_on_place(old, id);
         delete_old(old, established);
-        inherit_end(old, id, established, cx);
+    }
+    if let Some(known) = known {
+        inherit_end(known, id, established, cx);
     }
 }
 
@@ -245,7 +331,7 @@ fn inherit_end(
     cx: &mut Context<'_>,
 ) {
     if let Some(reason) = established.child_mut(old).and_then(|child| child.end.take()) {
-        established.delete_child(new, reason, cx);
+        established.delete_child(new, *reason, cx);
     }
 }
 
@@ -264,10 +350,15 @@ pub(crate) fn lose(
     core: &Core,
     cx: &mut Context<'_>,
 ) {
-    let rival = sent.rival.as_ref().map(|rival| rival.child);
+    let rival = sent.rival.as_ref().and_then(|rival| rival.child);
     let lives =
         |id: &ChildSaId| established.child(*id).is_some_and(|child| child.phase != Phase::Deleting);
     let Some(rival) = rival.filter(lives) else {
+        if established.awaits_peers_child(sent.rekeys, sent.name()) {
+            // It may come to nothing yet.
+            established.retry(sent.task(), cx);
+            return;
+        }
         // The peer's SA is gone as well: what is left of the old one goes on.
         if let Some(child) = sent.rekeys.and_then(|old| established.child_mut(old)) {
             child.phase = Phase::Installed;
@@ -281,7 +372,10 @@ pub(crate) fn lose(
             inherit_end(old, rival, established, cx);
         }
         // The old one was deleted by the peer: all traffic goes over the new one.
-        Some(_) => established.activate(rival, cx),
+        Some(_) => {
+            established.activate(rival, cx);
+            inherit_end(rival, rival, established, cx);
+        }
         None => {
             established.activate(rival, cx);
             if let Some(place) = established.children.iter().position(|child| child.id == rival) {

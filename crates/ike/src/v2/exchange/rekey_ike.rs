@@ -1,16 +1,15 @@
 //! Rekeying of the IKE SA (RFC 7296 §1.3.2, §2.8, §2.18, §2.25.2) with additional key exchanges
-//! by IKE_FOLLOWUP_KE (RFC 9370 §2.2.4): both sides.
+//! by IKE_FOLLOWUP_KE (RFC 9370 §2.2.4, [`super::followup`]): both sides.
 //!
 //! The new IKE SA takes over children and waiting tasks; its message ids start at 0. The
 //! initiator of the rekey deletes the old one. When both rekey at once the exchange with the
 //! lowest nonce loses: whoever began it deletes what it made, or does not finish it.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use adit_crypto::{KeyExchange, KeyShare, Secret};
+use adit_crypto::{KeyShare, Secret};
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType};
-use adit_wire::ikev2::{ChainBuilder, IkeSpi, Ke, Notify, Payload, Transform};
+use adit_wire::ikev2::{ChainBuilder, IkeSpi, Ke, Payload, Transform};
 
 use crate::context::{Context, Notice};
 use crate::failure::{By, FailureReason};
@@ -19,8 +18,11 @@ use crate::proposal::{Choice, IkeSuite, Offer, Purpose, choose_ike};
 use crate::v2::established::{Established, Own, Secrets, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Farewell, IkeSa, Next, StepResult};
+use crate::v2::resumption;
 use crate::v2::rules::{Form, Received};
 
+use super::create_child::refuse;
+use super::followup::{self, FOLLOWUP_WAIT, Series};
 use super::informational::refuse_malformed;
 use super::init::RESTARTS_MAX;
 use super::rekey_child::{is_lower, lowest};
@@ -72,15 +74,8 @@ struct Agreement {
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
     first: Secret,
-    additional: Vec<Secret>,
-    remaining: VecDeque<KeyExchange>,
+    series: Series,
 }
-
-/// How long a half-done rekey of the peer is kept (CHECKLIST Q10).
-const FOLLOWUP_WAIT: Duration = Duration::from_secs(60);
-
-/// Octets of the value that links IKE_FOLLOWUP_KE to its CREATE_CHILD_SA.
-const LINK_OCTETS: usize = 16;
 
 impl Agreement {
     fn new(
@@ -93,14 +88,13 @@ impl Agreement {
         Self {
             role,
             transforms: choice.visible_transforms(),
-            remaining: choice.suite.additional.iter().copied().collect(),
+            series: Series::new(&choice.suite.additional),
             suite: choice.suite,
             spi_i: spis.0,
             spi_r: spis.1,
             nonce_i: nonces.0,
             nonce_r: nonces.1,
             first,
-            additional: Vec::new(),
         }
     }
 
@@ -116,16 +110,17 @@ impl Agreement {
         cx: &mut Context<'_>,
     ) -> Result<Box<IkeSa>, FailureReason> {
         let nonces = Nonces { initiator: &self.nonce_i, responder: &self.nonce_r };
-        let shared = SharedSecrets { first: Some(&self.first), additional: &self.additional };
+        let shared = SharedSecrets { first: Some(&self.first), additional: self.series.secrets() };
         let skeyseed = skeyseed_rekey(secrets.prf, &secrets.sk_d, shared, nonces);
         let prf = self.suite.prf;
         let keys =
             SkKeys::derive(prf, self.suite.cipher, &skeyseed, nonces, self.spi_i, self.spi_r)
                 .map_err(|_| FailureReason::Internal("prf+"))?;
         let mut core = core.successor(self.role, self.spi_i, self.spi_r, cx);
-        core.suite = self.transforms;
+        core.suite = cx.out.shared_suite(self.transforms);
         core.protect(&self.suite, &keys, cx)?;
-        let established = Established::new(Secrets { prf, sk_d: keys.d }, &core, cx);
+        let secrets = Secrets { prf, sk_d: keys.d, ppk: secrets.ppk };
+        let established = Established::new(secrets, &core, cx);
         Ok(Box::new(IkeSa::established(core, established)))
     }
 }
@@ -137,7 +132,7 @@ impl RekeyIkeSent {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Result<Option<Own>, FailureReason> {
-        if established.followup.is_some() {
+        if established.followup.is_some() || established.has_pending_children() {
             established.retry(Task::RekeyIke, cx);
             return Ok(None);
         }
@@ -150,7 +145,7 @@ impl RekeyIkeSent {
             offer,
             spi,
             nonce: Vec::new(),
-            key_share: Some(method.generate(cx.rng)),
+            key_share: Some(cx.key_share(method)),
             restarts: 0,
             rival: None,
         };
@@ -186,13 +181,14 @@ impl RekeyIkeSent {
         let loses =
             self.rival.as_ref().is_some_and(|rival| is_lower(agreement.lowest(), &rival.lowest));
         let rival = self.rival.take();
-        match (loses, agreement.remaining.is_empty()) {
+        match (loses, agreement.series.is_complete()) {
             // RFC 9370 §2.2.4: what is not followed up was never made.
-            (true, false) => Ok(lose(rival)),
+            (true, false) => Ok(lose(rival, established, cx)),
             (_, true) => conclude(agreement, rival, established, core, cx),
             (false, false) => {
-                let link = link(received)?.to_vec();
-                FollowupSent::start(agreement, rival, &link, established, core, cx)
+                // The peer stops its own for the same reason.
+                established.followup = None;
+                FollowupSent::start(agreement, rival, received, established, core, cx)
             }
         }
     }
@@ -233,7 +229,7 @@ impl RekeyIkeSent {
             let sent = self.key_share.as_ref().map(KeyShare::method);
             if method.is_some() && method != sent && self.restarts < RESTARTS_MAX {
                 self.restarts += 1;
-                self.key_share = method.map(|method| method.generate(cx.rng));
+                self.key_share = method.map(|method| cx.key_share(method));
                 self.send(core, cx)?;
                 established.own = Some(Own::RekeyIke(self));
                 return Ok(Next::Stay);
@@ -252,14 +248,15 @@ fn refused(
     core: &Core,
     cx: &mut Context<'_>,
 ) -> StepResult {
-    if rival.is_some() {
-        return Ok(lose(rival));
+    let is_made = rival.as_ref().is_some_and(|rival| rival.new.is_some());
+    if is_made || established.followup.is_some() {
+        return Ok(lose(rival, established, cx));
     }
     let notify = received.error().map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
     match notify {
-        NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND => {
-            established.retry(Task::RekeyIke, cx);
-        }
+        NotifyType::STATE_NOT_FOUND if established.count_lost_series() => {}
+        NotifyType::TEMPORARY_FAILURE => established.retry_busy([Task::RekeyIke], cx),
+        NotifyType::STATE_NOT_FOUND => established.retry(Task::RekeyIke, cx),
         // CHECKLIST K14: delete and start anew.
         NotifyType::NO_PROPOSAL_CHOSEN => established.close(FailureReason::NoCommonIkeSuite {
             by: By::Peer,
@@ -275,11 +272,15 @@ fn refused(
     Ok(Next::Stay)
 }
 
-/// Our rekey came to nothing; the peer's takes over if it is complete.
-fn lose(rival: Option<Rival>) -> Next {
+/// Our rekey came to nothing; the peer's takes over if it is complete. If it never will be, ours is
+/// begun anew.
+fn lose(rival: Option<Rival>, established: &mut Established, cx: &mut Context<'_>) -> Next {
     match rival.and_then(|rival| rival.new) {
         Some(new) => Next::Replaced { new, old: Farewell::PeerDeletes },
-        None => Next::Stay,
+        None => {
+            established.retry(Task::RekeyIke, cx);
+            Next::Stay
+        }
     }
 }
 
@@ -296,7 +297,7 @@ fn conclude(
     if loses {
         // CHECKLIST K04: the redundant IKE SA is deleted by its creator.
         cx.out.notice(Notice::Redundant { sa: ours, delete: true });
-        return Ok(lose(rival));
+        return Ok(lose(rival, established, cx));
     }
     established.followup = None;
     if let Some(theirs) = rival.and_then(|rival| rival.new) {
@@ -306,22 +307,19 @@ fn conclude(
 }
 
 impl FollowupSent {
+    /// Asks for the next key exchange, or has the IKE SA if there is none.
     fn start(
         agreement: Agreement,
         rival: Option<Rival>,
-        link: &[u8],
+        received: &Received<'_>,
         established: &mut Established,
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
-        let Some(method) = agreement.remaining.front().copied() else {
+        let Some(method) = agreement.series.next() else {
             return conclude(agreement, rival, established, core, cx);
         };
-        let share = method.generate(cx.rng);
-        let mut chain = ChainBuilder::new();
-        chain.put(&Payload::Ke(Ke { method: method.id(), data: share.public() }));
-        put_link(link, &mut chain);
-        core.request(ExchangeType::IKE_FOLLOWUP_KE, chain, cx.config.established, cx)?;
+        let share = followup::request(method, followup::link(received)?, core, cx)?;
         let sent = Self { agreement, key_share: Some(share), rival };
         established.own = Some(Own::Followup(Box::new(sent)));
         Ok(Next::Stay)
@@ -340,32 +338,9 @@ impl FollowupSent {
             return refused(received, self.rival, exchange, established, core, cx);
         }
         let share = self.key_share.take().ok_or(FailureReason::Internal("no key share"))?;
-        let ke = received
-            .ke
-            .filter(|ke| ke.method == share.method().id())
-            .ok_or(FailureReason::PeerMisbehaved("no KE of the additional method"))?;
-        let secret = share
-            .agree(ke.data)
-            .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
-        self.agreement.additional.push(secret);
-        self.agreement.remaining.pop_front();
-        let link = match self.agreement.remaining.is_empty() {
-            true => Vec::new(),
-            false => link(received)?.to_vec(),
-        };
-        Self::start(self.agreement, self.rival, &link, established, core, cx)
+        self.agreement.series.take(share, received)?;
+        Self::start(self.agreement, self.rival, received, established, core, cx)
     }
-}
-
-fn link<'a>(received: &'a Received<'_>) -> Result<&'a [u8], FailureReason> {
-    received
-        .notify(NotifyType::ADDITIONAL_KEY_EXCHANGE)
-        .map(|notify| notify.data)
-        .ok_or(FailureReason::PeerMisbehaved("additional key exchange without link"))
-}
-
-fn put_link(link: &[u8], chain: &mut ChainBuilder) {
-    chain.put(&Payload::Notify(Notify::new(NotifyType::ADDITIONAL_KEY_EXCHANGE, link)));
 }
 
 impl PendingFollowup {
@@ -383,7 +358,10 @@ pub(crate) fn answer(
 ) -> StepResult {
     let exchange = ExchangeType::CREATE_CHILD_SA;
     // RFC 7296 §2.25.2: not while children come and go, nor while closing.
-    let busy = matches!(established.own, Some(Own::Child(_) | Own::Delete(_)));
+    //= https://www.rfc-editor.org/rfc/rfc9370#section-2.2.4
+    //# In this case, a TEMPORARY_FAILURE notification MUST be sent in response to such a
+    //# request.
+    let busy = matches!(established.own, Some(Own::Child(_) | Own::Delete(_) | Own::Followup(_)));
     if busy || established.is_closing() {
         return refuse(exchange, NotifyType::TEMPORARY_FAILURE, &[], core, cx);
     }
@@ -403,7 +381,7 @@ pub(crate) fn answer(
         let wanted = method.id().0.to_be_bytes();
         return refuse(exchange, NotifyType::INVALID_KE_PAYLOAD, &wanted, core, cx);
     }
-    let Ok((public, first)) = method.respond(ke.data, cx.rng) else {
+    let Ok((public, first)) = cx.answer_key_share(method, ke.data) else {
         return refuse_malformed(exchange, core, cx);
     };
     let spi_r = cx.ike_spi();
@@ -412,6 +390,7 @@ pub(crate) fn answer(
     chain.put(&Payload::Sa(choice.answer(&spi_r.0)));
     chain.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
     chain.put(&Payload::Ke(Ke { method: method.id(), data: &public }));
+    resumption::acknowledge(received, core, &mut chain);
     let nonces = (nonce.as_bytes().to_vec(), nonce_r);
     let agreement = Agreement::new(Role::Responder, choice, (spi_i, spi_r), nonces, first);
     respond(agreement, exchange, chain, established, core, cx)
@@ -427,16 +406,15 @@ fn respond(
     cx: &mut Context<'_>,
 ) -> StepResult {
     let lowest = agreement.lowest().to_vec();
-    if agreement.remaining.is_empty() {
+    if agreement.series.is_complete() {
         core.respond(exchange, chain, cx)?;
         let new = agreement.finish(&established.secrets, core, cx)?;
         return Ok(complete(new, lowest, established));
     }
-    let link = cx.rng.array::<LINK_OCTETS>().to_vec();
-    put_link(&link, &mut chain);
+    let link = followup::put_fresh_link(&mut chain, cx);
     core.respond(exchange, chain, cx)?;
     let deadline = cx.now + FOLLOWUP_WAIT;
-    established.followup = Some(PendingFollowup { agreement, link, deadline });
+    established.followup = Some(Box::new(PendingFollowup { agreement, link, deadline }));
     if let Some(slot) = rival_slot(established) {
         *slot = Some(Rival { lowest, new: None });
     }
@@ -459,47 +437,39 @@ fn rival_slot(established: &mut Established) -> Option<&mut Option<Rival>> {
     match &mut established.own {
         Some(Own::RekeyIke(sent)) => Some(&mut sent.rival),
         Some(Own::Followup(sent)) => Some(&mut sent.rival),
-        Some(Own::Child(_) | Own::Delete(_) | Own::Liveness) | None => None,
+        Some(
+            Own::Child(_)
+            | Own::Delete(_)
+            | Own::Mobike(_)
+            | Own::Liveness
+            | Own::Redirect(_)
+            | Own::Ticket,
+        )
+        | None => None,
     }
 }
 
+/// Takes the peer's rekey that this value links to.
+pub(super) fn take_pending(
+    link: Option<&[u8]>,
+    established: &mut Established,
+) -> Option<Box<PendingFollowup>> {
+    established.followup.take_if(|pending| link == Some(pending.link.as_slice()))
+}
+
 /// Responder: answers the next additional key exchange of a rekey.
-pub(crate) fn answer_followup(
+pub(super) fn answer_followup(
+    mut pending: Box<PendingFollowup>,
     received: &Received<'_>,
     established: &mut Established,
     core: &mut Core,
     cx: &mut Context<'_>,
 ) -> StepResult {
     let exchange = ExchangeType::IKE_FOLLOWUP_KE;
-    let link = received.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE).map(|notify| notify.data);
-    let linked = |pending: &mut PendingFollowup| link == Some(pending.link.as_slice());
-    let Some(mut pending) = established.followup.take_if(linked) else {
-        return refuse(exchange, NotifyType::STATE_NOT_FOUND, &[], core, cx);
-    };
-    let answer = pending.agreement.remaining.pop_front().and_then(|method| {
-        let ke = received.ke.filter(|ke| ke.method == method.id())?;
-        Some((method, method.respond(ke.data, cx.rng).ok()?))
-    });
-    let Some((method, (public, secret))) = answer else {
-        return refuse_malformed(exchange, core, cx);
-    };
-    pending.agreement.additional.push(secret);
-    let mut chain = ChainBuilder::new();
-    chain.put(&Payload::Ke(Ke { method: method.id(), data: &public }));
-    respond(pending.agreement, exchange, chain, established, core, cx)
-}
-
-fn refuse(
-    exchange: ExchangeType,
-    kind: NotifyType,
-    data: &[u8],
-    core: &mut Core,
-    cx: &mut Context<'_>,
-) -> StepResult {
-    let mut chain = ChainBuilder::new();
-    chain.put(&Payload::Notify(Notify::new(kind, data)));
-    core.respond(exchange, chain, cx)?;
-    Ok(Next::Stay)
+    match pending.agreement.series.answer(received, cx) {
+        Some(chain) => respond(pending.agreement, exchange, chain, established, core, cx),
+        None => refuse_malformed(exchange, core, cx),
+    }
 }
 
 impl Established {

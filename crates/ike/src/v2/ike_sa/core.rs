@@ -21,8 +21,12 @@ use crate::nat::Verdict;
 use crate::output::{DebugKeys, IkeDebugKeys, Output};
 use crate::proposal::IkeSuite;
 use crate::v2::child::{Claims, Ends};
-use crate::v2::message_id::{Due, Incoming, Requests, Responses};
+use crate::v2::message_id::{Datagrams, Due, Incoming, Requests, Responses};
+use crate::v2::message_id_sync::{Synchronized, Synchronizes};
+use crate::v2::mobike::Roaming;
 use crate::v2::protected::{Envelope, Message, Opened, Protection, Reassembly, Sealed};
+use crate::v2::redirect::Redirecting;
+use crate::v2::tcp_encap::{self, Redial};
 
 /// The part of an IKE SA that stays while its state changes.
 #[derive(Debug)]
@@ -36,13 +40,30 @@ pub(crate) struct Core {
     pub(crate) local_id: Option<Identity>,
     pub(crate) remote_id: Option<Identity>,
     pub(crate) path: Path,
-    /// Where the request under way came from; its response goes back there (RFC 7296 §2.11).
-    reply_path: Path,
+    /// Where the request under way came from; its response goes back there (RFC 7296 §2.11). Boxed:
+    /// most of the time there is none.
+    reply_path: Option<Box<Path>>,
     pub(crate) nat: Verdict,
+    /// Of a TCP connection that is to be opened anew. Boxed: most of the time there is none.
+    pub(crate) redial: Option<Box<Redial>>,
+    /// Both ends want ESP in UDP, NAT or not ([`crate::v2::udp_encap`]); before the peer's answer, only
+    /// we.
+    pub(crate) udp_agreed: bool,
+    /// Whether the IKE SA moves with its addresses (RFC 4555), and which end decides where to: who began
+    /// the first of those that have rekeyed each other. Before the peer's answer, whether we want it.
+    pub(crate) mobike: Option<Role>,
+    /// Boxed: few have moved, or have a peer with several addresses.
+    pub(crate) roaming: Option<Box<Roaming>>,
     pub(crate) peer: PeerSoftware,
+    /// There may be a ticket for it (RFC 5723): ours, or one that we gave.
+    pub(crate) has_ticket: bool,
+    /// It resumes a session.
+    pub(crate) is_resumed: bool,
+    /// What holds for the whole session.
+    pub(crate) terms: Terms,
     /// Both ends take fragments (RFC 7383 §2.3).
     pub(crate) fragmentation: bool,
-    pub(crate) suite: Vec<Transform>,
+    pub(crate) suite: Arc<[Transform]>,
     pub(crate) started: Instant,
     /// When the answer came that ends this IKE SA, if it was not believed at once.
     pub(crate) settled: Option<Instant>,
@@ -52,9 +73,21 @@ pub(crate) struct Core {
     pub(crate) unreachable: bool,
     pub(crate) requests: Requests,
     pub(crate) responses: Responses,
+    /// Boxed: hardly any peer is a cluster.
+    pub(crate) synchronized: Option<Box<Synchronized>>,
     protection: Option<Protection>,
     request_fragments: Reassembly,
     response_fragments: Reassembly,
+}
+
+/// What the two ends have told each other about a session: it holds for the IKE SAs that replace the
+/// first, too, whoever initiates them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) redirecting: Redirecting,
+    pub(crate) synchronizes: Synchronizes,
+    /// The peer gives us tickets (RFC 5723).
+    pub(crate) is_ticket_client: bool,
 }
 
 /// An authentic message, not looked into yet.
@@ -76,17 +109,25 @@ impl Core {
             local_id: None,
             remote_id: None,
             path,
-            reply_path: path,
+            reply_path: None,
+            redial: None,
             nat: Verdict::default(),
+            udp_agreed: false,
+            mobike: None,
+            roaming: None,
             peer: PeerSoftware::Unknown,
+            has_ticket: false,
+            is_resumed: false,
+            terms: Terms::default(),
             fragmentation: false,
-            suite: Vec::new(),
+            suite: Arc::default(),
             started: cx.now,
             settled: None,
             heard: cx.now,
             unreachable: false,
             requests: Requests::new(0),
             responses: Responses::new(0),
+            synchronized: None,
             protection: None,
             request_fragments: Reassembly::new(),
             response_fragments: Reassembly::new(),
@@ -102,18 +143,27 @@ impl Core {
         spi_r: IkeSpi,
         cx: &mut Context<'_>,
     ) -> Self {
-        Self {
-            spi_i,
-            spi_r,
-            connection: self.connection.clone(),
-            local_id: self.local_id.clone(),
-            remote_id: self.remote_id.clone(),
-            nat: self.nat,
-            peer: self.peer,
-            fragmentation: self.fragmentation,
-            heard: self.heard,
-            ..Self::new(role, self.path, cx)
-        }
+        let mut core = Self { spi_i, spi_r, ..Self::new(role, self.path, cx) };
+        core.follow(self);
+        core
+    }
+
+    /// Takes over what this IKE SA knows of the peer and of the configuration. A successor may have
+    /// been ready for a while before it takes over: who it belongs to may have moved or been
+    /// configured anew since.
+    pub(crate) fn follow(&mut self, old: &Self) {
+        self.connection.clone_from(&old.connection);
+        self.local_id.clone_from(&old.local_id);
+        self.remote_id.clone_from(&old.remote_id);
+        self.path = old.path;
+        self.nat = old.nat;
+        self.udp_agreed = old.udp_agreed;
+        self.mobike = old.mobike;
+        self.roaming = old.inherited_roaming();
+        self.peer = old.peer;
+        self.terms = old.terms;
+        self.fragmentation = old.fragmentation;
+        self.heard = old.heard;
     }
 
     /// Our SPI: what the peer's messages are found by.
@@ -122,6 +172,11 @@ impl Core {
             Role::Initiator => self.spi_i,
             Role::Responder => self.spi_r,
         }
+    }
+
+    /// Where the request came from that is being answered.
+    pub(crate) fn request_path(&self) -> Option<Path> {
+        self.reply_path.as_deref().copied()
     }
 
     pub(crate) fn connection_name(&self) -> Option<&ConnectionName> {
@@ -153,12 +208,14 @@ impl Core {
     /// How ESP travels on this IKE SA (RFC 7296 §2.23).
     pub(crate) fn encapsulation(&self) -> Encapsulation {
         let encap = self.connection.as_ref().map(|connection| connection.encap);
+        let tcp = self.path.is_tcp();
         let udp = match encap.unwrap_or_default() {
-            Encap::Auto => self.nat.needs_udp(),
-            Encap::Udp => self.nat.supported,
+            _ if tcp => true,
+            Encap::Auto => self.nat.needs_udp() || self.udp_agreed,
+            Encap::Udp | Encap::Tcp => self.nat.supported,
             Encap::Esp => false,
         };
-        Encapsulation { udp, local: self.path.local, remote: self.path.remote }
+        Encapsulation { udp, tcp, local: self.path.local, remote: self.path.remote }
     }
 
     /// Snapshot of an IKE SA that is not established (any more).
@@ -169,6 +226,7 @@ impl Core {
             state: IkeSaState::Connecting,
             local: self.path.local,
             remote: self.path.remote,
+            transport: self.path.transport,
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
             initiator: self.role.is_initiator(),
@@ -177,10 +235,16 @@ impl Core {
             nat_local: self.nat.we_are_behind_nat,
             nat_remote: self.nat.peer_is_behind_nat,
             fragmentation: self.fragmentation,
+            resumed: self.is_resumed,
+            follows_redirects: self.terms.redirecting == Redirecting::PeerFollows,
+            mobike: self.mobike.is_some(),
+            peer_addresses: self.peer_addresses().to_vec(),
             peer: self.peer,
-            suite: self.suite.clone(),
+            suite: self.suite.to_vec(),
             established: None,
             rekey_at: None,
+            reauth_at: None,
+            ppk: false,
             over_at: None,
             children: Vec::new(),
         }
@@ -254,10 +318,11 @@ impl Core {
         self.heard = cx.now;
         self.unreachable = false;
         let old = self.path;
-        if follow && path != old {
+        if follow && path != old && path.transport == old.transport {
             self.path = path;
         }
         let moved_from = (self.path.remote != old.remote).then_some(old.remote);
+        self.settle_connection(path, moved_from.is_some(), cx);
         Some(Arrival { message, moved_from })
     }
 
@@ -302,15 +367,18 @@ impl Core {
         if !wanted(envelope, &self.request_fragments) {
             return None;
         }
-        let (message, first_datagram) = match self.protection.as_ref()?.open(envelope).ok()? {
-            Opened::Message(message) => (message, octets.to_vec()),
+        let message = match self.protection.as_ref()?.open(envelope).ok()? {
+            Opened::Message(message) => {
+                self.responses.begin(octets);
+                message
+            }
             Opened::Fragment(fragment) => {
                 let reassembled = self.request_fragments.add(fragment, cx.now)?;
-                (reassembled.message, reassembled.first_datagram)
+                self.responses.begin(&reassembled.first_datagram);
+                reassembled.message
             }
         };
-        self.reply_path = path;
-        self.responses.begin(first_datagram);
+        self.reply_path = Some(Box::new(path));
         Some(message)
     }
 
@@ -326,8 +394,11 @@ impl Core {
             self.requests.next_id().ok_or(FailureReason::Internal("message ids are used up"))?;
         let header = self.header(exchange, false, id);
         let sealed = self.seal(header, chain, cx)?;
-        cx.transmit(self.path, &sealed.sealed.datagrams);
+        if !self.is_disconnected() {
+            cx.transmit(self.path, &sealed.sealed.datagrams);
+        }
         let datagrams = sealed.sealed.datagrams.clone();
+        let schedule = tcp_encap::schedule(self, exchange, schedule);
         self.requests.sent(datagrams, schedule, cx.now, cx.rng);
         Ok(sealed)
     }
@@ -342,9 +413,33 @@ impl Core {
         let id = self.responses.under_way().ok_or(FailureReason::Internal("nothing to answer"))?;
         let header = self.header(exchange, true, id);
         let sealed = self.seal(header, chain, cx)?;
-        cx.transmit(self.reply_path, &sealed.sealed.datagrams);
+        let path = self.reply_path.take().map_or(self.path, |path| *path);
+        cx.transmit(path, &sealed.sealed.datagrams);
         self.responses.answered(sealed.sealed.datagrams.clone());
         Ok(sealed)
+    }
+
+    /// Seals and sends a response that has no place in the window of the peer's requests.
+    pub(crate) fn respond_apart(
+        &mut self,
+        path: Path,
+        message_id: u32,
+        chain: ChainBuilder,
+        cx: &mut Context<'_>,
+    ) -> Result<Datagrams, FailureReason> {
+        let header = self.header(ExchangeType::INFORMATIONAL, true, message_id);
+        let sealed = self.seal(header, chain, cx)?;
+        cx.transmit(path, &sealed.sealed.datagrams);
+        Ok(sealed.sealed.datagrams)
+    }
+
+    /// An authentic message that came in one piece, whatever its message id; it counts for nothing.
+    pub(crate) fn open_whole(&self, octets: &[u8]) -> Option<Message> {
+        let envelope = Envelope::read(octets).ok().filter(|one| one.fragment.is_none())?;
+        match self.protection.as_ref()?.open(&envelope).ok()? {
+            Opened::Message(message) => Some(message),
+            Opened::Fragment(_) => None,
+        }
     }
 
     fn seal(
@@ -370,7 +465,9 @@ impl Core {
             IpAddr::V4(_) => (cx.config.fragment_octets.v4, IPV4_UDP_MARKER_OCTETS),
             IpAddr::V6(_) => (cx.config.fragment_octets.v6, IPV6_UDP_MARKER_OCTETS),
         };
-        self.fragmentation.then(|| datagram.saturating_sub(headers))
+        //= https://www.rfc-editor.org/rfc/rfc9329#section-7.5
+        //# an implementation SHOULD NOT send fragments when going over a TCP connection
+        (self.fragmentation && !self.path.is_tcp()).then(|| datagram.saturating_sub(headers))
     }
 
     /// Repeats the request in flight if its time has come; the reason to give up when the tries
@@ -382,8 +479,13 @@ impl Core {
     ) -> Option<FailureReason> {
         match self.requests.handle_timeout(cx.now, cx.rng) {
             Due::Nothing => None,
+            //= https://www.rfc-editor.org/rfc/rfc9329#section-6.2
+            //# The exchange Initiator SHOULD NOT retransmit request message
+            Due::Repeat(_) if self.path.is_tcp() => None,
             Due::Repeat(datagrams) => {
                 cx.transmit(self.path, datagrams);
+                let others = self.roaming.as_ref().map_or(&[][..], |roaming| roaming.candidates());
+                others.iter().for_each(|path| cx.transmit(*path, datagrams));
                 None
             }
             Due::GaveUp { transmissions, waited } => Some(FailureReason::PeerSilent {
@@ -405,6 +507,7 @@ impl Core {
     /// When [`Core::retransmit`] or [`Core::expire_fragments`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         [
+            self.redial.as_ref().and_then(|redial| redial.at()),
             self.requests.poll_timeout(),
             self.request_fragments.poll_timeout(),
             self.response_fragments.poll_timeout(),

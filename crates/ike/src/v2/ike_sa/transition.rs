@@ -6,11 +6,14 @@ use std::time::Duration;
 use adit_wire::iana::ExchangeType;
 use adit_wire::ikev2::{ChainBuilder, Delete, Notify, Payload};
 
+use crate::command::Transport;
 use crate::context::{Context, Notice};
 use crate::event::{Event, IkeSaState};
 use crate::failure::FailureReason;
 use crate::v2::exchange::init;
+use crate::v2::mobike;
 
+use super::core::Core;
 use super::{
     Closed, Deleting, Farewell, IkeSa, LINGER, Next, REKEYED_WAIT, Rekeyed, State, StepResult,
 };
@@ -96,6 +99,9 @@ impl IkeSa {
         } else if standing != Some(IkeSaState::Connecting) {
             return;
         }
+        if !matches!(reason, FailureReason::PeerSilent { .. }) {
+            void_tickets(&self.core, cx);
+        }
         let was_established = standing == Some(IkeSaState::Established);
         let failure = self.core.failure(reason, cx.now);
         let ike = self.core.id;
@@ -105,15 +111,22 @@ impl IkeSa {
     fn replace(&mut self, mut new: Box<Self>, old: Farewell, cx: &mut Context<'_>) {
         let State::Established(before) = &mut self.state else { return };
         let old_info = Box::new(before.info(&self.core));
+        new.core.follow(&self.core);
+        void_tickets(&self.core, cx);
         let State::Established(after) = &mut new.state else { return };
         after.inherit(before, &new.core, cx);
         let new_info = Box::new(after.info(&new.core));
         cx.out.event(Event::IkeRekeyed { old: old_info, new: new_info });
-        self.core.requests.answered();
+        mobike::resume(&mut new.core, cx);
         match old {
-            Farewell::WeDelete => self.begin_delete(cx),
+            Farewell::WeDelete => {
+                self.core.requests.answered();
+                self.begin_delete(cx);
+            }
             Farewell::PeerDeletes => {
+                self.core.requests.abandon();
                 self.state = State::Rekeyed(Rekeyed { until: cx.now + REKEYED_WAIT });
+                mobike::tell_on_old(&mut self.core, cx);
             }
             Farewell::Gone => self.enter_closed(cx),
         }
@@ -127,8 +140,13 @@ impl IkeSa {
         self.say_farewell(chain, cx);
     }
 
-    /// Sends the last request of this IKE SA.
+    /// Sends the last request of this IKE SA, unless another is in flight, or nothing can be sent: nobody
+    /// opens a connection to take leave.
     fn say_farewell(&mut self, chain: ChainBuilder, cx: &mut Context<'_>) {
+        self.core.requests.abandon();
+        if !self.core.requests.may_ask() || self.core.is_disconnected() {
+            return self.enter_closed(cx);
+        }
         let exchange = ExchangeType::INFORMATIONAL;
         match self.core.request(exchange, chain, cx.config.connecting, cx) {
             Ok(_) => self.state = State::Deleting(Deleting { exchange }),
@@ -137,7 +155,9 @@ impl IkeSa {
     }
 
     fn enter_closed(&mut self, cx: &Context<'_>) {
-        let repeats = !self.core.responses.last_response().is_empty();
+        // What went over our TCP connection has arrived, and the connection goes.
+        let repeats = self.core.path.transport != Transport::TcpOriginator
+            && !self.core.responses.last_response().is_empty();
         self.enter_closed_for(if repeats { LINGER } else { Duration::ZERO }, cx);
     }
 
@@ -145,5 +165,13 @@ impl IkeSa {
         self.core.requests.answered();
         let half_open = self.is_half_open();
         self.state = State::Closed(Closed { until: cx.now + linger, half_open });
+    }
+}
+
+/// What tickets there are resume nothing any more; they are for who was interrupted.
+fn void_tickets(core: &Core, cx: &mut Context<'_>) {
+    if let Some(connection) = core.connection_name().filter(|_| core.has_ticket) {
+        let (connection, id) = (connection.clone(), (core.spi_i, core.spi_r));
+        cx.out.notice(Notice::TicketsVoid { ike: core.id, id, connection });
     }
 }

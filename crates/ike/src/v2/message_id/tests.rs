@@ -83,7 +83,7 @@ fn message_ids_do_not_wrap() {
 
 fn answered(response: u8) -> Responses {
     let mut responses = Responses::new(0);
-    responses.begin(vec![0xa0]);
+    responses.begin(&[0xa0]);
     responses.answered(vec![vec![response], vec![response + 1]]);
     responses
 }
@@ -95,7 +95,7 @@ fn the_last_request_is_answered_from_the_cache_and_older_ones_not_at_all() {
     assert_eq!(responses.expected(), 1);
     let again = [vec![1], vec![2]];
     assert_eq!(responses.classify(0, &[0xa0], None), Incoming::Repeated(&again));
-    responses.begin(vec![0xa1]);
+    responses.begin(&[0xa1]);
     responses.answered(vec![vec![3]]);
     assert_eq!(responses.classify(0, &[0xa0], None), Incoming::Drop);
     assert_eq!(responses.classify(1, &[0xa1], None), Incoming::Repeated(&[vec![3]]));
@@ -112,7 +112,7 @@ fn requests_outside_the_window_are_dropped() {
 #[test]
 fn a_request_being_worked_on_is_not_taken_twice() {
     let mut responses = Responses::new(0);
-    responses.begin(vec![0xa0]);
+    responses.begin(&[0xa0]);
     assert_eq!(responses.under_way(), Some(0));
     assert_eq!(responses.classify(0, &[0xa0], None), Incoming::Drop);
 }
@@ -122,6 +122,7 @@ fn a_request_being_worked_on_is_not_taken_twice() {
 //# that event MUST only trigger a retransmission of the response message
 //# (fragmented or not) if the Fragment Number field in the received
 //# fragment is set to 1; otherwise, it MUST be ignored.
+/// CHECKLIST P03, P05: fragments, and the whole message beside them.
 #[test]
 fn only_the_first_fragment_repeats_a_response() {
     let responses = answered(1);

@@ -49,7 +49,8 @@ impl Fragment {
 /// [`MESSAGE_OCTETS_MAX`] octets of one message, for [`REASSEMBLY_TIMEOUT`].
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
-    set: Option<FragmentSet>,
+    /// Boxed: there is hardly ever one.
+    set: Option<Box<FragmentSet>>,
 }
 
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl Reassembly {
             .as_ref()
             .is_none_or(|set| set.message_id != fragment.message_id || set.total != total);
         if begins {
-            self.set = Some(FragmentSet::new(fragment.message_id, total, now));
+            self.set = Some(Box::new(FragmentSet::new(fragment.message_id, total, now)));
         }
         let set = self.set.as_mut()?;
         set.octets += fragment.text.len();

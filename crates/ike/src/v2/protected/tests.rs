@@ -149,7 +149,7 @@ fn a_critical_payload_in_front_of_the_encrypted_one_is_reported() {
     let aad = octets.clone();
     let (mut iv, mut text, mut icv) = (vec![0; 8], inner.to_vec(), vec![0; 16]);
     text.push(0);
-    left.seal.seal(77, &aad, &mut iv, &mut text, &mut icv, &[]).unwrap();
+    left.seal_key().unwrap().seal(77, &aad, &mut iv, &mut text, &mut icv, &[]).unwrap();
     octets.extend([iv, text, icv].concat());
 
     let message = message(&right, &octets);
@@ -168,7 +168,7 @@ fn any_padding_is_accepted_if_it_fits() {
         let mut text = vec![1, 2, 3, 4, 5, padding];
         let mut octets = in_front(header(1), NONCE, None, 8 + text.len() + 16);
         let (mut iv, mut icv) = (vec![0; 8], vec![0; 16]);
-        left.seal.seal(9, &octets, &mut iv, &mut text, &mut icv, &[]).unwrap();
+        left.seal_key().unwrap().seal(9, &octets, &mut iv, &mut text, &mut icv, &[]).unwrap();
         octets.extend([iv, text, icv].concat());
         let result = opened(&right, &octets).map(|opened| match opened {
             Opened::Message(message) => message.inner.len(),
@@ -199,6 +199,7 @@ fn every_datagram_has_an_iv_of_its_own() {
 //= type=test
 //# in the very first fragment (with Fragment Number equal to 1), this
 //# field MUST be set to the payload type of the first inner payload
+/// CHECKLIST P07: whatever the cipher.
 #[test]
 fn fragments_fit_the_limit_and_only_the_first_names_the_payload() {
     for cipher in ciphers() {
@@ -249,6 +250,7 @@ fn limits_that_cannot_be_kept_are_errors() {
 }
 
 /// RFC 7383 §2.6: numbers that make no sense are refused before anything is decrypted.
+/// CHECKLIST P04, V12.
 #[test]
 fn fragment_numbers_are_checked() {
     let (mut left, _) = ends(Cipher::ALL[0]);
@@ -267,6 +269,7 @@ fn fragment_numbers_are_checked() {
 //= type=test
 //# the receiver MUST discard all received fragments and start
 //# the reassembly process over with just the received IKE Fragment message.
+/// CHECKLIST P04.
 #[test]
 fn a_set_with_more_fragments_replaces_the_one_before() {
     let (mut left, right) = ends(Cipher::ALL[0]);
@@ -308,6 +311,7 @@ fn fragments_expire_and_make_room_for_the_next_message() {
 
 proptest! {
     /// Fragments come in any order, each any number of times.
+    /// CHECKLIST P04.
     #[test]
     fn shuffled_and_repeated_fragments_are_joined(
         inner in prop::collection::vec(any::<u8>(), 1..6_000),

@@ -12,14 +12,21 @@ pub(crate) enum Form {
     InitRequest,
     /// IKE_SA_INIT response that accepts.
     InitResponse,
+    /// IKE_SESSION_RESUME, both ways (RFC 5723 §4.3.2).
+    Resume,
     /// IKE_INTERMEDIATE, both ways.
     Intermediate,
     /// IKE_AUTH request.
     AuthRequest,
+    /// IKE_AUTH request that asks for no child (RFC 6023 §5).
+    AuthRequestWithoutChild,
     /// IKE_AUTH response with a child.
     AuthResponse,
-    /// IKE_AUTH response that authenticates and refuses the child (RFC 7296 §1.2).
+    /// IKE_AUTH response that authenticates and refuses the child (RFC 7296 §1.2), or has none because
+    /// none was asked for (RFC 6023 §5): what it is, the state machine knows.
     AuthResponseWithoutChild,
+    /// IKE_AUTH response after which IKE_AUTH goes on (RFC 4739).
+    AuthRound,
     /// CREATE_CHILD_SA for a child, new or rekeyed, both ways.
     CreateChild,
     /// CREATE_CHILD_SA that rekeys the IKE SA, both ways.
@@ -28,7 +35,7 @@ pub(crate) enum Form {
     FollowupKe,
     /// INFORMATIONAL, both ways.
     Informational,
-    /// A response that refuses: an error notify, or COOKIE, and nothing that must be there.
+    /// A response that refuses: an error notify, COOKIE or REDIRECT, and nothing that must be there.
     Refusal,
 }
 
@@ -50,11 +57,24 @@ const fn maybe(kind: PayloadType) -> Rule {
 const NEW_IKE_KEYS: &[Rule] =
     &[one(PayloadType::SA), one(PayloadType::KE), one(PayloadType::NONCE)];
 
+const RESUME: &[Rule] = &[one(PayloadType::NONCE)];
+
 const INTERMEDIATE: &[Rule] = &[maybe(PayloadType::KE)];
 
-/// Without AUTH it asks for EAP (RFC 7296 §2.16): for the state machine to refuse.
+/// Without AUTH it asks for EAP (RFC 7296 §2.16): for the state machine to refuse, as what is missing
+/// in the first of several requests (RFC 4739).
 const AUTH_REQUEST: &[Rule] = &[
-    one(PayloadType::ID_I),
+    maybe(PayloadType::ID_I),
+    maybe(PayloadType::ID_R),
+    maybe(PayloadType::AUTH),
+    maybe(PayloadType::SA),
+    maybe(PayloadType::TS_I),
+    maybe(PayloadType::TS_R),
+    maybe(PayloadType::CP),
+];
+
+/// Without IDr and AUTH it ends rounds of authentication that the responder was through with.
+const AUTH_RESPONSE: &[Rule] = &[
     maybe(PayloadType::ID_R),
     maybe(PayloadType::AUTH),
     one(PayloadType::SA),
@@ -63,17 +83,18 @@ const AUTH_REQUEST: &[Rule] = &[
     maybe(PayloadType::CP),
 ];
 
-const AUTH_RESPONSE: &[Rule] = &[
-    one(PayloadType::ID_R),
-    one(PayloadType::AUTH),
-    one(PayloadType::SA),
-    one(PayloadType::TS_I),
-    one(PayloadType::TS_R),
+/// The child is missing on purpose, or as that of later rounds.
+const AUTH_REQUEST_WITHOUT_CHILD: &[Rule] = &[
+    maybe(PayloadType::ID_I),
+    maybe(PayloadType::ID_R),
+    maybe(PayloadType::AUTH),
     maybe(PayloadType::CP),
 ];
 
 const AUTH_RESPONSE_WITHOUT_CHILD: &[Rule] =
     &[one(PayloadType::ID_R), one(PayloadType::AUTH), maybe(PayloadType::CP)];
+
+const AUTH_ROUND: &[Rule] = &[maybe(PayloadType::ID_R), maybe(PayloadType::AUTH)];
 
 const CREATE_CHILD: &[Rule] = &[
     one(PayloadType::SA),
@@ -93,10 +114,13 @@ impl Form {
     const fn rules(self) -> &'static [Rule] {
         match self {
             Self::InitRequest | Self::InitResponse | Self::RekeyIke => NEW_IKE_KEYS,
+            Self::Resume => RESUME,
             Self::Intermediate => INTERMEDIATE,
             Self::AuthRequest => AUTH_REQUEST,
+            Self::AuthRequestWithoutChild => AUTH_REQUEST_WITHOUT_CHILD,
             Self::AuthResponse => AUTH_RESPONSE,
             Self::AuthResponseWithoutChild => AUTH_RESPONSE_WITHOUT_CHILD,
+            Self::AuthRound => AUTH_ROUND,
             Self::CreateChild => CREATE_CHILD,
             Self::FollowupKe => FOLLOWUP_KE,
             Self::Informational => INFORMATIONAL,
@@ -110,20 +134,29 @@ impl Form {
         let refused = response && received.error().is_some();
         Ok(match header.exchange {
             ExchangeType::IKE_SA_INIT if !response => Self::InitRequest,
-            // RFC 7296 §2.6: a cookie comes alone.
+            // RFC 7296 §2.6, RFC 5685 §3: a cookie comes alone, and so does a redirection.
             ExchangeType::IKE_SA_INIT
-                if refused
-                    || (received.has_notify(NotifyType::COOKIE) && received.sa.is_none()) =>
+                if refused || (received.sa.is_none() && comes_alone(received)) =>
             {
                 Self::Refusal
             }
             ExchangeType::IKE_SA_INIT => Self::InitResponse,
+            ExchangeType::IKE_SESSION_RESUME
+                if refused || (response && received.nonce.is_none() && comes_alone(received)) =>
+            {
+                Self::Refusal
+            }
+            ExchangeType::IKE_SESSION_RESUME => Self::Resume,
+            ExchangeType::IKE_AUTH if !response && has_no_child(received) => {
+                Self::AuthRequestWithoutChild
+            }
             ExchangeType::IKE_AUTH if !response => Self::AuthRequest,
             // RFC 7296 §1.2: an error about the child stands beside IDr and AUTH.
             ExchangeType::IKE_AUTH if refused && received.auth.is_none() => Self::Refusal,
             ExchangeType::IKE_AUTH if refused && received.sa.is_none() => {
                 Self::AuthResponseWithoutChild
             }
+            ExchangeType::IKE_AUTH if has_no_child(received) => Self::AuthRound,
             ExchangeType::IKE_AUTH => Self::AuthResponse,
             ExchangeType::IKE_INTERMEDIATE
             | ExchangeType::CREATE_CHILD_SA
@@ -140,6 +173,16 @@ impl Form {
             exchange => return Err(RuleError::Exchange(exchange)),
         })
     }
+}
+
+fn comes_alone(received: &Received<'_>) -> bool {
+    let kinds = [NotifyType::COOKIE, NotifyType::REDIRECT, NotifyType::TICKET_NACK];
+    kinds.into_iter().any(|kind| received.has_notify(kind))
+}
+
+/// RFC 6023 §5: all three payloads are missing, or none.
+fn has_no_child(received: &Received<'_>) -> bool {
+    received.sa.is_none() && received.ts_i.is_none() && received.ts_r.is_none()
 }
 
 /// RFC 7296 §1.3.2: an SA payload for IKE, and no traffic selectors.

@@ -120,8 +120,16 @@ fn a_refused_child_still_needs_authentication() {
     let with_auth = [id(PayloadType::ID_R), auth(), error.clone()];
     assert_eq!(form(AUTH, true, &with_auth), Ok(Form::AuthResponseWithoutChild));
     assert_eq!(form(AUTH, true, &[error]), Ok(Form::Refusal));
+    // Whether it may be missing (RFC 6023), the state machine knows; half of it is nothing.
     let no_child = [id(PayloadType::ID_R), auth()];
-    assert_eq!(form(AUTH, true, &no_child), Err(RuleError::Missing(PayloadType::SA)));
+    assert_eq!(form(AUTH, true, &no_child), Ok(Form::AuthRound));
+    let half = [id(PayloadType::ID_R), auth(), ts(PayloadType::TS_I)];
+    assert_eq!(form(AUTH, true, &half), Err(RuleError::Missing(PayloadType::SA)));
+    let asks_for_none = [id(PayloadType::ID_I), auth()];
+    assert_eq!(form(AUTH, false, &asks_for_none), Ok(Form::AuthRequestWithoutChild));
+    // RFC 5685 §3: a redirection comes alone.
+    let redirect = [notify(NotifyType::REDIRECT, &[1, 4, 192, 0, 2, 3])];
+    assert_eq!(form(INIT, true, &redirect), Ok(Form::Refusal));
 }
 
 /// CHECKLIST A12, A14: every required payload is missed, every single one taken only once.
@@ -133,8 +141,8 @@ fn missing_and_doubled_payloads_are_refused() {
             let kind = payloads[index].0;
             let mut without = payloads.clone();
             without.remove(index);
-            // Without AUTH it is a request for EAP.
-            if kind != PayloadType::AUTH {
+            // IKE_AUTH goes on with less (RFC 4739): the state machine knows when.
+            if exchange != AUTH {
                 assert_eq!(form(exchange, false, &without), Err(RuleError::Missing(kind)));
             }
             let mut twice = payloads.clone();
