@@ -9,30 +9,22 @@
 //! Batches have 32 packets of one flow, as a device and a socket give them. Buffers are refilled
 //! outside the measured time.
 
+mod fixtures;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Cipher, Encryption, IcvSize, Integrity, KeySize, OpenKey, SealKey, Secret};
-use adit_dataplane::{
-    HEADROOM_MAX, Inbound, InboundCommand, Outbound, OutboundCommand, TAILROOM_MAX, split,
-};
-use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
-    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
-};
+use adit_crypto::{Cipher, Encryption, IcvSize, Integrity, KeySize};
+use adit_dataplane::{Inbound, InboundCommand, Outbound, OutboundCommand, split};
+use adit_db::{Mode, PolicyId};
 use adit_wire::PacketBuf;
-use adit_wire::esp::Spi;
-use adit_wire::iana::IpProtocol;
-use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ip::Ipv4Header;
-use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-};
 use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
+
+use fixtures::{Alone, Packet, buffer, child_sa, inner_packet, one_policy};
 
 const SIZES: [usize; 4] = [64, 576, 1_400, 8_900];
 const BATCH: usize = 32;
@@ -143,101 +135,16 @@ fn open(c: &mut Criterion) {
     }
 }
 
-/// What a cipher works on.
-#[derive(Clone)]
-struct Packet {
-    iv: Vec<u8>,
-    text: Vec<u8>,
-    icv: Vec<u8>,
-}
-
-/// A cipher without ESP.
-enum Alone {
-    Library(Cipher, Box<LessSafeKey>),
-    Ours(Cipher, Box<(SealKey, OpenKey)>),
-}
-
-impl Alone {
-    fn new(cipher: Cipher) -> Self {
-        let library = match cipher {
-            Cipher::ImplicitIv(one) => return Self::new(one.explicit()),
-            Cipher::AesGcm(KeySize::Bits128, _) => &AES_128_GCM,
-            Cipher::AesGcm(KeySize::Bits256, _) => &AES_256_GCM,
-            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-            Cipher::AesGcm(..) | Cipher::AesCcm(..) | Cipher::AesGmac(_) | Cipher::Paired(..) => {
-                let (encryption, integrity) =
-                    (vec![7; cipher.encryption_key_len()], vec![9; cipher.integrity_key_len()]);
-                let (encryption, integrity) = (Secret::new(encryption), Secret::new(integrity));
-                let seal = SealKey::new(cipher, &encryption, &integrity).expect("its lengths");
-                let open = OpenKey::new(cipher, &encryption, &integrity).expect("its lengths");
-                return Self::Ours(cipher, Box::new((seal, open)));
-            }
-        };
-        let key = UnboundKey::new(library, &vec![7; library.key_len()]).expect("its length");
-        Self::Library(cipher, Box::new(LessSafeKey::new(key)))
-    }
-
-    fn clear(&self, len: usize) -> Packet {
-        let (Self::Library(cipher, _) | Self::Ours(cipher, _)) = *self;
-        Packet {
-            iv: vec![0; cipher.iv_len()],
-            text: vec![0x5a; len.next_multiple_of(cipher.block_len())],
-            icv: vec![0; cipher.icv_len()],
-        }
-    }
-
-    fn seal(&self, packet: &mut Packet) {
-        let Packet { iv, text, icv } = packet;
-        match self {
-            Self::Library(_, key) => {
-                let aad = Aad::from(ESP_HEADER);
-                let tag = key.seal_in_place_separate_tag(nonce(), aad, text).expect("it seals");
-                icv.copy_from_slice(tag.as_ref());
-            }
-            Self::Ours(_, keys) => {
-                keys.0.seal(1, &ESP_HEADER, iv, text, icv, &[]).expect("it seals");
-            }
-        }
-    }
-
-    fn open(&self, packet: &mut Packet) {
-        let Packet { iv, text, icv } = packet;
-        match self {
-            Self::Library(_, key) => {
-                let opened =
-                    key.open_in_place_separate_tag(nonce(), Aad::from(ESP_HEADER), icv, text);
-                black_box(opened.expect("it opens"));
-            }
-            Self::Ours(_, keys) => {
-                keys.1.open(&ESP_HEADER, iv, text, icv, &[]).expect("it opens");
-            }
-        }
-    }
-}
-
-/// SPI and sequence number.
-const ESP_HEADER: [u8; 8] = [0; 8];
-
-fn nonce() -> Nonce {
-    Nonce::assume_unique_for_key([1; 12])
-}
-
 fn throughput(group: &mut BenchmarkGroup<'_, WallTime>, len: usize) {
     let octets = len.saturating_mul(BATCH);
     group.throughput(Throughput::Bytes(octets.try_into().unwrap_or(u64::MAX)));
 }
 
 fn outbound(cipher: Cipher, mode: Mode, now: Instant) -> Outbound {
-    let entry = SpdEntry {
-        local: vec![TrafficSelector::ANY_V4],
-        remote: vec![TrafficSelector::ANY_V4],
-        action: Action::Protect(POLICY),
-    };
-    let spd = Spd::new(vec![entry]).expect("one entry");
     let (_, sa) =
         split(&child_sa(cipher, mode), POLICY, now).expect("keys of the cipher's lengths");
     let mut engine = Outbound::new();
-    engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd)), now);
+    engine.handle_command(OutboundCommand::SetPolicies(Arc::new(one_policy())), now);
     engine.handle_command(OutboundCommand::Install { sa: Box::new(sa), active: true }, now);
     engine
 }
@@ -250,66 +157,8 @@ fn inbound(cipher: Cipher, mode: Mode, now: Instant) -> Inbound {
     engine
 }
 
-fn child_sa(cipher: Cipher, mode: Mode) -> ChildSa {
-    let keys = || ChildKeys {
-        encryption: Secret::new(vec![7; cipher.encryption_key_len()]),
-        integrity: Secret::new(vec![9; cipher.integrity_key_len()]),
-    };
-    // The addresses of the inner packets, for transport mode.
-    let local = "10.1.0.5:4500".parse().expect("an address");
-    let remote = "10.2.0.7:4500".parse().expect("an address");
-    ChildSa {
-        id: ChildSaId(1),
-        ike: IkeSaId(1),
-        connection: "bench".parse().expect("a name"),
-        child: "net".parse().expect("a name"),
-        spi_in: Spi(0xc000_0001),
-        spi_out: Spi(0xc000_0001),
-        protection: cipher.into(),
-        mode,
-        peer_view: None,
-        esn: true,
-        keys_in: keys(),
-        keys_out: keys(),
-        local_ts: vec![TrafficSelector::ANY_V4],
-        remote_ts: vec![TrafficSelector::ANY_V4],
-        encap: Encapsulation { udp: true, local, remote },
-        lifetime: Lifetime::NONE,
-        replay_window: WindowSize::OFF,
-        dscp: DscpPolicy::Copy,
-        ecn: EcnPolicy::Normal,
-        df: DfPolicy::Clear,
-        tfc: Tfc::OFF,
-        ipcomp: None,
-        rekeys: None,
-    }
-}
-
-fn inner_packet(len: usize) -> Vec<u8> {
-    let header = Ipv4Header {
-        traffic_class: 0,
-        total_len: len.try_into().expect("sizes are below 64 KiB"),
-        identification: 0,
-        dont_fragment: true,
-        ttl: 64,
-        protocol: IpProtocol::UDP,
-        src: [10, 1, 0, 5].into(),
-        dst: [10, 2, 0, 7].into(),
-    };
-    let mut octets = header.to_octets().to_vec();
-    octets.resize(len, 0x5a);
-    octets
-}
-
 fn vec_of(octets: &[u8]) -> Vec<PacketBuf> {
     (0..BATCH).map(|_| buffer(octets)).collect()
-}
-
-fn buffer(octets: &[u8]) -> PacketBuf {
-    let room = octets.len().saturating_add(TAILROOM_MAX);
-    let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, room);
-    assert!(packet.fill(octets), "the buffer was made for these octets");
-    packet
 }
 
 /// What the command line may override.

@@ -293,6 +293,7 @@ impl Job {
             remote_ts: any(),
             encap: Encapsulation {
                 udp: self.udp,
+                tcp: false,
                 local: self.end(local),
                 remote: self.end(remote),
             },
@@ -303,6 +304,7 @@ impl Job {
             df: DfPolicy::Clear,
             tfc: Tfc::OFF,
             ipcomp: None,
+            aggfrag: None,
             rekeys: None,
         })
     }

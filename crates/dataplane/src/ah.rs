@@ -70,10 +70,10 @@ impl OutboundSa {
             return Err(DropReason::SequenceExhausted);
         };
         let label = Label { spi: self.spi, sequence, esn: self.esn };
-        let class = self.outer_class(inner.class);
+        let class = self.outer_class(inner.look.class);
         match self.mode {
             Mode::Tunnel => {
-                let dont_fragment = self.outer_dont_fragment(inner, inner_len);
+                let dont_fragment = self.outer_dont_fragment(inner.look, inner_len);
                 self.put_outer(packet, &plan, class, dont_fragment, sequence)
             }
             // AH has no BEET mode: nobody negotiates it.
@@ -85,11 +85,8 @@ impl OutboundSa {
             local: self.encap.local,
             remote: self.encap.remote,
             tos: class,
-            dont_fragment: false,
-            udp: false,
-            header_len: 0,
-            table: 0,
             whole: true,
+            ..PacketMeta::default()
         };
         self.count(inner_len, now, events);
         Ok(())
@@ -100,7 +97,7 @@ impl OutboundSa {
         let (own_front, next) = self.cut(inner, true)?;
         let ipv6 = match self.mode {
             Mode::Tunnel => self.encap.remote.is_ipv6(),
-            Mode::Transport | Mode::Beet => !inner.is_ipv4,
+            Mode::Transport | Mode::Beet => !inner.look.is_ipv4,
         };
         if self.mode != Mode::Tunnel && inner.front.has_options() {
             let front = packet.data().get(..own_front).unwrap_or_default();
@@ -308,7 +305,7 @@ impl InboundSa {
         gate: &mut Gate,
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
-        let newest = self.window_of(packet.meta.remote.ip())?.advance(arrived.sequence);
+        let newest = self.window_of(&packet.meta)?.advance(arrived.sequence);
         self.note_arrival(packet, newest, arrived.now, events);
         let next = place.header.next;
         if next == IpProtocol::NO_NEXT {

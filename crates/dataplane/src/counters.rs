@@ -1,5 +1,6 @@
 //! What flowed, as values: a snapshot for whoever asks, never a look into the live tables.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use adit_db::ChildSaId;
@@ -41,6 +42,32 @@ pub struct IpCompCounters {
     pub compressed_octets: u64,
 }
 
+impl SaCounters {
+    /// Counts in what another thread has seen of the same SA.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |one: u64, other: u64| one.saturating_add(other);
+        self.packets = sum(self.packets, other.packets);
+        self.octets = sum(self.octets, other.octets);
+        self.last_used = self.last_used.max(other.last_used);
+        self.sequence = self.sequence.max(other.sequence);
+        self.drops.add_all(&other.drops);
+        let (ours, others) = (&mut self.ipcomp, &other.ipcomp);
+        ours.packets = sum(ours.packets, others.packets);
+        ours.plain_octets = sum(ours.plain_octets, others.plain_octets);
+        ours.compressed_octets = sum(ours.compressed_octets, others.compressed_octets);
+        self.ecn_suspicious = sum(self.ecn_suspicious, other.ecn_suspicious);
+    }
+}
+
+/// The SAs of two threads, each SA once, by number.
+fn together(ours: &mut Vec<SaCounters>, others: Vec<SaCounters>) {
+    let mut all: BTreeMap<ChildSaId, SaCounters> = BTreeMap::new();
+    for counters in std::mem::take(ours).into_iter().chain(others) {
+        all.entry(counters.child).and_modify(|sum| sum.add(&counters)).or_insert(counters);
+    }
+    ours.extend(all.into_values());
+}
+
 impl IpCompCounters {
     pub(crate) fn count(&mut self, plain: usize, compressed: usize) {
         let add = |sum: &mut u64, octets: usize| {
@@ -65,6 +92,16 @@ pub struct OutboundReport {
     pub events_lost: u64,
 }
 
+impl OutboundReport {
+    /// Counts in what another thread has seen.
+    pub fn add(&mut self, other: Self) {
+        together(&mut self.sas, other.sas);
+        self.drops.add_all(&other.drops);
+        self.held = self.held.saturating_add(other.held);
+        self.events_lost = self.events_lost.saturating_add(other.events_lost);
+    }
+}
+
 /// Snapshot of the inbound engine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InboundReport {
@@ -74,4 +111,13 @@ pub struct InboundReport {
     pub drops: DropCounters,
     /// Events lost because nobody polled them.
     pub events_lost: u64,
+}
+
+impl InboundReport {
+    /// Counts in what another thread has seen.
+    pub fn add(&mut self, other: Self) {
+        together(&mut self.sas, other.sas);
+        self.drops.add_all(&other.drops);
+        self.events_lost = self.events_lost.saturating_add(other.events_lost);
+    }
 }

@@ -35,6 +35,8 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Outbound: the octets are no IP packet.
     NotIp = "not_ip", "not an IP packet";
+    /// Outbound: what the kernel says about a super-packet does not fit it.
+    BadOffload = "bad_offload", "the kernel's description of the packet does not fit it";
     /// Outbound: no policy matches, which means discard (RFC 4301 §4.4.1).
     NoPolicy = "no_policy", "no policy matches the packet";
     /// Both: a policy says discard.
@@ -53,6 +55,8 @@ drop_reasons! {
     TooManySas = "too_many_sas", "the policy has too many SAs for one more";
     /// Outbound: the sequence number would wrap (RFC 4303 §3.3.3).
     SequenceExhausted = "sequence_exhausted", "the SA's sequence numbers are used up";
+    /// Outbound: another thread sends on the SA, and too many packets wait for that one.
+    Crowded = "crowded", "the thread that sends on the SA has no room for the packet";
     /// Outbound: too little room before or after the packet.
     NoRoom = "no_room", "no room for the security header and trailer";
     /// Both: a fragment overlaps another of its packet, is too small or too far out (RFC 5722 §4,
@@ -68,6 +72,8 @@ drop_reasons! {
     BadHeaders = "bad_headers", "IP options or extension headers that AH cannot cover";
     /// Outbound: longer than the link takes, and nobody may cut it (RFC 4301 §8.1).
     TooBig = "too_big", "too long for the link, and not to be cut";
+    /// Outbound: the socket or the device was full, or refused the packet.
+    NotSent = "not_sent", "the socket was full or refused the packet";
     /// Both: the hard lifetime has passed.
     LifetimeOver = "lifetime_over", "the SA's hard lifetime is over";
     /// Inbound: too short for a packet of its SA, or of a length that none has.
@@ -94,6 +100,16 @@ drop_reasons! {
     BadCompression = "bad_compression", "the compressed packet is malformed";
     /// Inbound: a compressed packet is more than an IP packet can be, or than there is room for.
     InflatesTooFar = "inflates_too_far", "the compressed packet inflates without end";
+    /// Inbound: an AGGFRAG payload that cannot be read to its end, or that contradicts the one before
+    /// it about the packet they share (RFC 9347 §2.5).
+    BadAggfrag = "bad_aggfrag", "the AGGFRAG payload is malformed";
+    /// Inbound: a part of the inner packet was in an AGGFRAG payload that did not come.
+    AggfragIncomplete = "aggfrag_incomplete", "a payload with a part of the packet did not come";
+    /// Inbound: a part of an inner packet, in an AGGFRAG payload that came when those behind it had
+    /// been looked at (RFC 9347 §2.2.3).
+    AggfragLate = "aggfrag_late", "a payload with a part of the packet came too late for its turn";
+    /// Inbound: a super-packet that is not of several plain TCP segments that fit our interface.
+    BadSuperPacket = "bad_super_packet", "the super-packet cannot be cut into TCP segments";
     /// Inbound: the inner packet is not what the next header says, or is cut off.
     BadInner = "bad_inner", "the inner packet is malformed";
     /// Inbound: the inner packet is outside the SA's selectors (RFC 4301 §5.2).
@@ -143,11 +159,26 @@ impl DropCounters {
         }
     }
 
+    /// Counts in those of another thread.
+    pub fn add_all(&mut self, others: &Self) {
+        for (reason, packets) in others.iter() {
+            self.add_many(reason, packets);
+        }
+    }
+
     /// Sets the number of one reason, for who has counted elsewhere.
     pub fn set(&mut self, reason: DropReason, packets: u64) {
         if let Some(count) = self.0.get_mut(reason.index()) {
             *count = packets;
         }
+    }
+
+    /// These and others.
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        for (reason, packets) in other.iter() {
+            self.add_many(reason, packets);
+        }
+        self
     }
 
     /// Packets dropped for one reason.
@@ -166,6 +197,31 @@ impl DropCounters {
     }
 }
 
+/// The same for one SA, of which there are many: no count goes beyond 2³² - 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SaDrops([u32; DropReason::COUNT]);
+
+impl Default for SaDrops {
+    fn default() -> Self {
+        Self([0; DropReason::COUNT])
+    }
+}
+
+impl SaDrops {
+    /// Counts one packet.
+    pub(crate) fn add(&mut self, reason: DropReason) {
+        if let Some(count) = self.0.get_mut(reason.index()) {
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
+impl From<SaDrops> for DropCounters {
+    fn from(drops: SaDrops) -> Self {
+        Self(drops.0.map(u64::from))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +234,16 @@ mod tests {
             assert_eq!(twins.count(), 1);
             assert!(reason.name().bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_'));
         }
+    }
+
+    #[test]
+    fn counts_of_an_sa_stop_before_they_come_around() {
+        let mut drops = SaDrops::default();
+        drops.add(DropReason::BadIcv);
+        assert_eq!(DropCounters::from(drops).iter().filter(|(_, count)| *count > 0).count(), 1);
+        drops.0[DropReason::BadIcv.index()] = u32::MAX;
+        drops.add(DropReason::BadIcv);
+        assert_eq!(DropCounters::from(drops).get(DropReason::BadIcv), u64::from(u32::MAX));
     }
 
     #[test]

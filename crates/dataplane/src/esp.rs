@@ -11,7 +11,7 @@
 //! Nothing here keeps state: the caller has chosen the sequence number before sealing, and judged
 //! it before opening.
 
-use adit_crypto::{Cipher, OpenKey, SealKey};
+use adit_crypto::{OpenKey, SealKey, Shape};
 use adit_wire::PacketBuf;
 use adit_wire::esp::{EspHeader, Spi};
 use adit_wire::iana::IpProtocol;
@@ -31,15 +31,16 @@ pub(crate) struct Overhead {
 }
 
 impl Overhead {
-    pub(crate) const fn of(cipher: Cipher, inner_len: usize) -> Self {
-        let block = cipher.block_len();
-        let beyond_block = inner_len.wrapping_add(TRAILER_LEN) % block;
-        let padding = if beyond_block == 0 { 0 } else { block - beyond_block };
+    #[inline]
+    pub(crate) const fn of(shape: Shape, inner_len: usize) -> Self {
+        // Blocks are powers of two.
+        let beyond = inner_len.wrapping_add(TRAILER_LEN).wrapping_neg();
+        let padding = beyond & shape.block_len().wrapping_sub(1);
         Self {
-            front: EspHeader::LEN + cipher.iv_len(),
+            front: EspHeader::LEN + shape.iv_len(),
             #[expect(clippy::cast_possible_truncation, reason = "a block has at most 16 octets")]
             padding: padding as u8,
-            back: padding + TRAILER_LEN + cipher.icv_len(),
+            back: padding + TRAILER_LEN + shape.icv_len(),
         }
     }
 }
@@ -119,23 +120,18 @@ pub(crate) fn seal(
     iv_counter: u64,
     next_header: IpProtocol,
 ) -> Result<(), DropReason> {
-    let cipher = key.cipher();
-    let overhead = Overhead::of(cipher, packet.len());
-    if packet.headroom() < overhead.front || packet.tailroom() < overhead.back {
-        return Err(DropReason::NoRoom);
-    }
-    let back = packet.push_back(overhead.back).ok_or(DropReason::NoRoom)?;
-    write_trailer(back, overhead.padding, next_header);
-    packet.push_front(overhead.front).ok_or(DropReason::NoRoom)?;
-
-    let text_len = packet.len() - overhead.front - cipher.icv_len();
-    let (header, rest) = packet.data_mut().split_at_mut(EspHeader::LEN);
-    let (iv, rest) = rest.split_at_mut(cipher.iv_len());
+    let shape = key.shape();
+    let overhead = Overhead::of(shape, packet.len());
+    let text_len = packet.len() + usize::from(overhead.padding) + TRAILER_LEN;
+    let sealed = packet.grow(overhead.front, overhead.back).ok_or(DropReason::NoRoom)?;
+    let (header, rest) = sealed.split_at_mut(EspHeader::LEN);
+    let (iv, rest) = rest.split_at_mut(shape.iv_len());
     let (text, icv) = rest.split_at_mut(text_len);
+    write_trailer(text, overhead.padding, next_header);
     let [.., l0, l1, l2, l3] = label.sequence.to_be_bytes();
     let sequence = u32::from_be_bytes([l0, l1, l2, l3]);
     header.copy_from_slice(&EspHeader { spi: label.spi, sequence }.to_octets());
-    let authenticated = Authenticated::new(label, cipher.is_aead());
+    let authenticated = Authenticated::new(label, shape.is_aead());
     key.seal(iv_counter, authenticated.aad(), iv, text, icv, authenticated.trailer())
         .expect("iv, text and icv were cut to the lengths of the cipher");
     Ok(())
@@ -150,22 +146,23 @@ pub(crate) fn seal(
 /// - [`DropReason::BadIcv`]: not from the peer, or changed on the way. The content is lost.
 #[inline]
 pub(crate) fn open(packet: &mut PacketBuf, key: &OpenKey, label: Label) -> Result<(), DropReason> {
-    let cipher = key.cipher();
-    let front = EspHeader::LEN + cipher.iv_len();
+    let shape = key.shape();
+    let front = EspHeader::LEN + shape.iv_len();
     let text_len = packet
         .len()
-        .checked_sub(front + cipher.icv_len())
+        .checked_sub(front + shape.icv_len())
         .filter(|len| *len >= TRAILER_LEN)
         .ok_or(DropReason::Truncated)?;
-    if !text_len.is_multiple_of(cipher.text_multiple()) {
+    // What a text must be a multiple of is a power of two.
+    if text_len & shape.text_multiple().wrapping_sub(1) != 0 {
         return Err(DropReason::Truncated);
     }
     let (_, rest) = packet.data_mut().split_at_mut(EspHeader::LEN);
-    let (iv, rest) = rest.split_at_mut(cipher.iv_len());
+    let (iv, rest) = rest.split_at_mut(shape.iv_len());
     let (text, icv) = rest.split_at_mut(text_len);
-    let authenticated = Authenticated::new(label, cipher.is_aead());
+    let authenticated = Authenticated::new(label, shape.is_aead());
     let sequence = label.sequence.to_be_bytes();
-    let iv = if cipher.is_iv_implicit() { &sequence[..] } else { iv };
+    let iv = if shape.is_iv_implicit() { &sequence[..] } else { iv };
     key.open(authenticated.aad(), iv, text, icv, authenticated.trailer())
         .map_err(|_| DropReason::BadIcv)?;
     if !packet.pull_front(front) {
@@ -185,25 +182,53 @@ pub(crate) fn strip_trailer(packet: &mut PacketBuf) -> Result<IpProtocol, DropRe
     let Some((inner, [pad_len, next_header])) = packet.data().split_last_chunk() else {
         return Err(DropReason::BadPadding);
     };
-    let inner_len = inner.len().checked_sub((*pad_len).into()).ok_or(DropReason::BadPadding)?;
-    let padding = inner.get(inner_len..).unwrap_or_default();
+    let (pad_len, next_header) = (usize::from(*pad_len), IpProtocol(*next_header));
+    let inner_len = inner.len().checked_sub(pad_len).ok_or(DropReason::BadPadding)?;
     //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
     //# When this padding scheme is employed, the receiver SHOULD inspect the Padding field.
-    if !padding.iter().zip(1..=u8::MAX).all(|(octet, expected)| *octet == expected) {
+    let is_right = match inner.last_chunk() {
+        Some(last) if pad_len < last.len() => ends_with_padding(u64::from_be_bytes(*last), pad_len),
+        _ => inner.get(inner_len..) == PADDING.get(..pad_len),
+    };
+    if !is_right {
         return Err(DropReason::BadPadding);
     }
-    let next_header = IpProtocol(*next_header);
     packet.truncate(inner_len);
     Ok(next_header)
 }
 
-/// RFC 4303 §2.4: padding octets count up from 1.
-fn write_trailer(back: &mut [u8], padding: u8, next_header: IpProtocol) {
-    let trailer = (1..=padding).chain([padding, next_header.0]);
-    for (octet, value) in back.iter_mut().zip(trailer) {
+/// RFC 4303 §2.4: padding octets count up from 1. `text` ends with them, their number and the next
+/// header.
+#[inline]
+fn write_trailer(text: &mut [u8], padding: u8, next_header: IpProtocol) {
+    let Some((inner, trailer)) = text.split_last_chunk_mut() else { return };
+    *trailer = [padding, next_header.0];
+    for (octet, value) in inner.iter_mut().rev().zip((1..=padding).rev()) {
         *octet = value;
     }
 }
+
+/// Whether the last of eight octets are so many of padding, which are less than eight.
+#[inline]
+const fn ends_with_padding(last: u64, pad_len: usize) -> bool {
+    const SEVEN: u64 = 0x0001_0203_0405_0607;
+    let bits = pad_len * 8;
+    let padding = SEVEN >> (56 - bits);
+    last & ((1 << bits) - 1) == padding
+}
+
+/// The longest padding.
+const PADDING: [u8; 255] = {
+    let mut padding = [0; 255];
+    let mut octets = padding.as_mut_slice();
+    let mut value = 1_u8;
+    while let Some((octet, rest)) = octets.split_first_mut() {
+        *octet = value;
+        value = value.wrapping_add(1);
+        octets = rest;
+    }
+    padding
+};
 
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;

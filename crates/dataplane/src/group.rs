@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use adit_db::ReplayWindow;
+use adit_wire::PacketMeta;
 
 use crate::drop_reason::DropReason;
 use crate::inbound_sad::GroupKey;
@@ -64,7 +65,15 @@ impl InboundSa {
     /// # Errors
     ///
     /// [`DropReason::UnknownSender`] if it has none here.
-    pub(crate) fn window_of(&mut self, sender: IpAddr) -> Result<&mut ReplayWindow, DropReason> {
+    #[inline]
+    pub(crate) fn window_of(&mut self, meta: &PacketMeta) -> Result<&mut ReplayWindow, DropReason> {
+        match self.group {
+            None => Ok(&mut self.window),
+            Some(_) => self.window_in_group(meta.remote.ip()),
+        }
+    }
+
+    fn window_in_group(&mut self, sender: IpAddr) -> Result<&mut ReplayWindow, DropReason> {
         let Some(Group { senders: Senders::Several(windows), .. }) = self.group.as_deref_mut()
         else {
             return Ok(&mut self.window);

@@ -79,13 +79,7 @@ impl Held {
         if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
             return false;
         }
-        // It may be filled up before it is sealed.
-        let room = packet.len().max(INNER_MTU.into()).saturating_add(TAILROOM_MAX);
-        let mut copy = PacketBuf::with_capacity(HEADROOM_MAX, room);
-        if !copy.fill(packet.data()) {
-            return false;
-        }
-        copy.meta = packet.meta;
+        let Some(copy) = copy_of(packet) else { return false };
         waiting.queue.push_back((now, copy));
         self.count = self.count.saturating_add(1);
         true
@@ -184,6 +178,38 @@ impl Held {
     /// The next packet that is sealed now.
     pub(crate) fn pop_ready(&mut self) -> Option<PacketBuf> {
         self.ready.pop_front()
+    }
+}
+
+/// The packet in a buffer of its own, with room to be sealed.
+fn copy_of(packet: &PacketBuf) -> Option<PacketBuf> {
+    // It may be filled up before it is sealed.
+    let room = packet.len().max(INNER_MTU.into()).saturating_add(TAILROOM_MAX);
+    let mut copy = PacketBuf::with_capacity(HEADROOM_MAX, room);
+    copy.fill(packet.data()).then_some(())?;
+    copy.meta = packet.meta;
+    Some(copy)
+}
+
+/// Packets for SAs that other threads send on, in order.
+#[derive(Default)]
+pub(crate) struct Passed(VecDeque<(u16, PacketBuf)>);
+
+/// Most packets that wait to be polled for other threads.
+pub(crate) const PASSED_MAX: usize = 1_024;
+
+impl Passed {
+    /// Copies a packet for a thread; `false` if too many wait already.
+    pub(crate) fn push(&mut self, thread: u16, packet: &PacketBuf) -> bool {
+        let copy = (self.0.len() < PASSED_MAX).then(|| copy_of(packet)).flatten();
+        let has_room = copy.is_some();
+        self.0.extend(copy.map(|copy| (thread, copy)));
+        has_room
+    }
+
+    /// The next one and its thread.
+    pub(crate) fn pop(&mut self) -> Option<(u16, PacketBuf)> {
+        self.0.pop_front()
     }
 }
 

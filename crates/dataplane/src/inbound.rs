@@ -5,30 +5,34 @@
 //! first (SPI, replay window), then the integrity check, and only behind it whatever changes
 //! state or looks at the inner packet.
 
+mod ahead;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adit_crypto::Prefetch;
 use adit_db::{
     Action, Age, ChildSaId, Encapsulation, FlowCache, Mode, PolicyId, ReplayError, Spd, TableId,
 };
 use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{Ecn, FlowKey, FrontHeaders, IpPacket, Ipv4Header, set_traffic_class};
+use adit_wire::ip::{Ecn, FlowKey, FlowMark, IpPacket, set_traffic_class};
 use adit_wire::{PacketBuf, Reader, WireError};
 
+use crate::aggfrag::Unpacked;
 use crate::ah::{self, AhPlace};
 use crate::audit::AuditGate;
-use crate::beet;
 use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
 use crate::inbound_sad::InboundSad;
-use crate::ip_header::IpHeader;
 use crate::ipcomp::Inflater;
+use crate::look_ahead::AHEAD_MAX;
 use crate::nesting::{Ends, NESTING_MAX, Nested};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
+use crate::slab::Slot;
 use crate::tos;
 
 /// The inbound half of the packet engine; owned by one thread.
@@ -42,6 +46,10 @@ pub struct Inbound {
     /// AH packets that came in fragments. Nobody has vouched for those yet, so they have no room in
     /// common with what came through SAs.
     outer: Reassembly,
+    /// How to look ahead, if that is possible.
+    prefetch: Option<Prefetch>,
+    /// Of the packets of a burst, their SAs.
+    ahead: Vec<Option<(Slot, EspHeader)>>,
 }
 
 /// A change from the control loop.
@@ -72,7 +80,8 @@ pub enum OpenVerdict {
     /// The buffer holds the inner IP packet; it goes to the protected side, by the interface that its
     /// `meta` says.
     Deliver,
-    /// The inner packet is a fragment and waits for the others of its packet; this buffer is free.
+    /// The inner packet is a fragment and waits for the others of its packet, or what came is among
+    /// the [`Inbound::unpacked`] packets; this buffer is free.
     Held,
     /// The buffer holds nothing of use.
     Drop(DropReason),
@@ -100,7 +109,16 @@ impl Inbound {
             events: Events::new(),
             gate: Gate::default(),
             outer: Reassembly::default(),
+            prefetch: None,
+            ahead: Vec::with_capacity(AHEAD_MAX),
         }
+    }
+
+    /// The same engine with a way to tell the processor of memory before it is read: with many SAs it
+    /// looks at the packets of a batch together then.
+    #[must_use]
+    pub fn with_prefetch(self, prefetch: Prefetch) -> Self {
+        Self { prefetch: Some(prefetch), ..self }
     }
 
     /// Carries out a change.
@@ -114,7 +132,7 @@ impl Inbound {
                     self.gate.inflater.get_or_insert_default();
                 }
                 let under = sa.under.as_deref().copied();
-                if self.sad.insert(*sa) {
+                if self.sad.insert(sa) {
                     under.iter().for_each(|under| self.gate.ends.add(under));
                 }
             }
@@ -124,8 +142,7 @@ impl Inbound {
             }
             InboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child_mut(child) {
-                    sa.remote = encap.remote;
-                    sa.settled = encap.remote;
+                    sa.settle(encap.remote);
                     sa.udp = encap.udp;
                     if let Some(under) = &mut sa.under {
                         self.gate.ends.remove(under);
@@ -158,16 +175,66 @@ impl Inbound {
         now: Instant,
     ) {
         verdicts.clear();
-        for packet in packets {
-            verdicts.push(match self.open(packet, now) {
-                Ok(Arrived::Whole) => OpenVerdict::Deliver,
-                Ok(Arrived::InPart) => OpenVerdict::Held,
-                Err(reason) => {
-                    self.drops.add(reason);
-                    OpenVerdict::Drop(reason)
-                }
-            });
+        self.gate.unpacked.clear();
+        self.gate.passed = None;
+        if let Some(by) = self.prefetch.filter(|_| packets.len() > 1 && self.sad.is_large()) {
+            return self.open_ahead(packets, verdicts, by, now);
         }
+        for packet in packets {
+            verdicts.push(self.verdict(packet, now));
+        }
+    }
+
+    #[inline]
+    fn verdict(&mut self, packet: &mut PacketBuf, now: Instant) -> OpenVerdict {
+        match self.open(packet, now) {
+            Ok(Arrived::Whole) => OpenVerdict::Deliver,
+            Ok(Arrived::InPart) => OpenVerdict::Held,
+            Err(reason) => {
+                self.drops.add(reason);
+                OpenVerdict::Drop(reason)
+            }
+        }
+    }
+
+    /// Whether packets have got longer buffers than they came in, because there is more in them: that
+    /// is, by the engine's own.
+    pub fn has_lent(&self) -> bool {
+        self.gate.reassembly.has_lent() || self.outer.has_lent()
+    }
+
+    /// Takes a longer buffer back and gives the shorter one again, if this is one of those. Ask for
+    /// every packet of a batch after which [`Self::has_lent`], when it is delivered.
+    pub fn take_back(&mut self, packet: &mut PacketBuf) {
+        let lender =
+            if self.outer.has_lent() { &mut self.outer } else { &mut self.gate.reassembly };
+        lender.take_back(packet);
+    }
+
+    /// The inner packets that came out of shared ESP packets (RFC 9347) in the last call of
+    /// [`Self::open_batch`] or [`Self::handle_timeout`]. They are delivered like those that its
+    /// verdicts deliver, in this order and behind them, and may be changed for it.
+    pub fn unpacked(&mut self) -> &mut [PacketBuf] {
+        self.gate.unpacked.packets()
+    }
+
+    /// Unpacks what has waited long enough for ESP packets that were sent before it.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.gate.unpacked.clear();
+        self.gate.passed = None;
+        while let Some(child) = self.gate.unpacked.pop_due(now) {
+            if let Some(sa) = self.sad.by_child_mut(child) {
+                let policy = sa.policy;
+                sa.unpack_waiting(now, &mut self.gate, &mut self.events);
+                self.open_nested(0, policy, now);
+            }
+        }
+        self.tell_unpacked(now);
+    }
+
+    /// When [`Self::handle_timeout`] is wanted.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.gate.unpacked.first_due()
     }
 
     /// The next event.
@@ -179,7 +246,7 @@ impl Inbound {
     pub fn report(&self) -> InboundReport {
         InboundReport {
             sas: self.sad.all().map(InboundSa::counters).collect(),
-            drops: self.drops,
+            drops: self.drops.plus(&self.gate.unpacked.drops),
             events_lost: self.events.lost(),
         }
     }
@@ -191,12 +258,23 @@ impl Inbound {
 
     /// Opens a packet, and what comes out of it while that is for a nested SA.
     fn open(&mut self, packet: &mut PacketBuf, now: Instant) -> Result<Arrived, DropReason> {
-        let mut came_out_of = None;
+        self.open_from(packet, None, now)
+    }
+
+    /// The same for a packet that came out of an SA of this policy.
+    fn open_from(
+        &mut self,
+        packet: &mut PacketBuf,
+        mut came_out_of: Option<PolicyId>,
+        now: Instant,
+    ) -> Result<Arrived, DropReason> {
         for _ in 0..NESTING_MAX {
             if packet.meta.whole && !self.is_whole(packet, now)? {
                 return Ok(Arrived::InPart);
             }
+            let unpacked = self.gate.unpacked.packets().len();
             let (arrived, policy) = self.open_by_one(packet, came_out_of, now)?;
+            self.open_nested(unpacked, policy, now);
             if matches!(arrived, Arrived::InPart) || !self.unwrap(packet, policy) {
                 return Ok(arrived);
             }
@@ -204,6 +282,37 @@ impl Inbound {
         }
         // The last one's packet is for yet another SA: nobody has configured that.
         Err(DropReason::NestedTooDeep)
+    }
+
+    /// Opens those of the unpacked packets, from this one on, that an SA of this policy gave out and
+    /// that are for a nested SA.
+    fn open_nested(&mut self, from: usize, policy: PolicyId, now: Instant) {
+        if !self.gate.has_ends() || self.gate.unpacked.packets().len() <= from {
+            return;
+        }
+        for mut packet in self.gate.unpacked.split_off(from) {
+            let opened = match self.unwrap(&mut packet, policy) {
+                true => self.open_from(&mut packet, Some(policy), now),
+                false => Ok(Arrived::Whole),
+            };
+            match opened {
+                Ok(Arrived::Whole) => self.gate.unpacked.deliver(packet),
+                Ok(Arrived::InPart) => self.gate.unpacked.reuse(packet),
+                Err(reason) => {
+                    self.drops.add(reason);
+                    self.gate.unpacked.reuse(packet);
+                }
+            }
+        }
+    }
+
+    /// Tells of what was in a payload and must be told of.
+    fn tell_unpacked(&mut self, now: Instant) {
+        if let Some(audit) = self.gate.unpacked.audit.take()
+            && self.audits.pass(now)
+        {
+            self.events.push(Event::Audit(audit));
+        }
     }
 
     /// Makes what an SA of this policy gave out a packet as the network brings it, if it is for an SA
@@ -237,13 +346,17 @@ impl Inbound {
         } else {
             Err(DropReason::NotNested)
         };
-        self.drops.add_many(DropReason::FragmentsMissing, self.gate.reassembly.take_given_up());
+        match self.gate.reassembly.take_given_up() {
+            0 => {}
+            lost => self.drops.add_many(DropReason::FragmentsMissing, lost),
+        }
         if let Err(reason) = opened {
             sa.dropped(reason);
             if is_auditable(reason) && self.audits.pass(now) {
                 self.events.push(Event::Audit(audit(reason, header, packet)));
             }
         }
+        self.tell_unpacked(now);
         let arrived = opened?;
         packet.meta.table = table.0;
         Ok((arrived, policy))
@@ -285,9 +398,40 @@ pub(crate) struct Gate {
     ends: Ends,
     /// There if any SA compresses.
     inflater: Option<Box<Inflater>>,
+    /// What came out of shared ESP packets.
+    pub(crate) unpacked: Unpacked,
+    /// The packet before in its batch, if the next one may be like it.
+    passed: Option<Passed>,
+}
+
+/// An inner packet that an SA may carry, since packets of one flow come in trains.
+#[derive(Clone, Copy)]
+struct Passed {
+    child: ChildSaId,
+    mark: FlowMark,
+    head: InnerHead,
+}
+
+/// What is to be known of an inner packet that may pass.
+#[derive(Clone, Copy)]
+struct InnerHead {
+    is_ipv4: bool,
+    traffic_class: u8,
 }
 
 impl Gate {
+    /// Whether any SA is nested.
+    pub(crate) fn has_ends(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// What is known of an inner packet that is like the one before, and its length.
+    #[inline]
+    fn passed(&self, child: ChildSaId, packet: &PacketBuf) -> Option<(InnerHead, usize)> {
+        let passed = self.passed.as_ref().filter(|passed| passed.child == child)?;
+        Some((passed.head, passed.mark.len_of(packet.data())?))
+    }
+
     /// Whether a policy that discards may need more than a fragment shows.
     fn looks_above_ip(&self) -> bool {
         self.discarding.as_ref().is_some_and(|policies| policies.spd.looks_above_ip())
@@ -335,8 +479,7 @@ impl InboundSa {
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
         self.check_age(now, events)?;
-        let sender = packet.meta.remote.ip();
-        let window = self.window_of(sender)?;
+        let window = self.window_of(&packet.meta)?;
         let sequence = window.infer(header.sequence).map_err(refusal)?;
         window.check(sequence).map_err(refusal)?;
 
@@ -354,12 +497,15 @@ impl InboundSa {
             }
         };
         esp::open(packet, key, label)?;
-        let taken_off = EspHeader::LEN + key.cipher().iv_len();
+        let taken_off = EspHeader::LEN + key.shape().iv_len();
 
         // The peer made this packet: from here on state may change.
-        let newest = self.window_of(sender)?.advance(sequence);
+        let newest = self.window_of(&packet.meta)?.advance(sequence);
         self.note_arrival(packet, newest, now, events);
         let next_header = esp::strip_trailer(packet)?;
+        if self.is_aggfrag() {
+            return self.unpack(packet, next_header, Numbered { sequence, now }, gate, events);
+        }
         if next_header == IpProtocol::NO_NEXT {
             return Err(DropReason::Dummy);
         }
@@ -383,14 +529,16 @@ impl InboundSa {
         gate: &mut Gate,
     ) -> Result<IpProtocol, DropReason> {
         match (&mut self.ipcomp, &mut gate.inflater) {
-            (Some(ipcomp), Some(inflater)) => ipcomp.decompress(packet, inflater),
+            (Some(ipcomp), Some(inflater)) => {
+                ipcomp.decompress(packet, inflater, &mut gate.reassembly)
+            }
             _ if self.mode == Mode::Transport => Ok(IpProtocol::IPCOMP),
             _ => Err(DropReason::UnknownCpi),
         }
     }
 
     /// Counts a packet that was accepted, and keeps a fragment until it can be judged.
-    fn let_in(
+    pub(crate) fn let_in(
         &mut self,
         packet: &mut PacketBuf,
         arrived: Arrived,
@@ -405,11 +553,16 @@ impl InboundSa {
         }
     }
 
+    #[inline]
     fn check_age(&mut self, now: Instant, events: &mut Events) -> Result<(), DropReason> {
-        let age = self.meter.age(now);
-        if age == Age::Fresh {
-            return Ok(());
+        match self.meter.age(now) {
+            Age::Fresh => Ok(()),
+            age @ (Age::Soft | Age::Hard) => self.let_aged(age, now, events),
         }
+    }
+
+    /// Whether one more packet may pass at an age that is to be reported.
+    fn let_aged(&mut self, age: Age, now: Instant, events: &mut Events) -> Result<(), DropReason> {
         let child = self.child;
         if self.newly(age, now) {
             events.push(match age {
@@ -429,20 +582,21 @@ impl InboundSa {
         events: &mut Events,
     ) {
         let child = self.child;
-        let told = self.traffic_told.map(|told| now.saturating_duration_since(told));
-        let due = told.is_none_or(|since| since >= TRAFFIC_INTERVAL);
+        let due = self.traffic_due.is_none_or(|due| now >= due);
         if due {
-            self.traffic_told = Some(now);
+            self.traffic_due = now.checked_add(TRAFFIC_INTERVAL);
             events.push(Event::Traffic { child });
         }
         // RFC 7296 §2.23: the newest authentic packet shows where the NAT has its mapping now. An
         // older one may have been delayed or replayed from elsewhere.
         let remote = packet.meta.remote;
-        let moved = newest && self.udp && packet.meta.udp && remote != self.remote;
+        // Where a TCP connection is, IKE says.
+        let by_udp = packet.meta.udp && !packet.meta.tcp;
+        let moved = newest && self.udp && by_udp && remote != self.remote;
         if moved {
             self.remote = remote;
         }
-        if moved || (due && self.remote != self.settled) {
+        if moved || (due && !self.is_settled()) {
             let remote = self.remote;
             events.push(Event::PeerMoved { child, remote });
         }
@@ -459,22 +613,12 @@ impl InboundSa {
         next_header: IpProtocol,
         gate: &mut Gate,
     ) -> Result<Arrived, DropReason> {
-        let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
-        let announced = if inner.is_ipv4() { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
-        if next_header != announced {
-            return Err(DropReason::BadInner);
-        }
-        let is_of_nested = || gate.ends.have(self.policy, &inner);
-        let arrived =
-            if inner.fragment().is_some() && (self.needs_whole_packets(gate) || is_of_nested()) {
-                Arrived::InPart
-            } else {
-                self.check_policies(&inner.flow_key(), gate)?;
-                Arrived::Whole
-            };
+        let (arrived, head, total_len) = match gate.passed(self.child, packet) {
+            Some((head, len)) if next_header == head.announced() => (Arrived::Whole, head, len),
+            _ => self.judge_inner(packet, next_header, gate)?,
+        };
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
-        let (inner_ecn, traffic_class) = (inner.ecn(), inner.traffic_class());
-        let total_len = inner.total_len();
+        let inner_ecn = Ecn::from_traffic_class(head.traffic_class);
         let ecn = inner_ecn.decapsulate(outer_ecn).ok_or(DropReason::EcnNotCapable)?;
         if tos::is_suspicious(inner_ecn, outer_ecn) {
             self.ecn_suspicious();
@@ -482,15 +626,56 @@ impl InboundSa {
         // RFC 4303 §2.7: what follows the inner packet is padding for traffic flow confidentiality.
         packet.truncate(total_len);
         if ecn != inner_ecn
-            && !set_traffic_class(packet.data_mut(), ecn.in_traffic_class(traffic_class))
+            && !set_traffic_class(packet.data_mut(), ecn.in_traffic_class(head.traffic_class))
         {
             return Err(DropReason::BadInner);
         }
         Ok(arrived)
     }
+
+    /// Reads an inner packet, gives its head and length, and keeps its mark if it may pass whole.
+    fn judge_inner(
+        &self,
+        packet: &PacketBuf,
+        next_header: IpProtocol,
+        gate: &mut Gate,
+    ) -> Result<(Arrived, InnerHead, usize), DropReason> {
+        let inner = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
+        let head = InnerHead { is_ipv4: inner.is_ipv4(), traffic_class: inner.traffic_class() };
+        if next_header != head.announced() {
+            return Err(DropReason::BadInner);
+        }
+        if self.is_joined(&inner, gate) {
+            return Ok((Arrived::InPart, head, inner.total_len()));
+        }
+        self.check_policies(&inner.flow_key(), gate)?;
+        let mark = FlowMark::read(packet.data());
+        gate.passed = mark.map(|(mark, _)| Passed { child: self.child, mark, head });
+        Ok((Arrived::Whole, head, inner.total_len()))
+    }
+}
+
+impl InnerHead {
+    /// What the trailer says of such a packet.
+    #[inline]
+    fn announced(self) -> IpProtocol {
+        if self.is_ipv4 { IpProtocol::IPV4 } else { IpProtocol::IPV6 }
+    }
 }
 
 impl InboundSa {
+    /// Whether an inner packet is a fragment that waits for the others of its packet.
+    fn is_joined(&self, inner: &IpPacket<'_>, gate: &Gate) -> bool {
+        let is_of_nested = || gate.ends.have(self.policy, inner);
+        inner.fragment().is_some() && (self.needs_whole_packets(gate) || is_of_nested())
+    }
+
+    /// Whether an inner packet may become longer where it is: with the others of its packet, or opened
+    /// by a nested SA.
+    pub(crate) fn may_grow(&self, inner: &IpPacket<'_>, gate: &Gate) -> bool {
+        gate.ends.have(self.policy, inner) || self.is_joined(inner, gate)
+    }
+
     /// Whether selectors and policies cannot judge a fragment without the others of its packet.
     fn needs_whole_packets(&self, gate: &Gate) -> bool {
         self.looks_above_ip() || self.table == TableId::DEFAULT && gate.looks_above_ip()
@@ -509,45 +694,6 @@ impl InboundSa {
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
         self.check_policies(&whole.flow_key(), gate)?;
         Ok(Arrived::Whole)
-    }
-
-    /// RFC 4301 §5.2 on what transport mode carries: it is put behind an IP header again, the one it
-    /// came with or, where the network has kept that, one as it must have been.
-    fn accept_payload(
-        &self,
-        packet: &mut PacketBuf,
-        next_header: IpProtocol,
-        taken_off: usize,
-        gate: &mut Gate,
-    ) -> Result<Arrived, DropReason> {
-        if let Some(change) = &self.change {
-            change.mend(next_header, packet.data_mut());
-        }
-        let restored = match usize::from(packet.meta.header_len) {
-            0 => self.write_header(packet, next_header),
-            header_len => restore_header(packet, next_header, header_len, taken_off),
-        };
-        restored.ok_or(DropReason::NoRoom)?;
-        self.accept_whole(packet, gate)
-    }
-
-    /// RFC 4301 §5.2 on what BEET mode carries: the header is made again, of the addresses that both
-    /// ends know and of what the outer one says.
-    fn accept_bound(
-        &self,
-        packet: &mut PacketBuf,
-        next_header: IpProtocol,
-        gate: &mut Gate,
-    ) -> Result<Arrived, DropReason> {
-        let (next, options) = match next_header {
-            IpProtocol::BEET => beet::read_pseudo_header(packet)?,
-            plain => (plain, 0),
-        };
-        self.write_header(packet, next).ok_or(DropReason::NoRoom)?;
-        if options > 0 {
-            widen_header(packet, next, options).ok_or(DropReason::BadInner)?;
-        }
-        self.accept_whole(packet, gate)
     }
 
     /// RFC 4301 §5.2 on a packet of transport mode that has its header again.
@@ -581,47 +727,6 @@ impl InboundSa {
         }
         Ok(())
     }
-
-    /// Above IP the packet's own addresses must be those of the selectors. A NAT may change them
-    /// at any time; what comes through it is told to come from where the peer was at first.
-    fn write_header(&self, packet: &mut PacketBuf, next: IpProtocol) -> Option<()> {
-        let meta = packet.meta;
-        let (src, dst) = match self.hosts() {
-            Some(hosts) if meta.udp || self.mode == Mode::Beet => (hosts.remote, hosts.local),
-            _ => (meta.remote.ip(), meta.local.ip()),
-        };
-        // What travels without its header was not to be cut.
-        let header = IpHeader { src, dst, next, class: meta.tos, number: 0, dont_fragment: true };
-        header.push(packet)
-    }
-}
-
-/// Makes what follows an IPv4 header its options.
-fn widen_header(packet: &mut PacketBuf, next: IpProtocol, options: usize) -> Option<()> {
-    let header_len = Ipv4Header::LEN.checked_add(options)?;
-    let first = packet.data_mut().first_mut()?;
-    if *first >> 4 != 4 {
-        return None;
-    }
-    *first = 0x40 | u8::try_from(header_len / 4).ok()?;
-    FrontHeaders::of_ipv4(header_len, next).announce(packet.data_mut(), next).then_some(())
-}
-
-/// Moves the IPv4 header, which lies before what was taken off, down to what it carries now.
-fn restore_header(
-    packet: &mut PacketBuf,
-    next: IpProtocol,
-    header_len: usize,
-    taken_off: usize,
-) -> Option<()> {
-    let end = header_len.checked_add(taken_off)?;
-    packet.push_front(end)?;
-    packet.data().get(..end)?;
-    packet.data_mut().copy_within(..header_len, taken_off);
-    if !packet.pull_front(taken_off) {
-        return None;
-    }
-    FrontHeaders::of_ipv4(header_len, next).announce(packet.data_mut(), next).then_some(())
 }
 
 fn refusal(error: ReplayError) -> DropReason {
@@ -634,7 +739,7 @@ fn refusal(error: ReplayError) -> DropReason {
 
 /// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch, and for a packet
 /// that skipped an SA the same holds.
-fn is_auditable(reason: DropReason) -> bool {
+pub(crate) fn is_auditable(reason: DropReason) -> bool {
     matches!(
         reason,
         DropReason::Replayed

@@ -4,19 +4,25 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use adit_crypto::Prefetch;
 use adit_db::ChildSaId;
 use adit_db::sad::Table;
 use adit_wire::PacketMeta;
 use adit_wire::esp::Spi;
 
+use crate::look_ahead::CACHED_SAS;
 use crate::sa::InboundSa;
+use crate::slab::{Slab, Slot};
 
-/// The inbound SAs of the engine.
+/// The inbound SAs of the engine. What finds them is small beside them, and so near.
 #[derive(Default)]
 pub(crate) struct InboundSad {
-    unicast: Table<Spi, InboundSa>,
-    groups: Table<GroupKey, InboundSa>,
-    places: BTreeMap<ChildSaId, Place>,
+    sas: Slab<InboundSa>,
+    unicast: Table<Spi, Slot>,
+    groups: Table<GroupKey, Slot>,
+    by_child: BTreeMap<ChildSaId, Slot>,
+    /// The SPI that is asked for next, and where its SA is, if that has been found already.
+    foreseen: Option<(Spi, Slot)>,
 }
 
 /// What finds a multicast SA.
@@ -28,41 +34,68 @@ pub(crate) struct GroupKey {
     pub(crate) source: Option<IpAddr>,
 }
 
-#[derive(Clone, Copy)]
-enum Place {
-    Unicast(Spi),
-    Group(GroupKey),
-}
-
 impl InboundSad {
-    /// Adds an SA; where its number or its place is taken, the older one stays and this is false.
-    pub(crate) fn insert(&mut self, sa: InboundSa) -> bool {
-        let child = sa.child;
-        if self.places.contains_key(&child) {
+    /// Adds an SA; where its number or what finds it is taken, the older one stays and this is false.
+    pub(crate) fn insert(&mut self, sa: Box<InboundSa>) -> bool {
+        let (child, spi, group) = (sa.child, sa.spi, sa.group_key());
+        let is_taken = match &group {
+            Some(key) => self.groups.get(key).is_some(),
+            None => self.unicast.get(&spi).is_some(),
+        };
+        if is_taken || self.by_child.contains_key(&child) {
             return false;
         }
-        let (place, inserted) = match sa.group_key() {
-            Some(key) => (Place::Group(key), self.groups.insert(key, sa)),
-            None => (Place::Unicast(sa.spi), self.unicast.insert(sa.spi, sa)),
-        };
-        let inserted = inserted.is_ok();
-        if inserted {
-            self.places.insert(child, place);
+        let Ok(slot) = self.sas.insert(sa) else { return false };
+        self.by_child.insert(child, slot);
+        match group {
+            Some(key) => self.groups.insert(key, slot).is_ok(),
+            None => self.unicast.insert(spi, slot).is_ok(),
         }
-        inserted
     }
 
     /// Takes an SA out.
-    pub(crate) fn remove(&mut self, child: ChildSaId) -> Option<InboundSa> {
-        match self.places.remove(&child)? {
-            Place::Unicast(spi) => self.unicast.remove(&spi),
-            Place::Group(key) => self.groups.remove(&key),
-        }
+    pub(crate) fn remove(&mut self, child: ChildSaId) -> Option<Box<InboundSa>> {
+        self.foreseen = None;
+        let sa = self.sas.remove(self.by_child.remove(&child)?)?;
+        match sa.group_key() {
+            Some(key) => self.groups.remove(&key),
+            None => self.unicast.remove(&sa.spi),
+        };
+        Some(sa)
     }
 
     /// The unicast SA with this SPI.
     pub(crate) fn unicast(&self, spi: Spi) -> Option<&InboundSa> {
-        self.unicast.get(&spi)
+        self.sas.get(self.slot(spi)?)
+    }
+
+    /// Where the unicast SA with this SPI lies.
+    #[inline]
+    pub(crate) fn slot(&self, spi: Spi) -> Option<Slot> {
+        self.unicast.get(&spi).copied()
+    }
+
+    /// Notes where the SA of the next packet is, so that it need not be found again.
+    #[inline]
+    pub(crate) fn foresee(&mut self, foreseen: Option<(Spi, Slot)>) {
+        self.foreseen = foreseen;
+    }
+
+    /// Looks at some SAs together, so that they are at hand.
+    pub(crate) fn touch(&self, slots: impl Iterator<Item = Slot> + Clone, by: Prefetch) {
+        self.sas.touch(slots, |sa| sa.spi.0, by);
+    }
+
+    /// The SA that lies here.
+    #[inline]
+    pub(crate) fn get(&self, slot: Slot) -> Option<&InboundSa> {
+        self.sas.get(slot)
+    }
+
+    /// Whether there are so many that a packet's SA is in no cache of the processor.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.unicast.len() > CACHED_SAS
     }
 
     /// The SA of a packet: the longest match (RFC 4301 §4.1), so that what was made for a group and a
@@ -71,39 +104,30 @@ impl InboundSad {
         if !self.groups.is_empty() && meta.local.ip().is_multicast() {
             let group = meta.local.ip();
             let mut keys = [Some(meta.remote.ip()), None].into_iter();
-            let key = keys.find_map(|source| {
-                let key = GroupKey { spi, group, source };
-                self.groups.get(&key).map(|_| key)
-            });
-            if let Some(key) = key {
-                return self.groups.get_mut(&key);
+            let slot = keys.find_map(|source| self.groups.get(&GroupKey { spi, group, source }));
+            if let Some(slot) = slot {
+                return self.sas.get_mut(*slot);
             }
         }
-        self.unicast.get_mut(&spi)
+        let slot = match self.foreseen {
+            Some((foreseen, slot)) if foreseen == spi => slot,
+            _ => self.slot(spi)?,
+        };
+        self.sas.get_mut(slot)
     }
 
     /// An SA by its number.
     pub(crate) fn by_child(&self, child: ChildSaId) -> Option<&InboundSa> {
-        self.at(*self.places.get(&child)?)
+        self.sas.get(*self.by_child.get(&child)?)
     }
 
     /// An SA by its number, to be changed.
     pub(crate) fn by_child_mut(&mut self, child: ChildSaId) -> Option<&mut InboundSa> {
-        match self.places.get(&child)? {
-            Place::Unicast(spi) => self.unicast.get_mut(spi),
-            Place::Group(key) => self.groups.get_mut(key),
-        }
+        self.sas.get_mut(*self.by_child.get(&child)?)
     }
 
     /// Every SA, in the order of their numbers.
     pub(crate) fn all(&self) -> impl Iterator<Item = &InboundSa> {
-        self.places.values().filter_map(|place| self.at(*place))
-    }
-
-    fn at(&self, place: Place) -> Option<&InboundSa> {
-        match place {
-            Place::Unicast(spi) => self.unicast.get(&spi),
-            Place::Group(key) => self.groups.get(&key),
-        }
+        self.by_child.values().filter_map(|slot| self.get(*slot))
     }
 }

@@ -25,6 +25,7 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use crate::counters::IpCompCounters;
 use crate::drop_reason::DropReason;
+use crate::reassembly::Reassembly;
 
 /// What compresses, for all SAs of an engine.
 pub(crate) struct Deflater {
@@ -157,7 +158,8 @@ impl Decompression {
         Self { cpi: ipcomp.cpi_in, counters: IpCompCounters::default() }
     }
 
-    /// Replaces an IPComp packet without IP header by what was compressed; returns what that is.
+    /// Replaces an IPComp packet without IP header by what was compressed; returns what that is. What
+    /// is longer than its buffer gets one of `buffers`.
     ///
     /// # Errors
     ///
@@ -168,6 +170,7 @@ impl Decompression {
         &mut self,
         packet: &mut PacketBuf,
         inflater: &mut Inflater,
+        buffers: &mut Reassembly,
     ) -> Result<IpProtocol, DropReason> {
         let mut r = Reader(packet.data());
         let header = IpCompHeader::read(&mut r).map_err(|_| DropReason::BadCompression)?;
@@ -176,7 +179,11 @@ impl Decompression {
         }
         let inflated = inflater.inflate(r.rest())?;
         self.counters.count(inflated.len(), packet.len());
-        if packet.fill(inflated) { Ok(header.next) } else { Err(DropReason::InflatesTooFar) }
+        if packet.fill(inflated) || buffers.lend(packet) && packet.fill(inflated) {
+            Ok(header.next)
+        } else {
+            Err(DropReason::InflatesTooFar)
+        }
     }
 }
 

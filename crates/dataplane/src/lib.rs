@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aggfrag;
 mod ah;
 mod audit;
 mod beet;
@@ -28,18 +29,25 @@ mod event;
 mod group;
 mod held;
 mod inbound;
+mod inbound_header;
 mod inbound_sad;
 mod ip_header;
 mod ipcomp;
+mod look_ahead;
 mod nesting;
+pub mod offload;
 mod outbound;
 mod outbound_sad;
 mod reassembly;
 mod sa;
 mod seal;
+mod slab;
 mod tables;
 mod tos;
 
+pub use aggfrag::{
+    GATHER_WAIT, LONG_UNPACKED_MAX, REORDER_WAIT, REORDER_WINDOW, SLOTS_MAX, UNPACKED_MAX,
+};
 pub use audit::AUDITS_PER_SECOND;
 pub use counters::{InboundReport, IpCompCounters, OutboundReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
@@ -48,6 +56,6 @@ pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY, WAITED_FOR_MAX};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use nesting::NESTING_MAX;
-pub use outbound::{Outbound, OutboundCommand, SAS_PER_POLICY_MAX, Verdict};
+pub use outbound::{Outbound, OutboundCommand, SAS_PER_POLICY_MAX, SuperWay, Verdict};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
 pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

@@ -1,37 +1,54 @@
 //! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3; AH is in [`crate::ah`].
 
+mod ahead;
+
 use std::sync::Arc;
 use std::time::Instant;
 
+use adit_crypto::Prefetch;
 use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, Icmp, IpPacket, write_fragment};
+use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
+use crate::aggfrag::Slots;
 use crate::audit::AuditGate;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{HEADROOM_MAX, INNER_MTU};
 use crate::event::{Audit, Event, Events};
-use crate::held::Held;
+use crate::held::{Held, Passed};
 use crate::ipcomp::Deflater;
+use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
+use crate::offload::SuperPacket;
 use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::OutboundSa;
-use crate::seal::Inner;
-use crate::tables::{Route, Tables, Train, missing, route_of};
+use crate::seal::{Inner, Look};
+use crate::tables::{Coach, Route, Tables, Train, missing, route_of};
 
-/// The outbound half of the packet engine; owned by one thread.
+/// The outbound half of the packet engine; owned by one thread. Several of them may be one engine: each
+/// gets every command, with its own part of the SAs ([`OutboundSa::for_threads`]).
 pub struct Outbound {
+    /// The number of its thread.
+    thread: u16,
+    passed: Passed,
     tables: Tables,
     sad: OutboundSad,
     held: Held,
     reassembly: Reassembly,
     /// There if any SA compresses.
     deflater: Option<Box<Deflater>>,
+    /// Where inner packets that share ESP packets are.
+    slots: Slots,
+    /// The SAs that have begun one of those.
+    begun: Vec<Slot>,
     /// Of the packet that was cut last.
     fragment_id: u32,
+    /// How to look ahead, if that is possible.
+    prefetch: Option<Prefetch>,
+    ahead: Ahead,
     drops: DropCounters,
     audits: AuditGate,
     events: Events,
@@ -70,6 +87,13 @@ pub enum OutboundCommand {
         /// Its policies.
         spd: Option<Arc<Spd>>,
     },
+    /// Leaves out some sequence numbers, of all threads that share them.
+    Skip {
+        /// The SA.
+        child: ChildSaId,
+        /// How many.
+        by: u64,
+    },
     /// The peer's address is another one now.
     UpdatePeer {
         /// The SA.
@@ -88,11 +112,21 @@ pub enum Verdict {
     /// The buffer holds the packet unchanged; it travels in clear.
     Bypass,
     /// The packet waits for an SA in a buffer of its own, or the fragment for the others of its
-    /// packet; this buffer is free. What [`Outbound::poll_packet`] has may be of it.
+    /// packet, or it shares ESP packets with others; this buffer is free. What [`Outbound::flush`]
+    /// and [`Outbound::poll_packet`] have may be of it, or it is for another thread and
+    /// [`Outbound::poll_passed`] has it.
     Held,
     /// The packet is not sent; the buffer holds it unchanged, or as far as some of several nested SAs
     /// have protected it.
     Drop(DropReason),
+}
+
+/// How a super-packet travels whole; good until the next command.
+#[derive(Clone, Copy, Debug)]
+pub struct SuperWay {
+    slot: Slot,
+    /// Its traffic class.
+    class: u8,
 }
 
 impl Default for Outbound {
@@ -104,13 +138,24 @@ impl Default for Outbound {
 impl Outbound {
     /// An engine without policies, which drops everything.
     pub fn new() -> Self {
+        Self::of_thread(0)
+    }
+
+    /// The same for one of several threads.
+    pub fn of_thread(thread: u16) -> Self {
         Self {
+            thread,
+            passed: Passed::default(),
             tables: Tables::default(),
-            sad: OutboundSad::default(),
+            sad: OutboundSad::of_thread(thread),
             held: Held::default(),
             reassembly: Reassembly::default(),
             deflater: None,
+            slots: Slots::default(),
+            begun: Vec::new(),
             fragment_id: 0,
+            prefetch: None,
+            ahead: Ahead::default(),
             drops: DropCounters::default(),
             audits: AuditGate::default(),
             events: Events::new(),
@@ -118,11 +163,19 @@ impl Outbound {
         }
     }
 
+    /// The same engine with a way to tell the processor of memory before it is read: with many SAs it
+    /// looks at the packets of a batch together then.
+    #[must_use]
+    pub fn with_prefetch(self, prefetch: Prefetch) -> Self {
+        Self { prefetch: Some(prefetch), ..self }
+    }
+
     /// Carries out a change. Packets that waited for it are polled with [`Self::poll_packet`].
     ///
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
+        self.close_begun();
         self.tables.forget_routes();
         match command {
             OutboundCommand::Install { sa, active } => {
@@ -131,7 +184,8 @@ impl Outbound {
                     self.deflater.get_or_insert_default();
                 }
                 self.next_limit = earlier(self.next_limit, sa.next_timeout());
-                self.sad.insert(*sa);
+                self.sad.insert(sa);
+                self.tables.make_room(self.sad.families());
                 if active {
                     self.activate(child, now);
                 }
@@ -140,6 +194,11 @@ impl Outbound {
             OutboundCommand::Remove { child } => self.sad.remove(child),
             OutboundCommand::SetPolicies(spd) => self.tables.set(TableId::DEFAULT, Some(spd)),
             OutboundCommand::SetTable { table, spd } => self.tables.set(table, spd),
+            OutboundCommand::Skip { child, by } => {
+                if let Some(sa) = self.sad.by_child(child) {
+                    sa.sequence.skip(by);
+                }
+            }
             OutboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.encap = encap;
@@ -183,14 +242,73 @@ impl Outbound {
         now: Instant,
     ) {
         verdicts.clear();
-        let mut train = None;
+        if let Some(by) = self.looks_ahead(packets.len()) {
+            return self.seal_ahead(packets, verdicts, by, now);
+        }
+        let mut train = Train::default();
         for packet in packets {
             let verdict = self.seal(packet, &mut train, now);
-            if let Verdict::Drop(reason) = verdict {
-                self.drops.add(reason);
-            }
-            verdicts.push(verdict);
+            verdicts.push(self.counted(verdict));
         }
+    }
+
+    #[inline]
+    fn counted(&mut self, verdict: Verdict) -> Verdict {
+        if let Verdict::Drop(reason) = verdict {
+            self.drops.add(reason);
+        }
+        verdict
+    }
+
+    /// Whether a super-packet that came by the interface of this table can travel whole, and through
+    /// which SA: each is to be asked about once. If not, it is to be cut, and its packets sealed.
+    pub fn super_way(&mut self, packet: &SuperPacket<'_>, table: TableId) -> Option<SuperWay> {
+        let inner = IpPacket::read(packet.octets()).ok()?;
+        let (flow, look) = (inner.flow_key(), Inner::of(&inner).look);
+        let dscp = Dscp::from_traffic_class(look.class);
+        let policies = self.tables.get_mut(table)?;
+        let route = policies.route(table, &flow, dscp, &self.sad, &mut Train::default());
+        let Route::Sa(slot) = route else { return None };
+        let sa = self.sad.get(slot)?;
+        let is_at_home = sa.home.is_none_or(|home| home == self.thread);
+        let is_last = sa.is_plain() && sa.outer_policy().is_none();
+        let goes = is_at_home && is_last && sa.takes_super(packet);
+        goes.then_some(SuperWay { slot, class: look.class })
+    }
+
+    /// Puts a super-packet into ESP packets that it shares with what is before and behind it, by the
+    /// way that was found for it; what was sealed since changes nothing in that. [`Self::flush`] has them.
+    ///
+    /// # Errors
+    ///
+    /// What it was dropped for, and counted.
+    pub fn seal_super(
+        &mut self,
+        packet: &SuperPacket<'_>,
+        way: &SuperWay,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let SuperWay { slot, class } = *way;
+        let sa = self.sad.get(slot).ok_or(DropReason::NoSa)?;
+        let packed = sa.pack_super(packet, class, &mut self.slots, now, &mut self.events);
+        self.note_begun(slot);
+        if let Err(reason) = packed {
+            self.refuse(slot, reason, now);
+            self.drops.add(reason);
+        }
+        packed
+    }
+
+    /// Says that a burst is over: the ESP packets that the packets of it share (RFC 9347), in the
+    /// order in which they are to be sent, behind those that the verdicts of the batch send. No later
+    /// call has them again.
+    ///
+    /// All of one SA are of one length, but for the last one of a burst, and where the traffic class
+    /// of their outer headers changes. Who does not send bursts has them by [`Self::poll_packet`],
+    /// one by one; both ways every batch is to be followed by one of the two.
+    pub fn flush(&mut self) -> &[PacketBuf] {
+        self.close_begun();
+        self.slots.show()
     }
 
     /// The next event.
@@ -198,10 +316,28 @@ impl Outbound {
         self.events.pop()
     }
 
+    /// Takes back the longer buffers that the engine has given for packets of these, and gives the
+    /// shorter ones again. Call it when a batch is sent.
+    pub fn take_back(&mut self, packets: &mut [PacketBuf]) {
+        if self.reassembly.has_lent() {
+            packets.iter_mut().for_each(|packet| self.reassembly.take_back(packet));
+        }
+    }
+
     /// The next packet that waited for an SA and is sealed now, or the next fragment of one that is
-    /// too long for the network.
+    /// too long for the network, or the next of those that [`Self::flush`] would have.
     pub fn poll_packet(&mut self) -> Option<PacketBuf> {
-        self.held.pop_ready()
+        if let Some(ready) = self.held.pop_ready() {
+            return Some(ready);
+        }
+        self.close_begun();
+        self.slots.pop()
+    }
+
+    /// The next packet that another thread is to seal, with its number; it goes through that one's
+    /// [`Self::seal_batch`], unchanged.
+    pub fn poll_passed(&mut self) -> Option<(u16, PacketBuf)> {
+        self.passed.pop()
     }
 
     /// When [`Self::handle_timeout`] is wanted.
@@ -224,7 +360,8 @@ impl Outbound {
         self.sad.by_child(child).map(|sa| sa.counters())
     }
 
-    /// Counts packets that were sealed, and that the network did not take.
+    /// Counts packets that were sealed, and that the network did not take, or that could not be cut
+    /// out of a super-packet.
     pub fn note_unsent(&mut self, reason: DropReason, packets: usize) {
         self.drops.add_many(reason, u64::try_from(packets).unwrap_or(u64::MAX));
     }
@@ -240,10 +377,14 @@ impl Outbound {
     }
 
     fn seal(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
+        if let Some((coach, total_len)) = train.coach(packet) {
+            packet.truncate(total_len);
+            return self.seal_plain(packet, coach.slot, coach.look, now);
+        }
+        let number = TableId(packet.meta.table);
         let Ok(inner) = IpPacket::read(packet.data()) else {
             return Verdict::Drop(DropReason::NotIp);
         };
-        let number = TableId(packet.meta.table);
         let Some(table) = self.tables.get_mut(number) else {
             return Verdict::Drop(DropReason::NoPolicy);
         };
@@ -254,7 +395,7 @@ impl Outbound {
         let flow = inner.flow_key();
         let total_len = inner.total_len();
         let inner = Inner::of(&inner);
-        let dscp = Dscp::from_traffic_class(inner.class);
+        let dscp = Dscp::from_traffic_class(inner.look.class);
         match table.route(number, &flow, dscp, &self.sad, train) {
             Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
                 Verdict::Drop(DropReason::Redirect)
@@ -263,6 +404,10 @@ impl Outbound {
                 let Some(sa) = self.sad.get(slot) else {
                     return Verdict::Drop(DropReason::NoSa);
                 };
+                if let Some(home) = sa.home.filter(|home| *home != self.thread) {
+                    let passed = self.passed.push(home, packet);
+                    return if passed { Verdict::Held } else { Verdict::Drop(DropReason::Crowded) };
+                }
                 //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
                 //# Thus, transport mode ESP is applied only to whole IP
                 //# datagrams (not to IP fragments).
@@ -270,6 +415,12 @@ impl Outbound {
                     return self.join(packet, train, now);
                 }
                 packet.truncate(total_len);
+                if sa.is_plain() && sa.outer_policy().is_none() {
+                    if let Some((mark, _)) = FlowMark::read(packet.data()) {
+                        train.couple(Coach { mark, table: number, slot, look: inner.look });
+                    }
+                    return self.seal_plain(packet, slot, inner.look, now);
+                }
                 match self.sad.chain(slot) {
                     Ok(chain) => self.seal_by_all(packet, &inner, &chain, now),
                     // Nothing of an inner SA may leave without the outer ones, so nothing is sealed.
@@ -291,6 +442,30 @@ impl Outbound {
         }
     }
 
+    /// Protects a packet by the only SA that it takes, which is plain.
+    #[inline]
+    fn seal_plain(
+        &mut self,
+        packet: &mut PacketBuf,
+        slot: Slot,
+        look: Look,
+        now: Instant,
+    ) -> Verdict {
+        let sealed = match self.sad.get(slot) {
+            // It overtakes nothing: these are sent before what is shared.
+            Some(sa) if self.slots.is_idle() && sa.fills_payload(packet.len()) => {
+                sa.seal_payload(packet, look.class, now, &mut self.events).map(|()| Verdict::Send)
+            }
+            Some(sa) if sa.is_aggfrag() => self.pack(slot, packet, look, now),
+            Some(sa) => sa.seal_plain(packet, look, now, &mut self.events).map(|()| Verdict::Send),
+            None => Err(DropReason::NoSa),
+        };
+        match sealed {
+            Ok(verdict) => verdict,
+            Err(reason) => self.refuse(slot, reason, now),
+        }
+    }
+
     /// Protects a packet by one SA after the other.
     fn seal_by_all(
         &mut self,
@@ -303,15 +478,17 @@ impl Outbound {
             return Verdict::Drop(DropReason::NoSa);
         };
         let sealed = match self.seal_by(*first, packet, inner, now) {
-            Ok(number) => self.seal_again(packet, number, outer, now),
+            Ok(Sealed::Packed) => return Verdict::Held,
+            Ok(Sealed::Alone(number)) => self.seal_again(packet, number, outer, now),
             Err(reason) => Err((*first, reason)),
         };
         match sealed {
-            Ok(()) if packet.meta.whole && packet.len() > LINK_MTU => {
+            Ok(Sealed::Packed) => Verdict::Held,
+            Ok(_) if packet.meta.whole && packet.len() > LINK_MTU => {
                 self.fragment_id = self.fragment_id.wrapping_add(1);
                 self.cut(packet, self.fragment_id)
             }
-            Ok(()) => Verdict::Send,
+            Ok(_) => Verdict::Send,
             Err((slot, reason)) => self.refuse(slot, reason, now),
         }
     }
@@ -324,27 +501,66 @@ impl Outbound {
         mut number: u64,
         outer: &[Slot],
         now: Instant,
-    ) -> Result<(), (Slot, DropReason)> {
+    ) -> Result<Sealed, (Slot, DropReason)> {
         for slot in outer {
             put_outer(packet, number).ok_or((*slot, DropReason::NoRoom))?;
             let inner = IpPacket::read(packet.data()).map(|inner| Inner::of(&inner));
             let inner = inner.map_err(|_| (*slot, DropReason::NotIp))?;
-            number = self.seal_by(*slot, packet, &inner, now).map_err(|reason| (*slot, reason))?;
+            match self.seal_by(*slot, packet, &inner, now).map_err(|reason| (*slot, reason))? {
+                Sealed::Alone(next) => number = next,
+                Sealed::Packed => return Ok(Sealed::Packed),
+            }
         }
-        Ok(())
+        Ok(Sealed::Alone(number))
     }
 
-    /// Protects a packet by one SA; gives the sequence number it got.
+    /// Protects a packet by one SA.
     fn seal_by(
         &mut self,
         slot: Slot,
         packet: &mut PacketBuf,
         inner: &Inner,
         now: Instant,
-    ) -> Result<u64, DropReason> {
+    ) -> Result<Sealed, DropReason> {
         let sa = self.sad.get(slot).ok_or(DropReason::NoSa)?;
+        if sa.is_aggfrag() {
+            return self.pack(slot, packet, inner.look, now).map(|_| Sealed::Packed);
+        }
         sa.seal(packet, inner, now, self.deflater.as_deref_mut(), &mut self.events)?;
-        Ok(sa.sequence.last())
+        Ok(Sealed::Alone(sa.sequence.last()))
+    }
+
+    /// Puts a packet into ESP packets that it shares, by the last SA that protects it.
+    fn pack(
+        &mut self,
+        slot: Slot,
+        packet: &PacketBuf,
+        look: Look,
+        now: Instant,
+    ) -> Result<Verdict, DropReason> {
+        let sa = self.sad.get(slot).ok_or(DropReason::NoSa)?;
+        let packed = sa.pack(packet.data(), look.class, &mut self.slots, now, &mut self.events);
+        self.note_begun(slot);
+        packed.map(|()| Verdict::Held)
+    }
+
+    fn note_begun(&mut self, slot: Slot) {
+        let has_begun = self.sad.get(slot).is_some_and(|sa| sa.has_begun());
+        if has_begun && !self.begun.contains(&slot) {
+            self.begun.push(slot);
+        }
+    }
+
+    /// Seals the payloads that are begun, however full they are.
+    fn close_begun(&mut self) {
+        for slot in self.begun.drain(..) {
+            if let Some(sa) = self.sad.get(slot)
+                && let Err(reason) = sa.close(&mut self.slots)
+            {
+                sa.dropped(reason);
+                self.drops.add(reason);
+            }
+        }
     }
 
     /// A dummy packet, which looks outside like all others of its SA.
@@ -353,12 +569,15 @@ impl Outbound {
         let sa = self.sad.by_child(child)?;
         let mut dummy = sa.dummy(now, &mut self.events).ok()?;
         let (number, outer) = (sa.sequence.last(), chain.slots().get(1..)?);
-        if let Err((slot, reason)) = self.seal_again(&mut dummy, number, outer, now) {
-            self.refuse(slot, reason, now);
-            self.drops.add(reason);
-            return None;
+        match self.seal_again(&mut dummy, number, outer, now) {
+            Ok(Sealed::Alone(_)) => Some(dummy),
+            Ok(Sealed::Packed) => None,
+            Err((slot, reason)) => {
+                self.refuse(slot, reason, now);
+                self.drops.add(reason);
+                None
+            }
         }
-        Some(dummy)
     }
 
     /// Keeps a fragment until the others of its packet are there, and seals that (RFC 4301 §7).
@@ -465,7 +684,7 @@ impl Outbound {
                         && spd().and_then(|spd| missing(spd, sad, &flow, dscp)) != Some(policy)
             })
         };
-        let mut train = None;
+        let mut train = Train::default();
         for mut packet in self.held.take(policy, now, carried) {
             match self.seal(&mut packet, &mut train, now) {
                 Verdict::Send => self.held.push_ready(packet),
@@ -477,6 +696,15 @@ impl Outbound {
             }
         }
     }
+}
+
+/// What an SA has made of a packet.
+#[derive(Clone, Copy)]
+enum Sealed {
+    /// An ESP or AH packet with this sequence number.
+    Alone(u64),
+    /// It is in packets of the engine, with others.
+    Packed,
 }
 
 /// RFC 792, RFC 4861 §4.5: the type is in the upper octet of the port.

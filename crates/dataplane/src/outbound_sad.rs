@@ -2,31 +2,62 @@
 
 use std::collections::BTreeMap;
 
+use adit_crypto::Prefetch;
 use adit_db::sad::Table;
 use adit_db::{ChildSaId, PolicyId};
 use adit_wire::ip::FlowKey;
 
+use crate::look_ahead::CACHED_SAS;
 use crate::nesting::{NESTING_MAX, outer_flow};
 use crate::sa::OutboundSa;
+use crate::slab::Slab;
+pub(crate) use crate::slab::Slot;
 
 /// The outbound SAs of the engine.
 #[derive(Default)]
 pub(crate) struct OutboundSad {
-    slots: Vec<Option<OutboundSa>>,
-    /// Empty ones of them.
-    free: Vec<Slot>,
+    sas: Slab<OutboundSa>,
     by_child: BTreeMap<ChildSaId, Slot>,
     /// SAs in use, the one activated last first.
-    by_policy: Table<PolicyId, Vec<Slot>>,
+    by_policy: Table<PolicyId, Order>,
     /// How many SAs ask for more than addresses.
     above_ip: usize,
     /// How many SAs are under others.
     nested: usize,
+    /// How many are for one thread each.
+    for_homes: usize,
+    /// How many carry IPv6.
+    v6: usize,
+    /// The number of the thread.
+    thread: u16,
 }
 
-/// Where an SA lies; good until the SA is removed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Slot(usize);
+/// The SAs of a policy, the one activated last first. There is mostly one, and that lies at hand.
+#[derive(Debug, Default)]
+struct Order {
+    first: Option<Slot>,
+    others: Vec<Slot>,
+}
+
+impl Order {
+    fn iter(&self) -> impl Iterator<Item = Slot> {
+        self.first.iter().chain(&self.others).copied()
+    }
+
+    fn put_first(&mut self, slot: Slot) {
+        self.forget(slot);
+        if let Some(second) = self.first.replace(slot) {
+            self.others.insert(0, second);
+        }
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        self.others.retain(|other| *other != slot);
+        if self.first == Some(slot) {
+            self.first = (!self.others.is_empty()).then(|| self.others.remove(0));
+        }
+    }
+}
 
 /// The SAs that protect a packet, one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +83,33 @@ pub(crate) enum Gap {
 }
 
 impl OutboundSad {
+    /// The SAs as one of several threads sees them.
+    pub(crate) fn of_thread(thread: u16) -> Self {
+        Self { thread, ..Self::default() }
+    }
+
     /// Adds an SA that carries nothing yet; a number that is taken stays with its SA.
-    pub(crate) fn insert(&mut self, sa: OutboundSa) {
+    pub(crate) fn insert(&mut self, sa: Box<OutboundSa>) {
         if self.by_child.contains_key(&sa.child) {
             return;
         }
-        let slot = self.free.pop().unwrap_or(Slot(self.slots.len()));
-        self.by_child.insert(sa.child, slot);
-        self.above_ip = self.above_ip.saturating_add(sa.looks_above_ip().into());
-        self.nested = self.nested.saturating_add(sa.outer_policy().is_some().into());
-        match self.slots.get_mut(slot.0) {
-            Some(place) => *place = Some(sa),
-            None => self.slots.push(Some(sa)),
+        let child = sa.child;
+        self.count_in(&sa, usize::saturating_add);
+        if let Ok(slot) = self.sas.insert(sa) {
+            self.by_child.insert(child, slot);
+        }
+    }
+
+    /// Counts what is special about an SA that comes or goes.
+    fn count_in(&mut self, sa: &OutboundSa, change: fn(usize, usize) -> usize) {
+        let counts = [
+            (&mut self.above_ip, sa.looks_above_ip()),
+            (&mut self.nested, sa.outer_policy().is_some()),
+            (&mut self.for_homes, sa.is_for_home),
+            (&mut self.v6, sa.carries_v6()),
+        ];
+        for (count, is_so) in counts {
+            *count = change(*count, is_so.into());
         }
     }
 
@@ -71,9 +117,7 @@ impl OutboundSad {
     pub(crate) fn activate(&mut self, child: ChildSaId) -> Option<PolicyId> {
         let slot = *self.by_child.get(&child)?;
         let policy = self.get(slot)?.policy;
-        let order = self.by_policy.get_or_insert_with(policy, Vec::new);
-        order.retain(|other| *other != slot);
-        order.insert(0, slot);
+        self.by_policy.get_or_insert_with(policy, Order::default).put_first(slot);
         Some(policy)
     }
 
@@ -82,36 +126,45 @@ impl OutboundSad {
         let Some(slot) = self.by_child.remove(&child) else {
             return;
         };
-        let sa = self.slots.get_mut(slot.0).and_then(Option::take);
-        let looked_above = sa.as_ref().is_some_and(OutboundSa::looks_above_ip);
-        self.above_ip = self.above_ip.saturating_sub(looked_above.into());
-        let was_nested = sa.as_ref().is_some_and(|sa| sa.outer_policy().is_some());
-        self.nested = self.nested.saturating_sub(was_nested.into());
-        self.free.push(slot);
-        let policy = sa.map(|sa| sa.policy);
-        if let Some(order) = policy.and_then(|policy| self.by_policy.get_mut(&policy)) {
-            order.retain(|other| *other != slot);
+        let Some(sa) = self.sas.remove(slot) else { return };
+        self.count_in(&sa, usize::saturating_sub);
+        if let Some(order) = self.by_policy.get_mut(&sa.policy) {
+            order.forget(slot);
         }
     }
 
     /// The SA that carries a packet of this policy: the one activated last whose negotiated
     /// selectors contain it. Several have room beside each other while one replaces another, and
-    /// where peers share a policy.
+    /// where peers share a policy. One that is for this thread goes before all others, and one that is
+    /// for another thread behind them.
     pub(crate) fn find(&self, policy: PolicyId, flow: &FlowKey) -> Option<Slot> {
         let order = self.by_policy.get(&policy)?;
-        order.iter().find(|slot| self.carries(**slot, flow)).copied()
+        let mut carry = order.iter().filter(|slot| self.carries(*slot, flow));
+        if self.for_homes == 0 {
+            return carry.next();
+        }
+        let merit = |slot: &Slot| {
+            let sa = self.sas.get(*slot);
+            match sa.map(|sa| (sa.is_for_home, sa.home == Some(self.thread))) {
+                Some((true, true)) => 0,
+                Some((false, _)) => 1,
+                Some((true, false)) | None => 2,
+            }
+        };
+        // Of equals the first.
+        carry.min_by_key(merit)
     }
 
     /// Whether the negotiated selectors of an SA let this packet out.
     pub(crate) fn carries(&self, slot: Slot, flow: &FlowKey) -> bool {
-        self.slots.get(slot.0).and_then(Option::as_ref).is_some_and(|sa| sa.carries(flow))
+        self.sas.get(slot).is_some_and(|sa| sa.carries(flow))
     }
 
     /// The SAs that protect what this one seals, itself the first.
     pub(crate) fn chain(&self, first: Slot) -> Result<Chain, Gap> {
         let mut chain = Chain { slots: [first; NESTING_MAX], len: 1 };
         let mut last = first;
-        while let Some(sa) = self.slots.get(last.0).and_then(Option::as_ref)
+        while let Some(sa) = self.sas.get(last)
             && let Some(policy) = sa.outer_policy()
         {
             let flow = outer_flow(&sa.encap, sa.is_ah());
@@ -134,11 +187,35 @@ impl OutboundSad {
 
     /// How many SAs of a policy are in use.
     pub(crate) fn count(&self, policy: PolicyId) -> usize {
-        self.by_policy.get(&policy).map_or(0, Vec::len)
+        self.by_policy.get(&policy).map_or(0, |order| order.iter().count())
     }
 
+    /// How many SAs carry IPv4, and how many IPv6.
+    pub(crate) fn families(&self) -> [usize; 2] {
+        [self.by_child.len().saturating_sub(self.v6), self.v6]
+    }
+
+    /// Whether there are so many that a packet's SA is in no cache of the processor.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.by_child.len() > CACHED_SAS
+    }
+
+    /// Looks at some SAs together, so that they are at hand.
+    pub(crate) fn touch(&self, slots: impl Iterator<Item = Slot> + Clone, by: Prefetch) {
+        self.sas.touch(slots, |sa| sa.spi.0, by);
+    }
+
+    /// The SA that lies here.
+    #[inline]
+    pub(crate) fn at(&self, slot: Slot) -> Option<&OutboundSa> {
+        self.sas.get(slot)
+    }
+
+    /// The same, to be changed.
+    #[inline]
     pub(crate) fn get(&mut self, slot: Slot) -> Option<&mut OutboundSa> {
-        self.slots.get_mut(slot.0).and_then(Option::as_mut)
+        self.sas.get_mut(slot)
     }
 
     pub(crate) fn by_child(&mut self, child: ChildSaId) -> Option<&mut OutboundSa> {
@@ -153,6 +230,29 @@ impl OutboundSad {
 
     /// Every SA.
     pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut OutboundSa> {
-        self.slots.iter_mut().flatten()
+        self.sas.iter_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sa_activated_last_is_the_first() {
+        let mut order = Order::default();
+        let slots = |order: &Order| order.iter().map(|slot| slot.0).collect::<Vec<_>>();
+        order.forget(Slot(1));
+        for slot in [1, 2, 3] {
+            order.put_first(Slot(slot));
+        }
+        assert_eq!(slots(&order), [3, 2, 1]);
+        order.put_first(Slot(2));
+        assert_eq!(slots(&order), [2, 3, 1]);
+        order.forget(Slot(2));
+        assert_eq!(slots(&order), [3, 1]);
+        order.forget(Slot(1));
+        order.forget(Slot(3));
+        assert!(slots(&order).is_empty());
     }
 }

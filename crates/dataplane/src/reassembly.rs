@@ -7,8 +7,9 @@
 //! been walked around with both.
 //!
 //! Memory is bounded: [`PACKETS_MAX`] packets, [`PACKETS_PER_ORIGIN`] of one origin. Buffers are
-//! made when they are first needed and used again; they are of the size of those that packets come
-//! in, so that a whole packet changes places with its last fragment and is not copied.
+//! made when they are first needed and used again. A whole packet changes places with its last
+//! fragment and is not copied; where packets come in shorter buffers than that, theirs wait here until
+//! they are asked for ([`Reassembly::take_back`]).
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -59,6 +60,8 @@ pub(crate) enum Origin {
 pub(crate) struct Reassembly {
     packets: Vec<Incomplete>,
     spare: Vec<PacketBuf>,
+    /// Short buffers in whose place long ones are used.
+    lent: Vec<PacketBuf>,
     /// Fragments that were given up because others of their packet were missing.
     given_up: u64,
 }
@@ -134,7 +137,7 @@ impl Reassembly {
             std::mem::swap(packet, &mut whole.buffer);
             packet.meta = whole.buffer.meta;
         }
-        self.spare.push(whole.buffer);
+        self.put_away(whole.buffer);
         finished.map(|()| Some(key.id)).ok_or(DropReason::Fragment)
     }
 
@@ -142,6 +145,41 @@ impl Reassembly {
     /// not come.
     pub(crate) fn take_given_up(&mut self) -> u64 {
         std::mem::take(&mut self.given_up)
+    }
+
+    /// Puts a long buffer in the place of a short one, with its addressing and what lies before the
+    /// packet, which is empty; `false` if it is long already, or if too many were lent.
+    pub(crate) fn lend(&mut self, packet: &mut PacketBuf) -> bool {
+        if is_long(packet) || self.lent.len() >= LENT_MAX {
+            return false;
+        }
+        let mut buffer = self.spare.pop().unwrap_or_else(packet_buffer);
+        buffer.reset(0);
+        packet.truncate(0);
+        let front_len = packet.headroom();
+        let front = packet.push_front(front_len).map(|front| &*front);
+        if !buffer.fill(front.unwrap_or_default()) || !buffer.pull_front(front_len) {
+            return false;
+        }
+        buffer.meta = packet.meta;
+        std::mem::swap(packet, &mut buffer);
+        self.lent.push(buffer);
+        true
+    }
+
+    /// Whether long buffers are used in the place of short ones.
+    pub(crate) fn has_lent(&self) -> bool {
+        !self.lent.is_empty()
+    }
+
+    /// Puts a short buffer in the place of a long one, if that is one that was lent.
+    pub(crate) fn take_back(&mut self, packet: &mut PacketBuf) {
+        if is_long(packet)
+            && let Some(mut buffer) = self.lent.pop()
+        {
+            std::mem::swap(packet, &mut buffer);
+            self.spare.push(buffer);
+        }
     }
 
     /// Where the packet of this fragment is; it begins if it is not there.
@@ -155,11 +193,7 @@ impl Reassembly {
         } else if self.packets.len() >= PACKETS_MAX {
             self.give_up_oldest(|_| true);
         }
-        let mut buffer = self
-            .spare
-            .pop()
-            .filter(|buffer| buffer.capacity() >= BUFFER_OCTETS)
-            .unwrap_or_else(packet_buffer);
+        let mut buffer = self.spare.pop().unwrap_or_else(packet_buffer);
         buffer.reset(DATA_AT);
         self.packets.push(Incomplete::new(key, buffer, ecn, now));
         self.packets.len().saturating_sub(1)
@@ -187,7 +221,15 @@ impl Reassembly {
             let fragments = u64::try_from(packet.piece_count).unwrap_or(u64::MAX);
             self.given_up = self.given_up.saturating_add(fragments);
         }
-        self.spare.push(packet.buffer);
+        self.put_away(packet.buffer);
+    }
+
+    fn put_away(&mut self, buffer: PacketBuf) {
+        if is_long(&buffer) {
+            self.spare.push(buffer);
+        } else if self.lent.len() < LENT_MAX {
+            self.lent.push(buffer);
+        }
     }
 }
 
@@ -302,6 +344,13 @@ fn combined(one: Ecn, other: Ecn) -> Option<Ecn> {
         _ => Some(one),
     }
 }
+
+fn is_long(buffer: &PacketBuf) -> bool {
+    buffer.capacity() >= BUFFER_OCTETS
+}
+
+/// Most long buffers that are lent at a time: as many as packets come in one piece.
+const LENT_MAX: usize = 128;
 
 /// Where data begins in a buffer.
 const DATA_AT: usize = HEADROOM_MAX + HEADER_MAX;

@@ -1,9 +1,12 @@
-//! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each.
+//! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each. Where
+//! several threads send, each has its own part of an outbound SA.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use adit_crypto::{AuthenticationKey, KeyLengthError, OpenKey, Protection, SealKey};
+use adit_crypto::{
+    AuthenticationKey, Extent, KeyLengthError, OpenKey, Prefetch, Protection, SealKey,
+};
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
@@ -13,8 +16,10 @@ use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{AddressChange, FlowKey};
 
+use crate::aggfrag::pack::Packer;
+use crate::aggfrag::unpack::Unpacker;
 use crate::counters::{IpCompCounters, SaCounters};
-use crate::drop_reason::{DropCounters, DropReason};
+use crate::drop_reason::{DropReason, SaDrops};
 use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
@@ -52,10 +57,15 @@ pub struct OutboundSa {
     pub(crate) mode: Mode,
     pub(crate) tfc: Tfc,
     pub(crate) ipcomp: Option<Box<Compression>>,
+    pub(crate) aggfrag: Option<Box<Packer>>,
     /// Where the IVs begin to count, for keys that have been used before.
     pub(crate) iv_base: u64,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
+    /// The thread that alone sends on it; `None` if all do.
+    pub(crate) home: Option<u16>,
+    /// Whether it is for its home alone, beside another SA of its policy (RFC 9611).
+    pub(crate) is_for_home: bool,
     /// Whether other SAs protect its packets once more.
     is_nested: bool,
     /// Whether any selector asks for more than addresses.
@@ -77,15 +87,14 @@ pub struct InboundSa {
     pub(crate) meter: Meter,
     /// Where the newest authentic packet came from.
     pub(crate) remote: SocketAddr,
-    /// Where the control loop has the peer.
-    pub(crate) settled: SocketAddr,
     pub(crate) udp: bool,
-    /// When the control loop was last told that packets come in.
-    pub(crate) traffic_told: Option<Instant>,
+    /// When the control loop is to be told again that packets come in; at once if never yet.
+    pub(crate) traffic_due: Option<Instant>,
     pub(crate) mode: Mode,
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
     pub(crate) ipcomp: Option<Box<Decompression>>,
+    pub(crate) aggfrag: Option<Box<Unpacker>>,
     /// Its place under the SAs that protect its packets once more.
     pub(crate) under: Option<Box<Under>>,
     /// Where its packets go.
@@ -143,7 +152,7 @@ impl OpeningKey {
 /// What is touched when a packet is dropped, not when it passes alone.
 #[derive(Debug, Default)]
 struct Cold {
-    drops: DropCounters,
+    drops: SaDrops,
     ecn_suspicious: u64,
     /// The worst age that was reported, and when.
     told: Option<(Age, Instant)>,
@@ -153,6 +162,8 @@ struct Cold {
     dummy_sent: Option<Instant>,
     /// Outbound: the policy of the SAs over this one.
     over: Option<PolicyId>,
+    /// Inbound: where the control loop has the peer.
+    settled: Option<SocketAddr>,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -166,22 +177,67 @@ impl OutboundSa {
     ///
     /// [`KeyLengthError`] if the keys are not those of the cipher.
     pub fn new(sa: &ChildSa, policy: PolicyId, now: Instant) -> Result<Self, KeyLengthError> {
+        let meter = Meter::new(prudent(sa.lifetime, sa.protection), now);
+        Self::with(sa, policy, (SequenceCounter::new(sa.esn), meter))
+    }
+
+    /// The outbound half for several threads, in their order: no sequence number is given out twice,
+    /// and limits hold for what all of them send.
+    ///
+    /// If it has a home, which is the number of a thread, the others give it their packets: its numbers
+    /// leave in order, as a narrow replay window wants them.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyLengthError`] if the keys are not those of the cipher.
+    pub fn for_threads(
+        sa: &ChildSa,
+        policy: PolicyId,
+        now: Instant,
+        threads: u16,
+        home: Option<u16>,
+    ) -> Result<Vec<Self>, KeyLengthError> {
+        if threads <= 1 {
+            return Self::new(sa, policy, now).map(|sa| vec![sa]);
+        }
+        let counters = SequenceCounter::shared(0, sa.esn, threads.into());
+        let meters = Meter::shared(prudent(sa.lifetime, sa.protection), now, threads.into());
+        let part = |(number, shared): (u16, (SequenceCounter, Meter))| {
+            let mut part = Self::with(sa, policy, shared)?;
+            part.home = home;
+            // One of them is enough to keep up appearances.
+            if number != home.unwrap_or_default() {
+                part.tfc.dummies = 0;
+            }
+            Ok(part)
+        };
+        (0..threads).zip(counters.zip(meters)).map(part).collect()
+    }
+
+    fn with(
+        sa: &ChildSa,
+        policy: PolicyId,
+        (sequence, meter): (SequenceCounter, Meter),
+    ) -> Result<Self, KeyLengthError> {
         Ok(Self {
             key: SealingKey::new(sa.protection, &sa.keys_out)?,
-            sequence: SequenceCounter::new(sa.esn),
+            sequence,
             spi: sa.spi_out,
             esn: sa.esn,
             tos: TosRule::new(sa.dscp, sa.ecn),
             df: sa.df,
             child: sa.id,
             policy,
-            meter: Meter::new(prudent(sa.lifetime, sa.protection), now),
+            meter,
             encap: sa.encap,
             mode: sa.mode,
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
+            aggfrag: packer(sa),
             iv_base: 0,
             active: false,
+            home: None,
+            is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
             watched: sa.lifetime.idle.is_some(),
@@ -195,11 +251,19 @@ impl OutboundSa {
         self.child
     }
 
+    /// The same SA as one that its home alone has use for (RFC 9611): the other threads have their own,
+    /// or send on the one for all.
+    #[must_use]
+    pub fn for_home(self) -> Self {
+        Self { is_for_home: true, ..self }
+    }
+
     /// The same SA with its counter moved on, to continue that of an SA taken over from elsewhere.
     /// It is never moved back: a number given out twice would be a nonce used twice.
     #[must_use]
-    pub fn with_sequence_after(self, last: u64) -> Self {
-        Self { sequence: SequenceCounter::after(last.max(self.sequence.last()), self.esn), ..self }
+    pub fn with_sequence_after(mut self, last: u64) -> Self {
+        self.sequence.skip_to(last);
+        self
     }
 
     /// The same SA under those of another policy, which protect its packets once more.
@@ -247,6 +311,20 @@ impl OutboundSa {
         matches!(self.key, SealingKey::Ah(_))
     }
 
+    /// Whether its packets are of IPv6.
+    pub(crate) fn carries_v6(&self) -> bool {
+        self.selectors.remote.first.is_some_and(|selector| !selector.is_ipv4())
+    }
+
+    /// Tells the processor of the key; the SA itself is read for it.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, by: Prefetch, extent: Extent) {
+        match &self.key {
+            SealingKey::Esp(key) => key.prefetch(by, extent),
+            SealingKey::Ah(_) => {}
+        }
+    }
+
     /// Whether the negotiated selectors let this packet out.
     pub(crate) fn carries(&self, flow: &FlowKey) -> bool {
         self.selectors.contain(flow)
@@ -260,6 +338,20 @@ impl OutboundSa {
     /// Counts a packet that passed, of so many inner octets.
     pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
         self.meter.count(octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
+    }
+
+    /// Counts a super-packet as the packets that it stands for.
+    pub(crate) fn count_super(
+        &mut self,
+        packets: usize,
+        octets: usize,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        self.meter.count_super(u64::try_from(packets).unwrap_or(0), octets, now);
         if self.watched && self.cold.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
@@ -302,19 +394,19 @@ impl InboundSa {
             policy,
             meter: Meter::new(Lifetime { soft, ..lifetime }, now),
             remote: sa.encap.remote,
-            settled: sa.encap.remote,
             udp: sa.encap.udp,
-            traffic_told: None,
+            traffic_due: None,
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
+            aggfrag: sa.aggfrag.map(|aggfrag| Box::new(Unpacker::new(aggfrag))),
             under: None,
             table: TableId::DEFAULT,
             looks_above_ip: looks_above_ip(sa),
             group: None,
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::default(),
+            cold: Box::new(Cold { settled: Some(sa.encap.remote), ..Cold::default() }),
         })
     }
 
@@ -371,6 +463,20 @@ impl InboundSa {
         }
     }
 
+    /// Counts a super-packet as the packets that it stands for.
+    pub(crate) fn count_super(
+        &mut self,
+        packets: usize,
+        octets: usize,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        self.meter.count_super(u64::try_from(packets).unwrap_or(0), octets, now);
+        if self.watched && self.cold.newly_used(now) {
+            events.push(Event::Used { child: self.child });
+        }
+    }
+
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.cold.drops.add(reason);
     }
@@ -381,6 +487,33 @@ impl InboundSa {
 
     pub(crate) fn newly(&mut self, age: Age, now: Instant) -> bool {
         self.cold.newly(age, now)
+    }
+
+    /// Tells the processor of the key; the SA itself is read for it.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, by: Prefetch, extent: Extent) {
+        match &self.key {
+            OpeningKey::Esp(key) => key.prefetch(by, extent),
+            OpeningKey::Ah(_) => {}
+        }
+    }
+
+    /// Tells the processor of what else a packet of this number needs.
+    #[inline]
+    pub(crate) fn prefetch_rest(&self, sequence: u32, by: Prefetch) {
+        self.window.prefetch(sequence, by);
+        by.value(&*self.selectors);
+    }
+
+    /// The control loop has the peer here.
+    pub(crate) fn settle(&mut self, remote: SocketAddr) {
+        self.remote = remote;
+        self.cold.settled = Some(remote);
+    }
+
+    /// Whether the newest packet came from where the control loop has the peer.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.cold.settled == Some(self.remote)
     }
 
     /// What came through and what did not.
@@ -420,7 +553,7 @@ impl Cold {
             octets: meter.usage().octets,
             last_used: meter.last_used(),
             sequence,
-            drops: self.drops,
+            drops: self.drops.into(),
             ipcomp: IpCompCounters::default(),
             ecn_suspicious: self.ecn_suspicious,
         }
@@ -430,8 +563,8 @@ impl Cold {
 /// Negotiated selectors: any of ours with any of the peer's.
 #[derive(Debug)]
 struct Selectors {
-    local: Box<[TrafficSelector]>,
-    remote: Box<[TrafficSelector]>,
+    local: Side,
+    remote: Side,
     /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
     hosts: Option<Box<Hosts>>,
 }
@@ -439,8 +572,8 @@ struct Selectors {
 impl Selectors {
     fn of(sa: &ChildSa) -> Self {
         Self {
-            local: sa.local_ts.clone().into(),
-            remote: sa.remote_ts.clone().into(),
+            local: Side::of(&sa.local_ts),
+            remote: Side::of(&sa.remote_ts),
             hosts: match sa.mode {
                 Mode::Tunnel => None,
                 Mode::Transport => Some(Box::new(hosts(sa))),
@@ -454,8 +587,33 @@ impl Selectors {
         self.hosts
             .as_deref()
             .is_none_or(|hosts| (hosts.local, hosts.remote) == (flow.src, flow.dst))
-            && self.local.iter().any(|selector| selector.contains_source(flow))
-            && self.remote.iter().any(|selector| selector.contains_destination(flow))
+            && self.local.any(|selector| selector.contains_source(flow))
+            && self.remote.any(|selector| selector.contains_destination(flow))
+    }
+}
+
+/// The selectors of one side. There is mostly one, and that lies at hand.
+#[derive(Debug)]
+struct Side {
+    first: Option<TrafficSelector>,
+    others: Box<[TrafficSelector]>,
+}
+
+impl Side {
+    fn of(selectors: &[TrafficSelector]) -> Self {
+        let (first, others) = selectors.split_first().unzip();
+        Self { first: first.copied(), others: others.unwrap_or_default().into() }
+    }
+
+    fn any(&self, is_right: impl Fn(&TrafficSelector) -> bool) -> bool {
+        self.first.iter().chain(&self.others).any(is_right)
+    }
+}
+
+fn packer(sa: &ChildSa) -> Option<Box<Packer>> {
+    match (sa.aggfrag, sa.protection) {
+        (Some(aggfrag), Protection::Esp(cipher)) => Some(Box::new(Packer::new(cipher, aggfrag))),
+        _ => None,
     }
 }
 
@@ -502,11 +660,14 @@ mod tests {
 
     use super::*;
 
-    /// Four or five cache lines per SA and direction: a lookup and a packet touch nothing else.
+    /// Five cache lines per SA and direction, or parts of six: a packet touches nothing else beside the
+    /// key, the window and the selectors.
     #[test]
     fn run_time_sas_stay_small() {
-        assert!(size_of::<OutboundSa>() <= 320, "{}", size_of::<OutboundSa>());
-        assert!(size_of::<InboundSa>() <= 320, "{}", size_of::<InboundSa>());
+        assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
+        assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
+        assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
+        assert!(size_of::<Cold>() <= 288, "{}", size_of::<Cold>());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adit_db::sad::{Meter, SequenceCounter, SequenceExhausted};
-use adit_db::{Age, Mode};
+use adit_db::{Age, Encapsulation, Mode};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FrontHeaders, IpPacket};
 use adit_wire::{PacketBuf, PacketMeta};
@@ -17,20 +17,26 @@ use crate::sa::{OutboundSa, SealingKey};
 
 /// What sealing must know of a packet, read before anything is changed.
 pub(crate) struct Inner {
+    pub(crate) look: Look,
+    pub(crate) front: FrontHeaders,
+}
+
+/// What of a packet shows in the outer header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
     pub(crate) class: u8,
     pub(crate) is_ipv4: bool,
     pub(crate) dont_fragment: bool,
-    pub(crate) front: FrontHeaders,
 }
 
 impl Inner {
     pub(crate) fn of(packet: &IpPacket<'_>) -> Self {
-        Self {
+        let look = Look {
             class: packet.traffic_class(),
             is_ipv4: packet.is_ipv4(),
             dont_fragment: packet.dont_fragment(),
-            front: FrontHeaders::of(packet),
-        }
+        };
+        Self { look, front: FrontHeaders::of(packet) }
     }
 }
 
@@ -84,7 +90,7 @@ impl OutboundSa {
         let len = header_len.saturating_add(compressed.map_or(payload.len(), <[u8]>::len));
         let padding_len = self.padding_len(len);
         let padded_len = len.saturating_add(padding_len);
-        let overhead = Overhead::of(key.cipher(), padded_len.saturating_sub(header_len));
+        let overhead = Overhead::of(key.shape(), padded_len.saturating_sub(header_len));
         let back = padding_len.saturating_add(overhead.back);
         let sealed_len = len.saturating_add(overhead.front).saturating_add(back);
         let too_long = whole && sealed_len > IP_OCTETS_MAX;
@@ -119,13 +125,57 @@ impl OutboundSa {
             }
         }
         packet.meta = PacketMeta {
-            local: self.encap.local,
-            remote: self.encap.remote,
-            tos: self.outer_class(inner.class),
-            dont_fragment: self.outer_dont_fragment(inner, inner_len),
-            udp: self.encap.udp,
+            tos: self.outer_class(inner.look.class),
+            dont_fragment: self.outer_dont_fragment(inner.look, inner_len),
             whole,
-            ..PacketMeta::default()
+            ..self.ends()
+        };
+        self.count(inner_len, now, events);
+        Ok(())
+    }
+
+    /// Whether sealing only puts ESP around whole packets: tunnel mode, and nothing that changes them
+    /// or hides their length before.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.mode == Mode::Tunnel
+            && self.ipcomp.is_none()
+            && self.tfc.padding == 0
+            && matches!(self.key, SealingKey::Esp(_))
+    }
+
+    /// What [`Self::seal`] does where the SA is plain, in as few steps as there are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::seal`].
+    #[inline]
+    pub(crate) fn seal_plain(
+        &mut self,
+        packet: &mut PacketBuf,
+        look: Look,
+        now: Instant,
+        events: &mut Events,
+    ) -> Result<(), DropReason> {
+        self.check_age(now, events)?;
+        let SealingKey::Esp(key) = &self.key else { return Err(DropReason::NoSa) };
+        let inner_len = packet.len();
+        let overhead = Overhead::of(key.shape(), inner_len);
+        if packet.headroom() < overhead.front || packet.tailroom() < overhead.back {
+            return Err(DropReason::NoRoom);
+        }
+        let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
+            self.tell(Age::Hard, now, events);
+            return Err(DropReason::SequenceExhausted);
+        };
+        let label = Label { spi: self.spi, sequence, esn: self.esn };
+        let next = if look.is_ipv4 { IpProtocol::IPV4 } else { IpProtocol::IPV6 };
+        // The sequence number never repeats under this key, and so the IV does not (RFC 4106 §3.1).
+        esp::seal(packet, key, label, self.iv_base.wrapping_add(sequence), next)?;
+        packet.meta = PacketMeta {
+            tos: self.tos.outer(look.class),
+            dont_fragment: self.outer_dont_fragment(look, inner_len),
+            ..self.ends()
         };
         self.count(inner_len, now, events);
         Ok(())
@@ -134,7 +184,7 @@ impl OutboundSa {
     /// What of a packet stays in front of ESP, or does not travel.
     fn front(&self, packet: &PacketBuf, inner: &Inner) -> Result<Front, DropReason> {
         if self.mode == Mode::Beet {
-            let cut = Cut::of(&inner.front, packet.data(), inner.is_ipv4);
+            let cut = Cut::of(&inner.front, packet.data(), inner.look.is_ipv4);
             if cut.is_ambiguous() {
                 return Err(DropReason::Options);
             }
@@ -178,14 +228,17 @@ impl OutboundSa {
         let iv_counter = self.iv_base.wrapping_add(sequence);
         esp::seal(&mut packet, key, label, iv_counter, IpProtocol::NO_NEXT)?;
         packet.meta = PacketMeta {
-            local: self.encap.local,
-            remote: self.encap.remote,
             tos: self.tos.outer(0),
             dont_fragment: self.df.outer(None) && self.encap.remote.is_ipv4(),
-            udp: self.encap.udp,
-            ..PacketMeta::default()
+            ..self.ends()
         };
         Ok(packet)
+    }
+
+    /// Between whom a sealed packet travels, and in what.
+    fn ends(&self) -> PacketMeta {
+        let Encapsulation { udp, tcp, local, remote } = self.encap;
+        PacketMeta { local, remote, udp, tcp, ..PacketMeta::default() }
     }
 
     /// How many octets stay in front of the ESP header, and what it protects (RFC 4303 §3.1).
@@ -195,7 +248,7 @@ impl OutboundSa {
         keeps_header: bool,
     ) -> Result<(usize, IpProtocol), DropReason> {
         match self.mode {
-            Mode::Tunnel if inner.is_ipv4 => Ok((0, IpProtocol::IPV4)),
+            Mode::Tunnel if inner.look.is_ipv4 => Ok((0, IpProtocol::IPV4)),
             Mode::Tunnel => Ok((0, IpProtocol::IPV6)),
             Mode::Transport if !keeps_header && inner.front.has_options() => {
                 Err(DropReason::Options)
@@ -216,22 +269,27 @@ impl OutboundSa {
     /// Whether an outer IPv4 header forbids cutting the packet (RFC 4301 §8.1). What is longer than
     /// the TUN takes came in fragments, and must be cut again outside. In transport mode without a
     /// header of its own the packet has lost its bit to the header that the network makes.
-    pub(crate) fn outer_dont_fragment(&self, inner: &Inner, inner_len: usize) -> bool {
+    pub(crate) fn outer_dont_fragment(&self, look: Look, inner_len: usize) -> bool {
         let is_tunnel = self.mode == Mode::Tunnel && self.encap.remote.is_ipv4();
-        let bit = inner.is_ipv4.then_some(inner.dont_fragment);
+        let bit = look.is_ipv4.then_some(look.dont_fragment);
         is_tunnel && inner_len <= usize::from(INNER_MTU) && self.df.outer(bit)
     }
 
     /// Whether one more packet may pass; tells of an age reached for the first time.
+    #[inline]
     pub(crate) fn check_age(
         &mut self,
         now: Instant,
         events: &mut Events,
     ) -> Result<(), DropReason> {
-        let age = self.meter.age(now);
-        if age == Age::Fresh {
-            return Ok(());
+        match self.meter.age(now) {
+            Age::Fresh => Ok(()),
+            age @ (Age::Soft | Age::Hard) => self.let_aged(age, now, events),
         }
+    }
+
+    /// Whether one more packet may pass at an age that is to be reported.
+    fn let_aged(&mut self, age: Age, now: Instant, events: &mut Events) -> Result<(), DropReason> {
         self.tell(age, now, events);
         match age {
             Age::Hard if self.sequence.is_spent() => Err(DropReason::SequenceExhausted),

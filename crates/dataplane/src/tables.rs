@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
-use adit_db::{Action, Dscp, FlowCache, Pfp, PolicyId, Spd, TableId};
-use adit_wire::ip::FlowKey;
+use adit_crypto::Prefetch;
+use adit_db::{Action, Dscp, FlowCache, FlowPlace, Pfp, PolicyId, Spd, TableId};
+use adit_wire::PacketBuf;
+use adit_wire::ip::{FlowKey, FlowMark};
 
 use crate::drop_reason::DropReason;
 use crate::outbound_sad::{Gap, OutboundSad, Slot};
+use crate::seal::Look;
 
 /// Where packets of a flow go, as policies and SAs are now.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +24,35 @@ pub(crate) enum Route {
     Drop(DropReason),
 }
 
-/// The route of the packet before, since packets of one flow come in trains.
-pub(crate) type Train = Option<(TableId, FlowKey, Route)>;
+/// What is known of the packet before, since packets of one flow come in trains.
+#[derive(Default)]
+pub(crate) struct Train {
+    route: Option<(TableId, FlowKey, Route)>,
+    plain: Option<Coach>,
+}
+
+/// What packets of a train share that go through one SA as plainly as can be.
+pub(crate) struct Coach {
+    pub(crate) mark: FlowMark,
+    pub(crate) table: TableId,
+    pub(crate) slot: Slot,
+    pub(crate) look: Look,
+}
+
+impl Train {
+    /// Whether a packet is like the one before, and its length; then what that one was need not be
+    /// found again.
+    #[inline]
+    pub(crate) fn coach(&self, packet: &PacketBuf) -> Option<(&Coach, usize)> {
+        let coach = self.plain.as_ref().filter(|coach| coach.table.0 == packet.meta.table)?;
+        Some((coach, coach.mark.len_of(packet.data())?))
+    }
+
+    /// Notes how a packet went.
+    pub(crate) fn couple(&mut self, coach: Coach) {
+        self.plain = Some(coach);
+    }
+}
 
 /// The tables, by number.
 #[derive(Default)]
@@ -64,7 +94,21 @@ impl Tables {
         self.others.iter_mut().flatten().for_each(|table| table.routes.clear());
     }
 
+    /// Makes room for flows of so many SAs of IPv4 and of IPv6 in the default table; the others have
+    /// those of a tunnel each.
+    pub(crate) fn make_room(&mut self, [v4, v6]: [usize; 2]) {
+        self.default.routes.make_room(v4, v6);
+    }
+
     /// A table; `None` if there is none of that number.
+    pub(crate) fn get(&self, table: TableId) -> Option<&Table> {
+        match usize::from(table.0).checked_sub(1) {
+            None => Some(&self.default),
+            Some(at) => self.others.get(at)?.as_ref(),
+        }
+    }
+
+    /// The same, to be changed.
     pub(crate) fn get_mut(&mut self, table: TableId) -> Option<&mut Table> {
         //= https://www.rfc-editor.org/rfc/rfc4301#section-4.4.1
         //# if an implementation supports multiple SPDs, then it MUST include an
@@ -78,10 +122,7 @@ impl Tables {
 
     /// The policies of a table.
     pub(crate) fn spd(&self, table: TableId) -> Option<&Spd> {
-        match usize::from(table.0).checked_sub(1) {
-            None => Some(&self.default.spd),
-            Some(at) => self.others.get(at)?.as_ref().map(|table| &*table.spd),
-        }
+        self.get(table).map(|table| &*table.spd)
     }
 
     /// Which selectors the SAs of a policy take from packets, whatever table it is in.
@@ -93,6 +134,37 @@ impl Tables {
 }
 
 impl Table {
+    /// Where a flow is remembered.
+    #[inline]
+    pub(crate) fn place(&self, flow: &FlowKey) -> FlowPlace {
+        self.routes.place(flow)
+    }
+
+    /// Has a first look at such a place.
+    #[inline]
+    pub(crate) fn look(&self, place: FlowPlace) -> u32 {
+        self.routes.look(place)
+    }
+
+    /// Tells the processor of it.
+    #[inline]
+    pub(crate) fn tell(&self, place: FlowPlace, by: Prefetch) {
+        self.routes.tell(place, by);
+    }
+
+    /// Where a packet goes whose flow has its place here.
+    pub(crate) fn route_at(
+        &mut self,
+        place: FlowPlace,
+        flow: &FlowKey,
+        dscp: Dscp,
+        sad: &OutboundSad,
+    ) -> Route {
+        let Self { spd, routes } = self;
+        let found = routes.get_or_insert_at(place, flow, || route(spd, sad, flow));
+        by_class(spd, sad, found, flow, dscp)
+    }
+
     /// Where a packet goes that came by the interface of this table, which has this number.
     pub(crate) fn route(
         &mut self,
@@ -103,11 +175,11 @@ impl Table {
         train: &mut Train,
     ) -> Route {
         let Self { spd, routes } = self;
-        let found = match *train {
+        let found = match train.route {
             Some((before, same, found)) if before == number && same == *flow => found,
             _ => routes.get_or_insert_with(flow, || route(spd, sad, flow)),
         };
-        *train = Some((number, *flow, found));
+        train.route = Some((number, *flow, found));
         by_class(spd, sad, found, flow, dscp)
     }
 }

@@ -2,13 +2,17 @@
 
 #![expect(unsafe_code, reason = "the kernel reads and writes through pointers in msghdr")]
 
+mod runs;
+
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use adit_wire::PacketBuf;
 use nix::libc;
 
+use self::runs::Runs;
 use crate::message::{
     CONTROL_OCTETS, Control, ControlMessages, ExtendedError, Incoming, RawAddress,
 };
@@ -24,6 +28,7 @@ pub struct BatchIo {
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    runs: Runs,
 }
 
 // SAFETY: the raw pointers inside are written and used within one call that borrows everything
@@ -43,6 +48,7 @@ impl BatchIo {
             controls: vec![Control::EMPTY; BATCH_MAX].into_boxed_slice(),
             vectors: vec![vector; BATCH_MAX].into_boxed_slice(),
             headers: vec![header; BATCH_MAX].into_boxed_slice(),
+            runs: Runs::new(),
         }
     }
 
@@ -113,7 +119,7 @@ impl BatchIo {
     ) -> SendReport {
         let mut report = SendReport::default();
         let mut filled = 0;
-        let mut dont_fragment = DontFragment { socket, on: false };
+        let mut dont_fragment = DontFragment::off(socket);
         for packet in packets {
             let target = target(packet);
             if filled == BATCH_MAX || dont_fragment.on != target.dont_fragment {
@@ -132,6 +138,7 @@ impl BatchIo {
             filled += 1;
         }
         self.flush(socket, filled, &mut report);
+        report.calls += dont_fragment.calls();
         report
     }
 
@@ -139,40 +146,53 @@ impl BatchIo {
     /// that are still borrowed.
     fn flush(&mut self, socket: BorrowedFd<'_>, count: usize, report: &mut SendReport) {
         let mut done = 0;
-        let mut tried_again = false;
+        let mut tries = 0;
         while done < count {
-            let Some(rest) = self.headers.get_mut(done..count) else {
-                return;
+            let error = match self.hand_over(socket, done..count, report) {
+                Ok(sent) => {
+                    report.sent += sent;
+                    done += sent;
+                    tries = 0;
+                    continue;
+                }
+                Err(error) => error,
             };
-            let length = libc::c_uint::try_from(rest.len()).unwrap_or(0);
-            // SAFETY: `send` set these headers to lead to arrays of `self` and to packets it
-            // borrows for its whole run; the kernel only reads through them.
-            let sent = unsafe {
-                libc::sendmmsg(
-                    socket.as_raw_fd(),
-                    rest.as_mut_ptr(),
-                    length,
-                    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-                )
-            };
-            if let Ok(sent) = usize::try_from(sent) {
-                report.sent += sent;
-                done += sent;
-                tried_again = false;
-                continue;
-            }
-            let error = io::Error::last_os_error().raw_os_error().unwrap_or(0);
             if error == libc::EAGAIN {
                 report.unsent += count - done;
                 return;
             }
-            // The error may belong to an earlier packet: it counts when it comes twice.
-            if tried_again {
+            tries += 1;
+            if tries >= tries_max(error) {
                 report.note(error);
                 done += 1;
+                tries = 0;
             }
-            tried_again = !tried_again;
         }
+    }
+
+    /// Hands these headers to the kernel, and says how many it took or why none. Private: the caller
+    /// has aimed them at packets that are still borrowed.
+    fn hand_over(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        headers: Range<usize>,
+        report: &mut SendReport,
+    ) -> Result<usize, i32> {
+        let Some(headers) = self.headers.get_mut(headers) else { return Err(libc::EINVAL) };
+        let length = libc::c_uint::try_from(headers.len()).unwrap_or(0);
+        report.calls += 1;
+        // SAFETY: whoever fills in headers has set these to lead to arrays of `self` and to packets
+        // that are borrowed until all are sent; the kernel only reads through them.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                length,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(sent)
+            .map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
     }
 
     fn aim_at_room(&mut self, packets: &mut [PacketBuf]) {
@@ -206,14 +226,12 @@ impl BatchIo {
         // The kernel does not write through the pointer of a packet to be sent.
         *vector =
             libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
-        let name_length = address.set(target.remote);
         let control_length = match target.local {
             Some(local) => control.set_outgoing(local, target.tos),
             None => 0,
         };
         let header = &mut header.msg_hdr;
-        header.msg_name = address.as_mut_ptr().cast();
-        header.msg_namelen = libc::socklen_t::try_from(name_length).unwrap_or(0);
+        (header.msg_name, header.msg_namelen) = target.name(address);
         header.msg_iov = vector;
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
@@ -255,7 +273,7 @@ impl std::fmt::Debug for BatchIo {
 }
 
 /// Where a packet goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
     pub(crate) remote: SocketAddr,
     /// Source address; `None` where the packet brings its own header.
@@ -263,6 +281,19 @@ pub(crate) struct Target {
     pub(crate) tos: u8,
     /// Whether the header that the kernel makes forbids cutting the packet; IPv4 alone.
     pub(crate) dont_fragment: bool,
+    /// Whether the socket is connected to `remote`, so that the message does not say where it goes.
+    pub(crate) connected: bool,
+}
+
+impl Target {
+    /// Writes the address of a message, and returns where it is and its octets.
+    fn name(&self, address: &mut RawAddress) -> (*mut libc::c_void, libc::socklen_t) {
+        let octets = libc::socklen_t::try_from(address.set(self.remote)).unwrap_or(0);
+        if self.connected {
+            return (std::ptr::null_mut(), 0);
+        }
+        (address.as_mut_ptr().cast(), octets)
+    }
 }
 
 /// The DF bit of a socket whose packets go without it. Linux has no control message for it, so it is
@@ -270,14 +301,25 @@ pub(crate) struct Target {
 struct DontFragment<'a> {
     socket: BorrowedFd<'a>,
     on: bool,
+    calls: usize,
 }
 
-impl DontFragment<'_> {
+impl<'a> DontFragment<'a> {
+    fn off(socket: BorrowedFd<'a>) -> Self {
+        Self { socket, on: false, calls: 0 }
+    }
+
+    /// System calls, with that which switches it off in the end.
+    fn calls(&self) -> usize {
+        self.calls + usize::from(self.on)
+    }
+
     /// Switches if need be; the error is that of setsockopt.
     fn turn(&mut self, on: bool) -> Result<(), i32> {
         if self.on == on {
             return Ok(());
         }
+        self.calls += 1;
         let path_mtu = if on { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
         socket_option::set(self.socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, path_mtu)
             .map_err(|error| error.raw_os_error().unwrap_or(0))?;
@@ -307,6 +349,8 @@ pub struct SendReport {
     pub failed: usize,
     /// Reason of the last drop; zero if there was none.
     pub errno: i32,
+    /// System calls that it took.
+    pub calls: usize,
 }
 
 impl SendReport {
@@ -326,6 +370,7 @@ impl SendReport {
         self.unsent += other.unsent;
         self.too_big += other.too_big;
         self.failed += other.failed;
+        self.calls += other.calls;
         if other.errno != 0 {
             self.errno = other.errno;
         }
@@ -341,7 +386,6 @@ pub(crate) fn send_parts(
 ) -> io::Result<()> {
     let mut address = RawAddress::EMPTY;
     let mut control = Control::EMPTY;
-    let name_length = address.set(target.remote);
     let mut control_length =
         target.local.map_or(0, |local| control.set_outgoing(local, target.tos));
     if let Some(mark) = mark {
@@ -349,8 +393,7 @@ pub(crate) fn send_parts(
     }
     // SAFETY: msghdr consists of integers and pointers, for which all zeros is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_name = address.as_mut_ptr().cast();
-    header.msg_namelen = libc::socklen_t::try_from(name_length).unwrap_or(0);
+    (header.msg_name, header.msg_namelen) = target.name(&mut address);
     // IoSlice has the layout of iovec, as its documentation guarantees.
     header.msg_iov = parts.as_ptr().cast_mut().cast();
     header.msg_iovlen = parts.len() as _;
@@ -440,7 +483,7 @@ pub(crate) fn receive_error(
 }
 
 /// Errors of the path that a socket reports out of turn.
-fn is_passing(errno: i32) -> bool {
+pub(crate) fn is_passing(errno: i32) -> bool {
     matches!(
         errno,
         libc::ECONNREFUSED
@@ -457,9 +500,15 @@ fn is_passing(errno: i32) -> bool {
     )
 }
 
+/// How often a message is tried. An error may belong to an earlier one: it counts when it comes twice;
+/// that a port is closed somebody has answered to an earlier one in any case.
+fn tries_max(errno: i32) -> usize {
+    if errno == libc::ECONNREFUSED { PENDING_ERRORS_MAX } else { 2 }
+}
+
 /// Pending errors passed over before a call gives up.
-const PENDING_ERRORS_MAX: usize = 4;
+pub(crate) const PENDING_ERRORS_MAX: usize = 4;
 /// Entries of the error queue about something else (timestamps) passed over by one call.
 const FOREIGN_ERRORS_MAX: usize = 8;
 /// `sockaddr_in6`.
-const ADDRESS_LENGTH: libc::socklen_t = 28;
+pub(crate) const ADDRESS_LENGTH: libc::socklen_t = 28;

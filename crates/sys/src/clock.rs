@@ -21,3 +21,10 @@ pub fn wall() -> SystemTime {
 pub fn unix_time() -> Duration {
     wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
+
+/// The time for which the calling thread has had a processor; zero if the kernel does not tell.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map(Duration::from).unwrap_or_default()
+}

@@ -55,6 +55,8 @@ pub struct InboundFilter {
     interfaces: Vec<String>,
     /// UDP ports that IKE and ESP come in by.
     ports: Vec<u16>,
+    /// TCP ports that they come in by.
+    tcp_ports: Vec<u16>,
     rules: Vec<FilterRule>,
 }
 
@@ -68,8 +70,16 @@ impl InboundFilter {
             tun: tun.to_owned(),
             interfaces: Vec::new(),
             ports: ports.to_vec(),
+            tcp_ports: Vec::new(),
             rules: Vec::new(),
         }
+    }
+
+    /// Lets TCP to these ports through, too (RFC 9329).
+    #[must_use]
+    pub fn with_tcp(mut self, ports: &[u16]) -> Self {
+        self.tcp_ports = ports.to_vec();
+        self
     }
 
     /// Replaces the rules, in their order; nothing is done if they are the same. Without any the
@@ -154,7 +164,14 @@ impl InboundFilter {
 
     /// What comes in whatever the rules say.
     fn inbound_head(&self) -> String {
-        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        let list = |ports: &[u16]| {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            ports.join(", ")
+        };
+        let tcp = match self.tcp_ports.as_slice() {
+            [] => String::new(),
+            ports => format!("  tcp dport {{ {} }} accept\n", list(ports)),
+        };
         format!(
             " chain inbound {{\n  type filter hook prerouting priority raw; policy accept;\n  \
              iifname {{ {}, \"lo\" }} accept\n  \
@@ -162,10 +179,10 @@ impl InboundFilter {
              ip frag-off & 0x1fff != 0 accept\n  \
              frag frag-off != 0 accept\n  \
              meta l4proto {{ 50, 51 }} accept\n  \
-             udp dport {{ {} }} accept\n  \
+             udp dport {{ {} }} accept\n{tcp}  \
              icmp type {{ 3, 11, 12 }} accept\n  icmpv6 type {{ 1-4, 133-137 }} accept\n",
             self.own_names(),
-            ports.join(", ")
+            list(&self.ports)
         )
     }
 
@@ -278,6 +295,17 @@ mod tests {
         let only_out = script(&[out]);
         assert!(!only_out.contains("inbound") && only_out.contains("meta mark 44311 accept"));
         assert_eq!(script(&[out, rule(None, None)]).matches("counter drop").count(), 2);
+    }
+
+    /// RFC 9329: only who listens for TCP lets it in.
+    #[test]
+    fn tcp_comes_in_where_it_is_listened_for() {
+        let script = |ports: &[u16]| {
+            let filter = InboundFilter::new("adit0", &[500, 4500]).with_tcp(ports);
+            filter.script(&[rule(None, None)]).unwrap()
+        };
+        assert!(!script(&[]).contains("tcp"));
+        assert!(script(&[4500, 443]).contains("\n  tcp dport { 4500, 443 } accept\n"));
     }
 
     #[test]

@@ -5,30 +5,42 @@
 //! Written for Linux.
 
 mod batch;
+mod destinations;
 mod error;
 mod message;
+mod outer_header;
+mod socket_filter;
 mod socket_option;
 
 pub mod capture;
 pub mod clock;
 pub mod entropy;
+pub mod esp_receiver;
+pub mod esp_ring;
+pub mod esp_sender;
 pub mod file;
 pub mod filter;
+pub mod gro;
 pub mod netlink;
 pub mod netns;
 pub mod ping;
+mod prefetch;
 pub mod process;
 pub mod raw;
 pub mod raw_ah;
 pub mod resolve;
 pub mod route;
 pub mod signal;
+pub mod steering;
+pub mod tcp;
 pub mod thread;
 pub mod tun;
 pub mod udp;
 pub mod unix;
 pub mod wake;
+pub mod xdp;
 pub mod xfrm;
 
 pub use batch::{BATCH_MAX, BatchIo, SendReport};
 pub use error::SysError;
+pub use prefetch::PREFETCH;

@@ -128,6 +128,11 @@ impl Control {
         self.push(used, libc::SOL_SOCKET, libc::SO_MARK, &mark.to_ne_bytes())
     }
 
+    /// Adds into how many octets each the kernel cuts a datagram; returns the length.
+    pub(crate) fn add_segment_len(&mut self, used: usize, segment_len: u16) -> usize {
+        self.push(used, libc::SOL_UDP, libc::UDP_SEGMENT, &segment_len.to_ne_bytes())
+    }
+
     /// The messages in the first `length` octets, as (level, type, data).
     pub(crate) fn messages(&self, length: usize) -> ControlMessages<'_> {
         ControlMessages(self.0.get(..length).unwrap_or(&self.0))
@@ -177,6 +182,8 @@ pub(crate) struct Incoming {
     pub(crate) local: Option<(IpAddr, u32)>,
     /// Traffic class.
     pub(crate) tos: u8,
+    /// Octets of each datagram but the last, if the kernel has joined several.
+    pub(crate) segment_octets: Option<usize>,
 }
 
 impl Incoming {
@@ -204,6 +211,10 @@ impl Incoming {
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     let class = array(data, 0).map_or(0, c_int::from_ne_bytes);
                     incoming.tos = u8::try_from(class).unwrap_or(0);
+                }
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let octets = array(data, 0).map_or(0, c_int::from_ne_bytes);
+                    incoming.segment_octets = usize::try_from(octets).ok();
                 }
                 _ => {}
             }
@@ -286,6 +297,7 @@ mod tests {
         assert_eq!(control.set_outgoing(v6, 1), 64);
         assert_eq!(control.set_outgoing("0.0.0.0:0".parse().unwrap(), 0), 0);
         assert_eq!(control.add_mark(64, 7), 88);
+        assert_eq!(control.add_segment_len(64, 1_400), 88);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl RawEspSocket {
             remote.set_port(0);
             let PacketMeta { local, tos, dont_fragment, .. } = packet.meta;
             let dont_fragment = dont_fragment && remote.is_ipv4();
-            Target { remote, local: Some(local), tos, dont_fragment }
+            Target { remote, local: Some(local), tos, dont_fragment, connected: false }
         })
     }
 
@@ -184,6 +184,18 @@ impl BypassSocket {
         Ok(Self { v4, v6 })
     }
 
+    /// Another handle to the same sockets, for another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`]: too many open files.
+    pub fn try_clone(&self) -> Result<Self, SysError> {
+        let clone = |socket: &Socket| {
+            socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))
+        };
+        Ok(Self { v4: clone(&self.v4)?, v6: self.v6.as_ref().map(clone).transpose()? })
+    }
+
     /// Both sockets with their families.
     pub fn halves(&self) -> impl Iterator<Item = (Family, BorrowedFd<'_>)> {
         let v6 = self.v6.as_ref().map(|v6| (Family::V6, v6.as_fd()));
@@ -209,7 +221,8 @@ impl BypassSocket {
             let remote = destination(packet.data()).unwrap_or(unspecified);
             // A group is reached from the interface that has the source, whatever the routes say.
             let local = remote.is_multicast().then_some(packet.meta.local);
-            Target { remote: SocketAddr::new(remote, 0), local, tos: 0, dont_fragment: false }
+            let remote = SocketAddr::new(remote, 0);
+            Target { remote, local, tos: 0, dont_fragment: false, connected: false }
         };
         let mut report = io.send(self.v4.as_fd(), of(Family::V4), target);
         match &self.v6 {
@@ -261,7 +274,7 @@ pub(crate) fn unspecified(family: Family) -> SocketAddr {
 }
 
 /// Takes the IPv4 header off that raw IPv4 sockets deliver; RFC 791 §3.1.
-fn strip_header(packet: &mut PacketBuf) -> bool {
+pub(crate) fn strip_header(packet: &mut PacketBuf) -> bool {
     let Some(&first) = packet.data().first() else {
         return false;
     };

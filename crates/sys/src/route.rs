@@ -5,13 +5,18 @@
 //! each remote selector. Our own ESP and IKE packets carry the mark, pass the rule by and follow
 //! the ordinary routes, so the peer may lie inside its own remote selector.
 
+mod plans;
+mod retries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
+use self::plans::{Plans, Ways};
+use self::retries::Retries;
 use crate::error::SysError;
-use crate::netlink::{Address, Family, Netlink, Route, RouteKind, RouteLookup, Rule};
+use crate::netlink::{Address, Family, Netlink, Route, RouteLookup, Rule};
 use crate::netns::read_sysctl;
 
 /// Firewall mark of our own outer packets.
@@ -53,21 +58,14 @@ pub enum TunnelWay {
     Nowhere,
 }
 
-/// A plan and its way.
-#[derive(Clone, Debug)]
-struct Plan {
-    networks: RoutePlan,
-    way: TunnelWay,
-}
-
 /// Keeps our rule and table as the installed plans want them; removes everything when dropped.
 #[derive(Debug)]
 pub struct HostRouting {
     netlink: Netlink,
-    interface: u32,
-    sizes: RouteSizes,
-    plans: BTreeMap<String, Plan>,
+    plans: Plans,
     installed: BTreeMap<IpNet, Route>,
+    /// What the kernel has refused, or has not been asked for.
+    retries: Retries,
     rules: BTreeSet<Family>,
 }
 
@@ -84,10 +82,9 @@ impl HostRouting {
         cleanup_stale()?;
         Ok(Self {
             netlink: Netlink::open()?,
-            interface,
-            sizes,
-            plans: BTreeMap::new(),
+            plans: Plans::new(interface, sizes),
             installed: BTreeMap::new(),
+            retries: Retries::default(),
             rules: BTreeSet::new(),
         })
     }
@@ -115,8 +112,7 @@ impl HostRouting {
         plan: RoutePlan,
         way: TunnelWay,
     ) -> Result<(), SysError> {
-        self.plans.insert(name.to_owned(), Plan { networks: plan, way });
-        self.reconcile()
+        self.change([(name.to_owned(), Some((plan, way)))])
     }
 
     /// Withdraws a plan; an unknown name is no error.
@@ -125,8 +121,24 @@ impl HostRouting {
     ///
     /// As [`Self::install`].
     pub fn uninstall(&mut self, name: &str) -> Result<(), SysError> {
-        self.plans.remove(name);
-        self.reconcile()
+        self.change([(name.to_owned(), None)])
+    }
+
+    /// Installs plans, or withdraws those for which there is none. The cost is that of the networks
+    /// they name, however many others are installed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`].
+    pub fn change(
+        &mut self,
+        plans: impl IntoIterator<Item = (String, Option<(RoutePlan, TunnelWay)>)>,
+    ) -> Result<(), SysError> {
+        let mut touched = self.retries.next(RETRIES_MAX);
+        for (name, plan) in plans {
+            self.plans.put(&name, plan, &mut touched);
+        }
+        self.reconcile(touched)
     }
 
     /// Looks at the host's addresses again and restores what is missing, after a network change.
@@ -136,16 +148,15 @@ impl HostRouting {
     /// As [`Self::install`].
     pub fn refresh(&mut self) -> Result<(), SysError> {
         let present = self.netlink.routes(TABLE)?;
-        self.installed.retain(|destination, route| {
-            present.iter().any(|p| p.destination == *destination && p.kind == route.kind)
-        });
+        let present: BTreeSet<_> = present.iter().map(|one| (one.destination, one.kind)).collect();
+        self.installed.retain(|destination, route| present.contains(&(*destination, route.kind)));
         // What cannot be listed now stays known, so that it is removed in the end.
         for family in self.rules.clone() {
             if !self.netlink.rules(family)?.contains(&rule(family)) {
                 self.rules.remove(&family);
             }
         }
-        self.reconcile()
+        self.reconcile_all()
     }
 
     /// Changes the sizes announced with all routes.
@@ -154,8 +165,8 @@ impl HostRouting {
     ///
     /// As [`Self::install`].
     pub fn set_sizes(&mut self, sizes: RouteSizes) -> Result<(), SysError> {
-        self.sizes = sizes;
-        self.reconcile()
+        self.plans.set_sizes(sizes);
+        self.reconcile_all()
     }
 
     /// Where the kernel sends a packet of this host to `destination` now; for E501 compare
@@ -202,11 +213,60 @@ impl HostRouting {
         self.remove_all()
     }
 
-    fn reconcile(&mut self) -> Result<(), SysError> {
-        let addresses = self.netlink.addresses()?;
-        let mut ways = Ways::default();
-        for plan in self.plans.values() {
-            match &plan.way {
+    fn reconcile_all(&mut self) -> Result<(), SysError> {
+        let mut all = self.plans.networks();
+        all.extend(self.installed.keys());
+        self.reconcile(all)
+    }
+
+    /// Brings the routes to these networks to what the plans want.
+    fn reconcile(&mut self, touched: BTreeSet<IpNet>) -> Result<(), SysError> {
+        if let Err(error) = self.make_way(&touched) {
+            self.retries.extend(touched);
+            return Err(error);
+        }
+        let mut result = Ok(());
+        for destination in touched {
+            self.retries.remove(&destination);
+            let Some(route) = self.plans.wanted(&destination) else { continue };
+            if self.installed.get(&destination) == Some(route) {
+                continue;
+            }
+            match self.netlink.replace_route(route) {
+                Ok(()) => drop(self.installed.insert(destination, route.clone())),
+                // One impossible route must not keep the others out.
+                Err(error) => {
+                    self.retries.extend([destination]);
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        for family in self.plans.families() {
+            if !self.rules.contains(&family) {
+                self.netlink.add_rule(&rule(family))?;
+                self.rules.insert(family);
+            }
+        }
+        result
+    }
+
+    /// Decides about these networks, and takes away what is not wanted. Rules go first and come last, so
+    /// no packet meets half a table.
+    fn make_way(&mut self, touched: &BTreeSet<IpNet>) -> Result<(), SysError> {
+        let ways = self.look_up_ways(touched)?;
+        self.plans.settle(touched, &ways);
+        let families = self.plans.families();
+        for family in self.rules.difference(&families) {
+            self.netlink.delete_rule(&rule(*family))?;
+        }
+        self.rules.retain(|family| families.contains(family));
+        self.remove_unwanted(touched)
+    }
+
+    fn look_up_ways(&mut self, touched: &BTreeSet<IpNet>) -> Result<Ways, SysError> {
+        let mut ways = Ways { addresses: self.netlink.addresses()?, ..Ways::default() };
+        for way in touched.iter().flat_map(|network| self.plans.ways(network)) {
+            match way {
                 TunnelWay::Tun | TunnelWay::Nowhere => {}
                 TunnelWay::Peer(peer) if ways.peers.contains_key(peer) => {}
                 TunnelWay::Peer(peer) => {
@@ -223,41 +283,16 @@ impl HostRouting {
                 }
             }
         }
-        let wanted = wanted_routes(&self.plans, &addresses, &ways, self.interface, self.sizes);
-        // Rules go first and come last, so no packet meets half a table.
-        let families: BTreeSet<Family> =
-            wanted.keys().map(|destination| Family::of(destination.addr())).collect();
-        for family in self.rules.difference(&families) {
-            self.netlink.delete_rule(&rule(*family))?;
-        }
-        self.rules.retain(|family| families.contains(family));
-        self.remove_unwanted(&wanted)?;
-        let mut result = Ok(());
-        for (destination, route) in &wanted {
-            if self.installed.get(destination) == Some(route) {
-                continue;
-            }
-            match self.netlink.replace_route(route) {
-                Ok(()) => drop(self.installed.insert(*destination, route.clone())),
-                // One impossible route must not keep the others out.
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        for family in families {
-            if !self.rules.contains(&family) {
-                self.netlink.add_rule(&rule(family))?;
-                self.rules.insert(family);
-            }
-        }
-        result
+        Ok(ways)
     }
 
-    fn remove_unwanted(&mut self, wanted: &BTreeMap<IpNet, Route>) -> Result<(), SysError> {
+    fn remove_unwanted(&mut self, touched: &BTreeSet<IpNet>) -> Result<(), SysError> {
         // A route that changes between TUN and throw is removed too: IPv6 would keep both.
-        let unwanted: Vec<Route> = self
-            .installed
-            .values()
-            .filter(|route| wanted.get(&route.destination).is_none_or(|w| w.kind != route.kind))
+        let installed = touched.iter().filter_map(|network| self.installed.get(network));
+        let unwanted: Vec<Route> = installed
+            .filter(|route| {
+                self.plans.wanted(&route.destination).is_none_or(|w| w.kind != route.kind)
+            })
             .cloned()
             .collect();
         for route in unwanted {
@@ -288,6 +323,12 @@ impl Drop for HostRouting {
         }
     }
 }
+
+/// Some metric has to be given: IPv6 would make up 1024 and then not find the route again.
+const METRIC: u32 = 10;
+
+/// Routes that were not possible and that are tried again with each change.
+const RETRIES_MAX: usize = 16;
 
 /// What [`cleanup_stale`] found.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -388,81 +429,6 @@ fn rule(family: Family) -> Rule {
     Rule::not_marked(family, RULE_PRIORITY, MARK, TABLE)
 }
 
-/// What is known of ways that do not lead into the TUN.
-#[derive(Debug, Default)]
-struct Ways {
-    peers: BTreeMap<IpAddr, RouteLookup>,
-    /// Numbers of interfaces.
-    interfaces: BTreeMap<String, u32>,
-}
-
-/// What the table has to hold: a pure function of the plans, the host's addresses and the ways to
-/// the peers.
-fn wanted_routes(
-    plans: &BTreeMap<String, Plan>,
-    addresses: &[Address],
-    ways: &Ways,
-    interface: u32,
-    sizes: RouteSizes,
-) -> BTreeMap<IpNet, Route> {
-    let mut wanted = BTreeMap::new();
-    for Plan { networks, way } in plans.values() {
-        for remote in networks.remote.iter().map(IpNet::trunc) {
-            let found = match way {
-                TunnelWay::Tun => Some(into_tun(remote, interface, sizes)),
-                TunnelWay::Peer(peer) => ways.peers.get(peer).map(|way| along(remote, way)),
-                // Its sizes are its own.
-                TunnelWay::Interface(name) => {
-                    let index = ways.interfaces.get(name);
-                    Some(match index {
-                        Some(index) => into_tun(remote, *index, RouteSizes::default()),
-                        None => Route::new(remote, RouteKind::Unreachable).in_table(TABLE),
-                    })
-                }
-                TunnelWay::Nowhere => {
-                    Some(Route::new(remote, RouteKind::Unreachable).in_table(TABLE))
-                }
-            };
-            let Some(mut route) = found else { continue };
-            if route.kind == RouteKind::Unicast {
-                route.source = source_hint(addresses, &networks.local, Family::of(remote.addr()));
-            }
-            route.metric = Some(METRIC);
-            wanted.entry(remote).or_insert(route);
-        }
-    }
-    // Packets between our own networks stay out of the tunnel when a remote selector, such as
-    // 0.0.0.0/0, covers them too.
-    for local in plans.values().flat_map(|plan| &plan.networks.local).map(IpNet::trunc) {
-        let covered = wanted
-            .values()
-            .any(|route| route.kind != RouteKind::Throw && route.destination.contains(&local));
-        if covered && !wanted.contains_key(&local) {
-            let mut throw = Route::new(local, RouteKind::Throw).in_table(TABLE);
-            throw.metric = Some(METRIC);
-            wanted.insert(local, throw);
-        }
-    }
-    wanted
-}
-
-fn into_tun(remote: IpNet, interface: u32, sizes: RouteSizes) -> Route {
-    let mut route = Route::by_interface(remote, interface).in_table(TABLE);
-    route.mtu = sizes.mtu;
-    route.advmss = sizes.advmss;
-    route
-}
-
-/// By the interface that leads to the peer, and its gateway if that is of the same family.
-fn along(remote: IpNet, way: &RouteLookup) -> Route {
-    let mut route = Route::by_interface(remote, way.interface).in_table(TABLE);
-    route.via = way.via.filter(|via| via.is_ipv4() == remote.addr().is_ipv4());
-    route
-}
-
-/// Some metric has to be given: IPv6 would make up 1024 and then not find the route again.
-const METRIC: u32 = 10;
-
 /// Drops UDP datagrams to a port on their way through or out of this namespace, both families,
 /// until the value is dropped. For faults in the demo and in tests.
 #[derive(Debug)]
@@ -510,97 +476,6 @@ mod tests {
 
     fn nets(list: &[&str]) -> Vec<IpNet> {
         list.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn address(network: &str) -> Address {
-        let network = network.parse().unwrap();
-        Address { interface: 1, network, global: true, usable: true }
-    }
-
-    fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<IpNet, Route> {
-        let networks = RoutePlan { local: nets(local), remote: nets(remote) };
-        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, way: TunnelWay::Tun })]);
-        wanted_routes(&plans, addresses, &Ways::default(), 9, RouteSizes::default())
-    }
-
-    #[test]
-    fn what_the_kernel_protects_goes_the_way_to_the_peer() {
-        let peer: IpAddr = "203.0.113.7".parse().unwrap();
-        let networks = RoutePlan {
-            local: nets(&["10.1.0.0/24"]),
-            remote: nets(&["10.2.0.0/24", "fd02::/64"]),
-        };
-        let plans =
-            BTreeMap::from([("one".to_owned(), Plan { networks, way: TunnelWay::Peer(peer) })]);
-        let of = |ways: &Ways| {
-            wanted_routes(&plans, &[address("10.1.0.2/24")], ways, 9, RouteSizes::default())
-        };
-        assert!(of(&Ways::default()).is_empty());
-        let via: IpAddr = "192.0.2.254".parse().unwrap();
-        let way = RouteLookup {
-            interface: 3,
-            table: Route::TABLE_MAIN,
-            via: Some(via),
-            source: None,
-            kind: RouteKind::Unicast,
-            mtu: None,
-        };
-        let routes: Vec<Route> =
-            of(&Ways { peers: [(peer, way)].into(), ..Ways::default() }).into_values().collect();
-        assert_eq!(routes[0].via, Some(via));
-        assert_eq!(routes[0].source, Some("10.1.0.2".parse().unwrap()));
-        assert_eq!((routes[1].via, routes[1].interface), (None, Some(3)));
-    }
-
-    #[test]
-    fn what_has_an_interface_goes_there_once_it_is_there() {
-        let networks = RoutePlan { local: nets(&["10.1.0.0/24"]), remote: nets(&["0.0.0.0/0"]) };
-        let way = TunnelWay::Interface("vpn1".to_owned());
-        let plans = BTreeMap::from([("one".to_owned(), Plan { networks, way })]);
-        let of = |ways: &Ways| {
-            let sizes = RouteSizes { mtu: Some(1_300), advmss: None };
-            wanted_routes(&plans, &[address("10.1.0.2/24")], ways, 9, sizes)
-        };
-        // Until then nothing leaves the way it would go without us.
-        let kinds: Vec<RouteKind> =
-            of(&Ways::default()).into_values().map(|route| route.kind).collect();
-        assert_eq!(kinds, [RouteKind::Unreachable, RouteKind::Throw]);
-        let interfaces = [("vpn1".to_owned(), 12)].into();
-        let routes: Vec<Route> =
-            of(&Ways { interfaces, ..Ways::default() }).into_values().collect();
-        assert_eq!((routes[0].interface, routes[0].mtu, routes[0].via), (Some(12), None, None));
-        assert_eq!(routes[0].source, Some("10.1.0.2".parse().unwrap()));
-        // What our own hosts say to each other stays out.
-        assert_eq!(routes[1].kind, RouteKind::Throw);
-    }
-
-    #[test]
-    fn the_source_lies_inside_the_local_selectors() {
-        let tentative = Address { usable: false, ..address("10.1.0.1/24") };
-        let addresses = [address("192.0.2.1/24"), tentative, address("10.1.0.2/24")];
-        let routes = wanted(&["10.1.0.0/24"], &["10.2.0.0/24", "2001:db8::/64"], &addresses);
-        let sources: Vec<_> = routes.values().map(|route| route.source).collect();
-        assert_eq!(sources, [Some("10.1.0.2".parse().unwrap()), None]);
-    }
-
-    #[test]
-    fn only_covered_local_networks_are_thrown() {
-        let kinds = |local: &[&str], remote: &[&str]| {
-            let routes = wanted(local, remote, &[]);
-            routes.into_values().map(|route| (route.destination.to_string(), route.kind)).collect()
-        };
-        let expect = |list: &[(&str, RouteKind)]| -> Vec<(String, RouteKind)> {
-            list.iter().map(|(text, kind)| ((*text).to_owned(), *kind)).collect()
-        };
-        let (unicast, throw) = (RouteKind::Unicast, RouteKind::Throw);
-        let apart: Vec<_> = kinds(&["10.1.0.0/24"], &["10.2.0.0/24"]);
-        assert_eq!(apart, expect(&[("10.2.0.0/24", unicast)]));
-        let inside: Vec<_> = kinds(&["10.1.0.0/24"], &["10.0.0.0/8"]);
-        assert_eq!(inside, expect(&[("10.0.0.0/8", unicast), ("10.1.0.0/24", throw)]));
-        let around: Vec<_> = kinds(&["10.0.0.0/8"], &["10.1.0.0/24"]);
-        assert_eq!(around, expect(&[("10.1.0.0/24", unicast)]));
-        let same: Vec<_> = kinds(&["10.1.0.0/24"], &["10.1.0.7/24"]);
-        assert_eq!(same, expect(&[("10.1.0.0/24", unicast)]));
     }
 
     #[test]

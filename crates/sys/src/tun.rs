@@ -1,11 +1,13 @@
 //! The TUN interface: IP packets between the kernel and the data plane.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+#![expect(unsafe_code, reason = "an ioctl takes a raw pointer")]
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_wire::PacketBuf;
+use adit_wire::{PacketBuf, VnetHeader};
 use ipnet::IpNet;
 use nix::libc;
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -25,14 +27,54 @@ pub struct TunConfig {
     pub mtu: u16,
     /// Addresses of the interface; none is usual, as routes bring their source address.
     pub addresses: Vec<IpNet>,
+    /// Whether to ask for super-packets, so that one read or write moves many packets of a flow.
+    pub offloads: bool,
+}
+
+/// What a TUN device moves in one piece: each packet then has a [`VnetHeader`] before it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Offloads {
+    /// TCP segments of one flow, and checksums that are still to be made.
+    pub tcp: bool,
+    /// UDP datagrams of one flow and of equal size (Linux 6.2).
+    pub udp: bool,
+}
+
+impl Offloads {
+    /// Whether a [`VnetHeader`] stands before each packet.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.tcp || self.udp
+    }
+}
+
+/// How many threads move packets through a TUN interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Queues {
+    /// Those that read: flows are spread over them by a hash of their addresses and ports, so that the
+    /// packets of one come to one thread.
+    pub readers: usize,
+    /// Those that write.
+    pub writers: usize,
+}
+
+impl Queues {
+    /// One of each, with one queue for both.
+    pub const ONE: Self = Self { readers: 1, writers: 1 };
 }
 
 /// A TUN interface; it goes away with its last clone. Never blocks.
+///
+/// It may have several queues: a clone is the first, and [`Self::reader`] and [`Self::writer`] are the
+/// same interface by another one.
 #[derive(Clone)]
 pub struct Tun {
     device: Arc<SyncDevice>,
+    readers: Arc<[Arc<SyncDevice>]>,
+    writers: Arc<[Arc<SyncDevice>]>,
     name: String,
     index: u32,
+    offloads: Offloads,
 }
 
 impl Tun {
@@ -45,12 +87,18 @@ impl Tun {
     /// - [`SysError::InterfaceExists`]: another program holds an interface of that name.
     /// - [`SysError::Io`].
     pub fn create(config: &TunConfig) -> Result<Self, SysError> {
-        let device = DeviceBuilder::new()
-            .name(config.name.clone())
-            .mtu(config.mtu)
-            .enable(false)
-            .build_sync()
-            .map_err(|error| create_error(&config.name, error))?;
+        Self::create_with(config, Queues::ONE)
+    }
+
+    /// The same with several queues.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn create_with(config: &TunConfig, queues: Queues) -> Result<Self, SysError> {
+        let has_many = queues != Queues::ONE;
+        let device = build(config, has_many).map_err(|error| create_error(&config.name, error))?;
+        let offloads = Offloads { tcp: device.tcp_gso(), udp: device.udp_gso() };
         device.set_nonblocking(true).map_err(|error| SysError::of("configure TUN", error))?;
         let mut netlink = Netlink::open()?;
         let index = netlink.link_by_name(&config.name)?.index;
@@ -66,13 +114,48 @@ impl Tun {
         if !config.addresses.is_empty() && !netlink.wait_until_ready(index, READY_PATIENCE)? {
             tracing::debug!("the addresses of the TUN are not ready yet");
         }
-        Ok(Self { device: Arc::new(device), name: config.name.clone(), index })
+        let device = Arc::new(device);
+        let mut readers = vec![Arc::clone(&device)];
+        let mut writers = Vec::new();
+        for _ in 1..queues.readers {
+            readers.push(another_queue(&device)?);
+        }
+        if has_many {
+            for _ in 0..queues.writers {
+                let queue = another_queue(&device)?;
+                stop_reading(&queue).map_err(|error| SysError::of("detach TUN queue", error))?;
+                writers.push(queue);
+            }
+        }
+        let (readers, writers) = (readers.into(), writers.into());
+        Ok(Self { device, readers, writers, name: config.name.clone(), index, offloads })
+    }
+
+    /// The interface by the queue of one of those that read.
+    #[must_use]
+    pub fn reader(&self, number: usize) -> Self {
+        let device = self.readers.get(number).unwrap_or(&self.device);
+        Self { device: Arc::clone(device), ..self.clone() }
+    }
+
+    /// The interface by the queue of one of those that write: nothing is ever read from it, and where
+    /// a flow's packets are written does not decide where those of its other direction are read.
+    #[must_use]
+    pub fn writer(&self, number: usize) -> Self {
+        let device = self.writers.get(number).unwrap_or(&self.device);
+        Self { device: Arc::clone(device), ..self.clone() }
     }
 
     /// Interface name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the kernel granted of [`TunConfig::offloads`].
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
     }
 
     /// Interface number.
@@ -90,10 +173,36 @@ impl Tun {
         self.device.set_mtu(mtu).map_err(|error| SysError::of("set MTU of TUN", error))
     }
 
+    /// Reads one packet or super-packet into `room`, with its [`VnetHeader`] before it if the device
+    /// has [`Self::offloads`]; `None` if nothing waits. Give room for 65,535 octets and the header.
+    ///
+    /// # Errors
+    ///
+    /// What reading answers, for example EIO after the interface was deleted. Some are about the packet
+    /// alone, which is lost: see [`is_about_one_packet`].
+    pub fn recv_super(&self, room: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.device.recv(room) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if is_passing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes one packet or super-packet that lies in several places, the first of which is its
+    /// [`VnetHeader`] if the device has [`Self::offloads`].
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`; EINVAL for a header that contradicts the packet.
+    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.device.send_vectored(parts).map(drop)
+    }
+
     /// Reads packets into the front of `packets`, each `headroom` octets into its buffer; returns
     /// how many, zero if nothing waits. `meta` is reset.
     ///
-    /// A packet larger than its buffer is cut by the kernel: give buffers of at least the MTU.
+    /// A packet larger than its buffer is cut by the kernel: give buffers of at least the MTU. For a
+    /// device without [`Self::offloads`].
     ///
     /// # Errors
     ///
@@ -104,8 +213,7 @@ impl Tun {
             packet.reset(headroom);
             match self.device.recv(packet.spare_mut()) {
                 Ok(length) => packet.set_len(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+                Err(error) if is_passing(&error) => break,
                 // Packets already read must not be lost: the error comes again next time.
                 Err(error) if got == 0 => return Err(error),
                 Err(_) => break,
@@ -123,7 +231,14 @@ impl Tun {
                 report.unsent += 1;
                 continue;
             }
-            match self.device.send(packet.data()) {
+            let sent = if self.offloads.any() {
+                let header = VnetHeader::default().to_octets();
+                self.device.send_vectored(&[IoSlice::new(&header), IoSlice::new(packet.data())])
+            } else {
+                self.device.send(packet.data())
+            };
+            report.calls += 1;
+            match sent {
                 Ok(_) => report.sent += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => report.unsent = 1,
                 Err(error) => report.note(error.raw_os_error().unwrap_or(libc::EIO)),
@@ -154,8 +269,72 @@ impl std::fmt::Debug for Tun {
     }
 }
 
+/// Whether an error of [`Tun::recv_super`] is about the packet that was to be read, which is lost, and
+/// not about the interface: what the kernel has to say about it fits no header (EINVAL), or it could not
+/// be copied (EFAULT).
+#[must_use]
+pub fn is_about_one_packet(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EFAULT))
+}
+
+/// Whether an error of [`Tun::send_parts`] is about packets in one piece, which may be taken one by one:
+/// the kernel objects to what stands before them or to the length of the whole.
+#[must_use]
+pub fn is_about_super_packet(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE))
+}
+
 /// How long a new interface may take until packets to its addresses are delivered.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A device of the kernel's, with what it grants of the offloads.
+fn build(config: &TunConfig, has_many_queues: bool) -> io::Result<SyncDevice> {
+    let build = |offloads| {
+        let device = DeviceBuilder::new().name(config.name.clone()).mtu(config.mtu);
+        device.multi_queue(has_many_queues).enable(false).offload(offloads).build_sync()
+    };
+    match build(config.offloads) {
+        // TUNSETOFFLOAD is refused where TUNSETIFF was not: an old kernel, or not a real one.
+        Err(error) if config.offloads && error.raw_os_error() == Some(libc::EINVAL) => build(false),
+        built => built,
+    }
+}
+
+fn another_queue(device: &SyncDevice) -> Result<Arc<SyncDevice>, SysError> {
+    let open = || -> io::Result<SyncDevice> {
+        let queue = device.try_clone()?;
+        queue.set_nonblocking(true)?;
+        Ok(queue)
+    };
+    open().map(Arc::new).map_err(|error| SysError::of("add TUN queue", error))
+}
+
+/// Takes a queue out of those that the kernel spreads flows over. The kernel sends the other direction
+/// of a flow to the queue by which its packets were written last, if that one is read: all flows of a
+/// tunnel would come to one thread.
+fn stop_reading(queue: &SyncDevice) -> io::Result<()> {
+    let request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: DETACH_QUEUE },
+    };
+    // SAFETY: TUNSETQUEUE reads one `ifreq`, which lives and is of the right size.
+    unsafe { tun_set_queue(queue.as_fd().as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+nix::ioctl_write_ptr_bad!(
+    /// TUNSETQUEUE of `linux/if_tun.h`.
+    tun_set_queue,
+    nix::request_code_write!(b'T', 217, size_of::<libc::c_int>()),
+    libc::ifreq
+);
+
+/// IFF_DETACH_QUEUE of `linux/if_tun.h`.
+const DETACH_QUEUE: libc::c_short = 0x0400;
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
 
 fn create_error(name: &str, error: io::Error) -> SysError {
     match error.raw_os_error() {
@@ -172,6 +351,17 @@ fn create_error(name: &str, error: io::Error) -> SysError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_about_a_packet_or_about_the_interface() {
+        let is = |errno| is_about_one_packet(&io::Error::from_raw_os_error(errno));
+        assert!(is(libc::EINVAL) && is(libc::EFAULT));
+        assert!(
+            ![libc::EBADFD, libc::EIO, libc::ENODEV, libc::ENXIO, libc::EBADF]
+                .map(is)
+                .contains(&true)
+        );
+    }
 
     #[test]
     fn a_missing_driver_and_missing_rights_have_their_codes() {

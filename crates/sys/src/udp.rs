@@ -1,21 +1,27 @@
 //! UDP sockets for IKE and for ESP in UDP (RFC 7296 §2, RFC 3948), in batches.
 
+mod connected;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use adit_db::InboundThreads;
 use adit_wire::PacketBuf;
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use self::connected::ConnectedSocket;
 use crate::batch::{BatchIo, SendReport, Target, receive_error, send_parts};
 use crate::error::SysError;
+use crate::gro::{GroIo, Run};
 use crate::message::ExtendedError;
 use crate::netlink::Family;
 use crate::route::MARK;
 use crate::socket_option;
+use crate::steering::choose_by_spi;
 use crate::wake::{Interest, wait_for};
 
 /// How packets of a socket treat the path MTU.
@@ -117,6 +123,8 @@ impl SocketError {
 pub struct UdpSocket {
     socket: Socket,
     local: SocketAddr,
+    /// Whether the kernel cuts long datagrams into packets.
+    segments: bool,
 }
 
 impl UdpSocket {
@@ -128,6 +136,21 @@ impl UdpSocket {
     /// - [`SysError::NotPermitted`] (E504) for a low port or a mark without privileges.
     /// - [`SysError::FamilyUnsupported`], [`SysError::Io`].
     pub fn bind(local: SocketAddr, options: &SocketOptions) -> Result<Self, SysError> {
+        Self::open(local, options, |_| Ok(()))
+    }
+
+    /// Binds the address of this socket once more, so that both share what comes in. Only now may the
+    /// first be shared: a second daemon must still find the port taken.
+    fn bind_another(&self, options: &SocketOptions) -> Result<Self, SysError> {
+        share(&self.socket)?;
+        Self::open(self.local, options, share)
+    }
+
+    fn open(
+        local: SocketAddr,
+        options: &SocketOptions,
+        configure: impl FnOnce(&Socket) -> Result<(), SysError>,
+    ) -> Result<Self, SysError> {
         let domain = Domain::for_address(local);
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(|error| SysError::of("open UDP socket", error))?;
@@ -137,9 +160,21 @@ impl UdpSocket {
         if local.is_ipv6() {
             socket.set_only_v6(true).map_err(|error| SysError::of("configure socket", error))?;
         }
+        configure(&socket)?;
         socket.bind(&local.into()).map_err(|error| bind_error(local, error))?;
         let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
-        Ok(Self { socket, local: bound.unwrap_or(local) })
+        let segments = socket_option::set(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0);
+        if let Err(error) = &segments {
+            tracing::info!(%error, %local, "the kernel cuts no datagrams: they are sent one by one");
+        }
+        let segments = segments.is_ok();
+        Ok(Self { socket, local: bound.unwrap_or(local), segments })
+    }
+
+    /// Whether [`Self::send_batch`] hands many packets to the kernel in one piece (Linux 4.18).
+    #[must_use]
+    pub fn segments(&self) -> bool {
+        self.segments
     }
 
     /// The address bound, with the port the kernel chose.
@@ -156,7 +191,7 @@ impl UdpSocket {
     pub fn try_clone(&self) -> Result<Self, SysError> {
         let socket =
             self.socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))?;
-        Ok(Self { socket, local: self.local })
+        Ok(Self { socket, local: self.local, segments: self.segments })
     }
 
     /// Receives into the front of `packets` and returns how many; zero if nothing waits.
@@ -175,10 +210,42 @@ impl UdpSocket {
         Ok(got)
     }
 
+    /// Lets the kernel join datagrams of one sender that came close together; receive with
+    /// [`Self::recv_super`] from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`] before Linux 5.0.
+    pub fn join_datagrams(&self) -> Result<(), SysError> {
+        socket_option::set(&self.socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+            .map_err(|error| SysError::of("receive joined datagrams", error))
+    }
+
+    /// Receives what waits, joined or not, into `io`; whether anything did. [`Self::next_run`] then
+    /// tells where it is, until there is no more.
+    ///
+    /// ICMP errors do not come out here: see [`Self::next_error`].
+    ///
+    /// # Errors
+    ///
+    /// What recvmmsg answers beyond that; nothing is lost by calling again.
+    pub fn recv_super(&self, io: &mut GroIo) -> io::Result<bool> {
+        io.receive(self.socket.as_fd())
+    }
+
+    /// Datagrams that [`Self::recv_super`] has received, of one sender and in order, with `meta`
+    /// filled; `None` if those were all.
+    pub fn next_run(&self, io: &mut GroIo) -> Option<Run> {
+        io.next_run(self.local)
+    }
+
     /// Sends each packet from `meta.local` (if not unspecified) to `meta.remote` with `meta.tos`.
     ///
     /// Packets with `meta.dont_fragment` forbid being cut, whatever [`PathMtu`] the socket has; it
     /// is then [`PathMtu::Fragment`] afterwards.
+    ///
+    /// Packets of one length to one place that follow each other go in one piece where the kernel can
+    /// cut it again; no packet overtakes another.
     ///
     /// Takes `&[PacketBuf]` or any filtered iterator over packets.
     pub fn send_batch<'a>(
@@ -186,11 +253,12 @@ impl UdpSocket {
         io: &mut BatchIo,
         packets: impl IntoIterator<Item = &'a PacketBuf>,
     ) -> SendReport {
-        io.send(self.socket.as_fd(), packets, |packet| Target {
+        send_batch(self, io, packets, |packet| Target {
             remote: packet.meta.remote,
             local: Some(packet.meta.local),
             tos: packet.meta.tos,
             dont_fragment: packet.meta.dont_fragment && packet.meta.remote.is_ipv4(),
+            connected: false,
         })
     }
 
@@ -237,7 +305,8 @@ impl UdpSocket {
         mark: Option<u32>,
         parts: &[&[u8]; 2],
     ) -> io::Result<()> {
-        let target = Target { remote, local: Some(local), tos, dont_fragment: false };
+        let (local, connected) = (Some(local), false);
+        let target = Target { remote, local, tos, dont_fragment: false, connected };
         let parts = parts.map(io::IoSlice::new);
         send_parts(self.socket.as_fd(), target, mark, &parts)
     }
@@ -279,6 +348,26 @@ impl AsFd for UdpSocket {
     }
 }
 
+/// Lets others that are shared bind what this socket is bound to, or the reverse.
+fn share(socket: &Socket) -> Result<(), SysError> {
+    socket_option::set(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+        .map_err(|error| SysError::of("share a UDP port", error))
+}
+
+/// Sends packets, in runs if the kernel cuts them.
+fn send_batch<'a>(
+    socket: &UdpSocket,
+    io: &mut BatchIo,
+    packets: impl IntoIterator<Item = &'a PacketBuf>,
+    target: impl Fn(&PacketBuf) -> Target,
+) -> SendReport {
+    if socket.segments {
+        io.send_runs(socket.as_fd(), packets, target)
+    } else {
+        io.send(socket.as_fd(), packets, target)
+    }
+}
+
 /// One port on IPv4 and, where the kernel has it, on IPv6.
 #[derive(Debug)]
 pub struct DualUdpSocket {
@@ -304,6 +393,41 @@ impl DualUdpSocket {
             Err(error) => return Err(error),
         };
         Ok(Self { v4, v6, v6_first: AtomicBool::new(false) })
+    }
+
+    /// Binds the same port once for each thread: each has the ESP packets whose SPIs are its own, and
+    /// the first has everything else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`]; [`SysError::Io`] where the kernel does not share ports by a program.
+    pub fn bind_for(
+        threads: InboundThreads,
+        port: u16,
+        options: &SocketOptions,
+    ) -> Result<Vec<Self>, SysError> {
+        let first = Self::bind(port, options)?;
+        let mut others = Vec::new();
+        for _ in 1..threads.count() {
+            let v4 = first.v4.bind_another(options)?;
+            let v6 = first.v6.as_ref().map(|v6| v6.bind_another(options)).transpose()?;
+            others.push(Self { v4, v6, v6_first: AtomicBool::new(false) });
+        }
+        // A group exists from its second socket on, and has a program for each family.
+        for half in first.halves().filter(|_| !others.is_empty()) {
+            choose_by_spi(half.as_fd(), threads, false)
+                .map_err(|error| SysError::of("share a UDP port by SPI", error))?;
+        }
+        Ok([first].into_iter().chain(others).collect())
+    }
+
+    /// Prepares both halves for connected sockets, see [`UdpSocket::admit_connected`].
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpSocket::admit_connected`].
+    pub fn admit_connected(&self, options: &SocketOptions) -> Result<(), SysError> {
+        self.halves().try_for_each(|half| half.admit_connected(options))
     }
 
     /// The IPv4 half.

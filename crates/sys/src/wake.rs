@@ -4,14 +4,18 @@
 //! [`channel`]; it never blocks anywhere else.
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::clock;
 
 /// Names one registered descriptor in the events of a [`Poller`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -26,6 +30,8 @@ pub enum Interest {
     Writable,
     /// Either.
     Both,
+    /// Neither, only the end.
+    Nothing,
 }
 
 impl Interest {
@@ -34,6 +40,7 @@ impl Interest {
             Self::Readable => EpollFlags::EPOLLIN,
             Self::Writable => EpollFlags::EPOLLOUT,
             Self::Both => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Self::Nothing => EpollFlags::empty(),
         }
     }
 }
@@ -156,6 +163,166 @@ impl Poller {
     }
 }
 
+impl AsFd for Poller {
+    /// Readable while something of the set is ready.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
+
+impl Poller {
+    /// Waits like [`Self::wait`], and looks again and again before it sleeps if `spin` has reason to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`].
+    pub fn wait_spinning(
+        &self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+        spin: &mut Spin,
+    ) -> io::Result<()> {
+        if spin.begins() && timeout.is_none_or(|timeout| timeout > SPIN_FOR) {
+            let begun = clock::now();
+            let mut before = begun;
+            let outcome = loop {
+                spin.counters.looks += 1;
+                self.wait(events, Some(Duration::ZERO))?;
+                let now = clock::now();
+                if !events.is_empty() {
+                    break Outcome::Paid;
+                }
+                if now.saturating_duration_since(before) >= YIELDED_MAX {
+                    break Outcome::Crowded;
+                }
+                if now.saturating_duration_since(begun) >= SPIN_FOR {
+                    break Outcome::Vain;
+                }
+                before = now;
+                std::thread::yield_now();
+            };
+            spin.conclude(outcome);
+            if outcome == Outcome::Paid {
+                return Ok(());
+            }
+        }
+        self.wait(events, timeout)
+    }
+}
+
+/// Whether a thread looks again for packets before it sleeps, which spares the next one a wake-up.
+///
+/// It does after a few packets, which are those that somebody waits for, and not after many: these
+/// are better left to gather. It does less and less often where nothing came in time, and hardly ever
+/// where others want the processor.
+#[derive(Debug)]
+pub struct Spin {
+    is_possible: bool,
+    /// Whether the thread has just had few packets.
+    is_due: bool,
+    /// Waits that sleep at once.
+    skip: u32,
+    /// How many those will be after the next that was in vain.
+    skip_next: u32,
+    counters: SpinCounters,
+}
+
+/// What spinning has done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SpinCounters {
+    /// Times that a thread has looked again before it slept.
+    pub spins: u64,
+    /// Of those, the times that a packet came.
+    pub paid: u64,
+    /// System calls for that.
+    pub looks: u64,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outcome {
+    Paid,
+    Vain,
+    /// Another thread had the processor in between.
+    Crowded,
+}
+
+impl Spin {
+    /// Off where there is one processor: whoever spins there keeps the packet from coming.
+    #[must_use]
+    pub fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self::with_processors(processors)
+    }
+
+    fn with_processors(processors: usize) -> Self {
+        Self {
+            is_possible: processors > 1,
+            is_due: false,
+            skip: 0,
+            skip_next: 1,
+            counters: SpinCounters::default(),
+        }
+    }
+
+    /// Whether it may ever spin.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.is_possible
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn counters(&self) -> SpinCounters {
+        self.counters
+    }
+
+    /// Takes note of how many packets the last wait has brought.
+    pub fn note(&mut self, packets: u64) {
+        self.is_due = (1..=FEW_PACKETS).contains(&packets);
+    }
+
+    /// Whether the next wait begins with looking.
+    fn begins(&mut self) -> bool {
+        if !self.is_possible || !std::mem::take(&mut self.is_due) {
+            return false;
+        }
+        let is_skipped = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        self.counters.spins += u64::from(!is_skipped);
+        !is_skipped
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Paid => {
+                self.counters.paid += 1;
+                self.skip_next = 1;
+            }
+            Outcome::Vain => {
+                self.skip = self.skip_next;
+                self.skip_next = self.skip_next.saturating_mul(2).min(SKIP_MAX);
+            }
+            Outcome::Crowded => self.skip = SKIP_MAX,
+        }
+    }
+}
+
+impl Default for Spin {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How long a thread looks before it sleeps: about what a wake-up costs.
+const SPIN_FOR: Duration = Duration::from_micros(30);
+/// Longest time from one look to the next; if it takes longer, somebody else needed the processor.
+const YIELDED_MAX: Duration = Duration::from_micros(10);
+/// Most packets of one wait after which the next is worth waiting for.
+const FEW_PACKETS: u64 = 8;
+/// Most waits that sleep at once because spinning has not paid.
+const SKIP_MAX: u32 = 256;
+
 fn epoll_timeout(timeout: Option<Duration>) -> EpollTimeout {
     let Some(timeout) = timeout else {
         return EpollTimeout::NONE;
@@ -180,6 +347,7 @@ pub fn wait_for(
         Interest::Readable => PollFlags::POLLIN,
         Interest::Writable => PollFlags::POLLOUT,
         Interest::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
+        Interest::Nothing => PollFlags::empty(),
     };
     let timeout = match timeout {
         None => PollTimeout::NONE,
@@ -197,7 +365,15 @@ pub fn wait_for(
 
 /// Makes a [`Poller`] in another thread return; clones wake the same one.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<EventFd>);
+pub struct Waker(Arc<Alarm>);
+
+#[derive(Debug)]
+struct Alarm {
+    descriptor: EventFd,
+    /// Whether it rings: then nobody needs to ring it again, and a queue that fills faster than it is
+    /// emptied costs no system call for each command.
+    rings: AtomicBool,
+}
 
 impl Waker {
     /// A waker nobody waits for yet; register it (it is a descriptor) as readable.
@@ -207,25 +383,31 @@ impl Waker {
     /// Too many open files.
     pub fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Self(Arc::new(EventFd::from_value_and_flags(0, flags)?)))
+        let descriptor = EventFd::from_value_and_flags(0, flags)?;
+        Ok(Self(Arc::new(Alarm { descriptor, rings: AtomicBool::new(false) })))
     }
 
     /// Makes it readable; several calls before [`Self::clear`] count as one.
     pub fn wake(&self) {
-        // The only failure is a full counter, and then it is readable already.
-        let _ = self.0.write(1);
+        // Both swaps are read-modify-writes of one flag: either this one comes first, and whoever
+        // clears sees what was done before it, or it comes second and rings again.
+        if !self.0.rings.swap(true, Ordering::AcqRel) {
+            // The only failure is a full counter, and then it is readable already.
+            let _ = self.0.descriptor.write(1);
+        }
     }
 
     /// Makes it unreadable again. Clear first, then look at what was to be done.
     pub fn clear(&self) {
         // EAGAIN means it was clear.
-        let _ = self.0.read();
+        let _ = self.0.descriptor.read();
+        self.0.rings.swap(false, Ordering::AcqRel);
     }
 }
 
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.descriptor.as_fd()
     }
 }
 
@@ -238,7 +420,7 @@ pub fn channel<T>(capacity: usize) -> io::Result<(CommandSender<T>, CommandRecei
     let waker = Waker::new()?;
     let (queue, commands) = mpsc::sync_channel(capacity);
     Ok((
-        CommandSender { queue, waker: WakeOnDrop(waker.clone()) },
+        CommandSender { queue, waker: WakeOnDrop(waker.clone()), unrung: AtomicBool::new(false) },
         CommandReceiver { commands, waker },
     ))
 }
@@ -248,6 +430,8 @@ pub fn channel<T>(capacity: usize) -> io::Result<(CommandSender<T>, CommandRecei
 pub struct CommandSender<T> {
     queue: SyncSender<T>,
     waker: WakeOnDrop,
+    /// Commands wait that the receiver has not been woken for.
+    unrung: AtomicBool,
 }
 
 /// Wakes the receiver when its sender goes. It stands after the queue in the sender, because
@@ -273,6 +457,53 @@ impl<T> CommandSender<T> {
         Ok(())
     }
 
+    /// Queues a command of many; the receiver may sleep on until [`Self::ring`]. Waits while the queue
+    /// is full.
+    ///
+    /// # Errors
+    ///
+    /// Gives the command back when the receiver is gone.
+    pub fn push(&self, command: T) -> Result<(), T> {
+        match self.queue.try_send(command) {
+            Ok(()) => {
+                self.unrung.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            // A sleeping receiver would never make room.
+            Err(TrySendError::Full(command)) => {
+                self.waker.0.wake();
+                self.send(command)
+            }
+            Err(TrySendError::Disconnected(command)) => Err(command),
+        }
+    }
+
+    /// Like [`Self::push`] but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] or [`TrySendError::Disconnected`] with the command.
+    pub fn try_push(&self, command: T) -> Result<(), TrySendError<T>> {
+        match self.queue.try_send(command) {
+            Ok(()) => {
+                self.unrung.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            // A sleeping receiver would never make room.
+            Err(error) => {
+                self.waker.0.wake();
+                Err(error)
+            }
+        }
+    }
+
+    /// Wakes the receiver if something was pushed since the last time.
+    pub fn ring(&self) {
+        if self.unrung.swap(false, Ordering::Relaxed) {
+            self.waker.0.wake();
+        }
+    }
+
     /// Like [`Self::send`] but never waits.
     ///
     /// # Errors
@@ -287,7 +518,8 @@ impl<T> CommandSender<T> {
 
 impl<T> Clone for CommandSender<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), waker: self.waker.clone() }
+        let unrung = AtomicBool::new(false);
+        Self { queue: self.queue.clone(), waker: self.waker.clone(), unrung }
     }
 }
 
@@ -328,6 +560,13 @@ impl<T> CommandReceiver<T> {
                 }
             }
         }
+    }
+
+    /// Whether a command may wait: all those that were queued before are seen. Costs no system call, and
+    /// does not replace [`Self::next`] when the descriptor is readable.
+    #[must_use]
+    pub fn rings(&self) -> bool {
+        self.waker.0.rings.load(Ordering::Acquire)
     }
 
     /// Waits for the next command at most `timeout` (`None`: for ever).
@@ -392,6 +631,61 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pushed_waits_for_one_ring() {
+        let (sender, receiver) = channel::<u32>(8).unwrap();
+        let is_ready = || wait_for(&receiver, Interest::Readable, Some(Duration::ZERO)).unwrap();
+        sender.ring();
+        assert!(!is_ready());
+        sender.push(0).unwrap();
+        sender.push(1).unwrap();
+        sender.try_push(2).unwrap();
+        assert!(!is_ready());
+        sender.ring();
+        assert!(is_ready());
+        for n in 0..3 {
+            assert_eq!(receiver.next(), Next::Command(n));
+        }
+        assert_eq!(receiver.next(), Next::Empty);
+        sender.ring();
+        assert!(!is_ready());
+    }
+
+    #[test]
+    fn what_finds_no_room_wakes_who_can_make_it() {
+        let (sender, receiver) = channel::<u32>(1).unwrap();
+        sender.try_push(0).unwrap();
+        assert_eq!(sender.try_push(1), Err(TrySendError::Full(1)));
+        assert!(wait_for(&receiver, Interest::Readable, Some(Duration::ZERO)).unwrap());
+    }
+
+    #[test]
+    fn a_full_queue_is_rung_for_so_that_it_empties() {
+        let (sender, receiver) = channel::<u32>(2).unwrap();
+        let writer = spawn_named("writer", move || (0..100).try_for_each(|n| sender.push(n)));
+        let mut seen = Vec::new();
+        loop {
+            match receiver.next() {
+                Next::Command(n) => seen.push(n),
+                Next::Empty => {
+                    assert!(wait_for(&receiver, Interest::Readable, Some(WAIT)).unwrap());
+                }
+                Next::Closed => break,
+            }
+        }
+        writer.unwrap().join().unwrap().unwrap();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_is_gone_takes_nothing() {
+        let (sender, receiver) = channel::<u32>(2).unwrap();
+        drop(receiver);
+        assert_eq!(sender.push(1), Err(1));
+    }
+
+    const WAIT: Duration = Duration::from_secs(10);
+
+    #[test]
     fn an_idle_poller_returns_after_the_timeout() {
         let poller = Poller::new().unwrap();
         let waker = Waker::new().unwrap();
@@ -409,6 +703,89 @@ mod tests {
         waker.clear();
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
+    }
+
+    #[test]
+    fn spinning_sees_what_comes_and_ends_by_itself() {
+        let poller = Poller::new().unwrap();
+        let waker = Waker::new().unwrap();
+        poller.add(&waker, Token(1), Interest::Readable).unwrap();
+        let (mut events, mut spin) = (Events::new(), Spin::with_processors(2));
+
+        waker.wake();
+        spin.note(1);
+        poller.wait_spinning(&mut events, None, &mut spin).unwrap();
+        assert_eq!(events.iter().count(), 1);
+        assert_eq!(spin.counters(), SpinCounters { spins: 1, paid: 1, looks: 1 });
+
+        waker.clear();
+        spin.note(1);
+        poller.wait_spinning(&mut events, Some(Duration::from_millis(1)), &mut spin).unwrap();
+        assert!(events.is_empty());
+        assert_eq!((spin.counters().spins, spin.counters().paid), (2, 1));
+        // The next wait sleeps at once.
+        let looks = spin.counters().looks;
+        spin.note(1);
+        poller.wait_spinning(&mut events, Some(Duration::from_millis(1)), &mut spin).unwrap();
+        assert_eq!(spin.counters().looks, looks);
+    }
+
+    /// How many of so many waits with a packet begin with looking, each with this outcome.
+    fn spins_of(spin: &mut Spin, waits: u64, outcome: Outcome) -> u64 {
+        let before = spin.counters().spins;
+        for _ in 0..waits {
+            spin.note(1);
+            if spin.begins() {
+                spin.conclude(outcome);
+            }
+        }
+        spin.counters().spins - before
+    }
+
+    #[test]
+    fn what_does_not_pay_is_done_ever_less() {
+        let mut spin = Spin::with_processors(2);
+        assert_eq!(spins_of(&mut spin, 1_000, Outcome::Paid), 1_000);
+        let first = spins_of(&mut spin, 1_000, Outcome::Vain);
+        assert!((5..20).contains(&first), "{first}");
+        assert!(spins_of(&mut spin, 10_000, Outcome::Vain) < 50);
+        assert!(spins_of(&mut spin, 10_000, Outcome::Crowded) < 50);
+        // It is tried again, and where it pays it is back.
+        assert!(spins_of(&mut spin, 1_000, Outcome::Paid) > 700);
+    }
+
+    #[test]
+    fn nobody_spins_when_idle_or_busy_or_alone() {
+        let mut spin = Spin::with_processors(2);
+        for packets in [0, FEW_PACKETS + 1, u64::MAX] {
+            spin.note(packets);
+            assert!(!spin.begins());
+        }
+        spin.note(FEW_PACKETS);
+        assert!(spin.begins());
+        // Once for what has come.
+        assert!(!spin.begins());
+        let mut alone = Spin::with_processors(1);
+        assert_eq!(spins_of(&mut alone, 10, Outcome::Paid), 0);
+        assert!(!alone.is_possible());
+    }
+
+    #[test]
+    fn a_queue_rings_from_its_first_command_until_it_is_empty() {
+        let (sender, receiver) = channel::<u32>(2).unwrap();
+        assert!(!receiver.rings());
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        for n in 1..=2 {
+            assert!(receiver.rings());
+            assert_eq!(receiver.next(), Next::Command(n));
+        }
+        assert_eq!(receiver.next(), Next::Empty);
+        assert!(!receiver.rings());
+        drop(sender);
+        assert!(receiver.rings());
+        assert_eq!(receiver.next(), Next::Closed);
+        assert!(receiver.rings());
     }
 
     #[test]

@@ -8,12 +8,18 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use adit_db::InboundThreads;
 use adit_sys::BatchIo;
+use adit_sys::esp_receiver::EspReceiver;
+use adit_sys::esp_ring::EspRing;
+use adit_sys::esp_sender::EspSender;
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
 use adit_sys::tun::{Tun, TunConfig};
 use adit_sys::udp::{DualUdpSocket, SocketOptions, UdpSocket};
+use adit_sys::xdp::XdpDevices;
 use adit_wire::PacketBuf;
 use common::{HEADROOM, Pair, address, namespaces_allowed, packets, wait};
 
@@ -100,6 +106,7 @@ fn the_tunnel_interface_passes_packets_without_allocation() {
         name: "adit0".to_owned(),
         mtu: 1_400,
         addresses: vec!["10.7.0.1/24".parse().unwrap()],
+        offloads: false,
     };
     let tun = namespace.run(|| Tun::create(&config).unwrap()).unwrap();
     let open = || UdpSocket::bind("10.7.0.1:9".parse().unwrap(), &SocketOptions::default());
@@ -117,4 +124,52 @@ fn the_tunnel_interface_passes_packets_without_allocation() {
     });
 
     assert_eq!(count, 0);
+}
+
+/// Seeking a way may allocate; packets on ways that are known do not.
+#[test]
+fn frames_pass_without_allocation() {
+    if !namespaces_allowed("frames_pass_without_allocation") {
+        return;
+    }
+    let pair = Pair::new();
+    let open = || RawEspSocket::open(Family::V4, &SocketOptions::default()).unwrap();
+    let sender =
+        || EspSender::by_frames(vec![open()], None, XdpDevices::sending().unwrap()).unwrap();
+    let mut sender = pair.left.run(sender).unwrap();
+    let receiver = || {
+        let (devices, raw) = (XdpDevices::sending().unwrap(), open());
+        devices.receive(InboundThreads::ONE).unwrap();
+        let ring = EspRing::open(&raw, HEADROOM).unwrap();
+        (EspReceiver::open(0, HEADROOM, Some(ring), Some(devices), None).unwrap(), raw)
+    };
+    let (mut receiver, _raw) = pair.right.run(receiver).unwrap();
+    let (mut io, sent, mut got) = (BatchIo::new(0), addressed("192.0.2.2", 0), packets(64, 1_500));
+    let mut exchange = || {
+        let (sender, io, sent) = (&mut sender, &mut io, &sent);
+        let send = move || {
+            let sender: &mut EspSender = sender;
+            allocations_of(|| assert_eq!(sender.send_batch(io, sent).sent, 64))
+        };
+        let allocated = pair.left.run(send).unwrap();
+        let receive = || {
+            let mut arrived = 0;
+            let allocated = allocations_of(|| {
+                while arrived < 64 && wait(&receiver) {
+                    arrived += receiver.recv_batch(&mut got).unwrap();
+                    receiver.confirm(|_| true);
+                }
+            });
+            receiver.learn();
+            assert_eq!(arrived, 64);
+            allocated
+        };
+        (allocated, pair.right.run(receive).unwrap(), receiver.attached().len())
+    };
+    // The neighbour is looked for meanwhile, and the way is asked for once a second.
+    exchange();
+    std::thread::sleep(Duration::from_millis(300));
+    exchange();
+    let counts: Vec<_> = (0..10).map(|_| exchange()).collect();
+    assert!(counts.iter().filter(|count| **count == (0, 0, 1)).count() >= 8, "{counts:?}");
 }

@@ -202,6 +202,7 @@ fn a_capture_of_a_tunnel_interface_has_no_ethernet_headers() {
         name: "adit0".to_owned(),
         mtu: 1_400,
         addresses: vec!["10.7.0.1/24".parse().unwrap()],
+        offloads: false,
     };
     let _tun = namespace.run(|| Tun::create(&config).unwrap()).unwrap();
     let mut capture = namespace.run(|| Capture::open("adit0", 2_000).unwrap()).unwrap();

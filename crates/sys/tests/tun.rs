@@ -14,6 +14,8 @@ use adit_sys::route::{
 use adit_sys::tun::{Tun, TunConfig};
 use adit_sys::udp::{SocketOptions, UdpSocket};
 use adit_sys::{BatchIo, SysError};
+use adit_wire::Reader;
+use adit_wire::vnet::{Gso, VnetHeader};
 use common::{HEADROOM, address, namespaces_allowed, packets, receive, set_up, wait};
 
 fn create(namespace: &Namespace, name: &str, addresses: &[&str]) -> Result<Tun, SysError> {
@@ -21,6 +23,7 @@ fn create(namespace: &Namespace, name: &str, addresses: &[&str]) -> Result<Tun, 
         name: name.to_owned(),
         mtu: 1_400,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        offloads: false,
     };
     namespace.run(|| Tun::create(&config)).unwrap()
 }
@@ -256,7 +259,12 @@ fn routes_follow_the_hosts_addresses() {
         namespace.run(|| HostRouting::new(tun.index(), RouteSizes::default()).unwrap()).unwrap();
     let mut monitor = namespace.run(|| Monitor::open(Some(TABLE)).unwrap()).unwrap();
     routing.install("berlin", plan(&["10.1.0.0/24"], &["10.2.0.0/24"])).unwrap();
-    assert_eq!(monitor.poll_changes().unwrap(), [], "our own routes are no news");
+    // The kernel gives the new links their link-local addresses about now; these are in its table 255.
+    let mut changes = monitor.poll_changes().unwrap();
+    changes.retain(|change| {
+        !matches!(change, NetworkChange::Address { .. } | NetworkChange::Route { table: 255 })
+    });
+    assert_eq!(changes, [], "our own routes are no news");
 
     // The address the routes use as source goes: so does the route, without a word to us.
     let mut netlink = namespace.netlink().unwrap();
@@ -420,4 +428,54 @@ fn ipv4_is_routed_where_ipv6_is_off() {
     let way = routing.lookup(address("10.2.0.1")).unwrap();
     assert_eq!((way.interface, way.table), (index, TABLE));
     routing.close().unwrap();
+}
+
+/// What is sent in one piece comes out in one piece, however long: with a shorter `gso_max_size` the
+/// kernel would cut what a gateway forwards into packets.
+#[test]
+fn super_packets_are_as_long_as_ip_lets_them() {
+    if !namespaces_allowed("super_packets_are_as_long_as_ip_lets_them") {
+        return;
+    }
+    let namespace = Namespace::create().unwrap();
+    let config = TunConfig {
+        name: "adit0".to_owned(),
+        mtu: 1_400,
+        addresses: vec!["10.7.0.1/24".parse().unwrap()],
+        offloads: true,
+    };
+    let tun = namespace.run(|| Tun::create(&config).unwrap()).unwrap();
+    assert!(tun.offloads().tcp);
+    let options = SocketOptions { mark: None, ..SocketOptions::default() };
+    let local = "10.7.0.1:7".parse().unwrap();
+    let socket = namespace.run(|| UdpSocket::bind(local, &options).unwrap()).unwrap();
+    let in_one_piece = tun.offloads().udp;
+    for count in [7, 49] {
+        let mut sent = packets(count, 1_300);
+        for packet in &mut sent {
+            packet.set_len(1_300);
+            packet.meta.remote = "10.7.0.2:7".parse().unwrap();
+        }
+        assert_eq!(socket.send_batch(&mut BatchIo::new(HEADROOM), &sent).sent, count);
+        let mut room = vec![0; 70_000];
+        let mut lengths = Vec::new();
+        while let Some(length) = tun.recv_super(&mut room).unwrap() {
+            let header = VnetHeader::read(&mut Reader(&room)).unwrap();
+            assert_eq!(header.gso == Gso::UdpL4, in_one_piece);
+            lengths.push(length - VnetHeader::LEN);
+        }
+        let wanted = if in_one_piece { vec![28 + count * 1_300] } else { vec![1_328; count] };
+        assert_eq!(lengths, wanted);
+    }
+    // One that cannot be read is lost, and the next is there.
+    let mut sent = packets(2, 1_300);
+    for (packet, length) in sent.iter_mut().zip([100, 200]) {
+        packet.set_len(length);
+        packet.meta.remote = "10.7.0.2:7".parse().unwrap();
+        assert_eq!(socket.send_batch(&mut BatchIo::new(HEADROOM), [&*packet]).sent, 1);
+    }
+    let error = tun.recv_super(&mut [0; VnetHeader::LEN - 1]).unwrap_err();
+    assert!(adit_sys::tun::is_about_one_packet(&error), "{error}");
+    let length = tun.recv_super(&mut [0; 2_000]).unwrap();
+    assert_eq!(length, Some(VnetHeader::LEN + 28 + 200));
 }

@@ -203,7 +203,8 @@ fn each_packet_has_its_own_df_bit() {
     let mut sent = packets(6, 2_000);
     let bits = [false, true, true, false, true, true];
     for ((n, packet), dont_fragment) in sent.iter_mut().enumerate().zip(bits) {
-        assert!(packet.fill(&[u8::try_from(n).unwrap(); 16]));
+        // Each is longer than the one before, so that the capture sees each.
+        assert!(packet.fill(&vec![u8::try_from(n).unwrap(); 16 + n]));
         packet.meta.remote = "192.0.2.2:4500".parse().unwrap();
         packet.meta.dont_fragment = dont_fragment;
     }
@@ -221,6 +222,99 @@ fn each_packet_has_its_own_df_bit() {
     }
     left.send_to(left.local(), sent[0].meta.remote, 0, &[], b"IKE").unwrap();
     assert_eq!(df_bits(&mut capture, 17, 1), [false]);
+}
+
+/// Packets of one length that follow each other are one message, and arrive as they were, in order.
+#[test]
+fn runs_of_packets_go_in_few_calls_and_arrive_apart() {
+    if !namespaces_allowed("runs_of_packets_go_in_few_calls_and_arrive_apart") {
+        return;
+    }
+    let pair = Pair::new();
+    // As in a burst: full packets with a shorter last one, small ones of one length, one alone,
+    // one that is empty, and more of one length than a message takes.
+    let lengths =
+        [vec![1_400; 44], vec![700], vec![68; 20], vec![500, 0], vec![1_420; 150]].concat();
+    for (any, to) in [("0.0.0.0:4500", "192.0.2.2:4500"), ("[::]:4500", "[2001:db8::2]:4500")] {
+        let (left, right) = (bind(&pair.left, any), bind(&pair.right, any));
+        assert!(left.segments());
+        let mut io = BatchIo::new(HEADROOM);
+        let mut sent = packets(lengths.len(), 1_500);
+        for ((n, packet), length) in sent.iter_mut().enumerate().zip(&lengths) {
+            assert!(packet.fill(&vec![u8::try_from(n).unwrap(); *length]));
+            packet.meta.remote = to.parse().unwrap();
+            packet.meta.local = left.local();
+            packet.meta.tos = 0x02;
+        }
+        let report = left.send_batch(&mut io, &sent);
+        assert_eq!((report.sent, report.calls), (lengths.len(), 1), "{report:?}");
+
+        let mut got = packets(lengths.len(), 1_500);
+        receive(&right, &mut got, lengths.len());
+        for (got, sent) in got.iter().zip(&sent) {
+            assert!(got.data() == sent.data());
+            assert_eq!(got.meta.tos, 0x02);
+        }
+    }
+}
+
+/// A place with another class, or another place, ends a run.
+#[test]
+fn runs_end_where_packets_go_elsewhere() {
+    if !namespaces_allowed("runs_end_where_packets_go_elsewhere") {
+        return;
+    }
+    let pair = Pair::new();
+    set_up(&mut pair.right.netlink().unwrap(), "right0", &["192.0.2.77/24"]);
+    let (left, right) = (bind(&pair.left, "0.0.0.0:4500"), bind(&pair.right, "0.0.0.0:4500"));
+    let places = [("192.0.2.2", 0), ("192.0.2.2", 4), ("192.0.2.77", 4), ("192.0.2.2", 0)];
+    let mut sent = packets(12, 100);
+    for (n, packet) in sent.iter_mut().enumerate() {
+        let (to, tos) = places[n / 3];
+        assert!(packet.fill(&[u8::try_from(n).unwrap(); 80]));
+        packet.meta.remote = SocketAddr::new(address(to), PORT);
+        packet.meta.tos = tos;
+    }
+    assert_eq!(left.send_batch(&mut BatchIo::new(HEADROOM), &sent).sent, 12);
+    let mut got = packets(12, 100);
+    receive(&right, &mut got, 12);
+    for (n, packet) in got.iter().enumerate() {
+        let (to, tos) = places[n / 3];
+        assert_eq!(packet.data(), [u8::try_from(n).unwrap(); 80]);
+        assert_eq!((packet.meta.local.ip(), packet.meta.tos), (address(to), tos));
+    }
+}
+
+/// What is longer than the link cannot go in runs: it goes in fragments, one by one, and the next
+/// time without asking.
+#[test]
+fn what_no_run_can_carry_goes_one_by_one() {
+    if !namespaces_allowed("what_no_run_can_carry_goes_one_by_one") {
+        return;
+    }
+    let pair = Pair::new();
+    let (left, right) = (bind(&pair.left, "0.0.0.0:4500"), bind(&pair.right, "0.0.0.0:4500"));
+    let mut io = BatchIo::new(HEADROOM);
+    let mut sent = packets(10, 2_000);
+    for (n, packet) in sent.iter_mut().enumerate() {
+        let length = if n < 5 { 2_000 } else { 1_000 };
+        assert!(packet.fill(&vec![u8::try_from(n).unwrap(); length]));
+        packet.meta.remote = "192.0.2.2:4500".parse().unwrap();
+    }
+    // The shorter packet behind those that are too long ends their run.
+    for calls in [9, 1] {
+        let report = left.send_batch(&mut io, &sent);
+        assert_eq!((report.sent, report.calls), (10, calls), "{report:?}");
+        let mut got = packets(10, 2_000);
+        receive(&right, &mut got, 10);
+        assert!(got.iter().zip(&sent).all(|(got, sent)| got.data() == sent.data()));
+    }
+    // None of a run that may not be cut is lost from the count.
+    for packet in &mut sent {
+        packet.meta.dont_fragment = true;
+    }
+    let report = left.send_batch(&mut BatchIo::new(HEADROOM), &sent);
+    assert_eq!((report.sent, report.too_big, report.errno), (5, 5, libc::EMSGSIZE), "{report:?}");
 }
 
 /// The DF bits of so many IPv4 packets of a protocol, in the order in which they came.

@@ -45,6 +45,7 @@ fn a_whole_gateway_fits_into_a_user_namespace() {
         name: "adit0".to_owned(),
         mtu: 1_400,
         addresses: vec!["10.1.0.1/24".parse().unwrap()],
+        offloads: false,
     };
     namespace
         .run(|| {

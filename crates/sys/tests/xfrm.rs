@@ -16,15 +16,17 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use adit_crypto::Cipher;
-use adit_db::{KERNEL_SPI, Mode};
+use adit_db::{InboundThreads, KERNEL_SPI, Mode};
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
+use adit_sys::steering::{Part, keep_part};
 use adit_sys::udp::{DualUdpSocket, SocketOptions, UdpSocket};
 use adit_sys::xfrm::{
     Action, Direction, EspInUdp, Event, EventSocket, Missing, PRIORITY_FIRST, Policy, PolicyKey,
-    REQID_FIRST, Selector, Template, Xfrm, exempt, ignore_kernel_spis, probe,
+    REQID_FIRST, Selector, Template, Xfrm, exempt, probe,
 };
 use adit_sys::{BatchIo, SysError};
+use adit_wire::PacketBuf;
 use adit_wire::ikev2::TrafficSelector;
 use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, wait};
 
@@ -149,7 +151,9 @@ fn a_shared_port_is_divided_by_spi() {
     let bind = || DualUdpSocket::bind(4500, &options);
     let left = pair.left.run(bind).unwrap().unwrap();
     let right = pair.right.run(bind).unwrap().unwrap();
-    let share = |socket: &UdpSocket| EspInUdp::share(socket.as_fd(), socket.local()).unwrap();
+    let share = |socket: &UdpSocket| {
+        EspInUdp::share(socket.as_fd(), socket.local(), InboundThreads::ONE).unwrap()
+    };
     let _kernel: Vec<EspInUdp> = pair.right.run(|| right.halves().map(share).collect()).unwrap();
 
     for (from, to) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")] {
@@ -174,6 +178,32 @@ fn a_shared_port_is_divided_by_spi() {
     assert!(matches!(third, Err(SysError::AddressInUse { port: 4500, .. })), "{third:?}");
 }
 
+/// The same beside the threads of the other engine.
+#[test]
+fn a_port_is_divided_among_threads_and_the_kernel() {
+    let Some(pair) = pair("a_port_is_divided_among_threads_and_the_kernel") else { return };
+    let (options, threads) = (SocketOptions::default(), InboundThreads::new(2));
+    let left = pair.left.run(|| DualUdpSocket::bind(4500, &options)).unwrap().unwrap();
+    let bind = || DualUdpSocket::bind_for(threads, 4500, &options);
+    let right = pair.right.run(bind).unwrap().unwrap();
+    let share =
+        |socket: &UdpSocket| EspInUdp::share(socket.as_fd(), socket.local(), threads).unwrap();
+    let _kernel: Vec<EspInUdp> = pair.right.run(|| right[0].halves().map(share).collect()).unwrap();
+
+    let at = |host: &str| SocketAddr::new(address(host), 4500);
+    for spi in [KERNEL_SPI | 300, KERNEL_SPI | 301, 301, 0, 300] {
+        let esp = [&spi.to_be_bytes()[..], &[0; 40]].concat();
+        left.send_to(at("192.0.2.1"), at("192.0.2.2"), 0, &[], &esp).unwrap();
+    }
+    for (socket, wanted) in right.iter().zip([&[0, 300][..], &[301]]) {
+        let mut got = packets(4, 1_500);
+        assert!(wait(socket.v4()));
+        let count = socket.recv_batch(&mut BatchIo::new(HEADROOM), &mut got).unwrap();
+        let spi = |packet: &PacketBuf| u32::from_be_bytes(*packet.data().first_chunk().unwrap());
+        assert_eq!(got[..count].iter().map(spi).collect::<Vec<_>>(), wanted);
+    }
+}
+
 #[test]
 fn a_raw_socket_does_not_see_the_kernels_packets() {
     let Some(pair) = pair("a_raw_socket_does_not_see_the_kernels_packets") else { return };
@@ -182,7 +212,7 @@ fn a_raw_socket_does_not_see_the_kernels_packets() {
     {
         let open = || RawEspSocket::open(family, &SocketOptions::default()).unwrap();
         let (left, right) = (pair.left.run(open).unwrap(), pair.right.run(open).unwrap());
-        ignore_kernel_spis(right.as_fd(), family).unwrap();
+        keep_part(right.as_fd(), family, Part::WHOLE, true).unwrap();
         let mut io = BatchIo::new(HEADROOM);
         let mut sent = packets(3, 1_400);
         for (packet, spi) in sent.iter_mut().zip([KERNEL_SPI | 300, 300, KERNEL_SPI | 301]) {

@@ -33,7 +33,7 @@ fn decompress_once(octets: &[u8], room: usize) -> Result<(IpProtocol, Vec<u8>), 
     let mut packet = PacketBuf::with_capacity(0, room.max(octets.len()));
     assert!(packet.fill(octets));
     let mut sa = Decompression::new(OURS);
-    let next = sa.decompress(&mut packet, &mut Box::default())?;
+    let next = sa.decompress(&mut packet, &mut Box::default(), &mut Reassembly::default())?;
     Ok((next, packet.data().to_vec()))
 }
 
@@ -142,9 +142,24 @@ fn an_inflate_bomb_is_dropped() {
         let longest_fits = (len == INFLATED_MAX).then_some(len);
         assert_eq!(outcome.ok(), longest_fits);
     }
-    // No more than the buffer holds, either.
-    assert_eq!(decompress_once(&to_us(&ZLIB), 99), Err(DropReason::InflatesTooFar));
-    assert!(decompress_once(&to_us(&ZLIB), 100).is_ok());
+}
+
+/// What its buffer does not take gets a longer one, while there are any to be had.
+#[test]
+fn longer_buffers_are_lent_in_bounds() {
+    let mut buffers = Reassembly::default();
+    let mut sa = Decompression::new(OURS);
+    let mut decompress = |buffers: &mut Reassembly| {
+        let mut packet = PacketBuf::with_capacity(0, 99);
+        assert!(packet.fill(&to_us(&ZLIB)));
+        sa.decompress(&mut packet, &mut Box::default(), buffers).map(|_| packet)
+    };
+    let mut lent: Vec<_> = std::iter::from_fn(|| decompress(&mut buffers).ok()).collect();
+    assert!(lent.len() >= 64 && lent.len() <= 256);
+    assert_eq!(decompress(&mut buffers).unwrap_err(), DropReason::InflatesTooFar);
+    buffers.take_back(&mut lent[0]);
+    assert_eq!(lent[0].capacity(), 99);
+    assert!(decompress(&mut buffers).is_ok());
 }
 
 /// CHECKLIST S16.

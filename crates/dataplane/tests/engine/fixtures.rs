@@ -10,8 +10,8 @@ use adit_dataplane::{
     Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, Hosts,
-    IkeSaId, IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
+    Action, Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
+    Hosts, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -60,6 +60,8 @@ pub(crate) struct Options {
     /// See there; the left side sends with `cpi_out`, the right one takes that.
     pub(crate) ipcomp: Option<IpComp>,
     /// See there.
+    pub(crate) aggfrag: Option<Aggfrag>,
+    /// See there.
     pub(crate) mode: Mode,
     /// The right side's knowledge of what the left side takes the ends for.
     pub(crate) peer_view: Option<Hosts>,
@@ -86,6 +88,7 @@ impl Default for Options {
             df: DfPolicy::Clear,
             tfc: Tfc::OFF,
             ipcomp: None,
+            aggfrag: None,
             mode: Mode::Tunnel,
             peer_view: None,
             ends: (left(), right()),
@@ -130,7 +133,7 @@ impl Options {
 
     /// One side of the child SA.
     pub(crate) fn child_sa(&self, at_left: bool) -> ChildSa {
-        let encap = |local, remote| Encapsulation { udp: self.udp, local, remote };
+        let encap = |local, remote| Encapsulation { udp: self.udp, tcp: false, local, remote };
         let (left, right) = self.ends;
         let spi = Spi(SPI.0 - CHILD.0 + self.child.0);
         // What goes from right to left is no matter here, but SPIs must differ.
@@ -161,6 +164,7 @@ impl Options {
             ecn: self.ecn,
             df: self.df,
             tfc: self.tfc,
+            aggfrag: self.aggfrag,
             ipcomp: self.ipcomp.map(|IpComp { cpi_in, cpi_out }| match at_left {
                 true => IpComp { cpi_in, cpi_out },
                 false => IpComp { cpi_in: cpi_out, cpi_out: cpi_in },
@@ -203,16 +207,20 @@ impl Options {
     }
 }
 
-/// An outbound engine whose policies protect everything to the right.
-pub(crate) fn protecting_engine(now: Instant) -> Outbound {
+/// Policies that protect everything to the right.
+pub(crate) fn protecting_spd() -> Arc<Spd> {
     let entry = SpdEntry {
         local: ts(&["0.0.0.0/0", "::/0"]),
         remote: ts(&["10.2.0.0/16", "fd02::/48"]),
         action: Action::Protect(POLICY),
     };
+    Arc::new(Spd::new(vec![entry]).unwrap())
+}
+
+/// An outbound engine with these.
+pub(crate) fn protecting_engine(now: Instant) -> Outbound {
     let mut engine = Outbound::new();
-    let spd = Arc::new(Spd::new(vec![entry]).unwrap());
-    engine.handle_command(OutboundCommand::SetPolicies(spd), now);
+    engine.handle_command(OutboundCommand::SetPolicies(protecting_spd()), now);
     engine
 }
 

@@ -8,7 +8,7 @@ use adit_wire::iana::IpProtocol;
 use crate::fixtures::{Options, SPI, Tunnel, buffer, keys, packet_between, ts, udp_packet};
 
 /// A packet whose encrypted octets are these, trailer and all, under AES-GCM without ESN.
-fn forge(options: &Options, sequence: u32, text: &[u8]) -> PacketBuf {
+pub(crate) fn forge(options: &Options, sequence: u32, text: &[u8]) -> PacketBuf {
     let keys = keys(options.cipher);
     let key = SealKey::new(options.cipher, &keys.encryption, &keys.integrity).unwrap();
     let mut header = SPI.to_octets().to_vec();
@@ -35,7 +35,7 @@ fn refused(text: &[u8]) -> DropReason {
     }
 }
 
-fn with_trailer(inner: &[u8], padding: &[u8], next_header: IpProtocol) -> Vec<u8> {
+pub(crate) fn with_trailer(inner: &[u8], padding: &[u8], next_header: IpProtocol) -> Vec<u8> {
     let pad_len = u8::try_from(padding.len()).unwrap();
     [inner, padding, &[pad_len, next_header.0]].concat()
 }

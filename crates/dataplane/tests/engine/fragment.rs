@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use adit_dataplane::{DropReason, OpenVerdict, Outbound, OutboundCommand, Verdict, packet_buffer};
+use adit_dataplane::{
+    DropReason, HEADROOM_MAX, OpenVerdict, Outbound, OutboundCommand, Verdict, packet_buffer,
+};
 use adit_db::{Action, Mode, Spd, SpdEntry};
 use adit_wire::PacketBuf;
 use adit_wire::ip::{IpPacket, write_fragment};
@@ -246,6 +248,46 @@ fn fragments_from_the_tunnel_are_judged_together() {
         let mismatch = OpenVerdict::Drop(DropReason::SelectorMismatch);
         assert_eq!(tunnel.open(&mut packet), mismatch);
     }
+}
+
+/// Where packets come in short buffers, whole ones get longer ones until those are taken back.
+#[test]
+fn fragments_in_short_buffers_get_a_long_one() {
+    let options = Options {
+        right_ts: ts(&["10.2.0.0/16[udp/443]", "fd02::/48[udp/443]"]),
+        ..Options::default()
+    };
+    let mut tunnel = options.tunnel();
+    let short = |packet: PacketBuf| {
+        let mut buffer = PacketBuf::with_capacity(HEADROOM_MAX, 1_700);
+        assert!(buffer.fill(packet.data()));
+        buffer.meta = packet.meta;
+        buffer
+    };
+    let wide = Options { right_ts: ts(&["0.0.0.0/0", "::/0"]), ..options.clone() }.tunnel();
+    tunnel.left = wide.left;
+    for _ in 0..2 {
+        let (whole, mut fragments) = datagram(false, 443, 5_000);
+        let last = fragments.pop().unwrap();
+        for octets in &fragments {
+            let mut packet = short(tunnel.sealed(octets));
+            assert_eq!(tunnel.open(&mut packet), OpenVerdict::Held);
+        }
+        let mut packet = short(tunnel.sealed(&last));
+        let capacity = packet.capacity();
+        assert!(!tunnel.right.has_lent());
+        assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
+        assert_eq!(packet.data(), whole);
+        assert!(tunnel.right.has_lent() && packet.capacity() > capacity);
+        tunnel.right.take_back(&mut packet);
+        assert!(!tunnel.right.has_lent());
+        assert_eq!(packet.capacity(), capacity);
+    }
+    // One that nobody has lent is nobody's to take back.
+    let mut own = packet_buffer();
+    let capacity = own.capacity();
+    tunnel.right.take_back(&mut own);
+    assert_eq!(own.capacity(), capacity);
 }
 
 /// The packet in a buffer like those of the packet threads.

@@ -1,8 +1,8 @@
 //! IPComp in ESP (RFC 3173): packets travel smaller, and come out as they went in.
 
 use adit_dataplane::{
-    DropReason, Inbound, IpCompCounters, OpenVerdict, Outbound, OutboundCommand, Verdict,
-    packet_buffer,
+    DropReason, HEADROOM_MAX, Inbound, IpCompCounters, OpenVerdict, Outbound, OutboundCommand,
+    Verdict, packet_buffer,
 };
 use adit_db::{Action, IpComp, Mode, Spd, SpdEntry};
 use adit_wire::PacketBuf;
@@ -33,6 +33,23 @@ fn sent(tunnel: &mut Tunnel, inner: &[u8]) -> (usize, Vec<u8>) {
     std::mem::swap(&mut packet.meta.local, &mut packet.meta.remote);
     assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
     (len, packet.data().to_vec())
+}
+
+/// More comes out of a packet than its buffer takes: it gets a longer one, and gives it back.
+#[test]
+fn what_inflates_beyond_its_buffer_gets_a_longer_one() {
+    let mut tunnel = compressing().tunnel();
+    let inner = udp_packet(false, 0, 2_000);
+    let sealed = tunnel.sealed(&inner);
+    let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, sealed.len());
+    assert!(packet.fill(sealed.data()) && sealed.len() < 1_000);
+    packet.meta = sealed.meta;
+    let capacity = packet.capacity();
+    assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
+    assert_eq!(packet.data(), inner);
+    assert!(tunnel.right.has_lent());
+    tunnel.right.take_back(&mut packet);
+    assert_eq!((packet.capacity(), tunnel.right.has_lent()), (capacity, false));
 }
 
 /// An IPComp packet of any content in ESP: a host's own, sent in transport mode by a left side that

@@ -132,6 +132,7 @@ fn an_sa_is_installed_once() {
     }
 }
 
+/// CHECKLIST M10: an SPI that nobody has gets silence.
 #[test]
 fn removed_sas_open_nothing() {
     let mut tunnel = Options::default().tunnel();

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod aggfrag;
 mod ah;
 mod allocation;
 mod beet;
@@ -19,7 +20,11 @@ mod outer_header;
 mod pfp;
 mod policy;
 mod round_trip;
+mod scattered;
 mod sequence;
+mod super_packets;
 mod tables;
 mod tfc;
+mod threads;
+mod trains;
 mod transport;

@@ -62,7 +62,7 @@ fn a_move_is_told_until_it_is_known() {
     assert_eq!(moves_at(&mut tunnel, 999), 0);
     assert_eq!(moves_at(&mut tunnel, 1000), 1);
     assert_eq!(moves_at(&mut tunnel, 1500), 0);
-    let encap = Encapsulation { udp: true, local: right(), remote: elsewhere() };
+    let encap = Encapsulation { udp: true, tcp: false, local: right(), remote: elsewhere() };
     tunnel.right.handle_command(InboundCommand::UpdatePeer { child: CHILD, encap });
     assert_eq!(moves_at(&mut tunnel, 2000), 0);
     assert_eq!(moves_at(&mut tunnel, 3000), 0);
@@ -82,14 +82,28 @@ fn without_udp_nobody_moves() {
 #[test]
 fn packets_follow_the_peer_when_told_so() {
     let mut tunnel = Options::default().tunnel();
-    let encap = Encapsulation { udp: true, local: left(), remote: elsewhere() };
+    let encap = Encapsulation { udp: true, tcp: false, local: left(), remote: elsewhere() };
     tunnel.left.handle_command(OutboundCommand::UpdatePeer { child: CHILD, encap }, tunnel.now);
     let mut packet = buffer(&udp_packet(false, 0, 60));
     assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
     assert_eq!(packet.meta.remote, elsewhere());
 
-    let encap = Encapsulation { udp: true, local: right(), remote: elsewhere() };
+    let encap = Encapsulation { udp: true, tcp: false, local: right(), remote: elsewhere() };
     tunnel.right.handle_command(InboundCommand::UpdatePeer { child: CHILD, encap });
+    packet.meta.remote = elsewhere();
+    assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
+    assert!(moves(&mut tunnel).is_empty());
+}
+
+/// RFC 9329: what is sealed goes into the connection, and IKE alone says which that is.
+#[test]
+fn a_tcp_connection_is_followed_only_when_told_so() {
+    let mut tunnel = Options::default().tunnel();
+    let encap = Encapsulation { udp: true, tcp: true, local: left(), remote: right() };
+    tunnel.left.handle_command(OutboundCommand::UpdatePeer { child: CHILD, encap }, tunnel.now);
+    let mut packet = buffer(&udp_packet(false, 0, 60));
+    assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
+    assert!(packet.meta.tcp && packet.meta.udp && !packet.meta.whole);
     packet.meta.remote = elsewhere();
     assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
     assert!(moves(&mut tunnel).is_empty());

@@ -9,7 +9,7 @@ use adit_dataplane::{
     DropReason, Event, Inbound, InboundCommand, NESTING_MAX, OpenVerdict, Outbound,
     OutboundCommand, OutboundSa, Verdict, packet_buffer, split,
 };
-use adit_db::{Action, ChildSaId, Encapsulation, Mode, PolicyId, Spd, SpdEntry, Tfc};
+use adit_db::{Action, Aggfrag, ChildSaId, Encapsulation, Mode, PolicyId, Spd, SpdEntry, Tfc};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{IpPacket, checksum, write_fragment};
@@ -65,6 +65,12 @@ pub(crate) fn four_levels() -> Tunnel {
     let ends = Options::default().ends;
     let outer = (2..=4).map(|number| between(number, ends, Mode::Tunnel));
     nest(&std::iter::once(networks()).chain(outer).collect::<Vec<_>>())
+}
+
+/// Two SAs, the packets of the one inside those of the other, which may be shared.
+pub(crate) fn two_levels_over(aggfrag: Option<Aggfrag>) -> Tunnel {
+    let outer = between(2, Options::default().ends, Mode::Tunnel);
+    nest(&[networks(), Options { aggfrag, ..outer }])
 }
 
 fn sa(number: u32) -> Options {
@@ -587,12 +593,12 @@ fn a_nested_sa_moves() {
     let mut tunnel = nest(&[networks(), wide]);
     let (here, there) = ("192.0.2.50:4500".parse().unwrap(), "203.0.113.50:4500".parse().unwrap());
     let child = ChildSaId(1);
-    let encap = Encapsulation { udp: true, local: here, remote: there };
+    let encap = Encapsulation { udp: true, tcp: false, local: here, remote: there };
     tunnel.left.handle_command(OutboundCommand::UpdatePeer { child, encap }, tunnel.now);
     let mut packet = arrived(&sealed(&mut tunnel, &udp_packet(false, 0, 80)));
     assert_eq!(tunnel.open(&mut packet), OpenVerdict::Deliver);
     assert_eq!(IpPacket::read(packet.data()).unwrap().protocol(), IpProtocol::UDP, "not ours yet");
-    let encap = Encapsulation { udp: true, local: there, remote: here };
+    let encap = Encapsulation { udp: true, tcp: false, local: there, remote: here };
     tunnel.right.handle_command(InboundCommand::UpdatePeer { child, encap });
     sent(&mut tunnel, &udp_packet(false, 0, 80));
 }

@@ -46,6 +46,23 @@ fn a_counter_is_never_set_back() {
     assert_eq!(packet.data()[8..16], 10_u64.to_be_bytes());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6311#section-5.2
+//= type=test
+//# it MUST increment the replay counters for all Child SAs associated with
+//# the current IKE SA by the amount requested by the cluster member.
+#[test]
+fn numbers_are_left_out_on_request() {
+    let mut tunnel = Options::default().tunnel();
+    let first = tunnel.sealed(&udp_packet(false, 0, 60));
+    assert_eq!(first.data()[8..16], 1_u64.to_be_bytes());
+    let (child, now) = (CHILD, tunnel.now);
+    tunnel.left.handle_command(OutboundCommand::Skip { child, by: 1_000 }, now);
+    let mut next = tunnel.sealed(&udp_packet(false, 0, 60));
+    assert_eq!(next.data()[8..16], 1_002_u64.to_be_bytes());
+    // Whose SA it is takes that for what it is: a gap.
+    assert_eq!(tunnel.open(&mut next), OpenVerdict::Deliver);
+}
+
 //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
 //= type=test
 //# the sender MUST NOT send a packet on an SA if doing so would cause the

@@ -11,11 +11,13 @@
 mod address;
 mod link;
 mod monitor;
+mod neighbour;
 mod route;
 mod rule;
 mod xfrm_link;
 
 use std::io;
+use std::time::Duration;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -29,6 +31,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 pub use self::address::Address;
 pub use self::link::Link;
 pub use self::monitor::{Monitor, NetworkChange};
+pub use self::neighbour::EthernetLink;
 pub use self::route::{Route, RouteKind, RouteLookup};
 pub use self::rule::{Rule, RuleAction};
 pub use self::xfrm_link::{IF_ID_FIRST, IF_ID_LAST};
@@ -88,6 +91,18 @@ impl Netlink {
         };
         let socket = open().map_err(|error| SysError::of("open netlink socket", error))?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER_OCTETS].into_boxed_slice() })
+    }
+
+    /// Sets how long an answer may take, rounded up to microseconds; then the error is EAGAIN.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`].
+    pub fn set_patience(&mut self, patience: Duration) -> Result<(), SysError> {
+        let micros = i64::try_from(patience.as_nanos().div_ceil(1_000)).unwrap_or(i64::MAX);
+        let timeout = TimeVal::microseconds(micros.max(1));
+        setsockopt(&self.socket, sockopt::ReceiveTimeout, &timeout)
+            .map_err(|errno| SysError::of("configure netlink socket", errno))
     }
 
     /// Sends a change and waits for the kernel's verdict.

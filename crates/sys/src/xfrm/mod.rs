@@ -29,7 +29,7 @@ use self::octets::{HEADER_OCTETS, Request, View};
 pub use self::policy::{Action, Direction, Migration, Policy, PolicyInfo, PolicyKey, Template};
 pub use self::probe::{Missing, probe};
 pub use self::selector::{MaskedPort, SELECTORS_MAX, Selector, SelectorError};
-pub use self::sockets::{EspInUdp, exempt, ignore_kernel_spis};
+pub use self::sockets::{EspInUdp, exempt};
 pub use self::state::{EncapPorts, NoSuchSuite, Offload, Replay, State, StateId, StateInfo};
 
 /// The first number of our templates. What carries a number from here to [`REQID_LAST`] is ours:

@@ -1,9 +1,9 @@
 //! Sockets beside the kernel's IPsec: exempt from policies, and a share of UDP 4500 for the kernel.
 //!
 //! Both engines serve one UDP port. A socket with `UDP_ENCAP` gives *all* ESP it receives to the
-//! kernel, so the port is shared by a group of two: a filter looks at the SPI and sends what the
-//! kernel has made to the kernel's socket, everything else, IKE included, to the other. So an SPI
-//! says which engine it belongs to: those with the top bit ([`KERNEL_SPI`]) are the kernel's.
+//! kernel, so the port is shared by a group: a filter looks at the SPI and sends what the kernel has
+//! made to the kernel's socket, everything else, IKE included, to the others
+//! ([`steering`](crate::steering)).
 
 #![expect(unsafe_code, reason = "setsockopt takes raw pointers")]
 
@@ -11,8 +11,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use adit_db::KERNEL_SPI;
-use nix::libc::{self, c_int, sock_filter, sock_fprog};
+use adit_db::InboundThreads;
+use nix::libc::{self, c_int};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::octets::HEADER_OCTETS;
@@ -20,6 +20,7 @@ use super::policy::{Direction, socket_policy};
 use crate::error::SysError;
 use crate::netlink::Family;
 use crate::socket_option;
+use crate::steering::choose_by_spi;
 
 /// Lets a socket's packets pass the kernel's policies, both ways: IKE must not wait for the SA
 /// that it negotiates, and what the other engine sends is protected already.
@@ -51,12 +52,17 @@ pub struct EspInUdp {
 }
 
 impl EspInUdp {
-    /// Shares the port of `user` with the kernel; `local` is the address it is bound to.
+    /// Shares with the kernel the port of `user`, the first of the sockets of so many threads; `local`
+    /// is the address it is bound to.
     ///
     /// # Errors
     ///
     /// [`SysError::Io`]: the kernel has no such thing.
-    pub fn share(user: BorrowedFd<'_>, local: SocketAddr) -> Result<Self, SysError> {
+    pub fn share(
+        user: BorrowedFd<'_>,
+        local: SocketAddr,
+        threads: InboundThreads,
+    ) -> Result<Self, SysError> {
         let share = || -> io::Result<Socket> {
             // Set now and not before it was bound: a second daemon must still find the port taken.
             socket_option::set(user, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
@@ -71,7 +77,7 @@ impl EspInUdp {
             socket.bind(&local.into())?;
             // The group exists from now on, so only now can it have a filter. What goes astray in
             // between is sent again.
-            attach(user, libc::SO_ATTACH_REUSEPORT_CBPF, &mut choose_socket())?;
+            choose_by_spi(user, threads, true)?;
             Ok(socket)
         };
         let socket = share().map_err(|error| SysError::of("share UDP 4500", error))?;
@@ -79,63 +85,6 @@ impl EspInUdp {
         exempt(socket.as_fd(), family)?;
         Ok(Self { _socket: socket })
     }
-}
-
-/// Keeps ESP packets of the kernel's SAs from a raw socket of the other engine, which gets a copy
-/// of every one.
-///
-/// # Errors
-///
-/// [`SysError::Io`].
-pub fn ignore_kernel_spis(socket: BorrowedFd<'_>, family: Family) -> Result<(), SysError> {
-    let mut filter = match family {
-        // An IPv4 raw socket shows the IP header.
-        Family::V4 => vec![
-            statement(BPF_LDX_B_MSH, 0),
-            statement(BPF_LD_W_IND, 0),
-            jump(BPF_JSET, KERNEL_SPI, 0, 1),
-            statement(BPF_RET, 0),
-            statement(BPF_RET, u32::MAX),
-        ],
-        Family::V6 => vec![
-            statement(BPF_LD_W_ABS, 0),
-            jump(BPF_JSET, KERNEL_SPI, 0, 1),
-            statement(BPF_RET, 0),
-            statement(BPF_RET, u32::MAX),
-        ],
-    };
-    attach(socket, libc::SO_ATTACH_FILTER, &mut filter)
-        .map_err(|error| SysError::of("filter the ESP socket", error))
-}
-
-/// The number of the socket in its group: 1, the kernel's, for an SPI of the kernel, else 0. A
-/// payload shorter than an SPI ends the program with 0.
-fn choose_socket() -> Vec<sock_filter> {
-    vec![
-        statement(BPF_LD_W_ABS, 0),
-        jump(BPF_JSET, KERNEL_SPI, 0, 1),
-        statement(BPF_RET, 1),
-        statement(BPF_RET, 0),
-    ]
-}
-
-fn statement(code: u16, k: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k }
-}
-
-fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code, jt, jf, k }
-}
-
-fn attach(socket: BorrowedFd<'_>, name: c_int, program: &mut [sock_filter]) -> io::Result<()> {
-    let len = u16::try_from(program.len()).unwrap_or(0);
-    let program = sock_fprog { len, filter: program.as_mut_ptr() };
-    // SAFETY: `program` is plain data that the kernel copies during the call; the filter that it
-    // points to outlives the call.
-    let value = unsafe {
-        std::slice::from_raw_parts((&raw const program).cast::<u8>(), size_of::<sock_fprog>())
-    };
-    set_octets(socket, libc::SOL_SOCKET, name, value)
 }
 
 fn set_octets(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &[u8]) -> io::Result<()> {
@@ -149,9 +98,3 @@ fn set_octets(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &[u8]) -
 /// `linux/udp.h`.
 const UDP_ENCAP: c_int = 100;
 const UDP_ENCAP_ESPINUDP: c_int = 2;
-/// BPF_LD | BPF_W | BPF_ABS, and the rest of `linux/bpf_common.h` likewise.
-const BPF_LD_W_ABS: u16 = 0x20;
-const BPF_LD_W_IND: u16 = 0x40;
-const BPF_LDX_B_MSH: u16 = 0xb1;
-const BPF_JSET: u16 = 0x45;
-const BPF_RET: u16 = 0x06;
