@@ -5,6 +5,7 @@
 //! 65,535 octets ([`to_message`], [`from_message`]). Each top-level value has a `schema`; fields
 //! may be added to a schema, anything else needs a new number.
 
+mod engine;
 mod policy;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::engine::{EngineHalf, EngineIke, EnginePath, EngineReport, EngineTcp, IkeThread};
 pub use self::policy::{
     CompressionStatus, ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus,
     SadReport, SpdReport, Why,
@@ -150,6 +152,12 @@ pub struct TunnelStatus {
     /// The peer's address and port, when there is an IKE SA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<String>,
+    /// Where else the peer is, as it says (MOBIKE, RFC 4555).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peer_addresses: Vec<String>,
+    /// Whether the tunnel stays when an address changes (MOBIKE).
+    #[serde(default)]
+    pub mobike: bool,
     /// The peer's program, as its vendor id tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_software: Option<String>,
@@ -182,7 +190,7 @@ pub struct TunnelStatus {
     /// Suite of the IKE SA in the words of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ike_suite: Option<String>,
-    /// Time until the next rekeying, of the IKE SA or a child.
+    /// Time until the next rekeying, of the IKE SA or a child, or until both sides authenticate anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekey_in_s: Option<u64>,
     /// Time until the next try.
@@ -218,9 +226,15 @@ pub struct ChildStatus {
     pub protocol: String,
     /// Whether ESP travels in UDP.
     pub udp: bool,
+    /// Whether IKE and ESP travel in TCP (RFC 9329); `udp` is false then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tcp: bool,
     /// `tunnel` or `transport`, as the peers agreed.
     #[serde(default)]
     pub mode: String,
+    /// Whether inner packets share ESP packets (RFC 9347).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aggfrag: bool,
     /// SPI of packets to us, eight hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spi_in: Option<String>,
@@ -337,12 +351,32 @@ pub enum Step {
         /// Where to, address and port.
         remote: String,
     },
+    /// The first request went out, with a ticket to resume a session.
+    Resuming {
+        /// Where to, address and port.
+        remote: String,
+    },
+    /// UDP does not get through, and TCP is tried.
+    FallingBack {
+        /// What was seen of UDP.
+        saw: String,
+    },
+    /// The TCP connection is gone and is opened anew.
+    Reconnecting {
+        /// What happened to it.
+        problem: String,
+    },
     /// The peer asked for proof of our address first.
     CookieAsked,
     /// The peer asked for another key exchange.
     KeyExchangeAsked {
         /// What it wants.
         wanted: String,
+    },
+    /// The peer sends us to another gateway.
+    Redirected {
+        /// Where.
+        to: String,
     },
     /// The peer said something unpleasant that is not authenticated; we go on for a while.
     ErrorReceived {
@@ -392,6 +426,9 @@ pub enum Step {
         protocol: String,
         /// Whether ESP travels in UDP.
         udp: bool,
+        /// Whether it travels in TCP instead.
+        #[serde(default)]
+        tcp: bool,
         /// Networks routed into the interface.
         routes: Vec<String>,
     },
@@ -402,10 +439,11 @@ impl Step {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Resolving { .. } => "name",
-            Self::Reaching { .. } | Self::Reached { .. } => "reach",
+            Self::Reaching { .. } | Self::Resuming { .. } | Self::Reached { .. } => "reach",
+            Self::FallingBack { .. } | Self::Reconnecting { .. } => "tcp",
             Self::CookieAsked => "cookie",
             Self::KeyExchangeAsked { .. } | Self::Keys { .. } => "keys",
-            Self::ErrorReceived { .. } => "peer",
+            Self::ErrorReceived { .. } | Self::Redirected { .. } => "peer",
             Self::Authenticated { .. } => "identity",
             Self::Child { .. } => "traffic",
             Self::Installed { .. } => "packets",
@@ -418,8 +456,12 @@ impl fmt::Display for Step {
         match self {
             Self::Resolving { name } => write!(f, "looking up {name}"),
             Self::Reaching { remote } => write!(f, "asking {remote}"),
+            Self::Resuming { remote } => write!(f, "asking {remote} to resume the session"),
+            Self::FallingBack { saw } => write!(f, "{saw}; trying TCP"),
+            Self::Reconnecting { problem } => write!(f, "{problem}; connecting again"),
             Self::CookieAsked => f.write_str("the peer wants proof of our address first"),
             Self::KeyExchangeAsked { wanted } => write!(f, "the peer asks for {wanted}"),
+            Self::Redirected { to } => write!(f, "the peer sends us to {to}"),
             Self::ErrorReceived { said } => {
                 write!(f, "{said}; not authenticated, so we wait for something better")
             }
@@ -443,8 +485,13 @@ impl fmt::Display for Step {
             Self::Child { local, remote, .. } => {
                 write!(f, "{} <-> {}", local.join(", "), remote.join(", "))
             }
-            Self::Installed { device, protocol, udp, routes } => {
-                write!(f, "{protocol}{}, {device}", if *udp { " in UDP" } else { "" })?;
+            Self::Installed { device, protocol, udp, tcp, routes } => {
+                let how = match (udp, tcp) {
+                    (_, true) => " in TCP",
+                    (true, false) => " in UDP",
+                    (false, false) => "",
+                };
+                write!(f, "{protocol}{how}, {device}")?;
                 if routes.is_empty() { Ok(()) } else { write!(f, ", route {}", routes.join(", ")) }
             }
         }
@@ -511,8 +558,17 @@ pub enum Change {
         /// Failures in a row.
         failures: u32,
     },
+    /// We have another address, and the peer knows.
+    Moved {
+        /// The address and port before.
+        from: String,
+        /// The address and port from now on.
+        to: String,
+    },
     /// The peer has another address.
     PeerMoved {
+        /// The address and port before.
+        from: String,
         /// The address and port from now on.
         peer: String,
     },
@@ -534,7 +590,8 @@ impl fmt::Display for Change {
                 let times = if *failures == 1 { "once" } else { "again" };
                 write!(f, "failed {times}; next try in {}", seconds(*after_ms))
             }
-            Self::PeerMoved { peer } => write!(f, "the peer is now at {peer}"),
+            Self::Moved { from, to } => write!(f, "moved from {from} to {to}"),
+            Self::PeerMoved { from, peer } => write!(f, "the peer moved from {from} to {peer}"),
             Self::Configured { how } => write!(f, "configuration {how}"),
         }
     }

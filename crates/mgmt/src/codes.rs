@@ -4,10 +4,13 @@
 //! Blocks: E1xx reach and negotiate, E2xx identity, E3xx traffic selection, E4xx data path, E5xx
 //! this host, E6xx kernel and crypto.
 
-use std::fmt;
-use std::str::FromStr;
+mod forms;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use forms::UnknownCode;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -124,6 +127,17 @@ swanctl's `encap = yes` do, looks the same.
 Use ESP: `protocol = \"esp\"`. If only integrity is wanted, `esp = \"aes256gmac\"` or `\"null-sha256\"` gives it \
 through a NAT."
 
+E104 104 Error "one side insists on beginning without a child"
+"An IKE SA may begin without a child SA, which is then made by an exchange of its own (RFC 6023). One side insists on \
+that with `childless = \"force\"`, and the other does not do it.
+
+We know because a responder says in its first message whether it takes that, and this one did not; or because a peer \
+asked for a child at once although we insist. The first message is covered by the peer's login, as always.
+
+Usual causes: `force` against equipment that does not know RFC 6023, or against `childless = never`.
+
+`childless = \"prefer\"` begins without a child where the peer can, and with one where it cannot."
+
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.
 
@@ -172,13 +186,65 @@ E121 121 Error "UDP 4500 is blocked on the way"
 "The first exchange on UDP port 500 works, the following ones on port 4500 get no answer.
 
 We know because IKE_SA_INIT was answered and everything after it, sent to port 4500 as RFC 7296 §2.23 demands when a \
-NAT is on the path (or when `encap = \"udp\"` asks for it), vanished.
+NAT is on the path (or when `encap = \"udp\"` asks for it, both sides are Adits that prefer UDP, or the tunnel may \
+move, RFC 4555), vanished.
 
 Usual causes: a firewall rule that allows port 500 alone, a NAT device with a broken \"IPsec passthrough\", or a \
 cloud security group that lists only one port.
 
 Allow UDP 4500 in both directions on every device between the two sides, and on both hosts. ESP itself then travels \
-inside UDP 4500 as well; protocol 50 need not be allowed."
+inside UDP 4500 as well; protocol 50 need not be allowed. Where there is no NAT and only protocol 50 is allowed, \
+`encap = \"esp\"` does without port 4500. Where UDP cannot be had at all, `tcp = true` lets the tunnel go over to TCP \
+(RFC 9329) by itself, if the peer listens there, and `encap = \"tcp\"` begins with it."
+
+E122 122 Error "no TCP connection to the peer"
+"The tunnel goes over TCP (RFC 9329), because `encap = \"tcp\"` asks for it or because UDP got no answer and `tcp` \
+allows it, and no connection to the peer's port comes about.
+
+We know because the kernel said so: the peer's host refused the connection, nothing answered for ten seconds, or there \
+is no way there.
+
+Usual causes: the peer does not listen for TCP (an Adit does only with `aditd --listen-tcp 4500`), it listens on \
+another port than `tcp` says, or a firewall lets that port through as little as it does UDP.
+
+Let the peer listen on a port that is open on the way, 443 as a rule, and write that port: `tcp = 443`. \
+`nc -vz PEER PORT` shows whether it can be reached."
+
+E123 123 Error "what answers on the peer's TCP port is no IKE"
+"A TCP connection to the peer came about and ended, or carried something else, before the peer had authenticated \
+(RFC 9329).
+
+We know because the connection was closed or reset while we waited for an answer, or because what came back has no \
+lengths that such a stream could have.
+
+Usual causes: a web server or a proxy that owns the port, a firewall that looks into connections and ends what it does \
+not know, or a peer that takes IKE in TCP only on another port.
+
+Write the port on which the peer takes IKE in TCP: `tcp = 4500`. If something on the way ends these connections, only \
+another port helps: they look like no other protocol, and there is no TLS around them."
+
+E124 124 Error "the peer does not take our new address"
+"An address of this host has changed, or another way to the peer became the better one, and the tunnel was to move \
+there (MOBIKE, RFC 4555). The peer refuses that address. The tunnel goes on where it was, if it can.
+
+We know because the peer answered UPDATE_SA_ADDRESSES with UNACCEPTABLE_ADDRESSES, for this way and for every other \
+one there is.
+
+Usual causes: the peer takes us from certain networks alone, and the new address is in none of them: `peer` there \
+names a network.
+
+Name the network in `peer` at the other side, or say with `address` here which addresses to use."
+
+E125 125 Error "a NAT changes addresses, and none is allowed"
+"With `encap = \"esp\"` the tunnel has no NAT traversal, and so nobody on the way may change the addresses of its \
+messages (RFC 4555 §3.9). Somebody does.
+
+We know because a protected message named other addresses than it travelled with: ours, which the peer answered with \
+UNEXPECTED_NAT_DETECTED, or the peer's.
+
+Usual causes: a NAT device between the two sides, or a network with one that a host has moved into.
+
+Take `encap = \"auto\"` on both sides, which passes a NAT inside UDP 4500; or take the NAT off the way."
 
 E130 130 Error "the peer closed the tunnel"
 "The peer sent an authenticated Delete for the SA (RFC 7296 §1.4.1). It meant it: somebody stopped the tunnel there, \
@@ -223,6 +289,17 @@ Usual causes: the peer did not answer the rekeying, refused it, or the soft and 
 
 With `keep = \"up\"` the tunnel is negotiated anew. Look in the log for why the rekeying failed."
 
+E134 134 Error "gateways send us from one to the other"
+"The gateway we called sent us to another one, that one to a third, and so on, more often than five times within five \
+minutes. So we stop (RFC 5685 §7) and try the configured gateway again later.
+
+We know because we counted. A redirection in the first exchange is not authenticated; whoever is met at the end must \
+prove to be the peer in any case.
+
+Usual causes: two gateways that name each other in `redirect`, or somebody on the way who answers in their name.
+
+Look where each of the gateways redirects to. `follow_redirects = false` stays with the configured one."
+
 E201 201 Error "there is no secret for this peer"
 "The connection uses a pre-shared key, and none is loaded for this pair of identities.
 
@@ -243,7 +320,8 @@ fit our secret. Only an Adit peer lets us tell this case from E204 with certaint
 says so and names both possibilities.
 
 Usual causes: a trailing newline or quotes that one side takes as part of the secret, a secret in hex or base64 that \
-one side takes literally (swanctl.conf writes 0x and 0s in front of those), or two tunnels whose files were mixed up.
+one side takes literally (swanctl.conf writes 0x and 0s in front of those), or two tunnels whose files were mixed up. A \
+post-quantum key (`ppk`) enters the login as well: two of one name that differ show like this.
 
 Compare the lengths that both sides report. When in doubt make a new one \
 with `adit secret new` and copy it over: it contains no character that any configuration format treats specially."
@@ -271,6 +349,110 @@ Usual causes: `peer_id` is missing, so the peer's address is expected while it c
 leads to another gateway than intended.
 
 If the shown name is the right one, put it in `peer_id`. If it is not, find out who answers at that address."
+
+E206 206 Error "we have nothing to sign our login with"
+"The tunnel wants us to prove our identity by a signature, and no private key is there that could make one.
+
+We know because we looked among the keys that are loaded; nothing was sent to the peer about it. Or there is a key, \
+and the peer says it takes no signature that such a key makes (RFC 7427 §4).
+
+Usual causes: the key's file was not loaded (`swanctl --load-creds`), the certificate of the tunnel belongs to \
+another key, or without `certs` no loaded certificate has our identity in it.
+
+In a tunnel's file name both, `cert = \"file:gw.pem\"` and `key = \"file:gw.key\"`. With swanctl.conf put the key \
+into the `private` directory and name the certificate in `certs`."
+
+E207 207 Error "the peer's certificate or key is not one we trust"
+"The peer signed its login, and nothing we were told to trust stands behind its key: no authority of ours has signed \
+its certificate, or its key is not the one that was pinned.
+
+We know because we followed the issuers from its certificate as far as they were sent or known.
+
+Usual causes: `ca` names another authority than the peer's; an intermediate certificate is missing at the peer, which \
+has to send it; the peer got a new certificate from elsewhere; or somebody else answers at that address.
+
+Name the authority in `ca` (swanctl.conf: `cacerts`, or the directory x509ca). If the peer has a raw key, \
+`peer_key` has to be its public half."
+
+E208 208 Error "a signature is refused"
+"A login that is signed was not accepted. Either the peer's signature does not fit its own key, or the peer refuses \
+ours without saying why: AUTHENTICATION_FAILED is all that the protocol has (RFC 7296 §2.21.2).
+
+Usual causes when the peer refuses: it does not trust the authority of our certificate, our certificate is expired \
+by its clock, our identity is not in the certificate, or it does not know us by this name.
+
+The log of the peer names the reason. `adit check` shows our certificate and the names in it."
+
+E209 209 Error "the two sides authenticate in different ways"
+"One side uses a pre-shared key where the other expects a signature, or signs with an algorithm that the other side \
+does not allow.
+
+We know because the AUTH payload names its method (RFC 7296 §3.8), and a signature its algorithm (RFC 7427 §3).
+
+Usual causes: `secret` on one side and certificates on the other; SHA-1, which is refused; `auth = rsa-sha512` where \
+the peer signs with SHA-256.
+
+Let both tunnels ask for what the other side does. Each direction stands for itself: one side may have a secret and \
+the other a certificate."
+
+E210 210 Error "the peer's certificate is for somebody else"
+"The certificate is valid and from an authority we trust, and the name that the peer uses is not in it.
+
+We know because the identity must stand in subjectAltName, or be the whole subject (RFC 4945 §3.1). The common name \
+alone does not count.
+
+Usual causes: the peer's `id` is its address or another of its names; a certificate without subjectAltName.
+
+Let the peer use a name of its certificate as its identity, or get it a certificate with that name."
+
+E211 211 Error "the peer's certificate has expired"
+"The certificate of the peer, or one between it and the authority, is over by our clock.
+
+The message names both times. If ours is wrong, correct it (`timedatectl`).
+
+Renew the certificate at the peer. Tunnels that are up stay up until they are negotiated anew."
+
+E212 212 Error "the peer's certificate is not valid yet"
+"The certificate of the peer, or one between it and the authority, begins later than our clock says.
+
+Most often our clock is slow: a board without a battery begins in 1970 or at the day its system was built.
+
+Compare the two times in the message; `timedatectl set-ntp true` sets the clock. If it is right, the certificate was \
+made for later."
+
+E213 213 Error "the peer's certificate may not be used for this"
+"The certificate is not fit for IKE, or one of those above it not fit for signing others: key usage, basic \
+constraints, path length, a critical extension that is not known here (name constraints and policies among them), or a \
+signature with SHA-1 (RFC 5280 §4.2, RFC 4945 §5).
+
+We know because the certificates say what they are for. Usual causes: a certificate that was made for something else, \
+such as signing programs, or an authority's that was made without CA:TRUE.
+
+Get a certificate with digitalSignature as key usage and, if it has extended key usages, one of ipsecIKE, serverAuth \
+or clientAuth; authorities need CA:TRUE and keyCertSign."
+
+E221 221 Error "no post-quantum key in common"
+"A tunnel has a post-quantum pre-shared key (RFC 8784), which both sides mix into the keys of the IKE SA, and one side \
+insists on it. The other has none, or another one.
+
+We know because the first messages say whether a side has such a key at all (USE_PPK), and IKE_AUTH names it \
+(PPK_IDENTITY). That the names agree and the keys differ shows as E203: the key enters the login as well.
+
+Usual causes: `ppk_id` differs; only one side has been given the key yet; the secret was not loaded (`swanctl \
+--load-creds`).
+
+Compare `ppk_id` on both sides. While a network is being equipped, `ppk_required = false` lets those without a key in; \
+when all have theirs, take it out, or an attacker with a quantum computer can talk both sides out of the key."
+
+E222 222 Error "the two sides authenticate a different number of times"
+"One side is to prove itself several times (RFC 4739), and the other does so more or less often than that.
+
+We know because every login says whether another one follows (ANOTHER_AUTH_FOLLOWS), and both sides say beforehand \
+whether they can do several at all (MULTIPLE_AUTH_SUPPORTED).
+
+Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a peer whose program does not know RFC 4739.
+
+Let both sides say the same: what is `id` in `[second]` here is `peer_id` there."
 
 E301 301 Error "the two sides disagree about which networks to connect"
 "Both sides know each other, and then found no traffic that both want in the tunnel: what we call `local` must be \
@@ -572,6 +754,23 @@ groups as it may (`net.ipv4.igmp_max_memberships`).
 Give the interface its address, or mend `address`, and `adit reload` after a change of the file; a restart of the daemon \
 tries again, too."
 
+E524 524 Error "a certificate or key cannot be used"
+"A file that the configuration names was read, and what is in it is no certificate or key that can be used here.
+
+Usual causes: the files of two keys mixed up; a private key with a password on it; an RSA key of less than 2048 bits; \
+a kind of key that is not supported (Ed448, DSA, other curves than P-256, P-384 and P-521).
+
+`openssl x509 -in FILE -text` and `openssl pkey -in FILE -text` show what a file holds."
+
+E525 525 Error "a private key does not fit the certificate"
+"The tunnel's `cert` and `key` do not belong together: no certificate in the file has the public half of the key. \
+A signature by it would be refused by every peer.
+
+Usual causes: the certificate was renewed with a new key and only one of the files replaced, or the files of two \
+hosts mixed up.
+
+`openssl x509 -in CERT -noout -pubkey` and `openssl pkey -in KEY -pubout` must print the same."
+
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \
 programs do not produce.
@@ -583,67 +782,5 @@ Usual causes: a peer that breaks the protocol, a middle box that changes packets
 Please report it with `adit log` of the moment."
 }
 
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("E{}", self.number()))
-    }
-}
-
-/// The text names no code.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("there is no such code")]
-pub struct UnknownCode;
-
-impl FromStr for Code {
-    type Err = UnknownCode;
-
-    /// Takes `E203`, `e203` and `203`.
-    fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        let digits = text.strip_prefix(['E', 'e']).unwrap_or(text);
-        digits.parse().ok().and_then(Self::from_number).ok_or(UnknownCode)
-    }
-}
-
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Code {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_code_reads_back_and_stands_in_order() {
-        for pair in Code::ALL.windows(2) {
-            assert!(pair[0].number() < pair[1].number());
-        }
-        for code in Code::ALL {
-            assert_eq!(code.to_string().parse(), Ok(*code));
-            assert_eq!(Code::from_number(code.number()), Some(*code));
-            let json = serde_json::to_string(code).unwrap();
-            assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), *code);
-        }
-        assert_eq!("e203".parse(), Ok(Code::E203));
-        assert_eq!("E999".parse::<Code>(), Err(UnknownCode));
-    }
-
-    #[test]
-    fn every_code_is_explained_at_length() {
-        for code in Code::ALL {
-            let text = code.explanation();
-            assert!(text.split("\n\n").count() >= 3, "{code}");
-            assert!(text.matches(['.', ':']).count() >= 3, "{code}");
-            assert!(!text.contains("  "), "{code} holds stray indentation");
-            assert!(code.title().chars().count() <= 64, "{code}");
-        }
-    }
-}
+mod tests;

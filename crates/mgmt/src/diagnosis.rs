@@ -11,7 +11,11 @@
 //! The constructors, one for each kind of failure, take typed values and choose the words, so that
 //! daemon and command line say the same.
 
+mod authentication;
 mod failures;
+mod moving;
+mod signature;
+mod tcp;
 #[cfg(test)]
 mod tests;
 

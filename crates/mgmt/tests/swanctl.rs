@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use adit_db::{Connection, IpComp, Mode};
 use adit_mgmt::vici::answer::{Outcome, Stats, Version, counters_message, names_message};
+use adit_mgmt::vici::credentials::{CertSnapshot, Loaded};
 use adit_mgmt::vici::{
     ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
     RequestError, SaSnapshot, conn,
 };
+use adit_pki::Certificate;
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, Transform};
@@ -37,7 +39,7 @@ connections {
       start_action = trap } }
   }
   certified {
-    local { auth = pubkey }
+    local { auth = ed448 }
     remote { auth = pubkey }
   }
 }
@@ -76,8 +78,8 @@ fn talk(program: &Path, directory: &Path) {
     assert!(loaded.contains("loaded connection 't'"), "{loaded}");
     assert!(
         loaded.contains(
-            "loading connection 'certified' failed: local.auth: \"pubkey\": certificates are not \
-             supported yet; use psk"
+            "loading connection 'certified' failed: local.auth: \"ed448\": this kind of key is not \
+             supported; use RSA, ECDSA or Ed25519"
         ),
         "{loaded}"
     );
@@ -115,11 +117,18 @@ fn talk(program: &Path, directory: &Path) {
     assert!(version.contains("1.2.3 aditd (Linux, 6.1, x86_64)"), "{version}");
     assert!(run(&["--list-algs"]).contains("AES_GCM_16[aws-lc]"));
     assert!(run(&["--counters"]).contains("info-out-resp         : 7"));
-    for quiet in ["--list-certs", "--list-authorities", "--list-pools", "--flush-certs"] {
+    let certs = run(&["--list-certs"]);
+    for word in
+        ["List of X.509 CA Certificates", "\"CN=corp\"", "has private key", "ED25519 256 bits"]
+    {
+        assert!(certs.contains(word), "no {word} in {certs}");
+    }
+    assert_eq!(run(&["--list-certs", "--type", "x509_crl"]), "");
+    for quiet in ["--list-authorities", "--list-pools", "--flush-certs"] {
         assert_eq!(run(&[quiet]), "", "{quiet}");
     }
     let redirect = run(&["--redirect", "--ike", "t", "--gateway", "192.0.2.3"]);
-    assert!(redirect.contains("redirecting a peer is not supported yet"), "{redirect}");
+    assert!(redirect.contains("redirect completed successfully"), "{redirect}");
 }
 
 fn swanctl() -> Option<PathBuf> {
@@ -153,7 +162,7 @@ impl Directory {
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("swanctl.conf"), CONFIGURATION).unwrap();
-        let strongswan = "swanctl { load = random openssl }\n";
+        let strongswan = "swanctl { load = random pem pkcs1 x509 openssl }\n";
         std::fs::write(path.join("strongswan.conf"), strongswan).unwrap();
         Self(path)
     }
@@ -253,6 +262,14 @@ impl Daemon {
                 self.secrets.insert(shared.id.unwrap(), shared.secret.len());
                 done.message()
             }
+            Request::GetKeys => names_message("keys", ["0123"]),
+            Request::ListCerts(filter) => {
+                let cert = certificate();
+                if filter.wants(&cert.loaded) {
+                    events.push(Event::ListCert(cert));
+                }
+                Message::new()
+            }
             Request::GetShared => names_message("keys", self.secrets.keys().map(|n| &**n)),
             Request::ClearCreds => {
                 self.secrets.clear();
@@ -279,7 +296,7 @@ impl Daemon {
                 Outcome::refused(&reason).message()
             }
             Request::Terminate(_) => done.matches(1).terminated(1).message(),
-            Request::Rekey(_) => done.matches(1).message(),
+            Request::Rekey(_) | Request::Redirect(_) => done.matches(1).message(),
             Request::Install(_) | Request::Uninstall(_) => done.message(),
             Request::Stats => stats().message(),
             Request::Version => version().message(),
@@ -332,6 +349,7 @@ fn sa() -> SaSnapshot {
         nat_local: false,
         nat_remote: false,
         nat_fake: false,
+        resumed: false,
         suite: vec![
             cipher,
             Transform::prf(PrfId::HMAC_SHA2_384),
@@ -339,6 +357,8 @@ fn sa() -> SaSnapshot {
         ],
         established_s: Some(60),
         rekey_s: Some(14_000),
+        reauth_s: None,
+        ppk: false,
         children: vec![ChildSnapshot {
             name: "net".into(),
             unique_id: 1,
@@ -365,4 +385,16 @@ fn sa() -> SaSnapshot {
             remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
         }],
     }
+}
+
+/// An authority's certificate, for which there is a private key.
+fn certificate() -> CertSnapshot {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "corp");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = Certificate::from_der(params.self_signed(&key).unwrap().der()).unwrap();
+    let loaded = Loaded::Certificate { certificate: Arc::new(certificate), is_authority: true };
+    CertSnapshot { loaded, has_private_key: true }
 }

@@ -140,6 +140,26 @@ fn the_secret_of_load_shared_arrives_and_stays_unprinted() {
     assert!(!format!("{shared:?}").contains("lab-psk"));
 }
 
+/// `secrets { ppk-lab { id = lab } }` of swanctl.conf.
+#[test]
+fn a_post_quantum_key_has_names_of_its_own_kind() {
+    let request = |owner: &str| {
+        let message = Message::new()
+            .with("id", "ppk-lab")
+            .with("type", "PPK")
+            .with("data", "lab-ppk-0123456789")
+            .with_list("owners", [owner]);
+        Request::parse("load-shared", &message)
+    };
+    let Ok(Request::LoadPpk(ppk)) = request("lab") else { panic!() };
+    assert_eq!(ppk.secret.as_bytes(), b"lab-ppk-0123456789");
+    assert_eq!(ppk.names, ["lab".parse().unwrap()]);
+    assert!(!format!("{ppk:?}").contains("0123456789"));
+    let Ok(Request::LoadPpk(ppk)) = request("%any") else { panic!() };
+    assert!(ppk.names.is_empty());
+    assert!(request("*.lab").is_err());
+}
+
 #[test]
 fn a_connection_comes_back_as_charon_lists_it() {
     let [Request::LoadConn { name, section }] = &requests("load-conn")[..] else { panic!() };
@@ -284,6 +304,7 @@ fn sa() -> SaSnapshot {
         nat_local: false,
         nat_remote: true,
         nat_fake: false,
+        resumed: false,
         suite: vec![
             Transform::encryption(EncryptionId::AES_CBC, Some(128)),
             Transform::integrity(IntegrityId::HMAC_SHA2_256_128),
@@ -292,6 +313,8 @@ fn sa() -> SaSnapshot {
         ],
         established_s: Some(0),
         rekey_s: Some(14_103),
+        reauth_s: None,
+        ppk: false,
         children: vec![ChildSnapshot {
             name: "net".into(),
             unique_id: 1,

@@ -157,6 +157,9 @@ pub struct SaStatus {
     pub over: Option<String>,
     /// Whether ESP travels in UDP.
     pub udp: bool,
+    /// Whether it travels in TCP instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tcp: bool,
     /// Whether the kernel has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_kernel: bool,
@@ -187,6 +190,10 @@ pub struct SaStatus {
     /// What compression does, if it was agreed on (RFC 3173).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<CompressionStatus>,
+    /// Whether inner packets share ESP packets (RFC 9347): the packets are those, the sequence numbers
+    /// those of ESP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aggfrag: bool,
     /// Time since the last packet received, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_in_ms: Option<u64>,

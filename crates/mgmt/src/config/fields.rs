@@ -155,6 +155,21 @@ impl<'a> Fields<'a> {
         Some(all)
     }
 
+    /// Takes an integer or a list of integers, not empty; texts among them come out as texts.
+    pub(super) fn integers(&mut self, key: &'static str) -> Option<Vec<Placed<Item>>> {
+        let value = self.take(key)?;
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            return Some(vec![self.item(value)?]);
+        }
+        let items = self.items(key, value, "a list of integers")?;
+        Some(items.into_iter().filter_map(|item| self.item(item)).collect())
+    }
+
+    /// Whether the value of a key is `true` or `false`.
+    pub(super) fn is_flag(&self, key: &str) -> bool {
+        matches!(self.peek(key), Some(DeValue::Boolean(_)))
+    }
+
     fn items(
         &mut self,
         key: &str,
@@ -219,12 +234,22 @@ impl<'a> Fields<'a> {
         words: &[(&'static str, T)],
     ) -> Option<Placed<T>> {
         let text = self.string(key)?;
+        self.word_of(key, &text, words)
+    }
+
+    /// One of some words, where it has been taken already.
+    pub(super) fn word_of<T: Copy>(
+        &mut self,
+        key: &'static str,
+        text: &Placed<String>,
+        words: &[(&'static str, T)],
+    ) -> Option<Placed<T>> {
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
-            return Some(Placed { value: *value, span: text.span });
+            return Some(Placed { value: *value, span: text.span.clone() });
         }
         let nearest = adit_db::nearest(&text.value, words.iter().map(|(word, _)| *word));
         let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let mistake = Mistake::new(text.span, format!("unknown value for `{key}`"))
+        let mistake = Mistake::new(text.span.clone(), format!("unknown value for `{key}`"))
             .label(format!("must be {}", listed(&all, "or")))
             .help_some(nearest.map(|word| format!("did you mean \"{word}\"?")));
         self.mistake(mistake);
@@ -394,7 +419,12 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("address", &["local_addrs", "left", "local_host", "bind"]),
         ("local", &["local_ts", "leftsubnet", "local_subnet", "local_networks"]),
         ("remote", &["remote_ts", "rightsubnet", "remote_subnet", "allowed_ips"]),
-        ("secret", &["psk", "auth", "password", "pre_shared_key", "key"]),
+        ("secret", &["psk", "auth", "password", "pre_shared_key"]),
+        ("cert", &["certs", "certificate", "leftcert"]),
+        ("key", &["private_key", "key_file"]),
+        ("ca", &["cacert", "cacerts", "trust", "authority", "leftca"]),
+        ("peer_cert", &["rightcert", "remote_cert"]),
+        ("peer_key", &["pubkey", "pubkeys", "rightsigkey"]),
         ("id", &["local_id", "leftid", "my_id"]),
         ("peer_id", &["remote_id", "rightid"]),
         ("ike", &["proposals", "ike_proposals", "phase1"]),
@@ -404,13 +434,17 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("rekey", &["rekey_time", "keylife", "lifetime"]),
         ("life", &["life_time"]),
         ("ike_rekey", &["ikelifetime", "ike_rekey_time"]),
+        ("reauth", &["reauth_time", "reauthenticate"]),
         ("dpd", &["dpd_delay", "dpddelay"]),
         ("dscp", &["copy_dscp", "tos"]),
         ("ecn", &["copy_ecn"]),
         ("df", &["copy_df", "dont_fragment"]),
         ("compress", &["ipcomp", "compression"]),
+        ("turbo", &["aggfrag", "iptfs", "aggregation"]),
         ("idle", &["inactivity", "idle_time", "idle_timeout"]),
         ("suite", &["profile"]),
+        ("follow_redirects", &["accept_redirect", "accept_redirects"]),
+        ("redirect", &["redirect_to", "gateway"]),
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");
     WORDS.iter().find(|(_, others)| others.contains(&key.as_str())).map(|(ours, _)| *ours)

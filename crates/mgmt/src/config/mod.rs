@@ -25,6 +25,7 @@
 //! mistake is told with its place ([`ConfigError`]). [`diff`] says what a reload disturbs.
 
 mod fields;
+mod memo;
 mod overlap;
 mod policy;
 mod report;
@@ -39,7 +40,9 @@ use std::sync::Arc;
 
 use adit_crypto::Secret;
 use adit_db::{Connection, OperatorPolicy};
+use adit_pki::PrivateKey;
 
+use self::memo::Memo;
 pub use self::report::ConfigError;
 pub use self::sa::KeyedSa;
 use crate::codes::Severity;
@@ -56,10 +59,10 @@ pub struct SourceFile {
 }
 
 /// A secret's file, already read.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct SecretFile {
     /// Its contents.
-    pub octets: Vec<u8>,
+    pub octets: Secret,
     /// Its permission bits, as stat(2) gives them.
     pub mode: u32,
 }
@@ -87,14 +90,34 @@ pub struct Configuration {
 pub struct Tunnel {
     /// What to negotiate; its one child has the tunnel's name.
     pub connection: Arc<Connection>,
-    /// The pre-shared key. Comparable, never printed.
-    pub secret: Secret,
-    /// The key as the file names it, `file:berlin.psk`.
-    pub secret_name: String,
-    /// What may be said about the key.
-    pub secret_facts: SecretFacts,
+    /// The pre-shared key, if a side proves itself by it.
+    pub secret: Option<TunnelSecret>,
+    /// What else is secret about it.
+    pub more_secrets: MoreSecrets,
+    /// The private key, if we sign. Its public half is in the connection.
+    pub key: Option<PrivateKey>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// The pre-shared key of a tunnel.
+#[derive(Debug)]
+pub struct TunnelSecret {
+    /// Its name in the file, `file:berlin.psk`.
+    pub name: String,
+    /// Itself. Comparable, never printed.
+    pub octets: Secret,
+    /// What may be said about it.
+    pub facts: SecretFacts,
+}
+
+/// Secrets of a tunnel that most have none of.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct MoreSecrets {
+    /// The post-quantum pre-shared key (RFC 8784).
+    pub ppk: Option<Secret>,
+    /// The secret of the second authentication (RFC 4739).
+    pub second: Option<Secret>,
 }
 
 /// Where a tunnel's configuration stands.
@@ -125,7 +148,12 @@ impl Tunnel {
 
     /// Whether replacing one by the other changes nothing but lines and file names.
     fn is_same(&self, other: &Self) -> bool {
-        self.connection == other.connection && self.secret == other.secret
+        let same_secret = match (&self.secret, &other.secret) {
+            (Some(a), Some(b)) => a.octets == b.octets,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let same_secrets = same_secret && self.more_secrets == other.more_secrets;
+        self.connection == other.connection && same_secrets
     }
 }
 
@@ -150,7 +178,7 @@ impl Changes {
 }
 
 /// Most files in one directory.
-pub const FILES_MAX: usize = 10_000;
+pub const FILES_MAX: usize = 131_072;
 
 /// Files of all kinds, already read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -175,6 +203,20 @@ pub fn load(
     load_all(Files { tunnels: files, ..Files::default() }, secrets)
 }
 
+/// Files of tunnels that have been understood one by one, and all that is wrong with them.
+pub struct ReadTunnels<'a> {
+    drafts: Vec<tunnel::Draft<'a>>,
+    problems: Vec<ConfigError>,
+}
+
+/// Understands some of the tunnels' files, for [`load_read`]: that takes most of the time, and several
+/// threads can divide the files.
+pub fn read_tunnels<'a>(files: &'a [SourceFile], secrets: ReadSecret<'_>) -> ReadTunnels<'a> {
+    let (memo, mut problems) = (Memo::new(secrets), Vec::new());
+    let drafts = read_all(files, |file| tunnel::read(file, &memo), &mut problems);
+    ReadTunnels { drafts, problems }
+}
+
 /// Understands all files.
 ///
 /// # Errors
@@ -185,12 +227,29 @@ pub fn load_all(
     files: Files<'_>,
     secrets: ReadSecret<'_>,
 ) -> Result<Configuration, Vec<ConfigError>> {
+    let few = files.tunnels.get(..FILES_MAX).unwrap_or(files.tunnels);
+    load_read(files, vec![read_tunnels(few, secrets)], secrets)
+}
+
+/// Understands all files, of which those of tunnels have been read, in order.
+///
+/// # Errors
+///
+/// As [`load_all`].
+pub fn load_read(
+    files: Files<'_>,
+    tunnels: Vec<ReadTunnels<'_>>,
+    secrets: ReadSecret<'_>,
+) -> Result<Configuration, Vec<ConfigError>> {
     let kinds = [files.tunnels, files.policies, files.sas];
     if let Some(file) = kinds.iter().find_map(|files| files.get(FILES_MAX)) {
         return Err(vec![ConfigError::whole_file(file, "there are too many files")]);
     }
-    let mut problems = Vec::new();
-    let drafts = read_all(files.tunnels, |file| tunnel::read(file, secrets), &mut problems);
+    let (mut problems, mut drafts) = (Vec::new(), Vec::new());
+    for read in tunnels {
+        drafts.extend(read.drafts);
+        problems.extend(read.problems);
+    }
     let policy_drafts = read_all(files.policies, policy::read, &mut problems);
     let sa_drafts = read_all(files.sas, |file| sa::read(file, secrets), &mut problems);
     problems.extend(overlap::find(&drafts));

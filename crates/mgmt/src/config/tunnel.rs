@@ -1,38 +1,43 @@
 //! One tunnel's file.
 
+mod authentication;
 mod beet;
 mod claims;
+mod gateway;
 mod idle;
 mod kernel;
+mod mobike;
 pub(super) mod nesting;
 mod pfp;
+mod signature;
 
-use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_crypto::Secret;
-use adit_db::proposal::{Verdict, allowable};
+use adit_db::proposal::{Profile, Verdict, allowable};
 use adit_db::{
-    Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, Engine, HostSpec, Identity,
-    IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, Tfc, TsSpec, TsSpecError,
-    WindowSize,
+    AuthSpec, Caution, ChildConfig, ChildName, Connection, ConnectionName, Encap, Engine, HostSpec,
+    Identity, IdentityPattern, Keep, LimitSpec, Mode, ProposalError, ProposalSpec, Tfc, TsSpec,
+    TsSpecError, WindowSize,
 };
 use adit_wire::iana::ProtocolId;
 use ipnet::IpNet;
 
 use super::fields::{Fields, Placed, narrow};
+use super::memo::{Memo, ReadProposals};
 use super::overlap::PlacedSelector;
 use super::report::{ConfigError, Mistake, tunnel_name};
-use super::{Origin, ReadSecret, SecretFile, SourceFile, Tunnel};
+use super::{Origin, SecretFile, SourceFile, Tunnel, TunnelSecret};
 use crate::codes::Code;
-use crate::secret::{SecretFacts, trim_secret, weakness};
+use crate::secret::{trim_secret, weakness};
 use crate::vici::conn::parse_seconds;
 
 mod classes;
+mod cpus;
 mod outer_header;
+mod tcp;
 
 /// A tunnel that was read without error, with what the comparison with others needs.
 pub(super) struct Draft<'a> {
@@ -49,7 +54,7 @@ pub(super) struct Draft<'a> {
 /// Reads one file; a draft comes out only if there is no error.
 pub(super) fn read<'a>(
     file: &'a SourceFile,
-    secrets: ReadSecret<'_>,
+    memo: &Memo<'_>,
 ) -> (Option<Draft<'a>>, Vec<ConfigError>) {
     let name = tunnel_name(file);
     let names = ConnectionName::new(&name).and_then(|c| Ok((c, ChildName::new(&name)?)));
@@ -62,35 +67,46 @@ pub(super) fn read<'a>(
     };
     let mut fields = Fields::new(file);
     let draft =
-        if fields.mistakes.is_empty() { read_fields(&mut fields, names, secrets) } else { None };
+        if fields.mistakes.is_empty() { read_fields(&mut fields, names, memo) } else { None };
     fields.conclude(draft)
 }
 
 fn read_fields<'a>(
     fields: &mut Fields<'a>,
     (connection_name, child_name): (ConnectionName, ChildName),
-    secrets: ReadSecret<'_>,
+    memo: &Memo<'_>,
 ) -> Option<Draft<'a>> {
     let mut connection = Connection::new(connection_name);
     let keep = fields.word("keep", KEEP).map_or(Keep::Up, |keep| keep.value);
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
+    gateway::read(fields, &mut connection);
     let over = nesting::read(fields, &mut connection);
+    let encap_span = fields.key_span("encap");
     let protocol = read_protocol(fields, &mut connection);
     if let Some(engine) = fields.word("engine", ENGINE) {
         connection.engine = engine.value;
     }
+    tcp::read(fields, encap_span, protocol, &mut connection);
     let mut child = ChildConfig::new(child_name).kept(keep);
     let mode = fields.word("mode", MODE);
     child.mode = mode.as_ref().map_or(Mode::Tunnel, |mode| mode.value);
-    read_suites(fields, protocol, &mut connection, &mut child);
+    mobike::read(fields, &mut connection, child.mode);
+    read_suites(fields, protocol, memo, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
     {
         child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
     }
+    let windows = 0..=WindowSize::MAX.packets();
+    if let Some(window) = fields.integer("peer_replay_window", windows, "packets") {
+        child.peer_replay_window = WindowSize::covering(window.value).unwrap_or_default();
+    }
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
+    if let Some(turbo) = fields.word("turbo", TURBO) {
+        child.turbo = turbo.value;
+    }
     kernel::read(fields, connection.engine, &mut child);
     outer_header::read(fields, &mut child);
     idle::read(fields, &mut child);
@@ -98,13 +114,20 @@ fn read_fields<'a>(
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     beet::check(fields, mode, &child, [&local, &remote]);
     let classes = classes::read(fields, &child);
+    let resources = cpus::read(fields, &mut child, !classes.is_empty());
     connection.children.push(child);
     connection.children.extend(classes);
+    connection.children.extend(resources);
     claims::read(fields, &mut connection);
-    let (secret_name, secret, secret_facts) = read_secret(fields, secrets)?;
+    let key = signature::read(fields, memo, &mut connection);
+    let remote_ts = connection.children.first().map(|child| child.remote_ts.clone());
+    let remote_ts = remote_ts.unwrap_or_default();
+    let more_secrets = authentication::read(fields, memo, &mut connection, &remote_ts);
+    let secret = read_secret(fields, memo, &connection);
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
-    let tunnel = Tunnel { connection, secret, secret_name, secret_facts, origin };
+    let (secret, more_secrets) = (secret?, more_secrets?);
+    let tunnel = Tunnel { connection, secret, more_secrets, key, origin };
     Some(Draft { file: fields.file, tunnel, local, remote, over })
 }
 
@@ -114,7 +137,11 @@ const KEEP: &[(&str, Keep)] =
 const MODE: &[(&str, Mode)] =
     &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport), ("beet", Mode::Beet)];
 
-const ENCAP: &[(&str, Encap)] = &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp)];
+/// Where it is possible, or nowhere.
+const TURBO: &[(&str, bool)] = &[("auto", true), ("off", false)];
+
+const ENCAP: &[(&str, Encap)] =
+    &[("auto", Encap::Auto), ("udp", Encap::Udp), ("esp", Encap::Esp), ("tcp", Encap::Tcp)];
 
 const ENGINE: &[(&str, Engine)] =
     &[("userspace", Engine::Userspace), ("kernel", Engine::Kernel), ("auto", Engine::Auto)];
@@ -176,9 +203,7 @@ fn read_ends(fields: &mut Fields<'_>, connection: &mut Connection, keep: Keep) {
     } else {
         fields.missing("peer", "\"203.0.113.7\", the peer's address or host name");
     }
-    let address = fields
-        .parsed::<IpAddr>("address", |_, text| format!("\"{text}\" is no IP address of this host"));
-    connection.local_addresses.extend(address.map(|address| HostSpec::Address(address.value)));
+    mobike::read_addresses(fields, connection);
 }
 
 /// `id` and `peer_id`. Without them each side is known by its address.
@@ -200,6 +225,7 @@ fn read_identities(fields: &mut Fields<'_>, connection: &mut Connection) {
 fn read_suites(
     fields: &mut Fields<'_>,
     protocol: ProtocolId,
+    memo: &Memo<'_>,
     connection: &mut Connection,
     child: &mut ChildConfig,
 ) {
@@ -213,28 +239,46 @@ fn read_suites(
                 .help("keep one of the two"),
         );
     }
-    let suite = fields.word("suite", &[("default", false), ("compat", true)]);
-    let is_compat = suite.is_some_and(|compat| compat.value);
-    if is_compat {
-        connection.proposals = compat(ProposalSpec::ike_list(COMPAT_IKE), &connection.proposals);
-    }
+    let profile = read_profile(fields, protocol);
+    let of_profile = |key, read, default: fn() -> _| match profile {
+        // Its name stands for its proposals.
+        Some(profile) => memo.proposals(key, profile.name, read).unwrap_or_else(|_| default()),
+        None => default(),
+    };
+    connection.proposals =
+        of_profile("suite, ike", ProposalSpec::ike_list, ProposalSpec::ike_default);
     let allowed = read_allowed(fields);
-    if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list, &allowed) {
+    let read_proposals =
+        |fields: &mut Fields<'_>, key, read| read_proposals(fields, key, (read, memo), &allowed);
+    if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list) {
         connection.proposals = proposals;
     }
     refuse_other_list(fields, protocol);
-    let esp = read_proposals(fields, "esp", ProposalSpec::esp_list, &allowed);
-    let ah = read_proposals(fields, "ah", ProposalSpec::ah_list, &allowed);
+    let esp = read_proposals(fields, "esp", ProposalSpec::esp_list);
+    let ah = read_proposals(fields, "ah", ProposalSpec::ah_list);
     child.proposals = match protocol {
         ProtocolId::AH => ah.unwrap_or_else(|| {
-            let default = ProposalSpec::ah_default();
-            if is_compat { compat(ProposalSpec::ah_list(COMPAT_AH), &default) } else { default }
+            of_profile("suite, ah", ProposalSpec::ah_list, ProposalSpec::ah_default)
         }),
         _ => esp.unwrap_or_else(|| {
-            let default = ProposalSpec::esp_default();
-            if is_compat { compat(ProposalSpec::esp_list(COMPAT_ESP), &default) } else { default }
+            of_profile("suite, esp", ProposalSpec::esp_list, ProposalSpec::esp_default)
         }),
     };
+}
+
+/// `suite`: the profile that it names.
+fn read_profile(fields: &mut Fields<'_>, protocol: ProtocolId) -> Option<&'static Profile> {
+    let words = Profile::ALL.map(|profile| (profile.name, profile));
+    let Placed { value: profile, span } = fields.word("suite", &words)?;
+    if profile.reasoned(protocol).is_empty() {
+        fields.mistake(
+            Mistake::new(span, format!("suite \"{}\" has nothing for AH", profile.name))
+                .label("knows ESP alone")
+                .help("leave `protocol` out, or name the algorithms in `ike` and `ah`"),
+        );
+        return None;
+    }
+    Some(profile)
 }
 
 /// A list of algorithms for the protocol that the tunnel does not use.
@@ -273,32 +317,15 @@ pub(super) fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
     allowed
 }
 
-/// What equipment from before 2018 understands: no transform types it has not heard of, MODP-2048
-/// first so that its first guess is right, no ESN, no PFS demanded.
-const COMPAT_IKE: &str = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-modp3072-x25519,\
-    aes256gcm16-aes128gcm16-prfsha256-prfsha384-modp2048-ecp256-ecp384-modp3072-x25519";
-const COMPAT_ESP: &str = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-none-noesn,\
-    aes256gcm16-aes128gcm16-modp2048-ecp256-ecp384-none-noesn";
-
-const COMPAT_AH: &str = "sha256-sha384-sha512-modp2048-ecp256-ecp384-none-noesn";
-
-/// The texts above are read by a test, so the default is never needed.
-fn compat(
-    list: Result<Vec<ProposalSpec>, ProposalError>,
-    default: &[ProposalSpec],
-) -> Vec<ProposalSpec> {
-    list.unwrap_or_else(|_| default.to_vec())
-}
-
 fn read_proposals(
     fields: &mut Fields<'_>,
     key: &'static str,
-    read: fn(&str) -> Result<Vec<ProposalSpec>, ProposalError>,
+    (read, memo): (ReadProposals, &Memo<'_>),
     allowed: &[String],
 ) -> Option<Vec<ProposalSpec>> {
     let mut proposals = Vec::new();
     for text in fields.strings(key)? {
-        match read(&text.value) {
+        match memo.proposals(key, &text.value, read) {
             Ok(list) => {
                 judge(fields, &text, &list, allowed);
                 proposals.extend(list);
@@ -598,39 +625,41 @@ fn host_bits<'a>(file: &SourceFile, text: &Placed<String>) -> Option<Mistake<'a>
     )
 }
 
-/// `secret`: its name, itself, and what may be said about it.
+/// `secret`: its name, itself, and what may be said about it; the inner `None` where neither side
+/// proves itself by it. The outer one is a mistake.
 fn read_secret(
     fields: &mut Fields<'_>,
-    secrets: ReadSecret<'_>,
-) -> Option<(String, Secret, SecretFacts)> {
+    memo: &Memo<'_>,
+    connection: &Connection,
+) -> Option<Option<TunnelSecret>> {
+    let pad = &connection.pad;
+    let both_do_without = pad.local_auth != AuthSpec::Psk && pad.remote_auth != AuthSpec::Psk;
+    if let Some(span) = fields.key_span("secret").filter(|_| both_do_without) {
+        fields.mistake(
+            Mistake::new(span, "`secret` is of no use to this tunnel")
+                .label("neither side proves itself by it")
+                .help("leave it out"),
+        );
+    }
+    if both_do_without && !fields.has("secret") {
+        fields.optional("secret");
+        return Some(None);
+    }
+    if !fields.has("secret") && pad.local_auth.signature().is_some() {
+        fields.missing(
+            "ca",
+            "\"file:ca.pem\", who signs the peer's certificate; or peer_key; or secret",
+        );
+        return None;
+    }
     if !fields.has("secret") {
         let name = tunnel_name(fields.file);
         fields.missing("secret", format!("\"file:{name}.psk\"; `adit secret new` makes one"));
         return None;
     }
     let Placed { value: name, span } = fields.hidden_string("secret")?;
-    let Some(path) = name.strip_prefix("file:") else {
-        fields.mistake(no_file(span, "secret", &name));
-        return None;
-    };
-    let directory = fields.file.path.parent().unwrap_or_else(|| Path::new(""));
-    let path = directory.join(path);
-    match secrets(&path) {
-        Err(error) => {
-            fields.mistake(
-                Mistake::new(span, format!("{} cannot be read", path.display()))
-                    .code(Code::E512)
-                    .label(error)
-                    .help(format!("adit secret new {}", path.display())),
-            );
-            None
-        }
-        Ok(secret) => {
-            check_secret(fields, span, &path, &secret);
-            let facts = SecretFacts::of_file(&secret.octets);
-            Some((name, Secret::from_slice(trim_secret(&secret.octets)), facts))
-        }
-    }
+    let (octets, facts) = authentication::read_file(fields, memo, "secret", &name, span)?;
+    Some(Some(TunnelSecret { name, octets, facts }))
 }
 
 /// A secret in the file itself must not be repeated in the message.
@@ -665,7 +694,7 @@ pub(super) fn refuse_open_file(
 fn check_secret(fields: &mut Fields<'_>, span: Range<usize>, path: &Path, secret: &SecretFile) {
     refuse_open_file(fields, span.clone(), path, secret);
     let path = path.display();
-    let octets = trim_secret(&secret.octets);
+    let octets = trim_secret(secret.octets.as_bytes());
     if octets.is_empty() {
         fields.mistake(
             Mistake::new(span, format!("{path} is empty"))

@@ -1,5 +1,8 @@
 //! One constructor for each kind of failure: typed values in, the operator's words out.
 
+mod sessions;
+mod words;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +17,9 @@ use adit_wire::ikev2::{Proposal, TrafficSelector, Transform};
 use super::{Diagnosis, Place};
 use crate::codes::Code;
 use crate::secret::{SecretFacts, Weakness};
+
+pub(crate) use self::words::human;
+use self::words::{joined, list_lines, pattern_words, with_kind};
 
 /// What surrounds a failure.
 #[derive(Clone, Debug, Default)]
@@ -37,20 +43,20 @@ impl Context {
         Self { tunnel: Some(tunnel.into()), ..Self::default() }
     }
 
-    fn start(&self, code: Code, sentence: impl Into<String>) -> Diagnosis {
+    pub(super) fn start(&self, code: Code, sentence: impl Into<String>) -> Diagnosis {
         let mut diagnosis = Diagnosis::new(code, sentence);
         diagnosis.tunnel.clone_from(&self.tunnel);
         diagnosis
     }
 
     /// The place of a native key; the file alone when the key is not in it.
-    fn at(&self, key: &str) -> Option<Place> {
+    pub(super) fn at(&self, key: &str) -> Option<Place> {
         let line = self.key_lines.get(key).copied();
         self.file.as_ref().map(|file| Place { file: file.clone(), line })
     }
 
     /// A key in the words of the file that is to be mended.
-    fn key(&self, native: &'static str, swanctl: &'static str) -> &'static str {
+    pub(super) fn key(&self, native: &'static str, swanctl: &'static str) -> &'static str {
         if self.file.is_some() || self.tunnel.is_none() { native } else { swanctl }
     }
 
@@ -281,12 +287,18 @@ impl Diagnosis {
         waited: Duration,
         nat: (bool, bool),
     ) -> Self {
+        let fix = if nat == (false, false) {
+            "allow UDP 4500 in both directions on the way, or set encap = \"esp\" for protocol 50"
+        } else {
+            "allow UDP 4500 in both directions on the NAT device and both hosts, or set tcp = true \
+             if the peer listens for TCP (RFC 9329)"
+        };
         let nat = match nat {
             (true, true) => "NAT on both sides",
             (true, false) => "we are behind a NAT",
             // RFC 7296 §2.23 lets a peer pretend, to get ESP into UDP; `encap = "udp"` does.
             (false, true) => "the peer is behind a NAT or acts like it",
-            (false, false) => "no NAT, UDP was asked for by configuration",
+            (false, false) => "no NAT, both sides prefer UDP",
         };
         cx.start(Code::E121, "UDP 500 works, UDP 4500 is blocked on the way")
             .line(
@@ -296,7 +308,7 @@ impl Diagnosis {
                     tries(exchange, remote, transmissions, waited)
                 ),
             )
-            .fix("allow UDP 4500 in both directions on the NAT device and both hosts")
+            .fix(fix)
     }
 
     /// E130: the peer deleted the SA.
@@ -749,44 +761,4 @@ fn after(cx: &Context, what: &str) -> String {
 fn tries(exchange: ExchangeType, remote: SocketAddr, count: u8, waited: Duration) -> String {
     let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
     format!("{exchange} to {remote}, {times} in {}", human(waited))
-}
-
-fn with_kind(identity: &Identity) -> String {
-    let kind = match identity {
-        Identity::Ipv4(_) | Identity::Ipv6(_) => "address",
-        Identity::Fqdn(_) => "host name",
-        Identity::Rfc822(_) => "mail address",
-        Identity::KeyId(_) => "key id",
-        Identity::Dn(_) => "distinguished name",
-    };
-    format!("{identity} ({kind})")
-}
-
-fn pattern_words(pattern: &IdentityPattern) -> String {
-    match pattern {
-        IdentityPattern::Any => "anybody".to_owned(),
-        IdentityPattern::Exact(identity) => with_kind(identity),
-        IdentityPattern::Below(_) | IdentityPattern::MailOf(_) => pattern.to_string(),
-    }
-}
-
-fn list_lines<T: Display>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-fn joined(selectors: &[TrafficSelector]) -> String {
-    selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// A duration in the words of `adit status`: 18 ms, 3.2 s, 41 min, 5 h, 2 d.
-pub(crate) fn human(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{} ms", duration.as_millis()),
-        1..=9 => format!("{seconds}.{} s", duration.subsec_millis() / 100),
-        10..=119 => format!("{seconds} s"),
-        120..=7_199 => format!("{} min", seconds / 60),
-        7_200..=172_799 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }

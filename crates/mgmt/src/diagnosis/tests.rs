@@ -93,12 +93,26 @@ fn e101_refused_by_us() {
 fn e101_key_exchange_not_offered() {
     let ours = ProposalSpec::ike_list("aes256gcm16-prfsha384-x25519").unwrap();
     insta::assert_snapshot!(
+        Diagnosis::key_exchange_not_offered(&native(), KeyExchangeId::BRAINPOOL_P512R1, &ours), @"
+        error[E101]: berlin: the peer asks for a key exchange that we do not offer
+          peer wants     BRAINPOOL_P512R1
+          we offered     aes256gcm16-prfsha384-x25519
+          peer is        strongSwan, says its vendor id
+          fix            it is not supported here; let the peer accept x25519 or ecp384
+          in             tunnels/berlin.toml
+        ");
+}
+
+#[test]
+fn e101_key_exchange_that_we_have() {
+    let ours = ProposalSpec::ike_list("aes256gcm16-prfsha384-x25519").unwrap();
+    insta::assert_snapshot!(
         Diagnosis::key_exchange_not_offered(&native(), KeyExchangeId::MODP_4096, &ours), @"
         error[E101]: berlin: the peer asks for a key exchange that we do not offer
           peer wants     MODP_4096
           we offered     aes256gcm16-prfsha384-x25519
           peer is        strongSwan, says its vendor id
-          fix            it is not supported here; let the peer accept x25519 or ecp384
+          fix            add modp4096 to `ike`
           in             tunnels/berlin.toml
         ");
 }
@@ -180,7 +194,47 @@ fn e121_nat_port_blocked() {
         error[E121]: berlin: UDP 500 works, UDP 4500 is blocked on the way
           saw            IKE_SA_INIT answered on 500 (we are behind a NAT)
                          IKE_AUTH to 203.0.113.7:4500, 5 times in 12 s: nothing back
-          fix            allow UDP 4500 in both directions on the NAT device and both hosts
+          fix            allow UDP 4500 in both directions on the NAT device and both hosts, or set tcp = true if the peer listens for TCP (RFC 9329)
+        ");
+}
+
+/// Where two Adits agreed on UDP, there is another way out.
+#[test]
+fn e121_without_a_nat() {
+    let remote = "203.0.113.7:4500".parse().unwrap();
+    let waited = Duration::from_secs(12);
+    insta::assert_snapshot!(
+        Diagnosis::nat_port_blocked(
+            &native(), ExchangeType::IKE_AUTH, remote, 5, waited, (false, false)), @r#"
+        error[E121]: berlin: UDP 500 works, UDP 4500 is blocked on the way
+          saw            IKE_SA_INIT answered on 500 (no NAT, both sides prefer UDP)
+                         IKE_AUTH to 203.0.113.7:4500, 5 times in 12 s: nothing back
+          fix            allow UDP 4500 in both directions on the way, or set encap = "esp" for protocol 50
+        "#);
+}
+
+#[test]
+fn e122_no_tcp_connection() {
+    let remote = "203.0.113.7:443".parse().unwrap();
+    insta::assert_snapshot!(
+        Diagnosis::no_tcp_connection(&native(), remote, "the connection was refused"), @"
+        error[E122]: berlin: no TCP connection to 203.0.113.7:443
+          saw            the connection was refused
+          fix            let the peer listen: aditd --listen-tcp 443, and open the port on the way
+          or             write the port that it listens on: tcp = 443
+          in             tunnels/berlin.toml
+        ");
+}
+
+#[test]
+fn e123_no_ike_over_tcp() {
+    let remote = "203.0.113.7:443".parse().unwrap();
+    insta::assert_snapshot!(
+        Diagnosis::no_ike_over_tcp(&native(), remote, "the connection was closed"), @"
+        error[E123]: berlin: 203.0.113.7:443 does not speak IKE over TCP
+          saw            the connection was closed, before the peer had authenticated
+          fix            write the port on which the peer takes IKE in TCP: tcp = 4500
+          in             tunnels/berlin.toml
         ");
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use adit_db::Connection;
 
+use super::credentials::CertSnapshot;
 use super::message::{Message, Section};
 use super::printable::printable;
 use super::snapshot::{ChildSnapshot, PolicySnapshot, SaSnapshot, conn_section};
@@ -44,7 +45,7 @@ event_kinds! {
     ListPolicy "list-policy"
     /// `list-conn`: a connection, while `list-conns` runs.
     ListConn "list-conn"
-    /// `list-cert`: never raised, there are no certificates yet; `swanctl` registers for it.
+    /// `list-cert`: a certificate or raw public key, while `list-certs` runs.
     ListCert "list-cert"
     /// `list-authority`: never raised; `swanctl` registers for it.
     ListAuthority "list-authority"
@@ -89,6 +90,8 @@ pub enum Event {
     ListPolicy(PolicySnapshot),
     /// See [`EventKind::ListConn`].
     ListConn(Arc<Connection>),
+    /// See [`EventKind::ListCert`].
+    ListCert(CertSnapshot),
     /// See [`EventKind::IkeUpdown`].
     IkeUpdown {
         /// Established, or gone.
@@ -136,6 +139,7 @@ impl Event {
             Self::ListSa(_) => EventKind::ListSa,
             Self::ListPolicy(_) => EventKind::ListPolicy,
             Self::ListConn(_) => EventKind::ListConn,
+            Self::ListCert(_) => EventKind::ListCert,
             Self::IkeUpdown { .. } => EventKind::IkeUpdown,
             Self::IkeRekey { .. } => EventKind::IkeRekey,
             Self::ChildUpdown { .. } => EventKind::ChildUpdown,
@@ -159,6 +163,7 @@ impl Event {
             Self::ListConn(connection) => {
                 Message::new().with_section(connection.name.as_str(), conn_section(connection))
             }
+            Self::ListCert(cert) => cert.message(),
             Self::IkeUpdown { up, sa } => updown(*up).with_section(&sa.connection, sa.section()),
             Self::IkeRekey { old, new } => {
                 let pair = Section::new().with_section("old", old.section());

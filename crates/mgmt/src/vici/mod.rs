@@ -14,6 +14,7 @@ pub mod answer;
 mod client;
 mod codec;
 pub mod conn;
+pub mod credentials;
 mod events;
 mod message;
 mod printable;
@@ -26,7 +27,7 @@ pub use self::conn::ConnError;
 pub use self::events::{Event, EventKind, LogLine, UnknownEvent};
 pub use self::message::{DEPTH_MAX, Message, NAME_OCTETS_MAX, Section, VALUE_OCTETS_MAX, Value};
 pub use self::request::{
-    Initiate, Install, ListFilter, LoadShared, PolicyFilter, Rekey, Request, RequestError,
-    Selection, Terminate, Timeout,
+    Initiate, Install, ListFilter, LoadPpk, LoadShared, PeerRange, PolicyFilter, Redirect, Rekey,
+    Request, RequestError, Selection, Terminate, Timeout,
 };
 pub use self::snapshot::{ChildSnapshot, PolicySnapshot, SaSnapshot, conn_section};

@@ -1,19 +1,24 @@
 //! Commands of a client, typed: what `swanctl` 5.9 sends, and Adit's own (`adit-…`).
 //!
-//! A command that can never do anything here (certificates, pools, authorities) is still known,
+//! A command that can never do anything here (tokens, pools, authorities) is still known,
 //! with an answer that lets `swanctl --load-all` pass when there is nothing to load and that names
 //! the reason when there is: [`Request::ready_answer`].
+
+mod redirect;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_crypto::Secret;
-use adit_db::{Dscp, IdentityPattern};
+use adit_db::{Dscp, IdentityPattern, PpkId};
+use adit_pki::{KeyId, PrivateKey};
 use adit_wire::ip::FlowKey;
 
+pub use self::redirect::{PeerRange, Redirect};
 use super::Packet;
 use super::answer::{Outcome, algorithms_message};
 use super::conn::parse_identity_pattern;
+use super::credentials::{self, CertFilter, Loaded};
 use super::events::EventKind;
 use super::message::{Message, Section};
 
@@ -34,6 +39,8 @@ pub enum Request {
     Terminate(Terminate),
     /// `rekey`: new keys for SAs. Answer at once: [`Outcome`] with `matches`.
     Rekey(Rekey),
+    /// `redirect`: send peers to another gateway. Answer at once: [`Outcome`] with `matches`.
+    Redirect(Redirect),
     /// `install`: negotiate this child when the first packet wants through. Answer: [`Outcome`].
     Install(Install),
     /// `uninstall`: the inverse. Answer: [`Outcome`].
@@ -64,6 +71,8 @@ pub enum Request {
     },
     /// `load-shared`: a pre-shared key. Answer: [`Outcome`].
     LoadShared(LoadShared),
+    /// `load-shared`: a post-quantum key. Answer: [`Outcome`].
+    LoadPpk(LoadPpk),
     /// `unload-shared`. Answer: [`Outcome`].
     UnloadShared {
         /// The id it was loaded with.
@@ -71,7 +80,17 @@ pub enum Request {
     },
     /// `get-shared`. Answer: [`super::answer::names_message`]`("keys", …)`.
     GetShared,
-    /// `clear-creds`: forget every secret loaded through this socket. Answer: [`Outcome`].
+    /// `load-cert`. Answer: [`Outcome`].
+    LoadCert(Loaded),
+    /// `load-key`: a private key. Answer: [`super::credentials::key_loaded`].
+    LoadKey(Box<PrivateKey>),
+    /// `unload-key`, by its fingerprint. Answer: [`Outcome`].
+    UnloadKey(KeyId),
+    /// `get-keys`: fingerprints. Answer: [`super::answer::names_message`]`("keys", …)`.
+    GetKeys,
+    /// `list-certs`: streams [`EventKind::ListCert`], then an empty answer.
+    ListCerts(CertFilter),
+    /// `clear-creds`: forget every secret, key and certificate loaded through this socket. Answer: [`Outcome`].
     ClearCreds,
     /// `get-counters`. Answer: [`super::answer::counters_message`].
     GetCounters {
@@ -116,6 +135,9 @@ pub enum Request {
     AditSpd,
     /// `adit-sad`: the SAs. Answer: [`crate::api::SadReport`] by [`crate::api::to_message`].
     AditSad,
+    /// `adit-engine`: how packets are moved. Answer: [`crate::api::EngineReport`] by
+    /// [`crate::api::to_message`].
+    AditEngine,
     /// `adit-why`: what happens to a packet. Answer: [`crate::api::Why`] by
     /// [`crate::api::to_message`].
     AditWhy {
@@ -254,6 +276,17 @@ pub struct LoadShared {
     pub owners: Vec<IdentityPattern>,
 }
 
+/// Arguments of `load-shared` for a post-quantum key (RFC 8784).
+#[derive(Debug)]
+pub struct LoadPpk {
+    /// Name to unload it by; swanctl gives the name of its section.
+    pub id: Option<String>,
+    /// The key.
+    pub secret: Secret,
+    /// What the two sides call it; empty fits every name.
+    pub names: Vec<PpkId>,
+}
+
 /// Why a request is not carried out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestError {
@@ -275,9 +308,9 @@ impl RequestError {
     }
 }
 
-const NO_CERTIFICATES: &str = "certificates are not supported yet; use psk";
+const NO_TOKENS: &str = "keys on tokens are not supported yet; load them from files";
+const NO_AUTHORITIES: &str = "revocation is not checked yet; load the authority with load-cert";
 const NO_POOLS: &str = "virtual IP pools are not supported yet";
-const NO_REDIRECT: &str = "redirecting a peer is not supported yet";
 
 impl Request {
     /// Understands a command.
@@ -294,6 +327,7 @@ impl Request {
             "initiate" => initiate(message),
             "terminate" => terminate(message),
             "rekey" => rekey(message),
+            "redirect" => redirect::read(message),
             "install" => install(message).map(Self::Install),
             "uninstall" => install(message).map(Self::Uninstall),
             "list-sas" => Ok(Self::ListSas(ListFilter { selection: selection(message)? })),
@@ -308,7 +342,7 @@ impl Request {
             "get-conns" => Ok(Self::GetConns),
             "load-conn" => load_conn(message),
             "unload-conn" => Ok(Self::UnloadConn { name: needed(message, "name")? }),
-            "load-shared" => load_shared(message).map(Self::LoadShared),
+            "load-shared" => load_shared(message),
             "unload-shared" => Ok(Self::UnloadShared { id: needed(message, "id")? }),
             "get-shared" => Ok(Self::GetShared),
             "clear-creds" => Ok(Self::ClearCreds),
@@ -320,10 +354,16 @@ impl Request {
                 connection: text(message, "name")?,
                 all: flag(message, "all"),
             }),
+            "load-cert" => credentials::load_cert(message).map(Self::LoadCert),
+            "load-key" => credentials::load_key(message).map(|key| Self::LoadKey(Box::new(key))),
+            "unload-key" => credentials::unload_key(message).map(Self::UnloadKey),
+            "get-keys" => Ok(Self::GetKeys),
+            "list-certs" => Ok(Self::ListCerts(credentials::list_certs(message))),
             "adit-status" => Ok(Self::AditStatus { tunnel: text(message, "tunnel")? }),
             "adit-reload" => Ok(Self::AditReload { dry_run: flag(message, "dry-run") }),
             "adit-spd" => Ok(Self::AditSpd),
             "adit-sad" => Ok(Self::AditSad),
+            "adit-engine" => Ok(Self::AditEngine),
             "adit-why" => Ok(Self::AditWhy {
                 flow: flow(message)?,
                 dscp: dscp(message)?,
@@ -342,24 +382,18 @@ impl Request {
         let empty = |name, answer| Some(Self::Empty { name, answer });
         let unsupported = |name, reason| Some(Self::Unsupported { name, reason });
         match name {
-            "get-keys" => empty("get-keys", Message::new().with_list("keys", [""; 0])),
             "get-authorities" => {
                 empty("get-authorities", Message::new().with_list("authorities", [""; 0]))
             }
             "get-pools" => empty("get-pools", Message::new()),
-            "list-certs" => empty("list-certs", Message::new()),
             "list-authorities" => empty("list-authorities", Message::new()),
             "flush-certs" => empty("flush-certs", Outcome::ok().message()),
             "get-algorithms" => empty("get-algorithms", algorithms_message()),
-            "load-cert" => unsupported("load-cert", NO_CERTIFICATES),
-            "load-key" => unsupported("load-key", NO_CERTIFICATES),
-            "load-token" => unsupported("load-token", NO_CERTIFICATES),
-            "unload-key" => unsupported("unload-key", NO_CERTIFICATES),
-            "load-authority" => unsupported("load-authority", NO_CERTIFICATES),
-            "unload-authority" => unsupported("unload-authority", NO_CERTIFICATES),
+            "load-token" => unsupported("load-token", NO_TOKENS),
+            "load-authority" => unsupported("load-authority", NO_AUTHORITIES),
+            "unload-authority" => unsupported("unload-authority", NO_AUTHORITIES),
             "load-pool" => unsupported("load-pool", NO_POOLS),
             "unload-pool" => unsupported("unload-pool", NO_POOLS),
-            "redirect" => unsupported("redirect", NO_REDIRECT),
             _ => None,
         }
     }
@@ -381,6 +415,7 @@ impl Request {
             Self::Initiate(_) => "initiate",
             Self::Terminate(_) => "terminate",
             Self::Rekey(_) => "rekey",
+            Self::Redirect(_) => "redirect",
             Self::Install(_) => "install",
             Self::Uninstall(_) => "uninstall",
             Self::ListSas(_) => "list-sas",
@@ -389,9 +424,14 @@ impl Request {
             Self::GetConns => "get-conns",
             Self::LoadConn { .. } => "load-conn",
             Self::UnloadConn { .. } => "unload-conn",
-            Self::LoadShared(_) => "load-shared",
+            Self::LoadShared(_) | Self::LoadPpk(_) => "load-shared",
             Self::UnloadShared { .. } => "unload-shared",
             Self::GetShared => "get-shared",
+            Self::LoadCert(_) => "load-cert",
+            Self::LoadKey(_) => "load-key",
+            Self::UnloadKey(_) => "unload-key",
+            Self::GetKeys => "get-keys",
+            Self::ListCerts(_) => "list-certs",
             Self::ClearCreds => "clear-creds",
             Self::GetCounters { .. } => "get-counters",
             Self::ResetCounters { .. } => "reset-counters",
@@ -400,6 +440,7 @@ impl Request {
             Self::AditReload { .. } => "adit-reload",
             Self::AditSpd => "adit-spd",
             Self::AditSad => "adit-sad",
+            Self::AditEngine => "adit-engine",
             Self::AditWhy { .. } => "adit-why",
             Self::AditLog { .. } => "adit-log",
         }
@@ -413,6 +454,7 @@ impl Request {
             ("list-sas", &[EventKind::ListSa]),
             ("list-policies", &[EventKind::ListPolicy]),
             ("list-conns", &[EventKind::ListConn]),
+            ("list-certs", &[EventKind::ListCert]),
             ("adit-log", &[EventKind::Log]),
         ];
         STREAMS.iter().find(|(name, _)| *name == self.name()).map_or(&[], |(_, events)| events)
@@ -438,24 +480,20 @@ impl Request {
                 put_selection(&mut message, &rekey.selection);
                 message.put_if("reauth", rekey.reauthenticate);
             }
+            Self::Redirect(redirect) => redirect::put(redirect, &mut message),
             Self::Install(install) | Self::Uninstall(install) => {
                 message.put("child", &install.child);
                 message.put_some("ike", install.connection.as_ref());
             }
             Self::ListSas(filter) => put_selection(&mut message, &filter.selection),
-            Self::ListPolicies(filter) => {
-                message.put_if("drop", filter.drop);
-                message.put_if("pass", filter.pass);
-                message.put_if("trap", filter.trap);
-                message.put_some("child", filter.child.as_ref());
-                message.put_some("ike", filter.connection.as_ref());
-            }
+            Self::ListPolicies(filter) => put_policy_filter(&mut message, filter),
             Self::ListConns { connection } => message.put_some("ike", connection.as_ref()),
             Self::LoadConn { name, section } => {
                 return message.with_section(name, section.clone());
             }
             Self::UnloadConn { name } => message.put("name", name),
             Self::LoadShared(shared) => put_shared(&mut message, shared),
+            Self::LoadPpk(ppk) => put_ppk(&mut message, ppk),
             Self::UnloadShared { id } => message.put("id", id),
             Self::GetCounters { connection, all } | Self::ResetCounters { connection, all } => {
                 message.put_some("name", connection.as_ref());
@@ -472,7 +510,13 @@ impl Request {
                 message.put_some("tunnel", tunnel.as_ref());
                 message.put_some("lines", *lines);
             }
-            Self::Version
+            Self::LoadCert(_) | Self::UnloadKey(_) | Self::ListCerts(_) => {
+                self.put_credentials(&mut message);
+            }
+            // What is in a private key never comes out again.
+            Self::LoadKey(_)
+            | Self::GetKeys
+            | Self::Version
             | Self::Stats
             | Self::ReloadSettings
             | Self::GetConns
@@ -480,10 +524,24 @@ impl Request {
             | Self::ClearCreds
             | Self::AditSpd
             | Self::AditSad
+            | Self::AditEngine
             | Self::Empty { .. }
             | Self::Unsupported { .. } => {}
         }
         message
+    }
+
+    /// The arguments of commands about certificates and private keys.
+    fn put_credentials(&self, message: &mut Message) {
+        if let Self::UnloadKey(id) = self {
+            message.put("id", id);
+        }
+        if let Self::ListCerts(filter) = self {
+            filter.message(message);
+        }
+        if let Self::LoadCert(loaded) = self {
+            credentials::put_loaded(message, loaded);
+        }
     }
 }
 
@@ -532,20 +590,44 @@ fn load_conn(message: &Message) -> Result<Request, RequestError> {
     }
 }
 
-fn load_shared(message: &Message) -> Result<LoadShared, RequestError> {
+fn load_shared(message: &Message) -> Result<Request, RequestError> {
     let kind = needed(message, "type")?;
-    if !kind.eq_ignore_ascii_case("ike") {
-        return Err(invalid(format!("secrets of type {kind} are not supported yet; use ike")));
+    let is_ppk = kind.eq_ignore_ascii_case("ppk");
+    if !is_ppk && !kind.eq_ignore_ascii_case("ike") {
+        let reason = format!("secrets of type {kind} are not supported yet; use ike or ppk");
+        return Err(invalid(reason));
     }
     let data = message.octets("data").ok_or_else(|| invalid("missing data"))?;
     if data.is_empty() {
         return Err(invalid("the secret is empty"));
     }
+    let (id, secret) = (text(message, "id")?, Secret::from_slice(data));
+    if is_ppk {
+        let names = message.texts("owners").filter(|name| *name != "%any");
+        let names = names.map(|name| name.parse().map_err(|e| invalid(format!("id: {e}"))));
+        let names = names.collect::<Result<_, _>>()?;
+        return Ok(Request::LoadPpk(LoadPpk { id, secret, names }));
+    }
     let owners = message
         .texts("owners")
         .map(|owner| parse_identity_pattern(owner).map_err(|e| invalid(format!("owner: {e}"))))
         .collect::<Result<_, _>>()?;
-    Ok(LoadShared { id: text(message, "id")?, secret: Secret::from_slice(data), owners })
+    Ok(Request::LoadShared(LoadShared { id, secret, owners }))
+}
+
+fn put_policy_filter(message: &mut Message, filter: &PolicyFilter) {
+    message.put_if("drop", filter.drop);
+    message.put_if("pass", filter.pass);
+    message.put_if("trap", filter.trap);
+    message.put_some("child", filter.child.as_ref());
+    message.put_some("ike", filter.connection.as_ref());
+}
+
+fn put_ppk(message: &mut Message, ppk: &LoadPpk) {
+    message.put_some("id", ppk.id.as_ref());
+    message.put("type", "ppk");
+    message.put_value("data", super::Value::Text(ppk.secret.as_bytes().to_vec()));
+    message.put_list("owners", &ppk.names);
 }
 
 fn put_shared(message: &mut Message, shared: &LoadShared) {

@@ -2,10 +2,13 @@
 //! in charon's order, so that `swanctl --list-sas` prints what its users know.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use adit_db::{
-    AuthMethodConfig, ChildConfig, Connection, EndAction, HostSpec, Identity, IpComp, Mode, Unique,
+    AuthSpec, ChildConfig, Connection, EndAction, HostSpec, Identity, IpComp, Mode, SignatureSpec,
+    Unique,
 };
+use adit_pki::Certificate;
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType};
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
@@ -42,12 +45,18 @@ pub struct SaSnapshot {
     pub nat_remote: bool,
     /// Whether UDP encapsulation was forced by pretending a NAT.
     pub nat_fake: bool,
+    /// Whether it was resumed by a ticket.
+    pub resumed: bool,
     /// The agreed transforms; empty while not agreed.
     pub suite: Vec<Transform>,
     /// Age since it was established.
     pub established_s: Option<u64>,
     /// Time until we rekey it.
     pub rekey_s: Option<u64>,
+    /// Time until we authenticate anew.
+    pub reauth_s: Option<u64>,
+    /// Whether a post-quantum key is in its keys.
+    pub ppk: bool,
     /// Its children, oldest first.
     pub children: Vec<ChildSnapshot>,
 }
@@ -136,11 +145,14 @@ impl SaSnapshot {
         s.put("responder-spi", hex(&self.spi_r.0));
         s.put_if("nat-local", self.nat_local);
         s.put_if("nat-remote", self.nat_remote);
+        s.put_if("resumed", self.resumed);
         s.put_if("nat-fake", self.nat_fake);
         s.put_if("nat-any", self.nat_local || self.nat_remote || self.nat_fake);
         put_suite(&mut s, &self.suite);
         s.put_some("established", self.established_s);
         s.put_some("rekey-time", self.rekey_s);
+        s.put_some("reauth-time", self.reauth_s);
+        s.put_if("ppk", self.ppk);
         s
     }
 
@@ -216,35 +228,52 @@ pub fn conn_section(connection: &Connection) -> Section {
         .with_list("local_addrs", hosts(&connection.local_addresses))
         .with_list("remote_addrs", hosts(&connection.remote_addresses))
         .with("version", "IKEv2")
-        .with("reauth_time", 0)
+        .with("reauth_time", connection.reauth_time.as_secs())
         .with("rekey_time", connection.rekey_time.as_secs())
         .with("unique", unique_words(connection.unique));
     if !connection.dpd_delay.is_zero() {
         s.put("dpd_delay", connection.dpd_delay.as_secs());
     }
-    let local = id_words(connection.pad.local_id.as_ref());
-    let remote = connection.pad.remote_id.to_string();
+    let pad = &connection.pad;
+    if let Some(ppk) = &pad.ppk {
+        s.put("ppk_id", &ppk.id);
+        s.put_if("ppk_required", pad.requires_ppk());
+    }
     let mut children = Section::new();
     for child in &connection.children {
         children = children.with_section(child.name.as_str(), child_section(child));
     }
-    s.with_section("local-1", auth_section(&local, connection.pad.auth))
-        .with_section("remote-1", auth_section(&remote, connection.pad.auth))
-        .with_section("children", children)
+    let local = [(pad.local_id.as_ref(), &pad.local_auth)].into_iter();
+    let local = local.chain(pad.more_local.iter().map(|round| (round.id.as_ref(), &round.auth)));
+    for (number, (id, auth)) in (1..).zip(local) {
+        s = s.with_section(&format!("local-{number}"), auth_section(&id_words(id), auth));
+    }
+    let remote = [(&pad.remote_id, &pad.remote_auth)].into_iter();
+    let remote = remote.chain(pad.more_remote.iter().map(|round| (&round.id, &round.auth)));
+    for (number, (id, auth)) in (1..).zip(remote) {
+        s = s.with_section(&format!("remote-{number}"), auth_section(&id.to_string(), auth));
+    }
+    s.with_section("children", children)
 }
 
-fn auth_section(id: &str, auth: AuthMethodConfig) -> Section {
+fn auth_section(id: &str, auth: &AuthSpec) -> Section {
     let class = match auth {
-        AuthMethodConfig::Psk => "pre-shared key",
+        AuthSpec::Psk => "pre-shared key",
+        AuthSpec::Signature(_) => "public key",
+        AuthSpec::Null => "null",
     };
     let none: [&str; 0] = [];
+    let subjects = |of: fn(&SignatureSpec) -> &[Arc<Certificate>]| {
+        let certificates = auth.signature().map(|spec| of(spec)).unwrap_or_default();
+        certificates.iter().map(|one| one.subject_text()).collect::<Vec<_>>()
+    };
     Section::new()
         .with("id", id)
         .with("class", class)
         .with_list("groups", none)
         .with_list("cert_policy", none)
-        .with_list("certs", none)
-        .with_list("cacerts", none)
+        .with_list("certs", subjects(|spec| &spec.certificates))
+        .with_list("cacerts", subjects(|spec| &spec.authorities))
 }
 
 fn child_section(child: &ChildConfig) -> Section {

@@ -46,7 +46,7 @@ pub(super) fn read(
     };
     refuse_open_file(fields, span.clone(), &path, &file);
     let protection = protection?;
-    let octets = hex_octets(trim_secret(&file.octets));
+    let octets = hex_octets(trim_secret(file.octets.as_bytes()));
     let wanted = protection.encryption_key_len() + protection.integrity_key_len();
     let complaint = match &octets {
         None => "it must be hex digits and nothing else".to_owned(),

@@ -26,7 +26,7 @@ fn keys(path: &Path) -> Result<SecretFile, String> {
         Some("sas/words.key") => ("not a key".to_owned(), 0o100_600),
         _ => return secrets(path),
     };
-    Ok(SecretFile { octets: text.into_bytes(), mode })
+    Ok(SecretFile { octets: Secret::new(text.into_bytes()), mode })
 }
 
 fn load_sas(sas: &[SourceFile]) -> Result<Configuration, Vec<ConfigError>> {

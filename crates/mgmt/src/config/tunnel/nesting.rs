@@ -241,7 +241,8 @@ fn sealed(connection: &Connection, child: &ChildConfig) -> Vec<Carried> {
     match connection.encap {
         _ if child.is_ah_only() => vec![Carried::Ah],
         Encap::Esp => vec![Carried::Esp],
-        Encap::Udp => vec![Carried::Udp(4500)],
+        // Of what goes through another tunnel nothing is in TCP: the file would not have been read.
+        Encap::Udp | Encap::Tcp => vec![Carried::Udp(4500)],
         Encap::Auto => vec![Carried::Esp, Carried::Udp(4500)],
     }
 }

@@ -1,78 +1,151 @@
-//! The sections `local…` and `remote…`: one authentication round each.
+//! The sections `local…` and `remote…`: one authentication round each (RFC 4739).
 
-use adit_db::{AuthMethodConfig, PadEntry};
+use std::sync::Arc;
 
+use adit_db::{
+    AuthSpec, Identity, IdentityPattern, LocalRound, PadEntry, ROUNDS_MAX, RemoteRound,
+    SignatureSpec,
+};
+
+use super::signature::{certificates, public_keys, schemes};
 use super::value::{Entry, Refused};
 use super::{ConnError, ConnReason, parse_identity, parse_identity_pattern};
 use crate::vici::message::Section;
 
-/// Who we are and who the peer must be.
+/// Who we are and who the peer must be, in the first round and in those after it.
 pub(super) fn pad_entry(connection: &Section) -> Result<PadEntry, ConnError> {
-    let mut pad = PadEntry { auth: AuthMethodConfig::Psk, ..PadEntry::default() };
-    let (name, section) = round(connection, "local")?;
-    let local = read_round(name, section)?;
-    if let Some(entry) = local {
-        pad.local_id = parse_identity(entry.text()?).map_err(|error| entry.bad(error))?;
+    let mut pad = PadEntry::default();
+    let mut local = rounds(connection, "local")?.into_iter();
+    if let Some(first) = local.next() {
+        (pad.local_id, pad.local_auth) = (first.local_id()?, first.auth);
     }
-    let (name, section) = round(connection, "remote")?;
-    let remote = read_round(name, section)?;
-    if let Some(entry) = remote {
-        pad.remote_id = parse_identity_pattern(entry.text()?).map_err(|error| entry.bad(error))?;
+    for round in local {
+        pad.more_local.push(LocalRound { id: round.local_id()?, auth: round.auth });
+    }
+    let mut remote = rounds(connection, "remote")?.into_iter();
+    if let Some(first) = remote.next() {
+        (pad.remote_id, pad.remote_auth) = (first.remote_id()?, first.auth);
+    }
+    for round in remote {
+        pad.more_remote.push(RemoteRound { id: round.remote_id()?, auth: round.auth });
     }
     Ok(pad)
 }
 
-/// The one section whose name begins with `side`.
-fn round<'a>(connection: &'a Section, side: &'a str) -> Result<(&'a str, &'a Section), ConnError> {
-    let mut rounds = connection.sections().filter(|(name, _)| name.starts_with(side));
-    match (rounds.next(), rounds.next()) {
-        (Some(round), None) => Ok(round),
-        (None, _) => Err(contradiction(side, "the section is missing; write auth = psk in it")),
-        (Some(_), Some((second, _))) => {
-            Err(contradiction(second, "several authentication rounds are not supported yet"))
+/// What the sections say whose names begin with `side`, in the order of their rounds.
+fn rounds<'a>(connection: &'a Section, side: &'a str) -> Result<Vec<Round<'a>>, ConnError> {
+    let sections = connection.sections().filter(|(name, _)| name.starts_with(side));
+    let rounds = sections.map(|(name, section)| read_round(name, section));
+    let mut rounds = rounds.collect::<Result<Vec<_>, _>>()?;
+    if rounds.is_empty() {
+        return Err(contradiction(side, "the section is missing; write auth = psk in it"));
+    }
+    if rounds.len() > ROUNDS_MAX {
+        return Err(contradiction(side, "a side has at most four rounds of authentication"));
+    }
+    rounds.sort_by_key(|round| round.number);
+    Ok(rounds)
+}
+
+/// What a round says.
+struct Round<'a> {
+    /// The name of its section.
+    path: &'a str,
+    /// swanctl.conf(5): rounds without a number are ordered by their position.
+    number: u32,
+    id: Option<Entry<'a>>,
+    auth: AuthSpec,
+}
+
+impl Round<'_> {
+    fn local_id(&self) -> Result<Option<Identity>, ConnError> {
+        if let Some(entry) = &self.id {
+            return parse_identity(entry.text()?).map_err(|error| entry.bad(error));
         }
+        // swanctl.conf(5): without an id we are the subject of our certificate.
+        let own = self.auth.signature().and_then(|spec| spec.certificates.first());
+        Ok(own.map(|own| Identity::Dn(own.subject().to_vec())))
+    }
+
+    fn remote_id(&self) -> Result<IdentityPattern, ConnError> {
+        let id = match &self.id {
+            Some(entry) => {
+                parse_identity_pattern(entry.text()?).map_err(|error| entry.bad(error))?
+            }
+            None => IdentityPattern::Any,
+        };
+        let problem = match self.auth.signature() {
+            Some(spec) if spec.mixes_keys_and_authorities() => MIXED,
+            Some(spec) if spec.has_keys_of_several() && id.exact().is_none() => SEVERAL,
+            _ => return Ok(id),
+        };
+        Err(contradiction(&format!("{}.pubkeys", self.path), problem))
     }
 }
 
-/// Checks a round and returns its `id`.
-fn read_round<'a>(path: &str, section: &'a Section) -> Result<Option<Entry<'a>>, ConnError> {
+/// Reads a round. Without `auth` it is `pubkey`, swanctl.conf's default.
+fn read_round<'a>(path: &'a str, section: &'a Section) -> Result<Round<'a>, ConnError> {
     let mut id = None;
+    let mut number = 0;
     let mut psk = false;
+    let mut spec = SignatureSpec::default();
+    let mut credential = None;
     for entry in Entry::all(path, section) {
         match entry.key.as_str() {
-            "auth" => psk = read_auth(&entry)?,
+            "auth" => match read_auth(&entry)? {
+                Method::Psk => psk = true,
+                Method::Signature(schemes) => spec.schemes = schemes,
+            },
             "id" => id = Some(entry),
+            "round" => number = entry.number()?,
+            "certs" => certificates(&entry, &mut spec.certificates)?,
+            "cacerts" => certificates(&entry, &mut spec.authorities)?,
+            "pubkeys" => public_keys(&entry, &mut spec.public_keys)?,
             key if is_certificate_section(key) && entry.is_section() => {
-                return Err(entry.unsupported(NO_CERTIFICATES));
+                return Err(entry.unsupported(
+                    "certificates by handle or from tokens are not supported; use certs and cacerts",
+                ));
             }
             _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
         }
+        if let Some(key) = CREDENTIALS.iter().find(|key| section.get(key).is_some()) {
+            credential.get_or_insert(*key);
+        }
     }
-    if psk {
-        return Ok(id.filter(|entry| entry.text() != Ok("")));
+    if let (true, Some(key)) = (psk, credential.filter(|_| !spec.is_open())) {
+        return Err(contradiction(&format!("{path}.{key}"), "is of no use with auth = psk"));
     }
-    // swanctl.conf's default.
-    let path = format!("{path}.auth");
-    let reason = ConnReason::Unsupported { value: "pubkey".to_owned(), reason: NO_CERTIFICATES };
-    Err(ConnError { path, reason })
+    let id = id.filter(|entry| entry.text() != Ok(""));
+    let auth = if psk { AuthSpec::Psk } else { AuthSpec::Signature(Arc::new(spec)) };
+    Ok(Round { path, number, id, auth })
 }
 
-fn read_auth(entry: &Entry<'_>) -> Result<bool, ConnError> {
+enum Method {
+    Psk,
+    Signature(Vec<adit_crypto::SignatureScheme>),
+}
+
+fn read_auth(entry: &Entry<'_>) -> Result<Method, ConnError> {
     let auth = entry.text()?;
     let starts = |words: &[&str]| words.iter().any(|word| auth.starts_with(word));
     if auth == "psk" {
-        return Ok(true);
+        return Ok(Method::Psk);
     }
-    if starts(&["pubkey", "rsa", "ecdsa", "ed25519", "ed448", "bliss", "ike:"]) {
-        return Err(entry.unsupported(NO_CERTIFICATES));
+    if starts(&["ed448", "bliss"]) {
+        return Err(
+            entry.unsupported("this kind of key is not supported; use RSA, ECDSA or Ed25519")
+        );
+    }
+    if starts(&["pubkey", "rsa", "ecdsa", "ed25519", "ike:"]) {
+        return schemes(entry, auth).map(Method::Signature);
     }
     if starts(&["eap"]) {
-        return Err(entry.unsupported("EAP is not supported yet; use psk"));
+        return Err(entry.unsupported("EAP is not supported yet; use psk or pubkey"));
     }
     if starts(&["xauth"]) {
         return Err(entry.unsupported("XAuth is IKEv1, which is not supported yet; use psk"));
     }
-    Err(entry.bad("must be psk"))
+    Err(entry.bad("must be psk or pubkey"))
 }
 
 fn is_certificate_section(key: &str) -> bool {
@@ -83,20 +156,23 @@ fn contradiction(path: &str, reason: &'static str) -> ConnError {
     ConnError { path: path.to_owned(), reason: ConnReason::Contradiction(reason) }
 }
 
-const NO_CERTIFICATES: &str = "certificates are not supported yet; use psk";
+const MIXED: &str =
+    "contradicts cacerts, as no authority has signed a raw key; leave one of them out";
+const SEVERAL: &str = "the owner of one key could claim the identity of another's; \
+                       write one connection for each peer, or the exact id if all are of one";
+
 const NO_EAP: &str = "EAP is not supported yet";
 
-const HONOURED: &[&str] = &["auth", "id"];
+const CREDENTIALS: [&str; 3] = ["certs", "cacerts", "pubkeys"];
 
-/// The order of rounds does not matter when there is one; revocation concerns certificates.
-const ACCEPTED: &[&str] = &["round", "revocation"];
+const HONOURED: &[&str] = &["auth", "id", "round", "certs", "cacerts", "pubkeys"];
+
+const ACCEPTED: &[&str] = &[];
 
 const REFUSED: &[Refused] = &[
-    Refused("certs", &[], NO_CERTIFICATES),
-    Refused("cacerts", &[], NO_CERTIFICATES),
-    Refused("cert_policy", &[], NO_CERTIFICATES),
-    Refused("ca_id", &[], NO_CERTIFICATES),
-    Refused("pubkeys", &[], "raw public keys are not supported yet; use psk"),
+    Refused("revocation", &["relaxed"], "revocation is not checked yet"),
+    Refused("cert_policy", &[], "certificate policies are not supported yet"),
+    Refused("ca_id", &[], "identities of authorities are not supported yet; use cacerts"),
     Refused("groups", &[], "group membership is not supported yet"),
     Refused("eap_id", &[], NO_EAP),
     Refused("aaa_id", &[], NO_EAP),

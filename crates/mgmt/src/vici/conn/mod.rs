@@ -10,6 +10,7 @@
 
 mod auth;
 mod child;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -19,8 +20,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use adit_db::{
-    Connection, ConnectionName, Encap, HostSpec, Identity, IdentityError, IdentityPattern,
-    KeyingTries, NameError, Ports, ProposalSpec, Unique,
+    Childless, Connection, ConnectionName, Encap, HostSpec, Identity, IdentityError,
+    IdentityPattern, KeyingTries, Mobike, NameError, Ports, PpkError, PpkId, PpkSpec, ProposalSpec,
+    Unique,
 };
 
 pub(crate) use self::value::parse_seconds;
@@ -81,19 +83,29 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
     })?;
     let mut times = Times::default();
     let mut ports = PortKeys::default();
+    let mut ppk = PpkKeys::default();
     let mut connection = Connection::new(name);
     // swanctl.conf's default, `unique = no`.
     connection.unique = Unique::Never;
+    // strongSwan's default, `charon.follow_redirects = yes`.
+    connection.redirect.follow = true;
     for entry in Entry::all("", section) {
         match entry.key.as_str() {
             "local_port" => ports.local = local_port(&entry)?,
             "remote_port" => ports.remote = entry.port()?,
+            "ppk_id" if entry.text() == Ok("") => {}
+            "ppk_id" => {
+                let id = entry.text()?.parse().map_err(|error: PpkError| entry.bad(error))?;
+                ppk.id = Some(id);
+            }
+            "ppk_required" => ppk.required = Some(entry),
             _ => read_key(&mut connection, &mut times, &entry)?,
         }
     }
     times.settle(&mut connection);
     connection.ports = ports.settle()?;
     connection.pad = auth::pad_entry(section)?;
+    connection.pad.ppk = ppk.settle()?;
     if let Some(children) = section.section("children") {
         for (name, section) in children.sections() {
             connection.children.push(child::child(name, section)?);
@@ -125,15 +137,23 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
 #[derive(Default)]
 struct Times {
     rekey: Option<Duration>,
+    reauth: Option<Duration>,
     over: Option<Duration>,
     rand: Option<Duration>,
 }
 
 impl Times {
-    /// swanctl.conf: over_time is a tenth of rekey_time, rand_time is over_time.
+    /// swanctl.conf: over_time is a tenth of the longer of rekey_time and reauth_time, rand_time is
+    /// over_time. With a reauth_time there is no rekeying unless it is asked for.
     fn settle(&self, connection: &mut Connection) {
-        connection.rekey_time = self.rekey.unwrap_or(Connection::DEFAULT_REKEY_TIME);
-        connection.over_time = self.over.unwrap_or(connection.rekey_time / 10);
+        connection.reauth_time = self.reauth.unwrap_or_default();
+        let by_default = match connection.reauth_time.is_zero() {
+            true => Connection::DEFAULT_REKEY_TIME,
+            false => Duration::ZERO,
+        };
+        connection.rekey_time = self.rekey.unwrap_or(by_default);
+        let longer = connection.rekey_time.max(connection.reauth_time);
+        connection.over_time = self.over.unwrap_or(longer / 10);
         connection.rand_time = self.rand.unwrap_or(connection.over_time);
     }
 }
@@ -162,6 +182,15 @@ fn read_key(
                 _ => entry.flag()?,
             };
         }
+        "childless" => {
+            let word = entry.text()?;
+            let known = Childless::WORDS.iter().find(|(known, _)| *known == word);
+            let known = known.ok_or_else(|| entry.bad("must be allow, prefer, force or never"))?;
+            connection.childless = known.1;
+        }
+        "mobike" => {
+            connection.mobike = if entry.flag()? { Mobike::Yes } else { Mobike::No };
+        }
         "keyingtries" => connection.reach = keying_tries(entry)?,
         "unique" => {
             connection.unique = match entry.text()? {
@@ -172,6 +201,7 @@ fn read_key(
             };
         }
         "rekey_time" => times.rekey = Some(entry.duration()?),
+        "reauth_time" => times.reauth = Some(entry.duration()?),
         "over_time" => times.over = Some(entry.duration()?),
         "rand_time" => times.rand = Some(entry.duration()?),
         "children" => {}
@@ -179,6 +209,27 @@ fn read_key(
         _ => entry.settle(HONOURED, ACCEPTED, REFUSED)?,
     }
     Ok(())
+}
+
+/// The post-quantum key as written; its secret comes by `load-shared`.
+#[derive(Default)]
+struct PpkKeys<'a> {
+    id: Option<PpkId>,
+    required: Option<Entry<'a>>,
+}
+
+impl PpkKeys<'_> {
+    fn settle(self) -> Result<Option<PpkSpec>, ConnError> {
+        let required = self.required.as_ref().map(Entry::flag).transpose()?.unwrap_or(false);
+        match (self.id, required) {
+            (Some(id), required) => Ok(Some(PpkSpec { id, required })),
+            (None, false) => Ok(None),
+            (None, true) => Err(ConnError {
+                path: "ppk_required".to_owned(),
+                reason: ConnReason::Contradiction("there is no ppk_id that says which one"),
+            }),
+        }
+    }
 }
 
 /// Ports as written; which of ours is meant follows from the peer's.
@@ -252,27 +303,15 @@ fn proposals(
 
 /// An identity that may be a pattern, in swanctl.conf's words.
 pub(super) fn parse_identity_pattern(text: &str) -> Result<IdentityPattern, String> {
-    refuse_dn(text)?;
     text.parse().map_err(|error: IdentityError| error.to_string())
 }
 
 /// One exact identity, in swanctl.conf's words; `%any` is the address in use.
 pub(super) fn parse_identity(text: &str) -> Result<Option<Identity>, String> {
-    refuse_dn(text)?;
     if text.starts_with("%any") {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|error: IdentityError| error.to_string())
-}
-
-/// `C=CH, O=strongSwan, CN=gw`: without certificates nothing proves such a name, and taken as a
-/// host name it would never match.
-fn refuse_dn(text: &str) -> Result<(), String> {
-    let prefixed = text.split_once(':').is_some_and(|(prefix, _)| !prefix.contains('='));
-    if text.contains('=') && !prefixed && !text.starts_with(['@', '%']) {
-        return Err("distinguished names need certificates, which are not supported yet".into());
-    }
-    Ok(())
 }
 
 const HONOURED: &[&str] = &[
@@ -285,9 +324,14 @@ const HONOURED: &[&str] = &[
     "encap",
     "dpd_delay",
     "fragmentation",
+    "childless",
+    "mobike",
     "keyingtries",
     "unique",
     "rekey_time",
+    "reauth_time",
+    "ppk_id",
+    "ppk_required",
     "over_time",
     "rand_time",
     "children",
@@ -295,18 +339,17 @@ const HONOURED: &[&str] = &[
     "remote",
 ];
 
-/// Keys that change nothing for IKEv2 with pre-shared keys, or ask for less than we do.
-const ACCEPTED: &[&str] = &["pull", "mobike", "dpd_timeout", "send_certreq", "send_cert", "ocsp"];
+/// Keys that change nothing for IKEv2, or ask for less than we do.
+const ACCEPTED: &[&str] = &["pull", "dpd_timeout"];
 
 const REFUSED: &[Refused] = &[
+    Refused("send_certreq", &["yes"], "certificates are always asked for where they are needed"),
+    Refused("send_cert", &["always", "ifasked"], "certificates are always sent"),
+    Refused("ocsp", &["never"], "revocation is not checked yet"),
     Refused("vips", &[], "virtual IPs are not supported yet"),
     Refused("pools", &[], "virtual IP pools are not supported yet"),
     Refused("aggressive", &["no"], "IKEv1 is not supported yet"),
     Refused("dscp", &["000000"], "marking IKE packets with a DSCP is not supported yet"),
-    Refused("childless", &["allow", "never"], "childless IKE SAs are not supported yet"),
-    Refused("ppk_id", &[], "post-quantum pre-shared keys are not supported yet"),
-    Refused("ppk_required", &["no"], "post-quantum pre-shared keys are not supported yet"),
-    Refused("reauth_time", &["0"], "reauthentication is not supported; rekey_time renews keys"),
     Refused("if_id_in", &["0"], child::NO_XFRM),
     Refused("if_id_out", &["0"], child::NO_XFRM),
     Refused("mediation", &["no"], "IKEv2 mediation is not supported"),

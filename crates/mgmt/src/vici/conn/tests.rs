@@ -1,6 +1,6 @@
 //! Every key of swanctl.conf(5) has a verdict, and honoured ones have their effect.
 
-use adit_db::{DfPolicy, DscpPolicy, EcnPolicy, EndAction, Keep};
+use adit_db::{AuthSpec, DfPolicy, DscpPolicy, EcnPolicy, EndAction, Keep, PpkSpec, ROUNDS_MAX};
 
 use super::*;
 use crate::vici::message::Value;
@@ -158,8 +158,10 @@ fn honoured_keys_have_their_effect() {
         ("encap", "yes"),
         ("dpd_delay", "10"),
         ("fragmentation", "no"),
+        ("mobike", "no"),
         ("keyingtries", "0"),
         ("unique", "keep"),
+        ("childless", "force"),
         ("rekey_time", "1d"),
         ("local.id", "a.lab"),
         ("remote.id", "*.lab"),
@@ -172,8 +174,11 @@ fn honoured_keys_have_their_effect() {
     assert_eq!(c.encap, Encap::Udp);
     assert_eq!(c.dpd_delay, Duration::from_secs(10));
     assert!(!c.fragmentation);
+    assert_eq!(c.mobike, Mobike::No);
     assert_eq!(c.reach, KeyingTries::Forever);
     assert_eq!(c.unique, Unique::Keep);
+    assert_eq!((c.childless, c.redirect.follow), (Childless::Force, true));
+    assert!(refusal("childless", "sometimes").contains("must be allow, prefer, force or never"));
     assert_eq!(c.rekey_time, Duration::from_hours(24));
     assert_eq!(c.over_time, Duration::from_mins(144));
     assert_eq!(c.rand_time, c.over_time);
@@ -182,6 +187,20 @@ fn honoured_keys_have_their_effect() {
 }
 
 /// As swanctl.conf has it: AH alone, or as an alternative after ESP.
+/// RFC 9370, in the words of swanctl 6: in every slot, for IKE and for children.
+#[test]
+fn additional_key_exchanges_are_honoured() {
+    let slots: Vec<String> =
+        (1..=7).map(|slot| format!("ke{slot}_mlkem768-ke{slot}_none")).collect();
+    let slots = slots.join("-");
+    let ike = format!("aes256gcm16-prfsha384-x25519-{slots}");
+    let esp = format!("aes256gcm16-x25519-noesn-{slots}");
+    let connection = load(&[("proposals", &ike), ("children.net.esp_proposals", &esp)]).unwrap();
+    assert_eq!(connection.proposals[0].to_string(), ike);
+    assert_eq!(connection.children[0].proposals[0].to_string(), esp);
+    assert!(load(&[("children.net.esp_proposals", "aes256gcm16-ke1_mlkem768")]).is_err());
+}
+
 #[test]
 fn ah_proposals_are_honoured() {
     let words = |lines: &[(&str, &str)]| -> Vec<String> {
@@ -299,30 +318,27 @@ fn end_actions_as_written_win() {
 }
 
 /// A key, a value that strongSwan takes, and what we say instead.
-const NOT_DONE: [(&str, &str, &str); 14] = [
+const NOT_DONE: [(&str, &str, &str); 13] = [
     ("version", "1", "version: \"1\": only IKEv2 is supported yet; use version = 2"),
-    ("local.auth", "pubkey", "local.auth: \"pubkey\": certificates are not supported yet; use psk"),
+    (
+        "local.auth",
+        "ed448",
+        "local.auth: \"ed448\": this kind of key is not supported; use RSA, ECDSA or Ed25519",
+    ),
     (
         "remote.auth",
         "ecdsa-384",
-        "remote.auth: \"ecdsa-384\": certificates are not supported yet; use psk",
+        "remote.auth: \"ecdsa-384\": key sizes cannot be asked for; RSA keys have at least 2048 bits \
+         in any case",
     ),
+    ("remote.revocation", "strict", "remote.revocation: \"strict\": revocation is not checked yet"),
     (
         "remote.auth",
         "eap-mschapv2",
-        "remote.auth: \"eap-mschapv2\": EAP is not supported yet; use psk",
+        "remote.auth: \"eap-mschapv2\": EAP is not supported yet; use psk or pubkey",
     ),
-    (
-        "local.certs",
-        "gw.pem",
-        "local.certs: \"gw.pem\": certificates are not supported yet; use psk",
-    ),
+    ("local.certs", "gw.pem", "local.certs: \"the file\": certificate cannot be read"),
     ("vips", "0.0.0.0", "vips: \"0.0.0.0\": virtual IPs are not supported yet"),
-    (
-        "reauth_time",
-        "3h",
-        "reauth_time: \"3h\": reauthentication is not supported; rekey_time renews keys",
-    ),
     (
         "children.net.mode",
         "transport_proxy",
@@ -356,7 +372,6 @@ const NOT_DONE: [(&str, &str, &str); 14] = [
         "children.net.mark_in: \"42\": Netfilter marks are not supported here: ESP of this connection \
          runs in user space; write a tunnel's file with engine = \"kernel\" and `mark`",
     ),
-    ("local2.auth", "psk", "local2: several authentication rounds are not supported yet"),
 ];
 
 #[test]
@@ -364,6 +379,62 @@ fn what_is_not_done_is_refused_by_name() {
     for (path, value, said) in NOT_DONE {
         assert_eq!(refusal(path, value), said);
     }
+}
+
+/// CHECKLIST K15: as in strongSwan, there is no rekeying beside it unless it is asked for.
+#[test]
+fn reauth_time_is_honoured() {
+    let times = |lines: &[(&str, &str)]| {
+        let connection = load(lines).unwrap();
+        let times = [connection.reauth_time, connection.rekey_time, connection.over_time];
+        times.map(|time| time.as_secs())
+    };
+    assert_eq!(times(&[("reauth_time", "3h")]), [10_800, 0, 1_080]);
+    let both = [("reauth_time", "10h"), ("rekey_time", "1h")];
+    assert_eq!(times(&both), [36_000, 3_600, 3_600]);
+    assert_eq!(times(&[("reauth_time", "0s")]), [0, 14_400, 1_440]);
+}
+
+#[test]
+fn a_ppk_has_a_name_before_it_is_required() {
+    let ppk = |lines: &[(&str, &str)]| load(lines).map(|connection| connection.pad.ppk);
+    let spec = |id: &str, required| Some(PpkSpec { id: id.parse().unwrap(), required });
+    assert_eq!(ppk(&[("ppk_id", "berlin")]), Ok(spec("berlin", false)));
+    let required = [("ppk_id", "@berlin"), ("ppk_required", "yes")];
+    assert_eq!(ppk(&required), Ok(spec("berlin", true)));
+    assert_eq!(ppk(&[("ppk_id", ""), ("ppk_required", "no")]), Ok(None));
+    assert_eq!(
+        refusal("ppk_required", "yes"),
+        "ppk_required: there is no ppk_id that says which one"
+    );
+    assert!(refusal("ppk_id", "%any").starts_with("ppk_id: \"%any\": "));
+}
+
+/// CHECKLIST F09: rounds by number, else by position.
+#[test]
+fn several_rounds_are_read_in_their_order() {
+    let lines = [
+        ("local.id", "host.example"),
+        ("local-2.auth", "psk"),
+        ("local-2.id", "alice@example"),
+        ("local-2.round", "2"),
+        ("local-1.auth", "psk"),
+        ("local-1.id", "bob@example"),
+        ("local-1.round", "1"),
+        ("remote-2.auth", "psk"),
+        ("remote-2.id", "*@example"),
+    ];
+    let pad = load(&lines).unwrap().pad;
+    assert_eq!(pad.local_id, Some("host.example".parse().unwrap()));
+    let later: Vec<_> = pad.more_local.iter().map(|round| round.id.clone().unwrap()).collect();
+    let named = |id: &str| id.parse::<Identity>().unwrap();
+    assert_eq!(later, [named("bob@example"), named("alice@example")]);
+    assert_eq!(pad.more_remote[0].id, "*@example".parse().unwrap());
+
+    let many: Vec<String> = (0..ROUNDS_MAX).map(|number| format!("local-{number}.auth")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "psk")).collect();
+    let refused = load(&many).unwrap_err().to_string();
+    assert_eq!(refused, "local: a side has at most four rounds of authentication");
 }
 
 #[test]
@@ -411,7 +482,9 @@ fn bad_values_say_what_they_should_be() {
         ("local_port", "70000", "local_port: \"70000\": must be a number in range"),
         ("local_addrs", "10.0.0.999", "is neither an address nor a host name"),
         ("proposals", "aes257", "did you mean \"aes256\"?"),
-        ("remote.id", "C=CH, CN=gw", "distinguished names need certificates"),
+        ("remote.id", "C=CH, X=gw", "is no attribute of a name"),
+        ("local.auth", "ecdsa-sha1", "must be psk, or pubkey"),
+        ("local.auth", "rsa-md5", "md5 is no hash"),
         ("children.net.local_ts", "10.0.0.0/40", "is no address, network, range"),
         ("children.net.replay_window", "70000", "must be at most 65536"),
         ("children.net.rekey_bytes", "1t", "or one with k, m or g behind it"),
@@ -465,9 +538,11 @@ fn a_missing_round_is_told() {
     let section = Section::new().with_section("local", Section::new().with("auth", "psk"));
     let error = connection("t", &section).unwrap_err().to_string();
     assert_eq!(error, "remote: the section is missing; write auth = psk in it");
+    // swanctl.conf's default is a signature.
     let section = section.with_section("remote", Section::new().with("id", "b"));
-    let error = connection("t", &section).unwrap_err().to_string();
-    assert_eq!(error, "remote.auth: \"pubkey\": certificates are not supported yet; use psk");
+    let pad = connection("t", &section).unwrap().pad;
+    assert_eq!(pad.local_auth, AuthSpec::Psk);
+    assert!(pad.remote_auth.signature().is_some_and(|spec| spec.is_open()));
 }
 
 #[test]
@@ -513,4 +588,65 @@ mod garbage {
             let _ = connection("t", &whole);
         }
     }
+}
+
+/// CHECKLIST F06: what swanctl.conf asks of a signature.
+#[test]
+fn schemes_are_those_that_are_named() {
+    let schemes = |text: &str| {
+        let pad = load(&[("remote.auth", text)]).unwrap().pad;
+        let spec = pad.remote_auth.signature().unwrap().clone();
+        spec.schemes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for (text, expected) in [
+        ("pubkey", ""),
+        ("rsa", "rsa/pss-sha256 rsa/pss-sha384 rsa/pss-sha512 rsa-sha256 rsa-sha384 rsa-sha512"),
+        ("rsa-sha256", "rsa-sha256"),
+        ("rsa-sha1", "rsa-sha1"),
+        ("rsa/pss-sha384", "rsa/pss-sha384"),
+        ("ike:rsa/pss-sha384-sha512", "rsa/pss-sha384 rsa/pss-sha512"),
+        ("ecdsa", "ecdsa-sha256 ecdsa-sha384 ecdsa-sha512"),
+        ("ecdsa-sha384", "ecdsa-sha384"),
+        ("ed25519", "ed25519"),
+        ("pubkey-sha512", "ed25519 ecdsa-sha512 rsa/pss-sha512 rsa-sha512"),
+    ] {
+        assert_eq!(schemes(text), expected, "{text}");
+    }
+}
+
+/// swanctl sends the files; without an id we are the subject (swanctl.conf(5)).
+#[test]
+fn certificates_and_keys_come_as_files() {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["gw.example".to_owned()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "gw");
+    let pem = params.self_signed(&key).unwrap().pem();
+    let local = Section::new().with("auth", "pubkey").with_list("certs", [&pem]);
+    let remote = Section::new().with("auth", "pubkey").with_list("pubkeys", [key.public_key_pem()]);
+    let section = Section::new().with_section("local", local).with_section("remote", remote);
+    let pad = connection("t", &section).unwrap().pad;
+    assert_eq!(pad.local_id.unwrap().to_string(), "CN=gw");
+    assert_eq!(pad.local_auth.signature().unwrap().certificates.len(), 1);
+    assert_eq!(pad.remote_auth.signature().unwrap().public_keys.len(), 1);
+
+    let refused = |remote: Section| {
+        let local = Section::new().with("auth", "psk");
+        let section = Section::new().with_section("local", local).with_section("remote-2", remote);
+        connection("t", &section).map_err(|error| error.to_string())
+    };
+    let public = key.public_key_pem();
+    let several = Section::new().with_list("pubkeys", [&public, &public]);
+    refused(several.clone().with("id", "b.example")).unwrap();
+    let error = refused(several.clone().with("id", "*.example")).unwrap_err();
+    assert!(error.starts_with("remote-2.pubkeys: the owner of one key could claim"), "{error}");
+    assert!(refused(several).is_err());
+    let mixed = Section::new().with_list("pubkeys", [&public]).with_list("cacerts", [&pem]);
+    let error = refused(mixed.with("id", "b.example")).unwrap_err();
+    assert!(error.starts_with("remote-2.pubkeys: contradicts cacerts"), "{error}");
+
+    let local = Section::new().with("auth", "psk").with_list("certs", [&pem]);
+    let section = Section::new().with_section("local", local);
+    let error = connection("t", &section).unwrap_err().to_string();
+    assert_eq!(error, "local.certs: is of no use with auth = psk");
 }

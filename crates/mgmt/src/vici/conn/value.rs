@@ -62,6 +62,16 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The octets of files: a list, or one.
+    pub(super) fn blobs(&self) -> Result<Vec<&'a [u8]>, ConnError> {
+        match self.value {
+            Value::List(items) => Ok(items.iter().map(Vec::as_slice).collect()),
+            Value::Text(octets) if octets.is_empty() => Ok(Vec::new()),
+            Value::Text(octets) => Ok(vec![octets]),
+            Value::Section(_) => Err(self.bad("is a section; a value is needed")),
+        }
+    }
+
     pub(super) fn parsed_list<T>(&self) -> Result<Vec<T>, ConnError>
     where
         T: FromStr,
@@ -102,6 +112,13 @@ impl<'a> Entry<'a> {
 
     pub(super) fn bad(&self, reason: impl Display) -> ConnError {
         let reason = ConnReason::BadValue { value: self.shown(), reason: reason.to_string() };
+        ConnError { path: self.path.clone(), reason }
+    }
+
+    /// As [`Self::bad`] for a value that is a file, which is not shown.
+    pub(super) fn bad_blob(&self, reason: impl Display) -> ConnError {
+        let reason =
+            ConnReason::BadValue { value: "the file".to_owned(), reason: reason.to_string() };
         ConnError { path: self.path.clone(), reason }
     }
 
