@@ -81,7 +81,7 @@ pub(crate) enum Verb {
     Log(Log),
     /// Make pre-shared keys
     Secret(Secret),
-    /// Explain an error code
+    /// Explain an error code, or a suite of algorithms
     Explain(Explain),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -266,6 +266,10 @@ pub(crate) struct Status {
     /// Only this tunnel, with everything that is known about it
     pub(crate) name: Option<String>,
 
+    /// Show how packets are moved instead: which fast paths are on, and what they do
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) engine: bool,
+
     /// Repeat, once a second, until interrupted
     #[arg(long, short)]
     pub(crate) watch: bool,
@@ -342,8 +346,11 @@ pub(crate) enum SecretVerb {
 /// `adit explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The code, such as E203; all of them if left out
+    /// The code, such as E203, or `suite`; all codes if left out
     pub(crate) code: Option<String>,
+
+    /// With `suite`: its name, such as cnsa2; all of them if left out
+    pub(crate) name: Option<String>,
 
     /// Print JSON
     #[arg(long)]

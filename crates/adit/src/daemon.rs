@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use adit_mgmt::api::{self, Status};
+use adit_mgmt::api::{self, EngineReport, Status};
 use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_mgmt::{Diagnosis, vici};
@@ -99,6 +99,11 @@ impl Daemon {
     pub(crate) fn status(&mut self) -> Result<Status, Error> {
         let request = Request::AditStatus { tunnel: None };
         Ok(api::from_message(&self.call(&request, |_| Ok(()))?)?)
+    }
+
+    /// How packets are moved.
+    pub(crate) fn engine(&mut self) -> Result<EngineReport, Error> {
+        Ok(api::from_message(&self.call(&Request::AditEngine, |_| Ok(()))?)?)
     }
 
     /// Registers for an event from now on.

@@ -30,7 +30,7 @@ fn help_lists_the_verbs() {
       sad          Show the security associations, without their keys
       log          Show the daemon's log as it happens
       secret       Make pre-shared keys
-      explain      Explain an error code
+      explain      Explain an error code, or a suite of algorithms
       completions  Print a completion script for a shell
 
     Options:
@@ -174,9 +174,10 @@ fn help_of_verbs_about_a_tunnel() {
       [NAME]  Only this tunnel, with everything that is known about it
 
     Options:
-      -w, --watch  Repeat, once a second, until interrupted
-          --json   Print JSON
-      -h, --help   Print help
+          --engine  Show how packets are moved instead: which fast paths are on, and what they do
+      -w, --watch   Repeat, once a second, until interrupted
+          --json    Print JSON
+      -h, --help    Print help
 
     Common options:
           --vici <PATH>   Control socket of the daemon (/run/adit/vici)
@@ -241,6 +242,7 @@ fn no_daemon_is_e520_and_exit_code_3() {
     "#);
 }
 
+/// CHECKLIST X06.
 #[test]
 fn codes_are_explained() {
     insta::assert_snapshot!(adit(&["explain", "e511"]).all(), @r"
@@ -265,6 +267,52 @@ fn codes_are_explained() {
     error: there is no code "EE121"; did you mean E121? `adit explain` lists all
     "#);
     insta::assert_snapshot!(adit(&["explain", "E130", "--json"]).out, @r#"{"schema":1,"codes":[{"code":"E130","severity":"error","title":"the peer closed the tunnel","explanation":"The peer sent an authenticated Delete for the SA (RFC 7296 §1.4.1). It meant it: somebody stopped the tunnel there, its configuration changed, its lifetime ended, or its daemon shut down.\n\nWe know because the message was protected by the keys of the SA.\n\nIf it happens right after the tunnel came up, the peer did not like something it learned late: its log has the reason, which the protocol has no room for. If it happens after a fixed time, look for a lifetime without rekeying on that side.\n\nWith `keep = \"up\"` the tunnel is negotiated again; with \"on-demand\" the next packet does it; with \"passive\" it is up to the peer."}]}"#);
+}
+
+#[test]
+fn suites_are_explained() {
+    insta::assert_snapshot!(adit(&["explain", "suite"]).all(), @r"
+    exit 0
+    SUITE    AS OF    FOR
+    default  2026-11  what is strong, fast and known to peers of the last ten years
+    compat   2026-11  equipment from before 2018
+    cnsa2    2026-07  US National Security Systems: the Commercial National Security Algorithm Suite 2.0
+    fips     2026-11  algorithms that FIPS 140-3 approves
+
+    `adit explain suite NAME` says more.
+    ");
+    insta::assert_snapshot!(adit(&["explain", "suite", "cnsa2"]).all(), @r#"
+    exit 0
+    suite = "cnsa2", as of 2026-07
+
+    For US National Security Systems: the Commercial National Security Algorithm
+    Suite 2.0.
+
+    Source: draft-guthrie-cnsa2-ipsec-profile-04, which is to replace RFC 9206.
+
+    Limits: the draft may still change, and wants peers to sign with ML-DSA-87,
+    which is no part of this program; a peer without RFC 9370 or ML-KEM-1024 is
+    refused.
+
+    ike = "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"
+    AES-256, SHA-384, and ML-KEM-1024 in IKE_INTERMEDIATE behind ECP-384, whose
+    messages fit into datagrams that nobody has to cut.
+
+    esp = "aes256gcm16-ecp384-ke1_mlkem1024-esn-noesn"
+    AES-256; a child that is rekeyed has both key exchanges of its own.
+    "#);
+    insta::assert_snapshot!(adit(&["explain", "suite", "cnsa"]).all(), @r#"
+    exit 2
+    --- standard error
+    error: there is no suite "cnsa"; did you mean cnsa2? `adit explain suite` lists all
+    "#);
+    insta::assert_snapshot!(adit(&["explain", "E203", "cnsa2"]).all(), @r#"
+    exit 2
+    --- standard error
+    error: a code stands alone, without "cnsa2"
+    "#);
+    let json = adit(&["explain", "suite", "compat", "--json"]).out;
+    assert!(json.starts_with("{\"schema\":1,\"suites\":[{\"name\":\"compat\",\"date\":"), "{json}");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn the_verbs_act_on_a_tunnel() {
       … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
       … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
       … s  traffic   10.1.0.0/24 <-> 10.2.0.0/24
-      … s  packets   ESP, adit0, route 10.2.0.0/24
+      … s  packets   ESP in UDP, adit0, route 10.2.0.0/24
     UP in … s
     ");
     insta::assert_snapshot!(say(&["up", "berlin"]), @r"
@@ -355,7 +355,7 @@ fn break_port() {
     error[E121]: berlin: UDP 500 works, UDP 4500 is blocked on the way
       saw            IKE_SA_INIT answered on 500 (the peer is behind a NAT or acts like it)
                      IKE_INTERMEDIATE to 203.0.113.2:4500, 6 times in … s: nothing back
-      fix            allow UDP 4500 in both directions on the NAT device and both hosts
+      fix            allow UDP 4500 in both directions on the NAT device and both hosts, or set tcp = true if the peer listens for TCP (RFC 9329)
     "#);
 }
 

@@ -1,6 +1,6 @@
 //! What went wrong, turned from the IKE endpoint's and the system's terms into the operator's.
 
-use adit_ike::{By, Failure, FailureReason, PeerSoftware};
+use adit_ike::{By, Failure, FailureReason, PeerSoftware, PpkGap};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::{AuthFacts, Context, PortProblem, SelectorFacts, Side};
 use adit_mgmt::secret::SecretFacts;
@@ -97,12 +97,27 @@ fn reach(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
             let nat = (*nat_local, *nat_remote);
             Diagnosis::nat_port_blocked(cx, *exchange, *remote, *transmissions, *waited, nat)
         }
+        FailureReason::TcpFailed { remote, problem } => {
+            let told = match problem.is_unconnected() {
+                true => Diagnosis::no_tcp_connection,
+                false => Diagnosis::no_ike_over_tcp,
+            };
+            told(cx, *remote, &problem.to_string())
+        }
+        FailureReason::AddressRefused { local, remote } => {
+            Diagnosis::address_refused(cx, *local, *remote)
+        }
+        FailureReason::UnexpectedNat { local, remote } => {
+            Diagnosis::unexpected_nat(cx, *local, *remote)
+        }
         FailureReason::ClosedByPeer => Diagnosis::closed_by_peer(cx),
         FailureReason::NoAddress => Diagnosis::no_address(cx),
         FailureReason::PeerError { .. }
         | FailureReason::PeerMisbehaved(_)
         | FailureReason::TooManyRestarts { .. } => Diagnosis::peer_error(cx, &reason.to_string()),
         FailureReason::NotUnique => Diagnosis::not_unique(cx),
+        FailureReason::NotChildless { by } => Diagnosis::not_childless(cx, side(*by)),
+        FailureReason::TooManyRedirects { limit } => Diagnosis::too_many_redirects(cx, *limit),
         FailureReason::LifetimeOver => Diagnosis::lifetime_over(cx),
         _ => return None,
     })
@@ -128,6 +143,25 @@ fn identity(
                 secret: secret.map(|(name, facts)| (name.as_str(), *facts)),
             },
         ),
+        FailureReason::CannotSign { local, problem } => {
+            Diagnosis::cannot_sign(cx, local, &problem.to_string())
+        }
+        FailureReason::NotTrusted { remote, problem } => {
+            Diagnosis::not_trusted(cx, remote, problem)
+        }
+        FailureReason::CredentialRefused { local, remote } => {
+            Diagnosis::credential_refused(cx, local, remote)
+        }
+        FailureReason::NoPpk { id, gap } => {
+            let here = *gap == PpkGap::Missing;
+            Diagnosis::no_ppk(cx, id.as_ref(), &gap.to_string(), here)
+        }
+        FailureReason::WrongRounds { expected, more } => {
+            Diagnosis::wrong_rounds(cx, *expected, *more)
+        }
+        FailureReason::WrongMethod { expected, received } => {
+            Diagnosis::wrong_method(cx, expected, &received.to_string())
+        }
         FailureReason::UnknownToPeer { local, remote } => {
             Diagnosis::unknown_to_peer(cx, local, remote)
         }

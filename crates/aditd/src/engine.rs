@@ -33,12 +33,16 @@ pub(crate) enum Unfit {
     Ah,
     /// The tunnel has an SA for each class of traffic.
     Classes,
+    /// The tunnel has SAs for CPUs.
+    Cpus,
     /// The tunnel pads packets, or sends dummies.
     Tfc,
     /// The tunnel may compress packets.
     IpComp,
     /// The tunnel goes through another, or another through it.
     Nested,
+    /// The tunnel may go over TCP.
+    Tcp,
     /// The tunnel takes selectors from packets.
     Pfp,
     /// Some of the traffic is that of an operator's policy.
@@ -55,10 +59,12 @@ impl fmt::Display for Unfit {
             Self::Beet => f.write_str("BEET mode is done in user space alone"),
             Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
             Self::Ah => f.write_str("AH is done in user space alone"),
+            Self::Cpus => f.write_str("the kernel is not asked which CPU sends (`cpus`)"),
             Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
             Self::IpComp => f.write_str("compression (IPComp) is done in user space alone"),
             Self::Nested => f.write_str("tunnels are nested in user space alone (`over`)"),
+            Self::Tcp => f.write_str("ESP in TCP (RFC 9329) is done in user space alone"),
             Self::Pfp => f.write_str("the kernel's policies take no selectors from packets (PFP)"),
             Self::Policy(name) => {
                 write!(
@@ -81,9 +87,11 @@ impl Unfit {
             | Self::Beet
             | Self::Ah
             | Self::Classes
+            | Self::Cpus
             | Self::Tfc
             | Self::IpComp
             | Self::Nested
+            | Self::Tcp
             | Self::Pfp
             | Self::Policy(_) => Diagnosis::not_for_kernel(cx, self),
         }
@@ -135,6 +143,9 @@ impl EngineChooser {
     fn fit(&mut self, connection: &Connection, policies: &[OperatorPolicy]) -> Result<(), Unfit> {
         if connection.over.is_some() || self.outer.contains(&connection.name) {
             return Err(Unfit::Nested);
+        }
+        if !connection.tcp_ports.is_empty() {
+            return Err(Unfit::Tcp);
         }
         for child in &connection.children {
             could_do(child)?;
@@ -203,6 +214,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     }
     if child.mode == Mode::Beet {
         return Err(Unfit::Beet);
+    }
+    if child.cpus > 0 {
+        return Err(Unfit::Cpus);
     }
     if child.class.is_some() {
         return Err(Unfit::Classes);

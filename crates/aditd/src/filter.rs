@@ -7,10 +7,12 @@
 //! Tunnels with an interface of their own have no rules: routes decide what is theirs, and where
 //! several have the same selectors nothing tells which packets should not have come in clear.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use adit_db::{Action, Spd};
+use adit_db::{Action, HostSpec, Spd};
+use adit_ike::TCP_LOCAL_PORTS;
 use adit_sys::filter::{FILTER_RULES_MAX, FilterRule, FilterSide};
+use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 
 use crate::policy::Held;
@@ -35,6 +37,52 @@ pub(crate) fn rules(spd: &Spd, of_kernel: &[Held]) -> Vec<FilterRule> {
     let kernels: Vec<FilterRule> = kernels.filter(concern).collect();
     kernels.into_iter().chain(ours).chain(leaving(spd)).take(most).collect()
 }
+
+/// The same rules behind those for the answers of peers that are reached by TCP (RFC 9329), which come
+/// in clear like UDP 4500 and may be within a policy, as everything is where all goes to the peer. What
+/// passes is the peer's alone, and goes to a port as our connections have them.
+pub(crate) fn with_tcp<'a>(
+    rules: Vec<FilterRule>,
+    servers: impl Iterator<Item = (&'a HostSpec, u16)>,
+) -> Vec<FilterRule> {
+    let most = FILTER_RULES_MAX.saturating_add(1);
+    let answers = servers.flat_map(|(host, port)| {
+        let addresses = match host {
+            HostSpec::Address(address) => vec![(*address, *address)],
+            HostSpec::Network(network) => vec![(network.network(), network.broadcast())],
+            HostSpec::Any | HostSpec::Name(_) => vec![EVERYBODY_V4, EVERYBODY_V6],
+        };
+        addresses.into_iter().map(move |addresses| FilterRule {
+            source: FilterSide { addresses, ports: Some((port, port)) },
+            destination: FilterSide {
+                addresses: if addresses.0.is_ipv4() { EVERYBODY_V4 } else { EVERYBODY_V6 },
+                ports: Some((*TCP_LOCAL_PORTS.start(), *TCP_LOCAL_PORTS.end())),
+            },
+            except: None,
+            protocol: Some(IpProtocol::TCP.0),
+            mark: None,
+            pass: true,
+            leaving: false,
+        })
+    });
+    let drops = |rule: &&FilterRule| !rule.pass && !rule.leaving;
+    let concern = |answer: &FilterRule| rules.iter().filter(drops).any(|rule| meet(answer, rule));
+    let mut all: Vec<FilterRule> = Vec::new();
+    for answer in answers.filter(concern).take(most) {
+        if !all.contains(&answer) {
+            all.push(answer);
+        }
+    }
+    all.extend(rules);
+    all.truncate(most);
+    all
+}
+
+/// All addresses of each family.
+const EVERYBODY_V4: (IpAddr, IpAddr) =
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::BROADCAST));
+const EVERYBODY_V6: (IpAddr, IpAddr) =
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)));
 
 /// What is protected on its way to a multicast group must not leave beside the TUN: programs choose
 /// the interface for a group themselves, whatever the routes say.
@@ -122,6 +170,22 @@ mod tests {
 
     fn ts(texts: &[&str]) -> Vec<TrafficSelector> {
         texts.iter().map(|text| text.parse::<TsSpec>().unwrap().selector().unwrap()).collect()
+    }
+
+    /// Where everything is the peer's, its own answers by TCP come in all the same.
+    #[test]
+    fn answers_by_tcp_pass() {
+        let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect())]);
+        let rules = rules(&spd.unwrap(), &[]);
+        let peer = |text: &str| text.parse::<HostSpec>().unwrap();
+        let (near, far) = (peer("203.0.113.7"), peer("2001:db8::7"));
+        let all = with_tcp(rules.clone(), [(&near, 443), (&near, 443), (&far, 443)].into_iter());
+        assert_eq!(all[1..], rules, "one more, that of the family that is filtered");
+        let answer = all[0];
+        assert!(answer.pass && answer.protocol == Some(6));
+        assert_eq!(answer.source.ports, Some((443, 443)));
+        assert_eq!(answer.source.addresses.0.to_string(), "203.0.113.7");
+        assert_eq!(with_tcp(Vec::new(), [(&near, 443)].into_iter()), []);
     }
 
     fn entry(local: &[&str], remote: &[&str], action: Action) -> SpdEntry {

@@ -4,6 +4,7 @@
 
 mod args;
 mod calendar;
+mod connected;
 mod diagnose;
 mod engine;
 mod filter;
@@ -11,8 +12,11 @@ mod keylog;
 mod log;
 mod message;
 mod policy;
+mod raw_esp;
 mod role;
 mod routes;
+mod shards;
+mod tickets;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -4,24 +4,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use adit_crypto::Rng;
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
     ChildKeys, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Dscp, Encapsulation,
     InterfaceName, KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
 };
 use adit_ike::{
-    AuthResult, Command, ConnectionInfo, Event, Failure, IkeSaInfo, JobId, PacketEvent, Path,
-    RequestId,
+    AuthResult, Command, ConnectionInfo, Endpoint, Event, Failure, IkeSaCounts, IkeSaInfo, JobId,
+    Output, PacketEvent, Path, RequestId, TcpProblem, Tidings,
 };
-use adit_mgmt::api::PolicyStatus;
+use adit_mgmt::api::{EngineHalf, EngineIke, PolicyStatus};
 use adit_sys::filter::FilterRule;
 use adit_sys::tun::Tun;
+use adit_sys::udp::ConnectedSocket;
 use adit_sys::wake::CommandSender;
 use adit_wire::ip::FlowKey;
 
 use crate::policy::{Held, Routed, TunnelInterface};
+use crate::role::forward::Bundle;
 use crate::role::keys::ToKeys;
+use crate::role::tcp::TcpLink;
+use crate::shards::ShardLinks;
 
 /// What the ike role knows about policies, for people.
 #[derive(Debug)]
@@ -67,22 +73,97 @@ pub(crate) struct Links {
     pub(crate) parent: CommandSender<ToParent>,
     /// To the ike role.
     pub(crate) ike: CommandSender<ToIke>,
+    /// To its shards, what is for one of them.
+    pub(crate) shards: ShardLinks,
     /// To the keys role.
     pub(crate) keys: CommandSender<ToKeys>,
-    /// To the outbound thread.
-    pub(crate) outbound: CommandSender<ToOutbound>,
-    /// To the inbound thread.
-    pub(crate) inbound: CommandSender<ToInbound>,
+    /// To the outbound threads.
+    pub(crate) outbound: Fleet<ToOutbound>,
+    /// To the inbound threads.
+    pub(crate) inbound: Fleet<ToInbound>,
     /// To the kernel role.
     pub(crate) kernel: CommandSender<ToKernel>,
     /// To the control role.
     pub(crate) control: CommandSender<ToControl>,
+    /// To the tcp role.
+    pub(crate) tcp: TcpLink,
 }
 
-/// To the ike role.
+impl Links {
+    /// Whether several threads seal, or several open.
+    pub(crate) fn has_many_packet_threads(&self) -> bool {
+        self.outbound.count() > 1 || self.inbound.count() > 1
+    }
+}
+
+/// The way to threads that are one role together.
+pub(crate) struct Fleet<T>(Vec<CommandSender<T>>);
+
+impl<T> Fleet<T> {
+    /// The threads in their order.
+    pub(crate) fn new(threads: Vec<CommandSender<T>>) -> Self {
+        Self(threads)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The way to one of them.
+    pub(crate) fn get(&self, number: usize) -> Option<&CommandSender<T>> {
+        self.0.get(number)
+    }
+
+    /// The ways to each.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &CommandSender<T>> {
+        self.0.iter()
+    }
+
+    /// Tells all of them the same; waits while a queue is full.
+    pub(crate) fn send_each(&self, mut command: impl FnMut() -> T) {
+        for thread in &self.0 {
+            // It is gone only when the daemon stops.
+            let _ = thread.send(command());
+        }
+    }
+
+    /// Queues something for one of them, which [`Self::ring`] wakes.
+    pub(crate) fn push_to(&self, number: usize, command: T) {
+        if let Some(thread) = self.0.get(number) {
+            let _ = thread.push(command);
+        }
+    }
+
+    /// Queues the same for all of them.
+    pub(crate) fn push_each(&self, mut command: impl FnMut() -> T) {
+        (0..self.count()).for_each(|number| self.push_to(number, command()));
+    }
+
+    /// Wakes those for whom something was queued.
+    pub(crate) fn ring(&self) {
+        self.0.iter().for_each(CommandSender::ring);
+    }
+
+    /// Asks all of them without waiting; false if one has no room.
+    pub(crate) fn try_send_each(&self, mut command: impl FnMut() -> T) -> bool {
+        self.0.iter().all(|thread| thread.try_send(command()).is_ok())
+    }
+}
+
+impl<T> Clone for Fleet<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// Shows that something is under way; it ends with it.
+pub(crate) type Ticket = Arc<()>;
+
+/// What an IKE endpoint takes.
 #[derive(Debug)]
-pub(crate) enum ToIke {
-    /// An IKE message that came in on port 4500, marker taken off.
+pub(crate) enum Input {
+    /// An IKE message, marker taken off.
     Datagram {
         /// Where it travelled.
         path: Path,
@@ -91,17 +172,91 @@ pub(crate) enum ToIke {
     },
     /// The network says that what we sent did not arrive.
     Unreachable(Path),
+    /// A TCP connection is gone, or could not be made.
+    TcpLost(Path, TcpProblem),
     /// The packet engine has seen something.
-    Packet(PacketNews),
+    Packet(PacketEvent),
     /// The keys role has computed.
     Auth(JobId, AuthResult),
     /// A lookup is done; empty if nothing was found.
     Resolved(JobId, Vec<IpAddr>),
+    /// An operator wants something, or a tunnel is for another shard.
+    Command(Command),
+    /// What another shard tells.
+    Tidings(Tidings),
+    /// This host has these addresses, and its routes may have changed.
+    Network(Arc<[IpAddr]>),
+}
+
+impl Input {
+    /// Gives it to an endpoint.
+    pub(crate) fn give(self, endpoint: &mut Endpoint, now: Instant, rng: &mut dyn Rng) {
+        match self {
+            Self::Datagram { path, octets } => endpoint.handle_datagram(path, &octets, now, rng),
+            Self::Unreachable(path) => endpoint.handle_unreachable(path, now, rng),
+            Self::TcpLost(path, problem) => endpoint.handle_tcp_lost(path, problem, now, rng),
+            Self::Packet(event) => endpoint.handle_packet_event(event, now, rng),
+            Self::Auth(job, result) => endpoint.handle_auth(job, result, now, rng),
+            Self::Resolved(job, addresses) => endpoint.handle_resolved(job, addresses, now, rng),
+            Self::Command(command) => endpoint.handle_command(command, now, rng),
+            Self::Tidings(tidings) => endpoint.handle_tidings(tidings, now, rng),
+            Self::Network(addresses) => endpoint.handle_network(&addresses, now, rng),
+        }
+    }
+}
+
+/// To a shard of the ike role that is not the first.
+#[derive(Debug)]
+pub(crate) enum ToShard {
+    /// For its endpoint.
+    Input(Input),
+    /// These peers are behind tunnels, and no others.
+    Inside(Arc<BTreeSet<IpAddr>>),
+    /// Tell the ike role how things stand.
+    Snapshot(QueryId),
+    /// Tell the ike role how many IKE SAs there are.
+    Count(QueryId),
+    /// All of these, one after the other.
+    Many(Vec<Self>),
+}
+
+/// What a shard says when the ike role asks.
+#[derive(Debug)]
+pub(crate) enum ShardAnswer {
+    /// Answers [`ToShard::Snapshot`].
+    Snapshot {
+        /// Its IKE SAs with their children.
+        sas: Vec<IkeSaInfo>,
+        /// All connections, with its effort to keep them as wished.
+        connections: Vec<ConnectionInfo>,
+    },
+    /// Answers [`ToShard::Count`].
+    Counts(IkeSaCounts),
+}
+
+/// To the ike role.
+#[derive(Debug)]
+pub(crate) enum ToIke {
+    /// For the endpoint of the first shard, which is here.
+    Input(Input),
+    /// What another shard wants done, in order.
+    Outputs(u16, Vec<Output>),
+    /// Another shard answers: the one of this number.
+    Answer(QueryId, u16, ShardAnswer),
+    /// The shard of this number has deleted every SA and has ended.
+    ShardStopped(u16),
+    /// The packet engine has seen something.
+    Packet(PacketNews),
+    /// This host has these addresses, and its routes may have changed.
+    Network(Vec<IpAddr>),
     /// An operator wants something.
     Command(Command),
     /// Unload the connection of this name and load this one, with nothing between: what both have in
     /// common, such as an interface, stays.
     Replace(Arc<Connection>),
+    /// All of these, one after the other: a configuration comes whole or not at all, however long the
+    /// queue is.
+    Configure(Vec<Self>),
     /// Hold a child's policy although it is passive (VICI `install`), or stop that.
     Install {
         /// The child.
@@ -117,6 +272,10 @@ pub(crate) enum ToIke {
     SetPolicies(Vec<OperatorPolicy>),
     /// Tell the control role how things stand.
     Snapshot(QueryId),
+    /// Tell the control role how many IKE SAs there are.
+    Count(QueryId),
+    /// Tell the control role how they are spread over threads.
+    Show(QueryId),
     /// Tell the control role which policies hold, or what becomes of a packet; of that the outbound
     /// thread is asked, too.
     Policies(QueryId, Option<Asked>),
@@ -171,25 +330,54 @@ pub(crate) enum PacketNews {
     Event(PacketEvent),
 }
 
-/// To the outbound thread.
+/// To an outbound thread.
 #[derive(Debug)]
 pub(crate) enum ToOutbound {
     /// Change the engine.
     Engine(OutboundCommand),
+    /// Seal and send these, which came to another thread.
+    Packets(Bundle),
     /// Tell the control role what flowed, and which SAs would carry a packet.
     Report(QueryId, Option<(TableId, FlowKey, Dscp)>),
+    /// Tell the control role how packets are moved.
+    Show(QueryId),
     /// Read packets from these interfaces of tunnels, and no others.
     Interfaces(Interfaces),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
+    /// Give this socket of one peer up: nobody can read it while the peer sends there.
+    Unread(SocketNumber),
+    /// Give up the sockets that are connected to one peer each: what comes to them may be the kernel's.
+    Disconnect,
     /// End.
     Stop,
+}
+
+/// Names a socket that is connected to one peer, among those of all outbound threads.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct SocketNumber(pub(crate) u64);
+
+impl SocketNumber {
+    /// The first of a thread; no thread has so many that it comes to those of the next.
+    pub(crate) fn first_of(thread: u16) -> Self {
+        Self(u64::from(thread) << 40)
+    }
+
+    /// The thread that made it.
+    pub(crate) fn thread(self) -> usize {
+        usize::try_from(self.0 >> 40).unwrap_or(usize::MAX)
+    }
+
+    /// This one, and the next from then on.
+    pub(crate) fn take_next(&mut self) -> Self {
+        std::mem::replace(self, Self(self.0 + 1))
+    }
 }
 
 /// The interfaces that tunnels have for themselves, by the number of their policies.
 pub(crate) type Interfaces = BTreeMap<TableId, Tun>;
 
-/// To the inbound thread.
+/// To an inbound thread.
 #[derive(Debug)]
 pub(crate) enum ToInbound {
     /// Change the engine.
@@ -220,8 +408,21 @@ pub(crate) enum ToInbound {
     Interfaces(Interfaces),
     /// Tell the control role what flowed.
     Report(QueryId),
+    /// Tell the control role how packets are moved.
+    Show(QueryId),
     /// Tell the control role what flowed through this SA, which is about to go.
     Flowed(ChildSaId),
+    /// Read this socket of one peer, too.
+    Connected {
+        /// Its name.
+        number: SocketNumber,
+        /// A handle to it.
+        socket: Box<ConnectedSocket>,
+    },
+    /// Open these, which came by TCP.
+    Stream(Bundle),
+    /// Nothing comes to this socket any more but what is under way: close it after that.
+    TurnedAway(SocketNumber),
     /// End.
     Stop,
 }
@@ -300,6 +501,8 @@ pub(crate) enum ToControl {
         /// All connections with the effort to keep them as wished.
         connections: Vec<ConnectionInfo>,
     },
+    /// Answers [`ToIke::Count`].
+    Counts(QueryId, IkeSaCounts),
     /// Answers [`ToIke::Policies`].
     Policies(QueryId, Box<PolicyView>),
     /// Answers [`ToOutbound::Report`].
@@ -308,14 +511,24 @@ pub(crate) enum ToControl {
     Inbound(QueryId, Box<InboundReport>),
     /// Answers [`ToKernel::Report`].
     Kernel(QueryId, Box<KernelReport>),
+    /// Answers [`ToIke::Show`].
+    ShownIke(QueryId, Box<EngineIke>),
+    /// Answers [`ToOutbound::Show`].
+    ShownOut(QueryId, Box<EngineHalf>),
+    /// Answers [`ToInbound::Show`].
+    ShownIn(QueryId, Box<EngineHalf>),
     /// Answers [`ToOutbound::Flowed`]; `None` if there is no such SA.
     FlowedOut(ChildSaId, Option<Box<SaCounters>>),
     /// Answers [`ToInbound::Flowed`]; `None` if there is no such SA.
     FlowedIn(ChildSaId, Option<Box<SaCounters>>),
+    /// Answers [`ToKernel::Flowed`], inbound first; `None` if there is no such SA.
+    FlowedInKernel(ChildSaId, Box<[Option<SaCounters>; 2]>),
     /// A problem of this host that the parent found.
     Problem(Box<adit_mgmt::Diagnosis>),
     /// The routes of a tunnel are right again.
     RouteMended(ConnectionName),
+    /// All of these, one after the other.
+    Many(Vec<Self>),
     /// A line of the log.
     Log(crate::log::Line),
     /// Read the configuration directory again (SIGHUP).
@@ -353,9 +566,14 @@ pub(crate) enum ToParent {
         /// Whether it goes through a tunnel itself.
         inside: bool,
     },
+    /// Close a TCP connection when the routes sent earlier are in place, and what was sent before.
+    HangUp(Path),
     /// The ike role tells the control role something, which must not arrive before the routes sent
     /// earlier are in place: whoever reads that a tunnel is up may send a packet at once.
     Tell(Box<ToControl>),
+    /// What the ike role sends this way, with its ticket: when all of these are given back, nothing it
+    /// sent is on its way here any more.
+    InTurn(Box<Self>, Ticket),
     /// The ike role has deleted every SA.
     IkeStopped,
     /// A role cannot go on.

@@ -11,17 +11,19 @@
 //! its own policies, before anything comes to the TUN.
 
 mod manual;
+mod negotiated;
 mod shown;
 mod tables;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_dataplane::NESTING_MAX;
 use adit_db::{
-    Action, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, DscpClass,
-    DscpSet, Engine, HostSpec, InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId,
+    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, DscpClass, DscpSet,
+    Engine, HostSpec, InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId,
     PolicyTable, Rank, Sides, SpdEntry, SpdError, Steering, TableId, single_address,
 };
 use adit_sys::route::{RoutePlan, TunnelWay, prefixes_of_range};
@@ -29,6 +31,7 @@ use adit_wire::ikev2::TrafficSelector;
 use ipnet::IpNet;
 
 use self::manual::Manual;
+use self::negotiated::{Agreement, Agreements, Negotiated, Origin};
 pub(crate) use self::shown::Decision;
 pub(crate) use self::tables::TunnelInterface;
 use self::tables::{Draft, Tables};
@@ -40,9 +43,7 @@ pub(crate) struct PolicyBook {
     connections: BTreeMap<ConnectionName, Arc<Connection>>,
     /// What VICI's `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<PolicyId, bool>,
-    negotiated: BTreeMap<ChildSaId, Negotiated>,
-    /// The child SAs of each policy.
-    users: BTreeMap<PolicyId, BTreeSet<ChildSaId>>,
+    negotiated: Agreements,
     operator: Vec<OperatorPolicy>,
     manual: BTreeMap<ConnectionName, Manual>,
     tables: Tables,
@@ -86,30 +87,6 @@ pub(crate) struct Held {
     pub(crate) steering: Steering,
 }
 
-/// What two peers agreed on; it may be narrower than what is configured.
-struct Negotiated {
-    /// The one that has the entry.
-    policy: PolicyId,
-    engine: Engine,
-    mode: Mode,
-    peer: IpAddr,
-    sides: Sides,
-    /// What was configured when it came: it may outlive that.
-    options: KernelOptions,
-}
-
-impl Negotiated {
-    /// Whether the entry is of the same policy and covers it.
-    fn is_within(&self, entry: &SpdEntry) -> bool {
-        let covered = |ours: &[TrafficSelector], theirs: &[TrafficSelector]| {
-            ours.iter().all(|one| theirs.iter().any(|other| one.is_subset_of(other)))
-        };
-        entry.action == Action::Protect(self.policy)
-            && covered(&self.sides.local, &entry.local)
-            && covered(&self.sides.remote, &entry.remote)
-    }
-}
-
 impl PolicyBook {
     /// Adds a connection or replaces the one of the same name; [`Self::rebuild`] puts it in force.
     pub(crate) fn load(&mut self, connection: Arc<Connection>) {
@@ -150,9 +127,8 @@ impl PolicyBook {
         let policy = self.table.intern(&sa.connection, &sa.child);
         let sides = Sides { local: sa.local_ts.clone(), remote: sa.remote_ts.clone() };
         let (engine, peer) = (Engine::of(sa.spi_in), sa.encap.remote.ip());
-        let options = KernelOptions::default();
         let mode = sa.mode;
-        self.add_negotiated(sa.id, Negotiated { policy, engine, mode, peer, sides, options });
+        self.add_negotiated(sa.id, Negotiated { policy, engine, mode, peer, sides });
         policy
     }
 
@@ -164,9 +140,34 @@ impl PolicyBook {
         Some(self.table.intern(&outer, &child))
     }
 
+    /// The resource that a policy's SAs are for, beside those of [`Self::owner`] (RFC 9611).
+    pub(crate) fn resource(&self, policy: PolicyId) -> Option<u16> {
+        self.child(policy).and_then(|(_, child)| child.resource)
+    }
+
+    /// Whether the first packet thread has all SAs of a connection.
+    pub(crate) fn is_on_first_thread(&self, connection: &ConnectionName) -> bool {
+        self.connections.get(connection).is_some_and(|connection| connection.on_first_thread)
+    }
+
+    /// How many packets the peer's replay window has room for, as far as anybody has said so.
+    pub(crate) fn peer_window(&self, policy: PolicyId) -> u32 {
+        self.child(policy).map_or(0, |(_, child)| child.peer_replay_window.packets())
+    }
+
     /// Whether IKE messages to a peer take the way of other packets, which is a tunnel.
     pub(crate) fn is_inside(&self, peer: IpAddr) -> bool {
         self.inside.contains_key(&peer)
+    }
+
+    /// The peers that [`Self::is_inside`] is true of.
+    pub(crate) fn peers_inside_tunnels(&self) -> impl Iterator<Item = IpAddr> {
+        self.inside.keys().copied()
+    }
+
+    /// A loaded connection.
+    pub(crate) fn connection(&self, name: &ConnectionName) -> Option<&Connection> {
+        self.connections.get(name).map(|connection| &**connection)
     }
 
     /// The connection of the outermost tunnel on the way to a peer, if there is one: our address there
@@ -204,34 +205,33 @@ impl PolicyBook {
 
     fn add_negotiated(&mut self, id: ChildSaId, negotiated: Negotiated) {
         let policy = self.owner(negotiated.policy);
-        let options = self.kernel_options(policy);
-        self.negotiated.insert(id, Negotiated { policy, options, ..negotiated });
-        self.users.entry(policy).or_default().insert(id);
+        let origin = self
+            .table
+            .names(policy)
+            .and_then(|(connection, child)| Origin::of(self.connections.get(connection)?, child));
+        let known = || self.sas(policy).next_back().and_then(Agreement::origin).cloned();
+        let origin = origin.or_else(known);
+        self.negotiated.insert(id, Negotiated { policy, ..negotiated }, origin);
         self.add_live(policy, id);
     }
 
     /// The engine of a negotiated child SA.
     pub(crate) fn engine_of(&self, id: ChildSaId) -> Engine {
-        self.negotiated.get(&id).map_or(Engine::Userspace, |sa| sa.engine)
+        self.negotiated.get(id).map_or(Engine::Userspace, |sa| sa.engine)
     }
 
     /// Notes that the peer of a negotiated child SA has another address, and gives the number of
     /// the policy that has its entry.
     pub(crate) fn move_sa(&mut self, id: ChildSaId, peer: IpAddr) -> Option<PolicyId> {
-        let sa = self.negotiated.get_mut(&id)?;
+        let sa = self.negotiated.get_mut(id)?;
         sa.peer = peer;
         Some(sa.policy)
     }
 
     /// Removes a negotiated child SA and gives the number of the policy that has its entry.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
-        let Negotiated { policy, .. } = self.negotiated.remove(&id)?;
+        let Agreement { policy, .. } = self.negotiated.remove(id)?;
         self.tables.all_mut().for_each(|in_force| in_force.remove(beyond(id)));
-        let users = self.users.entry(policy).or_default();
-        users.remove(&id);
-        if users.is_empty() {
-            self.users.remove(&policy);
-        }
         if !self.is_used(policy, Engine::Userspace) {
             for in_force in self.tables.all_mut() {
                 if let Some(rank) = in_force.ranks.get(&policy).copied() {
@@ -271,7 +271,7 @@ impl PolicyBook {
         }
         self.tables.replace(tables);
         self.inside = self.peers_inside();
-        let users: Vec<_> = self.negotiated.iter().map(|(id, sa)| (sa.policy, *id)).collect();
+        let users: Vec<_> = self.negotiated.iter().map(|(id, sa)| (sa.policy, id)).collect();
         for (policy, id) in users {
             self.add_live(policy, id);
         }
@@ -303,11 +303,25 @@ impl PolicyBook {
                 self.tables.get_mut(table).insert(rank, policy, Sides { local, remote });
             }
         }
-        let Some(negotiated) = self.negotiated.get(&id) else { return };
+        let Some(negotiated) = self.negotiated.get(id) else { return };
         if !configured.is_some_and(|entry| negotiated.is_within(&entry)) {
-            let sides = negotiated.sides.clone();
+            let sides = negotiated.sides().into_owned();
             self.tables.get_mut(table).insert(beyond(id), policy, sides);
         }
+    }
+
+    /// Whether the routes of a child SA in user space are those that what is configured has without it.
+    pub(crate) fn is_routed_anyway(&self, id: ChildSaId) -> bool {
+        let Some(sa) = self.negotiated.get(id).filter(|sa| sa.engine == Engine::Userspace) else {
+            return false;
+        };
+        self.is_held_anyway(sa.policy)
+            && self.entry(sa.policy, sa.engine).is_some_and(|entry| sa.is_within(&entry))
+    }
+
+    /// Whether a policy has its entry without an SA as well.
+    pub(crate) fn is_held_anyway(&self, policy: PolicyId) -> bool {
+        self.child(policy).is_some_and(|(_, child)| self.is_held(policy, child))
     }
 
     /// The policy of a configured child.
@@ -339,7 +353,7 @@ impl PolicyBook {
     /// What is configured about interface and routes of a policy, or was when its newest SA came.
     pub(crate) fn kernel_options(&self, policy: PolicyId) -> KernelOptions {
         let configured = self.child(policy).map(|(_, child)| &child.kernel);
-        let known = || self.sas(policy).last().map(|sa| &sa.options);
+        let known = || self.sas(policy).next_back()?.options();
         configured.or_else(known).cloned().unwrap_or_default()
     }
 
@@ -352,7 +366,7 @@ impl PolicyBook {
     /// The networks that must be routed to an engine, by policy, each with the side we speak for.
     pub(crate) fn routed(&self) -> BTreeMap<PolicyId, Routed> {
         let ranked = self.tables.all().flat_map(|(_, in_force)| in_force.ranks.keys());
-        let policies = ranked.chain(self.users.keys()).copied();
+        let policies = ranked.copied().chain(self.negotiated.policies());
         let policies: BTreeSet<PolicyId> = policies.chain(self.manual_policies()).collect();
         let routed = |policy| Some((policy, self.routed_by(policy)?));
         policies.into_iter().filter_map(routed).collect()
@@ -384,9 +398,10 @@ impl PolicyBook {
         // SAs that take selectors from packets are many, and all within what is routed already.
         let is_populated = self.child(policy).is_some_and(|(_, child)| !child.pfp.is_none());
         let is_known =
-            |sa: &Negotiated| is_populated && entry.as_ref().is_some_and(|one| sa.is_within(one));
+            |sa: &Agreement| is_populated && entry.as_ref().is_some_and(|one| sa.is_within(one));
         let negotiated = self.sas(policy).filter(|sa| sa.engine == engine && !is_known(sa));
-        let negotiated = negotiated.map(|sa| (&sa.sides.local, &sa.sides.remote));
+        let negotiated: Vec<Cow<'_, Sides>> = negotiated.map(Agreement::sides).collect();
+        let negotiated = negotiated.iter().map(|sides| (&sides.local, &sides.remote));
         let mut plan: Option<RoutePlan> = None;
         for (local, remote) in negotiated.chain(configured) {
             let plan = plan.get_or_insert_default();
@@ -412,7 +427,7 @@ impl PolicyBook {
         if let Some(interface) = options.steering.interface {
             return Some(TunnelWay::Interface(interface.to_string()));
         }
-        if let Some(newest) = self.sas(policy).last() {
+        if let Some(newest) = self.sas(policy).next_back() {
             return (newest.mode == Mode::Tunnel).then_some(TunnelWay::Peer(newest.peer));
         }
         let (connection, child) = self.child(policy)?;
@@ -421,9 +436,8 @@ impl PolicyBook {
     }
 
     /// The child SAs of a policy, the oldest first.
-    fn sas(&self, policy: PolicyId) -> impl Iterator<Item = &Negotiated> {
-        let users = self.users.get(&policy).into_iter().flatten();
-        users.filter_map(|id| self.negotiated.get(id))
+    fn sas(&self, policy: PolicyId) -> impl DoubleEndedIterator<Item = &Agreement> {
+        self.negotiated.of(policy)
     }
 
     /// Whether a policy has an SA in this engine.
@@ -441,11 +455,20 @@ impl PolicyBook {
         })
     }
 
+    /// Where connections may go over TCP: the peers' hosts, and the ports.
+    pub(crate) fn tcp_servers(&self) -> impl Iterator<Item = (&HostSpec, u16)> {
+        self.connections.values().flat_map(|connection| {
+            let ports = move |host| connection.tcp_ports.iter().map(move |port| (host, *port));
+            connection.remote_addresses.iter().flat_map(ports)
+        })
+    }
+
     /// All configured classes: whose traffic, whose SAs, which part of it.
     fn classes(&self) -> impl Iterator<Item = (PolicyId, PolicyId, DscpSet)> {
         self.connections.values().flat_map(|connection| {
             connection.children.iter().filter_map(|child| {
-                let DscpClass { of, code_points } = child.class.as_ref()?;
+                let class = child.class.as_ref().filter(|_| child.resource.is_none());
+                let DscpClass { of, code_points } = class?;
                 let owner = self.table.id(&connection.name, of)?;
                 Some((owner, self.table.id(&connection.name, &child.name)?, *code_points))
             })

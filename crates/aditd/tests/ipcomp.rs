@@ -92,9 +92,9 @@ fn a_tunnel_compresses_both_families() {
 
 #[test]
 fn hosts_compress_in_transport_mode() {
-    for (name, encap) in [("comp-t", ""), ("comp-udp", "\nencap = \"udp\"")] {
+    for (name, encap) in [("comp-t", "esp"), ("comp-udp", "udp")] {
         let Some(mut pair) = Pair::new(name) else { return };
-        let extra = format!("compress = true{encap}");
+        let extra = format!("compress = true\nencap = \"{encap}\"");
         pair.start(&host(2, &extra), &host(1, &format!("{extra}\nkeep = \"passive\"")));
         pair.oslo.wait_for("tunnel", TunnelState::Up);
         assert_compresses(&pair, "192.0.2.1", "192.0.2.2");

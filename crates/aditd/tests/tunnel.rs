@@ -38,7 +38,7 @@ fn carries(name: &str, extra: &str) -> Option<Pair> {
 /// CHECKLIST A03: traffic flows on the first child right after IKE_AUTH, both directions; H06.
 #[test]
 fn a_tunnel_carries_both_families_as_protocol_50() {
-    let Some(pair) = carries("esp", "") else { return };
+    let Some(pair) = carries("esp", "encap = \"esp\"") else { return };
     let status = pair.oslo.tunnel("tunnel").unwrap();
     assert!(!status.children[0].udp);
     assert!(status.ike_suite.unwrap().contains("mlkem768"));
@@ -50,6 +50,22 @@ fn a_tunnel_carries_both_families_as_protocol_50() {
 fn a_tunnel_carries_both_families_inside_udp() {
     let Some(pair) = carries("udp", "encap = \"udp\"") else { return };
     assert!(pair.oslo.tunnel("tunnel").unwrap().children[0].udp);
+}
+
+/// Without a word about it two packet engines of ours agree on UDP; each can decline.
+#[test]
+fn two_adits_prefer_udp() {
+    let Some(pair) = carries("prefer", "") else { return };
+    assert!(pair.oslo.tunnel("tunnel").unwrap().children[0].udp);
+    drop(pair);
+    let Some(mut pair) = Pair::new("decline") else { return };
+    let declines = "encap = \"esp\"\nkeep = \"passive\"";
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, declines));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    for site in [&pair.oslo, &pair.berlin] {
+        assert!(!site.tunnel("tunnel").unwrap().children[0].udp);
+    }
 }
 
 #[test]
@@ -116,7 +132,18 @@ fn an_on_demand_tunnel_comes_up_by_its_first_packet() {
 /// CHECKLIST J38: no packet is lost across rekeys from either side.
 #[test]
 fn rekeys_lose_no_packet() {
-    let Some(pair) = carries("rekey", "") else { return };
+    assert_rekeys_lose_nothing("rekey", "");
+}
+
+/// CHECKLIST K02: the same where both the IKE SA and the tunnel's own keys have ML-KEM-1024 behind
+/// ECP-384.
+#[test]
+fn rekeys_with_several_key_exchanges_lose_no_packet() {
+    assert_rekeys_lose_nothing("rekey2", "suite = \"cnsa2\"");
+}
+
+fn assert_rekeys_lose_nothing(name: &str, extra: &str) {
+    let Some(pair) = carries(name, extra) else { return };
     let rekey = |ike: bool| {
         let selection = if ike {
             Selection::connection("tunnel")
@@ -215,6 +242,7 @@ fn a_tunnel_comes_back_after_either_daemon_was_killed() {
 }
 
 /// While a wanted tunnel is down its traffic is dropped, never sent in clear; CHECKLIST S12.
+/// CHECKLIST H11.
 #[test]
 fn no_packet_leaves_in_clear_while_the_tunnel_is_down() {
     let Some(mut pair) = Pair::new("clear") else { return };
@@ -290,6 +318,7 @@ fn clear_packets(pair: &Pair, f: impl FnOnce()) -> usize {
 }
 
 /// Whoever keeps accounts reads them from these events: charon's carry the last numbers, too.
+/// CHECKLIST X06.
 #[test]
 fn events_of_what_is_gone_say_what_it_carried() {
     let Some(mut pair) = Pair::new("accounts") else { return };
@@ -390,6 +419,7 @@ fn the_daemon_says_what_happens_to_a_packet() {
 }
 
 /// Policies beside the tunnels follow a reload, and `adit spd` shows their order.
+/// CHECKLIST H12, H17: a bypass stands before the tunnel.
 #[test]
 fn policies_follow_a_reload_and_pass_packets_in_clear() {
     let Some(mut pair) = Pair::new("policies") else { return };

@@ -119,6 +119,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 mod tests {
     use std::path::PathBuf;
 
+    use adit_crypto::Secret;
     use adit_mgmt::config::{SecretFile, SourceFile, load};
     use clap::ValueEnum as _;
 
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn every_fault_is_written_as_a_valid_file() {
         let secret = |_: &Path| {
-            let octets = b"zQ3vB7xK1mN5pR9tW2yA4cE6gH8jL0sU".to_vec();
+            let octets = Secret::from_slice(b"zQ3vB7xK1mN5pR9tW2yA4cE6gH8jL0sU");
             Ok(SecretFile { octets, mode: 0o100_600 })
         };
         let faults = Fault::value_variants().iter().copied().map(Some).chain([None]);

@@ -11,6 +11,7 @@ mod gateway;
 mod hold;
 mod lab;
 mod news;
+mod pieces;
 mod place;
 mod render;
 mod shell;

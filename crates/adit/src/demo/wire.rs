@@ -2,7 +2,7 @@
 //! and what of the sites' own traffic passes in clear.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +17,7 @@ use adit_wire::ip::IpPacket;
 use ipnet::IpNet;
 
 use crate::demo::lab::{BERLIN_NETWORK, OSLO_NETWORK, prefix};
+use crate::demo::pieces;
 use crate::error::Error;
 
 /// What a frame is to an onlooker.
@@ -144,8 +145,8 @@ impl State {
         let seen = look(packet, &self.sites);
         let ip_octets = frame.original_octets.saturating_sub(ETHERNET_OCTETS);
         match seen {
-            Seen::Esp => self.counts.esp_packets += 1,
-            Seen::Ike => self.counts.ike_messages += 1,
+            Seen::Esp => self.counts.esp_packets += datagrams_in(packet, ip_octets),
+            Seen::Ike => self.counts.ike_messages += datagrams_in(packet, ip_octets),
             Seen::Clear => {
                 self.counts.clear_packets += 1;
                 self.counts.clear_octets += ip_octets as u64;
@@ -160,11 +161,22 @@ impl State {
         }
         // A disk that is full ends the file; the counts go on.
         if let Some(pcap) = &mut self.pcap
-            && pcap.write(frame).is_err()
+            && write(pcap, frame).is_err()
         {
             self.pcap = None;
         }
     }
+}
+
+/// Writes a frame as a wire carries it: a datagram in each.
+fn write(pcap: &mut PcapWriter<BufWriter<File>>, frame: &Frame<'_>) -> io::Result<()> {
+    let Some(pieces) = pieces::frames(frame.octets, ETHERNET_OCTETS) else {
+        return pcap.write(frame).map(drop);
+    };
+    for piece in &pieces {
+        pcap.write(&Frame { octets: piece, original_octets: piece.len(), ..*frame })?;
+    }
+    Ok(())
 }
 
 /// The IP packet in an Ethernet frame.
@@ -202,6 +214,18 @@ fn look(packet: &[u8], sites: &[IpNet; 2]) -> Seen {
     if ports.contains(&500) { Seen::Ike } else { Seen::Other }
 }
 
+/// How many ESP packets or IKE messages a frame of them has, whose IP packet may be cut short and is
+/// `octets` long.
+fn datagrams_in(packet: &[u8], octets: usize) -> u64 {
+    let Some((_, _, protocol, payload)) = fields(packet) else { return 1 };
+    let Some((udp, datagrams)) = payload.split_at_checked(8) else { return 1 };
+    if protocol != IpProtocol::UDP.0 {
+        return 1;
+    }
+    let all = octets.saturating_sub(packet.len().saturating_sub(datagrams.len()));
+    pieces::first_len(udp, datagrams).map_or(1, |len| all.div_ceil(len.max(1)) as u64)
+}
+
 /// Source, destination, protocol and payload of a packet. One cut short by the capture is read by
 /// its first octets; it has no options or extensions here.
 fn fields(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
@@ -230,8 +254,9 @@ pub(crate) fn readable_octets(packet: &[u8], text: &[u8]) -> usize {
 /// Shortest run of octets that counts as readable; chance makes one in 2^64 of this length.
 const RUN_OCTETS: usize = 8;
 const ETHERNET_OCTETS: usize = 14;
-/// Enough for the headers and for the packets that are shown.
-const SNAP_SHORT: usize = 400;
+/// Enough for the headers, for the packets that are shown, and for where the second of several
+/// packets in one piece begins.
+const SNAP_SHORT: usize = 2_000;
 const SAMPLES_MAX: usize = 32;
 const SETTLE: Duration = Duration::from_millis(30);
 const SETTLES_MAX: u32 = 100;
@@ -253,6 +278,26 @@ mod tests {
 
     fn seen(packet: &[u8]) -> Seen {
         look(packet, &[prefix(OSLO_NETWORK), prefix(BERLIN_NETWORK)])
+    }
+
+    #[test]
+    fn datagrams_in_one_piece_are_counted_each() {
+        let esp = |number: u8, len: usize| {
+            let mut octets = vec![0xab; len];
+            octets[..8].copy_from_slice(&[1, 2, 3, 4, 0, 0, 0, number]);
+            octets
+        };
+        let udp = [0x11, 0x94, 0x11, 0x94, 0, 0, 0, 0];
+        let frame = |pieces: &[Vec<u8>]| {
+            let mut octets = packet(OSLO, BERLIN, 17, &[&udp[..], &pieces.concat()].concat());
+            octets[2..4].fill(0);
+            octets
+        };
+        let several = frame(&[esp(254, 60), esp(255, 60), esp(0, 60), esp(1, 20)]);
+        let several = [&several[..], &[0; 20]].concat();
+        assert_eq!(datagrams_in(&several[..several.len() - 20], several.len() - 20), 4);
+        assert_eq!(datagrams_in(&several[..100], 28 + 200), 4, "cut behind the second header");
+        assert_eq!(datagrams_in(&frame(&[esp(7, 60)]), 88), 1);
     }
 
     const OSLO: [u8; 4] = [198, 51, 100, 2];

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use adit_db::{Action, Keep};
+use adit_crypto::Secret;
+use adit_db::{Action, AuthSpec, Keep, SignatureSpec};
 use adit_mgmt::api::{self, ReloadReport};
 use adit_mgmt::config::{
     self, ConfigError, Configuration, Files, KeyedSa, SecretFile, SourceFile, Tunnel,
@@ -77,7 +78,8 @@ fn read_optional(directory: &Path) -> Result<Vec<SourceFile>, Error> {
 
 fn read_secret(path: &Path) -> Result<SecretFile, String> {
     let read = read_with_mode(path);
-    read.map(|(octets, mode)| SecretFile { octets, mode }).map_err(|error| error.to_string())
+    read.map(|(octets, mode)| SecretFile { octets: Secret::new(octets), mode })
+        .map_err(|error| error.to_string())
 }
 
 fn ask_plan(vici: &Path) -> Result<ReloadReport, Error> {
@@ -232,5 +234,21 @@ fn keep_words(keep: Keep) -> &'static str {
 }
 
 fn secret_words(tunnel: &Tunnel) -> String {
-    format!("{} ({} bytes)", tunnel.secret_name, tunnel.secret_facts.octets)
+    let pad = &tunnel.connection.pad;
+    let side = |auth: &AuthSpec| match auth {
+        AuthSpec::Psk => tunnel.secret.as_ref().map_or_else(String::new, |secret| {
+            format!("{} ({} bytes)", secret.name, secret.facts.octets)
+        }),
+        AuthSpec::Signature(spec) => signature_words(spec),
+        AuthSpec::Null => "no proof".to_owned(),
+    };
+    let (ours, theirs) = (side(&pad.local_auth), side(&pad.remote_auth));
+    if ours == theirs { ours } else { format!("we: {ours}; peer: {theirs}") }
+}
+
+fn signature_words(spec: &SignatureSpec) -> String {
+    let certificates = spec.certificates.iter().chain(&spec.authorities);
+    let mut words: Vec<String> = certificates.map(|one| one.subject_text()).collect();
+    words.extend(spec.public_keys.iter().map(|key| format!("{} key", key.kind())));
+    words.join(", ")
 }

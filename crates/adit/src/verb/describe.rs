@@ -8,6 +8,7 @@ use crate::args::{Cli, Completions, Explain, Man};
 use crate::error::Error;
 use crate::screen::{Paint, Screen, Style};
 use crate::table::{Cell, Table};
+use crate::verb::suite;
 use crate::words::wrapped;
 
 /// Columns of running text.
@@ -30,6 +31,13 @@ struct Explanations {
 
 /// `adit explain`.
 pub(crate) fn explain(args: &Explain, screen: &mut Screen) -> Result<(), Error> {
+    match (args.code.as_deref(), args.name.as_deref()) {
+        (Some(suite::WORD), name) => return suite::explain(name, args.json, screen),
+        (_, Some(name)) => {
+            return Err(Error::Usage(format!("a code stands alone, without {name:?}")));
+        }
+        (_, None) => {}
+    }
     let codes: Vec<Code> = match &args.code {
         Some(text) => vec![text.parse().map_err(|_| unknown_code(text))?],
         None => Code::ALL.to_vec(),

@@ -3,7 +3,9 @@
 pub(crate) mod act;
 pub(crate) mod check;
 pub(crate) mod describe;
+pub(crate) mod engine;
 pub(crate) mod log;
 pub(crate) mod secret;
 pub(crate) mod status;
+pub(crate) mod suite;
 pub(crate) mod why;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_mgmt::Severity;
 use adit_mgmt::api::{
-    ChildStatus, DaemonStatus, Source, Status as Report, TunnelState, TunnelStatus,
+    ChildStatus, DaemonStatus, EngineReport, Source, Status as Report, TunnelState, TunnelStatus,
 };
 
 use crate::args::Status;
@@ -15,10 +15,16 @@ use crate::screen::{Paint, Screen, Style};
 use crate::table::{Cell, Table, fact};
 use crate::verb::act::find_tunnel;
 use crate::verb::describe::severity_style;
+use crate::verb::engine;
 use crate::words::{clean, count, duration, grouped, octets, seconds};
 
 /// `adit status`.
 pub(crate) fn run(args: &Status, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
+    if !args.watch && args.engine {
+        let report = Daemon::connect(vici)?.engine()?;
+        print_engine(args, &report, screen)?;
+        return Ok(Exit::Good);
+    }
     if !args.watch {
         let status = Daemon::connect(vici)?.status()?;
         let problems = problems(&status);
@@ -27,15 +33,36 @@ pub(crate) fn run(args: &Status, vici: &Path, screen: &mut Screen) -> Result<Exi
     }
     loop {
         // A daemon that is restarted comes back here, so the connection is made anew.
-        let shown = Daemon::connect(vici).and_then(|mut daemon| daemon.status());
+        let shown = Daemon::connect(vici).and_then(|mut daemon| Picture::take(args, &mut daemon));
         clear(args, screen)?;
         match shown {
-            Ok(status) => print(args, status, screen)?,
+            Ok(Picture::Tunnels(status)) => print(args, status, screen)?,
+            Ok(Picture::Engine(report)) => print_engine(args, &report, screen)?,
             Err(Error::Diagnosed(diagnosis)) if !args.json => screen.diagnosis(&diagnosis)?,
             Err(error) => crate::screen::explain(&error, args.json, screen),
         }
         std::thread::sleep(WATCH_INTERVAL);
     }
+}
+
+/// What `--watch` shows.
+enum Picture {
+    Tunnels(Report),
+    Engine(Box<EngineReport>),
+}
+
+impl Picture {
+    fn take(args: &Status, daemon: &mut Daemon) -> Result<Self, Error> {
+        if args.engine {
+            daemon.engine().map(|report| Self::Engine(Box::new(report)))
+        } else {
+            daemon.status().map(Self::Tunnels)
+        }
+    }
+}
+
+fn print_engine(args: &Status, report: &EngineReport, screen: &mut Screen) -> Result<(), Error> {
+    if args.json { screen.json(report) } else { screen.text(&engine::text(report, screen.paint)) }
 }
 
 /// From one picture to the next.
@@ -173,6 +200,8 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     let software = tunnel.peer_software.as_ref().map(|name| format!("   ({})", clean(name)));
     let address = tunnel.peer_address.as_ref().unwrap_or(&tunnel.peer);
     add("peer", Some(format!("{}{}", clean(address), software.unwrap_or_default())));
+    add("also at", (!tunnel.peer_addresses.is_empty()).then(|| also_at(tunnel)));
+    add("mobike", tunnel.mobike.then(|| "the tunnel stays when an address changes".to_owned()));
     add("over", tunnel.over.as_ref().map(|over| format!("tunnel {}", clean(over))));
     add("we are", tunnel.local_id.as_deref().map(clean));
     add("peer is", tunnel.remote_id.as_deref().map(clean));
@@ -201,14 +230,25 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     out
 }
 
+/// Where else the peer is, as it says.
+fn also_at(tunnel: &TunnelStatus) -> String {
+    let addresses: Vec<String> = tunnel.peer_addresses.iter().map(|one| clean(one)).collect();
+    addresses.join(", ")
+}
+
 fn child_words(child: &ChildStatus) -> String {
     let mut lines = vec![format!("{} <-> {}", child.local.join(", "), child.remote.join(", "))];
     lines.extend(child.class.as_ref().map(|class| format!("only DSCP {}", clean(class))));
     let protocol = if child.protocol.is_empty() { "ESP" } else { &child.protocol };
-    let how = if child.udp { format!("{protocol} in UDP") } else { protocol.to_owned() };
+    let how = match (child.udp, child.tcp) {
+        (_, true) => format!("{protocol} in TCP"),
+        (true, false) => format!("{protocol} in UDP"),
+        (false, false) => protocol.to_owned(),
+    };
     if let (true, Some(suite)) = (child.up, &child.suite) {
         let mode = if child.mode == "transport" { ", transport mode" } else { "" };
-        lines.push(format!("{how}{mode}, {suite}"));
+        let shared = if child.aggfrag { ", aggfrag" } else { "" };
+        lines.push(format!("{how}{mode}{shared}, {suite}"));
     }
     if let (Some(spi_in), Some(spi_out)) = (&child.spi_in, &child.spi_out) {
         lines.push(format!("SPI {spi_in} in, {spi_out} out"));
@@ -259,7 +299,9 @@ mod tests {
                 suite: Some("aes256gcm16-esn".into()),
                 protocol: "ESP".into(),
                 udp: true,
+                tcp: false,
                 mode: "tunnel".into(),
+                aggfrag: true,
                 spi_in: Some("c0ffee01".into()),
                 spi_out: Some("c0ffee02".into()),
                 drops: vec![("replayed".into(), 3)],
@@ -322,7 +364,7 @@ mod tests {
           mtu        1400
           next       rekey 41 min
           traffic    10.1.0.0/24 <-> 10.2.0.0/24, fd02::/48
-                     ESP in UDP, aes256gcm16-esn
+                     ESP in UDP, aggfrag, aes256gcm16-esn
                      SPI c0ffee01 in, c0ffee02 out
                      dropped 3 packets (replayed)
         ");

@@ -376,11 +376,16 @@ fn tunnel_words(tunnel: &TunnelStatus, paint: Paint) -> String {
 }
 
 fn sa_words(sa: &SaStatus) -> String {
-    let how = if sa.udp { format!("{} in UDP", sa.protocol) } else { sa.protocol.clone() };
+    let how = match (sa.udp, sa.tcp) {
+        (_, true) => format!("{} in TCP", sa.protocol),
+        (true, false) => format!("{} in UDP", sa.protocol),
+        (false, false) => sa.protocol.clone(),
+    };
     let how = clean(&how);
     let by = if sa.by_kernel { " by the kernel" } else { "" };
+    let shared = if sa.aggfrag { ", aggfrag" } else { "" };
     let sides = format!("{} <-> {}", sa.local.join(", "), sa.remote.join(", "));
-    format!("SPI {} out, {} in; {how}{by}, {}\n{sides}", sa.spi_out, sa.spi_in, sa.suite)
+    format!("SPI {} out, {} in; {how}{by}{shared}, {}\n{sides}", sa.spi_out, sa.spi_in, sa.suite)
 }
 
 fn packets(sa: &SaStatus) -> String {

@@ -2,7 +2,7 @@
 
 use adit_crypto::{Rng, SeededRng};
 
-use adit_db::TsSpec;
+use adit_db::{Action, TsSpec};
 use adit_wire::ip::FlowKey;
 
 use super::*;
@@ -94,8 +94,7 @@ fn change(book: &mut PolicyBook, told: &mut Told, dice: &mut Dice, step: u32) {
             let id = ChildSaId(step);
             let (engine, mode, peer) = (Engine::Userspace, Mode::Tunnel, [192, 0, 2, 2].into());
             let sides = sides(networks);
-            let options = KernelOptions::default();
-            book.add_negotiated(id, Negotiated { policy, engine, mode, peer, sides, options });
+            book.add_negotiated(id, Negotiated { policy, engine, mode, peer, sides });
             told.sas.insert(id, (policy, networks));
             return;
         }

@@ -9,8 +9,9 @@ use adit_mgmt::api::{PolicyAction, PolicySource, PolicyStatus};
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
 
+use super::negotiated::Agreement;
 use super::tables::InForce;
-use super::{BEYOND, CONFIGURED, Held, Negotiated, PolicyBook};
+use super::{BEYOND, CONFIGURED, Held, PolicyBook};
 
 /// What becomes of a packet that leaves.
 #[derive(Debug, Default)]
@@ -70,22 +71,22 @@ impl PolicyBook {
         self.count_parts();
         let kernel = self.of_kernel();
         let sas = self.negotiated.iter().rev().filter(|(_, sa)| sa.engine == Engine::Kernel);
-        let carries = |sa: &Negotiated| {
+        let carries = |sa: &Agreement| {
             let steering = self.kernel_options(sa.policy).steering;
-            is_steered(&steering, interface) && matches(&sa.sides, flow)
+            is_steered(&steering, interface) && matches(&sa.sides(), flow)
         };
         let carrier = sas.clone().find(|(_, sa)| carries(sa));
         // An SA goes before whatever only holds its traffic.
         let place = match carrier {
             Some((id, sa)) => kernel.iter().position(|one| match one.sa {
-                Some(own) => own == *id,
+                Some(own) => own == id,
                 None => one.policy == sa.policy,
             }),
             None => kernel.iter().position(|one| one.decides(flow, interface)),
         };
         if let Some((place, one)) = place.and_then(|place| Some((place, kernel.get(place)?))) {
             let entry = Some(self.show_of_kernel(place, one));
-            return Decision { entry, carrier: carrier.map(|(id, _)| *id) };
+            return Decision { entry, carrier: carrier.map(|(id, _)| id) };
         }
         let table = self.table_at(interface);
         let before = self.tables.all().take_while(|(other, _)| *other < table);
@@ -101,7 +102,7 @@ impl PolicyBook {
     /// what is configured.
     fn of_kernel(&self) -> Vec<OfKernel> {
         let held = self.held_by_kernel();
-        let is_held = |sa: &Negotiated| {
+        let is_held = |sa: &Agreement| {
             held.iter().any(|Held { policy, local, remote, .. }| {
                 sa.is_within(&SpdEntry {
                     local: local.clone(),
@@ -113,9 +114,9 @@ impl PolicyBook {
         let beyond = self.negotiated.iter().rev();
         let beyond = beyond.filter(|(_, sa)| sa.engine == Engine::Kernel && !is_held(sa));
         let beyond = beyond.map(|(id, sa)| OfKernel {
-            sa: Some(*id),
+            sa: Some(id),
             policy: sa.policy,
-            sides: sa.sides.clone(),
+            sides: sa.sides().into_owned(),
             steering: self.kernel_options(sa.policy).steering,
         });
         let mut all: Vec<OfKernel> = beyond.collect();

@@ -1,4 +1,4 @@
-use adit_db::{Dscp, HostSpec, TsSpec};
+use adit_db::{Action, Dscp, HostSpec, TsSpec};
 use adit_mgmt::api::{PolicyAction, PolicySource};
 use adit_wire::ip::FlowKey;
 
@@ -29,8 +29,7 @@ fn ts(text: &str) -> TrafficSelector {
 fn negotiated(policy: PolicyId, local: &str, remote: &str) -> Negotiated {
     let sides = Sides { local: vec![ts(local)], remote: vec![ts(remote)] };
     let peer = "203.0.113.7".parse().unwrap();
-    let options = KernelOptions::default();
-    Negotiated { policy, engine: Engine::Userspace, mode: Mode::Tunnel, peer, sides, options }
+    Negotiated { policy, engine: Engine::Userspace, mode: Mode::Tunnel, peer, sides }
 }
 
 /// The entries in force: what they do to which remote networks.
@@ -334,6 +333,12 @@ fn a_tunnel_of_the_kernel_is_held_there_and_has_no_way_into_the_tun() {
     assert_eq!(book.held_by_kernel().len(), 1);
     let way = book.routed_by(policy).unwrap().way;
     assert_eq!(way, TunnelWay::Peer("203.0.113.7".parse().unwrap()));
+    let held = book.held_by_kernel();
+    assert!(book.is_held_anyway(policy));
+    book.add_negotiated(ChildSaId(1), by_kernel(policy, "10.2.0.0/25"));
+    assert_eq!(book.held_by_kernel(), held);
+    book.remove_sa(ChildSaId(1));
+    assert_eq!(book.held_by_kernel(), held);
 
     book.load(connection(Keep::Up));
     book.rebuild().unwrap();
@@ -346,6 +351,7 @@ fn a_tunnel_of_the_kernel_is_held_there_and_has_no_way_into_the_tun() {
 fn an_sa_of_the_kernel_adds_nothing_to_the_spd() {
     let (mut book, policy) = kernel_book(Keep::Passive);
     assert!(book.held_by_kernel().is_empty() && book.routed().is_empty());
+    assert!(!book.is_held_anyway(policy));
     for (id, remote) in [(1, "10.2.0.0/25"), (2, "10.9.0.1")] {
         book.add_negotiated(ChildSaId(id), by_kernel(policy, remote));
         assert_eq!((book.spd().len(), book.held_by_kernel().len()), (0, 1));

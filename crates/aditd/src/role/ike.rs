@@ -3,16 +3,24 @@
 //! It reads UDP 500 itself; what comes in on UDP 4500 is sorted by the inbound thread. It holds
 //! session keys for as long as it takes to hand them to the packet threads, and no long-term ones.
 
+mod loading;
 mod manual;
+mod places;
+mod shard;
+mod shards;
+mod threads;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::SystemRng;
+use adit_crypto::BufferedRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::{Engine, HostSpec, PolicyId, TableId};
-use adit_ike::{Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query};
+use adit_db::{ChildSaId, Engine, HostSpec, PolicyId, TableId};
+use adit_ike::{
+    Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query, Shard, Transport,
+};
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
 use adit_sys::clock;
@@ -25,16 +33,22 @@ use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
+use self::loading::Loading;
 use crate::keylog::KeyLog;
 use crate::message::{
-    Asked, Links, PacketNews, PolicyView, QueryId, RouteChange, ToControl, ToIke, ToInbound,
-    ToKernel, ToOutbound, ToParent,
+    Asked, Links, PacketNews, PolicyView, QueryId, RouteChange, Ticket, ToControl, ToIke,
+    ToInbound, ToKernel, ToOutbound, ToParent,
 };
 use crate::policy::{Decision, PolicyBook};
 use crate::role::errors;
-use crate::role::ike_sockets::IkeSockets;
+use crate::role::ike_sockets::{IkeSockets, Letter};
 use crate::role::keys::ToKeys;
+use crate::role::tcp::ToTcp;
+use crate::tickets::Tickets;
 use crate::{filter, routes};
+
+pub(crate) use self::shard::ShardRole;
+use self::shards::{Others, QuestionKind};
 
 /// What the role needs from its parent.
 pub(crate) struct IkeRole {
@@ -44,8 +58,12 @@ pub(crate) struct IkeRole {
     pub(crate) links: Links,
     /// Where session keys are written, if they are.
     pub(crate) key_log: Option<KeyLog>,
+    /// The keys of tickets.
+    pub(crate) tickets: Tickets,
     /// Settings of the endpoint.
     pub(crate) config: EndpointConfig,
+    /// The first of the endpoints, which is here.
+    pub(crate) shard: Shard,
 }
 
 impl IkeRole {
@@ -65,18 +83,25 @@ impl IkeRole {
 const SOCKET_V4: Token = Token(0);
 const SOCKET_V6: Token = Token(1);
 const REQUESTS: Token = Token(2);
-/// Datagrams read in one go.
+/// Datagrams read, written, and requests taken in one go.
 const BATCH: usize = 32;
+/// Requests taken between two looks at sockets and timers.
+const ROUND_MAX: usize = 8 * BATCH;
+/// The shard that is in this role.
+const FIRST: u16 = 0;
 /// Longest IKE message taken: the largest UDP payload.
 const MESSAGE_OCTETS_MAX: usize = 65_535;
 
 struct Running {
     role: IkeRole,
+    /// That of the first shard.
     endpoint: Endpoint,
-    rng: SystemRng,
+    shards: Others,
+    rng: BufferedRng,
     policies: PolicyBook,
     /// The configuration changed and the packet threads do not know yet.
     stale: bool,
+    loading: Loading,
     /// The packet filter as it was sent last.
     filter_rules: Option<Vec<FilterRule>>,
     netlink: Netlink,
@@ -86,6 +111,16 @@ struct Running {
     /// New routes or changes of the kernel are on their way, and the outputs that came with them
     /// are not all out.
     behind_routes: bool,
+    /// To be sent with the next [`Self::ring`].
+    letters: Vec<Letter>,
+    /// The kernel role was told something that nothing has followed yet.
+    ahead: bool,
+    /// Its clones are with what is on the way through the kernel role and the parent.
+    ticket: Ticket,
+    /// For the control role, with the next [`Self::drain`].
+    news: Vec<ToControl>,
+    /// Child SAs that were replaced and are still there: what they carried has been asked for.
+    replaced: BTreeSet<ChildSaId>,
     stopping: bool,
 }
 
@@ -96,20 +131,28 @@ impl Running {
         if let Some(socket) = role.sockets.ike.v6() {
             poller.add(socket, SOCKET_V6, Interest::Readable)?;
         }
-        let endpoint = Endpoint::new(role.config.clone());
+        let endpoint = Endpoint::of_shard(role.config.clone(), role.shard.clone());
+        let shards = Others::new(role.links.shards.clone());
         let packets = (0..BATCH).map(|_| PacketBuf::with_capacity(0, MESSAGE_OCTETS_MAX)).collect();
         Ok(Self {
             role,
             endpoint,
-            rng: SystemRng,
+            shards,
+            rng: BufferedRng::default(),
             policies: PolicyBook::default(),
             stale: false,
+            loading: Loading::default(),
             filter_rules: None,
             netlink: Netlink::open()?,
             poller,
             batch: BatchIo::new(0),
             packets,
             behind_routes: false,
+            letters: Vec::with_capacity(BATCH),
+            ahead: false,
+            ticket: Ticket::default(),
+            news: Vec::new(),
+            replaced: BTreeSet::new(),
             stopping: false,
         })
     }
@@ -120,64 +163,128 @@ impl Running {
             return;
         }
         let mut events = Events::new();
-        while !(self.stopping && self.endpoint.is_idle()) {
+        self.tell_ticket_keys();
+        while !(self.stopping && self.endpoint.is_idle() && self.shards.are_gone()) {
             let now = clock::now();
-            let timeout = self.endpoint.poll_timeout().map(|at| at.saturating_duration_since(now));
+            let lacks_key_shares = self.endpoint.lacks_key_shares();
+            let timeout = match self.endpoint.poll_timeout() {
+                _ if lacks_key_shares => Some(Duration::ZERO),
+                at => at.map(|at| at.saturating_duration_since(now)),
+            };
+            let timeout = timeout.into_iter().chain(self.shards.timeout()).min();
+            let timeout = self.loading.shorten(timeout);
             if let Err(error) = self.poller.wait(&mut events, timeout) {
                 error!(%error, "the ike role cannot wait");
                 break;
             }
-            self.receive();
+            if lacks_key_shares && events.iter().next().is_none() {
+                self.endpoint.prepare_key_share(&mut self.rng);
+            }
+            self.receive(&events);
             // What peers made us install goes in as it was agreed on, before anything is unloaded.
             self.drain();
             if !self.take_requests(requests) {
                 break;
             }
+            self.load_slice();
+            self.take_parked();
+            if self.role.tickets.look(now, &mut self.rng) {
+                self.tell_ticket_keys();
+            }
             self.endpoint.handle_timeout(clock::now(), &mut self.rng);
             self.drain();
+            self.ring();
         }
+        self.tell_news();
         self.tell_parent(ToParent::IkeStopped);
+        self.ring();
     }
 
-    fn receive(&mut self) {
+    fn tell_ticket_keys(&mut self) {
+        self.direct(self.role.tickets.command(), clock::now());
+    }
+
+    /// Wakes whom the last requests and datagrams concern, and sends what answers them. Those who open
+    /// packets come first, as the peer may use a child SA when it has our message, and those who tell
+    /// of it last.
+    fn ring(&mut self) {
+        let Links { inbound, outbound, kernel, keys, control, .. } = &self.role.links;
+        inbound.ring();
+        outbound.ring();
+        // The buffers for what is received are free between two calls.
+        self.role.sockets.transmit_all(&self.letters, &mut self.packets, &mut self.batch);
+        self.letters.clear();
+        keys.ring();
+        kernel.ring();
+        control.ring();
+        // What they do because of a command waits for `settle`, too.
+        if !self.stale {
+            self.flush_shards();
+        }
+    }
+
+    /// Reads the sockets that have something to read.
+    fn receive(&mut self, events: &Events) {
         let now = clock::now();
-        for socket in self.role.sockets.ike.halves() {
+        for ready in events.iter().filter(|ready| ready.token != REQUESTS) {
+            let pair = &self.role.sockets.ike;
+            let socket = if ready.token == SOCKET_V4 { Some(pair.v4()) } else { pair.v6() };
+            let Some(socket) = socket else { continue };
             let got =
                 socket.recv_batch(&mut self.batch, &mut self.packets).unwrap_or_else(|error| {
                     debug!(%error, "receiving on the IKE port failed");
                     0
                 });
-            for packet in self.packets.iter().take(got).filter(|packet| !packet.is_empty()) {
-                let path = Path { local: packet.meta.local, remote: packet.meta.remote };
-                self.endpoint.handle_datagram(path, packet.data(), now, &mut self.rng);
+            let problems: Vec<Path> = if ready.error {
+                let local = socket.local();
+                errors(socket).map(|problem| Path::udp(local, problem.remote())).collect()
+            } else {
+                Vec::new()
+            };
+            let packets = std::mem::take(&mut self.packets);
+            for packet in packets.iter().take(got).filter(|packet| !packet.is_empty()) {
+                let path = Path::udp(packet.meta.local, packet.meta.remote);
+                self.datagram(path, packet.data(), now);
             }
-            for problem in errors(socket) {
-                let path = Path { local: socket.local(), remote: problem.remote() };
-                self.endpoint.handle_unreachable(path, now, &mut self.rng);
+            self.packets = packets;
+            for path in problems {
+                self.unreachable(path, now);
             }
         }
     }
 
-    /// False if all who could ask are gone.
+    /// Takes some requests: those who flood this role must not stop its timers, and not UDP 500. False
+    /// if all who could ask are gone.
     fn take_requests(&mut self, requests: &CommandReceiver<ToIke>) -> bool {
-        loop {
+        let mut taken = 0;
+        // A configuration comes in many pieces; what it is made of is put in force once.
+        while taken < ROUND_MAX || self.stale {
+            taken += 1;
+            if taken % BATCH == 0 {
+                self.ring();
+            }
             match requests.next() {
                 Next::Command(request) => {
-                    // A configuration comes in many pieces; the policies are built once.
-                    if !changes_policies(&request) {
-                        self.settle();
-                    }
-                    self.handle(request, clock::now());
-                    if !self.stale {
-                        self.drain();
+                    if let Some(request) = self.loading.park(request) {
+                        self.take(request);
                     }
                 }
-                Next::Empty => {
-                    self.settle();
-                    return true;
-                }
+                Next::Empty => break,
                 Next::Closed => return false,
             }
+        }
+        self.settle();
+        true
+    }
+
+    /// Takes a request; changed policies are in force before one that does not change them.
+    fn take(&mut self, request: ToIke) {
+        if !changes_policies(&request) {
+            self.settle();
+        }
+        self.handle(request, clock::now());
+        if !self.stale {
+            self.drain();
         }
     }
 
@@ -190,22 +297,21 @@ impl Running {
     }
 
     fn handle(&mut self, request: ToIke, now: Instant) {
-        let rng = &mut self.rng;
         match request {
-            ToIke::Datagram { path, octets } => {
-                self.endpoint.handle_datagram(path, &octets, now, rng);
+            ToIke::Input(input) => input.give(&mut self.endpoint, now, &mut self.rng),
+            ToIke::Outputs(from, outputs) => {
+                outputs.into_iter().for_each(|output| self.carry_out(from, output));
             }
-            ToIke::Unreachable(path) => self.endpoint.handle_unreachable(path, now, rng),
+            ToIke::Answer(query, from, answer) => self.answered(query, from, answer),
+            ToIke::ShardStopped(number) => self.shard_has_ended(number),
             ToIke::Packet(news) => self.packet_news(news, now),
-            ToIke::Auth(job, result) => self.endpoint.handle_auth(job, result, now, rng),
-            ToIke::Resolved(job, addresses) => {
-                self.endpoint.handle_resolved(job, addresses, now, rng);
-            }
+            ToIke::Network(addresses) => self.network(addresses.into(), now),
             ToIke::Command(command) => self.command(command, now),
             ToIke::Replace(connection) => {
                 self.command(Command::Unload(connection.name.clone()), now);
                 self.command(Command::Load(connection), now);
             }
+            ToIke::Configure(requests) => self.configure(requests),
             ToIke::Install { connection, child, install } => {
                 if let Some(policy) = self.policies.policy(&connection, &child) {
                     self.policies.install(policy, install);
@@ -218,14 +324,14 @@ impl Running {
                 self.stale = true;
             }
             ToIke::Policies(query, asked) => self.tell_policies(query, asked.as_ref()),
-            ToIke::Snapshot(query) => {
-                let sas = self.endpoint.ike_sas().collect();
-                let connections = self.endpoint.connections().collect();
-                self.tell_control(ToControl::Snapshot { query, sas, connections });
-            }
+            ToIke::Count(query) => self.ask_shards(query, QuestionKind::Count),
+            ToIke::Show(query) => self.ask_shards(query, QuestionKind::Show),
+            ToIke::Snapshot(query) => self.ask_shards(query, QuestionKind::Snapshot),
             ToIke::Stop => {
                 self.stopping = true;
-                self.endpoint.handle_command(Command::Shutdown, now, rng);
+                self.loading.forget_tunnels();
+                self.take_parked();
+                self.direct(Command::Shutdown, now);
             }
         }
     }
@@ -233,25 +339,29 @@ impl Running {
     fn command(&mut self, command: Command, now: Instant) {
         // The policy goes in before and comes out after the SAs: no packet slips through between.
         // What the endpoint sends because of a command waits for `settle`.
-        match &command {
+        match command {
             Command::Load(connection) => {
-                self.policies.load(Arc::clone(connection));
+                self.policies.load(Arc::clone(&connection));
                 self.stale = true;
-                self.endpoint.handle_command(command, now, &mut self.rng);
+                self.load(&connection, now);
             }
             Command::Unload(name) => {
-                let name = name.clone();
-                self.endpoint.handle_command(command, now, &mut self.rng);
+                self.unload(&name, now);
                 self.policies.unload(&name);
                 self.stale = true;
             }
-            Command::Initiate { .. }
+            Command::LoadElsewhere(_)
+            | Command::BringUp { .. }
+            | Command::Initiate { .. }
             | Command::Down { .. }
             | Command::TerminateIke { .. }
             | Command::TerminateChild { .. }
             | Command::RekeyIke(_)
+            | Command::Reauthenticate(_)
             | Command::RekeyChild(_)
-            | Command::Shutdown => self.endpoint.handle_command(command, now, &mut self.rng),
+            | Command::RedirectIke { .. }
+            | Command::UseTicketKeys { .. }
+            | Command::Shutdown => self.direct(command, now),
         }
     }
 
@@ -266,40 +376,67 @@ impl Running {
                 PacketEvent::Acquire { connection, child, flow }
             }
         };
-        self.endpoint.handle_packet_event(event, now, &mut self.rng);
+        self.packet_event(event, now);
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
-            self.carry_out(output);
+            self.carry_out(FIRST, output);
         }
+        self.tell_news();
         self.behind_routes = false;
     }
 
-    fn carry_out(&mut self, output: Output) {
+    /// Hands on what was put by for the control role.
+    fn tell_news(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        let message = match news.pop() {
+            None => return,
+            Some(only) if news.is_empty() => only,
+            Some(last) => {
+                news.push(last);
+                ToControl::Many(news)
+            }
+        };
+        if !self.ahead && Arc::get_mut(&mut self.ticket).is_some() {
+            let _ = self.role.links.control.push(message);
+        } else {
+            self.tell_parent(ToParent::Tell(Box::new(message)));
+        }
+    }
+
+    /// Does what a shard wants done.
+    fn carry_out(&mut self, from: u16, output: Output) {
+        self.note(from, &output);
         match output {
             Output::Transmit { path, octets } => self.transmit(path, octets),
             Output::Keepalive(path) => {
                 let inside = self.policies.is_inside(path.remote.ip());
                 self.role.sockets.keep_alive(path, inside);
             }
+            Output::HangUp(path) => self.hang_up(path),
             Output::InstallChild { sa, outbound } => self.install(*sa, outbound),
             Output::ActivateOutbound(id) => self.activate(id),
             Output::RemoveChild { id, delay } => self.remove(id, delay),
             Output::UpdatePeer { child, encap } => self.update_peer(child, encap),
+            Output::SkipSequence { child, by } => self.skip_sequence(child, by),
             Output::Auth(job) => {
-                let _ = self.role.links.keys.send(ToKeys::Auth(job));
+                let _ = self.role.links.keys.push(ToKeys::Auth(job));
+            }
+            Output::Ppk(job) => {
+                let _ = self.role.links.keys.push(ToKeys::Ppk(job));
             }
             Output::Resolve { job, query } => self.resolve(job, query),
             Output::Event(event) => {
+                self.note_tcp(&event);
                 if let adit_ike::Event::ChildRekeyed { old, .. } = &event {
                     self.ask_what_flowed(old.id);
+                    self.replaced.insert(old.id);
                 }
                 self.tell_control(ToControl::Event(event));
             }
-            Output::Done { request, result } => {
-                self.tell_control(ToControl::Done { request, result });
-            }
+            Output::Done { request, result } => self.done(request, from, result),
+            Output::Tidings(tidings) => self.share(from, &tidings),
             Output::Keys(keys) => {
                 let Some(log) = &mut self.role.key_log else {
                     return;
@@ -319,46 +456,55 @@ impl Running {
             self.publish_change(Engine::Kernel, Some(policy));
             return;
         }
-        let (mut inbound, mut outbound) = match adit_dataplane::split(&sa, policy, clock::now()) {
-            Ok(halves) => halves,
-            Err(error) => {
-                error!(%error, "a child SA could not be installed");
-                return;
-            }
-        };
-        inbound = inbound.into_table(self.policies.table_of(policy));
-        if let Some(over) = self.policies.over(&sa.connection) {
-            (inbound, outbound) = (inbound.over(over, sa.encap.local), outbound.over(over));
+        match self.install_halves(&sa, policy, active) {
+            Ok(()) => self.publish_userspace(policy, sa.id),
+            Err(error) => error!(%error, "a child SA could not be installed"),
         }
-        self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
-        self.tell_outbound(OutboundCommand::Install { sa: Box::new(outbound), active });
-        self.publish_change(Engine::Userspace, Some(policy));
     }
 
-    fn activate(&mut self, child: adit_db::ChildSaId) {
+    fn activate(&mut self, child: ChildSaId) {
         match self.policies.engine_of(child) {
             Engine::Kernel => self.tell_kernel(ToKernel::Activate(child)),
             Engine::Userspace | Engine::Auto => {
-                self.tell_outbound(OutboundCommand::Activate { child });
+                self.tell_outbound(|| OutboundCommand::Activate { child });
             }
         }
     }
 
-    fn remove(&mut self, child: adit_db::ChildSaId, delay: Duration) {
+    fn remove(&mut self, child: ChildSaId, delay: Duration) {
         let engine = self.policies.engine_of(child);
-        self.ask_what_flowed(child);
+        // Two answers for one event would be added up.
+        if !self.replaced.remove(&child) {
+            self.ask_what_flowed(child);
+        }
         match engine {
             Engine::Kernel => self.tell_kernel(ToKernel::RemoveLater { child, delay }),
             Engine::Userspace | Engine::Auto => {
-                self.tell_outbound(OutboundCommand::Remove { child });
-                let _ = self.role.links.inbound.send(ToInbound::RemoveLater { child, delay });
+                self.tell_outbound(|| OutboundCommand::Remove { child });
+                self.role.links.inbound.push_each(|| ToInbound::RemoveLater { child, delay });
             }
         }
+        let is_routed = self.policies.is_routed_anyway(child);
         let policy = self.policies.remove_sa(child);
-        self.publish_change(engine, policy);
+        self.forget_child(child);
+        if is_routed {
+            self.publish_spd();
+        } else {
+            self.publish_change(engine, policy);
+        }
     }
 
-    fn update_peer(&mut self, child: adit_db::ChildSaId, encap: adit_db::Encapsulation) {
+    /// Publishes what a new child SA in user space changed: nothing of the routes, if what is
+    /// configured has them anyway. Then the peer's answer need not wait for the parent.
+    fn publish_userspace(&mut self, policy: PolicyId, child: ChildSaId) {
+        if self.policies.is_routed_anyway(child) {
+            self.publish_spd();
+        } else {
+            self.publish_change(Engine::Userspace, Some(policy));
+        }
+    }
+
+    fn update_peer(&mut self, child: ChildSaId, encap: adit_db::Encapsulation) {
         match self.policies.engine_of(child) {
             Engine::Kernel => {
                 let policy = self.policies.move_sa(child, encap.remote.ip());
@@ -366,10 +512,16 @@ impl Running {
                 self.publish_change(Engine::Kernel, policy);
             }
             Engine::Userspace | Engine::Auto => {
-                self.tell_outbound(OutboundCommand::UpdatePeer { child, encap });
-                self.tell_inbound(InboundCommand::UpdatePeer { child, encap });
+                self.tell_outbound(|| OutboundCommand::UpdatePeer { child, encap });
+                self.tell_inbound(|| InboundCommand::UpdatePeer { child, encap });
             }
         }
+    }
+
+    /// All threads share what is left out, so one is told. The kernel's SAs are not asked for.
+    fn skip_sequence(&self, child: ChildSaId, by: u64) {
+        let command = ToOutbound::Engine(OutboundCommand::Skip { child, by });
+        self.role.links.outbound.push_to(0, command);
     }
 
     fn publish_policies(&mut self) {
@@ -378,6 +530,7 @@ impl Running {
             return;
         }
         self.publish_spd();
+        self.tell_inside();
         // An earlier filter may have failed.
         self.filter_rules = None;
         self.tell_kernel(ToKernel::Interfaces(self.policies.interfaces()));
@@ -390,6 +543,8 @@ impl Running {
     fn publish_change(&mut self, engine: Engine, policy: Option<PolicyId>) {
         let Some(policy) = policy.map(|policy| self.policies.owner(policy)) else { return };
         match engine {
+            // What is held without an SA is held with one: nothing to tell, whatever else there is.
+            Engine::Kernel if self.policies.is_held_anyway(policy) => {}
             Engine::Kernel => self.publish_held(),
             Engine::Userspace | Engine::Auto => self.publish_spd(),
         }
@@ -400,10 +555,10 @@ impl Running {
         for (table, spd) in self.policies.take_changed() {
             match spd.map(Arc::new) {
                 Some(spd) if table == TableId::DEFAULT => {
-                    self.tell_outbound(OutboundCommand::SetPolicies(Arc::clone(&spd)));
-                    self.tell_inbound(InboundCommand::SetPolicies(spd));
+                    self.tell_outbound(|| OutboundCommand::SetPolicies(Arc::clone(&spd)));
+                    self.tell_inbound(|| InboundCommand::SetPolicies(Arc::clone(&spd)));
                 }
-                spd => self.tell_outbound(OutboundCommand::SetTable { table, spd }),
+                spd => self.tell_outbound(|| OutboundCommand::SetTable { table, spd: spd.clone() }),
             }
         }
     }
@@ -412,6 +567,7 @@ impl Running {
     fn publish_held(&mut self) {
         let held = self.policies.held_by_kernel();
         let rules = filter::rules(self.policies.spd(), &held);
+        let rules = filter::with_tcp(rules, self.policies.tcp_servers());
         self.tell_kernel(ToKernel::Policies(held));
         if self.filter_rules.as_ref() != Some(&rules) {
             self.tell_parent(ToParent::Filter(rules.clone()));
@@ -439,7 +595,7 @@ impl Running {
         } else {
             view.entries = self.policies.list(ENTRIES_MAX);
         }
-        let _ = self.role.links.outbound.send(ToOutbound::Report(query, packet));
+        self.role.links.outbound.push_each(|| ToOutbound::Report(query, packet));
         self.tell_control(ToControl::Policies(query, Box::new(view)));
     }
 
@@ -450,7 +606,30 @@ impl Running {
         if self.behind_routes {
             self.tell_parent(ToParent::Transmit { path, octets, inside });
         } else {
-            self.role.sockets.transmit(path, &octets, inside);
+            self.letters.push(Letter { path, octets, inside });
+            if self.letters.len() >= BATCH {
+                self.ring();
+            }
+        }
+    }
+
+    /// Behind what was sent before.
+    fn hang_up(&mut self, path: Path) {
+        if self.behind_routes {
+            return self.tell_parent(ToParent::HangUp(path));
+        }
+        self.role.sockets.transmit_all(&self.letters, &mut self.packets, &mut self.batch);
+        self.letters.clear();
+        self.role.sockets.hang_up(path);
+    }
+
+    /// The peer at the other end of a TCP connection has authenticated.
+    fn note_tcp(&self, event: &adit_ike::Event) {
+        if let adit_ike::Event::IkeUp(ike) | adit_ike::Event::PeerMoved { ike, .. } = event
+            && ike.transport == Transport::TcpResponder
+        {
+            let path = Path { transport: ike.transport, ..Path::udp(ike.local, ike.remote) };
+            self.role.links.tcp.tell(ToTcp::Proven(path));
         }
     }
 
@@ -458,17 +637,17 @@ impl Running {
         match query {
             Query::SourceFor(remote) => {
                 let source = self.source_for(remote).into_iter().collect();
-                self.endpoint.handle_resolved(job, source, clock::now(), &mut self.rng);
+                self.resolved(job, source, clock::now());
             }
             Query::Name(name) => {
-                let own = self.role.links.ike.clone();
+                let shards = self.role.links.shards.clone();
                 let started = spawn_named("resolve", move || {
                     let addresses = resolve(&name).unwrap_or_default();
-                    let _ = own.send(ToIke::Resolved(job, addresses));
+                    shards.send_resolved(job, addresses);
                 });
                 if let Err(error) = started {
                     warn!(%error, "no thread to resolve a name");
-                    self.endpoint.handle_resolved(job, Vec::new(), clock::now(), &mut self.rng);
+                    self.resolved(job, Vec::new(), clock::now());
                 }
             }
         }
@@ -492,37 +671,41 @@ impl Running {
     }
 
     /// Whoever hears that a child SA is gone wants to know what it carried.
-    fn ask_what_flowed(&self, child: adit_db::ChildSaId) {
+    fn ask_what_flowed(&self, child: ChildSaId) {
         if self.policies.engine_of(child) == Engine::Kernel {
-            let _ = self.role.links.kernel.send(ToKernel::Flowed(child));
+            let _ = self.role.links.kernel.push(ToKernel::Flowed(child));
             return;
         }
-        let _ = self.role.links.outbound.send(ToOutbound::Flowed(child));
-        let _ = self.role.links.inbound.send(ToInbound::Flowed(child));
+        self.role.links.outbound.push_each(|| ToOutbound::Flowed(child));
+        self.role.links.inbound.push_each(|| ToInbound::Flowed(child));
     }
 
-    fn tell_outbound(&self, command: OutboundCommand) {
-        let _ = self.role.links.outbound.send(ToOutbound::Engine(command));
+    fn tell_outbound(&self, mut command: impl FnMut() -> OutboundCommand) {
+        self.role.links.outbound.push_each(|| ToOutbound::Engine(command()));
     }
 
-    fn tell_inbound(&self, command: InboundCommand) {
-        let _ = self.role.links.inbound.send(ToInbound::Engine(command));
+    fn tell_inbound(&self, mut command: impl FnMut() -> InboundCommand) {
+        self.role.links.inbound.push_each(|| ToInbound::Engine(command()));
     }
 
     /// What follows waits for the kernel as it waits for the routes.
     fn tell_kernel(&mut self, command: ToKernel) {
-        let _ = self.role.links.kernel.send(command);
+        let _ = self.role.links.kernel.push(command);
         self.behind_routes = true;
+        self.ahead = true;
     }
 
     /// Through the kernel role, which puts SAs and policies in place first.
-    fn tell_parent(&self, message: ToParent) {
-        let _ = self.role.links.kernel.send(ToKernel::Then(Box::new(message)));
+    fn tell_parent(&mut self, message: ToParent) {
+        let message = ToParent::InTurn(Box::new(message), Ticket::clone(&self.ticket));
+        let _ = self.role.links.kernel.push(ToKernel::Then(Box::new(message)));
+        self.ahead = false;
     }
 
-    /// Through the parent, which puts routes in place first.
-    fn tell_control(&self, message: ToControl) {
-        self.tell_parent(ToParent::Tell(Box::new(message)));
+    /// With the rest of what happens now, and through the parent while it or the kernel role has
+    /// something to put in place first.
+    fn tell_control(&mut self, message: ToControl) {
+        self.news.push(message);
     }
 }
 
@@ -532,6 +715,7 @@ fn changes_policies(request: &ToIke) -> bool {
         request,
         ToIke::Command(Command::Load(_) | Command::Unload(_))
             | ToIke::Replace(_)
+            | ToIke::Configure(_)
             | ToIke::Install { .. }
             | ToIke::Manual(_)
             | ToIke::SetPolicies(_)

@@ -1,30 +1,83 @@
-//! The keys role: the only place where pre-shared keys are. It computes AUTH values on request
-//! (RFC 7296 §2.15) and gives nothing else away.
+//! The keys role: the only place where pre-shared and private keys are. It computes and checks AUTH
+//! values on request (RFC 7296 §2.15) and gives nothing else away.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use adit_crypto::Secret;
-use adit_db::{ConnectionName, Identity, IdentityPattern};
-use adit_ike::{AuthJob, AuthJobKind, AuthResult, psk_auth, psk_verify};
-use adit_sys::wake::{CommandReceiver, CommandSender, Next};
-use tracing::{debug, info};
+use adit_db::{ConnectionName, Identity, IdentityPattern, PpkId};
+use adit_ike::{AuthJob, AuthResult, JobId, Keys, PpkJob};
+use adit_mgmt::vici::credentials::Loaded;
+use adit_pki::{Credentials, KeyId, Moment, PrivateKey};
+use adit_sys::clock;
+use adit_sys::wake::{CommandReceiver, Interest, Next, wait_for};
+use tracing::{debug, error, info};
 
-use crate::message::ToIke;
+use crate::shards::{Refused, ShardLinks};
 
 /// What the keys role is told.
 #[derive(Debug)]
 pub(crate) enum ToKeys {
     /// Sign or verify; the answer goes to the ike role.
     Auth(AuthJob),
+    /// Mix a post-quantum key into the keys of an IKE SA; the answer goes to the ike role.
+    Ppk(PpkJob),
     /// A secret of VICI's `load-shared`; replaces the one with the same id.
     Load(SharedSecret),
+    /// A post-quantum key of VICI's `load-shared`; replaces the secret with the same id.
+    LoadPpk(SharedPpk),
     /// Forget the secret with that id.
     Unload(String),
     /// Forget every secret that did not come from the configuration directory.
     Clear,
-    /// The secrets of the configuration directory, one for each tunnel; replaces the former set.
-    SetTunnels(Vec<(ConnectionName, Secret)>),
+    /// What the configuration directory says; replaces the former set.
+    SetTunnels(TunnelKeys),
+    /// A certificate of VICI's `load-cert`.
+    LoadCert(Loaded),
+    /// A private key of VICI's `load-key`.
+    LoadKey(Box<PrivateKey>),
+    /// Forget the private key with that fingerprint.
+    UnloadKey(KeyId),
+}
+
+/// The secrets and private keys of tunnels.
+#[derive(Debug, Default)]
+pub(crate) struct TunnelKeys {
+    /// The secrets of each tunnel.
+    pub(crate) secrets: Vec<(ConnectionName, TunnelSecrets)>,
+    /// The private keys. Tunnels find theirs by its public half.
+    pub(crate) keys: Vec<PrivateKey>,
+}
+
+/// The secrets of one tunnel of the configuration directory.
+#[derive(Debug)]
+pub(crate) struct TunnelSecrets {
+    /// Its pre-shared key; none where no side proves itself by one.
+    pub(crate) psk: Option<Secret>,
+    /// That of the second round of authentication (RFC 4739).
+    pub(crate) second: Option<Secret>,
+    /// Its post-quantum key (RFC 8784).
+    pub(crate) ppk: Option<Secret>,
+}
+
+impl TunnelSecrets {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.psk.is_none() && self.second.is_none() && self.ppk.is_none()
+    }
+}
+
+/// A post-quantum key and what it is called.
+#[derive(Debug)]
+pub(crate) struct SharedPpk {
+    /// Its unique id.
+    pub(crate) id: String,
+    /// The names of it; empty is any.
+    pub(crate) names: Vec<PpkId>,
+    /// The key.
+    pub(crate) secret: Secret,
 }
 
 /// A secret and whose it is.
@@ -38,61 +91,199 @@ pub(crate) struct SharedSecret {
     pub(crate) secret: Secret,
 }
 
-/// Runs until nobody can ask any more; answers go to the ike role.
-pub(crate) fn run(requests: &CommandReceiver<ToKeys>, ike: &CommandSender<ToIke>) {
+/// Runs until nobody can ask any more; each answer goes to the shard of the ike role that asked.
+pub(crate) fn run(requests: &CommandReceiver<ToKeys>, ike: &ShardLinks) {
     let mut store = KeyStore::default();
-    while let Next::Command(request) = requests.wait(None) {
-        match request {
-            ToKeys::Auth(job) => {
-                let result = store.answer(&job);
-                if ike.send(ToIke::Auth(job.job, result)).is_err() {
+    let mut answers = Answers::to(ike);
+    loop {
+        match requests.next() {
+            Next::Command(request) => {
+                if store.handle(request, &mut answers).is_err() {
                     return;
                 }
             }
-            ToKeys::Load(shared) => store.load(shared),
-            ToKeys::Unload(id) => store.unload(&id),
-            ToKeys::Clear => store.shared.clear(),
-            ToKeys::SetTunnels(secrets) => store.set_tunnels(secrets),
+            Next::Empty => {
+                if answers.flush().is_err() {
+                    return;
+                }
+                ike.ring();
+                if let Err(error) = wait_for(requests, Interest::Readable, answers.timeout()) {
+                    error!(%error, "the keys role cannot wait");
+                    return;
+                }
+            }
+            Next::Closed => return,
         }
     }
 }
+
+/// A shard that has no room for answers is asked again then.
+const AGAIN: Duration = Duration::from_millis(1);
+
+/// The ways of answers. A shard that is full is not waited for: it may be waiting for this role. What
+/// it has no room for is one answer for each IKE SA that is being authenticated, which are as many as
+/// may be half-open.
+struct Answers<'a> {
+    ike: &'a ShardLinks,
+    /// What each shard had no room for, in order.
+    behind: Vec<VecDeque<(JobId, AuthResult)>>,
+}
+
+impl<'a> Answers<'a> {
+    fn to(ike: &'a ShardLinks) -> Self {
+        let behind = (0..ike.map().count()).map(|_| VecDeque::new()).collect();
+        Self { ike, behind }
+    }
+
+    /// Answers of many requests wake a shard once.
+    fn give(&mut self, job: JobId, result: AuthResult) -> Result<(), Gone> {
+        let number = usize::from(self.ike.map().of_job(job));
+        let Some(behind) = self.behind.get_mut(number) else { return Ok(()) };
+        behind.push_back((job, result));
+        hand_over(self.ike, behind)
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        self.behind.iter_mut().try_for_each(|behind| hand_over(self.ike, behind))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.behind.iter().any(|behind| !behind.is_empty()).then_some(AGAIN)
+    }
+}
+
+/// Hands over what a shard has room for. Of those that end, the first is the last.
+fn hand_over(ike: &ShardLinks, behind: &mut VecDeque<(JobId, AuthResult)>) -> Result<(), Gone> {
+    while let Some((job, result)) = behind.front() {
+        match ike.try_push_auth(*job, result) {
+            Ok(()) => {}
+            Err(Refused::Full) => return Ok(()),
+            Err(Refused::Gone) if ike.map().of_job(*job) == 0 => return Err(Gone),
+            Err(Refused::Gone) => {}
+        }
+        behind.pop_front();
+    }
+    Ok(())
+}
+
+/// Nobody takes answers any more.
+struct Gone;
 
 /// All secrets of this host.
 #[derive(Default)]
 struct KeyStore {
-    tunnels: BTreeMap<ConnectionName, Secret>,
+    tunnels: BTreeMap<ConnectionName, TunnelSecrets>,
     shared: Vec<SharedSecret>,
+    ppks: Vec<SharedPpk>,
+    /// Private keys of tunnels.
+    tunnel_keys: Vec<Arc<PrivateKey>>,
+    /// Private keys of VICI.
+    keys: Vec<Arc<PrivateKey>>,
+    /// Certificates of VICI.
+    certificates: Vec<Loaded>,
+    /// The three before, to work with.
+    credentials: Credentials,
 }
 
 impl KeyStore {
-    fn answer(&self, job: &AuthJob) -> AuthResult {
-        let Some(secret) = self.find(&job.connection, &job.local_id, &job.remote_id) else {
-            info!(connection = %job.connection, "no secret for this pair of identities");
-            return AuthResult::NoSecret;
-        };
-        debug!(connection = %job.connection, "authentication data computed");
-        let octets = job.octets.as_bytes();
-        match &job.kind {
-            AuthJobKind::Sign => AuthResult::Signed(psk_auth(job.prf, secret, octets)),
-            AuthJobKind::Verify { auth } => {
-                if psk_verify(job.prf, secret, octets, auth) {
-                    AuthResult::Verified
-                } else {
-                    AuthResult::Refused
+    fn handle(&mut self, request: ToKeys, answers: &mut Answers<'_>) -> Result<(), Gone> {
+        match request {
+            ToKeys::Auth(job) => return answers.give(job.job, self.answer(&job)),
+            ToKeys::Ppk(job) => return answers.give(job.job, self.mix(&job)),
+            ToKeys::Load(shared) => self.load(shared),
+            ToKeys::LoadPpk(ppk) => {
+                self.unload(&ppk.id);
+                self.ppks.push(ppk);
+            }
+            ToKeys::Unload(id) => self.unload(&id),
+            ToKeys::Clear => {
+                self.shared.clear();
+                self.ppks.clear();
+                self.keys.clear();
+                self.certificates.clear();
+                self.gather();
+            }
+            ToKeys::SetTunnels(tunnels) => self.set_tunnels(tunnels),
+            ToKeys::LoadCert(loaded) => {
+                if !self.certificates.contains(&loaded) {
+                    self.certificates.push(loaded);
+                    self.gather();
                 }
+            }
+            ToKeys::LoadKey(key) => {
+                let fingerprint = key.public().fingerprint();
+                self.keys.retain(|known| known.public().fingerprint() != fingerprint);
+                self.keys.push(Arc::from(key));
+                self.gather();
+            }
+            ToKeys::UnloadKey(fingerprint) => {
+                self.keys.retain(|key| key.public().fingerprint() != fingerprint);
+                self.gather();
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, job: &AuthJob) -> AuthResult {
+        let secret = self.find(&job.connection, job.round, &job.local_id, &job.remote_id);
+        let now = Moment(clock::unix_time().as_secs());
+        let result = job.answer_with(Keys { secret, credentials: &self.credentials, now });
+        if result == AuthResult::NoSecret {
+            info!(connection = %job.connection, "no secret for this pair of identities");
+        } else {
+            debug!(connection = %job.connection, "authentication data computed or checked");
+        }
+        result
+    }
+
+    /// Makes the credentials of all that is loaded.
+    fn gather(&mut self) {
+        self.credentials.clear();
+        for key in self.tunnel_keys.iter().chain(&self.keys) {
+            self.credentials.add_key(Arc::clone(key));
+        }
+        for loaded in &self.certificates {
+            match loaded {
+                Loaded::Certificate { certificate, is_authority: true } => {
+                    self.credentials.add_authority(Arc::clone(certificate));
+                }
+                Loaded::Certificate { certificate, .. } => {
+                    self.credentials.add_certificate(Arc::clone(certificate));
+                }
+                // Connections name those that they take.
+                Loaded::PublicKey(_) => {}
             }
         }
     }
 
-    /// A tunnel's own secret; else the shared one that names the pair best.
+    fn mix(&self, job: &PpkJob) -> AuthResult {
+        let own = self.tunnels.get(&job.connection).map(|tunnel| tunnel.ppk.as_ref());
+        let is_named = |ppk: &&SharedPpk| ppk.names.is_empty() || ppk.names.contains(&job.id);
+        // Later ones win, as with pre-shared keys; those of any name only if there is no other.
+        let shared = || {
+            let mut fitting: Vec<_> = self.ppks.iter().filter(is_named).collect();
+            fitting.sort_by_key(|ppk| !ppk.names.is_empty());
+            fitting.last().map(|ppk| &ppk.secret)
+        };
+        let Some(ppk) = own.unwrap_or_else(shared) else {
+            info!(connection = %job.connection, ppk = %job.id, "no post-quantum key of this name");
+            return AuthResult::NoSecret;
+        };
+        debug!(connection = %job.connection, ppk = %job.id, "post-quantum key mixed in");
+        job.mix(ppk)
+    }
+
+    /// A tunnel's own secret of that round; else the shared one that names the pair best. Names never
+    /// choose among a tunnel's own: the peer could claim one of the second round in the first.
     fn find(
         &self,
         connection: &ConnectionName,
+        round: usize,
         local: &Identity,
         remote: &Identity,
     ) -> Option<&Secret> {
-        if let Some(secret) = self.tunnels.get(connection) {
-            return Some(secret);
+        if let Some(tunnel) = self.tunnels.get(connection) {
+            return if round == 0 { tunnel.psk.as_ref() } else { tunnel.second.as_ref() };
         }
         // Later ones win a tie, as a reload of a secret under a new id would expect.
         let best = self.shared.iter().filter_map(|s| Some((s.fit(local, remote)?, s)));
@@ -106,10 +297,13 @@ impl KeyStore {
 
     fn unload(&mut self, id: &str) {
         self.shared.retain(|shared| shared.id != id);
+        self.ppks.retain(|ppk| ppk.id != id);
     }
 
-    fn set_tunnels(&mut self, secrets: Vec<(ConnectionName, Secret)>) {
-        self.tunnels = secrets.into_iter().collect();
+    fn set_tunnels(&mut self, tunnels: TunnelKeys) {
+        self.tunnels = tunnels.secrets.into_iter().collect();
+        self.tunnel_keys = tunnels.keys.into_iter().map(Arc::new).collect();
+        self.gather();
     }
 }
 
@@ -148,7 +342,15 @@ impl SharedSecret {
 
 #[cfg(test)]
 mod tests {
+    use adit_crypto::Prf;
+    use adit_db::AuthSpec;
+    use adit_ike::{Announced, AuthJobKind, Proof, Shards, psk_auth};
+    use adit_sys::thread::spawn_named;
+    use adit_sys::wake::channel;
+
     use super::*;
+    use crate::message::{Fleet, Input, ToIke, ToShard};
+    use crate::shards::ShardMap;
 
     fn shared(id: &str, owners: &[&str]) -> SharedSecret {
         SharedSecret {
@@ -159,8 +361,19 @@ mod tests {
     }
 
     fn found(store: &KeyStore, connection: &str, local: &str, remote: &str) -> Option<String> {
+        found_in(store, connection, 0, local, remote)
+    }
+
+    fn found_in(
+        store: &KeyStore,
+        connection: &str,
+        round: usize,
+        local: &str,
+        remote: &str,
+    ) -> Option<String> {
         let secret = store.find(
             &connection.parse().unwrap(),
+            round,
             &local.parse().unwrap(),
             &remote.parse().unwrap(),
         )?;
@@ -186,10 +399,26 @@ mod tests {
     fn a_tunnels_own_secret_goes_before_shared_ones() {
         let mut store = KeyStore::default();
         store.load(shared("pair", &["@a.example", "@b.example"]));
-        store.set_tunnels(vec![("berlin".parse().unwrap(), Secret::from_slice(b"own"))]);
+        let psk = Some(Secret::from_slice(b"own"));
+        let second = Some(Secret::from_slice(b"second"));
+        let secrets = TunnelSecrets { psk, second, ppk: None };
+        store.set_tunnels(TunnelKeys {
+            secrets: vec![("berlin".parse().unwrap(), secrets)],
+            keys: Vec::new(),
+        });
 
         assert_eq!(found(&store, "berlin", "@a.example", "@b.example").unwrap(), "own");
         assert_eq!(found(&store, "paris", "@a.example", "@b.example").unwrap(), "pair");
+        // CHECKLIST F09: each round has its own secret, whatever names are claimed in it.
+        for remote in ["@b.example", "bob@example", "192.0.2.1"] {
+            assert_eq!(found_in(&store, "berlin", 0, "@a.example", remote).unwrap(), "own");
+            assert_eq!(found_in(&store, "berlin", 1, "@a.example", remote).unwrap(), "second");
+        }
+        let psk = Some(Secret::from_slice(b"own"));
+        let secrets = TunnelSecrets { psk, second: None, ppk: None };
+        let secrets = vec![("berlin".parse().unwrap(), secrets)];
+        store.set_tunnels(TunnelKeys { secrets, keys: Vec::new() });
+        assert_eq!(found_in(&store, "berlin", 1, "@a.example", "@b.example"), None);
     }
 
     /// CHECKLIST F03: a missing secret is its own answer, not a wrong one.
@@ -200,5 +429,95 @@ mod tests {
         assert_eq!(found(&store, "t", "@a.example", "@b.example"), None);
         store.unload("other");
         assert!(store.shared.is_empty());
+    }
+
+    fn sign(job: u64, connection: &str) -> ToKeys {
+        ToKeys::Auth(AuthJob {
+            job: JobId(job),
+            kind: AuthJobKind::Sign,
+            connection: connection.parse().unwrap(),
+            round: 0,
+            local_id: "@a.example".parse().unwrap(),
+            remote_id: "@b.example".parse().unwrap(),
+            prf: Prf::HmacSha2_256,
+            octets: Secret::from_slice(b"octets"),
+            local_auth: AuthSpec::Psk,
+            remote_auth: AuthSpec::Psk,
+            announced: Announced::default(),
+        })
+    }
+
+    /// What waits is answered in its order with the secrets of its time, and the role wakes whoever
+    /// asked and sleeps until more comes.
+    #[test]
+    fn a_burst_of_requests_is_answered_in_order() {
+        let (requests, from_requests) = channel(16).unwrap();
+        let (ike, answers) = channel(16).unwrap();
+        requests.push(ToKeys::Load(shared("any", &[]))).unwrap();
+        requests.push(sign(1, "t")).unwrap();
+        requests.push(sign(2, "t")).unwrap();
+        requests.push(ToKeys::Unload("any".into())).unwrap();
+        requests.push(sign(3, "t")).unwrap();
+        requests.ring();
+        let ike = ShardLinks::new(ShardMap::new(Shards::ONE), ike, Fleet::new(Vec::new()));
+        let role = spawn_named("keys", move || run(&from_requests, &ike)).unwrap();
+
+        let signed = psk_auth(Prf::HmacSha2_256, &Secret::from_slice(b"any"), b"octets");
+        for (job, result) in [
+            (1, AuthResult::Signed(Proof::shared_key(signed.clone()))),
+            (2, AuthResult::Signed(Proof::shared_key(signed))),
+            (3, AuthResult::NoSecret),
+        ] {
+            assert_eq!(answer(&answers), (JobId(job), result));
+        }
+        requests.send(sign(4, "t")).unwrap();
+        assert_eq!(answer(&answers), (JobId(4), AuthResult::NoSecret));
+        drop(requests);
+        role.join().unwrap();
+    }
+
+    /// A shard that does not read keeps nobody else waiting, neither those who ask nor other shards, and
+    /// gets its answers in order when it does.
+    #[test]
+    fn a_full_shard_is_not_waited_for() {
+        let (requests, from_requests) = channel(1).unwrap();
+        let (first, of_first) = channel(1).unwrap();
+        let (second, of_second) = channel(1).unwrap();
+        let map = ShardMap::new(Shards::new(2));
+        let links = ShardLinks::new(map, first, Fleet::new(vec![second]));
+        let role = spawn_named("keys", move || run(&from_requests, &links)).unwrap();
+
+        for job in [1, 3, 5, 7, 2] {
+            requests.send(sign(job, "t")).unwrap();
+        }
+        assert_eq!(answer(&of_first).0, JobId(2));
+        let mut jobs = Vec::new();
+        while jobs.len() < 4 {
+            match of_second.next() {
+                Next::Command(ToShard::Input(Input::Auth(job, _))) => jobs.push(job.0),
+                Next::Empty => {
+                    let wait = Some(Duration::from_secs(10));
+                    assert!(wait_for(&of_second, Interest::Readable, wait).unwrap(), "no answer");
+                }
+                other @ (Next::Command(_) | Next::Closed) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(jobs, [1, 3, 5, 7]);
+        drop(requests);
+        role.join().unwrap();
+    }
+
+    /// The next answer, when the descriptor tells of one.
+    fn answer(answers: &CommandReceiver<ToIke>) -> (JobId, AuthResult) {
+        loop {
+            match answers.next() {
+                Next::Command(ToIke::Input(Input::Auth(job, result))) => return (job, result),
+                Next::Empty => {
+                    let wait = Some(Duration::from_secs(10));
+                    assert!(wait_for(answers, Interest::Readable, wait).unwrap(), "no answer");
+                }
+                other @ (Next::Command(_) | Next::Closed) => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod ike_sockets;
 pub(crate) mod kernel;
 pub(crate) mod keys;
 pub(crate) mod parent;
+pub(crate) mod tcp;
 
 use adit_sys::udp::{SocketError, UdpSocket};
 

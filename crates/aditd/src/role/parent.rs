@@ -1,18 +1,21 @@
 //! The parent: opens sockets and the TUN, starts the other roles, keeps the routes, listens to
 //! signals, and takes everything down again.
 
+mod ike_threads;
 mod interfaces;
+mod network;
+mod packet_threads;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use adit_dataplane::INNER_MTU;
-use adit_db::{ConnectionName, PolicyId};
-use adit_ike::EndpointConfig;
+use adit_db::{ConnectionName, InboundThreads, PolicyId};
+use adit_ike::{EndpointConfig, Shards};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
@@ -21,11 +24,14 @@ use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
 use adit_sys::route::{
-    HostRouting, RouteSizes, TABLE, TunnelWay, filters_reverse_path, forwarding_enabled,
+    HostRouting, MARK, RoutePlan, RouteSizes, TABLE, TunnelWay, filters_reverse_path,
+    forwarding_enabled,
 };
 use adit_sys::signal::{Signal, Signals};
+use adit_sys::steering::{Part, keep_part};
+use adit_sys::tcp::TcpListener;
 use adit_sys::thread::spawn_named;
-use adit_sys::tun::{Tun, TunConfig};
+use adit_sys::tun::{Queues, Tun};
 use adit_sys::udp::{DualUdpSocket, SocketOptions};
 use adit_sys::unix::ControlListener;
 use adit_sys::wake::{
@@ -34,29 +40,36 @@ use adit_sys::wake::{
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
-use self::interfaces::TunnelTuns;
+use self::interfaces::{TunnelTuns, make_tun};
+use self::network::Network;
+use self::packet_threads::PacketThreads;
 use crate::args::{Args, Switch};
+use crate::connected;
 use crate::diagnose;
 use crate::keylog::KeyLog;
 use crate::log::Feed;
 use crate::message::{
-    Links, RouteChange, ToControl, ToIke, ToInbound, ToKernel, ToOutbound, ToParent,
+    Fleet, Links, RouteChange, ToControl, ToIke, ToInbound, ToKernel, ToOutbound, ToParent, ToShard,
 };
 use crate::policy::Routed;
+use crate::raw_esp::FastEsp;
 use crate::role::control::ControlRole;
-use crate::role::forward::{inbound, outbound};
-use crate::role::ike::IkeRole;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::kernel::{KernelRole, exempt_all};
 use crate::role::keys::{self, ToKeys};
+use crate::role::tcp::{TcpLink, TcpRole, ToTcp};
 use crate::routes::describe;
+use crate::shards::{ShardLinks, ShardMap};
 
 /// Everything the kernel gave us, opened before the first role starts.
 struct Resources {
     ike_socket: DualUdpSocket,
-    nat_socket: DualUdpSocket,
-    raw: Vec<RawEspSocket>,
+    /// UDP 4500, once for each inbound thread.
+    nat_sockets: Vec<DualUdpSocket>,
+    /// For each inbound thread one of each family.
+    raw: Vec<Vec<RawEspSocket>>,
     ah: Vec<RawAhSocket>,
+    tcp: Vec<TcpListener>,
     bypass: BypassSocket,
     tun: Arc<Tun>,
     routing: HostRouting,
@@ -68,34 +81,36 @@ impl Resources {
     /// Opens them all; the error is a diagnosis for the operator.
     fn open(args: &Args, config: &EndpointConfig) -> Result<Self, Box<Diagnosis>> {
         let options = SocketOptions::default();
-        let port = |port| {
-            DualUdpSocket::bind(port, &options).map_err(|error| said(&error, "bind the IKE ports"))
-        };
         make_parent(&args.vici)?;
         let listener = ControlListener::bind(&args.vici)
             .map_err(|error| said(&error, "open the control socket"))?;
-        let (ike_socket, nat_socket) = (port(config.ike_port)?, port(config.nat_port)?);
-        let tun_config =
-            TunConfig { name: args.tun.clone(), mtu: INNER_MTU, addresses: Vec::new() };
-        let tun = Tun::create(&tun_config)
+        let ike_socket =
+            DualUdpSocket::bind(config.ike_port, &options).map_err(|error| said(&error, PORTS))?;
+        let threads = config.inbound_threads;
+        let nat_sockets = DualUdpSocket::bind_for(threads, config.nat_port, &options)
+            .map_err(|error| said(&error, PORTS))?;
+        let tun = make_tun(args.tun.clone(), args.packet_threads.queues())
             .map(Arc::new)
             .map_err(|error| said(&error, "make the TUN interface"))?;
         // The kernel takes both sizes from the interface, the segment size for each family.
         let routing = HostRouting::new(tun.index(), RouteSizes::default())
             .map_err(|error| said(&error, "change the routes"))?;
-        let (raw, ah) = (open_raw(&options)?, open_ah(&options)?);
+        let (raw, ah) = (open_raw(&options, threads)?, open_ah(&options)?);
+        let tcp = open_tcp(&args.listen_tcp.0)?;
         let bypass =
             BypassSocket::open(&options).map_err(|error| said(&error, "open a raw socket"))?;
-        let udp = ike_socket.halves().chain(nat_socket.halves());
+        let nat = nat_sockets.iter().flat_map(DualUdpSocket::halves);
+        let udp = ike_socket.halves().chain(nat);
         let udp = udp.map(|socket| (Family::of(socket.local().ip()), socket.as_fd()));
-        let esp = raw.iter().map(|socket| (socket.family(), socket.as_fd()));
+        let esp = raw.iter().flatten().map(|socket| (socket.family(), socket.as_fd()));
         let from_ah = ah.iter().map(|socket| (socket.family(), socket.as_fd()));
         exempt_all(udp.chain(esp).chain(from_ah).chain(bypass.halves()));
         Ok(Self {
             ike_socket,
-            nat_socket,
+            nat_sockets,
             raw,
             ah,
+            tcp,
             bypass,
             tun,
             routing,
@@ -106,16 +121,48 @@ impl Resources {
     }
 }
 
-fn open_raw(options: &SocketOptions) -> Result<Vec<RawEspSocket>, Box<Diagnosis>> {
-    let mut sockets = Vec::new();
-    for family in Family::BOTH {
-        match RawEspSocket::open(family, options) {
-            Ok(socket) => sockets.push(socket),
-            Err(SysError::FamilyUnsupported { .. }) => {}
-            Err(error) => return Err(said(&error, "open the ESP socket")),
+/// What the parent binds first.
+const PORTS: &str = "bind the IKE ports";
+
+/// Listeners for TCP, of both families where there are both.
+fn open_tcp(ports: &[u16]) -> Result<Vec<TcpListener>, Box<Diagnosis>> {
+    let mut listeners = Vec::new();
+    for port in ports {
+        for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+            match TcpListener::bind(SocketAddr::new(any, *port), Some(MARK)) {
+                Ok(listener) => listeners.push(listener),
+                Err(SysError::FamilyUnsupported { .. }) => {}
+                Err(error) => return Err(said(&error, "listen for TCP")),
+            }
         }
     }
-    Ok(sockets)
+    Ok(listeners)
+}
+
+/// ESP sockets of both families for each inbound thread, with its part of what comes in.
+fn open_raw(
+    options: &SocketOptions,
+    threads: InboundThreads,
+) -> Result<Vec<Vec<RawEspSocket>>, Box<Diagnosis>> {
+    let failed = |error: SysError| said(&error, "open the ESP socket");
+    let mut all = Vec::new();
+    for number in 0..threads.count() {
+        let mut sockets = Vec::new();
+        for family in Family::BOTH {
+            let socket = match RawEspSocket::open(family, options) {
+                Ok(socket) => socket,
+                Err(SysError::FamilyUnsupported { .. }) => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            if threads != InboundThreads::ONE {
+                let part = Part { number, threads };
+                keep_part(socket.as_fd(), family, part, false).map_err(failed)?;
+            }
+            sockets.push(socket);
+        }
+        all.push(sockets);
+    }
+    Ok(all)
 }
 
 fn open_ah(options: &SocketOptions) -> Result<Vec<RawAhSocket>, Box<Diagnosis>> {
@@ -145,13 +192,17 @@ fn said(error: &SysError, what: &str) -> Box<Diagnosis> {
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: &Args, log: &Feed) -> Result<(), Box<Diagnosis>> {
     let signals = Signals::take().map_err(|error| said(&error, "take signals"))?;
-    let config =
-        EndpointConfig { export_keys: args.export_keys.is_some(), ..EndpointConfig::default() };
+    let config = EndpointConfig {
+        export_keys: args.export_keys.is_some(),
+        inbound_threads: args.packet_threads.inbound(),
+        udp_probe: Duration::from_secs(args.udp_probe.into()),
+        ..EndpointConfig::default()
+    };
     let resources = Resources::open(args, &config)?;
     let internal = |error: std::io::Error| {
         Box::new(Diagnosis::internal(&Context::default(), &error.to_string()))
     };
-    let mut parent = Parent::start(args, log, config, resources).map_err(internal)?;
+    let mut parent = Parent::start(args, log, &config, resources).map_err(internal)?;
     info!(version = env!("CARGO_PKG_VERSION"), tun = %args.tun, vici = %args.vici.display(), "started");
     parent.run(&signals);
     let failed = parent.failed;
@@ -170,35 +221,51 @@ const NETWORK: Token = Token(2);
 struct Inboxes {
     parent: CommandReceiver<ToParent>,
     ike: CommandReceiver<ToIke>,
+    shards: Vec<CommandReceiver<ToShard>>,
     keys: CommandReceiver<ToKeys>,
-    outbound: CommandReceiver<ToOutbound>,
-    inbound: CommandReceiver<ToInbound>,
+    outbound: Vec<CommandReceiver<ToOutbound>>,
+    inbound: Vec<CommandReceiver<ToInbound>>,
     kernel: CommandReceiver<ToKernel>,
     control: CommandReceiver<ToControl>,
+    tcp: CommandReceiver<ToTcp>,
 }
 
 /// Length of each queue; the ike role's takes bursts of datagrams.
 const QUEUE: usize = 4_096;
 
-fn links() -> std::io::Result<(Links, Inboxes)> {
+fn links(queues: Queues, shards: Shards) -> std::io::Result<(Links, Inboxes)> {
     let (parent, from_parent) = channel(QUEUE)?;
     let (ike, from_ike) = channel(QUEUE)?;
+    // The first is in the ike role.
+    let (others, from_shards) = fleet(usize::from(shards.count()).saturating_sub(1))?;
+    let shards = ShardLinks::new(ShardMap::new(shards), ike.clone(), others);
     let (keys, from_keys) = channel(QUEUE)?;
-    let (outbound, from_outbound) = channel(QUEUE)?;
-    let (inbound, from_inbound) = channel(QUEUE)?;
+    let (outbound, from_outbound) = fleet(queues.readers)?;
+    let (inbound, from_inbound) = fleet(queues.writers)?;
     let (kernel, from_kernel) = channel(QUEUE)?;
     let (control, from_control) = channel(QUEUE)?;
-    let links = Links { parent, ike, keys, outbound, inbound, kernel, control };
+    let (queue, from_tcp) = channel(QUEUE)?;
+    let tcp = TcpLink { queue, counters: Arc::default() };
+    let links = Links { parent, ike, shards, keys, outbound, inbound, kernel, control, tcp };
     let inboxes = Inboxes {
         parent: from_parent,
         ike: from_ike,
+        shards: from_shards,
         keys: from_keys,
         outbound: from_outbound,
         inbound: from_inbound,
         kernel: from_kernel,
         control: from_control,
+        tcp: from_tcp,
     };
     Ok((links, inboxes))
+}
+
+/// Queues of threads that are one role.
+fn fleet<T>(threads: usize) -> std::io::Result<(Fleet<T>, Vec<CommandReceiver<T>>)> {
+    let ends: Vec<_> = (0..threads).map(|_| channel(QUEUE)).collect::<std::io::Result<_>>()?;
+    let (senders, receivers) = ends.into_iter().unzip();
+    Ok((Fleet::new(senders), receivers))
 }
 
 struct Parent {
@@ -211,7 +278,10 @@ struct Parent {
     routing: HostRouting,
     routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
+    network: Network,
     tun_index: u32,
+    /// Of every interface.
+    queues: Queues,
     /// The interfaces that tunnels have for themselves.
     tuns: TunnelTuns,
     told: Told,
@@ -235,39 +305,30 @@ impl Parent {
     fn start(
         args: &Args,
         log: &Feed,
-        config: EndpointConfig,
+        config: &EndpointConfig,
         resources: Resources,
     ) -> std::io::Result<Self> {
-        let (links, inboxes) = links()?;
+        let queues = args.packet_threads.queues();
+        let (links, inboxes) = links(queues, args.ike_threads.0)?;
         log.connect(links.control.clone());
         let (routing, monitor) = (resources.routing, resources.monitor);
-        let tun_index = resources.tun.index();
-        let filter = open_filter(args, &config);
-        let sockets = ike_sockets(resources.ike_socket, &resources.nat_socket)?;
-        let ike = IkeRole {
-            sockets: sockets.try_clone().map_err(std::io::Error::other)?,
-            links: links.clone(),
-            key_log: open_key_log(args)?,
-            config,
-        };
-        let kernel = kernel_role(&resources.nat_socket, &resources.raw, &links)?;
-        let outbound = outbound::Role {
-            tun: Arc::clone(&resources.tun),
-            udp: resources.nat_socket.try_clone().map_err(std::io::Error::other)?,
-            raw: try_clone_all(&resources.raw)?,
-            bypass: resources.bypass,
-            ike: links.ike.clone(),
-            control: links.control.clone(),
-            parent: links.parent.clone(),
-        };
-        let inbound = inbound::Role {
+        let (keys_shards, tun_index) = (links.shards.clone(), resources.tun.index());
+        let filter = open_filter(args, config);
+        let (nat_sockets, raw) = (resources.nat_sockets, resources.raw);
+        let nat = nat_sockets.first().ok_or(std::io::ErrorKind::NotFound)?;
+        let sockets = ike_sockets(resources.ike_socket, nat, &links.tcp)?;
+        let fast_esp = FastEsp::open(args, &raw).map_err(std::io::Error::other)?;
+        let unconnected = connected::refusal(args, &nat_sockets);
+        let kernel = kernel_role(nat, &raw, fast_esp.has_rings(), &links)?;
+        let packet_threads = PacketThreads {
             tun: resources.tun,
-            udp: resources.nat_socket,
-            raw: resources.raw,
+            nat_sockets,
+            raw,
+            fast_esp,
             ah: resources.ah,
-            ike: links.ike.clone(),
-            control: links.control.clone(),
-            parent: links.parent.clone(),
+            unconnected,
+            bypass: resources.bypass,
+            links: links.clone(),
         };
         let control = ControlRole {
             listener: resources.listener,
@@ -275,16 +336,19 @@ impl Parent {
             tun: args.tun.clone(),
             links: links.clone(),
         };
-        let keys_ike = links.ike.clone();
+        let tcp = tcp_role(resources.tcp, &links);
+        // Before the configuration: who comes up knows where else this host is.
+        let _ = links.ike.send(ToIke::Network(network::addresses(tun_index)));
         let parent = &links.parent;
-        let threads = vec![
-            spawn_role("keys", parent, move || keys::run(&inboxes.keys, &keys_ike))?,
-            spawn_role("outbound", parent, move || outbound.run(&inboxes.outbound))?,
-            spawn_role("inbound", parent, move || inbound.run(&inboxes.inbound))?,
+        let mut threads = packet_threads.start(inboxes.outbound, inboxes.inbound)?;
+        let (ike, shards) = (inboxes.ike, inboxes.shards);
+        threads.extend(ike_threads::start(args, config, &sockets, &links, ike, shards)?);
+        threads.extend([
+            spawn_role("keys", parent, move || keys::run(&inboxes.keys, &keys_shards))?,
             spawn_role("kernel", parent, move || kernel.run(&inboxes.kernel))?,
-            spawn_role("ike", parent, move || ike.run(&inboxes.ike))?,
+            spawn_role("tcp", parent, move || tcp.run(&inboxes.tcp))?,
             spawn_role("control", parent, move || control.run(&inboxes.control))?,
-        ];
+        ]);
         Ok(Self {
             requests: inboxes.parent,
             links,
@@ -294,7 +358,9 @@ impl Parent {
             routing,
             routed: BTreeMap::new(),
             monitor,
+            network: Network::default(),
             tun_index,
+            queues,
             tuns: TunnelTuns::default(),
             told: Told::default(),
             ike_stopped: false,
@@ -311,7 +377,7 @@ impl Parent {
         let mut events = Events::new();
         let mut stopping = false;
         while !self.ike_stopped {
-            if poller.wait(&mut events, None).is_err() {
+            if poller.wait(&mut events, self.network.timeout()).is_err() {
                 return;
             }
             while let Ok(Some(signal)) = signals.next() {
@@ -330,6 +396,7 @@ impl Parent {
             }
             self.take_requests();
             self.follow_network();
+            self.tell_network();
         }
     }
 
@@ -343,26 +410,33 @@ impl Parent {
 
     fn take_requests(&mut self) {
         while let Next::Command(request) = self.requests.next() {
-            match request {
-                ToParent::Routes(RouteChange::All(routes)) => self.set_routes(routes),
-                ToParent::Routes(RouteChange::One(policy, routed)) => {
-                    self.set_route(policy, routed);
-                }
-                ToParent::Interfaces(wanted) => self.have_interfaces(wanted),
-                ToParent::InterfaceGone(table) => self.interface_is_gone(table),
-                ToParent::Filter(rules) => self.set_filter(&rules),
-                ToParent::Transmit { path, octets, inside } => {
-                    self.sockets.transmit(path, &octets, inside);
-                }
-                ToParent::Tell(message) => {
-                    let _ = self.links.control.send(*message);
-                }
-                ToParent::IkeStopped => self.ike_stopped = true,
-                ToParent::Failed(role) => {
-                    error!(role, "a role has ended; the daemon stops");
-                    self.failed = Some(role);
-                    self.ike_stopped = true;
-                }
+            self.take_request(request);
+        }
+    }
+
+    fn take_request(&mut self, request: ToParent) {
+        match request {
+            // The ticket is given back when all is done.
+            ToParent::InTurn(request, _ticket) => self.take_request(*request),
+            ToParent::Routes(RouteChange::All(routes)) => self.set_routes(routes),
+            ToParent::Routes(RouteChange::One(policy, routed)) => {
+                self.set_route(policy, routed);
+            }
+            ToParent::Interfaces(wanted) => self.have_interfaces(wanted),
+            ToParent::InterfaceGone(table) => self.interface_is_gone(table),
+            ToParent::Filter(rules) => self.set_filter(&rules),
+            ToParent::Transmit { path, octets, inside } => {
+                self.sockets.transmit(path, &octets, inside);
+            }
+            ToParent::HangUp(path) => self.sockets.hang_up(path),
+            ToParent::Tell(message) => {
+                let _ = self.links.control.send(*message);
+            }
+            ToParent::IkeStopped => self.ike_stopped = true,
+            ToParent::Failed(role) => {
+                error!(role, "a role has ended; the daemon stops");
+                self.failed = Some(role);
+                self.ike_stopped = true;
             }
         }
     }
@@ -389,14 +463,20 @@ impl Parent {
     }
 
     fn set_routes(&mut self, routes: BTreeMap<PolicyId, Routed>) {
-        let gone: Vec<_> =
-            self.routed.keys().filter(|id| !routes.contains_key(id)).copied().collect();
-        for policy in gone {
-            self.forget_route(policy);
+        let mut changes = Vec::new();
+        for policy in self.routed.keys().filter(|policy| !routes.contains_key(policy)) {
+            self.told.strayed.remove(policy);
+            self.told.filtered.remove(policy);
+            changes.push((plan_name(*policy), None));
         }
-        for (policy, routed) in routes {
-            self.install_route(policy, routed);
+        for (policy, routed) in &routes {
+            if !self.has_route(*policy, routed) {
+                changes.push((plan_name(*policy), Some(self.planned(routed))));
+            }
         }
+        let done = self.routing.change(changes);
+        self.routed = routes;
+        self.report(done.err());
         self.check_routes();
     }
 
@@ -411,21 +491,29 @@ impl Parent {
     }
 
     fn install_route(&mut self, policy: PolicyId, routed: Routed) {
-        let before = self.routed.get(&policy);
-        let same = |before: &Routed| (&before.plan, &before.way) == (&routed.plan, &routed.way);
-        if !before.is_some_and(same) {
+        if !self.has_route(policy, &routed) {
             self.put_route(policy, &routed);
         }
         self.routed.insert(policy, routed);
     }
 
+    fn has_route(&self, policy: PolicyId, routed: &Routed) -> bool {
+        let before = self.routed.get(&policy);
+        before.is_some_and(|before| (&before.plan, &before.way) == (&routed.plan, &routed.way))
+    }
+
+    fn put_route(&mut self, policy: PolicyId, routed: &Routed) {
+        let (plan, way) = self.planned(routed);
+        let done = self.routing.install_by(&plan_name(policy), plan, way);
+        self.report(done.err());
+    }
+
     /// Nothing is routed to an interface of the same name that is not ours, nor the way it would go
     /// without us: in clear.
-    fn put_route(&mut self, policy: PolicyId, routed: &Routed) {
+    fn planned(&self, routed: &Routed) -> (RoutePlan, TunnelWay) {
         let barred = self.is_barred(routed);
         let way = if barred { TunnelWay::Nowhere } else { routed.way.clone() };
-        let done = self.routing.install_by(&plan_name(policy), routed.plan.clone(), way);
-        self.report(done.err());
+        (routed.plan.clone(), way)
     }
 
     fn is_barred(&self, routed: &Routed) -> bool {
@@ -540,6 +628,7 @@ impl Parent {
     fn follow_network(&mut self) {
         let changed = self.monitor.poll_changes().is_ok_and(|changes| !changes.is_empty());
         if changed {
+            self.network.note_change();
             self.retry_interfaces();
             let refreshed = self.routing.refresh();
             self.report(refreshed.err());
@@ -558,9 +647,10 @@ impl Parent {
 
     /// Ends the roles in the order in which they need each other.
     fn stop(self) {
-        let _ = self.links.outbound.send(ToOutbound::Stop);
-        let _ = self.links.inbound.send(ToInbound::Stop);
+        self.links.outbound.send_each(|| ToOutbound::Stop);
+        self.links.inbound.send_each(|| ToInbound::Stop);
         let _ = self.links.kernel.send(ToKernel::Stop);
+        let _ = self.links.tcp.queue.send(ToTcp::Stop);
         let _ = self.links.control.send(ToControl::Stop);
         if !self.ike_stopped {
             // The operator does not want to wait: the threads end with the process.
@@ -588,7 +678,8 @@ fn open_filter(args: &Args, config: &EndpointConfig) -> Option<InboundFilter> {
     if args.inbound_filter == Switch::Off {
         return None;
     }
-    let mut filter = InboundFilter::new(&args.tun, &[config.ike_port, config.nat_port]);
+    let mut filter = InboundFilter::new(&args.tun, &[config.ike_port, config.nat_port])
+        .with_tcp(&args.listen_tcp.0);
     match filter.clear() {
         // Whether it is needed shows when there are rules.
         Ok(()) | Err(SysError::ProgramMissing { .. }) => {}
@@ -597,17 +688,40 @@ fn open_filter(args: &Args, config: &EndpointConfig) -> Option<InboundFilter> {
     Some(filter)
 }
 
-fn ike_sockets(ike: DualUdpSocket, nat: &DualUdpSocket) -> std::io::Result<IkeSockets> {
-    Ok(IkeSockets { ike, nat: nat.try_clone().map_err(std::io::Error::other)? })
+fn ike_sockets(
+    ike: DualUdpSocket,
+    nat: &DualUdpSocket,
+    tcp: &TcpLink,
+) -> std::io::Result<IkeSockets> {
+    let nat = nat.try_clone().map_err(std::io::Error::other)?;
+    Ok(IkeSockets { ike, nat, tcp: tcp.clone() })
+}
+
+fn tcp_role(listeners: Vec<TcpListener>, links: &Links) -> TcpRole {
+    TcpRole {
+        listeners,
+        shards: links.shards.clone(),
+        inbound: links.inbound.clone(),
+        parent: links.parent.clone(),
+        counters: Arc::clone(&links.tcp.counters),
+    }
 }
 
 fn kernel_role(
     nat: &DualUdpSocket,
-    raw: &[RawEspSocket],
+    raw: &[Vec<RawEspSocket>],
+    has_ring: bool,
     links: &Links,
 ) -> std::io::Result<KernelRole> {
     let nat = nat.try_clone().map_err(std::io::Error::other)?;
-    Ok(KernelRole { nat, raw: try_clone_all(raw)?, links: links.clone() })
+    let mut all = Vec::new();
+    for (number, sockets) in (0..).zip(raw) {
+        all.extend(try_clone_all(sockets)?.into_iter().map(|socket| (number, socket)));
+    }
+    // The filter of a socket beside a ring knows the kernel's SPIs, and must stay.
+    all.retain(|(_, socket)| !(has_ring && socket.family() == Family::V4));
+    let threads = InboundThreads::new(u32::try_from(raw.len()).unwrap_or(1));
+    Ok(KernelRole { nat, raw: all, threads, links: links.clone() })
 }
 
 fn open_key_log(args: &Args) -> std::io::Result<Option<KeyLog>> {

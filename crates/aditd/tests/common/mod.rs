@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -12,16 +13,22 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use adit_db::Dscp;
-use adit_mgmt::api::{self, SadReport, SpdReport, Status, TunnelState, TunnelStatus, Why};
+use adit_mgmt::api::{
+    self, EngineReport, SadReport, SpdReport, Status, TunnelState, TunnelStatus, Why,
+};
 use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::netns::{Namespace, can_create};
 use adit_sys::ping::{PingConfig, PingReport, ping};
+use adit_sys::thread::spawn_scoped_named;
 use adit_wire::ip::FlowKey;
 
 /// A pre-shared key nobody uses.
 pub(crate) const SECRET: &str = "q3Vb0Zp6mKf8s1Yx4Tn7Lr2Wd5Hg9Jc0";
+
+const THREADS: &str = "ADIT_TEST_PACKET_THREADS";
+const IKE_THREADS: &str = "ADIT_TEST_IKE_THREADS";
 
 /// A namespace with a configuration directory and perhaps a daemon.
 pub(crate) struct Site {
@@ -31,6 +38,8 @@ pub(crate) struct Site {
     pub(crate) directory: PathBuf,
     /// The daemon, while it runs.
     pub(crate) daemon: Option<Child>,
+    /// Options of its command line beside those that every site has.
+    pub(crate) options: Vec<&'static str>,
 }
 
 impl Site {
@@ -44,7 +53,12 @@ impl Site {
         let directory =
             std::env::temp_dir().join(format!("aditd-test-{}-{name}", std::process::id()));
         fs::create_dir_all(directory.join("tunnels")).unwrap();
-        Some(Self { namespace: Namespace::create().unwrap(), directory, daemon: None })
+        Some(Self {
+            namespace: Namespace::create().unwrap(),
+            directory,
+            daemon: None,
+            options: Vec::new(),
+        })
     }
 
     pub(crate) fn write(&self, file: &str, text: &str, mode: u32) {
@@ -85,7 +99,15 @@ impl Site {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aditd"));
         command.arg("--config").arg(&self.directory);
-        command.arg("--vici").arg(self.vici());
+        command.arg("--vici").arg(self.vici()).args(&self.options);
+        // Every test can be run with so many packet threads, and with so many for IKE.
+        if let (true, Some(threads)) = (self.options.is_empty(), std::env::var_os(THREADS)) {
+            command.arg("--packet-threads").arg(threads);
+        }
+        let has_own = self.options.contains(&"--ike-threads");
+        if let (false, Some(threads)) = (has_own, std::env::var_os(IKE_THREADS)) {
+            command.arg("--ike-threads").arg(threads);
+        }
         command
     }
 
@@ -344,6 +366,35 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(clock::now() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What `adit status --engine` shows of a site.
+pub(crate) fn engine(site: &Site) -> EngineReport {
+    api::from_message(&site.call(&Request::AditEngine)).unwrap()
+}
+
+/// Sends octets by TCP to an address of a site; they arrive as they were.
+pub(crate) fn stream(from: &Site, to: &Site, address: &str, octets: usize) {
+    /// Longer than a stream waits for a lost packet on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let address: SocketAddr = address.parse().unwrap();
+    let wanted: Vec<u8> = (0..octets).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let listener = to.namespace.run(|| TcpListener::bind(address).unwrap()).unwrap();
+    let connect = || TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    let mut sender = from.namespace.run(connect).unwrap();
+    let (mut receiver, _) = listener.accept().unwrap();
+    receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    let got = std::thread::scope(|scope| {
+        let reader = spawn_scoped_named(scope, "reader", || {
+            let mut got = Vec::new();
+            receiver.read_to_end(&mut got).unwrap();
+            got
+        });
+        sender.write_all(&wanted).unwrap();
+        drop(sender);
+        reader.unwrap().join().unwrap()
+    });
+    assert!(got == wanted, "{} of {} octets; {}", got.len(), wanted.len(), from.log());
 }
 
 /// Two sites on one link: 192.0.2.1 with 10.1.0.1 and fd01::1 behind it, 192.0.2.2 with 10.2.0.1

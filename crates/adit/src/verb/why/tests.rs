@@ -92,6 +92,7 @@ fn sa() -> SaStatus {
         outer_remote: "203.0.113.7:4500".into(),
         protocol: "ESP".into(),
         udp: true,
+        tcp: false,
         suite: "aes256gcm16-esn".into(),
         local: vec!["10.1.0.0/24".into()],
         remote: vec!["10.2.0.0/24".into()],
@@ -308,6 +309,7 @@ fn a_nest_is_followed_to_its_last_sa() {
         tunnel: "paris".into(),
         protocol: "AH".into(),
         udp: false,
+        tcp: false,
         spi_out: "c0ffee04".into(),
         ..sa()
     };

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use adit_db::{ChildSaId, Engine, IkeSaId};
-use adit_ike::{Command, ConnectionInfo, Event as IkeEvent, Failure, IkeSaInfo, RequestId};
+use adit_ike::{
+    Command, ConnectionInfo, Event as IkeEvent, Failure, IkeSaCounts, IkeSaInfo, RequestId,
+};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{self, Change, Progress, Step, TunnelEvent};
 use adit_mgmt::vici::answer::{Outcome, Stats};
 use adit_mgmt::vici::{
-    Event, EventKind, LogLine, Message, Rekey, Request, Selection, Terminate, Timeout,
+    Event, EventKind, LogLine, Rekey, Request, SaSnapshot, Selection, Terminate, Timeout,
 };
 use adit_sys::clock;
-use tracing::{debug, info, warn};
+use adit_wire::iana::ProtocolId;
+use tracing::{Level, debug, enabled, info, warn};
 
 use super::client::Client;
 use super::requests::{BUSY, deadline, log_lines, needs_policies, send};
@@ -37,8 +40,8 @@ impl Running {
     pub(super) fn conclude(&mut self, id: QueryId) {
         let complete = self.queries.get(&id).is_some_and(|query| {
             query.sas.is_some()
-                && query.outbound.is_some()
-                && query.inbound.is_some()
+                && query.outbound.is_complete()
+                && query.inbound.is_complete()
                 && (query.policies.is_some() || !needs_policies(&query.request))
                 && query.kernel.is_some()
         });
@@ -55,7 +58,7 @@ impl Running {
             Some((mut outbound, carriers)),
             Some(mut inbound),
             Some(kernel),
-        ) = (sas, outbound, inbound, kernel)
+        ) = (sas, outbound.into_sum(), inbound.into_sum(), kernel)
         else {
             return;
         };
@@ -64,11 +67,7 @@ impl Running {
         inbound.sas.extend(kernel.inbound);
         let numbers = Numbers { sas, connections, outbound, inbound };
         match request {
-            Request::ListSas(filter) => self.list_sas(client, &filter.selection, &numbers),
-            Request::Stats => {
-                let message = self.stats(&numbers);
-                self.answer(client, message);
-            }
+            Request::ListSas(filter) => self.list_sas(client, &filter.selection, numbers),
             Request::AditStatus { tunnel } => {
                 let status = self.status(tunnel.as_deref(), &numbers);
                 self.answer(client, api::to_message(&status));
@@ -81,38 +80,43 @@ impl Running {
                 self.answer(client, api::to_message(&answer));
             }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),
+            Request::Redirect(redirect) => self.redirect(client, &redirect, &numbers.sas),
             Request::Rekey(rekey) => self.rekey(client, &rekey, &numbers),
             _ => debug!("a question was asked that needs no numbers"),
         }
         self.take_commands(client);
     }
 
-    fn list_sas(&mut self, id: ClientId, selection: &Selection, numbers: &Numbers) {
+    /// There may be a hundred thousand: each is put into words when the client has room for it.
+    fn list_sas(&mut self, id: ClientId, selection: &Selection, numbers: Numbers) {
         let now = clock::now();
-        let flows = flows(numbers);
+        let flows = flows(&numbers);
+        let shown = numbers.sas.into_iter().filter(|info| shows(selection, info));
+        let shown = shown.map(|info| (self.store.forces_udp(&info), info));
+        let shown: Vec<(bool, IkeSaInfo)> = shown.collect();
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        for info in numbers.sas.iter().filter(|info| shows(selection, info)) {
-            let mut snapshot = snapshots::sa(info, &flows, now);
-            snapshot.nat_fake = self.store.forces_udp(info);
-            client.tell(&Event::ListSa(Box::new(snapshot)));
-        }
-        client.answer(Message::new());
+        client.answer_with(Box::new(shown.into_iter().map(move |(nat_fake, info)| {
+            let snapshot = SaSnapshot { nat_fake, ..snapshots::sa(&info, &flows, now) };
+            Event::ListSa(Box::new(snapshot))
+        })));
     }
 
-    fn stats(&self, numbers: &Numbers) -> Message {
-        let half_open = numbers.sas.iter().filter(|info| info.established.is_none()).count();
+    /// Answers `stats`.
+    pub(super) fn tell_stats(&mut self, id: QueryId, counts: IkeSaCounts) {
+        let Some(Query { client, .. }) = self.queries.remove(&id) else { return };
         let uptime = clock::now().saturating_duration_since(self.started);
-        Stats {
+        let stats = Stats {
             uptime,
             since: since(uptime),
             workers: WORKERS,
-            ike_sas: numbers.sas.len(),
-            half_open,
+            ike_sas: [counts.established, counts.half_open, counts.leaving].iter().sum(),
+            half_open: counts.half_open,
             plugins: vec!["ikev2".to_owned(), "esp".to_owned(), "vici".to_owned()],
-        }
-        .message()
+        };
+        self.answer(client, stats.message());
+        self.take_commands(client);
     }
 
     fn terminate(&mut self, id: ClientId, terminate: &Terminate, numbers: &Numbers) {
@@ -184,16 +188,16 @@ impl Running {
     }
 
     fn rekey(&mut self, id: ClientId, rekey: &Rekey, numbers: &Numbers) {
-        if rekey.reauthenticate {
-            let outcome = Outcome::refused("reauthentication is not supported yet; use rekey");
-            return self.answer(id, outcome.message());
-        }
         let selection = &rekey.selection;
+        let for_ike = match rekey.reauthenticate {
+            true => Command::Reauthenticate,
+            false => Command::RekeyIke,
+        };
         let commands: Vec<Command> = if selection.is_child() {
             children(selection, &numbers.sas).map(|(_, child)| Command::RekeyChild(child)).collect()
         } else {
             let fits = |info: &&IkeSaInfo| shows(selection, info) && info.established.is_some();
-            numbers.sas.iter().filter(fits).map(|info| Command::RekeyIke(info.id)).collect()
+            numbers.sas.iter().filter(fits).map(|info| for_ike(info.id)).collect()
         };
         let matches = commands.len();
         let sent =
@@ -257,14 +261,21 @@ impl Running {
 
     /// Something happened: told to the clients, logged, remembered for `status`.
     pub(super) fn report(&mut self, event: &IkeEvent, flows: &Flows) {
-        for event in events::vici(event, flows, clock::now()) {
-            self.tell_all(&event);
+        let followed = self.clients.values().any(Client::follows);
+        if followed {
+            for event in events::vici(event, flows, clock::now()) {
+                self.tell_all(&event);
+            }
         }
-        if let Some(progress) = events::progress(event) {
-            let elapsed = Duration::from_millis(progress.elapsed_ms);
-            self.elapsed.insert(progress.tunnel.clone(), elapsed);
-            let ike = if let IkeEvent::Progress { ike, .. } = event { *ike } else { None };
-            self.tell_progress(&progress, ike);
+        if let IkeEvent::Progress { connection: Some(connection), ike, step, elapsed } = event {
+            self.elapsed.insert(connection.clone(), *elapsed);
+            self.log_transport(connection, step);
+            // Words for people are made when somebody reads them: there are five for each handshake.
+            if (followed || enabled!(Level::DEBUG))
+                && let Some(progress) = events::progress(event)
+            {
+                self.tell_progress(&progress, *ike);
+            }
         }
         let mut took = Duration::ZERO;
         match event {
@@ -281,11 +292,14 @@ impl Running {
             IkeEvent::IkeUp(_)
             | IkeEvent::IkeRekeyed { .. }
             | IkeEvent::ChildRekeyed { .. }
+            | IkeEvent::Moved { .. }
             | IkeEvent::PeerMoved { .. }
             | IkeEvent::Progress { .. }
             | IkeEvent::Retry { .. } => {}
         }
-        if let Some(change) = events::change(event, took) {
+        if (followed || enabled!(Level::INFO))
+            && let Some(change) = events::change(event, took)
+        {
             info!(connection = %change.tunnel, "{}", change.text);
             self.tell_all(&Event::AditEvent(Box::new(change)));
         }
@@ -302,14 +316,25 @@ impl Running {
         } else {
             self.role.tun.clone()
         };
+        let took = self.elapsed.remove(connection).unwrap_or_default();
+        if child.protocol == ProtocolId::ESP
+            && !child.encap.udp
+            && (ike.nat_local || ike.nat_remote)
+        {
+            // Some NATs carry protocol 50 for one host behind them; so it is tried, as configured.
+            warn!(%connection, "there is a NAT, and encap = \"esp\": its packets may not pass");
+        }
+        if !self.clients.values().any(Client::follows) && !enabled!(Level::DEBUG) {
+            return took;
+        }
         let step = Step::Installed {
             device,
             protocol: child.protocol.to_string(),
-            udp: child.encap.udp,
+            udp: child.encap.udp && !child.encap.tcp,
+            tcp: child.encap.tcp,
             routes: child.remote_ts.iter().map(ToString::to_string).collect(),
         };
         // Steps are told just before the child is.
-        let took = self.elapsed.remove(connection.as_str()).unwrap_or_default();
         self.tell_progress(&Progress::new(connection.to_string(), took, step), Some(ike.id));
         took
     }
@@ -320,7 +345,7 @@ impl Running {
         };
         let tunnel = failure.connection.as_ref().map_or_else(String::new, ToString::to_string);
         warn!(connection = %tunnel, "{}", diagnosis.one_line());
-        self.elapsed.remove(&tunnel);
+        self.elapsed.remove(tunnel.as_str());
         self.store.set_failure(&tunnel, diagnosis.clone());
         let change = Change::Failed { diagnosis: Box::new(diagnosis) };
         self.tell_all(&Event::AditEvent(Box::new(TunnelEvent::new(tunnel, change))));
@@ -329,6 +354,20 @@ impl Running {
     fn diagnose(&self, failure: &Failure) -> Option<Diagnosis> {
         let name = failure.connection.as_ref().map(|name| name.as_str());
         diagnose::failure(failure, &self.store.context(name), self.store.secret_note(name))
+    }
+
+    /// That a tunnel goes over TCP is worth a line also where steps are not.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other steps come with each handshake")]
+    fn log_transport(&self, connection: &adit_db::ConnectionName, step: &adit_ike::Step) {
+        match step {
+            adit_ike::Step::FallingBack { reason } => {
+                info!(%connection, "UDP gets no answer, trying TCP: {reason}");
+            }
+            adit_ike::Step::Reconnecting { problem } => {
+                info!(%connection, "TCP: {problem}; connecting again");
+            }
+            _ => {}
+        }
     }
 
     /// Steps go to whoever registered, and as control-log to the client whose command runs.

@@ -35,7 +35,8 @@ pub(super) fn vici(event: &IkeEvent, flows: &Flows, now: Instant) -> Vec<Event> 
             old: Box::new(snapshots::child(old, flows, now)),
             new: Box::new(snapshots::child(new, flows, now)),
         }],
-        IkeEvent::PeerMoved { .. }
+        IkeEvent::Moved { .. }
+        | IkeEvent::PeerMoved { .. }
         | IkeEvent::Progress { .. }
         | IkeEvent::Failed(_)
         | IkeEvent::Retry { .. } => Vec::new(),
@@ -61,8 +62,11 @@ pub(super) fn change(event: &IkeEvent, took: Duration) -> Option<TunnelEvent> {
             of(ike, Change::Rekeyed { what: new.name.to_string() })
         }
         IkeEvent::IkeRekeyed { new, .. } => of(new, Change::Rekeyed { what: "ike".to_owned() }),
-        IkeEvent::PeerMoved { ike, .. } => {
-            of(ike, Change::PeerMoved { peer: ike.remote.to_string() })
+        IkeEvent::Moved { ike, old } => {
+            of(ike, Change::Moved { from: old.to_string(), to: ike.local.to_string() })
+        }
+        IkeEvent::PeerMoved { ike, old } => {
+            of(ike, Change::PeerMoved { from: old.to_string(), peer: ike.remote.to_string() })
         }
         IkeEvent::Retry { connection, after, failures } => Some(TunnelEvent::new(
             connection.to_string(),
@@ -87,10 +91,14 @@ fn api_step(step: &Step) -> ApiStep {
     match step {
         Step::Resolving { name } => ApiStep::Resolving { name: name.clone() },
         Step::Reaching { path } => ApiStep::Reaching { remote: path.remote.to_string() },
+        Step::Resuming { path } => ApiStep::Resuming { remote: path.remote.to_string() },
+        Step::FallingBack { reason } => ApiStep::FallingBack { saw: reason.to_string() },
+        Step::Reconnecting { problem } => ApiStep::Reconnecting { problem: problem.to_string() },
         Step::CookieAsked => ApiStep::CookieAsked,
         Step::KeyExchangeAsked { wanted } => {
             ApiStep::KeyExchangeAsked { wanted: wanted.to_string() }
         }
+        Step::Redirected { to } => ApiStep::Redirected { to: to.to_string() },
         Step::ErrorReceived { reason } => ApiStep::ErrorReceived { said: reason.to_string() },
         Step::Reached { path, nat_local, nat_remote, peer } => ApiStep::Reached {
             remote: path.remote.to_string(),
@@ -99,10 +107,10 @@ fn api_step(step: &Step) -> ApiStep {
             peer: software(*peer).map(str::to_owned),
         },
         Step::Keys { suite } => ApiStep::Keys { suite: TransformWords(suite).to_string() },
-        Step::Authenticated { local, remote } => ApiStep::Authenticated {
+        Step::Authenticated { local, remote, method } => ApiStep::Authenticated {
             local: local.to_string(),
             remote: remote.to_string(),
-            method: "pre-shared key".to_owned(),
+            method: (*method).to_owned(),
         },
         Step::Child { child, local, remote } => ApiStep::Child {
             child: child.to_string(),

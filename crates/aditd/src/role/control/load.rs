@@ -1,6 +1,7 @@
 //! Loading connections: from clients and from the configuration directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,20 +10,23 @@ use adit_db::{Caution, Connection, ConnectionName, ProposalSpec};
 use adit_ike::Command;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{Change, FileProblem, ReloadReport, SCHEMA, Source, TunnelEvent};
-use adit_mgmt::config::{self, ConfigError, Configuration, Files, SecretFile, SourceFile};
+use adit_mgmt::config::{
+    self, ConfigError, Configuration, Files, MoreSecrets, SecretFile, SourceFile,
+};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{Event, Section, conn};
 use tracing::{error, info, warn};
 
 use adit_sys::file::{read_texts, read_with_mode};
+use adit_sys::thread::spawn_scoped_named;
 
 use super::Running;
 use super::requests::{BUSY, send};
 use super::store::Tunnel;
 use crate::engine::EngineChooser;
 use crate::message::ToIke;
-use crate::role::keys::ToKeys;
+use crate::role::keys::{ToKeys, TunnelKeys, TunnelSecrets};
 
 impl Running {
     /// `load-conn`.
@@ -85,7 +89,7 @@ impl Running {
             }
         };
         report.problems = configuration.warnings.iter().map(ConfigError::to_problem).collect();
-        let unfit = choose_engines(&mut configuration);
+        let unfit = choose_engines(&mut configuration, self.role.links.has_many_packet_threads());
         if !unfit.is_empty() {
             for problem in &unfit {
                 error!("{}", problem.one_line());
@@ -112,7 +116,7 @@ impl Running {
                 None => &mut report.added,
                 Some(old)
                     if *old.connection == *tunnel.connection
-                        && old.secret_mark == self.marker.mark(&tunnel.secret) =>
+                        && old.secret_mark == self.secret_mark(tunnel) =>
                 {
                     &mut report.unchanged
                 }
@@ -127,6 +131,21 @@ impl Running {
         self.compare_manual(&configuration.sas, report);
         report.policies =
             configuration.policies.iter().map(|policy| policy.name.to_string()).collect();
+    }
+
+    /// The mark of a tunnel's secret; empty if it has none.
+    fn secret_mark(&self, tunnel: &config::Tunnel) -> Secret {
+        let secret = tunnel.secret.as_ref().map(|secret| &secret.octets);
+        let more = &tunnel.more_secrets;
+        let second = more.second.as_ref();
+        let all = [secret, second, more.ppk.as_ref()];
+        if all.iter().all(Option::is_none) {
+            return Secret::default();
+        }
+        // Each behind a mark of its own: octets cannot pass from one to the next.
+        let marks = all.map(|one| one.map_or_else(Secret::default, |one| self.marker.mark(one)));
+        let [secret, second, ppk] = &marks;
+        Secret::concat(&[secret.as_bytes(), b"|", second.as_bytes(), b"|", ppk.as_bytes()])
     }
 
     fn take_over(&mut self, configuration: Configuration, report: &ReloadReport) {
@@ -149,41 +168,76 @@ impl Running {
             }
         }
         self.take_over_manual(configuration.sas, report);
-        let mut secrets = Vec::new();
+        let mut secrets = TunnelKeys::default();
         let mut tunnels = BTreeMap::new();
         for (name, tunnel) in configuration.tunnels {
             let entry = Tunnel {
                 source: Source::File,
                 context: tunnel.context(),
-                secret_mark: self.marker.mark(&tunnel.secret),
-                secret: Some((tunnel.secret_name, tunnel.secret_facts)),
+                secret_mark: self.secret_mark(&tunnel),
+                secret: tunnel.secret.as_ref().map(|secret| (secret.name.clone(), secret.facts)),
                 connection: Arc::clone(&tunnel.connection),
             };
-            secrets.push((tunnel.connection.name.clone(), tunnel.secret));
+            let MoreSecrets { ppk, second } = tunnel.more_secrets;
+            let own = TunnelSecrets { psk: tunnel.secret.map(|psk| psk.octets), second, ppk };
+            if !own.is_empty() {
+                secrets.secrets.push((tunnel.connection.name.clone(), own));
+            }
+            secrets.keys.extend(tunnel.key);
             tunnels.insert(name, entry);
         }
         // The keys role gets the secrets before the ike role can ask for them.
         self.to_keys(ToKeys::SetTunnels(secrets));
-        for (name, tunnel) in tunnels {
+        self.put_all(tunnels, report);
+    }
+
+    /// Takes over the tunnels of the configuration directory, all or none: there may be more of them
+    /// than the ike role has room for messages.
+    fn put_all(&mut self, tunnels: BTreeMap<String, Tunnel>, report: &ReloadReport) {
+        let (mut requests, mut told) = (Vec::new(), Vec::new());
+        let changed: BTreeSet<&str> = report.changed.iter().map(String::as_str).collect();
+        for (name, tunnel) in &tunnels {
+            let connection = Arc::clone(&tunnel.connection);
             // What changed is negotiated anew, also if it is only the secret.
-            let is_known = self.store.tunnels.contains_key(&tunnel.connection.name);
-            let replaces = is_known && report.changed.contains(&name);
-            let done = if replaces { self.replace(tunnel) } else { self.put(tunnel) };
-            if !done {
-                warn!(connection = name, "the daemon is overloaded; reload again");
+            let known = self.store.tunnels.contains_key(&connection.name);
+            let how = if known && changed.contains(name.as_str()) {
+                requests.push(ToIke::Replace(connection));
+                "changed"
+            } else {
+                let how = self.how(&connection);
+                if how == "unchanged" {
+                    continue;
+                }
+                requests.push(ToIke::Command(Command::Load(connection)));
+                how
+            };
+            told.push((tunnel.connection.name.clone(), how));
+        }
+        if !requests.is_empty() && !send(&self.role.links.ike, ToIke::Configure(requests)) {
+            return warn!("the daemon is overloaded; reload again");
+        }
+        for tunnel in tunnels.into_values() {
+            if changed.contains(tunnel.connection.name.as_str()) {
+                self.store.remove(&tunnel.connection.name);
             }
+            self.store.put(tunnel);
+        }
+        told.into_iter().for_each(|(name, how)| self.configured(&name, how));
+    }
+
+    /// What loading a connection does to the one of its name.
+    fn how(&self, connection: &Connection) -> &'static str {
+        match self.store.tunnels.get(&connection.name) {
+            Some(old) if *old.connection == *connection => "unchanged",
+            Some(_) => "changed",
+            None => "added",
         }
     }
 
     /// Adds a tunnel or replaces it; false if the ike role has no room for the command.
     pub(super) fn put(&mut self, tunnel: Tunnel) -> bool {
         let connection: Arc<Connection> = Arc::clone(&tunnel.connection);
-        let known = self.store.tunnels.get(&connection.name).map(|old| &old.connection);
-        let how = match known {
-            Some(old) if **old == *connection => "unchanged",
-            Some(_) => "changed",
-            None => "added",
-        };
+        let how = self.how(&connection);
         if how != "unchanged" {
             if !send(&self.role.links.ike, ToIke::Command(Command::Load(Arc::clone(&connection)))) {
                 return false;
@@ -192,19 +246,6 @@ impl Running {
         }
         self.store.put(tunnel);
         true
-    }
-
-    /// Puts a tunnel in the place of the one of the same name; false if the ike role has no room for
-    /// the command.
-    fn replace(&mut self, tunnel: Tunnel) -> bool {
-        let connection = Arc::clone(&tunnel.connection);
-        let sent = send(&self.role.links.ike, ToIke::Replace(Arc::clone(&connection)));
-        if sent {
-            self.store.remove(&connection.name);
-            self.store.put(tunnel);
-            self.configured(&connection.name, "changed");
-        }
-        sent
     }
 
     /// Removes a tunnel; false if the ike role has no room for the command.
@@ -225,10 +266,15 @@ impl Running {
 }
 
 /// Settles who protects each tunnel's packets; what the kernel cannot do for those that insist on
-/// it comes out.
-fn choose_engines(configuration: &mut Configuration) -> Vec<Diagnosis> {
+/// it comes out. Where packet threads are many, a tunnel that others go through is the first one's.
+fn choose_engines(configuration: &mut Configuration, are_many: bool) -> Vec<Diagnosis> {
     let connections = configuration.tunnels.values().map(|tunnel| &tunnel.connection);
-    let outer = connections.filter_map(|connection| connection.over.clone()).collect();
+    let outer: BTreeSet<_> = connections.filter_map(|connection| connection.over.clone()).collect();
+    for tunnel in configuration.tunnels.values_mut().filter(|_| are_many) {
+        if outer.contains(&tunnel.connection.name) {
+            Arc::make_mut(&mut tunnel.connection).on_first_thread = true;
+        }
+    }
     let mut chooser = EngineChooser::with_outer(outer);
     let mut unfit = Vec::new();
     for tunnel in configuration.tunnels.values_mut() {
@@ -280,9 +326,39 @@ fn read(directory: &Path) -> Result<Configuration, Vec<ConfigError>> {
     };
     let (tunnels, policies, sas) = (files("tunnels"), files("policies"), files("sas"));
     let files = Files { tunnels: &tunnels, policies: &policies, sas: &sas };
-    config::load_all(files, &|path| {
-        read_with_mode(path)
-            .map(|(octets, mode)| SecretFile { octets, mode })
-            .map_err(|error| error.to_string())
+    let part = tunnels.len().div_ceil(readers(tunnels.len())).max(1);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = tunnels
+            .chunks(part)
+            .skip(1)
+            .map(|part| {
+                spawn_scoped_named(scope, "reader", move || config::read_tunnels(part, &secret))
+            })
+            .collect();
+        let first = tunnels.get(..part).unwrap_or(&tunnels);
+        let mut read = vec![config::read_tunnels(first, &secret)];
+        for (part, other) in tunnels.chunks(part).skip(1).zip(others) {
+            // What no thread has read, for whatever reason, this one reads.
+            let other = other.ok().and_then(|thread| thread.join().ok());
+            read.push(other.unwrap_or_else(|| config::read_tunnels(part, &secret)));
+        }
+        config::load_read(files, read, &secret)
     })
 }
+
+fn secret(path: &Path) -> Result<SecretFile, String> {
+    let (octets, mode) = read_with_mode(path).map_err(|error| error.to_string())?;
+    Ok(SecretFile { octets: Secret::new(octets), mode })
+}
+
+/// Threads that divide so many files: as many as there are processors, if it is worth starting them.
+fn readers(files: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    processors.min(READERS_MAX).min(files / FILES_EACH).max(1)
+}
+
+/// Most threads that read files.
+const READERS_MAX: usize = 8;
+
+/// Files that a thread has to read at least.
+const FILES_EACH: usize = 256;

@@ -6,10 +6,14 @@
 
 mod answers;
 mod client;
+mod credentials;
+mod engine;
 mod events;
+mod gathered;
 mod load;
 mod manual;
 mod news;
+mod redirect;
 mod requests;
 mod snapshots;
 mod status;
@@ -21,7 +25,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{InboundReport, OutboundReport};
-use adit_db::ChildSaId;
+use adit_db::{ChildSaId, ConnectionName};
 use adit_ike::{ConnectionInfo, IkeSaInfo, RequestId};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::vici::{Event, Request};
@@ -31,7 +35,9 @@ use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use tracing::{debug, error};
 
 use self::client::Client;
-use self::news::{Item, News};
+use self::engine::EngineQueries;
+use self::gathered::Gathered;
+use self::news::{Item, News, Threads};
 use self::store::{Marker, Store};
 use crate::log::Line;
 use crate::message::{KernelReport, Links, PolicyView, QueryId, ToControl};
@@ -88,6 +94,7 @@ struct Running {
     marker: Marker,
     /// Clients that wait for numbers of the other roles.
     queries: BTreeMap<QueryId, Query>,
+    engine_queries: EngineQueries,
     /// Clients that wait for the end of a request.
     waiting: BTreeMap<RequestId, Waiting>,
     next_number: u64,
@@ -97,7 +104,7 @@ struct Running {
     lines: VecDeque<Line>,
     problems: Vec<Diagnosis>,
     /// Age of each running attempt at its last step, by tunnel.
-    elapsed: BTreeMap<String, Duration>,
+    elapsed: BTreeMap<ConnectionName, Duration>,
     started: Instant,
     stopping: bool,
 }
@@ -107,8 +114,8 @@ struct Query {
     client: ClientId,
     request: Request,
     sas: Option<(Vec<IkeSaInfo>, Vec<ConnectionInfo>)>,
-    outbound: Option<(Box<OutboundReport>, Vec<ChildSaId>)>,
-    inbound: Option<Box<InboundReport>>,
+    outbound: Gathered<(Box<OutboundReport>, Vec<ChildSaId>)>,
+    inbound: Gathered<Box<InboundReport>>,
     kernel: Option<Box<KernelReport>>,
     /// Only some questions need it.
     policies: Option<Box<PolicyView>>,
@@ -130,6 +137,8 @@ impl Running {
         poller.add(&role.listener, LISTENER, Interest::Readable)?;
         poller.add(messages, MESSAGES, Interest::Readable)?;
         let store = Store::new(role.config.clone());
+        let links = &role.links;
+        let threads = Threads { outbound: links.outbound.count(), inbound: links.inbound.count() };
         Ok(Self {
             role,
             poller,
@@ -138,10 +147,11 @@ impl Running {
             store,
             marker: Marker::new(),
             queries: BTreeMap::new(),
+            engine_queries: EngineQueries::new(),
             waiting: BTreeMap::new(),
             next_number: 1,
             next_manual: 0,
-            news: News::default(),
+            news: News::new(threads),
             lines: VecDeque::new(),
             problems: Vec::new(),
             elapsed: BTreeMap::new(),
@@ -165,13 +175,16 @@ impl Running {
                     Token(number) => self.serve(ClientId(number), event.readable),
                 }
             }
+            self.role.links.ike.ring();
             while let Next::Command(message) = messages.next() {
                 self.handle(message);
                 self.tell_news(clock::now());
             }
             self.tell_news(clock::now());
             self.expire();
+            self.take_delayed();
             self.tidy();
+            self.role.links.ike.ring();
         }
     }
 
@@ -219,6 +232,18 @@ impl Running {
         }
     }
 
+    /// Takes what clients have sent while a long answer ran. Its end may have been written with an event
+    /// that everybody is told, and the socket has nothing more to read then.
+    fn take_delayed(&mut self) {
+        let freed = |clients: &mut BTreeMap<ClientId, Client>| {
+            let mut clients = clients.iter_mut();
+            clients.find_map(|(id, client)| std::mem::take(&mut client.freed).then_some(*id))
+        };
+        while let Some(id) = freed(&mut self.clients) {
+            self.take_commands(id);
+        }
+    }
+
     fn handle(&mut self, message: ToControl) {
         match message {
             ToControl::Event(event) => self.news.push(Item::Event(event), clock::now()),
@@ -227,12 +252,16 @@ impl Running {
             }
             ToControl::FlowedOut(child, counters) => self.news.flowed_out(child, counters),
             ToControl::FlowedIn(child, counters) => self.news.flowed_in(child, counters),
+            ToControl::FlowedInKernel(child, counters) => {
+                self.news.flowed_in_kernel(child, *counters);
+            }
             ToControl::Snapshot { query, sas, connections } => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
                     waiting.sas = Some((sas, connections));
                 }
                 self.conclude(query);
             }
+            ToControl::Counts(query, counts) => self.tell_stats(query, counts),
             ToControl::Policies(query, view) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
                     waiting.policies = Some(view);
@@ -241,13 +270,14 @@ impl Running {
             }
             ToControl::Outbound(query, report, carriers) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
-                    waiting.outbound = Some((report, carriers));
+                    // All of them would have the packet carried by the same SAs.
+                    waiting.outbound.take_in((report, carriers), |sum, part| sum.0.add(*part.0));
                 }
                 self.conclude(query);
             }
             ToControl::Inbound(query, report) => {
                 if let Some(waiting) = self.queries.get_mut(&query) {
-                    waiting.inbound = Some(report);
+                    waiting.inbound.take_in(report, |sum, part| sum.add(*part));
                 }
                 self.conclude(query);
             }
@@ -257,8 +287,12 @@ impl Running {
                 }
                 self.conclude(query);
             }
+            ToControl::ShownIke(query, ike) => self.engine_ike(query, ike),
+            ToControl::ShownOut(query, half) => self.engine_outbound(query, half),
+            ToControl::ShownIn(query, half) => self.engine_inbound(query, half),
             ToControl::Problem(problem) => self.problem(*problem),
             ToControl::RouteMended(name) => self.store.clear_problem(name.as_str()),
+            ToControl::Many(messages) => messages.into_iter().for_each(|one| self.handle(one)),
             ToControl::Log(line) => self.log(line),
             ToControl::Reload => {
                 self.reload(false);
@@ -305,14 +339,18 @@ impl Running {
     /// Closes broken connections and watches for room where octets wait.
     fn tidy(&mut self) {
         self.clients.retain(|_, client| !client.is_broken());
-        for (id, client) in &self.clients {
-            let interest =
-                if client.wants_to_write() { Interest::Both } else { Interest::Readable };
-            // The descriptor is registered as long as the client lives.
-            let _ = self.poller.modify(client, Token(id.0), interest);
+        for (id, client) in &mut self.clients {
+            let wants = client.wants_to_write();
+            if wants != client.watched {
+                client.watched = wants;
+                let interest = if wants { Interest::Both } else { Interest::Readable };
+                // The descriptor is registered as long as the client lives.
+                let _ = self.poller.modify(&*client, Token(id.0), interest);
+            }
         }
         let clients = &self.clients;
         self.queries.retain(|_, query| clients.contains_key(&query.client));
+        self.engine_queries.retain(|_, query| clients.contains_key(&query.client));
         self.waiting.retain(|_, waiting| clients.contains_key(&waiting.client));
     }
 

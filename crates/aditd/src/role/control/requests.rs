@@ -6,17 +6,18 @@ use adit_db::{Action, ChildName, ConnectionName};
 use adit_ike::{Command, RequestId};
 use adit_mgmt::vici::answer::{Outcome, Version, names_message};
 use adit_mgmt::vici::{
-    Event, Initiate, Install, LoadShared, LogLine, Message, PolicyFilter, Request, RequestError,
-    Timeout,
+    Event, Initiate, Install, LoadPpk, LoadShared, LogLine, Message, PolicyFilter, Request,
+    RequestError, Timeout,
 };
 use adit_sys::clock;
 use adit_sys::process::system_name;
 use adit_sys::wake::CommandSender;
 
+use super::gathered::Gathered;
 use super::{ClientId, Query, Running, Waiting};
 use crate::calendar::iso;
 use crate::message::{Asked, QueryId, ToIke, ToInbound, ToKernel, ToOutbound};
-use crate::role::keys::{SharedSecret, ToKeys};
+use crate::role::keys::{SharedPpk, SharedSecret, ToKeys};
 
 impl Running {
     /// Carries out one command of a client.
@@ -35,10 +36,12 @@ impl Running {
     fn carry_out(&mut self, id: ClientId, request: Request) {
         match request {
             Request::Version => self.answer(id, version()),
+            Request::AditEngine => self.ask_engine(id),
             Request::Initiate(initiate) => self.initiate(id, &initiate),
             Request::Install(install) => self.install(id, &install, true),
             Request::Uninstall(install) => self.install(id, &install, false),
             Request::ListConns { connection } => self.list_conns(id, connection.as_deref()),
+            Request::ListCerts(filter) => self.list_certs(id, &filter),
             Request::ListPolicies(filter) => self.list_policies(id, &filter),
             Request::AditLog { tunnel, lines } => self.history(id, tunnel.as_deref(), lines),
             Request::GetCounters { .. } | Request::ResetCounters { .. } => {
@@ -52,7 +55,8 @@ impl Running {
             | Request::AditSad
             | Request::AditWhy { .. }
             | Request::Terminate(_)
-            | Request::Rekey(_)) => self.ask(id, request),
+            | Request::Rekey(_)
+            | Request::Redirect(_)) => self.ask(id, request),
             request => self.configure(id, request),
         }
     }
@@ -70,6 +74,7 @@ impl Running {
             Request::LoadConn { name, section } => self.load_conn(&name, &section).message(),
             Request::UnloadConn { name } => self.unload_conn(&name).message(),
             Request::LoadShared(shared) => self.load_shared(shared).message(),
+            Request::LoadPpk(ppk) => self.load_ppk(ppk).message(),
             Request::UnloadShared { id: secret } => {
                 let known = self.store.forget_shared(&secret);
                 self.to_keys(ToKeys::Unload(secret));
@@ -81,8 +86,16 @@ impl Running {
                 let names = self.store.shared_names();
                 names_message("keys", names.iter().map(String::as_str))
             }
+            Request::LoadCert(loaded) => self.load_cert(loaded),
+            Request::LoadKey(key) => self.load_key(key),
+            Request::UnloadKey(fingerprint) => self.unload_key(fingerprint),
+            Request::GetKeys => {
+                let names = self.store.credentials.fingerprints();
+                names_message("keys", names.iter().map(String::as_str))
+            }
             Request::ClearCreds => {
                 self.store.forget_all_shared();
+                self.store.credentials.clear();
                 self.to_keys(ToKeys::Clear);
                 Outcome::ok().message()
             }
@@ -123,15 +136,24 @@ impl Running {
         } else {
             None
         };
-        let asked = if needs_policies(&request) {
+        let first = if let Request::Stats = request {
+            // Two numbers of the ike role are the whole answer.
+            let asked = send(&links.ike, ToIke::Count(query));
+            return self.note(id, query, request, asked);
+        } else if needs_policies(&request) {
             send(&links.ike, ToIke::Policies(query, packet))
         } else {
-            send(&links.outbound, ToOutbound::Report(query, None))
+            links.outbound.try_send_each(|| ToOutbound::Report(query, None))
         };
-        let asked = asked
+        let asked = first
             && send(&links.ike, ToIke::Snapshot(query))
-            && send(&links.inbound, ToInbound::Report(query))
+            && links.inbound.try_send_each(|| ToInbound::Report(query))
             && send(&links.kernel, ToKernel::Report(query));
+        self.note(id, query, request, asked);
+    }
+
+    /// Notes who waits for the answer to a question, if it could be asked.
+    fn note(&mut self, id: ClientId, query: QueryId, request: Request, asked: bool) {
         if !asked {
             return self.answer(id, Outcome::refused(BUSY).message());
         }
@@ -139,8 +161,8 @@ impl Running {
             client: id,
             request,
             sas: None,
-            outbound: None,
-            inbound: None,
+            outbound: Gathered::new(self.role.links.outbound.count()),
+            inbound: Gathered::new(self.role.links.inbound.count()),
             kernel: None,
             policies: None,
         };
@@ -168,7 +190,8 @@ impl Running {
         connection: &str,
         (timeout, log_level): (Timeout, i8),
     ) {
-        if !send(&self.role.links.ike, ToIke::Command(command)) {
+        // Many clients may ask at the same time: `run` wakes the ike role for all of them.
+        if self.role.links.ike.try_push(ToIke::Command(command)).is_err() {
             return self.answer(id, Outcome::refused(BUSY).message());
         }
         if timeout == Timeout::Immediately {
@@ -243,6 +266,14 @@ impl Running {
             owners: shared.owners,
             secret: shared.secret,
         }));
+        Outcome::ok()
+    }
+
+    fn load_ppk(&mut self, ppk: LoadPpk) -> Outcome {
+        let number = self.number();
+        let id = ppk.id.unwrap_or_else(|| format!("unnamed-{number}"));
+        self.store.remember_shared(&id);
+        self.to_keys(ToKeys::LoadPpk(SharedPpk { id, names: ppk.names, secret: ppk.secret }));
         Outcome::ok()
     }
 

@@ -60,9 +60,12 @@ pub(super) fn sa(info: &IkeSaInfo, flows: &Flows, now: Instant) -> SaSnapshot {
         nat_local: info.nat_local,
         nat_remote: info.nat_remote,
         nat_fake: false,
+        resumed: info.resumed,
         suite: info.suite.clone(),
         established_s: info.established.map(|at| seconds_since(at, now)),
         rekey_s: info.rekey_at.map(|at| seconds_until(at, now)),
+        reauth_s: info.reauth_at.map(|at| seconds_until(at, now)),
+        ppk: info.ppk,
         children: info.children.iter().map(|info| child(info, flows, now)).collect(),
     }
 }
@@ -76,7 +79,7 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
         reqid: info.reqid,
         state: info.state.to_string(),
         protocol: info.protocol,
-        udp: info.encap.udp,
+        udp: info.encap.udp && !info.encap.tcp,
         mode: info.mode,
         spi_in: info.spi_in,
         spi_out: info.spi_out,
@@ -103,6 +106,7 @@ pub(super) fn gone(info: &IkeSaInfo, now: Instant) -> SaSnapshot {
         state: "DELETING".to_owned(),
         established_s: None,
         rekey_s: None,
+        reauth_s: None,
         children: Vec::new(),
         ..sa(info, &Flows::new(), now)
     }

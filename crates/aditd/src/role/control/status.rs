@@ -22,7 +22,11 @@ impl Running {
             pid: std::process::id(),
             uptime_s: seconds_since(self.started, now),
             ike_sas: numbers.sas.len(),
-            half_open: numbers.sas.iter().filter(|info| info.established.is_none()).count(),
+            half_open: numbers
+                .sas
+                .iter()
+                .filter(|info| info.state == IkeSaState::Connecting)
+                .count(),
             problems: self.problems.clone(),
         };
         let flows = flows(numbers);
@@ -60,7 +64,7 @@ impl Running {
             TunnelState::Down | TunnelState::Connecting | TunnelState::Idle => None,
         };
         let last_in = traffic.last_in.map(|at| now.saturating_duration_since(at));
-        let rekeys = sas.iter().filter_map(|sa| sa.rekey_at);
+        let rekeys = sas.iter().flat_map(|sa| [sa.rekey_at, sa.reauth_at]).flatten();
         let next = rekeys.chain(children.iter().filter_map(|child| child.rekey_at)).min();
         TunnelStatus {
             name: connection.name.to_string(),
@@ -70,6 +74,8 @@ impl Running {
             peer: peers(connection),
             over: connection.over.as_ref().map(ToString::to_string),
             peer_address: sa.map(|sa| sa.remote.to_string()),
+            peer_addresses: also_at(sa),
+            mobike: sa.is_some_and(|sa| sa.mobike),
             peer_software: sa.and_then(|sa| software(sa.peer)).map(str::to_owned),
             local_id: sa.and_then(|sa| sa.local_id.as_ref()).map(ToString::to_string),
             remote_id: sa.and_then(|sa| sa.remote_id.as_ref()).map(ToString::to_string),
@@ -161,6 +167,12 @@ fn peers(connection: &adit_db::Connection) -> String {
     if names.is_empty() { "any".to_owned() } else { names.join(", ") }
 }
 
+/// Where else the peer is, as it says.
+fn also_at(sa: Option<&IkeSaInfo>) -> Vec<String> {
+    let addresses = sa.into_iter().flat_map(|sa| &sa.peer_addresses);
+    addresses.map(ToString::to_string).collect()
+}
+
 fn words(suite: &[adit_wire::ikev2::Transform]) -> String {
     TransformWords(suite).to_string()
 }
@@ -172,8 +184,8 @@ fn children_status(
     drops: &Drops,
 ) -> Vec<ChildStatus> {
     let class = |name: &ChildName| {
-        let class = known.connection.child(name)?.class.as_ref()?;
-        Some(class.code_points.to_string())
+        let child = known.connection.child(name).filter(|child| child.resource.is_none())?;
+        Some(child.class.as_ref()?.code_points.to_string())
     };
     let alive = children.iter().map(|child| ChildStatus {
         name: child.name.to_string(),
@@ -183,8 +195,10 @@ fn children_status(
         remote: child.remote_ts.iter().map(ToString::to_string).collect(),
         suite: Some(words(&child.suite)),
         protocol: child.protocol.to_string(),
-        udp: child.encap.udp,
+        udp: child.encap.udp && !child.encap.tcp,
+        tcp: child.encap.tcp,
         mode: child.mode.word().to_owned(),
+        aggfrag: child.aggfrag.is_some(),
         spi_in: Some(format!("{:08x}", child.spi_in.0)),
         spi_out: Some(format!("{:08x}", child.spi_out.0)),
         drops: drops
@@ -196,6 +210,8 @@ fn children_status(
         .connection
         .children
         .iter()
+        // Children for resources come and go as the peer likes.
+        .filter(|config| config.resource.is_none())
         .filter(|config| children.iter().all(|child| child.name != config.name));
     let missing = missing.map(|config| ChildStatus {
         name: config.name.to_string(),

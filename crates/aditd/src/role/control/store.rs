@@ -15,6 +15,7 @@ use adit_mgmt::config::{Origin, selector_line};
 use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::PolicySnapshot;
 
+use super::credentials::Credentials;
 use super::manual::Manual;
 use super::requests::Found;
 use crate::diagnose::SecretNote;
@@ -60,6 +61,8 @@ pub(super) struct Store {
     /// What `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<(ConnectionName, ChildName), bool>,
     shared: BTreeSet<String>,
+    /// Certificates and the public halves of keys that came through the control socket.
+    pub(super) credentials: Credentials,
     failures: BTreeMap<String, Diagnosis>,
     /// Problems of this host with a tunnel: they stay until the configuration changes.
     problems: BTreeMap<String, Diagnosis>,
@@ -76,6 +79,7 @@ impl Store {
             policy_origins: BTreeMap::new(),
             installed: BTreeMap::new(),
             shared: BTreeSet::new(),
+            credentials: Credentials::default(),
             failures: BTreeMap::new(),
             problems: BTreeMap::new(),
         }
@@ -106,9 +110,9 @@ impl Store {
         connection: Option<&str>,
         child: Option<&str>,
     ) -> Result<Found, String> {
-        let named =
-            |tunnel: &&Tunnel| connection.is_none_or(|n| tunnel.connection.name.as_str() == n);
-        for tunnel in self.tunnels.values().filter(named) {
+        let named = connection.map(|name| self.tunnels.get(name));
+        let all = named.is_none().then(|| self.tunnels.values());
+        for tunnel in named.flatten().into_iter().chain(all.into_iter().flatten()) {
             let Some(wanted) = child else {
                 return Ok((tunnel.connection.name.clone(), None));
             };
@@ -209,8 +213,7 @@ impl Store {
             let Some(origin) = self.policy_origins.get(name) else { return };
             (origin.file.display().to_string(), &origin.key_lines)
         } else {
-            let tunnel = self.tunnels.iter().find(|(known, _)| known.as_str() == name);
-            let tunnel = tunnel.map(|(_, Tunnel { context, .. })| context);
+            let tunnel = self.tunnels.get(name).map(|Tunnel { context, .. }| context);
             let manual = self.manual.get(name).map(|manual| &manual.context);
             let Some(context) = tunnel.or(manual) else { return };
             let Some(file) = &context.file else { return };
@@ -252,20 +255,18 @@ impl Store {
         let Some(name) = name else {
             return Context::default();
         };
-        let tunnel = self.tunnels.iter().find(|(known, _)| known.as_str() == name);
-        tunnel.map_or_else(|| Context::of(name), |(_, tunnel)| tunnel.context.clone())
+        let tunnel = self.tunnels.get(name);
+        tunnel.map_or_else(|| Context::of(name), |tunnel| tunnel.context.clone())
     }
 
     /// What may be said about a tunnel's secret.
     pub(super) fn secret_note(&self, name: Option<&str>) -> Option<&SecretNote> {
-        let name = name?;
-        let (_, tunnel) = self.tunnels.iter().find(|(known, _)| known.as_str() == name)?;
-        tunnel.secret.as_ref()
+        self.tunnels.get(name?)?.secret.as_ref()
     }
 
     /// Notes why a tunnel failed.
     pub(super) fn set_failure(&mut self, name: &str, diagnosis: Diagnosis) {
-        if self.tunnels.keys().any(|known| known.as_str() == name) {
+        if self.tunnels.contains_key(name) {
             self.failures.insert(name.to_owned(), diagnosis);
         }
     }

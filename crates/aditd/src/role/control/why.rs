@@ -41,12 +41,14 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
         protocol: sa.protocol.to_string(),
-        udp: sa.encap.udp,
+        udp: sa.encap.udp && !sa.encap.tcp,
+        tcp: sa.encap.tcp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
         suite: TransformWords(&sa.suite).to_string(),
         local: sa.local_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
         remote: sa.remote_ts.iter().map(|ts| TsSpec::from(*ts).to_string()).collect(),
         compression: sa.ipcomp.map(|agreed| compression(agreed, inbound, outbound)),
+        aggfrag: sa.aggfrag.is_some(),
         age_s: seconds_since(sa.installed, now),
         rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
@@ -82,7 +84,8 @@ fn code_points(
     numbers: &Numbers,
 ) -> Option<String> {
     let known = numbers.connections.iter().find(|known| known.connection.name == *connection)?;
-    Some(known.connection.child(child)?.class.as_ref()?.code_points.to_string())
+    let child = known.connection.child(child).filter(|child| child.resource.is_none())?;
+    Some(child.class.as_ref()?.code_points.to_string())
 }
 
 /// The child that carries a DSCP, if the tunnel of a policy has classes.
@@ -90,7 +93,8 @@ fn class(policy: &PolicyStatus, dscp: Dscp, numbers: &Numbers) -> Option<String>
     let mut all = numbers.connections.iter().map(|known| &known.connection);
     let connection = all.find(|connection| connection.name.as_str() == policy.name)?;
     let child = connection.child(&policy.child.as_ref()?.parse().ok()?)?;
-    let has_classes = connection.classes_with(child).count() > 1;
+    let mut classes = connection.classes_with(child).filter(|one| one.resource.is_none());
+    let has_classes = classes.nth(1).is_some();
     has_classes.then(|| connection.class_for(child, dscp).name.to_string())
 }
 

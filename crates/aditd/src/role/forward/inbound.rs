@@ -3,42 +3,60 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::{HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict};
-use adit_db::{ChildSaId, ConnectionName, TableId};
+use adit_dataplane::{HEADROOM_MAX, InboundCommand, packet_buffer};
+use adit_db::{ChildSaId, ConnectionName};
 use adit_ike::Path;
 use adit_mgmt::Diagnosis;
+use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_mgmt::diagnosis::Context;
+use adit_sys::BatchIo;
 use adit_sys::clock;
+use adit_sys::esp_receiver::EspReceiver;
+use adit_sys::gro::{GroIo, Losses};
 use adit_sys::raw::RawEspSocket;
 use adit_sys::raw_ah::{AH_HEADROOM, RawAhSocket};
 use adit_sys::tun::Tun;
-use adit_sys::udp::{DualUdpSocket, SocketError};
-use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
-use adit_sys::{BatchIo, SendReport};
+use adit_sys::udp::{DualUdpSocket, SocketError, UdpSocket};
+use adit_sys::wake::{
+    CommandReceiver, CommandSender, Events, Interest, Next, Poller, Ready, Spin, Token,
+};
 use adit_wire::PacketBuf;
 use adit_wire::encap::udp::{Encapsulated, classify};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
+use super::connections::Connections;
+use super::delivery::Delivery;
 use super::membership::Memberships;
-use super::{buffers, tell_ike};
-use crate::message::{Interfaces, ToControl, ToIke, ToInbound, ToParent};
+use super::{buffers, tell_ike, tun_paths};
+use crate::message::{Fleet, SocketNumber, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::raw_esp;
 use crate::role::{ERRORS_IN_A_ROW, errors};
+use crate::shards::ShardLinks;
 
 /// What the thread needs from its parent.
 pub(crate) struct Role {
+    /// Which of the inbound threads it is.
+    pub(crate) number: usize,
     /// Where opened packets go.
     pub(crate) tun: Arc<Tun>,
-    /// UDP 4500.
+    /// UDP 4500, with what is this thread's.
     pub(crate) udp: DualUdpSocket,
-    /// ESP sockets, one for each family.
+    /// ESP sockets, one for each family, with what is this thread's.
     pub(crate) raw: Vec<RawEspSocket>,
-    /// AH sockets, one for each family.
+    /// What comes past the ESP sockets, if that is wanted.
+    pub(crate) fast_esp: Option<EspReceiver>,
+    /// AH sockets, one for each family; only the first thread has any.
     pub(crate) ah: Vec<RawAhSocket>,
     /// The ike role.
     pub(crate) ike: CommandSender<ToIke>,
+    /// For IKE messages.
+    pub(crate) shards: ShardLinks,
+    /// The outbound threads, which make sockets of single peers.
+    pub(crate) outbound: Fleet<ToOutbound>,
     /// The control role.
     pub(crate) control: CommandSender<ToControl>,
     /// The parent.
@@ -46,9 +64,27 @@ pub(crate) struct Role {
 }
 
 const COMMANDS: Token = Token(0);
-const SOCKETS: Token = Token(1);
+/// That of a socket is its kind and this times its number.
+const SOCKETS: u64 = 6;
+const UDP: u64 = 1;
+const RAW: u64 = 2;
+const AH: u64 = 3;
+const FAST_ESP: u64 = 4;
+const CONNECTED: u64 = 5;
 /// Batches read from one socket before the next has its turn.
 const BATCHES_IN_A_ROW: usize = 8;
+/// Buffers for packets of a usual link: some super-datagrams of 64 KiB.
+const SHORT_BUFFERS: usize = 256;
+/// Octets of such a buffer, with room for a packet of 1,500 and some. They begin at all places of a
+/// page, so that they do not share the few lines of the cache that one place has.
+const SHORT_OCTETS: usize = 2_112;
+const _: () = assert!(SHORT_OCTETS >= HEADROOM_MAX + 1_500);
+/// Buffers for longer datagrams.
+const LONG_BUFFERS: usize = 16;
+
+fn token(kind: u64, number: u64) -> Token {
+    Token(kind + SOCKETS * number)
+}
 
 impl Role {
     /// Runs until it is told to stop.
@@ -65,84 +101,152 @@ impl Role {
     fn poller(&self, commands: &CommandReceiver<ToInbound>) -> std::io::Result<Poller> {
         let poller = Poller::new()?;
         poller.add(commands, COMMANDS, Interest::Readable)?;
-        for socket in self.udp.halves() {
-            poller.add(socket, SOCKETS, Interest::Readable)?;
+        for (number, socket) in (0..).zip(self.udp.halves()) {
+            poller.add(socket, token(UDP, number), Interest::Readable)?;
         }
-        for socket in &self.raw {
-            poller.add(socket, SOCKETS, Interest::Readable)?;
+        for (number, socket) in (0..).zip(&self.raw) {
+            poller.add(socket, token(RAW, number), Interest::Readable)?;
         }
-        for socket in &self.ah {
-            poller.add(socket, SOCKETS, Interest::Readable)?;
+        if let Some(fast_esp) = &self.fast_esp {
+            poller.add(fast_esp, token(FAST_ESP, 0), Interest::Readable)?;
+        }
+        for (number, socket) in (0..).zip(&self.ah) {
+            poller.add(socket, token(AH, number), Interest::Readable)?;
         }
         Ok(poller)
     }
 }
 
+/// Which socket ESP in UDP comes to.
+#[derive(Clone, Copy)]
+enum Source {
+    /// That of all, one for each family.
+    All(usize),
+    /// That of one peer.
+    Peer(SocketNumber),
+}
+
 struct Running {
     role: Role,
-    engine: Inbound,
-    /// The interfaces that tunnels have for themselves.
-    interfaces: Interfaces,
+    /// What peers send that have sockets of their own.
+    connections: Connections,
+    delivery: Delivery,
+    /// What comes in by UDP.
+    gro: GroIo,
     batch: BatchIo,
     ah_batch: BatchIo,
+    /// What comes in otherwise.
     packets: Vec<PacketBuf>,
-    verdicts: Vec<OpenVerdict>,
     /// SAs that go when the packets under way have arrived, the earliest first.
     leaving: VecDeque<(Instant, ChildSaId)>,
     memberships: Memberships,
+    /// Why datagrams are not joined, if they are not.
+    refusal: Option<String>,
+    /// What the network had to say about packets sent.
+    complaints: u64,
+    spin: Spin,
 }
 
 impl Running {
     fn new(role: Role) -> Self {
+        let refusal = join_datagrams(&role.udp);
+        let short = || PacketBuf::with_capacity(HEADROOM_MAX, SHORT_OCTETS - HEADROOM_MAX);
+        let short = (0..SHORT_BUFFERS).map(|_| short()).collect();
+        let long = (0..LONG_BUFFERS).map(|_| packet_buffer()).collect();
+        let gro = GroIo::new(HEADROOM_MAX, short, long);
         let packets = buffers();
-        let verdicts = Vec::with_capacity(packets.len());
+        let packets_max = gro.packets().len().max(packets.len());
         Self {
+            delivery: Delivery::new(Arc::clone(&role.tun), packets_max),
             role,
-            engine: Inbound::new(),
-            interfaces: Interfaces::new(),
+            connections: Connections::default(),
+            gro,
             batch: BatchIo::new(HEADROOM_MAX),
             ah_batch: BatchIo::new(AH_HEADROOM),
             packets,
-            verdicts,
             leaving: VecDeque::new(),
             memberships: Memberships::default(),
+            refusal,
+            complaints: 0,
+            spin: Spin::new(),
         }
     }
 
     fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToInbound>) {
         let mut events = Events::new();
+        let mut packets = 0;
         loop {
             let now = clock::now();
-            let timeout = self.leaving.front().map(|(at, _)| at.saturating_duration_since(now));
-            if let Err(error) = poller.wait(&mut events, timeout) {
+            let leaving = self.leaving.front().map(|(at, _)| *at);
+            let next = leaving.into_iter().chain(self.connections.poll_timeout(now));
+            let next = next.chain(self.delivery.engine.poll_timeout()).min();
+            let timeout = next.map(|at| at.saturating_duration_since(now));
+            self.delivery.counters.calls_wait += 1;
+            self.spin.note(self.delivery.counters.packets - packets);
+            packets = self.delivery.counters.packets;
+            if let Err(error) = poller.wait_spinning(&mut events, timeout, &mut self.spin) {
                 error!(%error, "the inbound thread cannot wait");
                 let _ = self.role.parent.send(ToParent::Failed("inbound"));
                 return;
             }
-            if !self.take_commands(commands) {
+            for ready in events.iter() {
+                let goes_on = if ready.token == COMMANDS {
+                    self.take_commands(commands)
+                } else {
+                    self.keep_up(commands) && self.receive(ready, commands)
+                };
+                if !goes_on {
+                    return;
+                }
+            }
+            self.delivery.keep_time(clock::now());
+            self.connections.watch(poller, |number| token(CONNECTED, number.0));
+            let outbound = &self.role.outbound;
+            self.connections.give_up(|number| {
+                let thread = outbound.get(number.thread());
+                thread.is_none_or(|thread| thread.try_send(ToOutbound::Unread(number)).is_ok())
+            });
+            if !self.close_connections(poller, commands) {
                 return;
             }
-            for half in 0..self.role.udp.halves().count() {
-                self.receive_udp(half);
-            }
-            for number in 0..self.role.raw.len() {
-                self.receive_raw(number);
-            }
-            for number in 0..self.role.ah.len() {
-                self.receive_ah(number);
-            }
             self.let_go(clock::now());
-            while let Some(event) = self.engine.poll_event() {
+            while let Some(event) = self.delivery.engine.poll_event() {
                 tell_ike(&self.role.ike, event);
             }
         }
+    }
+
+    /// Takes what a socket has. False when the thread is to end.
+    fn receive(&mut self, ready: Ready, commands: &CommandReceiver<ToInbound>) -> bool {
+        let Token(token) = ready.token;
+        let place = token / SOCKETS;
+        let number = usize::try_from(place).unwrap_or(usize::MAX);
+        match token % SOCKETS {
+            UDP => self.receive_udp(Source::All(number), ready.error, commands),
+            CONNECTED => {
+                let source = Source::Peer(SocketNumber(place));
+                self.receive_udp(source, ready.error, commands)
+            }
+            RAW => self.receive_raw(number, ready.error, commands),
+            AH => self.receive_ah(number, commands),
+            FAST_ESP => self.receive_fast_esp(commands),
+            _ => true,
+        }
+    }
+
+    /// Takes commands if some wait; false when the thread is to end. Done between receiving packets and
+    /// opening them: a peer may send as soon as it has the answer that came after its SA was handed to us.
+    fn keep_up(&mut self, commands: &CommandReceiver<ToInbound>) -> bool {
+        !commands.rings() || self.take_commands(commands)
     }
 
     /// False when the thread is to end.
     fn take_commands(&mut self, commands: &CommandReceiver<ToInbound>) -> bool {
         loop {
             match commands.next() {
-                Next::Command(ToInbound::Engine(command)) => self.engine.handle_command(command),
+                Next::Command(ToInbound::Engine(command)) => {
+                    self.delivery.engine.handle_command(command)
+                }
                 Next::Command(ToInbound::RemoveLater { child, delay }) => {
                     self.remove_later(child, delay);
                 }
@@ -152,19 +256,62 @@ impl Running {
                 Next::Command(ToInbound::Leave(child)) => {
                     self.memberships.leave(child, &self.role.raw);
                 }
-                Next::Command(ToInbound::Interfaces(interfaces)) => self.interfaces = interfaces,
+                Next::Command(ToInbound::Interfaces(interfaces)) => {
+                    let number = self.role.number;
+                    let own =
+                        interfaces.into_iter().map(|(table, tun)| (table, tun.writer(number)));
+                    self.delivery.exits.interfaces = own.collect();
+                }
                 Next::Command(ToInbound::Report(query)) => {
-                    let report = Box::new(self.engine.report());
+                    let report = Box::new(self.delivery.engine.report());
                     let _ = self.role.control.send(ToControl::Inbound(query, report));
                 }
+                Next::Command(ToInbound::Show(query)) => {
+                    let _ =
+                        self.role.control.send(ToControl::ShownIn(query, Box::new(self.shown())));
+                }
                 Next::Command(ToInbound::Flowed(child)) => {
-                    let counters = self.engine.counters_of(child).map(Box::new);
+                    let counters = self.delivery.engine.counters_of(child).map(Box::new);
                     let _ = self.role.control.send(ToControl::FlowedIn(child, counters));
                 }
-                Next::Command(ToInbound::Stop) | Next::Closed => return false,
+                Next::Command(ToInbound::Connected { number, socket }) => {
+                    self.connections.add(number, *socket, self.refusal.is_none());
+                }
+                Next::Command(ToInbound::Stream(mut bundle)) => {
+                    let range = 0..bundle.packets.len();
+                    self.delivery.open(&mut bundle.packets, range, clock::now());
+                    self.delivery.write(&mut bundle.packets);
+                }
+                Next::Command(ToInbound::TurnedAway(number)) => {
+                    self.connections.turned_away(number, clock::now());
+                }
+                Next::Command(ToInbound::Stop) | Next::Closed => {
+                    self.delivery.counters.log("inbound");
+                    return false;
+                }
                 Next::Empty => return true,
             }
         }
+    }
+
+    /// How packets are moved, for people.
+    fn shown(&self) -> EngineHalf {
+        let raw: usize = self.packets.iter().map(PacketBuf::capacity).sum();
+        let mut counters = self.delivery.counters;
+        counters.calls_read += self.gro.calls();
+        let fast = self.role.fast_esp.as_ref();
+        let shared = fast.map_or(0, EspReceiver::memory_octets);
+        let mut half = counters.shown(&self.spin, raw + self.gro.memory_octets() + shared);
+        let Losses { cut, without_buffer } = self.gro.losses();
+        let lost = || format!("{cut} messages were cut, {without_buffer} datagrams had no buffer");
+        let reason = self.refusal.clone().or_else(|| (cut + without_buffer > 0).then(lost));
+        let name = "UDP GRO".to_owned();
+        half.paths.push(EnginePath { name, on: self.refusal.is_none(), reason });
+        half.paths.extend(tun_paths(&self.role.tun));
+        half.connected = u64::try_from(self.connections.count()).unwrap_or(u64::MAX);
+        half.complaints = self.complaints;
+        half.paths.extend(fast.into_iter().flat_map(raw_esp::paths_in));
+        half
     }
 
     /// The packets of a group come to the raw sockets, which take all that this host takes; what was
@@ -195,95 +342,187 @@ impl Running {
 
     fn let_go(&mut self, now: Instant) {
         while let Some((_, child)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
-            self.engine.handle_command(InboundCommand::Remove { child });
+            self.delivery.engine.handle_command(InboundCommand::Remove { child });
         }
     }
 
-    fn receive_udp(&mut self, half: usize) {
-        let Some(socket) = self.role.udp.halves().nth(half) else {
-            return;
-        };
+    /// Reads sockets that were turned away from their peers for the last time. False when the thread is
+    /// to end.
+    fn close_connections(
+        &mut self,
+        poller: &Poller,
+        commands: &CommandReceiver<ToInbound>,
+    ) -> bool {
+        while let Some(number) = self.connections.next_leaving(clock::now()) {
+            if !self.receive_udp(Source::Peer(number), true, commands) {
+                return false;
+            }
+            self.connections.remove(number, poller);
+        }
+        true
+    }
+
+    fn receive_udp(
+        &mut self,
+        source: Source,
+        complaints: bool,
+        commands: &CommandReceiver<ToInbound>,
+    ) -> bool {
         for _ in 0..BATCHES_IN_A_ROW {
-            let got = match socket.recv_batch(&mut self.batch, &mut self.packets) {
-                Ok(0) => break,
-                Ok(got) => got,
+            let Self { role, connections, gro, .. } = self;
+            let Some(socket) = socket_of(role, connections, source) else { return true };
+            match socket.recv_super(gro) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
                     debug!(%error, "receiving on UDP 4500 failed");
                     break;
                 }
-            };
-            let esp = sort_out(&mut self.packets, got, &self.role.ike);
-            let exits = Exits { tun: &self.role.tun, interfaces: &self.interfaces };
-            let opened = self.packets.get_mut(..esp);
-            deliver(&mut self.engine, exits, &mut self.verdicts, opened);
+            }
+            if !self.keep_up(commands) {
+                return false;
+            }
+            let Self { role, connections, gro, delivery, .. } = self;
+            let Some(socket) = socket_of(role, connections, source) else { return true };
+            forward_udp(socket, gro, delivery, &role.shards);
         }
+        if !complaints {
+            return true;
+        }
+        let Some(socket) = socket_of(&self.role, &self.connections, source) else { return true };
         for problem in errors(socket) {
+            self.complaints += 1;
             if let SocketError::Unreachable { remote, .. } = problem {
-                let path = Path { local: socket.local(), remote };
-                let _ = self.role.ike.try_send(ToIke::Unreachable(path));
+                let path = Path::udp(socket.local(), remote);
+                self.role.shards.try_push_unreachable(path);
             }
         }
+        self.role.shards.ring();
+        true
     }
 
-    fn receive_raw(&mut self, number: usize) {
-        let Self { role, engine, interfaces, batch, packets, verdicts, .. } = self;
-        let Some(socket) = role.raw.get(number) else {
-            return;
+    fn receive_raw(
+        &mut self,
+        number: usize,
+        complaints: bool,
+        commands: &CommandReceiver<ToInbound>,
+    ) -> bool {
+        let goes_on = self.take_in("ESP", commands, |this| {
+            this.delivery.counters.calls_read += 1;
+            let socket = this.role.raw.get(number);
+            let got = socket
+                .map_or(Ok(0), |socket| socket.recv_batch(&mut this.batch, &mut this.packets))?;
+            if let Some(fast_esp) = &mut this.role.fast_esp {
+                fast_esp.see(this.packets.get(..got).unwrap_or_default());
+            }
+            Ok(got)
+        });
+        self.learn();
+        let Some(socket) = self.role.raw.get(number).filter(|_| complaints) else {
+            return goes_on;
         };
-        let receive = |packets: &mut [PacketBuf]| socket.recv_batch(batch, packets);
-        let exits = Exits { tun: &role.tun, interfaces };
-        take_in("ESP", receive, engine, exits, verdicts, packets);
         // Errors about ESP are for the path MTU machinery; they are taken so that the socket rests.
         for _ in 0..ERRORS_IN_A_ROW {
             let Ok(Some(problem)) = socket.next_error() else { break };
             debug!(?problem, "the network complains about ESP");
         }
+        goes_on
     }
 
-    fn receive_ah(&mut self, number: usize) {
-        let Self { role, engine, interfaces, ah_batch, packets, verdicts, .. } = self;
-        let Some(socket) = role.ah.get(number) else {
-            return;
-        };
-        let receive = |packets: &mut [PacketBuf]| socket.recv_batch(ah_batch, packets);
-        let exits = Exits { tun: &role.tun, interfaces };
-        take_in("AH", receive, engine, exits, verdicts, packets);
+    fn receive_fast_esp(&mut self, commands: &CommandReceiver<ToInbound>) -> bool {
+        // Memory that is shared with the kernel is read without system calls.
+        let goes_on = self.take_in("ESP", commands, |this| {
+            let fast_esp = this.role.fast_esp.as_mut();
+            fast_esp.map_or(Ok(0), |fast_esp| fast_esp.recv_batch(&mut this.packets))
+        });
+        self.learn();
+        goes_on
     }
-}
 
-/// Where opened packets go.
-#[derive(Clone, Copy)]
-struct Exits<'a> {
-    tun: &'a Tun,
-    interfaces: &'a Interfaces,
-}
-
-/// Opens and delivers what a raw socket has, some batches of it.
-fn take_in(
-    protocol: &str,
-    mut receive: impl FnMut(&mut [PacketBuf]) -> std::io::Result<usize>,
-    engine: &mut Inbound,
-    exits: Exits<'_>,
-    verdicts: &mut Vec<OpenVerdict>,
-    packets: &mut [PacketBuf],
-) {
-    for _ in 0..BATCHES_IN_A_ROW {
-        match receive(packets) {
-            Ok(0) => break,
-            Ok(got) => deliver(engine, exits, verdicts, packets.get_mut(..got)),
-            Err(error) => {
-                debug!(%error, protocol, "receiving failed");
-                break;
-            }
+    /// Has packets that came a slower way come a faster one from now on.
+    fn learn(&mut self) {
+        if let Some(fast_esp) = &mut self.role.fast_esp {
+            fast_esp.learn();
         }
     }
+
+    fn receive_ah(&mut self, number: usize, commands: &CommandReceiver<ToInbound>) -> bool {
+        self.take_in("AH", commands, |this| {
+            this.delivery.counters.calls_read += 1;
+            let socket = this.role.ah.get(number);
+            socket.map_or(Ok(0), |socket| socket.recv_batch(&mut this.ah_batch, &mut this.packets))
+        })
+    }
+
+    /// Opens and delivers what a raw socket has, some batches of it. False when the thread is to end.
+    fn take_in(
+        &mut self,
+        protocol: &str,
+        commands: &CommandReceiver<ToInbound>,
+        receive: impl Fn(&mut Self) -> std::io::Result<usize>,
+    ) -> bool {
+        for _ in 0..BATCHES_IN_A_ROW {
+            match receive(self) {
+                Ok(0) => break,
+                Ok(got) => {
+                    if !self.keep_up(commands) {
+                        return false;
+                    }
+                    self.delivery.open(&mut self.packets, 0..got, clock::now());
+                    if let Some(fast_esp) = &mut self.role.fast_esp {
+                        fast_esp.confirm(|place| self.delivery.is_authentic(place));
+                    }
+                    self.delivery.write(&mut self.packets);
+                }
+                Err(error) => {
+                    debug!(%error, protocol, "receiving failed");
+                    break;
+                }
+            }
+        }
+        true
+    }
 }
 
-/// Gives IKE messages to the ike role and moves ESP packets to the front; returns their number
-/// (RFC 3948 §2.2, §2.3).
-fn sort_out(packets: &mut [PacketBuf], got: usize, ike: &CommandSender<ToIke>) -> usize {
+fn socket_of<'a>(
+    role: &'a Role,
+    connections: &'a Connections,
+    source: Source,
+) -> Option<&'a UdpSocket> {
+    match source {
+        Source::All(half) => role.udp.halves().nth(half),
+        Source::Peer(number) => connections.get(number),
+    }
+}
+
+/// Lets the kernel join datagrams; why not, if it does not.
+fn join_datagrams(sockets: &DualUdpSocket) -> Option<String> {
+    let refused = sockets.halves().find_map(|socket| socket.join_datagrams().err())?;
+    info!(error = %refused, "datagrams are received one by one");
+    Some(refused.to_string())
+}
+
+/// Opens and delivers what was received on UDP 4500.
+fn forward_udp(socket: &UdpSocket, gro: &mut GroIo, delivery: &mut Delivery, ike: &ShardLinks) {
+    let now = clock::now();
+    while let Some(run) = socket.next_run(gro) {
+        let Range { start, end } = run.packets;
+        let some = gro.packets_mut().get_mut(start..end).unwrap_or_default();
+        let esp = sort_out(some, ike);
+        delivery.open(gro.packets_mut(), start..start + esp, now);
+        if run.settle {
+            delivery.write(gro.packets_mut());
+        }
+    }
+    ike.ring();
+    delivery.write(gro.packets_mut());
+}
+
+/// Puts IKE messages by for the ike role, which is to be woken then, and moves ESP packets to the
+/// front; returns their number (RFC 3948 §2.2, §2.3).
+fn sort_out(packets: &mut [PacketBuf], ike: &ShardLinks) -> usize {
     let mut esp = 0;
-    for number in 0..got {
+    for number in 0..packets.len() {
         let Some(packet) = packets.get(number) else {
             break;
         };
@@ -293,9 +532,8 @@ fn sort_out(packets: &mut [PacketBuf], got: usize, ike: &CommandSender<ToIke>) -
                 esp += 1;
             }
             Encapsulated::Ike(message) => {
-                let path = Path { local: packet.meta.local, remote: packet.meta.remote };
-                let datagram = ToIke::Datagram { path, octets: message.to_vec() };
-                if ike.try_send(datagram).is_err() {
+                let path = Path::udp(packet.meta.local, packet.meta.remote);
+                if !ike.try_push_datagram(path, message) {
                     debug!("an IKE message was dropped: the ike role is busy");
                 }
             }
@@ -303,28 +541,4 @@ fn sort_out(packets: &mut [PacketBuf], got: usize, ike: &CommandSender<ToIke>) -
         }
     }
     esp
-}
-
-fn deliver(
-    engine: &mut Inbound,
-    exits: Exits<'_>,
-    verdicts: &mut Vec<OpenVerdict>,
-    packets: Option<&mut [PacketBuf]>,
-) {
-    let Some(packets) = packets else { return };
-    engine.open_batch(packets, verdicts, clock::now());
-    let opened = packets.iter().zip(verdicts.iter());
-    let opened = opened.filter(|(_, verdict)| **verdict == OpenVerdict::Deliver);
-    let opened = opened.map(|(packet, _)| packet);
-    let is_default = |packet: &&PacketBuf| packet.meta.table == TableId::DEFAULT.0;
-    let mut report = exits.tun.send_batch(opened.clone().filter(is_default));
-    for packet in opened.filter(|packet| !is_default(packet)) {
-        // What is for an interface that is gone is lost like what a TUN refuses.
-        let refused = SendReport { failed: 1, ..SendReport::default() };
-        let tun = exits.interfaces.get(&TableId(packet.meta.table));
-        report.add(tun.map_or(refused, |tun| tun.send_batch([packet])));
-    }
-    if report.failed > 0 {
-        debug!(failed = report.failed, errno = report.errno, "the TUN refused packets");
-    }
 }

@@ -1,31 +1,55 @@
 //! The outbound thread: TUN, policies and SAs, sealing, and out by UDP, ESP or in clear.
 
-use std::sync::Arc;
-use std::time::Instant;
+mod burst;
+mod order;
+mod peers;
+mod transmit;
 
-use adit_dataplane::{DropReason, HEADROOM_MAX, Outbound, Verdict};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_dataplane::offload::{Segments, SuperPacket};
+use adit_dataplane::{DropReason, HEADROOM_MAX, INNER_MTU, Outbound, Verdict};
 use adit_db::TableId;
+use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::clock;
-use adit_sys::netlink::Family;
-use adit_sys::raw::{BypassSocket, RawEspSocket};
-use adit_sys::tun::Tun;
-use adit_sys::udp::DualUdpSocket;
-use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Token};
-use adit_sys::{BatchIo, SendReport};
+use adit_sys::esp_sender::EspSender;
+use adit_sys::raw::BypassSocket;
+use adit_sys::tun::{self, Tun};
+use adit_sys::udp::{DualUdpSocket, UdpSocket};
+use adit_sys::wake::{CommandReceiver, CommandSender, Events, Interest, Next, Poller, Spin, Token};
+use adit_sys::{BatchIo, PREFETCH, SendReport};
 use adit_wire::PacketBuf;
 use tracing::{debug, error, warn};
 
-use super::{buffers, tell_ike};
-use crate::message::{Interfaces, ToControl, ToIke, ToOutbound, ToParent};
+use self::burst::{BURST_MAX, Burst, Cut, READ_MAX};
+use self::peers::Peers;
+use self::transmit::transmit;
+use super::handover::Handover;
+use super::{IoCounters, tell_ike, tun_paths};
+use crate::message::{Fleet, Interfaces, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::role::tcp::TcpLink;
 
 /// What the thread needs from its parent.
 pub(crate) struct Role {
+    /// Which of the outbound threads it is.
+    pub(crate) number: u16,
+    /// All of them.
+    pub(crate) threads: Fleet<ToOutbound>,
     /// Where packets to protect come from.
     pub(crate) tun: Arc<Tun>,
     /// UDP 4500.
     pub(crate) udp: DualUdpSocket,
-    /// ESP sockets, one for each family.
-    pub(crate) raw: Vec<RawEspSocket>,
+    /// Who reads what comes to sockets of single peers; the first of the inbound threads.
+    pub(crate) inbound: CommandSender<ToInbound>,
+    /// Why peers have no sockets of their own, if so.
+    pub(crate) unconnected: Option<String>,
+    /// The ways of ESP above IP, one for each family.
+    pub(crate) raw: EspSender,
+    /// Who has the TCP connections.
+    pub(crate) tcp: TcpLink,
+    /// Bundles of packets on their way there.
+    pub(crate) tcp_places: Arc<()>,
     /// Where packets with their own IP header leave: in clear, or in transport mode.
     pub(crate) bypass: BypassSocket,
     /// The ike role.
@@ -40,8 +64,17 @@ const TUN: Token = Token(0);
 const COMMANDS: Token = Token(1);
 /// That of an interface of tunnels is this and the number of its table.
 const INTERFACES: u64 = 2;
-/// Batches read from the TUN before commands are looked at again.
-const BATCHES_IN_A_ROW: usize = 8;
+/// Packets and super-packets read from an interface before commands are looked at again: some
+/// milliseconds of work at most.
+const READS_IN_A_ROW: usize = 128;
+/// Packets that those are at most, give or take a super-packet.
+const PACKETS_IN_A_ROW: usize = 4_096;
+/// Octets of super-packets that are sent together: in as many ESP packets as a burst has, about.
+const WHOLE_OCTETS_MAX: usize = 200_000;
+/// How long frames that a busy device has not taken wait for it.
+const FRAMES_WAIT: Duration = Duration::from_millis(1);
+/// Bundles of packets taken from other threads before the thread reads its own.
+const BUNDLES_IN_A_ROW: usize = 8;
 
 impl Role {
     /// Runs until it is told to stop.
@@ -64,33 +97,62 @@ impl Role {
 struct Running {
     role: Role,
     engine: Outbound,
+    handover: Handover,
+    peers: Peers,
     /// The interfaces that tunnels have for themselves.
     interfaces: Interfaces,
     batch: BatchIo,
-    packets: Vec<PacketBuf>,
+    /// For one read of an interface.
+    room: Box<[u8]>,
+    burst: Burst,
     verdicts: Vec<Verdict>,
+    /// Packets that went through the engine since commands were looked at.
+    sealed: usize,
+    /// Octets of super-packets that were given to the engine whole since it was asked for what is to
+    /// be sent.
+    whole_octets: usize,
+    counters: IoCounters,
+    spin: Spin,
 }
 
 impl Running {
     fn new(role: Role) -> Self {
-        let packets = buffers();
-        let verdicts = Vec::with_capacity(packets.len());
         Self {
+            engine: Outbound::of_thread(role.number).with_prefetch(PREFETCH),
+            handover: Handover::new(&role.threads),
+            peers: Peers::new(
+                (role.number, role.threads.count()),
+                role.inbound.clone(),
+                role.unconnected.clone(),
+                clock::now(),
+            ),
             role,
-            engine: Outbound::new(),
             interfaces: Interfaces::new(),
             batch: BatchIo::new(HEADROOM_MAX),
-            packets,
-            verdicts,
+            room: vec![0; READ_MAX].into_boxed_slice(),
+            burst: Burst::new(),
+            verdicts: Vec::with_capacity(BURST_MAX),
+            sealed: 0,
+            whole_octets: 0,
+            counters: IoCounters::default(),
+            spin: Spin::new(),
         }
     }
 
     fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToOutbound>) {
         let mut events = Events::new();
+        let mut packets = 0;
         loop {
             let now = clock::now();
-            let timeout = self.engine.poll_timeout().map(|at| at.saturating_duration_since(now));
-            if let Err(error) = poller.wait(&mut events, timeout) {
+            let next =
+                self.engine.poll_timeout().into_iter().chain(self.peers.poll_timeout()).min();
+            let next = next.map(|at| at.saturating_duration_since(now));
+            let waiting = self.role.raw.is_waiting().then_some(FRAMES_WAIT);
+            let timeout = next.into_iter().chain(waiting).min();
+            self.counters.calls_wait += 1;
+            self.spin.note(self.counters.packets - packets);
+            packets = self.counters.packets;
+            if let Err(error) = poller.wait_spinning(&mut events, timeout, &mut self.spin) {
                 error!(%error, "the outbound thread cannot wait");
                 let _ = self.role.parent.send(ToParent::Failed("outbound"));
                 return;
@@ -115,6 +177,7 @@ impl Running {
 
     /// False when the thread is to end.
     fn take_commands(&mut self, commands: &CommandReceiver<ToOutbound>, poller: &Poller) -> bool {
+        let mut bundles = 0;
         loop {
             match commands.next() {
                 Next::Command(ToOutbound::Interfaces(interfaces)) => {
@@ -124,6 +187,14 @@ impl Running {
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
                 }
+                Next::Command(ToOutbound::Packets(mut bundle)) => {
+                    self.send(&mut bundle.packets);
+                    bundles += 1;
+                    // What is left wakes the thread again; its own packets have their turn first.
+                    if bundles >= BUNDLES_IN_A_ROW {
+                        return true;
+                    }
+                }
                 Next::Command(ToOutbound::Report(query, packet)) => {
                     let report = Box::new(self.engine.report());
                     let carriers =
@@ -131,22 +202,64 @@ impl Running {
                     let carriers = carriers.unwrap_or_default();
                     let _ = self.role.control.send(ToControl::Outbound(query, report, carriers));
                 }
+                Next::Command(ToOutbound::Show(query)) => {
+                    let shown = Box::new(self.shown());
+                    let _ = self.role.control.send(ToControl::ShownOut(query, shown));
+                }
                 Next::Command(ToOutbound::Flowed(child)) => {
                     let counters = self.engine.counters_of(child).map(Box::new);
                     let _ = self.role.control.send(ToControl::FlowedOut(child, counters));
                 }
-                Next::Command(ToOutbound::Stop) | Next::Closed => return false,
+                Next::Command(ToOutbound::Unread(number)) => self.peers.give_up(number),
+                Next::Command(ToOutbound::Disconnect) => {
+                    self.peers.disconnect("the kernel protects packets of some tunnels");
+                }
+                Next::Command(ToOutbound::Stop) | Next::Closed => {
+                    self.counters.log("outbound");
+                    return false;
+                }
                 Next::Empty => return true,
             }
         }
     }
 
+    /// What another thread had to read.
+    fn send(&mut self, packets: &mut [PacketBuf]) {
+        let Self { role, engine, peers, batch, verdicts, .. } = self;
+        let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
+        self.note(report);
+        self.send_ready();
+    }
+
+    /// How packets are moved, for people.
+    fn shown(&self) -> EngineHalf {
+        let memory_octets = self.room.len() + self.burst.memory_octets();
+        let mut half = self.counters.shown(&self.spin, memory_octets);
+        half.paths.extend(tun_paths(&self.role.tun));
+        let on = self.role.udp.halves().all(UdpSocket::segments);
+        let reason = match self.batch.refused_runs() {
+            _ if !on => Some("the kernel refuses it".to_owned()),
+            0 => None,
+            refused => Some(format!("refused to {refused} peers of late")),
+        };
+        half.paths.push(EnginePath { name: "UDP GSO".to_owned(), on, reason });
+        half.paths.push(self.peers.path());
+        half.connected = u64::try_from(self.peers.connected()).unwrap_or(u64::MAX);
+        if let Some(peers) = self.role.raw.peers_by_frames() {
+            let none = || "no peer is reached in frames at the moment".to_owned();
+            half.paths.push(EnginePath::new("AF_XDP", (peers == 0).then(none)));
+        }
+        half
+    }
+
     fn send_ready(&mut self) {
         while let Some(packet) = self.engine.poll_packet() {
             let packets = std::slice::from_ref(&packet);
-            let report = transmit(&self.role, &mut self.batch, packets, &[Verdict::Send]);
-            note(&mut self.engine, report);
+            let Self { role, peers, batch, .. } = self;
+            let report = transmit(role, peers, batch, packets, &[Verdict::Send]);
+            self.note(report);
         }
+        self.handover.pass_on(&mut self.engine);
     }
 
     fn have_interfaces(&mut self, interfaces: Interfaces, poller: &Poller) {
@@ -155,7 +268,9 @@ impl Running {
                 debug!(%error, interface = tun.name(), "an interface was not waited for");
             }
         }
-        self.interfaces = interfaces;
+        let number = usize::from(self.role.number);
+        let own = interfaces.into_iter().map(|(table, tun)| (table, tun.reader(number)));
+        self.interfaces = own.collect();
         for (table, tun) in &self.interfaces {
             let token = Token(INTERFACES + u64::from(table.0));
             if let Err(error) = poller.add(tun, token, Interest::Readable) {
@@ -179,24 +294,126 @@ impl Running {
         }
     }
 
-    /// Forwards what waits at an interface, some batches of it.
+    /// Forwards what waits at an interface, some of it.
     fn forward(&mut self, tun: &Tun, table: TableId) -> std::io::Result<()> {
-        for _ in 0..BATCHES_IN_A_ROW {
-            let got = tun.recv_batch(HEADROOM_MAX, &mut self.packets)?;
-            let Some(packets) = self.packets.get_mut(..got).filter(|packets| !packets.is_empty())
-            else {
+        // For as long as packets are cut out of it; nothing is allocated for what stays behind.
+        let mut room = std::mem::take(&mut self.room);
+        let mut result = Ok(());
+        self.sealed = 0;
+        for _ in 0..READS_IN_A_ROW {
+            self.counters.calls_read += 1;
+            match tun.recv_super(&mut room) {
+                Ok(Some(len)) => {
+                    let read = room.get(..len).unwrap_or_default();
+                    let has_header = tun.offloads().any();
+                    let whole = has_header.then(|| burst::super_packet(read)).flatten();
+                    if whole.is_none_or(|whole| !self.take_in_whole(&whole, table)) {
+                        self.take_in(burst::segments(read, has_header), table);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) if tun::is_about_one_packet(&error) => {
+                    debug!(%error, interface = tun.name(), "a packet could not be read");
+                    self.engine.note_unsent(DropReason::BadOffload, 1);
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            if self.burst.is_full() {
+                self.send_burst();
+            }
+            if self.sealed >= PACKETS_IN_A_ROW {
                 break;
-            };
-            packets.iter_mut().for_each(|packet| packet.meta.table = table.0);
-            self.engine.seal_batch(packets, &mut self.verdicts, clock::now());
-            let report = transmit(&self.role, &mut self.batch, packets, &self.verdicts);
-            note(&mut self.engine, report);
+            }
+        }
+        self.send_burst();
+        self.room = room;
+        result
+    }
+
+    /// Seals a super-packet behind what was read before it, if it may travel whole.
+    fn take_in_whole(&mut self, whole: &SuperPacket<'_>, table: TableId) -> bool {
+        let Some(way) = self.engine.super_way(whole, table) else { return false };
+        if !self.burst.is_empty() {
+            self.send_burst();
+        }
+        // What it is dropped for is counted.
+        if self.engine.seal_super(whole, &way, clock::now()).is_ok() {
+            self.counters.super_packets += 1;
+        }
+        // Dropped or not: a part of it may be there to be sent.
+        self.whole_octets += whole.octets().len();
+        if self.whole_octets >= WHOLE_OCTETS_MAX {
+            self.send_burst();
+        }
+        true
+    }
+
+    /// Puts the packets that came in one piece into the burst, which is sent as often as it is full.
+    fn take_in(&mut self, segments: Result<Segments<'_>, DropReason>, table: TableId) {
+        let mut segments = match segments {
+            Ok(segments) => segments,
+            Err(reason) => {
+                self.engine.note_unsent(reason, 1);
+                return;
+            }
+        };
+        self.counters.super_packets += u64::from(segments.is_super());
+        loop {
+            match self.burst.cut(&mut segments, table) {
+                Cut::Done => break,
+                Cut::Full => self.send_burst(),
+                Cut::Long => {
+                    self.send_burst();
+                    if !self.send_long(&mut segments, table) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_burst(&mut self) {
+        let Self { role, engine, peers, batch, burst, verdicts, .. } = self;
+        let packets = burst.take();
+        let whole_octets = std::mem::take(&mut self.whole_octets);
+        self.sealed += packets.len() + whole_octets / usize::from(INNER_MTU);
+        if !packets.is_empty() || whole_octets > 0 {
+            let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
+            engine.take_back(packets);
+            burst::tidy(packets);
+            self.note(report);
             self.send_ready();
         }
-        Ok(())
+    }
+
+    /// Sends the next packet, however long; `false` if there is none.
+    fn send_long(&mut self, segments: &mut Segments<'_>, table: TableId) -> bool {
+        let Self { role, engine, peers, batch, burst, verdicts, .. } = self;
+        let Some(packets) = burst.take_long(segments, table) else { return false };
+        self.sealed += packets.len();
+        let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
+        self.note(report);
+        self.send_ready();
+        true
+    }
+
+    fn note(&mut self, report: SendReport) {
+        self.counters.count_sent(report);
+        self.engine.note_unsent(DropReason::TooBig, report.too_big);
+        self.engine.note_unsent(DropReason::NotSent, report.unsent.saturating_add(report.failed));
+        let SendReport { unsent, too_big, failed, errno, .. } = report;
+        if unsent + too_big + failed > 0 {
+            debug!(unsent, too_big, failed, errno, "packets were not sent");
+        }
     }
 
     fn keep_time(&mut self, now: Instant) {
+        self.peers.keep_time(now, &self.role.udp);
+        let SendReport { failed, .. } = self.role.raw.flush();
+        self.engine.note_unsent(DropReason::NotSent, failed);
         if self.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.engine.handle_timeout(now);
             self.send_ready();
@@ -204,41 +421,19 @@ impl Running {
     }
 }
 
-/// Sends each packet the way its verdict and its `meta` say. What a full socket does not take is
-/// dropped, as any full queue on the way would.
-fn transmit(
-    role: &Role,
-    io: &mut BatchIo,
-    packets: &[PacketBuf],
-    verdicts: &[Verdict],
+fn seal_and_send(
+    (role, engine): (&Role, &mut Outbound),
+    peers: &mut Peers,
+    batch: &mut BatchIo,
+    packets: &mut [PacketBuf],
+    verdicts: &mut Vec<Verdict>,
 ) -> SendReport {
-    let with = |wanted: Verdict, whole: bool| {
-        packets
-            .iter()
-            .zip(verdicts)
-            .filter(move |(packet, verdict)| **verdict == wanted && packet.meta.whole == whole)
-            .map(|(packet, _)| packet)
-    };
-    let travels = |udp: bool, ipv4: bool| {
-        with(Verdict::Send, false)
-            .filter(move |packet| packet.meta.udp == udp && packet.meta.remote.is_ipv4() == ipv4)
-    };
-    let mut report = role.udp.v4().send_batch(io, travels(true, true));
-    if let Some(socket) = role.udp.v6() {
-        report.add(socket.send_batch(io, travels(true, false)));
-    }
-    for socket in &role.raw {
-        report.add(socket.send_batch(io, travels(false, socket.family() == Family::V4)));
-    }
-    let in_clear = with(Verdict::Bypass, false);
-    report.add(role.bypass.send_batch(io, in_clear.chain(with(Verdict::Send, true))));
+    engine.seal_batch(packets, verdicts, clock::now());
+    let mut report = transmit(role, peers, batch, packets, verdicts);
+    // The ESP packets that they share.
+    let shared = engine.flush();
+    verdicts.clear();
+    verdicts.resize(shared.len(), Verdict::Send);
+    report.add(transmit(role, peers, batch, shared, verdicts));
     report
-}
-
-fn note(engine: &mut Outbound, report: SendReport) {
-    engine.note_unsent(DropReason::TooBig, report.too_big);
-    let SendReport { unsent, too_big, failed, .. } = report;
-    if unsent + too_big + failed > 0 {
-        debug!(unsent, too_big, failed, errno = report.errno, "packets were not sent");
-    }
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use adit_crypto::Rng as _;
-use adit_dataplane::{InboundCommand, InboundSa, OutboundCommand, OutboundSa};
+use adit_dataplane::{InboundCommand, InboundSa, OutboundCommand};
 use adit_db::{ChildSa, ChildSaId, ConnectionName, Directions, ManualSa, PolicyId};
 use adit_ike::PacketEvent;
 use adit_mgmt::Diagnosis;
@@ -54,12 +54,13 @@ impl Running {
             if let Directions::FromGroup { senders, .. } = &sa.directions {
                 inbound = inbound.from_group(sa.remote.ip(), senders);
             }
-            self.tell_inbound(InboundCommand::Install(Box::new(inbound)));
+            self.install_inbound(inbound, self.inbound_owner(child_sa, false));
         }
         if sa.directions.spi_out().is_some() {
-            let outbound = OutboundSa::new(child_sa, policy, now)?;
-            let sa = Box::new(outbound.with_iv_base(self.rng.next_u64()));
-            self.tell_outbound(OutboundCommand::Install { sa, active: true });
+            let iv_base = self.rng.next_u64();
+            let parts = self.outbound_parts(child_sa, policy, false, now)?;
+            let parts = parts.into_iter().map(|part| part.with_iv_base(iv_base));
+            self.install_outbound(parts, true);
         }
         Ok(())
     }
@@ -84,7 +85,7 @@ impl Running {
                 interface,
                 inside: inner_groups(sa),
             };
-            let _ = self.role.links.inbound.send(join);
+            self.role.links.inbound.push_to(JOINS, join);
         }
         // An IPv4 source names its interface by itself.
         if let SocketAddr::V6(local) = &mut child_sa.encap.local {
@@ -94,9 +95,9 @@ impl Running {
 
     fn remove_manual(&mut self, name: &ConnectionName) {
         let Some(child) = self.policies.remove_manual(name) else { return };
-        self.tell_outbound(OutboundCommand::Remove { child });
-        self.tell_inbound(InboundCommand::Remove { child });
-        let _ = self.role.links.inbound.send(ToInbound::Leave(child));
+        self.tell_outbound(|| OutboundCommand::Remove { child });
+        self.tell_inbound(|| InboundCommand::Remove { child });
+        self.role.links.inbound.push_to(JOINS, ToInbound::Leave(child));
         info!(sa = %name, "an SA keyed by hand is gone");
     }
 
@@ -116,6 +117,9 @@ impl Running {
         true
     }
 }
+
+/// The inbound thread that joins groups; the host then gives their packets to the sockets of all.
+const JOINS: usize = 0;
 
 fn child_of(event: &PacketEvent) -> Option<ChildSaId> {
     match event {

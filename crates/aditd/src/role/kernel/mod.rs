@@ -14,7 +14,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use adit_db::{
-    ChildSa, ChildSaId, ConnectionName, HwOffload, InterfaceName, Mark, PolicyId, Steering,
+    ChildSa, ChildSaId, ConnectionName, HwOffload, InboundThreads, InterfaceName, Mark, PolicyId,
+    Steering,
 };
 use adit_ike::PacketEvent;
 use adit_mgmt::Diagnosis;
@@ -22,23 +23,26 @@ use adit_mgmt::diagnosis::Context;
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
+use adit_sys::steering::{Part, keep_part};
 use adit_sys::udp::DualUdpSocket;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
-use adit_sys::xfrm::{EspInUdp, Event, EventSocket, Missing, Xfrm, ignore_kernel_spis};
+use adit_sys::xfrm::{EspInUdp, Event, EventSocket, Missing, Xfrm};
 use tracing::{debug, error, info, warn};
 
 use self::interfaces::{Interfaces, NotMade};
 use self::policies::Policies;
 use self::sas::{Refused, Sas};
-use crate::message::{Links, PacketNews, ToControl, ToIke, ToKernel, ToParent};
+use crate::message::{Links, PacketNews, ToControl, ToIke, ToKernel, ToOutbound, ToParent};
 use crate::policy::Held;
 
 /// What the role needs from its parent.
 pub(crate) struct KernelRole {
     /// UDP 4500, to be shared with the kernel.
     pub(crate) nat: DualUdpSocket,
-    /// The ESP sockets of the other engine.
-    pub(crate) raw: Vec<RawEspSocket>,
+    /// The ESP sockets of the other engine, with the numbers of their threads.
+    pub(crate) raw: Vec<(u32, RawEspSocket)>,
+    /// How many threads that engine has.
+    pub(crate) threads: InboundThreads,
     /// The other roles.
     pub(crate) links: Links,
 }
@@ -229,9 +233,8 @@ impl Running {
                     .as_mut()
                     .and_then(|engine| engine.sas.counters_of(child, &mut engine.xfrm));
                 let (inbound, outbound) = flowed.unzip();
-                let control = &self.role.links.control;
-                let _ = control.send(ToControl::FlowedIn(child, inbound.map(Box::new)));
-                let _ = control.send(ToControl::FlowedOut(child, outbound.map(Box::new)));
+                let flowed = ToControl::FlowedInKernel(child, Box::new([inbound, outbound]));
+                let _ = self.role.links.control.send(flowed);
             }
             ToKernel::Interfaces(wanted) => self.have_interfaces(&wanted),
             ToKernel::Policies(held) => {
@@ -283,6 +286,8 @@ impl Running {
                         error!(%error, "the kernel's IPsec cannot be watched");
                         return false;
                     }
+                    // A socket of one peer would have the kernel's packets of that peer, too.
+                    self.role.links.outbound.send_each(|| ToOutbound::Disconnect);
                     self.engine = Some(engine);
                 }
                 Err(missing) => {
@@ -318,11 +323,13 @@ fn tell(links: &Links, news: News) {
 impl Engine {
     fn start(role: &KernelRole) -> Result<Self, Missing> {
         let (xfrm, events) = (Xfrm::open()?, EventSocket::open()?);
-        for socket in &role.raw {
-            ignore_kernel_spis(socket.as_fd(), socket.family())?;
+        for (number, socket) in &role.raw {
+            let part = Part { number: *number, threads: role.threads };
+            keep_part(socket.as_fd(), socket.family(), part, true)?;
         }
-        let share =
-            |socket: &adit_sys::udp::UdpSocket| EspInUdp::share(socket.as_fd(), socket.local());
+        let share = |socket: &adit_sys::udp::UdpSocket| {
+            EspInUdp::share(socket.as_fd(), socket.local(), role.threads)
+        };
         let shares = role.nat.halves().map(share).collect::<Result<_, _>>()?;
         Ok(Self {
             xfrm,

@@ -379,7 +379,7 @@ impl KernelSa {
     /// The peer's half. Its limits of time are watched by ours; here time only closes it.
     fn inbound_state(&self, replay: Option<Replay>) -> State<'_> {
         let sa = &self.sa;
-        let Encapsulation { udp, local, remote } = sa.encap;
+        let Encapsulation { udp, local, remote, .. } = sa.encap;
         let lifetime = prudent(sa.lifetime, sa.protection);
         let soft = Amounts { time: None, ..lifetime.soft };
         State {
@@ -398,7 +398,7 @@ impl KernelSa {
     /// Our half.
     fn outbound_state(&self, replay: Option<Replay>) -> State<'_> {
         let sa = &self.sa;
-        let Encapsulation { udp, local, remote } = sa.encap;
+        let Encapsulation { udp, local, remote, .. } = sa.encap;
         let lifetime = prudent(sa.lifetime, sa.protection);
         State {
             id: self.outbound_id(),

@@ -10,7 +10,7 @@ use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::netlink::Netlink;
 use adit_sys::route::TunnelWay;
-use adit_sys::tun::{Tun, TunConfig};
+use adit_sys::tun::{Offloads, Queues, Tun, TunConfig};
 use tracing::{error, info};
 
 use super::Parent;
@@ -49,7 +49,7 @@ impl TunnelTuns {
     }
 
     /// Takes away what is not wanted and makes what is missing.
-    fn attempt(&mut self) -> Attempt {
+    fn attempt(&mut self, queues: Queues) -> Attempt {
         let mut attempt = Attempt::default();
         let Self { wanted, made, missing, leaving } = self;
         made.retain(|table, tun| {
@@ -66,7 +66,7 @@ impl TunnelTuns {
             if made.contains_key(&one.table) {
                 continue;
             }
-            match make(&one.name) {
+            match make(&one.name, queues) {
                 Ok(tun) => {
                     info!(interface = %one.name, "made the interface of a tunnel");
                     made.insert(one.table, tun);
@@ -89,12 +89,22 @@ impl TunnelTuns {
 }
 
 /// A TUN, if nothing has the name: one that is there already could be taken over, and is not ours.
-fn make(name: &InterfaceName) -> Result<Tun, SysError> {
+fn make(name: &InterfaceName, queues: Queues) -> Result<Tun, SysError> {
     if Netlink::open()?.link_by_name(name.as_str()).is_ok() {
         return Err(SysError::InterfaceExists { name: name.to_string() });
     }
-    let name = name.to_string();
-    Tun::create(&TunConfig { name, mtu: INNER_MTU, addresses: Vec::new() })
+    make_tun(name.to_string(), queues)
+}
+
+/// A TUN of the daemon's, which moves super-packets where the kernel can.
+pub(super) fn make_tun(name: String, queues: Queues) -> Result<Tun, SysError> {
+    let config = TunConfig { name, mtu: INNER_MTU, addresses: Vec::new(), offloads: true };
+    let tun = Tun::create_with(&config, queues)?;
+    let Offloads { tcp, udp } = tun.offloads();
+    if !(tcp && udp) {
+        info!(interface = tun.name(), tcp, udp, "the kernel moves not all packets in one piece");
+    }
+    Ok(tun)
 }
 
 impl Parent {
@@ -126,7 +136,7 @@ impl Parent {
 
     /// Does what can be done, and tells the tunnels that lack theirs, but for those that were told.
     fn settle_interfaces(&mut self, told: &[TunnelInterface]) {
-        let Attempt { changed, failed, mended } = self.tuns.attempt();
+        let Attempt { changed, failed, mended } = self.tuns.attempt(self.queues);
         if !changed.is_empty() {
             self.hand_out(&changed);
         }
@@ -149,8 +159,8 @@ impl Parent {
     /// Tells everyone which interfaces there are, and routes to those that came.
     fn hand_out(&mut self, changed: &BTreeSet<String>) {
         let made = &self.tuns.made;
-        let _ = self.links.outbound.send(ToOutbound::Interfaces(made.clone()));
-        let _ = self.links.inbound.send(ToInbound::Interfaces(made.clone()));
+        self.links.outbound.send_each(|| ToOutbound::Interfaces(made.clone()));
+        self.links.inbound.send_each(|| ToInbound::Interfaces(made.clone()));
         let names = self.tuns.names();
         if let Some(filter) = &mut self.filter {
             let set = filter.set_interfaces(&names);

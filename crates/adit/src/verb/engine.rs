@@ -1,0 +1,155 @@
+//! `adit status --engine`: how the packet engine moves packets.
+
+use adit_mgmt::api::{EngineHalf, EngineIke, EngineReport, EngineTcp, IkeThread};
+
+use crate::screen::{Paint, Style};
+use crate::table::fact;
+use crate::words::{clean, grouped, octets};
+
+/// Both directions and IKE, one below the other.
+pub(crate) fn text(report: &EngineReport, paint: Paint) -> String {
+    let halves = [("outbound", &report.outbound), ("inbound", &report.inbound)];
+    let lines = halves.iter().flat_map(|(name, half)| half_lines(name, half, paint));
+    let lines = lines.chain(ike_lines(&report.ike, paint));
+    lines.map(|line| line + "\n").collect()
+}
+
+fn half_lines(name: &str, half: &EngineHalf, paint: Paint) -> Vec<String> {
+    let mut lines = vec![paint.with(Style::Bold, name).to_string()];
+    for path in &half.paths {
+        let state = if path.on { "on" } else { "off" };
+        let reason = path.reason.as_ref().map(|reason| format!("   ({})", clean(reason)));
+        let value = format!("{state}{}", reason.unwrap_or_default());
+        lines.push(fact(paint, &clean(&path.name), &value));
+    }
+    let calls = half.calls();
+    let by_kind = format!(
+        "{}   ({} each packet)\nread {}, write {}, wait {}, spin {}",
+        grouped(calls),
+        ratio(calls, half.packets),
+        grouped(half.calls_read),
+        grouped(half.calls_write),
+        grouped(half.calls_wait),
+        grouped(half.calls_spin),
+    );
+    let in_one = format!("{} of several packets", grouped(half.super_packets));
+    let spun = format!("{}, {} of them in time", grouped(half.spins), grouped(half.spins_paid));
+    lines.push(fact(paint, "threads", &grouped(half.threads)));
+    lines.push(fact(paint, "packets", &grouped(half.packets)));
+    lines.push(fact(paint, "in one", &in_one));
+    lines.push(fact(paint, "calls", &by_kind));
+    lines.push(fact(paint, "spun", &spun));
+    let peers = format!(
+        "{} sockets of one peer, {} complaints of the network",
+        grouped(half.connected),
+        grouped(half.complaints)
+    );
+    lines.push(fact(paint, "connected", &peers));
+    lines.push(fact(paint, "memory", &octets(half.memory_octets)));
+    lines
+}
+
+fn ike_lines(ike: &EngineIke, paint: Paint) -> Vec<String> {
+    let each = ike.threads.iter().map(|thread| {
+        let IkeThread { established, half_open, leaving } = *thread;
+        let [established, half_open, leaving] = [established, half_open, leaving].map(grouped);
+        format!("{established} established, {half_open} half-open, {leaving} leaving")
+    });
+    let each: Vec<String> = each.collect();
+    let count = u64::try_from(each.len()).unwrap_or(u64::MAX);
+    vec![
+        paint.with(Style::Bold, "ike").to_string(),
+        fact(paint, "threads", &grouped(count)),
+        fact(paint, "IKE SAs", &each.join("\n")),
+        fact(paint, "dropped", &grouped(ike.dropped)),
+        fact(paint, "TCP", &tcp_words(&ike.tcp)),
+    ]
+}
+
+/// Connections of RFC 9329, and what became of others.
+fn tcp_words(tcp: &EngineTcp) -> String {
+    let EngineTcp { connections, opened, accepted, refused, garbled, dropped } = *tcp;
+    let [connections, opened, accepted, refused, garbled, dropped] =
+        [connections, opened, accepted, refused, garbled, dropped].map(grouped);
+    format!(
+        "{connections} connections; {opened} opened, {accepted} accepted, {refused} too many, \
+         {garbled} without IKE\n{dropped} packets dropped"
+    )
+}
+
+/// `0.07`; `-` of nothing.
+fn ratio(count: u64, of: u64) -> String {
+    let hundredths = count.saturating_mul(100).checked_div(of);
+    hundredths.map_or_else(
+        || "-".to_owned(),
+        |hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_mgmt::api::{EnginePath, SCHEMA};
+
+    use super::*;
+
+    #[test]
+    fn each_direction_shows_its_paths_and_what_they_spare() {
+        let refused = Some("Protocol not available".to_owned());
+        let inbound = EngineHalf {
+            threads: 2,
+            paths: vec![
+                EnginePath::new("spin", None),
+                EnginePath::new("UDP GRO", refused),
+                EnginePath::new("TUN TSO", None),
+            ],
+            packets: 1_200_345,
+            super_packets: 27_000,
+            calls_read: 40_000,
+            calls_write: 30_100,
+            calls_wait: 12_000,
+            calls_spin: 900,
+            spins: 12,
+            spins_paid: 7,
+            memory_octets: 6 << 20,
+            connected: 3,
+            complaints: 12,
+        };
+        let threads = vec![
+            IkeThread { established: 51_200, half_open: 3, leaving: 0 },
+            IkeThread { established: 48_800, half_open: 0, leaving: 1 },
+        ];
+        let tcp = EngineTcp { connections: 2, accepted: 9, dropped: 1, ..EngineTcp::default() };
+        let ike = EngineIke { threads, dropped: 7, tcp };
+        let report = EngineReport { schema: SCHEMA, outbound: EngineHalf::default(), inbound, ike };
+        insta::assert_snapshot!(text(&report, Paint::PLAIN), @r"
+        outbound
+          threads    0
+          packets    0
+          in one     0 of several packets
+          calls      0   (- each packet)
+                     read 0, write 0, wait 0, spin 0
+          spun       0, 0 of them in time
+          connected  0 sockets of one peer, 0 complaints of the network
+          memory     0
+        inbound
+          spin       on
+          UDP GRO    off   (Protocol not available)
+          TUN TSO    on
+          threads    2
+          packets    1,200,345
+          in one     27,000 of several packets
+          calls      83,000   (0.06 each packet)
+                     read 40,000, write 30,100, wait 12,000, spin 900
+          spun       12, 7 of them in time
+          connected  3 sockets of one peer, 12 complaints of the network
+          memory     6.0 MiB
+        ike
+          threads    2
+          IKE SAs    51,200 established, 3 half-open, 0 leaving
+                     48,800 established, 0 half-open, 1 leaving
+          dropped    7
+          TCP        2 connections; 0 opened, 9 accepted, 0 too many, 0 without IKE
+                     1 packets dropped
+        ");
+    }
+}

@@ -1,0 +1,39 @@
+//! `adit status --engine`: bulk travels in few system calls, and the daemon says so. Needs root.
+
+mod common;
+
+use adit_mgmt::api::{EngineHalf, TunnelState};
+use common::{Pair, engine, stream};
+
+fn tunnel(here: u8, there: u8, keep: &str) -> String {
+    format!(
+        "peer = \"192.0.2.{there}\"\nlocal = [\"10.{here}.0.0/24\"]\nremote = [\"10.{there}.0.0/24\"]\n\
+         secret = \"file:tunnel.psk\"\nencap = \"udp\"\nkeep = \"{keep}\"\n"
+    )
+}
+
+fn is_on(half: &EngineHalf, name: &str) -> bool {
+    half.paths.iter().any(|path| path.name == name && path.on && path.reason.is_none())
+}
+
+#[test]
+fn bulk_takes_few_system_calls_and_the_daemon_says_so() {
+    let Some(mut pair) = Pair::new("engine") else { return };
+    pair.start(&tunnel(1, 2, "up"), &tunnel(2, 1, "passive"));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    assert_eq!(engine(&pair.oslo).inbound.packets, 0);
+
+    stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 20_000_000);
+
+    let (sent, received) = (engine(&pair.oslo).outbound, engine(&pair.berlin).inbound);
+    assert!(is_on(&sent, "TUN TSO") && is_on(&sent, "UDP GSO"), "{sent:?}");
+    assert!(is_on(&received, "TUN TSO") && is_on(&received, "UDP GRO"), "{received:?}");
+    let packets = 20_000_000 / 1_390;
+    assert!(sent.packets > packets && received.packets > packets, "{sent:?} {received:?}");
+    assert!(sent.super_packets > 0 && received.super_packets > 0, "{sent:?} {received:?}");
+    assert!(sent.calls() < sent.packets, "{sent:?}");
+    // Each packet alone would take one call in and one out.
+    assert!(received.calls() < received.packets, "{received:?}");
+    // 16 MiB hold all buffers, though those for the longest packets take 64 KiB each.
+    assert!(sent.memory_octets < 16 << 20 && received.memory_octets < 16 << 20);
+}
