@@ -2,10 +2,13 @@
 //! which keys, and on which one traffic goes out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Protection, Secret, sha1};
-use adit_db::{ChildKeys, ChildName, ChildSa, ChildSaId, IpComp, Mode, USE_INTERVAL};
+use adit_db::{
+    Aggfrag, ChildKeys, ChildName, ChildSa, ChildSaId, Encapsulation, IpComp, Mode, USE_INTERVAL,
+};
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::FlowKey;
@@ -31,6 +34,8 @@ pub struct ChildView {
     pub transport: bool,
     /// Its compression, if it has one.
     pub ipcomp: Option<IpComp>,
+    /// How packets share ESP packets, if they do.
+    pub aggfrag: Option<Aggfrag>,
     /// This side's selectors.
     pub local_ts: Vec<TrafficSelector>,
     /// The other side's selectors.
@@ -51,6 +56,7 @@ impl ChildView {
             ipcomp: self
                 .ipcomp
                 .map(|IpComp { cpi_in, cpi_out }| IpComp { cpi_in: cpi_out, cpi_out: cpi_in }),
+            aggfrag: self.aggfrag,
             local_ts: self.remote_ts.clone(),
             remote_ts: self.local_ts.clone(),
         }
@@ -89,6 +95,10 @@ impl ChildSas {
 pub(crate) struct Installed {
     pub(crate) child: ChildName,
     pub(crate) view: ChildView,
+    /// Where its packets go.
+    pub(crate) encap: Encapsulation,
+    /// The newest packet that was opened.
+    newest: u64,
     /// Order of [`Engine::activate`]: the newest carries the traffic.
     outbound_since: Option<u64>,
     /// When the inbound half goes; the outbound half is gone already.
@@ -126,6 +136,7 @@ impl Engine {
             udp: sa.encap.udp,
             transport: sa.mode == Mode::Transport,
             ipcomp: sa.ipcomp,
+            aggfrag: sa.aggfrag,
             local_ts: sorted(sa.local_ts),
             remote_ts: sorted(sa.remote_ts),
         };
@@ -133,6 +144,8 @@ impl Engine {
         let installed = Installed {
             child: sa.child,
             view,
+            encap: sa.encap,
+            newest: 0,
             outbound_since: None,
             closes: None,
             soft: after(sa.lifetime.soft.time),
@@ -145,6 +158,32 @@ impl Engine {
         if outbound {
             self.activate(sa.id);
         }
+    }
+
+    /// The addresses of a child SA have changed.
+    pub(crate) fn update(&mut self, id: ChildSaId, encap: Encapsulation) {
+        let installed = self.installed.get_mut(&id);
+        let installed = installed.unwrap_or_else(|| panic!("child SA {id} is not installed"));
+        installed.encap = encap;
+        installed.view.udp = encap.udp;
+    }
+
+    /// Where the packets of a child SA travel.
+    pub(crate) fn encap(&self, id: ChildSaId) -> Option<Encapsulation> {
+        self.installed.get(&id).map(|sa| sa.encap)
+    }
+
+    /// Notes an opened packet; where it came from, if that is news (RFC 7296 §2.23).
+    pub(crate) fn note_source(
+        &mut self,
+        id: ChildSaId,
+        number: u64,
+        remote: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let sa = self.installed.get_mut(&id)?;
+        let is_newest = number > sa.newest;
+        sa.newest = sa.newest.max(number);
+        (is_newest && sa.encap.udp && sa.encap.remote != remote).then_some(remote)
     }
 
     pub(crate) fn activate(&mut self, id: ChildSaId) {

@@ -17,9 +17,13 @@
 //! [`run_seed`] plays a whole life of two gateways with random faults and random operations and
 //! checks what must hold whatever happens. [`run_leak_seed`] does the same to a packet engine: a
 //! sniffer outside looks for data that policies protect.
+//!
+//! [`run_world`] plays several hosts with both, whose clocks drift, whose addresses change and who
+//! die and return, among strangers.
 
 #![forbid(unsafe_code)]
 
+mod draw;
 mod engine;
 mod ladder;
 mod leaks;
@@ -28,6 +32,7 @@ mod pair;
 mod peer;
 mod seeds;
 mod setup;
+mod world;
 
 pub use engine::{ChildSas, ChildView};
 pub use ladder::{Fate, Ladder, MessageView};
@@ -37,6 +42,9 @@ pub use pair::{Pair, Side};
 pub use peer::{Child, Peer};
 pub use seeds::{Outcome, Profile, Summary, Violation, run_seed};
 pub use setup::Setup;
+pub use world::{
+    Broken, Shrunk, WorldOutcome, WorldPlay, WorldProfile, WorldSummary, run_world, shrink_world,
+};
 
 /// Where all randomness of a run comes from: the same seed, the same run.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -46,5 +54,12 @@ impl Seed {
     /// A seed for one part of the run, so that one part's draws do not shift another's.
     fn part(self, part: u64) -> adit_crypto::SeededRng {
         adit_crypto::SeededRng::new(self.0.wrapping_mul(8).wrapping_add(part))
+    }
+
+    /// A seed for one of several hosts, none of which is a part of any run.
+    fn part_of(self, host: usize) -> adit_crypto::SeededRng {
+        let host = u64::try_from(host).unwrap_or(u64::MAX);
+        let hosts = u64::MAX.wrapping_sub(self.0.wrapping_mul(16)).wrapping_sub(host);
+        adit_crypto::SeededRng::new(hosts)
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Rng, SeededRng};
-use adit_ike::Path;
+use adit_ike::{Path, TcpProblem, Transport};
 use adit_wire::esp::Spi;
 
 use crate::ladder::{Fate, MessageView};
@@ -54,7 +54,19 @@ impl Nat {
         self.mappings.clear();
     }
 
-    fn outward(&mut self, source: SocketAddr) -> SocketAddr {
+    /// Gets another public address and forgets all mappings.
+    pub(crate) fn move_to(&mut self, public: IpAddr) {
+        self.public = public;
+        self.forget();
+    }
+
+    /// The public address.
+    pub(crate) fn public(&self) -> IpAddr {
+        self.public
+    }
+
+    /// Where a datagram from inside seems to come from.
+    pub(crate) fn outward(&mut self, source: SocketAddr) -> SocketAddr {
         let port = *self.mappings.entry(source).or_insert_with(|| {
             self.next_port += 1;
             self.next_port
@@ -62,7 +74,8 @@ impl Nat {
         SocketAddr::new(self.public, port)
     }
 
-    fn inward(&self, destination: SocketAddr) -> Option<SocketAddr> {
+    /// Whom a datagram from outside is for.
+    pub(crate) fn inward(&self, destination: SocketAddr) -> Option<SocketAddr> {
         let mut mappings = self.mappings.iter();
         mappings.find(|(_, port)| **port == destination.port()).map(|(source, _)| *source)
     }
@@ -74,9 +87,12 @@ pub(crate) enum Letter {
     /// An IKE message.
     Ike(Vec<u8>),
     /// An ESP packet: its SPI, and the digest of the keys it was sealed with.
-    Esp { spi: Spi, keys: [u8; 20] },
+    /// `number` grows with each that a side sends.
+    Esp { spi: Spi, keys: [u8; 20], number: u64 },
     /// A NAT keepalive.
     Keepalive,
+    /// The TCP connection is gone, or could not be made.
+    TcpLost(TcpProblem),
 }
 
 /// A datagram that has arrived.
@@ -111,8 +127,21 @@ pub struct Network {
     pub mtu_octets: Option<usize>,
     /// Whether nothing gets through at all.
     pub cut: bool,
-    left: IpAddr,
+    /// Whether no datagram gets through; TCP does.
+    pub udp_blocked: bool,
+    /// Whether nobody listens for TCP connections.
+    pub tcp_refused: bool,
+    /// A port that nothing gets through to.
+    pub blocked_port: Option<u16>,
+    /// Pairs of addresses, one of each side, between which nothing gets through.
+    pub dead: Vec<(IpAddr, IpAddr)>,
+    /// The addresses that each side has now; what is sent to or from any other is lost. The right side
+    /// has all until it is said to have moved.
+    left: Vec<IpAddr>,
+    right: Vec<IpAddr>,
     under_way: BTreeMap<(Instant, u64), Arrival>,
+    /// TCP connections as whoever has opened them sees them.
+    tcp: BTreeMap<Path, Side>,
     sent: u64,
     intercept: Option<Intercept>,
     record: Option<Vec<Recorded>>,
@@ -135,12 +164,26 @@ impl Network {
             nat: None,
             mtu_octets: None,
             cut: false,
-            left,
+            udp_blocked: false,
+            tcp_refused: false,
+            blocked_port: None,
+            dead: Vec::new(),
+            left: vec![left],
+            right: Vec::new(),
             under_way: BTreeMap::new(),
+            tcp: BTreeMap::new(),
             sent: 0,
             intercept: None,
             record: None,
             rng,
+        }
+    }
+
+    /// A side has these addresses and no others from now on.
+    pub(crate) fn set_addresses(&mut self, side: Side, addresses: &[IpAddr]) {
+        match side {
+            Side::Left => self.left = addresses.to_vec(),
+            Side::Right => self.right = addresses.to_vec(),
         }
     }
 
@@ -174,8 +217,52 @@ impl Network {
         self.under_way.keys().next().map(|(at, _)| *at)
     }
 
+    /// TCP connections that stand.
+    pub fn tcp_connections(&self) -> usize {
+        self.tcp.len()
+    }
+
+    /// Breaks every TCP connection: what is under way is lost, and only who has opened it hears of it.
+    pub(crate) fn break_tcp(&mut self, now: Instant) {
+        self.under_way.retain(|_, arrival| !arrival.path.is_tcp());
+        for (path, side) in std::mem::take(&mut self.tcp) {
+            self.put(now, Arrival { to: side, path, letter: Letter::TcpLost(TcpProblem::Closed) });
+        }
+    }
+
+    /// Closes a connection from the end that has opened it.
+    pub(crate) fn hang_up(&mut self, path: Path) {
+        self.tcp.remove(&path);
+    }
+
+    /// A stream: all arrives, in order, or the connection is gone.
+    fn send_tcp(&mut self, from: Side, path: Path, letter: Letter, now: Instant) -> Fate {
+        let originates = path.transport == Transport::TcpOriginator;
+        if originates && self.tcp_refused && !self.tcp.contains_key(&path) {
+            let letter = Letter::TcpLost(TcpProblem::Refused);
+            self.put(now, Arrival { to: from, path, letter });
+            return Fate::Lose;
+        }
+        let Some(arrival) = self.route(from, path, letter) else { return Fate::Lose };
+        if originates {
+            self.tcp.insert(path, from);
+        } else if !self.tcp.contains_key(&arrival.path) {
+            return Fate::Lose;
+        }
+        self.put(now, arrival);
+        Fate::Deliver
+    }
+
+    fn put(&mut self, now: Instant, arrival: Arrival) {
+        self.sent += 1;
+        self.under_way.insert((now + self.faults.delay_max, self.sent), arrival);
+    }
+
     /// Takes one datagram from `from` and says what becomes of it.
     pub(crate) fn send(&mut self, from: Side, path: Path, letter: Letter, now: Instant) -> Fate {
+        if path.is_tcp() {
+            return self.send_tcp(from, path, letter, now);
+        }
         let fate = self.fate(from, &letter);
         let Some(arrival) = self.route(from, path, letter) else {
             return Fate::Lose;
@@ -208,7 +295,7 @@ impl Network {
     }
 
     fn fate(&mut self, from: Side, letter: &Letter) -> Fate {
-        if self.cut {
+        if self.cut || self.udp_blocked {
             return Fate::Lose;
         }
         if let Letter::Ike(octets) = letter {
@@ -232,15 +319,30 @@ impl Network {
     }
 
     fn route(&mut self, from: Side, path: Path, letter: Letter) -> Option<Arrival> {
-        let path = Path { local: path.remote, remote: path.local };
-        let path = match (from, &mut self.nat) {
+        let has = |own: &[IpAddr], address: IpAddr| own.is_empty() || own.contains(&address);
+        let own = if from == Side::Left { &self.left } else { &self.right };
+        let is_ours = has(own, path.local.ip());
+        let is_dead = |(ours, theirs): &(IpAddr, IpAddr)| {
+            let pair = (path.local.ip(), path.remote.ip());
+            pair == (*ours, *theirs) || pair == (*theirs, *ours)
+        };
+        if !is_ours || self.dead.iter().any(is_dead) {
+            return None;
+        }
+        let path = path.reversed();
+        let nat = self.nat.as_mut().filter(|_| path.local.is_ipv4());
+        let path = match (from, nat) {
             (_, None) => path,
             (Side::Left, Some(nat)) => Path { remote: nat.outward(path.remote), ..path },
             (Side::Right, Some(nat)) => Path { local: nat.inward(path.local)?, ..path },
         };
-        // To an address that nobody has.
-        let to_left = path.local.ip() == self.left;
-        if to_left != (from == Side::Right) {
+        // To an address that nobody has, or a port that is closed.
+        let destination = path.local.ip();
+        let arrives = match from {
+            Side::Left => !self.left.contains(&destination) && has(&self.right, destination),
+            Side::Right => self.left.contains(&destination),
+        };
+        if !arrives || self.blocked_port == Some(path.local.port()) {
             return None;
         }
         Some(Arrival { to: from.other(), path, letter })

@@ -7,7 +7,7 @@ use adit_crypto::SystemRng;
 use crate::Seed;
 use crate::ladder::{Fate, Ladder, MessageView};
 use crate::network::{Letter, Network};
-use crate::peer::{Child, Peer, Randomness};
+use crate::peer::{Child, KeyStore, Peer, Randomness};
 use crate::setup::{LEFT, RIGHT, Setup};
 
 /// One of the two.
@@ -75,13 +75,21 @@ impl Pair {
             false => Randomness::Seeded(Box::new(seed.part(part))),
             true => Randomness::System(SystemRng),
         };
-        let peer = |side, config, connection, secret, address, part| {
-            Peer::new(side, config, connection, secret, address, randomness(part), start)
+        let now = setup.calendar;
+        let later = setup.later_secret;
+        let ppks_of = setup.ppks_of;
+        let keys = |own, ppk, credentials| {
+            KeyStore::new((own, later.clone()), (ppk, &ppks_of), credentials, now)
+        };
+        let left_keys = keys(setup.left_secret, setup.left_ppk, setup.left_credentials);
+        let right_keys = keys(setup.right_secret, setup.right_ppk, setup.right_credentials);
+        let peer = |side, config, connection, keys, address, part| {
+            Peer::new(side, config, connection, keys, address, randomness(part), start)
         };
         let (left, right) = (Side::Left, Side::Right);
         Self {
-            left: peer(left, setup.left_config, setup.left, setup.left_secret, LEFT, 1),
-            right: peer(right, setup.right_config, setup.right, setup.right_secret, RIGHT, 2),
+            left: peer(left, setup.left_config, setup.left, left_keys, LEFT, 1),
+            right: peer(right, setup.right_config, setup.right, right_keys, RIGHT, 2),
             network,
             child: Child(0),
             ladder: Ladder::default(),
@@ -117,6 +125,16 @@ impl Pair {
         assert!(matches!(result, Some(Ok(()))), "not up: {result:?}\n{}", self.ladder);
         assert_eq!(self.left.child_sas(), self.right.child_sas().mirrored(), "{}", self.ladder);
         self
+    }
+
+    /// One side has these addresses from now on, that which routes prefer first. What is under way to
+    /// one that it has no more still arrives.
+    pub fn move_to(&mut self, side: Side, addresses: &[&str]) {
+        let parsed = addresses.iter().map(|text| text.parse().expect("an address"));
+        let addresses: Vec<std::net::IpAddr> = parsed.collect();
+        self.flush();
+        self.network.set_addresses(side, &addresses);
+        self.peer(side).set_addresses(&addresses);
     }
 
     /// The peer of one side.
@@ -221,6 +239,12 @@ impl Pair {
         true
     }
 
+    /// Breaks every TCP connection.
+    pub fn break_tcp(&mut self) {
+        self.flush();
+        self.network.break_tcp(self.now);
+    }
+
     fn next_event(&self) -> Option<Instant> {
         let events =
             [self.network.next_arrival(), self.left.next_timeout(), self.right.next_timeout()];
@@ -240,9 +264,13 @@ impl Pair {
     fn flush(&mut self) {
         for side in [Side::Left, Side::Right] {
             while let Some((path, letter)) = self.peer(side).outbox.pop_front() {
+                if let Letter::TcpLost(_) = letter {
+                    self.network.hang_up(path);
+                    continue;
+                }
                 let view = match &letter {
                     Letter::Ike(octets) => MessageView::read(side, octets),
-                    Letter::Esp { .. } | Letter::Keepalive => None,
+                    Letter::Esp { .. } | Letter::Keepalive | Letter::TcpLost(_) => None,
                 };
                 let fate = self.network.send(side, path, letter, self.now);
                 if let Some(view) = view {

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Rng, Secret, SeededRng, SystemRng};
-use adit_db::{ChildName, ChildSaId, Connection, IkeSaId};
+use adit_db::{ChildName, ChildSaId, Connection, IkeSaId, PpkId};
 use adit_ike::{
-    AuthJob, AuthJobKind, AuthResult, Command, Endpoint, EndpointConfig, Event, Failure,
-    FailureReason, IkeSaInfo, IkeSaState, JobId, Output, PacketEvent, Path, Query, RequestId,
-    psk_auth, psk_verify,
+    AuthJob, AuthResult, Command, Endpoint, EndpointConfig, Event, Failure, FailureReason,
+    IkeSaInfo, IkeSaState, JobId, Keys, Output, PacketEvent, Path, Query, RequestId, TcpProblem,
 };
+use adit_pki::{Credentials, Moment};
+use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::FlowKey;
 
@@ -30,8 +32,11 @@ pub struct Peer {
     pub side: Side,
     endpoint: Endpoint,
     connection: Connection,
-    secret: Option<Secret>,
+    keys: KeyStore,
+    /// What `dynamic` selectors stand for in packets.
     address: IpAddr,
+    /// All of this host, that which routes prefer first.
+    addresses: Vec<IpAddr>,
     engine: Engine,
     rng: Randomness,
     pub(crate) now: Instant,
@@ -45,12 +50,50 @@ pub struct Peer {
     /// Child SAs whose traffic has been reported in this second.
     reported: BTreeSet<(ChildSaId, u64)>,
     started: Instant,
+    /// ESP packets that went out.
+    sealed: u64,
     /// ESP packets that came in and nobody could open.
     pub packets_lost: u64,
     /// ESP packets that came in and were opened.
     pub packets_opened: u64,
     /// NAT keepalives that came in (RFC 3948 §4).
     pub keepalives_received: u64,
+}
+
+/// What a peer proves itself and checks others with.
+#[derive(Debug)]
+pub(crate) struct KeyStore {
+    secret: Option<Secret>,
+    /// The secret of rounds after the first.
+    later: Option<Secret>,
+    ppk: Option<Secret>,
+    /// PPKs of single names.
+    ppks_of: Vec<(PpkId, Secret)>,
+    credentials: Arc<Credentials>,
+    now: Moment,
+}
+
+impl KeyStore {
+    pub(crate) fn new(
+        (secret, later): (Option<String>, Option<String>),
+        (ppk, ppks_of): (Option<String>, &[(PpkId, String)]),
+        credentials: Arc<Credentials>,
+        now: Moment,
+    ) -> Self {
+        let new = |text: String| Secret::new(text.into_bytes());
+        let ppks_of = ppks_of.iter().map(|(id, text)| (id.clone(), new(text.clone()))).collect();
+        let (secret, later, ppk) = (secret.map(new), later.map(new), ppk.map(new));
+        Self { secret, later, ppk, ppks_of, credentials, now }
+    }
+
+    fn ppk_of(&self, id: &PpkId) -> Option<&Secret> {
+        let single = self.ppks_of.iter().find(|(name, _)| name == id).map(|(_, ppk)| ppk);
+        single.or(self.ppk.as_ref())
+    }
+
+    fn secret_of(&self, job: &AuthJob) -> Option<&Secret> {
+        if job.round == 0 { self.secret.as_ref() } else { self.later.as_ref() }
+    }
 }
 
 /// Where a peer's randomness comes from.
@@ -85,7 +128,7 @@ impl Peer {
         side: Side,
         config: EndpointConfig,
         connection: Connection,
-        secret: Option<String>,
+        keys: KeyStore,
         address: IpAddr,
         rng: Randomness,
         now: Instant,
@@ -94,8 +137,9 @@ impl Peer {
             side,
             endpoint: Endpoint::new(config),
             connection: connection.clone(),
-            secret: secret.map(|secret| Secret::new(secret.into_bytes())),
+            keys,
             address,
+            addresses: vec![address],
             engine: Engine::default(),
             rng,
             now,
@@ -107,12 +151,21 @@ impl Peer {
             done: BTreeMap::new(),
             reported: BTreeSet::new(),
             started: now,
+            sealed: 0,
             packets_lost: 0,
             packets_opened: 0,
             keepalives_received: 0,
         };
+        peer.endpoint.handle_network(&peer.addresses, now, &mut peer.rng);
         peer.load(connection);
         peer
+    }
+
+    /// This host has these addresses from now on, that which routes prefer first.
+    pub(crate) fn set_addresses(&mut self, addresses: &[IpAddr]) {
+        self.addresses = addresses.to_vec();
+        self.endpoint.handle_network(addresses, self.now, &mut self.rng);
+        self.drain();
     }
 
     /// Loads a connection, replacing the one before.
@@ -150,12 +203,24 @@ impl Peer {
         }
     }
 
+    /// Replaces the IKE SA by one that is authenticated anew.
+    pub fn reauthenticate(&mut self) {
+        if let Some(id) = self.ike_id() {
+            self.command(Command::Reauthenticate(id));
+        }
+    }
+
     /// Deletes the newest child SA of a configuration.
     pub fn terminate_child(&mut self, child: Child) {
         if let Some(id) = self.child_id(child) {
-            let request = self.request();
-            self.command(Command::TerminateChild { id, request });
+            self.terminate_child_sa(id);
         }
+    }
+
+    /// Deletes this child SA.
+    pub fn terminate_child_sa(&mut self, id: ChildSaId) {
+        let request = self.request();
+        self.command(Command::TerminateChild { id, request });
     }
 
     /// Deletes the IKE SA.
@@ -176,8 +241,8 @@ impl Peer {
         let name = self.child_name(child);
         match self.engine.outbound(&name) {
             Some((id, sa)) => {
-                let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
-                self.send_on(id, letter);
+                let (spi, keys) = (sa.spi_out, sa.keys_out);
+                self.send_on(id, spi, keys);
             }
             None => {
                 let flow = self.flow(child);
@@ -192,8 +257,8 @@ impl Peer {
         let name = self.child_name(child);
         match self.engine.carrier(&name, &flow) {
             Some((id, sa)) => {
-                let letter = Letter::Esp { spi: sa.spi_out, keys: sa.keys_out };
-                self.send_on(id, letter);
+                let (spi, keys) = (sa.spi_out, sa.keys_out);
+                self.send_on(id, spi, keys);
                 true
             }
             None => {
@@ -228,7 +293,7 @@ impl Peer {
         let letters = self.outbox.drain(..);
         let messages = letters.filter_map(|(_, letter)| match letter {
             Letter::Ike(octets) => Some(octets),
-            Letter::Esp { .. } | Letter::Keepalive => None,
+            Letter::Esp { .. } | Letter::Keepalive | Letter::TcpLost(_) => None,
         });
         messages.collect()
     }
@@ -236,6 +301,7 @@ impl Peer {
     /// Loses all state, as after a crash; the configuration is loaded again.
     pub fn crash(&mut self, config: EndpointConfig) {
         self.endpoint = Endpoint::new(config);
+        self.endpoint.handle_network(&self.addresses, self.now, &mut self.rng);
         self.engine = Engine::default();
         self.answers.clear();
         self.outbox.clear();
@@ -273,6 +339,7 @@ impl Peer {
             | Event::ChildUp { .. }
             | Event::ChildDown { .. }
             | Event::ChildRekeyed { .. }
+            | Event::Moved { .. }
             | Event::PeerMoved { .. }
             | Event::Progress { .. }
             | Event::Retry { .. } => None,
@@ -313,14 +380,22 @@ impl Peer {
                 self.endpoint.handle_datagram(path, &octets, self.now, &mut self.rng);
                 self.drain();
             }
-            Letter::Esp { spi, keys } => match self.engine.opener(spi, keys) {
+            Letter::Esp { spi, keys, number } => match self.engine.opener(spi, keys) {
                 Some(child) => {
                     self.packets_opened += 1;
+                    let moved = self.engine.note_source(child, number, path.remote);
+                    if let Some(remote) = moved {
+                        self.packet_event(PacketEvent::PeerMoved { child, remote });
+                    }
                     self.report_traffic(child);
                 }
                 None => self.packets_lost += 1,
             },
             Letter::Keepalive => self.keepalives_received += 1,
+            Letter::TcpLost(problem) => {
+                self.endpoint.handle_tcp_lost(path, problem, self.now, &mut self.rng);
+                self.drain();
+            }
         }
     }
 
@@ -354,9 +429,16 @@ impl Peer {
         }
     }
 
-    fn send_on(&mut self, child: ChildSaId, letter: Letter) {
-        if let Some(path) = self.path() {
-            self.outbox.push_back((path, letter));
+    fn send_on(&mut self, child: ChildSaId, spi: Spi, keys: [u8; 20]) {
+        if let Some(encap) = self.engine.encap(child) {
+            self.sealed += 1;
+            let path = Path::udp(encap.local, encap.remote);
+            // Who has opened the connection only the IKE SA knows.
+            let mut ikes = self.endpoint.ike_sas().filter(|_| encap.tcp);
+            let info = ikes.find(|ike| (ike.local, ike.remote) == (path.local, path.remote));
+            drop(ikes);
+            let path = info.map_or(path, |ike| Path { transport: ike.transport, ..path });
+            self.outbox.push_back((path, Letter::Esp { spi, keys, number: self.sealed }));
             self.report_use(child);
         }
     }
@@ -398,15 +480,24 @@ impl Peer {
                     self.outbox.push_back((path, Letter::Ike(octets)));
                 }
                 Output::Keepalive(path) => self.outbox.push_back((path, Letter::Keepalive)),
+                Output::HangUp(path) => {
+                    self.outbox.push_back((path, Letter::TcpLost(TcpProblem::Closed)));
+                }
                 Output::InstallChild { sa, outbound } => {
                     self.engine.install(*sa, outbound, self.now);
                 }
                 Output::ActivateOutbound(id) => self.engine.activate(id),
                 Output::RemoveChild { id, delay } => self.engine.remove(id, delay, self.now),
-                Output::UpdatePeer { .. } | Output::Keys(_) => {}
+                Output::UpdatePeer { child, encap } => self.engine.update(child, encap),
+                Output::SkipSequence { .. } | Output::Keys(_) | Output::Tidings(_) => {}
                 Output::Auth(job) => {
                     let answer = Answer::Auth(job.job, self.authenticate(&job));
                     self.answer_later(answer);
+                }
+                Output::Ppk(job) => {
+                    let ppk = self.keys.ppk_of(&job.id);
+                    let result = ppk.map_or(AuthResult::NoSecret, |ppk| job.mix(ppk));
+                    self.answer_later(Answer::Auth(job.job, result));
                 }
                 Output::Resolve { job, query } => {
                     let addresses = self.look_up(&query);
@@ -427,34 +518,18 @@ impl Peer {
     }
 
     fn authenticate(&self, job: &AuthJob) -> AuthResult {
-        let Some(secret) = &self.secret else {
-            return AuthResult::NoSecret;
-        };
-        match &job.kind {
-            AuthJobKind::Sign => {
-                AuthResult::Signed(psk_auth(job.prf, secret, job.octets.as_bytes()))
-            }
-            AuthJobKind::Verify { auth } => {
-                match psk_verify(job.prf, secret, job.octets.as_bytes(), auth) {
-                    true => AuthResult::Verified,
-                    false => AuthResult::Refused,
-                }
-            }
-        }
+        let KeyStore { credentials, now, .. } = &self.keys;
+        job.answer_with(Keys { secret: self.keys.secret_of(job), credentials, now: *now })
     }
 
     fn look_up(&self, query: &Query) -> Vec<IpAddr> {
         match query {
-            Query::SourceFor(_) => vec![self.address],
+            Query::SourceFor(remote) => {
+                let fits = |own: &&IpAddr| own.is_ipv4() == remote.is_ipv4();
+                self.addresses.iter().find(fits).copied().into_iter().collect()
+            }
             Query::Name(_) => Vec::new(),
         }
-    }
-
-    /// The path of the newest IKE SA that carries children.
-    fn path(&self) -> Option<Path> {
-        let carries = |info: &IkeSaInfo| !info.children.is_empty();
-        let info = self.endpoint.ike_sas().filter(carries).last()?;
-        Some(Path { local: info.local, remote: info.remote })
     }
 
     fn flow(&mut self, child: Child) -> FlowKey {

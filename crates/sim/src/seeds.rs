@@ -14,10 +14,11 @@ use adit_crypto::SeededRng;
 use adit_ike::{Event, IkeSaInfo, IkeSaState};
 
 use crate::Seed;
+use crate::draw::Draw as _;
 use crate::network::Faults;
 use crate::pair::{Pair, Side};
 use crate::peer::{Child, Peer};
-use scenario::{Disagreement, Draw, Operation, Scenario};
+use scenario::{Disagreement, Operation, Scenario};
 
 /// What a run may do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

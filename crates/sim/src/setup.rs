@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_db::{ChildConfig, Connection, HostSpec, TsSpec};
+use adit_db::{ChildConfig, Connection, HostSpec, PpkId, TsSpec};
 use adit_ike::EndpointConfig;
+use adit_pki::{Credentials, Moment};
 
 use crate::network::{Faults, Nat};
 use crate::pair::Pair;
@@ -28,6 +29,20 @@ pub struct Setup {
     pub left_secret: Option<String>,
     /// The right side's pre-shared key.
     pub right_secret: Option<String>,
+    /// What both sides prove themselves by in rounds of authentication after the first (RFC 4739).
+    pub later_secret: Option<String>,
+    /// The left side's post-quantum key, whatever its name.
+    pub left_ppk: Option<String>,
+    /// The right side's post-quantum key.
+    pub right_ppk: Option<String>,
+    /// PPKs of single names, on both sides; each goes before the side's own.
+    pub ppks_of: Vec<(PpkId, String)>,
+    /// The left side's private keys, certificates and authorities.
+    pub left_credentials: Arc<Credentials>,
+    /// The right side's.
+    pub right_credentials: Arc<Credentials>,
+    /// What the calendar of both says, for certificates; it stands still.
+    pub calendar: Moment,
     /// How bad the network is.
     pub faults: Faults,
     /// A NAT in front of the left side.
@@ -50,6 +65,13 @@ impl Setup {
             right_config: EndpointConfig::default(),
             left_secret: Some(SECRET.to_owned()),
             right_secret: Some(SECRET.to_owned()),
+            later_secret: None,
+            left_ppk: None,
+            right_ppk: None,
+            ppks_of: Vec::new(),
+            left_credentials: Arc::default(),
+            right_credentials: Arc::default(),
+            calendar: Moment(1_800_000_000),
             faults: Faults::NONE,
             nat: None,
             system_randomness: false,

@@ -141,3 +141,27 @@ fn a_shutdown_says_goodbye() {
     assert!(is_empty(&pair), "{}", pair.ladder());
     assert!(pair.left.endpoint().is_idle());
 }
+
+/// What leaves is not on its way up.
+#[test]
+fn leaving_ike_sas_are_counted_as_such() {
+    let mut pair = Pair::established(Seed(7));
+    let counts = |pair: &Pair| {
+        let counts = pair.left.endpoint().ike_sa_counts();
+        (counts.established, counts.half_open, counts.leaving)
+    };
+    assert_eq!(counts(&pair), (1, 0, 0));
+    pair.network.intercept(|message| match message.exchange {
+        ExchangeType::INFORMATIONAL => Fate::Lose,
+        _ => Fate::Deliver,
+    });
+    pair.left.rekey_ike();
+    let is_replaced = |pair: &Pair| counts(pair) == (1, 0, 1);
+    assert!(pair.run_until(Duration::from_secs(60), is_replaced), "{}", pair.ladder());
+    pair.left.terminate_ike();
+    assert_eq!(counts(&pair), (0, 0, 2));
+    pair.run_for(Duration::from_secs(600));
+    assert_eq!(counts(&pair), (0, 0, 0));
+    pair.left.initiate(pair.child);
+    assert_eq!(counts(&pair), (0, 1, 0));
+}

@@ -28,6 +28,7 @@ fn assert_nothing_left(pair: &Pair) {
 }
 
 /// CHECKLIST F02: E203 on both sides; between two Adits it is certain.
+/// CHECKLIST X06.
 #[test]
 fn a_wrong_secret_is_e203() {
     let mut setup = Setup::new(Seed(7));
@@ -40,6 +41,7 @@ fn a_wrong_secret_is_e203() {
 }
 
 /// CHECKLIST F03.
+/// CHECKLIST V19.
 #[test]
 fn a_missing_secret_is_e201_on_its_side() {
     let mut setup = Setup::new(Seed(7));
@@ -67,6 +69,7 @@ fn an_unknown_identity_is_e204() {
 }
 
 /// CHECKLIST A06.
+/// CHECKLIST X06.
 #[test]
 fn no_common_ike_suite_is_e101() {
     let mut setup = Setup::new(Seed(7));

@@ -14,6 +14,7 @@ fn small(setup: &mut Setup) {
 }
 
 /// The ML-KEM key of IKE_INTERMEDIATE needs three datagrams of 576 octets.
+/// CHECKLIST P01.
 #[test]
 fn large_messages_pass_a_small_path_in_fragments() {
     let mut setup = Setup::new(Seed(7));
@@ -23,6 +24,7 @@ fn large_messages_pass_a_small_path_in_fragments() {
     assert!(pair.ladder().to_string().contains("fragment 3/3"), "{}", pair.ladder());
 }
 
+/// CHECKLIST P02.
 #[test]
 fn without_fragmentation_nothing_is_cut() {
     let mut setup = Setup::new(Seed(7));
@@ -33,6 +35,7 @@ fn without_fragmentation_nothing_is_cut() {
 }
 
 /// RFC 7383 §2.6: fragments come in any order and are lost one by one.
+/// CHECKLIST P03.
 #[test]
 fn fragments_survive_loss_and_reordering() {
     for seed in 0..10 {

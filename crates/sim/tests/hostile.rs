@@ -97,7 +97,7 @@ fn replays_and_reflections_do_no_harm() {
     }
     for message in pair.network.recorded().to_vec() {
         pair.peer(message.to).receive(message.path, &message.octets);
-        let reflected = Path { local: message.path.remote, remote: message.path.local };
+        let reflected = message.path.reversed();
         pair.peer(message.to.other()).receive(reflected, &message.octets);
     }
     assert_eq!(pair.left.established().len(), 1);
@@ -105,6 +105,7 @@ fn replays_and_reflections_do_no_harm() {
 }
 
 /// Noise and half-sensible messages in every state of a handshake: no panic, nothing kept.
+/// CHECKLIST P06: fragments among it.
 #[test]
 fn noise_during_the_handshake_does_no_harm() {
     for seed in 0..10 {
@@ -151,7 +152,7 @@ fn a_forged_error_does_not_end_an_attempt() {
             pair.step();
         }
         let request = pair.network.recorded()[0].clone();
-        let path = Path { local: request.path.remote, remote: request.path.local };
+        let path = request.path.reversed();
         let spi_i = IkeSpi(request.octets[..8].try_into().unwrap());
         pair.left.receive(path, &error_response(spi_i, error));
         pair.run_until_idle();
@@ -173,7 +174,7 @@ fn error_response(spi_i: IkeSpi, error: NotifyType) -> Vec<u8> {
     octets
 }
 
-/// CHECKLIST D01 to D05: what must be ignored is ignored.
+/// CHECKLIST D01, D03, D04, D05: what must be ignored is ignored.
 #[test]
 fn reserved_bits_and_minor_versions_are_ignored() {
     let opening = opening();
@@ -221,6 +222,7 @@ fn an_unknown_critical_payload_is_named() {
 }
 
 /// CHECKLIST A13, M09, C09: nothing is answered with more octets than came.
+/// CHECKLIST V20.
 #[test]
 fn messages_without_an_ike_sa_get_silence_or_little() {
     let opening = opening();
@@ -237,4 +239,21 @@ fn messages_without_an_ike_sa_get_silence_or_little() {
             }
         }
     }
+}
+
+/// World `dos 8`: nobody has proven the address that the first response goes to, whatever there is
+/// to say in it.
+#[test]
+fn the_answer_to_a_small_opening_is_no_longer_than_it() {
+    let mut setup = Setup::new(Seed(8));
+    for connection in [&mut setup.left, &mut setup.right] {
+        let small = adit_db::ProposalSpec::ike_list("aes128gcm16-prfsha256-x25519");
+        connection.proposals = small.unwrap();
+    }
+    let mut pair = setup.pair();
+    pair.network.record();
+    let pair = pair.up();
+    let lengths: Vec<usize> =
+        pair.network.recorded().iter().map(|recorded| recorded.octets.len()).collect();
+    assert!(lengths[1] <= lengths[0], "{}", pair.ladder());
 }

@@ -43,6 +43,7 @@ fn ends(pair: &Pair) -> Vec<FailureReason> {
 }
 
 /// CHECKLIST S06. Signs of life of IKE do not count, and the IKE SA stays.
+/// CHECKLIST I17.
 #[test]
 fn an_idle_child_ends_and_the_next_packet_brings_it_back() {
     let mut pair = up(idle());

@@ -82,6 +82,7 @@ fn what_was_taken_down_stays_down() {
 }
 
 /// CHECKLIST H10: nothing until the first packet; repeated packets make one SA.
+/// CHECKLIST L12.
 #[test]
 fn on_demand_waits_for_the_first_packet() {
     let mut pair = kept(Keep::OnDemand).pair();

@@ -50,9 +50,9 @@ fn a_child_is_rekeyed_from_either_side() {
 //= type=test
 //# the SA created with the lowest of the four nonces used in the two exchanges
 //# SHOULD be closed by the endpoint that created it.
+/// CHECKLIST J10: the four nonce outcomes come up by the seed.
 #[test]
 fn simultaneous_child_rekey_leaves_one_child() {
-    // CHECKLIST J10: the four nonce outcomes come up by the seed.
     for seed in 0..16 {
         let mut pair = Pair::established(Seed(seed));
         pair.left.rekey_child(pair.child);
@@ -154,6 +154,7 @@ fn a_hard_expiry_ends_the_child() {
 }
 
 /// CHECKLIST E08: the peer wants another group for the child.
+/// CHECKLIST J03.
 #[test]
 fn a_rekeying_with_another_group_is_repeated() {
     let esp = |text| ProposalSpec::esp_list(text).unwrap();
@@ -215,7 +216,7 @@ fn many_rekeyings_leave_nothing_behind() {
     assert_eq!(rekeys(&pair.left), 20);
 }
 
-/// CHECKLIST J38: packets flow both ways every few milliseconds; none is lost over rekeyings from
+/// CHECKLIST J38, K19: packets flow both ways every few milliseconds; none is lost over rekeyings from
 /// both sides, also when both rekey at once.
 #[test]
 fn no_packet_is_lost_while_rekeying() {

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use adit_db::ProposalSpec;
+use adit_db::{Connection, ProposalSpec};
 use adit_ike::Event;
-use adit_sim::{Fate, Pair, Peer, Seed, Setup, Side};
+use adit_sim::{Child, Fate, Pair, Peer, Seed, Setup, Side};
 use adit_wire::iana::ExchangeType;
 
 fn assert_one_tunnel(pair: &Pair) {
@@ -50,6 +50,7 @@ fn an_ike_sa_is_rekeyed_from_either_side() {
 }
 
 /// CHECKLIST K04: the four nonce outcomes; the redundant IKE SA is deleted by its creator.
+/// CHECKLIST K05: with ML-KEM by IKE_FOLLOWUP_KE.
 #[test]
 fn simultaneous_ike_rekey_leaves_one_ike_sa() {
     for seed in 0..16 {
@@ -62,6 +63,7 @@ fn simultaneous_ike_rekey_leaves_one_ike_sa() {
 }
 
 /// CHECKLIST K07: a collision with a late answer.
+/// CHECKLIST K08: with ML-KEM by IKE_FOLLOWUP_KE.
 #[test]
 fn a_collision_with_a_late_answer_leaves_one_ike_sa() {
     for seed in 0..8 {
@@ -79,6 +81,41 @@ fn a_collision_with_a_late_answer_leaves_one_ike_sa() {
             pair.run_until_idle();
             assert_one_tunnel(&pair);
         }
+    }
+}
+
+/// One key exchange: who answers a rekey has the new IKE SA at once.
+fn one_group() -> Vec<ProposalSpec> {
+    ProposalSpec::ike_list("aes128gcm16-prfsha256-x25519").unwrap()
+}
+
+/// A fuzzer's find: the peer's rekey is ready, ours is still under way, and the configuration changes
+/// in between. Whichever IKE SA takes over knows the new one.
+#[test]
+fn a_child_configured_between_two_colliding_rekeys_comes_up() {
+    for seed in 0..16 {
+        let mut setup = Setup::new(Seed(seed)).with_child(5);
+        let after = Connection { proposals: one_group(), ..setup.left.clone() };
+        setup.left.children.truncate(1);
+        for connection in [&mut setup.left, &mut setup.right] {
+            connection.proposals = one_group();
+        }
+        let mut pair = setup.pair().up();
+        pair.network.intercept(|message| {
+            let request = message.exchange == ExchangeType::CREATE_CHILD_SA && !message.response;
+            match message.from == Side::Right && !request {
+                true => Fate::Delay(Duration::from_millis(200)),
+                false => Fate::Deliver,
+            }
+        });
+        pair.left.rekey_ike();
+        pair.right.rekey_ike();
+        pair.run_for(Duration::from_millis(100));
+        pair.left.load(after);
+        pair.left.initiate(Child(1));
+        pair.run_until_idle();
+        let counts = [&pair.left, &pair.right].map(|peer| peer.established()[0].children.len());
+        assert_eq!(counts, [2, 2], "{}", pair.ladder());
     }
 }
 
@@ -119,6 +156,35 @@ fn an_ike_rekeying_with_another_group_is_repeated() {
         assert_one_tunnel(&pair);
     }
     assert_eq!(rekeys(&pair.left), 2, "{}", pair.ladder());
+}
+
+/// CHECKLIST K06: both rekey, and both are asked for another group first; one of the second requests
+/// is late.
+#[test]
+fn a_collision_of_two_refused_groups_leaves_one_ike_sa() {
+    let ike = |text| ProposalSpec::ike_list(text).unwrap();
+    for seed in 0..8 {
+        for late in [false, true] {
+            let mut setup = Setup::new(Seed(seed));
+            setup.left.proposals = ike("aes256gcm16-prfsha384-x25519-ecp384");
+            setup.right.proposals = ike("aes256gcm16-prfsha384-ecp384-x25519");
+            let mut pair = setup.pair().up();
+            let mut requests = 0;
+            pair.network.intercept(move |message| {
+                let is_request =
+                    message.exchange == ExchangeType::CREATE_CHILD_SA && !message.response;
+                requests += usize::from(is_request && message.from == Side::Left);
+                match late && is_request && message.from == Side::Left && requests == 2 {
+                    true => Fate::Delay(Duration::from_millis(300)),
+                    false => Fate::Deliver,
+                }
+            });
+            pair.left.rekey_ike();
+            pair.right.rekey_ike();
+            pair.run_until_idle();
+            assert_one_tunnel(&pair);
+        }
+    }
 }
 
 /// CHECKLIST J26, I02: an IKE rekeying crosses a child rekeying or a new child: TEMPORARY_FAILURE
@@ -170,4 +236,33 @@ fn ike_sas_rekey_by_themselves() {
     pair.run_for(Duration::from_secs(600));
     assert!(rekeys(&pair.left) >= 9, "{}", rekeys(&pair.left));
     assert_eq!(pair.left.child_sas(), before);
+}
+
+/// Both rekey at once with several key exchanges, and the follow-up of the one that prevails is lost for
+/// so long that the other has forgotten its series: one of them begins anew, and nothing is rekeyed
+/// twice.
+#[test]
+fn a_collision_whose_series_stops_is_begun_anew() {
+    for seed in 0..8 {
+        let words = "aes256gcm16-prfsha384-x25519-ke1_mlkem512";
+        let mut setup = Setup::new(Seed(seed));
+        for connection in [&mut setup.left, &mut setup.right] {
+            connection.proposals = ProposalSpec::ike_list(words).unwrap();
+        }
+        let mut pair = setup.pair().up();
+        let before = pair.left.established()[0].spi_i;
+        pair.network.intercept(|message| match message.exchange {
+            ExchangeType::IKE_FOLLOWUP_KE => Fate::Lose,
+            _ => Fate::Deliver,
+        });
+        pair.left.rekey_ike();
+        pair.right.rekey_ike();
+        pair.run_for(Duration::from_secs(21));
+        assert_eq!(pair.left.ike_sas()[0].spi_i, before, "{}", pair.ladder());
+        pair.network.stop_intercepting();
+        pair.run_for(Duration::from_secs(120));
+        assert_one_tunnel(&pair);
+        assert_ne!(pair.left.established()[0].spi_i, before, "{}", pair.ladder());
+        assert_eq!((rekeys(&pair.left), rekeys(&pair.right)), (1, 1), "{}", pair.ladder());
+    }
 }

@@ -3,33 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use adit_crypto::{Rng, SeededRng};
+use adit_crypto::SeededRng;
 use adit_db::{Encap, Keep, LimitSpec, ProposalSpec};
 use adit_ike::{EndpointConfig, FragmentOctets};
 
 use super::Profile;
 use crate::Seed;
+use crate::draw::Draw as _;
 use crate::network::Faults;
 use crate::pair::Side;
 use crate::peer::Child;
 use crate::setup::Setup;
-
-/// Draws in the words of this file.
-pub(super) trait Draw {
-    /// A number from 0 to one less than `bound`.
-    fn below(&mut self, bound: u64) -> u64;
-
-    /// Whether something happens that happens so often.
-    fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-impl Draw for SeededRng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next_u64() % bound.max(1)
-    }
-}
 
 /// Why two peers cannot agree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,7 +92,7 @@ impl Operation {
     ];
 
     pub(super) fn draw(rng: &mut SeededRng) -> Self {
-        pick(rng, &Self::ALL)
+        rng.pick(&Self::ALL)
     }
 }
 
@@ -132,7 +116,7 @@ pub(super) struct Scenario {
 
 impl Scenario {
     pub(super) fn draw(rng: &mut SeededRng, profile: Profile) -> Self {
-        let disagreement = rng.percent(12).then(|| pick(rng, &Disagreement::ALL));
+        let disagreement = rng.percent(12).then(|| rng.pick(&Disagreement::ALL));
         let nat = rng.percent(20);
         Self {
             disagreement,
@@ -155,7 +139,7 @@ impl Scenario {
             small_fragments: rng.percent(20),
             no_additional: rng.percent(30),
             short_lives: rng.percent(25),
-            dpd_delay: pick(rng, &[5, 10, 30].map(Duration::from_secs)),
+            dpd_delay: rng.pick(&[5, 10, 30].map(Duration::from_secs)),
         }
     }
 
@@ -303,12 +287,6 @@ fn draw_faults(rng: &mut SeededRng, profile: Profile) -> Faults {
         delay_min,
         delay_max: delay_min + Duration::from_millis(rng.below(spread_ms + 1)),
     }
-}
-
-fn pick<T: Copy>(rng: &mut SeededRng, from: &[T]) -> T {
-    let count = u64::try_from(from.len()).unwrap_or(u64::MAX);
-    let index = usize::try_from(rng.below(count)).unwrap_or(0);
-    *from.get(index).expect("the index is below the count")
 }
 
 fn ike(text: &str) -> Vec<ProposalSpec> {

@@ -1,0 +1,124 @@
+//! What a policy protects never leaves in clear, and while both ends have an SA for it that is not
+//! over, it arrives: replacing an SA loses nothing.
+//!
+//! Lost traffic at every rekeying is what users complain of most. A packet is lost if its sender has
+//! no SA to send it on although both have one, or if it was sent on one that the receiver has given
+//! up for another (RFC 7296 §2.8: the new SA is there before the old one goes).
+
+use std::collections::HashSet;
+
+use adit_dataplane::{DropReason, Verdict};
+use adit_ike::FailureReason;
+
+use super::Broken;
+
+/// What was seen of a packet that somebody behind a host sent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::world) struct Sealing {
+    /// Whether its policy protects it; else it may pass.
+    pub(in crate::world) is_protected: bool,
+    /// Whether both ends have an SA for it.
+    pub(in crate::world) has_pair: bool,
+    pub(in crate::world) verdict: Verdict,
+}
+
+/// Judges what a host made of a packet.
+pub(in crate::world) fn sealed(seen: Sealing) -> Option<Broken> {
+    let Sealing { is_protected, has_pair, verdict } = seen;
+    let is_right = match (is_protected, verdict) {
+        (false, verdict) => verdict == Verdict::Bypass,
+        (true, Verdict::Bypass) => false,
+        (true, verdict) => verdict == Verdict::Send || !has_pair,
+    };
+    (!is_right).then(|| Broken::new("protect", format_args!("a packet was not sent: {seen:?}")))
+}
+
+/// Judges what leaves: nothing of a protected packet may be seen in it.
+pub(in crate::world) fn hidden(esp: &[u8], mark: &[u8]) -> Option<Broken> {
+    let shows = esp.windows(mark.len()).any(|window| window == mark);
+    shows.then(|| Broken::new("protect", "an ESP packet shows what is in it"))
+}
+
+/// What was seen of an ESP packet that arrived as it was sent, and for the first time.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::world) struct Arrival<'a> {
+    /// Whether both ends had an SA for what is in it when it was sent.
+    pub(in crate::world) had_pair: bool,
+    /// Whether the receiver was down at any time since.
+    pub(in crate::world) was_down: bool,
+    /// Why the SA ended that it was sent on, if nothing replaced it.
+    pub(in crate::world) end: Option<&'a FailureReason>,
+    pub(in crate::world) dropped: Option<DropReason>,
+}
+
+/// Judges what a host made of an ESP packet.
+pub(in crate::world) fn arrived(seen: Arrival<'_>) -> Option<Broken> {
+    let Arrival { had_pair, was_down, end, dropped } = seen;
+    let reason = dropped?;
+    // An SA may end by its lifetime, too, while a packet is on its way.
+    let is_fine = matches!(reason, DropReason::Dummy | DropReason::LifetimeOver);
+    let is_excused = !had_pair || was_down || end.is_some() || is_fine;
+    (!is_excused).then(|| Broken::new("protect", format_args!("a packet was lost: {reason}")))
+}
+
+/// The packets that came in.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Delivered {
+    numbers: HashSet<u32>,
+}
+
+impl Delivered {
+    /// A packet came in: each may once.
+    pub(in crate::world) fn came(&mut self, number: u32) -> Option<Broken> {
+        let is_first = self.numbers.insert(number);
+        (!is_first).then(|| Broken::new("protect", format_args!("packet {number} came in twice")))
+    }
+
+    pub(in crate::world) fn has(&self, number: u32) -> bool {
+        self.numbers.contains(&number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protected_packet_in_clear_is_seen() {
+        let seen = Sealing { is_protected: true, has_pair: false, verdict: Verdict::Bypass };
+        assert_eq!(sealed(seen).unwrap().invariant, "protect");
+        assert!(hidden(b"abcMARKdef", b"MARK").is_some());
+        assert_eq!(hidden(b"abcMARdef", b"MARK"), None);
+    }
+
+    #[test]
+    fn a_packet_without_way_is_seen_where_there_is_one() {
+        for verdict in [Verdict::Held, Verdict::Drop(DropReason::NoSa)] {
+            let seen = Sealing { is_protected: true, has_pair: true, verdict };
+            assert!(sealed(seen).is_some());
+            assert_eq!(sealed(Sealing { has_pair: false, ..seen }), None);
+        }
+        let seen = Sealing { is_protected: false, has_pair: false, verdict: Verdict::Held };
+        assert!(sealed(seen).is_some());
+    }
+
+    #[test]
+    fn a_packet_that_is_lost_is_seen() {
+        let dropped = Some(DropReason::UnknownSpi);
+        let seen = Arrival { had_pair: true, was_down: false, end: None, dropped };
+        assert!(arrived(seen).is_some());
+        assert_eq!(arrived(Arrival { had_pair: false, ..seen }), None);
+        assert_eq!(arrived(Arrival { was_down: true, ..seen }), None);
+        assert_eq!(arrived(Arrival { end: Some(&FailureReason::ByCommand), ..seen }), None);
+        assert_eq!(arrived(Arrival { dropped: None, ..seen }), None);
+    }
+
+    #[test]
+    fn a_packet_that_comes_in_twice_is_seen() {
+        let mut delivered = Delivered::default();
+        assert_eq!(delivered.came(1), None);
+        assert_eq!(delivered.came(2), None);
+        assert!(delivered.has(2) && !delivered.has(3));
+        assert!(delivered.came(1).is_some());
+    }
+}

@@ -1,0 +1,69 @@
+//! A slice of the worlds; `cargo xtask sim` plays as many as there is time for.
+
+#![cfg(test)]
+
+use std::time::{Duration, Instant};
+
+use adit_sim::{Seed, WorldOutcome, WorldPlay, WorldProfile, run_world, shrink_world};
+
+#[expect(clippy::disallowed_methods, reason = "virtual time counts from some instant")]
+fn play(seed: u64, profile: WorldProfile) -> WorldPlay<'static> {
+    WorldPlay { seed: Seed(seed), profile, kept: None, start: Instant::now(), is_told: false }
+}
+
+fn sum(outcome: &WorldOutcome) -> (u64, u64, u64) {
+    (outcome.digest, outcome.exchanges, outcome.steps)
+}
+
+#[test]
+fn the_first_worlds_break_no_invariant() {
+    for profile in WorldProfile::ALL {
+        let mut exchanges = 0;
+        for seed in 0..3 {
+            let outcome = run_world(&play(seed, profile));
+            exchanges += outcome.exchanges;
+            if let Err(broken) = outcome.result {
+                panic!(
+                    "{profile} {seed}: {broken}; cargo xtask sim --profile {profile} --start {seed} --seeds 1"
+                );
+            }
+        }
+        assert!(exchanges > 50, "{profile}: a world in which nothing happens shows nothing");
+    }
+}
+
+/// One seed is one run, octet for octet, whenever it is played and whoever reads its story.
+#[test]
+fn a_world_plays_the_same_twice() {
+    for profile in WorldProfile::ALL {
+        let one = run_world(&play(5, profile));
+        let later = WorldPlay {
+            start: play(5, profile).start + Duration::from_secs(77),
+            ..play(5, profile)
+        };
+        assert_eq!(sum(&one), sum(&run_world(&later)));
+        let told = run_world(&WorldPlay { is_told: true, ..play(5, profile) });
+        assert_eq!(sum(&one), sum(&told));
+        assert!(one.story.is_empty() && told.story.contains("IKE_AUTH response 1"));
+        let other = run_world(&play(6, profile));
+        assert_ne!(one.digest, other.digest);
+    }
+}
+
+/// A part of a schedule is played in the same world, with nothing else in it.
+#[test]
+fn a_part_of_a_schedule_is_a_run_of_its_own() {
+    let whole = run_world(&play(2, WorldProfile::Chaos));
+    let kept = [0];
+    let part = WorldPlay { kept: Some(&kept), ..play(2, WorldProfile::Chaos) };
+    let outcome = run_world(&part);
+    assert_eq!(outcome.scenario, whole.scenario);
+    assert_eq!(outcome.schedule, whole.schedule.get(..1).unwrap());
+    assert_eq!(outcome.digest, run_world(&part).digest);
+    assert!(whole.schedule.len() > 1);
+}
+
+#[test]
+fn there_is_nothing_to_shrink_where_nothing_breaks() {
+    assert!(shrink_world(&play(0, WorldProfile::Rekey)).is_none());
+}
