@@ -13,14 +13,18 @@ use adit_mgmt::api::{
 };
 use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{EventKind, LogLine, Packet, Section};
+use adit_wire::vnet::{Gso, VnetHeader};
 
 fn main() -> io::Result<()> {
     spd_lookup()?;
     esp_inbound()?;
+    aggfrag_inbound()?;
     ah_inbound()?;
     ipcomp_inbound()?;
     esp_outbound()?;
     fragments()?;
+    super_packet()?;
+    wire_tcp()?;
     vici()?;
     ike_responder()?;
     ike_initiator()?;
@@ -41,6 +45,17 @@ const fn v4(net: u8, host: u8) -> u8 {
 /// fdNN::H of the pool.
 const fn v6(net: u8, host: u8) -> u8 {
     3 << 5 | net << 3 | host
+}
+
+/// Octets of a piece, how the stream begins, and the stream.
+fn wire_tcp() -> io::Result<()> {
+    let octets: Vec<u8> = (0..28).collect();
+    let ike = [&[0, 34, 0, 0, 0, 0][..], &octets].concat();
+    let esp = [&[0, 18, 1, 2, 3, 4, 0, 0, 0, 1][..], &[0; 8]].concat();
+    write("wire_tcp", "originator", &[&[7, 3][..], &ike, &esp, &[0, 3, 0xff]].concat())?;
+    write("wire_tcp", "responder", &[&[1, 0][..], &esp, &ike, &[0, 2]].concat())?;
+    write("wire_tcp", "refused", &[&[3, 1][..], b"GET / HTTP/1.1\r\n\r\n"].concat())?;
+    write("wire_tcp", "short_length", &[&[200, 3][..], &ike, &[0, 1]].concat())
 }
 
 fn spd_lookup() -> io::Result<()> {
@@ -114,6 +129,40 @@ fn esp_inbound() -> io::Result<()> {
 
     let again = [7, 0, 0];
     write("esp_inbound", "installed_again", &[&esn[..], &send(0), &again, &send(0)].concat())
+}
+
+fn aggfrag_inbound() -> io::Result<()> {
+    let packet = inner(0, 0, v4(1, 5), v4(2, 7), b"hello");
+    let burst = [&[0, 3][..], &packet, &packet, &packet].concat();
+    let long =
+        |octets: &[u8]| [&u16::try_from(octets.len()).unwrap().to_be_bytes(), octets].concat();
+    // A step's kind, whether it is a payload, how far ahead, octets.
+    let octets = |ahead: u8, octets: &[u8]| [&[1, 1, ahead][..], &long(octets)].concat();
+    let ip = [&[0x45, 0, 0, 24, 0, 1, 0, 0, 63, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 7][..], &[7; 4]];
+    let ip = ip.concat();
+    let whole = octets(1, &[&[0, 0, 0, 0][..], &ip, &ip].concat());
+    let begun = octets(1, &[&[0, 0, 0, 0][..], &ip[..9]].concat());
+    let ended = octets(1, &[&[0, 0, 0, 15][..], &ip[9..], &ip].concat());
+    let wrong = octets(1, &[&[0, 0, 0, 14][..], &ip[9..], &ip].concat());
+    let beyond = octets(1, &[&[0, 0, 0xff, 0xff][..], &ip].concat());
+    let padded = octets(1, &[0; 40]);
+    let early = octets(3, &[&[0, 0, 0, 0][..], &ip].concat());
+    let congestion = octets(1, &[&[1, 0, 0, 0][..], &[0; 20], &ip].concat());
+    let wait = vec![4, 9];
+    for (name, steps) in [
+        ("burst", vec![&burst, &burst]),
+        ("whole", vec![&whole, &burst]),
+        ("fragments", vec![&begun, &ended]),
+        ("padding_between", vec![&begun, &padded, &ended]),
+        ("disagreeing", vec![&begun, &wrong, &burst]),
+        ("beyond", vec![&begun, &beyond, &beyond, &burst]),
+        ("early", vec![&whole, &early, &wait, &burst]),
+        ("congestion", vec![&congestion, &burst]),
+    ] {
+        let steps: Vec<u8> = steps.into_iter().flatten().copied().collect();
+        write("aggfrag_inbound", name, &[&[0, 0, 0, 0][..], &steps].concat())?;
+    }
+    Ok(())
 }
 
 fn ipcomp_inbound() -> io::Result<()> {
@@ -221,6 +270,36 @@ fn fragments() -> io::Result<()> {
     }
     let moved = [0, 40, 20, 40, 20, 40, 20, 6, 0, 0, 1, 0xc1, 3, 1, 0xc0, 0x20, 2, 0xc2, 5, 2, 0];
     write("fragments", "moved", &[&head[..], &[0], &moved, &in_order(0, 9)].concat())
+}
+
+fn super_packet() -> io::Result<()> {
+    let v4 = |protocol| {
+        let addresses = [10, 1, 0, 5, 10, 2, 0, 7];
+        [&[0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0][..], &addresses].concat()
+    };
+    let v6 = |next| [&[0x60, 0, 0, 0, 0, 0, next, 64][..], &[0xfd; 32]].concat();
+    let tcp = [0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x99, 1, 0, 0, 0, 0, 0];
+    let udp = [0, 80, 0, 81, 0, 0, 0, 0];
+    let packets = [
+        ("tcp_v4", Gso::TcpV4, v4(6), &tcp[..]),
+        ("tcp_v6", Gso::TcpV6, v6(6), &tcp),
+        ("udp_v4", Gso::UdpL4, v4(17), &udp),
+        ("udp_v6", Gso::UdpL4, v6(17), &udp),
+        ("one", Gso::None, v4(17), &udp),
+    ];
+    for (name, gso, ip, transport) in packets {
+        let header = VnetHeader {
+            needs_checksum: true,
+            gso,
+            segment_len: 40,
+            checksum_start: u16::try_from(ip.len()).expect("a short one"),
+            checksum_offset: if transport.len() == 8 { 6 } else { 16 },
+            ..VnetHeader::default()
+        };
+        let octets = [&header.to_octets()[..], &ip, transport, &[0x5a; 100]].concat();
+        write("super_packet", name, &octets)?;
+    }
+    Ok(())
 }
 
 fn vici() -> io::Result<()> {

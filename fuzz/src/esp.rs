@@ -6,8 +6,8 @@ use std::time::Instant;
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
 use adit_db::{
-    ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, IpComp,
-    Lifetime, Mode, PolicyId, Tfc, WindowSize,
+    Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
+    IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -33,6 +33,8 @@ pub struct Options {
     pub lifetime: Lifetime,
     /// The same CPI both ways; none does not compress.
     pub cpi: Option<Cpi>,
+    /// How its packets share ESP packets, if they do.
+    pub aggfrag: Option<Aggfrag>,
     /// The sender's side.
     pub from: Vec<TrafficSelector>,
     /// The receiver's side.
@@ -50,6 +52,7 @@ impl Options {
             window: choices.pick(&[WindowSize::MIN, WindowSize::OFF, WindowSize::DEFAULT]),
             lifetime: Lifetime::NONE,
             cpi: None,
+            aggfrag: None,
             from: all.clone(),
             to: all,
         }
@@ -97,13 +100,14 @@ impl Options {
             keys_out: keys(self.cipher),
             local_ts: if at_sender { from.clone() } else { to.clone() },
             remote_ts: if at_sender { to } else { from },
-            encap: Encapsulation { udp: true, local, remote },
+            encap: Encapsulation { udp: true, tcp: false, local, remote },
             lifetime: if at_sender { self.lifetime } else { Lifetime::NONE },
             replay_window: self.window,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
             tfc: Tfc::OFF,
+            aggfrag: self.aggfrag,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
             rekeys: None,
         }

@@ -88,6 +88,7 @@ impl World {
             remote_ts: all,
             encap: Encapsulation {
                 udp: false,
+                tcp: false,
                 local: SocketAddr::new(local, 0),
                 remote: SocketAddr::new(remote, 0),
             },
@@ -98,6 +99,7 @@ impl World {
             df: DfPolicy::Copy,
             tfc: Tfc::OFF,
             ipcomp: None,
+            aggfrag: None,
             rekeys: None,
         }
     }

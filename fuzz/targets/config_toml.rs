@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use adit_crypto::Secret;
 use adit_mgmt::config::{self, ConfigError, Configuration, SecretFile, SourceFile};
 use libfuzzer_sys::fuzz_target;
 
@@ -18,13 +19,13 @@ fuzz_target!(|octets: &[u8]| {
     };
     let files = files(text);
     let secret = secret(head);
-    let read = |_: &Path| {
-        secret.clone().ok_or_else(|| "No such file or directory (os error 2)".to_owned())
+    let read = |_: &Path| -> Result<SecretFile, String> {
+        let (octets, mode) = secret.ok_or("No such file or directory (os error 2)")?;
+        Ok(SecretFile { octets: Secret::from_slice(octets), mode })
     };
     // A secret that stands in a tunnel's file may be shown as part of that.
     let telling = secret
-        .as_ref()
-        .and_then(|secret| str::from_utf8(&secret.octets).ok())
+        .and_then(|(octets, _)| str::from_utf8(octets).ok())
         .filter(|secret| secret.len() >= SECRET_LEN_TELLING && !text.contains(secret));
 
     match config::load(&files, &read) {
@@ -56,11 +57,12 @@ fn files(text: &str) -> Vec<SourceFile> {
         .collect()
 }
 
-fn secret(head: &[u8]) -> Option<SecretFile> {
+/// The contents of secrets' files, and their mode.
+fn secret(head: &[u8]) -> Option<(&[u8], u32)> {
     let space = head.iter().position(|octet| *octet == b' ')?;
     let (mode, contents) = head.split_at(space);
     let mode = u32::from_str_radix(str::from_utf8(mode).ok()?, 8).ok()?;
-    Some(SecretFile { octets: contents[1..].to_vec(), mode })
+    Some((&contents[1..], mode))
 }
 
 fn check_tunnels(configuration: &Configuration, files: usize) {
@@ -73,10 +75,11 @@ fn check_tunnels(configuration: &Configuration, files: usize) {
         assert_eq!(child.name.as_str(), name);
         assert!(!child.local_ts.is_empty() && !child.remote_ts.is_empty(), "{name}");
         assert!(!tunnel.connection.proposals.is_empty() && !child.proposals.is_empty());
-        assert!(!tunnel.secret.is_empty());
+        let secret = tunnel.secret.as_ref();
+        assert!(secret.is_none_or(|secret| !secret.octets.is_empty()));
         let context = tunnel.context();
         assert!(context.key_lines.values().all(|line| *line >= 1));
-        let _ = tunnel.secret_facts.to_string();
+        let _ = secret.map(|secret| secret.facts.to_string());
     }
 }
 

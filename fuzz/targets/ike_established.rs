@@ -64,7 +64,8 @@ fn step(world: &mut World, victim: Side, authenticated: bool, choices: &mut Choi
 /// Where the victim last saw its peer.
 fn path(world: &mut World, victim: Side) -> Path {
     let info = world.host(victim).endpoint().ike_sas().last();
-    let known = info.map(|info| Path { local: info.local, remote: info.remote });
+    let known =
+        info.map(|info| Path { transport: info.transport, ..Path::udp(info.local, info.remote) });
     known.unwrap_or_else(|| World::first_path(victim))
 }
 

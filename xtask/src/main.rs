@@ -2,10 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "a command line speaks on stdout")]
 
+mod bench;
+mod checklist;
 mod clock;
 mod fuzz;
+mod instructions;
 mod interop;
 mod linux;
+mod model;
 mod needs;
 mod outcome;
 mod proof;
@@ -37,12 +41,10 @@ enum Verb {
     Test,
     /// Arrows between crates, `unsafe`, lengths, unfinished work, RFC numbers, I/O in pure crates
     Tidy,
-    /// Two peers in virtual time, under loss, duplication and reordering
-    Sim {
-        /// How many seeds
-        #[arg(long, default_value_t = 1_000)]
-        seeds: u64,
-    },
+    /// Worlds of several hosts in virtual time: bad links, NATs, crashes, clocks, strangers
+    Sim(sim::Options),
+    /// Every state of the model of rekeying and deleting, and the model beside the code
+    Model(model::Options),
     /// Fuzz targets on the stable compiler
     Fuzz {
         /// How long each target runs
@@ -53,8 +55,14 @@ enum Verb {
     },
     /// Adit against a real peer in network namespaces (root)
     Interop(interop::Options),
+    /// What is to be proven, row by row, and by which tests it is
+    Checklist(checklist::Options),
     /// Every number we claim, measured (root)
     Proof(proof::Options),
+    /// Instructions of a packet, a lookup and a handshake, against those of before
+    Instructions(instructions::Options),
+    /// Our tunnels beside those of others, in the same rounds (root)
+    Bench(bench::Options),
     /// Test vectors made by others' programs (root)
     Vectors(linux::vectors::Options),
     /// Tidies up behind the harness
@@ -82,16 +90,38 @@ enum Verb {
         /// How much to send
         octets: u64,
     },
+    /// Counts datagrams
+    #[command(hide = true)]
+    UdpCount {
+        /// Where to listen
+        address: IpAddr,
+    },
+    /// Sends datagrams
+    #[command(hide = true)]
+    UdpSend {
+        /// Address to send from
+        source: IpAddr,
+        /// Where the receiver listens
+        target: SocketAddr,
+        /// How long they are
+        mix: bench::load::Mix,
+        /// How long to send
+        milliseconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Test => Ok(test::run()),
         Verb::Tidy => tidy::run(),
-        Verb::Sim { seeds } => sim::run(seeds, sim::Profile::Release).map(finish),
+        Verb::Sim(options) => sim::run_verb(&options),
+        Verb::Model(options) => model::run(options).map(finish),
         Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
         Verb::Interop(options) => interop::run(&options),
+        Verb::Checklist(options) => checklist::run(&options),
         Verb::Proof(options) => proof::run(&options),
+        Verb::Instructions(options) => instructions::run(options),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Vectors(options) => linux::vectors::run(&options),
         Verb::GuestSend { file } => linux::packets::send_rounds(&file).map(|()| ExitCode::SUCCESS),
         Verb::Janitor => {
@@ -101,6 +131,11 @@ fn main() -> ExitCode {
         Verb::Receive { address } => interop::receive(address).map(|()| ExitCode::SUCCESS),
         Verb::Send { source, target, octets } => {
             interop::send(source, target, octets).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::UdpCount { address } => bench::load::count(address).map(|()| ExitCode::SUCCESS),
+        Verb::UdpSend { source, target, mix, milliseconds } => {
+            let time = Duration::from_millis(milliseconds);
+            bench::load::send(source, target, mix, time).map(|()| ExitCode::SUCCESS)
         }
     };
     result.unwrap_or_else(|error| {

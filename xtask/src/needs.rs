@@ -10,7 +10,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 17] = [
     Need { program: "g++", package: "g++", purpose: "fuzz targets" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
     Need { program: "nft", package: "nftables", purpose: "the packet filter" },
@@ -25,6 +25,9 @@ const NEEDS: [Need; 14] = [
     Need { program: "modprobe", package: "kmod", purpose: "a Linux kernel as peer" },
     Need { program: "python3", package: "python3-venv", purpose: "Scapy, the independent reader" },
     Need { program: "iperf3", package: "iperf3", purpose: "throughput figures" },
+    Need { program: "apt-get", package: "apt", purpose: "peers that are only unpacked" },
+    Need { program: "dpkg-deb", package: "dpkg", purpose: "peers that are only unpacked" },
+    Need { program: "valgrind", package: "valgrind", purpose: "counting instructions" },
 ];
 
 /// Folders that a user's `PATH` may lack though daemons lie there.

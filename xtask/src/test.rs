@@ -5,20 +5,25 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 
 use crate::outcome::{Outcome, Step, run as run_steps};
-use crate::{fuzz, needs, root, sim, tidy};
+use crate::{checklist, fuzz, needs, root, sim, tidy};
 
 /// Seeds of the simulation that every change runs.
 const SEEDS: u64 = 100;
 
-const STEPS: [Step; 8] = [
+/// Worlds of each profile that every change runs.
+const WORLDS: u64 = 12;
+
+const STEPS: [Step; 10] = [
     Step { name: "tools", run: tools },
     Step { name: "fmt", run: fmt },
     Step { name: "tidy", run: tidy_step },
+    Step { name: "checklist", run: checklist_step },
     Step { name: "clippy", run: clippy },
     Step { name: "doc", run: doc },
     Step { name: "test", run: test },
     Step { name: "fuzz corpora", run: fuzz::replay },
     Step { name: "sim", run: sim_step },
+    Step { name: "worlds", run: worlds_step },
 ];
 
 /// Runs the steps.
@@ -48,6 +53,10 @@ fn tidy_step() -> anyhow::Result<Outcome> {
     Ok(if clean { Outcome::pass("") } else { Outcome::fail("see the lines above") })
 }
 
+fn checklist_step() -> anyhow::Result<Outcome> {
+    checklist::step()
+}
+
 fn clippy() -> anyhow::Result<Outcome> {
     let mut command = root::cargo();
     command.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
@@ -67,6 +76,10 @@ fn test() -> anyhow::Result<Outcome> {
 
 fn sim_step() -> anyhow::Result<Outcome> {
     sim::run(SEEDS, sim::Profile::Dev)
+}
+
+fn worlds_step() -> anyhow::Result<Outcome> {
+    sim::few_worlds(WORLDS)
 }
 
 /// Runs `command` and lets it speak for itself; `advice` is for when it fails.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adit_db::{ChildName, ChildSaId, IkeSaId};
-use adit_ike::{AuthResult, ChildSaState, Command, IkeSaState, PacketEvent, Path, RequestId};
+use adit_ike::{AuthResult, ChildSaState, Command, IkeSaState, PacketEvent, Path, Proof, RequestId};
 use adit_wire::iana::{ExchangeType, PayloadType};
 use adit_wire::ikev2::{Flags, Header, IkeSpi, MessageBuilder, Payloads, RawPayload};
 use adit_wire::{Reader, Writer};
@@ -211,7 +211,7 @@ impl World {
             1 => host.release_jobs(),
             2 => host.answer(Some(AuthResult::Refused)),
             3 => host.answer(Some(AuthResult::NoSecret)),
-            4 => host.answer(Some(AuthResult::Signed(choices.short().to_vec()))),
+            4 => host.answer(Some(AuthResult::Signed(Proof::shared_key(choices.short().to_vec())))),
             _ => host.answer(None),
         }
         self.collect();
@@ -344,10 +344,7 @@ fn path(victim: Side, choices: &mut Choices<'_>) -> Path {
         2 => choices.u16(),
         _ => 500,
     };
-    Path {
-        local: SocketAddr::new(victim.address(), port),
-        remote: SocketAddr::new(remote, remote_port),
-    }
+    Path::udp(SocketAddr::new(victim.address(), port), SocketAddr::new(remote, remote_port))
 }
 
 /// A nonce of 32 octets where 16 came, two NAT hashes, a vendor id.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use adit_crypto::{Protection, Rng, Secret, SeededRng};
 use adit_db::{ChildSa, ChildSaId, Connection, PolicyId, ProposalSpec};
 use adit_ike::{
-    AuthJob, AuthJobKind, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event,
-    IkeSaState, Output, PacketEvent, Path, Query, RequestId, psk_auth, psk_verify,
+    AuthJob, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, IkeSaState, Output,
+    PacketEvent, Path, Query, RequestId,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::{Header, TrafficSelector};
@@ -242,7 +242,13 @@ impl Host {
                 assert_eq!(path.local.ip(), self.address);
                 self.outbox.push_back((path, octets));
             }
-            Output::Keepalive(_) | Output::UpdatePeer { .. } | Output::ActivateOutbound(_) => {}
+            Output::Keepalive(_)
+            | Output::HangUp(_)
+            | Output::UpdatePeer { .. }
+            | Output::SkipSequence { .. }
+            | Output::ActivateOutbound(_)
+            | Output::Ppk(_)
+            | Output::Tidings(_) => {}
             Output::InstallChild { sa, .. } => self.install(&sa),
             Output::RemoveChild { id, .. } => {
                 self.installed.remove(&id);
@@ -297,14 +303,7 @@ impl Host {
     }
 
     fn authenticate(&self, job: &AuthJob) -> AuthResult {
-        let octets = job.octets.as_bytes();
-        match &job.kind {
-            AuthJobKind::Sign => AuthResult::Signed(psk_auth(job.prf, &self.secret, octets)),
-            AuthJobKind::Verify { auth } if psk_verify(job.prf, &self.secret, octets, auth) => {
-                AuthResult::Verified
-            }
-            AuthJobKind::Verify { .. } => AuthResult::Refused,
-        }
+        job.answer(&self.secret)
     }
 
     // ---- Promises ----

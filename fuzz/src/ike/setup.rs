@@ -117,7 +117,8 @@ fn connection(
     let (ike, esp) = match flavour {
         Flavour::Fast => ("aes128gcm16-prfsha256-x25519", "aes128gcm16-noesn"),
         Flavour::Cbc => ("aes128-sha256-x25519-ecp256", "aes128-sha256-x25519-esn"),
-        Flavour::Default => ("default", "default"),
+        // Here the peer may go on with IKE_FOLLOWUP_KE for a child, too.
+        Flavour::Default => ("default", "aes256gcm16-x25519-ke1_mlkem512-ke1_none-esn,default"),
     };
     connection.proposals = ProposalSpec::ike_list(ike).expect("known words");
     let nets = |net: u8| [format!("10.{net}.0.0/16"), format!("fd0{net}::/48[tcp/443]")];

@@ -101,7 +101,7 @@ impl World {
             while let Some((path, octets)) = self.host(side).outbox.pop_front() {
                 self.watch(side, &octets);
                 if path.remote.ip() == side.other().address() {
-                    let path = Path { local: path.remote, remote: path.local };
+                    let path = path.reversed();
                     self.wire.push_back(Letter { to: side.other(), path, octets });
                 }
             }
@@ -241,10 +241,7 @@ impl World {
 
     /// How the hosts see each other in the beginning.
     pub fn first_path(at: Side) -> Path {
-        Path {
-            local: SocketAddr::new(at.address(), 500),
-            remote: SocketAddr::new(at.other().address(), 500),
-        }
+        Path::udp(SocketAddr::new(at.address(), 500), SocketAddr::new(at.other().address(), 500))
     }
 }
 

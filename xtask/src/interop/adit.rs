@@ -7,8 +7,11 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use super::credentials::{self, Login};
 use super::lab::Side;
-use super::plan::{CONNECTION, Plan, SECRET};
+use super::plan::{
+    Beside, CONNECTION, MORE_SECRET, PPK_ID, Plan, REAUTH_S, SECRET, second_identity,
+};
 use crate::root;
 
 /// Where the configuration of `side` lies.
@@ -47,6 +50,7 @@ pub(crate) fn write(side: &Side, peer: &Side, plan: &Plan) -> anyhow::Result<()>
     let secret = tunnels.join(format!("{CONNECTION}.psk"));
     fs::write(&secret, SECRET)?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    credentials::write_file(&tunnels.join(MORE_FILE), MORE_SECRET)?;
     write_file(side, &tunnel_file(side, peer, plan))
 }
 
@@ -81,23 +85,86 @@ fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {
         let (local, remote) = (list(plan.networks(side)), list(plan.networks(peer)));
         format!("local   = {local}\nremote  = {remote}")
     };
+    let (first, other) = (peer.outside(plan.outside_v6), peer.outside(!plan.outside_v6));
+    let ends = if plan.redirects {
+        format!("peer    = [\"{first}\", \"{other}\"]\nfollow_redirects = true")
+    } else if plan.moves {
+        format!("peer    = \"{first}\"")
+    } else {
+        format!("peer    = \"{first}\"\naddress = \"{}\"", side.outside(plan.outside_v6))
+    };
+    let elsewhere = if plan.left_redirects {
+        format!("redirect = \"{}\"\n", side.outside(!plan.outside_v6))
+    } else {
+        String::new()
+    };
     format!(
-        "peer    = \"{peer_address}\"
-address = \"{address}\"
-id      = \"{id}\"
+        "{ends}
+childless = \"{childless}\"
+{elsewhere}id      = \"{id}\"
 peer_id = \"{peer_id}\"
 {traffic}
-secret  = \"file:{CONNECTION}.psk\"
+{login}
+{beside}
 keep    = \"{keep}\"
-{choices}",
-        peer_address = peer.outside(plan.outside_v6),
-        address = side.outside(plan.outside_v6),
+{choices}{more}{second}",
+        childless = plan.childless_of(side),
         id = side.identity(),
         peer_id = peer.identity(),
+        login = login(side, plan),
+        beside = beside(plan),
         keep = if plan.left_keeps_up { "up" } else { "passive" },
         choices = choices(plan),
+        second = second(side, peer, plan),
+        more = plan.left_more,
     )
 }
+
+/// How the tunnel's file has both sides prove themselves.
+fn login(side: &Side, plan: &Plan) -> String {
+    let file = |name| format!("\"file:{}\"", credentials::file(side, name).display());
+    match plan.login {
+        Login::Secret => format!("secret  = \"file:{CONNECTION}.psk\""),
+        Login::RawKeys(_) => {
+            format!("key = {}\npeer_key = {}", file("own.key"), file("peer.pub"))
+        }
+        Login::Certificates(_) | Login::Pss => {
+            let (cert, key, ca) = (file("own.pem"), file("own.key"), file("ca.pem"));
+            format!("cert = {cert}\nkey = {key}\nca = {ca}")
+        }
+    }
+}
+
+/// Post-quantum keys and repeated authentication.
+fn beside(plan: &Plan) -> String {
+    let ppk = |required| {
+        format!("ppk = \"file:{MORE_FILE}\"\nppk_id = \"{PPK_ID}\"\nppk_required = {required}")
+    };
+    match plan.beside {
+        Beside::Ppk => ppk(true),
+        Beside::OtherPpk => ppk(false),
+        Beside::ReauthLeft => format!("reauth = \"{REAUTH_S}s\""),
+        Beside::Nothing | Beside::Second | Beside::ReauthRight => String::new(),
+    }
+}
+
+/// The table of the second round, at the end of the file.
+fn second(side: &Side, peer: &Side, plan: &Plan) -> String {
+    let (id, peer_id) = (second_identity(side), second_identity(peer));
+    match plan.beside {
+        Beside::Second => format!(
+            "\n[second]\nid = \"{id}\"\npeer_id = \"{peer_id}\"\nsecret = \"file:{MORE_FILE}\"\n"
+        ),
+        Beside::Nothing
+        | Beside::Ppk
+        | Beside::OtherPpk
+        | Beside::ReauthLeft
+        | Beside::ReauthRight => String::new(),
+    }
+}
+
+/// The secret of what enters authentication beside the login.
+const MORE_FILE: &str = "more.psk";
 
 /// What else the tunnel's file says, if anything.
 fn choices(plan: &Plan) -> String {
@@ -113,11 +180,11 @@ fn choices(plan: &Plan) -> String {
     format!("encap   = \"{encap}\"\nike     = \"{ike}\"\nesp     = \"{esp}\"\n{allow}")
 }
 
-/// The daemon, in its namespace.
-pub(crate) fn daemon(side: &Side) -> Command {
+/// The daemon, in its namespace; it logs what belongs to `level`.
+pub(crate) fn daemon(side: &Side, level: &str) -> Command {
     let mut command = side.endless_command(&root::target().join("release/aditd"));
     command.arg("--config").arg(config(side)).arg("--vici").arg(vici(side));
-    command.arg("--log").arg(log(side)).args(["--log-level", "debug"]);
+    command.arg("--log").arg(log(side)).args(["--log-level", level]);
     command
 }
 

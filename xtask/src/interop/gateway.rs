@@ -41,6 +41,7 @@ pub(crate) struct Gateway {
     /// Where it runs.
     pub(crate) side: Side,
     make: Make,
+    log_level: &'static str,
     daemon: RefCell<Option<Child>>,
 }
 
@@ -63,7 +64,8 @@ impl Gateway {
         }
         // swanctl asks every daemon what it has, and wants its own configuration for that.
         strongswan::write(side, peer, plan)?;
-        let gateway = Self { side: side.clone(), make, daemon: RefCell::new(None) };
+        let log_level = plan.log_level;
+        let gateway = Self { side: side.clone(), make, log_level, daemon: RefCell::new(None) };
         gateway.start_again()?;
         Ok(gateway)
     }
@@ -76,7 +78,7 @@ impl Gateway {
     /// Starts the daemon with the configuration it had.
     pub(crate) fn start_again(&self) -> anyhow::Result<()> {
         let command = match self.make {
-            Make::Adit | Make::AditBySwanctl => adit::daemon(&self.side),
+            Make::Adit | Make::AditBySwanctl => adit::daemon(&self.side, self.log_level),
             Make::StrongSwan => strongswan::daemon(&self.side),
         };
         // A daemon that was killed leaves its socket behind.
@@ -92,8 +94,27 @@ impl Gateway {
         anyhow::ensure!(!self.has_ended(), "{} ended at once", self.name());
         if self.make != Make::Adit {
             self.swanctl(&["--load-all", "--noprompt"])?;
+            return Ok(());
         }
+        // It serves its socket while it reads its files, and knows no peer before.
+        let is_loaded = || self.adit(&["status", CONNECTION]).is_ok();
+        let loaded = clock::poll(START, PAUSE, is_loaded);
+        anyhow::ensure!(loaded, "{} does not load its tunnel", self.name());
         Ok(())
+    }
+
+    /// Process id of the daemon, if it was started.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.daemon.borrow().as_ref().map(Child::id)
+    }
+
+    /// Runs `adit ARGUMENTS` against this daemon and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// What it complains of.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        output(&mut adit::adit(&self.side, arguments))
     }
 
     /// Asks the daemon to end and waits for it.
@@ -216,7 +237,7 @@ impl Gateway {
     }
 
     fn adit(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        output(&mut adit::adit(&self.side, arguments)).map(drop)
+        self.ask(arguments).map(drop)
     }
 
     fn vici(&self) -> PathBuf {

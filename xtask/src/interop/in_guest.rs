@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) text: String,
     /// Packets that went through.
     pub(crate) packets: u64,
+    /// Octets of those: behind ESP's header, without what it adds.
+    pub(crate) octets: u64,
 }
 
 impl KernelPeer {
@@ -113,15 +115,18 @@ pub(super) fn states(text: &str) -> Vec<State> {
         let Some(state) = states.last_mut() else { continue };
         state.text.push_str(line.trim());
         state.text.push(' ');
-        // `252(bytes), 3(packets)`; the configured limits have no number of that form.
-        let packets =
-            line.trim().strip_suffix("(packets)").and_then(|rest| rest.rsplit(' ').next());
-        if let Some(count) = packets.and_then(|count| count.parse().ok()) {
-            state.packets = count;
+        if let Some((octets, packets)) = counts(line.trim()) {
+            (state.octets, state.packets) = (octets, packets);
         }
     }
     states.retain(|state| !state.text.contains(" spi 0x00000000("));
     states
+}
+
+/// `252(bytes), 3(packets)`; lines of limits have other words in front.
+fn counts(line: &str) -> Option<(u64, u64)> {
+    let (octets, packets) = line.strip_suffix("(packets)")?.split_once("(bytes), ")?;
+    Some((octets.parse().ok()?, packets.parse().ok()?))
 }
 
 /// In the guest's own memory: a socket on the machine's files would be the machine's.
@@ -138,7 +143,8 @@ mod tests {
             lifetime current:\n\t  252(bytes), 3(packets)\nsrc 192.0.2.1 dst 192.0.2.2\n\tx\n\
             src 10.1.0.1 dst 10.2.0.1\n\tproto esp spi 0x00000000(0) reqid 2 mode transport\n";
         let states = states(text);
-        assert_eq!(states.iter().map(|one| one.packets).collect::<Vec<_>>(), [3, 0]);
+        let counts: Vec<_> = states.iter().map(|one| (one.packets, one.octets)).collect();
+        assert_eq!(counts, [(3, 252), (0, 0)]);
         assert!(states[0].text.contains("mode tunnel lifetime config:"));
         assert!(states[0].has_spi("a0b0c0d") && !states[0].has_spi("b0c0d"));
         assert_eq!(states[1].text, "src 192.0.2.1 dst 192.0.2.2 x ");

@@ -112,6 +112,7 @@ const CASES: [Case; 22] = [
             steered::address,
         )
     },
+    // CHECKLIST I15.
     special("refused", "the kernel takes no SA: the peer is told, nothing stays", refused),
     special(
         "by-hand",
@@ -265,7 +266,7 @@ impl<'a> Bench<'a> {
     fn judge(&self, states: &[State]) -> anyhow::Result<()> {
         anyhow::ensure!(states.len() == 2, "the kernel has {} SAs", states.len());
         let mode = if self.shape.transport { "mode transport" } else { "mode tunnel" };
-        for State { text, packets } in states {
+        for State { text, packets, .. } in states {
             let in_udp = text.contains("encap type espinudp");
             let is_meant = text.contains(mode) && in_udp == self.shape.udp;
             anyhow::ensure!(is_meant && *packets >= 2 * u64::from(PINGS), "not as meant: {text}");

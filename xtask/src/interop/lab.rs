@@ -91,6 +91,12 @@ fn connect(left: &Side, right: &Side) -> anyhow::Result<()> {
 }
 
 impl Side {
+    /// A side of no lab, for tests of what is written into its folder.
+    #[cfg(test)]
+    pub(crate) fn example(name: &'static str, number: u8, folder: PathBuf) -> Self {
+        Self { namespace: name.to_owned(), folder, name, number }
+    }
+
     /// Address on the cable.
     pub(crate) fn outside(&self, v6: bool) -> IpAddr {
         on_the_cable(self.number, v6)
@@ -139,6 +145,12 @@ impl Side {
         ip(&[&base, nodad].concat())
     }
 
+    /// Takes the address on the cable from this side and gives it another one.
+    pub(crate) fn readdress(&self, old: &str, new: &str) -> anyhow::Result<()> {
+        ip(&["-n", &self.namespace, "addr", "del", old, "dev", OUTSIDE])?;
+        self.add_address(new, OUTSIDE)
+    }
+
     /// A command that will run inside the namespace, and is ended if it takes too long.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = self.endless_command(Path::new("timeout"));
@@ -172,7 +184,7 @@ fn address(v6: bool, four: &str, six: &str) -> IpAddr {
 }
 
 /// Runs `ip`.
-fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     output(Command::new("ip").args(arguments)).map(drop)
 }
 

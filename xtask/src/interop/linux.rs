@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     fn state(text: &str, packets: u64) -> State {
-        State { text: text.to_owned(), packets }
+        State { text: text.to_owned(), packets, ..State::default() }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! `cargo xtask interop`: our daemon against a real peer, in network namespaces.
 
-mod adit;
-mod gateway;
+pub(crate) mod adit;
+mod credentials;
+pub(crate) mod gateway;
+mod guests;
 mod in_guest;
 mod janitor;
 mod kernel;
 pub(crate) mod lab;
 mod linux;
+mod page;
 mod ping;
-mod plan;
+pub(crate) mod plan;
 mod raw;
 mod scenarios;
 mod strongswan;
@@ -23,12 +26,13 @@ use serde::Serialize;
 
 pub(crate) use janitor::serve as serve_janitor;
 pub(crate) use linux::{Extent, programs as kernel_programs};
-pub(crate) use transfer::{receive, send};
+pub(crate) use transfer::{own_copy, receive, send};
 
 use crate::outcome::{Status, json_list};
 use crate::{clock, needs};
 use gateway::{Gateway, Make};
 use lab::Lab;
+use page::Run;
 use plan::Plan;
 use scenarios::{SCENARIOS, Scenario};
 
@@ -46,6 +50,9 @@ pub(crate) struct Options {
     /// Fewer of the cases with a Linux kernel
     #[arg(long)]
     quick: bool,
+    /// Write docs/interop.md, with `all`
+    #[arg(long)]
+    write: bool,
     /// Keep configuration and logs, and say where
     #[arg(long)]
     keep: bool,
@@ -65,6 +72,30 @@ pub(crate) enum Peer {
     Linux,
     /// Our daemon over a kernel's IPsec in User-mode Linux, against ours in user space and strongSwan
     Kernel,
+    /// Debian's libreswan over the ESP of a Linux kernel in User-mode Linux
+    Libreswan,
+    /// Debian's OpenIKED over the ESP of a Linux kernel in User-mode Linux
+    Openiked,
+    /// All of them, one after the other
+    All,
+}
+
+impl Peer {
+    /// The peers in the order in which they run.
+    const EACH: [Self; 5] =
+        [Self::Strongswan, Self::Linux, Self::Kernel, Self::Libreswan, Self::Openiked];
+
+    /// As a heading.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Strongswan => "strongSwan, ESP in user space",
+            Self::Linux => "The ESP of a Linux kernel",
+            Self::Kernel => "Our daemon over a Linux kernel",
+            Self::Libreswan => "libreswan over a Linux kernel",
+            Self::Openiked => "OpenIKED over a Linux kernel",
+            Self::All => "All",
+        }
+    }
 }
 
 /// Measured values by name; the name ends with the unit.
@@ -112,14 +143,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             println!("{row}");
         }
     };
-    let rows = match options.peer {
-        Peer::Strongswan => rows(options, report)?,
-        Peer::Linux => {
-            let extent = if options.quick { Extent::Few } else { Extent::All };
-            linux::rows(extent, &options.scenarios, options.keep, report)?
+    let one = std::slice::from_ref(&options.peer);
+    let peers = if options.peer == Peer::All { &Peer::EACH } else { one };
+    anyhow::ensure!(
+        peers.len() == 1 || options.scenarios.is_empty(),
+        "scenarios belong to one peer: name it instead of `all`"
+    );
+    anyhow::ensure!(
+        !options.write || options.peer == Peer::All,
+        "the page is about all peers: cargo xtask interop all --write"
+    );
+    let mut runs = Vec::new();
+    for peer in peers {
+        if peers.len() > 1 {
+            eprintln!("=== {}", peer.title());
         }
-        Peer::Kernel => kernel::rows(options.quick, &options.scenarios, options.keep, report)?,
-    };
+        runs.push(Run { peer: *peer, rows: rows_of(*peer, options, report)? });
+    }
+    if options.write {
+        page::write(&runs)?;
+    }
+    let rows: Vec<Row> = runs.into_iter().flat_map(|run| run.rows).collect();
     if options.json {
         println!("{}", json_list(&rows)?);
     } else {
@@ -129,18 +173,32 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Every scenario against strongSwan, for the proof; they are told on stderr as they end.
-pub(crate) fn all_rows() -> anyhow::Result<Vec<Row>> {
+fn rows_of(peer: Peer, options: &Options, report: impl Fn(&Row)) -> anyhow::Result<Vec<Row>> {
+    let Options { scenarios, keep, quick, .. } = options;
+    match peer {
+        Peer::Strongswan | Peer::All => rows(options, report),
+        Peer::Linux => {
+            let extent = if *quick { Extent::Few } else { Extent::All };
+            linux::rows(extent, scenarios, *keep, report)
+        }
+        Peer::Kernel => kernel::rows(*quick, scenarios, *keep, report),
+        Peer::Libreswan | Peer::Openiked => guests::rows(peer, scenarios, *keep, report),
+    }
+}
+
+/// Every scenario with a peer, for the proof; they are told on stderr as they end.
+pub(crate) fn all_rows(peer: Peer) -> anyhow::Result<Vec<Row>> {
     let options = Options {
-        peer: Peer::Strongswan,
+        peer,
         json: false,
         list: false,
         quick: false,
+        write: false,
         keep: false,
         self_check: false,
         scenarios: Vec::new(),
     };
-    rows(&options, |row| eprintln!("{row}"))
+    rows_of(peer, &options, |row| eprintln!("{row}"))
 }
 
 /// Every case against a Linux kernel, or a few, for the proof.
@@ -148,23 +206,23 @@ pub(crate) fn kernel_rows(extent: Extent) -> anyhow::Result<Vec<Row>> {
     linux::rows(extent, &[], false, |row| eprintln!("{row}"))
 }
 
-fn print_list(peer: Peer) {
+/// The names of a peer's scenarios and what they show.
+fn names(peer: Peer) -> Vec<(String, &'static str)> {
+    let owned = |(name, claim): (&str, &'static str)| (name.to_owned(), claim);
     match peer {
-        Peer::Strongswan => {
-            for scenario in SCENARIOS {
-                println!("{:<22} {}", scenario.name, scenario.claim);
-            }
-        }
-        Peer::Linux => {
-            for (name, claim) in linux::list() {
-                println!("{name:<40} {claim}");
-            }
-        }
-        Peer::Kernel => {
-            for (name, claim) in kernel::list() {
-                println!("{name:<22} {claim}");
-            }
-        }
+        Peer::Strongswan => SCENARIOS.iter().map(|one| owned((one.name, one.claim))).collect(),
+        Peer::Linux => linux::list(),
+        Peer::Kernel => kernel::list().map(owned).collect(),
+        Peer::Libreswan | Peer::Openiked => guests::list(peer).map(owned).collect(),
+        Peer::All => Peer::EACH.into_iter().flat_map(names).collect(),
+    }
+}
+
+fn print_list(peer: Peer) {
+    let names = names(peer);
+    let width = names.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, claim) in names {
+        println!("{name:<width$}  {claim}");
     }
 }
 
@@ -218,6 +276,9 @@ fn bench(scenario: &Scenario, options: &Options) -> anyhow::Result<Bench> {
     let plan = (scenario.plan)();
     for network in 0..plan.more_networks {
         lab.left.add_address(&format!("10.101.{network}.1/32"), "lo")?;
+    }
+    if let Some(kind) = plan.login.kind() {
+        credentials::write([&lab.left, &lab.right], kind)?;
     }
     let make = if options.self_check { Make::StrongSwan } else { scenario.left };
     let right = Gateway::start(&lab.right, &lab.left, &plan, Make::StrongSwan)?;

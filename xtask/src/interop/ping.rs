@@ -69,6 +69,16 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Waits for the last answer; how many there were not.
+    pub(crate) fn lost(mut self) -> anyhow::Result<u64> {
+        self.process.wait().context("ping vanished")?;
+        let text = fs::read_to_string(&self.log).context("ping left no output")?;
+        let (sent, received) = counts(&text)?;
+        Ok(sent.saturating_sub(received))
+    }
+}
+
 /// Reads ping's summary: as many received as sent, none twice.
 pub(crate) fn lossless(text: &str) -> anyhow::Result<()> {
     let (sent, received) = counts(text)?;

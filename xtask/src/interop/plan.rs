@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::credentials::{Kind, Login};
 use super::lab::Side;
 
 /// Name of the connection on both sides; in Adit's words the tunnel, in strongSwan's the
@@ -10,6 +11,9 @@ pub(crate) const CONNECTION: &str = "site";
 
 /// The secret that both sides know.
 pub(crate) const SECRET: &str = "c0mmon-to-b0th-ends-of-the-cable-5912";
+
+/// The secret of what enters authentication beside that.
+pub(crate) const MORE_SECRET: &str = "an0ther-secret-f0r-both-ends-7731-x";
 
 /// Differences between scenarios.
 #[derive(Clone, Debug)]
@@ -32,10 +36,54 @@ pub(crate) struct Plan {
     pub(crate) allow: &'static [&'static str],
     /// Does the left gateway keep its tunnel up by itself?
     pub(crate) left_keeps_up: bool,
+    /// Do tunnels move with the addresses of their ends (RFC 4555)?
+    pub(crate) moves: bool,
     /// Networks on the left besides the first, to make messages long.
     pub(crate) more_networks: u8,
     /// Octets of an IKE datagram beyond which the right gateway splits a message.
     pub(crate) right_fragment_octets: u16,
+    /// How the gateways prove themselves.
+    pub(crate) login: Login,
+    /// What enters authentication beside that.
+    pub(crate) beside: Beside,
+    /// More lines of our tunnel's file.
+    pub(crate) left_more: &'static str,
+    /// What our daemon logs.
+    pub(crate) log_level: &'static str,
+    /// Whether an IKE SA begins without a child, on the left and on the right, in the words of both.
+    pub(crate) childless: [&'static str; 2],
+    /// The gateways answer at both of their addresses, and who calls goes where it is sent.
+    pub(crate) redirects: bool,
+    /// Ours sends who calls it to its other address.
+    pub(crate) left_redirects: bool,
+}
+
+/// What enters authentication beside the login.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A post-quantum key that both insist on (RFC 8784).
+    Ppk,
+    /// The same on the left side; the right one has a secret of another name, and neither insists.
+    OtherPpk,
+    /// A second round of each side (RFC 4739).
+    Second,
+    /// Repetition that the left side has configured (RFC 4478).
+    ReauthLeft,
+    /// Repetition that the right side has configured.
+    ReauthRight,
+}
+
+/// The name of the post-quantum key.
+pub(crate) const PPK_ID: &str = "lab-ppk";
+
+/// Seconds until authentication is repeated, where it is.
+pub(crate) const REAUTH_S: u64 = 20;
+
+/// Who a side is in its second round.
+pub(crate) fn second_identity(side: &Side) -> String {
+    format!("user@{}", side.identity())
 }
 
 impl Default for Plan {
@@ -50,8 +98,16 @@ impl Default for Plan {
             left_defaults: false,
             allow: &[],
             left_keeps_up: false,
+            moves: false,
             more_networks: 0,
             right_fragment_octets: 1_280,
+            login: Login::Secret,
+            beside: Beside::Nothing,
+            left_more: "",
+            log_level: "debug",
+            childless: ["allow"; 2],
+            redirects: false,
+            left_redirects: false,
         }
     }
 }
@@ -65,14 +121,45 @@ impl Plan {
         std::iter::once(first).chain(more).collect()
     }
 
+    /// Whether an IKE SA of `side` begins without a child.
+    pub(crate) fn childless_of(&self, side: &Side) -> &'static str {
+        let [left, right] = self.childless;
+        if side.name == "left" { left } else { right }
+    }
+
     /// Ours wants its tunnel always.
     pub(crate) fn kept_up() -> Self {
         Self { left_keeps_up: true, ..Self::default() }
     }
 
+    /// Either side may change its address.
+    pub(crate) fn moving() -> Self {
+        Self { moves: true, ..Self::default() }
+    }
+
     /// Ours says nothing about algorithms and about how ESP travels.
     pub(crate) fn left_defaults() -> Self {
         Self { left_defaults: true, ..Self::default() }
+    }
+
+    /// Ours begins without a child.
+    pub(crate) fn childless_ours() -> Self {
+        Self { childless: ["force", "allow"], ..Self::default() }
+    }
+
+    /// Theirs begins without a child.
+    pub(crate) fn childless_theirs() -> Self {
+        Self { childless: ["allow", "force"], ..Self::default() }
+    }
+
+    /// They may send us to their other address.
+    pub(crate) fn redirect_theirs() -> Self {
+        Self { redirects: true, ..Self::default() }
+    }
+
+    /// We send them to our other address.
+    pub(crate) fn redirect_ours() -> Self {
+        Self { redirects: true, left_redirects: true, ..Self::default() }
     }
 
     /// IPv6 between the gateways.
@@ -110,18 +197,86 @@ impl Plan {
         Self { more_networks: 90, right_fragment_octets: 576, ..Self::default() }
     }
 
+    /// Certificates for RSA keys.
+    pub(crate) fn cert_rsa() -> Self {
+        Self { login: Login::Certificates(Kind::Rsa), ..Self::default() }
+    }
+
+    /// Certificates for RSA keys, and PSS alone.
+    pub(crate) fn cert_pss() -> Self {
+        Self { login: Login::Pss, ..Self::default() }
+    }
+
+    /// Certificates for ECDSA keys.
+    pub(crate) fn cert_p256() -> Self {
+        Self { login: Login::Certificates(Kind::P256), ..Self::default() }
+    }
+
+    /// Certificates for longer ECDSA keys.
+    pub(crate) fn cert_p384() -> Self {
+        Self { login: Login::Certificates(Kind::P384), ..Self::default() }
+    }
+
+    /// Certificates for Ed25519 keys.
+    pub(crate) fn cert_ed25519() -> Self {
+        Self { login: Login::Certificates(Kind::Ed25519), ..Self::default() }
+    }
+
+    /// Raw ECDSA keys.
+    pub(crate) fn raw_p256() -> Self {
+        Self { login: Login::RawKeys(Kind::P256), ..Self::default() }
+    }
+
+    /// Raw Ed25519 keys.
+    pub(crate) fn raw_ed25519() -> Self {
+        Self { login: Login::RawKeys(Kind::Ed25519), ..Self::default() }
+    }
+
+    /// A post-quantum key.
+    pub(crate) fn ppk() -> Self {
+        Self { beside: Beside::Ppk, ..Self::default() }
+    }
+
+    /// Post-quantum keys of different names.
+    pub(crate) fn other_ppk() -> Self {
+        Self { beside: Beside::OtherPpk, ..Self::default() }
+    }
+
+    /// Two secrets, one after the other.
+    pub(crate) fn second_psk() -> Self {
+        Self { beside: Beside::Second, ..Self::default() }
+    }
+
+    /// A certificate and then a secret.
+    pub(crate) fn second_cert() -> Self {
+        Self { login: Login::Certificates(Kind::P256), ..Self::second_psk() }
+    }
+
+    /// We authenticate again.
+    pub(crate) fn reauth_left() -> Self {
+        Self { beside: Beside::ReauthLeft, ..Self::default() }
+    }
+
+    /// They want authentication again.
+    pub(crate) fn reauth_right() -> Self {
+        Self { beside: Beside::ReauthRight, ..Self::default() }
+    }
+
     /// Everything that the matrix of suites tries, for the side that is asked.
     pub(crate) fn matrix() -> Self {
         Self::one_of_the_matrix(
             "aes128-aes192-aes256-sha256-sha384-sha512-sha1-md5-aesxcbc-aescmac\
-             -modp2048-modp3072-ecp256-ecp384-x25519,\
+             -modp2048-modp3072-ecp256-ecp384-x25519\
+             -modp768-modp1024-modp1536-modp4096-modp6144-modp8192-modp1024s160-modp2048s224-modp2048s256\
+             -ecp192-ecp224-ecp521-ecp256bp-ecp384bp-x448,\
              aes128ctr-aes256ctr-3des-camellia128-camellia256\
              -sha256-sha1-md5-aesxcbc-aescmac-modp2048-ecp256,\
              aes128gcm16-aes256gcm16-aes192gcm16-aes256gcm12-aes128gcm8-aes128ccm16-aes256ccm12\
              -aes128ccm8-chacha20poly1305\
              -prfsha256-prfsha384-prfsha1-prfaesxcbc-prfaescmac-x25519-ecp256",
             "aes128-aes192-aes256-camellia128-camellia192-camellia256-3des-null\
-             -aes128ctr-aes192ctr-aes256ctr-sha256-sha384-sha512-sha1-md5-aesxcbc-aescmac,\
+             -aes128ctr-aes192ctr-aes256ctr-sha256-sha384-sha512-sha1-md5-aesxcbc-aescmac\
+             -none-modp1024-ecp521,\
              aes128gcm16-aes192gcm16-aes256gcm16-aes128gcm12-aes128gcm8-aes256gcm8\
              -aes128ccm16-aes192ccm12-aes256ccm8-chacha20poly1305",
         )
@@ -129,7 +284,18 @@ impl Plan {
 
     /// One IKE suite and one ESP suite, with whatever has to be allowed for it.
     pub(crate) fn one_of_the_matrix(ike: &'static str, esp: &'static str) -> Self {
-        Self { allow: &["3des", "md5"], ..Self::suites(ike, esp) }
+        let allow = &[
+            "3des",
+            "md5",
+            "modp768",
+            "modp1024",
+            "modp1536",
+            "modp1024s160",
+            "modp2048s224",
+            "modp2048s256",
+            "ecp192",
+        ];
+        Self { allow, ..Self::suites(ike, esp) }
     }
 
     fn suites(ike: &'static str, esp: &'static str) -> Self {

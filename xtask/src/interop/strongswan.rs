@@ -8,8 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::credentials::{self, Login};
 use super::lab::Side;
-use super::plan::{CONNECTION, Plan, SECRET};
+use super::plan::{
+    Beside, CONNECTION, MORE_SECRET, PPK_ID, Plan, REAUTH_S, SECRET, second_identity,
+};
 use crate::needs;
 
 /// Name of the child SA's configuration.
@@ -61,8 +64,20 @@ pub(crate) fn write_swanctl(
     plan: &Plan,
 ) -> anyhow::Result<()> {
     let folder = folder.join("swanctl");
-    for empty in ["conf.d", "x509", "x509ca", "private"] {
+    for empty in ["conf.d", "x509", "x509ca", "private", "pubkey"] {
         fs::create_dir_all(folder.join(empty))?;
+    }
+    let mut files = vec![("own.key", "private")];
+    match plan.login {
+        Login::Secret => files.clear(),
+        Login::RawKeys(_) => files.extend([("own.pub", "pubkey"), ("peer.pub", "pubkey")]),
+        Login::Certificates(_) | Login::Pss => {
+            files.extend([("own.pem", "x509"), ("ca.pem", "x509ca")]);
+        }
+    }
+    for (name, kind) in files {
+        let text = fs::read_to_string(credentials::file(side, name))?;
+        credentials::write_file(&folder.join(kind).join(name), &text)?;
     }
     fs::write(folder.join("swanctl.conf"), connection_file(side, peer, plan))?;
     Ok(())
@@ -136,18 +151,21 @@ fn connection_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     proposals = {ike}
     encap = {encap}
     fragmentation = yes
-    mobike = no
+    childless = {childless}
+    mobike = {mobike}
     dpd_delay = 0
     unique = replace
     keyingtries = 0
+    {beside}
     local {{
-      auth = psk
+      {local_auth}
       id = {id}
     }}
     remote {{
-      auth = psk
+      {remote_auth}
       id = {peer_id}
     }}
+    {second}
     children {{ {CHILD} {{
         {traffic}
         esp_proposals = {esp}
@@ -159,18 +177,88 @@ secrets {{ ike-1 {{
     id-1 = {id}
     id-2 = {peer_id}
     secret = \"{SECRET}\"
-}} }}
+}} {secrets} }}
 ",
-        local = side.outside(plan.outside_v6),
-        remote = peer.outside(plan.outside_v6),
+        local = if plan.moves { "%any".to_owned() } else { addresses(side, plan) },
+        mobike = if plan.moves { "yes" } else { "no" },
+        remote = addresses(peer, plan),
+        childless = plan.childless_of(side),
         ike = plan.ike,
         id = side.identity(),
         peer_id = peer.identity(),
+        local_auth = auth(plan.login, "own"),
+        remote_auth = auth(plan.login, "peer"),
+        beside = beside(side, plan),
+        second = second(side, peer, plan),
+        secrets = more_secrets(side, peer, plan),
         encap = if plan.udp { "yes" } else { "no" },
         traffic = traffic(side, peer, plan),
         esp = plan.esp,
         action = if plan.left_keeps_up && side.name == "left" { "start" } else { "none" },
     )
+}
+
+/// What the connection says about post-quantum keys and repeated authentication.
+fn beside(side: &Side, plan: &Plan) -> String {
+    let is_left = side.name == "left";
+    match (plan.beside, is_left) {
+        (Beside::Ppk, _) => format!("ppk_id = {PPK_ID}\n    ppk_required = yes"),
+        (Beside::OtherPpk, true) => format!("ppk_id = {PPK_ID}"),
+        (Beside::ReauthLeft, true) | (Beside::ReauthRight, false) => {
+            format!("reauth_time = {REAUTH_S}s\n    over_time = 10s\n    rand_time = 1s")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The second round of both sides.
+fn second(side: &Side, peer: &Side, plan: &Plan) -> String {
+    let round = |which: &str, side: &Side| {
+        let id = second_identity(side);
+        format!("{which}-2 {{\n      auth = psk\n      round = 2\n      id = {id}\n    }}")
+    };
+    match plan.beside {
+        Beside::Second => format!("{}\n    {}", round("local", side), round("remote", peer)),
+        Beside::Nothing
+        | Beside::Ppk
+        | Beside::OtherPpk
+        | Beside::ReauthLeft
+        | Beside::ReauthRight => String::new(),
+    }
+}
+
+/// Secrets for that.
+fn more_secrets(side: &Side, peer: &Side, plan: &Plan) -> String {
+    let ppk = |id: &str| format!("ppk-1 {{\n    id = {id}\n    secret = \"{MORE_SECRET}\"\n}}");
+    match plan.beside {
+        Beside::Ppk => ppk(PPK_ID),
+        Beside::OtherPpk if side.name == "left" => ppk(PPK_ID),
+        Beside::OtherPpk => ppk(&format!("other-{PPK_ID}")),
+        Beside::Second => {
+            let (id, peer_id) = (second_identity(side), second_identity(peer));
+            let ids = format!("id-1 = {id}\n    id-2 = {peer_id}");
+            format!("ike-2 {{\n    {ids}\n    secret = \"{MORE_SECRET}\"\n}}")
+        }
+        Beside::Nothing | Beside::ReauthLeft | Beside::ReauthRight => String::new(),
+    }
+}
+
+/// How a side proves itself.
+fn auth(login: Login, whose: &str) -> String {
+    let scheme = if login == Login::Pss { "ike:rsa/pss-sha256" } else { "pubkey" };
+    match (login, whose) {
+        (Login::Secret, _) => "auth = psk".to_owned(),
+        (Login::RawKeys(_), whose) => format!("auth = pubkey\n      pubkeys = {whose}.pub"),
+        (_, "own") => format!("auth = {scheme}\n      certs = own.pem"),
+        (_, _) => format!("auth = {scheme}\n      cacerts = ca.pem"),
+    }
+}
+
+/// Where a side is, the address that is called first.
+fn addresses(side: &Side, plan: &Plan) -> String {
+    let first = side.outside(plan.outside_v6).to_string();
+    let second = plan.redirects.then(|| side.outside(!plan.outside_v6).to_string());
+    std::iter::once(first).chain(second).collect::<Vec<_>>().join(",")
 }
 
 /// What a child SA is for. Without selectors it is for the two hosts.

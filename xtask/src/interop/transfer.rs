@@ -57,7 +57,8 @@ pub(crate) fn transfer(from: &Side, to: &Side, v6: bool, octets: u64) -> anyhow:
     Ok(Transfer { mbit_s })
 }
 
-fn own_copy(side: &Side) -> anyhow::Result<PathBuf> {
+/// A copy of this program in the folder of `side`, which no build replaces.
+pub(crate) fn own_copy(side: &Side) -> anyhow::Result<PathBuf> {
     let copy = side.folder.join("xtask");
     if !copy.exists() {
         let program = std::env::current_exe().context("cannot find this program")?;

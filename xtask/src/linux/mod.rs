@@ -3,6 +3,7 @@
 
 mod beet;
 pub(crate) mod guest;
+pub(crate) mod layer;
 pub(crate) mod packets;
 mod pcap;
 pub(crate) mod suite;

@@ -107,7 +107,7 @@ fn addresses(from: IpAddr, to: IpAddr) -> Vec<u8> {
 }
 
 /// The ones' complement sum of RFC 1071, with 0 as its other zero.
-fn checksum(octets: &[u8]) -> u16 {
+pub(crate) fn checksum(octets: &[u8]) -> u16 {
     let words = octets.chunks(2).map(|pair| match *pair {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
         [high] => u32::from(high) << 8,

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use super::aggfrag::{self, Payloads};
 use super::{Effort, Finding, lacks, printed};
 use crate::root;
 
@@ -46,9 +47,11 @@ fn demo(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// What tshark says about one capture.
-#[derive(Debug, Default, Eq, PartialEq)]
+#[derive(Debug, Default)]
 struct Verdict {
     esp: usize,
+    aggfrag: usize,
+    payloads: Payloads,
     ike: usize,
     encrypted: usize,
     bad: Vec<String>,
@@ -79,12 +82,23 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
         }
     }
     let mut verdict = judge(&packets, messages.values());
+    let inside = verdict.payloads.packets().context("AGGFRAG payloads")?;
+    let inner = keys.join("inner.pcap");
+    aggfrag::write_capture(&inner, &inside)?;
+    for fields in tshark(&inner, keys, UNSOUND, &["frame.number", "frame.protocols"])? {
+        verdict.bad.push(format!("AGGFRAG's inner packet {}: unsound", fields.join(": ")));
+    }
     for fields in tshark(capture, keys, UNKNOWN, &["frame.number", "frame.protocols"])? {
         verdict.bad.push(format!("frame {}: neither ESP nor IKE", fields.join(": ")));
     }
     let figure = format!(
-        "{} ESP packets, {} IKE messages, {} of them encrypted",
-        verdict.esp, verdict.ike, verdict.encrypted
+        "{} ESP packets, {} of them AGGFRAG with {} packets inside, {} IKE messages, {} of them \
+         encrypted",
+        verdict.esp,
+        verdict.aggfrag,
+        inside.len(),
+        verdict.ike,
+        verdict.encrypted
     );
     if verdict.esp == 0 || verdict.encrypted == 0 {
         return Ok(Finding::fail(figure, "the capture lacks ESP or encrypted IKE"));
@@ -106,7 +120,19 @@ fn lines(rows: &[String]) -> String {
 const UNKNOWN: &str = "(ip.proto == 50 || ipv6.nxt == 50 || udp.port in {500, 4500}) \
     && !esp && !isakmp && !(udp.length == 9)";
 
-const ESP_FIELDS: [&str; 4] = ["frame.number", "esp.icv_good", "esp.protocol", "_ws.malformed"];
+/// Packets inside AGGFRAG payloads that are broken or no packets of the demo's.
+const UNSOUND: &str = "_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status == 0 \
+    || tcp.checksum.status == 0 || !(icmp || tcp)";
+
+const ESP_FIELDS: [&str; 7] = [
+    "frame.number",
+    "esp.icv_good",
+    "esp.protocol",
+    "_ws.malformed",
+    "esp.spi",
+    "esp.sequence",
+    "esp.decrypted_data",
+];
 
 const IKE_FIELDS: [&str; 5] = [
     "frame.number",
@@ -145,7 +171,11 @@ fn judge<'a>(packets: &[Vec<String>], messages: impl Iterator<Item = &'a Message
     let mut verdict = Verdict { esp: packets.len(), ..Verdict::default() };
     for fields in packets {
         let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
-        if field(1) != "1" || field(2).is_empty() || !field(3).is_empty() {
+        let sound = field(1) == "1" && field(3).is_empty();
+        let sequence = field(5).parse().unwrap_or_default();
+        let aggfrag = sound && verdict.payloads.take(field(4), sequence, field(6)).is_some();
+        verdict.aggfrag += usize::from(aggfrag);
+        if !sound || (field(2).is_empty() && !aggfrag) {
             verdict.bad.push(format!("frame {}: ESP not verified", field(0)));
         }
     }
@@ -170,6 +200,7 @@ fn tshark(
     command.env("HOME", home).env_remove("XDG_CONFIG_HOME").arg("-n").arg("-r").arg(capture);
     command.args(["-o", "esp.enable_encryption_decode:TRUE"]);
     command.args(["-o", "esp.enable_authentication_check:TRUE"]);
+    command.args(["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE"]);
     command.args(["-Y", filter, "-T", "fields", "-E", "separator=;"]);
     for field in fields {
         command.args(["-e", field]);
@@ -235,9 +266,11 @@ mod tests {
 
     #[test]
     fn an_esp_packet_needs_a_good_icv() {
-        let packets: Vec<_> = ["5;1;0x04;", "6;0;;", "7;;;"].map(fields).to_vec();
+        let packets =
+            ["5;1;0x04;", "6;0;;", "7;;;", "8;1;;;0x9;1;0000000090", "9;1;;;0x9;2;000033"];
+        let packets: Vec<_> = packets.map(fields).to_vec();
         let verdict = judge(&packets, std::iter::empty());
-        assert_eq!((verdict.esp, verdict.bad.len()), (3, 2));
+        assert_eq!((verdict.esp, verdict.aggfrag, verdict.bad.len()), (5, 1, 3));
     }
 
     #[test]

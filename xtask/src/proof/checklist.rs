@@ -1,170 +1,138 @@
-//! Each point of what is to be tested about ESP and AH has a test that says so and passes.
-//!
-//! A test says so in its comment: `CHECKLIST S04`, or several points with commas between.
+//! Rows of the checklist: each has a test that says so and passes, or a reason why there is none.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
 
 use super::vectors::tests_that;
 use super::{Effort, Finding, lacks};
+use crate::checklist::rows::Letters;
+use crate::checklist::{self, Row, Standing};
 use crate::root;
 
-/// The points, each in a few words.
-const POINTS: [(&str, &str); 19] = [
-    ("S01", "both modes, both families, every algorithm"),
-    ("S02", "padding"),
-    ("S03", "sequence numbers that are sent"),
-    ("S04", "replay window"),
-    ("S05", "extended sequence numbers"),
-    ("S06", "lifetimes"),
-    ("S07", "what AH covers, and what not"),
-    ("S08", "AH and extension headers"),
-    ("S09", "order of headers, fragments"),
-    ("S10", "bundles of SAs"),
-    ("S11", "packets outside the selectors"),
-    ("S12", "protected traffic in clear"),
-    ("S13", "dummy packets"),
-    ("S14", "truncated and malformed packets"),
-    ("S15", "UDP checksums, zero or not"),
-    ("S16", "IPComp"),
-    ("S17", "DF, DSCP, flow label and TTL of tunnels"),
-    ("S18", "outer addresses of what comes in"),
-    ("S19", "hub and spokes"),
-];
-
-/// A test that cites points.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Citation {
-    point: String,
-    package: String,
-    test: String,
-}
-
-/// Finds the tests, runs them, and says which points have none that passes.
+/// What is to be tested about ESP and AH.
 pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
     if let Some(finding) = lacks(&["ip", "ping"]) {
         return Ok(finding);
     }
-    let mut cited = BTreeSet::new();
-    for entry in fs::read_dir(root::path("crates"))? {
-        let folder = entry?.path();
-        let name = folder.file_name().context("no name")?.to_string_lossy().into_owned();
-        let package = if name.starts_with("adit") { name } else { format!("adit-{name}") };
-        for part in ["src", "tests"] {
-            read_folder(&folder.join(part), &package, &mut cited)?;
-        }
+    proven("S", Among::All)
+}
+
+/// What is to be tested about IKEv2. A short look believes what is cited and runs nothing.
+pub(super) fn measure_ikev2(effort: &Effort) -> anyhow::Result<Finding> {
+    if !effort.quick {
+        return match lacks(&["ip", "ping"]) {
+            Some(finding) => Ok(finding),
+            None => proven(checklist::IKEV2, Among::All),
+        };
     }
-    let tests: BTreeSet<&str> = cited.iter().map(|one| one.test.as_str()).collect();
-    // All packages at once, as for the whole suite: what that built is not built again.
+    let (rows, faults) = rows_of(checklist::IKEV2)?;
+    let all = rows.iter().flat_map(|row| &row.proven_by).map(|one| one.test.clone()).collect();
+    Ok(judge(&rows, faults, &all))
+}
+
+/// Attacks that other daemons have fallen for.
+pub(super) fn measure_attacks(_: &Effort) -> anyhow::Result<Finding> {
+    proven("V", Among::Cited)
+}
+
+/// Packages to run tests of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Among {
+    /// All at once, as for the whole suite: what that built is not built again.
+    All,
+    /// Those with a test that cites something.
+    Cited,
+}
+
+/// Runs all tests that cite rows of these groups.
+fn proven(groups: &str, among: Among) -> anyhow::Result<Finding> {
+    let (rows, faults) = rows_of(groups)?;
+    let cited = || rows.iter().flat_map(|row| &row.proven_by);
+    // What has no package is run by other rows: scenarios with real peers, and fuzz targets.
+    let runs_elsewhere = cited().filter(|one| one.package.is_empty());
+    let mut passed: BTreeSet<String> = runs_elsewhere.map(|one| one.test.clone()).collect();
+    let tests = || cited().filter(|one| !one.package.is_empty());
+    let names: BTreeSet<&str> = tests().map(|one| one.test.as_str()).collect();
+    let packages: BTreeSet<&str> = tests().map(|one| one.package.as_str()).collect();
     let mut cargo = root::cargo();
-    cargo.args(["test", "--workspace", "--tests", "--no-fail-fast", "--"]).args(tests);
+    cargo.arg("test");
+    match among {
+        Among::All => cargo.arg("--workspace"),
+        Among::Cited => cargo.args(packages.iter().flat_map(|package| ["-p", package])),
+    };
+    cargo.args(["--tests", "--no-fail-fast", "--"]).args(names);
     let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     let text = String::from_utf8_lossy(&output.stdout);
     // Of tests of one name all have to pass.
     let failed = tests_that(&text, "FAILED");
-    let passed = tests_that(&text, "ok").difference(&failed).cloned().collect();
-    Ok(judge(&cited, &passed))
+    passed.extend(tests_that(&text, "ok").difference(&failed).cloned());
+    Ok(judge(&rows, faults, &passed))
 }
 
-fn read_folder(folder: &Path, package: &str, cited: &mut BTreeSet<Citation>) -> anyhow::Result<()> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            read_folder(&path, package, cited)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            cited.extend(citations(&fs::read_to_string(&path)?, package));
-        }
-    }
-    Ok(())
+fn rows_of(groups: &str) -> anyhow::Result<(Vec<Row>, Vec<String>)> {
+    let letters: Letters = groups.parse().map_err(anyhow::Error::msg)?;
+    let (groups, faults) = checklist::table(&letters)?;
+    Ok((groups.into_iter().flat_map(|(_, rows)| rows).collect(), faults))
 }
 
-/// The tests of a file with the points that the comments before them cite.
-fn citations(text: &str, package: &str) -> Vec<Citation> {
-    let mut found = Vec::new();
-    let mut points: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim_start) {
-        if line.starts_with("//") {
-            let known = POINTS.iter().map(|(point, _)| *point);
-            let citing = line.contains("CHECKLIST") || !points.is_empty();
-            points.extend(known.filter(|point| citing && line.contains(point)));
-        } else if let Some(rest) = line.strip_prefix("fn ") {
-            let test = rest.split(['(', '<']).next().unwrap_or(rest);
-            found.extend(points.drain(..).map(|point| Citation {
-                point: point.to_owned(),
-                package: package.to_owned(),
-                test: test.to_owned(),
-            }));
-        } else if !line.starts_with('#') {
-            points.clear();
+fn judge(rows: &[Row], mut faults: Vec<String>, passed: &BTreeSet<String>) -> Finding {
+    let mut good = BTreeSet::new();
+    let mut without = Vec::new();
+    for row in rows {
+        let (passing, failing): (Vec<_>, Vec<_>) =
+            row.proven_by.iter().partition(|one| passed.contains(&one.test));
+        faults.extend(failing.iter().map(|one| format!("{}: {} did not pass", row.id, one.test)));
+        eprintln!("{} {}: {} tests", row.id, row.behaviour, passing.len());
+        for one in &passing {
+            eprintln!("    {}:{}", one.file, one.test);
         }
+        if passing.is_empty() && row.standing != Standing::Declined {
+            without.push(row.id.as_str());
+        }
+        good.extend(passing.into_iter().map(|one| (&one.file, &one.test)));
     }
-    found
-}
-
-fn judge(cited: &BTreeSet<Citation>, passed: &BTreeSet<String>) -> Finding {
-    let passes = |one: &Citation| passed.contains(&one.test);
-    let mut faults: Vec<String> = Vec::new();
-    let mut counts = Vec::new();
-    for (point, title) in POINTS {
-        let tests = cited.iter().filter(|one| one.point == point);
-        let (good, bad): (Vec<&Citation>, Vec<&Citation>) = tests.partition(|one| passes(one));
-        faults.extend(bad.iter().map(|one| format!("{point}: {} did not pass", one.test)));
-        eprintln!("{point} {title}: {} tests", good.len());
-        for one in &good {
-            eprintln!("    {} {}", one.package, one.test);
-        }
-        if good.is_empty() {
-            faults.push(format!("{point} ({title}) has no test"));
-        } else {
-            counts.push(format!("{point} {}", good.len()));
-        }
+    if !without.is_empty() {
+        faults.push(format!("without a test that passes: {}", without.join(", ")));
     }
-    let figure = format!(
-        "{} of {} points, tests of each: {}",
-        counts.len(),
-        POINTS.len(),
-        counts.join(", ")
-    );
+    let figure = format!("{}, by {} tests", checklist::summary(rows.iter()), good.len());
     if faults.is_empty() { Finding::pass(figure) } else { Finding::fail(figure, faults.join("; ")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checklist::citations::Citation;
 
-    const TEXT: &str = "\
-        /// CHECKLIST S01,\n/// S02: a claim.\n#[test]\nfn one() {\n// S03 is no citation.\n}\n\
-        /// Not S04.\n#[test]\nfn two() {}\n    /// CHECKLIST S05.\n    fn three(\n";
-
-    #[test]
-    fn citations_are_those_of_the_next_test() {
-        let found = citations(TEXT, "p");
-        let found: Vec<_> =
-            found.iter().map(|one| (one.point.as_str(), one.test.as_str())).collect();
-        assert_eq!(found, [("S01", "one"), ("S02", "one"), ("S05", "three")]);
+    fn row(id: &str, standing: Standing) -> Row {
+        let citation = Citation {
+            row: id.to_owned(),
+            file: "f.rs".to_owned(),
+            package: "p".to_owned(),
+            test: format!("of_{id}"),
+        };
+        Row {
+            id: id.to_owned(),
+            behaviour: "b".to_owned(),
+            standing,
+            proven_by: if standing == Standing::Proven { vec![citation] } else { Vec::new() },
+            reason: String::new(),
+        }
     }
 
     #[test]
-    fn a_point_without_a_passing_test_fails() {
-        let all: BTreeSet<Citation> = POINTS
-            .iter()
-            .map(|(point, _)| Citation {
-                point: (*point).to_owned(),
-                package: "p".to_owned(),
-                test: format!("of_{point}"),
-            })
-            .collect();
-        let names: BTreeSet<String> = all.iter().map(|one| one.test.clone()).collect();
-        assert_eq!(judge(&all, &names).reason, "");
-        let fewer = names.into_iter().filter(|name| name != "of_S16").collect();
-        let reason = judge(&all, &fewer).reason;
-        assert_eq!(reason, "S16: of_S16 did not pass; S16 (IPComp) has no test");
+    fn a_row_without_a_passing_test_fails() {
+        let rows = [row("S01", Standing::Proven), row("S02", Standing::Declined)];
+        let passed = BTreeSet::from(["of_S01".to_owned()]);
+        let finding = judge(&rows, Vec::new(), &passed);
+        assert_eq!(finding.reason, "");
+        assert_eq!(finding.figure, "2 rows: 1 proven, 1 declined, 0 missing, by 1 tests");
+
+        let reason = judge(&rows, Vec::new(), &BTreeSet::new()).reason;
+        assert_eq!(reason, "S01: of_S01 did not pass; without a test that passes: S01");
+        let missing = [row("S03", Standing::Missing)];
+        let reason = judge(&missing, Vec::new(), &passed).reason;
+        assert_eq!(reason, "without a test that passes: S03");
     }
 }

@@ -15,6 +15,7 @@ const WANTED: &Wanted = &[
     ("ESP input", &["esp_inbound"]),
     ("AH input", &["ah_inbound"]),
     ("IPComp input", &["ipcomp_inbound"]),
+    ("AGGFRAG input", &["aggfrag_inbound"]),
     ("VICI", &["vici", "vici_conn"]),
     ("TOML", &["config_toml"]),
 ];
@@ -41,6 +42,7 @@ const WANTED_OF_PACKETS: &Wanted = &[
     ("ESP", &["esp_inbound", "esp_outbound"]),
     ("AH", &["ah_inbound"]),
     ("IPComp", &["ipcomp_inbound"]),
+    ("AGGFRAG", &["aggfrag_inbound"]),
     ("policies", &["spd_lookup"]),
     ("fragments", &["fragments"]),
 ];

@@ -1,8 +1,12 @@
 //! `cargo xtask proof`: every number we claim, measured. One row per claim, one file per row.
 
+mod aggfrag;
 mod capture;
 mod checklist;
+mod criterion;
 mod fuzzing;
+mod ikev2;
+pub(crate) mod ikev2_speed;
 mod kernel;
 mod leaks;
 mod peer;
@@ -10,6 +14,7 @@ mod scapy;
 mod seeds;
 mod speed;
 mod vectors;
+mod worlds;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -43,6 +48,10 @@ enum Claims {
     Foundation,
     /// What happens to packets: RFC 4301, RFC 4303
     Ipsec,
+    /// How fast we are beside others
+    Speed,
+    /// IKEv2 with its extensions
+    Ikev2,
 }
 
 /// How much to measure.
@@ -58,13 +67,14 @@ pub(crate) struct Effort {
     pub(crate) quick: bool,
 }
 
-const FULL: Effort =
+pub(crate) const FULL: Effort =
     Effort { fuzz: Duration::from_secs(300), seeds: 10_000, sequences: 100_000, quick: false };
 
-const QUICK: Effort =
+pub(crate) const QUICK: Effort =
     Effort { fuzz: Duration::from_secs(20), seeds: 500, sequences: 2_000, quick: true };
 
 /// What a measurement found.
+#[derive(Clone, Debug)]
 pub(crate) struct Finding {
     /// How it ended.
     pub(crate) status: Status,
@@ -127,7 +137,7 @@ const FOUNDATION: &[Claim] = &[
     Claim {
         number: 6,
         claim: "time to seal and open by packet size, beside the bare AEAD; handshakes per second",
-        measure: speed::measure,
+        measure: criterion::measure,
     },
 ];
 
@@ -165,7 +175,7 @@ const IPSEC: &[Claim] = &[
     Claim {
         number: 7,
         claim: "speed of sealing and opening by suite and size, as a share of the bare cipher's",
-        measure: speed::measure_shares,
+        measure: criterion::measure_shares,
     },
 ];
 
@@ -182,25 +192,23 @@ struct Row {
 
 /// Runs the verb.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let claims: &[Claim] = match options.of {
-        Claims::Foundation => FOUNDATION,
-        Claims::Ipsec => IPSEC,
+    let numbers: Vec<u8> = match options.of {
+        Claims::Foundation => FOUNDATION.iter().map(|claim| claim.number).collect(),
+        Claims::Ipsec => IPSEC.iter().map(|claim| claim.number).collect(),
+        Claims::Speed => speed::numbers(),
+        Claims::Ikev2 => ikev2::CLAIMS.iter().map(|claim| claim.number).collect(),
     };
-    let is_row = |row: &u8| claims.iter().any(|claim| claim.number == *row);
-    let stranger = options.rows.iter().find(|row| !is_row(row));
-    if let Some(row) = stranger {
-        let numbers: Vec<String> = claims.iter().map(|claim| claim.number.to_string()).collect();
+    if let Some(row) = options.rows.iter().find(|row| !numbers.contains(row)) {
+        let numbers: Vec<String> = numbers.iter().map(u8::to_string).collect();
         anyhow::bail!("there is no row {row}; rows are {}", numbers.join(", "));
     }
     let effort = if options.quick { QUICK } else { FULL };
-    let mut rows = Vec::new();
-    for claim in claims {
-        if !options.rows.is_empty() && !options.rows.contains(&claim.number) {
-            continue;
-        }
-        eprintln!("\n=== {} {}", claim.number, claim.claim);
-        rows.push(measure(claim, &effort));
-    }
+    let rows = match options.of {
+        Claims::Foundation => rows(FOUNDATION, &options.rows, &effort),
+        Claims::Ipsec => rows(IPSEC, &options.rows, &effort),
+        Claims::Speed => speed::rows(&effort, &options.rows),
+        Claims::Ikev2 => rows(ikev2::CLAIMS, &options.rows, &effort),
+    };
     if options.json {
         println!("{}", json_list(&rows)?);
     }
@@ -210,6 +218,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let clean = rows.iter().all(|row| row.status != Status::Fail);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The rows of `claims` that are `wanted`, all of them if it is empty.
+fn rows(claims: &[Claim], wanted: &[u8], effort: &Effort) -> Vec<Row> {
+    let is_wanted = |claim: &&Claim| wanted.is_empty() || wanted.contains(&claim.number);
+    let measure = |claim: &Claim| {
+        eprintln!("\n=== {} {}", claim.number, claim.claim);
+        measure(claim, effort)
+    };
+    claims.iter().filter(is_wanted).map(measure).collect()
 }
 
 fn measure(claim: &Claim, effort: &Effort) -> Row {

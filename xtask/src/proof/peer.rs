@@ -1,15 +1,27 @@
-//! Row 1: a real strongSwan.
+//! Real peers: strongSwan alone, or all that bring an IKE of their own.
 
 use super::{Effort, Finding, lacks};
-use crate::interop::{PROGRAMS, Row, all_rows};
+use crate::interop::{PROGRAMS, Peer, Row, all_rows};
 use crate::outcome::Status;
 
-/// Runs every scenario.
+/// Runs every scenario with strongSwan.
 pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
+    with(&[Peer::Strongswan])
+}
+
+/// Runs every scenario with every daemon of others.
+pub(super) fn measure_all(_: &Effort) -> anyhow::Result<Finding> {
+    with(&[Peer::Strongswan, Peer::Libreswan, Peer::Openiked])
+}
+
+fn with(peers: &[Peer]) -> anyhow::Result<Finding> {
     if let Some(finding) = lacks(&PROGRAMS) {
         return Ok(finding);
     }
-    let rows = all_rows()?;
+    let mut rows = Vec::new();
+    for peer in peers {
+        rows.extend(all_rows(*peer)?);
+    }
     let passed = rows.iter().filter(|row| row.status == Status::Pass).count();
     let mut figure = format!("{passed} of {} scenarios", rows.len());
     for (name, value) in rows.iter().filter(|row| row.scenario == "tcp").flat_map(|r| &r.figures) {

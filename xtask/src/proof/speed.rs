@@ -1,258 +1,329 @@
-//! Criterion's estimates: how fast we are, and beside what.
+//! How fast we are beside others, and how fast we have to be: one row per figure.
+//!
+//! Most figures come from the short form of `cargo xtask bench`, as ratios within its rounds. A miss
+//! says where the time goes.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::time::SystemTime;
+mod engine;
+mod handshakes;
+mod raw;
+mod reason;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
 
-use super::{Effort, Finding, printed};
-use crate::root;
+use super::{Effort, Finding, Row, lacks};
+use crate::bench::handshakes::{self as daemons, Report as Handshakes};
+use crate::bench::{self, Cell, Extent, Measure, Report, Subject};
+use crate::{clock, interop};
 
-/// Crates with benches, and which of those to run: of the ciphers alone, those that have a bare
-/// counterpart; the others are seen in ESP packets, and by `cargo bench`.
-const PACKAGES: [(&str, &str); 4] = [
-    ("adit-crypto", "gcm|gmac|chacha20"),
-    ("adit-dataplane", "gcm|gmac|chacha20|ccm|aes256-sha256"),
-    ("adit-ike", "."),
-    ("adit-sim", "."),
+/// What a ratio has to be.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// Where a figure comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// From the rounds of the bench.
+    Rounds(Pair),
+    /// From the handshakes of both daemons.
+    Handshakes(fn(&Handshakes) -> anyhow::Result<Compared>),
+    /// From a measurement of its own.
+    Own(fn(&Effort) -> anyhow::Result<Compared>),
+}
+
+/// Two subjects in one cell.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    ours: Subject,
+    theirs: Against,
+    cell: Cell,
+    measure: Measure,
+}
+
+/// Whom we are compared with.
+#[derive(Clone, Copy, Debug)]
+enum Against {
+    One(Subject),
+    /// The rival that is best in this cell.
+    BestRival,
+}
+
+/// A figure beside another.
+pub(super) struct Compared {
+    /// Both values, with their unit, in words.
+    pub(super) values: String,
+    /// How many times the one the other is.
+    pub(super) ratio: f64,
+    /// What explains it, for a miss.
+    pub(super) reason: String,
+}
+
+/// One figure, and what it has to reach.
+struct Figure {
+    number: u8,
+    claim: &'static str,
+    wanted: Wanted,
+    source: Source,
+}
+
+const FIGURES: &[Figure] = &[
+    rounds(1, "TCP, 1 stream, against wireguard-go", 3.5, WIREGUARD, Cell::Tcp1),
+    rounds(2, "TCP, 4 streams, against wireguard-go", 4.0, WIREGUARD, Cell::Tcp4),
+    rounds(3, "TCP against strongSwan's kernel-libipsec, same cipher", 18.0, LIBIPSEC, Cell::Tcp1),
+    rounds(4, "TCP against boringtun", 12.0, BORINGTUN, Cell::Tcp1),
+    rounds(5, "TCP against gotatun", 7.0, GOTATUN, Cell::Tcp1),
+    Figure {
+        number: 6,
+        claim: "TCP against wireguard-go with its own cipher, ChaCha20-Poly1305",
+        wanted: Wanted::AtLeast(2.0),
+        source: Source::Rounds(Pair {
+            ours: Subject::AditChacha,
+            theirs: WIREGUARD,
+            cell: Cell::Tcp1,
+            measure: Measure::Value,
+        }),
+    },
+    rounds(
+        7,
+        "TCP as a share of our own plane without crypto",
+        0.9,
+        Against::One(Subject::Plain),
+        Cell::Tcp1,
+    ),
+    rounds(8, "TCP as a share of the bare cable", 0.5, Against::One(Subject::Veth), Cell::Tcp1),
+    cpu(9, "CPU-seconds per Gbit against wireguard-go", 1.0 / 5.0, WIREGUARD),
+    cpu(10, "CPU-seconds per Gbit against kernel-libipsec", 1.0 / 20.0, LIBIPSEC),
+    rounds(11, "UDP, 64 octets, against wireguard-go", 3.0, WIREGUARD, UDP_64),
+    rounds(12, "UDP, 64 octets, against the best rival", 2.0, Against::BestRival, UDP_64),
+    Figure {
+        number: 13,
+        claim: "ping through the tunnel against the best rival",
+        wanted: Wanted::AtMost(1.0),
+        source: Source::Rounds(Pair {
+            ours: Subject::AditAes,
+            theirs: Against::BestRival,
+            cell: Cell::Ping,
+            measure: Measure::Value,
+        }),
+    },
+    Figure {
+        number: 14,
+        claim: "raw ESP packets per second against plain raw sockets",
+        wanted: Wanted::AtLeast(2.0),
+        source: Source::Own(raw::speed),
+    },
+    Figure {
+        number: 15,
+        claim: "the engine in process as a share of the bare AEAD, 1,400 octets",
+        wanted: Wanted::AtLeast(0.85),
+        source: Source::Own(engine::share),
+    },
+    Figure {
+        number: 16,
+        claim: "cost of a packet with 100,000 SAs and policies against 10 of both",
+        wanted: Wanted::AtMost(1.3),
+        source: Source::Own(engine::scale),
+    },
+    Figure {
+        number: 17,
+        claim: "handshakes per second, PSK and X25519, against charon",
+        wanted: Wanted::AtLeast(8.0),
+        source: Source::Handshakes(handshakes::rate),
+    },
+    Figure {
+        number: 18,
+        claim: "CPU of a handshake with 10,000 SAs standing against 500",
+        wanted: Wanted::AtMost(1.1),
+        source: Source::Handshakes(handshakes::flatness),
+    },
+    Figure {
+        number: 19,
+        claim: "memory of an IKE SA with one child against charon's with one",
+        wanted: Wanted::AtMost(1.0 / 5.0),
+        source: Source::Handshakes(handshakes::memory),
+    },
+    Figure {
+        number: 20,
+        claim: "handshakes per second with ML-KEM-768 as a share of those without",
+        wanted: Wanted::AtLeast(0.6),
+        source: Source::Handshakes(handshakes::hybrid),
+    },
 ];
 
-/// What has to be among the results: a word of the name, and what it stands for.
-const WANTED: [(&str, &str); 5] = [
-    ("esp/seal", "ESP seal"),
-    ("esp/open", "ESP open"),
-    ("/bare", "the bare AEAD"),
-    ("/ours", "our AEAD"),
-    ("handshake", "handshakes"),
-];
+const WIREGUARD: Against = Against::One(Subject::WireguardGo);
+const LIBIPSEC: Against = Against::One(Subject::Libipsec);
+const BORINGTUN: Against = Against::One(Subject::Boringtun);
+const GOTATUN: Against = Against::One(Subject::Gotatun);
+const UDP_64: Cell = Cell::Udp(bench::load::Mix::Small);
 
-/// Nanoseconds of one packet, or of one iteration, by the bench's name.
-type Results = BTreeMap<String, f64>;
-
-/// Runs the benches of the foundation.
-pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
-    let start = marker()?;
-    for (package, benches) in PACKAGES {
-        bench(package, benches, effort)?;
-    }
-    Ok(judge(&results(start)?))
+/// A throughput with AES-128-GCM that has to be at least so many times another.
+const fn rounds(
+    number: u8,
+    claim: &'static str,
+    least: f64,
+    theirs: Against,
+    cell: Cell,
+) -> Figure {
+    let pair = Pair { ours: Subject::AditAes, theirs, cell, measure: Measure::Value };
+    Figure { number, claim, wanted: Wanted::AtLeast(least), source: Source::Rounds(pair) }
 }
 
-/// Runs the benches of ESP, each beside its cipher alone.
-pub(super) fn measure_shares(effort: &Effort) -> anyhow::Result<Finding> {
-    let start = marker()?;
-    bench("adit-dataplane", "^esp/", effort)?;
-    Ok(judge_shares(&results(start)?))
+/// A cost with AES-128-GCM and one TCP stream that has to be at most such a share of another.
+const fn cpu(number: u8, claim: &'static str, most: f64, theirs: Against) -> Figure {
+    let pair =
+        Pair { ours: Subject::AditAes, theirs, cell: Cell::Tcp1, measure: Measure::CpuPerGbit };
+    Figure { number, claim, wanted: Wanted::AtMost(most), source: Source::Rounds(pair) }
 }
 
-/// Runs the benches of a package, if it has any, whose names the regular expression finds.
-fn bench(package: &str, benches: &str, effort: &Effort) -> anyhow::Result<()> {
-    let folder = package.strip_prefix("adit-").unwrap_or(package);
-    let entries = fs::read_dir(root::path("crates").join(folder).join("benches"));
-    if !entries.is_ok_and(|mut entries| entries.next().is_some()) {
-        return Ok(());
-    }
-    let mut cargo = root::cargo();
-    cargo.args(["bench", "--quiet", "-p", package, "--bench", "*", "--", "--noplot", benches]);
-    let times = if effort.quick { ["0.1", "0.3"] } else { ["0.2", "0.5"] };
-    cargo.args(["--warm-up-time", times[0], "--measurement-time", times[1]]);
-    printed(&mut cargo).with_context(|| format!("the benches of {package}")).map(drop)
+/// Numbers of the rows.
+pub(super) fn numbers() -> Vec<u8> {
+    FIGURES.iter().map(|figure| figure.number).collect()
 }
 
-/// What criterion has left since `start`; all of it goes to stderr.
-fn results(start: SystemTime) -> anyhow::Result<Results> {
-    let mut results = Results::new();
-    collect(&root::target().join("criterion"), start, &mut results)?;
-    for (name, ns) in &results {
-        eprintln!("{ns:>12.0} ns  {name}");
-    }
-    Ok(results)
-}
-
-/// A bench of the packet engine, not of its cipher alone: `esp/seal/transport/aes256gcm16/1400`.
-struct Sample {
-    direction: String,
-    transport: bool,
-    suite: String,
-    octets: String,
-}
-
-impl Sample {
-    fn of(name: &str) -> Option<Self> {
-        let (rest, octets) = name.strip_prefix("esp/")?.rsplit_once('/')?;
-        let (direction, rest) = rest.split_once('/')?;
-        let suite = rest.strip_prefix("transport/");
-        let sample = Self {
-            direction: direction.to_owned(),
-            transport: suite.is_some(),
-            suite: suite.unwrap_or(rest).to_owned(),
-            octets: octets.to_owned(),
-        };
-        (!sample.suite.ends_with("/alone")).then_some(sample)
-    }
-}
-
-/// Each sample beside its cipher; without one the row has not been measured.
-fn judge_shares(results: &Results) -> Finding {
-    let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut missing = Vec::new();
-    for (name, ns) in results {
-        let Some(sample) = Sample::of(name) else { continue };
-        let Some(cipher) = name.strip_prefix("esp/").and_then(|rest| bare(rest, results)) else {
-            missing.push(name.clone());
-            continue;
-        };
-        let percent = 100.0 * cipher / ns;
-        let Sample { direction, transport, suite, octets } = sample;
-        let mode = if transport { " in transport mode" } else { "" };
-        eprintln!("{percent:>4.0} %  {direction} {suite}{mode}, {octets} octets");
-        if SHOWN_SIZES.contains(&format!("/{octets}").as_str()) && !transport {
-            let part = format!("{direction} {octets}: {percent:.0} %");
-            shown.entry(suite).or_default().push(part);
-        }
-    }
-    let lines: Vec<String> =
-        shown.iter().map(|(suite, parts)| format!("{suite} ({})", parts.join(", "))).collect();
-    let figure = lines.join(", ");
-    if !missing.is_empty() {
-        return Finding::fail(figure, format!("no cipher alone for {}", missing.join(", ")));
-    }
-    if shown.is_empty() {
-        return Finding::fail(figure, "no bench of ESP ran");
-    }
-    Finding::pass(figure)
-}
-
-fn judge(results: &Results) -> Finding {
-    let figure = summary(results);
-    let mut missing: Vec<String> = WANTED
-        .iter()
-        .filter(|(word, _)| !results.keys().any(|name| name.contains(word)))
-        .map(|(_, what)| (*what).to_owned())
-        .collect();
-    let samples = results.keys().filter(|name| Sample::of(name).is_some());
-    let sealed = samples.filter_map(|name| name.strip_prefix("esp/"));
-    let alone = sealed.filter(|rest| is_aead(rest) && bare(rest, results).is_none());
-    missing.extend(alone.map(|rest| format!("the bare AEAD of {rest}")));
-    if missing.is_empty() {
-        return Finding::pass(figure);
-    }
-    Finding::fail(figure, format!("no bench for {}", missing.join(", ")))
-}
-
-/// ESP beside the bare AEAD, handshakes per second.
-fn summary(results: &Results) -> String {
-    let mut parts = Vec::new();
-    for (name, ns) in results {
-        if name.contains("handshake") {
-            parts.push(format!("{name} {:.0}/s", 1e9 / ns));
-        } else if Sample::of(name).is_some()
-            && let Some(rest) = name.strip_prefix("esp/")
-            && SHOWN_SIZES.iter().any(|size| rest.ends_with(size))
-        {
-            let bare = bare(rest, results).map(|ns| format!(" (bare AEAD {ns:.0})"));
-            parts.push(format!("{rest} {ns:.0} ns{}", bare.unwrap_or_default()));
-        }
-    }
-    parts.join(", ")
-}
-
-/// Packet sizes in the summary; all of them go to stderr.
-const SHOWN_SIZES: [&str; 2] = ["/64", "/1400"];
-
-/// Is it a bench of a cipher that the library offers as one operation? What is made of a cipher and
-/// a MAC is two, and AES-CCM comes from another library.
-fn is_aead(name: &str) -> bool {
-    ["gcm", "gmac", "chacha20"].iter().any(|word| name.contains(word))
-}
-
-/// The cipher alone for `seal/aes256gcm16/1400`: right beside it if somebody measured that, in a
-/// hot buffer otherwise.
-fn bare(name: &str, results: &Results) -> Option<f64> {
-    let (cipher, size) = name.rsplit_once('/')?;
-    let beside = results.get(&format!("esp/{cipher}/alone/{size}"));
-    beside.or_else(|| results.get(&format!("{cipher}/bare/{size}"))).copied()
-}
-
-/// `benchmark.json`.
-#[derive(Deserialize)]
-struct Benchmark {
-    full_id: String,
-    value_str: Option<String>,
-    throughput: Option<Throughput>,
-}
-
-#[derive(Deserialize)]
-struct Throughput {
-    #[serde(rename = "Bytes")]
-    octets: Option<f64>,
-}
-
-impl Benchmark {
-    /// Packets of one iteration: benches of the packet engine work on batches, and say so by a
-    /// throughput that is a multiple of the packet's size.
-    fn packets(&self) -> f64 {
-        let size: Option<f64> = self.value_str.as_ref().and_then(|size| size.parse().ok());
-        let octets = self.throughput.as_ref().and_then(|throughput| throughput.octets);
-        match (size, octets) {
-            (Some(size), Some(octets)) if size > 0.0 && octets >= size => octets / size,
-            _ => 1.0,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Estimates {
-    median: Estimate,
-}
-
-#[derive(Deserialize)]
-struct Estimate {
-    point_estimate: f64,
-}
-
-/// Reads `…/new/{benchmark,estimates}.json` below `folder`, if written since `start`.
-fn collect(folder: &Path, start: SystemTime, results: &mut Results) -> anyhow::Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Ok(());
-    };
-    for entry in entries {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name == "new") {
-            if let Some((name, ns)) = read(&path, start)? {
-                results.insert(name, ns);
+/// Measures the figures whose numbers are `wanted`, all of them if it is empty.
+pub(super) fn rows(effort: &Effort, wanted: &[u8]) -> Vec<Row> {
+    let is_wanted = |figure: &&Figure| wanted.is_empty() || wanted.contains(&figure.number);
+    let figures: Vec<&Figure> = FIGURES.iter().filter(is_wanted).collect();
+    let (mut rounds, mut shaken) = (None, None);
+    let mut rows = Vec::new();
+    for figure in figures.iter().copied() {
+        eprintln!("\n=== {} {}", figure.number, figure.claim);
+        let start = clock::now();
+        let found = match figure.source {
+            Source::Own(measure) => measure(effort).map(|compared| judge(figure.wanted, compared)),
+            Source::Handshakes(of) => {
+                let report = shaken.get_or_insert_with(measure_handshakes);
+                report.as_ref().map_err(Clone::clone).map_or_else(Ok, |report| {
+                    of(report).map(|compared| judge(figure.wanted, compared))
+                })
             }
-        } else if path.is_dir() {
-            collect(&path, start, results)?;
+            Source::Rounds(pair) => {
+                let report = rounds.get_or_insert_with(|| measure_rounds(&figures, effort));
+                Ok(compare(figure.wanted, report, pair))
+            }
+        };
+        let found = found.unwrap_or_else(|error| Finding::fail("", format!("{error:#}")));
+        rows.push(Row {
+            number: figure.number,
+            claim: figure.claim,
+            figure: found.figure,
+            status: found.status,
+            reason: found.reason,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+    rows
+}
+
+/// The short form of the bench, as far as `figures` ask for it; or why it did not run.
+fn measure_rounds(figures: &[&Figure], effort: &Effort) -> Result<Report, Finding> {
+    if let Some(finding) = lacks(&bench::PROGRAMS) {
+        return Err(finding);
+    }
+    let pairs = figures.iter().filter_map(|figure| match figure.source {
+        Source::Rounds(pair) => Some(pair),
+        Source::Own(_) | Source::Handshakes(_) => None,
+    });
+    let (mut subjects, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for pair in pairs {
+        cells.insert(pair.cell);
+        subjects.insert(pair.ours);
+        match pair.theirs {
+            Against::One(subject) => subjects.extend([subject]),
+            Against::BestRival => subjects.extend(rivals()),
         }
     }
-    Ok(())
+    let (rounds, seconds) = if effort.quick { QUICK } else { FULL };
+    let time = Duration::from_secs(seconds);
+    let cells = cells.into_iter().collect();
+    let extent = Extent { rounds, time, cells, profile: true };
+    let subjects: Vec<Subject> = subjects.into_iter().collect();
+    bench::measure(&subjects, &extent).map_err(|error| Finding::fail("", format!("{error:#}")))
 }
 
-fn read(folder: &Path, start: SystemTime) -> anyhow::Result<Option<(String, f64)>> {
-    let file = folder.join("estimates.json");
-    let is_ours = fs::metadata(&file).and_then(|data| data.modified()).is_ok_and(|at| at >= start);
-    if !is_ours {
-        return Ok(None);
+/// Handshakes of both daemons, or why there are none.
+fn measure_handshakes() -> Result<Handshakes, Finding> {
+    if let Some(finding) = lacks(&interop::PROGRAMS) {
+        return Err(finding);
     }
-    let benchmark = fs::read_to_string(folder.join("benchmark.json"))?;
-    let benchmark: Benchmark = serde_json::from_str(&benchmark).context("criterion's names")?;
-    let estimates: Estimates =
-        serde_json::from_str(&fs::read_to_string(&file)?).context("criterion's estimates")?;
-    let ns = estimates.median.point_estimate / benchmark.packets();
-    Ok(Some((benchmark.full_id, ns)))
+    daemons::measure_for_proof().map_err(|error| Finding::fail("", format!("{error:#}")))
 }
 
-/// The time of a file made now, which is what the files of this run are compared with.
-fn marker() -> anyhow::Result<SystemTime> {
-    let file = std::env::temp_dir().join(format!("adit-bench-{}", std::process::id()));
-    fs::write(&file, "")?;
-    let time = fs::metadata(&file)?.modified()?;
-    fs::remove_file(&file)?;
-    Ok(time)
+/// Rounds, and seconds of each value.
+const FULL: (u32, u64) = (5, 3);
+const QUICK: (u32, u64) = (2, 1);
+
+fn rivals() -> impl Iterator<Item = Subject> {
+    Subject::ALL.into_iter().filter(|subject| subject.is_rival())
+}
+
+/// One row out of the rounds.
+fn compare(wanted: Wanted, report: &Result<Report, Finding>, pair: Pair) -> Finding {
+    let report = match report {
+        Ok(report) => report,
+        Err(finding) => return finding.clone(),
+    };
+    let theirs = match pair.theirs {
+        Against::One(subject) => Some(subject),
+        Against::BestRival => best_rival(report, pair),
+    };
+    let Some(theirs) = theirs else { return Finding::missing("no rival could be measured") };
+    for subject in [pair.ours, theirs] {
+        if let Some(reason) = report.why_absent(subject) {
+            return Finding::missing(format!("{}: {reason}", subject.name()));
+        }
+    }
+    match compared(report, pair, theirs) {
+        Ok(compared) => judge(wanted, compared),
+        Err(error) => Finding::fail("", format!("{error:#}")),
+    }
+}
+
+/// The rival with the highest throughput, or with the lowest cost or ping.
+fn best_rival(report: &Report, pair: Pair) -> Option<Subject> {
+    let Pair { cell, measure, .. } = pair;
+    let less_is_better = cell == Cell::Ping || measure == Measure::CpuPerGbit;
+    let median = |subject| Some((subject, report.spread(subject, cell, measure)?.median));
+    let mut measured: Vec<(Subject, f64)> = rivals().filter_map(median).collect();
+    measured.sort_by(|(_, a), (_, b)| if less_is_better { b.total_cmp(a) } else { a.total_cmp(b) });
+    measured.pop().map(|(subject, _)| subject)
+}
+
+fn compared(report: &Report, pair: Pair, theirs: Subject) -> anyhow::Result<Compared> {
+    let Pair { ours, cell, measure, .. } = pair;
+    let ratio = report.ratio(ours, theirs, cell, measure);
+    let ratio = ratio.with_context(|| format!("no round has both of {}", cell.name()))?;
+    let value = |subject: Subject| {
+        let digits = measure.digits(cell);
+        let spread = report.spread(subject, cell, measure);
+        spread.map_or_else(|| "-".to_owned(), |spread| format!("{:.digits$}", spread.median))
+    };
+    let values = format!(
+        "{} {} against {} ({}), rounds from {:.2} to {:.2}",
+        value(ours),
+        measure.unit(cell),
+        value(theirs),
+        theirs.name(),
+        ratio.least,
+        ratio.most
+    );
+    let reason = reason::of(report, ours, cell);
+    Ok(Compared { values, ratio: ratio.median, reason })
+}
+
+fn judge(wanted: Wanted, compared: Compared) -> Finding {
+    let Compared { values, ratio, reason } = compared;
+    let (reached, words) = match wanted {
+        Wanted::AtLeast(least) => (ratio >= least, format!("at least {least:.2}")),
+        Wanted::AtMost(most) => (ratio <= most, format!("at most {most:.2}")),
+    };
+    let figure = format!("{ratio:.2} times, {words} wanted: {values}");
+    if reached { Finding::pass(figure) } else { Finding::fail(figure, reason) }
 }
 
 #[cfg(test)]
@@ -261,40 +332,43 @@ mod tests {
     use crate::outcome::Status;
 
     #[test]
-    fn figures_stand_beside_the_bare_aead() {
-        let names = ["seal/gcm/bare/64", "seal/gcm/ours/64", "esp/seal/gcm/64", "ike/handshake/b"];
-        let times = [100.0, 120.4, 150.0, 1e6];
-        let results: Results = names.map(str::to_owned).into_iter().zip(times).collect();
-        assert_eq!(summary(&results), "seal/gcm/64 150 ns (bare AEAD 100), ike/handshake/b 1000/s");
-        assert_eq!(judge(&results).reason, "no bench for ESP open");
-        let open = [("esp/open/gcm/64".to_owned(), 140.0)];
-        let results: Results = results.into_iter().chain(open).collect();
-        assert_eq!(judge(&results).reason, "no bench for the bare AEAD of open/gcm/64");
+    fn every_figure_has_a_number_of_its_own() {
+        let numbers = numbers();
+        let different: BTreeSet<u8> = numbers.iter().copied().collect();
+        assert_eq!(different.len(), numbers.len());
     }
 
     #[test]
-    fn shares_need_a_cipher_to_be_shares_of() {
-        let entry = |name: &str, ns| (name.to_owned(), ns);
-        let mut results = Results::from([
-            entry("esp/seal/aes128ccm16/64", 200.0),
-            entry("esp/seal/aes128ccm16/alone/64", 150.0),
-            entry("esp/open/transport/aes256gcm16/1400", 400.0),
-            entry("esp/open/transport/aes256gcm16/alone/1400", 300.0),
-        ]);
-        assert_eq!(judge_shares(&results).figure, "aes128ccm16 (seal 64: 75 %)");
-        assert_eq!(judge_shares(&results).status, Status::Pass);
-        results.remove("esp/open/transport/aes256gcm16/alone/1400");
-        let reason = "no cipher alone for esp/open/transport/aes256gcm16/1400";
-        assert_eq!(judge_shares(&results).reason, reason);
-        assert_eq!(judge_shares(&Results::new()).status, Status::Fail);
+    fn a_miss_says_why_and_a_hit_need_not() {
+        let compared = |ratio| Compared {
+            values: "7.00 Gbit/s against 2.00".to_owned(),
+            ratio,
+            reason: "the kernel".to_owned(),
+        };
+        let hit = judge(Wanted::AtLeast(3.5), compared(3.5));
+        assert_eq!((hit.status, hit.reason.as_str()), (Status::Pass, ""));
+        assert_eq!(hit.figure, "3.50 times, at least 3.50 wanted: 7.00 Gbit/s against 2.00");
+        let miss = judge(Wanted::AtMost(0.2), compared(0.21));
+        assert_eq!((miss.status, miss.reason.as_str()), (Status::Fail, "the kernel"));
     }
 
     #[test]
-    fn batches_are_divided_into_packets() {
-        let packets = |text: &str| serde_json::from_str::<Benchmark>(text).unwrap().packets();
-        let head = r#"{"full_id":"a/64","value_str":"64","throughput":"#;
-        assert_eq!(packets(&format!(r#"{head}{{"Bytes":2048}}}}"#)), 32.0);
-        assert_eq!(packets(&format!(r#"{head}{{"Elements":1}}}}"#)), 1.0);
-        assert_eq!(packets(r#"{"full_id":"a","value_str":null,"throughput":null}"#), 1.0);
+    fn rows_come_from_the_rounds() {
+        let report = Ok(bench::small_report());
+        let pair =
+            |theirs, measure| Pair { ours: Subject::AditAes, theirs, cell: Cell::Tcp1, measure };
+        let found = compare(Wanted::AtLeast(4.0), &report, pair(GOTATUN, Measure::Value));
+        assert_eq!(found.status, Status::Pass, "{}", found.reason);
+        assert!(found.figure.contains("8.00 Gbit/s against 2.00 (gotatun)"), "{}", found.figure);
+        let best = pair(Against::BestRival, Measure::CpuPerGbit);
+        let found = compare(Wanted::AtMost(0.05), &report, best);
+        assert!(found.figure.contains("0.250 CPU-s/Gbit against 3.000"), "{}", found.figure);
+        assert!(
+            found.reason.contains("75 % of our processor time is the kernel's"),
+            "{}",
+            found.reason
+        );
+        let found = compare(Wanted::AtLeast(1.0), &report, pair(LIBIPSEC, Measure::Value));
+        assert_eq!(found.reason, "libipsec: no charon");
     }
 }

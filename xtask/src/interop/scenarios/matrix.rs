@@ -35,6 +35,22 @@ const MATRIX: &[(&str, &str)] = &[
     ("3des-md5-modp2048", "3des-sha256"),
     ("aes128-sha256-ecp256", "null-sha256"),
     ("aes128-sha256-ecp256", "null-aescmac"),
+    ("aes128-sha256-modp768", "aes128-sha256"),
+    ("aes128-sha256-modp1024", "aes128-sha256-modp1024"),
+    ("aes128-sha256-modp1536", "aes128-sha256"),
+    ("aes128-sha256-modp3072", "aes128-sha256"),
+    ("aes128-sha256-modp4096", "aes128-sha256"),
+    ("aes128-sha256-modp6144", "aes128-sha256"),
+    ("aes128-sha256-modp8192", "aes128-sha256"),
+    ("aes128-sha256-modp1024s160", "aes128-sha256"),
+    ("aes128-sha256-modp2048s224", "aes128-sha256"),
+    ("aes128-sha256-modp2048s256", "aes128-sha256"),
+    ("aes128-sha256-ecp192", "aes128-sha256"),
+    ("aes128-sha256-ecp224", "aes128-sha256"),
+    ("aes128-sha256-ecp521", "aes128-sha256-ecp521"),
+    ("aes128-sha256-ecp256bp", "aes128-sha256"),
+    ("aes128-sha256-ecp384bp", "aes128-sha256"),
+    ("aes128-sha256-x448", "aes128-sha256"),
 ];
 
 /// Our daemon gets one pair after the other and initiates; the peer takes them all.

@@ -2,10 +2,14 @@
 //!
 //! "Ours" is the gateway on the left, "theirs" the one on the right.
 
+mod authentication;
 mod basic;
 mod lifecycle;
+mod login;
 mod matrix;
 mod rekey;
+mod roam;
+mod sessions;
 
 use std::time::Duration;
 
@@ -81,6 +85,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Plan::kept_up,
         lifecycle::comeback,
     ),
+    planned(
+        "childless-ours",
+        "we begin without a child, which comes with a key exchange of its own (RFC 6023)",
+        Plan::childless_ours,
+        sessions::childless_ours,
+    ),
+    planned(
+        "childless-theirs",
+        "they begin without a child",
+        Plan::childless_theirs,
+        sessions::childless_theirs,
+    ),
+    planned(
+        "redirect-theirs",
+        "they send us to their other address while the tunnel is up (RFC 5685)",
+        Plan::redirect_theirs,
+        sessions::redirect_theirs,
+    ),
+    planned(
+        "redirect-ours",
+        "we send them to our other address when they call, and by swanctl --redirect",
+        Plan::redirect_ours,
+        sessions::redirect_ours,
+    ),
     planned("outside-v6", "IPv4 in ESP over IPv6", Plan::outside_v6, basic::everything),
     planned("inside-v6", "IPv6 in ESP over IPv4", Plan::inside_v6, basic::everything),
     planned("suite-aes-cbc-128", "AES-CBC-128, SHA2-256, P-256", Plan::cbc_128, basic::everything),
@@ -99,6 +127,88 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Plan::fragmented,
         basic::fragmentation,
     ),
+    planned(
+        "mobike-ours",
+        "we initiate and our address changes twice (RFC 4555), the SAs stay",
+        Plan::moving,
+        roam::ours,
+    ),
+    planned(
+        "mobike-theirs",
+        "they initiate and their address changes twice (RFC 4555), the SAs stay",
+        Plan::moving,
+        roam::theirs,
+    ),
+    planned("ppk", "a post-quantum key that both insist on", Plan::ppk, authentication::ppk),
+    planned(
+        "ppk-other",
+        "post-quantum keys of different names, which are left out",
+        Plan::other_ppk,
+        authentication::other_ppk,
+    ),
+    planned(
+        "second-psk",
+        "two secrets for each side, when we initiate",
+        Plan::second_psk,
+        authentication::second_secret,
+    ),
+    planned(
+        "second-cert-psk",
+        "a certificate and then a secret for each side",
+        Plan::second_cert,
+        authentication::second,
+    ),
+    planned(
+        "reauth-ours",
+        "we authenticate again, make before break, no ping is lost",
+        Plan::reauth_left,
+        authentication::repeated,
+    ),
+    planned(
+        "reauth-lifetime",
+        "they send AUTH_LIFETIME, and we authenticate again in time",
+        Plan::reauth_right,
+        authentication::repeated_for_them,
+    ),
+    planned(
+        "reauth-theirs",
+        "they authenticate again, break before make",
+        Plan::reauth_right,
+        authentication::repeated_by_them,
+    ),
+    Scenario {
+        name: "swanctl-ppk",
+        claim: "swanctl brings our daemon a post-quantum key",
+        plan: Plan::ppk,
+        left: Make::AditBySwanctl,
+        run: authentication::ppk,
+    },
+    Scenario {
+        name: "swanctl-second",
+        claim: "swanctl configures our daemon with two rounds of authentication",
+        plan: Plan::second_cert,
+        left: Make::AditBySwanctl,
+        run: authentication::second,
+    },
+    planned(
+        "cert-rsa",
+        "certificates for RSA keys, either side initiates",
+        Plan::cert_rsa,
+        login::rsa,
+    ),
+    planned("cert-rsa-pss", "the same, and PSS alone is allowed", Plan::cert_pss, login::rsa),
+    planned("cert-ecdsa", "certificates for P-256 keys", Plan::cert_p256, login::ecdsa),
+    planned("cert-ecdsa-384", "certificates for P-384 keys", Plan::cert_p384, login::ecdsa),
+    planned("cert-ed25519", "certificates for Ed25519 keys", Plan::cert_ed25519, login::ed25519),
+    planned("raw-ecdsa", "raw public P-256 keys", Plan::raw_p256, login::ecdsa),
+    planned("raw-ed25519", "raw public Ed25519 keys", Plan::raw_ed25519, login::ed25519),
+    Scenario {
+        name: "swanctl-cert",
+        claim: "swanctl brings our daemon certificates and keys, either side initiates",
+        plan: Plan::cert_p256,
+        left: Make::AditBySwanctl,
+        run: login::swanctl,
+    },
     Scenario {
         name: "swanctl",
         claim: "Debian's swanctl drives our daemon with an ordinary swanctl.conf",

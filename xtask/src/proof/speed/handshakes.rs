@@ -1,0 +1,71 @@
+//! IKE handshakes and the SAs they leave: figures of `cargo xtask bench handshakes`.
+
+use anyhow::Context as _;
+
+use super::Compared;
+use crate::bench::handshakes::{Held, MANY, Make, Report, Row, SAMPLE};
+
+/// X25519 alone, as charon has it.
+const OURS: Make = Make::Adit { post_quantum: false };
+const HYBRID: Make = Make::Adit { post_quantum: true };
+
+/// Our handshakes per second beside charon's.
+pub(super) fn rate(report: &Report) -> anyhow::Result<Compared> {
+    let (ours, charon) = (row(report, OURS, SAMPLE)?, row(report, Make::Charon, SAMPLE)?);
+    Ok(Compared {
+        values: format!("{:.0} per second against {:.0}", ours.per_second, charon.per_second),
+        ratio: ours.per_second / charon.per_second,
+        reason: format!(
+            "a handshake takes {}, with a child SA in user space, whose policies and routes stand since \
+             the tunnel was loaded; of charon {}, with a child SA in user space (kernel-libipsec) and \
+             the policies of it",
+            cpu(ours),
+            cpu(charon)
+        ),
+    })
+}
+
+/// What a handshake costs while many SAs stand, as a multiple of what it costs with few.
+pub(super) fn flatness(report: &Report) -> anyhow::Result<Compared> {
+    let (few, many) = (row(report, OURS, SAMPLE)?, row(report, OURS, MANY)?);
+    Ok(Compared {
+        values: format!("{} against {}", cpu(many), cpu(few)),
+        ratio: (many.initiator_us + many.responder_us) / (few.initiator_us + few.responder_us),
+        reason: "what grows is in `perf record` of both daemons with that many tunnels".to_owned(),
+    })
+}
+
+/// Memory of our IKE SA with a child as a share of charon's.
+pub(super) fn memory(report: &Report) -> anyhow::Result<Compared> {
+    let held = |make| report.held(make).with_context(|| format!("memory of {make:?} is missing"));
+    let (ours, charon) = (held(OURS)?, held(Make::Charon)?);
+    let octets = |held: &Held| (held.initiator_octets + held.responder_octets) / 2.0;
+    Ok(Compared {
+        values: format!("{:.0} octets against {:.0}", octets(ours), octets(charon)),
+        ratio: octets(ours) / octets(charon),
+        reason: format!(
+            "the mean of both ends and of {} IKE SAs, of charon {}, with keys of both directions in \
+             the packet engine; our policies and routes were there before, as the tunnels were loaded, \
+             and are not counted; charon's are",
+            ours.sas, charon.sas
+        ),
+    })
+}
+
+/// Our rate with ML-KEM-768 as a share of that without.
+pub(super) fn hybrid(report: &Report) -> anyhow::Result<Compared> {
+    let (hybrid, plain) = (row(report, HYBRID, SAMPLE)?, row(report, OURS, SAMPLE)?);
+    Ok(Compared {
+        values: format!("{:.0} per second against {:.0}", hybrid.per_second, plain.per_second),
+        ratio: hybrid.per_second / plain.per_second,
+        reason: format!("{} against {}", cpu(hybrid), cpu(plain)),
+    })
+}
+
+fn row(report: &Report, make: Make, standing: usize) -> anyhow::Result<&Row> {
+    report.row(make, standing).with_context(|| format!("{make:?} with {standing} SAs is missing"))
+}
+
+fn cpu(row: &Row) -> String {
+    format!("{:.0} + {:.0} us of CPU", row.initiator_us, row.responder_us)
+}
