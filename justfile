@@ -28,7 +28,7 @@ doc:
 fuzz SECONDS="60":
     cargo xtask fuzz --seconds {{SECONDS}}
 
-# two peers in virtual time
+# worlds of several hosts in virtual time
 sim SEEDS="1000":
     cargo xtask sim --seeds {{SEEDS}}
 
@@ -52,9 +52,29 @@ proof *ARGS:
 proof-ipsec *ARGS:
     cargo xtask proof ipsec {{ARGS}}
 
+# what we claim about IKEv2, measured (root)
+proof-ikev2 *ARGS:
+    cargo xtask proof ikev2 {{ARGS}}
+
+# what is to be proven, and by which tests it is
+checklist *ARGS:
+    cargo xtask checklist {{ARGS}}
+
+# every order of events of rekeying and deleting
+model *ARGS:
+    cargo xtask model {{ARGS}}
+
 # octets per second, handshakes per second
 bench:
     cargo bench
+
+# our tunnels beside those of others (root)
+bench-beside *ARGS:
+    cargo xtask bench {{ARGS}}
+
+# how fast we have to be, and are (root)
+proof-speed *ARGS:
+    cargo xtask proof speed {{ARGS}}
 
 # licences, advisories, bans (needs cargo-deny)
 deny:
