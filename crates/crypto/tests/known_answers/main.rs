@@ -7,4 +7,5 @@
 mod cipher;
 mod kx;
 mod prf;
+mod signature;
 mod vectors;
