@@ -85,9 +85,8 @@ fn ecdsa_signatures_of_nothing_are_refused() {
     let pkcs8 = pair.to_pkcs8v1().unwrap();
     let key = SigningKey::curve(KeyKind::P256, pkcs8.as_ref()).unwrap();
     let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
-    let order: Vec<u8> = (0..32)
-        .map(|at| u8::from_str_radix(&order[2 * at..2 * at + 2], 16).unwrap())
-        .collect();
+    let order: Vec<u8> =
+        (0..32).map(|at| u8::from_str_radix(&order[2 * at..2 * at + 2], 16).unwrap()).collect();
     let number = |octets: &[u8]| tlv(2, octets);
     let long = number(&[&[0], &order[..]].concat());
     let scheme = SignatureScheme::Ecdsa(SignatureHash::Sha2_256);
