@@ -112,8 +112,13 @@ fn program(name: &str) -> PathBuf {
 }
 
 fn daemon_file(place: &Place, plan: &Plan) -> String {
+    // Where addresses change it has to rekey for user-space ESP to follow, and asks for that before it
+    // answers our request. Until it is through with ours it ignores our answer if the message ids are the
+    // same, and asks again. Packets wait for that, so it should not take its usual four seconds.
+    let patience = if plan.moves { "retransmit_timeout = 0.5" } else { "" };
     format!(
         "charon-systemd {{
+  {patience}
   load = {PLUGINS} {kernel} socket-default updown vici
   fragment_size = {fragment}
   plugins {{
