@@ -27,7 +27,7 @@ enum About {
     Rest,
 }
 
-const SETS: [Set; 32] = [
+const SETS: [Set; 36] = [
     cipher("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
     cipher("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     cipher(
@@ -52,6 +52,13 @@ const SETS: [Set; 32] = [
         "modp.json",
         &["modp_groups_give_the_answers_of_another_big_integer_and_keep_leading_zeros"],
     ),
+    rest(
+        "modp_others.json",
+        &["modp_groups_give_the_answers_of_another_big_integer_and_keep_leading_zeros"],
+    ),
+    rest("ecp_others.json", &["other_curves_give_the_answers_of_another_implementation"]),
+    rest("rfc7748_x448.json", &["x448_gives_the_answers_of_rfc_7748"]),
+    rest("rsa_forged.json", &["forged_rsa_signatures_are_refused"]),
     rest("wycheproof_x25519.json", &["x25519_gives_the_answers_of_wycheproof_and_refuses_zeros"]),
     rest(
         "wycheproof_ecdh_secp256r1.json",
@@ -216,6 +223,15 @@ fn count_tests(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_the_ciphers_is_among_the_sets() {
+        for entry in fs::read_dir(root::path("crates/crypto/tests/vectors")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let is_named = SETS.iter().any(|set| set.file == name);
+            assert!(is_named || !name.ends_with(".json"), "{name}");
+        }
+    }
 
     #[test]
     fn vectors_are_counted_in_each_form() {
