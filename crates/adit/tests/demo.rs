@@ -379,6 +379,106 @@ fn break_daemon() {
     ");
 }
 
+/// What `adit doctor` says after a fault on the way, and again from outside, as an operator asks.
+fn break_the_way(fault: &str, code: &str) -> Option<String> {
+    let lab = Lab::start(fault)?;
+    let sound = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&sound.out).unwrap();
+    assert_eq!((sound.code, &found["ok"]), (0, &true.into()), "{}", sound.all());
+
+    let broken = lab.demo(&["break", fault]);
+    let asked = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&asked.out).unwrap();
+    assert_eq!(asked.code, 1, "{}{}", broken.all(), asked.all());
+    assert_eq!(found["problems"][0]["code"], code, "{}", asked.out);
+
+    let fixed = lab.demo(&["fix"]);
+    assert!(fixed.out.contains("3 of 3 answered"), "{}{}", broken.all(), fixed.all());
+    let sound = lab.gateway("oslo", &["doctor", "berlin"]);
+    assert!(sound.code == 0 && sound.out.starts_with("No problems.\n"), "{}", sound.all());
+    Some(without_times(&broken.all().replace(&lab.directory(), "DIR")))
+}
+
+/// CHECKLIST PM-25: a black hole is named, with the longest packet that passes.
+#[test]
+fn break_mtu() {
+    let Some(text) = break_the_way("mtu", "E401") else { return };
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn break_nat() {
+    let Some(text) = break_the_way("nat", "E121") else { return };
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn break_fragments() {
+    let Some(text) = break_the_way("fragments", "E406") else { return };
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn break_oneway() {
+    let Some(text) = break_the_way("oneway", "E405") else { return };
+    insta::assert_snapshot!(text, @"");
+}
+
+/// The counters of the SAs tell the directions apart.
+#[test]
+fn ping_says_where_requests_are_lost() {
+    let Some(lab) = Lab::start("ping") else { return };
+    let ping = |arguments: &[&str]| {
+        let ran = lab.gateway("oslo", &[&["ping", "berlin", "--json"], arguments].concat());
+        let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        (ran, found)
+    };
+    let (ran, found) = ping(&["--count", "5", "--flood-safe", "--mtu"]);
+    assert_eq!((ran.code, &found["answered"]), (0, &5.into()), "{}", ran.all());
+    assert_eq!(found["address"], "10.2.0.1");
+    assert_eq!((&found["packets_out"], &found["packets_in"]), (&5.into(), &5.into()));
+    assert_eq!(found["mtu"]["largest"], found["mtu"]["whole"], "{}", ran.out);
+    let text = lab.gateway("oslo", &["ping", "berlin", "10.2.0.20", "--count", "1"]);
+    assert!(text.out.contains("  answered   1 of 1, 0 % lost\n"), "{}", text.all());
+
+    let fast = lab.gateway("oslo", &["ping", "berlin", "--interval", "0.01"]);
+    assert!(fast.code == 2 && fast.err.contains("would flood"), "{}", fast.all());
+
+    assert_eq!(lab.demo(&["break", "oneway"]).code, 0);
+    let (ran, found) = ping(&["--count", "2", "--interval", "0.1"]);
+    assert_eq!((ran.code, &found["lost"]), (1, &"beyond".into()), "{}", ran.all());
+    assert_eq!((&found["packets_out"], &found["packets_in"]), (&2.into(), &0.into()));
+
+    assert_eq!(lab.gateway("oslo", &["down", "berlin"]).code, 0);
+    let down = lab.gateway("oslo", &["ping", "berlin"]);
+    assert!(down.code == 1 && down.err.contains("adit up berlin"), "{}", down.all());
+}
+
+/// A packet outside of every policy is dropped, and `--drops` says where and why.
+#[test]
+fn drops_are_shown_with_their_meaning() {
+    let Some(lab) = Lab::start("drops") else { return };
+    let none = lab.gateway("oslo", &["status", "berlin", "--drops"]);
+    assert_eq!((none.code, none.out.as_str()), (0, "no packet was dropped\n"));
+    // The gateway's outer address is not in the tunnel's networks.
+    let stray = ["shell", "oslo-gw", "bash", "-c", "echo x > /dev/udp/10.2.0.20/9"];
+    let source = ["shell", "oslo-gw", "ip", "addr", "del", "10.1.0.1/24", "dev", "lan0"];
+    assert_eq!(lab.demo(&source).code, 0);
+    lab.demo(&stray);
+    let shown = lab.gateway("oslo", &["status", "--drops", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    let drop = &found["drops"][0];
+    assert_eq!(
+        (&drop["reason"], &drop["way"]),
+        (&"no_policy".into(), &"out".into()),
+        "{}",
+        shown.out
+    );
+    assert_eq!(drop["meaning"], "no policy matches the packet");
+    assert!(drop["fix"].is_string() && drop["tunnel"].is_null(), "{}", shown.out);
+    assert_eq!(lab.gateway("oslo", &["status", "lisbon", "--drops"]).code, 2);
+}
+
 /// Every diagnosis is of the last fault, whatever was broken before it.
 #[test]
 fn faults_follow_each_other() {
