@@ -14,7 +14,7 @@ use crate::socket_option;
 /// 65,535 octets; `None` if none came within `patience`. It is sent `tries` times, evenly spread.
 ///
 /// The datagram carries our mark, so that it goes past our own routes into the TUN, as IKE and ESP
-/// do. Must be called in the namespace it shall leave from.
+/// do; it may be cut on the way. Must be called in the namespace it shall leave from.
 ///
 /// # Errors
 ///
@@ -34,6 +34,11 @@ pub fn ask(
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).map_err(failed)?;
     let mark = libc::c_int::try_from(MARK).unwrap_or_default();
     socket_option::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, mark).map_err(failed)?;
+    let (level, name) = match peer {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    socket_option::set(&socket, level, name, libc::IP_PMTUDISC_DONT).map_err(failed)?;
     // Only this peer's datagrams come in, and its ICMP errors.
     socket.connect(peer).map_err(failed)?;
     let mut buffer = vec![0; ANSWER_OCTETS_MAX];

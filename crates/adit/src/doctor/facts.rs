@@ -92,6 +92,8 @@ pub(crate) struct Ports {
     pub(crate) peer: IpAddr,
     pub(crate) ike: Answer,
     pub(crate) nat: Answer,
+    /// What one of them answers to a question that does not travel in one piece.
+    pub(crate) pieces: Answer,
 }
 
 /// Of one port.
@@ -118,6 +120,7 @@ pub(crate) struct Echo {
     pub(crate) flow: Flow,
     /// How long a packet may be, if short ones pass.
     pub(crate) sizes: Option<Sizes>,
-    /// Whether a packet of the longest length passes if it may be cut.
+    /// Whether a packet of the longest length passes if it may be cut. Outside it may be cut only if
+    /// the tunnel's `df` says so.
     pub(crate) whole_cut: Option<bool>,
 }

@@ -31,17 +31,25 @@ pub(super) fn try_out(
     let over_tcp = tunnel.status.children.iter().any(|child| child.tcp);
     let quiet = tunnel.status.state == TunnelState::Idle;
     if let Some(peer) = look::peer(&tunnel.status).filter(|_| !over_tcp && !quiet) {
-        tunnel.ports = Some(Ports { peer, ike: ask(peer, 500), nat: ask(peer, 4500) });
+        tunnel.ports = Some(ports(peer));
     }
     Ok(())
 }
 
-/// Whether IKE answers at a port. The question is one of a version that is still to come, which every
+fn ports(peer: IpAddr) -> Ports {
+    let (ike, nat) = (ask(peer, 500, 0), ask(peer, 4500, 0));
+    let port = if nat == Answer::Yes { 4500 } else { 500 };
+    let answers = ike == Answer::Yes || nat == Answer::Yes;
+    let pieces = if answers { ask(peer, port, PIECES_OCTETS) } else { Answer::Unknown };
+    Ports { peer, ike, nat, pieces }
+}
+
+/// Whether IKE answers at a port to a question with so many octets of nothing in it. The question is one of a version that is still to come, which every
 /// responder answers without any state (RFC 7296 §2.5), and which no SA, configuration or log of
 /// the peer has a place for.
-fn ask(peer: IpAddr, port: u16) -> Answer {
+fn ask(peer: IpAddr, port: u16, padding: u16) -> Answer {
     let random = adit_sys::entropy::array::<8>().unwrap_or([0xad; 8]);
-    let question = question(random, port == 4500);
+    let question = question(random, port == 4500, padding);
     match reach::ask(SocketAddr::new(peer, port), &question, PORT_TRIES, PORT_PATIENCE) {
         Ok(Some(_)) => Answer::Yes,
         Ok(None) => Answer::Silence,
@@ -53,21 +61,23 @@ fn ask(peer: IpAddr, port: u16) -> Answer {
 }
 
 /// An IKE message of version 3.0 with one Vendor ID, so that the answer is no longer than it.
-fn question(spi: [u8; 8], marked: bool) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(80);
+fn question(spi: [u8; 8], marked: bool, padding: u16) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(80 + usize::from(padding));
     if marked {
         // RFC 3948 §2.2.
         octets.extend([0; 4]);
     }
-    let length = HEADER_OCTETS + 4 + VENDOR.len();
+    let payload = 4 + VENDOR.len() + usize::from(padding);
+    let length = HEADER_OCTETS + payload;
     octets.extend(spi);
     octets.extend([0; 8]);
     // Next payload 43 (Vendor ID), version 3.0, INFORMATIONAL (37), the initiator's request.
     octets.extend([43, 0x30, 37, 0x08, 0, 0, 0, 0]);
     octets.extend(u32::try_from(length).unwrap_or_default().to_be_bytes());
     octets.extend([0, 0]);
-    octets.extend(u16::try_from(4 + VENDOR.len()).unwrap_or_default().to_be_bytes());
+    octets.extend(u16::try_from(payload).unwrap_or_default().to_be_bytes());
     octets.extend(VENDOR);
+    octets.resize(octets.len() + usize::from(padding), 0);
     octets
 }
 
@@ -139,6 +149,8 @@ pub(crate) fn longest_uncut(
 
 const VENDOR: &[u8; 32] = b"adit doctor: does IKE live here?";
 const HEADER_OCTETS: usize = 28;
+/// More than an Ethernet carries in one piece, and than any path of the Internet does.
+const PIECES_OCTETS: u16 = 2_000;
 const PORT_TRIES: u32 = 2;
 const PORT_PATIENCE: Duration = Duration::from_millis(800);
 const ECHOES: usize = 4;
@@ -159,11 +171,13 @@ mod tests {
 
     #[test]
     fn the_question_is_a_whole_message_of_a_version_to_come() {
-        let octets = question([7; 8], false);
+        let octets = question([7; 8], false, 0);
         let header = Header::read(&mut Reader(&octets)).unwrap();
         assert_eq!((header.version.major(), header.flags.is_response()), (3, false));
         assert_eq!(u32::from_be_bytes(octets[24..28].try_into().unwrap()), 64);
         assert_eq!(octets.len(), 64);
-        assert_eq!(question([7; 8], true)[..4], [0; 4]);
+        assert_eq!(question([7; 8], true, 0)[..4], [0; 4]);
+        let long = question([7; 8], false, 2_000);
+        assert_eq!((long.len(), &long[24..28]), (2_064, &2_064_u32.to_be_bytes()[..]));
     }
 }

@@ -144,7 +144,16 @@ mod tests {
 
     #[test]
     fn each_way_of_each_sa_says_why() {
-        insta::assert_snapshot!(Drops::of(&report(), Some("berlin")).text(Paint::PLAIN), @"");
+        insta::assert_snapshot!(Drops::of(&report(), Some("berlin")).text(Paint::PLAIN), @r"
+        TUNNEL  SPI       WAY  PACKETS  REASON       MEANING
+        berlin  c0ffee01  in   1,234    replayed     the sequence number was seen before
+        berlin  c0ffee02  out  1        too_big      too long for the link
+        no SA   -         in   7        unknown_spi  -
+
+          replayed           packets come twice or far out of order: `replay_window` makes the window wider
+          too_big            senders must hear of it: let ICMP type 3 code 4 and ICMPv6 type 2 through
+          unknown_spi        the peer sends on an SA that ended here: `adit restart NAME` if it goes on
+        ");
     }
 
     #[test]

@@ -26,8 +26,8 @@ drops them. If none come in, it is the way there. `adit ping NAME ADDRESS` tries
 pub(super) const E406_TEXT: &str = "Packets that are longer than a link on the way takes are cut, and the pieces do not arrive. Whatever fits \
 into one piece passes.
 
-We know because long echo requests that may be cut were not answered while short ones were; or because this host waited in \
-vain for the other pieces of packets, which the kernel counts (`nstat -az IpReasmFails`).
+We know because the peer's IKE answers a question that travels in one piece and not one that is longer than any link takes; or \
+because this host waited in vain for the other pieces of packets, which the kernel counts (`nstat -az IpReasmFails`).
 
 Usual causes: home routers, mobile networks and firewalls that drop fragments as a matter of principle, or balancers that \
 send the pieces of a packet to different hosts.

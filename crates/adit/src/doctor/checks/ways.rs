@@ -14,7 +14,7 @@ pub(super) fn ports(facts: &Facts) -> Vec<Diagnosis> {
         let ports = tunnel.ports.as_ref()?;
         let hears = tunnel.echo.as_ref().is_some_and(|echo| echo.flow.packets_in > 0);
         let wants_4500 = !is_up(tunnel) || tunnel.status.children.iter().any(|child| child.udp);
-        let Ports { peer, ike, nat } = ports;
+        let Ports { peer, ike, nat, .. } = ports;
         match (ike, nat) {
             (Answer::Yes, Answer::Silence) if !hears && wants_4500 => Some(
                 Diagnosis::new(Code::E121, "UDP 500 works, UDP 4500 is blocked on the way")
@@ -126,11 +126,11 @@ pub(super) fn echo_seen(facts: &Facts) -> Option<String> {
     })
 }
 
-/// CHECKLIST PM-25: short packets pass, long ones vanish without a word. Where long ones that may be
-/// cut vanish as well, it is [`pieces`] that are lost.
+/// CHECKLIST PM-25: short packets pass, long ones vanish without a word. Where pieces of packets
+/// vanish, that is the cause, and [`pieces`] tells it.
 pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
     of_each(facts, |tunnel| {
-        let echo = tunnel.echo.as_ref().filter(|echo| echo.whole_cut != Some(false))?;
+        let echo = tunnel.echo.as_ref().filter(|_| !loses_pieces(tunnel))?;
         let sizes = echo.sizes?;
         let lost = sizes.lost?;
         let largest = sizes.largest;
@@ -146,7 +146,7 @@ pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
                     grouped(sizes.whole.into())
                 ),
             )
-            .line_some("but", echo.whole_cut.map(|_| "they pass when they may be cut"))
+            .line_some("but", (echo.whole_cut == Some(true)).then_some("they pass when they may be cut"))
             .fix("let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way");
         let name = tunnel.name();
         Some(found.fix(format!(
@@ -162,26 +162,24 @@ pub(super) fn sizes_seen(facts: &Facts) -> Option<String> {
     })
 }
 
-/// Long packets that may be cut do not arrive; or this host waits in vain for pieces.
+/// What does not travel in one piece does not arrive at the peer; or this host waits in vain for
+/// pieces.
 pub(super) fn pieces(facts: &Facts) -> Vec<Diagnosis> {
     let mut found = of_each(facts, |tunnel| {
-        let echo = tunnel.echo.as_ref().filter(|echo| echo.whole_cut == Some(false))?;
-        let sizes = echo.sizes?;
-        let (largest, whole) = (grouped(sizes.largest.into()), grouped(sizes.whole.into()));
+        let ports = tunnel.ports.as_ref().filter(|_| loses_pieces(tunnel))?;
+        let sizes = tunnel.echo.as_ref().and_then(|echo| echo.sizes);
+        let narrow = sizes.filter(|sizes| sizes.lost.is_some()).map(|sizes| {
+            let (largest, whole) = (grouped(sizes.largest.into()), grouped(sizes.whole.into()));
+            format!("and in the tunnel {largest} octets pass, of {whole} that this host sends")
+        });
         Some(
             Diagnosis::new(Code::E406, "pieces of packets are lost on the way")
-                .line(
-                    "measured",
-                    format!("{largest} octets pass both ways; of {whole}, which may be cut, none"),
-                )
-                .line(
-                    "means",
-                    "a link on the way is too small for whole ones, and something drops the pieces",
-                )
-                .fix(format!(
-                    "let fragments pass on the way, or keep packets below {largest} octets"
-                ))
-                .fix("set df = \"copy\" here, and let ICMP tell senders how long packets may be"),
+                .line("asked", format!("IKE at {}: a question of one piece is answered", ports.peer))
+                .line("but", "a question of two pieces is not")
+                .line_some("measured", narrow)
+                .line("means", "something on the way drops fragments; what is longer than a link never arrives")
+                .fix("let fragments pass on the way")
+                .fix("keep packets short: adit ping NAME --mtu finds the longest that passes"),
         )
     });
     let pieces = facts.host.pieces;
@@ -199,6 +197,11 @@ pub(super) fn pieces(facts: &Facts) -> Vec<Diagnosis> {
         );
     }
     found
+}
+
+/// A question of one piece is answered, and one of two is not.
+fn loses_pieces(tunnel: &Tunnel) -> bool {
+    tunnel.ports.as_ref().is_some_and(|ports| ports.pieces == Answer::Silence)
 }
 
 pub(super) fn pieces_seen(facts: &Facts) -> Option<String> {
