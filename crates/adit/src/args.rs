@@ -192,6 +192,8 @@ pub(crate) enum Fault {
     Route,
     /// UDP 4500 is blocked on the way
     Port,
+    /// Berlin's daemon is killed
+    Daemon,
     /// A link of 1,280 octets on the way, and nobody hears of it
     Mtu,
     /// A NAT has forgotten the tunnel: what Berlin sends does not come back
@@ -200,8 +202,6 @@ pub(crate) enum Fault {
     Fragments,
     /// ESP from Berlin is lost, IKE passes
     Oneway,
-    /// Berlin's daemon is killed
-    Daemon,
 }
 
 /// The hosts of the demo.

@@ -94,11 +94,11 @@ fn help_of_the_demo_lists_what_can_be_done_with_it() {
               - selectors: The two sides disagree about the networks
               - route:     Oslo sends Berlin's network elsewhere
               - port:      UDP 4500 is blocked on the way
+              - daemon:    Berlin's daemon is killed
               - mtu:       A link of 1,280 octets on the way, and nobody hears of it
               - nat:       A NAT has forgotten the tunnel: what Berlin sends does not come back
               - fragments: A small link on the way, and a router that drops pieces of packets
               - oneway:    ESP from Berlin is lost, IKE passes
-              - daemon:    Berlin's daemon is killed
 
     Options:
           --json
@@ -210,7 +210,7 @@ fn a_mistyped_verb_is_a_usage_error_with_the_right_word() {
     exit 2
     --- standard error
     error: invalid value 'secret' for '<WHAT>'
-      [possible values: psk, id, proposal, esp, selectors, route, port, mtu, nat, fragments, oneway, daemon]
+      [possible values: psk, id, proposal, esp, selectors, route, port, daemon, mtu, nat, fragments, oneway]
 
       tip: a similar value exists: 'selectors'
 

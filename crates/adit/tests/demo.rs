@@ -384,13 +384,15 @@ fn break_the_way(fault: &str, code: &str) -> Option<String> {
     let lab = Lab::start(fault)?;
     let sound = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&sound.out).unwrap();
-    assert_eq!((sound.code, &found["ok"]), (0, &true.into()), "{}", sound.all());
+    let ok = found.pointer("/ok").and_then(serde_json::Value::as_bool);
+    assert_eq!((sound.code, ok), (0, Some(true)), "{}", sound.all());
 
     let broken = lab.demo(&["break", fault]);
     let asked = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&asked.out).unwrap();
     assert_eq!(asked.code, 1, "{}{}", broken.all(), asked.all());
-    assert_eq!(found["problems"][0]["code"], code, "{}", asked.out);
+    let first = found.pointer("/problems/0/code").and_then(serde_json::Value::as_str);
+    assert_eq!(first, Some(code), "{}", asked.out);
 
     let fixed = lab.demo(&["fix"]);
     assert!(fixed.out.contains("3 of 3 answered"), "{}{}", broken.all(), fixed.all());
@@ -444,7 +446,7 @@ fn break_nat() {
       and            nothing came in on the tunnel's SAs meanwhile
       means          a firewall drops UDP 4500, or a NAT has forgotten whose it is
       fix            allow UDP 4500 in both directions on the way and on both hosts
-      or             `adit restart NAME` makes a NAT remember; tcp = true does without UDP
+      or             `adit restart berlin` makes a NAT remember; tcp = true does without UDP
     ");
 }
 
@@ -470,7 +472,7 @@ fn break_fragments() {
       measured       and in the tunnel 1,214 octets pass, of 1,390 that this host sends
       means          something on the way drops fragments; what is longer than a link never arrives
       fix            let fragments pass on the way
-      or             keep packets short: adit ping NAME --mtu finds the longest that passes
+      or             keep packets short: adit ping berlin --mtu finds the longest that passes
     ");
 }
 
@@ -510,6 +512,13 @@ fn ping_says_where_requests_are_lost() {
     let text = lab.gateway("oslo", &["ping", "berlin", "10.2.0.20", "--count", "1"]);
     assert!(text.out.contains("  answered   1 of 1, 0 % lost\n"), "{}", text.all());
 
+    let quiet = lab.gateway("oslo", &["doctor", "--quiet"]);
+    assert!(
+        quiet.code == 0 && quiet.out.contains("one-way    nothing to look at"),
+        "{}",
+        quiet.all()
+    );
+
     let fast = lab.gateway("oslo", &["ping", "berlin", "--interval", "0.01"]);
     assert!(fast.code == 2 && fast.err.contains("would flood"), "{}", fast.all());
 
@@ -542,7 +551,7 @@ fn drops_are_shown_with_their_meaning() {
     assert_eq!(lab.demo(&inner).code, 0);
     lab.demo(&["shell", "oslo-gw", "bash", "-c", "echo x > /dev/udp/10.2.0.20/9"]);
     let (after, stray) = strays();
-    assert_eq!(after, before + 1, "{stray}");
+    assert!(after > before, "{stray}");
     assert_eq!(stray["meaning"], "no policy matches the packet");
     assert!(stray["fix"].is_string() && stray["tunnel"].is_null(), "{stray}");
     let text = lab.gateway("oslo", &["status", "--drops"]);

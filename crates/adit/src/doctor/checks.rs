@@ -52,7 +52,13 @@ fn is_up(tunnel: &Tunnel) -> bool {
 
 /// Every tunnel's problem, if it has one of that kind.
 fn of_each(facts: &Facts, find: impl Fn(&Tunnel) -> Option<Diagnosis>) -> Vec<Diagnosis> {
-    let named = |tunnel: &Tunnel| Some(find(tunnel)?.tunnel(tunnel.name()));
+    let named = |tunnel: &Tunnel| {
+        let mut found = find(tunnel)?.tunnel(tunnel.name());
+        for fix in &mut found.fixes {
+            *fix = fix.replace("NAME", tunnel.name());
+        }
+        Some(found)
+    };
     facts.tunnels.iter().filter_map(named).collect()
 }
 

@@ -180,6 +180,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn our_certificates_are_found_by_the_tunnels_files() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["oslo.example".into()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "oslo");
+        params.not_after = rcgen::date_time_ymd(2031, 1, 2);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let directory = std::env::temp_dir().join(format!("adit-look-{}", std::process::id()));
+        let tunnels = directory.join("tunnels");
+        std::fs::create_dir_all(&tunnels).unwrap();
+        let file = "peer = \"192.0.2.2\"\nlocal = \"10.1.0.0/24\"\nremote = \"10.2.0.0/24\"\n\
+            cert = \"file:own.pem\"\nkey = \"file:own.key\"\nca = \"file:own.pem\"\n\
+            peer_id = \"*.example\"\n";
+        std::fs::write(tunnels.join("berlin.toml"), file).unwrap();
+        std::fs::write(tunnels.join("own.pem"), certificate).unwrap();
+        adit_sys::file::write_private(&tunnels.join("own.key"), key.serialize_pem().as_bytes())
+            .unwrap();
+
+        let found = certificates(&directory);
+
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].tunnel.as_str(), found[0].subject.as_str()), ("berlin", "CN=oslo"));
+        assert_eq!(found[0].until, "2031-01-02 00:00 UTC");
+        assert!(certificates(&directory).is_empty(), "no directory, no certificates");
+    }
+
+    #[test]
     fn counters_are_found_by_name() {
         let snmp = "Ip: Forwarding ReasmOKs ReasmFails\nIp: 1 7 3\nIcmp: InMsgs\nIcmp: 9\n";
         assert_eq!((v4_count(snmp, "ReasmOKs"), v4_count(snmp, "ReasmFails")), (7, 3));

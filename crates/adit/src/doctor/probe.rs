@@ -158,7 +158,7 @@ const ECHO_PAYLOAD: usize = 56;
 const ECHO_PATIENCE: Duration = Duration::from_millis(500);
 const CUT_TRIES: usize = 2;
 /// On a fast network the scheduler takes longer than the way.
-const SIZE_PATIENCE_MIN: Duration = Duration::from_millis(80);
+const SIZE_PATIENCE_MIN: Duration = Duration::from_millis(150);
 /// EMSGSIZE.
 const MESSAGE_TOO_LONG: i32 = 90;
 

@@ -231,7 +231,7 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_AFTER_LOSS: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-const SIZE_PATIENCE_MIN: Duration = Duration::from_millis(80);
+const SIZE_PATIENCE_MIN: Duration = Duration::from_millis(150);
 
 #[cfg(test)]
 mod tests {

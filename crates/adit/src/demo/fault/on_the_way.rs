@@ -63,7 +63,14 @@ fn install(stage: &Stage, fault: Fault) -> Result<(), Error> {
         }
         Fault::Nat => drop(&lab.internet, Dropped::Udp4500From(berlin)),
         Fault::Oneway => drop(&lab.internet, Dropped::EspFrom(berlin)),
-        _ => Ok(()),
+        Fault::Psk
+        | Fault::Id
+        | Fault::Proposal
+        | Fault::Esp
+        | Fault::Selectors
+        | Fault::Route
+        | Fault::Port
+        | Fault::Daemon => Ok(()),
     }
 }
 

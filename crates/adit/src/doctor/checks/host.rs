@@ -114,7 +114,7 @@ pub(super) fn certificates(facts: &Facts) -> Vec<Diagnosis> {
         let left = one.until_s.saturating_sub(now);
         let sentence = match left {
             0 => "our certificate has ended".to_owned(),
-            ..SOON_S => format!("our certificate ends in {} days", left / 86_400),
+            1..SOON_S => format!("our certificate ends in {} days", left / 86_400),
             _ => return None,
         };
         let found = Diagnosis::new(Code::E529, sentence).tunnel(&one.tunnel);
