@@ -51,7 +51,9 @@ pub(super) fn gather(daemon: &mut Daemon, wish: &Wish) -> Result<Facts, Error> {
         joined: after.joined.saturating_sub(before.joined),
         failed: after.failed.saturating_sub(before.failed),
     };
-    Ok(Facts { known, host: Host { pieces, ..host(wish.config.as_deref()) }, tunnels })
+    let mut host = Host { pieces, ..host(wish.config.as_deref()) };
+    host.certificates.retain(|one| wish.tunnel.as_ref().is_none_or(|name| one.tunnel == *name));
+    Ok(Facts { known, host, tunnels })
 }
 
 /// What the daemon says is wrong, with the host and with the tunnels that were asked about.
@@ -185,6 +187,7 @@ mod tests {
         let mut params = rcgen::CertificateParams::new(vec!["oslo.example".into()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::CommonName, "oslo");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.not_after = rcgen::date_time_ymd(2031, 1, 2);
         let certificate = params.self_signed(&key).unwrap().pem();
         let directory = std::env::temp_dir().join(format!("adit-look-{}", std::process::id()));
@@ -199,6 +202,12 @@ mod tests {
             .unwrap();
 
         let found = certificates(&directory);
+        let read = check::read_files(&tunnels).unwrap();
+        let kinds = Files { tunnels: &read, policies: &[], sas: &[] };
+        let problems = config::load_all(kinds, &check::read_secret).err().unwrap_or_default();
+        let problems: Vec<String> =
+            problems.iter().map(|one| one.render(false).to_owned()).collect();
+        assert!(problems.is_empty(), "{problems:?}");
 
         std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
