@@ -1,5 +1,6 @@
 //! The command line of `adit`: the one description that help, completions and man pages come from.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,6 +72,10 @@ pub(crate) enum Verb {
     Reload(Json),
     /// Show the tunnels
     Status(Status),
+    /// Look for what is wrong, try the tunnels, and print only problems
+    Doctor(Doctor),
+    /// Send echo requests through a tunnel and say where they are lost
+    Ping(Ping),
     /// Say what happens to a packet, and which policy decides
     Why(Why),
     /// Show the policies in the order in which they decide
@@ -189,6 +194,14 @@ pub(crate) enum Fault {
     Port,
     /// Berlin's daemon is killed
     Daemon,
+    /// A link of 1,280 octets on the way, and nobody hears of it
+    Mtu,
+    /// A NAT has forgotten the tunnel: what Berlin sends does not come back
+    Nat,
+    /// A small link on the way, and a router that drops pieces of packets
+    Fragments,
+    /// ESP from Berlin is lost, IKE passes
+    Oneway,
 }
 
 /// The hosts of the demo.
@@ -270,11 +283,70 @@ pub(crate) struct Status {
     #[arg(long, conflicts_with = "name")]
     pub(crate) engine: bool,
 
+    /// Show instead which packets were dropped, for each SA and direction, and why
+    #[arg(long, conflicts_with = "engine")]
+    pub(crate) drops: bool,
+
     /// Repeat, once a second, until interrupted
     #[arg(long, short)]
     pub(crate) watch: bool,
 
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Only this tunnel
+    pub(crate) name: Option<String>,
+
+    /// Directory of the configuration, for the certificates in it (/etc/adit)
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide_default_value = true)]
+    pub(crate) config: PathBuf,
+
+    /// Only look: send nothing through the tunnels and ask no peer
+    #[arg(long)]
+    pub(crate) quiet: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit ping`.
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The tunnel
+    pub(crate) name: String,
+
+    /// Whom to ask behind the peer; without it, the first address of the peer's network
+    pub(crate) address: Option<IpAddr>,
+
+    /// Requests (4)
+    #[arg(long, value_name = "N", default_value_t = 4, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) count: u16,
+
+    /// Payload of a request, octets (56)
+    #[arg(long, value_name = "N", default_value_t = 56, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(..=65_000))]
+    pub(crate) size: u16,
+
+    /// Seconds from one request to the next (1); not below 0.1
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, hide_default_value = true)]
+    pub(crate) interval: f64,
+
+    /// As fast as the way allows: never more than one request under way, slower after a loss
+    #[arg(long, conflicts_with = "interval")]
+    pub(crate) flood_safe: bool,
+
+    /// Find the longest packet that passes both ways without being cut
+    #[arg(long)]
+    pub(crate) mtu: bool,
+
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -6,11 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use adit_mgmt::api::{self, EngineReport, Status};
+use adit_mgmt::api::{self, EngineReport, SadReport, Status};
 use adit_mgmt::vici::answer::Outcome;
 use adit_mgmt::vici::{Client, ClientEvent, EventKind, Message, Request};
 use adit_mgmt::{Diagnosis, vici};
 use adit_sys::clock;
+use adit_sys::unix::peer_credentials;
 
 use crate::error::Error;
 
@@ -104,6 +105,17 @@ impl Daemon {
     /// How packets are moved.
     pub(crate) fn engine(&mut self) -> Result<EngineReport, Error> {
         Ok(api::from_message(&self.call(&Request::AditEngine, |_| Ok(()))?)?)
+    }
+
+    /// The SAs, with their counters.
+    pub(crate) fn sad(&mut self) -> Result<SadReport, Error> {
+        Ok(api::from_message(&self.call(&Request::AditSad, |_| Ok(()))?)?)
+    }
+
+    /// The daemon's process, as this one sees it.
+    pub(crate) fn process(&self) -> Result<u32, Error> {
+        let peer = peer_credentials(&self.stream).map_err(Error::io("control socket"))?;
+        u32::try_from(peer.pid).map_err(|_| Error::Refused("the daemon has no process".into()))
     }
 
     /// Registers for an event from now on.

@@ -4,6 +4,8 @@
 mod args;
 mod daemon;
 mod demo;
+mod doctor;
+mod echo;
 mod error;
 mod screen;
 mod table;
@@ -41,6 +43,8 @@ fn run(cli: &Cli, screen: &mut Screen) -> Result<Exit, Error> {
         Verb::Rekey(args) => verb::act::rekey(args, vici, screen),
         Verb::Reload(args) => verb::act::reload(args, vici, screen),
         Verb::Status(args) => verb::status::run(args, vici, screen),
+        Verb::Doctor(args) => verb::doctor::run(args, vici, screen),
+        Verb::Ping(args) => verb::ping::run(args, vici, screen),
         Verb::Why(args) => verb::why::why(args, vici, screen),
         Verb::Spd(args) => verb::why::spd(args, vici, screen),
         Verb::Sad(args) => verb::why::sad(args, vici, screen),
@@ -60,6 +64,8 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Up(args) | Verb::Down(args) | Verb::Restart(args) => args.json,
         Verb::Rekey(args) => args.json,
         Verb::Reload(args) | Verb::Spd(args) | Verb::Sad(args) => args.json,
+        Verb::Doctor(args) => args.json,
+        Verb::Ping(args) => args.json,
         Verb::Why(args) => args.json,
         Verb::Status(args) => args.json,
         Verb::Log(args) => args.json,

@@ -25,6 +25,8 @@ fn help_lists_the_verbs() {
       rekey        Replace a tunnel's keys now, without losing a packet
       reload       Read the configuration again; only tunnels that changed are touched
       status       Show the tunnels
+      doctor       Look for what is wrong, try the tunnels, and print only problems
+      ping         Send echo requests through a tunnel and say where they are lost
       why          Say what happens to a packet, and which policy decides
       spd          Show the policies in the order in which they decide
       sad          Show the security associations, without their keys
@@ -93,6 +95,10 @@ fn help_of_the_demo_lists_what_can_be_done_with_it() {
               - route:     Oslo sends Berlin's network elsewhere
               - port:      UDP 4500 is blocked on the way
               - daemon:    Berlin's daemon is killed
+              - mtu:       A link of 1,280 octets on the way, and nobody hears of it
+              - nat:       A NAT has forgotten the tunnel: what Berlin sends does not come back
+              - fragments: A small link on the way, and a router that drops pieces of packets
+              - oneway:    ESP from Berlin is lost, IKE passes
 
     Options:
           --json
@@ -175,6 +181,7 @@ fn help_of_verbs_about_a_tunnel() {
 
     Options:
           --engine  Show how packets are moved instead: which fast paths are on, and what they do
+          --drops   Show instead which packets were dropped, for each SA and direction, and why
       -w, --watch   Repeat, once a second, until interrupted
           --json    Print JSON
       -h, --help    Print help
@@ -203,7 +210,7 @@ fn a_mistyped_verb_is_a_usage_error_with_the_right_word() {
     exit 2
     --- standard error
     error: invalid value 'secret' for '<WHAT>'
-      [possible values: psk, id, proposal, esp, selectors, route, port, daemon]
+      [possible values: psk, id, proposal, esp, selectors, route, port, daemon, mtu, nat, fragments, oneway]
 
       tip: a similar value exists: 'selectors'
 
@@ -525,7 +532,9 @@ fn completions_and_man_pages_come_from_the_same_description() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    insta::assert_snapshot!(pages.join(" "), @r"adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-down.1 adit-explain.1 adit-log.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-sad.1 adit-secret-new.1 adit-secret.1 adit-spd.1 adit-status.1 adit-up.1 adit-why.1 adit.1");
+    insta::assert_snapshot!(pages.join(" "), @r"
+    adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-doctor.1 adit-down.1 adit-explain.1 adit-log.1 adit-ping.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-sad.1 adit-secret-new.1 adit-secret.1 adit-spd.1 adit-status.1 adit-up.1 adit-why.1 adit.1
+    ");
 }
 
 #[test]

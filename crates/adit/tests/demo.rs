@@ -379,6 +379,186 @@ fn break_daemon() {
     ");
 }
 
+/// What `adit doctor` says after a fault on the way, and again from outside, as an operator asks.
+fn break_the_way(fault: &str, code: &str) -> Option<String> {
+    let lab = Lab::start(fault)?;
+    let sound = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&sound.out).unwrap();
+    let ok = found.pointer("/ok").and_then(serde_json::Value::as_bool);
+    assert_eq!((sound.code, ok), (0, Some(true)), "{}", sound.all());
+
+    let broken = lab.demo(&["break", fault]);
+    let asked = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&asked.out).unwrap();
+    assert_eq!(asked.code, 1, "{}{}", broken.all(), asked.all());
+    let first = found.pointer("/problems/0/code").and_then(serde_json::Value::as_str);
+    assert_eq!(first, Some(code), "{}", asked.out);
+
+    let fixed = lab.demo(&["fix"]);
+    assert!(fixed.out.contains("3 of 3 answered"), "{}{}", broken.all(), fixed.all());
+    let sound = lab.gateway("oslo", &["doctor", "berlin"]);
+    assert!(sound.code == 0 && sound.out.starts_with("No problems.\n"), "{}", sound.all());
+    Some(without_times(&broken.all().replace(&lab.directory(), "DIR")))
+}
+
+/// CHECKLIST PM-25: a black hole is named, with the longest packet that passes.
+#[test]
+fn break_mtu() {
+    let Some(text) = break_the_way("mtu", "E401") else { return };
+    insta::assert_snapshot!(text, @r#"
+    exit 0
+      break      the link to berlin-gw takes 1,280 octets, and ICMP does not say so
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+        … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
+        … s  traffic   10.1.0.0/24 <-> 10.2.0.0/24
+        … s  packets   ESP in UDP, adit0, route 10.2.0.0/24
+      tunnel     oslo <-> berlin UP in … s
+      doctor     adit --vici DIR/oslo.vici doctor
+
+    oslo-gw says
+    warning[E401]: berlin: packets above 1,214 octets are lost inside the tunnel
+      measured       1,214 octets pass both ways uncut, 1,215 vanish without a word; this host sends up to 1,390
+      fix            let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way
+      or             set df = "clear" in berlin's file, so that routers cut the outer packets
+    "#);
+}
+
+#[test]
+fn break_nat() {
+    let Some(text) = break_the_way("nat", "E121") else { return };
+    insta::assert_snapshot!(text, @r"
+    exit 0
+      break      a NAT before oslo-gw forgets it: UDP 4500 from berlin-gw is dropped
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers, it is behind a NAT or acts like it     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+        … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
+        … s  traffic   10.1.0.0/24 <-> 10.2.0.0/24
+        … s  packets   ESP in UDP, adit0, route 10.2.0.0/24
+      tunnel     oslo <-> berlin UP in … s
+      doctor     adit --vici DIR/oslo.vici doctor
+
+    oslo-gw says
+    error[E121]: berlin: UDP 500 works, UDP 4500 is blocked on the way
+      saw            203.0.113.2:500 answers, 203.0.113.2:4500 does not
+      and            nothing came in on the tunnel's SAs meanwhile
+      means          a firewall drops UDP 4500, or a NAT has forgotten whose it is
+      fix            allow UDP 4500 in both directions on the way and on both hosts
+      or             `adit restart berlin` makes a NAT remember; tcp = true does without UDP
+    ");
+}
+
+#[test]
+fn break_fragments() {
+    let Some(text) = break_the_way("fragments", "E406") else { return };
+    insta::assert_snapshot!(text, @r"
+    exit 0
+      break      the link to berlin-gw takes 1,280 octets, and the Internet drops fragments
+        … s  reach     asking 203.0.113.2:500
+        … s  reach     203.0.113.2:500 answers     (peer: Adit)
+        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
+        … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
+        … s  traffic   10.1.0.0/24 <-> 10.2.0.0/24
+        … s  packets   ESP in UDP, adit0, route 10.2.0.0/24
+      tunnel     oslo <-> berlin UP in … s
+      doctor     adit --vici DIR/oslo.vici doctor
+
+    oslo-gw says
+    warning[E406]: berlin: pieces of packets are lost on the way
+      asked          IKE at 203.0.113.2: a question of one piece is answered
+      but            a question of two pieces is not
+      measured       and in the tunnel 1,214 octets pass, of 1,390 that this host sends
+      means          something on the way drops fragments; what is longer than a link never arrives
+      fix            let fragments pass on the way
+      or             keep packets short: adit ping berlin --mtu finds the longest that passes
+    ");
+}
+
+#[test]
+fn break_oneway() {
+    let Some(text) = break_the_way("oneway", "E405") else { return };
+    insta::assert_snapshot!(text, @r"
+    exit 0
+      break      the Internet drops ESP from berlin-gw; IKE passes
+      doctor     adit --vici DIR/oslo.vici doctor
+
+    oslo-gw says
+    error[E405]: berlin: packets go out, and none comes back
+      saw            4 packets sent on its SAs meanwhile, 0 received
+      asked          10.2.0.1, 4 times
+      peer           its IKE answers at 203.0.113.2, so it lives
+      means          what the peer sends on the SA does not arrive any more, or it sends nothing
+      fix            let ESP pass in both directions, and look at the routes and drops of the peer
+      or             adit ping berlin ADDRESS asks another host behind the peer
+    ");
+}
+
+/// The counters of the SAs tell the directions apart.
+#[test]
+fn ping_says_where_requests_are_lost() {
+    let Some(lab) = Lab::start("ping") else { return };
+    let ping = |arguments: &[&str]| {
+        let ran = lab.gateway("oslo", &[&["ping", "berlin", "--json"], arguments].concat());
+        let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        (ran, found)
+    };
+    let (ran, found) = ping(&["--count", "5", "--flood-safe", "--mtu"]);
+    assert_eq!((ran.code, &found["answered"]), (0, &5.into()), "{}", ran.all());
+    assert_eq!(found["address"], "10.2.0.1");
+    assert_eq!((&found["packets_out"], &found["packets_in"]), (&5.into(), &5.into()));
+    assert_eq!(found["mtu"]["largest"], found["mtu"]["whole"], "{}", ran.out);
+    let text = lab.gateway("oslo", &["ping", "berlin", "10.2.0.20", "--count", "1"]);
+    assert!(text.out.contains("  answered   1 of 1, 0 % lost\n"), "{}", text.all());
+
+    let quiet = lab.gateway("oslo", &["doctor", "--quiet"]);
+    assert!(
+        quiet.code == 0 && quiet.out.contains("one-way    nothing to look at"),
+        "{}",
+        quiet.all()
+    );
+
+    let fast = lab.gateway("oslo", &["ping", "berlin", "--interval", "0.01"]);
+    assert!(fast.code == 2 && fast.err.contains("would flood"), "{}", fast.all());
+
+    assert_eq!(lab.demo(&["break", "oneway"]).code, 0);
+    let (ran, found) = ping(&["--count", "2", "--interval", "0.1"]);
+    assert_eq!((ran.code, &found["lost"]), (1, &"beyond".into()), "{}", ran.all());
+    assert_eq!((&found["packets_out"], &found["packets_in"]), (&2.into(), &0.into()));
+
+    assert_eq!(lab.gateway("oslo", &["down", "berlin"]).code, 0);
+    let down = lab.gateway("oslo", &["ping", "berlin"]);
+    assert!(down.code == 1 && down.err.contains("adit up berlin"), "{}", down.all());
+}
+
+/// A packet outside of every policy is dropped, and `--drops` says where and why.
+#[test]
+fn drops_are_shown_with_their_meaning() {
+    let Some(lab) = Lab::start("drops") else { return };
+    // Of other kinds there may be some already: hosts say a lot to their links by themselves.
+    let strays = || {
+        let shown = lab.gateway("oslo", &["status", "berlin", "--drops", "--json"]);
+        let found: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+        let all = found["drops"].as_array().unwrap().clone();
+        let stray = all.into_iter().find(|one| one["reason"] == "no_policy" && one["way"] == "out");
+        let packets = stray.as_ref().and_then(|one| one["packets"].as_u64()).unwrap_or(0);
+        (packets, stray.unwrap_or_default())
+    };
+    let (before, _) = strays();
+    // Then the gateway speaks from its outer address, which is not in the tunnel's networks.
+    let inner = ["shell", "oslo-gw", "ip", "addr", "del", "10.1.0.1/24", "dev", "lan0"];
+    assert_eq!(lab.demo(&inner).code, 0);
+    lab.demo(&["shell", "oslo-gw", "bash", "-c", "echo x > /dev/udp/10.2.0.20/9"]);
+    let (after, stray) = strays();
+    assert!(after > before, "{stray}");
+    assert_eq!(stray["meaning"], "no policy matches the packet");
+    assert!(stray["fix"].is_string() && stray["tunnel"].is_null(), "{stray}");
+    let text = lab.gateway("oslo", &["status", "--drops"]);
+    assert!(text.out.contains("no SA   -    out"), "{}", text.all());
+    assert_eq!(lab.gateway("oslo", &["status", "lisbon", "--drops"]).code, 2);
+}
+
 /// Every diagnosis is of the last fault, whatever was broken before it.
 #[test]
 fn faults_follow_each_other() {

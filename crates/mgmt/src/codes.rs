@@ -4,12 +4,16 @@
 //! Blocks: E1xx reach and negotiate, E2xx identity, E3xx traffic selection, E4xx data path, E5xx
 //! this host, E6xx kernel and crypto.
 
+mod doctor;
 mod forms;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use doctor::{
+    E401_TEXT, E405_TEXT, E406_TEXT, E407_TEXT, E526_TEXT, E527_TEXT, E528_TEXT, E529_TEXT,
+};
 pub use forms::UnknownCode;
 
 /// How bad it is.
@@ -32,7 +36,7 @@ impl fmt::Display for Severity {
 }
 
 macro_rules! codes {
-    ($($name:ident $number:literal $severity:ident $title:literal $explanation:literal)*) => {
+    ($($name:ident $number:literal $severity:ident $title:literal $explanation:tt)*) => {
         /// One code; `Display` gives `E203`.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[non_exhaustive]
@@ -478,13 +482,7 @@ Usual causes: a network was added at the peer and not here, its identity changed
 
 Add the network to its line under `[claims]`, or make `local` at the peer smaller."
 
-E401 401 Warning "large packets are lost inside the tunnel"
-"Reserved for the data path: the tunnel is up and small packets pass, but packets above a certain size vanish (an \
-MTU black hole).
-
-Usual causes: a link on the way with a smaller MTU whose ICMP messages are filtered.
-
-Let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way."
+E401 401 Warning "large packets are lost inside the tunnel" E401_TEXT
 
 E402 402 Error "no policy lets a packet through"
 "The packet reached us and no policy matches it: no tunnel has its source on our side and its destination on the \
@@ -520,6 +518,12 @@ tunnel with `pfp` the first packet opens an SA of its own, unless there are 256 
 dropped packets): `idle` makes room.
 
 `adit status NAME` says what keeps the tunnel down, `adit up NAME` tries it now."
+
+E405 405 Error "packets go out, and none comes back" E405_TEXT
+
+E406 406 Warning "pieces of packets are lost on the way" E406_TEXT
+
+E407 407 Warning "packets of the tunnel are dropped" E407_TEXT
 
 E501 501 Error "this host sends the tunnel's traffic elsewhere"
 "The tunnel is up, but the routing table of this host sends packets for the remote networks to another interface.
@@ -770,6 +774,14 @@ Usual causes: the certificate was renewed with a new key and only one of the fil
 hosts mixed up.
 
 `openssl x509 -in CERT -noout -pubkey` and `openssl pkey -in KEY -pubout` must print the same."
+
+E526 526 Error "this host's firewall drops the tunnel's packets" E526_TEXT
+
+E527 527 Warning "this host's clock cannot be trusted" E527_TEXT
+
+E528 528 Warning "the link towards the peer is too small" E528_TEXT
+
+E529 529 Warning "a certificate of this host ends soon" E529_TEXT
 
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \

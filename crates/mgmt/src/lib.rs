@@ -4,6 +4,7 @@
 //!   the same with a few commands more ([`api`]).
 //! - [`config`]: the native configuration files.
 //! - [`codes`] and [`diagnosis`]: every problem's number, sentence and explanation.
+//! - [`drops`]: what helps against packets that the engine drops.
 //! - [`secret`]: pre-shared keys as text.
 //!
 //! Pure: octets and strings come in, octets, values and strings go out. No socket, file or clock.
@@ -14,6 +15,7 @@ pub mod api;
 pub mod codes;
 pub mod config;
 pub mod diagnosis;
+pub mod drops;
 pub mod secret;
 pub mod vici;
 

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::error::SysError;
 use crate::route::MARK;
@@ -240,22 +240,39 @@ fn is_icmp(protocol: Option<u8>) -> bool {
     matches!(protocol, Some(1 | 58))
 }
 
-fn run_nft(script: &str) -> Result<(), SysError> {
+/// All rules of the packet filter of the namespace of the calling thread, as `nft -j` has them.
+///
+/// # Errors
+///
+/// [`SysError::ProgramMissing`] without `nft`, [`SysError::ProgramFailed`] with its words.
+pub fn ruleset() -> Result<String, SysError> {
+    let mut command = Command::new(NFT);
+    command.args(["-j", "list", "ruleset"]).stdin(Stdio::null());
+    let output = command.output().map_err(not_run)?;
+    said(&output).map(|()| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+pub(crate) fn run_nft(script: &str) -> Result<(), SysError> {
     let mut command = Command::new(NFT);
     command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let failed = |source: io::Error| {
-        if source.kind() == io::ErrorKind::NotFound {
-            SysError::ProgramMissing { program: NFT }
-        } else {
-            SysError::of("run nft", source)
-        }
-    };
-    let mut child = command.spawn().map_err(failed)?;
+    let mut child = command.spawn().map_err(not_run)?;
     if let Some(mut stdin) = child.stdin.take() {
         // If it ends before it has read everything, its status says why.
         let _ = stdin.write_all(script.as_bytes());
     }
-    let output = child.wait_with_output().map_err(failed)?;
+    said(&child.wait_with_output().map_err(not_run)?)
+}
+
+fn not_run(source: io::Error) -> SysError {
+    if source.kind() == io::ErrorKind::NotFound {
+        SysError::ProgramMissing { program: NFT }
+    } else {
+        SysError::of("run nft", source)
+    }
+}
+
+/// Whether it did what it was told, else why not.
+fn said(output: &Output) -> Result<(), SysError> {
     if output.status.success() {
         return Ok(());
     }

@@ -187,6 +187,23 @@ impl Pinger {
         socket_option::set(&self.socket, level, name, class.into())
     }
 
+    /// Says whether what follows may be cut on its way (IPv4: the DF bit; IPv6 is cut by the sender
+    /// or not at all). Where it may not, sending what is longer than the path is known to take is
+    /// refused with EMSGSIZE; where it may, the kernel cuts for the interface alone.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt answers.
+    pub fn set_dont_fragment(&self, on: bool) -> io::Result<()> {
+        let (level, name) = match self.destination {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        };
+        // The numbers are the same for both families.
+        let value = if on { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
+        socket_option::set(&self.socket, level, name, value)
+    }
+
     /// Sends one request and waits for its answer at most `timeout`; `None` if none came.
     ///
     /// # Errors
@@ -269,6 +286,12 @@ impl Pinger {
         }
         message
     }
+}
+
+/// Octets before the payload of a request: the headers of IP, without options, and of ICMP.
+#[must_use]
+pub fn header_octets(destination: IpAddr) -> usize {
+    if destination.is_ipv4() { 20 + 8 } else { 40 + 8 }
 }
 
 /// Largest payload of a request.

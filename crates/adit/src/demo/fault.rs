@@ -1,5 +1,7 @@
 //! `break` and `fix`: faults as they happen to operators, made in the running demo.
 
+mod on_the_way;
+
 use std::time::Duration;
 
 use adit_mgmt::{Code, Diagnosis};
@@ -34,6 +36,9 @@ pub(crate) fn break_it(stage: &mut Stage, fault: Fault, line: &mut Line) -> Resu
         }
         Fault::Psk | Fault::Id | Fault::Proposal | Fault::Esp | Fault::Selectors => {
             negotiate(stage, fault, line)?
+        }
+        Fault::Mtu | Fault::Nat | Fault::Fragments | Fault::Oneway => {
+            on_the_way::break_it(stage, fault, line)?
         }
     };
     let wanted = expected(fault);
@@ -96,6 +101,12 @@ fn what(stage: &Stage, fault: Fault) -> String {
         }
         Fault::Port => "the Internet drops UDP 4500, which encap = \"udp\" needs".into(),
         Fault::Daemon => "berlin-gw's aditd is killed (kill -9)".into(),
+        Fault::Mtu => "the link to berlin-gw takes 1,280 octets, and ICMP does not say so".into(),
+        Fault::Nat => "a NAT before oslo-gw forgets it: UDP 4500 from berlin-gw is dropped".into(),
+        Fault::Fragments => {
+            "the link to berlin-gw takes 1,280 octets, and the Internet drops fragments".into()
+        }
+        Fault::Oneway => "the Internet drops ESP from berlin-gw; IKE passes".into(),
     }
 }
 
@@ -108,6 +119,10 @@ fn mended(fault: Fault) -> &'static str {
         Fault::Route => "the rule is gone",
         Fault::Port => "UDP 4500 passes again",
         Fault::Daemon => "berlin-gw's aditd is started again",
+        Fault::Mtu => "the link takes 1,500 octets again, and ICMP passes",
+        Fault::Nat => "the NAT knows oslo-gw again",
+        Fault::Fragments => "the link takes 1,500 octets again, and fragments pass",
+        Fault::Oneway => "ESP passes again",
     }
 }
 
@@ -122,6 +137,10 @@ fn expected(fault: Fault) -> &'static [Code] {
         Fault::Route => &[Code::E501],
         Fault::Port => &[Code::E121],
         Fault::Daemon => &[Code::E110, Code::E111],
+        Fault::Mtu => &[Code::E401],
+        Fault::Nat => &[Code::E121],
+        Fault::Fragments => &[Code::E406],
+        Fault::Oneway => &[Code::E405],
     }
 }
 
@@ -203,6 +222,7 @@ fn come_back(stage: &mut Stage, line: &mut Line) -> Result<Attempt, Error> {
 fn undo_system(stage: &mut Stage) -> Result<(), Error> {
     // The rules belong to the namespace that the value was made in.
     stage.hole = None;
+    on_the_way::undo(stage)?;
     let mut netlink = stage.lab.oslo_gw.netlink()?;
     netlink.delete_rule(&stray_rule())?;
     Ok(netlink.delete_route(&stray_route())?)

@@ -82,8 +82,13 @@ impl Settings {
         if let Some(esp) = self.esp(site, fault) {
             text.push_str(&format!("esp     = \"{esp}\"\n"));
         }
-        if fault == Some(Fault::Port) {
-            text.push_str("encap   = \"udp\"\n");
+        match fault {
+            Some(Fault::Port | Fault::Nat) => text.push_str("encap   = \"udp\"\n"),
+            // Senders that forbid cutting shall see it forbidden all the way.
+            Some(Fault::Mtu) => text.push_str("df      = \"copy\"\n"),
+            // Long packets shall be cut on the way, and not be avoided.
+            Some(Fault::Fragments) => text.push_str("df      = \"clear\"\n"),
+            _ => {}
         }
         text
     }

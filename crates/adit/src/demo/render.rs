@@ -172,6 +172,7 @@ const ROWS: usize = 5;
 pub(crate) fn what_to_try(adit: &str, paint: Paint) -> String {
     let lines = [
         "break psk | id | proposal | esp | selectors | route | port | daemon",
+        "break mtu | nat | fragments | oneway",
         "fix",
         "status",
         "shell oslo-host         then: ping 10.2.0.20, curl http://10.2.0.20/secret",
@@ -210,6 +211,7 @@ mod tests {
         insta::assert_snapshot!(what_to_try("adit", Paint::PLAIN), @r"
 
         try        adit demo break psk | id | proposal | esp | selectors | route | port | daemon
+                   adit demo break mtu | nat | fragments | oneway
                    adit demo fix
                    adit demo status
                    adit demo shell oslo-host         then: ping 10.2.0.20, curl http://10.2.0.20/secret

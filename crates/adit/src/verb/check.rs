@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
 }
 
 /// The files of a directory, in the order of their names.
-fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
+pub(crate) fn read_files(directory: &Path) -> Result<Vec<SourceFile>, Error> {
     let texts = read_texts(directory, "toml").map_err(|error| {
         Diagnosis::file_missing(&Context::default(), directory, error).fix(format!(
             "put NAME.toml into {}, or name another place with --config DIR",
@@ -76,7 +76,7 @@ fn read_optional(directory: &Path) -> Result<Vec<SourceFile>, Error> {
     if directory.exists() { read_files(directory) } else { Ok(Vec::new()) }
 }
 
-fn read_secret(path: &Path) -> Result<SecretFile, String> {
+pub(crate) fn read_secret(path: &Path) -> Result<SecretFile, String> {
     let read = read_with_mode(path);
     read.map(|(octets, mode)| SecretFile { octets: Secret::new(octets), mode })
         .map_err(|error| error.to_string())

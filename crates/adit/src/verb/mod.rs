@@ -3,8 +3,11 @@
 pub(crate) mod act;
 pub(crate) mod check;
 pub(crate) mod describe;
+pub(crate) mod doctor;
+pub(crate) mod drops;
 pub(crate) mod engine;
 pub(crate) mod log;
+pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod suite;

@@ -13,8 +13,9 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Exit};
 use crate::screen::{Paint, Screen, Style};
 use crate::table::{Cell, Table, fact};
-use crate::verb::act::find_tunnel;
+use crate::verb::act::{find_tunnel, known_tunnel};
 use crate::verb::describe::severity_style;
+use crate::verb::drops::Drops;
 use crate::verb::engine;
 use crate::words::{clean, count, duration, grouped, octets, seconds};
 
@@ -23,6 +24,11 @@ pub(crate) fn run(args: &Status, vici: &Path, screen: &mut Screen) -> Result<Exi
     if !args.watch && args.engine {
         let report = Daemon::connect(vici)?.engine()?;
         print_engine(args, &report, screen)?;
+        return Ok(Exit::Good);
+    }
+    if !args.watch && args.drops {
+        let report = Daemon::connect(vici).and_then(|mut daemon| known_drops(args, &mut daemon))?;
+        print_drops(args, &report, screen)?;
         return Ok(Exit::Good);
     }
     if !args.watch {
@@ -37,6 +43,7 @@ pub(crate) fn run(args: &Status, vici: &Path, screen: &mut Screen) -> Result<Exi
         clear(args, screen)?;
         match shown {
             Ok(Picture::Tunnels(status)) => print(args, status, screen)?,
+            Ok(Picture::Drops(report)) => print_drops(args, &report, screen)?,
             Ok(Picture::Engine(report)) => print_engine(args, &report, screen)?,
             Err(Error::Diagnosed(diagnosis)) if !args.json => screen.diagnosis(&diagnosis)?,
             Err(error) => crate::screen::explain(&error, args.json, screen),
@@ -48,6 +55,7 @@ pub(crate) fn run(args: &Status, vici: &Path, screen: &mut Screen) -> Result<Exi
 /// What `--watch` shows.
 enum Picture {
     Tunnels(Report),
+    Drops(Drops),
     Engine(Box<EngineReport>),
 }
 
@@ -55,6 +63,8 @@ impl Picture {
     fn take(args: &Status, daemon: &mut Daemon) -> Result<Self, Error> {
         if args.engine {
             daemon.engine().map(|report| Self::Engine(Box::new(report)))
+        } else if args.drops {
+            known_drops(args, daemon).map(Self::Drops)
         } else {
             daemon.status().map(Self::Tunnels)
         }
@@ -63,6 +73,18 @@ impl Picture {
 
 fn print_engine(args: &Status, report: &EngineReport, screen: &mut Screen) -> Result<(), Error> {
     if args.json { screen.json(report) } else { screen.text(&engine::text(report, screen.paint)) }
+}
+
+/// What was dropped, of all tunnels or of one that there must be.
+fn known_drops(args: &Status, daemon: &mut Daemon) -> Result<Drops, Error> {
+    if let Some(name) = &args.name {
+        known_tunnel(daemon, name)?;
+    }
+    Ok(Drops::of(&daemon.sad()?, args.name.as_deref()))
+}
+
+fn print_drops(args: &Status, drops: &Drops, screen: &mut Screen) -> Result<(), Error> {
+    if args.json { screen.json(drops) } else { screen.text(&drops.text(screen.paint)) }
 }
 
 /// From one picture to the next.

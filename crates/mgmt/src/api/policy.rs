@@ -1,6 +1,7 @@
 //! The databases of RFC 4301 and what they decide about one packet, as `adit spd`, `adit sad` and
 //! `adit why` show them. No key is among the values.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,16 @@ pub struct SadReport {
     pub schema: u32,
     /// Child SAs, both directions together.
     pub sas: Vec<SaStatus>,
+    /// What the engine dropped of what came from the network, by reason, whether or not an SA was
+    /// known; only reasons that occurred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops_in: Vec<(String, u64)>,
+    /// The same of what was to be sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops_out: Vec<(String, u64)>,
+    /// What the reasons mean that stand anywhere in this report.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, String>,
 }
 
 /// One child SA: a pair of entries of the SAD (RFC 4301 §4.4.2).
@@ -214,6 +225,12 @@ pub struct SaStatus {
     /// Packets dropped, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<(String, u64)>,
+    /// Of these, the ones that came from the peer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops_in: Vec<(String, u64)>,
+    /// Of these, the ones that were to be sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops_out: Vec<(String, u64)>,
 }
 
 /// IPComp of one child SA, in both directions. Packets that do not shrink are not counted: they

@@ -130,7 +130,7 @@ fn policies_are_listed_in_their_order() {
 
 #[test]
 fn sas_are_listed_without_keys() {
-    let report = SadReport { schema: SCHEMA, sas: vec![sa()] };
+    let report = SadReport { schema: SCHEMA, sas: vec![sa()], ..SadReport::default() };
     insta::assert_snapshot!(sad_text(&report, Paint::PLAIN), @"
     TUNNEL  SPI IN    SPI OUT   PEER              TRAFFIC                      IN              OUT             REKEY   SUITE
     berlin  c0ffee01  c0ffee02  203.0.113.7:4500  10.1.0.0/24 <-> 10.2.0.0/24  1,200 (93 KiB)  1,180 (92 KiB)  41 min  aes256gcm16-esn  3 replayed dropped
@@ -313,7 +313,11 @@ fn a_nest_is_followed_to_its_last_sa() {
         spi_out: "c0ffee04".into(),
         ..sa()
     };
-    let table = SadReport { schema: SCHEMA, sas: vec![inner.clone(), outer.clone()] };
+    let table = SadReport {
+        schema: SCHEMA,
+        sas: vec![inner.clone(), outer.clone()],
+        ..SadReport::default()
+    };
     assert!(sad_text(&table, Paint::PLAIN).contains("\nberlin over paris  c0ffee01"));
     let said =
         why_text(&Answer { sa: Some(inner), over: vec![outer], ..protected() }, Paint::PLAIN);
@@ -327,7 +331,8 @@ fn a_nest_is_followed_to_its_last_sa() {
 #[test]
 fn classes_are_shown_where_there_are_some() {
     let voice = SaStatus { child: "berlin.1".into(), class: Some("cs5, ef".into()), ..sa() };
-    let report = SadReport { schema: SCHEMA, sas: vec![voice.clone(), sa()] };
+    let report =
+        SadReport { schema: SCHEMA, sas: vec![voice.clone(), sa()], ..SadReport::default() };
     let text = sad_text(&report, Paint::PLAIN);
     assert!(text.contains("\nberlin (cs5, ef)  c0ffee01"), "{text}");
     assert!(text.contains("\nberlin            c0ffee01"), "{text}");

@@ -1,8 +1,9 @@
 //! `adit spd`, `adit sad` and `adit why`: the databases, and what they decide about one packet.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use adit_dataplane::{DropCounters, SaCounters};
+use adit_dataplane::{DropCounters, DropReason, SaCounters};
 use adit_db::{
     ChildName, ChildSaId, ConnectionName, Dscp, Engine, IpComp, Steering, TransformWords, TsSpec,
 };
@@ -73,6 +74,8 @@ pub(super) fn flowed(halves: [Option<SaCounters>; 2], now: Instant) -> SaStatus 
         last_in_ms: ago(inbound),
         last_out_ms: ago(outbound),
         drops: drop_words(halves.into_iter().flatten().map(|half| half.drops)),
+        drops_in: drop_words(inbound.map(|half| half.drops).into_iter()),
+        drops_out: drop_words(outbound.map(|half| half.drops).into_iter()),
         ..SaStatus::default()
     }
 }
@@ -130,6 +133,15 @@ pub(super) fn drop_words(counters: impl Iterator<Item = DropCounters>) -> Vec<(S
     words
 }
 
+/// What reasons mean, by their names.
+fn meanings<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, String> {
+    let text = |name: &str| {
+        let reason = DropReason::ALL.iter().find(|reason| reason.name() == name)?;
+        Some((name.to_owned(), reason.text().to_owned()))
+    };
+    names.filter_map(text).collect()
+}
+
 impl Running {
     /// The SAs.
     pub(super) fn sad(&self, numbers: &Numbers) -> SadReport {
@@ -151,7 +163,11 @@ impl Running {
         });
         let mut sas: Vec<SaStatus> = sas.collect();
         sas.extend(self.manual_sas(numbers, now));
-        SadReport { schema: SCHEMA, sas }
+        let drops_in = drop_words([numbers.inbound.drops].into_iter());
+        let drops_out = drop_words([numbers.outbound.drops].into_iter());
+        let lists = sas.iter().map(|sa| &sa.drops).chain([&drops_in, &drops_out]);
+        let reasons = meanings(lists.flatten().map(|(name, _)| name.as_str()));
+        SadReport { schema: SCHEMA, sas, drops_in, drops_out, reasons }
     }
 
     /// The policies.

@@ -1,0 +1,126 @@
+//! What was seen, as plain values: the checks look at nothing else.
+
+use std::net::IpAddr;
+
+use adit_mgmt::Diagnosis;
+use adit_mgmt::api::{SaStatus, TunnelStatus, Why};
+
+use crate::doctor::firewall::Blocked;
+use crate::echo::Flow;
+use crate::echo::size::Sizes;
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// What the daemon itself says is wrong, of the host and of its tunnels.
+    pub(crate) known: Vec<Diagnosis>,
+    pub(crate) host: Host,
+    pub(crate) tunnels: Vec<Tunnel>,
+}
+
+/// This host; `None` is what could not be found out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    /// Whether IPv4 and IPv6 packets are passed on between interfaces.
+    pub(crate) forwards_v4: Option<bool>,
+    pub(crate) forwards_v6: Option<bool>,
+    /// Rules of the packet filter that drop IKE or ESP.
+    pub(crate) blocked: Option<Vec<Blocked>>,
+    /// The wall clock, seconds since 1970.
+    pub(crate) unix_time_s: u64,
+    /// Whether a program corrects the clock.
+    pub(crate) clock_synchronised: Option<bool>,
+    /// Certificates that this host shows.
+    pub(crate) certificates: Vec<OwnCertificate>,
+    /// Packets in pieces, while the doctor was looking.
+    pub(crate) pieces: Pieces,
+}
+
+/// A certificate of a tunnel's `cert`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnCertificate {
+    pub(crate) tunnel: String,
+    pub(crate) subject: String,
+    /// The last second of its validity, since 1970, and in words.
+    pub(crate) until_s: u64,
+    pub(crate) until: String,
+}
+
+/// What the kernel counts about joining packets in pieces, both families together.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Pieces {
+    /// Joined.
+    pub(crate) joined: u64,
+    /// Given up, mostly since a piece did not come.
+    pub(crate) failed: u64,
+}
+
+/// A tunnel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tunnel {
+    pub(crate) status: TunnelStatus,
+    pub(crate) sas: Vec<SaStatus>,
+    /// The way of the outer packets.
+    pub(crate) outer: Option<Outer>,
+    /// What the daemon says happens to an echo request, if somebody could be asked.
+    pub(crate) why: Option<Why>,
+    /// What trying has shown; `None` if nothing was tried.
+    pub(crate) ports: Option<Ports>,
+    pub(crate) echo: Option<Echo>,
+}
+
+impl Tunnel {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.status.name
+    }
+}
+
+/// The way of the outer packets.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Outer {
+    pub(crate) interface: String,
+    pub(crate) mtu: u32,
+    /// Whether the interface drops what it would answer by another one, and the peer lies inside the
+    /// tunnel's networks.
+    pub(crate) filters_peer: Option<IpAddr>,
+}
+
+/// What the peer's UDP ports answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Ports {
+    pub(crate) peer: IpAddr,
+    pub(crate) ike: Answer,
+    pub(crate) nat: Answer,
+    /// What one of them answers to a question that does not travel in one piece.
+    pub(crate) pieces: Answer,
+}
+
+/// Of one port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answer {
+    /// IKE answered.
+    Yes,
+    /// Nothing came.
+    Silence,
+    /// The network said that nobody is there.
+    Refused,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// Echo requests through a tunnel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Echo {
+    /// Whom.
+    pub(crate) to: Option<IpAddr>,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    /// What the SAs counted meanwhile.
+    pub(crate) flow: Flow,
+    /// How long a packet may be, if short ones pass.
+    pub(crate) sizes: Option<Sizes>,
+    /// Whether a packet of the longest length passes if it may be cut. Outside it may be cut only if
+    /// the tunnel's `df` says so.
+    pub(crate) whole_cut: Option<bool>,
+}

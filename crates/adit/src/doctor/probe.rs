@@ -1,0 +1,183 @@
+//! Tries a tunnel: the peer's ports, echo requests, and how long they may be.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use adit_mgmt::api::TunnelState;
+use adit_sys::SysError;
+use adit_sys::netlink::Netlink;
+use adit_sys::ping::Pinger;
+use adit_sys::reach;
+
+use crate::daemon::Daemon;
+use crate::doctor::facts::{Answer, Echo, Ports, Tunnel};
+use crate::doctor::look;
+use crate::echo::network::{longest_packet, payload_of, pinger};
+use crate::echo::size::{Attempt, search};
+use crate::echo::{self, Flow};
+use crate::error::Error;
+
+/// Notes in `tunnel` what comes of it. A tunnel that is not up has only its peer's ports to be tried.
+pub(super) fn try_out(
+    tunnel: &mut Tunnel,
+    daemon: &mut Daemon,
+    netlink: &mut Netlink,
+) -> Result<(), Error> {
+    let is_up = matches!(tunnel.status.state, TunnelState::Up | TunnelState::Sick);
+    if is_up && let Some(to) = echo::inside(&tunnel.status) {
+        tunnel.echo = Some(echoes(tunnel.name(), to, daemon, netlink)?);
+    }
+    let over_tcp = tunnel.status.children.iter().any(|child| child.tcp);
+    let quiet = tunnel.status.state == TunnelState::Idle;
+    if let Some(peer) = look::peer(&tunnel.status).filter(|_| !over_tcp && !quiet) {
+        tunnel.ports = Some(ports(peer));
+    }
+    Ok(())
+}
+
+fn ports(peer: IpAddr) -> Ports {
+    let (ike, nat) = (ask(peer, 500, 0), ask(peer, 4500, 0));
+    let port = if nat == Answer::Yes { 4500 } else { 500 };
+    let answers = ike == Answer::Yes || nat == Answer::Yes;
+    let pieces = if answers { ask(peer, port, PIECES_OCTETS) } else { Answer::Unknown };
+    Ports { peer, ike, nat, pieces }
+}
+
+/// Whether IKE answers at a port to a question with so many octets of nothing in it. The question is one of a version that is still to come, which every
+/// responder answers without any state (RFC 7296 §2.5), and which no SA, configuration or log of
+/// the peer has a place for.
+fn ask(peer: IpAddr, port: u16, padding: u16) -> Answer {
+    let random = adit_sys::entropy::array::<8>().unwrap_or([0xad; 8]);
+    let question = question(random, port == 4500, padding);
+    match reach::ask(SocketAddr::new(peer, port), &question, PORT_TRIES, PORT_PATIENCE) {
+        Ok(Some(_)) => Answer::Yes,
+        Ok(None) => Answer::Silence,
+        Err(SysError::Io { source, .. }) if source.kind() == ErrorKind::ConnectionRefused => {
+            Answer::Refused
+        }
+        Err(_) => Answer::Unknown,
+    }
+}
+
+/// An IKE message of version 3.0 with one Vendor ID, so that the answer is no longer than it.
+fn question(spi: [u8; 8], marked: bool, padding: u16) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(80 + usize::from(padding));
+    if marked {
+        // RFC 3948 §2.2.
+        octets.extend([0; 4]);
+    }
+    let payload = 4 + VENDOR.len() + usize::from(padding);
+    let length = HEADER_OCTETS + payload;
+    octets.extend(spi);
+    octets.extend([0; 8]);
+    // Next payload 43 (Vendor ID), version 3.0, INFORMATIONAL (37), the initiator's request.
+    octets.extend([43, 0x30, 37, 0x08, 0, 0, 0, 0]);
+    octets.extend(u32::try_from(length).unwrap_or_default().to_be_bytes());
+    octets.extend([0, 0]);
+    octets.extend(u16::try_from(payload).unwrap_or_default().to_be_bytes());
+    octets.extend(VENDOR);
+    octets.resize(octets.len() + usize::from(padding), 0);
+    octets
+}
+
+fn echoes(
+    tunnel: &str,
+    to: IpAddr,
+    daemon: &mut Daemon,
+    netlink: &mut Netlink,
+) -> Result<Echo, Error> {
+    let mut found = Echo { to: Some(to), ..Echo::default() };
+    let Ok(mut pinger) = pinger(to) else { return Ok(found) };
+    let before = Flow::of(tunnel, &daemon.sad()?);
+    let mut longest = Duration::ZERO;
+    for _ in 0..ECHOES {
+        found.sent += 1;
+        if let Ok(Some(time)) = pinger.round_trip(ECHO_PAYLOAD, ECHO_PATIENCE) {
+            found.answered += 1;
+            longest = longest.max(time);
+        }
+    }
+    found.flow = Flow::of(tunnel, &daemon.sad()?).since(before);
+    if found.answered > 0 {
+        let patience = (longest * 3 + SIZE_PATIENCE_MIN).min(ECHO_PATIENCE);
+        sizes(&mut found, &mut pinger, to, netlink, patience)?;
+    }
+    Ok(found)
+}
+
+fn sizes(
+    found: &mut Echo,
+    pinger: &mut Pinger,
+    to: IpAddr,
+    netlink: &mut Netlink,
+    patience: Duration,
+) -> Result<(), Error> {
+    let Some(whole) = longest_packet(netlink, to).map(|octets| octets.min(0xffff)) else {
+        return Ok(());
+    };
+    let sizes = longest_uncut(pinger, to, whole, patience)?;
+    if sizes.lost.is_some() {
+        pinger.set_dont_fragment(false).map_err(Error::io("ICMP socket"))?;
+        let mut whole_passes = false;
+        for _ in 0..CUT_TRIES {
+            let answer = pinger.round_trip(payload_of(whole, to), patience);
+            whole_passes |= matches!(answer, Ok(Some(_)));
+        }
+        found.whole_cut = Some(whole_passes);
+    }
+    found.sizes = Some(sizes);
+    Ok(())
+}
+
+/// The longest packet up to `whole` octets that is answered without having been cut.
+pub(crate) fn longest_uncut(
+    pinger: &mut Pinger,
+    to: IpAddr,
+    whole: u32,
+    patience: Duration,
+) -> Result<echo::size::Sizes, Error> {
+    pinger.set_dont_fragment(true).map_err(Error::io("ICMP socket"))?;
+    let small = u32::try_from(adit_sys::ping::header_octets(to) + ECHO_PAYLOAD).unwrap_or(whole);
+    search(small, whole, |octets| match pinger.round_trip(payload_of(octets, to), patience) {
+        Ok(Some(_)) => Ok(Attempt::Passed),
+        Ok(None) => Ok(Attempt::Lost),
+        Err(error) if error.raw_os_error() == Some(MESSAGE_TOO_LONG) => Ok(Attempt::TooBig),
+        Err(error) => Err(Error::io("echo request")(error)),
+    })
+}
+
+const VENDOR: &[u8; 32] = b"adit doctor: does IKE live here?";
+const HEADER_OCTETS: usize = 28;
+/// More than an Ethernet carries in one piece, and than any path of the Internet does.
+const PIECES_OCTETS: u16 = 2_000;
+const PORT_TRIES: u32 = 2;
+const PORT_PATIENCE: Duration = Duration::from_millis(800);
+const ECHOES: usize = 4;
+const ECHO_PAYLOAD: usize = 56;
+const ECHO_PATIENCE: Duration = Duration::from_millis(500);
+const CUT_TRIES: usize = 2;
+/// On a fast network the scheduler takes longer than the way.
+const SIZE_PATIENCE_MIN: Duration = Duration::from_millis(150);
+/// EMSGSIZE.
+const MESSAGE_TOO_LONG: i32 = 90;
+
+#[cfg(test)]
+mod tests {
+    use adit_wire::Reader;
+    use adit_wire::ikev2::Header;
+
+    use super::*;
+
+    #[test]
+    fn the_question_is_a_whole_message_of_a_version_to_come() {
+        let octets = question([7; 8], false, 0);
+        let header = Header::read(&mut Reader(&octets)).unwrap();
+        assert_eq!((header.version.major(), header.flags.is_response()), (3, false));
+        assert_eq!(u32::from_be_bytes(octets[24..28].try_into().unwrap()), 64);
+        assert_eq!(octets.len(), 64);
+        assert_eq!(question([7; 8], true, 0)[..4], [0; 4]);
+        let long = question([7; 8], false, 2_000);
+        assert_eq!((long.len(), &long[24..28]), (2_064, &2_064_u32.to_be_bytes()[..]));
+    }
+}

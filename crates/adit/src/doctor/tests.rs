@@ -1,0 +1,243 @@
+//! Each check in worlds with one fault.
+
+use adit_mgmt::Code;
+use adit_mgmt::api::{ChildStatus, Fate, SaStatus, TunnelState, TunnelStatus, Why};
+use adit_mgmt::{Diagnosis, Severity};
+
+use super::facts::{Answer, Echo, Facts, Host, Outer, OwnCertificate, Pieces, Ports, Tunnel};
+use super::firewall::Blocked;
+use super::judge;
+use crate::echo::Flow;
+use crate::echo::size::Sizes;
+
+/// A tunnel that works, on a host in order.
+fn sound() -> Facts {
+    let child = ChildStatus {
+        name: "berlin".into(),
+        up: true,
+        local: vec!["10.1.0.0/24".into()],
+        remote: vec!["10.2.0.0/24".into()],
+        udp: true,
+        ..ChildStatus::default()
+    };
+    let status = TunnelStatus {
+        name: "berlin".into(),
+        state: TunnelState::Up,
+        packets_in: 1_000,
+        children: vec![child],
+        ..TunnelStatus::default()
+    };
+    let echo = Echo {
+        to: Some([10, 2, 0, 1].into()),
+        sent: 4,
+        answered: 4,
+        flow: Flow { packets_out: 4, packets_in: 4 },
+        sizes: Some(Sizes { largest: 1_400, whole: 1_400, lost: None, told: false }),
+        whole_cut: None,
+    };
+    let tunnel = Tunnel {
+        status,
+        outer: Some(Outer { interface: "wan0".into(), mtu: 1_500, filters_peer: None }),
+        ports: Some(Ports {
+            peer: [203, 0, 113, 2].into(),
+            ike: Answer::Yes,
+            nat: Answer::Yes,
+            pieces: Answer::Yes,
+        }),
+        echo: Some(echo),
+        ..Tunnel::default()
+    };
+    let host = Host {
+        forwards_v4: Some(true),
+        forwards_v6: Some(false),
+        blocked: Some(Vec::new()),
+        unix_time_s: 1_800_000_000,
+        clock_synchronised: Some(true),
+        ..Host::default()
+    };
+    Facts { known: Vec::new(), host, tunnels: vec![tunnel] }
+}
+
+/// The codes of what is wrong in a world that was changed.
+fn codes(change: impl FnOnce(&mut Facts)) -> Vec<Code> {
+    let mut facts = sound();
+    change(&mut facts);
+    judge(&facts).problems.into_iter().map(|problem| problem.code).collect()
+}
+
+fn echo(facts: &mut Facts) -> &mut Echo {
+    facts.tunnels[0].echo.as_mut().unwrap()
+}
+
+fn silent(facts: &mut Facts) {
+    let echo = echo(facts);
+    (echo.answered, echo.sizes) = (0, None);
+    echo.flow = Flow { packets_out: 4, packets_in: 0 };
+}
+
+fn ports(facts: &mut Facts, ike: Answer, nat: Answer) {
+    let ports = facts.tunnels[0].ports.as_mut().unwrap();
+    (ports.ike, ports.nat) = (ike, nat);
+}
+
+#[test]
+fn a_sound_world_has_no_problem_and_says_what_was_looked_at() {
+    let findings = judge(&sound());
+    assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+    let looked = |name: &str| {
+        let check = findings.checks.iter().find(|looked| looked.check == name).unwrap();
+        check.at.clone().unwrap_or_default()
+    };
+    assert_eq!(looked("one-way"), "berlin: 4 of 4 echo requests answered, 4 out, 4 in");
+    assert_eq!(looked("mtu"), "berlin: 1400 of 1400 octets pass both ways");
+    assert_eq!(looked("port 4500"), "berlin: 500 answers, 4500 answers");
+    assert_eq!(looked("certificates"), "");
+}
+
+#[test]
+fn what_the_daemon_knows_is_told_once_and_first() {
+    let known = || Diagnosis::new(Code::E203, "the secrets differ").tunnel("berlin");
+    assert_eq!(codes(|facts| facts.known.extend([known(), known()])), [Code::E203]);
+    let codes = codes(|facts| {
+        facts.known.push(Diagnosis::forwarding_off(&Default::default(), false));
+        facts.host.forwards_v4 = Some(false);
+    });
+    assert_eq!(codes, [Code::E505]);
+}
+
+#[test]
+fn one_direction_is_told_from_a_blocked_port_and_from_a_dead_peer() {
+    assert_eq!(codes(silent), [Code::E405]);
+    let blocked = codes(|facts| {
+        silent(facts);
+        ports(facts, Answer::Yes, Answer::Silence);
+    });
+    assert_eq!(blocked, [Code::E121]);
+    let dead = codes(|facts| {
+        silent(facts);
+        ports(facts, Answer::Silence, Answer::Silence);
+    });
+    assert_eq!(dead, [Code::E110]);
+}
+
+/// A peer may keep silent to strangers, as long as its tunnel works.
+#[test]
+fn silence_to_strangers_is_no_problem() {
+    assert!(codes(|facts| ports(facts, Answer::Yes, Answer::Silence)).is_empty());
+    assert!(codes(|facts| ports(facts, Answer::Silence, Answer::Silence)).is_empty());
+}
+
+/// CHECKLIST PM-25: what vanishes on its way in one piece is told from what vanishes in several.
+#[test]
+fn a_black_hole_is_told_from_lost_pieces() {
+    let narrow = |facts: &mut Facts| {
+        let sizes = Sizes { largest: 1_218, whole: 1_400, lost: Some(1_219), told: false };
+        echo(facts).sizes = Some(sizes);
+    };
+    let cut = |facts: &mut Facts| {
+        facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;
+    };
+    assert_eq!(codes(narrow), [Code::E401]);
+    assert_eq!(codes(cut), [Code::E406]);
+    let both = codes(|facts| {
+        narrow(facts);
+        cut(facts);
+    });
+    assert_eq!(both, [Code::E406], "the cause alone");
+    let pieces = Pieces { joined: 3, failed: 2 };
+    assert_eq!(codes(|facts| facts.host.pieces = pieces), [Code::E406]);
+    let told = Sizes { largest: 1_218, whole: 1_400, lost: None, told: true };
+    assert!(codes(|facts| echo(facts).sizes = Some(told)).is_empty(), "senders hear of it");
+}
+
+#[test]
+fn packets_that_stray_are_told_with_the_daemons_words() {
+    let problem = Diagnosis::new(Code::E501, "this host sends 10.2.0.0/24 elsewhere");
+    let why = |fate| Why { fate, problem: Some(problem.clone()), ..Why::default() };
+    let of = |fate| codes(|facts| facts.tunnels[0].why = Some(why(fate)));
+    assert_eq!(of(Fate::Astray), [Code::E501]);
+    assert!(of(Fate::Protected).is_empty());
+}
+
+#[test]
+fn many_drops_of_a_bad_kind_are_a_problem() {
+    let of = |reason: &str, packets, passed| {
+        codes(|facts| {
+            facts.tunnels[0].sas = vec![SaStatus {
+                packets_in: passed,
+                drops_in: vec![(reason.to_owned(), packets)],
+                ..SaStatus::default()
+            }];
+        })
+    };
+    assert_eq!(of("bad_icv", 20, 1_000), [Code::E407]);
+    assert!(of("bad_icv", 9, 10).is_empty(), "now and then");
+    assert!(of("bad_icv", 20, 100_000).is_empty(), "few of many");
+    assert!(of("dummy", 5_000, 10).is_empty(), "made to be dropped");
+}
+
+#[test]
+fn the_host_is_looked_at() {
+    assert_eq!(codes(|facts| facts.host.forwards_v4 = Some(false)), [Code::E505]);
+    let small = |facts: &mut Facts| facts.tunnels[0].outer.as_mut().unwrap().mtu = 1_000;
+    assert_eq!(codes(small), [Code::E528]);
+    let peer = Some([10, 2, 0, 9].into());
+    let strict = |facts: &mut Facts| facts.tunnels[0].outer.as_mut().unwrap().filters_peer = peer;
+    assert_eq!(codes(strict), [Code::E506]);
+    let blocked = Blocked {
+        what: "UDP 4500".into(),
+        place: "table inet filter, chain input".into(),
+        how: "a rule says drop".into(),
+    };
+    assert_eq!(codes(|facts| facts.host.blocked = Some(vec![blocked])), [Code::E526]);
+    assert!(codes(|facts| facts.host.blocked = None).is_empty(), "nothing is known");
+}
+
+#[test]
+fn clock_and_certificates_are_looked_at_together() {
+    let certificate = |until_s| OwnCertificate {
+        tunnel: "berlin".into(),
+        subject: "CN=gw.oslo.example".into(),
+        until_s,
+        until: "then".into(),
+    };
+    let now = sound().host.unix_time_s;
+    let of = |until_s, kept| {
+        codes(|facts| {
+            facts.host.certificates = vec![certificate(until_s)];
+            facts.host.clock_synchronised = Some(kept);
+        })
+    };
+    assert!(of(now + 90 * 86_400, true).is_empty());
+    assert_eq!(of(now + 3 * 86_400, true), [Code::E529]);
+    assert_eq!(of(now - 1, true), [Code::E529]);
+    assert_eq!(of(now + 90 * 86_400, false), [Code::E527]);
+    assert_eq!(codes(|facts| facts.host.unix_time_s = 0), [Code::E527]);
+    let free = |facts: &mut Facts| facts.host.clock_synchronised = Some(false);
+    assert!(codes(free).is_empty(), "nothing is judged by it");
+}
+
+#[test]
+fn errors_come_before_warnings() {
+    let mut facts = sound();
+    silent(&mut facts);
+    facts.known.push(Diagnosis::forwarding_off(&Default::default(), false));
+    let severities: Vec<_> =
+        judge(&facts).problems.into_iter().map(|problem| problem.severity).collect();
+    assert_eq!(severities, [Severity::Error, Severity::Warning]);
+}
+
+#[test]
+fn a_one_way_tunnel_is_told_in_words() {
+    let mut facts = sound();
+    silent(&mut facts);
+    insta::assert_snapshot!(judge(&facts).problems[0].render(false), @r"
+    error[E405]: berlin: packets go out, and none comes back
+      saw            4 packets sent on its SAs meanwhile, 0 received
+      asked          10.2.0.1, 4 times
+      peer           its IKE answers at 203.0.113.2, so it lives
+      means          what the peer sends on the SA does not arrive any more, or it sends nothing
+      fix            let ESP pass in both directions, and look at the routes and drops of the peer
+      or             adit ping berlin ADDRESS asks another host behind the peer
+    ");
+}

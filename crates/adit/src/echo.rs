@@ -1,0 +1,206 @@
+//! Echo requests through a tunnel: whom to ask, what the SAs counted meanwhile, and what both say
+//! together about where packets are lost. `adit ping` and `adit doctor` share this.
+
+pub(crate) mod network;
+pub(crate) mod size;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use adit_mgmt::api::{SaStatus, SadReport, TunnelStatus};
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// Whom to ask behind the peer if nobody says: the first address of the first network there. Often
+/// that is the peer's own.
+pub(crate) fn inside(tunnel: &TunnelStatus) -> Option<IpAddr> {
+    let networks = tunnel.children.iter().flat_map(|child| &child.remote);
+    networks.filter_map(|text| first_address(text)).next()
+}
+
+/// The first address that a host can have in a selector such as `10.2.0.0/24[tcp/443]`.
+fn first_address(selector: &str) -> Option<IpAddr> {
+    let addresses = selector.split(['[', ' ']).next()?;
+    if let Some((first, _)) = addresses.split_once('-') {
+        return first.parse().ok();
+    }
+    if let Ok(address) = addresses.parse() {
+        return Some(address);
+    }
+    let network: IpNet = addresses.parse().ok()?;
+    // Everything has no first address that means anything.
+    (network.prefix_len() > 0).then(|| network.hosts().next()).flatten()
+}
+
+/// What the SAs of one tunnel have counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub(crate) struct Flow {
+    /// Packets sent on its SAs.
+    pub(crate) packets_out: u64,
+    /// Packets received on them.
+    pub(crate) packets_in: u64,
+}
+
+impl Flow {
+    /// Of all SAs of the tunnel.
+    pub(crate) fn of(tunnel: &str, report: &SadReport) -> Self {
+        sas_of(tunnel, report).fold(Self::default(), |sum, sa| Self {
+            packets_out: sum.packets_out.saturating_add(sa.packets_out),
+            packets_in: sum.packets_in.saturating_add(sa.packets_in),
+        })
+    }
+
+    /// What was counted since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            packets_out: self.packets_out.saturating_sub(earlier.packets_out),
+            packets_in: self.packets_in.saturating_sub(earlier.packets_in),
+        }
+    }
+}
+
+/// The SAs of one tunnel.
+pub(crate) fn sas_of<'a>(
+    tunnel: &'a str,
+    report: &'a SadReport,
+) -> impl Iterator<Item = &'a SaStatus> {
+    report.sas.iter().filter(move |sa| sa.tunnel == tunnel)
+}
+
+/// Where requests without an answer were lost, as far as this side can tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Lost {
+    /// Not all of them left on the SA.
+    Here,
+    /// They left, and less came back on the SA: on the way there, at the other end, or on the way
+    /// back.
+    Beyond,
+    /// As many came back on the SA as left, but not to whom had asked.
+    Behind,
+}
+
+impl Lost {
+    /// `None` if every request was answered. Other traffic of the tunnel is in the counters, too, and
+    /// can hide a loss, never make one up.
+    pub(crate) fn judge(sent: u64, answered: u64, flow: Flow) -> Option<Self> {
+        if answered >= sent {
+            None
+        } else if flow.packets_out < sent {
+            Some(Self::Here)
+        } else if flow.packets_in < flow.packets_out.min(sent) {
+            Some(Self::Beyond)
+        } else {
+            Some(Self::Behind)
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Here => {
+                "on this host: not every request left on the SA; `adit status NAME --drops` says why"
+            }
+            Self::Beyond => {
+                "beyond this host: what left did not come back; on the way, or nobody there answers"
+            }
+            Self::Behind => {
+                "on this host, behind the tunnel: answers came in on the SA and did not get here"
+            }
+        }
+    }
+}
+
+/// Round trips in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Statistics {
+    pub(crate) sent: u64,
+    pub(crate) round_trips: Vec<Duration>,
+}
+
+impl Statistics {
+    /// Takes what came of one request.
+    pub(crate) fn take(&mut self, round_trip: Option<Duration>) {
+        self.sent += 1;
+        self.round_trips.extend(round_trip);
+    }
+
+    /// Requests answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.round_trips.len() as u64
+    }
+
+    /// Lost of a hundred.
+    pub(crate) fn loss_percent(&self) -> f64 {
+        if self.sent == 0 {
+            return 0.0;
+        }
+        (self.sent - self.answered()) as f64 * 100.0 / self.sent as f64
+    }
+
+    /// The mean, in milliseconds.
+    pub(crate) fn mean_ms(&self) -> Option<f64> {
+        mean(self.round_trips.iter().map(|time| ms(*time)))
+    }
+
+    /// The shortest and the longest, in milliseconds.
+    pub(crate) fn range_ms(&self) -> Option<(f64, f64)> {
+        let (min, max) = (self.round_trips.iter().min()?, self.round_trips.iter().max()?);
+        Some((ms(*min), ms(*max)))
+    }
+
+    /// By how much one round trip differs from the one before, on average, in milliseconds.
+    pub(crate) fn jitter_ms(&self) -> Option<f64> {
+        let pairs = self.round_trips.iter().zip(self.round_trips.iter().skip(1));
+        mean(pairs.map(|(one, next)| (ms(*one) - ms(*next)).abs()))
+    }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// A time in milliseconds.
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_address_of_the_peers_network_is_asked() {
+        let first = |text: &str| first_address(text).map(|address| address.to_string());
+        assert_eq!(first("10.2.0.0/24").as_deref(), Some("10.2.0.1"));
+        assert_eq!(first("10.2.0.7").as_deref(), Some("10.2.0.7"));
+        assert_eq!(first("10.2.0.7/32[tcp/443]").as_deref(), Some("10.2.0.7"));
+        assert_eq!(first("10.2.0.7-10.2.0.9").as_deref(), Some("10.2.0.7"));
+        assert!(first("fd02::/48").is_some_and(|text| text.starts_with("fd02::")));
+        assert_eq!(first("0.0.0.0/0"), None);
+        assert_eq!(first("any"), None);
+    }
+
+    #[test]
+    fn the_counters_say_where_a_request_was_lost() {
+        let flow = |packets_out, packets_in| Flow { packets_out, packets_in };
+        assert_eq!(Lost::judge(4, 4, flow(4, 4)), None);
+        assert_eq!(Lost::judge(4, 0, flow(0, 0)), Some(Lost::Here));
+        assert_eq!(Lost::judge(4, 1, flow(4, 1)), Some(Lost::Beyond));
+        assert_eq!(Lost::judge(4, 0, flow(4, 4)), Some(Lost::Behind));
+    }
+
+    #[test]
+    fn jitter_is_the_mean_step_between_round_trips() {
+        let mut statistics = Statistics::default();
+        for time in [Some(10), Some(14), None, Some(12)] {
+            statistics.take(time.map(Duration::from_millis));
+        }
+        assert_eq!((statistics.sent, statistics.answered()), (4, 3));
+        assert!((statistics.loss_percent() - 25.0).abs() < 1e-9);
+        assert!(statistics.jitter_ms().is_some_and(|jitter| (jitter - 3.0).abs() < 1e-9));
+        assert!(statistics.mean_ms().is_some_and(|mean| (mean - 12.0).abs() < 1e-9));
+        assert_eq!(Statistics::default().jitter_ms(), None);
+    }
+}
