@@ -137,8 +137,9 @@ pub(crate) fn send(
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source, 0).into()).context("cannot bind")?;
     socket.connect_timeout(&target.into(), SILENCE).context("cannot connect")?;
+    // Octets that nobody acknowledges end the connection: a write that was taken in part begins anew.
+    socket.set_tcp_user_timeout(Some(SILENCE))?;
     let mut stream = TcpStream::from(socket);
-    stream.set_write_timeout(Some(SILENCE))?;
     stream.set_read_timeout(Some(SILENCE))?;
     let mut sum = Checksum::default();
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);

@@ -128,6 +128,8 @@ fn up(net: &Net, nested: bool) -> anyhow::Result<Ends<'_>> {
         ends.left.ask(&["up", "outer", "--timeout", "20"]).context("the outer tunnel")?;
     }
     ends.left.ask(&["up", CONNECTION, "--timeout", "20"]).context("the tunnel")?;
+    let is_nested = ends.status()?.get("over").is_some();
+    anyhow::ensure!(is_nested == nested, "the status says whether tunnels are nested, wrongly");
     Ok(ends)
 }
 
