@@ -23,18 +23,22 @@ struct Extent {
     messages: u32,
     /// Rounds of either kind.
     rounds: u32,
-    /// Octets of each round's transfer.
-    octets: u64,
+    /// How long each transfer takes, about, and the messages with it.
+    time: Duration,
+    /// Whether one look at a median is enough.
+    strict: bool,
 }
 
-const FULL: Extent = Extent { messages: 100_000, rounds: 15, octets: 256 << 20 };
-const QUICK: Extent = Extent { messages: 30_000, rounds: 5, octets: 96 << 20 };
+const FULL: Extent =
+    Extent { messages: 100_000, rounds: 15, time: Duration::from_secs(4), strict: true };
+const QUICK: Extent =
+    Extent { messages: 30_000, rounds: 5, time: Duration::from_millis(1_500), strict: false };
 
 /// Throughput may be less by this share.
 const LOSS_MAX: f64 = 0.01;
 
-/// Messages in a second: each costs the path's kernels something, with us or without.
-const RATE: u32 = 10_000;
+/// Octets by which the length of a round is found.
+const TRIAL: u64 = 8 << 20;
 
 /// Both ways of ESP, over both families.
 pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
@@ -65,7 +69,8 @@ fn under_fire(net: &Net, shape: Shape, extent: &Extent) -> anyhow::Result<Findin
     net.forget()?;
     let ends = Ends::up(net, shape, &shape.plan(), Make::Adit)?;
     // What the engine learns at first is not what strangers tell.
-    ends.there(extent.octets, Duration::ZERO).context("before")?;
+    let trial = ends.there(TRIAL, Duration::ZERO).context("before")?;
+    let octets = octets_in(extent.time, trial.mbit_s);
     let before = state(&ends.status()?);
     let (gateway, peer) = (net.left.outside(shape.outside_v6), net.right.outside(shape.outside_v6));
     let bystander: IpAddr =
@@ -74,14 +79,12 @@ fn under_fire(net: &Net, shape: Shape, extent: &Extent) -> anyhow::Result<Findin
     for _ in 0..extent.rounds {
         for (speeds, target) in [(&mut without, bystander), (&mut with, gateway)] {
             let (speed, messages) =
-                round(net, &ends, extent, [target, gateway, peer]).context("under fire")?;
+                round(net, &ends, extent, octets, [target, gateway, peer]).context("under fire")?;
             speeds.push(speed);
             sent += if target == gateway { messages } else { 0 };
         }
     }
     let after = state(&ends.status()?);
-    let (with, without) = (median(&mut with), median(&mut without));
-    let loss = 1.0 - with / without;
     let mut faults = Vec::new();
     if before != after {
         faults.push(format!("the SA was {before} and is {after}"));
@@ -89,13 +92,16 @@ fn under_fire(net: &Net, shape: Shape, extent: &Extent) -> anyhow::Result<Findin
     if sent < extent.messages * 9 / 10 {
         faults.push(format!("only {sent} messages could be sent"));
     }
-    if loss > LOSS_MAX {
-        faults.push(format!("{:.1} % of throughput are lost", loss * 100.0));
+    let loss = Loss::of(&with, &without);
+    if loss.is_too_much(extent.strict) {
+        faults.push(format!("{:.1} % of throughput are lost", loss.median * 100.0));
     }
     let figure = format!(
-        "{}: {sent} messages, {with:.0} Mbit/s under them, {without:.0} without ({:+.1} %)",
+        "{}: {sent} messages, {:.0} Mbit/s under them, {:.0} without ({:+.1} %)",
         shape.name(),
-        -loss * 100.0
+        quantile(&with, 0.5),
+        quantile(&without, 0.5),
+        -loss.median * 100.0
     );
     match faults.is_empty() {
         true => Ok(Finding::pass(figure)),
@@ -103,20 +109,50 @@ fn under_fire(net: &Net, shape: Shape, extent: &Extent) -> anyhow::Result<Findin
     }
 }
 
+/// Shares of throughput that rounds with messages lack.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    /// Of the medians.
+    median: f64,
+    /// Of each pair of neighbours; three quarters of them lack more than this.
+    quartile: f64,
+}
+
+impl Loss {
+    fn of(with: &[f64], without: &[f64]) -> Self {
+        let pairs: Vec<f64> =
+            with.iter().zip(without).map(|(with, without)| 1.0 - with / without).collect();
+        let median = 1.0 - quantile(with, 0.5) / quantile(without, 0.5);
+        Self { median, quartile: quantile(&pairs, 0.25) }
+    }
+
+    /// Few short rounds on a busy machine differ by more than the limit whatever is sent: there, a
+    /// loss is one that three of four pairs show.
+    fn is_too_much(self, strict: bool) -> bool {
+        self.median > LOSS_MAX && (strict || self.quartile > LOSS_MAX)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some megabytes")]
+fn octets_in(time: Duration, mbit_s: f64) -> u64 {
+    (mbit_s * 1e6 / 8.0 * time.as_secs_f64()) as u64
+}
+
 /// A transfer while messages are sent; its speed and how many messages there were.
 fn round(
     net: &Net,
     ends: &Ends<'_>,
     extent: &Extent,
+    octets: u64,
     [target, source, destination]: [IpAddr; 3],
 ) -> anyhow::Result<(f64, u32)> {
     let count = extent.messages / extent.rounds;
-    let milliseconds = u64::from(count) * 1_000 / u64::from(RATE);
+    let milliseconds = extent.time.as_millis();
     let mut stranger = net.r1.command(&own_copy(&net.r1)?);
     stranger.arg("spoof-icmp").args([target, source, destination].map(|end| end.to_string()));
     stranger.args([count.to_string(), milliseconds.to_string()]).stdout(Stdio::piped());
     let stranger = stranger.spawn().context("cannot start the stranger")?;
-    let transfer = ends.there(extent.octets, Duration::ZERO);
+    let transfer = ends.there(octets, Duration::ZERO);
     let output = stranger.wait_with_output().context("the stranger vanished")?;
     anyhow::ensure!(output.status.success(), "the stranger failed");
     let sent = String::from_utf8_lossy(&output.stdout).trim().parse().context("its count")?;
@@ -130,9 +166,17 @@ fn state(tunnel: &Value) -> String {
     keys.map(value).join(" ")
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place among a few values"
+)]
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (sorted.len() as f64 * share) as usize;
+    sorted.get(place).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,6 +193,15 @@ mod tests {
         };
         assert_eq!(of(1_400, 1), of(1_400, 2));
         assert_ne!(of(1_400, 1), of(1_399, 1));
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+    }
+
+    #[test]
+    fn a_loss_is_told_from_the_machine() {
+        let quiet = [100.0, 101.0, 99.0, 100.0, 100.0];
+        assert!(Loss::of(&[90.0, 91.0, 92.0, 90.0, 91.0], &quiet).is_too_much(false));
+        assert!(!Loss::of(&[99.5, 100.0, 101.0, 99.8, 100.0], &quiet).is_too_much(true));
+        let shaken = Loss::of(&[80.0, 97.0, 120.0, 97.0, 130.0], &quiet);
+        assert!(!shaken.is_too_much(false));
+        assert_eq!(octets_in(Duration::from_secs(2), 8.0), 2_000_000);
     }
 }
