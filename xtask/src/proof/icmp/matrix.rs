@@ -116,7 +116,7 @@ pub(super) fn through(
 ) -> anyhow::Result<transfer::Transfer> {
     if !path.moves() {
         net.set_mtu(SMALL)?;
-        return send(MIB, Duration::ZERO);
+        return send(MIB, Duration::ZERO).and_then(|found| soon_enough(path, found));
     }
     let chunk = u64::try_from(transfer::CHUNK)?;
     let pace = UNDER_WAY / u32::try_from(MIB / chunk)?;
@@ -134,6 +134,11 @@ pub(super) fn through(
     .context("the path shrank under way")?;
     // What the sender waits anyway is no black hole's.
     found.pause = found.pause.saturating_sub(pace);
+    soon_enough(path, found)
+}
+
+/// Who falls into a black hole is out of it in time.
+fn soon_enough(path: Path, found: transfer::Transfer) -> anyhow::Result<transfer::Transfer> {
     anyhow::ensure!(
         !path.is_hole() || found.pause < RECOVERY_MAX,
         "from the black hole in {:.1} s, and {} s is the aim",

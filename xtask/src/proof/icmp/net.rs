@@ -78,6 +78,7 @@ impl Net {
             let via = gateway.inside(v6).to_string();
             ip(&["-n", &host.namespace, family(v6), "route", "add", "default", "via", &via])?;
         }
+        answer_all(host)?;
         forward(gateway)
     }
 
@@ -221,12 +222,17 @@ fn family(v6: bool) -> &'static str {
 }
 
 fn forward(side: &Side) -> anyhow::Result<()> {
-    let settings = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
-    // Every probe of a listing is answered.
-    let rates = ["net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"];
-    output(side.command(Path::new("sysctl")).arg("-qw").args(settings).args(rates))
-        .context("sysctl")
-        .map(drop)
+    set(side, ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
+    answer_all(side)
+}
+
+/// Every probe of a listing is answered, however many there are.
+fn answer_all(side: &Side) -> anyhow::Result<()> {
+    set(side, ["net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"])
+}
+
+fn set(side: &Side, settings: [&str; 2]) -> anyhow::Result<()> {
+    output(side.command(Path::new("sysctl")).arg("-qw").args(settings)).context("sysctl").map(drop)
 }
 
 /// No router says that a packet was too long.
