@@ -56,6 +56,10 @@ proof-ipsec *ARGS:
 proof-ikev2 *ARGS:
     cargo xtask proof ikev2 {{ARGS}}
 
+# what we claim about path MTU and ICMP, measured (root)
+proof-icmp *ARGS:
+    cargo xtask proof icmp {{ARGS}}
+
 # what is to be proven, and by which tests it is
 checklist *ARGS:
     cargo xtask checklist {{ARGS}}

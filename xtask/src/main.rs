@@ -89,6 +89,23 @@ enum Verb {
         target: SocketAddr,
         /// How much to send
         octets: u64,
+        /// How long to wait before each part
+        #[arg(default_value_t = 0)]
+        milliseconds: u64,
+    },
+    /// Sends ICMP errors about packets that nobody sent
+    #[command(hide = true)]
+    SpoofIcmp {
+        /// Who gets them
+        target: IpAddr,
+        /// Source of the packets they quote
+        source: IpAddr,
+        /// Destination of the packets they quote
+        destination: IpAddr,
+        /// How many
+        count: u32,
+        /// In which time
+        milliseconds: u64,
     },
     /// Counts datagrams
     #[command(hide = true)]
@@ -129,8 +146,13 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Receive { address } => interop::receive(address).map(|()| ExitCode::SUCCESS),
-        Verb::Send { source, target, octets } => {
-            interop::send(source, target, octets).map(|()| ExitCode::SUCCESS)
+        Verb::Send { source, target, octets, milliseconds } => {
+            let pace = Duration::from_millis(milliseconds);
+            interop::send(source, target, octets, pace).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::SpoofIcmp { target, source, destination, count, milliseconds } => {
+            let time = Duration::from_millis(milliseconds);
+            proof::spoof(target, [source, destination], count, time).map(|()| ExitCode::SUCCESS)
         }
         Verb::UdpCount { address } => bench::load::count(address).map(|()| ExitCode::SUCCESS),
         Verb::UdpSend { source, target, mix, milliseconds } => {

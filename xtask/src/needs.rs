@@ -10,7 +10,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 20] = [
     Need { program: "g++", package: "g++", purpose: "fuzz targets" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
     Need { program: "nft", package: "nftables", purpose: "the packet filter" },
@@ -27,6 +27,9 @@ const NEEDS: [Need; 17] = [
     Need { program: "iperf3", package: "iperf3", purpose: "throughput figures" },
     Need { program: "apt-get", package: "apt", purpose: "peers that are only unpacked" },
     Need { program: "dpkg-deb", package: "dpkg", purpose: "peers that are only unpacked" },
+    Need { program: "traceroute", package: "traceroute", purpose: "hops through tunnels" },
+    Need { program: "mtr", package: "mtr-tiny", purpose: "hops through tunnels" },
+    Need { program: "tracepath", package: "iputils-tracepath", purpose: "hops through tunnels" },
     Need { program: "valgrind", package: "valgrind", purpose: "counting instructions" },
 ];
 

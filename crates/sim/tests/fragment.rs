@@ -14,7 +14,7 @@ fn small(setup: &mut Setup) {
 }
 
 /// The ML-KEM key of IKE_INTERMEDIATE needs three datagrams of 576 octets.
-/// CHECKLIST P01.
+/// CHECKLIST P01, PM-36.
 #[test]
 fn large_messages_pass_a_small_path_in_fragments() {
     let mut setup = Setup::new(Seed(7));

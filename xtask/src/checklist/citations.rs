@@ -44,6 +44,7 @@ pub(crate) fn find() -> anyhow::Result<Vec<Citation>> {
     }
     read_folder(&root::path("xtask/src"), "xtask", &rows_of_tests, &mut found)?;
     read_folder(&root::path("xtask/src/interop"), "", &rows_of_scenarios, &mut found)?;
+    read_folder(&root::path("xtask/src/proof/icmp"), "", &rows_of_scenarios, &mut found)?;
     let targets = root::path("fuzz/targets");
     read_folder(&targets, "", &|text: &str| rows_of_target(text), &mut found)?;
     for target in found.iter_mut().filter(|one| one.test.is_empty()) {
@@ -92,7 +93,10 @@ fn rows_in(line: &str, goes_on: bool) -> Vec<String> {
         None if goes_on => line,
         None => return Vec::new(),
     };
-    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let is_between = |letter: char| !letter.is_ascii_alphanumeric() && letter != '-';
+    // A hyphen is part of `PM-14`, and stands between the rows of `A01-A03`.
+    let parts = |word| if is_id(word) { vec![word] } else { word.split('-').collect() };
+    let words = text.split(is_between).flat_map(parts);
     words.filter(|word| is_id(word)).map(str::to_owned).collect()
 }
 
@@ -159,8 +163,10 @@ mod tests {
             /// CHECKLIST S01,\n/// S02: not E101, nor XS03.\n#[test]\nfn one() {\n\
             // CHECKLIST S03 is no citation.\n}\n/// Not S04.\n#[test]\nfn two() {}\n\
             /// CHECKLIST S05 stands on no test.\nfn three() {}\n\
-            proptest! {\n    /// H01 before CHECKLIST S06.\n    #[test]\n    fn four(\n";
-        assert_eq!(pairs(&rows_of_tests(text)), [("S01", "one"), ("S02", "one"), ("S06", "four")]);
+            proptest! {\n    /// H01 before CHECKLIST S06.\n    #[test]\n    fn four(\n\
+            /// CHECKLIST PM-14: a, not XPM-15.\n#[test]\nfn five() {\n";
+        let cited = [("S01", "one"), ("S02", "one"), ("S06", "four"), ("PM-14", "five")];
+        assert_eq!(pairs(&rows_of_tests(text)), cited);
     }
 
     #[test]

@@ -28,8 +28,11 @@ pub(crate) struct Options {
 /// The groups that are about IKEv2 and the process around it.
 pub(crate) const IKEV2: &str = "A-R,X";
 
-/// All groups.
+/// Groups of which every row is proven or declined.
 const EVERY: &str = "A-S,V,X";
+
+/// The group that is about path MTU and ICMP.
+pub(crate) const PATH_MTU: &str = "PM";
 
 /// Where a row stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -114,7 +117,7 @@ fn faults(
         if declined.contains_key(row) {
             faults.insert(format!("{row} is declined, and {file}:{test} proves it"));
         }
-        let group = row.get(..1).and_then(|letter| checklist.get(letter));
+        let group = checklist.get(rows::group_of(row));
         if group.is_some_and(|group| !group.rows.contains_key(row)) {
             faults.insert(format!("{file}:{test} cites {row}, and there is no such row"));
         }

@@ -52,7 +52,7 @@ pub(crate) fn checklist() -> anyhow::Result<Checklist> {
 fn parse(text: &str) -> anyhow::Result<Checklist> {
     let checklist: Checklist = toml::from_str(text)?;
     for (letter, group) in &checklist {
-        let strange = group.rows.keys().find(|id| !is_id(id) || !id.starts_with(letter.as_str()));
+        let strange = group.rows.keys().find(|id| !is_id(id) || group_of(id) != letter);
         anyhow::ensure!(strange.is_none(), "row {strange:?} in group {letter}");
     }
     Ok(checklist)
@@ -85,22 +85,33 @@ fn read(path: &str) -> anyhow::Result<String> {
     fs::read_to_string(root::path(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// Whether a word is the id of a row: a capital letter and two digits.
+/// Whether a word is the id of a row: a capital letter and two digits, or two letters, a hyphen and
+/// two digits.
 pub(crate) fn is_id(word: &str) -> bool {
-    let mut octets = word.bytes();
-    word.len() == 3
-        && octets.next().is_some_and(|octet| octet.is_ascii_uppercase())
-        && octets.all(|octet| octet.is_ascii_digit())
+    let group = group_of(word);
+    let digits = word.strip_prefix(group).unwrap_or_default();
+    let digits = match group.len() {
+        1 => Some(digits),
+        2 => digits.strip_prefix('-'),
+        _ => None,
+    };
+    digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|o| o.is_ascii_digit()))
 }
 
-/// Letters of groups: `A-R,X`.
+/// The letters that a row's id begins with: those of its group.
+pub(crate) fn group_of(id: &str) -> &str {
+    let end = id.find(|letter: char| !letter.is_ascii_uppercase()).unwrap_or(id.len());
+    id.get(..end).unwrap_or_default()
+}
+
+/// Letters of groups: `A-R,X,PM`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Letters(BTreeSet<char>);
+pub(crate) struct Letters(BTreeSet<String>);
 
 impl Letters {
     /// Whether a group is among them.
     pub(crate) fn contains(&self, group: &str) -> bool {
-        group.chars().next().is_some_and(|letter| self.0.contains(&letter))
+        self.0.contains(group)
     }
 }
 
@@ -111,11 +122,15 @@ impl FromStr for Letters {
         let mut letters = BTreeSet::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
+            if part.len() == 2 && group_of(part) == part {
+                letters.insert(part.to_owned());
+                continue;
+            }
             let letter = |text: &str| match text.chars().next() {
                 Some(letter) if letter.is_ascii_uppercase() && text.len() == 1 => Ok(letter),
-                _ => Err(format!("`{text}` is no group; write letters and ranges: A-R,X")),
+                _ => Err(format!("`{text}` is no group; write letters and ranges: A-R,X,PM")),
             };
-            letters.extend(letter(first)?..=letter(last)?);
+            letters.extend((letter(first)?..=letter(last)?).map(String::from));
         }
         Ok(Self(letters))
     }
@@ -131,11 +146,22 @@ mod tests {
         let named = ["A", "B", "C", "D", "X"].map(|group| letters.contains(group));
         assert_eq!(named, [true, true, true, false, true]);
         assert!("A-".parse::<Letters>().is_err() && "a".parse::<Letters>().is_err());
+        let letters: Letters = "A-R,PM".parse().unwrap();
+        assert!(letters.contains("P") && letters.contains("PM"));
+        assert!(!"A-R".parse::<Letters>().unwrap().contains("PM"));
+    }
+
+    #[test]
+    fn ids_have_one_letter_or_two_and_a_hyphen() {
+        let ids = ["A01", "PM-44", "PM44", "A-01", "A1", "XPM-01", "PM-4", ""].map(is_id);
+        assert_eq!(ids, [true, true, false, false, false, false, false, false]);
+        assert_eq!((group_of("PM-44"), group_of("P44")), ("PM", "P"));
     }
 
     #[test]
     fn a_row_stands_in_its_group_and_is_declined_once() {
         assert!(parse("[A]\ntitle = \"a\"\nB01 = \"b\"").is_err());
+        assert!(parse("[P]\ntitle = \"a\"\nPM-01 = \"b\"").is_err());
         let checklist = parse("[A]\ntitle = \"a\"\nA01 = \"b\"").unwrap();
         let decline = |rows: &str| {
             let text = format!("[[declined]]\nrows = {rows}\nlater = \"x\"\nreason = \"y\"");

@@ -60,6 +60,18 @@ pub(crate) fn write_file(side: &Side, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).context("cannot write the tunnel's file")
 }
 
+/// Writes the file of another tunnel; an empty text removes it.
+pub(crate) fn write_named(side: &Side, name: &str, text: &str) -> anyhow::Result<()> {
+    let file = config(side).join("tunnels").join(format!("{name}.toml"));
+    if !text.is_empty() {
+        return fs::write(file, text).context("cannot write the tunnel's file");
+    }
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file of SAs that are keyed by hand, or one of their keys.
 pub(crate) fn write_sa(side: &Side, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
     let folder = config(side).join("sas");

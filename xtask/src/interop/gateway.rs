@@ -64,8 +64,20 @@ impl Gateway {
         }
         // swanctl asks every daemon what it has, and wants its own configuration for that.
         strongswan::write(side, peer, plan)?;
-        let log_level = plan.log_level;
-        let gateway = Self { side: side.clone(), make, log_level, daemon: RefCell::new(None) };
+        let gateway = Self {
+            side: side.clone(),
+            make,
+            log_level: plan.log_level,
+            daemon: RefCell::new(None),
+        };
+        gateway.start_again()?;
+        Ok(gateway)
+    }
+
+    /// Starts the daemon with the configuration that lies there.
+    pub(crate) fn start_as_is(side: &Side, make: Make) -> anyhow::Result<Self> {
+        let daemon = RefCell::new(None);
+        let gateway = Self { side: side.clone(), make, log_level: "info", daemon };
         gateway.start_again()?;
         Ok(gateway)
     }

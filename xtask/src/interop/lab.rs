@@ -48,30 +48,10 @@ impl Lab {
     /// Makes both namespaces and connects them. With `keep`, the folder stays and its name is
     /// printed.
     pub(crate) fn new(keep: bool) -> anyhow::Result<Self> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(format!("{NAME}-{id}"));
         let mut janitor = Janitor::start()?;
-        if keep {
-            eprintln!("files stay in {}", folder.display());
-        } else {
-            janitor.folder(&folder)?;
-        }
-        let side = |name, number| Side {
-            namespace: format!("{NAME}-{id}-{number}"),
-            folder: folder.join(name),
-            name,
-            number,
-        };
-        let (left, right) = (side("left", 1), side("right", 2));
-        for side in [&left, &right] {
-            fs::create_dir_all(&side.folder)
-                .with_context(|| format!("cannot make {}", side.folder.display()))?;
-            janitor.namespace(&side.namespace)?;
-            ip(&["netns", "add", &side.namespace])?;
-            ip(&["-n", &side.namespace, "link", "set", "lo", "up"])?;
-        }
-        connect(&left, &right)?;
+        let names = [("left", 1), ("right", 2)];
+        let [left, right] = sides(&mut janitor, keep, names)?;
+        connect((&left, OUTSIDE), (&right, OUTSIDE))?;
         for side in [&left, &right] {
             side.add_addresses()?;
         }
@@ -79,13 +59,49 @@ impl Lab {
     }
 }
 
-/// A veth pair, made inside the namespaces so that the host never sees it.
-fn connect(left: &Side, right: &Side) -> anyhow::Result<()> {
-    let (a, b) = (left.namespace.as_str(), right.namespace.as_str());
-    let pair = ["type", "veth", "peer", "name", OUTSIDE, "netns", b];
-    ip(&[&["-n", a, "link", "add", OUTSIDE][..], &pair].concat())?;
-    for namespace in [a, b] {
-        ip(&["-n", namespace, "link", "set", OUTSIDE, "up"])?;
+/// Makes namespaces with a folder for each, not connected to anything. With `keep`, the folders stay
+/// and their name is printed. A side's number is that of its addresses.
+///
+/// # Errors
+///
+/// No right to make namespaces.
+pub(crate) fn sides<const N: usize>(
+    janitor: &mut Janitor,
+    keep: bool,
+    names: [(&'static str, u8); N],
+) -> anyhow::Result<[Side; N]> {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let id = format!("{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(format!("{NAME}-{id}"));
+    if keep {
+        eprintln!("files stay in {}", folder.display());
+    } else {
+        janitor.folder(&folder)?;
+    }
+    let mut place = 0;
+    let sides = names.map(|(name, number)| {
+        place += 1;
+        let namespace = format!("{NAME}-{id}-{place}");
+        Side { namespace, folder: folder.join(name), name, number }
+    });
+    for side in &sides {
+        fs::create_dir_all(&side.folder)
+            .with_context(|| format!("cannot make {}", side.folder.display()))?;
+        janitor.namespace(&side.namespace)?;
+        ip(&["netns", "add", &side.namespace])?;
+        ip(&["-n", &side.namespace, "link", "set", "lo", "up"])?;
+    }
+    Ok(sides)
+}
+
+/// A veth pair between two interfaces, made inside the namespaces so that the host never sees it.
+pub(crate) fn connect(left: (&Side, &str), right: (&Side, &str)) -> anyhow::Result<()> {
+    let ((a, a_name), (b, b_name)) = (left, right);
+    let (a, b) = (a.namespace.as_str(), b.namespace.as_str());
+    let pair = ["type", "veth", "peer", "name", b_name, "netns", b];
+    ip(&[&["-n", a, "link", "add", a_name][..], &pair].concat())?;
+    for (namespace, name) in [(a, a_name), (b, b_name)] {
+        ip(&["-n", namespace, "link", "set", name, "up"])?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod beet;
 pub(crate) mod guest;
 pub(crate) mod layer;
 pub(crate) mod packets;
-mod pcap;
+pub(crate) mod pcap;
 pub(crate) mod suite;
 pub(crate) mod vectors;
 

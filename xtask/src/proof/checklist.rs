@@ -21,13 +21,22 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
 
 /// What is to be tested about IKEv2. A short look believes what is cited and runs nothing.
 pub(super) fn measure_ikev2(effort: &Effort) -> anyhow::Result<Finding> {
+    measure_groups(effort, checklist::IKEV2, Among::All)
+}
+
+/// The same about path MTU and ICMP.
+pub(super) fn measure_path_mtu(effort: &Effort) -> anyhow::Result<Finding> {
+    measure_groups(effort, checklist::PATH_MTU, Among::Cited)
+}
+
+fn measure_groups(effort: &Effort, groups: &str, among: Among) -> anyhow::Result<Finding> {
     if !effort.quick {
         return match lacks(&["ip", "ping"]) {
             Some(finding) => Ok(finding),
-            None => proven(checklist::IKEV2, Among::All),
+            None => proven(groups, among),
         };
     }
-    let (rows, faults) = rows_of(checklist::IKEV2)?;
+    let (rows, faults) = rows_of(groups)?;
     let all = rows.iter().flat_map(|row| &row.proven_by).map(|one| one.test.clone()).collect();
     Ok(judge(&rows, faults, &all))
 }

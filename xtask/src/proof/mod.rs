@@ -5,6 +5,7 @@ mod capture;
 mod checklist;
 mod criterion;
 mod fuzzing;
+mod icmp;
 mod ikev2;
 pub(crate) mod ikev2_speed;
 mod kernel;
@@ -15,6 +16,8 @@ mod seeds;
 mod speed;
 mod vectors;
 mod worlds;
+
+pub(crate) use icmp::spoof;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -52,6 +55,8 @@ enum Claims {
     Speed,
     /// IKEv2 with its extensions
     Ikev2,
+    /// Path MTU and ICMP
+    Icmp,
 }
 
 /// How much to measure.
@@ -197,6 +202,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Claims::Ipsec => IPSEC.iter().map(|claim| claim.number).collect(),
         Claims::Speed => speed::numbers(),
         Claims::Ikev2 => ikev2::CLAIMS.iter().map(|claim| claim.number).collect(),
+        Claims::Icmp => icmp::CLAIMS.iter().map(|claim| claim.number).collect(),
     };
     if let Some(row) = options.rows.iter().find(|row| !numbers.contains(row)) {
         let numbers: Vec<String> = numbers.iter().map(u8::to_string).collect();
@@ -208,6 +214,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Claims::Ipsec => rows(IPSEC, &options.rows, &effort),
         Claims::Speed => speed::rows(&effort, &options.rows),
         Claims::Ikev2 => rows(ikev2::CLAIMS, &options.rows, &effort),
+        Claims::Icmp => rows(icmp::CLAIMS, &options.rows, &effort),
     };
     if options.json {
         println!("{}", json_list(&rows)?);

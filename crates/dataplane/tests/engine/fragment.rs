@@ -167,7 +167,7 @@ fn an_overlap_takes_nothing_past_the_policy() {
     assert!(engine.poll_packet().is_none());
 }
 
-/// RFC 4301 §7.1: where only addresses decide, fragments travel as they are.
+/// CHECKLIST PM-35, RFC 4301 §7.1: where only addresses decide, fragments travel as they are.
 #[test]
 fn fragments_travel_as_they_are_where_addresses_decide() {
     let mut tunnel = Options::default().tunnel();
@@ -212,7 +212,7 @@ fn fragments_are_joined_for_transport_mode() {
     }
 }
 
-/// RFC 4301 §7.4: at the other end a fragment is let in with the first one, which shows the port,
+/// CHECKLIST PM-35, RFC 4301 §7.4: at the other end a fragment is let in with the first one, which shows the port,
 /// and not without it.
 #[test]
 fn fragments_from_the_tunnel_are_judged_together() {

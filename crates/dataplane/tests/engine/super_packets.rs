@@ -143,7 +143,7 @@ fn congestion_marks_it() {
     assert_eq!(got[0][20..], octets[20..]);
 }
 
-/// Peers that have not agreed, other threads' SAs, and what is not to be protected.
+/// CHECKLIST PM-42: peers that have not agreed, other threads' SAs, and what is not to be protected.
 #[test]
 fn it_is_cut_where_it_cannot_go() {
     let octets = super_packet(false, 0, 9_000);
