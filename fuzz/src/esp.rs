@@ -7,7 +7,7 @@ use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
 use adit_db::{
     Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
+    IcmpRules, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -106,6 +106,7 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
+            icmp: IcmpRules::default(),
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),

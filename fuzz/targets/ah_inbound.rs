@@ -10,7 +10,7 @@ use std::time::Instant;
 use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
 use adit_db::{
-    ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
+    ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IcmpRules, IkeSaId,
     Lifetime, Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_fuzz::{Choices, esp, start};
@@ -97,6 +97,7 @@ impl World {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Copy,
+            icmp: IcmpRules::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

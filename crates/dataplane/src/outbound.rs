@@ -18,6 +18,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{HEADROOM_MAX, INNER_MTU};
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
+use crate::icmp::{self, is_icmp};
 use crate::ipcomp::Deflater;
 use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
@@ -394,9 +395,13 @@ impl Outbound {
         }
         let flow = inner.flow_key();
         let total_len = inner.total_len();
+        let dscp = Dscp::from_traffic_class(inner.traffic_class());
+        let mut route = table.route(number, &flow, dscp, &self.sad, train);
+        if is_icmp(&flow) {
+            route = icmp::route(route, &inner, &table.spd, &self.sad);
+        }
         let inner = Inner::of(&inner);
-        let dscp = Dscp::from_traffic_class(inner.look.class);
-        match table.route(number, &flow, dscp, &self.sad, train) {
+        match route {
             Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
                 Verdict::Drop(DropReason::Redirect)
             }

@@ -11,6 +11,7 @@ use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ipcomp::Cpi;
 
 use crate::connection::{Mode, Tfc};
+use crate::icmp::IcmpRules;
 use crate::ids::{ChildSaId, IkeSaId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
@@ -61,6 +62,8 @@ pub struct ChildSa {
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
+    /// What becomes of ICMP messages.
+    pub icmp: IcmpRules,
     /// Padding and dummy packets; off if the peer does not take them.
     pub tfc: Tfc,
     /// Compression of what is protected, if both peers want it.

@@ -16,6 +16,7 @@ use crate::childless::Childless;
 use crate::dscp_class::DscpClass;
 use crate::gateway::Redirect;
 use crate::host::HostSpec;
+use crate::icmp::IcmpRules;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
@@ -361,6 +362,8 @@ pub struct ChildConfig {
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
+    /// What becomes of ICMP messages.
+    pub icmp: IcmpRules,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -396,6 +399,7 @@ impl ChildConfig {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
+            icmp: IcmpRules::default(),
             tfc: Tfc::OFF,
             compress: false,
             turbo: true,

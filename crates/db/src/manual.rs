@@ -11,6 +11,7 @@ use adit_wire::ikev2::{TrafficSelector, Transform};
 
 use crate::child_sa::{ChildKeys, ChildSa, Encapsulation};
 use crate::connection::{KERNEL_SPI, Mode, Tfc};
+use crate::icmp::IcmpRules;
 use crate::ids::{ChildSaId, IkeSaId, PolicyId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
@@ -144,6 +145,7 @@ impl ManualSa {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
+            icmp: IcmpRules::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
