@@ -6,7 +6,7 @@
 
 use adit_db::{Dscp, IcmpPassage, Mode, Spd};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, IcmpError, IpPacket};
+use adit_wire::ip::{FlowKey, Icmp, IcmpError, IpPacket};
 
 use crate::drop_reason::DropReason;
 use crate::outbound_sad::{OutboundSad, Slot};
@@ -27,6 +27,9 @@ pub(crate) fn route(route: Route, message: &IpPacket<'_>, spd: &Spd, sad: &Outbo
     // A later fragment shows no type; hosts drop it without the first.
     let Some(icmp) = message.icmp() else { return route };
     match route {
+        Route::Sa(_) | Route::NoSa(_) if is_redirect(message.protocol(), icmp) => {
+            Route::Drop(DropReason::Redirect)
+        }
         Route::Sa(slot) => {
             let passage = sad.at(slot).map(|sa| sa.passage(message.protocol(), icmp));
             let refused = passage == Some(IcmpPassage::Discard);
@@ -36,6 +39,14 @@ pub(crate) fn route(route: Route, message: &IpPacket<'_>, spd: &Spd, sad: &Outbo
             way_of_quoted(message, spd, sad).map_or(route, Route::Sa)
         }
         Route::NoSa(_) | Route::Drop(_) | Route::Bypass | Route::ByClass(_) => route,
+    }
+}
+
+/// RFC 792, RFC 4861 §4.5.
+fn is_redirect(protocol: IpProtocol, icmp: Icmp) -> bool {
+    match protocol {
+        IpProtocol::ICMP => icmp.kind == Icmp::REDIRECT,
+        _ => icmp.kind == Icmp::REDIRECT_V6,
     }
 }
 

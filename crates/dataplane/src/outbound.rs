@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use adit_crypto::Prefetch;
 use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
-use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket, write_fragment};
+use adit_wire::ip::{FlowKey, FlowMark, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::aggfrag::Slots;
@@ -402,9 +401,6 @@ impl Outbound {
         }
         let inner = Inner::of(&inner);
         match route {
-            Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
-                Verdict::Drop(DropReason::Redirect)
-            }
             Route::Sa(slot) => {
                 let Some(sa) = self.sad.get(slot) else {
                     return Verdict::Drop(DropReason::NoSa);
@@ -710,16 +706,6 @@ enum Sealed {
     Alone(u64),
     /// It is in packets of the engine, with others.
     Packed,
-}
-
-/// RFC 792, RFC 4861 §4.5: the type is in the upper octet of the port.
-fn is_redirect(flow: &FlowKey) -> bool {
-    let [kind, _] = flow.src_port.to_be_bytes();
-    match IpProtocol(flow.protocol) {
-        IpProtocol::ICMP => kind == Icmp::REDIRECT && !flow.opaque,
-        IpProtocol::ICMPV6 => kind == Icmp::REDIRECT_V6 && !flow.opaque,
-        _ => false,
-    }
 }
 
 /// Most SAs of a policy that takes selectors from packets: no more are asked for. Who scans a network

@@ -610,7 +610,7 @@ impl Selectors {
     fn passage(&self, side: IcmpSide, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
         match &self.icmp {
             Some(rules) => rules.passage(side, protocol, icmp),
-            None => IcmpRules::default().passage(side, protocol, icmp),
+            None => IcmpRules::DEFAULT.passage(side, protocol, icmp),
         }
     }
 

@@ -56,14 +56,14 @@ pub struct ChildSa {
     pub lifetime: Lifetime,
     /// Replay window for what the peer sends.
     pub replay_window: WindowSize,
+    /// What becomes of ICMP messages.
+    pub icmp: IcmpRules,
     /// The DSCP of the outer header.
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
-    /// What becomes of ICMP messages.
-    pub icmp: IcmpRules,
     /// Padding and dummy packets; off if the peer does not take them.
     pub tfc: Tfc,
     /// Compression of what is protected, if both peers want it.

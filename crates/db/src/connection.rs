@@ -356,14 +356,14 @@ pub struct ChildConfig {
     /// That of the peer, which no protocol tells: what several threads send at the same time arrives
     /// in another order, and a narrow window takes that for replays.
     pub peer_replay_window: WindowSize,
+    /// What becomes of ICMP messages.
+    pub icmp: IcmpRules,
     /// The DSCP of the outer header.
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
-    /// What becomes of ICMP messages.
-    pub icmp: IcmpRules,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -396,10 +396,10 @@ impl ChildConfig {
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
             peer_replay_window: WindowSize::MIN,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
-            icmp: IcmpRules::default(),
             tfc: Tfc::OFF,
             compress: false,
             turbo: true,

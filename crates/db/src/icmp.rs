@@ -1,6 +1,6 @@
-//! What becomes of ICMP messages at a gateway: of those that come from outside (red), of those that
-//! come from the protected side and would enter a tunnel (black), and of those that come out of one
-//! (tunnel). RFC 4301 §6; the table is that of draft-ietf-ipsec-icmp-handle-v4-00.
+//! What becomes of ICMP messages at a gateway: of those that come from the protected side and would
+//! enter a tunnel (black), and of those that come out of one (tunnel). Those from outside (red) have no
+//! choice: the most that one does is to prompt a question whether the peer is there. RFC 4301 §6; the table is that of draft-ietf-ipsec-icmp-handle-v4-00.
 //!
 //! Errors are about packets of others, so their own addresses say little about where they belong: a
 //! router behind a gateway is in nobody's selectors. Such an error can go the way of the packet that it
@@ -44,41 +44,9 @@ impl fmt::Display for IcmpPassage {
     }
 }
 
-/// What an error from outside does, which anybody can forge (RFC 4301 §6.1.1). None of them ends or
-/// changes an SA.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum IcmpHint {
-    /// Nothing.
-    #[default]
-    Discard,
-    /// It is a reason to ask the peer whether it is still there.
-    Hint,
-}
-
-impl IcmpHint {
-    /// All, with their words.
-    pub const WORDS: [(&str, Self); 2] = [("discard", Self::Discard), ("hint", Self::Hint)];
-
-    /// Its word in the configuration.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Discard => "discard",
-            Self::Hint => "hint",
-        }
-    }
-}
-
-impl fmt::Display for IcmpHint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
 /// What becomes of the messages of one row.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct IcmpTreatment {
-    /// From outside.
-    pub red: IcmpHint,
     /// From the protected side into a tunnel.
     pub black: IcmpPassage,
     /// Out of a tunnel to the protected side.
@@ -107,6 +75,9 @@ pub struct IcmpRow {
     pub default: IcmpTreatment,
     /// Whether it quotes a packet.
     pub is_error: bool,
+    /// Whether it is a reason to ask a peer for a sign of life, if it comes from outside. Nothing else
+    /// ever becomes of such a message, which anybody can forge (RFC 4301 §6.1.1).
+    pub prompts: bool,
     /// Whether it is as it is.
     pub is_fixed: bool,
 }
@@ -117,37 +88,36 @@ impl IcmpRow {
 
     /// All, in the order of ICMP's types.
     pub const ALL: [Self; Self::COUNT] = [
-        row("echo-reply", "0", "129", INFORMATION),
-        row("net-unreachable", "3/0", "1/0", ERROR),
-        row("host-unreachable", "3/1", "1/3", ERROR),
-        row("protocol-unreachable", "3/2", "", ERROR),
-        row("port-unreachable", "3/3", "1/4", ERROR),
+        row("echo-reply", "0", "129", SELECTED),
+        error("net-unreachable", "3/0", "1/0", NEEDED),
+        error("host-unreachable", "3/1", "1/3", NEEDED),
+        error("protocol-unreachable", "3/2", "", NEEDED),
+        error("port-unreachable", "3/3", "1/4", NEEDED),
         // What it says about the path is weighed by who learns path MTUs.
-        silent(row("too-big", "3/4", "2", ERROR)),
-        row("host-admin-prohibited", "3/9-10", "", UNDECIDED),
-        row("tos-unreachable", "3/11-12", "", ERROR),
-        row("admin-prohibited", "3/13-15", "1/1,5-6", UNDECIDED),
-        row("other-unreachable", "3/5-8,16-", "1/2,7-", ERROR),
-        silent(row("source-quench", "4", "", UNDECIDED)),
-        IcmpRow { is_fixed: true, is_error: true, ..row("redirect", "5", "137", NEVER) },
+        silent("too-big", "3/4", "2", NEEDED),
+        error("host-admin-prohibited", "3/9-10", "", SELECTED),
+        error("tos-unreachable", "3/11-12", "", NEEDED),
+        error("admin-prohibited", "3/13-15", "1/1,5-6", SELECTED),
+        error("other-unreachable", "3/5-8,16-", "1/2,7-", NEEDED),
+        silent("source-quench", "4", "", SELECTED),
+        IcmpRow { is_fixed: true, ..silent("redirect", "5", "137", NEVER) },
         row("alternate-host", "6", "", NEVER),
-        row("echo-request", "8", "128", INFORMATION),
+        row("echo-request", "8", "128", SELECTED),
         row("neighbours", "9-10", "133-136", NEVER),
-        row("time-exceeded", "11", "3", ERROR),
-        silent(row("parameter-problem", "12", "4", ERROR)),
-        row("information", "13-18", "", INFORMATION),
-        silent(row("security-failure", "40", "", UNDECIDED)),
-        row("other", "others", "others", INFORMATION),
+        error("time-exceeded", "11", "3", NEEDED),
+        error("parameter-problem", "12", "4", NEEDED),
+        row("information", "13-18", "", SELECTED),
+        silent("security-failure", "40", "", SELECTED),
+        row("other", "others", "others", SELECTED),
     ];
 
     /// The number of the row that a message is in.
     #[must_use]
-    pub fn of(protocol: IpProtocol, icmp: Icmp) -> usize {
-        let key = match protocol {
-            IpProtocol::ICMP => key_v4(icmp),
-            _ => key_v6(icmp),
-        };
-        Self::ALL.iter().position(|row| row.key == key).unwrap_or(Self::COUNT.saturating_sub(1))
+    pub const fn of(protocol: IpProtocol, icmp: Icmp) -> usize {
+        match protocol {
+            IpProtocol::ICMP => number_v4(icmp),
+            _ => number_v6(icmp),
+        }
     }
 
     /// The number of the row of this name.
@@ -157,92 +127,114 @@ impl IcmpRow {
     }
 }
 
-fn key_v4(icmp: Icmp) -> &'static str {
+// The places of the rows in the table.
+const ECHO_REPLY: usize = 0;
+const NET_UNREACHABLE: usize = 1;
+const HOST_UNREACHABLE: usize = 2;
+const PROTOCOL_UNREACHABLE: usize = 3;
+const PORT_UNREACHABLE: usize = 4;
+const TOO_BIG: usize = 5;
+const HOST_ADMIN_PROHIBITED: usize = 6;
+const TOS_UNREACHABLE: usize = 7;
+const ADMIN_PROHIBITED: usize = 8;
+const OTHER_UNREACHABLE: usize = 9;
+const SOURCE_QUENCH: usize = 10;
+const REDIRECT: usize = 11;
+const ALTERNATE_HOST: usize = 12;
+const ECHO_REQUEST: usize = 13;
+const NEIGHBOURS: usize = 14;
+const TIME_EXCEEDED: usize = 15;
+const PARAMETER_PROBLEM: usize = 16;
+const INFORMATION: usize = 17;
+const SECURITY_FAILURE: usize = 18;
+const OTHER: usize = 19;
+
+const fn number_v4(icmp: Icmp) -> usize {
     match (icmp.kind, icmp.code) {
-        (0, _) => "echo-reply",
-        (3, 0) => "net-unreachable",
-        (3, 1) => "host-unreachable",
-        (3, 2) => "protocol-unreachable",
-        (3, 3) => "port-unreachable",
-        (3, 4) => "too-big",
-        (3, 9 | 10) => "host-admin-prohibited",
-        (3, 11 | 12) => "tos-unreachable",
-        (3, 13..=15) => "admin-prohibited",
-        (3, _) => "other-unreachable",
-        (4, _) => "source-quench",
-        (5, _) => "redirect",
-        (6, _) => "alternate-host",
-        (8, _) => "echo-request",
-        (9 | 10, _) => "neighbours",
-        (11, _) => "time-exceeded",
-        (12, _) => "parameter-problem",
-        (13..=18, _) => "information",
-        (40, _) => "security-failure",
-        _ => "other",
+        (0, _) => ECHO_REPLY,
+        (3, 0) => NET_UNREACHABLE,
+        (3, 1) => HOST_UNREACHABLE,
+        (3, 2) => PROTOCOL_UNREACHABLE,
+        (3, 3) => PORT_UNREACHABLE,
+        (3, 4) => TOO_BIG,
+        (3, 9 | 10) => HOST_ADMIN_PROHIBITED,
+        (3, 11 | 12) => TOS_UNREACHABLE,
+        (3, 13..=15) => ADMIN_PROHIBITED,
+        (3, _) => OTHER_UNREACHABLE,
+        (4, _) => SOURCE_QUENCH,
+        (5, _) => REDIRECT,
+        (6, _) => ALTERNATE_HOST,
+        (8, _) => ECHO_REQUEST,
+        (9 | 10, _) => NEIGHBOURS,
+        (11, _) => TIME_EXCEEDED,
+        (12, _) => PARAMETER_PROBLEM,
+        (13..=18, _) => INFORMATION,
+        (40, _) => SECURITY_FAILURE,
+        _ => OTHER,
     }
 }
 
-fn key_v6(icmp: Icmp) -> &'static str {
+const fn number_v6(icmp: Icmp) -> usize {
     match (icmp.kind, icmp.code) {
-        (1, 0) => "net-unreachable",
-        (1, 1 | 5 | 6) => "admin-prohibited",
-        (1, 3) => "host-unreachable",
-        (1, 4) => "port-unreachable",
-        (1, _) => "other-unreachable",
-        (2, _) => "too-big",
-        (3, _) => "time-exceeded",
-        (4, _) => "parameter-problem",
-        (128, _) => "echo-request",
-        (129, _) => "echo-reply",
-        (133..=136, _) => "neighbours",
-        (137, _) => "redirect",
-        _ => "other",
+        (1, 0) => NET_UNREACHABLE,
+        (1, 1 | 5 | 6) => ADMIN_PROHIBITED,
+        (1, 3) => HOST_UNREACHABLE,
+        (1, 4) => PORT_UNREACHABLE,
+        (1, _) => OTHER_UNREACHABLE,
+        (2, _) => TOO_BIG,
+        (3, _) => TIME_EXCEEDED,
+        (4, _) => PARAMETER_PROBLEM,
+        (128, _) => ECHO_REQUEST,
+        (129, _) => ECHO_REPLY,
+        (133..=136, _) => NEIGHBOURS,
+        (137, _) => REDIRECT,
+        _ => OTHER,
     }
 }
 
+/// A row of messages that are about no other packet.
 const fn row(
     key: &'static str,
     v4: &'static str,
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    let is_error = matches!(default.red, IcmpHint::Hint);
-    IcmpRow { key, v4, v6, default, is_error, is_fixed: false }
+    IcmpRow { key, v4, v6, default, is_error: false, prompts: false, is_fixed: false }
 }
 
-/// An error that from outside says nothing about whether a peer is there.
-const fn silent(row: IcmpRow) -> IcmpRow {
-    let default = IcmpTreatment { red: IcmpHint::Discard, ..row.default };
-    IcmpRow { default, ..row }
+/// A row of errors that may say that a peer is gone.
+const fn error(
+    key: &'static str,
+    v4: &'static str,
+    v6: &'static str,
+    default: IcmpTreatment,
+) -> IcmpRow {
+    IcmpRow { is_error: true, prompts: true, ..row(key, v4, v6, default) }
 }
 
-/// What TCP and UDP need, and what says that a peer may be gone.
-const ERROR: IcmpTreatment = IcmpTreatment {
-    red: IcmpHint::Hint,
-    black: IcmpPassage::Implicit,
-    tunnel: IcmpPassage::Implicit,
-};
+/// The same of errors that say nothing about that.
+const fn silent(
+    key: &'static str,
+    v4: &'static str,
+    v6: &'static str,
+    default: IcmpTreatment,
+) -> IcmpRow {
+    IcmpRow { prompts: false, ..error(key, v4, v6, default) }
+}
 
-/// Errors that the draft discards with a question mark: they pass where a policy selects them.
-const UNDECIDED: IcmpTreatment = IcmpTreatment {
-    red: IcmpHint::Hint,
-    black: IcmpPassage::Explicit,
-    tunnel: IcmpPassage::Explicit,
-};
+/// What TCP and UDP need.
+const NEEDED: IcmpTreatment = both(IcmpPassage::Implicit);
 
-/// What is about no other packet.
-const INFORMATION: IcmpTreatment = IcmpTreatment {
-    red: IcmpHint::Discard,
-    black: IcmpPassage::Explicit,
-    tunnel: IcmpPassage::Explicit,
-};
+/// What the draft discards with a question mark, and what is about no other packet: it passes where a
+/// policy selects it.
+const SELECTED: IcmpTreatment = both(IcmpPassage::Explicit);
 
 /// What is about a link, which a tunnel is not.
-const NEVER: IcmpTreatment = IcmpTreatment {
-    red: IcmpHint::Discard,
-    black: IcmpPassage::Discard,
-    tunnel: IcmpPassage::Discard,
-};
+const NEVER: IcmpTreatment = both(IcmpPassage::Discard);
+
+const fn both(passage: IcmpPassage) -> IcmpTreatment {
+    IcmpTreatment { black: passage, tunnel: passage }
+}
 
 /// What becomes of the ICMP messages of a tunnel.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -255,11 +247,14 @@ pub struct IcmpRules {
 
 impl Default for IcmpRules {
     fn default() -> Self {
-        Self { errors: IcmpPassage::Implicit, rows: IcmpRow::ALL.map(|row| row.default) }
+        Self::DEFAULT
     }
 }
 
 impl IcmpRules {
+    /// Every row as it is by default, and no limit.
+    pub const DEFAULT: Self = Self { errors: IcmpPassage::Implicit, rows: defaults() };
+
     /// What becomes of the messages of a row, by its number; of a row that is not there nothing passes.
     #[must_use]
     pub fn treatment(&self, row: usize) -> IcmpTreatment {
@@ -283,12 +278,17 @@ impl IcmpRules {
         };
         if icmp.is_error(protocol) { passage.min(self.errors) } else { passage }
     }
+}
 
-    /// What a message from outside does.
-    #[must_use]
-    pub fn hint(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpHint {
-        self.treatment(IcmpRow::of(protocol, icmp)).red
+/// The rows' defaults.
+const fn defaults() -> [IcmpTreatment; IcmpRow::COUNT] {
+    let mut rows = [NEVER; IcmpRow::COUNT];
+    let (mut places, mut all) = (rows.as_mut_slice(), IcmpRow::ALL.as_slice());
+    while let ([place, others @ ..], [row, rest @ ..]) = (places, all) {
+        *place = row.default;
+        (places, all) = (others, rest);
     }
+    rows
 }
 
 #[cfg(test)]

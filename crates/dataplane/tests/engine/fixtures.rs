@@ -51,13 +51,13 @@ pub(crate) struct Options {
     /// Replay window of the right side.
     pub(crate) window: WindowSize,
     /// See there.
+    pub(crate) icmp: IcmpRules,
+    /// See there.
     pub(crate) dscp: DscpPolicy,
     /// See there.
     pub(crate) ecn: EcnPolicy,
     /// See there.
     pub(crate) df: DfPolicy,
-    /// See there.
-    pub(crate) icmp: IcmpRules,
     /// See there.
     pub(crate) tfc: Tfc,
     /// See there; the left side sends with `cpi_out`, the right one takes that.
@@ -86,10 +86,10 @@ impl Default for Options {
             udp: true,
             lifetime: Lifetime::NONE,
             window: WindowSize::MIN,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
-            icmp: IcmpRules::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
@@ -164,10 +164,10 @@ impl Options {
             encap: if at_left { encap(left, right) } else { encap(right, left) },
             lifetime: self.lifetime,
             replay_window: self.window,
+            icmp: self.icmp,
             dscp: self.dscp,
             ecn: self.ecn,
             df: self.df,
-            icmp: self.icmp,
             tfc: self.tfc,
             aggfrag: self.aggfrag,
             ipcomp: self.ipcomp.map(|IpComp { cpi_in, cpi_out }| match at_left {
