@@ -4,6 +4,7 @@ pub(crate) mod act;
 pub(crate) mod check;
 pub(crate) mod describe;
 pub(crate) mod engine;
+pub(crate) mod icmp;
 pub(crate) mod log;
 pub(crate) mod secret;
 pub(crate) mod status;
