@@ -100,7 +100,7 @@ impl IcmpRow {
         error("admin-prohibited", "3/13-15", "1/1,5-6", SELECTED),
         error("other-unreachable", "3/5-8,16-", "1/2,7-", NEEDED),
         silent("source-quench", "4", "", SELECTED),
-        IcmpRow { is_fixed: true, ..silent("redirect", "5", "137", NEVER) },
+        Self { is_fixed: true, ..silent("redirect", "5", "137", NEVER) },
         row("alternate-host", "6", "", NEVER),
         row("echo-request", "8", "128", SELECTED),
         row("neighbours", "9-10", "133-136", NEVER),
