@@ -4,16 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
-use adit_dataplane::{InboundSa, OutboundSa, split};
+use adit_dataplane::{DropReason, InboundSa, OutboundSa, split};
 use adit_db::{
     Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
+    IcmpPassage, IcmpRules, IcmpSide, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ip::{Ipv4Header, Ipv6Header};
+use adit_wire::ip::{IcmpError, IpPacket, Ipv4Header, Ipv6Header};
 use adit_wire::ipcomp::Cpi;
 
 use crate::{Choices, policy};
@@ -103,6 +103,7 @@ impl Options {
             encap: Encapsulation { udp: true, tcp: false, local, remote },
             lifetime: if at_sender { self.lifetime } else { Lifetime::NONE },
             replay_window: self.window,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
@@ -243,6 +244,48 @@ pub fn inner(choices: &mut Choices<'_>) -> Vec<u8> {
     };
     octets.extend(payload);
     octets
+}
+
+impl Options {
+    /// Whether the receiver lets an inner packet in by its selectors, and ICMP as RFC 4301 §6 has it.
+    pub fn judge(&self, packet: &IpPacket<'_>) -> Result<(), DropReason> {
+        let flow = packet.flow_key();
+        let from = self.from.iter().any(|ts| ts.contains_source(&flow));
+        let to = self.to.iter().any(|ts| ts.contains_destination(&flow));
+        let fits = from && to;
+        let mismatch = if fits { Ok(()) } else { Err(DropReason::SelectorMismatch) };
+        let protocol = packet.protocol();
+        let is_icmp = [IpProtocol::ICMP, IpProtocol::ICMPV6].contains(&protocol);
+        if !is_icmp || packet.is_later_fragment() {
+            return mismatch;
+        }
+        let icmp = packet.icmp().ok_or(DropReason::BadInner)?;
+        let passage = IcmpRules::default().passage(IcmpSide::Tunnel, protocol, icmp);
+        if passage == IcmpPassage::Discard {
+            return Err(DropReason::IcmpRefused);
+        }
+        if !icmp.is_error(protocol) || (!fits && passage == IcmpPassage::Explicit) {
+            return mismatch;
+        }
+        let error = IcmpError::read(packet).map_err(|_| DropReason::IcmpQuote)?;
+        let quoted = error.flow().ok_or(DropReason::IcmpQuote)?;
+        // We are the receiver: what we sent went from our side to the other.
+        let between = |sides: [&[TrafficSelector]; 2], addresses: [IpAddr; 2]| {
+            sides.into_iter().zip(addresses).all(|(side, address)| {
+                side.iter().any(|ts| {
+                    ts.is_ipv4() == address.is_ipv4() && (ts.start..=ts.end).contains(&address)
+                })
+            })
+        };
+        let is_ours = if fits {
+            between([&self.to, &self.from], [quoted.src, quoted.dst])
+        } else {
+            quoted.src == packet.dst()
+                && self.to.iter().any(|ts| ts.contains_source(&quoted))
+                && self.from.iter().any(|ts| ts.contains_destination(&quoted))
+        };
+        if is_ours { Ok(()) } else { Err(DropReason::IcmpQuote) }
+    }
 }
 
 /// The first SPI that is not reserved, and a few more to make it recognisable.

@@ -86,9 +86,16 @@ impl World {
             match verdict {
                 Verdict::Held | Verdict::Send => {
                     let whole = IpPacket::read(inner).expect("it was sent");
-                    sent.push(whole.octets().to_vec());
+                    if self.options.judge(&whole).is_ok() {
+                        sent.push(whole.octets().to_vec());
+                    }
                 }
-                Verdict::Drop(DropReason::NotIp | DropReason::Redirect | DropReason::TooBig) => {}
+                Verdict::Drop(
+                    DropReason::NotIp
+                    | DropReason::Redirect
+                    | DropReason::IcmpRefused
+                    | DropReason::TooBig,
+                ) => {}
                 other => panic!("{other:?}"),
             }
         }

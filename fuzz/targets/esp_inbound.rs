@@ -274,7 +274,7 @@ impl Peer {
                 return;
             }
             // Which ones, the target `esp_outbound` knows.
-            Verdict::Drop(DropReason::Redirect) => return,
+            Verdict::Drop(DropReason::Redirect | DropReason::IcmpRefused) => return,
             Verdict::Drop(DropReason::SequenceExhausted) => {
                 assert!(self.sequence >= self.last_sequence());
                 return;
@@ -352,12 +352,7 @@ impl Peer {
         if packet.fragment().is_some() && policy::look_above_ip(selectors) {
             return Err(DropReason::Fragment);
         }
-        let flow = packet.flow_key();
-        let from = self.options.from.iter().any(|ts| ts.contains_source(&flow));
-        let to = self.options.to.iter().any(|ts| ts.contains_destination(&flow));
-        if !from || !to {
-            return Err(DropReason::SelectorMismatch);
-        }
+        self.options.judge(&packet)?;
         Ok(packet.octets().to_vec())
     }
 }

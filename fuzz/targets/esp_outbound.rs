@@ -176,6 +176,7 @@ impl World {
                         | DropReason::LifetimeOver
                         | DropReason::SequenceExhausted
                         | DropReason::Redirect
+                        | DropReason::IcmpRefused
                 ));
                 assert!(packet.data() == inner || packet.data() == read.octets());
             }

@@ -86,7 +86,7 @@ pub(crate) enum Verb {
     Log(Log),
     /// Make pre-shared keys
     Secret(Secret),
-    /// Explain an error code, or a suite of algorithms
+    /// Explain an error code, a suite of algorithms, or what becomes of ICMP
     Explain(Explain),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -418,11 +418,15 @@ pub(crate) enum SecretVerb {
 /// `adit explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The code, such as E203, or `suite`; all codes if left out
+    /// The code, such as E203, or `suite`, or `icmp`; all codes if left out
     pub(crate) code: Option<String>,
 
-    /// With `suite`: its name, such as cnsa2; all of them if left out
+    /// With `suite`: its name, such as cnsa2; all of them if left out. With `icmp`: a tunnel
     pub(crate) name: Option<String>,
+
+    /// With `icmp`: directory of the configuration (/etc/adit)
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide_default_value = true)]
+    pub(crate) config: PathBuf,
 
     /// Print JSON
     #[arg(long)]

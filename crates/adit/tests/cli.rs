@@ -32,7 +32,7 @@ fn help_lists_the_verbs() {
       sad          Show the security associations, without their keys
       log          Show the daemon's log as it happens
       secret       Make pre-shared keys
-      explain      Explain an error code, or a suite of algorithms
+      explain      Explain an error code, a suite of algorithms, or what becomes of ICMP
       completions  Print a completion script for a shell
 
     Options:
@@ -320,6 +320,23 @@ fn suites_are_explained() {
     "#);
     let json = adit(&["explain", "suite", "compat", "--json"]).out;
     assert!(json.starts_with("{\"schema\":1,\"suites\":[{\"name\":\"compat\",\"date\":"), "{json}");
+}
+
+/// The table of ICMP messages, aligned, and the same as JSON.
+#[test]
+fn icmp_is_explained() {
+    let shown = adit(&["explain", "icmp"]).out;
+    let rows: Vec<&str> = shown.lines().collect();
+    assert_eq!(rows[0], "the defaults");
+    let columns = ["ROW", "ICMP", "ICMPV6", "RED", "BLACK", "TUNNEL"];
+    assert_eq!(rows[2].split_whitespace().collect::<Vec<_>>(), columns);
+    let too_big = rows.iter().find(|row| row.starts_with("too-big")).unwrap();
+    let cells = ["too-big", "3/4", "2", "discard", "implicit", "implicit"];
+    assert_eq!(too_big.split_whitespace().collect::<Vec<_>>(), cells);
+    let json = adit(&["explain", "icmp", "--json"]).out;
+    let start =
+        "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"rows\":[{\"row\":\"echo-reply\"";
+    assert!(json.starts_with(start), "{json}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 use adit_crypto::Cipher;
 use adit_db::{
     ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec,
-    InterfaceName, Mode, OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
+    IcmpRules, InterfaceName, Mode, OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -29,6 +29,8 @@ pub(crate) enum Unfit {
     Beet,
     /// The tunnel sets the DF bit.
     Df,
+    /// The tunnel has rules for ICMP.
+    Icmp,
     /// The tunnel may be one of AH.
     Ah,
     /// The tunnel has an SA for each class of traffic.
@@ -58,6 +60,7 @@ impl fmt::Display for Unfit {
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
             Self::Beet => f.write_str("BEET mode is done in user space alone"),
             Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
+            Self::Icmp => f.write_str("the kernel has no rules for ICMP (`icmp`, `icmp_errors`)"),
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Cpus => f.write_str("the kernel is not asked which CPU sends (`cpus`)"),
             Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
@@ -85,6 +88,7 @@ impl Unfit {
             Self::Dscp(_)
             | Self::Df
             | Self::Beet
+            | Self::Icmp
             | Self::Ah
             | Self::Classes
             | Self::Cpus
@@ -224,6 +228,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     if child.df == DfPolicy::Set {
         return Err(Unfit::Df);
     }
+    if child.icmp != IcmpRules::default() {
+        return Err(Unfit::Icmp);
+    }
     if child.tfc != Tfc::OFF {
         return Err(Unfit::Tfc);
     }
@@ -277,7 +284,7 @@ fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{Action, DscpClass, DscpSet, TsSpec};
+    use adit_db::{Action, DscpClass, DscpSet, IcmpPassage, TsSpec};
 
     use super::*;
 
@@ -333,6 +340,8 @@ mod tests {
             child.class = Some(DscpClass { of, code_points: DscpSet::default() });
         };
         assert_eq!(unfit(class, &[]), "the kernel has one SA for all classes of traffic");
+        let icmp = |child: &mut ChildConfig| child.icmp.errors = IcmpPassage::Discard;
+        assert_eq!(unfit(icmp, &[]), "the kernel has no rules for ICMP (`icmp`, `icmp_errors`)");
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;

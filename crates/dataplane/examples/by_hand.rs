@@ -18,8 +18,8 @@ use adit_dataplane::{
     Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
-    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
+    Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
+    IcmpRules, IkeSaId, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -299,6 +299,7 @@ impl Job {
             },
             lifetime: Lifetime::NONE,
             replay_window: WindowSize::MIN,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,

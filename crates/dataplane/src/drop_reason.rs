@@ -44,6 +44,10 @@ drop_reasons! {
     /// Outbound: an ICMP redirect. It is about a link that both ends share, and a kernel that
     /// forwards from tunnel to tunnel takes the TUN for one.
     Redirect = "redirect", "ICMP redirects do not go through tunnels";
+    /// Both: an ICMP message that is not to pass this tunnel (RFC 4301 §6.2).
+    IcmpRefused = "icmp_refused", "the tunnel lets no ICMP message of this type pass";
+    /// Inbound: an ICMP error about a packet that its SA would not have carried (RFC 4301 §6.2).
+    IcmpQuote = "icmp_quote", "the ICMP error is about a packet that its SA does not carry";
     /// Outbound: the policy protects, but there is no SA and no room to hold the packet.
     NoSa = "no_sa", "no child SA carries the packet";
     /// Outbound: more SAs would protect the packet one after the other than

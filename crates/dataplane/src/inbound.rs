@@ -26,6 +26,7 @@ use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
+use crate::icmp::is_icmp;
 use crate::inbound_sad::InboundSad;
 use crate::ipcomp::Inflater;
 use crate::look_ahead::AHEAD_MAX;
@@ -648,7 +649,7 @@ impl InboundSa {
         if self.is_joined(&inner, gate) {
             return Ok((Arrived::InPart, head, inner.total_len()));
         }
-        self.check_policies(&inner.flow_key(), gate)?;
+        self.check_policies(&inner, gate)?;
         let mark = FlowMark::read(packet.data());
         gate.passed = mark.map(|(mark, _)| Passed { child: self.child, mark, head });
         Ok((Arrived::Whole, head, inner.total_len()))
@@ -692,7 +693,7 @@ impl InboundSa {
             return Ok(Arrived::InPart);
         }
         let whole = IpPacket::read(packet.data()).map_err(|_| DropReason::BadInner)?;
-        self.check_policies(&whole.flow_key(), gate)?;
+        self.check_policies(&whole, gate)?;
         Ok(Arrived::Whole)
     }
 
@@ -707,16 +708,19 @@ impl InboundSa {
         if whole.fragment().is_some() {
             return Err(DropReason::BadInner);
         }
-        self.check_policies(&whole.flow_key(), gate)?;
+        self.check_policies(&whole, gate)?;
         Ok(Arrived::Whole)
     }
 
     /// Whether a packet may come in through this SA.
-    fn check_policies(&self, flow: &FlowKey, gate: &mut Gate) -> Result<(), DropReason> {
+    fn check_policies(&self, inner: &IpPacket<'_>, gate: &mut Gate) -> Result<(), DropReason> {
+        let flow = &inner.flow_key();
         //= https://www.rfc-editor.org/rfc/rfc4301#section-5.2
         //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
         //# are not consistent with the selectors for the SA, it MUST discard the packet.
-        if !self.admits(flow) {
+        if is_icmp(flow) {
+            self.check_icmp(inner, self.admits(flow))?;
+        } else if !self.admits(flow) {
             return Err(DropReason::SelectorMismatch);
         }
         // The peer knows nothing of an entry that discards part of what the SA may carry.
@@ -738,7 +742,7 @@ fn refusal(error: ReplayError) -> DropReason {
 }
 
 /// RFC 4303 §4 and RFC 4302 §4 list them; RFC 4301 §5.2 adds the selector mismatch, and for a packet
-/// that skipped an SA the same holds.
+/// that skipped an SA, or quotes one of another, the same holds.
 pub(crate) fn is_auditable(reason: DropReason) -> bool {
     matches!(
         reason,
@@ -748,6 +752,7 @@ pub(crate) fn is_auditable(reason: DropReason) -> bool {
             | DropReason::UnknownSender
             | DropReason::BadIcv
             | DropReason::SelectorMismatch
+            | DropReason::IcmpQuote
             | DropReason::NotNested
     )
 }

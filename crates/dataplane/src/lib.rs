@@ -13,8 +13,9 @@
 //!
 //! What an SA has sealed, others may protect once more (`nesting`), in the same buffer.
 //!
-//! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
-//! does not do: path MTU, ICMP.
+//! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). ICMP errors pass
+//! with the SA of the packets that they are about (`icmp`, RFC 4301 §6). What the engine does not do:
+//! path MTU.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ mod esp;
 mod event;
 mod group;
 mod held;
+mod icmp;
 mod inbound;
 mod inbound_header;
 mod inbound_sad;

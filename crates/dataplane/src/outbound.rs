@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use adit_crypto::Prefetch;
 use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
-use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket, write_fragment};
+use adit_wire::ip::{FlowKey, FlowMark, IpPacket, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::aggfrag::Slots;
@@ -18,6 +17,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{HEADROOM_MAX, INNER_MTU};
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
+use crate::icmp::{self, is_icmp};
 use crate::ipcomp::Deflater;
 use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
@@ -394,12 +394,13 @@ impl Outbound {
         }
         let flow = inner.flow_key();
         let total_len = inner.total_len();
+        let dscp = Dscp::from_traffic_class(inner.traffic_class());
+        let mut route = table.route(number, &flow, dscp, &self.sad, train);
+        if is_icmp(&flow) {
+            route = icmp::route(route, &inner, &table.spd, &self.sad);
+        }
         let inner = Inner::of(&inner);
-        let dscp = Dscp::from_traffic_class(inner.look.class);
-        match table.route(number, &flow, dscp, &self.sad, train) {
-            Route::Sa(_) | Route::NoSa(_) if is_redirect(&flow) => {
-                Verdict::Drop(DropReason::Redirect)
-            }
+        match route {
             Route::Sa(slot) => {
                 let Some(sa) = self.sad.get(slot) else {
                     return Verdict::Drop(DropReason::NoSa);
@@ -705,16 +706,6 @@ enum Sealed {
     Alone(u64),
     /// It is in packets of the engine, with others.
     Packed,
-}
-
-/// RFC 792, RFC 4861 §4.5: the type is in the upper octet of the port.
-fn is_redirect(flow: &FlowKey) -> bool {
-    let [kind, _] = flow.src_port.to_be_bytes();
-    match IpProtocol(flow.protocol) {
-        IpProtocol::ICMP => kind == Icmp::REDIRECT && !flow.opaque,
-        IpProtocol::ICMPV6 => kind == Icmp::REDIRECT_V6 && !flow.opaque,
-        _ => false,
-    }
 }
 
 /// Most SAs of a policy that takes selectors from packets: no more are asked for. Who scans a network

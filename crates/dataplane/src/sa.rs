@@ -9,12 +9,13 @@ use adit_crypto::{
 };
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
-    Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
-    PolicyId, ReplayWindow, TableId, Tfc, USE_INTERVAL,
+    Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
+    IcmpRules, IcmpSide, Lifetime, Mode, PolicyId, ReplayWindow, TableId, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
+use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ip::{AddressChange, FlowKey};
+use adit_wire::ip::{AddressChange, FlowKey, Icmp};
 
 use crate::aggfrag::pack::Packer;
 use crate::aggfrag::unpack::Unpacker;
@@ -330,6 +331,11 @@ impl OutboundSa {
         self.selectors.contain(flow)
     }
 
+    /// How an ICMP message of the protected side gets into it.
+    pub(crate) fn passage(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
+        self.selectors.passage(IcmpSide::Black, protocol, icmp)
+    }
+
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
         self.looks_above_ip
@@ -443,6 +449,21 @@ impl InboundSa {
     pub(crate) fn of(self, group: Group) -> Self {
         let selectors = Box::new(Selectors { hosts: None, ..*self.selectors });
         Self { group: Some(Box::new(group)), selectors, ..self }
+    }
+
+    /// How an ICMP message gets out of it.
+    pub(crate) fn passage(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
+        self.selectors.passage(IcmpSide::Tunnel, protocol, icmp)
+    }
+
+    /// Whether our half would carry this packet to the peer.
+    pub(crate) fn would_carry(&self, flow: &FlowKey) -> bool {
+        self.selectors.contain(flow)
+    }
+
+    /// The same for any packet between its addresses.
+    pub(crate) fn would_carry_addresses(&self, flow: &FlowKey) -> bool {
+        self.selectors.contain_addresses(flow)
     }
 
     /// Whether the negotiated selectors let this packet in (RFC 4301 §5.2 step 4).
@@ -567,6 +588,8 @@ struct Selectors {
     remote: Side,
     /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
     hosts: Option<Box<Hosts>>,
+    /// What becomes of ICMP messages, unless it is what becomes of them by default.
+    icmp: Option<Box<IcmpRules>>,
 }
 
 impl Selectors {
@@ -579,14 +602,38 @@ impl Selectors {
                 Mode::Transport => Some(Box::new(hosts(sa))),
                 Mode::Beet => inner_hosts(sa).map(Box::new),
             },
+            icmp: (sa.icmp != IcmpRules::default()).then(|| Box::new(sa.icmp)),
         }
+    }
+
+    /// How an ICMP message passes.
+    fn passage(&self, side: IcmpSide, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
+        match &self.icmp {
+            Some(rules) => rules.passage(side, protocol, icmp),
+            None => IcmpRules::DEFAULT.passage(side, protocol, icmp),
+        }
+    }
+
+    /// Whether they contain the addresses of a packet that leaves, of whatever protocol.
+    fn contain_addresses(&self, flow: &FlowKey) -> bool {
+        let has = |side: &Side, address: IpAddr| {
+            side.any(|selector| {
+                selector.is_ipv4() == address.is_ipv4()
+                    && (selector.start..=selector.end).contains(&address)
+            })
+        };
+        self.are_hosts_of(flow) && has(&self.local, flow.src) && has(&self.remote, flow.dst)
+    }
+
+    /// Whether a packet that leaves is between the two hosts that alone may speak, if there are such.
+    fn are_hosts_of(&self, flow: &FlowKey) -> bool {
+        let hosts = self.hosts.as_deref();
+        hosts.is_none_or(|hosts| (hosts.local, hosts.remote) == (flow.src, flow.dst))
     }
 
     /// Whether they contain a packet that leaves.
     fn contain(&self, flow: &FlowKey) -> bool {
-        self.hosts
-            .as_deref()
-            .is_none_or(|hosts| (hosts.local, hosts.remote) == (flow.src, flow.dst))
+        self.are_hosts_of(flow)
             && self.local.any(|selector| selector.contains_source(flow))
             && self.remote.any(|selector| selector.contains_destination(flow))
     }

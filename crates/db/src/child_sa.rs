@@ -11,6 +11,7 @@ use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ipcomp::Cpi;
 
 use crate::connection::{Mode, Tfc};
+use crate::icmp::IcmpRules;
 use crate::ids::{ChildSaId, IkeSaId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
@@ -55,6 +56,8 @@ pub struct ChildSa {
     pub lifetime: Lifetime,
     /// Replay window for what the peer sends.
     pub replay_window: WindowSize,
+    /// What becomes of ICMP messages.
+    pub icmp: IcmpRules,
     /// The DSCP of the outer header.
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.

@@ -16,6 +16,7 @@ use crate::childless::Childless;
 use crate::dscp_class::DscpClass;
 use crate::gateway::Redirect;
 use crate::host::HostSpec;
+use crate::icmp::IcmpRules;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
 use crate::names::{ChildName, ConnectionName};
@@ -355,6 +356,8 @@ pub struct ChildConfig {
     /// That of the peer, which no protocol tells: what several threads send at the same time arrives
     /// in another order, and a narrow window takes that for replays.
     pub peer_replay_window: WindowSize,
+    /// What becomes of ICMP messages.
+    pub icmp: IcmpRules,
     /// The DSCP of the outer header.
     pub dscp: DscpPolicy,
     /// The ECN field of the outer header.
@@ -393,6 +396,7 @@ impl ChildConfig {
             lifetime: LifetimeSpec::default(),
             replay_window: WindowSize::DEFAULT,
             peer_replay_window: WindowSize::MIN,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),

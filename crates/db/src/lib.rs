@@ -6,6 +6,7 @@
 //! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad`, `auth_spec`, `ppk`, `rounds` | what the operator wants |
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
+//! | `icmp` | what becomes of ICMP messages (RFC 4301 §6) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `manual` | what an operator keyed by hand |
@@ -27,6 +28,7 @@ mod dscp_class;
 mod flow_cache;
 mod gateway;
 mod host;
+mod icmp;
 mod identity;
 mod ids;
 mod kernel;
@@ -57,6 +59,7 @@ pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::{FlowCache, FlowPlace};
 pub use gateway::{Gateway, GatewayError, Redirect};
 pub use host::{HostError, HostSpec, single_address};
+pub use icmp::{IcmpPassage, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
 pub use kernel::{

@@ -11,6 +11,7 @@ use adit_wire::ikev2::{TrafficSelector, Transform};
 
 use crate::child_sa::{ChildKeys, ChildSa, Encapsulation};
 use crate::connection::{KERNEL_SPI, Mode, Tfc};
+use crate::icmp::IcmpRules;
 use crate::ids::{ChildSaId, IkeSaId, PolicyId};
 use crate::lifetime::Lifetime;
 use crate::names::{ChildName, ConnectionName};
@@ -141,6 +142,7 @@ impl ManualSa {
             encap: Encapsulation { udp: self.udp, tcp: false, local, remote },
             lifetime: Lifetime::NONE,
             replay_window: self.replay_window,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),

@@ -23,6 +23,21 @@ use crate::table::{Cell, Table};
 use crate::verb::act::render_changes;
 use crate::words::count;
 
+/// The configuration of a directory, for who asks what it says.
+pub(crate) fn load(directory: &Path) -> Result<Configuration, Error> {
+    let files = read_files(&directory.join("tunnels"))?;
+    let policies = read_optional(&directory.join("policies"))?;
+    let sas = read_optional(&directory.join("sas"))?;
+    let kinds = Files { tunnels: &files, policies: &policies, sas: &sas };
+    config::load_all(kinds, &read_secret).map_err(|problems| {
+        let count = count(problems.len(), "problem");
+        let directory = directory.display();
+        Error::Usage(format!(
+            "the configuration has {count}; see `adit check --config {directory}`"
+        ))
+    })
+}
+
 /// `adit check`.
 pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit, Error> {
     let files = read_files(&args.config.join("tunnels"))?;

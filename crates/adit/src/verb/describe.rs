@@ -8,7 +8,7 @@ use crate::args::{Cli, Completions, Explain, Man};
 use crate::error::Error;
 use crate::screen::{Paint, Screen, Style};
 use crate::table::{Cell, Table};
-use crate::verb::suite;
+use crate::verb::{icmp, suite};
 use crate::words::wrapped;
 
 /// Columns of running text.
@@ -33,6 +33,9 @@ struct Explanations {
 pub(crate) fn explain(args: &Explain, screen: &mut Screen) -> Result<(), Error> {
     match (args.code.as_deref(), args.name.as_deref()) {
         (Some(suite::WORD), name) => return suite::explain(name, args.json, screen),
+        (Some(icmp::WORD), name) => {
+            return icmp::explain(name, &args.config, args.json, screen);
+        }
         (_, Some(name)) => {
             return Err(Error::Usage(format!("a code stands alone, without {name:?}")));
         }

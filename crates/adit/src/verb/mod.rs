@@ -6,6 +6,7 @@ pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod drops;
 pub(crate) mod engine;
+pub(crate) mod icmp;
 pub(crate) mod log;
 pub(crate) mod ping;
 pub(crate) mod secret;

@@ -8,7 +8,8 @@ use adit_db::{Dscp, TableId};
 use adit_wire::PacketBuf;
 use adit_wire::ip::{FlowMark, IpPacket};
 
-use super::{Outbound, Verdict, is_redirect};
+use super::{Outbound, Verdict};
+use crate::icmp::is_icmp;
 use crate::look_ahead::{Plan, Seen, Sight};
 use crate::seal::Inner;
 use crate::tables::{Route, Tables, Train};
@@ -121,7 +122,7 @@ fn sight(tables: &Tables, packet: &PacketBuf, before: &mut Option<(TableId, Flow
     let Ok(inner) = IpPacket::read(packet.data()) else { return Seen::Odd };
     let flow = inner.flow_key();
     let Some(table) = tables.get(number) else { return Seen::Odd };
-    if inner.fragment().is_some() || is_redirect(&flow) {
+    if inner.fragment().is_some() || is_icmp(&flow) {
         return Seen::Odd;
     }
     *before = FlowMark::read(packet.data()).map(|(mark, _)| (number, mark));

@@ -11,7 +11,8 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    Hosts, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
+    Hosts, IcmpRules, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec,
+    WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -50,6 +51,8 @@ pub(crate) struct Options {
     /// Replay window of the right side.
     pub(crate) window: WindowSize,
     /// See there.
+    pub(crate) icmp: IcmpRules,
+    /// See there.
     pub(crate) dscp: DscpPolicy,
     /// See there.
     pub(crate) ecn: EcnPolicy,
@@ -83,6 +86,7 @@ impl Default for Options {
             udp: true,
             lifetime: Lifetime::NONE,
             window: WindowSize::MIN,
+            icmp: IcmpRules::default(),
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
@@ -160,6 +164,7 @@ impl Options {
             encap: if at_left { encap(left, right) } else { encap(right, left) },
             lifetime: self.lifetime,
             replay_window: self.window,
+            icmp: self.icmp,
             dscp: self.dscp,
             ecn: self.ecn,
             df: self.df,

@@ -315,6 +315,7 @@ impl Child {
             encap: agreed.encap,
             lifetime,
             replay_window: config.replay_window,
+            icmp: config.icmp,
             dscp: config.dscp,
             ecn: config.ecn,
             df: config.df,

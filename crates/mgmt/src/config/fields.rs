@@ -27,6 +27,9 @@ impl<T> Placed<T> {
 /// A row of a table: its name, and its one text or several.
 pub(super) type Row = (Placed<String>, Vec<Placed<String>>);
 
+/// A name and its text.
+pub(super) type Pair = (Placed<String>, Placed<String>);
+
 /// A string or an integer of a list.
 pub(super) enum Item {
     Text(String),
@@ -124,6 +127,38 @@ impl<'a> Fields<'a> {
             rows.extend(self.list(key, value).map(|texts| (name, texts)));
         }
         Some(rows)
+    }
+
+    /// Takes a table of tables of strings: their rows, by name.
+    pub(super) fn tables(&mut self, key: &'static str) -> Option<Vec<(Placed<String>, Vec<Pair>)>> {
+        let value = self.take(key)?;
+        let mut tables = Vec::new();
+        for (name, value) in self.rows(value, &format!("a table, [{key}]"))? {
+            let wanted = format!("a table, [{key}.{}]", name.value);
+            let mut pairs = Vec::new();
+            for (name, value) in self.rows(value, &wanted).unwrap_or_default() {
+                pairs.extend(self.text(value, "a string").map(|text| (name, text)));
+            }
+            tables.push((name, pairs));
+        }
+        Some(tables)
+    }
+
+    fn rows(
+        &mut self,
+        value: Spanned<DeValue<'a>>,
+        wanted: &str,
+    ) -> Option<Vec<(Placed<String>, Spanned<DeValue<'a>>)>> {
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            self.wrong_kind(value.span(), value.get_ref(), wanted);
+            return None;
+        }
+        let DeValue::Table(table) = value.into_inner() else { return None };
+        let place = |(name, value): (Spanned<DeString<'a>>, _)| {
+            let span = name.span();
+            (Placed { value: name.into_inner().into_owned(), span }, value)
+        };
+        Some(table.into_iter().map(place).collect())
     }
 
     fn list(&mut self, key: &str, value: Spanned<DeValue<'a>>) -> Option<Vec<Placed<String>>> {

@@ -4,6 +4,7 @@ mod authentication;
 mod beet;
 mod claims;
 mod gateway;
+mod icmp;
 mod idle;
 mod kernel;
 mod mobike;
@@ -109,6 +110,7 @@ fn read_fields<'a>(
     }
     kernel::read(fields, connection.engine, &mut child);
     outer_header::read(fields, &mut child);
+    icmp::read(fields, &mut child);
     idle::read(fields, &mut child);
     pfp::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);

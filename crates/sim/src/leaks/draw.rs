@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use adit_crypto::{Cipher, Encryption, Rng, Secret, SeededRng};
 use adit_db::{
     Action, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IkeSaId, Lifetime, Mode, PolicyId, SpdEntry, Tfc, WindowSize,
+    IcmpRules, IkeSaId, Lifetime, Mode, PolicyId, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -303,6 +303,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         encap: Encapsulation { udp, tcp: false, local: end(local), remote: end(remote) },
         lifetime: lifetime(dice),
         replay_window: WindowSize::DEFAULT,
+        icmp: IcmpRules::default(),
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
         df: DfPolicy::Clear,
@@ -376,6 +377,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         },
         lifetime: Lifetime::NONE,
         replay_window: sa.replay_window,
+        icmp: sa.icmp,
         dscp: sa.dscp,
         ecn: sa.ecn,
         df: sa.df,
