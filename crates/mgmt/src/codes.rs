@@ -771,6 +771,16 @@ hosts mixed up.
 
 `openssl x509 -in CERT -noout -pubkey` and `openssl pkey -in KEY -pubout` must print the same."
 
+E530 530 Error "nothing can be recorded"
+"The daemon was started with --record and cannot write such a file, so it does not start.
+
+Usual causes: a file of that name exists (a recording never replaces anything), its directory is missing or cannot be \
+written to, or IKE runs on several threads, whose order could not be repeated.
+
+Choose a name that is free on a disk with room, and add --ike-threads 1. A recording holds the keys of every SA that \
+was made while it was written: keep it as you would keep those. A disk that fills up later ends the recording, which the \
+log tells; the daemon goes on."
+
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \
 programs do not produce.
