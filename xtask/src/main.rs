@@ -13,6 +13,7 @@ mod model;
 mod needs;
 mod outcome;
 mod proof;
+mod replay;
 mod root;
 mod scapy;
 mod sim;
@@ -43,6 +44,8 @@ enum Verb {
     Tidy,
     /// Worlds of several hosts in virtual time: bad links, NATs, crashes, clocks, strangers
     Sim(sim::Options),
+    /// What `aditd --record FILE` has written, played again: does the same come out?
+    Replay(replay::Options),
     /// Every state of the model of rekeying and deleting, and the model beside the code
     Model(model::Options),
     /// Fuzz targets on the stable compiler
@@ -132,6 +135,7 @@ fn main() -> ExitCode {
         Verb::Test => Ok(test::run()),
         Verb::Tidy => tidy::run(),
         Verb::Sim(options) => sim::run_verb(&options),
+        Verb::Replay(options) => replay::run(&options),
         Verb::Model(options) => model::run(options).map(finish),
         Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
         Verb::Interop(options) => interop::run(&options),

@@ -152,7 +152,8 @@ fn play(program: &str, profile: Profile, arguments: &[String]) -> anyhow::Result
     Ok(Outcome::fail(format!("{last}; `{program} --start SEED --seeds 1` plays a seed again")))
 }
 
-fn simulator(program: &str, profile: Profile, arguments: &[String]) -> Command {
+/// A program of the simulator, to be built and run.
+pub(crate) fn simulator(program: &str, profile: Profile, arguments: &[String]) -> Command {
     let mut cargo = root::cargo();
     cargo.args(["run", "--quiet", "-p", "adit-sim", "--bin", program]);
     if profile == Profile::Release {

@@ -197,6 +197,11 @@ pub(crate) struct Args {
     /// can read the traffic
     #[arg(long, value_name = "DIR")]
     pub(crate) export_keys: Option<PathBuf>,
+
+    /// Record all that IKE takes and gives in this file, which must not exist, for `cargo xtask replay`; debugging
+    /// only: whoever reads it has the keys of every SA. Needs `--ike-threads 1`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 #[cfg(test)]

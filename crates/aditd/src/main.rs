@@ -13,6 +13,7 @@ mod log;
 mod message;
 mod policy;
 mod raw_esp;
+mod record;
 mod role;
 mod routes;
 mod shards;

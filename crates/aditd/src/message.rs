@@ -4,17 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use adit_crypto::Rng;
 use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
 use adit_db::{
     ChildKeys, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Dscp, Encapsulation,
     InterfaceName, KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
 };
+pub(crate) use adit_ike::Input;
 use adit_ike::{
-    AuthResult, Command, ConnectionInfo, Endpoint, Event, Failure, IkeSaCounts, IkeSaInfo, JobId,
-    Output, PacketEvent, Path, RequestId, TcpProblem, Tidings,
+    Command, ConnectionInfo, Event, Failure, IkeSaCounts, IkeSaInfo, Output, PacketEvent, Path,
+    RequestId,
 };
 use adit_mgmt::api::{EngineHalf, EngineIke, PolicyStatus};
 use adit_sys::filter::FilterRule;
@@ -159,51 +158,6 @@ impl<T> Clone for Fleet<T> {
 
 /// Shows that something is under way; it ends with it.
 pub(crate) type Ticket = Arc<()>;
-
-/// What an IKE endpoint takes.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// An IKE message, marker taken off.
-    Datagram {
-        /// Where it travelled.
-        path: Path,
-        /// The message.
-        octets: Vec<u8>,
-    },
-    /// The network says that what we sent did not arrive.
-    Unreachable(Path),
-    /// A TCP connection is gone, or could not be made.
-    TcpLost(Path, TcpProblem),
-    /// The packet engine has seen something.
-    Packet(PacketEvent),
-    /// The keys role has computed.
-    Auth(JobId, AuthResult),
-    /// A lookup is done; empty if nothing was found.
-    Resolved(JobId, Vec<IpAddr>),
-    /// An operator wants something, or a tunnel is for another shard.
-    Command(Command),
-    /// What another shard tells.
-    Tidings(Tidings),
-    /// This host has these addresses, and its routes may have changed.
-    Network(Arc<[IpAddr]>),
-}
-
-impl Input {
-    /// Gives it to an endpoint.
-    pub(crate) fn give(self, endpoint: &mut Endpoint, now: Instant, rng: &mut dyn Rng) {
-        match self {
-            Self::Datagram { path, octets } => endpoint.handle_datagram(path, &octets, now, rng),
-            Self::Unreachable(path) => endpoint.handle_unreachable(path, now, rng),
-            Self::TcpLost(path, problem) => endpoint.handle_tcp_lost(path, problem, now, rng),
-            Self::Packet(event) => endpoint.handle_packet_event(event, now, rng),
-            Self::Auth(job, result) => endpoint.handle_auth(job, result, now, rng),
-            Self::Resolved(job, addresses) => endpoint.handle_resolved(job, addresses, now, rng),
-            Self::Command(command) => endpoint.handle_command(command, now, rng),
-            Self::Tidings(tidings) => endpoint.handle_tidings(tidings, now, rng),
-            Self::Network(addresses) => endpoint.handle_network(&addresses, now, rng),
-        }
-    }
-}
 
 /// To a shard of the ike role that is not the first.
 #[derive(Debug)]

@@ -12,6 +12,7 @@
 //! | `v2/ike_sa` | one IKE SA: `enum State` of structs | 7296 |
 //! | `v2/exchange/*` | one exchange each | 7296 §1, 9242, 9370 |
 //! | `v2/child` | the child SAs of one IKE SA | 7296 §2.8, §2.17 |
+//! | `input`, `record` | all that goes in as a value, written down and played again | |
 //!
 //! Long-term secrets are never here: what needs one is an [`Output::Auth`] that comes back by
 //! [`Endpoint::handle_auth`].
@@ -28,11 +29,13 @@ mod endpoint;
 mod event;
 mod failure;
 mod hash;
+mod input;
 mod keep;
 mod keymat;
 mod nat;
 mod output;
 mod proposal;
+pub mod record;
 mod shard;
 mod slab;
 mod ticket;
@@ -51,6 +54,7 @@ pub use event::{
     PeerSoftware, Step,
 };
 pub use failure::{By, Failure, FailureReason, PpkGap};
+pub use input::Input;
 pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};
 pub use shard::{Addressee, Shard, Shards, Tidings};
 pub use ticket::TicketKeys;

@@ -8,6 +8,7 @@ mod common;
 mod forged;
 mod message_id_sync;
 mod oddities;
+mod recording;
 mod redirect;
 mod resumption;
 

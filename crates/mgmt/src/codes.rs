@@ -6,6 +6,8 @@
 
 mod doctor;
 mod forms;
+mod recording;
+mod weak;
 
 use std::fmt;
 
@@ -15,6 +17,8 @@ use doctor::{
     E401_TEXT, E405_TEXT, E406_TEXT, E407_TEXT, E526_TEXT, E527_TEXT, E528_TEXT, E529_TEXT,
 };
 pub use forms::UnknownCode;
+use recording::E530_TEXT;
+use weak::{E514_TEXT, E515_TEXT, E516_TEXT};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -658,36 +662,11 @@ We know from its length and its characters; it is never sent or stored anywhere 
 
 `adit secret new` makes 256 random bits; nobody needs to remember them."
 
-E514 514 Error "an algorithm is too weak to be used unasked"
-"A list of algorithms names one that RFC 8221 or RFC 8247 forbids or advises against. It is refused, lest an old \
-example make a tunnel weaker than its owner knows.
+E514 514 Error "an algorithm is too weak to be used unasked" E514_TEXT
 
-We know from the list itself. These algorithms must be allowed by name: 3des, des, blowfish, cast128 and md5.
+E515 515 Warning "a weak algorithm is allowed" E515_TEXT
 
-Usual causes: a configuration copied from equipment of the nineties, or a peer that knows nothing better.
-
-Remove the algorithm, or write `allow = [\"3des\"]` into the tunnel's file if the peer cannot be replaced; \
-`adit check` then says what it costs. Over the control socket (swanctl.conf) there is no such key: naming the \
-algorithm is enough there, as with strongSwan, and the log has the warning."
-
-E515 515 Warning "a weak algorithm is allowed"
-"The tunnel's file allows an algorithm that RFC 8221 or RFC 8247 forbids or advises against, and its lists name it.
-
-We know from `allow` and the lists. Whether it is used is up to the peer: the message stays as long as it could be.
-
-The message says what the algorithm costs. Ciphers with blocks of 64 bits (3des, blowfish, cast128, des) also limit \
-what a key may carry, whatever the lifetimes say: it is replaced after 1 GiB and ends after 4 GiB.
-
-Once the peer knows better, take the word out of the lists and out of `allow`."
-
-E516 516 Warning "the tunnel does not encrypt"
-"The tunnel uses AH, or its `esp` list names a suite that only authenticates: null with an integrity algorithm, or \
-AES-GMAC. Nobody on the way can change the traffic, and everybody there can read it.
-
-We know from `protocol` or the list. Such a suite is in order where the traffic is public or encrypted already, which is why it \
-need not be allowed (RFC 8221 §5 demands that it can be had).
-
-If that is not what you want, use aes256gcm16, which costs about as much as authentication alone."
+E516 516 Warning "the tunnel does not encrypt" E516_TEXT
 
 E517 517 Warning "no packet ever reaches a policy"
 "Policies are asked in order and the first that matches decides. This one is never the first: those before it, taken \
@@ -782,6 +761,8 @@ E527 527 Warning "this host's clock cannot be trusted" E527_TEXT
 E528 528 Warning "the link towards the peer is too small" E528_TEXT
 
 E529 529 Warning "a certificate of this host ends soon" E529_TEXT
+
+E530 530 Error "nothing can be recorded" E530_TEXT
 
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \

@@ -106,7 +106,7 @@ impl Ladder {
         self.push(at, format_args!("{column}  · {text}"));
     }
 
-    fn push(&mut self, at: Duration, line: fmt::Arguments<'_>) {
+    pub(crate) fn push(&mut self, at: Duration, line: fmt::Arguments<'_>) {
         if self.rungs.len() == RUNGS_MAX {
             self.rungs.pop_front();
             self.forgotten += 1;

@@ -18,6 +18,8 @@
 //! checks what must hold whatever happens. [`run_leak_seed`] does the same to a packet engine: a
 //! sniffer outside looks for data that policies protect.
 //!
+//! [`replay()`] plays what a daemon has recorded of its endpoint.
+//!
 //! [`run_world`] plays several hosts with both, whose clocks drift, whose addresses change and who
 //! die and return, among strangers.
 
@@ -30,6 +32,7 @@ mod leaks;
 mod network;
 mod pair;
 mod peer;
+mod replay;
 mod seeds;
 mod setup;
 mod world;
@@ -40,6 +43,7 @@ pub use leaks::{Leak, LeakOutcome, LeakSummary, run_leak_seed};
 pub use network::{Faults, Nat, Network, Recorded};
 pub use pair::{Pair, Side};
 pub use peer::{Child, Peer};
+pub use replay::{Replayed, replay};
 pub use seeds::{Outcome, Profile, Summary, Violation, run_seed};
 pub use setup::Setup;
 pub use world::{

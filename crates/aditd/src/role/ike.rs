@@ -6,6 +6,7 @@
 mod loading;
 mod manual;
 mod places;
+mod recorded;
 mod shard;
 mod shards;
 mod threads;
@@ -15,11 +16,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::BufferedRng;
 use adit_dataplane::{InboundCommand, OutboundCommand};
 use adit_db::{ChildSaId, Engine, HostSpec, PolicyId, TableId};
 use adit_ike::{
-    Command, Endpoint, EndpointConfig, Output, PacketEvent, Path, Query, Shard, Transport,
+    Command, EndpointConfig, Input, Output, PacketEvent, Path, Query, Shard, Transport,
 };
 use adit_mgmt::api::ENTRIES_MAX;
 use adit_sys::BatchIo;
@@ -34,12 +34,14 @@ use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
 use self::loading::Loading;
+use self::recorded::Seat;
 use crate::keylog::KeyLog;
 use crate::message::{
     Asked, Links, PacketNews, PolicyView, QueryId, RouteChange, Ticket, ToControl, ToIke,
     ToInbound, ToKernel, ToOutbound, ToParent,
 };
 use crate::policy::{Decision, PolicyBook};
+use crate::record::RecordFile;
 use crate::role::errors;
 use crate::role::ike_sockets::{IkeSockets, Letter};
 use crate::role::keys::ToKeys;
@@ -64,6 +66,8 @@ pub(crate) struct IkeRole {
     pub(crate) config: EndpointConfig,
     /// The first of the endpoints, which is here.
     pub(crate) shard: Shard,
+    /// Where all that the endpoint takes is recorded, if it is.
+    pub(crate) record: Option<RecordFile>,
 }
 
 impl IkeRole {
@@ -95,9 +99,8 @@ const MESSAGE_OCTETS_MAX: usize = 65_535;
 struct Running {
     role: IkeRole,
     /// That of the first shard.
-    endpoint: Endpoint,
+    endpoint: Seat,
     shards: Others,
-    rng: BufferedRng,
     policies: PolicyBook,
     /// The configuration changed and the packet threads do not know yet.
     stale: bool,
@@ -125,20 +128,20 @@ struct Running {
 }
 
 impl Running {
-    fn new(role: IkeRole) -> anyhow::Result<Self> {
+    fn new(mut role: IkeRole) -> anyhow::Result<Self> {
         let poller = Poller::new()?;
         poller.add(role.sockets.ike.v4(), SOCKET_V4, Interest::Readable)?;
         if let Some(socket) = role.sockets.ike.v6() {
             poller.add(socket, SOCKET_V6, Interest::Readable)?;
         }
-        let endpoint = Endpoint::of_shard(role.config.clone(), role.shard.clone());
+        let record = role.record.take();
+        let endpoint = Seat::new(role.config.clone(), role.shard.clone(), record);
         let shards = Others::new(role.links.shards.clone());
         let packets = (0..BATCH).map(|_| PacketBuf::with_capacity(0, MESSAGE_OCTETS_MAX)).collect();
         Ok(Self {
             role,
             endpoint,
             shards,
-            rng: BufferedRng::default(),
             policies: PolicyBook::default(),
             stale: false,
             loading: Loading::default(),
@@ -178,7 +181,7 @@ impl Running {
                 break;
             }
             if lacks_key_shares && events.iter().next().is_none() {
-                self.endpoint.prepare_key_share(&mut self.rng);
+                self.endpoint.give(Input::PrepareKeyShare, now);
             }
             self.receive(&events);
             // What peers made us install goes in as it was agreed on, before anything is unloaded.
@@ -188,10 +191,10 @@ impl Running {
             }
             self.load_slice();
             self.take_parked();
-            if self.role.tickets.look(now, &mut self.rng) {
+            if self.role.tickets.look(now, &mut self.endpoint.rng) {
                 self.tell_ticket_keys();
             }
-            self.endpoint.handle_timeout(clock::now(), &mut self.rng);
+            self.endpoint.give(Input::Timeout, clock::now());
             self.drain();
             self.ring();
         }
@@ -208,6 +211,7 @@ impl Running {
     /// packets come first, as the peer may use a child SA when it has our message, and those who tell
     /// of it last.
     fn ring(&mut self) {
+        self.endpoint.flush();
         let Links { inbound, outbound, kernel, keys, control, .. } = &self.role.links;
         inbound.ring();
         outbound.ring();
@@ -298,7 +302,7 @@ impl Running {
 
     fn handle(&mut self, request: ToIke, now: Instant) {
         match request {
-            ToIke::Input(input) => input.give(&mut self.endpoint, now, &mut self.rng),
+            ToIke::Input(input) => self.endpoint.give(input, now),
             ToIke::Outputs(from, outputs) => {
                 outputs.into_iter().for_each(|output| self.carry_out(from, output));
             }

@@ -53,6 +53,7 @@ use crate::message::{
 };
 use crate::policy::Routed;
 use crate::raw_esp::FastEsp;
+use crate::record::{self, RecordFile};
 use crate::role::control::ControlRole;
 use crate::role::ike_sockets::IkeSockets;
 use crate::role::kernel::{KernelRole, exempt_all};
@@ -199,10 +200,12 @@ pub(crate) fn run(args: &Args, log: &Feed) -> Result<(), Box<Diagnosis>> {
         ..EndpointConfig::default()
     };
     let resources = Resources::open(args, &config)?;
+    // Last of all: where the daemon does not start, no file is left.
+    let record = record::open(args)?;
     let internal = |error: std::io::Error| {
         Box::new(Diagnosis::internal(&Context::default(), &error.to_string()))
     };
-    let mut parent = Parent::start(args, log, &config, resources).map_err(internal)?;
+    let mut parent = Parent::start(args, log, &config, record, resources).map_err(internal)?;
     info!(version = env!("CARGO_PKG_VERSION"), tun = %args.tun, vici = %args.vici.display(), "started");
     parent.run(&signals);
     let failed = parent.failed;
@@ -306,6 +309,7 @@ impl Parent {
         args: &Args,
         log: &Feed,
         config: &EndpointConfig,
+        record: Option<RecordFile>,
         resources: Resources,
     ) -> std::io::Result<Self> {
         let queues = args.packet_threads.queues();
@@ -342,7 +346,7 @@ impl Parent {
         let parent = &links.parent;
         let mut threads = packet_threads.start(inboxes.outbound, inboxes.inbound)?;
         let (ike, shards) = (inboxes.ike, inboxes.shards);
-        threads.extend(ike_threads::start(args, config, &sockets, &links, ike, shards)?);
+        threads.extend(ike_threads::start(args, config, record, &sockets, &links, ike, shards)?);
         threads.extend([
             spawn_role("keys", parent, move || keys::run(&inboxes.keys, &keys_shards))?,
             spawn_role("kernel", parent, move || kernel.run(&inboxes.kernel))?,

@@ -25,11 +25,11 @@ use crate::v2::rules::Received;
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct PpkKeys {
     /// SK_d.
-    d: Secret,
+    pub(crate) d: Secret,
     /// SK_pi.
-    pi: Secret,
+    pub(crate) pi: Secret,
     /// SK_pr.
-    pr: Secret,
+    pub(crate) pr: Secret,
 }
 
 /// A result may have to wait in two places: where it was made, and where it is wanted.
@@ -51,7 +51,7 @@ pub struct PpkJob {
     /// The name of the PPK.
     pub id: PpkId,
     prf: Prf,
-    keys: PpkKeys,
+    pub(crate) keys: PpkKeys,
 }
 
 impl PpkJob {

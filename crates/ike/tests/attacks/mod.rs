@@ -2,7 +2,7 @@
 //! or an answer that is not longer, and an honest peer comes through afterwards.
 
 use adit_db::{Childless, Identity};
-use adit_ike::{AuthResult, Command, DebugKeys, EndpointConfig, JobId, Proof};
+use adit_ike::{AuthResult, Command, DebugKeys, EndpointConfig, Input, JobId, Proof};
 use adit_wire::Reader;
 use adit_wire::iana::{
     EncryptionId, ExchangeType, IdType, KeyExchangeId, NotifyType, PayloadType, ProtocolId,
@@ -431,11 +431,10 @@ fn cve_2011_4073_work_for_what_is_gone() {
     let request = pair.left.request();
     pair.left.command(Command::TerminateIke { id, request }, pair.now);
     pair.run_for(std::time::Duration::from_secs(120));
-    let mut rng = adit_crypto::SeededRng::new(1);
     for job in 0..16 {
         let signed = AuthResult::Signed(Proof::shared_key(vec![1; 32]));
         for result in [AuthResult::Verified, signed, AuthResult::NoSecret] {
-            pair.right.endpoint.handle_auth(JobId(job), result, pair.now, &mut rng);
+            pair.right.give(Input::Auth(JobId(job), result), pair.now);
         }
     }
     assert!(pair.right.established().is_empty() && pair.right.children.is_empty());

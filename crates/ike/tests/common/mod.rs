@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{OpenKey, SealKey, Secret, SeededRng};
 use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
+use adit_ike::record::{Begin, Recorded, Replay};
 use adit_ike::{
-    AuthJob, Command, DebugKeys, Endpoint, EndpointConfig, Event, Failure, IkeDebugKeys, IkeSaInfo,
-    IkeSaState, Output, PacketEvent, Path, RequestId,
+    AuthJob, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys, IkeSaInfo,
+    IkeSaState, Input, Output, PacketEvent, Path, RequestId,
 };
 use adit_wire::Writer;
 use adit_wire::iana::PayloadType;
@@ -22,9 +23,10 @@ use adit_wire::ip::FlowKey;
 pub(crate) const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 pub(crate) const RIGHT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-/// One endpoint with the roles around it.
+/// One endpoint with the roles around it. Whatever a test does to it is recorded, and has to come to the
+/// same when it is replayed.
 pub(crate) struct Peer {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Recorded,
     pub(crate) secret: &'static [u8],
     pub(crate) children: BTreeMap<ChildSaId, ChildSa>,
     pub(crate) outbound: Vec<ChildSaId>,
@@ -41,7 +43,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(config: EndpointConfig, seed: u64) -> Self {
         Self {
-            endpoint: Endpoint::new(config),
+            endpoint: recorded(config),
             secret: b"a secret shared by both",
             children: BTreeMap::new(),
             outbound: Vec::new(),
@@ -56,8 +58,39 @@ impl Peer {
         }
     }
 
+    /// Gives the endpoint an input; what comes of it waits.
+    pub(crate) fn give(&mut self, input: Input, now: Instant) {
+        self.endpoint.give(input, now, &mut self.rng);
+    }
+
+    /// Begins anew, with a new endpoint and nothing loaded.
+    pub(crate) fn restart(&mut self, config: EndpointConfig) {
+        self.restarted(config);
+    }
+
+    /// The same; the recording that ended with it.
+    pub(crate) fn restarted(&mut self, config: EndpointConfig) -> Vec<u8> {
+        let file = self.check_replay();
+        self.endpoint = recorded(config);
+        file
+    }
+
+    /// What was recorded comes to the same once more.
+    fn check_replay(&mut self) -> Vec<u8> {
+        assert_eq!(self.endpoint.ended(), None);
+        let file = self.endpoint.take_octets();
+        let mut replay = Replay::new(&file, origin()).unwrap();
+        for step in &mut replay {
+            let step = step.unwrap();
+            assert!(step.is_compared);
+            assert_eq!(step.difference, None, "{}: {:?}", step.number, step.input);
+        }
+        assert_eq!(replay.octets_left(), 0);
+        file
+    }
+
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
-        self.endpoint.handle_command(command, now, &mut self.rng);
+        self.give(Input::Command(command), now);
         self.drain(now);
     }
 
@@ -78,7 +111,7 @@ impl Peer {
     }
 
     pub(crate) fn datagram(&mut self, path: Path, octets: &[u8], now: Instant) {
-        self.endpoint.handle_datagram(path, octets, now, &mut self.rng);
+        self.endpoint.datagram(path, octets, now, &mut self.rng);
         self.drain(now);
     }
 
@@ -86,12 +119,12 @@ impl Peer {
     pub(crate) fn acquire(&mut self, flow: FlowKey, now: Instant) {
         let (connection, child) = ("tunnel".parse().unwrap(), "net".parse().unwrap());
         let event = PacketEvent::Acquire { connection, child, flow };
-        self.endpoint.handle_packet_event(event, now, &mut self.rng);
+        self.give(Input::Packet(event), now);
         self.drain(now);
     }
 
     pub(crate) fn timeout(&mut self, now: Instant) {
-        self.endpoint.handle_timeout(now, &mut self.rng);
+        self.give(Input::Timeout, now);
         self.drain(now);
     }
 
@@ -125,7 +158,7 @@ impl Peer {
                 Output::RemoveChild { id, .. } => assert!(self.children.remove(&id).is_some()),
                 Output::Auth(job) => self.authenticate(&job, now),
                 Output::Resolve { job, .. } => {
-                    self.endpoint.handle_resolved(job, vec![LEFT], now, &mut self.rng);
+                    self.give(Input::Resolved(job, vec![LEFT]), now);
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Done { request, result } => {
@@ -134,7 +167,7 @@ impl Peer {
                 Output::Keys(keys) => self.keys.push(keys),
                 Output::Ppk(job) => {
                     let result = job.mix(&Secret::from_slice(b"after the quantum computer"));
-                    self.endpoint.handle_auth(job.job, result, now, &mut self.rng);
+                    self.give(Input::Auth(job.job, result), now);
                 }
                 Output::Tidings(tidings) => panic!("there is nobody to tell {tidings:?}"),
             }
@@ -147,8 +180,24 @@ impl Peer {
         }
         let secret = Secret::from_slice(self.secret);
         let result = job.answer(&secret);
-        self.endpoint.handle_auth(job.job, result, now, &mut self.rng);
+        self.give(Input::Auth(job.job, result), now);
     }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_replay();
+        }
+    }
+}
+
+/// An endpoint that is recorded from now on.
+fn recorded(config: EndpointConfig) -> Recorded {
+    let begin = Begin { program: "test".to_owned(), started_s: 0, config };
+    // The clock of a run is ahead of this one, and a new endpoint comes to it later.
+    static START: OnceLock<Instant> = OnceLock::new();
+    Recorded::new(begin, *START.get_or_init(origin)).unwrap()
 }
 
 /// Both, and the clock.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::SeededRng;
 use adit_db::{AuthSpec, Connection, HostSpec, Keep, LocalRound, PpkSpec, RemoteRound};
-use adit_ike::{Command, Endpoint, EndpointConfig, TicketKeys};
+use adit_ike::{Command, EndpointConfig, TicketKeys};
 use adit_wire::iana::{ExchangeType, NotifyType};
 
 use super::header;
@@ -62,7 +62,7 @@ impl Session {
     /// The gateway loses everything but its file of keys.
     fn crash(&mut self) {
         let right = &mut self.pair.right;
-        right.endpoint = Endpoint::new(EndpointConfig::default());
+        right.restart(EndpointConfig::default());
         right.children.clear();
         right.sent.clear();
         for connection in self.connections[1..].iter().chain(&self.others) {
@@ -313,7 +313,7 @@ fn a_loaded_gateway_asks_for_a_cookie_first() {
     let mut session = Session::new(resuming(connections()));
     let loaded = EndpointConfig { cookie_threshold: 0, ..EndpointConfig::default() };
     session.crash();
-    session.pair.right.endpoint = Endpoint::new(loaded);
+    session.pair.right.restart(loaded);
     let connection = Arc::new(session.connections[1].clone());
     session.pair.right.command(Command::Load(connection), session.pair.now);
     session.give_keys();

@@ -698,6 +698,14 @@ impl Diagnosis {
             .fix("systemctl start aditd, or aditd --config DIR in a terminal")
     }
 
+    /// E530: the file of `--record` cannot be written.
+    pub fn no_recording(file: &Path, reason: impl Display, fix: &'static str) -> Self {
+        Self::new(Code::E530, "nothing can be recorded")
+            .line("file", file.display().to_string())
+            .line("because", reason.to_string())
+            .fix(fix)
+    }
+
     /// E522: an SA that is keyed by hand carries nothing more.
     pub fn manual_sa_over(cx: &Context) -> Self {
         cx.start(Code::E522, "its sequence numbers or its key are used up")

@@ -57,7 +57,7 @@ impl Running {
             self.install_inbound(inbound, self.inbound_owner(child_sa, false));
         }
         if sa.directions.spi_out().is_some() {
-            let iv_base = self.rng.next_u64();
+            let iv_base = self.endpoint.rng.next_u64();
             let parts = self.outbound_parts(child_sa, policy, false, now)?;
             let parts = parts.into_iter().map(|part| part.with_iv_base(iv_base));
             self.install_outbound(parts, true);

@@ -115,7 +115,7 @@ impl Running {
     fn give(&mut self, number: u16, input: Input, now: Instant) {
         match self.shards.outbox(number) {
             Some(outbox) => outbox.push(ToShard::Input(input)),
-            None => input.give(&mut self.endpoint, now, &mut self.rng),
+            None => self.endpoint.give(input, now),
         }
     }
 
@@ -138,7 +138,7 @@ impl Running {
     pub(super) fn datagram(&mut self, path: Path, octets: &[u8], now: Instant) {
         let Some(number) = self.shards.links.addressee(path, octets) else { return };
         if number == 0 {
-            return self.endpoint.handle_datagram(path, octets, now, &mut self.rng);
+            return self.endpoint.datagram(path, octets, now);
         }
         self.offer(number, Input::Datagram { path, octets: octets.to_vec() }, now);
     }

@@ -9,6 +9,7 @@ use adit_sys::wake::CommandReceiver;
 use super::{open_key_log, spawn_role};
 use crate::args::Args;
 use crate::message::{Links, ToIke, ToShard};
+use crate::record::RecordFile;
 use crate::role::ike::{IkeRole, ShardRole};
 use crate::role::ike_sockets::IkeSockets;
 use crate::tickets::Tickets;
@@ -17,6 +18,7 @@ use crate::tickets::Tickets;
 pub(super) fn start(
     args: &Args,
     config: &EndpointConfig,
+    record: Option<RecordFile>,
     sockets: &IkeSockets,
     links: &Links,
     ike: CommandReceiver<ToIke>,
@@ -31,6 +33,7 @@ pub(super) fn start(
         tickets: Tickets::open(args.state.as_deref())?,
         config: config.clone(),
         shard: shards.next().ok_or(io::ErrorKind::NotFound)?,
+        record,
     };
     let mut threads = vec![spawn_role("ike", &links.parent, move || role.run(&ike))?];
     for (shard, requests) in shards.zip(others) {

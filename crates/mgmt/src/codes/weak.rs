@@ -1,0 +1,32 @@
+//! The long texts about algorithms that are weak, or are not there.
+
+pub(super) const E514_TEXT: &str =
+"A list of algorithms names one that RFC 8221 or RFC 8247 forbids or advises against. It is refused, lest an old \
+example make a tunnel weaker than its owner knows.
+
+We know from the list itself. These algorithms must be allowed by name: 3des, des, blowfish, cast128 and md5.
+
+Usual causes: a configuration copied from equipment of the nineties, or a peer that knows nothing better.
+
+Remove the algorithm, or write `allow = [\"3des\"]` into the tunnel's file if the peer cannot be replaced; \
+`adit check` then says what it costs. Over the control socket (swanctl.conf) there is no such key: naming the \
+algorithm is enough there, as with strongSwan, and the log has the warning.";
+
+pub(super) const E515_TEXT: &str =
+"The tunnel's file allows an algorithm that RFC 8221 or RFC 8247 forbids or advises against, and its lists name it.
+
+We know from `allow` and the lists. Whether it is used is up to the peer: the message stays as long as it could be.
+
+The message says what the algorithm costs. Ciphers with blocks of 64 bits (3des, blowfish, cast128, des) also limit \
+what a key may carry, whatever the lifetimes say: it is replaced after 1 GiB and ends after 4 GiB.
+
+Once the peer knows better, take the word out of the lists and out of `allow`.";
+
+pub(super) const E516_TEXT: &str =
+"The tunnel uses AH, or its `esp` list names a suite that only authenticates: null with an integrity algorithm, or \
+AES-GMAC. Nobody on the way can change the traffic, and everybody there can read it.
+
+We know from `protocol` or the list. Such a suite is in order where the traffic is public or encrypted already, which is why it \
+need not be allowed (RFC 8221 §5 demands that it can be had).
+
+If that is not what you want, use aes256gcm16, which costs about as much as authentication alone.";
