@@ -4,10 +4,10 @@ use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
     DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EcnPolicy, Encap, EndAction, Engine, Gateway,
-    HostSpec, HwOffload, Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep,
-    KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, PadEntry,
-    Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound, SignatureSpec, Steering, Tfc,
-    TsSpec, Unique, WindowSize,
+    HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern,
+    IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeSpec,
+    LimitSpec, LocalRound, Mark, Mobike, Mode, PadEntry, Pfp, Ports, PpkId, PpkSpec, ProposalSpec,
+    Redirect, RemoteRound, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -136,7 +136,7 @@ structs! {
     }
     ChildConfig {
         name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
-        replay_window, peer_replay_window, dscp, ecn, df, tfc, compress, turbo, kernel, dpd_action,
+        replay_window, peer_replay_window, icmp, dscp, ecn, df, tfc, compress, turbo, kernel, dpd_action,
         close_action
     }
     Ports { local, remote }
@@ -154,6 +154,7 @@ structs! {
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
     Tfc { padding, dummies }
+    IcmpTreatment { black, tunnel }
     KernelOptions { steering, no_routes, offload }
     Steering { interface, mark }
     Mark { value, mask }
@@ -181,7 +182,24 @@ enums! {
     DscpPolicy { 0 Copy, 1 Set(dscp) }
     EcnPolicy { 0 Normal, 1 Compatibility }
     DfPolicy { 0 Clear, 1 Copy, 2 Set }
+    IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
+}
+
+impl Coded for IcmpRules {
+    fn put(&self, w: &mut Writer<'_>) {
+        self.errors.put(w);
+        (0..IcmpRow::COUNT).for_each(|row| self.treatment(row).put(w));
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let mut rules = Self::DEFAULT;
+        rules.errors = Coded::take(r)?;
+        for row in 0..IcmpRow::COUNT {
+            rules.set(row, Coded::take(r)?);
+        }
+        Ok(rules)
+    }
 }
 
 impl Coded for PpkId {
