@@ -1,4 +1,4 @@
-//! A brake on what is said in answer to packets, so that a flood of them is not a flood of answers.
+//! A brake on what is said in answer to packets (RFC 1812 §4.3.2.8), so that a flood of them is not a flood of answers.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What several SAs take that protect a packet one after the other.
+//! What several SAs take that protect a packet one after the other (RFC 4301 §8.2.1).
 
 use adit_db::Mode;
 use adit_wire::PacketBuf;
