@@ -7,7 +7,8 @@ use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{DropReason, InboundSa, OutboundSa, split};
 use adit_db::{
     Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IcmpPassage, IcmpRules, IcmpSide, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
+    IcmpPassage, IcmpRules, IcmpSide, IkeSaId, IpComp, Lifetime, Mode, MtuPolicy, PolicyId, Tfc,
+    WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -107,6 +108,7 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),

@@ -11,7 +11,7 @@ use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
 use adit_db::{
     ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IcmpRules,
-    IkeSaId, Lifetime, Mode, PolicyId, Tfc, WindowSize,
+    IkeSaId, Lifetime, Mode, MtuPolicy, PolicyId, Tfc, WindowSize,
 };
 use adit_fuzz::{Choices, esp, start};
 use adit_wire::ah::AhHeader;
@@ -98,6 +98,7 @@ impl World {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Copy,
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

@@ -14,8 +14,8 @@
 //! What an SA has sealed, others may protect once more (`nesting`), in the same buffer.
 //!
 //! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). ICMP errors pass
-//! with the SA of the packets that they are about (`icmp`, RFC 4301 §6). What the engine does not do:
-//! path MTU.
+//! with the SA of the packets that they are about (`icmp`, RFC 4301 §6). Each SA has a path MTU
+//! (`path_mtu`), from which follows what it takes inside (`overhead`).
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod aggfrag;
 mod ah;
 mod audit;
 mod beet;
+mod bucket;
 mod counters;
 mod drop_reason;
 mod esp;
@@ -36,10 +37,13 @@ mod inbound_sad;
 mod ip_header;
 mod ipcomp;
 mod look_ahead;
+mod mss;
 mod nesting;
 pub mod offload;
 mod outbound;
 mod outbound_sad;
+mod overhead;
+mod path_mtu;
 mod reassembly;
 mod sa;
 mod seal;
@@ -51,13 +55,16 @@ pub use aggfrag::{
     GATHER_WAIT, LONG_UNPACKED_MAX, REORDER_WAIT, REORDER_WINDOW, SLOTS_MAX, UNPACKED_MAX,
 };
 pub use audit::AUDITS_PER_SECOND;
-pub use counters::{InboundReport, IpCompCounters, OutboundReport, SaCounters};
+pub use counters::{InboundReport, IpCompCounters, OutboundReport, PathReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY, WAITED_FOR_MAX};
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use nesting::NESTING_MAX;
-pub use outbound::{Outbound, OutboundCommand, SAS_PER_POLICY_MAX, SuperWay, Verdict};
+pub use outbound::{
+    ANSWERS_PER_SECOND, Outbound, OutboundCommand, SAS_PER_POLICY_MAX, SuperWay, Verdict,
+};
+pub use path_mtu::{FLOOR_V4, FLOOR_V6, LINK_MTU, MTU_AGEING, MtuSource};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
-pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};
+pub use sa::{ANSWERS_PER_SA, EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

@@ -1,6 +1,8 @@
 //! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each. Where
 //! several threads send, each has its own part of an outbound SA.
 
+mod path;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,8 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
-    IcmpRules, IcmpSide, Lifetime, Mode, PolicyId, ReplayWindow, TableId, Tfc, USE_INTERVAL,
+    IcmpRules, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId,
+    Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -19,13 +22,16 @@ use adit_wire::ip::{AddressChange, FlowKey, Icmp};
 
 use crate::aggfrag::pack::Packer;
 use crate::aggfrag::unpack::Unpacker;
-use crate::counters::{IpCompCounters, SaCounters};
+use crate::counters::{IpCompCounters, PathReport, SaCounters};
 use crate::drop_reason::{DropReason, SaDrops};
 use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
 use crate::tos::TosRule;
+
+pub use self::path::ANSWERS_PER_SA;
+use self::path::{Way, inner_max_of};
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
 ///
@@ -63,6 +69,9 @@ pub struct OutboundSa {
     pub(crate) iv_base: u64,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
+    /// Longest inner packet that goes as it is: what is longer is looked at again, and refused, cut or
+    /// let through.
+    pub(crate) inner_max: u16,
     /// The thread that alone sends on it; `None` if all do.
     pub(crate) home: Option<u16>,
     /// Whether it is for its home alone, beside another SA of its policy (RFC 9611).
@@ -165,6 +174,12 @@ struct Cold {
     over: Option<PolicyId>,
     /// Inbound: where the control loop has the peer.
     settled: Option<SocketAddr>,
+    /// Outbound: what is known of the way to the peer, beyond what everybody takes it for.
+    way: Option<Box<Way>>,
+    /// Inbound: what TCP connections are told that begin from the peer's side, and how long a packet is
+    /// that the other half takes.
+    mss: MssClamp,
+    inner_max: u16,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -220,13 +235,15 @@ impl OutboundSa {
         policy: PolicyId,
         (sequence, meter): (SequenceCounter, Meter),
     ) -> Result<Self, KeyLengthError> {
-        Ok(Self {
+        // Who wants no path MTU wants no packet lost for its length either.
+        let df = if sa.mtu.path == PathMtuRule::Ignore { DfPolicy::Clear } else { sa.df };
+        let mut outbound = Self {
             key: SealingKey::new(sa.protection, &sa.keys_out)?,
             sequence,
             spi: sa.spi_out,
             esn: sa.esn,
             tos: TosRule::new(sa.dscp, sa.ecn),
-            df: sa.df,
+            df,
             child: sa.id,
             policy,
             meter,
@@ -237,14 +254,17 @@ impl OutboundSa {
             aggfrag: packer(sa),
             iv_base: 0,
             active: false,
+            inner_max: u16::MAX,
             home: None,
             is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::default(),
-        })
+            cold: Box::new(Cold { way: Way::of(sa), ..Cold::default() }),
+        };
+        outbound.fit_path();
+        Ok(outbound)
     }
 
     /// The child SA it is half of.
@@ -271,7 +291,7 @@ impl OutboundSa {
     #[must_use]
     pub fn over(self, policy: PolicyId) -> Self {
         let cold = Box::new(Cold { over: Some(policy), ..*self.cold });
-        Self { is_nested: true, cold, ..self }
+        Self { is_nested: true, cold, ..self }.with_way()
     }
 
     /// The policy of the SAs that protect its packets once more.
@@ -289,7 +309,8 @@ impl OutboundSa {
 
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.meter.next_limit().into_iter().chain(self.dummy_due()).min()
+        let due = self.meter.next_limit().into_iter().chain(self.dummy_due());
+        due.chain(self.path().next_timeout()).min()
     }
 
     /// When the next dummy packet is to be sent, if nothing else is (RFC 4303 §2.6).
@@ -374,8 +395,10 @@ impl OutboundSa {
     /// What went through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
+        let (mtu, source) = self.path().in_force();
         SaCounters {
             ipcomp,
+            path: Some(PathReport { mtu, inner: self.inner_max, source }),
             ..self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
         }
     }
@@ -412,7 +435,12 @@ impl InboundSa {
             group: None,
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::new(Cold { settled: Some(sa.encap.remote), ..Cold::default() }),
+            cold: Box::new(Cold {
+                settled: Some(sa.encap.remote),
+                mss: sa.mtu.mss,
+                inner_max: inner_max_of(sa),
+                ..Cold::default()
+            }),
         })
     }
 
@@ -577,6 +605,7 @@ impl Cold {
             drops: self.drops.into(),
             ipcomp: IpCompCounters::default(),
             ecn_suspicious: self.ecn_suspicious,
+            path: None,
         }
     }
 }

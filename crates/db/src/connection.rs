@@ -19,6 +19,7 @@ use crate::host::HostSpec;
 use crate::icmp::IcmpRules;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
+use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
 use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
@@ -364,6 +365,8 @@ pub struct ChildConfig {
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
+    /// How its path MTU is found and kept.
+    pub mtu: MtuPolicy,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -400,6 +403,7 @@ impl ChildConfig {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
             turbo: true,

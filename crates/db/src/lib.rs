@@ -7,6 +7,7 @@
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
 //! | `icmp` | what becomes of ICMP messages (RFC 4301 §6) |
+//! | `mtu_policy` | how the path MTU is found, and what becomes of what is too long (RFC 4301 §8) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `manual` | what an operator keyed by hand |
@@ -34,6 +35,7 @@ mod ids;
 mod kernel;
 mod lifetime;
 mod manual;
+mod mtu_policy;
 mod names;
 mod nearest;
 mod outer_header;
@@ -67,6 +69,7 @@ pub use kernel::{
 };
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
 pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, counts_nonces};
+pub use mtu_policy::{FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};

@@ -14,6 +14,7 @@ use crate::connection::{KERNEL_SPI, Mode, Tfc};
 use crate::icmp::IcmpRules;
 use crate::ids::{ChildSaId, IkeSaId, PolicyId};
 use crate::lifetime::Lifetime;
+use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
 use crate::outer_header::{DfPolicy, DscpPolicy, EcnPolicy};
 use crate::proposal::ProposalSpec;
@@ -146,6 +147,7 @@ impl ManualSa {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

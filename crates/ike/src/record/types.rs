@@ -3,11 +3,12 @@
 use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
-    DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EcnPolicy, Encap, EndAction, Engine, Gateway,
-    HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern,
-    IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeSpec,
-    LimitSpec, LocalRound, Mark, Mobike, Mode, PadEntry, Pfp, Ports, PpkId, PpkSpec, ProposalSpec,
-    Redirect, RemoteRound, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
+    DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EcnPolicy, Encap, EndAction, Engine,
+    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment,
+    Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions,
+    KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
+    PadEntry, PathMtuRule, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound,
+    SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -136,7 +137,7 @@ structs! {
     }
     ChildConfig {
         name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
-        replay_window, peer_replay_window, icmp, dscp, ecn, df, tfc, compress, turbo, kernel, dpd_action,
+        replay_window, peer_replay_window, icmp, dscp, ecn, df, mtu, tfc, compress, turbo, kernel, dpd_action,
         close_action
     }
     Ports { local, remote }
@@ -155,6 +156,7 @@ structs! {
     LimitSpec { soft, hard, rand }
     Tfc { padding, dummies }
     IcmpTreatment { black, tunnel }
+    MtuPolicy { path, ageing, fragment, mss }
     KernelOptions { steering, no_routes, offload }
     Steering { interface, mark }
     Mark { value, mask }
@@ -182,6 +184,9 @@ enums! {
     DscpPolicy { 0 Copy, 1 Set(dscp) }
     EcnPolicy { 0 Normal, 1 Compatibility }
     DfPolicy { 0 Clear, 1 Copy, 2 Set }
+    PathMtuRule { 0 Discover, 1 Ignore, 2 Fixed(octets) }
+    FragmentPolicy { 0 Before, 1 After }
+    MssClamp { 0 ToPath, 1 Off, 2 To(octets) }
     IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use adit_crypto::{Cipher, Encryption, Rng, Secret, SeededRng};
 use adit_db::{
     Action, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IcmpRules, IkeSaId, Lifetime, Mode, PolicyId, SpdEntry, Tfc, WindowSize,
+    IcmpRules, IkeSaId, Lifetime, Mode, MtuPolicy, PolicyId, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -307,6 +307,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
         df: DfPolicy::Clear,
+        mtu: MtuPolicy::default(),
         ipcomp: None,
         aggfrag: None,
         tfc: Tfc {
@@ -381,6 +382,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         dscp: sa.dscp,
         ecn: sa.ecn,
         df: sa.df,
+        mtu: sa.mtu,
         ipcomp: None,
         aggfrag: sa.aggfrag,
         tfc: Tfc::OFF,
