@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_crypto::Rng;
-use adit_dataplane::{InboundCommand, InboundReport, OutboundCommand, OutboundReport, SaCounters};
+use adit_dataplane::{
+    InboundCommand, InboundReport, MtuSource, OutboundCommand, OutboundReport, SaCounters,
+};
 use adit_db::{
     ChildKeys, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Dscp, Encapsulation,
     InterfaceName, KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
@@ -325,6 +327,17 @@ pub(crate) enum PacketNews {
         policy: PolicyId,
         /// The packet.
         flow: FlowKey,
+    },
+    /// Another path MTU is in force for an SA.
+    PathMtu {
+        /// The SA.
+        child: ChildSaId,
+        /// Longest outer packet, octets.
+        mtu: u16,
+        /// Longest inner packet, octets; 65,535 if there is no limit.
+        inner: u16,
+        /// Who says so.
+        source: MtuSource,
     },
     /// Anything else.
     Event(PacketEvent),

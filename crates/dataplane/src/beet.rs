@@ -82,7 +82,7 @@ pub(crate) fn read_pseudo_header(
 }
 
 /// With its padding: pseudo header and options fill units of eight octets.
-fn pseudo_len(options: usize) -> usize {
+pub(crate) fn pseudo_len(options: usize) -> usize {
     PSEUDO_LEN.saturating_add(if options.is_multiple_of(8) { 4 } else { 0 })
 }
 

@@ -8,6 +8,7 @@ use adit_wire::esp::Spi;
 use adit_wire::ip::FlowKey;
 
 use crate::drop_reason::DropReason;
+use crate::path_mtu::MtuSource;
 
 /// Something the control loop may want to act on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +51,18 @@ pub enum Event {
     Used {
         /// The SA.
         child: ChildSaId,
+    },
+    /// Another path MTU is in force for an SA: told once by each thread when it changes, and when the
+    /// SA begins to carry packets with less than its link takes.
+    PathMtu {
+        /// The SA.
+        child: ChildSaId,
+        /// Longest outer packet, octets.
+        mtu: u16,
+        /// Longest inner packet without options that fits, octets; 65,535 if there is no limit.
+        inner: u16,
+        /// Who says so.
+        source: MtuSource,
     },
     /// Something an auditor wants to read (RFC 4303 §4). At most
     /// [`AUDITS_PER_SECOND`](crate::AUDITS_PER_SECOND).

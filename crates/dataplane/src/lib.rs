@@ -13,8 +13,8 @@
 //!
 //! What an SA has sealed, others may protect once more (`nesting`), in the same buffer.
 //!
-//! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). What the engine
-//! does not do: path MTU, ICMP.
+//! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). Each SA has a path
+//! MTU (`path_mtu`), from which follows what it takes inside (`overhead`).
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,8 @@ mod nesting;
 pub mod offload;
 mod outbound;
 mod outbound_sad;
+mod overhead;
+mod path_mtu;
 mod reassembly;
 mod sa;
 mod seal;
@@ -57,5 +59,6 @@ pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY, WAITED_FOR
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use nesting::NESTING_MAX;
 pub use outbound::{Outbound, OutboundCommand, SAS_PER_POLICY_MAX, SuperWay, Verdict};
+pub use path_mtu::{FLOOR_V4, FLOOR_V6, LINK_MTU, MTU_AGEING, MtuSource};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
 pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

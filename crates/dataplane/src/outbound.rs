@@ -23,6 +23,7 @@ use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
 use crate::offload::SuperPacket;
 use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
+use crate::path_mtu::MtuSource;
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::OutboundSa;
 use crate::seal::{Inner, Look};
@@ -101,6 +102,16 @@ pub enum OutboundCommand {
         /// The addresses.
         encap: Encapsulation,
     },
+    /// Somebody has told what the path of an SA takes. What is in force then is an
+    /// [`Event::PathMtu`], if it is another value.
+    PathMtu {
+        /// The SA.
+        child: ChildSaId,
+        /// Longest outer packet, octets.
+        mtu: u16,
+        /// Who says so.
+        source: MtuSource,
+    },
 }
 
 /// What became of a packet that leaves.
@@ -178,8 +189,12 @@ impl Outbound {
         self.close_begun();
         self.tables.forget_routes();
         match command {
-            OutboundCommand::Install { sa, active } => {
+            OutboundCommand::Install { mut sa, active } => {
                 let child = sa.child;
+                // Whoever replaces an SA goes the same way.
+                if let Some(path) = self.sad.path_of(sa.policy, sa.encap.remote.ip()) {
+                    sa.inherit_path(&path);
+                }
                 if sa.ipcomp.is_some() {
                     self.deflater.get_or_insert_default();
                 }
@@ -202,6 +217,13 @@ impl Outbound {
             OutboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.encap = encap;
+                    sa.fit_path();
+                }
+            }
+            OutboundCommand::PathMtu { child, mtu, source } => {
+                if let Some(sa) = self.sad.by_child(child) {
+                    sa.learn_mtu(mtu, source, now, &mut self.events);
+                    self.next_limit = earlier(self.next_limit, sa.next_timeout());
                 }
             }
         }
@@ -215,6 +237,7 @@ impl Outbound {
         for sa in self.sad.all() {
             // The events matter here, not whether a packet may pass.
             let _ = sa.check_age(now, &mut self.events);
+            sa.age_path(now, &mut self.events);
             if sa.dummy_due().is_some_and(|due| due <= now) {
                 sa.note_dummy(now);
                 dummies_due.push(sa.child);
@@ -671,6 +694,9 @@ impl Outbound {
         };
         sa.active = true;
         sa.note_dummy(now);
+        if sa.path().in_force().1 != MtuSource::Link {
+            sa.tell_path(&mut self.events);
+        }
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
         let Some(sa) = self.sad.slot_of(child) else { return };
         let (tables, sad) = (&self.tables, &self.sad);

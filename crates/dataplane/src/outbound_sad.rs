@@ -1,6 +1,7 @@
 //! Outbound SAs (RFC 4301 §4.4.2) and which of them a policy's packets take.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use adit_crypto::Prefetch;
 use adit_db::sad::Table;
@@ -9,6 +10,7 @@ use adit_wire::ip::FlowKey;
 
 use crate::look_ahead::CACHED_SAS;
 use crate::nesting::{NESTING_MAX, outer_flow};
+use crate::path_mtu::PathMtu;
 use crate::sa::OutboundSa;
 use crate::slab::Slab;
 pub(crate) use crate::slab::Slot;
@@ -183,6 +185,13 @@ impl OutboundSad {
     /// Where an SA lies.
     pub(crate) fn slot_of(&self, child: ChildSaId) -> Option<Slot> {
         self.by_child.get(&child).copied()
+    }
+
+    /// What an SA of a policy that is in use knows of the path to a peer.
+    pub(crate) fn path_of(&self, policy: PolicyId, remote: IpAddr) -> Option<PathMtu> {
+        let order = self.by_policy.get(&policy)?;
+        let mut sas = order.iter().filter_map(|slot| self.sas.get(slot));
+        sas.find(|sa| sa.encap.remote.ip() == remote).map(|sa| *sa.path())
     }
 
     /// How many SAs of a policy are in use.

@@ -24,6 +24,7 @@ use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
+use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
 use crate::tos::TosRule;
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -62,6 +63,9 @@ pub struct OutboundSa {
     pub(crate) iv_base: u64,
     /// Whether packets of its policy go through it.
     pub(crate) active: bool,
+    /// Longest inner packet that goes as it is: what is longer is looked at again, and refused, cut or
+    /// let through.
+    pub(crate) inner_max: u16,
     /// The thread that alone sends on it; `None` if all do.
     pub(crate) home: Option<u16>,
     /// Whether it is for its home alone, beside another SA of its policy (RFC 9611).
@@ -164,6 +168,8 @@ struct Cold {
     over: Option<PolicyId>,
     /// Inbound: where the control loop has the peer.
     settled: Option<SocketAddr>,
+    /// Outbound: what its path takes.
+    path: PathMtu,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -219,7 +225,8 @@ impl OutboundSa {
         policy: PolicyId,
         (sequence, meter): (SequenceCounter, Meter),
     ) -> Result<Self, KeyLengthError> {
-        Ok(Self {
+        let path = PathMtu::new(LINK_MTU, sa.encap.remote.is_ipv4());
+        let mut outbound = Self {
             key: SealingKey::new(sa.protection, &sa.keys_out)?,
             sequence,
             spi: sa.spi_out,
@@ -236,14 +243,17 @@ impl OutboundSa {
             aggfrag: packer(sa),
             iv_base: 0,
             active: false,
+            inner_max: u16::MAX,
             home: None,
             is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::default(),
-        })
+            cold: Box::new(Cold { path, ..Cold::default() }),
+        };
+        outbound.fit_path();
+        Ok(outbound)
     }
 
     /// The child SA it is half of.
@@ -288,7 +298,58 @@ impl OutboundSa {
 
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.meter.next_limit().into_iter().chain(self.dummy_due()).min()
+        let due = self.meter.next_limit().into_iter().chain(self.dummy_due());
+        due.chain(self.cold.path.next_timeout()).min()
+    }
+
+    /// Takes what somebody has told about its path.
+    pub(crate) fn learn_mtu(
+        &mut self,
+        mtu: u16,
+        source: MtuSource,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        if self.cold.path.learn(mtu, source, now) {
+            self.fit_path();
+            self.tell_path(events);
+        }
+    }
+
+    /// Forgets what was told too long ago.
+    pub(crate) fn age_path(&mut self, now: Instant, events: &mut Events) {
+        if self.cold.path.handle_timeout(now) {
+            self.fit_path();
+            self.tell_path(events);
+        }
+    }
+
+    /// Begins with what an SA to the same peer has learnt.
+    pub(crate) fn inherit_path(&mut self, other: &PathMtu) {
+        self.cold.path.inherit(other);
+        self.fit_path();
+    }
+
+    /// What is known of its path.
+    pub(crate) fn path(&self) -> &PathMtu {
+        &self.cold.path
+    }
+
+    /// Says what is in force.
+    pub(crate) fn tell_path(&self, events: &mut Events) {
+        let (mtu, source) = self.cold.path.in_force();
+        events.push(Event::PathMtu { child: self.child, mtu, inner: self.inner_max, source });
+    }
+
+    /// Draws from the path what the SA takes.
+    pub(crate) fn fit_path(&mut self) {
+        let (mtu, _) = self.cold.path.in_force();
+        // A stream has no packets, and payloads that packets share take any (RFC 9347 §2.2.1).
+        self.inner_max = if self.encap.tcp || self.is_aggfrag() {
+            u16::MAX
+        } else {
+            u16::try_from(self.frame(None).inner_max(mtu.into())).unwrap_or(u16::MAX)
+        };
     }
 
     /// When the next dummy packet is to be sent, if nothing else is (RFC 4303 §2.6).
@@ -667,7 +728,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 288, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 336, "{}", size_of::<Cold>());
     }
 
     #[test]

@@ -369,6 +369,10 @@ impl Running {
         let event = match news {
             PacketNews::Event(event) if self.is_manual_event(&event) => return,
             PacketNews::Event(event) => event,
+            PacketNews::PathMtu { child, mtu, inner, source } => {
+                debug!(child = child.0, mtu, inner, source = source.name(), "path MTU");
+                return;
+            }
             PacketNews::Acquire { policy, flow } => {
                 let Some((connection, child)) = self.policies.names(policy) else {
                     return;

@@ -2,12 +2,14 @@
 //!
 //! A peer may send a number nobody here knows; it stays a value and prints as `UNKNOWN(n)`.
 
+mod icmp;
 mod ike;
 mod ip;
 mod ipcomp;
 mod notify;
 mod transform;
 
+pub use icmp::SecurityFailure;
 pub use ike::{
     AuthMethod, CertEncoding, ConfigurationType, ExchangeType, HashAlgorithm, IdType, PayloadType,
     PpkIdType, ProtocolId, TsType,
@@ -99,6 +101,7 @@ mod tests {
         assert!(ascends(PpkIdType::ALL));
         assert!(ascends(PrfId::ALL));
         assert!(ascends(ProtocolId::ALL));
+        assert!(ascends(SecurityFailure::ALL));
         assert!(ascends(TransformType::ALL));
         assert!(ascends(TsType::ALL));
     }

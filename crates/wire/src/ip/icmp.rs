@@ -12,8 +12,28 @@ pub struct Icmp {
 }
 
 impl Icmp {
+    /// Type of destination unreachable (RFC 792).
+    pub const UNREACHABLE: u8 = 3;
+    /// Type of source quench (RFC 792), which nobody sends any more (RFC 6633).
+    pub const SOURCE_QUENCH: u8 = 4;
     /// Type of a redirect (RFC 792).
     pub const REDIRECT: u8 = 5;
+    /// Type of time exceeded (RFC 792).
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Type of parameter problem (RFC 792).
+    pub const PARAMETER_PROBLEM: u8 = 12;
+    /// Type of a security failure (RFC 2521).
+    pub const SECURITY_FAILURE: u8 = 40;
+    /// Code of destination unreachable: fragmentation needed and DF set.
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+    /// Type of destination unreachable (RFC 4443 §3.1).
+    pub const UNREACHABLE_V6: u8 = 1;
+    /// Type of packet too big (RFC 4443 §3.2).
+    pub const TOO_BIG_V6: u8 = 2;
+    /// Type of time exceeded (RFC 4443 §3.3).
+    pub const TIME_EXCEEDED_V6: u8 = 3;
+    /// Type of parameter problem (RFC 4443 §3.4).
+    pub const PARAMETER_PROBLEM_V6: u8 = 4;
     /// Type of an ICMPv6 redirect (RFC 4861 §4.5).
     pub const REDIRECT_V6: u8 = 137;
 
@@ -34,7 +54,15 @@ impl Icmp {
     #[must_use]
     pub const fn is_error(self, protocol: IpProtocol) -> bool {
         match protocol {
-            IpProtocol::ICMP => matches!(self.kind, 3 | 4 | 5 | 11 | 12),
+            IpProtocol::ICMP => matches!(
+                self.kind,
+                Self::UNREACHABLE
+                    | Self::SOURCE_QUENCH
+                    | Self::REDIRECT
+                    | Self::TIME_EXCEEDED
+                    | Self::PARAMETER_PROBLEM
+                    | Self::SECURITY_FAILURE
+            ),
             // RFC 4443 §2.1: error messages have a zero in the high-order bit.
             IpProtocol::ICMPV6 => self.kind < 128,
             _ => false,

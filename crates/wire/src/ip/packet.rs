@@ -53,8 +53,23 @@ impl<'a> IpPacket<'a> {
     pub fn read(octets: &'a [u8]) -> Result<Self, WireError> {
         let first = octets.first().ok_or(WireError::Truncated("IP packet"))?;
         match first >> 4 {
-            4 => v4::read(octets).map_err(|error| error.within("IPv4 header")),
-            6 => v6::read(octets).map_err(|error| error.within("IPv6 header")),
+            4 => v4::read::<false>(octets).map_err(|error| error.within("IPv4 header")),
+            6 => v6::read::<false>(octets).map_err(|error| error.within("IPv6 header")),
+            version => Err(WireError::BadValue("IP.version", version.into())),
+        }
+    }
+
+    /// Reads a packet of which an ICMP error may quote only the beginning: the headers have to be
+    /// there, and [`Self::octets`] and [`Self::payload`] are what is quoted of the packet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`IpPacket::read`], but that what follows the headers may be missing.
+    pub fn read_quoted(octets: &'a [u8]) -> Result<Self, WireError> {
+        let first = octets.first().ok_or(WireError::Truncated("quoted packet"))?;
+        match first >> 4 {
+            4 => v4::read::<true>(octets).map_err(|error| error.within("quoted IPv4 header")),
+            6 => v6::read::<true>(octets).map_err(|error| error.within("quoted IPv6 header")),
             version => Err(WireError::BadValue("IP.version", version.into())),
         }
     }

@@ -66,8 +66,9 @@ impl Ipv4Header {
     }
 }
 
-/// Reads the header of `octets`, whose version is known to be 4.
-pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
+/// Reads the header of `octets`, whose version is known to be 4. Of a `QUOTED` packet no more than
+/// the header has to be there.
+pub(super) fn read<const QUOTED: bool>(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     let mut r = Reader(octets);
     let header_len = usize::from(r.u8()? & 0x0f).saturating_mul(4);
     if header_len < Ipv4Header::LEN {
@@ -85,7 +86,11 @@ pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     if usize::from(total_len) < header_len {
         return Err(WireError::BadValue("IPv4.total_length", total_len.into()));
     }
-    let octets = octets.get(..total_len.into()).ok_or(WireError::Truncated("IPv4 packet"))?;
+    let octets = match octets.get(..total_len.into()) {
+        Some(octets) => octets,
+        None if QUOTED && octets.len() >= header_len => octets,
+        None => return Err(WireError::Truncated("IPv4 packet")),
+    };
     let fragment = FragmentInfo {
         id: id.into(),
         offset: (flags & 0x1fff).saturating_mul(8),

@@ -62,8 +62,9 @@ impl Ipv6Header {
     }
 }
 
-/// Reads the header of `octets`, whose version is known to be 6, and walks its extensions.
-pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
+/// Reads the header of `octets`, whose version is known to be 6, and walks its extensions. Of a
+/// `QUOTED` packet no more than these have to be there.
+pub(super) fn read<const QUOTED: bool>(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     let mut r = Reader(octets);
     let [.., class] = (r.u32()? >> 20).to_be_bytes();
     let payload_len = r.u16()?;
@@ -72,7 +73,11 @@ pub(super) fn read(octets: &[u8]) -> Result<IpPacket<'_>, WireError> {
     let src = r.array::<16>()?;
     let dst = r.array::<16>()?;
     let total_len = Ipv6Header::LEN.saturating_add(payload_len.into());
-    let octets = octets.get(..total_len).ok_or(WireError::Truncated("IPv6 packet"))?;
+    let octets = match octets.get(..total_len) {
+        Some(octets) => octets,
+        None if QUOTED => octets,
+        None => return Err(WireError::Truncated("IPv6 packet")),
+    };
     let mut r = Reader(octets.get(Ipv6Header::LEN..).unwrap_or_default());
     let (protocol, fragment) = walk_extensions(next, &mut r)?;
     Ok(IpPacket {

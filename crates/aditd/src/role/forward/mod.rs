@@ -102,6 +102,9 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
         }
         Event::Traffic { child } => PacketNews::Event(PacketEvent::Traffic { child }),
         Event::Used { child } => PacketNews::Event(PacketEvent::Used { child }),
+        Event::PathMtu { child, mtu, inner, source } => {
+            PacketNews::PathMtu { child, mtu, inner, source }
+        }
         Event::Audit(audit) => {
             // RFC 4303 §4: what an auditor wants to read.
             info!(

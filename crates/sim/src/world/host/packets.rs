@@ -298,7 +298,7 @@ impl PacketEngine {
                 Event::PeerMoved { child, remote } => PacketEvent::PeerMoved { child, remote },
                 Event::Traffic { child } => PacketEvent::Traffic { child },
                 Event::Used { child } => PacketEvent::Used { child },
-                Event::Audit(_) => continue,
+                Event::Audit(_) | Event::PathMtu { .. } => continue,
             });
         }
     }

@@ -1,0 +1,241 @@
+//! The path MTU of an outbound SA (RFC 4301 §8.2): which value is in force, who said so, and for how
+//! long it is believed.
+//!
+//! Octets here are those of the outer IP packet, with all its headers. What the SA has room for
+//! inside is `overhead`'s.
+
+use std::time::{Duration, Instant};
+
+/// Who has told a path MTU.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MtuSource {
+    /// The first link, or the route to the peer.
+    Link,
+    /// An ICMP message from outside, which nobody has authenticated (RFC 4301 §8.2.1).
+    Icmp,
+    /// A packet of this size has been answered through the SA, or none of a larger one (RFC 8899).
+    Probe,
+    /// The peer has seen fragments of this size, and said so through the SA.
+    Report,
+    /// The configuration, which nobody overrules.
+    Operator,
+}
+
+impl MtuSource {
+    /// The word that status and events use: lower case, never changed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Icmp => "icmp",
+            Self::Probe => "probe",
+            Self::Report => "report",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Whether a message of this origin may also say that a path takes more than was known: only who
+    /// is authenticated (RFC 4301 §6.1.1).
+    const fn may_raise(self) -> bool {
+        matches!(self, Self::Probe | Self::Report | Self::Operator)
+    }
+}
+
+/// What a path is taken for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PathMtu {
+    /// What the first link takes.
+    link: u16,
+    /// What is known beyond that.
+    learnt: Option<Learnt>,
+    /// No message makes it less.
+    floor: u16,
+    /// For how long a message is believed.
+    ageing: Duration,
+}
+
+/// A value that somebody has told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Learnt {
+    mtu: u16,
+    source: MtuSource,
+    at: Instant,
+}
+
+impl Default for PathMtu {
+    fn default() -> Self {
+        Self::new(LINK_MTU, true)
+    }
+}
+
+impl PathMtu {
+    /// A path of which nothing is known but its first link.
+    pub(crate) const fn new(link: u16, is_ipv4: bool) -> Self {
+        let floor = if is_ipv4 { FLOOR_V4 } else { FLOOR_V6 };
+        Self { link, learnt: None, floor, ageing: MTU_AGEING }
+    }
+
+    /// The same path with messages believed for so long.
+    pub(crate) const fn with_ageing(self, ageing: Duration) -> Self {
+        Self { ageing, ..self }
+    }
+
+    /// Takes what somebody has told; says whether another value is in force now.
+    ///
+    /// What is too small counts as the floor; what a source without authority says beyond the value
+    /// in force is ignored; nothing overrules the operator.
+    pub(crate) fn learn(&mut self, mtu: u16, source: MtuSource, now: Instant) -> bool {
+        let before = self.in_force();
+        match source {
+            MtuSource::Link => self.link = mtu.max(self.floor),
+            _ if self.is_settled() && source != MtuSource::Operator => {}
+            _ => {
+                let mtu = mtu.max(self.floor);
+                if mtu < before.0 || source.may_raise() {
+                    self.learnt = Some(Learnt { mtu, source, at: now });
+                } else if mtu == before.0 {
+                    self.renew(now);
+                }
+            }
+        }
+        self.in_force() != before
+    }
+
+    /// Forgets what is too old, and is the link's again; says whether another value is in force now.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let is_over = self.next_timeout().is_some_and(|over| over <= now);
+        let before = self.in_force();
+        if is_over {
+            self.learnt = None;
+        }
+        self.in_force() != before
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.learnt
+            .filter(|learnt| learnt.source != MtuSource::Operator)
+            .and_then(|learnt| learnt.at.checked_add(self.ageing))
+    }
+
+    /// Longest outer packet, octets, and who says so.
+    pub(crate) fn in_force(&self) -> (u16, MtuSource) {
+        match self.learnt {
+            Some(learnt) if learnt.mtu <= self.link => (learnt.mtu, learnt.source),
+            _ => (self.link, MtuSource::Link),
+        }
+    }
+
+    /// Takes over what is known of the same path from another SA.
+    pub(crate) fn inherit(&mut self, other: &Self) {
+        self.link = other.link;
+        if !self.is_settled() {
+            self.learnt = other.learnt;
+        }
+    }
+
+    /// Whether the operator has settled it.
+    fn is_settled(&self) -> bool {
+        self.learnt.is_some_and(|learnt| learnt.source == MtuSource::Operator)
+    }
+
+    /// A message that says the same again makes the value younger.
+    fn renew(&mut self, now: Instant) {
+        if let Some(learnt) = &mut self.learnt {
+            learnt.at = now;
+        }
+    }
+}
+
+/// For how long a path MTU that was told is believed (RFC 1191 §6.3, RFC 8201 §4).
+pub const MTU_AGEING: Duration = Duration::from_secs(600);
+
+/// Longest packet of a link of which nothing is known: Ethernet's.
+pub const LINK_MTU: u16 = 1_500;
+
+/// Least path MTU of IPv4 that a message is believed: every host takes so much (RFC 791 §3.2). A
+/// forged message does no more harm than that.
+pub const FLOOR_V4: u16 = 576;
+
+/// Least path MTU of IPv6 (RFC 8200 §5).
+pub const FLOOR_V6: u16 = 1_280;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn path() -> (PathMtu, Instant) {
+        (PathMtu::new(LINK_MTU, true), Instant::now())
+    }
+
+    #[test]
+    fn a_path_begins_with_its_link() {
+        let (path, _) = path();
+        assert_eq!(path.in_force(), (1_500, MtuSource::Link));
+        assert_eq!(path.next_timeout(), None);
+    }
+
+    /// CHECKLIST PM-21: unauthenticated values are bounded below, and larger ones are ignored.
+    #[test]
+    fn icmp_only_lowers_and_not_below_the_floor() {
+        let (mut path, now) = path();
+        assert!(path.learn(1_400, MtuSource::Icmp, now));
+        assert!(!path.learn(1_450, MtuSource::Icmp, now));
+        assert_eq!(path.in_force(), (1_400, MtuSource::Icmp));
+        for absurd in [0, 68, 296] {
+            path.learn(absurd, MtuSource::Icmp, now);
+            assert_eq!(path.in_force(), (FLOOR_V4, MtuSource::Icmp));
+        }
+    }
+
+    /// CHECKLIST PM-03: never below 1,280 for IPv6.
+    #[test]
+    fn ipv6_has_its_own_floor() {
+        let mut path = PathMtu::new(LINK_MTU, false);
+        assert!(path.learn(600, MtuSource::Icmp, self::path().1));
+        assert_eq!(path.in_force(), (FLOOR_V6, MtuSource::Icmp));
+    }
+
+    #[test]
+    fn a_probe_raises_what_icmp_had_lowered() {
+        let (mut path, now) = path();
+        path.learn(600, MtuSource::Icmp, now);
+        assert!(path.learn(1_420, MtuSource::Probe, now));
+        assert_eq!(path.in_force(), (1_420, MtuSource::Probe));
+    }
+
+    /// CHECKLIST PM-02: when the link is raised the value does not exceed what was learnt.
+    #[test]
+    fn the_link_bounds_what_was_learnt() {
+        let (mut path, now) = path();
+        path.learn(1_400, MtuSource::Icmp, now);
+        assert!(path.learn(1_300, MtuSource::Link, now));
+        assert_eq!(path.in_force(), (1_300, MtuSource::Link));
+        assert!(path.learn(2_000, MtuSource::Link, now));
+        assert_eq!(path.in_force(), (1_400, MtuSource::Icmp));
+    }
+
+    /// CHECKLIST PM-24: a learnt value ages out after ten minutes, and later if it is told again.
+    #[test]
+    fn a_value_ages() {
+        let (mut path, now) = path();
+        path.learn(1_400, MtuSource::Icmp, now);
+        let almost = now + MTU_AGEING - Duration::from_secs(1);
+        assert!(!path.handle_timeout(almost));
+        path.learn(1_400, MtuSource::Icmp, almost);
+        assert!(!path.handle_timeout(now + MTU_AGEING));
+        assert!(path.handle_timeout(almost + MTU_AGEING));
+        assert_eq!(path.in_force(), (1_500, MtuSource::Link));
+    }
+
+    #[test]
+    fn nobody_overrules_the_operator() {
+        let (mut path, now) = path();
+        path.learn(1_350, MtuSource::Operator, now);
+        for source in [MtuSource::Icmp, MtuSource::Probe, MtuSource::Report] {
+            assert!(!path.learn(1_000, source, now));
+        }
+        assert!(!path.handle_timeout(now + 2 * MTU_AGEING));
+        assert_eq!(path.in_force(), (1_350, MtuSource::Operator));
+    }
+}
