@@ -108,6 +108,7 @@ impl Options {
             df: DfPolicy::Clear,
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
+            path_probe: true,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
             rekeys: None,
         }

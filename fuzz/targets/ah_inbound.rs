@@ -100,6 +100,7 @@ impl World {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         }
     }

@@ -305,6 +305,7 @@ impl Job {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         })
     }

@@ -507,7 +507,7 @@ impl InboundSa {
             return self.unpack(packet, next_header, Numbered { sequence, now }, gate, events);
         }
         if next_header == IpProtocol::NO_NEXT {
-            return Err(DropReason::Dummy);
+            return Err(self.hear(packet, now, events));
         }
         let next_header = match next_header {
             IpProtocol::IPCOMP => self.decompress(packet, gate)?,

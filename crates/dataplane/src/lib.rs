@@ -40,6 +40,8 @@ mod outbound;
 mod outbound_sad;
 mod overhead;
 mod path_mtu;
+mod path_probe;
+mod probing;
 mod reassembly;
 mod sa;
 mod seal;

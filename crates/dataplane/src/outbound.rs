@@ -9,7 +9,7 @@ use adit_crypto::Prefetch;
 use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket, write_fragment};
-use adit_wire::{PacketBuf, PacketMeta};
+use adit_wire::{PacketBuf, PacketMeta, PathMessage};
 
 use crate::aggfrag::Slots;
 use crate::audit::AuditGate;
@@ -24,6 +24,7 @@ use crate::nesting::put_outer;
 use crate::offload::SuperPacket;
 use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::path_mtu::MtuSource;
+use crate::path_probe::ProbeQueue;
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::OutboundSa;
 use crate::seal::{Inner, Look};
@@ -36,8 +37,8 @@ pub struct Outbound {
     thread: u16,
     passed: Passed,
     tables: Tables,
-    sad: OutboundSad,
-    held: Held,
+    pub(crate) sad: OutboundSad,
+    pub(crate) held: Held,
     reassembly: Reassembly,
     /// There if any SA compresses.
     deflater: Option<Box<Deflater>>,
@@ -50,11 +51,12 @@ pub struct Outbound {
     /// How to look ahead, if that is possible.
     prefetch: Option<Prefetch>,
     ahead: Ahead,
-    drops: DropCounters,
+    pub(crate) drops: DropCounters,
     audits: AuditGate,
-    events: Events,
+    pub(crate) events: Events,
     /// The next limit of time of any SA.
     next_limit: Option<Instant>,
+    pub(crate) probes: ProbeQueue,
 }
 
 /// A change from the control loop.
@@ -111,6 +113,13 @@ pub enum OutboundCommand {
         mtu: u16,
         /// Who says so.
         source: MtuSource,
+    },
+    /// The peer says something about the path of an SA, as the inbound half has heard.
+    PathMessage {
+        /// The SA.
+        child: ChildSaId,
+        /// What it says.
+        message: PathMessage,
     },
 }
 
@@ -171,6 +180,7 @@ impl Outbound {
             audits: AuditGate::default(),
             events: Events::new(),
             next_limit: None,
+            probes: ProbeQueue::default(),
         }
     }
 
@@ -186,6 +196,9 @@ impl Outbound {
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
+        if let OutboundCommand::PathMessage { child, message } = command {
+            return self.handle_path_message(child, message, now);
+        }
         self.close_begun();
         self.tables.forget_routes();
         match command {
@@ -206,7 +219,10 @@ impl Outbound {
                 }
             }
             OutboundCommand::Activate { child } => self.activate(child, now),
-            OutboundCommand::Remove { child } => self.sad.remove(child),
+            OutboundCommand::Remove { child } => {
+                self.end_probing(child);
+                self.sad.remove(child);
+            }
             OutboundCommand::SetPolicies(spd) => self.tables.set(TableId::DEFAULT, Some(spd)),
             OutboundCommand::SetTable { table, spd } => self.tables.set(table, spd),
             OutboundCommand::Skip { child, by } => {
@@ -218,20 +234,27 @@ impl Outbound {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.encap = encap;
                     sa.fit_path();
+                    self.note_new_path(child, now);
                 }
             }
             OutboundCommand::PathMtu { child, mtu, source } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.learn_mtu(mtu, source, now, &mut self.events);
                     self.next_limit = earlier(self.next_limit, sa.next_timeout());
+                    self.note_path(child, now);
                 }
             }
+            OutboundCommand::PathMessage { .. } => {}
         }
     }
 
     /// Notes which SAs have reached a limit of time, traffic or none, and sends the dummy packets
     /// that are due, for [`Self::poll_packet`].
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.keep_probing(now);
+        if self.next_limit.is_none_or(|limit| limit > now) {
+            return;
+        }
         self.next_limit = None;
         let mut dummies_due = Vec::new();
         for sa in self.sad.all() {
@@ -365,7 +388,7 @@ impl Outbound {
 
     /// When [`Self::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_limit
+        earlier(self.next_limit, self.probe_timeout())
     }
 
     /// What flowed so far.
@@ -698,6 +721,7 @@ impl Outbound {
             sa.tell_path(&mut self.events);
         }
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
+        self.begin_probing(child, now);
         let Some(sa) = self.sad.slot_of(child) else { return };
         let (tables, sad) = (&self.tables, &self.sad);
         let carried = |packet: &PacketBuf| {

@@ -125,6 +125,16 @@ impl PathMtu {
         }
     }
 
+    /// What the first link takes.
+    pub(crate) fn link(&self) -> u16 {
+        self.link
+    }
+
+    /// What no message makes it less than.
+    pub(crate) fn floor(&self) -> u16 {
+        self.floor
+    }
+
     /// Takes over what is known of the same path from another SA.
     pub(crate) fn inherit(&mut self, other: &Self) {
         self.link = other.link;

@@ -143,7 +143,8 @@ impl Prober {
     }
 
     /// Octets of the largest outer packet that is sent.
-    pub(crate) fn current(&self) -> u16 {
+    #[cfg(test)]
+    fn current(&self) -> u16 {
         self.current
     }
 
@@ -162,15 +163,13 @@ impl Prober {
         }
     }
 
-    /// The path is another one: what was learnt about the old one is void.
-    pub(crate) fn handle_new_path(&mut self, link: u16, now: Instant) {
-        self.bounds.link = link;
-        self.current = link.max(self.bounds.floor);
+    /// The path is another one: the size in force has to prove itself, and then larger ones may.
+    pub(crate) fn handle_new_path(&mut self, now: Instant) {
         self.flight.clear();
         self.to_send.clear();
         self.round_trip = None;
         self.patience = PATIENCE_MIN;
-        self.tried = None;
+        (self.tried, self.raise_at) = (None, now);
         if !self.is_asleep() {
             self.confirm(self.seen.0, now);
         }

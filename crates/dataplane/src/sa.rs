@@ -25,6 +25,7 @@ use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
+use crate::path_probe::{Hearing, Probing};
 use crate::tos::TosRule;
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -166,6 +167,14 @@ struct Cold {
     dummy_sent: Option<Instant>,
     /// Outbound: the policy of the SAs over this one.
     over: Option<PolicyId>,
+    /// Outbound: whether somebody waits for it to be idle, and whether the next packet wakes what
+    /// probes the path.
+    watched: bool,
+    wakes: bool,
+    /// Outbound: what is done about probes, if both peers have agreed on them.
+    probing: Option<Box<Probing>>,
+    /// Inbound: the same.
+    hearing: Option<Box<Hearing>>,
     /// Inbound: where the control loop has the peer.
     settled: Option<SocketAddr>,
     /// Outbound: what its path takes.
@@ -214,6 +223,7 @@ impl OutboundSa {
             // One of them is enough to keep up appearances.
             if number != home.unwrap_or_default() {
                 part.tfc.dummies = 0;
+                part.cold.probing = None;
             }
             Ok(part)
         };
@@ -250,7 +260,12 @@ impl OutboundSa {
             looks_above_ip: looks_above_ip(sa),
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::new(Cold { path, ..Cold::default() }),
+            cold: Box::new(Cold {
+                path,
+                watched: sa.lifetime.idle.is_some(),
+                probing: sa.path_probe.then(Box::default),
+                ..Cold::default()
+            }),
         };
         outbound.fit_path();
         Ok(outbound)
@@ -399,8 +414,8 @@ impl OutboundSa {
     /// Counts a packet that passed, of so many inner octets.
     pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
         self.meter.count(octets, now);
-        if self.watched && self.cold.newly_used(now) {
-            events.push(Event::Used { child: self.child });
+        if self.watched {
+            self.note_use(now, events);
         }
     }
 
@@ -413,9 +428,36 @@ impl OutboundSa {
         events: &mut Events,
     ) {
         self.meter.count_super(u64::try_from(packets).unwrap_or(0), octets, now);
-        if self.watched && self.cold.newly_used(now) {
+        if self.watched {
+            self.note_use(now, events);
+        }
+    }
+
+    /// Tells those that wait for packets to pass.
+    #[cold]
+    fn note_use(&mut self, now: Instant, events: &mut Events) {
+        if self.cold.wakes && events.wake(self.child, now) {
+            self.wake_by_traffic(false);
+        }
+        if self.cold.watched && self.cold.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
+    }
+
+    /// Whether the next packet wakes what probes the path.
+    pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
+        self.cold.wakes = wakes;
+        self.watched = self.cold.watched || wakes;
+    }
+
+    /// What it does about probes of its path, if both peers have agreed on them.
+    pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
+        self.cold.probing.as_deref_mut()
+    }
+
+    /// Whether both peers have agreed on probes.
+    pub(crate) fn has_probing(&self) -> bool {
+        self.cold.probing.is_some()
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -467,7 +509,11 @@ impl InboundSa {
             group: None,
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::new(Cold { settled: Some(sa.encap.remote), ..Cold::default() }),
+            cold: Box::new(Cold {
+                hearing: sa.path_probe.then(|| Box::new(Hearing::new())),
+                settled: Some(sa.encap.remote),
+                ..Cold::default()
+            }),
         })
     }
 
@@ -488,6 +534,11 @@ impl InboundSa {
     pub fn over(self, policy: PolicyId, local: SocketAddr) -> Self {
         let under = Under { policy, local, udp: self.udp };
         Self { under: Some(Box::new(under)), ..self }
+    }
+
+    /// How messages about its path are heard, if both peers have agreed on them.
+    pub(crate) fn hearing(&mut self) -> Option<&mut Hearing> {
+        self.cold.hearing.as_deref_mut()
     }
 
     /// The SPI of its packets.
@@ -728,7 +779,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 336, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 360, "{}", size_of::<Cold>());
     }
 
     #[test]

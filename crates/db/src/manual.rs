@@ -147,6 +147,7 @@ impl ManualSa {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         })
     }

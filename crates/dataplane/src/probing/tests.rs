@@ -211,7 +211,7 @@ fn another_path_is_measured_anew() {
     let mut path = Path::new(V4, 1_400);
     assert_eq!(path.seconds(10), 1_400);
     path.mtu = 1_500;
-    path.prober.handle_new_path(1_500, path.now);
+    path.prober.handle_new_path(path.now);
     assert_eq!(path.seconds(5), 1_500);
 }
 

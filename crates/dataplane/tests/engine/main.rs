@@ -19,6 +19,7 @@ mod nesting;
 mod outer_header;
 mod pfp;
 mod policy;
+mod probing;
 mod round_trip;
 mod scattered;
 mod sequence;

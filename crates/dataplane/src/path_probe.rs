@@ -1,0 +1,321 @@
+//! Probes of the path MTU in the engine: when an SA's [`Prober`] wants one sent, how it is sealed, and
+//! what comes of those that arrive.
+//!
+//! ```text
+//! this side   outbound  Prober -> probe   ======>  inbound  Event::PathMessage   the peer
+//!                                                   |  OutboundCommand::PathMessage
+//!             inbound                     <======  outbound answer
+//!             |  Event::PathMessage
+//!             outbound  OutboundCommand::PathMessage -> Prober
+//! ```
+//!
+//! Messages are dummy packets of the SA (RFC 4303 §2.6), so they need no address that the selectors
+//! allow, and nothing is believed that has not passed the integrity check and the replay window.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use adit_db::ChildSaId;
+use adit_wire::esp::EspHeader;
+use adit_wire::iana::IpProtocol;
+use adit_wire::{PacketBuf, PacketMeta, PathMessage, Reader};
+
+use crate::drop_reason::DropReason;
+use crate::esp::{self, HEADROOM_MAX, Label, TAILROOM_MAX};
+use crate::event::{Event, Events};
+use crate::outbound::Outbound;
+use crate::overhead::header_len;
+use crate::path_mtu::MtuSource;
+use crate::probing::{Bounds, Probe, Prober};
+use crate::sa::{InboundSa, OutboundSa, SealingKey};
+use crate::seal::spend;
+
+/// What an outbound SA does about probes.
+#[derive(Debug, Default)]
+pub(crate) struct Probing {
+    /// There once the SA is in use, if it is probed.
+    prober: Option<Prober>,
+    /// Where it is in the [`ProbeQueue`].
+    due: Option<Instant>,
+}
+
+/// Which SAs have something to do about probes, and when. They have a queue of their own: what costs a
+/// look at every SA is not done once a second for each.
+#[derive(Debug, Default)]
+pub(crate) struct ProbeQueue(BTreeSet<(Instant, ChildSaId)>);
+
+impl ProbeQueue {
+    /// When the first is due.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<(Instant, ChildSaId)> {
+        self.next_timeout().filter(|at| *at <= now)?;
+        self.0.pop_first()
+    }
+
+    fn put(&mut self, child: ChildSaId, probing: &mut Probing) {
+        if let Some(old) = probing.due.take() {
+            self.0.remove(&(old, child));
+        }
+        probing.due = probing.prober.as_ref().and_then(Prober::poll_timeout);
+        self.0.extend(probing.due.map(|due| (due, child)));
+    }
+
+    fn take_out(&mut self, child: ChildSaId, probing: &Probing) {
+        if let Some(due) = probing.due {
+            self.0.remove(&(due, child));
+        }
+    }
+}
+
+/// How much of what arrives an inbound SA has told.
+#[derive(Debug)]
+pub(crate) struct Hearing {
+    since: Option<Instant>,
+    told: u16,
+}
+
+impl Hearing {
+    pub(crate) fn new() -> Self {
+        Self { since: None, told: 0 }
+    }
+
+    /// Whether one more message may be told of: a peer cannot keep us busy.
+    fn may_tell(&mut self, now: Instant) -> bool {
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= SECOND;
+        if self.since.is_none_or(is_over) {
+            (self.since, self.told) = (Some(now), 0);
+        }
+        self.told = self.told.saturating_add(1);
+        self.told <= HEARD_PER_SECOND
+    }
+}
+
+impl Outbound {
+    /// Sends the probes that are due, for [`Self::poll_packet`].
+    pub(crate) fn keep_probing(&mut self, now: Instant) {
+        while let Some(child) = self.events.pop_woken() {
+            self.with_prober(child, now, |prober, _| prober.wake(now));
+        }
+        for _ in 0..PROBERS_IN_A_ROW {
+            let Some((at, child)) = self.probes.pop_due(now) else { break };
+            let Some(probing) = self.sad.by_child(child).and_then(OutboundSa::probing) else {
+                continue;
+            };
+            if probing.due == Some(at) {
+                probing.due = None;
+                self.with_prober(child, now, |prober, octets| prober.handle_timeout(octets, now));
+            }
+        }
+    }
+
+    /// When that is wanted.
+    pub(crate) fn probe_timeout(&self) -> Option<Instant> {
+        self.events.woken_at().into_iter().chain(self.probes.next_timeout()).min()
+    }
+
+    /// Takes what the peer says about the path.
+    pub(crate) fn handle_path_message(
+        &mut self,
+        child: ChildSaId,
+        message: PathMessage,
+        now: Instant,
+    ) {
+        match message {
+            PathMessage::Probe { nonce } => {
+                let answer = PathMessage::Answer { nonce, largest_fragment: 0 };
+                self.send_path_message(child, answer, 0, now);
+            }
+            PathMessage::Answer { nonce, largest_fragment } => {
+                self.with_prober(child, now, |prober, _| prober.handle_answer(nonce, now));
+                self.handle_fragment(child, largest_fragment, now);
+            }
+            PathMessage::Report { largest_fragment } => {
+                self.handle_fragment(child, largest_fragment, now);
+            }
+        }
+    }
+
+    /// Packets of an SA came in fragments, of which this was the largest: what is longer is cut.
+    fn handle_fragment(&mut self, child: ChildSaId, largest: u16, now: Instant) {
+        let Some(sa) = self.sad.by_child(child).filter(|_| largest > 0) else { return };
+        // It may only say that the path takes less than was thought: fragments are no longer than the
+        // smallest link, but the last links of the way may take more than what is sent now.
+        if sa.path().in_force().0 > largest && sa.probing().is_some() {
+            sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
+            self.events.push(Event::PathLearnt { child, mtu: largest, source: MtuSource::Report });
+            self.note_path(child, now);
+        }
+    }
+
+    /// Begins to probe the path of an SA that is used from now on.
+    pub(crate) fn begin_probing(&mut self, child: ChildSaId, now: Instant) {
+        let Some(sa) = self.sad.by_child(child) else { return };
+        let (current, source) = sa.path().in_force();
+        let bounds = Bounds { floor: sa.path().floor(), link: sa.path().link() };
+        if !sa.is_probed() || source == MtuSource::Operator {
+            return;
+        }
+        let Some(probing) = sa.probing() else { return };
+        if probing.prober.is_none() {
+            probing.prober = Some(Prober::new(bounds, current, now));
+            sa.wake_by_traffic(true);
+        }
+    }
+
+    /// Another value is in force for the path of an SA, or the path is another one.
+    pub(crate) fn note_path(&mut self, child: ChildSaId, now: Instant) {
+        let Some(sa) = self.sad.by_child(child) else { return };
+        let (mtu, source) = sa.path().in_force();
+        if source == MtuSource::Operator {
+            self.end_probing(child);
+            return;
+        }
+        self.with_prober(child, now, |prober, _| prober.handle_report(mtu, now));
+    }
+
+    /// The peer of an SA is elsewhere now.
+    pub(crate) fn note_new_path(&mut self, child: ChildSaId, now: Instant) {
+        self.with_prober(child, now, |prober, _| prober.handle_new_path(now));
+    }
+
+    /// Ends the probes of an SA.
+    pub(crate) fn end_probing(&mut self, child: ChildSaId) {
+        let Self { sad, probes, .. } = self;
+        let Some(sa) = sad.by_child(child) else { return };
+        sa.wake_by_traffic(false);
+        if let Some(probing) = sa.probing() {
+            probes.take_out(child, probing);
+            *probing = Probing::default();
+        }
+    }
+
+    /// Does something with the prober of an SA, and what follows from that.
+    fn with_prober(
+        &mut self,
+        child: ChildSaId,
+        now: Instant,
+        change: impl FnOnce(&mut Prober, u64),
+    ) {
+        let Some(sa) = self.sad.by_child(child) else { return };
+        let octets = sa.counters().octets;
+        let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
+        change(prober, octets);
+        let found = prober.poll_found();
+        let probes: Vec<Probe> = std::iter::from_fn(|| prober.poll_probe()).collect();
+        let is_asleep = prober.is_asleep();
+        sa.wake_by_traffic(is_asleep);
+        if let Some(mtu) = found {
+            sa.learn_mtu(mtu, MtuSource::Probe, now, &mut self.events);
+            self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Probe });
+        }
+        if let Some(probing) = sa.probing() {
+            self.probes.put(child, probing);
+        }
+        for Probe { nonce, size } in probes {
+            self.send_path_message(child, PathMessage::Probe { nonce }, size, now);
+        }
+    }
+
+    /// Sends a message that makes an outer packet of so many octets, or a little less; as few as there
+    /// may be if that is zero.
+    fn send_path_message(
+        &mut self,
+        child: ChildSaId,
+        message: PathMessage,
+        size: u16,
+        now: Instant,
+    ) {
+        let Some(sa) = self.sad.by_child(child).filter(|sa| sa.is_probed()) else { return };
+        match sa.seal_path_message(message, size, now, &mut self.events) {
+            Ok(packet) => self.held.push_ready(packet),
+            Err(reason) => {
+                sa.dropped(reason);
+                self.drops.add(reason);
+            }
+        }
+    }
+}
+
+impl OutboundSa {
+    /// Whether its path can be probed: nothing else is around its packets than what the network puts
+    /// there, and they may be of any length.
+    fn is_probed(&self) -> bool {
+        let is_alone = self.outer_policy().is_none() && !self.is_aggfrag();
+        self.has_probing() && is_alone && !self.encap.tcp && !self.is_ah()
+    }
+
+    /// A dummy packet with a message.
+    fn seal_path_message(
+        &mut self,
+        message: PathMessage,
+        size: u16,
+        now: Instant,
+        events: &mut Events,
+    ) -> Result<PacketBuf, DropReason> {
+        self.check_age(now, events)?;
+        let len = self.path_message_len(size).max(PathMessage::LEN);
+        let SealingKey::Esp(key) = &self.key else { return Err(DropReason::NoSa) };
+        let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
+            return Err(DropReason::SequenceExhausted);
+        };
+        let mut packet =
+            PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
+        packet.set_len(len);
+        if let Some(place) = packet.data_mut().first_chunk_mut() {
+            *place = message.to_octets();
+        }
+        let label = Label { spi: self.spi, sequence, esn: self.esn };
+        let iv_counter = self.iv_base.wrapping_add(sequence);
+        esp::seal(&mut packet, key, label, iv_counter, IpProtocol::NO_NEXT)?;
+        packet.meta = PacketMeta {
+            tos: self.tos.outer(0),
+            // RFC 8899 §3: a probe that is cut on its way proves nothing.
+            dont_fragment: size > 0,
+            ..self.ends()
+        };
+        Ok(packet)
+    }
+
+    /// Octets of the longest payload that fits an outer packet of this size.
+    fn path_message_len(&self, size: u16) -> usize {
+        let SealingKey::Esp(key) = &self.key else { return 0 };
+        let shape = key.shape();
+        let udp = if self.encap.udp { UDP_LEN } else { 0 };
+        let around = header_len(self.encap.remote.is_ipv6()).saturating_add(udp);
+        let esp = EspHeader::LEN.saturating_add(shape.iv_len()).saturating_add(shape.icv_len());
+        let room = usize::from(size).saturating_sub(around.saturating_add(esp));
+        let beyond = room.checked_rem(shape.block_len()).unwrap_or(0);
+        room.saturating_sub(beyond).saturating_sub(TRAILER_LEN)
+    }
+}
+
+impl InboundSa {
+    /// Takes a dummy packet: it may be a message about the path. Either way it goes no further.
+    pub(crate) fn hear(
+        &mut self,
+        packet: &PacketBuf,
+        now: Instant,
+        events: &mut Events,
+    ) -> DropReason {
+        let child = self.child;
+        if let Some(hearing) = self.hearing()
+            && let Ok(message) = PathMessage::read(&mut Reader(packet.data()))
+            && hearing.may_tell(now)
+        {
+            events.push(Event::PathMessage { child, message });
+        }
+        DropReason::Dummy
+    }
+}
+
+const UDP_LEN: usize = 8;
+/// Pad length and next header (RFC 4303 §2.5, §2.6).
+const TRAILER_LEN: usize = 2;
+/// SAs whose probers are looked at in one call: what more are due have their turn in the next.
+const PROBERS_IN_A_ROW: usize = 64;
+/// Messages of one SA that are told of in a second: a search has some dozens at most.
+const HEARD_PER_SECOND: u16 = 64;
+const SECOND: Duration = Duration::from_secs(1);
