@@ -18,6 +18,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::{HEADROOM_MAX, INNER_MTU};
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
+use crate::icmp_outside::{BySpi, Bucket};
 use crate::ipcomp::Deflater;
 use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
@@ -57,6 +58,9 @@ pub struct Outbound {
     /// The next limit of time of any SA.
     next_limit: Option<Instant>,
     pub(crate) probes: ProbeQueue,
+    pub(crate) by_spi: BySpi,
+    /// Unauthenticated messages about the paths of all SAs.
+    pub(crate) complaints: Bucket,
 }
 
 /// A change from the control loop.
@@ -181,6 +185,8 @@ impl Outbound {
             events: Events::new(),
             next_limit: None,
             probes: ProbeQueue::default(),
+            by_spi: BySpi::default(),
+            complaints: Bucket::EMPTY,
         }
     }
 
@@ -212,6 +218,7 @@ impl Outbound {
                     self.deflater.get_or_insert_default();
                 }
                 self.next_limit = earlier(self.next_limit, sa.next_timeout());
+                self.by_spi.put(&sa);
                 self.sad.insert(sa);
                 self.tables.make_room(self.sad.families());
                 if active {
@@ -221,6 +228,9 @@ impl Outbound {
             OutboundCommand::Activate { child } => self.activate(child, now),
             OutboundCommand::Remove { child } => {
                 self.end_probing(child);
+                if let Some(sa) = self.sad.by_child(child) {
+                    self.by_spi.take_out(sa);
+                }
                 self.sad.remove(child);
             }
             OutboundCommand::SetPolicies(spd) => self.tables.set(TableId::DEFAULT, Some(spd)),
@@ -232,7 +242,9 @@ impl Outbound {
             }
             OutboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child(child) {
+                    self.by_spi.take_out(sa);
                     sa.encap = encap;
+                    self.by_spi.put(sa);
                     sa.fit_path();
                     self.note_new_path(child, now);
                 }
@@ -240,11 +252,23 @@ impl Outbound {
             OutboundCommand::PathMtu { child, mtu, source } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.learn_mtu(mtu, source, now, &mut self.events);
-                    self.next_limit = earlier(self.next_limit, sa.next_timeout());
-                    self.note_path(child, now);
+                    self.after_learning(child, now);
                 }
             }
             OutboundCommand::PathMessage { .. } => {}
+        }
+    }
+
+    /// What follows from it that another value may be in force for the path of an SA.
+    pub(crate) fn after_learning(&mut self, child: ChildSaId, now: Instant) {
+        self.note_limit(child);
+        self.note_path(child, now);
+    }
+
+    /// Looks when something is to be done about an SA.
+    pub(crate) fn note_limit(&mut self, child: ChildSaId) {
+        if let Some(sa) = self.sad.by_child(child) {
+            self.next_limit = earlier(self.next_limit, sa.next_timeout());
         }
     }
 

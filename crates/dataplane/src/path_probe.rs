@@ -146,7 +146,7 @@ impl Outbound {
         if sa.path().in_force().0 > largest && sa.probing().is_some() {
             sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
             self.events.push(Event::PathLearnt { child, mtu: largest, source: MtuSource::Report });
-            self.note_path(child, now);
+            self.after_learning(child, now);
         }
     }
 
@@ -214,6 +214,7 @@ impl Outbound {
         if let Some(probing) = sa.probing() {
             self.probes.put(child, probing);
         }
+        self.note_limit(child);
         for Probe { nonce, size } in probes {
             self.send_path_message(child, PathMessage::Probe { nonce }, size, now);
         }

@@ -24,6 +24,7 @@ use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
+use crate::icmp_outside::Bucket;
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
 use crate::path_probe::{Hearing, Probing};
 use crate::tos::TosRule;
@@ -171,6 +172,8 @@ struct Cold {
     /// probes the path.
     watched: bool,
     wakes: bool,
+    /// Outbound: unauthenticated messages about its path.
+    complaints: Bucket,
     /// Outbound: what is done about probes, if both peers have agreed on them.
     probing: Option<Box<Probing>>,
     /// Inbound: the same.
@@ -448,6 +451,16 @@ impl OutboundSa {
     pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
         self.cold.wakes = wakes;
         self.watched = self.cold.watched || wakes;
+    }
+
+    /// How many unauthenticated messages about its path are still to be believed.
+    pub(crate) fn complaints(&mut self) -> &mut Bucket {
+        &mut self.cold.complaints
+    }
+
+    /// Whether other threads send on it, too.
+    pub(crate) fn home_is_shared(&self) -> bool {
+        self.sequence.is_shared()
     }
 
     /// What it does about probes of its path, if both peers have agreed on them.
@@ -779,7 +792,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 360, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 384, "{}", size_of::<Cold>());
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl UdpSocket {
             remote: packet.meta.remote,
             local: Some(packet.meta.local),
             tos: packet.meta.tos,
-            dont_fragment: packet.meta.dont_fragment && packet.meta.remote.is_ipv4(),
+            dont_fragment: packet.meta.dont_fragment,
             connected: false,
         })
     }

@@ -20,6 +20,7 @@ use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::filter::{FilterRule, InboundFilter};
+use adit_sys::icmp_errors::TooBigSocket;
 use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
@@ -69,6 +70,7 @@ struct Resources {
     /// For each inbound thread one of each family.
     raw: Vec<Vec<RawEspSocket>>,
     ah: Vec<RawAhSocket>,
+    icmp: Vec<TooBigSocket>,
     tcp: Vec<TcpListener>,
     bypass: BypassSocket,
     tun: Arc<Tun>,
@@ -96,6 +98,7 @@ impl Resources {
         let routing = HostRouting::new(tun.index(), RouteSizes::default())
             .map_err(|error| said(&error, "change the routes"))?;
         let (raw, ah) = (open_raw(&options, threads)?, open_ah(&options)?);
+        let icmp = open_icmp(&options);
         let tcp = open_tcp(&args.listen_tcp.0)?;
         let bypass =
             BypassSocket::open(&options).map_err(|error| said(&error, "open a raw socket"))?;
@@ -175,6 +178,19 @@ fn open_ah(options: &SocketOptions) -> Result<Vec<RawAhSocket>, Box<Diagnosis>> 
         }
     }
     Ok(sockets)
+}
+
+/// A host without them hears of its paths by probes alone.
+fn open_icmp(options: &SocketOptions) -> Vec<TooBigSocket> {
+    let open = |family| match TooBigSocket::open(family, options) {
+        Ok(socket) => Some(socket),
+        Err(SysError::FamilyUnsupported { .. }) => None,
+        Err(error) => {
+            warn!(%error, "what routers say about packets too big is not heard");
+            None
+        }
+    };
+    Family::BOTH.into_iter().filter_map(open).collect()
 }
 
 fn make_parent(socket: &Path) -> Result<(), Box<Diagnosis>> {
@@ -326,6 +342,7 @@ impl Parent {
             raw,
             fast_esp,
             ah: resources.ah,
+            icmp: resources.icmp,
             unconnected,
             bypass: resources.bypass,
             links: links.clone(),

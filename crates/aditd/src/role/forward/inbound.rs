@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::{HEADROOM_MAX, InboundCommand, packet_buffer};
+use adit_dataplane::{Event, HEADROOM_MAX, InboundCommand, OutboundCommand, packet_buffer};
 use adit_db::{ChildSaId, ConnectionName};
 use adit_ike::Path;
 use adit_mgmt::Diagnosis;
@@ -211,7 +211,13 @@ impl Running {
             }
             self.let_go(clock::now());
             while let Some(event) = self.delivery.engine.poll_event() {
-                tell_ike(&self.role.ike, event);
+                if let Event::PathMessage { child, message } = event {
+                    // It is for the one that probes; what finds no room is like a packet that is lost.
+                    let heard = || OutboundCommand::PathMessage { child, message };
+                    self.role.outbound.try_send_each(|| ToOutbound::Engine(heard()));
+                } else {
+                    tell_ike(&self.role.ike, event);
+                }
             }
         }
     }

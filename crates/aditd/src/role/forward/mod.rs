@@ -105,6 +105,8 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
         Event::PathMtu { child, mtu, inner, source } => {
             PacketNews::PathMtu { child, mtu, inner, source }
         }
+        // Between packet threads.
+        Event::PathLearnt { .. } | Event::PathMessage { .. } => return,
         Event::Audit(audit) => {
             // RFC 4303 §4: what an auditor wants to read.
             info!(
