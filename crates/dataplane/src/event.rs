@@ -76,6 +76,15 @@ pub enum Event {
         /// How it was found out.
         source: MtuSource,
     },
+    /// Packets of an SA came in fragments, of which this is the largest of late; for the outbound half by
+    /// [`OutboundCommand::ReportFragments`](crate::OutboundCommand::ReportFragments), which tells the
+    /// peer. Told when it is another by a tenth, or after two minutes.
+    Fragments {
+        /// The SA.
+        child: ChildSaId,
+        /// Octets of the outer packet.
+        largest: u16,
+    },
     /// The peer says something about the path of an SA, for the outbound half by
     /// [`OutboundCommand::PathMessage`](crate::OutboundCommand::PathMessage).
     PathMessage {

@@ -105,7 +105,8 @@ impl Outbound {
         if message.mtu >= current || source == MtuSource::Operator || current == sa.path().floor() {
             return Complaint::NoNews;
         }
-        let one = sa.complaints().spend(PER_SA, PER_SA_INTERVAL, now);
+        let talk = sa.talk().get_or_insert_default();
+        let one = talk.complaints.spend(PER_SA, PER_SA_INTERVAL, now);
         if !one || !self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now) {
             return Complaint::TooMany;
         }

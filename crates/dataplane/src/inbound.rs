@@ -587,6 +587,9 @@ impl InboundSa {
             self.traffic_due = now.checked_add(TRAFFIC_INTERVAL);
             events.push(Event::Traffic { child });
         }
+        if packet.meta.largest_fragment > 0 {
+            self.note_fragments(packet.meta.largest_fragment, now, events);
+        }
         // RFC 7296 §2.23: the newest authentic packet shows where the NAT has its mapping now. An
         // older one may have been delayed or replayed from elsewhere.
         let remote = packet.meta.remote;

@@ -118,6 +118,13 @@ pub enum OutboundCommand {
         /// Who says so.
         source: MtuSource,
     },
+    /// Tells the peer of an SA in which fragments its packets come.
+    ReportFragments {
+        /// The SA.
+        child: ChildSaId,
+        /// Octets of the largest of late, as an outer packet.
+        largest: u16,
+    },
     /// The peer says something about the path of an SA, as the inbound half has heard.
     PathMessage {
         /// The SA.
@@ -205,6 +212,9 @@ impl Outbound {
         if let OutboundCommand::PathMessage { child, message } = command {
             return self.handle_path_message(child, message, now);
         }
+        if let OutboundCommand::ReportFragments { child, largest } = command {
+            return self.report_fragments(child, largest, now);
+        }
         self.close_begun();
         self.tables.forget_routes();
         match command {
@@ -255,7 +265,7 @@ impl Outbound {
                     self.after_learning(child, now);
                 }
             }
-            OutboundCommand::PathMessage { .. } => {}
+            OutboundCommand::PathMessage { .. } | OutboundCommand::ReportFragments { .. } => {}
         }
     }
 

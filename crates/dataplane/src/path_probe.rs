@@ -23,12 +23,35 @@ use adit_wire::{PacketBuf, PacketMeta, PathMessage, Reader};
 use crate::drop_reason::DropReason;
 use crate::esp::{self, HEADROOM_MAX, Label, TAILROOM_MAX};
 use crate::event::{Event, Events};
+use crate::icmp_outside::Bucket;
 use crate::outbound::Outbound;
 use crate::overhead::header_len;
 use crate::path_mtu::MtuSource;
 use crate::probing::{Bounds, Probe, Prober};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
 use crate::seal::spend;
+
+/// What is told about the path of an SA, by whom ever; one for each direction.
+#[derive(Debug, Default)]
+pub(crate) struct PathTalk {
+    /// What an outbound SA does about probes, if both peers have agreed on them.
+    pub(crate) probing: Option<Probing>,
+    /// Whether the next packet wakes the prober.
+    pub(crate) wakes: bool,
+    /// Unauthenticated messages.
+    pub(crate) complaints: Bucket,
+    /// What an inbound SA has told of those that are.
+    hearing: Hearing,
+    /// In which fragments its packets come.
+    fragments: Fragments,
+}
+
+impl PathTalk {
+    /// That of peers who have agreed on probes.
+    pub(crate) fn agreed() -> Self {
+        Self { probing: Some(Probing::default()), ..Self::default() }
+    }
+}
 
 /// What an outbound SA does about probes.
 #[derive(Debug, Default)]
@@ -71,17 +94,13 @@ impl ProbeQueue {
 }
 
 /// How much of what arrives an inbound SA has told.
-#[derive(Debug)]
-pub(crate) struct Hearing {
+#[derive(Debug, Default)]
+struct Hearing {
     since: Option<Instant>,
     told: u16,
 }
 
 impl Hearing {
-    pub(crate) fn new() -> Self {
-        Self { since: None, told: 0 }
-    }
-
     /// Whether one more message may be told of: a peer cannot keep us busy.
     fn may_tell(&mut self, now: Instant) -> bool {
         let is_over = |since: Instant| now.saturating_duration_since(since) >= SECOND;
@@ -90,6 +109,32 @@ impl Hearing {
         }
         self.told = self.told.saturating_add(1);
         self.told <= HEARD_PER_SECOND
+    }
+}
+
+/// The largest fragment, by draft-richardson-ipsec-pmtu-discov-02: what was told, and what has come
+/// since.
+#[derive(Debug, Default)]
+struct Fragments {
+    told: Option<(u16, Instant)>,
+    largest: u16,
+}
+
+impl Fragments {
+    /// Notes a packet that came in fragments; what is to be told, if anything is.
+    fn note(&mut self, largest: u16, now: Instant) -> Option<u16> {
+        self.largest = self.largest.max(largest);
+        let is_due = self.told.is_none_or(|(told, at)| {
+            let change = told.abs_diff(self.largest);
+            now.saturating_duration_since(at) >= REPORT_INTERVAL
+                || u32::from(change).saturating_mul(10) > told.into()
+        });
+        if !is_due {
+            return None;
+        }
+        let largest = std::mem::take(&mut self.largest);
+        self.told = Some((largest, now));
+        Some(largest)
     }
 }
 
@@ -125,12 +170,10 @@ impl Outbound {
     ) {
         match message {
             PathMessage::Probe { nonce } => {
-                let answer = PathMessage::Answer { nonce, largest_fragment: 0 };
-                self.send_path_message(child, answer, 0, now);
+                self.send_path_message(child, PathMessage::Answer { nonce }, 0, now);
             }
-            PathMessage::Answer { nonce, largest_fragment } => {
+            PathMessage::Answer { nonce } => {
                 self.with_prober(child, now, |prober, _| prober.handle_answer(nonce, now));
-                self.handle_fragment(child, largest_fragment, now);
             }
             PathMessage::Report { largest_fragment } => {
                 self.handle_fragment(child, largest_fragment, now);
@@ -138,11 +181,16 @@ impl Outbound {
         }
     }
 
-    /// Packets of an SA came in fragments, of which this was the largest: what is longer is cut.
+    /// Tells the peer in which fragments its packets come.
+    pub(crate) fn report_fragments(&mut self, child: ChildSaId, largest: u16, now: Instant) {
+        let report = PathMessage::Report { largest_fragment: largest };
+        self.send_path_message(child, report, 0, now);
+    }
+
+    /// Packets of an SA came in fragments, of which this was the largest: what is longer is cut. That
+    /// the path takes more than was thought fragments do not say.
     fn handle_fragment(&mut self, child: ChildSaId, largest: u16, now: Instant) {
-        let Some(sa) = self.sad.by_child(child).filter(|_| largest > 0) else { return };
-        // It may only say that the path takes less than was thought: fragments are no longer than the
-        // smallest link, but the last links of the way may take more than what is sent now.
+        let Some(sa) = self.sad.by_child(child) else { return };
         if sa.path().in_force().0 > largest && sa.probing().is_some() {
             sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
             self.events.push(Event::PathLearnt { child, mtu: largest, source: MtuSource::Report });
@@ -200,7 +248,7 @@ impl Outbound {
         change: impl FnOnce(&mut Prober, u64),
     ) {
         let Some(sa) = self.sad.by_child(child) else { return };
-        let octets = sa.counters().octets;
+        let octets = sa.meter.usage().octets;
         let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
         change(prober, octets);
         let found = prober.poll_found();
@@ -208,6 +256,8 @@ impl Outbound {
         let is_asleep = prober.is_asleep();
         sa.wake_by_traffic(is_asleep);
         if let Some(mtu) = found {
+            // What the blocks of the cipher leave unused has not been tried.
+            let mtu = if mtu < sa.path().link() { sa.message_octets(mtu) } else { mtu };
             sa.learn_mtu(mtu, MtuSource::Probe, now, &mut self.events);
             self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Probe });
         }
@@ -242,10 +292,11 @@ impl Outbound {
 
 impl OutboundSa {
     /// Whether its path can be probed: nothing else is around its packets than what the network puts
-    /// there, and they may be of any length.
+    /// there, and its lengths need not be hidden. Where packets share others (RFC 9347) two Adits have
+    /// agreed on probes beside them.
     fn is_probed(&self) -> bool {
-        let is_alone = self.outer_policy().is_none() && !self.is_aggfrag();
-        self.has_probing() && is_alone && !self.encap.tcp && !self.is_ah()
+        let is_alone = self.outer_policy().is_none();
+        self.has_probing() && is_alone && self.tfc.padding == 0 && !self.encap.tcp && !self.is_ah()
     }
 
     /// A dummy packet with a message.
@@ -282,14 +333,26 @@ impl OutboundSa {
 
     /// Octets of the longest payload that fits an outer packet of this size.
     fn path_message_len(&self, size: u16) -> usize {
+        let octets = usize::from(self.message_octets(size));
+        octets.saturating_sub(self.octets_around()).saturating_sub(TRAILER_LEN)
+    }
+
+    /// Octets of the longest outer packet that it can make and that is not longer than this.
+    fn message_octets(&self, size: u16) -> u16 {
+        let SealingKey::Esp(key) = &self.key else { return size };
+        let room = usize::from(size).saturating_sub(self.octets_around());
+        let beyond = room.checked_rem(key.shape().block_len()).unwrap_or(0);
+        size.saturating_sub(u16::try_from(beyond).unwrap_or(0))
+    }
+
+    /// Octets of an outer packet that are not encrypted.
+    fn octets_around(&self) -> usize {
         let SealingKey::Esp(key) = &self.key else { return 0 };
         let shape = key.shape();
         let udp = if self.encap.udp { UDP_LEN } else { 0 };
-        let around = header_len(self.encap.remote.is_ipv6()).saturating_add(udp);
+        let outside = header_len(self.encap.remote.is_ipv6()).saturating_add(udp);
         let esp = EspHeader::LEN.saturating_add(shape.iv_len()).saturating_add(shape.icv_len());
-        let room = usize::from(size).saturating_sub(around.saturating_add(esp));
-        let beyond = room.checked_rem(shape.block_len()).unwrap_or(0);
-        room.saturating_sub(beyond).saturating_sub(TRAILER_LEN)
+        outside.saturating_add(esp)
     }
 }
 
@@ -302,13 +365,25 @@ impl InboundSa {
         events: &mut Events,
     ) -> DropReason {
         let child = self.child;
-        if let Some(hearing) = self.hearing()
+        let came_whole = packet.meta.largest_fragment == 0;
+        if let Some(talk) = self.talk()
             && let Ok(message) = PathMessage::read(&mut Reader(packet.data()))
-            && hearing.may_tell(now)
+            // Somebody has cut a probe on its way, whatever it said: it proves nothing.
+            && (came_whole || !matches!(message, PathMessage::Probe { .. }))
+            && talk.hearing.may_tell(now)
         {
             events.push(Event::PathMessage { child, message });
         }
         DropReason::Dummy
+    }
+
+    /// Takes an authentic packet that came in fragments.
+    #[cold]
+    pub(crate) fn note_fragments(&mut self, largest: u16, now: Instant, events: &mut Events) {
+        let child = self.child;
+        if let Some(largest) = self.talk().and_then(|talk| talk.fragments.note(largest, now)) {
+            events.push(Event::Fragments { child, largest });
+        }
     }
 }
 
@@ -320,3 +395,6 @@ const PROBERS_IN_A_ROW: usize = 64;
 /// Messages of one SA that are told of in a second: a search has some dozens at most.
 const HEARD_PER_SECOND: u16 = 64;
 const SECOND: Duration = Duration::from_secs(1);
+/// From one report of fragments to the next, if nothing changes: twice the maximum segment lifetime
+/// (draft-richardson-ipsec-pmtu-discov-02 §3).
+const REPORT_INTERVAL: Duration = Duration::from_secs(120);

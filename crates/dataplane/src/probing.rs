@@ -264,7 +264,9 @@ impl Prober {
     /// A size was not answered as often as it may be lost by chance.
     fn give_up(&mut self, round: Round, now: Instant) {
         let Some(answered) = round.answered else {
-            self.patience = self.patience.saturating_mul(2).min(PATIENCE_MAX);
+            let is_known = self.round_trip.is_some();
+            let max = if is_known { PATIENCE_MAX } else { PATIENCE_UNKNOWN_MAX };
+            self.patience = self.patience.saturating_mul(2).min(max);
             self.is_silent = true;
             self.phase = Phase::Complete { look_at: later(now, self.patience) };
             return;
@@ -438,6 +440,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// From the end of a round that had no answer at all to the next.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 const PATIENCE_MAX: Duration = Duration::from_secs(8);
+/// The same if no probe was ever answered: it may be that none will be.
+const PATIENCE_UNKNOWN_MAX: Duration = Duration::from_secs(120);
 /// Probes that are remembered.
 const FLIGHT_MAX: usize = 32;
 

@@ -24,9 +24,8 @@ use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
-use crate::icmp_outside::Bucket;
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
-use crate::path_probe::{Hearing, Probing};
+use crate::path_probe::{PathTalk, Probing};
 use crate::tos::TosRule;
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -168,16 +167,10 @@ struct Cold {
     dummy_sent: Option<Instant>,
     /// Outbound: the policy of the SAs over this one.
     over: Option<PolicyId>,
-    /// Outbound: whether somebody waits for it to be idle, and whether the next packet wakes what
-    /// probes the path.
-    watched: bool,
-    wakes: bool,
-    /// Outbound: unauthenticated messages about its path.
-    complaints: Bucket,
-    /// Outbound: what is done about probes, if both peers have agreed on them.
-    probing: Option<Box<Probing>>,
-    /// Inbound: the same.
-    hearing: Option<Box<Hearing>>,
+    /// Outbound: whether somebody waits for it to be idle.
+    reports_use: bool,
+    /// What is told about its path, if anything is.
+    talk: Option<Box<PathTalk>>,
     /// Inbound: where the control loop has the peer.
     settled: Option<SocketAddr>,
     /// Outbound: what its path takes.
@@ -226,7 +219,7 @@ impl OutboundSa {
             // One of them is enough to keep up appearances.
             if number != home.unwrap_or_default() {
                 part.tfc.dummies = 0;
-                part.cold.probing = None;
+                part.cold.talk = None;
             }
             Ok(part)
         };
@@ -265,8 +258,8 @@ impl OutboundSa {
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold {
                 path,
-                watched: sa.lifetime.idle.is_some(),
-                probing: sa.path_probe.then(Box::default),
+                reports_use: sa.lifetime.idle.is_some(),
+                talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
                 ..Cold::default()
             }),
         };
@@ -439,23 +432,26 @@ impl OutboundSa {
     /// Tells those that wait for packets to pass.
     #[cold]
     fn note_use(&mut self, now: Instant, events: &mut Events) {
-        if self.cold.wakes && events.wake(self.child, now) {
+        let wakes = self.cold.talk.as_ref().is_some_and(|talk| talk.wakes);
+        if wakes && events.wake(self.child, now) {
             self.wake_by_traffic(false);
         }
-        if self.cold.watched && self.cold.newly_used(now) {
+        if self.cold.reports_use && self.cold.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
     }
 
     /// Whether the next packet wakes what probes the path.
     pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
-        self.cold.wakes = wakes;
-        self.watched = self.cold.watched || wakes;
+        if let Some(talk) = &mut self.cold.talk {
+            talk.wakes = wakes;
+            self.watched = self.cold.reports_use || wakes;
+        }
     }
 
-    /// How many unauthenticated messages about its path are still to be believed.
-    pub(crate) fn complaints(&mut self) -> &mut Bucket {
-        &mut self.cold.complaints
+    /// What is told about its path, if anything is.
+    pub(crate) fn talk(&mut self) -> &mut Option<Box<PathTalk>> {
+        &mut self.cold.talk
     }
 
     /// Whether other threads send on it, too.
@@ -465,12 +461,12 @@ impl OutboundSa {
 
     /// What it does about probes of its path, if both peers have agreed on them.
     pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
-        self.cold.probing.as_deref_mut()
+        self.cold.talk.as_mut().and_then(|talk| talk.probing.as_mut())
     }
 
     /// Whether both peers have agreed on probes.
     pub(crate) fn has_probing(&self) -> bool {
-        self.cold.probing.is_some()
+        self.cold.talk.as_ref().is_some_and(|talk| talk.probing.is_some())
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -523,7 +519,7 @@ impl InboundSa {
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold {
-                hearing: sa.path_probe.then(|| Box::new(Hearing::new())),
+                talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
                 settled: Some(sa.encap.remote),
                 ..Cold::default()
             }),
@@ -549,9 +545,9 @@ impl InboundSa {
         Self { under: Some(Box::new(under)), ..self }
     }
 
-    /// How messages about its path are heard, if both peers have agreed on them.
-    pub(crate) fn hearing(&mut self) -> Option<&mut Hearing> {
-        self.cold.hearing.as_deref_mut()
+    /// What is told about its path, if both peers have agreed on that.
+    pub(crate) fn talk(&mut self) -> Option<&mut PathTalk> {
+        self.cold.talk.as_deref_mut()
     }
 
     /// The SPI of its packets.
@@ -792,7 +788,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 384, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 344, "{}", size_of::<Cold>());
     }
 
     #[test]

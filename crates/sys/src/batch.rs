@@ -258,6 +258,7 @@ impl BatchIo {
             let incoming = Incoming::read(control.messages(control_length));
             packet.meta.local = incoming.local_address(any);
             packet.meta.tos = incoming.tos;
+            packet.meta.largest_fragment = incoming.largest_fragment;
             if let Some(remote) = address.get() {
                 packet.meta.remote = remote;
             }

@@ -31,8 +31,6 @@ pub enum PathMessage {
     Answer {
         /// That of the probe.
         nonce: u64,
-        /// Octets of the largest outer packet that came as a fragment lately; zero if none did.
-        largest_fragment: u16,
     },
     /// Kind 3: outer packets come in fragments.
     Report {
@@ -63,7 +61,7 @@ impl PathMessage {
         r.rest();
         match kind {
             PROBE => Ok(Self::Probe { nonce }),
-            ANSWER => Ok(Self::Answer { nonce, largest_fragment }),
+            ANSWER => Ok(Self::Answer { nonce }),
             REPORT => Ok(Self::Report { largest_fragment }),
             other => Err(WireError::BadValue("path message kind", other.into())),
         }
@@ -74,7 +72,7 @@ impl PathMessage {
     pub const fn to_octets(self) -> [u8; Self::LEN] {
         let (kind, largest, nonce) = match self {
             Self::Probe { nonce } => (PROBE, 0, nonce),
-            Self::Answer { nonce, largest_fragment } => (ANSWER, largest_fragment, nonce),
+            Self::Answer { nonce } => (ANSWER, 0, nonce),
             Self::Report { largest_fragment } => (REPORT, largest_fragment, 0),
         };
         let [a, d, i, t, p, b, s, h] = MARK;
@@ -105,7 +103,7 @@ mod tests {
         let nonce = 0x0102_0304_0506_0708;
         for message in [
             PathMessage::Probe { nonce },
-            PathMessage::Answer { nonce, largest_fragment: 1_400 },
+            PathMessage::Answer { nonce },
             PathMessage::Report { largest_fragment: 1_280 },
         ] {
             let mut octets = Vec::new();

@@ -12,6 +12,7 @@ mod fixtures;
 mod forged;
 mod fragment;
 mod group;
+mod icmp_outside;
 mod ipcomp;
 mod lifetime;
 mod moving;

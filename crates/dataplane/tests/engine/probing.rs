@@ -7,10 +7,10 @@ use adit_dataplane::{
     DropReason, Event, Inbound, InboundCommand, MtuSource, OpenVerdict, Outbound, OutboundCommand,
     Verdict, split,
 };
-use adit_db::{Action, Mode, Spd, SpdEntry};
+use adit_db::{Action, Aggfrag, Mode, Spd, SpdEntry};
 use adit_wire::PacketBuf;
 
-use crate::fixtures::{CHILD, Options, POLICY, buffer, start, ts, udp_packet};
+use crate::fixtures::{CHILD, Options, POLICY, buffer, packet_between, start, ts, udp_packet};
 
 /// An end: it protects everything.
 struct End {
@@ -87,12 +87,13 @@ impl Path {
         }
     }
 
-    /// The left end sends packets of this length, a hundred a second.
+    /// The left end sends such packets, a dozen a second.
     fn run(&mut self, time: Duration, inner: Option<&[u8]>) {
         let end = self.now + time;
         while self.now < end {
             self.now += Duration::from_millis(10);
-            if let Some(inner) = inner {
+            let turn = (self.now - self.start).as_millis() / 10;
+            if let Some(inner) = inner.filter(|_| turn % 8 == 0) {
                 let mut packet = buffer(inner);
                 let mut verdicts = Vec::new();
                 let left = &mut self.ends[0].outbound;
@@ -126,12 +127,13 @@ fn a_black_hole_is_found_in_every_suite() {
     for cipher in Cipher::ALL {
         for udp in [true, false] {
             let mut path = Path::new(&Options { cipher, udp, ..probing() }, 1_400);
-            path.run(Duration::from_secs(8), Some(&inner));
+            path.run(Duration::from_secs(6), Some(&inner));
             let found = &path.ends[0].found;
             let (at, first, source) = found[0];
             assert!(at < Duration::from_secs(3) && first <= 1_400, "{cipher}: {found:?}");
             assert_eq!(source, MtuSource::Probe);
-            assert_eq!(found.last().map(|last| last.1), Some(1_400), "{cipher}: {found:?}");
+            let last = found.last().map(|last| last.1).unwrap();
+            assert!((1_385..=1_400).contains(&last), "{cipher}: {found:?}");
         }
     }
 }
@@ -157,11 +159,24 @@ fn every_outer_family_and_mode_is_probed() {
             let (left_ts, right_ts) = (selectors(), selectors());
             let options = Options { ends, mode, left_ts, right_ts, ..probing() };
             let mut path = Path::new(&options, 1_380);
-            path.run(Duration::from_secs(8), Some(&udp_packet(false, 0, 1_000)));
+            let (src, dst) = (ends.0.ip().to_string(), ends.1.ip().to_string());
+            let inner = packet_between(&src, &dst, 0, 1_000);
+            path.run(Duration::from_secs(8), Some(&inner));
             let last = path.ends[0].found.last().map(|last| last.1);
             assert_eq!(last, Some(1_380), "{ends:?} {mode:?}: {:?}", path.ends[0].found);
         }
     }
+}
+
+/// RFC 9347: where packets share others, two Adits have agreed on probes beside them.
+#[test]
+fn shared_packets_are_probed_for() {
+    let aggfrag = Some(Aggfrag { super_packets: true });
+    let mut path = Path::new(&Options { aggfrag, ..probing() }, 1_400);
+    path.run(Duration::from_secs(6), Some(&udp_packet(false, 0, 1_300)));
+    let found = &path.ends[0].found;
+    assert!(found.first().is_some_and(|first| first.0 < Duration::from_secs(3)), "{found:?}");
+    assert_eq!(found.last().map(|last| last.1), Some(1_400), "{found:?}");
 }
 
 /// Without traffic there are no probes, and no timers.
@@ -226,4 +241,39 @@ fn replayed_probes_are_not_answered() {
     let messages = std::iter::from_fn(|| right.poll_event())
         .filter(|event| matches!(event, Event::PathMessage { .. }));
     assert_eq!(messages.count(), 1);
+}
+
+/// PM-15 and draft-richardson-ipsec-pmtu-discov-02, proposal 2: whoever gets fragments says how large
+/// they are, at once, on a change over a tenth, and again after two minutes; the sender keeps to it.
+#[test]
+fn the_largest_fragment_is_reported() {
+    let mut path = Path::new(&probing(), 1_500);
+    let mut reports = Vec::new();
+    for second in 0..=130 {
+        let mut packet = buffer(&udp_packet(false, 0, 1_300));
+        let mut verdicts = Vec::new();
+        let [left, right] = &mut path.ends;
+        left.outbound.seal_batch(std::slice::from_mut(&mut packet), &mut verdicts, path.now);
+        std::mem::swap(&mut packet.meta.local, &mut packet.meta.remote);
+        packet.meta.largest_fragment = if second < 5 { 1_276 } else { 1_000 };
+        let mut verdicts = Vec::new();
+        right.inbound.open_batch(std::slice::from_mut(&mut packet), &mut verdicts, path.now);
+        while let Some(event) = right.inbound.poll_event() {
+            if let Event::Fragments { child, largest } = event {
+                reports.push((second, largest));
+                let report = OutboundCommand::ReportFragments { child, largest };
+                right.outbound.handle_command(report, path.now);
+            }
+        }
+        path.send_ready(1);
+        path.now += Duration::from_secs(1);
+    }
+    assert_eq!(reports, [(0, 1_276), (5, 1_000), (125, 1_000)]);
+    let told: Vec<_> = std::iter::from_fn(|| path.ends[0].outbound.poll_event())
+        .filter_map(|event| match event {
+            Event::PathMtu { mtu, source, .. } => Some((mtu, source)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(1_276, MtuSource::Report), (1_000, MtuSource::Report)]);
 }

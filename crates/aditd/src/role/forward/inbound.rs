@@ -211,14 +211,24 @@ impl Running {
             }
             self.let_go(clock::now());
             while let Some(event) = self.delivery.engine.poll_event() {
-                if let Event::PathMessage { child, message } = event {
-                    // It is for the one that probes; what finds no room is like a packet that is lost.
-                    let heard = || OutboundCommand::PathMessage { child, message };
-                    self.role.outbound.try_send_each(|| ToOutbound::Engine(heard()));
-                } else {
-                    tell_ike(&self.role.ike, event);
+                match event {
+                    Event::PathMessage { child, message } => {
+                        self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
+                    }
+                    Event::Fragments { child, largest } => {
+                        self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
+                    }
+                    event => tell_ike(&self.role.ike, event),
                 }
             }
+        }
+    }
+
+    /// Tells the outbound threads something that is for the one which probes. What finds no room is like
+    /// a packet that is lost.
+    fn tell_outbound(&self, command: impl Fn() -> OutboundCommand) {
+        for thread in self.role.outbound.iter() {
+            let _ = thread.try_send(ToOutbound::Engine(command()));
         }
     }
 

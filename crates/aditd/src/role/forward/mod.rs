@@ -106,7 +106,9 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
             PacketNews::PathMtu { child, mtu, inner, source }
         }
         // Between packet threads.
-        Event::PathLearnt { .. } | Event::PathMessage { .. } => return,
+        Event::PathLearnt { .. } | Event::PathMessage { .. } | Event::Fragments { .. } => {
+            return;
+        }
         Event::Audit(audit) => {
             // RFC 4303 §4: what an auditor wants to read.
             info!(

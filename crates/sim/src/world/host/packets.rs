@@ -305,7 +305,10 @@ impl PacketEngine {
                     self.poll_packets();
                     continue;
                 }
-                Event::Audit(_) | Event::PathMtu { .. } | Event::PathLearnt { .. } => continue,
+                Event::Audit(_)
+                | Event::PathMtu { .. }
+                | Event::PathLearnt { .. }
+                | Event::Fragments { .. } => continue,
             });
         }
     }
