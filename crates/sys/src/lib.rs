@@ -21,6 +21,7 @@ pub mod esp_sender;
 pub mod file;
 pub mod filter;
 pub mod gro;
+pub mod icmp_sender;
 pub mod netlink;
 pub mod netns;
 pub mod ping;

@@ -20,6 +20,7 @@ use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::filter::{FilterRule, InboundFilter};
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
@@ -71,6 +72,7 @@ struct Resources {
     ah: Vec<RawAhSocket>,
     tcp: Vec<TcpListener>,
     bypass: BypassSocket,
+    icmp: IcmpSender,
     tun: Arc<Tun>,
     routing: HostRouting,
     monitor: Monitor,
@@ -112,6 +114,7 @@ impl Resources {
             ah,
             tcp,
             bypass,
+            icmp: IcmpSender::open().map_err(|error| said(&error, "open a raw socket"))?,
             tun,
             routing,
             monitor: Monitor::open(Some(TABLE))
@@ -328,6 +331,7 @@ impl Parent {
             ah: resources.ah,
             unconnected,
             bypass: resources.bypass,
+            icmp: resources.icmp,
             links: links.clone(),
         };
         let control = ControlRole {

@@ -17,6 +17,7 @@ mod lifetime;
 mod moving;
 mod nesting;
 mod outer_header;
+mod path_mtu;
 mod pfp;
 mod policy;
 mod round_trip;

@@ -14,6 +14,7 @@ use adit_db::TableId;
 use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::clock;
 use adit_sys::esp_sender::EspSender;
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::BypassSocket;
 use adit_sys::tun::{self, Tun};
 use adit_sys::udp::{DualUdpSocket, UdpSocket};
@@ -52,6 +53,8 @@ pub(crate) struct Role {
     pub(crate) tcp_places: Arc<()>,
     /// Where packets with their own IP header leave: in clear, or in transport mode.
     pub(crate) bypass: BypassSocket,
+    /// Tells hosts of packets that are too long.
+    pub(crate) icmp: IcmpSender,
     /// The ike role.
     pub(crate) ike: CommandSender<ToIke>,
     /// The control role.
@@ -258,6 +261,11 @@ impl Running {
             let Self { role, peers, batch, .. } = self;
             let report = transmit(role, peers, batch, packets, &[Verdict::Send]);
             self.note(report);
+        }
+        while let Some(answer) = self.engine.poll_answer() {
+            if let Err(error) = self.role.icmp.send(answer.data()) {
+                debug!(%error, "a host was not told that its packet is too long");
+            }
         }
         self.handover.pass_on(&mut self.engine);
     }

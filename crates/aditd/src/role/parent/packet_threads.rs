@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
 use adit_sys::tun::Tun;
@@ -28,6 +29,7 @@ pub(super) struct PacketThreads {
     /// Why peers have no sockets of their own on UDP 4500, if so.
     pub(super) unconnected: Option<String>,
     pub(super) bypass: BypassSocket,
+    pub(super) icmp: IcmpSender,
     pub(super) links: Links,
 }
 
@@ -85,6 +87,7 @@ impl PacketThreads {
             tcp: self.links.tcp.clone(),
             tcp_places: Arc::default(),
             bypass: self.bypass.try_clone().map_err(io::Error::other)?,
+            icmp: self.icmp.try_clone().map_err(io::Error::other)?,
             ike: self.links.ike.clone(),
             control: self.links.control.clone(),
             parent: self.links.parent.clone(),
