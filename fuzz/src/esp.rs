@@ -5,10 +5,7 @@ use std::time::Instant;
 
 use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{InboundSa, OutboundSa, split};
-use adit_db::{
-    Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize,
-};
+use adit_db::{Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Tfc, WindowSize, MtuPolicy};
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -106,6 +103,7 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
             path_probe: true,

@@ -9,10 +9,7 @@ use std::time::Instant;
 
 use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
-use adit_db::{
-    ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
-    Lifetime, Mode, PolicyId, Tfc, WindowSize,
-};
+use adit_db::{ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId, Lifetime, Mode, PolicyId, Tfc, WindowSize, MtuPolicy};
 use adit_fuzz::{Choices, esp, start};
 use adit_wire::ah::AhHeader;
 use adit_wire::esp::Spi;
@@ -97,6 +94,7 @@ impl World {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Copy,
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

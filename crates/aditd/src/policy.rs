@@ -12,6 +12,7 @@
 
 mod manual;
 mod negotiated;
+mod path_mtu;
 mod shown;
 mod tables;
 
@@ -44,6 +45,8 @@ pub(crate) struct PolicyBook {
     /// What VICI's `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<PolicyId, bool>,
     negotiated: Agreements,
+    /// Longest packets that child SAs take, of those that take less than the TUN.
+    inner_mtus: BTreeMap<(PolicyId, ChildSaId), u16>,
     operator: Vec<OperatorPolicy>,
     manual: BTreeMap<ConnectionName, Manual>,
     tables: Tables,
@@ -231,6 +234,7 @@ impl PolicyBook {
     /// Removes a negotiated child SA and gives the number of the policy that has its entry.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
         let Agreement { policy, .. } = self.negotiated.remove(id)?;
+        self.inner_mtus.remove(&(policy, id));
         self.tables.all_mut().for_each(|in_force| in_force.remove(beyond(id)));
         if !self.is_used(policy, Engine::Userspace) {
             for in_force in self.tables.all_mut() {
@@ -316,6 +320,7 @@ impl PolicyBook {
             return false;
         };
         self.is_held_anyway(sa.policy)
+            && !self.inner_mtus.contains_key(&(sa.policy, id))
             && self.entry(sa.policy, sa.engine).is_some_and(|entry| sa.is_within(&entry))
     }
 
@@ -378,7 +383,7 @@ impl PolicyBook {
             return Some(routed);
         }
         let (connection, _) = self.table.names(policy)?;
-        let (plan, way) = match self.plan(policy, Engine::Userspace) {
+        let (mut plan, way) = match self.plan(policy, Engine::Userspace) {
             Some(plan) => (plan, self.way_to_tun(policy)?),
             None => {
                 // Until the peer is known its networks have no way, or their ordinary one.
@@ -386,6 +391,7 @@ impl PolicyBook {
                 (self.plan(policy, Engine::Kernel)?, way)
             }
         };
+        plan.mtu = self.route_mtu(policy);
         let peer = self.connections.get(connection);
         let peer = peer.and_then(|connection| single_address(&connection.remote_addresses));
         Some(Routed { connection: connection.clone(), plan, way, peer })

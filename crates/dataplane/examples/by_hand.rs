@@ -19,7 +19,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IkeSaId,
-    Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
+    Lifetime, Mode, MtuPolicy, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -302,6 +302,7 @@ impl Job {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

@@ -7,6 +7,7 @@ use adit_db::ChildSaId;
 use adit_wire::esp::Spi;
 
 use crate::drop_reason::DropCounters;
+use crate::path_mtu::MtuSource;
 
 /// Counters of one direction of a child SA since its installation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +30,19 @@ pub struct SaCounters {
     pub ipcomp: IpCompCounters,
     /// Inbound packets whose ECN fields no working path makes (RFC 6040 §4.2); they passed.
     pub ecn_suspicious: u64,
+    /// Outbound: what its path takes.
+    pub path: Option<PathReport>,
+}
+
+/// What the path of an outbound SA takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PathReport {
+    /// Longest outer packet, octets.
+    pub mtu: u16,
+    /// Longest inner packet without options, octets; 65,535 if there is no limit.
+    pub inner: u16,
+    /// Who says so.
+    pub source: MtuSource,
 }
 
 /// What compression did for one direction of a child SA (RFC 3173).
@@ -56,6 +70,8 @@ impl SaCounters {
         ours.plain_octets = sum(ours.plain_octets, others.plain_octets);
         ours.compressed_octets = sum(ours.compressed_octets, others.compressed_octets);
         self.ecn_suspicious = sum(self.ecn_suspicious, other.ecn_suspicious);
+        // All threads hear of the same.
+        self.path = self.path.or(other.path);
     }
 }
 

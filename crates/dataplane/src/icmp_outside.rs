@@ -102,7 +102,8 @@ impl Outbound {
         }
         let (current, source) = sa.path().in_force();
         // RFC 8201 §4: nothing is ever raised by a message.
-        if message.mtu >= current || source == MtuSource::Operator || current == sa.path().floor() {
+        let is_settled = source == MtuSource::Operator || sa.ignores_path();
+        if message.mtu >= current || is_settled || current == sa.path().floor() {
             return Complaint::NoNews;
         }
         let talk = sa.talk().get_or_insert_default();
@@ -116,6 +117,8 @@ impl Outbound {
             sa.df = DfPolicy::Clear;
         }
         let mtu = message.mtu.max(floor);
+        self.before_learning();
+        let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
         sa.learn_mtu(mtu, MtuSource::Icmp, now, &mut self.events);
         self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Icmp });
         self.after_learning(child, now);

@@ -69,6 +69,14 @@ pub enum InboundCommand {
         /// The addresses.
         encap: Encapsulation,
     },
+    /// What the outbound half of a child SA takes is another length now; what TCP connections say that
+    /// begin from the peer's side follows.
+    InnerMtu {
+        /// The SA.
+        child: ChildSaId,
+        /// Longest inner packet, octets; 65,535 if there is no limit.
+        inner: u16,
+    },
     /// Replaces the policies of the default table. What comes in by SAs of others is judged by their
     /// selectors alone: only tunnels are in those tables, and no entry that discards.
     SetPolicies(Arc<Spd>),
@@ -149,6 +157,11 @@ impl Inbound {
                         (under.local, under.udp) = (encap.local, encap.udp);
                         self.gate.ends.add(under);
                     }
+                }
+            }
+            InboundCommand::InnerMtu { child, inner } => {
+                if let Some(sa) = self.sad.by_child_mut(child) {
+                    sa.fit_mss(inner);
                 }
             }
             InboundCommand::SetPolicies(spd) => {
@@ -547,6 +560,7 @@ impl InboundSa {
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
         self.count(packet.len(), now, events);
+        self.clamp_mss(packet.data_mut());
         match arrived {
             Arrived::Whole => Ok(Arrived::Whole),
             Arrived::InPart => self.join(packet, now, gate),

@@ -22,6 +22,7 @@ mod aggfrag;
 mod ah;
 mod audit;
 mod beet;
+mod bucket;
 mod counters;
 mod drop_reason;
 mod esp;
@@ -35,6 +36,7 @@ mod inbound_sad;
 mod ip_header;
 mod ipcomp;
 mod look_ahead;
+mod mss;
 mod nesting;
 pub mod offload;
 mod outbound;
@@ -54,7 +56,7 @@ pub use aggfrag::{
     GATHER_WAIT, LONG_UNPACKED_MAX, REORDER_WAIT, REORDER_WINDOW, SLOTS_MAX, UNPACKED_MAX,
 };
 pub use audit::AUDITS_PER_SECOND;
-pub use counters::{InboundReport, IpCompCounters, OutboundReport, SaCounters};
+pub use counters::{InboundReport, IpCompCounters, OutboundReport, PathReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};
@@ -62,7 +64,9 @@ pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY, WAITED_FOR
 pub use icmp_outside::Complaint;
 pub use inbound::{Inbound, InboundCommand, OpenVerdict};
 pub use nesting::NESTING_MAX;
-pub use outbound::{Outbound, OutboundCommand, SAS_PER_POLICY_MAX, SuperWay, Verdict};
+pub use outbound::{
+    ANSWERS_PER_SECOND, Outbound, OutboundCommand, SAS_PER_POLICY_MAX, SuperWay, Verdict,
+};
 pub use path_mtu::{FLOOR_V4, FLOOR_V6, LINK_MTU, MTU_AGEING, MtuSource};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
-pub use sa::{EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};
+pub use sa::{ANSWERS_PER_SA, EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};

@@ -1,21 +1,17 @@
 //! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3; AH is in [`crate::ah`].
 
 mod ahead;
+mod limits;
+mod too_big;
 
 use std::sync::Arc;
 use std::time::Instant;
-
-use adit_crypto::Prefetch;
-use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
-use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket, write_fragment};
-use adit_wire::{PacketBuf, PacketMeta, PathMessage};
 
 use crate::aggfrag::Slots;
 use crate::audit::AuditGate;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
-use crate::esp::{HEADROOM_MAX, INNER_MTU};
+use crate::esp::INNER_MTU;
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
 use crate::icmp_outside::{BySpi, Bucket};
@@ -30,6 +26,14 @@ use crate::reassembly::{Origin, Reassembly};
 use crate::sa::OutboundSa;
 use crate::seal::{Inner, Look};
 use crate::tables::{Coach, Route, Tables, Train, missing, route_of};
+use adit_crypto::Prefetch;
+use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket};
+use adit_wire::{PacketBuf, PathMessage};
+
+pub use self::too_big::ANSWERS_PER_SECOND;
+use self::too_big::Answers;
 
 /// The outbound half of the packet engine; owned by one thread. Several of them may be one engine: each
 /// gets every command, with its own part of the SAs ([`OutboundSa::for_threads`]).
@@ -49,6 +53,12 @@ pub struct Outbound {
     begun: Vec<Slot>,
     /// Of the packet that was cut last.
     fragment_id: u32,
+    /// What senders of packets that are too long are told.
+    answers: Answers,
+    /// Whether the packet at hand was joined from fragments.
+    is_joined: bool,
+    /// Changes whenever what nested SAs take may have.
+    fitted: u32,
     /// How to look ahead, if that is possible.
     prefetch: Option<Prefetch>,
     ahead: Ahead,
@@ -185,6 +195,9 @@ impl Outbound {
             slots: Slots::default(),
             begun: Vec::new(),
             fragment_id: 0,
+            answers: Answers::default(),
+            is_joined: false,
+            fitted: 1,
             prefetch: None,
             ahead: Ahead::default(),
             drops: DropCounters::default(),
@@ -217,6 +230,7 @@ impl Outbound {
         }
         self.close_begun();
         self.tables.forget_routes();
+        self.fitted = self.fitted.wrapping_add(1);
         match command {
             OutboundCommand::Install { mut sa, active } => {
                 let child = sa.child;
@@ -275,6 +289,12 @@ impl Outbound {
         self.note_path(child, now);
     }
 
+    /// Something else will be known of a path: what was begun by what was known ends.
+    pub(crate) fn before_learning(&mut self) {
+        self.close_begun();
+        self.fitted = self.fitted.wrapping_add(1);
+    }
+
     /// Looks when something is to be done about an SA.
     pub(crate) fn note_limit(&mut self, child: ChildSaId) {
         if let Some(sa) = self.sad.by_child(child) {
@@ -290,6 +310,7 @@ impl Outbound {
             return;
         }
         self.next_limit = None;
+        self.fitted = self.fitted.wrapping_add(1);
         let mut dummies_due = Vec::new();
         for sa in self.sad.all() {
             // The events matter here, not whether a packet may pass.
@@ -414,6 +435,14 @@ impl Outbound {
         self.slots.pop()
     }
 
+    /// The next ICMP error for the sender of a packet that was too long: a whole IP packet, whose source
+    /// is left unspecified for whoever sends it, not through this engine but to the host by its route.
+    /// Its `meta` says by the interface of which table the packet came. Poll it behind every batch and
+    /// command; only some wait, and only some a second are made.
+    pub fn poll_answer(&mut self) -> Option<PacketBuf> {
+        self.answers.pop()
+    }
+
     /// The next packet that another thread is to seal, with its number; it goes through that one's
     /// [`Self::seal_batch`], unchanged.
     pub fn poll_passed(&mut self) -> Option<(u16, PacketBuf)> {
@@ -531,6 +560,18 @@ impl Outbound {
         look: Look,
         now: Instant,
     ) -> Verdict {
+        let limit = match self.sad.get(slot) {
+            Some(sa) => {
+                sa.clamp_mss(packet.data_mut());
+                usize::from(sa.inner_max)
+            }
+            None => usize::MAX,
+        };
+        if packet.len() > limit
+            && let Some(verdict) = self.seal_long(packet, slot, limit, now)
+        {
+            return verdict;
+        }
         let sealed = match self.sad.get(slot) {
             // It overtakes nothing: these are sent before what is shared.
             Some(sa) if self.slots.is_idle() && sa.fills_payload(packet.len()) => {
@@ -546,8 +587,26 @@ impl Outbound {
         }
     }
 
-    /// Protects a packet by one SA after the other.
+    /// Protects a packet by one SA after the other, if it is not too long.
     fn seal_by_all(
+        &mut self,
+        packet: &mut PacketBuf,
+        inner: &Inner,
+        chain: &Chain,
+        now: Instant,
+    ) -> Verdict {
+        let limit = self.limit_for(packet, inner, chain);
+        if packet.len() > limit
+            && let Some(first) = chain.slots().first()
+            && let Some(verdict) = self.seal_long(packet, *first, limit, now)
+        {
+            return verdict;
+        }
+        self.seal_through(packet, inner, chain, now)
+    }
+
+    /// Protects a packet of whatever length by one SA after the other.
+    fn seal_through(
         &mut self,
         packet: &mut PacketBuf,
         inner: &Inner,
@@ -564,9 +623,9 @@ impl Outbound {
         };
         match sealed {
             Ok(Sealed::Packed) => Verdict::Held,
-            Ok(_) if packet.meta.whole && packet.len() > LINK_MTU => {
+            Ok(_) if packet.meta.whole && packet.len() > self.path_of(chain) => {
                 self.fragment_id = self.fragment_id.wrapping_add(1);
-                self.cut(packet, self.fragment_id)
+                self.cut(packet, self.fragment_id, self.path_of(chain))
             }
             Ok(_) => Verdict::Send,
             Err((slot, reason)) => self.refuse(slot, reason, now),
@@ -672,33 +731,12 @@ impl Outbound {
             Ok(Some(id)) => id,
             Err(reason) => return Verdict::Drop(reason),
         };
+        self.is_joined = true;
         let verdict = self.seal(packet, train, now);
+        self.is_joined = false;
         let is_long = packet.len() > usize::from(INNER_MTU);
-        if verdict == Verdict::Bypass && is_long { self.cut(packet, id) } else { verdict }
-    }
-
-    /// Cuts a packet that was joined to be looked at or protected, and leaves with its own header:
-    /// the kernel does not cut those.
-    fn cut(&mut self, packet: &PacketBuf, id: u32) -> Verdict {
-        let Ok(whole) = IpPacket::read(packet.data()) else {
-            return Verdict::Drop(DropReason::NotIp);
-        };
-        let mut offset = 0;
-        loop {
-            let mut piece = PacketBuf::with_capacity(HEADROOM_MAX, INNER_MTU.into());
-            let out = piece.spare_mut();
-            let Some((len, more)) = write_fragment(&whole, id, offset, PIECE_LEN.into(), out)
-            else {
-                return Verdict::Drop(DropReason::NoRoom);
-            };
-            piece.set_len(len);
-            piece.meta = PacketMeta { whole: true, ..packet.meta };
-            self.held.push_ready(piece);
-            if !more {
-                return Verdict::Held;
-            }
-            offset = offset.saturating_add(PIECE_LEN);
-        }
+        let is_cut = verdict == Verdict::Bypass && is_long;
+        if is_cut { self.cut(packet, id, INNER_MTU.into()) } else { verdict }
     }
 
     fn refuse(&mut self, slot: Slot, reason: DropReason, now: Instant) -> Verdict {
@@ -751,7 +789,8 @@ impl Outbound {
         };
         sa.active = true;
         sa.note_dummy(now);
-        if sa.path().in_force().1 != MtuSource::Link {
+        // Else the TUN takes no more than the SA.
+        if sa.path().in_force().1 != MtuSource::Link || sa.inner_max < INNER_MTU {
             sa.tell_path(&mut self.events);
         }
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
@@ -804,12 +843,6 @@ fn is_redirect(flow: &FlowKey) -> bool {
 /// Most SAs of a policy that takes selectors from packets: no more are asked for. Who scans a network
 /// from inside would have one for each address.
 pub const SAS_PER_POLICY_MAX: usize = 256;
-
-/// Longest packet that goes out in one piece: Ethernet's.
-const LINK_MTU: usize = 1_500;
-
-/// Octets of data in a fragment that we cut: a multiple of 8 that leaves room for any header.
-const PIECE_LEN: u16 = (INNER_MTU - 60 - 8) & !0b111;
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()

@@ -13,13 +13,13 @@
 //! (RFC 3173 §2.2), so the worst case is none. What makes them longer is cut to the limit: padding
 //! of traffic flow confidentiality. Payloads that packets share take packets of any length.
 
-use adit_db::Mode;
+use adit_crypto::{Protection, Shape};
+use adit_db::{ChildSa, Encapsulation, Mode};
 use adit_wire::ah::AhHeader;
 use adit_wire::esp::EspHeader;
 use adit_wire::ip::{Ipv4Header, Ipv6Header};
 
 use crate::beet::pseudo_len;
-use crate::sa::{OutboundSa, SealingKey};
 
 /// How one SA changes the length of packets with the same headers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,10 +35,49 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Octets on the link of an inner packet of this length.
-    pub(crate) fn outer_len(&self, inner_len: usize) -> usize {
-        let text = inner_len.saturating_sub(self.cut).saturating_add(self.trailer);
-        self.fixed.saturating_add(text.next_multiple_of(self.block.max(1)))
+    /// What an SA does to inner packets, `front_len` octets of which are headers as transport mode
+    /// sees them; without it those of packets without options.
+    pub(crate) fn new(
+        security: Security,
+        mode: Mode,
+        encap: &Encapsulation,
+        inner_v6: bool,
+        front_len: Option<usize>,
+    ) -> Self {
+        let outer_v6 = encap.remote.is_ipv6();
+        let inner_v6 = if mode == Mode::Transport { outer_v6 } else { inner_v6 };
+        let (base, outer) = (header_len(inner_v6), header_len(outer_v6));
+        let (around, cut) = match mode {
+            Mode::Tunnel => (outer, 0),
+            Mode::Transport => {
+                let front = front_len.unwrap_or(base);
+                (front, front)
+            }
+            Mode::Beet => (outer, beet_cut(base, inner_v6, front_len)),
+        };
+        match security {
+            Security::Esp(shape) => {
+                let udp = if encap.udp { UDP_LEN } else { 0 };
+                let esp = [EspHeader::LEN, shape.iv_len(), shape.icv_len()];
+                let fixed = esp.into_iter().fold(around.saturating_add(udp), usize::saturating_add);
+                Self { fixed, cut, block: shape.block_len(), trailer: TRAILER_LEN }
+            }
+            Security::Ah { tag_len } => {
+                let icv = AhHeader::icv_field_len(tag_len, outer_v6);
+                let fixed = around.saturating_add(AhHeader::LEN).saturating_add(icv);
+                Self { fixed, cut, block: 1, trailer: 0 }
+            }
+        }
+    }
+
+    /// That of a child SA, for packets without options.
+    pub(crate) fn of(sa: &ChildSa) -> Self {
+        let security = match sa.protection {
+            Protection::Esp(cipher) => Security::Esp(Shape::of(cipher)),
+            Protection::Ah(algorithm) => Security::Ah { tag_len: algorithm.tag_len() },
+        };
+        let inner_v6 = sa.remote_ts.first().is_some_and(|selector| !selector.is_ipv4());
+        Self::new(security, sa.mode, &sa.encap, inner_v6, None)
     }
 
     /// Octets of the longest inner packet that fits so many on the link; 0 if none does.
@@ -52,46 +91,15 @@ impl Frame {
     }
 }
 
-impl OutboundSa {
-    /// What it does to inner packets, `front_len` octets of which are headers as transport mode sees
-    /// them; those of packets without options if nothing is said.
-    pub(crate) fn frame(&self, front_len: Option<usize>) -> Frame {
-        let inner_v6 = match self.mode {
-            Mode::Transport => self.encap.remote.is_ipv6(),
-            Mode::Tunnel | Mode::Beet => self.carries_v6(),
-        };
-        let base = header_len(inner_v6);
-        let outer = header_len(self.encap.remote.is_ipv6());
-        let udp = if self.encap.udp { UDP_LEN } else { 0 };
-        let (around, cut) = match self.mode {
-            Mode::Tunnel => (outer, 0),
-            Mode::Transport => {
-                let front = front_len.unwrap_or(base);
-                (front, front)
-            }
-            Mode::Beet => (outer, beet_cut(base, inner_v6, front_len)),
-        };
-        match &self.key {
-            SealingKey::Esp(key) => {
-                let shape = key.shape();
-                let esp = EspHeader::LEN.saturating_add(shape.iv_len());
-                let esp = esp.saturating_add(shape.icv_len());
-                let fixed = around.saturating_add(udp).saturating_add(esp);
-                Frame { fixed, cut, block: shape.block_len(), trailer: TRAILER_LEN }
-            }
-            SealingKey::Ah(key) => {
-                let tag_len = key.algorithm().tag_len();
-                let is_v6 = self.encap.remote.is_ipv6();
-                let icv = AhHeader::icv_field_len(tag_len, is_v6);
-                let fixed = around.saturating_add(AhHeader::LEN).saturating_add(icv);
-                Frame { fixed, cut, block: 1, trailer: 0 }
-            }
-        }
-    }
+/// What of the protection has a length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Security {
+    Esp(Shape),
+    Ah { tag_len: usize },
 }
 
-/// Octets of an IPv4 packet's front that BEET mode leaves out; what a pseudo header of the options
-/// adds is less of it. Extension headers of IPv6 travel with the payload.
+/// Octets of a packet's front that BEET mode leaves out; what a pseudo header of IPv4 options adds is
+/// less of it. Extension headers of IPv6 travel with the payload.
 fn beet_cut(base: usize, is_v6: bool, front_len: Option<usize>) -> usize {
     let options = front_len.map_or(0, |front| front.saturating_sub(base));
     match (is_v6, options) {
@@ -101,7 +109,7 @@ fn beet_cut(base: usize, is_v6: bool, front_len: Option<usize>) -> usize {
 }
 
 /// Octets of an IP header without options.
-pub(crate) const fn header_len(is_v6: bool) -> usize {
+const fn header_len(is_v6: bool) -> usize {
     if is_v6 { Ipv6Header::LEN } else { Ipv4Header::LEN }
 }
 
@@ -109,3 +117,6 @@ const UDP_LEN: usize = 8;
 
 /// Pad length and next header (RFC 4303 §2.5, §2.6).
 const TRAILER_LEN: usize = 2;
+
+#[cfg(test)]
+mod tests;

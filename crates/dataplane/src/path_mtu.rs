@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use adit_db::{MtuPolicy, PathMtuRule};
+
 /// Who has told a path MTU.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MtuSource {
@@ -58,13 +60,8 @@ pub(crate) struct PathMtu {
 struct Learnt {
     mtu: u16,
     source: MtuSource,
-    at: Instant,
-}
-
-impl Default for PathMtu {
-    fn default() -> Self {
-        Self::new(LINK_MTU, true)
-    }
+    /// When it was told; `None` if it does not age.
+    at: Option<Instant>,
 }
 
 impl PathMtu {
@@ -74,9 +71,14 @@ impl PathMtu {
         Self { link, learnt: None, floor, ageing: MTU_AGEING }
     }
 
-    /// The same path with messages believed for so long.
-    pub(crate) const fn with_ageing(self, ageing: Duration) -> Self {
-        Self { ageing, ..self }
+    /// A path as the operator wants it treated.
+    pub(crate) fn by(policy: &MtuPolicy, is_ipv4: bool) -> Self {
+        let mtu = match policy.path {
+            PathMtuRule::Fixed(mtu) => Some(mtu),
+            PathMtuRule::Discover | PathMtuRule::Ignore => None,
+        };
+        let learnt = mtu.map(|mtu| Learnt { mtu, source: MtuSource::Operator, at: None });
+        Self { learnt, ageing: policy.ageing, ..Self::new(LINK_MTU, is_ipv4) }
     }
 
     /// Takes what somebody has told; says whether another value is in force now.
@@ -86,12 +88,13 @@ impl PathMtu {
     pub(crate) fn learn(&mut self, mtu: u16, source: MtuSource, now: Instant) -> bool {
         let before = self.in_force();
         match source {
-            MtuSource::Link => self.link = mtu.max(self.floor),
+            MtuSource::Link => self.set_link(mtu),
             _ if self.is_settled() && source != MtuSource::Operator => {}
             _ => {
                 let mtu = mtu.max(self.floor);
                 if mtu < before.0 || source.may_raise() {
-                    self.learnt = Some(Learnt { mtu, source, at: now });
+                    let at = (source != MtuSource::Operator).then_some(now);
+                    self.learnt = Some(Learnt { mtu, source, at });
                 } else if mtu == before.0 {
                     self.renew(now);
                 }
@@ -112,15 +115,14 @@ impl PathMtu {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.learnt
-            .filter(|learnt| learnt.source != MtuSource::Operator)
-            .and_then(|learnt| learnt.at.checked_add(self.ageing))
+        self.learnt?.at?.checked_add(self.ageing)
     }
 
     /// Longest outer packet, octets, and who says so.
     pub(crate) fn in_force(&self) -> (u16, MtuSource) {
         match self.learnt {
-            Some(learnt) if learnt.mtu <= self.link => (learnt.mtu, learnt.source),
+            Some(Learnt { mtu, source: MtuSource::Operator, .. }) => (mtu, MtuSource::Operator),
+            Some(Learnt { mtu, source, .. }) if mtu <= self.link => (mtu, source),
             _ => (self.link, MtuSource::Link),
         }
     }
@@ -135,9 +137,17 @@ impl PathMtu {
         self.floor
     }
 
-    /// Takes over what is known of the same path from another SA.
+    /// The first link takes so many octets.
+    pub(crate) fn set_link(&mut self, mtu: u16) {
+        self.link = mtu.max(self.floor);
+    }
+
+    /// Takes over what is known of the same path from another SA; what the link takes only if nobody
+    /// has said so yet.
     pub(crate) fn inherit(&mut self, other: &Self) {
-        self.link = other.link;
+        if self.link == LINK_MTU {
+            self.link = other.link;
+        }
         if !self.is_settled() {
             self.learnt = other.learnt;
         }
@@ -150,14 +160,14 @@ impl PathMtu {
 
     /// A message that says the same again makes the value younger.
     fn renew(&mut self, now: Instant) {
-        if let Some(learnt) = &mut self.learnt {
-            learnt.at = now;
+        if let Some(Learnt { at: Some(at), .. }) = &mut self.learnt {
+            *at = now;
         }
     }
 }
 
 /// For how long a path MTU that was told is believed (RFC 1191 §6.3, RFC 8201 §4).
-pub const MTU_AGEING: Duration = Duration::from_secs(600);
+pub const MTU_AGEING: Duration = MtuPolicy::AGEING_DEFAULT;
 
 /// Longest packet of a link of which nothing is known: Ethernet's.
 pub const LINK_MTU: u16 = 1_500;

@@ -192,6 +192,8 @@ impl Outbound {
     fn handle_fragment(&mut self, child: ChildSaId, largest: u16, now: Instant) {
         let Some(sa) = self.sad.by_child(child) else { return };
         if sa.path().in_force().0 > largest && sa.probing().is_some() {
+            self.before_learning();
+            let Some(sa) = self.sad.by_child(child) else { return };
             sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
             self.events.push(Event::PathLearnt { child, mtu: largest, source: MtuSource::Report });
             self.after_learning(child, now);
@@ -256,12 +258,14 @@ impl Outbound {
         let is_asleep = prober.is_asleep();
         sa.wake_by_traffic(is_asleep);
         if let Some(mtu) = found {
+            self.before_learning();
+            let Some(sa) = self.sad.by_child(child) else { return };
             // What the blocks of the cipher leave unused has not been tried.
             let mtu = if mtu < sa.path().link() { sa.message_octets(mtu) } else { mtu };
             sa.learn_mtu(mtu, MtuSource::Probe, now, &mut self.events);
             self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Probe });
         }
-        if let Some(probing) = sa.probing() {
+        if let Some(probing) = self.sad.by_child(child).and_then(OutboundSa::probing) {
             self.probes.put(child, probing);
         }
         self.note_limit(child);
@@ -296,7 +300,8 @@ impl OutboundSa {
     /// agreed on probes beside them.
     fn is_probed(&self) -> bool {
         let is_alone = self.outer_policy().is_none();
-        self.has_probing() && is_alone && self.tfc.padding == 0 && !self.encap.tcp && !self.is_ah()
+        let is_plain = !self.encap.tcp && !self.is_ah() && self.tfc.padding == 0;
+        self.has_probing() && is_alone && is_plain && !self.ignores_path()
     }
 
     /// A dummy packet with a message.

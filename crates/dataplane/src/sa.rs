@@ -1,6 +1,8 @@
 //! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each. Where
 //! several threads send, each has its own part of an outbound SA.
 
+mod path;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, Lifetime, Mode,
-    PolicyId, ReplayWindow, TableId, Tfc, USE_INTERVAL,
+    MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
@@ -18,15 +20,17 @@ use adit_wire::ip::{AddressChange, FlowKey};
 
 use crate::aggfrag::pack::Packer;
 use crate::aggfrag::unpack::Unpacker;
-use crate::counters::{IpCompCounters, SaCounters};
+use crate::counters::{IpCompCounters, PathReport, SaCounters};
 use crate::drop_reason::{DropReason, SaDrops};
 use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
-use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
 use crate::path_probe::{PathTalk, Probing};
 use crate::tos::TosRule;
+
+pub use self::path::ANSWERS_PER_SA;
+use self::path::{Way, inner_max_of};
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
 ///
@@ -173,8 +177,12 @@ struct Cold {
     talk: Option<Box<PathTalk>>,
     /// Inbound: where the control loop has the peer.
     settled: Option<SocketAddr>,
-    /// Outbound: what its path takes.
-    path: PathMtu,
+    /// Outbound: what is known of the way to the peer, beyond what everybody takes it for.
+    way: Option<Box<Way>>,
+    /// Inbound: what TCP connections are told that begin from the peer's side, and how long a packet is
+    /// that the other half takes.
+    mss: MssClamp,
+    inner_max: u16,
 }
 
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
@@ -231,14 +239,15 @@ impl OutboundSa {
         policy: PolicyId,
         (sequence, meter): (SequenceCounter, Meter),
     ) -> Result<Self, KeyLengthError> {
-        let path = PathMtu::new(LINK_MTU, sa.encap.remote.is_ipv4());
+        // Who wants no path MTU wants no packet lost for its length either.
+        let df = if sa.mtu.path == PathMtuRule::Ignore { DfPolicy::Clear } else { sa.df };
         let mut outbound = Self {
             key: SealingKey::new(sa.protection, &sa.keys_out)?,
             sequence,
             spi: sa.spi_out,
             esn: sa.esn,
             tos: TosRule::new(sa.dscp, sa.ecn),
-            df: sa.df,
+            df,
             child: sa.id,
             policy,
             meter,
@@ -257,7 +266,7 @@ impl OutboundSa {
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold {
-                path,
+                way: Way::of(sa),
                 reports_use: sa.lifetime.idle.is_some(),
                 talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
                 ..Cold::default()
@@ -310,57 +319,7 @@ impl OutboundSa {
     /// When something is to be done though no packet comes: a limit of time, a dummy packet.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let due = self.meter.next_limit().into_iter().chain(self.dummy_due());
-        due.chain(self.cold.path.next_timeout()).min()
-    }
-
-    /// Takes what somebody has told about its path.
-    pub(crate) fn learn_mtu(
-        &mut self,
-        mtu: u16,
-        source: MtuSource,
-        now: Instant,
-        events: &mut Events,
-    ) {
-        if self.cold.path.learn(mtu, source, now) {
-            self.fit_path();
-            self.tell_path(events);
-        }
-    }
-
-    /// Forgets what was told too long ago.
-    pub(crate) fn age_path(&mut self, now: Instant, events: &mut Events) {
-        if self.cold.path.handle_timeout(now) {
-            self.fit_path();
-            self.tell_path(events);
-        }
-    }
-
-    /// Begins with what an SA to the same peer has learnt.
-    pub(crate) fn inherit_path(&mut self, other: &PathMtu) {
-        self.cold.path.inherit(other);
-        self.fit_path();
-    }
-
-    /// What is known of its path.
-    pub(crate) fn path(&self) -> &PathMtu {
-        &self.cold.path
-    }
-
-    /// Says what is in force.
-    pub(crate) fn tell_path(&self, events: &mut Events) {
-        let (mtu, source) = self.cold.path.in_force();
-        events.push(Event::PathMtu { child: self.child, mtu, inner: self.inner_max, source });
-    }
-
-    /// Draws from the path what the SA takes.
-    pub(crate) fn fit_path(&mut self) {
-        let (mtu, _) = self.cold.path.in_force();
-        // A stream has no packets, and payloads that packets share take any (RFC 9347 §2.2.1).
-        self.inner_max = if self.encap.tcp || self.is_aggfrag() {
-            u16::MAX
-        } else {
-            u16::try_from(self.frame(None).inner_max(mtu.into())).unwrap_or(u16::MAX)
-        };
+        due.chain(self.path().next_timeout()).min()
     }
 
     /// When the next dummy packet is to be sent, if nothing else is (RFC 4303 §2.6).
@@ -480,8 +439,10 @@ impl OutboundSa {
     /// What went through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
+        let (mtu, source) = self.path().in_force();
         SaCounters {
             ipcomp,
+            path: Some(PathReport { mtu, inner: self.inner_max, source }),
             ..self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
         }
     }
@@ -521,6 +482,8 @@ impl InboundSa {
             cold: Box::new(Cold {
                 talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
                 settled: Some(sa.encap.remote),
+                mss: sa.mtu.mss,
+                inner_max: inner_max_of(sa),
                 ..Cold::default()
             }),
         })
@@ -677,6 +640,7 @@ impl Cold {
             drops: self.drops.into(),
             ipcomp: IpCompCounters::default(),
             ecn_suspicious: self.ecn_suspicious,
+            path: None,
         }
     }
 }
@@ -788,7 +752,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 344, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 296, "{}", size_of::<Cold>());
     }
 
     #[test]

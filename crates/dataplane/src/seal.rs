@@ -201,7 +201,10 @@ impl OutboundSa {
     /// receivers could not tell them from the packet.
     fn padding_len(&self, inner_len: usize) -> usize {
         match self.mode {
-            Mode::Tunnel => usize::from(self.tfc.padding.min(INNER_MTU)).saturating_sub(inner_len),
+            Mode::Tunnel => {
+                let most = INNER_MTU.min(self.inner_max);
+                usize::from(self.tfc.padding.min(most)).saturating_sub(inner_len)
+            }
             Mode::Transport | Mode::Beet => 0,
         }
     }
@@ -219,7 +222,8 @@ impl OutboundSa {
             self.tell(Age::Hard, now, events);
             return Err(DropReason::SequenceExhausted);
         };
-        let len = usize::from(self.tfc.padding.clamp(DUMMY_LEN_MIN, INNER_MTU));
+        let most = INNER_MTU.min(self.inner_max).max(DUMMY_LEN_MIN);
+        let len = usize::from(self.tfc.padding.clamp(DUMMY_LEN_MIN, most));
         // Whoever protects it once more may fill it up to what the others have.
         let room = usize::from(INNER_MTU).saturating_add(TAILROOM_MAX);
         let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, room);
@@ -267,12 +271,13 @@ impl OutboundSa {
     }
 
     /// Whether an outer IPv4 header forbids cutting the packet (RFC 4301 §8.1). What is longer than
-    /// the TUN takes came in fragments, and must be cut again outside. In transport mode without a
+    /// the TUN takes came in fragments, and must be cut again outside, as what the path does not take
+    /// and is sent nevertheless. In transport mode without a
     /// header of its own the packet has lost its bit to the header that the network makes.
     pub(crate) fn outer_dont_fragment(&self, look: Look, inner_len: usize) -> bool {
         let is_tunnel = self.mode == Mode::Tunnel && self.encap.remote.is_ipv4();
         let bit = look.is_ipv4.then_some(look.dont_fragment);
-        is_tunnel && inner_len <= usize::from(INNER_MTU) && self.df.outer(bit)
+        is_tunnel && inner_len <= usize::from(INNER_MTU.min(self.inner_max)) && self.df.outer(bit)
     }
 
     /// Whether one more packet may pass; tells of an age reached for the first time.

@@ -13,6 +13,7 @@ use adit_wire::ipcomp::Cpi;
 use crate::connection::{Mode, Tfc};
 use crate::ids::{ChildSaId, IkeSaId};
 use crate::lifetime::Lifetime;
+use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
 use crate::outer_header::{DfPolicy, DscpPolicy, EcnPolicy};
 use crate::replay::WindowSize;
@@ -61,6 +62,8 @@ pub struct ChildSa {
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
+    /// How its path MTU is found and kept.
+    pub mtu: MtuPolicy,
     /// Padding and dummy packets; off if the peer does not take them.
     pub tfc: Tfc,
     /// Compression of what is protected, if both peers want it.

@@ -18,6 +18,7 @@ use crate::gateway::Redirect;
 use crate::host::HostSpec;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
+use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
 use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
@@ -361,6 +362,8 @@ pub struct ChildConfig {
     pub ecn: EcnPolicy,
     /// The DF bit of an outer IPv4 header; in tunnel mode.
     pub df: DfPolicy,
+    /// How its path MTU is found and kept.
+    pub mtu: MtuPolicy,
     /// What lengths and pauses tell; in tunnel mode.
     pub tfc: Tfc,
     /// Whether to compress what is protected, if the peer does so, too (RFC 3173).
@@ -396,6 +399,7 @@ impl ChildConfig {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             compress: false,
             turbo: true,

@@ -6,6 +6,7 @@
 //! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad`, `auth_spec`, `ppk`, `rounds` | what the operator wants |
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
+//! | `mtu_policy` | how the path MTU is found, and what becomes of what is too long (RFC 4301 §8) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
 //! | `manual` | what an operator keyed by hand |
@@ -32,6 +33,7 @@ mod ids;
 mod kernel;
 mod lifetime;
 mod manual;
+mod mtu_policy;
 mod names;
 mod nearest;
 mod outer_header;
@@ -64,6 +66,7 @@ pub use kernel::{
 };
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
 pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, counts_nonces};
+pub use mtu_policy::{FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};

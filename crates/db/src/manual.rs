@@ -13,6 +13,7 @@ use crate::child_sa::{ChildKeys, ChildSa, Encapsulation};
 use crate::connection::{KERNEL_SPI, Mode, Tfc};
 use crate::ids::{ChildSaId, IkeSaId, PolicyId};
 use crate::lifetime::Lifetime;
+use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
 use crate::outer_header::{DfPolicy, DscpPolicy, EcnPolicy};
 use crate::proposal::ProposalSpec;
@@ -144,6 +145,7 @@ impl ManualSa {
             dscp: DscpPolicy::default(),
             ecn: EcnPolicy::default(),
             df: DfPolicy::default(),
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

@@ -181,9 +181,15 @@ pub struct TunnelStatus {
     /// Time since the last packet received, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_packet_ms: Option<u64>,
-    /// Largest inner packet.
+    /// Largest inner packet that goes in one piece, octets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Largest outer packet that the path to the peer takes, octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u32>,
+    /// Who says so: `link`, `icmp`, `probe`, `report` or `operator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu_source: Option<String>,
     /// The interface that is its own, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,

@@ -381,6 +381,7 @@ fn sa() -> SaSnapshot {
             rekey_s: Some(3_000),
             life_s: Some(3_960),
             installed_s: 60,
+            path: None,
             local_ts: vec!["10.1.0.0/24".parse().unwrap()],
             remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
         }],

@@ -33,6 +33,9 @@ pub struct RoutePlan {
     pub local: Vec<IpNet>,
     /// Networks on the peer's side: these are routed into the TUN.
     pub remote: Vec<IpNet>,
+    /// Largest inner packet, octets, that goes to them through the TUN; `None` leaves it to the
+    /// interface.
+    pub mtu: Option<u32>,
 }
 
 /// Sizes announced with the routes.

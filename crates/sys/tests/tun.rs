@@ -30,7 +30,7 @@ fn create(namespace: &Namespace, name: &str, addresses: &[&str]) -> Result<Tun, 
 
 fn plan(local: &[&str], remote: &[&str]) -> RoutePlan {
     let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
-    RoutePlan { local: parse(local), remote: parse(remote) }
+    RoutePlan { local: parse(local), remote: parse(remote), mtu: None }
 }
 
 /// A gateway: 192.0.2.1 outside with a default route, 10.1.0.1 and 2001:db8:1::1 inside.

@@ -57,6 +57,7 @@ fn a_whole_gateway_fits_into_a_user_namespace() {
             let plan = RoutePlan {
                 local: vec!["10.1.0.0/24".parse().unwrap()],
                 remote: vec!["10.2.0.0/24".parse().unwrap()],
+                mtu: None,
             };
             routing.install("berlin", plan).unwrap();
             assert_eq!(routing.lookup([10, 2, 0, 5].into()).unwrap().interface, tun.index());

@@ -216,7 +216,7 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     add("received", Some(packets(tunnel.packets_in, tunnel.octets_in)));
     add("sent", Some(packets(tunnel.packets_out, tunnel.octets_out)));
     add("last pkt", tunnel.last_packet_ms.map(|ms| duration(Duration::from_millis(ms)) + " ago"));
-    add("mtu", tunnel.mtu.map(|mtu| mtu.to_string()));
+    add("mtu", mtu_words(tunnel));
     add("interface", tunnel.interface.as_deref().map(clean));
     add("next", next(tunnel));
     for child in &tunnel.children {
@@ -228,6 +228,20 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
         out.push_str(&problem.render(paint.colour));
     }
     out
+}
+
+/// What fits inside, and what the path takes outside as far as that is known.
+fn mtu_words(tunnel: &TunnelStatus) -> Option<String> {
+    let path = tunnel.path_mtu.map(|path| match &tunnel.path_mtu_source {
+        Some(source) => format!("path {path}, {}", clean(source)),
+        None => format!("path {path}"),
+    });
+    match (tunnel.mtu, path) {
+        (Some(mtu), Some(path)) => Some(format!("{mtu}   ({path})")),
+        (Some(mtu), None) => Some(mtu.to_string()),
+        (None, Some(path)) => Some(format!("any   ({path})")),
+        (None, None) => None,
+    }
 }
 
 /// Where else the peer is, as it says.
@@ -288,6 +302,8 @@ mod tests {
             packets_out: 1,
             last_packet_ms: Some(200),
             mtu: Some(1_400),
+            path_mtu: Some(1_492),
+            path_mtu_source: Some("icmp".to_owned()),
             ike_suite: Some("aes256gcm16-prfsha384-x25519-ke1_mlkem768".into()),
             rekey_in_s: Some(41 * 60),
             children: vec![ChildStatus {
@@ -361,7 +377,7 @@ mod tests {
           received   1,200,345 packets, 1.1 GiB
           sent       1 packet, 400 MiB
           last pkt   200 ms ago
-          mtu        1400
+          mtu        1400   (path 1492, icmp)
           next       rekey 41 min
           traffic    10.1.0.0/24 <-> 10.2.0.0/24, fd02::/48
                      ESP in UDP, aggfrag, aes256gcm16-esn

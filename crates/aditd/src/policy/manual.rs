@@ -63,6 +63,7 @@ impl PolicyBook {
         let plan = RoutePlan {
             local: local_ts.iter().flat_map(prefixes).collect(),
             remote: remote_ts.iter().flat_map(prefixes).filter(|net| !is_v6_group(net)).collect(),
+            mtu: None,
         };
         if plan.remote.is_empty() {
             return None;

@@ -5,6 +5,7 @@
 
 mod loading;
 mod manual;
+mod path_mtu;
 mod places;
 mod shard;
 mod shards;
@@ -34,6 +35,7 @@ use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
 use self::loading::Loading;
+use self::path_mtu::LinkMtus;
 use crate::keylog::KeyLog;
 use crate::message::{
     Asked, Links, PacketNews, PolicyView, QueryId, RouteChange, Ticket, ToControl, ToIke,
@@ -105,6 +107,7 @@ struct Running {
     /// The packet filter as it was sent last.
     filter_rules: Option<Vec<FilterRule>>,
     netlink: Netlink,
+    link_mtus: LinkMtus,
     poller: Poller,
     batch: BatchIo,
     packets: Vec<PacketBuf>,
@@ -144,6 +147,7 @@ impl Running {
             loading: Loading::default(),
             filter_rules: None,
             netlink: Netlink::open()?,
+            link_mtus: LinkMtus::default(),
             poller,
             batch: BatchIo::new(0),
             packets,
@@ -305,7 +309,10 @@ impl Running {
             ToIke::Answer(query, from, answer) => self.answered(query, from, answer),
             ToIke::ShardStopped(number) => self.shard_has_ended(number),
             ToIke::Packet(news) => self.packet_news(news, now),
-            ToIke::Network(addresses) => self.network(addresses.into(), now),
+            ToIke::Network(addresses) => {
+                self.network(addresses.into(), now);
+                self.tell_link_mtus();
+            }
             ToIke::Command(command) => self.command(command, now),
             ToIke::Replace(connection) => {
                 self.command(Command::Unload(connection.name.clone()), now);
@@ -370,8 +377,7 @@ impl Running {
             PacketNews::Event(event) if self.is_manual_event(&event) => return,
             PacketNews::Event(event) => event,
             PacketNews::PathMtu { child, mtu, inner, source } => {
-                debug!(child = child.0, mtu, inner, source = source.name(), "path MTU");
-                return;
+                return self.path_mtu(child, (mtu, inner), source);
             }
             PacketNews::Acquire { policy, flow } => {
                 let Some((connection, child)) = self.policies.names(policy) else {
@@ -517,6 +523,9 @@ impl Running {
             }
             Engine::Userspace | Engine::Auto => {
                 self.tell_outbound(|| OutboundCommand::UpdatePeer { child, encap });
+                self.policies.move_sa(child, encap.remote.ip());
+                let mtu = self.link_mtu(encap.remote.ip());
+                self.tell_link_mtu(child, mtu);
                 self.tell_inbound(|| InboundCommand::UpdatePeer { child, encap });
             }
         }

@@ -21,6 +21,7 @@ use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::filter::{FilterRule, InboundFilter};
 use adit_sys::icmp_errors::TooBigSocket;
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
@@ -70,9 +71,10 @@ struct Resources {
     /// For each inbound thread one of each family.
     raw: Vec<Vec<RawEspSocket>>,
     ah: Vec<RawAhSocket>,
-    icmp: Vec<TooBigSocket>,
+    too_big: Vec<TooBigSocket>,
     tcp: Vec<TcpListener>,
     bypass: BypassSocket,
+    icmp: IcmpSender,
     tun: Arc<Tun>,
     routing: HostRouting,
     monitor: Monitor,
@@ -98,7 +100,6 @@ impl Resources {
         let routing = HostRouting::new(tun.index(), RouteSizes::default())
             .map_err(|error| said(&error, "change the routes"))?;
         let (raw, ah) = (open_raw(&options, threads)?, open_ah(&options)?);
-        let icmp = open_icmp(&options);
         let tcp = open_tcp(&args.listen_tcp.0)?;
         let bypass =
             BypassSocket::open(&options).map_err(|error| said(&error, "open a raw socket"))?;
@@ -115,6 +116,8 @@ impl Resources {
             ah,
             tcp,
             bypass,
+            too_big: open_icmp(&options),
+            icmp: IcmpSender::open().map_err(|error| said(&error, "open a raw socket"))?,
             tun,
             routing,
             monitor: Monitor::open(Some(TABLE))
@@ -342,9 +345,10 @@ impl Parent {
             raw,
             fast_esp,
             ah: resources.ah,
-            icmp: resources.icmp,
+            too_big: resources.too_big,
             unconnected,
             bypass: resources.bypass,
+            icmp: resources.icmp,
             links: links.clone(),
         };
         let control = ControlRole {

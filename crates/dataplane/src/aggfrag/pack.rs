@@ -22,6 +22,8 @@ use crate::seal::spend;
 pub(crate) struct Packer {
     /// Octets of a full payload.
     payload_len: usize,
+    /// The same where the path takes what the link does.
+    payload_most: usize,
     begun: Option<Payload>,
     /// Whether super-packets travel whole; `None` if the peer takes none.
     watch: Option<Box<Watch>>,
@@ -47,7 +49,13 @@ struct Payload {
 impl Packer {
     pub(crate) fn new(cipher: Cipher, aggfrag: Aggfrag) -> Self {
         let watch = aggfrag.super_packets.then(Box::default);
-        Self { payload_len: payload_len(cipher), begun: None, watch }
+        let payload_len = payload_len(cipher);
+        Self { payload_len, payload_most: payload_len, begun: None, watch }
+    }
+
+    /// Makes payloads of so many octets at most: the path takes no longer ones.
+    pub(crate) fn fit(&mut self, payload_max: usize) {
+        self.payload_len = self.payload_most.min(payload_max).max(PAYLOAD_MIN);
     }
 
     /// Octets that the payload begun takes.
@@ -270,6 +278,9 @@ const fn payload_len(cipher: Cipher) -> usize {
     let sealed_len = overhead.front + PAYLOAD_MAX + overhead.back;
     if sealed_len <= SEALED_MAX { PAYLOAD_MAX } else { INNER_MTU as usize }
 }
+
+/// Octets of the shortest full payload: its header and some of a packet. No path takes less.
+const PAYLOAD_MIN: usize = 64;
 
 /// Octets of the longest payload.
 pub(crate) const PAYLOAD_MAX: usize = INNER_MTU as usize + AggfragHeader::LEN;

@@ -11,7 +11,8 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    Hosts, IkeSaId, IpComp, Lifetime, Mode, PolicyId, Spd, SpdEntry, Tfc, TsSpec, WindowSize,
+    Hosts, IkeSaId, IpComp, Lifetime, Mode, MtuPolicy, PolicyId, Spd, SpdEntry, Tfc, TsSpec,
+    WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -56,6 +57,8 @@ pub(crate) struct Options {
     /// See there.
     pub(crate) df: DfPolicy,
     /// See there.
+    pub(crate) mtu: MtuPolicy,
+    /// See there.
     pub(crate) tfc: Tfc,
     /// See there; the left side sends with `cpi_out`, the right one takes that.
     pub(crate) ipcomp: Option<IpComp>,
@@ -88,6 +91,7 @@ impl Default for Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
+            mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
@@ -166,6 +170,7 @@ impl Options {
             dscp: self.dscp,
             ecn: self.ecn,
             df: self.df,
+            mtu: self.mtu,
             tfc: self.tfc,
             aggfrag: self.aggfrag,
             path_probe: self.path_probe,

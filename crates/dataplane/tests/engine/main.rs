@@ -18,6 +18,7 @@ mod lifetime;
 mod moving;
 mod nesting;
 mod outer_header;
+mod path_mtu;
 mod pfp;
 mod policy;
 mod probing;

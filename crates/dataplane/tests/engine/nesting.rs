@@ -12,7 +12,7 @@ use adit_dataplane::{
 use adit_db::{Action, Aggfrag, ChildSaId, Encapsulation, Mode, PolicyId, Spd, SpdEntry, Tfc};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{IpPacket, checksum, write_fragment};
+use adit_wire::ip::{IcmpError, IpPacket, checksum, write_fragment};
 use proptest::prelude::*;
 
 use crate::fixtures::{Options, Tunnel, buffer, copy, left, packet_between, start, ts, udp_packet};
@@ -286,12 +286,28 @@ proptest! {
                 }
                 prop_assert_eq!(got, joins(&levels).then_some(inner));
             }
+            // What the chain has no room for says what would have fitted, and that fits.
+            Verdict::Drop(DropReason::TooBig) => {
+                let told = size_told(&mut tunnel);
+                prop_assert!(told < len);
+                let inner = udp_packet(!ipv6, 0, told);
+                let verdict = tunnel.seal(&mut buffer(&inner));
+                prop_assert!(matches!(verdict, Verdict::Send | Verdict::Held), "{:?}", verdict);
+                return Ok(());
+            }
             other @ (Verdict::Bypass | Verdict::Drop(_)) => prop_assert!(false, "{:?}", other),
         }
         let counters = tunnel.left.report();
         prop_assert_eq!(counters.drops.total(), 0);
         prop_assert!(counters.sas.iter().all(|sa| sa.packets == 1));
     }
+}
+
+/// What the sender of a packet that was too long is told.
+fn size_told(tunnel: &mut Tunnel) -> usize {
+    let answer = tunnel.left.poll_answer().unwrap();
+    let error = IcmpError::read(&IpPacket::read(answer.data()).unwrap()).unwrap();
+    usize::try_from(error.too_big().unwrap()).unwrap()
 }
 
 /// The kernel joins what is not AH before we see it.
@@ -514,7 +530,11 @@ fn nothing_leaves_without_its_outer_sa() {
     let mut packet = buffer(&inner);
     assert_eq!(tunnel.seal(&mut packet), Verdict::Held);
     assert_eq!(packet.data(), inner);
-    let asked = |tunnel: &mut Tunnel| match tunnel.left.poll_event() {
+    let news = |tunnel: &mut Tunnel| {
+        let is_path = |event: &Event| matches!(event, Event::PathMtu { .. });
+        std::iter::from_fn(|| tunnel.left.poll_event()).find(|event| !is_path(event))
+    };
+    let asked = |tunnel: &mut Tunnel| match news(tunnel) {
         Some(Event::Acquire { policy, flow }) => Some((policy.0, flow.protocol)),
         None => None,
         other => panic!("{other:?}"),

@@ -320,6 +320,7 @@ impl Child {
             dscp: config.dscp,
             ecn: config.ecn,
             df: config.df,
+            mtu: config.mtu,
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             ipcomp: agreed.ipcomp,
             aggfrag: agreed.aggfrag,

@@ -439,6 +439,8 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("dscp", &["copy_dscp", "tos"]),
         ("ecn", &["copy_ecn"]),
         ("df", &["copy_df", "dont_fragment"]),
+        ("path_mtu", &["mtu", "nopmtudisc", "pmtu", "pmtud"]),
+        ("mss_clamp", &["mss", "mssfix", "tcp_mss", "clamp_mss"]),
         ("compress", &["ipcomp", "compression"]),
         ("turbo", &["aggfrag", "iptfs", "aggregation"]),
         ("idle", &["inactivity", "idle_time", "idle_timeout"]),

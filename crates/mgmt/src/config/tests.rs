@@ -25,6 +25,7 @@ mod kernel;
 mod mobike;
 mod nesting;
 mod outer_header;
+mod path_mtu;
 mod pfp;
 mod sas;
 mod secret;

@@ -37,6 +37,7 @@ use crate::vici::conn::parse_seconds;
 mod classes;
 mod cpus;
 mod outer_header;
+mod path_mtu;
 mod tcp;
 
 /// A tunnel that was read without error, with what the comparison with others needs.
@@ -109,6 +110,7 @@ fn read_fields<'a>(
     }
     kernel::read(fields, connection.engine, &mut child);
     outer_header::read(fields, &mut child);
+    path_mtu::read(fields, connection.engine, &mut child);
     idle::read(fields, &mut child);
     pfp::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);

@@ -106,10 +106,23 @@ pub struct ChildSnapshot {
     pub life_s: Option<u64>,
     /// Age since it was installed.
     pub installed_s: u64,
+    /// What the path of what we send takes, if an engine of ours knows it.
+    pub path: Option<PathSnapshot>,
     /// Our side.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// What a path takes at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathSnapshot {
+    /// Longest outer packet, octets.
+    pub mtu: u16,
+    /// Longest inner packet, octets, if there is a limit.
+    pub inner: Option<u16>,
+    /// Who says so: `link`, `icmp`, `probe`, `report` or `operator`.
+    pub source: String,
 }
 
 /// An installed policy: one that negotiates on demand, lets pass or drops.
@@ -204,6 +217,11 @@ impl ChildSnapshot {
         s.put_some("rekey-time", self.rekey_s);
         s.put_some("life-time", self.life_s);
         s.put("install-time", self.installed_s);
+        if let Some(path) = &self.path {
+            s.put("path-mtu", path.mtu);
+            s.put_some("inner-mtu", path.inner);
+            s.put("path-mtu-source", &path.source);
+        }
         s.put_list("local-ts", &self.local_ts);
         s.put_list("remote-ts", &self.remote_ts);
         s

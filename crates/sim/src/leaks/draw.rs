@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use adit_crypto::{Cipher, Encryption, Rng, Secret, SeededRng};
 use adit_db::{
     Action, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IkeSaId, Lifetime, Mode, PolicyId, SpdEntry, Tfc, WindowSize,
+    IkeSaId, Lifetime, Mode, MtuPolicy, PolicyId, SpdEntry, Tfc, WindowSize,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -306,6 +306,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         dscp: DscpPolicy::Copy,
         ecn: EcnPolicy::Normal,
         df: DfPolicy::Clear,
+        mtu: MtuPolicy::default(),
         ipcomp: None,
         aggfrag: None,
         path_probe: false,
@@ -380,6 +381,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         dscp: sa.dscp,
         ecn: sa.ecn,
         df: sa.df,
+        mtu: sa.mtu,
         ipcomp: None,
         aggfrag: sa.aggfrag,
         path_probe: sa.path_probe,

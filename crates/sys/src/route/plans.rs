@@ -148,6 +148,12 @@ impl Plans {
             },
             TunnelWay::Nowhere => refused(),
         };
+        let is_tunnel = matches!(plan.way, TunnelWay::Tun | TunnelWay::Interface(_));
+        if let Some(mtu) = plan.networks.mtu.filter(|_| is_tunnel) {
+            // No kernel has less for IPv6 (RFC 8200 §5), and what is between is cut outside.
+            let least = if remote.addr().is_ipv6() { V6_MTU_MIN } else { 0 };
+            route.mtu = Some(mtu.max(least));
+        }
         if route.kind == RouteKind::Unicast {
             let family = Family::of(remote.addr());
             route.source = source_hint(&ways.addresses, &plan.networks.local, family);
@@ -199,6 +205,9 @@ fn along(remote: IpNet, way: &RouteLookup) -> Route {
     route.via = way.via.filter(|via| via.is_ipv4() == remote.addr().is_ipv4());
     route
 }
+
+/// Octets of the longest packet that every link of IPv6 takes.
+const V6_MTU_MIN: u32 = 1_280;
 
 #[cfg(test)]
 mod tests;

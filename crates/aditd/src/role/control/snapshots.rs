@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use adit_dataplane::SaCounters;
+use adit_dataplane::{PathReport, SaCounters};
 use adit_db::ChildSaId;
 use adit_ike::{ChildSaInfo, IkeSaInfo};
-use adit_mgmt::vici::{ChildSnapshot, SaSnapshot};
+use adit_mgmt::vici::{ChildSnapshot, PathSnapshot, SaSnapshot};
 
 /// What flowed through one child SA.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +23,8 @@ pub(super) struct Traffic {
     pub(super) packets_out: u64,
     /// When the last one was sent.
     pub(super) last_out: Option<Instant>,
+    /// What its path takes.
+    pub(super) path: Option<PathReport>,
 }
 
 impl Traffic {
@@ -38,6 +40,7 @@ impl Traffic {
         self.octets_out = counters.octets;
         self.packets_out = counters.packets;
         self.last_out = counters.last_used;
+        self.path = counters.path;
     }
 }
 
@@ -95,6 +98,7 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
         rekey_s: info.rekey_at.map(|at| seconds_until(at, now)),
         life_s: info.over_at.map(|at| seconds_until(at, now)),
         installed_s: seconds_since(info.installed, now),
+        path: traffic.path.map(path_words),
         local_ts: info.local_ts.clone(),
         remote_ts: info.remote_ts.clone(),
     }
@@ -115,6 +119,12 @@ pub(super) fn gone(info: &IkeSaInfo, now: Instant) -> SaSnapshot {
 /// A child SA that is no more.
 pub(super) fn gone_child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSnapshot {
     ChildSnapshot { state: "DELETED".to_owned(), ..child(info, flows, now) }
+}
+
+fn path_words(path: PathReport) -> PathSnapshot {
+    let PathReport { mtu, inner, source } = path;
+    let inner = (inner != u16::MAX).then_some(inner);
+    PathSnapshot { mtu, inner, source: source.name().to_owned() }
 }
 
 /// Whole seconds gone by.

@@ -85,7 +85,9 @@ impl Running {
             octets_out: traffic.octets_out,
             packets_out: traffic.packets_out,
             last_packet_ms: last_in.map(super::events::millis),
-            mtu: None,
+            mtu: traffic.path.filter(|path| path.inner != u16::MAX).map(|path| path.inner.into()),
+            path_mtu: traffic.path.map(|path| path.mtu.into()),
+            path_mtu_source: traffic.path.map(|path| path.source.name().to_owned()),
             interface: self.store.interface(&connection.name),
             ike_suite: sa.filter(|sa| !sa.suite.is_empty()).map(|sa| words(&sa.suite)),
             rekey_in_s: next.map(|at| seconds_until(at, now)),
@@ -127,6 +129,8 @@ fn sum(children: &[&ChildSaInfo], flows: &Flows) -> super::snapshots::Traffic {
         sum.packets_out += one.packets_out;
         sum.last_in = sum.last_in.max(one.last_in);
         sum.last_out = sum.last_out.max(one.last_out);
+        // The one with the least room decides what fits.
+        sum.path = sum.path.into_iter().chain(one.path).min_by_key(|path| path.inner);
     }
     sum
 }

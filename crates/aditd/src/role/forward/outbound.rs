@@ -18,6 +18,7 @@ use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::clock;
 use adit_sys::esp_sender::EspSender;
 use adit_sys::icmp_errors::TooBigSocket;
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::BypassSocket;
 use adit_sys::tun::{self, Tun};
 use adit_sys::udp::{DualUdpSocket, UdpSocket};
@@ -58,7 +59,9 @@ pub(crate) struct Role {
     /// Where packets with their own IP header leave: in clear, or in transport mode.
     pub(crate) bypass: BypassSocket,
     /// Where routers say that packets are too big, one for each family; only the first thread has any.
-    pub(crate) icmp: Vec<TooBigSocket>,
+    pub(crate) too_big: Vec<TooBigSocket>,
+    /// Tells hosts of packets that are too long.
+    pub(crate) icmp: IcmpSender,
     /// The ike role.
     pub(crate) ike: CommandSender<ToIke>,
     /// The control role.
@@ -91,7 +94,7 @@ impl Role {
         let started = Poller::new().and_then(|poller| {
             poller.add(&*self.tun, TUN, Interest::Readable)?;
             poller.add(commands, COMMANDS, Interest::Readable)?;
-            for (number, socket) in (ICMP..).zip(&self.icmp) {
+            for (number, socket) in (ICMP..).zip(&self.too_big) {
                 poller.add(socket, Token(number), Interest::Readable)?;
             }
             Ok(poller)
@@ -139,7 +142,7 @@ impl Running {
                 role.unconnected.clone(),
                 clock::now(),
             ),
-            outside: Outside::new(&role.icmp),
+            outside: Outside::new(&role.too_big),
             role,
             interfaces: Interfaces::new(),
             batch: BatchIo::new(HEADROOM_MAX),
@@ -183,7 +186,7 @@ impl Running {
             }
             self.forward_others(&events, poller);
             if events.iter().any(|ready| ready.token.0 >= ICMP) {
-                self.outside.receive(&self.role.icmp, &mut self.engine, clock::now());
+                self.outside.receive(&self.role.too_big, &mut self.engine, clock::now());
             }
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
@@ -290,6 +293,11 @@ impl Running {
             let Self { role, peers, batch, .. } = self;
             let report = transmit(role, peers, batch, packets, &[Verdict::Send]);
             self.note(report);
+        }
+        while let Some(answer) = self.engine.poll_answer() {
+            if let Err(error) = self.role.icmp.send(answer.data()) {
+                debug!(%error, "a host was not told that its packet is too long");
+            }
         }
         self.handover.pass_on(&mut self.engine);
     }

@@ -40,6 +40,11 @@ impl Running {
             Some(resource) if over.is_none() => self.parts_for(resource, sa, policy, now)?,
             _ => self.outbound_parts(sa, policy, over.is_some(), now)?,
         };
+        if over.is_none()
+            && let Some(mtu) = self.link_mtu(sa.encap.remote.ip())
+        {
+            parts = parts.into_iter().map(|part| part.with_link_mtu(mtu)).collect();
+        }
         if let Some(over) = over {
             inbound = inbound.over(over, sa.encap.local);
             parts = parts.into_iter().map(|part| part.over(over)).collect();

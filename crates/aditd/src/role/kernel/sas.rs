@@ -571,6 +571,7 @@ impl KernelSa {
 
     fn counters(&self) -> (SaCounters, SaCounters) {
         let of = |flow: Flow, spi| SaCounters {
+            path: None,
             child: self.sa.id,
             spi,
             packets: flow.packets,

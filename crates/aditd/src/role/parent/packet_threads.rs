@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use adit_sys::icmp_errors::TooBigSocket;
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
 use adit_sys::tun::Tun;
@@ -27,10 +28,11 @@ pub(super) struct PacketThreads {
     pub(super) fast_esp: FastEsp,
     pub(super) ah: Vec<RawAhSocket>,
     /// For the first outbound thread.
-    pub(super) icmp: Vec<TooBigSocket>,
+    pub(super) too_big: Vec<TooBigSocket>,
     /// Why peers have no sockets of their own on UDP 4500, if so.
     pub(super) unconnected: Option<String>,
     pub(super) bypass: BypassSocket,
+    pub(super) icmp: IcmpSender,
     pub(super) links: Links,
 }
 
@@ -88,7 +90,8 @@ impl PacketThreads {
             tcp: self.links.tcp.clone(),
             tcp_places: Arc::default(),
             bypass: self.bypass.try_clone().map_err(io::Error::other)?,
-            icmp: std::mem::take(&mut self.icmp),
+            too_big: std::mem::take(&mut self.too_big),
+            icmp: self.icmp.try_clone().map_err(io::Error::other)?,
             ike: self.links.ike.clone(),
             control: self.links.control.clone(),
             parent: self.links.parent.clone(),

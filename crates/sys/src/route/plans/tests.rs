@@ -25,7 +25,7 @@ fn settled(
 }
 
 fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<IpNet, Route> {
-    let networks = RoutePlan { local: nets(local), remote: nets(remote) };
+    let networks = RoutePlan { local: nets(local), remote: nets(remote), mtu: None };
     let ways = Ways { addresses: addresses.to_vec(), ..Ways::default() };
     settled(networks, TunnelWay::Tun, &ways, RouteSizes::default())
 }
@@ -33,8 +33,11 @@ fn wanted(local: &[&str], remote: &[&str], addresses: &[Address]) -> BTreeMap<Ip
 #[test]
 fn what_the_kernel_protects_goes_the_way_to_the_peer() {
     let peer: IpAddr = "203.0.113.7".parse().unwrap();
-    let networks =
-        RoutePlan { local: nets(&["10.1.0.0/24"]), remote: nets(&["10.2.0.0/24", "fd02::/64"]) };
+    let networks = RoutePlan {
+        local: nets(&["10.1.0.0/24"]),
+        remote: nets(&["10.2.0.0/24", "fd02::/64"]),
+        mtu: None,
+    };
     let of =
         |ways: &Ways| settled(networks.clone(), TunnelWay::Peer(peer), ways, RouteSizes::default());
     let addresses = vec![address("10.1.0.2/24")];
@@ -59,7 +62,8 @@ fn what_the_kernel_protects_goes_the_way_to_the_peer() {
 
 #[test]
 fn what_has_an_interface_goes_there_once_it_is_there() {
-    let networks = RoutePlan { local: nets(&["10.1.0.0/24"]), remote: nets(&["0.0.0.0/0"]) };
+    let networks =
+        RoutePlan { local: nets(&["10.1.0.0/24"]), remote: nets(&["0.0.0.0/0"]), mtu: None };
     let way = TunnelWay::Interface("vpn1".to_owned());
     let of = |ways: &Ways| {
         let sizes = RouteSizes { mtu: Some(1_300), advmss: None };
@@ -131,7 +135,7 @@ fn change((name, plan): &Change) -> (String, Option<(RoutePlan, TunnelWay)>) {
             2 => TunnelWay::Peer("203.0.113.7".parse().unwrap()),
             _ => TunnelWay::Interface("vpn1".to_owned()),
         };
-        (RoutePlan { local: nets(local), remote: nets(remote) }, way)
+        (RoutePlan { local: nets(local), remote: nets(remote), mtu: None }, way)
     });
     (format!("plan{name}"), plan)
 }

@@ -1,0 +1,80 @@
+//! What the paths of SAs take: the first link is looked up here, and whoever must know what is in force
+//! hears of it, which are routes and the other direction.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use adit_dataplane::{InboundCommand, MtuSource, OutboundCommand};
+use adit_db::ChildSaId;
+use adit_sys::netlink::{Netlink, RouteLookup};
+use adit_sys::route::MARK;
+use tracing::debug;
+
+use super::Running;
+use crate::message::RouteChange;
+
+/// What interfaces take, by number, octets.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct LinkMtus(BTreeMap<u32, u32>);
+
+impl LinkMtus {
+    fn read(netlink: &mut Netlink) -> Self {
+        let links = netlink.links().unwrap_or_default();
+        Self(links.into_iter().map(|link| (link.index, link.mtu)).collect())
+    }
+}
+
+impl Running {
+    /// Another path MTU is in force for the outbound half of a child SA; each packet thread says so.
+    pub(super) fn path_mtu(
+        &mut self,
+        child: ChildSaId,
+        (mtu, inner): (u16, u16),
+        source: MtuSource,
+    ) {
+        debug!(child = child.0, mtu, inner, source = source.name(), "path MTU");
+        self.tell_inbound(|| InboundCommand::InnerMtu { child, inner });
+        if let Some(policy) = self.policies.set_inner_mtu(child, inner) {
+            let routed = self.policies.routed_by(policy);
+            self.publish_routes(RouteChange::One(policy, routed));
+        }
+    }
+
+    /// What the first link on the way to a peer takes, octets; `None` if there is no way now. The MTU
+    /// of its route is not asked for: it may be what the kernel has learnt from messages that nobody
+    /// has authenticated, and does not say so.
+    pub(super) fn link_mtu(&mut self, remote: IpAddr) -> Option<u16> {
+        let RouteLookup { interface, .. } =
+            self.netlink.lookup_route(remote, None, MARK).ok().filter(|way| way.interface != 0)?;
+        if !self.link_mtus.0.contains_key(&interface) {
+            self.link_mtus = LinkMtus::read(&mut self.netlink);
+        }
+        let mtu = *self.link_mtus.0.get(&interface)?;
+        Some(u16::try_from(mtu).unwrap_or(u16::MAX))
+    }
+
+    /// Looks at the links again after a change of the network, and tells those SAs whose way may lead
+    /// over another one.
+    pub(super) fn tell_link_mtus(&mut self) {
+        let now = LinkMtus::read(&mut self.netlink);
+        if now == self.link_mtus {
+            return;
+        }
+        self.link_mtus = now;
+        let mut by_peer = BTreeMap::new();
+        for (child, remote) in self.policies.peers_in_userspace() {
+            let known = by_peer.get(&remote).copied();
+            let found = known.unwrap_or_else(|| self.link_mtu(remote));
+            by_peer.insert(remote, found);
+            self.tell_link_mtu(child, found);
+        }
+    }
+
+    /// Tells an SA what the first link on its way takes.
+    pub(super) fn tell_link_mtu(&self, child: ChildSaId, mtu: Option<u16>) {
+        if let Some(mtu) = mtu {
+            let source = MtuSource::Link;
+            self.tell_outbound(|| OutboundCommand::PathMtu { child, mtu, source });
+        }
+    }
+}

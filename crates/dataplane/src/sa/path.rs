@@ -1,0 +1,207 @@
+//! What the path of an outbound SA takes, and so the SA itself (RFC 4301 §8.2).
+
+use std::time::Instant;
+
+use adit_db::{ChildSa, FragmentPolicy, Mode, MtuPolicy, PathMtuRule};
+
+use super::{InboundSa, OutboundSa, SealingKey};
+use crate::bucket::TokenBucket;
+use crate::event::{Event, Events};
+use crate::mss::{MssMax, syn_at};
+use crate::overhead::{Frame, Security};
+use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
+
+/// Most ICMP errors a second about packets of one SA (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
+pub const ANSWERS_PER_SA: u32 = 10;
+
+/// What an outbound SA knows of the way to its peer; no packet that is short enough needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    path: PathMtu,
+    /// What the operator says about it.
+    policy: MtuPolicy,
+    /// Which state of the SAs over this one it has been fitted to, by a number of the engine's.
+    fitted: u32,
+    /// How many of its packets were answered of late.
+    answers: TokenBucket,
+}
+
+/// That of most SAs, about whose paths nobody has said anything.
+static UNKNOWN_V4: Way = Way::new(PathMtu::new(LINK_MTU, true), MtuPolicy::DEFAULT);
+static UNKNOWN_V6: Way = Way::new(PathMtu::new(LINK_MTU, false), MtuPolicy::DEFAULT);
+
+impl Way {
+    const fn new(path: PathMtu, policy: MtuPolicy) -> Self {
+        Self { path, policy, fitted: 0, answers: TokenBucket::NEW }
+    }
+
+    /// What is to be remembered of the way of an SA that is new; mostly nothing.
+    pub(super) fn of(sa: &ChildSa) -> Option<Box<Self>> {
+        let is_ipv4 = sa.encap.remote.is_ipv4();
+        let is_usual = sa.mtu == MtuPolicy::DEFAULT;
+        (!is_usual).then(|| Box::new(Self::new(PathMtu::by(&sa.mtu, is_ipv4), sa.mtu)))
+    }
+}
+
+impl OutboundSa {
+    fn way(&self) -> &Way {
+        let unknown = if self.encap.remote.is_ipv4() { &UNKNOWN_V4 } else { &UNKNOWN_V6 };
+        self.cold.way.as_deref().unwrap_or(unknown)
+    }
+
+    fn way_mut(&mut self) -> &mut Way {
+        let unknown = if self.encap.remote.is_ipv4() { &UNKNOWN_V4 } else { &UNKNOWN_V6 };
+        self.cold.way.get_or_insert_with(|| Box::new(unknown.clone()))
+    }
+
+    /// Makes a packet that begins a TCP connection say at most what fits.
+    #[inline]
+    pub(crate) fn clamp_mss(&self, packet: &mut [u8]) {
+        if let Some(tcp_at) = syn_at(packet) {
+            MssMax::new(self.way().policy.mss, self.inner_max).clamp(packet, tcp_at);
+        }
+    }
+
+    /// Whether it has been fitted to this state of the SAs over it; it counts as fitted from now on.
+    pub(crate) fn is_fitted(&mut self, state: u32) -> bool {
+        std::mem::replace(&mut self.way_mut().fitted, state) == state
+    }
+
+    /// Takes what somebody has told about its path.
+    pub(crate) fn learn_mtu(
+        &mut self,
+        mtu: u16,
+        source: MtuSource,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        // What everybody takes it for is not worth remembering.
+        let is_known = (mtu, source) == self.way().path.in_force();
+        if !(is_known && self.cold.way.is_none()) && self.way_mut().path.learn(mtu, source, now) {
+            self.fit_path();
+            self.tell_path(events);
+        }
+    }
+
+    /// Forgets what was told too long ago.
+    pub(crate) fn age_path(&mut self, now: Instant, events: &mut Events) {
+        if self.cold.way.as_mut().is_some_and(|way| way.path.handle_timeout(now)) {
+            self.fit_path();
+            self.tell_path(events);
+        }
+    }
+
+    /// The same SA where the first link on its way takes so many octets.
+    #[must_use]
+    pub fn with_link_mtu(mut self, mtu: u16) -> Self {
+        if mtu != LINK_MTU {
+            self.way_mut().path.set_link(mtu);
+        }
+        self.fit_path();
+        self
+    }
+
+    /// Begins with what an SA to the same peer has learnt.
+    pub(crate) fn inherit_path(&mut self, other: &PathMtu) {
+        if *other != *self.path() {
+            self.way_mut().path.inherit(other);
+        }
+        self.fit_path();
+    }
+
+    /// What is known of its path.
+    pub(crate) fn path(&self) -> &PathMtu {
+        &self.way().path
+    }
+
+    /// Whether the operator wants nothing to be known about it.
+    pub(crate) fn ignores_path(&self) -> bool {
+        self.way().policy.path == PathMtuRule::Ignore
+    }
+
+    /// Says what is in force.
+    pub(crate) fn tell_path(&self, events: &mut Events) {
+        let (mtu, source) = self.way().path.in_force();
+        events.push(Event::PathMtu { child: self.child, mtu, inner: self.inner_max, source });
+    }
+
+    /// Draws from the path what the SA takes.
+    pub(crate) fn fit_path(&mut self) {
+        self.fit(usize::from(self.way().path.in_force().0));
+    }
+
+    /// The same where the SAs over it leave it so many octets; says whether that is another limit.
+    pub(crate) fn fit(&mut self, outer_max: usize) -> bool {
+        let inner_max = self.inner_max_in(outer_max, None);
+        let is_other = inner_max != self.inner_max;
+        if self.way().policy.path != PathMtuRule::Ignore {
+            let payload_max = self.frame(None).inner_max(outer_max);
+            if let Some(packer) = &mut self.aggfrag {
+                packer.fit(payload_max);
+            }
+        }
+        self.inner_max = inner_max;
+        is_other
+    }
+
+    /// Longest inner packet, with so many octets of headers in front of what it protects, where an
+    /// outer one has so many octets at most.
+    pub(crate) fn inner_max_in(&self, outer_max: usize, front_len: Option<usize>) -> u16 {
+        // A stream has no packets, and payloads that packets share take any (RFC 9347 §2.2.1).
+        let is_any = self.encap.tcp || self.is_aggfrag();
+        if is_any || self.way().policy.path == PathMtuRule::Ignore {
+            return u16::MAX;
+        }
+        u16::try_from(self.frame(front_len).inner_max(outer_max)).unwrap_or(u16::MAX)
+    }
+
+    fn frame(&self, front_len: Option<usize>) -> Frame {
+        let security = match &self.key {
+            SealingKey::Esp(key) => Security::Esp(key.shape()),
+            SealingKey::Ah(key) => Security::Ah { tag_len: key.algorithm().tag_len() },
+        };
+        Frame::new(security, self.mode, &self.encap, self.carries_v6(), front_len)
+    }
+
+    /// Whether packets that are too long and may be cut are cut before it protects them. In transport
+    /// mode it takes whole packets alone, and selectors that look at ports no later fragments.
+    pub(crate) fn cuts_before(&self) -> bool {
+        self.way().policy.fragment == FragmentPolicy::Before
+            && self.mode == Mode::Tunnel
+            && !self.looks_above_ip
+    }
+
+    /// Whether one more of its packets may be answered.
+    pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
+        self.way_mut().answers.pass(ANSWERS_PER_SA, now)
+    }
+}
+
+impl InboundSa {
+    /// What we send by the other half has so many octets at most: TCP is told.
+    pub(crate) fn fit_mss(&mut self, inner_max: u16) {
+        self.cold.inner_max = inner_max;
+    }
+
+    /// Makes a packet that begins a TCP connection say at most what fits.
+    #[inline]
+    pub(crate) fn clamp_mss(&self, packet: &mut [u8]) {
+        if let Some(tcp_at) = syn_at(packet) {
+            MssMax::new(self.cold.mss, self.cold.inner_max).clamp(packet, tcp_at);
+        }
+    }
+}
+
+/// Longest packet that the other half of an SA takes before anything is known of the path but its
+/// first link; 65,535 if there is no limit.
+pub(super) fn inner_max_of(sa: &ChildSa) -> u16 {
+    let outer_max = match sa.mtu.path {
+        PathMtuRule::Fixed(mtu) => mtu,
+        PathMtuRule::Discover => LINK_MTU,
+        PathMtuRule::Ignore => return u16::MAX,
+    };
+    if sa.encap.tcp || sa.aggfrag.is_some() {
+        return u16::MAX;
+    }
+    u16::try_from(Frame::of(sa).inner_max(outer_max.into())).unwrap_or(u16::MAX)
+}
