@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use adit_db::{ChildSaId, PolicyId};
-use adit_wire::esp::Spi;
 use adit_wire::PathMessage;
+use adit_wire::esp::Spi;
 use adit_wire::ip::FlowKey;
 
 use crate::drop_reason::DropReason;

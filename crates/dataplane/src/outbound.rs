@@ -14,7 +14,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::INNER_MTU;
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
-use crate::icmp_outside::{BySpi, Bucket};
+use crate::icmp_outside::{Bucket, BySpi};
 use crate::ipcomp::Deflater;
 use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;

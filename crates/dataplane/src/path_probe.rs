@@ -318,8 +318,7 @@ impl OutboundSa {
         let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
             return Err(DropReason::SequenceExhausted);
         };
-        let mut packet =
-            PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
+        let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
         packet.set_len(len);
         if let Some(place) = packet.data_mut().first_chunk_mut() {
             *place = message.to_octets();

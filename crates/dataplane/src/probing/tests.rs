@@ -84,7 +84,8 @@ impl Path {
 /// CHECKLIST PM-25: a path that takes less than the link, from the first packet on, without any ICMP.
 #[test]
 fn a_black_hole_is_found_within_three_seconds_and_measured() {
-    for (mtu, floor) in [(1_492, 1_480), (1_400, 1_400), (1_320, 1_300), (1_280, 1_280), (900, 880)] {
+    for (mtu, floor) in [(1_492, 1_480), (1_400, 1_400), (1_320, 1_300), (1_280, 1_280), (900, 880)]
+    {
         let mut path = Path::new(V4, mtu);
         path.seconds(10);
         let (first_at, first) = path.found[0];

@@ -126,8 +126,11 @@ fn told(tunnel: &mut Tunnel) -> Vec<(u16, MtuSource)> {
 fn every_way() -> [Options; 4] {
     let v6 = ("[2001:db8::1]:4500".parse().unwrap(), "[2001:db8::2]:4500".parse().unwrap());
     let v4 = Options::default().ends;
-    [(v4, true), (v4, false), (v6, true), (v6, false)]
-        .map(|(ends, udp)| Options { ends, udp, ..Options::default() })
+    [(v4, true), (v4, false), (v6, true), (v6, false)].map(|(ends, udp)| Options {
+        ends,
+        udp,
+        ..Options::default()
+    })
 }
 
 /// CHECKLIST PM-18: the SA is found by the SPI in the quote, whatever its packets travel in.
@@ -238,9 +241,8 @@ fn what_is_believed_is_limited() {
     for step in 0..200 {
         tunnel.now += Duration::from_millis(10);
         let message = Forged { mtu: 1_400 - step, ..Forged::of(&options) }.octets();
-        believed += usize::from(
-            tunnel.left.handle_icmp(&message, tunnel.now) == Complaint::Believed,
-        );
+        believed +=
+            usize::from(tunnel.left.handle_icmp(&message, tunnel.now) == Complaint::Believed);
     }
     assert!((4..=5).contains(&believed), "{believed}");
 }

@@ -210,7 +210,8 @@ fn a_false_report_lasts_a_moment() {
     let told = |mtu, source| OutboundCommand::PathMtu { child: CHILD, mtu, source };
     path.ends[0].outbound.handle_command(told(600, MtuSource::Icmp), path.now);
     path.run(Duration::from_secs(1), Some(&inner));
-    let values: Vec<_> = path.ends[0].found.iter().map(|(_, mtu, source)| (*mtu, *source)).collect();
+    let values: Vec<_> =
+        path.ends[0].found.iter().map(|(_, mtu, source)| (*mtu, *source)).collect();
     assert_eq!(values, [(600, MtuSource::Icmp), (1_500, MtuSource::Probe)]);
     path.ends[0].outbound.handle_command(told(1_300, MtuSource::Operator), path.now);
     path.run(Duration::from_secs(1), Some(&inner));

@@ -536,6 +536,23 @@ mod tests {
     }
 
     #[test]
+    fn probes_of_the_path_are_offered_to_our_own_kind() {
+        for (peer, offered) in [(PeerSoftware::Adit, true), (PeerSoftware::Unknown, false)] {
+            let offer = offer_to(peer);
+            let put = |offer: &ChildOffer| {
+                let mut chain = ChainBuilder::new();
+                offer.put_sa(peer, &mut chain);
+                chain.finish()
+            };
+            let without = ChildOffer { probes: false, ..offer_to(peer) };
+            assert_eq!(put(&offer) != put(&without), offered);
+            let said = Said { path_probe: true, ..Said::default() };
+            let mut chain = ChainBuilder::new();
+            assert_eq!(answer_path_probe(offer.config(), said, peer, &mut chain), offered);
+        }
+    }
+
+    #[test]
     fn an_answer_with_requirements_is_refused() {
         let plain = UseAggfrag::default();
         let offer = offer_to(PeerSoftware::Adit);

@@ -20,8 +20,8 @@ use crate::v2::child::{
     Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose, protects_alike,
 };
 use crate::v2::child_offer::{
-    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, answer_path_probe, put_mode, put_resource,
-    put_selectors,
+    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, answer_path_probe, put_mode,
+    put_resource, put_selectors,
 };
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
@@ -590,8 +590,17 @@ fn accept(
     put_selectors(&selectors, &mut chain);
     let series = Series::new(&choice.suite.additional);
     let Said { no_tfc, per_resource, .. } = said;
-    let accepted =
-        Accepted { choice, spi_out, selectors, mode, no_tfc, ipcomp, aggfrag, per_resource, path_probe };
+    let accepted = Accepted {
+        choice,
+        spi_out,
+        selectors,
+        mode,
+        no_tfc,
+        ipcomp,
+        aggfrag,
+        per_resource,
+        path_probe,
+    };
     let answered = Answered { rekeys, accepted, spi_in, nonce_i, nonce_r, first, series };
     // If the peer asks again, it has given up what it asked for before.
     established.forget_pending(rekeys, &config.name);
