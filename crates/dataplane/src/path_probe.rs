@@ -27,7 +27,7 @@ use crate::icmp_outside::Bucket;
 use crate::outbound::Outbound;
 use crate::overhead::header_len;
 use crate::path_mtu::MtuSource;
-use crate::probing::{Bounds, Probe, Prober};
+use crate::probing::{Bounds, Probe, Prober, Sent};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
 use crate::seal::spend;
 
@@ -117,24 +117,34 @@ impl Hearing {
 #[derive(Debug, Default)]
 struct Fragments {
     told: Option<(u16, Instant)>,
+    /// The largest one since when.
     largest: u16,
+    since: Option<Instant>,
 }
 
 impl Fragments {
-    /// Notes a packet that came in fragments; what is to be told, if anything is.
+    /// Notes a packet that came in fragments; what is to be told, if anything is. That they have become
+    /// larger one of them shows, that they are smaller all of some seconds.
     fn note(&mut self, largest: u16, now: Instant) -> Option<u16> {
-        self.largest = self.largest.max(largest);
-        let is_due = self.told.is_none_or(|(told, at)| {
-            let change = told.abs_diff(self.largest);
-            now.saturating_duration_since(at) >= REPORT_INTERVAL
-                || u32::from(change).saturating_mul(10) > told.into()
-        });
-        if !is_due {
+        let Some((told, at)) = self.told else { return Some(self.tell(largest, now)) };
+        let differs = |one: u16| u32::from(one.abs_diff(told)).saturating_mul(10) > told.into();
+        if largest > told && differs(largest) {
+            return Some(self.tell(largest, now));
+        }
+        let passed = |since: Instant, time| now.saturating_duration_since(since) >= time;
+        if self.since.is_some_and(|since| !passed(since, FRAGMENTS_LOOK)) {
+            self.largest = self.largest.max(largest);
             return None;
         }
-        let largest = std::mem::take(&mut self.largest);
+        let before = std::mem::replace(&mut self.largest, largest);
+        self.since = Some(now);
+        (differs(before) || passed(at, REPORT_INTERVAL)).then(|| self.tell(before, now))
+    }
+
+    fn tell(&mut self, largest: u16, now: Instant) -> u16 {
         self.told = Some((largest, now));
-        Some(largest)
+        (self.largest, self.since) = (largest, Some(now));
+        largest
     }
 }
 
@@ -151,7 +161,7 @@ impl Outbound {
             };
             if probing.due == Some(at) {
                 probing.due = None;
-                self.with_prober(child, now, |prober, octets| prober.handle_timeout(octets, now));
+                self.with_prober(child, now, |prober, sent| prober.handle_timeout(sent, now));
             }
         }
     }
@@ -247,12 +257,13 @@ impl Outbound {
         &mut self,
         child: ChildSaId,
         now: Instant,
-        change: impl FnOnce(&mut Prober, u64),
+        change: impl FnOnce(&mut Prober, Sent),
     ) {
         let Some(sa) = self.sad.by_child(child) else { return };
-        let octets = sa.meter.usage().octets;
+        let usage = sa.meter.usage();
+        let sent = Sent { octets: usage.octets, packets: usage.packets };
         let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
-        change(prober, octets);
+        change(prober, sent);
         let found = prober.poll_found();
         let probes: Vec<Probe> = std::iter::from_fn(|| prober.poll_probe()).collect();
         let is_asleep = prober.is_asleep();
@@ -402,3 +413,5 @@ const SECOND: Duration = Duration::from_secs(1);
 /// From one report of fragments to the next, if nothing changes: twice the maximum segment lifetime
 /// (draft-richardson-ipsec-pmtu-discov-02 §3).
 const REPORT_INTERVAL: Duration = Duration::from_secs(120);
+/// How long fragments are looked at before they count as smaller.
+const FRAGMENTS_LOOK: Duration = Duration::from_secs(5);

@@ -27,6 +27,28 @@ pub(crate) struct Bounds {
     pub(crate) link: u16,
 }
 
+/// What an SA has sent so far, inside.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Sent {
+    pub(crate) octets: u64,
+    pub(crate) packets: u64,
+}
+
+impl Sent {
+    fn since(self, before: Self) -> Self {
+        let octets = self.octets.saturating_sub(before.octets);
+        Self { octets, packets: self.packets.saturating_sub(before.packets) }
+    }
+
+    /// Whether a black hole under packets of `size` would be felt: some of them are long, or they are
+    /// many.
+    fn is_much(self, size: u16) -> bool {
+        let size = u64::from(size);
+        let mean = self.octets.checked_div(self.packets).unwrap_or(0);
+        mean >= size.saturating_mul(2) / 3 || self.octets >= size.saturating_mul(PACKETS_OF_NOTE)
+    }
+}
+
 /// A probe to be sent now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Probe {
@@ -53,12 +75,12 @@ pub(crate) struct Prober {
     tell_at: Instant,
     /// How long an answer takes, smoothed (RFC 6298 §2 without the variance).
     round_trip: Option<Duration>,
-    /// Octets that had been sent when the size was last tried, and when that was.
-    tried: Option<(u64, Instant)>,
+    /// What had been sent when the size was last tried, and when that was.
+    tried: Option<(Sent, Instant)>,
     /// Whether nothing was answered then.
     is_silent: bool,
-    /// Octets that had been sent at the last look, and when they last had become more.
-    seen: (u64, Instant),
+    /// What had been sent at the last look, and when that last had become more.
+    seen: (Sent, Instant),
     /// When a larger size is to be tried again.
     raise_at: Instant,
     /// How long to wait after a round without any answer.
@@ -118,7 +140,7 @@ impl Prober {
             round_trip: None,
             tried: None,
             is_silent: false,
-            seen: (0, now),
+            seen: (Sent::default(), now),
             raise_at: later(now, RAISE),
             patience: PATIENCE_MIN,
         }
@@ -203,16 +225,16 @@ impl Prober {
         }
     }
 
-    /// Looks what is due; `octets` is what the SA has sent so far.
-    pub(crate) fn handle_timeout(&mut self, octets: u64, now: Instant) {
-        if octets != self.seen.0 {
-            self.seen = (octets, now);
+    /// Looks what is due.
+    pub(crate) fn handle_timeout(&mut self, sent: Sent, now: Instant) {
+        if sent != self.seen.0 {
+            self.seen = (sent, now);
         }
         match self.phase {
             Phase::Asleep => {}
             Phase::Confirming(round) => self.go_on(round, CONFIRM_TRIES_MAX, now),
             Phase::Searching(round, _) => self.go_on(round, PROBES_MAX, now),
-            Phase::Complete { look_at } if now >= look_at => self.look(octets, now),
+            Phase::Complete { look_at } if now >= look_at => self.look(sent, now),
             Phase::Complete { .. } => {}
         }
     }
@@ -287,26 +309,25 @@ impl Prober {
     }
 
     /// Nothing is under way: decides whether to confirm or to sleep.
-    fn look(&mut self, octets: u64, now: Instant) {
+    fn look(&mut self, sent: Sent, now: Instant) {
         if now.saturating_duration_since(self.seen.1) >= IDLE {
             self.phase = Phase::Asleep;
             self.flight.clear();
             return;
         }
-        let (tried_octets, tried_at) = self.tried.unwrap_or((0, now));
-        let much = u64::from(self.current).saturating_mul(PACKETS_OF_NOTE);
-        let sent = octets.saturating_sub(tried_octets);
+        let (tried, tried_at) = self.tried.unwrap_or((Sent::default(), now));
+        let new = sent.since(tried);
         let is_long_ago = now >= later(tried_at, CONFIRM_SELDOM);
-        if sent >= much || (sent > 0 && (is_long_ago || self.is_silent)) {
-            self.confirm(octets, now);
+        if new.is_much(self.current) || (new.packets > 0 && (is_long_ago || self.is_silent)) {
+            self.confirm(sent, now);
         } else {
             self.rest(now);
         }
     }
 
     /// Tries the size in force.
-    fn confirm(&mut self, octets: u64, now: Instant) {
-        self.tried = Some((octets, now));
+    fn confirm(&mut self, sent: Sent, now: Instant) {
+        self.tried = Some((sent, now));
         let round = self.round(self.current, now);
         self.phase = Phase::Confirming(round);
         self.go_on(round, CONFIRM_TRIES_MAX, now);

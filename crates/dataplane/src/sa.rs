@@ -80,6 +80,8 @@ pub struct OutboundSa {
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
     /// Whether somebody waits for it to be idle.
+    reports_use: bool,
+    /// Whether anybody waits for packets.
     watched: bool,
     selectors: Box<Selectors>,
     cold: Box<Cold>,
@@ -171,8 +173,6 @@ struct Cold {
     dummy_sent: Option<Instant>,
     /// Outbound: the policy of the SAs over this one.
     over: Option<PolicyId>,
-    /// Outbound: whether somebody waits for it to be idle.
-    reports_use: bool,
     /// What is told about its path, if anything is.
     talk: Option<Box<PathTalk>>,
     /// Inbound: where the control loop has the peer.
@@ -263,11 +263,11 @@ impl OutboundSa {
             is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
+            reports_use: sa.lifetime.idle.is_some(),
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold {
                 way: Way::of(sa),
-                reports_use: sa.lifetime.idle.is_some(),
                 talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
                 ..Cold::default()
             }),
@@ -395,7 +395,7 @@ impl OutboundSa {
         if wakes && events.wake(self.child, now) {
             self.wake_by_traffic(false);
         }
-        if self.cold.reports_use && self.cold.newly_used(now) {
+        if self.reports_use && self.cold.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
     }
@@ -404,7 +404,7 @@ impl OutboundSa {
     pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
         if let Some(talk) = &mut self.cold.talk {
             talk.wakes = wakes;
-            self.watched = self.cold.reports_use || wakes;
+            self.watched = self.reports_use || wakes;
         }
     }
 
@@ -752,7 +752,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 296, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 288, "{}", size_of::<Cold>());
     }
 
     #[test]

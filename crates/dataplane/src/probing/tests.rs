@@ -62,7 +62,8 @@ impl Path {
                 self.prober.handle_answer(nonce, self.now);
             }
             if self.prober.poll_timeout().is_some_and(|at| at <= self.now) {
-                self.prober.handle_timeout(self.octets, self.now);
+                let sent = Sent { octets: self.octets, packets: self.octets / 500 };
+                self.prober.handle_timeout(sent, self.now);
             }
             while let Some(probe) = self.prober.poll_probe() {
                 self.sent += 1;
@@ -224,4 +225,14 @@ fn strange_answers_are_nothing() {
         path.prober.handle_answer(nonce, path.now);
     }
     assert_eq!(path.found, []);
+}
+
+/// A sender that repeats one long packet a second has no black hole for long either.
+#[test]
+fn few_long_packets_are_enough() {
+    let long = Sent { octets: 1_300, packets: 1 };
+    let short = Sent { octets: 1_300, packets: 13 };
+    assert!(long.is_much(1_500));
+    assert!(!short.is_much(1_500));
+    assert!(!Sent::default().is_much(1_500));
 }
