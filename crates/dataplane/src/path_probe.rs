@@ -36,8 +36,6 @@ use crate::seal::spend;
 pub(crate) struct PathTalk {
     /// What an outbound SA does about probes, if both peers have agreed on them.
     pub(crate) probing: Option<Probing>,
-    /// Whether the next packet wakes the prober.
-    pub(crate) wakes: bool,
     /// Unauthenticated messages.
     pub(crate) complaints: Bucket,
     /// What an inbound SA has told of those that are.

@@ -315,7 +315,7 @@ impl Prober {
             self.flight.clear();
             return;
         }
-        let (tried, tried_at) = self.tried.unwrap_or((Sent::default(), now));
+        let (tried, tried_at) = self.tried.unwrap_or_else(|| (Sent::default(), now));
         let new = sent.since(tried);
         let is_long_ago = now >= later(tried_at, CONFIRM_SELDOM);
         if new.is_much(self.current) || (new.packets > 0 && (is_long_ago || self.is_silent)) {

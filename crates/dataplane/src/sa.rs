@@ -79,10 +79,8 @@ pub struct OutboundSa {
     is_nested: bool,
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
-    /// Whether somebody waits for it to be idle.
-    reports_use: bool,
-    /// Whether anybody waits for packets.
-    watched: bool,
+    /// Who waits for packets: [`USE`], [`WAKE`], or nobody.
+    watched: u8,
     selectors: Box<Selectors>,
     cold: Box<Cold>,
 }
@@ -185,6 +183,12 @@ struct Cold {
     inner_max: u16,
 }
 
+/// Somebody waits for an SA to be idle.
+const USE: u8 = 0b01;
+
+/// The next packet wakes what probes the path.
+const WAKE: u8 = 0b10;
+
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
 /// the first may have met a full queue, or an exchange that failed.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -263,8 +267,7 @@ impl OutboundSa {
             is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
-            reports_use: sa.lifetime.idle.is_some(),
-            watched: sa.lifetime.idle.is_some(),
+            watched: if sa.lifetime.idle.is_some() { USE } else { 0 },
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold {
                 way: Way::of(sa),
@@ -369,7 +372,7 @@ impl OutboundSa {
     /// Counts a packet that passed, of so many inner octets.
     pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
         self.meter.count(octets, now);
-        if self.watched {
+        if self.watched != 0 {
             self.note_use(now, events);
         }
     }
@@ -383,7 +386,7 @@ impl OutboundSa {
         events: &mut Events,
     ) {
         self.meter.count_super(u64::try_from(packets).unwrap_or(0), octets, now);
-        if self.watched {
+        if self.watched != 0 {
             self.note_use(now, events);
         }
     }
@@ -391,21 +394,17 @@ impl OutboundSa {
     /// Tells those that wait for packets to pass.
     #[cold]
     fn note_use(&mut self, now: Instant, events: &mut Events) {
-        let wakes = self.cold.talk.as_ref().is_some_and(|talk| talk.wakes);
-        if wakes && events.wake(self.child, now) {
+        if self.watched & WAKE != 0 && events.wake(self.child, now) {
             self.wake_by_traffic(false);
         }
-        if self.reports_use && self.cold.newly_used(now) {
+        if self.watched & USE != 0 && self.cold.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
     }
 
     /// Whether the next packet wakes what probes the path.
     pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
-        if let Some(talk) = &mut self.cold.talk {
-            talk.wakes = wakes;
-            self.watched = self.reports_use || wakes;
-        }
+        self.watched = self.watched & USE | if wakes { WAKE } else { 0 };
     }
 
     /// What is told about its path, if anything is.

@@ -92,6 +92,7 @@ impl Shaped {
             tfc: Tfc { padding: self.padding, dummies: 0 },
             ipcomp: self.compress.then(|| IpComp { cpi_in: Cpi(0x100), cpi_out: Cpi(0x101) }),
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         }
     }

@@ -93,7 +93,7 @@ impl Path {
         while self.now < end {
             self.now += Duration::from_millis(10);
             let turn = (self.now - self.start).as_millis() / 10;
-            if let Some(inner) = inner.filter(|_| turn % 8 == 0) {
+            if let Some(inner) = inner.filter(|_| turn.is_multiple_of(8)) {
                 let mut packet = buffer(inner);
                 let mut verdicts = Vec::new();
                 let left = &mut self.ends[0].outbound;
