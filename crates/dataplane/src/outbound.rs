@@ -1,10 +1,10 @@
 //! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3; AH is in [`crate::ah`].
 
 mod ahead;
+mod command;
 mod limits;
 mod too_big;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::aggfrag::Slots;
@@ -23,15 +23,15 @@ use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::path_mtu::MtuSource;
 use crate::path_probe::ProbeQueue;
 use crate::reassembly::{Origin, Reassembly};
-use crate::sa::OutboundSa;
 use crate::seal::{Inner, Look};
 use crate::tables::{Coach, Route, Tables, Train, missing, route_of};
 use adit_crypto::Prefetch;
-use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
+use adit_db::{ChildSaId, Dscp, Mode, Pfp, PolicyId, TableId};
+use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{FlowKey, FlowMark, Icmp, IpPacket};
-use adit_wire::{PacketBuf, PathMessage};
 
+pub use self::command::OutboundCommand;
 pub use self::too_big::ANSWERS_PER_SECOND;
 use self::too_big::Answers;
 
@@ -71,77 +71,6 @@ pub struct Outbound {
     pub(crate) by_spi: BySpi,
     /// Unauthenticated messages about the paths of all SAs.
     pub(crate) complaints: Bucket,
-}
-
-/// A change from the control loop.
-#[derive(Debug)]
-pub enum OutboundCommand {
-    /// Adds an SA; if `active`, packets go through it from now on, before any older one of its
-    /// policy.
-    Install {
-        /// The SA.
-        sa: Box<OutboundSa>,
-        /// Whether to use it at once.
-        active: bool,
-    },
-    /// Sends the packets of its policy through an SA that was installed inactive.
-    Activate {
-        /// The SA.
-        child: ChildSaId,
-    },
-    /// Forgets an SA; the next older one of its policy takes over.
-    Remove {
-        /// The SA.
-        child: ChildSaId,
-    },
-    /// Replaces the policies of the default table.
-    SetPolicies(Arc<Spd>),
-    /// Replaces the policies of another one, or forgets it: what still comes by its interface is
-    /// dropped.
-    SetTable {
-        /// The table.
-        table: TableId,
-        /// Its policies.
-        spd: Option<Arc<Spd>>,
-    },
-    /// Leaves out some sequence numbers, of all threads that share them.
-    Skip {
-        /// The SA.
-        child: ChildSaId,
-        /// How many.
-        by: u64,
-    },
-    /// The peer's address is another one now.
-    UpdatePeer {
-        /// The SA.
-        child: ChildSaId,
-        /// The addresses.
-        encap: Encapsulation,
-    },
-    /// Somebody has told what the path of an SA takes. What is in force then is an
-    /// [`Event::PathMtu`], if it is another value.
-    PathMtu {
-        /// The SA.
-        child: ChildSaId,
-        /// Longest outer packet, octets.
-        mtu: u16,
-        /// Who says so.
-        source: MtuSource,
-    },
-    /// Tells the peer of an SA in which fragments its packets come.
-    ReportFragments {
-        /// The SA.
-        child: ChildSaId,
-        /// Octets of the largest of late, as an outer packet.
-        largest: u16,
-    },
-    /// The peer says something about the path of an SA, as the inbound half has heard.
-    PathMessage {
-        /// The SA.
-        child: ChildSaId,
-        /// What it says.
-        message: PathMessage,
-    },
 }
 
 /// What became of a packet that leaves.

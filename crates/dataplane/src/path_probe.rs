@@ -1,4 +1,4 @@
-//! Probes of the path MTU in the engine: when an SA's [`Prober`] wants one sent, how it is sealed, and
+//! Probes of the path MTU (RFC 8899) in the engine: when an SA's [`Prober`] wants one sent, how it is sealed, and
 //! what comes of those that arrive.
 //!
 //! ```text

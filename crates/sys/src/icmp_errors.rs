@@ -66,6 +66,20 @@ impl TooBigSocket {
         Ok(Self { socket, family })
     }
 
+    /// One for each family that there is. A host without them hears of its paths by probes alone.
+    #[must_use]
+    pub fn open_all(options: &SocketOptions) -> Vec<Self> {
+        let open = |family| match Self::open(family, options) {
+            Ok(socket) => Some(socket),
+            Err(SysError::FamilyUnsupported { .. }) => None,
+            Err(error) => {
+                tracing::warn!(%error, "what routers say about packets too big is not heard");
+                None
+            }
+        };
+        Family::BOTH.into_iter().filter_map(open).collect()
+    }
+
     /// The family.
     #[must_use]
     pub fn family(&self) -> Family {

@@ -116,7 +116,7 @@ impl Resources {
             ah,
             tcp,
             bypass,
-            too_big: open_icmp(&options),
+            too_big: TooBigSocket::open_all(&options),
             icmp: IcmpSender::open().map_err(|error| said(&error, "open a raw socket"))?,
             tun,
             routing,
@@ -181,19 +181,6 @@ fn open_ah(options: &SocketOptions) -> Result<Vec<RawAhSocket>, Box<Diagnosis>> 
         }
     }
     Ok(sockets)
-}
-
-/// A host without them hears of its paths by probes alone.
-fn open_icmp(options: &SocketOptions) -> Vec<TooBigSocket> {
-    let open = |family| match TooBigSocket::open(family, options) {
-        Ok(socket) => Some(socket),
-        Err(SysError::FamilyUnsupported { .. }) => None,
-        Err(error) => {
-            warn!(%error, "what routers say about packets too big is not heard");
-            None
-        }
-    };
-    Family::BOTH.into_iter().filter_map(open).collect()
 }
 
 fn make_parent(socket: &Path) -> Result<(), Box<Diagnosis>> {
