@@ -32,7 +32,7 @@ use crate::sa::{InboundSa, OutboundSa, SealingKey};
 use crate::seal::spend;
 
 /// What is told about the path of an SA, by whom ever; one for each direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PathTalk {
     /// What an outbound SA does about probes, if both peers have agreed on them.
     pub(crate) probing: Option<Probing>,
@@ -52,7 +52,7 @@ impl PathTalk {
 }
 
 /// What an outbound SA does about probes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Probing {
     /// There once the SA is in use, if it is probed.
     prober: Option<Prober>,
@@ -92,7 +92,7 @@ impl ProbeQueue {
 }
 
 /// How much of what arrives an inbound SA has told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Hearing {
     since: Option<Instant>,
     told: u16,
@@ -112,7 +112,7 @@ impl Hearing {
 
 /// The largest fragment, by draft-richardson-ipsec-pmtu-discov-02: what was told, and what has come
 /// since.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Fragments {
     told: Option<(u16, Instant)>,
     /// The largest one since when.

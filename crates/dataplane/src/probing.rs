@@ -59,7 +59,7 @@ pub(crate) struct Probe {
 }
 
 /// The prober of one SA.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Prober {
     bounds: Bounds,
     phase: Phase,

@@ -115,6 +115,8 @@ pub struct InboundSa {
     /// Whether somebody waits for it to be idle.
     watched: bool,
     selectors: Box<Selectors>,
+    /// What is told about its path, if anything is.
+    talk: Option<Box<PathTalk>>,
     cold: Box<Cold>,
 }
 
@@ -171,8 +173,6 @@ struct Cold {
     dummy_sent: Option<Instant>,
     /// Outbound: the policy of the SAs over this one.
     over: Option<PolicyId>,
-    /// What is told about its path, if anything is.
-    talk: Option<Box<PathTalk>>,
     /// Inbound: where the control loop has the peer.
     settled: Option<SocketAddr>,
     /// Outbound: what is known of the way to the peer, beyond what everybody takes it for.
@@ -231,7 +231,7 @@ impl OutboundSa {
             // One of them is enough to keep up appearances.
             if number != home.unwrap_or_default() {
                 part.tfc.dummies = 0;
-                part.cold.talk = None;
+                part.forget_talk();
             }
             Ok(part)
         };
@@ -269,12 +269,11 @@ impl OutboundSa {
             looks_above_ip: looks_above_ip(sa),
             watched: if sa.lifetime.idle.is_some() { USE } else { 0 },
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::new(Cold {
-                way: Way::of(sa),
-                talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
-                ..Cold::default()
-            }),
+            cold: Box::new(Cold { way: Way::of(sa), ..Cold::default() }),
         };
+        if sa.path_probe {
+            *outbound.talk() = Some(Box::new(PathTalk::agreed()));
+        }
         outbound.fit_path();
         Ok(outbound)
     }
@@ -409,7 +408,7 @@ impl OutboundSa {
 
     /// What is told about its path, if anything is.
     pub(crate) fn talk(&mut self) -> &mut Option<Box<PathTalk>> {
-        &mut self.cold.talk
+        &mut self.way_mut().talk
     }
 
     /// Whether other threads send on it, too.
@@ -419,12 +418,13 @@ impl OutboundSa {
 
     /// What it does about probes of its path, if both peers have agreed on them.
     pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
-        self.cold.talk.as_mut().and_then(|talk| talk.probing.as_mut())
+        let talk = self.cold.way.as_mut().and_then(|way| way.talk.as_mut());
+        talk.and_then(|talk| talk.probing.as_mut())
     }
 
     /// Whether both peers have agreed on probes.
     pub(crate) fn has_probing(&self) -> bool {
-        self.cold.talk.as_ref().is_some_and(|talk| talk.probing.is_some())
+        self.way().talk.as_ref().is_some_and(|talk| talk.probing.is_some())
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -478,8 +478,8 @@ impl InboundSa {
             group: None,
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
+            talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
             cold: Box::new(Cold {
-                talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
                 settled: Some(sa.encap.remote),
                 mss: sa.mtu.mss,
                 inner_max: inner_max_of(sa),
@@ -509,7 +509,7 @@ impl InboundSa {
 
     /// What is told about its path, if both peers have agreed on that.
     pub(crate) fn talk(&mut self) -> Option<&mut PathTalk> {
-        self.cold.talk.as_deref_mut()
+        self.talk.as_deref_mut()
     }
 
     /// The SPI of its packets.
