@@ -111,6 +111,7 @@ impl Options {
             mtu: MtuPolicy::default(),
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
+            path_probe: true,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
             rekeys: None,
         }

@@ -102,6 +102,7 @@ impl World {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         }
     }

@@ -307,6 +307,7 @@ impl Job {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         })
     }

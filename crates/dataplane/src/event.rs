@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use adit_db::{ChildSaId, PolicyId};
+use adit_wire::PathMessage;
 use adit_wire::esp::Spi;
 use adit_wire::ip::FlowKey;
 
@@ -64,6 +66,33 @@ pub enum Event {
         /// Who says so.
         source: MtuSource,
     },
+    /// What the path of an SA takes was found out by the one thread that looks, which already holds to
+    /// it: the others are to be told by [`OutboundCommand::PathMtu`](crate::OutboundCommand::PathMtu).
+    PathLearnt {
+        /// The SA.
+        child: ChildSaId,
+        /// Longest outer packet, octets.
+        mtu: u16,
+        /// How it was found out.
+        source: MtuSource,
+    },
+    /// Packets of an SA came in fragments, of which this is the largest of late; for the outbound half by
+    /// [`OutboundCommand::ReportFragments`](crate::OutboundCommand::ReportFragments), which tells the
+    /// peer. Told when it is another by a tenth, or after two minutes.
+    Fragments {
+        /// The SA.
+        child: ChildSaId,
+        /// Octets of the outer packet.
+        largest: u16,
+    },
+    /// The peer says something about the path of an SA, for the outbound half by
+    /// [`OutboundCommand::PathMessage`](crate::OutboundCommand::PathMessage).
+    PathMessage {
+        /// The SA.
+        child: ChildSaId,
+        /// What it says.
+        message: PathMessage,
+    },
     /// Something an auditor wants to read (RFC 4303 §4). At most
     /// [`AUDITS_PER_SECOND`](crate::AUDITS_PER_SECOND).
     Audit(Audit),
@@ -87,15 +116,23 @@ pub struct Audit {
 pub(crate) struct Events {
     queue: VecDeque<Event>,
     lost: u64,
+    /// SAs that carry packets again, and since when any of them does.
+    woken: Vec<ChildSaId>,
+    woken_at: Option<Instant>,
 }
 
 /// Most events that wait to be polled.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
+/// Most SAs that wait to be looked at because they carry packets again; others are noted by their next
+/// packets.
+const WOKEN_MAX: usize = 64;
+
 impl Events {
     /// An empty queue with all the room it will ever have.
     pub(crate) fn new() -> Self {
-        Self { queue: VecDeque::with_capacity(EVENTS_MAX), lost: 0 }
+        let queue = VecDeque::with_capacity(EVENTS_MAX);
+        Self { queue, lost: 0, woken: Vec::with_capacity(WOKEN_MAX), woken_at: None }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
@@ -108,6 +145,30 @@ impl Events {
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.queue.pop_front()
+    }
+
+    /// Notes that an SA carries packets again; false if there is no room for it.
+    pub(crate) fn wake(&mut self, child: ChildSaId, now: Instant) -> bool {
+        let has_room = self.woken.len() < WOKEN_MAX;
+        if has_room {
+            self.woken.push(child);
+            self.woken_at.get_or_insert(now);
+        }
+        has_room
+    }
+
+    /// The next SA that carries packets again.
+    pub(crate) fn pop_woken(&mut self) -> Option<ChildSaId> {
+        let woken = self.woken.pop();
+        if self.woken.is_empty() {
+            self.woken_at = None;
+        }
+        woken
+    }
+
+    /// Since when any SA does.
+    pub(crate) fn woken_at(&self) -> Option<Instant> {
+        self.woken_at
     }
 
     pub(crate) fn lost(&self) -> u64 {

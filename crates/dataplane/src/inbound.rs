@@ -521,7 +521,7 @@ impl InboundSa {
             return self.unpack(packet, next_header, Numbered { sequence, now }, gate, events);
         }
         if next_header == IpProtocol::NO_NEXT {
-            return Err(DropReason::Dummy);
+            return Err(self.hear(packet, now, events));
         }
         let next_header = match next_header {
             IpProtocol::IPCOMP => self.decompress(packet, gate)?,
@@ -601,6 +601,9 @@ impl InboundSa {
         if due {
             self.traffic_due = now.checked_add(TRAFFIC_INTERVAL);
             events.push(Event::Traffic { child });
+        }
+        if packet.meta.largest_fragment > 0 {
+            self.note_fragments(packet.meta.largest_fragment, now, events);
         }
         // RFC 7296 §2.23: the newest authentic packet shows where the NAT has its mapping now. An
         // older one may have been delayed or replayed from elsewhere.

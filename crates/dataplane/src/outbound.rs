@@ -1,11 +1,16 @@
 //! Outbound processing of IP packets, RFC 4301 §5.1 and RFC 4303 §3.3; AH is in [`crate::ah`].
 
 mod ahead;
+mod command;
 mod limits;
 mod too_big;
 
-use std::sync::Arc;
 use std::time::Instant;
+
+use adit_crypto::Prefetch;
+use adit_db::{ChildSaId, Dscp, Mode, Pfp, PolicyId, TableId};
+use adit_wire::PacketBuf;
+use adit_wire::ip::{FlowKey, FlowMark, IpPacket};
 
 use crate::aggfrag::Slots;
 use crate::audit::AuditGate;
@@ -15,21 +20,19 @@ use crate::esp::INNER_MTU;
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
 use crate::icmp::{self, is_icmp};
+use crate::icmp_outside::{Bucket, BySpi};
 use crate::ipcomp::Deflater;
 use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
 use crate::offload::SuperPacket;
 use crate::outbound_sad::{Chain, Gap, OutboundSad, Slot};
 use crate::path_mtu::MtuSource;
+use crate::path_probe::ProbeQueue;
 use crate::reassembly::{Origin, Reassembly};
-use crate::sa::OutboundSa;
 use crate::seal::{Inner, Look};
 use crate::tables::{Coach, Route, Tables, Train, missing, route_of};
-use adit_crypto::Prefetch;
-use adit_db::{ChildSaId, Dscp, Encapsulation, Mode, Pfp, PolicyId, Spd, TableId};
-use adit_wire::PacketBuf;
-use adit_wire::ip::{FlowKey, FlowMark, IpPacket};
 
+pub use self::command::OutboundCommand;
 pub use self::too_big::ANSWERS_PER_SECOND;
 use self::too_big::Answers;
 
@@ -40,8 +43,8 @@ pub struct Outbound {
     thread: u16,
     passed: Passed,
     tables: Tables,
-    sad: OutboundSad,
-    held: Held,
+    pub(crate) sad: OutboundSad,
+    pub(crate) held: Held,
     reassembly: Reassembly,
     /// There if any SA compresses.
     deflater: Option<Box<Deflater>>,
@@ -60,68 +63,15 @@ pub struct Outbound {
     /// How to look ahead, if that is possible.
     prefetch: Option<Prefetch>,
     ahead: Ahead,
-    drops: DropCounters,
+    pub(crate) drops: DropCounters,
     audits: AuditGate,
-    events: Events,
+    pub(crate) events: Events,
     /// The next limit of time of any SA.
     next_limit: Option<Instant>,
-}
-
-/// A change from the control loop.
-#[derive(Debug)]
-pub enum OutboundCommand {
-    /// Adds an SA; if `active`, packets go through it from now on, before any older one of its
-    /// policy.
-    Install {
-        /// The SA.
-        sa: Box<OutboundSa>,
-        /// Whether to use it at once.
-        active: bool,
-    },
-    /// Sends the packets of its policy through an SA that was installed inactive.
-    Activate {
-        /// The SA.
-        child: ChildSaId,
-    },
-    /// Forgets an SA; the next older one of its policy takes over.
-    Remove {
-        /// The SA.
-        child: ChildSaId,
-    },
-    /// Replaces the policies of the default table.
-    SetPolicies(Arc<Spd>),
-    /// Replaces the policies of another one, or forgets it: what still comes by its interface is
-    /// dropped.
-    SetTable {
-        /// The table.
-        table: TableId,
-        /// Its policies.
-        spd: Option<Arc<Spd>>,
-    },
-    /// Leaves out some sequence numbers, of all threads that share them.
-    Skip {
-        /// The SA.
-        child: ChildSaId,
-        /// How many.
-        by: u64,
-    },
-    /// The peer's address is another one now.
-    UpdatePeer {
-        /// The SA.
-        child: ChildSaId,
-        /// The addresses.
-        encap: Encapsulation,
-    },
-    /// Somebody has told what the path of an SA takes. What is in force then is an
-    /// [`Event::PathMtu`], if it is another value.
-    PathMtu {
-        /// The SA.
-        child: ChildSaId,
-        /// Longest outer packet, octets.
-        mtu: u16,
-        /// Who says so.
-        source: MtuSource,
-    },
+    pub(crate) probes: ProbeQueue,
+    pub(crate) by_spi: BySpi,
+    /// Unauthenticated messages about the paths of all SAs.
+    pub(crate) complaints: Bucket,
 }
 
 /// What became of a packet that leaves.
@@ -184,6 +134,9 @@ impl Outbound {
             audits: AuditGate::default(),
             events: Events::new(),
             next_limit: None,
+            probes: ProbeQueue::default(),
+            by_spi: BySpi::default(),
+            complaints: Bucket::EMPTY,
         }
     }
 
@@ -199,6 +152,12 @@ impl Outbound {
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
+        if let OutboundCommand::PathMessage { child, message } = command {
+            return self.handle_path_message(child, message, now);
+        }
+        if let OutboundCommand::ReportFragments { child, largest } = command {
+            return self.report_fragments(child, largest, now);
+        }
         self.close_begun();
         self.tables.forget_routes();
         self.fitted = self.fitted.wrapping_add(1);
@@ -213,6 +172,7 @@ impl Outbound {
                     self.deflater.get_or_insert_default();
                 }
                 self.next_limit = earlier(self.next_limit, sa.next_timeout());
+                self.by_spi.put(&sa);
                 self.sad.insert(sa);
                 self.tables.make_room(self.sad.families());
                 if active {
@@ -220,7 +180,13 @@ impl Outbound {
                 }
             }
             OutboundCommand::Activate { child } => self.activate(child, now),
-            OutboundCommand::Remove { child } => self.sad.remove(child),
+            OutboundCommand::Remove { child } => {
+                self.end_probing(child);
+                if let Some(sa) = self.sad.by_child(child) {
+                    self.by_spi.take_out(sa);
+                }
+                self.sad.remove(child);
+            }
             OutboundCommand::SetPolicies(spd) => self.tables.set(TableId::DEFAULT, Some(spd)),
             OutboundCommand::SetTable { table, spd } => self.tables.set(table, spd),
             OutboundCommand::Skip { child, by } => {
@@ -230,22 +196,49 @@ impl Outbound {
             }
             OutboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child(child) {
+                    self.by_spi.take_out(sa);
                     sa.encap = encap;
+                    self.by_spi.put(sa);
                     sa.fit_path();
+                    self.note_new_path(child, now);
                 }
             }
             OutboundCommand::PathMtu { child, mtu, source } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     sa.learn_mtu(mtu, source, now, &mut self.events);
-                    self.next_limit = earlier(self.next_limit, sa.next_timeout());
+                    self.after_learning(child, now);
                 }
             }
+            OutboundCommand::PathMessage { .. } | OutboundCommand::ReportFragments { .. } => {}
+        }
+    }
+
+    /// What follows from it that another value may be in force for the path of an SA.
+    pub(crate) fn after_learning(&mut self, child: ChildSaId, now: Instant) {
+        self.note_limit(child);
+        self.note_path(child, now);
+    }
+
+    /// Something else will be known of a path: what was begun by what was known ends.
+    pub(crate) fn before_learning(&mut self) {
+        self.close_begun();
+        self.fitted = self.fitted.wrapping_add(1);
+    }
+
+    /// Looks when something is to be done about an SA.
+    pub(crate) fn note_limit(&mut self, child: ChildSaId) {
+        if let Some(sa) = self.sad.by_child(child) {
+            self.next_limit = earlier(self.next_limit, sa.next_timeout());
         }
     }
 
     /// Notes which SAs have reached a limit of time, traffic or none, and sends the dummy packets
     /// that are due, for [`Self::poll_packet`].
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.keep_probing(now);
+        if self.next_limit.is_none_or(|limit| limit > now) {
+            return;
+        }
         self.next_limit = None;
         self.fitted = self.fitted.wrapping_add(1);
         let mut dummies_due = Vec::new();
@@ -388,7 +381,7 @@ impl Outbound {
 
     /// When [`Self::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_limit
+        earlier(self.next_limit, self.probe_timeout())
     }
 
     /// What flowed so far.
@@ -732,6 +725,7 @@ impl Outbound {
             sa.tell_path(&mut self.events);
         }
         self.next_limit = earlier(self.next_limit, sa.next_timeout());
+        self.begin_probing(child, now);
         let Some(sa) = self.sad.slot_of(child) else { return };
         let (tables, sad) = (&self.tables, &self.sad);
         let carried = |packet: &PacketBuf| {

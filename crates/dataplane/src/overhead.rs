@@ -109,7 +109,7 @@ fn beet_cut(base: usize, is_v6: bool, front_len: Option<usize>) -> usize {
 }
 
 /// Octets of an IP header without options.
-const fn header_len(is_v6: bool) -> usize {
+pub(crate) const fn header_len(is_v6: bool) -> usize {
     if is_v6 { Ipv6Header::LEN } else { Ipv4Header::LEN }
 }
 

@@ -127,6 +127,16 @@ impl PathMtu {
         }
     }
 
+    /// What the first link takes.
+    pub(crate) fn link(&self) -> u16 {
+        self.link
+    }
+
+    /// What no message makes it less than.
+    pub(crate) fn floor(&self) -> u16 {
+        self.floor
+    }
+
     /// The first link takes so many octets.
     pub(crate) fn set_link(&mut self, mtu: u16) {
         self.link = mtu.max(self.floor);

@@ -28,6 +28,7 @@ use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
+use crate::path_probe::{PathTalk, Probing};
 use crate::tos::TosRule;
 
 pub use self::path::ANSWERS_PER_SA;
@@ -80,8 +81,8 @@ pub struct OutboundSa {
     is_nested: bool,
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
-    /// Whether somebody waits for it to be idle.
-    watched: bool,
+    /// Who waits for packets: [`USE`], [`WAKE`], or nobody.
+    watched: u8,
     selectors: Box<Selectors>,
     cold: Box<Cold>,
 }
@@ -116,6 +117,8 @@ pub struct InboundSa {
     /// Whether somebody waits for it to be idle.
     watched: bool,
     selectors: Box<Selectors>,
+    /// What is told about its path, if anything is.
+    talk: Option<Box<PathTalk>>,
     cold: Box<Cold>,
 }
 
@@ -182,6 +185,12 @@ struct Cold {
     inner_max: u16,
 }
 
+/// Somebody waits for an SA to be idle.
+const USE: u8 = 0b01;
+
+/// The next packet wakes what probes the path.
+const WAKE: u8 = 0b10;
+
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
 /// the first may have met a full queue, or an exchange that failed.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -224,6 +233,7 @@ impl OutboundSa {
             // One of them is enough to keep up appearances.
             if number != home.unwrap_or_default() {
                 part.tfc.dummies = 0;
+                part.forget_talk();
             }
             Ok(part)
         };
@@ -259,10 +269,13 @@ impl OutboundSa {
             is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
-            watched: sa.lifetime.idle.is_some(),
+            watched: if sa.lifetime.idle.is_some() { USE } else { 0 },
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold { way: Way::of(sa), ..Cold::default() }),
         };
+        if sa.path_probe {
+            *outbound.talk() = Some(Box::new(PathTalk::agreed()));
+        }
         outbound.fit_path();
         Ok(outbound)
     }
@@ -365,8 +378,8 @@ impl OutboundSa {
     /// Counts a packet that passed, of so many inner octets.
     pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
         self.meter.count(octets, now);
-        if self.watched && self.cold.newly_used(now) {
-            events.push(Event::Used { child: self.child });
+        if self.watched != 0 {
+            self.note_use(now, events);
         }
     }
 
@@ -379,9 +392,46 @@ impl OutboundSa {
         events: &mut Events,
     ) {
         self.meter.count_super(u64::try_from(packets).unwrap_or(0), octets, now);
-        if self.watched && self.cold.newly_used(now) {
+        if self.watched != 0 {
+            self.note_use(now, events);
+        }
+    }
+
+    /// Tells those that wait for packets to pass.
+    #[cold]
+    fn note_use(&mut self, now: Instant, events: &mut Events) {
+        if self.watched & WAKE != 0 && events.wake(self.child, now) {
+            self.wake_by_traffic(false);
+        }
+        if self.watched & USE != 0 && self.cold.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
+    }
+
+    /// Whether the next packet wakes what probes the path.
+    pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
+        self.watched = self.watched & USE | if wakes { WAKE } else { 0 };
+    }
+
+    /// What is told about its path, if anything is.
+    pub(crate) fn talk(&mut self) -> &mut Option<Box<PathTalk>> {
+        &mut self.way_mut().talk
+    }
+
+    /// Whether other threads send on it, too.
+    pub(crate) fn home_is_shared(&self) -> bool {
+        self.sequence.is_shared()
+    }
+
+    /// What it does about probes of its path, if both peers have agreed on them.
+    pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
+        let talk = self.cold.way.as_mut().and_then(|way| way.talk.as_mut());
+        talk.and_then(|talk| talk.probing.as_mut())
+    }
+
+    /// Whether both peers have agreed on probes.
+    pub(crate) fn has_probing(&self) -> bool {
+        self.way().talk.as_ref().is_some_and(|talk| talk.probing.is_some())
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
@@ -435,6 +485,7 @@ impl InboundSa {
             group: None,
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
+            talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
             cold: Box::new(Cold {
                 settled: Some(sa.encap.remote),
                 mss: sa.mtu.mss,
@@ -461,6 +512,11 @@ impl InboundSa {
     pub fn over(self, policy: PolicyId, local: SocketAddr) -> Self {
         let under = Under { policy, local, udp: self.udp };
         Self { under: Some(Box::new(under)), ..self }
+    }
+
+    /// What is told about its path, if both peers have agreed on that.
+    pub(crate) fn talk(&mut self) -> Option<&mut PathTalk> {
+        self.talk.as_deref_mut()
     }
 
     /// The SPI of its packets.

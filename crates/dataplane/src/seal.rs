@@ -240,7 +240,7 @@ impl OutboundSa {
     }
 
     /// Between whom a sealed packet travels, and in what.
-    fn ends(&self) -> PacketMeta {
+    pub(crate) fn ends(&self) -> PacketMeta {
         let Encapsulation { udp, tcp, local, remote } = self.encap;
         PacketMeta { local, remote, udp, tcp, ..PacketMeta::default() }
     }

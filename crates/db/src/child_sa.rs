@@ -73,6 +73,8 @@ pub struct ChildSa {
     pub ipcomp: Option<IpComp>,
     /// Whether inner packets share ESP packets, if both peers want it (RFC 9347).
     pub aggfrag: Option<Aggfrag>,
+    /// Whether the peer answers probes of the path MTU, as we do.
+    pub path_probe: bool,
     /// The child SA it replaces.
     pub rekeys: Option<ChildSaId>,
 }

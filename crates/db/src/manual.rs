@@ -151,6 +151,7 @@ impl ManualSa {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         })
     }

@@ -130,7 +130,7 @@ impl BatchIo {
                 report.unsent += 1;
                 continue;
             }
-            if let Err(errno) = dont_fragment.turn(target.dont_fragment) {
+            if let Err(errno) = dont_fragment.turn(target) {
                 report.note(errno);
                 continue;
             }
@@ -258,6 +258,7 @@ impl BatchIo {
             let incoming = Incoming::read(control.messages(control_length));
             packet.meta.local = incoming.local_address(any);
             packet.meta.tos = incoming.tos;
+            packet.meta.largest_fragment = incoming.largest_fragment;
             if let Some(remote) = address.get() {
                 packet.meta.remote = remote;
             }
@@ -279,7 +280,8 @@ pub(crate) struct Target {
     /// Source address; `None` where the packet brings its own header.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) tos: u8,
-    /// Whether the header that the kernel makes forbids cutting the packet; IPv4 alone.
+    /// Whether nobody may cut the packet: the header of IPv4 that the kernel makes says so, and with
+    /// IPv6 the kernel itself does not.
     pub(crate) dont_fragment: bool,
     /// Whether the socket is connected to `remote`, so that the message does not say where it goes.
     pub(crate) connected: bool,
@@ -296,17 +298,19 @@ impl Target {
     }
 }
 
-/// The DF bit of a socket whose packets go without it. Linux has no control message for it, so it is
-/// switched between runs of packets, and off at the end: other threads send through the socket, too.
+/// Whether the packets of a socket that may be cut may not: the DF bit with IPv4. Linux has no control
+/// message for it, so it is switched between runs of packets, and off at the end: other threads send
+/// through the socket, too.
 struct DontFragment<'a> {
     socket: BorrowedFd<'a>,
     on: bool,
+    is_ipv4: bool,
     calls: usize,
 }
 
 impl<'a> DontFragment<'a> {
     fn off(socket: BorrowedFd<'a>) -> Self {
-        Self { socket, on: false, calls: 0 }
+        Self { socket, on: false, is_ipv4: true, calls: 0 }
     }
 
     /// System calls, with that which switches it off in the end.
@@ -315,13 +319,23 @@ impl<'a> DontFragment<'a> {
     }
 
     /// Switches if need be; the error is that of setsockopt.
-    fn turn(&mut self, on: bool) -> Result<(), i32> {
-        if self.on == on {
+    fn turn(&mut self, target: Target) -> Result<(), i32> {
+        if self.on == target.dont_fragment {
             return Ok(());
         }
+        self.is_ipv4 = target.remote.is_ipv4();
+        self.switch(target.dont_fragment)
+    }
+
+    fn switch(&mut self, on: bool) -> Result<(), i32> {
         self.calls += 1;
+        // Both families have the same numbers for it.
         let path_mtu = if on { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
-        socket_option::set(self.socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, path_mtu)
+        let (level, name) = match self.is_ipv4 {
+            true => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+            false => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        };
+        socket_option::set(self.socket, level, name, path_mtu)
             .map_err(|error| error.raw_os_error().unwrap_or(0))?;
         self.on = on;
         Ok(())
@@ -330,7 +344,9 @@ impl<'a> DontFragment<'a> {
 
 impl Drop for DontFragment<'_> {
     fn drop(&mut self) {
-        let _ = self.turn(false);
+        if self.on {
+            let _ = self.switch(false);
+        }
     }
 }
 

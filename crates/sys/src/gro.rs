@@ -309,6 +309,7 @@ impl GroIo {
             remote: self.addresses.get(number)?.get()?,
             tos: incoming.tos,
             udp: true,
+            largest_fragment: incoming.largest_fragment,
             ..PacketMeta::default()
         };
         let segment_octets = incoming.segment_octets.filter(|octets| *octets > 0);

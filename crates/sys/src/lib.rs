@@ -23,6 +23,7 @@ pub mod fault;
 pub mod file;
 pub mod filter;
 pub mod gro;
+pub mod icmp_errors;
 pub mod icmp_sender;
 pub mod netlink;
 pub mod netns;

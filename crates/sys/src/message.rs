@@ -184,6 +184,8 @@ pub(crate) struct Incoming {
     pub(crate) tos: u8,
     /// Octets of each datagram but the last, if the kernel has joined several.
     pub(crate) segment_octets: Option<usize>,
+    /// Octets of the largest IP packet that it came in, if the kernel has joined fragments.
+    pub(crate) largest_fragment: u16,
 }
 
 impl Incoming {
@@ -211,6 +213,10 @@ impl Incoming {
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     let class = array(data, 0).map_or(0, c_int::from_ne_bytes);
                     incoming.tos = u8::try_from(class).unwrap_or(0);
+                }
+                (libc::IPPROTO_IP, IP_RECVFRAGSIZE) | (libc::IPPROTO_IPV6, IPV6_RECVFRAGSIZE) => {
+                    let octets = array(data, 0).map_or(0, c_int::from_ne_bytes);
+                    incoming.largest_fragment = u16::try_from(octets).unwrap_or(0);
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
                     let octets = array(data, 0).map_or(0, c_int::from_ne_bytes);
@@ -262,6 +268,9 @@ impl ExtendedError {
     }
 }
 
+/// linux/in.h and linux/in6.h; the libc crate lacks them.
+pub(crate) const IP_RECVFRAGSIZE: c_int = 25;
+pub(crate) const IPV6_RECVFRAGSIZE: c_int = 77;
 /// `sockaddr_in6`, the larger of the two.
 const ADDRESS_OCTETS: usize = 28;
 /// `sockaddr_in`.

@@ -121,7 +121,6 @@ impl RawEspSocket {
             // Raw IPv6 sockets take a port for a protocol number and refuse it.
             remote.set_port(0);
             let PacketMeta { local, tos, dont_fragment, .. } = packet.meta;
-            let dont_fragment = dont_fragment && remote.is_ipv4();
             Target { remote, local: Some(local), tos, dont_fragment, connected: false }
         })
     }

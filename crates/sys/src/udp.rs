@@ -17,7 +17,7 @@ pub use self::connected::ConnectedSocket;
 use crate::batch::{BatchIo, SendReport, Target, receive_error, send_parts};
 use crate::error::SysError;
 use crate::gro::{GroIo, Run};
-use crate::message::ExtendedError;
+use crate::message::{ExtendedError, IP_RECVFRAGSIZE, IPV6_RECVFRAGSIZE};
 use crate::netlink::Family;
 use crate::route::MARK;
 use crate::socket_option;
@@ -257,7 +257,7 @@ impl UdpSocket {
             remote: packet.meta.remote,
             local: Some(packet.meta.local),
             tos: packet.meta.tos,
-            dont_fragment: packet.meta.dont_fragment && packet.meta.remote.is_ipv4(),
+            dont_fragment: packet.meta.dont_fragment,
             connected: false,
         })
     }
@@ -569,6 +569,14 @@ pub(crate) fn configure_receiving(
     for (name, on) in [(local, true), (class, true), (errors, options.report_errors)] {
         socket_option::set(socket, level, name, on.into())
             .map_err(|error| SysError::of("configure socket", error))?;
+    }
+    // Of packets that came whole the kernel says nothing, so this costs nothing (Linux 4.10).
+    let fragments = match family {
+        Family::V4 => IP_RECVFRAGSIZE,
+        Family::V6 => IPV6_RECVFRAGSIZE,
+    };
+    if let Err(error) = socket_option::set(socket, level, fragments, 1) {
+        tracing::debug!(%error, "the kernel does not tell the size of fragments");
     }
     Ok(())
 }

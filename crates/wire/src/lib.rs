@@ -22,12 +22,14 @@ pub mod ikev2;
 pub mod ip;
 pub mod ipcomp;
 pub mod packet_buf;
+pub mod path_message;
 mod reader;
 pub mod vnet;
 mod writer;
 
 pub use error::WireError;
 pub use packet_buf::{PacketBuf, PacketMeta};
+pub use path_message::PathMessage;
 pub use reader::Reader;
 pub use vnet::VnetHeader;
 pub use writer::Writer;

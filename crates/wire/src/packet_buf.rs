@@ -33,6 +33,9 @@ pub struct PacketMeta {
     /// Inbound: octets of payload in each packet but the last that this one stands for; zero for a
     /// packet that stands for itself.
     pub segment_len: u16,
+    /// Inbound: octets of the largest outer packet that this one came in as fragments; zero if it came
+    /// whole, or nobody knows.
+    pub largest_fragment: u16,
 }
 
 impl Default for PacketMeta {
@@ -49,6 +52,7 @@ impl Default for PacketMeta {
             table: 0,
             whole: false,
             segment_len: 0,
+            largest_fragment: 0,
         }
     }
 }

@@ -55,13 +55,13 @@ impl InboundSa {
         let outcome = if let Some((at, len)) = single {
             self.enter_single(packet, at, len, arrived.now, gate, events)
         } else {
-            let way = Way { gate: &mut *gate, events, arrived, meta: packet.meta };
+            let way = Way { gate: &mut *gate, events: &mut *events, arrived, meta: packet.meta };
             // What has a number and is no payload still has its turn.
             let payload = if is_payload { packet.data() } else { NOTHING };
             let taken = self.enter_all(&mut unpacker, payload, way);
             match next_header {
                 IpProtocol::AGGFRAG => taken.map(|()| Arrived::InPart),
-                IpProtocol::NO_NEXT => Err(DropReason::Dummy),
+                IpProtocol::NO_NEXT => Err(self.hear(packet, arrived.now, events)),
                 _ => Err(DropReason::BadInner),
             }
         };

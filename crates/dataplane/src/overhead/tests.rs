@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use adit_crypto::{Authentication, Cipher, Secret};
 use adit_db::{
-    ChildKeys, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, IkeSaId, IpComp, Lifetime, MtuPolicy,
-    PolicyId, Tfc, TsSpec, WindowSize,
+    ChildKeys, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, IcmpRules, IkeSaId, IpComp, Lifetime,
+    MtuPolicy, PolicyId, Tfc, TsSpec, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -85,7 +85,7 @@ impl Shaped {
             },
             lifetime: Lifetime::NONE,
             replay_window: WindowSize::DEFAULT,
-            icmp: adit_db::IcmpRules::DEFAULT,
+            icmp: IcmpRules::DEFAULT,
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
@@ -93,6 +93,7 @@ impl Shaped {
             tfc: Tfc { padding: self.padding, dummies: 0 },
             ipcomp: self.compress.then_some(IpComp { cpi_in: Cpi(0x100), cpi_out: Cpi(0x101) }),
             aggfrag: None,
+            path_probe: false,
             rekeys: None,
         }
     }

@@ -10,6 +10,7 @@ use crate::event::{Event, Events};
 use crate::mss::{MssMax, syn_at};
 use crate::overhead::{Frame, Security};
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
+use crate::path_probe::PathTalk;
 
 /// Most ICMP errors a second about packets of one SA (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
 pub const ANSWERS_PER_SA: u32 = 10;
@@ -24,6 +25,8 @@ pub(super) struct Way {
     fitted: u32,
     /// How many of its packets were answered of late.
     answers: TokenBucket,
+    /// What is told about it, if anything is.
+    pub(super) talk: Option<Box<PathTalk>>,
 }
 
 /// That of most SAs, about whose paths nobody has said anything.
@@ -32,7 +35,7 @@ static UNKNOWN_V6: Way = Way::new(PathMtu::new(LINK_MTU, false), MtuPolicy::DEFA
 
 impl Way {
     const fn new(path: PathMtu, policy: MtuPolicy) -> Self {
-        Self { path, policy, fitted: 0, answers: TokenBucket::NEW }
+        Self { path, policy, fitted: 0, answers: TokenBucket::NEW, talk: None }
     }
 
     /// What is to be remembered of the way of an SA that is new; mostly nothing.
@@ -44,7 +47,14 @@ impl Way {
 }
 
 impl OutboundSa {
-    fn way(&self) -> &Way {
+    /// Another thread probes its path.
+    pub(super) fn forget_talk(&mut self) {
+        if let Some(way) = &mut self.cold.way {
+            way.talk = None;
+        }
+    }
+
+    pub(super) fn way(&self) -> &Way {
         let unknown = if self.encap.remote.is_ipv4() { &UNKNOWN_V4 } else { &UNKNOWN_V6 };
         self.cold.way.as_deref().unwrap_or(unknown)
     }
@@ -55,7 +65,7 @@ impl OutboundSa {
         self
     }
 
-    fn way_mut(&mut self) -> &mut Way {
+    pub(super) fn way_mut(&mut self) -> &mut Way {
         let unknown = if self.encap.remote.is_ipv4() { &UNKNOWN_V4 } else { &UNKNOWN_V6 };
         self.cold.way.get_or_insert_with(|| Box::new(unknown.clone()))
     }
@@ -118,6 +128,11 @@ impl OutboundSa {
     /// What is known of its path.
     pub(crate) fn path(&self) -> &PathMtu {
         &self.way().path
+    }
+
+    /// Whether the operator wants nothing to be known about it.
+    pub(crate) fn ignores_path(&self) -> bool {
+        self.way().policy.path == PathMtuRule::Ignore
     }
 
     /// Says what is in force.

@@ -67,6 +67,8 @@ pub(crate) struct Options {
     /// See there.
     pub(crate) aggfrag: Option<Aggfrag>,
     /// See there.
+    pub(crate) path_probe: bool,
+    /// See there.
     pub(crate) mode: Mode,
     /// The right side's knowledge of what the left side takes the ends for.
     pub(crate) peer_view: Option<Hosts>,
@@ -96,6 +98,7 @@ impl Default for Options {
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,
+            path_probe: false,
             mode: Mode::Tunnel,
             peer_view: None,
             ends: (left(), right()),
@@ -174,6 +177,7 @@ impl Options {
             mtu: self.mtu,
             tfc: self.tfc,
             aggfrag: self.aggfrag,
+            path_probe: self.path_probe,
             ipcomp: self.ipcomp.map(|IpComp { cpi_in, cpi_out }| match at_left {
                 true => IpComp { cpi_in, cpi_out },
                 false => IpComp { cpi_in: cpi_out, cpi_out: cpi_in },

@@ -72,6 +72,11 @@ impl SequenceCounter {
         })
     }
 
+    /// Whether others give out numbers of the same SA.
+    pub fn is_shared(&self) -> bool {
+        self.reserve.is_some()
+    }
+
     /// Gives out the next number.
     ///
     /// # Errors

@@ -170,6 +170,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) no_tfc: bool,
     pub(crate) ipcomp: Option<IpComp>,
     pub(crate) aggfrag: Option<Aggfrag>,
+    /// Whether the peer answers probes of the path MTU.
+    pub(crate) path_probe: bool,
     pub(crate) keymat: ChildKeymat,
     pub(crate) encap: Encapsulation,
     pub(crate) rekeys: Option<ChildSaId>,
@@ -323,6 +325,7 @@ impl Child {
             tfc: if agreed.no_tfc { Tfc::OFF } else { config.tfc },
             ipcomp: agreed.ipcomp,
             aggfrag: agreed.aggfrag,
+            path_probe: agreed.path_probe,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);

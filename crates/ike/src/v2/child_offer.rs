@@ -4,7 +4,7 @@
 //! notifies with what the refusing side would accept ([`Hints`]), so that both operators see the
 //! difference; they are sent and believed only after authentication.
 
-use adit_db::{Aggfrag, ChildConfig, ChildName, Connection, IpComp, Mode};
+use adit_db::{Aggfrag, ChildConfig, ChildName, Connection, IpComp, Mode, Tfc};
 use adit_wire::aggfrag::UseAggfrag;
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, IpCompTransformId, NotifyType, ProtocolId};
@@ -33,6 +33,8 @@ pub(crate) struct ChildOffer {
     cpi_in: Option<Cpi>,
     /// Whether shared ESP packets are offered.
     shares: bool,
+    /// Whether the peer is told that we answer probes of the path MTU.
+    probes: bool,
     pub(crate) offer: Offer,
     selectors: SelectorPair,
     ends: Ends,
@@ -52,6 +54,8 @@ pub(crate) struct Accepted {
     /// Whether the peer may have more of them, for resources.
     pub(crate) per_resource: bool,
     pub(crate) aggfrag: Option<Aggfrag>,
+    /// Whether the peer answers probes of the path MTU.
+    pub(crate) path_probe: bool,
 }
 
 /// The answer of a peer, kept until it has been authenticated.
@@ -116,6 +120,7 @@ impl ChildOffer {
             spi_in,
             cpi_in,
             shares: false,
+            probes: false,
             offer: Offer::new(purpose, &proposals, &spi_in.to_octets()),
             selectors,
             ends,
@@ -123,12 +128,13 @@ impl ChildOffer {
         })
     }
 
-    /// The same offer with shared ESP packets, if its connection negotiates them and the peer is one of
-    /// ours. Others may agree on terms that only their answer shows, and then there is no child.
+    /// The same offer with probes of the path MTU, if the peer is one of ours, and with shared ESP packets,
+    /// if its connection negotiates them, too. Others may agree on terms that only their answer shows, and then there is no child.
     #[must_use]
     pub(crate) fn of(self, connection: &Connection, peer: PeerSoftware) -> Self {
         let shares = peer == PeerSoftware::Adit && connection.negotiates_aggfrag(&self.config);
-        Self { shares, ..self }
+        let probes = peer == PeerSoftware::Adit && may_probe(&self.config);
+        Self { shares, probes, ..self }
     }
 
     /// The protocol of our first choice.
@@ -161,6 +167,9 @@ impl ChildOffer {
         put_resource(&self.config, chain);
         if self.shares {
             put_aggfrag(Aggfrag { super_packets: true }, chain);
+        }
+        if self.probes {
+            put_path_probe(chain);
         }
         chain.put(&Payload::Sa(self.offer.sa()));
     }
@@ -213,6 +222,8 @@ impl ChildOffer {
                 let ipcomp = self.ipcomp(said.ipcomp)?;
                 let aggfrag = self.aggfrag(said)?;
                 let Said { no_tfc, per_resource, .. } = said;
+                // CHECKLIST D17: what was not offered is not agreed on, whatever the peer says.
+                let path_probe = self.probes && said.path_probe;
                 Ok(Accepted {
                     choice,
                     spi_out,
@@ -222,6 +233,7 @@ impl ChildOffer {
                     ipcomp,
                     aggfrag,
                     per_resource,
+                    path_probe,
                 })
             }
         }
@@ -381,6 +393,30 @@ pub(crate) fn answer_aggfrag(
     Some(aggfrag)
 }
 
+/// Whether probes of the path MTU are possible, and their lengths give nothing away.
+fn may_probe(config: &ChildConfig) -> bool {
+    config.is_esp_only() && config.tfc == Tfc::OFF
+}
+
+/// Adds ADIT_PATH_PROBE.
+fn put_path_probe(chain: &mut ChainBuilder) {
+    chain.put(&Payload::Notify(Notify::new(NotifyType::ADIT_PATH_PROBE, &[])));
+}
+
+/// Responder: agrees to answer probes of the path MTU, if the peer is an Adit that does.
+pub(crate) fn answer_path_probe(
+    config: &ChildConfig,
+    said: Said,
+    peer: PeerSoftware,
+    chain: &mut ChainBuilder,
+) -> bool {
+    let agreed = said.by(peer).path_probe && may_probe(config);
+    if agreed {
+        put_path_probe(chain);
+    }
+    agreed
+}
+
 /// Adds TSi and TSr.
 pub(crate) fn put_selectors(pair: &SelectorPair, chain: &mut ChainBuilder) {
     chain.put(&Payload::TsI(Ts::new(pair.initiator.clone())));
@@ -496,6 +532,23 @@ mod tests {
             }
             let alone = Said { super_packets: true, ..Said::default() };
             assert_eq!(offer.aggfrag(alone).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn probes_of_the_path_are_offered_to_our_own_kind() {
+        for (peer, offered) in [(PeerSoftware::Adit, true), (PeerSoftware::Unknown, false)] {
+            let offer = offer_to(peer);
+            let put = |offer: &ChildOffer| {
+                let mut chain = ChainBuilder::new();
+                offer.put_sa(peer, &mut chain);
+                chain.finish()
+            };
+            let without = ChildOffer { probes: false, ..offer_to(peer) };
+            assert_eq!(put(&offer) != put(&without), offered);
+            let said = Said { path_probe: true, ..Said::default() };
+            let mut chain = ChainBuilder::new();
+            assert_eq!(answer_path_probe(offer.config(), said, peer, &mut chain), offered);
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Said {
     pub(crate) aggfrag: Option<UseAggfrag>,
     /// ADIT_SUPER_PACKETS.
     pub(crate) super_packets: bool,
+    /// ADIT_PATH_PROBE: it answers probes of the path MTU.
+    pub(crate) path_probe: bool,
 }
 
 /// What the peer says about compression (RFC 7296 §2.22).
@@ -84,7 +86,12 @@ impl Said {
     /// What counts of it if the peer is no Adit: to others our notifies mean something else.
     pub(crate) fn by(self, peer: PeerSoftware) -> Self {
         let is_ours = peer == PeerSoftware::Adit;
-        Self { beet: self.beet && is_ours, super_packets: self.super_packets && is_ours, ..self }
+        Self {
+            beet: self.beet && is_ours,
+            super_packets: self.super_packets && is_ours,
+            path_probe: self.path_probe && is_ours,
+            ..self
+        }
     }
 
     pub(crate) fn read(received: &Received<'_>) -> Self {
@@ -96,6 +103,7 @@ impl Said {
             ipcomp: SaidIpComp::read(received),
             aggfrag: read_aggfrag(received),
             super_packets: received.has_notify(NotifyType::ADIT_SUPER_PACKETS),
+            path_probe: received.has_notify(NotifyType::ADIT_PATH_PROBE),
         }
     }
 }

@@ -238,6 +238,28 @@ fn of_shared_packets_only_what_we_do_is_taken() {
     }
 }
 
+/// Probes of the path MTU are agreed on by those who offer them and hide no lengths, and by nobody else.
+#[test]
+fn of_path_probes_what_was_offered_is_taken() {
+    const PROBE: NotifyType = NotifyType::ADIT_PATH_PROBE;
+    for (asked, padding, agreed) in [
+        (&[(PROBE, &[][..])][..], 0, true),
+        (&[(PROBE, &[1, 2, 3])], 0, true),
+        (&[(PROBE, &[])], 600, false),
+        (&[], 0, false),
+    ] {
+        let mut pair = established_with(|child| child.tfc.padding = padding);
+        let first = pair.right.children.values().next().unwrap();
+        assert_eq!(first.path_probe, padding == 0);
+        let known = first.id;
+        let chain = child_request(&pair, asked);
+        let answer = answer(&mut pair, ExchangeType::CREATE_CHILD_SA, FIRST, chain);
+        let second = pair.right.children.values().find(|sa| sa.id != known).unwrap();
+        assert_eq!(second.path_probe, agreed, "{asked:?}");
+        assert_eq!(notifies(&answer).contains(&PROBE), agreed, "{asked:?}");
+    }
+}
+
 /// CHECKLIST D07: a critical payload nobody knows, inside the encrypted one, is named; an
 /// established IKE SA stays.
 #[test]

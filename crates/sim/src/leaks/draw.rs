@@ -310,6 +310,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         mtu: MtuPolicy::default(),
         ipcomp: None,
         aggfrag: None,
+        path_probe: false,
         tfc: Tfc {
             padding: if dice.percent(10) { 600 } else { 0 },
             dummies: if dice.percent(10) { 1 } else { 0 },
@@ -385,6 +386,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         mtu: sa.mtu,
         ipcomp: None,
         aggfrag: sa.aggfrag,
+        path_probe: sa.path_probe,
         tfc: Tfc::OFF,
         rekeys: None,
     }

@@ -293,7 +293,7 @@ impl Host {
             while let Some(output) = self.endpoint.poll_output() {
                 self.carry_out(output);
             }
-            let Some(event) = self.engine.poll_event(&self.connections) else { break };
+            let Some(event) = self.engine.poll_event(&self.connections, self.now) else { break };
             self.endpoint.handle_packet_event(event, self.now, &mut self.rng);
         }
         for Left { path, letter } in self.engine.take_left() {

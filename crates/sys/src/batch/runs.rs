@@ -107,7 +107,7 @@ impl BatchIo {
                 report.unsent += 1;
                 continue;
             }
-            if let Err(errno) = dont_fragment.turn(target.dont_fragment) {
+            if let Err(errno) = dont_fragment.turn(target) {
                 report.note(errno);
                 continue;
             }

@@ -142,7 +142,7 @@ impl ConnectedSocket {
             remote,
             local: Some(SocketAddr::new(local, 0)),
             tos: packet.meta.tos,
-            dont_fragment: packet.meta.dont_fragment && remote.is_ipv4(),
+            dont_fragment: packet.meta.dont_fragment,
             connected: true,
         })
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_dataplane::{HEADROOM_MAX, InboundCommand, packet_buffer};
+use adit_dataplane::{Event, HEADROOM_MAX, InboundCommand, OutboundCommand, packet_buffer};
 use adit_db::{ChildSaId, ConnectionName};
 use adit_ike::Path;
 use adit_mgmt::Diagnosis;
@@ -211,8 +211,24 @@ impl Running {
             }
             self.let_go(clock::now());
             while let Some(event) = self.delivery.engine.poll_event() {
-                tell_ike(&self.role.ike, event);
+                match event {
+                    Event::PathMessage { child, message } => {
+                        self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
+                    }
+                    Event::Fragments { child, largest } => {
+                        self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
+                    }
+                    event => tell_ike(&self.role.ike, event),
+                }
             }
+        }
+    }
+
+    /// Tells the outbound threads something that is for the one which probes. What finds no room is like
+    /// a packet that is lost.
+    fn tell_outbound(&self, command: impl Fn() -> OutboundCommand) {
+        for thread in self.role.outbound.iter() {
+            let _ = thread.try_send(ToOutbound::Engine(command()));
         }
     }
 

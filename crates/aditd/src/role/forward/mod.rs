@@ -105,6 +105,10 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
         Event::PathMtu { child, mtu, inner, source } => {
             PacketNews::PathMtu { child, mtu, inner, source }
         }
+        // Between packet threads.
+        Event::PathLearnt { .. } | Event::PathMessage { .. } | Event::Fragments { .. } => {
+            return;
+        }
         Event::Audit(audit) => {
             // RFC 4303 §4: what an auditor wants to read.
             info!(

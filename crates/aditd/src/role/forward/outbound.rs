@@ -2,6 +2,7 @@
 
 mod burst;
 mod order;
+mod outside;
 mod peers;
 mod transmit;
 
@@ -9,11 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::offload::{Segments, SuperPacket};
-use adit_dataplane::{DropReason, HEADROOM_MAX, INNER_MTU, Outbound, Verdict};
+use adit_dataplane::{
+    DropReason, Event, HEADROOM_MAX, INNER_MTU, Outbound, OutboundCommand, Verdict,
+};
 use adit_db::TableId;
 use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::clock;
 use adit_sys::esp_sender::EspSender;
+use adit_sys::icmp_errors::TooBigSocket;
 use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::BypassSocket;
 use adit_sys::tun::{self, Tun};
@@ -24,6 +28,7 @@ use adit_wire::PacketBuf;
 use tracing::{debug, error, warn};
 
 use self::burst::{BURST_MAX, Burst, Cut, READ_MAX};
+use self::outside::Outside;
 use self::peers::Peers;
 use self::transmit::transmit;
 use super::handover::Handover;
@@ -53,6 +58,8 @@ pub(crate) struct Role {
     pub(crate) tcp_places: Arc<()>,
     /// Where packets with their own IP header leave: in clear, or in transport mode.
     pub(crate) bypass: BypassSocket,
+    /// Where routers say that packets are too big, one for each family; only the first thread has any.
+    pub(crate) too_big: Vec<TooBigSocket>,
     /// Tells hosts of packets that are too long.
     pub(crate) icmp: IcmpSender,
     /// The ike role.
@@ -67,6 +74,8 @@ const TUN: Token = Token(0);
 const COMMANDS: Token = Token(1);
 /// That of an interface of tunnels is this and the number of its table.
 const INTERFACES: u64 = 2;
+/// That of a socket with complaints is this and its number: behind all tables.
+const ICMP: u64 = 1 << 32;
 /// Packets and super-packets read from an interface before commands are looked at again: some
 /// milliseconds of work at most.
 const READS_IN_A_ROW: usize = 128;
@@ -85,6 +94,9 @@ impl Role {
         let started = Poller::new().and_then(|poller| {
             poller.add(&*self.tun, TUN, Interest::Readable)?;
             poller.add(commands, COMMANDS, Interest::Readable)?;
+            for (number, socket) in (ICMP..).zip(&self.too_big) {
+                poller.add(socket, Token(number), Interest::Readable)?;
+            }
             Ok(poller)
         });
         match started {
@@ -102,6 +114,7 @@ struct Running {
     engine: Outbound,
     handover: Handover,
     peers: Peers,
+    outside: Outside,
     /// The interfaces that tunnels have for themselves.
     interfaces: Interfaces,
     batch: BatchIo,
@@ -129,6 +142,7 @@ impl Running {
                 role.unconnected.clone(),
                 clock::now(),
             ),
+            outside: Outside::new(&role.too_big),
             role,
             interfaces: Interfaces::new(),
             batch: BatchIo::new(HEADROOM_MAX),
@@ -171,10 +185,28 @@ impl Running {
                 return;
             }
             self.forward_others(&events, poller);
+            if events.iter().any(|ready| ready.token.0 >= ICMP) {
+                self.outside.receive(&self.role.too_big, &mut self.engine, clock::now());
+            }
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
-                tell_ike(&self.role.ike, event);
+                match event {
+                    Event::PathLearnt { child, mtu, source } => {
+                        self.tell_others(|| OutboundCommand::PathMtu { child, mtu, source });
+                    }
+                    event => tell_ike(&self.role.ike, event),
+                }
             }
+        }
+    }
+
+    /// Tells the other outbound threads what this one has found out. Who has no room hears it when it is
+    /// told again.
+    fn tell_others(&self, command: impl Fn() -> OutboundCommand) {
+        let own = usize::from(self.role.number);
+        let others = self.role.threads.iter().enumerate().filter(|(number, _)| *number != own);
+        for (_, thread) in others {
+            let _ = thread.try_send(ToOutbound::Engine(command()));
         }
     }
 

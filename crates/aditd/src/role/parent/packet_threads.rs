@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use adit_sys::icmp_errors::TooBigSocket;
 use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
@@ -26,6 +27,8 @@ pub(super) struct PacketThreads {
     /// What ESP has beside them.
     pub(super) fast_esp: FastEsp,
     pub(super) ah: Vec<RawAhSocket>,
+    /// For the first outbound thread.
+    pub(super) too_big: Vec<TooBigSocket>,
     /// Why peers have no sockets of their own on UDP 4500, if so.
     pub(super) unconnected: Option<String>,
     pub(super) bypass: BypassSocket,
@@ -70,7 +73,7 @@ impl PacketThreads {
     }
 
     /// It sends by the sockets of an inbound thread: it does not matter which, but that not all use one.
-    fn outbound(&self, number: u16) -> io::Result<outbound::Role> {
+    fn outbound(&mut self, number: u16) -> io::Result<outbound::Role> {
         let at = usize::from(number).checked_rem(self.nat_sockets.len()).unwrap_or(0);
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let udp = self.nat_sockets.get(at).ok_or_else(missing)?;
@@ -87,6 +90,7 @@ impl PacketThreads {
             tcp: self.links.tcp.clone(),
             tcp_places: Arc::default(),
             bypass: self.bypass.try_clone().map_err(io::Error::other)?,
+            too_big: std::mem::take(&mut self.too_big),
             icmp: self.icmp.try_clone().map_err(io::Error::other)?,
             ike: self.links.ike.clone(),
             control: self.links.control.clone(),

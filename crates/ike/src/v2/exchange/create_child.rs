@@ -20,8 +20,8 @@ use crate::v2::child::{
     Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose, protects_alike,
 };
 use crate::v2::child_offer::{
-    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, put_mode, put_resource,
-    put_selectors,
+    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, answer_path_probe, put_mode,
+    put_resource, put_selectors,
 };
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
@@ -320,6 +320,7 @@ impl CreateChildSent {
                 no_tfc: agreed.accepted.no_tfc,
                 ipcomp: agreed.accepted.ipcomp,
                 aggfrag: agreed.accepted.aggfrag,
+                path_probe: agreed.accepted.path_probe,
                 keymat: agreed.keymat,
                 encap: agreed.encap,
                 rekeys: self.rekeys,
@@ -571,6 +572,7 @@ fn accept(
     }
     established.note_resources(said.per_resource, config);
     let aggfrag = answer_aggfrag(&connection, config, said, &mut chain);
+    let path_probe = answer_path_probe(config, said, core.peer, &mut chain);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     chain.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
     let mut first = None;
@@ -588,8 +590,17 @@ fn accept(
     put_selectors(&selectors, &mut chain);
     let series = Series::new(&choice.suite.additional);
     let Said { no_tfc, per_resource, .. } = said;
-    let accepted =
-        Accepted { choice, spi_out, selectors, mode, no_tfc, ipcomp, aggfrag, per_resource };
+    let accepted = Accepted {
+        choice,
+        spi_out,
+        selectors,
+        mode,
+        no_tfc,
+        ipcomp,
+        aggfrag,
+        per_resource,
+        path_probe,
+    };
     let answered = Answered { rekeys, accepted, spi_in, nonce_i, nonce_r, first, series };
     // If the peer asks again, it has given up what it asked for before.
     established.forget_pending(rekeys, &config.name);
@@ -637,6 +648,7 @@ pub(super) fn complete(
         no_tfc: accepted.no_tfc,
         ipcomp: accepted.ipcomp,
         aggfrag: accepted.aggfrag,
+        path_probe: accepted.path_probe,
         keymat,
         encap: core.encapsulation(),
         rekeys,

@@ -285,6 +285,7 @@ impl PacketEngine {
     pub(super) fn poll_event(
         &mut self,
         connections: &[(usize, Arc<Connection>)],
+        now: Instant,
     ) -> Option<PacketEvent> {
         loop {
             let event = self.outbound.poll_event().or_else(|| self.inbound.poll_event())?;
@@ -298,7 +299,16 @@ impl PacketEngine {
                 Event::PeerMoved { child, remote } => PacketEvent::PeerMoved { child, remote },
                 Event::Traffic { child } => PacketEvent::Traffic { child },
                 Event::Used { child } => PacketEvent::Used { child },
-                Event::Audit(_) | Event::PathMtu { .. } => continue,
+                Event::PathMessage { child, message } => {
+                    let heard = OutboundCommand::PathMessage { child, message };
+                    self.outbound.handle_command(heard, now);
+                    self.poll_packets();
+                    continue;
+                }
+                Event::Audit(_)
+                | Event::PathMtu { .. }
+                | Event::PathLearnt { .. }
+                | Event::Fragments { .. } => continue,
             });
         }
     }

@@ -593,6 +593,7 @@ fn install(
         no_tfc: accepted.no_tfc,
         ipcomp: accepted.ipcomp,
         aggfrag: accepted.aggfrag,
+        path_probe: accepted.path_probe,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,

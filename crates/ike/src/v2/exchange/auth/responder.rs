@@ -18,7 +18,7 @@ use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{Agreed, Answer, Child, Offered, Refusal, choose};
 use crate::v2::child_offer::{
-    Hints, answer_aggfrag, answer_ipcomp, put_mode, put_resource, put_selectors,
+    Hints, answer_aggfrag, answer_ipcomp, answer_path_probe, put_mode, put_resource, put_selectors,
 };
 use crate::v2::childless;
 use crate::v2::established::Established;
@@ -636,6 +636,7 @@ fn answer_child(
         put_resource(config, chain);
     }
     let aggfrag = answer_aggfrag(&connection, config, request.said, chain);
+    let path_probe = answer_path_probe(config, request.said, core.peer, chain);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
     put_selectors(&selectors, chain);
     let agreed = Agreed {
@@ -651,6 +652,7 @@ fn answer_child(
         no_tfc: request.said.no_tfc,
         ipcomp,
         aggfrag,
+        path_probe,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,

@@ -1,0 +1,181 @@
+//! What routers outside say about our packets: ICMP too big, which nobody has authenticated
+//! (RFC 4301 §6.1.1, §8.2).
+//!
+//! A message is believed as far as it can be checked: it quotes an ESP or AH packet to the peer of an
+//! SA, with that SA's SPI and a sequence number that was given out lately, and tells a size below the
+//! one in force. Its effect is bounded below, limited in rate, aged, and where the peer answers probes
+//! undone within a second if it is not true. Everything else changes nothing.
+//!
+//! Anybody can send these as fast as the link takes them, so what costs nothing comes first: a lookup
+//! of what a forger has to guess.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use adit_db::sad::Table;
+use adit_db::{ChildSaId, DfPolicy};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{IcmpError, IpPacket, QuotedSpi};
+
+use crate::event::Event;
+use crate::outbound::Outbound;
+use crate::path_mtu::MtuSource;
+use crate::sa::OutboundSa;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Complaint {
+    /// The SA sends smaller packets from now on.
+    Believed,
+    /// It is no message about packets too big, or quotes too little (CHECKLIST PM-19).
+    NotForUs,
+    /// It quotes no packet that we can have sent to a peer.
+    Unknown,
+    /// What it says is no news, or absurd.
+    NoNews,
+    /// Too many have come.
+    TooMany,
+}
+
+/// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike.
+#[derive(Debug, Default)]
+pub(crate) struct BySpi(Table<(IpAddr, u32), ChildSaId>);
+
+impl BySpi {
+    pub(crate) fn put(&mut self, sa: &OutboundSa) {
+        *self.0.get_or_insert_with((sa.encap.remote.ip(), sa.spi.0), || sa.child) = sa.child;
+    }
+
+    pub(crate) fn take_out(&mut self, sa: &OutboundSa) {
+        let key = (sa.encap.remote.ip(), sa.spi.0);
+        if self.0.get(&key) == Some(&sa.child) {
+            self.0.remove(&key);
+        }
+    }
+}
+
+/// So many at once, and one more after each interval.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    tokens: u8,
+    filled_at: Option<Instant>,
+}
+
+impl Bucket {
+    pub(crate) const EMPTY: Self = Self { tokens: 0, filled_at: None };
+
+    fn spend(&mut self, size: u8, interval: Duration, now: Instant) -> bool {
+        let more = match self.filled_at {
+            None => u128::from(size),
+            Some(at) => {
+                let passed = now.saturating_duration_since(at).as_nanos();
+                passed.checked_div(interval.as_nanos()).unwrap_or(0)
+            }
+        };
+        if more > 0 {
+            let more = u8::try_from(more).unwrap_or(u8::MAX);
+            self.tokens = self.tokens.saturating_add(more).min(size);
+            self.filled_at = Some(now);
+        }
+        let may = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        may
+    }
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Outbound {
+    /// Takes an ICMP packet that came from outside, from its IP header on. One thread of several does
+    /// that for all: what it believes is an [`Event::PathLearnt`] for the others.
+    pub fn handle_icmp(&mut self, packet: &[u8], now: Instant) -> Complaint {
+        let Some(message) = TooBig::read(packet) else { return Complaint::NotForUs };
+        let key = (message.peer, message.quoted.spi);
+        let Some(child) = self.by_spi.0.get(&key).copied() else { return Complaint::Unknown };
+        let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
+        if !sa.can_have_sent(&message) {
+            return Complaint::Unknown;
+        }
+        let (current, source) = sa.path().in_force();
+        // RFC 8201 §4: nothing is ever raised by a message.
+        let is_settled = source == MtuSource::Operator || sa.ignores_path();
+        if message.mtu >= current || is_settled || current == sa.path().floor() {
+            return Complaint::NoNews;
+        }
+        let talk = sa.talk().get_or_insert_default();
+        let one = talk.complaints.spend(PER_SA, PER_SA_INTERVAL, now);
+        if !one || !self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now) {
+            return Complaint::TooMany;
+        }
+        let floor = sa.path().floor();
+        // CHECKLIST PM-03: who has a smaller link than all have may cut what we send.
+        if message.mtu < floor && sa.encap.remote.is_ipv4() {
+            sa.df = DfPolicy::Clear;
+        }
+        let mtu = message.mtu.max(floor);
+        self.before_learning();
+        let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
+        sa.learn_mtu(mtu, MtuSource::Icmp, now, &mut self.events);
+        self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Icmp });
+        self.after_learning(child, now);
+        Complaint::Believed
+    }
+}
+
+impl OutboundSa {
+    /// Whether a quoted packet is one that this SA can have sent lately.
+    fn can_have_sent(&self, message: &TooBig) -> bool {
+        let QuotedSpi { protocol, sequence, udp_ports, .. } = message.quoted;
+        let wanted = if self.is_ah() { IpProtocol::AH } else { IpProtocol::ESP };
+        let (local, remote) = (self.encap.local, self.encap.remote);
+        let ports = (self.encap.udp && !self.encap.tcp).then(|| (local.port(), remote.port()));
+        // A NAT between us and the reporter has put our port back, or it is not our packet.
+        let is_ours = protocol == wanted && udp_ports == ports;
+        let is_ours = is_ours && (local.ip().is_unspecified() || local.ip() == message.us);
+        is_ours && sequence.is_some_and(|sequence| self.gave_out_lately(sequence))
+    }
+
+    /// Whether the lower half of a sequence number is one of the last. Other threads that send on the
+    /// same SA may be ahead by what they take at once.
+    fn gave_out_lately(&self, sequence: u32) -> bool {
+        let last = self.sequence.last();
+        let [.., l0, l1, l2, l3] = last.to_be_bytes();
+        let low = u32::from_be_bytes([l0, l1, l2, l3]);
+        let back = low.wrapping_sub(sequence);
+        let ahead = sequence.wrapping_sub(low);
+        let is_back = back < LATELY && u64::from(back) < last;
+        is_back || (self.home_is_shared() && ahead < LATELY)
+    }
+}
+
+/// What of an ICMP message matters.
+struct TooBig {
+    us: IpAddr,
+    peer: IpAddr,
+    quoted: QuotedSpi,
+    mtu: u16,
+}
+
+impl TooBig {
+    fn read(packet: &[u8]) -> Option<Self> {
+        let error = IcmpError::read(&IpPacket::read(packet).ok()?).ok()?;
+        let mtu = u16::try_from(error.too_big()?).unwrap_or(u16::MAX);
+        let about = error.about().ok()?;
+        let quoted = QuotedSpi::read(&about)?;
+        Some(Self { us: about.src(), peer: about.dst(), quoted, mtu })
+    }
+}
+
+/// How far back the sequence number of a quoted packet may lie: what a fast SA sends in some tenths
+/// of a second.
+const LATELY: u32 = 1 << 18;
+/// Messages about one SA that are believed at once, and from one to the next.
+const PER_SA: u8 = 4;
+const PER_SA_INTERVAL: Duration = Duration::from_secs(2);
+/// The same for all.
+const IN_ALL: u8 = 64;
+const IN_ALL_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,0 +1,263 @@
+//! ICMP from outside, which anybody can send (RFC 4301 §6.1.1, §8.2).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use adit_dataplane::{Complaint, Event, MtuSource, Verdict};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{Icmp, Ipv4Header, Ipv6Header, checksum};
+
+use crate::fixtures::{Options, SPI, Tunnel, buffer, udp_packet};
+
+/// What a forger may get wrong.
+#[derive(Clone)]
+struct Forged {
+    ends: (SocketAddr, SocketAddr),
+    udp: bool,
+    spi: u32,
+    sequence: u32,
+    kind: u8,
+    code: u8,
+    mtu: u32,
+    /// Octets of the quote behind its IP header.
+    quoted: usize,
+}
+
+impl Forged {
+    fn of(options: &Options) -> Self {
+        let is_ipv4 = options.ends.0.is_ipv4();
+        let (kind, code) = match is_ipv4 {
+            true => (Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED),
+            false => (Icmp::TOO_BIG_V6, 0),
+        };
+        let (ends, udp) = (options.ends, options.udp);
+        Self { ends, udp, spi: SPI.0, sequence: 1, kind, code, mtu: 1_400, quoted: 16 }
+    }
+
+    fn quote(&self) -> Vec<u8> {
+        let mut payload = Vec::new();
+        if self.udp {
+            payload.extend(self.ends.0.port().to_be_bytes());
+            payload.extend(self.ends.1.port().to_be_bytes());
+            payload.extend([5, 200, 0, 0]);
+        }
+        payload.extend(self.spi.to_be_bytes());
+        payload.extend(self.sequence.to_be_bytes());
+        payload.resize(1_400, 0);
+        let protocol = if self.udp { IpProtocol::UDP } else { IpProtocol::ESP };
+        let mut packet = headed(self.ends.0.ip(), self.ends.1.ip(), protocol, &payload);
+        let header = packet.len() - payload.len();
+        packet.truncate(header + self.quoted);
+        packet
+    }
+
+    fn octets(&self) -> Vec<u8> {
+        let mut message = vec![self.kind, self.code, 0, 0];
+        message.extend(self.mtu.to_be_bytes());
+        message.extend(self.quote());
+        let us = self.ends.0.ip();
+        let (router, protocol): (IpAddr, _) = match us {
+            IpAddr::V4(_) => ("203.0.113.9".parse().unwrap(), IpProtocol::ICMP),
+            IpAddr::V6(_) => ("2001:db8:9::9".parse().unwrap(), IpProtocol::ICMPV6),
+        };
+        let mut summed = Vec::new();
+        if let (IpAddr::V6(src), IpAddr::V6(dst)) = (router, us) {
+            summed.extend(src.octets());
+            summed.extend(dst.octets());
+            summed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+            summed.extend([0, 0, 0, IpProtocol::ICMPV6.0]);
+        }
+        summed.extend(&message);
+        let sum = checksum(&summed).to_be_bytes();
+        message[2..4].copy_from_slice(&sum);
+        headed(router, us, protocol, &message)
+    }
+}
+
+fn headed(src: IpAddr, dst: IpAddr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).unwrap();
+    let mut octets = match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => Ipv4Header {
+            traffic_class: 0,
+            total_len: 20 + len,
+            identification: 1,
+            dont_fragment: true,
+            ttl: 60,
+            protocol,
+            src,
+            dst,
+        }
+        .to_octets()
+        .to_vec(),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => Ipv6Header {
+            traffic_class: 0,
+            flow_label: 0,
+            payload_len: len,
+            next: protocol,
+            hop_limit: 60,
+            src,
+            dst,
+        }
+        .to_octets()
+        .to_vec(),
+        _ => panic!("two families"),
+    };
+    octets.extend(payload);
+    octets
+}
+
+/// A tunnel that has sent a packet.
+fn used(options: &Options) -> Tunnel {
+    let mut tunnel = options.tunnel();
+    let mut packet = buffer(&udp_packet(false, 0, 200));
+    assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
+    tunnel
+}
+
+fn told(tunnel: &mut Tunnel) -> Vec<(u16, MtuSource)> {
+    std::iter::from_fn(|| tunnel.left.poll_event())
+        .filter_map(|event| match event {
+            Event::PathMtu { mtu, source, .. } => Some((mtu, source)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn every_way() -> [Options; 4] {
+    let v6 = ("[2001:db8::1]:4500".parse().unwrap(), "[2001:db8::2]:4500".parse().unwrap());
+    let v4 = Options::default().ends;
+    [(v4, true), (v4, false), (v6, true), (v6, false)].map(|(ends, udp)| Options {
+        ends,
+        udp,
+        ..Options::default()
+    })
+}
+
+/// CHECKLIST PM-18: the SA is found by the SPI in the quote, whatever its packets travel in.
+#[test]
+fn a_quote_of_what_was_sent_is_believed() {
+    for options in every_way() {
+        let mut tunnel = used(&options);
+        let message = Forged::of(&options).octets();
+        assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
+        assert_eq!(told(&mut tunnel), [(1_400, MtuSource::Icmp)], "{options:?}");
+        // CHECKLIST PM-21: no message raises it.
+        let more = Forged { mtu: 1_450, ..Forged::of(&options) }.octets();
+        assert_eq!(tunnel.left.handle_icmp(&more, tunnel.now), Complaint::NoNews);
+    }
+}
+
+/// CHECKLIST PM-20: unknown SPI, wrong destination, wrong ports, wrong sequence number.
+#[test]
+fn a_quote_of_what_was_not_sent_is_nothing() {
+    for options in every_way() {
+        let mut tunnel = used(&options);
+        let right = Forged::of(&options);
+        let mut elsewhere = right.clone();
+        elsewhere.ends.1.set_ip(if right.ends.1.is_ipv4() {
+            "198.51.100.2".parse().unwrap()
+        } else {
+            "2001:db8::3".parse().unwrap()
+        });
+        let mut not_ours = right.clone();
+        not_ours.ends.0.set_ip(if right.ends.0.is_ipv4() {
+            "192.0.2.77".parse().unwrap()
+        } else {
+            "2001:db8::77".parse().unwrap()
+        });
+        let wrong = [
+            Forged { spi: SPI.0 + 1, ..right.clone() },
+            Forged { sequence: 2, ..right.clone() },
+            Forged { sequence: 0, ..right.clone() },
+            Forged { sequence: u32::MAX - 5, ..right.clone() },
+            Forged { udp: !right.udp, ..right.clone() },
+            elsewhere,
+            not_ours,
+        ];
+        for (number, forged) in wrong.iter().enumerate() {
+            let complaint = tunnel.left.handle_icmp(&forged.octets(), tunnel.now);
+            assert_eq!(complaint, Complaint::Unknown, "{number} {options:?}");
+        }
+        assert_eq!(told(&mut tunnel), []);
+    }
+}
+
+/// CHECKLIST PM-19: quotes of the IP header alone, or of 8 octets, or of anything else; PM-29: other
+/// messages.
+#[test]
+fn short_quotes_and_other_messages_change_nothing() {
+    for options in every_way() {
+        let mut tunnel = used(&options);
+        let right = Forged::of(&options);
+        let needed = if options.udp { 16 } else { 8 };
+        for quoted in 0..needed {
+            let message = Forged { quoted, ..right.clone() }.octets();
+            let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
+            assert_ne!(complaint, Complaint::Believed, "{quoted} {options:?}");
+        }
+        for kind in 0..=u8::MAX {
+            for code in 0..16 {
+                let message = Forged { kind, code, ..right.clone() }.octets();
+                let is_right = kind == right.kind
+                    && (code == right.code || kind == Icmp::TOO_BIG_V6 && !right.ends.0.is_ipv4());
+                if !is_right {
+                    let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
+                    assert_eq!(complaint, Complaint::NotForUs, "{kind}/{code}");
+                }
+            }
+        }
+        let message = right.octets();
+        for len in 0..message.len() {
+            let complaint = tunnel.left.handle_icmp(&message[..len], tunnel.now);
+            assert_ne!(complaint, Complaint::Believed, "{len} {options:?}");
+        }
+        assert_eq!(told(&mut tunnel), []);
+    }
+}
+
+/// CHECKLIST PM-03, PM-21: absurd sizes lead to the floor of the family, and IPv4 may be cut then.
+/// CHECKLIST PM-22: any code of ICMPv6 will do.
+#[test]
+fn absurd_sizes_are_bounded() {
+    for options in every_way() {
+        for mtu in [0, 68, 296] {
+            let mut tunnel = used(&options);
+            let code = if options.ends.0.is_ipv4() { Icmp::FRAGMENTATION_NEEDED } else { 7 };
+            let message = Forged { mtu, code, ..Forged::of(&options) }.octets();
+            assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
+            let floor = if options.ends.0.is_ipv4() { 576 } else { 1_280 };
+            assert_eq!(told(&mut tunnel), [(floor, MtuSource::Icmp)]);
+            assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::NoNews);
+        }
+    }
+}
+
+/// CHECKLIST PM-21: a peer that lies about one SA, ever a little less, is believed a few times.
+#[test]
+fn what_is_believed_is_limited() {
+    let options = Options::default();
+    let mut tunnel = used(&options);
+    let mut believed = 0;
+    for step in 0..200 {
+        tunnel.now += Duration::from_millis(10);
+        let message = Forged { mtu: 1_400 - step, ..Forged::of(&options) }.octets();
+        believed +=
+            usize::from(tunnel.left.handle_icmp(&message, tunnel.now) == Complaint::Believed);
+    }
+    assert!((4..=5).contains(&believed), "{believed}");
+}
+
+/// CHECKLIST PM-20: a hundred thousand forged messages cost less than a microsecond each, or so; the
+/// time is generous, since others work beside.
+#[test]
+fn a_flood_of_forged_messages_is_cheap() {
+    let options = Options::default();
+    let mut tunnel = used(&options);
+    let message = Forged { spi: 0x1234_5678, ..Forged::of(&options) }.octets();
+    let before = crate::fixtures::start();
+    for _ in 0..100_000 {
+        assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Unknown);
+    }
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    assert!(tunnel.left.poll_event().is_none());
+}

@@ -1,0 +1,134 @@
+//! Raw sockets for what routers say about packets too big (RFC 792, RFC 4443 §3.2), about whatever of
+//! ours.
+//!
+//! A socket's error queue does not tell it for sockets whose packets may be cut, and not which packet
+//! was meant. Of all other ICMP the kernel keeps these sockets free.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use adit_wire::PacketBuf;
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{Icmp, Ipv6Header};
+use nix::libc;
+use socket2::Socket;
+
+use crate::batch::BatchIo;
+use crate::error::SysError;
+use crate::netlink::Family;
+use crate::raw::{open, unspecified};
+use crate::socket_filter::{Check, Load, all, attach};
+use crate::udp::{SocketOptions, configure_receiving};
+
+/// Headroom that a [`BatchIo`] for these sockets leaves: that of an IPv6 header.
+pub const ICMP_HEADROOM: usize = Ipv6Header::LEN;
+
+/// A raw ICMP socket of one family, which receives what is about packets too big. Never blocks.
+#[derive(Debug)]
+pub struct TooBigSocket {
+    socket: Socket,
+    family: Family,
+}
+
+impl TooBigSocket {
+    /// Receives the messages to all addresses of a family from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::NotPermitted`] (E504) without CAP_NET_RAW, [`SysError::FamilyUnsupported`],
+    /// [`SysError::Io`].
+    pub fn open(family: Family, options: &SocketOptions) -> Result<Self, SysError> {
+        let protocol = match family {
+            Family::V4 => IpProtocol::ICMP,
+            Family::V6 => IpProtocol::ICMPV6,
+        };
+        // A flood has room for some hundreds: what it pushes out would be no news either.
+        let few = SocketOptions {
+            report_errors: false,
+            receive_buffer_octets: RECEIVE_OCTETS,
+            send_buffer_octets: 0,
+            ..*options
+        };
+        let socket = open(family, protocol.0.into(), &few)?;
+        let check = match family {
+            // The socket of IPv4 has the IP header, that of IPv6 has not.
+            Family::V4 => {
+                let [kind, code] = [Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED];
+                let number = u32::from_be_bytes([kind, code, 0, 0]);
+                Check::is(Load::WordAfterIpv4(0), 0xffff_0000, number)
+            }
+            Family::V6 => Check::is(Load::Octet(0), u32::MAX, Icmp::TOO_BIG_V6.into()),
+        };
+        attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut all(&[check]))
+            .map_err(|error| SysError::of("filter ICMP", error))?;
+        configure_receiving(&socket, family, &few)?;
+        Ok(Self { socket, family })
+    }
+
+    /// One for each family that there is. A host without them hears of its paths by probes alone.
+    #[must_use]
+    pub fn open_all(options: &SocketOptions) -> Vec<Self> {
+        let open = |family| match Self::open(family, options) {
+            Ok(socket) => Some(socket),
+            Err(SysError::FamilyUnsupported { .. }) => None,
+            Err(error) => {
+                tracing::warn!(%error, "what routers say about packets too big is not heard");
+                None
+            }
+        };
+        Family::BOTH.into_iter().filter_map(open).collect()
+    }
+
+    /// The family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Receives messages, from their IP header on, into the front of `packets`; zero if nothing waits.
+    ///
+    /// `io` leaves [`ICMP_HEADROOM`]. One larger than its buffer comes out empty.
+    ///
+    /// # Errors
+    ///
+    /// What recvmmsg answers; nothing is lost by calling again.
+    pub fn recv_batch(&self, io: &mut BatchIo, packets: &mut [PacketBuf]) -> io::Result<usize> {
+        let got = io.receive(self.socket.as_fd(), packets, unspecified(self.family))?;
+        if self.family == Family::V6 {
+            for packet in packets.iter_mut().take(got) {
+                if put_header(packet).is_none() {
+                    packet.truncate(0);
+                }
+            }
+        }
+        Ok(got)
+    }
+}
+
+impl AsFd for TooBigSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Puts an IPv6 header in front of a message, as far as it matters for the checksum.
+fn put_header(packet: &mut PacketBuf) -> Option<()> {
+    let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.meta.remote.ip(), packet.meta.local.ip())
+    else {
+        return None;
+    };
+    let header = Ipv6Header {
+        traffic_class: packet.meta.tos,
+        flow_label: 0,
+        payload_len: u16::try_from(packet.len()).ok()?,
+        next: IpProtocol::ICMPV6,
+        hop_limit: 1,
+        src,
+        dst,
+    };
+    packet.push_front(Ipv6Header::LEN)?.copy_from_slice(&header.to_octets());
+    Some(())
+}
+
+const RECEIVE_OCTETS: usize = 256 * 1024;

@@ -1,0 +1,131 @@
+//! What the kernel tells of paths: ICMP too big from outside, and the fragments that it has joined.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::net::IpAddr;
+
+use adit_sys::BatchIo;
+use adit_sys::icmp_errors::{ICMP_HEADROOM, TooBigSocket};
+use adit_sys::netlink::Family;
+use adit_sys::raw::BypassSocket;
+use adit_sys::udp::{SocketOptions, UdpSocket};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{IcmpError, IpPacket, Ipv4Header, Ipv6Header, checksum};
+use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, wait};
+
+/// An ICMP message about some packet.
+fn message(src: IpAddr, dst: IpAddr, kind: u8, code: u8) -> Vec<u8> {
+    let mut icmp = vec![kind, code, 0, 0, 0, 0, 5, 0];
+    let quoted = headed(dst, src, IpProtocol::ESP, &[0, 0, 1, 1, 0, 0, 0, 1]);
+    icmp.extend(quoted);
+    let (mut summed, protocol) = match (src, dst) {
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let len = u32::try_from(icmp.len()).unwrap().to_be_bytes();
+            let pseudo = [&src.octets()[..], &dst.octets(), &len, &[0, 0, 0, 58]].concat();
+            (pseudo, IpProtocol::ICMPV6)
+        }
+        _ => (Vec::new(), IpProtocol::ICMP),
+    };
+    summed.extend(&icmp);
+    icmp[2..4].copy_from_slice(&checksum(&summed).to_be_bytes());
+    headed(src, dst, protocol, &icmp)
+}
+
+fn headed(src: IpAddr, dst: IpAddr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).unwrap();
+    let mut octets = match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => Ipv4Header {
+            traffic_class: 0,
+            total_len: 20 + len,
+            identification: 1,
+            dont_fragment: false,
+            ttl: 60,
+            protocol,
+            src,
+            dst,
+        }
+        .to_octets()
+        .to_vec(),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => Ipv6Header {
+            traffic_class: 0,
+            flow_label: 0,
+            payload_len: len,
+            next: protocol,
+            hop_limit: 60,
+            src,
+            dst,
+        }
+        .to_octets()
+        .to_vec(),
+        _ => panic!("two families"),
+    };
+    octets.extend(payload);
+    octets
+}
+
+/// CHECKLIST PM-18, PM-29: too big arrives as it was sent, and nothing else does.
+#[test]
+fn only_too_big_arrives() {
+    if !namespaces_allowed("only_too_big_arrives") {
+        return;
+    }
+    let pair = Pair::new();
+    let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
+    for (family, from, to, right, others) in [
+        (Family::V4, "192.0.2.1", "192.0.2.2", (3, 4), [(3, 1), (5, 1), (11, 0)]),
+        (Family::V6, "2001:db8::1", "2001:db8::2", (2, 0), [(1, 4), (3, 0), (4, 1)]),
+    ] {
+        let open = || TooBigSocket::open(family, &SocketOptions::default()).unwrap();
+        let socket = pair.right.run(open).unwrap();
+        assert_eq!(socket.family(), family);
+        let mut sent = packets(4, 200);
+        let kinds = others.into_iter().chain([right]);
+        for (packet, (kind, code)) in sent.iter_mut().zip(kinds) {
+            assert!(packet.fill(&message(address(from), address(to), kind, code)));
+        }
+        let report = bypass.send_batch(&mut BatchIo::new(HEADROOM), &sent);
+        assert_eq!((report.sent, report.failed), (4, 0), "{report:?}");
+
+        assert!(wait(&socket), "{family:?}");
+        let mut io = BatchIo::new(ICMP_HEADROOM);
+        let mut got = packets(4, 1_280);
+        assert_eq!(socket.recv_batch(&mut io, &mut got).unwrap(), 1, "{family:?}");
+        let packet = IpPacket::read(got[0].data()).unwrap();
+        assert_eq!((packet.src(), packet.dst()), (address(from), address(to)));
+        let error = IcmpError::read(&packet).unwrap();
+        assert_eq!((error.icmp.kind, error.icmp.code), right);
+        assert_eq!(error.too_big(), Some(1_280));
+        assert_eq!(error.spi().map(|quoted| quoted.spi), Some(0x101));
+    }
+}
+
+/// A datagram that the kernel has joined has the size of its largest fragment; others have none. With
+/// IPv6, too, nobody cuts one that is not to be cut.
+#[test]
+fn the_largest_fragment_is_told() {
+    if !namespaces_allowed("the_largest_fragment_is_told") {
+        return;
+    }
+    let pair = Pair::new();
+    for (any, to) in [("0.0.0.0:4500", "192.0.2.2:4500"), ("[::]:4500", "[2001:db8::2]:4500")] {
+        let bind = || UdpSocket::bind(any.parse().unwrap(), &SocketOptions::default()).unwrap();
+        let left = pair.left.run(bind).unwrap();
+        let right = pair.right.run(bind).unwrap();
+        let mut sent = packets(3, 3_000);
+        for (packet, len) in sent.iter_mut().zip([2_500, 500, 2_000]) {
+            packet.set_len(len);
+            packet.meta.remote = to.parse().unwrap();
+        }
+        sent[2].meta.dont_fragment = true;
+        let report = left.send_batch(&mut BatchIo::new(HEADROOM), &sent);
+        assert_eq!((report.sent, report.too_big), (2, 1), "{report:?}");
+        let mut got = packets(2, 3_000);
+        receive(&right, &mut got, 2);
+        got.sort_by_key(|packet| packet.len());
+        assert_eq!((got[0].len(), got[0].meta.largest_fragment), (500, 0));
+        let largest = got[1].meta.largest_fragment;
+        assert!((1_400..=1_500).contains(&largest), "{to}: {largest}");
+    }
+}
