@@ -2,6 +2,7 @@
 //! several threads send, each has its own part of an outbound SA.
 
 mod path;
+mod selectors;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
-    IcmpRules, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId,
-    Tfc, USE_INTERVAL,
+    IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc,
+    USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -33,6 +34,7 @@ use crate::tos::TosRule;
 
 pub use self::path::ANSWERS_PER_SA;
 use self::path::{Way, inner_max_of};
+use self::selectors::{Selectors, hosts};
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
 ///
@@ -116,6 +118,10 @@ pub struct InboundSa {
     pub(crate) group: Option<Box<Group>>,
     /// Whether somebody waits for it to be idle.
     watched: bool,
+    /// What TCP connections are told that begin from the peer's side, and how long a packet is that the
+    /// other half takes.
+    mss: MssClamp,
+    inner_max: u16,
     selectors: Box<Selectors>,
     /// What is told about its path, if anything is.
     talk: Option<Box<PathTalk>>,
@@ -179,10 +185,6 @@ struct Cold {
     settled: Option<SocketAddr>,
     /// Outbound: what is known of the way to the peer, beyond what everybody takes it for.
     way: Option<Box<Way>>,
-    /// Inbound: what TCP connections are told that begin from the peer's side, and how long a packet is
-    /// that the other half takes.
-    mss: MssClamp,
-    inner_max: u16,
 }
 
 /// Somebody waits for an SA to be idle.
@@ -348,7 +350,7 @@ impl OutboundSa {
 
     /// Whether its packets are of IPv6.
     pub(crate) fn carries_v6(&self) -> bool {
-        self.selectors.remote.first.is_some_and(|selector| !selector.is_ipv4())
+        self.selectors.begin_with_ipv6()
     }
 
     /// Tells the processor of the key; the SA itself is read for it.
@@ -486,12 +488,9 @@ impl InboundSa {
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
             talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
-            cold: Box::new(Cold {
-                settled: Some(sa.encap.remote),
-                mss: sa.mtu.mss,
-                inner_max: inner_max_of(sa),
-                ..Cold::default()
-            }),
+            mss: sa.mtu.mss,
+            inner_max: inner_max_of(sa),
+            cold: Box::new(Cold { settled: Some(sa.encap.remote), ..Cold::default() }),
         })
     }
 
@@ -526,12 +525,13 @@ impl InboundSa {
 
     /// The two ends of transport mode, as they were when it was negotiated, or the hosts of BEET mode.
     pub(crate) fn hosts(&self) -> Option<Hosts> {
-        self.selectors.hosts.as_deref().copied()
+        self.selectors.hosts()
     }
 
     /// The same SA as one of a group, which has not two ends.
     pub(crate) fn of(self, group: Group) -> Self {
-        let selectors = Box::new(Selectors { hosts: None, ..*self.selectors });
+        let mut selectors = self.selectors;
+        selectors.forget_hosts();
         Self { group: Some(Box::new(group)), selectors, ..self }
     }
 
@@ -666,82 +666,6 @@ impl Cold {
     }
 }
 
-/// Negotiated selectors: any of ours with any of the peer's.
-#[derive(Debug)]
-struct Selectors {
-    local: Side,
-    remote: Side,
-    /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
-    hosts: Option<Box<Hosts>>,
-    /// What becomes of ICMP messages, unless it is what becomes of them by default.
-    icmp: Option<Box<IcmpRules>>,
-}
-
-impl Selectors {
-    fn of(sa: &ChildSa) -> Self {
-        Self {
-            local: Side::of(&sa.local_ts),
-            remote: Side::of(&sa.remote_ts),
-            hosts: match sa.mode {
-                Mode::Tunnel => None,
-                Mode::Transport => Some(Box::new(hosts(sa))),
-                Mode::Beet => inner_hosts(sa).map(Box::new),
-            },
-            icmp: (sa.icmp != IcmpRules::default()).then(|| Box::new(sa.icmp)),
-        }
-    }
-
-    /// How an ICMP message passes.
-    fn passage(&self, side: IcmpSide, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
-        match &self.icmp {
-            Some(rules) => rules.passage(side, protocol, icmp),
-            None => IcmpRules::DEFAULT.passage(side, protocol, icmp),
-        }
-    }
-
-    /// Whether they contain the addresses of a packet that leaves, of whatever protocol.
-    fn contain_addresses(&self, flow: &FlowKey) -> bool {
-        let has = |side: &Side, address: IpAddr| {
-            side.any(|selector| {
-                selector.is_ipv4() == address.is_ipv4()
-                    && (selector.start..=selector.end).contains(&address)
-            })
-        };
-        self.are_hosts_of(flow) && has(&self.local, flow.src) && has(&self.remote, flow.dst)
-    }
-
-    /// Whether a packet that leaves is between the two hosts that alone may speak, if there are such.
-    fn are_hosts_of(&self, flow: &FlowKey) -> bool {
-        let hosts = self.hosts.as_deref();
-        hosts.is_none_or(|hosts| (hosts.local, hosts.remote) == (flow.src, flow.dst))
-    }
-
-    /// Whether they contain a packet that leaves.
-    fn contain(&self, flow: &FlowKey) -> bool {
-        self.are_hosts_of(flow)
-            && self.local.any(|selector| selector.contains_source(flow))
-            && self.remote.any(|selector| selector.contains_destination(flow))
-    }
-}
-
-/// The selectors of one side. There is mostly one, and that lies at hand.
-#[derive(Debug)]
-struct Side {
-    first: Option<TrafficSelector>,
-    others: Box<[TrafficSelector]>,
-}
-
-impl Side {
-    fn of(selectors: &[TrafficSelector]) -> Self {
-        let (first, others) = selectors.split_first().unzip();
-        Self { first: first.copied(), others: others.unwrap_or_default().into() }
-    }
-
-    fn any(&self, is_right: impl Fn(&TrafficSelector) -> bool) -> bool {
-        self.first.iter().chain(&self.others).any(is_right)
-    }
-}
-
 fn packer(sa: &ChildSa) -> Option<Box<Packer>> {
     match (sa.aggfrag, sa.protection) {
         (Some(aggfrag), Protection::Esp(cipher)) => Some(Box::new(Packer::new(cipher, aggfrag))),
@@ -749,17 +673,8 @@ fn packer(sa: &ChildSa) -> Option<Box<Packer>> {
     }
 }
 
-/// In BEET mode all selectors are of the one host of each side.
-fn inner_hosts(sa: &ChildSa) -> Option<Hosts> {
-    Some(Hosts { local: sa.local_ts.first()?.start, remote: sa.remote_ts.first()?.start })
-}
-
 fn looks_above_ip(sa: &ChildSa) -> bool {
     sa.local_ts.iter().chain(&sa.remote_ts).any(TrafficSelector::looks_above_ip)
-}
-
-fn hosts(sa: &ChildSa) -> Hosts {
-    Hosts { local: sa.encap.local.ip(), remote: sa.encap.remote.ip() }
 }
 
 /// From the addresses that the peer sums up to those its packets have here.
@@ -799,7 +714,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 288, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 272, "{}", size_of::<Cold>());
     }
 
     #[test]

@@ -196,14 +196,14 @@ impl OutboundSa {
 impl InboundSa {
     /// What we send by the other half has so many octets at most: TCP is told.
     pub(crate) fn fit_mss(&mut self, inner_max: u16) {
-        self.cold.inner_max = inner_max;
+        self.inner_max = inner_max;
     }
 
     /// Makes a packet that begins a TCP connection say at most what fits.
     #[inline]
     pub(crate) fn clamp_mss(&self, packet: &mut [u8]) {
         if let Some(tcp_at) = syn_at(packet) {
-            MssMax::new(self.cold.mss, self.cold.inner_max).clamp(packet, tcp_at);
+            MssMax::new(self.mss, self.inner_max).clamp(packet, tcp_at);
         }
     }
 }
