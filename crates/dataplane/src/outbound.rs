@@ -37,7 +37,7 @@ pub use self::too_big::ANSWERS_PER_SECOND;
 use self::too_big::Answers;
 
 /// The outbound half of the packet engine; owned by one thread. Several of them may be one engine: each
-/// gets every command, with its own part of the SAs ([`OutboundSa::for_threads`]).
+/// gets every command, with its own part of the SAs ([`OutboundSa::for_threads`](crate::OutboundSa::for_threads)).
 pub struct Outbound {
     /// The number of its thread.
     thread: u16,
@@ -261,7 +261,7 @@ impl Outbound {
 
     /// Seals a batch of IP packets in place and says of each what became of it.
     ///
-    /// Each packet enters as inner IP packet with [`HEADROOM_MAX`] octets before and
+    /// Each packet enters as inner IP packet with [`HEADROOM_MAX`](crate::HEADROOM_MAX) octets before and
     /// [`TAILROOM_MAX`](crate::TAILROOM_MAX) after it, with the number of its table in its `meta`, and leaves as `SPI | sequence | IV | ciphertext | ICV`, in transport
     /// mode above IP behind its own IP header, with AH as a whole IP packet. `verdicts` is emptied
     /// first and gets one verdict per packet, in order. Nothing is allocated if it has the room,

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A probe is as long as the packets it speaks for and is answered by a short message in the SA of the
-//! other direction ([`crate::path_message`]). Loss alone says nothing: a size is given up only if shorter
+//! other direction (`wire/path_message`). Loss alone says nothing: a size is given up only if shorter
 //! probes of the same moments were answered, and the size in force only after many tries. If none is
 //! answered the path is down, and nothing is learnt from that.
 

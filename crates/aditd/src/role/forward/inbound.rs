@@ -211,14 +211,12 @@ impl Running {
             }
             self.let_go(clock::now());
             while let Some(event) = self.delivery.engine.poll_event() {
-                match event {
-                    Event::PathMessage { child, message } => {
-                        self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
-                    }
-                    Event::Fragments { child, largest } => {
-                        self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
-                    }
-                    event => tell_ike(&self.role.ike, event),
+                if let Event::PathMessage { child, message } = event {
+                    self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
+                } else if let Event::Fragments { child, largest } = event {
+                    self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
+                } else {
+                    tell_ike(&self.role.ike, event);
                 }
             }
         }

@@ -190,11 +190,10 @@ impl Running {
             }
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
-                match event {
-                    Event::PathLearnt { child, mtu, source } => {
-                        self.tell_others(|| OutboundCommand::PathMtu { child, mtu, source });
-                    }
-                    event => tell_ike(&self.role.ike, event),
+                if let Event::PathLearnt { child, mtu, source } = event {
+                    self.tell_others(|| OutboundCommand::PathMtu { child, mtu, source });
+                } else {
+                    tell_ike(&self.role.ike, event);
                 }
             }
         }
