@@ -68,7 +68,8 @@ fn assert_compresses(pair: &Pair, oslo: &str, berlin: &str) {
 #[test]
 fn a_tunnel_compresses_both_families() {
     let Some(mut pair) = Pair::new("comp") else { return };
-    let extra = "compress = true";
+    // Probes of the path would be longer than what is compressed.
+    let extra = "compress = true\npath_mtu = 1500";
     let passive = format!("{extra}\nkeep = \"passive\"");
     pair.start(&tunnel(1, 2, extra), &tunnel(2, 1, &passive));
     pair.oslo.wait_for("tunnel", TunnelState::Up);
@@ -94,7 +95,7 @@ fn a_tunnel_compresses_both_families() {
 fn hosts_compress_in_transport_mode() {
     for (name, encap) in [("comp-t", "esp"), ("comp-udp", "udp")] {
         let Some(mut pair) = Pair::new(name) else { return };
-        let extra = format!("compress = true\nencap = \"{encap}\"");
+        let extra = format!("compress = true\npath_mtu = 1500\nencap = \"{encap}\"");
         pair.start(&host(2, &extra), &host(1, &format!("{extra}\nkeep = \"passive\"")));
         pair.oslo.wait_for("tunnel", TunnelState::Up);
         assert_compresses(&pair, "192.0.2.1", "192.0.2.2");

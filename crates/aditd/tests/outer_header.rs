@@ -42,7 +42,8 @@ fn seen(pair: &Pair, destination: (&str, &str), dscp: Dscp) -> Vec<(u8, bool)> {
     std::mem::take(&mut *seen.lock().unwrap())
 }
 
-/// CHECKLIST S17: raw and in UDP. An echo request of Linux forbids being cut, and so does IPv6.
+/// CHECKLIST S17: raw and in UDP. An echo request of Linux forbids being cut, and so does IPv6. Nothing
+/// probes the path, with headers of its own.
 #[test]
 fn the_wire_shows_what_the_file_says() {
     let af41 = Dscp::named("af41").unwrap();
@@ -58,7 +59,7 @@ fn the_wire_shows_what_the_file_says() {
                     "peer = \"192.0.2.{there}\"\nsecret = \"file:tunnel.psk\"\nkeep = \"{keep}\"\n\
                      local = [\"10.{here}.0.0/24\", \"fd0{here}::/64\"]\n\
                      remote = [\"10.{there}.0.0/24\", \"fd0{there}::/64\"]\n\
-                     encap = \"{encap}\"\ndf = \"{df}\"\ndscp = {dscp}\n"
+                     encap = \"{encap}\"\ndf = \"{df}\"\ndscp = {dscp}\npath_mtu = 1500\n"
                 )
             };
             pair.start(&file(1, 2, "up"), &file(2, 1, "passive"));

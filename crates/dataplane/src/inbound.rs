@@ -90,7 +90,7 @@ pub enum OpenVerdict {
     /// `meta` says.
     Deliver,
     /// The inner packet is a fragment and waits for the others of its packet, or what came is among
-    /// the [`Inbound::unpacked`] packets; this buffer is free.
+    /// the [`Inbound::unpacked`] packets, or was for the engine itself; this buffer is free.
     Held,
     /// The buffer holds nothing of use.
     Drop(DropReason),
@@ -521,7 +521,7 @@ impl InboundSa {
             return self.unpack(packet, next_header, Numbered { sequence, now }, gate, events);
         }
         if next_header == IpProtocol::NO_NEXT {
-            return Err(self.hear(packet, now, events));
+            return self.hear(packet, now, events);
         }
         let next_header = match next_header {
             IpProtocol::IPCOMP => self.decompress(packet, gate)?,

@@ -24,6 +24,7 @@ use crate::drop_reason::DropReason;
 use crate::esp::{self, HEADROOM_MAX, Label, TAILROOM_MAX};
 use crate::event::{Event, Events};
 use crate::icmp_outside::Bucket;
+use crate::inbound::Arrived;
 use crate::outbound::Outbound;
 use crate::overhead::header_len;
 use crate::path_mtu::MtuSource;
@@ -370,24 +371,25 @@ impl OutboundSa {
 }
 
 impl InboundSa {
-    /// Takes a dummy packet: it may be a message about the path. Either way it goes no further.
+    /// Takes a dummy packet. It goes no further, but if it is a message about the path it is none that
+    /// was dropped.
     pub(crate) fn hear(
         &mut self,
         packet: &PacketBuf,
         now: Instant,
         events: &mut Events,
-    ) -> DropReason {
+    ) -> Result<Arrived, DropReason> {
         let child = self.child;
         let came_whole = packet.meta.largest_fragment == 0;
-        if let Some(talk) = self.talk()
-            && let Ok(message) = PathMessage::read(&mut Reader(packet.data()))
-            // Somebody has cut a probe on its way, whatever it said: it proves nothing.
-            && (came_whole || !matches!(message, PathMessage::Probe { .. }))
-            && talk.hearing.may_tell(now)
-        {
+        let talk = self.talk().ok_or(DropReason::Dummy)?;
+        let message =
+            PathMessage::read(&mut Reader(packet.data())).map_err(|_| DropReason::Dummy)?;
+        // Somebody has cut a probe on its way, whatever it said: it proves nothing.
+        let proves = came_whole || !matches!(message, PathMessage::Probe { .. });
+        if proves && talk.hearing.may_tell(now) {
             events.push(Event::PathMessage { child, message });
         }
-        DropReason::Dummy
+        Ok(Arrived::InPart)
     }
 
     /// Takes an authentic packet that came in fragments.

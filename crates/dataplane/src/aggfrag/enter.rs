@@ -61,7 +61,7 @@ impl InboundSa {
             let taken = self.enter_all(&mut unpacker, payload, way);
             match next_header {
                 IpProtocol::AGGFRAG => taken.map(|()| Arrived::InPart),
-                IpProtocol::NO_NEXT => Err(self.hear(packet, arrived.now, events)),
+                IpProtocol::NO_NEXT => self.hear(packet, arrived.now, events),
                 _ => Err(DropReason::BadInner),
             }
         };

@@ -71,7 +71,7 @@ impl Path {
         let mut verdicts = Vec::new();
         let there = &mut self.ends[1 - from];
         there.inbound.open_batch(std::slice::from_mut(&mut packet), &mut verdicts, self.now);
-        self.messages += usize::from(verdicts == [OpenVerdict::Drop(DropReason::Dummy)]);
+        self.messages += usize::from(verdicts == [OpenVerdict::Held]);
         while let Some(event) = there.inbound.poll_event() {
             if let Event::PathMessage { child, message } = event {
                 let heard = OutboundCommand::PathMessage { child, message };
@@ -237,7 +237,7 @@ fn replayed_probes_are_not_answered() {
     let mut verdicts = Vec::new();
     let mut packets = [probe, again];
     right.open_batch(&mut packets, &mut verdicts, path.now);
-    let expected = [DropReason::Dummy, DropReason::Replayed].map(OpenVerdict::Drop);
+    let expected = [OpenVerdict::Held, OpenVerdict::Drop(DropReason::Replayed)];
     assert_eq!(verdicts, expected);
     let messages = std::iter::from_fn(|| right.poll_event())
         .filter(|event| matches!(event, Event::PathMessage { .. }));
