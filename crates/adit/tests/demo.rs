@@ -460,10 +460,9 @@ fn break_nat() {
 #[test]
 fn break_fragments() {
     let Some(text) = break_the_way("fragments", the_same("E406")) else { return };
-    // What passes becomes more while the daemon's probes find out what does.
-    let (before, after) = text.split_once("in the tunnel ").unwrap_or_default();
-    let (_, after) = after.split_once(" octets pass").unwrap_or_default();
-    let text = format!("{before}in the tunnel … octets pass{after}");
+    // Whether the doctor or a router is the first to know what passes is a matter of time.
+    let lines = text.lines().filter(|line| !line.starts_with("  measured "));
+    let text = lines.collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @r"
     exit 0
       break      the link to berlin-gw takes 1,280 octets, and the Internet drops fragments
@@ -480,7 +479,6 @@ fn break_fragments() {
     warning[E406]: berlin: pieces of packets are lost on the way
       asked          IKE at 203.0.113.2: a question of one piece is answered
       but            a question of two pieces is not
-      measured       and in the tunnel … octets pass, of 1,390 that this host sends
       means          something on the way drops fragments; what is longer than a link never arrives
       fix            let fragments pass on the way
       or             keep packets short: adit ping berlin --mtu finds the longest that passes

@@ -81,14 +81,21 @@ impl Tunnel {
         &self.status.name
     }
 
-    /// What the path takes and what its first link does, octets, if the daemon's probes have found
-    /// that the path takes less.
-    pub(crate) fn probed(&self) -> Option<(u32, u32)> {
+    /// What the path takes and what its first link does, octets, if the daemon has learnt, by whom
+    /// ever, that the path takes less.
+    pub(crate) fn narrow(&self) -> Option<(u32, u32)> {
         let path = self.status.path_mtu?;
         let link = self.outer.as_ref()?.mtu;
-        let by_probe = self.status.path_mtu_source.as_deref() == Some("probe");
+        let source = self.status.path_mtu_source.as_deref();
+        let is_learnt = matches!(source, Some("icmp" | "probe" | "report"));
         // What a cipher's blocks leave unused is no narrow path.
-        (by_probe && path.saturating_add(PATH_GRAIN) <= link).then_some((path, link))
+        (is_learnt && path.saturating_add(PATH_GRAIN) <= link).then_some((path, link))
+    }
+
+    /// The same if it was the daemon's probes that have found it, and nobody has said so.
+    pub(crate) fn probed(&self) -> Option<(u32, u32)> {
+        let by_probe = self.status.path_mtu_source.as_deref() == Some("probe");
+        self.narrow().filter(|_| by_probe)
     }
 }
 

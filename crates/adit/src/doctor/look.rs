@@ -36,10 +36,9 @@ pub(super) fn gather(daemon: &mut Daemon, wish: &Wish) -> Result<Facts, Error> {
     for (index, one) in wanted.into_iter().enumerate() {
         let mut tunnel = look_at(one, daemon, &mut netlink)?;
         // What is not wanted, or has no end in sight, is looked at and not tried.
-        if wish.quiet {
-        } else if index < TRIED_MAX {
+        if !wish.quiet && index < TRIED_MAX {
             probe::try_out(&mut tunnel, daemon, &mut netlink)?;
-        } else {
+        } else if !wish.quiet {
             tunnel.skipped = Some("16 tunnels are tried in one go; `adit doctor NAME` tries it");
         }
         tunnels.push(tunnel);

@@ -250,7 +250,7 @@ fn a_black_hole_that_probes_have_found_is_told() {
         probed(facts, false);
         facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;
     });
-    assert_eq!(cut, [Code::E406], "lengths are lost, if probes did not know better");
+    assert_eq!(cut, [Code::E406], "the way is narrow");
 }
 
 #[test]

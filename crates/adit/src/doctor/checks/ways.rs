@@ -247,11 +247,15 @@ pub(super) fn pieces(facts: &Facts) -> Vec<Diagnosis> {
             let (largest, whole) = (grouped(sizes.largest.into()), grouped(sizes.whole.into()));
             format!("and in the tunnel {largest} octets pass, of {whole} that this host sends")
         });
+        let known = tunnel.narrow().map(|(path, link)| {
+            let (path, link) = (grouped(path.into()), grouped(link.into()));
+            format!("the way takes {path} octets in one piece, its first link {link}")
+        });
         Some(
             Diagnosis::new(Code::E406, "pieces of packets are lost on the way")
                 .line("asked", format!("IKE at {}: a question of one piece is answered", ports.peer))
                 .line("but", "a question of two pieces is not")
-                .line_some("measured", narrow)
+                .line_some("measured", narrow.or(known))
                 .line("means", "something on the way drops fragments; what is longer than a link never arrives")
                 .fix("let fragments pass on the way")
                 .fix("keep packets short: adit ping NAME --mtu finds the longest that passes"),
@@ -276,10 +280,11 @@ pub(super) fn pieces(facts: &Facts) -> Vec<Diagnosis> {
 }
 
 /// A question of one piece is answered and one of two is not, and it matters: lengths are lost in the
-/// tunnel, too, or it does not come up. A peer's IKE may drop what is long and nothing else.
+/// tunnel, too, or the way is known to be narrow, or the tunnel does not come up. A peer's IKE may drop
+/// what is long and nothing else.
 fn loses_pieces(tunnel: &Tunnel) -> bool {
     let sizes = tunnel.echo.as_ref().and_then(|echo| echo.sizes);
-    let is_narrow = sizes.is_some_and(|sizes| sizes.lost.is_some()) || tunnel.probed().is_some();
+    let is_narrow = sizes.is_some_and(|sizes| sizes.lost.is_some()) || tunnel.narrow().is_some();
     let matters = is_narrow || !is_up(tunnel);
     matters && tunnel.ports.as_ref().is_some_and(|ports| ports.pieces == Answer::Silence)
 }
