@@ -40,6 +40,17 @@ pub(crate) struct Findings {
     pub(crate) checks: Vec<Looked>,
     /// What is wrong, errors first.
     pub(crate) problems: Vec<Diagnosis>,
+    /// What is worth knowing and no problem.
+    pub(crate) notes: Vec<String>,
+    /// What could not be tried, and why: then health is not known.
+    pub(crate) untried: Vec<String>,
+}
+
+impl Findings {
+    /// Whether all was tried that was meant to be, and nothing is wrong.
+    pub(crate) fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.untried.is_empty()
+    }
 }
 
 /// A check, and what it looked at.
@@ -66,7 +77,8 @@ pub(crate) fn examine(daemon: &mut Daemon, wish: &Wish) -> Result<Findings, Erro
 
 /// All checks of the same facts. A problem that several of them see, or the daemon too, is told once.
 fn judge(facts: &Facts) -> Findings {
-    let mut findings = Findings::default();
+    let (notes, untried) = (checks::notes(facts), checks::untried(facts));
+    let mut findings = Findings { notes, untried, ..Findings::default() };
     for check in checks::ALL {
         let before = findings.problems.len();
         for problem in (check.find)(facts) {

@@ -11,17 +11,27 @@ use adit_mgmt::api::{SaStatus, SadReport, TunnelStatus};
 use ipnet::IpNet;
 use serde::Serialize;
 
-/// Whom to ask behind the peer if nobody says: the first address of the first network there. Often
-/// that is the peer's own.
+/// Whom to ask behind the peer if nobody says: the first address of the first network there, to which
+/// a child carries echo requests. Often that is the peer's own.
 pub(crate) fn inside(tunnel: &TunnelStatus) -> Option<IpAddr> {
-    let networks = tunnel.children.iter().flat_map(|child| &child.remote);
-    networks.filter_map(|text| first_address(text)).next()
+    let children = tunnel.children.iter();
+    let carries = children.filter(|child| {
+        child.local.is_empty() || child.local.iter().any(|selector| carries_echo(selector))
+    });
+    let networks = carries.flat_map(|child| &child.remote);
+    networks.filter(|selector| carries_echo(selector)).find_map(|selector| first_address(selector))
 }
 
-/// The first address that a host can have in a selector such as `10.2.0.0/24[tcp/443]`.
+/// Whether a selector is about all of ICMP, alone or among all else.
+fn carries_echo(selector: &str) -> bool {
+    let Some((_, rest)) = selector.split_once('[') else { return true };
+    matches!(rest.trim_end_matches(']'), "any" | "icmp" | "icmpv6" | "ipv6-icmp" | "1" | "58")
+}
+
+/// The first address that a host can have in a selector such as `10.2.0.0/24` or `10.2.0.0/24[icmp]`.
 fn first_address(selector: &str) -> Option<IpAddr> {
     let addresses = selector.split(['[', ' ']).next()?;
-    if let Some((first, _)) = addresses.split_once('-') {
+    if let Some((first, _)) = addresses.split_once("..").or_else(|| addresses.split_once('-')) {
         return first.parse().ok();
     }
     if let Ok(address) = addresses.parse() {
@@ -47,6 +57,15 @@ impl Flow {
         sas_of(tunnel, report).fold(Self::default(), |sum, sa| Self {
             packets_out: sum.packets_out.saturating_add(sa.packets_out),
             packets_in: sum.packets_in.saturating_add(sa.packets_in),
+        })
+    }
+
+    /// The same by sequence numbers: with what the engines say to each other, probes of the path MTU
+    /// and their answers, which no counter of packets shows.
+    pub(crate) fn by_sequence(tunnel: &str, report: &SadReport) -> Self {
+        sas_of(tunnel, report).fold(Self::default(), |sum, sa| Self {
+            packets_out: sum.packets_out.saturating_add(sa.sequence_out),
+            packets_in: sum.packets_in.saturating_add(sa.sequence_in),
         })
     }
 
@@ -168,6 +187,8 @@ pub(crate) fn ms(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use adit_mgmt::api::ChildStatus;
+
     use super::*;
 
     #[test]
@@ -177,9 +198,28 @@ mod tests {
         assert_eq!(first("10.2.0.7").as_deref(), Some("10.2.0.7"));
         assert_eq!(first("10.2.0.7/32[tcp/443]").as_deref(), Some("10.2.0.7"));
         assert_eq!(first("10.2.0.7-10.2.0.9").as_deref(), Some("10.2.0.7"));
+        assert_eq!(first("10.2.0.7..10.2.0.9").as_deref(), Some("10.2.0.7"));
         assert!(first("fd02::/48").is_some_and(|text| text.starts_with("fd02::")));
         assert_eq!(first("0.0.0.0/0"), None);
         assert_eq!(first("any"), None);
+    }
+
+    /// A tunnel for one protocol or port has no policy for echo requests, and that is no fault.
+    #[test]
+    fn networks_that_carry_no_echo_requests_are_not_asked() {
+        let asked = |local: &str, remote: &[&str]| {
+            let remote = remote.iter().map(|text| (*text).to_owned()).collect();
+            let child = ChildStatus { local: vec![local.into()], remote, ..ChildStatus::default() };
+            let tunnel = TunnelStatus { children: vec![child], ..TunnelStatus::default() };
+            inside(&tunnel).map(|address| address.to_string())
+        };
+        let lan = "10.1.0.0/24";
+        assert_eq!(asked(lan, &["10.2.0.0/24[tcp/443]"]), None);
+        assert_eq!(asked(lan, &["10.2.0.0/24[icmp/echo-reply]"]), None);
+        assert_eq!(asked("10.1.0.0/24[udp]", &["10.2.0.0/24"]), None);
+        let second = ["10.2.0.0/24[tcp/443]", "10.3.0.0/24[icmp]"];
+        assert_eq!(asked(lan, &second).as_deref(), Some("10.3.0.1"));
+        assert_eq!(asked(lan, &["10.2.0.0/24"]).as_deref(), Some("10.2.0.1"));
     }
 
     #[test]

@@ -379,8 +379,9 @@ fn break_daemon() {
     ");
 }
 
-/// What `adit doctor` says after a fault on the way, and again from outside, as an operator asks.
-fn break_the_way(fault: &str, code: &str) -> Option<String> {
+/// What `adit doctor` says after a fault on the way, and again from outside, as an operator asks:
+/// `again` looks at that answer.
+fn break_the_way(fault: &str, again: impl FnOnce(i32, &serde_json::Value)) -> Option<String> {
     let lab = Lab::start(fault)?;
     let sound = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&sound.out).unwrap();
@@ -389,10 +390,7 @@ fn break_the_way(fault: &str, code: &str) -> Option<String> {
 
     let broken = lab.demo(&["break", fault]);
     let asked = lab.gateway("oslo", &["doctor", "berlin", "--json"]);
-    let found: serde_json::Value = serde_json::from_str(&asked.out).unwrap();
-    assert_eq!(asked.code, 1, "{}{}", broken.all(), asked.all());
-    let first = found.pointer("/problems/0/code").and_then(serde_json::Value::as_str);
-    assert_eq!(first, Some(code), "{}", asked.out);
+    again(asked.code, &serde_json::from_str(&asked.out).unwrap());
 
     let fixed = lab.demo(&["fix"]);
     assert!(fixed.out.contains("3 of 3 answered"), "{}{}", broken.all(), fixed.all());
@@ -401,33 +399,42 @@ fn break_the_way(fault: &str, code: &str) -> Option<String> {
     Some(without_times(&broken.all().replace(&lab.directory(), "DIR")))
 }
 
-/// CHECKLIST PM-25: a black hole is named, with the longest packet that passes.
+/// Asked again the doctor finds the same.
+fn the_same(expected: &str) -> impl FnOnce(i32, &serde_json::Value) {
+    move |code, found| {
+        let first = found.pointer("/problems/0/code").and_then(serde_json::Value::as_str);
+        assert_eq!((code, first), (1, Some(expected)), "{found}");
+    }
+}
+
+/// CHECKLIST PM-25: a black hole is named. While the doctor measures it the daemon's probes find it, too,
+/// and make up for it: how much of that the first answer knows is a matter of time, the second one
+/// knows all.
 #[test]
 fn break_mtu() {
-    let Some(text) = break_the_way("mtu", "E401") else { return };
-    insta::assert_snapshot!(text, @r#"
-    exit 0
-      break      the link to berlin-gw takes 1,280 octets, and ICMP does not say so
-        … s  reach     asking 203.0.113.2:500
-        … s  reach     203.0.113.2:500 answers     (peer: Adit)
-        … s  keys      aes256gcm16-prfsha384-x25519-ke1_mlkem768
-        … s  identity  we are oslo.example, peer proved berlin.example (pre-shared key)
-        … s  traffic   10.1.0.0/24 <-> 10.2.0.0/24
-        … s  packets   ESP in UDP, adit0, route 10.2.0.0/24
-      tunnel     oslo <-> berlin UP in … s
-      doctor     adit --vici DIR/oslo.vici doctor
-
-    oslo-gw says
-    warning[E401]: berlin: packets above 1,214 octets are lost inside the tunnel
-      measured       1,214 octets pass both ways uncut, 1,215 vanish without a word; this host sends up to 1,390
-      fix            let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way
-      or             set df = "clear" in berlin's file, so that routers cut the outer packets
-    "#);
+    let healed = |code: i32, found: &serde_json::Value| {
+        // The probes may need a little longer than the first doctor.
+        let codes = found["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let told = codes.iter().any(|one| one["code"] == "E401");
+        let note = found["notes"].to_string();
+        let known = note.contains("found by probing, so traffic passes");
+        assert!((code == 1 && told) || (code == 0 && known), "{found}");
+    };
+    let Some(text) = break_the_way("mtu", healed) else { return };
+    let head =
+        "exit 0\n  break      the link to berlin-gw takes 1,280 octets, and ICMP does not say so\n";
+    assert!(text.starts_with(head), "{text}");
+    let (_, said) = text.split_once("oslo-gw says\n").unwrap();
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.starts_with("warning[E401]: berlin: packets above 1,"), "{text}");
+    assert!(first.contains(" octets are lost "), "{text}");
+    let fix = "  fix            let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way\n";
+    assert!(said.contains(fix) && said.matches("[E").count() == 1, "{text}");
 }
 
 #[test]
 fn break_nat() {
-    let Some(text) = break_the_way("nat", "E121") else { return };
+    let Some(text) = break_the_way("nat", the_same("E121")) else { return };
     insta::assert_snapshot!(text, @r"
     exit 0
       break      a NAT before oslo-gw forgets it: UDP 4500 from berlin-gw is dropped
@@ -452,7 +459,10 @@ fn break_nat() {
 
 #[test]
 fn break_fragments() {
-    let Some(text) = break_the_way("fragments", "E406") else { return };
+    let Some(text) = break_the_way("fragments", the_same("E406")) else { return };
+    // Whether the doctor or a router is the first to know what passes is a matter of time.
+    let lines = text.lines().filter(|line| !line.starts_with("  measured "));
+    let text = lines.collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @r"
     exit 0
       break      the link to berlin-gw takes 1,280 octets, and the Internet drops fragments
@@ -469,7 +479,6 @@ fn break_fragments() {
     warning[E406]: berlin: pieces of packets are lost on the way
       asked          IKE at 203.0.113.2: a question of one piece is answered
       but            a question of two pieces is not
-      measured       and in the tunnel 1,214 octets pass, of 1,390 that this host sends
       means          something on the way drops fragments; what is longer than a link never arrives
       fix            let fragments pass on the way
       or             keep packets short: adit ping berlin --mtu finds the longest that passes
@@ -478,7 +487,7 @@ fn break_fragments() {
 
 #[test]
 fn break_oneway() {
-    let Some(text) = break_the_way("oneway", "E405") else { return };
+    let Some(text) = break_the_way("oneway", the_same("E405")) else { return };
     insta::assert_snapshot!(text, @r"
     exit 0
       break      the Internet drops ESP from berlin-gw; IKE passes
@@ -486,8 +495,8 @@ fn break_oneway() {
 
     oslo-gw says
     error[E405]: berlin: packets go out, and none comes back
-      saw            4 packets sent on its SAs meanwhile, 0 received
-      asked          10.2.0.1, 4 times
+      saw            more than the echo requests was sent on its SAs meanwhile, and 0 received
+      asked          10.2.0.1, without an answer
       peer           its IKE answers at 203.0.113.2, so it lives
       means          what the peer sends on the SA does not arrive any more, or it sends nothing
       fix            let ESP pass in both directions, and look at the routes and drops of the peer

@@ -32,6 +32,10 @@ pub fn fix(reason: &str) -> Option<&'static str> {
             "leave `compress` out on both sides"
         }
         "aggfrag_incomplete" | "aggfrag_late" => "packets are lost on the way: `adit ping NAME`",
+        "icmp_refused" => "`icmp` in the tunnel's file names the messages that may pass",
+        "icmp_quote" => {
+            "an ICMP error quotes a packet that this SA does not carry: see who sends it behind the peer"
+        }
         "selector_mismatch" => {
             "the peer sends what was not agreed on: compare `local` and `remote` of both sides"
         }
@@ -43,7 +47,16 @@ pub fn fix(reason: &str) -> Option<&'static str> {
 /// peer or a configuration. Padding is dropped by design, and what nobody wants to pass, too.
 #[must_use]
 pub fn is_fault(reason: &str) -> bool {
-    !matches!(reason, "dummy" | "redirect" | "no_policy" | "policy_discard" | "too_big" | "no_sa")
+    !matches!(
+        reason,
+        "dummy"
+            | "icmp_refused"
+            | "no_policy"
+            | "no_sa"
+            | "policy_discard"
+            | "redirect"
+            | "too_big"
+    )
 }
 
 #[cfg(test)]
@@ -55,5 +68,11 @@ mod tests {
         assert!(!is_fault("dummy") && fix("dummy").is_none());
         assert!(is_fault("bad_icv") && fix("bad_icv").is_some());
         assert!(fix("a reason of tomorrow").is_none());
+    }
+
+    #[test]
+    fn what_the_operator_refuses_is_no_fault_and_what_does_not_belong_is_one() {
+        assert!(!is_fault("icmp_refused") && fix("icmp_refused").is_some());
+        assert!(is_fault("icmp_quote") && fix("icmp_quote").is_some());
     }
 }

@@ -46,6 +46,30 @@ fn of_daemon(facts: &Facts) -> Option<String> {
     Some(format!("{}, {up} of them up", count(facts.tunnels.len(), "tunnel")))
 }
 
+/// What is worth knowing and no problem.
+pub(super) fn notes(facts: &Facts) -> Vec<String> {
+    let skipped = |tunnel: &Tunnel| {
+        let why = tunnel.skipped?.replace("NAME", tunnel.name());
+        Some(format!("{}: no echo requests were sent: {why}", tunnel.name()))
+    };
+    let skipped = facts.tunnels.iter().filter_map(skipped);
+    skipped.chain(ways::nobody(facts)).chain(ways::probed(facts)).collect()
+}
+
+/// What could not be tried, each once, and why.
+pub(super) fn untried(facts: &Facts) -> Vec<String> {
+    let mut all = Vec::new();
+    for tunnel in &facts.tunnels {
+        for failure in &tunnel.failures {
+            let words = format!("{}: {failure}", tunnel.name());
+            if !all.contains(&words) {
+                all.push(words);
+            }
+        }
+    }
+    all
+}
+
 fn is_up(tunnel: &Tunnel) -> bool {
     matches!(tunnel.status.state, TunnelState::Up | TunnelState::Sick)
 }

@@ -67,6 +67,12 @@ pub(crate) struct Tunnel {
     /// What trying has shown; `None` if nothing was tried.
     pub(crate) ports: Option<Ports>,
     pub(crate) echo: Option<Echo>,
+    /// Why no echo request was sent, if one should have been.
+    pub(crate) skipped: Option<&'static str>,
+    /// What could not be tried, and why: a privilege is missing, or nothing can be sent.
+    pub(crate) failures: Vec<String>,
+    /// Whether probes of the daemon have found a narrower path while the doctor was looking.
+    pub(crate) narrowed: bool,
 }
 
 impl Tunnel {
@@ -74,7 +80,27 @@ impl Tunnel {
     pub(crate) fn name(&self) -> &str {
         &self.status.name
     }
+
+    /// What the path takes and what its first link does, octets, if the daemon has learnt, by whom
+    /// ever, that the path takes less.
+    pub(crate) fn narrow(&self) -> Option<(u32, u32)> {
+        let path = self.status.path_mtu?;
+        let link = self.outer.as_ref()?.mtu;
+        let source = self.status.path_mtu_source.as_deref();
+        let is_learnt = matches!(source, Some("icmp" | "probe" | "report"));
+        // What a cipher's blocks leave unused is no narrow path.
+        (is_learnt && path.saturating_add(PATH_GRAIN) <= link).then_some((path, link))
+    }
+
+    /// The same if it was the daemon's probes that have found it, and nobody has said so.
+    pub(crate) fn probed(&self) -> Option<(u32, u32)> {
+        let by_probe = self.status.path_mtu_source.as_deref() == Some("probe");
+        self.narrow().filter(|_| by_probe)
+    }
 }
+
+/// Octets by which a path that is probed may be thought narrower than it is.
+const PATH_GRAIN: u32 = 16;
 
 /// The way of the outer packets.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -118,9 +144,27 @@ pub(crate) struct Echo {
     pub(crate) answered: u64,
     /// What the SAs counted meanwhile.
     pub(crate) flow: Flow,
+    /// The same by sequence numbers, to which belongs what the engines say to each other.
+    pub(crate) numbers: Flow,
     /// How long a packet may be, if short ones pass.
     pub(crate) sizes: Option<Sizes>,
     /// Whether a packet of the longest length passes if it may be cut. Outside it may be cut only if
     /// the tunnel's `df` says so.
     pub(crate) whole_cut: Option<bool>,
 }
+
+impl Echo {
+    /// Whether anything at all came in on the SAs.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.flow.packets_in > 0 || self.numbers.packets_in > 0
+    }
+
+    /// Packets that went out on the SAs beside the echo requests: traffic, and probes of the engine.
+    pub(crate) fn besides(&self) -> u64 {
+        let out = self.flow.packets_out.max(self.numbers.packets_out);
+        out.saturating_sub(self.sent)
+    }
+}
+
+/// So many packets beside the echo requests, and none that came in, are more than chance.
+pub(crate) const BESIDES_MIN: u64 = 3;

@@ -102,6 +102,8 @@ enum Verdict {
 
 struct Rule<'a> {
     matches: Vec<&'a Value>,
+    /// Whether there are conditions beside them, of which nothing is known: a limit, an ipset.
+    has_others: bool,
     verdict: Verdict,
 }
 
@@ -115,12 +117,14 @@ impl<'a> Rule<'a> {
                 () if has("drop") => Some(Verdict::Drop("drop")),
                 () if has("reject") => Some(Verdict::Drop("reject")),
                 () if has("accept") => Some(Verdict::Accept),
-                () if has("jump") || has("goto") || has("queue") => Some(Verdict::Jump),
+                // What a map says depends on its elements, as what a chain says on its rules.
+                () if ["jump", "goto", "queue", "vmap"].into_iter().any(has) => Some(Verdict::Jump),
                 () => None,
             }
         })?;
         let matches = parts.iter().filter_map(|part| part.get("match")).collect();
-        Some(Self { matches, verdict })
+        let is_known = |part: &Value| KNOWN_PARTS.iter().any(|name| part.get(name).is_some());
+        Some(Self { matches, has_others: !parts.iter().all(is_known), verdict })
     }
 
     /// Whether it matches every packet of that kind, or lets some of that kind through.
@@ -132,7 +136,7 @@ impl<'a> Rule<'a> {
         match self.verdict {
             // A condition that is not understood may let the packet through, and may not drop it.
             Verdict::Accept | Verdict::Jump => true,
-            Verdict::Drop(_) => fits.iter().all(|fit| *fit == Some(true)),
+            Verdict::Drop(_) => !self.has_others && fits.iter().all(|fit| *fit == Some(true)),
         }
     }
 }
@@ -145,10 +149,15 @@ fn fits(condition: &Value, need: Need) -> Option<bool> {
     let payload = left.get("payload");
     let of = |name: &str| payload.and_then(|payload| text(payload, name));
     let meta = left.get("meta").and_then(|meta| text(meta, "key"));
-    // Answers alone, or what this host says to itself: the peer's first word is neither.
+    // What this host says to itself.
     let own = matches!(meta, Some("iif" | "iifname" | "oif" | "oifname")) && right == "lo";
-    if left.get("ct").is_some() || own {
+    if own {
         return Some(false);
+    }
+    if let Some(ct) = left.get("ct") {
+        // Answers alone, or what makes no sense: the peer's first word is neither.
+        let is_state = text(ct, "key") == Some("state");
+        return (is_state && equal && !names(right, "new")).then_some(false);
     }
     let holds = match (of("protocol"), of("field"), meta) {
         (Some("udp"), Some("dport" | "sport"), _) => {
@@ -182,6 +191,11 @@ fn contains(right: &Value, number: u64) -> bool {
     set(right).iter().any(|one| contains(one, number))
 }
 
+/// Whether a word is there, alone or in a set.
+fn names(right: &Value, word: &str) -> bool {
+    right == word || set(right).iter().any(|one| one == word)
+}
+
 fn set(right: &Value) -> &[Value] {
     let members = right.get("set").unwrap_or(right);
     members.as_array().map_or(&[], Vec::as_slice)
@@ -190,6 +204,12 @@ fn set(right: &Value) -> &[Value] {
 fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name).and_then(Value::as_str)
 }
+
+/// Parts of a rule that are no condition, or one that [`fits`] looks at.
+const KNOWN_PARTS: [&str; 11] = [
+    "match", "counter", "log", "comment", "accept", "drop", "reject", "jump", "goto", "queue",
+    "vmap",
+];
 
 #[cfg(test)]
 mod tests {
@@ -244,6 +264,34 @@ mod tests {
             rule(&json!([from, udp("dport", &json!(4500)), {"drop": null}])),
         ];
         assert!(found(&rules).is_empty());
+    }
+
+    /// An ipset, a list of ports or a limit of the old tables is shown as `xt`, which says nothing.
+    #[test]
+    fn a_rule_with_a_condition_that_is_not_understood_drops_nothing_of_ours() {
+        let of = |part: &Value| {
+            let drop = rule(&json!([part, {"counter": {}}, {"drop": null}]));
+            found(&[chain("input", "accept"), drop])
+        };
+        assert!(of(&json!({"xt": {"type": "match", "name": "set"}})).is_empty());
+        assert!(of(&json!({"limit": {"rate": 10, "per": "second"}})).is_empty());
+        assert_eq!(of(&json!({"log": null})).len(), 3, "it drops everything");
+    }
+
+    #[test]
+    fn new_connections_and_maps_of_verdicts_may_let_us_through() {
+        let state = |right: &Value| json!({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": right}});
+        let ports = udp("dport", &json!({"set": [500, 4500]}));
+        let of = |parts: &Value| found(&[chain("input", "drop"), rule(parts)]);
+        let accept = json!({"accept": null});
+        assert!(of(&json!([state(&json!("new")), ports, accept])).is_empty());
+        assert!(of(&json!([state(&json!(["established", "new"])), ports, accept])).is_empty());
+        assert_eq!(of(&json!([state(&json!(["established"])), ports, accept])).len(), 2);
+        let mark = json!({"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 7}});
+        assert!(of(&json!([mark, ports, accept])).is_empty(), "it may be ours");
+        let map = json!({"vmap": {"key": {"payload": {"protocol": "udp", "field": "dport"}},
+            "data": {"set": [[500, accept], [4500, accept]]}}});
+        assert!(of(&json!([map])).is_empty());
     }
 
     #[test]

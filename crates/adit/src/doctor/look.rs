@@ -38,8 +38,13 @@ pub(super) fn gather(daemon: &mut Daemon, wish: &Wish) -> Result<Facts, Error> {
         // What is not wanted, or has no end in sight, is looked at and not tried.
         if !wish.quiet && index < TRIED_MAX {
             probe::try_out(&mut tunnel, daemon, &mut netlink)?;
+        } else if !wish.quiet {
+            tunnel.skipped = Some("16 tunnels are tried in one go; `adit doctor NAME` tries it");
         }
         tunnels.push(tunnel);
+    }
+    if !wish.quiet {
+        look_again(&mut tunnels, &daemon.status()?);
     }
     let report = daemon.sad()?;
     for tunnel in &mut tunnels {
@@ -54,6 +59,18 @@ pub(super) fn gather(daemon: &mut Daemon, wish: &Wish) -> Result<Facts, Error> {
     let mut host = Host { pieces, ..host(wish.config.as_deref()) };
     host.certificates.retain(|one| wish.tunnel.as_ref().is_none_or(|name| one.tunnel == *name));
     Ok(Facts { known, host, tunnels })
+}
+
+/// What the daemon has learnt about the paths while the tunnels were tried.
+fn look_again(tunnels: &mut [Tunnel], status: &Status) {
+    for tunnel in tunnels {
+        let now = status.tunnels.iter().find(|one| one.name == tunnel.status.name);
+        let Some(now) = now else { continue };
+        let before = tunnel.probed();
+        tunnel.status.path_mtu = now.path_mtu;
+        tunnel.status.path_mtu_source.clone_from(&now.path_mtu_source);
+        tunnel.narrowed = before.is_none() && tunnel.probed().is_some();
+    }
 }
 
 /// What the daemon says is wrong, with the host and with the tunnels that were asked about.
@@ -214,6 +231,27 @@ mod tests {
         assert_eq!((found[0].tunnel.as_str(), found[0].subject.as_str()), ("berlin", "CN=oslo"));
         assert_eq!(found[0].until, "2031-01-02 00:00 UTC");
         assert!(certificates(&directory).is_empty(), "no directory, no certificates");
+    }
+
+    /// CHECKLIST PM-25: what probes find is news only if it was not known before.
+    #[test]
+    fn a_path_that_became_narrow_meanwhile_is_noticed() {
+        let with = |mtu, source: &str| TunnelStatus {
+            name: "berlin".into(),
+            path_mtu: Some(mtu),
+            path_mtu_source: Some(source.into()),
+            ..TunnelStatus::default()
+        };
+        let narrowed = |before, after| {
+            let outer = Some(Outer { mtu: 1_500, ..Outer::default() });
+            let mut tunnels = [Tunnel { status: before, outer, ..Tunnel::default() }];
+            look_again(&mut tunnels, &Status { tunnels: vec![after], ..Status::default() });
+            tunnels[0].narrowed
+        };
+        assert!(narrowed(with(1_500, "link"), with(1_280, "probe")));
+        assert!(!narrowed(with(1_280, "probe"), with(1_280, "probe")));
+        assert!(!narrowed(with(1_500, "link"), with(1_280, "icmp")), "somebody has said so");
+        assert!(!narrowed(with(1_500, "link"), with(1_492, "probe")), "blocks of a cipher");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use adit_sys::reach;
 
 use crate::daemon::Daemon;
 use crate::doctor::facts::{Answer, Echo, Ports, Tunnel};
-use crate::doctor::look;
+use crate::doctor::{facts, look};
 use crate::echo::network::{longest_packet, payload_of, pinger};
 use crate::echo::size::{Attempt, search};
 use crate::echo::{self, Flow};
@@ -25,39 +25,62 @@ pub(super) fn try_out(
     netlink: &mut Netlink,
 ) -> Result<(), Error> {
     let is_up = matches!(tunnel.status.state, TunnelState::Up | TunnelState::Sick);
-    if is_up && let Some(to) = echo::inside(&tunnel.status) {
-        tunnel.echo = Some(echoes(tunnel.name(), to, daemon, netlink)?);
+    match echo::inside(&tunnel.status) {
+        _ if !is_up => tunnel.skipped = Some("it is not up"),
+        Some(to) => tunnel.echo = Some(echoes(tunnel, to, daemon, netlink)?),
+        None => {
+            tunnel.skipped = Some(
+                "its networks name no host that may be pinged; `adit ping NAME ADDRESS` asks one",
+            );
+        }
     }
     let over_tcp = tunnel.status.children.iter().any(|child| child.tcp);
     let quiet = tunnel.status.state == TunnelState::Idle;
     if let Some(peer) = look::peer(&tunnel.status).filter(|_| !over_tcp && !quiet) {
-        tunnel.ports = Some(ports(peer));
+        tunnel.ports = Some(ports(peer, &mut tunnel.failures));
     }
     Ok(())
 }
 
-fn ports(peer: IpAddr) -> Ports {
-    let (ike, nat) = (ask(peer, 500, 0), ask(peer, 4500, 0));
+fn ports(peer: IpAddr, failures: &mut Vec<String>) -> Ports {
+    let mut ask = |port, padding| ask(peer, port, padding, failures);
+    let (ike, nat) = (ask(500, 0), ask(4500, 0));
     let port = if nat == Answer::Yes { 4500 } else { 500 };
     let answers = ike == Answer::Yes || nat == Answer::Yes;
-    let pieces = if answers { ask(peer, port, PIECES_OCTETS) } else { Answer::Unknown };
+    let pieces = if answers { ask(port, PIECES_OCTETS) } else { Answer::Unknown };
     Ports { peer, ike, nat, pieces }
 }
 
-/// Whether IKE answers at a port to a question with so many octets of nothing in it. The question is one of a version that is still to come, which every
-/// responder answers without any state (RFC 7296 §2.5), and which no SA, configuration or log of
-/// the peer has a place for.
-fn ask(peer: IpAddr, port: u16, padding: u16) -> Answer {
+/// Whether IKE answers at a port to a question with so many octets of nothing in it. The question is
+/// one of a version that is still to come, which every responder answers without any state (RFC 7296
+/// §2.5), and which no SA, configuration or log of the peer has a place for.
+fn ask(peer: IpAddr, port: u16, padding: u16, failures: &mut Vec<String>) -> Answer {
     let random = adit_sys::entropy::array::<8>().unwrap_or([0xad; 8]);
     let question = question(random, port == 4500, padding);
-    match reach::ask(SocketAddr::new(peer, port), &question, PORT_TRIES, PORT_PATIENCE) {
-        Ok(Some(_)) => Answer::Yes,
-        Ok(None) => Answer::Silence,
-        Err(SysError::Io { source, .. }) if source.kind() == ErrorKind::ConnectionRefused => {
-            Answer::Refused
-        }
-        Err(_) => Answer::Unknown,
+    let to = SocketAddr::new(peer, port);
+    let (answer, failure) = judge(reach::ask(to, &question, PORT_TRIES, PORT_PATIENCE));
+    failures.extend(failure.map(|error| format!("IKE at {to}: {error}")));
+    answer
+}
+
+/// What comes of a question, and what kept it from being asked.
+fn judge(asked: Result<Option<Vec<u8>>, SysError>) -> (Answer, Option<SysError>) {
+    match asked {
+        Ok(Some(_)) => (Answer::Yes, None),
+        Ok(None) => (Answer::Silence, None),
+        Err(error) => match kind(&error) {
+            Some(ErrorKind::ConnectionRefused) => (Answer::Refused, None),
+            // A router's word about the way there, or none at all: either way nothing comes back.
+            Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => {
+                (Answer::Silence, None)
+            }
+            _ => (Answer::Unknown, Some(error)),
+        },
     }
+}
+
+fn kind(error: &SysError) -> Option<ErrorKind> {
+    if let SysError::Io { source, .. } = error { Some(source.kind()) } else { None }
 }
 
 /// An IKE message of version 3.0 with one Vendor ID, so that the answer is no longer than it.
@@ -82,28 +105,101 @@ fn question(spi: [u8; 8], marked: bool, padding: u16) -> Vec<u8> {
 }
 
 fn echoes(
-    tunnel: &str,
+    tunnel: &mut Tunnel,
     to: IpAddr,
     daemon: &mut Daemon,
     netlink: &mut Netlink,
 ) -> Result<Echo, Error> {
     let mut found = Echo { to: Some(to), ..Echo::default() };
-    let Ok(mut pinger) = pinger(to) else { return Ok(found) };
-    let before = Flow::of(tunnel, &daemon.sad()?);
-    let mut longest = Duration::ZERO;
-    for _ in 0..ECHOES {
-        found.sent += 1;
-        if let Ok(Some(time)) = pinger.round_trip(ECHO_PAYLOAD, ECHO_PATIENCE) {
-            found.answered += 1;
-            longest = longest.max(time);
+    let mut pinger = match pinger(to) {
+        Ok(pinger) => pinger,
+        Err(error) => {
+            tunnel.failures.push(format!("echo requests to {to}: {error}"));
+            return Ok(found);
         }
+    };
+    let before = Counts::now(tunnel.name(), daemon)?;
+    let mut longest = Duration::ZERO;
+    let mut refused = None;
+    for _ in 0..ECHOES {
+        match pinger.round_trip(ECHO_PAYLOAD, ECHO_PATIENCE) {
+            Ok(Some(time)) => {
+                found.answered += 1;
+                longest = longest.max(time);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                refused = Some(error);
+                continue;
+            }
+        }
+        found.sent += 1;
     }
-    found.flow = Flow::of(tunnel, &daemon.sad()?).since(before);
+    let failure = refused.map(|error| format!("echo requests to {to}: {error}"));
+    tunnel.failures.extend(failure);
+    before.note(tunnel.name(), daemon, &mut found)?;
     if found.answered > 0 {
         let patience = (longest * 3 + SIZE_PATIENCE_MIN).min(ECHO_PATIENCE);
-        sizes(&mut found, &mut pinger, to, netlink, patience)?;
+        if let Err(error) = sizes(&mut found, &mut pinger, to, netlink, patience) {
+            tunnel.failures.push(format!("longer echo requests to {to}: {error}"));
+        }
+    } else if found.sent > 0 && found.numbers.packets_in == 0 && is_adit(tunnel) {
+        insist(tunnel, &mut found, &mut pinger, &before, daemon)?;
     }
     Ok(found)
+}
+
+/// What the SAs of a tunnel have counted.
+struct Counts {
+    flow: Flow,
+    numbers: Flow,
+}
+
+impl Counts {
+    fn now(tunnel: &str, daemon: &mut Daemon) -> Result<Self, Error> {
+        let report = daemon.sad()?;
+        Ok(Self { flow: Flow::of(tunnel, &report), numbers: Flow::by_sequence(tunnel, &report) })
+    }
+
+    /// Notes what was counted since then.
+    fn note(&self, tunnel: &str, daemon: &mut Daemon, found: &mut Echo) -> Result<(), Error> {
+        let now = Self::now(tunnel, daemon)?;
+        (found.flow, found.numbers) = (now.flow.since(self.flow), now.numbers.since(self.numbers));
+        Ok(())
+    }
+}
+
+/// Whether the peer's engine answers probes of the path MTU.
+fn is_adit(tunnel: &Tunnel) -> bool {
+    let software = tunnel.status.peer_software.as_deref();
+    software.is_some_and(|software| software.to_ascii_lowercase().starts_with("adit"))
+}
+
+/// Nobody has answered, and it may be that nobody is there. The engine probes the path of an SA that
+/// much is sent on, and the peer's engine answers whoever lives behind it: so sends much, and waits
+/// until something comes in, or what went out besides shows that nothing does.
+fn insist(
+    tunnel: &Tunnel,
+    found: &mut Echo,
+    pinger: &mut Pinger,
+    before: &Counts,
+    daemon: &mut Daemon,
+) -> Result<(), Error> {
+    let Some(to) = found.to else { return Ok(()) };
+    let octets = tunnel.status.mtu.unwrap_or(LONG_OCTETS_MAX).min(LONG_OCTETS_MAX);
+    for round in 0..LONG_ECHOES_MAX {
+        let patience = if round < LONG_ECHOES { LONG_PATIENCE } else { ECHO_PATIENCE };
+        match pinger.round_trip(payload_of(octets, to), patience) {
+            Ok(answer) => found.answered += u64::from(answer.is_some()),
+            Err(_) => return Ok(()),
+        }
+        found.sent += 1;
+        before.note(tunnel.name(), daemon, found)?;
+        if found.is_heard() || found.besides() >= facts::BESIDES_MIN {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn sizes(
@@ -157,6 +253,12 @@ const ECHOES: usize = 4;
 const ECHO_PAYLOAD: usize = 56;
 const ECHO_PATIENCE: Duration = Duration::from_millis(500);
 const CUT_TRIES: usize = 2;
+/// Long echo requests in a row, which are much to the engine, and how many at most.
+const LONG_ECHOES: usize = 16;
+const LONG_ECHOES_MAX: usize = 30;
+const LONG_PATIENCE: Duration = Duration::from_millis(50);
+/// Such a packet travels in one piece.
+const LONG_OCTETS_MAX: u32 = 1_300;
 /// On a fast network the scheduler takes longer than the way.
 const SIZE_PATIENCE_MIN: Duration = Duration::from_millis(150);
 /// EMSGSIZE.
@@ -168,6 +270,20 @@ mod tests {
     use adit_wire::ikev2::Header;
 
     use super::*;
+
+    /// Without the privilege to ask nothing is known, and that is said.
+    #[test]
+    fn what_cannot_be_asked_is_told_from_silence() {
+        let denied = judge(Err(SysError::NotPermitted { operation: "ask a peer" }));
+        assert!(matches!(denied, (Answer::Unknown, Some(_))));
+        let failed = |kind: ErrorKind| {
+            judge(Err(SysError::Io { operation: "ask a peer", source: kind.into() }))
+        };
+        assert!(matches!(failed(ErrorKind::ConnectionRefused), (Answer::Refused, None)));
+        assert!(matches!(failed(ErrorKind::HostUnreachable), (Answer::Silence, None)));
+        assert!(matches!(failed(ErrorKind::OutOfMemory), (Answer::Unknown, Some(_))));
+        assert!(matches!(judge(Ok(None)), (Answer::Silence, None)));
+    }
 
     #[test]
     fn the_question_is_a_whole_message_of_a_version_to_come() {

@@ -32,6 +32,7 @@ fn sound() -> Facts {
         sent: 4,
         answered: 4,
         flow: Flow { packets_out: 4, packets_in: 4 },
+        numbers: Flow { packets_out: 4, packets_in: 4 },
         sizes: Some(Sizes { largest: 1_400, whole: 1_400, lost: None, told: false }),
         whole_cut: None,
     };
@@ -69,10 +70,18 @@ fn echo(facts: &mut Facts) -> &mut Echo {
     facts.tunnels[0].echo.as_mut().unwrap()
 }
 
-fn silent(facts: &mut Facts) {
+/// Nobody answers, and nothing else is sent.
+fn unanswered(facts: &mut Facts) {
     let echo = echo(facts);
     (echo.answered, echo.sizes) = (0, None);
     echo.flow = Flow { packets_out: 4, packets_in: 0 };
+    echo.numbers = echo.flow;
+}
+
+/// Nor is what is sent besides.
+fn silent(facts: &mut Facts) {
+    unanswered(facts);
+    echo(facts).numbers.packets_out = 7;
 }
 
 fn ports(facts: &mut Facts, ike: Answer, nat: Answer) {
@@ -120,6 +129,62 @@ fn one_direction_is_told_from_a_blocked_port_and_from_a_dead_peer() {
     assert_eq!(dead, [Code::E110]);
 }
 
+/// An idle tunnel to a network whose first address nobody has is sound, and so is one in which the
+/// peer's engine is heard: then nobody but the one who was asked keeps silent.
+#[test]
+fn an_address_without_a_host_is_no_problem() {
+    let notes = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = sound();
+        unanswered(&mut facts);
+        change(&mut facts);
+        let findings = judge(&facts);
+        assert!(findings.is_good(), "{:?}", findings.problems);
+        findings.notes
+    };
+    let said = ["berlin: nobody at 10.2.0.1 answers; try adit ping berlin ADDRESS"];
+    assert_eq!(notes(&|_| {}), said);
+    let heard = |facts: &mut Facts| echo(facts).numbers = Flow { packets_out: 9, packets_in: 1 };
+    assert_eq!(notes(&heard), said);
+    let few = |facts: &mut Facts| {
+        (facts.tunnels[0].status.packets_in, facts.tunnels[0].status.packets_out) = (0, 12);
+    };
+    assert_eq!(notes(&few), said, "of a doctor before");
+    let never = codes(|facts| {
+        unanswered(facts);
+        (facts.tunnels[0].status.packets_in, facts.tunnels[0].status.packets_out) = (0, 5_000);
+    });
+    assert_eq!(never, [Code::E405]);
+    let traffic = codes(|facts| {
+        unanswered(facts);
+        echo(facts).flow.packets_out = 20;
+    });
+    assert_eq!(traffic, [Code::E405]);
+    assert!(
+        judge(&{
+            let mut facts = sound();
+            silent(&mut facts);
+            facts
+        })
+        .notes
+        .is_empty(),
+        "the problem says it"
+    );
+}
+
+#[test]
+fn what_was_not_tried_is_said() {
+    let mut facts = sound();
+    facts.tunnels[0].skipped = Some("ask with `adit ping NAME ADDRESS`");
+    let findings = judge(&facts);
+    assert!(findings.is_good());
+    let said = "berlin: no echo requests were sent: ask with `adit ping berlin ADDRESS`";
+    assert_eq!(findings.notes, [said]);
+    facts.tunnels[0].failures = vec!["not permitted".into(), "not permitted".into()];
+    let findings = judge(&facts);
+    assert!(findings.problems.is_empty() && !findings.is_good());
+    assert_eq!(findings.untried, ["berlin: not permitted"]);
+}
+
 /// A peer may keep silent to strangers, as long as its tunnel works.
 #[test]
 fn silence_to_strangers_is_no_problem() {
@@ -138,16 +203,54 @@ fn a_black_hole_is_told_from_lost_pieces() {
         facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;
     };
     assert_eq!(codes(narrow), [Code::E401]);
-    assert_eq!(codes(cut), [Code::E406]);
+    assert!(codes(cut).is_empty(), "one question is no tunnel");
+    let down = codes(|facts| {
+        cut(facts);
+        facts.tunnels[0].status.state = TunnelState::Down;
+    });
+    assert_eq!(down, [Code::E406]);
     let both = codes(|facts| {
         narrow(facts);
         cut(facts);
     });
     assert_eq!(both, [Code::E406], "the cause alone");
-    let pieces = Pieces { joined: 3, failed: 2 };
-    assert_eq!(codes(|facts| facts.host.pieces = pieces), [Code::E406]);
+    let of_host = |joined, failed| codes(|facts| facts.host.pieces = Pieces { joined, failed });
+    assert_eq!(of_host(3, 5), [Code::E406]);
+    assert!(of_host(3, 2).is_empty(), "now and then");
+    assert!(of_host(1_000, 5).is_empty(), "few of many");
     let told = Sizes { largest: 1_218, whole: 1_400, lost: None, told: true };
     assert!(codes(|facts| echo(facts).sizes = Some(told)).is_empty(), "senders hear of it");
+}
+
+/// CHECKLIST PM-25: what the daemon's probes find while the doctor looks is a black hole, too; what they
+/// had found before is made up for.
+#[test]
+fn a_black_hole_that_probes_have_found_is_told() {
+    let probed = |facts: &mut Facts, narrowed| {
+        let tunnel = &mut facts.tunnels[0];
+        (tunnel.status.path_mtu, tunnel.narrowed) = (Some(1_280), narrowed);
+        tunnel.status.path_mtu_source = Some("probe".into());
+    };
+    let mut facts = sound();
+    probed(&mut facts, true);
+    insta::assert_snapshot!(judge(&facts).problems[0].render(false), @r"
+    warning[E401]: berlin: packets above 1,280 octets are lost on the way
+      found          by probing, just now; the first link takes 1,500
+      means          traffic passes again, in shorter packets
+      fix            let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way
+    ");
+    let mut facts = sound();
+    probed(&mut facts, false);
+    let findings = judge(&facts);
+    assert!(findings.is_good(), "{:?}", findings.problems);
+    let said = "berlin: the way takes 1,280 octets, its first link 1,500: found by probing, so traffic \
+        passes";
+    assert_eq!(findings.notes, [said]);
+    let cut = codes(|facts| {
+        probed(facts, false);
+        facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;
+    });
+    assert_eq!(cut, [Code::E406], "the way is narrow");
 }
 
 #[test]
@@ -174,6 +277,7 @@ fn many_drops_of_a_bad_kind_are_a_problem() {
     assert!(of("bad_icv", 9, 10).is_empty(), "now and then");
     assert!(of("bad_icv", 20, 100_000).is_empty(), "few of many");
     assert!(of("dummy", 5_000, 10).is_empty(), "made to be dropped");
+    assert!(of("icmp_refused", 5_000, 10).is_empty(), "the operator wants it");
 }
 
 #[test]
@@ -233,8 +337,8 @@ fn a_one_way_tunnel_is_told_in_words() {
     silent(&mut facts);
     insta::assert_snapshot!(judge(&facts).problems[0].render(false), @r"
     error[E405]: berlin: packets go out, and none comes back
-      saw            4 packets sent on its SAs meanwhile, 0 received
-      asked          10.2.0.1, 4 times
+      saw            more than the echo requests was sent on its SAs meanwhile, and 0 received
+      asked          10.2.0.1, without an answer
       peer           its IKE answers at 203.0.113.2, so it lives
       means          what the peer sends on the SA does not arrive any more, or it sends nothing
       fix            let ESP pass in both directions, and look at the routes and drops of the peer

@@ -104,7 +104,7 @@ fn whom(args: &Ping, tunnel: &TunnelStatus) -> Result<IpAddr, Error> {
     }
     let inside = || {
         echo::inside(tunnel).ok_or_else(|| {
-            let hint = "its remote networks name no host";
+            let hint = "its networks name no host that may be pinged";
             Error::Usage(format!("whom? {hint}: adit ping {} ADDRESS", args.name))
         })
     };

@@ -4,7 +4,8 @@ pub(super) const E401_TEXT: &str = "The tunnel is up and small packets pass, but
 on the way, and nobody says that they were too big: an MTU black hole. Logging in works, file transfers hang.
 
 We know because echo requests of growing size, which forbid being cut, were sent through the tunnel: up to the size in \
-the message they are answered, above it never.
+the message they are answered, above it never. Or the daemon's own probes of the path found it just then, and what is sent \
+now is short enough.
 
 Usual causes: a link on the way with a smaller MTU (PPPoE, another tunnel, a mobile network), together with a firewall \
 that drops the ICMP messages by which routers tell senders about it.
@@ -15,10 +16,12 @@ tunnel's file lets routers cut the outer packets.";
 pub(super) const E405_TEXT: &str = "We send on the tunnel's SA and nothing comes in on its counterpart: a tunnel with one direction.
 
 We know because the counters of both directions were compared while echo requests were sent through the tunnel: those of \
-packets sent rose, those of packets received stood still. That ports 500 and 4500 answer shows that the peer is alive.
+packets sent rose, those of packets received stood still. Nobody may live at the address that was asked, so that counts only if \
+other traffic, or the probes of the path that two Adits answer each other, had no answer either, or if nothing ever came in. \
+That ports 500 and 4500 answer shows that the peer is alive.
 
 Usual causes: a firewall or a NAT that lets IKE through and drops ESP in one direction; a peer that sends what is for us by \
-another way, because its routes or its policies say so; or nothing behind the peer that answers.
+another way, because its routes or its policies say so; or traffic that nobody answers by its nature.
 
 Look at the peer: `adit status NAME --drops` there, or its counters. If packets come in there and answers go out, the way back \
 drops them. If none come in, it is the way there. `adit ping NAME ADDRESS` tries with another host behind the peer.";
@@ -26,8 +29,9 @@ drops them. If none come in, it is the way there. `adit ping NAME ADDRESS` tries
 pub(super) const E406_TEXT: &str = "Packets that are longer than a link on the way takes are cut, and the pieces do not arrive. Whatever fits \
 into one piece passes.
 
-We know because the peer's IKE answers a question that travels in one piece and not one that is longer than any link takes; or \
-because this host waited in vain for the other pieces of packets, which the kernel counts (`nstat -az IpReasmFails`).
+We know because the peer's IKE answers a question that travels in one piece and not one that is longer than any link takes, and \
+long packets are lost in the tunnel, too, or its way is known to be narrow, or it is down; or because this host waited in vain for the other pieces of several \
+packets, one in twenty at least, which the kernel counts (`nstat -az IpReasmFails`).
 
 Usual causes: home routers, mobile networks and firewalls that drop fragments as a matter of principle, or balancers that \
 send the pieces of a packet to different hosts.

@@ -4,7 +4,7 @@ use adit_mgmt::api::Fate;
 use adit_mgmt::{Code, Diagnosis, drops as advice};
 
 use super::{is_up, of_each, seen_of_each};
-use crate::doctor::facts::{Answer, Echo, Facts, Ports, Tunnel};
+use crate::doctor::facts::{Answer, BESIDES_MIN, Echo, Facts, Ports, Tunnel};
 use crate::words::grouped;
 
 /// Port 500 answers and 4500 does not, or neither does, and nothing comes in on the tunnel's SAs: a
@@ -12,7 +12,7 @@ use crate::words::grouped;
 pub(super) fn ports(facts: &Facts) -> Vec<Diagnosis> {
     of_each(facts, |tunnel| {
         let ports = tunnel.ports.as_ref()?;
-        let hears = tunnel.echo.as_ref().is_some_and(|echo| echo.flow.packets_in > 0);
+        let hears = tunnel.echo.as_ref().is_some_and(Echo::is_heard);
         let wants_4500 = !is_up(tunnel) || tunnel.status.children.iter().any(|child| child.udp);
         let Ports { peer, ike, nat, .. } = ports;
         match (ike, nat) {
@@ -69,20 +69,51 @@ pub(super) fn routes_seen(facts: &Facts) -> Option<String> {
     })
 }
 
+/// The echo requests of a tunnel that left on its SAs while nothing came in.
+fn unheard(tunnel: &Tunnel) -> Option<&Echo> {
+    let echo = tunnel.echo.as_ref().filter(|echo| echo.sent > 0 && echo.answered == 0)?;
+    (echo.flow.packets_out > 0 && !echo.is_heard()).then_some(echo)
+}
+
+/// What besides echo requests goes out without an answer. That alone says that a direction fails:
+/// nobody may live at the address that was asked.
+fn unanswered(tunnel: &Tunnel, echo: &Echo) -> Option<String> {
+    let status = &tunnel.status;
+    if echo.besides() >= BESIDES_MIN {
+        return Some(
+            "more than the echo requests was sent on its SAs meanwhile, and 0 received".into(),
+        );
+    }
+    let never = status.packets_in == 0 && status.packets_out >= OUT_OF_NOTE;
+    never.then(|| {
+        format!("{} packets sent on its SAs before, 0 ever received", grouped(status.packets_out))
+    })
+}
+
+/// Nobody answers, which is no problem: the tunnel may be idle, and the address nobody's.
+pub(super) fn nobody(facts: &Facts) -> Vec<String> {
+    let note = |tunnel: &Tunnel| {
+        let echo = tunnel.echo.as_ref().filter(|echo| echo.sent > 0 && echo.answered == 0)?;
+        let is_told = unheard(tunnel).is_some_and(|echo| unanswered(tunnel, echo).is_some());
+        let (name, to) = (tunnel.name(), echo.to.filter(|_| !is_told)?);
+        Some(format!("{name}: nobody at {to} answers; try adit ping {name} ADDRESS"))
+    };
+    facts.tunnels.iter().filter_map(note).collect()
+}
+
 /// We send and nothing comes back, although the peer's IKE answers.
 pub(super) fn one_way(facts: &Facts) -> Vec<Diagnosis> {
     of_each(facts, |tunnel| {
-        let echo = tunnel.echo.as_ref().filter(|echo| echo.sent > 0 && echo.answered == 0)?;
-        let silent = echo.flow.packets_out > 0 && echo.flow.packets_in == 0;
+        let echo = unheard(tunnel)?;
         // Then the cause is known better.
-        if !silent || blocked(tunnel) {
+        if blocked(tunnel) {
             return None;
         }
-        let sent = grouped(echo.flow.packets_out);
+        let saw = unanswered(tunnel, echo)?;
         let ever = if tunnel.status.packets_in == 0 { "ever" } else { "any more" };
         let found = Diagnosis::new(Code::E405, "packets go out, and none comes back")
-            .line("saw", format!("{sent} packets sent on its SAs meanwhile, 0 received"))
-            .line_some("asked", echo.to.map(|to| format!("{to}, {} times", echo.sent)))
+            .line("saw", saw)
+            .line_some("asked", echo.to.map(|to| format!("{to}, without an answer")))
             .line_some("peer", ports_words(tunnel))
             .line(
                 "means",
@@ -130,9 +161,13 @@ pub(super) fn echo_seen(facts: &Facts) -> Option<String> {
 /// vanish, that is the cause, and [`pieces`] tells it.
 pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
     of_each(facts, |tunnel| {
-        let echo = tunnel.echo.as_ref().filter(|_| !loses_pieces(tunnel))?;
-        let sizes = echo.sizes?;
-        let lost = sizes.lost?;
+        let echo = tunnel.echo.as_ref().filter(|_| !loses_pieces(tunnel));
+        let sizes = echo.and_then(|echo| echo.sizes);
+        let Some((echo, sizes, lost)) =
+            echo.zip(sizes).and_then(|(echo, sizes)| Some((echo, sizes, sizes.lost?)))
+        else {
+            return found_by_probes(tunnel);
+        };
         let largest = sizes.largest;
         let sentence =
             format!("packets above {} octets are lost inside the tunnel", grouped(largest.into()));
@@ -146,13 +181,53 @@ pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
                     grouped(sizes.whole.into())
                 ),
             )
-            .line_some("but", (echo.whole_cut == Some(true)).then_some("they pass when they may be cut"))
+            .line_some("but", passes(tunnel, echo))
             .fix("let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way");
         let name = tunnel.name();
         Some(found.fix(format!(
             "set df = \"clear\" in {name}'s file, so that routers cut the outer packets"
         )))
     })
+}
+
+/// What passes in spite of the black hole.
+fn passes(tunnel: &Tunnel, echo: &Echo) -> Option<String> {
+    match tunnel.probed() {
+        Some((path, _)) => Some(format!(
+            "probes have found meanwhile that the way takes {} octets: traffic passes again",
+            grouped(path.into())
+        )),
+        None => (echo.whole_cut == Some(true)).then(|| "they pass when they may be cut".into()),
+    }
+}
+
+/// The daemon's probes were faster than the doctor.
+fn found_by_probes(tunnel: &Tunnel) -> Option<Diagnosis> {
+    let (path, link) = tunnel.probed().filter(|_| tunnel.narrowed && !loses_pieces(tunnel))?;
+    let sentence = format!("packets above {} octets are lost on the way", grouped(path.into()));
+    Some(
+        Diagnosis::new(Code::E401, sentence)
+            .line(
+                "found",
+                format!("by probing, just now; the first link takes {}", grouped(link.into())),
+            )
+            .line("means", "traffic passes again, in shorter packets")
+            .fix("let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way"),
+    )
+}
+
+/// What probes have found before: the tunnel has made up for it.
+pub(super) fn probed(facts: &Facts) -> Vec<String> {
+    let note = |tunnel: &Tunnel| {
+        let (path, link) = tunnel.probed().filter(|_| !tunnel.narrowed)?;
+        Some(format!(
+            "{}: the way takes {} octets, its first link {}: found by probing, so traffic passes",
+            tunnel.name(),
+            grouped(path.into()),
+            grouped(link.into())
+        ))
+    };
+    facts.tunnels.iter().filter_map(note).collect()
 }
 
 pub(super) fn sizes_seen(facts: &Facts) -> Option<String> {
@@ -172,18 +247,23 @@ pub(super) fn pieces(facts: &Facts) -> Vec<Diagnosis> {
             let (largest, whole) = (grouped(sizes.largest.into()), grouped(sizes.whole.into()));
             format!("and in the tunnel {largest} octets pass, of {whole} that this host sends")
         });
+        let known = tunnel.narrow().map(|(path, link)| {
+            let (path, link) = (grouped(path.into()), grouped(link.into()));
+            format!("the way takes {path} octets in one piece, its first link {link}")
+        });
         Some(
             Diagnosis::new(Code::E406, "pieces of packets are lost on the way")
                 .line("asked", format!("IKE at {}: a question of one piece is answered", ports.peer))
                 .line("but", "a question of two pieces is not")
-                .line_some("measured", narrow)
+                .line_some("measured", narrow.or(known))
                 .line("means", "something on the way drops fragments; what is longer than a link never arrives")
                 .fix("let fragments pass on the way")
                 .fix("keep packets short: adit ping NAME --mtu finds the longest that passes"),
         )
     });
     let pieces = facts.host.pieces;
-    if found.is_empty() && pieces.failed > 0 {
+    let share = pieces.failed.saturating_mul(PIECES_SHARE) >= pieces.joined;
+    if found.is_empty() && pieces.failed >= PIECES_MIN && share {
         found.push(
             Diagnosis::new(Code::E406, "pieces of packets do not arrive at this host")
                 .line(
@@ -199,9 +279,14 @@ pub(super) fn pieces(facts: &Facts) -> Vec<Diagnosis> {
     found
 }
 
-/// A question of one piece is answered, and one of two is not.
+/// A question of one piece is answered and one of two is not, and it matters: lengths are lost in the
+/// tunnel, too, or the way is known to be narrow, or the tunnel does not come up. A peer's IKE may drop
+/// what is long and nothing else.
 fn loses_pieces(tunnel: &Tunnel) -> bool {
-    tunnel.ports.as_ref().is_some_and(|ports| ports.pieces == Answer::Silence)
+    let sizes = tunnel.echo.as_ref().and_then(|echo| echo.sizes);
+    let is_narrow = sizes.is_some_and(|sizes| sizes.lost.is_some()) || tunnel.narrow().is_some();
+    let matters = is_narrow || !is_up(tunnel);
+    matters && tunnel.ports.as_ref().is_some_and(|ports| ports.pieces == Answer::Silence)
 }
 
 pub(super) fn pieces_seen(facts: &Facts) -> Option<String> {
@@ -247,3 +332,8 @@ pub(super) fn drops_seen(facts: &Facts) -> Option<String> {
 
 /// Fewer than these, or than one of a hundred, happen on any network.
 const DROPS_MIN: u64 = 10;
+/// Packets out without any in, ever: more than a few runs of the doctor send to nobody.
+const OUT_OF_NOTE: u64 = 100;
+/// Fewer packets whose pieces are missing than these, or than one of twenty, happen on any host.
+const PIECES_MIN: u64 = 5;
+const PIECES_SHARE: u64 = 20;
