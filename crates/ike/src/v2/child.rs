@@ -329,9 +329,7 @@ impl Child {
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
-        if let Some(ipcomp) = agreed.ipcomp {
-            cx.out.take_cpi(ipcomp.cpi_in);
-        }
+        agreed.ipcomp.into_iter().for_each(|ipcomp| cx.out.take_cpi(ipcomp.cpi_in));
         cx.out.own_child(id, agreed.ike);
         export_keys(&sa, cx);
         cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
