@@ -228,9 +228,11 @@ mod tests {
     fn the_wait_for_a_disk_that_hangs_has_an_end() {
         let (mut file, release) = RecordFile::on_a_hung_disk();
         assert!(file.close() && !file.close());
+        let start = clock::now();
         assert!(!file.finish(Duration::from_millis(20)));
         // Once is enough.
         assert!(file.finish(END_WITHIN));
+        assert!(start.elapsed() < END_WITHIN / 2, "{:?}", start.elapsed());
         drop(release);
         assert_eq!(file.writing.recv(), Err(std::sync::mpsc::RecvError));
     }
