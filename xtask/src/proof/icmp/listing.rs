@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 /// The hops of `traceroute`, `tracepath` and `mtr`: a number, then an address. One that is listed
 /// twice in a row under one number, as `tracepath` does with the first, counts once; a hop that says
-/// nothing is `*`.
+/// nothing is `*`. Where `tracepath` tells who said that its probe was too long (`pmtu`), that is
+/// not the hop of that number: it asks the same number again.
 pub(super) fn hops(text: &str) -> String {
     let mut found: Vec<(u8, &str)> = Vec::new();
     for line in text.lines() {
@@ -14,7 +15,8 @@ pub(super) fn hops(text: &str) -> String {
         let hop = words.next().unwrap_or_default();
         let is_silent = ["*", "???", "no"].contains(&hop);
         let Ok(number) = digits.parse::<u8>() else { continue };
-        if !is_silent && hop.parse::<IpAddr>().is_err() {
+        let is_size = words.any(|word| word == "pmtu");
+        if is_size || (!is_silent && hop.parse::<IpAddr>().is_err()) {
             continue;
         }
         let hop = (number, if is_silent { "*" } else { hop });
@@ -53,6 +55,14 @@ mod tests {
         let mtr = "Start: 2026-11-29\nHOST: vm     Loss%   Snt\n  1.|-- 10.1.0.1   0.0%   1\n  2.|-- ???   100\n";
         assert_eq!(hops(mtr), "10.1.0.1 *");
         assert_eq!(hops(" 1:  no reply\n"), "*");
+    }
+
+    /// Who says that a probe is too long is no hop by that.
+    #[test]
+    fn a_size_is_no_hop() {
+        let tracepath = " 1?: [LOCALHOST]   pmtu 1500\n 1:  10.1.0.1   0.1ms \n 1:  10.1.0.1   0.1ms \n\
+            \x20 2:  10.1.0.1   0.1ms pmtu 1438\n 2:  10.2.0.1   0.3ms asymm  1 \n 3:  10.2.0.10   1ms reached\n";
+        assert_eq!(hops(tracepath), "10.1.0.1 10.2.0.1 10.2.0.10");
     }
 
     /// A gateway that decrements twice, or answers for the next one, is listed twice.
