@@ -7,7 +7,8 @@ use std::fmt;
 use adit_crypto::Cipher;
 use adit_db::{
     ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec,
-    IcmpRules, InterfaceName, Mode, OperatorPolicy, PolicyId, ProposalSpec, SpdEntry, Tfc,
+    IcmpRules, InterfaceName, Mode, MtuPolicy, OperatorPolicy, PolicyId, ProposalSpec, SpdEntry,
+    Tfc,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -31,6 +32,8 @@ pub(crate) enum Unfit {
     Df,
     /// The tunnel has rules for ICMP.
     Icmp,
+    /// The tunnel has rules for the path MTU.
+    PathMtu,
     /// The tunnel may be one of AH.
     Ah,
     /// The tunnel has an SA for each class of traffic.
@@ -61,6 +64,10 @@ impl fmt::Display for Unfit {
             Self::Beet => f.write_str("BEET mode is done in user space alone"),
             Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
             Self::Icmp => f.write_str("the kernel has no rules for ICMP (`icmp`, `icmp_errors`)"),
+            Self::PathMtu => f.write_str(
+                "the kernel finds the path MTU by itself (`path_mtu`, `path_mtu_age`, `fragment`, \
+                 `mss_clamp`)",
+            ),
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Cpus => f.write_str("the kernel is not asked which CPU sends (`cpus`)"),
             Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
@@ -89,6 +96,7 @@ impl Unfit {
             | Self::Df
             | Self::Beet
             | Self::Icmp
+            | Self::PathMtu
             | Self::Ah
             | Self::Classes
             | Self::Cpus
@@ -231,6 +239,9 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
     if child.icmp != IcmpRules::default() {
         return Err(Unfit::Icmp);
     }
+    if child.mtu != MtuPolicy::DEFAULT {
+        return Err(Unfit::PathMtu);
+    }
     if child.tfc != Tfc::OFF {
         return Err(Unfit::Tfc);
     }
@@ -284,7 +295,9 @@ fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{Action, DscpClass, DscpSet, IcmpPassage, TsSpec};
+    use adit_db::{
+        Action, DscpClass, DscpSet, FragmentPolicy, IcmpPassage, MssClamp, PathMtuRule, TsSpec,
+    };
 
     use super::*;
 
@@ -350,6 +363,21 @@ mod tests {
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
         let pfp = |child: &mut ChildConfig| child.pfp.remote = true;
         assert_eq!(unfit(pfp, &[]), "the kernel's policies take no selectors from packets (PFP)");
+    }
+
+    /// What an operator says about the path MTU is obeyed: `auto` is user space whichever key it is.
+    #[test]
+    fn rules_for_the_path_mtu_are_for_user_space() {
+        let words = "the kernel finds the path MTU by itself \
+                     (`path_mtu`, `path_mtu_age`, `fragment`, `mss_clamp`)";
+        let path = |child: &mut ChildConfig| child.mtu.path = PathMtuRule::Fixed(1_400);
+        assert_eq!(unfit(path, &[]), words);
+        let age = |child: &mut ChildConfig| child.mtu.ageing *= 2;
+        assert_eq!(unfit(age, &[]), words);
+        let fragment = |child: &mut ChildConfig| child.mtu.fragment = FragmentPolicy::After;
+        assert_eq!(unfit(fragment, &[]), words);
+        let mss = |child: &mut ChildConfig| child.mtu.mss = MssClamp::Off;
+        assert_eq!(unfit(mss, &[]), words);
     }
 
     /// CHECKLIST S10: neither end of a nest is the kernel's; `auto` is user space for both.

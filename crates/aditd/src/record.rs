@@ -4,14 +4,16 @@
 //! whoever reads it has the keys of all SAs. A disk that is full or too slow ends the recording and not
 //! the daemon; what was written whole until then can be replayed.
 
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use adit_mgmt::Diagnosis;
 use adit_sys::thread::spawn_named;
@@ -23,7 +25,10 @@ use crate::args::Args;
 #[derive(Debug)]
 pub(crate) struct RecordFile {
     queue: Option<Sender<Vec<u8>>>,
+    /// None once nobody waits for it.
     thread: Option<JoinHandle<()>>,
+    /// Disconnected once the thread has written and closed everything.
+    writing: Receiver<Infallible>,
     shared: Arc<Shared>,
 }
 
@@ -37,6 +42,9 @@ struct Shared {
 
 /// Octets that may wait; more is a disk that does not keep up.
 const WAITING_MAX: usize = 64 << 20;
+
+/// For so long the end of the ike role waits for what is not yet written.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Opens the file that the command line asks for.
 ///
@@ -77,11 +85,16 @@ impl RecordFile {
         let (queue, octets) = channel();
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);
-        let thread = spawn_named("record", move || write(target, &octets, &of_thread))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), shared })
+        let (alive, writing) = channel();
+        let thread = spawn_named("record", move || {
+            write(target, &octets, &of_thread);
+            drop::<Sender<Infallible>>(alive);
+        })?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), writing, shared })
     }
 
-    /// Hands octets over without waiting. False when nothing more will be written.
+    /// Hands octets over without waiting. False when nothing more will be taken; then nobody waits
+    /// for the thread, which may hang in the disk for good.
     pub(crate) fn push(&mut self, octets: Vec<u8>) -> bool {
         let Some(queue) = &self.queue else { return false };
         let len = octets.len();
@@ -92,8 +105,25 @@ impl RecordFile {
         }
         if waiting > WAITING_MAX || queue.send(octets).is_err() {
             self.queue = None;
+            self.thread = None;
         }
         self.queue.is_some()
+    }
+
+    /// Takes nothing more; what was taken is still written. Whether that is new.
+    pub(crate) fn close(&mut self) -> bool {
+        self.queue.take().is_some()
+    }
+
+    /// Waits until all is written, or for as long as is given. False if that was too short.
+    fn finish(&mut self, within: Duration) -> bool {
+        self.close();
+        let Some(thread) = self.thread.take() else { return true };
+        let is_written = self.writing.recv_timeout(within) == Err(RecvTimeoutError::Disconnected);
+        if is_written {
+            let _ = thread.join();
+        }
+        is_written
     }
 }
 
@@ -110,19 +140,41 @@ fn write(mut target: impl Write, octets: &Receiver<Vec<u8>>, shared: &Shared) {
 }
 
 impl Drop for RecordFile {
-    /// Waits until all is written.
+    /// Waits until all is written, unless that was given up, and not for ever.
     fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if !self.finish(END_WITHIN) {
+            error!("the end of the recording is not written: the disk does not keep up");
         }
+    }
+}
+
+#[cfg(test)]
+impl RecordFile {
+    /// On a disk that takes nothing until the sender is dropped, with as much as may wait for it.
+    pub(crate) fn on_a_hung_disk() -> (Self, Sender<()>) {
+        struct Hung(Receiver<()>);
+        impl Write for Hung {
+            fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(octets.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, held) = channel();
+        let mut file = Self::over(Hung(held)).unwrap();
+        assert!(file.push(vec![0; WAITING_MAX]));
+        (file, release)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::sync::mpsc::sync_channel;
+
+    use adit_sys::clock;
 
     use super::*;
 
@@ -158,24 +210,44 @@ mod tests {
         assert!(file.shared.failed.load(Ordering::Relaxed));
     }
 
-    /// A disk that takes nothing holds nobody up, and what waits for it is bounded.
+    /// A disk that takes nothing holds nobody up, and what waits for it is bounded: not when the
+    /// recording is given up, and not when that is dropped while the thread hangs.
     #[test]
-    fn a_disk_that_stands_still_ends_the_recording() {
-        struct Still(Receiver<()>);
-        impl Write for Still {
-            fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(octets.len())
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (release, held) = sync_channel(0);
-        let mut file = RecordFile::over(Still(held)).unwrap();
-        assert!(file.push(vec![0; WAITING_MAX]));
+    fn a_disk_that_hangs_ends_the_recording() {
+        let (mut file, release) = RecordFile::on_a_hung_disk();
+        let start = clock::now();
         assert!(!file.push(vec![0; 1]));
+        assert!(!file.push(vec![0; 1]));
+        drop(file);
+        assert!(start.elapsed() < END_WITHIN / 2, "{:?}", start.elapsed());
         drop(release);
+    }
+
+    /// At the regular end there is a wait for the disk, and it has an end.
+    #[test]
+    fn the_wait_for_a_disk_that_hangs_has_an_end() {
+        let (mut file, release) = RecordFile::on_a_hung_disk();
+        assert!(file.close() && !file.close());
+        let start = clock::now();
+        assert!(!file.finish(Duration::from_millis(20)));
+        // Once is enough.
+        assert!(file.finish(END_WITHIN));
+        assert!(start.elapsed() < END_WITHIN / 2, "{:?}", start.elapsed());
+        drop(release);
+        assert_eq!(file.writing.recv(), Err(std::sync::mpsc::RecvError));
+    }
+
+    /// A disk that is only slow is waited for.
+    #[test]
+    fn at_the_end_all_is_written() {
+        let (mut file, release) = RecordFile::on_a_hung_disk();
+        let disk = spawn_named("disk", move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(release);
+        })
+        .unwrap();
+        assert!(file.finish(END_WITHIN));
+        assert_eq!(file.shared.waiting.load(Ordering::Relaxed), 0);
+        disk.join().unwrap();
     }
 }

@@ -3,24 +3,29 @@
 use std::net::IpAddr;
 
 /// The hops of `traceroute`, `tracepath` and `mtr`: a number, then an address. One that is listed
-/// twice in a row, as `tracepath` does with the first, counts once; a hop that says nothing is `*`.
+/// twice in a row under one number, as `tracepath` does with the first, counts once; a hop that says
+/// nothing is `*`. Where `tracepath` tells who said that its probe was too long (`pmtu`), that is
+/// not the hop of that number: it asks the same number again.
 pub(super) fn hops(text: &str) -> String {
-    let mut found: Vec<&str> = Vec::new();
+    let mut found: Vec<(u8, &str)> = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
         let number = words.next().unwrap_or_default();
         let digits = number.trim_end_matches("|--").trim_end_matches(['.', ':']);
         let hop = words.next().unwrap_or_default();
         let is_silent = ["*", "???", "no"].contains(&hop);
-        if digits.parse::<u8>().is_err() || !(is_silent || hop.parse::<IpAddr>().is_ok()) {
+        let Ok(number) = digits.parse::<u8>() else { continue };
+        let is_size = words.any(|word| word == "pmtu");
+        if is_size || (!is_silent && hop.parse::<IpAddr>().is_err()) {
             continue;
         }
-        let hop = if is_silent { "*" } else { hop };
+        let hop = (number, if is_silent { "*" } else { hop });
         if found.last() != Some(&hop) {
             found.push(hop);
         }
     }
-    found.join(" ")
+    let hops: Vec<&str> = found.into_iter().map(|(_, hop)| hop).collect();
+    hops.join(" ")
 }
 
 /// Who answers `ping`.
@@ -50,6 +55,26 @@ mod tests {
         let mtr = "Start: 2026-11-29\nHOST: vm     Loss%   Snt\n  1.|-- 10.1.0.1   0.0%   1\n  2.|-- ???   100\n";
         assert_eq!(hops(mtr), "10.1.0.1 *");
         assert_eq!(hops(" 1:  no reply\n"), "*");
+    }
+
+    /// Who says that a probe is too long is no hop by that.
+    #[test]
+    fn a_size_is_no_hop() {
+        let tracepath = " 1?: [LOCALHOST]   pmtu 1500\n 1:  10.1.0.1   0.1ms \n 1:  10.1.0.1   0.1ms \n\
+            \x20 2:  10.1.0.1   0.1ms pmtu 1438\n 2:  10.2.0.1   0.3ms asymm  1 \n 3:  10.2.0.10   1ms reached\n";
+        assert_eq!(hops(tracepath), "10.1.0.1 10.2.0.1 10.2.0.10");
+    }
+
+    /// A gateway that decrements twice, or answers for the next one, is listed twice.
+    #[test]
+    fn one_that_is_two_hops_is_listed_twice() {
+        let traceroute = " 1  10.1.0.1  0.4 ms\n 2  10.1.0.1  0.5 ms\n 3  10.2.0.10  1 ms\n";
+        assert_eq!(hops(traceroute), "10.1.0.1 10.1.0.1 10.2.0.10");
+        let mtr = "  1.|-- fd01::1   0.0%   1\n  2.|-- fd01::1   0.0%   1\n";
+        assert_eq!(hops(mtr), "fd01::1 fd01::1");
+        let tracepath = " 1:  fd01::1   0.1ms \n 1:  fd01::1   0.1ms \n 2:  fd01::1   0.2ms \n";
+        assert_eq!(hops(tracepath), "fd01::1 fd01::1");
+        assert_eq!(hops(" 1  *\n 2  *\n"), "* *");
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl Net {
         let names = [("a", 1), ("left", 1), ("r1", 1), ("r2", 2), ("right", 2), ("b", 2)];
         let [a, left, r1, r2, right, b] = sides(&mut janitor, keep, names)?;
         let net = Self { a, left, r1, r2, right, b, _janitor: janitor };
+        for side in [&net.a, &net.left, &net.r1, &net.r2, &net.right, &net.b] {
+            at_once(side)?;
+        }
         connect((&net.a, LAN), (&net.left, LAN))?;
         connect((&net.left, OUTSIDE), (&net.r1, EDGE))?;
         connect((&net.r1, MIDDLE), (&net.r2, MIDDLE))?;
@@ -224,6 +227,12 @@ fn family(v6: bool) -> &'static str {
 fn forward(side: &Side) -> anyhow::Result<()> {
     set(side, ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
     answer_all(side)
+}
+
+/// Link-local addresses are there at once too: a gateway asks with them for its host's address, and
+/// what comes before that is lost.
+fn at_once(side: &Side) -> anyhow::Result<()> {
+    set(side, ["net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"])
 }
 
 /// Every probe of a listing is answered, however many there are.

@@ -52,12 +52,17 @@ impl Seat {
         let Some(file) = &mut self.file else { return };
         let octets = self.recorded.take_octets();
         let goes_on = octets.is_empty() || file.push(octets);
-        if let Some(reason) = self.recorded.ended() {
-            error!(%reason, "the recording ends here");
-            self.file = None;
-        } else if !goes_on {
+        if !goes_on {
             self.recorded.stop();
             self.file = None;
+            return;
+        }
+        if let Some(reason) = self.recorded.ended()
+            && file.close()
+        {
+            // The file stays, so that only the end of the role waits for what it has taken.
+            error!(%reason, "the recording ends here");
+            self.recorded.stop();
         }
     }
 }
@@ -80,6 +85,7 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
 
     use adit_ike::Command;
     use adit_ike::record::{Entry, RecordReader};
@@ -121,6 +127,21 @@ mod tests {
         let refused = record::open(&args).unwrap_err().render(false);
         assert!(refused.contains("E530") && refused.contains("exists"), "{refused}");
         std::fs::remove_file(path).unwrap();
+    }
+
+    /// IKE goes on at once when the disk hangs.
+    #[test]
+    fn a_disk_that_hangs_holds_ike_up_no_more_than_none() {
+        let (file, release) = RecordFile::on_a_hung_disk();
+        let start = clock::now();
+        let mut seat = Seat::new(EndpointConfig::default(), Shard::alone(), Some(file));
+        assert!(seat.file.is_some());
+        seat.flush();
+        assert!(seat.file.is_none());
+        seat.give(Input::Command(Command::Shutdown), clock::now());
+        drop(seat);
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        drop(release);
     }
 
     #[test]
