@@ -76,11 +76,12 @@ impl ProbeQueue {
         self.0.pop_first()
     }
 
-    fn put(&mut self, child: ChildSaId, probing: &mut Probing) {
+    /// Notes when an SA is due: when its prober is, or while that sleeps at `look_at`.
+    fn put(&mut self, child: ChildSaId, probing: &mut Probing, look_at: Option<Instant>) {
         if let Some(old) = probing.due.take() {
             self.0.remove(&(old, child));
         }
-        probing.due = probing.prober.as_ref().and_then(Prober::poll_timeout);
+        probing.due = probing.prober.as_ref().and_then(Prober::poll_timeout).or(look_at);
         self.0.extend(probing.due.map(|due| (due, child)));
     }
 
@@ -228,7 +229,7 @@ impl Outbound {
         let Some(probing) = sa.probing() else { return };
         if probing.prober.is_none() {
             probing.prober = Some(Prober::new(bounds, current, now));
-            sa.wake_by_traffic(true);
+            self.with_prober(child, now, |_, _| {});
         }
     }
 
@@ -269,7 +270,7 @@ impl Outbound {
         change: impl FnOnce(&mut Prober, Sent),
     ) {
         let Some(sa) = self.sad.by_child(child) else { return };
-        let usage = sa.meter.usage();
+        let usage = sa.meter.usage_of_all();
         let sent = Sent { octets: usage.octets, packets: usage.packets };
         let bounds = sa.bounds();
         let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
@@ -280,6 +281,9 @@ impl Outbound {
         let probes: Vec<Probe> = std::iter::from_fn(|| prober.poll_probe()).collect();
         let is_asleep = prober.is_asleep();
         sa.wake_by_traffic(is_asleep);
+        // Packets of other threads wake nobody.
+        let is_everybodys = sa.home.is_none() && sa.sequence.is_shared();
+        let look_at = now.checked_add(SECOND).filter(|_| is_asleep && is_everybodys);
         if let Some(mtu) = found {
             self.before_learning();
             let Some(sa) = self.sad.by_child(child) else { return };
@@ -289,7 +293,7 @@ impl Outbound {
             self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Probe });
         }
         if let Some(probing) = self.sad.by_child(child).and_then(OutboundSa::probing) {
-            self.probes.put(child, probing);
+            self.probes.put(child, probing, look_at);
         }
         self.note_limit(child);
         for Probe { nonce, size } in probes {

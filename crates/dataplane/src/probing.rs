@@ -268,10 +268,13 @@ impl Prober {
 
     /// Looks what is due.
     pub(crate) fn handle_timeout(&mut self, sent: Sent, now: Instant) {
-        if sent != self.seen.0 {
+        let is_used = sent != self.seen.0;
+        if is_used {
             self.seen = (sent, now);
         }
         match self.phase {
+            // By others, whose packets do not wake it.
+            Phase::Asleep if is_used => self.wake(now),
             Phase::Asleep => {}
             Phase::Confirming(round) => self.go_on(round, CONFIRM_TRIES_MAX, now),
             Phase::Searching(round, _) => self.go_on(round, PROBES_MAX, now),

@@ -119,9 +119,9 @@ fn used(options: &Options) -> Tunnel {
 
 fn told(tunnel: &mut Tunnel) -> Vec<(u16, MtuSource)> {
     std::iter::from_fn(|| tunnel.left.poll_event())
-        .filter_map(|event| match event {
-            Event::PathMtu { mtu, source, .. } => Some((mtu, source)),
-            _ => None,
+        .filter_map(|event| {
+            let Event::PathMtu { mtu, source, .. } = event else { return None };
+            Some((mtu, source))
         })
         .collect()
 }
