@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_dataplane::{Complaint, Event, MtuSource, Outbound, OutboundCommand, OutboundSa, Verdict};
-use adit_db::{ChildSaId, DfPolicy, Encapsulation};
+use adit_db::{ChildSa, ChildSaId, DfPolicy, Encapsulation};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, Ipv4Header, Ipv6Header, checksum};
 
@@ -307,7 +307,9 @@ fn two_peers_behind_one_nat_are_told_apart() {
     let mut ends = options.ends;
     ends.1.set_port(61_000);
     let second = Options { child: ChildSaId(2), ends, ..options.clone() };
-    tunnel.left.handle_command(second.left_half(tunnel.now, false), tunnel.now);
+    let second = ChildSa { spi_out: SPI, ..second.child_sa(true) };
+    let sa = Box::new(OutboundSa::new(&second, POLICY, tunnel.now).unwrap());
+    tunnel.left.handle_command(OutboundCommand::Install { sa, active: false }, tunnel.now);
     let message = Forged::of(&options).octets();
     assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
     let events: Vec<_> = std::iter::from_fn(|| tunnel.left.poll_event()).collect();

@@ -210,7 +210,7 @@ fn a_rekeyed_sa_has_its_own_policy_and_link() {
     let sa = OutboundSa::new(&next.child_sa(true), POLICY, now).unwrap().with_link_mtu(1_500);
     let sa = Box::new(sa);
     engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
-    let mut packet = buffer(&udp_packet(false, 0, 1_438));
+    let mut packet = buffer(&udp_packet(false, 0, 1_390));
     assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Send);
 }
 
