@@ -71,7 +71,7 @@ pub enum Event {
     PathLearnt {
         /// The SA.
         child: ChildSaId,
-        /// Longest outer packet, octets.
+        /// Longest outer packet, octets; as it was told, which may be less than is believed.
         mtu: u16,
         /// How it was found out.
         source: MtuSource,

@@ -12,14 +12,14 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use adit_db::ChildSaId;
 use adit_db::sad::Table;
-use adit_db::{ChildSaId, DfPolicy};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{IcmpError, IpPacket, QuotedSpi};
 
 use crate::event::Event;
 use crate::outbound::Outbound;
-use crate::path_mtu::MtuSource;
+use crate::path_mtu::{FLOOR_V4, MtuSource};
 use crate::sa::OutboundSa;
 
 /// What became of a message.
@@ -37,17 +37,26 @@ pub enum Complaint {
     TooMany,
 }
 
-/// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike.
+/// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike, and
+/// behind one NAT their ports alone tell them apart.
 #[derive(Debug, Default)]
-pub(crate) struct BySpi(Table<(IpAddr, u32), ChildSaId>);
+pub(crate) struct BySpi(Table<Key, ChildSaId>);
+
+/// Where a peer is, its port, which is zero without UDP, and the SPI.
+type Key = (IpAddr, u16, u32);
 
 impl BySpi {
     pub(crate) fn put(&mut self, sa: &OutboundSa) {
-        *self.0.get_or_insert_with((sa.encap.remote.ip(), sa.spi.0), || sa.child) = sa.child;
+        *self.0.get_or_insert_with(Self::key(sa), || sa.child) = sa.child;
+    }
+
+    fn key(sa: &OutboundSa) -> Key {
+        let port = if sa.encap.udp && !sa.encap.tcp { sa.encap.remote.port() } else { 0 };
+        (sa.encap.remote.ip(), port, sa.spi.0)
     }
 
     pub(crate) fn take_out(&mut self, sa: &OutboundSa) {
-        let key = (sa.encap.remote.ip(), sa.spi.0);
+        let key = Self::key(sa);
         if self.0.get(&key) == Some(&sa.child) {
             self.0.remove(&key);
         }
@@ -94,7 +103,8 @@ impl Outbound {
     /// that for all: what it believes is an [`Event::PathLearnt`] for the others.
     pub fn handle_icmp(&mut self, packet: &[u8], now: Instant) -> Complaint {
         let Some(message) = TooBig::read(packet) else { return Complaint::NotForUs };
-        let key = (message.peer, message.quoted.spi);
+        let port = message.quoted.udp_ports.map_or(0, |(_, remote)| remote);
+        let key = (message.peer, port, message.quoted.spi);
         let Some(child) = self.by_spi.0.get(&key).copied() else { return Complaint::Unknown };
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
         if !sa.can_have_sent(&message) {
@@ -103,7 +113,12 @@ impl Outbound {
         let (current, source) = sa.path().in_force();
         // RFC 8201 §4: nothing is ever raised by a message.
         let is_settled = source == MtuSource::Operator || sa.ignores_path();
-        if message.mtu >= current || is_settled || current == sa.path().floor() {
+        let floor = sa.path().floor();
+        // CHECKLIST PM-03: who has a smaller link than all have may cut what we send.
+        let cuts = message.mtu < floor && sa.encap.remote.is_ipv4() && !sa.path().may_be_cut();
+        let is_less = message.mtu.max(floor) < current;
+        let is_news = is_less || (cuts && source != MtuSource::Link);
+        if is_settled || !is_news {
             return Complaint::NoNews;
         }
         let talk = sa.talk().get_or_insert_default();
@@ -111,12 +126,8 @@ impl Outbound {
         if !one || !self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now) {
             return Complaint::TooMany;
         }
-        let floor = sa.path().floor();
-        // CHECKLIST PM-03: who has a smaller link than all have may cut what we send.
-        if message.mtu < floor && sa.encap.remote.is_ipv4() {
-            sa.df = DfPolicy::Clear;
-        }
-        let mtu = message.mtu.max(floor);
+        // What is below the floor is told as it is, so that all threads let it be cut.
+        let mtu = message.mtu;
         self.before_learning();
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
         sa.learn_mtu(mtu, MtuSource::Icmp, now, &mut self.events);
@@ -139,16 +150,14 @@ impl OutboundSa {
         is_ours && sequence.is_some_and(|sequence| self.gave_out_lately(sequence))
     }
 
-    /// Whether the lower half of a sequence number is one of the last. Other threads that send on the
-    /// same SA may be ahead by what they take at once.
+    /// Whether the lower half of a sequence number is one of the last, whichever thread gave it out: the
+    /// one that is asked may have sent nothing at all.
     fn gave_out_lately(&self, sequence: u32) -> bool {
-        let last = self.sequence.last();
+        let last = self.sequence.newest();
         let [.., l0, l1, l2, l3] = last.to_be_bytes();
         let low = u32::from_be_bytes([l0, l1, l2, l3]);
         let back = low.wrapping_sub(sequence);
-        let ahead = sequence.wrapping_sub(low);
-        let is_back = back < LATELY && u64::from(back) < last;
-        is_back || (self.home_is_shared() && ahead < LATELY)
+        back < LATELY && u64::from(back) < last
     }
 }
 
@@ -166,10 +175,21 @@ impl TooBig {
         let mtu = u16::try_from(error.too_big()?).unwrap_or(u16::MAX);
         let about = error.about().ok()?;
         let quoted = QuotedSpi::read(&about)?;
+        let mtu = if mtu == 0 && about.is_ipv4() { next_plateau(error.quoted) } else { mtu };
         Some(Self { us: about.src(), peer: about.dst(), quoted, mtu })
     }
 }
 
+/// What is tried by RFC 1191 §5 where a router that is older than that says nothing: the next of the
+/// usual sizes below that of the packet, of IPv4, that it quotes.
+fn next_plateau(quoted: &[u8]) -> u16 {
+    let len = quoted.get(2..4).and_then(|len| len.first_chunk().copied());
+    let len = len.map_or(0, u16::from_be_bytes);
+    PLATEAUS.into_iter().find(|plateau| *plateau < len).unwrap_or(FLOOR_V4)
+}
+
+/// RFC 1191 §7.1, as far as it is believed.
+const PLATEAUS: [u16; 8] = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, FLOOR_V4];
 /// How far back the sequence number of a quoted packet may lie: what a fast SA sends in some tenths
 /// of a second.
 const LATELY: u32 = 1 << 18;

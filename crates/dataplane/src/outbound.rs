@@ -197,8 +197,12 @@ impl Outbound {
             OutboundCommand::UpdatePeer { child, encap } => {
                 if let Some(sa) = self.sad.by_child(child) {
                     self.by_spi.take_out(sa);
+                    let is_elsewhere = sa.encap.remote.ip() != encap.remote.ip();
                     sa.encap = encap;
                     self.by_spi.put(sa);
+                    if is_elsewhere {
+                        sa.handle_new_path(&mut self.events);
+                    }
                     sa.fit_path();
                     self.note_new_path(child, now);
                 }

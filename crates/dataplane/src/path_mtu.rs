@@ -53,6 +53,8 @@ pub(crate) struct PathMtu {
     floor: u16,
     /// For how long a message is believed.
     ageing: Duration,
+    /// Routers may cut what is sent to IPv4 peers: one has said that it takes less than the floor.
+    may_be_cut: bool,
 }
 
 /// A value that somebody has told.
@@ -68,7 +70,7 @@ impl PathMtu {
     /// A path of which nothing is known but its first link.
     pub(crate) const fn new(link: u16, is_ipv4: bool) -> Self {
         let floor = if is_ipv4 { FLOOR_V4 } else { FLOOR_V6 };
-        Self { link, learnt: None, floor, ageing: MTU_AGEING }
+        Self { link, learnt: None, floor, ageing: MTU_AGEING, may_be_cut: false }
     }
 
     /// A path as the operator wants it treated.
@@ -86,21 +88,34 @@ impl PathMtu {
     /// What is too small counts as the floor; what a source without authority says beyond the value
     /// in force is ignored; nothing overrules the operator.
     pub(crate) fn learn(&mut self, mtu: u16, source: MtuSource, now: Instant) -> bool {
-        let before = self.in_force();
+        let before = (self.in_force(), self.may_be_cut());
+        let is_below = source == MtuSource::Icmp && mtu < self.floor && self.floor == FLOOR_V4;
         match source {
             MtuSource::Link => self.set_link(mtu),
             MtuSource::Icmp | MtuSource::Probe | MtuSource::Report if self.is_settled() => {}
             MtuSource::Icmp | MtuSource::Probe | MtuSource::Report | MtuSource::Operator => {
                 let mtu = mtu.max(self.floor);
-                if mtu < before.0 || source.may_raise() {
+                let in_force = before.0.0;
+                if mtu < in_force || source.may_raise() {
+                    self.may_be_cut = is_below;
                     let at = (source != MtuSource::Operator).then_some(now);
                     self.learnt = Some(Learnt { mtu, source, at });
-                } else if mtu == before.0 {
+                } else if mtu == in_force {
+                    self.may_be_cut |= is_below && self.learnt.is_some();
                     self.renew(now);
                 }
             }
         }
-        self.in_force() != before
+        (self.in_force(), self.may_be_cut()) != before
+    }
+
+    /// The peer is elsewhere now: what was learnt about the way to where it was is no use.
+    pub(crate) fn handle_new_path(&mut self, is_ipv4: bool) {
+        self.floor = if is_ipv4 { FLOOR_V4 } else { FLOOR_V6 };
+        self.link = self.link.max(self.floor);
+        if !self.is_settled() {
+            self.learnt = None;
+        }
     }
 
     /// Forgets what is too old, and is the link's again; says whether another value is in force now.
@@ -127,6 +142,17 @@ impl PathMtu {
         }
     }
 
+    /// Whether routers may cut what is sent (CHECKLIST PM-03). That is believed no longer than the value
+    /// which came with it.
+    pub(crate) fn may_be_cut(&self) -> bool {
+        self.may_be_cut && self.learnt.is_some_and(|learnt| learnt.source == MtuSource::Icmp)
+    }
+
+    /// For how long a message is believed.
+    pub(crate) fn ageing(&self) -> Duration {
+        self.ageing
+    }
+
     /// What the first link takes.
     pub(crate) fn link(&self) -> u16 {
         self.link
@@ -143,13 +169,13 @@ impl PathMtu {
     }
 
     /// Takes over what is known of the same path from another SA; what the link takes only if nobody
-    /// has said so yet.
-    pub(crate) fn inherit(&mut self, other: &Self) {
-        if self.link == LINK_MTU {
-            self.link = other.link;
+    /// has said so yet. What the operator wants of that one is for that one alone.
+    pub(crate) fn inherit(&mut self, other: &Self, takes_link: bool) {
+        if takes_link {
+            self.set_link(other.link);
         }
-        if !self.is_settled() {
-            self.learnt = other.learnt;
+        if !self.is_settled() && !other.is_settled() {
+            (self.learnt, self.may_be_cut) = (other.learnt, other.may_be_cut);
         }
     }
 
@@ -246,6 +272,53 @@ mod tests {
         assert!(!path.handle_timeout(now + MTU_AGEING));
         assert!(path.handle_timeout(almost + MTU_AGEING));
         assert_eq!(path.in_force(), (1_500, MtuSource::Link));
+    }
+
+    /// CHECKLIST PM-03: who takes less than all do may cut what we send, for as long as it is believed.
+    #[test]
+    fn what_takes_less_than_the_floor_may_cut() {
+        let (mut path, now) = path();
+        path.learn(576, MtuSource::Icmp, now);
+        assert!(!path.may_be_cut());
+        assert!(path.learn(296, MtuSource::Icmp, now));
+        assert!(path.may_be_cut());
+        assert!(path.handle_timeout(now + MTU_AGEING));
+        assert!(!path.may_be_cut());
+        path.learn(296, MtuSource::Icmp, now);
+        assert!(path.may_be_cut());
+        path.learn(1_500, MtuSource::Probe, now);
+        assert!(!path.may_be_cut());
+        let mut path = PathMtu::new(LINK_MTU, false);
+        path.learn(296, MtuSource::Icmp, now);
+        assert!(!path.may_be_cut());
+    }
+
+    /// CHECKLIST PM-37: another SA's operator says nothing about this one, and a link that was told is
+    /// kept whatever it takes.
+    #[test]
+    fn only_what_was_learnt_is_inherited() {
+        let (mut path, now) = path();
+        let mut other = path;
+        other.learn(1_350, MtuSource::Operator, now);
+        other.set_link(1_280);
+        path.inherit(&other, false);
+        assert_eq!(path.in_force(), (1_500, MtuSource::Link));
+        path.inherit(&other, true);
+        assert_eq!(path.in_force(), (1_280, MtuSource::Link));
+    }
+
+    /// CHECKLIST PM-03: an SA that moves to a peer of the other family has that one's floor.
+    #[test]
+    fn a_move_forgets_what_was_learnt() {
+        let (mut path, now) = path();
+        path.learn(600, MtuSource::Icmp, now);
+        path.handle_new_path(false);
+        assert_eq!(path.in_force(), (1_500, MtuSource::Link));
+        path.learn(600, MtuSource::Icmp, now);
+        assert_eq!(path.in_force(), (FLOOR_V6, MtuSource::Icmp));
+        path.learn(1_350, MtuSource::Operator, now);
+        path.handle_new_path(true);
+        assert_eq!(path.in_force(), (1_350, MtuSource::Operator));
     }
 
     #[test]

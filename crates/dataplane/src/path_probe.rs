@@ -77,11 +77,12 @@ impl ProbeQueue {
         self.0.pop_first()
     }
 
-    fn put(&mut self, child: ChildSaId, probing: &mut Probing) {
+    /// Notes when an SA is due: when its prober is, or while that sleeps at `look_at`.
+    fn put(&mut self, child: ChildSaId, probing: &mut Probing, look_at: Option<Instant>) {
         if let Some(old) = probing.due.take() {
             self.0.remove(&(old, child));
         }
-        probing.due = probing.prober.as_ref().and_then(Prober::poll_timeout);
+        probing.due = probing.prober.as_ref().and_then(Prober::poll_timeout).or(look_at);
         self.0.extend(probing.due.map(|due| (due, child)));
     }
 
@@ -196,11 +197,20 @@ impl Outbound {
         self.send_path_message(child, report, 0, now);
     }
 
-    /// Packets of an SA came in fragments, of which this was the largest: what is longer is cut. That
-    /// the path takes more than was thought fragments do not say.
+    /// Packets of an SA came in fragments, of which this was the largest: what is longer is cut, by
+    /// whom ever, so where it can be tried it is. That the path takes more than was thought fragments
+    /// do not say.
     fn handle_fragment(&mut self, child: ChildSaId, largest: u16, now: Instant) {
         let Some(sa) = self.sad.by_child(child) else { return };
-        if sa.path().in_force().0 > largest && sa.probing().is_some() {
+        let current = sa.path().in_force().0;
+        let Some(probing) = sa.probing() else { return };
+        // Fragments are of eight octets, and who cuts by himself may leave some more: that is no news.
+        if current.saturating_sub(largest) <= FRAGMENT_GRAIN {
+            return;
+        }
+        if probing.prober.is_some() {
+            self.with_prober(child, now, |prober, _| prober.handle_fragments(now));
+        } else {
             self.before_learning();
             let Some(sa) = self.sad.by_child(child) else { return };
             sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
@@ -213,14 +223,14 @@ impl Outbound {
     pub(crate) fn begin_probing(&mut self, child: ChildSaId, now: Instant) {
         let Some(sa) = self.sad.by_child(child) else { return };
         let (current, source) = sa.path().in_force();
-        let bounds = Bounds { floor: sa.path().floor(), link: sa.path().link() };
+        let bounds = sa.bounds();
         if !sa.is_probed() || source == MtuSource::Operator {
             return;
         }
         let Some(probing) = sa.probing() else { return };
         if probing.prober.is_none() {
             probing.prober = Some(Prober::new(bounds, current, now));
-            sa.wake_by_traffic(true);
+            self.with_prober(child, now, |_, _| {});
         }
     }
 
@@ -237,7 +247,9 @@ impl Outbound {
 
     /// The peer of an SA is elsewhere now.
     pub(crate) fn note_new_path(&mut self, child: ChildSaId, now: Instant) {
-        self.with_prober(child, now, |prober, _| prober.handle_new_path(now));
+        let Some(sa) = self.sad.by_child(child) else { return };
+        let mtu = sa.path().in_force().0;
+        self.with_prober(child, now, |prober, _| prober.handle_new_path(mtu, now));
     }
 
     /// Ends the probes of an SA.
@@ -259,14 +271,20 @@ impl Outbound {
         change: impl FnOnce(&mut Prober, Sent),
     ) {
         let Some(sa) = self.sad.by_child(child) else { return };
-        let usage = sa.meter.usage();
+        let usage = sa.meter.usage_of_all();
         let sent = Sent { octets: usage.octets, packets: usage.packets };
+        let bounds = sa.bounds();
         let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
+        // A message of the control loop may have changed them since.
+        prober.set_bounds(bounds, now);
         change(prober, sent);
         let found = prober.poll_found();
         let probes: Vec<Probe> = std::iter::from_fn(|| prober.poll_probe()).collect();
         let is_asleep = prober.is_asleep();
         sa.wake_by_traffic(is_asleep);
+        // Packets of other threads wake nobody.
+        let is_everybodys = sa.home.is_none() && sa.sequence.is_shared();
+        let look_at = now.checked_add(SECOND).filter(|_| is_asleep && is_everybodys);
         if let Some(mtu) = found {
             self.before_learning();
             let Some(sa) = self.sad.by_child(child) else { return };
@@ -276,7 +294,7 @@ impl Outbound {
             self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Probe });
         }
         if let Some(probing) = self.sad.by_child(child).and_then(OutboundSa::probing) {
-            self.probes.put(child, probing);
+            self.probes.put(child, probing, look_at);
         }
         self.note_limit(child);
         for Probe { nonce, size } in probes {
@@ -312,6 +330,12 @@ impl OutboundSa {
         let is_alone = self.outer_policy().is_none();
         let is_plain = !self.encap.tcp && !self.is_ah() && self.tfc.padding == 0;
         self.has_probing() && is_alone && is_plain && !self.ignores_path()
+    }
+
+    /// Between which sizes that of its path is sought.
+    fn bounds(&self) -> Bounds {
+        let path = self.path();
+        Bounds { floor: path.floor(), link: path.link(), ageing: path.ageing() }
     }
 
     /// A dummy packet with a message.
@@ -403,6 +427,8 @@ impl InboundSa {
 }
 
 const UDP_LEN: usize = 8;
+/// Fragments that are shorter by no more than this than what is sent say nothing.
+const FRAGMENT_GRAIN: u16 = 16;
 /// Pad length and next header (RFC 4303 §2.5, §2.6).
 const TRAILER_LEN: usize = 2;
 /// SAs whose probers are looked at in one call: what more are due have their turn in the next.

@@ -18,13 +18,15 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The sizes between which a path's is sought; of outer packets, in octets.
+/// The sizes between which a path's is sought, of outer packets, in octets; and how long a finding lasts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Bounds {
     /// What every path is believed to take: RFC 791's 576, or RFC 8200 §5's 1,280.
     pub(crate) floor: u16,
     /// What the link takes that packets leave by.
     pub(crate) link: u16,
+    /// For how long what is found is believed: it is told again well before.
+    pub(crate) ageing: Duration,
 }
 
 /// What an SA has sent so far, inside.
@@ -71,6 +73,11 @@ pub(crate) struct Prober {
     to_send: VecDeque<Probe>,
     /// What was found and not yet been told.
     found: Option<u16>,
+    /// How often what is larger than before is to be told again: who missed it keeps to less.
+    retells: u8,
+    /// What may be too small because of somebody's word while nothing was sent: the smallest size of which
+    /// it says that it does not pass.
+    doubt: Option<u16>,
     /// When it is to be told again: whoever keeps it forgets it in the end.
     tell_at: Instant,
     /// How long an answer takes, smoothed (RFC 6298 §2 without the variance).
@@ -136,7 +143,9 @@ impl Prober {
             flight: VecDeque::new(),
             to_send: VecDeque::new(),
             found: None,
-            tell_at: later(now, TELL),
+            retells: 0,
+            doubt: None,
+            tell_at: later(now, TELL.min(bounds.ageing / 3)),
             round_trip: None,
             tried: None,
             is_silent: false,
@@ -152,6 +161,10 @@ impl Prober {
             return;
         }
         self.seen.1 = now;
+        if let Some(failed) = self.doubt.take() {
+            self.tried = Some((self.seen.0, now));
+            return self.search(Span { proven: self.current, failed }, now);
+        }
         let is_fresh = |at: Instant| now < later(at, CONFIRM_SELDOM);
         match self.tried {
             Some((_, at)) if is_fresh(at) => self.rest(now),
@@ -170,23 +183,51 @@ impl Prober {
         self.current
     }
 
+    /// What is known of the path apart from probes may have changed.
+    pub(crate) fn set_bounds(&mut self, bounds: Bounds, now: Instant) {
+        if bounds.link > self.bounds.link {
+            self.raise_at = now;
+        }
+        self.bounds = bounds;
+    }
+
     /// Somebody else says what the path takes. Whoever it is may be wrong, so what lies above is tried
-    /// again at once: a false report does harm for the time of a search.
+    /// again at once: a false report does harm for the time of a search. What is larger has to prove
+    /// itself.
     pub(crate) fn handle_report(&mut self, mtu: u16, now: Instant) {
         let mtu = mtu.clamp(self.bounds.floor, self.bounds.link.max(self.bounds.floor));
         if mtu == self.current {
             return;
         }
         let is_less = mtu < self.current;
-        let failed = if is_less { self.current.saturating_add(1) } else { self.above_link() };
+        let failed = self.current.saturating_add(1);
         self.current = mtu;
-        if !self.is_asleep() && is_less {
-            self.search(Span { proven: mtu, failed }, now);
+        match (self.is_asleep(), is_less) {
+            (true, true) => self.doubt = self.doubt.max(Some(failed)),
+            (true, false) => (self.doubt, self.tried) = (None, None),
+            (false, true) => self.search(Span { proven: mtu, failed }, now),
+            (false, false) => self.confirm(self.seen.0, now),
         }
     }
 
-    /// The path is another one: the size in force has to prove itself, and then larger ones may.
-    pub(crate) fn handle_new_path(&mut self, now: Instant) {
+    /// The peer says that packets come in fragments. Not only a path that takes less makes those, so the
+    /// size in force has to prove itself.
+    pub(crate) fn handle_fragments(&mut self, now: Instant) {
+        let is_new = |(_, at): (Sent, Instant)| now < later(at, CONFIRM);
+        match self.phase {
+            Phase::Asleep => self.tried = None,
+            Phase::Complete { .. } if !self.tried.is_some_and(is_new) => {
+                self.confirm(self.seen.0, now);
+            }
+            Phase::Complete { .. } | Phase::Confirming(_) | Phase::Searching(..) => {}
+        }
+    }
+
+    /// The path is another one, of which this is known: that has to prove itself, and then larger sizes
+    /// may.
+    pub(crate) fn handle_new_path(&mut self, mtu: u16, now: Instant) {
+        self.current = mtu.clamp(self.bounds.floor, self.bounds.link.max(self.bounds.floor));
+        (self.doubt, self.found, self.retells) = (None, None, 0);
         self.flight.clear();
         self.to_send.clear();
         self.round_trip = None;
@@ -227,10 +268,13 @@ impl Prober {
 
     /// Looks what is due.
     pub(crate) fn handle_timeout(&mut self, sent: Sent, now: Instant) {
-        if sent != self.seen.0 {
+        let is_used = sent != self.seen.0;
+        if is_used {
             self.seen = (sent, now);
         }
         match self.phase {
+            // By others, whose packets do not wake it.
+            Phase::Asleep if is_used => self.wake(now),
             Phase::Asleep => {}
             Phase::Confirming(round) => self.go_on(round, CONFIRM_TRIES_MAX, now),
             Phase::Searching(round, _) => self.go_on(round, PROBES_MAX, now),
@@ -358,7 +402,9 @@ impl Prober {
 
     /// The size in force has passed again.
     fn confirmed(&mut self, now: Instant) {
-        if self.current < self.bounds.link && now >= self.tell_at {
+        let is_wanted = self.current < self.bounds.link || self.retells > 0;
+        if is_wanted && now >= self.tell_at {
+            self.retells = self.retells.saturating_sub(1);
             self.tell(now);
         }
         if now >= self.raise_at {
@@ -370,6 +416,7 @@ impl Prober {
 
     fn settle(&mut self, size: u16, now: Instant) {
         if self.current != size {
+            self.retells = if size > self.current { RETELLS } else { 0 };
             self.current = size;
             self.tell(now);
         }
@@ -377,7 +424,8 @@ impl Prober {
 
     fn tell(&mut self, now: Instant) {
         self.found = Some(self.current);
-        self.tell_at = later(now, TELL);
+        let often = if self.retells > 0 { RETELL } else { TELL };
+        self.tell_at = later(now, often.min(self.bounds.ageing / 3));
     }
 
     fn round(&self, size: u16, now: Instant) -> Round {
@@ -450,8 +498,12 @@ const CONFIRM_SELDOM: Duration = Duration::from_secs(15);
 const PACKETS_OF_NOTE: u64 = 8;
 /// RFC 8899 §5.1.1: PMTU_RAISE_TIMER is 600 s.
 const RAISE: Duration = Duration::from_secs(600);
-/// From one time that a size is told to the next: well within the ten minutes that it is believed.
+/// From one time that a size is told to the next, at most: a third of the time that it is believed, which
+/// is ten minutes if nobody says otherwise.
 const TELL: Duration = Duration::from_secs(200);
+/// The same after it has become larger, and how often.
+const RETELL: Duration = Duration::from_secs(5);
+const RETELLS: u8 = 3;
 /// Nothing is probed, nor is there a timer, if nothing was sent for so long.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long an answer is waited for before the first has come, and at least and at most.

@@ -83,6 +83,8 @@ pub struct OutboundSa {
     is_nested: bool,
     /// Whether any selector asks for more than addresses.
     looks_above_ip: bool,
+    /// Whether somebody has said what the first link on its way takes.
+    is_link_told: bool,
     /// Who waits for packets: [`USE`], [`WAKE`], or nobody.
     watched: u8,
     selectors: Box<Selectors>,
@@ -271,6 +273,7 @@ impl OutboundSa {
             is_for_home: false,
             is_nested: false,
             looks_above_ip: looks_above_ip(sa),
+            is_link_told: false,
             watched: if sa.lifetime.idle.is_some() { USE } else { 0 },
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold { way: Way::of(sa), ..Cold::default() }),
@@ -418,11 +421,6 @@ impl OutboundSa {
     /// What is told about its path, if anything is.
     pub(crate) fn talk(&mut self) -> &mut Option<Box<PathTalk>> {
         &mut self.way_mut().talk
-    }
-
-    /// Whether other threads send on it, too.
-    pub(crate) fn home_is_shared(&self) -> bool {
-        self.sequence.is_shared()
     }
 
     /// What it does about probes of its path, if both peers have agreed on them.

@@ -141,6 +141,18 @@ impl Meter {
         self.usage
     }
 
+    /// What has gone through, by all threads; that of others as far as they have told.
+    pub fn usage_of_all(&self) -> Usage {
+        let Some(Others { all, told, .. }) = &self.plan.others else { return self.usage };
+        let sum = |all: &AtomicU64, told: u64, now: u64| {
+            all.load(Ordering::Relaxed).saturating_sub(told).saturating_add(now)
+        };
+        Usage {
+            octets: sum(&all.octets, told.octets, self.usage.octets),
+            packets: sum(&all.packets, told.packets, self.usage.packets),
+        }
+    }
+
     /// When the last packet went through; those of other threads are known by what they have told.
     pub fn last_used(&self) -> Option<Instant> {
         self.last_used.max(self.plan.others_used())
@@ -447,6 +459,8 @@ mod tests {
         }
         assert_eq!(one.age(at), Age::Fresh);
         assert_eq!(other.last_used(), Some(at));
+        assert_eq!(one.usage_of_all(), one.usage());
+        assert_eq!((other.usage_of_all(), other.usage()), (one.usage(), Usage::default()));
     }
 
     #[test]

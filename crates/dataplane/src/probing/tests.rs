@@ -19,7 +19,7 @@ struct Path {
     found: Vec<(Duration, u16)>,
 }
 
-const V4: Bounds = Bounds { floor: 576, link: 1_500 };
+const V4: Bounds = Bounds { floor: 576, link: 1_500, ageing: Duration::from_secs(600) };
 
 impl Path {
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
@@ -197,13 +197,13 @@ fn a_true_report_is_kept() {
 /// RFC 8200 §5: nothing below 1,280 with IPv6.
 #[test]
 fn the_floor_holds() {
-    let mut path = Path::new(Bounds { floor: 1_280, link: 1_500 }, 1_000);
+    let mut path = Path::new(Bounds { floor: 1_280, ..V4 }, 1_000);
     assert_eq!(path.seconds(20), 1_280);
 }
 
 #[test]
 fn jumbo_frames_are_found() {
-    let mut path = Path::new(Bounds { floor: 576, link: 9_000 }, 9_000);
+    let mut path = Path::new(Bounds { link: 9_000, ..V4 }, 9_000);
     assert_eq!(path.seconds(5), 9_000);
     path.mtu = 4_400;
     assert!((4_352..=4_400).contains(&path.seconds(20)), "{:?}", path.found);
@@ -214,8 +214,80 @@ fn another_path_is_measured_anew() {
     let mut path = Path::new(V4, 1_400);
     assert_eq!(path.seconds(10), 1_400);
     path.mtu = 1_500;
-    path.prober.handle_new_path(path.now);
+    path.prober.handle_new_path(1_500, path.now);
     assert_eq!(path.seconds(5), 1_500);
+}
+
+/// A link that takes more is tried as soon as the size in force has passed, and what is in force without
+/// having been tried has to prove itself.
+#[test]
+fn a_link_that_rises_is_followed() {
+    let mut path = Path::new(V4, 1_500);
+    assert_eq!(path.seconds(5), 1_500);
+    path.mtu = 9_000;
+    path.prober.set_bounds(Bounds { link: 9_000, ..V4 }, path.now);
+    assert_eq!(path.seconds(5), 9_000);
+
+    let mut path = Path::new(V4, 1_500);
+    assert_eq!(path.seconds(5), 1_500);
+    path.prober.set_bounds(Bounds { link: 9_000, ..V4 }, path.now);
+    path.prober.handle_report(9_000, path.now);
+    assert_eq!(path.seconds(6), 1_500, "a black hole under 9,000");
+}
+
+/// CHECKLIST PM-24: what is found is told again before it is too old, however short that is.
+#[test]
+fn a_finding_is_told_again_before_it_ages() {
+    let ageing = Duration::from_secs(60);
+    let mut path = Path::new(Bounds { ageing, ..V4 }, 1_400);
+    path.seconds(600);
+    let gaps = path.found.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert!(gaps.max().unwrap() < ageing, "{:?}", path.found);
+    assert!(path.now - path.start - path.found.last().unwrap().0 < ageing);
+}
+
+/// CHECKLIST PM-21: a word that comes while nothing is sent is tried as soon as something is.
+#[test]
+fn a_false_report_to_a_sleeper_is_corrected_when_it_wakes() {
+    let mut path = Path::new(V4, 1_500);
+    path.seconds(5);
+    path.octets_a_second = 0;
+    path.seconds(20);
+    assert!(path.prober.is_asleep());
+    path.prober.handle_report(600, path.now);
+    path.octets_a_second = 100_000;
+    path.run(Duration::from_millis(100));
+    assert_eq!(path.prober.current(), 1_500);
+}
+
+/// Whoever missed that the path takes more again hears it some times more, and not for ever.
+#[test]
+fn a_raise_is_told_again() {
+    let mut path = Path::new(V4, 1_500);
+    path.seconds(5);
+    path.prober.handle_report(600, path.now);
+    path.seconds(60);
+    let raises = |path: &Path| path.found.iter().filter(|found| found.1 == 1_500).count();
+    assert_eq!(raises(&path), 4, "{:?}", path.found);
+    path.seconds(400);
+    assert_eq!(raises(&path), 4, "{:?}", path.found);
+}
+
+/// A word about fragments costs probes, not octets.
+#[test]
+fn fragments_are_a_reason_to_confirm() {
+    let mut path = Path::new(V4, 1_500);
+    path.seconds(20);
+    let sent = path.sent;
+    path.octets_a_second = 1;
+    path.run(Duration::from_millis(1_500));
+    path.prober.handle_fragments(path.now);
+    path.prober.handle_fragments(path.now);
+    assert_eq!(path.seconds(1), 1_500);
+    assert!(path.sent > sent && path.found.is_empty());
+    path.mtu = 1_400;
+    path.prober.handle_fragments(path.now);
+    assert!(path.seconds(5) <= 1_400);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use adit_db::{ChildSa, FragmentPolicy, Mode, MtuPolicy, PathMtuRule};
+use adit_db::{ChildSa, DfPolicy, FragmentPolicy, Mode, MtuPolicy, PathMtuRule};
 
 use super::{InboundSa, OutboundSa, SealingKey};
 use crate::bucket::TokenBucket;
@@ -23,6 +23,8 @@ pub(super) struct Way {
     policy: MtuPolicy,
     /// Which state of the SAs over this one it has been fitted to, by a number of the engine's.
     fitted: u32,
+    /// What its outer headers say about cutting once they may be cut no more; there while they may.
+    df: Option<DfPolicy>,
     /// How many of its packets were answered of late.
     answers: TokenBucket,
     /// What is told about it, if anything is.
@@ -35,7 +37,7 @@ static UNKNOWN_V6: Way = Way::new(PathMtu::new(LINK_MTU, false), MtuPolicy::DEFA
 
 impl Way {
     const fn new(path: PathMtu, policy: MtuPolicy) -> Self {
-        Self { path, policy, fitted: 0, answers: TokenBucket::NEW, talk: None }
+        Self { path, policy, fitted: 0, df: None, answers: TokenBucket::NEW, talk: None }
     }
 
     /// What is to be remembered of the way of an SA that is new; mostly nothing.
@@ -91,6 +93,7 @@ impl OutboundSa {
         now: Instant,
         events: &mut Events,
     ) {
+        self.is_link_told |= source == MtuSource::Link;
         // What everybody takes it for is not worth remembering.
         let is_known = (mtu, source) == self.way().path.in_force();
         if !(is_known && self.cold.way.is_none()) && self.way_mut().path.learn(mtu, source, now) {
@@ -110,6 +113,7 @@ impl OutboundSa {
     /// The same SA where the first link on its way takes so many octets.
     #[must_use]
     pub fn with_link_mtu(mut self, mtu: u16) -> Self {
+        self.is_link_told = true;
         if mtu != LINK_MTU {
             self.way_mut().path.set_link(mtu);
         }
@@ -119,10 +123,24 @@ impl OutboundSa {
 
     /// Begins with what an SA to the same peer has learnt.
     pub(crate) fn inherit_path(&mut self, other: &PathMtu) {
+        let takes_link = !self.is_link_told;
         if *other != *self.path() {
-            self.way_mut().path.inherit(other);
+            self.way_mut().path.inherit(other, takes_link);
         }
         self.fit_path();
+    }
+
+    /// Its peer is at another address now, as `encap` says already.
+    pub(crate) fn handle_new_path(&mut self, events: &mut Events) {
+        let is_ipv4 = self.encap.remote.is_ipv4();
+        let before = self.path().in_force();
+        if let Some(way) = &mut self.cold.way {
+            way.path.handle_new_path(is_ipv4);
+        }
+        self.fit_path();
+        if self.path().in_force() != before {
+            self.tell_path(events);
+        }
     }
 
     /// What is known of its path.
@@ -143,6 +161,13 @@ impl OutboundSa {
 
     /// Draws from the path what the SA takes.
     pub(crate) fn fit_path(&mut self) {
+        if let Some(way) = &mut self.cold.way {
+            match (way.path.may_be_cut(), way.df) {
+                (true, None) => way.df = Some(std::mem::replace(&mut self.df, DfPolicy::Clear)),
+                (false, Some(df)) => (self.df, way.df) = (df, None),
+                (true, Some(_)) | (false, None) => {}
+            }
+        }
         self.fit(usize::from(self.way().path.in_force().0));
     }
 

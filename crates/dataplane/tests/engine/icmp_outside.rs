@@ -3,11 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_dataplane::{Complaint, Event, MtuSource, Verdict};
+use adit_dataplane::{Complaint, Event, MtuSource, Outbound, OutboundCommand, OutboundSa, Verdict};
+use adit_db::{ChildSa, ChildSaId, DfPolicy, Encapsulation};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, Ipv4Header, Ipv6Header, checksum};
 
-use crate::fixtures::{Options, SPI, Tunnel, buffer, udp_packet};
+use crate::fixtures::{
+    CHILD, Options, POLICY, SPI, Tunnel, buffer, protecting_spd, seal, start, udp_packet,
+};
 
 /// What a forger may get wrong.
 #[derive(Clone)]
@@ -116,9 +119,9 @@ fn used(options: &Options) -> Tunnel {
 
 fn told(tunnel: &mut Tunnel) -> Vec<(u16, MtuSource)> {
     std::iter::from_fn(|| tunnel.left.poll_event())
-        .filter_map(|event| match event {
-            Event::PathMtu { mtu, source, .. } => Some((mtu, source)),
-            _ => None,
+        .filter_map(|event| {
+            let Event::PathMtu { mtu, source, .. } = event else { return None };
+            Some((mtu, source))
         })
         .collect()
 }
@@ -220,7 +223,7 @@ fn short_quotes_and_other_messages_change_nothing() {
 #[test]
 fn absurd_sizes_are_bounded() {
     for options in every_way() {
-        for mtu in [0, 68, 296] {
+        for mtu in [68, 296] {
             let mut tunnel = used(&options);
             let code = if options.ends.0.is_ipv4() { Icmp::FRAGMENTATION_NEEDED } else { 7 };
             let message = Forged { mtu, code, ..Forged::of(&options) }.octets();
@@ -230,6 +233,111 @@ fn absurd_sizes_are_bounded() {
             assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::NoNews);
         }
     }
+}
+
+/// RFC 1191 §5: an old router says nothing about the size; the next usual one below the packet's is
+/// tried, and nothing may be cut for that.
+#[test]
+fn a_message_without_a_size_leads_to_the_next_plateau() {
+    let options = Options { df: DfPolicy::Set, ..Options::default() };
+    let mut tunnel = used(&options);
+    let message = Forged { mtu: 0, ..Forged::of(&options) }.octets();
+    assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
+    // The packet that is quoted has 1,428 octets.
+    assert_eq!(told(&mut tunnel), [(1_006, MtuSource::Icmp)]);
+    assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::NoNews);
+    assert!(tunnel.sealed(&udp_packet(false, 0, 200)).meta.dont_fragment);
+}
+
+/// CHECKLIST PM-03, PM-24: whoever says that he takes less than the floor may cut, but not for longer
+/// than anything else of his is believed, and the other threads are told so.
+#[test]
+fn what_may_be_cut_ages() {
+    let options = Options { df: DfPolicy::Set, ..Options::default() };
+    let mut tunnel = used(&options);
+    let (mut other, now) = (options.tunnel(), tunnel.now);
+    let message = Forged { mtu: 296, ..Forged::of(&options) }.octets();
+    let inner = udp_packet(false, 0, 200);
+    assert_eq!(tunnel.left.handle_icmp(&message, now), Complaint::Believed);
+    assert!(!tunnel.sealed(&inner).meta.dont_fragment);
+    while let Some(event) = tunnel.left.poll_event() {
+        if let Event::PathLearnt { child, mtu, source } = event {
+            let command = OutboundCommand::PathMtu { child, mtu, source };
+            other.left.handle_command(command, now);
+        }
+    }
+    assert!(!other.sealed(&inner).meta.dont_fragment);
+    for engine in [&mut tunnel, &mut other] {
+        engine.left.handle_timeout(now + adit_dataplane::MTU_AGEING);
+        assert!(engine.sealed(&inner).meta.dont_fragment);
+    }
+}
+
+/// CHECKLIST PM-20: the thread that reads the messages may send nothing on the SA: what counts is what
+/// all have given out, and no number that is old or has not been given out is believed.
+#[test]
+fn what_another_thread_sent_is_known() {
+    let options = Options::default();
+    let now = start();
+    let parts = OutboundSa::for_threads(&options.child_sa(true), POLICY, now, 2, Some(1)).unwrap();
+    let mut threads: Vec<_> = (0..2)
+        .zip(parts)
+        .map(|(number, part)| {
+            let mut engine = Outbound::of_thread(number);
+            engine.handle_command(OutboundCommand::SetPolicies(protecting_spd()), now);
+            let sa = Box::new(part.with_sequence_after(300_000));
+            engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
+            engine
+        })
+        .collect();
+    let mut packet = buffer(&udp_packet(false, 0, 200));
+    assert_eq!(seal(&mut threads[1], &mut packet, now), Verdict::Send);
+    let at = |sequence| Forged { sequence, ..Forged::of(&options) }.octets();
+    for wrong in [1, 1_000, 300_100, u32::MAX] {
+        assert_eq!(threads[0].handle_icmp(&at(wrong), now), Complaint::Unknown, "{wrong}");
+    }
+    assert_eq!(threads[0].handle_icmp(&at(300_001), now), Complaint::Believed);
+}
+
+/// Two peers behind one NAT may have chosen the same SPI: their ports tell them apart.
+#[test]
+fn two_peers_behind_one_nat_are_told_apart() {
+    let options = Options::default();
+    let mut tunnel = used(&options);
+    let mut ends = options.ends;
+    ends.1.set_port(61_000);
+    let second = Options { child: ChildSaId(2), ends, ..options.clone() };
+    let second = ChildSa { spi_out: SPI, ..second.child_sa(true) };
+    let sa = Box::new(OutboundSa::new(&second, POLICY, tunnel.now).unwrap());
+    tunnel.left.handle_command(OutboundCommand::Install { sa, active: false }, tunnel.now);
+    let message = Forged::of(&options).octets();
+    assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
+    let events: Vec<_> = std::iter::from_fn(|| tunnel.left.poll_event()).collect();
+    assert!(events.contains(&Event::PathLearnt {
+        child: CHILD,
+        mtu: 1_400,
+        source: MtuSource::Icmp
+    }));
+}
+
+/// CHECKLIST PM-03: an SA that has moved to a peer of IPv6 has that one's floor, and nothing of what was
+/// learnt about the way to the old one.
+#[test]
+fn a_move_to_the_other_family_changes_the_floor() {
+    let options = Options { df: DfPolicy::Set, ..Options::default() };
+    let mut tunnel = used(&options);
+    let message = Forged { mtu: 296, ..Forged::of(&options) }.octets();
+    assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
+    let ends = ("[2001:db8::1]:4500".parse().unwrap(), "[2001:db8::2]:4500".parse().unwrap());
+    let encap = Encapsulation { udp: true, tcp: false, local: ends.0, remote: ends.1 };
+    let command = OutboundCommand::UpdatePeer { child: CHILD, encap };
+    tunnel.left.handle_command(command, tunnel.now);
+    let last = told(&mut tunnel).pop();
+    assert_eq!(last, Some((1_500, MtuSource::Link)));
+    let v6 = Options { ends, ..options };
+    let message = Forged { mtu: 600, ..Forged::of(&v6) }.octets();
+    assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Believed);
+    assert_eq!(told(&mut tunnel), [(1_280, MtuSource::Icmp)]);
 }
 
 /// CHECKLIST PM-21: a peer that lies about one SA, ever a little less, is believed a few times.
@@ -254,7 +362,7 @@ fn a_flood_of_forged_messages_is_cheap() {
     let options = Options::default();
     let mut tunnel = used(&options);
     let message = Forged { spi: 0x1234_5678, ..Forged::of(&options) }.octets();
-    let before = crate::fixtures::start();
+    let before = start();
     for _ in 0..100_000 {
         assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Unknown);
     }

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use adit_dataplane::{
     ANSWERS_PER_SA, ANSWERS_PER_SECOND, DropReason, Event, HEADROOM_MAX, MTU_AGEING, MtuSource,
-    OpenVerdict, Outbound, OutboundCommand, TAILROOM_MAX, Verdict,
+    OpenVerdict, Outbound, OutboundCommand, OutboundSa, TAILROOM_MAX, Verdict,
 };
 use adit_db::{ChildSaId, DfPolicy, FragmentPolicy, Mode, MssClamp, MtuPolicy, PathMtuRule, Tfc};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, checksum};
 
-use crate::fixtures::{CHILD, Options, Tunnel, buffer, protecting_engine, seal, start, udp_packet};
+use crate::fixtures::{
+    CHILD, Options, POLICY, Tunnel, buffer, protecting_engine, seal, start, udp_packet,
+};
 
 /// AES-GCM in UDP over IPv4: 20 and 8 octets, ESP header and IV, trailer, ICV.
 const INNER_OF_1280: usize = 1_280 - 20 - 8 - 16 - 2 - 16;
@@ -194,6 +196,22 @@ fn a_rekeyed_sa_inherits() {
     let later = now + MTU_AGEING;
     tunnel.left.handle_timeout(later);
     assert_eq!(seal(&mut tunnel.left, &mut packet, later), Verdict::Send);
+}
+
+/// CHECKLIST PM-37: but not what the operator wants of that one alone, nor what its link took.
+#[test]
+fn a_rekeyed_sa_has_its_own_policy_and_link() {
+    let now = start();
+    let mut engine = protecting_engine(now);
+    let mtu = MtuPolicy { path: PathMtuRule::Fixed(1_280), ..MtuPolicy::default() };
+    engine.handle_command(Options { mtu, ..Options::default() }.left_half(now, true), now);
+    learn(&mut engine, 1_300, MtuSource::Link, now);
+    let next = Options { child: ChildSaId(2), ..Options::default() };
+    let sa = OutboundSa::new(&next.child_sa(true), POLICY, now).unwrap().with_link_mtu(1_500);
+    let sa = Box::new(sa);
+    engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
+    let mut packet = buffer(&udp_packet(false, 0, 1_390));
+    assert_eq!(seal(&mut engine, &mut packet, now), Verdict::Send);
 }
 
 /// CHECKLIST PM-38: two SAs to one peer whose overheads differ have a limit each.

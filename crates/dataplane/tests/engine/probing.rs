@@ -7,8 +7,8 @@ use adit_dataplane::{
     DropReason, Event, Inbound, InboundCommand, MtuSource, OpenVerdict, Outbound, OutboundCommand,
     Verdict, split,
 };
-use adit_db::{Action, Aggfrag, Mode, Spd, SpdEntry};
-use adit_wire::PacketBuf;
+use adit_db::{Action, Aggfrag, Encapsulation, Mode, Spd, SpdEntry, Tfc};
+use adit_wire::{PacketBuf, PathMessage};
 
 use crate::fixtures::{CHILD, Options, POLICY, buffer, packet_between, start, ts, udp_packet};
 
@@ -245,7 +245,7 @@ fn replayed_probes_are_not_answered() {
 }
 
 /// PM-15 and draft-richardson-ipsec-pmtu-discov-02, proposal 2: whoever gets fragments says how large
-/// they are, at once, on a change over a tenth, and again after two minutes; the sender keeps to it.
+/// they are, at once, on a change over a tenth, and again after two minutes.
 #[test]
 fn the_largest_fragment_is_reported() {
     let mut path = Path::new(&probing(), 1_500);
@@ -270,11 +270,68 @@ fn the_largest_fragment_is_reported() {
         path.now += Duration::from_secs(1);
     }
     assert_eq!(reports, [(0, 1_276), (10, 1_000), (130, 1_000)]);
-    let told: Vec<_> = std::iter::from_fn(|| path.ends[0].outbound.poll_event())
-        .filter_map(|event| match event {
-            Event::PathMtu { mtu, source, .. } => Some((mtu, source)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(told, [(1_276, MtuSource::Report), (1_000, MtuSource::Report)]);
+}
+
+fn report(path: &mut Path, largest_fragment: u16) {
+    let message = PathMessage::Report { largest_fragment };
+    let command = OutboundCommand::PathMessage { child: CHILD, message };
+    path.ends[0].outbound.handle_command(command, path.now);
+}
+
+fn found(path: &Path) -> Vec<(u16, MtuSource)> {
+    path.ends[0].found.iter().map(|(_, mtu, source)| (*mtu, *source)).collect()
+}
+
+/// CHECKLIST PM-15: a sender that probes tries what it is told of fragments, for who cuts them need not be
+/// the path; one that cannot keeps to them, but not to those that are as good as whole.
+#[test]
+fn a_report_of_fragments_is_tried_where_it_can_be() {
+    let inner = udp_packet(false, 0, 60);
+    let mut path = Path::new(&probing(), 1_500);
+    path.run(Duration::from_secs(3), Some(&inner));
+    let before = path.messages;
+    report(&mut path, 1_276);
+    path.run(Duration::from_secs(1), Some(&inner));
+    assert!(path.messages > before);
+    assert_eq!(found(&path), []);
+    path.mtu = 1_400;
+    path.run(Duration::from_secs(2), Some(&inner));
+    report(&mut path, 1_276);
+    path.run(Duration::from_secs(5), Some(&inner));
+    assert!(found(&path).last().is_some_and(|last| last.0 <= 1_400), "{:?}", found(&path));
+
+    let tfc = Tfc { padding: Tfc::TO_MTU, dummies: 0 };
+    let mut path = Path::new(&Options { tfc, ..probing() }, 1_500);
+    for largest in [1_496, 1_276] {
+        report(&mut path, largest);
+    }
+    path.run(Duration::from_secs(1), None);
+    assert_eq!(found(&path), [(1_276, MtuSource::Report)]);
+}
+
+/// A link that takes more, or an SA that has moved, is no black hole under the old value: what is in force
+/// is what is probed.
+#[test]
+fn what_is_in_force_is_what_is_probed() {
+    let inner = udp_packet(false, 0, 1_000);
+    let mut path = Path::new(&probing(), 1_500);
+    path.run(Duration::from_secs(3), Some(&inner));
+    let told = OutboundCommand::PathMtu { child: CHILD, mtu: 4_000, source: MtuSource::Link };
+    path.ends[0].outbound.handle_command(told, path.now);
+    path.run(Duration::from_secs(6), Some(&inner));
+    let last = found(&path).last().copied();
+    assert_eq!(last, Some((1_500, MtuSource::Probe)), "{:?}", found(&path));
+
+    let mut path = Path::new(&probing(), 1_400);
+    path.run(Duration::from_secs(8), Some(&inner));
+    assert!(found(&path).last().is_some_and(|last| last.0 <= 1_400));
+    path.mtu = 1_300;
+    let (local, mut remote) = probing().ends;
+    remote.set_ip("198.51.100.77".parse().unwrap());
+    let encap = Encapsulation { udp: true, tcp: false, local, remote };
+    let command = OutboundCommand::UpdatePeer { child: CHILD, encap };
+    path.ends[0].outbound.handle_command(command, path.now);
+    path.run(Duration::from_secs(6), Some(&inner));
+    let last = found(&path).last().copied();
+    assert!(last.is_some_and(|last| last.0 <= 1_300), "{:?}", found(&path));
 }

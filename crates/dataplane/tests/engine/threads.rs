@@ -161,6 +161,31 @@ fn one_thread_sends_dummies() {
     }
 }
 
+/// One thread probes the path, for what all of them send, and looks for that once a second.
+#[test]
+fn one_thread_probes_for_all() {
+    let options = Options { path_probe: true, ..Options::default() };
+    let mut threads = Threads::new(&options, 2, None);
+    let probes = |threads: &mut Threads| {
+        let now = threads.now;
+        let probes = threads.outbound.iter_mut().map(|engine| {
+            engine.handle_timeout(now);
+            std::iter::from_fn(|| engine.poll_packet()).count()
+        });
+        probes.collect::<Vec<_>>()
+    };
+    for _ in 0..10 {
+        assert_eq!(probes(&mut threads), [0, 0]);
+        let due = threads.outbound[0].poll_timeout().unwrap();
+        assert!(due >= threads.now + Duration::from_secs(1));
+        threads.now = due;
+    }
+    for _ in 0..20 {
+        assert_eq!(threads.seal(1).1, Verdict::Send);
+    }
+    assert_eq!(probes(&mut threads), [1, 0]);
+}
+
 /// RFC 9611: each thread sends on the SA that is for it, and one without on the SA for all.
 #[test]
 fn threads_have_sas_of_their_own() {

@@ -143,6 +143,12 @@ impl SequenceCounter {
         self.last
     }
 
+    /// No number above this has been given out by any of the threads. Of the block of each thread, which
+    /// is below it, the rest has not been given out yet.
+    pub fn newest(&self) -> u64 {
+        self.reserve.as_ref().map_or(self.last, |share| share.reserve.taken())
+    }
+
     /// Whether no number is left.
     #[inline]
     pub fn is_spent(&self) -> bool {
