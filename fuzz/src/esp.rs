@@ -7,8 +7,8 @@ use adit_crypto::{Cipher, OpenKey, SealKey, Secret};
 use adit_dataplane::{DropReason, InboundSa, OutboundSa, split};
 use adit_db::{
     Aggfrag, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IcmpPassage, IcmpRules, IcmpSide, IkeSaId, IpComp, Lifetime, Mode, MtuPolicy, PolicyId, Tfc,
-    WindowSize,
+    IcmpPassage, IcmpRules, IcmpSide, IkeSaId, IpComp, Lifetime, Mode, MssClamp, MtuPolicy,
+    PolicyId, Tfc, WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -108,7 +108,8 @@ impl Options {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Clear,
-            mtu: MtuPolicy::default(),
+            // What comes out is what went in: SYNs, too.
+            mtu: MtuPolicy { mss: MssClamp::Off, ..MtuPolicy::DEFAULT },
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
             path_probe: true,

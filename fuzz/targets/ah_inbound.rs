@@ -11,7 +11,7 @@ use adit_crypto::{Authentication, AuthenticationKey, Protection, Secret};
 use adit_dataplane::{DropReason, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, split};
 use adit_db::{
     ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation, IcmpRules,
-    IkeSaId, Lifetime, Mode, MtuPolicy, PolicyId, Tfc, WindowSize,
+    IkeSaId, Lifetime, Mode, MssClamp, MtuPolicy, PolicyId, Tfc, WindowSize,
 };
 use adit_fuzz::{Choices, esp, start};
 use adit_wire::ah::AhHeader;
@@ -98,7 +98,8 @@ impl World {
             dscp: DscpPolicy::Copy,
             ecn: EcnPolicy::Normal,
             df: DfPolicy::Copy,
-            mtu: MtuPolicy::default(),
+            // What comes out is what went in: SYNs, too.
+            mtu: MtuPolicy { mss: MssClamp::Off, ..MtuPolicy::DEFAULT },
             tfc: Tfc::OFF,
             ipcomp: None,
             aggfrag: None,

@@ -16,10 +16,10 @@ use adit_dataplane::{
 use adit_db::{Action, PolicyId, Spd, SpdEntry};
 use adit_fuzz::esp::{self, Options};
 use adit_fuzz::{Choices, policy, start};
-use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{Ecn, IpPacket, set_traffic_class};
+use adit_wire::{PacketBuf, PathMessage, Reader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
@@ -131,7 +131,8 @@ impl World {
         });
         let opened = open(&mut self.engine, &packet.sealed, tos, self.now);
         if expected == Err(DropReason::Fragment) {
-            // It waits, is refused or completes its packet: the target `fragments` knows more.
+            // It waits, is refused or completes its packet: the target `fragments` knows more. Or it was for
+            // the engine itself.
             return;
         }
         assert_eq!(opened, expected, "number {:#x} of {:?}", packet.sequence, peer.options);
@@ -338,7 +339,9 @@ impl Peer {
     /// RFC 4301 §5.2 behind the decryption.
     fn expected_as(&self, inner: &[u8], next: IpProtocol) -> Result<Vec<u8>, DropReason> {
         if next == IpProtocol::NO_NEXT {
-            return Err(DropReason::Dummy);
+            // A message about the path is held, as fragments are.
+            let is_message = PathMessage::read(&mut Reader(inner)).is_ok();
+            return Err(if is_message { DropReason::Fragment } else { DropReason::Dummy });
         }
         if next == IpProtocol::IPCOMP {
             // No SA here compresses; the target `ipcomp_inbound` has those.

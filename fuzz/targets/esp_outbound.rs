@@ -15,9 +15,9 @@ use adit_db::{Action, Amounts, ChildSaId, Lifetime, PolicyId, Spd, SpdEntry};
 use adit_fuzz::esp::{self, Options};
 use adit_fuzz::policy::{POLICIES, entries, first_match, look_above_ip, selector};
 use adit_fuzz::{Choices, start};
-use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::IpPacket;
+use adit_wire::{PacketBuf, PathMessage, Reader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
@@ -177,6 +177,7 @@ impl World {
                         | DropReason::SequenceExhausted
                         | DropReason::Redirect
                         | DropReason::IcmpRefused
+                        | DropReason::TooBig
                 ));
                 assert!(packet.data() == inner || packet.data() == read.octets());
             }
@@ -196,8 +197,7 @@ impl World {
     /// A sealed packet goes through an SA that may carry it, under the next number, and opens as
     /// what it was. Returns that and the SA's policy.
     fn opened(&mut self, packet: &PacketBuf) -> (Vec<u8>, PolicyId) {
-        let (spi, _) = packet.data().split_first_chunk::<4>().expect("an SPI");
-        let sa = self.sas.get_mut(&u32::from_be_bytes(*spi)).expect("an SA that is installed");
+        let sa = self.sa_of(packet);
         sa.sequence = sa.sequence.checked_add(1).expect("a number is left");
         assert!(sa.options.esn || sa.sequence <= u32::MAX.into());
         let (inner, next) = sa.options.open(sa.sequence, packet.data());
@@ -213,11 +213,26 @@ impl World {
         (inner, sa.policy)
     }
 
+    /// Whether it is a probe of the path, which the engine sends by itself. It has its number, too.
+    fn is_path_message(&mut self, packet: &PacketBuf) -> bool {
+        let sa = self.sa_of(packet);
+        let (inner, next) = sa.options.open(sa.sequence.saturating_add(1), packet.data());
+        let is_message =
+            next == IpProtocol::NO_NEXT && PathMessage::read(&mut Reader(&inner)).is_ok();
+        sa.sequence += u64::from(is_message);
+        is_message
+    }
+
+    fn sa_of(&mut self, packet: &PacketBuf) -> &mut Sa {
+        let (spi, _) = packet.data().split_first_chunk::<4>().expect("an SPI");
+        self.sas.get_mut(&u32::from_be_bytes(*spi)).expect("an SA that is installed")
+    }
+
     fn drain(&mut self) {
         let mut count = 0;
         while let Some(packet) = self.engine.poll_packet() {
             // A packet in clear was cut again.
-            if !packet.meta.whole {
+            if !packet.meta.whole && !self.is_path_message(&packet) {
                 count += 1;
                 self.opened(&packet);
             }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adit_db::{ChildName, ChildSaId, IkeSaId};
-use adit_ike::{AuthResult, ChildSaState, Command, IkeSaState, PacketEvent, Path, Proof, RequestId};
+use adit_ike::{
+    AuthResult, ChildSaState, Command, IkeSaState, PacketEvent, Path, Proof, RequestId,
+};
 use adit_wire::iana::{ExchangeType, PayloadType};
 use adit_wire::ikev2::{Flags, Header, IkeSpi, MessageBuilder, Payloads, RawPayload};
 use adit_wire::{Reader, Writer};
