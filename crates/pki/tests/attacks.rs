@@ -104,10 +104,10 @@ fn value_of(octets: &[u8]) -> (&[u8], &[u8]) {
 /// As DER wants it: in as few octets as its length takes.
 fn sequence(value: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(value.len()).unwrap().to_be_bytes();
-    let length = match value.len() {
-        ..0x80 => vec![low],
-        ..0x100 => vec![0x81, low],
-        _ => vec![0x82, high, low],
+    let length = match (high, low) {
+        (0, low @ 0..0x80) => vec![low],
+        (0, low) => vec![0x81, low],
+        (high, low) => vec![0x82, high, low],
     };
     [&[0x30][..], &length, value].concat()
 }
