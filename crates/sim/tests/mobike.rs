@@ -360,6 +360,23 @@ fn a_new_mapping_is_told_and_not_guessed() {
     assert_unbroken(&pair);
 }
 
+/// A peer that asks at a mapping that is no more is busy until it gives up. It is told where we are
+/// before that, and did not hear of it from what else it was asked (seeds 3042 and 3600).
+#[test]
+fn a_peer_that_is_busy_asking_at_an_old_mapping_is_told_of_the_new_one() {
+    let mut pair = setup().behind_nat().pair().up();
+    pair.run_for(Duration::from_secs(5));
+    let old = pair.right.established()[0].remote;
+    pair.network.nat.as_mut().unwrap().forget();
+    pair.right.rekey_ike();
+    pair.run_for(Duration::from_secs(1));
+    pair.left.rekey_ike();
+    pair.run_for(Duration::from_secs(20));
+    assert_ne!(pair.right.established()[0].remote, old, "{}", pair.ladder());
+    assert_carries(&mut pair);
+    assert_unbroken(&pair);
+}
+
 /// CHECKLIST N07: with a third address. The gateway says where else it is, and is found there when its
 /// first address has died without a word.
 #[test]

@@ -635,7 +635,7 @@ impl Established {
 
     /// The peer's address changed.
     pub(crate) fn handle_move(&self, core: &Core, cx: &mut Context<'_>) {
-        for child in &self.children {
+        for child in self.children.iter().filter(|child| child.is_in_engine()) {
             let encap = core.encapsulation();
             cx.out.push(Output::UpdatePeer { child: child.id, encap });
         }

@@ -371,7 +371,7 @@ impl CreateChildSent {
         }
         match (error, self.rekeys) {
             (NotifyType::TEMPORARY_FAILURE, _) => {
-                established.retry_busy([self.task()], cx);
+                established.retry_busy([self.task()], core, cx);
                 Ok(Next::Stay)
             }
             (NotifyType::CHILD_SA_NOT_FOUND, Some(old))

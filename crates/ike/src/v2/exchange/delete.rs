@@ -71,7 +71,7 @@ impl DeleteSent {
     ) {
         if received.has_notify(NotifyType::TEMPORARY_FAILURE) {
             // CHECKLIST I08: a peer that is rekeying the IKE SA may say so; then on the new one.
-            return established.retry_busy(self.tasks, cx);
+            return established.retry_busy(self.tasks, core, cx);
         }
         for task in self.tasks {
             if let Task::DeleteChild(id) = task {

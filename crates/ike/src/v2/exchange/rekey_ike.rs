@@ -255,7 +255,7 @@ fn refused(
     let notify = received.error().map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
     match notify {
         NotifyType::STATE_NOT_FOUND if established.count_lost_series() => {}
-        NotifyType::TEMPORARY_FAILURE => established.retry_busy([Task::RekeyIke], cx),
+        NotifyType::TEMPORARY_FAILURE => established.retry_busy([Task::RekeyIke], core, cx),
         NotifyType::STATE_NOT_FOUND => established.retry(Task::RekeyIke, cx),
         // CHECKLIST K14: delete and start anew.
         NotifyType::NO_PROPOSAL_CHOSEN => established.close(FailureReason::NoCommonIkeSuite {
