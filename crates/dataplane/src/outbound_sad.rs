@@ -123,6 +123,17 @@ impl OutboundSad {
         Some(policy)
     }
 
+    /// The SAs of its policy that carry nothing more behind this one.
+    pub(crate) fn idle_behind(&self, child: ChildSaId) -> Vec<ChildSaId> {
+        let slot = self.slot_of(child);
+        let Some((slot, sa)) = slot.and_then(|slot| Some((slot, self.at(slot)?))) else {
+            return Vec::new();
+        };
+        let order = self.by_policy.get(&sa.policy).into_iter().flat_map(|order| order.iter());
+        let others = order.filter(|other| *other != slot).filter_map(|other| self.at(other));
+        others.filter(|other| other.is_idle_behind(sa)).map(|other| other.child).collect()
+    }
+
     /// Forgets an SA.
     pub(crate) fn remove(&mut self, child: ChildSaId) {
         let Some(slot) = self.by_child.remove(&child) else {

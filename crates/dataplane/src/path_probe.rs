@@ -219,8 +219,10 @@ impl Outbound {
         }
     }
 
-    /// Begins to probe the path of an SA that is used from now on.
+    /// Begins to probe the path of an SA that is used from now on, and ends that for what it replaces:
+    /// the peer may have deleted it.
     pub(crate) fn begin_probing(&mut self, child: ChildSaId, now: Instant) {
+        self.sad.idle_behind(child).into_iter().for_each(|old| self.end_probing(old));
         let Some(sa) = self.sad.by_child(child) else { return };
         let (current, source) = sa.path().in_force();
         let bounds = sa.bounds();

@@ -351,6 +351,11 @@ impl OutboundSa {
         matches!(self.key, SealingKey::Ah(_))
     }
 
+    /// Whether what the other carries is all that this one would: it has nothing to do behind that.
+    pub(crate) fn is_idle_behind(&self, other: &Self) -> bool {
+        self.selectors == other.selectors && self.is_for_home == other.is_for_home
+    }
+
     /// Whether its packets are of IPv6.
     pub(crate) fn carries_v6(&self) -> bool {
         self.selectors.begin_with_ipv6()

@@ -8,7 +8,7 @@ use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{FlowKey, Icmp};
 
 /// Negotiated selectors: any of ours with any of the peer's.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub(super) struct Selectors {
     local: Side,
     remote: Side,
@@ -90,7 +90,7 @@ impl Selectors {
 }
 
 /// The selectors of one side. There is mostly one, and that lies at hand.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 struct Side {
     first: Option<TrafficSelector>,
     others: Box<[TrafficSelector]>,

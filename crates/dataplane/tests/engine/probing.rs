@@ -7,7 +7,7 @@ use adit_dataplane::{
     DropReason, Event, Inbound, InboundCommand, MtuSource, OpenVerdict, Outbound, OutboundCommand,
     Verdict, split,
 };
-use adit_db::{Action, Aggfrag, Encapsulation, Mode, Spd, SpdEntry, Tfc};
+use adit_db::{Action, Aggfrag, ChildSaId, Encapsulation, Mode, Spd, SpdEntry, Tfc};
 use adit_wire::{PacketBuf, PathMessage};
 
 use crate::fixtures::{CHILD, Options, POLICY, buffer, packet_between, start, ts, udp_packet};
@@ -190,6 +190,25 @@ fn an_idle_sa_is_silent() {
     assert!(path.messages > 0);
     path.run(Duration::from_secs(60), None);
     assert!(path.ends.iter().all(|end| end.outbound.poll_timeout().is_none()));
+}
+
+/// An SA that another has replaced is not probed: the peer may have deleted it.
+#[test]
+fn what_was_replaced_is_silent() {
+    let mut path = Path::new(&probing(), 1_500);
+    path.run(Duration::from_millis(100), Some(&udp_packet(false, 0, 1_300)));
+    let now = path.now;
+    let left = &mut path.ends[0].outbound;
+    let next = Options { child: ChildSaId(2), ..probing() };
+    left.handle_command(next.left_half(now, false), now);
+    left.handle_command(OutboundCommand::Activate { child: ChildSaId(2) }, now);
+    let sent = |left: &mut Outbound| -> Vec<u64> {
+        left.report().sas.iter().filter(|sa| sa.child == CHILD).map(|sa| sa.sequence).collect()
+    };
+    let before = sent(left);
+    assert_eq!(before.len(), 1);
+    path.run(Duration::from_secs(10), None);
+    assert_eq!(sent(&mut path.ends[0].outbound), before);
 }
 
 /// A peer that has not agreed is neither probed nor answered.
