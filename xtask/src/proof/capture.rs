@@ -51,6 +51,8 @@ fn demo(folder: &Path) -> anyhow::Result<()> {
 struct Verdict {
     esp: usize,
     aggfrag: usize,
+    /// Messages about the path.
+    path: usize,
     payloads: Payloads,
     ike: usize,
     encrypted: usize,
@@ -92,11 +94,12 @@ fn read(capture: &Path, keys: &Path) -> anyhow::Result<Finding> {
         verdict.bad.push(format!("frame {}: neither ESP nor IKE", fields.join(": ")));
     }
     let figure = format!(
-        "{} ESP packets, {} of them AGGFRAG with {} packets inside, {} IKE messages, {} of them \
-         encrypted",
+        "{} ESP packets, {} of them AGGFRAG with {} packets inside and {} about the path, {} IKE \
+         messages, {} of them encrypted",
         verdict.esp,
         verdict.aggfrag,
         inside.len(),
+        verdict.path,
         verdict.ike,
         verdict.encrypted
     );
@@ -175,7 +178,9 @@ fn judge<'a>(packets: &[Vec<String>], messages: impl Iterator<Item = &'a Message
         let sequence = field(5).parse().unwrap_or_default();
         let aggfrag = sound && verdict.payloads.take(field(4), sequence, field(6)).is_some();
         verdict.aggfrag += usize::from(aggfrag);
-        if !sound || (field(2).is_empty() && !aggfrag) {
+        let path = sound && is_path_message(field(6));
+        verdict.path += usize::from(path);
+        if !sound || (field(2).is_empty() && !aggfrag && !path) {
             verdict.bad.push(format!("frame {}: ESP not verified", field(0)));
         }
     }
@@ -187,6 +192,13 @@ fn judge<'a>(packets: &[Vec<String>], messages: impl Iterator<Item = &'a Message
         }
     }
     verdict
+}
+
+/// Whether a decrypted payload, with its trailer, is a dummy packet (RFC 4303 §2.6) that begins as our
+/// messages about the path do: "ADITPATH". tshark has no name for what is in those.
+fn is_path_message(decrypted: &str) -> bool {
+    let digits: String = decrypted.chars().filter(char::is_ascii_hexdigit).collect();
+    digits.starts_with("4144495450415448") && digits.to_ascii_lowercase().ends_with("3b")
 }
 
 /// Runs tshark with `home` as its home and returns the fields of each packet that `filter` shows.
@@ -268,9 +280,10 @@ mod tests {
     fn an_esp_packet_needs_a_good_icv() {
         let packets =
             ["5;1;0x04;", "6;0;;", "7;;;", "8;1;;;0x9;1;0000000090", "9;1;;;0x9;2;000033"];
-        let packets: Vec<_> = packets.map(fields).to_vec();
+        let path = ["10;1;;;0x9;3;414449545041544801003b", "11;0;;;0x9;4;41444954504154483b"];
+        let packets: Vec<_> = packets.into_iter().chain(path).map(fields).collect();
         let verdict = judge(&packets, std::iter::empty());
-        assert_eq!((verdict.esp, verdict.aggfrag, verdict.bad.len()), (5, 1, 3));
+        assert_eq!((verdict.esp, verdict.aggfrag, verdict.path, verdict.bad.len()), (7, 1, 1, 4));
     }
 
     #[test]
