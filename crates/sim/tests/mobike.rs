@@ -368,7 +368,8 @@ fn a_peer_that_is_busy_asking_at_an_old_mapping_is_told_of_the_new_one() {
     pair.run_for(Duration::from_secs(5));
     let old = pair.right.established()[0].remote;
     pair.network.nat.as_mut().unwrap().forget();
-    pair.right.rekey_ike();
+    let child = pair.child;
+    pair.right.rekey_child(child);
     pair.run_for(Duration::from_secs(1));
     pair.left.rekey_ike();
     pair.run_for(Duration::from_secs(20));
