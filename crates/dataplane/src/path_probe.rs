@@ -222,7 +222,11 @@ impl Outbound {
     /// Begins to probe the path of an SA that is used from now on, and ends that for what it replaces:
     /// the peer may have deleted it.
     pub(crate) fn begin_probing(&mut self, child: ChildSaId, now: Instant) {
-        self.sad.idle_behind(child).into_iter().for_each(|old| self.end_probing(old));
+        for old in self.sad.idle_behind(child) {
+            self.end_probing(old);
+            // Nor is anything answered on it.
+            self.sad.by_child(old).into_iter().for_each(OutboundSa::forget_talk);
+        }
         let Some(sa) = self.sad.by_child(child) else { return };
         let (current, source) = sa.path().in_force();
         let bounds = sa.bounds();

@@ -49,8 +49,8 @@ impl Way {
 }
 
 impl OutboundSa {
-    /// Another thread probes its path.
-    pub(super) fn forget_talk(&mut self) {
+    /// Another thread probes its path, or nobody any more.
+    pub(crate) fn forget_talk(&mut self) {
         if let Some(way) = &mut self.cold.way {
             way.talk = None;
         }
