@@ -181,8 +181,8 @@ mod tests {
 
     #[test]
     fn sid_comes_from_where_the_host_has_its_packages() {
-        let targets = "http://mirror.example/debian-security/\nhttp://mirror.example/debian/\n";
-        assert_eq!(mirror(targets).unwrap(), "http://mirror.example/debian/");
+        let targets = "http://192.0.2.1/security/\nhttp://192.0.2.1/packages/\n";
+        assert_eq!(mirror(targets).unwrap(), "http://192.0.2.1/packages/");
         assert!(mirror("").is_err());
     }
 
