@@ -1,8 +1,8 @@
-//! A brake on what is said in answer to packets (RFC 1812 §4.3.2.8), so that a flood of them is not a flood of answers.
+//! A brake on what packets of others make us do (RFC 1812 §4.3.2.8), so that a flood of them is not a flood of answers.
 
 use std::time::{Duration, Instant};
 
-/// Lets so many through at once, and after that as many per second.
+/// Lets so many through at once, and after that one more in each interval.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TokenBucket {
     /// Those that were let through and are not made good for yet.
@@ -18,17 +18,24 @@ impl TokenBucket {
     /// Whether one more may pass, of `per_second`.
     pub(crate) fn pass(&mut self, per_second: u32, now: Instant) -> bool {
         let second = Duration::from_secs(1);
+        self.spend(per_second, second.checked_div(per_second).unwrap_or(second), now)
+    }
+
+    /// Whether one more may pass, of `size` at once and one more in each `interval`.
+    pub(crate) fn spend(&mut self, size: u32, interval: Duration, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
-        let token = second.checked_div(per_second).unwrap_or(second);
-        let passed = now.saturating_duration_since(since);
-        if passed >= second {
-            *self = Self { spent: 0, since: Some(now) };
-        } else if let Some(good) = passed.as_nanos().checked_div(token.as_nanos()) {
-            let good = u32::try_from(good).unwrap_or(u32::MAX);
-            self.spent = self.spent.saturating_sub(good);
-            self.since = since.checked_add(token.saturating_mul(good));
+        let passed = now.saturating_duration_since(since).as_nanos();
+        let good = passed.checked_div(interval.as_nanos()).unwrap_or(0);
+        let good = u32::try_from(good).unwrap_or(u32::MAX);
+        match self.spent.checked_sub(good) {
+            Some(spent @ 1..) => {
+                self.spent = spent;
+                self.since = since.checked_add(interval.saturating_mul(good));
+            }
+            // It is full, and no fuller for what has passed since it was.
+            _ => *self = Self { spent: 0, since: Some(now) },
         }
-        let passes = self.spent < per_second;
+        let passes = self.spent < size;
         self.spent = self.spent.saturating_add(passes.into());
         passes
     }

@@ -63,41 +63,6 @@ impl BySpi {
     }
 }
 
-/// So many at once, and one more after each interval.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
-    tokens: u8,
-    filled_at: Option<Instant>,
-}
-
-impl Bucket {
-    pub(crate) const EMPTY: Self = Self { tokens: 0, filled_at: None };
-
-    fn spend(&mut self, size: u8, interval: Duration, now: Instant) -> bool {
-        let more = match self.filled_at {
-            None => u128::from(size),
-            Some(at) => {
-                let passed = now.saturating_duration_since(at).as_nanos();
-                passed.checked_div(interval.as_nanos()).unwrap_or(0)
-            }
-        };
-        if more > 0 {
-            let more = u8::try_from(more).unwrap_or(u8::MAX);
-            self.tokens = self.tokens.saturating_add(more).min(size);
-            self.filled_at = Some(now);
-        }
-        let may = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        may
-    }
-}
-
-impl Default for Bucket {
-    fn default() -> Self {
-        Self::EMPTY
-    }
-}
-
 impl Outbound {
     /// Takes an ICMP packet that came from outside, from its IP header on. One thread of several does
     /// that for all: what it believes is an [`Event::PathLearnt`] for the others.
@@ -194,8 +159,8 @@ const PLATEAUS: [u16; 8] = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, F
 /// of a second.
 const LATELY: u32 = 1 << 18;
 /// Messages about one SA that are believed at once, and from one to the next.
-const PER_SA: u8 = 4;
+const PER_SA: u32 = 4;
 const PER_SA_INTERVAL: Duration = Duration::from_secs(2);
 /// The same for all.
-const IN_ALL: u8 = 64;
+const IN_ALL: u32 = 64;
 const IN_ALL_INTERVAL: Duration = Duration::from_millis(10);

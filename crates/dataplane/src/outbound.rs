@@ -14,13 +14,14 @@ use adit_wire::ip::{FlowKey, FlowMark, IpPacket};
 
 use crate::aggfrag::Slots;
 use crate::audit::AuditGate;
+use crate::bucket::TokenBucket;
 use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::INNER_MTU;
 use crate::event::{Audit, Event, Events};
 use crate::held::{Held, Passed};
 use crate::icmp::{self, is_icmp};
-use crate::icmp_outside::{Bucket, BySpi};
+use crate::icmp_outside::BySpi;
 use crate::ipcomp::Deflater;
 use crate::look_ahead::Ahead;
 use crate::nesting::put_outer;
@@ -71,7 +72,7 @@ pub struct Outbound {
     pub(crate) probes: ProbeQueue,
     pub(crate) by_spi: BySpi,
     /// Unauthenticated messages about the paths of all SAs.
-    pub(crate) complaints: Bucket,
+    pub(crate) complaints: TokenBucket,
 }
 
 /// What became of a packet that leaves.
@@ -136,7 +137,7 @@ impl Outbound {
             next_limit: None,
             probes: ProbeQueue::default(),
             by_spi: BySpi::default(),
-            complaints: Bucket::EMPTY,
+            complaints: TokenBucket::NEW,
         }
     }
 

@@ -20,10 +20,10 @@ use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
 use adit_wire::{PacketBuf, PacketMeta, PathMessage, Reader};
 
+use crate::bucket::TokenBucket;
 use crate::drop_reason::DropReason;
 use crate::esp::{self, HEADROOM_MAX, Label, TAILROOM_MAX};
 use crate::event::{Event, Events};
-use crate::icmp_outside::Bucket;
 use crate::inbound::Arrived;
 use crate::outbound::Outbound;
 use crate::overhead::header_len;
@@ -38,7 +38,7 @@ pub(crate) struct PathTalk {
     /// What an outbound SA does about probes, if both peers have agreed on them.
     pub(crate) probing: Option<Probing>,
     /// Unauthenticated messages.
-    pub(crate) complaints: Bucket,
+    pub(crate) complaints: TokenBucket,
     /// What an inbound SA has told of those that are.
     hearing: Hearing,
     /// In which fragments its packets come.
