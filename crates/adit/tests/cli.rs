@@ -331,7 +331,7 @@ fn icmp_is_explained() {
     let columns = ["ROW", "ICMP", "ICMPV6", "RED", "BLACK", "TUNNEL"];
     assert_eq!(rows[2].split_whitespace().collect::<Vec<_>>(), columns);
     let too_big = rows.iter().find(|row| row.starts_with("too-big")).unwrap();
-    let cells = ["too-big", "3/4", "2", "discard", "implicit", "implicit"];
+    let cells = ["too-big", "3/4", "2", "measure", "implicit", "implicit"];
     assert_eq!(too_big.split_whitespace().collect::<Vec<_>>(), cells);
     let json = adit(&["explain", "icmp", "--json"]).out;
     let start =

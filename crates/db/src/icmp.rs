@@ -1,6 +1,8 @@
 //! What becomes of ICMP messages at a gateway: of those that come from the protected side and would
 //! enter a tunnel (black), and of those that come out of one (tunnel). Those from outside (red) have no
-//! choice: the most that one does is to prompt a question whether the peer is there. RFC 4301 §6; the table is that of draft-ietf-ipsec-icmp-handle-v4-00.
+//! choice: the most that one does is to prompt a question whether the peer is there, or to say within
+//! bounds how much the path takes. RFC 4301 §6, §8.2; the table is that of
+//! draft-ietf-ipsec-icmp-handle-v4-00.
 //!
 //! Errors are about packets of others, so their own addresses say little about where they belong: a
 //! router behind a gateway is in nobody's selectors. Such an error can go the way of the packet that it
@@ -62,6 +64,30 @@ pub enum IcmpSide {
     Tunnel,
 }
 
+/// What becomes of a message from outside, which anybody can forge (RFC 4301 §6.1.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IcmpRed {
+    /// Nothing.
+    Discard,
+    /// It is a reason to ask a peer for a sign of life.
+    Prompt,
+    /// It makes the path MTU of an SA less if it quotes what that has sent of late, and not below the
+    /// least that links take.
+    Measure,
+}
+
+impl IcmpRed {
+    /// As people read it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Discard => "discard",
+            Self::Prompt => "prompt",
+            Self::Measure => "measure",
+        }
+    }
+}
+
 /// Types and codes that are treated alike.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IcmpRow {
@@ -75,9 +101,8 @@ pub struct IcmpRow {
     pub default: IcmpTreatment,
     /// Whether it quotes a packet.
     pub is_error: bool,
-    /// Whether it is a reason to ask a peer for a sign of life, if it comes from outside. Nothing else
-    /// ever becomes of such a message, which anybody can forge (RFC 4301 §6.1.1).
-    pub prompts: bool,
+    /// What becomes of it if it comes from outside.
+    pub red: IcmpRed,
     /// Whether it is as it is.
     pub is_fixed: bool,
 }
@@ -93,8 +118,7 @@ impl IcmpRow {
         error("host-unreachable", "3/1", "1/3", NEEDED),
         error("protocol-unreachable", "3/2", "", NEEDED),
         error("port-unreachable", "3/3", "1/4", NEEDED),
-        // What it says about the path is weighed by who learns path MTUs.
-        silent("too-big", "3/4", "2", NEEDED),
+        IcmpRow { red: IcmpRed::Measure, ..silent("too-big", "3/4", "2", NEEDED) },
         error("host-admin-prohibited", "3/9-10", "", SELECTED),
         error("tos-unreachable", "3/11-12", "", NEEDED),
         error("admin-prohibited", "3/13-15", "1/1,5-6", SELECTED),
@@ -199,7 +223,7 @@ const fn row(
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    IcmpRow { key, v4, v6, default, is_error: false, prompts: false, is_fixed: false }
+    IcmpRow { key, v4, v6, default, is_error: false, red: IcmpRed::Discard, is_fixed: false }
 }
 
 /// A row of errors that may say that a peer is gone.
@@ -209,7 +233,7 @@ const fn error(
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    IcmpRow { is_error: true, prompts: true, ..row(key, v4, v6, default) }
+    IcmpRow { is_error: true, red: IcmpRed::Prompt, ..row(key, v4, v6, default) }
 }
 
 /// The same of errors that say nothing about that.
@@ -219,7 +243,7 @@ const fn silent(
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    IcmpRow { prompts: false, ..error(key, v4, v6, default) }
+    IcmpRow { red: IcmpRed::Discard, ..error(key, v4, v6, default) }
 }
 
 /// What TCP and UDP need.

@@ -95,7 +95,7 @@ fn to_row(number: usize, row: &IcmpRow, rules: &IcmpRules) -> Row {
         row: row.key,
         icmp: row.v4,
         icmpv6: row.v6,
-        red: red(row),
+        red: row.red.word(),
         black: passage(treatment.black, row.default.black),
         tunnel: passage(treatment.tunnel, row.default.tunnel),
     }
@@ -104,10 +104,6 @@ fn to_row(number: usize, row: &IcmpRow, rules: &IcmpRules) -> Row {
 /// How messages of a row pass, limited by `icmp_errors` if they are errors.
 fn effective(row: &IcmpRow, rules: &IcmpRules, passage: IcmpPassage) -> IcmpPassage {
     if row.is_error { passage.min(rules.errors) } else { passage }
-}
-
-fn red(row: &IcmpRow) -> &'static str {
-    if row.prompts { "prompt" } else { "discard" }
 }
 
 fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
@@ -129,7 +125,7 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
 }
 
 const LEGEND: &str = "RED is from outside: at most a message prompts a question whether the peer is \
-there. BLACK is from the protected side into the tunnel, TUNNEL out of it. explicit: where policies \
+there, or measures the path within bounds. BLACK is from the protected side into the tunnel, TUNNEL out of it. explicit: where policies \
 and selectors contain the message itself. implicit: errors also by the SA of the packet that they \
 quote. Set rows in a tunnel's file, [icmp], and all errors with icmp_errors.";
 

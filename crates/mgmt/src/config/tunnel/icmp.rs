@@ -84,7 +84,7 @@ fn unknown_side(fields: &mut Fields<'_>, side: &Placed<String>) {
     let mistake = if side.value == "red" {
         mistake
             .label("what comes from outside in clear can be forged, and is never let in")
-            .help("leave it out: at most such a message prompts a question to the peer")
+            .help("leave it out: at most such a message prompts a question to the peer, or makes its path narrower")
     } else {
         mistake.label("must be `black`, into the tunnel, or `tunnel`, out of it").help_some(
             adit_db::nearest(&side.value, ["black", "tunnel"])
