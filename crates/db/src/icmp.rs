@@ -118,7 +118,7 @@ impl IcmpRow {
         error("host-unreachable", "3/1", "1/3", NEEDED),
         error("protocol-unreachable", "3/2", "", NEEDED),
         error("port-unreachable", "3/3", "1/4", NEEDED),
-        IcmpRow { red: IcmpRed::Measure, ..silent("too-big", "3/4", "2", NEEDED) },
+        Self { red: IcmpRed::Measure, ..silent("too-big", "3/4", "2", NEEDED) },
         error("host-admin-prohibited", "3/9-10", "", SELECTED),
         error("tos-unreachable", "3/11-12", "", NEEDED),
         error("admin-prohibited", "3/13-15", "1/1,5-6", SELECTED),
