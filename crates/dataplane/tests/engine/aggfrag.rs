@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use adit_crypto::Cipher;
 use adit_dataplane::{
-    DropReason, Event, INNER_MTU, LONG_UNPACKED_MAX, OpenVerdict, OutboundCommand, REORDER_WAIT,
-    SLOTS_MAX, Verdict, packet_buffer,
+    DropReason, Event, INNER_MTU, LONG_UNPACKED_MAX, MtuSource, OpenVerdict, OutboundCommand,
+    REORDER_WAIT, SLOTS_MAX, Verdict, packet_buffer,
 };
 use adit_db::{Aggfrag, DfPolicy, TableId};
 use adit_wire::PacketBuf;
@@ -95,6 +95,23 @@ fn packets_of_every_length_come_through() {
         let one = std::slice::from_ref(one);
         assert_eq!(through(&mut tunnel, one), one);
     }
+}
+
+/// CHECKLIST PM-44: on a narrow path the ESP packets are shorter, and packets inside, which nobody may
+/// cut, are as long as ever: none is refused, and nobody is told to send shorter ones.
+#[test]
+fn packets_inside_are_longer_than_the_path_takes() {
+    let mut tunnel = sharing().tunnel();
+    let narrow = OutboundCommand::PathMtu { child: CHILD, mtu: 1_280, source: MtuSource::Icmp };
+    tunnel.left.handle_command(narrow, tunnel.now);
+    let inners = vec![udp_packet(false, 0, usize::from(INNER_MTU)); 20];
+    assert_eq!(through(&mut tunnel, &inners), inners);
+    let sealed = burst(&mut tunnel, &inners);
+    // IPv4 and UDP are around them.
+    let longest = sealed.iter().map(PacketBuf::len).max().unwrap();
+    assert!((1_280 - 28 - 16..=1_280 - 28).contains(&longest), "{longest}");
+    assert!(tunnel.left.poll_answer().is_none());
+    assert_eq!(tunnel.left.report().drops.total(), 0);
 }
 
 /// What it is for: 64 octets in UDP, in a burst.

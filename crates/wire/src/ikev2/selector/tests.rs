@@ -159,6 +159,7 @@ fn a_range_is_few_prefixes() {
     assert_eq!(selector("::1..ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe").prefixes().count(), 254);
 }
 
+/// CHECKLIST PM-30: one type and code, all codes of a type, several types.
 #[test]
 fn icmp_is_selected_by_type_and_code() {
     let echo = selector("0.0.0.0/0[icmp/2048]");
@@ -166,6 +167,23 @@ fn icmp_is_selected_by_type_and_code() {
     assert!(echo.contains_source(&flow) && echo.contains_destination(&flow));
     let reply = FlowKey::new(v4(1), v4(2), 1, 0, 0);
     assert!(!echo.contains_source(&reply));
+
+    for (text, first, last) in [
+        ("0.0.0.0/0[icmp/768-1023]", 0x0300, 0x03ff),
+        ("0.0.0.0/0[icmp/772]", 0x0304, 0x0304),
+        ("0.0.0.0/0[icmp/769-2816]", 0x0301, 0x0b00),
+    ] {
+        let selector = selector(text);
+        let has = |message| {
+            let flow = FlowKey::new(v4(1), v4(2), 1, message, message);
+            let [source, destination] =
+                [selector.contains_source(&flow), selector.contains_destination(&flow)];
+            assert_eq!(source, destination, "{text} {message:#06x}");
+            source
+        };
+        assert!(has(first) && has(last), "{text}");
+        assert!(!has(first - 1) && !has(last + 1), "{text}");
+    }
 }
 
 //= https://www.rfc-editor.org/rfc/rfc4301#section-4.4.1.1
