@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use adit_ike::record::{Difference, Shown};
+use adit_pki::Moment;
 use adit_sim::{Replayed, replay};
 
 const USAGE: &str = "usage: replay FILE [--json]";
@@ -58,7 +59,7 @@ fn read(file: &str) -> std::io::Result<Vec<u8>> {
 fn report(replayed: &Replayed) -> String {
     let rows = [
         ("recorded by", replayed.begin.program.clone()),
-        ("begun", format!("{} s after 1970", replayed.begin.started_s)),
+        ("begun", Moment(replayed.begin.started_s).to_string()),
         ("time covered", format!("{:.3} s", replayed.covered.as_secs_f64())),
         ("inputs", format!("{}, {} messages", replayed.inputs, replayed.messages_in)),
         ("outputs", format!("{}, {} messages", replayed.outputs, replayed.messages_out)),
