@@ -7,6 +7,7 @@ mod ah;
 mod allocation;
 mod beet;
 mod classes;
+mod early;
 mod ecn;
 mod fixtures;
 mod forged;
