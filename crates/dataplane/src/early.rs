@@ -1,7 +1,7 @@
-//! Packets of SAs that are not there yet.
+//! Packets that come before their SA, RFC 7296 §2.8.
 //!
 //! Who answers a request for an SA may send by it before the answer is with us: it has the keys, and its
-//! answer and its packets are on the way together (RFC 7296 §2.8). The last packets with an SPI that
+//! answer and its packets are on the way together. The last packets with an SPI that
 //! nobody knows are kept for a moment and opened if their SA comes.
 //!
 //! They count among the packets of unknown SPIs in any case: nobody can tell them from those at that time.

@@ -1,5 +1,5 @@
-//! What comes out of packets beside that of a batch's own: by nested SAs, after a time, or because the SA
-//! has come.
+//! What comes out of packets beside a batch's own (RFC 4301 §5.2): of nested SAs, after a time, or because
+//! the SA has come.
 
 use std::time::Instant;
 
