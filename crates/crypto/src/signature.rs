@@ -3,7 +3,8 @@
 //!
 //! Keys are the octets inside a SubjectPublicKeyInfo or a private key's file; who reads those
 //! containers is `adit-pki`. aws-lc-rs draws the randomness of ECDSA and of PSS itself. It has no
-//! Ed448.
+//! Ed448 (RFC 8420), and what else has it is no place for long-term keys: `ed448-goldilocks` has not
+//! been released with signatures, and its released fork says of itself that nobody has reviewed it.
 
 use std::fmt;
 
@@ -164,6 +165,9 @@ pub enum KeyError {
     /// A kind of key that is not done here.
     #[error("a kind of key that is not supported; RSA, ECDSA P-256/384/521 and Ed25519 are")]
     Unsupported,
+    /// Ed448, of which no library is fit for long-term keys yet.
+    #[error("an Ed448 key, which no library that others have reviewed signs with; use Ed25519")]
+    Ed448,
 }
 
 /// A public key.

@@ -17,6 +17,17 @@ pub(crate) struct SelectorPair {
     pub(crate) responder: Vec<TrafficSelector>,
 }
 
+impl SelectorPair {
+    /// Whether the first choices of an offer are in these: what stands first on each side.
+    pub(crate) fn holds_first_of(&self, offer: &Self) -> bool {
+        let holds = |first: Option<&TrafficSelector>, ours: &[TrafficSelector]| {
+            first.is_some_and(|first| is_covered(first, ours))
+        };
+        holds(offer.initiator.first(), &self.initiator)
+            && holds(offer.responder.first(), &self.responder)
+    }
+}
+
 /// Selectors of one side in an answer of ours. More would only come from an offer made to be
 /// laborious; the first ones are kept, they hold the packet that started it all.
 pub(crate) const SELECTORS_MAX: usize = 64;

@@ -31,14 +31,22 @@ impl PrivateKey {
                 "RSA PRIVATE KEY" => Self::of(SigningKey::rsa(der)?),
                 "EC PRIVATE KEY" => Self::from_sec1(der),
                 "ENCRYPTED PRIVATE KEY" => Err(PkiError::Encrypted),
-                "" => Self::from_pkcs8(der)
-                    .or_else(|_| Self::from_sec1(der))
-                    .or_else(|_| Self::of(SigningKey::rsa(der)?)),
+                "" => Self::from_der(der),
                 // `openssl ecparam -genkey` puts `EC PARAMETERS` in front, others a certificate.
                 _ => continue,
             };
         }
         Err(PkiError::Missing("private key"))
+    }
+
+    /// Any of the three, without a label that says which. An Ed448 key is one all the same.
+    fn from_der(der: &[u8]) -> Result<Self, PkiError> {
+        match Self::from_pkcs8(der) {
+            Err(PkiError::Key(KeyError::Ed448)) => Err(KeyError::Ed448.into()),
+            read => {
+                read.or_else(|_| Self::from_sec1(der)).or_else(|_| Self::of(SigningKey::rsa(der)?))
+            }
+        }
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self, PkiError> {
@@ -51,6 +59,9 @@ impl PrivateKey {
         }
         if name == oid::ED25519 {
             return Self::of(SigningKey::ed25519(der)?);
+        }
+        if name == oid::ED448 {
+            return Err(KeyError::Ed448.into());
         }
         if name != oid::EC_PUBLIC_KEY {
             return Err(KeyError::Unsupported.into());
@@ -93,3 +104,33 @@ impl PrivateKey {
 }
 
 const PART: &str = "private key";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+MEcCAQAwBQYDK2VxBDsEOfYpIu8Pic4/q6VmZot4xADRF+iORl4iNJVPnfgSasQG
+B+Ce9IBOwAfOHYo75t0l0ABN8QXpMrrfUQ==
+-----END PRIVATE KEY-----
+";
+    const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MEMwBQYDK2VxAzoAy3nD4yi09o6Ha6SPfL0KnTWpPFJp9QaK27fzFgIazzTVFHPx
+TNPynYCl5RINAuglqaWgjM9RnaMA
+-----END PUBLIC KEY-----
+";
+
+    /// Whoever brings an Ed448 key (RFC 8420) is told by name, whatever the file is like.
+    #[test]
+    fn ed448_is_refused_by_name() {
+        let der = pem::blocks(PRIVATE.as_bytes()).unwrap().remove(0).octets;
+        for file in [PRIVATE.as_bytes(), der.as_bytes()] {
+            let error = PrivateKey::from_file(file).unwrap_err();
+            assert!(matches!(error, PkiError::Key(KeyError::Ed448)), "{error:?}");
+            assert!(error.to_string().contains("Ed448"), "{error}");
+        }
+        let der = pem::blocks(PUBLIC.as_bytes()).unwrap().remove(0).octets;
+        let error = PublicKey::from_der(der.as_bytes()).unwrap_err();
+        assert!(matches!(error, PkiError::Key(KeyError::Ed448)), "{error:?}");
+    }
+}

@@ -54,6 +54,8 @@ impl PublicKey {
             VerifyingKey::curve(curve_of(curve).ok_or(KeyError::Unsupported)?, bits)?
         } else if name == oid::ED25519 {
             VerifyingKey::ed25519(bits)?
+        } else if name == oid::ED448 {
+            return Err(KeyError::Ed448.into());
         } else {
             return Err(KeyError::Unsupported.into());
         };

@@ -90,6 +90,31 @@ fn traffic_stays_where_the_peer_takes_it() {
     }
 }
 
+/// An IKE SA goes when another one has its children, of which the peer has begun to replace one: its end
+/// moves no traffic to what the peer has not yet.
+#[test]
+fn the_end_of_an_ike_sa_moves_no_traffic_to_what_the_peer_has_not() {
+    let mut pair = Pair::established(Seed(9));
+    // The left side takes its time to delete the IKE SA that it has replaced, and gets no answer about
+    // the child that it rekeys on the new one meanwhile.
+    pair.network.intercept(|message| match (message.from, message.exchange, message.response) {
+        (Side::Left, ExchangeType::INFORMATIONAL, false) => Fate::Delay(Duration::from_secs(2)),
+        (Side::Right, ExchangeType::CREATE_CHILD_SA, true) => Fate::Lose,
+        _ => Fate::Deliver,
+    });
+    pair.left.reauthenticate();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.right.established().len(), 2, "{}", pair.ladder());
+    pair.left.rekey_child(pair.child);
+    pair.run_until(Duration::from_secs(20), |pair| pair.right.established().len() == 1);
+    assert_eq!(pair.right.established()[0].children.len(), 2, "{}", pair.ladder());
+    let before = (pair.left.packets_opened, pair.left.packets_lost);
+    pair.right.send_packet(pair.child);
+    pair.run_for(Duration::from_millis(200));
+    let after = (pair.left.packets_opened, pair.left.packets_lost);
+    assert_eq!(after, (before.0 + 1, before.1), "{}", pair.ladder());
+}
+
 /// The hard lifetime of what the peer replaces is over before our answer reaches it.
 #[test]
 fn an_end_of_life_moves_no_traffic_to_what_the_peer_has_not() {

@@ -12,7 +12,9 @@ use crate::failure::{Failure, FailureReason};
 use crate::keep::Stage;
 use crate::output::Output;
 use crate::shard::{Arrival, Tiding};
+use crate::v2::child::Child;
 use crate::v2::established::Established;
+use crate::v2::exchange::rekey_child;
 use crate::v2::ike_sa::IkeSa;
 use crate::v2::{null_auth, udp_encap};
 
@@ -269,17 +271,22 @@ impl Endpoint {
         }
     }
 
-    /// Of two IKE SAs with the same children one went: the other's carry on.
+    /// Of two IKE SAs with the same children one went: the other's carry on, and what the peer may not
+    /// have yet only where there is nothing else (RFC 7296 §2.8).
     fn hand_traffic_on(&mut self, name: &ConnectionName) {
-        let remaining: Vec<ChildSaId> = self
-            .sas
-            .of(name)
-            .filter_map(IkeSa::as_established)
-            .flat_map(|established| &established.children)
-            .filter(|child| child.is_current() && child.is_in_engine())
-            .map(|child| child.id)
-            .collect();
-        remaining.into_iter().for_each(|id| self.out.push(Output::ActivateOutbound(id)));
+        let established = self.sas.of(name).filter_map(IkeSa::as_established);
+        let carriers = established.flat_map(|established| {
+            let here = |child: &&Child| child.is_current() && child.is_in_engine();
+            let current = established.children.iter().filter(here);
+            current.map(|child| rekey_child::known_before(child, established))
+        });
+        let mut remaining: Vec<(bool, ChildSaId)> =
+            carriers.map(|child| (child.is_confirmed(), child.id)).collect();
+        // The last one carries the traffic.
+        remaining.sort_by_key(|(is_confirmed, _)| *is_confirmed);
+        for (_, id) in remaining {
+            self.out.push(Output::ActivateOutbound(id));
+        }
     }
 
     fn handle_child_gone(

@@ -20,7 +20,9 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::{ChildKeymat, Role};
 use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
-use crate::traffic_selector::{SelectorError, SelectorPair, intersection, narrow, with_first};
+use crate::traffic_selector::{
+    SelectorError, SelectorPair, check_answer, intersection, narrow, with_first,
+};
 use crate::v2::idleness::Idleness;
 use crate::v2::mode::Agreement;
 use crate::v2::said::Said;
@@ -504,6 +506,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) spi_out: Spi,
     pub(crate) selectors: SelectorPair,
     pub(crate) mode: Agreement,
+    /// Whether another configuration would take other parts of the offer, in an SA of their own.
+    pub(crate) others_possible: bool,
 }
 
 /// An offered child, as far as a responder chooses from it.
@@ -613,8 +617,14 @@ impl Refusal {
 
 /// Chooses configuration, suite and selectors for an offered child (RFC 7296 §2.7, §2.9).
 ///
-/// Of several configurations that fit, the first that loses nothing of the offer wins, else the
-/// first.
+/// Of several configurations that fit, the first that loses nothing of the offer wins, else the first
+/// that holds its first choices, which are those of a packet that waits, else the first.
+///
+//= https://www.rfc-editor.org/rfc/rfc7296#section-2.9
+//# When narrowing is done, there may be several subsets that are
+//# acceptable but their union is not.  In this case, the responder
+//# arbitrarily chooses one of them, and MAY include an
+//# ADDITIONAL_TS_POSSIBLE notification in the response.
 ///
 /// # Errors
 ///
@@ -628,17 +638,25 @@ pub(crate) fn choose<'a>(
         .children
         .iter()
         .filter(|config| offered.rekeys.is_none_or(|old| old.name == config.name));
-    let mut best: Option<Answer<'a>> = None;
+    let mut fits: Vec<Answer<'a>> = Vec::new();
     let mut refusal = Refusal::Selectors(connection.children.first().map(|c| c.name.clone()));
     for config in candidates {
         match answer(config, ends, offered) {
             Ok(answer) if answer.selectors == *offered.selectors => return Ok(answer),
-            Ok(answer) => best = best.or(Some(answer)),
+            Ok(answer) => fits.push(answer),
             Err(Refusal::Selectors(_)) => {}
             Err(nearer) => refusal = nearer,
         }
     }
-    best.ok_or(refusal)
+    let holds_first = |answer: &Answer<'_>| answer.selectors.holds_first_of(offered.selectors);
+    let place = fits.iter().position(holds_first).unwrap_or(0);
+    if place >= fits.len() {
+        return Err(refusal);
+    }
+    let best = fits.swap_remove(place);
+    let is_other = |other: &Answer<'_>| check_answer(&best.selectors, &other.selectors).is_err();
+    let others_possible = fits.iter().any(is_other);
+    Ok(Answer { others_possible, ..best })
 }
 
 fn answer<'a>(
@@ -655,7 +673,7 @@ fn answer<'a>(
     let choice = choose_child(offered.purpose, &ours, offered.sa)
         .map_err(|NoProposalChosen| no_proposal())?;
     let spi_out = Spi::from_field(&choice.peer_spi).ok_or_else(no_proposal)?;
-    Ok(Answer { config, choice, spi_out, selectors, mode })
+    Ok(Answer { config, choice, spi_out, selectors, mode, others_possible: false })
 }
 
 /// What both sides want protected.
@@ -706,54 +724,4 @@ fn between_hosts(
 }
 
 #[cfg(test)]
-mod tests {
-    use adit_wire::ikev2::TrafficSelector;
-
-    use super::*;
-    use crate::proposal::Offer;
-
-    /// E103 on the responder's side: a peer that offers AH through a NAT all the same is refused, and
-    /// gets ESP if there is some.
-    #[test]
-    fn ah_is_refused_behind_a_nat() {
-        let ah = ProposalSpec::ah_list("sha256").unwrap();
-        let both = [ah.clone(), ProposalSpec::esp_list("aes128gcm16").unwrap()].concat();
-        let mut config = ChildConfig::new("net".parse().unwrap());
-        config.local_ts = vec!["10.2.0.0/24".parse().unwrap()];
-        config.remote_ts = vec!["10.1.0.0/24".parse().unwrap()];
-        let selectors = SelectorPair {
-            initiator: vec![TrafficSelector::ANY_V4],
-            responder: vec![TrafficSelector::ANY_V4],
-        };
-        let chosen = |ours: &[ProposalSpec], nat: bool| {
-            let mut connection = Connection::new("berlin".parse().unwrap());
-            connection.children = vec![ChildConfig { proposals: ours.to_vec(), ..config.clone() }];
-            let ends = Ends {
-                local: "192.0.2.2".parse().unwrap(),
-                remote: "192.0.2.1".parse().unwrap(),
-                we_are_behind_nat: false,
-                peer_is_behind_nat: nat,
-                udp: nat,
-            };
-            let sa = Offer::new(Purpose::FirstChild, &both, &Spi::MIN.to_octets()).sa();
-            let offered = Offered {
-                purpose: Purpose::FirstChild,
-                sa: &sa,
-                selectors: &selectors,
-                said: Said::default(),
-                rekeys: None,
-                claims: None,
-            };
-            match choose(&connection, ends, &offered) {
-                Ok(answer) => Ok(answer.choice.protocol()),
-                Err(refusal) => {
-                    Err((refusal.notify(), refusal.reason(&connection, ends, &offered).code()))
-                }
-            }
-        };
-        assert_eq!(chosen(&ah, false), Ok(ProtocolId::AH));
-        assert_eq!(chosen(&ah, true), Err((NotifyType::NO_PROPOSAL_CHOSEN, Some(103))));
-        assert_eq!(chosen(&both, false), Ok(ProtocolId::AH));
-        assert_eq!(chosen(&both, true), Ok(ProtocolId::ESP));
-    }
-}
+mod tests;

@@ -418,9 +418,19 @@ pub(crate) fn answer_path_probe(
 }
 
 /// Adds TSi and TSr.
-pub(crate) fn put_selectors(pair: &SelectorPair, chain: &mut ChainBuilder) {
+fn put_selectors(pair: &SelectorPair, chain: &mut ChainBuilder) {
     chain.put(&Payload::TsI(Ts::new(pair.initiator.clone())));
     chain.put(&Payload::TsR(Ts::new(pair.responder.clone())));
+}
+
+/// Responder: adds what it has narrowed the selectors to, and whether there might be more in another
+/// SA: ADDITIONAL_TS_POSSIBLE (RFC 7296 §2.9). As initiators we leave it at that: a configured child has
+/// one SA, unless it takes its selectors from packets, and those ask for theirs anyway.
+pub(crate) fn put_answer(pair: &SelectorPair, others_possible: bool, chain: &mut ChainBuilder) {
+    put_selectors(pair, chain);
+    if others_possible {
+        chain.put(&Payload::Notify(Notify::new(NotifyType::ADDITIONAL_TS_POSSIBLE, &[])));
+    }
 }
 
 /// What a refusing Adit peer would accept: notifies ADIT_SELECTORS and ADIT_ESP_PROPOSALS.

@@ -8,8 +8,9 @@
 //! are: [`sign`] and [`verify`] are called from [`AuthJob::answer_with`](crate::AuthJob::answer_with).
 //!
 //! Declined: signing with SHA-1 (a peer without RFC 7427 gets method 1 with SHA2-256, which RFC 7296
-//! §3.8 allows); DSS (method 3); Ed448, for which there is no library; certificates by PKCS #7, hash
-//! and URL (§3.6), from DNS; sending raw public keys in CERT payloads, as both sides know them.
+//! §3.8 allows); DSS (method 3); Ed448, of which no library is fit for long-term keys (a key of that
+//! kind is refused by name when it is read); certificates by PKCS #7, hash and URL (§3.6), from DNS;
+//! sending raw public keys in CERT payloads, as both sides know them.
 
 use std::fmt;
 use std::sync::Arc;

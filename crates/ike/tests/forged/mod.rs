@@ -36,7 +36,7 @@ fn established_with(configure: impl FnOnce(&mut ChildConfig)) -> Pair {
 }
 
 /// The same with all of both sides' configuration.
-fn established_between(connections: [Connection; 2]) -> Pair {
+pub(crate) fn established_between(connections: [Connection; 2]) -> Pair {
     let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
     let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
     pair.left.initiate(pair.now);

@@ -15,7 +15,9 @@ use adit_wire::ip::FlowKey;
 use crate::common::{
     LEFT, Pair, Peer, RIGHT, connections, opened, path, reversed, sealed, with_ike,
 };
-use crate::forged::{FIRST, answer, child_request, established, keys, notifies};
+use crate::forged::{
+    FIRST, answer, child_request, established, established_between, keys, notifies,
+};
 use crate::{header, ids};
 
 /// CHECKLIST A18: an answer of IKEv1 to an opening of IKEv2 makes nobody fall back, nor give up.
@@ -367,6 +369,45 @@ fn a_single_pair_is_asked_for_when_it_is_required() {
     assert_eq!(offered(&asked, PayloadType::TS_R), [[ends[1]; 2]]);
     assert!(pair.left.sent.is_empty(), "there is nothing smaller to ask for");
     assert!(pair.left.children.is_empty());
+}
+
+/// CHECKLIST H08: where another child of ours takes other parts of the offer, the answer says so behind
+/// its selectors (RFC 7296, Appendix C.4), and an initiator that hears it has its child.
+#[test]
+fn an_answer_says_that_more_is_possible_in_another_sa() {
+    let offer = "aes256gcm16-prfsha384-x25519";
+    let mut connections = with_ike(offer, offer);
+    connections[0].children[0].remote_ts = vec!["10.2.0.0/16".parse().unwrap()];
+    let mut second = connections[1].children[0].clone();
+    second.name = "second".parse().unwrap();
+    second.local_ts = vec!["10.2.1.0/24".parse().unwrap()];
+    connections[1].children.push(second);
+    let mut pair = established_between(connections);
+    let (_, id) = ids(&pair);
+    let request = pair.left.request();
+    pair.left.command(Command::TerminateChild { id, request }, pair.now);
+    pair.run();
+    pair.now += Duration::from_secs(60);
+
+    let ends = ["10.1.0.7", "10.2.1.9"].map(|end| end.parse::<IpAddr>().unwrap());
+    let flow = FlowKey::new(ends[0], ends[1], IpProtocol::TCP.0, 50_000, 443);
+    pair.left.acquire(flow, pair.now);
+    let (_, request) = pair.left.sent.pop_front().unwrap();
+    pair.right.datagram(path(RIGHT, LEFT), &request, pair.now);
+    let (_, response) = pair.right.sent.pop_front().unwrap();
+    let answer = opened(keys(&pair), &response);
+    let payloads = adit_wire::ikev2::Payloads::new(answer.0, &answer.1);
+    let kinds: Vec<PayloadType> = payloads.map(|raw| raw.unwrap().kind).collect();
+    assert!(kinds.ends_with(&[PayloadType::TS_I, PayloadType::TS_R, PayloadType::NOTIFY]));
+    assert_eq!(notifies(&answer).last(), Some(&NotifyType::ADDITIONAL_TS_POSSIBLE));
+    // CHECKLIST H01: of its two children it is the one that the packet asks for.
+    let narrowed = ts_of(&answer, PayloadType::TS_R).selectors;
+    assert_eq!(narrowed.first().map(ToString::to_string).as_deref(), Some("10.2.1.0/24"));
+    assert!(narrowed.iter().any(|one| (one.start..=one.end).contains(&ends[1])));
+
+    pair.left.datagram(path(LEFT, RIGHT), &response, pair.now);
+    pair.run();
+    pair.assert_one_tunnel();
 }
 
 fn ts_of((first, octets): &(PayloadType, Vec<u8>), wanted: PayloadType) -> Ts {

@@ -181,6 +181,9 @@ impl Host {
     /// Ends the newest IKE SA; whether there is one.
     pub(super) fn terminate_ike(&mut self, place: Place) -> bool {
         let Some(id) = self.newest_ike(place.tunnel) else { return false };
+        let its = self.endpoint.ike_sas().filter(|info| info.id == id);
+        let spis: Vec<_> = its.flat_map(|info| info.children).map(|child| child.spi_in).collect();
+        self.engine.note_unwanted(&spis);
         let request = self.request();
         self.command(Command::TerminateIke { id, request });
         true

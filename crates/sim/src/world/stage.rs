@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::SeededRng;
 use adit_ike::Path;
 use adit_wire::Reader;
+use adit_wire::esp::Spi;
 use adit_wire::ikev2::Header;
 
 use super::digest::RunDigest;
@@ -60,6 +61,8 @@ struct Watch {
     delivered: Delivered,
     /// When each host came back last.
     back: BTreeMap<usize, Duration>,
+    /// When the clock of a host jumped, and by how much.
+    jumps: Vec<(usize, Duration, Duration)>,
 }
 
 /// Something on the agenda.
@@ -267,10 +270,12 @@ impl<'a> World<'a> {
         if !is_odd {
             let was_down = self.watch.back.get(&to).is_some_and(|back| *back >= sent_at);
             let spi = esp.octets.first_chunk().map(|spi| u32::from_be_bytes(*spi));
+            let gone = spi.and_then(|spi| self.gone(to, Spi(spi), sent_at));
             let engine = &self.host(to).engine;
-            let end = spi.and_then(|spi| engine.end_of(adit_wire::esp::Spi(spi)));
+            let end = spi.and_then(|spi| engine.end_of(Spi(spi)));
             let (had_pair, dropped) = (esp.must_arrive, came.dropped);
-            let broken = protect::arrived(protect::Arrival { had_pair, was_down, end, dropped });
+            let seen = protect::Arrival { had_pair, was_down, end, gone, dropped };
+            let broken = protect::arrived(seen);
             let text = |broken: Broken| {
                 let (sent, spi) = (sent_at.as_secs_f64(), spi.unwrap_or_default());
                 let to = host_name(to);
@@ -282,6 +287,16 @@ impl<'a> World<'a> {
         for packet in &came.packets {
             self.came_in(to, packet);
         }
+    }
+
+    /// How a packet has missed the child SA with this inbound SPI, if that is gone.
+    fn gone(&self, to: usize, spi: Spi, sent_at: Duration) -> Option<protect::Gone> {
+        let host = self.hosts.get(to)?;
+        let over_at = host.engine.gone_at(spi)?.saturating_duration_since(self.start);
+        let now = host.now.saturating_duration_since(self.start);
+        let since = self.watch.jumps.iter().filter(|(host, at, _)| *host == to && *at >= sent_at);
+        let jumped = since.map(|(_, _, by)| *by).sum();
+        Some(protect::Gone { over_at, now, jumped })
     }
 
     /// Puts what the hosts have sent on its way, and tells the watch what they have done.

@@ -20,8 +20,8 @@ use crate::v2::child::{
     Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose, protects_alike,
 };
 use crate::v2::child_offer::{
-    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, answer_path_probe, put_mode,
-    put_resource, put_selectors,
+    Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, answer_path_probe, put_answer,
+    put_mode, put_resource,
 };
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
@@ -548,7 +548,7 @@ impl Answered {
     }
 }
 
-/// `SA, Nr, [KEr,] TSi, TSr[, N(ADDITIONAL_KEY_EXCHANGE)]`
+/// `SA, Nr, [KEr,] TSi, TSr[, N(ADDITIONAL_TS_POSSIBLE)][, N(ADDITIONAL_KEY_EXCHANGE)]`
 fn accept(
     answer: Answer<'_>,
     rekeys: Option<ChildSaId>,
@@ -559,7 +559,7 @@ fn accept(
 ) -> StepResult {
     let exchange = ExchangeType::CREATE_CHILD_SA;
     let connection = core.connection.clone().ok_or(FailureReason::NoSuch("connection"))?;
-    let Answer { config, choice, spi_out, selectors, mode } = answer;
+    let Answer { config, choice, spi_out, selectors, mode, others_possible } = answer;
     let nonce_i = received.nonce.map(|nonce| nonce.as_bytes().to_vec()).unwrap_or_default();
     let nonce_r = cx.nonce();
     let spi_in = cx.child_spi(&connection, config).ok_or(FailureReason::TooMany("child SAs"))?;
@@ -587,7 +587,7 @@ fn accept(
         chain.put(&Payload::Ke(Ke { method: method.id(), data: &public }));
         first = Some(secret);
     }
-    put_selectors(&selectors, &mut chain);
+    put_answer(&selectors, others_possible, &mut chain);
     let series = Series::new(&choice.suite.additional);
     let Said { no_tfc, per_resource, .. } = said;
     let accepted = Accepted {

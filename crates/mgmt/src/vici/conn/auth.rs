@@ -131,7 +131,11 @@ fn read_auth(entry: &Entry<'_>) -> Result<Method, ConnError> {
     if auth == "psk" {
         return Ok(Method::Psk);
     }
-    if starts(&["ed448", "bliss"]) {
+    if starts(&["ed448"]) {
+        let reason = "no library that others have reviewed signs by Ed448; use Ed25519";
+        return Err(entry.unsupported(reason));
+    }
+    if starts(&["bliss"]) {
         return Err(
             entry.unsupported("this kind of key is not supported; use RSA, ECDSA or Ed25519")
         );

@@ -323,7 +323,7 @@ const NOT_DONE: [(&str, &str, &str); 13] = [
     (
         "local.auth",
         "ed448",
-        "local.auth: \"ed448\": this kind of key is not supported; use RSA, ECDSA or Ed25519",
+        "local.auth: \"ed448\": no library that others have reviewed signs by Ed448; use Ed25519",
     ),
     (
         "remote.auth",

@@ -44,6 +44,8 @@ pub(in crate::world) struct Installed {
     pub(in crate::world) closes: Option<Instant>,
     /// When its hard lifetime is over.
     pub(in crate::world) over_at: Option<Instant>,
+    /// Whether somebody has told this end to end it, which it may have to wait for.
+    pub(in crate::world) unwanted: bool,
 }
 
 impl Installed {
@@ -83,6 +85,8 @@ pub(in crate::world) struct PacketEngine {
     closing: BTreeSet<(Instant, ChildSaId)>,
     /// The child SAs that ended otherwise than by being replaced, and why; the last ones.
     ended: VecDeque<(Spi, FailureReason)>,
+    /// When the grace of those that are gone was over.
+    gone: BTreeMap<Spi, Instant>,
     left: Vec<Left>,
     buffer: [PacketBuf; 1],
     verdicts: Vec<Verdict>,
@@ -111,6 +115,7 @@ impl PacketEngine {
             sas: BTreeMap::new(),
             closing: BTreeSet::new(),
             ended: VecDeque::new(),
+            gone: BTreeMap::new(),
             left: Vec::new(),
             buffer: [PacketBuf::with_capacity(HEADROOM_MAX, BUFFER_OCTETS)],
             verdicts: Vec::new(),
@@ -152,6 +157,7 @@ impl PacketEngine {
             active,
             closes: None,
             over_at: sa.lifetime.hard.time.map(|limit| now + limit),
+            unwanted: false,
         };
         let before = self.sas.insert(sa.id, installed.clone());
         assert!(before.is_none(), "child SA {} is installed twice", sa.id);
@@ -195,12 +201,25 @@ impl PacketEngine {
     pub(super) fn note_wanted_end(&mut self, tunnel: usize, child: usize) {
         let ours = self.sas.values().filter(|sa| (sa.tunnel, sa.child) == (tunnel, child));
         let spis: Vec<Spi> = ours.map(|sa| sa.spi_in).collect();
+        self.note_unwanted(&spis);
         spis.into_iter().for_each(|spi| self.note_end(spi, FailureReason::ByCommand));
+    }
+
+    /// Notes that somebody wants the child SAs with these inbound SPIs to end: they do so when the
+    /// request before is answered, and nobody may count on them until then.
+    pub(super) fn note_unwanted(&mut self, spis: &[Spi]) {
+        let those = self.sas.values_mut().filter(|sa| spis.contains(&sa.spi_in));
+        those.for_each(|sa| sa.unwanted = true);
     }
 
     /// Why the child SA with this inbound SPI ended, if nothing replaced it.
     pub(in crate::world) fn end_of(&self, spi_in: Spi) -> Option<&FailureReason> {
         self.ended.iter().find(|(spi, _)| *spi == spi_in).map(|(_, reason)| reason)
+    }
+
+    /// When the grace of the child SA with this inbound SPI was over, if it is gone.
+    pub(in crate::world) fn gone_at(&self, spi_in: Spi) -> Option<Instant> {
+        self.gone.get(&spi_in).copied()
     }
 
     /// Protects a packet, and says what became of it; the ESP packet waits in [`Self::take_left`].
@@ -270,7 +289,9 @@ impl PacketEngine {
         {
             self.closing.remove(&(at, id));
             self.inbound.handle_command(InboundCommand::Remove { child: id });
-            gone.extend(self.sas.remove(&id).map(|sa| sa.spi_in));
+            let spi = self.sas.remove(&id).map(|sa| sa.spi_in);
+            self.gone.extend(spi.map(|spi| (spi, at)));
+            gone.extend(spi);
         }
         gone
     }

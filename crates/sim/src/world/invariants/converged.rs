@@ -64,6 +64,7 @@ pub(super) mod tests {
             active: true,
             closes: None,
             over_at: None,
+            unwanted: false,
         }
     }
 

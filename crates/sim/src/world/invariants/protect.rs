@@ -1,11 +1,12 @@
 //! What a policy protects never leaves in clear, and while both ends have an SA for it that is not
-//! over, it arrives: replacing an SA loses nothing.
+//! over, and that nobody has told to end, it arrives: replacing an SA loses nothing.
 //!
 //! Lost traffic at every rekeying is what users complain of most. A packet is lost if its sender has
 //! no SA to send it on although both have one, or if it was sent on one that the receiver has given
 //! up for another (RFC 7296 §2.8: the new SA is there before the old one goes).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use adit_dataplane::{DropReason, Verdict};
 use adit_ike::FailureReason;
@@ -39,6 +40,27 @@ pub(in crate::world) fn hidden(esp: &[u8], mark: &[u8]) -> Option<Broken> {
     shows.then(|| Broken::new("protect", "an ESP packet shows what is in it"))
 }
 
+/// An SA that a packet came too late for, by the receiver's clock.
+///
+/// A suspended host's clock jumps: what was under way meanwhile may find the grace of an SA over that
+/// would have taken it otherwise. Nobody can send more in time than the grace is long, so that packet
+/// alone is lost rightly.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::world) struct Gone {
+    /// When its grace was over.
+    pub(in crate::world) over_at: Duration,
+    pub(in crate::world) now: Duration,
+    /// By how much the clock jumped since the packet was sent.
+    pub(in crate::world) jumped: Duration,
+}
+
+impl Gone {
+    /// Whether the packet had come in time if the clock had not jumped while it was under way.
+    fn is_cut_short(self) -> bool {
+        self.now.saturating_sub(self.jumped) < self.over_at
+    }
+}
+
 /// What was seen of an ESP packet that arrived as it was sent, and for the first time.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::world) struct Arrival<'a> {
@@ -48,16 +70,19 @@ pub(in crate::world) struct Arrival<'a> {
     pub(in crate::world) was_down: bool,
     /// Why the SA ended that it was sent on, if nothing replaced it.
     pub(in crate::world) end: Option<&'a FailureReason>,
+    /// If the receiver has had that SA and its grace is over.
+    pub(in crate::world) gone: Option<Gone>,
     pub(in crate::world) dropped: Option<DropReason>,
 }
 
 /// Judges what a host made of an ESP packet.
 pub(in crate::world) fn arrived(seen: Arrival<'_>) -> Option<Broken> {
-    let Arrival { had_pair, was_down, end, dropped } = seen;
+    let Arrival { had_pair, was_down, end, gone, dropped } = seen;
     let reason = dropped?;
+    let is_cut_short = reason == DropReason::UnknownSpi && gone.is_some_and(Gone::is_cut_short);
     // An SA may end by its lifetime, too, while a packet is on its way.
     let is_fine = matches!(reason, DropReason::Dummy | DropReason::LifetimeOver);
-    let is_excused = !had_pair || was_down || end.is_some() || is_fine;
+    let is_excused = !had_pair || was_down || end.is_some() || is_cut_short || is_fine;
     (!is_excused).then(|| Broken::new("protect", format_args!("a packet was lost: {reason}")))
 }
 
@@ -105,12 +130,31 @@ mod tests {
     #[test]
     fn a_packet_that_is_lost_is_seen() {
         let dropped = Some(DropReason::UnknownSpi);
-        let seen = Arrival { had_pair: true, was_down: false, end: None, dropped };
+        let seen = Arrival { had_pair: true, was_down: false, end: None, gone: None, dropped };
         assert!(arrived(seen).is_some());
         assert_eq!(arrived(Arrival { had_pair: false, ..seen }), None);
         assert_eq!(arrived(Arrival { was_down: true, ..seen }), None);
         assert_eq!(arrived(Arrival { end: Some(&FailureReason::ByCommand), ..seen }), None);
         assert_eq!(arrived(Arrival { dropped: None, ..seen }), None);
+    }
+
+    /// Only a jump while the packet is under way excuses, only if the packet had come in time without
+    /// it, and only that the SA is gone.
+    #[test]
+    fn a_packet_that_is_lost_is_seen_though_a_clock_jumped() {
+        let gone = |over_at, now, jumped| {
+            let [over_at, now, jumped] = [over_at, now, jumped].map(Duration::from_secs);
+            Some(Gone { over_at, now, jumped })
+        };
+        let dropped = Some(DropReason::UnknownSpi);
+        let seen = |gone| Arrival { had_pair: true, was_down: false, end: None, gone, dropped };
+        assert_eq!(arrived(seen(gone(105, 126, 25))), None);
+        // The clock had jumped before the packet was sent, by too little, or when all was over.
+        assert!(arrived(seen(gone(105, 126, 0))).is_some());
+        assert!(arrived(seen(gone(105, 126, 20))).is_some());
+        assert!(arrived(seen(gone(100, 126, 25))).is_some());
+        let refused = Arrival { dropped: Some(DropReason::Replayed), ..seen(gone(105, 126, 25)) };
+        assert!(arrived(refused).is_some());
     }
 
     #[test]

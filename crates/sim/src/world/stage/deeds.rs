@@ -75,6 +75,7 @@ impl World<'_> {
             Deed::Jump { host, by } => {
                 let now = self.now;
                 self.host(host).clock.jump(now, by);
+                self.watch.jumps.push((host, now, by));
                 self.set_time(now);
             }
             Deed::Flood { host, with, messages: left, every } => {

@@ -42,17 +42,20 @@ impl World<'_> {
         number
     }
 
-    /// Whether both ends have a child SA for this that is not over.
+    /// Whether both ends have a child SA for this that is not over, and that neither is told to end.
     pub(super) fn has_pair(&self, host: usize, tunnel: usize, child: usize) -> bool {
         let Some(plan) = self.scenario.tunnels.get(tunnel) else { return false };
         let (Some(one), Some(other)) = (self.hosts.get(host), self.hosts.get(plan.peer_of(host)))
         else {
             return false;
         };
-        let is_ours = |sa: &&Installed| (sa.tunnel, sa.child) == (tunnel, child) && sa.may_send();
+        let is_ours = |sa: &&Installed| {
+            (sa.tunnel, sa.child) == (tunnel, child) && sa.may_send() && !sa.unwanted
+        };
+        let is_theirs = |sa: &Installed, peer: &Installed| is_pair(sa, peer) && !peer.unwanted;
         let ours = one.engine.live(one.now).filter(is_ours);
         let mut pairs =
-            ours.filter(|sa| other.engine.live(other.now).any(|peer| is_pair(sa, peer)));
+            ours.filter(|sa| other.engine.live(other.now).any(|peer| is_theirs(sa, peer)));
         pairs.next().is_some() && other.power == Power::On
     }
 

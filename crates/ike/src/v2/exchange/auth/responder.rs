@@ -18,7 +18,7 @@ use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{Agreed, Answer, Child, Offered, Refusal, choose};
 use crate::v2::child_offer::{
-    Hints, answer_aggfrag, answer_ipcomp, answer_path_probe, put_mode, put_resource, put_selectors,
+    Hints, answer_aggfrag, answer_ipcomp, answer_path_probe, put_answer, put_mode, put_resource,
 };
 use crate::v2::childless;
 use crate::v2::established::Established;
@@ -613,7 +613,7 @@ fn answer_child(
         rekeys: None,
         claims: core.claims(),
     };
-    let Answer { config, choice, spi_out, selectors, mode } =
+    let Answer { config, choice, spi_out, selectors, mode, others_possible } =
         match choose(&connection, core.ends(), &offered) {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -638,7 +638,7 @@ fn answer_child(
     let aggfrag = answer_aggfrag(&connection, config, request.said, chain);
     let path_probe = answer_path_probe(config, request.said, core.peer, chain);
     chain.put(&Payload::Sa(choice.answer(&spi_in.to_octets())));
-    put_selectors(&selectors, chain);
+    put_answer(&selectors, others_possible, chain);
     let agreed = Agreed {
         ike: core.id,
         connection: &connection,
