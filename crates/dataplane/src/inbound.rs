@@ -100,6 +100,8 @@ pub enum OpenVerdict {
 pub(crate) enum Arrived {
     Whole,
     InPart,
+    /// None that goes anywhere: the reply to the probe with this nonce.
+    Reply(u64),
 }
 
 impl Default for Inbound {
@@ -203,7 +205,7 @@ impl Inbound {
     fn verdict(&mut self, packet: &mut PacketBuf, now: Instant) -> OpenVerdict {
         match self.open(packet, now) {
             Ok(Arrived::Whole) => OpenVerdict::Deliver,
-            Ok(Arrived::InPart) => OpenVerdict::Held,
+            Ok(Arrived::InPart | Arrived::Reply(_)) => OpenVerdict::Held,
             Err(reason) => {
                 self.drops.add(reason);
                 OpenVerdict::Drop(reason)
@@ -311,7 +313,7 @@ impl Inbound {
             };
             match opened {
                 Ok(Arrived::Whole) => self.gate.unpacked.deliver(packet),
-                Ok(Arrived::InPart) => self.gate.unpacked.reuse(packet),
+                Ok(Arrived::InPart | Arrived::Reply(_)) => self.gate.unpacked.reuse(packet),
                 Err(reason) => {
                     self.drops.add(reason);
                     self.gate.unpacked.reuse(packet);
@@ -560,11 +562,14 @@ impl InboundSa {
         gate: &mut Gate,
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
+        if let Arrived::Reply(nonce) = arrived {
+            return Ok(self.hear_reply(nonce, now, events));
+        }
         self.count(packet.len(), now, events);
         self.clamp_mss(packet.data_mut());
         match arrived {
-            Arrived::Whole => Ok(Arrived::Whole),
             Arrived::InPart => self.join(packet, now, gate),
+            Arrived::Whole | Arrived::Reply(_) => Ok(arrived),
         }
     }
 
@@ -663,6 +668,9 @@ impl InboundSa {
         if next_header != head.announced() {
             return Err(DropReason::BadInner);
         }
+        if let Some(nonce) = self.reply_nonce(&inner) {
+            return Ok((Arrived::Reply(nonce), head, inner.total_len()));
+        }
         if self.is_joined(&inner, gate) {
             return Ok((Arrived::InPart, head, inner.total_len()));
         }
@@ -724,6 +732,9 @@ impl InboundSa {
         // RFC 4301 §7: there are only whole packets in transport mode.
         if whole.fragment().is_some() {
             return Err(DropReason::BadInner);
+        }
+        if let Some(nonce) = self.reply_nonce(&whole) {
+            return Ok(Arrived::Reply(nonce));
         }
         self.check_policies(&whole, gate)?;
         Ok(Arrived::Whole)
