@@ -66,7 +66,7 @@ impl fmt::Display for Unfit {
             Self::Icmp => f.write_str("the kernel has no rules for ICMP (`icmp`, `icmp_errors`)"),
             Self::PathMtu => f.write_str(
                 "the kernel finds the path MTU by itself (`path_mtu`, `path_mtu_age`, `fragment`, \
-                 `mss_clamp`)",
+                 `mss_clamp`, `path_probe`)",
             ),
             Self::Ah => f.write_str("AH is done in user space alone"),
             Self::Cpus => f.write_str("the kernel is not asked which CPU sends (`cpus`)"),
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn rules_for_the_path_mtu_are_for_user_space() {
         let words = "the kernel finds the path MTU by itself \
-                     (`path_mtu`, `path_mtu_age`, `fragment`, `mss_clamp`)";
+                     (`path_mtu`, `path_mtu_age`, `fragment`, `mss_clamp`, `path_probe`)";
         let path = |child: &mut ChildConfig| child.mtu.path = PathMtuRule::Fixed(1_400);
         assert_eq!(unfit(path, &[]), words);
         let age = |child: &mut ChildConfig| child.mtu.ageing *= 2;
@@ -378,6 +378,8 @@ mod tests {
         assert_eq!(unfit(fragment, &[]), words);
         let mss = |child: &mut ChildConfig| child.mtu.mss = MssClamp::Off;
         assert_eq!(unfit(mss, &[]), words);
+        let echo = |child: &mut ChildConfig| child.mtu.echo.asks_peer = false;
+        assert_eq!(unfit(echo, &[]), words);
     }
 
     /// CHECKLIST S10: neither end of a nest is the kernel's; `auto` is user space for both.

@@ -35,6 +35,30 @@ fn set_mtu(site: &Site, mtu: u32) {
     netlink.set_mtu(wan, mtu).unwrap();
 }
 
+/// CHECKLIST PM-25: the same with a peer that answers no probes, since it pads its packets: a host behind it
+/// answers echo requests. The status says so.
+#[test]
+fn a_black_hole_is_found_by_echo_requests() {
+    let Some(mut pair) = Pair::new("path-echo") else { return };
+    for site in [&mut pair.oslo, &mut pair.berlin] {
+        site.options = vec!["--log-level", "info,aditd=debug"];
+    }
+    let asking = "encap = \"esp\"\npath_probe = \"10.2.0.1\"";
+    let padding = "encap = \"esp\"\nkeep = \"passive\"\ntfc_padding = 100";
+    pair.start(&tunnel(1, 2, asking), &tunnel(2, 1, padding));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    set_mtu(&pair.berlin, 1_280);
+    let started = clock::now();
+    stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 1 << 20);
+    let took = started.elapsed();
+    eprintln!("1 MiB by TCP into a black hole over 1,280 octets takes {} ms", took.as_millis());
+    assert!(took < Duration::from_secs(20), "{took:?}\n{}", pair.oslo.log());
+    let status = pair.oslo.tunnel("tunnel").unwrap();
+    let known = (status.path_mtu, status.path_mtu_source.as_deref());
+    assert_eq!(known, (Some(1_280), Some("echo")), "{}", pair.oslo.log());
+}
+
 /// CHECKLIST PM-25: one end of the link takes 1,280 octets from now on and drops what is longer, without a
 /// word; neither ICMP nor the sender's own interface tells.
 #[test]

@@ -104,6 +104,8 @@ pub enum OpenVerdict {
 pub(crate) enum Arrived {
     Whole,
     InPart,
+    /// None that goes anywhere: the reply to the probe with this nonce.
+    Reply(u64),
 }
 
 impl Default for Inbound {
@@ -209,7 +211,7 @@ impl Inbound {
     fn verdict(&mut self, packet: &mut PacketBuf, now: Instant) -> OpenVerdict {
         match self.open(packet, now) {
             Ok(Arrived::Whole) => OpenVerdict::Deliver,
-            Ok(Arrived::InPart) => OpenVerdict::Held,
+            Ok(Arrived::InPart | Arrived::Reply(_)) => OpenVerdict::Held,
             Err(reason) => {
                 self.drops.add(reason);
                 OpenVerdict::Drop(reason)
@@ -528,11 +530,14 @@ impl InboundSa {
         gate: &mut Gate,
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
+        if let Arrived::Reply(nonce) = arrived {
+            return Ok(self.hear_reply(nonce, now, events));
+        }
         self.count(packet.len(), now, events);
         self.clamp_mss(packet.data_mut());
         match arrived {
-            Arrived::Whole => Ok(Arrived::Whole),
             Arrived::InPart => self.join(packet, now, gate),
+            Arrived::Whole | Arrived::Reply(_) => Ok(arrived),
         }
     }
 
@@ -631,6 +636,9 @@ impl InboundSa {
         if next_header != head.announced() {
             return Err(DropReason::BadInner);
         }
+        if let Some(nonce) = self.reply_nonce(&inner) {
+            return Ok((Arrived::Reply(nonce), head, inner.total_len()));
+        }
         if self.is_joined(&inner, gate) {
             return Ok((Arrived::InPart, head, inner.total_len()));
         }
@@ -692,6 +700,9 @@ impl InboundSa {
         // RFC 4301 §7: there are only whole packets in transport mode.
         if whole.fragment().is_some() {
             return Err(DropReason::BadInner);
+        }
+        if let Some(nonce) = self.reply_nonce(&whole) {
+            return Ok(Arrived::Reply(nonce));
         }
         self.check_policies(&whole, gate)?;
         Ok(Arrived::Whole)

@@ -27,6 +27,7 @@ mod bucket;
 mod counters;
 mod drop_reason;
 mod early;
+mod echo_probe;
 mod esp;
 mod event;
 mod group;
@@ -61,6 +62,7 @@ pub use aggfrag::{
 pub use audit::AUDITS_PER_SECOND;
 pub use counters::{InboundReport, IpCompCounters, OutboundReport, PathReport, SaCounters};
 pub use drop_reason::{DropCounters, DropReason};
+pub use echo_probe::{EchoProbe, NoEcho};
 pub use esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 pub use event::{Audit, Event};
 pub use held::{ACQUIRE_INTERVAL, HELD_FOR, HELD_MAX, HELD_PER_POLICY, WAITED_FOR_MAX};

@@ -17,6 +17,8 @@ pub enum MtuSource {
     Icmp,
     /// A packet of this size has been answered through the SA, or none of a larger one (RFC 8899).
     Probe,
+    /// The same by echo requests (RFC 792), of which a reply shows no more than that.
+    Echo,
     /// The peer has seen fragments of this size, and said so through the SA.
     Report,
     /// The configuration, which nobody overrules.
@@ -30,6 +32,7 @@ impl MtuSource {
             Self::Link => "link",
             Self::Icmp => "icmp",
             Self::Probe => "probe",
+            Self::Echo => "echo",
             Self::Report => "report",
             Self::Operator => "operator",
         }
@@ -38,7 +41,7 @@ impl MtuSource {
     /// Whether a message of this origin may also say that a path takes more than was known: only who
     /// is authenticated (RFC 4301 §6.1.1).
     const fn may_raise(self) -> bool {
-        matches!(self, Self::Probe | Self::Report | Self::Operator)
+        matches!(self, Self::Probe | Self::Echo | Self::Report | Self::Operator)
     }
 }
 
@@ -92,8 +95,13 @@ impl PathMtu {
         let is_below = source == MtuSource::Icmp && mtu < self.floor && self.floor == FLOOR_V4;
         match source {
             MtuSource::Link => self.set_link(mtu),
-            MtuSource::Icmp | MtuSource::Probe | MtuSource::Report if self.is_settled() => {}
-            MtuSource::Icmp | MtuSource::Probe | MtuSource::Report | MtuSource::Operator => {
+            MtuSource::Icmp | MtuSource::Probe | MtuSource::Echo | MtuSource::Report
+                if self.is_settled() => {}
+            MtuSource::Icmp
+            | MtuSource::Probe
+            | MtuSource::Echo
+            | MtuSource::Report
+            | MtuSource::Operator => {
                 let mtu = mtu.max(self.floor);
                 let in_force = before.0.0;
                 if mtu < in_force || source.may_raise() {
@@ -325,7 +333,7 @@ mod tests {
     fn nobody_overrules_the_operator() {
         let (mut path, now) = path();
         path.learn(1_350, MtuSource::Operator, now);
-        for source in [MtuSource::Icmp, MtuSource::Probe, MtuSource::Report] {
+        for source in [MtuSource::Icmp, MtuSource::Probe, MtuSource::Echo, MtuSource::Report] {
             assert!(!path.learn(1_000, source, now));
         }
         assert!(!path.handle_timeout(now + 2 * MTU_AGEING));

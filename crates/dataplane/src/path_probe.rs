@@ -10,18 +10,22 @@
 //! ```
 //!
 //! Messages are dummy packets of the SA (RFC 4303 §2.6), so they need no address that the selectors
-//! allow, and nothing is believed that has not passed the integrity check and the replay window.
+//! allow, and nothing is believed that has not passed the integrity check and the replay window. Where the
+//! peer does not understand them, probes are echo requests to somebody behind it ([`EchoProbe`]), and the
+//! replies go the same way as answers.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use adit_db::ChildSaId;
+use adit_db::{ChildSaId, Mode};
 use adit_wire::esp::EspHeader;
 use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{Echo, IpPacket};
 use adit_wire::{PacketBuf, PacketMeta, PathMessage, Reader};
 
 use crate::bucket::TokenBucket;
 use crate::drop_reason::DropReason;
+use crate::echo_probe::EchoProbe;
 use crate::esp::{self, HEADROOM_MAX, Label, TAILROOM_MAX};
 use crate::event::{Event, Events};
 use crate::inbound::Arrived;
@@ -35,8 +39,11 @@ use crate::seal::spend;
 /// What is told about the path of an SA, by whom ever; one for each direction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathTalk {
-    /// What an outbound SA does about probes, if both peers have agreed on them.
+    /// What an outbound SA does about probes, if both peers have agreed on them, or there is somebody to be
+    /// asked.
     pub(crate) probing: Option<Probing>,
+    /// By which echo requests it asks, or an inbound SA knows the replies, if the peer answers nothing else.
+    pub(crate) echo: Option<EchoProbe>,
     /// Unauthenticated messages.
     pub(crate) complaints: TokenBucket,
     /// What an inbound SA has told of those that are.
@@ -49,6 +56,16 @@ impl PathTalk {
     /// That of peers who have agreed on probes.
     pub(crate) fn agreed() -> Self {
         Self { probing: Some(Probing::default()), ..Self::default() }
+    }
+
+    /// That of an outbound SA whose peer understands no probes, but somebody answers echo requests.
+    pub(crate) fn asking(echo: EchoProbe) -> Self {
+        Self { echo: Some(echo), ..Self::agreed() }
+    }
+
+    /// The same of the inbound SA.
+    pub(crate) fn listening(echo: EchoProbe) -> Self {
+        Self { echo: Some(echo), ..Self::default() }
     }
 }
 
@@ -296,8 +313,9 @@ impl Outbound {
             let Some(sa) = self.sad.by_child(child) else { return };
             // What the blocks of the cipher leave unused has not been tried.
             let mtu = if mtu < sa.path().link() { sa.message_octets(mtu) } else { mtu };
-            sa.learn_mtu(mtu, MtuSource::Probe, now, &mut self.events);
-            self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Probe });
+            let source = sa.echo().map_or(MtuSource::Probe, |_| MtuSource::Echo);
+            sa.learn_mtu(mtu, source, now, &mut self.events);
+            self.events.push(Event::PathLearnt { child, mtu, source });
         }
         if let Some(probing) = self.sad.by_child(child).and_then(OutboundSa::probing) {
             self.probes.put(child, probing, look_at);
@@ -344,7 +362,20 @@ impl OutboundSa {
         Bounds { floor: path.floor(), link: path.link(), ageing: path.ageing() }
     }
 
-    /// A dummy packet with a message.
+    /// In what a message travels; `None` if its peer would not understand it.
+    fn carrier(&self, message: PathMessage) -> Option<Carrier> {
+        match (self.echo(), message) {
+            (None, message) => Some(Carrier::Dummy(message)),
+            (Some(echo), PathMessage::Probe { nonce }) => {
+                let request = echo.request(nonce);
+                let is_tunnel = self.mode == Mode::Tunnel;
+                Some(if is_tunnel { Carrier::Packet(request) } else { Carrier::Payload(request) })
+            }
+            (Some(_), PathMessage::Answer { .. } | PathMessage::Report { .. }) => None,
+        }
+    }
+
+    /// A packet with a message, which is nobody's traffic.
     fn seal_path_message(
         &mut self,
         message: PathMessage,
@@ -353,19 +384,18 @@ impl OutboundSa {
         events: &mut Events,
     ) -> Result<PacketBuf, DropReason> {
         self.check_age(now, events)?;
-        let len = self.path_message_len(size).max(PathMessage::LEN);
+        let carrier = self.carrier(message).ok_or(DropReason::NoSa)?;
+        let len = self.path_message_len(size).max(carrier.len());
         let SealingKey::Esp(key) = &self.key else { return Err(DropReason::NoSa) };
         let Ok(sequence) = spend(&mut self.sequence, &mut self.meter) else {
             return Err(DropReason::SequenceExhausted);
         };
         let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, len.saturating_add(TAILROOM_MAX));
         packet.set_len(len);
-        if let Some(place) = packet.data_mut().first_chunk_mut() {
-            *place = message.to_octets();
-        }
+        let next = carrier.write(packet.data_mut()).ok_or(DropReason::NoRoom)?;
         let label = Label { spi: self.spi, sequence, esn: self.esn };
         let iv_counter = self.iv_base.wrapping_add(sequence);
-        esp::seal(&mut packet, key, label, iv_counter, IpProtocol::NO_NEXT)?;
+        esp::seal(&mut packet, key, label, iv_counter, next)?;
         packet.meta = PacketMeta {
             tos: self.tos.outer(0),
             // RFC 8899 §3: a probe that is cut on its way proves nothing.
@@ -400,6 +430,46 @@ impl OutboundSa {
     }
 }
 
+/// What a message is inside an ESP packet.
+enum Carrier {
+    /// A dummy.
+    Dummy(PathMessage),
+    /// In tunnel mode an IP packet.
+    Packet(Echo),
+    /// In transport mode what follows the outer header.
+    Payload(Echo),
+}
+
+impl Carrier {
+    /// Octets, at least.
+    fn len(&self) -> usize {
+        match self {
+            Self::Dummy(_) => PathMessage::LEN,
+            Self::Packet(request) => request.packet_len(),
+            Self::Payload(_) => Echo::LEN,
+        }
+    }
+
+    /// Writes it to the front of zeros, and says what it is; `None` if that is too short for it.
+    fn write(&self, out: &mut [u8]) -> Option<IpProtocol> {
+        match self {
+            Self::Dummy(message) => {
+                *out.first_chunk_mut()? = message.to_octets();
+                Some(IpProtocol::NO_NEXT)
+            }
+            Self::Packet(request) => {
+                request.write_packet(out)?;
+                let is_ipv4 = request.dst.is_ipv4();
+                Some(if is_ipv4 { IpProtocol::IPV4 } else { IpProtocol::IPV6 })
+            }
+            Self::Payload(request) => {
+                request.write_message(out)?;
+                Some(request.protocol())
+            }
+        }
+    }
+}
+
 impl InboundSa {
     /// Takes a dummy packet. It goes no further, but if it is a message about the path it is none that
     /// was dropped.
@@ -420,6 +490,24 @@ impl InboundSa {
             events.push(Event::PathMessage { child, message });
         }
         Ok(Arrived::InPart)
+    }
+
+    /// The nonce of the echo request of the engine's own that a packet answers. The selectors have room
+    /// for that, else there would be none.
+    #[inline]
+    pub(crate) fn reply_nonce(&self, inner: &IpPacket<'_>) -> Option<u64> {
+        let is_icmp = matches!(inner.protocol(), IpProtocol::ICMP | IpProtocol::ICMPV6);
+        if is_icmp { self.answered_by(inner) } else { None }
+    }
+
+    /// Takes the reply to an echo request of ours. It goes no further.
+    #[cold]
+    pub(crate) fn hear_reply(&mut self, nonce: u64, now: Instant, events: &mut Events) -> Arrived {
+        let (child, message) = (self.child, PathMessage::Answer { nonce });
+        if self.all_talk().is_some_and(|talk| talk.hearing.may_tell(now)) {
+            events.push(Event::PathMessage { child, message });
+        }
+        Arrived::InPart
     }
 
     /// Takes an authentic packet that came in fragments.

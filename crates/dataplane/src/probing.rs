@@ -246,6 +246,7 @@ impl Prober {
         };
         self.note_round_trip(now.saturating_duration_since(sent));
         (self.patience, self.is_silent) = (PATIENCE_MIN, false);
+        let wait = self.wait();
         let (Phase::Confirming(round) | Phase::Searching(round, _)) = &mut self.phase else {
             return;
         };
@@ -254,6 +255,8 @@ impl Prober {
         }
         round.answered = round.answered.max(Some(probe.size));
         if probe.size < round.size {
+            // How long an answer takes is known now, perhaps for the first time.
+            round.next = round.next.min(later(sent, wait));
             return;
         }
         match self.phase {
@@ -311,8 +314,9 @@ impl Prober {
             return self.give_up(round, now);
         }
         self.send(round.size, now);
-        // Shorter ones tell a path that is down, or loses much, from one that takes less.
-        if round.tries > 0 {
+        // Shorter ones tell a path that is down, or loses much, from one that takes less, and at first how
+        // long answers take.
+        if round.tries > 0 || self.round_trip.is_none() {
             let base = BASE.max(self.bounds.floor);
             if base < round.size {
                 self.send(base, now);
@@ -506,9 +510,11 @@ const RETELL: Duration = Duration::from_secs(5);
 const RETELLS: u8 = 3;
 /// Nothing is probed, nor is there a timer, if nothing was sent for so long.
 const IDLE: Duration = Duration::from_secs(5);
-/// How long an answer is waited for before the first has come, and at least and at most.
+/// How long an answer is waited for before the first has come, and at least and at most. All tries of a
+/// size at the least are over before TCP tries its segment for the fourth time, 1.4 s after the first
+/// (RFC 6298 §5.5, of 0.2 s at first): it has not to wait for the fifth.
 const WAIT_FIRST: Duration = Duration::from_millis(300);
-const WAIT_MIN: Duration = Duration::from_millis(200);
+const WAIT_MIN: Duration = Duration::from_millis(150);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// From the end of a round that had no answer at all to the next.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);

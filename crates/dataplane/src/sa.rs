@@ -19,12 +19,13 @@ use adit_db::{
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ip::{AddressChange, FlowKey, Icmp};
+use adit_wire::ip::{AddressChange, FlowKey, Icmp, IpPacket};
 
 use crate::aggfrag::pack::Packer;
 use crate::aggfrag::unpack::Unpacker;
 use crate::counters::{IpCompCounters, PathReport, SaCounters};
 use crate::drop_reason::{DropReason, SaDrops};
+use crate::echo_probe::EchoProbe;
 use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
@@ -428,13 +429,28 @@ impl OutboundSa {
         &mut self.way_mut().talk
     }
 
-    /// What it does about probes of its path, if both peers have agreed on them.
+    /// The same SA, which probes its path by echo requests: of several threads, this is the part of that
+    /// one, and one of them probes.
+    #[must_use]
+    pub fn with_echo(mut self, echo: EchoProbe, thread: u16) -> Self {
+        if thread == self.home.unwrap_or_default() && !self.has_probing() {
+            *self.talk() = Some(Box::new(PathTalk::asking(echo)));
+        }
+        self
+    }
+
+    /// By which echo requests it probes its path, if it does.
+    pub(crate) fn echo(&self) -> Option<EchoProbe> {
+        self.way().talk.as_ref().and_then(|talk| talk.echo)
+    }
+
+    /// What it does about probes of its path, if it may probe it.
     pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
         let talk = self.cold.way.as_mut().and_then(|way| way.talk.as_mut());
         talk.and_then(|talk| talk.probing.as_mut())
     }
 
-    /// Whether both peers have agreed on probes.
+    /// Whether both peers have agreed on probes, or somebody answers echo requests.
     pub(crate) fn has_probing(&self) -> bool {
         self.way().talk.as_ref().is_some_and(|talk| talk.probing.is_some())
     }
@@ -518,6 +534,24 @@ impl InboundSa {
 
     /// What is told about its path, if both peers have agreed on that.
     pub(crate) fn talk(&mut self) -> Option<&mut PathTalk> {
+        self.talk.as_deref_mut().filter(|talk| talk.probing.is_some())
+    }
+
+    /// The same SA, whose peer answers echo requests about the path of the other half.
+    #[must_use]
+    pub fn with_echo(self, echo: EchoProbe) -> Self {
+        let talk = self.talk.or_else(|| Some(Box::new(PathTalk::listening(echo))));
+        Self { talk, ..self }
+    }
+
+    /// The nonce of the probe that an inner packet answers.
+    #[cold]
+    pub(crate) fn answered_by(&self, packet: &IpPacket<'_>) -> Option<u64> {
+        self.talk.as_ref()?.echo?.answered_by(packet)
+    }
+
+    /// What is told about its path, by whom ever.
+    pub(crate) fn all_talk(&mut self) -> Option<&mut PathTalk> {
         self.talk.as_deref_mut()
     }
 

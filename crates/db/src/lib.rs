@@ -69,7 +69,9 @@ pub use kernel::{
 };
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
 pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, counts_nonces};
-pub use mtu_policy::{FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule};
+pub use mtu_policy::{
+    EchoRule, FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule, PerFamily,
+};
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
 pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};

@@ -1,5 +1,6 @@
 //! How the path MTU of a tunnel is found and kept (RFC 4301 §8).
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// What an operator says about the path MTU of a child.
@@ -13,6 +14,8 @@ pub struct MtuPolicy {
     pub fragment: FragmentPolicy,
     /// What TCP is told when a connection begins.
     pub mss: MssClamp,
+    /// Whom echo requests ask, where the peer answers no probes.
+    pub echo: EchoRule,
 }
 
 impl MtuPolicy {
@@ -25,6 +28,7 @@ impl MtuPolicy {
         ageing: Self::AGEING_DEFAULT,
         fragment: FragmentPolicy::Before,
         mss: MssClamp::ToPath,
+        echo: EchoRule::DEFAULT,
     };
 }
 
@@ -66,6 +70,59 @@ pub enum MssClamp {
     Off,
     /// At most this, octets.
     To(u16),
+}
+
+/// Whom echo requests ask whether a size passes (RFC 8899), where the peer answers no probes of ours.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct EchoRule {
+    /// Whether in transport mode the peer itself is asked.
+    pub asks_peer: bool,
+    /// Hosts behind the peer, or its own inside addresses; in tunnel mode without them nobody is asked.
+    pub to: PerFamily,
+    /// Our addresses inside; without them those that this host has within the selectors.
+    pub from: PerFamily,
+}
+
+impl EchoRule {
+    /// That of a child about which the operator says nothing.
+    pub const DEFAULT: Self = Self { asks_peer: true, to: PerFamily::NONE, from: PerFamily::NONE };
+}
+
+/// One address of each family, at most.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct PerFamily {
+    /// That of IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// That of IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl PerFamily {
+    /// No address.
+    pub const NONE: Self = Self { v4: None, v6: None };
+
+    /// Puts an address in its place; false if there is one already.
+    pub fn put(&mut self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4.replace(address).is_none(),
+            IpAddr::V6(address) => self.v6.replace(address).is_none(),
+        }
+    }
+
+    /// The address of the same family as this one.
+    #[must_use]
+    pub fn beside(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// Those that are there, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let v6 = self.v6.map(IpAddr::V6);
+        self.v4.map(IpAddr::V4).into_iter().chain(v6)
+    }
 }
 
 /// Least and most that may be said about a path, octets: below the first no IPv4 host is reached

@@ -187,7 +187,7 @@ pub struct TunnelStatus {
     /// Largest outer packet that the path to the peer takes, octets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u32>,
-    /// Who says so: `link`, `icmp`, `probe`, `report` or `operator`.
+    /// Who says so: `link`, `icmp`, `probe`, `echo`, `report` or `operator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu_source: Option<String>,
     /// The interface that is its own, if it has one.

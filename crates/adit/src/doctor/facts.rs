@@ -87,15 +87,23 @@ impl Tunnel {
         let path = self.status.path_mtu?;
         let link = self.outer.as_ref()?.mtu;
         let source = self.status.path_mtu_source.as_deref();
-        let is_learnt = matches!(source, Some("icmp" | "probe" | "report"));
+        let is_learnt = matches!(source, Some("icmp" | "probe" | "echo" | "report"));
         // What a cipher's blocks leave unused is no narrow path.
         (is_learnt && path.saturating_add(PATH_GRAIN) <= link).then_some((path, link))
     }
 
     /// The same if it was the daemon's probes that have found it, and nobody has said so.
     pub(crate) fn probed(&self) -> Option<(u32, u32)> {
-        let by_probe = self.status.path_mtu_source.as_deref() == Some("probe");
-        self.narrow().filter(|_| by_probe)
+        self.narrow().filter(|_| self.probes().is_some())
+    }
+
+    /// What found the path's figure, if the daemon's probes did.
+    pub(crate) fn probes(&self) -> Option<&'static str> {
+        match self.status.path_mtu_source.as_deref() {
+            Some("probe") => Some("probing"),
+            Some("echo") => Some("echo requests"),
+            _ => None,
+        }
     }
 }
 

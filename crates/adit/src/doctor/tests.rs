@@ -246,6 +246,8 @@ fn a_black_hole_that_probes_have_found_is_told() {
     let said = "berlin: the way takes 1,280 octets, its first link 1,500: found by probing, so traffic \
         passes";
     assert_eq!(findings.notes, [said]);
+    facts.tunnels[0].status.path_mtu_source = Some("echo".into());
+    assert_eq!(judge(&facts).notes, [said.replace("probing", "echo requests")]);
     let cut = codes(|facts| {
         probed(facts, false);
         facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;

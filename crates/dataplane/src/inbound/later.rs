@@ -53,7 +53,7 @@ impl Inbound {
     fn deliver_later(&mut self, opened: Result<Arrived, DropReason>, packet: PacketBuf) {
         match opened {
             Ok(Arrived::Whole) => self.gate.unpacked.deliver(packet),
-            Ok(Arrived::InPart) => self.gate.unpacked.reuse(packet),
+            Ok(Arrived::InPart | Arrived::Reply(_)) => self.gate.unpacked.reuse(packet),
             Err(reason) => {
                 self.drops.add(reason);
                 self.gate.unpacked.reuse(packet);

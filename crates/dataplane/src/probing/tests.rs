@@ -98,6 +98,15 @@ fn a_black_hole_is_found_within_three_seconds_and_measured() {
     }
 }
 
+/// CHECKLIST PM-25: on a short way it is found before TCP tries its first segment for the fourth time, which
+/// is the last time for a while.
+#[test]
+fn a_black_hole_from_the_beginning_costs_tcp_three_tries() {
+    let mut path = Path::new(V4, 1_280);
+    path.seconds(3);
+    assert!(path.found[0].0 < Duration::from_millis(1_200), "{:?}", path.found);
+}
+
 /// CHECKLIST PM-25, PM-24: it shrinks while traffic flows, and has grown when it is tried again.
 #[test]
 fn a_path_that_shrinks_and_grows_is_followed() {

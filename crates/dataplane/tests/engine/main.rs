@@ -8,6 +8,7 @@ mod allocation;
 mod beet;
 mod classes;
 mod early;
+mod echo_probes;
 mod ecn;
 mod fixtures;
 mod forged;

@@ -3,12 +3,12 @@
 use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
-    DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EcnPolicy, Encap, EndAction, Engine,
+    DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
     FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment,
     Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions,
     KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
-    PadEntry, PathMtuRule, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound,
-    SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
+    PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
+    RemoteRound, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -156,7 +156,9 @@ structs! {
     LimitSpec { soft, hard, rand }
     Tfc { padding, dummies }
     IcmpTreatment { black, tunnel }
-    MtuPolicy { path, ageing, fragment, mss }
+    MtuPolicy { path, ageing, fragment, mss, echo }
+    EchoRule { asks_peer, to, from }
+    PerFamily { v4, v6 }
     KernelOptions { steering, no_routes, offload }
     Steering { interface, mark }
     Mark { value, mask }

@@ -475,6 +475,7 @@ fn synonym(key: &str) -> Option<&'static str> {
         ("ecn", &["copy_ecn"]),
         ("df", &["copy_df", "dont_fragment"]),
         ("path_mtu", &["mtu", "nopmtudisc", "pmtu", "pmtud"]),
+        ("path_probe", &["echo_probe", "probe", "path_mtu_probe", "dplpmtud"]),
         ("mss_clamp", &["mss", "mssfix", "tcp_mss", "clamp_mss"]),
         ("compress", &["ipcomp", "compression"]),
         ("turbo", &["aggfrag", "iptfs", "aggregation"]),

@@ -39,6 +39,7 @@ mod classes;
 mod cpus;
 mod outer_header;
 mod path_mtu;
+mod path_probe;
 mod tcp;
 
 /// A tunnel that was read without error, with what the comparison with others needs.
@@ -117,6 +118,7 @@ fn read_fields<'a>(
     pfp::read(fields, &mut child);
     let (local, remote) = read_selectors(fields, &connection, &mut child);
     beet::check(fields, mode, &child, [&local, &remote]);
+    path_probe::read(fields, &connection, &mut child, [&local, &remote]);
     let classes = classes::read(fields, &child);
     let resources = cpus::read(fields, &mut child, !classes.is_empty());
     connection.children.push(child);

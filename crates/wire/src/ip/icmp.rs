@@ -12,6 +12,10 @@ pub struct Icmp {
 }
 
 impl Icmp {
+    /// Type of an echo reply (RFC 792).
+    pub const ECHO_REPLY: u8 = 0;
+    /// Type of an echo request (RFC 792).
+    pub const ECHO: u8 = 8;
     /// Type of destination unreachable (RFC 792).
     pub const UNREACHABLE: u8 = 3;
     /// Type of source quench (RFC 792), which nobody sends any more (RFC 6633).
@@ -34,8 +38,24 @@ impl Icmp {
     pub const TIME_EXCEEDED_V6: u8 = 3;
     /// Type of parameter problem (RFC 4443 §3.4).
     pub const PARAMETER_PROBLEM_V6: u8 = 4;
+    /// Type of an ICMPv6 echo request (RFC 4443 §4.1).
+    pub const ECHO_V6: u8 = 128;
+    /// Type of an ICMPv6 echo reply (RFC 4443 §4.2).
+    pub const ECHO_REPLY_V6: u8 = 129;
     /// Type of an ICMPv6 redirect (RFC 4861 §4.5).
     pub const REDIRECT_V6: u8 = 137;
+
+    /// An echo request of ICMP, or of ICMPv6.
+    #[must_use]
+    pub const fn echo(is_ipv4: bool) -> Self {
+        Self { kind: if is_ipv4 { Self::ECHO } else { Self::ECHO_V6 }, code: 0 }
+    }
+
+    /// The reply to one.
+    #[must_use]
+    pub const fn echo_reply(is_ipv4: bool) -> Self {
+        Self { kind: if is_ipv4 { Self::ECHO_REPLY } else { Self::ECHO_REPLY_V6 }, code: 0 }
+    }
 
     /// Type and code of a message; `None` if it is shorter than both.
     #[must_use]

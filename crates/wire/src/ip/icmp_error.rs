@@ -191,7 +191,7 @@ fn without_extensions(
 
 /// The checksum of an ICMP message, of ICMPv6 with the pseudo-header (RFC 4443 §2.3); zero if the
 /// one that is in it is right.
-fn message_sum(src: IpAddr, dst: IpAddr, message: &[u8]) -> u16 {
+pub(super) fn message_sum(src: IpAddr, dst: IpAddr, message: &[u8]) -> u16 {
     let (IpAddr::V6(src), IpAddr::V6(dst)) = (src, dst) else { return checksum(message) };
     let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let mut pseudo = [0; 40];

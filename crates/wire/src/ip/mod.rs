@@ -3,6 +3,7 @@
 //! [`IpPacket`] reads either version; [`Ipv4Header`] and [`Ipv6Header`] are written.
 
 mod checksum;
+mod echo;
 mod ecn;
 mod flow;
 mod fragment;
@@ -18,6 +19,7 @@ mod v4;
 mod v6;
 
 pub use checksum::{checksum, checksum_after_change};
+pub use echo::{Echo, EchoReply};
 pub use ecn::Ecn;
 pub use flow::{FlowKey, FlowSide};
 pub use fragment::{FragmentParts, head_whole_packet, write_fragment};

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::interop::gateway::{Gateway, Level, Make};
 use crate::interop::in_guest::KernelPeer;
 use crate::interop::lab::{Side, output};
+use crate::interop::plan::Plan;
 use crate::interop::transfer::{Transfer, compare};
 use crate::interop::{adit, own_copy};
 use crate::linux::{self, guest::Guest};
@@ -66,11 +67,22 @@ fn kernel_shapes(quick: bool) -> Vec<Shape> {
     Shape::all().into_iter().filter(is_wanted).collect()
 }
 
+/// Ours asks the peer's inside address how long packets may be: others answer no probes of ours. In transport
+/// mode it asks the peer by itself.
+fn plan(shape: Shape) -> Plan {
+    let left_more = match (shape.transport, shape.inside_v6) {
+        (true, _) => "",
+        (false, false) => "path_probe = \"10.2.0.1\"\n",
+        (false, true) => "path_probe = \"fd02::1\"\n",
+    };
+    Plan { left_more, ..shape.plan() }
+}
+
 fn with_strongswan(net: &Net, shape: Shape, path: Path) -> anyhow::Result<Transfer> {
     net.forget()?;
     net.filter_icmp(path.is_hole())?;
     net.set_mtu(ETHERNET)?;
-    let ends = Ends::up(net, shape, &shape.plan(), Make::StrongSwan)?;
+    let ends = Ends::up(net, shape, &plan(shape), Make::StrongSwan)?;
     let there = through(net, path, |octets, pace| ends.there(octets, pace));
     let found = match there {
         Ok(there) if !path.moves() => {
@@ -92,7 +104,7 @@ fn with_kernel(
     net.forget()?;
     net.filter_icmp(path.is_hole())?;
     net.set_mtu(ETHERNET)?;
-    let plan = shape.plan();
+    let plan = plan(shape);
     kernel.load(&net.left, &plan)?;
     let left = Gateway::start(&net.left, &net.right, &plan, Make::Adit)?;
     let (from, to) = if shape.transport {

@@ -204,12 +204,13 @@ fn passes(tunnel: &Tunnel, echo: &Echo) -> Option<String> {
 /// The daemon's probes were faster than the doctor.
 fn found_by_probes(tunnel: &Tunnel) -> Option<Diagnosis> {
     let (path, link) = tunnel.probed().filter(|_| tunnel.narrowed && !loses_pieces(tunnel))?;
+    let by = tunnel.probes()?;
     let sentence = format!("packets above {} octets are lost on the way", grouped(path.into()));
     Some(
         Diagnosis::new(Code::E401, sentence)
             .line(
                 "found",
-                format!("by probing, just now; the first link takes {}", grouped(link.into())),
+                format!("by {by}, just now; the first link takes {}", grouped(link.into())),
             )
             .line("means", "traffic passes again, in shorter packets")
             .fix("let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way"),
@@ -221,10 +222,11 @@ pub(super) fn probed(facts: &Facts) -> Vec<String> {
     let note = |tunnel: &Tunnel| {
         let (path, link) = tunnel.probed().filter(|_| !tunnel.narrowed)?;
         Some(format!(
-            "{}: the way takes {} octets, its first link {}: found by probing, so traffic passes",
+            "{}: the way takes {} octets, its first link {}: found by {}, so traffic passes",
             tunnel.name(),
             grouped(path.into()),
-            grouped(link.into())
+            grouped(link.into()),
+            tunnel.probes()?
         ))
     };
     facts.tunnels.iter().filter_map(note).collect()

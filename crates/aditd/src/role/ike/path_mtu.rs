@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use adit_dataplane::{InboundCommand, MtuSource, OutboundCommand};
-use adit_db::ChildSaId;
+use adit_dataplane::{EchoProbe, InboundCommand, MtuSource, OutboundCommand};
+use adit_db::{ChildSa, ChildSaId, PerFamily};
 use adit_sys::netlink::{Netlink, RouteLookup};
 use adit_sys::route::MARK;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::Running;
 use crate::message::RouteChange;
@@ -51,6 +51,28 @@ impl Running {
         }
         let mtu = *self.link_mtus.0.get(&interface)?;
         Some(u16::try_from(mtu).unwrap_or(u16::MAX))
+    }
+
+    /// By which echo requests the path of a child SA is probed, if its peer answers no probes. Why it is
+    /// not though it should be is said once, not again with every SA that replaces another.
+    pub(super) fn echo_probe(&mut self, sa: &ChildSa) -> Option<EchoProbe> {
+        let chosen = EchoProbe::choose(sa, || {
+            let addresses = self.netlink.addresses().unwrap_or_default();
+            let usable = addresses.iter().filter(|one| one.global && one.usable);
+            usable.map(adit_sys::netlink::Address::address).collect()
+        });
+        match chosen {
+            Ok(chosen) => chosen,
+            Err(_) if sa.rekeys.is_some() => None,
+            Err(reason) if sa.mtu.echo.to == PerFamily::NONE => {
+                info!(tunnel = %sa.connection, "the path is not probed by echo requests: {reason}");
+                None
+            }
+            Err(reason) => {
+                warn!(tunnel = %sa.connection, "`path_probe` has no effect: {reason}");
+                None
+            }
+        }
     }
 
     /// Looks at the links again after a change of the network, and tells those SAs whose way may lead

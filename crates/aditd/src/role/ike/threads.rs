@@ -34,6 +34,7 @@ impl Running {
         let over = self.policies.over(&sa.connection);
         let resource = self.policies.resource(policy);
         let policy = if resource.is_some() { self.policies.owner(policy) } else { policy };
+        let echo = if over.is_none() { self.echo_probe(sa) } else { None };
         let mut inbound = InboundSa::new(sa, policy, now)?;
         inbound = inbound.into_table(self.policies.table_of(policy));
         let mut parts = match resource {
@@ -44,6 +45,11 @@ impl Running {
             && let Some(mtu) = self.link_mtu(sa.encap.remote.ip())
         {
             parts = parts.into_iter().map(|part| part.with_link_mtu(mtu)).collect();
+        }
+        if let Some(echo) = echo {
+            inbound = inbound.with_echo(echo);
+            let numbered = parts.into_iter().zip(0..);
+            parts = numbered.map(|(part, thread)| part.with_echo(echo, thread)).collect();
         }
         if let Some(over) = over {
             inbound = inbound.over(over, sa.encap.local);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adit_db::{FragmentPolicy, MssClamp, MtuPolicy, PathMtuRule};
+use adit_db::{EchoRule, FragmentPolicy, MssClamp, MtuPolicy, PathMtuRule};
 
 use super::{FIVE_LINES, good, with};
 
@@ -24,6 +24,7 @@ fn every_policy_about_the_path_has_a_key() {
             ageing: Duration::from_secs(900),
             fragment: FragmentPolicy::After,
             mss: MssClamp::Off,
+            echo: EchoRule::DEFAULT,
         }
     );
     assert_eq!(read("path_mtu = 1400").path, PathMtuRule::Fixed(1_400));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use adit_db::{
-    ChildConfig, Engine, FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule,
+    ChildConfig, EchoRule, Engine, FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule,
 };
 
 use super::super::fields::Fields;
@@ -25,7 +25,7 @@ const AGE_S: std::ops::RangeInclusive<u32> = 60..=86_400;
 
 /// Reads the four keys.
 pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildConfig) {
-    let keys = ["path_mtu", "path_mtu_age", "fragment", "mss_clamp"];
+    let keys = ["path_mtu", "path_mtu_age", "fragment", "mss_clamp", "path_probe"];
     let first = keys.iter().find_map(|key| fields.key_span(key));
     child.mtu = MtuPolicy {
         path: read_path(fields).unwrap_or_default(),
@@ -34,6 +34,8 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
             .map_or(MtuPolicy::AGEING_DEFAULT, |age| Duration::from_secs(age.value.into())),
         fragment: fields.word("fragment", FRAGMENT).map_or_else(Default::default, |it| it.value),
         mss: read_mss(fields).unwrap_or_default(),
+        // It is read once the selectors are known.
+        echo: EchoRule::DEFAULT,
     };
     if let Some(place) = first.filter(|_| engine == Engine::Kernel) {
         fields.mistake(
