@@ -47,13 +47,14 @@ mod v2;
 
 pub use auth::{Keys, psk_auth};
 pub use command::{
-    AuthResult, Command, JobId, PacketEvent, Path, RequestId, TcpProblem, Transport,
+    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
+    Transport,
 };
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;
 pub use event::{
-    ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts, IkeSaInfo, IkeSaState,
-    PeerSoftware, Step,
+    AuthLimit, ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts, IkeSaInfo,
+    IkeSaState, PeerSoftware, Step,
 };
 pub use failure::{By, Failure, FailureReason, PpkGap};
 pub use input::Input;

@@ -119,9 +119,12 @@ fn of(seconds: u64, kilobytes: u64) -> Offer {
     Offer { seconds: some(seconds), kilobytes: some(kilobytes) }
 }
 
-/// Specification 2 §2.3, §2.6: every offer with every responder, written down by hand: where the responder
-/// ends the SA, and what it says. Zero is no limit, or nothing said.
-const EXPECTED: [[((u64, u64), (u64, u64)); 4]; 7] = [
+/// Where the responder ends the SA, and what it says: seconds and kilobytes. Zero is no limit, or nothing
+/// said.
+type Expected = ((u64, u64), (u64, u64));
+
+/// Specification 2 §2.3, §2.6: every offer with every responder, written down by hand.
+const EXPECTED: [[Expected; 4]; 7] = [
     [
         ((1_800, 50_000), (1_800, 50_000)),
         ((3_600, 100_000), (3_600, 100_000)),
@@ -151,7 +154,7 @@ const EXPECTED: [[((u64, u64), (u64, u64)); 4]; 7] = [
     ],
 ];
 
-const SECONDS_ONLY: [((u64, u64), (u64, u64)); 4] = [
+const SECONDS_ONLY: [Expected; 4] = [
     ((1_800, 50_000), (1_800, 50_000)),
     ((3_600, 100_000), (0, 100_000)),
     ((3_600, 200_000), (0, 200_000)),
