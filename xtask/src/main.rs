@@ -8,6 +8,7 @@ mod clock;
 mod fuzz;
 mod instructions;
 mod interop;
+mod lifetimes;
 mod linux;
 mod model;
 mod needs;
@@ -46,6 +47,8 @@ enum Verb {
     Sim(sim::Options),
     /// What `aditd --record FILE` has written, played again: does the same come out?
     Replay(replay::Options),
+    /// Writes the tables of docs/lifetimes.md from what the code says
+    Lifetimes,
     /// Every state of the model of rekeying and deleting, and the model beside the code
     Model(model::Options),
     /// Fuzz targets on the stable compiler
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Sim(options) => sim::run_verb(&options),
         Verb::Replay(options) => replay::run(&options),
+        Verb::Lifetimes => lifetimes::run(),
         Verb::Model(options) => model::run(options).map(finish),
         Verb::Fuzz { seconds, targets } => fuzz::run(Duration::from_secs(seconds), &targets),
         Verb::Interop(options) => interop::run(&options),

@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Ping(Ping),
     /// Say what happens to a packet, and which policy decides
     Why(Why),
+    /// Say when a tunnel's SAs are renewed and end, and what each number comes from
+    WhyLifetime(WhyLifetime),
     /// Show the policies in the order in which they decide
     Spd(Json),
     /// Show the security associations, without their keys
@@ -373,6 +375,17 @@ pub(crate) struct Why {
     /// The interface it goes to, instead of what the routes say
     #[arg(long, value_name = "NAME")]
     pub(crate) interface: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit why-lifetime`.
+#[derive(Debug, Args)]
+pub(crate) struct WhyLifetime {
+    /// The tunnel
+    pub(crate) name: String,
 
     /// Print JSON
     #[arg(long)]

@@ -146,6 +146,12 @@ impl Lifetime {
     /// Unlimited.
     pub const NONE: Self = Self { soft: Amounts::NONE, hard: Amounts::NONE, idle: None };
 
+    /// Whether there are limits beside those in time.
+    pub fn has_amounts(&self) -> bool {
+        let any = |amounts: &Amounts| amounts.octets.is_some() || amounts.packets.is_some();
+        any(&self.soft) || any(&self.hard)
+    }
+
     /// Where an SA of this age and use stands; `usage` counts what has gone through already.
     ///
     /// An SA with a hard limit of N packets carries N packets, not one more.

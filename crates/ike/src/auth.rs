@@ -9,7 +9,7 @@ use adit_crypto::{Prf, Secret};
 use adit_db::AuthSpec;
 use adit_pki::{Credentials, Moment};
 
-use crate::command::AuthResult;
+use crate::command::{AuthResult, ProofEnd};
 use crate::keymat::Role;
 use crate::output::{AuthJob, AuthJobKind};
 use crate::v2::signature::{self, Proof};
@@ -112,28 +112,44 @@ impl AuthJob {
     /// Does the job. With a secret it takes the same time for every wrong value of the right length.
     pub fn answer_with(&self, keys: Keys<'_>) -> AuthResult {
         let checked = match &self.kind {
-            AuthJobKind::Sign => Ok(()),
+            AuthJobKind::Sign => Ok(None),
             AuthJobKind::Verify { auth } | AuthJobKind::VerifyAndSign { auth, .. } => {
                 self.verify(auth, keys)
             }
         };
-        let done = checked.and_then(|()| match &self.kind {
-            AuthJobKind::Sign => self.sign(&self.octets, keys).map(AuthResult::Signed),
-            AuthJobKind::Verify { .. } => Ok(AuthResult::Verified),
-            AuthJobKind::VerifyAndSign { ours, .. } => {
-                self.sign(ours, keys).map(AuthResult::VerifiedAndSigned)
-            }
+        let done = checked.and_then(|theirs| {
+            let (result, ours) = match &self.kind {
+                AuthJobKind::Sign => self.sign_until(&self.octets, keys, AuthResult::Signed)?,
+                AuthJobKind::Verify { .. } => (AuthResult::Verified, None),
+                AuthJobKind::VerifyAndSign { ours, .. } => {
+                    self.sign_until(ours, keys, AuthResult::VerifiedAndSigned)?
+                }
+            };
+            Ok(result.until(ProofEnd::sooner(theirs, ours)))
         });
         done.unwrap_or_else(|failed| failed)
     }
 
-    fn verify(&self, auth: &Proof, keys: Keys<'_>) -> Result<(), AuthResult> {
+    /// Our proof as a result, and what ends it.
+    fn sign_until(
+        &self,
+        octets: &Secret,
+        keys: Keys<'_>,
+        result: fn(Proof) -> AuthResult,
+    ) -> Result<(AuthResult, Option<ProofEnd>), AuthResult> {
+        let proof = self.sign(octets, keys)?;
+        let end = signature::end_of(&proof, keys.now);
+        Ok((result(proof), end))
+    }
+
+    /// Checks the peer's proof: what ends it, if anything does.
+    fn verify(&self, auth: &Proof, keys: Keys<'_>) -> Result<Option<ProofEnd>, AuthResult> {
         match &self.remote_auth {
             AuthSpec::Psk => {
                 let key = padded(self.prf, keys.secret.ok_or(AuthResult::NoSecret)?);
                 let right = self.prf.compute(key.as_bytes(), &[self.octets.as_bytes()]);
                 let is_right = right == Secret::from_slice(&auth.data);
-                if is_right { Ok(()) } else { Err(AuthResult::Refused) }
+                if is_right { Ok(None) } else { Err(AuthResult::Refused) }
             }
             // No secret is asked for it, and none is known.
             AuthSpec::Null => Err(AuthResult::NoSecret),

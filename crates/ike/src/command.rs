@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, IkeSaId};
-use adit_pki::Distrust;
+use adit_pki::{Certificate, Distrust, Moment};
 use adit_wire::ip::FlowKey;
 
 use crate::ticket::TicketKeys;
@@ -257,4 +257,76 @@ pub enum AuthResult {
     Distrusted(Box<Distrust>),
     /// We cannot sign as the connection and the peer want it.
     CannotSign(Box<SignFailure>),
+    /// One of the first three, and it rests on a certificate.
+    Limited(Box<Limited>),
+}
+
+/// A job that came to something which is good for a while.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limited {
+    /// What ends it.
+    pub end: ProofEnd,
+    /// Whether the peer has proven its identity.
+    pub verified: bool,
+    /// Our proof.
+    pub signed: Option<Proof>,
+}
+
+/// The end of a proof of identity: that of a certificate which it rests on (RFC 4301 §4.4.3.4).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProofEnd {
+    /// Seconds until then.
+    pub left_s: u64,
+    /// It is our proof, not the peer's.
+    pub ours: bool,
+    /// Whose certificate it is that ends first.
+    pub subject: String,
+    /// Its notAfter.
+    pub until: Moment,
+}
+
+impl ProofEnd {
+    /// The end of a certificate, as our clock says now.
+    pub(crate) fn of(certificate: &Certificate, ours: bool, now: Moment) -> Self {
+        let (_, until) = certificate.validity();
+        let left_s = until.0.saturating_sub(now.0);
+        Self { left_s, ours, subject: certificate.subject_text(), until }
+    }
+
+    /// Whichever comes first.
+    pub(crate) fn sooner(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        [one, other].into_iter().flatten().min_by_key(|end| end.until)
+    }
+}
+
+impl AuthResult {
+    /// The same, with what ends it.
+    pub(crate) fn until(self, end: Option<ProofEnd>) -> Self {
+        let Some(end) = end else { return self };
+        let (verified, signed) = match self {
+            Self::Signed(proof) => (false, Some(proof)),
+            Self::Verified => (true, None),
+            Self::VerifiedAndSigned(proof) => (true, Some(proof)),
+            Self::Refused
+            | Self::Mixed(_)
+            | Self::NoSecret
+            | Self::Distrusted(_)
+            | Self::CannotSign(_)
+            | Self::Limited(_) => return self,
+        };
+        Self::Limited(Box::new(Limited { end, verified, signed }))
+    }
+
+    /// The inverse.
+    pub(crate) fn split(self) -> (Self, Option<ProofEnd>) {
+        let Self::Limited(limited) = self else { return (self, None) };
+        let Limited { end, verified, signed } = *limited;
+        let result = match (verified, signed) {
+            (true, Some(proof)) => Self::VerifiedAndSigned(proof),
+            (true, None) => Self::Verified,
+            (false, Some(proof)) => Self::Signed(proof),
+            (false, None) => Self::Refused,
+        };
+        (result, Some(end))
+    }
 }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::{
-    Aggfrag, ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Gateway, Identity,
-    IkeSaId, IpComp, Mode,
+    Aggfrag, Amounts, ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Gateway,
+    Identity, IkeSaId, IpComp, Mode,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 
-use crate::command::{Path, TcpProblem, Transport};
+use crate::command::{Path, ProofEnd, TcpProblem, Transport};
 use crate::failure::{Failure, FailureReason};
+use crate::lifetime::Origin;
 
 /// Something listeners want to know. `Display` of the parts is for logs; peers' identities and
 /// addresses belong at level `debug`.
@@ -320,6 +321,8 @@ pub struct IkeSaInfo {
     pub rekey_at: Option<Instant>,
     /// When we will replace it by one that is authenticated anew (RFC 4478).
     pub reauth_at: Option<Instant>,
+    /// What ends authentication, in no order.
+    pub auth_limits: Vec<AuthLimit>,
     /// Whether a post-quantum pre-shared key is in its keys (RFC 8784).
     pub ppk: bool,
     /// When it ends unless it was replaced.
@@ -327,6 +330,28 @@ pub struct IkeSaInfo {
     /// Its children, oldest first.
     pub children: Vec<ChildSaInfo>,
 }
+
+/// Something that ends authentication at some time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AuthLimit {
+    /// What it is.
+    pub origin: Origin,
+    /// When.
+    pub until: Instant,
+}
+
+impl AuthLimit {
+    /// The end of a certificate. None if it is too far to matter: 9999-12-31 says that there is none
+    /// (RFC 5280 §4.1.2.5), and adding it to a clock could overflow.
+    pub(crate) fn of_proof(end: ProofEnd, now: Instant) -> Option<Self> {
+        let ProofEnd { left_s, ours, subject, until } = end;
+        let origin = Origin::Certificate { ours, subject, until };
+        (left_s < FAR_S).then(|| Self { origin, until: now + Duration::from_secs(left_s) })
+    }
+}
+
+/// A hundred years.
+const FAR_S: u64 = 100 * 365 * 86_400;
 
 /// Snapshot of a child SA. What flowed through it is the packet engine's to tell.
 #[derive(Clone, Debug)]
@@ -363,6 +388,8 @@ pub struct ChildSaInfo {
     pub rekey_at: Option<Instant>,
     /// When its hard lifetime in time ends.
     pub over_at: Option<Instant>,
+    /// Its soft and its hard limits, where there are any beside those in time.
+    pub amounts: Option<Box<[Amounts; 2]>>,
     /// When it ends unless packets pass.
     pub idle_at: Option<Instant>,
     /// Our side.

@@ -12,6 +12,7 @@
 //! | `v2/ike_sa` | one IKE SA: `enum State` of structs | 7296 |
 //! | `v2/exchange/*` | one exchange each | 7296 §1, 9242, 9370 |
 //! | `v2/child` | the child SAs of one IKE SA | 7296 §2.8, §2.17 |
+//! | `lifetime` | where SAs end and when they are renewed, as a rule for both versions | 2407 §4.5, 4478 |
 //! | `input`, `record` | all that goes in as a value, written down and played again | |
 //!
 //! Long-term secrets are never here: what needs one is an [`Output::Auth`] that comes back by
@@ -32,6 +33,7 @@ mod hash;
 mod input;
 mod keep;
 mod keymat;
+pub mod lifetime;
 mod nat;
 mod output;
 mod proposal;
@@ -45,13 +47,14 @@ mod v2;
 
 pub use auth::{Keys, psk_auth};
 pub use command::{
-    AuthResult, Command, JobId, PacketEvent, Path, RequestId, TcpProblem, Transport,
+    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
+    Transport,
 };
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;
 pub use event::{
-    ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts, IkeSaInfo, IkeSaState,
-    PeerSoftware, Step,
+    AuthLimit, ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts, IkeSaInfo,
+    IkeSaState, PeerSoftware, Step,
 };
 pub use failure::{By, Failure, FailureReason, PpkGap};
 pub use input::Input;

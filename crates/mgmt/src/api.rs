@@ -6,6 +6,7 @@
 //! may be added to a schema, anything else needs a new number.
 
 mod engine;
+mod lifetime;
 mod policy;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::engine::{EngineHalf, EngineIke, EnginePath, EngineReport, EngineTcp, IkeThread};
+pub use self::lifetime::{LifetimeReport, LimitStatus, SaLifetimes};
 pub use self::policy::{
     CompressionStatus, ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus,
     SadReport, SpdReport, Why,

@@ -293,7 +293,8 @@ stopped rather than go on under old keys.
 
 We know because the packet engine and the IKE daemon count time, octets and packets against the limits.
 
-Usual causes: the peer did not answer the rekeying, refused it, or the soft and hard limits lie too close together.
+Usual causes: the peer did not answer the rekeying, refused it, or the soft and hard limits lie too close together. An \
+IKE SA also ends with the first certificate that it rests on. `adit why-lifetime NAME` says what each limit comes from.
 
 With `keep = \"up\"` the tunnel is negotiated anew. Look in the log for why the rekeying failed."
 

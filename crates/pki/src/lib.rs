@@ -40,7 +40,7 @@ pub use certificate::{CERTIFICATE_OCTETS_MAX, Certificate, read_certificates};
 pub use credentials::Credentials;
 pub use identity::AltName;
 pub use moment::Moment;
-pub use path::{CHAIN_MAX, Distrust, check_path};
+pub use path::{CHAIN_MAX, Distrust, check_path, first_to_end};
 pub use private_key::PrivateKey;
 pub use public_key::{KeyId, PublicKey};
 

@@ -95,11 +95,28 @@ pub fn check_path(
     anchors: &[Arc<Certificate>],
     now: Moment,
 ) -> Result<(), Distrust> {
+    first_to_end(leaf, others, anchors, now).map(|_| ())
+}
+
+/// As [`check_path`]: the certificate of the path, its ends included, whose time is over first.
+///
+/// # Errors
+///
+/// Those of [`check_path`].
+pub fn first_to_end<'a>(
+    leaf: &'a Arc<Certificate>,
+    others: &'a [Arc<Certificate>],
+    anchors: &'a [Arc<Certificate>],
+    now: Moment,
+) -> Result<&'a Certificate, Distrust> {
     leaf.check_time(now)?;
     leaf.check_leaf()?;
+    if anchors.contains(leaf) {
+        return Ok(leaf);
+    }
     let mut search = Search { others, anchors, now, signatures: 0, worst: None };
-    if anchors.contains(leaf) || search.climb(leaf, 0) {
-        return Ok(());
+    if let Some(first) = search.climb(leaf, 0) {
+        return Ok(first);
     }
     Err(search.worst.map_or_else(|| unknown_issuer(leaf), |(_, reason)| reason))
 }
@@ -113,25 +130,27 @@ struct Search<'a> {
     worst: Option<(usize, Distrust)>,
 }
 
-impl Search<'_> {
-    /// Whether an anchor stands above `certificate`, which has `below` others under it. The depth is
-    /// bounded by [`CHAIN_MAX`].
-    fn climb(&mut self, certificate: &Certificate, below: usize) -> bool {
+impl<'a> Search<'a> {
+    /// Of a path from `certificate`, which has `below` others under it, to an anchor: what ends first.
+    /// The depth is bounded by [`CHAIN_MAX`].
+    fn climb(&mut self, certificate: &'a Certificate, below: usize) -> Option<&'a Certificate> {
         for anchor in self.anchors {
             if self.is_signed_by(certificate, anchor, below) {
-                return true;
+                return Some(sooner(certificate, anchor));
             }
         }
         if below >= CHAIN_MAX {
-            return false;
+            return None;
         }
         for other in self.others {
-            if self.is_signed_by(certificate, other, below) && self.climb(other, below + 1) {
-                return true;
+            if self.is_signed_by(certificate, other, below)
+                && let Some(first) = self.climb(other, below + 1)
+            {
+                return Some(sooner(certificate, first));
             }
         }
         self.note(below, unknown_issuer(certificate));
-        false
+        None
     }
 
     /// Whether `issuer` may sign certificates that are `below` certificates above the leaf, and has
@@ -237,6 +256,12 @@ impl Certificate {
     fn unfit(&self, reason: &'static str) -> Distrust {
         Distrust::Unfit { subject: self.subject_text(), reason }
     }
+}
+
+/// Which of the two ends first; the lower one if both end at once.
+fn sooner<'a>(lower: &'a Certificate, upper: &'a Certificate) -> &'a Certificate {
+    let ends = |certificate: &Certificate| certificate.validity().1;
+    if ends(upper) < ends(lower) { upper } else { lower }
 }
 
 fn unknown_issuer(certificate: &Certificate) -> Distrust {

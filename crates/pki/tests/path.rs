@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use adit_pki::{Certificate, Distrust, Moment, PrivateKey, PublicKey, check_path, name};
+use adit_pki::{
+    Certificate, Distrust, Moment, PrivateKey, PublicKey, check_path, first_to_end, name,
+};
 use adit_wire::iana::IdType;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -122,6 +124,32 @@ fn clocks_decide_and_are_both_named() {
     long.not_after = date_time_ymd(2070, 1, 1);
     let leaf = root.signs(long);
     assert_eq!(check_path(&leaf, &[], &anchors, Moment(2_200_000_000)), Ok(()));
+}
+
+/// RFC 4301 §4.4.3.4: what a path is good for ends with the first of its certificates, at either end or
+/// between.
+#[test]
+fn the_first_to_end_is_named() {
+    let until = |mut params: CertificateParams, year| {
+        params.not_after = date_time_ymd(year, 1, 1);
+        params
+    };
+    for (years, first) in [
+        ([2031, 2032, 2033], "CN=gw"),
+        ([2032, 2031, 2033], "CN=middle"),
+        ([2033, 2032, 2031], "CN=root"),
+        ([2031, 2031, 2031], "CN=gw"),
+    ] {
+        let root = Authority::new(until(authority_params("root"), years[2]));
+        let middle = root.below(until(authority_params("middle"), years[1]));
+        let leaf = middle.signs(until(params("gw"), years[0]));
+        let (others, anchors) = ([middle.certificate], [root.certificate]);
+        let named = first_to_end(&leaf, &others, &anchors, NOW).unwrap();
+        assert_eq!(named.subject_text(), first);
+        assert!(named.validity().1.to_string().starts_with("2031-01-01"));
+        let pinned = [Arc::clone(&leaf)];
+        assert_eq!(first_to_end(&leaf, &others, &pinned, NOW).unwrap(), &*leaf);
+    }
 }
 
 /// CHECKLIST G10: key usage, extended key usage, basic constraints on CA and end entity.

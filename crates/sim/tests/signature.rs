@@ -3,12 +3,14 @@
 #![cfg(test)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_crypto::{SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, Identity, IdentityPattern, LocalRound, ProposalSpec, RemoteRound, SignatureSpec,
 };
-use adit_ike::FailureReason;
+use adit_ike::lifetime::Origin;
+use adit_ike::{Event, FailureReason};
 use adit_pki::{Certificate, Credentials, Distrust, Moment, PrivateKey};
 use adit_sim::{Fate, Pair, Seed, Setup, Side};
 use adit_wire::iana::{AuthMethod, ExchangeType};
@@ -394,6 +396,74 @@ fn certificates_out_of_their_time_are_refused() {
     let (_, right) = failures(lab.setup);
     assert!(matches!(distrust(right.clone()), Distrust::NotYetValid { .. }));
     assert_eq!(right.and_then(|reason| reason.code()), Some(212));
+}
+
+/// The lab at a time when the left side's certificate is good for so many seconds more.
+fn lab_before_the_end(left_s: u64) -> Lab {
+    let mut lab = Lab::ed25519();
+    let (_, until) = lab.left.certificate.validity();
+    lab.setup.calendar = Moment(until.0 - left_s);
+    // Those of the right side and the authority are good for longer.
+    for side in [&mut lab.setup.left, &mut lab.setup.right] {
+        (side.rekey_time, side.over_time) = (Duration::ZERO, Duration::ZERO);
+    }
+    let mut params = params("right");
+    params.not_after = date_time_ymd(2050, 1, 1);
+    lab.right = lab.root.owner_with(&params, &rcgen::PKCS_ED25519);
+    lab.setup.right_credentials = lab.right.credentials();
+    lab.setup.right.pad.local_auth = auth(lab.right.signs());
+    lab
+}
+
+/// RFC 4301 §4.4.3.4, CHECKLIST G07, K20: an IKE SA does not outlive the certificates that it rests on. A
+/// new one is authenticated before, not ever more often while nobody renews the certificate, and at the
+/// end all is deleted, on both sides, though there is no limit in the configuration.
+#[test]
+fn no_sa_outlives_its_certificates() {
+    let mut pair = lab_before_the_end(10_000).setup.pair().up();
+    let ups = |pair: &Pair| {
+        pair.left.events().iter().filter(|event| matches!(event, Event::IkeUp(_))).count()
+    };
+    let limits = |pair: &Pair, side: Side| {
+        let peer = if side == Side::Left { &pair.left } else { &pair.right };
+        peer.established()[0].auth_limits.clone()
+    };
+    for (side, ours) in [(Side::Left, true), (Side::Right, false)] {
+        let known = limits(&pair, side).into_iter().find_map(|limit| match limit.origin {
+            Origin::Certificate { ours, subject, .. } => Some((ours, subject)),
+            _ => None,
+        });
+        // Root and left end at once; the left side does not send the root.
+        let (is_ours, subject) = known.unwrap();
+        assert_eq!((is_ours, subject.as_str()), (ours, "CN=left"));
+    }
+    pair.run_for(Duration::from_secs(8_990));
+    assert_eq!(ups(&pair), 1, "{}", pair.ladder());
+    pair.run_for(Duration::from_secs(100));
+    assert_eq!(ups(&pair), 2, "{}", pair.ladder());
+    // A tenth of what is left before the end, and again, but not in the last minute.
+    pair.run_for(Duration::from_secs(905));
+    assert_eq!(ups(&pair), 4, "{}", pair.ladder());
+    assert_eq!((pair.left.child_sas().len(), pair.right.child_sas().len()), (1, 1));
+    pair.run_for(Duration::from_secs(30));
+    assert!(pair.left.established().is_empty() && pair.right.established().is_empty());
+    assert!(pair.left.child_sas().is_empty() && pair.right.child_sas().is_empty());
+    assert_eq!(ups(&pair), 4, "{}", pair.ladder());
+}
+
+/// Who proves itself by a raw key or a secret has no certificate that ends.
+#[test]
+fn raw_keys_do_not_end() {
+    let mut lab = Lab::ed25519();
+    lab.setup.left.pad.local_auth = auth(lab.left.raw());
+    lab.setup.left.pad.remote_auth = auth(lab.right.raw());
+    lab.setup.right.pad.local_auth = auth(lab.right.raw());
+    lab.setup.right.pad.remote_auth = auth(lab.left.raw());
+    let pair = lab.setup.pair().up();
+    for peer in [&pair.left, &pair.right] {
+        let info = &peer.established()[0];
+        assert_eq!((info.auth_limits.len(), info.reauth_at), (0, None));
+    }
 }
 
 /// CHECKLIST G02: the identity must be in the certificate.

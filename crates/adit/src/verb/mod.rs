@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod drops;
 pub(crate) mod engine;
 pub(crate) mod icmp;
+pub(crate) mod lifetime;
 pub(crate) mod log;
 pub(crate) mod ping;
 pub(crate) mod secret;

@@ -15,7 +15,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::{
-    AuthResult, Command, JobId, PacketEvent, Path, RequestId, TcpProblem, Transport,
+    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
+    Transport,
 };
 use crate::ticket::TicketKeys;
 use crate::v2::ppk::PpkKeys;
@@ -92,7 +93,12 @@ fn inputs() -> Vec<Input> {
         Input::TcpLost(path, TcpProblem::Garbled),
         Input::Packet(PacketEvent::Acquire { connection: connection_name, child, flow }),
         Input::Packet(PacketEvent::PeerMoved { child: child_id, remote }),
-        auth(AuthResult::Signed(proof)),
+        auth(AuthResult::Signed(proof.clone())),
+        auth(AuthResult::Limited(Box::new(Limited {
+            end: ProofEnd { left_s: 60, ours: true, subject: "CN=a".to_owned(), until: Moment(61) },
+            verified: true,
+            signed: Some(proof),
+        }))),
         auth(AuthResult::Mixed(PpkKeys { d: secret(), pi: secret(), pr: secret() })),
         auth(AuthResult::Distrusted(Box::new(expired))),
         auth(AuthResult::CannotSign(Box::new(SignFailure::NoKey(adit_db::Identity::Null)))),

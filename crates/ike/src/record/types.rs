@@ -17,7 +17,8 @@ use adit_wire::ip::FlowKey;
 use adit_wire::{Reader, WireError, Writer};
 
 use crate::command::{
-    AuthResult, Command, JobId, PacketEvent, Path, RequestId, TcpProblem, Transport,
+    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
+    Transport,
 };
 use crate::config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 use crate::ticket::TicketKeys;
@@ -58,6 +59,8 @@ structs! {
     FlowKey { src, dst, protocol, src_port, dst_port, opaque }
     Proof { method, data, certificates }
     CertificateData { encoding, data }
+    Limited { end, verified, signed }
+    ProofEnd { left_s, ours, subject, until }
     PpkKeys { d, pi, pr }
 }
 
@@ -96,7 +99,8 @@ enums! {
         4 Mixed(keys),
         5 NoSecret,
         6 Distrusted(reason),
-        7 CannotSign(reason)
+        7 CannotSign(reason),
+        8 Limited(limited)
     }
     SignFailure { 0 NoKey(identity), 1 NoScheme { key, takes } }
     KeyKind { 0 Rsa(bits), 1 P256, 2 P384, 3 P521, 4 Ed25519 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::Protection;
 use adit_db::{
-    Aggfrag, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation, Identity,
-    IkeSaId, IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
+    Aggfrag, Amounts, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
+    Identity, IkeSaId, IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
@@ -44,6 +44,8 @@ pub(crate) struct Child {
     mode: Mode,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    /// Limits beside those in time, which the packet engine watches, for people. Boxed: most have none.
+    amounts: Option<Box<[Amounts; 2]>>,
     /// Whether we asked for it.
     by_us: bool,
     pub(crate) idleness: Idleness,
@@ -347,6 +349,7 @@ impl Child {
             mode: agreed.mode.mode(),
             rekey_at: lifetime.soft.time.map(|age| cx.now + age),
             over_at: lifetime.hard.time.map(|age| cx.now + age),
+            amounts: lifetime.has_amounts().then(|| Box::new([lifetime.soft, lifetime.hard])),
             by_us: agreed.role.is_initiator(),
             idleness: Idleness::new(lifetime.idle, cx.now),
             // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
@@ -435,6 +438,7 @@ impl Child {
             installed: self.installed,
             rekey_at: self.rekey_at,
             over_at: self.over_at,
+            amounts: self.amounts.clone(),
             idle_at: self.idle_at(),
             local_ts: self.selectors.local.clone(),
             remote_ts: self.selectors.remote.clone(),

@@ -756,6 +756,7 @@ impl Established {
             established: Some(self.since),
             rekey_at: self.rekey_at,
             reauth_at: self.reauth.as_ref().and_then(|reauth| reauth.at),
+            auth_limits: self.reauth.as_ref().map(|reauth| reauth.limits()).unwrap_or_default(),
             ppk: self.secrets.ppk,
             over_at: self.over_at,
             children: self.children.iter().map(|child| child.info(encap)).collect(),

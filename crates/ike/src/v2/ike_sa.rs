@@ -554,6 +554,8 @@ impl IkeSa {
     /// Takes the result of a job.
     pub(crate) fn handle_auth(&mut self, job: JobId, result: AuthResult, cx: &mut Context<'_>) {
         let core = &mut self.core;
+        let (result, end) = result.split();
+        end.into_iter().for_each(|end| core.limit_proof(end, cx.now));
         let result = match &mut self.state {
             State::AuthSigning(state) => state.handle_auth(job, result, core, cx),
             State::AuthVerifying(state) => state.handle_auth(job, result, core, cx),

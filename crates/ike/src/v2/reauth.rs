@@ -10,6 +10,10 @@
 //! the same address. Then the old IKE SA stays for a while, and traffic stays on its children until
 //! the peer surely has the new ones.
 //!
+//! What a side has proven with a certificate is good no longer than that (RFC 4301 §4.4.3.4): a new IKE SA
+//! is tried before, in case that somebody has renewed it, and at the end the old one is deleted whatever is
+//! configured.
+//!
 //! Declined of the RFC: AUTH_LIFETIME in INFORMATIONAL is obeyed and never sent ("MAY"): a changed
 //! configuration holds for the next IKE SA.
 
@@ -20,8 +24,10 @@ use adit_wire::iana::NotifyType;
 use adit_wire::ikev2::{ChainBuilder, Notify, Payload};
 
 use crate::context::{Context, Notice};
+use crate::event::AuthLimit;
 use crate::failure::FailureReason;
 use crate::keymat::Role;
+use crate::lifetime::{FLOOR_SECONDS, Origin};
 use crate::v2::established::Established;
 use crate::v2::handshake::Resumed;
 use crate::v2::ike_sa::core::Core;
@@ -41,6 +47,8 @@ pub(crate) struct Reauth {
     superseded: bool,
     /// When its children carry traffic that those of the IKE SA before it carry so far.
     takes_over_at: Option<Instant>,
+    /// What the times come from, each origin once.
+    limits: Vec<AuthLimit>,
 }
 
 /// How long the peer takes our authentication for good (RFC 4478 §3).
@@ -49,6 +57,12 @@ pub(crate) struct AuthLifetime(Duration);
 
 /// An IKE SA does not get a successor sooner, whatever the peer says (RFC 4478 §5).
 const EARLIEST: Duration = Duration::from_secs(10);
+
+/// How long before a proof ends an attempt begins, at most; less than that it is a tenth of what is left.
+const LEAD_MAX: Duration = Duration::from_hours(1);
+
+/// With less left, nobody has renewed a certificate: attempts would follow each other ever faster.
+const LEAST_LEFT: Duration = Duration::from_secs(FLOOR_SECONDS);
 
 /// Wait after an attempt that failed, plus up to half as much again at random.
 const RETRY_WAIT: Duration = Duration::from_secs(20);
@@ -86,13 +100,15 @@ pub(crate) fn begin(
     lifetime: Option<AuthLifetime>,
     repeats: bool,
     resumed: Option<&Resumed>,
-    core: &Core,
+    core: &mut Core,
     cx: &mut Context<'_>,
 ) -> Option<Box<Reauth>> {
     let mut reauth = Reauth::default();
+    let certificate = core.take_proof_end();
     if let Some(connection) = core.connection.as_ref()
         && let Some(until) = proven_until(connection, resumed, cx.now)
     {
+        reauth.note(Origin::Configured, configured(connection, cx.now));
         let left = until.saturating_duration_since(cx.now);
         // Rekeying may have more time for it.
         let rand_time = connection.rand_time.min(left / 10);
@@ -108,6 +124,20 @@ pub(crate) fn begin(
         reauth.over_at = over_time.map(|time| until + time);
         reauth.proven_until = Some(until);
     }
+    let left_over = resumed.and_then(|resumed| resumed.authenticated_until);
+    reauth.note(Origin::Ticket, left_over);
+    // A ticket does not say what its end comes from: it may be that of a certificate.
+    let signed = core.connection.as_ref().is_some_and(|connection| {
+        let pad = &connection.pad;
+        pad.local_auth.signature().is_some() || pad.remote_auth.signature().is_some()
+    });
+    if let Some(until) = left_over.filter(|_| signed) {
+        reauth.end_at(until, core, cx.now);
+    }
+    if let Some(AuthLimit { origin, until }) = certificate {
+        reauth.note(origin, Some(until));
+        reauth.end_at(until, core, cx.now);
+    }
     if let Some(lifetime) = lifetime {
         reauth.limit(lifetime, cx.now, cx.now);
     }
@@ -121,9 +151,14 @@ fn proven_until(
     resumed: Option<&Resumed>,
     now: Instant,
 ) -> Option<Instant> {
-    let time = Some(connection.reauth_time).filter(|time| !time.is_zero());
     let before = resumed.and_then(|resumed| resumed.authenticated_until);
-    [time.map(|time| now + time), before].into_iter().flatten().min()
+    [configured(connection, now), before].into_iter().flatten().min()
+}
+
+/// The same as the configuration has it.
+fn configured(connection: &Connection, now: Instant) -> Option<Instant> {
+    let time = Some(connection.reauth_time).filter(|time| !time.is_zero());
+    time.map(|time| now + time)
 }
 
 /// Whether we know where to begin anew. A peer behind a NAT answers nobody it has not called.
@@ -141,6 +176,10 @@ pub(crate) fn is_repetition(initial_contact: bool, core: &Core, cx: &Context<'_>
         && cx.roster.has_from(local, remote, core.path.remote.ip())
 }
 
+fn sooner(before: Option<Instant>, at: Instant) -> Option<Instant> {
+    Some(before.map_or(at, |before| before.min(at)))
+}
+
 impl Reauth {
     /// Takes what the peer says of an IKE SA that has been up since then.
     //= https://www.rfc-editor.org/rfc/rfc4478#section-2
@@ -148,8 +187,35 @@ impl Reauth {
     //# within the time indicated in the notification.
     fn limit(&mut self, AuthLifetime(time): AuthLifetime, since: Instant, now: Instant) {
         // A tenth for the exchanges themselves.
-        let at = (now + (time - time / 10)).max(since + EARLIEST);
-        self.at = Some(self.at.map_or(at, |before| before.min(at)));
+        let lead = (time / 10).min(LEAD_MAX);
+        let at = (now + (time - lead)).max(since + EARLIEST);
+        self.at = sooner(self.at, at);
+        self.note(Origin::AuthLifetime, Some(now + time));
+    }
+
+    /// Nothing that is proven is good for longer: a successor is tried before, and then it is over.
+    fn end_at(&mut self, until: Instant, core: &Core, now: Instant) {
+        let left = until.saturating_duration_since(now);
+        let lead = (left / 10).min(LEAD_MAX);
+        // The responder comes after the initiator, and only if that has not.
+        let lead = if core.role.is_initiator() { lead } else { lead / 2 };
+        if can_begin(core) && left >= LEAST_LEFT {
+            self.at = sooner(self.at, until - lead);
+        }
+        self.proven_until = sooner(self.proven_until, until);
+        self.over_at = sooner(self.over_at, until);
+    }
+
+    /// Remembers what a time comes from, instead of what was known of the same origin.
+    fn note(&mut self, origin: Origin, until: Option<Instant>) {
+        let Some(until) = until else { return };
+        self.limits.retain(|known| known.origin != origin);
+        self.limits.push(AuthLimit { origin, until });
+    }
+
+    /// What the times come from.
+    pub(crate) fn limits(&self) -> Vec<AuthLimit> {
+        self.limits.clone()
     }
 
     /// When the authentication is good no more, as this side sees it.
@@ -216,7 +282,7 @@ impl Established {
         let reauth = self.reauth.get_or_insert_default();
         let over_at = cx.now + SUPERSEDED_WAIT;
         let over_at = reauth.over_at.map_or(over_at, |before| before.min(over_at));
-        **reauth = Reauth { at: None, over_at: Some(over_at), superseded: true, ..**reauth };
+        (reauth.at, reauth.over_at, reauth.superseded) = (None, Some(over_at), true);
     }
 }
 
@@ -241,6 +307,7 @@ mod tests {
         assert_eq!(limited(Some(after(600)), 300, 0), Some(after(270)));
         assert_eq!(limited(None, 0, 0), Some(after(10)));
         assert_eq!(limited(None, 0, 500), Some(after(500)));
+        assert_eq!(limited(None, 864_000, 0), Some(after(860_400)), "an hour before, at most");
     }
 
     /// What a ticket stands for (RFC 5723) has an end where the IKE SA has none.

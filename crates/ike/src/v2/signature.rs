@@ -18,13 +18,14 @@ use std::sync::Arc;
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{AuthSpec, Identity, SignatureSpec};
 use adit_pki::{
-    CHAIN_MAX, Certificate, Credentials, Distrust, KeyId, PrivateKey, algorithm_identifier,
-    check_path, name, read_algorithm,
+    CHAIN_MAX, Certificate, Credentials, Distrust, KeyId, Moment, PrivateKey, algorithm_identifier,
+    first_to_end, name, read_algorithm,
 };
 use adit_wire::iana::{AuthMethod, CertEncoding, HashAlgorithm, NotifyType};
 use adit_wire::ikev2::{Auth, Cert, CertReq, ChainBuilder, MessageBuilder, Notify, Payload};
 
 use crate::auth::Keys;
+use crate::command::ProofEnd;
 use crate::failure::FailureReason;
 use crate::output::AuthJob;
 use crate::v2::ike_sa::core::Core;
@@ -456,11 +457,11 @@ pub(crate) fn verify(
     proof: &Proof,
     job: &AuthJob,
     keys: Keys<'_>,
-) -> Result<(), Distrust> {
+) -> Result<Option<ProofEnd>, Distrust> {
     let signature = Signature::read(spec, proof)?;
     let octets = job.octets.as_bytes();
     if spec.public_keys.iter().any(|public| signature.is_by(public.key(), octets)) {
-        return Ok(());
+        return Ok(None);
     }
     let pinned = spec.certificates.as_slice();
     if !spec.public_keys.is_empty() && pinned.is_empty() {
@@ -485,7 +486,16 @@ pub(crate) fn verify(
     if !signature.is_by(leaf.public_key().key(), octets) {
         return Err(Distrust::BadSignature);
     }
-    check_path(&leaf, &others, anchors, keys.now)
+    let first = first_to_end(&leaf, &others, anchors, keys.now)?;
+    Ok(Some(ProofEnd::of(first, false, keys.now)))
+}
+
+/// What ends a proof of ours: the first of the certificates that go with it. One whose time is over
+/// already is for the peer to judge.
+pub(crate) fn end_of(proof: &Proof, now: Moment) -> Option<ProofEnd> {
+    let sent = proof.certificates.iter().filter_map(|one| Certificate::from_der(&one.data).ok());
+    let ends = sent.map(|certificate| ProofEnd::of(&certificate, true, now));
+    ends.filter(|end| end.left_s > 0).min_by_key(|end| end.until)
 }
 
 /// Keys of certificates that a stranger has sent may have so many bits at most: the time that a signature

@@ -138,6 +138,12 @@ pub enum Request {
     /// `adit-engine`: how packets are moved. Answer: [`crate::api::EngineReport`] by
     /// [`crate::api::to_message`].
     AditEngine,
+    /// `adit-why-lifetime`: what limits the SAs of a tunnel. Answer: [`crate::api::LifetimeReport`] by
+    /// [`crate::api::to_message`].
+    AditWhyLifetime {
+        /// The tunnel.
+        tunnel: String,
+    },
     /// `adit-why`: what happens to a packet. Answer: [`crate::api::Why`] by
     /// [`crate::api::to_message`].
     AditWhy {
@@ -369,6 +375,7 @@ impl Request {
                 dscp: dscp(message)?,
                 interface: text(message, "interface")?,
             }),
+            "adit-why-lifetime" => Ok(Self::AditWhyLifetime { tunnel: needed(message, "tunnel")? }),
             "adit-log" => Ok(Self::AditLog {
                 tunnel: text(message, "tunnel")?,
                 lines: number(message, &["lines"])?,
@@ -442,6 +449,7 @@ impl Request {
             Self::AditSad => "adit-sad",
             Self::AditEngine => "adit-engine",
             Self::AditWhy { .. } => "adit-why",
+            Self::AditWhyLifetime { .. } => "adit-why-lifetime",
             Self::AditLog { .. } => "adit-log",
         }
     }
@@ -500,6 +508,7 @@ impl Request {
                 message.put_if("all", *all);
             }
             Self::AditStatus { tunnel } => message.put_some("tunnel", tunnel.as_ref()),
+            Self::AditWhyLifetime { tunnel } => message.put("tunnel", tunnel),
             Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
             Self::AditWhy { flow, dscp, interface } => {
                 put_flow(&mut message, flow);

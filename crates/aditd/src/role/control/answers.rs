@@ -79,6 +79,10 @@ impl Running {
                 let answer = self.why(packet, policies, &carriers, &numbers);
                 self.answer(client, api::to_message(&answer));
             }
+            Request::AditWhyLifetime { tunnel } => {
+                let report = self.lifetimes(&tunnel, &numbers);
+                self.answer(client, api::to_message(&report));
+            }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),
             Request::Redirect(redirect) => self.redirect(client, &redirect, &numbers.sas),
             Request::Rekey(rekey) => self.rekey(client, &rekey, &numbers),

@@ -10,6 +10,7 @@ mod credentials;
 mod engine;
 mod events;
 mod gathered;
+mod lifetimes;
 mod load;
 mod manual;
 mod news;

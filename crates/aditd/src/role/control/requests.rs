@@ -54,6 +54,7 @@ impl Running {
             | Request::AditSpd
             | Request::AditSad
             | Request::AditWhy { .. }
+            | Request::AditWhyLifetime { .. }
             | Request::Terminate(_)
             | Request::Rekey(_)
             | Request::Redirect(_)) => self.ask(id, request),

@@ -11,10 +11,10 @@ use adit_db::{Connection, ConnectionName, Encap, Encapsulation, Identity, IkeSaI
 use adit_wire::iana::ExchangeType;
 use adit_wire::ikev2::{ChainBuilder, Flags, Header, IkeSpi, Transform};
 
-use crate::command::Path;
+use crate::command::{Path, ProofEnd};
 use crate::config::Retransmission;
 use crate::context::Context;
-use crate::event::{IkeSaInfo, IkeSaState, PeerSoftware, Step};
+use crate::event::{AuthLimit, IkeSaInfo, IkeSaState, PeerSoftware, Step};
 use crate::failure::{Failure, FailureReason};
 use crate::keymat::{Role, SkKeys};
 use crate::nat::Verdict;
@@ -75,6 +75,9 @@ pub(crate) struct Core {
     pub(crate) responses: Responses,
     /// Boxed: hardly any peer is a cluster.
     pub(crate) synchronized: Option<Box<Synchronized>>,
+    /// When the first of the certificates ends that a proof rests on, until authentication is done. Boxed:
+    /// most have none.
+    proof_end: Option<Box<AuthLimit>>,
     protection: Option<Protection>,
     request_fragments: Reassembly,
     response_fragments: Reassembly,
@@ -128,6 +131,7 @@ impl Core {
             requests: Requests::new(0),
             responses: Responses::new(0),
             synchronized: None,
+            proof_end: None,
             protection: None,
             request_fragments: Reassembly::new(),
             response_fragments: Reassembly::new(),
@@ -244,10 +248,24 @@ impl Core {
             established: None,
             rekey_at: None,
             reauth_at: None,
+            auth_limits: Vec::new(),
             ppk: false,
             over_at: None,
             children: Vec::new(),
         }
+    }
+
+    /// One of the proofs that this IKE SA rests on ends.
+    pub(crate) fn limit_proof(&mut self, end: ProofEnd, now: Instant) {
+        let Some(limit) = AuthLimit::of_proof(end, now) else { return };
+        if self.proof_end.as_ref().is_none_or(|before| limit.until < before.until) {
+            self.proof_end = Some(Box::new(limit));
+        }
+    }
+
+    /// The first of them to end, once.
+    pub(crate) fn take_proof_end(&mut self) -> Option<AuthLimit> {
+        self.proof_end.take().map(|end| *end)
     }
 
     pub(crate) fn failure(&self, reason: FailureReason, now: Instant) -> Box<Failure> {

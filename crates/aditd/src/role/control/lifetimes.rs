@@ -1,0 +1,289 @@
+//! `adit why-lifetime`: when the SAs of a tunnel are renewed and when they end, and what each number
+//! comes from (RFC 4301 §4.4.2.1, RFC 7296 §2.8, RFC 4478).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use adit_db::{ChildConfig, Connection, LimitSpec, Usage};
+use adit_ike::lifetime::Origin;
+use adit_ike::{AuthLimit, ChildSaInfo, IkeSaInfo};
+use adit_mgmt::api::{LifetimeReport, LimitStatus, SCHEMA, SaLifetimes, Source};
+use adit_sys::clock;
+
+use super::Running;
+use super::answers::Numbers;
+use super::snapshots::{seconds_since, seconds_until};
+use super::why::halves;
+
+impl Running {
+    /// What limits the SAs of a tunnel; nothing if it has none.
+    pub(super) fn lifetimes(&self, tunnel: &str, numbers: &Numbers) -> LifetimeReport {
+        let mut report =
+            LifetimeReport { schema: SCHEMA, tunnel: tunnel.to_owned(), ..Default::default() };
+        let known = numbers.connections.iter().map(|known| &known.connection);
+        let Some(connection) = known.into_iter().find(|one| one.name.as_str() == tunnel) else {
+            return report;
+        };
+        report.source = self.store.source(&connection.name);
+        let context = self.store.context(Some(tunnel));
+        let written = Written {
+            file: context.file.as_deref(),
+            lines: &context.key_lines,
+            source: report.source,
+        };
+        let scene = Scene { connection, written, now: clock::now() };
+        let mut sas: Vec<&IkeSaInfo> = numbers.sas.iter().collect();
+        sas.retain(|sa| sa.connection.as_ref() == Some(&connection.name));
+        sas.sort_by_key(|sa| (sa.established, sa.id));
+        for ike in sas {
+            report.sas.extend(scene.ike(ike));
+            let children = ike.children.iter();
+            report.sas.extend(children.map(|sa| scene.child(sa, used(sa, numbers))));
+        }
+        report
+    }
+}
+
+/// What has gone through the direction that is nearer to its limits.
+fn used(sa: &ChildSaInfo, numbers: &Numbers) -> Usage {
+    let halves = halves(sa.id, numbers);
+    let most = |count: fn(&adit_dataplane::SaCounters) -> u64| {
+        halves.iter().flatten().map(count).max().unwrap_or(0)
+    };
+    Usage { octets: most(|half| half.octets), packets: most(|half| half.packets) }
+}
+
+/// Where a tunnel's configuration stands.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    file: Option<&'a str>,
+    lines: &'a BTreeMap<String, usize>,
+    source: Source,
+}
+
+/// A key of a tunnel's file, and what VICI calls the same.
+type Key = (&'static str, &'static str);
+
+/// What a number comes from, and the line that has it.
+type From = (String, Option<String>);
+
+impl Written<'_> {
+    /// What a number comes from that one key has, or another that it is derived from, as `derived` says.
+    fn from(&self, own: Key, other: Option<(Key, &str)>) -> From {
+        let line = |key: &str| {
+            let line = self.lines.get(key)?;
+            self.file.map(|file| format!("{file}:{line}"))
+        };
+        if let Some(place) = line(own.0) {
+            return (own.0.to_owned(), Some(place));
+        }
+        if let Some(((key, _), derived)) = other
+            && let Some(place) = line(key)
+        {
+            return (format!("{derived} {key}"), Some(place));
+        }
+        match self.source {
+            // What was left out is not told from what was written.
+            Source::Vici => (format!("{} by VICI, or its default", own.1), None),
+            Source::File => ("default".to_owned(), None),
+        }
+    }
+}
+
+/// What all SAs of a tunnel have in common.
+struct Scene<'a> {
+    connection: &'a Connection,
+    written: Written<'a>,
+    now: Instant,
+}
+
+impl Scene<'_> {
+    /// An IKE SA that is up.
+    fn ike(&self, info: &IkeSaInfo) -> Option<SaLifetimes> {
+        let since = info.established?;
+        let mut limits = vec![
+            self.time("rekey", since, info.rekey_at, self.ike_rekey(info, since)),
+            self.time("reauthenticate", since, info.reauth_at, reauthentication(info)),
+        ];
+        limits.push(self.time("end", since, info.over_at, self.ike_end()));
+        let proofs = info.auth_limits.iter();
+        limits.extend(
+            proofs.map(|limit| {
+                self.time("authentication", since, Some(limit.until), self.proof(limit))
+            }),
+        );
+        mark(&mut limits);
+        Some(SaLifetimes {
+            protocol: "IKE".to_owned(),
+            child: None,
+            id: info.id.0,
+            state: info.state.to_string(),
+            age_s: seconds_since(since, self.now),
+            limits,
+        })
+    }
+
+    fn ike_rekey(&self, info: &IkeSaInfo, since: Instant) -> From {
+        let spec = self.connection.rekey_time.as_secs();
+        if spec == 0 {
+            return ("no rekeying is configured".to_owned(), None);
+        }
+        let drawn = info.rekey_at.map(|at| at.saturating_duration_since(since));
+        let drawn_s = drawn.map(round_up).unwrap_or(spec);
+        let rand_s = self.connection.rand_time.as_secs();
+        lowered(self.written.from(IKE_REKEY, None), spec, drawn_s, rand_s, "s")
+    }
+
+    fn ike_end(&self) -> From {
+        let rekey_s = self.connection.rekey_time.as_secs();
+        let over_s = self.connection.over_time.as_secs();
+        if rekey_s == 0 || over_s == 0 {
+            return ("no end is configured".to_owned(), None);
+        }
+        let (origin, place) = self.written.from(IKE_REKEY, None);
+        (format!("{origin}: {rekey_s} s, and {over_s} s more"), place)
+    }
+
+    /// What ends authentication.
+    fn proof(&self, limit: &AuthLimit) -> From {
+        match limit.origin == Origin::Configured {
+            true => self.written.from(REAUTH, None),
+            false => (limit.origin.to_string(), None),
+        }
+    }
+
+    fn child(&self, info: &ChildSaInfo, used: Usage) -> SaLifetimes {
+        let config = self.connection.child(&info.name);
+        let spec = |limit: fn(&ChildConfig) -> LimitSpec| config.map(limit).unwrap_or_default();
+        let seconds = spec(|child| child.lifetime.seconds);
+        let since = info.installed;
+        let soft_s = info.rekey_at.map(|at| round_up(at.saturating_duration_since(since)));
+        let soft = self.written.from(REKEY, Some((LIFE, "a tenth less than")));
+        let soft = lowered(soft, seconds.soft, soft_s.unwrap_or(seconds.soft), seconds.rand, "s");
+        let mut limits = vec![
+            self.time("rekey", since, info.rekey_at, soft),
+            self.time(
+                "end",
+                since,
+                info.over_at,
+                self.written.from(LIFE, Some((REKEY, "a tenth more than"))),
+            ),
+        ];
+        if let Some(amounts) = &info.amounts {
+            let [soft, hard] = **amounts;
+            let octets = spec(|child| child.lifetime.octets);
+            let packets = spec(|child| child.lifetime.packets);
+            let all = [
+                ("rekey", "octets", soft.octets, used.octets, octets, REKEY_BYTES),
+                ("end", "octets", hard.octets, used.octets, LimitSpec::NONE, LIFE_BYTES),
+                ("rekey", "packets", soft.packets, used.packets, packets, REKEY_PACKETS),
+                ("end", "packets", hard.packets, used.packets, LimitSpec::NONE, LIFE_PACKETS),
+            ];
+            for (limit, unit, amount, used, spec, key) in all {
+                let Some(amount) = amount else { continue };
+                let from = self.written.from(key, None);
+                let (origin, place) = match spec.soft {
+                    0 => from,
+                    configured => lowered(from, configured, amount, spec.rand, unit),
+                };
+                limits.push(LimitStatus {
+                    limit: limit.to_owned(),
+                    unit: unit.to_owned(),
+                    amount: Some(amount),
+                    left: Some(amount.saturating_sub(used)),
+                    first: false,
+                    origin,
+                    place,
+                });
+            }
+        }
+        if info.idle_at.is_some() {
+            // Counted from the last packet, not from the beginning.
+            let idle = self.time("idle", since, info.idle_at, self.written.from(IDLE, None));
+            let amount = config.map(|child| child.lifetime.idle_s);
+            limits.push(LimitStatus { amount, ..idle });
+        }
+        mark(&mut limits);
+        SaLifetimes {
+            protocol: info.protocol.to_string(),
+            child: Some(info.name.to_string()),
+            id: info.id.0,
+            state: info.state.to_string(),
+            age_s: seconds_since(since, self.now),
+            limits,
+        }
+    }
+
+    /// A limit in time.
+    fn time(&self, limit: &str, since: Instant, at: Option<Instant>, from: From) -> LimitStatus {
+        let (origin, place) = from;
+        LimitStatus {
+            limit: limit.to_owned(),
+            unit: "seconds".to_owned(),
+            amount: at.map(|at| round_up(at.saturating_duration_since(since))),
+            left: at.map(|at| seconds_until(at, self.now)),
+            first: false,
+            origin,
+            place,
+        }
+    }
+}
+
+const IKE_REKEY: Key = ("ike_rekey", "rekey_time");
+const REAUTH: Key = ("reauth", "reauth_time");
+const REKEY: Key = ("rekey", "rekey_time");
+const LIFE: Key = ("life", "life_time");
+const IDLE: Key = ("idle", "inactivity");
+// Those that files do not have.
+const REKEY_BYTES: Key = ("", "rekey_bytes");
+const LIFE_BYTES: Key = ("", "life_bytes");
+const REKEY_PACKETS: Key = ("", "rekey_packets");
+const LIFE_PACKETS: Key = ("", "life_packets");
+
+/// Why authentication is repeated when it is, or not.
+fn reauthentication(info: &IkeSaInfo) -> From {
+    let first = info.auth_limits.iter().map(|limit| limit.until).min();
+    let origin = match (first, info.reauth_at) {
+        (None, None) => "nothing ends authentication".to_owned(),
+        (Some(_), None) => "the peer has to begin, or it is too late".to_owned(),
+        (None, Some(_)) => "an attempt failed, and is repeated".to_owned(),
+        (Some(first), Some(at)) => {
+            let lead_s = first.saturating_duration_since(at).as_secs();
+            format!("{lead_s} s before authentication ends")
+        }
+    };
+    (origin, None)
+}
+
+/// A number that was lowered at random.
+fn lowered(from: From, configured: u64, drawn: u64, at_most: u64, unit: &str) -> From {
+    let (origin, place) = from;
+    let by = configured.saturating_sub(drawn);
+    let origin = match by {
+        0 => format!("{origin}: {configured} {unit}"),
+        by => format!("{origin}: {configured} {unit}, less {by} of up to {at_most} at random"),
+    };
+    (origin, place)
+}
+
+/// Marks what comes first: of what renews an SA, and of what ends it, in each unit.
+fn mark(limits: &mut [LimitStatus]) {
+    let kind = |limit: &LimitStatus| {
+        let renews = matches!(limit.limit.as_str(), "rekey" | "reauthenticate");
+        (renews, limit.unit.clone())
+    };
+    let mut least: BTreeMap<(bool, String), u64> = BTreeMap::new();
+    for limit in limits.iter() {
+        let Some(left) = limit.left else { continue };
+        let known = least.entry(kind(limit)).or_insert(left);
+        *known = left.min(*known);
+    }
+    for limit in limits {
+        limit.first = limit.left.is_some() && least.get(&kind(limit)).copied() == limit.left;
+    }
+}
+
+/// Seconds of a time that began and ends at instants with fractions.
+fn round_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
