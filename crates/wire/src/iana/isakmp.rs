@@ -4,6 +4,9 @@ use super::registry;
 
 registry! {
     /// Payload type (RFC 2408 §3.1, RFC 3947 §3, §5.2). [`PayloadType::NONE`] ends a chain.
+    ///
+    /// The drafts of NAT traversal up to 03 had private numbers, those from 04 to 08 numbers that IANA
+    /// gave to others afterwards.
     pub struct PayloadType(u8) {
         NONE = 0, "NONE";
         SA = 1, "SA";
@@ -20,6 +23,8 @@ registry! {
         DELETE = 12, "D";
         VENDOR_ID = 13, "VID";
         ATTRIBUTES = 14, "ATTR";
+        NAT_D_DRAFT_04 = 15, "NAT-D (draft 04)";
+        NAT_OA_DRAFT_04 = 16, "NAT-OA (draft 04)";
         NAT_D = 20, "NAT-D";
         NAT_OA = 21, "NAT-OA";
         NAT_D_DRAFT = 130, "NAT-D (draft)";
@@ -29,11 +34,11 @@ registry! {
 }
 
 impl PayloadType {
-    /// Whether the number is left to private agreement (RFC 2408 §3.1): a receiver to whom it means
-    /// nothing skips it.
+    /// Whether a receiver to whom the number means nothing skips the payload: numbers that are left to
+    /// private agreement (RFC 2408 §3.1), and those of drafts that gateways send unasked.
     #[must_use]
     pub const fn is_private(self) -> bool {
-        self.0 >= 128
+        self.0 >= 128 || matches!(self, Self::NAT_D_DRAFT_04 | Self::NAT_OA_DRAFT_04)
     }
 }
 

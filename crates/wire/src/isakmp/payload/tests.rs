@@ -88,10 +88,10 @@ fn unknown_types_have_their_notify() {
         let raw = RawPayload { kind: PayloadType(kind), body: &[1, 2], octets: &[] };
         Payload::read(raw).map_err(|error| error.notify)
     };
-    for kind in [0, 2, 3, 15, 19, 22, 33, 46, 53, 127] {
+    for kind in [0, 2, 3, 17, 19, 22, 33, 46, 53, 127] {
         assert_eq!(read(kind), Err(NotifyType::INVALID_PAYLOAD_TYPE), "{kind}");
     }
-    for kind in [128, 133, 255] {
+    for kind in [15, 16, 128, 133, 255] {
         assert!(matches!(read(kind), Ok(Payload::Private(raw)) if raw.body == [1, 2]), "{kind}");
     }
 }
