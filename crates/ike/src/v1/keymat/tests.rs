@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use adit_crypto::{Cipher, Integrity, KeySize};
 
+use super::capture::shared;
 use super::*;
 
 /// Cases of the NIST CAVS sets for IKEv1 (see the head of each file for its origin).
@@ -25,17 +26,14 @@ fn keys_equal_the_answers_of_nist_cavs() {
     assert_eq!(check_cavs(CAVS_DSA), 10);
 }
 
-/// The whole sets, where somebody has them: `ADIT_CAVS_IKEV1=/path/to/ikev1_psk.fax:/path/to/other`.
+/// The whole sets, where somebody has them.
 #[test]
 fn keys_equal_all_answers_of_nist_cavs_if_present() {
-    let Ok(paths) = std::env::var("ADIT_CAVS_IKEV1") else {
-        eprintln!("SKIPPED: ADIT_CAVS_IKEV1 names no file");
-        return;
-    };
-    for path in paths.split(':') {
+    let Some(folder) = shared("ike/cavs-kdf") else { return };
+    for name in ["ikev1_psk", "ikev1_dsa"] {
+        let path = folder.join(format!("{name}.even.fax"));
         let checked = check_cavs(&std::fs::read_to_string(path).unwrap());
-        assert!(checked > 0, "{path} has no case");
-        println!("{checked} cases of {path}");
+        assert!(checked > 100, "{name} has {checked} cases");
     }
 }
 
@@ -319,7 +317,7 @@ fn sections(text: &str) -> BTreeMap<String, Case> {
     sections
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
