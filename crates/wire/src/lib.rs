@@ -1,8 +1,10 @@
-//! Octets to values and back: IP, ESP, AH, IPComp, AGGFRAG, IKEv2 (RFC 7296) and UDP encapsulation (RFC 3948).
+//! Octets to values and back: IP, ESP, AH, IPComp, AGGFRAG, IKEv2 (RFC 7296), ISAKMP (RFC 2408) with
+//! the IPsec DOI (RFC 2407), and UDP encapsulation (RFC 3948).
 //!
 //! Every format has a `read` and a `write` that are exact inverses. `read` borrows from its input,
 //! consumes exactly what the format says and never panics, loops or allocates by a number that a
-//! peer chose. Reserved bits are ignored by `read` and zero from `write`.
+//! peer chose. Reserved bits are ignored by `read`, except where RFC 2408 wants them refused, and zero
+//! from `write`.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,6 +16,7 @@ extern crate std;
 
 pub mod aggfrag;
 pub mod ah;
+pub mod doi;
 pub mod encap;
 mod error;
 pub mod esp;
@@ -21,6 +24,7 @@ pub mod iana;
 pub mod ikev2;
 pub mod ip;
 pub mod ipcomp;
+pub mod isakmp;
 pub mod packet_buf;
 pub mod path_message;
 mod reader;

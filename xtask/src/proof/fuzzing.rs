@@ -11,7 +11,7 @@ use crate::fuzz::{self, Run, Targets};
 type Wanted = [(&'static str, &'static [&'static str])];
 
 const WANTED: &Wanted = &[
-    ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
+    ("IKE", &["wire_ikev2", "wire_isakmp", "ike_initiator", "ike_responder", "ike_established"]),
     ("ESP input", &["esp_inbound"]),
     ("AH input", &["ah_inbound"]),
     ("IPComp input", &["ipcomp_inbound"]),

@@ -2,10 +2,12 @@
 //!
 //! A peer may send a number nobody here knows; it stays a value and prints as `UNKNOWN(n)`.
 
+pub mod doi;
 mod icmp;
 mod ike;
 mod ip;
 mod ipcomp;
+pub mod isakmp;
 mod notify;
 mod transform;
 

@@ -41,6 +41,9 @@ impl fmt::Display for IkeSpi {
 pub struct Version(pub u8);
 
 impl Version {
+    /// IKEv1, RFC 2408 §3.1.
+    pub const V1: Self = Self(0x10);
+
     /// IKEv2, RFC 7296.
     pub const V2: Self = Self(0x20);
 
