@@ -69,7 +69,9 @@ fn says(who: &Gateway, words: &str, times: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// We initiate, and a new IKE SA takes the place of the old one by itself. No ping is lost.
+/// We initiate, and a new IKE SA takes the place of the old one by itself, because we want that or because
+/// they say how long ours is good for. strongSwan sends on the new child before we can have it, and still no
+/// ping is lost.
 pub(crate) fn repeated(bench: &Bench) -> anyhow::Result<Figures> {
     bring_up(bench, &bench.left)?;
     let before = bench.left.only_sa()?;
@@ -84,17 +86,6 @@ pub(crate) fn repeated(bench: &Bench) -> anyhow::Result<Figures> {
     is_up(bench)?;
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     Ok(Figures::from([("pings", pings as f64)]))
-}
-
-/// We initiate, and repeat it because they say how long ours is good for. strongSwan sends on the new
-/// child before we can have it, so a ping may be lost.
-pub(crate) fn repeated_for_them(bench: &Bench) -> anyhow::Result<Figures> {
-    let figures = bring_up(bench, &bench.left)?;
-    let before = bench.left.only_sa()?;
-    let is_new = |sa: &IkeSa| sa.spis != before.spis;
-    bench.left.wait_for(REPEATED, "authentication repeated", is_new)?;
-    is_up(bench)?;
-    Ok(figures)
 }
 
 /// They initiate and repeat it in their way: break before make.

@@ -166,9 +166,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     planned(
         "reauth-lifetime",
-        "they send AUTH_LIFETIME, and we authenticate again in time",
+        "they send AUTH_LIFETIME, and we authenticate again in time, no ping is lost",
         Plan::reauth_right,
-        authentication::repeated_for_them,
+        authentication::repeated,
     ),
     planned(
         "reauth-theirs",
