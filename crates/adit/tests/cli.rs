@@ -17,23 +17,24 @@ fn help_lists_the_verbs() {
     Usage: adit [OPTIONS] <COMMAND>
 
     Commands:
-      demo         Show a real tunnel on this machine: two sites in network namespaces
-      check        Check the configuration without changing anything
-      up           Bring a tunnel up and show each step
-      down         Take a tunnel down
-      restart      Take a tunnel down and bring it up again
-      rekey        Replace a tunnel's keys now, without losing a packet
-      reload       Read the configuration again; only tunnels that changed are touched
-      status       Show the tunnels
-      doctor       Look for what is wrong, try the tunnels, and print only problems
-      ping         Send echo requests through a tunnel and say where they are lost
-      why          Say what happens to a packet, and which policy decides
-      spd          Show the policies in the order in which they decide
-      sad          Show the security associations, without their keys
-      log          Show the daemon's log as it happens
-      secret       Make pre-shared keys
-      explain      Explain an error code, a suite of algorithms, or what becomes of ICMP
-      completions  Print a completion script for a shell
+      demo          Show a real tunnel on this machine: two sites in network namespaces
+      check         Check the configuration without changing anything
+      up            Bring a tunnel up and show each step
+      down          Take a tunnel down
+      restart       Take a tunnel down and bring it up again
+      rekey         Replace a tunnel's keys now, without losing a packet
+      reload        Read the configuration again; only tunnels that changed are touched
+      status        Show the tunnels
+      doctor        Look for what is wrong, try the tunnels, and print only problems
+      ping          Send echo requests through a tunnel and say where they are lost
+      why           Say what happens to a packet, and which policy decides
+      why-lifetime  Say when a tunnel's SAs are renewed and end, and what each number comes from
+      spd           Show the policies in the order in which they decide
+      sad           Show the security associations, without their keys
+      log           Show the daemon's log as it happens
+      secret        Make pre-shared keys
+      explain       Explain an error code, a suite of algorithms, or what becomes of ICMP
+      completions   Print a completion script for a shell
 
     Options:
       -h, --help     Print help

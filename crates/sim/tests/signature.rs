@@ -429,9 +429,9 @@ fn no_sa_outlives_its_certificates() {
         peer.established()[0].auth_limits.clone()
     };
     for (side, ours) in [(Side::Left, true), (Side::Right, false)] {
-        let known = limits(&pair, side).into_iter().find_map(|limit| match limit.origin {
-            Origin::Certificate { ours, subject, .. } => Some((ours, subject)),
-            _ => None,
+        let known = limits(&pair, side).into_iter().find_map(|limit| {
+            let Origin::Certificate { ours, subject, .. } = limit.origin else { return None };
+            Some((ours, subject))
         });
         // Root and left end at once; the left side does not send the root.
         let (is_ours, subject) = known.unwrap();

@@ -131,15 +131,15 @@ pub(crate) fn begin(
         let pad = &connection.pad;
         pad.local_auth.signature().is_some() || pad.remote_auth.signature().is_some()
     });
+    if let Some(lifetime) = lifetime {
+        reauth.limit(lifetime, cx.now, cx.now);
+    }
     if let Some(until) = left_over.filter(|_| signed) {
         reauth.end_at(until, core, cx.now);
     }
     if let Some(AuthLimit { origin, until }) = certificate {
         reauth.note(origin, Some(until));
         reauth.end_at(until, core, cx.now);
-    }
-    if let Some(lifetime) = lifetime {
-        reauth.limit(lifetime, cx.now, cx.now);
     }
     reauth.takes_over_at = repeats.then(|| cx.now + TAKEOVER_WAIT);
     (reauth != Reauth::default()).then(|| Box::new(reauth))
@@ -199,7 +199,9 @@ impl Reauth {
         let lead = (left / 10).min(LEAD_MAX);
         // The responder comes after the initiator, and only if that has not.
         let lead = if core.role.is_initiator() { lead } else { lead / 2 };
-        if can_begin(core) && left >= LEAST_LEFT {
+        if left < LEAST_LEFT {
+            self.at = None;
+        } else if can_begin(core) {
             self.at = sooner(self.at, until - lead);
         }
         self.proven_until = sooner(self.proven_until, until);

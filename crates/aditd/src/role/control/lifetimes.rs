@@ -287,3 +287,87 @@ fn mark(limits: &mut [LimitStatus]) {
 fn round_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_db::{Amounts, ChildSaId, Encapsulation, LifetimeSpec, Mode};
+    use adit_ike::ChildSaState;
+    use adit_wire::esp::Spi;
+    use adit_wire::iana::ProtocolId;
+
+    use super::*;
+
+    fn child(since: Instant) -> ChildSaInfo {
+        let soft = Amounts { octets: Some(900), packets: None, time: None };
+        let hard = Amounts { octets: Some(1_100), packets: Some(50), time: None };
+        let end = "192.0.2.1:4500".parse().unwrap();
+        ChildSaInfo {
+            id: ChildSaId(7),
+            name: "net".parse().unwrap(),
+            protocol: ProtocolId::ESP,
+            reqid: 1,
+            state: ChildSaState::Installed,
+            encap: Encapsulation { udp: true, tcp: false, local: end, remote: end },
+            mode: Mode::Tunnel,
+            spi_in: Spi(1),
+            spi_out: Spi(2),
+            suite: Vec::new(),
+            esn: true,
+            ipcomp: None,
+            aggfrag: None,
+            installed: since,
+            rekey_at: Some(since + Duration::from_secs(3_300)),
+            over_at: Some(since + Duration::from_secs(3_960)),
+            amounts: Some(Box::new([soft, hard])),
+            idle_at: None,
+            local_ts: Vec::new(),
+            remote_ts: Vec::new(),
+        }
+    }
+
+    /// CHECKLIST S06: octets and packets beside seconds, what is left of them, and what comes first.
+    #[test]
+    fn limits_of_a_child_that_vici_has_loaded() {
+        let now = clock::now();
+        let mut connection = Connection::new("berlin".parse().unwrap());
+        let octets = LimitSpec { soft: 1_000, hard: 1_100, rand: 100 };
+        let lifetime = LifetimeSpec { octets, ..LifetimeSpec::default() };
+        let config = ChildConfig { lifetime, ..ChildConfig::new("net".parse().unwrap()) };
+        connection.children = vec![config];
+        let lines = BTreeMap::new();
+        let written = Written { file: None, lines: &lines, source: Source::Vici };
+        let scene = Scene { connection: &connection, written, now: now + Duration::from_secs(300) };
+        let sa = scene.child(&child(now), Usage { octets: 600, packets: 60 });
+        assert_eq!((sa.protocol.as_str(), sa.age_s), ("ESP", 300));
+        let row = |limit: &LimitStatus| {
+            let LimitStatus { limit, unit, amount, left, first, origin, .. } = limit.clone();
+            format!("{limit} {unit} {amount:?} {left:?} {first} {origin}")
+        };
+        let rows: Vec<String> = sa.limits.iter().map(row).collect();
+        assert_eq!(
+            rows,
+            [
+                "rekey seconds Some(3300) Some(3000) true rekey_time by VICI, or its default: 3600 s, \
+                 less 300 of up to 360 at random",
+                "end seconds Some(3960) Some(3660) true life_time by VICI, or its default",
+                "rekey octets Some(900) Some(300) true rekey_bytes by VICI, or its default: 1000 \
+                 octets, less 100 of up to 100 at random",
+                "end octets Some(1100) Some(500) true life_bytes by VICI, or its default",
+                "end packets Some(50) Some(0) true life_packets by VICI, or its default",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_line_that_has_a_number_is_named() {
+        let lines: BTreeMap<String, usize> = [("life".to_owned(), 4)].into();
+        let written = Written { file: Some("berlin.toml"), lines: &lines, source: Source::File };
+        let place = Some("berlin.toml:4".to_owned());
+        assert_eq!(written.from(LIFE, Some((REKEY, "more than"))), ("life".into(), place.clone()));
+        assert_eq!(
+            written.from(REKEY, Some((LIFE, "less than"))),
+            ("less than life".into(), place)
+        );
+        assert_eq!(written.from(IKE_REKEY, None), ("default".into(), None));
+    }
+}
