@@ -56,6 +56,10 @@ proof-ipsec *ARGS:
 proof-ikev2 *ARGS:
     cargo xtask proof ikev2 {{ARGS}}
 
+# what we claim about IKEv1, measured
+proof-ikev1 *ARGS:
+    cargo xtask proof ikev1 {{ARGS}}
+
 # what we claim about path MTU and ICMP, measured (root)
 proof-icmp *ARGS:
     cargo xtask proof icmp {{ARGS}}

@@ -89,9 +89,9 @@ fn malformed_captures_are_refused() {
         };
         // One is a name of 248 zeros: well formed, and no name.
         let read = payloads(message).and_then(|payloads| {
-            payloads.iter().try_for_each(|payload| match payload {
-                Payload::Id(id) => Identity::read(id).map(drop),
-                _ => Ok(()),
+            payloads.iter().try_for_each(|payload| {
+                let Payload::Id(id) = payload else { return Ok(()) };
+                Identity::read(id).map(drop)
             })
         });
         assert!(read.is_err(), "{}", case["name"]);
@@ -135,9 +135,9 @@ fn scapys_literals_say_what_scapy_says() {
     assert_eq!((transform.key_bits, transform.hash), (Some(128), Phase1Hash::MD5));
     let Payload::Id(id) = &payloads[3] else { panic!("{:?}", payloads[3]) };
     assert_eq!(Identity::read(id), Ok(Identity::Address([2, 2, 2, 2].into())));
-    let vendors = payloads.iter().filter_map(|payload| match payload {
-        Payload::VendorId(id) => Vendor::of(*id),
-        _ => None,
+    let vendors = payloads.iter().filter_map(|payload| {
+        let Payload::VendorId(id) = payload else { return None };
+        Vendor::of(*id)
     });
     let known = [
         Vendor::Xauth,
@@ -238,18 +238,19 @@ fn digest(message: &[u8]) {
 
 /// Asks a payload what it means.
 fn mean(payload: &Payload<'_>) {
-    match payload {
-        Payload::Sa(sa) => {
-            for proposal in &sa.proposals {
-                for transform in &proposal.transforms {
-                    let _ = Phase1Transform::read(transform);
-                    let _ = Phase2Transform::read(proposal.protocol, transform);
-                }
+    if let Payload::Sa(sa) = payload {
+        for proposal in &sa.proposals {
+            for transform in &proposal.transforms {
+                let _ = Phase1Transform::read(transform);
+                let _ = Phase2Transform::read(proposal.protocol, transform);
             }
         }
-        Payload::Id(id) => drop(Identity::read(id)),
-        Payload::Notify(notify) => drop(Lifetimes::read_responder_lifetime(notify.data)),
-        _ => {}
+    }
+    if let Payload::Id(id) = payload {
+        let _ = Identity::read(id);
+    }
+    if let Payload::Notify(notify) = payload {
+        let _ = Lifetimes::read_responder_lifetime(notify.data);
     }
 }
 

@@ -6,6 +6,7 @@ mod checklist;
 mod criterion;
 mod fuzzing;
 mod icmp;
+mod ikev1;
 mod ikev2;
 pub(crate) mod ikev2_speed;
 mod kernel;
@@ -55,6 +56,8 @@ enum Claims {
     Speed,
     /// IKEv2 with its extensions
     Ikev2,
+    /// IKEv1
+    Ikev1,
     /// Path MTU and ICMP
     Icmp,
 }
@@ -202,6 +205,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Claims::Ipsec => IPSEC.iter().map(|claim| claim.number).collect(),
         Claims::Speed => speed::numbers(),
         Claims::Ikev2 => ikev2::CLAIMS.iter().map(|claim| claim.number).collect(),
+        Claims::Ikev1 => ikev1::CLAIMS.iter().map(|claim| claim.number).collect(),
         Claims::Icmp => icmp::CLAIMS.iter().map(|claim| claim.number).collect(),
     };
     if let Some(row) = options.rows.iter().find(|row| !numbers.contains(row)) {
@@ -214,6 +218,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Claims::Ipsec => rows(IPSEC, &options.rows, &effort),
         Claims::Speed => speed::rows(&effort, &options.rows),
         Claims::Ikev2 => rows(ikev2::CLAIMS, &options.rows, &effort),
+        Claims::Ikev1 => rows(ikev1::CLAIMS, &options.rows, &effort),
         Claims::Icmp => rows(icmp::CLAIMS, &options.rows, &effort),
     };
     if options.json {

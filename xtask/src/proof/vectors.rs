@@ -99,6 +99,39 @@ const SETS: [Set; 36] = [
     },
 ];
 
+const IKEV1: [Set; 5] = [
+    ike("crates/ike/tests/vectors/cavs-ikev1-psk.fax", &["keys_equal_the_answers_of_nist_cavs"]),
+    ike(
+        "crates/ike/tests/vectors/cavs-ikev1-dsa.fax",
+        &["keys_equal_the_answers_of_nist_cavs", "keys_equal_all_answers_of_nist_cavs_if_present"],
+    ),
+    ike(
+        "crates/ike/tests/vectors/ikev1-reference.txt",
+        &[
+            "phase_1_equals_an_independent_computation",
+            "what_follows_phase_1_equals_an_independent_computation",
+            "keys_of_payloads_equal_an_independent_computation",
+            "captured_messages_are_decrypted_with_their_key",
+        ],
+    ),
+    ike(
+        "crates/ike/tests/vectors/hashcat-aggressive-psk.txt",
+        &["hash_r_equals_the_answer_of_hashcat"],
+    ),
+    Set {
+        package: "adit-wire",
+        file: "crates/wire/tests/vectors/isakmp.json",
+        tests: &[
+            "captured_messages_are_read_and_written",
+            "malformed_captures_are_refused",
+            "scapys_literals_say_what_scapy_says",
+            "ike_scans_packets_are_read",
+            "openswans_messages_are_read",
+        ],
+        about: About::Rest,
+    },
+];
+
 const ESP: [&str; 2] = ["known_packets_are_sealed_octet_for_octet", "known_packets_are_opened"];
 
 const fn cipher(file: &'static str, tests: &'static [&'static str]) -> Set {
@@ -107,6 +140,10 @@ const fn cipher(file: &'static str, tests: &'static [&'static str]) -> Set {
 
 const fn rest(file: &'static str, tests: &'static [&'static str]) -> Set {
     Set { package: "adit-crypto", file, tests, about: About::Rest }
+}
+
+const fn ike(file: &'static str, tests: &'static [&'static str]) -> Set {
+    Set { package: "adit-ike", file, tests, about: About::Rest }
 }
 
 const fn esp(file: &'static str) -> Set {
@@ -121,6 +158,11 @@ pub(super) fn measure(_: &Effort) -> anyhow::Result<Finding> {
 /// The sets that are about packets. Their tests seal and open, encrypt and decrypt.
 pub(super) fn measure_esp(_: &Effort) -> anyhow::Result<Finding> {
     measure_sets(&SETS.iter().filter(|set| set.about == About::Packets).collect::<Vec<_>>())
+}
+
+/// The sets of IKEv1.
+pub(super) fn measure_ikev1() -> anyhow::Result<Finding> {
+    measure_sets(&IKEV1.iter().collect::<Vec<_>>())
 }
 
 /// Runs the tests of each package once and looks for the named ones among those that passed.
@@ -182,6 +224,10 @@ fn count(set: &Set, skipped: &BTreeSet<String>) -> anyhow::Result<usize> {
     if path.extension().is_some_and(|extension| extension == "json") {
         let value: Value = serde_json::from_str(&text)?;
         return Ok(count_json(&value) - count_named(&value, skipped));
+    }
+    if path.extension().is_some_and(|extension| extension == "txt") {
+        // A value on each line.
+        return Ok(text.lines().filter(|line| line.contains(" = ")).count());
     }
     // NIST's own form.
     Ok(text.lines().filter(|line| line.trim_start().starts_with("COUNT")).count())

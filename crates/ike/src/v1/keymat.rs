@@ -303,6 +303,4 @@ pub(crate) fn certificate_hash(hash: Hash, certificate: &[u8]) -> Secret {
 }
 
 #[cfg(test)]
-mod capture;
-#[cfg(test)]
 mod tests;

@@ -1,11 +1,14 @@
 //! Key derivation against the answers of NIST, of hashcat, of a capture, and of an independent
 //! computation.
 
+mod capture;
+
 use std::collections::BTreeMap;
 
 use adit_crypto::{Cipher, Integrity, KeySize};
 
-use super::capture::shared;
+use capture::shared;
+
 use super::*;
 
 /// Cases of the NIST CAVS sets for IKEv1 (see the head of each file for its origin).
@@ -317,7 +320,7 @@ fn sections(text: &str) -> BTreeMap<String, Case> {
     sections
 }
 
-pub(super) fn unhex(text: &str) -> Vec<u8> {
+fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

@@ -9,9 +9,8 @@ use std::process::Command;
 
 use adit_wire::Reader;
 use adit_wire::doi::Phase1Transform;
-use adit_wire::isakmp::{Header, Payload, Payloads};
+use adit_wire::isakmp::{Header, Payload, Payloads, Sa};
 
-use super::tests::unhex;
 use super::*;
 
 /// CHECKLIST T04, U06: the last message of Aggressive Mode and those of the exchanges after it are
@@ -62,19 +61,24 @@ impl Session {
             return self.decrypt(&header, r.rest());
         }
         for raw in Payloads::new(header.next_payload, r.rest()) {
-            match Payload::read(raw.unwrap()).unwrap() {
-                Payload::Ke(ke) => self.public.push(ke.0.to_vec()),
-                Payload::Sa(sa) if !header.cookie_r.is_zero() => {
-                    let chosen = Phase1Transform::read(&sa.proposals[0].transforms[0]).unwrap();
-                    let prf = Prf::from_id(chosen.hash.prf().unwrap()).unwrap();
-                    let hash = Hash::ALL.into_iter().find(|hash| hash.prf() == prf).unwrap();
-                    let id = chosen.encryption.encryption().unwrap();
-                    let encryption = Encryption::from_id(id, chosen.key_bits).unwrap();
-                    self.suite = Some((hash, CbcKey::new(encryption, &self.key).unwrap()));
-                }
-                _ => {}
+            let payload = Payload::read(raw.unwrap()).unwrap();
+            if let Payload::Ke(ke) = payload {
+                self.public.push(ke.0.to_vec());
+            } else if let Payload::Sa(sa) = payload
+                && !header.cookie_r.is_zero()
+            {
+                self.choose(&sa);
             }
         }
+    }
+
+    fn choose(&mut self, sa: &Sa<'_>) {
+        let chosen = Phase1Transform::read(&sa.proposals[0].transforms[0]).unwrap();
+        let prf = Prf::from_id(chosen.hash.prf().unwrap()).unwrap();
+        let hash = Hash::ALL.into_iter().find(|hash| hash.prf() == prf).unwrap();
+        let id = chosen.encryption.encryption().unwrap();
+        let encryption = Encryption::from_id(id, chosen.key_bits).unwrap();
+        self.suite = Some((hash, CbcKey::new(encryption, &self.key).unwrap()));
     }
 
     fn decrypt(&mut self, header: &Header, body: &[u8]) {

@@ -1,0 +1,69 @@
+//! The claims about IKEv1.
+
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::{Claim, Effort, Finding, lacks, printed, vectors};
+use crate::outcome::Status;
+use crate::root;
+
+pub(super) const CLAIMS: &[Claim] = &[
+    Claim {
+        number: 1,
+        claim: "keys, hashes, IVs and messages of IKEv1 are the published ones, and captures decrypt",
+        measure: measure_vectors,
+    },
+    Claim {
+        number: 2,
+        claim: "strongSwan, libreswan, vpnc and ike-scan agree with us in every scenario",
+        measure: not_built,
+    },
+    Claim {
+        number: 3,
+        claim: "each behaviour that is to be proven about IKEv1 has a test that passes",
+        measure: not_built,
+    },
+    Claim {
+        number: 4,
+        claim: "phase 1 without a key exchange brings up a tunnel, and others decline it cleanly",
+        measure: not_built,
+    },
+    Claim {
+        number: 5,
+        claim: "phase 1 per second and core by method and group, beside the bare primitives",
+        measure: not_built,
+    },
+    Claim {
+        number: 6,
+        claim: "no input crashes ISAKMP payloads, phase 1 or Quick Mode, with valid keys or without",
+        measure: not_built,
+    },
+];
+
+/// Vectors whose values others computed, and those of a program that shares nothing with ours.
+fn measure_vectors(_: &Effort) -> anyhow::Result<Finding> {
+    if let Some(finding) = lacks(&["python3", "gzip"]) {
+        return Ok(finding);
+    }
+    let folder = root::path("crates/ike/tests/vectors");
+    let computed = printed(Command::new("python3").arg(folder.join("ikev1_reference.py")))?;
+    let path = folder.join("ikev1-reference.txt");
+    let kept = std::fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
+    if computed != kept {
+        let reason = "ikev1_reference.py no longer computes ikev1-reference.txt: run it again";
+        return Ok(Finding::fail("", reason));
+    }
+    let mut finding = vectors::measure_ikev1()?;
+    if !root::path("../shared/vectors").exists() && std::env::var_os("ADIT_VECTORS").is_none() {
+        // Some are not ours to carry.
+        finding.reason.push_str("; skipped: captures under the GPL and the whole sets of NIST");
+        finding.reason = finding.reason.trim_start_matches("; ").to_owned();
+    }
+    Ok(finding)
+}
+
+fn not_built(_: &Effort) -> anyhow::Result<Finding> {
+    let reason = "not built yet".to_owned();
+    Ok(Finding { status: Status::Skip, figure: String::new(), reason })
+}
