@@ -32,7 +32,7 @@ mod secret;
 mod signature;
 
 pub use cipher::{
-    AES_OCTETS_MAX, Absorber, Authentication, AuthenticationKey, AuthenticationTag, Cipher,
+    AES_OCTETS_MAX, Absorber, Authentication, AuthenticationKey, AuthenticationTag, CbcKey, Cipher,
     Encryption, IcvSize, ImplicitIv, Integrity, KeyLengthError, KeySize, OpenError, OpenKey,
     Protection, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey, Shape,
 };

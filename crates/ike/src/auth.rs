@@ -91,6 +91,17 @@ impl IntAuth {
     }
 }
 
+/// A key that comes of a long-term secret and says nothing about it.
+#[derive(Debug, Eq, PartialEq)]
+pub struct DerivedKey(pub(crate) Secret);
+
+/// A result may have to wait in two places: where it was made, and where it is wanted.
+impl Clone for DerivedKey {
+    fn clone(&self) -> Self {
+        Self(self.0.duplicate())
+    }
+}
+
 /// What a host has to do [`AuthJob`]s with.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
@@ -112,7 +123,7 @@ impl AuthJob {
     /// Does the job. With a secret it takes the same time for every wrong value of the right length.
     pub fn answer_with(&self, keys: Keys<'_>) -> AuthResult {
         let checked = match &self.kind {
-            AuthJobKind::Sign => Ok(()),
+            AuthJobKind::Sign | AuthJobKind::Derive => Ok(()),
             AuthJobKind::Verify { auth } | AuthJobKind::VerifyAndSign { auth, .. } => {
                 self.verify(auth, keys)
             }
@@ -123,8 +134,16 @@ impl AuthJob {
             AuthJobKind::VerifyAndSign { ours, .. } => {
                 self.sign(ours, keys).map(AuthResult::VerifiedAndSigned)
             }
+            AuthJobKind::Derive => self.derive(keys),
         });
         done.unwrap_or_else(|failed| failed)
+    }
+
+    /// `SKEYID = prf(pre-shared-key, Ni_b | Nr_b)` (RFC 2409 §5).
+    fn derive(&self, keys: Keys<'_>) -> Result<AuthResult, AuthResult> {
+        let secret = keys.secret.ok_or(AuthResult::NoSecret)?;
+        let key = self.prf.compute(secret.as_bytes(), &[self.octets.as_bytes()]);
+        Ok(AuthResult::Derived(DerivedKey(key)))
     }
 
     fn verify(&self, auth: &Proof, keys: Keys<'_>) -> Result<(), AuthResult> {

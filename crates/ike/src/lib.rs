@@ -41,9 +41,10 @@ mod slab;
 mod ticket;
 mod timers;
 mod traffic_selector;
+mod v1;
 mod v2;
 
-pub use auth::{Keys, psk_auth};
+pub use auth::{DerivedKey, Keys, psk_auth};
 pub use command::{
     AuthResult, Command, JobId, PacketEvent, Path, RequestId, TcpProblem, Transport,
 };

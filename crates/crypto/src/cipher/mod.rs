@@ -12,6 +12,7 @@
 mod aead;
 mod algorithm;
 mod authentication;
+mod chained;
 mod key;
 mod paired;
 mod protection;
@@ -24,6 +25,7 @@ use adit_wire::iana::{EncryptionId, IntegrityId};
 
 pub use algorithm::{Encryption, IcvSize, ImplicitIv, Integrity, KeySize};
 pub use authentication::{Absorber, Authentication, AuthenticationKey, AuthenticationTag};
+pub use chained::CbcKey;
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
 pub use protection::Protection;
 pub use shape::Shape;

@@ -528,6 +528,7 @@ impl AuthVerifying {
             AuthResult::Signed(_)
             | AuthResult::VerifiedAndSigned(_)
             | AuthResult::Mixed(_)
+            | AuthResult::Derived(_)
             | AuthResult::CannotSign(_) => FailureReason::Internal("a verdict was asked for"),
         };
         answered.refuse(reason)
