@@ -9,11 +9,11 @@
 //!
 //! | file | contents | RFC |
 //! |---|---|---|
-//! | `cipher` | [`Cipher`], [`SealKey`], [`OpenKey`]; [`Authentication`], [`AuthenticationKey`] | 2403 to 2405, 2410, 2451, 3566, 3602, 3686, 4106, 4309, 4312, 4494, 4543, 4868, 5282, 5529, 7634 |
+//! | `cipher` | [`Cipher`], [`SealKey`], [`OpenKey`]; [`Authentication`], [`AuthenticationKey`]; [`CbcKey`] of IKEv1 | 2403 to 2405, 2410, 2451, 3566, 3602, 3686, 4106, 4309, 4312, 4494, 4543, 4868, 5282, 5529, 7634 |
 //! | `mac` | codes below integrity algorithms and PRFs | 2104, 3566, 4493 |
 //! | `prf` | [`Prf`]: prf and prf+ | 7296 §2.13, 4434, 4615, 4868 |
 //! | `kx` | [`KeyExchange`], [`KeyShare`], [`KeyShareStock`] | 3526, 5903, 6989, 8031, 9370 |
-//! | `hash` | [`sha1`] for NAT detection, [`sha256`] | 7296 §2.23 |
+//! | `hash` | [`sha1`] for NAT detection, [`sha256`], [`Hash`] of IKEv1 | 7296 §2.23, 2409 §4 |
 //! | `random` | [`Rng`], [`SystemRng`], [`BufferedRng`], [`SeededRng`] | |
 //! | `secret` | [`Secret`] | |
 //! | `signature` | [`SigningKey`], [`VerifyingKey`], [`SignatureScheme`] | 8017, 8032, 4754 |
@@ -32,11 +32,12 @@ mod secret;
 mod signature;
 
 pub use cipher::{
-    AES_OCTETS_MAX, Absorber, Authentication, AuthenticationKey, AuthenticationTag, CbcKey, Cipher,
-    Encryption, IcvSize, ImplicitIv, Integrity, KeyLengthError, KeySize, OpenError, OpenKey,
-    Protection, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError, SealKey, Shape,
+    AES_OCTETS_MAX, Absorber, Authentication, AuthenticationKey, AuthenticationTag, CbcKey,
+    CbcKeyError, Cipher, Encryption, IcvSize, ImplicitIv, Integrity, KeyLengthError, KeySize,
+    OpenError, OpenKey, Protection, SHORT_BLOCK_OCTETS_MAX, SHORT_BLOCK_OCTETS_SOFT, SealError,
+    SealKey, Shape,
 };
-pub use hash::{sha1, sha256};
+pub use hash::{Hash, sha1, sha256};
 pub use kx::{KEY_SHARES_MAX, KeyExchange, KeyExchangeError, KeyShare, KeyShareStock};
 pub use prefetch::{Extent, LibraryKey, Prefetch};
 pub use prf::{PRF_PLUS_BLOCKS_MAX, Prf, PrfPlusTooLong};

@@ -4,8 +4,7 @@
 use core::fmt;
 
 use adit_wire::iana::PrfId;
-use aws_lc_rs::{digest, hmac};
-use md5::Digest as _;
+use aws_lc_rs::hmac;
 
 use crate::Secret;
 use crate::mac::{BLOCK_LEN, Mac};
@@ -108,22 +107,6 @@ impl Prf {
     /// prf(key, parts\[0\] | parts\[1\] | …).
     pub fn compute(self, key: &[u8], parts: &[&[u8]]) -> Secret {
         self.keyed(key).compute(parts.iter().copied()).to_secret()
-    }
-
-    /// The hash that the function is an HMAC of, over the concatenation of `parts`: what IKEv1 takes
-    /// where it says `hash` (RFC 2409 §3.2). `None` if the function is no HMAC.
-    pub fn hash(self, parts: &[&[u8]]) -> Option<Vec<u8>> {
-        let algorithm = match self {
-            Self::HmacSha2_256 => &digest::SHA256,
-            Self::HmacSha2_384 => &digest::SHA384,
-            Self::HmacSha2_512 => &digest::SHA512,
-            Self::HmacSha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-            Self::HmacMd5 => return Some(md5::Md5::digest(parts.concat()).to_vec()),
-            Self::Aes128Xcbc | Self::Aes128Cmac => return None,
-        };
-        let mut context = digest::Context::new(algorithm);
-        parts.iter().for_each(|part| context.update(part));
-        Some(context.finish().as_ref().to_vec())
     }
 
     /// The first `len` octets of prf+(key, seed), where the seed is the concatenation of `seed`.

@@ -25,7 +25,7 @@ use adit_wire::iana::{EncryptionId, IntegrityId};
 
 pub use algorithm::{Encryption, IcvSize, ImplicitIv, Integrity, KeySize};
 pub use authentication::{Absorber, Authentication, AuthenticationKey, AuthenticationTag};
-pub use chained::CbcKey;
+pub use chained::{CbcKey, CbcKeyError};
 pub use key::{KeyLengthError, OpenError, OpenKey, SealError, SealKey};
 pub use protection::Protection;
 pub use shape::Shape;

@@ -9,3 +9,4 @@ mod kx;
 mod prf;
 mod signature;
 mod vectors;
+mod vendor;

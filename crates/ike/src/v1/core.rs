@@ -15,7 +15,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
 use crate::output::Output;
 
-use super::keys::{Iv, Keys};
+use super::keys::{Cookies, Iv, Keys};
 
 /// The part of an IKE SA that stays while its state changes.
 #[derive(Debug)]
@@ -74,6 +74,10 @@ impl Core {
             Role::Initiator => self.cookie_i,
             Role::Responder => self.cookie_r,
         }
+    }
+
+    pub(crate) fn cookies(&self) -> Cookies {
+        Cookies { initiator: self.cookie_i, responder: self.cookie_r }
     }
 
     pub(crate) fn connection_name(&self) -> &ConnectionName {
@@ -183,7 +187,7 @@ impl Core {
             .finish_padded(keys.block_octets())
             .map_err(|_| TOO_LONG)?;
         let body = octets.get_mut(Header::LEN..).unwrap_or_default();
-        keys.encrypt(body, iv);
+        *iv = keys.encrypt(body, iv).ok_or(TOO_LONG)?;
         Ok(octets)
     }
 
@@ -192,8 +196,7 @@ impl Core {
     pub(crate) fn opened(&self, octets: &[u8], iv: &Iv) -> Option<(Vec<u8>, Iv)> {
         let keys = self.keys.as_ref()?;
         let mut body = octets.get(Header::LEN..)?.to_vec();
-        let mut next = iv.clone();
-        keys.decrypt(&mut body, &mut next)?;
+        let next = keys.decrypt(&mut body, iv)?;
         Some((body, next))
     }
 }

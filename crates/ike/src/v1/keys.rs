@@ -1,14 +1,16 @@
-//! Keys of IKEv1 and what is computed with them (RFC 2409 §5, appendix B).
+//! The keys of a phase 1, and what is computed with them (RFC 2409 §5, appendix B).
 
-use adit_crypto::{CbcKey, Prf, Protection, Secret};
+use adit_crypto::{CbcKey, Hash, Prf, Protection, Secret};
 use adit_db::ChildKeys;
 use adit_wire::esp::Spi;
-use adit_wire::iana::ProtocolId;
-use adit_wire::ikev2::IkeSpi;
+use adit_wire::iana::ProtocolId as ChildProtocol;
+use adit_wire::iana::doi::ProtocolId;
 
-use crate::keymat::Role;
+use crate::keymat::{Nonces, Role};
 
 use super::core::Core;
+use super::keymat::{ChildSpi, PublicValues, Skeyids};
+pub(crate) use super::keymat::{Cookies, Iv};
 use super::suite::Phase1Suite;
 
 /// What both ends have shown each other in the first four messages.
@@ -28,15 +30,23 @@ pub(crate) struct Material {
     pub(crate) shared: Secret,
 }
 
-/// What the next message of an exchange is encrypted with.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Iv(Vec<u8>);
+impl Material {
+    fn public(&self) -> PublicValues<'_> {
+        PublicValues { initiator: &self.public_i, responder: &self.public_r }
+    }
+}
 
 /// `Ni_b` and `Nr_b` of a quick mode.
 #[derive(Clone, Debug)]
 pub(crate) struct Phase2Nonces {
     pub(crate) initiator: Vec<u8>,
     pub(crate) responder: Vec<u8>,
+}
+
+impl Phase2Nonces {
+    fn both(&self) -> Nonces<'_> {
+        Nonces { initiator: &self.initiator, responder: &self.responder }
+    }
 }
 
 /// What HASH_I or HASH_R is over.
@@ -53,65 +63,43 @@ pub(crate) struct Phase1Hash<'a> {
 #[derive(Debug)]
 pub(crate) struct Keys {
     prf: Prf,
-    skeyid: Secret,
-    /// SKEYID_d: keys of children come of it.
-    d: Secret,
-    /// SKEYID_a: authenticates messages.
-    a: Secret,
+    hash: Hash,
+    skeyids: Skeyids,
     cipher: CbcKey,
-    /// The last block of phase 1, of which the IVs of all other exchanges come.
+    /// That of the next message of phase 1; after the last, of which those of all exchanges come.
     iv: Iv,
 }
 
 impl Keys {
-    /// SKEYID_d, SKEYID_a and SKEYID_e of SKEYID (RFC 2409 §5), the key of the cipher and the first IV
-    /// (appendix B). `None` if the cipher does not take a key of its own length.
+    /// The keys that come of SKEYID. `None` if the cipher takes none of them.
     pub(crate) fn derive(
         suite: &Phase1Suite,
         skeyid: Secret,
         material: &Material,
-        (cookie_i, cookie_r): (IkeSpi, IkeSpi),
+        cookies: Cookies,
     ) -> Option<Self> {
         let prf = suite.prf;
-        let next = |before: &Secret, number: u8| {
-            let parts: [&[u8]; 5] = [
-                before.as_bytes(),
-                material.shared.as_bytes(),
-                &cookie_i.0,
-                &cookie_r.0,
-                &[number],
-            ];
-            prf.compute(skeyid.as_bytes(), &parts)
-        };
-        let d = next(&Secret::default(), 0);
-        let a = next(&d, 1);
-        let e = next(&a, 2);
-        let cipher = CbcKey::new(suite.encryption, &stretched(prf, e, suite.encryption.key_len()))?;
-        let hash = prf.hash(&[&material.public_i, &material.public_r])?;
-        let iv = Iv(hash.get(..cipher.block_octets())?.to_vec());
-        Some(Self { prf, skeyid, d, a, cipher, iv })
+        let hash = Hash::ALL.into_iter().find(|hash| hash.prf() == prf)?;
+        let skeyids = Skeyids::derive(prf, skeyid, material.shared.as_bytes(), cookies);
+        let cipher = skeyids.cipher(prf, suite.encryption).ok()?;
+        let iv = Iv::phase1(hash, material.public(), cipher.block_len());
+        Some(Self { prf, hash, skeyids, cipher, iv })
     }
 
     /// Octets that messages are padded to a multiple of.
     pub(crate) fn block_octets(&self) -> usize {
-        self.cipher.block_octets()
+        self.cipher.block_len()
     }
 
-    /// Encrypts what is behind a header, and moves the IV on to its last block.
-    pub(crate) fn encrypt(&self, body: &mut [u8], iv: &mut Iv) {
-        if self.cipher.encrypt(&iv.0, body) {
-            iv.follow(body);
-        }
+    /// Encrypts what is behind a header; gives the IV of what follows. `None` if there are no whole
+    /// blocks.
+    pub(crate) fn encrypt(&self, body: &mut [u8], iv: &Iv) -> Option<Iv> {
+        iv.encrypt(&self.cipher, body).ok()
     }
 
-    /// The inverse; `None` if there are no whole blocks.
-    pub(crate) fn decrypt(&self, body: &mut [u8], iv: &mut Iv) -> Option<()> {
-        let before = iv.clone();
-        if !body.len().is_multiple_of(self.block_octets()) {
-            return None;
-        }
-        iv.follow(body);
-        self.cipher.decrypt(&before.0, body).then_some(())
+    /// The inverse.
+    pub(crate) fn decrypt(&self, body: &mut [u8], iv: &Iv) -> Option<Iv> {
+        iv.decrypt(&self.cipher, body).ok()
     }
 
     /// The IV of the next message of phase 1.
@@ -124,94 +112,45 @@ impl Keys {
         self.iv = iv;
     }
 
-    /// `hash(last block of phase 1 | M-ID)`: the first IV of another exchange (appendix B).
+    /// The first IV of another exchange.
     pub(crate) fn exchange_iv(&self, message_id: u32) -> Iv {
-        let hash = self.prf.hash(&[&self.iv.0, &message_id.to_be_bytes()]).unwrap_or_default();
-        Iv(hash.get(..self.block_octets()).unwrap_or_default().to_vec())
+        self.iv.exchange(self.hash, message_id)
     }
 
-    /// HASH_I or HASH_R: `prf(SKEYID, g^x | g^y | CKY-X | CKY-Y | SAi_b | ID_b)`, one's own first.
+    /// HASH_I or HASH_R.
     pub(crate) fn phase1_hash(&self, over: Phase1Hash<'_>) -> Secret {
         let Phase1Hash { of, core, material, id_body } = over;
-        let (i, r) = ((&material.public_i, core.cookie_i), (&material.public_r, core.cookie_r));
-        let ((public, cookie), (peer_public, peer_cookie)) = match of {
-            Role::Initiator => (i, r),
-            Role::Responder => (r, i),
-        };
-        let parts: [&[u8]; 6] =
-            [public, peer_public, &cookie.0, &peer_cookie.0, &material.sa_body, id_body];
-        self.prf.compute(self.skeyid.as_bytes(), &parts)
+        let (public, cookies) = (material.public(), core.cookies());
+        self.skeyids.identity_hash(self.prf, of, public, cookies, &material.sa_body, id_body)
     }
 
-    /// HASH(1) of a quick mode, and of an Informational exchange: `prf(SKEYID_a, M-ID | payloads)`.
+    /// HASH(1) of a quick mode, and of an Informational exchange.
     pub(crate) fn hash_1(&self, message_id: u32, covered: &[u8]) -> Secret {
-        self.prf.compute(self.a.as_bytes(), &[&message_id.to_be_bytes(), covered])
+        self.skeyids.hash_1(self.prf, message_id, covered)
     }
 
-    /// HASH(2): `prf(SKEYID_a, M-ID | Ni_b | payloads)`.
+    /// HASH(2) of a quick mode.
     pub(crate) fn hash_2(&self, message_id: u32, nonce_i: &[u8], covered: &[u8]) -> Secret {
-        self.prf.compute(self.a.as_bytes(), &[&message_id.to_be_bytes(), nonce_i, covered])
+        self.skeyids.hash_2(self.prf, message_id, nonce_i, covered)
     }
 
-    /// HASH(3): `prf(SKEYID_a, 0 | M-ID | Ni_b | Nr_b)`.
+    /// HASH(3) of a quick mode.
     pub(crate) fn hash_3(&self, message_id: u32, nonces: &Phase2Nonces) -> Secret {
-        let parts: [&[u8]; 4] =
-            [&[0], &message_id.to_be_bytes(), &nonces.initiator, &nonces.responder];
-        self.prf.compute(self.a.as_bytes(), &parts)
+        self.skeyids.hash_3(self.prf, message_id, nonces.both())
     }
 
-    /// The keys of packets that carry this SPI (RFC 2409 §5.5):
-    /// `KEYMAT = K1 | K2 | …`, `K1 = prf(SKEYID_d, seed)`, `K2 = prf(SKEYID_d, K1 | seed)`, where the
-    /// seed is `[g(qm)^xy |] protocol | SPI | Ni_b | Nr_b`.
+    /// The keys of packets that carry this SPI.
     pub(crate) fn child_keys(
         &self,
         protection: Protection,
-        protocol: ProtocolId,
+        protocol: ChildProtocol,
         spi: Spi,
         shared: Option<&Secret>,
         nonces: &Phase2Nonces,
     ) -> ChildKeys {
-        let lengths = [protection.encryption_key_len(), protection.integrity_key_len()];
-        let (shared, spi) = (shared.map_or(&[][..], Secret::as_bytes), spi.to_octets());
-        let seed: [&[u8]; 5] = [shared, &[protocol.0], &spi, &nonces.initiator, &nonces.responder];
-        let wanted: usize = lengths.iter().sum();
-        let mut block = Secret::default();
-        let mut keymat = Secret::default();
-        while keymat.len() < wanted {
-            let parts: Vec<&[u8]> = [block.as_bytes()].into_iter().chain(seed).collect();
-            block = self.prf.compute(self.d.as_bytes(), &parts);
-            keymat = Secret::concat(&[keymat.as_bytes(), block.as_bytes()]);
-        }
-        let exact = Secret::from_slice(keymat.as_bytes().get(..wanted).unwrap_or_default());
-        let [encryption, integrity] = exact.split(lengths).expect(EXACT);
-        ChildKeys { encryption, integrity }
+        let spi = spi.to_octets();
+        // AH and ESP have the same numbers in IKEv1 and IKEv2.
+        let sa = ChildSpi { protocol: ProtocolId(protocol.0), spi: &spi };
+        self.skeyids.child_keys(self.prf, protection, sa, shared, nonces.both())
     }
 }
-
-impl Iv {
-    /// Goes on with the last block of a message.
-    fn follow(&mut self, ciphertext: &[u8]) {
-        let start = ciphertext.len().saturating_sub(self.0.len());
-        if let Some(last) = ciphertext.get(start..).filter(|last| last.len() == self.0.len()) {
-            self.0.copy_from_slice(last);
-        }
-    }
-}
-
-/// The key of the cipher: SKEYID_e, or where that is too short `K1 | K2 | …` with
-/// `K1 = prf(SKEYID_e, 0)`, `K2 = prf(SKEYID_e, K1)` (RFC 2409 appendix B).
-fn stretched(prf: Prf, e: Secret, wanted: usize) -> Secret {
-    if e.len() >= wanted {
-        return Secret::from_slice(e.as_bytes().get(..wanted).unwrap_or_default());
-    }
-    let mut block = prf.compute(e.as_bytes(), &[&[0]]);
-    let mut key = block.duplicate();
-    while key.len() < wanted {
-        block = prf.compute(e.as_bytes(), &[block.as_bytes()]);
-        key = Secret::concat(&[key.as_bytes(), block.as_bytes()]);
-    }
-    Secret::from_slice(key.as_bytes().get(..wanted).unwrap_or_default())
-}
-
-/// Why cutting the key material cannot fail.
-const EXACT: &str = "key material is exactly the sum of the lengths";

@@ -344,7 +344,7 @@ impl MainMode {
         let Stage::Deriving { suite, material, .. } = &self.stage else {
             return Ok(Outcome::Stay);
         };
-        let keys = Keys::derive(suite, key.0, material, (core.cookie_i, core.cookie_r));
+        let keys = Keys::derive(suite, key.0, material, core.cookies());
         core.keys = Some(keys.ok_or(FailureReason::Internal("key length"))?);
         core.local_id = Some(core.own_id());
         let stage = std::mem::replace(&mut self.stage, Stage::taken());

@@ -23,6 +23,7 @@ mod payload;
 mod sa;
 #[cfg(test)]
 mod testing;
+mod vendor;
 
 pub use attribute::{ATTRIBUTES_MAX, Attribute, AttributeList, AttributeValue, Attributes};
 pub use builder::{ChainBuilder, MessageBuilder};
@@ -40,3 +41,4 @@ pub use payload::{
     GENERIC_HEADER_LEN, PADDING_MAX, PAYLOADS_MAX, Payload, Payloads, RawPayload, without_padding,
 };
 pub use sa::{PROPOSALS_MAX, Proposal, Sa, TRANSFORMS_MAX, Transform};
+pub use vendor::Vendor;

@@ -28,6 +28,11 @@ pub struct VendorId<'a>(pub &'a [u8]);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NatDiscovery<'a>(pub &'a [u8]);
 
+impl VendorId<'_> {
+    /// What Adit calls itself, the same as in IKEv2.
+    pub const ADIT: VendorId<'static> = VendorId(b"adit vendor id 1");
+}
+
 impl<'a> Ke<'a> {
     /// Reads one body.
     ///
