@@ -484,6 +484,57 @@ fn versions_do_not_mix() {
     }
 }
 
+/// A responder lives by the shorter of both limits (draft-ietf-ipsec-ike-lifetime-00), and what is said
+/// to be less than a minute is refused.
+#[test]
+fn the_shorter_life_counts() {
+    let mut connections = v1_connections();
+    connections[0].rekey_time = Duration::from_mins(10);
+    connections[0].over_time = Duration::from_mins(1);
+    connections[0].children[0].lifetime.seconds.hard = 1_000;
+    let pair = up_with(connections);
+    let right = &pair.right.established()[0];
+    assert_eq!(right.over_at, Some(pair.now + Duration::from_mins(11)));
+    assert!(right.rekey_at < right.over_at);
+    assert_eq!(right.children[0].over_at, Some(pair.now + Duration::from_secs(1_000)));
+
+    let mut connections = v1_connections();
+    connections[0].rekey_time = Duration::from_secs(30);
+    connections[0].over_time = Duration::from_secs(3);
+    let mut pair = Pair::new(Default::default(), connections);
+    pair.left.initiate(pair.now);
+    pair.run();
+    assert!(pair.right.established().is_empty());
+}
+
+/// CHECKLIST U05: two tunnels with the same peer, told apart by their networks.
+#[test]
+fn the_networks_say_which_tunnel_is_meant() {
+    let [left, right] = v1_connections();
+    let mut pair = Pair::new(Default::default(), [left.clone(), right.clone()]);
+    let second = |connection: &Connection, local: &str, remote: &str| {
+        let mut second = connection.clone();
+        second.name = "zweiter".parse().unwrap();
+        second.children[0].local_ts = vec![local.parse().unwrap()];
+        second.children[0].remote_ts = vec![remote.parse().unwrap()];
+        Command::Load(std::sync::Arc::new(second))
+    };
+    pair.left.command(second(&left, "10.3.0.0/24", "10.4.0.0/24"), pair.now);
+    pair.right.command(second(&right, "10.4.0.0/24", "10.3.0.0/24"), pair.now);
+    for name in ["zweiter", "tunnel"] {
+        let request = pair.left.initiate_named(name, pair.now);
+        pair.run();
+        assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{name}");
+    }
+    let names = |peer: &common::Peer| {
+        let names = peer.established().into_iter().map(|info| info.connection.unwrap().to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&pair.left), ["zweiter", "tunnel"]);
+    assert_eq!(names(&pair.right), ["zweiter", "tunnel"]);
+    assert_eq!((pair.left.children.len(), pair.right.children.len()), (2, 2));
+}
+
 /// What stands between is shown as it is.
 #[test]
 fn snapshots_tell_where_it_stands() {

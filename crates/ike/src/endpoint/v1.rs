@@ -235,12 +235,9 @@ impl Endpoint {
     fn v1_beside(&self, ike: IkeSaId) -> Vec<IkeSaId> {
         let Some(core) = self.v1.get(ike).map(|sa| &sa.core) else { return Vec::new() };
         let is_same = |other: &&IkeSa| {
-            other.core.id != ike
-                && !other.is_connecting()
-                && other.core.connection_name() == core.connection_name()
-                && other.core.remote_id == core.remote_id
+            other.core.id != ike && !other.is_connecting() && other.core.remote_id == core.remote_id
         };
-        self.v1.iter().filter(is_same).map(|sa| sa.core.id).collect()
+        self.v1.of(core.connection_name()).filter(is_same).map(|sa| sa.core.id).collect()
     }
 
     /// Gives what others with the same peer have to a new one, or where two have crossed to the one
@@ -328,6 +325,7 @@ impl Endpoint {
 
     /// Brings the indexes up to date with an IKE SA.
     fn refresh_v1(&mut self, id: IkeSaId, now: Instant) {
+        self.v1.update(id);
         let Some(sa) = self.v1.get(id) else { return };
         self.admission.count(id, sa.core.path.remote.ip(), sa.is_half_open());
         if sa.is_closed() {

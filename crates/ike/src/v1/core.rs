@@ -34,6 +34,8 @@ pub(crate) struct Core {
     /// The peer answers R-U-THERE (RFC 3706).
     pub(crate) peer_has_dpd: bool,
     pub(crate) suite: Arc<[Transform]>,
+    /// How long an initiator wants it to live; of an initiator nothing, as its own limits are that.
+    pub(crate) life: Option<Duration>,
     pub(crate) started: Instant,
     /// When the peer last gave a sign of life.
     pub(crate) heard: Instant,
@@ -61,6 +63,7 @@ impl Core {
             peer: PeerSoftware::Unknown,
             peer_has_dpd: false,
             suite: Arc::default(),
+            life: None,
             started: cx.now,
             heard: cx.now,
             unreachable: false,

@@ -91,10 +91,20 @@ impl Established {
         let jitter = Duration::from_millis(cx.rng.next_u64() % rand_ms.saturating_add(1));
         let rekey = connection.rekey_time.saturating_sub(jitter);
         let over = connection.rekey_time + connection.over_time;
+        // The shorter of both limits counts, and a tenth of it is time for the next one.
+        let limit = match (renewed, core.life) {
+            (true, Some(life)) => Some(over.min(life)),
+            (true, None) => Some(over),
+            (false, life) => life,
+        };
+        let rekey = |limit: Duration| {
+            let latest = limit.saturating_sub(limit / 10);
+            if renewed { rekey.min(latest) } else { latest }
+        };
         Self {
             since: cx.now,
-            rekey_at: renewed.then(|| cx.now + rekey),
-            over_at: renewed.then(|| cx.now + over),
+            rekey_at: limit.and_then(|limit| cx.now.checked_add(rekey(limit))),
+            over_at: limit.and_then(|limit| cx.now.checked_add(limit)),
             quick_modes: Vec::new(),
             wanted: VecDeque::new(),
             last,

@@ -143,6 +143,7 @@ impl MainMode {
         let octets = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
         core.transmit(&octets, cx);
         core.suite = cx.out.shared_suite(choice.suite.transforms());
+        core.life = choice.life;
         let sa_body = received.sa_body.to_vec();
         Ok(Self {
             stage: Stage::SaAnswered { sa_body, suite: choice.suite },

@@ -1,6 +1,6 @@
 //! The IKE SAs of IKEv1 of an endpoint, and the ways to find them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use adit_db::{ConnectionName, IkeSaId};
@@ -19,12 +19,15 @@ pub(crate) struct Sessions {
     by_cookie: BTreeMap<IkeSpi, IkeSaId>,
     /// Those that a peer has begun: its first message may come again.
     by_opening: BTreeMap<(SocketAddr, IkeSpi), IkeSaId>,
+    by_connection: BTreeMap<ConnectionName, BTreeSet<IkeSaId>>,
 }
 
 #[derive(Debug)]
 struct Session {
     sa: IkeSa,
     timer: Timer,
+    /// What it is entered under.
+    connection: ConnectionName,
 }
 
 impl Sessions {
@@ -35,12 +38,36 @@ impl Sessions {
         if !sa.core.role.is_initiator() {
             self.by_opening.insert((sa.core.path.remote, sa.core.cookie_i), id);
         }
-        self.all.insert(id, Session { sa, timer: Timer::default() });
+        let connection = sa.core.connection_name().clone();
+        self.by_connection.entry(connection.clone()).or_default().insert(id);
+        self.all.insert(id, Session { sa, timer: Timer::default(), connection });
+    }
+
+    /// Brings the index up to date: which of several connections is meant may show late.
+    pub(crate) fn update(&mut self, id: IkeSaId) {
+        let Some(session) = self.all.get_mut(&id) else { return };
+        if session.sa.core.connection_name() == &session.connection {
+            return;
+        }
+        let now = session.sa.core.connection_name().clone();
+        let before = std::mem::replace(&mut session.connection, now.clone());
+        self.leave(&before, id);
+        self.by_connection.entry(now).or_default().insert(id);
+    }
+
+    fn leave(&mut self, connection: &ConnectionName, id: IkeSaId) {
+        if let Some(ids) = self.by_connection.get_mut(connection) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_connection.remove(connection);
+            }
+        }
     }
 
     /// Gives one up, and its timer back.
     pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<Timer> {
-        let Session { sa, timer } = self.all.remove(&id)?;
+        let Session { sa, timer, connection } = self.all.remove(&id)?;
+        self.leave(&connection, id);
         self.by_cookie.remove(&sa.core.our_cookie());
         self.by_opening.remove(&(sa.core.path.remote, sa.core.cookie_i));
         Some(timer)
@@ -88,7 +115,8 @@ impl Sessions {
 
     /// Those of a connection.
     pub(crate) fn of(&self, name: &ConnectionName) -> impl DoubleEndedIterator<Item = &IkeSa> {
-        self.iter().filter(move |sa| sa.core.connection_name() == name)
+        let ids = self.by_connection.get(name).into_iter().flatten();
+        ids.filter_map(|id| self.get(*id)).filter(|sa| !sa.is_closed())
     }
 
     /// How many there are.

@@ -164,6 +164,8 @@ pub(crate) struct Phase1Choice {
     pub(crate) suite: Phase1Suite,
     /// The body of the SA payload that says so: the transform as it came.
     pub(crate) body: Vec<u8>,
+    /// How long the peer wants it to live, if it says so.
+    pub(crate) life: Option<Duration>,
 }
 
 /// Chooses for phase 1: the peer's first transform that is ours, too.
@@ -179,7 +181,8 @@ pub(crate) fn choose_phase1(connection: &Connection, sa: &Sa<'_>) -> Option<Phas
                 continue;
             }
             let chosen = Proposal { transforms: vec![transform.clone()], ..proposal.clone() };
-            return Some(Phase1Choice { suite, body: sa_body(vec![chosen]) });
+            let life = read.lifetimes.seconds.map(Duration::from_secs);
+            return Some(Phase1Choice { suite, body: sa_body(vec![chosen]), life });
         }
     }
     None

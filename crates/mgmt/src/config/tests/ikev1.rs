@@ -16,6 +16,8 @@ fn ike_is_a_version_or_algorithms_or_both() {
     assert_eq!(plain.ike, IkeVersion::V1);
     let modp = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-modp3072-x25519";
     assert_eq!(plain.proposals[0], ProposalSpec::ike(modp).unwrap());
+    let esp = ProposalSpec::esp_list("compat").unwrap();
+    assert_eq!(plain.children[0].proposals, esp);
     let listed = read("ike = [1, \"aes128-sha256-modp3072\"]");
     assert_eq!(listed.ike, IkeVersion::V1);
     assert_eq!(listed.proposals, ProposalSpec::ike_list("aes128-sha256-modp3072").unwrap());

@@ -113,10 +113,15 @@ impl Asked {
         if self.algorithms.is_none() {
             connection.proposals = carriable(ProposalSpec::ike_list("compat").unwrap_or_default());
         }
+        let own =
+            connection.children.iter_mut().filter(|child| !has_own_esp && child.is_esp_only());
+        for child in own {
+            child.proposals = ProposalSpec::esp_list("compat").unwrap_or_default();
+        }
         if !connection.proposals.iter().any(is_of_phase_1) {
             fields.mistake(
                 Mistake::new(span.clone(), "IKEv1 has numbers for none of the algorithms of `ike`")
-                    .label("AEADs, Curve25519 and ML-KEM are IKEv2's")
+                    .label("AEADs and ML-KEM are IKEv2's")
                     .help("ike = [1, \"aes256-sha256-modp2048\"]"),
             );
         }
