@@ -113,6 +113,7 @@ fn reach(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
         FailureReason::ClosedByPeer => Diagnosis::closed_by_peer(cx),
         FailureReason::NoAddress => Diagnosis::no_address(cx),
         FailureReason::PeerError { .. }
+        | FailureReason::PeerRefused { .. }
         | FailureReason::PeerMisbehaved(_)
         | FailureReason::TooManyRestarts { .. } => Diagnosis::peer_error(cx, &reason.to_string()),
         FailureReason::NotUnique => Diagnosis::not_unique(cx),

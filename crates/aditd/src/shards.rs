@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::TrySendError;
 
-use adit_db::{Connection, HostSpec};
+use adit_db::{Connection, HostSpec, IkeVersion};
 use adit_ike::{Addressee, AuthResult, JobId, Path, Shards, TcpProblem};
 use adit_sys::wake::CommandSender;
 
@@ -43,6 +43,9 @@ impl ShardMap {
     /// The shard that a tunnel is brought up by, unless one of its IKE SAs is elsewhere: where the peer
     /// would come to, if its address is known.
     pub(crate) fn home(&self, connection: &Connection) -> u16 {
+        if connection.ike == IkeVersion::V1 {
+            return Shards::OF_V1;
+        }
         let single = connection.remote_addresses.iter().find(|host| host.is_single());
         match single {
             Some(HostSpec::Address(address)) => self.of_address(*address),

@@ -33,6 +33,8 @@ use crate::ts_spec::TsSpec;
 pub struct Connection {
     /// The operator's name for it.
     pub name: ConnectionName,
+    /// Which protocol negotiates with the peer.
+    pub ike: IkeVersion,
     /// Addresses we use; empty is any.
     pub local_addresses: Vec<HostSpec>,
     /// Where the peer is, in order of trial; empty is anywhere, so that only the peer can
@@ -103,6 +105,7 @@ impl Connection {
     pub fn new(name: ConnectionName) -> Self {
         Self {
             name,
+            ike: IkeVersion::default(),
             local_addresses: Vec::new(),
             remote_addresses: Vec::new(),
             ports: Ports::default(),
@@ -215,6 +218,16 @@ impl Connection {
     pub fn can_initiate(&self) -> bool {
         self.remote_addresses.iter().any(HostSpec::is_single)
     }
+}
+
+/// Which protocol negotiates: they have nothing in common but the port.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum IkeVersion {
+    /// IKEv1 (RFC 2409), for peers that have nothing else.
+    V1,
+    /// IKEv2 (RFC 7296).
+    #[default]
+    V2,
 }
 
 /// UDP ports of the first IKE message; after NAT detection both become 4500.

@@ -91,6 +91,17 @@ impl IntAuth {
     }
 }
 
+/// A key that comes of a long-term secret and says nothing about it.
+#[derive(Debug, Eq, PartialEq)]
+pub struct DerivedKey(pub(crate) Secret);
+
+/// A result may have to wait in two places: where it was made, and where it is wanted.
+impl Clone for DerivedKey {
+    fn clone(&self) -> Self {
+        Self(self.0.duplicate())
+    }
+}
+
 /// What a host has to do [`AuthJob`]s with.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
@@ -112,7 +123,7 @@ impl AuthJob {
     /// Does the job. With a secret it takes the same time for every wrong value of the right length.
     pub fn answer_with(&self, keys: Keys<'_>) -> AuthResult {
         let checked = match &self.kind {
-            AuthJobKind::Sign => Ok(None),
+            AuthJobKind::Sign | AuthJobKind::Derive => Ok(None),
             AuthJobKind::Verify { auth } | AuthJobKind::VerifyAndSign { auth, .. } => {
                 self.verify(auth, keys)
             }
@@ -120,6 +131,7 @@ impl AuthJob {
         let done = checked.and_then(|theirs| {
             let (result, ours) = match &self.kind {
                 AuthJobKind::Sign => self.sign_until(&self.octets, keys, AuthResult::Signed)?,
+                AuthJobKind::Derive => (self.derive(keys)?, None),
                 AuthJobKind::Verify { .. } => (AuthResult::Verified, None),
                 AuthJobKind::VerifyAndSign { ours, .. } => {
                     self.sign_until(ours, keys, AuthResult::VerifiedAndSigned)?
@@ -140,6 +152,13 @@ impl AuthJob {
         let proof = self.sign(octets, keys)?;
         let end = signature::end_of(&proof, keys.now);
         Ok((result(proof), end))
+    }
+
+    /// `SKEYID = prf(pre-shared-key, Ni_b | Nr_b)` (RFC 2409 §5).
+    fn derive(&self, keys: Keys<'_>) -> Result<AuthResult, AuthResult> {
+        let secret = keys.secret.ok_or(AuthResult::NoSecret)?;
+        let key = self.prf.compute(secret.as_bytes(), &[self.octets.as_bytes()]);
+        Ok(AuthResult::Derived(DerivedKey(key)))
     }
 
     /// Checks the peer's proof: what ends it, if anything does.

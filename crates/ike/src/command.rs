@@ -8,6 +8,7 @@ use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, IkeSaId
 use adit_pki::{Certificate, Distrust, Moment};
 use adit_wire::ip::FlowKey;
 
+use crate::auth::DerivedKey;
 use crate::ticket::TicketKeys;
 use crate::v2::ppk::PpkKeys;
 use crate::v2::signature::{Proof, SignFailure};
@@ -251,6 +252,8 @@ pub enum AuthResult {
     Refused,
     /// Answers [`Output::Ppk`](crate::Output::Ppk): the keys with the PPK mixed in.
     Mixed(PpkKeys),
+    /// Answers [`AuthJobKind::Derive`](crate::AuthJobKind::Derive): what comes of the secret.
+    Derived(DerivedKey),
     /// There is no secret for this pair of identities, or no PPK of this name.
     NoSecret,
     /// The peer's signature, certificate or key is not believed.
@@ -312,6 +315,7 @@ impl AuthResult {
             | Self::NoSecret
             | Self::Distrusted(_)
             | Self::CannotSign(_)
+            | Self::Derived(_)
             | Self::Limited(_) => return self,
         };
         Self::Limited(Box::new(Limited { end, verified, signed }))

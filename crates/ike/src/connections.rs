@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use adit_db::{Connection, ConnectionName, HostSpec, Identity};
+use adit_db::{Connection, ConnectionName, HostSpec, Identity, IkeVersion};
 
 use crate::command::Path;
 use crate::hash::FixedHash;
@@ -134,6 +134,7 @@ impl Connections {
             let connection = self.by_name.get(name)?;
             Some((address_rank(connection, path)?, connection))
         });
+        let named = named.filter(|(_, connection)| connection.ike == IkeVersion::V2);
         let mut found: Vec<_> = named.filter(|(_, connection)| fits(connection)).collect();
         for (rank, first, opening) in self.near(path) {
             if !opening.patterns.is_empty() && fits(first) {
@@ -177,12 +178,35 @@ impl Connections {
         fitting.any(|(.., opening)| !opening.rounds.is_empty())
     }
 
-    /// The openings for a path, each with the rank of its addresses and its first connection.
+    /// The connections of IKEv1 for a path, those that name it most exactly first, then by name.
+    pub(crate) fn of_v1(&self, path: Path) -> Vec<&Arc<Connection>> {
+        let near = self.near_with(path, IkeVersion::V1);
+        let mut ranked: Vec<(u8, &Arc<Connection>)> = near
+            .flat_map(|(rank, _, opening)| {
+                opening.names.iter().take(ALIKE_MAX).map(move |name| (rank, name))
+            })
+            .filter_map(|(rank, name)| Some((rank, self.by_name.get(name)?)))
+            .collect();
+        ranked.sort_by_key(|(rank, connection)| (std::cmp::Reverse(*rank), &connection.name));
+        ranked.dedup_by_key(|(_, connection)| &connection.name);
+        ranked.into_iter().map(|(_, connection)| connection).collect()
+    }
+
+    /// The openings of IKEv2 for a path, each with the rank of its addresses and its first connection.
     fn near(&self, path: Path) -> impl Iterator<Item = (u8, &Arc<Connection>, &Opening)> {
+        self.near_with(path, IkeVersion::V2)
+    }
+
+    fn near_with(
+        &self,
+        path: Path,
+        version: IkeVersion,
+    ) -> impl Iterator<Item = (u8, &Arc<Connection>, &Opening)> {
         let exact = self.openings.get(&Some(path.remote.ip()));
         let all = [exact, self.openings.get(&None)].into_iter().flatten().flatten();
         all.filter_map(move |opening| {
             let first = self.by_name.get(opening.names.first()?)?;
+            let first = Some(first).filter(|first| first.ike == version)?;
             Some((address_rank(first, path)?, first, opening))
         })
     }
@@ -195,6 +219,9 @@ impl Connections {
         })
     }
 }
+
+/// Connections of IKEv1 that begin alike and are looked at: a stranger can ask for it.
+const ALIKE_MAX: usize = 16;
 
 /// Where a connection is looked for.
 fn places(connection: &Connection) -> BTreeSet<Option<IpAddr>> {
@@ -215,6 +242,7 @@ fn begin_alike(one: &Connection, other: &Connection) -> bool {
     };
     all_alike(&one.local_addresses, &other.local_addresses)
         && all_alike(&one.remote_addresses, &other.remote_addresses)
+        && one.ike == other.ike
         && one.proposals == other.proposals
         && one.redirect.to == other.redirect.to
 }

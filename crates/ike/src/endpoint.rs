@@ -11,6 +11,7 @@
 //! | `endpoint/reauth` | successors of IKE SAs that authenticate again (RFC 4478) |
 //! | `endpoint/redirection` | going where gateways send us (RFC 5685) |
 //! | `endpoint/resumption` | sessions that are resumed with a ticket (RFC 5723) |
+//! | `endpoint/v1` | IKE SAs of IKEv1 among the others (RFC 2409) |
 //! | `endpoint/notices` | what one IKE SA means for the others (§2.4, §2.8) |
 
 mod admission;
@@ -23,6 +24,7 @@ mod reauth;
 mod redirection;
 mod resumption;
 mod tcp;
+mod v1;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -44,6 +46,7 @@ use crate::keep::Keeper;
 use crate::output::Output;
 use crate::shard::{self, Shard};
 use crate::timers::{TimerOwner, Timers};
+use crate::v1::sessions::Sessions;
 use crate::v2::exchange::init;
 use crate::v2::ike_sa::IkeSa;
 use crate::v2::mobike;
@@ -66,6 +69,8 @@ pub struct Endpoint {
     connections: Connections,
     keepers: HashMap<ConnectionName, Keeper, FixedHash>,
     sas: Population,
+    /// Those of IKEv1.
+    v1: Sessions,
     roster: Roster,
     admission: Admission,
     /// The connections whose attempts wait for a lookup.
@@ -99,6 +104,7 @@ impl Endpoint {
             connections: Connections::default(),
             keepers: HashMap::default(),
             sas: Population::default(),
+            v1: Sessions::default(),
             roster: Roster::default(),
             lookups: BTreeMap::new(),
             timers: Timers::default(),
@@ -121,6 +127,7 @@ impl Endpoint {
         }
         match header.version.major() {
             2 => {}
+            1 => return self.handle_v1_datagram(path, octets, now, rng),
             // RFC 7296 §2.5. Older versions are other protocols; they get silence.
             major if major > 2 && !header.flags.is_response() => {
                 let kind = NotifyType::INVALID_MAJOR_VERSION;
@@ -150,6 +157,9 @@ impl Endpoint {
         self.timers.due(now, &mut due);
         for (_, owner) in due.drain(..) {
             match owner {
+                TimerOwner::Ike(id) if self.v1.contains(id) => {
+                    self.with_v1(id, now, rng, |sa, cx| sa.handle_timeout(cx));
+                }
                 TimerOwner::Ike(id) => self.with_sa(id, now, rng, IkeSa::handle_timeout),
                 TimerOwner::Connection(name) => {
                     self.pursue(&name, now, rng);
@@ -168,8 +178,12 @@ impl Endpoint {
 
     /// Takes the result of an [`Output::Auth`]. Unknown jobs are ignored: their IKE SA is gone.
     pub fn handle_auth(&mut self, job: JobId, result: AuthResult, now: Instant, rng: &mut dyn Rng) {
-        if let Some(id) = self.out.end_auth(job) {
-            self.with_sa(id, now, rng, |sa, cx| sa.handle_auth(job, result, cx));
+        match self.out.end_auth(job) {
+            Some(id) if self.v1.contains(id) => {
+                self.with_v1(id, now, rng, |sa, cx| sa.handle_auth(job, result, cx));
+            }
+            Some(id) => self.with_sa(id, now, rng, |sa, cx| sa.handle_auth(job, result, cx)),
+            None => {}
         }
     }
 
@@ -200,11 +214,15 @@ impl Endpoint {
             | PacketEvent::HardExpire { child }
             | PacketEvent::PeerMoved { child, .. }
             | PacketEvent::Traffic { child }
-            | PacketEvent::Used { child } => {
-                if let Some(id) = self.ike_of(child) {
+            | PacketEvent::Used { child } => match self.ike_of(child) {
+                Some(id) if self.v1.contains(id) => {
+                    self.with_v1(id, now, rng, |sa, cx| sa.handle_packet_event(&event, cx));
+                }
+                Some(id) => {
                     self.with_sa(id, now, rng, |sa, cx| sa.handle_packet_event(&event, cx));
                 }
-            }
+                None => {}
+            },
         }
     }
 
@@ -218,6 +236,11 @@ impl Endpoint {
         let ids: Vec<IkeSaId> = sas.map(|sa| sa.core.id).collect();
         for id in ids {
             self.with_sa(id, now, rng, |sa, cx| sa.handle_hint(true, cx));
+        }
+        let of_v1 = self.v1.iter().filter(|sa| sa.core.path.remote == path.remote);
+        let ids: Vec<IkeSaId> = of_v1.map(|sa| sa.core.id).collect();
+        for id in ids {
+            self.with_v1(id, now, rng, |sa, cx| sa.handle_hint(cx));
         }
     }
 
@@ -275,12 +298,22 @@ impl Endpoint {
 
     /// Snapshots of all IKE SAs with their children, oldest first.
     pub fn ike_sas(&self) -> impl Iterator<Item = IkeSaInfo> {
-        self.sas.iter().filter_map(IkeSa::info)
+        let mut all: Vec<IkeSaInfo> = self.v1.iter().filter_map(|sa| sa.info()).collect();
+        all.reverse();
+        // Those of both versions by their numbers, which count up.
+        let mut of_v2 = self.sas.iter().filter_map(IkeSa::info).peekable();
+        std::iter::from_fn(move || match (all.last(), of_v2.peek()) {
+            (Some(v1), Some(v2)) if v1.id < v2.id => all.pop(),
+            (Some(_), None) => all.pop(),
+            (_, _) => of_v2.next(),
+        })
     }
 
     /// How many IKE SAs [`Endpoint::ike_sas`] would give, without looking at each.
     pub fn ike_sa_counts(&self) -> IkeSaCounts {
-        self.sas.counts()
+        let mut counts = self.sas.counts();
+        counts.add(self.v1.counts());
+        counts
     }
 
     /// Snapshots of all loaded connections, by name.
@@ -304,6 +337,7 @@ impl Endpoint {
         #[expect(clippy::disallowed_methods, reason = "the order does not matter")]
         let mut keepers = self.keepers.values();
         self.sas.counts() == IkeSaCounts::default()
+            && self.v1.is_empty()
             && keepers.all(|keeper| keeper.attempt().is_none())
     }
 
@@ -383,7 +417,8 @@ impl Endpoint {
     }
 
     fn sas_of(&self, name: &ConnectionName) -> Vec<IkeSaId> {
-        self.sas.of(name).map(|sa| sa.core.id).collect()
+        let of_v1 = self.v1.of(name).map(|sa| sa.core.id);
+        self.sas.of(name).map(|sa| sa.core.id).chain(of_v1).collect()
     }
 
     fn ike_of(&self, child: ChildSaId) -> Option<IkeSaId> {

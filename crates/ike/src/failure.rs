@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use adit_db::{ChildName, ConnectionName, Gateway, Identity, IdentityPattern, PpkId, ProposalSpec};
 use adit_pki::Distrust;
+use adit_wire::iana::isakmp::NotifyType as IsakmpNotifyType;
 use adit_wire::iana::{AuthMethod, ExchangeType, KeyExchangeId, NotifyType};
 use adit_wire::ikev2::{Proposal, TrafficSelector};
 
@@ -321,6 +322,14 @@ pub enum FailureReason {
         /// What the peer said.
         notify: NotifyType,
     },
+    /// The peer of IKEv1 sent an error notify that has no variant of its own.
+    #[error("peer answered {exchange} with {notify}")]
+    PeerRefused {
+        /// The exchange that failed.
+        exchange: ExchangeType,
+        /// What the peer said.
+        notify: IsakmpNotifyType,
+    },
     /// The peer broke the protocol.
     #[error("peer broke the protocol: {0}")]
     PeerMisbehaved(&'static str),
@@ -424,9 +433,10 @@ impl FailureReason {
             Self::NotClaimed { .. } => Some(302),
             Self::IkeSaGone(reason) => reason.code(),
             Self::NoAddress => Some(113),
-            Self::PeerError { .. } | Self::PeerMisbehaved(_) | Self::TooManyRestarts { .. } => {
-                Some(131)
-            }
+            Self::PeerError { .. }
+            | Self::PeerRefused { .. }
+            | Self::PeerMisbehaved(_)
+            | Self::TooManyRestarts { .. } => Some(131),
             Self::NotUnique => Some(132),
             Self::LifetimeOver => Some(133),
             Self::TooManyRedirects { .. } => Some(134),

@@ -43,11 +43,10 @@ mod slab;
 mod ticket;
 mod timers;
 mod traffic_selector;
-#[allow(dead_code, reason = "its exchanges are not built yet")]
 mod v1;
 mod v2;
 
-pub use auth::{Keys, psk_auth};
+pub use auth::{DerivedKey, Keys, psk_auth};
 pub use command::{
     AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
     Transport,

@@ -155,6 +155,9 @@ pub enum AuthJobKind {
         /// Our signed octets.
         ours: Secret,
     },
+    /// SKEYID of IKEv1, `prf(secret, octets)`, where the octets are both nonces (RFC 2409 §5).
+    /// Answer: [`AuthResult::Derived`](crate::AuthResult::Derived).
+    Derive,
 }
 
 /// Session keys as a packet analyser wants them.

@@ -40,6 +40,9 @@ pub enum Addressee {
 impl Shards {
     /// The most that there may be.
     pub const MAX: u16 = 64;
+    /// The endpoint that has all IKE SAs of IKEv1: nothing in a message says which of the two cookies
+    /// is ours.
+    pub const OF_V1: u16 = 0;
     /// One has all IKE SAs.
     pub const ONE: Self = Self(NonZeroU16::MIN);
 
@@ -57,6 +60,9 @@ impl Shards {
     /// some endpoint's, be it that it does not know it.
     pub fn addressee(self, octets: &[u8]) -> Addressee {
         let Ok(header) = Header::read(&mut Reader(octets)) else { return Addressee::Nobody };
+        if header.version.major() == 1 {
+            return Addressee::Shard(Self::OF_V1);
+        }
         if begins(&header) {
             return Addressee::Opening;
         }

@@ -92,6 +92,12 @@ impl CbcKey {
     }
 }
 
+impl core::fmt::Debug for CbcKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("CbcKey").field("encryption", &self.encryption).finish_non_exhaustive()
+    }
+}
+
 /// `key` has been measured. Whether a key is weak may show in the time this takes: a weak one is not
 /// used anyway.
 fn is_weak(encryption: Encryption, key: &[u8]) -> bool {

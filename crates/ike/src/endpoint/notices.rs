@@ -39,6 +39,9 @@ impl Endpoint {
 
     fn handle_notice(&mut self, notice: Notice, now: Instant, rng: &mut dyn Rng) {
         match notice {
+            Notice::Established { ike, initial_contact } if self.v1.contains(ike) => {
+                self.handle_v1_established(ike, initial_contact, now, rng);
+            }
             Notice::Established { ike, initial_contact } => {
                 self.handle_established(ike, initial_contact, now, rng);
             }
@@ -60,6 +63,9 @@ impl Endpoint {
             Notice::ChildSettled { connection } => {
                 self.pursue(&connection, now, rng);
                 self.finish_successions(&connection, now, rng);
+            }
+            Notice::Reauthenticate { ike } if self.v1.contains(ike) => {
+                self.renew_v1(ike, now, rng);
             }
             Notice::Reauthenticate { ike } => self.reauthenticate(ike, now, rng),
             Notice::ChildGone { connection, child, reason } => {
@@ -137,7 +143,10 @@ impl Endpoint {
         match keeper.attempt().map(|attempt| &attempt.stage) {
             Some(Stage::Connecting(own)) => {
                 let own = *own;
-                if self.sas.get(own).is_some_and(IkeSa::is_unanswered) {
+                if self.v1.get(own).is_some_and(|sa| sa.is_unanswered()) {
+                    keeper.end_attempt();
+                    self.touch_v1(own, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
+                } else if self.sas.get(own).is_some_and(IkeSa::is_unanswered) {
                     keeper.end_attempt();
                     self.touch(own, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
                 }

@@ -51,17 +51,22 @@ impl Endpoint {
             Command::TerminateChild { id, request } => {
                 self.terminate_child(id, request, now, rng);
             }
+            Command::RekeyIke(id) | Command::Reauthenticate(id) if self.v1.contains(id) => {
+                self.renew_v1(id, now, rng);
+            }
             Command::RekeyIke(id) => self.touch(id, now, rng, |sa, cx| sa.rekey(cx)),
             Command::Reauthenticate(id) => self.reauthenticate(id, now, rng),
             Command::UseTicketKeys { keys, now_s } => self.use_ticket_keys(keys, now, now_s),
             Command::RedirectIke { id, to } => {
                 self.touch(id, now, rng, |sa, cx| sa.redirect(to, cx));
             }
-            Command::RekeyChild(id) => {
-                if let Some(ike) = self.ike_of(id) {
-                    self.touch(ike, now, rng, |sa, cx| sa.rekey_child(id, cx));
+            Command::RekeyChild(id) => match self.ike_of(id) {
+                Some(ike) if self.v1.contains(ike) => {
+                    self.touch_v1(ike, now, rng, |sa, cx| sa.rekey_child(id, cx));
                 }
-            }
+                Some(ike) => self.touch(ike, now, rng, |sa, cx| sa.rekey_child(id, cx)),
+                None => {}
+            },
             Command::Shutdown => self.shut_down(now, rng),
         }
     }
@@ -99,16 +104,20 @@ impl Endpoint {
     ) {
         let keeps_ike = negotiates_alike(before, after);
         for id in self.sas_of(&after.name) {
-            let stays = keeps_ike && self.sas.get(id).is_some_and(|sa| may_stay(sa, after));
+            let of_v1 = self.v1.get(id).is_some_and(|sa| sa.is_established());
+            let stays =
+                keeps_ike && (of_v1 || self.sas.get(id).is_some_and(|sa| may_stay(sa, after)));
             if !stays {
-                let reason = FailureReason::Reconfigured;
-                self.touch(id, now, rng, |sa, cx| sa.close(reason, cx));
+                self.close_any(id, FailureReason::Reconfigured, now, rng);
                 continue;
             }
-            self.touch(id, now, rng, |sa, _| sa.reconfigure(Arc::clone(after)));
+            if of_v1 {
+                self.touch_v1(id, now, rng, |sa, _| sa.reconfigure(Arc::clone(after)));
+            } else {
+                self.touch(id, now, rng, |sa, _| sa.reconfigure(Arc::clone(after)));
+            }
             for child in self.changed_children(id, before, after) {
-                let reason = FailureReason::Reconfigured;
-                self.touch(id, now, rng, |sa, cx| sa.delete_child(child, reason, cx));
+                self.delete_child_of(id, child, FailureReason::Reconfigured, now, rng);
             }
         }
         // A handshake or lookup for the old configuration begins anew.
@@ -123,12 +132,16 @@ impl Endpoint {
         before: &Connection,
         after: &Connection,
     ) -> Vec<ChildSaId> {
-        let Some(established) = self.sas.get(ike).and_then(|sa| sa.as_established()) else {
-            return Vec::new();
-        };
         let changed = |name: &ChildName| match (before.child(name), after.child(name)) {
             (Some(before), Some(after)) => !protects_alike(before, after),
             _ => true,
+        };
+        if let Some(sa) = self.v1.get(ike) {
+            let changed = sa.children.iter().filter(|child| changed(&child.name));
+            return changed.map(|child| child.id).collect();
+        }
+        let Some(established) = self.sas.get(ike).and_then(|sa| sa.as_established()) else {
+            return Vec::new();
         };
         established
             .children
@@ -155,7 +168,7 @@ impl Endpoint {
         rng: &mut dyn Rng,
     ) {
         for id in self.sas_of(name) {
-            self.touch(id, now, rng, |sa, cx| sa.close(reason.clone(), cx));
+            self.close_any(id, reason.clone(), now, rng);
         }
     }
 
@@ -239,16 +252,19 @@ impl Endpoint {
     }
 
     fn terminate_ike(&mut self, id: IkeSaId, request: RequestId, now: Instant, rng: &mut dyn Rng) {
-        let Some(sa) = self.sas.get(id).filter(|sa| !sa.is_closed()) else {
-            return self.finish(request, Err(Box::new(no_such("IKE SA"))));
+        let of_v2 = self.sas.get(id).filter(|sa| !sa.is_closed());
+        let name = match (of_v2, self.v1.get(id)) {
+            (Some(sa), _) => sa.core.connection_name().cloned(),
+            (None, Some(sa)) => Some(sa.core.connection_name().clone()),
+            (None, None) => return self.finish(request, Err(Box::new(no_such("IKE SA")))),
         };
-        if let Some(name) = sa.core.connection_name().cloned() {
+        if let Some(name) = name {
             self.hold(&name);
             self.tell_wish(&name, || Wish::Hold);
             self.refresh_keeper(&name, now);
         }
         self.depart(request, Target::Ike(id));
-        self.touch(id, now, rng, |sa, cx| sa.close(FailureReason::ByCommand, cx));
+        self.close_any(id, FailureReason::ByCommand, now, rng);
     }
 
     fn terminate_child(
@@ -261,7 +277,12 @@ impl Endpoint {
         let Some(ike) = self.ike_of(id) else {
             return self.finish(request, Err(Box::new(no_such("child SA"))));
         };
-        let held = self.sas.get(ike).and_then(|sa| {
+        let of_v1 = self
+            .v1
+            .get(ike)
+            .and_then(|sa| Some((sa.core.connection_name().clone(), sa.child(id)?.name.clone())));
+        let held = of_v1.or_else(|| {
+            let sa = self.sas.get(ike)?;
             let child = sa.as_established()?.child(id)?.name.clone();
             Some((sa.core.connection_name()?.clone(), child))
         });
@@ -272,7 +293,7 @@ impl Endpoint {
             self.tell_wish(&name, || Wish::HoldChild(child));
         }
         self.depart(request, Target::Child(id));
-        self.touch(ike, now, rng, |sa, cx| sa.delete_child(id, FailureReason::ByCommand, cx));
+        self.delete_child_of(ike, id, FailureReason::ByCommand, now, rng);
     }
 
     fn depart(&mut self, request: RequestId, target: Target) {
@@ -289,7 +310,9 @@ impl Endpoint {
         departures.retain(|departure| {
             let there = match &departure.target {
                 Target::Connection(name) => !self.sas_of(name).is_empty(),
-                Target::Ike(id) => self.sas.get(*id).is_some_and(|sa| !sa.is_closed()),
+                Target::Ike(id) => {
+                    self.v1.contains(*id) || self.sas.get(*id).is_some_and(|sa| !sa.is_closed())
+                }
                 Target::Child(id) => self.ike_of(*id).is_some(),
             };
             if !there {
@@ -309,9 +332,10 @@ impl Endpoint {
             self.hold(&name);
             self.refresh_keeper(&name, now);
         }
-        let ids: Vec<IkeSaId> = self.sas.iter().map(|sa| sa.core.id).collect();
+        let of_v1 = self.v1.iter().map(|sa| sa.core.id);
+        let ids: Vec<IkeSaId> = self.sas.iter().map(|sa| sa.core.id).chain(of_v1).collect();
         for id in ids {
-            self.touch(id, now, rng, |sa, cx| sa.close(FailureReason::ShuttingDown, cx));
+            self.close_any(id, FailureReason::ShuttingDown, now, rng);
         }
     }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildConfig, ChildName, Connection, ConnectionName, HostSpec, IkeSaId, Keep, Pfp};
+use adit_db::{
+    ChildConfig, ChildName, Connection, ConnectionName, HostSpec, IkeSaId, IkeVersion, Keep, Pfp,
+};
 use adit_wire::ip::FlowKey;
 
 use crate::command::JobId;
@@ -63,7 +65,7 @@ impl Endpoint {
         match (ike, missing.is_empty()) {
             (Some(ike), _) => {
                 for (child, flow) in missing {
-                    self.touch(ike, now, rng, |sa, cx| sa.create_child(child, flow, cx));
+                    self.create_child_on(ike, child, flow, now, rng);
                 }
                 // The next one to try comes with the outcome.
                 if let Some(keeper) = self.keepers.get_mut(name) {
@@ -107,6 +109,7 @@ impl Endpoint {
             .of(name)
             .filter_map(IkeSa::as_established)
             .any(|established| established.has_child(&wish))
+            || self.v1.of(name).any(|sa| sa.has_child(child))
     }
 
     /// Whether a child carries traffic.
@@ -116,12 +119,14 @@ impl Endpoint {
             .filter_map(IkeSa::as_established)
             .flat_map(|established| &established.children)
             .any(|installed| installed.name == *child && installed.is_current())
+            || self.v1.of(name).any(|sa| sa.child_is_up(child))
     }
 
     /// The newest IKE SA on which a child can be asked for.
     pub(super) fn established_ike(&self, name: &ConnectionName) -> Option<IkeSaId> {
         let usable = |sa: &&IkeSa| sa.as_established().is_some();
-        self.sas.newest_of(name).find(usable).map(|sa| sa.core.id)
+        let newest = self.sas.newest_of(name).find(usable).map(|sa| sa.core.id);
+        newest.or_else(|| self.established_v1(name))
     }
 
     // ---- Attempts ----
@@ -228,6 +233,13 @@ impl Endpoint {
         let from = keeper.redirected_from();
         let ticket = keeper.take_ticket(now);
         let path = self.first_path(name, &connection, (local, remote), rng);
+        if connection.ike == IkeVersion::V1 {
+            match self.connect_v1(connection, path, Some(wanted), started, now, rng) {
+                Ok(ike) => self.begin_connecting(name, started, ike),
+                Err(reason) => self.fail_attempt(name, reason, Duration::ZERO, now, rng),
+            }
+            return;
+        }
         let mut cx = self.context(now, rng);
         let udp = may_prefer_udp;
         let mut resume = |ticket| {

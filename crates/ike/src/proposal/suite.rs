@@ -54,7 +54,7 @@ pub(crate) struct ChildSuite {
 impl ChildSuite {
     /// The suite of one transform per kind; `None` as for [`IkeSuite::from_transforms`], but
     /// that the key exchange is optional.
-    pub(super) fn from_transforms(protocol: ProtocolId, transforms: &[Transform]) -> Option<Self> {
+    pub(crate) fn from_transforms(protocol: ProtocolId, transforms: &[Transform]) -> Option<Self> {
         let protection = match protocol {
             ProtocolId::AH => Protection::Ah(authentication(transforms)?),
             _ => Protection::Esp(cipher(transforms)?),

@@ -1,14 +1,14 @@
 //! The fields of all that goes into an endpoint.
 
-use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
+use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
     DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
     FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment,
-    Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions,
-    KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
-    PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
-    RemoteRound, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
+    Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName, Keep,
+    KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp,
+    MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec,
+    Redirect, RemoteRound, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -16,6 +16,7 @@ use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::FlowKey;
 use adit_wire::{Reader, WireError, Writer};
 
+use crate::auth::DerivedKey;
 use crate::command::{
     AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
     Transport,
@@ -100,7 +101,8 @@ enums! {
         5 NoSecret,
         6 Distrusted(reason),
         7 CannotSign(reason),
-        8 Limited(limited)
+        8 Limited(limited),
+        9 Derived(key)
     }
     SignFailure { 0 NoKey(identity), 1 NoScheme { key, takes } }
     KeyKind { 0 Rsa(bits), 1 P256, 2 P384, 3 P521, 4 Ed25519 }
@@ -115,6 +117,16 @@ enums! {
         7 NoCertificate(reason),
         8 BadSignature,
         9 Method(reason)
+    }
+}
+
+impl Coded for DerivedKey {
+    fn put(&self, w: &mut Writer<'_>) {
+        put_octets(self.0.as_bytes(), w);
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self(Secret::from_slice(take_octets(r)?)))
     }
 }
 
@@ -135,7 +147,7 @@ texts! { ConnectionName ChildName InterfaceName HostSpec }
 
 structs! {
     Connection {
-        name, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
+        name, ike, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
         rand_time, reauth_time, unique, reach, childless, redirect, resumption, children
     }
@@ -178,6 +190,7 @@ enums! {
     AuthSpec { 0 Psk, 1 Signature(spec), 2 Null }
     SignatureScheme { 0 RsaPkcs1(hash), 1 RsaPss(hash), 2 Ecdsa(hash), 3 Ed25519 }
     SignatureHash { 0 Sha1, 1 Sha2_256, 2 Sha2_384, 3 Sha2_512, 4 Identity }
+    IkeVersion { 0 V1, 1 V2 }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }
     Mobike { 0 No, 1 Yes, 2 Unchecked }

@@ -1,5 +1,38 @@
-//! IKEv1 (RFC 2409).
+//! IKEv1 (RFC 2407, 2408, 2409), for tunnels that say `ike = 1`: the sibling of `v2`, with which it
+//! shares values and no flow.
 //!
-//! It shares values with IKEv2 (proposals, traffic selectors, keys of children) and no flow.
+//! | file | contents | RFC |
+//! |---|---|---|
+//! | `ike_sa` | one IKE SA: phase 1, and the children that outlive it | 2409 §5 |
+//! | `main_mode` | phase 1 with identity protection | 2409 §5.4 |
+//! | `established` | what a complete phase 1 does | |
+//! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
+//! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
+//! | `suite` | proposals | 2407 §4.5, 2409 appendix A |
+//! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
+//! | `sessions` | all IKE SAs of an endpoint | |
 
-pub(crate) mod keymat;
+mod answer;
+mod child;
+mod core;
+mod dpd;
+mod established;
+mod identification;
+pub(crate) mod ike_sa;
+mod informational;
+#[allow(dead_code, reason = "other ways to authenticate are not built yet")]
+mod keymat;
+mod keys;
+mod main_mode;
+mod quick_mode;
+mod received;
+mod retransmission;
+pub(crate) mod sessions;
+mod suite;
+mod vendor;
+
+pub(crate) use self::core::Core;
+pub(crate) use self::informational::refusal;
+pub(crate) use self::main_mode::MainMode;
+pub(crate) use self::received::Received;
+pub(crate) use self::suite::choose_phase1;

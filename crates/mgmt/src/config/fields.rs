@@ -200,6 +200,18 @@ impl<'a> Fields<'a> {
         Some(items.into_iter().filter_map(|item| self.item(item)).collect())
     }
 
+    /// Whether the value of a key is an integer, or a list that begins with one.
+    pub(super) fn begins_with_integer(&self, key: &str) -> bool {
+        match self.peek(key) {
+            Some(DeValue::Integer(_)) => true,
+            Some(DeValue::Array(items)) => items
+                .iter()
+                .next()
+                .is_some_and(|item| matches!(item.get_ref(), DeValue::Integer(_))),
+            _ => false,
+        }
+    }
+
     /// Whether the value of a key is `true` or `false`.
     pub(super) fn is_flag(&self, key: &str) -> bool {
         matches!(self.peek(key), Some(DeValue::Boolean(_)))

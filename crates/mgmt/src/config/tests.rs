@@ -21,6 +21,7 @@ mod engine;
 mod gateway;
 mod icmp;
 mod idle;
+mod ikev1;
 mod ipcomp;
 mod kernel;
 mod mobike;

@@ -6,6 +6,7 @@ mod claims;
 mod gateway;
 mod icmp;
 mod idle;
+mod ikev1;
 mod kernel;
 mod mobike;
 pub(super) mod nesting;
@@ -80,6 +81,7 @@ fn read_fields<'a>(
     memo: &Memo<'_>,
 ) -> Option<Draft<'a>> {
     let mut connection = Connection::new(connection_name);
+    let asked = ikev1::read(fields);
     let keep = fields.word("keep", KEEP).map_or(Keep::Up, |keep| keep.value);
     read_ends(fields, &mut connection, keep);
     read_identities(fields, &mut connection);
@@ -95,7 +97,8 @@ fn read_fields<'a>(
     let mode = fields.word("mode", MODE);
     child.mode = mode.as_ref().map_or(Mode::Tunnel, |mode| mode.value);
     mobike::read(fields, &mut connection, child.mode);
-    read_suites(fields, protocol, memo, &mut connection, &mut child);
+    let has_own_esp = ["esp", "ah", "suite"].iter().any(|key| fields.has(key));
+    read_suites(fields, protocol, memo, &asked, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
     {
@@ -129,6 +132,7 @@ fn read_fields<'a>(
     let remote_ts = connection.children.first().map(|child| child.remote_ts.clone());
     let remote_ts = remote_ts.unwrap_or_default();
     let more_secrets = authentication::read(fields, memo, &mut connection, &remote_ts);
+    asked.settle(fields, &mut connection, has_own_esp);
     let secret = read_secret(fields, memo, &connection);
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
@@ -232,6 +236,7 @@ fn read_suites(
     fields: &mut Fields<'_>,
     protocol: ProtocolId,
     memo: &Memo<'_>,
+    asked: &ikev1::Asked,
     connection: &mut Connection,
     child: &mut ChildConfig,
 ) {
@@ -254,9 +259,14 @@ fn read_suites(
     connection.proposals =
         of_profile("suite, ike", ProposalSpec::ike_list, ProposalSpec::ike_default);
     let allowed = read_allowed(fields);
+    let beside_version = asked
+        .algorithms
+        .as_ref()
+        .map(|texts| proposals_of(fields, "ike", texts, (ProposalSpec::ike_list, memo), &allowed));
     let read_proposals =
         |fields: &mut Fields<'_>, key, read| read_proposals(fields, key, (read, memo), &allowed);
-    if let Some(proposals) = read_proposals(fields, "ike", ProposalSpec::ike_list) {
+    let ike = beside_version.or_else(|| read_proposals(fields, "ike", ProposalSpec::ike_list));
+    if let Some(proposals) = ike {
         connection.proposals = proposals;
     }
     refuse_other_list(fields, protocol);
@@ -326,20 +336,32 @@ pub(super) fn read_allowed(fields: &mut Fields<'_>) -> Vec<String> {
 fn read_proposals(
     fields: &mut Fields<'_>,
     key: &'static str,
-    (read, memo): (ReadProposals, &Memo<'_>),
+    reader: (ReadProposals, &Memo<'_>),
     allowed: &[String],
 ) -> Option<Vec<ProposalSpec>> {
+    let texts = fields.strings(key)?;
+    Some(proposals_of(fields, key, &texts, reader, allowed))
+}
+
+/// The proposals that some texts name.
+fn proposals_of(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    texts: &[Placed<String>],
+    (read, memo): (ReadProposals, &Memo<'_>),
+    allowed: &[String],
+) -> Vec<ProposalSpec> {
     let mut proposals = Vec::new();
-    for text in fields.strings(key)? {
+    for text in texts {
         match memo.proposals(key, &text.value, read) {
             Ok(list) => {
-                judge(fields, &text, &list, allowed);
+                judge(fields, text, &list, allowed);
                 proposals.extend(list);
             }
-            Err(error) => refuse_proposal(fields, key, &text, &error),
+            Err(error) => refuse_proposal(fields, key, text, &error),
         }
     }
-    Some(proposals)
+    proposals
 }
 
 /// A list of algorithms that is none.

@@ -13,8 +13,11 @@ registry! {
 }
 
 registry! {
-    /// Exchange type (RFC 7296 §3.1).
+    /// Exchange type (RFC 7296 §3.1); those below 34 are IKEv1's (RFC 2409 appendix A).
     pub struct ExchangeType(u8) {
+        MAIN_MODE = 2, "Main Mode";
+        AGGRESSIVE_MODE = 4, "Aggressive Mode";
+        QUICK_MODE = 32, "Quick Mode";
         IKE_SA_INIT = 34, "IKE_SA_INIT";
         IKE_AUTH = 35, "IKE_AUTH";
         CREATE_CHILD_SA = 36, "CREATE_CHILD_SA";

@@ -48,7 +48,7 @@ fn start_job(
         return Err(FailureReason::Internal("identities are not known"));
     };
     let round = match kind {
-        AuthJobKind::Sign => handshake.rounds.ours,
+        AuthJobKind::Sign | AuthJobKind::Derive => handshake.rounds.ours,
         AuthJobKind::Verify { .. } | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
     };
     let job = cx.out.next_job();

@@ -529,6 +529,7 @@ impl AuthVerifying {
             | AuthResult::VerifiedAndSigned(_)
             | AuthResult::Mixed(_)
             | AuthResult::Limited(_)
+            | AuthResult::Derived(_)
             | AuthResult::CannotSign(_) => FailureReason::Internal("a verdict was asked for"),
         };
         answered.refuse(reason)

@@ -1,0 +1,387 @@
+//! IKE SAs of IKEv1 among the others (RFC 2409): who may begin one, what one means for connections and
+//! for those beside it. The flow of messages is in `crate::v1`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_crypto::Rng;
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_wire::Reader;
+use adit_wire::iana::isakmp::{ExchangeType, NotifyType};
+use adit_wire::ip::FlowKey;
+use adit_wire::isakmp::Header;
+
+use crate::command::Path;
+use crate::context::Context;
+use crate::event::Event;
+use crate::failure::{By, Failure, FailureReason};
+use crate::keep::{Attempt, Stage};
+use crate::keymat::Role;
+use crate::output::Output;
+use crate::timers::TimerOwner;
+use crate::v1::ike_sa::IkeSa;
+use crate::v1::{Core, MainMode, Received, choose_phase1, refusal};
+
+use super::Endpoint;
+
+/// Octets of a first message; what a stranger makes us keep is bounded by it.
+const OPENING_OCTETS_MAX: usize = 4_096;
+
+/// Two phase 1s of opposite initiators that come up within this time have crossed: both ends keep the
+/// same one.
+const CROSSING: Duration = Duration::from_secs(10);
+
+impl Endpoint {
+    /// Takes one datagram of IKEv1.
+    pub(super) fn handle_v1_datagram(
+        &mut self,
+        path: Path,
+        octets: &[u8],
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Ok(header) = Header::read(&mut Reader(octets)) else { return };
+        if path.is_tcp() {
+            return;
+        }
+        // A refusal has no cookie of who refuses: it keeps nothing.
+        let is_opening = header.exchange != ExchangeType::INFORMATIONAL;
+        if header.cookie_r.is_zero() && is_opening {
+            return self.handle_v1_opening(path, &header, octets, now, rng);
+        }
+        if let Some(id) = self.v1.addressee(&header) {
+            self.with_v1(id, now, rng, |sa, cx| sa.handle_datagram(path, &header, octets, cx));
+        }
+    }
+
+    /// Takes the first message of a main mode. Until it is accepted it leaves nothing behind, and what
+    /// it leaves then is bounded with all that is half-open. There is no cookie to ask for first: the
+    /// responder has to choose before it knows that the address is real (RFC 2409 §5).
+    fn handle_v1_opening(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        if let Some(id) = self.v1.begun_by(path.remote, header.cookie_i) {
+            self.with_v1(id, now, rng, |sa, cx| sa.handle_datagram(path, header, octets, cx));
+            return;
+        }
+        let is_sensible = header.exchange == ExchangeType::IDENTITY_PROTECTION
+            && header.message_id == 0
+            && !header.flags.is_encrypted();
+        if !is_sensible || octets.len() > OPENING_OCTETS_MAX || self.shutting_down {
+            return;
+        }
+        let body = octets.get(Header::LEN..).unwrap_or_default();
+        let Ok(received) = Received::clear(header.next_payload, body) else { return };
+        let Some(sa) = &received.sa else { return };
+        if self.check_room(path).is_err() {
+            return;
+        }
+        let candidates: Vec<Arc<Connection>> =
+            self.connections.of_v1(path).into_iter().cloned().collect();
+        let chosen = candidates
+            .iter()
+            .find_map(|connection| Some((choose_phase1(connection, sa)?, Arc::clone(connection))));
+        let Some((choice, connection)) = chosen else {
+            return self.refuse_v1_opening(path, header, candidates.first(), now, rng);
+        };
+        let mut cx = self.context(now, rng);
+        let mut core = Core::new(Role::Responder, connection, path, &mut cx);
+        core.cookie_i = header.cookie_i;
+        let main = MainMode::answer(octets, &received, choice, &mut core, &mut cx);
+        if let Ok(main) = main {
+            let id = core.id;
+            self.v1.insert(IkeSa::respond(core, main));
+            self.refresh_v1(id, now);
+            self.settle(now, rng);
+        }
+    }
+
+    /// Tells the operator and the peer about an opening whose suites no connection has. Where there is no
+    /// connection of IKEv1 for an address, nobody hears anything.
+    fn refuse_v1_opening(
+        &mut self,
+        path: Path,
+        header: &Header,
+        nearest: Option<&Arc<Connection>>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(connection) = nearest else { return };
+        if !self.admission.may_answer(now) {
+            return;
+        }
+        let mut cx = self.context(now, rng);
+        let refusal = refusal(header, NotifyType::NO_PROPOSAL_CHOSEN, &mut cx);
+        if let Some(octets) = refusal {
+            self.out.push(Output::Transmit { path, octets });
+        }
+        self.out.event(Event::Failed(Box::new(Failure {
+            connection: Some(connection.name.clone()),
+            child: None,
+            remote: Some(path.remote),
+            initiator: false,
+            reason: FailureReason::NoCommonIkeSuite {
+                by: By::Us,
+                ours: connection.proposals.clone(),
+                theirs: Vec::new(),
+            },
+            elapsed: Duration::ZERO,
+        })));
+    }
+
+    // ---- Attempts ----
+
+    /// Begins a phase 1 for a connection.
+    pub(super) fn connect_v1(
+        &mut self,
+        connection: Arc<Connection>,
+        path: Path,
+        wanted: Option<(ChildName, Option<FlowKey>)>,
+        started: Instant,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) -> Result<IkeSaId, FailureReason> {
+        let is_first = self.v1.of(&connection.name).all(IkeSa::is_connecting);
+        let mut cx = self.context(now, rng);
+        let mut core = Core::new(Role::Initiator, connection, path, &mut cx);
+        core.started = started;
+        let id = core.id;
+        let sa = IkeSa::initiate(core, wanted, is_first, &mut cx)?;
+        self.v1.insert(sa);
+        self.refresh_v1(id, now);
+        Ok(id)
+    }
+
+    /// Begins the phase 1 that takes the place of another, unless one is under way.
+    pub(super) fn renew_v1(&mut self, old: IkeSaId, now: Instant, rng: &mut dyn Rng) {
+        let Some(sa) = self.v1.get(old).filter(|_| !self.shutting_down) else { return };
+        let (connection, old_path) = (Arc::clone(&sa.core.connection), sa.core.path);
+        if self.v1.of(&connection.name).any(IkeSa::is_connecting) {
+            return;
+        }
+        let ports = connection.ports;
+        let local_port = if ports.local == 0 { self.config.ike_port } else { ports.local };
+        let path = Path::udp(
+            SocketAddr::new(old_path.local.ip(), local_port),
+            SocketAddr::new(old_path.remote.ip(), ports.remote),
+        );
+        // Whether it comes about shows in time: the old one asks again.
+        let _ = self.connect_v1(connection, path, None, now, now, rng);
+    }
+
+    /// The newest IKE SA of IKEv1 on which a child can be asked for.
+    pub(super) fn established_v1(&self, name: &ConnectionName) -> Option<IkeSaId> {
+        let usable = |sa: &&IkeSa| sa.is_established() && !sa.is_superseded();
+        self.v1.of(name).rfind(usable).map(|sa| sa.core.id)
+    }
+
+    /// Asks for a child on an IKE SA, of whichever version it is.
+    pub(super) fn create_child_on(
+        &mut self,
+        ike: IkeSaId,
+        child: ChildName,
+        flow: Option<FlowKey>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        if self.v1.contains(ike) {
+            self.touch_v1(ike, now, rng, |sa, cx| sa.create_child(child, flow, cx));
+        } else {
+            self.touch(ike, now, rng, |sa, cx| sa.create_child(child, flow, cx));
+        }
+    }
+
+    // ---- What one means for the others ----
+
+    /// A phase 1 is complete: it takes the place of others with the same peer.
+    pub(super) fn handle_v1_established(
+        &mut self,
+        ike: IkeSaId,
+        initial_contact: bool,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let Some(sa) = self.v1.get(ike) else { return };
+        let name = sa.core.connection_name().clone();
+        if initial_contact {
+            for old in self.v1_beside(ike) {
+                self.touch_v1(old, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
+            }
+        }
+        let renews = self.adopt_v1(ike, now, rng);
+        if !renews {
+            self.touch_v1(ike, now, rng, IkeSa::announce);
+        }
+        let Some(keeper) = self.keepers.get_mut(&name) else { return };
+        match keeper.attempt().map(|attempt| &attempt.stage) {
+            Some(Stage::Connecting(own)) if *own == ike => {
+                keeper.end_attempt();
+            }
+            _ => self.leave_attempt(&name, now, rng),
+        }
+        if let Some(keeper) = self.keepers.get_mut(&name) {
+            keeper.ike_up(&mut self.out);
+        }
+        self.pursue(&name, now, rng);
+    }
+
+    /// The other IKE SAs with the peer of this one that have had keys, oldest first.
+    fn v1_beside(&self, ike: IkeSaId) -> Vec<IkeSaId> {
+        let Some(core) = self.v1.get(ike).map(|sa| &sa.core) else { return Vec::new() };
+        let is_same = |other: &&IkeSa| {
+            other.core.id != ike && !other.is_connecting() && other.core.remote_id == core.remote_id
+        };
+        self.v1.of(core.connection_name()).filter(is_same).map(|sa| sa.core.id).collect()
+    }
+
+    /// Gives what others with the same peer have to a new one, or where two have crossed to the one
+    /// that both ends keep. Whether there was another.
+    fn adopt_v1(&mut self, new: IkeSaId, now: Instant, rng: &mut dyn Rng) -> bool {
+        let others = self.v1_beside(new);
+        let crossed = |old: &&IkeSaId| {
+            let (Some(new), Some(old)) = (self.v1.get(new), self.v1.get(**old)) else {
+                return false;
+            };
+            let young = now.saturating_duration_since(old.core.started) < CROSSING;
+            let (a, b) = (&new.core, &old.core);
+            young && old.is_established() && a.role != b.role && a.cookie_i < b.cookie_i
+        };
+        let survivor = others.iter().find(crossed).copied().unwrap_or(new);
+        let losers: Vec<IkeSaId> =
+            others.iter().copied().chain([new]).filter(|id| *id != survivor).collect();
+        for old in losers {
+            self.hand_over_v1(old, survivor, now, rng);
+        }
+        !others.is_empty()
+    }
+
+    fn hand_over_v1(&mut self, old: IkeSaId, new: IkeSaId, now: Instant, rng: &mut dyn Rng) {
+        let Some(given) = self.v1.get_mut(old).map(IkeSa::give_away) else { return };
+        let before = self.v1.get(old).and_then(IkeSa::info);
+        self.touch_v1(new, now, rng, |sa, cx| sa.adopt(given, cx));
+        let after = self.v1.get(new).and_then(IkeSa::info);
+        if let (Some(old), Some(new)) = (before, after) {
+            self.out.event(Event::IkeRekeyed { old: Box::new(old), new: Box::new(new) });
+        }
+        // Who has begun the new one deletes the old one; the other waits for that, and may hear of it on
+        // the old one until then.
+        let by_us = self.v1.get(new).is_some_and(|sa| sa.core.role.is_initiator());
+        let is_dormant = self.v1.get(old).is_some_and(IkeSa::is_dormant);
+        if by_us || is_dormant {
+            self.touch_v1(old, now, rng, IkeSa::retire);
+        }
+        self.touch_v1(new, now, rng, IkeSa::go_on);
+    }
+
+    // ---- Helpers ----
+
+    /// Lets an IKE SA take an input, and draws the consequences for everything around it.
+    pub(super) fn with_v1(
+        &mut self,
+        id: IkeSaId,
+        now: Instant,
+        rng: &mut dyn Rng,
+        input: impl FnOnce(&mut IkeSa, &mut Context<'_>),
+    ) {
+        self.touch_v1(id, now, rng, input);
+        // One that lost its phase 1 after another had come: its children go there.
+        if self.v1.get(id).is_some_and(IkeSa::is_dormant)
+            && let Some(name) = self.v1.get(id).map(|sa| sa.core.connection_name().clone())
+            && let Some(new) = self.established_v1(&name)
+            && self.v1_beside(new).contains(&id)
+        {
+            self.hand_over_v1(id, new, now, rng);
+        }
+        self.settle(now, rng);
+    }
+
+    /// Lets an IKE SA take an input; the consequences are drawn later.
+    pub(super) fn touch_v1(
+        &mut self,
+        id: IkeSaId,
+        now: Instant,
+        rng: &mut dyn Rng,
+        input: impl FnOnce(&mut IkeSa, &mut Context<'_>),
+    ) {
+        let Some(sa) = self.v1.get_mut(id) else { return };
+        let mut cx = Context {
+            now,
+            rng,
+            config: &self.config,
+            connections: &self.connections,
+            roster: &self.roster,
+            addresses: &self.addresses,
+            out: &mut self.out,
+        };
+        input(sa, &mut cx);
+        self.refresh_v1(id, now);
+    }
+
+    /// Brings the indexes up to date with an IKE SA.
+    fn refresh_v1(&mut self, id: IkeSaId, now: Instant) {
+        self.v1.update(id);
+        let Some(sa) = self.v1.get(id) else { return };
+        self.admission.count(id, sa.core.path.remote.ip(), sa.is_half_open());
+        if sa.is_closed() {
+            self.admission.forget(id);
+            self.out.forget_auth(id);
+            if let Some(timer) = self.v1.remove(id) {
+                self.timers.clear(timer);
+            }
+            return;
+        }
+        let at = sa.poll_timeout();
+        if let Some(timer) = self.v1.timer(id) {
+            self.timers.set(timer, at, now, || TimerOwner::Ike(id));
+        }
+    }
+
+    /// Closes an IKE SA, of whichever version it is.
+    pub(super) fn close_any(
+        &mut self,
+        id: IkeSaId,
+        reason: FailureReason,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        if self.v1.contains(id) {
+            self.touch_v1(id, now, rng, |sa, cx| sa.close(reason, cx));
+        } else {
+            self.touch(id, now, rng, |sa, cx| sa.close(reason, cx));
+        }
+    }
+
+    /// Deletes a child, of whichever version its IKE SA is.
+    pub(super) fn delete_child_of(
+        &mut self,
+        ike: IkeSaId,
+        child: ChildSaId,
+        reason: FailureReason,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        if self.v1.contains(ike) {
+            self.touch_v1(ike, now, rng, |sa, cx| sa.delete_child(child, reason, cx));
+        } else {
+            self.touch(ike, now, rng, |sa, cx| sa.delete_child(child, reason, cx));
+        }
+    }
+
+    /// Notes an attempt for a connection.
+    pub(super) fn begin_connecting(
+        &mut self,
+        name: &ConnectionName,
+        started: Instant,
+        ike: IkeSaId,
+    ) {
+        if let Some(keeper) = self.keepers.get_mut(name) {
+            keeper.begin(Attempt { started, stage: Stage::Connecting(ike) });
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a responder makes of a quick mode's first message: which child, which suite (RFC 2409 §5.5).
+
+use std::sync::Arc;
+
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, TsSpec};
+use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId;
+use adit_wire::iana::isakmp::NotifyType;
+use adit_wire::ikev2::TrafficSelector;
+
+use crate::context::Context;
+use crate::failure::{By, FailureReason};
+
+use super::child::Child;
+use super::core::Core;
+use super::identification;
+use super::informational;
+use super::received::Received;
+use super::suite::{self, Phase2Choice};
+
+/// What is to be agreed to.
+pub(crate) struct Chosen {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) child: ChildName,
+    pub(crate) choice: Phase2Choice,
+    pub(crate) local: TrafficSelector,
+    pub(crate) remote: TrafficSelector,
+    pub(crate) rekeys: Option<ChildSaId>,
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) child: Option<ChildName>,
+    pub(crate) reason: FailureReason,
+    notify: NotifyType,
+    /// The SA that the peer asks for.
+    sa: Option<(ProtocolId, Spi)>,
+}
+
+impl Refused {
+    /// Something went wrong of which the peer hears nothing.
+    pub(crate) fn because(child: ChildName, reason: FailureReason) -> Self {
+        Self { child: Some(child), reason, notify: NotifyType::INVALID_KEY_INFORMATION, sa: None }
+    }
+
+    /// Tells the peer.
+    pub(crate) fn tell(&self, core: &Core, cx: &mut Context<'_>) {
+        if let Some((protocol, spi)) = self.sa {
+            informational::refuse(self.notify, protocol, spi, core, cx);
+        }
+    }
+}
+
+/// Chooses a child for an authentic first message.
+pub(crate) fn choose(
+    received: &Received<'_>,
+    core: &Core,
+    children: &[Child],
+    cx: &Context<'_>,
+) -> Result<Chosen, Box<Refused>> {
+    let malformed = |reason| {
+        let reason = FailureReason::PeerMisbehaved(reason);
+        let notify = NotifyType::PAYLOAD_MALFORMED;
+        Box::new(Refused { child: None, reason, notify, sa: None })
+    };
+    let (Some(sa), Some(nonce)) = (&received.sa, received.nonce) else {
+        return Err(malformed("quick mode without SA or nonce"));
+    };
+    if !(8..=256).contains(&nonce.len()) {
+        return Err(malformed("nonce of a wrong length"));
+    }
+    let offered = suite::offered_sa(sa);
+    let (remote, local) = match received.ids.as_slice() {
+        // Without identities it is for the two ends themselves.
+        [] => (
+            TrafficSelector::from_address(core.path.remote.ip()),
+            TrafficSelector::from_address(core.path.local.ip()),
+        ),
+        ids => identification::pair(ids).ok_or_else(|| {
+            let reason = FailureReason::PeerMisbehaved("identities are no networks");
+            let notify = NotifyType::INVALID_ID_INFORMATION;
+            Box::new(Refused { child: None, reason, notify, sa: offered })
+        })?,
+    };
+    let mut nearest: Option<Refused> = None;
+    for connection in candidates(core, children, cx) {
+        for config in &connection.children {
+            if !protects(&connection, config, core, local, remote) {
+                continue;
+            }
+            let Some(choice) = suite::choose_phase2(config, sa) else {
+                nearest.get_or_insert_with(|| no_proposal(config, offered));
+                continue;
+            };
+            let child = config.name.clone();
+            let same = |old: &&Child| {
+                old.is_current() && (&old.name, old.local, old.remote) == (&child, local, remote)
+            };
+            let rekeys = children.iter().rfind(same).map(|old| old.id);
+            let connection = Arc::clone(&connection);
+            return Ok(Chosen { connection, child, choice, local, remote, rekeys });
+        }
+    }
+    Err(Box::new(nearest.unwrap_or_else(|| no_selectors(core, local, remote, offered))))
+}
+
+/// The connection of the phase 1, and as long as it has no child the others with this peer: which of
+/// them is meant only the networks tell.
+fn candidates(core: &Core, children: &[Child], cx: &Context<'_>) -> Vec<Arc<Connection>> {
+    let own = Arc::clone(&core.connection);
+    if !children.is_empty() {
+        return vec![own];
+    }
+    let is_alike = |other: &&&Arc<Connection>| {
+        let accepts = core.remote_id.as_ref().is_some_and(|id| other.pad.accepts(id));
+        other.name != own.name && accepts && other.pad.local_id == own.pad.local_id
+    };
+    let others = cx.connections.of_v1(core.path);
+    let others: Vec<_> = others.iter().filter(is_alike).map(|&other| Arc::clone(other)).collect();
+    std::iter::once(own).chain(others).collect()
+}
+
+/// Whether a child is for this traffic, and the peer may speak for it.
+fn protects(
+    connection: &Connection,
+    config: &ChildConfig,
+    core: &Core,
+    local: TrafficSelector,
+    remote: TrafficSelector,
+) -> bool {
+    let (here, there) = (core.path.local.ip(), core.path.remote.ip());
+    let within = |one: TrafficSelector, specs: &[TsSpec], address| {
+        specs.iter().any(|spec| one.is_subset_of(&spec.resolve(address)))
+    };
+    let claims = core.remote_id.as_ref().and_then(|id| connection.pad.claimed_by(id));
+    within(local, &config.local_ts, here)
+        && within(remote, &config.remote_ts, there)
+        && claims.is_none_or(|networks| within(remote, networks, there))
+}
+
+fn no_proposal(config: &ChildConfig, sa: Option<(ProtocolId, Spi)>) -> Refused {
+    let reason = FailureReason::NoCommonEspSuite {
+        by: By::Us,
+        ours: config.offered_proposals(),
+        theirs: Vec::new(),
+    };
+    let notify = NotifyType::NO_PROPOSAL_CHOSEN;
+    Refused { child: Some(config.name.clone()), reason, notify, sa }
+}
+
+fn no_selectors(
+    core: &Core,
+    local: TrafficSelector,
+    remote: TrafficSelector,
+    sa: Option<(ProtocolId, Spi)>,
+) -> Refused {
+    let config = core.connection.children.first();
+    let resolved = |specs: &[TsSpec], address| {
+        specs.iter().map(|spec| spec.resolve(address)).collect::<Vec<_>>()
+    };
+    let reason = FailureReason::SelectorMismatch {
+        by: By::Us,
+        our_local: config
+            .map(|config| resolved(&config.local_ts, core.path.local.ip()))
+            .unwrap_or_default(),
+        our_remote: config
+            .map(|config| resolved(&config.remote_ts, core.path.remote.ip()))
+            .unwrap_or_default(),
+        their_view_of_local: vec![local],
+        their_view_of_remote: vec![remote],
+    };
+    let child = config.map(|config| config.name.clone());
+    Refused { child, reason, notify: NotifyType::INVALID_ID_INFORMATION, sa }
+}

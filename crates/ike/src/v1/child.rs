@@ -1,0 +1,280 @@
+//! The child SAs of IKEv1, which a phase 2 makes: pairs of SAs that outlive the phase 1 they come
+//! from (RFC 2409 §5.5).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_crypto::Protection;
+use adit_db::{
+    Amounts, ChildConfig, ChildKeys, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
+    IkeSaId, Mode, Tfc,
+};
+use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId;
+use adit_wire::ikev2::{TrafficSelector, Transform};
+
+use crate::context::Context;
+use crate::event::{ChildSaInfo, ChildSaState};
+use crate::keymat::Role;
+use crate::output::{DebugKeys, EspDebugKeys, Output};
+
+/// One child SA, from installation to removal.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) id: ChildSaId,
+    pub(crate) name: ChildName,
+    pub(crate) protocol: ProtocolId,
+    pub(crate) phase: ChildPhase,
+    pub(crate) spi_in: Spi,
+    pub(crate) spi_out: Spi,
+    pub(crate) local: TrafficSelector,
+    pub(crate) remote: TrafficSelector,
+    /// Whether we began the quick mode.
+    pub(crate) by_us: bool,
+    /// When we send on it whatever we hear; `None` once we do.
+    pub(crate) activates: Option<Instant>,
+    pub(crate) installed: Instant,
+    mode: Mode,
+    rekey_at: Option<Instant>,
+    over_at: Option<Instant>,
+    /// Its soft and its hard limits, if there are any beside those in time.
+    amounts: Option<Box<[Amounts; 2]>>,
+    reqid: u32,
+    suite: Arc<[Transform]>,
+    in_engine: bool,
+}
+
+/// Where a child stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ChildPhase {
+    /// The peer has not confirmed it yet: packets come in, none go out.
+    Offered,
+    /// Carries traffic.
+    Installed,
+    /// Carries traffic until its replacement is there.
+    Rekeying,
+    /// Replaced; what is under way still comes in.
+    Replaced {
+        /// When it goes if nobody deletes it.
+        until: Instant,
+    },
+}
+
+/// What both ends agreed on in a quick mode.
+pub(crate) struct Agreed<'a> {
+    pub(crate) ike: IkeSaId,
+    pub(crate) connection: &'a Connection,
+    pub(crate) config: &'a ChildConfig,
+    pub(crate) role: Role,
+    pub(crate) protection: Protection,
+    pub(crate) suite: Vec<Transform>,
+    pub(crate) mode: Mode,
+    /// What the two agreed on as the longest life, if anything.
+    pub(crate) life: Option<Duration>,
+    pub(crate) spi_in: Spi,
+    pub(crate) spi_out: Spi,
+    pub(crate) local: TrafficSelector,
+    pub(crate) remote: TrafficSelector,
+    pub(crate) keys_in: ChildKeys,
+    pub(crate) keys_out: ChildKeys,
+    pub(crate) encap: Encapsulation,
+    pub(crate) rekeys: Option<ChildSaId>,
+    /// Whether to send on it from now on.
+    pub(crate) outbound: bool,
+}
+
+/// How long a replaced child takes what was under way before the one who replaced it deletes it
+/// (draft-jenkins-ipsec-rekeying-06 §2.2).
+pub(crate) const OVERLAP: Duration = Duration::from_secs(30);
+
+/// How long the other side waits for that delete.
+pub(crate) const OVERLAP_OF_PEER: Duration = Duration::from_secs(90);
+
+/// How long an initiator goes on sending on the old child if nothing comes in on the new one: the
+/// responder may have to see the third message first.
+pub(crate) const SWITCH_WAIT: Duration = Duration::from_secs(5);
+
+impl Child {
+    /// Hands what was agreed to the packet engine.
+    pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
+        let id = cx.out.next_child_sa();
+        let config = agreed.config;
+        let jitter = std::array::from_fn(|_| cx.rng.next_u64());
+        let mut lifetime = config.lifetime.draw(jitter);
+        if let Some(life) = agreed.life {
+            shorten(&mut lifetime.hard.time, life);
+            // A tenth before the end, so that there is time for the next quick mode.
+            shorten(&mut lifetime.soft.time, life.saturating_sub(life / 10));
+        }
+        let suite = cx.out.shared_suite(agreed.suite);
+        let sa = ChildSa {
+            id,
+            ike: agreed.ike,
+            connection: agreed.connection.name.clone(),
+            child: config.name.clone(),
+            spi_in: agreed.spi_in,
+            spi_out: agreed.spi_out,
+            protection: agreed.protection,
+            mode: agreed.mode,
+            peer_view: None,
+            esn: false,
+            keys_in: agreed.keys_in,
+            keys_out: agreed.keys_out,
+            local_ts: vec![agreed.local],
+            remote_ts: vec![agreed.remote],
+            encap: agreed.encap,
+            lifetime,
+            replay_window: config.replay_window,
+            icmp: config.icmp,
+            dscp: config.dscp,
+            ecn: config.ecn,
+            df: config.df,
+            mtu: config.mtu,
+            tfc: Tfc { padding: 0, ..config.tfc },
+            ipcomp: None,
+            aggfrag: None,
+            path_probe: false,
+            rekeys: agreed.rekeys,
+        };
+        cx.out.take_spi(agreed.spi_in);
+        cx.out.own_child(id, agreed.ike);
+        export_keys(&sa, cx);
+        cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
+        let offered = !agreed.role.is_initiator();
+        Self {
+            id,
+            name: config.name.clone(),
+            protocol: agreed.protection.protocol(),
+            phase: if offered { ChildPhase::Offered } else { ChildPhase::Installed },
+            spi_in: agreed.spi_in,
+            spi_out: agreed.spi_out,
+            local: agreed.local,
+            remote: agreed.remote,
+            by_us: agreed.role.is_initiator(),
+            activates: (!agreed.outbound && !offered).then(|| cx.now + SWITCH_WAIT),
+            installed: cx.now,
+            mode: agreed.mode,
+            rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),
+            over_at: lifetime.hard.time.and_then(|age| cx.now.checked_add(age)),
+            amounts: lifetime.has_amounts().then(|| Box::new([lifetime.soft, lifetime.hard])),
+            reqid: cx.out.reqid(&agreed.connection.name, &config.name),
+            suite,
+            in_engine: true,
+        }
+    }
+
+    /// Takes the child from the packet engine, once; packets under way still come in for `delay`.
+    pub(crate) fn take_from_engine(&mut self, delay: Duration, cx: &mut Context<'_>) {
+        if std::mem::take(&mut self.in_engine) {
+            cx.out.release_spi(self.spi_in);
+            cx.out.disown_child(self.id);
+            cx.out.push(Output::RemoveChild { id: self.id, delay });
+        }
+    }
+
+    /// Whether it carries its policy's traffic, now and later.
+    pub(crate) fn is_current(&self) -> bool {
+        matches!(self.phase, ChildPhase::Installed | ChildPhase::Rekeying)
+    }
+
+    /// Whether another child protects the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (&self.name, self.local, self.remote) == (&other.name, other.local, other.remote)
+    }
+
+    /// Of two children that both ends made at once, both ends keep the greater.
+    pub(crate) fn rank(&self) -> (Spi, Spi) {
+        (self.spi_in.min(self.spi_out), self.spi_in.max(self.spi_out))
+    }
+
+    /// Whether its soft limit has come.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.phase == ChildPhase::Installed && self.rekey_at.is_some_and(|at| now >= at)
+    }
+
+    /// Whether its hard limit has come.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.over_at.is_some_and(|at| now >= at)
+    }
+
+    /// Its soft limit has come by volume.
+    pub(crate) fn expire_softly(&mut self, now: Instant) {
+        self.rekey_at = Some(self.rekey_at.map_or(now, |at| at.min(now)));
+    }
+
+    /// Its replacement has failed: it is tried again later.
+    pub(crate) fn put_off(&mut self, until: Instant) {
+        if self.phase == ChildPhase::Rekeying {
+            self.phase = ChildPhase::Installed;
+        }
+        self.rekey_at = Some(until);
+    }
+
+    /// When something is to be done about it.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let soft = self.rekey_at.filter(|_| self.phase == ChildPhase::Installed);
+        let wait = match self.phase {
+            ChildPhase::Replaced { until } => Some(until),
+            ChildPhase::Offered | ChildPhase::Installed | ChildPhase::Rekeying => None,
+        };
+        [soft, self.over_at, wait, self.activates].into_iter().flatten().min()
+    }
+
+    /// A snapshot.
+    pub(crate) fn info(&self, encap: Encapsulation) -> ChildSaInfo {
+        ChildSaInfo {
+            id: self.id,
+            name: self.name.clone(),
+            protocol: self.protocol,
+            reqid: self.reqid,
+            state: match self.phase {
+                ChildPhase::Offered | ChildPhase::Installed => ChildSaState::Installed,
+                ChildPhase::Rekeying => ChildSaState::Rekeying,
+                ChildPhase::Replaced { .. } => ChildSaState::Rekeyed,
+            },
+            encap,
+            mode: self.mode,
+            spi_in: self.spi_in,
+            spi_out: self.spi_out,
+            suite: self.suite.to_vec(),
+            esn: false,
+            ipcomp: None,
+            aggfrag: None,
+            installed: self.installed,
+            rekey_at: self.rekey_at,
+            over_at: self.over_at,
+            amounts: self.amounts.clone(),
+            idle_at: None,
+            local_ts: vec![self.local],
+            remote_ts: vec![self.remote],
+        }
+    }
+}
+
+/// A limit that is not to be later than another.
+fn shorten(limit: &mut Option<Duration>, most: Duration) {
+    *limit = Some(limit.map_or(most, |limit| limit.min(most)));
+}
+
+fn export_keys(sa: &ChildSa, cx: &mut Context<'_>) {
+    let Protection::Esp(cipher) = sa.protection else { return };
+    if !cx.config.export_keys {
+        return;
+    }
+    let directions = [
+        (sa.encap.remote, sa.encap.local, sa.spi_in, &sa.keys_in),
+        (sa.encap.local, sa.encap.remote, sa.spi_out, &sa.keys_out),
+    ];
+    for (source, destination, spi, keys) in directions {
+        cx.out.push(Output::Keys(DebugKeys::Esp(EspDebugKeys {
+            source,
+            destination,
+            spi,
+            cipher,
+            // The operator asked for a copy to decrypt captures with.
+            encryption: keys.encryption.duplicate(),
+            integrity: keys.integrity.duplicate(),
+            esn: false,
+        })));
+    }
+}

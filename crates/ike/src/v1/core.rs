@@ -1,0 +1,211 @@
+//! What an IKE SA of IKEv1 has in every state: names, addresses, keys (RFC 2408 §2.5).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_db::{Connection, ConnectionName, Encapsulation, Identity, IkeSaId};
+use adit_wire::iana::isakmp::ExchangeType;
+use adit_wire::ikev2::{IkeSpi, Transform};
+use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder};
+
+use crate::command::Path;
+use crate::context::Context;
+use crate::event::{IkeSaInfo, IkeSaState, PeerSoftware, Step};
+use crate::failure::{Failure, FailureReason};
+use crate::keymat::Role;
+use crate::output::Output;
+
+use super::keys::{Cookies, Iv, Keys};
+
+/// The part of an IKE SA that stays while its state changes.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) id: IkeSaId,
+    /// Our role in phase 1.
+    pub(crate) role: Role,
+    pub(crate) cookie_i: IkeSpi,
+    pub(crate) cookie_r: IkeSpi,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) local_id: Option<Identity>,
+    /// Proven, once phase 1 is complete.
+    pub(crate) remote_id: Option<Identity>,
+    pub(crate) path: Path,
+    pub(crate) peer: PeerSoftware,
+    /// The peer answers R-U-THERE (RFC 3706).
+    pub(crate) peer_has_dpd: bool,
+    pub(crate) suite: Arc<[Transform]>,
+    /// How long an initiator wants it to live; of an initiator nothing, as its own limits are that.
+    pub(crate) life: Option<Duration>,
+    pub(crate) started: Instant,
+    /// When the peer last gave a sign of life.
+    pub(crate) heard: Instant,
+    /// The network reported the peer as unreachable since then.
+    pub(crate) unreachable: bool,
+    pub(crate) keys: Option<Keys>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        role: Role,
+        connection: Arc<Connection>,
+        path: Path,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        Self {
+            id: cx.out.next_ike_sa(),
+            role,
+            cookie_i: IkeSpi::ZERO,
+            cookie_r: IkeSpi::ZERO,
+            connection,
+            local_id: None,
+            remote_id: None,
+            path,
+            peer: PeerSoftware::Unknown,
+            peer_has_dpd: false,
+            suite: Arc::default(),
+            life: None,
+            started: cx.now,
+            heard: cx.now,
+            unreachable: false,
+            keys: None,
+        }
+    }
+
+    /// Our cookie: what the peer's messages are found by.
+    pub(crate) fn our_cookie(&self) -> IkeSpi {
+        match self.role {
+            Role::Initiator => self.cookie_i,
+            Role::Responder => self.cookie_r,
+        }
+    }
+
+    pub(crate) fn cookies(&self) -> Cookies {
+        Cookies { initiator: self.cookie_i, responder: self.cookie_r }
+    }
+
+    pub(crate) fn connection_name(&self) -> &ConnectionName {
+        &self.connection.name
+    }
+
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    /// How ESP travels.
+    pub(crate) fn encapsulation(&self) -> Encapsulation {
+        let Path { local, remote, .. } = self.path;
+        Encapsulation { udp: false, tcp: false, local, remote }
+    }
+
+    /// Our identity: the configured one, else our address.
+    pub(crate) fn own_id(&self) -> Identity {
+        self.connection.pad.local_id(self.path.local.ip())
+    }
+
+    /// The identity by which the peer's secret is found before it has said who it is: the one that
+    /// the configuration names, else its address (RFC 2409 §5.4).
+    pub(crate) fn expected_id(&self) -> Identity {
+        let exact = self.connection.pad.remote_id.exact();
+        exact.cloned().unwrap_or_else(|| self.path.remote.ip().into())
+    }
+
+    /// Snapshot without children.
+    pub(crate) fn info(&self) -> IkeSaInfo {
+        IkeSaInfo {
+            id: self.id,
+            connection: Some(self.connection.name.clone()),
+            state: IkeSaState::Connecting,
+            local: self.path.local,
+            remote: self.path.remote,
+            transport: self.path.transport,
+            local_id: self.local_id.clone(),
+            remote_id: self.remote_id.clone(),
+            initiator: self.role.is_initiator(),
+            spi_i: self.cookie_i,
+            spi_r: self.cookie_r,
+            nat_local: false,
+            nat_remote: false,
+            fragmentation: false,
+            resumed: false,
+            follows_redirects: false,
+            mobike: false,
+            peer_addresses: Vec::new(),
+            peer: self.peer,
+            suite: self.suite.to_vec(),
+            established: None,
+            rekey_at: None,
+            reauth_at: None,
+            auth_limits: Vec::new(),
+            ppk: false,
+            over_at: None,
+            children: Vec::new(),
+        }
+    }
+
+    pub(crate) fn failure(&self, reason: FailureReason, now: Instant) -> Box<Failure> {
+        Box::new(Failure {
+            connection: Some(self.connection.name.clone()),
+            child: None,
+            remote: Some(self.path.remote),
+            initiator: self.role.is_initiator(),
+            reason,
+            elapsed: self.elapsed(now),
+        })
+    }
+
+    pub(crate) fn progress(&self, step: Step, cx: &mut Context<'_>) {
+        let elapsed = self.elapsed(cx.now);
+        cx.out.progress(Some(&self.connection.name), Some(self.id), step, elapsed);
+    }
+
+    pub(crate) fn transmit(&self, octets: &[u8], cx: &mut Context<'_>) {
+        cx.out.push(Output::Transmit { path: self.path, octets: octets.to_vec() });
+    }
+
+    fn header(&self, exchange: ExchangeType, flags: Flags, message_id: u32) -> Header {
+        Header::new(self.cookie_i, self.cookie_r, exchange, flags, message_id)
+    }
+
+    /// A message in clear.
+    pub(crate) fn clear(
+        &self,
+        exchange: ExchangeType,
+        message_id: u32,
+        chain: ChainBuilder,
+    ) -> Result<Vec<u8>, FailureReason> {
+        let header = self.header(exchange, Flags::NONE, message_id);
+        MessageBuilder::with_chain(header, chain).finish().map_err(|_| TOO_LONG)
+    }
+
+    /// An encrypted message; the next one of its exchange goes on from `iv` (RFC 2409 appendix B).
+    pub(crate) fn sealed(
+        &self,
+        exchange: ExchangeType,
+        message_id: u32,
+        chain: ChainBuilder,
+        iv: &mut Iv,
+    ) -> Result<Vec<u8>, FailureReason> {
+        let keys = self.keys.as_ref().ok_or(NO_KEYS)?;
+        let header = self.header(exchange, Flags::ENCRYPTION, message_id);
+        let mut octets = MessageBuilder::with_chain(header, chain)
+            .finish_padded(keys.block_octets())
+            .map_err(|_| TOO_LONG)?;
+        let body = octets.get_mut(Header::LEN..).unwrap_or_default();
+        *iv = keys.encrypt(body, iv).ok_or(TOO_LONG)?;
+        Ok(octets)
+    }
+
+    /// What is behind the header of an encrypted message, and the IV that follows it; `iv` stays, as
+    /// nobody has authenticated the message yet. `None` if it is no whole number of blocks.
+    pub(crate) fn opened(&self, octets: &[u8], iv: &Iv) -> Option<(Vec<u8>, Iv)> {
+        let keys = self.keys.as_ref()?;
+        let mut body = octets.get(Header::LEN..)?.to_vec();
+        let next = keys.decrypt(&mut body, iv)?;
+        Some((body, next))
+    }
+}
+
+/// What our own messages never are.
+pub(super) const TOO_LONG: FailureReason = FailureReason::Internal("message is too long");
+/// Nothing is encrypted before there are keys.
+pub(super) const NO_KEYS: FailureReason = FailureReason::Internal("no keys to protect with");

@@ -1,0 +1,672 @@
+//! One IKE SA of IKEv1: its phase 1, and the quick modes and children under it (RFC 2409 §5).
+//!
+//! ```text
+//! MainMode -> Established -> Dormant* -> Closed
+//! ```
+//!
+//! Children do not go with the phase 1 that made them: without one the IKE SA is dormant until they end
+//! or the next phase 1 with the same peer takes them over (draft-jenkins-ipsec-rekeying-06 §3).
+
+use std::time::{Duration, Instant};
+
+use adit_db::{ChildName, ChildSaId};
+use adit_wire::iana::isakmp::ExchangeType;
+use adit_wire::ip::FlowKey;
+use adit_wire::isakmp::Header;
+
+use crate::command::{AuthResult, JobId, PacketEvent, Path};
+use crate::context::{Context, Notice};
+use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
+use crate::failure::{Failure, FailureReason};
+
+use super::child::{Child, ChildPhase, OVERLAP, OVERLAP_OF_PEER};
+use super::core::Core;
+use super::established::{Established, Input};
+use super::informational;
+use super::main_mode::{MainMode, Outcome};
+use super::retransmission::Answered;
+
+/// One IKE SA, from the first message to the end of its children.
+#[derive(Debug)]
+pub(crate) struct IkeSa {
+    pub(crate) core: Core,
+    phase: Phase,
+    pub(crate) children: Vec<Child>,
+}
+
+/// Where the IKE SA stands.
+#[derive(Debug)]
+enum Phase {
+    MainMode(Box<MainMode>),
+    Established(Box<Established>),
+    /// There is no phase 1 any more, but children.
+    Dormant,
+    /// Over.
+    Closed,
+}
+
+impl IkeSa {
+    /// Initiator: begins a phase 1.
+    pub(crate) fn initiate(
+        mut core: Core,
+        wanted: Option<(ChildName, Option<FlowKey>)>,
+        initial_contact: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        let main = MainMode::start(wanted, initial_contact, &mut core, cx)?;
+        Ok(Self { core, phase: Phase::MainMode(Box::new(main)), children: Vec::new() })
+    }
+
+    /// Responder: has answered the first message of one.
+    pub(crate) fn respond(core: Core, main: MainMode) -> Self {
+        Self { core, phase: Phase::MainMode(Box::new(main)), children: Vec::new() }
+    }
+
+    // ---- Questions ----
+
+    /// Whether nothing is left.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Whether both sides have authenticated, and the keys are there.
+    pub(crate) fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Established(_))
+    }
+
+    /// Whether a phase 1 is under way.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::MainMode(_))
+    }
+
+    /// Whether a responder has answered somebody who has not authenticated.
+    pub(crate) fn is_half_open(&self) -> bool {
+        self.is_connecting() && !self.core.role.is_initiator()
+    }
+
+    /// Whether we initiate and the peer has not shown anything yet.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(&self.phase, Phase::MainMode(main) if main.is_unanswered())
+    }
+
+    /// Whether it has children and no phase 1.
+    pub(crate) fn is_dormant(&self) -> bool {
+        matches!(self.phase, Phase::Dormant)
+    }
+
+    /// Whether a child of this configuration is there or asked for.
+    pub(crate) fn has_child(&self, name: &ChildName) -> bool {
+        let asked = match &self.phase {
+            Phase::Established(established) => established.asks_for(name),
+            Phase::MainMode(_) | Phase::Dormant | Phase::Closed => false,
+        };
+        asked || self.child_is_up(name)
+    }
+
+    /// Whether a child of this configuration carries traffic.
+    pub(crate) fn child_is_up(&self, name: &ChildName) -> bool {
+        self.children.iter().any(|child| child.name == *name && child.is_current())
+    }
+
+    /// A snapshot; none of an IKE SA that is over.
+    pub(crate) fn info(&self) -> Option<IkeSaInfo> {
+        let state = match &self.phase {
+            Phase::MainMode(_) => IkeSaState::Connecting,
+            Phase::Established(_) => IkeSaState::Established,
+            Phase::Dormant => IkeSaState::Rekeyed,
+            Phase::Closed => return None,
+        };
+        let encap = self.core.encapsulation();
+        let mut info = IkeSaInfo { state, ..self.core.info() };
+        info.children = self.children.iter().map(|child| child.info(encap)).collect();
+        if let Phase::Established(established) = &self.phase {
+            info.established = Some(established.since);
+            info.rekey_at = established.rekey_at;
+            info.over_at = established.over_at;
+        }
+        Some(info)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::MainMode(main) => main.poll_timeout(),
+            Phase::Established(established) => established.poll_timeout(&self.core),
+            Phase::Dormant | Phase::Closed => None,
+        };
+        let children = self.children.iter().filter_map(Child::poll_timeout).min();
+        [phase, children].into_iter().flatten().min()
+    }
+
+    // ---- Messages ----
+
+    /// Takes a datagram with our cookie.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        cx: &mut Context<'_>,
+    ) {
+        match (&mut self.phase, header.exchange) {
+            (Phase::MainMode(main), ExchangeType::IDENTITY_PROTECTION) => {
+                let result = main.handle_message(path, header, octets, &mut self.core, cx);
+                self.conclude(result, cx);
+            }
+            (Phase::MainMode(main), ExchangeType::INFORMATIONAL) => {
+                if let Some(notify) = informational::clear_error(header, octets) {
+                    main.handle_clear_error(notify, &self.core, cx);
+                }
+            }
+            (Phase::Established(_), _) => self.handle_established(path, header, octets, cx),
+            _ => {}
+        }
+    }
+
+    fn handle_established(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        cx: &mut Context<'_>,
+    ) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        if path != self.core.path || header.cookie_r != self.core.cookie_r {
+            return;
+        }
+        let inputs = match header.exchange {
+            ExchangeType::IDENTITY_PROTECTION => {
+                established.repeat_last(octets, &self.core, cx);
+                return;
+            }
+            ExchangeType::QUICK_MODE => {
+                established.handle_quick(header, octets, &mut self.core, &self.children, cx)
+            }
+            ExchangeType::INFORMATIONAL => {
+                established.handle_informational(header, octets, &mut self.core, cx)
+            }
+            _ => return,
+        };
+        self.take_all(inputs, cx);
+        self.pump(cx);
+    }
+
+    /// Takes the result of a job.
+    pub(crate) fn handle_auth(&mut self, job: JobId, result: AuthResult, cx: &mut Context<'_>) {
+        if let Phase::MainMode(main) = &mut self.phase {
+            let result = main.handle_auth(job, result, &mut self.core, cx);
+            self.conclude(result, cx);
+        }
+    }
+
+    /// Goes on with what a step of phase 1 came to.
+    fn conclude(&mut self, result: Result<Outcome, FailureReason>, cx: &mut Context<'_>) {
+        match result {
+            Ok(Outcome::Stay) => {}
+            Ok(Outcome::Done(answered)) => self.establish(answered, cx),
+            Err(reason) => self.end(reason, cx),
+        }
+    }
+
+    fn establish(&mut self, answered: Option<Answered>, cx: &mut Context<'_>) {
+        let Phase::MainMode(main) = &mut self.phase else { return };
+        let (wanted, initial_contact) = (main.wanted.take(), main.initial_contact);
+        let by_peer = initial_contact && !self.core.role.is_initiator();
+        let mut established = Established::new(answered, &self.core, cx);
+        if let Some((child, flow)) = wanted {
+            established.want(child, flow);
+        }
+        self.phase = Phase::Established(Box::new(established));
+        if let (Some(local), Some(remote)) = (&self.core.local_id, &self.core.remote_id) {
+            let (local, remote) = (local.clone(), remote.clone());
+            let method = self.core.connection.pad.remote_auth.word();
+            self.core.progress(Step::Authenticated { local, remote, method }, cx);
+        }
+        cx.out.notice(Notice::Established { ike: self.core.id, initial_contact: by_peer });
+    }
+
+    /// Says that it is up; told by the endpoint once it has given it the children of the one before.
+    pub(crate) fn announce(&mut self, cx: &mut Context<'_>) {
+        if let Some(info) = self.info() {
+            cx.out.event(Event::IkeUp(Box::new(info)));
+        }
+        self.pump(cx);
+    }
+
+    // ---- Orders ----
+
+    pub(crate) fn create_child(
+        &mut self,
+        child: ChildName,
+        flow: Option<FlowKey>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.want(child, flow);
+            self.pump(cx);
+        }
+    }
+
+    /// Replaces the keys of a child now.
+    pub(crate) fn rekey_child(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        if let Some(child) = self.child_mut(id) {
+            child.expire_softly(cx.now);
+        }
+        self.pump(cx);
+    }
+
+    pub(crate) fn delete_child(
+        &mut self,
+        id: ChildSaId,
+        reason: FailureReason,
+        cx: &mut Context<'_>,
+    ) {
+        self.say_deleted(&[id], cx);
+        self.remove_child(id, Some(reason), cx);
+        self.close_if_empty(cx);
+    }
+
+    /// Ends the IKE SA and its children: the peer is told, and does not answer.
+    pub(crate) fn close(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if self.is_established() {
+            let ids: Vec<ChildSaId> = self.children.iter().map(|child| child.id).collect();
+            self.say_deleted(&ids, cx);
+            informational::delete_isakmp(&self.core, cx);
+        }
+        self.end(reason, cx);
+    }
+
+    /// Forgets the IKE SA with its children: the peer has no part of it any more.
+    pub(crate) fn abandon(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        self.end(reason, cx);
+    }
+
+    /// Gives its children, and what it has not come to, to the IKE SA that takes its place.
+    pub(crate) fn give_away(&mut self) -> (Vec<Child>, Vec<ChildName>) {
+        let wanted = match &mut self.phase {
+            Phase::Established(established) => {
+                established.supersede();
+                established.give_wanted()
+            }
+            Phase::MainMode(_) | Phase::Dormant | Phase::Closed => Vec::new(),
+        };
+        (std::mem::take(&mut self.children), wanted)
+    }
+
+    /// Takes over what another IKE SA with the same peer has.
+    pub(crate) fn adopt(
+        &mut self,
+        (children, wanted): (Vec<Child>, Vec<ChildName>),
+        cx: &mut Context<'_>,
+    ) {
+        if let Phase::Established(established) = &mut self.phase {
+            wanted.into_iter().for_each(|name| established.want(name, None));
+        }
+        for mut child in children {
+            if child.phase == ChildPhase::Rekeying {
+                child.put_off(cx.now);
+            }
+            cx.out.own_child(child.id, self.core.id);
+            self.children.push(child);
+        }
+    }
+
+    /// Another IKE SA has its place and its children: it goes without a word to listeners.
+    pub(crate) fn retire(&mut self, cx: &mut Context<'_>) {
+        if self.is_established() {
+            informational::delete_isakmp(&self.core, cx);
+        }
+        self.phase = Phase::Closed;
+    }
+
+    /// Begins what it was given to do.
+    pub(crate) fn go_on(&mut self, cx: &mut Context<'_>) {
+        self.pump(cx);
+    }
+
+    /// Whether another IKE SA has its place.
+    pub(crate) fn is_superseded(&self) -> bool {
+        matches!(&self.phase, Phase::Established(established) if established.superseded)
+    }
+
+    /// Takes changes of the configuration that need no negotiation.
+    pub(crate) fn reconfigure(&mut self, connection: std::sync::Arc<adit_db::Connection>) {
+        self.core.connection = connection;
+    }
+
+    /// Somebody unauthenticated says that the peer is gone.
+    pub(crate) fn handle_hint(&mut self, cx: &mut Context<'_>) {
+        self.core.unreachable = true;
+        if let Phase::Established(established) = &mut self.phase {
+            established.ask_soon(&self.core, cx.now);
+        }
+    }
+
+    pub(crate) fn handle_packet_event(&mut self, event: &PacketEvent, cx: &mut Context<'_>) {
+        match *event {
+            PacketEvent::SoftExpire { child } => self.rekey_child(child, cx),
+            PacketEvent::HardExpire { child } => {
+                self.delete_child(child, FailureReason::LifetimeOver, cx);
+            }
+            PacketEvent::Traffic { child } => {
+                self.core.heard = cx.now;
+                self.confirm(child, cx);
+            }
+            PacketEvent::Used { .. }
+            | PacketEvent::PeerMoved { .. }
+            | PacketEvent::Acquire { .. } => {}
+        }
+    }
+
+    // ---- Time ----
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        match &mut self.phase {
+            Phase::MainMode(main) => {
+                let result = main.handle_timeout(&mut self.core, cx);
+                return self.conclude(result, cx);
+            }
+            Phase::Established(established) => {
+                let inputs = established.handle_timeout(&mut self.core, cx);
+                self.take_all(inputs, cx);
+            }
+            Phase::Dormant | Phase::Closed => {}
+        }
+        self.age_children(cx);
+        self.pump(cx);
+        self.close_if_empty(cx);
+    }
+
+    /// Ends children whose time is over, and switches to those whose time has come.
+    fn age_children(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
+        let ready = |child: &&Child| child.activates.is_some_and(|at| now >= at);
+        let ready: Vec<ChildSaId> = self.children.iter().filter(ready).map(|one| one.id).collect();
+        ready.into_iter().for_each(|id| self.activate(id, cx));
+        let over: Vec<(ChildSaId, Option<FailureReason>)> = self
+            .children
+            .iter()
+            .filter_map(|child| {
+                let replaced = match child.phase {
+                    ChildPhase::Replaced { until } => Some(now >= until),
+                    ChildPhase::Offered | ChildPhase::Installed | ChildPhase::Rekeying => None,
+                };
+                match replaced {
+                    Some(true) => Some((child.id, None)),
+                    Some(false) => child.is_over(now).then_some((child.id, None)),
+                    None => child.is_over(now).then_some((child.id, Some(LIFETIME_OVER))),
+                }
+            })
+            .collect();
+        for (id, reason) in over {
+            self.say_deleted(&[id], cx);
+            self.remove_child(id, reason, cx);
+        }
+    }
+
+    // ---- Children ----
+
+    pub(crate) fn child(&self, id: ChildSaId) -> Option<&Child> {
+        self.children.iter().find(|child| child.id == id)
+    }
+
+    fn child_mut(&mut self, id: ChildSaId) -> Option<&mut Child> {
+        self.children.iter_mut().find(|child| child.id == id)
+    }
+
+    /// Begins what is wanted or due.
+    fn pump(&mut self, cx: &mut Context<'_>) {
+        let due = |child: &&Child| child.is_due(cx.now);
+        match &mut self.phase {
+            Phase::Established(established) => {
+                let failures = established.pump(&mut self.children, &self.core, cx);
+                self.take_all(failures, cx);
+            }
+            // Without phase 1 there is no quick mode: another one is needed first.
+            Phase::Dormant if self.children.iter().any(|child| due(&child)) => {
+                let later = cx.now + RENEW_WAIT;
+                let due = self.children.iter_mut().filter(|child| child.is_due(cx.now));
+                due.for_each(|child| child.put_off(later));
+                cx.out.notice(Notice::Reauthenticate { ike: self.core.id });
+            }
+            Phase::MainMode(_) | Phase::Dormant | Phase::Closed => {}
+        }
+    }
+
+    fn take_all(&mut self, inputs: Vec<Input>, cx: &mut Context<'_>) {
+        inputs.into_iter().for_each(|input| self.take(input, cx));
+    }
+
+    /// Draws the consequences of what an exchange came to.
+    fn take(&mut self, input: Input, cx: &mut Context<'_>) {
+        match input {
+            Input::Made(child) => self.add(*child, cx),
+            Input::Confirmed(id) => self.confirm(id, cx),
+            Input::Unconfirmed(id) => {
+                self.say_deleted(&[id], cx);
+                self.remove_silently(id, cx);
+            }
+            Input::Failed { child, rekeys, reason } => self.child_failed(child, rekeys, reason, cx),
+            Input::Deleted(spi_out) => self.handle_deleted(spi_out, cx),
+            Input::Gone => self.lose_phase_1(FailureReason::ClosedByPeer, cx),
+            Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
+            Input::Silent(reason) => self.end(reason, cx),
+            Input::Refused(refused) => {
+                let failure = self.core.failure(refused.reason, cx.now);
+                let failure = Failure { child: refused.child, initiator: false, ..*failure };
+                cx.out.notice(Notice::ChildFailed(Box::new(failure)));
+            }
+        }
+    }
+
+    fn add(&mut self, child: Child, cx: &mut Context<'_>) {
+        let (id, offered) = (child.id, child.phase == ChildPhase::Offered);
+        let step = Step::Child {
+            child: child.name.clone(),
+            local: vec![child.local],
+            remote: vec![child.remote],
+        };
+        self.core.progress(step, cx);
+        self.children.push(child);
+        if !offered {
+            self.enter(id, cx);
+        }
+    }
+
+    /// A child of ours that we answered for has come about.
+    fn confirm(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.confirm(id, cx.now);
+        }
+        match self.child_mut(id) {
+            Some(child) if child.phase == ChildPhase::Offered => {
+                child.phase = ChildPhase::Installed;
+                self.enter(id, cx);
+                self.activate(id, cx);
+            }
+            Some(child) if child.activates.is_some() => self.activate(id, cx),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Sends on a child from now on.
+    fn activate(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        let Some(child) = self.child_mut(id) else { return };
+        child.activates = None;
+        if !matches!(child.phase, ChildPhase::Replaced { .. }) {
+            cx.out.push(crate::output::Output::ActivateOutbound(id));
+        }
+    }
+
+    /// A child is there for good: it takes the place of those that protect the same.
+    fn enter(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        let encap = self.core.encapsulation();
+        let Some(new) = self.child(id) else { return };
+        let (name, by_us) = (new.name.clone(), new.by_us);
+        let is_old = |old: &&Child| old.id != id && old.is_current() && old.is_like(new);
+        let old: Vec<ChildSaId> = self.children.iter().filter(is_old).map(|old| old.id).collect();
+        let Some(first) = old.first().and_then(|old| self.child(*old)) else {
+            self.report_up(id, cx);
+            return;
+        };
+        let (before, after) = (Box::new(first.info(encap)), Box::new(new.info(encap)));
+        let crossed = first.by_us != by_us && is_young(first, cx.now);
+        if crossed && first.rank() > new.rank() {
+            // Both ends have asked for the same: both keep the same one.
+            let (kept, waits) = (first.id, first.activates.is_some());
+            self.replace(id, by_us, cx);
+            if !waits {
+                self.activate(kept, cx);
+            }
+            return;
+        }
+        for old in old {
+            self.replace(old, by_us, cx);
+        }
+        if let Some(ike) = self.info() {
+            let ike = Box::new(ike);
+            cx.out.event(Event::ChildRekeyed { ike, old: before, new: after });
+        }
+        let connection = self.core.connection_name().clone();
+        cx.out.notice(Notice::ChildUp { connection, child: name });
+    }
+
+    fn report_up(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        let encap = self.core.encapsulation();
+        let (Some(ike), Some(child)) = (self.info(), self.child(id)) else { return };
+        let (name, child) = (child.name.clone(), Box::new(child.info(encap)));
+        cx.out.event(Event::ChildUp { ike: Box::new(ike), child });
+        let connection = self.core.connection_name().clone();
+        cx.out.notice(Notice::ChildUp { connection, child: name });
+    }
+
+    /// A child has been replaced: what is under way still comes in. Who replaced it deletes it.
+    fn replace(&mut self, id: ChildSaId, by_us: bool, cx: &mut Context<'_>) {
+        let wait = if by_us { OVERLAP } else { OVERLAP_OF_PEER };
+        if let Some(child) = self.child_mut(id) {
+            child.phase = ChildPhase::Replaced { until: cx.now + wait };
+        }
+    }
+
+    fn child_failed(
+        &mut self,
+        child: ChildName,
+        rekeys: Option<ChildSaId>,
+        reason: FailureReason,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(old) = rekeys.and_then(|id| self.child_mut(id)) {
+            old.put_off(cx.now + RENEW_WAIT);
+        }
+        let failure =
+            Failure { child: Some(child), initiator: true, ..*self.core.failure(reason, cx.now) };
+        cx.out.notice(Notice::ChildFailed(Box::new(failure)));
+    }
+
+    /// The peer has deleted what we send on.
+    fn handle_deleted(&mut self, spi_out: adit_wire::esp::Spi, cx: &mut Context<'_>) {
+        let Some(child) = self.children.iter().find(|child| child.spi_out == spi_out) else {
+            return;
+        };
+        let silent = matches!(child.phase, ChildPhase::Replaced { .. });
+        let reason = (!silent).then_some(FailureReason::ClosedByPeer);
+        self.remove_child(child.id, reason, cx);
+        self.close_if_empty(cx);
+    }
+
+    /// Takes a child out. `reason` is for the listeners; `None` if another took its place.
+    fn remove_child(&mut self, id: ChildSaId, reason: Option<FailureReason>, cx: &mut Context<'_>) {
+        let ike = reason.as_ref().and_then(|_| self.info()).map(Box::new);
+        let Some(place) = self.children.iter().position(|child| child.id == id) else { return };
+        let mut child = self.children.remove(place);
+        child.take_from_engine(cx.config.inbound_grace, cx);
+        let (Some(reason), Some(ike)) = (reason, ike) else { return };
+        if child.phase == ChildPhase::Offered {
+            return;
+        }
+        let info = Box::new(child.info(self.core.encapsulation()));
+        cx.out.event(Event::ChildDown { ike, child: info, reason: reason.clone() });
+        let connection = self.core.connection_name().clone();
+        cx.out.notice(Notice::ChildGone { connection, child: child.name, reason });
+    }
+
+    fn remove_silently(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        self.remove_child(id, None, cx);
+    }
+
+    /// Tells the peer that these children are gone, if there are keys to say it with.
+    fn say_deleted(&self, ids: &[ChildSaId], cx: &mut Context<'_>) {
+        if !self.is_established() {
+            return;
+        }
+        for protocol in [adit_wire::iana::ProtocolId::ESP, adit_wire::iana::ProtocolId::AH] {
+            let of = self
+                .children
+                .iter()
+                .filter(|child| child.protocol == protocol && ids.contains(&child.id));
+            let spis: Vec<_> = of.map(|child| child.spi_in).collect();
+            for some in spis.chunks(DELETES_MAX) {
+                informational::delete_children(protocol, some, &self.core, cx);
+            }
+        }
+    }
+
+    // ---- The end ----
+
+    /// There is no phase 1 any more. Children stay without.
+    fn lose_phase_1(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if !self.is_established() {
+            return;
+        }
+        if self.children.iter().any(Child::is_current) {
+            self.phase = Phase::Dormant;
+            return;
+        }
+        if self.is_superseded() {
+            self.phase = Phase::Closed;
+            return;
+        }
+        self.end(reason, cx);
+    }
+
+    /// A dormant IKE SA without children is over.
+    fn close_if_empty(&mut self, cx: &mut Context<'_>) {
+        if self.is_dormant() && !self.children.iter().any(Child::is_current) {
+            self.end(FailureReason::ClosedByPeer, cx);
+        }
+    }
+
+    /// Tells everybody that the IKE SA is over, once; its children go first.
+    fn end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if self.is_closed() {
+            return;
+        }
+        let was_established = !self.is_connecting();
+        let info = self.info();
+        while let Some(child) = self.children.first() {
+            let silent = matches!(child.phase, ChildPhase::Replaced { .. });
+            self.remove_child(child.id, (!silent).then(|| reason.clone()), cx);
+        }
+        if let Some(info) = info.filter(|_| was_established) {
+            cx.out.event(Event::IkeDown { info: Box::new(info), reason: reason.clone() });
+        }
+        let (ike, failure) = (self.core.id, self.core.failure(reason, cx.now));
+        self.phase = Phase::Closed;
+        cx.out.notice(Notice::Ended { ike, was_established, failure });
+    }
+}
+
+/// Whether a child is so young that a quick mode of the other end may have crossed its own.
+fn is_young(child: &Child, now: Instant) -> bool {
+    now.saturating_duration_since(child.installed) < CROSSING_WAIT
+}
+
+/// A quick mode may be sent again and again for as long.
+const CROSSING_WAIT: Duration = Duration::from_secs(30);
+
+const LIFETIME_OVER: FailureReason = FailureReason::LifetimeOver;
+
+/// How long a renewal that failed, or that needs a phase 1 first, waits.
+const RENEW_WAIT: Duration = Duration::from_secs(30);
+
+/// Children deleted in one message, which stays a small datagram.
+const DELETES_MAX: usize = 128;

@@ -1,0 +1,510 @@
+//! Quick mode (RFC 2409 §5.5): three messages that make a pair of SAs for packets.
+//!
+//! ```text
+//! initiator                                                responder
+//! HDR*, HASH(1), SA, Ni [, KE] [, IDci, IDcr]      ->
+//!                     <-     HDR*, HASH(2), SA, Nr [, KE] [, IDci, IDcr]
+//! HDR*, HASH(3)                                    ->
+//! ```
+//!
+//! The responder takes packets as soon as it has answered and sends when it has the third message, or
+//! packets that show that the initiator has its answer; it sends its answer again until then. The
+//! initiator takes and sends packets with the third message, but where the child replaces another it
+//! goes on with that until something comes in on the new one.
+
+use std::time::{Duration, Instant};
+
+use adit_crypto::{KeyShare, Secret};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection};
+use adit_wire::esp::Spi;
+use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
+use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
+use adit_wire::ikev2::TrafficSelector;
+use adit_wire::isakmp::{ChainBuilder, Header};
+
+use crate::context::Context;
+use crate::failure::{By, FailureReason};
+use crate::keymat::Role;
+
+use super::child::{Agreed, Child};
+use super::core::Core;
+use super::identification;
+use super::keys::{Iv, Phase2Nonces};
+use super::received::Received;
+use super::retransmission::{Answered, Due, Sent};
+use super::suite::{Phase2Choice, Phase2Offer};
+
+/// One quick mode.
+#[derive(Debug)]
+pub(crate) struct QuickMode {
+    pub(crate) message_id: u32,
+    /// What the next message is encrypted with.
+    iv: Iv,
+    stage: Stage,
+    sent: Option<Sent>,
+    answered: Option<Answered>,
+    /// When nothing of it is needed any more.
+    until: Instant,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Initiator: the first message is out.
+    Asked(Box<Asked>),
+    /// Responder: the second is; packets come in.
+    Answered { child: ChildSaId, nonces: Phase2Nonces },
+    /// All was said; the last message is kept to be sent again.
+    Over,
+}
+
+/// What an initiator asks for.
+#[derive(Debug)]
+struct Asked {
+    config: ChildConfig,
+    offer: Phase2Offer,
+    spi_in: Spi,
+    share: Option<KeyShare>,
+    nonce: Vec<u8>,
+    local: TrafficSelector,
+    remote: TrafficSelector,
+    rekeys: Option<ChildSaId>,
+}
+
+/// What comes of a message or of a timer.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing new.
+    Stay,
+    /// A child that we asked for.
+    Made(Box<Child>),
+    /// The initiator has our answer.
+    Confirmed(ChildSaId),
+    /// There is no child. Of a rekeying the one that was to be replaced.
+    Failed { child: ChildName, rekeys: Option<ChildSaId>, reason: FailureReason },
+    /// The initiator did not confirm a child that we had agreed to.
+    Unconfirmed(ChildSaId),
+}
+
+/// How long an exchange that is over answers repetitions.
+const LINGER: Duration = Duration::from_secs(60);
+
+impl QuickMode {
+    // ---- Initiator ----
+
+    /// Asks for a child: sends the first message.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be offered by IKEv1, or hardly any SPI is free.
+    pub(crate) fn ask(
+        config: &ChildConfig,
+        rekeys: Option<&Child>,
+        message_id: u32,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, FailureReason> {
+        let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
+        let (local, remote) = match rekeys {
+            Some(old) => (old.local, old.remote),
+            None => selectors(config, core)?,
+        };
+        let spi_in = cx.child_spi(&core.connection, config);
+        let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
+        let offer = Phase2Offer::new(config)?;
+        let share = offer.group().map(|group| cx.key_share(group));
+        let nonce = cx.nonce();
+        let mut covered = ChainBuilder::new();
+        covered.push(PayloadType::SA, |w| w.bytes(&offer.body(spi_in)));
+        covered.push(PayloadType::NONCE, |w| w.bytes(&nonce));
+        if let Some(share) = &share {
+            covered.push(PayloadType::KE, |w| w.bytes(share.public()));
+        }
+        put_ids(local, remote, &mut covered);
+        let hash = keys.hash_1(message_id, covered.octets());
+        let mut iv = keys.exchange_iv(message_id);
+        let octets = sealed(core, message_id, &hash, covered, &mut iv)?;
+        core.transmit(&octets, cx);
+        let asked = Asked {
+            config: config.clone(),
+            offer,
+            spi_in,
+            share,
+            nonce,
+            local,
+            remote,
+            rekeys: rekeys.map(|old| old.id),
+        };
+        Ok(Self {
+            message_id,
+            iv,
+            stage: Stage::Asked(Box::new(asked)),
+            sent: Some(Sent::new(octets, cx.config.established, cx.now, cx.rng)),
+            answered: None,
+            until: cx.now + cx.config.established.total() + LINGER,
+        })
+    }
+
+    /// The child that we have asked for, and the one that it is to replace.
+    pub(crate) fn asks_for(&self) -> Option<(&ChildName, Option<ChildSaId>)> {
+        match &self.stage {
+            Stage::Asked(asked) => Some((&asked.config.name, asked.rekeys)),
+            Stage::Answered { .. } | Stage::Over => None,
+        }
+    }
+
+    /// Initiator: the second message; sends the third.
+    fn handle_answer(
+        &mut self,
+        received: &Received<'_>,
+        next_iv: Iv,
+        octets: &[u8],
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Outcome, FailureReason> {
+        let Stage::Asked(asked) = &mut self.stage else { return Ok(Outcome::Stay) };
+        let (Some(keys), Some(nonce_r)) = (core.keys.as_ref(), received.nonce) else {
+            return Ok(Outcome::Stay);
+        };
+        let right = keys.hash_2(self.message_id, &asked.nonce, received.covered);
+        if !received.hash.is_some_and(|hash| Secret::from_slice(hash) == right) {
+            return Ok(Outcome::Stay);
+        }
+        let misbehaved = FailureReason::PeerMisbehaved("answer is not what was offered");
+        let choice = received.sa.as_ref().and_then(|sa| asked.offer.accept(sa));
+        let choice = choice.ok_or_else(|| misbehaved.clone())?;
+        let shared = match (asked.share.take(), received.key_exchange) {
+            (None, None) => None,
+            (Some(share), Some(public)) => Some(share.agree(public).map_err(|_| BAD_KEY)?),
+            _ => return Err(misbehaved),
+        };
+        if !received.ids.is_empty() {
+            let answered = identification::pair(&received.ids);
+            if answered != Some((asked.local, asked.remote)) {
+                return Err(FailureReason::PeerMisbehaved("selectors were not offered"));
+            }
+        }
+        let nonces = Phase2Nonces { initiator: asked.nonce.clone(), responder: nonce_r.to_vec() };
+        let hash = keys.hash_3(self.message_id, &nonces);
+        let mut iv = next_iv;
+        let message = sealed(core, self.message_id, &hash, ChainBuilder::new(), &mut iv)?;
+        core.transmit(&message, cx);
+        let agreed = Negotiated {
+            role: Role::Initiator,
+            spi_in: asked.spi_in,
+            local: asked.local,
+            remote: asked.remote,
+            rekeys: asked.rekeys,
+            choice,
+            shared,
+            nonces: &nonces,
+        };
+        let child = agreed.install(&core.connection, &asked.config, core, cx)?;
+        self.iv = iv;
+        self.sent = None;
+        self.answered = Some(Answered::new(octets, message));
+        self.stage = Stage::Over;
+        self.until = cx.now + LINGER;
+        Ok(Outcome::Made(Box::new(child)))
+    }
+
+    // ---- Responder ----
+
+    /// Takes a first message that is authentic: the child, which takes packets from now on. The answer
+    /// is sent again until it is confirmed.
+    pub(crate) fn answer(
+        request: &Request<'_, '_>,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Result<(Self, Child), FailureReason> {
+        let Request { received, message_id, config, .. } = request;
+        let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
+        let spi_in = cx.child_spi(&core.connection, config);
+        let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
+        let nonces = Phase2Nonces {
+            initiator: received.nonce.unwrap_or_default().to_vec(),
+            responder: cx.nonce(),
+        };
+        let mut covered = ChainBuilder::new();
+        covered.push(PayloadType::SA, |w| w.bytes(&request.choice.body(spi_in)));
+        covered.push(PayloadType::NONCE, |w| w.bytes(&nonces.responder));
+        let shared = match (request.choice.group, received.key_exchange) {
+            (Some(group), Some(public)) => {
+                let (own, shared) = cx.answer_key_share(group, public).map_err(|_| BAD_KEY)?;
+                covered.push(PayloadType::KE, |w| w.bytes(&own));
+                Some(shared)
+            }
+            (None, None) => None,
+            _ => {
+                return Err(FailureReason::PeerMisbehaved(
+                    "key exchange does not fit the proposal",
+                ));
+            }
+        };
+        for (_, body) in &received.ids {
+            covered.push(PayloadType::ID, |w| w.bytes(body));
+        }
+        let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
+        let mut iv = request.iv.clone();
+        let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
+        core.transmit(&octets, cx);
+        let agreed = Negotiated {
+            role: Role::Responder,
+            spi_in,
+            local: request.local,
+            remote: request.remote,
+            rekeys: request.rekeys,
+            choice: request.choice.clone(),
+            shared,
+            nonces: &nonces,
+        };
+        let child = agreed.install(&core.connection, config, core, cx)?;
+        let quick = Self {
+            message_id: *message_id,
+            iv,
+            stage: Stage::Answered { child: child.id, nonces },
+            sent: Some(Sent::new(octets.clone(), cx.config.established, cx.now, cx.rng)),
+            answered: Some(Answered::new(request.octets, octets)),
+            until: cx.now + cx.config.established.total() + LINGER,
+        };
+        Ok((quick, child))
+    }
+
+    /// Responder: the third message.
+    fn handle_confirmation(
+        &mut self,
+        received: &Received<'_>,
+        octets: &[u8],
+        core: &Core,
+        now: Instant,
+    ) -> Outcome {
+        let Stage::Answered { child, nonces } = &self.stage else { return Outcome::Stay };
+        let Some(keys) = core.keys.as_ref() else { return Outcome::Stay };
+        let right = keys.hash_3(self.message_id, nonces);
+        if !received.hash.is_some_and(|hash| Secret::from_slice(hash) == right) {
+            return Outcome::Stay;
+        }
+        let child = *child;
+        self.confirm(now);
+        self.answered = Some(Answered::new(octets, Vec::new()));
+        Outcome::Confirmed(child)
+    }
+
+    /// The initiator has our answer: it is not sent again.
+    pub(crate) fn confirm(&mut self, now: Instant) {
+        self.sent = None;
+        self.stage = Stage::Over;
+        self.until = now + LINGER;
+    }
+
+    /// Whether it waits for a word that this child has come about.
+    pub(crate) fn awaits(&self, id: ChildSaId) -> bool {
+        matches!(&self.stage, Stage::Answered { child, .. } if *child == id)
+    }
+
+    // ---- Both ----
+
+    /// Takes a message of this exchange.
+    pub(crate) fn handle_message(
+        &mut self,
+        header: &Header,
+        octets: &[u8],
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        if let Some(answered) = &mut self.answered
+            && answered.is_repeated_by(octets)
+        {
+            if let Some(answer) = answered.repeat() {
+                core.transmit(answer, cx);
+            }
+            return Outcome::Stay;
+        }
+        let Some((plain, iv)) = core.opened(octets, &self.iv) else { return Outcome::Stay };
+        let Ok(received) = Received::decrypted(header.next_payload, &plain) else {
+            return Outcome::Stay;
+        };
+        match &self.stage {
+            Stage::Asked(_) => match self.handle_answer(&received, iv, octets, core, cx) {
+                Ok(outcome) => outcome,
+                Err(reason) => self.fail(reason),
+            },
+            Stage::Answered { .. } => self.handle_confirmation(&received, octets, core, cx.now),
+            Stage::Over => Outcome::Stay,
+        }
+    }
+
+    /// The peer refuses what we ask for.
+    pub(crate) fn handle_refusal(&mut self, notify: NotifyType) -> Outcome {
+        let Stage::Asked(asked) = &self.stage else { return Outcome::Stay };
+        let reason = match notify {
+            NotifyType::NO_PROPOSAL_CHOSEN => FailureReason::NoCommonEspSuite {
+                by: By::Peer,
+                ours: asked.config.offered_proposals(),
+                theirs: Vec::new(),
+            },
+            NotifyType::INVALID_ID_INFORMATION => FailureReason::SelectorMismatch {
+                by: By::Peer,
+                our_local: vec![asked.local],
+                our_remote: vec![asked.remote],
+                their_view_of_local: Vec::new(),
+                their_view_of_remote: Vec::new(),
+            },
+            notify => FailureReason::PeerRefused { exchange: AnyExchangeType::QUICK_MODE, notify },
+        };
+        self.fail(reason)
+    }
+
+    /// Whether it is about this SPI of ours.
+    pub(crate) fn is_about(&self, spi: &[u8]) -> bool {
+        matches!(&self.stage, Stage::Asked(asked) if asked.spi_in.to_octets() == *spi)
+    }
+
+    fn fail(&mut self, reason: FailureReason) -> Outcome {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        self.sent = None;
+        match stage {
+            Stage::Asked(asked) => {
+                Outcome::Failed { child: asked.config.name, rekeys: asked.rekeys, reason }
+            }
+            Stage::Answered { child, .. } => Outcome::Unconfirmed(child),
+            Stage::Over => Outcome::Stay,
+        }
+    }
+
+    /// Sends the last message again if its time has come.
+    pub(crate) fn handle_timeout(&mut self, core: &Core, cx: &mut Context<'_>) -> Outcome {
+        let Some(sent) = &mut self.sent else { return Outcome::Stay };
+        match sent.handle_timeout(cx.now, cx.rng) {
+            Due::Nothing => Outcome::Stay,
+            Due::Repeat(octets) => {
+                core.transmit(octets, cx);
+                Outcome::Stay
+            }
+            Due::GaveUp { transmissions, waited } => self.fail(FailureReason::PeerSilent {
+                exchange: AnyExchangeType::QUICK_MODE,
+                remote: core.path.remote,
+                transmissions,
+                waited,
+                unreachable: core.unreachable,
+            }),
+        }
+    }
+
+    /// Whether all was said, and it is kept for repetitions alone.
+    pub(crate) fn only_repeats(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Whether it has nothing more to say.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        self.sent.as_ref().map_or(self.until, |sent| sent.poll_timeout().min(self.until))
+    }
+}
+
+/// A first message that is authentic, and what it is to be answered with.
+pub(crate) struct Request<'a, 'm> {
+    pub(crate) message_id: u32,
+    pub(crate) octets: &'m [u8],
+    pub(crate) received: &'a Received<'m>,
+    /// What the answer is encrypted with.
+    pub(crate) iv: &'a Iv,
+    pub(crate) config: &'a ChildConfig,
+    pub(crate) choice: Phase2Choice,
+    pub(crate) local: TrafficSelector,
+    pub(crate) remote: TrafficSelector,
+    pub(crate) rekeys: Option<ChildSaId>,
+}
+
+/// What both sides have agreed on.
+struct Negotiated<'a> {
+    role: Role,
+    spi_in: Spi,
+    local: TrafficSelector,
+    remote: TrafficSelector,
+    rekeys: Option<ChildSaId>,
+    choice: Phase2Choice,
+    shared: Option<Secret>,
+    nonces: &'a Phase2Nonces,
+}
+
+impl Negotiated<'_> {
+    /// Hands the child to the packet engine.
+    fn install(
+        self,
+        connection: &Connection,
+        config: &ChildConfig,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Result<Child, FailureReason> {
+        let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
+        let protection = self.choice.protection;
+        let protocol: ProtocolId = protection.protocol();
+        let keymat = |spi: Spi| {
+            keys.child_keys(protection, protocol, spi, self.shared.as_ref(), self.nonces)
+        };
+        let (keys_in, keys_out) = (keymat(self.spi_in), keymat(self.choice.spi_out));
+        let agreed = Agreed {
+            ike: core.id,
+            connection,
+            config,
+            role: self.role,
+            protection,
+            suite: self.choice.transforms.clone(),
+            mode: self.choice.mode,
+            life: self.choice.life,
+            spi_in: self.spi_in,
+            spi_out: self.choice.spi_out,
+            local: self.local,
+            remote: self.remote,
+            keys_in,
+            keys_out,
+            encap: core.encapsulation(),
+            rekeys: self.rekeys,
+            outbound: self.role.is_initiator() && self.rekeys.is_none(),
+        };
+        Ok(Child::install(agreed, cx))
+    }
+}
+
+/// The selectors that a child asks for: one on each side, as a quick mode has no room for more.
+fn selectors(
+    config: &ChildConfig,
+    core: &Core,
+) -> Result<(TrafficSelector, TrafficSelector), FailureReason> {
+    let one = |specs: &[adit_db::TsSpec], address| match specs {
+        [spec] => Some(spec.resolve(address)),
+        _ => None,
+    };
+    let local = one(&config.local_ts, core.path.local.ip());
+    let remote = one(&config.remote_ts, core.path.remote.ip());
+    local.zip(remote).ok_or(FailureReason::Internal("IKEv1 has one selector for each side"))
+}
+
+/// IDci and IDcr: of an initiator, what is behind it and what is behind the responder.
+fn put_ids(local: TrafficSelector, remote: TrafficSelector, chain: &mut ChainBuilder) {
+    for selector in [local, remote] {
+        let body = identification::selector_body(&selector);
+        chain.push(PayloadType::ID, |w| w.bytes(&body));
+    }
+}
+
+/// A message of a quick mode: the hash in front of what it covers.
+fn sealed(
+    core: &Core,
+    message_id: u32,
+    hash: &Secret,
+    covered: ChainBuilder,
+    iv: &mut Iv,
+) -> Result<Vec<u8>, FailureReason> {
+    let mut chain = ChainBuilder::new();
+    chain.push(PayloadType::HASH, |w| w.bytes(hash.as_bytes()));
+    chain.append(covered).map_err(|_| super::core::TOO_LONG)?;
+    core.sealed(ExchangeType::QUICK_MODE, message_id, chain, iv)
+}
+
+/// What comes of a public value that is none.
+const BAD_KEY: FailureReason = FailureReason::PeerMisbehaved("public value of the key exchange");

@@ -1,0 +1,30 @@
+//! Vendor ids of IKEv1 (RFC 2408 §3.16): what the other side can do, and who it is.
+
+use crate::event::PeerSoftware;
+
+/// Dead peer detection (RFC 3706 §5.1), version 1.0.
+pub(crate) const DPD: &[u8] = &[
+    0xaf, 0xca, 0xd7, 0x13, 0x68, 0xa1, 0xf1, 0xc9, 0x6b, 0x86, 0x96, 0xfc, 0x77, 0x57, 0x01, 0x00,
+];
+
+/// Ours: who reads it has another Adit before it.
+pub(crate) const ADIT: &[u8] = b"Adit IKEv1";
+
+/// MD5 of `strongSwan`, which versions of it send.
+const STRONGSWAN: &[u8] = &[
+    0x88, 0x2f, 0xe5, 0x6d, 0x6f, 0xd2, 0x0d, 0xbc, 0x22, 0x51, 0x61, 0x3b, 0x2e, 0xbe, 0x5b, 0xeb,
+];
+
+/// What we send: that we answer R-U-THERE whether we ask it or not.
+pub(crate) fn ours() -> [&'static [u8]; 2] {
+    [DPD, ADIT]
+}
+
+/// Who the peer is.
+pub(crate) fn software(vendor_ids: &[&[u8]]) -> PeerSoftware {
+    match () {
+        () if vendor_ids.contains(&ADIT) => PeerSoftware::Adit,
+        () if vendor_ids.contains(&STRONGSWAN) => PeerSoftware::StrongSwan,
+        () => PeerSoftware::Unknown,
+    }
+}

@@ -1,0 +1,51 @@
+//! `ike = 1`.
+
+use adit_db::{IkeVersion, ProposalSpec};
+
+use super::{FIVE_LINES, good, with};
+
+#[test]
+fn ike_is_a_version_or_algorithms_or_both() {
+    let read = |line: &str| good(&format!("{FIVE_LINES}\n{line}\n")).connection;
+    assert_eq!(read("").ike, IkeVersion::V2);
+    assert_eq!(read("ike = 2").ike, IkeVersion::V2);
+    assert_eq!(read("ike = 2").proposals, read("").proposals);
+    assert_eq!(read("ike = \"aes256-sha256-modp2048\"").ike, IkeVersion::V2);
+
+    let plain = read("ike = 1");
+    assert_eq!(plain.ike, IkeVersion::V1);
+    let modp = "aes256-aes128-sha256-sha384-sha512-modp2048-ecp256-ecp384-modp3072-x25519";
+    assert_eq!(plain.proposals[0], ProposalSpec::ike(modp).unwrap());
+    let esp = ProposalSpec::esp_list("compat").unwrap();
+    assert_eq!(plain.children[0].proposals, esp);
+    let listed = read("ike = [1, \"aes128-sha256-modp3072\"]");
+    assert_eq!(listed.ike, IkeVersion::V1);
+    assert_eq!(listed.proposals, ProposalSpec::ike_list("aes128-sha256-modp3072").unwrap());
+}
+
+#[test]
+fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
+    for (line, key) in [
+        ("mobike = \"yes\"", "mobike"),
+        ("resumption = true", "resumption"),
+        ("childless = \"prefer\"", "childless"),
+        ("reauth = \"1h\"", "reauth"),
+        ("cpus = 2", "cpus"),
+        ("auth = \"null\"", "auth"),
+        ("idle = \"5m\"", "idle"),
+    ] {
+        let text = with(&format!("ike = 1\n{line}"));
+        assert!(text.contains(&format!("`{key}` does not go with ike = 1")), "{text}");
+    }
+    for (line, word) in [
+        ("ike = [1, \"aes256gcm16-prfsha256-x25519\"]", "numbers for none of the algorithms"),
+        ("ike = 3", "must be 1 or 2"),
+        ("ike = [1, 2]", "two versions"),
+        ("ike = 1\nencap = \"udp\"", "not built for IKEv1 yet"),
+        ("ike = 1\nengine = \"kernel\"", "not built for the kernel"),
+        ("ike = 1\nesp = \"chacha20poly1305\"", "algorithms of `esp`"),
+    ] {
+        let text = with(line);
+        assert!(text.contains(word), "{line}: {text}");
+    }
+}

@@ -1,0 +1,208 @@
+//! `ike = 1`: a tunnel for a peer that has nothing newer (RFC 2409). What IKEv1 has no place for, or what
+//! is not built for it, is refused by the key that asks for it.
+
+use std::ops::Range;
+
+use adit_db::{AuthSpec, ChildConfig, Connection, Encap, Engine, IkeVersion, Mode, ProposalSpec};
+use adit_wire::iana::doi::{EspTransformId, GroupId, Phase1Encryption, Phase1Hash};
+use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
+use adit_wire::ikev2::PortRange;
+
+use crate::config::fields::{Fields, Item, Placed};
+use crate::config::report::Mistake;
+
+/// What is said about the version, and which algorithms beside it.
+pub(super) struct Asked {
+    pub(super) version: IkeVersion,
+    /// Where the number stands; nowhere if none does.
+    span: Option<Range<usize>>,
+    /// The algorithms beside the number.
+    pub(super) algorithms: Option<Vec<Placed<String>>>,
+}
+
+/// Keys of IKEv2 alone.
+const OF_V2: &[&str] = &[
+    "childless",
+    "redirect",
+    "follow_redirects",
+    "resumption",
+    "mobike",
+    "tcp",
+    "reauth",
+    "ppk",
+    "ppk_id",
+    "ppk_required",
+    "second",
+    "cpus",
+    "classes",
+    "pfp",
+    "idle",
+    "compress",
+];
+
+/// Keys of what is not built for IKEv1.
+const NOT_BUILT: &[&str] =
+    &["cert", "key", "ca", "peer_cert", "peer_key", "auth", "peer_auth", "over"];
+
+/// `ike` as a number, or as a list that begins with one. Keys that then have no place are refused, so
+/// this comes before all others are read.
+pub(super) fn read(fields: &mut Fields<'_>) -> Asked {
+    let v2 = Asked { version: IkeVersion::V2, span: None, algorithms: None };
+    if !fields.begins_with_integer("ike") {
+        return v2;
+    }
+    let Some(mut items) = fields.integers("ike") else { return v2 };
+    let first = items.remove(0);
+    let version = match first.value {
+        Item::Number(1) => IkeVersion::V1,
+        Item::Number(2) => IkeVersion::V2,
+        Item::Number(_) | Item::Text(_) => {
+            fields.mistake(
+                Mistake::new(first.span, "there is no such version of IKE")
+                    .label("must be 1 or 2")
+                    .help("leave the number out for IKEv2"),
+            );
+            return v2;
+        }
+    };
+    let mut algorithms = Vec::new();
+    for item in items {
+        match item.value {
+            Item::Text(value) => algorithms.push(Placed { value, span: item.span }),
+            Item::Number(_) => fields.mistake(
+                Mistake::new(item.span, "`ike` has two versions")
+                    .label("one stands in front already")
+                    .help("ike = [1, \"aes256-sha256-modp2048\"]"),
+            ),
+        }
+    }
+    if version == IkeVersion::V1 {
+        refuse_keys(fields, &first.span);
+    }
+    let algorithms = (!algorithms.is_empty()).then_some(algorithms);
+    Asked { version, span: Some(first.span), algorithms }
+}
+
+fn refuse_keys(fields: &mut Fields<'_>, because: &Range<usize>) {
+    let keys = OF_V2.iter().map(|key| (key, "IKEv1 has no place for it"));
+    let keys = keys.chain(NOT_BUILT.iter().map(|key| (key, "not built for IKEv1 yet")));
+    let found: Vec<_> =
+        keys.filter_map(|(key, why)| Some((key, why, fields.key_span(key)?))).collect();
+    for (key, why, span) in found {
+        fields.mistake(
+            Mistake::new(span, format!("`{key}` does not go with ike = 1"))
+                .label(why)
+                .note(because.clone(), "asks for IKEv1")
+                .help("leave it out, or use IKEv2"),
+        );
+    }
+}
+
+impl Asked {
+    /// Holds a tunnel against what IKEv1 can carry, once all of it has been read.
+    pub(super) fn settle(
+        &self,
+        fields: &mut Fields<'_>,
+        connection: &mut Connection,
+        has_own_esp: bool,
+    ) {
+        connection.ike = self.version;
+        let Some(span) = self.span.clone().filter(|_| self.version == IkeVersion::V1) else {
+            return;
+        };
+        if self.algorithms.is_none() {
+            connection.proposals = carriable(ProposalSpec::ike_list("compat").unwrap_or_default());
+        }
+        let own =
+            connection.children.iter_mut().filter(|child| !has_own_esp && child.is_esp_only());
+        for child in own {
+            child.proposals = ProposalSpec::esp_list("compat").unwrap_or_default();
+        }
+        if !connection.proposals.iter().any(is_of_phase_1) {
+            fields.mistake(
+                Mistake::new(span.clone(), "IKEv1 has numbers for none of the algorithms of `ike`")
+                    .label("AEADs and ML-KEM are IKEv2's")
+                    .help("ike = [1, \"aes256-sha256-modp2048\"]"),
+            );
+        }
+        for refused in refused_of(connection, has_own_esp) {
+            let (sentence, help) = refused;
+            fields.mistake(Mistake::new(span.clone(), sentence).label("IKEv1").help(help));
+        }
+    }
+}
+
+/// What of a tunnel does not go with IKEv1, and what to write instead.
+fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, &'static str)> {
+    let mut refused = Vec::new();
+    let child = connection.children.first();
+    if connection.encap != Encap::Auto && connection.encap != Encap::Esp {
+        refused.push((
+            "`encap` in UDP or TCP is not built for IKEv1 yet",
+            "leave `encap` out: ESP travels as IP protocol 50",
+        ));
+    }
+    if connection.pad.remote_auth != AuthSpec::Psk || connection.pad.local_auth != AuthSpec::Psk {
+        refused.push(("only secrets are built for IKEv1 yet", "secret = \"file:NAME.psk\""));
+    }
+    if connection.engine != Engine::Userspace {
+        refused.push(("IKEv1 is not built for the kernel's engine yet", "leave `engine` out"));
+    }
+    if child.is_some_and(|child| child.mode == Mode::Beet) {
+        refused.push(("BEET mode is a matter of IKEv2", "mode = \"tunnel\""));
+    }
+    if child.is_some_and(has_more_selectors) {
+        refused.push((
+            "a quick mode has one network on each side",
+            "write a tunnel for each pair of networks",
+        ));
+    }
+    if child.is_some_and(has_port_ranges) {
+        refused.push((
+            "a quick mode has one port or all of them",
+            "name one port, or leave the ports out",
+        ));
+    }
+    if has_own_esp && !child.is_some_and(has_phase_2) {
+        refused.push((
+            "IKEv1 has numbers for none of the algorithms of `esp` or `ah`",
+            "esp = [\"aes256gcm16\", \"aes256-sha256\"]",
+        ));
+    }
+    refused
+}
+
+fn has_more_selectors(child: &ChildConfig) -> bool {
+    child.local_ts.len() > 1 || child.remote_ts.len() > 1
+}
+
+fn has_port_ranges(child: &ChildConfig) -> bool {
+    let selectors = child.local_ts.iter().chain(&child.remote_ts).filter_map(|ts| ts.selector());
+    selectors.into_iter().any(|ts| ts.ports != PortRange::ANY && ts.ports.start != ts.ports.end)
+}
+
+/// Whether IKEv1 has numbers for a suite of this proposal.
+fn is_of_phase_1(spec: &ProposalSpec) -> bool {
+    let ciphers = |id| Phase1Encryption::from_encryption(EncryptionId(id)).is_some();
+    let hashes = |id| Phase1Hash::from_prf(PrfId(id)).is_some();
+    let groups = |id| is_group(KeyExchangeId(id));
+    spec.of_kind(TransformType::ENCR).any(|one| ciphers(one.id))
+        && spec.of_kind(TransformType::PRF).any(|one| hashes(one.id))
+        && spec.of_kind(TransformType::KE).any(|one| groups(one.id))
+}
+
+fn carriable(specs: Vec<ProposalSpec>) -> Vec<ProposalSpec> {
+    specs.into_iter().filter(is_of_phase_1).collect()
+}
+
+fn is_group(id: KeyExchangeId) -> bool {
+    GroupId(id.0).key_exchange() == Some(id)
+}
+
+fn has_phase_2(child: &ChildConfig) -> bool {
+    let known = |id| EspTransformId::from_encryption(EncryptionId(id)).is_some();
+    child.proposals.iter().any(|spec| {
+        let mut ciphers = spec.of_kind(TransformType::ENCR).peekable();
+        ciphers.peek().is_none() || ciphers.any(|one| known(one.id))
+    })
+}
