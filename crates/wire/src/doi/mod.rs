@@ -15,6 +15,7 @@ pub use phase1::Phase1Transform;
 pub use phase2::Phase2Transform;
 
 use crate::{
+    WireError,
     iana::isakmp::NotifyType,
     isakmp::{Attribute, AttributeValue, IsakmpError},
 };
@@ -36,6 +37,9 @@ fn basic(attribute: Attribute<'_>, field: &'static str) -> Result<u16, IsakmpErr
 fn put<T>(place: &mut Option<T>, value: T, field: &'static str) -> Result<(), IsakmpError> {
     match place.replace(value) {
         None => Ok(()),
-        Some(_) => Err(not_supported(field, 2)),
+        Some(_) => {
+            let cause = WireError::TooMany(field);
+            Err(IsakmpError::new(NotifyType::ATTRIBUTES_NOT_SUPPORTED, cause))
+        }
     }
 }
