@@ -55,6 +55,23 @@ pub struct IcmpTreatment {
     pub tunnel: IcmpPassage,
 }
 
+/// What senders of the protected side hear of the routers between the gateways, when a packet of theirs
+/// has no hops left there.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Transit {
+    /// Nothing: the tunnel is one hop, and outer packets live as long as they need.
+    #[default]
+    Hide,
+    /// Each is a hop: an outer packet lives as long as the inner one, and what a router says about it
+    /// is said again about the inner one.
+    Reveal,
+}
+
+impl Transit {
+    /// All, with their words.
+    pub const WORDS: [(&str, Self); 2] = [("hide", Self::Hide), ("reveal", Self::Reveal)];
+}
+
 /// Where a message comes from that is to pass.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IcmpSide {
@@ -265,6 +282,8 @@ const fn both(passage: IcmpPassage) -> IcmpTreatment {
 pub struct IcmpRules {
     /// How errors pass at best, whatever their rows say.
     pub errors: IcmpPassage,
+    /// Whether routers outside are hops of the tunnel; in tunnel mode.
+    pub transit: Transit,
     /// By the number of the row.
     rows: [IcmpTreatment; IcmpRow::COUNT],
 }
@@ -277,7 +296,8 @@ impl Default for IcmpRules {
 
 impl IcmpRules {
     /// Every row as it is by default, and no limit.
-    pub const DEFAULT: Self = Self { errors: IcmpPassage::Implicit, rows: defaults() };
+    pub const DEFAULT: Self =
+        Self { errors: IcmpPassage::Implicit, transit: Transit::Hide, rows: defaults() };
 
     /// What becomes of the messages of a row, by its number; of a row that is not there nothing passes.
     #[must_use]

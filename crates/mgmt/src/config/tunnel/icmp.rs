@@ -1,28 +1,61 @@
-//! `icmp_errors` and `[icmp]`: what becomes of ICMP messages (RFC 4301 §6).
+//! `icmp_errors`, `traceroute_transit` and `[icmp]`: what becomes of ICMP messages (RFC 4301 §6).
 //!
 //! ```toml
 //! icmp_errors = "implicit"
+//! traceroute_transit = "hide"
 //!
 //! [icmp]
 //! host-admin-prohibited = { black = "discard" }
 //! ```
 
-use adit_db::{ChildConfig, IcmpPassage, IcmpRow};
+use adit_db::{ChildConfig, IcmpPassage, IcmpRow, Mode, Transit};
 
 use super::super::fields::{Fields, Pair, Placed};
 use super::super::report::Mistake;
 
-/// Reads both keys.
+/// Reads the three keys; the mode has been read.
 pub(super) fn read(fields: &mut Fields<'_>, child: &mut ChildConfig) {
     if let Some(errors) = fields.word("icmp_errors", &IcmpPassage::WORDS) {
         child.icmp.errors = errors.value;
     }
+    read_transit(fields, child);
     for (name, sides) in fields.tables("icmp").unwrap_or_default() {
         match IcmpRow::named(&name.value) {
             Some(number) => read_row(fields, &name, number, sides, child),
             None => unknown_row(fields, name),
         }
     }
+}
+
+fn read_transit(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    let place = fields.key_span("traceroute_transit");
+    if let Some(transit) = fields.word("traceroute_transit", &Transit::WORDS) {
+        child.icmp.transit = transit.value;
+    }
+    if child.icmp.transit == Transit::Reveal {
+        read_turbo(fields, child);
+    }
+    if let Some(place) = place.filter(|_| child.mode != Mode::Tunnel) {
+        fields.mistake(
+            Mistake::new(place, "only in tunnel mode is there a tunnel to be seen through")
+                .label("packets keep their own header, or get it back at the other end")
+                .help("leave `traceroute_transit` out, or write mode = \"tunnel\""),
+        );
+    }
+}
+
+/// In ESP packets that several inner ones share no single one has hops.
+fn read_turbo(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    if let Some(place) = fields.key_span("turbo").filter(|_| child.turbo) {
+        fields.mistake(
+            Mistake::new(place, "with `traceroute_transit = \"reveal\"` packets travel alone")
+                .label("lets several packets share one outside, which has hops for all of them")
+                .help(
+                    "leave `turbo` out or write \"off\", or hide the routers between the gateways",
+                ),
+        );
+    }
+    child.turbo = false;
 }
 
 fn read_row(
