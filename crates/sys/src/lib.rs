@@ -41,6 +41,7 @@ pub mod tcp;
 pub mod thread;
 pub mod tun;
 pub mod udp;
+mod uncut;
 pub mod unix;
 pub mod wake;
 pub mod xdp;

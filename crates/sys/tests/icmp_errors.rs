@@ -131,3 +131,45 @@ fn the_largest_fragment_is_told() {
         assert!((1_400..=1_500).contains(&largest), "{to}: {largest}");
     }
 }
+
+/// What nobody may cut takes nothing from what other threads send through the same socket meanwhile: that
+/// is cut, and arrives.
+#[test]
+fn what_is_not_to_be_cut_is_nothing_to_others() {
+    if !namespaces_allowed("what_is_not_to_be_cut_is_nothing_to_others") {
+        return;
+    }
+    let pair = Pair::new();
+    let bind = || UdpSocket::bind("[::]:4500".parse().unwrap(), &SocketOptions::default()).unwrap();
+    let (left, right) = (pair.left.run(bind).unwrap(), pair.right.run(bind).unwrap());
+    let packet = |len: usize, dont_fragment: bool| {
+        let mut packet = packets(1, 3_000).remove(0);
+        packet.set_len(len);
+        packet.data_mut().fill(7);
+        packet.meta.local = "[2001:db8::1]:4500".parse().unwrap();
+        packet.meta.remote = "[2001:db8::2]:4500".parse().unwrap();
+        packet.meta.dont_fragment = dont_fragment;
+        packet
+    };
+    let another = left.try_clone().unwrap();
+    let (failed, too_big) = std::thread::scope(|scope| {
+        let others = adit_sys::thread::spawn_scoped_named(scope, "others", || {
+            let (long, mut io) = (packet(2_500, false), BatchIo::new(HEADROOM));
+            (0..2_000).map(|_| another.send_batch(&mut io, [&long]).too_big).sum::<usize>()
+        });
+        let (probe, mut io) = (packet(2_000, true), BatchIo::new(HEADROOM));
+        let refused: usize = (0..2_000).map(|_| left.send_batch(&mut io, [&probe]).too_big).sum();
+        (others.unwrap().join().unwrap(), refused)
+    });
+    assert_eq!((failed, too_big), (0, 2_000));
+    drop(right);
+    // One that is short enough arrives as any other.
+    let right = pair.right.run(bind).unwrap();
+    let report = left.send_batch(&mut BatchIo::new(HEADROOM), &[packet(1_001, true)]);
+    assert_eq!((report.sent, report.calls), (1, 1), "{report:?}");
+    let mut got = packets(1, 3_000);
+    receive(&right, &mut got, 1);
+    assert_eq!((got[0].len(), got[0].meta.largest_fragment), (1_001, 0));
+    assert_eq!(got[0].meta.remote, "[2001:db8::1]:4500".parse().unwrap());
+    assert!(got[0].data().iter().all(|octet| *octet == 7));
+}
