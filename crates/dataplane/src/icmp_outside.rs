@@ -12,8 +12,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use adit_db::ChildSaId;
 use adit_db::sad::Table;
+use adit_db::{ChildSaId, IcmpRed};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, QuotedSpi};
 
@@ -35,6 +35,8 @@ pub enum Complaint {
     NoNews,
     /// Too many have come.
     TooMany,
+    /// The operator wants nothing to be made of it.
+    Unheard,
     /// A router is no hop of this tunnel: nobody hears of it.
     Hidden,
     /// Who has sent the packet inside is told of the router: [`Outbound::poll_answer`].
@@ -75,7 +77,7 @@ impl Outbound {
     pub fn handle_icmp(&mut self, packet: &[u8], now: Instant) -> Complaint {
         let Some(message) = Message::read(packet) else { return Complaint::NotForUs };
         match message.what {
-            What::TooBig(mtu) => self.handle_too_big(&message.outer, mtu, now),
+            What::TooBig(mtu, icmp) => self.handle_too_big(&message.outer, (mtu, icmp), now),
             What::Expired => self.handle_expired(&message.outer, message.from, now),
         }
     }
@@ -88,9 +90,18 @@ impl Outbound {
         sa.can_have_sent(outer).then_some(child)
     }
 
-    fn handle_too_big(&mut self, outer: &Outer, mtu: u16, now: Instant) -> Complaint {
+    fn handle_too_big(
+        &mut self,
+        outer: &Outer,
+        (mtu, icmp): (u16, Icmp),
+        now: Instant,
+    ) -> Complaint {
         let Some(child) = self.sender_of(outer) else { return Complaint::Unknown };
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
+        let protocol = if outer.us.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
+        if sa.red(protocol, icmp) != IcmpRed::Measure {
+            return Complaint::Unheard;
+        }
         let (current, source) = sa.path().in_force();
         // RFC 8201 §4: nothing is ever raised by a message.
         let is_settled = source == MtuSource::Operator || sa.ignores_path();
@@ -158,8 +169,8 @@ pub(crate) struct Outer {
 
 /// What a message says.
 enum What {
-    /// No packet may have more octets.
-    TooBig(u16),
+    /// No packet may have more octets, by a message of this type.
+    TooBig(u16, Icmp),
     /// The packet had no hops left.
     Expired,
 }
@@ -171,8 +182,8 @@ impl Message {
         let about = error.about().ok()?;
         let outer = Outer::of(&about, QuotedSpi::read(&about)?);
         let what = match error.too_big() {
-            Some(0) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted)),
-            Some(mtu) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX)),
+            Some(0) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted), error.icmp),
+            Some(mtu) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX), error.icmp),
             None if is_about_hops(&error) => What::Expired,
             None => return None,
         };

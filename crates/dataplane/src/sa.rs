@@ -13,7 +13,7 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
-    IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc,
+    IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc,
     USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
@@ -385,6 +385,11 @@ impl OutboundSa {
     /// How an ICMP message of the protected side gets into it.
     pub(crate) fn passage(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
         self.selectors.passage(IcmpSide::Black, protocol, icmp)
+    }
+
+    /// What becomes of an ICMP message about its packets from outside.
+    pub(crate) fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
+        self.selectors.red(protocol, icmp)
     }
 
     /// Whether the negotiated selectors cannot judge every fragment.

@@ -1,5 +1,5 @@
-//! Routers between the gateways as hops of the tunnel, where the operator wants them to be seen
-//! (`traceroute_transit = "reveal"`): who traces a path through the tunnel finds them on it.
+//! Routers between the gateways as hops of the tunnel (RFC 4301 §5.1.2, §6.1.1), where the operator
+//! wants them to be seen (`traceroute_transit = "reveal"`): who traces a path through it finds them.
 //!
 //! ```text
 //! outbound  hops left of the inner packet -> those of the outer one; its first octets are remembered

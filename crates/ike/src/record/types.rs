@@ -4,11 +4,11 @@ use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
     DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EcnPolicy, Encap, EndAction, Engine,
-    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment,
-    Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions,
-    KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
-    PadEntry, PathMtuRule, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound,
-    SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
+    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
+    IcmpTreatment, Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep,
+    KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp,
+    MtuPolicy, PadEntry, PathMtuRule, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
+    RemoteRound, SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -155,7 +155,7 @@ structs! {
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
     Tfc { padding, dummies }
-    IcmpTreatment { black, tunnel }
+    IcmpTreatment { red, black, tunnel }
     MtuPolicy { path, ageing, fragment, mss }
     KernelOptions { steering, no_routes, offload }
     Steering { interface, mark }
@@ -188,6 +188,7 @@ enums! {
     FragmentPolicy { 0 Before, 1 After }
     MssClamp { 0 ToPath, 1 Off, 2 To(octets) }
     IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
+    IcmpRed { 0 Discard, 1 Prompt, 2 Measure }
     Transit { 0 Hide, 1 Reveal }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
 }

@@ -50,6 +50,7 @@ impl Outside {
                     | Complaint::Unknown
                     | Complaint::NoNews
                     | Complaint::TooMany
+                    | Complaint::Unheard
                     | Complaint::Hidden => {}
                 }
             }
