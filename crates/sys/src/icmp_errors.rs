@@ -117,7 +117,7 @@ impl AsFd for RouterSocket {
 }
 
 /// Puts an IPv6 header in front of a message, as far as it matters for the checksum.
-fn put_header(packet: &mut PacketBuf) -> Option<()> {
+pub(crate) fn put_header(packet: &mut PacketBuf) -> Option<()> {
     let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.meta.remote.ip(), packet.meta.local.ip())
     else {
         return None;

@@ -39,6 +39,7 @@ pub mod signal;
 pub mod steering;
 pub mod tcp;
 pub mod thread;
+pub mod trace;
 pub mod tun;
 pub mod udp;
 mod uncut;
