@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// Send echo requests through a tunnel and say where they are lost
     Ping(Ping),
+    /// Show who is on the path through the tunnels, hop by hop
+    Trace(Trace),
     /// Say what happens to a packet, and which policy decides
     Why(Why),
     /// Say when a tunnel's SAs are renewed and end, and what each number comes from
@@ -351,6 +353,59 @@ pub(crate) struct Ping {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `adit trace`.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// From which inside address to which; with one, from this gateway's own to that
+    #[arg(required = true, num_args = 1..=2, value_names = ["FROM", "TO"])]
+    pub(crate) addresses: Vec<IpAddr>,
+
+    /// What to send: echo requests, datagrams, or first packets of TCP connections (icmp)
+    #[arg(long, value_name = "KIND", default_value = "icmp", hide_default_value = true)]
+    pub(crate) probe: ProbeKind,
+
+    /// Where to: with udp one higher for each packet (33434), with tcp always the same (443)
+    #[arg(long, value_name = "PORT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+
+    /// Hops to try (30)
+    #[arg(long, value_name = "N", default_value_t = 30, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) max_hops: u8,
+
+    /// Packets for each hop (3)
+    #[arg(long, value_name = "N", default_value_t = 3, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) count: u8,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a path is traced with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ProbeKind {
+    /// Echo requests.
+    Icmp,
+    /// Datagrams to a port where nobody listens.
+    Udp,
+    /// First packets of TCP connections.
+    Tcp,
+}
+
+impl ProbeKind {
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// `adit why`.

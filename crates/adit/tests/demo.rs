@@ -541,6 +541,72 @@ fn ping_says_where_requests_are_lost() {
     assert!(down.code == 1 && down.err.contains("adit up berlin"), "{}", down.all());
 }
 
+/// The addresses and places of the hops of a trace.
+fn hops(ran: &Run) -> Vec<(String, String)> {
+    let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let text = |hop: &serde_json::Value, place: &str| {
+        hop.pointer(place).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned()
+    };
+    let hops = found.pointer("/hops").and_then(serde_json::Value::as_array).unwrap().iter();
+    hops.map(|hop| (text(hop, "/answers/0/address"), text(hop, "/place"))).collect()
+}
+
+/// Each gateway once with its inside address, the router between them where the tunnel reveals it, by every
+/// kind of packet; and mistakes that say what to do.
+#[test]
+fn trace_shows_who_is_on_the_path() {
+    let Some(lab) = Lab::start("trace") else { return };
+    // A kernel answers few packets of this kind in a second; so does the router, which is asked less.
+    let unlimited = "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit";
+    let said = lab.demo(&["shell", "berlin-gw", "bash", "-c", unlimited]);
+    assert_eq!(said.code, 0, "{}", said.all());
+    let [gateway, host, router] =
+        [("10.2.0.1", "inside"), ("10.2.0.20", "destination"), ("198.51.100.1", "outside")]
+            .map(|(address, place)| (address.to_owned(), place.to_owned()));
+    let trace = |arguments: &[&str]| {
+        let ran = lab.gateway("oslo", &[&["trace", "--json"], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        hops(&ran)
+    };
+    for probe in ["icmp", "udp", "tcp"] {
+        let found = trace(&["10.2.0.20", "--probe", probe, "--count", "1"]);
+        assert_eq!(found, [gateway.clone(), host.clone()], "{probe}");
+    }
+    assert_eq!(trace(&["10.1.0.1", "10.2.0.20"]), [gateway.clone(), host.clone()]);
+
+    let file = format!("{}/oslo/tunnels/berlin.toml", lab.directory());
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("traceroute_transit = \"reveal\"\n{text}")).unwrap();
+    let reloaded = lab.gateway("oslo", &["reload"]);
+    assert_eq!(reloaded.code, 0, "{}", reloaded.all());
+    let restarted = lab.gateway("oslo", &["restart", "berlin"]);
+    assert_eq!(restarted.code, 0, "{}", restarted.all());
+    for probe in ["icmp", "udp", "tcp"] {
+        let found = trace(&["10.2.0.20", "--probe", probe, "--count", "1"]);
+        assert_eq!(found, [router.clone(), gateway.clone(), host.clone()], "{probe}");
+    }
+    let shown = lab.gateway("oslo", &["trace", "10.2.0.20", "--count", "1"]);
+    for part in [
+        "-> 10.2.0.20, icmp, at most 30 hops",
+        "10.1.0.1                 this gateway",
+        "tunnel berlin  SA ",
+        "   1  198.51.100.1             outside ",
+        "   2  10.2.0.1                 behind the tunnel ",
+        "   3  10.2.0.20                destination ",
+    ] {
+        assert!(shown.out.contains(part), "{part:?} in {}", shown.all());
+    }
+
+    let foreign = lab.gateway("oslo", &["trace", "10.1.0.20", "10.2.0.20"]);
+    let words = "10.1.0.20 is not an address of this gateway";
+    assert!(foreign.code == 2 && foreign.err.contains(words), "{}", foreign.all());
+    let mixed = lab.gateway("oslo", &["trace", "10.1.0.1", "fd02::1"]);
+    assert!(mixed.code == 2 && mixed.err.contains("same address family"), "{}", mixed.all());
+    // Nobody has that address, and the last hop that answers is named.
+    let nobody = lab.gateway("oslo", &["trace", "10.2.0.99", "--count", "1", "--max-hops", "3"]);
+    assert_eq!(nobody.code, 1, "{}", nobody.all());
+}
+
 /// A packet outside of every policy is dropped, and `--drops` says where and why.
 #[test]
 fn drops_are_shown_with_their_meaning() {

@@ -304,6 +304,8 @@ pub(crate) enum ToOutbound {
     Engine(OutboundCommand),
     /// Seal and send these, which came to another thread.
     Packets(Bundle),
+    /// What a router says about a packet that this thread may have sent, from the IP header on.
+    Icmp(Box<[u8]>),
     /// Tell the control role what flowed, and which SAs would carry a packet.
     Report(QueryId, Option<(TableId, FlowKey, Dscp)>),
     /// Tell the control role how packets are moved.

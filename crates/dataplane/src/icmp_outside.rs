@@ -1,5 +1,5 @@
-//! What routers outside say about our packets: ICMP too big, which nobody has authenticated
-//! (RFC 4301 §6.1.1, §8.2).
+//! What routers outside say about our packets: that they are too big, or have no hops left (for that
+//! see [`crate::transit`]). Nobody has authenticated it (RFC 4301 §6.1.1, §8.2).
 //!
 //! A message is believed as far as it can be checked: it quotes an ESP or AH packet to the peer of an
 //! SA, with that SA's SPI and a sequence number that was given out lately, and tells a size below the
@@ -12,10 +12,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use adit_db::ChildSaId;
 use adit_db::sad::Table;
+use adit_db::{ChildSaId, IcmpRed};
 use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{IcmpError, IpPacket, QuotedSpi};
+use adit_wire::ip::{Icmp, IcmpError, IpPacket, QuotedSpi};
 
 use crate::event::Event;
 use crate::outbound::Outbound;
@@ -35,6 +35,14 @@ pub enum Complaint {
     NoNews,
     /// Too many have come.
     TooMany,
+    /// The operator wants nothing to be made of it.
+    Unheard,
+    /// A router is no hop of this tunnel: nobody hears of it.
+    Hidden,
+    /// Who has sent the packet inside is told of the router: [`Outbound::poll_answer`].
+    Revealed,
+    /// The packet inside is not remembered here. The thread that has sent it does, if it is not long ago.
+    Elsewhere,
 }
 
 /// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike, and
@@ -67,21 +75,40 @@ impl Outbound {
     /// Takes an ICMP packet that came from outside, from its IP header on. One thread of several does
     /// that for all: what it believes is an [`Event::PathLearnt`] for the others.
     pub fn handle_icmp(&mut self, packet: &[u8], now: Instant) -> Complaint {
-        let Some(message) = TooBig::read(packet) else { return Complaint::NotForUs };
-        let port = message.quoted.udp_ports.map_or(0, |(_, remote)| remote);
-        let key = (message.peer, port, message.quoted.spi);
-        let Some(child) = self.by_spi.0.get(&key).copied() else { return Complaint::Unknown };
+        let Some(message) = Message::read(packet) else { return Complaint::NotForUs };
+        match message.what {
+            What::TooBig(mtu, icmp) => self.handle_too_big(&message.outer, (mtu, icmp), now),
+            What::Expired => self.handle_expired(&message.outer, message.from, now),
+        }
+    }
+
+    /// The SA that has sent a quoted packet, if one can have done so lately.
+    pub(crate) fn sender_of(&mut self, outer: &Outer) -> Option<ChildSaId> {
+        let port = outer.quoted.udp_ports.map_or(0, |(_, remote)| remote);
+        let child = self.by_spi.0.get(&(outer.peer, port, outer.quoted.spi)).copied()?;
+        let sa = self.sad.by_child(child)?;
+        sa.can_have_sent(outer).then_some(child)
+    }
+
+    fn handle_too_big(
+        &mut self,
+        outer: &Outer,
+        (mtu, icmp): (u16, Icmp),
+        now: Instant,
+    ) -> Complaint {
+        let Some(child) = self.sender_of(outer) else { return Complaint::Unknown };
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
-        if !sa.can_have_sent(&message) {
-            return Complaint::Unknown;
+        let protocol = if outer.us.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
+        if sa.red(protocol, icmp) != IcmpRed::Measure {
+            return Complaint::Unheard;
         }
         let (current, source) = sa.path().in_force();
         // RFC 8201 §4: nothing is ever raised by a message.
         let is_settled = source == MtuSource::Operator || sa.ignores_path();
         let floor = sa.path().floor();
         // CHECKLIST PM-03: who has a smaller link than all have may cut what we send.
-        let cuts = message.mtu < floor && sa.encap.remote.is_ipv4() && !sa.path().may_be_cut();
-        let is_less = message.mtu.max(floor) < current;
+        let cuts = mtu < floor && sa.encap.remote.is_ipv4() && !sa.path().may_be_cut();
+        let is_less = mtu.max(floor) < current;
         let is_news = is_less || (cuts && source != MtuSource::Link);
         if is_settled || !is_news {
             return Complaint::NoNews;
@@ -92,7 +119,6 @@ impl Outbound {
             return Complaint::TooMany;
         }
         // What is below the floor is told as it is, so that all threads let it be cut.
-        let mtu = message.mtu;
         self.before_learning();
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
         sa.learn_mtu(mtu, MtuSource::Icmp, now, &mut self.events);
@@ -104,14 +130,14 @@ impl Outbound {
 
 impl OutboundSa {
     /// Whether a quoted packet is one that this SA can have sent lately.
-    fn can_have_sent(&self, message: &TooBig) -> bool {
-        let QuotedSpi { protocol, sequence, udp_ports, .. } = message.quoted;
+    fn can_have_sent(&self, outer: &Outer) -> bool {
+        let QuotedSpi { protocol, sequence, udp_ports, .. } = outer.quoted;
         let wanted = if self.is_ah() { IpProtocol::AH } else { IpProtocol::ESP };
         let (local, remote) = (self.encap.local, self.encap.remote);
         let ports = (self.encap.udp && !self.encap.tcp).then(|| (local.port(), remote.port()));
         // A NAT between us and the reporter has put our port back, or it is not our packet.
         let is_ours = protocol == wanted && udp_ports == ports;
-        let is_ours = is_ours && (local.ip().is_unspecified() || local.ip() == message.us);
+        let is_ours = is_ours && (local.ip().is_unspecified() || local.ip() == outer.us);
         is_ours && sequence.is_some_and(|sequence| self.gave_out_lately(sequence))
     }
 
@@ -127,22 +153,57 @@ impl OutboundSa {
 }
 
 /// What of an ICMP message matters.
-struct TooBig {
-    us: IpAddr,
-    peer: IpAddr,
-    quoted: QuotedSpi,
-    mtu: u16,
+struct Message {
+    /// Who says it.
+    from: IpAddr,
+    outer: Outer,
+    what: What,
 }
 
-impl TooBig {
+/// A packet that we have sent, as a message quotes it.
+pub(crate) struct Outer {
+    us: IpAddr,
+    peer: IpAddr,
+    pub(crate) quoted: QuotedSpi,
+}
+
+/// What a message says.
+enum What {
+    /// No packet may have more octets, by a message of this type.
+    TooBig(u16, Icmp),
+    /// The packet had no hops left.
+    Expired,
+}
+
+impl Message {
     fn read(packet: &[u8]) -> Option<Self> {
-        let error = IcmpError::read(&IpPacket::read(packet).ok()?).ok()?;
-        let mtu = u16::try_from(error.too_big()?).unwrap_or(u16::MAX);
+        let packet = IpPacket::read(packet).ok()?;
+        let error = IcmpError::read(&packet).ok()?;
         let about = error.about().ok()?;
-        let quoted = QuotedSpi::read(&about)?;
-        let mtu = if mtu == 0 && about.is_ipv4() { next_plateau(error.quoted) } else { mtu };
-        Some(Self { us: about.src(), peer: about.dst(), quoted, mtu })
+        let outer = Outer::of(&about, QuotedSpi::read(&about)?);
+        let what = match error.too_big() {
+            Some(0) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted), error.icmp),
+            Some(mtu) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX), error.icmp),
+            None if is_about_hops(&error) => What::Expired,
+            None => return None,
+        };
+        Some(Self { from: packet.src(), outer, what })
     }
+}
+
+impl Outer {
+    pub(crate) fn of(about: &IpPacket<'_>, quoted: QuotedSpi) -> Self {
+        Self { us: about.src(), peer: about.dst(), quoted }
+    }
+}
+
+/// Whether a packet had no hops left, and did not lack fragments (RFC 792, RFC 4443 §3.3).
+fn is_about_hops(error: &IcmpError<'_>) -> bool {
+    let kind = match error.protocol {
+        IpProtocol::ICMP => Icmp::TIME_EXCEEDED,
+        _ => Icmp::TIME_EXCEEDED_V6,
+    };
+    (error.icmp.kind, error.icmp.code) == (kind, 0)
 }
 
 /// What is tried by RFC 1191 §5 where a router that is older than that says nothing: the next of the

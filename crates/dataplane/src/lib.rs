@@ -55,6 +55,7 @@ mod seal;
 mod slab;
 mod tables;
 mod tos;
+mod transit;
 
 pub use aggfrag::{
     GATHER_WAIT, LONG_UNPACKED_MAX, REORDER_WAIT, REORDER_WINDOW, SLOTS_MAX, UNPACKED_MAX,

@@ -10,7 +10,7 @@ use std::time::Instant;
 use adit_crypto::Prefetch;
 use adit_db::{ChildSaId, Dscp, Mode, Pfp, PolicyId, TableId};
 use adit_wire::PacketBuf;
-use adit_wire::ip::{FlowKey, FlowMark, IpPacket};
+use adit_wire::ip::{FlowKey, FlowMark, IpPacket, set_ttl};
 
 use crate::aggfrag::Slots;
 use crate::audit::AuditGate;
@@ -32,6 +32,7 @@ use crate::path_probe::ProbeQueue;
 use crate::reassembly::{Origin, Reassembly};
 use crate::seal::{Inner, Look};
 use crate::tables::{Coach, Route, Tables, Train, missing, route_of};
+use crate::transit::put_hops;
 
 pub use self::command::OutboundCommand;
 pub use self::too_big::ANSWERS_PER_SECOND;
@@ -370,8 +371,9 @@ impl Outbound {
         self.slots.pop()
     }
 
-    /// The next ICMP error for the sender of a packet that was too long: a whole IP packet, whose source
-    /// is left unspecified for whoever sends it, not through this engine but to the host by its route.
+    /// The next ICMP error for the sender of a packet: a whole IP packet, to be sent not through this
+    /// engine but to the host by its route. If the packet was too long the source is left unspecified for
+    /// whoever sends it; if it had no hops left outside the source is the router that has said so.
     /// Its `meta` says by the interface of which table the packet came. Poll it behind every batch and
     /// command; only some wait, and only some a second are made.
     pub fn poll_answer(&mut self) -> Option<PacketBuf> {
@@ -551,9 +553,12 @@ impl Outbound {
         };
         let sealed = match self.seal_by(*first, packet, inner, now) {
             Ok(Sealed::Packed) => return Verdict::Held,
-            Ok(Sealed::Alone(number)) => self.seal_again(packet, number, outer, now),
+            Ok(Sealed::Alone(alone)) => self.seal_again(packet, alone, outer, now),
             Err(reason) => Err((*first, reason)),
         };
+        if let Ok(Sealed::Alone(Alone { number, hops: Some(hops) })) = sealed {
+            put_hops(packet, number, hops, self.path_of(chain));
+        }
         match sealed {
             Ok(Sealed::Packed) => Verdict::Held,
             Ok(Sealed::Alone(number)) => self.cut_outside(packet, number, chain),
@@ -561,25 +566,27 @@ impl Outbound {
         }
     }
 
-    /// Protects what an SA has sealed with this sequence number by each of the outer ones; says which
-    /// one refuses it, if one does.
+    /// Protects what an SA has sealed by each of the outer ones; says which one refuses it, if one does.
     fn seal_again(
         &mut self,
         packet: &mut PacketBuf,
-        mut number: u64,
+        mut alone: Alone,
         outer: &[Slot],
         now: Instant,
     ) -> Result<Sealed, (Slot, DropReason)> {
         for slot in outer {
-            put_outer(packet, number).ok_or((*slot, DropReason::NoRoom))?;
+            put_outer(packet, alone.number).ok_or((*slot, DropReason::NoRoom))?;
+            if let Some(hops) = alone.hops {
+                let _ = set_ttl(packet.data_mut(), hops);
+            }
             let inner = IpPacket::read(packet.data()).map(|inner| Inner::of(&inner));
             let inner = inner.map_err(|_| (*slot, DropReason::NotIp))?;
             match self.seal_by(*slot, packet, &inner, now).map_err(|reason| (*slot, reason))? {
-                Sealed::Alone(next) => number = next,
+                Sealed::Alone(next) => alone = next,
                 Sealed::Packed => return Ok(Sealed::Packed),
             }
         }
-        Ok(Sealed::Alone(number))
+        Ok(Sealed::Alone(alone))
     }
 
     /// Protects a packet by one SA.
@@ -594,8 +601,13 @@ impl Outbound {
         if sa.is_aggfrag() {
             return self.pack(slot, packet, inner.look, now).map(|_| Sealed::Packed);
         }
+        let hops = if sa.reveals() { sa.hops_of(packet, now) } else { None };
         sa.seal(packet, inner, now, self.deflater.as_deref_mut(), &mut self.events)?;
-        Ok(Sealed::Alone(sa.sequence.last()))
+        let number = sa.sequence.last();
+        if hops.is_some() {
+            sa.note_sealed(number);
+        }
+        Ok(Sealed::Alone(Alone { number, hops }))
     }
 
     /// Puts a packet into ESP packets that it shares, by the last SA that protects it.
@@ -636,8 +648,9 @@ impl Outbound {
         let chain = self.sad.chain(self.sad.slot_of(child)?).ok()?;
         let sa = self.sad.by_child(child)?;
         let mut dummy = sa.dummy(now, &mut self.events).ok()?;
-        let (number, outer) = (sa.sequence.last(), chain.slots().get(1..)?);
-        match self.seal_again(&mut dummy, number, outer, now) {
+        let alone = Alone { number: sa.sequence.last(), hops: None };
+        let outer = chain.slots().get(1..)?;
+        match self.seal_again(&mut dummy, alone, outer, now) {
             Ok(Sealed::Alone(_)) => Some(dummy),
             Ok(Sealed::Packed) => None,
             Err((slot, reason)) => {
@@ -753,10 +766,19 @@ impl Outbound {
 /// What an SA has made of a packet.
 #[derive(Clone, Copy)]
 enum Sealed {
-    /// An ESP or AH packet with this sequence number.
-    Alone(u64),
+    /// An ESP or AH packet.
+    Alone(Alone),
     /// It is in packets of the engine, with others.
     Packed,
+}
+
+/// What is known of a packet that was sealed.
+#[derive(Clone, Copy)]
+struct Alone {
+    /// Its sequence number.
+    number: u64,
+    /// How many hops its outer packet has, if that matters.
+    hops: Option<u8>,
 }
 
 /// Most SAs of a policy that takes selectors from packets: no more are asked for. Who scans a network

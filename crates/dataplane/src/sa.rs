@@ -13,7 +13,7 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
-    IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc,
+    IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc,
     USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
@@ -32,6 +32,7 @@ use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
 use crate::path_probe::{PathTalk, Probing};
 use crate::tos::TosRule;
+use crate::transit::TransitLog;
 
 pub use self::path::ANSWERS_PER_SA;
 use self::path::{Way, inner_max_of};
@@ -86,7 +87,7 @@ pub struct OutboundSa {
     looks_above_ip: bool,
     /// Whether somebody has said what the first link on its way takes.
     is_link_told: bool,
-    /// Who waits for packets: [`USE`], [`WAKE`], or nobody.
+    /// Who looks at packets: [`USE`], [`WAKE`], [`REVEAL`], or nobody.
     watched: u8,
     selectors: Box<Selectors>,
     cold: Box<Cold>,
@@ -196,6 +197,9 @@ const USE: u8 = 0b01;
 /// The next packet wakes what probes the path.
 const WAKE: u8 = 0b10;
 
+/// Packets with few hops left are looked at: routers outside are to be seen.
+const REVEAL: u8 = 0b100;
+
 /// Least time between two reports of the same age of an SA. They repeat while packets come, for
 /// the first may have met a full queue, or an exchange that failed.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -279,6 +283,9 @@ impl OutboundSa {
             selectors: Box::new(Selectors::of(sa)),
             cold: Box::new(Cold { way: Way::of(sa), ..Cold::default() }),
         };
+        if outbound.transit().is_some() {
+            outbound.watched |= REVEAL;
+        }
         if sa.path_probe {
             *outbound.talk() = Some(Box::new(PathTalk::agreed()));
         }
@@ -381,6 +388,11 @@ impl OutboundSa {
         self.selectors.passage(IcmpSide::Black, protocol, icmp)
     }
 
+    /// What becomes of an ICMP message about its packets from outside.
+    pub(crate) fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
+        self.selectors.red(protocol, icmp)
+    }
+
     /// Whether the negotiated selectors cannot judge every fragment.
     pub(crate) fn looks_above_ip(&self) -> bool {
         self.looks_above_ip
@@ -421,7 +433,17 @@ impl OutboundSa {
 
     /// Whether the next packet wakes what probes the path.
     pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
-        self.watched = self.watched & USE | if wakes { WAKE } else { 0 };
+        self.watched = self.watched & !WAKE | if wakes { WAKE } else { 0 };
+    }
+
+    /// Whether routers on its path are to be seen.
+    pub(crate) fn reveals(&self) -> bool {
+        self.watched & REVEAL != 0
+    }
+
+    /// What is remembered of packets that may end at one of those.
+    pub(crate) fn transit(&mut self) -> Option<&mut TransitLog> {
+        self.cold.way.as_mut().and_then(|way| way.transit.as_deref_mut())
     }
 
     /// What is told about its path, if anything is.

@@ -134,13 +134,14 @@ impl OutboundSa {
         Ok(())
     }
 
-    /// Whether sealing only puts ESP around whole packets: tunnel mode, and nothing that changes them
-    /// or hides their length before.
+    /// Whether sealing only puts ESP around whole packets: tunnel mode, and nothing that looks at them,
+    /// changes them or hides their length before.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.mode == Mode::Tunnel
             && self.ipcomp.is_none()
             && self.tfc.padding == 0
+            && !self.reveals()
             && matches!(self.key, SealingKey::Esp(_))
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of ICMP messages at a gateway: of those that come from the protected side and would
-//! enter a tunnel (black), and of those that come out of one (tunnel). Those from outside (red) have no
-//! choice: the most that one does is to prompt a question whether the peer is there, or to say within
+//! enter a tunnel (black), and of those that come out of one (tunnel). Those from outside (red) never
+//! come in: the most that one does is to prompt a question whether the peer is there, or to say within
 //! bounds how much the path takes. RFC 4301 §6, §8.2; the table is that of
 //! draft-ietf-ipsec-icmp-handle-v4-00.
 //!
@@ -49,10 +49,38 @@ impl fmt::Display for IcmpPassage {
 /// What becomes of the messages of one row.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct IcmpTreatment {
+    /// From outside; a setting only where it measures.
+    pub red: IcmpRed,
     /// From the protected side into a tunnel.
     pub black: IcmpPassage,
     /// Out of a tunnel to the protected side.
     pub tunnel: IcmpPassage,
+}
+
+/// What senders of the protected side hear of the routers between the gateways, when a packet of theirs
+/// has no hops left there.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Transit {
+    /// Nothing: the tunnel is one hop, and outer packets live as long as they need.
+    #[default]
+    Hide,
+    /// Each is a hop: an outer packet lives as long as the inner one, and what a router says about it
+    /// is said again about the inner one.
+    Reveal,
+}
+
+impl Transit {
+    /// All, with their words.
+    pub const WORDS: [(&str, Self); 2] = [("hide", Self::Hide), ("reveal", Self::Reveal)];
+
+    /// Its word in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Hide => "hide",
+            Self::Reveal => "reveal",
+        }
+    }
 }
 
 /// Where a message comes from that is to pass.
@@ -65,7 +93,7 @@ pub enum IcmpSide {
 }
 
 /// What becomes of a message from outside, which anybody can forge (RFC 4301 §6.1.1).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum IcmpRed {
     /// Nothing.
     Discard,
@@ -77,6 +105,9 @@ pub enum IcmpRed {
 }
 
 impl IcmpRed {
+    /// What may be said of messages that measure, with its words.
+    pub const WORDS: [(&str, Self); 2] = [("discard", Self::Discard), ("measure", Self::Measure)];
+
     /// As people read it.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -101,8 +132,6 @@ pub struct IcmpRow {
     pub default: IcmpTreatment,
     /// Whether it quotes a packet.
     pub is_error: bool,
-    /// What becomes of it if it comes from outside.
-    pub red: IcmpRed,
     /// Whether it is as it is.
     pub is_fixed: bool,
 }
@@ -118,7 +147,7 @@ impl IcmpRow {
         error("host-unreachable", "3/1", "1/3", NEEDED),
         error("protocol-unreachable", "3/2", "", NEEDED),
         error("port-unreachable", "3/3", "1/4", NEEDED),
-        Self { red: IcmpRed::Measure, ..silent("too-big", "3/4", "2", NEEDED) },
+        seen_as(IcmpRed::Measure, silent("too-big", "3/4", "2", NEEDED)),
         error("host-admin-prohibited", "3/9-10", "", SELECTED),
         error("tos-unreachable", "3/11-12", "", NEEDED),
         error("admin-prohibited", "3/13-15", "1/1,5-6", SELECTED),
@@ -223,7 +252,7 @@ const fn row(
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    IcmpRow { key, v4, v6, default, is_error: false, red: IcmpRed::Discard, is_fixed: false }
+    IcmpRow { key, v4, v6, default, is_error: false, is_fixed: false }
 }
 
 /// A row of errors that may say that a peer is gone.
@@ -233,7 +262,7 @@ const fn error(
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    IcmpRow { is_error: true, red: IcmpRed::Prompt, ..row(key, v4, v6, default) }
+    seen_as(IcmpRed::Prompt, IcmpRow { is_error: true, ..row(key, v4, v6, default) })
 }
 
 /// The same of errors that say nothing about that.
@@ -243,7 +272,12 @@ const fn silent(
     v6: &'static str,
     default: IcmpTreatment,
 ) -> IcmpRow {
-    IcmpRow { red: IcmpRed::Discard, ..error(key, v4, v6, default) }
+    seen_as(IcmpRed::Discard, error(key, v4, v6, default))
+}
+
+/// The row, where messages of it from outside have this effect.
+const fn seen_as(red: IcmpRed, row: IcmpRow) -> IcmpRow {
+    IcmpRow { default: IcmpTreatment { red, ..row.default }, ..row }
 }
 
 /// What TCP and UDP need.
@@ -257,7 +291,7 @@ const SELECTED: IcmpTreatment = both(IcmpPassage::Explicit);
 const NEVER: IcmpTreatment = both(IcmpPassage::Discard);
 
 const fn both(passage: IcmpPassage) -> IcmpTreatment {
-    IcmpTreatment { black: passage, tunnel: passage }
+    IcmpTreatment { red: IcmpRed::Discard, black: passage, tunnel: passage }
 }
 
 /// What becomes of the ICMP messages of a tunnel.
@@ -265,6 +299,8 @@ const fn both(passage: IcmpPassage) -> IcmpTreatment {
 pub struct IcmpRules {
     /// How errors pass at best, whatever their rows say.
     pub errors: IcmpPassage,
+    /// Whether routers outside are hops of the tunnel; in tunnel mode.
+    pub transit: Transit,
     /// By the number of the row.
     rows: [IcmpTreatment; IcmpRow::COUNT],
 }
@@ -277,7 +313,8 @@ impl Default for IcmpRules {
 
 impl IcmpRules {
     /// Every row as it is by default, and no limit.
-    pub const DEFAULT: Self = Self { errors: IcmpPassage::Implicit, rows: defaults() };
+    pub const DEFAULT: Self =
+        Self { errors: IcmpPassage::Implicit, transit: Transit::Hide, rows: defaults() };
 
     /// What becomes of the messages of a row, by its number; of a row that is not there nothing passes.
     #[must_use]
@@ -290,6 +327,12 @@ impl IcmpRules {
         if let Some(place) = self.rows.get_mut(row) {
             *place = treatment;
         }
+    }
+
+    /// What becomes of a message from outside.
+    #[must_use]
+    pub fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
+        self.treatment(IcmpRow::of(protocol, icmp)).red
     }
 
     /// How a message passes that comes from this side.

@@ -61,7 +61,7 @@ pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::{FlowCache, FlowPlace};
 pub use gateway::{Gateway, GatewayError, Redirect};
 pub use host::{HostError, HostSpec, single_address};
-pub use icmp::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment};
+pub use icmp::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment, Transit};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
 pub use kernel::{

@@ -17,6 +17,7 @@ use crate::message::{
     CONTROL_OCTETS, Control, ControlMessages, ExtendedError, Incoming, RawAddress,
 };
 use crate::socket_option;
+use crate::uncut::Uncut;
 
 /// Most packets one system call moves.
 pub const BATCH_MAX: usize = 64;
@@ -114,6 +115,7 @@ impl BatchIo {
     pub(crate) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
+        uncut: Option<&Uncut>,
         packets: impl IntoIterator<Item = &'a PacketBuf>,
         target: impl Fn(&PacketBuf) -> Target,
     ) -> SendReport {
@@ -122,6 +124,9 @@ impl BatchIo {
         let mut dont_fragment = DontFragment::off(socket);
         for packet in packets {
             let target = target(packet);
+            if target.dont_fragment && report.send_uncut(uncut, packet, target) {
+                continue;
+            }
             if filled == BATCH_MAX || dont_fragment.on != target.dont_fragment {
                 self.flush(socket, filled, &mut report);
                 filled = 0;
@@ -300,7 +305,8 @@ impl Target {
 
 /// Whether the packets of a socket that may be cut may not: the DF bit with IPv4. Linux has no control
 /// message for it, so it is switched between runs of packets, and off at the end: other threads send
-/// through the socket, too.
+/// through the socket, too. What these send meanwhile is not cut either. With IPv6 that would lose it, so
+/// there such packets have a socket of their own, [`Uncut`], if they may.
 struct DontFragment<'a> {
     socket: BorrowedFd<'a>,
     on: bool,
@@ -370,6 +376,18 @@ pub struct SendReport {
 }
 
 impl SendReport {
+    /// Sends a packet that nobody may cut through the socket for those; `false` if it is not for that.
+    #[cold]
+    fn send_uncut(&mut self, uncut: Option<&Uncut>, packet: &PacketBuf, target: Target) -> bool {
+        let Some(sent) = uncut.and_then(|uncut| uncut.send(packet, target)) else { return false };
+        self.calls += 1;
+        match sent {
+            Ok(()) => self.sent += 1,
+            Err(errno) => self.note(errno),
+        }
+        true
+    }
+
     /// Counts one dropped packet.
     pub(crate) fn note(&mut self, errno: i32) {
         self.errno = errno;

@@ -1,5 +1,5 @@
-//! Raw sockets for what routers say about packets too big (RFC 792, RFC 4443 §3.2), about whatever of
-//! ours.
+//! Raw sockets for what routers say about packets of ours that are too big (RFC 792, RFC 4443 §3.2) or
+//! have no hops left (RFC 4443 §3.3).
 //!
 //! A socket's error queue does not tell it for sockets whose packets may be cut, and not which packet
 //! was meant. Of all other ICMP the kernel keeps these sockets free.
@@ -18,20 +18,20 @@ use crate::batch::BatchIo;
 use crate::error::SysError;
 use crate::netlink::Family;
 use crate::raw::{open, unspecified};
-use crate::socket_filter::{Check, Load, all, attach};
+use crate::socket_filter::{Check, Load, any, attach};
 use crate::udp::{SocketOptions, configure_receiving};
 
 /// Headroom that a [`BatchIo`] for these sockets leaves: that of an IPv6 header.
 pub const ICMP_HEADROOM: usize = Ipv6Header::LEN;
 
-/// A raw ICMP socket of one family, which receives what is about packets too big. Never blocks.
+/// A raw ICMP socket of one family, which receives what routers say. Never blocks.
 #[derive(Debug)]
-pub struct TooBigSocket {
+pub struct RouterSocket {
     socket: Socket,
     family: Family,
 }
 
-impl TooBigSocket {
+impl RouterSocket {
     /// Receives the messages to all addresses of a family from now on.
     ///
     /// # Errors
@@ -51,16 +51,20 @@ impl TooBigSocket {
             ..*options
         };
         let socket = open(family, protocol.0.into(), &few)?;
-        let check = match family {
+        let checks = match family {
             // The socket of IPv4 has the IP header, that of IPv6 has not.
             Family::V4 => {
-                let [kind, code] = [Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED];
-                let number = u32::from_be_bytes([kind, code, 0, 0]);
-                Check::is(Load::WordAfterIpv4(0), 0xffff_0000, number)
+                [[Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED], [Icmp::TIME_EXCEEDED, 0]].map(
+                    |[kind, code]| {
+                        let number = u32::from_be_bytes([kind, code, 0, 0]);
+                        Check::is(Load::WordAfterIpv4(0), 0xffff_0000, number)
+                    },
+                )
             }
-            Family::V6 => Check::is(Load::Octet(0), u32::MAX, Icmp::TOO_BIG_V6.into()),
+            Family::V6 => [Icmp::TOO_BIG_V6, Icmp::TIME_EXCEEDED_V6]
+                .map(|kind| Check::is(Load::Octet(0), u32::MAX, kind.into())),
         };
-        attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut all(&[check]))
+        attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut any(&checks))
             .map_err(|error| SysError::of("filter ICMP", error))?;
         configure_receiving(&socket, family, &few)?;
         Ok(Self { socket, family })
@@ -73,7 +77,7 @@ impl TooBigSocket {
             Ok(socket) => Some(socket),
             Err(SysError::FamilyUnsupported { .. }) => None,
             Err(error) => {
-                tracing::warn!(%error, "what routers say about packets too big is not heard");
+                tracing::warn!(%error, "what routers say about packets of ours is not heard");
                 None
             }
         };
@@ -106,14 +110,14 @@ impl TooBigSocket {
     }
 }
 
-impl AsFd for TooBigSocket {
+impl AsFd for RouterSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
 /// Puts an IPv6 header in front of a message, as far as it matters for the checksum.
-fn put_header(packet: &mut PacketBuf) -> Option<()> {
+pub(crate) fn put_header(packet: &mut PacketBuf) -> Option<()> {
     let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.meta.remote.ip(), packet.meta.local.ip())
     else {
         return None;

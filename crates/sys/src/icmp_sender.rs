@@ -10,10 +10,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::error::SysError;
 use crate::socket_option;
 
-/// Sends ICMP messages by the host's ordinary routes, which also say from which address: that is one
-/// the receiver knows us by. Never blocks, and receives nothing.
+/// Sends ICMP messages by the host's ordinary routes, which also say from which address if nobody else
+/// does: that is one the receiver knows us by. Never blocks, and receives nothing.
 #[derive(Debug)]
 pub struct IcmpSender {
+    /// For messages of our own.
+    own: Both,
+    /// For whole packets, whose sources are those of others.
+    others: Both,
+}
+
+/// A socket of each family.
+#[derive(Debug)]
+struct Both {
     v4: Socket,
     /// `None` if the host has no IPv6.
     v6: Option<Socket>,
@@ -26,13 +35,12 @@ impl IcmpSender {
     ///
     /// [`SysError::NotPermitted`] (E504) without CAP_NET_RAW, [`SysError::Io`].
     pub fn open() -> Result<Self, SysError> {
-        let v4 = open(Domain::IPV4, Protocol::ICMPV4, SOL_RAW)?;
-        let v6 = match open(Domain::IPV6, Protocol::ICMPV6, libc::IPPROTO_ICMPV6) {
-            Ok(socket) => Some(socket),
-            Err(SysError::FamilyUnsupported { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { v4, v6 })
+        let own = Both::open(|domain| match domain {
+            Domain::IPV4 => open(domain, Protocol::ICMPV4, SOL_RAW),
+            _ => open(domain, Protocol::ICMPV6, libc::IPPROTO_ICMPV6),
+        })?;
+        let others = Both::open(open_whole)?;
+        Ok(Self { own, others })
     }
 
     /// Other handles to the same sockets, for another thread.
@@ -41,27 +49,57 @@ impl IcmpSender {
     ///
     /// [`SysError::Io`]: too many open files.
     pub fn try_clone(&self) -> Result<Self, SysError> {
+        Ok(Self { own: self.own.try_clone()?, others: self.others.try_clone()? })
+    }
+
+    /// Sends an ICMP message in a whole IP packet to where that goes. If its source is unspecified, that
+    /// and the rest of its IP header are made anew, and of ICMPv6 the checksum; else it is sent as it is.
+    ///
+    /// # Errors
+    ///
+    /// What sendto answers; [`io::ErrorKind::InvalidData`] if it is no IP packet.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        let read = IpPacket::read(packet).map_err(|_| io::ErrorKind::InvalidData)?;
+        if read.src().is_unspecified() {
+            self.own.send(read.payload(), read.dst())
+        } else {
+            self.others.send(packet, read.dst())
+        }
+    }
+}
+
+impl Both {
+    fn open(open: impl Fn(Domain) -> Result<Socket, SysError>) -> Result<Self, SysError> {
+        let v4 = open(Domain::IPV4)?;
+        let v6 = match open(Domain::IPV6) {
+            Ok(socket) => Some(socket),
+            Err(SysError::FamilyUnsupported { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { v4, v6 })
+    }
+
+    fn try_clone(&self) -> Result<Self, SysError> {
         let clone = |socket: &Socket| {
             socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))
         };
         Ok(Self { v4: clone(&self.v4)?, v6: self.v6.as_ref().map(clone).transpose()? })
     }
 
-    /// Sends the ICMP message of a whole IP packet to where that goes; its source and, of ICMPv6, its
-    /// checksum are made anew.
-    ///
-    /// # Errors
-    ///
-    /// What sendto answers; [`io::ErrorKind::InvalidData`] if it is no IP packet.
-    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
-        let packet = IpPacket::read(packet).map_err(|_| io::ErrorKind::InvalidData)?;
-        let to = packet.dst();
+    fn send(&self, octets: &[u8], to: IpAddr) -> io::Result<()> {
         let socket = match to {
             IpAddr::V4(_) => &self.v4,
             IpAddr::V6(_) => self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?,
         };
-        socket.send_to(packet.payload(), &SocketAddr::new(to, 0).into()).map(drop)
+        socket.send_to(octets, &SocketAddr::new(to, 0).into()).map(drop)
     }
+}
+
+/// A socket for packets with their own IP headers, which receives nothing: no protocol is its own.
+fn open_whole(domain: Domain) -> Result<Socket, SysError> {
+    let protocol = Protocol::from(libc::IPPROTO_RAW);
+    Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))
+        .map_err(|error| SysError::of("open raw socket", error))
 }
 
 fn open(domain: Domain, protocol: Protocol, level: libc::c_int) -> Result<Socket, SysError> {

@@ -299,7 +299,7 @@ pub const PAYLOAD_MAX: usize = 65_000;
 const PACKET_MAX: usize = 65_536;
 /// Foreign packets passed over between two looks at the clock.
 const PACKETS_PER_LOOK_MAX: usize = 64;
-const V4_ECHO_REPLY: u8 = 0;
-const V4_ECHO_REQUEST: u8 = 8;
-const V6_ECHO_REQUEST: u8 = 128;
-const V6_ECHO_REPLY: u8 = 129;
+pub(crate) const V4_ECHO_REPLY: u8 = 0;
+pub(crate) const V4_ECHO_REQUEST: u8 = 8;
+pub(crate) const V6_ECHO_REQUEST: u8 = 128;
+pub(crate) const V6_ECHO_REPLY: u8 = 129;

@@ -14,6 +14,7 @@ use crate::error::SysError;
 use crate::netlink::Family;
 use crate::socket_option;
 use crate::udp::{SocketError, SocketOptions, configure_receiving, configure_sending};
+use crate::uncut::Uncut;
 use crate::wake::{Interest, wait_for};
 
 /// A raw ESP socket of one family. Never blocks.
@@ -23,6 +24,8 @@ use crate::wake::{Interest, wait_for};
 pub struct RawEspSocket {
     socket: Socket,
     family: Family,
+    /// Of IPv6: what nobody may cut leaves here.
+    uncut: Option<Uncut>,
 }
 
 impl RawEspSocket {
@@ -35,7 +38,9 @@ impl RawEspSocket {
     pub fn open(family: Family, options: &SocketOptions) -> Result<Self, SysError> {
         let socket = open(family, ESP, options)?;
         configure_receiving(&socket, family, options)?;
-        Ok(Self { socket, family })
+        let is_v6 = family == Family::V6;
+        let uncut = is_v6.then(|| Uncut::open(options, None)).flatten();
+        Ok(Self { socket, family, uncut })
     }
 
     /// The family.
@@ -85,7 +90,8 @@ impl RawEspSocket {
     pub fn try_clone(&self) -> Result<Self, SysError> {
         let socket =
             self.socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))?;
-        Ok(Self { socket, family: self.family })
+        let uncut = self.uncut.as_ref().map(Uncut::try_clone).transpose()?;
+        Ok(Self { socket, family: self.family, uncut })
     }
 
     /// Receives ESP packets, from the SPI on, into the front of `packets`; zero if nothing waits.
@@ -116,7 +122,7 @@ impl RawEspSocket {
         io: &mut BatchIo,
         packets: impl IntoIterator<Item = &'a PacketBuf>,
     ) -> SendReport {
-        io.send(self.socket.as_fd(), packets, |packet| {
+        io.send(self.socket.as_fd(), self.uncut.as_ref(), packets, |packet| {
             let mut remote = packet.meta.remote;
             // Raw IPv6 sockets take a port for a protocol number and refuse it.
             remote.set_port(0);
@@ -223,9 +229,9 @@ impl BypassSocket {
             let remote = SocketAddr::new(remote, 0);
             Target { remote, local, tos: 0, dont_fragment: false, connected: false }
         };
-        let mut report = io.send(self.v4.as_fd(), of(Family::V4), target);
+        let mut report = io.send(self.v4.as_fd(), None, of(Family::V4), target);
         match &self.v6 {
-            Some(v6) => report.add(io.send(v6.as_fd(), of(Family::V6), target)),
+            Some(v6) => report.add(io.send(v6.as_fd(), None, of(Family::V6), target)),
             None => of(Family::V6).for_each(|_| report.note(libc::EAFNOSUPPORT)),
         }
         let broken = packets.filter(|packet| destination(packet.data()).is_none());
@@ -305,4 +311,4 @@ const MULTICAST_TTL: u32 = 64;
 /// IP protocol of ESP.
 const ESP: i32 = 50;
 /// linux/in6.h; the libc crate lacks it.
-const IPV6_HDRINCL: i32 = 36;
+pub(crate) const IPV6_HDRINCL: i32 = 36;

@@ -22,6 +22,7 @@ use crate::netlink::Family;
 use crate::route::MARK;
 use crate::socket_option;
 use crate::steering::choose_by_spi;
+use crate::uncut::Uncut;
 use crate::wake::{Interest, wait_for};
 
 /// How packets of a socket treat the path MTU.
@@ -125,6 +126,8 @@ pub struct UdpSocket {
     local: SocketAddr,
     /// Whether the kernel cuts long datagrams into packets.
     segments: bool,
+    /// Of IPv6, shared by threads: what nobody may cut leaves here.
+    uncut: Option<Uncut>,
 }
 
 impl UdpSocket {
@@ -136,14 +139,20 @@ impl UdpSocket {
     /// - [`SysError::NotPermitted`] (E504) for a low port or a mark without privileges.
     /// - [`SysError::FamilyUnsupported`], [`SysError::Io`].
     pub fn bind(local: SocketAddr, options: &SocketOptions) -> Result<Self, SysError> {
-        Self::open(local, options, |_| Ok(()))
+        Self::open(local, options, |_| Ok(())).map(|socket| socket.with_uncut(options))
+    }
+
+    fn with_uncut(self, options: &SocketOptions) -> Self {
+        let is_v6 = self.local.is_ipv6();
+        let uncut = is_v6.then(|| Uncut::open(options, Some(self.local.port()))).flatten();
+        Self { uncut, ..self }
     }
 
     /// Binds the address of this socket once more, so that both share what comes in. Only now may the
     /// first be shared: a second daemon must still find the port taken.
     fn bind_another(&self, options: &SocketOptions) -> Result<Self, SysError> {
         share(&self.socket)?;
-        Self::open(self.local, options, share)
+        Self::open(self.local, options, share).map(|socket| socket.with_uncut(options))
     }
 
     fn open(
@@ -168,7 +177,7 @@ impl UdpSocket {
             tracing::info!(%error, %local, "the kernel cuts no datagrams: they are sent one by one");
         }
         let segments = segments.is_ok();
-        Ok(Self { socket, local: bound.unwrap_or(local), segments })
+        Ok(Self { socket, local: bound.unwrap_or(local), segments, uncut: None })
     }
 
     /// Whether [`Self::send_batch`] hands many packets to the kernel in one piece (Linux 4.18).
@@ -191,7 +200,8 @@ impl UdpSocket {
     pub fn try_clone(&self) -> Result<Self, SysError> {
         let socket =
             self.socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))?;
-        Ok(Self { socket, local: self.local, segments: self.segments })
+        let uncut = self.uncut.as_ref().map(Uncut::try_clone).transpose()?;
+        Ok(Self { socket, local: self.local, segments: self.segments, uncut })
     }
 
     /// Receives into the front of `packets` and returns how many; zero if nothing waits.
@@ -362,9 +372,9 @@ fn send_batch<'a>(
     target: impl Fn(&PacketBuf) -> Target,
 ) -> SendReport {
     if socket.segments {
-        io.send_runs(socket.as_fd(), packets, target)
+        io.send_runs(socket.as_fd(), socket.uncut.as_ref(), packets, target)
     } else {
-        io.send(socket.as_fd(), packets, target)
+        io.send(socket.as_fd(), socket.uncut.as_ref(), packets, target)
     }
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::net::IpAddr;
 
 use adit_sys::BatchIo;
-use adit_sys::icmp_errors::{ICMP_HEADROOM, TooBigSocket};
+use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
 use adit_sys::netlink::Family;
 use adit_sys::raw::BypassSocket;
 use adit_sys::udp::{SocketOptions, UdpSocket};
@@ -65,39 +65,41 @@ fn headed(src: IpAddr, dst: IpAddr, protocol: IpProtocol, payload: &[u8]) -> Vec
     octets
 }
 
-/// CHECKLIST PM-18, PM-29: too big arrives as it was sent, and nothing else does.
+/// CHECKLIST PM-18, PM-29: too big and time exceeded arrive as they were sent, and nothing else does.
 #[test]
-fn only_too_big_arrives() {
-    if !namespaces_allowed("only_too_big_arrives") {
+fn only_what_routers_say_arrives() {
+    if !namespaces_allowed("only_what_routers_say_arrives") {
         return;
     }
     let pair = Pair::new();
     let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
-    for (family, from, to, right, others) in [
-        (Family::V4, "192.0.2.1", "192.0.2.2", (3, 4), [(3, 1), (5, 1), (11, 0)]),
-        (Family::V6, "2001:db8::1", "2001:db8::2", (2, 0), [(1, 4), (3, 0), (4, 1)]),
+    for (family, from, to, wanted, others) in [
+        (Family::V4, "192.0.2.1", "192.0.2.2", [(3, 4), (11, 0)], [(3, 1), (5, 1), (11, 1)]),
+        (Family::V6, "2001:db8::1", "2001:db8::2", [(2, 0), (3, 0)], [(1, 4), (4, 1), (137, 0)]),
     ] {
-        let open = || TooBigSocket::open(family, &SocketOptions::default()).unwrap();
+        let open = || RouterSocket::open(family, &SocketOptions::default()).unwrap();
         let socket = pair.right.run(open).unwrap();
         assert_eq!(socket.family(), family);
-        let mut sent = packets(4, 200);
-        let kinds = others.into_iter().chain([right]);
+        let mut sent = packets(5, 200);
+        let kinds = others.into_iter().chain(wanted);
         for (packet, (kind, code)) in sent.iter_mut().zip(kinds) {
             assert!(packet.fill(&message(address(from), address(to), kind, code)));
         }
         let report = bypass.send_batch(&mut BatchIo::new(HEADROOM), &sent);
-        assert_eq!((report.sent, report.failed), (4, 0), "{report:?}");
+        assert_eq!((report.sent, report.failed), (5, 0), "{report:?}");
 
         assert!(wait(&socket), "{family:?}");
         let mut io = BatchIo::new(ICMP_HEADROOM);
-        let mut got = packets(4, 1_280);
-        assert_eq!(socket.recv_batch(&mut io, &mut got).unwrap(), 1, "{family:?}");
-        let packet = IpPacket::read(got[0].data()).unwrap();
-        assert_eq!((packet.src(), packet.dst()), (address(from), address(to)));
-        let error = IcmpError::read(&packet).unwrap();
-        assert_eq!((error.icmp.kind, error.icmp.code), right);
-        assert_eq!(error.too_big(), Some(1_280));
-        assert_eq!(error.spi().map(|quoted| quoted.spi), Some(0x101));
+        let mut got = packets(5, 1_280);
+        assert_eq!(socket.recv_batch(&mut io, &mut got).unwrap(), 2, "{family:?}");
+        for (packet, right) in got.iter().zip(wanted) {
+            let packet = IpPacket::read(packet.data()).unwrap();
+            assert_eq!((packet.src(), packet.dst()), (address(from), address(to)));
+            let error = IcmpError::read(&packet).unwrap();
+            assert_eq!((error.icmp.kind, error.icmp.code), right);
+            assert_eq!(error.too_big(), (right == wanted[0]).then_some(1_280));
+            assert_eq!(error.spi().map(|quoted| quoted.spi), Some(0x101));
+        }
     }
 }
 
@@ -128,4 +130,46 @@ fn the_largest_fragment_is_told() {
         let largest = got[1].meta.largest_fragment;
         assert!((1_400..=1_500).contains(&largest), "{to}: {largest}");
     }
+}
+
+/// What nobody may cut takes nothing from what other threads send through the same socket meanwhile: that
+/// is cut, and arrives.
+#[test]
+fn what_is_not_to_be_cut_is_nothing_to_others() {
+    if !namespaces_allowed("what_is_not_to_be_cut_is_nothing_to_others") {
+        return;
+    }
+    let pair = Pair::new();
+    let bind = || UdpSocket::bind("[::]:4500".parse().unwrap(), &SocketOptions::default()).unwrap();
+    let (left, right) = (pair.left.run(bind).unwrap(), pair.right.run(bind).unwrap());
+    let packet = |len: usize, dont_fragment: bool| {
+        let mut packet = packets(1, 3_000).remove(0);
+        packet.set_len(len);
+        packet.data_mut().fill(7);
+        packet.meta.local = "[2001:db8::1]:4500".parse().unwrap();
+        packet.meta.remote = "[2001:db8::2]:4500".parse().unwrap();
+        packet.meta.dont_fragment = dont_fragment;
+        packet
+    };
+    let another = left.try_clone().unwrap();
+    let (failed, too_big) = std::thread::scope(|scope| {
+        let others = adit_sys::thread::spawn_scoped_named(scope, "others", || {
+            let (long, mut io) = (packet(2_500, false), BatchIo::new(HEADROOM));
+            (0..2_000).map(|_| another.send_batch(&mut io, [&long]).too_big).sum::<usize>()
+        });
+        let (probe, mut io) = (packet(2_000, true), BatchIo::new(HEADROOM));
+        let refused: usize = (0..2_000).map(|_| left.send_batch(&mut io, [&probe]).too_big).sum();
+        (others.unwrap().join().unwrap(), refused)
+    });
+    assert_eq!((failed, too_big), (0, 2_000));
+    drop(right);
+    // One that is short enough arrives as any other.
+    let right = pair.right.run(bind).unwrap();
+    let report = left.send_batch(&mut BatchIo::new(HEADROOM), &[packet(1_001, true)]);
+    assert_eq!((report.sent, report.calls), (1, 1), "{report:?}");
+    let mut got = packets(1, 3_000);
+    receive(&right, &mut got, 1);
+    assert_eq!((got[0].len(), got[0].meta.largest_fragment), (1_001, 0));
+    assert_eq!(got[0].meta.remote, "[2001:db8::1]:4500".parse().unwrap());
+    assert!(got[0].data().iter().all(|octet| *octet == 7));
 }

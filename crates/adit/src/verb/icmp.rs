@@ -24,6 +24,7 @@ struct Explained<'a> {
     schema: u32,
     tunnel: Option<&'a str>,
     errors: &'static str,
+    transit: &'static str,
     rows: Vec<Row>,
 }
 
@@ -33,6 +34,8 @@ struct Row {
     icmp: &'static str,
     icmpv6: &'static str,
     red: &'static str,
+    /// Whether `red` is not as it is by default.
+    red_configured: bool,
     black: Passage,
     tunnel: Passage,
 }
@@ -61,6 +64,7 @@ pub(crate) fn explain(
             schema: api::SCHEMA,
             tunnel: name,
             errors: rules.errors.word(),
+            transit: rules.transit.word(),
             rows: rows.collect(),
         });
     }
@@ -95,7 +99,8 @@ fn to_row(number: usize, row: &IcmpRow, rules: &IcmpRules) -> Row {
         row: row.key,
         icmp: row.v4,
         icmpv6: row.v6,
-        red: row.red.word(),
+        red: treatment.red.word(),
+        red_configured: treatment.red != row.default.red,
         black: passage(treatment.black, row.default.black),
         tunnel: passage(treatment.tunnel, row.default.tunnel),
     }
@@ -109,16 +114,21 @@ fn effective(row: &IcmpRow, rules: &IcmpRules, passage: IcmpPassage) -> IcmpPass
 fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
     let mut table = Table::new(&["ROW", "ICMP", "ICMPV6", "RED", "BLACK", "TUNNEL"]);
     for (number, row) in (0..).zip(IcmpRow::ALL) {
-        let Row { red, black, tunnel, .. } = to_row(number, &row, rules);
+        let Row { red, red_configured, black, tunnel, .. } = to_row(number, &row, rules);
         let cell = |side: Passage| match side.configured {
             true => Cell::styled(Style::Bold, format!("{} *", side.passage)),
             false => Cell::new(side.passage),
         };
-        let plain = [row.key, row.v4, row.v6, red].map(Cell::new);
-        table.row(plain.into_iter().chain([cell(black), cell(tunnel)]).collect());
+        let red = cell(Passage { passage: red, configured: red_configured });
+        let plain = [row.key, row.v4, row.v6].map(Cell::new);
+        table.row(plain.into_iter().chain([red, cell(black), cell(tunnel)]).collect());
     }
     let whose = match name {
-        Some(name) => format!("tunnel {name}, icmp_errors = \"{}\"; * is configured", rules.errors),
+        Some(name) => format!(
+            "tunnel {name}, icmp_errors = \"{}\", traceroute_transit = \"{}\"; * is configured",
+            rules.errors,
+            rules.transit.word()
+        ),
         None => "the defaults".to_owned(),
     };
     format!("{whose}\n\n{}\n{}\n", table.render(paint), wrapped(LEGEND, COLUMNS))

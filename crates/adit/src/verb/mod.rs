@@ -13,4 +13,5 @@ pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod suite;
+pub(crate) mod trace;
 pub(crate) mod why;

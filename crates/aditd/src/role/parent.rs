@@ -20,7 +20,7 @@ use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::filter::{FilterRule, InboundFilter};
-use adit_sys::icmp_errors::TooBigSocket;
+use adit_sys::icmp_errors::RouterSocket;
 use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::netlink::{Family, Monitor, RouteKind};
 use adit_sys::raw::{BypassSocket, RawEspSocket};
@@ -72,7 +72,7 @@ struct Resources {
     /// For each inbound thread one of each family.
     raw: Vec<Vec<RawEspSocket>>,
     ah: Vec<RawAhSocket>,
-    too_big: Vec<TooBigSocket>,
+    routers: Vec<RouterSocket>,
     tcp: Vec<TcpListener>,
     bypass: BypassSocket,
     icmp: IcmpSender,
@@ -117,7 +117,7 @@ impl Resources {
             ah,
             tcp,
             bypass,
-            too_big: TooBigSocket::open_all(&options),
+            routers: RouterSocket::open_all(&options),
             icmp: IcmpSender::open().map_err(|error| said(&error, "open a raw socket"))?,
             tun,
             routing,
@@ -336,7 +336,7 @@ impl Parent {
             raw,
             fast_esp,
             ah: resources.ah,
-            too_big: resources.too_big,
+            routers: resources.routers,
             unconnected,
             bypass: resources.bypass,
             icmp: resources.icmp,

@@ -43,6 +43,12 @@ pub(super) struct Answers {
 }
 
 impl Answers {
+    fn push(&mut self, answer: PacketBuf) {
+        if self.queue.len() < ANSWERS_MAX {
+            self.queue.push_back(answer);
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<PacketBuf> {
         self.queue.pop_front()
     }
@@ -117,6 +123,11 @@ impl Outbound {
             answer.meta.remote.set_ip(inner.src());
             self.answers.queue.push_back(answer);
         }
+    }
+
+    /// Has a host told something; the caller has a brake on that.
+    pub(crate) fn push_answer(&mut self, answer: PacketBuf) {
+        self.answers.push(answer);
     }
 
     /// Cuts an IPv4 packet as a router would (RFC 791 §3.2), and protects each piece.

@@ -11,6 +11,7 @@ use crate::mss::{MssMax, syn_at};
 use crate::overhead::{Frame, Security};
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
 use crate::path_probe::PathTalk;
+use crate::transit::TransitLog;
 
 /// Most ICMP errors a second about packets of one SA (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
 pub const ANSWERS_PER_SA: u32 = 10;
@@ -29,6 +30,8 @@ pub(super) struct Way {
     answers: TokenBucket,
     /// What is told about it, if anything is.
     pub(super) talk: Option<Box<PathTalk>>,
+    /// What is remembered of packets that may end on it, if its routers are to be seen.
+    pub(super) transit: Option<Box<TransitLog>>,
 }
 
 /// That of most SAs, about whose paths nobody has said anything.
@@ -37,14 +40,24 @@ static UNKNOWN_V6: Way = Way::new(PathMtu::new(LINK_MTU, false), MtuPolicy::DEFA
 
 impl Way {
     const fn new(path: PathMtu, policy: MtuPolicy) -> Self {
-        Self { path, policy, fitted: 0, df: None, answers: TokenBucket::NEW, talk: None }
+        Self {
+            path,
+            policy,
+            fitted: 0,
+            df: None,
+            answers: TokenBucket::NEW,
+            talk: None,
+            transit: None,
+        }
     }
 
     /// What is to be remembered of the way of an SA that is new; mostly nothing.
     pub(super) fn of(sa: &ChildSa) -> Option<Box<Self>> {
         let is_ipv4 = sa.encap.remote.is_ipv4();
-        let is_usual = sa.mtu == MtuPolicy::DEFAULT;
-        (!is_usual).then(|| Box::new(Self::new(PathMtu::by(&sa.mtu, is_ipv4), sa.mtu)))
+        let transit = TransitLog::of(&sa.icmp, sa.mode);
+        let is_usual = sa.mtu == MtuPolicy::DEFAULT && transit.is_none();
+        let way = || Self { transit, ..Self::new(PathMtu::by(&sa.mtu, is_ipv4), sa.mtu) };
+        (!is_usual).then(|| Box::new(way()))
     }
 }
 
@@ -136,6 +149,7 @@ impl OutboundSa {
         let before = self.path().in_force();
         if let Some(way) = &mut self.cold.way {
             way.path.handle_new_path(is_ipv4);
+            way.transit.iter_mut().for_each(|transit| transit.handle_new_path());
         }
         self.fit_path();
         if self.path().in_force() != before {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRules, IcmpSide, Mode};
+use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRed, IcmpRules, IcmpSide, Mode};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{FlowKey, Icmp};
@@ -63,6 +63,11 @@ impl Selectors {
     /// How an ICMP message passes.
     pub(super) fn passage(&self, side: IcmpSide, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
         self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.passage(side, protocol, icmp)
+    }
+
+    /// What becomes of an ICMP message from outside.
+    pub(super) fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
+        self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.red(protocol, icmp)
     }
 
     /// Whether they contain the addresses of a packet that leaves, of whatever protocol.

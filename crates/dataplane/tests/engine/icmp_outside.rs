@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_dataplane::{Complaint, Event, MtuSource, Outbound, OutboundCommand, OutboundSa, Verdict};
-use adit_db::{ChildSa, ChildSaId, DfPolicy, Encapsulation};
+use adit_db::{
+    ChildSa, ChildSaId, DfPolicy, Encapsulation, IcmpRed, IcmpRow, IcmpRules, IcmpTreatment,
+};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, Ipv4Header, Ipv6Header, checksum};
 
@@ -203,9 +205,12 @@ fn short_quotes_and_other_messages_change_nothing() {
                 let message = Forged { kind, code, ..right.clone() }.octets();
                 let is_right = kind == right.kind
                     && (code == right.code || kind == Icmp::TOO_BIG_V6 && !right.ends.0.is_ipv4());
+                let has_no_hops =
+                    (kind, code) == if options.ends.0.is_ipv4() { (11, 0) } else { (3, 0) };
+                let expected = if has_no_hops { Complaint::Hidden } else { Complaint::NotForUs };
                 if !is_right {
                     let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
-                    assert_eq!(complaint, Complaint::NotForUs, "{kind}/{code}");
+                    assert_eq!(complaint, expected, "{kind}/{code}");
                 }
             }
         }
@@ -368,4 +373,20 @@ fn a_flood_of_forged_messages_is_cheap() {
     }
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
     assert!(tunnel.left.poll_event().is_none());
+}
+
+/// The `red` column of the table is a setting where a message measures the path: then what routers say is
+/// taken in silence, whatever it travels in, and the rows beside it are as they were.
+#[test]
+fn what_routers_say_is_not_heard_by_setting() {
+    let mut icmp = IcmpRules::DEFAULT;
+    let row = IcmpRow::named("too-big").unwrap();
+    icmp.set(row, IcmpTreatment { red: IcmpRed::Discard, ..icmp.treatment(row) });
+    for options in every_way() {
+        let options = Options { icmp, ..options };
+        let mut tunnel = used(&options);
+        let message = Forged::of(&options).octets();
+        assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Unheard);
+        assert_eq!(told(&mut tunnel), []);
+    }
 }

@@ -33,4 +33,5 @@ mod tables;
 mod tfc;
 mod threads;
 mod trains;
+mod transit;
 mod transport;

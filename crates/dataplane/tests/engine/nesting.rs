@@ -9,7 +9,9 @@ use adit_dataplane::{
     DropReason, Event, Inbound, InboundCommand, NESTING_MAX, OpenVerdict, Outbound,
     OutboundCommand, OutboundSa, Verdict, packet_buffer, split,
 };
-use adit_db::{Action, Aggfrag, ChildSaId, Encapsulation, Mode, PolicyId, Spd, SpdEntry, Tfc};
+use adit_db::{
+    Action, Aggfrag, ChildSaId, Encapsulation, IcmpRules, Mode, PolicyId, Spd, SpdEntry, Tfc,
+};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{IcmpError, IpPacket, checksum, write_fragment};
@@ -71,6 +73,12 @@ pub(crate) fn four_levels() -> Tunnel {
 pub(crate) fn two_levels_over(aggfrag: Option<Aggfrag>) -> Tunnel {
     let outer = between(2, Options::default().ends, Mode::Tunnel);
     nest(&[networks(), Options { aggfrag, ..outer }])
+}
+
+/// Two SAs, with these rules for ICMP.
+pub(crate) fn two_levels_with(icmp: IcmpRules) -> Tunnel {
+    let outer = between(2, Options::default().ends, Mode::Tunnel);
+    nest(&[networks(), outer].map(|options| Options { icmp, ..options }))
 }
 
 fn sa(number: u32) -> Options {

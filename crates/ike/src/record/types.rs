@@ -4,11 +4,12 @@ use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
     AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
     DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
-    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRow, IcmpRules, IcmpTreatment,
-    Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName, Keep,
-    KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp,
-    MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec,
-    Redirect, RemoteRound, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
+    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
+    IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
+    Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
+    MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec,
+    ProposalSpec, Redirect, RemoteRound, SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique,
+    WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -171,7 +172,7 @@ structs! {
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
     Tfc { padding, dummies }
-    IcmpTreatment { black, tunnel }
+    IcmpTreatment { red, black, tunnel }
     MtuPolicy { path, ageing, fragment, mss, echo }
     EchoRule { asks_peer, to, from }
     PerFamily { v4, v6 }
@@ -207,18 +208,22 @@ enums! {
     FragmentPolicy { 0 Before, 1 After }
     MssClamp { 0 ToPath, 1 Off, 2 To(octets) }
     IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
+    IcmpRed { 0 Discard, 1 Prompt, 2 Measure }
+    Transit { 0 Hide, 1 Reveal }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
 }
 
 impl Coded for IcmpRules {
     fn put(&self, w: &mut Writer<'_>) {
         self.errors.put(w);
+        self.transit.put(w);
         (0..IcmpRow::COUNT).for_each(|row| self.treatment(row).put(w));
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let mut rules = Self::DEFAULT;
         rules.errors = Coded::take(r)?;
+        rules.transit = Coded::take(r)?;
         for row in 0..IcmpRow::COUNT {
             rules.set(row, Coded::take(r)?);
         }

@@ -110,12 +110,11 @@ fn read_fields<'a>(
     }
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
-    if let Some(turbo) = fields.word("turbo", TURBO) {
-        child.turbo = turbo.value;
-    }
+    let turbo = fields.word("turbo", TURBO);
+    child.turbo = turbo.as_ref().is_none_or(|turbo| turbo.value);
     kernel::read(fields, connection.engine, &mut child);
     outer_header::read(fields, &mut child);
-    icmp::read(fields, &mut child);
+    icmp::read(fields, turbo, &mut child);
     path_mtu::read(fields, connection.engine, &mut child);
     idle::read(fields, &mut child);
     pfp::read(fields, &mut child);

@@ -12,6 +12,7 @@ use adit_wire::PacketBuf;
 use nix::libc;
 
 use super::{BATCH_MAX, BatchIo, DontFragment, SendReport, Target, tries_max};
+use crate::uncut::Uncut;
 
 /// Most packets in a message: one less than UDP_MAX_SEGMENTS before Linux 6.9, because kernels before
 /// 5.16 hold the headers against it, too.
@@ -88,6 +89,7 @@ impl BatchIo {
     pub(crate) fn send_runs<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
+        uncut: Option<&Uncut>,
         packets: impl IntoIterator<Item = &'a PacketBuf>,
         target: impl Fn(&PacketBuf) -> Target,
     ) -> SendReport {
@@ -97,6 +99,9 @@ impl BatchIo {
         for packet in packets {
             let target = target(packet);
             if self.lengthen(&mut pile, packet, target) {
+                continue;
+            }
+            if target.dont_fragment && report.send_uncut(uncut, packet, target) {
                 continue;
             }
             let is_full = pile.messages == BATCH_MAX || pile.vectors == PACKETS_MAX;

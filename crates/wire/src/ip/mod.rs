@@ -27,7 +27,7 @@ pub use icmp::Icmp;
 pub use icmp_error::{IcmpError, IcmpReport, QuotedSpi, may_be_answered};
 pub use mark::FlowMark;
 pub use mutable::covered_headers;
-pub use packet::{FragmentInfo, IpPacket, set_ecn, set_traffic_class};
+pub use packet::{FragmentInfo, IpPacket, set_ecn, set_traffic_class, set_ttl};
 pub use transport::{AddressChange, FrontHeaders};
 pub use v4::Ipv4Header;
 pub use v6::{EXTENSIONS_MAX, Ipv6Header};

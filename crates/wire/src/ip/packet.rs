@@ -239,6 +239,19 @@ pub fn set_traffic_class(packet: &mut [u8], traffic_class: u8) -> bool {
     done.is_some()
 }
 
+/// Replaces the hops that a packet has left, and of IPv4 the checksum with them.
+///
+/// `false` and no change if the octets are not those of an IP packet.
+#[must_use]
+pub fn set_ttl(packet: &mut [u8], ttl: u8) -> bool {
+    let done = match packet.first().map(|first| first >> 4) {
+        Some(4) => v4::set_ttl(packet, ttl),
+        Some(6) => v6::set_hop_limit(packet, ttl),
+        _ => None,
+    };
+    done.is_some()
+}
+
 /// Replaces the ECN field of the packet, and the checksum with it.
 ///
 /// `false` and no change if the octets are not those of an IP packet.

@@ -122,5 +122,17 @@ pub(super) fn set_traffic_class(packet: &mut [u8], traffic_class: u8) -> Option<
     Some(())
 }
 
+/// Replaces the time to live and mends the checksum; `None` if there is no header.
+pub(super) fn set_ttl(packet: &mut [u8], ttl: u8) -> Option<()> {
+    let header = packet.first_chunk_mut::<{ Ipv4Header::LEN }>()?;
+    let [_, _, _, _, _, _, _, _, place, protocol, c0, c1, ..] = header;
+    let old_word = u16::from_be_bytes([*place, *protocol]);
+    let new_word = u16::from_be_bytes([ttl, *protocol]);
+    *place = ttl;
+    let before = u16::from_be_bytes([*c0, *c1]);
+    [*c0, *c1] = checksum_after_change(before, old_word, new_word).to_be_bytes();
+    Some(())
+}
+
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;

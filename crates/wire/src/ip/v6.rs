@@ -134,4 +134,12 @@ pub(super) fn set_traffic_class(packet: &mut [u8], traffic_class: u8) -> Option<
     Some(())
 }
 
+/// Replaces the hop limit; `None` if there is no header.
+pub(super) fn set_hop_limit(packet: &mut [u8], hop_limit: u8) -> Option<()> {
+    let header = packet.first_chunk_mut::<{ Ipv6Header::LEN }>()?;
+    let [_, _, _, _, _, _, _, place, ..] = header;
+    *place = hop_limit;
+    Some(())
+}
+
 const FLOW_LABEL: u32 = 0x000f_ffff;

@@ -17,7 +17,7 @@ use adit_db::TableId;
 use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::clock;
 use adit_sys::esp_sender::EspSender;
-use adit_sys::icmp_errors::TooBigSocket;
+use adit_sys::icmp_errors::RouterSocket;
 use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::BypassSocket;
 use adit_sys::tun::{self, Tun};
@@ -58,8 +58,8 @@ pub(crate) struct Role {
     pub(crate) tcp_places: Arc<()>,
     /// Where packets with their own IP header leave: in clear, or in transport mode.
     pub(crate) bypass: BypassSocket,
-    /// Where routers say that packets are too big, one for each family; only the first thread has any.
-    pub(crate) too_big: Vec<TooBigSocket>,
+    /// Where routers say what is wrong with packets, one for each family; only the first thread has any.
+    pub(crate) routers: Vec<RouterSocket>,
     /// Tells hosts of packets that are too long.
     pub(crate) icmp: IcmpSender,
     /// The ike role.
@@ -94,7 +94,7 @@ impl Role {
         let started = Poller::new().and_then(|poller| {
             poller.add(&*self.tun, TUN, Interest::Readable)?;
             poller.add(commands, COMMANDS, Interest::Readable)?;
-            for (number, socket) in (ICMP..).zip(&self.too_big) {
+            for (number, socket) in (ICMP..).zip(&self.routers) {
                 poller.add(socket, Token(number), Interest::Readable)?;
             }
             Ok(poller)
@@ -142,7 +142,7 @@ impl Running {
                 role.unconnected.clone(),
                 clock::now(),
             ),
-            outside: Outside::new(&role.too_big),
+            outside: Outside::new(&role.routers),
             role,
             interfaces: Interfaces::new(),
             batch: BatchIo::new(HEADROOM_MAX),
@@ -186,7 +186,14 @@ impl Running {
             }
             self.forward_others(&events, poller);
             if events.iter().any(|ready| ready.token.0 >= ICMP) {
-                self.outside.receive(&self.role.too_big, &mut self.engine, clock::now());
+                let Self { role, engine, outside, .. } = self;
+                let elsewhere = |message: &[u8]| {
+                    let others = role.threads.iter().skip(usize::from(role.number) + 1);
+                    // Only the first thread hears of it, and who has no room goes without.
+                    others.for_each(|to| drop(to.try_send(ToOutbound::Icmp(message.into()))));
+                };
+                outside.receive(&role.routers, engine, clock::now(), elsewhere);
+                self.send_answers();
             }
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
@@ -220,6 +227,10 @@ impl Running {
                 Next::Command(ToOutbound::Engine(command)) => {
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
+                }
+                Next::Command(ToOutbound::Icmp(message)) => {
+                    self.engine.handle_icmp(&message, clock::now());
+                    self.send_answers();
                 }
                 Next::Command(ToOutbound::Packets(mut bundle)) => {
                     self.send(&mut bundle.packets);
@@ -293,12 +304,16 @@ impl Running {
             let report = transmit(role, peers, batch, packets, &[Verdict::Send]);
             self.note(report);
         }
+        self.send_answers();
+        self.handover.pass_on(&mut self.engine);
+    }
+
+    fn send_answers(&mut self) {
         while let Some(answer) = self.engine.poll_answer() {
             if let Err(error) = self.role.icmp.send(answer.data()) {
-                debug!(%error, "a host was not told that its packet is too long");
+                debug!(%error, "a host was not told what became of its packet");
             }
         }
-        self.handover.pass_on(&mut self.engine);
     }
 
     fn have_interfaces(&mut self, interfaces: Interfaces, poller: &Poller) {

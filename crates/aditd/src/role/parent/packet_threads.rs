@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use adit_sys::icmp_errors::TooBigSocket;
+use adit_sys::icmp_errors::RouterSocket;
 use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::RawAhSocket;
@@ -28,7 +28,7 @@ pub(super) struct PacketThreads {
     pub(super) fast_esp: FastEsp,
     pub(super) ah: Vec<RawAhSocket>,
     /// For the first outbound thread.
-    pub(super) too_big: Vec<TooBigSocket>,
+    pub(super) routers: Vec<RouterSocket>,
     /// Why peers have no sockets of their own on UDP 4500, if so.
     pub(super) unconnected: Option<String>,
     pub(super) bypass: BypassSocket,
@@ -90,7 +90,7 @@ impl PacketThreads {
             tcp: self.links.tcp.clone(),
             tcp_places: Arc::default(),
             bypass: self.bypass.try_clone().map_err(io::Error::other)?,
-            too_big: std::mem::take(&mut self.too_big),
+            routers: std::mem::take(&mut self.routers),
             icmp: self.icmp.try_clone().map_err(io::Error::other)?,
             ike: self.links.ike.clone(),
             control: self.links.control.clone(),

@@ -1,6 +1,6 @@
 //! What becomes of ICMP messages.
 
-use adit_db::{IcmpPassage, IcmpRow, IcmpRules};
+use adit_db::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, Transit};
 
 use super::{FIVE_LINES, good, with};
 
@@ -21,6 +21,9 @@ fn each_row_is_a_setting() {
     assert_eq!((admin.black, admin.tunnel), (IcmpPassage::Discard, IcmpPassage::Implicit));
     let echo = treatment("echo-request");
     assert_eq!((echo.black, echo.tunnel), (IcmpPassage::Explicit, IcmpPassage::Discard));
+    assert_eq!((admin.red, echo.red), (IcmpRed::Prompt, IcmpRed::Discard));
+    let deaf = read("[icmp]\ntoo-big = { red = \"discard\" }");
+    assert_eq!(deaf.treatment(IcmpRow::named("too-big").unwrap()).red, IcmpRed::Discard);
     let default = IcmpRules::default();
     let row = IcmpRow::named("too-big").unwrap();
     assert_eq!(icmp.treatment(row), default.treatment(row));
@@ -35,8 +38,11 @@ fn mistakes_name_what_is_meant() {
     assert!(row.contains("did you mean `host-unreachable`?"), "{row}");
     let side = with("[icmp]\ntoo-big = { blak = \"discard\" }");
     assert!(side.contains("did you mean `black`?"), "{side}");
-    let red = with("[icmp]\ntoo-big = { red = \"discard\" }");
+    let red = with("[icmp]\nhost-unreachable = { red = \"discard\" }");
+    assert!(red.contains("`red` of `host-unreachable` is no setting"), "{red}");
     assert!(red.contains("can be forged"), "{red}");
+    let red = with("[icmp]\ntoo-big = { red = \"implicit\" }");
+    assert!(red.contains("must be \"discard\" or \"measure\""), "{red}");
     let word = with("[icmp]\ntoo-big = { black = \"drop\" }");
     assert!(word.contains("must be \"discard\", \"explicit\" or \"implicit\""), "{word}");
     let echo = with("[icmp]\necho-request = { black = \"implicit\" }");
@@ -45,4 +51,26 @@ fn mistakes_name_what_is_meant() {
     assert!(redirect.contains("`redirect` is no setting"), "{redirect}");
     let flat = with("[icmp]\ntoo-big = \"discard\"");
     assert!(flat.contains("a table, [icmp.too-big]"), "{flat}");
+}
+
+#[test]
+fn routers_outside_are_shown_if_somebody_says_so() {
+    let read = |lines: &str| {
+        let tunnel = good(&format!("{FIVE_LINES}\n{lines}\n"));
+        let child = &tunnel.connection.children[0];
+        (child.icmp.transit, child.turbo)
+    };
+    assert_eq!(read(""), (Transit::Hide, true));
+    assert_eq!(read("traceroute_transit = \"hide\""), (Transit::Hide, true));
+    assert_eq!(read("traceroute_transit = \"reveal\""), (Transit::Reveal, false));
+    assert!(!read("traceroute_transit = \"reveal\"\nturbo = \"off\"").1);
+
+    let word = with("traceroute_transit = \"show\"");
+    assert!(word.contains("must be \"hide\" or \"reveal\""), "{word}");
+    let key = with("traceroute_transits = \"hide\"");
+    assert!(key.contains("did you mean `traceroute_transit`?"), "{key}");
+    let mode = with("traceroute_transit = \"reveal\"\nmode = \"transport\"");
+    assert!(mode.contains("only in tunnel mode"), "{mode}");
+    let shared = with("traceroute_transit = \"reveal\"\nturbo = \"auto\"");
+    assert!(shared.contains("packets travel alone"), "{shared}");
 }

@@ -1,9 +1,9 @@
-//! What routers outside say about packets too big, for the engine to judge.
+//! What routers outside say about packets of ours, for the engines to judge.
 
 use std::time::Instant;
 
 use adit_dataplane::{Complaint, Outbound};
-use adit_sys::icmp_errors::{ICMP_HEADROOM, TooBigSocket};
+use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
 use adit_sys::{BATCH_MAX, BatchIo};
 use adit_wire::PacketBuf;
 use tracing::debug;
@@ -16,19 +16,21 @@ pub(super) struct Outside {
 
 impl Outside {
     /// Room for messages, if there are sockets to read them from.
-    pub(super) fn new(sockets: &[TooBigSocket]) -> Self {
+    pub(super) fn new(sockets: &[RouterSocket]) -> Self {
         let count = if sockets.is_empty() { 0 } else { BATCH_MAX };
         let packet = || PacketBuf::with_capacity(ICMP_HEADROOM, MESSAGE_OCTETS);
         let packets = (0..count).map(|_| packet()).collect();
         Self { io: BatchIo::new(ICMP_HEADROOM), packets }
     }
 
-    /// Reads some of what waits: anybody can send more than that.
+    /// Reads some of what waits: anybody can send more than that. `elsewhere` gets what is about a packet
+    /// that another thread has sent; the engine lets few of those through.
     pub(super) fn receive(
         &mut self,
-        sockets: &[TooBigSocket],
+        sockets: &[RouterSocket],
         engine: &mut Outbound,
         now: Instant,
+        elsewhere: impl Fn(&[u8]),
     ) {
         for socket in sockets {
             let got = match socket.recv_batch(&mut self.io, &mut self.packets) {
@@ -39,8 +41,17 @@ impl Outside {
                 }
             };
             for packet in self.packets.iter().take(got) {
-                if engine.handle_icmp(packet.data(), now) == Complaint::Believed {
-                    debug!(from = %packet.meta.remote.ip(), "a router says that packets are too big");
+                let from = packet.meta.remote.ip();
+                match engine.handle_icmp(packet.data(), now) {
+                    Complaint::Believed => debug!(%from, "a router says that packets are too big"),
+                    Complaint::Revealed => debug!(%from, "a router is shown to who traces a path"),
+                    Complaint::Elsewhere => elsewhere(packet.data()),
+                    Complaint::NotForUs
+                    | Complaint::Unknown
+                    | Complaint::NoNews
+                    | Complaint::TooMany
+                    | Complaint::Unheard
+                    | Complaint::Hidden => {}
                 }
             }
         }
