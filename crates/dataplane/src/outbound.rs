@@ -561,7 +561,7 @@ impl Outbound {
         }
         match sealed {
             Ok(Sealed::Packed) => Verdict::Held,
-            Ok(Sealed::Alone(number)) => self.cut_outside(packet, number, chain),
+            Ok(Sealed::Alone(alone)) => self.cut_outside(packet, alone.number, chain),
             Err((slot, reason)) => self.refuse(slot, reason, now),
         }
     }
