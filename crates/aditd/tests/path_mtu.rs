@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use adit_mgmt::api::TunnelState;
+use adit_mgmt::vici::Request;
 use adit_sys::BatchIo;
 use adit_sys::capture::{Capture, CaptureThread};
 use adit_sys::netlink::Family;
@@ -163,4 +164,44 @@ fn an_ignored_path_mtu_lets_everything_through() {
     pair.assert_carries_large("10.1.0.1", "10.2.0.1");
     assert_eq!(route_mtus(&pair.oslo, Family::V4), [None]);
     assert_eq!(told(&pair.oslo, "10.1.0.1:4000", "10.2.0.1:4000", 1_362), None);
+}
+
+/// CHECKLIST PM-11: what is learnt is listed with who has said it, and goes when the tunnel and its interface
+/// go, with the routes that had it; the next tunnel begins with what the link takes.
+#[test]
+fn what_was_learnt_goes_with_the_tunnel_and_its_interface() {
+    let Some(mut pair) = narrow("learnt-goes", "interface = \"vpn7\"\ndpd = \"5s\"") else {
+        return;
+    };
+    let link = |site: &Site| site.namespace.netlink().unwrap().link_by_name("vpn7").is_ok();
+    wait_until("the route into the tunnel has the MTU", || {
+        route_mtus(&pair.oslo, Family::V4) == [Some(INNER_OF_1280)]
+    });
+    assert!(link(&pair.oslo));
+    let status = pair.oslo.tunnel("tunnel").unwrap();
+    assert_eq!((status.path_mtu, status.mtu), (Some(1_280), Some(INNER_OF_1280)));
+    assert_eq!(status.path_mtu_source.as_deref(), Some("link"));
+
+    // The tunnel goes from the configuration, and everything of it.
+    let file = pair.oslo.directory.join("tunnels/tunnel.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    wait_until("nothing is left", || {
+        !link(&pair.oslo) && route_mtus(&pair.oslo, Family::V4).is_empty()
+    });
+    assert!(route_mtus(&pair.oslo, Family::V6).is_empty());
+    assert!(pair.oslo.tunnel("tunnel").is_none());
+
+    set_mtu(&pair.oslo, 1_500);
+    set_mtu(&pair.berlin, 1_500);
+    std::fs::write(&file, text).unwrap();
+    pair.oslo.call(&Request::AditReload { dry_run: false });
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    wait_until("the tunnel has what the link takes", || {
+        pair.oslo.tunnel("tunnel").is_some_and(|tunnel| tunnel.path_mtu == Some(1_500))
+            && route_mtus(&pair.oslo, Family::V4) == [None]
+    });
+    pair.oslo.terminate();
+    assert!(!link(&pair.oslo) && route_mtus(&pair.oslo, Family::V4).is_empty());
 }

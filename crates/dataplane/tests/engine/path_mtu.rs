@@ -7,7 +7,9 @@ use adit_dataplane::{
     ANSWERS_PER_SA, ANSWERS_PER_SECOND, DropReason, Event, HEADROOM_MAX, MTU_AGEING, MtuSource,
     OpenVerdict, Outbound, OutboundCommand, OutboundSa, TAILROOM_MAX, Verdict,
 };
-use adit_db::{ChildSaId, DfPolicy, FragmentPolicy, Mode, MssClamp, MtuPolicy, PathMtuRule, Tfc};
+use adit_db::{
+    ChildSaId, DfPolicy, Encapsulation, FragmentPolicy, Mode, MssClamp, MtuPolicy, PathMtuRule, Tfc,
+};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, checksum};
@@ -329,4 +331,59 @@ fn tcp_sum(packet: &[u8]) -> u16 {
     summed.extend([0, 6, 0, 24]);
     summed.extend(&packet[20..44]);
     checksum(&summed)
+}
+
+/// CHECKLIST PM-11: what is learnt about a path is listed by every thread, and goes with the SA and with the
+/// peer's address, on all of them: nothing of it is left for who comes next, and no timer. A thousand
+/// SAs go at once as one does.
+#[test]
+fn what_is_learnt_goes_with_its_sa_on_every_thread() {
+    let options = Options::default();
+    let now = start();
+    let mut threads: Vec<_> = (0..4).map(Outbound::of_thread).collect();
+    let install = |threads: &mut Vec<Outbound>, child| {
+        let sa = Options { child, ..options.clone() }.child_sa(true);
+        let parts = OutboundSa::for_threads(&sa, POLICY, now, 4, None).unwrap();
+        for (thread, sa) in threads.iter_mut().zip(parts) {
+            let sa = Box::new(sa);
+            thread.handle_command(OutboundCommand::Install { sa, active: true }, now);
+        }
+    };
+    let listed = |threads: &mut Vec<Outbound>, child| -> Vec<_> {
+        let path = |thread: &mut Outbound| thread.counters_of(child).and_then(|sa| sa.path);
+        threads.iter_mut().map(|thread| path(thread).map(|path| (path.mtu, path.source))).collect()
+    };
+    let tell = |threads: &mut Vec<Outbound>, command: &dyn Fn() -> OutboundCommand| {
+        threads.iter_mut().for_each(|thread| thread.handle_command(command(), now));
+    };
+    let children: Vec<_> = (1..=1_000).map(ChildSaId).collect();
+    for child in &children {
+        install(&mut threads, *child);
+        let (child, mtu, source) = (*child, 1_300, MtuSource::Icmp);
+        tell(&mut threads, &|| OutboundCommand::PathMtu { child, mtu, source });
+        assert_eq!(listed(&mut threads, child), [Some((1_300, MtuSource::Icmp)); 4]);
+    }
+    assert!(threads.iter().all(|thread| thread.poll_timeout().is_some()), "it ages");
+
+    // The peer is elsewhere: what was known of the way to where it was is no use.
+    let (child, encap) = (children[0], options.child_sa(true).encap);
+    let remote = "203.0.113.77:4500".parse().unwrap();
+    tell(&mut threads, &|| OutboundCommand::UpdatePeer {
+        child,
+        encap: Encapsulation { remote, ..encap },
+    });
+    assert_eq!(listed(&mut threads, child), [Some((1_500, MtuSource::Link)); 4]);
+
+    for child in &children {
+        let child = *child;
+        tell(&mut threads, &|| OutboundCommand::Remove { child });
+        assert_eq!(listed(&mut threads, child), [None; 4]);
+    }
+    for thread in &mut threads {
+        thread.handle_timeout(now + MTU_AGEING);
+        assert_eq!(thread.poll_timeout(), None, "nothing is left that ages");
+        assert_eq!(thread.report().sas.len(), 0);
+    }
+    install(&mut threads, ChildSaId(1));
+    assert_eq!(listed(&mut threads, ChildSaId(1)), [Some((1_500, MtuSource::Link)); 4]);
 }
