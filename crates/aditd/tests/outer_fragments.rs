@@ -1,6 +1,6 @@
 //! ESP that arrives in fragments, made by somebody on the way who can send whatever it likes. Needs root.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
 mod common;
 
