@@ -6,6 +6,7 @@
 //! state or looks at the inner packet.
 
 mod ahead;
+mod later;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use crate::ah::{self, AhPlace};
 use crate::audit::AuditGate;
 use crate::counters::{InboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
+use crate::early::Early;
 use crate::esp::{self, Label};
 use crate::event::{Audit, Event, Events};
 use crate::icmp::is_icmp;
@@ -47,6 +49,8 @@ pub struct Inbound {
     /// AH packets that came in fragments. Nobody has vouched for those yet, so they have no room in
     /// common with what came through SAs.
     outer: Reassembly,
+    /// What came before its SA.
+    early: Early,
     /// How to look ahead, if that is possible.
     prefetch: Option<Prefetch>,
     /// Of the packets of a burst, their SAs.
@@ -120,6 +124,7 @@ impl Inbound {
             events: Events::new(),
             gate: Gate::default(),
             outer: Reassembly::default(),
+            early: Early::default(),
             prefetch: None,
             ahead: Vec::with_capacity(AHEAD_MAX),
         }
@@ -143,6 +148,7 @@ impl Inbound {
                     self.gate.inflater.get_or_insert_default();
                 }
                 let under = sa.under.as_deref().copied();
+                self.early.expect(sa.spi);
                 if self.sad.insert(sa) {
                     under.iter().for_each(|under| self.gate.ends.add(under));
                 }
@@ -228,29 +234,10 @@ impl Inbound {
     }
 
     /// The inner packets that came out of shared ESP packets (RFC 9347) in the last call of
-    /// [`Self::open_batch`] or [`Self::handle_timeout`]. They are delivered like those that its
+    /// [`Self::open_batch`] or [`Self::handle_timeout`], or came before their SAs. They are delivered like those that its
     /// verdicts deliver, in this order and behind them, and may be changed for it.
     pub fn unpacked(&mut self) -> &mut [PacketBuf] {
         self.gate.unpacked.packets()
-    }
-
-    /// Unpacks what has waited long enough for ESP packets that were sent before it.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.gate.unpacked.clear();
-        self.gate.passed = None;
-        while let Some(child) = self.gate.unpacked.pop_due(now) {
-            if let Some(sa) = self.sad.by_child_mut(child) {
-                let policy = sa.policy;
-                sa.unpack_waiting(now, &mut self.gate, &mut self.events);
-                self.open_nested(0, policy, now);
-            }
-        }
-        self.tell_unpacked(now);
-    }
-
-    /// When [`Self::handle_timeout`] is wanted.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.gate.unpacked.first_due()
     }
 
     /// The next event.
@@ -300,28 +287,6 @@ impl Inbound {
         Err(DropReason::NestedTooDeep)
     }
 
-    /// Opens those of the unpacked packets, from this one on, that an SA of this policy gave out and
-    /// that are for a nested SA.
-    fn open_nested(&mut self, from: usize, policy: PolicyId, now: Instant) {
-        if !self.gate.has_ends() || self.gate.unpacked.packets().len() <= from {
-            return;
-        }
-        for mut packet in self.gate.unpacked.split_off(from) {
-            let opened = match self.unwrap(&mut packet, policy) {
-                true => self.open_from(&mut packet, Some(policy), now),
-                false => Ok(Arrived::Whole),
-            };
-            match opened {
-                Ok(Arrived::Whole) => self.gate.unpacked.deliver(packet),
-                Ok(Arrived::InPart | Arrived::Reply(_)) => self.gate.unpacked.reuse(packet),
-                Err(reason) => {
-                    self.drops.add(reason);
-                    self.gate.unpacked.reuse(packet);
-                }
-            }
-        }
-    }
-
     /// Tells of what was in a payload and must be told of.
     fn tell_unpacked(&mut self, now: Instant) {
         if let Some(audit) = self.gate.unpacked.audit.take()
@@ -354,6 +319,9 @@ impl Inbound {
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
+            if came_out_of.is_none() {
+                self.early.keep(header.spi, packet, now);
+            }
             return Err(DropReason::UnknownSpi);
         };
         let (policy, table) = (sa.policy, sa.table);

@@ -26,6 +26,7 @@ mod beet;
 mod bucket;
 mod counters;
 mod drop_reason;
+mod early;
 mod echo_probe;
 mod esp;
 mod event;

@@ -503,10 +503,8 @@ impl Outbound {
             }
             None => usize::MAX,
         };
-        if packet.len() > limit
-            && let Some(verdict) = self.seal_long(packet, slot, limit, now)
-        {
-            return verdict;
+        if packet.len() > limit {
+            return self.seal_long(packet, slot, limit, now);
         }
         let sealed = match self.sad.get(slot) {
             // It overtakes nothing: these are sent before what is shared.
@@ -534,9 +532,8 @@ impl Outbound {
         let limit = self.limit_for(packet, inner, chain);
         if packet.len() > limit
             && let Some(first) = chain.slots().first()
-            && let Some(verdict) = self.seal_long(packet, *first, limit, now)
         {
-            return verdict;
+            return self.seal_long(packet, *first, limit, now);
         }
         self.seal_through(packet, inner, chain, now)
     }
@@ -559,11 +556,7 @@ impl Outbound {
         };
         match sealed {
             Ok(Sealed::Packed) => Verdict::Held,
-            Ok(_) if packet.meta.whole && packet.len() > self.path_of(chain) => {
-                self.fragment_id = self.fragment_id.wrapping_add(1);
-                self.cut(packet, self.fragment_id, self.path_of(chain))
-            }
-            Ok(_) => Verdict::Send,
+            Ok(Sealed::Alone(number)) => self.cut_outside(packet, number, chain),
             Err((slot, reason)) => self.refuse(slot, reason, now),
         }
     }

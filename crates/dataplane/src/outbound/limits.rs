@@ -69,6 +69,12 @@ impl Outbound {
         let last = chain.slots().last().and_then(|slot| self.sad.at(*slot));
         last.map_or(LINK_MTU, |sa| sa.path().in_force().0).into()
     }
+
+    /// Whether something behind the first link takes less than that one.
+    pub(super) fn is_narrow(&self, chain: &Chain) -> bool {
+        let last = chain.slots().last().and_then(|slot| self.sad.at(*slot));
+        last.is_some_and(|sa| sa.path().in_force().0 < sa.path().link())
+    }
 }
 
 /// Every path takes packets of so many octets, options or not.

@@ -5,14 +5,14 @@
 //! |---|---|
 //! | IPv4 with DF, IPv6 | dropped; its sender is told the size that fits |
 //! | IPv4 without DF | cut before it is protected, or after, by policy |
-//! | IPv6 up to 1,280 octets | sent; its outer packet is cut (RFC 2473 §7.1, RFC 8200 §5) |
+//! | IPv6 up to 1,280 octets | sent; its outer packet is cut (RFC 2473 §7.1, RFC 8200 §5), by us if that is of IPv6 |
 //! | joined from fragments | sent; its outer packet is cut: its sender has cut it already |
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use adit_wire::ip::{IcmpReport, IpPacket, may_be_answered, write_fragment};
+use adit_wire::ip::{IcmpReport, IpPacket, Ipv6Header, may_be_answered, write_fragment};
 use adit_wire::{PacketBuf, PacketMeta};
 
 use super::{Outbound, Verdict};
@@ -20,6 +20,7 @@ use crate::bucket::TokenBucket;
 use crate::drop_reason::DropReason;
 use crate::esp::{HEADROOM_MAX, INNER_MTU, TAILROOM_MAX};
 use crate::mss::V6_MTU_MIN;
+use crate::nesting::{BETWEEN_MAX, put_outer};
 use crate::outbound_sad::{Chain, Slot};
 use crate::seal::Inner;
 
@@ -61,27 +62,32 @@ const ANSWERS_MAX: usize = 64;
 pub const ANSWERS_PER_SECOND: u32 = 200;
 
 impl Outbound {
-    /// What becomes of a packet of which an SA takes only the first `limit` octets; `None` if it goes
-    /// as it is.
+    /// Does what is to be done with a packet of which an SA, and those over it, take only the first
+    /// `limit` octets.
     #[cold]
     pub(super) fn seal_long(
         &mut self,
-        packet: &PacketBuf,
+        packet: &mut PacketBuf,
         slot: Slot,
         limit: usize,
         now: Instant,
-    ) -> Option<Verdict> {
-        let sa = self.sad.get(slot)?;
-        let inner = IpPacket::read(packet.data()).ok()?;
+    ) -> Verdict {
+        let Some(sa) = self.sad.get(slot) else { return Verdict::Drop(DropReason::NoSa) };
+        let Ok(inner) = IpPacket::read(packet.data()) else {
+            return Verdict::Drop(DropReason::NotIp);
+        };
         let is_joined = self.is_joined || packet.len() > usize::from(INNER_MTU);
         match fate(&inner, is_joined, sa.cuts_before()) {
-            Fate::Goes => None,
-            Fate::Cut => Some(self.seal_pieces(packet, slot, limit, now)),
+            Fate::Goes => match self.sad.chain(slot) {
+                Ok(chain) => self.seal_piece(packet, &chain, now),
+                Err(_) => self.refuse(slot, DropReason::NoSa, now),
+            },
+            Fate::Cut => self.seal_pieces(packet, slot, limit, now),
             Fate::Refused => {
                 if may_be_answered(&inner) && sa.may_answer(now) {
                     self.answer(packet, limit, now);
                 }
-                Some(self.refuse(slot, DropReason::TooBig, now))
+                self.refuse(slot, DropReason::TooBig, now)
             }
         }
     }
@@ -145,6 +151,33 @@ impl Outbound {
             }
             offset = offset.saturating_add(u16::try_from(piece_len).unwrap_or(u16::MAX));
         }
+    }
+
+    /// Sends a sealed packet, in pieces if its path takes less: here, if nobody else does that. The kernel
+    /// does not cut what has its own header, and of IPv6 knows only what its first link takes, while no
+    /// router cuts it (RFC 8200 §5). `number` is that of the packet in its SA.
+    pub(super) fn cut_outside(
+        &mut self,
+        packet: &mut PacketBuf,
+        number: u64,
+        chain: &Chain,
+    ) -> Verdict {
+        let path = self.path_of(chain);
+        let meta = packet.meta;
+        let around = if meta.udp { BETWEEN_MAX } else { Ipv6Header::LEN };
+        let is_long = packet.len().saturating_add(around) > path;
+        let is_for_us = meta.remote.is_ipv6() && !meta.tcp && !meta.whole;
+        if is_long && is_for_us && self.is_narrow(chain) {
+            if put_outer(packet, number).is_none() {
+                return Verdict::Drop(DropReason::NoRoom);
+            }
+            packet.meta.whole = true;
+        }
+        if packet.meta.whole && packet.len() > path {
+            self.fragment_id = self.fragment_id.wrapping_add(1);
+            return self.cut(packet, self.fragment_id, path);
+        }
+        Verdict::Send
     }
 
     /// Cuts a packet that was joined to be looked at or protected, and leaves with its own header:

@@ -7,6 +7,7 @@ mod ah;
 mod allocation;
 mod beet;
 mod classes;
+mod early;
 mod echo_probes;
 mod ecn;
 mod fixtures;

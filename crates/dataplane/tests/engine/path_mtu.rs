@@ -106,6 +106,43 @@ fn ipv6_packets_of_the_least_mtu_are_never_refused() {
     assert_eq!(sealed.data(), inner);
 }
 
+/// CHECKLIST PM-03, PM-25: outside of IPv6 nobody else cuts it: no router, and no kernel that does not know
+/// what the path takes (RFC 8200 §5).
+#[test]
+fn outer_packets_of_ipv6_are_cut_here() {
+    let ends = ("[2001:db8::1]:4500".parse().unwrap(), "[2001:db8::2]:4500".parse().unwrap());
+    for udp in [true, false] {
+        let mut tunnel = narrow(&Options { ends, udp, ..Options::default() });
+        let inner = udp_packet(true, 0, 1_280);
+        let mut packet = buffer(&inner);
+        assert_eq!(tunnel.seal(&mut packet), Verdict::Held);
+        let (mut joined, mut count) = (Vec::new(), 0);
+        while let Some(piece) = tunnel.left.poll_packet() {
+            assert!(piece.meta.whole && piece.len() <= 1_280, "{}", piece.len());
+            let read = IpPacket::read(piece.data()).unwrap();
+            assert_eq!((read.src(), read.dst()), (ends.0.ip(), ends.1.ip()));
+            assert_eq!(usize::from(read.fragment().unwrap().offset), joined.len());
+            // IPv6 and fragment header.
+            joined.extend_from_slice(&piece.data()[48..read.total_len()]);
+            count += 1;
+        }
+        assert_eq!(count, 2);
+        if udp {
+            assert_eq!(joined[..4], [0x11, 0x94, 0x11, 0x94]);
+            assert_eq!(usize::from(u16::from_be_bytes([joined[4], joined[5]])), joined.len());
+            joined.drain(..8);
+        }
+        let mut arrived = buffer(&joined);
+        (arrived.meta.local, arrived.meta.remote, arrived.meta.udp) = (ends.1, ends.0, udp);
+        assert_eq!(tunnel.open(&mut arrived), OpenVerdict::Deliver);
+        assert_eq!(arrived.data(), inner);
+        // What fits goes as it is.
+        let mut short = buffer(&udp_packet(true, 0, 1_180));
+        assert_eq!(tunnel.seal(&mut short), Verdict::Send);
+        assert!(!short.meta.whole);
+    }
+}
+
 /// CHECKLIST PM-15: an IPv4 packet that may be cut is cut before it is protected; each piece fits.
 #[test]
 fn without_df_pieces_are_protected() {
