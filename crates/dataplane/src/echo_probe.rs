@@ -98,7 +98,10 @@ impl EchoProbe {
         let reply = EchoReply::read(packet)?;
         let nonce = reply.token ^ self.mask;
         let is_between = (packet.src(), packet.dst()) == (self.hosts.remote, self.hosts.local);
-        let is_ours = reply.identifier == self.identifier && reply.sequence == sequence(nonce);
+        // Nonces are counted, and there are never so many: others have a token of somebody else's.
+        let is_ours = u32::try_from(nonce).is_ok()
+            && reply.identifier == self.identifier
+            && reply.sequence == sequence(nonce);
         (is_between && is_ours).then_some(nonce)
     }
 }
