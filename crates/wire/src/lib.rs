@@ -21,6 +21,7 @@ pub mod iana;
 pub mod ikev2;
 pub mod ip;
 pub mod ipcomp;
+pub mod notification_data;
 pub mod packet_buf;
 pub mod path_message;
 mod reader;
@@ -28,6 +29,7 @@ pub mod vnet;
 mod writer;
 
 pub use error::WireError;
+pub use notification_data::NotificationData;
 pub use packet_buf::{PacketBuf, PacketMeta};
 pub use path_message::PathMessage;
 pub use reader::Reader;
