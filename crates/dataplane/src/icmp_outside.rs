@@ -1,10 +1,12 @@
-//! What routers outside say about our packets: ICMP too big, which nobody has authenticated
+//! What is said outside about our packets: ICMP too big and security failures, which nobody has authenticated
 //! (RFC 4301 §6.1.1, §8.2).
 //!
 //! A message is believed as far as it can be checked: it quotes an ESP or AH packet to the peer of an
 //! SA, with that SA's SPI and a sequence number that was given out lately, and tells a size below the
 //! one in force. Its effect is bounded below, limited in rate, aged, and where the peer answers probes
 //! undone within a second if it is not true. Everything else changes nothing.
+//!
+//! Security failures (RFC 2521) are looked at as far as to tell people of those that may be true.
 //!
 //! Anybody can send these as fast as the link takes them, so what costs nothing comes first: a lookup
 //! of what a forger has to guess.
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use adit_db::ChildSaId;
 use adit_db::sad::Table;
-use adit_wire::iana::IpProtocol;
+use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{IcmpError, IpPacket, QuotedSpi};
 
 use crate::event::Event;
@@ -35,6 +37,14 @@ pub enum Complaint {
     NoNews,
     /// Too many have come.
     TooMany,
+    /// It is a security failure (RFC 2521) about a packet that an SA has sent lately. Anybody who has seen
+    /// that one can make it, so it changes nothing.
+    Failure {
+        /// What the packet is said to have failed.
+        code: SecurityFailure,
+        /// Whether people may be told, which is at most once a second.
+        is_told: bool,
+    },
 }
 
 /// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike, and
@@ -67,7 +77,7 @@ impl Outbound {
     /// Takes an ICMP packet that came from outside, from its IP header on. One thread of several does
     /// that for all: what it believes is an [`Event::PathLearnt`] for the others.
     pub fn handle_icmp(&mut self, packet: &[u8], now: Instant) -> Complaint {
-        let Some(message) = TooBig::read(packet) else { return Complaint::NotForUs };
+        let Some(message) = Said::read(packet) else { return Complaint::NotForUs };
         let port = message.quoted.udp_ports.map_or(0, |(_, remote)| remote);
         let key = (message.peer, port, message.quoted.spi);
         let Some(child) = self.by_spi.0.get(&key).copied() else { return Complaint::Unknown };
@@ -75,13 +85,19 @@ impl Outbound {
         if !sa.can_have_sent(&message) {
             return Complaint::Unknown;
         }
+        let mtu = match message.what {
+            What::TooBig(mtu) => mtu,
+            What::Failure(code) => {
+                return Complaint::Failure { code, is_told: self.failures_heard.pass(1, now) };
+            }
+        };
         let (current, source) = sa.path().in_force();
         // RFC 8201 §4: nothing is ever raised by a message.
         let is_settled = source == MtuSource::Operator || sa.ignores_path();
         let floor = sa.path().floor();
         // CHECKLIST PM-03: who has a smaller link than all have may cut what we send.
-        let cuts = message.mtu < floor && sa.encap.remote.is_ipv4() && !sa.path().may_be_cut();
-        let is_less = message.mtu.max(floor) < current;
+        let cuts = mtu < floor && sa.encap.remote.is_ipv4() && !sa.path().may_be_cut();
+        let is_less = mtu.max(floor) < current;
         let is_news = is_less || (cuts && source != MtuSource::Link);
         if is_settled || !is_news {
             return Complaint::NoNews;
@@ -91,11 +107,10 @@ impl Outbound {
         if !one || !self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now) {
             return Complaint::TooMany;
         }
-        // What is below the floor is told as it is, so that all threads let it be cut.
-        let mtu = message.mtu;
         self.before_learning();
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
         sa.learn_mtu(mtu, MtuSource::Icmp, now, &mut self.events);
+        // What is below the floor is told as it is, so that all threads let it be cut.
         self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Icmp });
         self.after_learning(child, now);
         Complaint::Believed
@@ -104,7 +119,7 @@ impl Outbound {
 
 impl OutboundSa {
     /// Whether a quoted packet is one that this SA can have sent lately.
-    fn can_have_sent(&self, message: &TooBig) -> bool {
+    fn can_have_sent(&self, message: &Said) -> bool {
         let QuotedSpi { protocol, sequence, udp_ports, .. } = message.quoted;
         let wanted = if self.is_ah() { IpProtocol::AH } else { IpProtocol::ESP };
         let (local, remote) = (self.encap.local, self.encap.remote);
@@ -127,21 +142,32 @@ impl OutboundSa {
 }
 
 /// What of an ICMP message matters.
-struct TooBig {
+struct Said {
     us: IpAddr,
     peer: IpAddr,
     quoted: QuotedSpi,
-    mtu: u16,
+    what: What,
 }
 
-impl TooBig {
+#[derive(Clone, Copy)]
+enum What {
+    /// Packets may have so many octets.
+    TooBig(u16),
+    Failure(SecurityFailure),
+}
+
+impl Said {
     fn read(packet: &[u8]) -> Option<Self> {
         let error = IcmpError::read(&IpPacket::read(packet).ok()?).ok()?;
-        let mtu = u16::try_from(error.too_big()?).unwrap_or(u16::MAX);
         let about = error.about().ok()?;
+        let what = match (error.too_big(), error.security_failure()) {
+            (Some(0), _) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted)),
+            (Some(mtu), _) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX)),
+            (None, Some(failure)) => What::Failure(failure),
+            (None, None) => return None,
+        };
         let quoted = QuotedSpi::read(&about)?;
-        let mtu = if mtu == 0 && about.is_ipv4() { next_plateau(error.quoted) } else { mtu };
-        Some(Self { us: about.src(), peer: about.dst(), quoted, mtu })
+        Some(Self { us: about.src(), peer: about.dst(), quoted, what })
     }
 }
 

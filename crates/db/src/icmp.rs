@@ -13,6 +13,8 @@ use std::fmt;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::Icmp;
 
+use crate::security_failures::SecurityFailures;
+
 /// How ICMP messages get into a tunnel, or out of it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum IcmpPassage {
@@ -265,6 +267,8 @@ const fn both(passage: IcmpPassage) -> IcmpTreatment {
 pub struct IcmpRules {
     /// How errors pass at best, whatever their rows say.
     pub errors: IcmpPassage,
+    /// Who is told of packets that are refused for their security.
+    pub security_failures: SecurityFailures,
     /// By the number of the row.
     rows: [IcmpTreatment; IcmpRow::COUNT],
 }
@@ -277,7 +281,11 @@ impl Default for IcmpRules {
 
 impl IcmpRules {
     /// Every row as it is by default, and no limit.
-    pub const DEFAULT: Self = Self { errors: IcmpPassage::Implicit, rows: defaults() };
+    pub const DEFAULT: Self = Self {
+        errors: IcmpPassage::Implicit,
+        security_failures: SecurityFailures::Off,
+        rows: defaults(),
+    };
 
     /// What becomes of the messages of a row, by its number; of a row that is not there nothing passes.
     #[must_use]

@@ -1,5 +1,5 @@
-//! Raw sockets for what routers say about packets too big (RFC 792, RFC 4443 §3.2), about whatever of
-//! ours.
+//! Raw sockets for what is said outside about packets of ours, whatever they are: that they are too big (RFC
+//! 792, RFC 4443 §3.2), and security failures (RFC 2521), which IPv4 alone has.
 //!
 //! A socket's error queue does not tell it for sockets whose packets may be cut, and not which packet
 //! was meant. Of all other ICMP the kernel keeps these sockets free.
@@ -18,13 +18,14 @@ use crate::batch::BatchIo;
 use crate::error::SysError;
 use crate::netlink::Family;
 use crate::raw::{open, unspecified};
-use crate::socket_filter::{Check, Load, all, attach};
+use crate::socket_filter::{Check, Load, any, attach};
 use crate::udp::{SocketOptions, configure_receiving};
 
 /// Headroom that a [`BatchIo`] for these sockets leaves: that of an IPv6 header.
 pub const ICMP_HEADROOM: usize = Ipv6Header::LEN;
 
-/// A raw ICMP socket of one family, which receives what is about packets too big. Never blocks.
+/// A raw ICMP socket of one family, which receives what is about packets too big, and security failures.
+/// Never blocks.
 #[derive(Debug)]
 pub struct TooBigSocket {
     socket: Socket,
@@ -51,16 +52,20 @@ impl TooBigSocket {
             ..*options
         };
         let socket = open(family, protocol.0.into(), &few)?;
-        let check = match family {
+        let checks: &[Check] = &match family {
             // The socket of IPv4 has the IP header, that of IPv6 has not.
             Family::V4 => {
                 let [kind, code] = [Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED];
                 let number = u32::from_be_bytes([kind, code, 0, 0]);
-                Check::is(Load::WordAfterIpv4(0), 0xffff_0000, number)
+                let failure = u32::from_be_bytes([Icmp::SECURITY_FAILURE, 0, 0, 0]);
+                [
+                    Check::is(Load::WordAfterIpv4(0), 0xffff_0000, number),
+                    Check::is(Load::WordAfterIpv4(0), 0xff00_0000, failure),
+                ]
             }
-            Family::V6 => Check::is(Load::Octet(0), u32::MAX, Icmp::TOO_BIG_V6.into()),
+            Family::V6 => [Check::is(Load::Octet(0), u32::MAX, Icmp::TOO_BIG_V6.into()); 2],
         };
-        attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut all(&[check]))
+        attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut any(checks))
             .map_err(|error| SysError::of("filter ICMP", error))?;
         configure_receiving(&socket, family, &few)?;
         Ok(Self { socket, family })

@@ -95,6 +95,26 @@ pub(crate) fn all(checks: &[Check]) -> Vec<sock_filter> {
     program
 }
 
+/// A program that takes a packet if any of the checks holds; one too short for a check that is looked at
+/// is not taken.
+///
+/// At most [`CHECKS_MAX`] checks, as there.
+pub(crate) fn any(checks: &[Check]) -> Vec<sock_filter> {
+    let checks = checks.iter().take(CHECKS_MAX);
+    let length: usize = checks.clone().map(|check| check.statements().len() + 1).sum();
+    let mut program = Vec::with_capacity(length + 2);
+    for check in checks {
+        program.extend(check.statements());
+        // The last but one drops here, and the last one takes.
+        let to_take = u8::try_from(length - program.len()).unwrap_or(u8::MAX);
+        let (jt, jf) = if check.wanted { (to_take, 0) } else { (0, to_take) };
+        program.push(sock_filter { code: check.test, jt, jf, k: check.number });
+    }
+    program.push(statement(RET, 0));
+    program.push(statement(RET, u32::MAX));
+    program
+}
+
 /// Gives a socket a program, under the name of the option for it.
 pub(crate) fn attach(
     socket: BorrowedFd<'_>,
@@ -159,5 +179,23 @@ mod tests {
         let last = program.len() - 1;
         assert_eq!(jumps, [(1, last, true), (4, last, true), (7, last, false), (9, last, false)]);
         assert_eq!((program[last].k, program[last - 1].k), (0, u32::MAX));
+    }
+
+    #[test]
+    fn any_check_that_holds_leads_to_the_last_statement() {
+        let checks = [
+            Check::is(Load::Octet(9), u32::MAX, 50),
+            Check::is(Load::WordAfterIpv4(0), 0xffff_0000, 0x0304_0000).not(),
+        ];
+        let program = any(&checks);
+        let last = program.len() - 1;
+        let jumps: Vec<_> = program
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.code == JEQ)
+            .map(|(at, one)| (at, at + 1 + usize::from(one.jt.max(one.jf)), one.jt > one.jf))
+            .collect();
+        assert_eq!(jumps, [(1, last, true), (5, last, false)]);
+        assert_eq!((program[last].k, program[last - 1].k), (u32::MAX, 0));
     }
 }

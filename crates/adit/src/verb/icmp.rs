@@ -24,6 +24,7 @@ struct Explained<'a> {
     schema: u32,
     tunnel: Option<&'a str>,
     errors: &'static str,
+    security_failures: &'static str,
     rows: Vec<Row>,
 }
 
@@ -61,6 +62,7 @@ pub(crate) fn explain(
             schema: api::SCHEMA,
             tunnel: name,
             errors: rules.errors.word(),
+            security_failures: rules.security_failures.word(),
             rows: rows.collect(),
         });
     }
@@ -118,7 +120,10 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
         table.row(plain.into_iter().chain([cell(black), cell(tunnel)]).collect());
     }
     let whose = match name {
-        Some(name) => format!("tunnel {name}, icmp_errors = \"{}\"; * is configured", rules.errors),
+        Some(name) => format!(
+            "tunnel {name}, icmp_errors = \"{}\", security_failures = \"{}\"; * is configured",
+            rules.errors, rules.security_failures
+        ),
         None => "the defaults".to_owned(),
     };
     format!("{whose}\n\n{}\n{}\n", table.render(paint), wrapped(LEGEND, COLUMNS))
@@ -127,7 +132,8 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
 const LEGEND: &str = "RED is from outside: at most a message prompts a question whether the peer is \
 there, or measures the path within bounds. BLACK is from the protected side into the tunnel, TUNNEL out of it. explicit: where policies \
 and selectors contain the message itself. implicit: errors also by the SA of the packet that they \
-quote. Set rows in a tunnel's file, [icmp], and all errors with icmp_errors.";
+quote. Set rows in a tunnel's file, [icmp], and all errors with icmp_errors. security_failures: who is told \
+by ICMP of packets that are refused for their security (RFC 2521).";
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRules, IcmpSide, Mode};
+use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRules, IcmpSide, Mode, SecurityFailures};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{FlowKey, Icmp};
@@ -63,6 +63,11 @@ impl Selectors {
     /// How an ICMP message passes.
     pub(super) fn passage(&self, side: IcmpSide, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
         self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.passage(side, protocol, icmp)
+    }
+
+    /// Who is told of packets that are refused.
+    pub(super) fn security_failures(&self) -> SecurityFailures {
+        self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.security_failures
     }
 
     /// Whether they contain the addresses of a packet that leaves, of whatever protocol.

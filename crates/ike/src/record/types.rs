@@ -8,7 +8,7 @@ use adit_db::{
     Identity, IdentityPattern, IkeSaId, InboundThreads, InterfaceName, Keep, KernelOptions,
     KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
     PadEntry, PathMtuRule, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound,
-    SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
+    SecurityFailures, SignatureSpec, Steering, Tfc, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -188,18 +188,21 @@ enums! {
     FragmentPolicy { 0 Before, 1 After }
     MssClamp { 0 ToPath, 1 Off, 2 To(octets) }
     IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
+    SecurityFailures { 0 Off, 1 Inside, 2 All }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
 }
 
 impl Coded for IcmpRules {
     fn put(&self, w: &mut Writer<'_>) {
         self.errors.put(w);
+        self.security_failures.put(w);
         (0..IcmpRow::COUNT).for_each(|row| self.treatment(row).put(w));
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let mut rules = Self::DEFAULT;
         rules.errors = Coded::take(r)?;
+        rules.security_failures = Coded::take(r)?;
         for row in 0..IcmpRow::COUNT {
             rules.set(row, Coded::take(r)?);
         }

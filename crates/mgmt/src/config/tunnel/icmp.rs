@@ -1,21 +1,25 @@
-//! `icmp_errors` and `[icmp]`: what becomes of ICMP messages (RFC 4301 §6).
+//! `icmp_errors`, `[icmp]` and `security_failures`: what becomes of ICMP messages (RFC 4301 §6).
 //!
 //! ```toml
 //! icmp_errors = "implicit"
+//! security_failures = "inside"
 //!
 //! [icmp]
 //! host-admin-prohibited = { black = "discard" }
 //! ```
 
-use adit_db::{ChildConfig, IcmpPassage, IcmpRow};
+use adit_db::{ChildConfig, IcmpPassage, IcmpRow, SecurityFailures};
 
 use super::super::fields::{Fields, Pair, Placed};
 use super::super::report::Mistake;
 
-/// Reads both keys.
+/// Reads the keys.
 pub(super) fn read(fields: &mut Fields<'_>, child: &mut ChildConfig) {
     if let Some(errors) = fields.word("icmp_errors", &IcmpPassage::WORDS) {
         child.icmp.errors = errors.value;
+    }
+    if let Some(failures) = fields.word("security_failures", &SecurityFailures::WORDS) {
+        child.icmp.security_failures = failures.value;
     }
     for (name, sides) in fields.tables("icmp").unwrap_or_default() {
         match IcmpRow::named(&name.value) {

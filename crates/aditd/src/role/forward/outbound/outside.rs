@@ -1,4 +1,4 @@
-//! What routers outside say about packets too big, for the engine to judge.
+//! What is said outside about our packets, for the engine to judge.
 
 use std::time::Instant;
 
@@ -6,12 +6,14 @@ use adit_dataplane::{Complaint, Outbound};
 use adit_sys::icmp_errors::{ICMP_HEADROOM, TooBigSocket};
 use adit_sys::{BATCH_MAX, BatchIo};
 use adit_wire::PacketBuf;
-use tracing::debug;
+use tracing::{debug, info};
 
 /// Room for what comes.
 pub(super) struct Outside {
     io: BatchIo,
     packets: Vec<PacketBuf>,
+    /// Security failures that may be true.
+    failures: u64,
 }
 
 impl Outside {
@@ -20,7 +22,7 @@ impl Outside {
         let count = if sockets.is_empty() { 0 } else { BATCH_MAX };
         let packet = || PacketBuf::with_capacity(ICMP_HEADROOM, MESSAGE_OCTETS);
         let packets = (0..count).map(|_| packet()).collect();
-        Self { io: BatchIo::new(ICMP_HEADROOM), packets }
+        Self { io: BatchIo::new(ICMP_HEADROOM), packets, failures: 0 }
     }
 
     /// Reads some of what waits: anybody can send more than that.
@@ -39,8 +41,21 @@ impl Outside {
                 }
             };
             for packet in self.packets.iter().take(got) {
-                if engine.handle_icmp(packet.data(), now) == Complaint::Believed {
-                    debug!(from = %packet.meta.remote.ip(), "a router says that packets are too big");
+                let from = packet.meta.remote.ip();
+                match engine.handle_icmp(packet.data(), now) {
+                    Complaint::Believed => debug!(%from, "a router says that packets are too big"),
+                    Complaint::Failure { code, is_told } => {
+                        self.failures += 1;
+                        if is_told {
+                            let so_far = self.failures;
+                            info!(%code, so_far, "somebody says that our ESP or AH is refused");
+                            debug!(%from, %code, "this security failure may be true, or forged");
+                        }
+                    }
+                    Complaint::NotForUs
+                    | Complaint::Unknown
+                    | Complaint::NoNews
+                    | Complaint::TooMany => {}
                 }
             }
         }
