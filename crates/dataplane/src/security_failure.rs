@@ -164,12 +164,16 @@ impl Failures {
         if !is_ours {
             return;
         }
-        let mut answer = PacketBuf::with_capacity(0, IcmpReport::V4_MAX);
+        // A flood of forgeries is to allocate nothing beyond the rate.
+        let mut octets = [0; FAILURE_OCTETS_MAX];
         let source = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let len = report.write(about, source, answer.spare_mut());
-        let Some(len) = len.filter(|len| *len <= total_len) else { return };
+        let len = report.write(about, source, &mut octets).filter(|len| *len <= total_len);
+        let Some(message) = len.and_then(|len| octets.get(..len)) else { return };
         if self.bucket.pass(FAILURES_PER_SECOND, now) {
-            answer.set_len(len);
+            let mut answer = PacketBuf::with_capacity(0, message.len());
+            if !answer.fill(message) {
+                return;
+            }
             answer.meta.table = table.0;
             answer.meta.remote.set_ip(about.src());
             self.queue.push_back(answer);
@@ -247,6 +251,10 @@ impl Outer {
 const UDP_LEN: usize = 8;
 /// Where in AH its SPI is.
 const AH_SPI_AT: usize = 4;
+
+/// Longest message: the headers of IP and ICMP, and of the packet that it is about an IP header with all
+/// options and twelve octets of AH.
+const FAILURE_OCTETS_MAX: usize = Ipv4Header::LEN + 8 + 60 + 12;
 
 /// Most messages that wait to be polled.
 const FAILURES_MAX: usize = 32;

@@ -1,5 +1,6 @@
-//! What error notifies say beside their type (draft-ietf-ipsec-notifymsg-04): between peers that both
-//! understand it, a refusal carries a line for the other operator, and names the payload that is refused.
+//! What error notifies (RFC 7296 §3.10) say beside their type, by draft-ietf-ipsec-notifymsg-04: between
+//! peers that both understand it, a refusal carries a line for the other operator, and names the payload
+//! that is refused.
 //!
 //! Either end says in IKE_SA_INIT that it understands such data, with the empty status notify
 //! ADIT_NOTIFICATION_DATA, 40969 of the private-use range, beside our vendor ID; the responder only to a
