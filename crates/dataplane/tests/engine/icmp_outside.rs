@@ -229,10 +229,13 @@ fn short_quotes_and_other_messages_change_nothing() {
                 let message = Forged { kind, code, ..right.clone() }.octets();
                 let is_right = kind == right.kind
                     && (code == right.code || kind == Icmp::TOO_BIG_V6 && !right.ends.0.is_ipv4());
+                if is_right {
+                    continue;
+                }
                 let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
                 if kind == Icmp::SECURITY_FAILURE && right.ends.0.is_ipv4() {
                     assert!(matches!(complaint, Complaint::Failure { .. }), "{kind}/{code}");
-                } else if !is_right {
+                } else {
                     assert_eq!(complaint, Complaint::NotForUs, "{kind}/{code}");
                 }
             }
