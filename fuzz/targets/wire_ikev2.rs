@@ -3,7 +3,7 @@
 #![no_main]
 
 use adit_wire::{
-    Reader, WireError, Writer,
+    NotificationData, Reader, WireError, Writer,
     encap::udp::{Encapsulated, classify},
     ikev2::{
         Header, MessageBuilder, Payload, Payloads, Protected, RawPayload, Sa, SealSpace,
@@ -61,6 +61,9 @@ fn check_message(message: &[u8]) {
 
 fn check_payload(raw: RawPayload<'_>, payload: &Payload<'_>) {
     assert_eq!(payload.kind(), raw.kind);
+    if let Payload::Notify(notify) = payload {
+        check_notification_data(notify.data);
+    }
     let expected = match payload {
         Payload::Sa(sa) => match renumbered(sa) {
             Some(sa) => Payload::Sa(sa),
@@ -81,6 +84,18 @@ fn check_payload(raw: RawPayload<'_>, payload: &Payload<'_>) {
     assert!(body.len() <= raw.body.len(), "writing made {raw:?} longer");
     let again = Payload::read(RawPayload { body: &body, ..raw });
     assert_eq!(again.as_ref(), Ok(&expected));
+}
+
+/// A list of attributes is written no longer than it was, and read to the same meaning.
+fn check_notification_data(data: &[u8]) {
+    let Ok(read) = NotificationData::read(&mut Reader(data)) else {
+        return;
+    };
+    assert!(NotificationData::is_one(data));
+    let mut written = Vec::new();
+    read.write(&mut Writer(&mut written)).expect("no longer than it was");
+    assert!(written.len() <= data.len(), "writing made {data:?} longer");
+    assert_eq!(NotificationData::read(&mut Reader(&written)), Ok(read));
 }
 
 /// The proposals without the gaps that unacceptable ones left; none if all were.

@@ -16,7 +16,8 @@ pub(crate) fn failure(
     secret: Option<&SecretNote>,
 ) -> Option<Diagnosis> {
     let cx = Context { elapsed: Some(failure.elapsed), ..cx.clone() };
-    reason(&failure.reason, &cx, failure, secret)
+    let diagnosis = reason(&failure.reason, &cx, failure, secret)?;
+    Some(diagnosis.line_some("peer says", failure.peer_says.as_ref().map(ToString::to_string)))
 }
 
 fn reason(
@@ -219,5 +220,40 @@ pub(crate) fn software(peer: PeerSoftware) -> Option<&'static str> {
         PeerSoftware::Libreswan => Some("Libreswan"),
         PeerSoftware::Windows => Some("Windows"),
         PeerSoftware::Cisco => Some("Cisco"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_ike::{PeerSays, TOLD};
+    use adit_mgmt::codes::Code;
+
+    use super::*;
+
+    /// The lines that peers are told are those of the registry, which `adit explain` has more about.
+    #[test]
+    fn peers_are_told_the_titles_of_codes() {
+        for (code, line) in TOLD {
+            assert_eq!(Code::from_number(code).map(Code::title), Some(line), "E{code}");
+        }
+    }
+
+    /// What the peer says stands among what was seen, and not in the sentence, which is ours.
+    #[test]
+    fn what_the_peer_says_is_shown_as_its_words() {
+        let says = PeerSays { text: Some("E102 no".to_owned()), payload: None, exchange: None };
+        let failure = Failure {
+            connection: None,
+            child: None,
+            remote: None,
+            initiator: true,
+            reason: FailureReason::ClosedByPeer,
+            elapsed: std::time::Duration::ZERO,
+            peer_says: Some(Box::new(says)),
+        };
+        let diagnosis = super::failure(&failure, &Context::default(), None).unwrap();
+        let line = diagnosis.lines.last().unwrap();
+        assert_eq!((line.label.as_str(), line.value.as_str()), ("peer says", "E102 no"));
+        assert!(!diagnosis.one_line().contains("E102"));
     }
 }

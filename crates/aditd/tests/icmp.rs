@@ -1,15 +1,25 @@
-//! ICMP errors through a tunnel that is for UDP alone (RFC 4301 §6.2). Needs root.
+//! ICMP errors through a tunnel that is for UDP alone (RFC 4301 §6.2), and security failures outside (RFC
+//! 2521). Needs root.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
 
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
+use adit_dataplane::HEADROOM_MAX;
 use adit_mgmt::api::TunnelState;
-use common::{Pair, Site};
+use adit_sys::BatchIo;
+use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
+use adit_sys::netlink::Family;
+use adit_sys::raw::BypassSocket;
+use adit_sys::udp::SocketOptions;
+use adit_wire::PacketBuf;
+use adit_wire::iana::{IpProtocol, SecurityFailure};
+use adit_wire::ip::{IcmpError, IpPacket, Ipv4Header, checksum};
+use common::{Pair, Site, wait_until};
 
 fn tunnel(here: u8, there: u8, extra: &str) -> String {
     format!(
@@ -53,4 +63,73 @@ fn explicit_errors_need_an_sa_of_their_own() {
     pair.oslo.wait_for("tunnel", TunnelState::Up);
     let answer = answer_of_closed_port(&pair.oslo, "10.1.0.1", "10.2.0.1");
     assert!(matches!(answer, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{answer}");
+}
+
+/// A tunnel for everything between the two nets, with ESP above IP.
+fn plain(here: u8, there: u8, extra: &str) -> String {
+    format!(
+        "peer = \"192.0.2.{there}\"\nlocal = \"10.{here}.0.0/24\"\nremote = \"10.{there}.0.0/24\"\n\
+         encap = \"esp\"\nsecret = \"file:tunnel.psk\"\n{extra}\n"
+    )
+}
+
+/// Sends an IPv4 packet from a site, as anybody could.
+fn send(site: &Site, from: &str, to: &str, protocol: IpProtocol, payload: &[u8]) {
+    let header = Ipv4Header {
+        traffic_class: 0,
+        total_len: u16::try_from(20 + payload.len()).unwrap(),
+        identification: 1,
+        dont_fragment: false,
+        ttl: 60,
+        protocol,
+        src: from.parse().unwrap(),
+        dst: to.parse().unwrap(),
+    };
+    let octets = [&header.to_octets()[..], payload].concat();
+    let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, octets.len());
+    assert!(packet.fill(&octets));
+    let open = || BypassSocket::open(&SocketOptions::default()).unwrap();
+    let socket = site.namespace.run(open).unwrap();
+    let report = socket.send_batch(&mut BatchIo::new(HEADROOM_MAX), &[packet]);
+    assert_eq!((report.sent, report.failed), (1, 0), "{report:?}");
+}
+
+/// RFC 2521: the sender of a packet that cannot be authenticated is told, if the tunnel says so; who is told
+/// that of a packet of its own writes it down and goes on as before.
+#[test]
+fn a_security_failure_is_told_and_changes_nothing() {
+    let Some(mut pair) = Pair::new("icmp-failure") else { return };
+    let loud = "keep = \"passive\"\nsecurity_failures = \"all\"";
+    pair.start(&plain(1, 2, ""), &plain(2, 1, loud));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    let listen = || RouterSocket::open(Family::V4, &SocketOptions::default()).unwrap();
+    let told = pair.oslo.namespace.run(listen).unwrap();
+
+    let sa = pair.oslo.sad().sas.remove(0);
+    let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
+    let forged = [&spi.to_be_bytes()[..], &[0, 0, 1, 0], &[7; 80]].concat();
+    send(&pair.oslo, "192.0.2.1", "192.0.2.2", IpProtocol::ESP, &forged);
+    let mut io = BatchIo::new(ICMP_HEADROOM);
+    let mut got = [PacketBuf::with_capacity(ICMP_HEADROOM, 1_280)];
+    wait_until("berlin tells", || told.recv_batch(&mut io, &mut got).unwrap() > 0);
+    let packet = IpPacket::read(got[0].data()).unwrap();
+    assert_eq!(packet.src(), "192.0.2.2".parse::<IpAddr>().unwrap());
+    let error = IcmpError::read(&packet).unwrap();
+    assert_eq!(error.security_failure(), Some(SecurityFailure::AUTHENTICATION_FAILED));
+    assert_eq!((error.pointer(), error.spi().map(|spi| spi.spi)), (Some(20), Some(spi)));
+
+    // The same about the first packet, which was sent indeed.
+    let quote = [&spi.to_be_bytes()[..], &[0, 0, 0, 1]].concat();
+    let mut message = packet.payload().to_vec();
+    let quote_at = message.len() - quote.len();
+    message[quote_at..].copy_from_slice(&quote);
+    message[2..4].fill(0);
+    let sum = checksum(&message).to_be_bytes();
+    message[2..4].copy_from_slice(&sum);
+    send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
+    let written = "somebody says that our ESP or AH is refused";
+    wait_until("oslo writes it down", || pair.oslo.log().contains(written));
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    assert_eq!(pair.oslo.sad().sas[0].id, sa.id);
 }

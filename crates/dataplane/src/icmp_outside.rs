@@ -1,10 +1,12 @@
-//! What routers outside say about our packets: that they are too big, or have no hops left (for that
-//! see [`crate::transit`]). Nobody has authenticated it (RFC 4301 §6.1.1, §8.2).
+//! What is said outside about our packets: that they are too big, have no hops left (for that see
+//! [`crate::transit`]), or failed the peer's security. Nobody has authenticated it (RFC 4301 §6.1.1, §8.2).
 //!
 //! A message is believed as far as it can be checked: it quotes an ESP or AH packet to the peer of an
 //! SA, with that SA's SPI and a sequence number that was given out lately, and tells a size below the
 //! one in force. Its effect is bounded below, limited in rate, aged, and where the peer answers probes
 //! undone within a second if it is not true. Everything else changes nothing.
+//!
+//! Security failures (RFC 2521) are looked at as far as to tell people of those that may be true.
 //!
 //! Anybody can send these as fast as the link takes them, so what costs nothing comes first: a lookup
 //! of what a forger has to guess.
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
 use adit_db::{ChildSaId, IcmpRed};
-use adit_wire::iana::IpProtocol;
+use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, QuotedSpi};
 
 use crate::event::Event;
@@ -43,6 +45,14 @@ pub enum Complaint {
     Revealed,
     /// The packet inside is not remembered here. The thread that has sent it does, if it is not long ago.
     Elsewhere,
+    /// It is a security failure (RFC 2521) about a packet that an SA has sent lately. Anybody who has seen
+    /// that one can make it, so it changes nothing.
+    Failure {
+        /// What the packet is said to have failed.
+        code: SecurityFailure,
+        /// Whether people may be told, which is at most once a second.
+        is_told: bool,
+    },
 }
 
 /// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike, and
@@ -79,6 +89,10 @@ impl Outbound {
         match message.what {
             What::TooBig(mtu, icmp) => self.handle_too_big(&message.outer, (mtu, icmp), now),
             What::Expired => self.handle_expired(&message.outer, message.from, now),
+            What::Failure(code) => match self.sender_of(&message.outer) {
+                Some(_) => Complaint::Failure { code, is_told: self.failures_heard.pass(1, now) },
+                None => Complaint::Unknown,
+            },
         }
     }
 
@@ -118,10 +132,10 @@ impl Outbound {
         if !one || !self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now) {
             return Complaint::TooMany;
         }
-        // What is below the floor is told as it is, so that all threads let it be cut.
         self.before_learning();
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
         sa.learn_mtu(mtu, MtuSource::Icmp, now, &mut self.events);
+        // What is below the floor is told as it is, so that all threads let it be cut.
         self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Icmp });
         self.after_learning(child, now);
         Complaint::Believed
@@ -173,6 +187,8 @@ enum What {
     TooBig(u16, Icmp),
     /// The packet had no hops left.
     Expired,
+    /// The packet failed this.
+    Failure(SecurityFailure),
 }
 
 impl Message {
@@ -181,11 +197,12 @@ impl Message {
         let error = IcmpError::read(&packet).ok()?;
         let about = error.about().ok()?;
         let outer = Outer::of(&about, QuotedSpi::read(&about)?);
-        let what = match error.too_big() {
-            Some(0) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted), error.icmp),
-            Some(mtu) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX), error.icmp),
-            None if is_about_hops(&error) => What::Expired,
-            None => return None,
+        let what = match (error.too_big(), error.security_failure()) {
+            (Some(0), _) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted), error.icmp),
+            (Some(mtu), _) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX), error.icmp),
+            (None, Some(failure)) => What::Failure(failure),
+            (None, None) if is_about_hops(&error) => What::Expired,
+            (None, None) => return None,
         };
         Some(Self { from: packet.src(), outer, what })
     }

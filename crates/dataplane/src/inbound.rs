@@ -35,6 +35,7 @@ use crate::look_ahead::AHEAD_MAX;
 use crate::nesting::{Ends, NESTING_MAX, Nested};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
+use crate::security_failure::{Came, Failures};
 use crate::slab::Slot;
 use crate::tos;
 
@@ -51,6 +52,8 @@ pub struct Inbound {
     outer: Reassembly,
     /// What came before its SA.
     early: Early,
+    /// What senders are told of packets that were refused.
+    failures: Failures,
     /// How to look ahead, if that is possible.
     prefetch: Option<Prefetch>,
     /// Of the packets of a burst, their SAs.
@@ -125,6 +128,7 @@ impl Inbound {
             gate: Gate::default(),
             outer: Reassembly::default(),
             early: Early::default(),
+            failures: Failures::default(),
             prefetch: None,
             ahead: Vec::with_capacity(AHEAD_MAX),
         }
@@ -147,17 +151,20 @@ impl Inbound {
                 if sa.ipcomp.is_some() {
                     self.gate.inflater.get_or_insert_default();
                 }
-                let under = sa.under.as_deref().copied();
+                let (child, under) = (sa.child, sa.under.as_deref().copied());
                 self.early.expect(sa.spi);
                 if self.sad.insert(sa) {
+                    self.failures.installed(self.sad.by_child(child));
                     under.iter().for_each(|under| self.gate.ends.add(under));
                 }
             }
             InboundCommand::Remove { child } => {
+                self.failures.removed(child);
                 let under = self.sad.remove(child).and_then(|sa| sa.under);
                 under.iter().for_each(|under| self.gate.ends.remove(under));
             }
             InboundCommand::UpdatePeer { child, encap } => {
+                self.failures.moved(child, encap.remote.ip());
                 if let Some(sa) = self.sad.by_child_mut(child) {
                     sa.settle(encap.remote);
                     sa.udp = encap.udp;
@@ -245,6 +252,11 @@ impl Inbound {
         self.events.pop()
     }
 
+    /// The next ICMP message to the sender of a packet that was refused, as IP packet without a source.
+    pub fn poll_answer(&mut self) -> Option<PacketBuf> {
+        self.failures.pop()
+    }
+
     /// What flowed so far.
     pub fn report(&self) -> InboundReport {
         InboundReport {
@@ -315,6 +327,7 @@ impl Inbound {
         now: Instant,
     ) -> Result<(Arrived, PolicyId), DropReason> {
         let (header, ah) = read_header(packet)?;
+        let came = Came { header, len: packet.len(), nested: came_out_of.is_some() };
         let sa = self.sad.find(header.spi, &packet.meta);
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
@@ -322,6 +335,7 @@ impl Inbound {
             if came_out_of.is_none() {
                 self.early.keep(header.spi, packet, now);
             }
+            self.failures.unknown(packet, came, now);
             return Err(DropReason::UnknownSpi);
         };
         let (policy, table) = (sa.policy, sa.table);
@@ -336,6 +350,7 @@ impl Inbound {
         }
         if let Err(reason) = opened {
             sa.dropped(reason);
+            self.failures.refused(sa, reason, packet, came, now);
             if is_auditable(reason) && self.audits.pass(now) {
                 self.events.push(Event::Audit(audit(reason, header, packet)));
             }

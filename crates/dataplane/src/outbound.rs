@@ -74,6 +74,8 @@ pub struct Outbound {
     pub(crate) by_spi: BySpi,
     /// Unauthenticated messages about the paths of all SAs.
     pub(crate) complaints: TokenBucket,
+    /// Of security failures that people are told of.
+    pub(crate) failures_heard: TokenBucket,
 }
 
 /// What became of a packet that leaves.
@@ -139,6 +141,7 @@ impl Outbound {
             probes: ProbeQueue::default(),
             by_spi: BySpi::default(),
             complaints: TokenBucket::NEW,
+            failures_heard: TokenBucket::NEW,
         }
     }
 

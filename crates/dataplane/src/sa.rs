@@ -13,8 +13,8 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
-    IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow, TableId, Tfc,
-    USE_INTERVAL,
+    IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow,
+    SecurityFailures, TableId, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -597,6 +597,11 @@ impl InboundSa {
     /// How an ICMP message gets out of it.
     pub(crate) fn passage(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
         self.selectors.passage(IcmpSide::Tunnel, protocol, icmp)
+    }
+
+    /// Who is told of packets that it refuses.
+    pub(crate) fn security_failures(&self) -> SecurityFailures {
+        self.selectors.security_failures()
     }
 
     /// Whether our half would carry this packet to the peer.

@@ -13,6 +13,8 @@ use std::fmt;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::Icmp;
 
+use crate::security_failures::SecurityFailures;
+
 /// How ICMP messages get into a tunnel, or out of it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum IcmpPassage {
@@ -301,6 +303,8 @@ pub struct IcmpRules {
     pub errors: IcmpPassage,
     /// Whether routers outside are hops of the tunnel; in tunnel mode.
     pub transit: Transit,
+    /// Who is told of packets that are refused for their security.
+    pub security_failures: SecurityFailures,
     /// By the number of the row.
     rows: [IcmpTreatment; IcmpRow::COUNT],
 }
@@ -313,8 +317,12 @@ impl Default for IcmpRules {
 
 impl IcmpRules {
     /// Every row as it is by default, and no limit.
-    pub const DEFAULT: Self =
-        Self { errors: IcmpPassage::Implicit, transit: Transit::Hide, rows: defaults() };
+    pub const DEFAULT: Self = Self {
+        errors: IcmpPassage::Implicit,
+        transit: Transit::Hide,
+        security_failures: SecurityFailures::Off,
+        rows: defaults(),
+    };
 
     /// What becomes of the messages of a row, by its number; of a row that is not there nothing passes.
     #[must_use]

@@ -7,6 +7,7 @@
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
 //! | `icmp` | what becomes of ICMP messages (RFC 4301 §6) |
+//! | `security_failures` | whether refused packets are answered (RFC 2521) |
 //! | `mtu_policy` | how the path MTU is found, and what becomes of what is too long (RFC 4301 §8) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
@@ -46,6 +47,7 @@ pub mod proposal;
 pub mod replay;
 mod rounds;
 pub mod sad;
+mod security_failures;
 pub mod spd;
 mod spi;
 mod ts_spec;
@@ -81,6 +83,7 @@ pub use ppk::{PPK_ID_OCTETS_MAX, PpkError, PpkId, PpkSpec};
 pub use proposal::{Caution, Profile, ProposalError, ProposalSpec, TransformWords};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use rounds::{LocalRound, ROUNDS_MAX, RemoteRound};
+pub use security_failures::SecurityFailures;
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
 pub use spi::{InboundThreads, is_free, random_cpi, random_spi};
 pub use ts_spec::{TsSpec, TsSpecError};

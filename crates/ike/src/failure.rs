@@ -14,6 +14,7 @@ use adit_wire::iana::{AuthMethod, ExchangeType, KeyExchangeId, NotifyType};
 use adit_wire::ikev2::{Proposal, TrafficSelector};
 
 use crate::command::TcpProblem;
+use crate::v2::notification_data::PeerSays;
 use crate::v2::signature::SignFailure;
 
 /// An attempt that failed, or an SA that went down against our wish.
@@ -31,6 +32,8 @@ pub struct Failure {
     pub reason: FailureReason,
     /// Time from the start of the attempt.
     pub elapsed: Duration,
+    /// What the peer says about it beside its notify: for people, and not to be believed.
+    pub peer_says: Option<Box<PeerSays>>,
 }
 
 /// Which side said no.

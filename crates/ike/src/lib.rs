@@ -62,6 +62,7 @@ pub use input::Input;
 pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};
 pub use shard::{Addressee, Shard, Shards, Tidings};
 pub use ticket::TicketKeys;
+pub use v2::notification_data::{PeerSays, TOLD};
 pub use v2::ppk::{PpkJob, PpkKeys};
 pub use v2::signature::{Announced, CertificateData, Proof, SignFailure};
 pub use v2::tcp_encap::TCP_LOCAL_PORTS;

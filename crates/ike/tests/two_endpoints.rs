@@ -7,6 +7,7 @@ mod childless;
 mod common;
 mod forged;
 mod message_id_sync;
+mod notification_data;
 mod oddities;
 mod recording;
 mod redirect;

@@ -1,5 +1,6 @@
-//! Raw sockets for what routers say about packets of ours that are too big (RFC 792, RFC 4443 §3.2) or
-//! have no hops left (RFC 4443 §3.3).
+//! Raw sockets for what is said outside about packets of ours, whatever they are: that they are too big (RFC
+//! 792, RFC 4443 §3.2), have no hops left (RFC 4443 §3.3), and security failures (RFC 2521), which IPv4 alone
+//! has.
 //!
 //! A socket's error queue does not tell it for sockets whose packets may be cut, and not which packet
 //! was meant. Of all other ICMP the kernel keeps these sockets free.
@@ -24,7 +25,7 @@ use crate::udp::{SocketOptions, configure_receiving};
 /// Headroom that a [`BatchIo`] for these sockets leaves: that of an IPv6 header.
 pub const ICMP_HEADROOM: usize = Ipv6Header::LEN;
 
-/// A raw ICMP socket of one family, which receives what routers say. Never blocks.
+/// A raw ICMP socket of one family, which receives what routers say, and security failures. Never blocks.
 #[derive(Debug)]
 pub struct RouterSocket {
     socket: Socket,
@@ -51,18 +52,19 @@ impl RouterSocket {
             ..*options
         };
         let socket = open(family, protocol.0.into(), &few)?;
+        let v4 = |kind, code, mask| {
+            let number = u32::from_be_bytes([kind, code, 0, 0]);
+            Check::is(Load::WordAfterIpv4(0), mask, number)
+        };
+        let v6 = |kind: u8| Check::is(Load::Octet(0), u32::MAX, kind.into());
         let checks = match family {
             // The socket of IPv4 has the IP header, that of IPv6 has not.
-            Family::V4 => {
-                [[Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED], [Icmp::TIME_EXCEEDED, 0]].map(
-                    |[kind, code]| {
-                        let number = u32::from_be_bytes([kind, code, 0, 0]);
-                        Check::is(Load::WordAfterIpv4(0), 0xffff_0000, number)
-                    },
-                )
-            }
-            Family::V6 => [Icmp::TOO_BIG_V6, Icmp::TIME_EXCEEDED_V6]
-                .map(|kind| Check::is(Load::Octet(0), u32::MAX, kind.into())),
+            Family::V4 => vec![
+                v4(Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED, 0xffff_0000),
+                v4(Icmp::TIME_EXCEEDED, 0, 0xffff_0000),
+                v4(Icmp::SECURITY_FAILURE, 0, 0xff00_0000),
+            ],
+            Family::V6 => vec![v6(Icmp::TOO_BIG_V6), v6(Icmp::TIME_EXCEEDED_V6)],
         };
         attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut any(&checks))
             .map_err(|error| SysError::of("filter ICMP", error))?;

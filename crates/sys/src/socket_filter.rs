@@ -190,4 +190,22 @@ mod tests {
         assert_eq!(to, [(last, 0), (last, 0)]);
         assert_eq!((program[last].k, program[last - 1].k), (u32::MAX, 0));
     }
+
+    #[test]
+    fn any_check_that_holds_leads_to_the_last_statement() {
+        let checks = [
+            Check::is(Load::Octet(9), u32::MAX, 50),
+            Check::is(Load::WordAfterIpv4(0), 0xffff_0000, 0x0304_0000).not(),
+        ];
+        let program = any(&checks);
+        let last = program.len() - 1;
+        let jumps: Vec<_> = program
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.code == JEQ)
+            .map(|(at, one)| (at, at + 1 + usize::from(one.jt.max(one.jf)), one.jt > one.jf))
+            .collect();
+        assert_eq!(jumps, [(1, last, true), (5, last, false)]);
+        assert_eq!((program[last].k, program[last - 1].k), (u32::MAX, 0));
+    }
 }

@@ -11,7 +11,7 @@ use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
 use adit_sys::netlink::Family;
 use adit_sys::raw::BypassSocket;
 use adit_sys::udp::{SocketOptions, UdpSocket};
-use adit_wire::iana::IpProtocol;
+use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{IcmpError, IpPacket, Ipv4Header, Ipv6Header, checksum};
 use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, wait};
 
@@ -101,6 +101,30 @@ fn only_what_routers_say_arrives() {
             assert_eq!(error.spi().map(|quoted| quoted.spi), Some(0x101));
         }
     }
+}
+
+/// RFC 2521: of whatever code, and of IPv4 alone.
+#[test]
+fn security_failures_arrive() {
+    if !namespaces_allowed("security_failures_arrive") {
+        return;
+    }
+    let pair = Pair::new();
+    let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
+    let open = || TooBigSocket::open(Family::V4, &SocketOptions::default()).unwrap();
+    let socket = pair.right.run(open).unwrap();
+    let mut sent = packets(3, 200);
+    for (packet, (kind, code)) in sent.iter_mut().zip([(41, 0), (39, 1), (40, 1)]) {
+        assert!(packet.fill(&message(address("192.0.2.1"), address("192.0.2.2"), kind, code)));
+    }
+    let report = bypass.send_batch(&mut BatchIo::new(HEADROOM), &sent);
+    assert_eq!((report.sent, report.failed), (3, 0), "{report:?}");
+
+    assert!(wait(&socket));
+    let mut got = packets(3, 1_280);
+    assert_eq!(socket.recv_batch(&mut BatchIo::new(ICMP_HEADROOM), &mut got).unwrap(), 1);
+    let error = IcmpError::read(&IpPacket::read(got[0].data()).unwrap()).unwrap();
+    assert_eq!(error.security_failure(), Some(SecurityFailure::AUTHENTICATION_FAILED));
 }
 
 /// A datagram that the kernel has joined has the size of its largest fragment; others have none. With

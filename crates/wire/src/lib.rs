@@ -25,6 +25,7 @@ pub mod ikev2;
 pub mod ip;
 pub mod ipcomp;
 pub mod isakmp;
+pub mod notification_data;
 pub mod packet_buf;
 pub mod path_message;
 mod reader;
@@ -32,6 +33,7 @@ pub mod vnet;
 mod writer;
 
 pub use error::WireError;
+pub use notification_data::NotificationData;
 pub use packet_buf::{PacketBuf, PacketMeta};
 pub use path_message::PathMessage;
 pub use reader::Reader;

@@ -25,6 +25,7 @@ struct Explained<'a> {
     tunnel: Option<&'a str>,
     errors: &'static str,
     transit: &'static str,
+    security_failures: &'static str,
     rows: Vec<Row>,
 }
 
@@ -65,6 +66,7 @@ pub(crate) fn explain(
             tunnel: name,
             errors: rules.errors.word(),
             transit: rules.transit.word(),
+            security_failures: rules.security_failures.word(),
             rows: rows.collect(),
         });
     }
@@ -125,8 +127,10 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
     }
     let whose = match name {
         Some(name) => format!(
-            "tunnel {name}, icmp_errors = \"{}\", traceroute_transit = \"{}\"; * is configured",
+            "tunnel {name}, icmp_errors = \"{}\", security_failures = \"{}\", \
+             traceroute_transit = \"{}\"; * is configured",
             rules.errors,
+            rules.security_failures,
             rules.transit.word()
         ),
         None => "the defaults".to_owned(),
@@ -137,7 +141,8 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
 const LEGEND: &str = "RED is from outside: at most a message prompts a question whether the peer is \
 there, or measures the path within bounds. BLACK is from the protected side into the tunnel, TUNNEL out of it. explicit: where policies \
 and selectors contain the message itself. implicit: errors also by the SA of the packet that they \
-quote. Set rows in a tunnel's file, [icmp], and all errors with icmp_errors.";
+quote. Set rows in a tunnel's file, [icmp], and all errors with icmp_errors. security_failures: who is told \
+by ICMP of packets that are refused for their security (RFC 2521).";
 
 #[cfg(test)]
 mod tests {

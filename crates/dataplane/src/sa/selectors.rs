@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRed, IcmpRules, IcmpSide, Mode};
+use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRed, IcmpRules, IcmpSide, Mode, SecurityFailures};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{FlowKey, Icmp};
@@ -68,6 +68,11 @@ impl Selectors {
     /// What becomes of an ICMP message from outside.
     pub(super) fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
         self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.red(protocol, icmp)
+    }
+
+    /// Who is told of packets that are refused.
+    pub(super) fn security_failures(&self) -> SecurityFailures {
+        self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.security_failures
     }
 
     /// Whether they contain the addresses of a packet that leaves, of whatever protocol.

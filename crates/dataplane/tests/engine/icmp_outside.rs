@@ -7,7 +7,7 @@ use adit_dataplane::{Complaint, Event, MtuSource, Outbound, OutboundCommand, Out
 use adit_db::{
     ChildSa, ChildSaId, DfPolicy, Encapsulation, IcmpRed, IcmpRow, IcmpRules, IcmpTreatment,
 };
-use adit_wire::iana::IpProtocol;
+use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{Icmp, Ipv4Header, Ipv6Header, checksum};
 
 use crate::fixtures::{
@@ -138,6 +138,32 @@ fn every_way() -> [Options; 4] {
     })
 }
 
+/// RFC 2521 §3: a security failure that nobody has authenticated changes nothing, whatever its code. One
+/// about a packet that was sent is there for people, once a second; others are nobody's.
+#[test]
+fn a_security_failure_changes_nothing() {
+    for options in every_way().into_iter().filter(|options| options.ends.0.is_ipv4()) {
+        let mut tunnel = used(&options);
+        let failure = Forged { kind: 40, mtu: 20, ..Forged::of(&options) };
+        let stale = Forged { sequence: 77, ..failure.clone() }.octets();
+        let stray = Forged { spi: 0x101, ..failure.clone() }.octets();
+        for message in [stale, stray] {
+            assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Unknown);
+        }
+        for (code, is_told) in (0..6).zip([true].into_iter().chain(std::iter::repeat(false))) {
+            let message = Forged { code, ..failure.clone() }.octets();
+            let heard = Complaint::Failure { code: SecurityFailure(code), is_told };
+            assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), heard);
+        }
+        assert_eq!(told(&mut tunnel), []);
+        let mut packet = buffer(&udp_packet(false, 0, 200));
+        assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
+        tunnel.now += Duration::from_secs(1);
+        let heard = tunnel.left.handle_icmp(&failure.octets(), tunnel.now);
+        assert!(matches!(heard, Complaint::Failure { is_told: true, .. }));
+    }
+}
+
 /// CHECKLIST PM-18: the SA is found by the SPI in the quote, whatever its packets travel in.
 #[test]
 fn a_quote_of_what_was_sent_is_believed() {
@@ -205,11 +231,17 @@ fn short_quotes_and_other_messages_change_nothing() {
                 let message = Forged { kind, code, ..right.clone() }.octets();
                 let is_right = kind == right.kind
                     && (code == right.code || kind == Icmp::TOO_BIG_V6 && !right.ends.0.is_ipv4());
-                let has_no_hops =
-                    (kind, code) == if options.ends.0.is_ipv4() { (11, 0) } else { (3, 0) };
-                let expected = if has_no_hops { Complaint::Hidden } else { Complaint::NotForUs };
-                if !is_right {
-                    let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
+                if is_right {
+                    continue;
+                }
+                let is_ipv4 = options.ends.0.is_ipv4();
+                let has_no_hops = (kind, code) == if is_ipv4 { (11, 0) } else { (3, 0) };
+                let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
+                if kind == Icmp::SECURITY_FAILURE && right.ends.0.is_ipv4() {
+                    assert!(matches!(complaint, Complaint::Failure { .. }), "{kind}/{code}");
+                } else {
+                    let expected =
+                        if has_no_hops { Complaint::Hidden } else { Complaint::NotForUs };
                     assert_eq!(complaint, expected, "{kind}/{code}");
                 }
             }

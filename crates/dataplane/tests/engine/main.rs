@@ -27,6 +27,7 @@ mod policy;
 mod probing;
 mod round_trip;
 mod scattered;
+mod security_failure;
 mod sequence;
 mod super_packets;
 mod tables;

@@ -315,6 +315,7 @@ impl Endpoint {
             initiator: false,
             reason,
             elapsed: Duration::ZERO,
+            peer_says: None,
         })));
     }
 }

@@ -405,5 +405,6 @@ fn reason_alone(reason: FailureReason) -> Failure {
         initiator: true,
         reason,
         elapsed: Duration::ZERO,
+        peer_says: None,
     }
 }

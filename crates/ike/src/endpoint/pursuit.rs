@@ -280,6 +280,7 @@ impl Endpoint {
             initiator: true,
             reason,
             elapsed,
+            peer_says: None,
         });
         if let Some(keeper) = self.keepers.get_mut(name) {
             keeper.attempt_failed(failure, self.config.retry, now, rng, &mut self.out);

@@ -132,6 +132,7 @@ impl Endpoint {
                 theirs: Vec::new(),
             },
             elapsed: Duration::ZERO,
+            peer_says: None,
         })));
     }
 

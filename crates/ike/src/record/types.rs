@@ -8,8 +8,8 @@ use adit_db::{
     IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
     Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
     MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec,
-    ProposalSpec, Redirect, RemoteRound, SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique,
-    WindowSize,
+    ProposalSpec, Redirect, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc, Transit,
+    TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -210,6 +210,7 @@ enums! {
     IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
     IcmpRed { 0 Discard, 1 Prompt, 2 Measure }
     Transit { 0 Hide, 1 Reveal }
+    SecurityFailures { 0 Off, 1 Inside, 2 All }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
 }
 
@@ -217,6 +218,7 @@ impl Coded for IcmpRules {
     fn put(&self, w: &mut Writer<'_>) {
         self.errors.put(w);
         self.transit.put(w);
+        self.security_failures.put(w);
         (0..IcmpRow::COUNT).for_each(|row| self.treatment(row).put(w));
     }
 
@@ -224,6 +226,7 @@ impl Coded for IcmpRules {
         let mut rules = Self::DEFAULT;
         rules.errors = Coded::take(r)?;
         rules.transit = Coded::take(r)?;
+        rules.security_failures = Coded::take(r)?;
         for row in 0..IcmpRow::COUNT {
             rules.set(row, Coded::take(r)?);
         }

@@ -150,6 +150,7 @@ impl Core {
             initiator: self.role.is_initiator(),
             reason,
             elapsed: self.elapsed(now),
+            peer_says: None,
         })
     }
 

@@ -10,7 +10,7 @@ use adit_db::{
     Identity, IkeSaId, IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
 };
 use adit_wire::esp::Spi;
-use adit_wire::iana::{IpProtocol, NotifyType, ProtocolId};
+use adit_wire::iana::{IpProtocol, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::{PortRange, Sa, TrafficSelector, Transform};
 use adit_wire::ip::{FlowKey, FlowSide};
 
@@ -571,6 +571,14 @@ impl Refusal {
         match self {
             Self::NoProposal(_) | Self::AhThroughNat(_) => NotifyType::NO_PROPOSAL_CHOSEN,
             Self::Selectors(_) | Self::NotClaimed(_) => NotifyType::TS_UNACCEPTABLE,
+        }
+    }
+
+    /// The payload of the request that is refused.
+    pub(crate) fn payload(&self) -> PayloadType {
+        match self {
+            Self::NoProposal(_) | Self::AhThroughNat(_) => PayloadType::SA,
+            Self::Selectors(_) | Self::NotClaimed(_) => PayloadType::TS_I,
         }
     }
 

@@ -35,6 +35,7 @@ use crate::v2::exchange::{create_child, followup, informational, rekey_ike};
 use crate::v2::message_id::Incoming;
 use crate::v2::message_id_sync;
 use crate::v2::mobike;
+use crate::v2::notification_data::{self, PeerSays};
 use crate::v2::protected::Message;
 use crate::v2::resumption::{self, ClientTicket, Granted, Resumable, ResumeSent};
 use crate::v2::rules::{Form, Received, RuleError};
@@ -467,6 +468,8 @@ impl IkeSa {
             Some(kind) => Err(RuleError::UnsupportedCritical(kind)),
             None => Received::read(&message.header, message.first, &message.inner),
         };
+        let says = received.as_ref().ok().and_then(|read| PeerSays::read(read, &self.core));
+        self.core.peer_says = says;
         let result = match received {
             Ok(received) if is_response => self.handle_response(message, &received, cx),
             Ok(received) => self.handle_request(message, &received, cx),
@@ -477,6 +480,10 @@ impl IkeSa {
             Err(error) => self.refuse_request(message.header.exchange, &error, cx),
         };
         self.apply(result, cx);
+        // What an IKE_AUTH response says counts once its sender has proven who it is.
+        if !matches!(self.state, State::AuthVerifying(_)) {
+            self.core.peer_says = None;
+        }
         self.pump(cx);
     }
 
@@ -541,10 +548,9 @@ impl IkeSa {
         cx: &mut Context<'_>,
     ) -> StepResult {
         let mut chain = ChainBuilder::new();
-        let data = error.notify_data();
-        chain.put(&Payload::Notify(Notify::new(error.notify(), &data)));
-        self.core.respond(exchange, chain, cx)?;
         let established = matches!(self.state, State::Established(_));
+        notification_data::put_rule_error(error, established, &self.core, &mut chain);
+        self.core.respond(exchange, chain, cx)?;
         if established && matches!(error, RuleError::UnsupportedCritical(_)) {
             return Ok(Next::Stay);
         }
@@ -571,6 +577,7 @@ impl IkeSa {
             | State::Closed(_) => Ok(Next::Stay),
         };
         self.apply(result, cx);
+        self.core.peer_says = None;
         self.pump(cx);
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod message_id;
 pub(crate) mod message_id_sync;
 pub(crate) mod mobike;
 pub(crate) mod mode;
+pub(crate) mod notification_data;
 pub(crate) mod null_auth;
 pub(crate) mod ppk;
 pub(crate) mod protected;

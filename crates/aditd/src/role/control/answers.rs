@@ -349,6 +349,9 @@ impl Running {
         };
         let tunnel = failure.connection.as_ref().map_or_else(String::new, ToString::to_string);
         warn!(connection = %tunnel, "{}", diagnosis.one_line());
+        if let Some(says) = &failure.peer_says {
+            info!(connection = %tunnel, "the peer says: {says}");
+        }
         self.elapsed.remove(tunnel.as_str());
         self.store.set_failure(&tunnel, diagnosis.clone());
         let change = Change::Failed { diagnosis: Box::new(diagnosis) };

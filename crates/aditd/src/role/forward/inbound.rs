@@ -17,6 +17,7 @@ use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::esp_receiver::EspReceiver;
 use adit_sys::gro::{GroIo, Losses};
+use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::raw::RawEspSocket;
 use adit_sys::raw_ah::{AH_HEADROOM, RawAhSocket};
 use adit_sys::tun::Tun;
@@ -51,6 +52,8 @@ pub(crate) struct Role {
     pub(crate) fast_esp: Option<EspReceiver>,
     /// AH sockets, one for each family; only the first thread has any.
     pub(crate) ah: Vec<RawAhSocket>,
+    /// Tells senders of packets that were refused.
+    pub(crate) icmp: IcmpSender,
     /// The ike role.
     pub(crate) ike: CommandSender<ToIke>,
     /// For IKE messages.
@@ -210,6 +213,11 @@ impl Running {
                 return;
             }
             self.let_go(clock::now());
+            while let Some(answer) = self.delivery.engine.poll_answer() {
+                if let Err(error) = self.role.icmp.send(answer.data()) {
+                    debug!(%error, "a sender was not told that its packet was refused");
+                }
+            }
             while let Some(event) = self.delivery.engine.poll_event() {
                 if let Event::PathMessage { child, message } = event {
                     self.tell_outbound(|| OutboundCommand::PathMessage { child, message });

@@ -60,6 +60,7 @@ impl PacketThreads {
                 fast_esp: fast_esp.next(),
                 // They are not divided: all SAs of AH are the first thread's.
                 ah: std::mem::take(&mut self.ah),
+                icmp: self.icmp.try_clone().map_err(io::Error::other)?,
                 ike: self.links.ike.clone(),
                 shards: self.links.shards.clone(),
                 outbound: self.links.outbound.clone(),

@@ -24,7 +24,7 @@ use crate::v2::handshake::{Handshake, Init, software};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, State, StepResult};
 use crate::v2::rules::{Form, Received};
-use crate::v2::{ppk, redirect, rounds, signature, tcp_encap, udp_encap};
+use crate::v2::{notification_data, ppk, redirect, rounds, signature, tcp_encap, udp_encap};
 
 use super::auth::AuthSigning;
 use super::intermediate::IntermediateSent;
@@ -391,6 +391,7 @@ pub(crate) fn take_announcements(
     core.fragmentation = agrees_to_fragments(core, received);
     core.nat = verdict(core.spi_i, core.spi_r, path, &received.notifies);
     core.udp_agreed = udp_encap::accepted(core, received);
+    notification_data::note(core, received);
     // What has answered is the port before the change.
     core.progress(reached(core), cx);
     float(core, cx);
@@ -470,6 +471,7 @@ pub(crate) fn put_announcements(
     if core.udp_agreed {
         notify(NotifyType::ADIT_UDP_ENCAP, &[]);
     }
+    notification_data::put_support(message, core);
     // A response has room for what a peer needs; who we are is nothing to others than Adits.
     if core.role == Role::Initiator || core.peer == PeerSoftware::Adit {
         message.put(&Payload::VendorId(VendorId::ADIT));
@@ -601,6 +603,7 @@ pub(crate) fn begin_answer(
     };
     core.udp_agreed = !core.path.is_tcp() && udp_encap::accepts(core, received, &fits, cx);
     redirect::note(core, received);
+    notification_data::note(core, received);
 }
 
 /// Responder: sends the first response, and keeps it for repeated requests.

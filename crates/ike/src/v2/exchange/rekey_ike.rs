@@ -18,6 +18,7 @@ use crate::proposal::{Choice, IkeSuite, Offer, Purpose, choose_ike};
 use crate::v2::established::{Established, Own, Secrets, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Farewell, IkeSa, Next, StepResult};
+use crate::v2::notification_data::{self, About};
 use crate::v2::resumption;
 use crate::v2::rules::{Form, Received};
 
@@ -371,7 +372,11 @@ pub(crate) fn answer(
     let choice = choose_ike(purpose, &connection.proposals, offered).ok();
     let peer = choice.as_ref().and_then(|choice| IkeSpi::from_field(&choice.peer_spi));
     let (Some(choice), Some(spi_i)) = (choice, peer) else {
-        return refuse(exchange, NotifyType::NO_PROPOSAL_CHOSEN, &[], core, cx);
+        let about = About { code: Some(101), payload: Some(PayloadType::SA), exchange: None };
+        let mut chain = ChainBuilder::new();
+        notification_data::put_error(NotifyType::NO_PROPOSAL_CHOSEN, about, core, &mut chain);
+        core.respond(exchange, chain, cx)?;
+        return Ok(Next::Stay);
     };
     let method = choice.suite.ke;
     let (Some(ke), Some(nonce)) = (received.ke, received.nonce) else {

@@ -24,6 +24,7 @@ use crate::v2::child::{Claims, Ends};
 use crate::v2::message_id::{Datagrams, Due, Incoming, Requests, Responses};
 use crate::v2::message_id_sync::{Synchronized, Synchronizes};
 use crate::v2::mobike::Roaming;
+use crate::v2::notification_data::PeerSays;
 use crate::v2::protected::{Envelope, Message, Opened, Protection, Reassembly, Sealed};
 use crate::v2::redirect::Redirecting;
 use crate::v2::tcp_encap::{self, Redial};
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     /// When the first of the certificates ends that a proof rests on, until authentication is done. Boxed:
     /// most have none.
     proof_end: Option<Box<AuthLimit>>,
+    /// What the message under way says about an error in it. Boxed: hardly any does.
+    pub(crate) peer_says: Option<Box<PeerSays>>,
     protection: Option<Protection>,
     request_fragments: Reassembly,
     response_fragments: Reassembly,
@@ -91,6 +94,8 @@ pub(crate) struct Terms {
     pub(crate) synchronizes: Synchronizes,
     /// The peer gives us tickets (RFC 5723).
     pub(crate) is_ticket_client: bool,
+    /// Error notifies may say more ([`crate::v2::notification_data`]).
+    pub(crate) notification_data: bool,
 }
 
 /// An authentic message, not looked into yet.
@@ -132,6 +137,7 @@ impl Core {
             responses: Responses::new(0),
             synchronized: None,
             proof_end: None,
+            peer_says: None,
             protection: None,
             request_fragments: Reassembly::new(),
             response_fragments: Reassembly::new(),
@@ -276,6 +282,7 @@ impl Core {
             initiator: self.role.is_initiator(),
             reason,
             elapsed: self.elapsed(self.settled.unwrap_or(now)),
+            peer_says: self.peer_says.clone(),
         })
     }
 

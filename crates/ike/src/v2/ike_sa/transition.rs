@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use adit_wire::iana::ExchangeType;
-use adit_wire::ikev2::{ChainBuilder, Delete, Notify, Payload};
+use adit_wire::ikev2::{ChainBuilder, Delete, Payload};
 
 use crate::command::Transport;
 use crate::context::{Context, Notice};
@@ -12,6 +12,7 @@ use crate::event::{Event, IkeSaState};
 use crate::failure::FailureReason;
 use crate::v2::exchange::init;
 use crate::v2::mobike;
+use crate::v2::notification_data::{self, About};
 
 use super::core::Core;
 use super::{
@@ -34,9 +35,11 @@ impl IkeSa {
                 self.state = *state;
             }
             Ok(Next::Refuse(notify, reason)) => {
+                let exchange = Some(ExchangeType::IKE_AUTH);
+                let about = About { code: reason.code(), payload: None, exchange };
                 self.report_end(reason, cx);
                 let mut chain = ChainBuilder::new();
-                chain.put(&Payload::Notify(Notify::new(notify, &[])));
+                notification_data::put_error(notify, about, &self.core, &mut chain);
                 self.say_farewell(chain, cx);
             }
             Ok(Next::Delete(reason)) => {
@@ -101,6 +104,10 @@ impl IkeSa {
         }
         if !matches!(reason, FailureReason::PeerSilent { .. }) {
             void_tickets(&self.core, cx);
+        }
+        if standing != Some(IkeSaState::Established) {
+            // Who has proven nothing has nothing to say.
+            self.core.peer_says = None;
         }
         let was_established = standing == Some(IkeSaState::Established);
         let failure = self.core.failure(reason, cx.now);

@@ -1,6 +1,6 @@
 //! What becomes of ICMP messages.
 
-use adit_db::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, Transit};
+use adit_db::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, SecurityFailures, Transit};
 
 use super::{FIVE_LINES, good, with};
 
@@ -11,6 +11,10 @@ fn each_row_is_a_setting() {
     assert_eq!(read(""), IcmpRules::default());
     assert_eq!(read("icmp_errors = \"explicit\"").errors, IcmpPassage::Explicit);
     assert_eq!(read("icmp_errors = \"discard\"").errors, IcmpPassage::Discard);
+    assert_eq!(read("").security_failures, SecurityFailures::Off);
+    for (word, wish) in SecurityFailures::WORDS {
+        assert_eq!(read(&format!("security_failures = \"{word}\"")).security_failures, wish);
+    }
 
     let icmp = read(
         "icmp_errors = \"implicit\"\n[icmp]\nhost-admin-prohibited = { black = \"discard\", \
@@ -33,6 +37,8 @@ fn each_row_is_a_setting() {
 fn mistakes_name_what_is_meant() {
     let errors = with("icmp_errors = \"implict\"");
     assert!(errors.contains("did you mean \"implicit\"?"), "{errors}");
+    let failures = with("security_failures = \"insde\"");
+    assert!(failures.contains("did you mean \"inside\"?"), "{failures}");
     let row = with("[icmp]\nhost-unreachible = { black = \"discard\" }");
     assert!(row.contains("unknown row `host-unreachible` in [icmp]"), "{row}");
     assert!(row.contains("did you mean `host-unreachable`?"), "{row}");

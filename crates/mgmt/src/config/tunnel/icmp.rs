@@ -1,22 +1,27 @@
-//! `icmp_errors`, `traceroute_transit` and `[icmp]`: what becomes of ICMP messages (RFC 4301 §6).
+//! `icmp_errors`, `traceroute_transit`, `security_failures` and `[icmp]`: what becomes of ICMP messages
+//! (RFC 4301 §6).
 //!
 //! ```toml
 //! icmp_errors = "implicit"
 //! traceroute_transit = "hide"
+//! security_failures = "inside"
 //!
 //! [icmp]
 //! host-admin-prohibited = { black = "discard" }
 //! ```
 
-use adit_db::{ChildConfig, IcmpPassage, IcmpRed, IcmpRow, Mode, Transit};
+use adit_db::{ChildConfig, IcmpPassage, IcmpRed, IcmpRow, Mode, SecurityFailures, Transit};
 
 use super::super::fields::{Fields, Pair, Placed};
 use super::super::report::Mistake;
 
-/// Reads the three keys; the mode has been read, and `turbo`.
+/// Reads the keys; the mode has been read, and `turbo`.
 pub(super) fn read(fields: &mut Fields<'_>, turbo: Option<Placed<bool>>, child: &mut ChildConfig) {
     if let Some(errors) = fields.word("icmp_errors", &IcmpPassage::WORDS) {
         child.icmp.errors = errors.value;
+    }
+    if let Some(failures) = fields.word("security_failures", &SecurityFailures::WORDS) {
+        child.icmp.security_failures = failures.value;
     }
     read_transit(fields, turbo, child);
     for (name, sides) in fields.tables("icmp").unwrap_or_default() {

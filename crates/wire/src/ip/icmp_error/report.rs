@@ -22,7 +22,7 @@ pub struct IcmpReport {
 enum Quote {
     /// As much as fits into the size that every path takes.
     Long,
-    /// The headers and 64 bits of what follows them.
+    /// The headers and 64 bits of what follows them, or of what the pointer shows.
     Short,
 }
 
@@ -87,7 +87,11 @@ impl IcmpReport {
         let quoted = about.octets();
         let quote_max = match self.quote {
             Quote::Long => max.checked_sub(quote_at)?,
-            Quote::Short => about.header_len().checked_add(SHORT_LEN)?,
+            Quote::Short => {
+                let [_, _, p0, p1] = self.rest;
+                let pointed_at = usize::from(u16::from_be_bytes([p0, p1]));
+                about.header_len().max(pointed_at).checked_add(SHORT_LEN)?
+            }
         };
         let quoted = quoted.get(..quote_max).unwrap_or(quoted);
         let total = quote_at.checked_add(quoted.len())?;

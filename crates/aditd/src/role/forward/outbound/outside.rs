@@ -1,4 +1,4 @@
-//! What routers outside say about packets of ours, for the engines to judge.
+//! What is said outside about our packets, for the engines to judge.
 
 use std::time::Instant;
 
@@ -6,12 +6,14 @@ use adit_dataplane::{Complaint, Outbound};
 use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
 use adit_sys::{BATCH_MAX, BatchIo};
 use adit_wire::PacketBuf;
-use tracing::debug;
+use tracing::{debug, info};
 
 /// Room for what comes.
 pub(super) struct Outside {
     io: BatchIo,
     packets: Vec<PacketBuf>,
+    /// Security failures that may be true.
+    failures: u64,
 }
 
 impl Outside {
@@ -20,7 +22,7 @@ impl Outside {
         let count = if sockets.is_empty() { 0 } else { BATCH_MAX };
         let packet = || PacketBuf::with_capacity(ICMP_HEADROOM, MESSAGE_OCTETS);
         let packets = (0..count).map(|_| packet()).collect();
-        Self { io: BatchIo::new(ICMP_HEADROOM), packets }
+        Self { io: BatchIo::new(ICMP_HEADROOM), packets, failures: 0 }
     }
 
     /// Reads some of what waits: anybody can send more than that. `elsewhere` gets what is about a packet
@@ -46,6 +48,14 @@ impl Outside {
                     Complaint::Believed => debug!(%from, "a router says that packets are too big"),
                     Complaint::Revealed => debug!(%from, "a router is shown to who traces a path"),
                     Complaint::Elsewhere => elsewhere(packet.data()),
+                    Complaint::Failure { code, is_told } => {
+                        self.failures += 1;
+                        if is_told {
+                            let so_far = self.failures;
+                            info!(%code, so_far, "somebody says that our ESP or AH is refused");
+                            debug!(%from, %code, "this security failure may be true, or forged");
+                        }
+                    }
                     Complaint::NotForUs
                     | Complaint::Unknown
                     | Complaint::NoNews

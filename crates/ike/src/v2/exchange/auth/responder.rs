@@ -28,6 +28,7 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, State, StepResult};
 use crate::v2::message_id_sync::{self, Synchronizes};
 use crate::v2::mobike;
+use crate::v2::notification_data::{self, About};
 use crate::v2::ppk::{self, Decision, Ppk};
 use crate::v2::protected::Message;
 use crate::v2::redirect::{self, REDIRECTED_WAIT};
@@ -674,12 +675,13 @@ pub(crate) fn refuse_child(
     core: &Core,
     cx: &mut Context<'_>,
 ) {
-    chain.put(&Payload::Notify(Notify::new(refusal.notify(), &[])));
+    let reason = refusal.reason(connection, core.ends(), offered);
+    let about = About { code: reason.code(), payload: Some(refusal.payload()), exchange: None };
+    notification_data::put_error(refusal.notify(), about, core, chain);
     let config = refusal.child().and_then(|name| connection.child(name));
     if let Some(config) = config.filter(|_| core.peer == PeerSoftware::Adit) {
         Hints::of(config, core.ends(), core.claims()).put(chain);
     }
-    let reason = refusal.reason(connection, core.ends(), offered);
     let mut failure = core.failure(reason, cx.now);
     failure.initiator = false;
     failure.child = refusal.child().cloned();
