@@ -2,6 +2,7 @@
 //! several threads send, each has its own part of an outbound SA.
 
 mod path;
+mod prudence;
 mod selectors;
 
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +37,7 @@ use crate::transit::TransitLog;
 
 pub use self::path::ANSWERS_PER_SA;
 use self::path::{Way, inner_max_of};
+pub use self::prudence::prudent;
 use self::selectors::{Selectors, hosts};
 
 /// Cuts a child SA into what the outbound and what the inbound thread need.
@@ -747,28 +749,8 @@ fn address_change(peer: Hosts, here: Hosts) -> Option<AddressChange> {
     (peer != here).then(|| AddressChange::new(pair(peer), pair(here)))
 }
 
-/// Rekeys a key before its safe amount of data, and ends it before its dangerous one, whatever the
-/// configuration says.
-#[must_use]
-pub fn prudent(lifetime: Lifetime, protection: Protection) -> Lifetime {
-    let at_most = |amounts: Amounts, most: Option<u64>| Amounts {
-        octets: amounts.octets.into_iter().chain(most).min(),
-        ..amounts
-    };
-    Lifetime {
-        soft: at_most(lifetime.soft, protection.octets_soft()),
-        hard: at_most(lifetime.hard, protection.octets_hard()),
-        ..lifetime
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use adit_crypto::{
-        AES_OCTETS_MAX, Cipher, Encryption, Integrity, SHORT_BLOCK_OCTETS_MAX,
-        SHORT_BLOCK_OCTETS_SOFT,
-    };
-
     use super::*;
 
     /// Five cache lines per SA and direction, or parts of six: a packet touches nothing else beside the
@@ -779,32 +761,5 @@ mod tests {
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
         assert!(size_of::<Cold>() <= 272, "{}", size_of::<Cold>());
-    }
-
-    #[test]
-    fn aes_keys_are_rekeyed_in_time() {
-        let gcm = Cipher::ALL[0];
-        let soft = |lifetime| prudent(lifetime, gcm.into()).soft.octets;
-        assert_eq!(soft(Lifetime::NONE), Some(AES_OCTETS_MAX));
-        let small = Amounts { octets: Some(1000), ..Amounts::NONE };
-        assert_eq!(soft(Lifetime { soft: small, ..Lifetime::NONE }), Some(1000));
-        let chacha = prudent(Lifetime::NONE, Cipher::ChaCha20Poly1305.into());
-        assert_eq!(chacha, Lifetime::NONE);
-    }
-
-    /// Blocks of 8 octets collide long before anybody's default lifetime is over.
-    #[test]
-    fn short_blocks_end_in_time() {
-        let cipher = Cipher::Paired(Encryption::TripleDes, Integrity::HmacSha1_96);
-        let limits = |soft, hard| {
-            let amounts = |octets| Amounts { octets, ..Amounts::NONE };
-            let lifetime = Lifetime { soft: amounts(soft), hard: amounts(hard), ..Lifetime::NONE };
-            let lifetime = prudent(lifetime, cipher.into());
-            (lifetime.soft.octets.unwrap(), lifetime.hard.octets.unwrap())
-        };
-        assert_eq!(limits(None, None), (SHORT_BLOCK_OCTETS_SOFT, SHORT_BLOCK_OCTETS_MAX));
-        let many = Some(u64::MAX);
-        assert_eq!(limits(many, many), (SHORT_BLOCK_OCTETS_SOFT, SHORT_BLOCK_OCTETS_MAX));
-        assert_eq!(limits(Some(7), Some(9)), (7, 9));
     }
 }

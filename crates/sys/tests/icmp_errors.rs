@@ -111,7 +111,7 @@ fn security_failures_arrive() {
     }
     let pair = Pair::new();
     let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
-    let open = || TooBigSocket::open(Family::V4, &SocketOptions::default()).unwrap();
+    let open = || RouterSocket::open(Family::V4, &SocketOptions::default()).unwrap();
     let socket = pair.right.run(open).unwrap();
     let mut sent = packets(3, 200);
     for (packet, (kind, code)) in sent.iter_mut().zip([(41, 0), (39, 1), (40, 1)]) {
