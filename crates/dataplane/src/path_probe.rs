@@ -296,12 +296,14 @@ impl Outbound {
         let Some(sa) = self.sad.by_child(child) else { return };
         let usage = sa.meter.usage_of_all();
         let sent = Sent { octets: usage.octets, packets: usage.packets };
-        let bounds = sa.bounds();
+        let (bounds, is_unproven) = (sa.bounds(), sa.is_unproven());
         let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
         // A message of the control loop may have changed them since.
         prober.set_bounds(bounds, now);
         change(prober, sent);
-        let found = prober.poll_found();
+        // All threads wait to hear that what they take it for is right.
+        let proven = (is_unproven && prober.is_proven()).then(|| prober.current());
+        let found = prober.poll_found().or(proven);
         let probes: Vec<Probe> = std::iter::from_fn(|| prober.poll_probe()).collect();
         let is_asleep = prober.is_asleep();
         sa.wake_by_traffic(is_asleep);

@@ -86,6 +86,8 @@ pub(crate) struct Prober {
     tried: Option<(Sent, Instant)>,
     /// Whether nothing was answered then.
     is_silent: bool,
+    /// Whether a probe of the size in force was ever answered on this path.
+    is_proven: bool,
     /// What had been sent at the last look, and when that last had become more.
     seen: (Sent, Instant),
     /// When a larger size is to be tried again.
@@ -149,6 +151,7 @@ impl Prober {
             round_trip: None,
             tried: None,
             is_silent: false,
+            is_proven: false,
             seen: (Sent::default(), now),
             raise_at: later(now, RAISE),
             patience: PATIENCE_MIN,
@@ -178,9 +181,13 @@ impl Prober {
     }
 
     /// Octets of the largest outer packet that is sent.
-    #[cfg(test)]
-    fn current(&self) -> u16 {
+    pub(crate) fn current(&self) -> u16 {
         self.current
+    }
+
+    /// Whether a probe of that size was ever answered on this path.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_proven
     }
 
     /// What is known of the path apart from probes may have changed.
@@ -232,6 +239,7 @@ impl Prober {
         self.to_send.clear();
         self.round_trip = None;
         self.patience = PATIENCE_MIN;
+        self.is_proven = false;
         (self.tried, self.raise_at) = (None, now);
         if !self.is_asleep() {
             self.confirm(self.seen.0, now);
@@ -406,6 +414,7 @@ impl Prober {
 
     /// The size in force has passed again.
     fn confirmed(&mut self, now: Instant) {
+        self.is_proven = true;
         let is_wanted = self.current < self.bounds.link || self.retells > 0;
         if is_wanted && now >= self.tell_at {
             self.retells = self.retells.saturating_sub(1);
@@ -482,7 +491,7 @@ fn later(at: Instant, by: Duration) -> Instant {
 }
 
 /// RFC 8899 §5.1.2: BASE_PLPMTU is what should pass nearly everywhere. For both families 1,280.
-const BASE: u16 = 1_280;
+pub(crate) const BASE: u16 = 1_280;
 /// What links have: IPv6's least, tunnels over tunnels, PPPoE, Ethernet, FDDI and jumbo frames.
 const SIZES: [u16; 13] =
     [1_006, 1_280, 1_380, 1_400, 1_420, 1_440, 1_454, 1_472, 1_492, 1_500, 4_352, 8_166, 9_000];

@@ -460,6 +460,7 @@ impl OutboundSa {
         if thread == self.home.unwrap_or_default() && !self.has_probing() {
             *self.talk() = Some(Box::new(PathTalk::asking(echo)));
         }
+        self.set_unproven();
         self
     }
 

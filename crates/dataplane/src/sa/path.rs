@@ -11,6 +11,7 @@ use crate::mss::{MssMax, syn_at};
 use crate::overhead::{Frame, Security};
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
 use crate::path_probe::PathTalk;
+use crate::probing::BASE;
 use crate::transit::TransitLog;
 
 /// Most ICMP errors a second about packets of one SA (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
@@ -26,6 +27,8 @@ pub(super) struct Way {
     fitted: u32,
     /// What its outer headers say about cutting once they may be cut no more; there while they may.
     df: Option<DfPolicy>,
+    /// Whether the path is to be found by asking, and nobody has answered yet.
+    is_unproven: bool,
     /// How many of its packets were answered of late.
     answers: TokenBucket,
     /// What is told about it, if anything is.
@@ -45,6 +48,7 @@ impl Way {
             policy,
             fitted: 0,
             df: None,
+            is_unproven: false,
             answers: TokenBucket::NEW,
             talk: None,
             transit: None,
@@ -89,8 +93,27 @@ impl OutboundSa {
     #[inline]
     pub(crate) fn clamp_mss(&self, packet: &mut [u8]) {
         if let Some(tcp_at) = syn_at(packet) {
-            MssMax::new(self.way().policy.mss, self.inner_max).clamp(packet, tcp_at);
+            MssMax::new(self.way().policy.mss, self.mss_inner_max()).clamp(packet, tcp_at);
         }
+    }
+
+    /// Longest inner packet for a TCP connection that begins now. Its other end sends by a peer that may
+    /// never hear what the path takes, so until that is known it is what every path should (RFC 8899 §5.1.2).
+    fn mss_inner_max(&self) -> u16 {
+        match self.way().is_unproven {
+            true => self.inner_max.min(self.inner_max_in(BASE.into(), None)),
+            false => self.inner_max,
+        }
+    }
+
+    /// Whether its path is to be found by asking, and nobody has answered yet.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.way().is_unproven
+    }
+
+    /// Somebody will be asked what its path takes.
+    pub(super) fn set_unproven(&mut self) {
+        self.way_mut().is_unproven = true;
     }
 
     /// Whether it has been fitted to this state of the SAs over it; it counts as fitted from now on.
@@ -107,6 +130,9 @@ impl OutboundSa {
         events: &mut Events,
     ) {
         self.is_link_told |= source == MtuSource::Link;
+        if source == MtuSource::Echo && self.is_unproven() {
+            self.way_mut().is_unproven = false;
+        }
         // What everybody takes it for is not worth remembering.
         let is_known = (mtu, source) == self.way().path.in_force();
         if !(is_known && self.cold.way.is_none()) && self.way_mut().path.learn(mtu, source, now) {
@@ -139,6 +165,9 @@ impl OutboundSa {
         let takes_link = !self.is_link_told;
         if *other != *self.path() {
             self.way_mut().path.inherit(other, takes_link);
+        }
+        if other.in_force().1 == MtuSource::Echo && self.is_unproven() {
+            self.way_mut().is_unproven = false;
         }
         self.fit_path();
     }

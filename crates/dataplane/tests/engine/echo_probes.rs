@@ -8,12 +8,14 @@ use adit_dataplane::{
     OutboundCommand, Verdict, split,
 };
 use adit_db::{
-    Action, Aggfrag, ChildSa, EchoRule, Encapsulation, Mode, MtuPolicy, PerFamily, Spd, SpdEntry,
+    Action, Aggfrag, ChildSa, ChildSaId, EchoRule, Encapsulation, Mode, MtuPolicy, PerFamily, Spd,
+    SpdEntry,
 };
 use adit_wire::PacketBuf;
 use adit_wire::ip::IpPacket;
 
 use crate::fixtures::{CHILD, Options, POLICY, buffer, copy, packet_between, start, ts};
+use crate::path_mtu::{mss_of, syn};
 
 /// Our end, which probes.
 struct Ours {
@@ -236,6 +238,44 @@ fn a_black_hole_is_found_by_echo_requests() {
     }
 }
 
+/// RFC 8899 §5.1.2: until somebody has answered the path is what every path should be. Who sends by the peer
+/// may never hear what it takes, so a connection of that time begins small.
+#[test]
+fn connections_begin_small_until_somebody_has_answered() {
+    let mss = |path: &mut Path| {
+        let mut packet = buffer(&syn("10.1.0.5", "10.2.0.7"));
+        let mut verdicts = Vec::new();
+        let engine = &mut path.left.outbound;
+        engine.seal_batch(std::slice::from_mut(&mut packet), &mut verdicts, path.now);
+        assert_eq!(verdicts, [Verdict::Send]);
+        std::mem::swap(&mut packet.meta.local, &mut packet.meta.remote);
+        let mut opened = Vec::new();
+        path.right.0.open_batch(std::slice::from_mut(&mut packet), &mut opened, path.now);
+        assert_eq!(opened, [OpenVerdict::Deliver]);
+        mss_of(packet.data())
+    };
+    // IP and TCP headers; IP, UDP, ESP header and IV, trailer, ICV.
+    let (least, most) = (1_280 - 40 - 62, 1_500 - 40 - 62);
+    let mut path = Path::new(&usual(), 1_500);
+    assert_eq!(mss(&mut path), least);
+    path.run(Duration::from_secs(1), &traffic(1_000));
+    assert_eq!(mss(&mut path), most);
+    // The next SA begins with what this one has found.
+    let next = Options { child: ChildSaId(2), ..usual() };
+    let (_, outbound) = split(&next.child_sa(true), POLICY, path.now).unwrap();
+    let outbound = outbound.with_echo(choose(&next).unwrap().unwrap(), 0);
+    let install = OutboundCommand::Install { sa: Box::new(outbound), active: true };
+    path.left.outbound.handle_command(install, path.now);
+    let (inbound, _) = split(&next.child_sa(false), POLICY, path.now).unwrap();
+    path.right.0.handle_command(InboundCommand::Install(Box::new(inbound)));
+    assert_eq!(mss(&mut path), most);
+
+    let mut path = Path::new(&usual(), 1_500);
+    path.answers = false;
+    path.run(Duration::from_secs(9), &traffic(1_000));
+    assert_eq!(mss(&mut path), least);
+}
+
 /// Both families inside and outside, and transport mode, where nobody has to be named.
 #[test]
 fn every_family_and_mode_is_probed() {
@@ -263,7 +303,8 @@ fn every_family_and_mode_is_probed() {
 fn a_path_that_shrinks_and_grows_is_followed() {
     let mut path = Path::new(&usual(), 1_500);
     path.run(Duration::from_secs(5), &traffic(1_300));
-    assert_eq!(path.left.found, []);
+    assert_eq!(path.last(), Some((1_500, MtuSource::Echo)));
+    path.left.found.clear();
     path.mtu = (1_280, 1_280);
     let shrunk = path.now - path.start;
     path.run(Duration::from_secs(6), &traffic(1_300));
@@ -307,7 +348,7 @@ fn only_what_is_confirmed_counts() {
     path.bring_back(&first);
     path.run(Duration::from_millis(900), &traffic(1_300));
     assert_eq!(path.delivered, Vec::<Vec<u8>>::new(), "the first fragment is the reply");
-    assert_eq!(path.left.found, []);
+    assert_eq!(path.last(), Some((1_500, MtuSource::Echo)));
 }
 
 /// Replies that somebody makes up to requests that were lost confirm nothing, and are the host's like all
@@ -320,7 +361,7 @@ fn forged_replies_do_nothing() {
         path.mtu.1 = 1_500;
         path.forger = Some((place, change));
         path.run(Duration::from_secs(6), &traffic(1_300));
-        let believed = path.left.found.is_empty();
+        let believed = path.last() == Some((1_500, MtuSource::Echo));
         assert_eq!(believed, change == 0, "{place}: {:?}", path.left.found);
         assert_eq!(path.delivered.is_empty(), change == 0, "{place}");
     }
@@ -332,7 +373,7 @@ fn a_reply_by_another_sa_does_nothing() {
     let mut path = Path::new(&usual(), 1_500);
     path.answers = false;
     path.run(Duration::from_millis(100), &traffic(1_300));
-    let other = Options { child: adit_db::ChildSaId(2), ..usual() };
+    let other = Options { child: ChildSaId(2), ..usual() };
     let echo = choose(&other).unwrap();
     let (inbound, outbound) = engines(&other.child_sa(true), echo, path.now);
     drop(outbound);

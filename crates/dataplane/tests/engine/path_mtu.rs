@@ -342,7 +342,7 @@ fn syns_say_what_fits() {
 }
 
 /// A SYN of 44 octets with an MSS of 1,460.
-fn syn(src: &str, dst: &str) -> Vec<u8> {
+pub(crate) fn syn(src: &str, dst: &str) -> Vec<u8> {
     let mut packet = crate::fixtures::packet_between(src, dst, 0, 44);
     packet[9] = IpProtocol::TCP.0;
     packet[10..12].fill(0);
@@ -358,7 +358,7 @@ fn syn(src: &str, dst: &str) -> Vec<u8> {
     packet
 }
 
-fn mss_of(packet: &[u8]) -> u16 {
+pub(crate) fn mss_of(packet: &[u8]) -> u16 {
     assert_eq!(tcp_sum(packet), 0, "the checksum is right");
     u16::from_be_bytes([packet[42], packet[43]])
 }
