@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     Amounts, ChildConfig, ChildKeys, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
-    IkeSaId, Mode, Tfc,
+    Hosts, IkeSaId, Mode, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
@@ -40,6 +40,8 @@ pub(crate) struct Child {
     /// Its soft and its hard limits, if there are any beside those in time.
     amounts: Option<Box<[Amounts; 2]>>,
     reqid: u32,
+    /// How its packets travel.
+    encap: Encapsulation,
     suite: Arc<[Transform]>,
     in_engine: bool,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) keys_in: ChildKeys,
     pub(crate) keys_out: ChildKeys,
     pub(crate) encap: Encapsulation,
+    /// In transport mode, the two ends as the peer knows them, if that is not as we do.
+    pub(crate) peer_view: Option<Hosts>,
     pub(crate) rekeys: Option<ChildSaId>,
     /// Whether to send on it from now on.
     pub(crate) outbound: bool,
@@ -116,7 +120,7 @@ impl Child {
             spi_out: agreed.spi_out,
             protection: agreed.protection,
             mode: agreed.mode,
-            peer_view: None,
+            peer_view: agreed.peer_view,
             esn: false,
             keys_in: agreed.keys_in,
             keys_out: agreed.keys_out,
@@ -158,6 +162,7 @@ impl Child {
             over_at: lifetime.hard.time.and_then(|age| cx.now.checked_add(age)),
             amounts: lifetime.has_amounts().then(|| Box::new([lifetime.soft, lifetime.hard])),
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
+            encap: agreed.encap,
             suite,
             in_engine: true,
         }
@@ -169,6 +174,14 @@ impl Child {
             cx.out.release_spi(self.spi_in);
             cx.out.disown_child(self.id);
             cx.out.push(Output::RemoveChild { id: self.id, delay });
+        }
+    }
+
+    /// The peer may be elsewhere now. Whether ESP goes in UDP stays as it was agreed.
+    pub(crate) fn follow(&mut self, encap: Encapsulation, cx: &mut Context<'_>) {
+        if self.in_engine && encap.udp == self.encap.udp && encap != self.encap {
+            self.encap = encap;
+            cx.out.push(Output::UpdatePeer { child: self.id, encap });
         }
     }
 
@@ -221,7 +234,7 @@ impl Child {
     }
 
     /// A snapshot.
-    pub(crate) fn info(&self, encap: Encapsulation) -> ChildSaInfo {
+    pub(crate) fn info(&self) -> ChildSaInfo {
         ChildSaInfo {
             id: self.id,
             name: self.name.clone(),
@@ -232,7 +245,7 @@ impl Child {
                 ChildPhase::Rekeying => ChildSaState::Rekeying,
                 ChildPhase::Replaced { .. } => ChildSaState::Rekeyed,
             },
-            encap,
+            encap: self.encap,
             mode: self.mode,
             spi_in: self.spi_in,
             spi_out: self.spi_out,

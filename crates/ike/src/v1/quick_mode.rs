@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 use adit_crypto::{KeyShare, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
@@ -30,6 +30,7 @@ use super::child::{Agreed, Child};
 use super::core::Core;
 use super::identification;
 use super::keys::{Iv, Phase2Nonces};
+use super::nat;
 use super::received::Received;
 use super::retransmission::{Answered, Due, Sent};
 use super::suite::{Phase2Choice, Phase2Offer};
@@ -110,7 +111,7 @@ impl QuickMode {
         };
         let spi_in = cx.child_spi(&core.connection, config);
         let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
-        let offer = Phase2Offer::new(config)?;
+        let offer = Phase2Offer::new(config, core)?;
         let share = offer.group().map(|group| cx.key_share(group));
         let nonce = cx.nonce();
         let mut covered = ChainBuilder::new();
@@ -120,6 +121,9 @@ impl QuickMode {
             covered.push(PayloadType::KE, |w| w.bytes(share.public()));
         }
         put_ids(local, remote, &mut covered);
+        if config.mode == Mode::Transport {
+            nat::put_original_addresses(Role::Initiator, core, &mut covered);
+        }
         let hash = keys.hash_1(message_id, covered.octets());
         let mut iv = keys.exchange_iv(message_id);
         let octets = sealed(core, message_id, &hash, covered, &mut iv)?;
@@ -194,6 +198,8 @@ impl QuickMode {
             local: asked.local,
             remote: asked.remote,
             rekeys: asked.rekeys,
+            peer_view: nat::peer_view(Role::Initiator, &received.original_addresses, core)
+                .filter(|_| choice.mode == Mode::Transport),
             choice,
             shared,
             nonces: &nonces,
@@ -243,6 +249,9 @@ impl QuickMode {
         for (_, body) in &received.ids {
             covered.push(PayloadType::ID, |w| w.bytes(body));
         }
+        if request.choice.mode == Mode::Transport {
+            nat::put_original_addresses(Role::Responder, core, &mut covered);
+        }
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
@@ -253,6 +262,7 @@ impl QuickMode {
             local: request.local,
             remote: request.remote,
             rekeys: request.rekeys,
+            peer_view: request.peer_view,
             choice: request.choice.clone(),
             shared,
             nonces: &nonces,
@@ -417,6 +427,7 @@ pub(crate) struct Request<'a, 'm> {
     pub(crate) local: TrafficSelector,
     pub(crate) remote: TrafficSelector,
     pub(crate) rekeys: Option<ChildSaId>,
+    pub(crate) peer_view: Option<Hosts>,
 }
 
 /// What both sides have agreed on.
@@ -426,6 +437,7 @@ struct Negotiated<'a> {
     local: TrafficSelector,
     remote: TrafficSelector,
     rekeys: Option<ChildSaId>,
+    peer_view: Option<Hosts>,
     choice: Phase2Choice,
     shared: Option<Secret>,
     nonces: &'a Phase2Nonces,
@@ -463,6 +475,7 @@ impl Negotiated<'_> {
             keys_in,
             keys_out,
             encap: core.encapsulation(),
+            peer_view: self.peer_view,
             rekeys: self.rekeys,
             outbound: self.role.is_initiator() && self.rekeys.is_none(),
         };
