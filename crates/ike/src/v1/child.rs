@@ -18,6 +18,8 @@ use crate::event::{ChildSaInfo, ChildSaState};
 use crate::keymat::Role;
 use crate::output::{DebugKeys, EspDebugKeys, Output};
 
+use super::lifetimes::News;
+
 /// One child SA, from installation to removal.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -213,6 +215,23 @@ impl Child {
     /// Its soft limit has come by volume.
     pub(crate) fn expire_softly(&mut self, now: Instant) {
         self.rekey_at = Some(self.rekey_at.map_or(now, |at| at.min(now)));
+    }
+
+    /// How long it lives, from its beginning.
+    pub(crate) fn life(&self) -> Option<Duration> {
+        self.over_at.map(|at| at.saturating_duration_since(self.installed))
+    }
+
+    /// The peer lives shorter on it.
+    pub(crate) fn heed(&mut self, news: News) {
+        if let Some(end) = news.end {
+            self.over_at = self.installed.checked_add(end);
+        }
+        if let Some(at) =
+            news.latest_renewal().and_then(|latest| self.installed.checked_add(latest))
+        {
+            self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
+        }
     }
 
     /// Its replacement has failed: it is tried again later.

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::event::{IkeSaInfo, IkeSaState, PeerSoftware, Step};
 use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
+use crate::lifetime::Offer;
 use crate::nat::Verdict;
 use crate::output::Output;
 
@@ -42,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) suite: Arc<[Transform]>,
     /// How long an initiator wants it to live; of an initiator nothing, as its own limits are that.
     pub(crate) life: Option<Duration>,
+    /// Of a responder, what it has to tell the initiator of that.
+    pub(crate) told_life: Option<Offer>,
     pub(crate) started: Instant,
     /// When the peer last gave a sign of life.
     pub(crate) heard: Instant,
@@ -72,6 +75,7 @@ impl Core {
             nat: Verdict::default(),
             suite: Arc::default(),
             life: None,
+            told_life: None,
             started: cx.now,
             heard: cx.now,
             unreachable: false,

@@ -24,6 +24,7 @@ use super::core::Core;
 use super::dpd::{Dpd, Liveness};
 use super::informational;
 use super::keys::Iv;
+use super::lifetimes::{self, News};
 use super::quick_mode::{Outcome, QuickMode, Request};
 use super::received::Received;
 use super::retransmission::Answered;
@@ -67,6 +68,8 @@ pub(crate) enum Input {
     Refused(Box<Refused>),
     /// The peer has deleted what we send on under this SPI.
     Deleted(Spi),
+    /// The peer lives shorter on what we send on under this SPI.
+    Lifetime(Spi, News),
     /// The peer has deleted the phase 1.
     Gone,
     /// Its time is over.
@@ -342,6 +345,7 @@ impl Established {
         header: &Header,
         octets: &[u8],
         core: &mut Core,
+        children: &[Child],
         cx: &mut Context<'_>,
     ) -> Vec<Input> {
         let id = header.message_id;
@@ -370,6 +374,7 @@ impl Established {
         let mut inputs = Vec::new();
         for notify in &received.notifies {
             inputs.extend(self.handle_notify(notify, core, cx));
+            inputs.extend(self.handle_lifetime(notify, core, children));
         }
         for delete in &received.deletes {
             if delete.deletes_isakmp_sa(core.cookie_i, core.cookie_r) {
@@ -423,6 +428,38 @@ impl Established {
                 into_input(outcome)
             }
             _ => None,
+        }
+    }
+
+    /// An initiator hears how long the responder keeps what both have.
+    fn handle_lifetime(
+        &mut self,
+        notify: &Notify<'_>,
+        core: &Core,
+        children: &[Child],
+    ) -> Option<Input> {
+        if notify.kind != NotifyType::RESPONDER_LIFETIME {
+            return None;
+        }
+        if core.role.is_initiator() {
+            let current = self.over_at.map(|at| at.saturating_duration_since(self.since));
+            self.heed(lifetimes::heard_of_phase1(notify, current, core));
+        }
+        children.iter().filter(|child| child.by_us).find_map(|child| {
+            let sa = (child.protocol, child.spi_out);
+            let news = lifetimes::heard_of_child(notify, sa, child.life(), core);
+            (news != News::default()).then_some(Input::Lifetime(child.spi_out, news))
+        })
+    }
+
+    fn heed(&mut self, news: News) {
+        if let Some(end) = news.end {
+            self.over_at = self.since.checked_add(end);
+        }
+        if let Some(at) = news.latest_renewal().and_then(|latest| self.since.checked_add(latest))
+            && !self.superseded
+        {
+            self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
         }
     }
 

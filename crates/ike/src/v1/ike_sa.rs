@@ -184,7 +184,8 @@ impl IkeSa {
                 established.handle_quick(path, header, octets, &mut self.core, &self.children, cx)
             }
             ExchangeType::INFORMATIONAL => {
-                established.handle_informational(path, header, octets, &mut self.core, cx)
+                let (core, children) = (&mut self.core, &self.children);
+                established.handle_informational(path, header, octets, core, children, cx)
             }
             _ => return,
         };
@@ -235,6 +236,9 @@ impl IkeSa {
             let (local, remote) = (local.clone(), remote.clone());
             let method = self.core.connection.pad.remote_auth.word();
             self.core.progress(Step::Authenticated { local, remote, method }, cx);
+        }
+        if let Some(told) = self.core.told_life.take() {
+            informational::send_life(told, &self.core, cx);
         }
         cx.out.notice(Notice::Established { ike: self.core.id, initial_contact: by_peer });
     }
@@ -471,6 +475,10 @@ impl IkeSa {
             }
             Input::Failed { child, rekeys, reason } => self.child_failed(child, rekeys, reason, cx),
             Input::Deleted(spi_out) => self.handle_deleted(spi_out, cx),
+            Input::Lifetime(spi_out, news) => {
+                let child = self.children.iter_mut().find(|child| child.spi_out == spi_out);
+                child.into_iter().for_each(|child| child.heed(news));
+            }
             Input::Gone => self.lose_phase_1(FailureReason::ClosedByPeer, cx),
             Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
             Input::Silent(reason) => self.end(reason, cx),

@@ -30,6 +30,7 @@ use crate::context::Context;
 use crate::event::{PeerSoftware, Step};
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
+use crate::lifetime::Agreement;
 use crate::output::{AuthJob, AuthJobKind, Output};
 
 use super::core::Core;
@@ -148,7 +149,9 @@ impl MainMode {
         let octets = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
         core.transmit(&octets, cx);
         core.suite = cx.out.shared_suite(choice.suite.transforms());
-        core.life = choice.life;
+        let Agreement { limits, notify } = choice.agreement;
+        core.life = limits.seconds.map(|limit| Duration::from_secs(limit.amount));
+        core.told_life = notify;
         let sa_body = received.sa_body.to_vec();
         Ok(Self {
             stage: Stage::SaAnswered { sa_body, suite: choice.suite },

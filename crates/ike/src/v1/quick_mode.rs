@@ -30,6 +30,7 @@ use super::child::{Agreed, Child};
 use super::core::Core;
 use super::identification;
 use super::keys::{Iv, Phase2Nonces};
+use super::lifetimes;
 use super::nat;
 use super::received::Received;
 use super::retransmission::{Answered, Due, Sent};
@@ -204,7 +205,11 @@ impl QuickMode {
             shared,
             nonces: &nonces,
         };
-        let child = agreed.install(&core.connection, &asked.config, core, cx)?;
+        let sa = (agreed.choice.protection.protocol(), agreed.choice.spi_out);
+        let mut child = agreed.install(&core.connection, &asked.config, core, cx)?;
+        for notify in &received.notifies {
+            child.heed(lifetimes::heard_of_child(notify, sa, child.life(), core));
+        }
         self.iv = iv;
         self.sent = None;
         self.answered = Some(Answered::new(octets, message));
@@ -251,6 +256,11 @@ impl QuickMode {
         }
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
+        }
+        let agreed_life = lifetimes::of_phase2(request.choice.life, config);
+        if let Some(told) = agreed_life.and_then(|agreement| agreement.notify) {
+            let protocol = request.choice.protection.protocol();
+            lifetimes::put(told, protocol, spi_in, &mut covered);
         }
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();

@@ -24,9 +24,11 @@ use adit_wire::ikev2::Transform;
 use adit_wire::isakmp::{Proposal, Sa};
 
 use crate::failure::FailureReason;
+use crate::lifetime::Agreement;
 use crate::proposal::ChildSuite;
 
 use super::core::Core;
+use super::lifetimes;
 use super::nat::Numbers;
 
 /// Transforms of one offer: a proposal counts them in one octet, and the first message should fit a
@@ -172,8 +174,8 @@ pub(crate) struct Phase1Choice {
     pub(crate) suite: Phase1Suite,
     /// The body of the SA payload that says so: the transform as it came.
     pub(crate) body: Vec<u8>,
-    /// How long the peer wants it to live, if it says so.
-    pub(crate) life: Option<Duration>,
+    /// What comes of the lifetime that the peer offers.
+    pub(crate) agreement: Agreement,
 }
 
 /// Chooses for phase 1: the peer's first transform that is ours, too.
@@ -183,14 +185,13 @@ pub(crate) fn choose_phase1(connection: &Connection, sa: &Sa<'_>) -> Option<Phas
         for transform in &proposal.transforms {
             let Ok(read) = Phase1Transform::read(transform) else { continue };
             let Some(suite) = Phase1Suite::of(&read) else { continue };
-            let floor = LIFE_MIN.as_secs();
-            let is_short = read.lifetimes.seconds.is_some_and(|seconds| seconds < floor);
-            if is_short || !connection.proposals.iter().any(|spec| suite.is_in(spec)) {
+            if !connection.proposals.iter().any(|spec| suite.is_in(spec)) {
                 continue;
             }
+            let agreement = lifetimes::of_phase1(read.lifetimes.seconds, connection);
+            let Some(agreement) = agreement else { continue };
             let chosen = Proposal { transforms: vec![transform.clone()], ..proposal.clone() };
-            let life = read.lifetimes.seconds.map(Duration::from_secs);
-            return Some(Phase1Choice { suite, body: sa_body(vec![chosen]), life });
+            return Some(Phase1Choice { suite, body: sa_body(vec![chosen]), agreement });
         }
     }
     None
