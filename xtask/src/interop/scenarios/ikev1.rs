@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::super::gateway::{Gateway, Level};
 use super::super::transfer::transfer;
 use super::super::{Bench, Figures};
+use super::SOON;
 use super::basic::bring_up;
-use super::{SOON, rekey};
 
 /// Octets of a transfer, each way.
 const OCTETS: u64 = 1_000_000;
@@ -41,22 +41,6 @@ fn carries(bench: &Bench, who: &Gateway) -> anyhow::Result<Figures> {
     who.terminate(Level::Ike)?;
     bench.left.wait_for_none(SOON)?;
     bench.right.wait_for_none(SOON)?;
-    Ok(figures)
-}
-
-/// Either side renews either level, of a tunnel that either has begun.
-pub(crate) fn rekeys(bench: &Bench) -> anyhow::Result<Figures> {
-    let mut figures = Figures::new();
-    for (who, level, name) in [
-        (&bench.left, Level::Child, "child_ours_pings"),
-        (&bench.right, Level::Child, "child_theirs_pings"),
-        (&bench.left, Level::Ike, "ike_ours_pings"),
-        (&bench.right, Level::Ike, "ike_theirs_pings"),
-    ] {
-        let pings = rekey::under_traffic(bench, who, level)
-            .map_err(|error| error.context(name.trim_end_matches("_pings")))?;
-        figures.extend(pings.into_values().map(|count| (name, count)));
-    }
     Ok(figures)
 }
 

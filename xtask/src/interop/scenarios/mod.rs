@@ -113,12 +113,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     planned("ikev1-ours", "IKEv1: we initiate, 1 MB each way over TCP", Plan::ikev1, ikev1::ours),
     planned("ikev1-theirs", "the same when they initiate", Plan::ikev1, ikev1::theirs),
     planned(
-        "ikev1-rekey",
-        "IKEv1: either side renews the child and phase 1 under pings, none is lost",
-        Plan::ikev1,
-        ikev1::rekeys,
-    ),
-    planned(
         "ikev1-dpd",
         "IKEv1: both ask for signs of life and get them; a peer that is killed is found",
         Plan::ikev1_dpd,

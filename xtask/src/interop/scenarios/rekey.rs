@@ -39,7 +39,7 @@ pub(crate) fn ike_theirs(bench: &Bench) -> anyhow::Result<Figures> {
 }
 
 /// `who` rekeys a tunnel that we initiated, then one that they initiated.
-pub(super) fn under_traffic(bench: &Bench, who: &Gateway, level: Level) -> anyhow::Result<Figures> {
+fn under_traffic(bench: &Bench, who: &Gateway, level: Level) -> anyhow::Result<Figures> {
     let mut pings = 0;
     for initiator in [&bench.left, &bench.right] {
         bring_up(bench, initiator)?;
