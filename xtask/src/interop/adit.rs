@@ -112,15 +112,14 @@ fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     };
     format!(
         "{ends}
-childless = \"{childless}\"
-{elsewhere}id      = \"{id}\"
+{childless}{elsewhere}id      = \"{id}\"
 peer_id = \"{peer_id}\"
 {traffic}
 {login}
 {beside}
 keep    = \"{keep}\"
 {choices}{more}{second}",
-        childless = plan.childless_of(side),
+        childless = childless(side, plan),
         id = side.identity(),
         peer_id = peer.identity(),
         login = login(side, plan),
@@ -130,6 +129,14 @@ keep    = \"{keep}\"
         second = second(side, peer, plan),
         more = plan.left_more,
     )
+}
+
+/// Whether an IKE SA begins without a child, of which IKEv1 knows nothing.
+fn childless(side: &Side, plan: &Plan) -> String {
+    match plan.version {
+        1 => String::new(),
+        _ => format!("childless = \"{}\"\n", plan.childless_of(side)),
+    }
 }
 
 /// How the tunnel's file has both sides prove themselves.
@@ -189,7 +196,12 @@ fn choices(plan: &Plan) -> String {
     };
     let encap = if plan.udp { "udp" } else { "esp" };
     let Plan { ike, esp, .. } = plan;
-    format!("encap   = \"{encap}\"\nike     = \"{ike}\"\nesp     = \"{esp}\"\n{allow}")
+    let ike = if plan.version == 1 { format!("[1, \"{ike}\"]") } else { format!("\"{ike}\"") };
+    let dpd = match plan.dpd_s {
+        0 => String::new(),
+        seconds => format!("dpd     = \"{seconds}s\"\n"),
+    };
+    format!("encap   = \"{encap}\"\nike     = {ike}\nesp     = \"{esp}\"\n{dpd}{allow}")
 }
 
 /// The daemon, in its namespace; it logs what belongs to `level`.

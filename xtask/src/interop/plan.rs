@@ -24,6 +24,10 @@ pub(crate) struct Plan {
     pub(crate) inside_v6: bool,
     /// The gateways speak for themselves, in their own packets (transport mode).
     pub(crate) transport: bool,
+    /// The version of IKE.
+    pub(crate) version: u8,
+    /// Seconds of silence after which both ask for a sign of life; never if there are none.
+    pub(crate) dpd_s: u8,
     /// ESP travels in UDP.
     pub(crate) udp: bool,
     /// IKE suite of both sides, in swanctl's words.
@@ -92,6 +96,8 @@ impl Default for Plan {
             outside_v6: false,
             inside_v6: false,
             transport: false,
+            version: 2,
+            dpd_s: 0,
             udp: true,
             ike: "aes256gcm16-prfsha384-x25519",
             esp: "aes256gcm16-x25519".into(),
@@ -230,6 +236,17 @@ impl Plan {
     /// Raw Ed25519 keys.
     pub(crate) fn raw_ed25519() -> Self {
         Self { login: Login::RawKeys(Kind::Ed25519), ..Self::default() }
+    }
+
+    /// IKEv1, main mode with a secret.
+    pub(crate) fn ikev1() -> Self {
+        let suites = Self::suites("aes256-sha256-modp2048", "aes256gcm16-modp2048");
+        Self { version: 1, ..suites }
+    }
+
+    /// The same, and whoever hears nothing asks.
+    pub(crate) fn ikev1_dpd() -> Self {
+        Self { dpd_s: 2, ..Self::ikev1() }
     }
 
     /// A post-quantum key.

@@ -150,7 +150,7 @@ swanctl {{ load = pem pkcs1 pkcs8 x509 pubkey openssl random }}
 fn connection_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     format!(
         "connections {{ {CONNECTION} {{
-    version = 2
+    version = {version}
     local_addrs = {local}
     remote_addrs = {remote}
     proposals = {ike}
@@ -158,7 +158,7 @@ fn connection_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     fragmentation = yes
     childless = {childless}
     mobike = {mobike}
-    dpd_delay = 0
+    dpd_delay = {dpd}s
     unique = replace
     keyingtries = 0
     {beside}
@@ -189,6 +189,8 @@ secrets {{ ike-1 {{
         remote = addresses(peer, plan),
         childless = plan.childless_of(side),
         ike = plan.ike,
+        version = plan.version,
+        dpd = plan.dpd_s,
         id = side.identity(),
         peer_id = peer.identity(),
         local_auth = auth(plan.login, "own"),

@@ -168,10 +168,14 @@ impl Endpoint {
         }
         let ports = connection.ports;
         let local_port = if ports.local == 0 { self.config.ike_port } else { ports.local };
-        let path = Path::udp(
-            SocketAddr::new(old_path.local.ip(), local_port),
-            SocketAddr::new(old_path.remote.ip(), ports.remote),
-        );
+        let path = match sa.core.encapsulation().udp {
+            // A NAT may let us reach the peer nowhere else (RFC 3947 §4).
+            true => old_path,
+            false => Path::udp(
+                SocketAddr::new(old_path.local.ip(), local_port),
+                SocketAddr::new(old_path.remote.ip(), ports.remote),
+            ),
+        };
         // Whether it comes about shows in time: the old one asks again.
         let _ = self.connect_v1(connection, path, None, now, now, rng);
     }

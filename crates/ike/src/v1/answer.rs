@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, TsSpec};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode, TsSpec};
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
@@ -10,11 +10,13 @@ use adit_wire::ikev2::TrafficSelector;
 
 use crate::context::Context;
 use crate::failure::{By, FailureReason};
+use crate::keymat::Role;
 
 use super::child::Child;
 use super::core::Core;
 use super::identification;
 use super::informational;
+use super::nat;
 use super::received::Received;
 use super::suite::{self, Phase2Choice};
 
@@ -26,6 +28,8 @@ pub(crate) struct Chosen {
     pub(crate) local: TrafficSelector,
     pub(crate) remote: TrafficSelector,
     pub(crate) rekeys: Option<ChildSaId>,
+    /// In transport mode, the two ends as the peer knows them, if that is not as we do.
+    pub(crate) peer_view: Option<Hosts>,
 }
 
 /// A request that is refused.
@@ -71,7 +75,7 @@ pub(crate) fn choose(
         return Err(malformed("nonce of a wrong length"));
     }
     let offered = suite::offered_sa(sa);
-    let (remote, local) = match received.ids.as_slice() {
+    let (peers, ours) = match received.ids.as_slice() {
         // Without identities it is for the two ends themselves.
         [] => (
             TrafficSelector::from_address(core.path.remote.ip()),
@@ -86,10 +90,13 @@ pub(crate) fn choose(
     let mut nearest: Option<Refused> = None;
     for connection in candidates(core, children, cx) {
         for config in &connection.children {
+            let is_moved = config.mode == Mode::Transport && core.wrap().is_some();
+            let (local, remote) =
+                if is_moved { nat::as_here((ours, peers), core) } else { (ours, peers) };
             if !protects(&connection, config, core, local, remote) {
                 continue;
             }
-            let Some(choice) = suite::choose_phase2(config, sa) else {
+            let Some(choice) = suite::choose_phase2(config, sa, core.wrap()) else {
                 nearest.get_or_insert_with(|| no_proposal(config, offered));
                 continue;
             };
@@ -99,10 +106,13 @@ pub(crate) fn choose(
             };
             let rekeys = children.iter().rfind(same).map(|old| old.id);
             let connection = Arc::clone(&connection);
-            return Ok(Chosen { connection, child, choice, local, remote, rekeys });
+            let original = received.original_addresses.as_slice();
+            let peer_view =
+                is_moved.then(|| nat::peer_view(Role::Responder, original, core)).flatten();
+            return Ok(Chosen { connection, child, choice, local, remote, rekeys, peer_view });
         }
     }
-    Err(Box::new(nearest.unwrap_or_else(|| no_selectors(core, local, remote, offered))))
+    Err(Box::new(nearest.unwrap_or_else(|| no_selectors(core, ours, peers, offered))))
 }
 
 /// The connection of the phase 1, and as long as it has no child the others with this peer: which of

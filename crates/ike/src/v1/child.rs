@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     Amounts, ChildConfig, ChildKeys, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
-    IkeSaId, Mode, Tfc,
+    Hosts, IkeSaId, Mode, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
@@ -17,6 +17,8 @@ use crate::context::Context;
 use crate::event::{ChildSaInfo, ChildSaState};
 use crate::keymat::Role;
 use crate::output::{DebugKeys, EspDebugKeys, Output};
+
+use super::lifetimes::News;
 
 /// One child SA, from installation to removal.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Child {
     /// Its soft and its hard limits, if there are any beside those in time.
     amounts: Option<Box<[Amounts; 2]>>,
     reqid: u32,
+    /// How its packets travel.
+    encap: Encapsulation,
     suite: Arc<[Transform]>,
     in_engine: bool,
 }
@@ -78,6 +82,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) keys_in: ChildKeys,
     pub(crate) keys_out: ChildKeys,
     pub(crate) encap: Encapsulation,
+    /// In transport mode, the two ends as the peer knows them, if that is not as we do.
+    pub(crate) peer_view: Option<Hosts>,
     pub(crate) rekeys: Option<ChildSaId>,
     /// Whether to send on it from now on.
     pub(crate) outbound: bool,
@@ -116,7 +122,7 @@ impl Child {
             spi_out: agreed.spi_out,
             protection: agreed.protection,
             mode: agreed.mode,
-            peer_view: None,
+            peer_view: agreed.peer_view,
             esn: false,
             keys_in: agreed.keys_in,
             keys_out: agreed.keys_out,
@@ -158,6 +164,7 @@ impl Child {
             over_at: lifetime.hard.time.and_then(|age| cx.now.checked_add(age)),
             amounts: lifetime.has_amounts().then(|| Box::new([lifetime.soft, lifetime.hard])),
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
+            encap: agreed.encap,
             suite,
             in_engine: true,
         }
@@ -169,6 +176,14 @@ impl Child {
             cx.out.release_spi(self.spi_in);
             cx.out.disown_child(self.id);
             cx.out.push(Output::RemoveChild { id: self.id, delay });
+        }
+    }
+
+    /// The peer may be elsewhere now. Whether ESP goes in UDP stays as it was agreed.
+    pub(crate) fn follow(&mut self, encap: Encapsulation, cx: &mut Context<'_>) {
+        if self.in_engine && encap.udp == self.encap.udp && encap != self.encap {
+            self.encap = encap;
+            cx.out.push(Output::UpdatePeer { child: self.id, encap });
         }
     }
 
@@ -202,6 +217,23 @@ impl Child {
         self.rekey_at = Some(self.rekey_at.map_or(now, |at| at.min(now)));
     }
 
+    /// How long it lives, from its beginning.
+    pub(crate) fn life(&self) -> Option<Duration> {
+        self.over_at.map(|at| at.saturating_duration_since(self.installed))
+    }
+
+    /// The peer lives shorter on it.
+    pub(crate) fn heed(&mut self, news: News) {
+        if let Some(end) = news.end {
+            self.over_at = self.installed.checked_add(end);
+        }
+        if let Some(at) =
+            news.latest_renewal().and_then(|latest| self.installed.checked_add(latest))
+        {
+            self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
+        }
+    }
+
     /// Its replacement has failed: it is tried again later.
     pub(crate) fn put_off(&mut self, until: Instant) {
         if self.phase == ChildPhase::Rekeying {
@@ -221,7 +253,7 @@ impl Child {
     }
 
     /// A snapshot.
-    pub(crate) fn info(&self, encap: Encapsulation) -> ChildSaInfo {
+    pub(crate) fn info(&self) -> ChildSaInfo {
         ChildSaInfo {
             id: self.id,
             name: self.name.clone(),
@@ -232,7 +264,7 @@ impl Child {
                 ChildPhase::Rekeying => ChildSaState::Rekeying,
                 ChildPhase::Replaced { .. } => ChildSaState::Rekeyed,
             },
-            encap,
+            encap: self.encap,
             mode: self.mode,
             spi_in: self.spi_in,
             spi_out: self.spi_out,

@@ -13,9 +13,12 @@ use crate::context::Context;
 use crate::event::{IkeSaInfo, IkeSaState, PeerSoftware, Step};
 use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
+use crate::lifetime::Offer;
+use crate::nat::Verdict;
 use crate::output::Output;
 
 use super::keys::{Cookies, Iv, Keys};
+use super::nat::{self, Numbers};
 
 /// The part of an IKE SA that stays while its state changes.
 #[derive(Debug)]
@@ -33,9 +36,15 @@ pub(crate) struct Core {
     pub(crate) peer: PeerSoftware,
     /// The peer answers R-U-THERE (RFC 3706).
     pub(crate) peer_has_dpd: bool,
+    /// Both know NAT traversal, by these numbers (RFC 3947 §3.1).
+    pub(crate) nat_numbers: Option<Numbers>,
+    /// What both ends' hashes say about the path.
+    pub(crate) nat: Verdict,
     pub(crate) suite: Arc<[Transform]>,
     /// How long an initiator wants it to live; of an initiator nothing, as its own limits are that.
     pub(crate) life: Option<Duration>,
+    /// Of a responder, what it has to tell the initiator of that.
+    pub(crate) told_life: Option<Offer>,
     pub(crate) started: Instant,
     /// When the peer last gave a sign of life.
     pub(crate) heard: Instant,
@@ -62,8 +71,11 @@ impl Core {
             path,
             peer: PeerSoftware::Unknown,
             peer_has_dpd: false,
+            nat_numbers: None,
+            nat: Verdict::default(),
             suite: Arc::default(),
             life: None,
+            told_life: None,
             started: cx.now,
             heard: cx.now,
             unreachable: false,
@@ -94,7 +106,18 @@ impl Core {
     /// How ESP travels.
     pub(crate) fn encapsulation(&self) -> Encapsulation {
         let Path { local, remote, .. } = self.path;
-        Encapsulation { udp: false, tcp: false, local, remote }
+        Encapsulation { udp: nat::is_in_udp(self.nat, &self.connection), tcp: false, local, remote }
+    }
+
+    /// How quick modes say that ESP goes in UDP; `None` if it does not.
+    pub(crate) fn wrap(&self) -> Option<Numbers> {
+        self.nat_numbers.filter(|_| self.encapsulation().udp)
+    }
+
+    /// The peer has proven that it lives, and where it is.
+    pub(crate) fn hear(&mut self, path: Path, now: Instant) {
+        self.heard = now;
+        self.path = path;
     }
 
     /// Our identity: the configured one, else our address.
@@ -123,8 +146,8 @@ impl Core {
             initiator: self.role.is_initiator(),
             spi_i: self.cookie_i,
             spi_r: self.cookie_r,
-            nat_local: false,
-            nat_remote: false,
+            nat_local: self.nat.we_are_behind_nat,
+            nat_remote: self.nat.peer_is_behind_nat,
             fragmentation: false,
             resumed: false,
             follows_redirects: false,

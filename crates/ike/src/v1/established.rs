@@ -13,8 +13,10 @@ use adit_wire::iana::isakmp::NotifyType;
 use adit_wire::ip::FlowKey;
 use adit_wire::isakmp::{Header, Notify};
 
+use crate::command::Path;
 use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
+use crate::output::Output;
 
 use super::answer::{self, Refused};
 use super::child::{Child, ChildPhase};
@@ -22,6 +24,7 @@ use super::core::Core;
 use super::dpd::{Dpd, Liveness};
 use super::informational;
 use super::keys::Iv;
+use super::lifetimes::{self, News};
 use super::quick_mode::{Outcome, QuickMode, Request};
 use super::received::Received;
 use super::retransmission::Answered;
@@ -39,6 +42,12 @@ pub(crate) struct Established {
     last: Option<Answered>,
     /// Message ids of exchanges that are over: what uses them again is a replay.
     used_ids: VecDeque<u32>,
+    /// There were more than are remembered: another message of this kind may be one of them again.
+    has_forgotten: bool,
+    /// The greatest number that the peer has asked for a sign of life under.
+    asked_number: Option<u32>,
+    /// When the NAT in front of us needs a packet to keep its mapping (RFC 3948 §4).
+    keepalive_at: Option<Instant>,
     dpd: Dpd,
     /// Another phase 1 has its place: the peer may go on with this one, we do not.
     pub(crate) superseded: bool,
@@ -59,6 +68,8 @@ pub(crate) enum Input {
     Refused(Box<Refused>),
     /// The peer has deleted what we send on under this SPI.
     Deleted(Spi),
+    /// The peer lives shorter on what we send on under this SPI.
+    Lifetime(Spi, News),
     /// The peer has deleted the phase 1.
     Gone,
     /// Its time is over.
@@ -109,6 +120,9 @@ impl Established {
             wanted: VecDeque::new(),
             last,
             used_ids: VecDeque::new(),
+            has_forgotten: false,
+            asked_number: None,
+            keepalive_at: keepalive(core, cx.now),
             dpd: Dpd::new(cx.rng.next_u64()),
             superseded: false,
         }
@@ -213,6 +227,7 @@ impl Established {
     fn use_up(&mut self, message_id: u32) {
         if self.used_ids.len() >= USED_IDS_MAX {
             self.used_ids.pop_front();
+            self.has_forgotten = true;
         }
         self.used_ids.push_back(message_id);
     }
@@ -240,6 +255,7 @@ impl Established {
     /// Takes a message of a quick mode.
     pub(crate) fn handle_quick(
         &mut self,
+        path: Path,
         header: &Header,
         octets: &[u8],
         core: &mut Core,
@@ -254,7 +270,8 @@ impl Established {
         if let Some(quick) = known {
             let outcome = quick.handle_message(header, octets, core, cx);
             if !matches!(outcome, Outcome::Stay) {
-                core.heard = cx.now;
+                // Nonces of both ends are in it: it is none of before.
+                core.hear(path, cx.now);
             }
             return into_input(outcome).into_iter().collect();
         }
@@ -263,10 +280,12 @@ impl Established {
             return Vec::new();
         };
         let has_room = children.len() < CHILDREN_MAX && self.has_room(cx.now);
-        if !is_authentic(id, &received, core) || !has_room {
+        // What may be a replay does not say where the peer is.
+        let is_there = path == core.path || !self.has_forgotten;
+        if !is_authentic(id, &received, core) || !has_room || !is_there {
             return Vec::new();
         }
-        core.heard = cx.now;
+        core.hear(path, cx.now);
         self.begin(id, octets, &received, &iv, core, children, cx)
     }
 
@@ -304,6 +323,7 @@ impl Established {
             local: chosen.local,
             remote: chosen.remote,
             rekeys: chosen.rekeys,
+            peer_view: chosen.peer_view,
         };
         match QuickMode::answer(&request, core, cx) {
             Ok((quick, child)) => {
@@ -321,9 +341,11 @@ impl Established {
     /// Takes an Informational exchange.
     pub(crate) fn handle_informational(
         &mut self,
+        path: Path,
         header: &Header,
         octets: &[u8],
         core: &mut Core,
+        children: &[Child],
         cx: &mut Context<'_>,
     ) -> Vec<Input> {
         let id = header.message_id;
@@ -342,12 +364,17 @@ impl Established {
         if !is_authentic(id, &received, core) {
             return Vec::new();
         }
+        let is_new = self.is_new_question(&received) || !self.has_forgotten;
+        if path != core.path && !is_new {
+            return Vec::new();
+        }
         self.use_up(id);
-        core.heard = cx.now;
+        core.hear(path, cx.now);
         core.unreachable = false;
         let mut inputs = Vec::new();
         for notify in &received.notifies {
             inputs.extend(self.handle_notify(notify, core, cx));
+            inputs.extend(self.handle_lifetime(notify, core, children));
         }
         for delete in &received.deletes {
             if delete.deletes_isakmp_sa(core.cookie_i, core.cookie_r) {
@@ -360,6 +387,19 @@ impl Established {
         // What goes goes before what it went with.
         inputs.sort_by_key(|input| matches!(input, Input::Gone));
         inputs
+    }
+
+    /// Whether the peer asks for a sign of life under a greater number than ever: no replay does
+    /// (RFC 3706 §7).
+    fn is_new_question(&mut self, received: &Received<'_>) -> bool {
+        let asked = received.notifies.iter().filter(|one| one.kind == NotifyType::R_U_THERE);
+        let numbers = asked.filter_map(|one| <[u8; 4]>::try_from(one.data).ok());
+        let Some(number) = numbers.map(u32::from_be_bytes).max() else { return false };
+        let is_new = self.asked_number.is_none_or(|before| number > before);
+        if is_new {
+            self.asked_number = Some(number);
+        }
+        is_new
     }
 
     fn handle_notify(
@@ -388,6 +428,38 @@ impl Established {
                 into_input(outcome)
             }
             _ => None,
+        }
+    }
+
+    /// An initiator hears how long the responder keeps what both have.
+    fn handle_lifetime(
+        &mut self,
+        notify: &Notify<'_>,
+        core: &Core,
+        children: &[Child],
+    ) -> Option<Input> {
+        if notify.kind != NotifyType::RESPONDER_LIFETIME {
+            return None;
+        }
+        if core.role.is_initiator() {
+            let current = self.over_at.map(|at| at.saturating_duration_since(self.since));
+            self.heed(lifetimes::heard_of_phase1(notify, current, core));
+        }
+        children.iter().filter(|child| child.by_us).find_map(|child| {
+            let sa = (child.protocol, child.spi_out);
+            let news = lifetimes::heard_of_child(notify, sa, child.life(), core);
+            (news != News::default()).then_some(Input::Lifetime(child.spi_out, news))
+        })
+    }
+
+    fn heed(&mut self, news: News) {
+        if let Some(end) = news.end {
+            self.over_at = self.since.checked_add(end);
+        }
+        if let Some(at) = news.latest_renewal().and_then(|latest| self.since.checked_add(latest))
+            && !self.superseded
+        {
+            self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
         }
     }
 
@@ -421,6 +493,10 @@ impl Established {
                 }));
             }
         }
+        if self.keepalive_at.is_some_and(|at| cx.now >= at) {
+            cx.out.push(Output::Keepalive(core.path));
+            self.keepalive_at = keepalive(core, cx.now);
+        }
         if self.over_at.is_some_and(|at| cx.now >= at) {
             self.over_at = None;
             informational::delete_isakmp(core, cx);
@@ -436,13 +512,21 @@ impl Established {
     pub(crate) fn supersede(&mut self) {
         self.superseded = true;
         self.rekey_at = None;
+        self.keepalive_at = None;
     }
 
     pub(crate) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
         let quick = self.quick_modes.iter().map(QuickMode::poll_timeout).min();
         let dpd = self.dpd.poll_timeout(core);
-        [quick, dpd, self.rekey_at, self.over_at].into_iter().flatten().min()
+        let own = [self.rekey_at, self.over_at, self.keepalive_at];
+        [quick, dpd].into_iter().chain(own).flatten().min()
     }
+}
+
+/// RFC 3948 §4: only who is behind the NAT keeps its mapping alive.
+fn keepalive(core: &Core, now: Instant) -> Option<Instant> {
+    let interval = core.connection.keepalive;
+    (core.nat.we_are_behind_nat && !interval.is_zero()).then_some(now + interval)
 }
 
 /// The first message of an exchange.

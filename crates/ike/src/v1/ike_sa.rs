@@ -24,6 +24,7 @@ use super::core::Core;
 use super::established::{Established, Input};
 use super::informational;
 use super::main_mode::{MainMode, Outcome};
+use super::nat;
 use super::retransmission::Answered;
 
 /// One IKE SA, from the first message to the end of its children.
@@ -116,9 +117,8 @@ impl IkeSa {
             Phase::Dormant => IkeSaState::Rekeyed,
             Phase::Closed => return None,
         };
-        let encap = self.core.encapsulation();
         let mut info = IkeSaInfo { state, ..self.core.info() };
-        info.children = self.children.iter().map(|child| child.info(encap)).collect();
+        info.children = self.children.iter().map(Child::info).collect();
         if let Phase::Established(established) = &self.phase {
             info.established = Some(established.since);
             info.rekey_at = established.rekey_at;
@@ -170,7 +170,9 @@ impl IkeSa {
         cx: &mut Context<'_>,
     ) {
         let Phase::Established(established) = &mut self.phase else { return };
-        if path != self.core.path || header.cookie_r != self.core.cookie_r {
+        let old = self.core.path;
+        let is_theirs = path == old || nat::may_move_to(path, &self.core);
+        if !is_theirs || header.cookie_r != self.core.cookie_r {
             return;
         }
         let inputs = match header.exchange {
@@ -179,15 +181,29 @@ impl IkeSa {
                 return;
             }
             ExchangeType::QUICK_MODE => {
-                established.handle_quick(header, octets, &mut self.core, &self.children, cx)
+                established.handle_quick(path, header, octets, &mut self.core, &self.children, cx)
             }
             ExchangeType::INFORMATIONAL => {
-                established.handle_informational(header, octets, &mut self.core, cx)
+                let (core, children) = (&mut self.core, &self.children);
+                established.handle_informational(path, header, octets, core, children, cx)
             }
             _ => return,
         };
+        self.settle_path(old, cx);
         self.take_all(inputs, cx);
         self.pump(cx);
+    }
+
+    /// The peer may be elsewhere than it was: its children go after it.
+    fn settle_path(&mut self, old: Path, cx: &mut Context<'_>) {
+        if self.core.path == old {
+            return;
+        }
+        let encap = self.core.encapsulation();
+        self.children.iter_mut().for_each(|child| child.follow(encap, cx));
+        if let Some(ike) = self.info() {
+            cx.out.event(Event::PeerMoved { ike: Box::new(ike), old: old.remote });
+        }
     }
 
     /// Takes the result of a job.
@@ -220,6 +236,9 @@ impl IkeSa {
             let (local, remote) = (local.clone(), remote.clone());
             let method = self.core.connection.pad.remote_auth.word();
             self.core.progress(Step::Authenticated { local, remote, method }, cx);
+        }
+        if let Some(told) = self.core.told_life.take() {
+            informational::send_life(told, &self.core, cx);
         }
         cx.out.notice(Notice::Established { ike: self.core.id, initial_contact: by_peer });
     }
@@ -301,11 +320,13 @@ impl IkeSa {
         if let Phase::Established(established) = &mut self.phase {
             wanted.into_iter().for_each(|name| established.want(name, None));
         }
+        let encap = self.core.encapsulation();
         for mut child in children {
             if child.phase == ChildPhase::Rekeying {
                 child.put_off(cx.now);
             }
             cx.out.own_child(child.id, self.core.id);
+            child.follow(encap, cx);
             self.children.push(child);
         }
     }
@@ -351,9 +372,16 @@ impl IkeSa {
                 self.core.heard = cx.now;
                 self.confirm(child, cx);
             }
-            PacketEvent::Used { .. }
-            | PacketEvent::PeerMoved { .. }
-            | PacketEvent::Acquire { .. } => {}
+            PacketEvent::PeerMoved { remote, .. } => {
+                // Only of a peer behind a NAT, and only by the newest packet (RFC 3947 §4).
+                let old = self.core.path;
+                let path = Path { remote, ..old };
+                if nat::may_move_to(path, &self.core) {
+                    self.core.path = path;
+                    self.settle_path(old, cx);
+                }
+            }
+            PacketEvent::Used { .. } | PacketEvent::Acquire { .. } => {}
         }
     }
 
@@ -447,6 +475,10 @@ impl IkeSa {
             }
             Input::Failed { child, rekeys, reason } => self.child_failed(child, rekeys, reason, cx),
             Input::Deleted(spi_out) => self.handle_deleted(spi_out, cx),
+            Input::Lifetime(spi_out, news) => {
+                let child = self.children.iter_mut().find(|child| child.spi_out == spi_out);
+                child.into_iter().for_each(|child| child.heed(news));
+            }
             Input::Gone => self.lose_phase_1(FailureReason::ClosedByPeer, cx),
             Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
             Input::Silent(reason) => self.end(reason, cx),
@@ -499,7 +531,6 @@ impl IkeSa {
 
     /// A child is there for good: it takes the place of those that protect the same.
     fn enter(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let encap = self.core.encapsulation();
         let Some(new) = self.child(id) else { return };
         let (name, by_us) = (new.name.clone(), new.by_us);
         let is_old = |old: &&Child| old.id != id && old.is_current() && old.is_like(new);
@@ -508,7 +539,7 @@ impl IkeSa {
             self.report_up(id, cx);
             return;
         };
-        let (before, after) = (Box::new(first.info(encap)), Box::new(new.info(encap)));
+        let (before, after) = (Box::new(first.info()), Box::new(new.info()));
         let crossed = first.by_us != by_us && is_young(first, cx.now);
         if crossed && first.rank() > new.rank() {
             // Both ends have asked for the same: both keep the same one.
@@ -531,9 +562,8 @@ impl IkeSa {
     }
 
     fn report_up(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let encap = self.core.encapsulation();
         let (Some(ike), Some(child)) = (self.info(), self.child(id)) else { return };
-        let (name, child) = (child.name.clone(), Box::new(child.info(encap)));
+        let (name, child) = (child.name.clone(), Box::new(child.info()));
         cx.out.event(Event::ChildUp { ike: Box::new(ike), child });
         let connection = self.core.connection_name().clone();
         cx.out.notice(Notice::ChildUp { connection, child: name });
@@ -583,7 +613,7 @@ impl IkeSa {
         if child.phase == ChildPhase::Offered {
             return;
         }
-        let info = Box::new(child.info(self.core.encapsulation()));
+        let info = Box::new(child.info());
         cx.out.event(Event::ChildDown { ike, child: info, reason: reason.clone() });
         let connection = self.core.connection_name().clone();
         cx.out.notice(Notice::ChildGone { connection, child: child.name, reason });

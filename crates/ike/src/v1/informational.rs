@@ -7,13 +7,16 @@ use adit_crypto::Secret;
 use adit_wire::Writer;
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
+use adit_wire::iana::doi::{Doi, ProtocolId as IsakmpProtocolId};
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
-use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder};
+use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder, Notify};
 
 use crate::context::Context;
 use crate::failure::FailureReason;
+use crate::lifetime::Offer;
 
 use super::core::Core;
+use super::lifetimes;
 use super::received::Received;
 
 /// The number of the IPsec DOI (RFC 2407 §6.1).
@@ -33,6 +36,38 @@ fn notify_body(kind: NotifyType, protocol: u8, spi: &[u8], data: &[u8], w: &mut 
     w.u16(kind.0);
     w.bytes(spi);
     w.bytes(data);
+}
+
+/// Adds a notify about an SA of packets that comes in under `spi`.
+pub(crate) fn put_child_notify(
+    kind: NotifyType,
+    protocol: ProtocolId,
+    spi: Spi,
+    data: &[u8],
+    chain: &mut ChainBuilder,
+) {
+    chain.push(PayloadType::NOTIFICATION, |w| {
+        notify_body(kind, protocol_number(protocol), &spi.to_octets(), data, w);
+    });
+}
+
+/// Tells the initiator how long the ISAKMP SA lives for us. RFC 2407 §4.6.3.1 has DOI 0 for what is not
+/// about IPsec.
+pub(crate) fn send_life(told: Offer, core: &Core, cx: &mut Context<'_>) {
+    let (spi, data) = (cookies(core), lifetimes::data(told));
+    let mut covered = ChainBuilder::new();
+    covered.push(PayloadType::NOTIFICATION, |w| {
+        let kind = NotifyType::RESPONDER_LIFETIME;
+        Notify {
+            doi: Doi::ISAKMP,
+            protocol: IsakmpProtocolId::ISAKMP,
+            spi: &spi,
+            kind,
+            data: &data,
+        }
+        .write(w);
+    });
+    send(covered, core, cx);
 }
 
 /// Both cookies, which name an ISAKMP SA.

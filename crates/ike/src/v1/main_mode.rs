@@ -30,11 +30,13 @@ use crate::context::Context;
 use crate::event::{PeerSoftware, Step};
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
+use crate::lifetime::Agreement;
 use crate::output::{AuthJob, AuthJobKind, Output};
 
 use super::core::Core;
 use super::identification;
 use super::keys::{Keys, Material, Phase1Hash};
+use super::nat;
 use super::received::Received;
 use super::retransmission::{Answered, Due, Sent};
 use super::suite::{Phase1Choice, Phase1Offer, Phase1Suite};
@@ -104,7 +106,7 @@ impl MainMode {
         let sa_body = offer.body();
         let mut chain = ChainBuilder::new();
         chain.push(PayloadType::SA, |w| w.bytes(&sa_body));
-        for id in vendor::ours() {
+        for id in vendor::ours().into_iter().chain(nat::offered(core)) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
         let octets = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
@@ -140,10 +142,16 @@ impl MainMode {
                 chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
             }
         }
+        if let Some((id, numbers)) = nat::common(&received.vendor_ids, core) {
+            chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
+            core.nat_numbers = Some(numbers);
+        }
         let octets = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
         core.transmit(&octets, cx);
         core.suite = cx.out.shared_suite(choice.suite.transforms());
-        core.life = choice.life;
+        let Agreement { limits, notify } = choice.agreement;
+        core.life = limits.seconds.map(|limit| Duration::from_secs(limit.amount));
+        core.told_life = notify;
         let sa_body = received.sa_body.to_vec();
         Ok(Self {
             stage: Stage::SaAnswered { sa_body, suite: choice.suite },
@@ -181,7 +189,9 @@ impl MainMode {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
-        if header.message_id != 0 || path != core.path {
+        let floats =
+            matches!(self.stage, Stage::KeAnswered { .. }) && nat::may_float_to(path, core, cx);
+        if header.message_id != 0 || (path != core.path && !floats) {
             return Ok(Outcome::Stay);
         }
         if let Some(answered) = &mut self.answered
@@ -193,7 +203,7 @@ impl MainMode {
             return Ok(Outcome::Stay);
         }
         if matches!(self.stage, Stage::KeAnswered { .. } | Stage::IdSent { .. }) {
-            return self.handle_encrypted(header, octets, core, cx);
+            return self.handle_encrypted(path, header, octets, core, cx);
         }
         let body = octets.get(Header::LEN..).unwrap_or_default();
         let Ok(received) = Received::clear(header.next_payload, body) else {
@@ -226,17 +236,18 @@ impl MainMode {
             return Ok(Outcome::Stay);
         };
         let (share, nonce) = (cx.key_share(suite.group), cx.nonce());
-        let chain = key_chain(share.public(), &nonce);
+        let mut chain = key_chain(share.public(), &nonce);
         core.cookie_r = cookie_r;
         core.suite = cx.out.shared_suite(suite.transforms());
         note_vendors(received, core);
+        core.nat_numbers = nat::common(&received.vendor_ids, core).map(|(_, numbers)| numbers);
+        if let Some(hash) = suite.hash() {
+            nat::put_hashes(hash, core, &mut chain, cx);
+        }
         let message = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
         let sa_body = sa_body.clone();
         self.stage = Stage::KeSent { sa_body, suite, share: Some(share), nonce };
         self.answered = Some(Answered::new(octets, message.clone()));
-        let reached =
-            Step::Reached { path: core.path, nat_local: false, nat_remote: false, peer: core.peer };
-        core.progress(reached, cx);
         self.ask(message, core, cx);
         Ok(Outcome::Stay)
     }
@@ -254,12 +265,19 @@ impl MainMode {
         let Ok((own_public, shared)) = cx.answer_key_share(suite.group, public) else {
             return Ok(Outcome::Stay);
         };
+        // The answer is not longer than the question: neither by the nonce nor by hashes.
+        let mut own_nonce = cx.nonce();
+        own_nonce.truncate(nonce.len());
+        core.nat = suite
+            .hash()
+            .map(|hash| nat::verdict(hash, core, &received.nat_hashes))
+            .unwrap_or_default();
         let material = Material {
             sa_body: sa_body.clone(),
             public_i: public.to_vec(),
             public_r: own_public,
             nonce_i: nonce.to_vec(),
-            nonce_r: cx.nonce(),
+            nonce_r: own_nonce,
             shared,
         };
         let suite = suite.clone();
@@ -282,6 +300,10 @@ impl MainMode {
         };
         let Some((public, peer_nonce)) = key_and_nonce(received) else { return Ok(Outcome::Stay) };
         let Some(own) = share.take() else { return Ok(Outcome::Stay) };
+        core.nat = suite
+            .hash()
+            .map(|hash| nat::verdict(hash, core, &received.nat_hashes))
+            .unwrap_or_default();
         let own_public = own.public().to_vec();
         let shared = own.agree(public).map_err(|_| BAD_KEY)?;
         let material = Material {
@@ -293,6 +315,14 @@ impl MainMode {
             shared,
         };
         let suite = suite.clone();
+        let reached = Step::Reached {
+            path: core.path,
+            nat_local: core.nat.we_are_behind_nat,
+            nat_remote: core.nat.peer_is_behind_nat,
+            peer: core.peer,
+        };
+        core.progress(reached, cx);
+        nat::float(core, cx);
         self.sent = None;
         self.derive(suite, material, octets, core, cx);
         Ok(Outcome::Stay)
@@ -348,11 +378,15 @@ impl MainMode {
         let keys = Keys::derive(suite, key.0, material, core.cookies());
         core.keys = Some(keys.ok_or(FailureReason::Internal("key length"))?);
         core.local_id = Some(core.own_id());
+        let hash = suite.hash();
         let stage = std::mem::replace(&mut self.stage, Stage::taken());
         let Stage::Deriving { material, .. } = stage else { return Ok(Outcome::Stay) };
         match core.role {
             Role::Responder => {
-                let chain = key_chain(&material.public_r, &material.nonce_r);
+                let mut chain = key_chain(&material.public_r, &material.nonce_r);
+                if let Some(hash) = hash.filter(|_| core.nat.supported) {
+                    nat::put_hashes(hash, core, &mut chain, cx);
+                }
                 let message = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
                 core.transmit(&message, cx);
                 self.answered = self.answered.take().map(|asked| asked.with(message));
@@ -399,6 +433,7 @@ impl MainMode {
     /// The fifth or the sixth message of the peer.
     fn handle_encrypted(
         &mut self,
+        path: Path,
         header: &Header,
         octets: &[u8],
         core: &mut Core,
@@ -428,7 +463,7 @@ impl MainMode {
             keys.set_phase1_iv(iv);
         }
         core.remote_id = Some(id);
-        core.heard = cx.now;
+        core.hear(path, cx.now);
         self.initial_contact |= initial_contact;
         self.conclude(octets, core, cx)
     }

@@ -7,6 +7,8 @@
 //! | `main_mode` | phase 1 with identity protection | 2409 §5.4 |
 //! | `established` | what a complete phase 1 does | |
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
+//! | `nat` | NAT traversal | 3947 |
+//! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite` | proposals | 2407 §4.5, 2409 appendix A |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
@@ -23,7 +25,9 @@ mod informational;
 #[allow(dead_code, reason = "other ways to authenticate are not built yet")]
 mod keymat;
 mod keys;
+mod lifetimes;
 mod main_mode;
+mod nat;
 mod quick_mode;
 mod received;
 mod retransmission;

@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 use adit_crypto::{KeyShare, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode};
 use adit_wire::esp::Spi;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
@@ -30,6 +30,8 @@ use super::child::{Agreed, Child};
 use super::core::Core;
 use super::identification;
 use super::keys::{Iv, Phase2Nonces};
+use super::lifetimes;
+use super::nat;
 use super::received::Received;
 use super::retransmission::{Answered, Due, Sent};
 use super::suite::{Phase2Choice, Phase2Offer};
@@ -110,7 +112,7 @@ impl QuickMode {
         };
         let spi_in = cx.child_spi(&core.connection, config);
         let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
-        let offer = Phase2Offer::new(config)?;
+        let offer = Phase2Offer::new(config, core)?;
         let share = offer.group().map(|group| cx.key_share(group));
         let nonce = cx.nonce();
         let mut covered = ChainBuilder::new();
@@ -120,6 +122,9 @@ impl QuickMode {
             covered.push(PayloadType::KE, |w| w.bytes(share.public()));
         }
         put_ids(local, remote, &mut covered);
+        if config.mode == Mode::Transport {
+            nat::put_original_addresses(Role::Initiator, core, &mut covered);
+        }
         let hash = keys.hash_1(message_id, covered.octets());
         let mut iv = keys.exchange_iv(message_id);
         let octets = sealed(core, message_id, &hash, covered, &mut iv)?;
@@ -194,11 +199,17 @@ impl QuickMode {
             local: asked.local,
             remote: asked.remote,
             rekeys: asked.rekeys,
+            peer_view: nat::peer_view(Role::Initiator, &received.original_addresses, core)
+                .filter(|_| choice.mode == Mode::Transport),
             choice,
             shared,
             nonces: &nonces,
         };
-        let child = agreed.install(&core.connection, &asked.config, core, cx)?;
+        let sa = (agreed.choice.protection.protocol(), agreed.choice.spi_out);
+        let mut child = agreed.install(&core.connection, &asked.config, core, cx)?;
+        for notify in &received.notifies {
+            child.heed(lifetimes::heard_of_child(notify, sa, child.life(), core));
+        }
         self.iv = iv;
         self.sent = None;
         self.answered = Some(Answered::new(octets, message));
@@ -243,6 +254,14 @@ impl QuickMode {
         for (_, body) in &received.ids {
             covered.push(PayloadType::ID, |w| w.bytes(body));
         }
+        if request.choice.mode == Mode::Transport {
+            nat::put_original_addresses(Role::Responder, core, &mut covered);
+        }
+        let agreed_life = lifetimes::of_phase2(request.choice.life, config);
+        if let Some(told) = agreed_life.and_then(|agreement| agreement.notify) {
+            let protocol = request.choice.protection.protocol();
+            lifetimes::put(told, protocol, spi_in, &mut covered);
+        }
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
@@ -253,6 +272,7 @@ impl QuickMode {
             local: request.local,
             remote: request.remote,
             rekeys: request.rekeys,
+            peer_view: request.peer_view,
             choice: request.choice.clone(),
             shared,
             nonces: &nonces,
@@ -417,6 +437,7 @@ pub(crate) struct Request<'a, 'm> {
     pub(crate) local: TrafficSelector,
     pub(crate) remote: TrafficSelector,
     pub(crate) rekeys: Option<ChildSaId>,
+    pub(crate) peer_view: Option<Hosts>,
 }
 
 /// What both sides have agreed on.
@@ -426,6 +447,7 @@ struct Negotiated<'a> {
     local: TrafficSelector,
     remote: TrafficSelector,
     rekeys: Option<ChildSaId>,
+    peer_view: Option<Hosts>,
     choice: Phase2Choice,
     shared: Option<Secret>,
     nonces: &'a Phase2Nonces,
@@ -463,6 +485,7 @@ impl Negotiated<'_> {
             keys_in,
             keys_out,
             encap: core.encapsulation(),
+            peer_view: self.peer_view,
             rekeys: self.rekeys,
             outbound: self.role.is_initiator() && self.rekeys.is_none(),
         };

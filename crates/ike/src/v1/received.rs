@@ -1,7 +1,11 @@
 //! The payloads of one message, sorted (RFC 2408 §3, RFC 2409 §5).
 
+use std::net::IpAddr;
+
 use adit_wire::iana::isakmp::PayloadType;
 use adit_wire::isakmp::{Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding};
+
+use super::nat;
 
 /// What a message says. Payloads that mean nothing here are left out.
 #[derive(Debug, Default)]
@@ -19,6 +23,10 @@ pub(crate) struct Received<'a> {
     pub(crate) notifies: Vec<Notify<'a>>,
     pub(crate) deletes: Vec<Delete<'a>>,
     pub(crate) vendor_ids: Vec<&'a [u8]>,
+    /// NAT-D of either numbering: first that of where the peer has sent to.
+    pub(crate) nat_hashes: Vec<&'a [u8]>,
+    /// NAT-OA of either numbering: first the initiator's.
+    pub(crate) original_addresses: Vec<IpAddr>,
 }
 
 /// A message that has not the form of its exchange. Nobody is told more: in phase 1 nobody has proven
@@ -64,14 +72,18 @@ impl<'a> Received<'a> {
             Payload::Notify(notify) => self.notifies.push(notify),
             Payload::Delete(delete) => self.deletes.push(delete),
             Payload::VendorId(_) => self.vendor_ids.push(raw.body),
+            Payload::NatD(hash) | Payload::NatDDraft(hash) => {
+                let has_room = self.nat_hashes.len() < nat::HASHES_MAX;
+                self.nat_hashes.extend(has_room.then_some(hash.0));
+            }
+            Payload::NatOa(original) | Payload::NatOaDraft(original) => {
+                let has_room = self.original_addresses.len() < ADDRESSES_MAX;
+                self.original_addresses.extend(has_room.then_some(original.0));
+            }
             Payload::Cert(_)
             | Payload::CertReq(_)
             | Payload::Signature(_)
             | Payload::Configuration(_)
-            | Payload::NatD(_)
-            | Payload::NatOa(_)
-            | Payload::NatDDraft(_)
-            | Payload::NatOaDraft(_)
             | Payload::Fragment(_)
             | Payload::Private(_) => {}
         }
@@ -81,6 +93,9 @@ impl<'a> Received<'a> {
 
 /// The two of a phase 2.
 const IDS_MAX: usize = 2;
+
+/// NAT-OAi and NAT-OAr; with one more than these it is none of both.
+const ADDRESSES_MAX: usize = 3;
 
 /// None of these payloads comes twice.
 fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Malformed> {

@@ -28,6 +28,8 @@ struct Session {
     timer: Timer,
     /// What it is entered under.
     connection: ConnectionName,
+    /// What its first message is found by; where the peer is may change.
+    opening: Option<(SocketAddr, IkeSpi)>,
 }
 
 impl Sessions {
@@ -35,12 +37,14 @@ impl Sessions {
     pub(crate) fn insert(&mut self, sa: IkeSa) {
         let id = sa.core.id;
         self.by_cookie.insert(sa.core.our_cookie(), id);
-        if !sa.core.role.is_initiator() {
-            self.by_opening.insert((sa.core.path.remote, sa.core.cookie_i), id);
+        let by_peer = !sa.core.role.is_initiator();
+        let opening = by_peer.then_some((sa.core.path.remote, sa.core.cookie_i));
+        if let Some(opening) = opening {
+            self.by_opening.insert(opening, id);
         }
         let connection = sa.core.connection_name().clone();
         self.by_connection.entry(connection.clone()).or_default().insert(id);
-        self.all.insert(id, Session { sa, timer: Timer::default(), connection });
+        self.all.insert(id, Session { sa, timer: Timer::default(), connection, opening });
     }
 
     /// Brings the index up to date: which of several connections is meant may show late.
@@ -66,10 +70,12 @@ impl Sessions {
 
     /// Gives one up, and its timer back.
     pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<Timer> {
-        let Session { sa, timer, connection } = self.all.remove(&id)?;
+        let Session { sa, timer, connection, opening } = self.all.remove(&id)?;
         self.leave(&connection, id);
         self.by_cookie.remove(&sa.core.our_cookie());
-        self.by_opening.remove(&(sa.core.path.remote, sa.core.cookie_i));
+        if let Some(opening) = opening {
+            self.by_opening.remove(&opening);
+        }
         Some(timer)
     }
 

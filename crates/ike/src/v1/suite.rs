@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use adit_crypto::{Encryption, KeyExchange, Prf, Protection};
+use adit_crypto::{Encryption, Hash, KeyExchange, Prf, Protection};
 use adit_db::{ChildConfig, Connection, Mode, ProposalSpec};
 use adit_wire::Writer;
 use adit_wire::doi::{Lifetimes, Phase1Transform, Phase2Transform};
@@ -24,7 +24,12 @@ use adit_wire::ikev2::Transform;
 use adit_wire::isakmp::{Proposal, Sa};
 
 use crate::failure::FailureReason;
+use crate::lifetime::Agreement;
 use crate::proposal::ChildSuite;
+
+use super::core::Core;
+use super::lifetimes;
+use super::nat::Numbers;
 
 /// Transforms of one offer: a proposal counts them in one octet, and the first message should fit a
 /// packet.
@@ -58,6 +63,11 @@ impl Phase1Suite {
             prf: Prf::from_id(transform.hash.prf()?)?,
             group: KeyExchange::from_id(transform.group?.key_exchange()?)?,
         })
+    }
+
+    /// The hash that was agreed on, which its prf is made of.
+    pub(crate) fn hash(&self) -> Option<Hash> {
+        Hash::ALL.into_iter().find(|hash| hash.prf() == self.prf)
     }
 
     /// The same as transforms of IKEv2, for people.
@@ -164,8 +174,8 @@ pub(crate) struct Phase1Choice {
     pub(crate) suite: Phase1Suite,
     /// The body of the SA payload that says so: the transform as it came.
     pub(crate) body: Vec<u8>,
-    /// How long the peer wants it to live, if it says so.
-    pub(crate) life: Option<Duration>,
+    /// What comes of the lifetime that the peer offers.
+    pub(crate) agreement: Agreement,
 }
 
 /// Chooses for phase 1: the peer's first transform that is ours, too.
@@ -175,14 +185,13 @@ pub(crate) fn choose_phase1(connection: &Connection, sa: &Sa<'_>) -> Option<Phas
         for transform in &proposal.transforms {
             let Ok(read) = Phase1Transform::read(transform) else { continue };
             let Some(suite) = Phase1Suite::of(&read) else { continue };
-            let floor = LIFE_MIN.as_secs();
-            let is_short = read.lifetimes.seconds.is_some_and(|seconds| seconds < floor);
-            if is_short || !connection.proposals.iter().any(|spec| suite.is_in(spec)) {
+            if !connection.proposals.iter().any(|spec| suite.is_in(spec)) {
                 continue;
             }
+            let agreement = lifetimes::of_phase1(read.lifetimes.seconds, connection);
+            let Some(agreement) = agreement else { continue };
             let chosen = Proposal { transforms: vec![transform.clone()], ..proposal.clone() };
-            let life = read.lifetimes.seconds.map(Duration::from_secs);
-            return Some(Phase1Choice { suite, body: sa_body(vec![chosen]), life });
+            return Some(Phase1Choice { suite, body: sa_body(vec![chosen]), agreement });
         }
     }
     None
@@ -197,6 +206,8 @@ pub(crate) struct Phase2Offer {
     transforms: Vec<Phase2Transform>,
     group: Option<KeyExchange>,
     mode: Mode,
+    /// How it says that ESP goes in UDP.
+    wrap: Option<Numbers>,
 }
 
 /// What both sides take for a child.
@@ -233,20 +244,28 @@ impl Phase2Offer {
     ///
     /// # Errors
     ///
-    /// If there is none.
-    pub(crate) fn new(config: &ChildConfig) -> Result<Self, FailureReason> {
-        let protocol = config.proposals.first().map(ProposalSpec::protocol);
+    /// If there is none, or AH would have to pass a NAT (RFC 3947 §1).
+    pub(crate) fn new(config: &ChildConfig, core: &Core) -> Result<Self, FailureReason> {
+        let wrap = core.wrap();
+        let passes = |spec: &&ProposalSpec| wrap.is_none() || spec.protocol() == ChildProtocol::ESP;
+        let specs: Vec<&ProposalSpec> = config.proposals.iter().filter(passes).collect();
+        let nat = core.nat;
+        if specs.is_empty() && !config.proposals.is_empty() {
+            let (nat_local, nat_remote) = (nat.we_are_behind_nat, nat.peer_is_behind_nat);
+            return Err(FailureReason::AhThroughNat { nat_local, nat_remote });
+        }
+        let protocol = specs.first().map(|spec| spec.protocol());
         let mut transforms: Vec<Phase2Transform> = Vec::new();
-        let group = config.proposals.iter().find_map(first_group).flatten();
+        let group = specs.iter().copied().find_map(first_group).flatten();
         let life = config.lifetime.seconds.hard;
         let lifetimes = Lifetimes::of_seconds(if life > 0 { life } else { DEFAULT_LIFE.as_secs() });
-        for spec in config.proposals.iter().filter(|spec| Some(spec.protocol()) == protocol) {
+        for spec in specs.into_iter().filter(|spec| Some(spec.protocol()) == protocol) {
             for suite in child_suites(spec) {
                 let Some(mut transform) = phase2_transform(spec.protocol(), &suite) else {
                     continue;
                 };
                 transform.group = group.map(|group| GroupId(group.id().0));
-                transform.mode = Some(encapsulation(config.mode));
+                transform.mode = Some(encapsulation(config.mode, wrap));
                 transform.lifetimes = lifetimes;
                 if !transforms.contains(&transform) {
                     transforms.push(transform);
@@ -258,7 +277,7 @@ impl Phase2Offer {
             return Err(FailureReason::Internal("no suite of the child is one of IKEv1"));
         }
         let protocol = ProtocolId(protocol.unwrap_or(ChildProtocol::ESP).0);
-        Ok(Self { protocol, transforms, group, mode: config.mode })
+        Ok(Self { protocol, transforms, group, mode: config.mode, wrap })
     }
 
     /// The key exchange that goes with it.
@@ -291,7 +310,7 @@ impl Phase2Offer {
         if proposal.protocol != self.protocol || !is_ours {
             return None;
         }
-        choice(proposal, transform, &answer, self.mode)
+        choice(proposal, transform, &answer, self.mode, self.wrap)
     }
 }
 
@@ -303,12 +322,21 @@ pub(crate) fn offered_sa(sa: &Sa<'_>) -> Option<(ChildProtocol, Spi)> {
 
 /// Chooses for a child: the peer's first transform that is ours, too. Bundles of protocols are none of
 /// ours.
-pub(crate) fn choose_phase2(config: &ChildConfig, sa: &Sa<'_>) -> Option<Phase2Choice> {
+///
+/// Where there is a NAT it is ESP in UDP, by the numbers of RFC 3947 or of the drafts: which of them goes
+/// with which vendor id not all peers agree on.
+pub(crate) fn choose_phase2(
+    config: &ChildConfig,
+    sa: &Sa<'_>,
+    wrap: Option<Numbers>,
+) -> Option<Phase2Choice> {
     for alternative in sa.alternatives() {
         let [proposal] = alternative else { continue };
         for transform in &proposal.transforms {
             let Ok(read) = Phase2Transform::read(proposal.protocol, transform) else { continue };
-            let Some(choice) = choice(proposal, transform, &read, config.mode) else { continue };
+            let Some(choice) = choice(proposal, transform, &read, config.mode, wrap) else {
+                continue;
+            };
             let is_in = |spec: &ProposalSpec| is_in(&choice, spec);
             if config.proposals.iter().any(is_in) {
                 return Some(choice);
@@ -335,10 +363,16 @@ fn choice(
     transform: &adit_wire::isakmp::Transform<'_>,
     read: &Phase2Transform,
     mode: Mode,
+    wrap: Option<Numbers>,
 ) -> Option<Phase2Choice> {
     let seconds = read.lifetimes.seconds.map_or(DEFAULT_LIFE, Duration::from_secs);
     // RFC 2407 §4.5: without the attribute the mode is up to the host, which is ours.
-    let fits = read.mode.is_none_or(|asked| asked == encapsulation(mode));
+    let same = |asked| match wrap {
+        None => asked == encapsulation(mode, None),
+        Some(_) => [Numbers::Rfc, Numbers::Draft].iter().any(|one| asked == one.mode(mode)),
+    };
+    let passes = wrap.is_none() || proposal.protocol == ProtocolId(ChildProtocol::ESP.0);
+    let fits = passes && read.mode.is_none_or(same);
     if !fits || read.esn || read.key_rounds.is_some() || seconds < LIFE_MIN {
         return None;
     }
@@ -422,11 +456,12 @@ fn first_group(spec: &ProposalSpec) -> Option<Option<KeyExchange>> {
     first.map(|one| KeyExchange::from_id(KeyExchangeId(one.id)))
 }
 
-/// Whether IKEv1 has numbers for something of a list of proposals for IKE SAs.
-pub(crate) fn encapsulation(mode: Mode) -> EncapsulationMode {
-    match mode {
-        Mode::Tunnel | Mode::Beet => EncapsulationMode::TUNNEL,
-        Mode::Transport => EncapsulationMode::TRANSPORT,
+/// The number of a mode, in UDP or not.
+fn encapsulation(mode: Mode, wrap: Option<Numbers>) -> EncapsulationMode {
+    match (wrap, mode) {
+        (Some(numbers), mode) => numbers.mode(mode),
+        (None, Mode::Tunnel | Mode::Beet) => EncapsulationMode::TUNNEL,
+        (None, Mode::Transport) => EncapsulationMode::TRANSPORT,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod authentication;
 mod basic;
+mod ikev1;
 mod lifecycle;
 mod login;
 mod matrix;
@@ -108,6 +109,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "we send them to our other address when they call, and by swanctl --redirect",
         Plan::redirect_ours,
         sessions::redirect_ours,
+    ),
+    planned("ikev1-ours", "IKEv1: we initiate, 1 MB each way over TCP", Plan::ikev1, ikev1::ours),
+    planned("ikev1-theirs", "the same when they initiate", Plan::ikev1, ikev1::theirs),
+    planned(
+        "ikev1-dpd",
+        "IKEv1: both ask for signs of life and get them; a peer that is killed is found",
+        Plan::ikev1_dpd,
+        ikev1::dead_peer,
     ),
     planned("outside-v6", "IPv4 in ESP over IPv6", Plan::outside_v6, basic::everything),
     planned("inside-v6", "IPv6 in ESP over IPv4", Plan::inside_v6, basic::everything),

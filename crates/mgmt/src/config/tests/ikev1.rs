@@ -41,7 +41,7 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         ("ike = [1, \"aes256gcm16-prfsha256-x25519\"]", "numbers for none of the algorithms"),
         ("ike = 3", "must be 1 or 2"),
         ("ike = [1, 2]", "two versions"),
-        ("ike = 1\nencap = \"udp\"", "not built for IKEv1 yet"),
+        ("ike = 1\nencap = \"tcp\"", "a matter of IKEv2"),
         ("ike = 1\nengine = \"kernel\"", "not built for the kernel"),
         ("ike = 1\nesp = \"chacha20poly1305\"", "algorithms of `esp`"),
     ] {

@@ -136,10 +136,10 @@ impl Asked {
 fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, &'static str)> {
     let mut refused = Vec::new();
     let child = connection.children.first();
-    if connection.encap != Encap::Auto && connection.encap != Encap::Esp {
+    if connection.encap == Encap::Tcp {
         refused.push((
-            "`encap` in UDP or TCP is not built for IKEv1 yet",
-            "leave `encap` out: ESP travels as IP protocol 50",
+            "`encap` in TCP is a matter of IKEv2",
+            "encap = \"udp\", or leave it out: in UDP if there is a NAT",
         ));
     }
     if connection.pad.remote_auth != AuthSpec::Psk || connection.pad.local_auth != AuthSpec::Psk {
