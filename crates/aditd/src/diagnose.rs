@@ -1,6 +1,6 @@
 //! What went wrong, turned from the IKE endpoint's and the system's terms into the operator's.
 
-use adit_ike::{By, Failure, FailureReason, PeerSoftware, PpkGap};
+use adit_ike::{By, Failure, FailureReason, PeerSays, PeerSoftware, PpkGap};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::{AuthFacts, Context, PortProblem, SelectorFacts, Side};
 use adit_mgmt::secret::SecretFacts;
@@ -17,7 +17,11 @@ pub(crate) fn failure(
 ) -> Option<Diagnosis> {
     let cx = Context { elapsed: Some(failure.elapsed), ..cx.clone() };
     let diagnosis = reason(&failure.reason, &cx, failure, secret)?;
-    Some(diagnosis.line_some("peer says", failure.peer_says.as_ref().map(ToString::to_string)))
+    // Words that say what we have found ourselves are none to show.
+    let ours = format!("{} ", diagnosis.code);
+    let repeats = |says: &PeerSays| says.text.as_ref().is_some_and(|text| text.starts_with(&ours));
+    let says = failure.peer_says.as_deref().filter(|says| !repeats(says));
+    Some(diagnosis.line_some("peer says", says.map(ToString::to_string)))
 }
 
 fn reason(
@@ -225,7 +229,7 @@ pub(crate) fn software(peer: PeerSoftware) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use adit_ike::{PeerSays, TOLD};
+    use adit_ike::TOLD;
     use adit_mgmt::codes::Code;
 
     use super::*;
@@ -241,19 +245,24 @@ mod tests {
     /// What the peer says stands among what was seen, and not in the sentence, which is ours.
     #[test]
     fn what_the_peer_says_is_shown_as_its_words() {
-        let says = PeerSays { text: Some("E102 no".to_owned()), payload: None, exchange: None };
-        let failure = Failure {
+        let says =
+            |text: &str| PeerSays { text: Some(text.to_owned()), payload: None, exchange: None };
+        let mut failure = Failure {
             connection: None,
             child: None,
             remote: None,
             initiator: true,
             reason: FailureReason::ClosedByPeer,
             elapsed: std::time::Duration::ZERO,
-            peer_says: Some(Box::new(says)),
+            peer_says: Some(Box::new(says("E102 no"))),
         };
         let diagnosis = super::failure(&failure, &Context::default(), None).unwrap();
         let line = diagnosis.lines.last().unwrap();
         assert_eq!((line.label.as_str(), line.value.as_str()), ("peer says", "E102 no"));
         assert!(!diagnosis.one_line().contains("E102"));
+
+        failure.peer_says = Some(Box::new(says(&format!("{} it is", diagnosis.code))));
+        let diagnosis = super::failure(&failure, &Context::default(), None).unwrap();
+        assert!(diagnosis.lines.iter().all(|line| line.label != "peer says"));
     }
 }

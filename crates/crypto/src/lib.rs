@@ -13,7 +13,7 @@
 //! | `mac` | codes below integrity algorithms and PRFs | 2104, 3566, 4493 |
 //! | `prf` | [`Prf`]: prf and prf+ | 7296 §2.13, 4434, 4615, 4868 |
 //! | `kx` | [`KeyExchange`], [`KeyShare`], [`KeyShareStock`] | 3526, 5903, 6989, 8031, 9370 |
-//! | `hash` | [`sha1`] for NAT detection, [`sha256`], [`Hash`] of IKEv1 | 7296 §2.23, 2409 §4 |
+//! | `hash` | [`sha1`] for NAT detection, [`sha256`], [`enum@Hash`] of IKEv1 | 7296 §2.23, 2409 §4 |
 //! | `random` | [`Rng`], [`SystemRng`], [`BufferedRng`], [`SeededRng`] | |
 //! | `secret` | [`Secret`] | |
 //! | `signature` | [`SigningKey`], [`VerifyingKey`], [`SignatureScheme`] | 8017, 8032, 4754 |
