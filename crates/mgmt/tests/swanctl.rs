@@ -78,8 +78,8 @@ fn talk(program: &Path, directory: &Path) {
     assert!(loaded.contains("loaded connection 't'"), "{loaded}");
     assert!(
         loaded.contains(
-            "loading connection 'certified' failed: local.auth: \"ed448\": this kind of key is not \
-             supported; use RSA, ECDSA or Ed25519"
+            "loading connection 'certified' failed: local.auth: \"ed448\": no library that others have \
+             reviewed signs by Ed448; use Ed25519"
         ),
         "{loaded}"
     );
