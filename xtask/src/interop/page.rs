@@ -136,7 +136,7 @@ const FEATURES: &[Feature] = &[
     Feature {
         name: "Repeated authentication",
         rfc: "4478",
-        shown_by: &[(Strongswan, &["reauth-ours", "reauth-lifetime", "reauth-theirs"])],
+        shown_by: &[(Strongswan, &["reauth-ours", "reauth-theirs"])],
     },
     Feature {
         name: "Post-quantum pre-shared keys",

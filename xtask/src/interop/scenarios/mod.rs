@@ -174,12 +174,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         authentication::repeated,
     ),
     planned(
-        "reauth-lifetime",
-        "they send AUTH_LIFETIME, and we authenticate again in time, no ping is lost",
-        Plan::reauth_right,
-        authentication::repeated,
-    ),
-    planned(
         "reauth-theirs",
         "they authenticate again, break before make",
         Plan::reauth_right,
