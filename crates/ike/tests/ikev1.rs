@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use adit_db::{Connection, IkeVersion, ProposalSpec};
 use adit_ike::{
-    By, Command, EndpointConfig, Event, FailureReason, IkeSaState, PacketEvent, PeerSoftware,
+    By, ChildSaState, Command, EndpointConfig, Event, FailureReason, IkeSaState, PacketEvent,
+    PeerSoftware,
 };
 
-use common::{Pair, connections, reversed};
+use common::{Pair, Peer, connections, reversed};
 
 /// Both sides' configurations for IKEv1.
 fn v1_connections() -> [Connection; 2] {
@@ -330,6 +331,41 @@ fn renewals_that_cross_leave_one_child() {
     pair.assert_one_tunnel();
 }
 
+/// A renewal soon after the peer's may look as if the two had crossed. If the peer thinks otherwise it deletes
+/// the child that we keep, and traffic goes on by the other.
+#[test]
+fn what_was_put_aside_carries_on_where_the_peer_deletes_the_other() {
+    let mut pair = up();
+    let carries = |peer: &Peer| {
+        let established = peer.established();
+        let children = established[0].children.iter();
+        let current = children.filter(|child| child.state == ChildSaState::Installed);
+        current.map(|child| (child.id, child.spi_in)).collect::<Vec<_>>()
+    };
+    for _ in 0..16 {
+        let ours = carries(&pair.left)[0].0;
+        pair.left.command(Command::RekeyChild(ours), pair.now);
+        pair.run_for(Duration::from_secs(8));
+        let (before, at_left) = (carries(&pair.right), carries(&pair.left));
+        pair.right.command(Command::RekeyChild(before[0].0), pair.now);
+        pair.run_for(Duration::from_secs(8));
+        if carries(&pair.left) != at_left {
+            pair.run_for(Duration::from_secs(200));
+            continue;
+        }
+        let request = pair.right.request();
+        pair.right.command(Command::TerminateChild { id: before[0].0, request }, pair.now);
+        pair.run();
+        let after = carries(&pair.left);
+        assert_eq!(after.len(), 1);
+        assert_ne!(after, at_left);
+        let is_down = |event: &Event| matches!(event, Event::ChildDown { .. });
+        assert!(!pair.left.events.iter().any(is_down));
+        return;
+    }
+    panic!("no renewal was put aside");
+}
+
 /// A day in the life of a tunnel: its keys are renewed, its phase 1, too, and it is never down.
 #[test]
 fn a_tunnel_lives_through_many_renewals() {
@@ -528,7 +564,7 @@ fn the_networks_say_which_tunnel_is_meant() {
         pair.run();
         assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{name}");
     }
-    let names = |peer: &common::Peer| {
+    let names = |peer: &Peer| {
         let names = peer.established().into_iter().map(|info| info.connection.unwrap().to_string());
         names.collect::<Vec<_>>()
     };

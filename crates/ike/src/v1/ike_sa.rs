@@ -597,10 +597,39 @@ impl IkeSa {
         let Some(child) = self.children.iter().find(|child| child.spi_out == spi_out) else {
             return;
         };
-        let silent = matches!(child.phase, ChildPhase::Replaced { .. });
-        let reason = (!silent).then_some(FailureReason::ClosedByPeer);
-        self.remove_child(child.id, reason, cx);
+        let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
+        let (id, silent) = (child.id, is_replaced(child));
+        let is_twin = |twin: &&Child| {
+            twin.id != id
+                && is_replaced(twin)
+                && twin.is_like(child)
+                && twin.installed >= child.installed
+        };
+        let twin = self.children.iter().rfind(is_twin).map(|twin| twin.id);
+        match twin.filter(|_| !silent) {
+            Some(twin) => self.fall_back(id, twin, cx),
+            None => {
+                let reason = (!silent).then_some(FailureReason::ClosedByPeer);
+                self.remove_child(id, reason, cx);
+            }
+        }
         self.close_if_empty(cx);
+    }
+
+    /// We took two renewals for ones that had crossed, and the peer did not: it has deleted the child that
+    /// we kept, and stays on the one that we put aside.
+    fn fall_back(&mut self, kept: ChildSaId, twin: ChildSaId, cx: &mut Context<'_>) {
+        if let Some(twin) = self.child_mut(twin) {
+            twin.phase = ChildPhase::Installed;
+        }
+        self.activate(twin, cx);
+        let infos =
+            self.child(kept).zip(self.child(twin)).map(|(old, new)| (old.info(), new.info()));
+        if let Some((ike, (old, new))) = self.info().zip(infos) {
+            let (ike, old, new) = (Box::new(ike), Box::new(old), Box::new(new));
+            cx.out.event(Event::ChildRekeyed { ike, old, new });
+        }
+        self.remove_silently(kept, cx);
     }
 
     /// Takes a child out. `reason` is for the listeners; `None` if another took its place.
