@@ -159,6 +159,11 @@ const FEATURES: &[Feature] = &[
         shown_by: &[(Strongswan, &["mobike-ours", "mobike-theirs"])],
     },
     Feature {
+        name: "IKEv1 by pre-shared key, either side first, NAT traversal, signs of life",
+        rfc: "2409, 3947, 3706",
+        shown_by: &[(Strongswan, &["ikev1-ours", "ikev1-theirs", "ikev1-dpd"])],
+    },
+    Feature {
         name: "Their own tool drives our daemon",
         rfc: "VICI",
         shown_by: &[(Strongswan, &["swanctl"])],
