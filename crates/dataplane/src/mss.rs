@@ -27,8 +27,9 @@ impl MssMax {
             MssClamp::ToPath if inner_max == u16::MAX => Self::NONE,
             MssClamp::ToPath => Self {
                 v4: inner_max.saturating_sub(V4_HEADERS).max(MSS_LEAST),
-                // Less than IPv6's least MTU is cut outside: nobody is told of it.
-                v6: inner_max.max(V6_MTU_MIN).saturating_sub(V6_HEADERS),
+                // No host is told of less than IPv6's least MTU, and what is longer is cut outside, by a
+                // peer perhaps not at all; a connection that says less needs neither.
+                v6: inner_max.saturating_sub(V6_HEADERS).max(MSS_LEAST),
             },
             MssClamp::To(most) => Self { v4: most, v6: most },
         }
@@ -212,6 +213,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// CHECKLIST PM-39: where an SA takes less than IPv6's least MTU, connections need not be cut outside.
+    #[test]
+    fn connections_fit_where_ipv6_would_be_cut() {
+        let mut packet = syn(true, 0x02, &[2, 4, 5, 180]);
+        clamp(MssMax::new(MssClamp::ToPath, 1_198), &mut packet);
+        assert_eq!(mss_of(&packet, true), 1_138);
     }
 
     #[test]
