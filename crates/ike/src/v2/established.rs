@@ -591,13 +591,23 @@ impl Established {
     /// A child's hard lifetime is over; the packet engine uses it no more.
     pub(crate) fn expire_child(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
         let Some(child) = self.child(id) else { return };
+        let name = child.name.clone();
         if matches!(child.phase, Phase::Rekeyed { .. }) {
             self.delete_replaced(id, cx);
         } else if child.idleness.makes_superfluous() {
             self.delete_child(id, FailureReason::Idle, cx);
         } else {
             self.delete_child(id, FailureReason::LifetimeOver, cx);
+            self.activate_heirs(&name, cx);
         }
+    }
+
+    /// Sends on the others of a child that is over: a request of the peer that crossed ours made one that
+    /// was to carry nothing until ours was answered (RFC 7296 §2.8.1).
+    fn activate_heirs(&self, name: &ChildName, cx: &mut Context<'_>) {
+        let is_heir =
+            |child: &&Child| child.name == *name && child.is_current() && child.is_in_engine();
+        self.children.iter().filter(is_heir).for_each(|child| self.activate(child.id, cx));
     }
 
     /// All children go with the IKE SA (RFC 7296 §1.4.1; CHECKLIST M08).
