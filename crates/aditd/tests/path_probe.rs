@@ -35,6 +35,17 @@ fn set_mtu(site: &Site, mtu: u32) {
     netlink.set_mtu(wan, mtu).unwrap();
 }
 
+/// One end of the link takes 1,280 octets from now on, and still a whole stream passes, whatever its segments
+/// are at first.
+fn stream_into_black_hole(pair: &Pair) {
+    set_mtu(&pair.berlin, 1_280);
+    let started = clock::now();
+    stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 1 << 20);
+    let took = started.elapsed();
+    eprintln!("1 MiB by TCP into a black hole over 1,280 octets takes {} ms", took.as_millis());
+    assert!(took < Duration::from_secs(20), "{took:?}\n{}", pair.oslo.log());
+}
+
 /// CHECKLIST PM-25: the same with a peer that answers no probes, since it pads its packets: a host behind it
 /// answers echo requests. The status says so.
 #[test]
@@ -48,12 +59,7 @@ fn a_black_hole_is_found_by_echo_requests() {
     pair.start(&tunnel(1, 2, asking), &tunnel(2, 1, padding));
     pair.oslo.wait_for("tunnel", TunnelState::Up);
     pair.assert_carries("10.1.0.1", "10.2.0.1");
-    set_mtu(&pair.berlin, 1_280);
-    let started = clock::now();
-    stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 1 << 20);
-    let took = started.elapsed();
-    eprintln!("1 MiB by TCP into a black hole over 1,280 octets takes {} ms", took.as_millis());
-    assert!(took < Duration::from_secs(20), "{took:?}\n{}", pair.oslo.log());
+    stream_into_black_hole(&pair);
     let status = pair.oslo.tunnel("tunnel").unwrap();
     let known = (status.path_mtu, status.path_mtu_source.as_deref());
     assert_eq!(known, (Some(1_280), Some("echo")), "{}", pair.oslo.log());
@@ -65,13 +71,7 @@ fn a_black_hole_is_found_by_echo_requests() {
 fn a_black_hole_is_found_without_icmp() {
     let Some(pair) = pair("path-probe", "encap = \"esp\"") else { return };
     pair.assert_carries("10.1.0.1", "10.2.0.1");
-    set_mtu(&pair.berlin, 1_280);
-    // A whole stream passes, whatever its segments are at first.
-    let started = clock::now();
-    stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 1 << 20);
-    let took = started.elapsed();
-    eprintln!("1 MiB by TCP into a black hole over 1,280 octets takes {} ms", took.as_millis());
-    assert!(took < Duration::from_secs(20), "{took:?}\n{}", pair.oslo.log());
+    stream_into_black_hole(&pair);
     let log = pair.oslo.log();
     let is_found = |line: &str| {
         line.contains("path MTU") && line.contains("mtu=1280") && line.contains("probe")

@@ -7,10 +7,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_crypto::{KeyExchange, KeyExchangeError, KeyShare, KeyShareStock, Rng, Secret, sha256};
+use adit_crypto::{
+    KeyExchange, KeyExchangeError, KeyShare, KeyShareStock, Protection, Rng, Secret, sha256,
+};
 use adit_db::{
-    ChildConfig, ChildName, ChildSaId, Connection, ConnectionName, Engine, Gateway, Identity,
-    IkeSaId, is_free, random_cpi, random_spi,
+    ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Engine, Gateway,
+    Identity, IkeSaId, is_free, random_cpi, random_spi,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::{IkeSpi, Transform};
@@ -23,7 +25,7 @@ use crate::event::{Event, Step};
 use crate::failure::{Failure, FailureReason};
 use crate::hash::{FixedHash, SpreadHash};
 use crate::keymat::Role;
-use crate::output::Output;
+use crate::output::{DebugKeys, EspDebugKeys, Output};
 use crate::shard::{Shard, Tiding, Tidings};
 use crate::ticket::{TicketId, TicketOffice};
 use crate::v2::ike_sa::IkeSa;
@@ -105,6 +107,31 @@ impl Context<'_> {
         peer_public: &[u8],
     ) -> Result<(Vec<u8>, Secret), KeyExchangeError> {
         self.out.key_shares.respond(method, peer_public, self.rng)
+    }
+
+    /// Gives the keys of a child SA to whoever decrypts captures, if the operator wants that.
+    pub(crate) fn export_keys(&mut self, sa: &ChildSa) {
+        // Nobody needs a key to read AH.
+        let Protection::Esp(cipher) = sa.protection else { return };
+        if !self.config.export_keys {
+            return;
+        }
+        let directions = [
+            (sa.encap.remote, sa.encap.local, sa.spi_in, &sa.keys_in),
+            (sa.encap.local, sa.encap.remote, sa.spi_out, &sa.keys_out),
+        ];
+        for (source, destination, spi, keys) in directions {
+            self.out.push(Output::Keys(DebugKeys::Esp(EspDebugKeys {
+                source,
+                destination,
+                spi,
+                cipher,
+                // The operator asked for a copy to decrypt captures with.
+                encryption: keys.encryption.duplicate(),
+                integrity: keys.integrity.duplicate(),
+                esn: sa.esn,
+            })));
+        }
     }
 
     /// Draws a nonce of the length this crate uses (RFC 7296 §2.10).

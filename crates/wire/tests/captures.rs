@@ -1,7 +1,8 @@
 //! Messages and packets that nobody here made.
 //!
 //! `tests/vectors` holds captures under licences that allow it. Those under the GPL are read from
-//! `../shared/vectors` beside the workspace, and skipped with a word where that does not exist.
+//! `../shared/vectors` beside the workspace, or where `ADIT_VECTORS` says, and skipped with a word
+//! where that does not exist.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,10 +11,9 @@
     reason = "a failure in a helper of tests is a failed test"
 )]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod common;
+
+use std::fs;
 
 use adit_wire::{
     Reader, WireError, Writer,
@@ -23,7 +23,7 @@ use adit_wire::{
     ikev2::{Header, MessageBuilder, Payload, Payloads, RawPayload},
     ip::IpPacket,
 };
-use serde_json::Value;
+use common::{cases, datagrams, from_hex, octets, pcaps_under, shared, shared_path};
 
 #[test]
 fn captured_messages_are_read_and_written() {
@@ -153,7 +153,7 @@ fn libreswans_bad_packets_are_values_or_errors() {
 /// The messages of openswan's unit tests are sound but for those that say otherwise.
 #[test]
 fn openswans_messages_are_read() {
-    let Some(root) = shared_dir("pcap/openswan-unit") else {
+    let Some(root) = shared_path("pcap/openswan-unit") else {
         return;
     };
     let mut count = 0;
@@ -218,64 +218,4 @@ fn payloads(message: &[u8]) -> Result<Vec<Payload<'_>>, WireError> {
     let mut r = Reader(message);
     let header = Header::read(&mut r)?;
     Payloads::new(header.next_payload, r.rest()).map(|raw| raw.and_then(Payload::read)).collect()
-}
-
-fn cases(file: &str, key: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(file);
-    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    json[key].as_array().unwrap().clone()
-}
-
-fn octets(case: &Value) -> Vec<u8> {
-    from_hex(case["octets"].as_str().unwrap())
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    assert!(rest.is_empty(), "odd number of digits");
-    let digit = |octet: u8| u8::try_from(char::from(octet).to_digit(16).unwrap()).unwrap();
-    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
-}
-
-fn shared_dir(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors").join(path);
-    if !path.exists() {
-        println!("skipped: {} does not exist", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-fn shared(path: &str) -> Option<String> {
-    shared_dir(path).map(|path| fs::read_to_string(path).unwrap())
-}
-
-fn pcaps_under(root: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.flat_map(|path| match path.is_dir() {
-        true => pcaps_under(&path),
-        false => vec![path],
-    });
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "pcap")).collect()
-}
-
-/// The UDP payloads of a capture of Ethernet frames.
-fn datagrams(pcap: &[u8]) -> Vec<Vec<u8>> {
-    let number = |octets: &[u8]| {
-        let octets = octets.try_into().unwrap();
-        let is_little_endian = pcap[0] == 0xd4;
-        if is_little_endian { u32::from_le_bytes(octets) } else { u32::from_be_bytes(octets) }
-    };
-    let link_len = if number(&pcap[20..24]) == 1 { 14 } else { 4 };
-    let mut rest = &pcap[24..];
-    let mut found = Vec::new();
-    while rest.len() >= 16 {
-        let len = usize::try_from(number(&rest[8..12])).unwrap();
-        let frame = &rest[16..16 + len];
-        let packet = IpPacket::read(&frame[link_len..]).unwrap();
-        assert_eq!(packet.protocol(), IpProtocol::UDP);
-        found.push(packet.payload()[8..].to_vec());
-        rest = &rest[16 + len..];
-    }
-    found
 }

@@ -11,30 +11,28 @@
     reason = "a failure in a helper of tests is a failed test"
 )]
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+mod common;
+
+use std::fs;
 
 use adit_wire::{
     Reader, Writer,
     doi::{Identity, Lifetimes, Phase1Transform, Phase2Transform},
     encap::udp::{Encapsulated, classify},
     iana::{
-        IpProtocol,
         doi::{GroupId, Phase1Auth, Phase1Encryption, Phase1Hash, ProtocolId},
         isakmp::{NotifyType, PayloadType},
     },
-    ip::IpPacket,
     isakmp::{Header, IsakmpError, MessageBuilder, Payload, Payloads, RawPayload, Vendor},
 };
+use common::{cases, datagrams, from_hex, octets, pcaps_under, shared, shared_path};
 use serde_json::Value;
 
 /// CHECKLIST T01: messages 1 to 4 of a Main Mode are read as tcpdump reads them, and written again;
 /// 5 and 6 and those of Quick Mode are encrypted.
 #[test]
 fn captured_messages_are_read_and_written() {
-    let cases = cases("messages");
+    let cases = cases("isakmp.json", "messages");
     assert_eq!(cases.len(), 9);
     for case in cases {
         let octets = octets(&case);
@@ -62,7 +60,7 @@ fn captured_messages_are_read_and_written() {
 /// CHECKLIST T02: what tcpdump prints of the first packet of ISAKMP_sa_setup.pcap.
 #[test]
 fn a_captured_proposal_says_what_tcpdump_says() {
-    let octets = octets(&cases("messages")[0]);
+    let octets = octets(&cases("isakmp.json", "messages")[0]);
     let payloads = payloads(&octets).unwrap();
 
     let Payload::Sa(sa) = &payloads[0] else { panic!("{:?}", payloads[0]) };
@@ -82,7 +80,7 @@ fn a_captured_proposal_says_what_tcpdump_says() {
 /// CHECKLIST D13, T11: what once crashed another reader is refused.
 #[test]
 fn malformed_captures_are_refused() {
-    for case in cases("malformed") {
+    for case in cases("isakmp.json", "malformed") {
         let octets = octets(&case);
         let (Encapsulated::Ike(message) | Encapsulated::Esp(message)) = classify(&octets) else {
             continue;
@@ -102,7 +100,7 @@ fn malformed_captures_are_refused() {
 /// Every prefix and every changed octet of a message gives values or errors.
 #[test]
 fn damaged_captures_are_values_or_errors() {
-    for case in cases("messages") {
+    for case in cases("isakmp.json", "messages") {
         let octets = octets(&case);
         for at in 0..octets.len() {
             digest(&octets[..at]);
@@ -258,65 +256,4 @@ fn payloads(message: &[u8]) -> Result<Vec<Payload<'_>>, IsakmpError> {
     let mut r = Reader(message);
     let header = Header::read(&mut r)?;
     Payloads::new(header.next_payload, r.rest()).map(|raw| raw.and_then(Payload::read)).collect()
-}
-
-fn cases(key: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/isakmp.json");
-    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    json[key].as_array().unwrap().clone()
-}
-
-fn octets(case: &Value) -> Vec<u8> {
-    from_hex(case["octets"].as_str().unwrap())
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    assert!(rest.is_empty(), "odd number of digits");
-    let digit = |octet: u8| u8::try_from(char::from(octet).to_digit(16).unwrap()).unwrap();
-    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
-}
-
-fn shared_path(path: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let path = env::var_os("ADIT_VECTORS").map_or_else(beside, PathBuf::from).join(path);
-    if !path.exists() {
-        println!("skipped: {} does not exist", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-fn shared(path: &str) -> Option<String> {
-    shared_path(path).map(|path| fs::read_to_string(path).unwrap())
-}
-
-fn pcaps_under(root: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.flat_map(|path| match path.is_dir() {
-        true => pcaps_under(&path),
-        false => vec![path],
-    });
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "pcap")).collect()
-}
-
-/// The UDP payloads of a capture of Ethernet frames, or of packets behind four octets.
-fn datagrams(pcap: &[u8]) -> Vec<Vec<u8>> {
-    let number = |octets: &[u8]| {
-        let octets = octets.try_into().unwrap();
-        let is_little_endian = pcap[0] == 0xd4;
-        if is_little_endian { u32::from_le_bytes(octets) } else { u32::from_be_bytes(octets) }
-    };
-    let link_len = if number(&pcap[20..24]) == 1 { 14 } else { 4 };
-    let mut rest = &pcap[24..];
-    let mut found = Vec::new();
-    while rest.len() >= 16 {
-        let len = usize::try_from(number(&rest[8..12])).unwrap();
-        let frame = &rest[16..16 + len];
-        let packet = IpPacket::read(&frame[link_len..]).unwrap();
-        assert_eq!(packet.protocol(), IpProtocol::UDP);
-        found.push(packet.payload()[8..].to_vec());
-        rest = &rest[16 + len..];
-    }
-    found
 }

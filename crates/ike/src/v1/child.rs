@@ -16,7 +16,7 @@ use adit_wire::ikev2::{TrafficSelector, Transform};
 use crate::context::Context;
 use crate::event::{ChildSaInfo, ChildSaState};
 use crate::keymat::Role;
-use crate::output::{DebugKeys, EspDebugKeys, Output};
+use crate::output::Output;
 
 use super::lifetimes::News;
 
@@ -144,7 +144,7 @@ impl Child {
         };
         cx.out.take_spi(agreed.spi_in);
         cx.out.own_child(id, agreed.ike);
-        export_keys(&sa, cx);
+        cx.export_keys(&sa);
         cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
         let offered = !agreed.role.is_initiator();
         Self {
@@ -286,27 +286,4 @@ impl Child {
 /// A limit that is not to be later than another.
 fn shorten(limit: &mut Option<Duration>, most: Duration) {
     *limit = Some(limit.map_or(most, |limit| limit.min(most)));
-}
-
-fn export_keys(sa: &ChildSa, cx: &mut Context<'_>) {
-    let Protection::Esp(cipher) = sa.protection else { return };
-    if !cx.config.export_keys {
-        return;
-    }
-    let directions = [
-        (sa.encap.remote, sa.encap.local, sa.spi_in, &sa.keys_in),
-        (sa.encap.local, sa.encap.remote, sa.spi_out, &sa.keys_out),
-    ];
-    for (source, destination, spi, keys) in directions {
-        cx.out.push(Output::Keys(DebugKeys::Esp(EspDebugKeys {
-            source,
-            destination,
-            spi,
-            cipher,
-            // The operator asked for a copy to decrypt captures with.
-            encryption: keys.encryption.duplicate(),
-            integrity: keys.integrity.duplicate(),
-            esn: false,
-        })));
-    }
 }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_crypto::Protection;
 use adit_db::{
     Aggfrag, Amounts, ChildConfig, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
     Identity, IkeSaId, IpComp, Mode, Pfp, ProposalSpec, Sides, Tfc, TsSpec,
@@ -18,7 +17,7 @@ use crate::context::Context;
 use crate::event::{ChildSaInfo, ChildSaState};
 use crate::failure::{By, FailureReason};
 use crate::keymat::{ChildKeymat, Role};
-use crate::output::{DebugKeys, EspDebugKeys, Output};
+use crate::output::Output;
 use crate::proposal::{ChildSuite, Choice, NoProposalChosen, Purpose, choose_child};
 use crate::traffic_selector::{
     SelectorError, SelectorPair, check_answer, intersection, narrow, with_first,
@@ -335,7 +334,7 @@ impl Child {
         cx.out.take_spi(agreed.spi_in);
         agreed.ipcomp.into_iter().for_each(|ipcomp| cx.out.take_cpi(ipcomp.cpi_in));
         cx.out.own_child(id, agreed.ike);
-        export_keys(&sa, cx);
+        cx.export_keys(&sa);
         cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
         Self {
             id,
@@ -464,30 +463,6 @@ impl Child {
             Phase::Installed | Phase::Rekeying | Phase::Deleting => None,
         };
         [soft, hard, wait, self.idle_at()].into_iter().flatten().min()
-    }
-}
-
-fn export_keys(sa: &ChildSa, cx: &mut Context<'_>) {
-    // Nobody needs a key to read AH.
-    let Protection::Esp(cipher) = sa.protection else { return };
-    if !cx.config.export_keys {
-        return;
-    }
-    let directions = [
-        (sa.encap.remote, sa.encap.local, sa.spi_in, &sa.keys_in),
-        (sa.encap.local, sa.encap.remote, sa.spi_out, &sa.keys_out),
-    ];
-    for (source, destination, spi, keys) in directions {
-        cx.out.push(Output::Keys(DebugKeys::Esp(EspDebugKeys {
-            source,
-            destination,
-            spi,
-            cipher,
-            // The operator asked for a copy to decrypt captures with.
-            encryption: keys.encryption.duplicate(),
-            integrity: keys.integrity.duplicate(),
-            esn: sa.esn,
-        })));
     }
 }
 
