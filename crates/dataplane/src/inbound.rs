@@ -241,8 +241,8 @@ impl Inbound {
     }
 
     /// The inner packets that came out of shared ESP packets (RFC 9347) in the last call of
-    /// [`Self::open_batch`] or [`Self::handle_timeout`], or came before their SAs. They are delivered like those that its
-    /// verdicts deliver, in this order and behind them, and may be changed for it.
+    /// [`Self::open_batch`] or [`Self::handle_timeout`], or came before their SAs. They are delivered
+    /// like those that its verdicts deliver, in this order and behind them, and may be changed for it.
     pub fn unpacked(&mut self) -> &mut [PacketBuf] {
         self.gate.unpacked.packets()
     }

@@ -37,6 +37,8 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         let text = with(&format!("ike = 1\n{line}"));
         assert!(text.contains(&format!("`{key}` does not go with ike = 1")), "{text}");
     }
+    let text = with("ike = 1\ncompress = true");
+    assert!(text.contains("not built for IKEv1 yet"), "{text}");
     for (line, word) in [
         ("ike = [1, \"aes256gcm16-prfsha256-x25519\"]", "numbers for none of the algorithms"),
         ("ike = 3", "must be 1 or 2"),

@@ -34,15 +34,23 @@ const OF_V2: &[&str] = &[
     "ppk_required",
     "second",
     "cpus",
+];
+
+/// Keys of what is not built for IKEv1.
+const NOT_BUILT: &[&str] = &[
+    "cert",
+    "key",
+    "ca",
+    "peer_cert",
+    "peer_key",
+    "auth",
+    "peer_auth",
+    "over",
     "classes",
     "pfp",
     "idle",
     "compress",
 ];
-
-/// Keys of what is not built for IKEv1.
-const NOT_BUILT: &[&str] =
-    &["cert", "key", "ca", "peer_cert", "peer_key", "auth", "peer_auth", "over"];
 
 /// `ike` as a number, or as a list that begins with one. Keys that then have no place are refused, so
 /// this comes before all others are read.
