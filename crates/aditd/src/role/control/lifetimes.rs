@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildConfig, Connection, LimitSpec, Usage};
+use adit_db::{ChildConfig, Connection, IkeVersion, LimitSpec, Usage};
 use adit_ike::lifetime::Origin;
 use adit_ike::{AuthLimit, ChildSaInfo, IkeSaInfo};
 use adit_mgmt::api::{LifetimeReport, LimitStatus, SCHEMA, SaLifetimes, Source};
@@ -101,11 +101,15 @@ impl Scene<'_> {
     /// An IKE SA that is up.
     fn ike(&self, info: &IkeSaInfo) -> Option<SaLifetimes> {
         let since = info.established?;
+        let rekey = self.connection.rekey_time;
+        let ours = if rekey.is_zero() { rekey } else { rekey + self.connection.over_time };
+        let agreed = self.agreed(since, (info.rekey_at, info.over_at), ours.as_secs());
+        let (rekey, end) = agreed.unwrap_or_else(|| (self.ike_rekey(info, since), self.ike_end()));
         let mut limits = vec![
-            self.time("rekey", since, info.rekey_at, self.ike_rekey(info, since)),
+            self.time("rekey", since, info.rekey_at, rekey),
             self.time("reauthenticate", since, info.reauth_at, reauthentication(info)),
+            self.time("end", since, info.over_at, end),
         ];
-        limits.push(self.time("end", since, info.over_at, self.ike_end()));
         let proofs = info.auth_limits.iter();
         limits.extend(
             proofs.map(|limit| {
@@ -121,6 +125,28 @@ impl Scene<'_> {
             age_s: seconds_since(since, self.now),
             limits,
         })
+    }
+
+    /// What the renewal and the end of an SA of IKEv1 come from where the peer wants it to end sooner than
+    /// we do, after `ours_s` seconds.
+    fn agreed(
+        &self,
+        since: Instant,
+        (rekey_at, over_at): (Option<Instant>, Option<Instant>),
+        ours_s: u64,
+    ) -> Option<(From, From)> {
+        let end_s = round_up(over_at?.saturating_duration_since(since));
+        let is_peers = ours_s == 0 || end_s < ours_s;
+        if self.connection.ike != IkeVersion::V1 || !is_peers {
+            return None;
+        }
+        let end = match ours_s {
+            0 => "agreed with the peer; none is configured".to_owned(),
+            ours_s => format!("the peer's; ours would be {ours_s} s"),
+        };
+        let lead_s = over_at?.saturating_duration_since(rekey_at?).as_secs();
+        let rekey = format!("{lead_s} s before the end that was agreed");
+        Some(((rekey, None), (end, None)))
     }
 
     fn ike_rekey(&self, info: &IkeSaInfo, since: Instant) -> From {
@@ -160,14 +186,12 @@ impl Scene<'_> {
         let soft_s = info.rekey_at.map(|at| round_up(at.saturating_duration_since(since)));
         let soft = self.written.from(REKEY, Some((LIFE, "a tenth less than")));
         let soft = lowered(soft, seconds.soft, soft_s.unwrap_or(seconds.soft), seconds.rand, "s");
+        let end = self.written.from(LIFE, Some((REKEY, "a tenth more than")));
+        let agreed = self.agreed(since, (info.rekey_at, info.over_at), seconds.hard);
+        let (soft, end) = agreed.unwrap_or((soft, end));
         let mut limits = vec![
             self.time("rekey", since, info.rekey_at, soft),
-            self.time(
-                "end",
-                since,
-                info.over_at,
-                self.written.from(LIFE, Some((REKEY, "a tenth more than"))),
-            ),
+            self.time("end", since, info.over_at, end),
         ];
         if let Some(amounts) = &info.amounts {
             let [soft, hard] = **amounts;
@@ -356,6 +380,25 @@ mod tests {
                 "end packets Some(50) Some(0) true life_packets by VICI, or its default",
             ]
         );
+    }
+
+    /// RFC 2407 §4.5: in IKEv1 the peer has a say in when an SA ends, and then no line of ours has the number.
+    #[test]
+    fn what_a_peer_of_ikev1_wants_is_said_to_be_its() {
+        let now = clock::now();
+        let lines = BTreeMap::new();
+        let written = Written { file: None, lines: &lines, source: Source::File };
+        let mut connection = Connection::new("berlin".parse().unwrap());
+        connection.ike = IkeVersion::V1;
+        let scene = Scene { connection: &connection, written, now };
+        let at = |seconds| Some(now + Duration::from_secs(seconds));
+        let agreed = scene.agreed(now, (at(3_240), at(3_600)), 15_840).unwrap();
+        assert_eq!(agreed.0.0, "360 s before the end that was agreed");
+        assert_eq!(agreed.1.0, "the peer's; ours would be 15840 s");
+        assert_eq!(scene.agreed(now, (at(14_256), at(15_840)), 15_840), None);
+        connection.ike = IkeVersion::V2;
+        let scene = Scene { connection: &connection, written, now };
+        assert_eq!(scene.agreed(now, (at(3_240), at(3_600)), 15_840), None);
     }
 
     #[test]
