@@ -573,6 +573,29 @@ fn the_networks_say_which_tunnel_is_meant() {
     assert_eq!((pair.left.children.len(), pair.right.children.len()), (2, 2));
 }
 
+/// Who knows the secret of a tunnel for anybody may call itself what it likes: that opens no tunnel which is for
+/// one peer, and has a secret of its own.
+#[test]
+fn a_secret_for_anybody_opens_no_tunnel_of_somebody() {
+    for pattern in ["%any", "*.example"] {
+        let [left, mut right] = v1_connections();
+        let mut second = right.clone();
+        second.name = "zweiter".parse().unwrap();
+        second.children[0].local_ts = vec!["10.4.0.0/24".parse().unwrap()];
+        second.children[0].remote_ts = vec!["10.3.0.0/24".parse().unwrap()];
+        right.pad.remote_id = pattern.parse().unwrap();
+        let mut asked = left.clone();
+        asked.children[0].local_ts = vec!["10.3.0.0/24".parse().unwrap()];
+        asked.children[0].remote_ts = vec!["10.4.0.0/24".parse().unwrap()];
+        let mut pair = Pair::new(Default::default(), [asked, right]);
+        pair.right.command(Command::Load(std::sync::Arc::new(second)), pair.now);
+        let request = pair.left.initiate(pair.now);
+        pair.run_for(Duration::from_secs(30));
+        assert!(!matches!(pair.left.done.get(&request), Some(Ok(()))), "{pattern}");
+        assert!(pair.right.children.is_empty(), "{pattern}");
+    }
+}
+
 /// What stands between is shown as it is.
 #[test]
 fn snapshots_tell_where_it_stands() {

@@ -117,14 +117,17 @@ pub(crate) fn choose(
 
 /// The connection of the phase 1, and as long as it has no child the others with this peer: which of
 /// them is meant only the networks tell.
+///
+/// Only among connections that name this one peer: what proved the identity is the first one's, and
+/// where that is for anybody it proves no name.
 fn candidates(core: &Core, children: &[Child], cx: &Context<'_>) -> Vec<Arc<Connection>> {
     let own = Arc::clone(&core.connection);
-    if !children.is_empty() {
+    let (true, Some(peer)) = (children.is_empty(), own.pad.remote_id.exact()) else {
         return vec![own];
-    }
+    };
     let is_alike = |other: &&&Arc<Connection>| {
-        let accepts = core.remote_id.as_ref().is_some_and(|id| other.pad.accepts(id));
-        other.name != own.name && accepts && other.pad.local_id == own.pad.local_id
+        let is_same = other.pad.remote_id.exact() == Some(peer);
+        other.name != own.name && is_same && other.pad.local_id == own.pad.local_id
     };
     let others = cx.connections.of_v1(core.path);
     let others: Vec<_> = others.iter().filter(is_alike).map(|&other| Arc::clone(other)).collect();
