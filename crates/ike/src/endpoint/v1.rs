@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{Aggressive, ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType};
 use adit_wire::ip::FlowKey;
@@ -102,7 +102,7 @@ impl Endpoint {
             let refused = candidates.first().map(no_suite);
             return self.refuse_v1_opening(path, header, refused, now, rng);
         };
-        let is_short = exchange == Exchange::Aggressive && octets.len() < choice.answer_octets();
+        let is_short = octets.len() < choice.answer_octets(exchange);
         if is_short && !self.admission.may_answer(now) {
             return;
         }
@@ -118,8 +118,8 @@ impl Endpoint {
         }
     }
 
-    /// The connections that a first message may be for. That of aggressive mode says who the peer is: only
-    /// those that are for it and for aggressive mode.
+    /// The connections that a first message may be for. That of aggressive and base mode says who the peer
+    /// is: only those that are for it and for that mode.
     fn v1_candidates(
         &self,
         path: Path,
@@ -133,13 +133,14 @@ impl Endpoint {
         let known = self.connections.of_v1_accepting(path, &identity);
         let open: Vec<_> = known
             .iter()
-            .filter(|connection| connection.aggressive != Aggressive::Refuse)
+            .filter(|connection| exchange.is_for(connection))
             .map(|&connection| Arc::clone(connection))
             .collect();
         if !open.is_empty() {
             return Ok(open);
         }
-        let reason = FailureReason::AggressiveRefused { remote: identity.clone() };
+        let (named, remote) = (exchange.named(), identity.clone());
+        let reason = FailureReason::AggressiveRefused { exchange: named, remote };
         if let Some(connection) = known.first() {
             return Err(Some((
                 connection.name.clone(),
@@ -148,7 +149,7 @@ impl Endpoint {
             )));
         }
         let others = self.connections.of_v1(path);
-        let open = others.iter().find(|connection| connection.aggressive != Aggressive::Refuse);
+        let open = others.iter().find(|connection| exchange.is_for(connection));
         let Some(connection) = open else { return Err(None) };
         let expected = vec![(connection.name.clone(), connection.pad.remote_id.clone())];
         let reason = FailureReason::UnknownPeer { remote: identity, local: None, expected };

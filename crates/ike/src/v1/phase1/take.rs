@@ -89,7 +89,7 @@ impl Phase1 {
         if header.cookie_r.is_zero() || !rule.is_some_and(|rule| rule.is_met_by(received)) {
             return Ok(false);
         }
-        if self.exchange == Exchange::Aggressive && !self.expects(received, core, cx) {
+        if self.exchange != Exchange::Main && !self.expects(received, core, cx) {
             return Ok(false);
         }
         core.cookie_r = header.cookie_r;
@@ -130,6 +130,9 @@ impl Phase1 {
         cx: &mut Context<'_>,
     ) -> Result<(), FailureReason> {
         let rule = self.rule(number).ok_or(NO_RULE)?;
+        if rule.has(Part::Nonce) {
+            self.keep_nonce(received, core, cx);
+        }
         if rule.has(Part::KeyExchange) {
             self.agree(received, core, cx)?;
         }
@@ -153,8 +156,8 @@ impl Phase1 {
                 }
             }
         }
-        let has_hashes = rule.has(Part::NatHashes) && core.nat_numbers.is_some();
-        if has_hashes {
+        let has_hashes = rule.has(Part::NatHashes);
+        if has_hashes || (self.exchange == Exchange::Base && number == 2) {
             self.place(path, received, core, cx);
         }
         let proof = match self.method().map(|method| method.proof(core.role.other())) {
@@ -177,32 +180,41 @@ impl Phase1 {
         Ok(())
     }
 
-    /// The peer's public value and nonce.
+    /// The peer's nonce. A responder draws its own, and the answer is not longer than the question.
+    fn keep_nonce(&mut self, received: &Received<'_>, core: &Core, cx: &mut Context<'_>) {
+        let nonce = received.nonce.unwrap_or_default();
+        match core.role {
+            Role::Initiator => self.material.nonce_r = nonce.to_vec(),
+            Role::Responder => {
+                self.material.nonce_i = nonce.to_vec();
+                self.material.nonce_r = cx.nonce();
+                self.material.nonce_r.truncate(nonce.len());
+            }
+        }
+    }
+
+    /// The peer's public value. Of base mode a responder computes nothing with it before its proof is right.
     fn agree(
         &mut self,
         received: &Received<'_>,
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Result<(), FailureReason> {
-        let (Some(public), Some(nonce)) = (received.key_exchange, received.nonce) else {
-            return Ok(());
-        };
+        let Some(public) = received.key_exchange else { return Ok(()) };
         let group = self.suite.as_ref().map(|suite| suite.group).ok_or(NO_RULE)?;
         match core.role {
+            Role::Responder if self.exchange == Exchange::Base => {
+                self.material.public_i = public.to_vec();
+            }
             Role::Responder => {
                 let answer = cx.answer_key_share(group, public).map_err(|_| BAD_KEY)?;
                 (self.material.public_r, self.material.shared) = answer;
                 self.material.public_i = public.to_vec();
-                self.material.nonce_i = nonce.to_vec();
-                // The answer is not longer than the question.
-                self.material.nonce_r = cx.nonce();
-                self.material.nonce_r.truncate(nonce.len());
             }
             Role::Initiator => {
                 let share = self.share.take().ok_or(BAD_KEY)?;
                 self.material.shared = share.agree(public).map_err(|_| BAD_KEY)?;
                 self.material.public_r = public.to_vec();
-                self.material.nonce_r = nonce.to_vec();
                 // What was asked for is there; what it is worth shows in time.
                 self.sent = None;
             }
@@ -272,7 +284,8 @@ fn certificates(received: &Received<'_>) -> Vec<CertificateData> {
 }
 
 /// What comes of a public value that is none.
-const BAD_KEY: FailureReason = FailureReason::PeerMisbehaved("public value of the key exchange");
+pub(super) const BAD_KEY: FailureReason =
+    FailureReason::PeerMisbehaved("public value of the key exchange");
 
 /// A suite is only chosen if its method has rows.
 const NO_RULE: FailureReason = FailureReason::Internal("no rule for a message of phase 1");
