@@ -33,13 +33,13 @@ const OPENING_OCTETS_MAX: usize = 4_096;
 const CROSSING: Duration = Duration::from_secs(10);
 
 /// Whose connection refuses an opening, what the peer hears and what the operator.
-type Refusal = (ConnectionName, NotifyType, FailureReason);
+type Refusal = Box<(ConnectionName, NotifyType, FailureReason)>;
 
 /// No suite of the connection is in the offer.
 fn no_suite(connection: &Arc<Connection>) -> Refusal {
     let (by, ours, theirs) = (By::Us, connection.proposals.clone(), Vec::new());
     let reason = FailureReason::NoCommonIkeSuite { by, ours, theirs };
-    (connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason)
+    Box::new((connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason))
 }
 
 impl Endpoint {
@@ -142,18 +142,16 @@ impl Endpoint {
         let (named, remote) = (exchange.named(), identity.clone());
         let reason = FailureReason::AggressiveRefused { exchange: named, remote };
         if let Some(connection) = known.first() {
-            return Err(Some((
-                connection.name.clone(),
-                NotifyType::UNSUPPORTED_EXCHANGE_TYPE,
-                reason,
-            )));
+            let notify = NotifyType::UNSUPPORTED_EXCHANGE_TYPE;
+            return Err(Some(Box::new((connection.name.clone(), notify, reason))));
         }
         let others = self.connections.of_v1(path);
         let open = others.iter().find(|connection| exchange.is_for(connection));
         let Some(connection) = open else { return Err(None) };
         let expected = vec![(connection.name.clone(), connection.pad.remote_id.clone())];
         let reason = FailureReason::UnknownPeer { remote: identity, local: None, expected };
-        Err(Some((connection.name.clone(), NotifyType::INVALID_ID_INFORMATION, reason)))
+        let notify = NotifyType::INVALID_ID_INFORMATION;
+        Err(Some(Box::new((connection.name.clone(), notify, reason))))
     }
 
     /// Tells the operator and the peer about an opening that no connection takes. Where there is no
@@ -166,7 +164,8 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        let Some((connection, notify, reason)) = refused else { return };
+        let Some(refused) = refused else { return };
+        let (connection, notify, reason) = *refused;
         if !self.admission.may_answer(now) {
             return;
         }

@@ -26,6 +26,9 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
+/// What a test changes of both sides' tunnels.
+type Shape = fn([Connection; 2]) -> [Connection; 2];
+
 struct Authority {
     certificate: Arc<Certificate>,
     issuer: Issuer<'static, KeyPair>,
@@ -141,8 +144,7 @@ fn who_is_not_trusted_gets_nothing() {
         connections[1].pad.remote_id = "other.example".parse().unwrap();
         connections
     };
-    let shapes: [(&dyn Fn([Connection; 2]) -> [Connection; 2], u16); 2] =
-        [(&elsewhere, 207), (&named, 210)];
+    let shapes: [(Shape, u16); 2] = [(elsewhere, 207), (named, 210)];
     for is_aggressive in [false, true] {
         for (shape, code) in shapes {
             let both = |connections| match is_aggressive {
@@ -198,6 +200,7 @@ fn the_name_that_is_proven_says_which_tunnel_is_meant() {
         other.name = format!("tunnel{number:02}").parse().unwrap();
         other.remote_addresses = Vec::new();
         if number != 29 {
+            other.pad.local_id = Some("elsewhere.example".parse().unwrap());
             other.pad.remote_id = format!("peer{number}.example").parse().unwrap();
         }
         pair.right.command(Command::Load(Arc::new(other)), pair.now);

@@ -280,7 +280,14 @@ fn refusal(result: AuthResult, claimed: Option<Identity>, core: &Core) -> Failur
     match result {
         AuthResult::Distrusted(problem) => FailureReason::NotTrusted { remote, problem },
         AuthResult::CannotSign(problem) => FailureReason::CannotSign { local, problem },
-        _ => FailureReason::NoSecret { local, remote },
+        AuthResult::NoSecret
+        | AuthResult::Refused
+        | AuthResult::Signed(_)
+        | AuthResult::Verified
+        | AuthResult::VerifiedAndSigned(_)
+        | AuthResult::Mixed(_)
+        | AuthResult::Derived(_)
+        | AuthResult::Limited(_) => FailureReason::NoSecret { local, remote },
     }
 }
 

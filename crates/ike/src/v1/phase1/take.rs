@@ -1,5 +1,7 @@
 //! What a message of the peer says.
 
+use std::sync::Arc;
+
 use adit_pki::wrapped_certificates;
 use adit_wire::iana::CertEncoding;
 use adit_wire::iana::isakmp::{CertEncoding as IsakmpCertEncoding, NotifyType};
@@ -20,7 +22,7 @@ use super::super::nat;
 use super::super::received::Received;
 use super::super::retransmission::Answered;
 use super::rules::{Exchange, Part, Rule, Seal};
-use super::{Phase1, Taken, identity_of, note_vendors};
+use super::{Phase1, Taken, identity_of, note_vendors, own_body};
 
 /// Certificates that are taken from one message; more are left unread.
 const CERTIFICATES_MAX: usize = adit_pki::CHAIN_MAX + 1;
@@ -100,7 +102,7 @@ impl Phase1 {
         self.take(2, path, octets, received, None, core, cx).map(|()| true)
     }
 
-    /// Initiator of aggressive mode: whether the peer says that it is whom we expect. It has not proven
+    /// Initiator of aggressive or base mode: whether the peer says that it is whom we expect. It has not proven
     /// anything yet: if nothing better comes it is believed.
     fn expects(&mut self, received: &Received<'_>, core: &Core, cx: &Context<'_>) -> bool {
         let Some(identity) = claimed_identity(received) else { return false };
@@ -241,7 +243,7 @@ impl Phase1 {
     /// Responder of main mode: several tunnels may begin alike, and only now the peer says who it is. With
     /// signatures it has to prove that to the tunnel which is for it; a secret is one tunnel's, and it has
     /// shown that it knows the first one's.
-    fn find_tunnel(&self, core: &mut Core, cx: &Context<'_>) {
+    fn find_tunnel(&mut self, core: &mut Core, cx: &Context<'_>) {
         let Some(suite) = self.suite.as_ref().filter(|suite| !suite.method.has_secret()) else {
             return;
         };
@@ -251,7 +253,8 @@ impl Phase1 {
         let known = cx.connections.of_v1_accepting(core.path, &identity);
         let mut fitting = known.into_iter().filter(|one| suite.is_for(one, self.exchange));
         if let Some(connection) = fitting.next() {
-            core.connection = std::sync::Arc::clone(connection);
+            core.connection = Arc::clone(connection);
+            self.material.id_r = own_body(core);
         }
     }
 
