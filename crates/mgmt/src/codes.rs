@@ -18,7 +18,7 @@ use doctor::{
 };
 pub use forms::UnknownCode;
 use recording::E530_TEXT;
-use weak::{E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
+use weak::{E105_TEXT, E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -146,18 +146,7 @@ Usual causes: `force` against equipment that does not know RFC 6023, or against 
 
 `childless = \"prefer\"` begins without a child where the peer can, and with one where it cannot."
 
-E105 105 Error "the peer begins in a mode that is not allowed"
-"The peer begins IKEv1 in aggressive mode (RFC 2409 §5) or in base mode (draft-ietf-ipsec-ike-base-mode-02), and the \
-tunnel that it names does not allow that. Both say in clear who both sides are; aggressive mode with a secret also gives \
-whoever asks a hash to try guesses on.
-
-We know from the exchange type of its first message. Nobody has authenticated that message: it may be a stranger's, \
-who looks for gateways that answer.
-
-Usual causes: the peer is set to aggressive mode, as many are whose address changes.
-
-Set the peer to main mode. If it knows nothing else, `aggressive = \"allow\"` in the tunnel's file takes it \
-(E519 says what that costs), and `base_mode = \"allow\"` takes the other."
+E105 105 Error "the peer begins in a mode that is not allowed" E105_TEXT
 
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.

@@ -175,5 +175,14 @@ mod tests {
         assert_eq!(identity(&id), Some(gateway.clone()));
         assert_eq!(identity(&Id { protocol: 17, port: 500, ..id }), Some(gateway));
         assert_eq!(identity(&Id { protocol: 6, port: 80, ..id }), None);
+        for text in ["192.0.2.1", "2001:db8::1", "a@b.example", "keyid:a", "C=CH, CN=gw"] {
+            let named: Identity = text.parse().unwrap();
+            let body = phase1_body(&named);
+            assert_eq!(identity(&Id::read(&mut Reader(&body)).unwrap()), Some(named), "{text}");
+        }
+        // Networks and ranges are nobody.
+        for kind in [IdType::IPV4_ADDR_SUBNET, IdType::IPV4_ADDR_RANGE] {
+            assert_eq!(identity(&Id { kind, protocol: 0, port: 0, data: &[10; 8] }), None);
+        }
     }
 }

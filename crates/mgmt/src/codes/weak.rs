@@ -1,4 +1,17 @@
-//! The long texts about algorithms that are weak, or are not there.
+//! The long texts about algorithms and modes that are weak, or are not there.
+
+pub(super) const E105_TEXT: &str =
+"The peer begins IKEv1 in aggressive mode (RFC 2409 §5) or in base mode (draft-ietf-ipsec-ike-base-mode-02), and the \
+tunnel that it names does not allow that. Both say in clear who both sides are; aggressive mode with a secret also gives \
+whoever asks a hash to try guesses on.
+
+We know from the exchange type of its first message. Nobody has authenticated that message: it may be a stranger's, \
+who looks for gateways that answer.
+
+Usual causes: the peer is set to aggressive mode, as many are whose address changes.
+
+Set the peer to main mode. If it knows nothing else, `aggressive = \"allow\"` in the tunnel's file takes it \
+(E519 says what that costs), and `base_mode = \"allow\"` takes the other.";
 
 pub(super) const E514_TEXT: &str =
 "A list of algorithms names one that RFC 8221 or RFC 8247 forbids or advises against. It is refused, lest an old \
