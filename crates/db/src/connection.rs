@@ -35,6 +35,10 @@ pub struct Connection {
     pub name: ConnectionName,
     /// Which protocol negotiates with the peer.
     pub ike: IkeVersion,
+    /// Whether aggressive mode of IKEv1 may take the place of main mode.
+    pub aggressive: Aggressive,
+    /// Whether base mode of IKEv1 may.
+    pub base_mode: BaseMode,
     /// Addresses we use; empty is any.
     pub local_addresses: Vec<HostSpec>,
     /// Where the peer is, in order of trial; empty is anywhere, so that only the peer can
@@ -106,6 +110,8 @@ impl Connection {
         Self {
             name,
             ike: IkeVersion::default(),
+            aggressive: Aggressive::default(),
+            base_mode: BaseMode::default(),
             local_addresses: Vec::new(),
             remote_addresses: Vec::new(),
             ports: Ports::default(),
@@ -228,6 +234,33 @@ pub enum IkeVersion {
     /// IKEv2 (RFC 7296).
     #[default]
     V2,
+}
+
+/// Whether phase 1 of IKEv1 may be aggressive mode (RFC 2409 §5), which says in clear who both ends are,
+/// and with a pre-shared key gives whoever asks something to guess the key from.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Aggressive {
+    /// No.
+    #[default]
+    Refuse,
+    /// If the peer begins so.
+    Allow,
+    /// We begin so, too.
+    Initiate,
+}
+
+/// Whether phase 1 of IKEv1 may be base mode (draft-ietf-ipsec-ike-base-mode-02), which says in clear who
+/// both ends are, and has the initiator prove itself before the responder computes much or shows anything to
+/// guess a pre-shared key from.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum BaseMode {
+    /// No.
+    #[default]
+    Refuse,
+    /// If the peer begins so.
+    Allow,
+    /// We begin so, too.
+    Initiate,
 }
 
 /// UDP ports of the first IKE message; after NAT detection both become 4500.

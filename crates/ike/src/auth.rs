@@ -123,16 +123,21 @@ impl AuthJob {
     /// Does the job. With a secret it takes the same time for every wrong value of the right length.
     pub fn answer_with(&self, keys: Keys<'_>) -> AuthResult {
         let checked = match &self.kind {
-            AuthJobKind::Sign | AuthJobKind::Derive => Ok(None),
-            AuthJobKind::Verify { auth } | AuthJobKind::VerifyAndSign { auth, .. } => {
-                self.verify(auth, keys)
-            }
+            AuthJobKind::Sign | AuthJobKind::Derive | AuthJobKind::SignHash { .. } => Ok(None),
+            AuthJobKind::Verify { auth }
+            | AuthJobKind::VerifyAndSign { auth, .. }
+            | AuthJobKind::VerifyHash { auth } => self.verify(auth, keys),
         };
         let done = checked.and_then(|theirs| {
             let (result, ours) = match &self.kind {
                 AuthJobKind::Sign => self.sign_until(&self.octets, keys, AuthResult::Signed)?,
                 AuthJobKind::Derive => (self.derive(keys)?, None),
-                AuthJobKind::Verify { .. } => (AuthResult::Verified, None),
+                AuthJobKind::Verify { .. } | AuthJobKind::VerifyHash { .. } => {
+                    (AuthResult::Verified, None)
+                }
+                AuthJobKind::SignHash { .. } => {
+                    self.sign_until(&self.octets, keys, AuthResult::Signed)?
+                }
                 AuthJobKind::VerifyAndSign { ours, .. } => {
                     self.sign_until(ours, keys, AuthResult::VerifiedAndSigned)?
                 }

@@ -18,7 +18,7 @@ use doctor::{
 };
 pub use forms::UnknownCode;
 use recording::E530_TEXT;
-use weak::{E514_TEXT, E515_TEXT, E516_TEXT};
+use weak::{E105_TEXT, E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -145,6 +145,8 @@ asked for a child at once although we insist. The first message is covered by th
 Usual causes: `force` against equipment that does not know RFC 6023, or against `childless = never`.
 
 `childless = \"prefer\"` begins without a child where the peer can, and with one where it cannot."
+
+E105 105 Error "the peer begins in a mode that is not allowed" E105_TEXT
 
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.
@@ -691,6 +693,8 @@ We know from `compress = true` in the tunnel's file. What `ipcomp = yes` asks fo
 Usual cause: a slow link, where compression pays. Most traffic is compressed or encrypted already and does not shrink.
 
 Leave `compress` out, unless nobody else can make hosts behind the tunnel send what they choose."
+
+E519 519 Warning "a secret may be guessed by whoever asks" E519_TEXT
 
 E520 520 Error "the daemon does not answer"
 "The command line talks to aditd through its control socket, and nobody listens there.

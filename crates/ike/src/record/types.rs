@@ -2,14 +2,14 @@
 
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
-    AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection, ConnectionName,
-    DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
-    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
-    IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
-    Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
-    MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec,
-    ProposalSpec, Redirect, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc, Transit,
-    TsSpec, Unique, WindowSize,
+    Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless, Claim,
+    Connection, ConnectionName, DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule,
+    EcnPolicy, Encap, EndAction, Engine, FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage,
+    IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
+    InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec,
+    LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp,
+    Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound, SecurityFailures, SignatureSpec,
+    Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -148,7 +148,7 @@ texts! { ConnectionName ChildName InterfaceName HostSpec }
 
 structs! {
     Connection {
-        name, ike, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
+        name, ike, aggressive, base_mode, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
         rand_time, reauth_time, unique, reach, childless, redirect, resumption, children
     }
@@ -192,6 +192,8 @@ enums! {
     SignatureScheme { 0 RsaPkcs1(hash), 1 RsaPss(hash), 2 Ecdsa(hash), 3 Ed25519 }
     SignatureHash { 0 Sha1, 1 Sha2_256, 2 Sha2_384, 3 Sha2_512, 4 Identity }
     IkeVersion { 0 V1, 1 V2 }
+    Aggressive { 0 Refuse, 1 Allow, 2 Initiate }
+    BaseMode { 0 Refuse, 1 Allow, 2 Initiate }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }
     Mobike { 0 No, 1 Yes, 2 Unchecked }

@@ -8,7 +8,7 @@ use adit_wire::iana::isakmp::ExchangeType;
 use adit_wire::ikev2::{IkeSpi, Transform};
 use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder};
 
-use crate::command::Path;
+use crate::command::{Path, ProofEnd};
 use crate::context::Context;
 use crate::event::{IkeSaInfo, IkeSaState, PeerSoftware, Step};
 use crate::failure::{Failure, FailureReason};
@@ -112,6 +112,14 @@ impl Core {
     /// How quick modes say that ESP goes in UDP; `None` if it does not.
     pub(crate) fn wrap(&self) -> Option<Numbers> {
         self.nat_numbers.filter(|_| self.encapsulation().udp)
+    }
+
+    /// A certificate ends before the phase 1 would: then it does not live longer (RFC 4301 §4.4.3.4).
+    pub(crate) fn limit(&mut self, end: Option<ProofEnd>) {
+        if let Some(end) = end {
+            let left = Duration::from_secs(end.left_s);
+            self.life = Some(self.life.map_or(left, |life| life.min(left)));
+        }
     }
 
     /// The peer has proven that it lives, and where it is.

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use adit_wire::iana::isakmp::PayloadType;
-use adit_wire::isakmp::{Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding};
+use adit_wire::isakmp::{
+    Cert, CertReq, Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding,
+};
 
 use super::nat;
 
@@ -18,6 +20,9 @@ pub(crate) struct Received<'a> {
     /// One in phase 1, two or none in phase 2; each with its octets, `ID_b`.
     pub(crate) ids: Vec<(Id<'a>, &'a [u8])>,
     pub(crate) hash: Option<&'a [u8]>,
+    pub(crate) signature: Option<&'a [u8]>,
+    pub(crate) certs: Vec<Cert<'a>>,
+    pub(crate) cert_requests: Vec<CertReq<'a>>,
     /// The payloads that a HASH payload in front of them covers, without padding.
     pub(crate) covered: &'a [u8],
     pub(crate) notifies: Vec<Notify<'a>>,
@@ -80,12 +85,10 @@ impl<'a> Received<'a> {
                 let has_room = self.original_addresses.len() < ADDRESSES_MAX;
                 self.original_addresses.extend(has_room.then_some(original.0));
             }
-            Payload::Cert(_)
-            | Payload::CertReq(_)
-            | Payload::Signature(_)
-            | Payload::Configuration(_)
-            | Payload::Fragment(_)
-            | Payload::Private(_) => {}
+            Payload::Signature(_) => once(&mut self.signature, raw.body)?,
+            Payload::Cert(cert) => self.certs.push(cert),
+            Payload::CertReq(request) => self.cert_requests.push(request),
+            Payload::Configuration(_) | Payload::Fragment(_) | Payload::Private(_) => {}
         }
         Ok(())
     }

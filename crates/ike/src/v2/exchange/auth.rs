@@ -48,8 +48,12 @@ fn start_job(
         return Err(FailureReason::Internal("identities are not known"));
     };
     let round = match kind {
-        AuthJobKind::Sign | AuthJobKind::Derive => handshake.rounds.ours,
-        AuthJobKind::Verify { .. } | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
+        AuthJobKind::Sign | AuthJobKind::SignHash { .. } | AuthJobKind::Derive => {
+            handshake.rounds.ours
+        }
+        AuthJobKind::Verify { .. }
+        | AuthJobKind::VerifyHash { .. }
+        | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
     };
     let job = cx.out.next_job();
     let auth = AuthJob {
