@@ -126,9 +126,23 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 100_000_000, hide_default_value = true)]
     pub(crate) bytes: u64,
 
+    /// How the gateways negotiate (IKEv2)
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) ike: Option<DemoIke>,
+
     /// Where the demo keeps its files; several demos can run in several places
     #[arg(long, global = true, value_name = "DIR", hide = true)]
     pub(crate) directory: Option<PathBuf>,
+}
+
+/// How the demo's gateways negotiate, if not by IKEv2 with a secret.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DemoIke {
+    /// IKEv1 in main mode with encrypted nonces and no key exchange
+    Dhless,
+    /// The same in aggressive mode
+    DhlessAggressive,
 }
 
 /// What to do with a running demo.

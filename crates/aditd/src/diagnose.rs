@@ -50,6 +50,9 @@ fn negotiation(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
         FailureReason::NoCommonEspSuite { by, ours, theirs } => {
             Diagnosis::no_common_esp_suite(cx, side(*by), ours, theirs)
         }
+        FailureReason::NonceEncryptionDeclined { method } => {
+            Diagnosis::nonce_encryption_declined(cx, *method)
+        }
         FailureReason::AhThroughNat { nat_local, nat_remote } => {
             Diagnosis::ah_through_nat(cx, *nat_local, *nat_remote)
         }
@@ -152,6 +155,9 @@ fn identity(
                 secret: secret.map(|(name, facts)| (name.as_str(), *facts)),
             },
         ),
+        FailureReason::WrongEncryptionKey { by, local, remote } => {
+            Diagnosis::wrong_encryption_key(cx, side(*by), local, remote)
+        }
         FailureReason::CannotSign { local, problem } => {
             Diagnosis::cannot_sign(cx, local, &problem.to_string())
         }

@@ -3,7 +3,7 @@
 //! The crate turns the numbers that two peers negotiate (`adit_wire::iana`) into working
 //! algorithms, and nothing else: it knows no packet, no message and no clock. Keys are [`Secret`]s,
 //! randomness is an argument ([`Rng`]). The algorithms themselves are those of aws-lc-rs. What it
-//! does not have comes from elsewhere: modular exponentiation (MODP groups) from crypto-bigint;
+//! does not have comes from elsewhere: modular exponentiation (MODP groups, RSA encryption) from crypto-bigint;
 //! AES-CCM, Camellia, the ciphers of 64-bit blocks and HMAC-MD5 from the RustCrypto crates; ML-KEM
 //! in seeded runs from the ml-kem crate, because aws-lc-rs cannot be told which randomness to use.
 //!
@@ -16,6 +16,7 @@
 //! | `hash` | [`sha1`] for NAT detection, [`sha256`], [`enum@Hash`] of IKEv1 | 7296 §2.23, 2409 §4 |
 //! | `random` | [`Rng`], [`SystemRng`], [`BufferedRng`], [`SeededRng`] | |
 //! | `secret` | [`Secret`] | |
+//! | `rsa` | [`EncryptingKey`], [`DecryptingKey`]: encryption to RSA keys | 8017 §7 |
 //! | `signature` | [`SigningKey`], [`VerifyingKey`], [`SignatureScheme`] | 8017, 8032, 4754 |
 //! | `prefetch` | [`Prefetch`]: keys that lie far away | |
 
@@ -28,6 +29,7 @@ mod mac;
 mod prefetch;
 mod prf;
 mod random;
+mod rsa;
 mod secret;
 mod signature;
 
@@ -42,6 +44,7 @@ pub use kx::{KEY_SHARES_MAX, KeyExchange, KeyExchangeError, KeyShare, KeyShareSt
 pub use prefetch::{Extent, LibraryKey, Prefetch};
 pub use prf::{PRF_PLUS_BLOCKS_MAX, Prf, PrfPlusTooLong};
 pub use random::{BufferedRng, Rng, SeededRng, SystemRng};
+pub use rsa::{DecryptingKey, EncryptingKey, RsaPadding, new_rsa_key};
 pub use secret::Secret;
 pub use signature::{
     KeyError, KeyKind, RSA_BITS_MAX, RSA_BITS_MIN, SignatureHash, SignatureScheme, SigningKey,

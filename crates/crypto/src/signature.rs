@@ -17,6 +17,8 @@ use aws_lc_rs::signature::{
     RsaParameters, UnparsedPublicKey, VerificationAlgorithm,
 };
 
+use crate::rsa::DecryptingKey;
+
 /// The hash of a signature scheme.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum SignatureHash {
@@ -297,7 +299,8 @@ pub struct SigningKey {
 }
 
 enum Pair {
-    Rsa(RsaKeyPair),
+    /// What signs, and what decrypts.
+    Rsa(Box<(RsaKeyPair, DecryptingKey)>),
     /// For both forms of a signature: numbers in ASN.1, and one after the other.
     Curve(Box<[EcdsaKeyPair; 2]>),
     Ed25519(Ed25519KeyPair),
@@ -313,7 +316,8 @@ impl SigningKey {
         let pair = RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der));
         let pair = pair.map_err(|_| KeyError::Malformed)?;
         let public = VerifyingKey::rsa(pair.public_key().as_ref())?;
-        Ok(Self { pair: Pair::Rsa(pair), public })
+        let decrypting = DecryptingKey::new(der)?;
+        Ok(Self { pair: Pair::Rsa(Box::new((pair, decrypting))), public })
     }
 
     /// A key on P-256, P-384 or P-521: PKCS#8, or ECPrivateKey (RFC 5915).
@@ -364,13 +368,21 @@ impl SigningKey {
         &self.public
     }
 
+    /// What decrypts, of an RSA key.
+    pub fn decrypting(&self) -> Option<&DecryptingKey> {
+        match &self.pair {
+            Pair::Rsa(pair) => Some(&pair.1),
+            Pair::Curve(_) | Pair::Ed25519(_) => None,
+        }
+    }
+
     /// Signs; `None` for a scheme that [`KeyKind::signs`] refuses.
     pub fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {
         if !self.public.kind.signs(scheme) {
             return None;
         }
         match &self.pair {
-            Pair::Rsa(pair) => sign_rsa(pair, scheme, message),
+            Pair::Rsa(pair) => sign_rsa(&pair.0, scheme, message),
             Pair::Curve(pairs) => {
                 let [asn1, _] = pairs.as_ref();
                 sign_curve(asn1, message)
@@ -397,7 +409,7 @@ impl SigningKey {
     /// keys.
     pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
-            Pair::Rsa(pair) => bare::sign(pair, &self.public.octets, hash),
+            Pair::Rsa(pair) => bare::sign(&pair.0, &self.public.octets, hash),
             Pair::Curve(_) | Pair::Ed25519(_) => None,
         }
     }

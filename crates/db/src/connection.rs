@@ -21,6 +21,7 @@ use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
 use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
+use crate::nonce_encryption::NonceEncryption;
 use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
 use crate::pfp::Pfp;
@@ -51,6 +52,9 @@ pub struct Connection {
     pub tcp_ports: Vec<u16>,
     /// Who we are, who the peer must be.
     pub pad: PadEntry,
+    /// Whether IKEv1 proves who both are by decrypting, with the keys that `pad` names for signatures; of
+    /// the peer's there is one.
+    pub nonce_encryption: Option<NonceEncryption>,
     /// IKE proposals in order of preference.
     pub proposals: Vec<ProposalSpec>,
     /// Whether ESP runs inside UDP.
@@ -117,6 +121,7 @@ impl Connection {
             ports: Ports::default(),
             tcp_ports: Vec::new(),
             pad: PadEntry::default(),
+            nonce_encryption: None,
             proposals: ProposalSpec::ike_default(),
             encap: Encap::default(),
             engine: Engine::default(),

@@ -39,6 +39,7 @@ mod manual;
 mod mtu_policy;
 mod names;
 mod nearest;
+mod nonce_encryption;
 mod outer_header;
 mod pad;
 mod pfp;
@@ -76,6 +77,7 @@ pub use mtu_policy::{
 };
 pub use names::{ChildName, ConnectionName, NAME_OCTETS_MAX, NameError};
 pub use nearest::nearest;
+pub use nonce_encryption::NonceEncryption;
 pub use outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 pub use pad::{Claim, PadEntry};
 pub use pfp::{FlowClass, Pfp};

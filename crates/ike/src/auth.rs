@@ -12,6 +12,7 @@ use adit_pki::{Credentials, Moment};
 use crate::command::{AuthResult, ProofEnd};
 use crate::keymat::Role;
 use crate::output::{AuthJob, AuthJobKind};
+use crate::v1::encryption::decrypt;
 use crate::v2::signature::{self, Proof};
 
 /// What one end signs: `RealMessage | NonceOfTheOther | prf(SK_p, RestOfID) [| IntAuth]`
@@ -123,7 +124,10 @@ impl AuthJob {
     /// Does the job. With a secret it takes the same time for every wrong value of the right length.
     pub fn answer_with(&self, keys: Keys<'_>) -> AuthResult {
         let checked = match &self.kind {
-            AuthJobKind::Sign | AuthJobKind::Derive | AuthJobKind::SignHash { .. } => Ok(None),
+            AuthJobKind::Sign
+            | AuthJobKind::Derive
+            | AuthJobKind::SignHash { .. }
+            | AuthJobKind::Decrypt(_) => Ok(None),
             AuthJobKind::Verify { auth }
             | AuthJobKind::VerifyAndSign { auth, .. }
             | AuthJobKind::VerifyHash { auth } => self.verify(auth, keys),
@@ -132,6 +136,7 @@ impl AuthJob {
             let (result, ours) = match &self.kind {
                 AuthJobKind::Sign => self.sign_until(&self.octets, keys, AuthResult::Signed)?,
                 AuthJobKind::Derive => (self.derive(keys)?, None),
+                AuthJobKind::Decrypt(sent) => (decrypt(self, sent, keys)?, None),
                 AuthJobKind::Verify { .. } | AuthJobKind::VerifyHash { .. } => {
                     (AuthResult::Verified, None)
                 }

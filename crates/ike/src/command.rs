@@ -254,6 +254,9 @@ pub enum AuthResult {
     Mixed(PpkKeys),
     /// Answers [`AuthJobKind::Derive`](crate::AuthJobKind::Derive): what comes of the secret.
     Derived(DerivedKey),
+    /// Answers [`AuthJobKind::Decrypt`](crate::AuthJobKind::Decrypt): a message for each ciphertext. Of
+    /// octets that were none it is one that nobody else can know.
+    Decrypted(Vec<DerivedKey>),
     /// There is no secret for this pair of identities, or no PPK of this name.
     NoSecret,
     /// The peer's signature, certificate or key is not believed.
@@ -316,6 +319,7 @@ impl AuthResult {
             | Self::Distrusted(_)
             | Self::CannotSign(_)
             | Self::Derived(_)
+            | Self::Decrypted(_)
             | Self::Limited(_) => return self,
         };
         Self::Limited(Box::new(Limited { end, verified, signed }))

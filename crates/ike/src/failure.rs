@@ -7,7 +7,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_db::{ChildName, ConnectionName, Gateway, Identity, IdentityPattern, PpkId, ProposalSpec};
+use adit_db::{
+    ChildName, ConnectionName, Gateway, Identity, IdentityPattern, NonceEncryption, PpkId,
+    ProposalSpec,
+};
 use adit_pki::Distrust;
 use adit_wire::iana::isakmp::NotifyType as IsakmpNotifyType;
 use adit_wire::iana::{AuthMethod, ExchangeType, KeyExchangeId, NotifyType};
@@ -133,6 +136,12 @@ pub enum FailureReason {
         /// Whom the peer claims to be.
         remote: Identity,
     },
+    /// E109: the peer does not prove who it is by decrypting nonces, or not in this way.
+    #[error("peer declines {}", .method.word())]
+    NonceEncryptionDeclined {
+        /// What we offer.
+        method: NonceEncryption,
+    },
     /// E110: a request was sent until the tries were spent and nothing usable came back.
     #[error("peer {remote} is silent: {transmissions} transmissions of {exchange} in {waited:?}")]
     PeerSilent {
@@ -223,6 +232,16 @@ pub enum FailureReason {
         /// Whether the secret is certainly the reason. If the peer refused and is no Adit, it
         /// may just as well not know our identity (E204).
         certain: bool,
+    },
+    /// E224: what one side encrypts the other cannot decrypt: one of them has another key of the other.
+    #[error("the RSA keys of {local} and {remote} do not fit, says {by}")]
+    WrongEncryptionKey {
+        /// Who found out.
+        by: By,
+        /// Our identity.
+        local: Identity,
+        /// The peer's identity as far as it is known.
+        remote: IdentityPattern,
     },
     /// E206: we cannot prove our identity by a signature.
     #[error("cannot sign as {local}: {problem}")]
@@ -422,6 +441,8 @@ impl FailureReason {
             Self::AhThroughNat { .. } => Some(103),
             Self::NotChildless { .. } => Some(104),
             Self::AggressiveRefused { .. } => Some(105),
+            Self::NonceEncryptionDeclined { .. } => Some(109),
+            Self::WrongEncryptionKey { .. } => Some(224),
             Self::PeerSilent { unreachable: true, .. } | Self::NoRoute { .. } => Some(111),
             Self::PeerSilent { .. } | Self::HandshakeTimeout { .. } => Some(110),
             Self::NameUnknown { .. } => Some(112),

@@ -62,6 +62,7 @@ pub use input::Input;
 pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};
 pub use shard::{Addressee, Shard, Shards, Tidings};
 pub use ticket::TicketKeys;
+pub use v1::encryption::Ciphertexts;
 pub use v2::notification_data::{PeerSays, TOLD};
 pub use v2::ppk::{PpkJob, PpkKeys};
 pub use v2::signature::{Announced, CertificateData, Proof, SignFailure};

@@ -12,6 +12,7 @@ use crate::command::{JobId, Path, RequestId};
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::shard::Tidings;
+use crate::v1::encryption::Ciphertexts;
 use crate::v2::ppk::PpkJob;
 use crate::v2::signature::{Announced, Proof};
 
@@ -170,6 +171,9 @@ pub enum AuthJobKind {
         /// The peer's proof; its method is the kind of key.
         auth: Proof,
     },
+    /// What the peer of IKEv1 has encrypted to our key (RFC 2409 §5.2, §5.3). Answer:
+    /// [`AuthResult::Decrypted`](crate::AuthResult::Decrypted), whatever it is.
+    Decrypt(Ciphertexts),
 }
 
 /// Session keys as a packet analyser wants them.

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod common;
 mod ikev1_aggressive;
+mod ikev1_encryption;
 mod ikev1_lifetimes;
 mod ikev1_nat;
 mod ikev1_signatures;

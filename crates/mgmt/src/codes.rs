@@ -5,7 +5,9 @@
 //! this host, E6xx kernel and crypto.
 
 mod doctor;
+mod encryption;
 mod forms;
+mod negotiation;
 mod recording;
 mod weak;
 
@@ -16,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use doctor::{
     E401_TEXT, E405_TEXT, E406_TEXT, E407_TEXT, E526_TEXT, E527_TEXT, E528_TEXT, E529_TEXT,
 };
+use encryption::{E109_TEXT, E224_TEXT, E534_TEXT};
 pub use forms::UnknownCode;
+use negotiation::{E103_TEXT, E104_TEXT};
 use recording::E530_TEXT;
 use weak::{E105_TEXT, E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
@@ -123,30 +127,13 @@ other.
 Make the `esp` lists overlap. Note that the first child of an IKE SA is created without a key exchange of its own: \
 a difference in the group alone shows up only when the child is rekeyed an hour later."
 
-E103 103 Error "AH cannot pass a NAT"
-"The tunnel protects its traffic with AH, and there is a NAT between the two sides, or UDP was asked for.
+E103 103 Error "AH cannot pass a NAT" E103_TEXT
 
-AH covers the addresses of a packet (RFC 4302 §3.3.3.1), so that every packet a NAT has changed is refused on arrival. \
-ESP has UDP for that (RFC 3948), AH has nothing. So it is not even tried.
-
-We know from the NAT detection of IKE (RFC 7296 §2.23); a peer that wants UDP in any case, as `encap = \"udp\"` and \
-swanctl's `encap = yes` do, looks the same.
-
-Use ESP: `protocol = \"esp\"`. If only integrity is wanted, `esp = \"aes256gmac\"` or `\"null-sha256\"` gives it \
-through a NAT."
-
-E104 104 Error "one side insists on beginning without a child"
-"An IKE SA may begin without a child SA, which is then made by an exchange of its own (RFC 6023). One side insists on \
-that with `childless = \"force\"`, and the other does not do it.
-
-We know because a responder says in its first message whether it takes that, and this one did not; or because a peer \
-asked for a child at once although we insist. The first message is covered by the peer's login, as always.
-
-Usual causes: `force` against equipment that does not know RFC 6023, or against `childless = never`.
-
-`childless = \"prefer\"` begins without a child where the peer can, and with one where it cannot."
+E104 104 Error "one side insists on beginning without a child" E104_TEXT
 
 E105 105 Error "the peer begins in a mode that is not allowed" E105_TEXT
+
+E109 109 Error "the peer declines to decrypt nonces" E109_TEXT
 
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.
@@ -465,6 +452,8 @@ Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a pee
 
 Let both sides say the same: what is `id` in `[second]` here is `peer_id` there."
 
+E224 224 Error "the RSA keys of the two sides do not fit" E224_TEXT
+
 E301 301 Error "the two sides disagree about which networks to connect"
 "Both sides know each other, and then found no traffic that both want in the tunnel: what we call `local` must be \
 (part of) what the peer calls remote, and the other way round.
@@ -768,6 +757,8 @@ E528 528 Warning "the link towards the peer is too small" E528_TEXT
 E529 529 Warning "a certificate of this host ends soon" E529_TEXT
 
 E530 530 Error "nothing can be recorded" E530_TEXT
+
+E534 534 Warning "no forward secrecy" E534_TEXT
 
 E601 601 Error "something failed that should not"
 "A computation, a message of the peer or a rule of the protocol came out in a way that honest peers and sound \

@@ -12,6 +12,7 @@
 //! daemon and command line say the same.
 
 mod authentication;
+mod encryption;
 mod failures;
 mod moving;
 mod signature;

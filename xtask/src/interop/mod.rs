@@ -201,6 +201,21 @@ pub(crate) fn all_rows(peer: Peer) -> anyhow::Result<Vec<Row>> {
     rows_of(peer, &options, |row| eprintln!("{row}"))
 }
 
+/// Some scenarios with a peer, for the proof.
+pub(crate) fn named_rows(peer: Peer, names: &[&str]) -> anyhow::Result<Vec<Row>> {
+    let options = Options {
+        peer,
+        json: false,
+        list: false,
+        quick: false,
+        write: false,
+        keep: false,
+        self_check: false,
+        scenarios: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    rows_of(peer, &options, |row| eprintln!("{row}"))
+}
+
 /// Every case against a Linux kernel, or a few, for the proof.
 pub(crate) fn kernel_rows(extent: Extent) -> anyhow::Result<Vec<Row>> {
     linux::rows(extent, &[], false, |row| eprintln!("{row}"))

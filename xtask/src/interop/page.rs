@@ -164,6 +164,11 @@ const FEATURES: &[Feature] = &[
         shown_by: &[(Strongswan, &["ikev1-ours", "ikev1-theirs", "ikev1-dpd"])],
     },
     Feature {
+        name: "IKEv1 without a key exchange is declined cleanly",
+        rfc: "2409",
+        shown_by: &[(Strongswan, &["ikev1-dhless-declined"])],
+    },
+    Feature {
         name: "Their own tool drives our daemon",
         rfc: "VICI",
         shown_by: &[(Strongswan, &["swanctl"])],

@@ -249,6 +249,15 @@ impl Plan {
         Self { dpd_s: 2, ..Self::ikev1() }
     }
 
+    /// IKEv1 without a key exchange on our side, and signatures with the same keys on theirs.
+    pub(crate) fn ikev1_dhless() -> Self {
+        Self {
+            login: Login::RawKeys(Kind::Rsa),
+            left_more: "auth = \"dhless\"\nforward_secrecy = false\n",
+            ..Self::ikev1()
+        }
+    }
+
     /// A post-quantum key.
     pub(crate) fn ppk() -> Self {
         Self { beside: Beside::Ppk, ..Self::default() }

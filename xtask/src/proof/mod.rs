@@ -4,6 +4,7 @@ mod aggfrag;
 mod capture;
 mod checklist;
 mod criterion;
+mod dhless;
 mod fuzzing;
 mod icmp;
 mod ikev1;

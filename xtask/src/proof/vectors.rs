@@ -27,7 +27,7 @@ enum About {
     Rest,
 }
 
-const SETS: [Set; 36] = [
+const SETS: [Set; 37] = [
     cipher("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
     cipher("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     cipher(
@@ -59,6 +59,7 @@ const SETS: [Set; 36] = [
     rest("ecp_others.json", &["other_curves_give_the_answers_of_another_implementation"]),
     rest("rfc7748_x448.json", &["x448_gives_the_answers_of_rfc_7748"]),
     rest("rsa_forged.json", &["forged_rsa_signatures_are_refused"]),
+    rest("rsa_decryption.json", &["rsa_ciphertexts_and_what_is_none_decrypt_as_openssl_does"]),
     rest("wycheproof_x25519.json", &["x25519_gives_the_answers_of_wycheproof_and_refuses_zeros"]),
     rest(
         "wycheproof_ecdh_secp256r1.json",
@@ -111,6 +112,7 @@ const IKEV1: [Set; 5] = [
             "phase_1_equals_an_independent_computation",
             "what_follows_phase_1_equals_an_independent_computation",
             "keys_of_payloads_equal_an_independent_computation",
+            "encrypted_payloads_equal_an_independent_computation",
             "captured_messages_are_decrypted_with_their_key",
         ],
     ),
@@ -163,6 +165,14 @@ pub(super) fn measure_esp(_: &Effort) -> anyhow::Result<Finding> {
 /// The sets of IKEv1.
 pub(super) fn measure_ikev1() -> anyhow::Result<Finding> {
     measure_sets(&IKEV1.iter().collect::<Vec<_>>())
+}
+
+/// Those that have to do with phase 1 without a key exchange.
+pub(super) fn measure_dhless() -> anyhow::Result<Finding> {
+    let is_its = |set: &&Set| {
+        set.file.ends_with("ikev1-reference.txt") || set.file.ends_with("rsa_decryption.json")
+    };
+    measure_sets(&SETS.iter().chain(&IKEV1).filter(is_its).collect::<Vec<_>>())
 }
 
 /// Runs the tests of each package once and looks for the named ones among those that passed.

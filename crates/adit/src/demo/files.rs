@@ -1,11 +1,13 @@
 //! The gateways' configuration: real files, as an operator would write them.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use adit_crypto::{Secret, new_rsa_key};
 use adit_mgmt::secret::{SECRET_OCTETS, new_secret_text};
 use adit_sys::file::write_private;
 
-use crate::args::Fault;
+use crate::args::{DemoIke, Fault};
 use crate::demo::place::{Place, Site};
 use crate::error::Error;
 
@@ -18,16 +20,70 @@ pub(crate) struct Settings {
     pub(crate) wrong_secret: String,
     /// Whether sequence numbers have 32 bits.
     pub(crate) no_esn: bool,
+    /// How they negotiate, if not by IKEv2 with the secret.
+    pub(crate) ike: Option<DhLess>,
+}
+
+/// IKEv1 with encrypted nonces and no key exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct DhLess {
+    how: DemoIke,
+    /// Of each site, in the order of [`Site::ALL`]: its private key, and its public one.
+    keys: Vec<Arc<(Secret, Vec<u8>)>>,
+}
+
+impl DhLess {
+    fn new(how: DemoIke) -> Result<Self, Error> {
+        let key = |_: Site| {
+            let key = new_rsa_key().map(Arc::new);
+            key.ok_or_else(|| Error::Refused("no RSA key could be made".into()))
+        };
+        let keys = Site::ALL.into_iter().map(key).collect::<Result<_, _>>()?;
+        Ok(Self { how, keys })
+    }
+
+    /// Writes our private key and the peer's public one; a wrong one of those if that is the fault.
+    fn write(&self, directory: &Path, site: Site, fault: Option<Fault>) -> Result<(), Error> {
+        for (owner, key) in Site::ALL.into_iter().zip(&self.keys) {
+            let is_ours = owner == site;
+            if is_ours {
+                let path = directory.join(format!("{}.key", site.name()));
+                write_octets(&path, key.0.as_bytes())?;
+            }
+            if is_ours == (site == Site::Oslo && fault == Some(Fault::Psk)) {
+                write_octets(&directory.join(format!("{}.pub", site.other().name())), &key.1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands in a tunnel's file instead of a secret.
+    fn lines(&self, site: Site) -> String {
+        let aggressive = match (self.how, site) {
+            (DemoIke::Dhless, _) => "",
+            (DemoIke::DhlessAggressive, Site::Oslo) => "aggressive = \"initiate\"\n",
+            (DemoIke::DhlessAggressive, Site::Berlin) => "aggressive = \"allow\"\n",
+        };
+        format!(
+            "auth    = \"dhless\"\n\
+             key     = \"file:{}.key\"\n\
+             peer_key = \"file:{}.pub\"\n\
+             forward_secrecy = false\n{aggressive}",
+            site.name(),
+            site.other().name(),
+        )
+    }
 }
 
 impl Settings {
     /// Fresh secrets.
-    pub(crate) fn new(no_esn: bool) -> Result<Self, Error> {
+    pub(crate) fn new(no_esn: bool, ike: Option<DemoIke>) -> Result<Self, Error> {
         let secret = || {
             let random = adit_sys::entropy::array::<SECRET_OCTETS>();
             random.map(|random| new_secret_text(&random)).map_err(Error::io("random octets"))
         };
-        Ok(Self { secret: secret()?, wrong_secret: secret()?, no_esn })
+        let ike = ike.map(DhLess::new).transpose()?;
+        Ok(Self { secret: secret()?, wrong_secret: secret()?, no_esn, ike })
     }
 
     /// Writes a site's tunnel and its secret.
@@ -43,7 +99,10 @@ impl Settings {
             (Site::Oslo, Some(Fault::Psk)) => &self.wrong_secret,
             _ => &self.secret,
         };
-        write(&directory.join(format!("{peer}.psk")), &format!("{secret}\n"))?;
+        match &self.ike {
+            None => write(&directory.join(format!("{peer}.psk")), &format!("{secret}\n"))?,
+            Some(dhless) => dhless.write(&directory, site, fault)?,
+        }
         write(&directory.join(format!("{peer}.toml")), &self.tunnel(site, fault))
     }
 
@@ -71,13 +130,24 @@ impl Settings {
              peer_id = \"{peer}.example\"\n\
              local   = \"{local}\"\n\
              remote  = \"{}\"\n\
-             secret  = \"file:{peer}.psk\"\n\
+             {}\
              keep    = \"{keep}\"\n",
             other.gateway(),
             other.network(),
+            match &self.ike {
+                None => format!("secret  = \"file:{peer}.psk\"\n"),
+                Some(dhless) => dhless.lines(site),
+            },
         );
-        if let Some(ike) = ike(site, fault) {
-            text.push_str(&format!("ike     = \"{ike}\"\n"));
+        match (&self.ike, ike(site, fault)) {
+            (None, None) => {}
+            (None, Some(ike)) => text.push_str(&format!("ike     = \"{ike}\"\n")),
+            (Some(_), None) => text.push_str("ike     = 1\n"),
+            // Nothing of a group: none is used.
+            (Some(_), Some(_)) => {
+                let cipher = if site == Site::Oslo { "aes256-sha384" } else { "aes128-sha256" };
+                text.push_str(&format!("ike     = [1, \"{cipher}-modp2048\"]\n"));
+            }
         }
         if let Some(esp) = self.esp(site, fault) {
             text.push_str(&format!("esp     = \"{esp}\"\n"));
@@ -117,21 +187,24 @@ pub(crate) fn make_directory(place: &Place, site: Site) -> Result<(), Error> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    write_private(path, text.as_bytes()).map_err(Error::io(path.display().to_string()))
+    write_octets(path, text.as_bytes())
+}
+
+fn write_octets(path: &Path, octets: &[u8]) -> Result<(), Error> {
+    write_private(path, octets).map_err(Error::io(path.display().to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
-    use adit_crypto::Secret;
     use adit_mgmt::config::{SecretFile, SourceFile, load};
     use clap::ValueEnum as _;
 
     use super::*;
 
     fn settings() -> Settings {
-        Settings { secret: "a".repeat(40), wrong_secret: "b".repeat(40), no_esn: false }
+        Settings { secret: "a".repeat(40), wrong_secret: "b".repeat(40), no_esn: false, ike: None }
     }
 
     #[test]
@@ -146,6 +219,32 @@ mod tests {
         secret  = "file:berlin.psk"
         keep    = "up"
         "#);
+    }
+
+    /// The same is true of a demo without a key exchange, which is warned of.
+    #[test]
+    fn every_fault_is_written_as_a_valid_file_without_a_key_exchange() {
+        for how in [DemoIke::Dhless, DemoIke::DhlessAggressive] {
+            let dhless = DhLess::new(how).unwrap();
+            let keys = dhless.keys.clone();
+            let faults = Fault::value_variants().iter().copied().map(Some).chain([None]);
+            for (fault, site) in faults.flat_map(|fault| Site::ALL.map(|site| (fault, site))) {
+                let place = Site::ALL.into_iter().position(|one| one == site).unwrap();
+                let read = |path: &Path| {
+                    let is_private = path.extension().is_some_and(|end| end == "key");
+                    let own = &keys[place];
+                    let octets = if is_private { own.0.as_bytes() } else { &keys[1 - place].1 };
+                    let octets = Secret::from_slice(octets);
+                    Ok(SecretFile { octets, mode: if is_private { 0o100_600 } else { 0o100_644 } })
+                };
+                let settings = Settings { ike: Some(dhless.clone()), ..settings() };
+                let text = settings.tunnel(site, fault);
+                let path = PathBuf::from(format!("tunnels/{}.toml", site.other().name()));
+                let loaded = load(&[SourceFile { path, text: text.clone() }], &read);
+                let loaded = loaded.unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+                assert_eq!(loaded.warnings.len(), 1, "{text}\n{:?}", loaded.warnings);
+            }
+        }
     }
 
     /// A break must be seen in the negotiation, not be refused as a mistake in a file.

@@ -114,7 +114,7 @@ impl Holder {
              five network namespaces; nothing outside of them is touched",
         )?;
         self.keep = order.keep;
-        let stage = self.stage.insert(Stage::build(&self.place, &self.aditd, order.keys.as_ref())?);
+        let stage = self.stage.insert(Stage::build(&self.place, &self.aditd, order)?);
         let mut report = Report { schema: SCHEMA, ..Report::default() };
         let shown = show(stage, order, &mut report, line);
         if let Err(error) = &shown {

@@ -70,6 +70,7 @@ fn start(args: &Demo, place: &Place, screen: &mut Screen) -> Result<Exit, Error>
         bytes: args.bytes,
         capture: absolute(args.capture.as_deref())?,
         keys: absolute(args.keys.as_deref())?,
+        ike: args.ike,
         keep: !once,
     });
     let mut client = Client::start(place)?;

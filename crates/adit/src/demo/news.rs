@@ -9,7 +9,7 @@ use adit_mgmt::api::Progress;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::args::Fault;
+use crate::args::{DemoIke, Fault};
 use crate::demo::place::Site;
 use crate::error::Error;
 
@@ -39,6 +39,8 @@ pub(crate) struct Show {
     pub(crate) capture: Option<PathBuf>,
     /// Where to keep the session keys.
     pub(crate) keys: Option<PathBuf>,
+    /// How the gateways negotiate, if not by IKEv2.
+    pub(crate) ike: Option<DemoIke>,
     /// Whether the demo goes on when this connection ends.
     pub(crate) keep: bool,
 }

@@ -15,7 +15,7 @@ use crate::daemon::{Daemon, Event};
 use crate::demo::files::{self, Settings};
 use crate::demo::gateway::Gateway;
 use crate::demo::lab::{BERLIN_HOST, Lab};
-use crate::demo::news::{Line, News};
+use crate::demo::news::{Line, News, Show};
 use crate::demo::place::{Place, Site};
 use crate::demo::traffic;
 use crate::error::Error;
@@ -45,11 +45,8 @@ pub(crate) enum Attempt {
 
 impl Stage {
     /// Builds the hosts and writes the configuration; no daemon runs yet.
-    pub(crate) fn build(
-        place: &Place,
-        aditd: &Path,
-        keys: Option<&PathBuf>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn build(place: &Place, aditd: &Path, order: &Show) -> Result<Self, Error> {
+        let keys = order.keys.as_ref();
         let lab = Lab::build()?;
         let file = serde_json::to_vec(&lab.file())
             .map_err(|error| Error::Refused(format!("cannot write JSON: {error}")))?;
@@ -64,7 +61,7 @@ impl Stage {
             // One of the two knows all keys, both directions.
             oslo: Gateway::new(place, Site::Oslo, aditd, keys.map(PathBuf::as_path)),
             berlin: Gateway::new(place, Site::Berlin, aditd, None),
-            settings: Settings::new(keys.is_some())?,
+            settings: Settings::new(keys.is_some(), order.ike)?,
             fault: None,
             hole: None,
         })

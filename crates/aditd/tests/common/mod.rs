@@ -62,8 +62,13 @@ impl Site {
     }
 
     pub(crate) fn write(&self, file: &str, text: &str, mode: u32) {
+        self.write_octets(file, text.as_bytes(), mode);
+    }
+
+    /// The same, of a file that is no text.
+    pub(crate) fn write_octets(&self, file: &str, octets: &[u8], mode: u32) {
         let path = self.directory.join("tunnels").join(file);
-        fs::write(&path, text).unwrap();
+        fs::write(&path, octets).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 

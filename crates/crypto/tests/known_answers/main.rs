@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod cipher;
+mod encryption;
 mod kx;
 mod prf;
 mod signature;

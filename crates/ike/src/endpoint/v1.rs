@@ -21,7 +21,9 @@ use crate::keymat::Role;
 use crate::output::Output;
 use crate::timers::TimerOwner;
 use crate::v1::ike_sa::IkeSa;
-use crate::v1::{Core, Exchange, Phase1, Received, choose_phase1, claimed_identity, refusal};
+use crate::v1::{
+    self, Core, Exchange, Phase1, Received, choose_phase1, claimed_identity, encryption, refusal,
+};
 
 use super::Endpoint;
 
@@ -40,6 +42,17 @@ fn no_suite(connection: &Arc<Connection>) -> Refusal {
     let (by, ours, theirs) = (By::Us, connection.proposals.clone(), Vec::new());
     let reason = FailureReason::NoCommonIkeSuite { by, ours, theirs };
     Box::new((connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason))
+}
+
+/// A phase 1 with encrypted nonces is not allowed, or there is no common suite. Who the peer is it has said
+/// to nobody: its address has to do.
+fn encrypted_refusal(connection: &Arc<Connection>, exchange: Exchange, path: Path) -> Refusal {
+    if exchange.is_for(connection) {
+        return no_suite(connection);
+    }
+    let (exchange, remote) = (exchange.named(), path.remote.ip().into());
+    let reason = FailureReason::AggressiveRefused { exchange, remote };
+    (connection.name.clone(), NotifyType::UNSUPPORTED_EXCHANGE_TYPE, reason)
 }
 
 impl Endpoint {
@@ -85,6 +98,9 @@ impl Endpoint {
         if !is_sensible || octets.len() > OPENING_OCTETS_MAX || self.shutting_down {
             return;
         }
+        if self.handle_encrypted_opening(path, header, exchange, octets, now, rng) {
+            return;
+        }
         let body = octets.get(Header::LEN..).unwrap_or_default();
         let Ok(received) = Received::clear(header.next_payload, body) else { return };
         let Some(sa) = &received.sa else { return };
@@ -112,10 +128,45 @@ impl Endpoint {
         let phase1 = Phase1::answer(exchange, octets, &received, choice, &mut core, &mut cx);
         if let Ok(phase1) = phase1 {
             let id = core.id;
-            self.v1.insert(IkeSa::respond(core, phase1));
+            self.v1.insert(IkeSa::respond(core, v1::Attempt::Plain(phase1)));
             self.refresh_v1(id, now);
             self.settle(now, rng);
         }
+    }
+
+    /// Takes a first message for a connection that wants nonces encrypted. Whether it was one.
+    fn handle_encrypted_opening(
+        &mut self,
+        path: Path,
+        header: &Header,
+        exchange: Exchange,
+        octets: &[u8],
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) -> bool {
+        let candidates = self.connections.of_v1(path);
+        let candidates: Vec<_> =
+            candidates.into_iter().filter(|one| one.nonce_encryption.is_some()).cloned().collect();
+        let Some(first) = candidates.first() else { return false };
+        let opening = match encryption::Opening::read(header, exchange, octets, &candidates) {
+            Ok(opening) => opening,
+            Err(encryption::Unfit::Other) => return false,
+            Err(encryption::Unfit::Refused) => {
+                let refused = encrypted_refusal(first, exchange, path);
+                self.refuse_v1_opening(path, header, Some(refused), now, rng);
+                return true;
+            }
+        };
+        if self.check_room(path).is_ok() {
+            let mut cx = self.context(now, rng);
+            if let Some((core, phase1)) = opening.answer(path, &mut cx) {
+                let id = core.id;
+                self.v1.insert(IkeSa::respond(core, v1::Attempt::Encrypted(phase1)));
+                self.refresh_v1(id, now);
+                self.settle(now, rng);
+            }
+        }
+        true
     }
 
     /// The connections that a first message may be for. That of aggressive and base mode says who the peer

@@ -7,9 +7,9 @@ use adit_db::{
     EcnPolicy, Encap, EndAction, Engine, FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage,
     IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
     InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec,
-    LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp,
-    Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound, SecurityFailures, SignatureSpec,
-    Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
+    LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule,
+    PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound, SecurityFailures,
+    SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -103,7 +103,8 @@ enums! {
         6 Distrusted(reason),
         7 CannotSign(reason),
         8 Limited(limited),
-        9 Derived(key)
+        9 Derived(key),
+        10 Decrypted(messages)
     }
     SignFailure { 0 NoKey(identity), 1 NoScheme { key, takes } }
     KeyKind { 0 Rsa(bits), 1 P256, 2 P384, 3 P521, 4 Ed25519 }
@@ -150,7 +151,7 @@ structs! {
     Connection {
         name, ike, aggressive, base_mode, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
-        rand_time, reauth_time, unique, reach, childless, redirect, resumption, children
+        rand_time, reauth_time, unique, reach, childless, redirect, resumption, nonce_encryption, children
     }
     ChildConfig {
         name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
@@ -193,6 +194,7 @@ enums! {
     SignatureHash { 0 Sha1, 1 Sha2_256, 2 Sha2_384, 3 Sha2_512, 4 Identity }
     IkeVersion { 0 V1, 1 V2 }
     Aggressive { 0 Refuse, 1 Allow, 2 Initiate }
+    NonceEncryption { 0 Plain, 1 Revised, 2 DhLess }
     BaseMode { 0 Refuse, 1 Allow, 2 Initiate }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }

@@ -19,13 +19,14 @@ use crate::context::{Context, Notice};
 use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::{Failure, FailureReason};
 
+use super::attempt::Attempt;
 use super::child::{Child, ChildPhase, OVERLAP, OVERLAP_OF_PEER};
 use super::core::Core;
 use super::established::{Established, Input};
 use super::informational;
 use super::nat;
+use super::phase1::Outcome;
 use super::phase1::rules::Exchange;
-use super::phase1::{Outcome, Phase1};
 use super::retransmission::Answered;
 
 /// One IKE SA, from the first message to the end of its children.
@@ -39,7 +40,7 @@ pub(crate) struct IkeSa {
 /// Where the IKE SA stands.
 #[derive(Debug)]
 enum Phase {
-    Phase1(Box<Phase1>),
+    Phase1(Box<Attempt>),
     Established(Box<Established>),
     /// There is no phase 1 any more, but children.
     Dormant,
@@ -55,13 +56,12 @@ impl IkeSa {
         initial_contact: bool,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
-        let exchange = Exchange::first_of(&core.connection);
-        let phase1 = Phase1::start(exchange, wanted, initial_contact, &mut core, cx)?;
+        let phase1 = Attempt::start(wanted, initial_contact, &mut core, cx)?;
         Ok(Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() })
     }
 
     /// Responder: has answered the first message of one.
-    pub(crate) fn respond(core: Core, phase1: Phase1) -> Self {
+    pub(crate) fn respond(core: Core, phase1: Attempt) -> Self {
         Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() }
     }
 
@@ -151,7 +151,7 @@ impl IkeSa {
     ) {
         match (&mut self.phase, header.exchange) {
             (Phase::Phase1(phase1), ExchangeType::QUICK_MODE) => {
-                phase1.handle_early(path, &self.core, cx);
+                phase1.handle_early(path, header, &self.core, cx);
             }
             (Phase::Phase1(phase1), exchange) if Exchange::from_type(exchange).is_some() => {
                 let result = phase1.handle_message(path, header, octets, &mut self.core, cx);
@@ -230,7 +230,7 @@ impl IkeSa {
 
     fn establish(&mut self, answered: Option<Answered>, cx: &mut Context<'_>) {
         let Phase::Phase1(phase1) = &mut self.phase else { return };
-        let (wanted, initial_contact) = (phase1.wanted.take(), phase1.initial_contact);
+        let (wanted, initial_contact) = phase1.take_wanted();
         let by_peer = initial_contact && !self.core.role.is_initiator();
         let mut established = Established::new(answered, &self.core, cx);
         if let Some((child, flow)) = wanted {

@@ -1,6 +1,6 @@
 //! The keys of a phase 1, and what is computed with them (RFC 2409 §5, appendix B).
 
-use adit_crypto::{CbcKey, Hash, Prf, Protection, Secret};
+use adit_crypto::{CbcKey, Encryption, Hash, Prf, Protection, Secret};
 use adit_db::ChildKeys;
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId as ChildProtocol;
@@ -82,10 +82,20 @@ impl Keys {
         material: &Material,
         cookies: Cookies,
     ) -> Option<Self> {
-        let prf = suite.prf;
+        Self::of(suite.prf, suite.encryption, skeyid, material, cookies)
+    }
+
+    /// The same, where a suite has other parts.
+    pub(crate) fn of(
+        prf: Prf,
+        encryption: Encryption,
+        skeyid: Secret,
+        material: &Material,
+        cookies: Cookies,
+    ) -> Option<Self> {
         let hash = Hash::ALL.into_iter().find(|hash| hash.prf() == prf)?;
         let skeyids = Skeyids::derive(prf, skeyid, material.shared.as_bytes(), cookies);
-        let cipher = skeyids.cipher(prf, suite.encryption).ok()?;
+        let cipher = skeyids.cipher(prf, encryption).ok()?;
         let iv = Iv::phase1(hash, material.public(), cipher.block_len());
         Some(Self { prf, hash, skeyids, cipher, iv })
     }

@@ -148,6 +148,10 @@ impl Method {
 /// The methods by which both ends of a connection may prove themselves, the best first. A connection
 /// whose ends prove themselves differently has none, as one number is for both.
 pub(crate) fn methods_of(connection: &Connection) -> Vec<Method> {
+    if connection.nonce_encryption.is_some() {
+        // `encryption` has a machine of its own.
+        return Vec::new();
+    }
     match (&connection.pad.local_auth, &connection.pad.remote_auth) {
         (AuthSpec::Psk, AuthSpec::Psk) => vec![Method::PRE_SHARED_KEY],
         (AuthSpec::Signature(ours), AuthSpec::Signature(_)) => signatures(ours),

@@ -4,7 +4,9 @@
 //! | file | contents | RFC |
 //! |---|---|---|
 //! | `ike_sa` | one IKE SA: phase 1, and the children that outlive it | 2409 §5 |
+//! | `attempt` | a phase 1 under way, by either machine | |
 //! | `phase1` | its messages by tables: main and aggressive mode | 2409 §5.1, §5.4 |
+//! | `encryption` | the same with nonces encrypted to RSA keys | 2409 §5.2, §5.3 |
 //! | `method` | how both ends prove themselves | 2409 appendix A |
 //! | `established` | what a complete phase 1 does | |
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
@@ -16,14 +18,15 @@
 //! | `sessions` | all IKE SAs of an endpoint | |
 
 mod answer;
+mod attempt;
 mod child;
 mod core;
 mod dpd;
+pub(crate) mod encryption;
 mod established;
 mod identification;
 pub(crate) mod ike_sa;
 mod informational;
-#[allow(dead_code, reason = "other ways to authenticate are not built yet")]
 mod keymat;
 mod keys;
 mod lifetimes;
@@ -37,6 +40,7 @@ pub(crate) mod sessions;
 mod suite;
 mod vendor;
 
+pub(crate) use self::attempt::Attempt;
 pub(crate) use self::core::Core;
 pub(crate) use self::identification::claimed_identity;
 pub(crate) use self::informational::refusal;

@@ -99,7 +99,7 @@ impl Phase1Suite {
 }
 
 /// All suites of the configuration that IKEv1 has numbers for, in its order.
-fn phase1_suites(specs: &[ProposalSpec], method: Method) -> Vec<Phase1Suite> {
+pub(crate) fn phase1_suites(specs: &[ProposalSpec], method: Method) -> Vec<Phase1Suite> {
     let mut suites = Vec::new();
     for spec in specs {
         for one in spec.of_kind(TransformType::ENCR) {
@@ -145,9 +145,7 @@ impl Phase1Offer {
     /// ike-lifetime-00 wants it said). Of aggressive mode those with the first group, as its public value
     /// goes with the offer (RFC 2409 §5).
     pub(crate) fn new(connection: &Connection, exchange: Exchange) -> Self {
-        let life = connection.rekey_time + connection.over_time;
-        let life = if connection.rekey_time.is_zero() { DEFAULT_PHASE1_LIFE } else { life };
-        let lifetimes = Lifetimes::of_seconds(life.as_secs().max(1));
+        let lifetimes = offered_phase1_life(connection);
         let transform = |suite: Phase1Suite| {
             Some(Phase1Transform {
                 encryption: Phase1Encryption::from_encryption(suite.encryption.id())?,
@@ -198,6 +196,13 @@ impl Phase1Offer {
             .then(|| Phase1Suite::of(&answer))
             .flatten()
     }
+}
+
+/// The lifetime that a connection offers for phase 1.
+pub(crate) fn offered_phase1_life(connection: &Connection) -> Lifetimes {
+    let life = connection.rekey_time + connection.over_time;
+    let life = if connection.rekey_time.is_zero() { DEFAULT_PHASE1_LIFE } else { life };
+    Lifetimes::of_seconds(life.as_secs().max(1))
 }
 
 /// Life of a phase 1 that is never renewed: a day.
@@ -513,7 +518,7 @@ fn encapsulation(mode: Mode, wrap: Option<Numbers>) -> EncapsulationMode {
     }
 }
 
-fn sa_body(proposals: Vec<Proposal<'_>>) -> Vec<u8> {
+pub(crate) fn sa_body(proposals: Vec<Proposal<'_>>) -> Vec<u8> {
     let mut octets = Vec::new();
     Sa { proposals }.write(&mut Writer(&mut octets));
     octets

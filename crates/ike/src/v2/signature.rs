@@ -317,7 +317,7 @@ impl fmt::Display for Announced {
 }
 
 /// A key of ours with its certificate, if it is not raw.
-type Candidate<'a> = (&'a Arc<PrivateKey>, Option<&'a Arc<Certificate>>);
+pub(crate) type Candidate<'a> = (&'a Arc<PrivateKey>, Option<&'a Arc<Certificate>>);
 
 /// Signs `octets` as the connection and the peer want it.
 pub(crate) fn sign(
@@ -341,7 +341,7 @@ pub(crate) fn sign(
         .ok_or(none)
 }
 
-fn candidates<'a>(
+pub(crate) fn candidates<'a>(
     spec: &'a SignatureSpec,
     job: &AuthJob,
     credentials: &'a Credentials,

@@ -26,15 +26,15 @@ const NAT_D: u8 = 20;
 const NAT_D_DRAFT: u8 = 130;
 
 /// The left one is behind a NAT, which gives it ports that are greater by `shift`.
-struct Behind {
-    pair: Pair,
+pub(super) struct Behind {
+    pub(super) pair: Pair,
     shift: u16,
     /// What the right one got and the left one got, as they saw it.
     seen: Vec<(Path, Vec<u8>)>,
 }
 
 impl Behind {
-    fn new(mut connections: [Connection; 2], shift: u16) -> Self {
+    pub(super) fn new(mut connections: [Connection; 2], shift: u16) -> Self {
         connections[1].remote_addresses = vec![HostSpec::Address(OUTSIDE)];
         Self { pair: Pair::new(Default::default(), connections), shift, seen: Vec::new() }
     }
@@ -52,7 +52,7 @@ impl Behind {
         SocketAddr::new(OUTSIDE, port + self.shift)
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         while self.deliver(|octets| Some(octets.to_vec())) {}
     }
 

@@ -114,6 +114,84 @@ def answers(name):
     show("Ke_i", expand(prf(NI, CKY_I), 32))
     show("Ke_r", expand(prf(NR, CKY_R), 32))
     show("certificate HASH(1)", digest(CERT))
+    # Its payloads: the key exchange, who it is, its certificate, one after the other.
+    cipher = Cbc(expand(prf(NI, CKY_I), 32))
+    for label, body in [("g^xi encrypted", GXI), ("IDii encrypted", IDII), ("certificate encrypted", CERT)]:
+        show(label, cipher.encrypt(padded(body)))
+    # The same without a key exchange: the first payload is who it is.
+    show("dhless IDii encrypted", Cbc(expand(prf(NI, CKY_I), 32)).encrypt(padded(IDII)))
+    show("dhless IDir encrypted", Cbc(expand(prf(NR, CKY_R), 32)).encrypt(padded(IDIR)))
+
+
+def padded(body):
+    """RFC 2409 section 5.3: zeros, and at the end their number."""
+    zeros = 15 - len(body) % 16
+    return body + b"\0" * zeros + bytes([zeros])
+
+
+class Cbc:
+    """AES-256 (FIPS 197) in CBC from an IV of zeros on; slow, and all its own."""
+
+    def __init__(self, key):
+        self.keys = expanded_key(key)
+        self.iv = bytes(16)
+
+    def encrypt(self, text):
+        out = b""
+        for at in range(0, len(text), 16):
+            block = bytes(a ^ b for a, b in zip(text[at:at + 16], self.iv))
+            self.iv = encrypted_block(self.keys, block)
+            out += self.iv
+        return out
+
+
+def times(a, b):
+    """The product in GF(2^8)."""
+    product = 0
+    while b:
+        if b & 1:
+            product ^= a
+        a = a << 1 ^ (0x11b if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+def substitution(octet):
+    inverse = next((one for one in range(256) if times(octet, one) == 1), 0)
+    out = 0x63
+    for turn in range(5):
+        out ^= inverse << turn & 0xff | inverse >> 8 - turn
+    return out
+
+
+SBOX = [substitution(octet) for octet in range(256)]
+
+
+def expanded_key(key):
+    words = [list(key[at:at + 4]) for at in range(0, len(key), 4)]
+    constant = 1
+    while len(words) < 60:
+        word = words[-1]
+        if len(words) % 8 == 0:
+            word = [SBOX[octet] for octet in word[1:] + word[:1]]
+            word[0] ^= constant
+            constant = times(constant, 2)
+        elif len(words) % 8 == 4:
+            word = [SBOX[octet] for octet in word]
+        words.append([a ^ b for a, b in zip(words[-8], word)])
+    return [sum(words[at:at + 4], []) for at in range(0, 60, 4)]
+
+
+def encrypted_block(keys, block):
+    state = [a ^ b for a, b in zip(block, keys[0])]
+    for number, key in enumerate(keys[1:]):
+        state = [SBOX[state[at * 5 % 16]] for at in range(16)]
+        if number < 13:
+            columns = [state[at:at + 4] for at in range(0, 16, 4)]
+            state = [times(c[row], 2) ^ times(c[(row + 1) % 4], 3) ^ c[(row + 2) % 4] ^ c[(row + 3) % 4]
+                     for c in columns for row in range(4)]
+        state = [a ^ b for a, b in zip(state, key)]
+    return bytes(state)
 
 
 main()

@@ -212,6 +212,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether the value of a key is this string.
+    pub(super) fn is_text(&self, key: &str, text: &str) -> bool {
+        matches!(self.peek(key), Some(DeValue::String(value)) if value.as_ref() == text)
+    }
+
     /// Whether the value of a key is `true` or `false`.
     pub(super) fn is_flag(&self, key: &str) -> bool {
         matches!(self.peek(key), Some(DeValue::Boolean(_)))

@@ -38,6 +38,8 @@ use crate::vici::conn::parse_seconds;
 
 mod classes;
 mod cpus;
+mod encryption;
+mod forward_secrecy;
 mod outer_header;
 mod path_mtu;
 mod path_probe;
@@ -128,6 +130,7 @@ fn read_fields<'a>(
     connection.children.extend(resources);
     claims::read(fields, &mut connection);
     let key = signature::read(fields, memo, &mut connection);
+    encryption::read(fields, asked.version, &mut connection);
     let remote_ts = connection.children.first().map(|child| child.remote_ts.clone());
     let remote_ts = remote_ts.unwrap_or_default();
     let more_secrets = authentication::read(fields, memo, &mut connection, &remote_ts);

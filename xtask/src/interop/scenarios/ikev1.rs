@@ -44,6 +44,18 @@ fn carries(bench: &Bench, who: &Gateway) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
+/// Phase 1 without a key exchange is Adit's alone: they say that they have no such proposal, keep nothing,
+/// and go on; our operator reads why.
+pub(crate) fn dhless_declined(bench: &Bench) -> anyhow::Result<Figures> {
+    anyhow::ensure!(bench.left.initiate().is_err(), "they have taken it");
+    let log = bench.left.log();
+    anyhow::ensure!(log.contains("E109"), "our log has no E109");
+    anyhow::ensure!(bench.right.log().contains("NO_PROP"), "they have not said NO_PROPOSAL_CHOSEN");
+    bench.left.wait_for_none(SOON)?;
+    bench.right.wait_for_none(SOON)?;
+    Ok(Figures::default())
+}
+
 /// Silence is asked about by both (RFC 3706), and ends the tunnel if nobody answers.
 pub(crate) fn dead_peer(bench: &Bench) -> anyhow::Result<Figures> {
     let figures = bring_up(bench, &bench.left)?;

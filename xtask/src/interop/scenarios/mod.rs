@@ -118,6 +118,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Plan::ikev1_dpd,
         ikev1::dead_peer,
     ),
+    planned(
+        "ikev1-dhless-declined",
+        "IKEv1 without a key exchange: they decline it, and both operators are told",
+        Plan::ikev1_dhless,
+        ikev1::dhless_declined,
+    ),
     planned("outside-v6", "IPv4 in ESP over IPv6", Plan::outside_v6, basic::everything),
     planned("inside-v6", "IPv6 in ESP over IPv4", Plan::inside_v6, basic::everything),
     planned("suite-aes-cbc-128", "AES-CBC-128, SHA2-256, P-256", Plan::cbc_128, basic::everything),

@@ -6,10 +6,12 @@ mod capture;
 use std::collections::BTreeMap;
 
 use adit_crypto::{Cipher, Integrity, KeySize};
+use adit_db::NonceEncryption;
 
 use capture::shared;
 
 use super::*;
+use crate::v1::encryption::{PayloadCipher, Suite};
 
 /// Cases of the NIST CAVS sets for IKEv1 (see the head of each file for its origin).
 const CAVS_PSK: &str = include_str!("../../../tests/vectors/cavs-ikev1-psk.fax");
@@ -243,6 +245,40 @@ fn keys_of_payloads_equal_an_independent_computation() {
             expected.encrypt(&[0; 16], &mut theirs).unwrap();
             assert_eq!(ours, theirs, "{hash:?} {what}");
         }
+    });
+}
+
+/// CHECKLIST T19: payloads that are encrypted one after the other, with and without a key exchange in
+/// front, and back again.
+#[test]
+fn encrypted_payloads_equal_an_independent_computation() {
+    each_hash(|hash, inputs, answers| {
+        let suite = Suite {
+            kind: NonceEncryption::Revised,
+            encryption: Encryption::AesCbc(KeySize::Bits256),
+            prf: hash.prf(),
+            group: None,
+        };
+        let chain = |nonce, cookie_of, payloads: &[(&str, &str)]| {
+            let new = || {
+                let cookie = cookie(&inputs.0[cookie_of]);
+                PayloadCipher::new(&suite, &inputs.secret(nonce), cookie).unwrap()
+            };
+            let (mut seals, mut opens) = (new(), new());
+            for (clear, sealed) in payloads {
+                let (clear, sealed) = (&inputs.0[*clear], &answers[*sealed]);
+                assert_eq!(&seals.seal(clear).unwrap(), sealed, "{hash:?}");
+                assert_eq!(&opens.open(sealed).unwrap(), clear, "{hash:?}");
+            }
+        };
+        let all = [
+            ("g^xi", "g^xi encrypted"),
+            ("IDii", "IDii encrypted"),
+            ("certificate", "certificate encrypted"),
+        ];
+        chain("Ni", "CKY-I", &all);
+        chain("Ni", "CKY-I", &[("IDii", "dhless IDii encrypted")]);
+        chain("Nr", "CKY-R", &[("IDir", "dhless IDir encrypted")]);
     });
 }
 

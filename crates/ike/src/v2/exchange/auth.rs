@@ -48,9 +48,10 @@ fn start_job(
         return Err(FailureReason::Internal("identities are not known"));
     };
     let round = match kind {
-        AuthJobKind::Sign | AuthJobKind::SignHash { .. } | AuthJobKind::Derive => {
-            handshake.rounds.ours
-        }
+        AuthJobKind::Sign
+        | AuthJobKind::SignHash { .. }
+        | AuthJobKind::Derive
+        | AuthJobKind::Decrypt(_) => handshake.rounds.ours,
         AuthJobKind::Verify { .. }
         | AuthJobKind::VerifyHash { .. }
         | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,

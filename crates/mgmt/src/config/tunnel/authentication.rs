@@ -26,7 +26,10 @@ pub(super) fn read(
     connection: &mut Connection,
     remote: &[TsSpec],
 ) -> Option<MoreSecrets> {
-    let ours = null(fields, "auth", connection.pad.local_auth.signature().is_some());
+    let encrypts = connection.nonce_encryption.is_some();
+    let ours = (!encrypts)
+        .then(|| null(fields, "auth", connection.pad.local_auth.signature().is_some()))
+        .flatten();
     let theirs = null(fields, "peer_auth", connection.pad.remote_auth.signature().is_some());
     if ours.is_some() {
         connection.pad.local_auth = AuthSpec::Null;

@@ -129,7 +129,9 @@ fn refuse_modes(
 
 fn refuse_keys(fields: &mut Fields<'_>, because: &Range<usize>) {
     let keys = OF_V2.iter().map(|key| (key, "IKEv1 has no place for it"));
-    let keys = keys.chain(NOT_BUILT.iter().map(|key| (key, "not built for IKEv1 yet")));
+    let encrypts = super::encryption::is_asked_for(fields);
+    let not_built = NOT_BUILT.iter().filter(|key| !(encrypts && **key == "auth"));
+    let keys = keys.chain(not_built.map(|key| (key, "not built for IKEv1 yet")));
     let found: Vec<_> =
         keys.filter_map(|(key, why)| Some((key, why, fields.key_span(key)?))).collect();
     for (key, why, span) in found {

@@ -530,6 +530,7 @@ impl AuthVerifying {
             | AuthResult::Mixed(_)
             | AuthResult::Limited(_)
             | AuthResult::Derived(_)
+            | AuthResult::Decrypted(_)
             | AuthResult::CannotSign(_) => FailureReason::Internal("a verdict was asked for"),
         };
         answered.refuse(reason)

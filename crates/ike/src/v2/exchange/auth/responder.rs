@@ -539,9 +539,10 @@ fn verdict(result: AuthResult, round: &Round, core: &Core) -> Result<Option<Proo
         AuthResult::NoSecret => Err(no_secret(&round.handshake, core)),
         AuthResult::Distrusted(problem) => Err(not_trusted(&round.handshake, core, problem)),
         AuthResult::CannotSign(problem) => Err(cannot_sign(&round.handshake, core, problem)),
-        AuthResult::Mixed(_) | AuthResult::Limited(_) | AuthResult::Derived(_) => {
-            Err(FailureReason::Internal("a verdict was asked for"))
-        }
+        AuthResult::Mixed(_)
+        | AuthResult::Limited(_)
+        | AuthResult::Derived(_)
+        | AuthResult::Decrypted(_) => Err(FailureReason::Internal("a verdict was asked for")),
     }
 }
 
