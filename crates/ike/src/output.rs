@@ -158,6 +158,18 @@ pub enum AuthJobKind {
     /// SKEYID of IKEv1, `prf(secret, octets)`, where the octets are both nonces (RFC 2409 §5).
     /// Answer: [`AuthResult::Derived`](crate::AuthResult::Derived).
     Derive,
+    /// The password by which the connection's user proves who they are (XAUTH). The peer gets it as it
+    /// is. Answer: [`AuthResult::Derived`](crate::AuthResult::Derived).
+    Password,
+    /// Whether that is the password of a user of the connection. Answer:
+    /// [`AuthResult::Verified`](crate::AuthResult::Verified) or
+    /// [`AuthResult::Refused`](crate::AuthResult::Refused).
+    CheckPassword {
+        /// The user's name, as the peer says it.
+        user: String,
+        /// What the peer says is the password.
+        password: Secret,
+    },
 }
 
 /// Session keys as a packet analyser wants them.

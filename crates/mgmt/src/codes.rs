@@ -463,6 +463,18 @@ Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a pee
 
 Let both sides say the same: what is `id` in `[second]` here is `peer_id` there."
 
+E223 223 Error "a user is not let in"
+"Both devices know each other, and then the gateway asked who the user is (XAUTH of IKEv1). What it got as name and \
+password it does not take.
+
+We know from the gateway's verdict, or because it asked again after an answer that will not change.
+
+Usual causes: a typing error in the name or the password; a user who was taken out of the gateway's list; a gateway that \
+wants a one-time code or the answer to a challenge, which only a person can give.
+
+On a client compare `user` and the file of `password` in `[xauth]` with the line of the user at the gateway. On a gateway \
+the file of `users` has a line NAME PASSWORD for each; after a change `adit reload`."
+
 E301 301 Error "the two sides disagree about which networks to connect"
 "Both sides know each other, and then found no traffic that both want in the tunnel: what we call `local` must be \
 (part of) what the peer calls remote, and the other way round.
@@ -486,6 +498,17 @@ An identity is proven by the tunnel's secret alone: whoever knows that can be an
 Usual causes: a network was added at the peer and not here, its identity changed, or it wants what is another's.
 
 Add the network to its line under `[claims]`, or make `local` at the peer smaller."
+
+E303 303 Error "the gateway has no address for us"
+"The tunnel asks the gateway for an address inside (`[mode_config]`), and the gateway's answer had none.
+
+We know because the attributes of the answer have no address that a host could have.
+
+Usual causes: the gateway's pool is empty or too small; it knows clients by name, and not this one; it has addresses of the \
+other family alone.
+
+Make the pool at the gateway larger. If addresses are not handed out there, write our own into `local` and leave \
+`[mode_config]` out."
 
 E401 401 Warning "large packets are lost inside the tunnel" E401_TEXT
 

@@ -106,7 +106,8 @@ impl MainMode {
         let sa_body = offer.body();
         let mut chain = ChainBuilder::new();
         chain.push(PayloadType::SA, |w| w.bytes(&sa_body));
-        for id in vendor::ours().into_iter().chain(nat::offered(core)) {
+        let remote_access = vendor::of_remote_access(&core.connection.remote_access);
+        for id in vendor::ours().into_iter().chain(remote_access).chain(nat::offered(core)) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
         let octets = core.clear(ExchangeType::IDENTITY_PROTECTION, 0, chain)?;
@@ -137,7 +138,8 @@ impl MainMode {
         note_vendors(received, core);
         let mut chain = ChainBuilder::new();
         chain.push(PayloadType::SA, |w| w.bytes(&choice.body));
-        for id in vendor::ours() {
+        let remote_access = vendor::of_remote_access(&core.connection.remote_access);
+        for id in vendor::ours().into_iter().chain(remote_access) {
             if received.vendor_ids.contains(&id) {
                 chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
             }

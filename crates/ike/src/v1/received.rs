@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use adit_wire::iana::isakmp::PayloadType;
-use adit_wire::isakmp::{Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding};
+use adit_wire::isakmp::{
+    Configuration, Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding,
+};
 
 use super::nat;
 
@@ -22,6 +24,8 @@ pub(crate) struct Received<'a> {
     pub(crate) covered: &'a [u8],
     pub(crate) notifies: Vec<Notify<'a>>,
     pub(crate) deletes: Vec<Delete<'a>>,
+    /// That of a Transaction exchange.
+    pub(crate) configuration: Option<Configuration<'a>>,
     pub(crate) vendor_ids: Vec<&'a [u8]>,
     /// NAT-D of either numbering: first that of where the peer has sent to.
     pub(crate) nat_hashes: Vec<&'a [u8]>,
@@ -71,6 +75,7 @@ impl<'a> Received<'a> {
             Payload::Id(_) => return Err(Malformed),
             Payload::Notify(notify) => self.notifies.push(notify),
             Payload::Delete(delete) => self.deletes.push(delete),
+            Payload::Configuration(body) => once(&mut self.configuration, body)?,
             Payload::VendorId(_) => self.vendor_ids.push(raw.body),
             Payload::NatD(hash) | Payload::NatDDraft(hash) => {
                 let has_room = self.nat_hashes.len() < nat::HASHES_MAX;
@@ -83,7 +88,6 @@ impl<'a> Received<'a> {
             Payload::Cert(_)
             | Payload::CertReq(_)
             | Payload::Signature(_)
-            | Payload::Configuration(_)
             | Payload::Fragment(_)
             | Payload::Private(_) => {}
         }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use adit_crypto::{Encryption, Hash, KeyExchange, Prf, Protection};
-use adit_db::{ChildConfig, Connection, Mode, ProposalSpec};
+use adit_db::{ChildConfig, Connection, Mode, ProposalSpec, UserAuth};
 use adit_wire::Writer;
 use adit_wire::doi::{Lifetimes, Phase1Transform, Phase2Transform};
 use adit_wire::esp::Spi;
@@ -24,6 +24,7 @@ use adit_wire::ikev2::Transform;
 use adit_wire::isakmp::{Proposal, Sa};
 
 use crate::failure::FailureReason;
+use crate::keymat::Role;
 use crate::lifetime::Agreement;
 use crate::proposal::ChildSuite;
 
@@ -53,10 +54,10 @@ pub(crate) struct Phase1Suite {
 
 impl Phase1Suite {
     /// What a transform asks for, if we can compute it and prove ourselves as it says.
-    fn of(transform: &Phase1Transform) -> Option<Self> {
-        let is_psk = transform.auth == Phase1Auth::PRE_SHARED_KEY;
+    fn of(transform: &Phase1Transform, auth: Phase1Auth) -> Option<Self> {
+        let is_ours = transform.auth == auth;
         let key_bits = transform.key_bits;
-        let encryption = transform.encryption.encryption().filter(|_| is_psk)?;
+        let encryption = transform.encryption.encryption().filter(|_| is_ours)?;
         // Of CAST and Blowfish no length means the longest or the shortest, depending on whom one asks.
         Some(Self {
             encryption: Encryption::from_id(encryption, key_bits)?,
@@ -114,9 +115,24 @@ fn phase1_suite(one: &Transform, prf: &Transform, group: &Transform) -> Option<P
     })
 }
 
+/// How both sides of a connection authenticate, and which of them has a user behind it. Of our role in
+/// phase 1 depends what that is called.
+fn method(connection: &Connection, role: Role) -> Phase1Auth {
+    let user_is = match connection.remote_access.user {
+        UserAuth::None => return Phase1Auth::PRE_SHARED_KEY,
+        UserAuth::Ours { .. } => role,
+        UserAuth::Peers { .. } => role.other(),
+    };
+    match user_is {
+        Role::Initiator => Phase1Auth::XAUTH_INIT_PRE_SHARED,
+        Role::Responder => Phase1Auth::XAUTH_RESP_PRE_SHARED,
+    }
+}
+
 /// What an initiator offers for phase 1.
 #[derive(Debug)]
 pub(crate) struct Phase1Offer {
+    auth: Phase1Auth,
     transforms: Vec<Phase1Transform>,
 }
 
@@ -127,18 +143,19 @@ impl Phase1Offer {
         let life = connection.rekey_time + connection.over_time;
         let life = if connection.rekey_time.is_zero() { DEFAULT_PHASE1_LIFE } else { life };
         let lifetimes = Lifetimes::of_seconds(life.as_secs().max(1));
+        let auth = method(connection, Role::Initiator);
         let transform = |suite: Phase1Suite| {
             Some(Phase1Transform {
                 encryption: Phase1Encryption::from_encryption(suite.encryption.id())?,
                 key_bits: suite.encryption.key_bits(),
                 hash: Phase1Hash::from_prf(suite.prf.id())?,
-                auth: Phase1Auth::PRE_SHARED_KEY,
+                auth,
                 group: Some(GroupId(suite.group.id().0)),
                 lifetimes,
             })
         };
         let suites = phase1_suites(&connection.proposals);
-        Self { transforms: suites.into_iter().filter_map(transform).collect() }
+        Self { auth, transforms: suites.into_iter().filter_map(transform).collect() }
     }
 
     /// The body of the SA payload.
@@ -161,7 +178,7 @@ impl Phase1Offer {
             |one: &Phase1Transform| Phase1Transform { lifetimes: Lifetimes::default(), ..*one };
         let is_ours = self.transforms.iter().any(|own| plain(own) == plain(&answer));
         (proposal.protocol == ProtocolId::ISAKMP && is_ours)
-            .then(|| Phase1Suite::of(&answer))
+            .then(|| Phase1Suite::of(&answer, self.auth))
             .flatten()
     }
 }
@@ -184,7 +201,8 @@ pub(crate) fn choose_phase1(connection: &Connection, sa: &Sa<'_>) -> Option<Phas
     for proposal in proposals {
         for transform in &proposal.transforms {
             let Ok(read) = Phase1Transform::read(transform) else { continue };
-            let Some(suite) = Phase1Suite::of(&read) else { continue };
+            let auth = method(connection, Role::Responder);
+            let Some(suite) = Phase1Suite::of(&read, auth) else { continue };
             if !connection.proposals.iter().any(|spec| suite.is_in(spec)) {
                 continue;
             }

@@ -11,8 +11,8 @@ use adit_crypto::{OpenKey, SealKey, Secret, SeededRng};
 use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
 use adit_ike::record::{Begin, Recorded, Replay};
 use adit_ike::{
-    AuthJob, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys, IkeSaInfo,
-    IkeSaState, Input, Output, PacketEvent, Path, RequestId,
+    AuthJob, AuthJobKind, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys,
+    IkeSaInfo, IkeSaState, Input, Output, PacketEvent, Path, RequestId,
 };
 use adit_wire::Writer;
 use adit_wire::iana::PayloadType;
@@ -28,6 +28,10 @@ pub(crate) const RIGHT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2
 pub(crate) struct Peer {
     pub(crate) endpoint: Recorded,
     pub(crate) secret: &'static [u8],
+    /// Our user's password.
+    pub(crate) password: &'static [u8],
+    /// Names and passwords of the peer's users.
+    pub(crate) users: Vec<(&'static str, &'static [u8])>,
     pub(crate) children: BTreeMap<ChildSaId, ChildSa>,
     pub(crate) outbound: Vec<ChildSaId>,
     pub(crate) skipped: Vec<(ChildSaId, u64)>,
@@ -45,6 +49,8 @@ impl Peer {
         Self {
             endpoint: recorded(config),
             secret: b"a secret shared by both",
+            password: b"correct horse",
+            users: vec![("alice", b"correct horse"), ("bob", b"battery staple")],
             children: BTreeMap::new(),
             outbound: Vec::new(),
             skipped: Vec::new(),
@@ -178,8 +184,13 @@ impl Peer {
         if !self.answers_jobs {
             return;
         }
-        let secret = Secret::from_slice(self.secret);
-        let result = job.answer(&secret);
+        let user = |name: &str| self.users.iter().find(|(user, _)| *user == name);
+        let secret = match &job.kind {
+            AuthJobKind::Password => self.password,
+            AuthJobKind::CheckPassword { user: name, .. } => user(name).map_or(b"", |user| user.1),
+            _ => self.secret,
+        };
+        let result = job.answer(&Secret::from_slice(secret));
         self.give(Input::Auth(job.job, result), now);
     }
 }

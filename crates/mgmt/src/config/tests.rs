@@ -30,6 +30,7 @@ mod outer_header;
 mod path_mtu;
 mod path_probe;
 mod pfp;
+mod remote_access;
 mod sas;
 mod secret;
 mod signature;
@@ -51,6 +52,10 @@ fn secrets(path: &Path) -> Result<SecretFile, String> {
         ("tunnels/open.psk", (GOOD_SECRET, 0o100_644)),
         ("tunnels/weak.psk", ("hunter2", 0o100_600)),
         ("tunnels/empty.psk", ("\n", 0o100_600)),
+        ("tunnels/alice.password", ("correct horse\n", 0o100_600)),
+        ("tunnels/users", ("# members\nalice correct horse\n\nbob\tstaple\n", 0o100_600)),
+        ("tunnels/odd.users", ("alice one\nhunter2\n", 0o100_600)),
+        ("tunnels/twice.users", ("alice one\nalice two\n", 0o100_600)),
         ("/etc/secret", (GOOD_SECRET, 0o100_400)),
     ]
     .into();

@@ -386,6 +386,19 @@ fn e302_not_claimed() {
 }
 
 #[test]
+fn e223_user_refused() {
+    insta::assert_snapshot!(Diagnosis::user_refused(&native(), Some("alice"), true), @"");
+    let strange = Diagnosis::user_refused(&native(), Some("alice"), false).to_string();
+    assert!(strange.contains("asks for more than name and password"), "{strange}");
+    insta::assert_snapshot!(Diagnosis::user_refused(&native(), None, false), @"");
+}
+
+#[test]
+fn e303_no_inner_address() {
+    insta::assert_snapshot!(Diagnosis::no_inner_address(&native()), @"");
+}
+
+#[test]
 fn e301_selector_mismatch() {
     let (local, remote) = (selectors(&["10.1.0.0/24"]), selectors(&["10.2.0.0/24"]));
     let other = selectors(&["10.3.0.0/24", "10.4.0.0/24"]);

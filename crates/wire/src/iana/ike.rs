@@ -17,6 +17,7 @@ registry! {
     pub struct ExchangeType(u8) {
         MAIN_MODE = 2, "Main Mode";
         AGGRESSIVE_MODE = 4, "Aggressive Mode";
+        TRANSACTION = 6, "Transaction";
         QUICK_MODE = 32, "Quick Mode";
         IKE_SA_INIT = 34, "IKE_SA_INIT";
         IKE_AUTH = 35, "IKE_AUTH";

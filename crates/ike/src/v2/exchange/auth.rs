@@ -48,7 +48,10 @@ fn start_job(
         return Err(FailureReason::Internal("identities are not known"));
     };
     let round = match kind {
-        AuthJobKind::Sign | AuthJobKind::Derive => handshake.rounds.ours,
+        AuthJobKind::Sign
+        | AuthJobKind::Derive
+        | AuthJobKind::Password
+        | AuthJobKind::CheckPassword { .. } => handshake.rounds.ours,
         AuthJobKind::Verify { .. } | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
     };
     let job = cx.out.next_job();
