@@ -6,6 +6,8 @@
 //! Ed448 (RFC 8420), and what else has it is no place for long-term keys: `ed448-goldilocks` has not
 //! been released with signatures, and its released fork says of itself that nobody has reviewed it.
 
+mod bare;
+
 use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -253,6 +255,14 @@ impl VerifyingKey {
     }
 }
 
+impl VerifyingKey {
+    /// Whether `signature` is one of IKEv1 by RSA, which is of `hash` without the hash's name (RFC 2409
+    /// §5.1).
+    pub fn verifies_bare(&self, hash: &[u8], signature: &[u8]) -> bool {
+        matches!(self.kind, KeyKind::Rsa(_)) && bare::verifies(&self.octets, hash, signature)
+    }
+}
+
 fn algorithm(kind: KeyKind, scheme: SignatureScheme) -> Option<&'static dyn VerificationAlgorithm> {
     use SignatureHash::{Sha1, Sha2_256, Sha2_384, Sha2_512};
     use SignatureScheme::{Ecdsa, Ed25519, RsaPkcs1, RsaPss};
@@ -378,6 +388,17 @@ impl SigningKey {
                 sign_curve(fixed, message)
             }
             Pair::Rsa(_) | Pair::Ed25519(_) => None,
+        }
+    }
+}
+
+impl SigningKey {
+    /// Signs `hash` as IKEv1 does with RSA, without the hash's name (RFC 2409 §5.1); `None` for other
+    /// keys.
+    pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
+        match &self.pair {
+            Pair::Rsa(pair) => bare::sign(pair, &self.public.octets, hash),
+            Pair::Curve(_) | Pair::Ed25519(_) => None,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Connection {
     pub name: ConnectionName,
     /// Which protocol negotiates with the peer.
     pub ike: IkeVersion,
+    /// Whether aggressive mode of IKEv1 may take the place of main mode.
+    pub aggressive: Aggressive,
     /// Addresses we use; empty is any.
     pub local_addresses: Vec<HostSpec>,
     /// Where the peer is, in order of trial; empty is anywhere, so that only the peer can
@@ -109,6 +111,7 @@ impl Connection {
         Self {
             name,
             ike: IkeVersion::default(),
+            aggressive: Aggressive::default(),
             local_addresses: Vec::new(),
             remote_addresses: Vec::new(),
             ports: Ports::default(),
@@ -232,6 +235,19 @@ pub enum IkeVersion {
     /// IKEv2 (RFC 7296).
     #[default]
     V2,
+}
+
+/// Whether phase 1 of IKEv1 may be aggressive mode (RFC 2409 §5), which says in clear who both ends are,
+/// and with a pre-shared key gives whoever asks something to guess the key from.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Aggressive {
+    /// No.
+    #[default]
+    Refuse,
+    /// If the peer begins so.
+    Allow,
+    /// We begin so, too.
+    Initiate,
 }
 
 /// UDP ports of the first IKE message; after NAT detection both become 4500.

@@ -126,11 +126,12 @@ impl AuthJob {
         let checked = match &self.kind {
             AuthJobKind::Sign
             | AuthJobKind::Derive
+            | AuthJobKind::SignHash { .. }
             | AuthJobKind::Password
             | AuthJobKind::CheckPassword { .. } => Ok(None),
-            AuthJobKind::Verify { auth } | AuthJobKind::VerifyAndSign { auth, .. } => {
-                self.verify(auth, keys)
-            }
+            AuthJobKind::Verify { auth }
+            | AuthJobKind::VerifyAndSign { auth, .. }
+            | AuthJobKind::VerifyHash { auth } => self.verify(auth, keys),
         };
         let done = checked.and_then(|theirs| {
             let (result, ours) = match &self.kind {
@@ -138,7 +139,12 @@ impl AuthJob {
                 AuthJobKind::Derive => (self.derive(keys)?, None),
                 AuthJobKind::Password => (password(keys)?, None),
                 AuthJobKind::CheckPassword { password, .. } => (check(password, keys), None),
-                AuthJobKind::Verify { .. } => (AuthResult::Verified, None),
+                AuthJobKind::Verify { .. } | AuthJobKind::VerifyHash { .. } => {
+                    (AuthResult::Verified, None)
+                }
+                AuthJobKind::SignHash { .. } => {
+                    self.sign_until(&self.octets, keys, AuthResult::Signed)?
+                }
                 AuthJobKind::VerifyAndSign { ours, .. } => {
                     self.sign_until(ours, keys, AuthResult::VerifiedAndSigned)?
                 }

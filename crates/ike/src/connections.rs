@@ -192,6 +192,22 @@ impl Connections {
         ranked.into_iter().map(|(_, connection)| connection).collect()
     }
 
+    /// Those of them that may take a peer of this identity: that names it first, however many others begin
+    /// alike.
+    pub(crate) fn of_v1_accepting(&self, path: Path, identity: &Identity) -> Vec<&Arc<Connection>> {
+        let named = self.by_identity.get(&identity.canonical()).into_iter().flatten();
+        let named = named.filter_map(|name| self.by_name.get(name)).filter(|connection| {
+            connection.ike == IkeVersion::V1 && address_rank(connection, path).is_some()
+        });
+        let mut found: Vec<_> = named.take(ALIKE_MAX).collect();
+        for (_, _, opening) in self.near_with(path, IkeVersion::V1) {
+            let patterns = opening.patterns.iter().filter_map(|name| self.by_name.get(name));
+            let accepts = patterns.filter(|connection| connection.pad.accepts(identity));
+            found.extend(accepts.take(ALIKE_MAX));
+        }
+        found
+    }
+
     /// The openings of IKEv2 for a path, each with the rank of its addresses and its first connection.
     fn near(&self, path: Path) -> impl Iterator<Item = (u8, &Arc<Connection>, &Opening)> {
         self.near_with(path, IkeVersion::V2)

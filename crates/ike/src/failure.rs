@@ -125,6 +125,12 @@ pub enum FailureReason {
         /// Who would not have it.
         by: By,
     },
+    /// E105: the peer begins an IKE SA of IKEv1 in aggressive mode, which the tunnel does not allow.
+    #[error("{remote} begins in aggressive mode, which is not allowed")]
+    AggressiveRefused {
+        /// Whom the peer claims to be.
+        remote: Identity,
+    },
     /// E110: a request was sent until the tries were spent and nothing usable came back.
     #[error("peer {remote} is silent: {transmissions} transmissions of {exchange} in {waited:?}")]
     PeerSilent {
@@ -424,6 +430,7 @@ impl FailureReason {
             Self::NoCommonEspSuite { .. } => Some(102),
             Self::AhThroughNat { .. } => Some(103),
             Self::NotChildless { .. } => Some(104),
+            Self::AggressiveRefused { .. } => Some(105),
             Self::PeerSilent { unreachable: true, .. } | Self::NoRoute { .. } => Some(111),
             Self::PeerSilent { .. } | Self::HandshakeTimeout { .. } => Some(110),
             Self::NameUnknown { .. } => Some(112),

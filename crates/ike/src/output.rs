@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adit_crypto::{Prf, Secret};
 use adit_db::{AuthSpec, ChildSa, ChildSaId, ConnectionName, Encapsulation, Identity};
+use adit_wire::iana::AuthMethod;
 use adit_wire::ikev2::IkeSpi;
 
 use crate::command::{JobId, Path, RequestId};
@@ -169,6 +170,17 @@ pub enum AuthJobKind {
         user: String,
         /// What the peer says is the password.
         password: Secret,
+    },
+    /// Our proof for IKEv1, a signature of `octets`, which are HASH_I or HASH_R (RFC 2409 §5.1, RFC 4754
+    /// §5). Answer: [`AuthResult::Signed`](crate::AuthResult::Signed).
+    SignHash {
+        /// The kind of key, as IKEv2 numbers it: both ends sign with the same.
+        method: AuthMethod,
+    },
+    /// Whether the peer's is right. Answer: as of [`AuthJobKind::Verify`].
+    VerifyHash {
+        /// The peer's proof; its method is the kind of key.
+        auth: Proof,
     },
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_db::{Aggressive, ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType};
 use adit_wire::ip::FlowKey;
@@ -21,7 +21,7 @@ use crate::keymat::Role;
 use crate::output::Output;
 use crate::timers::TimerOwner;
 use crate::v1::ike_sa::IkeSa;
-use crate::v1::{Core, MainMode, Received, choose_phase1, refusal};
+use crate::v1::{Core, Exchange, Phase1, Received, choose_phase1, claimed_identity, refusal};
 
 use super::Endpoint;
 
@@ -31,6 +31,16 @@ const OPENING_OCTETS_MAX: usize = 4_096;
 /// Two phase 1s of opposite initiators that come up within this time have crossed: both ends keep the
 /// same one.
 const CROSSING: Duration = Duration::from_secs(10);
+
+/// Whose connection refuses an opening, what the peer hears and what the operator.
+type Refusal = (ConnectionName, NotifyType, FailureReason);
+
+/// No suite of the connection is in the offer.
+fn no_suite(connection: &Arc<Connection>) -> Refusal {
+    let (by, ours, theirs) = (By::Us, connection.proposals.clone(), Vec::new());
+    let reason = FailureReason::NoCommonIkeSuite { by, ours, theirs };
+    (connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason)
+}
 
 impl Endpoint {
     /// Takes one datagram of IKEv1.
@@ -55,7 +65,7 @@ impl Endpoint {
         }
     }
 
-    /// Takes the first message of a main mode. Until it is accepted it leaves nothing behind, and what
+    /// Takes the first message of a phase 1. Until it is accepted it leaves nothing behind, and what
     /// it leaves then is bounded with all that is half-open. There is no cookie to ask for first: the
     /// responder has to choose before it knows that the address is real (RFC 2409 §5).
     fn handle_v1_opening(
@@ -70,9 +80,8 @@ impl Endpoint {
             self.with_v1(id, now, rng, |sa, cx| sa.handle_datagram(path, header, octets, cx));
             return;
         }
-        let is_sensible = header.exchange == ExchangeType::IDENTITY_PROTECTION
-            && header.message_id == 0
-            && !header.flags.is_encrypted();
+        let Some(exchange) = Exchange::from_type(header.exchange) else { return };
+        let is_sensible = header.message_id == 0 && !header.flags.is_encrypted();
         if !is_sensible || octets.len() > OPENING_OCTETS_MAX || self.shutting_down {
             return;
         }
@@ -82,55 +91,95 @@ impl Endpoint {
         if self.check_room(path).is_err() {
             return;
         }
-        let candidates: Vec<Arc<Connection>> =
-            self.connections.of_v1(path).into_iter().cloned().collect();
-        let chosen = candidates
-            .iter()
-            .find_map(|connection| Some((choose_phase1(connection, sa)?, Arc::clone(connection))));
-        let Some((choice, connection)) = chosen else {
-            return self.refuse_v1_opening(path, header, candidates.first(), now, rng);
+        let candidates = match self.v1_candidates(path, exchange, &received) {
+            Ok(candidates) => candidates,
+            Err(refused) => return self.refuse_v1_opening(path, header, refused, now, rng),
         };
+        let chosen = candidates.iter().find_map(|connection| {
+            Some((choose_phase1(connection, sa, exchange)?, Arc::clone(connection)))
+        });
+        let Some((choice, connection)) = chosen else {
+            let refused = candidates.first().map(no_suite);
+            return self.refuse_v1_opening(path, header, refused, now, rng);
+        };
+        let is_short = exchange == Exchange::Aggressive && octets.len() < choice.answer_octets();
+        if is_short && !self.admission.may_answer(now) {
+            return;
+        }
         let mut cx = self.context(now, rng);
         let mut core = Core::new(Role::Responder, connection, path, &mut cx);
         core.cookie_i = header.cookie_i;
-        let main = MainMode::answer(octets, &received, choice, &mut core, &mut cx);
-        if let Ok(main) = main {
+        let phase1 = Phase1::answer(exchange, octets, &received, choice, &mut core, &mut cx);
+        if let Ok(phase1) = phase1 {
             let id = core.id;
-            self.v1.insert(IkeSa::respond(core, main));
+            self.v1.insert(IkeSa::respond(core, phase1));
             self.refresh_v1(id, now);
             self.settle(now, rng);
         }
     }
 
-    /// Tells the operator and the peer about an opening whose suites no connection has. Where there is no
+    /// The connections that a first message may be for. That of aggressive mode says who the peer is: only
+    /// those that are for it and for aggressive mode.
+    fn v1_candidates(
+        &self,
+        path: Path,
+        exchange: Exchange,
+        received: &Received<'_>,
+    ) -> Result<Vec<Arc<Connection>>, Option<Refusal>> {
+        if exchange == Exchange::Main {
+            return Ok(self.connections.of_v1(path).into_iter().cloned().collect());
+        }
+        let Some(identity) = claimed_identity(received) else { return Err(None) };
+        let known = self.connections.of_v1_accepting(path, &identity);
+        let open: Vec<_> = known
+            .iter()
+            .filter(|connection| connection.aggressive != Aggressive::Refuse)
+            .map(|&connection| Arc::clone(connection))
+            .collect();
+        if !open.is_empty() {
+            return Ok(open);
+        }
+        let reason = FailureReason::AggressiveRefused { remote: identity.clone() };
+        if let Some(connection) = known.first() {
+            return Err(Some((
+                connection.name.clone(),
+                NotifyType::UNSUPPORTED_EXCHANGE_TYPE,
+                reason,
+            )));
+        }
+        let others = self.connections.of_v1(path);
+        let open = others.iter().find(|connection| connection.aggressive != Aggressive::Refuse);
+        let Some(connection) = open else { return Err(None) };
+        let expected = vec![(connection.name.clone(), connection.pad.remote_id.clone())];
+        let reason = FailureReason::UnknownPeer { remote: identity, local: None, expected };
+        Err(Some((connection.name.clone(), NotifyType::INVALID_ID_INFORMATION, reason)))
+    }
+
+    /// Tells the operator and the peer about an opening that no connection takes. Where there is no
     /// connection of IKEv1 for an address, nobody hears anything.
     fn refuse_v1_opening(
         &mut self,
         path: Path,
         header: &Header,
-        nearest: Option<&Arc<Connection>>,
+        refused: Option<Refusal>,
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        let Some(connection) = nearest else { return };
+        let Some((connection, notify, reason)) = refused else { return };
         if !self.admission.may_answer(now) {
             return;
         }
         let mut cx = self.context(now, rng);
-        let refusal = refusal(header, NotifyType::NO_PROPOSAL_CHOSEN, &mut cx);
+        let refusal = refusal(header, notify, &mut cx);
         if let Some(octets) = refusal {
             self.out.push(Output::Transmit { path, octets });
         }
         self.out.event(Event::Failed(Box::new(Failure {
-            connection: Some(connection.name.clone()),
+            connection: Some(connection),
             child: None,
             remote: Some(path.remote),
             initiator: false,
-            reason: FailureReason::NoCommonIkeSuite {
-                by: By::Us,
-                ours: connection.proposals.clone(),
-                theirs: Vec::new(),
-            },
+            reason,
             elapsed: Duration::ZERO,
             peer_says: None,
         })));

@@ -64,9 +64,11 @@ fn digest(output: &Output) -> Vec<u8> {
             .flat_map(|keys| [&keys.encryption, &keys.integrity])
             .collect(),
         Output::Auth(job) => match &job.kind {
-            AuthJobKind::Sign | AuthJobKind::Verify { .. } | AuthJobKind::Derive => {
-                vec![&job.octets]
-            }
+            AuthJobKind::Sign
+            | AuthJobKind::Verify { .. }
+            | AuthJobKind::Derive
+            | AuthJobKind::SignHash { .. }
+            | AuthJobKind::VerifyHash { .. } => vec![&job.octets],
             AuthJobKind::VerifyAndSign { ours, .. } => vec![&job.octets, ours],
             AuthJobKind::Password => Vec::new(),
             AuthJobKind::CheckPassword { password, .. } => vec![password],

@@ -9,7 +9,7 @@ use adit_wire::iana::isakmp::ExchangeType;
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder};
 
-use crate::command::Path;
+use crate::command::{Path, ProofEnd};
 use crate::context::Context;
 use crate::event::{IkeSaInfo, IkeSaState, PeerSoftware, Step};
 use crate::failure::{Failure, FailureReason};
@@ -119,6 +119,14 @@ impl Core {
         self.nat_numbers.filter(|_| self.encapsulation().udp)
     }
 
+    /// A certificate ends before the phase 1 would: then it does not live longer (RFC 4301 §4.4.3.4).
+    pub(crate) fn limit(&mut self, end: Option<ProofEnd>) {
+        if let Some(end) = end {
+            let left = Duration::from_secs(end.left_s);
+            self.life = Some(self.life.map_or(left, |life| life.min(left)));
+        }
+    }
+
     /// The peer has proven that it lives, and where it is.
     pub(crate) fn hear(&mut self, path: Path, now: Instant) {
         self.heard = now;
@@ -151,7 +159,8 @@ impl Core {
 
     /// Our identity: the configured one, else our address.
     pub(crate) fn own_id(&self) -> Identity {
-        self.connection.pad.local_id(self.path.local.ip())
+        let own = self.connection.pad.local_id.clone();
+        own.unwrap_or_else(|| self.path.local.ip().into())
     }
 
     /// The identity by which the peer's secret is found before it has said who it is: the one that

@@ -9,6 +9,8 @@ use adit_wire::iana::{IdType as IdentityType, IpProtocol};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::isakmp::Id;
 
+use super::received::Received;
+
 /// The body of the ID payload of phase 1; the numbers of the types are those of IKEv2.
 pub(crate) fn phase1_body(identity: &Identity) -> Vec<u8> {
     let data = identity.octets();
@@ -20,6 +22,11 @@ pub(crate) fn phase1_body(identity: &Identity) -> Vec<u8> {
 pub(crate) fn identity(id: &Id<'_>) -> Option<Identity> {
     let is_ike = matches!((id.protocol, id.port), (0 | UDP, 0 | 500 | 4500));
     Identity::from_wire(IdentityType(id.kind.0), id.data).ok().filter(|_| is_ike)
+}
+
+/// Who the sender of a message of phase 1 says it is.
+pub(crate) fn claimed_identity(received: &Received<'_>) -> Option<Identity> {
+    received.ids.first().and_then(|(id, _)| identity(id))
 }
 
 /// The body of IDci or IDcr.

@@ -1,7 +1,7 @@
 //! One IKE SA of IKEv1: its phase 1, and the quick modes and children under it (RFC 2409 §5).
 //!
 //! ```text
-//! MainMode -> Established -> Dormant* -> Closed
+//! Phase1 -> Established -> Dormant* -> Closed
 //! ```
 //!
 //! Children do not go with the phase 1 that made them: without one the IKE SA is dormant until they end
@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_db::{ChildName, ChildSaId};
+use adit_db::{Aggressive, ChildName, ChildSaId};
 use adit_wire::iana::isakmp::ExchangeType;
 use adit_wire::ip::FlowKey;
 use adit_wire::isakmp::Header;
@@ -23,8 +23,9 @@ use super::child::{Child, ChildPhase, OVERLAP, OVERLAP_OF_PEER};
 use super::core::Core;
 use super::established::{Established, Input};
 use super::informational;
-use super::main_mode::{MainMode, Outcome};
 use super::nat;
+use super::phase1::rules::Exchange;
+use super::phase1::{Outcome, Phase1};
 use super::retransmission::Answered;
 
 /// One IKE SA, from the first message to the end of its children.
@@ -38,7 +39,7 @@ pub(crate) struct IkeSa {
 /// Where the IKE SA stands.
 #[derive(Debug)]
 enum Phase {
-    MainMode(Box<MainMode>),
+    Phase1(Box<Phase1>),
     Established(Box<Established>),
     /// There is no phase 1 any more, but children.
     Dormant,
@@ -54,13 +55,17 @@ impl IkeSa {
         initial_contact: bool,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
-        let main = MainMode::start(wanted, initial_contact, &mut core, cx)?;
-        Ok(Self { core, phase: Phase::MainMode(Box::new(main)), children: Vec::new() })
+        let exchange = match core.connection.aggressive {
+            Aggressive::Initiate => Exchange::Aggressive,
+            Aggressive::Refuse | Aggressive::Allow => Exchange::Main,
+        };
+        let phase1 = Phase1::start(exchange, wanted, initial_contact, &mut core, cx)?;
+        Ok(Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() })
     }
 
     /// Responder: has answered the first message of one.
-    pub(crate) fn respond(core: Core, main: MainMode) -> Self {
-        Self { core, phase: Phase::MainMode(Box::new(main)), children: Vec::new() }
+    pub(crate) fn respond(core: Core, phase1: Phase1) -> Self {
+        Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() }
     }
 
     // ---- Questions ----
@@ -82,7 +87,7 @@ impl IkeSa {
 
     /// Whether a phase 1 is under way, or what has to follow it before there are quick modes.
     pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.phase, Phase::MainMode(_)) || (self.has_keys() && !self.is_established())
+        matches!(self.phase, Phase::Phase1(_)) || (self.has_keys() && !self.is_established())
     }
 
     /// Whether a responder has answered somebody who has not authenticated.
@@ -92,7 +97,7 @@ impl IkeSa {
 
     /// Whether we initiate and the peer has not shown anything yet.
     pub(crate) fn is_unanswered(&self) -> bool {
-        matches!(&self.phase, Phase::MainMode(main) if main.is_unanswered())
+        matches!(&self.phase, Phase::Phase1(phase1) if phase1.is_unanswered())
     }
 
     /// Whether it has children and no phase 1.
@@ -104,7 +109,7 @@ impl IkeSa {
     pub(crate) fn has_child(&self, name: &ChildName) -> bool {
         let asked = match &self.phase {
             Phase::Established(established) => established.asks_for(name),
-            Phase::MainMode(_) | Phase::Dormant | Phase::Closed => false,
+            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => false,
         };
         asked || self.child_is_up(name)
     }
@@ -117,7 +122,7 @@ impl IkeSa {
     /// A snapshot; none of an IKE SA that is over.
     pub(crate) fn info(&self) -> Option<IkeSaInfo> {
         let state = match &self.phase {
-            Phase::MainMode(_) => IkeSaState::Connecting,
+            Phase::Phase1(_) => IkeSaState::Connecting,
             Phase::Established(_) if self.is_connecting() => IkeSaState::Connecting,
             Phase::Established(_) => IkeSaState::Established,
             Phase::Dormant => IkeSaState::Rekeyed,
@@ -135,7 +140,7 @@ impl IkeSa {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::MainMode(main) => main.poll_timeout(),
+            Phase::Phase1(phase1) => phase1.poll_timeout(),
             Phase::Established(established) => established.poll_timeout(&self.core),
             Phase::Dormant | Phase::Closed => None,
         };
@@ -154,13 +159,16 @@ impl IkeSa {
         cx: &mut Context<'_>,
     ) {
         match (&mut self.phase, header.exchange) {
-            (Phase::MainMode(main), ExchangeType::IDENTITY_PROTECTION) => {
-                let result = main.handle_message(path, header, octets, &mut self.core, cx);
+            (Phase::Phase1(phase1), ExchangeType::QUICK_MODE) => {
+                phase1.handle_early(path, &self.core, cx);
+            }
+            (Phase::Phase1(phase1), exchange) if Exchange::from_type(exchange).is_some() => {
+                let result = phase1.handle_message(path, header, octets, &mut self.core, cx);
                 self.conclude(result, cx);
             }
-            (Phase::MainMode(main), ExchangeType::INFORMATIONAL) => {
+            (Phase::Phase1(phase1), ExchangeType::INFORMATIONAL) => {
                 if let Some(notify) = informational::clear_error(header, octets) {
-                    main.handle_clear_error(notify, &self.core, cx);
+                    phase1.handle_clear_error(notify, &self.core, cx);
                 }
             }
             (Phase::Established(_), _) => self.handle_established(path, header, octets, cx),
@@ -182,7 +190,7 @@ impl IkeSa {
             return;
         }
         let inputs = match header.exchange {
-            ExchangeType::IDENTITY_PROTECTION => {
+            ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE => {
                 established.repeat_last(octets, &self.core, cx);
                 return;
             }
@@ -219,8 +227,8 @@ impl IkeSa {
     /// Takes the result of a job.
     pub(crate) fn handle_auth(&mut self, job: JobId, result: AuthResult, cx: &mut Context<'_>) {
         match &mut self.phase {
-            Phase::MainMode(main) => {
-                let result = main.handle_auth(job, result, &mut self.core, cx);
+            Phase::Phase1(phase1) => {
+                let result = phase1.handle_auth(job, result, &mut self.core, cx);
                 self.conclude(result, cx);
             }
             Phase::Established(established) => {
@@ -241,8 +249,8 @@ impl IkeSa {
     }
 
     fn establish(&mut self, answered: Option<Answered>, cx: &mut Context<'_>) {
-        let Phase::MainMode(main) = &mut self.phase else { return };
-        let (wanted, initial_contact) = (main.wanted.take(), main.initial_contact);
+        let Phase::Phase1(phase1) = &mut self.phase else { return };
+        let (wanted, initial_contact) = (phase1.wanted.take(), phase1.initial_contact);
         let by_peer = initial_contact && !self.core.role.is_initiator();
         let mut established = Established::new(answered, by_peer, &self.core, cx);
         if let Some((child, flow)) = wanted {
@@ -333,7 +341,7 @@ impl IkeSa {
                 established.supersede();
                 established.give_wanted()
             }
-            Phase::MainMode(_) | Phase::Dormant | Phase::Closed => Vec::new(),
+            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => Vec::new(),
         };
         (std::mem::take(&mut self.children), wanted)
     }
@@ -416,8 +424,8 @@ impl IkeSa {
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         match &mut self.phase {
-            Phase::MainMode(main) => {
-                let result = main.handle_timeout(&mut self.core, cx);
+            Phase::Phase1(phase1) => {
+                let result = phase1.handle_timeout(&mut self.core, cx);
                 return self.conclude(result, cx);
             }
             Phase::Established(established) => {
@@ -483,7 +491,7 @@ impl IkeSa {
                 due.for_each(|child| child.put_off(later));
                 cx.out.notice(Notice::Reauthenticate { ike: self.core.id });
             }
-            Phase::MainMode(_) | Phase::Dormant | Phase::Closed => {}
+            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => {}
         }
     }
 

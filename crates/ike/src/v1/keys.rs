@@ -13,7 +13,7 @@ use super::keymat::{ChildSpi, PublicValues, Skeyids};
 pub(crate) use super::keymat::{Cookies, Iv};
 use super::suite::Phase1Suite;
 
-/// What both ends have shown each other in the first four messages.
+/// What both ends have shown each other.
 #[derive(Debug, Default)]
 pub(crate) struct Material {
     /// `SAi_b`: the initiator's SA payload behind its generic header.
@@ -28,6 +28,10 @@ pub(crate) struct Material {
     pub(crate) nonce_r: Vec<u8>,
     /// `g^xy`.
     pub(crate) shared: Secret,
+    /// `IDii_b`: the initiator's ID payload behind its generic header.
+    pub(crate) id_i: Vec<u8>,
+    /// `IDir_b`.
+    pub(crate) id_r: Vec<u8>,
 }
 
 impl Material {

@@ -4,7 +4,8 @@
 //! | file | contents | RFC |
 //! |---|---|---|
 //! | `ike_sa` | one IKE SA: phase 1, and the children that outlive it | 2409 §5 |
-//! | `main_mode` | phase 1 with identity protection | 2409 §5.4 |
+//! | `phase1` | its messages by tables: main and aggressive mode | 2409 §5.1, §5.4 |
+//! | `method` | how both ends prove themselves | 2409 appendix A |
 //! | `established` | what a complete phase 1 does | |
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
 //! | `transaction_phase`, `transaction` | XAUTH and Mode-Config between the two | draft-ietf-ipsec-isakmp-mode-cfg-05 |
@@ -28,9 +29,10 @@ mod informational;
 mod keymat;
 mod keys;
 mod lifetimes;
-mod main_mode;
+mod method;
 mod mode_config;
 mod nat;
+mod phase1;
 mod quick_mode;
 mod received;
 mod retransmission;
@@ -42,7 +44,9 @@ mod vendor;
 mod xauth;
 
 pub(crate) use self::core::Core;
+pub(crate) use self::identification::claimed_identity;
 pub(crate) use self::informational::refusal;
-pub(crate) use self::main_mode::MainMode;
+pub(crate) use self::phase1::Phase1;
+pub(crate) use self::phase1::rules::Exchange;
 pub(crate) use self::received::Received;
 pub(crate) use self::suite::choose_phase1;

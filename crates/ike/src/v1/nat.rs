@@ -125,19 +125,23 @@ pub(crate) fn put_hashes(hash: Hash, core: &Core, chain: &mut ChainBuilder, cx: 
 ///
 /// RFC 3947 §3.2: the first is of the address that the peer has sent to, all others are of addresses that
 /// it may have sent from.
-pub(crate) fn verdict(hash: Hash, core: &Core, hashes: &[&[u8]]) -> Verdict {
+///
+/// `path` is the one that the message came on. That of aggressive mode may be between the NAT ports
+/// already, and some compute its hashes for the ports before.
+pub(crate) fn verdict(hash: Hash, core: &Core, path: Path, hashes: &[&[u8]]) -> Verdict {
     let (Some((destination, sources)), Some(_)) = (hashes.split_first(), core.nat_numbers) else {
         return Verdict::default();
     };
     if sources.is_empty() {
         return Verdict::default();
     }
-    let [local, remote] =
-        [core.path.local, core.path.remote].map(|address| hash_of(hash, core.cookies(), address));
+    let of = |address| hash_of(hash, core.cookies(), address);
+    let locals = [path.local, core.path.local].map(of);
+    let remotes = [path.remote, core.path.remote].map(of);
     Verdict {
         supported: true,
-        we_are_behind_nat: *destination != local.as_slice(),
-        peer_is_behind_nat: !sources.contains(&remote.as_slice()),
+        we_are_behind_nat: !locals.iter().any(|local| destination == local),
+        peer_is_behind_nat: !remotes.iter().any(|remote| sources.contains(&remote.as_slice())),
     }
 }
 
@@ -150,7 +154,7 @@ pub(crate) fn is_in_udp(verdict: Verdict, connection: &Connection) -> bool {
     }
 }
 
-/// Initiator: moves to the NAT ports before the fifth message (RFC 3947 §4).
+/// Initiator: moves to the NAT ports before it proves itself (RFC 3947 §4).
 pub(crate) fn float(core: &mut Core, cx: &Context<'_>) {
     let is_there = core.path.local.port() == cx.config.nat_port;
     if is_there || !is_in_udp(core.nat, &core.connection) {
@@ -163,13 +167,12 @@ pub(crate) fn float(core: &mut Core, cx: &Context<'_>) {
     }
 }
 
-/// Responder: whether the fifth message may come on another path than the ones before it.
+/// Responder: whether the message with the peer's proof may come on another path than the ones before it.
 ///
 /// RFC 3947 §4: if it is authentic, all that follows goes where it came from, "and possibly the new IP
 /// address".
 pub(crate) fn may_float_to(path: Path, core: &Core, cx: &Context<'_>) -> bool {
     core.role == Role::Responder
-        && core.nat.supported
         && !path.is_tcp()
         && path.local.port() == cx.config.nat_port
         && path.local.ip() == core.path.local.ip()

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use adit_wire::iana::isakmp::PayloadType;
 use adit_wire::isakmp::{
-    Configuration, Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding,
+    Cert, CertReq, Configuration, Delete, Id, Notify, Payload, Payloads, RawPayload, Sa,
+    without_padding,
 };
 
 use super::nat;
@@ -20,6 +21,9 @@ pub(crate) struct Received<'a> {
     /// One in phase 1, two or none in phase 2; each with its octets, `ID_b`.
     pub(crate) ids: Vec<(Id<'a>, &'a [u8])>,
     pub(crate) hash: Option<&'a [u8]>,
+    pub(crate) signature: Option<&'a [u8]>,
+    pub(crate) certs: Vec<Cert<'a>>,
+    pub(crate) cert_requests: Vec<CertReq<'a>>,
     /// The payloads that a HASH payload in front of them covers, without padding.
     pub(crate) covered: &'a [u8],
     pub(crate) notifies: Vec<Notify<'a>>,
@@ -85,11 +89,10 @@ impl<'a> Received<'a> {
                 let has_room = self.original_addresses.len() < ADDRESSES_MAX;
                 self.original_addresses.extend(has_room.then_some(original.0));
             }
-            Payload::Cert(_)
-            | Payload::CertReq(_)
-            | Payload::Signature(_)
-            | Payload::Fragment(_)
-            | Payload::Private(_) => {}
+            Payload::Signature(_) => once(&mut self.signature, raw.body)?,
+            Payload::Cert(cert) => self.certs.push(cert),
+            Payload::CertReq(request) => self.cert_requests.push(request),
+            Payload::Fragment(_) | Payload::Private(_) => {}
         }
         Ok(())
     }

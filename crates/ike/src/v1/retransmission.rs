@@ -96,6 +96,11 @@ impl Answered {
         Self { answer, ..self }
     }
 
+    /// How long the answer is; nothing if there is none yet.
+    pub(crate) fn answer_octets(&self) -> usize {
+        self.answer.len()
+    }
+
     /// Whether this is the same message once more.
     pub(crate) fn is_repeated_by(&self, message: &[u8]) -> bool {
         self.digest == sha1(&[message])

@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use adit_crypto::{Encryption, Hash, KeyExchange, Prf, Protection};
-use adit_db::{ChildConfig, Connection, Mode, ProposalSpec, UserAuth};
+use adit_db::{ChildConfig, Connection, Mode, ProposalSpec};
 use adit_wire::Writer;
 use adit_wire::doi::{Lifetimes, Phase1Transform, Phase2Transform};
 use adit_wire::esp::Spi;
 use adit_wire::iana::doi::{
-    AuthAlgorithm, EncapsulationMode, EspTransformId, GroupId, Phase1Auth, Phase1Encryption,
-    Phase1Hash, ProtocolId,
+    AuthAlgorithm, EncapsulationMode, EspTransformId, GroupId, Phase1Encryption, Phase1Hash,
+    ProtocolId,
 };
 use adit_wire::iana::{
     EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, ProtocolId as ChildProtocol,
@@ -30,7 +30,10 @@ use crate::proposal::ChildSuite;
 
 use super::core::Core;
 use super::lifetimes;
+use super::method::{Method, methods_of};
 use super::nat::Numbers;
+use super::phase1::answer_octets;
+use super::phase1::rules::{Exchange, Rule};
 
 /// Transforms of one offer: a proposal counts them in one octet, and the first message should fit a
 /// packet.
@@ -50,20 +53,29 @@ pub(crate) struct Phase1Suite {
     pub(crate) encryption: Encryption,
     pub(crate) prf: Prf,
     pub(crate) group: KeyExchange,
+    /// How both ends prove themselves.
+    pub(crate) method: Method,
 }
 
 impl Phase1Suite {
-    /// What a transform asks for, if we can compute it and prove ourselves as it says.
-    fn of(transform: &Phase1Transform, auth: Phase1Auth) -> Option<Self> {
-        let is_ours = transform.auth == auth;
+    /// What a transform asks for, if we can compute it.
+    fn of(transform: &Phase1Transform) -> Option<Self> {
         let key_bits = transform.key_bits;
-        let encryption = transform.encryption.encryption().filter(|_| is_ours)?;
+        let encryption = transform.encryption.encryption()?;
         // Of CAST and Blowfish no length means the longest or the shortest, depending on whom one asks.
         Some(Self {
             encryption: Encryption::from_id(encryption, key_bits)?,
             prf: Prf::from_id(transform.hash.prf()?)?,
             group: KeyExchange::from_id(transform.group?.key_exchange()?)?,
+            method: Method::from_number(transform.auth)?,
         })
+    }
+
+    /// Whether a connection lets phase 1 go so, and we can.
+    fn is_for(&self, connection: &Connection, exchange: Exchange) -> bool {
+        connection.proposals.iter().any(|spec| self.is_in(spec))
+            && methods_of(connection, Role::Responder).contains(&self.method)
+            && Rule::of(exchange, self.method, 1).is_some()
     }
 
     /// The hash that was agreed on, which its prf is made of.
@@ -87,23 +99,27 @@ impl Phase1Suite {
 }
 
 /// All suites of the configuration that IKEv1 has numbers for, in its order.
-fn phase1_suites(specs: &[ProposalSpec]) -> Vec<Phase1Suite> {
+fn phase1_suites(specs: &[ProposalSpec], method: Method) -> Vec<Phase1Suite> {
     let mut suites = Vec::new();
     for spec in specs {
         for one in spec.of_kind(TransformType::ENCR) {
             for prf in spec.of_kind(TransformType::PRF) {
                 for group in spec.of_kind(TransformType::KE) {
-                    let suite = phase1_suite(&one, &prf, &group);
+                    let suite = phase1_suite(&one, &prf, &group, method);
                     suites.extend(suite.filter(|suite| !suites.contains(suite)));
                 }
             }
         }
     }
-    suites.truncate(TRANSFORMS_MAX);
     suites
 }
 
-fn phase1_suite(one: &Transform, prf: &Transform, group: &Transform) -> Option<Phase1Suite> {
+fn phase1_suite(
+    one: &Transform,
+    prf: &Transform,
+    group: &Transform,
+    method: Method,
+) -> Option<Phase1Suite> {
     let id = EncryptionId(one.id);
     Phase1Encryption::from_encryption(id)?;
     Phase1Hash::from_prf(PrfId(prf.id))?;
@@ -112,50 +128,51 @@ fn phase1_suite(one: &Transform, prf: &Transform, group: &Transform) -> Option<P
         encryption: Encryption::from_id(id, one.key_bits)?,
         prf: Prf::from_id(PrfId(prf.id))?,
         group: KeyExchange::from_id(KeyExchangeId(group.id))?,
+        method,
     })
-}
-
-/// How both sides of a connection authenticate, and which of them has a user behind it. Of our role in
-/// phase 1 depends what that is called.
-fn method(connection: &Connection, role: Role) -> Phase1Auth {
-    let user_is = match connection.remote_access.user {
-        UserAuth::None => return Phase1Auth::PRE_SHARED_KEY,
-        UserAuth::Ours { .. } => role,
-        UserAuth::Peers { .. } => role.other(),
-    };
-    match user_is {
-        Role::Initiator => Phase1Auth::XAUTH_INIT_PRE_SHARED,
-        Role::Responder => Phase1Auth::XAUTH_RESP_PRE_SHARED,
-    }
 }
 
 /// What an initiator offers for phase 1.
 #[derive(Debug)]
 pub(crate) struct Phase1Offer {
-    auth: Phase1Auth,
     transforms: Vec<Phase1Transform>,
+    /// What the first of them asks for.
+    first: Option<Phase1Suite>,
 }
 
 impl Phase1Offer {
     /// All suites of a connection, with its lifetime (RFC 2409 leaves that open; draft-ietf-ipsec-
-    /// ike-lifetime-00 wants it said).
-    pub(crate) fn new(connection: &Connection) -> Self {
+    /// ike-lifetime-00 wants it said). Of aggressive mode those with the first group, as its public value
+    /// goes with the offer (RFC 2409 §5).
+    pub(crate) fn new(connection: &Connection, exchange: Exchange) -> Self {
         let life = connection.rekey_time + connection.over_time;
         let life = if connection.rekey_time.is_zero() { DEFAULT_PHASE1_LIFE } else { life };
         let lifetimes = Lifetimes::of_seconds(life.as_secs().max(1));
-        let auth = method(connection, Role::Initiator);
         let transform = |suite: Phase1Suite| {
             Some(Phase1Transform {
                 encryption: Phase1Encryption::from_encryption(suite.encryption.id())?,
                 key_bits: suite.encryption.key_bits(),
                 hash: Phase1Hash::from_prf(suite.prf.id())?,
-                auth,
+                auth: suite.method.number()?,
                 group: Some(GroupId(suite.group.id().0)),
                 lifetimes,
             })
         };
-        let suites = phase1_suites(&connection.proposals);
-        Self { auth, transforms: suites.into_iter().filter_map(transform).collect() }
+        let mut suites: Vec<Phase1Suite> = methods_of(connection, Role::Initiator)
+            .into_iter()
+            .filter(|method| Rule::of(exchange, *method, 1).is_some())
+            .flat_map(|method| phase1_suites(&connection.proposals, method))
+            .collect();
+        let first = suites.first().cloned();
+        let group = first.as_ref().map(|suite| suite.group);
+        suites.retain(|suite| exchange == Exchange::Main || Some(suite.group) == group);
+        suites.truncate(TRANSFORMS_MAX);
+        Self { transforms: suites.into_iter().filter_map(transform).collect(), first }
+    }
+
+    /// What it asks for first; `None` if there is nothing to ask for.
+    pub(crate) fn first(&self) -> Option<Phase1Suite> {
+        self.first.clone()
     }
 
     /// The body of the SA payload.
@@ -178,7 +195,7 @@ impl Phase1Offer {
             |one: &Phase1Transform| Phase1Transform { lifetimes: Lifetimes::default(), ..*one };
         let is_ours = self.transforms.iter().any(|own| plain(own) == plain(&answer));
         (proposal.protocol == ProtocolId::ISAKMP && is_ours)
-            .then(|| Phase1Suite::of(&answer, self.auth))
+            .then(|| Phase1Suite::of(&answer))
             .flatten()
     }
 }
@@ -195,15 +212,26 @@ pub(crate) struct Phase1Choice {
     pub(crate) agreement: Agreement,
 }
 
+impl Phase1Choice {
+    /// Octets of the second message of aggressive mode that says so, at most.
+    pub(crate) fn answer_octets(&self) -> usize {
+        let Phase1Suite { group, prf, method, .. } = &self.suite;
+        answer_octets(group.responder_public_len(), prf.output_len(), method.proof(Role::Responder))
+    }
+}
+
 /// Chooses for phase 1: the peer's first transform that is ours, too.
-pub(crate) fn choose_phase1(connection: &Connection, sa: &Sa<'_>) -> Option<Phase1Choice> {
+pub(crate) fn choose_phase1(
+    connection: &Connection,
+    sa: &Sa<'_>,
+    exchange: Exchange,
+) -> Option<Phase1Choice> {
     let proposals = sa.proposals.iter().filter(|one| one.protocol == ProtocolId::ISAKMP);
     for proposal in proposals {
         for transform in &proposal.transforms {
             let Ok(read) = Phase1Transform::read(transform) else { continue };
-            let auth = method(connection, Role::Responder);
-            let Some(suite) = Phase1Suite::of(&read, auth) else { continue };
-            if !connection.proposals.iter().any(|spec| suite.is_in(spec)) {
+            let Some(suite) = Phase1Suite::of(&read) else { continue };
+            if !suite.is_for(connection, exchange) {
                 continue;
             }
             let agreement = lifetimes::of_phase1(read.lifetimes.seconds, connection);

@@ -66,11 +66,6 @@ pub(crate) enum News {
 }
 
 impl Transactions {
-    /// Whether something of ours is not answered.
-    pub(crate) fn is_asking(&self) -> bool {
-        self.asked.is_some()
-    }
-
     /// Asks or says something; what was asked before is not waited for any more.
     pub(crate) fn ask(
         &mut self,

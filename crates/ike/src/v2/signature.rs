@@ -27,7 +27,7 @@ use adit_wire::ikev2::{Auth, Cert, CertReq, ChainBuilder, MessageBuilder, Notify
 use crate::auth::Keys;
 use crate::command::ProofEnd;
 use crate::failure::FailureReason;
-use crate::output::AuthJob;
+use crate::output::{AuthJob, AuthJobKind};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::rules::Received;
 
@@ -148,6 +148,8 @@ pub struct Announced {
     /// By number of the hash; `None` if the peer has not sent SIGNATURE_HASH_ALGORITHMS.
     hashes: Option<u8>,
     authorities: Vec<KeyId>,
+    /// IKEv1 names authorities in full (RFC 2408 §3.10).
+    issuers: Vec<Vec<u8>>,
 }
 
 impl Announced {
@@ -166,6 +168,18 @@ impl Announced {
             let room = AUTHORITIES_MAX.saturating_sub(self.authorities.len());
             self.authorities.extend(ids.iter().take(room).map(|id| KeyId(*id)));
         }
+    }
+
+    /// Adds the authorities that a message of IKEv1 asks for, DER of their names; an empty one is any.
+    pub(crate) fn take_issuers<'a>(&mut self, issuers: impl Iterator<Item = &'a [u8]>) {
+        let room = AUTHORITIES_MAX.saturating_sub(self.issuers.len());
+        let named = issuers.filter(|issuer| !issuer.is_empty());
+        self.issuers.extend(named.take(room).map(<[u8]>::to_vec));
+    }
+
+    /// Whether the peer trusts this authority by name.
+    fn names(&self, authority: &Certificate) -> bool {
+        self.issuers.iter().any(|issuer| name::same(issuer, authority.subject()))
     }
 
     /// Whether the peer verifies signatures with this hash by the method Digital Signature.
@@ -323,7 +337,7 @@ pub(crate) fn sign(
         SignFailure::NoScheme { key: first.0.public().kind(), takes: job.announced.to_string() };
     candidates
         .into_iter()
-        .find_map(|candidate| sign_by(candidate, spec, octets.as_bytes(), &job.announced))
+        .find_map(|candidate| sign_by(candidate, spec, octets.as_bytes(), job))
         .ok_or(none)
 }
 
@@ -360,7 +374,8 @@ fn is_requested(
         let Some(above) = known().find(|one| name::same(one.subject(), issuer)) else {
             return false;
         };
-        if job.announced.authorities.contains(&above.public_key().id()) {
+        let announced = &job.announced;
+        if announced.authorities.contains(&above.public_key().id()) || announced.names(above) {
             return true;
         }
         issuer = above.issuer();
@@ -372,9 +387,12 @@ fn sign_by(
     (key, own): Candidate<'_>,
     spec: &SignatureSpec,
     octets: &[u8],
-    announced: &Announced,
+    job: &AuthJob,
 ) -> Option<Proof> {
-    let (method, data) = if announced.hashes.is_some() {
+    let announced = &job.announced;
+    let (method, data) = if let AuthJobKind::SignHash { method } = job.kind {
+        (method, sign_hash(method, key, spec, octets)?)
+    } else if announced.hashes.is_some() {
         let schemes =
             if spec.schemes.is_empty() { &SignatureScheme::ALL[..] } else { &spec.schemes };
         let scheme = *schemes
@@ -429,6 +447,39 @@ fn sign_as_before(
     Some((method, key.key().sign_concatenated(octets)?))
 }
 
+/// What IKEv1 has for a signature: of RSA one of the bare hash (RFC 2409 §5.1), of ECDSA two numbers in a
+/// row (RFC 4754 §5).
+fn sign_hash(
+    method: AuthMethod,
+    key: &PrivateKey,
+    spec: &SignatureSpec,
+    hash: &[u8],
+) -> Option<Vec<u8>> {
+    let kind = key.public().kind();
+    let is_rsa = matches!(kind, KeyKind::Rsa(_));
+    if method == AuthMethod::RSA_SIGNATURE {
+        return key.key().sign_bare(hash).filter(|_| is_rsa && takes_bare(spec));
+    }
+    let allowed =
+        curve_of(method) == Some(kind) && is_allowed(spec, SignatureScheme::Ecdsa(kind.own_hash()));
+    if allowed { key.key().sign_concatenated(hash) } else { None }
+}
+
+/// Whether RSA signatures of IKEv1 are allowed: their hash is that of the suite.
+fn takes_bare(spec: &SignatureSpec) -> bool {
+    let is_rsa = |scheme: &SignatureScheme| matches!(scheme, SignatureScheme::RsaPkcs1(_));
+    spec.schemes.is_empty() || spec.schemes.iter().any(is_rsa)
+}
+
+fn curve_of(method: AuthMethod) -> Option<KeyKind> {
+    match method {
+        AuthMethod::ECDSA_SHA256_P256 => Some(KeyKind::P256),
+        AuthMethod::ECDSA_SHA384_P384 => Some(KeyKind::P384),
+        AuthMethod::ECDSA_SHA512_P521 => Some(KeyKind::P521),
+        _ => None,
+    }
+}
+
 /// The data of an AUTH payload with the method Digital Signature (RFC 7427 §3): a length, the
 /// AlgorithmIdentifier, the signature.
 fn digital_signature(scheme: SignatureScheme, signature: &[u8]) -> Option<Vec<u8>> {
@@ -458,7 +509,8 @@ pub(crate) fn verify(
     job: &AuthJob,
     keys: Keys<'_>,
 ) -> Result<Option<ProofEnd>, Distrust> {
-    let signature = Signature::read(spec, proof)?;
+    let is_hash = matches!(job.kind, AuthJobKind::VerifyHash { .. });
+    let signature = Signature::read(spec, proof, is_hash)?;
     let octets = job.octets.as_bytes();
     if spec.public_keys.iter().any(|public| signature.is_by(public.key(), octets)) {
         return Ok(None);
@@ -564,28 +616,36 @@ enum Form {
     Named(SignatureScheme),
     /// RSASSA-PKCS1-v1_5 with whichever of these hashes: method 1 does not say which.
     Rsa(Vec<SignatureScheme>),
+    /// RSASSA-PKCS1-v1_5 of a hash that it does not name (RFC 2409 §5.1).
+    BareRsa,
     /// ECDSA with two numbers in a row, on this curve.
     Curve(KeyKind),
 }
 
 impl<'a> Signature<'a> {
-    fn read(spec: &SignatureSpec, proof: &'a Proof) -> Result<Self, Distrust> {
+    fn read(spec: &SignatureSpec, proof: &'a Proof, is_hash: bool) -> Result<Self, Distrust> {
         let curve = |kind: KeyKind| {
             let scheme = SignatureScheme::Ecdsa(kind.own_hash());
             if is_allowed(spec, scheme) { Ok(Form::Curve(kind)) } else { Err(not_allowed(scheme)) }
         };
         let form = match proof.method {
-            AuthMethod::DIGITAL_SIGNATURE => return Self::read_named(spec, &proof.data),
+            AuthMethod::DIGITAL_SIGNATURE if !is_hash => {
+                return Self::read_named(spec, &proof.data);
+            }
+            AuthMethod::RSA_SIGNATURE if is_hash && takes_bare(spec) => Form::BareRsa,
+            AuthMethod::RSA_SIGNATURE if is_hash => {
+                return Err(Distrust::Method("RSA signatures are not allowed here".to_owned()));
+            }
             AuthMethod::RSA_SIGNATURE => {
                 let schemes = SignatureScheme::ALL.into_iter().filter(|scheme| {
                     matches!(scheme, SignatureScheme::RsaPkcs1(_)) && is_allowed(spec, *scheme)
                 });
                 Form::Rsa(schemes.collect())
             }
-            AuthMethod::ECDSA_SHA256_P256 => curve(KeyKind::P256)?,
-            AuthMethod::ECDSA_SHA384_P384 => curve(KeyKind::P384)?,
-            AuthMethod::ECDSA_SHA512_P521 => curve(KeyKind::P521)?,
-            other => return Err(Distrust::Method(format!("{other} is no signature"))),
+            other => match curve_of(other) {
+                Some(kind) => curve(kind)?,
+                None => return Err(Distrust::Method(format!("{other} is no signature"))),
+            },
         };
         Ok(Self { form, octets: &proof.data })
     }
@@ -607,6 +667,7 @@ impl<'a> Signature<'a> {
             Form::Rsa(schemes) => {
                 schemes.iter().any(|scheme| key.verifies(*scheme, message, self.octets))
             }
+            Form::BareRsa => key.verifies_bare(message, self.octets),
             Form::Curve(kind) => {
                 key.kind() == *kind && key.verifies_concatenated(message, self.octets)
             }

@@ -49,10 +49,13 @@ fn start_job(
     };
     let round = match kind {
         AuthJobKind::Sign
+        | AuthJobKind::SignHash { .. }
         | AuthJobKind::Derive
         | AuthJobKind::Password
         | AuthJobKind::CheckPassword { .. } => handshake.rounds.ours,
-        AuthJobKind::Verify { .. } | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
+        AuthJobKind::Verify { .. }
+        | AuthJobKind::VerifyHash { .. }
+        | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
     };
     let job = cx.out.next_job();
     let auth = AuthJob {

@@ -134,7 +134,7 @@ fn sha1_has_to_be_asked_for() {
     let schemes = |named: &[SignatureScheme]| {
         let spec = SignatureSpec { schemes: named.to_vec(), ..SignatureSpec::default() };
         let proof = of(AuthMethod::RSA_SIGNATURE, b"x");
-        match Signature::read(&spec, &proof) {
+        match Signature::read(&spec, &proof, false) {
             Ok(Signature { form: Form::Rsa(schemes), .. }) => schemes,
             _ => panic!("no method 1"),
         }

@@ -17,8 +17,8 @@ use std::str::FromStr;
 
 use adit_crypto::Secret;
 use adit_db::{
-    ConfigClient, ConfigMode, ConfigServer, Connection, IkeVersion, Mode, RemoteAccess, TsSpec,
-    UserAuth,
+    AuthSpec, ConfigClient, ConfigMode, ConfigServer, Connection, IkeVersion, Mode, RemoteAccess,
+    TsSpec, UserAuth,
 };
 use ipnet::IpNet;
 
@@ -36,7 +36,7 @@ const USERS_MAX: usize = 65_536;
 /// Octets of a user's name and of a password: XAUTH sends them in one attribute.
 const WORD_OCTETS_MAX: usize = 255;
 
-const XAUTH_KEYS: [&str; 4] = ["user", "password", "users", "message"];
+const XAUTH_KEYS: [&str; 5] = ["user", "password", "users", "message", "hybrid"];
 
 const CONFIG_KEYS: [&str; 11] = [
     "address",
@@ -67,8 +67,11 @@ pub(super) fn read(
     let users = fields.key_span("xauth");
     let addresses = fields.key_span("mode_config");
     let mut access = RemoteAccess::default();
+    let mut hybrid_at = None;
     match &users {
-        Some(table) => access.user = read_xauth(fields, memo, table.clone(), secrets),
+        Some(table) => {
+            access.user = read_xauth(fields, memo, table.clone(), secrets, &mut hybrid_at);
+        }
         None => fields.optional("xauth"),
     }
     match &addresses {
@@ -88,6 +91,9 @@ pub(super) fn read(
         }
     }
     check_sides(fields, connection, &access);
+    if let Some(span) = hybrid_at {
+        be_hybrid(fields, span, connection, &access.user);
+    }
     connection.remote_access = access;
 }
 
@@ -99,6 +105,7 @@ struct Xauth {
     password: Option<Placed<String>>,
     users: Option<Placed<String>>,
     message: Option<Placed<String>>,
+    hybrid: Option<Placed<String>>,
 }
 
 fn read_xauth(
@@ -106,6 +113,7 @@ fn read_xauth(
     memo: &Memo<'_>,
     table: Range<usize>,
     secrets: &mut MoreSecrets,
+    hybrid_at: &mut Option<Range<usize>>,
 ) -> UserAuth {
     let mut xauth = Xauth::default();
     for row in fields.table("xauth").unwrap_or_default() {
@@ -115,6 +123,7 @@ fn read_xauth(
             "password" => &mut xauth.password,
             "users" => &mut xauth.users,
             "message" => &mut xauth.message,
+            "hybrid" => &mut xauth.hybrid,
             _ => {
                 unknown(fields, "xauth", &key, &XAUTH_KEYS);
                 continue;
@@ -122,8 +131,13 @@ fn read_xauth(
         };
         *place = Some(text);
     }
+    let hybrid = xauth.hybrid.take();
+    let word = hybrid.and_then(|text| fields.word_of("hybrid", &text, YES_NO));
+    *hybrid_at = word.filter(|word| word.value).map(|word| word.span);
     match xauth {
-        Xauth { user: Some(user), password: Some(password), users: None, message: None } => {
+        Xauth {
+            user: Some(user), password: Some(password), users: None, message: None, ..
+        } => {
             if !is_word(&user.value) {
                 let help = "a name has 1 to 255 octets and no blanks";
                 fields.mistake(Mistake::new(user.span, "`user` is no name of a user").label(help));
@@ -132,7 +146,7 @@ fn read_xauth(
             secrets.password = octets.and_then(|file| one_password(fields, &password, &file));
             UserAuth::Ours { name: user.value }
         }
-        Xauth { user: None, password: None, users: Some(users), message } => {
+        Xauth { user: None, password: None, users: Some(users), message, .. } => {
             if let Some(file) = read_file(fields, memo, "users", &users) {
                 secrets.users = read_users(fields, &users, &file);
             }
@@ -151,6 +165,39 @@ fn read_xauth(
             UserAuth::None
         }
     }
+}
+
+/// The user's password is the only proof of that side, and the other one signs
+/// (draft-ietf-ipsec-isakmp-hybrid-auth-05).
+fn be_hybrid(
+    fields: &mut Fields<'_>,
+    span: Range<usize>,
+    connection: &mut Connection,
+    user: &UserAuth,
+) {
+    let pad = &mut connection.pad;
+    let (of_user, of_gateway, help) = match user {
+        UserAuth::None => return,
+        UserAuth::Ours { .. } => (
+            &mut pad.local_auth,
+            &pad.remote_auth,
+            "ca = \"file:ca.pem\", who signs the gateway's certificate; and no `secret` or `cert`",
+        ),
+        UserAuth::Peers { .. } => (
+            &mut pad.remote_auth,
+            &pad.local_auth,
+            "cert = \"file:gw.pem\" and key = \"file:gw.key\"; and no `secret`",
+        ),
+    };
+    if of_gateway.signature().is_none() {
+        fields.mistake(
+            Mistake::new(span, "with `hybrid` the gateway proves itself by a certificate")
+                .label("here is none")
+                .help(help),
+        );
+        return;
+    }
+    *of_user = AuthSpec::Null;
 }
 
 /// What is right for a name or a password of one line.
