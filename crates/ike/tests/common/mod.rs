@@ -184,10 +184,10 @@ impl Peer {
         if !self.answers_jobs {
             return;
         }
-        let user = |name: &str| self.users.iter().find(|(user, _)| *user == name);
-        let secret = match &job.kind {
+        let of_user = |name: &str| self.users.iter().find(|(user, _)| *user == name);
+        let secret: &[u8] = match &job.kind {
             AuthJobKind::Password => self.password,
-            AuthJobKind::CheckPassword { user: name, .. } => user(name).map_or(b"", |user| user.1),
+            AuthJobKind::CheckPassword { user, .. } => of_user(user).map_or(&[], |user| user.1),
             _ => self.secret,
         };
         let result = job.answer(&Secret::from_slice(secret));

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_db::{
-    ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, HostSpec, IdentityPattern,
+    AuthSpec, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, HostSpec, IdentityPattern,
     TsSpec, UserAuth,
 };
 use adit_ike::{By, Command, Failure, FailureReason, Path};
 
 use super::common::{Pair, Peer, reversed, selector};
+use super::ikev1_aggressive::aggressively;
+use super::ikev1_signatures::certificates;
 use super::{exchange, v1_connections};
 
 const TRANSACTION: u8 = 6;
@@ -27,7 +29,14 @@ fn settings() -> ClientSettings {
 
 /// A client with a user on the left, a server with a pool on the right.
 fn access(client: ConfigMode, server: ConfigMode) -> [Connection; 2] {
-    let [mut left, mut right] = v1_connections();
+    with_access(v1_connections(), client, server)
+}
+
+fn with_access(
+    [mut left, mut right]: [Connection; 2],
+    client: ConfigMode,
+    server: ConfigMode,
+) -> [Connection; 2] {
     left.remote_access.user = UserAuth::Ours { name: "alice".to_owned() };
     left.remote_access.client = Some(ConfigClient { mode: client });
     left.children[0].local_ts = vec![TsSpec::DYNAMIC];
@@ -221,7 +230,7 @@ fn a_phase_1_without_its_user_comes_to_nothing() {
     pair.left.initiate(pair.now);
     while pair.deliver(|octets| exchange(octets) != TRANSACTION) {}
     let (connection, request) = ("tunnel".parse().unwrap(), pair.left.request());
-    let down = Command::Down { connection, child: None, request: Some(request) };
+    let down = Command::Down { connection, request };
     pair.left.command(down, pair.now);
     pair.run();
     assert_eq!(pair.right.endpoint.ike_sas().count(), 0);
@@ -234,7 +243,7 @@ fn a_client_keeps_its_address() {
     let mut pair = up(pull());
     assert_eq!(address(&pair), ip("10.9.0.1"));
     let (connection, request) = ("tunnel".parse().unwrap(), pair.left.request());
-    let down = Command::Down { connection, child: None, request: Some(request) };
+    let down = Command::Down { connection, request };
     pair.left.command(down, pair.now);
     pair.run();
     assert_eq!(pair.right.endpoint.ike_sas().count(), 0);
@@ -249,7 +258,7 @@ fn a_client_keeps_its_address() {
         assert_eq!(address(&pair), ip(expected));
         let request = pair.left.request();
         let connection = right.name.clone();
-        let down = Command::Down { connection, child: None, request: Some(request) };
+        let down = Command::Down { connection, request };
         pair.left.command(down, pair.now);
         pair.run();
     }
@@ -282,7 +291,7 @@ fn a_client_may_skip_mode_config_when_it_comes_again() {
     for (had, works) in [("10.9.0.1", true), ("10.9.0.2", false)] {
         let mut pair = up(pull());
         let (connection, request) = ("tunnel".parse().unwrap(), pair.left.request());
-        let down = Command::Down { connection, child: None, request: Some(request) };
+        let down = Command::Down { connection, request };
         pair.left.command(down, pair.now);
         pair.run();
         let [mut left, _] = pull();
@@ -412,6 +421,60 @@ fn a_renewal_asks_again_and_keeps_all() {
     assert_ne!(pair.left.established()[0].spi_i, before);
     assert_eq!(address(&pair), ip("10.9.0.1"));
     assert_eq!(pair.left.done.len(), 1);
+}
+
+/// CHECKLIST W01: with hybrid authentication the gateway signs and the password is the client's only proof;
+/// with signatures of both it comes on top of them.
+#[test]
+fn a_gateway_signs_and_a_user_has_a_password() {
+    for is_hybrid in [true, false] {
+        for is_aggressive in [false, true] {
+            let shape = |connections| {
+                let connections = with_access(connections, ConfigMode::Pull, ConfigMode::Pull);
+                let [mut left, mut right] =
+                    if is_aggressive { aggressively(connections) } else { connections };
+                if is_hybrid {
+                    left.pad.local_auth = AuthSpec::Null;
+                    right.pad.remote_auth = AuthSpec::Null;
+                }
+                [left, right]
+            };
+            let mut pair = certificates(&rcgen::PKCS_RSA_SHA256, shape);
+            bring_up(&mut pair);
+            assert_eq!(address(&pair), ip("10.9.0.1"));
+
+            let mut pair = certificates(&rcgen::PKCS_RSA_SHA256, shape);
+            pair.left.password = b"wrong";
+            pair.left.initiate(pair.now);
+            pair.run();
+            assert_eq!(refusals(&pair.left), [(By::Peer, Some("alice".to_owned()))]);
+            assert!(pair.right.established().is_empty() && pair.right.children.is_empty());
+        }
+    }
+}
+
+/// Nobody gets in who proves nothing and has no user: without XAUTH there is no hybrid authentication, and
+/// keys of which XAUTH has no number are none for it.
+#[test]
+fn hybrid_needs_a_user_and_rsa() {
+    let without_user = |connections| {
+        let [mut left, mut right] =
+            with_access(connections, ConfigMode::Pull, ConfigMode::Pull);
+        left.pad.local_auth = AuthSpec::Null;
+        right.pad.remote_auth = AuthSpec::Null;
+        right.remote_access.user = UserAuth::None;
+        [left, right]
+    };
+    let with_ecdsa = |connections| with_access(connections, ConfigMode::Pull, ConfigMode::Pull);
+    for mut pair in [
+        certificates(&rcgen::PKCS_RSA_SHA256, without_user),
+        certificates(&rcgen::PKCS_ECDSA_P256_SHA256, with_ecdsa),
+    ] {
+        pair.left.initiate(pair.now);
+        pair.run_for(Duration::from_secs(20));
+        assert!(pair.left.children.is_empty() && pair.right.established().is_empty());
+        assert!(!pair.left.failures().is_empty());
+    }
 }
 
 /// Nothing in clear or under other keys is taken for a message of the exchange, and no quick mode comes
