@@ -264,7 +264,9 @@ impl Endpoint {
         let Some(sa) = self.v1.get(ike) else { return };
         let name = sa.core.connection_name().clone();
         if initial_contact {
-            for old in self.v1_beside(ike) {
+            let mut others = self.v1_beside(ike);
+            others.retain(|old| !self.may_cross(*old, now));
+            for old in others {
                 self.touch_v1(old, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
             }
         }
@@ -283,6 +285,15 @@ impl Endpoint {
             keeper.ike_up(&mut self.out);
         }
         self.pursue(&name, now, rng);
+    }
+
+    /// Whether the peer may have begun anew without knowing of this one, as we began it at the same time:
+    /// that it knows of no other says nothing then.
+    fn may_cross(&self, ike: IkeSaId, now: Instant) -> bool {
+        self.v1.get(ike).is_some_and(|sa| {
+            let age = now.saturating_duration_since(sa.core.started);
+            sa.core.role.is_initiator() && sa.is_established() && age < CROSSING
+        })
     }
 
     /// The other IKE SAs with the peer of this one that have had keys, oldest first.

@@ -76,8 +76,8 @@ pub(crate) struct Phase1 {
     pub(crate) wanted: Option<(ChildName, Option<FlowKey>)>,
     sent: Option<Sent>,
     answered: Option<Answered>,
-    /// Octets that an initiator may still be sent before it has shown that it gets them.
-    credit: usize,
+    /// Octets that an initiator has sent and was sent before it has shown that it gets them.
+    balance: Balance,
     /// Something that nobody has authenticated says that it comes to nothing.
     doubt: Option<Box<(FailureReason, Instant)>>,
     deadline: Instant,
@@ -96,6 +96,27 @@ enum Waits {
     Verdict(JobId),
     /// Our signature.
     Signature(JobId),
+}
+
+/// What came from an address and what went there.
+#[derive(Debug, Default)]
+struct Balance {
+    came: usize,
+    went: usize,
+}
+
+impl Balance {
+    fn came(&mut self, octets: usize) {
+        self.came = self.came.saturating_add(octets);
+    }
+
+    fn went(&mut self, octets: usize) {
+        self.went = self.went.saturating_add(octets);
+    }
+
+    fn has_room_for(&self, octets: usize) -> bool {
+        self.went.saturating_add(octets) <= self.came
+    }
 }
 
 /// What is kept of a message until its proof is right.
@@ -146,7 +167,7 @@ impl Phase1 {
             wanted: None,
             sent: None,
             answered: None,
-            credit: 0,
+            balance: Balance::default(),
             doubt: None,
             deadline,
             initial_contact: false,
@@ -196,7 +217,7 @@ impl Phase1 {
         core.life = limits.seconds.map(|limit| Duration::from_secs(limit.amount));
         core.told_life = notify;
         phase1.material.id_r = own_body(core);
-        phase1.credit = message.len();
+        phase1.balance.came(message.len());
         let (path, first) = (core.path, first_form(message));
         phase1.take(1, path, &first, received, None, core, cx)?;
         phase1.advance(core, cx)?;
@@ -294,13 +315,13 @@ impl Phase1 {
             return false;
         }
         if is_first {
-            self.credit = self.credit.saturating_add(octets.len());
+            self.balance.came(octets.len());
         }
-        if is_first && answered.answer_octets() > self.credit {
+        if is_first && !self.balance.has_room_for(answered.answer_octets()) {
             return true;
         }
         if let Some(answer) = answered.repeat() {
-            self.credit = self.credit.saturating_sub(answer.len());
+            self.balance.went(answer.len());
             core.transmit(answer, cx);
         }
         true

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_db::{
-    AuthSpec, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, HostSpec, IdentityPattern,
-    TsSpec, UserAuth,
+    AuthSpec, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, HostSpec,
+    IdentityPattern, TsSpec, UserAuth,
 };
 use adit_ike::{By, Command, Failure, FailureReason, Path};
 
@@ -458,8 +458,7 @@ fn a_gateway_signs_and_a_user_has_a_password() {
 #[test]
 fn hybrid_needs_a_user_and_rsa() {
     let without_user = |connections| {
-        let [mut left, mut right] =
-            with_access(connections, ConfigMode::Pull, ConfigMode::Pull);
+        let [mut left, mut right] = with_access(connections, ConfigMode::Pull, ConfigMode::Pull);
         left.pad.local_auth = AuthSpec::Null;
         right.pad.remote_auth = AuthSpec::Null;
         right.remote_access.user = UserAuth::None;

@@ -41,7 +41,7 @@ impl Phase1 {
         self.number = number;
         let is_last = number == self.exchange.last();
         self.answered = self.answered.take().map(|asked| asked.with(message.clone()));
-        self.credit = self.credit.saturating_sub(message.len());
+        self.balance.went(message.len());
         core.transmit(&message, cx);
         if core.role.is_initiator() && !is_last {
             self.sent = Some(Sent::new(message, cx.config.connecting, cx.now, cx.rng));
