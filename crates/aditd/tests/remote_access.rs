@@ -49,7 +49,10 @@ fn a_client_gets_an_address_and_speaks_from_it() {
         let status = pair.oslo.wait_for("tunnel", TunnelState::Up);
         let access = status.access.unwrap();
         assert_eq!(access.addresses, ["10.9.0.1"]);
-        assert_eq!((access.dns, access.banner.as_deref()), (vec!["10.2.0.53".into()], Some("Welcome")));
+        assert_eq!(
+            (access.dns, access.banner.as_deref()),
+            (vec!["10.2.0.53".into()], Some("Welcome"))
+        );
         let clients = pair.berlin.wait_for("tunnel", TunnelState::Up).access.unwrap().clients;
         assert_eq!(clients, ["alice 10.9.0.1"]);
         let report = pair.oslo.ping("10.9.0.1", "10.2.0.1", 5);

@@ -105,12 +105,12 @@ pub struct ClientSettings {
 }
 
 impl ClientSettings {
-    /// The address of the family of another, or the first.
+    /// The address of the family of another; the first if there is no other.
     #[must_use]
     pub fn address_for(&self, other: Option<IpAddr>) -> Option<IpAddr> {
         let of_family =
             |address: &&IpAddr| other.is_none_or(|it| it.is_ipv4() == address.is_ipv4());
-        self.addresses.iter().find(of_family).or(self.addresses.first()).copied()
+        self.addresses.iter().find(of_family).copied()
     }
 }
 
@@ -124,6 +124,8 @@ mod tests {
         let settings = ClientSettings { addresses: vec![four, six], ..ClientSettings::default() };
         assert_eq!(settings.address_for(None), Some(four));
         assert_eq!(settings.address_for(Some("fd01::".parse().unwrap())), Some(six));
+        let only = ClientSettings { addresses: vec![four], ..ClientSettings::default() };
+        assert_eq!(only.address_for(Some(six)), None);
         assert_eq!(ClientSettings::default().address_for(Some(six)), None);
         assert!(RemoteAccess::default().is_none());
     }

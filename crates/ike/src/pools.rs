@@ -1,7 +1,8 @@
 //! Addresses for remote clients: who has which, and who had it before.
 //!
 //! A client is whoever has proven its identity, or a user's. It gets the address that it had, as long as
-//! nobody else needed it; leases are in memory alone.
+//! nobody else needed it; two devices of one user that are there at the same time have one each. Leases
+//! are in memory alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,7 +26,8 @@ pub(crate) struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     leases: BTreeMap<IpAddr, Lease>,
-    by_client: BTreeMap<(Client, bool), IpAddr>,
+    /// Those of each client, by family.
+    by_client: BTreeMap<(Client, bool), Vec<IpAddr>>,
     held: BTreeSet<(IkeSaId, IpAddr)>,
     /// Those that nobody holds, the oldest first.
     released: BTreeMap<u64, IpAddr>,
@@ -37,6 +39,7 @@ pub(crate) struct Pools {
 #[derive(Debug)]
 struct Lease {
     client: Client,
+    device: String,
     /// The IKE SA that has it; if none, when it was released.
     holder: Result<IkeSaId, u64>,
 }
@@ -45,6 +48,8 @@ struct Lease {
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) client: Client,
+    /// What its device says it is.
+    pub(crate) device: &'a str,
     pub(crate) pool: &'a [IpNet],
     pub(crate) is_v6: bool,
     /// What the client would like.
@@ -57,11 +62,11 @@ impl Pools {
     /// An address for a client: the one it has or had, else the one that it would like, else one that
     /// nobody has had, else the one that has been free for longest. `None` if all are in use.
     pub(crate) fn lease(&mut self, wanted: &Wanted<'_>) -> Option<IpAddr> {
-        let Wanted { client, pool, is_v6, address, holder } = wanted;
+        let Wanted { client, device, pool, is_v6, address, holder } = wanted;
         let is_in = |address: &IpAddr| {
             address.is_ipv6() == *is_v6 && pool.iter().any(|net| is_host(net, *address))
         };
-        let own = self.by_client.get(&(client.clone(), *is_v6)).copied().filter(is_in);
+        let own = self.of(client, device, *is_v6).into_iter().find(is_in);
         let liked = address.filter(is_in).filter(|it| !self.leases.contains_key(it));
         let found = own.or(liked).or_else(|| self.unused(pool, *is_v6));
         let found = found.or_else(|| self.oldest(is_in))?;
@@ -71,14 +76,10 @@ impl Pools {
         {
             self.forget(oldest);
         }
-        let lease = Lease { client: client.clone(), holder: Ok(*holder) };
+        let (client, device) = (client.clone(), (*device).to_owned());
         self.held.insert((*holder, found));
-        if let Some(before) = self.by_client.insert((client.clone(), *is_v6), found)
-            && before != found
-        {
-            // It is of another pool now.
-            self.leases.remove(&before).into_iter().for_each(|old| self.leave(before, &old));
-        }
+        self.by_client.entry((client.clone(), *is_v6)).or_default().push(found);
+        let lease = Lease { client, device, holder: Ok(*holder) };
         self.leases.insert(found, lease);
         Some(found)
     }
@@ -98,9 +99,18 @@ impl Pools {
         }
     }
 
-    /// The address that a client has or had.
-    pub(crate) fn of(&self, client: &Client, is_v6: bool) -> Option<IpAddr> {
-        self.by_client.get(&(client.clone(), is_v6)).copied()
+    /// The addresses that a client has or had, but for those that another device of it has now.
+    pub(crate) fn of(&self, client: &Client, device: &str, is_v6: bool) -> Vec<IpAddr> {
+        let all = self.by_client.get(&(client.clone(), is_v6)).into_iter().flatten().copied();
+        let is_its = |address: &IpAddr| {
+            let lease = self.leases.get(address);
+            lease.is_some_and(|lease| lease.holder.is_err() || lease.device == device)
+        };
+        let mut its: Vec<IpAddr> = all.filter(is_its).collect();
+        let is_others =
+            |address: &IpAddr| self.leases.get(address).is_none_or(|lease| lease.device != device);
+        its.sort_by_key(is_others);
+        its
     }
 
     fn oldest(&self, is_in: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
@@ -111,7 +121,13 @@ impl Pools {
     fn forget(&mut self, address: IpAddr) {
         let Some(lease) = self.leases.remove(&address) else { return };
         self.leave(address, &lease);
-        self.by_client.remove(&(lease.client, address.is_ipv6()));
+        let key = (lease.client, address.is_ipv6());
+        if let Some(all) = self.by_client.get_mut(&key) {
+            all.retain(|one| *one != address);
+            if all.is_empty() {
+                self.by_client.remove(&key);
+            }
+        }
     }
 
     fn leave(&mut self, address: IpAddr, lease: &Lease) {
@@ -181,11 +197,22 @@ mod tests {
     use super::*;
 
     fn ask(pools: &mut Pools, pool: &str, name: &str, liked: Option<&str>, ike: u32) -> String {
+        ask_from(pools, "laptop", (pool, name), liked, ike)
+    }
+
+    fn ask_from(
+        pools: &mut Pools,
+        device: &str,
+        (pool, name): (&str, &str),
+        liked: Option<&str>,
+        ike: u32,
+    ) -> String {
         let pool: Vec<IpNet> = pool.split(' ').map(|net| net.parse().unwrap()).collect();
         let client = Client { connection: "oslo".to_owned(), name: name.to_owned() };
         let is_v6 = matches!(pool[0], IpNet::V6(_));
         let address = liked.map(|text| text.parse().unwrap());
-        let wanted = Wanted { client, pool: &pool, is_v6, address, holder: IkeSaId(ike) };
+        let holder = IkeSaId(ike);
+        let wanted = Wanted { client, device, pool: &pool, is_v6, address, holder };
         pools.lease(&wanted).map_or_else(|| "none".to_owned(), |address| address.to_string())
     }
 
@@ -222,10 +249,29 @@ mod tests {
         assert_eq!(ask(&mut pools, "10.9.0.9/32", "bob", None, 2), "none");
         assert_eq!(ask(&mut pools, "10.9.0.9/32 10.8.0.0/30", "bob", None, 2), "10.8.0.1");
         let alice = Client { connection: "oslo".to_owned(), name: "alice".to_owned() };
-        assert_eq!(pools.of(&alice, true), Some("fd09::1".parse().unwrap()));
-        // Another pool: the old address is nobody's any more.
-        assert_eq!(ask(&mut pools, "10.7.0.0/24", "alice", None, 1), "10.7.0.1");
+        assert_eq!(pools.of(&alice, "laptop", true), ["fd09::1".parse::<IpAddr>().unwrap()]);
+        // Another pool: the old address is somebody else's once it is released.
+        assert_eq!(ask(&mut pools, "10.7.0.0/24", "alice", None, 4), "10.7.0.1");
+        assert_eq!(ask(&mut pools, "10.9.0.9/32", "carol", None, 3), "none");
+        pools.release(IkeSaId(1));
         assert_eq!(ask(&mut pools, "10.9.0.9/32", "carol", None, 3), "10.9.0.9");
+    }
+
+    /// CHECKLIST W05, W07: two devices of one user have an address each, and each its own again.
+    #[test]
+    fn two_devices_of_one_user_have_one_each() {
+        let mut pools = Pools::default();
+        let of = ("10.9.0.0/24", "alice");
+        assert_eq!(ask_from(&mut pools, "laptop", of, None, 1), "10.9.0.1");
+        assert_eq!(ask_from(&mut pools, "phone", of, None, 2), "10.9.0.2");
+        // The next phase 1 of the same device takes the address over.
+        assert_eq!(ask_from(&mut pools, "laptop", of, None, 3), "10.9.0.1");
+        pools.release(IkeSaId(1));
+        assert_eq!(ask_from(&mut pools, "tablet", of, None, 4), "10.9.0.3");
+        pools.release(IkeSaId(2));
+        pools.release(IkeSaId(3));
+        assert_eq!(ask_from(&mut pools, "phone", of, None, 5), "10.9.0.2");
+        assert_eq!(ask_from(&mut pools, "desk", of, None, 6), "10.9.0.1");
     }
 
     /// What is remembered is bounded.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use adit_mgmt::Severity;
 use adit_mgmt::api::{
-    AccessStatus, ChildStatus, DaemonStatus, EngineReport, Source, Status as Report, TunnelState, TunnelStatus,
+    AccessStatus, ChildStatus, DaemonStatus, EngineReport, Source, Status as Report, TunnelState,
+    TunnelStatus,
 };
 
 use crate::args::Status;
@@ -271,9 +272,8 @@ fn mtu_words(tunnel: &TunnelStatus) -> Option<String> {
 
 /// Users and addresses inside. What the peer says is shown and nothing more.
 fn access_words(access: &AccessStatus) -> Vec<(&'static str, String)> {
-    let list = |words: &[String]| {
-        words.iter().map(|word| clean(word)).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |words: &[String]| words.iter().map(|word| clean(word)).collect::<Vec<_>>().join(", ");
     let rows = [
         ("inside", list(&access.addresses)),
         ("dns", list(&access.dns)),

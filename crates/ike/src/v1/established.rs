@@ -162,6 +162,12 @@ impl Established {
         into_gate(progress)
     }
 
+    /// Why the peer has deleted the phase 1.
+    pub(crate) fn blame(&self) -> FailureReason {
+        let known = self.transactions.as_ref().and_then(|phase| phase.blame());
+        known.unwrap_or(FailureReason::ClosedByPeer)
+    }
+
     /// Takes a message of a Transaction exchange.
     pub(crate) fn handle_transaction(
         &mut self,

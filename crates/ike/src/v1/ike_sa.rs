@@ -514,7 +514,11 @@ impl IkeSa {
                 let child = self.children.iter_mut().find(|child| child.spi_out == spi_out);
                 child.into_iter().for_each(|child| child.heed(news));
             }
-            Input::Gone => self.lose_phase_1(FailureReason::ClosedByPeer, cx),
+            Input::Gone => {
+                let Phase::Established(established) = &self.phase else { return };
+                let reason = established.blame();
+                self.lose_phase_1(reason, cx);
+            }
             Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
             Input::Silent(reason) => self.end(reason, cx),
             Input::Open => self.open(cx),

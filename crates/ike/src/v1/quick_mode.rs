@@ -510,6 +510,10 @@ fn selectors(
         _ => None,
     };
     let fixed = |specs: &[adit_db::TsSpec]| specs.first()?.selector().map(|ts| ts.start);
+    let is_dynamic = fixed(&config.local_ts).is_none();
+    if is_dynamic && core.access.lacks(fixed(&config.remote_ts)) {
+        return Err(FailureReason::NoInnerAddress);
+    }
     let local = one(&config.local_ts, core.inside_local(fixed(&config.remote_ts)));
     let remote = one(&config.remote_ts, core.inside_remote(local.map(|ts| ts.start)));
     local.zip(remote).ok_or(FailureReason::Internal("IKEv1 has one selector for each side"))

@@ -52,6 +52,8 @@ pub(crate) struct TransactionPhase {
     /// When it has to be through.
     deadline: Instant,
     tries: u8,
+    /// Server: the user was wrong.
+    was_wrong: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl TransactionPhase {
             stage: Stage::AwaitingQuestion,
             deadline: cx.now + cx.config.connecting.total() + cx.config.half_open_timeout,
             tries: 0,
+            was_wrong: false,
         };
         let result = match core.connection.remote_access.user.clone() {
             UserAuth::None => phase.configure(core, cx),
@@ -126,7 +129,13 @@ impl TransactionPhase {
 
     /// The user's answer: whoever knows the users is asked.
     fn check(&mut self, reply: &Attributes<'_>, core: &Core, cx: &mut Context<'_>) -> StepResult {
-        let Some(said) = xauth::credentials(reply) else { return self.judge(false, core, cx) };
+        let Some(said) = xauth::credentials(reply) else {
+            // Who declines has nothing else to say when asked again.
+            if xauth::status(reply).is_some() {
+                self.tries = TRIES_MAX;
+            }
+            return self.judge(false, core, cx);
+        };
         let kind = AuthJobKind::CheckPassword { user: said.user.clone(), password: said.password };
         let job = ask_keys(kind, core, cx);
         self.stage = Stage::Checking { job, user: said.user };
@@ -135,6 +144,7 @@ impl TransactionPhase {
 
     /// Tells the user, who may try again a few times.
     fn judge(&mut self, is_right: bool, core: &Core, cx: &mut Context<'_>) -> StepResult {
+        self.was_wrong |= !is_right;
         if !is_right && self.tries < TRIES_MAX {
             return self.ask_user(Some(WRONG), core, cx);
         }
@@ -157,8 +167,10 @@ impl TransactionPhase {
         let Some(server) = core.connection.remote_access.server.clone() else { return };
         let Some(client) = client_of(core) else { return };
         for (is_v6, address) in asked {
+            let device = core.remote_id.as_ref().map(ToString::to_string).unwrap_or_default();
             let wanted = Wanted {
                 client: client.clone(),
+                device: &device,
                 pool: &server.pool,
                 is_v6: *is_v6,
                 address: *address,
@@ -272,7 +284,9 @@ impl TransactionPhase {
             }
             // It may go on with what it had without a word.
             if let Some(client) = client_of(core) {
-                let had = [false, true].map(|is_v6| (is_v6, cx.out.pools.of(&client, is_v6)));
+                let device = core.remote_id.as_ref().map(ToString::to_string).unwrap_or_default();
+                let had = |is_v6| cx.out.pools.of(&client, &device, is_v6).first().copied();
+                let had = [false, true].map(|is_v6| (is_v6, had(is_v6)));
                 let had: Vec<_> = had.into_iter().filter(|(_, had)| had.is_some()).collect();
                 self.lease(&had, core, cx);
             }
@@ -382,6 +396,12 @@ impl TransactionPhase {
         Ok(Progress::Opened)
     }
 
+    /// Why the peer gives up, if that is to be seen.
+    pub(crate) fn blame(&self) -> Option<FailureReason> {
+        let refused = FailureReason::UserRefused { by: By::Us, user: None };
+        (self.was_wrong && !self.is_open()).then_some(refused)
+    }
+
     /// The id of the peer's last question, which is not to be used again.
     pub(crate) fn last_id(&self) -> Option<u32> {
         self.transactions.last_id()
@@ -454,6 +474,11 @@ impl Access {
         (info != AccessInfo::default()).then(|| Box::new(info))
     }
 
+    /// Whether the peer has given us no address that speaks with this one.
+    pub(crate) fn lacks(&self, other: Option<IpAddr>) -> bool {
+        self.given.as_ref().is_some_and(|given| given.address_for(other).is_none())
+    }
+
     /// Our address inside, of the family of what it speaks with; the outer one if there is none of its own.
     pub(crate) fn own(&self, other: Option<IpAddr>, outer: IpAddr) -> IpAddr {
         self.given.as_ref().and_then(|given| given.address_for(other)).unwrap_or(outer)
@@ -474,7 +499,7 @@ impl Access {
             return core.path.remote.ip();
         }
         let of_family = |one: &&IpAddr| other.is_none_or(|it| it.is_ipv4() == one.is_ipv4());
-        let lease = self.leases.iter().find(of_family).or(self.leases.first());
+        let lease = self.leases.iter().find(of_family);
         lease.copied().unwrap_or(NOBODY)
     }
 }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use adit_db::{ChildName, ConnectionName, Keep, TransformWords};
 use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState};
 use adit_mgmt::api::{
-    AccessStatus, ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus};
+    AccessStatus, ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus,
+};
 use adit_sys::clock;
 
 use super::Running;

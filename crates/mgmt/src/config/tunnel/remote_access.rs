@@ -198,6 +198,13 @@ fn be_hybrid(
         return;
     }
     *of_user = AuthSpec::Null;
+    if !pad.claims.is_empty() {
+        fields.mistake(
+            Mistake::new(span, "with `hybrid` nobody proves the name that `claims` go by")
+                .label("the user alone is proven")
+                .help("leave [claims] out"),
+        );
+    }
 }
 
 /// What is right for a name or a password of one line.
