@@ -104,7 +104,7 @@ fn mistakes_are_told_and_passwords_are_not() {
         (gateway("[xauth]\nusers = \"file:odd.users\""), "line 2 of the users is no name"),
         (gateway("[xauth]\nusers = \"file:twice.users\""), "line 2 of the users has a name for"),
         (gateway("[xauth]\nusers = \"file:empty.psk\""), "no users in the file"),
-        (gateway("[xauth]\nuserz = \"file:users\""), "did you mean `users`?"),
+        (gateway("[xauth]\nuserss = \"file:users\""), "did you mean `users`?"),
         (gateway("[mode_config]\ndns = \"10.1.0.53\""), "does not say who gets an address"),
         (gateway("[mode_config]\npool = \"10.9.0/24\""), "must be a network"),
         (gateway("[mode_config]\npool = \"10.9.0.0/24\"\naddress = \"ask\""), "one side alone"),
