@@ -72,7 +72,7 @@ impl Phase1Suite {
     }
 
     /// Whether a connection lets phase 1 go so, and we can.
-    fn is_for(&self, connection: &Connection, exchange: Exchange) -> bool {
+    pub(crate) fn is_for(&self, connection: &Connection, exchange: Exchange) -> bool {
         connection.proposals.iter().any(|spec| self.is_in(spec))
             && methods_of(connection, Role::Responder).contains(&self.method)
             && Rule::of(exchange, self.method, 1).is_some()

@@ -1,8 +1,9 @@
 //! What a message of the peer says.
 
+use adit_pki::wrapped_certificates;
 use adit_wire::iana::CertEncoding;
 use adit_wire::iana::isakmp::{CertEncoding as IsakmpCertEncoding, NotifyType};
-use adit_wire::isakmp::Header;
+use adit_wire::isakmp::{Cert, Header};
 
 use crate::command::Path;
 use crate::context::Context;
@@ -146,7 +147,10 @@ impl Phase1 {
         {
             match core.role {
                 Role::Initiator => self.material.id_r = body.to_vec(),
-                Role::Responder => self.material.id_i = body.to_vec(),
+                Role::Responder => {
+                    self.material.id_i = body.to_vec();
+                    self.find_tunnel(core, cx);
+                }
             }
         }
         let has_hashes = rule.has(Part::NatHashes) && core.nat_numbers.is_some();
@@ -222,6 +226,23 @@ impl Phase1 {
         }
     }
 
+    /// Responder of main mode: several tunnels may begin alike, and only now the peer says who it is. With
+    /// signatures it has to prove that to the tunnel which is for it; a secret is one tunnel's, and it has
+    /// shown that it knows the first one's.
+    fn find_tunnel(&self, core: &mut Core, cx: &Context<'_>) {
+        let Some(suite) = self.suite.as_ref().filter(|suite| !suite.method.has_secret()) else {
+            return;
+        };
+        let Some(identity) = self.claimed(core).filter(|_| self.exchange == Exchange::Main) else {
+            return;
+        };
+        let known = cx.connections.of_v1_accepting(core.path, &identity);
+        let mut fitting = known.into_iter().filter(|one| suite.is_for(one, self.exchange));
+        if let Some(connection) = fitting.next() {
+            core.connection = std::sync::Arc::clone(connection);
+        }
+    }
+
     /// The identity that the peer claims.
     pub(super) fn claimed(&self, core: &Core) -> Option<adit_db::Identity> {
         identity_of(self.id_of(core.role.other()))
@@ -237,20 +258,17 @@ impl Phase1 {
     }
 }
 
-/// Certificates to check signatures with; lists of revoked ones and all else are left unread. The
-/// numbers of encodings are those of IKEv2.
+/// Certificates to check signatures with, one by one or several in a wrapping of PKCS #7. Lists of revoked
+/// ones and all else are left unread.
 fn certificates(received: &Received<'_>) -> Vec<CertificateData> {
-    let known = received.certs.iter().filter(|cert| {
-        let kinds = [IsakmpCertEncoding::X509_SIGNATURE, IsakmpCertEncoding::PKCS7];
-        kinds.contains(&cert.encoding)
-    });
-    known
-        .take(CERTIFICATES_MAX)
-        .map(|cert| CertificateData {
-            encoding: CertEncoding(cert.encoding.0),
-            data: cert.data.to_vec(),
-        })
-        .collect()
+    let read = |cert: &Cert<'_>| match cert.encoding {
+        IsakmpCertEncoding::X509_SIGNATURE => vec![cert.data.to_vec()],
+        IsakmpCertEncoding::PKCS7 => wrapped_certificates(cert.data).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let encoding = CertEncoding::X509_SIGNATURE;
+    let all = received.certs.iter().flat_map(read).take(CERTIFICATES_MAX);
+    all.map(|data| CertificateData { encoding, data }).collect()
 }
 
 /// What comes of a public value that is none.

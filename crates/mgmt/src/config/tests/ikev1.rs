@@ -1,8 +1,9 @@
 //! `ike = 1`.
 
-use adit_db::{IkeVersion, ProposalSpec};
+use adit_db::{Aggressive, IkeVersion, ProposalSpec};
 
-use super::{FIVE_LINES, good, with};
+use super::{FIVE_LINES, good, load_one, with};
+use crate::codes::Code;
 
 #[test]
 fn ike_is_a_version_or_algorithms_or_both() {
@@ -46,8 +47,25 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         ("ike = 1\nencap = \"tcp\"", "a matter of IKEv2"),
         ("ike = 1\nengine = \"kernel\"", "not built for the kernel"),
         ("ike = 1\nesp = \"chacha20poly1305\"", "algorithms of `esp`"),
+        ("aggressive = \"allow\"", "`aggressive` is a matter of IKEv1"),
+        ("ike = 2\naggressive = \"initiate\"", "`aggressive` is a matter of IKEv1"),
+        ("ike = 1\naggressive = \"maybe\"", "must be \"refuse\", \"allow\" or \"initiate\""),
     ] {
         let text = with(line);
         assert!(text.contains(word), "{line}: {text}");
+    }
+}
+
+/// CHECKLIST T20: aggressive mode is off, and with a secret it comes with a warning of what it gives away.
+#[test]
+fn aggressive_mode_is_asked_for_and_warned_of() {
+    let read = |line: &str| good(&format!("{FIVE_LINES}\n{line}\n")).connection;
+    assert_eq!(read("ike = 1").aggressive, Aggressive::Refuse);
+    assert_eq!(read("ike = 1\naggressive = \"refuse\"").aggressive, Aggressive::Refuse);
+    for word in ["allow", "initiate"] {
+        let text = format!("{FIVE_LINES}\nike = 1\naggressive = \"{word}\"\n");
+        let configuration = load_one(&text).unwrap();
+        let codes: Vec<Code> = configuration.warnings.iter().map(|one| one.code).collect();
+        assert_eq!(codes, [Code::E519], "{word}");
     }
 }

@@ -1,5 +1,7 @@
 //! How sessions begin and where they go: RFC 6023, RFC 5685.
 
+use adit_db::Identity;
+
 use super::super::Diagnosis;
 use super::{Context, Side};
 use crate::codes::Code;
@@ -16,6 +18,16 @@ impl Diagnosis {
                 .line("means", "our childless = \"force\", and the peer does not do it (RFC 6023)")
                 .fix("write childless = \"prefer\", or allow it at the peer"),
         }
+    }
+
+    /// E105: the peer begins in aggressive mode.
+    pub fn aggressive_refused(cx: &Context, remote: &Identity) -> Self {
+        cx.start(Code::E105, "the peer begins in aggressive mode")
+            .line("saw", format!("a first message of IKEv1 from somebody who says to be {remote}"))
+            .line("means", "aggressive mode shows who both sides are, and is not allowed here")
+            .fix(
+                "set the peer to main mode, or write aggressive = \"allow\" into the tunnel's file",
+            )
     }
 
     /// E134: gateways send us from one to the other.
