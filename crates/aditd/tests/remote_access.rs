@@ -1,10 +1,13 @@
 //! Two daemons: one is a remote client of IKEv1 with a user (XAUTH) and gets its address from the other
 //! (Mode-Config). Needs root.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use adit_mgmt::api::TunnelState;
 use common::{Pair, SECRET, wait_until};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// The client's file.
 fn client(mode: &str) -> String {
@@ -74,4 +77,45 @@ fn a_wrong_password_is_told() {
         assert!(!site.log().contains("horse"), "{}", site.log());
     }
     assert_ne!(pair.oslo.tunnel("tunnel").unwrap().state, TunnelState::Up);
+}
+
+/// Berlin's key and certificate, and whom Oslo believes.
+fn write_certificate(pair: &Pair) {
+    let params = |name: &str| {
+        let mut params = CertificateParams::new(vec![format!("{name}.example")]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let mut authority = params("corp");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let its_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    pair.oslo.write("ca.pem", &authority.self_signed(&its_key).unwrap().pem(), 0o644);
+    let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let issuer = Issuer::new(authority, its_key);
+    let certificate = params("berlin").signed_by(&key, &issuer).unwrap();
+    pair.berlin.write("own.pem", &certificate.pem(), 0o644);
+    pair.berlin.write("own.key", &key.serialize_pem(), 0o600);
+}
+
+/// CHECKLIST W01: the gateway has a certificate, and the client nothing but its user's password.
+#[test]
+fn a_password_may_be_all_that_a_client_has() {
+    let Some(mut pair) = Pair::new("xauth-hybrid") else { return };
+    files(&pair, "ask", "no", "correct horse\n");
+    write_certificate(&pair);
+    let secret = "secret = \"file:tunnel.psk\"\n";
+    let left = "ca = \"file:ca.pem\"\npeer_id = \"berlin.example\"\nid = \"laptop.example\"\n";
+    let right = "cert = \"file:own.pem\"\nkey = \"file:own.key\"\nid = \"berlin.example\"\n";
+    for (site, text, lines) in
+        [(&pair.oslo, client("ask"), left), (&pair.berlin, gateway("no"), right)]
+    {
+        let text = text.replace(secret, lines);
+        site.write("tunnel.toml", &text.replace("[xauth]", "[xauth]\nhybrid = \"yes\""), 0o644);
+    }
+    pair.berlin.start();
+    pair.oslo.start();
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let report = pair.oslo.ping("10.9.0.1", "10.2.0.1", 5);
+    assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
 }
