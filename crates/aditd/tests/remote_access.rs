@@ -6,6 +6,7 @@
 mod common;
 
 use adit_mgmt::api::TunnelState;
+use adit_sys::ping::{PingConfig, ping};
 use common::{Pair, SECRET, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
@@ -62,6 +63,16 @@ fn a_client_gets_an_address_and_speaks_from_it() {
         assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
         let report = pair.berlin.ping("10.2.0.1", "10.9.0.1", 5);
         assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
+        // Programs that name no source speak from it, too.
+        let config = PingConfig { count: 3, ..PingConfig::new("10.2.0.1".parse().unwrap()) };
+        let report = pair.oslo.namespace.run(|| ping(&config)).unwrap().unwrap();
+        assert_eq!(report.lost(), 0, "{}", pair.oslo.log());
+        pair.berlin.terminate();
+        wait_until("the address is gone", || {
+            let mut netlink = pair.oslo.namespace.netlink().unwrap();
+            let all = netlink.addresses().unwrap();
+            !all.iter().any(|found| found.address().to_string() == "10.9.0.1")
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 mod doctor;
 mod forms;
 mod recording;
+mod remote_access;
 mod weak;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use doctor::{
 };
 pub use forms::UnknownCode;
 use recording::E530_TEXT;
+use remote_access::{E223_TEXT, E303_TEXT};
 use weak::{E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
 /// How bad it is.
@@ -475,17 +477,7 @@ Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a pee
 
 Let both sides say the same: what is `id` in `[second]` here is `peer_id` there."
 
-E223 223 Error "a user is not let in"
-"Both devices know each other, and then the gateway asked who the user is (XAUTH of IKEv1). What it got as name and \
-password it does not take.
-
-We know from the gateway's verdict, or because it asked again after an answer that will not change.
-
-Usual causes: a typing error in the name or the password; a user who was taken out of the gateway's list; a gateway that \
-wants a one-time code or the answer to a challenge, which only a person can give.
-
-On a client compare `user` and the file of `password` in `[xauth]` with the line of the user at the gateway. On a gateway \
-the file of `users` has a line NAME PASSWORD for each; after a change `adit reload`."
+E223 223 Error "a user is not let in" E223_TEXT
 
 E301 301 Error "the two sides disagree about which networks to connect"
 "Both sides know each other, and then found no traffic that both want in the tunnel: what we call `local` must be \
@@ -511,16 +503,7 @@ Usual causes: a network was added at the peer and not here, its identity changed
 
 Add the network to its line under `[claims]`, or make `local` at the peer smaller."
 
-E303 303 Error "the gateway has no address for us"
-"The tunnel asks the gateway for an address inside (`[mode_config]`), and the gateway's answer had none.
-
-We know because the attributes of the answer have no address that a host could have.
-
-Usual causes: the gateway's pool is empty or too small; it knows clients by name, and not this one; it has addresses of the \
-other family alone.
-
-Make the pool at the gateway larger. If addresses are not handed out there, write our own into `local` and leave \
-`[mode_config]` out."
+E303 303 Error "the gateway has no address for us" E303_TEXT
 
 E401 401 Warning "large packets are lost inside the tunnel" E401_TEXT
 

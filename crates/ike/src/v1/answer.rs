@@ -139,7 +139,9 @@ fn candidates(core: &Core, children: &[Child], cx: &Context<'_>) -> Vec<Arc<Conn
         return vec![own];
     };
     let is_alike = |other: &&&Arc<Connection>| {
-        let is_same = other.pad.remote_id.exact() == Some(peer);
+        // Who is let in without a user does not get to where users are asked for.
+        let is_same =
+            other.pad.remote_id.exact() == Some(peer) && other.remote_access == own.remote_access;
         other.name != own.name && is_same && other.pad.local_id == own.pad.local_id
     };
     let others = cx.connections.of_v1(core.path);

@@ -176,6 +176,27 @@ fn users_are_for_both_sides_or_none() {
     }
 }
 
+/// CHECKLIST W01: who is let in without a user gets nothing of a tunnel that asks for one, although the
+/// networks of a quick mode may choose among several with the same peer.
+#[test]
+fn no_way_leads_around_the_user() {
+    for has_user in [true, false] {
+        let [mut left, right] = v1_connections();
+        left.children[0].remote_ts = vec![selector("10.3.0.0/24")];
+        let mut other = right.clone();
+        let mut pair = pair_of([left, right]);
+        other.name = "vpn".parse().unwrap();
+        other.children[0].local_ts = vec![selector("10.3.0.0/24")];
+        if has_user {
+            other.remote_access.user = UserAuth::Peers { message: None };
+        }
+        pair.right.command(Command::Load(other.into()), pair.now);
+        pair.left.initiate(pair.now);
+        pair.run();
+        assert_eq!(pair.right.children.is_empty(), has_user);
+    }
+}
+
 /// CHECKLIST W02: each message lost once, each message twice.
 #[test]
 fn lost_and_repeated_messages_change_nothing() {

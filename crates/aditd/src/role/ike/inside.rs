@@ -13,17 +13,17 @@ impl Running {
     pub(super) fn note_inside(&mut self, event: &Event) {
         #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else brings or takes any")]
         match event {
-            Event::IkeUp(ike) => self.tell_inside(ike, given(ike)),
+            Event::IkeUp(ike) => self.give_addresses(ike, given(ike)),
             Event::IkeRekeyed { old, new } => {
-                self.tell_inside(new, given(new));
-                self.tell_inside(old, Vec::new());
+                self.give_addresses(new, given(new));
+                self.give_addresses(old, Vec::new());
             }
-            Event::IkeDown { info, .. } => self.tell_inside(info, Vec::new()),
+            Event::IkeDown { info, .. } => self.give_addresses(info, Vec::new()),
             _ => {}
         }
     }
 
-    fn tell_inside(&mut self, ike: &IkeSaInfo, addresses: Vec<IpAddr>) {
+    fn give_addresses(&mut self, ike: &IkeSaInfo, addresses: Vec<IpAddr>) {
         if !given(ike).is_empty() {
             self.tell_parent(ToParent::Inside(ike.id, addresses));
         }
