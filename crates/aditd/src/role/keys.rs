@@ -436,6 +436,39 @@ mod tests {
         assert_eq!(found_in(&store, "berlin", 1, "@a.example", "@b.example"), None);
     }
 
+    /// CHECKLIST W01: a user's password is that of its tunnel, and whoever is no user of the tunnel has none.
+    #[test]
+    fn users_are_those_of_one_tunnel() {
+        let mut store = KeyStore::default();
+        store.load(shared("any", &[]));
+        let words = |text: &str| Secret::from_slice(text.as_bytes());
+        let of_oslo = TunnelSecrets { password: Some(words("horse")), ..Default::default() };
+        let users = [("alice".to_owned(), words("horse"))].into();
+        let of_berlin = TunnelSecrets { users, ..Default::default() };
+        let secrets =
+            vec![("oslo".parse().unwrap(), of_oslo), ("berlin".parse().unwrap(), of_berlin)];
+        store.set_tunnels(TunnelKeys { secrets, keys: Vec::new() });
+        let ask = |connection: &str, kind| {
+            let ToKeys::Auth(job) = sign(1, connection) else { panic!("a job") };
+            store.answer(&AuthJob { kind, ..job })
+        };
+        assert!(matches!(ask("oslo", AuthJobKind::Password), AuthResult::Derived(_)));
+        assert_eq!(ask("berlin", AuthJobKind::Password), AuthResult::NoSecret);
+        for (connection, user, password, right) in [
+            ("berlin", "alice", "horse", true),
+            ("berlin", "alice", "horses", false),
+            ("berlin", "alice", "", false),
+            ("berlin", "bob", "", false),
+            ("berlin", "bob", "any", false),
+            ("oslo", "alice", "horse", false),
+        ] {
+            let (user, password) = (user.to_owned(), words(password));
+            let result = ask(connection, AuthJobKind::CheckPassword { user, password });
+            let expected = if right { AuthResult::Verified } else { AuthResult::Refused };
+            assert_eq!(result, expected, "{connection}");
+        }
+    }
+
     /// CHECKLIST F03: a missing secret is its own answer, not a wrong one.
     #[test]
     fn a_secret_of_others_is_no_secret() {
