@@ -291,7 +291,7 @@ fn subnets(networks: &[IpNet], is_v6: bool) -> Vec<Vec<u8>> {
             value.push(six.prefix_len());
             Some(value)
         }
-        _ => None,
+        IpNet::V4(_) | IpNet::V6(_) => None,
     };
     networks.iter().filter_map(one).collect()
 }

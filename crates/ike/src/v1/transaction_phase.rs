@@ -93,6 +93,7 @@ pub(crate) enum Progress {
 
 type StepResult = Result<Progress, FailureReason>;
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "in any other stage that means nothing")]
 impl TransactionPhase {
     /// Phase 1 is complete.
     pub(crate) fn start(core: &mut Core, cx: &mut Context<'_>) -> (Self, Progress) {
