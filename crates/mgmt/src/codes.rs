@@ -19,7 +19,7 @@ use doctor::{
 };
 pub use forms::UnknownCode;
 use recording::E530_TEXT;
-use remote_access::{E223_TEXT, E303_TEXT};
+use remote_access::{E222_TEXT, E223_TEXT, E303_TEXT};
 use weak::{E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
 /// How bad it is.
@@ -148,9 +148,10 @@ Usual causes: `force` against equipment that does not know RFC 6023, or against 
 
 `childless = \"prefer\"` begins without a child where the peer can, and with one where it cannot."
 
-E105 105 Error "the peer begins in aggressive mode"
-"The peer begins IKEv1 in aggressive mode (RFC 2409 §5), and the tunnel that it names does not allow that. Aggressive \
-mode says in clear who both sides are; with a secret it gives whoever asks a hash to try guesses on.
+E105 105 Error "the peer begins in a mode that is not allowed"
+"The peer begins IKEv1 in aggressive mode (RFC 2409 §5) or in base mode (draft-ietf-ipsec-ike-base-mode-02), and the \
+tunnel that it names does not allow that. Both say in clear who both sides are; aggressive mode with a secret also gives \
+whoever asks a hash to try guesses on.
 
 We know from the exchange type of its first message. Nobody has authenticated that message: it may be a stranger's, \
 who looks for gateways that answer.
@@ -158,7 +159,7 @@ who looks for gateways that answer.
 Usual causes: the peer is set to aggressive mode, as many are whose address changes.
 
 Set the peer to main mode. If it knows nothing else, `aggressive = \"allow\"` in the tunnel's file takes it \
-(E519 says what that costs)."
+(E519 says what that costs), and `base_mode = \"allow\"` takes the other."
 
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.
@@ -467,15 +468,7 @@ Usual causes: `ppk_id` differs; only one side has been given the key yet; the se
 Compare `ppk_id` on both sides. While a network is being equipped, `ppk_required = false` lets those without a key in; \
 when all have theirs, take it out, or an attacker with a quantum computer can talk both sides out of the key."
 
-E222 222 Error "the two sides authenticate a different number of times"
-"One side is to prove itself several times (RFC 4739), and the other does so more or less often than that.
-
-We know because every login says whether another one follows (ANOTHER_AUTH_FOLLOWS), and both sides say beforehand \
-whether they can do several at all (MULTIPLE_AUTH_SUPPORTED).
-
-Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a peer whose program does not know RFC 4739.
-
-Let both sides say the same: what is `id` in `[second]` here is `peer_id` there."
+E222 222 Error "the two sides authenticate a different number of times" E222_TEXT
 
 E223 223 Error "a user is not let in" E223_TEXT
 

@@ -2,15 +2,15 @@
 
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
-    Aggressive, AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, ClientSettings,
-    ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName, DfPolicy, Dscp, DscpClass,
-    DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine, FragmentPolicy, Gateway,
-    HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity,
-    IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName, Keep, KernelOptions,
-    KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
-    PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
-    RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec,
-    Unique, UserAuth, WindowSize,
+    Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless, Claim,
+    ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName, DfPolicy,
+    Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
+    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
+    IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
+    Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
+    MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec,
+    ProposalSpec, Redirect, RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, Steering,
+    Tfc, Transit, TsSpec, Unique, UserAuth, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -150,7 +150,7 @@ texts! { ConnectionName ChildName InterfaceName HostSpec IpNet }
 
 structs! {
     Connection {
-        name, ike, aggressive, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
+        name, ike, aggressive, base_mode, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
         rand_time, reauth_time, unique, reach, childless, redirect, resumption,
         remote_access, children
@@ -205,6 +205,7 @@ enums! {
     UserAuth { 0 None, 1 Ours { name }, 2 Peers { message } }
     ConfigMode { 0 Pull, 1 Push }
     Aggressive { 0 Refuse, 1 Allow, 2 Initiate }
+    BaseMode { 0 Refuse, 1 Allow, 2 Initiate }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }
     Mobike { 0 No, 1 Yes, 2 Unchecked }

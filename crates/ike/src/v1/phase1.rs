@@ -17,9 +17,11 @@
 //! | `rules` | the payloads of each message |
 //! | `take` | what a message of the peer says |
 //! | `give` | our messages |
+//! | `base` | what only base mode has |
 //! | `prove` | keys, proofs, and what follows of them |
 //! | `trouble` | refusals, and time |
 
+mod base;
 mod give;
 mod prove;
 pub(crate) mod rules;
@@ -28,7 +30,7 @@ mod trouble;
 
 use std::time::{Duration, Instant};
 
-use adit_crypto::KeyShare;
+use adit_crypto::{KeyShare, Secret};
 use adit_db::{ChildName, Identity};
 use adit_wire::ip::FlowKey;
 
@@ -64,6 +66,8 @@ pub(crate) struct Phase1 {
     suite: Option<Phase1Suite>,
     share: Option<KeyShare>,
     material: Box<Material>,
+    /// Of base mode, whose proofs come before the key exchange.
+    skeyid: Option<Secret>,
     /// Of a responder, the SA payload with its choice, and the vendor ids beside it.
     choice: Box<(Vec<u8>, Vec<&'static [u8]>)>,
     /// A message of the peer whose proof is not checked yet.
@@ -160,6 +164,7 @@ impl Phase1 {
             suite: None,
             share: None,
             material: Box::default(),
+            skeyid: None,
             choice: Box::default(),
             taken: None,
             signed: None,
@@ -210,7 +215,7 @@ impl Phase1 {
         core.cookie_r = cx.ike_spi();
         let mut phase1 = Self::new(exchange, cx.now + cx.config.half_open_timeout);
         phase1.material.sa_body = received.sa_body.to_vec();
-        phase1.choice = Box::new((choice.body, common_vendors(received, core)));
+        phase1.choice = Box::new((choice.body, common_vendors(exchange, received, core)));
         core.suite = cx.out.shared_suite(choice.suite.transforms());
         phase1.suite = Some(choice.suite);
         let Agreement { limits, notify } = choice.agreement;
@@ -300,6 +305,7 @@ impl Phase1 {
         match self.exchange {
             Exchange::Main => self.number == 4 && core.nat.supported,
             Exchange::Aggressive => self.number == 2 && core.nat_numbers.is_some(),
+            Exchange::Base => false,
         }
     }
 
@@ -353,12 +359,18 @@ fn identity_of(body: &[u8]) -> Option<Identity> {
 }
 
 /// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know.
-fn common_vendors(received: &Received<'_>, core: &mut Core) -> Vec<&'static [u8]> {
+fn common_vendors(
+    exchange: Exchange,
+    received: &Received<'_>,
+    core: &mut Core,
+) -> Vec<&'static [u8]> {
     let is_theirs = |id: &&'static [u8]| received.vendor_ids.contains(id);
     let access = vendor::of_remote_access(&core.connection.remote_access);
     let ours = vendor::ours().into_iter().chain(access);
     let mut ids: Vec<&'static [u8]> = ours.filter(is_theirs).collect();
-    if let Some((id, numbers)) = nat::common(&received.vendor_ids, core) {
+    if exchange != Exchange::Base
+        && let Some((id, numbers)) = nat::common(&received.vendor_ids, core)
+    {
         core.nat_numbers = Some(numbers);
         ids.push(id);
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use adit_db::{Aggressive, Connection};
+use adit_db::{Aggressive, BaseMode, Connection};
 use adit_ike::{By, Command, Event, FailureReason};
 
 use super::common::{Pair, reversed};
@@ -11,7 +11,9 @@ use super::ikev1_nat::{payloads, rebuilt};
 use super::{exchange, v1_connections, with_suites};
 
 const AGGRESSIVE: u8 = 4;
+const BASE: u8 = 1;
 const KE: u8 = 4;
+const HASH: u8 = 8;
 const VENDOR_ID: u8 = 13;
 
 /// Who calls begins in aggressive mode, and who is called takes it.
@@ -320,4 +322,57 @@ fn it_is_renewed_as_it_was_made() {
     let renewals =
         pair.left.events.iter().filter(|event| matches!(event, Event::IkeRekeyed { .. })).count();
     assert!(renewals >= 2, "{renewals}");
+}
+
+/// Who calls begins in base mode, and who is called takes it.
+pub(super) fn in_base_mode(mut connections: [Connection; 2]) -> [Connection; 2] {
+    connections[0].base_mode = BaseMode::Initiate;
+    connections[1].base_mode = BaseMode::Allow;
+    connections
+}
+
+/// draft-ietf-ipsec-ike-base-mode-02 §3.4: four messages in clear, the responder's group among several;
+/// each lost once, and repeated.
+#[test]
+fn base_mode_makes_a_phase_1_of_four_messages() {
+    let suites = ["aes256-sha256-modp2048-ecp256", "aes256-sha256-ecp256"];
+    for lost in 0..8 {
+        let connections = in_base_mode(with_suites(suites, ["aes256gcm16"; 2]));
+        let mut pair = Pair::new(Default::default(), connections);
+        let request = pair.left.initiate(pair.now);
+        assert_eq!(exchange(&pair.left.sent.front().unwrap().1), BASE);
+        let count = Cell::new(0);
+        let passes = |_: &[u8]| count.replace(count.get() + 1) != lost;
+        while pair.deliver(passes) {}
+        pair.run_for(Duration::from_secs(60));
+        let failures = (pair.left.failures(), pair.right.failures());
+        assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{lost}: {failures:?}");
+        assert!(lost < 7 || pair.delivered == 7);
+        pair.assert_one_tunnel();
+    }
+}
+
+/// Where base mode is not allowed it is E105, too; different secrets are E203 for who is called, which says
+/// nothing that somebody could try guesses on.
+#[test]
+fn base_mode_shows_a_stranger_nothing() {
+    let mut connections = in_base_mode(v1_connections());
+    connections[1].base_mode = BaseMode::Refuse;
+    let mut pair = Pair::new(Default::default(), connections);
+    pair.left.initiate(pair.now);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.right.failures()[0].reason.code(), Some(105));
+
+    let mut pair = Pair::new(Default::default(), in_base_mode(v1_connections()));
+    pair.left.secret = b"another secret";
+    let (path, first) = first_message(&mut pair);
+    pair.right.datagram(reversed(path), &first, pair.now);
+    let (back, second) = pair.right.sent.pop_front().unwrap();
+    assert!(second.len() <= first.len(), "{} for {}", second.len(), first.len());
+    assert!(payloads(&second).iter().all(|(kind, _)| ![KE, HASH].contains(kind)));
+    pair.left.datagram(reversed(back), &second, pair.now);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.right.failures()[0].reason.code(), Some(203));
+    assert_eq!(pair.left.failures()[0].reason.code(), Some(203));
+    assert!(pair.left.children.is_empty() && pair.right.children.is_empty());
 }

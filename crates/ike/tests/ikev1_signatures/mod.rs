@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_db::{AuthSpec, Connection, SignatureSpec};
-use adit_ike::{FailureReason, PeerSoftware};
+use adit_ike::{Command, FailureReason, PeerSoftware};
 use adit_pki::{Certificate, PrivateKey};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::common::Pair;
-use super::ikev1_aggressive::aggressively;
+use super::common::{Pair, reversed};
+use super::ikev1_aggressive::{aggressively, in_base_mode};
+use super::ikev1_nat::{payloads, rebuilt};
 use super::v1_connections;
 
 const ALGORITHMS: [&rcgen::SignatureAlgorithm; 4] = [
@@ -24,6 +25,9 @@ fn params(name: &str) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }
+
+/// What a test changes of both sides' tunnels.
+type Shape = fn([Connection; 2]) -> [Connection; 2];
 
 struct Authority {
     certificate: Arc<Certificate>,
@@ -72,7 +76,8 @@ pub(super) fn certificates(
         connection.pad.remote_auth = signature(SignatureSpec { authorities, ..Default::default() });
         keys.push(key);
     }
-    let mut pair = Pair::new(Default::default(), shape(connections));
+    let connections = shape(connections);
+    let mut pair = Pair::new(Default::default(), connections);
     for (peer, key) in [&mut pair.left, &mut pair.right].into_iter().zip(keys) {
         peer.credentials.add_key(key);
     }
@@ -95,6 +100,7 @@ fn certificates_of_an_authority_make_a_tunnel() {
     for algorithm in ALGORITHMS {
         comes_up(&mut certificates(algorithm, |connections| connections), "main mode");
         comes_up(&mut certificates(algorithm, aggressively), "aggressive mode");
+        comes_up(&mut certificates(algorithm, in_base_mode), "base mode");
     }
 }
 
@@ -138,8 +144,7 @@ fn who_is_not_trusted_gets_nothing() {
         connections[1].pad.remote_id = "other.example".parse().unwrap();
         connections
     };
-    let shapes: [(&dyn Fn([Connection; 2]) -> [Connection; 2], u16); 2] =
-        [(&elsewhere, 207), (&named, 210)];
+    let shapes: [(Shape, u16); 2] = [(elsewhere, 207), (named, 210)];
     for is_aggressive in [false, true] {
         for (shape, code) in shapes {
             let both = |connections| match is_aggressive {
@@ -177,4 +182,78 @@ fn both_sign_with_keys_of_one_kind() {
     let request = pair.left.initiate(pair.now);
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.left.done[&request].clone().unwrap_err().reason.code(), Some(101));
+}
+
+/// CHECKLIST T15: among tunnels that begin alike the name that a signature proves says which is meant.
+#[test]
+fn the_name_that_is_proven_says_which_tunnel_is_meant() {
+    let seen = std::cell::RefCell::new(None);
+    let noted = |connections: [Connection; 2]| {
+        *seen.borrow_mut() = Some(connections[1].clone());
+        connections
+    };
+    let mut pair = certificates(&rcgen::PKCS_ECDSA_P256_SHA256, noted);
+    let own = seen.take().unwrap();
+    pair.right.command(Command::Unload(own.name.clone()), pair.now);
+    for number in 0..30 {
+        let mut other = own.clone();
+        other.name = format!("tunnel{number:02}").parse().unwrap();
+        other.remote_addresses = Vec::new();
+        if number != 29 {
+            other.pad.local_id = Some("elsewhere.example".parse().unwrap());
+            other.pad.remote_id = format!("peer{number}.example").parse().unwrap();
+        }
+        pair.right.command(Command::Load(Arc::new(other)), pair.now);
+    }
+    let request = pair.left.initiate(pair.now);
+    pair.run();
+    assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{:?}", pair.right.failures());
+    let right = &pair.right.established()[0];
+    assert_eq!(right.connection.as_ref().unwrap().as_str(), "tunnel29");
+}
+
+fn element(tag: u8, value: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(value.len()).unwrap().to_be_bytes();
+    let length = match value.len() {
+        0..128 => vec![low],
+        128..256 => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    [&[tag], length.as_slice(), value].concat()
+}
+
+/// A SignedData with nothing but certificates (RFC 2315 §9), as `openssl crl2pkcs7 -nocrl` makes it.
+fn wrapped(certificate: &[u8]) -> Vec<u8> {
+    let data = element(0x06, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1]);
+    let signed = [
+        element(0x02, &[1]),
+        element(0x31, &[]),
+        element(0x30, &data),
+        element(0xa0, certificate),
+        element(0x31, &[]),
+    ];
+    let kind = element(0x06, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2]);
+    let signed = element(0xa0, &element(0x30, &signed.concat()));
+    element(0x30, &[kind, signed].concat())
+}
+
+/// CHECKLIST T15: a certificate in a wrapping of PKCS #7, behind a list of revoked ones that nobody reads.
+/// Aggressive mode shows it in clear, and nothing covers it.
+#[test]
+fn a_wrapped_certificate_is_one() {
+    const CERT: u8 = 6;
+    let mut pair = certificates(&rcgen::PKCS_ECDSA_P256_SHA256, aggressively);
+    let request = pair.left.initiate(pair.now);
+    let (path, first) = pair.left.sent.pop_front().unwrap();
+    pair.right.datagram(reversed(path), &first, pair.now);
+    let (path, second) = pair.right.sent.pop_front().unwrap();
+    let mut parts = payloads(&second);
+    let place = parts.iter().position(|(kind, _)| *kind == CERT).unwrap();
+    assert_eq!(parts[place].1[0], 4);
+    parts[place].1 = [vec![1], wrapped(&parts[place].1[1..])].concat();
+    parts.insert(place, (CERT, vec![7, 0x30, 0]));
+    pair.left.datagram(reversed(path), &rebuilt(&second, &parts), pair.now);
+    pair.run();
+    assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{:?}", pair.left.failures());
+    pair.assert_one_tunnel();
 }

@@ -1,4 +1,16 @@
-//! The long texts of what goes wrong with remote clients: users, and their addresses.
+//! The long texts of what goes wrong where one proof is not all: further rounds, users, and the addresses
+//! of remote clients.
+
+/// The two sides authenticate a different number of times.
+pub(super) const E222_TEXT: &str =
+"One side is to prove itself several times (RFC 4739), and the other does so more or less often than that.
+
+We know because every login says whether another one follows (ANOTHER_AUTH_FOLLOWS), and both sides say beforehand \
+whether they can do several at all (MULTIPLE_AUTH_SUPPORTED).
+
+Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a peer whose program does not know RFC 4739.
+
+Let both sides say the same: what is `id` in `[second]` here is `peer_id` there.";
 
 /// A user is not let in.
 pub(super) const E223_TEXT: &str =

@@ -48,6 +48,11 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         ("ike = 1\nengine = \"kernel\"", "not built for the kernel"),
         ("ike = 1\nesp = \"chacha20poly1305\"", "algorithms of `esp`"),
         ("aggressive = \"allow\"", "`aggressive` is a matter of IKEv1"),
+        ("base_mode = \"allow\"", "`base_mode` is a matter of IKEv1"),
+        (
+            "ike = 1\naggressive = \"initiate\"\nbase_mode = \"initiate\"",
+            "`base_mode` contradicts `aggressive`",
+        ),
         ("ike = 2\naggressive = \"initiate\"", "`aggressive` is a matter of IKEv1"),
         ("ike = 1\naggressive = \"maybe\"", "must be \"refuse\", \"allow\" or \"initiate\""),
     ] {

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use adit_crypto::KeyKind;
 use adit_db::{
-    Aggressive, AuthSpec, ChildConfig, Connection, Encap, Engine, IkeVersion, Mode, ProposalSpec,
-    SignatureSpec, UserAuth,
+    Aggressive, AuthSpec, BaseMode, ChildConfig, Connection, Encap, Engine, IkeVersion, Mode,
+    ProposalSpec, SignatureSpec, UserAuth,
 };
 use adit_wire::iana::doi::{EspTransformId, GroupId, Phase1Encryption, Phase1Hash};
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
@@ -24,6 +24,7 @@ pub(super) struct Asked {
     /// The algorithms beside the number.
     pub(super) algorithms: Option<Vec<Placed<String>>>,
     aggressive: Option<Placed<Aggressive>>,
+    base_mode: Option<Placed<BaseMode>>,
 }
 
 const AGGRESSIVE: &[(&str, Aggressive)] = &[
@@ -51,13 +52,23 @@ const OF_V2: &[&str] = &[
 /// Keys of what is not built for IKEv1.
 const NOT_BUILT: &[&str] = &["auth", "peer_auth", "over", "classes", "pfp", "idle", "compress"];
 
+const BASE_MODE: &[(&str, BaseMode)] =
+    &[("refuse", BaseMode::Refuse), ("allow", BaseMode::Allow), ("initiate", BaseMode::Initiate)];
+
 /// `ike` as a number, or as a list that begins with one. Keys that then have no place are refused, so
 /// this comes before all others are read.
 pub(super) fn read(fields: &mut Fields<'_>) -> Asked {
     let aggressive = fields.word("aggressive", AGGRESSIVE);
-    let v2 = Asked { version: IkeVersion::V2, span: None, algorithms: None, aggressive: None };
+    let base_mode = fields.word("base_mode", BASE_MODE);
+    let v2 = Asked {
+        version: IkeVersion::V2,
+        span: None,
+        algorithms: None,
+        aggressive: None,
+        base_mode: None,
+    };
     if !fields.begins_with_integer("ike") {
-        refuse_aggressive(fields, aggressive);
+        refuse_modes(fields, aggressive, base_mode);
         return v2;
     }
     let Some(mut items) = fields.integers("ike") else { return v2 };
@@ -85,24 +96,32 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Asked {
             ),
         }
     }
-    let aggressive = match version {
+    let (aggressive, base_mode) = match version {
         IkeVersion::V1 => {
             refuse_keys(fields, &first.span);
-            aggressive
+            (aggressive, base_mode)
         }
         IkeVersion::V2 => {
-            refuse_aggressive(fields, aggressive);
-            None
+            refuse_modes(fields, aggressive, base_mode);
+            (None, None)
         }
     };
     let algorithms = (!algorithms.is_empty()).then_some(algorithms);
-    Asked { version, span: Some(first.span), algorithms, aggressive }
+    Asked { version, span: Some(first.span), algorithms, aggressive, base_mode }
 }
 
-fn refuse_aggressive(fields: &mut Fields<'_>, aggressive: Option<Placed<Aggressive>>) {
-    if let Some(place) = aggressive {
+fn refuse_modes(
+    fields: &mut Fields<'_>,
+    aggressive: Option<Placed<Aggressive>>,
+    base_mode: Option<Placed<BaseMode>>,
+) {
+    let places = [
+        aggressive.map(|place| ("aggressive", place.span)),
+        base_mode.map(|place| ("base_mode", place.span)),
+    ];
+    for (key, span) in places.into_iter().flatten() {
         fields.mistake(
-            Mistake::new(place.span, "`aggressive` is a matter of IKEv1")
+            Mistake::new(span, format!("`{key}` is a matter of IKEv1"))
                 .label("IKEv2 has nothing like it")
                 .help("leave it out, or write ike = 1"),
         );
@@ -155,9 +174,28 @@ impl Asked {
             connection.aggressive = aggressive.value;
             warn_of_guesses(fields, aggressive, connection);
         }
+        if let Some(base_mode) = &self.base_mode {
+            connection.base_mode = base_mode.value;
+        }
+        self.refuse_two_beginnings(fields);
         for refused in refused_of(connection, has_own_esp) {
             let (sentence, help) = refused;
             fields.mistake(Mistake::new(span.clone(), sentence).label("IKEv1").help(help));
+        }
+    }
+}
+
+impl Asked {
+    /// A phase 1 begins in one way.
+    fn refuse_two_beginnings(&self, fields: &mut Fields<'_>) {
+        let (Some(aggressive), Some(base)) = (&self.aggressive, &self.base_mode) else { return };
+        if (aggressive.value, base.value) == (Aggressive::Initiate, BaseMode::Initiate) {
+            fields.mistake(
+                Mistake::new(base.span.clone(), "`base_mode` contradicts `aggressive`")
+                    .label("we can begin in one of the two")
+                    .note(aggressive.span.clone(), "so does this")
+                    .help("write \"allow\" for the one that only the peer begins with"),
+            );
         }
     }
 }

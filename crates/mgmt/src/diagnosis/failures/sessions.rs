@@ -1,6 +1,7 @@
 //! How sessions begin and where they go: RFC 6023, RFC 5685.
 
 use adit_db::Identity;
+use adit_wire::iana::ExchangeType;
 
 use super::super::Diagnosis;
 use super::{Context, Side};
@@ -20,14 +21,15 @@ impl Diagnosis {
         }
     }
 
-    /// E105: the peer begins in aggressive mode.
-    pub fn aggressive_refused(cx: &Context, remote: &Identity) -> Self {
-        cx.start(Code::E105, "the peer begins in aggressive mode")
-            .line("saw", format!("a first message of IKEv1 from somebody who says to be {remote}"))
-            .line("means", "aggressive mode shows who both sides are, and is not allowed here")
-            .fix(
-                "set the peer to main mode, or write aggressive = \"allow\" into the tunnel's file",
-            )
+    /// E105: the peer begins in aggressive or base mode.
+    pub fn aggressive_refused(cx: &Context, exchange: ExchangeType, remote: &Identity) -> Self {
+        let key = if exchange == ExchangeType::BASE_MODE { "base_mode" } else { "aggressive" };
+        let saw = format!("a first message of {exchange} from somebody who says to be {remote}");
+        let fix = format!("set the peer to main mode, or write {key} = \"allow\" for this tunnel");
+        cx.start(Code::E105, "the peer begins in a mode that is not allowed")
+            .line("saw", saw)
+            .line("means", "that mode shows who both sides are, and is not allowed here")
+            .fix(fix)
     }
 
     /// E134: gateways send us from one to the other.
