@@ -133,9 +133,9 @@ fn each_comes_without_the_other() {
 }
 
 fn refusals(peer: &Peer) -> Vec<(By, Option<String>)> {
-    let refused = |failure: Failure| match failure.reason {
-        FailureReason::UserRefused { by, user } => Some((by, user)),
-        _ => None,
+    let refused = |failure: Failure| {
+        let FailureReason::UserRefused { by, user } = failure.reason else { return None };
+        Some((by, user))
     };
     peer.failures().into_iter().filter_map(refused).collect()
 }
