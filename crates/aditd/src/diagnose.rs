@@ -174,6 +174,10 @@ fn identity(
         FailureReason::WrongRounds { expected, more } => {
             Diagnosis::wrong_rounds(cx, *expected, *more)
         }
+        FailureReason::UserRefused { by, user } => {
+            Diagnosis::user_refused(cx, user.as_deref(), *by == By::Peer)
+        }
+        FailureReason::NoInnerAddress => Diagnosis::no_inner_address(cx),
         FailureReason::WrongMethod { expected, received } => {
             Diagnosis::wrong_method(cx, expected, &received.to_string())
         }

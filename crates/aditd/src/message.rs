@@ -10,7 +10,7 @@ use adit_dataplane::{
 };
 use adit_db::{
     ChildKeys, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, Dscp, Encapsulation,
-    InterfaceName, KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
+    IkeSaId, InterfaceName, KernelOptions, ManualSa, OperatorPolicy, PolicyId, TableId,
 };
 pub(crate) use adit_ike::Input;
 use adit_ike::{
@@ -535,6 +535,8 @@ pub(crate) enum ToParent {
         /// Whether it goes through a tunnel itself.
         inside: bool,
     },
+    /// A peer has given us these addresses inside, and no others, by this IKE SA.
+    Inside(IkeSaId, Vec<IpAddr>),
     /// Close a TCP connection when the routes sent earlier are in place, and what was sent before.
     HangUp(Path),
     /// The ike role tells the control role something, which must not arrive before the routes sent

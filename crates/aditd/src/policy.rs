@@ -400,7 +400,14 @@ impl PolicyBook {
     /// The networks of one policy that are for this engine.
     fn plan(&self, policy: PolicyId, engine: Engine) -> Option<RoutePlan> {
         let entry = self.entry(policy, engine);
-        let configured = entry.iter().map(|entry| (&entry.local, &entry.remote));
+        // Our side of a tunnel whose peer gives us an address is that address, and before that nothing.
+        let is_given = self
+            .child(policy)
+            .is_some_and(|(connection, _)| connection.remote_access.client.is_some());
+        let nothing = Vec::new();
+        let configured = entry
+            .iter()
+            .map(|entry| (if is_given { &nothing } else { &entry.local }, &entry.remote));
         // SAs that take selectors from packets are many, and all within what is routed already.
         let is_populated = self.child(policy).is_some_and(|(_, child)| !child.pfp.is_none());
         let is_known =

@@ -26,6 +26,7 @@ use crate::outer_header::{DfPolicy, Dscp, DscpPolicy, EcnPolicy};
 use crate::pad::PadEntry;
 use crate::pfp::Pfp;
 use crate::proposal::ProposalSpec;
+use crate::remote_access::RemoteAccess;
 use crate::replay::WindowSize;
 use crate::ts_spec::TsSpec;
 
@@ -94,6 +95,8 @@ pub struct Connection {
     pub redirect: Redirect,
     /// Whether an IKE SA that was interrupted is resumed with a ticket (RFC 5723).
     pub resumption: bool,
+    /// Users, and addresses inside that one side has from the other.
+    pub remote_access: RemoteAccess,
     /// Children in configured order.
     pub children: Vec<ChildConfig>,
 }
@@ -141,6 +144,7 @@ impl Connection {
             childless: Childless::default(),
             redirect: Redirect::default(),
             resumption: false,
+            remote_access: RemoteAccess::default(),
             children: Vec::new(),
         }
     }

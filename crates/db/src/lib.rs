@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad`, `auth_spec`, `ppk`, `rounds` | what the operator wants |
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
+//! | `remote_access` | users, and addresses from a pool |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
 //! | `icmp` | what becomes of ICMP messages (RFC 4301 §6) |
 //! | `security_failures` | whether refused packets are answered (RFC 2521) |
@@ -45,6 +46,7 @@ mod pad;
 mod pfp;
 mod ppk;
 pub mod proposal;
+mod remote_access;
 pub mod replay;
 mod rounds;
 pub mod sad;
@@ -83,6 +85,9 @@ pub use pad::{Claim, PadEntry};
 pub use pfp::{FlowClass, Pfp};
 pub use ppk::{PPK_ID_OCTETS_MAX, PpkError, PpkId, PpkSpec};
 pub use proposal::{Caution, Profile, ProposalError, ProposalSpec, TransformWords};
+pub use remote_access::{
+    ClientSettings, ConfigClient, ConfigMode, ConfigServer, RemoteAccess, UserAuth,
+};
 pub use replay::{ReplayError, ReplayWindow, WindowSize};
 pub use rounds::{LocalRound, ROUNDS_MAX, RemoteRound};
 pub use security_failures::SecurityFailures;

@@ -92,7 +92,8 @@ impl IntAuth {
     }
 }
 
-/// A key that comes of a long-term secret and says nothing about it.
+/// A key that comes of a long-term secret and says nothing about it; or a password, which the peer gets
+/// as it is.
 #[derive(Debug, Eq, PartialEq)]
 pub struct DerivedKey(pub(crate) Secret);
 
@@ -127,7 +128,9 @@ impl AuthJob {
             AuthJobKind::Sign
             | AuthJobKind::Derive
             | AuthJobKind::SignHash { .. }
-            | AuthJobKind::Decrypt(_) => Ok(None),
+            | AuthJobKind::Decrypt(_)
+            | AuthJobKind::Password
+            | AuthJobKind::CheckPassword { .. } => Ok(None),
             AuthJobKind::Verify { auth }
             | AuthJobKind::VerifyAndSign { auth, .. }
             | AuthJobKind::VerifyHash { auth } => self.verify(auth, keys),
@@ -137,6 +140,8 @@ impl AuthJob {
                 AuthJobKind::Sign => self.sign_until(&self.octets, keys, AuthResult::Signed)?,
                 AuthJobKind::Derive => (self.derive(keys)?, None),
                 AuthJobKind::Decrypt(sent) => (decrypt(self, sent, keys)?, None),
+                AuthJobKind::Password => (password(keys)?, None),
+                AuthJobKind::CheckPassword { password, .. } => (check(password, keys), None),
                 AuthJobKind::Verify { .. } | AuthJobKind::VerifyHash { .. } => {
                     (AuthResult::Verified, None)
                 }
@@ -198,6 +203,22 @@ impl AuthJob {
                 .map_err(|reason| AuthResult::CannotSign(Box::new(reason))),
         }
     }
+}
+
+/// A user's password, for the peer.
+fn password(keys: Keys<'_>) -> Result<AuthResult, AuthResult> {
+    let secret = keys.secret.ok_or(AuthResult::NoSecret)?;
+    Ok(AuthResult::Derived(DerivedKey(secret.duplicate())))
+}
+
+/// Whether a password is right. Digests of one length are compared, so that the time tells neither how
+/// much of it is right nor how long the right one is; a user who does not exist has an empty one, which
+/// is never right.
+fn check(password: &Secret, keys: Keys<'_>) -> AuthResult {
+    let right = keys.secret.map(Secret::as_bytes).unwrap_or_default();
+    let digest = |octets: &[u8]| Secret::from_slice(&adit_crypto::sha256(&[octets]));
+    let is_same = digest(right) == digest(password.as_bytes());
+    if is_same && !right.is_empty() { AuthResult::Verified } else { AuthResult::Refused }
 }
 
 /// Authentication data of a pre-shared key:

@@ -26,6 +26,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::hash::{FixedHash, SpreadHash};
 use crate::keymat::Role;
 use crate::output::{DebugKeys, EspDebugKeys, Output};
+use crate::pools::Pools;
 use crate::shard::{Shard, Tiding, Tidings};
 use crate::ticket::{TicketId, TicketOffice};
 use crate::v2::ike_sa::IkeSa;
@@ -160,6 +161,8 @@ pub(crate) struct Outbox {
     suites: BTreeSet<Arc<[Transform]>>,
     /// Made ahead of need.
     pub(crate) key_shares: KeyShareStock,
+    /// Addresses for remote clients.
+    pub(crate) pools: Pools,
     /// None without keys for tickets.
     pub(crate) tickets: Option<Box<TicketOffice>>,
 }
@@ -181,6 +184,7 @@ impl Outbox {
             child_owners: HashMap::default(),
             suites: BTreeSet::new(),
             key_shares: KeyShareStock::default(),
+            pools: Pools::default(),
             tickets: None,
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::{
-    Aggfrag, Amounts, ChildName, ChildSaId, Connection, ConnectionName, Encapsulation, Gateway,
-    Identity, IkeSaId, IpComp, Mode,
+    Aggfrag, Amounts, ChildName, ChildSaId, ClientSettings, Connection, ConnectionName,
+    Encapsulation, Gateway, Identity, IkeSaId, IpComp, Mode,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{KeyExchangeId, ProtocolId};
@@ -327,8 +327,21 @@ pub struct IkeSaInfo {
     pub ppk: bool,
     /// When it ends unless it was replaced.
     pub over_at: Option<Instant>,
+    /// Users, and addresses inside, if there are any.
+    pub access: Option<Box<AccessInfo>>,
     /// Its children, oldest first.
     pub children: Vec<ChildSaInfo>,
+}
+
+/// What an IKE SA has of remote access.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccessInfo {
+    /// Who the peer's user has proven to be.
+    pub user: Option<String>,
+    /// What the peer has given us: our addresses inside, and what goes with them.
+    pub given: Option<ClientSettings>,
+    /// The peer's addresses inside, which it has from us.
+    pub leases: Vec<IpAddr>,
 }
 
 /// Something that ends authentication at some time.

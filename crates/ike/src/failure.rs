@@ -320,6 +320,17 @@ pub enum FailureReason {
         /// Whether the peer goes on where it should be through.
         more: bool,
     },
+    /// E223: the user is not let in (XAUTH).
+    #[error("user{} refused, says {by}", user.as_ref().map(|user| format!(" {user}")).unwrap_or_default())]
+    UserRefused {
+        /// Who found out.
+        by: By,
+        /// The name, if it is ours.
+        user: Option<String>,
+    },
+    /// E303: the peer has no address for us.
+    #[error("the peer has no address inside for us")]
+    NoInnerAddress,
     /// E301: the two sides disagree about the traffic to protect.
     #[error("traffic selectors do not overlap, says {by}")]
     SelectorMismatch {
@@ -462,6 +473,8 @@ impl FailureReason {
             Self::WrongIdentity { .. } => Some(205),
             Self::NoPpk { .. } => Some(221),
             Self::WrongRounds { .. } => Some(222),
+            Self::UserRefused { .. } => Some(223),
+            Self::NoInnerAddress => Some(303),
             Self::SelectorMismatch { .. } => Some(301),
             Self::NotClaimed { .. } => Some(302),
             Self::IkeSaGone(reason) => reason.code(),

@@ -36,6 +36,7 @@ mod keymat;
 pub mod lifetime;
 mod nat;
 mod output;
+mod pools;
 mod proposal;
 pub mod record;
 mod shard;
@@ -54,8 +55,8 @@ pub use command::{
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;
 pub use event::{
-    AuthLimit, ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts, IkeSaInfo,
-    IkeSaState, PeerSoftware, Step,
+    AccessInfo, AuthLimit, ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts,
+    IkeSaInfo, IkeSaState, PeerSoftware, Step,
 };
 pub use failure::{By, Failure, FailureReason, PpkGap};
 pub use input::Input;

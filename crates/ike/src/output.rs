@@ -160,6 +160,18 @@ pub enum AuthJobKind {
     /// SKEYID of IKEv1, `prf(secret, octets)`, where the octets are both nonces (RFC 2409 §5).
     /// Answer: [`AuthResult::Derived`](crate::AuthResult::Derived).
     Derive,
+    /// The password by which the connection's user proves who they are (XAUTH). The peer gets it as it
+    /// is. Answer: [`AuthResult::Derived`](crate::AuthResult::Derived).
+    Password,
+    /// Whether that is the password of a user of the connection. Answer:
+    /// [`AuthResult::Verified`](crate::AuthResult::Verified) or
+    /// [`AuthResult::Refused`](crate::AuthResult::Refused).
+    CheckPassword {
+        /// The user's name, as the peer says it.
+        user: String,
+        /// What the peer says is the password.
+        password: Secret,
+    },
     /// Our proof for IKEv1, a signature of `octets`, which are HASH_I or HASH_R (RFC 2409 §5.1, RFC 4754
     /// §5). Answer: [`AuthResult::Signed`](crate::AuthResult::Signed).
     SignHash {

@@ -4,6 +4,7 @@
 
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod common;
+mod ikev1_access;
 mod ikev1_aggressive;
 mod ikev1_encryption;
 mod ikev1_lifetimes;

@@ -135,6 +135,24 @@ pub enum Source {
     Vici,
 }
 
+/// What a tunnel has of remote access.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AccessStatus {
+    /// Our addresses inside, as the peer has given them.
+    pub addresses: Vec<String>,
+    /// Who resolves names inside, as the peer says. Nobody here changes the host's resolver.
+    pub dns: Vec<String>,
+    /// The domain of short names, as the peer says.
+    pub domain: Option<String>,
+    /// The networks that the tunnel is for, as the peer says; none is all.
+    pub split: Vec<String>,
+    /// What the peer wants people to read.
+    pub banner: Option<String>,
+    /// Clients of ours: the user if there is one, and its addresses inside.
+    pub clients: Vec<String>,
+}
+
 /// One tunnel. Ages and remaining times are in seconds unless the name says otherwise.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct TunnelStatus {
@@ -169,6 +187,9 @@ pub struct TunnelStatus {
     /// The peer's identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_id: Option<String>,
+    /// Users, and addresses inside that one side has from the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessStatus>,
     /// Time in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_s: Option<u64>,

@@ -9,6 +9,7 @@ mod encryption;
 mod forms;
 mod negotiation;
 mod recording;
+mod remote_access;
 mod weak;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use encryption::{E109_TEXT, E224_TEXT, E534_TEXT};
 pub use forms::UnknownCode;
 use negotiation::{E103_TEXT, E104_TEXT};
 use recording::E530_TEXT;
+use remote_access::{E222_TEXT, E223_TEXT, E303_TEXT};
 use weak::{E105_TEXT, E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
 /// How bad it is.
@@ -442,15 +444,9 @@ Usual causes: `ppk_id` differs; only one side has been given the key yet; the se
 Compare `ppk_id` on both sides. While a network is being equipped, `ppk_required = false` lets those without a key in; \
 when all have theirs, take it out, or an attacker with a quantum computer can talk both sides out of the key."
 
-E222 222 Error "the two sides authenticate a different number of times"
-"One side is to prove itself several times (RFC 4739), and the other does so more or less often than that.
+E222 222 Error "the two sides authenticate a different number of times" E222_TEXT
 
-We know because every login says whether another one follows (ANOTHER_AUTH_FOLLOWS), and both sides say beforehand \
-whether they can do several at all (MULTIPLE_AUTH_SUPPORTED).
-
-Usual causes: `[second]`, or `remote-2` of swanctl.conf, on one side only; a peer whose program does not know RFC 4739.
-
-Let both sides say the same: what is `id` in `[second]` here is `peer_id` there."
+E223 223 Error "a user is not let in" E223_TEXT
 
 E224 224 Error "the RSA keys of the two sides do not fit" E224_TEXT
 
@@ -477,6 +473,8 @@ An identity is proven by the tunnel's secret alone: whoever knows that can be an
 Usual causes: a network was added at the peer and not here, its identity changed, or it wants what is another's.
 
 Add the network to its line under `[claims]`, or make `local` at the peer smaller."
+
+E303 303 Error "the gateway has no address for us" E303_TEXT
 
 E401 401 Warning "large packets are lost inside the tunnel" E401_TEXT
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use adit_mgmt::Severity;
 use adit_mgmt::api::{
-    ChildStatus, DaemonStatus, EngineReport, Source, Status as Report, TunnelState, TunnelStatus,
+    AccessStatus, ChildStatus, DaemonStatus, EngineReport, Source, Status as Report, TunnelState,
+    TunnelStatus,
 };
 
 use crate::args::Status;
@@ -227,6 +228,9 @@ pub(crate) fn details(tunnel: &TunnelStatus, paint: Paint) -> String {
     add("over", tunnel.over.as_ref().map(|over| format!("tunnel {}", clean(over))));
     add("we are", tunnel.local_id.as_deref().map(clean));
     add("peer is", tunnel.remote_id.as_deref().map(clean));
+    for (label, value) in tunnel.access.iter().flat_map(access_words) {
+        add(label, Some(value));
+    }
     let source = match tunnel.source {
         Source::File => "configuration file",
         Source::Vici => "loaded by VICI (swanctl)",
@@ -264,6 +268,21 @@ fn mtu_words(tunnel: &TunnelStatus) -> Option<String> {
         (None, Some(path)) => Some(format!("any   ({path})")),
         (None, None) => None,
     }
+}
+
+/// Users and addresses inside. What the peer says is shown and nothing more.
+fn access_words(access: &AccessStatus) -> Vec<(&'static str, String)> {
+    let list =
+        |words: &[String]| words.iter().map(|word| clean(word)).collect::<Vec<_>>().join(", ");
+    let rows = [
+        ("inside", list(&access.addresses)),
+        ("dns", list(&access.dns)),
+        ("domain", access.domain.as_deref().map(clean).unwrap_or_default()),
+        ("split", list(&access.split)),
+        ("banner", access.banner.as_deref().map(clean).unwrap_or_default()),
+        ("clients", list(&access.clients)),
+    ];
+    rows.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// Where else the peer is, as it says.

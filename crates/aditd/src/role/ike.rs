@@ -3,6 +3,7 @@
 //! It reads UDP 500 itself; what comes in on UDP 4500 is sorted by the inbound thread. It holds
 //! session keys for as long as it takes to hand them to the packet threads, and no long-term ones.
 
+mod inside;
 mod loading;
 mod manual;
 mod path_mtu;
@@ -443,6 +444,7 @@ impl Running {
             Output::Resolve { job, query } => self.resolve(job, query),
             Output::Event(event) => {
                 self.note_tcp(&event);
+                self.note_inside(&event);
                 if let adit_ike::Event::ChildRekeyed { old, .. } = &event {
                     self.ask_what_flowed(old.id);
                     self.replaced.insert(old.id);

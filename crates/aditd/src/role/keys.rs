@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adit_crypto::Secret;
 use adit_db::{ConnectionName, Identity, IdentityPattern, PpkId};
-use adit_ike::{AuthJob, AuthResult, JobId, Keys, PpkJob};
+use adit_ike::{AuthJob, AuthJobKind, AuthResult, JobId, Keys, PpkJob};
 use adit_mgmt::vici::credentials::Loaded;
 use adit_pki::{Credentials, KeyId, Moment, PrivateKey};
 use adit_sys::clock;
@@ -52,7 +52,7 @@ pub(crate) struct TunnelKeys {
 }
 
 /// The secrets of one tunnel of the configuration directory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TunnelSecrets {
     /// Its pre-shared key; none where no side proves itself by one.
     pub(crate) psk: Option<Secret>,
@@ -60,12 +60,17 @@ pub(crate) struct TunnelSecrets {
     pub(crate) second: Option<Secret>,
     /// Its post-quantum key (RFC 8784).
     pub(crate) ppk: Option<Secret>,
+    /// The password of our user (XAUTH).
+    pub(crate) password: Option<Secret>,
+    /// Those of the peer's users, by name.
+    pub(crate) users: BTreeMap<String, Secret>,
 }
 
 impl TunnelSecrets {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.psk.is_none() && self.second.is_none() && self.ppk.is_none()
+        let keys = [&self.psk, &self.second, &self.ppk, &self.password];
+        keys.iter().all(|key| key.is_none()) && self.users.is_empty()
     }
 }
 
@@ -225,7 +230,7 @@ impl KeyStore {
     }
 
     fn answer(&self, job: &AuthJob) -> AuthResult {
-        let secret = self.find(&job.connection, job.round, &job.local_id, &job.remote_id);
+        let secret = self.secret_for(job);
         let now = Moment(clock::unix_time().as_secs());
         let result = job.answer_with(Keys { secret, credentials: &self.credentials, now });
         if result == AuthResult::NoSecret {
@@ -271,6 +276,16 @@ impl KeyStore {
         };
         debug!(connection = %job.connection, ppk = %job.id, "post-quantum key mixed in");
         job.mix(ppk)
+    }
+
+    fn secret_for(&self, job: &AuthJob) -> Option<&Secret> {
+        let tunnel = || self.tunnels.get(&job.connection);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are of the two devices")]
+        match &job.kind {
+            AuthJobKind::Password => tunnel()?.password.as_ref(),
+            AuthJobKind::CheckPassword { user, .. } => tunnel()?.users.get(user),
+            _ => self.find(&job.connection, job.round, &job.local_id, &job.remote_id),
+        }
     }
 
     /// A tunnel's own secret of that round; else the shared one that names the pair best. Names never
@@ -344,7 +359,7 @@ impl SharedSecret {
 mod tests {
     use adit_crypto::Prf;
     use adit_db::AuthSpec;
-    use adit_ike::{Announced, AuthJobKind, Proof, Shards, psk_auth};
+    use adit_ike::{Announced, Proof, Shards, psk_auth};
     use adit_sys::thread::spawn_named;
     use adit_sys::wake::channel;
 
@@ -401,7 +416,7 @@ mod tests {
         store.load(shared("pair", &["@a.example", "@b.example"]));
         let psk = Some(Secret::from_slice(b"own"));
         let second = Some(Secret::from_slice(b"second"));
-        let secrets = TunnelSecrets { psk, second, ppk: None };
+        let secrets = TunnelSecrets { psk, second, ..TunnelSecrets::default() };
         store.set_tunnels(TunnelKeys {
             secrets: vec![("berlin".parse().unwrap(), secrets)],
             keys: Vec::new(),
@@ -415,10 +430,43 @@ mod tests {
             assert_eq!(found_in(&store, "berlin", 1, "@a.example", remote).unwrap(), "second");
         }
         let psk = Some(Secret::from_slice(b"own"));
-        let secrets = TunnelSecrets { psk, second: None, ppk: None };
+        let secrets = TunnelSecrets { psk, ..TunnelSecrets::default() };
         let secrets = vec![("berlin".parse().unwrap(), secrets)];
         store.set_tunnels(TunnelKeys { secrets, keys: Vec::new() });
         assert_eq!(found_in(&store, "berlin", 1, "@a.example", "@b.example"), None);
+    }
+
+    /// CHECKLIST W01: a user's password is that of its tunnel, and whoever is no user of the tunnel has none.
+    #[test]
+    fn users_are_those_of_one_tunnel() {
+        let mut store = KeyStore::default();
+        store.load(shared("any", &[]));
+        let words = |text: &str| Secret::from_slice(text.as_bytes());
+        let of_oslo = TunnelSecrets { password: Some(words("horse")), ..Default::default() };
+        let users = [("alice".to_owned(), words("horse"))].into();
+        let of_berlin = TunnelSecrets { users, ..Default::default() };
+        let secrets =
+            vec![("oslo".parse().unwrap(), of_oslo), ("berlin".parse().unwrap(), of_berlin)];
+        store.set_tunnels(TunnelKeys { secrets, keys: Vec::new() });
+        let ask = |connection: &str, kind| {
+            let ToKeys::Auth(job) = sign(1, connection) else { panic!("a job") };
+            store.answer(&AuthJob { kind, ..job })
+        };
+        assert!(matches!(ask("oslo", AuthJobKind::Password), AuthResult::Derived(_)));
+        assert_eq!(ask("berlin", AuthJobKind::Password), AuthResult::NoSecret);
+        for (connection, user, password, right) in [
+            ("berlin", "alice", "horse", true),
+            ("berlin", "alice", "horses", false),
+            ("berlin", "alice", "", false),
+            ("berlin", "bob", "", false),
+            ("berlin", "bob", "any", false),
+            ("oslo", "alice", "horse", false),
+        ] {
+            let (user, password) = (user.to_owned(), words(password));
+            let result = ask(connection, AuthJobKind::CheckPassword { user, password });
+            let expected = if right { AuthResult::Verified } else { AuthResult::Refused };
+            assert_eq!(result, expected, "{connection}");
+        }
     }
 
     /// CHECKLIST F03: a missing secret is its own answer, not a wrong one.

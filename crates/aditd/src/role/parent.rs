@@ -2,6 +2,7 @@
 //! signals, and takes everything down again.
 
 mod ike_threads;
+mod inside;
 mod interfaces;
 mod network;
 mod packet_threads;
@@ -288,6 +289,7 @@ struct Parent {
     routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
     network: Network,
+    inside: inside::Inside,
     tun_index: u32,
     /// Of every interface.
     queues: Queues,
@@ -371,6 +373,7 @@ impl Parent {
             routed: BTreeMap::new(),
             monitor,
             network: Network::default(),
+            inside: inside::Inside::default(),
             tun_index,
             queues,
             tuns: TunnelTuns::default(),
@@ -440,6 +443,7 @@ impl Parent {
             ToParent::Transmit { path, octets, inside } => {
                 self.sockets.transmit(path, &octets, inside);
             }
+            ToParent::Inside(ike, addresses) => self.have_addresses(ike, addresses),
             ToParent::HangUp(path) => self.sockets.hang_up(path),
             ToParent::Tell(message) => {
                 let _ = self.links.control.send(*message);

@@ -28,9 +28,13 @@ impl SpdEntry {
         child: &ChildConfig,
         policy: PolicyId,
     ) -> Option<Self> {
-        let remote = selectors(&child.remote_ts, single_address(&connection.remote_addresses));
+        let access = &connection.remote_access;
+        // Addresses inside are not those of the way, and nobody knows them before they are given.
+        let theirs = single_address(&connection.remote_addresses);
+        let remote = selectors(&child.remote_ts, theirs.filter(|_| access.server.is_none()));
         let family_v4 = remote.first()?.is_ipv4();
-        let local = match single_address(&connection.local_addresses) {
+        let ours = single_address(&connection.local_addresses);
+        let local = match ours.filter(|_| access.client.is_none()) {
             Some(address) => selectors(&child.local_ts, Some(address)),
             // Our own address is known only when the IKE SA is up; until then any will do.
             None => child.local_ts.iter().map(|ts| fixed_or_any(ts, family_v4)).collect(),

@@ -52,7 +52,7 @@ fn encrypted_refusal(connection: &Arc<Connection>, exchange: Exchange, path: Pat
     }
     let (exchange, remote) = (exchange.named(), path.remote.ip().into());
     let reason = FailureReason::AggressiveRefused { exchange, remote };
-    (connection.name.clone(), NotifyType::UNSUPPORTED_EXCHANGE_TYPE, reason)
+    Box::new((connection.name.clone(), NotifyType::UNSUPPORTED_EXCHANGE_TYPE, reason))
 }
 
 impl Endpoint {
@@ -351,7 +351,9 @@ impl Endpoint {
     fn v1_beside(&self, ike: IkeSaId) -> Vec<IkeSaId> {
         let Some(core) = self.v1.get(ike).map(|sa| &sa.core) else { return Vec::new() };
         let is_same = |other: &&IkeSa| {
-            other.core.id != ike && !other.is_connecting() && other.core.remote_id == core.remote_id
+            let (a, b) = (&other.core, core);
+            let is_same_peer = (&a.remote_id, &a.access.user) == (&b.remote_id, &b.access.user);
+            a.id != ike && !other.is_connecting() && is_same_peer
         };
         self.v1.of(core.connection_name()).filter(is_same).map(|sa| sa.core.id).collect()
     }
@@ -447,6 +449,7 @@ impl Endpoint {
         if sa.is_closed() {
             self.admission.forget(id);
             self.out.forget_auth(id);
+            self.out.pools.release(id);
             if let Some(timer) = self.v1.remove(id) {
                 self.timers.clear(timer);
             }

@@ -3,19 +3,21 @@
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
     Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless, Claim,
-    Connection, ConnectionName, DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule,
-    EcnPolicy, Encap, EndAction, Engine, FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage,
-    IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
-    InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec,
-    LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule,
-    PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound, SecurityFailures,
-    SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
+    ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName, DfPolicy,
+    Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
+    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
+    IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
+    Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
+    MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId,
+    PpkSpec, ProposalSpec, Redirect, RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec,
+    Steering, Tfc, Transit, TsSpec, Unique, UserAuth, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::FlowKey;
 use adit_wire::{Reader, WireError, Writer};
+use ipnet::IpNet;
 
 use crate::auth::DerivedKey;
 use crate::command::{
@@ -145,13 +147,13 @@ impl Coded for TicketKeys {
 
 // ---- Connections ----
 
-texts! { ConnectionName ChildName InterfaceName HostSpec }
+texts! { ConnectionName ChildName InterfaceName HostSpec IpNet }
 
 structs! {
     Connection {
         name, ike, aggressive, base_mode, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
-        rand_time, reauth_time, unique, reach, childless, redirect, resumption, nonce_encryption, children
+        rand_time, reauth_time, unique, reach, childless, redirect, resumption, nonce_encryption, remote_access, children
     }
     ChildConfig {
         name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
@@ -168,6 +170,13 @@ structs! {
     PpkSpec { id, required }
     SignatureSpec { schemes, certificates, public_keys, authorities }
     Redirect { to, follow }
+    RemoteAccess { user, client, server }
+    ConfigClient { mode }
+    ConfigServer { mode, pool, settings }
+    ClientSettings {
+        addresses, netmask, dns, nbns, expiry_s, domain, split_dns, split, exclude, banner,
+        save_password, pfs_group, version
+    }
     DscpClass { of, code_points }
     Pfp { local, remote, protocol, local_port, remote_port }
     LifetimeSpec { seconds, octets, packets, idle_s }
@@ -193,6 +202,8 @@ enums! {
     SignatureScheme { 0 RsaPkcs1(hash), 1 RsaPss(hash), 2 Ecdsa(hash), 3 Ed25519 }
     SignatureHash { 0 Sha1, 1 Sha2_256, 2 Sha2_384, 3 Sha2_512, 4 Identity }
     IkeVersion { 0 V1, 1 V2 }
+    UserAuth { 0 None, 1 Ours { name }, 2 Peers { message } }
+    ConfigMode { 0 Pull, 1 Push }
     Aggressive { 0 Refuse, 1 Allow, 2 Initiate }
     NonceEncryption { 0 Plain, 1 Revised, 2 DhLess }
     BaseMode { 0 Refuse, 1 Allow, 2 Initiate }

@@ -30,6 +30,8 @@ pub(crate) struct Chosen {
     pub(crate) rekeys: Option<ChildSaId>,
     /// In transport mode, the two ends as the peer knows them, if that is not as we do.
     pub(crate) peer_view: Option<Hosts>,
+    /// Whether our side is less than the peer asks for.
+    pub(crate) narrowed: bool,
 }
 
 /// A request that is refused.
@@ -91,8 +93,9 @@ pub(crate) fn choose(
     for connection in candidates(core, children, cx) {
         for config in &connection.children {
             let is_moved = config.mode == Mode::Transport && core.wrap().is_some();
-            let (local, remote) =
+            let (asked, remote) =
                 if is_moved { nat::as_here((ours, peers), core) } else { (ours, peers) };
+            let local = narrowed(config, core, asked);
             if !protects(&connection, config, core, local, remote) {
                 continue;
             }
@@ -109,7 +112,17 @@ pub(crate) fn choose(
             let original = received.original_addresses.as_slice();
             let peer_view =
                 is_moved.then(|| nat::peer_view(Role::Responder, original, core)).flatten();
-            return Ok(Chosen { connection, child, choice, local, remote, rekeys, peer_view });
+            let narrowed = local != asked;
+            return Ok(Chosen {
+                connection,
+                child,
+                choice,
+                local,
+                remote,
+                rekeys,
+                peer_view,
+                narrowed,
+            });
         }
     }
     Err(Box::new(nearest.unwrap_or_else(|| no_selectors(core, ours, peers, offered))))
@@ -126,12 +139,24 @@ fn candidates(core: &Core, children: &[Child], cx: &Context<'_>) -> Vec<Arc<Conn
         return vec![own];
     };
     let is_alike = |other: &&&Arc<Connection>| {
-        let is_same = other.pad.remote_id.exact() == Some(peer);
+        // Who is let in without a user does not get to where users are asked for.
+        let is_same =
+            other.pad.remote_id.exact() == Some(peer) && other.remote_access == own.remote_access;
         other.name != own.name && is_same && other.pad.local_id == own.pad.local_id
     };
     let others = cx.connections.of_v1(core.path);
     let others: Vec<_> = others.iter().filter(is_alike).map(|&other| Arc::clone(other)).collect();
     std::iter::once(own).chain(others).collect()
+}
+
+/// Our side of a child. A remote client that asks for more than there is, mostly for everything, gets what
+/// there is: it has been told which networks these are, or takes what comes.
+fn narrowed(config: &ChildConfig, core: &Core, asked: TrafficSelector) -> TrafficSelector {
+    if core.connection.remote_access.server.is_none() {
+        return asked;
+    }
+    let mut own = config.local_ts.iter().filter_map(TsSpec::selector);
+    own.find(|own| own.is_subset_of(&asked)).unwrap_or(asked)
 }
 
 /// Whether a child is for this traffic, and the peer may speak for it.
@@ -142,7 +167,8 @@ fn protects(
     local: TrafficSelector,
     remote: TrafficSelector,
 ) -> bool {
-    let (here, there) = (core.path.local.ip(), core.path.remote.ip());
+    let here = core.inside_local(Some(remote.start));
+    let there = core.inside_remote(Some(local.start));
     let within = |one: TrafficSelector, specs: &[TsSpec], address| {
         specs.iter().any(|spec| one.is_subset_of(&spec.resolve(address)))
     };
@@ -175,10 +201,10 @@ fn no_selectors(
     let reason = FailureReason::SelectorMismatch {
         by: By::Us,
         our_local: config
-            .map(|config| resolved(&config.local_ts, core.path.local.ip()))
+            .map(|config| resolved(&config.local_ts, core.inside_local(None)))
             .unwrap_or_default(),
         our_remote: config
-            .map(|config| resolved(&config.remote_ts, core.path.remote.ip()))
+            .map(|config| resolved(&config.remote_ts, core.inside_remote(None)))
             .unwrap_or_default(),
         their_view_of_local: vec![local],
         their_view_of_remote: vec![remote],

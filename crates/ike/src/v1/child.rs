@@ -45,6 +45,8 @@ pub(crate) struct Child {
     /// How its packets travel.
     encap: Encapsulation,
     suite: Arc<[Transform]>,
+    /// The peer's side as far as it goes through the tunnel.
+    remote_ts: Vec<TrafficSelector>,
     in_engine: bool,
 }
 
@@ -79,6 +81,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) spi_out: Spi,
     pub(crate) local: TrafficSelector,
     pub(crate) remote: TrafficSelector,
+    /// What of the peer's side the peer wants in the tunnel; empty is all of it.
+    pub(crate) split: Vec<TrafficSelector>,
     pub(crate) keys_in: ChildKeys,
     pub(crate) keys_out: ChildKeys,
     pub(crate) encap: Encapsulation,
@@ -113,6 +117,8 @@ impl Child {
             shorten(&mut lifetime.soft.time, life.saturating_sub(life / 10));
         }
         let suite = cx.out.shared_suite(agreed.suite);
+        let all = agreed.split.is_empty();
+        let remote_ts = if all { vec![agreed.remote] } else { agreed.split };
         let sa = ChildSa {
             id,
             ike: agreed.ike,
@@ -127,7 +133,7 @@ impl Child {
             keys_in: agreed.keys_in,
             keys_out: agreed.keys_out,
             local_ts: vec![agreed.local],
-            remote_ts: vec![agreed.remote],
+            remote_ts: remote_ts.clone(),
             encap: agreed.encap,
             lifetime,
             replay_window: config.replay_window,
@@ -166,6 +172,7 @@ impl Child {
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
             encap: agreed.encap,
             suite,
+            remote_ts,
             in_engine: true,
         }
     }
@@ -278,7 +285,7 @@ impl Child {
             amounts: self.amounts.clone(),
             idle_at: None,
             local_ts: vec![self.local],
-            remote_ts: vec![self.remote],
+            remote_ts: self.remote_ts.clone(),
         }
     }
 }

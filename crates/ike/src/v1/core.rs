@@ -1,11 +1,12 @@
 //! What an IKE SA of IKEv1 has in every state: names, addresses, keys (RFC 2408 §2.5).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_db::{Connection, ConnectionName, Encapsulation, Identity, IkeSaId};
 use adit_wire::iana::isakmp::ExchangeType;
-use adit_wire::ikev2::{IkeSpi, Transform};
+use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder};
 
 use crate::command::{Path, ProofEnd};
@@ -19,6 +20,7 @@ use crate::output::Output;
 
 use super::keys::{Cookies, Iv, Keys};
 use super::nat::{self, Numbers};
+use super::transaction_phase::Access;
 
 /// The part of an IKE SA that stays while its state changes.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub(crate) struct Core {
     /// The network reported the peer as unreachable since then.
     pub(crate) unreachable: bool,
     pub(crate) keys: Option<Keys>,
+    /// Users, and addresses inside.
+    pub(crate) access: Access,
 }
 
 impl Core {
@@ -80,6 +84,7 @@ impl Core {
             heard: cx.now,
             unreachable: false,
             keys: None,
+            access: Access::default(),
         }
     }
 
@@ -128,9 +133,34 @@ impl Core {
         self.path = path;
     }
 
+    /// Our address inside, of the family of what it speaks with: the peer has given it, or it is the outer
+    /// one.
+    pub(crate) fn inside_local(&self, other: Option<IpAddr>) -> IpAddr {
+        self.access.own(other, self.path.local.ip())
+    }
+
+    /// The peer's, likewise.
+    pub(crate) fn inside_remote(&self, other: Option<IpAddr>) -> IpAddr {
+        self.access.peers(other, self)
+    }
+
+    /// The peer's side of a child, as the peer has answered what we asked. A gateway that has given us an
+    /// address may have less for us than we would like.
+    pub(crate) fn narrowed_by_peer(
+        &self,
+        answered: Option<(TrafficSelector, TrafficSelector)>,
+        asked: (TrafficSelector, TrafficSelector),
+    ) -> Option<TrafficSelector> {
+        let (local, remote) = answered?;
+        let may_be_less = self.connection.remote_access.client.is_some();
+        let is_less = may_be_less && local == asked.0 && remote.is_subset_of(&asked.1);
+        (is_less || (local, remote) == asked).then_some(remote)
+    }
+
     /// Our identity: the configured one, else our address.
     pub(crate) fn own_id(&self) -> Identity {
-        self.connection.pad.local_id(self.path.local.ip())
+        let own = self.connection.pad.local_id.clone();
+        own.unwrap_or_else(|| self.path.local.ip().into())
     }
 
     /// The identity by which the peer's secret is found before it has said who it is: the one that
@@ -169,6 +199,7 @@ impl Core {
             auth_limits: Vec::new(),
             ppk: false,
             over_at: None,
+            access: self.access.info(),
             children: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use adit_wire::iana::isakmp::NotifyType;
 use adit_wire::ip::FlowKey;
 use adit_wire::isakmp::{Header, Notify};
 
-use crate::command::Path;
+use crate::command::{AuthResult, JobId, Path};
 use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
 use crate::output::Output;
@@ -28,6 +28,7 @@ use super::lifetimes::{self, News};
 use super::quick_mode::{Outcome, QuickMode, Request};
 use super::received::Received;
 use super::retransmission::Answered;
+use super::transaction_phase::{Progress, TransactionPhase};
 
 /// A phase 1 that is complete.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub(crate) struct Established {
     /// When the NAT in front of us needs a packet to keep its mapping (RFC 3948 §4).
     keepalive_at: Option<Instant>,
     dpd: Dpd,
+    /// What comes before quick modes; none before it has begun.
+    transactions: Option<Box<TransactionPhase>>,
+    /// The first exchange of the peer with us since it began (RFC 2407 §4.6.3.3).
+    pub(crate) initial_contact: bool,
     /// Another phase 1 has its place: the peer may go on with this one, we do not.
     pub(crate) superseded: bool,
 }
@@ -76,6 +81,10 @@ pub(crate) enum Input {
     Over,
     /// The peer gives no sign of life.
     Silent(FailureReason),
+    /// Quick modes may come.
+    Open,
+    /// There will be none.
+    Barred(FailureReason),
 }
 
 /// Quick modes of one phase 1 at a time, those included that are over and answer repetitions.
@@ -95,7 +104,12 @@ const RENEW_WAIT: Duration = Duration::from_secs(60);
 
 impl Established {
     /// Both sides have authenticated.
-    pub(crate) fn new(last: Option<Answered>, core: &Core, cx: &mut Context<'_>) -> Self {
+    pub(crate) fn new(
+        last: Option<Answered>,
+        initial_contact: bool,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Self {
         let connection = &core.connection;
         let renewed = connection.rekey_time > Duration::ZERO;
         let rand_ms = u64::try_from(connection.rand_time.as_millis()).unwrap_or(u64::MAX);
@@ -124,8 +138,73 @@ impl Established {
             asked_number: None,
             keepalive_at: keepalive(core, cx.now),
             dpd: Dpd::new(cx.rng.next_u64()),
+            transactions: None,
+            initial_contact,
             superseded: false,
         }
+    }
+
+    // ---- What comes before quick modes ----
+
+    /// Whether there may be quick modes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.transactions.as_ref().is_some_and(|phase| phase.is_open())
+    }
+
+    /// Begins with users and addresses, if the connection has them.
+    pub(crate) fn begin_transactions(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Option<Input> {
+        let (phase, progress) = TransactionPhase::start(core, cx);
+        self.transactions = Some(Box::new(phase));
+        into_gate(progress)
+    }
+
+    /// Why the peer has deleted the phase 1.
+    pub(crate) fn blame(&self) -> FailureReason {
+        let known = self.transactions.as_ref().and_then(|phase| phase.blame());
+        known.unwrap_or(FailureReason::ClosedByPeer)
+    }
+
+    /// Takes a message of a Transaction exchange.
+    pub(crate) fn handle_transaction(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Vec<Input> {
+        let id = header.message_id;
+        if !header.flags.is_encrypted() || id == 0 || self.used_ids.contains(&id) {
+            return Vec::new();
+        }
+        let Some(phase) = &mut self.transactions else { return Vec::new() };
+        let before = phase.last_id();
+        let (is_new, progress) = phase.handle_message(header, octets, core, cx);
+        let now = phase.last_id();
+        if let Some(before) = before.filter(|_| before != now) {
+            self.use_up(before);
+        }
+        // What may be a replay does not say where the peer is.
+        if is_new && (path == core.path || !self.has_forgotten) {
+            core.hear(path, cx.now);
+        }
+        into_gate(progress).into_iter().collect()
+    }
+
+    /// Takes the result of a job.
+    pub(crate) fn handle_auth(
+        &mut self,
+        job: JobId,
+        result: AuthResult,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Option<Input> {
+        let phase = self.transactions.as_mut()?;
+        into_gate(phase.handle_auth(job, result, core, cx))
     }
 
     // ---- Children ----
@@ -163,6 +242,9 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Vec<Input> {
         let mut inputs = Vec::new();
+        if !self.is_open() {
+            return inputs;
+        }
         while let Some((name, _)) = self.wanted.pop_front() {
             if children.iter().any(|child| child.name == name && child.is_current()) {
                 continue;
@@ -324,6 +406,7 @@ impl Established {
             remote: chosen.remote,
             rekeys: chosen.rekeys,
             peer_view: chosen.peer_view,
+            narrowed: chosen.narrowed,
         };
         match QuickMode::answer(&request, core, cx) {
             Ok((quick, child)) => {
@@ -478,6 +561,9 @@ impl Established {
             inputs.extend(into_input(quick.handle_timeout(core, cx)));
         }
         self.forget_over(cx.now);
+        if let Some(phase) = &mut self.transactions {
+            inputs.extend(into_gate(phase.handle_timeout(core, cx)));
+        }
         match self.dpd.handle_timeout(core, cx) {
             Liveness::Fine => {}
             Liveness::Ask(number) => {
@@ -518,7 +604,8 @@ impl Established {
     pub(crate) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
         let quick = self.quick_modes.iter().map(QuickMode::poll_timeout).min();
         let dpd = self.dpd.poll_timeout(core);
-        let own = [self.rekey_at, self.over_at, self.keepalive_at];
+        let phase = self.transactions.as_ref().and_then(|phase| phase.poll_timeout());
+        let own = [self.rekey_at, self.over_at, self.keepalive_at, phase];
         [quick, dpd].into_iter().chain(own).flatten().min()
     }
 }
@@ -539,6 +626,14 @@ fn opened(id: u32, octets: &[u8], core: &Core) -> Option<(Vec<u8>, Iv)> {
 fn is_authentic(id: u32, received: &Received<'_>, core: &Core) -> bool {
     let (Some(keys), Some(hash)) = (&core.keys, received.hash) else { return false };
     keys.hash_1(id, received.covered) == Secret::from_slice(hash)
+}
+
+fn into_gate(progress: Progress) -> Option<Input> {
+    match progress {
+        Progress::Stay => None,
+        Progress::Opened => Some(Input::Open),
+        Progress::Failed(reason) => Some(Input::Barred(reason)),
+    }
 }
 
 fn into_input(outcome: Outcome) -> Option<Input> {

@@ -74,12 +74,17 @@ impl IkeSa {
 
     /// Whether both sides have authenticated, and the keys are there.
     pub(crate) fn is_established(&self) -> bool {
+        matches!(&self.phase, Phase::Established(established) if established.is_open())
+    }
+
+    /// Whether there are keys to say something with.
+    fn has_keys(&self) -> bool {
         matches!(self.phase, Phase::Established(_))
     }
 
-    /// Whether a phase 1 is under way.
+    /// Whether a phase 1 is under way, or what has to follow it before there are quick modes.
     pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.phase, Phase::Phase1(_))
+        matches!(self.phase, Phase::Phase1(_)) || (self.has_keys() && !self.is_established())
     }
 
     /// Whether a responder has answered somebody who has not authenticated.
@@ -115,6 +120,7 @@ impl IkeSa {
     pub(crate) fn info(&self) -> Option<IkeSaInfo> {
         let state = match &self.phase {
             Phase::Phase1(_) => IkeSaState::Connecting,
+            Phase::Established(_) if self.is_connecting() => IkeSaState::Connecting,
             Phase::Established(_) => IkeSaState::Established,
             Phase::Dormant => IkeSaState::Rekeyed,
             Phase::Closed => return None,
@@ -185,6 +191,10 @@ impl IkeSa {
                 established.repeat_last(octets, &self.core, cx);
                 return;
             }
+            ExchangeType::TRANSACTION => {
+                established.handle_transaction(path, header, octets, &mut self.core, cx)
+            }
+            ExchangeType::QUICK_MODE if !established.is_open() => return,
             ExchangeType::QUICK_MODE => {
                 established.handle_quick(path, header, octets, &mut self.core, &self.children, cx)
             }
@@ -213,9 +223,16 @@ impl IkeSa {
 
     /// Takes the result of a job.
     pub(crate) fn handle_auth(&mut self, job: JobId, result: AuthResult, cx: &mut Context<'_>) {
-        if let Phase::Phase1(phase1) = &mut self.phase {
-            let result = phase1.handle_auth(job, result, &mut self.core, cx);
-            self.conclude(result, cx);
+        match &mut self.phase {
+            Phase::Phase1(phase1) => {
+                let result = phase1.handle_auth(job, result, &mut self.core, cx);
+                self.conclude(result, cx);
+            }
+            Phase::Established(established) => {
+                let input = established.handle_auth(job, result, &mut self.core, cx);
+                input.into_iter().for_each(|input| self.take(input, cx));
+            }
+            Phase::Dormant | Phase::Closed => {}
         }
     }
 
@@ -232,7 +249,7 @@ impl IkeSa {
         let Phase::Phase1(phase1) = &mut self.phase else { return };
         let (wanted, initial_contact) = phase1.take_wanted();
         let by_peer = initial_contact && !self.core.role.is_initiator();
-        let mut established = Established::new(answered, &self.core, cx);
+        let mut established = Established::new(answered, by_peer, &self.core, cx);
         if let Some((child, flow)) = wanted {
             established.want(child, flow);
         }
@@ -245,7 +262,17 @@ impl IkeSa {
         if let Some(told) = self.core.told_life.take() {
             informational::send_life(told, &self.core, cx);
         }
-        cx.out.notice(Notice::Established { ike: self.core.id, initial_contact: by_peer });
+        if let Phase::Established(established) = &mut self.phase {
+            let input = established.begin_transactions(&mut self.core, cx);
+            input.into_iter().for_each(|input| self.take(input, cx));
+        }
+    }
+
+    /// All that comes before quick modes is settled.
+    fn open(&mut self, cx: &mut Context<'_>) {
+        let Phase::Established(established) = &self.phase else { return };
+        let initial_contact = established.initial_contact;
+        cx.out.notice(Notice::Established { ike: self.core.id, initial_contact });
     }
 
     /// Says that it is up; told by the endpoint once it has given it the children of the one before.
@@ -291,7 +318,7 @@ impl IkeSa {
 
     /// Ends the IKE SA and its children: the peer is told, and does not answer.
     pub(crate) fn close(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        if self.is_established() {
+        if self.has_keys() {
             let ids: Vec<ChildSaId> = self.children.iter().map(|child| child.id).collect();
             self.say_deleted(&ids, cx);
             informational::delete_isakmp(&self.core, cx);
@@ -338,7 +365,7 @@ impl IkeSa {
 
     /// Another IKE SA has its place and its children: it goes without a word to listeners.
     pub(crate) fn retire(&mut self, cx: &mut Context<'_>) {
-        if self.is_established() {
+        if self.has_keys() {
             informational::delete_isakmp(&self.core, cx);
         }
         self.phase = Phase::Closed;
@@ -484,9 +511,15 @@ impl IkeSa {
                 let child = self.children.iter_mut().find(|child| child.spi_out == spi_out);
                 child.into_iter().for_each(|child| child.heed(news));
             }
-            Input::Gone => self.lose_phase_1(FailureReason::ClosedByPeer, cx),
+            Input::Gone => {
+                let Phase::Established(established) = &self.phase else { return };
+                let reason = established.blame();
+                self.lose_phase_1(reason, cx);
+            }
             Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
             Input::Silent(reason) => self.end(reason, cx),
+            Input::Open => self.open(cx),
+            Input::Barred(reason) => self.close(reason, cx),
             Input::Refused(refused) => {
                 let failure = self.core.failure(refused.reason, cx.now);
                 let failure = Failure { child: refused.child, initiator: false, ..*failure };
@@ -659,7 +692,7 @@ impl IkeSa {
 
     /// Tells the peer that these children are gone, if there are keys to say it with.
     fn say_deleted(&self, ids: &[ChildSaId], cx: &mut Context<'_>) {
-        if !self.is_established() {
+        if !self.has_keys() {
             return;
         }
         for protocol in [adit_wire::iana::ProtocolId::ESP, adit_wire::iana::ProtocolId::AH] {
@@ -678,7 +711,7 @@ impl IkeSa {
 
     /// There is no phase 1 any more. Children stay without.
     fn lose_phase_1(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        if !self.is_established() {
+        if !self.has_keys() {
             return;
         }
         if self.children.iter().any(Child::is_current) {

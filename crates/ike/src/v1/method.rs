@@ -6,7 +6,7 @@
 //! them has a user who proves himself afterwards.
 
 use adit_crypto::KeyKind;
-use adit_db::{AuthSpec, Connection, SignatureSpec};
+use adit_db::{AuthSpec, Connection, SignatureSpec, UserAuth};
 use adit_wire::iana::doi::Phase1Auth;
 
 use crate::keymat::Role;
@@ -146,17 +146,34 @@ impl Method {
 }
 
 /// The methods by which both ends of a connection may prove themselves, the best first. A connection
-/// whose ends prove themselves differently has none, as one number is for both.
-pub(crate) fn methods_of(connection: &Connection) -> Vec<Method> {
+/// whose ends prove themselves differently has none, as one number is for both, unless one of them has a
+/// user who proves himself afterwards. Our role says which end that is.
+pub(crate) fn methods_of(connection: &Connection, role: Role) -> Vec<Method> {
     if connection.nonce_encryption.is_some() {
         // `encryption` has a machine of its own.
         return Vec::new();
     }
-    match (&connection.pad.local_auth, &connection.pad.remote_auth) {
-        (AuthSpec::Psk, AuthSpec::Psk) => vec![Method::PRE_SHARED_KEY],
-        (AuthSpec::Signature(ours), AuthSpec::Signature(_)) => signatures(ours),
-        _ => Vec::new(),
-    }
+    let user = match connection.remote_access.user {
+        UserAuth::None => None,
+        UserAuth::Ours { .. } => Some(role),
+        UserAuth::Peers { .. } => Some(role.other()),
+    };
+    // Whose only proof is the user's password says so by proving nothing else.
+    let (of_devices, is_hybrid) = match (&connection.pad.local_auth, &connection.pad.remote_auth) {
+        (AuthSpec::Psk, AuthSpec::Psk) => (vec![Method::PRE_SHARED_KEY], false),
+        (AuthSpec::Signature(ours), AuthSpec::Signature(_)) => (signatures(ours), false),
+        (AuthSpec::Null, AuthSpec::Signature(_)) if user == Some(role) => {
+            (vec![plain(Base::Signature(Algorithm::Rsa))], true)
+        }
+        (AuthSpec::Signature(ours), AuthSpec::Null) if user == Some(role.other()) => {
+            (signatures(ours), true)
+        }
+        _ => (Vec::new(), false),
+    };
+    let extended = user.map(|of| Extended { of, is_hybrid });
+    let with_user = of_devices.into_iter().map(|method| Method { extended, ..method });
+    // Not every method has a number for that.
+    with_user.filter(|method| method.number().is_some()).collect()
 }
 
 /// By what kind of key we have. Where the configuration names none, it may be any: they are known where

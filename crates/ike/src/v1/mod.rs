@@ -10,6 +10,8 @@
 //! | `method` | how both ends prove themselves | 2409 appendix A |
 //! | `established` | what a complete phase 1 does | |
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
+//! | `transaction_phase`, `transaction` | XAUTH and Mode-Config between the two | draft-ietf-ipsec-isakmp-mode-cfg-05 |
+//! | `xauth`, `mode_config` | their attributes | draft-ietf-ipsec-isakmp-xauth-06 |
 //! | `nat` | NAT traversal | 3947 |
 //! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
@@ -31,6 +33,7 @@ mod keymat;
 mod keys;
 mod lifetimes;
 mod method;
+mod mode_config;
 mod nat;
 mod phase1;
 mod quick_mode;
@@ -38,7 +41,10 @@ mod received;
 mod retransmission;
 pub(crate) mod sessions;
 mod suite;
+mod transaction;
+mod transaction_phase;
 mod vendor;
+mod xauth;
 
 pub(crate) use self::attempt::Attempt;
 pub(crate) use self::core::Core;

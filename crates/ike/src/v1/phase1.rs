@@ -365,7 +365,9 @@ fn common_vendors(
     core: &mut Core,
 ) -> Vec<&'static [u8]> {
     let is_theirs = |id: &&'static [u8]| received.vendor_ids.contains(id);
-    let mut ids: Vec<&'static [u8]> = vendor::ours().into_iter().filter(is_theirs).collect();
+    let access = vendor::of_remote_access(&core.connection.remote_access);
+    let ours = vendor::ours().into_iter().chain(access);
+    let mut ids: Vec<&'static [u8]> = ours.filter(is_theirs).collect();
     if exchange != Exchange::Base
         && let Some((id, numbers)) = nat::common(&received.vendor_ids, core)
     {

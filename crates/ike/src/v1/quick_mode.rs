@@ -184,9 +184,9 @@ impl QuickMode {
         };
         if !received.ids.is_empty() {
             let answered = identification::pair(&received.ids);
-            if answered != Some((asked.local, asked.remote)) {
-                return Err(FailureReason::PeerMisbehaved("selectors were not offered"));
-            }
+            let remote = core.narrowed_by_peer(answered, (asked.local, asked.remote));
+            let strange = FailureReason::PeerMisbehaved("selectors were not offered");
+            asked.remote = remote.ok_or(strange)?;
         }
         let nonces = Phase2Nonces { initiator: asked.nonce.clone(), responder: nonce_r.to_vec() };
         let hash = keys.hash_3(self.message_id, &nonces);
@@ -251,8 +251,12 @@ impl QuickMode {
                 ));
             }
         };
-        for (_, body) in &received.ids {
-            covered.push(PayloadType::ID, |w| w.bytes(body));
+        if request.narrowed {
+            put_ids(request.remote, request.local, &mut covered);
+        } else {
+            for (_, body) in &received.ids {
+                covered.push(PayloadType::ID, |w| w.bytes(body));
+            }
         }
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
@@ -438,6 +442,8 @@ pub(crate) struct Request<'a, 'm> {
     pub(crate) remote: TrafficSelector,
     pub(crate) rekeys: Option<ChildSaId>,
     pub(crate) peer_view: Option<Hosts>,
+    /// Whether our side is less than the peer asks for.
+    pub(crate) narrowed: bool,
 }
 
 /// What both sides have agreed on.
@@ -482,6 +488,7 @@ impl Negotiated<'_> {
             spi_out: self.choice.spi_out,
             local: self.local,
             remote: self.remote,
+            split: core.access.split_within(self.remote),
             keys_in,
             keys_out,
             encap: core.encapsulation(),
@@ -502,8 +509,13 @@ fn selectors(
         [spec] => Some(spec.resolve(address)),
         _ => None,
     };
-    let local = one(&config.local_ts, core.path.local.ip());
-    let remote = one(&config.remote_ts, core.path.remote.ip());
+    let fixed = |specs: &[adit_db::TsSpec]| specs.first()?.selector().map(|ts| ts.start);
+    let is_dynamic = fixed(&config.local_ts).is_none();
+    if is_dynamic && core.access.lacks(fixed(&config.remote_ts)) {
+        return Err(FailureReason::NoInnerAddress);
+    }
+    let local = one(&config.local_ts, core.inside_local(fixed(&config.remote_ts)));
+    let remote = one(&config.remote_ts, core.inside_remote(local.map(|ts| ts.start)));
     local.zip(remote).ok_or(FailureReason::Internal("IKEv1 has one selector for each side"))
 }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use adit_wire::iana::isakmp::PayloadType;
 use adit_wire::isakmp::{
-    Cert, CertReq, Delete, Id, Notify, Payload, Payloads, RawPayload, Sa, without_padding,
+    Cert, CertReq, Configuration, Delete, Id, Notify, Payload, Payloads, RawPayload, Sa,
+    without_padding,
 };
 
 use super::nat;
@@ -27,6 +28,8 @@ pub(crate) struct Received<'a> {
     pub(crate) covered: &'a [u8],
     pub(crate) notifies: Vec<Notify<'a>>,
     pub(crate) deletes: Vec<Delete<'a>>,
+    /// That of a Transaction exchange.
+    pub(crate) configuration: Option<Configuration<'a>>,
     pub(crate) vendor_ids: Vec<&'a [u8]>,
     /// NAT-D of either numbering: first that of where the peer has sent to.
     pub(crate) nat_hashes: Vec<&'a [u8]>,
@@ -76,6 +79,7 @@ impl<'a> Received<'a> {
             Payload::Id(_) => return Err(Malformed),
             Payload::Notify(notify) => self.notifies.push(notify),
             Payload::Delete(delete) => self.deletes.push(delete),
+            Payload::Configuration(body) => once(&mut self.configuration, body)?,
             Payload::VendorId(_) => self.vendor_ids.push(raw.body),
             Payload::NatD(hash) | Payload::NatDDraft(hash) => {
                 let has_room = self.nat_hashes.len() < nat::HASHES_MAX;
@@ -88,7 +92,7 @@ impl<'a> Received<'a> {
             Payload::Signature(_) => once(&mut self.signature, raw.body)?,
             Payload::Cert(cert) => self.certs.push(cert),
             Payload::CertReq(request) => self.cert_requests.push(request),
-            Payload::Configuration(_) | Payload::Fragment(_) | Payload::Private(_) => {}
+            Payload::Fragment(_) | Payload::Private(_) => {}
         }
         Ok(())
     }

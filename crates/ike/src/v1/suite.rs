@@ -74,7 +74,7 @@ impl Phase1Suite {
     /// Whether a connection lets phase 1 go so, and we can.
     pub(crate) fn is_for(&self, connection: &Connection, exchange: Exchange) -> bool {
         connection.proposals.iter().any(|spec| self.is_in(spec))
-            && methods_of(connection).contains(&self.method)
+            && methods_of(connection, Role::Responder).contains(&self.method)
             && Rule::of(exchange, self.method, 1).is_some()
     }
 
@@ -156,7 +156,7 @@ impl Phase1Offer {
                 lifetimes,
             })
         };
-        let mut suites: Vec<Phase1Suite> = methods_of(connection)
+        let mut suites: Vec<Phase1Suite> = methods_of(connection, Role::Initiator)
             .into_iter()
             .filter(|method| Rule::of(exchange, *method, 1).is_some())
             .flat_map(|method| phase1_suites(&connection.proposals, method))

@@ -1,5 +1,7 @@
 //! Vendor ids of IKEv1 (RFC 2408 §3.16): what the other side can do, and who it is.
 
+use adit_db::{RemoteAccess, UserAuth};
+
 use crate::event::PeerSoftware;
 
 /// Dead peer detection (RFC 3706 §5.1), version 1.0.
@@ -14,6 +16,22 @@ pub(crate) const ADIT: &[u8] = b"Adit IKEv1";
 const STRONGSWAN: &[u8] = &[
     0x88, 0x2f, 0xe5, 0x6d, 0x6f, 0xd2, 0x0d, 0xbc, 0x22, 0x51, 0x61, 0x3b, 0x2e, 0xbe, 0x5b, 0xeb,
 ];
+
+/// XAUTH (draft-beaulieu-ike-xauth-02 §2).
+const XAUTH: &[u8] = &[0x09, 0x00, 0x26, 0x89, 0xdf, 0xd6, 0xb7, 0x12];
+
+/// MD5 of `CISCO-UNITY`, with a version: the attributes of Unity clients.
+const UNITY: &[u8] = &[
+    0x12, 0xf5, 0xf2, 0x8c, 0x45, 0x71, 0x68, 0xa9, 0x70, 0x2d, 0x9f, 0xe2, 0x74, 0xcc, 0x01, 0x00,
+];
+
+/// What we send where a connection has users or addresses inside.
+pub(crate) fn of_remote_access(access: &RemoteAccess) -> Vec<&'static [u8]> {
+    let has_users = access.user != UserAuth::None;
+    let has_addresses = access.client.is_some() || access.server.is_some();
+    let ids = [has_users.then_some(XAUTH), has_addresses.then_some(UNITY)];
+    ids.into_iter().flatten().collect()
+}
 
 /// What we send: that we answer R-U-THERE whether we ask it or not.
 pub(crate) fn ours() -> [&'static [u8]; 2] {

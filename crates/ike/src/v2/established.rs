@@ -773,6 +773,7 @@ impl Established {
             auth_limits: self.reauth.as_ref().map(|reauth| reauth.limits()).unwrap_or_default(),
             ppk: self.secrets.ppk,
             over_at: self.over_at,
+            access: None,
             children: self.children.iter().map(|child| child.info(encap)).collect(),
             ..core.info()
         }

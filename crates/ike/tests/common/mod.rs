@@ -11,8 +11,8 @@ use adit_crypto::{OpenKey, SealKey, Secret, SeededRng};
 use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
 use adit_ike::record::{Begin, Recorded, Replay};
 use adit_ike::{
-    AuthJob, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys, IkeSaInfo,
-    IkeSaState, Input, Keys, Output, PacketEvent, Path, RequestId,
+    AuthJob, AuthJobKind, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys,
+    IkeSaInfo, IkeSaState, Input, Keys, Output, PacketEvent, Path, RequestId,
 };
 use adit_pki::{Credentials, Moment};
 use adit_wire::Writer;
@@ -32,6 +32,10 @@ const CERTIFIED: Moment = Moment(1_700_000_000);
 pub(crate) struct Peer {
     pub(crate) endpoint: Recorded,
     pub(crate) secret: &'static [u8],
+    /// Our user's password.
+    pub(crate) password: &'static [u8],
+    /// Names and passwords of the peer's users.
+    pub(crate) users: Vec<(&'static str, &'static [u8])>,
     pub(crate) children: BTreeMap<ChildSaId, ChildSa>,
     pub(crate) outbound: Vec<ChildSaId>,
     pub(crate) skipped: Vec<(ChildSaId, u64)>,
@@ -50,6 +54,8 @@ impl Peer {
         Self {
             endpoint: recorded(config),
             secret: b"a secret shared by both",
+            password: b"correct horse",
+            users: vec![("alice", b"correct horse"), ("bob", b"battery staple")],
             children: BTreeMap::new(),
             outbound: Vec::new(),
             skipped: Vec::new(),
@@ -184,7 +190,14 @@ impl Peer {
         if !self.answers_jobs {
             return;
         }
-        let secret = Secret::from_slice(self.secret);
+        let of_user = |name: &str| self.users.iter().find(|(user, _)| *user == name);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are of the two devices")]
+        let secret: &[u8] = match &job.kind {
+            AuthJobKind::Password => self.password,
+            AuthJobKind::CheckPassword { user, .. } => of_user(user).map_or(&[], |user| user.1),
+            _ => self.secret,
+        };
+        let secret = Secret::from_slice(secret);
         let keys = Keys { secret: Some(&secret), credentials: &self.credentials, now: CERTIFIED };
         let result = job.answer_with(keys);
         self.give(Input::Auth(job.job, result), now);

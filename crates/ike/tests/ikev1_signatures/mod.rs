@@ -61,7 +61,7 @@ fn signature(spec: SignatureSpec) -> AuthSpec {
 }
 
 /// Both sides with certificates by one authority, which both trust.
-fn certificates(
+pub(super) fn certificates(
     algorithm: &'static rcgen::SignatureAlgorithm,
     shape: impl Fn([Connection; 2]) -> [Connection; 2],
 ) -> Pair {

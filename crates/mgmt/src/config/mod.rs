@@ -118,6 +118,10 @@ pub struct MoreSecrets {
     pub ppk: Option<Secret>,
     /// The secret of the second authentication (RFC 4739).
     pub second: Option<Secret>,
+    /// The password of our user (XAUTH).
+    pub password: Option<Secret>,
+    /// Names and passwords of the peer's users.
+    pub users: Vec<(String, Secret)>,
 }
 
 /// Where a tunnel's configuration stands.
@@ -152,7 +156,10 @@ impl Tunnel {
             (Some(a), Some(b)) => a.octets == b.octets,
             (a, b) => a.is_none() && b.is_none(),
         };
-        let same_secrets = same_secret && self.more_secrets == other.more_secrets;
+        // Users are asked anew with each phase 1, and so are no reason to negotiate anew.
+        let [ours, theirs] = [&self.more_secrets, &other.more_secrets]
+            .map(|more| (&more.ppk, &more.second, &more.password));
+        let same_secrets = same_secret && ours == theirs;
         self.connection == other.connection && same_secrets
     }
 }

@@ -31,6 +31,7 @@ mod outer_header;
 mod path_mtu;
 mod path_probe;
 mod pfp;
+mod remote_access;
 mod sas;
 mod secret;
 mod signature;
@@ -52,6 +53,10 @@ fn secrets(path: &Path) -> Result<SecretFile, String> {
         ("tunnels/open.psk", (GOOD_SECRET, 0o100_644)),
         ("tunnels/weak.psk", ("hunter2", 0o100_600)),
         ("tunnels/empty.psk", ("\n", 0o100_600)),
+        ("tunnels/alice.password", ("correct horse\n", 0o100_600)),
+        ("tunnels/users", ("# members\nalice correct horse\n\nbob\tstaple\n", 0o100_600)),
+        ("tunnels/odd.users", ("alice one\nhunter2\n", 0o100_600)),
+        ("tunnels/twice.users", ("alice one\nalice two\n", 0o100_600)),
         ("/etc/secret", (GOOD_SECRET, 0o100_400)),
     ]
     .into();
@@ -338,7 +343,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ not a table of this file
           |
-          = help: known keys: aggressive, base_mode, keep, peer, address, id, peer_id, childless, redirect, follow_redirects, resumption, over, encap, protocol, engine, tcp, mode, mobike, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, peer_replay_window, tfc_padding, tfc_dummies, compress, turbo, interface, mark, offload, routes, dscp, ecn, df, icmp_errors, security_failures, traceroute_transit, icmp, path_mtu, path_mtu_age, fragment, mss_clamp, idle, pfp, local, remote, path_probe, path_probe_from, classes, cpus, claims, cert, key, ca, peer_cert, peer_key, forward_secrecy, auth, peer_auth, ppk_id, ppk_required, ppk, reauth, second, secret
+          = help: known keys: aggressive, base_mode, keep, peer, address, id, peer_id, childless, redirect, follow_redirects, resumption, over, encap, protocol, engine, tcp, mode, mobike, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, peer_replay_window, tfc_padding, tfc_dummies, compress, turbo, interface, mark, offload, routes, dscp, ecn, df, icmp_errors, security_failures, traceroute_transit, icmp, path_mtu, path_mtu_age, fragment, mss_clamp, idle, pfp, local, remote, path_probe, path_probe_from, classes, cpus, claims, cert, key, ca, peer_cert, peer_key, forward_secrecy, auth, peer_auth, ppk_id, ppk_required, ppk, reauth, second, xauth, mode_config, secret
         ");
 }
 

@@ -11,6 +11,7 @@ mod kernel;
 mod mobike;
 pub(super) mod nesting;
 mod pfp;
+mod remote_access;
 mod signature;
 
 use std::ops::Range;
@@ -31,7 +32,7 @@ use super::fields::{Fields, Placed, narrow};
 use super::memo::{Memo, ReadProposals};
 use super::overlap::PlacedSelector;
 use super::report::{ConfigError, Mistake, tunnel_name};
-use super::{Origin, SecretFile, SourceFile, Tunnel, TunnelSecret};
+use super::{MoreSecrets, Origin, SecretFile, SourceFile, Tunnel, TunnelSecret};
 use crate::codes::Code;
 use crate::secret::{trim_secret, weakness};
 use crate::vici::conn::parse_seconds;
@@ -134,11 +135,14 @@ fn read_fields<'a>(
     let remote_ts = connection.children.first().map(|child| child.remote_ts.clone());
     let remote_ts = remote_ts.unwrap_or_default();
     let more_secrets = authentication::read(fields, memo, &mut connection, &remote_ts);
+    let mut access_secrets = MoreSecrets::default();
+    remote_access::read(fields, memo, asked.version, &mut connection, &mut access_secrets);
     asked.settle(fields, &mut connection, has_own_esp);
     let secret = read_secret(fields, memo, &connection);
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
-    let (secret, more_secrets) = (secret?, more_secrets?);
+    let (secret, MoreSecrets { ppk, second, .. }) = (secret?, more_secrets?);
+    let more_secrets = MoreSecrets { ppk, second, ..access_secrets };
     let tunnel = Tunnel { connection, secret, more_secrets, key, origin };
     Some(Draft { file: fields.file, tunnel, local, remote, over })
 }

@@ -1,5 +1,5 @@
 //! What goes wrong with post-quantum keys (RFC 8784) and rounds of authentication (RFC 4739): E221,
-//! E222.
+//! E222; users and their addresses: E223, E303.
 
 use adit_db::PpkId;
 
@@ -21,6 +21,34 @@ impl Diagnosis {
             .line("saw", gap)
             .fix(fix)
             .place(cx.at("ppk_id"))
+    }
+
+    /// E223: a user is not let in; the name is known if it is ours.
+    pub fn user_refused(cx: &Context, user: Option<&str>, by_peer: bool) -> Self {
+        let who = user.map_or_else(|| "the peer's user".to_owned(), |user| format!("user {user}"));
+        let diagnosis = cx.start(Code::E223, format!("{who} is not let in"));
+        match (user, by_peer) {
+            (Some(_), true) => diagnosis
+                .line("saw", "the gateway does not take name and password")
+                .fix("compare `user` and `password` with the gateway's list")
+                .place(cx.at("xauth")),
+            (Some(_), false) => diagnosis
+                .line("saw", "the gateway asks for more than name and password")
+                .fix("let the gateway ask for these alone")
+                .place(cx.at("xauth")),
+            (None, _) => diagnosis
+                .line("saw", "wrong name or password, too often")
+                .fix("compare with the file of `users`")
+                .place(cx.at("xauth")),
+        }
+    }
+
+    /// E303: the peer has no address for us.
+    pub fn no_inner_address(cx: &Context) -> Self {
+        cx.start(Code::E303, "the gateway has no address for us")
+            .line("saw", "an answer without an address")
+            .fix("make the gateway's pool larger")
+            .place(cx.at("mode_config"))
     }
 
     /// E222: the peer authenticates `more` often or less often than `expected`.

@@ -386,6 +386,34 @@ fn e302_not_claimed() {
 }
 
 #[test]
+fn e223_user_refused() {
+    insta::assert_snapshot!(Diagnosis::user_refused(&native(), Some("alice"), true), @"
+        error[E223]: berlin: user alice is not let in
+          saw            the gateway does not take name and password
+          fix            compare `user` and `password` with the gateway's list
+          in             tunnels/berlin.toml
+        ");
+    let strange = Diagnosis::user_refused(&native(), Some("alice"), false).to_string();
+    assert!(strange.contains("asks for more than name and password"), "{strange}");
+    insta::assert_snapshot!(Diagnosis::user_refused(&native(), None, false), @"
+        error[E223]: berlin: the peer's user is not let in
+          saw            wrong name or password, too often
+          fix            compare with the file of `users`
+          in             tunnels/berlin.toml
+        ");
+}
+
+#[test]
+fn e303_no_inner_address() {
+    insta::assert_snapshot!(Diagnosis::no_inner_address(&native()), @"
+        error[E303]: berlin: the gateway has no address for us
+          saw            an answer without an address
+          fix            make the gateway's pool larger
+          in             tunnels/berlin.toml
+        ");
+}
+
+#[test]
 fn e301_selector_mismatch() {
     let (local, remote) = (selectors(&["10.1.0.0/24"]), selectors(&["10.2.0.0/24"]));
     let other = selectors(&["10.3.0.0/24", "10.4.0.0/24"]);

@@ -18,6 +18,7 @@ registry! {
         BASE_MODE = 1, "Base Mode";
         MAIN_MODE = 2, "Main Mode";
         AGGRESSIVE_MODE = 4, "Aggressive Mode";
+        TRANSACTION = 6, "Transaction";
         QUICK_MODE = 32, "Quick Mode";
         IKE_SA_INIT = 34, "IKE_SA_INIT";
         IKE_AUTH = 35, "IKE_AUTH";

@@ -8,6 +8,7 @@ mod ike;
 mod ip;
 mod ipcomp;
 pub mod isakmp;
+mod mode_config;
 mod notify;
 mod transform;
 
@@ -18,6 +19,7 @@ pub use ike::{
 };
 pub use ip::IpProtocol;
 pub use ipcomp::IpCompTransformId;
+pub use mode_config::ConfigAttribute;
 pub use notify::NotifyType;
 pub use transform::{
     EncryptionId, EsnId, IntegrityId, KeyExchangeId, KeyLength, PrfId, TransformType,

@@ -138,14 +138,15 @@ impl Running {
         let secret = tunnel.secret.as_ref().map(|secret| &secret.octets);
         let more = &tunnel.more_secrets;
         let second = more.second.as_ref();
-        let all = [secret, second, more.ppk.as_ref()];
+        // Whoever the users are is asked anew with each phase 1: the others stay when one comes or goes.
+        let all = [secret, second, more.ppk.as_ref(), more.password.as_ref()];
         if all.iter().all(Option::is_none) {
             return Secret::default();
         }
         // Each behind a mark of its own: octets cannot pass from one to the next.
         let marks = all.map(|one| one.map_or_else(Secret::default, |one| self.marker.mark(one)));
-        let [secret, second, ppk] = &marks;
-        Secret::concat(&[secret.as_bytes(), b"|", second.as_bytes(), b"|", ppk.as_bytes()])
+        let parts: Vec<&[u8]> = marks.iter().flat_map(|mark| [mark.as_bytes(), b"|"]).collect();
+        Secret::concat(&parts)
     }
 
     fn take_over(&mut self, configuration: Configuration, report: &ReloadReport) {
@@ -178,8 +179,9 @@ impl Running {
                 secret: tunnel.secret.as_ref().map(|secret| (secret.name.clone(), secret.facts)),
                 connection: Arc::clone(&tunnel.connection),
             };
-            let MoreSecrets { ppk, second } = tunnel.more_secrets;
-            let own = TunnelSecrets { psk: tunnel.secret.map(|psk| psk.octets), second, ppk };
+            let MoreSecrets { ppk, second, password, users } = tunnel.more_secrets;
+            let (psk, users) = (tunnel.secret.map(|psk| psk.octets), users.into_iter().collect());
+            let own = TunnelSecrets { psk, second, ppk, password, users };
             if !own.is_empty() {
                 secrets.secrets.push((tunnel.connection.name.clone(), own));
             }

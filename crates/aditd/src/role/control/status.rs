@@ -1,11 +1,14 @@
 //! `adit status`: every tunnel in states an operator can act on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_db::{ChildName, ConnectionName, Keep, TransformWords};
 use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState};
-use adit_mgmt::api::{ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus};
+use adit_mgmt::api::{
+    AccessStatus, ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus,
+};
 use adit_sys::clock;
 
 use super::Running;
@@ -79,6 +82,7 @@ impl Running {
             peer_software: sa.and_then(|sa| software(sa.peer)).map(str::to_owned),
             local_id: sa.and_then(|sa| sa.local_id.as_ref()).map(ToString::to_string),
             remote_id: sa.and_then(|sa| sa.remote_id.as_ref()).map(ToString::to_string),
+            access: access(&sas),
             since_s: age(since, now),
             octets_in: traffic.octets_in,
             packets_in: traffic.packets_in,
@@ -169,6 +173,28 @@ fn keep(known: &ConnectionInfo) -> &'static str {
 fn peers(connection: &adit_db::Connection) -> String {
     let names: Vec<String> = connection.remote_addresses.iter().map(ToString::to_string).collect();
     if names.is_empty() { "any".to_owned() } else { names.join(", ") }
+}
+
+/// Users and addresses inside, over all IKE SAs.
+fn access(sas: &[&IkeSaInfo]) -> Option<AccessStatus> {
+    let mut status = AccessStatus::default();
+    let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
+    for access in sas.iter().filter_map(|sa| sa.access.as_deref()) {
+        if let Some(given) = &access.given {
+            status.addresses = texts(&given.addresses);
+            status.dns = texts(&given.dns);
+            status.domain.clone_from(&given.domain);
+            status.split = given.split.iter().map(ToString::to_string).collect();
+            status.banner.clone_from(&given.banner);
+        }
+        let leases: Vec<String> = texts(&access.leases);
+        let client: Vec<String> = access.user.iter().cloned().chain(leases).collect();
+        let client = client.join(" ");
+        if !client.is_empty() && !status.clients.contains(&client) {
+            status.clients.push(client);
+        }
+    }
+    (status != AccessStatus::default()).then_some(status)
 }
 
 /// Where else the peer is, as it says.

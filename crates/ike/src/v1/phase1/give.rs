@@ -183,8 +183,10 @@ impl Phase1 {
             self.choice.1.iter().for_each(|id| chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id)));
             return;
         }
+        let access = vendor::of_remote_access(&core.connection.remote_access);
         let passes_nats = self.exchange != Exchange::Base;
-        for id in vendor::ours().into_iter().chain(nat::offered(core).filter(|_| passes_nats)) {
+        let nats = nat::offered(core).filter(|_| passes_nats);
+        for id in vendor::ours().into_iter().chain(access).chain(nats) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
     }
@@ -236,7 +238,7 @@ pub(crate) fn answer_octets(
 }
 
 /// Header, SA payload, nonce, a name of 100 octets, vendor ids, and the headers of payloads.
-const FIXED_OCTETS: usize = 28 + 64 + 36 + 108 + 3 * 24 + 4 * 4;
+const FIXED_OCTETS: usize = 28 + 64 + 36 + 108 + 4 * 24 + 4 * 4;
 
 /// What fits into a packet of 1 280 octets, the least that IPv6 has, with the headers of IPv6 and UDP.
 const DATAGRAM_OCTETS: usize = 1_232;

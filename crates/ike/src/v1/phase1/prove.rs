@@ -287,6 +287,7 @@ fn refusal(result: AuthResult, claimed: Option<Identity>, core: &Core) -> Failur
         | AuthResult::VerifiedAndSigned(_)
         | AuthResult::Mixed(_)
         | AuthResult::Derived(_)
+        | AuthResult::Decrypted(_)
         | AuthResult::Limited(_) => FailureReason::NoSecret { local, remote },
     }
 }

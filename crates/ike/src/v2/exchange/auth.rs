@@ -51,7 +51,9 @@ fn start_job(
         AuthJobKind::Sign
         | AuthJobKind::SignHash { .. }
         | AuthJobKind::Derive
-        | AuthJobKind::Decrypt(_) => handshake.rounds.ours,
+        | AuthJobKind::Decrypt(_)
+        | AuthJobKind::Password
+        | AuthJobKind::CheckPassword { .. } => handshake.rounds.ours,
         AuthJobKind::Verify { .. }
         | AuthJobKind::VerifyHash { .. }
         | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,

@@ -257,6 +257,7 @@ impl Core {
             auth_limits: Vec::new(),
             ppk: false,
             over_at: None,
+            access: None,
             children: Vec::new(),
         }
     }

@@ -48,7 +48,7 @@ pub(super) fn read(
         connection.rand_time = connection.rand_time.max(tenth);
     }
     let second = read_second(fields, memo, connection)?;
-    Some(MoreSecrets { ppk, second })
+    Some(MoreSecrets { ppk, second, ..MoreSecrets::default() })
 }
 
 /// Where a side is said to prove nothing, which a side that signs does not do.

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use adit_crypto::KeyKind;
 use adit_db::{
     Aggressive, AuthSpec, BaseMode, ChildConfig, Connection, Encap, Engine, IkeVersion, Mode,
-    ProposalSpec, SignatureSpec,
+    ProposalSpec, SignatureSpec, UserAuth,
 };
 use adit_wire::iana::doi::{EspTransformId, GroupId, Phase1Encryption, Phase1Hash};
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
@@ -263,7 +264,15 @@ fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, 
 fn mixed_proofs(connection: &Connection) -> Option<(&'static str, &'static str)> {
     let pad = &connection.pad;
     let (ours, theirs) = (pad.local_auth.signature(), pad.remote_auth.signature());
-    if ours.is_some() != theirs.is_some() {
+    let user = &connection.remote_access.user;
+    let of_user = match user {
+        UserAuth::None => None,
+        UserAuth::Ours { .. } => Some(&pad.local_auth),
+        UserAuth::Peers { .. } => Some(&pad.remote_auth),
+    };
+    // Whose user has a password may do without (`hybrid`).
+    let is_hybrid = of_user == Some(&AuthSpec::Null);
+    if ours.is_some() != theirs.is_some() && !is_hybrid {
         return Some((
             "in IKEv1 both sides prove themselves in the same way",
             "a secret for both, or keys or certificates on both sides",
@@ -274,11 +283,15 @@ fn mixed_proofs(connection: &Connection) -> Option<(&'static str, &'static str)>
         let kinds = leaves.map(|one| one.public_key().kind());
         kinds.chain(spec.public_keys.iter().map(|key| key.kind())).collect::<Vec<_>>()
     };
-    let has_ed25519 = [ours, theirs]
-        .into_iter()
-        .flatten()
-        .any(|spec| keys(spec).contains(&adit_crypto::KeyKind::Ed25519));
-    has_ed25519.then_some(("IKEv1 has no number for Ed25519", "use keys of RSA or ECDSA"))
+    let has_ed25519 =
+        [ours, theirs].into_iter().flatten().any(|spec| keys(spec).contains(&KeyKind::Ed25519));
+    if has_ed25519 {
+        return Some(("IKEv1 has no number for Ed25519", "use keys of RSA or ECDSA"));
+    }
+    let is_rsa = |kind: &KeyKind| matches!(kind, KeyKind::Rsa(_));
+    let all_rsa = [ours, theirs].into_iter().flatten().all(|spec| keys(spec).iter().all(is_rsa));
+    let is_odd = *user != UserAuth::None && !all_rsa;
+    is_odd.then_some(("XAUTH has numbers for RSA keys alone", "use keys of RSA, or a secret"))
 }
 
 fn has_more_selectors(child: &ChildConfig) -> bool {
