@@ -6,6 +6,7 @@
 mod common;
 mod ikev1_lifetimes;
 mod ikev1_nat;
+mod ikev1_quick;
 
 use std::time::Duration;
 

@@ -439,3 +439,6 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

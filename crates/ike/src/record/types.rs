@@ -2,14 +2,14 @@
 
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
-    Aggressive, AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim, Connection,
-    ConnectionName, DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap,
-    EndAction, Engine, FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow,
-    IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads,
-    InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark,
-    Mobike, Mode, MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId,
-    PpkSpec, ProposalSpec, Redirect, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc,
-    Transit, TsSpec, Unique, WindowSize,
+    AbsentLifetime, Aggressive, AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim,
+    Connection, ConnectionName, DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule,
+    EcnPolicy, Encap, EndAction, Engine, FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage,
+    IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
+    InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule,
+    LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, PadEntry,
+    PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteRound,
+    SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -150,7 +150,7 @@ structs! {
     Connection {
         name, ike, aggressive, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
-        rand_time, reauth_time, unique, reach, childless, redirect, resumption, children
+        rand_time, reauth_time, lifetime_rule, unique, reach, childless, redirect, resumption, children
     }
     ChildConfig {
         name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
@@ -171,6 +171,8 @@ structs! {
     Pfp { local, remote, protocol, local_port, remote_port }
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
+    LifetimeRule { absent, strict, ike_seconds, child_seconds, child_kilobytes }
+    LifetimeBounds { least, most }
     Tfc { padding, dummies }
     IcmpTreatment { red, black, tunnel }
     MtuPolicy { path, ageing, fragment, mss, echo }
@@ -194,6 +196,7 @@ enums! {
     IkeVersion { 0 V1, 1 V2 }
     Aggressive { 0 Refuse, 1 Allow, 2 Initiate }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
+    AbsentLifetime { 0 Shorter, 1 LocalDefault, 2 Seconds28800, 3 Infinite, 4 Reject }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }
     Mobike { 0 No, 1 Yes, 2 Unchecked }
     Unique { 0 Replace, 1 Keep, 2 Never }

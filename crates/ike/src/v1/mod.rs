@@ -8,18 +8,24 @@
 //! | `method` | how both ends prove themselves | 2409 appendix A |
 //! | `established` | what a complete phase 1 does | |
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
+//! | `new_group` | private groups, which are refused | 2409 §5.6 |
+//! | `fragmentation` | of the vendors | |
+//! | `succession` | which child carries what | |
+//! | `pairs` | which quick modes a child has | 2409 §5.5 |
 //! | `nat` | NAT traversal | 3947 |
 //! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
-//! | `suite` | proposals | 2407 §4.5, 2409 appendix A |
+//! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
 //! | `sessions` | all IKE SAs of an endpoint | |
 
 mod answer;
 mod child;
+mod child_suite;
 mod core;
 mod dpd;
 mod established;
+mod fragmentation;
 mod identification;
 pub(crate) mod ike_sa;
 mod informational;
@@ -29,11 +35,14 @@ mod keys;
 mod lifetimes;
 mod method;
 mod nat;
+mod new_group;
+mod pairs;
 mod phase1;
 mod quick_mode;
 mod received;
 mod retransmission;
 pub(crate) mod sessions;
+mod succession;
 mod suite;
 mod vendor;
 

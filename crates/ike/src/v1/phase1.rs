@@ -333,8 +333,8 @@ fn identity_of(body: &[u8]) -> Option<Identity> {
 
 /// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know.
 fn common_vendors(received: &Received<'_>, core: &mut Core) -> Vec<&'static [u8]> {
-    let is_theirs = |id: &&'static [u8]| received.vendor_ids.contains(id);
-    let mut ids: Vec<&'static [u8]> = vendor::ours().into_iter().filter(is_theirs).collect();
+    let is_theirs = |id: &&'static [u8]| vendor::is_among(id, &received.vendor_ids);
+    let mut ids: Vec<&'static [u8]> = vendor::ours(core).filter(is_theirs).collect();
     if let Some((id, numbers)) = nat::common(&received.vendor_ids, core) {
         core.nat_numbers = Some(numbers);
         ids.push(id);
@@ -344,6 +344,7 @@ fn common_vendors(received: &Received<'_>, core: &mut Core) -> Vec<&'static [u8]
 
 fn note_vendors(received: &Received<'_>, core: &mut Core) {
     core.peer_has_dpd |= received.vendor_ids.contains(&vendor::DPD);
+    core.fragmentation.note(core.connection.fragmentation, &received.vendor_ids);
     if core.peer == PeerSoftware::Unknown {
         core.peer = vendor::software(&received.vendor_ids);
     }

@@ -178,7 +178,7 @@ impl Phase1 {
             self.choice.1.iter().for_each(|id| chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id)));
             return;
         }
-        for id in vendor::ours().into_iter().chain(nat::offered(core)) {
+        for id in vendor::ours(core).chain(nat::offered(core)) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
     }
