@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use adit_db::{AuthSpec, ChildConfig, Connection, Encap, Engine, IkeVersion, Mode, ProposalSpec};
+use adit_db::{AuthSpec, ChildConfig, Connection, Encap, IkeVersion, Mode, ProposalSpec, TsSpec};
 use adit_wire::iana::doi::{EspTransformId, GroupId, Phase1Encryption, Phase1Hash};
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
 use adit_wire::ikev2::PortRange;
@@ -49,7 +49,6 @@ const NOT_BUILT: &[&str] = &[
     "classes",
     "pfp",
     "idle",
-    "compress",
 ];
 
 /// `ike` as a number, or as a list that begins with one. Keys that then have no place are refused, so
@@ -153,17 +152,19 @@ fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, 
     if connection.pad.remote_auth != AuthSpec::Psk || connection.pad.local_auth != AuthSpec::Psk {
         refused.push(("only secrets are built for IKEv1 yet", "secret = \"file:NAME.psk\""));
     }
-    if connection.engine != Engine::Userspace {
-        refused.push(("IKEv1 is not built for the kernel's engine yet", "leave `engine` out"));
-    }
     if child.is_some_and(|child| child.mode == Mode::Beet) {
         refused.push(("BEET mode is a matter of IKEv2", "mode = \"tunnel\""));
     }
-    if child.is_some_and(has_more_selectors) {
-        refused.push((
-            "a quick mode has one network on each side",
-            "write a tunnel for each pair of networks",
-        ));
+    match child.map_or(1, pairs) {
+        0 => refused.push((
+            "no network of `local` is of the family of one of `remote`",
+            "write networks of IPv4 on both sides, or of IPv6",
+        )),
+        1..=PAIRS_MAX => {}
+        _ => refused.push((
+            "IKEv1 has a quick mode for each pair of networks, and there are more than 32 pairs",
+            "write wider networks, or several tunnels",
+        )),
     }
     if child.is_some_and(has_port_ranges) {
         refused.push((
@@ -180,8 +181,19 @@ fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, 
     refused
 }
 
-fn has_more_selectors(child: &ChildConfig) -> bool {
-    child.local_ts.len() > 1 || child.remote_ts.len() > 1
+/// Pairs of networks of one tunnel: all are renewed at about the same time.
+const PAIRS_MAX: usize = 32;
+
+/// How many pairs of networks there are. Of what follows the addresses the family shows later.
+fn pairs(child: &ChildConfig) -> usize {
+    let family = |ts: &TsSpec| ts.selector().map(|ts| ts.start.is_ipv4());
+    let locals = child.local_ts.iter().map(family);
+    let remotes = || child.remote_ts.iter().map(family);
+    let fits = |local: Option<bool>, remote: Option<bool>| match (local, remote) {
+        (Some(local), Some(remote)) => local == remote,
+        _ => true,
+    };
+    locals.map(|local| remotes().filter(|remote| fits(local, *remote)).count()).sum()
 }
 
 fn has_port_ranges(child: &ChildConfig) -> bool {
