@@ -73,7 +73,7 @@ impl PathTalk {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probing {
     /// There once the SA is in use, if it is probed.
-    prober: Option<Prober>,
+    prober: Option<Box<Prober>>,
     /// Where it is in the [`ProbeQueue`].
     due: Option<Instant>,
 }
@@ -99,7 +99,7 @@ impl ProbeQueue {
         if let Some(old) = probing.due.take() {
             self.0.remove(&(old, child));
         }
-        probing.due = probing.prober.as_ref().and_then(Prober::poll_timeout).or(look_at);
+        probing.due = probing.prober.as_ref().and_then(|prober| prober.poll_timeout()).or(look_at);
         self.0.extend(probing.due.map(|due| (due, child)));
     }
 
@@ -252,7 +252,7 @@ impl Outbound {
         }
         let Some(probing) = sa.probing() else { return };
         if probing.prober.is_none() {
-            probing.prober = Some(Prober::new(bounds, current, now));
+            probing.prober = Some(Box::new(Prober::new(bounds, current, now)));
             self.with_prober(child, now, |_, _| {});
         }
     }

@@ -13,8 +13,8 @@ use adit_crypto::{
 };
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
-    Age, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts, IcmpPassage,
-    IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow,
+    Age, Aggfrag, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts,
+    IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow,
     SecurityFailures, TableId, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
@@ -113,6 +113,8 @@ pub struct InboundSa {
     /// In transport mode through a NAT: what the sender's checksums miss.
     pub(crate) change: Option<AddressChange>,
     pub(crate) ipcomp: Option<Box<Decompression>>,
+    /// How packets share its ESP packets, if they do, and what puts them together once there was one.
+    pub(crate) agreed: Option<Aggfrag>,
     pub(crate) aggfrag: Option<Box<Unpacker>>,
     /// Its place under the SAs that protect its packets once more.
     pub(crate) under: Option<Box<Under>>,
@@ -177,7 +179,8 @@ impl OpeningKey {
 /// What is touched when a packet is dropped, not when it passes alone.
 #[derive(Debug, Default)]
 struct Cold {
-    drops: SaDrops,
+    /// There once there was one.
+    drops: Option<Box<SaDrops>>,
     ecn_suspicious: u64,
     /// The worst age that was reported, and when.
     told: Option<(Age, Instant)>,
@@ -481,7 +484,7 @@ impl OutboundSa {
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
-        self.cold.drops.add(reason);
+        self.cold.drops.get_or_insert_default().add(reason);
     }
 
     pub(crate) fn newly(&mut self, age: Age, now: Instant) -> bool {
@@ -524,7 +527,8 @@ impl InboundSa {
             mode: sa.mode,
             change: sa.peer_view.and_then(|view| address_change(view, hosts(sa))),
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Decompression::new(ipcomp))),
-            aggfrag: sa.aggfrag.map(|aggfrag| Box::new(Unpacker::new(aggfrag))),
+            agreed: sa.aggfrag,
+            aggfrag: None,
             under: None,
             table: TableId::DEFAULT,
             looks_above_ip: looks_above_ip(sa),
@@ -650,7 +654,7 @@ impl InboundSa {
     }
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
-        self.cold.drops.add(reason);
+        self.cold.drops.get_or_insert_default().add(reason);
     }
 
     pub(crate) fn ecn_suspicious(&mut self) {
@@ -725,7 +729,7 @@ impl Cold {
             octets: meter.usage().octets,
             last_used: meter.last_used(),
             sequence,
-            drops: self.drops.into(),
+            drops: self.drops.as_deref().copied().unwrap_or_default().into(),
             ipcomp: IpCompCounters::default(),
             ecn_suspicious: self.ecn_suspicious,
             path: None,
@@ -761,6 +765,7 @@ mod tests {
         assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
         assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
         assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 272, "{}", size_of::<Cold>());
+        assert!(size_of::<Cold>() <= 120, "{}", size_of::<Cold>());
+        assert!(size_of::<PathTalk>() <= 168, "{}", size_of::<PathTalk>());
     }
 }

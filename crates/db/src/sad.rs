@@ -49,7 +49,7 @@ struct Plan {
     installed: Instant,
     lifetime: Lifetime,
     /// There if others use the same SA.
-    others: Option<Others>,
+    others: Option<Box<Others>>,
 }
 
 /// What the threads that share an SA tell each other of its use.
@@ -90,7 +90,7 @@ impl Meter {
         let all = Arc::new(CommonUsage::default());
         (0..threads).map(move |_| {
             let (told, heard) = (Usage::default(), Usage::default());
-            let others = Some(Others { all: Arc::clone(&all), told, heard });
+            let others = Some(Box::new(Others { all: Arc::clone(&all), told, heard }));
             Self::of(Plan { installed, lifetime, others })
         })
     }
@@ -143,7 +143,8 @@ impl Meter {
 
     /// What has gone through, by all threads; that of others as far as they have told.
     pub fn usage_of_all(&self) -> Usage {
-        let Some(Others { all, told, .. }) = &self.plan.others else { return self.usage };
+        let Some(others) = &self.plan.others else { return self.usage };
+        let Others { all, told, .. } = &**others;
         let sum = |all: &AtomicU64, told: u64, now: u64| {
             all.load(Ordering::Relaxed).saturating_sub(told).saturating_add(now)
         };
@@ -183,7 +184,8 @@ impl Plan {
             Age::Soft => hard,
             Age::Hard => return self.at(Amounts::NONE),
         };
-        let Some(Others { heard, .. }) = &self.others else { return nearest };
+        let Some(others) = &self.others else { return nearest };
+        let heard = &others.heard;
         let packets = nearest.packets.saturating_sub(heard.packets);
         Nearest {
             octets: nearest.octets.saturating_sub(heard.octets),
@@ -195,7 +197,8 @@ impl Plan {
     /// Tells the others what passed here; gives what has passed everywhere.
     fn tell(&mut self, usage: Usage, last_used: Option<Instant>) -> Usage {
         let installed = self.installed;
-        let Some(Others { all, told, heard }) = &mut self.others else { return usage };
+        let Some(others) = &mut self.others else { return usage };
+        let Others { all, told, heard } = &mut **others;
         let add = |sum: &AtomicU64, now: u64, before: u64| {
             let more = now.saturating_sub(before);
             sum.fetch_add(more, Ordering::Relaxed).wrapping_add(more)

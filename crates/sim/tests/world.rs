@@ -41,6 +41,7 @@ fn the_first_worlds_break_no_invariant() {
 fn worlds_that_have_found_something_break_no_invariant() {
     for (profile, seed) in [
         (WorldProfile::Dos, 14),
+        (WorldProfile::Dos, 7234),
         (WorldProfile::Rekey, 3068),
         (WorldProfile::Rekey, 4825),
         (WorldProfile::Chaos, 7658),

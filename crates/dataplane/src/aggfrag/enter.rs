@@ -25,7 +25,7 @@ struct Way<'a> {
 impl InboundSa {
     /// Whether its packets share ESP packets.
     pub(crate) fn is_aggfrag(&self) -> bool {
-        self.aggfrag.is_some()
+        self.agreed.is_some()
     }
 
     /// Takes what an authentic packet of an AGGFRAG SA carries. If that is one whole inner packet
@@ -45,7 +45,7 @@ impl InboundSa {
         gate: &mut Gate,
         events: &mut Events,
     ) -> Result<Arrived, DropReason> {
-        let Some(mut unpacker) = self.aggfrag.take() else { return Err(DropReason::BadInner) };
+        let Some(mut unpacker) = self.take_unpacker() else { return Err(DropReason::BadInner) };
         let is_payload = next_header == IpProtocol::AGGFRAG;
         let single = if is_payload && gate.unpacked.packets().is_empty() {
             unpacker.take_single(arrived.sequence, packet.data())
@@ -68,6 +68,11 @@ impl InboundSa {
         gate.unpacked.wait_for(self.child, &mut unpacker, arrived.now);
         self.aggfrag = Some(unpacker);
         outcome
+    }
+
+    /// What puts payloads together: made with the first of them, as many SAs wait for long.
+    fn take_unpacker(&mut self) -> Option<Box<Unpacker>> {
+        self.aggfrag.take().or_else(|| Some(Box::new(Unpacker::new(self.agreed?))))
     }
 
     /// Looks at payloads that have waited long enough for those before them.

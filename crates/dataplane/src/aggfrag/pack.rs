@@ -25,7 +25,9 @@ pub(crate) struct Packer {
     /// The same where the path takes what the link does.
     payload_most: usize,
     begun: Option<Payload>,
-    /// Whether super-packets travel whole; `None` if the peer takes none.
+    /// Whether the peer takes super-packets.
+    takes_super: bool,
+    /// Whether they travel whole; there once there was one, as most SAs never see any.
     watch: Option<Box<Watch>>,
 }
 
@@ -48,9 +50,14 @@ struct Payload {
 
 impl Packer {
     pub(crate) fn new(cipher: Cipher, aggfrag: Aggfrag) -> Self {
-        let watch = aggfrag.super_packets.then(Box::default);
         let payload_len = payload_len(cipher);
-        Self { payload_len, payload_most: payload_len, begun: None, watch }
+        Self {
+            payload_len,
+            payload_most: payload_len,
+            begun: None,
+            takes_super: aggfrag.super_packets,
+            watch: None,
+        }
     }
 
     /// Makes payloads of so many octets at most: the path takes no longer ones.
@@ -139,8 +146,8 @@ impl OutboundSa {
 
     /// Whether a super-packet of its traffic may travel whole; each is to be asked about once.
     pub(crate) fn takes_super(&mut self, packet: &SuperPacket<'_>) -> bool {
-        let watch = self.aggfrag.as_mut().and_then(|packer| packer.watch.as_mut());
-        watch.is_some_and(|watch| watch.admits(packet))
+        let packer = self.aggfrag.as_mut().filter(|packer| packer.takes_super);
+        packer.is_some_and(|packer| packer.watch.get_or_insert_default().admits(packet))
     }
 
     /// The same as [`Self::pack`] for a super-packet that it takes.

@@ -27,6 +27,7 @@ use crate::v2::child::{CHILDREN_MAX, Child, Phase, Wish};
 use crate::v2::exchange::create_child::CreateChildSent;
 use crate::v2::exchange::delete::DeleteSent;
 use crate::v2::exchange::followup::PendingChildren;
+use crate::v2::exchange::rekey_child;
 use crate::v2::exchange::rekey_ike::{FollowupSent, PendingFollowup, RekeyIkeSent};
 use crate::v2::handshake::Handshake;
 use crate::v2::ike_sa::core::Core;
@@ -603,11 +604,14 @@ impl Established {
     }
 
     /// Sends on the others of a child that is over: a request of the peer that crossed ours made one that
-    /// was to carry nothing until ours was answered (RFC 7296 §2.8.1).
+    /// was to carry nothing until ours was answered (RFC 7296 §2.8.1). Where an older one is left that
+    /// the peer surely has, that carries on.
     fn activate_heirs(&self, name: &ChildName, cx: &mut Context<'_>) {
         let is_heir =
             |child: &&Child| child.name == *name && child.is_current() && child.is_in_engine();
-        self.children.iter().filter(is_heir).for_each(|child| self.activate(child.id, cx));
+        let known = |heir| rekey_child::known_before(heir, self).id;
+        let heirs = self.children.iter().filter(is_heir);
+        heirs.for_each(|heir| self.activate(known(heir), cx));
     }
 
     /// All children go with the IKE SA (RFC 7296 §1.4.1; CHECKLIST M08).
