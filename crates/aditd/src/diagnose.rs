@@ -123,6 +123,9 @@ fn reach(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
         | FailureReason::TooManyRestarts { .. } => Diagnosis::peer_error(cx, &reason.to_string()),
         FailureReason::NotUnique => Diagnosis::not_unique(cx),
         FailureReason::NotChildless { by } => Diagnosis::not_childless(cx, side(*by)),
+        FailureReason::AggressiveRefused { exchange, remote } => {
+            Diagnosis::aggressive_refused(cx, *exchange, remote)
+        }
         FailureReason::TooManyRedirects { limit } => Diagnosis::too_many_redirects(cx, *limit),
         FailureReason::LifetimeOver => Diagnosis::lifetime_over(cx),
         _ => return None,

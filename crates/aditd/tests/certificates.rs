@@ -75,6 +75,26 @@ fn certificates_and_raw_keys_bring_tunnels_up() {
     }
 }
 
+/// CHECKLIST T01, T15: in IKEv1, too, and in aggressive mode.
+#[test]
+fn certificates_and_raw_keys_bring_tunnels_of_ikev1_up() {
+    for (name, lines, aggressive) in [
+        ("v1certs", BY_CERTIFICATE, ["refuse", "refuse"]),
+        ("v1rawkeys", BY_RAW_KEY, ["refuse", "refuse"]),
+        ("v1aggr", BY_CERTIFICATE, ["initiate", "allow"]),
+    ] {
+        let Some(mut pair) = Pair::new(name) else { return };
+        let authority = Authority::new();
+        write_files(&pair, &authority, &authority);
+        let [left, right] = aggressive.map(|word| {
+            format!("{lines}\nike = [1, \"aes256-sha256-modp2048\"]\naggressive = \"{word}\"")
+        });
+        pair.start(&tunnel(1, 2, &left), &tunnel(2, 1, &format!("{right}\nkeep = \"passive\"")));
+        pair.oslo.wait_for("tunnel", TunnelState::Up);
+        pair.assert_carries("10.1.0.1", "10.2.0.1");
+    }
+}
+
 /// CHECKLIST G05: the daemon that does not trust says which authority is missing, the other that it was
 /// refused.
 #[test]

@@ -69,3 +69,27 @@ fn the_kernel_may_be_the_engine() {
     let report = pair.oslo.ping("10.1.0.1", "10.2.0.1", 5);
     assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
 }
+
+/// CHECKLIST T06, T16: aggressive mode, in which a peer is known by its name.
+#[test]
+fn aggressive_mode_carries_packets() {
+    let Some(mut pair) = Pair::new("v1-aggr") else { return };
+    let names =
+        |own: &str, peer: &str| format!("id = \"{own}.example\"\npeer_id = \"{peer}.example\"");
+    let left = format!("keep = \"up\"\naggressive = \"initiate\"\n{}", names("oslo", "berlin"));
+    let right = format!("keep = \"passive\"\naggressive = \"allow\"\n{}", names("berlin", "oslo"));
+    pair.start(&tunnel(1, 2, &left), &tunnel(2, 1, &right));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.berlin.wait_for("tunnel", TunnelState::Up);
+    let report = pair.oslo.ping("10.1.0.1", "10.2.0.1", 5);
+    assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
+}
+
+/// A peer that begins in aggressive mode where that is not allowed is E105.
+#[test]
+fn aggressive_mode_is_refused_by_a_code() {
+    let Some(mut pair) = Pair::new("v1-noaggr") else { return };
+    let left = "keep = \"up\"\naggressive = \"initiate\"";
+    pair.start(&tunnel(1, 2, left), &tunnel(2, 1, "keep = \"passive\""));
+    wait_until("the failure is told", || pair.berlin.log().contains("E105"));
+}

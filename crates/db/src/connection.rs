@@ -38,6 +38,8 @@ pub struct Connection {
     pub ike: IkeVersion,
     /// Whether aggressive mode of IKEv1 may take the place of main mode.
     pub aggressive: Aggressive,
+    /// Whether base mode of IKEv1 may.
+    pub base_mode: BaseMode,
     /// Addresses we use; empty is any.
     pub local_addresses: Vec<HostSpec>,
     /// Where the peer is, in order of trial; empty is anywhere, so that only the peer can
@@ -112,6 +114,7 @@ impl Connection {
             name,
             ike: IkeVersion::default(),
             aggressive: Aggressive::default(),
+            base_mode: BaseMode::default(),
             local_addresses: Vec::new(),
             remote_addresses: Vec::new(),
             ports: Ports::default(),
@@ -241,6 +244,20 @@ pub enum IkeVersion {
 /// and with a pre-shared key gives whoever asks something to guess the key from.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Aggressive {
+    /// No.
+    #[default]
+    Refuse,
+    /// If the peer begins so.
+    Allow,
+    /// We begin so, too.
+    Initiate,
+}
+
+/// Whether phase 1 of IKEv1 may be base mode (draft-ietf-ipsec-ike-base-mode-02), which says in clear who
+/// both ends are, and has the initiator prove itself before the responder computes much or shows anything to
+/// guess a pre-shared key from.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum BaseMode {
     /// No.
     #[default]
     Refuse,

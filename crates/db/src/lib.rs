@@ -57,8 +57,8 @@ pub use auth_spec::{AuthSpec, SignatureSpec};
 pub use child_sa::{Aggfrag, ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use childless::Childless;
 pub use connection::{
-    Aggressive, ChildConfig, Connection, Encap, EndAction, Engine, IkeVersion, KERNEL_SPI, Keep,
-    KeyingTries, Mobike, Mode, Ports, Tfc, Unique,
+    Aggressive, BaseMode, ChildConfig, Connection, Encap, EndAction, Engine, IkeVersion,
+    KERNEL_SPI, Keep, KeyingTries, Mobike, Mode, Ports, Tfc, Unique,
 };
 pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::{FlowCache, FlowPlace};

@@ -192,14 +192,18 @@ impl Connections {
         ranked.into_iter().map(|(_, connection)| connection).collect()
     }
 
-    /// Those of them that may take a peer of this identity: that names it first, however many others begin
-    /// alike.
+    /// Those of them that may take a peer of this identity: first that name it alone, however many others
+    /// begin alike, and of these first that name its address most exactly.
     pub(crate) fn of_v1_accepting(&self, path: Path, identity: &Identity) -> Vec<&Arc<Connection>> {
         let named = self.by_identity.get(&identity.canonical()).into_iter().flatten();
-        let named = named.filter_map(|name| self.by_name.get(name)).filter(|connection| {
-            connection.ike == IkeVersion::V1 && address_rank(connection, path).is_some()
-        });
-        let mut found: Vec<_> = named.take(ALIKE_MAX).collect();
+        let named = named.filter_map(|name| self.by_name.get(name));
+        let mut ranked: Vec<(u8, &Arc<Connection>)> = named
+            .filter(|connection| connection.ike == IkeVersion::V1)
+            .filter_map(|connection| Some((address_rank(connection, path)?, connection)))
+            .take(ALIKE_MAX)
+            .collect();
+        ranked.sort_by_key(|(rank, connection)| (std::cmp::Reverse(*rank), &connection.name));
+        let mut found: Vec<_> = ranked.into_iter().map(|(_, connection)| connection).collect();
         for (_, _, opening) in self.near_with(path, IkeVersion::V1) {
             let patterns = opening.patterns.iter().filter_map(|name| self.by_name.get(name));
             let accepts = patterns.filter(|connection| connection.pad.accepts(identity));

@@ -125,9 +125,11 @@ pub enum FailureReason {
         /// Who would not have it.
         by: By,
     },
-    /// E105: the peer begins an IKE SA of IKEv1 in aggressive mode, which the tunnel does not allow.
-    #[error("{remote} begins in aggressive mode, which is not allowed")]
+    /// E105: the peer begins an IKE SA of IKEv1 in a mode that the tunnel does not allow.
+    #[error("{remote} begins in {exchange}, which is not allowed")]
     AggressiveRefused {
+        /// Aggressive or base mode.
+        exchange: ExchangeType,
         /// Whom the peer claims to be.
         remote: Identity,
     },

@@ -4,9 +4,11 @@
 
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod common;
+mod ikev1_aggressive;
 mod ikev1_lifetimes;
 mod ikev1_nat;
 mod ikev1_quick;
+mod ikev1_signatures;
 
 use std::time::Duration;
 

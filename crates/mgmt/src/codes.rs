@@ -18,7 +18,7 @@ use doctor::{
 };
 pub use forms::UnknownCode;
 use recording::E530_TEXT;
-use weak::{E514_TEXT, E515_TEXT, E516_TEXT};
+use weak::{E514_TEXT, E515_TEXT, E516_TEXT, E519_TEXT};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -145,6 +145,19 @@ asked for a child at once although we insist. The first message is covered by th
 Usual causes: `force` against equipment that does not know RFC 6023, or against `childless = never`.
 
 `childless = \"prefer\"` begins without a child where the peer can, and with one where it cannot."
+
+E105 105 Error "the peer begins in a mode that is not allowed"
+"The peer begins IKEv1 in aggressive mode (RFC 2409 §5) or in base mode (draft-ietf-ipsec-ike-base-mode-02), and the \
+tunnel that it names does not allow that. Both say in clear who both sides are; aggressive mode with a secret also gives \
+whoever asks a hash to try guesses on.
+
+We know from the exchange type of its first message. Nobody has authenticated that message: it may be a stranger's, \
+who looks for gateways that answer.
+
+Usual causes: the peer is set to aggressive mode, as many are whose address changes.
+
+Set the peer to main mode. If it knows nothing else, `aggressive = \"allow\"` in the tunnel's file takes it \
+(E519 says what that costs), and `base_mode = \"allow\"` takes the other."
 
 E110 110 Error "the peer does not answer"
 "We sent a request several times with growing pauses and got nothing usable back.
@@ -691,6 +704,8 @@ We know from `compress = true` in the tunnel's file. What `ipcomp = yes` asks fo
 Usual cause: a slow link, where compression pays. Most traffic is compressed or encrypted already and does not shrink.
 
 Leave `compress` out, unless nobody else can make hosts behind the tunnel send what they choose."
+
+E519 519 Warning "a secret may be guessed by whoever asks" E519_TEXT
 
 E520 520 Error "the daemon does not answer"
 "The command line talks to aditd through its control socket, and nobody listens there.

@@ -14,6 +14,7 @@
 //! | `identity` | whether a certificate is of an identity (RFC 4945 §3.1) |
 //! | `name` | distinguished names as text, and when two are the same |
 //! | `path` | from a peer's certificate to an authority (RFC 5280 §6) |
+//! | `pkcs7` | certificates in one wrapping, as peers of IKEv1 send them |
 //! | `pem`, `private_key`, `public_key` | what files hold |
 //! | `read` | DER, by the `der` crate |
 //!
@@ -31,6 +32,7 @@ pub mod name;
 mod oid;
 mod path;
 mod pem;
+mod pkcs7;
 mod private_key;
 mod public_key;
 mod read;
@@ -41,6 +43,7 @@ pub use credentials::Credentials;
 pub use identity::AltName;
 pub use moment::Moment;
 pub use path::{CHAIN_MAX, Distrust, check_path, first_to_end};
+pub use pkcs7::wrapped_certificates;
 pub use private_key::PrivateKey;
 pub use public_key::{KeyId, PublicKey};
 

@@ -96,3 +96,33 @@ fn weak_and_broken_keys_are_refused() {
     let pss = SignatureScheme::RsaPss(SignatureHash::Sha2_256);
     assert!(!key.public().verifies(pss, b"octets", modulus));
 }
+
+/// RFC 2409 §5.1: the bare block, with the DigestInfo of RFC 8017 §9.2 in front of the hash, is what
+/// aws-lc-rs signs, whose signatures are the same every time; and nothing but the whole block verifies.
+#[test]
+fn bare_signatures_are_those_without_the_name_of_the_hash() {
+    use crate::Hash;
+
+    let key = SigningKey::rsa(&rsa(aws_lc_rs::rsa::KeySize::Rsa2048)).unwrap();
+    let digest = Hash::Sha2_256.digest(&[b"message"]);
+    let named =
+        [hex("3031300d060960864801650304020105000420").as_slice(), digest.as_bytes()].concat();
+    let scheme = SignatureScheme::RsaPkcs1(SignatureHash::Sha2_256);
+    assert_eq!(key.sign_bare(&named), key.sign(scheme, b"message"));
+
+    for hash in [&[7; 16][..], &[7; 20], &[7; 64], &[0; 32]] {
+        let signature = key.sign_bare(hash).unwrap();
+        assert!(key.public().verifies_bare(hash, &signature));
+        assert!(!key.public().verifies_bare(&named, &signature));
+        assert!(!key.public().verifies_bare(&hash[1..], &signature));
+        let mut other = signature.clone();
+        other[17] ^= 1;
+        assert!(!key.public().verifies_bare(hash, &other));
+        assert!(!key.public().verifies_bare(hash, &signature[1..]));
+        assert!(!key.public().verifies_bare(hash, &[&[0], signature.as_slice()].concat()));
+        assert!(!key.public().verifies_bare(hash, &[]));
+    }
+    assert!(!key.public().verifies_bare(&[7; 32], &[0xff; 256]));
+    assert_eq!(key.sign_bare(&[7; 256 - 10]), None);
+    assert!(keys().iter().skip(1).all(|other| other.sign_bare(&[7; 32]).is_none()));
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{Aggressive, ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType};
 use adit_wire::ip::FlowKey;
@@ -33,13 +33,13 @@ const OPENING_OCTETS_MAX: usize = 4_096;
 const CROSSING: Duration = Duration::from_secs(10);
 
 /// Whose connection refuses an opening, what the peer hears and what the operator.
-type Refusal = (ConnectionName, NotifyType, FailureReason);
+type Refusal = Box<(ConnectionName, NotifyType, FailureReason)>;
 
 /// No suite of the connection is in the offer.
 fn no_suite(connection: &Arc<Connection>) -> Refusal {
     let (by, ours, theirs) = (By::Us, connection.proposals.clone(), Vec::new());
     let reason = FailureReason::NoCommonIkeSuite { by, ours, theirs };
-    (connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason)
+    Box::new((connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason))
 }
 
 impl Endpoint {
@@ -102,7 +102,7 @@ impl Endpoint {
             let refused = candidates.first().map(no_suite);
             return self.refuse_v1_opening(path, header, refused, now, rng);
         };
-        let is_short = exchange == Exchange::Aggressive && octets.len() < choice.answer_octets();
+        let is_short = octets.len() < choice.answer_octets(exchange);
         if is_short && !self.admission.may_answer(now) {
             return;
         }
@@ -118,8 +118,8 @@ impl Endpoint {
         }
     }
 
-    /// The connections that a first message may be for. That of aggressive mode says who the peer is: only
-    /// those that are for it and for aggressive mode.
+    /// The connections that a first message may be for. That of aggressive and base mode says who the peer
+    /// is: only those that are for it and for that mode.
     fn v1_candidates(
         &self,
         path: Path,
@@ -133,26 +133,25 @@ impl Endpoint {
         let known = self.connections.of_v1_accepting(path, &identity);
         let open: Vec<_> = known
             .iter()
-            .filter(|connection| connection.aggressive != Aggressive::Refuse)
+            .filter(|connection| exchange.is_for(connection))
             .map(|&connection| Arc::clone(connection))
             .collect();
         if !open.is_empty() {
             return Ok(open);
         }
-        let reason = FailureReason::AggressiveRefused { remote: identity.clone() };
+        let (named, remote) = (exchange.named(), identity.clone());
+        let reason = FailureReason::AggressiveRefused { exchange: named, remote };
         if let Some(connection) = known.first() {
-            return Err(Some((
-                connection.name.clone(),
-                NotifyType::UNSUPPORTED_EXCHANGE_TYPE,
-                reason,
-            )));
+            let notify = NotifyType::UNSUPPORTED_EXCHANGE_TYPE;
+            return Err(Some(Box::new((connection.name.clone(), notify, reason))));
         }
         let others = self.connections.of_v1(path);
-        let open = others.iter().find(|connection| connection.aggressive != Aggressive::Refuse);
+        let open = others.iter().find(|connection| exchange.is_for(connection));
         let Some(connection) = open else { return Err(None) };
         let expected = vec![(connection.name.clone(), connection.pad.remote_id.clone())];
         let reason = FailureReason::UnknownPeer { remote: identity, local: None, expected };
-        Err(Some((connection.name.clone(), NotifyType::INVALID_ID_INFORMATION, reason)))
+        let notify = NotifyType::INVALID_ID_INFORMATION;
+        Err(Some(Box::new((connection.name.clone(), notify, reason))))
     }
 
     /// Tells the operator and the peer about an opening that no connection takes. Where there is no
@@ -165,7 +164,8 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        let Some((connection, notify, reason)) = refused else { return };
+        let Some(refused) = refused else { return };
+        let (connection, notify, reason) = *refused;
         if !self.admission.may_answer(now) {
             return;
         }
@@ -264,7 +264,9 @@ impl Endpoint {
         let Some(sa) = self.v1.get(ike) else { return };
         let name = sa.core.connection_name().clone();
         if initial_contact {
-            for old in self.v1_beside(ike) {
+            let mut others = self.v1_beside(ike);
+            others.retain(|old| !self.may_cross(*old, now));
+            for old in others {
                 self.touch_v1(old, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
             }
         }
@@ -283,6 +285,15 @@ impl Endpoint {
             keeper.ike_up(&mut self.out);
         }
         self.pursue(&name, now, rng);
+    }
+
+    /// Whether the peer may have begun anew without knowing of this one, as we began it at the same time:
+    /// that it knows of no other says nothing then.
+    fn may_cross(&self, ike: IkeSaId, now: Instant) -> bool {
+        self.v1.get(ike).is_some_and(|sa| {
+            let age = now.saturating_duration_since(sa.core.started);
+            sa.core.role.is_initiator() && sa.is_established() && age < CROSSING
+        })
     }
 
     /// The other IKE SAs with the peer of this one that have had keys, oldest first.

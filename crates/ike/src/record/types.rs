@@ -2,8 +2,8 @@
 
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
-    AbsentLifetime, Aggressive, AuthSpec, ChildConfig, ChildName, ChildSaId, Childless, Claim,
-    Connection, ConnectionName, DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule,
+    AbsentLifetime, Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless,
+    Claim, Connection, ConnectionName, DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule,
     EcnPolicy, Encap, EndAction, Engine, FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage,
     IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
     InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule,
@@ -148,7 +148,7 @@ texts! { ConnectionName ChildName InterfaceName HostSpec }
 
 structs! {
     Connection {
-        name, ike, aggressive, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
+        name, ike, aggressive, base_mode, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
         rand_time, reauth_time, lifetime_rule, unique, reach, childless, redirect, resumption, children
     }
@@ -195,6 +195,7 @@ enums! {
     SignatureHash { 0 Sha1, 1 Sha2_256, 2 Sha2_384, 3 Sha2_512, 4 Identity }
     IkeVersion { 0 V1, 1 V2 }
     Aggressive { 0 Refuse, 1 Allow, 2 Initiate }
+    BaseMode { 0 Refuse, 1 Allow, 2 Initiate }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
     AbsentLifetime { 0 Shorter, 1 LocalDefault, 2 Seconds28800, 3 Infinite, 4 Reject }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }

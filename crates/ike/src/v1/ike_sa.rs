@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_db::{Aggressive, ChildName, ChildSaId};
+use adit_db::{ChildName, ChildSaId};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::{ExchangeType, PayloadType};
 use adit_wire::ip::FlowKey;
@@ -57,10 +57,7 @@ impl IkeSa {
         initial_contact: bool,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
-        let exchange = match core.connection.aggressive {
-            Aggressive::Initiate => Exchange::Aggressive,
-            Aggressive::Refuse | Aggressive::Allow => Exchange::Main,
-        };
+        let exchange = Exchange::first_of(&core.connection);
         let phase1 = Phase1::start(exchange, wanted, initial_contact, &mut core, cx)?;
         Ok(Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() })
     }
@@ -219,7 +216,7 @@ impl IkeSa {
             return;
         }
         let inputs = match header.exchange {
-            ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE => {
+            exchange if Exchange::from_type(exchange).is_some() => {
                 established.repeat_last(octets, &self.core, cx);
                 return;
             }

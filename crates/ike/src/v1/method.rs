@@ -131,7 +131,11 @@ impl Method {
         let only_password = self.extended.is_some_and(|one| one.is_hybrid && one.of == of);
         match self.base {
             Base::Signature(algorithm) if !only_password => ProofKind::Signature(algorithm),
-            _ => ProofKind::Hash,
+            Base::Signature(_)
+            | Base::PreSharedKey
+            | Base::RsaEncryption
+            | Base::RevisedRsaEncryption
+            | Base::Dhless => ProofKind::Hash,
         }
     }
 

@@ -17,9 +17,11 @@
 //! | `rules` | the payloads of each message |
 //! | `take` | what a message of the peer says |
 //! | `give` | our messages |
+//! | `base` | what only base mode has |
 //! | `prove` | keys, proofs, and what follows of them |
 //! | `trouble` | refusals, and time |
 
+mod base;
 mod give;
 mod prove;
 pub(crate) mod rules;
@@ -28,7 +30,7 @@ mod trouble;
 
 use std::time::{Duration, Instant};
 
-use adit_crypto::KeyShare;
+use adit_crypto::{KeyShare, Secret};
 use adit_db::{ChildName, Identity};
 use adit_wire::ip::FlowKey;
 
@@ -64,6 +66,8 @@ pub(crate) struct Phase1 {
     suite: Option<Phase1Suite>,
     share: Option<KeyShare>,
     material: Box<Material>,
+    /// Of base mode, whose proofs come before the key exchange.
+    skeyid: Option<Secret>,
     /// Of a responder, the SA payload with its choice, and the vendor ids beside it.
     choice: Box<(Vec<u8>, Vec<&'static [u8]>)>,
     /// A message of the peer whose proof is not checked yet.
@@ -76,8 +80,8 @@ pub(crate) struct Phase1 {
     pub(crate) wanted: Option<(ChildName, Option<FlowKey>)>,
     sent: Option<Sent>,
     answered: Option<Answered>,
-    /// Octets that an initiator may still be sent before it has shown that it gets them.
-    credit: usize,
+    /// Octets that an initiator has sent and was sent before it has shown that it gets them.
+    balance: Balance,
     /// Something that nobody has authenticated says that it comes to nothing.
     doubt: Option<Box<(FailureReason, Instant)>>,
     deadline: Instant,
@@ -96,6 +100,27 @@ enum Waits {
     Verdict(JobId),
     /// Our signature.
     Signature(JobId),
+}
+
+/// What came from an address and what went there.
+#[derive(Debug, Default)]
+struct Balance {
+    came: usize,
+    went: usize,
+}
+
+impl Balance {
+    fn came(&mut self, octets: usize) {
+        self.came = self.came.saturating_add(octets);
+    }
+
+    fn went(&mut self, octets: usize) {
+        self.went = self.went.saturating_add(octets);
+    }
+
+    fn has_room_for(&self, octets: usize) -> bool {
+        self.went.saturating_add(octets) <= self.came
+    }
 }
 
 /// What is kept of a message until its proof is right.
@@ -139,6 +164,7 @@ impl Phase1 {
             suite: None,
             share: None,
             material: Box::default(),
+            skeyid: None,
             choice: Box::default(),
             taken: None,
             signed: None,
@@ -146,7 +172,7 @@ impl Phase1 {
             wanted: None,
             sent: None,
             answered: None,
-            credit: 0,
+            balance: Balance::default(),
             doubt: None,
             deadline,
             initial_contact: false,
@@ -189,14 +215,14 @@ impl Phase1 {
         core.cookie_r = cx.ike_spi();
         let mut phase1 = Self::new(exchange, cx.now + cx.config.half_open_timeout);
         phase1.material.sa_body = received.sa_body.to_vec();
-        phase1.choice = Box::new((choice.body, common_vendors(received, core)));
+        phase1.choice = Box::new((choice.body, common_vendors(exchange, received, core)));
         core.suite = cx.out.shared_suite(choice.suite.transforms());
         phase1.suite = Some(choice.suite);
         let Agreement { limits, notify } = choice.agreement;
         core.life = limits.seconds.map(|limit| Duration::from_secs(limit.amount));
         core.told_life = notify;
         phase1.material.id_r = own_body(core);
-        phase1.credit = message.len();
+        phase1.balance.came(message.len());
         let (path, first) = (core.path, first_form(message));
         phase1.take(1, path, &first, received, None, core, cx)?;
         phase1.advance(core, cx)?;
@@ -279,6 +305,7 @@ impl Phase1 {
         match self.exchange {
             Exchange::Main => self.number == 4 && core.nat.supported,
             Exchange::Aggressive => self.number == 2 && core.nat_numbers.is_some(),
+            Exchange::Base => false,
         }
     }
 
@@ -294,13 +321,13 @@ impl Phase1 {
             return false;
         }
         if is_first {
-            self.credit = self.credit.saturating_add(octets.len());
+            self.balance.came(octets.len());
         }
-        if is_first && answered.answer_octets() > self.credit {
+        if is_first && !self.balance.has_room_for(answered.answer_octets()) {
             return true;
         }
         if let Some(answer) = answered.repeat() {
-            self.credit = self.credit.saturating_sub(answer.len());
+            self.balance.went(answer.len());
             core.transmit(answer, cx);
         }
         true
@@ -332,10 +359,16 @@ fn identity_of(body: &[u8]) -> Option<Identity> {
 }
 
 /// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know.
-fn common_vendors(received: &Received<'_>, core: &mut Core) -> Vec<&'static [u8]> {
+fn common_vendors(
+    exchange: Exchange,
+    received: &Received<'_>,
+    core: &mut Core,
+) -> Vec<&'static [u8]> {
     let is_theirs = |id: &&'static [u8]| vendor::is_among(id, &received.vendor_ids);
     let mut ids: Vec<&'static [u8]> = vendor::ours(core).filter(is_theirs).collect();
-    if let Some((id, numbers)) = nat::common(&received.vendor_ids, core) {
+    if exchange != Exchange::Base
+        && let Some((id, numbers)) = nat::common(&received.vendor_ids, core)
+    {
         core.nat_numbers = Some(numbers);
         ids.push(id);
     }

@@ -53,7 +53,7 @@ impl Phase1Suite {
     }
 
     /// Whether a connection lets phase 1 go so, and we can.
-    fn is_for(&self, connection: &Connection, exchange: Exchange) -> bool {
+    pub(crate) fn is_for(&self, connection: &Connection, exchange: Exchange) -> bool {
         connection.proposals.iter().any(|spec| self.is_in(spec))
             && methods_of(connection).contains(&self.method)
             && Rule::of(exchange, self.method, 1).is_some()
@@ -146,7 +146,7 @@ impl Phase1Offer {
             .collect();
         let first = suites.first().cloned();
         let group = first.as_ref().map(|suite| suite.group);
-        suites.retain(|suite| exchange == Exchange::Main || Some(suite.group) == group);
+        suites.retain(|suite| exchange != Exchange::Aggressive || Some(suite.group) == group);
         suites.truncate(TRANSFORMS_MAX);
         Self { transforms: suites.into_iter().filter_map(transform).collect(), first }
     }
@@ -194,10 +194,12 @@ pub(crate) struct Phase1Choice {
 }
 
 impl Phase1Choice {
-    /// Octets of the second message of aggressive mode that says so, at most.
-    pub(crate) fn answer_octets(&self) -> usize {
+    /// Octets of the second message that says so, at most; of main mode none that count, as it is shorter
+    /// than the first.
+    pub(crate) fn answer_octets(&self, exchange: Exchange) -> usize {
         let Phase1Suite { group, prf, method, .. } = &self.suite;
-        answer_octets(group.responder_public_len(), prf.output_len(), method.proof(Role::Responder))
+        let (public, proof) = (group.responder_public_len(), method.proof(Role::Responder));
+        answer_octets(exchange, public, prf.output_len(), proof)
     }
 }
 

@@ -12,8 +12,9 @@ use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpe
 use adit_ike::record::{Begin, Recorded, Replay};
 use adit_ike::{
     AuthJob, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys, IkeSaInfo,
-    IkeSaState, Input, Output, PacketEvent, Path, RequestId,
+    IkeSaState, Input, Keys, Output, PacketEvent, Path, RequestId,
 };
+use adit_pki::{Credentials, Moment};
 use adit_wire::Writer;
 use adit_wire::iana::PayloadType;
 use adit_wire::ikev2::{ChainBuilder, Header};
@@ -22,6 +23,9 @@ use adit_wire::ip::FlowKey;
 /// Addresses of the two.
 pub(crate) const LEFT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 pub(crate) const RIGHT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+/// When certificates of tests are valid, whoever made them without saying more.
+const CERTIFIED: Moment = Moment(1_700_000_000);
 
 /// One endpoint with the roles around it. Whatever a test does to it is recorded, and has to come to the
 /// same when it is replayed.
@@ -37,6 +41,7 @@ pub(crate) struct Peer {
     pub(crate) done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
     pub(crate) sent: VecDeque<(Path, Vec<u8>)>,
     pub(crate) answers_jobs: bool,
+    pub(crate) credentials: Credentials,
     rng: SeededRng,
     requests: u64,
 }
@@ -55,6 +60,7 @@ impl Peer {
             done: BTreeMap::new(),
             sent: VecDeque::new(),
             answers_jobs: true,
+            credentials: Credentials::default(),
             rng: SeededRng::new(seed),
             requests: 0,
         }
@@ -182,7 +188,8 @@ impl Peer {
             return;
         }
         let secret = Secret::from_slice(self.secret);
-        let result = job.answer(&secret);
+        let keys = Keys { secret: Some(&secret), credentials: &self.credentials, now: CERTIFIED };
+        let result = job.answer_with(keys);
         self.give(Input::Auth(job.job, result), now);
     }
 }

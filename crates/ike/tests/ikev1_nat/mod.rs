@@ -101,7 +101,7 @@ impl Behind {
 }
 
 /// Type and body of each payload of a message in clear.
-fn payloads(octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub(super) fn payloads(octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let (mut kind, mut rest, mut found) = (octets[16], &octets[28..], Vec::new());
     while kind != 0 {
         let len = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
@@ -112,7 +112,7 @@ fn payloads(octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 /// The message with other payloads.
-fn rebuilt(octets: &[u8], payloads: &[(u8, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn rebuilt(octets: &[u8], payloads: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut message = octets[..28].to_vec();
     message[16] = payloads[0].0;
     for (index, (_, body)) in payloads.iter().enumerate() {
@@ -432,4 +432,31 @@ fn the_mapping_is_kept_alive() {
     behind.run_for(Duration::from_mins(10));
     let keepalives = [&behind.pair.left, &behind.pair.right].map(|peer| peer.keepalives);
     assert_eq!(keepalives, [30, 0]);
+}
+
+/// RFC 3947 §4: in aggressive mode the last message is the first between the NAT ports, lost or not.
+#[test]
+fn aggressive_mode_passes_a_nat() {
+    let behind = Behind::up(super::ikev1_aggressive::aggressive());
+    let ports: Vec<u16> = behind.seen.iter().map(|(path, _)| path.local.port()).collect();
+    assert_eq!(ports, [500, 500, 4500, 4500, 4500, 4500]);
+    behind.pair.assert_one_tunnel();
+    let right = &behind.pair.right.established()[0];
+    assert_eq!(right.remote, behind.outside(4500));
+    assert!(right.nat_remote && !right.nat_local);
+    assert!(behind.pair.right.children.values().all(|child| child.encap.udp));
+
+    for lost in 0..6 {
+        let mut behind = Behind::new(super::ikev1_aggressive::aggressive(), 10_000);
+        let request = behind.pair.left.initiate(behind.pair.now);
+        let count = std::cell::Cell::new(0);
+        let pass = |octets: &[u8]| {
+            let passes = count.replace(count.get() + 1) != lost;
+            passes.then(|| octets.to_vec())
+        };
+        while behind.deliver(pass) {}
+        behind.run_for(Duration::from_secs(60));
+        assert_eq!(behind.pair.left.done.get(&request), Some(&Ok(())), "message {lost} lost");
+        behind.pair.assert_one_tunnel();
+    }
 }

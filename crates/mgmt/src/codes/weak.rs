@@ -30,3 +30,17 @@ We know from `protocol` or the list. Such a suite is in order where the traffic 
 need not be allowed (RFC 8221 §5 demands that it can be had).
 
 If that is not what you want, use aes256gcm16, which costs about as much as authentication alone.";
+
+pub(super) const E519_TEXT: &str =
+"The tunnel takes or uses aggressive mode of IKEv1 with a secret. In its second message the responder proves itself by a \
+hash of the secret and of what was sent in clear. Whoever sends one message with a name that we know gets that hash, and \
+tries guesses on it at leisure, millions per second, without us noticing.
+
+We know from `aggressive` and from the tunnel having a secret. With certificates or keys there is nothing to guess.
+
+In main mode nobody who only listens can do that. Somebody who answers in the peer's place can, there, too, and in IKEv2 \
+(Felsch, Grothe, Schwenk, Czubak, Szymanek: The Dangers of Key Reuse, USENIX Security 2018). So a secret has to be one \
+that nobody guesses, in any mode: E513 is about that.
+
+Use main mode or certificates. Where the peer knows neither, `adit secret new` makes a secret of 256 random bits, on \
+which guesses are lost; make another one for each peer.";

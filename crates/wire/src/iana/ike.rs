@@ -15,6 +15,7 @@ registry! {
 registry! {
     /// Exchange type (RFC 7296 §3.1); those below 34 are IKEv1's (RFC 2409 appendix A).
     pub struct ExchangeType(u8) {
+        BASE_MODE = 1, "Base Mode";
         MAIN_MODE = 2, "Main Mode";
         AGGRESSIVE_MODE = 4, "Aggressive Mode";
         QUICK_MODE = 32, "Quick Mode";

@@ -26,7 +26,11 @@ impl Phase1 {
         cx: &mut Context<'_>,
     ) -> Result<(), FailureReason> {
         let rule = self.rule(number).ok_or(NO_SUITE)?;
-        self.prepare(rule, core, cx);
+        self.prepare(rule, cx);
+        if rule.has(Part::Proof) && core.role.is_initiator() && core.keys.is_some() {
+            let suite = core.suite.to_vec();
+            core.progress(Step::Keys { suite }, cx);
+        }
         let mut chain = ChainBuilder::new();
         for (part, _) in rule.parts {
             self.put(*part, number, core, &mut chain, cx)?;
@@ -41,7 +45,7 @@ impl Phase1 {
         self.number = number;
         let is_last = number == self.exchange.last();
         self.answered = self.answered.take().map(|asked| asked.with(message.clone()));
-        self.credit = self.credit.saturating_sub(message.len());
+        self.balance.went(message.len());
         core.transmit(&message, cx);
         if core.role.is_initiator() && !is_last {
             self.sent = Some(Sent::new(message, cx.config.connecting, cx.now, cx.rng));
@@ -56,9 +60,9 @@ impl Phase1 {
         Ok(message)
     }
 
-    /// What has to be drawn or looked up before it can be sent. A responder has done so when it took the
+    /// What has to be drawn before it can be sent or signed. A responder has done so when it took the
     /// peer's.
-    fn prepare(&mut self, rule: &Rule, core: &Core, cx: &mut Context<'_>) {
+    pub(super) fn prepare(&mut self, rule: &Rule, cx: &mut Context<'_>) {
         if rule.has(Part::KeyExchange)
             && self.material.public_i.is_empty()
             && let Some(suite) = &self.suite
@@ -69,10 +73,6 @@ impl Phase1 {
         }
         if rule.has(Part::Nonce) && self.material.nonce_i.is_empty() {
             self.material.nonce_i = cx.nonce();
-        }
-        if is_first_with_keys(rule) && core.role.is_initiator() {
-            let suite = core.suite.to_vec();
-            core.progress(Step::Keys { suite }, cx);
         }
     }
 
@@ -141,6 +141,11 @@ impl Phase1 {
         of: crate::keymat::Role,
         core: &Core,
     ) -> Option<adit_crypto::Secret> {
+        if self.exchange == Exchange::Base
+            && let Some(hash) = self.base_hash(of, core)
+        {
+            return Some(hash);
+        }
         let (material, id_body) = (&*self.material, self.id_of(of));
         Some(core.keys.as_ref()?.phase1_hash(Phase1Hash { of, core, material, id_body }))
     }
@@ -178,7 +183,8 @@ impl Phase1 {
             self.choice.1.iter().for_each(|id| chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id)));
             return;
         }
-        for id in vendor::ours(core).chain(nat::offered(core)) {
+        let passes_nats = self.exchange != Exchange::Base;
+        for id in vendor::ours(core).chain(nat::offered(core).filter(|_| passes_nats)) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
     }
@@ -193,15 +199,16 @@ impl Phase1 {
         }
     }
 
-    /// Makes the first message of aggressive mode as long as its answer may be, by a vendor id that means
+    /// Makes the first message of aggressive and base mode as long as its answer may be, by a vendor id that means
     /// nothing: a responder should not send more to an address than came from it.
     fn pad(&self, number: u8, core: &Core, chain: &mut ChainBuilder) {
-        if self.exchange != Exchange::Aggressive || number != 1 {
+        if number != 1 {
             return;
         }
         let Some(suite) = &self.suite else { return };
         let (hash, public) = (suite.prf.output_len(), self.material.public_i.len());
-        let expected = answer_octets(public, hash, suite.method.proof(core.role.other()));
+        let proof = suite.method.proof(core.role.other());
+        let expected = answer_octets(self.exchange, public, hash, proof);
         let octets = Header::LEN.saturating_add(chain.octets().len()).saturating_add(4);
         let missing = expected.saturating_sub(octets);
         if missing > 0 {
@@ -210,12 +217,21 @@ impl Phase1 {
     }
 }
 
-/// Octets of the second message of aggressive mode at most, if the peer has no uncommon names and, with
-/// signatures, as much as one datagram takes everywhere.
-pub(crate) fn answer_octets(public: usize, hash: usize, proof: ProofKind) -> usize {
-    match proof {
-        ProofKind::Hash => FIXED_OCTETS.saturating_add(public).saturating_add(3 * hash),
-        ProofKind::Signature(_) => DATAGRAM_OCTETS,
+/// Octets of the second message of aggressive and base mode at most, if the peer has no uncommon names and,
+/// with signatures, as much as one datagram takes everywhere.
+pub(crate) fn answer_octets(
+    exchange: Exchange,
+    public: usize,
+    hash: usize,
+    proof: ProofKind,
+) -> usize {
+    match (exchange, proof) {
+        (Exchange::Main, _) => 0,
+        (Exchange::Base, _) => FIXED_OCTETS,
+        (Exchange::Aggressive, ProofKind::Hash) => {
+            FIXED_OCTETS.saturating_add(public).saturating_add(3 * hash)
+        }
+        (Exchange::Aggressive, ProofKind::Signature(_)) => DATAGRAM_OCTETS,
     }
 }
 
@@ -227,8 +243,3 @@ const DATAGRAM_OCTETS: usize = 1_232;
 
 /// Names of authorities in one message.
 const AUTHORITIES_MAX: usize = 8;
-
-/// Whether a message is the first one that is made with the keys.
-fn is_first_with_keys(rule: &Rule) -> bool {
-    rule.has(Part::Proof)
-}

@@ -33,12 +33,18 @@ impl Phase1 {
     pub(super) fn advance(&mut self, core: &mut Core, cx: &mut Context<'_>) -> StepResult {
         // A step is a message, of which the longest exchange has six, with its proof.
         for _ in 0..STEPS_MAX {
+            if self.lacks_skeyid() && !self.ask_early(core, cx)? {
+                return Ok(Outcome::Stay);
+            }
             if core.keys.is_none() && self.has_material() && !self.derive(core, cx)? {
                 return Ok(Outcome::Stay);
             }
             if self.taken.is_some() {
                 match self.verify(core, cx)? {
-                    Verdict::Right => self.accept(core, cx)?,
+                    Verdict::Right => {
+                        self.accept(core, cx)?;
+                        continue;
+                    }
                     Verdict::Wrong | Verdict::Pending => return Ok(Outcome::Stay),
                 }
             }
@@ -74,6 +80,11 @@ impl Phase1 {
                 self.use_skeyid(skeyid, core)?;
                 Ok(true)
             }
+            Base::PreSharedKey if self.skeyid.is_some() => {
+                let skeyid = self.skeyid.take().ok_or(NO_KEYS)?;
+                self.use_skeyid(skeyid, core)?;
+                Ok(true)
+            }
             Base::PreSharedKey => {
                 let octets = Secret::concat(&[&material.nonce_i, &material.nonce_r]);
                 let job = self.ask(AuthJobKind::Derive, octets, core, cx)?;
@@ -92,7 +103,7 @@ impl Phase1 {
     }
 
     /// Asks whoever has secrets and private keys.
-    fn ask(
+    pub(super) fn ask(
         &self,
         kind: AuthJobKind,
         octets: Secret,
@@ -135,7 +146,10 @@ impl Phase1 {
         match (self.waits, result) {
             (Waits::Secret(own), result) if own == job => {
                 let AuthResult::Derived(key) = result else { return Err(refused(result, core)) };
-                self.use_skeyid(key.0, core)?;
+                match self.has_material() {
+                    true => self.use_skeyid(key.0, core)?,
+                    false => self.skeyid = Some(key.0),
+                }
             }
             (Waits::Verdict(own), result) if own == job => {
                 let AuthResult::Verified = result else { return Err(refused(result, core)) };
@@ -201,6 +215,9 @@ impl Phase1 {
         if let (Some(iv), Some(keys)) = (taken.iv, &mut core.keys) {
             keys.set_phase1_iv(iv);
         }
+        if self.exchange == Exchange::Base && taken.number == 3 {
+            self.answer_proven(core, cx)?;
+        }
         self.number = taken.number;
         self.answered = Some(taken.answered);
         self.sent = None;
@@ -235,6 +252,7 @@ impl Phase1 {
         if !rule.has(Part::Proof) || self.signed.is_some() {
             return Ok(false);
         }
+        self.prepare(rule, cx);
         let hash = self.hash_of(core.role, core).ok_or(NO_KEYS)?;
         let kind = AuthJobKind::SignHash { method: algorithm.as_method() };
         self.waits = Waits::Signature(self.ask(kind, hash, core, cx)?);
@@ -262,7 +280,14 @@ fn refusal(result: AuthResult, claimed: Option<Identity>, core: &Core) -> Failur
     match result {
         AuthResult::Distrusted(problem) => FailureReason::NotTrusted { remote, problem },
         AuthResult::CannotSign(problem) => FailureReason::CannotSign { local, problem },
-        _ => FailureReason::NoSecret { local, remote },
+        AuthResult::NoSecret
+        | AuthResult::Refused
+        | AuthResult::Signed(_)
+        | AuthResult::Verified
+        | AuthResult::VerifiedAndSigned(_)
+        | AuthResult::Mixed(_)
+        | AuthResult::Derived(_)
+        | AuthResult::Limited(_) => FailureReason::NoSecret { local, remote },
     }
 }
 

@@ -2,6 +2,7 @@
 //! prove oneself. Who sends a message writes what its row says in that order, who gets one wants what
 //! must be there, in whichever order.
 
+use adit_db::{Aggressive, BaseMode, Connection};
 use adit_wire::iana::ExchangeType as AnyExchangeType;
 use adit_wire::iana::isakmp::ExchangeType;
 
@@ -17,6 +18,9 @@ pub(crate) enum Exchange {
     Main,
     /// Aggressive mode: three, which do not.
     Aggressive,
+    /// Base mode: four, which do not, and in which the initiator is the first to prove itself
+    /// (draft-ietf-ipsec-ike-base-mode-02).
+    Base,
 }
 
 impl Exchange {
@@ -25,6 +29,7 @@ impl Exchange {
         match number {
             ExchangeType::IDENTITY_PROTECTION => Some(Self::Main),
             ExchangeType::AGGRESSIVE => Some(Self::Aggressive),
+            ExchangeType::BASE => Some(Self::Base),
             _ => None,
         }
     }
@@ -34,6 +39,8 @@ impl Exchange {
         match self {
             Self::Main => ExchangeType::IDENTITY_PROTECTION,
             Self::Aggressive => ExchangeType::AGGRESSIVE,
+            // Section 3: "The XCHG for Base Mode is ISAKMP Base."
+            Self::Base => ExchangeType::BASE,
         }
     }
 
@@ -47,6 +54,25 @@ impl Exchange {
         match self {
             Self::Main => 6,
             Self::Aggressive => 3,
+            Self::Base => 4,
+        }
+    }
+
+    /// The one that we begin a connection with.
+    pub(crate) fn first_of(connection: &Connection) -> Self {
+        match (connection.base_mode, connection.aggressive) {
+            (BaseMode::Initiate, _) => Self::Base,
+            (_, Aggressive::Initiate) => Self::Aggressive,
+            _ => Self::Main,
+        }
+    }
+
+    /// Whether a peer may begin a connection with it.
+    pub(crate) fn is_for(self, connection: &Connection) -> bool {
+        match self {
+            Self::Main => true,
+            Self::Aggressive => connection.aggressive != Aggressive::Refuse,
+            Self::Base => connection.base_mode != BaseMode::Refuse,
         }
     }
 
@@ -109,6 +135,7 @@ impl Rule {
         let table: &[Self] = match (exchange, method.base) {
             (Exchange::Main, Base::PreSharedKey | Base::Signature(_)) => &MAIN,
             (Exchange::Aggressive, Base::PreSharedKey | Base::Signature(_)) => &AGGRESSIVE,
+            (Exchange::Base, Base::PreSharedKey | Base::Signature(_)) => &BASE,
             (_, Base::RsaEncryption | Base::RevisedRsaEncryption | Base::Dhless) => return None,
         };
         table.get(usize::from(number).checked_sub(1)?)
@@ -225,6 +252,30 @@ const AGGRESSIVE: [Rule; 3] = {
     ]
 };
 
+/// draft-ietf-ipsec-ike-base-mode-02 §3.1 and §3.4. Of NATs nobody has said how it passes them.
+///
+/// ```text
+/// initiator                                responder
+/// HDR, SA, IDii, Ni                ->
+///                                  <-      HDR, SA, IDir, Nr
+/// HDR, KE, [CERT,] HASH_I | SIG_I  ->
+///                                  <-      HDR, KE, [CERT,] HASH_R | SIG_R
+/// ```
+const BASE: [Rule; 4] = {
+    use Part::{
+        CertificateRequests, Certificates, Id, InitialContact, KeyExchange, Nonce, Proof, Sa,
+        VendorIds,
+    };
+    const NAMES: &[(Part, bool)] =
+        &[must(Sa), must(Id), must(Nonce), may(CertificateRequests), may(VendorIds)];
+    [
+        clear(NAMES),
+        clear(NAMES),
+        clear(&[must(KeyExchange), may(Certificates), must(Proof), may(InitialContact)]),
+        clear(&[must(KeyExchange), may(Certificates), must(Proof)]),
+    ]
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +283,9 @@ mod tests {
     /// CHECKLIST T01, T06: how many messages there are, who sends them, and which are encrypted.
     #[test]
     fn every_message_has_a_row() {
-        for (exchange, sealed) in [(Exchange::Main, 5), (Exchange::Aggressive, 3)] {
+        for (exchange, sealed) in
+            [(Exchange::Main, 5), (Exchange::Aggressive, 3), (Exchange::Base, 5)]
+        {
             for number in 1..=exchange.last() {
                 let rule = Rule::of(exchange, Method::PRE_SHARED_KEY, number).unwrap();
                 assert_eq!(rule.seal == Seal::Clear, number < sealed, "{exchange:?} {number}");

@@ -1,8 +1,11 @@
 //! What a message of the peer says.
 
+use std::sync::Arc;
+
+use adit_pki::wrapped_certificates;
 use adit_wire::iana::CertEncoding;
 use adit_wire::iana::isakmp::{CertEncoding as IsakmpCertEncoding, NotifyType};
-use adit_wire::isakmp::Header;
+use adit_wire::isakmp::{Cert, Header};
 
 use crate::command::Path;
 use crate::context::Context;
@@ -19,7 +22,7 @@ use super::super::nat;
 use super::super::received::Received;
 use super::super::retransmission::Answered;
 use super::rules::{Exchange, Part, Rule, Seal};
-use super::{Phase1, Taken, identity_of, note_vendors};
+use super::{Phase1, Taken, identity_of, note_vendors, own_body};
 
 /// Certificates that are taken from one message; more are left unread.
 const CERTIFICATES_MAX: usize = adit_pki::CHAIN_MAX + 1;
@@ -88,7 +91,7 @@ impl Phase1 {
         if header.cookie_r.is_zero() || !rule.is_some_and(|rule| rule.is_met_by(received)) {
             return Ok(false);
         }
-        if self.exchange == Exchange::Aggressive && !self.expects(received, core, cx) {
+        if self.exchange != Exchange::Main && !self.expects(received, core, cx) {
             return Ok(false);
         }
         core.cookie_r = header.cookie_r;
@@ -99,7 +102,7 @@ impl Phase1 {
         self.take(2, path, octets, received, None, core, cx).map(|()| true)
     }
 
-    /// Initiator of aggressive mode: whether the peer says that it is whom we expect. It has not proven
+    /// Initiator of aggressive or base mode: whether the peer says that it is whom we expect. It has not proven
     /// anything yet: if nothing better comes it is believed.
     fn expects(&mut self, received: &Received<'_>, core: &Core, cx: &Context<'_>) -> bool {
         let Some(identity) = claimed_identity(received) else { return false };
@@ -129,6 +132,9 @@ impl Phase1 {
         cx: &mut Context<'_>,
     ) -> Result<(), FailureReason> {
         let rule = self.rule(number).ok_or(NO_RULE)?;
+        if rule.has(Part::Nonce) {
+            self.keep_nonce(received, core, cx);
+        }
         if rule.has(Part::KeyExchange) {
             self.agree(received, core, cx)?;
         }
@@ -146,11 +152,14 @@ impl Phase1 {
         {
             match core.role {
                 Role::Initiator => self.material.id_r = body.to_vec(),
-                Role::Responder => self.material.id_i = body.to_vec(),
+                Role::Responder => {
+                    self.material.id_i = body.to_vec();
+                    self.find_tunnel(core, cx);
+                }
             }
         }
-        let has_hashes = rule.has(Part::NatHashes) && core.nat_numbers.is_some();
-        if has_hashes {
+        let has_hashes = rule.has(Part::NatHashes);
+        if has_hashes || (self.exchange == Exchange::Base && number == 2) {
             self.place(path, received, core, cx);
         }
         let proof = match self.method().map(|method| method.proof(core.role.other())) {
@@ -173,32 +182,41 @@ impl Phase1 {
         Ok(())
     }
 
-    /// The peer's public value and nonce.
+    /// The peer's nonce. A responder draws its own, and the answer is not longer than the question.
+    fn keep_nonce(&mut self, received: &Received<'_>, core: &Core, cx: &mut Context<'_>) {
+        let nonce = received.nonce.unwrap_or_default();
+        match core.role {
+            Role::Initiator => self.material.nonce_r = nonce.to_vec(),
+            Role::Responder => {
+                self.material.nonce_i = nonce.to_vec();
+                self.material.nonce_r = cx.nonce();
+                self.material.nonce_r.truncate(nonce.len());
+            }
+        }
+    }
+
+    /// The peer's public value. Of base mode a responder computes nothing with it before its proof is right.
     fn agree(
         &mut self,
         received: &Received<'_>,
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Result<(), FailureReason> {
-        let (Some(public), Some(nonce)) = (received.key_exchange, received.nonce) else {
-            return Ok(());
-        };
+        let Some(public) = received.key_exchange else { return Ok(()) };
         let group = self.suite.as_ref().map(|suite| suite.group).ok_or(NO_RULE)?;
         match core.role {
+            Role::Responder if self.exchange == Exchange::Base => {
+                self.material.public_i = public.to_vec();
+            }
             Role::Responder => {
                 let answer = cx.answer_key_share(group, public).map_err(|_| BAD_KEY)?;
                 (self.material.public_r, self.material.shared) = answer;
                 self.material.public_i = public.to_vec();
-                self.material.nonce_i = nonce.to_vec();
-                // The answer is not longer than the question.
-                self.material.nonce_r = cx.nonce();
-                self.material.nonce_r.truncate(nonce.len());
             }
             Role::Initiator => {
                 let share = self.share.take().ok_or(BAD_KEY)?;
                 self.material.shared = share.agree(public).map_err(|_| BAD_KEY)?;
                 self.material.public_r = public.to_vec();
-                self.material.nonce_r = nonce.to_vec();
                 // What was asked for is there; what it is worth shows in time.
                 self.sent = None;
             }
@@ -222,6 +240,24 @@ impl Phase1 {
         }
     }
 
+    /// Responder of main mode: several tunnels may begin alike, and only now the peer says who it is. With
+    /// signatures it has to prove that to the tunnel which is for it; a secret is one tunnel's, and it has
+    /// shown that it knows the first one's.
+    fn find_tunnel(&mut self, core: &mut Core, cx: &Context<'_>) {
+        let Some(suite) = self.suite.as_ref().filter(|suite| !suite.method.has_secret()) else {
+            return;
+        };
+        let Some(identity) = self.claimed(core).filter(|_| self.exchange == Exchange::Main) else {
+            return;
+        };
+        let known = cx.connections.of_v1_accepting(core.path, &identity);
+        let mut fitting = known.into_iter().filter(|one| suite.is_for(one, self.exchange));
+        if let Some(connection) = fitting.next() {
+            core.connection = Arc::clone(connection);
+            self.material.id_r = own_body(core);
+        }
+    }
+
     /// The identity that the peer claims.
     pub(super) fn claimed(&self, core: &Core) -> Option<adit_db::Identity> {
         identity_of(self.id_of(core.role.other()))
@@ -237,24 +273,22 @@ impl Phase1 {
     }
 }
 
-/// Certificates to check signatures with; lists of revoked ones and all else are left unread. The
-/// numbers of encodings are those of IKEv2.
+/// Certificates to check signatures with, one by one or several in a wrapping of PKCS #7. Lists of revoked
+/// ones and all else are left unread.
 fn certificates(received: &Received<'_>) -> Vec<CertificateData> {
-    let known = received.certs.iter().filter(|cert| {
-        let kinds = [IsakmpCertEncoding::X509_SIGNATURE, IsakmpCertEncoding::PKCS7];
-        kinds.contains(&cert.encoding)
-    });
-    known
-        .take(CERTIFICATES_MAX)
-        .map(|cert| CertificateData {
-            encoding: CertEncoding(cert.encoding.0),
-            data: cert.data.to_vec(),
-        })
-        .collect()
+    let read = |cert: &Cert<'_>| match cert.encoding {
+        IsakmpCertEncoding::X509_SIGNATURE => vec![cert.data.to_vec()],
+        IsakmpCertEncoding::PKCS7 => wrapped_certificates(cert.data).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let encoding = CertEncoding::X509_SIGNATURE;
+    let all = received.certs.iter().flat_map(read).take(CERTIFICATES_MAX);
+    all.map(|data| CertificateData { encoding, data }).collect()
 }
 
 /// What comes of a public value that is none.
-const BAD_KEY: FailureReason = FailureReason::PeerMisbehaved("public value of the key exchange");
+pub(super) const BAD_KEY: FailureReason =
+    FailureReason::PeerMisbehaved("public value of the key exchange");
 
 /// A suite is only chosen if its method has rows.
 const NO_RULE: FailureReason = FailureReason::Internal("no rule for a message of phase 1");

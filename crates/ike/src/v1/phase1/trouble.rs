@@ -103,7 +103,7 @@ impl Phase1 {
             }
             // Who answers everything before our proof and no more does not take it.
             Due::GaveUp { transmissions, waited } => {
-                Err(refused.unwrap_or(FailureReason::PeerSilent {
+                Err(refused.unwrap_or_else(|| FailureReason::PeerSilent {
                     exchange: self.exchange.named(),
                     remote: core.path.remote,
                     transmissions,

@@ -1,8 +1,9 @@
 //! `ike = 1`.
 
-use adit_db::{AbsentLifetime, IkeVersion, LifetimeBounds, LifetimeRule, ProposalSpec};
+use adit_db::{AbsentLifetime, Aggressive, IkeVersion, LifetimeBounds, LifetimeRule, ProposalSpec};
 
-use super::{FIVE_LINES, complaint, good, with};
+use super::{FIVE_LINES, complaint, good, load_one, with};
+use crate::codes::Code;
 
 #[test]
 fn ike_is_a_version_or_algorithms_or_both() {
@@ -43,6 +44,14 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         ("ike = [1, 2]", "two versions"),
         ("ike = 1\nencap = \"tcp\"", "a matter of IKEv2"),
         ("ike = 1\nesp = \"chacha20poly1305\"", "algorithms of `esp`"),
+        ("aggressive = \"allow\"", "`aggressive` is a matter of IKEv1"),
+        ("base_mode = \"allow\"", "`base_mode` is a matter of IKEv1"),
+        (
+            "ike = 1\naggressive = \"initiate\"\nbase_mode = \"initiate\"",
+            "`base_mode` contradicts `aggressive`",
+        ),
+        ("ike = 2\naggressive = \"initiate\"", "`aggressive` is a matter of IKEv1"),
+        ("ike = 1\naggressive = \"maybe\"", "must be \"refuse\", \"allow\" or \"initiate\""),
     ] {
         let text = with(line);
         assert!(text.contains(word), "{line}: {text}");
@@ -96,9 +105,22 @@ fn a_tunnel_has_several_networks() {
     let remote = "\"192.168.1.0/24\", \"192.168.2.0/24\"";
     let connection = good(&with_networks(&networks(16), remote)).connection;
     assert_eq!(connection.children[0].local_ts.len(), 16);
-    let refused = |text: &str| complaint(text);
-    let text = refused(&with_networks(&networks(17), remote));
+    let text = complaint(&with_networks(&networks(17), remote));
     assert!(text.contains("more than 32 pairs"), "{text}");
-    let text = refused(&with_networks("\"2001:db8::/32\"", remote));
+    let text = complaint(&with_networks("\"2001:db8::/32\"", remote));
     assert!(text.contains("of the family of one of `remote`"), "{text}");
+}
+
+/// CHECKLIST T20: aggressive mode is off, and with a secret it comes with a warning of what it gives away.
+#[test]
+fn aggressive_mode_is_asked_for_and_warned_of() {
+    let read = |line: &str| good(&format!("{FIVE_LINES}\n{line}\n")).connection;
+    assert_eq!(read("ike = 1").aggressive, Aggressive::Refuse);
+    assert_eq!(read("ike = 1\naggressive = \"refuse\"").aggressive, Aggressive::Refuse);
+    for word in ["allow", "initiate"] {
+        let text = format!("{FIVE_LINES}\nike = 1\naggressive = \"{word}\"\n");
+        let configuration = load_one(&text).unwrap();
+        let codes: Vec<Code> = configuration.warnings.iter().map(|one| one.code).collect();
+        assert_eq!(codes, [Code::E519], "{word}");
+    }
 }

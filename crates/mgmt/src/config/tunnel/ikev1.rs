@@ -3,11 +3,15 @@
 
 use std::ops::Range;
 
-use adit_db::{AuthSpec, ChildConfig, Connection, Encap, IkeVersion, Mode, ProposalSpec, TsSpec};
+use adit_db::{
+    Aggressive, AuthSpec, BaseMode, ChildConfig, Connection, Encap, IkeVersion, Mode, ProposalSpec,
+    SignatureSpec, TsSpec,
+};
 use adit_wire::iana::doi::{EspTransformId, GroupId, Phase1Encryption, Phase1Hash};
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
 use adit_wire::ikev2::PortRange;
 
+use crate::codes::Code;
 use crate::config::fields::{Fields, Item, Placed};
 use crate::config::report::Mistake;
 
@@ -18,7 +22,15 @@ pub(super) struct Asked {
     span: Option<Range<usize>>,
     /// The algorithms beside the number.
     pub(super) algorithms: Option<Vec<Placed<String>>>,
+    aggressive: Option<Placed<Aggressive>>,
+    base_mode: Option<Placed<BaseMode>>,
 }
+
+const AGGRESSIVE: &[(&str, Aggressive)] = &[
+    ("refuse", Aggressive::Refuse),
+    ("allow", Aggressive::Allow),
+    ("initiate", Aggressive::Initiate),
+];
 
 /// Keys of IKEv2 alone.
 const OF_V2: &[&str] = &[
@@ -37,25 +49,25 @@ const OF_V2: &[&str] = &[
 ];
 
 /// Keys of what is not built for IKEv1.
-const NOT_BUILT: &[&str] = &[
-    "cert",
-    "key",
-    "ca",
-    "peer_cert",
-    "peer_key",
-    "auth",
-    "peer_auth",
-    "over",
-    "classes",
-    "pfp",
-    "idle",
-];
+const NOT_BUILT: &[&str] = &["auth", "peer_auth", "over", "classes", "pfp", "idle"];
+
+const BASE_MODE: &[(&str, BaseMode)] =
+    &[("refuse", BaseMode::Refuse), ("allow", BaseMode::Allow), ("initiate", BaseMode::Initiate)];
 
 /// `ike` as a number, or as a list that begins with one. Keys that then have no place are refused, so
 /// this comes before all others are read.
 pub(super) fn read(fields: &mut Fields<'_>) -> Asked {
-    let v2 = Asked { version: IkeVersion::V2, span: None, algorithms: None };
+    let aggressive = fields.word("aggressive", AGGRESSIVE);
+    let base_mode = fields.word("base_mode", BASE_MODE);
+    let v2 = Asked {
+        version: IkeVersion::V2,
+        span: None,
+        algorithms: None,
+        aggressive: None,
+        base_mode: None,
+    };
     if !fields.begins_with_integer("ike") {
+        refuse_modes(fields, aggressive, base_mode);
         return v2;
     }
     let Some(mut items) = fields.integers("ike") else { return v2 };
@@ -83,11 +95,36 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Asked {
             ),
         }
     }
-    if version == IkeVersion::V1 {
-        refuse_keys(fields, &first.span);
-    }
+    let (aggressive, base_mode) = match version {
+        IkeVersion::V1 => {
+            refuse_keys(fields, &first.span);
+            (aggressive, base_mode)
+        }
+        IkeVersion::V2 => {
+            refuse_modes(fields, aggressive, base_mode);
+            (None, None)
+        }
+    };
     let algorithms = (!algorithms.is_empty()).then_some(algorithms);
-    Asked { version, span: Some(first.span), algorithms }
+    Asked { version, span: Some(first.span), algorithms, aggressive, base_mode }
+}
+
+fn refuse_modes(
+    fields: &mut Fields<'_>,
+    aggressive: Option<Placed<Aggressive>>,
+    base_mode: Option<Placed<BaseMode>>,
+) {
+    let places = [
+        aggressive.map(|place| ("aggressive", place.span)),
+        base_mode.map(|place| ("base_mode", place.span)),
+    ];
+    for (key, span) in places.into_iter().flatten() {
+        fields.mistake(
+            Mistake::new(span, format!("`{key}` is a matter of IKEv1"))
+                .label("IKEv2 has nothing like it")
+                .help("leave it out, or write ike = 1"),
+        );
+    }
 }
 
 fn refuse_keys(fields: &mut Fields<'_>, because: &Range<usize>) {
@@ -132,11 +169,52 @@ impl Asked {
                     .help("ike = [1, \"aes256-sha256-modp2048\"]"),
             );
         }
+        if let Some(aggressive) = &self.aggressive {
+            connection.aggressive = aggressive.value;
+            warn_of_guesses(fields, aggressive, connection);
+        }
+        if let Some(base_mode) = &self.base_mode {
+            connection.base_mode = base_mode.value;
+        }
+        self.refuse_two_beginnings(fields);
         for refused in refused_of(connection, has_own_esp) {
             let (sentence, help) = refused;
             fields.mistake(Mistake::new(span.clone(), sentence).label("IKEv1").help(help));
         }
     }
+}
+
+impl Asked {
+    /// A phase 1 begins in one way.
+    fn refuse_two_beginnings(&self, fields: &mut Fields<'_>) {
+        let (Some(aggressive), Some(base)) = (&self.aggressive, &self.base_mode) else { return };
+        if (aggressive.value, base.value) == (Aggressive::Initiate, BaseMode::Initiate) {
+            fields.mistake(
+                Mistake::new(base.span.clone(), "`base_mode` contradicts `aggressive`")
+                    .label("we can begin in one of the two")
+                    .note(aggressive.span.clone(), "so does this")
+                    .help("write \"allow\" for the one that only the peer begins with"),
+            );
+        }
+    }
+}
+
+/// Who asks for aggressive mode with a secret is given a hash to try guesses on (RFC 2409 §5.4).
+fn warn_of_guesses(
+    fields: &mut Fields<'_>,
+    aggressive: &Placed<Aggressive>,
+    connection: &Connection,
+) {
+    let is_refused = aggressive.value == Aggressive::Refuse;
+    if is_refused || connection.pad.local_auth != AuthSpec::Psk {
+        return;
+    }
+    fields.mistake(
+        Mistake::new(aggressive.span.clone(), "whoever asks may guess at the secret")
+            .code(Code::E519)
+            .label("one message of aggressive mode shows enough to try guesses on")
+            .help("use main mode or certificates where the peer can; else a secret of `adit secret new`"),
+    );
 }
 
 /// What of a tunnel does not go with IKEv1, and what to write instead.
@@ -149,8 +227,8 @@ fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, 
             "encap = \"udp\", or leave it out: in UDP if there is a NAT",
         ));
     }
-    if connection.pad.remote_auth != AuthSpec::Psk || connection.pad.local_auth != AuthSpec::Psk {
-        refused.push(("only secrets are built for IKEv1 yet", "secret = \"file:NAME.psk\""));
+    if let Some(problem) = mixed_proofs(connection) {
+        refused.push(problem);
     }
     if child.is_some_and(|child| child.mode == Mode::Beet) {
         refused.push(("BEET mode is a matter of IKEv2", "mode = \"tunnel\""));
@@ -194,6 +272,28 @@ fn pairs(child: &ChildConfig) -> usize {
         _ => true,
     };
     locals.map(|local| remotes().filter(|remote| fits(local, *remote)).count()).sum()
+}
+
+/// What is wrong with how the two sides prove themselves.
+fn mixed_proofs(connection: &Connection) -> Option<(&'static str, &'static str)> {
+    let pad = &connection.pad;
+    let (ours, theirs) = (pad.local_auth.signature(), pad.remote_auth.signature());
+    if ours.is_some() != theirs.is_some() {
+        return Some((
+            "in IKEv1 both sides prove themselves in the same way",
+            "a secret for both, or keys or certificates on both sides",
+        ));
+    }
+    let keys = |spec: &SignatureSpec| {
+        let leaves = spec.certificates.iter().filter(|one| !one.is_authority());
+        let kinds = leaves.map(|one| one.public_key().kind());
+        kinds.chain(spec.public_keys.iter().map(|key| key.kind())).collect::<Vec<_>>()
+    };
+    let has_ed25519 = [ours, theirs]
+        .into_iter()
+        .flatten()
+        .any(|spec| keys(spec).contains(&adit_crypto::KeyKind::Ed25519));
+    has_ed25519.then_some(("IKEv1 has no number for Ed25519", "use keys of RSA or ECDSA"))
 }
 
 fn has_port_ranges(child: &ChildConfig) -> bool {
