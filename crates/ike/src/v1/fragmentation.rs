@@ -16,7 +16,9 @@ use adit_wire::isakmp::{ChainBuilder, Flags, Fragment, Header, MessageBuilder, V
 #[derive(Debug, Default)]
 pub(crate) struct Fragmentation {
     /// The peer has announced it, and so do we.
-    is_agreed: bool,
+    is_announced: bool,
+    /// The peer has heard of us: what goes before that, as the second message of aggressive mode, is whole.
+    is_heard: bool,
     partial: Option<Box<Partial>>,
 }
 
@@ -55,18 +57,23 @@ pub(crate) fn is_announced(vendor_ids: &[&[u8]]) -> bool {
 impl Fragmentation {
     /// The vendor ids of the peer; whether we announce it, too.
     pub(crate) fn note(&mut self, is_wanted: bool, vendor_ids: &[&[u8]]) {
-        self.is_agreed |= is_wanted && is_announced(vendor_ids);
+        self.is_announced |= is_wanted && is_announced(vendor_ids);
     }
 
-    /// Whether both ends take fragments.
+    /// A message has come with the cookies of both ends.
+    pub(crate) fn note_both_cookies(&mut self) {
+        self.is_heard = true;
+    }
+
+    /// Whether both ends take fragments, and know it of each other.
     pub(crate) fn is_agreed(&self) -> bool {
-        self.is_agreed
+        self.is_announced && self.is_heard
     }
 
     /// Takes a fragment of the peer's; gives the message once it is whole, which has the header's cookies
     /// and is no fragment.
     pub(crate) fn join(&mut self, header: &Header, octets: &[u8], now: Instant) -> Option<Vec<u8>> {
-        let fragment = self.is_agreed.then(|| read(octets)).flatten()?;
+        let fragment = self.is_agreed().then(|| read(octets)).flatten()?;
         let number = usize::from(fragment.number);
         if number > FRAGMENTS_MAX {
             return None;
@@ -92,7 +99,7 @@ impl Fragmentation {
     /// and the peer takes fragments.
     pub(crate) fn cut(&self, message: &[u8], most: usize, rng: &mut dyn Rng) -> Vec<Vec<u8>> {
         let piece = most.saturating_sub(OVERHEAD).max(PIECE_OCTETS_MIN);
-        let is_whole = !self.is_agreed
+        let is_whole = !self.is_agreed()
             || message.len() <= most
             || message.len().div_ceil(piece) > FRAGMENTS_MAX;
         let header = Header::read(&mut Reader(message)).ok().filter(|_| !is_whole);
@@ -172,7 +179,7 @@ mod tests {
     use super::*;
 
     fn agreed() -> Fragmentation {
-        Fragmentation { is_agreed: true, ..Fragmentation::default() }
+        Fragmentation { is_announced: true, is_heard: true, ..Fragmentation::default() }
     }
 
     fn message(len: usize) -> Vec<u8> {

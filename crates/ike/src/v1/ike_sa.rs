@@ -160,6 +160,9 @@ impl IkeSa {
         octets: &[u8],
         cx: &mut Context<'_>,
     ) {
+        if !header.cookie_r.is_zero() {
+            self.core.fragmentation.note_both_cookies();
+        }
         if header.next_payload == PayloadType::FRAGMENT {
             return self.handle_fragment(path, header, octets, cx);
         }
