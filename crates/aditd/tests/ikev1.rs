@@ -41,6 +41,35 @@ fn different_secrets_are_told() {
     }
 }
 
+/// CHECKLIST U06, U16: four pairs of networks have SAs of their own, compressed and limited in kilobytes, and
+/// packets take those of their networks.
+#[test]
+fn several_networks_carry_packets() {
+    let Some(mut pair) = Pair::new("v1-nets") else { return };
+    let with = |here: u8, there: u8, keep: &str| {
+        let networks = |n: u8| format!("[\"10.{n}9.0.0/24\", \"10.{n}.0.0/24\"]");
+        tunnel(here, there, &format!("keep = \"{keep}\"\ncompress = true\nlife_kilobytes = 50000"))
+            .replace(&format!("\"10.{here}.0.0/24\""), &networks(here))
+            .replace(&format!("\"10.{there}.0.0/24\""), &networks(there))
+    };
+    pair.start(&with(1, 2, "up"), &with(2, 1, "passive"));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let report = pair.oslo.ping("10.1.0.1", "10.2.0.1", 5);
+    assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
+    wait_until("all pairs are there", || pair.oslo.sad().sas.len() == 4);
+}
+
+/// The same SAs in the kernel, where that can be the engine; each side has its own.
+#[test]
+fn the_kernel_may_be_the_engine() {
+    let Some(mut pair) = Pair::new("v1-kernel") else { return };
+    let with = |keep: &str, engine: &str| format!("keep = \"{keep}\"\nengine = \"{engine}\"");
+    pair.start(&tunnel(1, 2, &with("up", "auto")), &tunnel(2, 1, &with("passive", "userspace")));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let report = pair.oslo.ping("10.1.0.1", "10.2.0.1", 5);
+    assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
+}
+
 /// CHECKLIST T06, T16: aggressive mode, in which a peer is known by its name.
 #[test]
 fn aggressive_mode_carries_packets() {

@@ -19,6 +19,7 @@ use crate::host::HostSpec;
 use crate::icmp::IcmpRules;
 use crate::kernel::KernelOptions;
 use crate::lifetime::LifetimeSpec;
+use crate::lifetime_rule::LifetimeRule;
 use crate::mtu_policy::MtuPolicy;
 use crate::names::{ChildName, ConnectionName};
 use crate::nonce_encryption::NonceEncryption;
@@ -85,6 +86,8 @@ pub struct Connection {
     pub rand_time: Duration,
     /// Time after which both sides authenticate again (RFC 4478); zero is never.
     pub reauth_time: Duration,
+    /// What the lifetimes that the peer offers are held against; of IKEv1 alone.
+    pub lifetime_rule: LifetimeRule,
     /// What a second IKE SA with the same peer does to the first.
     pub unique: Unique,
     /// How long an unreachable peer is tried.
@@ -139,6 +142,7 @@ impl Connection {
             // swanctl: rand_time is as long as over_time unless given.
             rand_time: Self::DEFAULT_OVER_TIME,
             reauth_time: Duration::ZERO,
+            lifetime_rule: LifetimeRule::default(),
             unique: Unique::default(),
             reach: KeyingTries::default(),
             childless: Childless::default(),

@@ -36,6 +36,7 @@ mod identity;
 mod ids;
 mod kernel;
 mod lifetime;
+mod lifetime_rule;
 mod manual;
 mod mtu_policy;
 mod names;
@@ -73,6 +74,7 @@ pub use kernel::{
     HwOffload, InterfaceName, InterfaceNameError, KernelOptions, Mark, MarkError, Steering,
 };
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
+pub use lifetime_rule::{AbsentLifetime, LifetimeBounds, LifetimeRule};
 pub use manual::{Directions, GROUP_SPIS, MANUAL_SPIS, ManualSa, SENDERS_MAX, counts_nonces};
 pub use mtu_policy::{
     EchoRule, FragmentPolicy, MssClamp, MtuPolicy, PATH_MTU_RANGE, PathMtuRule, PerFamily,

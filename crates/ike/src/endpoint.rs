@@ -237,7 +237,8 @@ impl Endpoint {
         for id in ids {
             self.with_sa(id, now, rng, |sa, cx| sa.handle_hint(true, cx));
         }
-        let of_v1 = self.v1.iter().filter(|sa| sa.core.path.remote == path.remote);
+        let with_peer = self.v1.with_peer(path.remote.ip());
+        let of_v1 = with_peer.filter(|sa| sa.core.path.remote == path.remote);
         let ids: Vec<IkeSaId> = of_v1.map(|sa| sa.core.id).collect();
         for id in ids {
             self.with_v1(id, now, rng, |sa, cx| sa.handle_hint(cx));

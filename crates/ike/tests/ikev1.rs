@@ -9,6 +9,7 @@ mod ikev1_aggressive;
 mod ikev1_encryption;
 mod ikev1_lifetimes;
 mod ikev1_nat;
+mod ikev1_quick;
 mod ikev1_signatures;
 
 use std::time::Duration;

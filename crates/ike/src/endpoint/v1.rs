@@ -504,3 +504,6 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

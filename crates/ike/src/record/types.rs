@@ -2,15 +2,15 @@
 
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
-    Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless, Claim,
-    ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName, DfPolicy,
-    Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
+    AbsentLifetime, Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless,
+    Claim, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName,
+    DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
     FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
     IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
-    Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
-    MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId,
-    PpkSpec, ProposalSpec, Redirect, RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec,
-    Steering, Tfc, Transit, TsSpec, Unique, UserAuth, WindowSize,
+    Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule, LifetimeSpec, LimitSpec,
+    LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule,
+    PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteAccess, RemoteRound,
+    SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, UserAuth, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -153,7 +153,7 @@ structs! {
     Connection {
         name, ike, aggressive, base_mode, local_addresses, remote_addresses, ports, tcp_ports, pad, proposals, encap, engine,
         over, on_first_thread, fragmentation, mobike, keepalive, dpd_delay, rekey_time, over_time,
-        rand_time, reauth_time, unique, reach, childless, redirect, resumption, nonce_encryption, remote_access, children
+        rand_time, reauth_time, lifetime_rule, unique, reach, childless, redirect, resumption, nonce_encryption, remote_access, children
     }
     ChildConfig {
         name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
@@ -181,6 +181,8 @@ structs! {
     Pfp { local, remote, protocol, local_port, remote_port }
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
+    LifetimeRule { absent, strict, ike_seconds, child_seconds, child_kilobytes }
+    LifetimeBounds { least, most }
     Tfc { padding, dummies }
     IcmpTreatment { red, black, tunnel }
     MtuPolicy { path, ageing, fragment, mss, echo }
@@ -208,6 +210,7 @@ enums! {
     NonceEncryption { 0 Plain, 1 Revised, 2 DhLess }
     BaseMode { 0 Refuse, 1 Allow, 2 Initiate }
     Encap { 0 Auto, 1 Udp, 2 Esp, 3 Tcp }
+    AbsentLifetime { 0 Shorter, 1 LocalDefault, 2 Seconds28800, 3 Infinite, 4 Reject }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }
     Mobike { 0 No, 1 Yes, 2 Unchecked }
     Unique { 0 Replace, 1 Keep, 2 Never }

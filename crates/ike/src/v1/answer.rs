@@ -13,12 +13,12 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 
 use super::child::Child;
+use super::child_suite::{self, Phase2Choice};
 use super::core::Core;
 use super::identification;
 use super::informational;
 use super::nat;
 use super::received::Received;
-use super::suite::{self, Phase2Choice};
 
 /// What is to be agreed to.
 pub(crate) struct Chosen {
@@ -50,6 +50,11 @@ impl Refused {
         Self { child: Some(child), reason, notify: NotifyType::INVALID_KEY_INFORMATION, sa: None }
     }
 
+    /// Something that is about no child.
+    pub(crate) fn of_no_child(reason: FailureReason) -> Self {
+        Self { child: None, reason, notify: NotifyType::ATTRIBUTES_NOT_SUPPORTED, sa: None }
+    }
+
     /// Tells the peer.
     pub(crate) fn tell(&self, core: &Core, cx: &mut Context<'_>) {
         if let Some((protocol, spi)) = self.sa {
@@ -76,7 +81,7 @@ pub(crate) fn choose(
     if !(8..=256).contains(&nonce.len()) {
         return Err(malformed("nonce of a wrong length"));
     }
-    let offered = suite::offered_sa(sa);
+    let offered = child_suite::offered_sa(sa);
     let (peers, ours) = match received.ids.as_slice() {
         // Without identities it is for the two ends themselves.
         [] => (
@@ -99,7 +104,8 @@ pub(crate) fn choose(
             if !protects(&connection, config, core, local, remote) {
                 continue;
             }
-            let Some(choice) = suite::choose_phase2(config, sa, core.wrap()) else {
+            let choice = child_suite::choose_phase2(&connection, config, sa, core.wrap());
+            let Some(choice) = choice else {
                 nearest.get_or_insert_with(|| no_proposal(config, offered));
                 continue;
             };

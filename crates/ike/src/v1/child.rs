@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     Amounts, ChildConfig, ChildKeys, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
-    Hosts, IkeSaId, Mode, Tfc,
+    Hosts, IkeSaId, IpComp, Lifetime, LimitSpec, Mode, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
@@ -16,9 +16,10 @@ use adit_wire::ikev2::{TrafficSelector, Transform};
 use crate::context::Context;
 use crate::event::{ChildSaInfo, ChildSaState};
 use crate::keymat::Role;
+use crate::lifetime::{KILOBYTE_OCTETS, KILOBYTE_OCTETS_LEAST, Limit, Limits, Origin, Rank};
 use crate::output::Output;
 
-use super::lifetimes::News;
+use super::lifetimes::{self, News};
 
 /// One child SA, from installation to removal.
 #[derive(Debug)]
@@ -41,12 +42,19 @@ pub(crate) struct Child {
     over_at: Option<Instant>,
     /// Its soft and its hard limits, if there are any beside those in time.
     amounts: Option<Box<[Amounts; 2]>>,
+    /// The kilobytes that the peer wants to live by, which it said too late for this child.
+    pub(crate) told_kilobytes: Option<u64>,
+    /// The peer wants it to live shorter than is a life, and the configuration is strict.
+    pub(crate) is_unacceptable: bool,
+    rank: Rank,
     reqid: u32,
     /// How its packets travel.
     encap: Encapsulation,
     suite: Arc<[Transform]>,
     /// The peer's side as far as it goes through the tunnel.
     remote_ts: Vec<TrafficSelector>,
+    esn: bool,
+    ipcomp: Option<IpComp>,
     in_engine: bool,
 }
 
@@ -75,8 +83,13 @@ pub(crate) struct Agreed<'a> {
     pub(crate) protection: Protection,
     pub(crate) suite: Vec<Transform>,
     pub(crate) mode: Mode,
-    /// What the two agreed on as the longest life, if anything.
-    pub(crate) life: Option<Duration>,
+    pub(crate) esn: bool,
+    pub(crate) ipcomp: Option<IpComp>,
+    /// Where it ends, as far as the two have agreed on that.
+    pub(crate) limits: Limits,
+    /// What an initiator has heard about it before there was an SA.
+    pub(crate) news: News,
+    pub(crate) rank: Rank,
     pub(crate) spi_in: Spi,
     pub(crate) spi_out: Spi,
     pub(crate) local: TrafficSelector,
@@ -89,8 +102,48 @@ pub(crate) struct Agreed<'a> {
     /// In transport mode, the two ends as the peer knows them, if that is not as we do.
     pub(crate) peer_view: Option<Hosts>,
     pub(crate) rekeys: Option<ChildSaId>,
-    /// Whether to send on it from now on.
-    pub(crate) outbound: bool,
+    pub(crate) sends: Sends,
+}
+
+/// When we send on a child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sends {
+    /// From now on.
+    Now,
+    /// When something comes in on it, or after this time.
+    After(Duration),
+    /// When the peer has said that it has our answer.
+    Confirmed,
+}
+
+impl Agreed<'_> {
+    /// Where it is renewed, and where it ends: by what was agreed, by what is configured beside that, and
+    /// renewed before the other end would (draft-jenkins-ipsec-rekeying-06 §2.2).
+    fn lifetime(&self, jitter: [u64; 3]) -> Lifetime {
+        let [seconds, octets, _] = jitter;
+        let spec = &self.config.lifetime;
+        let mut lifetime = spec.draw(jitter);
+        let drawn = |limit: LimitSpec, jitter| {
+            let amount = lifetimes::drawn(limit.soft, limit.rand, self.rank, jitter);
+            (limit.soft > 0).then_some(amount)
+        };
+        lifetime.soft.time = drawn(spec.seconds, seconds).map(Duration::from_secs);
+        lifetime.soft.octets = drawn(spec.octets, octets);
+        if let Some(limit) = &self.limits.seconds {
+            let end = Duration::from_secs(limit.amount);
+            lifetime.hard.time = Some(end);
+            shorten(&mut lifetime.soft.time, lifetimes::renewal_before(end, self.rank));
+        }
+        if let Some((soft, hard)) = self.limits.octets(self.rank) {
+            shorten(&mut lifetime.hard.octets, hard);
+            shorten(&mut lifetime.soft.octets, soft);
+        }
+        if let Some(kilobytes) = self.news.renewal_kilobytes {
+            let soft = kilobytes.saturating_mul(KILOBYTE_OCTETS_LEAST);
+            shorten(&mut lifetime.soft.octets, soft);
+        }
+        lifetime
+    }
 }
 
 /// How long a replaced child takes what was under way before the one who replaced it deletes it
@@ -104,18 +157,16 @@ pub(crate) const OVERLAP_OF_PEER: Duration = Duration::from_secs(90);
 /// responder may have to see the third message first.
 pub(crate) const SWITCH_WAIT: Duration = Duration::from_secs(5);
 
+/// How long CONNECTED of a peer that has set the commit bit is waited for.
+pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(2);
+
 impl Child {
     /// Hands what was agreed to the packet engine.
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
         let id = cx.out.next_child_sa();
         let config = agreed.config;
         let jitter = std::array::from_fn(|_| cx.rng.next_u64());
-        let mut lifetime = config.lifetime.draw(jitter);
-        if let Some(life) = agreed.life {
-            shorten(&mut lifetime.hard.time, life);
-            // A tenth before the end, so that there is time for the next quick mode.
-            shorten(&mut lifetime.soft.time, life.saturating_sub(life / 10));
-        }
+        let lifetime = agreed.lifetime(jitter);
         let suite = cx.out.shared_suite(agreed.suite);
         let all = agreed.split.is_empty();
         let remote_ts = if all { vec![agreed.remote] } else { agreed.split };
@@ -129,7 +180,7 @@ impl Child {
             protection: agreed.protection,
             mode: agreed.mode,
             peer_view: agreed.peer_view,
-            esn: false,
+            esn: agreed.esn,
             keys_in: agreed.keys_in,
             keys_out: agreed.keys_out,
             local_ts: vec![agreed.local],
@@ -143,16 +194,18 @@ impl Child {
             df: config.df,
             mtu: config.mtu,
             tfc: Tfc { padding: 0, ..config.tfc },
-            ipcomp: None,
+            ipcomp: agreed.ipcomp,
             aggfrag: None,
             path_probe: false,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
+        agreed.ipcomp.into_iter().for_each(|ipcomp| cx.out.take_cpi(ipcomp.cpi_in));
         cx.out.own_child(id, agreed.ike);
         cx.export_keys(&sa);
-        cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.outbound });
-        let offered = !agreed.role.is_initiator();
+        cx.out
+            .push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.sends == Sends::Now });
+        let offered = agreed.sends == Sends::Confirmed;
         Self {
             id,
             name: config.name.clone(),
@@ -163,16 +216,24 @@ impl Child {
             local: agreed.local,
             remote: agreed.remote,
             by_us: agreed.role.is_initiator(),
-            activates: (!agreed.outbound && !offered).then(|| cx.now + SWITCH_WAIT),
+            activates: match agreed.sends {
+                Sends::After(wait) => Some(cx.now + wait),
+                Sends::Now | Sends::Confirmed => None,
+            },
             installed: cx.now,
             mode: agreed.mode,
             rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),
             over_at: lifetime.hard.time.and_then(|age| cx.now.checked_add(age)),
             amounts: lifetime.has_amounts().then(|| Box::new([lifetime.soft, lifetime.hard])),
+            told_kilobytes: agreed.news.kilobytes,
+            is_unacceptable: agreed.news.delete,
+            rank: agreed.rank,
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
             encap: agreed.encap,
             suite,
             remote_ts,
+            esn: agreed.esn,
+            ipcomp: agreed.ipcomp,
             in_engine: true,
         }
     }
@@ -181,6 +242,7 @@ impl Child {
     pub(crate) fn take_from_engine(&mut self, delay: Duration, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.in_engine) {
             cx.out.release_spi(self.spi_in);
+            self.ipcomp.into_iter().for_each(|ipcomp| cx.out.release_cpi(ipcomp.cpi_in));
             cx.out.disown_child(self.id);
             cx.out.push(Output::RemoveChild { id: self.id, delay });
         }
@@ -224,18 +286,28 @@ impl Child {
         self.rekey_at = Some(self.rekey_at.map_or(now, |at| at.min(now)));
     }
 
-    /// How long it lives, from its beginning.
-    pub(crate) fn life(&self) -> Option<Duration> {
-        self.over_at.map(|at| at.saturating_duration_since(self.installed))
+    /// Where it ends, from its beginning.
+    pub(crate) fn limits(&self) -> Limits {
+        let life = self.over_at.map(|at| at.saturating_duration_since(self.installed));
+        let octets = self.amounts.as_ref().and_then(|amounts| amounts[1].octets);
+        let kilobytes = octets.map(|octets| octets / KILOBYTE_OCTETS);
+        let told = self.told_kilobytes.into_iter().chain(kilobytes).min();
+        Limits {
+            seconds: lifetimes::seconds(life),
+            kilobytes: told.map(|amount| Limit::new(amount, Origin::Configured)),
+        }
     }
 
-    /// The peer lives shorter on it.
+    /// The peer lives shorter on it. Kilobytes that it names only now hold from the next one on: what this
+    /// one may carry the packet engine has been told.
     pub(crate) fn heed(&mut self, news: News) {
+        self.is_unacceptable |= news.delete;
+        self.told_kilobytes = news.kilobytes.or(self.told_kilobytes);
         if let Some(end) = news.end {
             self.over_at = self.installed.checked_add(end);
         }
         if let Some(at) =
-            news.latest_renewal().and_then(|latest| self.installed.checked_add(latest))
+            news.latest_renewal(self.rank).and_then(|latest| self.installed.checked_add(latest))
         {
             self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
         }
@@ -276,8 +348,8 @@ impl Child {
             spi_in: self.spi_in,
             spi_out: self.spi_out,
             suite: self.suite.to_vec(),
-            esn: false,
-            ipcomp: None,
+            esn: self.esn,
+            ipcomp: self.ipcomp,
             aggfrag: None,
             installed: self.installed,
             rekey_at: self.rekey_at,
@@ -291,6 +363,6 @@ impl Child {
 }
 
 /// A limit that is not to be later than another.
-fn shorten(limit: &mut Option<Duration>, most: Duration) {
+fn shorten<T: Copy + Ord>(limit: &mut Option<T>, most: T) {
     *limit = Some(limit.map_or(most, |limit| limit.min(most)));
 }

@@ -18,6 +18,7 @@ use crate::lifetime::Offer;
 use crate::nat::Verdict;
 use crate::output::Output;
 
+use super::fragmentation::Fragmentation;
 use super::keys::{Cookies, Iv, Keys};
 use super::nat::{self, Numbers};
 use super::transaction_phase::Access;
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) keys: Option<Keys>,
     /// Users, and addresses inside.
     pub(crate) access: Access,
+    pub(crate) fragmentation: Fragmentation,
 }
 
 impl Core {
@@ -85,6 +87,7 @@ impl Core {
             unreachable: false,
             keys: None,
             access: Access::default(),
+            fragmentation: Fragmentation::default(),
         }
     }
 
@@ -186,7 +189,7 @@ impl Core {
             spi_r: self.cookie_r,
             nat_local: self.nat.we_are_behind_nat,
             nat_remote: self.nat.peer_is_behind_nat,
-            fragmentation: false,
+            fragmentation: self.fragmentation.is_agreed(),
             resumed: false,
             follows_redirects: false,
             mobike: false,
@@ -222,7 +225,19 @@ impl Core {
     }
 
     pub(crate) fn transmit(&self, octets: &[u8], cx: &mut Context<'_>) {
-        cx.out.push(Output::Transmit { path: self.path, octets: octets.to_vec() });
+        let most = self.datagram_octets(cx);
+        for octets in self.fragmentation.cut(octets, most, cx.rng) {
+            cx.out.push(Output::Transmit { path: self.path, octets });
+        }
+    }
+
+    /// Octets of a message that is not fragmented.
+    fn datagram_octets(&self, cx: &Context<'_>) -> usize {
+        let (datagram, headers) = match self.path.remote.ip() {
+            IpAddr::V4(_) => (cx.config.fragment_octets.v4, IPV4_UDP_MARKER_OCTETS),
+            IpAddr::V6(_) => (cx.config.fragment_octets.v6, IPV6_UDP_MARKER_OCTETS),
+        };
+        datagram.saturating_sub(headers)
     }
 
     fn header(&self, exchange: ExchangeType, flags: Flags, message_id: u32) -> Header {
@@ -267,6 +282,10 @@ impl Core {
         Some((body, next))
     }
 }
+
+/// What is in front of a message at most: IP, UDP, and the marker of RFC 3948.
+const IPV4_UDP_MARKER_OCTETS: usize = 20 + 8 + 4;
+const IPV6_UDP_MARKER_OCTETS: usize = 40 + 8 + 4;
 
 /// What our own messages never are.
 pub(super) const TOO_LONG: FailureReason = FailureReason::Internal("message is too long");

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use adit_crypto::Secret;
 use adit_db::{ChildName, ChildSaId};
 use adit_wire::esp::Spi;
-use adit_wire::iana::ExchangeType as AnyExchangeType;
 use adit_wire::iana::doi::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
+use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId as ChildProtocol};
 use adit_wire::ip::FlowKey;
-use adit_wire::isakmp::{Header, Notify};
+use adit_wire::isakmp::{Flags, Header, Notify};
 
 use crate::command::{AuthResult, JobId, Path};
 use crate::context::{Context, Notice};
@@ -25,7 +25,9 @@ use super::dpd::{Dpd, Liveness};
 use super::informational;
 use super::keys::Iv;
 use super::lifetimes::{self, News};
-use super::quick_mode::{Outcome, QuickMode, Request};
+use super::new_group;
+use super::pairs::{self, Pair};
+use super::quick_mode::{Outcome, QuickMode, Request, Wanted};
 use super::received::Received;
 use super::retransmission::Answered;
 use super::transaction_phase::{Progress, TransactionPhase};
@@ -41,10 +43,14 @@ pub(crate) struct Established {
     wanted: VecDeque<(ChildName, Option<FlowKey>)>,
     /// The last message of main mode and our answer, which may have been lost.
     last: Option<Answered>,
+    /// The last New Group mode, and our answer.
+    new_group: Option<Answered>,
     /// Message ids of exchanges that are over: what uses them again is a replay.
     used_ids: VecDeque<u32>,
     /// There were more than are remembered: another message of this kind may be one of them again.
     has_forgotten: bool,
+    /// Deletes that are said once more: nobody acknowledges them (RFC 2409 §5.7).
+    again: VecDeque<Again>,
     /// The greatest number that the peer has asked for a sign of life under.
     asked_number: Option<u32>,
     /// When the NAT in front of us needs a packet to keep its mapping (RFC 3948 §4).
@@ -58,6 +64,20 @@ pub(crate) struct Established {
     pub(crate) superseded: bool,
 }
 
+/// A delete that may have been lost.
+#[derive(Debug)]
+struct Again {
+    at: Instant,
+    protocol: ChildProtocol,
+    spis: Vec<Spi>,
+}
+
+/// How long after the first time.
+const AGAIN_WAIT: Duration = Duration::from_secs(3);
+
+/// Deletes that wait to be said once more.
+const AGAIN_MAX: usize = 64;
+
 /// What an exchange means for the IKE SA.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -65,6 +85,8 @@ pub(crate) enum Input {
     Made(Box<Child>),
     /// A child that the peer has confirmed.
     Confirmed(ChildSaId),
+    /// A child that the peer has confirmed, for which it is not ready yet.
+    Committed(ChildSaId),
     /// A child that the peer has not confirmed.
     Unconfirmed(ChildSaId),
     /// A child that we asked for and do not get.
@@ -75,6 +97,8 @@ pub(crate) enum Input {
     Deleted(Spi),
     /// The peer lives shorter on what we send on under this SPI.
     Lifetime(Spi, News),
+    /// The peer lives shorter on the phase 1 than is a life, and the configuration is strict.
+    Unacceptable,
     /// The peer has deleted the phase 1.
     Gone,
     /// Its time is over.
@@ -99,8 +123,17 @@ const USED_IDS_MAX: usize = 256;
 /// Children that wait to be asked for.
 const WANTED_MAX: usize = 64;
 
+/// New children that are asked for at a time: peers have little room, and a key exchange costs.
+const ASKED_MAX: usize = 8;
+
 /// How long a renewal of phase 1 that came to nothing waits.
 const RENEW_WAIT: Duration = Duration::from_secs(60);
+
+impl Input {
+    fn failed(child: &ChildName, rekeys: Option<ChildSaId>, reason: FailureReason) -> Self {
+        Self::Failed { child: child.clone(), rekeys, reason }
+    }
+}
 
 impl Established {
     /// Both sides have authenticated.
@@ -112,18 +145,19 @@ impl Established {
     ) -> Self {
         let connection = &core.connection;
         let renewed = connection.rekey_time > Duration::ZERO;
-        let rand_ms = u64::try_from(connection.rand_time.as_millis()).unwrap_or(u64::MAX);
-        let jitter = Duration::from_millis(cx.rng.next_u64() % rand_ms.saturating_add(1));
-        let rekey = connection.rekey_time.saturating_sub(jitter);
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (rank, jitter) = (lifetimes::rank(core), cx.rng.next_u64());
+        let rekey = (ms(connection.rekey_time), ms(connection.rand_time));
+        let rekey = Duration::from_millis(lifetimes::drawn(rekey.0, rekey.1, rank, jitter));
         let over = connection.rekey_time + connection.over_time;
-        // The shorter of both limits counts, and a tenth of it is time for the next one.
+        // The shorter of both limits counts, and before it there is time for the next one.
         let limit = match (renewed, core.life) {
             (true, Some(life)) => Some(over.min(life)),
             (true, None) => Some(over),
             (false, life) => life,
         };
         let rekey = |limit: Duration| {
-            let latest = limit.saturating_sub(limit / 10);
+            let latest = lifetimes::renewal_before(limit, rank);
             if renewed { rekey.min(latest) } else { latest }
         };
         Self {
@@ -133,8 +167,10 @@ impl Established {
             quick_modes: Vec::new(),
             wanted: VecDeque::new(),
             last,
+            new_group: None,
             used_ids: VecDeque::new(),
             has_forgotten: false,
+            again: VecDeque::new(),
             asked_number: None,
             keepalive_at: keepalive(core, cx.now),
             dpd: Dpd::new(cx.rng.next_u64()),
@@ -217,19 +253,25 @@ impl Established {
         }
     }
 
-    /// Whether a child of this configuration is asked for, or about to be.
-    pub(crate) fn asks_for(&self, name: &ChildName) -> bool {
+    /// Whether a child of this configuration is about to be asked for, and what of it is missing will be.
+    pub(crate) fn wants(&self, name: &ChildName) -> bool {
         self.wanted.iter().any(|(wanted, _)| wanted == name)
-            || self.quick_modes.iter().any(|quick| {
-                quick.asks_for().is_some_and(|(asked, rekeys)| asked == name && rekeys.is_none())
-            })
+    }
+
+    /// Whether a child is asked for, for these networks.
+    pub(crate) fn asks_for(&self, name: &ChildName, pair: Pair) -> bool {
+        self.asked().any(|(asked, networks, _)| (asked, networks) == (name, pair))
+    }
+
+    /// The quick modes of ours that have no answer.
+    fn asked(&self) -> impl Iterator<Item = (&ChildName, Pair, Option<ChildSaId>)> {
+        self.quick_modes.iter().filter_map(QuickMode::asks_for)
     }
 
     /// Gives away what it has not come to.
     pub(crate) fn give_wanted(&mut self) -> Vec<ChildName> {
-        let asked = self.quick_modes.iter().filter_map(|quick| quick.asks_for());
-        let asked = asked.filter(|(_, rekeys)| rekeys.is_none()).map(|(name, _)| name.clone());
-        let mut names: Vec<ChildName> = asked.collect();
+        let asked = self.asked().filter(|(_, _, rekeys)| rekeys.is_none());
+        let mut names: Vec<ChildName> = asked.map(|(name, _, _)| name.clone()).collect();
         names.extend(std::mem::take(&mut self.wanted).into_iter().map(|(name, _)| name));
         names
     }
@@ -245,11 +287,12 @@ impl Established {
         if !self.is_open() {
             return inputs;
         }
-        while let Some((name, _)) = self.wanted.pop_front() {
-            if children.iter().any(|child| child.name == name && child.is_current()) {
-                continue;
+        while let Some((name, flow)) = self.wanted.pop_front() {
+            if !self.ask_for_missing(&name, children, core, cx, &mut inputs) {
+                // The next one comes with an answer.
+                self.wanted.push_front((name, flow));
+                break;
             }
-            self.ask(&name, None, core, cx, &mut inputs);
         }
         if self.superseded {
             return inputs;
@@ -257,34 +300,59 @@ impl Established {
         let now = cx.now;
         for child in children.iter_mut().filter(|child| child.is_due(now)) {
             child.phase = ChildPhase::Rekeying;
-            let name = child.name.clone();
-            self.ask(&name, Some(child), core, cx, &mut inputs);
+            let pair = Pair { local: child.local, remote: child.remote };
+            let config = core.connection.child(&child.name).ok_or(FailureReason::NoSuch("child"));
+            let wanted = config.map(|config| Wanted { config, pair, rekeys: Some(child) });
+            let asked = wanted.and_then(|wanted| self.ask(&wanted, core, cx));
+            let failed = |reason| Input::failed(&child.name, Some(child.id), reason);
+            inputs.extend(asked.err().map(failed));
         }
         inputs
     }
 
-    fn ask(
+    /// Asks for all of a child that is neither there nor asked for. Whether nothing is left to be.
+    fn ask_for_missing(
         &mut self,
         name: &ChildName,
-        rekeys: Option<&Child>,
+        children: &[Child],
         core: &Core,
         cx: &mut Context<'_>,
         inputs: &mut Vec<Input>,
-    ) {
-        let message_id = informational::message_id(cx);
-        let config = core.connection.child(name).ok_or(FailureReason::NoSuch("child"));
-        let asked = match self.has_room(cx.now) {
-            true => config.and_then(|it| QuickMode::ask(it, rekeys, message_id, core, cx)),
-            false => Err(FailureReason::TooMany("quick modes")),
+    ) -> bool {
+        let Some(config) = core.connection.child(name) else {
+            inputs.push(Input::failed(name, None, FailureReason::NoSuch("child")));
+            return true;
         };
-        match asked {
-            Ok(quick) => self.quick_modes.push(quick),
-            Err(reason) => inputs.push(Input::Failed {
-                child: name.clone(),
-                rekeys: rekeys.map(|old| old.id),
-                reason,
-            }),
+        if pairs::of(config, core).is_empty() {
+            inputs.push(Input::failed(name, None, pairs::why_none(config, core)));
         }
+        for pair in pairs::missing(config, children, core) {
+            if self.asks_for(name, pair) {
+                continue;
+            }
+            if self.asked().count() >= ASKED_MAX {
+                return false;
+            }
+            let wanted = Wanted { config, pair, rekeys: None };
+            if let Err(reason) = self.ask(&wanted, core, cx) {
+                inputs.push(Input::failed(name, None, reason));
+            }
+        }
+        true
+    }
+
+    fn ask(
+        &mut self,
+        wanted: &Wanted<'_>,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Result<(), FailureReason> {
+        if !self.has_room(cx.now) {
+            return Err(FailureReason::TooMany("quick modes"));
+        }
+        let message_id = informational::message_id(cx);
+        self.quick_modes.push(QuickMode::ask(wanted, message_id, core, cx)?);
+        Ok(())
     }
 
     /// Whether there may be one more quick mode. Those that are over and only answer repetitions make
@@ -312,6 +380,28 @@ impl Established {
             self.has_forgotten = true;
         }
         self.used_ids.push_back(message_id);
+    }
+
+    /// Tells the peer that children are gone, now and a moment later: if it hears neither, it sends into
+    /// nothing until dead peer detection or its own limits end that.
+    pub(crate) fn delete_children(
+        &mut self,
+        protocol: ChildProtocol,
+        spis: &[Spi],
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) {
+        informational::delete_children(protocol, spis, core, cx);
+        if self.again.len() < AGAIN_MAX && !spis.is_empty() {
+            let at = cx.now + AGAIN_WAIT;
+            self.again.push_back(Again { at, protocol, spis: spis.to_vec() });
+        }
+    }
+
+    fn say_again(&mut self, core: &Core, cx: &mut Context<'_>) {
+        while let Some(again) = self.again.pop_front_if(|again| cx.now >= again.at) {
+            informational::delete_children(again.protocol, &again.spis, core, cx);
+        }
     }
 
     /// Packets on a child show that the peer has our answer.
@@ -368,14 +458,15 @@ impl Established {
             return Vec::new();
         }
         core.hear(path, cx.now);
-        self.begin(id, octets, &received, &iv, core, children, cx)
+        let is_committed = header.flags.contains(Flags::COMMIT);
+        self.begin((id, is_committed), octets, &received, &iv, core, children, cx)
     }
 
     /// Answers an authentic first message.
     #[expect(clippy::too_many_arguments, reason = "a message and what it meets")]
     fn begin(
         &mut self,
-        message_id: u32,
+        (message_id, is_committed): (u32, bool),
         octets: &[u8],
         received: &Received<'_>,
         iv: &Iv,
@@ -398,6 +489,7 @@ impl Established {
         let request = Request {
             message_id,
             octets,
+            is_committed,
             received,
             iv,
             config,
@@ -421,6 +513,50 @@ impl Established {
         inputs
     }
 
+    /// Takes a request of New Group mode.
+    pub(crate) fn handle_new_group(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> Vec<Input> {
+        let id = header.message_id;
+        if !header.flags.is_encrypted() || id == 0 || path != core.path {
+            return Vec::new();
+        }
+        if let Some(answered) = self.new_group.as_mut().filter(|one| one.is_repeated_by(octets)) {
+            if let Some(answer) = answered.repeat() {
+                core.transmit(answer, cx);
+            }
+            return Vec::new();
+        }
+        if self.used_ids.contains(&id) {
+            return Vec::new();
+        }
+        let Some((plain, iv)) = opened(id, octets, core) else { return Vec::new() };
+        let received = Received::decrypted(header.next_payload, &plain);
+        let Some(received) = received.ok().filter(|received| is_authentic(id, received, core))
+        else {
+            return Vec::new();
+        };
+        self.use_up(id);
+        core.hear(path, cx.now);
+        match new_group::answer(id, &received, &iv, core) {
+            Ok(answer) => {
+                core.transmit(&answer, cx);
+                self.new_group = Some(Answered::new(octets, answer));
+                Vec::new()
+            }
+            Err(reason) => {
+                let kind = NotifyType::ATTRIBUTES_NOT_SUPPORTED;
+                informational::refuse_isakmp(kind, core, cx);
+                vec![Input::Refused(Box::new(Refused::of_no_child(reason)))]
+            }
+        }
+    }
+
     /// Takes an Informational exchange.
     pub(crate) fn handle_informational(
         &mut self,
@@ -432,7 +568,8 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Vec<Input> {
         let id = header.message_id;
-        if !header.flags.is_encrypted() {
+        let is_clear = !header.flags.is_encrypted();
+        if is_clear && !header.flags.contains(Flags::AUTHENTICATION_ONLY) {
             // Anybody says so: a reason to ask the peer.
             self.ask_soon(core, cx.now);
             return Vec::new();
@@ -440,10 +577,16 @@ impl Established {
         if self.used_ids.contains(&id) {
             return Vec::new();
         }
-        let Some((plain, _)) = opened(id, octets, core) else { return Vec::new() };
-        let Ok(received) = Received::decrypted(header.next_payload, &plain) else {
-            return Vec::new();
+        let plain = match is_clear {
+            true => octets.get(Header::LEN..).map(<[u8]>::to_vec),
+            false => opened(id, octets, core).map(|(plain, _)| plain),
         };
+        let Some(plain) = plain else { return Vec::new() };
+        let received = match is_clear {
+            true => Received::clear(header.next_payload, &plain),
+            false => Received::decrypted(header.next_payload, &plain),
+        };
+        let Ok(received) = received else { return Vec::new() };
         if !is_authentic(id, &received, core) {
             return Vec::new();
         }
@@ -457,7 +600,9 @@ impl Established {
         let mut inputs = Vec::new();
         for notify in &received.notifies {
             inputs.extend(self.handle_notify(notify, core, cx));
-            inputs.extend(self.handle_lifetime(notify, core, children));
+            inputs.extend(self.handle_connected(id, notify, children));
+            inputs.extend(self.handle_lifetime(notify, core));
+            inputs.extend(news_of_child(notify, core, children));
         }
         for delete in &received.deletes {
             if delete.deletes_isakmp_sa(core.cookie_i, core.cookie_r) {
@@ -514,32 +659,38 @@ impl Established {
         }
     }
 
-    /// An initiator hears how long the responder keeps what both have.
-    fn handle_lifetime(
-        &mut self,
-        notify: &Notify<'_>,
-        core: &Core,
-        children: &[Child],
-    ) -> Option<Input> {
-        if notify.kind != NotifyType::RESPONDER_LIFETIME {
+    /// The peer is ready for packets of a child: that of the quick mode with this message id
+    /// (RFC 2408 §3.1), else the one that is named by either SPI.
+    fn handle_connected(&self, id: u32, notify: &Notify<'_>, children: &[Child]) -> Option<Input> {
+        if notify.kind != NotifyType::CONNECTED {
             return None;
         }
-        if core.role.is_initiator() {
-            let current = self.over_at.map(|at| at.saturating_duration_since(self.since));
-            self.heed(lifetimes::heard_of_phase1(notify, current, core));
-        }
-        children.iter().filter(|child| child.by_us).find_map(|child| {
-            let sa = (child.protocol, child.spi_out);
-            let news = lifetimes::heard_of_child(notify, sa, child.life(), core);
-            (news != News::default()).then_some(Input::Lifetime(child.spi_out, news))
-        })
+        let of_exchange = self.quick_modes.iter().find(|quick| quick.message_id == id);
+        let named = || {
+            let spi = Spi::from_field(notify.spi)?;
+            children.iter().find(|child| [child.spi_in, child.spi_out].contains(&spi))
+        };
+        let child = of_exchange.and_then(QuickMode::child).or_else(|| Some(named()?.id));
+        child.map(Input::Confirmed)
     }
 
-    fn heed(&mut self, news: News) {
+    /// An initiator hears how long the responder keeps what both have.
+    fn handle_lifetime(&mut self, notify: &Notify<'_>, core: &Core) -> Option<Input> {
+        if notify.kind != NotifyType::RESPONDER_LIFETIME || !core.role.is_initiator() {
+            return None;
+        }
+        let current = self.over_at.map(|at| at.saturating_duration_since(self.since));
+        let news = lifetimes::heard_of_phase1(notify, current, core);
+        self.heed(news, core);
+        news.delete.then_some(Input::Unacceptable)
+    }
+
+    fn heed(&mut self, news: News, core: &Core) {
         if let Some(end) = news.end {
             self.over_at = self.since.checked_add(end);
         }
-        if let Some(at) = news.latest_renewal().and_then(|latest| self.since.checked_add(latest))
+        let latest = news.latest_renewal(lifetimes::rank(core));
+        if let Some(at) = latest.and_then(|latest| self.since.checked_add(latest))
             && !self.superseded
         {
             self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
@@ -564,6 +715,7 @@ impl Established {
         if let Some(phase) = &mut self.transactions {
             inputs.extend(into_gate(phase.handle_timeout(core, cx)));
         }
+        self.say_again(core, cx);
         match self.dpd.handle_timeout(core, cx) {
             Liveness::Fine => {}
             Liveness::Ask(number) => {
@@ -605,9 +757,22 @@ impl Established {
         let quick = self.quick_modes.iter().map(QuickMode::poll_timeout).min();
         let dpd = self.dpd.poll_timeout(core);
         let phase = self.transactions.as_ref().and_then(|phase| phase.poll_timeout());
-        let own = [self.rekey_at, self.over_at, self.keepalive_at, phase];
+        let again = self.again.front().map(|again| again.at);
+        let own = [self.rekey_at, self.over_at, self.keepalive_at, phase, again];
         [quick, dpd].into_iter().chain(own).flatten().min()
     }
+}
+
+/// An initiator hears how long the responder keeps a child that both have.
+fn news_of_child(notify: &Notify<'_>, core: &Core, children: &[Child]) -> Option<Input> {
+    if notify.kind != NotifyType::RESPONDER_LIFETIME {
+        return None;
+    }
+    children.iter().filter(|child| child.by_us).find_map(|child| {
+        let sa = (child.protocol, child.spi_out);
+        let news = lifetimes::heard_of_child(notify, sa, &child.limits(), core);
+        (news != News::default()).then_some(Input::Lifetime(child.spi_out, news))
+    })
 }
 
 /// RFC 3948 §4: only who is behind the NAT keeps its mapping alive.
@@ -641,6 +806,7 @@ fn into_input(outcome: Outcome) -> Option<Input> {
         Outcome::Stay => None,
         Outcome::Made(child) => Some(Input::Made(child)),
         Outcome::Confirmed(id) => Some(Input::Confirmed(id)),
+        Outcome::Committed(id) => Some(Input::Committed(id)),
         Outcome::Unconfirmed(id) => Some(Input::Unconfirmed(id)),
         Outcome::Failed { child, rekeys, reason } => Some(Input::Failed { child, rekeys, reason }),
     }

@@ -10,7 +10,8 @@
 use std::time::{Duration, Instant};
 
 use adit_db::{ChildName, ChildSaId};
-use adit_wire::iana::isakmp::ExchangeType;
+use adit_wire::Reader;
+use adit_wire::iana::isakmp::{ExchangeType, PayloadType};
 use adit_wire::ip::FlowKey;
 use adit_wire::isakmp::Header;
 
@@ -20,11 +21,12 @@ use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::{Failure, FailureReason};
 
 use super::attempt::Attempt;
-use super::child::{Child, ChildPhase, OVERLAP, OVERLAP_OF_PEER};
+use super::child::{COMMIT_WAIT, Child, ChildPhase};
 use super::core::Core;
 use super::established::{Established, Input};
 use super::informational;
 use super::nat;
+use super::pairs;
 use super::phase1::Outcome;
 use super::phase1::rules::Exchange;
 use super::retransmission::Answered;
@@ -102,13 +104,22 @@ impl IkeSa {
         matches!(self.phase, Phase::Dormant)
     }
 
-    /// Whether a child of this configuration is there or asked for.
+    /// Whether a child of this configuration is there or asked for, for all of its networks.
     pub(crate) fn has_child(&self, name: &ChildName) -> bool {
-        let asked = match &self.phase {
-            Phase::Established(established) => established.asks_for(name),
-            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => false,
-        };
-        asked || self.child_is_up(name)
+        let Some(config) = self.core.connection.child(name) else { return false };
+        if pairs::of(config, &self.core).is_empty() {
+            return false;
+        }
+        let missing = pairs::missing(config, &self.children, &self.core);
+        match &self.phase {
+            Phase::Established(established) => {
+                established.wants(name)
+                    || missing.into_iter().all(|pair| established.asks_for(name, pair))
+            }
+            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => {
+                missing.is_empty() && self.child_is_up(name)
+            }
+        }
     }
 
     /// Whether a child of this configuration carries traffic.
@@ -155,6 +166,12 @@ impl IkeSa {
         octets: &[u8],
         cx: &mut Context<'_>,
     ) {
+        if !header.cookie_r.is_zero() {
+            self.core.fragmentation.note_both_cookies();
+        }
+        if header.next_payload == PayloadType::FRAGMENT {
+            return self.handle_fragment(path, header, octets, cx);
+        }
         match (&mut self.phase, header.exchange) {
             (Phase::Phase1(phase1), ExchangeType::QUICK_MODE) => {
                 phase1.handle_early(path, header, &self.core, cx);
@@ -170,6 +187,27 @@ impl IkeSa {
             }
             (Phase::Established(_), _) => self.handle_established(path, header, octets, cx),
             _ => {}
+        }
+    }
+
+    /// Takes a piece of a message, and the message once it is whole. What comes from elsewhere is no piece
+    /// of any.
+    fn handle_fragment(
+        &mut self,
+        path: Path,
+        header: &Header,
+        octets: &[u8],
+        cx: &mut Context<'_>,
+    ) {
+        let core = &mut self.core;
+        let is_theirs =
+            path == core.path || nat::may_move_to(path, core) || nat::may_float_to(path, core, cx);
+        if !is_theirs || header.cookie_r != core.cookie_r {
+            return;
+        }
+        let Some(whole) = core.fragmentation.join(header, octets, cx.now) else { return };
+        if let Ok(inner) = Header::read(&mut Reader(&whole)) {
+            self.handle_datagram(path, &inner, &whole, cx);
         }
     }
 
@@ -197,6 +235,9 @@ impl IkeSa {
             ExchangeType::QUICK_MODE if !established.is_open() => return,
             ExchangeType::QUICK_MODE => {
                 established.handle_quick(path, header, octets, &mut self.core, &self.children, cx)
+            }
+            ExchangeType::NEW_GROUP_MODE => {
+                established.handle_new_group(path, header, octets, &mut self.core, cx)
             }
             ExchangeType::INFORMATIONAL => {
                 let (core, children) = (&mut self.core, &self.children);
@@ -469,7 +510,7 @@ impl IkeSa {
         self.children.iter().find(|child| child.id == id)
     }
 
-    fn child_mut(&mut self, id: ChildSaId) -> Option<&mut Child> {
+    pub(super) fn child_mut(&mut self, id: ChildSaId) -> Option<&mut Child> {
         self.children.iter_mut().find(|child| child.id == id)
     }
 
@@ -501,6 +542,7 @@ impl IkeSa {
         match input {
             Input::Made(child) => self.add(*child, cx),
             Input::Confirmed(id) => self.confirm(id, cx),
+            Input::Committed(id) => self.hold(id, cx),
             Input::Unconfirmed(id) => {
                 self.say_deleted(&[id], cx);
                 self.remove_silently(id, cx);
@@ -509,8 +551,12 @@ impl IkeSa {
             Input::Deleted(spi_out) => self.handle_deleted(spi_out, cx),
             Input::Lifetime(spi_out, news) => {
                 let child = self.children.iter_mut().find(|child| child.spi_out == spi_out);
-                child.into_iter().for_each(|child| child.heed(news));
+                let Some(child) = child else { return };
+                child.heed(news);
+                let id = child.id;
+                self.refuse_life(id, cx);
             }
+            Input::Unacceptable => self.close(UNACCEPTABLE_LIFE, cx),
             Input::Gone => {
                 let Phase::Established(established) = &self.phase else { return };
                 let reason = established.blame();
@@ -539,6 +585,14 @@ impl IkeSa {
         self.children.push(child);
         if !offered {
             self.enter(id, cx);
+            self.refuse_life(id, cx);
+        }
+    }
+
+    /// Deletes a child whose life the peer wants to be none, where the configuration is strict.
+    fn refuse_life(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        if self.child(id).is_some_and(|child| child.is_unacceptable) {
+            self.delete_child(id, UNACCEPTABLE_LIFE, cx);
         }
     }
 
@@ -558,60 +612,23 @@ impl IkeSa {
         }
     }
 
+    /// A child of ours that we answered for has come about, and the peer will say when it is ready for
+    /// packets: until then nothing is sent on it, but for no longer than a moment.
+    fn hold(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        let Some(child) = self.child_mut(id).filter(|it| it.phase == ChildPhase::Offered) else {
+            return;
+        };
+        child.phase = ChildPhase::Installed;
+        child.activates = Some(cx.now + COMMIT_WAIT);
+        self.enter(id, cx);
+    }
+
     /// Sends on a child from now on.
-    fn activate(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+    pub(super) fn activate(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
         let Some(child) = self.child_mut(id) else { return };
         child.activates = None;
         if !matches!(child.phase, ChildPhase::Replaced { .. }) {
             cx.out.push(crate::output::Output::ActivateOutbound(id));
-        }
-    }
-
-    /// A child is there for good: it takes the place of those that protect the same.
-    fn enter(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let Some(new) = self.child(id) else { return };
-        let (name, by_us) = (new.name.clone(), new.by_us);
-        let is_old = |old: &&Child| old.id != id && old.is_current() && old.is_like(new);
-        let old: Vec<ChildSaId> = self.children.iter().filter(is_old).map(|old| old.id).collect();
-        let Some(first) = old.first().and_then(|old| self.child(*old)) else {
-            self.report_up(id, cx);
-            return;
-        };
-        let (before, after) = (Box::new(first.info()), Box::new(new.info()));
-        let crossed = first.by_us != by_us && is_young(first, cx.now);
-        if crossed && first.rank() > new.rank() {
-            // Both ends have asked for the same: both keep the same one.
-            let (kept, waits) = (first.id, first.activates.is_some());
-            self.replace(id, by_us, cx);
-            if !waits {
-                self.activate(kept, cx);
-            }
-            return;
-        }
-        for old in old {
-            self.replace(old, by_us, cx);
-        }
-        if let Some(ike) = self.info() {
-            let ike = Box::new(ike);
-            cx.out.event(Event::ChildRekeyed { ike, old: before, new: after });
-        }
-        let connection = self.core.connection_name().clone();
-        cx.out.notice(Notice::ChildUp { connection, child: name });
-    }
-
-    fn report_up(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let (Some(ike), Some(child)) = (self.info(), self.child(id)) else { return };
-        let (name, child) = (child.name.clone(), Box::new(child.info()));
-        cx.out.event(Event::ChildUp { ike: Box::new(ike), child });
-        let connection = self.core.connection_name().clone();
-        cx.out.notice(Notice::ChildUp { connection, child: name });
-    }
-
-    /// A child has been replaced: what is under way still comes in. Who replaced it deletes it.
-    fn replace(&mut self, id: ChildSaId, by_us: bool, cx: &mut Context<'_>) {
-        let wait = if by_us { OVERLAP } else { OVERLAP_OF_PEER };
-        if let Some(child) = self.child_mut(id) {
-            child.phase = ChildPhase::Replaced { until: cx.now + wait };
         }
     }
 
@@ -630,48 +647,13 @@ impl IkeSa {
         cx.out.notice(Notice::ChildFailed(Box::new(failure)));
     }
 
-    /// The peer has deleted what we send on.
-    fn handle_deleted(&mut self, spi_out: adit_wire::esp::Spi, cx: &mut Context<'_>) {
-        let Some(child) = self.children.iter().find(|child| child.spi_out == spi_out) else {
-            return;
-        };
-        let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
-        let (id, silent) = (child.id, is_replaced(child));
-        let is_twin = |twin: &&Child| {
-            twin.id != id
-                && is_replaced(twin)
-                && twin.is_like(child)
-                && twin.installed >= child.installed
-        };
-        let twin = self.children.iter().rfind(is_twin).map(|twin| twin.id);
-        match twin.filter(|_| !silent) {
-            Some(twin) => self.fall_back(id, twin, cx),
-            None => {
-                let reason = (!silent).then_some(FailureReason::ClosedByPeer);
-                self.remove_child(id, reason, cx);
-            }
-        }
-        self.close_if_empty(cx);
-    }
-
-    /// We took two renewals for ones that had crossed, and the peer did not: it has deleted the child that
-    /// we kept, and stays on the one that we put aside.
-    fn fall_back(&mut self, kept: ChildSaId, twin: ChildSaId, cx: &mut Context<'_>) {
-        if let Some(twin) = self.child_mut(twin) {
-            twin.phase = ChildPhase::Installed;
-        }
-        self.activate(twin, cx);
-        let infos =
-            self.child(kept).zip(self.child(twin)).map(|(old, new)| (old.info(), new.info()));
-        if let Some((ike, (old, new))) = self.info().zip(infos) {
-            let (ike, old, new) = (Box::new(ike), Box::new(old), Box::new(new));
-            cx.out.event(Event::ChildRekeyed { ike, old, new });
-        }
-        self.remove_silently(kept, cx);
-    }
-
     /// Takes a child out. `reason` is for the listeners; `None` if another took its place.
-    fn remove_child(&mut self, id: ChildSaId, reason: Option<FailureReason>, cx: &mut Context<'_>) {
+    pub(super) fn remove_child(
+        &mut self,
+        id: ChildSaId,
+        reason: Option<FailureReason>,
+        cx: &mut Context<'_>,
+    ) {
         let ike = reason.as_ref().and_then(|_| self.info()).map(Box::new);
         let Some(place) = self.children.iter().position(|child| child.id == id) else { return };
         let mut child = self.children.remove(place);
@@ -686,15 +668,13 @@ impl IkeSa {
         cx.out.notice(Notice::ChildGone { connection, child: child.name, reason });
     }
 
-    fn remove_silently(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+    pub(super) fn remove_silently(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
         self.remove_child(id, None, cx);
     }
 
     /// Tells the peer that these children are gone, if there are keys to say it with.
-    fn say_deleted(&self, ids: &[ChildSaId], cx: &mut Context<'_>) {
-        if !self.has_keys() {
-            return;
-        }
+    fn say_deleted(&mut self, ids: &[ChildSaId], cx: &mut Context<'_>) {
+        let Phase::Established(established) = &mut self.phase else { return };
         for protocol in [adit_wire::iana::ProtocolId::ESP, adit_wire::iana::ProtocolId::AH] {
             let of = self
                 .children
@@ -702,7 +682,7 @@ impl IkeSa {
                 .filter(|child| child.protocol == protocol && ids.contains(&child.id));
             let spis: Vec<_> = of.map(|child| child.spi_in).collect();
             for some in spis.chunks(DELETES_MAX) {
-                informational::delete_children(protocol, some, &self.core, cx);
+                established.delete_children(protocol, some, &self.core, cx);
             }
         }
     }
@@ -726,7 +706,7 @@ impl IkeSa {
     }
 
     /// A dormant IKE SA without children is over.
-    fn close_if_empty(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn close_if_empty(&mut self, cx: &mut Context<'_>) {
         if self.is_dormant() && !self.children.iter().any(Child::is_current) {
             self.end(FailureReason::ClosedByPeer, cx);
         }
@@ -752,13 +732,9 @@ impl IkeSa {
     }
 }
 
-/// Whether a child is so young that a quick mode of the other end may have crossed its own.
-fn is_young(child: &Child, now: Instant) -> bool {
-    now.saturating_duration_since(child.installed) < CROSSING_WAIT
-}
-
-/// A quick mode may be sent again and again for as long.
-const CROSSING_WAIT: Duration = Duration::from_secs(30);
+/// A peer that notifies a lifetime below the floor, where the configuration is strict.
+const UNACCEPTABLE_LIFE: FailureReason =
+    FailureReason::PeerMisbehaved("its RESPONDER-LIFETIME is shorter than any SA may live");
 
 const LIFETIME_OVER: FailureReason = FailureReason::LifetimeOver;
 

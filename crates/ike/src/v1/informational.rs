@@ -111,6 +111,13 @@ pub(crate) fn refuse(
     send(covered, core, cx);
 }
 
+/// Sends an error about the ISAKMP SA.
+pub(crate) fn refuse_isakmp(kind: NotifyType, core: &Core, cx: &mut Context<'_>) {
+    let mut covered = ChainBuilder::new();
+    put_notify(kind, &cookies(core), &[], &mut covered);
+    send(covered, core, cx);
+}
+
 /// Sends R-U-THERE or R-U-THERE-ACK with a number (RFC 3706 §5.3).
 pub(crate) fn send_dpd(kind: NotifyType, number: u32, core: &Core, cx: &mut Context<'_>) {
     let mut covered = ChainBuilder::new();

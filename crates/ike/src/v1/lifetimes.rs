@@ -2,11 +2,11 @@
 //! than it was asked to says so, and an initiator that hears of it does what can be done.
 //!
 //! The rule is `crate::lifetime`; here are the policies that follow from a configuration, and the form of
-//! the notify. Seconds alone are negotiated: limits in octets each end keeps for itself.
+//! the notify. Packets nobody negotiates: that limit each end keeps for itself.
 
 use std::time::Duration;
 
-use adit_db::{ChildConfig, Connection};
+use adit_db::{AbsentLifetime, ChildConfig, Connection, LifetimeBounds, LimitSpec};
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
@@ -14,8 +14,9 @@ use adit_wire::isakmp::{Attributes, ChainBuilder, Notify};
 use adit_wire::{Reader, doi};
 
 use crate::lifetime::{
-    Agreement, Bounds, FLOOR_SECONDS, Family, Heard, Heed, Limit, Limits, Offer, Origin, Phase,
-    Policy, ResponderLifetime, receive, respond,
+    Absent, Agreement, Bounds, DEFAULT_SECONDS, FLOOR_KILOBYTES, FLOOR_SECONDS, Family, Heard,
+    Heed, KILOBYTE_OCTETS, Limit, Limits, Offer, Origin, Phase, Policy, Rank, ResponderLifetime,
+    receive, respond, soft,
 };
 
 use super::core::Core;
@@ -26,29 +27,86 @@ use super::informational;
 pub(crate) struct News {
     /// It ends then, counted from its beginning.
     pub(crate) end: Option<Duration>,
+    /// It ends after so many kilobytes.
+    pub(crate) kilobytes: Option<u64>,
     /// It is renewed by then: the peer wants what is no life, and may end it without a word.
     pub(crate) renewal: Option<Duration>,
+    /// The same in kilobytes.
+    pub(crate) renewal_kilobytes: Option<u64>,
+    /// The peer wants what is no life, and the configuration is strict: it is deleted.
+    pub(crate) delete: bool,
 }
 
 impl News {
-    /// When it is to be renewed at the latest: a tenth before the end there is time for that.
-    pub(crate) fn latest_renewal(self) -> Option<Duration> {
-        let before_end = self.end.map(|end| end.saturating_sub(end / 10));
-        self.renewal.or(before_end)
+    /// When it is to be renewed at the latest: before the end there is time for that.
+    pub(crate) fn latest_renewal(self, rank: Rank) -> Option<Duration> {
+        self.renewal.or_else(|| self.end.map(|end| renewal_before(end, rank)))
+    }
+}
+
+// ---- Time ----
+
+/// Which end of an IKE SA renews first.
+pub(crate) fn rank(core: &Core) -> Rank {
+    Rank::of(core.path.local.ip(), core.path.remote.ip())
+}
+
+/// When an SA is renewed that ends then: the end with the lower address comes before the other.
+pub(crate) fn renewal_before(end: Duration, rank: Rank) -> Duration {
+    Duration::from_secs(soft(end.as_secs(), rank))
+}
+
+/// A renewal that the operator wants after `at`, less up to `rand` at random: the end with the lower
+/// address has the greater half of that, the other the least quarter, so that they do not begin at once.
+pub(crate) fn drawn(at: u64, rand: u64, rank: Rank, jitter: u64) -> u64 {
+    let by = match rank {
+        Rank::Lower => rand / 2 + jitter % (rand - rand / 2).saturating_add(1),
+        Rank::Higher => jitter % (rand / 4).saturating_add(1),
+    };
+    at.saturating_sub(by).max(1)
+}
+
+// ---- Initiator ----
+
+/// What is offered for a child: seconds always, as their absence is read in many ways.
+pub(crate) fn offered_for_child(config: &ChildConfig, connection: &Connection) -> doi::Lifetimes {
+    let Limits { seconds, kilobytes } = child_policy(config, connection).ours;
+    doi::Lifetimes {
+        seconds: Some(seconds.map_or(DEFAULT_SECONDS, |limit| limit.amount)),
+        kilobytes: kilobytes.map(|limit| limit.amount),
+    }
+}
+
+/// What an initiator lives by that has offered `own`: a responder may not change it. Those that do are
+/// taken at their word where they want less.
+pub(crate) fn of_answer(own: doi::Lifetimes, answered: doi::Lifetimes) -> Limits {
+    let least = |own: Option<u64>, answered: Option<u64>, floor| {
+        let less = answered.filter(|&amount| amount >= floor);
+        own.into_iter().chain(less).min().map(|amount| Limit::new(amount, Origin::Offered))
+    };
+    Limits {
+        seconds: least(own.seconds, answered.seconds, FLOOR_SECONDS),
+        kilobytes: least(own.kilobytes, answered.kilobytes, FLOOR_KILOBYTES),
     }
 }
 
 // ---- Responder ----
 
 /// What a responder makes of the seconds that are offered for a phase 1; `None` if they are refused.
+///
+/// Kilobytes of phase 1 are not counted: it protects no traffic, and DPD is what it has most of.
 pub(crate) fn of_phase1(offered: Option<u64>, connection: &Connection) -> Option<Agreement> {
     respond(Offer { seconds: offered, kilobytes: None }, &phase1_policy(connection)).ok()
 }
 
-/// The same for a child.
-pub(crate) fn of_phase2(offered: Option<Duration>, config: &ChildConfig) -> Option<Agreement> {
-    let seconds = offered.map(|life| life.as_secs());
-    respond(Offer { seconds, kilobytes: None }, &policy(Phase::Two, child_seconds(config))).ok()
+/// What it makes of what is offered for a child; `None` if that is refused.
+pub(crate) fn of_child(
+    offered: doi::Lifetimes,
+    config: &ChildConfig,
+    connection: &Connection,
+) -> Option<Agreement> {
+    let doi::Lifetimes { seconds, kilobytes } = offered;
+    respond(Offer { seconds, kilobytes }, &child_policy(config, connection)).ok()
 }
 
 /// Adds what the initiator of a quick mode cannot know to the second message.
@@ -63,32 +121,40 @@ pub(crate) fn data(told: Offer) -> Vec<u8> {
     doi::Lifetimes { seconds, kilobytes }.responder_lifetime().as_bytes().to_vec()
 }
 
-// ---- Initiator ----
+// ---- What an initiator hears ----
 
 /// What authentic notifies say about the phase 1 that they came under, which ends after `current`.
 pub(crate) fn heard_of_phase1(notify: &Notify<'_>, current: Option<Duration>, core: &Core) -> News {
     let cookies = cookies(core);
     let family = Family::Isakmp { cookies: &cookies };
-    heard(notify, family, current, &phase1_policy(&core.connection), Phase::One)
+    let current = Limits { seconds: seconds(current), kilobytes: None };
+    heard(notify, family, &current, &phase1_policy(&core.connection), Phase::One)
 }
 
-/// What they say about a child that the sender takes packets for under `spi`.
+/// What they say about a child with these limits that the sender takes packets for under `spi`.
 pub(crate) fn heard_of_child(
     notify: &Notify<'_>,
     (protocol, spi): (ProtocolId, Spi),
-    current: Option<Duration>,
+    current: &Limits,
     core: &Core,
 ) -> News {
     let (cookies, spi) = (cookies(core), spi.to_octets());
     let family = Family::Ipsec { protocol: protocol.0, spi: &spi, cookies: &cookies };
     // Bounds are for responders; the floor is the same for all.
-    heard(notify, family, current, &policy(Phase::Two, 0), Phase::Two)
+    let strict = core.connection.lifetime_rule.strict;
+    let policy = Policy { strict, ..Policy::new(Phase::Two) };
+    heard(notify, family, current, &policy, Phase::Two)
+}
+
+/// A limit of ours in seconds.
+pub(crate) fn seconds(life: Option<Duration>) -> Option<Limit> {
+    life.map(|life| Limit::new(life.as_secs(), Origin::Configured))
 }
 
 fn heard(
     notify: &Notify<'_>,
     family: Family<'_>,
-    current: Option<Duration>,
+    current: &Limits,
     policy: &Policy,
     phase: Phase,
 ) -> News {
@@ -101,18 +167,23 @@ fn heard(
     if notify.kind != NotifyType::RESPONDER_LIFETIME || !about.is_about(family) {
         return News::default();
     }
-    let limit = current.map(|life| Limit::new(life.as_secs(), Origin::Configured));
-    let current = Limits { seconds: limit, kilobytes: None };
-    let reception = receive(read(notify.data, phase), &current, policy);
-    let end = match reception.seconds {
-        Heed::Adopted => reception.limits.seconds.map(|limit| Duration::from_secs(limit.amount)),
+    let reception = receive(read(notify.data, phase), current, policy);
+    let adopted = |heed, limit: Option<Limit>| match heed {
+        Heed::Adopted => limit.map(|limit| limit.amount),
         Heed::Unsaid | Heed::Ignored | Heed::Early(_) => None,
     };
-    let renewal = match reception.seconds {
-        Heed::Early(seconds) => Some(Duration::from_secs(seconds)),
+    let early = |heed| match heed {
+        Heed::Early(amount) => Some(amount),
         Heed::Unsaid | Heed::Ignored | Heed::Adopted => None,
     };
-    News { end, renewal }
+    let Limits { seconds, kilobytes } = reception.limits;
+    News {
+        end: adopted(reception.seconds, seconds).map(Duration::from_secs),
+        kilobytes: adopted(reception.kilobytes, kilobytes),
+        renewal: early(reception.seconds).map(Duration::from_secs),
+        renewal_kilobytes: early(reception.kilobytes),
+        delete: reception.delete,
+    }
 }
 
 fn read(data: &[u8], phase: Phase) -> Heard {
@@ -129,21 +200,51 @@ fn phase1_policy(connection: &Connection) -> Policy {
         true => Duration::ZERO,
         false => connection.rekey_time + connection.over_time,
     };
-    policy(Phase::One, life.as_secs())
+    let rule = connection.lifetime_rule;
+    Policy {
+        absent: match rule.absent {
+            AbsentLifetime::Shorter => Absent::Shorter,
+            AbsentLifetime::LocalDefault => Absent::LocalDefault,
+            AbsentLifetime::Seconds28800 => Absent::Seconds28800,
+            AbsentLifetime::Infinite => Absent::Infinite,
+            AbsentLifetime::Reject => Absent::Reject,
+        },
+        ..policy(Phase::One, life.as_secs(), rule.ike_seconds, rule.strict)
+    }
 }
 
-fn child_seconds(config: &ChildConfig) -> u64 {
-    config.lifetime.seconds.hard
+fn child_policy(config: &ChildConfig, connection: &Connection) -> Policy {
+    let rule = connection.lifetime_rule;
+    let kilobytes = kilobytes_of(config.lifetime.octets);
+    let own = kilobytes.map(|amount| Limit::new(amount, Origin::Configured));
+    let policy = policy(Phase::Two, config.lifetime.seconds.hard, rule.child_seconds, rule.strict);
+    Policy {
+        kilobytes: bounds(own.clone(), rule.child_kilobytes, FLOOR_KILOBYTES),
+        ours: Limits { kilobytes: own, ..policy.ours },
+        ..policy
+    }
 }
 
-/// What follows from a limit of ours; zero is none.
-fn policy(phase: Phase, seconds: u64) -> Policy {
+/// A limit of ours in octets, as a limit that others take.
+fn kilobytes_of(octets: LimitSpec) -> Option<u64> {
+    (octets.hard > 0).then(|| (octets.hard / KILOBYTE_OCTETS).max(FLOOR_KILOBYTES))
+}
+
+/// What follows from a limit of ours in seconds, zero for none, and from what the operator takes.
+fn policy(phase: Phase, seconds: u64, range: LifetimeBounds, strict: bool) -> Policy {
     let ours = (seconds > 0).then(|| Limit::new(seconds, Origin::Configured));
     Policy {
-        seconds: Bounds { most: ours.clone(), ..Bounds::any(FLOOR_SECONDS) },
+        seconds: bounds(ours.clone(), range, FLOOR_SECONDS),
         ours: Limits { seconds: ours, kilobytes: None },
+        strict,
         ..Policy::new(phase)
     }
+}
+
+/// Without a most of the operator's that is our own limit.
+fn bounds(ours: Option<Limit>, range: LifetimeBounds, floor: u64) -> Bounds {
+    let most = (range.most > 0).then(|| Limit::new(range.most, Origin::Configured));
+    Bounds { floor, least: range.least.max(floor), most: most.or(ours) }
 }
 
 fn cookies(core: &Core) -> [u8; 16] {
@@ -161,18 +262,25 @@ mod tests {
     use super::*;
 
     const COOKIES: [u8; 16] = [7; 16];
-    const HOUR: Option<Duration> = Some(Duration::from_secs(3_600));
+
+    fn hour() -> Limits {
+        Limits { seconds: seconds(Some(Duration::from_hours(1))), kilobytes: None }
+    }
+
+    fn plain(phase: Phase, seconds: u64) -> Policy {
+        policy(phase, seconds, LifetimeBounds::default(), false)
+    }
 
     fn about_phase1(doi: Doi, spi: &[u8], data: &[u8]) -> News {
         let kind = NotifyType::RESPONDER_LIFETIME;
         let notify = Notify { doi, protocol: Of::ISAKMP, spi, kind, data };
         let family = Family::Isakmp { cookies: &COOKIES };
-        heard(&notify, family, HOUR, &policy(Phase::One, 3_600), Phase::One)
+        heard(&notify, family, &hour(), &plain(Phase::One, 3_600), Phase::One)
     }
 
     fn news(end: u64, renewal: u64) -> News {
         let some = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
-        News { end: some(end), renewal: some(renewal) }
+        News { end: some(end), renewal: some(renewal), ..News::default() }
     }
 
     /// docs/lifetimes.md, rules 7 and 8: less is adopted, more ignored, and what is no life means early
@@ -203,7 +311,7 @@ mod tests {
         let heard = |family| {
             let kind = NotifyType::RESPONDER_LIFETIME;
             let notify = Notify { doi: Doi::IPSEC, protocol: Of(3), spi: &spi, kind, data: &data };
-            heard(&notify, family, HOUR, &policy(Phase::Two, 0), Phase::Two)
+            heard(&notify, family, &hour(), &plain(Phase::Two, 0), Phase::Two)
         };
         let family = |spi| Family::Ipsec { protocol: 3, spi, cookies: &COOKIES };
         assert_eq!(heard(family(&[1, 2, 3, 4])), news(900, 0));

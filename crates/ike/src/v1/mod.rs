@@ -12,20 +12,26 @@
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
 //! | `transaction_phase`, `transaction` | XAUTH and Mode-Config between the two | draft-ietf-ipsec-isakmp-mode-cfg-05 |
 //! | `xauth`, `mode_config` | their attributes | draft-ietf-ipsec-isakmp-xauth-06 |
+//! | `new_group` | private groups, which are refused | 2409 §5.6 |
+//! | `fragmentation` | of the vendors | |
+//! | `succession` | which child carries what | |
+//! | `pairs` | which quick modes a child has | 2409 §5.5 |
 //! | `nat` | NAT traversal | 3947 |
 //! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
-//! | `suite` | proposals | 2407 §4.5, 2409 appendix A |
+//! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
 //! | `sessions` | all IKE SAs of an endpoint | |
 
 mod answer;
 mod attempt;
 mod child;
+mod child_suite;
 mod core;
 mod dpd;
 pub(crate) mod encryption;
 mod established;
+mod fragmentation;
 mod identification;
 pub(crate) mod ike_sa;
 mod informational;
@@ -35,11 +41,14 @@ mod lifetimes;
 mod method;
 mod mode_config;
 mod nat;
+mod new_group;
+mod pairs;
 mod phase1;
 mod quick_mode;
 mod received;
 mod retransmission;
 pub(crate) mod sessions;
+mod succession;
 mod suite;
 mod transaction;
 mod transaction_phase;

@@ -364,10 +364,9 @@ fn common_vendors(
     received: &Received<'_>,
     core: &mut Core,
 ) -> Vec<&'static [u8]> {
-    let is_theirs = |id: &&'static [u8]| received.vendor_ids.contains(id);
+    let is_theirs = |id: &&'static [u8]| vendor::is_among(id, &received.vendor_ids);
     let access = vendor::of_remote_access(&core.connection.remote_access);
-    let ours = vendor::ours().into_iter().chain(access);
-    let mut ids: Vec<&'static [u8]> = ours.filter(is_theirs).collect();
+    let mut ids: Vec<&'static [u8]> = vendor::ours(core).chain(access).filter(is_theirs).collect();
     if exchange != Exchange::Base
         && let Some((id, numbers)) = nat::common(&received.vendor_ids, core)
     {
@@ -379,6 +378,7 @@ fn common_vendors(
 
 fn note_vendors(received: &Received<'_>, core: &mut Core) {
     core.peer_has_dpd |= received.vendor_ids.contains(&vendor::DPD);
+    core.fragmentation.note(core.connection.fragmentation, &received.vendor_ids);
     if core.peer == PeerSoftware::Unknown {
         core.peer = vendor::software(&received.vendor_ids);
     }

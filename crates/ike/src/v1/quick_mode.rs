@@ -11,6 +11,10 @@
 //! packets that show that the initiator has its answer; it sends its answer again until then. The
 //! initiator takes and sends packets with the third message, but where the child replaces another it
 //! goes on with that until something comes in on the new one.
+//!
+//! A peer that sets the commit bit says by CONNECTED when it is ready for packets (RFC 2408 §3.1): in an
+//! Informational exchange, or in one more message of the quick mode, as Windows does. That is waited for, and
+//! not for long: what comes in on the child, or a little time, says as much. We never set the bit.
 
 use std::time::{Duration, Instant};
 
@@ -20,21 +24,24 @@ use adit_wire::esp::Spi;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::isakmp::{ChainBuilder, Header};
+use adit_wire::ipcomp::Cpi;
+use adit_wire::isakmp::{ChainBuilder, Flags, Header, Notify};
 
 use crate::context::Context;
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
+use crate::lifetime::{Limit, Limits, Origin};
 
-use super::child::{Agreed, Child};
+use super::child::{Agreed, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
+use super::child_suite::{Phase2Choice, Phase2Offer};
 use super::core::Core;
 use super::identification;
 use super::keys::{Iv, Phase2Nonces};
-use super::lifetimes;
+use super::lifetimes::{self, News};
 use super::nat;
+use super::pairs::Pair;
 use super::received::Received;
 use super::retransmission::{Answered, Due, Sent};
-use super::suite::{Phase2Choice, Phase2Offer};
 
 /// One quick mode.
 #[derive(Debug)]
@@ -47,6 +54,10 @@ pub(crate) struct QuickMode {
     answered: Option<Answered>,
     /// When nothing of it is needed any more.
     until: Instant,
+    /// The peer has set the commit bit.
+    is_committed: bool,
+    /// The child that came of it.
+    child: Option<ChildSaId>,
 }
 
 #[derive(Debug)]
@@ -59,16 +70,24 @@ enum Stage {
     Over,
 }
 
+/// What an initiator is to ask for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) config: &'a ChildConfig,
+    pub(crate) pair: Pair,
+    /// The child that it is to replace.
+    pub(crate) rekeys: Option<&'a Child>,
+}
+
 /// What an initiator asks for.
 #[derive(Debug)]
 struct Asked {
     config: ChildConfig,
     offer: Phase2Offer,
     spi_in: Spi,
+    cpi_in: Option<Cpi>,
     share: Option<KeyShare>,
     nonce: Vec<u8>,
-    local: TrafficSelector,
-    remote: TrafficSelector,
+    pair: Pair,
     rekeys: Option<ChildSaId>,
 }
 
@@ -79,8 +98,10 @@ pub(crate) enum Outcome {
     Stay,
     /// A child that we asked for.
     Made(Box<Child>),
-    /// The initiator has our answer.
+    /// The initiator has our answer, or the peer is ready for packets.
     Confirmed(ChildSaId),
+    /// The initiator has our answer, and will say when it is ready for packets.
+    Committed(ChildSaId),
     /// There is no child. Of a rekeying the one that was to be replaced.
     Failed { child: ChildName, rekeys: Option<ChildSaId>, reason: FailureReason },
     /// The initiator did not confirm a child that we had agreed to.
@@ -93,26 +114,27 @@ const LINGER: Duration = Duration::from_secs(60);
 impl QuickMode {
     // ---- Initiator ----
 
-    /// Asks for a child: sends the first message.
+    /// Asks for a child for these networks: sends the first message.
     ///
     /// # Errors
     ///
     /// If it cannot be offered by IKEv1, or hardly any SPI is free.
     pub(crate) fn ask(
-        config: &ChildConfig,
-        rekeys: Option<&Child>,
+        wanted: &Wanted<'_>,
         message_id: u32,
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
+        let &Wanted { config, pair, rekeys } = wanted;
         let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
-        let (local, remote) = match rekeys {
-            Some(old) => (old.local, old.remote),
-            None => selectors(config, core)?,
-        };
         let spi_in = cx.child_spi(&core.connection, config);
         let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
-        let offer = Phase2Offer::new(config, core)?;
+        let cpi_in = cx.child_cpi(config);
+        let mut lifetimes = lifetimes::offered_for_child(config, &core.connection);
+        // What the peer has said of the one before holds for this one.
+        let told = rekeys.and_then(|old| old.told_kilobytes);
+        lifetimes.kilobytes = lifetimes.kilobytes.into_iter().chain(told).min();
+        let offer = Phase2Offer::new(config, lifetimes, cpi_in, core)?;
         let share = offer.group().map(|group| cx.key_share(group));
         let nonce = cx.nonce();
         let mut covered = ChainBuilder::new();
@@ -121,7 +143,7 @@ impl QuickMode {
         if let Some(share) = &share {
             covered.push(PayloadType::KE, |w| w.bytes(share.public()));
         }
-        put_ids(local, remote, &mut covered);
+        put_ids(pair, &mut covered);
         if config.mode == Mode::Transport {
             nat::put_original_addresses(Role::Initiator, core, &mut covered);
         }
@@ -133,10 +155,10 @@ impl QuickMode {
             config: config.clone(),
             offer,
             spi_in,
+            cpi_in,
             share,
             nonce,
-            local,
-            remote,
+            pair,
             rekeys: rekeys.map(|old| old.id),
         };
         Ok(Self {
@@ -146,13 +168,15 @@ impl QuickMode {
             sent: Some(Sent::new(octets, cx.config.established, cx.now, cx.rng)),
             answered: None,
             until: cx.now + cx.config.established.total() + LINGER,
+            is_committed: false,
+            child: None,
         })
     }
 
-    /// The child that we have asked for, and the one that it is to replace.
-    pub(crate) fn asks_for(&self) -> Option<(&ChildName, Option<ChildSaId>)> {
+    /// The child that we have asked for, for which networks, and the one that it is to replace.
+    pub(crate) fn asks_for(&self) -> Option<(&ChildName, Pair, Option<ChildSaId>)> {
         match &self.stage {
-            Stage::Asked(asked) => Some((&asked.config.name, asked.rekeys)),
+            Stage::Asked(asked) => Some((&asked.config.name, asked.pair, asked.rekeys)),
             Stage::Answered { .. } | Stage::Over => None,
         }
     }
@@ -166,6 +190,7 @@ impl QuickMode {
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Result<Outcome, FailureReason> {
+        let is_committed = self.is_committed;
         let Stage::Asked(asked) = &mut self.stage else { return Ok(Outcome::Stay) };
         let (Some(keys), Some(nonce_r)) = (core.keys.as_ref(), received.nonce) else {
             return Ok(Outcome::Stay);
@@ -184,20 +209,26 @@ impl QuickMode {
         };
         if !received.ids.is_empty() {
             let answered = identification::pair(&received.ids);
-            let remote = core.narrowed_by_peer(answered, (asked.local, asked.remote));
+            let remote = core.narrowed_by_peer(answered, (asked.pair.local, asked.pair.remote));
             let strange = FailureReason::PeerMisbehaved("selectors were not offered");
-            asked.remote = remote.ok_or(strange)?;
+            asked.pair.remote = remote.ok_or(strange)?;
         }
         let nonces = Phase2Nonces { initiator: asked.nonce.clone(), responder: nonce_r.to_vec() };
         let hash = keys.hash_3(self.message_id, &nonces);
         let mut iv = next_iv;
         let message = sealed(core, self.message_id, &hash, ChainBuilder::new(), &mut iv)?;
         core.transmit(&message, cx);
+        let sa = (choice.protection.protocol(), choice.spi_out);
+        let (limits, news) = heard(&received.notifies, sa, &choice.limits, core);
         let agreed = Negotiated {
             role: Role::Initiator,
             spi_in: asked.spi_in,
-            local: asked.local,
-            remote: asked.remote,
+            cpi_in: asked.cpi_in,
+            is_committed,
+            limits,
+            news,
+            local: asked.pair.local,
+            remote: asked.pair.remote,
             rekeys: asked.rekeys,
             peer_view: nat::peer_view(Role::Initiator, &received.original_addresses, core)
                 .filter(|_| choice.mode == Mode::Transport),
@@ -205,12 +236,10 @@ impl QuickMode {
             shared,
             nonces: &nonces,
         };
-        let sa = (agreed.choice.protection.protocol(), agreed.choice.spi_out);
         let mut child = agreed.install(&core.connection, &asked.config, core, cx)?;
-        for notify in &received.notifies {
-            child.heed(lifetimes::heard_of_child(notify, sa, child.life(), core));
-        }
+        child.heed(news);
         self.iv = iv;
+        self.child = Some(child.id);
         self.sent = None;
         self.answered = Some(Answered::new(octets, message));
         self.stage = Stage::Over;
@@ -231,12 +260,16 @@ impl QuickMode {
         let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
         let spi_in = cx.child_spi(&core.connection, config);
         let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
+        let cpi_in = request.choice.cpi_out.and_then(|_| cx.child_cpi(config));
+        if request.choice.cpi_out.is_some() && cpi_in.is_none() {
+            return Err(FailureReason::TooMany("compressed child SAs"));
+        }
         let nonces = Phase2Nonces {
             initiator: received.nonce.unwrap_or_default().to_vec(),
             responder: cx.nonce(),
         };
         let mut covered = ChainBuilder::new();
-        covered.push(PayloadType::SA, |w| w.bytes(&request.choice.body(spi_in)));
+        covered.push(PayloadType::SA, |w| w.bytes(&request.choice.body(spi_in, cpi_in)));
         covered.push(PayloadType::NONCE, |w| w.bytes(&nonces.responder));
         let shared = match (request.choice.group, received.key_exchange) {
             (Some(group), Some(public)) => {
@@ -252,7 +285,8 @@ impl QuickMode {
             }
         };
         if request.narrowed {
-            put_ids(request.remote, request.local, &mut covered);
+            let swapped = Pair { local: request.remote, remote: request.local };
+            put_ids(swapped, &mut covered);
         } else {
             for (_, body) in &received.ids {
                 covered.push(PayloadType::ID, |w| w.bytes(body));
@@ -261,8 +295,7 @@ impl QuickMode {
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
         }
-        let agreed_life = lifetimes::of_phase2(request.choice.life, config);
-        if let Some(told) = agreed_life.and_then(|agreement| agreement.notify) {
+        if let Some(told) = request.choice.told {
             let protocol = request.choice.protection.protocol();
             lifetimes::put(told, protocol, spi_in, &mut covered);
         }
@@ -273,6 +306,10 @@ impl QuickMode {
         let agreed = Negotiated {
             role: Role::Responder,
             spi_in,
+            cpi_in,
+            is_committed: false,
+            limits: request.choice.limits.clone(),
+            news: News::default(),
             local: request.local,
             remote: request.remote,
             rekeys: request.rekeys,
@@ -289,6 +326,8 @@ impl QuickMode {
             sent: Some(Sent::new(octets.clone(), cx.config.established, cx.now, cx.rng)),
             answered: Some(Answered::new(request.octets, octets)),
             until: cx.now + cx.config.established.total() + LINGER,
+            is_committed: request.is_committed,
+            child: Some(child.id),
         };
         Ok((quick, child))
     }
@@ -297,6 +336,7 @@ impl QuickMode {
     fn handle_confirmation(
         &mut self,
         received: &Received<'_>,
+        next_iv: Iv,
         octets: &[u8],
         core: &Core,
         now: Instant,
@@ -309,8 +349,27 @@ impl QuickMode {
         }
         let child = *child;
         self.confirm(now);
+        self.iv = next_iv;
         self.answered = Some(Answered::new(octets, Vec::new()));
-        Outcome::Confirmed(child)
+        if self.is_committed { Outcome::Committed(child) } else { Outcome::Confirmed(child) }
+    }
+
+    /// One message more, of who has set the commit bit: CONNECTED.
+    fn handle_connected(&mut self, received: &Received<'_>, core: &Core) -> Outcome {
+        let (Some(keys), Some(hash)) = (core.keys.as_ref(), received.hash) else {
+            return Outcome::Stay;
+        };
+        let right = keys.hash_1(self.message_id, received.covered);
+        let says_so = received.notifies.iter().any(|one| one.kind == NotifyType::CONNECTED);
+        match self.child.filter(|_| says_so && Secret::from_slice(hash) == right) {
+            Some(child) if std::mem::take(&mut self.is_committed) => Outcome::Confirmed(child),
+            Some(_) | None => Outcome::Stay,
+        }
+    }
+
+    /// The child that came of it.
+    pub(crate) fn child(&self) -> Option<ChildSaId> {
+        self.child
     }
 
     /// The initiator has our answer: it is not sent again.
@@ -347,13 +406,18 @@ impl QuickMode {
         let Ok(received) = Received::decrypted(header.next_payload, &plain) else {
             return Outcome::Stay;
         };
+        let is_committed = header.flags.contains(Flags::COMMIT);
+        match &self.stage {
+            Stage::Over => {}
+            Stage::Asked(_) | Stage::Answered { .. } => self.is_committed |= is_committed,
+        }
         match &self.stage {
             Stage::Asked(_) => match self.handle_answer(&received, iv, octets, core, cx) {
                 Ok(outcome) => outcome,
                 Err(reason) => self.fail(reason),
             },
-            Stage::Answered { .. } => self.handle_confirmation(&received, octets, core, cx.now),
-            Stage::Over => Outcome::Stay,
+            Stage::Answered { .. } => self.handle_confirmation(&received, iv, octets, core, cx.now),
+            Stage::Over => self.handle_connected(&received, core),
         }
     }
 
@@ -368,8 +432,8 @@ impl QuickMode {
             },
             NotifyType::INVALID_ID_INFORMATION => FailureReason::SelectorMismatch {
                 by: By::Peer,
-                our_local: vec![asked.local],
-                our_remote: vec![asked.remote],
+                our_local: vec![asked.pair.local],
+                our_remote: vec![asked.pair.remote],
                 their_view_of_local: Vec::new(),
                 their_view_of_remote: Vec::new(),
             },
@@ -433,6 +497,7 @@ impl QuickMode {
 pub(crate) struct Request<'a, 'm> {
     pub(crate) message_id: u32,
     pub(crate) octets: &'m [u8],
+    pub(crate) is_committed: bool,
     pub(crate) received: &'a Received<'m>,
     /// What the answer is encrypted with.
     pub(crate) iv: &'a Iv,
@@ -450,6 +515,11 @@ pub(crate) struct Request<'a, 'm> {
 struct Negotiated<'a> {
     role: Role,
     spi_in: Spi,
+    cpi_in: Option<Cpi>,
+    /// The responder will say when it is ready for packets.
+    is_committed: bool,
+    limits: Limits,
+    news: News,
     local: TrafficSelector,
     remote: TrafficSelector,
     rekeys: Option<ChildSaId>,
@@ -483,7 +553,11 @@ impl Negotiated<'_> {
             protection,
             suite: self.choice.transforms.clone(),
             mode: self.choice.mode,
-            life: self.choice.life,
+            esn: self.choice.esn,
+            ipcomp: self.choice.ipcomp(self.cpi_in),
+            limits: self.limits,
+            news: self.news,
+            rank: lifetimes::rank(core),
             spi_in: self.spi_in,
             spi_out: self.choice.spi_out,
             local: self.local,
@@ -494,34 +568,47 @@ impl Negotiated<'_> {
             encap: core.encapsulation(),
             peer_view: self.peer_view,
             rekeys: self.rekeys,
-            outbound: self.role.is_initiator() && self.rekeys.is_none(),
+            sends: match (self.role, self.rekeys) {
+                (Role::Responder, _) => Sends::Confirmed,
+                (Role::Initiator, Some(_)) => Sends::After(SWITCH_WAIT),
+                (Role::Initiator, None) if self.is_committed => Sends::After(COMMIT_WAIT),
+                (Role::Initiator, None) => Sends::Now,
+            },
         };
         Ok(Child::install(agreed, cx))
     }
 }
 
-/// The selectors that a child asks for: one on each side, as a quick mode has no room for more.
-fn selectors(
-    config: &ChildConfig,
+/// What a responder's notifies say about a child: where it ends now, and the rest.
+fn heard(
+    notifies: &[Notify<'_>],
+    sa: (ProtocolId, Spi),
+    agreed: &Limits,
     core: &Core,
-) -> Result<(TrafficSelector, TrafficSelector), FailureReason> {
-    let one = |specs: &[adit_db::TsSpec], address| match specs {
-        [spec] => Some(spec.resolve(address)),
-        _ => None,
-    };
-    let fixed = |specs: &[adit_db::TsSpec]| specs.first()?.selector().map(|ts| ts.start);
-    let is_dynamic = fixed(&config.local_ts).is_none();
-    if is_dynamic && core.access.lacks(fixed(&config.remote_ts)) {
-        return Err(FailureReason::NoInnerAddress);
+) -> (Limits, News) {
+    let (mut limits, mut all) = (agreed.clone(), News::default());
+    for notify in notifies {
+        let news = lifetimes::heard_of_child(notify, sa, &limits, core);
+        if let Some(kilobytes) = news.kilobytes {
+            limits.kilobytes = Some(Limit::new(kilobytes, Origin::Notified));
+        }
+        if let Some(end) = news.end {
+            limits.seconds = Some(Limit::new(end.as_secs(), Origin::Notified));
+        }
+        all = News {
+            end: news.end.or(all.end),
+            kilobytes: news.kilobytes.or(all.kilobytes),
+            renewal: news.renewal.or(all.renewal),
+            renewal_kilobytes: news.renewal_kilobytes.or(all.renewal_kilobytes),
+            delete: news.delete || all.delete,
+        };
     }
-    let local = one(&config.local_ts, core.inside_local(fixed(&config.remote_ts)));
-    let remote = one(&config.remote_ts, core.inside_remote(local.map(|ts| ts.start)));
-    local.zip(remote).ok_or(FailureReason::Internal("IKEv1 has one selector for each side"))
+    (limits, all)
 }
 
 /// IDci and IDcr: of an initiator, what is behind it and what is behind the responder.
-fn put_ids(local: TrafficSelector, remote: TrafficSelector, chain: &mut ChainBuilder) {
-    for selector in [local, remote] {
+fn put_ids(pair: Pair, chain: &mut ChainBuilder) {
+    for selector in [pair.local, pair.remote] {
         let body = identification::selector_body(&selector);
         chain.push(PayloadType::ID, |w| w.bytes(&body));
     }

@@ -1,7 +1,7 @@
 //! The IKE SAs of IKEv1 of an endpoint, and the ways to find them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use adit_db::{ConnectionName, IkeSaId};
 use adit_wire::ikev2::IkeSpi;
@@ -20,6 +20,8 @@ pub(crate) struct Sessions {
     /// Those that a peer has begun: its first message may come again.
     by_opening: BTreeMap<(SocketAddr, IkeSpi), IkeSaId>,
     by_connection: BTreeMap<ConnectionName, BTreeSet<IkeSaId>>,
+    /// By where the peer is.
+    by_peer: BTreeSet<(IpAddr, IkeSaId)>,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ struct Session {
     timer: Timer,
     /// What it is entered under.
     connection: ConnectionName,
+    peer: IpAddr,
     /// What its first message is found by; where the peer is may change.
     opening: Option<(SocketAddr, IkeSpi)>,
 }
@@ -44,12 +47,20 @@ impl Sessions {
         }
         let connection = sa.core.connection_name().clone();
         self.by_connection.entry(connection.clone()).or_default().insert(id);
-        self.all.insert(id, Session { sa, timer: Timer::default(), connection, opening });
+        let peer = sa.core.path.remote.ip();
+        self.by_peer.insert((peer, id));
+        self.all.insert(id, Session { sa, timer: Timer::default(), connection, peer, opening });
     }
 
-    /// Brings the index up to date: which of several connections is meant may show late.
+    /// Brings the indexes up to date: which of several connections is meant may show late, and a peer may
+    /// move.
     pub(crate) fn update(&mut self, id: IkeSaId) {
         let Some(session) = self.all.get_mut(&id) else { return };
+        let peer = session.sa.core.path.remote.ip();
+        if peer != session.peer {
+            self.by_peer.remove(&(std::mem::replace(&mut session.peer, peer), id));
+            self.by_peer.insert((peer, id));
+        }
         if session.sa.core.connection_name() == &session.connection {
             return;
         }
@@ -70,7 +81,8 @@ impl Sessions {
 
     /// Gives one up, and its timer back.
     pub(crate) fn remove(&mut self, id: IkeSaId) -> Option<Timer> {
-        let Session { sa, timer, connection, opening } = self.all.remove(&id)?;
+        let Session { sa, timer, connection, peer, opening } = self.all.remove(&id)?;
+        self.by_peer.remove(&(peer, id));
         self.leave(&connection, id);
         self.by_cookie.remove(&sa.core.our_cookie());
         if let Some(opening) = opening {
@@ -123,6 +135,12 @@ impl Sessions {
     pub(crate) fn of(&self, name: &ConnectionName) -> impl DoubleEndedIterator<Item = &IkeSa> {
         let ids = self.by_connection.get(name).into_iter().flatten();
         ids.filter_map(|id| self.get(*id)).filter(|sa| !sa.is_closed())
+    }
+
+    /// Those with a peer at this address.
+    pub(crate) fn with_peer(&self, peer: IpAddr) -> impl Iterator<Item = &IkeSa> {
+        let ids = self.by_peer.range((peer, IkeSaId(0))..=(peer, IkeSaId(u32::MAX)));
+        ids.filter_map(|(_, id)| self.get(*id)).filter(|sa| !sa.is_closed())
     }
 
     /// How many there are.

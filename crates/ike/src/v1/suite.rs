@@ -1,4 +1,4 @@
-//! Proposals of IKEv1 (RFC 2409 §5, RFC 2407 §4.5) from the suites of a connection, which are told in
+//! Proposals for phase 1 (RFC 2409 §5) from the suites of a connection, which are told in
 //! the transforms of IKEv2.
 //!
 //! Where IKEv2 has lists of algorithms of each kind, IKEv1 has a transform for each combination.
@@ -7,45 +7,26 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use adit_crypto::{Encryption, Hash, KeyExchange, Prf, Protection};
-use adit_db::{ChildConfig, Connection, Mode, ProposalSpec};
+use adit_crypto::{Encryption, Hash, KeyExchange, Prf};
+use adit_db::{Connection, ProposalSpec};
 use adit_wire::Writer;
-use adit_wire::doi::{Lifetimes, Phase1Transform, Phase2Transform};
-use adit_wire::esp::Spi;
-use adit_wire::iana::doi::{
-    AuthAlgorithm, EncapsulationMode, EspTransformId, GroupId, Phase1Encryption, Phase1Hash,
-    ProtocolId,
-};
-use adit_wire::iana::{
-    EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, ProtocolId as ChildProtocol,
-    TransformType,
-};
+use adit_wire::doi::{Lifetimes, Phase1Transform};
+use adit_wire::iana::doi::{GroupId, Phase1Encryption, Phase1Hash, ProtocolId};
+use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
 use adit_wire::ikev2::Transform;
 use adit_wire::isakmp::{Proposal, Sa};
 
-use crate::failure::FailureReason;
 use crate::keymat::Role;
 use crate::lifetime::Agreement;
-use crate::proposal::ChildSuite;
 
-use super::core::Core;
 use super::lifetimes;
 use super::method::{Method, methods_of};
-use super::nat::Numbers;
 use super::phase1::answer_octets;
 use super::phase1::rules::{Exchange, Rule};
 
 /// Transforms of one offer: a proposal counts them in one octet, and the first message should fit a
 /// packet.
 const TRANSFORMS_MAX: usize = 40;
-
-/// Life of children where nobody says otherwise (RFC 2407 §4.5).
-const DEFAULT_LIFE: Duration = Duration::from_secs(28_800);
-
-/// What is less is refused: the SA would be renewed all the time.
-const LIFE_MIN: Duration = Duration::from_secs(60);
-
-// ---- Phase 1 ----
 
 /// The algorithms of a phase 1.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -250,274 +231,7 @@ pub(crate) fn choose_phase1(
     None
 }
 
-// ---- Phase 2 ----
-
-/// What an initiator offers for a child.
-#[derive(Debug)]
-pub(crate) struct Phase2Offer {
-    protocol: ProtocolId,
-    transforms: Vec<Phase2Transform>,
-    group: Option<KeyExchange>,
-    mode: Mode,
-    /// How it says that ESP goes in UDP.
-    wrap: Option<Numbers>,
-}
-
-/// What both sides take for a child.
-#[derive(Clone, Debug)]
-pub(crate) struct Phase2Choice {
-    pub(crate) protection: Protection,
-    pub(crate) transforms: Vec<Transform>,
-    pub(crate) mode: Mode,
-    pub(crate) group: Option<KeyExchange>,
-    pub(crate) life: Option<Duration>,
-    pub(crate) spi_out: Spi,
-    number: u8,
-    protocol: ProtocolId,
-    transform: adit_wire::isakmp::Transform<'static>,
-}
-
-impl Phase2Choice {
-    /// The body of the SA payload that says so: the transform as it came, and our SPI.
-    pub(crate) fn body(&self, spi: Spi) -> Vec<u8> {
-        let spi = spi.to_octets();
-        sa_body(vec![Proposal {
-            number: self.number,
-            protocol: self.protocol,
-            spi: Cow::Borrowed(&spi),
-            transforms: vec![self.transform.clone()],
-        }])
-    }
-}
-
-impl Phase2Offer {
-    /// All suites of a child that IKEv1 has numbers for. There is one key exchange or none in all of
-    /// them, as its public value goes with the offer (RFC 2409 §5.5): the first that the configuration
-    /// names.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, or AH would have to pass a NAT (RFC 3947 §1).
-    pub(crate) fn new(config: &ChildConfig, core: &Core) -> Result<Self, FailureReason> {
-        let wrap = core.wrap();
-        let passes = |spec: &&ProposalSpec| wrap.is_none() || spec.protocol() == ChildProtocol::ESP;
-        let specs: Vec<&ProposalSpec> = config.proposals.iter().filter(passes).collect();
-        let nat = core.nat;
-        if specs.is_empty() && !config.proposals.is_empty() {
-            let (nat_local, nat_remote) = (nat.we_are_behind_nat, nat.peer_is_behind_nat);
-            return Err(FailureReason::AhThroughNat { nat_local, nat_remote });
-        }
-        let protocol = specs.first().map(|spec| spec.protocol());
-        let mut transforms: Vec<Phase2Transform> = Vec::new();
-        let group = specs.iter().copied().find_map(first_group).flatten();
-        let life = config.lifetime.seconds.hard;
-        let lifetimes = Lifetimes::of_seconds(if life > 0 { life } else { DEFAULT_LIFE.as_secs() });
-        for spec in specs.into_iter().filter(|spec| Some(spec.protocol()) == protocol) {
-            for suite in child_suites(spec) {
-                let Some(mut transform) = phase2_transform(spec.protocol(), &suite) else {
-                    continue;
-                };
-                transform.group = group.map(|group| GroupId(group.id().0));
-                transform.mode = Some(encapsulation(config.mode, wrap));
-                transform.lifetimes = lifetimes;
-                if !transforms.contains(&transform) {
-                    transforms.push(transform);
-                }
-            }
-        }
-        transforms.truncate(TRANSFORMS_MAX);
-        if transforms.is_empty() {
-            return Err(FailureReason::Internal("no suite of the child is one of IKEv1"));
-        }
-        let protocol = ProtocolId(protocol.unwrap_or(ChildProtocol::ESP).0);
-        Ok(Self { protocol, transforms, group, mode: config.mode, wrap })
-    }
-
-    /// The key exchange that goes with it.
-    pub(crate) fn group(&self) -> Option<KeyExchange> {
-        self.group
-    }
-
-    /// The body of the SA payload.
-    pub(crate) fn body(&self, spi: Spi) -> Vec<u8> {
-        let spi = spi.to_octets();
-        let numbered = (1..=u8::MAX).zip(&self.transforms);
-        sa_body(vec![Proposal {
-            number: 1,
-            protocol: self.protocol,
-            spi: Cow::Borrowed(&spi),
-            transforms: numbered.map(|(number, one)| one.to_transform(number)).collect(),
-        }])
-    }
-
-    /// Checks an answer: one transform of ours, whatever its lifetime.
-    pub(crate) fn accept(&self, sa: &Sa<'_>) -> Option<Phase2Choice> {
-        let [proposal] = sa.proposals.as_slice() else { return None };
-        let [transform] = proposal.transforms.as_slice() else { return None };
-        let answer = Phase2Transform::read(self.protocol, transform).ok()?;
-        let plain = |one: &Phase2Transform| Phase2Transform {
-            lifetimes: Lifetimes::default(),
-            ..one.clone()
-        };
-        let is_ours = self.transforms.iter().any(|own| plain(own) == plain(&answer));
-        if proposal.protocol != self.protocol || !is_ours {
-            return None;
-        }
-        choice(proposal, transform, &answer, self.mode, self.wrap)
-    }
-}
-
-/// The SA of the first proposal, to answer about.
-pub(crate) fn offered_sa(sa: &Sa<'_>) -> Option<(ChildProtocol, Spi)> {
-    let proposal = sa.proposals.first()?;
-    Some((ChildProtocol(proposal.protocol.0), Spi::from_field(&proposal.spi)?))
-}
-
-/// Chooses for a child: the peer's first transform that is ours, too. Bundles of protocols are none of
-/// ours.
-///
-/// Where there is a NAT it is ESP in UDP, by the numbers of RFC 3947 or of the drafts: which of them goes
-/// with which vendor id not all peers agree on.
-pub(crate) fn choose_phase2(
-    config: &ChildConfig,
-    sa: &Sa<'_>,
-    wrap: Option<Numbers>,
-) -> Option<Phase2Choice> {
-    for alternative in sa.alternatives() {
-        let [proposal] = alternative else { continue };
-        for transform in &proposal.transforms {
-            let Ok(read) = Phase2Transform::read(proposal.protocol, transform) else { continue };
-            let Some(choice) = choice(proposal, transform, &read, config.mode, wrap) else {
-                continue;
-            };
-            let is_in = |spec: &ProposalSpec| is_in(&choice, spec);
-            if config.proposals.iter().any(is_in) {
-                return Some(choice);
-            }
-        }
-    }
-    None
-}
-
-/// Whether a proposal of the configuration has what was chosen.
-fn is_in(choice: &Phase2Choice, spec: &ProposalSpec) -> bool {
-    let has = |own: &Transform| spec.of_kind(own.kind).any(|one| one == *own);
-    // Sequence numbers of 64 bits are not offered by us; 32 bits are what everybody has.
-    let relevant = choice.transforms.iter().filter(|own| own.kind != TransformType::ESN);
-    let no_group = choice.group.is_none()
-        && spec.of_kind(TransformType::KE).any(|one| one.id != KeyExchangeId::NONE.0)
-        && !spec.of_kind(TransformType::KE).any(|one| one.id == KeyExchangeId::NONE.0);
-    spec.protocol().0 == choice.protocol.0 && relevant.into_iter().all(has) && !no_group
-}
-
-/// What a transform means, if we can compute it.
-fn choice(
-    proposal: &Proposal<'_>,
-    transform: &adit_wire::isakmp::Transform<'_>,
-    read: &Phase2Transform,
-    mode: Mode,
-    wrap: Option<Numbers>,
-) -> Option<Phase2Choice> {
-    let seconds = read.lifetimes.seconds.map_or(DEFAULT_LIFE, Duration::from_secs);
-    // RFC 2407 §4.5: without the attribute the mode is up to the host, which is ours.
-    let same = |asked| match wrap {
-        None => asked == encapsulation(mode, None),
-        Some(_) => [Numbers::Rfc, Numbers::Draft].iter().any(|one| asked == one.mode(mode)),
-    };
-    let passes = wrap.is_none() || proposal.protocol == ProtocolId(ChildProtocol::ESP.0);
-    let fits = passes && read.mode.is_none_or(same);
-    if !fits || read.esn || read.key_rounds.is_some() || seconds < LIFE_MIN {
-        return None;
-    }
-    let mut transforms = Vec::new();
-    let protocol = ChildProtocol(proposal.protocol.0);
-    if protocol == ChildProtocol::ESP {
-        let id = EspTransformId(read.id).encryption()?;
-        transforms.push(Transform::encryption(id, read.key_bits));
-    }
-    if let Some(auth) = read.auth {
-        transforms.push(Transform::integrity(auth.integrity()?));
-    }
-    transforms.push(Transform::esn(EsnId::NO_ESN));
-    let protection = ChildSuite::from_transforms(protocol, &transforms)?.protection;
-    let group = match read.group {
-        None => None,
-        Some(group) => Some(KeyExchange::from_id(group.key_exchange()?)?),
-    };
-    if let Some(group) = group {
-        transforms.push(Transform::key_exchange(group.id()));
-    }
-    Some(Phase2Choice {
-        protection,
-        transforms,
-        mode,
-        group,
-        life: Some(seconds),
-        spi_out: Spi::from_field(&proposal.spi)?,
-        number: proposal.number,
-        protocol: proposal.protocol,
-        transform: transform.clone().into_owned(),
-    })
-}
-
-/// Every cipher of a proposal with every integrity algorithm that goes with it.
-fn child_suites(spec: &ProposalSpec) -> Vec<(Option<Transform>, Option<Transform>)> {
-    let integrities: Vec<Option<Transform>> = spec
-        .of_kind(TransformType::INTEG)
-        .filter(|one| one.id != IntegrityId::NONE.0)
-        .map(Some)
-        .collect();
-    let ciphers: Vec<Transform> = spec.of_kind(TransformType::ENCR).collect();
-    if ciphers.is_empty() {
-        return integrities.into_iter().map(|integrity| (None, integrity)).collect();
-    }
-    let mut suites = Vec::new();
-    for cipher in ciphers {
-        match EncryptionId(cipher.id).is_aead() || integrities.is_empty() {
-            true => suites.push((Some(cipher), None)),
-            false => suites.extend(integrities.iter().map(|one| (Some(cipher), *one))),
-        }
-    }
-    suites
-}
-
-/// The transform of a suite, if IKEv1 has numbers for it and we can compute it.
-fn phase2_transform(
-    protocol: ChildProtocol,
-    (cipher, integrity): &(Option<Transform>, Option<Transform>),
-) -> Option<Phase2Transform> {
-    let mut transforms: Vec<Transform> = cipher.iter().chain(integrity).copied().collect();
-    transforms.push(Transform::esn(EsnId::NO_ESN));
-    ChildSuite::from_transforms(protocol, &transforms)?;
-    let auth = match integrity {
-        Some(one) => Some(AuthAlgorithm::from_integrity(IntegrityId(one.id))?),
-        None => None,
-    };
-    let id = match cipher {
-        Some(one) => EspTransformId::from_encryption(EncryptionId(one.id))?.0,
-        None => auth?.ah_transform()?.0,
-    };
-    let key_bits = cipher.and_then(|one| one.key_bits);
-    Some(Phase2Transform { auth, key_bits, ..Phase2Transform::new(id) })
-}
-
-/// The first key exchange that a proposal names, or that it names none first.
-fn first_group(spec: &ProposalSpec) -> Option<Option<KeyExchange>> {
-    let first = spec
-        .of_kind(TransformType::KE)
-        .find(|one| one.id == KeyExchangeId::NONE.0 || GroupId(one.id).key_exchange().is_some());
-    first.map(|one| KeyExchange::from_id(KeyExchangeId(one.id)))
-}
-
-/// The number of a mode, in UDP or not.
-fn encapsulation(mode: Mode, wrap: Option<Numbers>) -> EncapsulationMode {
-    match (wrap, mode) {
-        (Some(numbers), mode) => numbers.mode(mode),
-        (None, Mode::Tunnel | Mode::Beet) => EncapsulationMode::TUNNEL,
-        (None, Mode::Transport) => EncapsulationMode::TRANSPORT,
-    }
-}
-
+/// The body of an SA payload.
 pub(crate) fn sa_body(proposals: Vec<Proposal<'_>>) -> Vec<u8> {
     let mut octets = Vec::new();
     Sa { proposals }.write(&mut Writer(&mut octets));

@@ -4,6 +4,9 @@ use adit_db::{RemoteAccess, UserAuth};
 
 use crate::event::PeerSoftware;
 
+use super::core::Core;
+use super::fragmentation;
+
 /// Dead peer detection (RFC 3706 §5.1), version 1.0.
 pub(crate) const DPD: &[u8] = &[
     0xaf, 0xca, 0xd7, 0x13, 0x68, 0xa1, 0xf1, 0xc9, 0x6b, 0x86, 0x96, 0xfc, 0x77, 0x57, 0x01, 0x00,
@@ -33,9 +36,18 @@ pub(crate) fn of_remote_access(access: &RemoteAccess) -> Vec<&'static [u8]> {
     ids.into_iter().flatten().collect()
 }
 
-/// What we send: that we answer R-U-THERE whether we ask it or not.
-pub(crate) fn ours() -> [&'static [u8]; 2] {
-    [DPD, ADIT]
+/// What we send: that we answer R-U-THERE whether we ask it or not, and take fragments.
+pub(crate) fn ours(core: &Core) -> impl Iterator<Item = &'static [u8]> + use<> {
+    let fragments = core.connection.fragmentation.then_some(fragmentation::VENDOR_ID);
+    [DPD, ADIT].into_iter().chain(fragments)
+}
+
+/// Whether the peer says the same; behind the name of fragmentation it may have other flags.
+pub(crate) fn is_among(id: &[u8], theirs: &[&[u8]]) -> bool {
+    match id == fragmentation::VENDOR_ID {
+        true => fragmentation::is_announced(theirs),
+        false => theirs.contains(&id),
+    }
 }
 
 /// Who the peer is.

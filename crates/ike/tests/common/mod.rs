@@ -39,6 +39,7 @@ pub(crate) struct Peer {
     pub(crate) children: BTreeMap<ChildSaId, ChildSa>,
     pub(crate) outbound: Vec<ChildSaId>,
     pub(crate) skipped: Vec<(ChildSaId, u64)>,
+    pub(crate) keepalives: usize,
     pub(crate) events: Vec<Event>,
     pub(crate) keys: Vec<DebugKeys>,
     pub(crate) done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
@@ -59,6 +60,7 @@ impl Peer {
             children: BTreeMap::new(),
             outbound: Vec::new(),
             skipped: Vec::new(),
+            keepalives: 0,
             events: Vec::new(),
             keys: Vec::new(),
             done: BTreeMap::new(),
@@ -157,7 +159,8 @@ impl Peer {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Transmit { path, octets } => self.sent.push_back((path, octets)),
-                Output::Keepalive(_) | Output::HangUp(_) | Output::UpdatePeer { .. } => {}
+                Output::Keepalive(_) => self.keepalives += 1,
+                Output::HangUp(_) | Output::UpdatePeer { .. } => {}
                 Output::SkipSequence { child, by } => self.skipped.push((child, by)),
                 Output::InstallChild { sa, outbound } => {
                     self.outbound.extend(outbound.then_some(sa.id));

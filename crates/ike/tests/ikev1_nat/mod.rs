@@ -6,7 +6,7 @@ use std::time::Duration;
 use adit_db::{Connection, Encap, HostSpec, Hosts, IkeVersion, Mode, ProposalSpec};
 use adit_ike::{Command, Event, PacketEvent, Path};
 
-use super::common::{LEFT, Pair, RIGHT, reversed, selector};
+use super::common::{LEFT, Pair, Peer, RIGHT, reversed, selector};
 use super::{exchange, up_with, v1_connections, with_suites};
 
 /// The address of the NAT on the side of the other.
@@ -382,6 +382,56 @@ fn short_messages_get_short_answers() {
         let (_, fourth) = pair.right.sent.pop_front().unwrap();
         assert!(fourth.len() <= short.len(), "{} for {}", fourth.len(), short.len());
     }
+}
+
+/// CHECKLIST W09: L2TP's selectors, UDP port 1701 at both ends in transport mode, of two clients behind one
+/// NAT: each has SAs of its own, and neither takes the other's place.
+#[test]
+fn two_clients_of_l2tp_are_behind_one_nat() {
+    const SECOND: u16 = 20_000;
+    let mut connections = v1_connections().map(|mut connection| {
+        let child = &mut connection.children[0];
+        child.mode = Mode::Transport;
+        child.local_ts = vec![selector("dynamic[udp/1701]")];
+        child.remote_ts = vec![selector("dynamic[udp/1701]")];
+        connection
+    });
+    connections[1].pad.remote_id = "%any".parse().unwrap();
+    let mut second = connections[0].clone();
+    second.pad.local_id = Some("second.example".parse().unwrap());
+    let mut behind = Behind::up(connections);
+    let mut other = Peer::new(Default::default(), 7);
+    let now = behind.pair.now;
+    other.command(Command::Load(std::sync::Arc::new(second)), now);
+    let request = other.initiate(now);
+    while let Some((path, octets)) = other.sent.pop_front() {
+        let outside = SocketAddr::new(OUTSIDE, path.local.port() + SECOND);
+        behind.pair.right.datagram(Path::udp(path.remote, outside), &octets, now);
+        for (path, octets) in std::mem::take(&mut behind.pair.right.sent) {
+            let port = path.remote.port().checked_sub(SECOND).unwrap();
+            other.datagram(Path::udp(SocketAddr::new(LEFT, port), path.local), &octets, now);
+        }
+    }
+    assert_eq!(other.done.get(&request), Some(&Ok(())), "{:?}", other.failures());
+    behind.run();
+    let right = &behind.pair.right;
+    assert_eq!((behind.pair.left.children.len(), other.children.len()), (1, 1));
+    assert_eq!((right.children.len(), right.established().len()), (2, 2));
+    for child in right.children.values() {
+        assert_eq!((child.remote_ts[0].start, child.remote_ts[0].ports.start), (OUTSIDE, 1_701));
+        assert_eq!(child.peer_view, Some(Hosts { local: RIGHT, remote: LEFT }));
+    }
+    let ports: Vec<u16> = right.children.values().map(|sa| sa.encap.remote.port()).collect();
+    assert_eq!(ports, [14_500, 24_500]);
+}
+
+/// CHECKLIST N06: who is behind the NAT keeps its mapping alive, and nobody else sends for nothing.
+#[test]
+fn the_mapping_is_kept_alive() {
+    let mut behind = Behind::up(v1_connections());
+    behind.run_for(Duration::from_mins(10));
+    let keepalives = [&behind.pair.left, &behind.pair.right].map(|peer| peer.keepalives);
+    assert_eq!(keepalives, [30, 0]);
 }
 
 /// RFC 3947 §4: in aggressive mode the last message is the first between the NAT ports, lost or not.

@@ -8,6 +8,7 @@ mod icmp;
 mod idle;
 mod ikev1;
 mod kernel;
+mod lifetime_rule;
 mod mobike;
 pub(super) mod nesting;
 mod pfp;
@@ -103,6 +104,7 @@ fn read_fields<'a>(
     let has_own_esp = ["esp", "ah", "suite"].iter().any(|key| fields.has(key));
     read_suites(fields, protocol, memo, &asked, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
+    lifetime_rule::read(fields, asked.version, &mut connection, &mut child);
     if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
     {
         child.replay_window = WindowSize::covering(window.value).unwrap_or_default();

@@ -149,6 +149,12 @@ impl Scene<'_> {
         Some(((rekey, None), (end, None)))
     }
 
+    /// Whether octets are less than ours, as the peer of IKEv1 wants it.
+    fn is_agreed(&self, unit: &str, hard: Option<u64>, ours: LimitSpec) -> bool {
+        let is_less = hard.is_some_and(|hard| ours.hard == 0 || hard < ours.hard);
+        self.connection.ike == IkeVersion::V1 && unit == "octets" && is_less
+    }
+
     fn ike_rekey(&self, info: &IkeSaInfo, since: Instant) -> From {
         let spec = self.connection.rekey_time.as_secs();
         if spec == 0 {
@@ -205,7 +211,10 @@ impl Scene<'_> {
             ];
             for (limit, unit, amount, used, spec, key) in all {
                 let Some(amount) = amount else { continue };
-                let from = self.written.from(key, None);
+                let from = match self.is_agreed(unit, hard.octets, octets) {
+                    true => ("agreed with the peer".to_owned(), None),
+                    false => self.written.from(key, other(key)),
+                };
                 let (origin, place) = match spec.soft {
                     0 => from,
                     configured => lowered(from, configured, amount, spec.rand, unit),
@@ -258,11 +267,16 @@ const REAUTH: Key = ("reauth", "reauth_time");
 const REKEY: Key = ("rekey", "rekey_time");
 const LIFE: Key = ("life", "life_time");
 const IDLE: Key = ("idle", "inactivity");
+const LIFE_BYTES: Key = ("life_kilobytes", "life_bytes");
 // Those that files do not have.
 const REKEY_BYTES: Key = ("", "rekey_bytes");
-const LIFE_BYTES: Key = ("", "life_bytes");
 const REKEY_PACKETS: Key = ("", "rekey_packets");
 const LIFE_PACKETS: Key = ("", "life_packets");
+
+/// The key that a number comes from where its own is none of files.
+fn other(key: Key) -> Option<(Key, &'static str)> {
+    (key == REKEY_BYTES).then_some((LIFE_BYTES, "before"))
+}
 
 /// Why authentication is repeated when it is, or not.
 fn reauthentication(info: &IkeSaInfo) -> From {
@@ -396,8 +410,13 @@ mod tests {
         assert_eq!(agreed.0.0, "360 s before the end that was agreed");
         assert_eq!(agreed.1.0, "the peer's; ours would be 15840 s");
         assert_eq!(scene.agreed(now, (at(14_256), at(15_840)), 15_840), None);
+        let ours = LimitSpec { hard: 1_024_000, ..LimitSpec::NONE };
+        let octets = |hard, ours| scene.is_agreed("octets", hard, ours);
+        assert!(octets(Some(512_000), ours) && octets(Some(512_000), LimitSpec::NONE));
+        assert!(!octets(Some(1_024_000), ours) && !octets(None, LimitSpec::NONE));
         connection.ike = IkeVersion::V2;
         let scene = Scene { connection: &connection, written, now };
+        assert!(!scene.is_agreed("octets", Some(512_000), ours));
         assert_eq!(scene.agreed(now, (at(3_240), at(3_600)), 15_840), None);
     }
 

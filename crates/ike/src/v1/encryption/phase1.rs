@@ -150,7 +150,7 @@ impl EncryptedPhase1 {
         } else {
             Stage::SaSent { sa_body, offer }
         };
-        for id in vendor::ours().into_iter().chain(nat::offered(core)).chain(phase1.own_ids()) {
+        for id in vendor::ours(core).chain(nat::offered(core)).chain(phase1.own_ids()) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
         if is_aggressive {
@@ -663,9 +663,9 @@ impl EncryptedPhase1 {
 
 /// Payloads that go in front of what the responder shows, or stand alone in the second message.
 fn answer_body(sa_body: &[u8], vendor_ids: &[&[u8]], core: &Core) -> Answer {
-    let known = vendor::ours().into_iter().chain([DHLESS, OAEP]);
+    let known = vendor::ours(core).chain([DHLESS, OAEP]);
     let nat = nat::common(vendor_ids, core).map(|(id, _)| id);
-    let ids = known.filter(|id| vendor_ids.contains(id)).chain(nat);
+    let ids = known.filter(|id| vendor::is_among(id, vendor_ids)).chain(nat);
     let sa = (PayloadType::SA, sa_body.to_vec());
     std::iter::once(sa).chain(ids.map(|id| (PayloadType::VENDOR_ID, id.to_vec()))).collect()
 }

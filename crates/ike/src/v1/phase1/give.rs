@@ -186,7 +186,7 @@ impl Phase1 {
         let access = vendor::of_remote_access(&core.connection.remote_access);
         let passes_nats = self.exchange != Exchange::Base;
         let nats = nat::offered(core).filter(|_| passes_nats);
-        for id in vendor::ours().into_iter().chain(access).chain(nats) {
+        for id in vendor::ours(core).chain(access).chain(nats) {
             chain.push(PayloadType::VENDOR_ID, |w| w.bytes(id));
         }
     }

@@ -1,8 +1,8 @@
 //! `ike = 1`.
 
-use adit_db::{Aggressive, IkeVersion, ProposalSpec};
+use adit_db::{AbsentLifetime, Aggressive, IkeVersion, LifetimeBounds, LifetimeRule, ProposalSpec};
 
-use super::{FIVE_LINES, good, load_one, with};
+use super::{FIVE_LINES, complaint, good, load_one, with};
 use crate::codes::Code;
 
 #[test]
@@ -38,14 +38,11 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         let text = with(&format!("ike = 1\n{line}"));
         assert!(text.contains(&format!("`{key}` does not go with ike = 1")), "{text}");
     }
-    let text = with("ike = 1\ncompress = true");
-    assert!(text.contains("not built for IKEv1 yet"), "{text}");
     for (line, word) in [
         ("ike = [1, \"aes256gcm16-prfsha256-x25519\"]", "numbers for none of the algorithms"),
         ("ike = 3", "must be 1 or 2"),
         ("ike = [1, 2]", "two versions"),
         ("ike = 1\nencap = \"tcp\"", "a matter of IKEv2"),
-        ("ike = 1\nengine = \"kernel\"", "not built for the kernel"),
         ("ike = 1\nesp = \"chacha20poly1305\"", "algorithms of `esp`"),
         ("aggressive = \"allow\"", "`aggressive` is a matter of IKEv1"),
         ("base_mode = \"allow\"", "`base_mode` is a matter of IKEv1"),
@@ -59,6 +56,59 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
         let text = with(line);
         assert!(text.contains(word), "{line}: {text}");
     }
+}
+
+/// `docs/lifetimes.md`: what an operator may say of the rule.
+#[test]
+fn what_is_taken_of_lifetimes_is_read() {
+    let text = "ike = 1\nlife_absent = \"reject\"\nlife_strict = true\nike_life_min = \"10m\"
+ike_life_max = \"1d\"\nlife_max = \"8h\"\nlife_kilobytes = 4608000\nlife_kilobytes_min = 2048\n";
+    let connection = good(&format!("{FIVE_LINES}\n{text}")).connection;
+    let expected = LifetimeRule {
+        absent: AbsentLifetime::Reject,
+        strict: true,
+        ike_seconds: LifetimeBounds { least: 600, most: 86_400 },
+        child_seconds: LifetimeBounds { least: 0, most: 28_800 },
+        child_kilobytes: LifetimeBounds { least: 2_048, most: 0 },
+    };
+    assert_eq!(connection.lifetime_rule, expected);
+    assert_eq!(connection.children[0].lifetime.octets.hard, 4_608_000 * 1_024);
+    let plain = good(&format!("{FIVE_LINES}\nike = 1\n")).connection;
+    assert_eq!(plain.lifetime_rule, LifetimeRule::default());
+
+    for (line, word) in [
+        ("life_absent = \"reject\"", "`life_absent` is for ike = 1"),
+        ("life_kilobytes = 4608000", "`life_kilobytes` is for ike = 1"),
+        ("ike = 1\nlife_absent = \"never\"", "life_absent"),
+        ("ike = 1\nlife_kilobytes = 1000", "life_kilobytes"),
+        ("ike = 1\nlife_min = \"2h\"\nlife_max = \"1h\"", "`life_max` is less than the least"),
+    ] {
+        let text = with(line);
+        assert!(text.contains(word), "{line}: {text}");
+    }
+}
+
+/// A quick mode for each pair of networks, and not for any number of them.
+#[test]
+fn a_tunnel_has_several_networks() {
+    let with_networks = |local: &str, remote: &str| {
+        let text = FIVE_LINES.lines().filter(|line| {
+            !line.trim_start().starts_with("local") && !line.trim_start().starts_with("remote")
+        });
+        let text: Vec<&str> = text.collect();
+        format!("{}\nike = 1\nlocal = [{local}]\nremote = [{remote}]\n", text.join("\n"))
+    };
+    let networks = |count: u8| {
+        let all: Vec<String> = (0..count).map(|n| format!("\"10.{n}.0.0/16\"")).collect();
+        all.join(", ")
+    };
+    let remote = "\"192.168.1.0/24\", \"192.168.2.0/24\"";
+    let connection = good(&with_networks(&networks(16), remote)).connection;
+    assert_eq!(connection.children[0].local_ts.len(), 16);
+    let text = complaint(&with_networks(&networks(17), remote));
+    assert!(text.contains("more than 32 pairs"), "{text}");
+    let text = complaint(&with_networks("\"2001:db8::/32\"", remote));
+    assert!(text.contains("of the family of one of `remote`"), "{text}");
 }
 
 /// CHECKLIST T20: aggressive mode is off, and with a secret it comes with a warning of what it gives away.

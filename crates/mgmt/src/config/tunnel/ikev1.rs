@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use adit_crypto::KeyKind;
 use adit_db::{
-    Aggressive, AuthSpec, BaseMode, ChildConfig, Connection, Encap, Engine, IkeVersion, Mode,
-    ProposalSpec, SignatureSpec, UserAuth,
+    Aggressive, AuthSpec, BaseMode, ChildConfig, Connection, Encap, IkeVersion, Mode, ProposalSpec,
+    SignatureSpec, TsSpec, UserAuth,
 };
 use adit_wire::iana::doi::{EspTransformId, GroupId, Phase1Encryption, Phase1Hash};
 use adit_wire::iana::{EncryptionId, KeyExchangeId, PrfId, TransformType};
@@ -50,7 +50,7 @@ const OF_V2: &[&str] = &[
 ];
 
 /// Keys of what is not built for IKEv1.
-const NOT_BUILT: &[&str] = &["auth", "peer_auth", "over", "classes", "pfp", "idle", "compress"];
+const NOT_BUILT: &[&str] = &["auth", "peer_auth", "over", "classes", "pfp", "idle"];
 
 const BASE_MODE: &[(&str, BaseMode)] =
     &[("refuse", BaseMode::Refuse), ("allow", BaseMode::Allow), ("initiate", BaseMode::Initiate)];
@@ -233,17 +233,19 @@ fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, 
     if let Some(problem) = mixed_proofs(connection) {
         refused.push(problem);
     }
-    if connection.engine != Engine::Userspace {
-        refused.push(("IKEv1 is not built for the kernel's engine yet", "leave `engine` out"));
-    }
     if child.is_some_and(|child| child.mode == Mode::Beet) {
         refused.push(("BEET mode is a matter of IKEv2", "mode = \"tunnel\""));
     }
-    if child.is_some_and(has_more_selectors) {
-        refused.push((
-            "a quick mode has one network on each side",
-            "write a tunnel for each pair of networks",
-        ));
+    match child.map_or(1, pairs) {
+        0 => refused.push((
+            "no network of `local` is of the family of one of `remote`",
+            "write networks of IPv4 on both sides, or of IPv6",
+        )),
+        1..=PAIRS_MAX => {}
+        _ => refused.push((
+            "IKEv1 has a quick mode for each pair of networks, and there are more than 32 pairs",
+            "write wider networks, or several tunnels",
+        )),
     }
     if child.is_some_and(has_port_ranges) {
         refused.push((
@@ -258,6 +260,21 @@ fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, 
         ));
     }
     refused
+}
+
+/// Pairs of networks of one tunnel: all are renewed at about the same time.
+const PAIRS_MAX: usize = 32;
+
+/// How many pairs of networks there are. Of what follows the addresses the family shows later.
+fn pairs(child: &ChildConfig) -> usize {
+    let family = |ts: &TsSpec| ts.selector().map(|ts| ts.start.is_ipv4());
+    let locals = child.local_ts.iter().map(family);
+    let remotes = || child.remote_ts.iter().map(family);
+    let fits = |local: Option<bool>, remote: Option<bool>| match (local, remote) {
+        (Some(local), Some(remote)) => local == remote,
+        _ => true,
+    };
+    locals.map(|local| remotes().filter(|remote| fits(local, *remote)).count()).sum()
 }
 
 /// What is wrong with how the two sides prove themselves.
@@ -292,10 +309,6 @@ fn mixed_proofs(connection: &Connection) -> Option<(&'static str, &'static str)>
     let all_rsa = [ours, theirs].into_iter().flatten().all(|spec| keys(spec).iter().all(is_rsa));
     let is_odd = *user != UserAuth::None && !all_rsa;
     is_odd.then_some(("XAUTH has numbers for RSA keys alone", "use keys of RSA, or a secret"))
-}
-
-fn has_more_selectors(child: &ChildConfig) -> bool {
-    child.local_ts.len() > 1 || child.remote_ts.len() > 1
 }
 
 fn has_port_ranges(child: &ChildConfig) -> bool {
