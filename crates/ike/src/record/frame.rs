@@ -14,7 +14,7 @@ use crate::output::Output;
 /// What a recording begins with.
 const MARK: &[u8; 8] = b"ADITREC\n";
 /// Number of the format; another one has another number.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Length and its check.
 const HEAD_OCTETS: usize = 8;
 /// Check of the body.

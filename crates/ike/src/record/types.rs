@@ -9,7 +9,7 @@ use adit_db::{
     Keep, KernelOptions, KeyingTries, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode,
     MssClamp, MtuPolicy, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec,
     ProposalSpec, Redirect, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc, Transit,
-    TsSpec, Unique, WindowSize,
+    TsSpec, TunMtu, Unique, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -176,7 +176,7 @@ structs! {
     MtuPolicy { path, ageing, fragment, mss, echo }
     EchoRule { asks_peer, to, from }
     PerFamily { v4, v6 }
-    KernelOptions { steering, no_routes, offload }
+    KernelOptions { steering, no_routes, offload, tun_mtu }
     Steering { interface, mark }
     Mark { value, mask }
     TrafficSelector { protocol, ports, start, end }
@@ -212,6 +212,7 @@ enums! {
     Transit { 0 Hide, 1 Reveal }
     SecurityFailures { 0 Off, 1 Inside, 2 All }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
+    TunMtu { 0 Auto, 1 Fixed(octets) }
 }
 
 impl Coded for IcmpRules {
