@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use adit_db::{Action, HostSpec, Spd};
+use adit_db::{Action, HostSpec, PolicyId, Spd};
 use adit_ike::TCP_LOCAL_PORTS;
 use adit_sys::filter::{FILTER_RULES_MAX, FilterRule, FilterSide};
 use adit_wire::iana::IpProtocol;
@@ -18,13 +18,19 @@ use adit_wire::ikev2::{PortRange, TrafficSelector};
 use crate::policy::Held;
 
 /// The rules of the configured policies of the user-space engine, in their order; at most one more
-/// than a filter takes. Where the kernel's are within those they go before, and let pass.
-pub(crate) fn rules(spd: &Spd, of_kernel: &[Held]) -> Vec<FilterRule> {
+/// than a filter takes. Where the kernel's are within those they go before, and let pass. Who sends in clear
+/// what a policy protects is told if `is_told` says so.
+pub(crate) fn rules(
+    spd: &Spd,
+    of_kernel: &[Held],
+    is_told: impl Fn(PolicyId) -> bool,
+) -> Vec<FilterRule> {
     let most = FILTER_RULES_MAX.saturating_add(1);
-    let ours = spd
-        .fixed_entries()
-        .iter()
-        .flat_map(|entry| rules_of(&entry.local, &entry.remote, entry.action == Action::Bypass));
+    let ours = spd.fixed_entries().iter().flat_map(|entry| {
+        let told = matches!(entry.action, Action::Protect(policy) if is_told(policy));
+        let rules = rules_of(&entry.local, &entry.remote, entry.action == Action::Bypass);
+        rules.map(move |rule| FilterRule { told, ..rule })
+    });
     let ours: Vec<FilterRule> = ours.take(most).collect();
     let concern = |rule: &FilterRule| ours.iter().any(|one| !one.pass && meet(one, rule));
     // What comes through an interface of its own passes by that.
@@ -63,6 +69,7 @@ pub(crate) fn with_tcp<'a>(
             mark: None,
             pass: true,
             leaving: false,
+            told: false,
         })
     });
     let drops = |rule: &&FilterRule| !rule.pass && !rule.leaving;
@@ -138,7 +145,8 @@ fn rule(remote: &TrafficSelector, local: &TrafficSelector, pass: bool) -> Option
     let own = destination.addresses;
     let except = (!pass && takes_in(source.addresses, own)).then_some(own);
     let protocol = (protocol != 0).then_some(protocol);
-    Some(FilterRule { source, destination, except, protocol, mark: None, pass, leaving: false })
+    let (mark, leaving, told) = (None, false, false);
+    Some(FilterRule { source, destination, except, protocol, mark, pass, leaving, told })
 }
 
 fn side(selector: &TrafficSelector) -> Option<FilterSide> {
@@ -164,7 +172,7 @@ fn overlap(one: (IpAddr, IpAddr), other: (IpAddr, IpAddr)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{PolicyId, SpdEntry, Steering, TsSpec};
+    use adit_db::{SpdEntry, Steering, TsSpec};
 
     use super::*;
 
@@ -176,7 +184,7 @@ mod tests {
     #[test]
     fn answers_by_tcp_pass() {
         let spd = Spd::new(vec![entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect())]);
-        let rules = rules(&spd.unwrap(), &[]);
+        let rules = rules(&spd.unwrap(), &[], |_| false);
         let peer = |text: &str| text.parse::<HostSpec>().unwrap();
         let (near, far) = (peer("203.0.113.7"), peer("2001:db8::7"));
         let all = with_tcp(rules.clone(), [(&near, 443), (&near, 443), (&far, 443)].into_iter());
@@ -200,7 +208,7 @@ mod tests {
             entry(&["10.1.0.0/24", "fd01::/64"], &["10.2.0.0/24", "fd02::/64"], protect()),
             entry(&["10.1.0.0/24"], &["10.9.0.0/24"], Action::Discard),
         ]);
-        let rules = rules(&spd.unwrap(), &[]);
+        let rules = rules(&spd.unwrap(), &[], |_| false);
         assert_eq!(
             rules.iter().map(|rule| rule.pass).collect::<Vec<_>>(),
             [true, false, false, false]
@@ -210,6 +218,18 @@ mod tests {
         assert_eq!(first.source.addresses.0, "10.2.0.53".parse::<IpAddr>().unwrap());
         assert_eq!(first.destination.addresses.0, "10.1.0.0".parse::<IpAddr>().unwrap());
         assert!(rules.iter().all(|rule| rule.except.is_none()));
+        assert!(rules.iter().all(|rule| !rule.told));
+    }
+
+    /// RFC 2521: of what a tunnel protects its operator says whether senders are told.
+    #[test]
+    fn who_sends_in_clear_is_told_if_a_tunnel_says_so() {
+        let spd = Spd::new(vec![
+            entry(&["10.1.0.0/24"], &["10.9.0.0/24"], Action::Discard),
+            entry(&["10.1.0.0/24"], &["10.2.0.0/24"], protect()),
+        ]);
+        let rules = rules(&spd.unwrap(), &[], |policy| policy == PolicyId(0));
+        assert_eq!(rules.iter().map(|rule| rule.told).collect::<Vec<_>>(), [false, true]);
     }
 
     /// Where everything is the peer's, our own hosts still reach each other.
@@ -220,13 +240,13 @@ mod tests {
             entry(&["10.1.0.0/24"], &["0.0.0.0/0"], protect()),
         ]);
         let own = ("10.1.0.0".parse().unwrap(), "10.1.0.255".parse().unwrap());
-        let found = rules(&spd.unwrap(), &[]);
+        let found = rules(&spd.unwrap(), &[], |_| false);
         // What may pass needs no exception, and has none: a whole side would leave nothing over.
         let exceptions: Vec<_> = found.iter().map(|rule| rule.except).collect();
         assert_eq!(exceptions, [None, Some(own)]);
         // A client of a gateway that speaks for everybody is kept to its tunnel.
         let spd = Spd::new(vec![entry(&["0.0.0.0/0"], &["10.9.0.5"], protect())]).unwrap();
-        assert_eq!(rules(&spd, &[]).first().unwrap().except, None);
+        assert_eq!(rules(&spd, &[], |_| false).first().unwrap().except, None);
     }
 
     #[test]
@@ -235,7 +255,7 @@ mod tests {
             entry(&["10.1.0.0/24[tcp/1]"], &["10.2.0.0/24[udp/1]"], protect()),
             entry(&["10.1.0.0/24"], &["10.2.0.0/24[tcp/opaque]"], protect()),
         ];
-        assert_eq!(rules(&Spd::new(entries).unwrap(), &[]), []);
+        assert_eq!(rules(&Spd::new(entries).unwrap(), &[], |_| false), []);
     }
 
     /// A group's packets leave by us or not at all, but for what an operator lets pass before.
@@ -247,7 +267,7 @@ mod tests {
             entry(&["10.1.0.0/24"], &["239.1.1.1"], protect()),
             entry(&["10.1.0.0/24"], &["10.2.0.0/24"], protect()),
         ]);
-        let rules = rules(&spd.unwrap(), &[]);
+        let rules = rules(&spd.unwrap(), &[], |_| false);
         let leaving: Vec<_> = rules.iter().filter(|rule| rule.leaving).collect();
         assert_eq!(leaving.iter().map(|rule| rule.pass).collect::<Vec<_>>(), [true, false]);
         let group: IpAddr = "239.1.1.1".parse().unwrap();
@@ -264,11 +284,11 @@ mod tests {
             Held { policy: PolicyId(1), local, remote, steering: Steering::default() }
         };
         let empty = Spd::new(Vec::new()).unwrap();
-        assert_eq!(rules(&empty, &[held("10.2.0.0/24")]), []);
+        assert_eq!(rules(&empty, &[held("10.2.0.0/24")], |_| false), []);
 
         let ours = entry(&["10.1.0.0/24"], &["10.2.0.0/16"], protect());
         let spd = Spd::new(vec![ours]).unwrap();
-        let rules = rules(&spd, &[held("10.9.0.0/24"), held("10.2.7.0/24")]);
+        let rules = rules(&spd, &[held("10.9.0.0/24"), held("10.2.7.0/24")], |_| false);
         assert_eq!(rules.iter().map(|rule| rule.pass).collect::<Vec<_>>(), [true, false]);
         let first: IpAddr = "10.2.7.0".parse().unwrap();
         assert_eq!(rules.first().unwrap().source.addresses.0, first);

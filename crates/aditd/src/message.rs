@@ -522,6 +522,8 @@ pub(crate) enum ToParent {
     Routes(RouteChange),
     /// Tunnels have these interfaces from now on.
     Interfaces(Vec<TunnelInterface>),
+    /// Interfaces take so many octets from now on, and those that are not among them what is usual.
+    TunMtus(BTreeMap<TableId, u16>),
     /// An interface of tunnels does not work any more: somebody has taken it away.
     InterfaceGone(TableId),
     /// This may come in beside the tunnels from now on, and this not.

@@ -25,7 +25,8 @@ use adit_dataplane::NESTING_MAX;
 use adit_db::{
     ChildConfig, ChildName, ChildSa, ChildSaId, Connection, ConnectionName, DscpClass, DscpSet,
     Engine, HostSpec, InterfaceName, Keep, KernelOptions, Mode, OperatorPolicy, PolicyId,
-    PolicyTable, Rank, Sides, SpdEntry, SpdError, Steering, TableId, single_address,
+    PolicyTable, Rank, SecurityFailures, Sides, SpdEntry, SpdError, Steering, TableId,
+    single_address,
 };
 use adit_sys::route::{RoutePlan, TunnelWay, prefixes_of_range};
 use adit_wire::ikev2::TrafficSelector;
@@ -33,6 +34,7 @@ use ipnet::IpNet;
 
 use self::manual::Manual;
 use self::negotiated::{Agreement, Agreements, Negotiated, Origin};
+use self::path_mtu::Mtus;
 pub(crate) use self::shown::Decision;
 pub(crate) use self::tables::TunnelInterface;
 use self::tables::{Draft, Tables};
@@ -45,8 +47,7 @@ pub(crate) struct PolicyBook {
     /// What VICI's `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<PolicyId, bool>,
     negotiated: Agreements,
-    /// Longest packets that child SAs take, of those that take less than the TUN.
-    inner_mtus: BTreeMap<(PolicyId, ChildSaId), u16>,
+    mtus: Mtus,
     operator: Vec<OperatorPolicy>,
     manual: BTreeMap<ConnectionName, Manual>,
     tables: Tables,
@@ -197,6 +198,12 @@ impl PolicyBook {
         inside
     }
 
+    /// Whether who sends in clear what this policy protects is told (RFC 2521).
+    pub(crate) fn tells(&self, policy: PolicyId) -> bool {
+        let child = self.child(self.owner(policy));
+        child.is_some_and(|(_, child)| child.icmp.security_failures == SecurityFailures::All)
+    }
+
     /// The policy that has the entry for a policy's traffic: of a class (RFC 4301 §4.1) that of the
     /// child it is a class of, else itself.
     pub(crate) fn owner(&self, policy: PolicyId) -> PolicyId {
@@ -234,7 +241,7 @@ impl PolicyBook {
     /// Removes a negotiated child SA and gives the number of the policy that has its entry.
     pub(crate) fn remove_sa(&mut self, id: ChildSaId) -> Option<PolicyId> {
         let Agreement { policy, .. } = self.negotiated.remove(id)?;
-        self.inner_mtus.remove(&(policy, id));
+        self.mtus.forget(policy, id);
         self.tables.all_mut().for_each(|in_force| in_force.remove(beyond(id)));
         if !self.is_used(policy, Engine::Userspace) {
             for in_force in self.tables.all_mut() {
@@ -320,7 +327,7 @@ impl PolicyBook {
             return false;
         };
         self.is_held_anyway(sa.policy)
-            && !self.inner_mtus.contains_key(&(sa.policy, id))
+            && self.route_mtu(sa.policy).is_none()
             && self.entry(sa.policy, sa.engine).is_some_and(|entry| sa.is_within(&entry))
     }
 

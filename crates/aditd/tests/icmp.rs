@@ -13,7 +13,7 @@ use adit_dataplane::HEADROOM_MAX;
 use adit_mgmt::api::TunnelState;
 use adit_sys::BatchIo;
 use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
-use adit_sys::netlink::Family;
+use adit_sys::netlink::{Family, Route};
 use adit_sys::raw::BypassSocket;
 use adit_sys::udp::SocketOptions;
 use adit_wire::PacketBuf;
@@ -132,4 +132,33 @@ fn a_security_failure_is_told_and_changes_nothing() {
     wait_until("oslo writes it down", || pair.oslo.log().contains(written));
     pair.assert_carries("10.1.0.1", "10.2.0.1");
     assert_eq!(pair.oslo.sad().sas[0].id, sa.id);
+}
+
+/// RFC 2521, code 4: who sends in clear what a tunnel protects is told, in clear, if the tunnel says so.
+#[test]
+fn who_sends_in_clear_is_told() {
+    let Some(mut pair) = Pair::new("icmp-clear") else { return };
+    // What goes past the tunnel has a way.
+    for (site, there, by) in
+        [(&pair.oslo, "10.2.0.0/24", "192.0.2.2"), (&pair.berlin, "10.1.0.0/24", "192.0.2.1")]
+    {
+        let way = Route::by_gateway(there.parse().unwrap(), by.parse().unwrap());
+        site.namespace.netlink().unwrap().add_route(&way).unwrap();
+    }
+    // A passive tunnel has no policy of its own, which packets in clear would be held against.
+    let loud = "keep = \"on-demand\"\nsecurity_failures = \"all\"";
+    pair.start(&plain(1, 2, ""), &plain(2, 1, loud));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let listen = || RouterSocket::open(Family::V4, &SocketOptions::default()).unwrap();
+    let told = pair.oslo.namespace.run(listen).unwrap();
+    send(&pair.oslo, "10.1.0.1", "10.2.0.1", IpProtocol::UDP, &[7; 60]);
+    let mut io = BatchIo::new(ICMP_HEADROOM);
+    let mut got = [PacketBuf::with_capacity(ICMP_HEADROOM, 1_280)];
+    wait_until("berlin tells", || told.recv_batch(&mut io, &mut got).unwrap() > 0);
+    let packet = IpPacket::read(got[0].data()).unwrap();
+    assert_eq!(packet.src(), "192.0.2.2".parse::<IpAddr>().unwrap());
+    let error = IcmpError::read(&packet).unwrap();
+    assert_eq!(error.security_failure(), Some(SecurityFailure::NEED_AUTHENTICATION));
+    assert_eq!(error.about().unwrap().src(), "10.1.0.1".parse::<IpAddr>().unwrap());
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
 }

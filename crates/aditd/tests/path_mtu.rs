@@ -16,6 +16,7 @@ use adit_sys::BatchIo;
 use adit_sys::capture::{Capture, CaptureThread};
 use adit_sys::netlink::Family;
 use adit_sys::netns::Namespace;
+use adit_sys::ping::Pinger;
 use adit_sys::route::TABLE;
 use adit_sys::udp::{PathMtu, SocketError, SocketOptions, UdpSocket};
 use adit_wire::PacketBuf;
@@ -204,4 +205,72 @@ fn what_was_learnt_goes_with_the_tunnel_and_its_interface() {
     });
     pair.oslo.terminate();
     assert!(!link(&pair.oslo) && route_mtus(&pair.oslo, Family::V4).is_empty());
+}
+
+/// What an interface takes.
+fn mtu_of(site: &Site, name: &str) -> Option<u32> {
+    site.namespace.netlink().unwrap().link_by_name(name).ok().map(|link| link.mtu)
+}
+
+/// Whether an IPv4 packet of so many octets that nobody may cut is answered through the tunnel.
+fn passes(site: &Site, from: &str, to: &str, octets: usize) -> bool {
+    let ping = || {
+        let mut pinger = Pinger::open(to.parse().unwrap(), from.parse().ok()).unwrap();
+        pinger.set_dont_fragment(true).unwrap();
+        pinger.round_trip(octets - 28, Duration::from_secs(1))
+    };
+    matches!(site.namespace.run(ping).unwrap(), Ok(Some(_)))
+}
+
+/// CHECKLIST PM-10, PM-25, PM-42: over a link of 9,000 octets the interface takes what fits, and so much goes
+/// in one ESP packet. Where the path turns out to take less, or the link itself, all of it recovers.
+#[test]
+fn a_larger_link_is_used_to_its_end() {
+    let Some(mut pair) = Pair::new("jumbo") else { return };
+    set_mtu(&pair.oslo, 9_000);
+    set_mtu(&pair.berlin, 9_000);
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let takes =
+        |mtu| [&pair.oslo, &pair.berlin].map(|site| mtu_of(site, "adit0")) == [Some(mtu); 2];
+    wait_until("the interfaces take more", || takes(8_890));
+    assert_eq!(route_mtus(&pair.oslo, Family::V4), [None]);
+    let fragments = fragments_while(&pair.berlin.namespace, || {
+        for octets in [8_000, 8_890] {
+            assert!(passes(&pair.oslo, "10.1.0.1", "10.2.0.1", octets), "{}", pair.oslo.log());
+        }
+        stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 1 << 22);
+        stream(&pair.oslo, &pair.berlin, "[fd02::1]:5201", 1 << 22);
+    });
+    assert_eq!(fragments, 0);
+    stream(&pair.berlin, &pair.oslo, "10.1.0.1:5201", 1 << 22);
+    pair.assert_carries_large("10.1.0.1", "10.2.0.1");
+
+    // Nobody says anything; the first link is as before.
+    set_mtu(&pair.berlin, 1_280);
+    stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 1 << 20);
+    wait_until("the path is found", || {
+        passes(&pair.oslo, "10.1.0.1", "10.2.0.1", 1_200)
+            && route_mtus(&pair.oslo, Family::V4).iter().flatten().any(|mtu| *mtu <= INNER_OF_1280)
+    });
+    set_mtu(&pair.oslo, 1_500);
+    set_mtu(&pair.berlin, 1_500);
+    wait_until("the interfaces take what is usual", || takes(1_390));
+    assert!(!passes(&pair.oslo, "10.1.0.1", "10.2.0.1", 8_000));
+    assert!(passes(&pair.oslo, "10.1.0.1", "10.2.0.1", 1_200));
+}
+
+/// CHECKLIST PM-10: an operator may say what the interface of a tunnel takes; the route has what the path does.
+#[test]
+fn an_operator_says_what_an_interface_takes() {
+    let Some(mut pair) = Pair::new("tun-mtu") else { return };
+    let keys = "interface = \"vpn9\"\ntun_mtu = 4000";
+    pair.start(&tunnel(1, 2, keys), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    wait_until("the interface takes so much, and the route less", || {
+        mtu_of(&pair.oslo, "vpn9") == Some(4_000)
+            && route_mtus(&pair.oslo, Family::V4) == [Some(1_438)]
+    });
+    assert_eq!(mtu_of(&pair.oslo, "adit0"), Some(1_390));
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
 }

@@ -73,7 +73,7 @@ impl OutboundSa {
         let class = self.outer_class(inner.look.class);
         match self.mode {
             Mode::Tunnel => {
-                let dont_fragment = self.outer_dont_fragment(inner.look, inner_len);
+                let dont_fragment = self.outer_dont_fragment(inner.look, inner_len, &packet.meta);
                 self.put_outer(packet, &plan, class, dont_fragment, sequence)
             }
             // AH has no BEET mode: nobody negotiates it.
@@ -86,6 +86,7 @@ impl OutboundSa {
             remote: self.encap.remote,
             tos: class,
             whole: true,
+            joined: packet.meta.joined,
             ..PacketMeta::default()
         };
         self.count(inner_len, now, events);

@@ -1,13 +1,13 @@
 //! What the packet engine tells the control loop.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use adit_db::{ChildSaId, PolicyId};
 use adit_wire::PathMessage;
 use adit_wire::esp::Spi;
-use adit_wire::ip::FlowKey;
+use adit_wire::ip::{FlowKey, QuotedSpi};
 
 use crate::drop_reason::DropReason;
 use crate::path_mtu::MtuSource;
@@ -92,6 +92,16 @@ pub enum Event {
         child: ChildSaId,
         /// What it says.
         message: PathMessage,
+    },
+    /// A peer says through an SA that it has none with the SPI of a packet of ours (RFC 2521), for the
+    /// outbound half by [`OutboundCommand::BadSpi`](crate::OutboundCommand::BadSpi).
+    BadSpi {
+        /// Where the packet came from.
+        us: IpAddr,
+        /// Where it went.
+        peer: IpAddr,
+        /// What of it is quoted.
+        quoted: QuotedSpi,
     },
     /// Something an auditor wants to read (RFC 4303 §4). At most
     /// [`AUDITS_PER_SECOND`](crate::AUDITS_PER_SECOND).

@@ -38,6 +38,16 @@ pub(crate) struct Held {
     /// No packet becomes stale before; `None` if that is not known.
     stale_from: Option<Instant>,
     ready: VecDeque<PacketBuf>,
+    room: Room,
+}
+
+/// Octets that a packet in a buffer of its own may be filled up to before it is sealed.
+struct Room(u16);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(INNER_MTU)
+    }
 }
 
 /// The SA that packets wait for: one of their policy, and where selectors come from packets, the one
@@ -79,7 +89,7 @@ impl Held {
         if waiting.queue.len() >= HELD_PER_POLICY || self.count >= HELD_MAX {
             return false;
         }
-        let Some(copy) = copy_of(packet) else { return false };
+        let Some(copy) = copy_of(packet, &self.room) else { return false };
         waiting.queue.push_back((now, copy));
         self.count = self.count.saturating_add(1);
         true
@@ -167,6 +177,11 @@ impl Held {
         self.count
     }
 
+    /// Packets that wait may be filled up to so many octets.
+    pub(crate) fn set_room(&mut self, octets: u16) {
+        self.room = Room(octets);
+    }
+
     /// Adds a packet that is sealed now; the oldest goes if nobody polls them.
     pub(crate) fn push_ready(&mut self, packet: PacketBuf) {
         if self.ready.len() >= HELD_MAX {
@@ -181,10 +196,9 @@ impl Held {
     }
 }
 
-/// The packet in a buffer of its own, with room to be sealed.
-fn copy_of(packet: &PacketBuf) -> Option<PacketBuf> {
-    // It may be filled up before it is sealed.
-    let room = packet.len().max(INNER_MTU.into()).saturating_add(TAILROOM_MAX);
+/// The packet in a buffer of its own, with room to be filled up and sealed.
+fn copy_of(packet: &PacketBuf, room: &Room) -> Option<PacketBuf> {
+    let room = packet.len().max(room.0.into()).saturating_add(TAILROOM_MAX);
     let mut copy = PacketBuf::with_capacity(HEADROOM_MAX, room);
     copy.fill(packet.data()).then_some(())?;
     copy.meta = packet.meta;
@@ -193,23 +207,32 @@ fn copy_of(packet: &PacketBuf) -> Option<PacketBuf> {
 
 /// Packets for SAs that other threads send on, in order.
 #[derive(Default)]
-pub(crate) struct Passed(VecDeque<(u16, PacketBuf)>);
+pub(crate) struct Passed {
+    queue: VecDeque<(u16, PacketBuf)>,
+    room: Room,
+}
 
 /// Most packets that wait to be polled for other threads.
 pub(crate) const PASSED_MAX: usize = 1_024;
 
 impl Passed {
+    /// Packets may be filled up to so many octets by their thread.
+    pub(crate) fn set_room(&mut self, octets: u16) {
+        self.room = Room(octets);
+    }
+
     /// Copies a packet for a thread; `false` if too many wait already.
     pub(crate) fn push(&mut self, thread: u16, packet: &PacketBuf) -> bool {
-        let copy = (self.0.len() < PASSED_MAX).then(|| copy_of(packet)).flatten();
-        let has_room = copy.is_some();
-        self.0.extend(copy.map(|copy| (thread, copy)));
-        has_room
+        let has_place = self.queue.len() < PASSED_MAX;
+        let copy = has_place.then(|| copy_of(packet, &self.room)).flatten();
+        let is_copied = copy.is_some();
+        self.queue.extend(copy.map(|copy| (thread, copy)));
+        is_copied
     }
 
     /// The next one and its thread.
     pub(crate) fn pop(&mut self) -> Option<(u16, PacketBuf)> {
-        self.0.pop_front()
+        self.queue.pop_front()
     }
 }
 

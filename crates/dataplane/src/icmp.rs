@@ -5,10 +5,11 @@
 //! others.
 
 use adit_db::{Dscp, IcmpPassage, Mode, Spd};
-use adit_wire::iana::IpProtocol;
-use adit_wire::ip::{FlowKey, Icmp, IcmpError, IpPacket};
+use adit_wire::iana::{IpProtocol, SecurityFailure};
+use adit_wire::ip::{FlowKey, Icmp, IcmpError, IpPacket, QuotedSpi};
 
 use crate::drop_reason::DropReason;
+use crate::event::Event;
 use crate::outbound_sad::{OutboundSad, Slot};
 use crate::sa::InboundSa;
 use crate::tables::{Route, route_of};
@@ -99,6 +100,22 @@ impl InboundSa {
             return Err(DropReason::SelectorMismatch);
         }
         self.check_quoted(message, fits)
+    }
+
+    /// What a message says that came by this SA about a packet of ours to its peer: that the peer has no SA
+    /// with that SPI (RFC 2521 §2.1). Whether we have one, the outbound half knows.
+    pub(crate) fn bad_spi(&self, message: &IpPacket<'_>) -> Option<Event> {
+        let failures = (IpProtocol::ICMP, Icmp::SECURITY_FAILURE);
+        if message.icmp().map(|icmp| (message.protocol(), icmp.kind)) != Some(failures) {
+            return None;
+        }
+        let error = IcmpError::read(message).ok()?;
+        let about = error.about().ok()?;
+        let is_one = error.security_failure() == Some(SecurityFailure::BAD_SPI);
+        // Who is authentic speaks for itself, and not for other peers.
+        let is_its_own = about.dst() == self.remote.ip();
+        let quoted = QuotedSpi::read(&about).filter(|_| is_one && is_its_own)?;
+        Some(Event::BadSpi { us: about.src(), peer: about.dst(), quoted })
     }
 
     /// Whether the packet that an error quotes is one that we may have sent by this SA.

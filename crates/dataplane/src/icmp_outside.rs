@@ -6,7 +6,8 @@
 //! one in force. Its effect is bounded below, limited in rate, aged, and where the peer answers probes
 //! undone within a second if it is not true. Everything else changes nothing.
 //!
-//! Security failures (RFC 2521) are looked at as far as to tell people of those that may be true.
+//! Security failures (RFC 2521) are looked at as far as to tell people of those that may be true. One that
+//! came through an SA is its peer's word, and that the peer does not know an SPI has the SA replaced.
 //!
 //! Anybody can send these as fast as the link takes them, so what costs nothing comes first: a lookup
 //! of what a forger has to guess.
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{ChildSaId, IcmpRed};
+use adit_db::{Age, ChildSaId, IcmpRed};
 use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, QuotedSpi};
 
@@ -104,6 +105,15 @@ impl Outbound {
         sa.can_have_sent(outer).then_some(child)
     }
 
+    /// Has the SA replaced that has sent a packet for which its peer has none. The exchange also shows
+    /// whether that one is there.
+    pub(crate) fn handle_bad_spi(&mut self, outer: &Outer, now: Instant) {
+        let Some(child) = self.sender_of(outer) else { return };
+        if let Some(sa) = self.sad.by_child(child) {
+            sa.tell(Age::Soft, now, &mut self.events);
+        }
+    }
+
     fn handle_too_big(
         &mut self,
         outer: &Outer,
@@ -176,8 +186,8 @@ struct Message {
 
 /// A packet that we have sent, as a message quotes it.
 pub(crate) struct Outer {
-    us: IpAddr,
-    peer: IpAddr,
+    pub(crate) us: IpAddr,
+    pub(crate) peer: IpAddr,
     pub(crate) quoted: QuotedSpi,
 }
 

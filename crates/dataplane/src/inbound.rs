@@ -249,7 +249,7 @@ impl Inbound {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop()
+        self.events.pop().or_else(|| self.gate.bad_spi.take())
     }
 
     /// The next ICMP message to the sender of a packet that was refused, as IP packet without a source.
@@ -332,10 +332,11 @@ impl Inbound {
         let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
-            if came_out_of.is_none() {
-                self.early.keep(header.spi, packet, now);
+            let untold = self.failures.has_peer(packet).then_some(came);
+            let is_kept = came_out_of.is_none() && self.early.keep(header.spi, packet, untold, now);
+            if !is_kept {
+                self.failures.unknown(packet, came, now);
             }
-            self.failures.unknown(packet, came, now);
             return Err(DropReason::UnknownSpi);
         };
         let (policy, table) = (sa.policy, sa.table);
@@ -401,6 +402,8 @@ pub(crate) struct Gate {
     pub(crate) unpacked: Unpacked,
     /// The packet before in its batch, if the next one may be like it.
     passed: Option<Passed>,
+    /// What a peer has said last about an SPI of ours that it does not know, as an event.
+    bad_spi: Option<Event>,
 }
 
 /// An inner packet that an SA may carry, since packets of one flow come in trains.
@@ -730,7 +733,11 @@ impl InboundSa {
         //# If an IPsec system receives an inbound packet on an SA and the packet's header fields
         //# are not consistent with the selectors for the SA, it MUST discard the packet.
         if is_icmp(flow) {
-            self.check_icmp(inner, self.admits(flow))?;
+            let fits = self.admits(flow);
+            if fits && let Some(said) = self.bad_spi(inner) {
+                gate.bad_spi = Some(said);
+            }
+            self.check_icmp(inner, fits)?;
         } else if !self.admits(flow) {
             return Err(DropReason::SelectorMismatch);
         }

@@ -77,4 +77,4 @@ pub use outbound::{
 pub use path_mtu::{FLOOR_V4, FLOOR_V6, LINK_MTU, MTU_AGEING, MtuSource};
 pub use reassembly::{FRAGMENTS_WAIT, PACKETS_MAX, PACKETS_PER_ORIGIN, packet_buffer};
 pub use sa::{ANSWERS_PER_SA, EXPIRY_INTERVAL, InboundSa, OutboundSa, prudent, split};
-pub use security_failure::FAILURES_PER_SECOND;
+pub use security_failure::{FAILURES_PER_SECOND, need_authentication};

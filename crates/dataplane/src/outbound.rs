@@ -58,8 +58,8 @@ pub struct Outbound {
     fragment_id: u32,
     /// What senders of packets that are too long are told.
     answers: Answers,
-    /// Whether the packet at hand was joined from fragments.
-    is_joined: bool,
+    /// Longest packet that any of its interfaces takes whole, octets.
+    tun_mtu: u16,
     /// Changes whenever what nested SAs take may have.
     fitted: u32,
     /// How to look ahead, if that is possible.
@@ -130,7 +130,7 @@ impl Outbound {
             begun: Vec::new(),
             fragment_id: 0,
             answers: Answers::default(),
-            is_joined: false,
+            tun_mtu: INNER_MTU,
             fitted: 1,
             prefetch: None,
             ahead: Ahead::default(),
@@ -157,18 +157,14 @@ impl Outbound {
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
-        if let OutboundCommand::PathMessage { child, message } = command {
-            return self.handle_path_message(child, message, now);
-        }
-        if let OutboundCommand::ReportFragments { child, largest } = command {
-            return self.report_fragments(child, largest, now);
-        }
+        let Some(command) = self.hear(command, now) else { return };
         self.close_begun();
         self.tables.forget_routes();
         self.fitted = self.fitted.wrapping_add(1);
         match command {
             OutboundCommand::Install { mut sa, active } => {
                 let child = sa.child;
+                sa.tun_mtu = self.tun_mtu;
                 // Whoever replaces an SA goes the same way.
                 if let Some(path) = self.sad.path_of(sa.policy, sa.encap.remote.ip()) {
                     sa.inherit_path(&path);
@@ -218,7 +214,10 @@ impl Outbound {
                     self.after_learning(child, now);
                 }
             }
-            OutboundCommand::PathMessage { .. } | OutboundCommand::ReportFragments { .. } => {}
+            OutboundCommand::TunMtu(mtu) => self.set_tun_mtu(mtu),
+            OutboundCommand::PathMessage { .. }
+            | OutboundCommand::ReportFragments { .. }
+            | OutboundCommand::BadSpi { .. } => {}
         }
     }
 
@@ -487,7 +486,7 @@ impl Outbound {
             }
             // It has been resolved; what is not sent harms nobody.
             Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
-            Route::Bypass => Verdict::Bypass,
+            Route::Bypass => self.bypass(packet, now),
             Route::Drop(reason) => Verdict::Drop(reason),
         }
     }
@@ -676,9 +675,8 @@ impl Outbound {
             Ok(Some(id)) => id,
             Err(reason) => return Verdict::Drop(reason),
         };
-        self.is_joined = true;
+        packet.meta.joined = true;
         let verdict = self.seal(packet, train, now);
-        self.is_joined = false;
         let is_long = packet.len() > usize::from(INNER_MTU);
         let is_cut = verdict == Verdict::Bypass && is_long;
         if is_cut { self.cut(packet, id, INNER_MTU.into()) } else { verdict }
@@ -735,7 +733,7 @@ impl Outbound {
         sa.active = true;
         sa.note_dummy(now);
         // Else the TUN takes no more than the SA.
-        if sa.path().in_force().1 != MtuSource::Link || sa.inner_max < INNER_MTU {
+        if sa.path().in_force().1 != MtuSource::Link || sa.inner_max < self.tun_mtu {
             sa.tell_path(&mut self.events);
         }
         self.next_limit = earlier(self.next_limit, sa.next_timeout());

@@ -27,6 +27,7 @@ use crate::aggfrag::unpack::Unpacker;
 use crate::counters::{IpCompCounters, PathReport, SaCounters};
 use crate::drop_reason::{DropReason, SaDrops};
 use crate::echo_probe::EchoProbe;
+use crate::esp::INNER_MTU;
 use crate::event::{Event, Events};
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
@@ -79,6 +80,8 @@ pub struct OutboundSa {
     /// Longest inner packet that goes as it is: what is longer is looked at again, and refused, cut or
     /// let through.
     pub(crate) inner_max: u16,
+    /// Longest packet that the interface takes, octets: nothing is filled up beyond that.
+    pub(crate) tun_mtu: u16,
     /// The thread that alone sends on it; `None` if all do.
     pub(crate) home: Option<u16>,
     /// Whether it is for its home alone, beside another SA of its policy (RFC 9611).
@@ -279,6 +282,7 @@ impl OutboundSa {
             iv_base: 0,
             active: false,
             inner_max: u16::MAX,
+            tun_mtu: INNER_MTU,
             home: None,
             is_for_home: false,
             is_nested: false,

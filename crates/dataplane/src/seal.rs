@@ -10,7 +10,7 @@ use adit_wire::{PacketBuf, PacketMeta};
 
 use crate::beet::Cut;
 use crate::drop_reason::DropReason;
-use crate::esp::{self, HEADROOM_MAX, INNER_MTU, Label, Overhead, TAILROOM_MAX};
+use crate::esp::{self, HEADROOM_MAX, Label, Overhead, TAILROOM_MAX};
 use crate::event::{Event, Events};
 use crate::ipcomp::Deflater;
 use crate::sa::{OutboundSa, SealingKey};
@@ -126,8 +126,9 @@ impl OutboundSa {
         }
         packet.meta = PacketMeta {
             tos: self.outer_class(inner.look.class),
-            dont_fragment: self.outer_dont_fragment(inner.look, inner_len),
+            dont_fragment: self.outer_dont_fragment(inner.look, inner_len, &packet.meta),
             whole,
+            joined: packet.meta.joined,
             ..self.ends()
         };
         self.count(inner_len, now, events);
@@ -175,7 +176,7 @@ impl OutboundSa {
         esp::seal(packet, key, label, self.iv_base.wrapping_add(sequence), next)?;
         packet.meta = PacketMeta {
             tos: self.tos.outer(look.class),
-            dont_fragment: self.outer_dont_fragment(look, inner_len),
+            dont_fragment: self.outer_dont_fragment(look, inner_len, &packet.meta),
             ..self.ends()
         };
         self.count(inner_len, now, events);
@@ -191,9 +192,8 @@ impl OutboundSa {
             }
             return Ok(Front { len: cut.len, next: cut.next, whole: false, beet: Some(cut) });
         }
-        // What is longer than the TUN takes came in fragments, and must be cut again outside: then
-        // the header is the kernel's.
-        let keeps_header = !self.encap.udp && packet.len() <= usize::from(INNER_MTU);
+        // What came in fragments must be cut again outside: then the header is the kernel's.
+        let keeps_header = !self.encap.udp && !packet.meta.joined;
         let (len, next) = self.cut(inner, keeps_header)?;
         Ok(Front { len, next, whole: len > 0 && keeps_header, beet: None })
     }
@@ -203,7 +203,7 @@ impl OutboundSa {
     fn padding_len(&self, inner_len: usize) -> usize {
         match self.mode {
             Mode::Tunnel => {
-                let most = INNER_MTU.min(self.inner_max);
+                let most = self.tun_mtu.min(self.inner_max);
                 usize::from(self.tfc.padding.min(most)).saturating_sub(inner_len)
             }
             Mode::Transport | Mode::Beet => 0,
@@ -223,10 +223,10 @@ impl OutboundSa {
             self.tell(Age::Hard, now, events);
             return Err(DropReason::SequenceExhausted);
         };
-        let most = INNER_MTU.min(self.inner_max).max(DUMMY_LEN_MIN);
+        let most = self.tun_mtu.min(self.inner_max).max(DUMMY_LEN_MIN);
         let len = usize::from(self.tfc.padding.clamp(DUMMY_LEN_MIN, most));
         // Whoever protects it once more may fill it up to what the others have.
-        let room = usize::from(INNER_MTU).saturating_add(TAILROOM_MAX);
+        let room = usize::from(self.tun_mtu).saturating_add(TAILROOM_MAX);
         let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, room);
         packet.set_len(len);
         let label = Label { spi: self.spi, sequence, esn: self.esn };
@@ -271,14 +271,20 @@ impl OutboundSa {
         }
     }
 
-    /// Whether an outer IPv4 header forbids cutting the packet (RFC 4301 §8.1). What is longer than
-    /// the TUN takes came in fragments, and must be cut again outside, as what the path does not take
-    /// and is sent nevertheless. In transport mode without a
-    /// header of its own the packet has lost its bit to the header that the network makes.
-    pub(crate) fn outer_dont_fragment(&self, look: Look, inner_len: usize) -> bool {
-        let is_tunnel = self.mode == Mode::Tunnel && self.encap.remote.is_ipv4();
+    /// Whether an outer IPv4 header forbids cutting the packet (RFC 4301 §8.1). What came in fragments
+    /// must be cut again outside, as what the path does not take and is sent nevertheless. In transport
+    /// mode without a header of its own the packet has lost its bit to the header that the network makes.
+    #[inline]
+    pub(crate) fn outer_dont_fragment(
+        &self,
+        look: Look,
+        inner_len: usize,
+        meta: &PacketMeta,
+    ) -> bool {
         let bit = look.is_ipv4.then_some(look.dont_fragment);
-        is_tunnel && inner_len <= usize::from(INNER_MTU.min(self.inner_max)) && self.df.outer(bit)
+        let may_forbid = self.mode == Mode::Tunnel && self.encap.remote.is_ipv4();
+        let is_forbidden = may_forbid && self.df.outer(bit);
+        is_forbidden && inner_len <= usize::from(self.inner_max) && !meta.joined
     }
 
     /// Whether one more packet may pass; tells of an age reached for the first time.

@@ -2,14 +2,15 @@
 //!
 //! | code | when | to |
 //! |---|---|---|
-//! | 0 bad SPI | no SA has its SPI, but its sender has others that say `all` | the outer source |
+//! | 0 bad SPI | no SA has its SPI, nor comes in time, but its sender has others that say `all` | the outer source |
 //! | 1 authentication failed | its ICV is wrong | the outer source |
 //! | 2 decompression failed | it cannot be inflated | the outer source |
 //! | 3 decryption failed | its padding is wrong, though it is authentic | the outer source |
+//! | 4 need authentication | it came in clear, and a policy protects it | its source |
 //! | 5 need authorization | it came by an SA, and a policy discards it | the inner source |
 //!
-//! Code 4, need authentication, is for what comes in clear and should not: that is kept out by the
-//! kernel's packet filter, and never seen here.
+//! What comes in clear and should not is kept out by the kernel's packet filter, and never seen by the
+//! engine: who is told of it asks [`need_authentication`].
 //!
 //! Nobody is told unless an SA's tunnel says so. Whoever forges a source address of a peer can have that one
 //! told things, within a rate, and with no more octets than the forgery has; who is told must not believe
@@ -90,10 +91,15 @@ impl Failures {
         *count = count.saturating_add(1);
     }
 
+    /// Whether the sender of a packet is told if no SA has its SPI.
+    pub(crate) fn has_peer(&self, packet: &PacketBuf) -> bool {
+        self.at.contains_key(&packet.meta.remote.ip())
+    }
+
     /// No SA has the SPI of a packet.
     #[cold]
     pub(crate) fn unknown(&mut self, packet: &PacketBuf, came: Came, now: Instant) {
-        if self.at.contains_key(&packet.meta.remote.ip()) {
+        if self.has_peer(packet) {
             self.tell_outside(SecurityFailure::BAD_SPI, packet, came, now);
         }
     }
@@ -166,9 +172,7 @@ impl Failures {
         }
         // A flood of forgeries is to allocate nothing beyond the rate.
         let mut octets = [0; FAILURE_OCTETS_MAX];
-        let source = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let len = report.write(about, source, &mut octets).filter(|len| *len <= total_len);
-        let Some(message) = len.and_then(|len| octets.get(..len)) else { return };
+        let Some(message) = written(report, about, total_len, &mut octets) else { return };
         if self.bucket.pass(FAILURES_PER_SECOND, now) {
             let mut answer = PacketBuf::with_capacity(0, message.len());
             if !answer.fill(message) {
@@ -179,6 +183,31 @@ impl Failures {
             self.queue.push_back(answer);
         }
     }
+}
+
+/// What the sender of an IPv4 packet may hear that came in clear though a policy protects it: a whole IP
+/// packet without a source, to be sent if there is a brake on that. `clear` is the beginning of its packet,
+/// with all headers of IP. `None` if there is no answer to it, or a longer one than it is.
+#[must_use]
+pub fn need_authentication(clear: &[u8]) -> Option<PacketBuf> {
+    let about = IpPacket::read_quoted(clear).ok().filter(IpPacket::is_ipv4)?;
+    let report = IcmpReport::security_failure(SecurityFailure::NEED_AUTHENTICATION, 0);
+    let mut octets = [0; FAILURE_OCTETS_MAX];
+    let message = written(&report, &about, clear.len(), &mut octets)?;
+    let mut answer = PacketBuf::with_capacity(0, message.len());
+    answer.fill(message).then_some(answer)
+}
+
+/// A message about a packet of so many octets, if it has no more than that; its source is left open.
+fn written<'a>(
+    report: &IcmpReport,
+    about: &IpPacket<'_>,
+    total_len: usize,
+    octets: &'a mut [u8; FAILURE_OCTETS_MAX],
+) -> Option<&'a [u8]> {
+    let source = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let len = report.write(about, source, octets).filter(|len| *len <= total_len)?;
+    octets.get(..len)
 }
 
 fn code_of(reason: DropReason) -> Option<SecurityFailure> {

@@ -12,12 +12,32 @@ pub struct KernelOptions {
     pub no_routes: bool,
     /// How much of ESP a network device does.
     pub offload: HwOffload,
+    /// What the interface that carries it takes; several tunnels of one get the longest.
+    pub tun_mtu: TunMtu,
+}
+
+/// The longest packet that the interface of a tunnel takes whole: what is sent inside may not be longer,
+/// whatever its path takes.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum TunMtu {
+    /// What fits the links to the peers.
+    #[default]
+    Auto,
+    /// So many octets.
+    Fixed(u16),
+}
+
+impl TunMtu {
+    /// What may be said, octets: IPv6 wants the first (RFC 8200 §5), and with the second an ESP packet in
+    /// UDP and IPv6 has 9,000, the most that network devices take as a rule.
+    pub const RANGE: std::ops::RangeInclusive<u16> = 1_280..=8_890;
 }
 
 impl KernelOptions {
     /// The key of the first option that user space does not have.
     pub fn key(&self) -> Option<&'static str> {
-        let Self { steering: Steering { interface: _, mark }, no_routes: _, offload } = self;
+        let Self { steering: Steering { interface: _, mark }, no_routes: _, offload, tun_mtu: _ } =
+            self;
         let keys = [(mark.is_some(), "mark"), (*offload != HwOffload::Off, "offload")];
         keys.into_iter().find(|(is_set, _)| *is_set).map(|(_, key)| key)
     }

@@ -71,7 +71,7 @@ pub use icmp::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
 pub use kernel::{
-    HwOffload, InterfaceName, InterfaceNameError, KernelOptions, Mark, MarkError, Steering,
+    HwOffload, InterfaceName, InterfaceNameError, KernelOptions, Mark, MarkError, Steering, TunMtu,
 };
 pub use lifetime::{Age, Amounts, Lifetime, LifetimeSpec, LimitSpec, USE_INTERVAL, Usage};
 pub use lifetime_rule::{AbsentLifetime, LifetimeBounds, LifetimeRule};

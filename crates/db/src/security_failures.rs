@@ -11,7 +11,7 @@ pub enum SecurityFailures {
     /// Hosts behind the peer, whose packets came out of an SA and are discarded by a policy.
     Inside,
     /// The peer, too, in clear: whose packets have an SPI that no SA has, or cannot be authenticated,
-    /// decrypted or decompressed.
+    /// decrypted or decompressed. And who sends in clear what the tunnel protects.
     All,
 }
 

@@ -121,14 +121,14 @@ impl BatchIo {
     ) -> SendReport {
         let mut report = SendReport::default();
         let mut filled = 0;
-        let mut dont_fragment = DontFragment::off(socket);
+        let mut dont_fragment = DontFragment::off(socket, uncut);
         for packet in packets {
             let target = target(packet);
             if target.dont_fragment && report.send_uncut(uncut, packet, target) {
                 continue;
             }
             if filled == BATCH_MAX || dont_fragment.on != target.dont_fragment {
-                self.flush(socket, filled, &mut report);
+                self.flush(dont_fragment.socket(), filled, &mut report);
                 filled = 0;
             }
             if report.unsent > 0 {
@@ -142,7 +142,7 @@ impl BatchIo {
             self.aim_at_packet(filled, packet, target);
             filled += 1;
         }
-        self.flush(socket, filled, &mut report);
+        self.flush(dont_fragment.socket(), filled, &mut report);
         report.calls += dont_fragment.calls();
         report
     }
@@ -303,30 +303,46 @@ impl Target {
     }
 }
 
-/// Whether the packets of a socket that may be cut may not: the DF bit with IPv4. Linux has no control
-/// message for it, so it is switched between runs of packets, and off at the end: other threads send
-/// through the socket, too. What these send meanwhile is not cut either. With IPv6 that would lose it, so
-/// there such packets have a socket of their own, [`Uncut`], if they may.
+/// By which socket packets leave, whether they may be cut or not: Linux has no control message for the
+/// DF bit. Where the one that others send through, too, has a twin for what may not, it is that one.
+/// A socket that one thread alone sends through, as those of single peers, is switched between runs of
+/// packets, and back at the end.
 struct DontFragment<'a> {
     socket: BorrowedFd<'a>,
+    twin: Option<BorrowedFd<'a>>,
     on: bool,
     is_ipv4: bool,
     calls: usize,
 }
 
 impl<'a> DontFragment<'a> {
-    fn off(socket: BorrowedFd<'a>) -> Self {
-        Self { socket, on: false, is_ipv4: true, calls: 0 }
+    fn off(socket: BorrowedFd<'a>, uncut: Option<&'a Uncut>) -> Self {
+        let twin = uncut.and_then(Uncut::twin);
+        Self { socket, twin, on: false, is_ipv4: true, calls: 0 }
+    }
+
+    /// The socket that packets leave by now.
+    fn socket(&self) -> BorrowedFd<'a> {
+        self.twin.filter(|_| self.on).unwrap_or(self.socket)
+    }
+
+    /// Whether a socket has to be switched back in the end.
+    fn is_switched(&self) -> bool {
+        self.on && self.twin.is_none()
     }
 
     /// System calls, with that which switches it off in the end.
     fn calls(&self) -> usize {
-        self.calls + usize::from(self.on)
+        self.calls + usize::from(self.is_switched())
     }
 
     /// Switches if need be; the error is that of setsockopt.
     fn turn(&mut self, target: Target) -> Result<(), i32> {
         if self.on == target.dont_fragment {
+            return Ok(());
+        }
+        if self.twin.is_some() {
+            self.on = target.dont_fragment;
             return Ok(());
         }
         self.is_ipv4 = target.remote.is_ipv4();
@@ -350,7 +366,7 @@ impl<'a> DontFragment<'a> {
 
 impl Drop for DontFragment<'_> {
     fn drop(&mut self) {
-        if self.on {
+        if self.is_switched() {
             let _ = self.switch(false);
         }
     }

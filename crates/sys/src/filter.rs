@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::SysError;
+use crate::filter_log::{LOG_GROUP, LOGGED_OCTETS};
 use crate::route::MARK;
 
 /// Inclusive ranges of what a rule looks at.
@@ -42,6 +43,8 @@ pub struct FilterRule {
     pub pass: bool,
     /// Whether this is about what leaves beside the TUN and not by us, instead of what comes in.
     pub leaving: bool,
+    /// Whether [`FilterLog`](crate::filter_log::FilterLog) is told of what is dropped; of IPv4 alone.
+    pub told: bool,
 }
 
 /// Most rules of a filter: the kernel walks them for every packet.
@@ -148,6 +151,9 @@ impl InboundFilter {
         }
         // Writing to a String cannot fail.
         let _ = writeln!(script, "{table} {{");
+        if rules.iter().any(is_told) {
+            script.push_str(&told_chain());
+        }
         let mut chain = |head: String, leaving: bool| {
             let mut rules = rules.iter().filter(|rule| rule.leaving == leaving).peekable();
             if rules.peek().is_some() {
@@ -232,9 +238,29 @@ fn rule_text(rule: &FilterRule) -> String {
             let _ = write!(text, " @th,{at},16 {first}-{last}");
         }
     }
-    text.push_str(if rule.pass { " accept" } else { " counter drop" });
+    text.push_str(match (rule.pass, is_told(rule)) {
+        (true, _) => " accept",
+        (false, true) => " counter goto told",
+        (false, false) => " counter drop",
+    });
     text
 }
+
+/// RFC 2521 is about IPv4.
+fn is_told(rule: &FilterRule) -> bool {
+    rule.told && !rule.pass && !rule.leaving && rule.source.addresses.0.is_ipv4()
+}
+
+/// Tells of some of what comes here, and drops it.
+fn told_chain() -> String {
+    format!(
+        " chain told {{\n  limit rate {TOLD_PER_SECOND}/second burst {TOLD_PER_SECOND} packets \
+         log group {LOG_GROUP} snaplen {LOGGED_OCTETS} queue-threshold 1\n  drop\n }}\n"
+    )
+}
+
+/// Most dropped packets a second that anybody is told of.
+pub const TOLD_PER_SECOND: u32 = 10;
 
 fn is_icmp(protocol: Option<u8>) -> bool {
     matches!(protocol, Some(1 | 58))
@@ -300,6 +326,7 @@ mod tests {
             mark: None,
             pass: false,
             leaving: false,
+            told: false,
         }
     }
 
@@ -312,6 +339,22 @@ mod tests {
         let only_out = script(&[out]);
         assert!(!only_out.contains("inbound") && only_out.contains("meta mark 44311 accept"));
         assert_eq!(script(&[out, rule(None, None)]).matches("counter drop").count(), 2);
+    }
+
+    /// RFC 2521: some of what is dropped is told of, if a rule says so, and none of IPv6.
+    #[test]
+    fn what_is_told_of_has_a_chain() {
+        let filter = InboundFilter::new("adit0", &[500, 4500]);
+        let script = |rule: FilterRule| filter.script(&[rule]).unwrap();
+        let told = script(FilterRule { told: true, ..rule(None, None) });
+        assert!(told.contains("10.1.0.255 counter goto told\n"), "{told}");
+        let chain = "limit rate 10/second burst 10 packets log group 4500 snaplen 128";
+        assert!(told.find(chain) < told.find("chain inbound") && told.contains(chain));
+        let v6 = side("fd01::", "fd01::ff", None);
+        let other = FilterRule { source: v6, destination: v6, told: true, ..rule(None, None) };
+        for rule in [rule(None, None), other, FilterRule { pass: true, told: true, ..other }] {
+            assert!(!script(rule).contains("told"));
+        }
     }
 
     /// RFC 9329: only who listens for TCP lets it in.
@@ -341,6 +384,7 @@ mod tests {
             mark: None,
             pass: true,
             leaving: false,
+            told: false,
         };
         assert_eq!(
             rule_text(&to_port),

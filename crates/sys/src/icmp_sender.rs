@@ -8,6 +8,7 @@ use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::SysError;
+use crate::route::MARK;
 use crate::socket_option;
 
 /// Sends ICMP messages by the host's ordinary routes, which also say from which address if nobody else
@@ -41,6 +42,21 @@ impl IcmpSender {
         })?;
         let others = Both::open(open_whole)?;
         Ok(Self { own, others })
+    }
+
+    /// The same for messages that are for outside: our own routes into tunnels are not for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`]; [`SysError::NotPermitted`] without CAP_NET_ADMIN, too.
+    pub fn open_outside() -> Result<Self, SysError> {
+        let sender = Self::open()?;
+        for both in [&sender.own, &sender.others] {
+            for socket in [Some(&both.v4), both.v6.as_ref()].into_iter().flatten() {
+                socket.set_mark(MARK).map_err(|error| SysError::of("mark socket", error))?;
+            }
+        }
+        Ok(sender)
     }
 
     /// Other handles to the same sockets, for another thread.

@@ -22,6 +22,7 @@ pub mod esp_sender;
 pub mod fault;
 pub mod file;
 pub mod filter;
+pub mod filter_log;
 pub mod gro;
 pub mod icmp_errors;
 pub mod icmp_sender;

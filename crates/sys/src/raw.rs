@@ -24,7 +24,7 @@ use crate::wake::{Interest, wait_for};
 pub struct RawEspSocket {
     socket: Socket,
     family: Family,
-    /// Of IPv6: what nobody may cut leaves here.
+    /// What nobody may cut leaves here.
     uncut: Option<Uncut>,
 }
 
@@ -38,9 +38,14 @@ impl RawEspSocket {
     pub fn open(family: Family, options: &SocketOptions) -> Result<Self, SysError> {
         let socket = open(family, ESP, options)?;
         configure_receiving(&socket, family, options)?;
-        let is_v6 = family == Family::V6;
-        let uncut = is_v6.then(|| Uncut::open(options, None)).flatten();
+        let uncut = Uncut::open(family, options, None);
         Ok(Self { socket, family, uncut })
+    }
+
+    /// The socket beside this one by which packets leave that nobody may cut, for who sets options.
+    #[must_use]
+    pub fn uncut(&self) -> Option<BorrowedFd<'_>> {
+        self.uncut.as_ref().map(AsFd::as_fd)
     }
 
     /// The family.
@@ -309,6 +314,6 @@ fn destination(octets: &[u8]) -> Option<IpAddr> {
 /// Instead of 1.
 const MULTICAST_TTL: u32 = 64;
 /// IP protocol of ESP.
-const ESP: i32 = 50;
+pub(crate) const ESP: i32 = 50;
 /// linux/in6.h; the libc crate lacks it.
 pub(crate) const IPV6_HDRINCL: i32 = 36;

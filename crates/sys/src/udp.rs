@@ -126,7 +126,7 @@ pub struct UdpSocket {
     local: SocketAddr,
     /// Whether the kernel cuts long datagrams into packets.
     segments: bool,
-    /// Of IPv6, shared by threads: what nobody may cut leaves here.
+    /// What nobody may cut leaves here, if others send through the socket.
     uncut: Option<Uncut>,
 }
 
@@ -142,14 +142,21 @@ impl UdpSocket {
         Self::open(local, options, |_| Ok(())).map(|socket| socket.with_uncut(options))
     }
 
+    /// Only now may the port be shared: a second daemon must still find it taken.
     fn with_uncut(self, options: &SocketOptions) -> Self {
-        let is_v6 = self.local.is_ipv6();
-        let uncut = is_v6.then(|| Uncut::open(options, Some(self.local.port()))).flatten();
+        let family = Family::of(self.local.ip());
+        let is_apt = match family {
+            // The other one has no address, and takes that of the route.
+            Family::V4 => self.local.ip().is_unspecified() && share(&self.socket).is_ok(),
+            Family::V6 => true,
+        };
+        let open = || Uncut::open(family, options, Some(self.local.port()));
+        let uncut = is_apt.then(open).flatten();
         Self { uncut, ..self }
     }
 
     /// Binds the address of this socket once more, so that both share what comes in. Only now may the
-    /// first be shared: a second daemon must still find the port taken.
+    /// first be shared, as above.
     fn bind_another(&self, options: &SocketOptions) -> Result<Self, SysError> {
         share(&self.socket)?;
         Self::open(self.local, options, share).map(|socket| socket.with_uncut(options))
@@ -190,6 +197,12 @@ impl UdpSocket {
     #[must_use]
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The socket beside this one by which packets leave that nobody may cut, for who sets options.
+    #[must_use]
+    pub fn uncut(&self) -> Option<BorrowedFd<'_>> {
+        self.uncut.as_ref().map(AsFd::as_fd)
     }
 
     /// Another handle to the same socket, for another thread.
@@ -251,8 +264,8 @@ impl UdpSocket {
 
     /// Sends each packet from `meta.local` (if not unspecified) to `meta.remote` with `meta.tos`.
     ///
-    /// Packets with `meta.dont_fragment` forbid being cut, whatever [`PathMtu`] the socket has; it
-    /// is then [`PathMtu::Fragment`] afterwards.
+    /// Packets with `meta.dont_fragment` forbid being cut, whatever [`PathMtu`] the socket has: they leave
+    /// by a socket beside it, and what other threads send meanwhile is as ever.
     ///
     /// Packets of one length to one place that follow each other go in one piece where the kernel can
     /// cut it again; no packet overtakes another.
@@ -359,7 +372,7 @@ impl AsFd for UdpSocket {
 }
 
 /// Lets others that are shared bind what this socket is bound to, or the reverse.
-fn share(socket: &Socket) -> Result<(), SysError> {
+pub(crate) fn share(socket: &Socket) -> Result<(), SysError> {
     socket_option::set(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
         .map_err(|error| SysError::of("share a UDP port", error))
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use adit_sys::filter::{FilterRule, FilterSide, InboundFilter};
+use adit_sys::filter_log::FilterLog;
 use adit_sys::netns::Namespace;
 use adit_sys::ping::{PingConfig, ping};
 use common::{Pair, namespaces_allowed};
@@ -37,7 +38,8 @@ fn rule(from: (&str, &str), to: &str, protocol: Option<u8>, pass: bool) -> Filte
         ports: None,
     };
     let (source, destination) = (side(from.0, from.1), side(to, to));
-    FilterRule { source, destination, except: None, protocol, mark: None, pass, leaving: false }
+    let (except, mark, leaving, told) = (None, None, false, false);
+    FilterRule { source, destination, except, protocol, mark, pass, leaving, told }
 }
 
 /// CHECKLIST S12: what a policy protects does not come in beside the tunnel; an exception before
@@ -68,4 +70,32 @@ fn clear_packets_of_a_policy_are_dropped() {
     assert_eq!(both(), (2, 2));
     let rules = pair.left.run(|| Command::new("nft").args(["list", "ruleset"]).output());
     assert_eq!(String::from_utf8_lossy(&rules.unwrap().unwrap().stdout), "");
+}
+
+/// RFC 2521: who sends in clear what is to be protected can be told, from the beginnings of what is dropped.
+#[test]
+fn what_is_dropped_is_told_of() {
+    if !namespaces_allowed("what_is_dropped_is_told_of") || !has_nft() {
+        return;
+    }
+    let pair = Pair::new();
+    let mut filter = InboundFilter::new("adit0", &[500, 4500]);
+    let mut log = pair.left.run(FilterLog::open).unwrap().unwrap();
+    assert!(pair.left.run(FilterLog::open).unwrap().is_err(), "there is one of each number");
+    let quiet = rule(("192.0.2.2", "192.0.2.9"), "192.0.2.1", None, false);
+    let mut told = |told: bool| {
+        let rules = [FilterRule { told, ..quiet }];
+        pair.left.run(|| filter.set(&rules)).unwrap().unwrap();
+        assert_eq!(answered(&pair.right, "192.0.2.1"), 0);
+        let mut packets: Vec<Vec<u8>> = Vec::new();
+        log.poll(|packet| packets.push(packet.to_vec()));
+        packets
+    };
+    assert!(told(false).is_empty());
+    let packets = told(true);
+    assert_eq!(packets.len(), 2);
+    for packet in packets {
+        assert_eq!((packet[0], &packet[12..20]), (0x45, &[192, 0, 2, 2, 192, 0, 2, 1][..]));
+        assert!(packet.len() <= 128 && packet[20] == 8);
+    }
 }

@@ -164,14 +164,23 @@ fn what_is_not_to_be_cut_is_nothing_to_others() {
         return;
     }
     let pair = Pair::new();
-    let bind = || UdpSocket::bind("[::]:4500".parse().unwrap(), &SocketOptions::default()).unwrap();
+    for (any, [from, to]) in [
+        ("0.0.0.0:4500", ["192.0.2.1:4500", "192.0.2.2:4500"]),
+        ("[::]:4500", ["[2001:db8::1]:4500", "[2001:db8::2]:4500"]),
+    ] {
+        nothing_to_others(&pair, any, [from, to]);
+    }
+}
+
+fn nothing_to_others(pair: &Pair, any: &str, [from, to]: [&str; 2]) {
+    let bind = || UdpSocket::bind(any.parse().unwrap(), &SocketOptions::default()).unwrap();
     let (left, right) = (pair.left.run(bind).unwrap(), pair.right.run(bind).unwrap());
     let packet = |len: usize, dont_fragment: bool| {
         let mut packet = packets(1, 3_000).remove(0);
         packet.set_len(len);
         packet.data_mut().fill(7);
-        packet.meta.local = "[2001:db8::1]:4500".parse().unwrap();
-        packet.meta.remote = "[2001:db8::2]:4500".parse().unwrap();
+        packet.meta.local = from.parse().unwrap();
+        packet.meta.remote = to.parse().unwrap();
         packet.meta.dont_fragment = dont_fragment;
         packet
     };
@@ -185,7 +194,7 @@ fn what_is_not_to_be_cut_is_nothing_to_others() {
         let refused: usize = (0..2_000).map(|_| left.send_batch(&mut io, [&probe]).too_big).sum();
         (others.unwrap().join().unwrap(), refused)
     });
-    assert_eq!((failed, too_big), (0, 2_000));
+    assert_eq!((failed, too_big), (0, 2_000), "{any}");
     drop(right);
     // One that is short enough arrives as any other.
     let right = pair.right.run(bind).unwrap();
@@ -194,6 +203,10 @@ fn what_is_not_to_be_cut_is_nothing_to_others() {
     let mut got = packets(1, 3_000);
     receive(&right, &mut got, 1);
     assert_eq!((got[0].len(), got[0].meta.largest_fragment), (1_001, 0));
-    assert_eq!(got[0].meta.remote, "[2001:db8::1]:4500".parse().unwrap());
+    assert_eq!(got[0].meta.remote, from.parse().unwrap());
     assert!(got[0].data().iter().all(|octet| *octet == 7));
+    // What comes back has not gone to the socket that hears nothing.
+    right.send_to(to.parse().unwrap(), from.parse().unwrap(), 0, &[], b"heard").unwrap();
+    receive(&left, &mut got, 1);
+    assert_eq!(got[0].data(), b"heard");
 }

@@ -36,6 +36,8 @@ pub struct PacketMeta {
     /// Inbound: octets of the largest outer packet that this one came in as fragments; zero if it came
     /// whole, or nobody knows.
     pub largest_fragment: u16,
+    /// Outbound: whether the engine has joined the packet from fragments, so that it may be cut again.
+    pub joined: bool,
 }
 
 impl Default for PacketMeta {
@@ -53,6 +55,7 @@ impl Default for PacketMeta {
             whole: false,
             segment_len: 0,
             largest_fragment: 0,
+            joined: false,
         }
     }
 }

@@ -48,6 +48,9 @@ pub(crate) struct Gateway {
 /// A daemon opens its control socket within this time, and ends within it.
 const START: Duration = Duration::from_secs(10);
 
+/// A tunnel comes up within this time.
+const UP: Duration = Duration::from_secs(20);
+
 /// Between two looks at a gateway that changes.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -156,10 +159,17 @@ impl Gateway {
 
     /// Brings the tunnel up and waits until it is.
     pub(crate) fn initiate(&self) -> anyhow::Result<()> {
+        self.initiate_within(UP)
+    }
+
+    /// The same with another time.
+    pub(crate) fn initiate_within(&self, time: Duration) -> anyhow::Result<()> {
+        let seconds = time.as_secs().to_string();
         if self.make == Make::Adit {
-            return self.adit(&["up", CONNECTION, "--timeout", "20"]);
+            return self.adit(&["up", CONNECTION, "--timeout", &seconds]);
         }
-        self.swanctl(&["--initiate", "--timeout", "20", "--child", strongswan::CHILD]).map(drop)
+        let words = ["--initiate", "--timeout", &seconds, "--child", strongswan::CHILD];
+        self.swanctl(&words).map(drop)
     }
 
     /// Replaces keys.

@@ -43,7 +43,7 @@ STRONGSWAN_CONF={EXCHANGE}/strongswan.conf SWANCTL_DIR={EXCHANGE}/swanctl \
 charon-systemd >charon.out 2>&1 &
 tries=0
 while [ ! -S {VICI} ]; do
-  tries=$((tries + 1)); [ $tries -lt 200 ] || exit 1; sleep 0.05
+  tries=$((tries + 1)); [ $tries -lt 2000 ] || exit 1; sleep 0.05
 done"
         );
         peer.guest.run(&script).context("charon-systemd in the guest")?;

@@ -69,7 +69,7 @@ impl Tables {
     }
 
     /// The number of an interface; the default one if it has none.
-    fn number_of(&self, name: &InterfaceName) -> TableId {
+    pub(super) fn number_of(&self, name: &InterfaceName) -> TableId {
         self.numbers.get(name).copied().unwrap_or_default()
     }
 

@@ -529,9 +529,12 @@ impl Running {
             }
             Engine::Userspace | Engine::Auto => {
                 self.tell_outbound(|| OutboundCommand::UpdatePeer { child, encap });
-                self.policies.move_sa(child, encap.remote.ip());
+                let policy = self.policies.move_sa(child, encap.remote.ip());
                 let mtu = self.link_mtu(encap.remote.ip());
                 self.tell_link_mtu(child, mtu);
+                if let Some(policy) = policy {
+                    self.note_link(policy, mtu);
+                }
                 self.tell_inbound(|| InboundCommand::UpdatePeer { child, encap });
             }
         }
@@ -549,6 +552,7 @@ impl Running {
             return;
         }
         self.publish_spd();
+        self.publish_tun_mtus();
         self.tell_inside();
         // An earlier filter may have failed.
         self.filter_rules = None;
@@ -585,7 +589,7 @@ impl Running {
     /// What the kernel holds, and the filter, which must let through what the kernel has opened.
     fn publish_held(&mut self) {
         let held = self.policies.held_by_kernel();
-        let rules = filter::rules(self.policies.spd(), &held);
+        let rules = filter::rules(self.policies.spd(), &held, |policy| self.policies.tells(policy));
         let rules = filter::with_tcp(rules, self.policies.tcp_servers());
         self.tell_kernel(ToKernel::Policies(held));
         if self.filter_rules.as_ref() != Some(&rules) {

@@ -1,6 +1,7 @@
 //! The parent: opens sockets and the TUN, starts the other roles, keeps the routes, listens to
 //! signals, and takes everything down again.
 
+mod filtering;
 mod ike_threads;
 mod inside;
 mod interfaces;
@@ -15,12 +16,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use adit_dataplane::INNER_MTU;
 use adit_db::{ConnectionName, InboundThreads, PolicyId};
 use adit_ike::{EndpointConfig, Shards};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
-use adit_sys::filter::{FilterRule, InboundFilter};
+use adit_sys::filter::InboundFilter;
 use adit_sys::icmp_errors::RouterSocket;
 use adit_sys::icmp_sender::IcmpSender;
 use adit_sys::netlink::{Family, Monitor, RouteKind};
@@ -43,10 +45,11 @@ use adit_sys::wake::{
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
+use self::filtering::{InClear, open_filter};
 use self::interfaces::{TunnelTuns, make_tun};
 use self::network::Network;
 use self::packet_threads::PacketThreads;
-use crate::args::{Args, Switch};
+use crate::args::Args;
 use crate::connected;
 use crate::diagnose;
 use crate::keylog::KeyLog;
@@ -95,7 +98,7 @@ impl Resources {
         let threads = config.inbound_threads;
         let nat_sockets = DualUdpSocket::bind_for(threads, config.nat_port, &options)
             .map_err(|error| said(&error, PORTS))?;
-        let tun = make_tun(args.tun.clone(), args.packet_threads.queues())
+        let tun = make_tun(args.tun.clone(), INNER_MTU, args.packet_threads.queues())
             .map(Arc::new)
             .map_err(|error| said(&error, "make the TUN interface"))?;
         // The kernel takes both sizes from the interface, the segment size for each family.
@@ -107,10 +110,16 @@ impl Resources {
             BypassSocket::open(&options).map_err(|error| said(&error, "open a raw socket"))?;
         let nat = nat_sockets.iter().flat_map(DualUdpSocket::halves);
         let udp = ike_socket.halves().chain(nat);
-        let udp = udp.map(|socket| (Family::of(socket.local().ip()), socket.as_fd()));
-        let esp = raw.iter().flatten().map(|socket| (socket.family(), socket.as_fd()));
+        let udp = udp.flat_map(|socket| {
+            let family = Family::of(socket.local().ip());
+            [Some(socket.as_fd()), socket.uncut()].map(|socket| (family, socket))
+        });
+        let esp = raw.iter().flatten().flat_map(|socket| {
+            [Some(socket.as_fd()), socket.uncut()].map(|fd| (socket.family(), fd))
+        });
+        let esp = udp.chain(esp).filter_map(|(family, socket)| Some((family, socket?)));
         let from_ah = ah.iter().map(|socket| (socket.family(), socket.as_fd()));
-        exempt_all(udp.chain(esp).chain(from_ah).chain(bypass.halves()));
+        exempt_all(esp.chain(from_ah).chain(bypass.halves()));
         Ok(Self {
             ike_socket,
             nat_sockets,
@@ -227,6 +236,7 @@ pub(crate) fn run(args: &Args, log: &Feed) -> Result<(), Box<Diagnosis>> {
 const SIGNALS: Token = Token(0);
 const REQUESTS: Token = Token(1);
 const NETWORK: Token = Token(2);
+const IN_CLEAR: Token = Token(3);
 
 struct Inboxes {
     parent: CommandReceiver<ToParent>,
@@ -285,6 +295,7 @@ struct Parent {
     /// For what has to wait for routes.
     sockets: IkeSockets,
     filter: Option<InboundFilter>,
+    in_clear: InClear,
     routing: HostRouting,
     routed: BTreeMap<PolicyId, Routed>,
     monitor: Monitor,
@@ -369,6 +380,7 @@ impl Parent {
             threads,
             sockets,
             filter,
+            in_clear: InClear::open(),
             routing,
             routed: BTreeMap::new(),
             monitor,
@@ -410,6 +422,7 @@ impl Parent {
                 }
             }
             self.take_requests();
+            self.in_clear.tell();
             self.follow_network();
             self.tell_network();
         }
@@ -420,6 +433,7 @@ impl Parent {
         poller.add(signals, SIGNALS, Interest::Readable)?;
         poller.add(&self.requests, REQUESTS, Interest::Readable)?;
         poller.add(&self.monitor, NETWORK, Interest::Readable)?;
+        self.in_clear.join(&poller, IN_CLEAR)?;
         Ok(poller)
     }
 
@@ -438,6 +452,7 @@ impl Parent {
                 self.set_route(policy, routed);
             }
             ToParent::Interfaces(wanted) => self.have_interfaces(wanted),
+            ToParent::TunMtus(mtus) => self.set_tun_mtus(mtus),
             ToParent::InterfaceGone(table) => self.interface_is_gone(table),
             ToParent::Filter(rules) => self.set_filter(&rules),
             ToParent::Transmit { path, octets, inside } => {
@@ -454,27 +469,6 @@ impl Parent {
                 self.failed = Some(role);
                 self.ike_stopped = true;
             }
-        }
-    }
-
-    /// E508: without a filter what belongs into a tunnel may come in beside it.
-    fn set_filter(&mut self, rules: &[FilterRule]) {
-        let Some(filter) = &mut self.filter else { return };
-        let set = filter.set(rules);
-        self.tell_unfiltered(set.err());
-    }
-
-    fn tell_unfiltered(&mut self, error: Option<SysError>) {
-        let Some(error) = error else {
-            self.told.unfiltered = None;
-            return;
-        };
-        let text = error.to_string();
-        if self.told.unfiltered.as_ref() != Some(&text) {
-            let problem = Diagnosis::not_filtered(&Context::default(), &text, error.hint());
-            warn!("{}", problem.one_line());
-            let _ = self.links.control.send(ToControl::Problem(Box::new(problem)));
-            self.told.unfiltered = Some(text);
         }
     }
 
@@ -687,21 +681,6 @@ impl Parent {
 /// Names are in the order of numbers: of several plans for a network the first counts.
 fn plan_name(policy: PolicyId) -> String {
     format!("{:010}", policy.0)
-}
-
-/// The packet filter, without what a predecessor has left.
-fn open_filter(args: &Args, config: &EndpointConfig) -> Option<InboundFilter> {
-    if args.inbound_filter == Switch::Off {
-        return None;
-    }
-    let mut filter = InboundFilter::new(&args.tun, &[config.ike_port, config.nat_port])
-        .with_tcp(&args.listen_tcp.0);
-    match filter.clear() {
-        // Whether it is needed shows when there are rules.
-        Ok(()) | Err(SysError::ProgramMissing { .. }) => {}
-        Err(error) => warn!(%error, "the packet filter of an earlier daemon may still be there"),
-    }
-    Some(filter)
 }
 
 fn ike_sockets(

@@ -11,7 +11,7 @@ use crate::drop_reason::DropReason;
 
 impl Inbound {
     /// Unpacks what has waited long enough for ESP packets that were sent before it, and opens what
-    /// came before its SA.
+    /// came before its SA; whose SA has not come in time is given up.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.gate.unpacked.clear();
         self.gate.passed = None;
@@ -22,6 +22,8 @@ impl Inbound {
                 self.open_nested(0, policy, now);
             }
         }
+        let Self { early, failures, .. } = self;
+        early.give_up(now, |packet, came| failures.unknown(packet, came, now));
         while let Some(mut packet) = self.early.pop(|spi| self.sad.slot(spi).is_some(), now) {
             let opened = self.open(&mut packet, now);
             self.deliver_later(opened, packet);

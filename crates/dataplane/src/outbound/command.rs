@@ -1,10 +1,15 @@
 //! What the control loop changes in the outbound half of the packet engine (RFC 4301 §4.4).
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use adit_db::{ChildSaId, Encapsulation, Spd, TableId};
 use adit_wire::PathMessage;
+use adit_wire::ip::QuotedSpi;
 
+use super::Outbound;
+use crate::icmp_outside::Outer;
 use crate::path_mtu::MtuSource;
 use crate::sa::OutboundSa;
 
@@ -63,12 +68,25 @@ pub enum OutboundCommand {
         /// Who says so.
         source: MtuSource,
     },
+    /// The longest of the interfaces that packets come by takes so many octets; until this is said,
+    /// [`INNER_MTU`](crate::INNER_MTU).
+    TunMtu(u16),
     /// Tells the peer of an SA in which fragments its packets come.
     ReportFragments {
         /// The SA.
         child: ChildSaId,
         /// Octets of the largest of late, as an outer packet.
         largest: u16,
+    },
+    /// A peer has said, authenticated, that it has no SA for a packet. If one of ours has sent that lately,
+    /// it is to be replaced: [`Event::SoftExpire`](crate::Event::SoftExpire).
+    BadSpi {
+        /// Where the packet came from.
+        us: IpAddr,
+        /// Where it went.
+        peer: IpAddr,
+        /// What of it is quoted.
+        quoted: QuotedSpi,
     },
     /// The peer says something about the path of an SA, as the inbound half has heard.
     PathMessage {
@@ -77,4 +95,42 @@ pub enum OutboundCommand {
         /// What it says.
         message: PathMessage,
     },
+}
+
+impl Outbound {
+    /// Takes what is said about one SA and ends nothing that was begun; gives back other commands.
+    pub(super) fn hear(
+        &mut self,
+        command: OutboundCommand,
+        now: Instant,
+    ) -> Option<OutboundCommand> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others change something")]
+        match command {
+            OutboundCommand::PathMessage { child, message } => {
+                self.handle_path_message(child, message, now);
+            }
+            OutboundCommand::ReportFragments { child, largest } => {
+                self.report_fragments(child, largest, now);
+            }
+            OutboundCommand::BadSpi { us, peer, quoted } => {
+                self.handle_bad_spi(&Outer { us, peer, quoted }, now);
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// The longest interface takes so many octets now. Who says what SAs take must hear of those that
+    /// take less than it, but more than before.
+    pub(super) fn set_tun_mtu(&mut self, mtu: u16) {
+        let before = std::mem::replace(&mut self.tun_mtu, mtu);
+        self.held.set_room(mtu);
+        self.passed.set_room(mtu);
+        for sa in self.sad.all() {
+            sa.tun_mtu = mtu;
+            if sa.active && (before..mtu).contains(&sa.inner_max) {
+                sa.tell_path(&mut self.events);
+            }
+        }
+    }
 }

@@ -82,8 +82,7 @@ impl Outbound {
         let Ok(inner) = IpPacket::read(packet.data()) else {
             return Verdict::Drop(DropReason::NotIp);
         };
-        let is_joined = self.is_joined || packet.len() > usize::from(INNER_MTU);
-        match fate(&inner, is_joined, sa.cuts_before()) {
+        match fate(&inner, packet.meta.joined, sa.cuts_before()) {
             Fate::Goes => match self.sad.chain(slot) {
                 Ok(chain) => self.seal_piece(packet, &chain, now),
                 Err(_) => self.refuse(slot, DropReason::NoSa, now),
@@ -94,6 +93,28 @@ impl Outbound {
                     self.answer(packet, limit, now);
                 }
                 self.refuse(slot, DropReason::TooBig, now)
+            }
+        }
+    }
+
+    /// Lets a packet leave in clear. Its way is another than the tunnels', and the kernel cuts nothing that
+    /// has its own header: what may be longer than a usual link is cut here, or refused.
+    pub(super) fn bypass(&mut self, packet: &PacketBuf, now: Instant) -> Verdict {
+        // What was joined its caller cuts, who knows the number of its fragments.
+        if packet.len() <= usize::from(INNER_MTU) || packet.meta.joined {
+            return Verdict::Bypass;
+        }
+        let Ok(inner) = IpPacket::read(packet.data()) else {
+            return Verdict::Drop(DropReason::NotIp);
+        };
+        match fate(&inner, false, true) {
+            Fate::Goes => Verdict::Bypass,
+            Fate::Cut => self.cut(packet, 0, INNER_MTU.into()),
+            Fate::Refused => {
+                if may_be_answered(&inner) {
+                    self.answer(packet, INNER_MTU.into(), now);
+                }
+                Verdict::Drop(DropReason::TooBig)
             }
         }
     }
@@ -142,10 +163,11 @@ impl Outbound {
             return Verdict::Drop(DropReason::NotIp);
         };
         let piece_len = limit.saturating_sub(whole.header_len()) & !0b111;
+        // A piece may be filled up to what the others have.
+        let room = limit.min(packet.len()).max(self.tun_mtu.into()).saturating_add(TAILROOM_MAX);
         let mut offset = 0;
         loop {
-            let mut piece =
-                PacketBuf::with_capacity(HEADROOM_MAX, usize::from(INNER_MTU) + TAILROOM_MAX);
+            let mut piece = PacketBuf::with_capacity(HEADROOM_MAX, room);
             let written = write_fragment(&whole, 0, offset, piece_len, piece.spare_mut());
             let Some((len, more)) = written.filter(|_| piece_len > 0) else {
                 return self.refuse(slot, DropReason::NoRoom, now);

@@ -359,6 +359,7 @@ fn what_is_too_long_for_the_link_is_cut_and_joined() {
         let mut pair = tunnel(sha256(), outer_ipv6).tunnel();
         let inner = udp_packet(false, 0, 4_000);
         let mut packet = buffer(&inner);
+        packet.meta.joined = true;
         assert_eq!(pair.seal(&mut packet), Verdict::Held);
         let pieces: Vec<PacketBuf> = std::iter::from_fn(|| pair.left.poll_packet()).collect();
         assert!(pieces.len() == 4 && pieces.iter().all(|piece| piece.len() <= 1_500));

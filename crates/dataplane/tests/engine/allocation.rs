@@ -64,7 +64,7 @@ fn check_two_interfaces() {
 }
 
 fn check_batch(tunnel: &mut Tunnel, name: &str) {
-    let inner = udp_packet(true, 2, 1400);
+    let inner = udp_packet(true, 2, 1_100);
     let mut batch: Vec<PacketBuf> = (0..64).map(|_| buffer(&inner)).collect();
     check(tunnel, &mut batch, name);
 }

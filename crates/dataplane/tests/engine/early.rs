@@ -117,7 +117,7 @@ fn few_packets_wait_and_not_for_long() {
     assert_eq!(late(&mut tunnel, &options).len(), KEPT);
 
     let mut tunnel = half(&options);
-    let mut long = tunnel.sealed(&udp_packet(false, 0, 2_100));
+    let mut long = tunnel.sealed_joined(&udp_packet(false, 0, 2_100));
     refused(&mut tunnel, &mut long);
     let mut other = tunnel.sealed(&inner);
     other.data_mut()[..4].copy_from_slice(&(SPI.0 + 9).to_be_bytes());

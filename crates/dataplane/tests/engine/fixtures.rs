@@ -255,7 +255,17 @@ impl Tunnel {
 
     /// Seals an inner packet and shows the receiver what the path makes of its outer header.
     pub(crate) fn sealed(&mut self, inner: &[u8]) -> PacketBuf {
+        self.sealed_from(buffer(inner))
+    }
+
+    /// The same for a packet that came in fragments.
+    pub(crate) fn sealed_joined(&mut self, inner: &[u8]) -> PacketBuf {
         let mut packet = buffer(inner);
+        packet.meta.joined = true;
+        self.sealed_from(packet)
+    }
+
+    fn sealed_from(&mut self, mut packet: PacketBuf) -> PacketBuf {
         assert_eq!(self.seal(&mut packet), Verdict::Send);
         std::mem::swap(&mut packet.meta.local, &mut packet.meta.remote);
         packet

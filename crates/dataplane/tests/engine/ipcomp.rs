@@ -28,6 +28,7 @@ pub(crate) fn compressing() -> Options {
 fn sent(tunnel: &mut Tunnel, inner: &[u8]) -> (usize, Vec<u8>) {
     let mut packet = packet_buffer();
     assert!(packet.fill(inner));
+    packet.meta.joined = true;
     assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
     let len = packet.len();
     std::mem::swap(&mut packet.meta.local, &mut packet.meta.remote);
@@ -40,7 +41,7 @@ fn sent(tunnel: &mut Tunnel, inner: &[u8]) -> (usize, Vec<u8>) {
 fn what_inflates_beyond_its_buffer_gets_a_longer_one() {
     let mut tunnel = compressing().tunnel();
     let inner = udp_packet(false, 0, 2_000);
-    let sealed = tunnel.sealed(&inner);
+    let sealed = tunnel.sealed_joined(&inner);
     let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, sealed.len());
     assert!(packet.fill(sealed.data()) && sealed.len() < 1_000);
     packet.meta = sealed.meta;

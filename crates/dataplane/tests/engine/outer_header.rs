@@ -62,7 +62,7 @@ fn dummies_look_like_packets() {
 #[test]
 fn what_must_be_cut_and_transport_mode_go_without() {
     let mut tunnel = Options { df: DfPolicy::Set, ..Options::default() }.tunnel();
-    let sealed = tunnel.sealed(&udp_packet(true, 0, 2_000));
+    let sealed = tunnel.sealed_joined(&udp_packet(true, 0, 2_000));
     assert!(!sealed.meta.dont_fragment);
 
     let host = Options { mode: Mode::Transport, df: DfPolicy::Set, ..Options::default() };

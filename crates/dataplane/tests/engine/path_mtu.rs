@@ -1,6 +1,7 @@
 //! Packets longer than the path of their SA takes: refused with an answer, cut, or cut outside
 //! (RFC 4301 §8), and TCP that is told beforehand.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{
@@ -8,14 +9,15 @@ use adit_dataplane::{
     OpenVerdict, Outbound, OutboundCommand, OutboundSa, TAILROOM_MAX, Verdict,
 };
 use adit_db::{
-    ChildSaId, DfPolicy, Encapsulation, FragmentPolicy, Mode, MssClamp, MtuPolicy, PathMtuRule, Tfc,
+    Action, ChildSaId, DfPolicy, Encapsulation, FragmentPolicy, Mode, MssClamp, MtuPolicy,
+    PathMtuRule, Spd, SpdEntry, Tfc,
 };
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, checksum};
 
 use crate::fixtures::{
-    CHILD, Options, POLICY, Tunnel, buffer, protecting_engine, seal, start, udp_packet,
+    CHILD, Options, POLICY, Tunnel, buffer, protecting_engine, seal, start, ts, udp_packet,
 };
 
 /// AES-GCM in UDP over IPv4: 20 and 8 octets, ESP header and IV, trailer, ICV.
@@ -423,4 +425,96 @@ fn what_is_learnt_goes_with_its_sa_on_every_thread() {
     }
     install(&mut threads, ChildSaId(1));
     assert_eq!(listed(&mut threads, ChildSaId(1)), [Some((1_500, MtuSource::Link)); 4]);
+}
+
+/// AES-GCM in UDP over IPv4, for inner packets that are a multiple of four octets and two longer.
+const AROUND: usize = 20 + 8 + 16 + 2 + 16;
+
+/// A tunnel over a link that takes 9,000 octets, with an interface for that.
+fn jumbo(options: &Options) -> Tunnel {
+    let mut tunnel = options.tunnel();
+    learn(&mut tunnel.left, 9_000, MtuSource::Link, tunnel.now);
+    tunnel.left.handle_command(OutboundCommand::TunMtu(8_890), tunnel.now);
+    tunnel
+}
+
+/// CHECKLIST PM-10, PM-13: over larger links packets are as long as these take, to the octet and with the DF
+/// bit that the policy wants; and when the path takes less their senders hear of it.
+#[test]
+fn packets_are_as_long_as_larger_links_take() {
+    for df in [DfPolicy::Clear, DfPolicy::Copy] {
+        let mut tunnel = jumbo(&Options { df, ..Options::default() });
+        let inner = udp_packet(false, 0, 8_890);
+        let sealed = tunnel.sealed(&inner);
+        assert!(sealed.len() + 28 <= 9_000 && sealed.len() + 28 > 8_890 + AROUND - 4);
+        assert_eq!(sealed.meta.dont_fragment, df == DfPolicy::Copy);
+        assert_eq!(tunnel.send(&inner), inner);
+
+        learn(&mut tunnel.left, 1_500, MtuSource::Icmp, tunnel.now);
+        assert_eq!(tunnel.seal(&mut buffer(&inner)), Verdict::Drop(DropReason::TooBig));
+        let answer = tunnel.left.poll_answer().unwrap();
+        assert_eq!(size_told(&answer, &inner), 1_438);
+        assert_eq!(tunnel.seal(&mut buffer(&without_df(inner))), Verdict::Held);
+        let pieces = std::iter::from_fn(|| tunnel.left.poll_packet());
+        assert!(pieces.map(|piece| piece.len() + 28).eq([1_500; 6].into_iter().chain([456])));
+    }
+}
+
+/// CHECKLIST PM-10: where the interface takes more than an SA, whoever has the routes hears of that.
+#[test]
+fn what_takes_less_than_the_interface_is_told() {
+    let mut tunnel = Options::default().tunnel();
+    assert_eq!(path_events(&mut tunnel.left), []);
+    tunnel.left.handle_command(OutboundCommand::TunMtu(8_890), tunnel.now);
+    assert_eq!(path_events(&mut tunnel.left), [(1_500, 1_438, MtuSource::Link)]);
+    let next = Options { child: ChildSaId(2), ..Options::default() };
+    tunnel.left.handle_command(next.left_half(tunnel.now, true), tunnel.now);
+    let told = std::iter::from_fn(|| tunnel.left.poll_event());
+    let told: Vec<_> = told.filter(|it| matches!(it, Event::PathMtu { .. })).collect();
+    assert!(matches!(told[..], [Event::PathMtu { child: ChildSaId(2), inner: 1_438, .. }]));
+}
+
+/// All are filled up to what the interface takes, those that waited for their SA and pieces included.
+#[test]
+fn packets_are_filled_up_to_what_the_interface_takes() {
+    let options = Options { tfc: Tfc { padding: Tfc::TO_MTU, ..Tfc::OFF }, ..Options::default() };
+    let mut left = protecting_engine(start());
+    left.handle_command(OutboundCommand::TunMtu(8_890), start());
+    let inner = udp_packet(false, 0, 100);
+    assert_eq!(seal(&mut left, &mut buffer(&inner), start()), Verdict::Held);
+    left.handle_command(options.left_half(start(), false), start());
+    learn(&mut left, 9_000, MtuSource::Link, start());
+    left.handle_command(OutboundCommand::Activate { child: CHILD }, start());
+    let held = left.poll_packet().unwrap();
+    let mut tunnel = Tunnel { left, ..jumbo(&options) };
+    let mut packet = PacketBuf::with_capacity(HEADROOM_MAX, 8_890 + TAILROOM_MAX);
+    assert!(packet.fill(&udp_packet(true, 0, 2_000)));
+    assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
+    assert!(held.len() == packet.len() && held.len() > 8_890);
+}
+
+/// What leaves in clear beside the tunnels goes by other links, and stays within what all take.
+#[test]
+fn long_packets_in_clear_are_cut_or_refused() {
+    let entry = SpdEntry {
+        local: ts(&["0.0.0.0/0", "::/0"]),
+        remote: ts(&["0.0.0.0/0", "::/0"]),
+        action: Action::Bypass,
+    };
+    let spd = Arc::new(Spd::new(vec![entry]).unwrap());
+    let mut engine = Outbound::new();
+    engine.handle_command(OutboundCommand::SetPolicies(spd), start());
+    for ipv6 in [false, true] {
+        let fits = seal(&mut engine, &mut buffer(&udp_packet(ipv6, 0, 1_390)), start());
+        assert_eq!(fits, Verdict::Bypass);
+        let long = udp_packet(ipv6, 0, 5_000);
+        let refused = seal(&mut engine, &mut buffer(&long), start());
+        assert_eq!(refused, Verdict::Drop(DropReason::TooBig));
+        assert_eq!(size_told(&engine.poll_answer().unwrap(), &long), 1_390);
+    }
+    let long = without_df(udp_packet(false, 0, 5_000));
+    assert_eq!(seal(&mut engine, &mut buffer(&long), start()), Verdict::Held);
+    let pieces: Vec<_> = std::iter::from_fn(|| engine.poll_packet()).collect();
+    assert!(pieces.iter().all(|piece| piece.meta.whole && piece.len() <= 1_390));
+    assert_eq!(pieces.iter().map(|piece| piece.len() - 20).sum::<usize>(), 4_980);
 }

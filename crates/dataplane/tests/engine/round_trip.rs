@@ -47,6 +47,7 @@ proptest! {
     fn what_is_sealed_opens_unchanged(options in options(), inner in packets()) {
         let mut tunnel = options.tunnel();
         let mut packet = buffer(&inner);
+        packet.meta.joined = true;
 
         prop_assert_eq!(tunnel.seal(&mut packet), Verdict::Send);
         prop_assert_eq!(packet.meta.remote, right());
@@ -71,7 +72,7 @@ proptest! {
         flip in 1_u8..,
     ) {
         let mut tunnel = options.tunnel();
-        let mut genuine = tunnel.sealed(&inner);
+        let mut genuine = tunnel.sealed_joined(&inner);
         let mut forged = copy(&genuine);
         let at = at.index(forged.len());
         forged.data_mut()[at] ^= flip;

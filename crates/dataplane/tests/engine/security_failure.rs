@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_crypto::Authentication;
-use adit_dataplane::{DropReason, FAILURES_PER_SECOND, InboundCommand, OpenVerdict};
-use adit_db::{Action, IcmpRules, IpComp, SecurityFailures, Spd, SpdEntry};
+use adit_dataplane::{
+    DropReason, Event, FAILURES_PER_SECOND, InboundCommand, OpenVerdict, Outbound, OutboundCommand,
+    Verdict, need_authentication, split,
+};
+use adit_db::{Action, ChildSaId, IcmpRules, IpComp, SecurityFailures, Spd, SpdEntry};
 use adit_wire::PacketBuf;
 use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{IcmpError, IcmpReport, IpPacket};
 use adit_wire::ipcomp::Cpi;
 
 use crate::fixtures::{
-    CHILD, Options, SPI, Tunnel, buffer, copy, left, packet_between, right, ts, udp_packet,
+    CHILD, Options, POLICY, SPI, Tunnel, buffer, copy, left, packet_between, right, seal, ts,
+    udp_packet,
 };
 
 /// Options with this wish.
@@ -39,6 +43,14 @@ fn stray(tunnel: &mut Tunnel) -> PacketBuf {
 
 fn drop_for(tunnel: &mut Tunnel, packet: &mut PacketBuf, reason: DropReason) {
     assert_eq!(tunnel.open(packet), OpenVerdict::Drop(reason));
+}
+
+/// The time passes in which an SA might still come.
+fn wait(tunnel: &mut Tunnel) {
+    tunnel.now += Duration::from_secs(1);
+    if tunnel.right.poll_timeout().is_some_and(|at| at <= tunnel.now) {
+        tunnel.right.handle_timeout(tunnel.now);
+    }
 }
 
 fn answers(tunnel: &mut Tunnel) -> Vec<PacketBuf> {
@@ -94,6 +106,8 @@ fn an_outer_source_is_told_if_a_tunnel_says_so() {
 
         let mut stray = stray(&mut tunnel);
         drop_for(&mut tunnel, &mut stray, DropReason::UnknownSpi);
+        assert!(answers(&mut tunnel).is_empty(), "its SA may be on the way");
+        wait(&mut tunnel);
         let expected = (SecurityFailure::BAD_SPI, spi_at, Some(0x0bad_5b1d));
         assert_eq!(told(&mut tunnel, left().ip()), expected);
     }
@@ -136,6 +150,7 @@ fn only_peers_are_told_of_bad_spis() {
         let mut packet = stray(tunnel);
         packet.meta.remote = remote;
         drop_for(tunnel, &mut packet, DropReason::UnknownSpi);
+        wait(tunnel);
         answers(tunnel).len()
     };
     assert_eq!((from(&mut tunnel, elsewhere), from(&mut tunnel, left())), (0, 1));
@@ -145,6 +160,86 @@ fn only_peers_are_told_of_bad_spis() {
     assert_eq!((from(&mut tunnel, elsewhere), from(&mut tunnel, left())), (1, 0));
     tunnel.right.handle_command(InboundCommand::Remove { child: CHILD });
     assert_eq!((from(&mut tunnel, elsewhere), from(&mut tunnel, left())), (0, 0));
+}
+
+/// RFC 7296 §2.8: whose SA comes while its packets wait is told nothing, but its stray ones of that time.
+#[test]
+fn a_peer_whose_packets_are_early_is_told_nothing() {
+    let mut tunnel = wishing(SecurityFailures::All).tunnel();
+    let next = Options { child: ChildSaId(2), ..wishing(SecurityFailures::All) };
+    tunnel.left.handle_command(next.left_half(tunnel.now, true), tunnel.now);
+    let mut early = tunnel.sealed(&udp_packet(false, 0, 100));
+    let mut stray = stray(&mut tunnel);
+    drop_for(&mut tunnel, &mut early, DropReason::UnknownSpi);
+    drop_for(&mut tunnel, &mut stray, DropReason::UnknownSpi);
+    tunnel.right.handle_command(next.right_half(tunnel.now));
+    tunnel.right.handle_timeout(tunnel.now);
+    assert_eq!(tunnel.right.unpacked().len(), 1);
+    assert_eq!(tunnel.right.poll_timeout(), tunnel.now.checked_add(Duration::from_secs(1)));
+    wait(&mut tunnel);
+    let (code, _, spi) = told(&mut tunnel, left().ip());
+    assert_eq!((code, spi), (SecurityFailure::BAD_SPI, Some(0x0bad_5b1d)));
+    assert_eq!(tunnel.right.poll_timeout(), None);
+}
+
+/// A packet of ESP in UDP from right to left, as far as a message quotes it.
+fn quoted(to: &str, spi: u32, sequence: u32) -> Vec<u8> {
+    let mut outer = packet_between("198.51.100.1", to, 0, 60);
+    outer[20..24].copy_from_slice(&[0x11, 0x94, 0x11, 0x94]);
+    outer[28..32].copy_from_slice(&spi.to_be_bytes());
+    outer[32..36].copy_from_slice(&sequence.to_be_bytes());
+    outer
+}
+
+/// RFC 2521 §2.1, §3: what a peer says through an SA is authentic. If it has none for the SPI of ours that
+/// sends, that is replaced; other SPIs, other codes and packets to others are nothing to it.
+#[test]
+fn an_authentic_bad_spi_has_the_sa_replaced() {
+    let options = Options {
+        left_ts: ts(&["192.0.2.1/32"]),
+        right_ts: ts(&["198.51.100.1/32"]),
+        ..Options::default()
+    };
+    let mut tunnel = options.tunnel();
+    let all = || ts(&["0.0.0.0/0"]);
+    let entry = SpdEntry { local: all(), remote: all(), action: Action::Protect(POLICY) };
+    let spd = Arc::new(Spd::new(vec![entry]).unwrap());
+    let set = || OutboundCommand::SetPolicies(Arc::clone(&spd));
+    tunnel.left.handle_command(set(), tunnel.now);
+    let (_, back) = split(&options.child_sa(false), POLICY, tunnel.now).unwrap();
+    let mut ours = Outbound::new();
+    ours.handle_command(set(), tunnel.now);
+    let install = OutboundCommand::Install { sa: Box::new(back), active: true };
+    ours.handle_command(install, tunnel.now);
+    let mut packet = buffer(&packet_between("198.51.100.1", "192.0.2.1", 0, 60));
+    assert_eq!(seal(&mut ours, &mut packet, tunnel.now), Verdict::Send);
+    while ours.poll_event().is_some() {}
+
+    let spi = SPI.0 + 0x1000;
+    let bad = SecurityFailure::BAD_SPI;
+    for (code, to, spi, expected) in [
+        (bad, "192.0.2.1", spi + 1, None),
+        (bad, "203.0.113.9", spi, None),
+        (SecurityFailure::AUTHENTICATION_FAILED, "192.0.2.1", spi, None),
+        (bad, "192.0.2.1", spi, Some(Event::SoftExpire { child: CHILD })),
+        // Nothing is asked for twice at once.
+        (bad, "192.0.2.1", spi, None),
+    ] {
+        let about = quoted(to, spi, 1);
+        let mut message = vec![0; 576];
+        let report = IcmpReport::security_failure(code, 28);
+        let about = IpPacket::read(&about).unwrap();
+        let len = report.write(&about, left().ip(), &mut message).unwrap();
+        message.truncate(len);
+        let mut packet = tunnel.sealed(&message);
+        tunnel.open(&mut packet);
+        while let Some(event) = tunnel.right.poll_event() {
+            if let Event::BadSpi { us, peer, quoted } = event {
+                ours.handle_command(OutboundCommand::BadSpi { us, peer, quoted }, tunnel.now);
+            }
+        }
+        assert_eq!(ours.poll_event(), expected, "{code:?} {to} {spi:x}");
+    }
 }
 
 /// Code 5: a host behind the peer hears that a policy discards what came out of the SA. There is no SPI
@@ -199,12 +294,12 @@ fn a_message_is_never_longer_than_its_cause() {
             let mut packet = buffer(&[&[9, 9, 9, 9][..], &vec![0; len - 4]].concat());
             packet.meta = stray(&mut tunnel).meta;
             drop_for(&mut tunnel, &mut packet, DropReason::UnknownSpi);
+            wait(&mut tunnel);
             let outer_len = len + if udp { 28 } else { 20 };
             for answer in answers(&mut tunnel) {
                 assert!(answer.len() <= outer_len, "{} for {outer_len}", answer.len());
                 shortest.get_or_insert(answer.len());
             }
-            tunnel.now += Duration::from_secs(1);
         }
         assert_eq!(shortest, Some(if udp { 64 } else { 56 }));
     }
@@ -244,4 +339,25 @@ fn answers_have_a_rate() {
     assert_eq!(flood(&mut tunnel), 0);
     tunnel.now += Duration::from_millis(500);
     assert_eq!(flood(&mut tunnel), at_once / 2);
+}
+
+/// Code 4: who sends in clear what is to be protected; not about errors, to groups, or of IPv6, and never with
+/// more octets than it had.
+#[test]
+fn who_sends_in_clear_is_told_to_authenticate() {
+    let clear = udp_packet(false, 0, 200);
+    let answer = need_authentication(&clear[..128]).unwrap();
+    let packet = IpPacket::read(answer.data()).unwrap();
+    assert_eq!(packet.dst(), "10.1.0.5".parse::<IpAddr>().unwrap());
+    assert!(packet.src().is_unspecified() && packet.has_good_checksum());
+    let error = IcmpError::read(&packet).unwrap();
+    assert_eq!(error.security_failure(), Some(SecurityFailure::NEED_AUTHENTICATION));
+    assert_eq!((error.pointer(), answer.len()), (Some(0), 56));
+
+    let to_group = packet_between("10.1.0.5", "224.0.0.5", 0, 100);
+    let from_nobody = packet_between("0.0.0.0", "10.2.0.7", 0, 100);
+    let v6 = udp_packet(true, 0, 100);
+    for clear in [answer.data(), &to_group, &from_nobody, &v6, &clear[..55], &[]] {
+        assert!(need_authentication(clear).is_none(), "{clear:?}");
+    }
 }

@@ -10,7 +10,8 @@ use adit_db::{
     Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule, LifetimeSpec, LimitSpec,
     LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule,
     PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteAccess, RemoteRound,
-    SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec, Unique, UserAuth, WindowSize,
+    SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec, TunMtu, Unique, UserAuth,
+    WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
@@ -188,7 +189,7 @@ structs! {
     MtuPolicy { path, ageing, fragment, mss, echo }
     EchoRule { asks_peer, to, from }
     PerFamily { v4, v6 }
-    KernelOptions { steering, no_routes, offload }
+    KernelOptions { steering, no_routes, offload, tun_mtu }
     Steering { interface, mark }
     Mark { value, mask }
     TrafficSelector { protocol, ports, start, end }
@@ -230,6 +231,7 @@ enums! {
     Transit { 0 Hide, 1 Reveal }
     SecurityFailures { 0 Off, 1 Inside, 2 All }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
+    TunMtu { 0 Auto, 1 Fixed(octets) }
 }
 
 impl Coded for IcmpRules {

@@ -94,7 +94,7 @@ impl BatchIo {
         target: impl Fn(&PacketBuf) -> Target,
     ) -> SendReport {
         let mut report = SendReport::default();
-        let mut dont_fragment = DontFragment::off(socket);
+        let mut dont_fragment = DontFragment::off(socket, uncut);
         let mut pile = Pile::default();
         for packet in packets {
             let target = target(packet);
@@ -106,7 +106,7 @@ impl BatchIo {
             }
             let is_full = pile.messages == BATCH_MAX || pile.vectors == PACKETS_MAX;
             if is_full || dont_fragment.on != target.dont_fragment {
-                self.flush_runs(socket, &mut pile, &mut report);
+                self.flush_runs(dont_fragment.socket(), &mut pile, &mut report);
             }
             if report.unsent > 0 {
                 report.unsent += 1;
@@ -118,7 +118,7 @@ impl BatchIo {
             }
             self.begin(&mut pile, packet, target);
         }
-        self.flush_runs(socket, &mut pile, &mut report);
+        self.flush_runs(dont_fragment.socket(), &mut pile, &mut report);
         report.calls += dont_fragment.calls();
         report
     }

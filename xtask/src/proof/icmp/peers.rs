@@ -114,8 +114,7 @@ fn with_kernel(
         let v6 = shape.inside_v6;
         ((&net.a, inner_host(&net.a, v6)), net.right.inside(v6))
     };
-    let found = left
-        .initiate()
+    let found = bring_up(&left, kernel)
         .context("the tunnel does not come up")
         .and_then(|()| through(net, path, |octets, pace| into(kernel, from, to, octets, pace)));
     // The next one finds nothing of this.
@@ -131,6 +130,27 @@ fn with_kernel(
     found
 }
 
+/// Brings the tunnel up, however busy the machine is: a guest may answer an attempt when that is over, and
+/// then has something of it that must go before the next.
+fn bring_up(left: &Gateway, kernel: &KernelPeer) -> anyhow::Result<()> {
+    let start = clock::now();
+    loop {
+        match left.initiate_within(ATTEMPT) {
+            Err(error) if start.elapsed() > PATIENCE => return Err(error),
+            Err(_) => {
+                // There may be nothing on our side.
+                let _ = left.terminate(Level::Ike);
+                kernel.forget()?;
+            }
+            up => return up,
+        }
+    }
+}
+
+/// One attempt to bring a tunnel up, and all of them.
+const ATTEMPT: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A transfer to a program in the guest.
 fn into(
     kernel: &KernelPeer,
@@ -144,7 +164,7 @@ fn into(
         "rm -f receiver.out; {program} receive {target} >receiver.out 2>receiver.err &
 tries=0
 while [ ! -s receiver.out ]; do
-  tries=$((tries + 1)); [ $tries -lt 100 ] || exit 1; sleep 0.05
+  tries=$((tries + 1)); [ $tries -lt 1000 ] || exit 1; sleep 0.05
 done; cat receiver.out"
     );
     let address: SocketAddr = kernel.run(&script)?.trim().parse().context("the receiver")?;

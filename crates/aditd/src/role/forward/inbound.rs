@@ -223,6 +223,8 @@ impl Running {
                     self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
                 } else if let Event::Fragments { child, largest } = event {
                     self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
+                } else if let Event::BadSpi { us, peer, quoted } = event {
+                    self.tell_outbound(|| OutboundCommand::BadSpi { us, peer, quoted });
                 } else {
                     tell_ike(&self.role.ike, event);
                 }

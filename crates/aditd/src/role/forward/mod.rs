@@ -106,7 +106,10 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
             PacketNews::PathMtu { child, mtu, inner, source }
         }
         // Between packet threads.
-        Event::PathLearnt { .. } | Event::PathMessage { .. } | Event::Fragments { .. } => {
+        Event::PathLearnt { .. }
+        | Event::PathMessage { .. }
+        | Event::Fragments { .. }
+        | Event::BadSpi { .. } => {
             return;
         }
         Event::Audit(audit) => {

@@ -225,6 +225,9 @@ impl Running {
                     self.have_interfaces(interfaces, poller);
                 }
                 Next::Command(ToOutbound::Engine(command)) => {
+                    if let OutboundCommand::TunMtu(mtu) = command {
+                        self.burst.set_tun_mtu(mtu);
+                    }
                     self.engine.handle_command(command, clock::now());
                     self.send_ready();
                 }
@@ -431,13 +434,14 @@ impl Running {
 
     fn send_burst(&mut self) {
         let Self { role, engine, peers, batch, burst, verdicts, .. } = self;
+        let room = burst.room();
         let packets = burst.take();
         let whole_octets = std::mem::take(&mut self.whole_octets);
         self.sealed += packets.len() + whole_octets / usize::from(INNER_MTU);
         if !packets.is_empty() || whole_octets > 0 {
             let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
             engine.take_back(packets);
-            burst::tidy(packets);
+            burst::tidy(packets, room);
             self.note(report);
             self.send_ready();
         }

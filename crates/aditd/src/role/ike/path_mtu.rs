@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use adit_dataplane::{EchoProbe, InboundCommand, MtuSource, OutboundCommand};
-use adit_db::{ChildSa, ChildSaId, PerFamily};
+use adit_db::{ChildSa, ChildSaId, PerFamily, PolicyId, TableId};
 use adit_sys::netlink::{Netlink, RouteLookup};
 use adit_sys::route::MARK;
 use tracing::{debug, info, warn};
 
 use super::Running;
-use crate::message::RouteChange;
+use crate::message::{RouteChange, ToParent};
 
 /// What interfaces take, by number, octets.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -84,11 +84,37 @@ impl Running {
         }
         self.link_mtus = now;
         let mut by_peer = BTreeMap::new();
+        let mut links = Vec::new();
         for (child, remote) in self.policies.peers_in_userspace() {
             let known = by_peer.get(&remote).copied();
             let found = known.unwrap_or_else(|| self.link_mtu(remote));
             by_peer.insert(remote, found);
             self.tell_link_mtu(child, found);
+            links.extend(found.map(|mtu| (child, mtu)));
+        }
+        self.policies.set_links(&links);
+        self.publish_tun_mtus();
+    }
+
+    /// The first link on the way to the peer of a new SA takes so many octets.
+    pub(super) fn note_link(&mut self, policy: PolicyId, mtu: Option<u16>) {
+        if mtu.is_some_and(|mtu| self.policies.note_link(policy, mtu)) {
+            self.publish_tun_mtus();
+        }
+    }
+
+    /// Has interfaces take other packets than before, if they are to; before anything longer comes the
+    /// engine has room for it.
+    pub(super) fn publish_tun_mtus(&mut self) {
+        let Some((mtus, policies)) = self.policies.settle_tun_mtus() else { return };
+        // Only one can be the longest, and what is longer than its interface takes comes by none.
+        let usual = self.policies.tun_mtu(TableId::DEFAULT);
+        let longest = mtus.values().copied().fold(usual, u16::max);
+        self.tell_outbound(|| OutboundCommand::TunMtu(longest));
+        self.tell_parent(ToParent::TunMtus(mtus));
+        for policy in policies {
+            let routed = self.policies.routed_by(policy);
+            self.publish_routes(RouteChange::One(policy, routed));
         }
     }
 

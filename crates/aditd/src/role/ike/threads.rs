@@ -41,9 +41,8 @@ impl Running {
             Some(resource) if over.is_none() => self.parts_for(resource, sa, policy, now)?,
             _ => self.outbound_parts(sa, policy, over.is_some(), now)?,
         };
-        if over.is_none()
-            && let Some(mtu) = self.link_mtu(sa.encap.remote.ip())
-        {
+        let link = if over.is_none() { self.link_mtu(sa.encap.remote.ip()) } else { None };
+        if let Some(mtu) = link {
             parts = parts.into_iter().map(|part| part.with_link_mtu(mtu)).collect();
         }
         if let Some(echo) = echo {
@@ -57,6 +56,7 @@ impl Running {
         }
         self.install_inbound(inbound, self.inbound_owner(sa, over.is_some()));
         self.install_outbound(parts, active);
+        self.note_link(policy, link);
         Ok(())
     }
 

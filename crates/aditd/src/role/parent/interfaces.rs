@@ -22,6 +22,8 @@ use crate::policy::TunnelInterface;
 pub(super) struct TunnelTuns {
     wanted: Vec<TunnelInterface>,
     made: BTreeMap<TableId, Tun>,
+    /// What they take, octets, and the interface of the daemon, if that is not what is usual.
+    mtus: BTreeMap<TableId, u16>,
     /// Wanted, and somebody else has the name.
     missing: BTreeSet<InterfaceName>,
     /// The packet threads may not have let go of these yet: nobody else has the name.
@@ -44,6 +46,11 @@ impl TunnelTuns {
         self.wanted.iter().any(|one| one.name.as_str() == name && is_missing(one))
     }
 
+    /// What an interface is to take, octets.
+    fn mtu(&self, table: TableId) -> u16 {
+        self.mtus.get(&table).copied().unwrap_or(INNER_MTU)
+    }
+
     fn names(&self) -> Vec<String> {
         self.made.values().map(|tun| tun.name().to_owned()).collect()
     }
@@ -51,7 +58,7 @@ impl TunnelTuns {
     /// Takes away what is not wanted and makes what is missing.
     fn attempt(&mut self, queues: Queues) -> Attempt {
         let mut attempt = Attempt::default();
-        let Self { wanted, made, missing, leaving } = self;
+        let Self { wanted, made, mtus, missing, leaving } = self;
         made.retain(|table, tun| {
             let stays = wanted.iter().any(|one| one.table == *table);
             if !stays {
@@ -66,7 +73,8 @@ impl TunnelTuns {
             if made.contains_key(&one.table) {
                 continue;
             }
-            match make(&one.name, queues) {
+            let mtu = mtus.get(&one.table).copied().unwrap_or(INNER_MTU);
+            match make(&one.name, mtu, queues) {
                 Ok(tun) => {
                     info!(interface = %one.name, "made the interface of a tunnel");
                     made.insert(one.table, tun);
@@ -89,16 +97,16 @@ impl TunnelTuns {
 }
 
 /// A TUN, if nothing has the name: one that is there already could be taken over, and is not ours.
-fn make(name: &InterfaceName, queues: Queues) -> Result<Tun, SysError> {
+fn make(name: &InterfaceName, mtu: u16, queues: Queues) -> Result<Tun, SysError> {
     if Netlink::open()?.link_by_name(name.as_str()).is_ok() {
         return Err(SysError::InterfaceExists { name: name.to_string() });
     }
-    make_tun(name.to_string(), queues)
+    make_tun(name.to_string(), mtu, queues)
 }
 
 /// A TUN of the daemon's, which moves super-packets where the kernel can.
-pub(super) fn make_tun(name: String, queues: Queues) -> Result<Tun, SysError> {
-    let config = TunConfig { name, mtu: INNER_MTU, addresses: Vec::new(), offloads: true };
+pub(super) fn make_tun(name: String, mtu: u16, queues: Queues) -> Result<Tun, SysError> {
+    let config = TunConfig { name, mtu, addresses: Vec::new(), offloads: true };
     let tun = Tun::create_with(&config, queues)?;
     let Offloads { tcp, udp } = tun.offloads();
     if !(tcp && udp) {
@@ -112,6 +120,24 @@ impl Parent {
     pub(super) fn have_interfaces(&mut self, wanted: Vec<TunnelInterface>) {
         let told = std::mem::replace(&mut self.tuns.wanted, wanted);
         self.settle_interfaces(&told);
+    }
+
+    /// Has each interface take so many octets.
+    pub(super) fn set_tun_mtus(&mut self, mtus: BTreeMap<TableId, u16>) {
+        let before = std::mem::replace(&mut self.tuns.mtus, mtus);
+        let before = |table| before.get(&table).copied().unwrap_or(INNER_MTU);
+        let own = self.tuns.made.iter().map(|(table, tun)| (*table, tun.index()));
+        for (table, index) in own.chain([(TableId::DEFAULT, self.tun_index)]) {
+            let mtu = self.tuns.mtu(table);
+            if mtu == before(table) {
+                continue;
+            }
+            info!(interface = index, mtu, "an interface takes packets of another length");
+            let set = Netlink::open().and_then(|mut it| it.set_mtu(index, mtu.into()));
+            if let Err(error) = set {
+                error!(%error, interface = index, mtu, "an interface keeps its MTU");
+            }
+        }
     }
 
     /// Somebody has taken an interface away: it comes again, without what was routed there.

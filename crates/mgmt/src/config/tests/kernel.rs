@@ -1,6 +1,6 @@
 //! How packets find their way to a tunnel.
 
-use adit_db::{HwOffload, KernelOptions, Mark};
+use adit_db::{HwOffload, KernelOptions, Mark, TunMtu};
 
 use super::{FIVE_LINES, SourceFile, file, good, load, rendered, secrets, with};
 
@@ -77,4 +77,24 @@ fn an_interface_is_for_networks() {
     assert!(transport.contains("an interface is for networks"), "{transport}");
     let routes = with("routes = false");
     assert!(routes.contains("`routes` is for tunnels with an interface or a mark"), "{routes}");
+}
+
+/// CHECKLIST PM-10: what an interface takes is found, or said; too small and too large is refused.
+#[test]
+fn what_an_interface_takes_may_be_said() {
+    for (text, mtu) in [
+        ("", TunMtu::Auto),
+        ("tun_mtu = \"auto\"", TunMtu::Auto),
+        ("tun_mtu = 1280", TunMtu::Fixed(1_280)),
+        ("interface = \"vpn1\"\ntun_mtu = 8890", TunMtu::Fixed(8_890)),
+    ] {
+        assert_eq!(options(text).tun_mtu, mtu);
+    }
+    for text in ["tun_mtu = 1279", "tun_mtu = 8891"] {
+        let refused = with(text);
+        assert!(refused.contains("1280") && refused.contains("8890"), "{refused}");
+    }
+    assert!(with("tun_mtu = \"large\"").contains("\"auto\""));
+    let kernel = with("engine = \"kernel\"\ntun_mtu = 4000");
+    assert!(kernel.contains("`tun_mtu` is for the engine in user space"), "{kernel}");
 }

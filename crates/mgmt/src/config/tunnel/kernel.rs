@@ -1,7 +1,7 @@
 //! How packets find their way to a tunnel, and what only the kernel does, as engine: `interface`,
-//! `mark`, `routes`, `offload`.
+//! `mark`, `routes`, `offload`, `tun_mtu`.
 
-use adit_db::{ChildConfig, Engine, HwOffload, InterfaceName, Mark, Mode, Steering};
+use adit_db::{ChildConfig, Engine, HwOffload, InterfaceName, Mark, Mode, Steering, TunMtu};
 
 use crate::config::fields::Fields;
 use crate::config::report::Mistake;
@@ -21,6 +21,7 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
         child.kernel.steering.interface = Some(interface.value);
     }
     read_mark(fields, child);
+    read_tun_mtu(fields, engine, child);
     if let Some(offload) = fields.word("offload", OFFLOAD) {
         child.kernel.offload = offload.value;
     }
@@ -50,6 +51,24 @@ pub(super) fn read(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildCon
 
 const OFFLOAD: &[(&str, HwOffload)] =
     &[("off", HwOffload::Off), ("crypto", HwOffload::Crypto), ("packet", HwOffload::Packet)];
+
+fn read_tun_mtu(fields: &mut Fields<'_>, engine: Engine, child: &mut ChildConfig) {
+    if let Some(place) = fields.key_span("tun_mtu").filter(|_| engine == Engine::Kernel) {
+        fields.mistake(
+            Mistake::new(place, "`tun_mtu` is for the engine in user space")
+                .label("the kernel's tunnels do not go through our interface")
+                .help("leave the key out, or write engine = \"userspace\""),
+        );
+    }
+    if fields.is_integer("tun_mtu") {
+        let range = u32::from(*TunMtu::RANGE.start())..=u32::from(*TunMtu::RANGE.end());
+        let mtu = fields.integer("tun_mtu", range, "octets");
+        let mtu = mtu.and_then(|mtu| u16::try_from(mtu.value).ok());
+        child.kernel.tun_mtu = mtu.map_or(TunMtu::Auto, TunMtu::Fixed);
+    } else if let Some(mtu) = fields.word("tun_mtu", &[("auto", TunMtu::Auto)]) {
+        child.kernel.tun_mtu = mtu.value;
+    }
+}
 
 fn read_mark(fields: &mut Fields<'_>, child: &mut ChildConfig) {
     let Some(mark) = fields.parsed::<Mark>("mark", |error, _| error.to_string()) else { return };

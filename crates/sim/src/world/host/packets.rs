@@ -326,6 +326,11 @@ impl PacketEngine {
                     self.poll_packets();
                     continue;
                 }
+                Event::BadSpi { us, peer, quoted } => {
+                    let heard = OutboundCommand::BadSpi { us, peer, quoted };
+                    self.outbound.handle_command(heard, now);
+                    continue;
+                }
                 Event::Audit(_)
                 | Event::PathMtu { .. }
                 | Event::PathLearnt { .. }

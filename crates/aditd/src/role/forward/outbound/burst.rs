@@ -18,14 +18,19 @@ const SPARE_MIN: usize = 64;
 /// Octets of the longest read.
 pub(super) const READ_MAX: usize = VnetHeader::LEN + 65_535;
 
-/// Octets for a packet, behind the headroom. The last are there so that buffers, which lie one behind
-/// the other, are not 2,048 octets apart: they would share a few lines of the cache.
-const ROOM: usize = INNER_MTU as usize + TAILROOM_MAX + 192;
+/// Octets for a packet that an interface takes whole, behind the headroom. The last are there so that
+/// buffers, which lie one behind the other, are not 2,048 octets apart: they would share a few lines of
+/// the cache.
+const fn room_for(tun_mtu: u16) -> usize {
+    tun_mtu as usize + TAILROOM_MAX + 192
+}
 
 /// The packets that are sealed together.
 pub(super) struct Burst {
     packets: Vec<PacketBuf>,
     used: usize,
+    /// Octets that each takes behind the headroom.
+    room: usize,
     /// Whether their order could be better: none came in a super-packet, and they are of several
     /// lengths.
     is_plain: bool,
@@ -48,9 +53,19 @@ pub(super) enum Cut {
 
 impl Burst {
     pub(super) fn new() -> Self {
-        let packets = (0..BURST_MAX).map(|_| short_buffer()).collect();
-        let order = Order::new(BURST_MAX);
-        Self { packets, used: 0, is_plain: true, is_mixed: false, order, long: packet_buffer() }
+        let room = room_for(INNER_MTU);
+        let packets = (0..BURST_MAX).map(|_| short_buffer(room)).collect();
+        let (order, long) = (Order::new(BURST_MAX), packet_buffer());
+        Self { packets, used: 0, room, is_plain: true, is_mixed: false, order, long }
+    }
+
+    /// Makes room for what interfaces take from now on. Not between packets of a burst.
+    pub(super) fn set_tun_mtu(&mut self, tun_mtu: u16) {
+        let room = room_for(tun_mtu.max(INNER_MTU));
+        if self.room != room && self.is_empty() {
+            self.room = room;
+            self.packets.fill_with(|| short_buffer(room));
+        }
     }
 
     /// Octets of all buffers.
@@ -64,7 +79,7 @@ impl Burst {
         while let Some(len) = segments.next_len() {
             let first = self.packets.first().filter(|_| self.used > 0);
             self.is_mixed |= first.is_some_and(|first| first.len() != len);
-            if len > ROOM - TAILROOM_MAX {
+            if len > self.room - TAILROOM_MAX {
                 return Cut::Long;
             }
             let Some(packet) = self.packets.get_mut(self.used) else { return Cut::Full };
@@ -74,6 +89,11 @@ impl Burst {
             self.used += 1;
         }
         Cut::Done
+    }
+
+    /// Octets that each packet has behind the headroom.
+    pub(super) fn room(&self) -> usize {
+        self.room
     }
 
     /// Whether there are no packets.
@@ -108,9 +128,9 @@ impl Burst {
 }
 
 /// Gives back the long buffers that joined fragments came in.
-pub(super) fn tidy(packets: &mut [PacketBuf]) {
-    for packet in packets.iter_mut().filter(|packet| packet.capacity() > HEADROOM_MAX + ROOM) {
-        *packet = short_buffer();
+pub(super) fn tidy(packets: &mut [PacketBuf], room: usize) {
+    for packet in packets.iter_mut().filter(|packet| packet.capacity() > HEADROOM_MAX + room) {
+        *packet = short_buffer(room);
     }
 }
 
@@ -138,8 +158,8 @@ fn write(segments: &mut Segments<'_>, packet: &mut PacketBuf, table: TableId) ->
     is_written
 }
 
-fn short_buffer() -> PacketBuf {
-    PacketBuf::with_capacity(HEADROOM_MAX, ROOM)
+fn short_buffer(room: usize) -> PacketBuf {
+    PacketBuf::with_capacity(HEADROOM_MAX, room)
 }
 
 #[cfg(test)]
@@ -200,8 +220,25 @@ mod tests {
 
     #[test]
     fn long_buffers_do_not_stay() {
-        let mut packets = [packet_buffer(), short_buffer()];
-        tidy(&mut packets);
-        assert!(packets.iter().all(|packet| packet.capacity() == HEADROOM_MAX + ROOM));
+        let room = room_for(INNER_MTU);
+        let mut packets = [packet_buffer(), short_buffer(room)];
+        tidy(&mut packets, room);
+        assert!(packets.iter().all(|packet| packet.capacity() == HEADROOM_MAX + room));
+    }
+
+    /// CHECKLIST PM-10: buffers follow the interface.
+    #[test]
+    fn what_a_longer_interface_takes_goes_with_others() {
+        let mut burst = Burst::new();
+        let read = of_len(8_890);
+        assert_eq!(burst.cut(&mut segments(&read, false).unwrap(), TABLE), Cut::Long);
+        burst.set_tun_mtu(8_890);
+        for _ in 0..2 {
+            assert_eq!(burst.cut(&mut segments(&read, false).unwrap(), TABLE), Cut::Done);
+        }
+        let packets = burst.take();
+        assert!(packets.len() == 2 && packets.iter().all(|it| it.tailroom() >= TAILROOM_MAX));
+        burst.set_tun_mtu(1_280);
+        assert_eq!(burst.room, room_for(INNER_MTU));
     }
 }
