@@ -19,6 +19,7 @@ use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::INNER_MTU;
 use crate::event::{Audit, Event, Events};
+use crate::gateway_notice::Notices;
 use crate::held::{Held, Passed};
 use crate::icmp::{self, is_icmp};
 use crate::icmp_outside::BySpi;
@@ -42,7 +43,7 @@ use self::too_big::Answers;
 /// gets every command, with its own part of the SAs ([`OutboundSa::for_threads`](crate::OutboundSa::for_threads)).
 pub struct Outbound {
     /// The number of its thread.
-    thread: u16,
+    pub(crate) thread: u16,
     passed: Passed,
     tables: Tables,
     pub(crate) sad: OutboundSad,
@@ -58,6 +59,7 @@ pub struct Outbound {
     fragment_id: u32,
     /// What senders of packets that are too long are told.
     answers: Answers,
+    pub(crate) notices: Notices,
     /// Whether the packet at hand was joined from fragments.
     is_joined: bool,
     /// Changes whenever what nested SAs take may have.
@@ -130,6 +132,7 @@ impl Outbound {
             begun: Vec::new(),
             fragment_id: 0,
             answers: Answers::default(),
+            notices: Notices::default(),
             is_joined: false,
             fitted: 1,
             prefetch: None,
@@ -157,12 +160,7 @@ impl Outbound {
     /// Installing an SA twice, or changing one that is not there, does nothing: the control loop
     /// hands out the numbers, so this is only ever a race with a removal.
     pub fn handle_command(&mut self, command: OutboundCommand, now: Instant) {
-        if let OutboundCommand::PathMessage { child, message } = command {
-            return self.handle_path_message(child, message, now);
-        }
-        if let OutboundCommand::ReportFragments { child, largest } = command {
-            return self.report_fragments(child, largest, now);
-        }
+        let Some(command) = self.handle_talk(command, now) else { return };
         self.close_begun();
         self.tables.forget_routes();
         self.fitted = self.fitted.wrapping_add(1);
@@ -218,7 +216,10 @@ impl Outbound {
                     self.after_learning(child, now);
                 }
             }
-            OutboundCommand::PathMessage { .. } | OutboundCommand::ReportFragments { .. } => {}
+            OutboundCommand::PathMessage { .. }
+            | OutboundCommand::ReportFragments { .. }
+            | OutboundCommand::ForgetPath { .. }
+            | OutboundCommand::Notice { .. } => {}
         }
     }
 
@@ -447,6 +448,9 @@ impl Outbound {
         let mut route = table.route(number, &flow, dscp, &self.sad, train);
         if is_icmp(&flow) {
             route = icmp::route(route, &inner, &table.spd, &self.sad);
+            if let Route::ByIke(slot) = route {
+                return self.send_by_ike(slot, &inner, now);
+            }
         }
         let inner = Inner::of(&inner);
         match route {
@@ -486,7 +490,7 @@ impl Outbound {
                 self.hold((policy, pfp), flow, packet, now)
             }
             // It has been resolved; what is not sent harms nobody.
-            Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
+            Route::ByClass(_) | Route::ByIke(_) => Verdict::Drop(DropReason::NoSa),
             Route::Bypass => Verdict::Bypass,
             Route::Drop(reason) => Verdict::Drop(reason),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_db::{ChildSaId, Encapsulation, Spd, TableId};
+use adit_db::{ChildSaId, Encapsulation, GatewayNotice, Spd, TableId};
 use adit_wire::PathMessage;
 
 use crate::path_mtu::MtuSource;
@@ -76,5 +76,18 @@ pub enum OutboundCommand {
         child: ChildSaId,
         /// What it says.
         message: PathMessage,
+    },
+    /// Forgets what is known of the path of an SA beyond its first link and what the operator says, and
+    /// finds it out anew.
+    ForgetPath {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// The peer tells something about an SA in its IKE SA. One thread of several is to hear it.
+    Notice {
+        /// The SA.
+        child: ChildSaId,
+        /// What it tells.
+        notice: GatewayNotice,
     },
 }

@@ -424,3 +424,26 @@ fn what_is_learnt_goes_with_its_sa_on_every_thread() {
     install(&mut threads, ChildSaId(1));
     assert_eq!(listed(&mut threads, ChildSaId(1)), [Some((1_500, MtuSource::Link)); 4]);
 }
+
+/// CHECKLIST PM-11, PM-24: what was learnt can be forgotten before it ages, and is told with the time until
+/// then; what the first link and the operator say stays.
+#[test]
+fn what_was_learnt_is_forgotten_by_command() {
+    let mut tunnel = narrow(&Options::default());
+    let forget = || OutboundCommand::ForgetPath { child: CHILD };
+    let known = |tunnel: &mut Tunnel| tunnel.left.report().sas[0].path.unwrap();
+    assert_eq!(known(&mut tunnel).told, Some(tunnel.now));
+    learn(&mut tunnel.left, 1_400, MtuSource::Link, tunnel.now);
+    path_events(&mut tunnel.left);
+    tunnel.left.handle_command(forget(), tunnel.now);
+    let (path, told) = (known(&mut tunnel), path_events(&mut tunnel.left));
+    assert_eq!((path.mtu, path.source, path.told), (1_400, MtuSource::Link, None));
+    assert_eq!(told, [(1_400, path.inner, MtuSource::Link)]);
+
+    learn(&mut tunnel.left, 1_300, MtuSource::Operator, tunnel.now);
+    tunnel.left.handle_command(forget(), tunnel.now);
+    let path = known(&mut tunnel);
+    assert_eq!((path.mtu, path.source, path.told), (1_300, MtuSource::Operator, None));
+    let nobody = OutboundCommand::ForgetPath { child: ChildSaId(99) };
+    tunnel.left.handle_command(nobody, tunnel.now);
+}

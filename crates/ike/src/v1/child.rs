@@ -140,6 +140,7 @@ impl Child {
             ipcomp: None,
             aggfrag: None,
             path_probe: false,
+            notices: false,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);

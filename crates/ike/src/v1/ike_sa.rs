@@ -381,7 +381,9 @@ impl IkeSa {
                     self.settle_path(old, cx);
                 }
             }
-            PacketEvent::Used { .. } | PacketEvent::Acquire { .. } => {}
+            PacketEvent::Doubted { .. } => self.handle_hint(cx),
+            PacketEvent::Used { .. } | PacketEvent::Notice { .. } | PacketEvent::Acquire { .. } => {
+            }
         }
     }
 

@@ -337,7 +337,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ not a table of this file
           |
-          = help: known keys: keep, peer, address, id, peer_id, childless, redirect, follow_redirects, resumption, over, encap, protocol, engine, tcp, mode, mobike, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, peer_replay_window, tfc_padding, tfc_dummies, compress, turbo, interface, mark, offload, routes, dscp, ecn, df, icmp_errors, security_failures, traceroute_transit, icmp, path_mtu, path_mtu_age, fragment, mss_clamp, idle, pfp, local, remote, path_probe, path_probe_from, classes, cpus, claims, cert, key, ca, peer_cert, peer_key, auth, peer_auth, ppk_id, ppk_required, ppk, reauth, second, secret
+          = help: known keys: keep, peer, address, id, peer_id, childless, redirect, follow_redirects, resumption, over, encap, protocol, engine, tcp, mode, mobike, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, replay_window, peer_replay_window, tfc_padding, tfc_dummies, compress, turbo, interface, mark, offload, routes, dscp, ecn, df, icmp_errors, icmp_carry, security_failures, traceroute_transit, icmp, path_mtu, path_mtu_age, fragment, mss_clamp, idle, pfp, local, remote, path_probe, path_probe_from, classes, cpus, claims, cert, key, ca, peer_cert, peer_key, auth, peer_auth, ppk_id, ppk_required, ppk, reauth, second, secret
         ");
 }
 
