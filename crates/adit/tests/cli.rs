@@ -337,7 +337,7 @@ fn icmp_is_explained() {
     let cells = ["too-big", "3/4", "2", "measure", "implicit", "implicit"];
     assert_eq!(too_big.split_whitespace().collect::<Vec<_>>(), cells);
     let json = adit(&["explain", "icmp", "--json"]).out;
-    let start = "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"transit\":\"hide\",\"security_failures\":\"off\",\"rows\":[{\"row\":\"echo-reply\"";
+    let start = "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"carry\":\"esp\",\"transit\":\"hide\",\"security_failures\":\"off\",\"rows\":[{\"row\":\"echo-reply\"";
     assert!(json.starts_with(start), "{json}");
 }
 

@@ -82,8 +82,8 @@ fn ike_while(site: &Site, act: impl FnOnce()) -> usize {
     let counter = Arc::clone(&count);
     let thread = CaptureThread::start(capture, move |frame| {
         let is_udp = frame.octets.get(23) == Some(&IpProtocol::UDP.0);
-        let port = frame.octets.get(36..38).map(|port| u16::from_be_bytes([port[0], port[1]]));
-        if is_udp && matches!(port, Some(500 | 4_500)) {
+        let port = frame.octets.get(36..).and_then(|rest| rest.first_chunk());
+        if is_udp && port.is_some_and(|port| [500, 4_500].contains(&u16::from_be_bytes(*port))) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         true
@@ -108,11 +108,11 @@ fn about_first_esp(spi: u32, (kind, code): (u8, u8), mtu: u16) -> Vec<u8> {
         dst: "192.0.2.2".parse().unwrap(),
     };
     let esp = [&spi.to_be_bytes()[..], &[0, 0, 0, 1]].concat();
-    let head = [&[kind, code, 0, 0, 0, 0][..], &mtu.to_be_bytes()].concat();
-    let mut message = [head, header.to_octets().to_vec(), esp].concat();
-    let sum = checksum(&message).to_be_bytes();
-    message[2..4].copy_from_slice(&sum);
-    message
+    let message = |[s0, s1]: [u8; 2]| {
+        let head = [&[kind, code, s0, s1, 0, 0][..], &mtu.to_be_bytes()].concat();
+        [head, header.to_octets().to_vec(), esp.clone()].concat()
+    };
+    message(checksum(&message([0, 0])).to_be_bytes())
 }
 
 /// `adit mtu --forget`: what a router has said is known with its age, until somebody forgets it.
