@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Ping(Ping),
     /// Show who is on the path through the tunnels, hop by hop
     Trace(Trace),
+    /// Say what a tunnel's path takes, who has said so and when, or forget that
+    Mtu(Mtu),
     /// Say what happens to a packet, and which policy decides
     Why(Why),
     /// Say when a tunnel's SAs are renewed and end, and what each number comes from
@@ -420,6 +422,21 @@ impl ProbeKind {
             Self::Tcp => "tcp",
         }
     }
+}
+
+/// `adit mtu`.
+#[derive(Debug, Args)]
+pub(crate) struct Mtu {
+    /// The tunnel
+    pub(crate) name: String,
+
+    /// Forget what was learnt, and find it out anew
+    #[arg(long)]
+    pub(crate) forget: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `adit why`.

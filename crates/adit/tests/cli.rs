@@ -28,6 +28,7 @@ fn help_lists_the_verbs() {
       doctor        Look for what is wrong, try the tunnels, and print only problems
       ping          Send echo requests through a tunnel and say where they are lost
       trace         Show who is on the path through the tunnels, hop by hop
+      mtu           Say what a tunnel's path takes, who has said so and when, or forget that
       why           Say what happens to a packet, and which policy decides
       why-lifetime  Say when a tunnel's SAs are renewed and end, and what each number comes from
       spd           Show the policies in the order in which they decide
@@ -336,7 +337,7 @@ fn icmp_is_explained() {
     let cells = ["too-big", "3/4", "2", "measure", "implicit", "implicit"];
     assert_eq!(too_big.split_whitespace().collect::<Vec<_>>(), cells);
     let json = adit(&["explain", "icmp", "--json"]).out;
-    let start = "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"transit\":\"hide\",\"security_failures\":\"off\",\"rows\":[{\"row\":\"echo-reply\"";
+    let start = "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"carry\":\"esp\",\"transit\":\"hide\",\"security_failures\":\"off\",\"rows\":[{\"row\":\"echo-reply\"";
     assert!(json.starts_with(start), "{json}");
 }
 
@@ -551,7 +552,7 @@ fn completions_and_man_pages_come_from_the_same_description() {
         .collect();
     pages.sort();
     insta::assert_snapshot!(pages.join(" "), @r"
-    adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-doctor.1 adit-down.1 adit-explain.1 adit-log.1 adit-ping.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-sad.1 adit-secret-new.1 adit-secret.1 adit-spd.1 adit-status.1 adit-trace.1 adit-up.1 adit-why-lifetime.1 adit-why.1 adit.1
+    adit-check.1 adit-completions.1 adit-demo-break.1 adit-demo-fix.1 adit-demo-shell.1 adit-demo-status.1 adit-demo-stop.1 adit-demo.1 adit-doctor.1 adit-down.1 adit-explain.1 adit-log.1 adit-mtu.1 adit-ping.1 adit-rekey.1 adit-reload.1 adit-restart.1 adit-sad.1 adit-secret-new.1 adit-secret.1 adit-spd.1 adit-status.1 adit-trace.1 adit-up.1 adit-why-lifetime.1 adit-why.1 adit.1
     ");
 }
 

@@ -63,7 +63,9 @@ impl fmt::Display for Unfit {
             Self::Dscp(dscp) => write!(f, "the kernel sets no DSCP {} of its own", dscp.get()),
             Self::Beet => f.write_str("BEET mode is done in user space alone"),
             Self::Df => f.write_str("the kernel clears or copies the DF bit, and never sets it"),
-            Self::Icmp => f.write_str("the kernel has no rules for ICMP (`icmp`, `icmp_errors`)"),
+            Self::Icmp => f.write_str(
+                "the kernel has no rules for ICMP (`icmp`, `icmp_errors`, `icmp_carry`)",
+            ),
             Self::PathMtu => f.write_str(
                 "the kernel finds the path MTU by itself (`path_mtu`, `path_mtu_age`, `fragment`, \
                  `mss_clamp`, `path_probe`)",
@@ -354,7 +356,10 @@ mod tests {
         };
         assert_eq!(unfit(class, &[]), "the kernel has one SA for all classes of traffic");
         let icmp = |child: &mut ChildConfig| child.icmp.errors = IcmpPassage::Discard;
-        assert_eq!(unfit(icmp, &[]), "the kernel has no rules for ICMP (`icmp`, `icmp_errors`)");
+        assert_eq!(
+            unfit(icmp, &[]),
+            "the kernel has no rules for ICMP (`icmp`, `icmp_errors`, `icmp_carry`)"
+        );
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;

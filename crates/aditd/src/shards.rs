@@ -14,6 +14,7 @@ use std::sync::mpsc::TrySendError;
 use adit_db::{Connection, HostSpec, IkeVersion};
 use adit_ike::{Addressee, AuthResult, JobId, Path, Shards, TcpProblem};
 use adit_sys::wake::CommandSender;
+use adit_wire::ip::Icmp;
 
 use crate::message::{Fleet, Input, ToIke, ToShard};
 
@@ -180,9 +181,9 @@ impl ShardLinks {
 
     /// Queues an ICMP error for all, whom [`Self::ring`] wakes, without waiting: the peer may have IKE
     /// SAs with any.
-    pub(crate) fn try_push_unreachable(&self, path: Path) {
+    pub(crate) fn try_push_unreachable(&self, path: Path, icmp: Option<Icmp>) {
         for number in 0..self.map.count() {
-            if self.try_push(number, Input::Unreachable(path)).is_err() {
+            if self.try_push(number, Input::Unreachable(path, icmp)).is_err() {
                 self.drop_one();
             }
         }
@@ -318,10 +319,10 @@ mod tests {
         assert_eq!(links.dropped(), 2);
 
         // The second is full, the first is not, and neither is waited for.
-        links.try_push_unreachable(path("203.0.113.1"));
+        links.try_push_unreachable(path("203.0.113.1"), None);
         assert_eq!(links.dropped(), 3);
         let first = to_first.next();
-        assert!(matches!(first, Next::Command(ToIke::Input(Input::Unreachable(_)))));
+        assert!(matches!(first, Next::Command(ToIke::Input(Input::Unreachable(..)))));
         let refused = links.try_push_auth(JobId(5), &AuthResult::Verified);
         assert_eq!(refused, Err(Refused::Full));
         drop(to_second);

@@ -7,11 +7,16 @@ mod common;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use adit_dataplane::HEADROOM_MAX;
 use adit_mgmt::api::TunnelState;
+use adit_mgmt::vici::Request;
+use adit_mgmt::vici::answer::Outcome;
 use adit_sys::BatchIo;
+use adit_sys::capture::{Capture, CaptureThread};
 use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
 use adit_sys::netlink::{Family, Route};
 use adit_sys::raw::BypassSocket;
@@ -51,6 +56,116 @@ fn a_closed_port_is_told_through_a_tunnel_for_udp() {
     for (from, to) in [("10.1.0.1", "10.2.0.1"), ("fd01::1", "fd02::1")] {
         let answer = answer_of_closed_port(&pair.oslo, from, to);
         assert_eq!(answer, ErrorKind::ConnectionRefused, "{}", pair.oslo.log());
+    }
+}
+
+/// The fourth method of draft-ietf-ipsec-icmp-options-00: Berlin hands the error to its IKE, and Oslo's tells
+/// the program. Nothing but the datagram itself passes the tunnel.
+#[test]
+fn a_closed_port_is_told_by_ike() {
+    let Some(mut pair) = Pair::new("icmp-ike") else { return };
+    let by_ike = "keep = \"passive\"\nicmp_carry = \"ike\"";
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, by_ike));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    for (from, to) in [("10.1.0.1", "10.2.0.1"), ("fd01::1", "fd02::1")] {
+        let answer = answer_of_closed_port(&pair.oslo, from, to);
+        assert_eq!(answer, ErrorKind::ConnectionRefused, "{}", pair.oslo.log());
+    }
+    let status = pair.oslo.tunnel("tunnel").unwrap();
+    assert_eq!((status.packets_out, status.packets_in), (2, 0));
+}
+
+/// Counts the IKE messages over IPv4 that a site sends and gets while something happens, and a second longer.
+fn ike_while(site: &Site, act: impl FnOnce()) -> usize {
+    let capture = site.namespace.run(|| Capture::open("wan", 64)).unwrap().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let thread = CaptureThread::start(capture, move |frame| {
+        let is_udp = frame.octets.get(23) == Some(&IpProtocol::UDP.0);
+        let port = frame.octets.get(36..).and_then(|rest| rest.first_chunk());
+        if is_udp && port.is_some_and(|port| [500, 4_500].contains(&u16::from_be_bytes(*port))) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    })
+    .unwrap();
+    act();
+    std::thread::sleep(Duration::from_secs(1));
+    let _ = thread.stop();
+    count.load(Ordering::Relaxed)
+}
+
+/// An ICMP message of this type and code, with this MTU, about the first ESP packet that Oslo has sent.
+fn about_first_esp(spi: u32, (kind, code): (u8, u8), mtu: u16) -> Vec<u8> {
+    let header = Ipv4Header {
+        traffic_class: 0,
+        total_len: 28,
+        identification: 1,
+        dont_fragment: false,
+        ttl: 60,
+        protocol: IpProtocol::ESP,
+        src: "192.0.2.1".parse().unwrap(),
+        dst: "192.0.2.2".parse().unwrap(),
+    };
+    let esp = [&spi.to_be_bytes()[..], &[0, 0, 0, 1]].concat();
+    let message = |[s0, s1]: [u8; 2]| {
+        let head = [&[kind, code, s0, s1, 0, 0][..], &mtu.to_be_bytes()].concat();
+        [head, header.to_octets().to_vec(), esp.clone()].concat()
+    };
+    message(checksum(&message([0, 0])).to_be_bytes())
+}
+
+/// `adit mtu --forget`: what a router has said is known with its age, until somebody forgets it.
+#[test]
+fn what_was_learnt_can_be_forgotten() {
+    let Some(mut pair) = Pair::new("icmp-forget") else { return };
+    // Lengths are hidden, so nobody probes the path and corrects the router.
+    let padded = "tfc_padding = 64";
+    pair.start(&plain(1, 2, padded), &plain(2, 1, &format!("keep = \"passive\"\n{padded}")));
+    let forget = |site: &Site| {
+        let tunnel = "tunnel".to_owned();
+        Outcome::parse(&site.call(&Request::AditForgetPath { tunnel }))
+    };
+    let known = |site: &Site| {
+        let status = site.tunnel("tunnel").unwrap();
+        (status.path_mtu, status.path_mtu_source, status.path_mtu_age_s.is_some())
+    };
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    let sa = pair.oslo.sad().sas.remove(0);
+    let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
+    let message = about_first_esp(spi, (3, 4), 1_400);
+    send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
+    let learnt = (Some(1_400), Some("icmp".to_owned()), true);
+    wait_until("it is believed", || known(&pair.oslo) == learnt);
+
+    let outcome = forget(&pair.oslo);
+    assert_eq!((outcome.error, outcome.matches), (None, Some(1)));
+    assert_eq!(known(&pair.oslo), (Some(1_500), Some("link".to_owned()), false));
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+}
+
+/// CHECKLIST PM-29: an error about ESP above IP, which no socket's error queue has, prompts a question to the
+/// peer; by setting not.
+#[test]
+fn an_error_about_raw_esp_prompts_a_question() {
+    for (name, extra, asks) in [
+        ("icmp-prompt", "", true),
+        ("icmp-deaf", "[icmp]\nhost-unreachable = { red = \"discard\" }", false),
+    ] {
+        let Some(mut pair) = Pair::new(name) else { return };
+        pair.start(&plain(1, 2, extra), &plain(2, 1, "keep = \"passive\""));
+        pair.oslo.wait_for("tunnel", TunnelState::Up);
+        pair.assert_carries("10.1.0.1", "10.2.0.1");
+        // Who was heard a moment ago is not asked.
+        std::thread::sleep(Duration::from_secs(6));
+        let sa = pair.oslo.sad().sas.remove(0);
+        let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
+        let message = about_first_esp(spi, (3, 1), 0);
+        let asked = ike_while(&pair.berlin, || {
+            send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
+        });
+        assert_eq!(asked > 0, asks, "{asked} messages: {}", pair.oslo.log());
     }
 }
 

@@ -308,6 +308,7 @@ impl Job {
             ipcomp: None,
             aggfrag: None,
             path_probe: false,
+            notices: false,
             rekeys: None,
         })
     }

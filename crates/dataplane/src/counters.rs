@@ -43,6 +43,8 @@ pub struct PathReport {
     pub inner: u16,
     /// Who says so.
     pub source: MtuSource,
+    /// When that was said, if it is forgotten some time later.
+    pub told: Option<Instant>,
 }
 
 /// What compression did for one direction of a child SA (RFC 3173).

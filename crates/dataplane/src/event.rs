@@ -54,6 +54,12 @@ pub enum Event {
         /// The SA.
         child: ChildSaId,
     },
+    /// Somebody outside says that packets of an SA do not arrive, which may be true: a reason to ask the
+    /// peer for a sign of life. Told some times in a minute at most.
+    Doubted {
+        /// The SA.
+        child: ChildSaId,
+    },
     /// Another path MTU is in force for an SA: told once by each thread when it changes, and when the
     /// SA begins to carry packets with less than its link takes.
     PathMtu {

@@ -10,7 +10,7 @@ use adit_wire::ip::{FlowKey, Icmp, IcmpError, IpPacket, QuotedSpi};
 
 use crate::drop_reason::DropReason;
 use crate::event::Event;
-use crate::outbound_sad::{OutboundSad, Slot};
+use crate::outbound_sad::OutboundSad;
 use crate::sa::InboundSa;
 use crate::tables::{Route, route_of};
 
@@ -37,9 +37,11 @@ pub(crate) fn route(route: Route, message: &IpPacket<'_>, spd: &Spd, sad: &Outbo
             if refused { Route::Drop(DropReason::IcmpRefused) } else { route }
         }
         Route::NoSa(_) | Route::Drop(DropReason::NoPolicy) if icmp.is_error(message.protocol()) => {
-            way_of_quoted(message, spd, sad).map_or(route, Route::Sa)
+            way_of_quoted(message, spd, sad).unwrap_or(route)
         }
-        Route::NoSa(_) | Route::Drop(_) | Route::Bypass | Route::ByClass(_) => route,
+        Route::NoSa(_) | Route::Drop(_) | Route::Bypass | Route::ByClass(_) | Route::ByIke(_) => {
+            route
+        }
     }
 }
 
@@ -51,11 +53,12 @@ fn is_redirect(protocol: IpProtocol, icmp: Icmp) -> bool {
     }
 }
 
-/// The SA by which the answers go to the packet that an error quotes, if the error may go there, too.
+/// By the SA by which the answers go to the packet that an error quotes, if the error may go there, too, or
+/// by the IKE SA of that one.
 ///
 /// RFC 4301 §6.2: where no SA would carry the message itself, it is mapped to the SA that would carry
 /// the return traffic of the packet that caused it.
-fn way_of_quoted(message: &IpPacket<'_>, spd: &Spd, sad: &OutboundSad) -> Option<Slot> {
+fn way_of_quoted(message: &IpPacket<'_>, spd: &Spd, sad: &OutboundSad) -> Option<Route> {
     let error = IcmpError::read(message).ok()?;
     let about = error.about().ok()?;
     // It is for who sent the packet, and nobody else.
@@ -69,8 +72,13 @@ fn way_of_quoted(message: &IpPacket<'_>, spd: &Spd, sad: &OutboundSad) -> Option
     let sa = sad.at(slot)?;
     // Only in tunnel mode can somebody else speak than the host itself.
     let may_speak = sa.mode == Mode::Tunnel || message.src() == about.dst();
-    let passage = sa.passage(error.protocol, error.icmp);
-    (may_speak && passage == IcmpPassage::Implicit).then_some(slot)
+    if sa.passage(error.protocol, error.icmp) != IcmpPassage::Implicit {
+        return None;
+    }
+    match sa.by_ike().has_error(may_speak) {
+        true => Some(Route::ByIke(slot)),
+        false => may_speak.then_some(Route::Sa(slot)),
+    }
 }
 
 impl InboundSa {

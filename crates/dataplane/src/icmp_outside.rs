@@ -1,10 +1,15 @@
 //! What is said outside about our packets: that they are too big, have no hops left (for that see
-//! [`crate::transit`]), or failed the peer's security. Nobody has authenticated it (RFC 4301 §6.1.1, §8.2).
+//! [`crate::transit`]), do not arrive, or failed the peer's security. Nobody has authenticated it (RFC 4301
+//! §6.1.1, §8.2).
 //!
 //! A message is believed as far as it can be checked: it quotes an ESP or AH packet to the peer of an
 //! SA, with that SA's SPI and a sequence number that was given out lately, and tells a size below the
 //! one in force. Its effect is bounded below, limited in rate, aged, and where the peer answers probes
 //! undone within a second if it is not true. Everything else changes nothing.
+//!
+//! That packets do not arrive is a reason to ask the peer whether it is there, some times in a minute; by
+//! setting that they are too big is no more than a reason to probe the path. The `red` column of the
+//! tunnel's table says which messages are (`adit_db::IcmpRules`).
 //!
 //! Security failures (RFC 2521) are looked at as far as to tell people of those that may be true. One that
 //! came through an SA is its peer's word, and that the peer does not know an SPI has the SA replaced.
@@ -16,7 +21,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use adit_db::sad::Table;
-use adit_db::{Age, ChildSaId, IcmpRed};
+use adit_db::{Age, ChildSaId, IcmpRed, IcmpRow};
 use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, QuotedSpi};
 
@@ -40,6 +45,8 @@ pub enum Complaint {
     TooMany,
     /// The operator wants nothing to be made of it.
     Unheard,
+    /// The peer is asked for a sign of life, or the path is probed.
+    Prompted,
     /// A router is no hop of this tunnel: nobody hears of it.
     Hidden,
     /// Who has sent the packet inside is told of the router: [`Outbound::poll_answer`].
@@ -89,7 +96,12 @@ impl Outbound {
         let Some(message) = Message::read(packet) else { return Complaint::NotForUs };
         match message.what {
             What::TooBig(mtu, icmp) => self.handle_too_big(&message.outer, (mtu, icmp), now),
-            What::Expired => self.handle_expired(&message.outer, message.from, now),
+            What::Expired(icmp) => {
+                let prompted = self.prompt(&message.outer, icmp, now);
+                let shown = self.handle_expired(&message.outer, message.from, now);
+                if shown == Complaint::Hidden { prompted } else { shown }
+            }
+            What::Unreachable(icmp) => self.prompt(&message.outer, icmp, now),
             What::Failure(code) => match self.sender_of(&message.outer) {
                 Some(_) => Complaint::Failure { code, is_told: self.failures_heard.pass(1, now) },
                 None => Complaint::Unknown,
@@ -122,9 +134,9 @@ impl Outbound {
     ) -> Complaint {
         let Some(child) = self.sender_of(outer) else { return Complaint::Unknown };
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
-        let protocol = if outer.us.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
-        if sa.red(protocol, icmp) != IcmpRed::Measure {
-            return Complaint::Unheard;
+        match sa.red(outer.protocol(), icmp) {
+            IcmpRed::Measure => {}
+            IcmpRed::Prompt | IcmpRed::Discard => return self.prompt(outer, icmp, now),
         }
         let (current, source) = sa.path().in_force();
         // RFC 8201 §4: nothing is ever raised by a message.
@@ -137,9 +149,7 @@ impl Outbound {
         if is_settled || !is_news {
             return Complaint::NoNews;
         }
-        let talk = sa.talk().get_or_insert_default();
-        let one = talk.complaints.spend(PER_SA, PER_SA_INTERVAL, now);
-        if !one || !self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now) {
+        if !self.may_complain(child, now) {
             return Complaint::TooMany;
         }
         self.before_learning();
@@ -149,6 +159,39 @@ impl Outbound {
         self.events.push(Event::PathLearnt { child, mtu, source: MtuSource::Icmp });
         self.after_learning(child, now);
         Complaint::Believed
+    }
+}
+
+impl Outbound {
+    /// Takes a message as no more than a reason to ask: the path, if that can be probed and the message is
+    /// about it, else the peer.
+    fn prompt(&mut self, outer: &Outer, icmp: Icmp, now: Instant) -> Complaint {
+        let Some(child) = self.sender_of(outer) else { return Complaint::Unknown };
+        let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
+        if sa.red(outer.protocol(), icmp) == IcmpRed::Discard {
+            return Complaint::Unheard;
+        }
+        // Who traces a path through it makes routers say so again and again.
+        let is_traced = is_about_hops(outer.protocol(), icmp) && sa.reveals();
+        if is_traced {
+            return Complaint::NoNews;
+        }
+        if !self.may_complain(child, now) {
+            return Complaint::TooMany;
+        }
+        let is_too_big = IcmpRow::of(outer.protocol(), icmp) == IcmpRow::TOO_BIG;
+        if !(is_too_big && self.probe_now(child, now)) {
+            self.events.push(Event::Doubted { child });
+        }
+        Complaint::Prompted
+    }
+
+    /// Whether one more message about an SA may have an effect.
+    fn may_complain(&mut self, child: ChildSaId, now: Instant) -> bool {
+        let Some(sa) = self.sad.by_child(child) else { return false };
+        let talk = sa.talk().get_or_insert_default();
+        let one = talk.complaints.spend(PER_SA, PER_SA_INTERVAL, now);
+        one && self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now)
     }
 }
 
@@ -195,8 +238,10 @@ pub(crate) struct Outer {
 enum What {
     /// No packet may have more octets, by a message of this type.
     TooBig(u16, Icmp),
-    /// The packet had no hops left.
-    Expired,
+    /// The packet had no hops left, by a message of this type.
+    Expired(Icmp),
+    /// The packet did not arrive.
+    Unreachable(Icmp),
     /// The packet failed this.
     Failure(SecurityFailure),
 }
@@ -211,8 +256,8 @@ impl Message {
             (Some(0), _) if about.is_ipv4() => What::TooBig(next_plateau(error.quoted), error.icmp),
             (Some(mtu), _) => What::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX), error.icmp),
             (None, Some(failure)) => What::Failure(failure),
-            (None, None) if is_about_hops(&error) => What::Expired,
-            (None, None) => return None,
+            (None, None) if is_about_hops(error.protocol, error.icmp) => What::Expired(error.icmp),
+            (None, None) => What::Unreachable(error.icmp),
         };
         Some(Self { from: packet.src(), outer, what })
     }
@@ -222,15 +267,20 @@ impl Outer {
     pub(crate) fn of(about: &IpPacket<'_>, quoted: QuotedSpi) -> Self {
         Self { us: about.src(), peer: about.dst(), quoted }
     }
+
+    /// The ICMP of its family.
+    fn protocol(&self) -> IpProtocol {
+        if self.us.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 }
+    }
 }
 
 /// Whether a packet had no hops left, and did not lack fragments (RFC 792, RFC 4443 §3.3).
-fn is_about_hops(error: &IcmpError<'_>) -> bool {
-    let kind = match error.protocol {
+fn is_about_hops(protocol: IpProtocol, icmp: Icmp) -> bool {
+    let kind = match protocol {
         IpProtocol::ICMP => Icmp::TIME_EXCEEDED,
         _ => Icmp::TIME_EXCEEDED_V6,
     };
-    (error.icmp.kind, error.icmp.code) == (kind, 0)
+    (icmp.kind, icmp.code) == (kind, 0)
 }
 
 /// What is tried by RFC 1191 §5 where a router that is older than that says nothing: the next of the

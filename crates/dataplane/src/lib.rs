@@ -15,7 +15,8 @@
 //!
 //! Fragments are joined where policy or mode ask for whole packets (RFC 4301 §7). ICMP errors pass
 //! with the SA of the packets that they are about (`icmp`, RFC 4301 §6). Each SA has a path MTU
-//! (`path_mtu`), from which follows what it takes inside (`overhead`).
+//! (`path_mtu`), from which follows what it takes inside (`overhead`). What no SA can carry goes by IKE
+//! (`gateway_notice`).
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod early;
 mod echo_probe;
 mod esp;
 mod event;
+mod gateway_notice;
 mod group;
 mod held;
 mod icmp;

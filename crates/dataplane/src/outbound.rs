@@ -19,6 +19,7 @@ use crate::counters::{OutboundReport, SaCounters};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::esp::INNER_MTU;
 use crate::event::{Audit, Event, Events};
+use crate::gateway_notice::Notices;
 use crate::held::{Held, Passed};
 use crate::icmp::{self, is_icmp};
 use crate::icmp_outside::BySpi;
@@ -42,7 +43,7 @@ use self::too_big::Answers;
 /// gets every command, with its own part of the SAs ([`OutboundSa::for_threads`](crate::OutboundSa::for_threads)).
 pub struct Outbound {
     /// The number of its thread.
-    thread: u16,
+    pub(crate) thread: u16,
     passed: Passed,
     tables: Tables,
     pub(crate) sad: OutboundSad,
@@ -58,6 +59,7 @@ pub struct Outbound {
     fragment_id: u32,
     /// What senders of packets that are too long are told.
     answers: Answers,
+    pub(crate) notices: Notices,
     /// Longest packet that any of its interfaces takes whole, octets.
     tun_mtu: u16,
     /// Changes whenever what nested SAs take may have.
@@ -130,6 +132,7 @@ impl Outbound {
             begun: Vec::new(),
             fragment_id: 0,
             answers: Answers::default(),
+            notices: Notices::default(),
             tun_mtu: INNER_MTU,
             fitted: 1,
             prefetch: None,
@@ -217,7 +220,9 @@ impl Outbound {
             OutboundCommand::TunMtu(mtu) => self.set_tun_mtu(mtu),
             OutboundCommand::PathMessage { .. }
             | OutboundCommand::ReportFragments { .. }
-            | OutboundCommand::BadSpi { .. } => {}
+            | OutboundCommand::BadSpi { .. }
+            | OutboundCommand::ForgetPath { .. }
+            | OutboundCommand::Notice { .. } => {}
         }
     }
 
@@ -446,6 +451,9 @@ impl Outbound {
         let mut route = table.route(number, &flow, dscp, &self.sad, train);
         if is_icmp(&flow) {
             route = icmp::route(route, &inner, &table.spd, &self.sad);
+            if let Route::ByIke(slot) = route {
+                return self.send_by_ike(slot, &inner, now);
+            }
         }
         let inner = Inner::of(&inner);
         match route {
@@ -485,7 +493,7 @@ impl Outbound {
                 self.hold((policy, pfp), flow, packet, now)
             }
             // It has been resolved; what is not sent harms nobody.
-            Route::ByClass(_) => Verdict::Drop(DropReason::NoSa),
+            Route::ByClass(_) | Route::ByIke(_) => Verdict::Drop(DropReason::NoSa),
             Route::Bypass => self.bypass(packet, now),
             Route::Drop(reason) => Verdict::Drop(reason),
         }

@@ -150,6 +150,12 @@ impl PathMtu {
         }
     }
 
+    /// When the value in force was told, if it ages.
+    pub(crate) fn told(&self) -> Option<Instant> {
+        let (mtu, source) = self.in_force();
+        self.learnt.filter(|learnt| (learnt.mtu, learnt.source) == (mtu, source))?.at
+    }
+
     /// Whether routers may cut what is sent (CHECKLIST PM-03). That is believed no longer than the value
     /// which came with it.
     pub(crate) fn may_be_cut(&self) -> bool {

@@ -219,21 +219,32 @@ impl Outbound {
     /// do not say.
     fn handle_fragment(&mut self, child: ChildSaId, largest: u16, now: Instant) {
         let Some(sa) = self.sad.by_child(child) else { return };
-        let current = sa.path().in_force().0;
-        let Some(probing) = sa.probing() else { return };
-        // Fragments are of eight octets, and who cuts by himself may leave some more: that is no news.
-        if current.saturating_sub(largest) <= FRAGMENT_GRAIN {
+        if sa.has_probing() && sa.is_cut_below(largest) && !self.probe_now(child, now) {
+            self.believe_fragment(child, largest, now);
+        }
+    }
+
+    /// Tries at once what the path takes; false if nothing is tried there.
+    pub(crate) fn probe_now(&mut self, child: ChildSaId, now: Instant) -> bool {
+        let sa = self.sad.by_child(child);
+        let is_probed = sa.and_then(OutboundSa::probing).is_some_and(|it| it.prober.is_some());
+        if is_probed {
+            self.with_prober(child, now, |prober, _| prober.handle_fragments(now));
+        }
+        is_probed
+    }
+
+    /// The same as a report where nothing can be tried.
+    pub(crate) fn believe_fragment(&mut self, child: ChildSaId, largest: u16, now: Instant) {
+        let sa = self.sad.by_child(child);
+        if !sa.is_some_and(|sa| sa.is_cut_below(largest) && !sa.ignores_path()) {
             return;
         }
-        if probing.prober.is_some() {
-            self.with_prober(child, now, |prober, _| prober.handle_fragments(now));
-        } else {
-            self.before_learning();
-            let Some(sa) = self.sad.by_child(child) else { return };
-            sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
-            self.events.push(Event::PathLearnt { child, mtu: largest, source: MtuSource::Report });
-            self.after_learning(child, now);
-        }
+        self.before_learning();
+        let Some(sa) = self.sad.by_child(child) else { return };
+        sa.learn_mtu(largest, MtuSource::Report, now, &mut self.events);
+        self.events.push(Event::PathLearnt { child, mtu: largest, source: MtuSource::Report });
+        self.after_learning(child, now);
     }
 
     /// Begins to probe the path of an SA that is used from now on, and ends that for what it replaces:
@@ -273,6 +284,16 @@ impl Outbound {
         let Some(sa) = self.sad.by_child(child) else { return };
         let mtu = sa.path().in_force().0;
         self.with_prober(child, now, |prober, _| prober.handle_new_path(mtu, now));
+    }
+
+    /// Takes the path of an SA for one of which nothing is known.
+    pub(crate) fn forget_path(&mut self, child: ChildSaId, now: Instant) {
+        self.before_learning();
+        if let Some(sa) = self.sad.by_child(child) {
+            sa.handle_new_path(&mut self.events);
+            self.note_limit(child);
+            self.note_new_path(child, now);
+        }
     }
 
     /// Ends the probes of an SA.
@@ -356,6 +377,12 @@ impl OutboundSa {
         let is_alone = self.outer_policy().is_none();
         let is_plain = !self.encap.tcp && !self.is_ah() && self.tfc.padding == 0;
         self.has_probing() && is_alone && is_plain && !self.ignores_path()
+    }
+
+    /// Whether fragments of this size say that its packets are longer than the path takes: they are of
+    /// eight octets, and who cuts by himself may leave some more.
+    fn is_cut_below(&self, largest: u16) -> bool {
+        self.path().in_force().0.saturating_sub(largest) > FRAGMENT_GRAIN
     }
 
     /// Between which sizes that of its path is sought.

@@ -29,6 +29,7 @@ use crate::drop_reason::{DropReason, SaDrops};
 use crate::echo_probe::EchoProbe;
 use crate::esp::INNER_MTU;
 use crate::event::{Event, Events};
+use crate::gateway_notice::ByIke;
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
@@ -298,6 +299,9 @@ impl OutboundSa {
         if sa.path_probe {
             *outbound.talk() = Some(Box::new(PathTalk::agreed()));
         }
+        if sa.notices {
+            outbound.set_by_ike(ByIke::of(sa));
+        }
         outbound.fit_path();
         Ok(outbound)
     }
@@ -394,7 +398,12 @@ impl OutboundSa {
 
     /// How an ICMP message of the protected side gets into it.
     pub(crate) fn passage(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpPassage {
-        self.selectors.passage(IcmpSide::Black, protocol, icmp)
+        self.passage_from(IcmpSide::Black, protocol, icmp)
+    }
+
+    /// The same of one that comes from this side.
+    pub(crate) fn passage_from(&self, side: IcmpSide, of: IpProtocol, icmp: Icmp) -> IcmpPassage {
+        self.selectors.passage(side, of, icmp)
     }
 
     /// What becomes of an ICMP message about its packets from outside.
@@ -501,7 +510,7 @@ impl OutboundSa {
         let (mtu, source) = self.path().in_force();
         SaCounters {
             ipcomp,
-            path: Some(PathReport { mtu, inner: self.inner_max, source }),
+            path: Some(PathReport { mtu, inner: self.inner_max, source, told: self.path().told() }),
             ..self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
         }
     }
@@ -539,7 +548,7 @@ impl InboundSa {
             group: None,
             watched: sa.lifetime.idle.is_some(),
             selectors: Box::new(Selectors::of(sa)),
-            talk: sa.path_probe.then(|| Box::new(PathTalk::agreed())),
+            talk: (sa.path_probe || sa.notices).then(|| Box::new(PathTalk::agreed())),
             mss: sa.mtu.mss,
             inner_max: inner_max_of(sa),
             cold: Box::new(Cold { settled: Some(sa.encap.remote), ..Cold::default() }),

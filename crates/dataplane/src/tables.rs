@@ -17,6 +17,8 @@ use crate::seal::Look;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Route {
     Sa(Slot),
+    /// The IKE SA of this SA has it: an ICMP error.
+    ByIke(Slot),
     NoSa(PolicyId),
     /// The DSCP of each packet says whose SA.
     ByClass(PolicyId),
@@ -223,6 +225,6 @@ pub(crate) fn missing(
             Err(Gap::NoSa { policy, .. }) => Some(policy),
             Ok(_) | Err(Gap::TooDeep) => None,
         },
-        Route::Bypass | Route::Drop(_) | Route::ByClass(_) => None,
+        Route::Bypass | Route::Drop(_) | Route::ByClass(_) | Route::ByIke(_) => None,
     }
 }

@@ -75,6 +75,8 @@ pub struct ChildSa {
     pub aggfrag: Option<Aggfrag>,
     /// Whether the peer answers probes of the path MTU, as we do.
     pub path_probe: bool,
+    /// Whether the peer takes [notices](crate::GatewayNotice) about it in the IKE SA.
+    pub notices: bool,
     /// The child SA it replaces.
     pub rekeys: Option<ChildSaId>,
 }

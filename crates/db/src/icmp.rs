@@ -51,7 +51,7 @@ impl fmt::Display for IcmpPassage {
 /// What becomes of the messages of one row.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct IcmpTreatment {
-    /// From outside; a setting only where it measures.
+    /// From outside; a setting where it has an effect by default.
     pub red: IcmpRed,
     /// From the protected side into a tunnel.
     pub black: IcmpPassage,
@@ -85,6 +85,31 @@ impl Transit {
     }
 }
 
+/// What carries errors that pass implicitly.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum IcmpCarry {
+    /// The SA of the packet that they quote.
+    #[default]
+    Esp,
+    /// The IKE SA, where the peer takes that (draft-ietf-ipsec-icmp-options-00): then no packet in the
+    /// tunnel is of another source than its selectors say. Else the same as [`Self::Esp`].
+    Ike,
+}
+
+impl IcmpCarry {
+    /// All, with their words.
+    pub const WORDS: [(&str, Self); 2] = [("esp", Self::Esp), ("ike", Self::Ike)];
+
+    /// Its word in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Esp => "esp",
+            Self::Ike => "ike",
+        }
+    }
+}
+
 /// Where a message comes from that is to pass.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IcmpSide {
@@ -99,7 +124,8 @@ pub enum IcmpSide {
 pub enum IcmpRed {
     /// Nothing.
     Discard,
-    /// It is a reason to ask a peer for a sign of life.
+    /// It is a reason to ask a peer for a sign of life, and if it says that packets are too big, to probe
+    /// the path.
     Prompt,
     /// It makes the path MTU of an SA less if it quotes what that has sent of late, and not below the
     /// least that links take.
@@ -108,7 +134,12 @@ pub enum IcmpRed {
 
 impl IcmpRed {
     /// What may be said of messages that measure, with its words.
-    pub const WORDS: [(&str, Self); 2] = [("discard", Self::Discard), ("measure", Self::Measure)];
+    pub const WORDS: [(&str, Self); 3] =
+        [("discard", Self::Discard), ("prompt", Self::Prompt), ("measure", Self::Measure)];
+
+    /// What may be said of other errors.
+    pub const WORDS_OF_ERRORS: [(&str, Self); 2] =
+        [("discard", Self::Discard), ("prompt", Self::Prompt)];
 
     /// As people read it.
     #[must_use]
@@ -141,6 +172,9 @@ pub struct IcmpRow {
 impl IcmpRow {
     /// How many there are.
     pub const COUNT: usize = 20;
+
+    /// The number of the row of those that measure a path.
+    pub const TOO_BIG: usize = TOO_BIG;
 
     /// All, in the order of ICMP's types.
     pub const ALL: [Self; Self::COUNT] = [
@@ -301,6 +335,8 @@ const fn both(passage: IcmpPassage) -> IcmpTreatment {
 pub struct IcmpRules {
     /// How errors pass at best, whatever their rows say.
     pub errors: IcmpPassage,
+    /// What carries those that pass implicitly.
+    pub carry: IcmpCarry,
     /// Whether routers outside are hops of the tunnel; in tunnel mode.
     pub transit: Transit,
     /// Who is told of packets that are refused for their security.
@@ -319,6 +355,7 @@ impl IcmpRules {
     /// Every row as it is by default, and no limit.
     pub const DEFAULT: Self = Self {
         errors: IcmpPassage::Implicit,
+        carry: IcmpCarry::Esp,
         transit: Transit::Hide,
         security_failures: SecurityFailures::Off,
         rows: defaults(),

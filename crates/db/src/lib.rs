@@ -12,6 +12,7 @@
 //! | `mtu_policy` | how the path MTU is found, and what becomes of what is too long (RFC 4301 §8) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
 //! | `child_sa` | what two peers agreed on |
+//! | `gateway_notice` | what they tell each other about it in the IKE SA |
 //! | `manual` | what an operator keyed by hand |
 //! | `spd`, `pfp`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
 //! | `sad`, `replay`, `lifetime` | what an SA needs per packet (RFC 4301 §4.4.2, RFC 4303 §3) |
@@ -30,6 +31,7 @@ mod decorrelate;
 mod dscp_class;
 mod flow_cache;
 mod gateway;
+mod gateway_notice;
 mod host;
 mod icmp;
 mod identity;
@@ -66,8 +68,11 @@ pub use connection::{
 pub use dscp_class::{DscpClass, DscpSet};
 pub use flow_cache::{FlowCache, FlowPlace};
 pub use gateway::{Gateway, GatewayError, Redirect};
+pub use gateway_notice::GatewayNotice;
 pub use host::{HostError, HostSpec, single_address};
-pub use icmp::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment, Transit};
+pub use icmp::{
+    IcmpCarry, IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment, Transit,
+};
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
 pub use kernel::{

@@ -152,6 +152,7 @@ impl ManualSa {
             ipcomp: None,
             aggfrag: None,
             path_probe: false,
+            notices: false,
             rekeys: None,
         })
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, IkeSaId};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, GatewayNotice, IkeSaId};
 use adit_pki::{Certificate, Distrust, Moment};
 use adit_wire::ip::FlowKey;
 
@@ -235,6 +235,18 @@ pub enum PacketEvent {
     Used {
         /// The child SA.
         child: ChildSaId,
+    },
+    /// Somebody outside says that packets of a child SA do not arrive. Nobody has authenticated it.
+    Doubted {
+        /// The child SA.
+        child: ChildSaId,
+    },
+    /// The peer is to be told something about a child SA that the SA itself cannot carry.
+    Notice {
+        /// The child SA.
+        child: ChildSaId,
+        /// What to tell.
+        notice: GatewayNotice,
     },
 }
 

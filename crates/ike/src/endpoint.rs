@@ -31,10 +31,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_crypto::Rng;
-use adit_db::{ChildSaId, ConnectionName, IkeSaId};
+use adit_db::{ChildSaId, Connection, ConnectionName, IcmpRed, IkeSaId};
 use adit_wire::Reader;
-use adit_wire::iana::NotifyType;
+use adit_wire::iana::{IpProtocol, NotifyType};
 use adit_wire::ikev2::Header;
+use adit_wire::ip::Icmp;
 
 use crate::command::{AuthResult, Command, JobId, PacketEvent, Path, TcpProblem};
 use crate::config::EndpointConfig;
@@ -214,7 +215,9 @@ impl Endpoint {
             | PacketEvent::HardExpire { child }
             | PacketEvent::PeerMoved { child, .. }
             | PacketEvent::Traffic { child }
-            | PacketEvent::Used { child } => match self.ike_of(child) {
+            | PacketEvent::Used { child }
+            | PacketEvent::Doubted { child }
+            | PacketEvent::Notice { child, .. } => match self.ike_of(child) {
                 Some(id) if self.v1.contains(id) => {
                     self.with_v1(id, now, rng, |sa, cx| sa.handle_packet_event(&event, cx));
                 }
@@ -230,8 +233,23 @@ impl Endpoint {
     ///
     /// Anyone can forge this, so it ends nothing: it is a reason to report if the peer stays
     /// silent, and prompts a liveness check (CHECKLIST M03).
-    pub fn handle_unreachable(&mut self, path: Path, now: Instant, rng: &mut dyn Rng) {
-        let concerned = |sa: &&IkeSa| sa.core.path.remote == path.remote && !sa.core.path.is_tcp();
+    ///
+    /// `icmp` is the message that says so, if it was one: a connection hears those that its rules for what
+    /// comes from outside let it hear.
+    pub fn handle_unreachable(
+        &mut self,
+        path: Path,
+        icmp: Option<Icmp>,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let hears = |connection: Option<&Connection>| {
+            connection.is_none_or(|connection| hears(connection, path, icmp))
+        };
+        let concerned = |sa: &&IkeSa| {
+            let is_meant = sa.core.path.remote == path.remote && !sa.core.path.is_tcp();
+            is_meant && hears(sa.core.connection.as_deref())
+        };
         let sas = self.sas.with_peer(path.remote.ip()).filter(concerned);
         let ids: Vec<IkeSaId> = sas.map(|sa| sa.core.id).collect();
         for id in ids {
@@ -239,6 +257,7 @@ impl Endpoint {
         }
         let with_peer = self.v1.with_peer(path.remote.ip());
         let of_v1 = with_peer.filter(|sa| sa.core.path.remote == path.remote);
+        let of_v1 = of_v1.filter(|sa| hears(Some(&sa.core.connection)));
         let ids: Vec<IkeSaId> = of_v1.map(|sa| sa.core.id).collect();
         for id in ids {
             self.with_v1(id, now, rng, |sa, cx| sa.handle_hint(cx));
@@ -434,4 +453,11 @@ impl Endpoint {
             self.out.push(Output::Transmit { path, octets });
         }
     }
+}
+
+/// Whether a connection hears of an ICMP message from outside; what no message says it always does.
+fn hears(connection: &Connection, path: Path, icmp: Option<Icmp>) -> bool {
+    let Some(icmp) = icmp.filter(|_| !connection.children.is_empty()) else { return true };
+    let protocol = if path.remote.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
+    connection.children.iter().any(|child| child.icmp.red(protocol, icmp) != IcmpRed::Discard)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_crypto::Rng;
+use adit_wire::ip::Icmp;
 
 use crate::command::{AuthResult, Command, JobId, PacketEvent, Path, TcpProblem};
 use crate::endpoint::Endpoint;
@@ -21,8 +22,8 @@ pub enum Input {
         /// The message.
         octets: Vec<u8>,
     },
-    /// The network says that what we sent did not arrive.
-    Unreachable(Path),
+    /// The network says that what we sent did not arrive, by which ICMP message if it was one.
+    Unreachable(Path, Option<Icmp>),
     /// A TCP connection is gone, or could not be made.
     TcpLost(Path, TcpProblem),
     /// The packet engine has seen something.
@@ -48,7 +49,7 @@ impl Input {
     pub fn give(self, endpoint: &mut Endpoint, now: Instant, rng: &mut dyn Rng) {
         match self {
             Self::Datagram { path, octets } => endpoint.handle_datagram(path, &octets, now, rng),
-            Self::Unreachable(path) => endpoint.handle_unreachable(path, now, rng),
+            Self::Unreachable(path, icmp) => endpoint.handle_unreachable(path, icmp, now, rng),
             Self::TcpLost(path, problem) => endpoint.handle_tcp_lost(path, problem, now, rng),
             Self::Packet(event) => endpoint.handle_packet_event(event, now, rng),
             Self::Auth(job, result) => endpoint.handle_auth(job, result, now, rng),

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{AuthSpec, ChildSa, ChildSaId, ConnectionName, Encapsulation, Identity};
+use adit_db::{
+    AuthSpec, ChildSa, ChildSaId, ConnectionName, Encapsulation, GatewayNotice, Identity,
+};
 use adit_wire::iana::AuthMethod;
 use adit_wire::ikev2::IkeSpi;
 
@@ -62,6 +64,13 @@ pub enum Output {
         child: ChildSaId,
         /// How many.
         by: u64,
+    },
+    /// The peer tells something about a child SA, whose packets could not carry it.
+    Notice {
+        /// The child SA.
+        child: ChildSaId,
+        /// What it tells.
+        notice: GatewayNotice,
     },
     /// Compute with a long-term secret; answer with
     /// [`Endpoint::handle_auth`](crate::Endpoint::handle_auth).

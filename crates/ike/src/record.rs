@@ -111,9 +111,10 @@ fn put_input(at: Duration, input: &Input, w: &mut Writer<'_>) {
             path.put(w);
             codec::put_octets(octets, w);
         }
-        Input::Unreachable(path) => {
+        Input::Unreachable(path, icmp) => {
             w.u8(1);
             path.put(w);
+            icmp.put(w);
         }
         Input::TcpLost(path, problem) => {
             w.u8(2);
@@ -155,7 +156,7 @@ const TIDINGS: u8 = 10;
 fn take_input(r: &mut Reader<'_>) -> Result<Input, WireError> {
     Ok(match r.u8()? {
         0 => Input::Datagram { path: Coded::take(r)?, octets: codec::take_octets(r)?.to_vec() },
-        1 => Input::Unreachable(Coded::take(r)?),
+        1 => Input::Unreachable(Coded::take(r)?, Coded::take(r)?),
         2 => Input::TcpLost(Coded::take(r)?, Coded::take(r)?),
         3 => Input::Packet(Coded::take(r)?),
         4 => Input::Auth(Coded::take(r)?, Coded::take(r)?),

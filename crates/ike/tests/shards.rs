@@ -68,6 +68,7 @@ impl End {
                 | Output::RemoveChild { .. }
                 | Output::UpdatePeer { .. }
                 | Output::SkipSequence { .. }
+                | Output::Notice { .. }
                 | Output::Resolve { .. }
                 | Output::Ppk(_)
                 | Output::Event(_)

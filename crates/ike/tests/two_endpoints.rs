@@ -6,6 +6,7 @@ mod attacks;
 mod childless;
 mod common;
 mod forged;
+mod gateway_notice;
 mod message_id_sync;
 mod notification_data;
 mod oddities;

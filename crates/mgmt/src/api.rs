@@ -213,6 +213,9 @@ pub struct TunnelStatus {
     /// Who says so: `link`, `icmp`, `probe`, `echo`, `report` or `operator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu_source: Option<String>,
+    /// Seconds since that was said, if it is forgotten some time later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu_age_s: Option<u64>,
     /// The interface that is its own, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,

@@ -489,7 +489,10 @@ impl Peer {
                 Output::ActivateOutbound(id) => self.engine.activate(id),
                 Output::RemoveChild { id, delay } => self.engine.remove(id, delay, self.now),
                 Output::UpdatePeer { child, encap } => self.engine.update(child, encap),
-                Output::SkipSequence { .. } | Output::Keys(_) | Output::Tidings(_) => {}
+                Output::SkipSequence { .. }
+                | Output::Notice { .. }
+                | Output::Keys(_)
+                | Output::Tidings(_) => {}
                 Output::Auth(job) => {
                     let answer = Answer::Auth(job.job, self.authenticate(&job));
                     self.answer_later(answer);

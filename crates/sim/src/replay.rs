@@ -128,7 +128,7 @@ fn words(input: &Input) -> String {
             format!("Auth({}, VerifiedAndSigned)", job.0)
         }
         Input::Datagram { .. }
-        | Input::Unreachable(_)
+        | Input::Unreachable(..)
         | Input::TcpLost(..)
         | Input::Packet(_)
         | Input::Auth(..)

@@ -1,6 +1,5 @@
-//! Raw sockets for what is said outside about packets of ours, whatever they are: that they are too big (RFC
-//! 792, RFC 4443 §3.2), have no hops left (RFC 4443 §3.3), and security failures (RFC 2521), which IPv4 alone
-//! has.
+//! Raw sockets for errors that are told outside about packets of ours, whatever they are (RFC 792, RFC 4443
+//! §3), and security failures (RFC 2521), which IPv4 alone has.
 //!
 //! A socket's error queue does not tell it for sockets whose packets may be cut, and not which packet
 //! was meant. Of all other ICMP the kernel keeps these sockets free.
@@ -52,19 +51,24 @@ impl RouterSocket {
             ..*options
         };
         let socket = open(family, protocol.0.into(), &few)?;
-        let v4 = |kind, code, mask| {
-            let number = u32::from_be_bytes([kind, code, 0, 0]);
-            Check::is(Load::WordAfterIpv4(0), mask, number)
+        let v4 = |kind| {
+            Check::is(Load::WordAfterIpv4(0), 0xff00_0000, u32::from_be_bytes([kind, 0, 0, 0]))
         };
         let v6 = |kind: u8| Check::is(Load::Octet(0), u32::MAX, kind.into());
         let checks = match family {
             // The socket of IPv4 has the IP header, that of IPv6 has not.
             Family::V4 => vec![
-                v4(Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED, 0xffff_0000),
-                v4(Icmp::TIME_EXCEEDED, 0, 0xffff_0000),
-                v4(Icmp::SECURITY_FAILURE, 0, 0xff00_0000),
+                v4(Icmp::UNREACHABLE),
+                v4(Icmp::TIME_EXCEEDED),
+                v4(Icmp::PARAMETER_PROBLEM),
+                v4(Icmp::SECURITY_FAILURE),
             ],
-            Family::V6 => vec![v6(Icmp::TOO_BIG_V6), v6(Icmp::TIME_EXCEEDED_V6)],
+            Family::V6 => vec![
+                v6(Icmp::UNREACHABLE_V6),
+                v6(Icmp::TOO_BIG_V6),
+                v6(Icmp::TIME_EXCEEDED_V6),
+                v6(Icmp::PARAMETER_PROBLEM_V6),
+            ],
         };
         attach(socket.as_fd(), libc::SO_ATTACH_FILTER, &mut any(&checks))
             .map_err(|error| SysError::of("filter ICMP", error))?;

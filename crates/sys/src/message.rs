@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use adit_wire::ip::Icmp;
 use nix::libc::{self, c_int};
 
 /// A `sockaddr_in` or `sockaddr_in6`.
@@ -244,6 +245,8 @@ pub(crate) struct ExtendedError {
     pub(crate) errno: i32,
     /// Path MTU when errno is EMSGSIZE.
     pub(crate) info: u32,
+    /// The ICMP message, if it was one.
+    pub(crate) icmp: Option<Icmp>,
     /// The router or host that sent the ICMP message.
     pub(crate) offender: Option<IpAddr>,
 }
@@ -262,10 +265,18 @@ impl ExtendedError {
                 Some(Self {
                     errno: i32::try_from(errno).ok()?,
                     info: u32::from_ne_bytes(array(data, 8)?),
+                    icmp: read_icmp(data),
                     offender: data.get(16..).and_then(read_address).map(|from| from.ip()),
                 })
             })
     }
+}
+
+/// Type and code in a `struct sock_extended_err`, if its origin is ICMP or ICMPv6.
+fn read_icmp(data: &[u8]) -> Option<Icmp> {
+    let [origin, kind, code] = array(data, 4)?;
+    let is_icmp = matches!(origin, libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6);
+    is_icmp.then_some(Icmp { kind, code })
 }
 
 /// linux/in.h and linux/in6.h; the libc crate lacks them.

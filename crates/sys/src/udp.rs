@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use adit_db::InboundThreads;
 use adit_wire::PacketBuf;
+use adit_wire::ip::Icmp;
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -92,6 +93,8 @@ pub enum SocketError {
         errno: i32,
         /// Who said so, when it was another machine.
         from: Option<IpAddr>,
+        /// By which message, of the ICMP of the remote address's family, if it was one.
+        icmp: Option<Icmp>,
     },
     /// It was larger than the path allows.
     TooBig {
@@ -111,11 +114,21 @@ impl SocketError {
         }
     }
 
+    /// The ICMP message, if it was one.
+    #[must_use]
+    pub fn icmp(&self) -> Option<Icmp> {
+        match *self {
+            Self::Unreachable { icmp, .. } => icmp,
+            Self::TooBig { .. } => None,
+        }
+    }
+
     pub(crate) fn of(remote: SocketAddr, error: ExtendedError) -> Self {
         if error.errno == libc::EMSGSIZE {
             return Self::TooBig { remote, mtu_octets: error.info };
         }
-        Self::Unreachable { remote, errno: error.errno, from: error.offender }
+        let ExtendedError { errno, offender: from, icmp, .. } = error;
+        Self::Unreachable { remote, errno, from, icmp }
     }
 }
 

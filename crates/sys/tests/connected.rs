@@ -257,6 +257,7 @@ fn errors_of_the_network_end_nothing() {
             remote: theirs,
             errno: libc::ECONNREFUSED,
             from: Some(theirs.ip()),
+            icmp: Some(adit_wire::ip::Icmp { kind: 3, code: 3 }),
         };
         assert_eq!(error, closed);
         while own.socket().next_error().unwrap().is_some() {}

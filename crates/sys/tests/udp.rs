@@ -143,11 +143,13 @@ fn a_closed_port_is_reported_as_a_value_and_stops_nobody() {
         assert_eq!(left.recv_batch(&mut io, &mut sent).unwrap(), 0);
 
         let error = left.next_error().unwrap().unwrap();
-        let SocketError::Unreachable { remote, errno, from } = error else {
+        let SocketError::Unreachable { remote, errno, from, icmp } = error else {
             panic!("{error:?}");
         };
         assert_eq!((remote, errno), (closed, libc::ECONNREFUSED));
         assert_eq!(from, Some(closed.ip()));
+        let port_unreachable = if closed.is_ipv4() { (3, 3) } else { (1, 4) };
+        assert_eq!(icmp.map(|icmp| (icmp.kind, icmp.code)), Some(port_unreachable));
         assert_eq!(left.next_error().unwrap(), None);
         receive(&right, &mut packets(3, 10), 3);
     }

@@ -134,7 +134,7 @@ impl Host {
 
     /// The network says that a path is broken.
     pub fn unreachable(&mut self, path: Path) {
-        self.input(|endpoint, now, rng| endpoint.handle_unreachable(path, now, rng));
+        self.input(|endpoint, now, rng| endpoint.handle_unreachable(path, None, now, rng));
     }
 
     /// The oldest waiting job is answered: as it should be, or with this.
@@ -246,6 +246,7 @@ impl Host {
             | Output::HangUp(_)
             | Output::UpdatePeer { .. }
             | Output::SkipSequence { .. }
+            | Output::Notice { .. }
             | Output::ActivateOutbound(_)
             | Output::Ppk(_)
             | Output::Tidings(_) => {}

@@ -24,6 +24,7 @@ struct Explained<'a> {
     schema: u32,
     tunnel: Option<&'a str>,
     errors: &'static str,
+    carry: &'static str,
     transit: &'static str,
     security_failures: &'static str,
     rows: Vec<Row>,
@@ -65,6 +66,7 @@ pub(crate) fn explain(
             schema: api::SCHEMA,
             tunnel: name,
             errors: rules.errors.word(),
+            carry: rules.carry.word(),
             transit: rules.transit.word(),
             security_failures: rules.security_failures.word(),
             rows: rows.collect(),
@@ -127,9 +129,10 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
     }
     let whose = match name {
         Some(name) => format!(
-            "tunnel {name}, icmp_errors = \"{}\", security_failures = \"{}\", \
+            "tunnel {name}, icmp_errors = \"{}\", icmp_carry = \"{}\", security_failures = \"{}\", \
              traceroute_transit = \"{}\"; * is configured",
             rules.errors,
+            rules.carry.word(),
             rules.security_failures,
             rules.transit.word()
         ),

@@ -9,6 +9,7 @@ pub(crate) mod engine;
 pub(crate) mod icmp;
 pub(crate) mod lifetime;
 pub(crate) mod log;
+pub(crate) mod mtu;
 pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod status;

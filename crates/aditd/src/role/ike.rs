@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_dataplane::{InboundCommand, OutboundCommand};
-use adit_db::{ChildSaId, Engine, HostSpec, PolicyId, TableId};
+use adit_db::{ChildSaId, Engine, GatewayNotice, HostSpec, PolicyId, TableId};
 use adit_ike::{
     Command, EndpointConfig, Input, Output, PacketEvent, Path, Query, Shard, Transport,
 };
@@ -31,6 +31,7 @@ use adit_sys::netlink::{Netlink, RouteLookup};
 use adit_sys::resolve::resolve;
 use adit_sys::route::MARK;
 use adit_sys::thread::spawn_named;
+use adit_sys::udp::SocketError;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
@@ -244,9 +245,10 @@ impl Running {
                     debug!(%error, "receiving on the IKE port failed");
                     0
                 });
-            let problems: Vec<Path> = if ready.error {
+            let problems: Vec<_> = if ready.error {
                 let local = socket.local();
-                errors(socket).map(|problem| Path::udp(local, problem.remote())).collect()
+                let path = |problem: &SocketError| Path::udp(local, problem.remote());
+                errors(socket).map(|problem| (path(&problem), problem.icmp())).collect()
             } else {
                 Vec::new()
             };
@@ -256,8 +258,8 @@ impl Running {
                 self.datagram(path, packet.data(), now);
             }
             self.packets = packets;
-            for path in problems {
-                self.unreachable(path, now);
+            for (path, icmp) in problems {
+                self.unreachable(path, icmp, now);
             }
         }
     }
@@ -435,6 +437,7 @@ impl Running {
             Output::RemoveChild { id, delay } => self.remove(id, delay),
             Output::UpdatePeer { child, encap } => self.update_peer(child, encap),
             Output::SkipSequence { child, by } => self.skip_sequence(child, by),
+            Output::Notice { child, notice } => self.hear_notice(child, notice),
             Output::Auth(job) => {
                 let _ = self.role.links.keys.push(ToKeys::Auth(job));
             }
@@ -543,6 +546,12 @@ impl Running {
     /// All threads share what is left out, so one is told. The kernel's SAs are not asked for.
     fn skip_sequence(&self, child: ChildSaId, by: u64) {
         let command = ToOutbound::Engine(OutboundCommand::Skip { child, by });
+        self.role.links.outbound.push_to(0, command);
+    }
+
+    /// One thread is enough to tell a host, and tells the others of a path.
+    fn hear_notice(&self, child: ChildSaId, notice: GatewayNotice) {
+        let command = ToOutbound::Engine(OutboundCommand::Notice { child, notice });
         self.role.links.outbound.push_to(0, command);
     }
 

@@ -63,7 +63,11 @@ impl Outbound {
             let dscp = Dscp::from_traffic_class(look.class);
             match tables.get_mut(*table)?.route_at(*place, flow, dscp, sad) {
                 Route::Sa(slot) => Some(slot),
-                Route::NoSa(_) | Route::ByClass(_) | Route::Bypass | Route::Drop(_) => None,
+                Route::ByIke(_)
+                | Route::NoSa(_)
+                | Route::ByClass(_)
+                | Route::Bypass
+                | Route::Drop(_) => None,
             }
         });
         sad.touch(ahead.slots(), by);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_db::{ChildSaId, Encapsulation, Spd, TableId};
+use adit_db::{ChildSaId, Encapsulation, GatewayNotice, Spd, TableId};
 use adit_wire::PathMessage;
 use adit_wire::ip::QuotedSpi;
 
@@ -95,6 +95,19 @@ pub enum OutboundCommand {
         /// What it says.
         message: PathMessage,
     },
+    /// Forgets what is known of the path of an SA beyond its first link and what the operator says, and
+    /// finds it out anew.
+    ForgetPath {
+        /// The SA.
+        child: ChildSaId,
+    },
+    /// The peer tells something about an SA in its IKE SA. One thread of several is to hear it.
+    Notice {
+        /// The SA.
+        child: ChildSaId,
+        /// What it tells.
+        notice: GatewayNotice,
+    },
 }
 
 impl Outbound {
@@ -111,7 +124,10 @@ impl Outbound {
             }
             OutboundCommand::ReportFragments { child, largest } => {
                 self.report_fragments(child, largest, now);
+                self.report_by_ike(child, largest);
             }
+            OutboundCommand::ForgetPath { child } => self.forget_path(child, now),
+            OutboundCommand::Notice { child, notice } => self.handle_notice(child, &notice, now),
             OutboundCommand::BadSpi { us, peer, quoted } => {
                 self.handle_bad_spi(&Outer { us, peer, quoted }, now);
             }

@@ -94,6 +94,7 @@ impl Shaped {
             ipcomp: self.compress.then_some(IpComp { cpi_in: Cpi(0x100), cpi_out: Cpi(0x101) }),
             aggfrag: None,
             path_probe: false,
+            notices: false,
             rekeys: None,
         }
     }

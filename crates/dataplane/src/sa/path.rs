@@ -7,6 +7,7 @@ use adit_db::{ChildSa, DfPolicy, FragmentPolicy, Mode, MtuPolicy, PathMtuRule};
 use super::{InboundSa, OutboundSa, SealingKey};
 use crate::bucket::TokenBucket;
 use crate::event::{Event, Events};
+use crate::gateway_notice::ByIke;
 use crate::mss::{MssMax, syn_at};
 use crate::overhead::{Frame, Security};
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
@@ -31,6 +32,8 @@ pub(super) struct Way {
     is_unproven: bool,
     /// How many of its packets were answered of late.
     answers: TokenBucket,
+    /// What the IKE SA carries.
+    by_ike: ByIke,
     /// What is told about it, if anything is.
     pub(super) talk: Option<Box<PathTalk>>,
     /// What is remembered of packets that may end on it, if its routers are to be seen.
@@ -50,6 +53,7 @@ impl Way {
             df: None,
             is_unproven: false,
             answers: TokenBucket::NEW,
+            by_ike: ByIke::NONE,
             talk: None,
             transit: None,
         }
@@ -66,6 +70,15 @@ impl Way {
 }
 
 impl OutboundSa {
+    /// What the IKE SA carries of it.
+    pub(crate) fn by_ike(&self) -> ByIke {
+        self.way().by_ike
+    }
+
+    pub(super) fn set_by_ike(&mut self, by_ike: ByIke) {
+        self.way_mut().by_ike = by_ike;
+    }
+
     /// Another thread probes its path, or nobody any more.
     pub(crate) fn forget_talk(&mut self) {
         if let Some(way) = &mut self.cold.way {

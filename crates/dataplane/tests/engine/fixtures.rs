@@ -69,6 +69,8 @@ pub(crate) struct Options {
     /// See there.
     pub(crate) path_probe: bool,
     /// See there.
+    pub(crate) notices: bool,
+    /// See there.
     pub(crate) mode: Mode,
     /// The right side's knowledge of what the left side takes the ends for.
     pub(crate) peer_view: Option<Hosts>,
@@ -99,6 +101,7 @@ impl Default for Options {
             ipcomp: None,
             aggfrag: None,
             path_probe: false,
+            notices: false,
             mode: Mode::Tunnel,
             peer_view: None,
             ends: (left(), right()),
@@ -178,6 +181,7 @@ impl Options {
             tfc: self.tfc,
             aggfrag: self.aggfrag,
             path_probe: self.path_probe,
+            notices: self.notices,
             ipcomp: self.ipcomp.map(|IpComp { cpi_in, cpi_out }| match at_left {
                 true => IpComp { cpi_in, cpi_out },
                 false => IpComp { cpi_in: cpi_out, cpi_out: cpi_in },

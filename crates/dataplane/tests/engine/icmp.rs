@@ -13,11 +13,11 @@ use crate::fixtures::{
 };
 
 /// A router behind the left gateway that is in nobody's selectors, for each IP version.
-const ROUTER: &str = "172.16.0.1";
+pub(crate) const ROUTER: &str = "172.16.0.1";
 const ROUTER_V6: &str = "fd99::1";
 
 /// An error of `router` about a packet of 60 or 80 octets between two hosts.
-fn error(report: IcmpReport, src: &str, dst: &str, router: &str) -> Vec<u8> {
+pub(crate) fn error(report: IcmpReport, src: &str, dst: &str, router: &str) -> Vec<u8> {
     let about = packet_between(src, dst, 0, 80);
     let mut out = vec![0; 1_280];
     let about = IpPacket::read(&about).unwrap();
@@ -27,7 +27,7 @@ fn error(report: IcmpReport, src: &str, dst: &str, router: &str) -> Vec<u8> {
 }
 
 /// Host unreachable, about what the right side sent to the left one.
-fn unreachable(router: &str) -> Vec<u8> {
+pub(crate) fn unreachable(router: &str) -> Vec<u8> {
     error(IcmpReport::unreachable(true, 1), "10.2.0.7", "10.1.0.5", router)
 }
 
@@ -43,7 +43,7 @@ fn with(errors: IcmpPassage) -> Options {
 }
 
 /// Rules with one row changed.
-fn rules(key: &str, change: impl FnOnce(&mut IcmpTreatment)) -> IcmpRules {
+pub(crate) fn rules(key: &str, change: impl FnOnce(&mut IcmpTreatment)) -> IcmpRules {
     let mut rules = IcmpRules::default();
     let row = IcmpRow::named(key).unwrap();
     let mut treatment = rules.treatment(row);
@@ -217,7 +217,7 @@ fn entry(local: &str, remote: &str) -> Arc<Spd> {
 }
 
 /// An engine that protects 10.1.0.0/16 alone.
-fn narrow(options: &Options) -> Outbound {
+pub(crate) fn narrow(options: &Options) -> Outbound {
     let now = start();
     let mut engine = Outbound::new();
     engine.handle_command(OutboundCommand::SetPolicies(entry("10.1.0.0/16", "10.2.0.0/16")), now);

@@ -214,7 +214,7 @@ fn a_quote_of_what_was_not_sent_is_nothing() {
 }
 
 /// CHECKLIST PM-19: quotes of the IP header alone, or of 8 octets, or of anything else; PM-29: other
-/// messages.
+/// messages, which at most prompt a question.
 #[test]
 fn short_quotes_and_other_messages_change_nothing() {
     for options in every_way() {
@@ -235,15 +235,17 @@ fn short_quotes_and_other_messages_change_nothing() {
                     continue;
                 }
                 let is_ipv4 = options.ends.0.is_ipv4();
-                let has_no_hops = (kind, code) == if is_ipv4 { (11, 0) } else { (3, 0) };
+                let protocol = if is_ipv4 { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
+                let red = IcmpRules::DEFAULT.red(protocol, Icmp { kind, code });
                 let complaint = tunnel.left.handle_icmp(&message, tunnel.now);
-                if kind == Icmp::SECURITY_FAILURE && right.ends.0.is_ipv4() {
-                    assert!(matches!(complaint, Complaint::Failure { .. }), "{kind}/{code}");
+                let expected = if kind == Icmp::SECURITY_FAILURE && is_ipv4 {
+                    matches!(complaint, Complaint::Failure { .. })
+                } else if red == IcmpRed::Prompt {
+                    matches!(complaint, Complaint::Prompted | Complaint::TooMany)
                 } else {
-                    let expected =
-                        if has_no_hops { Complaint::Hidden } else { Complaint::NotForUs };
-                    assert_eq!(complaint, expected, "{kind}/{code}");
-                }
+                    matches!(complaint, Complaint::NotForUs | Complaint::Unheard)
+                };
+                assert!(expected, "{kind}/{code}: {complaint:?}");
             }
         }
         let message = right.octets();
@@ -420,5 +422,69 @@ fn what_routers_say_is_not_heard_by_setting() {
         let message = Forged::of(&options).octets();
         assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Unheard);
         assert_eq!(told(&mut tunnel), []);
+    }
+}
+
+/// The same table with another `red` cell.
+fn seen_as(key: &str, red: IcmpRed) -> IcmpRules {
+    let mut icmp = IcmpRules::DEFAULT;
+    let row = IcmpRow::named(key).unwrap();
+    icmp.set(row, IcmpTreatment { red, ..icmp.treatment(row) });
+    icmp
+}
+
+fn events(tunnel: &mut Tunnel) -> Vec<Event> {
+    std::iter::from_fn(|| tunnel.left.poll_event()).collect()
+}
+
+/// CHECKLIST PM-29: an error about a packet that was sent lately is a reason to ask the peer, some times; by
+/// setting not. About one that was not sent, and a redirect, it never is.
+#[test]
+fn errors_about_our_packets_prompt_a_question() {
+    for options in every_way() {
+        let is_ipv4 = options.ends.0.is_ipv4();
+        let host = if is_ipv4 { (3, 1) } else { (1, 3) };
+        let expired = if is_ipv4 { (11, 0) } else { (3, 0) };
+        let problem = if is_ipv4 { (12, 0) } else { (4, 1) };
+        for (kind, code) in [host, expired, problem] {
+            let mut tunnel = used(&options);
+            let message = Forged { kind, code, mtu: 0, ..Forged::of(&options) };
+            let stray = Forged { spi: SPI.0 + 1, ..message.clone() }.octets();
+            assert_eq!(tunnel.left.handle_icmp(&stray, tunnel.now), Complaint::Unknown);
+            let mut heard = Vec::new();
+            for _ in 0..100 {
+                heard.push(tunnel.left.handle_icmp(&message.octets(), tunnel.now));
+            }
+            assert_eq!(heard[..4], [Complaint::Prompted; 4], "{kind}/{code}");
+            let silent = [Complaint::TooMany, Complaint::Hidden];
+            assert!(heard[4..].iter().all(|heard| silent.contains(heard)), "{heard:?}");
+            assert_eq!(events(&mut tunnel), [Event::Doubted { child: CHILD }; 4]);
+        }
+
+        let icmp = seen_as("host-unreachable", IcmpRed::Discard);
+        let mut deaf = used(&Options { icmp, ..options.clone() });
+        let (kind, code) = host;
+        let message = Forged { kind, code, mtu: 0, ..Forged::of(&options) }.octets();
+        assert_eq!(deaf.left.handle_icmp(&message, deaf.now), Complaint::Unheard);
+        assert_eq!(events(&mut deaf), []);
+    }
+}
+
+/// By setting a message that packets are too big is not believed: the path is probed at once where the peer
+/// answers that, else the peer is asked whether it is there.
+#[test]
+fn too_big_may_do_no_more_than_prompt() {
+    let icmp = seen_as("too-big", IcmpRed::Prompt);
+    for (path_probe, asks) in [(true, false), (false, true)] {
+        for options in every_way() {
+            let options = Options { icmp, path_probe, ..options };
+            let mut tunnel = used(&options);
+            let message = Forged::of(&options).octets();
+            assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Prompted);
+            let doubted = Event::Doubted { child: CHILD };
+            let events = events(&mut tunnel);
+            assert_eq!(events.contains(&doubted), asks, "{events:?}");
+            assert!(!events.iter().any(|event| matches!(event, Event::PathMtu { .. })));
+        }
     }
 }

@@ -13,6 +13,7 @@ mod ecn;
 mod fixtures;
 mod forged;
 mod fragment;
+mod gateway_notice;
 mod group;
 mod icmp;
 mod icmp_outside;

@@ -518,3 +518,26 @@ fn long_packets_in_clear_are_cut_or_refused() {
     assert!(pieces.iter().all(|piece| piece.meta.whole && piece.len() <= 1_390));
     assert_eq!(pieces.iter().map(|piece| piece.len() - 20).sum::<usize>(), 4_980);
 }
+
+/// CHECKLIST PM-11, PM-24: what was learnt can be forgotten before it ages, and is told with the time until
+/// then; what the first link and the operator say stays.
+#[test]
+fn what_was_learnt_is_forgotten_by_command() {
+    let mut tunnel = narrow(&Options::default());
+    let forget = || OutboundCommand::ForgetPath { child: CHILD };
+    let known = |tunnel: &mut Tunnel| tunnel.left.report().sas[0].path.unwrap();
+    assert_eq!(known(&mut tunnel).told, Some(tunnel.now));
+    learn(&mut tunnel.left, 1_400, MtuSource::Link, tunnel.now);
+    path_events(&mut tunnel.left);
+    tunnel.left.handle_command(forget(), tunnel.now);
+    let (path, told) = (known(&mut tunnel), path_events(&mut tunnel.left));
+    assert_eq!((path.mtu, path.source, path.told), (1_400, MtuSource::Link, None));
+    assert_eq!(told, [(1_400, path.inner, MtuSource::Link)]);
+
+    learn(&mut tunnel.left, 1_300, MtuSource::Operator, tunnel.now);
+    tunnel.left.handle_command(forget(), tunnel.now);
+    let path = known(&mut tunnel);
+    assert_eq!((path.mtu, path.source, path.told), (1_300, MtuSource::Operator, None));
+    let nobody = OutboundCommand::ForgetPath { child: ChildSaId(99) };
+    tunnel.left.handle_command(nobody, tunnel.now);
+}

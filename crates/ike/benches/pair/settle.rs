@@ -52,6 +52,7 @@ fn drain(
             | Output::RemoveChild { .. }
             | Output::UpdatePeer { .. }
             | Output::SkipSequence { .. }
+            | Output::Notice { .. }
             | Output::Resolve { .. }
             | Output::Ppk(_)
             | Output::Event(_)

@@ -43,7 +43,7 @@ impl Shown {
 pub fn describe(input: &Input) -> String {
     match input {
         Input::Datagram { path, octets } => format!("Datagram({path:?}), {} octets", octets.len()),
-        Input::Unreachable(_)
+        Input::Unreachable(..)
         | Input::TcpLost(..)
         | Input::Packet(_)
         | Input::Auth(..)
@@ -86,6 +86,7 @@ fn digest(output: &Output) -> Vec<u8> {
         | Output::RemoveChild { .. }
         | Output::UpdatePeer { .. }
         | Output::SkipSequence { .. }
+        | Output::Notice { .. }
         | Output::Resolve { .. }
         | Output::Event(_)
         | Output::Done { .. }

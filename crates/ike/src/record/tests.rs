@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use adit_crypto::{Secret, SeededRng};
 use adit_db::{
-    AuthSpec, ChildConfig, Claim, Connection, DscpClass, DscpPolicy, DscpSet, KeyingTries,
-    LocalRound, PpkSpec, ProposalSpec, RemoteRound, SignatureSpec,
+    AuthSpec, ChildConfig, Claim, Connection, DscpClass, DscpPolicy, DscpSet, GatewayNotice,
+    KeyingTries, LocalRound, PpkSpec, ProposalSpec, RemoteRound, SignatureSpec,
 };
 use adit_pki::{Distrust, Moment};
 use adit_wire::iana::AuthMethod;
-use adit_wire::ip::FlowKey;
+use adit_wire::ip::{FlowKey, Icmp};
 use proptest::prelude::*;
 
 use super::*;
@@ -79,6 +79,7 @@ fn inputs() -> Vec<Input> {
         Distrust::Expired { subject: "CN=a".to_owned(), until: Moment(1), now: Moment(2) };
     let addresses: Arc<[IpAddr]> = vec![local.ip(), remote.ip()].into();
     let auth = |result| Input::Auth(JobId(4), result);
+    let notice = |notice| Input::Packet(PacketEvent::Notice { child: child_id, notice });
     vec![
         Input::Command(Command::Load(Arc::new(connection()))),
         Input::Command(Command::UseTicketKeys { keys, now_s: 11 }),
@@ -89,10 +90,14 @@ fn inputs() -> Vec<Input> {
         }),
         Input::Command(Command::Shutdown),
         Input::Datagram { path, octets: (0..=255).collect() },
-        Input::Unreachable(path),
+        Input::Unreachable(path, None),
+        Input::Unreachable(path, Some(Icmp { kind: 3, code: 13 })),
         Input::TcpLost(path, TcpProblem::Garbled),
         Input::Packet(PacketEvent::Acquire { connection: connection_name, child, flow }),
         Input::Packet(PacketEvent::PeerMoved { child: child_id, remote }),
+        Input::Packet(PacketEvent::Doubted { child: child_id }),
+        notice(GatewayNotice::IcmpError(vec![0x45, 0, 0, 56])),
+        notice(GatewayNotice::LargestFragment(1_288)),
         auth(AuthResult::Signed(proof.clone())),
         auth(AuthResult::Limited(Box::new(Limited {
             end: ProofEnd { left_s: 60, ours: true, subject: "CN=a".to_owned(), until: Moment(61) },

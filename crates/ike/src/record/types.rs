@@ -5,18 +5,18 @@ use adit_db::{
     AbsentLifetime, Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless,
     Claim, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName,
     DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
-    FragmentPolicy, Gateway, HostSpec, HwOffload, IcmpPassage, IcmpRed, IcmpRow, IcmpRules,
-    IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion, InboundThreads, InterfaceName,
-    Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule, LifetimeSpec, LimitSpec,
-    LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption, PadEntry, PathMtuRule,
-    PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect, RemoteAccess, RemoteRound,
-    SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec, TunMtu, Unique, UserAuth,
-    WindowSize,
+    FragmentPolicy, Gateway, GatewayNotice, HostSpec, HwOffload, IcmpCarry, IcmpPassage, IcmpRed,
+    IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
+    InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule,
+    LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption,
+    PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
+    RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec,
+    TunMtu, Unique, UserAuth, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, Moment, PublicKey};
 use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
-use adit_wire::ip::FlowKey;
+use adit_wire::ip::{FlowKey, Icmp};
 use adit_wire::{Reader, WireError, Writer};
 use ipnet::IpNet;
 
@@ -61,6 +61,7 @@ wrappers! { IkeSaId ChildSaId RequestId JobId Moment AuthMethod CertEncoding }
 
 structs! {
     Path { local, remote, transport }
+    Icmp { kind, code }
     FlowKey { src, dst, protocol, src_port, dst_port, opaque }
     Proof { method, data, certificates }
     CertificateData { encoding, data }
@@ -94,8 +95,11 @@ enums! {
         2 HardExpire { child },
         3 PeerMoved { child, remote },
         4 Traffic { child },
-        5 Used { child }
+        5 Used { child },
+        6 Notice { child, notice },
+        7 Doubted { child }
     }
+    GatewayNotice { 0 IcmpError(octets), 1 LargestFragment(octets) }
     AuthResult {
         0 Signed(proof),
         1 Verified,
@@ -228,6 +232,7 @@ enums! {
     MssClamp { 0 ToPath, 1 Off, 2 To(octets) }
     IcmpPassage { 0 Discard, 1 Explicit, 2 Implicit }
     IcmpRed { 0 Discard, 1 Prompt, 2 Measure }
+    IcmpCarry { 0 Esp, 1 Ike }
     Transit { 0 Hide, 1 Reveal }
     SecurityFailures { 0 Off, 1 Inside, 2 All }
     HwOffload { 0 Off, 1 Crypto, 2 Packet }
@@ -237,6 +242,7 @@ enums! {
 impl Coded for IcmpRules {
     fn put(&self, w: &mut Writer<'_>) {
         self.errors.put(w);
+        self.carry.put(w);
         self.transit.put(w);
         self.security_failures.put(w);
         (0..IcmpRow::COUNT).for_each(|row| self.treatment(row).put(w));
@@ -245,6 +251,7 @@ impl Coded for IcmpRules {
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let mut rules = Self::DEFAULT;
         rules.errors = Coded::take(r)?;
+        rules.carry = Coded::take(r)?;
         rules.transit = Coded::take(r)?;
         rules.security_failures = Coded::take(r)?;
         for row in 0..IcmpRow::COUNT {

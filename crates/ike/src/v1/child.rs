@@ -197,6 +197,7 @@ impl Child {
             ipcomp: agreed.ipcomp,
             aggfrag: None,
             path_probe: false,
+            notices: false,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);

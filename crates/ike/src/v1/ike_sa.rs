@@ -454,7 +454,9 @@ impl IkeSa {
                     self.settle_path(old, cx);
                 }
             }
-            PacketEvent::Used { .. } | PacketEvent::Acquire { .. } => {}
+            PacketEvent::Doubted { .. } => self.handle_hint(cx),
+            PacketEvent::Used { .. } | PacketEvent::Notice { .. } | PacketEvent::Acquire { .. } => {
+            }
         }
     }
 

@@ -175,6 +175,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) aggfrag: Option<Aggfrag>,
     /// Whether the peer answers probes of the path MTU.
     pub(crate) path_probe: bool,
+    /// Whether the peer takes notices about it.
+    pub(crate) notices: bool,
     pub(crate) keymat: ChildKeymat,
     pub(crate) encap: Encapsulation,
     pub(crate) rekeys: Option<ChildSaId>,
@@ -329,6 +331,7 @@ impl Child {
             ipcomp: agreed.ipcomp,
             aggfrag: agreed.aggfrag,
             path_probe: agreed.path_probe,
+            notices: agreed.notices,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);

@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Prf, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, EndAction, Gateway, Pfp};
+use adit_db::{
+    ChildConfig, ChildName, ChildSaId, Connection, EndAction, Gateway, GatewayNotice, Pfp,
+};
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, ProtocolId};
 use adit_wire::ikev2::ChainBuilder;
@@ -34,7 +36,7 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
 use crate::v2::mobike::{self, Errand, ErrandSent};
 use crate::v2::reauth::Reauth;
-use crate::v2::{redirect, resumption};
+use crate::v2::{gateway_notice, redirect, resumption};
 
 use self::resources::Resources;
 use self::schedule::{dpd_delay, keepalive, lifetimes};
@@ -118,6 +120,8 @@ pub(crate) enum Task {
     Redirect(Gateway),
     /// A ticket to resume the session with.
     RequestTicket,
+    /// The peer told something about a child.
+    Tell(ChildSaId, GatewayNotice),
     /// This IKE SA deleted: another one has its place, and the peer has not deleted it.
     Leave,
 }
@@ -244,6 +248,12 @@ impl Established {
         if !waits && agenda.tasks.len() < TASKS_MAX {
             agenda.tasks.push_back(task);
         }
+    }
+
+    /// How many tasks of a kind are queued.
+    pub(crate) fn count_queued(&self, is_meant: impl Fn(&Task) -> bool) -> usize {
+        let tasks = self.agenda.iter().flat_map(|agenda| &agenda.tasks);
+        tasks.filter(|task| is_meant(task)).count()
     }
 
     /// Lets a task be the next one: it does not wait for those that do.
@@ -411,6 +421,7 @@ impl Established {
             }
             Task::Redirect(to) => redirect::start(&to, core, cx),
             Task::RequestTicket => resumption::start(core, cx),
+            Task::Tell(child, notice) => gateway_notice::start(child, &notice, self, core, cx),
             Task::Leave => {
                 self.close(FailureReason::Replaced);
                 Ok(None)

@@ -356,6 +356,11 @@ impl IkeSa {
                     mobike::handle_mapping(remote, established, core, cx);
                 }
             }
+            PacketEvent::Doubted { .. } => {
+                core.unreachable = true;
+                established.handle_hint(core, cx);
+            }
+            PacketEvent::Notice { child, ref notice } => established.tell(child, notice, core),
             PacketEvent::Acquire { .. } => {}
         });
     }

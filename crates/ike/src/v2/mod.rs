@@ -6,6 +6,7 @@ pub(crate) mod child_offer;
 pub(crate) mod childless;
 pub(crate) mod established;
 pub(crate) mod exchange;
+pub(crate) mod gateway_notice;
 pub(crate) mod handshake;
 pub(crate) mod idleness;
 pub(crate) mod ike_sa;

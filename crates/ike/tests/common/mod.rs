@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use adit_crypto::{OpenKey, SealKey, Secret, SeededRng};
-use adit_db::{ChildConfig, ChildSa, ChildSaId, Connection, HostSpec, ProposalSpec, TsSpec};
+use adit_db::{
+    ChildConfig, ChildSa, ChildSaId, Connection, GatewayNotice, HostSpec, ProposalSpec, TsSpec,
+};
 use adit_ike::record::{Begin, Recorded, Replay};
 use adit_ike::{
     AuthJob, AuthJobKind, Command, DebugKeys, EndpointConfig, Event, Failure, IkeDebugKeys,
@@ -40,6 +42,7 @@ pub(crate) struct Peer {
     pub(crate) outbound: Vec<ChildSaId>,
     pub(crate) skipped: Vec<(ChildSaId, u64)>,
     pub(crate) keepalives: usize,
+    pub(crate) notices: Vec<(ChildSaId, GatewayNotice)>,
     pub(crate) events: Vec<Event>,
     pub(crate) keys: Vec<DebugKeys>,
     pub(crate) done: BTreeMap<RequestId, Result<(), Box<Failure>>>,
@@ -61,6 +64,7 @@ impl Peer {
             outbound: Vec::new(),
             skipped: Vec::new(),
             keepalives: 0,
+            notices: Vec::new(),
             events: Vec::new(),
             keys: Vec::new(),
             done: BTreeMap::new(),
@@ -155,13 +159,14 @@ impl Peer {
         self.events.iter().filter_map(failure).collect()
     }
 
-    fn drain(&mut self, now: Instant) {
+    pub(crate) fn drain(&mut self, now: Instant) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Transmit { path, octets } => self.sent.push_back((path, octets)),
                 Output::Keepalive(_) => self.keepalives += 1,
                 Output::HangUp(_) | Output::UpdatePeer { .. } => {}
                 Output::SkipSequence { child, by } => self.skipped.push((child, by)),
+                Output::Notice { child, notice } => self.notices.push((child, notice)),
                 Output::InstallChild { sa, outbound } => {
                     self.outbound.extend(outbound.then_some(sa.id));
                     assert!(self.children.insert(sa.id, *sa).is_none());

@@ -138,6 +138,12 @@ pub enum Request {
     /// `adit-engine`: how packets are moved. Answer: [`crate::api::EngineReport`] by
     /// [`crate::api::to_message`].
     AditEngine,
+    /// `adit-forget-path`: forget what the path of a tunnel takes, and find it out anew. Answer at once:
+    /// [`Outcome`] with `matches`.
+    AditForgetPath {
+        /// The tunnel.
+        tunnel: String,
+    },
     /// `adit-why-lifetime`: what limits the SAs of a tunnel. Answer: [`crate::api::LifetimeReport`] by
     /// [`crate::api::to_message`].
     AditWhyLifetime {
@@ -375,6 +381,7 @@ impl Request {
                 dscp: dscp(message)?,
                 interface: text(message, "interface")?,
             }),
+            "adit-forget-path" => Ok(Self::AditForgetPath { tunnel: needed(message, "tunnel")? }),
             "adit-why-lifetime" => Ok(Self::AditWhyLifetime { tunnel: needed(message, "tunnel")? }),
             "adit-log" => Ok(Self::AditLog {
                 tunnel: text(message, "tunnel")?,
@@ -449,6 +456,7 @@ impl Request {
             Self::AditSad => "adit-sad",
             Self::AditEngine => "adit-engine",
             Self::AditWhy { .. } => "adit-why",
+            Self::AditForgetPath { .. } => "adit-forget-path",
             Self::AditWhyLifetime { .. } => "adit-why-lifetime",
             Self::AditLog { .. } => "adit-log",
         }
@@ -508,7 +516,9 @@ impl Request {
                 message.put_if("all", *all);
             }
             Self::AditStatus { tunnel } => message.put_some("tunnel", tunnel.as_ref()),
-            Self::AditWhyLifetime { tunnel } => message.put("tunnel", tunnel),
+            Self::AditWhyLifetime { tunnel } | Self::AditForgetPath { tunnel } => {
+                message.put("tunnel", tunnel);
+            }
             Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
             Self::AditWhy { flow, dscp, interface } => {
                 put_flow(&mut message, flow);

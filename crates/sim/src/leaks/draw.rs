@@ -311,6 +311,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
         ipcomp: None,
         aggfrag: None,
         path_probe: false,
+        notices: false,
         tfc: Tfc {
             padding: if dice.percent(10) { 600 } else { 0 },
             dummies: if dice.percent(10) { 1 } else { 0 },
@@ -387,6 +388,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         ipcomp: None,
         aggfrag: sa.aggfrag,
         path_probe: sa.path_probe,
+        notices: sa.notices,
         tfc: Tfc::OFF,
         rekeys: None,
     }

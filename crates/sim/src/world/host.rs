@@ -191,7 +191,7 @@ impl Host {
 
     /// A datagram that a host sends to where it has no way: the system says so at once.
     pub(super) fn unreachable(&mut self, path: Path) {
-        self.endpoint.handle_unreachable(path, self.now, &mut self.rng);
+        self.endpoint.handle_unreachable(path, None, self.now, &mut self.rng);
         self.drain();
     }
 
@@ -316,6 +316,7 @@ impl Host {
             Output::RemoveChild { id, delay } => self.engine.remove(id, delay, self.now),
             Output::UpdatePeer { child, encap } => self.engine.update(child, encap, self.now),
             Output::SkipSequence { child, by } => self.engine.skip(child, by, self.now),
+            Output::Notice { child, notice } => self.engine.hear_notice(child, notice, self.now),
             Output::Auth(job) => {
                 let answer = Answer::Auth(job.job, job.answer(&self.secret));
                 self.answer_later(answer);

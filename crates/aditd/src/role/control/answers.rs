@@ -84,6 +84,7 @@ impl Running {
                 self.answer(client, api::to_message(&report));
             }
             Request::Terminate(terminate) => self.terminate(client, &terminate, &numbers),
+            Request::AditForgetPath { tunnel } => self.forget_path(client, &tunnel, &numbers.sas),
             Request::Redirect(redirect) => self.redirect(client, &redirect, &numbers.sas),
             Request::Rekey(rekey) => self.rekey(client, &rekey, &numbers),
             _ => debug!("a question was asked that needs no numbers"),

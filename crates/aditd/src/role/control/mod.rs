@@ -14,6 +14,7 @@ mod lifetimes;
 mod load;
 mod manual;
 mod news;
+mod path_mtu;
 mod redirect;
 mod requests;
 mod snapshots;

@@ -55,6 +55,7 @@ impl Running {
             | Request::AditSad
             | Request::AditWhy { .. }
             | Request::AditWhyLifetime { .. }
+            | Request::AditForgetPath { .. }
             | Request::Terminate(_)
             | Request::Rekey(_)
             | Request::Redirect(_)) => self.ask(id, request),

@@ -122,7 +122,7 @@ pub(super) fn gone_child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> Chi
 }
 
 fn path_words(path: PathReport) -> PathSnapshot {
-    let PathReport { mtu, inner, source } = path;
+    let PathReport { mtu, inner, source, told: _ } = path;
     let inner = (inner != u16::MAX).then_some(inner);
     PathSnapshot { mtu, inner, source: source.name().to_owned() }
 }

@@ -92,6 +92,7 @@ impl Running {
             mtu: traffic.path.filter(|path| path.inner != u16::MAX).map(|path| path.inner.into()),
             path_mtu: traffic.path.map(|path| path.mtu.into()),
             path_mtu_source: traffic.path.map(|path| path.source.name().to_owned()),
+            path_mtu_age_s: age(traffic.path.and_then(|path| path.told), now),
             interface: self.store.interface(&connection.name),
             ike_suite: sa.filter(|sa| !sa.suite.is_empty()).map(|sa| words(&sa.suite)),
             rekey_in_s: next.map(|at| seconds_until(at, now)),

@@ -416,9 +416,9 @@ impl Running {
         let Some(socket) = socket_of(&self.role, &self.connections, source) else { return true };
         for problem in errors(socket) {
             self.complaints += 1;
-            if let SocketError::Unreachable { remote, .. } = problem {
+            if let SocketError::Unreachable { remote, icmp, .. } = problem {
                 let path = Path::udp(socket.local(), remote);
-                self.role.shards.try_push_unreachable(path);
+                self.role.shards.try_push_unreachable(path, icmp);
             }
         }
         self.role.shards.ring();

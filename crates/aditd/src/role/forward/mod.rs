@@ -102,6 +102,7 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
         }
         Event::Traffic { child } => PacketNews::Event(PacketEvent::Traffic { child }),
         Event::Used { child } => PacketNews::Event(PacketEvent::Used { child }),
+        Event::Doubted { child } => PacketNews::Event(PacketEvent::Doubted { child }),
         Event::PathMtu { child, mtu, inner, source } => {
             PacketNews::PathMtu { child, mtu, inner, source }
         }

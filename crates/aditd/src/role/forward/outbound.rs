@@ -14,6 +14,7 @@ use adit_dataplane::{
     DropReason, Event, HEADROOM_MAX, INNER_MTU, Outbound, OutboundCommand, Verdict,
 };
 use adit_db::TableId;
+use adit_ike::PacketEvent;
 use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::clock;
 use adit_sys::esp_sender::EspSender;
@@ -33,7 +34,9 @@ use self::peers::Peers;
 use self::transmit::transmit;
 use super::handover::Handover;
 use super::{IoCounters, tell_ike, tun_paths};
-use crate::message::{Fleet, Interfaces, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
+use crate::message::{
+    Fleet, Interfaces, PacketNews, ToControl, ToIke, ToInbound, ToOutbound, ToParent,
+};
 use crate::role::tcp::TcpLink;
 
 /// What the thread needs from its parent.
@@ -202,6 +205,11 @@ impl Running {
                 } else {
                     tell_ike(&self.role.ike, event);
                 }
+            }
+            while let Some((child, notice)) = self.engine.poll_notice() {
+                let event = PacketEvent::Notice { child, notice };
+                // What finds no room is like a packet that is lost.
+                let _ = self.role.ike.try_send(ToIke::Packet(PacketNews::Event(event)));
             }
         }
     }

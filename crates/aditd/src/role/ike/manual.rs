@@ -127,7 +127,9 @@ fn child_of(event: &PacketEvent) -> Option<ChildSaId> {
         | PacketEvent::HardExpire { child }
         | PacketEvent::PeerMoved { child, .. }
         | PacketEvent::Traffic { child }
-        | PacketEvent::Used { child } => Some(*child),
+        | PacketEvent::Used { child }
+        | PacketEvent::Doubted { child }
+        | PacketEvent::Notice { child, .. } => Some(*child),
         PacketEvent::Acquire { .. } => None,
     }
 }

@@ -237,7 +237,8 @@ fn changes_children(output: &Output) -> bool {
         | Output::ActivateOutbound(_)
         | Output::RemoveChild { .. }
         | Output::UpdatePeer { .. }
-        | Output::SkipSequence { .. } => true,
+        | Output::SkipSequence { .. }
+        | Output::Notice { .. } => true,
         Output::Transmit { .. }
         | Output::Keepalive(_)
         | Output::HangUp(_)

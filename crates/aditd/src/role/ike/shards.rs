@@ -17,6 +17,7 @@ use adit_ike::{
 };
 use adit_mgmt::api::{EngineIke, EngineTcp, IkeThread};
 use adit_sys::clock;
+use adit_wire::ip::Icmp;
 
 use super::Running;
 use super::places::Places;
@@ -144,9 +145,9 @@ impl Running {
     }
 
     /// Takes an ICMP error of UDP 500.
-    pub(super) fn unreachable(&mut self, path: Path, now: Instant) {
+    pub(super) fn unreachable(&mut self, path: Path, icmp: Option<Icmp>, now: Instant) {
         for number in 0..self.shards.count() {
-            self.offer(number, Input::Unreachable(path), now);
+            self.offer(number, Input::Unreachable(path, icmp), now);
         }
     }
 
@@ -158,7 +159,9 @@ impl Running {
             | PacketEvent::HardExpire { child }
             | PacketEvent::PeerMoved { child, .. }
             | PacketEvent::Traffic { child }
-            | PacketEvent::Used { child } => self.shard_of(*child),
+            | PacketEvent::Used { child }
+            | PacketEvent::Doubted { child }
+            | PacketEvent::Notice { child, .. } => self.shard_of(*child),
         };
         self.offer(number, Input::Packet(event), now);
     }

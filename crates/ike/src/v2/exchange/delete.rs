@@ -42,6 +42,7 @@ impl DeleteSent {
                 | Task::RekeyIke
                 | Task::Redirect(_)
                 | Task::RequestTicket
+                | Task::Tell(..)
                 | Task::Mobike(_)
                 | Task::Liveness
                 | Task::Leave => None,

@@ -12,7 +12,7 @@ use crate::v2::ike_sa::{Next, StepResult};
 use crate::v2::mobike;
 use crate::v2::reauth::AuthLifetime;
 use crate::v2::rules::Received;
-use crate::v2::{message_id_sync, redirect, resumption};
+use crate::v2::{gateway_notice, message_id_sync, redirect, resumption};
 
 use super::delete;
 
@@ -37,6 +37,7 @@ pub(crate) fn answer(
     }
     redirect::take(core, received, cx);
     message_id_sync::step(received, established, core, cx);
+    gateway_notice::take(received, established, core, cx);
     let deletes_children =
         received.deletes.iter().any(|delete| matches!(delete, Delete::Esp(_) | Delete::Ah(_)));
     if deletes_children {

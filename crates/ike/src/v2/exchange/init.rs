@@ -24,7 +24,9 @@ use crate::v2::handshake::{Handshake, Init, software};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, State, StepResult};
 use crate::v2::rules::{Form, Received};
-use crate::v2::{notification_data, ppk, redirect, rounds, signature, tcp_encap, udp_encap};
+use crate::v2::{
+    gateway_notice, notification_data, ppk, redirect, rounds, signature, tcp_encap, udp_encap,
+};
 
 use super::auth::AuthSigning;
 use super::intermediate::IntermediateSent;
@@ -392,6 +394,7 @@ pub(crate) fn take_announcements(
     core.nat = verdict(core.spi_i, core.spi_r, path, &received.notifies);
     core.udp_agreed = udp_encap::accepted(core, received);
     notification_data::note(core, received);
+    gateway_notice::note(core, received);
     // What has answered is the port before the change.
     core.progress(reached(core), cx);
     float(core, cx);
@@ -472,6 +475,7 @@ pub(crate) fn put_announcements(
         notify(NotifyType::ADIT_UDP_ENCAP, &[]);
     }
     notification_data::put_support(message, core);
+    gateway_notice::put_support(message, core);
     // A response has room for what a peer needs; who we are is nothing to others than Adits.
     if core.role == Role::Initiator || core.peer == PeerSoftware::Adit {
         message.put(&Payload::VendorId(VendorId::ADIT));
@@ -604,6 +608,7 @@ pub(crate) fn begin_answer(
     core.udp_agreed = !core.path.is_tcp() && udp_encap::accepts(core, received, &fits, cx);
     redirect::note(core, received);
     notification_data::note(core, received);
+    gateway_notice::note(core, received);
 }
 
 /// Responder: sends the first response, and keeps it for repeated requests.

@@ -96,6 +96,8 @@ pub(crate) struct Terms {
     pub(crate) is_ticket_client: bool,
     /// Error notifies may say more ([`crate::v2::notification_data`]).
     pub(crate) notification_data: bool,
+    /// The peer takes notices about child SAs ([`crate::v2::gateway_notice`]).
+    pub(crate) notices: bool,
 }
 
 /// An authentic message, not looked into yet.

@@ -1,6 +1,6 @@
 //! What becomes of ICMP messages.
 
-use adit_db::{IcmpPassage, IcmpRed, IcmpRow, IcmpRules, SecurityFailures, Transit};
+use adit_db::{IcmpCarry, IcmpPassage, IcmpRed, IcmpRow, IcmpRules, SecurityFailures, Transit};
 
 use super::{FIVE_LINES, good, with};
 
@@ -44,11 +44,13 @@ fn mistakes_name_what_is_meant() {
     assert!(row.contains("did you mean `host-unreachable`?"), "{row}");
     let side = with("[icmp]\ntoo-big = { blak = \"discard\" }");
     assert!(side.contains("did you mean `black`?"), "{side}");
-    let red = with("[icmp]\nhost-unreachable = { red = \"discard\" }");
-    assert!(red.contains("`red` of `host-unreachable` is no setting"), "{red}");
+    let red = with("[icmp]\nhost-unreachable = { red = \"measure\" }");
+    assert!(red.contains("must be \"discard\" or \"prompt\""), "{red}");
+    let red = with("[icmp]\necho-request = { red = \"prompt\" }");
+    assert!(red.contains("`red` of `echo-request` is no setting"), "{red}");
     assert!(red.contains("can be forged"), "{red}");
     let red = with("[icmp]\ntoo-big = { red = \"implicit\" }");
-    assert!(red.contains("must be \"discard\" or \"measure\""), "{red}");
+    assert!(red.contains("must be \"discard\", \"prompt\" or \"measure\""), "{red}");
     let word = with("[icmp]\ntoo-big = { black = \"drop\" }");
     assert!(word.contains("must be \"discard\", \"explicit\" or \"implicit\""), "{word}");
     let echo = with("[icmp]\necho-request = { black = \"implicit\" }");
@@ -79,4 +81,42 @@ fn routers_outside_are_shown_if_somebody_says_so() {
     assert!(mode.contains("only in tunnel mode"), "{mode}");
     let shared = with("traceroute_transit = \"reveal\"\nturbo = \"auto\"");
     assert!(shared.contains("packets travel alone"), "{shared}");
+}
+
+/// CHECKLIST PM-29: the `red` column is a setting of every row of errors about packets of ours.
+#[test]
+fn what_comes_from_outside_is_a_setting_of_each_row() {
+    for row in IcmpRow::ALL.iter().filter(|row| row.default.red != IcmpRed::Discard) {
+        let number = IcmpRow::named(row.key).unwrap();
+        for (word, red) in IcmpRed::WORDS_OF_ERRORS {
+            let lines = format!("{FIVE_LINES}\n[icmp]\n{} = {{ red = \"{word}\" }}\n", row.key);
+            let icmp = good(&lines).connection.children[0].icmp;
+            let mut expected = row.default;
+            expected.red = red;
+            assert_eq!(icmp.treatment(number), expected, "{}", row.key);
+        }
+    }
+    let usual = good(&format!("{FIVE_LINES}\n[icmp]\nother = {{ red = \"discard\" }}\n"));
+    assert_eq!(usual.connection.children[0].icmp, IcmpRules::default());
+}
+
+#[test]
+fn what_carries_errors_is_a_setting() {
+    let read =
+        |line: &str| good(&format!("{FIVE_LINES}\n{line}\n")).connection.children[0].icmp.carry;
+    assert_eq!(read(""), IcmpCarry::Esp);
+    for (word, carry) in IcmpCarry::WORDS {
+        assert_eq!(read(&format!("icmp_carry = \"{word}\"")), carry);
+    }
+    insta::assert_snapshot!(with("icmp_errors = \"explicit\"\nicmp_carry = \"ike\""), @r#"
+        error[E510]: berlin: `icmp_carry` has no use with icmp_errors = "explicit"
+         --> tunnels/berlin.toml:6:1
+          |
+        6 | icmp_carry = "ike"
+          | ^^^^^^^^^^ is about errors that are outside the tunnel's networks, and these do not pass
+          |
+          = help: leave `icmp_carry` out, or write icmp_errors = "implicit"
+    "#);
+    let word = with("icmp_carry = \"ikev2\"");
+    assert!(word.contains("did you mean \"ike\"?"), "{word}");
 }

@@ -1,8 +1,9 @@
-//! `icmp_errors`, `traceroute_transit`, `security_failures` and `[icmp]`: what becomes of ICMP messages
+//! `icmp_errors`, `icmp_carry`, `traceroute_transit`, `security_failures` and `[icmp]`: what becomes of ICMP messages
 //! (RFC 4301 §6).
 //!
 //! ```toml
 //! icmp_errors = "implicit"
+//! icmp_carry = "esp"
 //! traceroute_transit = "hide"
 //! security_failures = "inside"
 //!
@@ -10,7 +11,9 @@
 //! host-admin-prohibited = { black = "discard" }
 //! ```
 
-use adit_db::{ChildConfig, IcmpPassage, IcmpRed, IcmpRow, Mode, SecurityFailures, Transit};
+use adit_db::{
+    ChildConfig, IcmpCarry, IcmpPassage, IcmpRed, IcmpRow, Mode, SecurityFailures, Transit,
+};
 
 use super::super::fields::{Fields, Pair, Placed};
 use super::super::report::Mistake;
@@ -20,6 +23,7 @@ pub(super) fn read(fields: &mut Fields<'_>, turbo: Option<Placed<bool>>, child: 
     if let Some(errors) = fields.word("icmp_errors", &IcmpPassage::WORDS) {
         child.icmp.errors = errors.value;
     }
+    read_carry(fields, child);
     if let Some(failures) = fields.word("security_failures", &SecurityFailures::WORDS) {
         child.icmp.security_failures = failures.value;
     }
@@ -29,6 +33,25 @@ pub(super) fn read(fields: &mut Fields<'_>, turbo: Option<Placed<bool>>, child: 
             Some(number) => read_row(fields, &name, number, sides, child),
             None => unknown_row(fields, name),
         }
+    }
+}
+
+/// What carries errors that no network of the tunnel contains; it has use only where those pass.
+fn read_carry(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    let place = fields.key_span("icmp_carry");
+    if let Some(carry) = fields.word("icmp_carry", &IcmpCarry::WORDS) {
+        child.icmp.carry = carry.value;
+    }
+    let is_vain = child.icmp.carry == IcmpCarry::Ike && child.icmp.errors != IcmpPassage::Implicit;
+    if let Some(place) = place.filter(|_| is_vain) {
+        let errors = child.icmp.errors;
+        fields.mistake(
+            Mistake::new(place, format!("`icmp_carry` has no use with icmp_errors = \"{errors}\""))
+                .label(
+                    "is about errors that are outside the tunnel's networks, and these do not pass",
+                )
+                .help("leave `icmp_carry` out, or write icmp_errors = \"implicit\""),
+        );
     }
 }
 
@@ -107,22 +130,24 @@ fn read_row(
     child.icmp.set(number, treatment);
 }
 
-/// What becomes of messages from outside; where they can do no more than prompt a question to the peer,
-/// or nothing, that is no setting.
+/// What becomes of messages from outside. Of errors about our packets that is a setting; the others are
+/// about nothing that we have sent.
 fn read_red(fields: &mut Fields<'_>, row: &IcmpRow, word: &Placed<String>) -> Option<IcmpRed> {
-    if row.default.red == IcmpRed::Measure {
-        return fields.word_of("icmp", word, &IcmpRed::WORDS).map(|red| red.value);
+    match row.default.red {
+        IcmpRed::Measure => fields.word_of("icmp", word, &IcmpRed::WORDS).map(|red| red.value),
+        IcmpRed::Prompt => {
+            fields.word_of("icmp", word, &IcmpRed::WORDS_OF_ERRORS).map(|red| red.value)
+        }
+        IcmpRed::Discard if word.value == IcmpRed::Discard.word() => Some(IcmpRed::Discard),
+        IcmpRed::Discard => {
+            fields.mistake(
+                Mistake::new(word.span.clone(), format!("`red` of `{}` is no setting", row.key))
+                    .label("what comes from outside in clear can be forged: it has no effect")
+                    .help("leave it out, or write \"discard\""),
+            );
+            None
+        }
     }
-    let effect = match row.default.red {
-        IcmpRed::Prompt => "at most prompts a question to the peer, some in a minute",
-        IcmpRed::Discard | IcmpRed::Measure => "has no effect",
-    };
-    fields.mistake(
-        Mistake::new(word.span.clone(), format!("`red` of `{}` is no setting", row.key))
-            .label(format!("what comes from outside in clear can be forged: it {effect}"))
-            .help("leave it out; only of `too-big` it can be \"measure\" or \"discard\""),
-    );
-    None
 }
 
 fn unknown_row(fields: &mut Fields<'_>, name: Placed<String>) {

@@ -11,7 +11,8 @@ use adit_dataplane::{
     OutboundCommand, Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, Connection, Encapsulation, PolicyId, Spd, SpdEntry,
+    Action, ChildKeys, ChildSa, ChildSaId, Connection, Encapsulation, GatewayNotice, PolicyId, Spd,
+    SpdEntry,
 };
 use adit_ike::{FailureReason, PacketEvent, Path};
 use adit_wire::esp::Spi;
@@ -309,7 +310,11 @@ impl PacketEngine {
         now: Instant,
     ) -> Option<PacketEvent> {
         loop {
-            let event = self.outbound.poll_event().or_else(|| self.inbound.poll_event())?;
+            let event = self.outbound.poll_event().or_else(|| self.inbound.poll_event());
+            let Some(event) = event else {
+                let (child, notice) = self.outbound.poll_notice()?;
+                return Some(PacketEvent::Notice { child, notice });
+            };
             return Some(match event {
                 Event::Acquire { policy, flow } => {
                     let Some((connection, child)) = names(connections, policy) else { continue };
@@ -320,6 +325,7 @@ impl PacketEngine {
                 Event::PeerMoved { child, remote } => PacketEvent::PeerMoved { child, remote },
                 Event::Traffic { child } => PacketEvent::Traffic { child },
                 Event::Used { child } => PacketEvent::Used { child },
+                Event::Doubted { child } => PacketEvent::Doubted { child },
                 Event::PathMessage { child, message } => {
                     let heard = OutboundCommand::PathMessage { child, message };
                     self.outbound.handle_command(heard, now);
@@ -337,6 +343,12 @@ impl PacketEngine {
                 | Event::Fragments { .. } => continue,
             });
         }
+    }
+
+    /// Takes what the peer tells about a child SA; hosts of a world hear nothing of it.
+    pub(super) fn hear_notice(&mut self, child: ChildSaId, notice: GatewayNotice, now: Instant) {
+        self.outbound.handle_command(OutboundCommand::Notice { child, notice }, now);
+        while self.outbound.poll_answer().is_some() {}
     }
 
     /// What leaves the host.

@@ -46,6 +46,9 @@ impl Outside {
                 let from = packet.meta.remote.ip();
                 match engine.handle_icmp(packet.data(), now) {
                     Complaint::Believed => debug!(%from, "a router says that packets are too big"),
+                    Complaint::Prompted => {
+                        debug!(%from, "somebody says that packets do not arrive")
+                    }
                     Complaint::Revealed => debug!(%from, "a router is shown to who traces a path"),
                     Complaint::Elsewhere => elsewhere(packet.data()),
                     Complaint::Failure { code, is_told } => {

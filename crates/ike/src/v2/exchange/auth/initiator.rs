@@ -597,6 +597,7 @@ fn install(
         ipcomp: accepted.ipcomp,
         aggfrag: accepted.aggfrag,
         path_probe: accepted.path_probe,
+        notices: core.terms.notices,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,

@@ -657,6 +657,7 @@ fn answer_child(
         ipcomp,
         aggfrag,
         path_probe,
+        notices: core.terms.notices,
         keymat,
         encap: core.encapsulation(),
         rekeys: None,
