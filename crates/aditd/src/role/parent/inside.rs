@@ -65,14 +65,13 @@ mod tests {
     #[test]
     fn an_address_stays_while_an_ike_sa_has_it() {
         let [one, two]: [IpAddr; 2] = ["10.9.0.1", "10.9.0.2"].map(|text| text.parse().unwrap());
-        let mut inside = Inside::default();
-        let nothing = [Vec::new(), Vec::<IpAddr>::new()];
-        assert_eq!(inside.set(IkeSaId(1), vec![one]), [vec![one], vec![]]);
+        let (mut inside, none) = (Inside::default(), Vec::<IpAddr>::new);
+        assert_eq!(inside.set(IkeSaId(1), vec![one]), [vec![one], none()]);
         // Another takes its place, with the same and with another.
-        assert_eq!(inside.set(IkeSaId(2), vec![one]), nothing);
-        assert_eq!(inside.set(IkeSaId(1), vec![]), nothing);
-        assert_eq!(inside.set(IkeSaId(3), vec![two]), [vec![two], vec![]]);
-        assert_eq!(inside.set(IkeSaId(2), vec![]), [vec![], vec![one]]);
-        assert_eq!(inside.set(IkeSaId(9), vec![]), nothing);
+        assert_eq!(inside.set(IkeSaId(2), vec![one]), [none(), none()]);
+        assert_eq!(inside.set(IkeSaId(1), vec![]), [none(), none()]);
+        assert_eq!(inside.set(IkeSaId(3), vec![two]), [vec![two], none()]);
+        assert_eq!(inside.set(IkeSaId(2), vec![]), [none(), vec![one]]);
+        assert_eq!(inside.set(IkeSaId(9), vec![]), [none(), none()]);
     }
 }
