@@ -290,7 +290,7 @@ impl Child {
     /// Where it ends, from its beginning.
     pub(crate) fn limits(&self) -> Limits {
         let life = self.over_at.map(|at| at.saturating_duration_since(self.installed));
-        let octets = self.amounts.as_ref().and_then(|amounts| amounts[1].octets);
+        let octets = self.amounts.as_deref().and_then(|[_, hard]| hard.octets);
         let kilobytes = octets.map(|octets| octets / KILOBYTE_OCTETS);
         let told = self.told_kilobytes.into_iter().chain(kilobytes).min();
         Limits {

@@ -78,8 +78,8 @@ impl Fragmentation {
         if number > FRAGMENTS_MAX {
             return None;
         }
-        let is_other = |partial: &Box<Partial>| partial.id != fragment.id || now >= partial.until;
-        if self.partial.as_ref().is_none_or(is_other) {
+        let is_other = |partial: &Partial| partial.id != fragment.id || now >= partial.until;
+        if self.partial.as_deref().is_none_or(is_other) {
             self.partial = Some(Box::new(Partial::new(fragment.id, now)));
         }
         let partial = self.partial.as_mut()?;
@@ -231,7 +231,7 @@ mod tests {
     fn short_messages_and_strangers_get_them_whole() {
         let (long, short) = (message(4_000), message(100));
         let plain = Fragmentation::default().cut(&long, 1_000, &mut SeededRng::new(5));
-        assert_eq!(plain, [long.clone()]);
+        assert_eq!(plain, std::slice::from_ref(&long));
         assert_eq!(cut(&short), [short]);
         let pieces = cut(&long);
         let mut stranger = Fragmentation::default();

@@ -78,7 +78,14 @@ impl Side {
                 Output::ActivateOutbound(id) => self.outbound.push(id),
                 Output::RemoveChild { id, .. } => assert!(self.children.remove(&id).is_some()),
                 Output::Event(event) => self.events.push(event),
-                _ => {}
+                Output::Keepalive(_)
+                | Output::HangUp(_)
+                | Output::UpdatePeer { .. }
+                | Output::SkipSequence { .. }
+                | Output::Ppk(_)
+                | Output::Done { .. }
+                | Output::Keys(_)
+                | Output::Tidings(_) => {}
             }
         }
     }
@@ -226,7 +233,7 @@ fn connected_is_awaited_and_never_needed() {
         world.initiate();
         let id = std::cell::Cell::new(0);
         world.run(|octets| {
-            id.set(quick_mode_id(octets).unwrap_or(id.get()));
+            id.set(quick_mode_id(octets).unwrap_or_else(|| id.get()));
             commit(octets);
         });
         assert_eq!((world.left.children.len(), world.right.children.len()), (1, 1));
@@ -350,7 +357,7 @@ fn what_is_no_life_is_deleted_by_the_strict() {
             let kind = NotifyType::RESPONDER_LIFETIME;
             let told = notify(kind, protocol, &spi, data.as_bytes());
             world.say(world.right.informational(11, told));
-            assert_eq!(world.left.sent.len() > 0, strict);
+            assert_eq!(!world.left.sent.is_empty(), strict);
             assert_eq!(world.left.children.is_empty(), strict);
             world.run(|_| ());
             assert_eq!(world.right.children.is_empty(), strict);
