@@ -3,7 +3,7 @@
 #![no_main]
 
 use adit_wire::{
-    NotificationData, Reader, WireError, Writer,
+    NotificationData, Reader, StaticKemNames, WireError, Writer,
     encap::udp::{Encapsulated, classify},
     ikev2::{
         Header, MessageBuilder, Payload, Payloads, Protected, RawPayload, Sa, SealSpace,
@@ -63,6 +63,7 @@ fn check_payload(raw: RawPayload<'_>, payload: &Payload<'_>) {
     assert_eq!(payload.kind(), raw.kind);
     if let Payload::Notify(notify) = payload {
         check_notification_data(notify.data);
+        check_static_kem(notify.data);
     }
     let expected = match payload {
         Payload::Sa(sa) => match renumbered(sa) {
@@ -96,6 +97,16 @@ fn check_notification_data(data: &[u8]) {
     read.write(&mut Writer(&mut written)).expect("no longer than it was");
     assert!(written.len() <= data.len(), "writing made {data:?} longer");
     assert_eq!(NotificationData::read(&mut Reader(&written)), Ok(read));
+}
+
+/// Names of static keys are written as they were read.
+fn check_static_kem(data: &[u8]) {
+    let Ok(read) = StaticKemNames::read(&mut Reader(data)) else {
+        return;
+    };
+    let mut written = Vec::new();
+    read.write(&mut Writer(&mut written));
+    assert_eq!(written, data);
 }
 
 /// The proposals without the gaps that unacceptable ones left; none if all were.

@@ -500,7 +500,7 @@ pub(crate) struct Secret {
 /// What to do with secrets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretVerb {
-    /// Make a pre-shared key of 256 random bits, or the key of an SA
+    /// Make a pre-shared key of 256 random bits, the key of an SA, or an ML-KEM key
     New {
         /// Write it into this new file, readable by its owner alone, instead of printing it
         #[arg(value_name = "FILE")]
@@ -508,10 +508,24 @@ pub(crate) enum SecretVerb {
         /// Make the key of an SA that is keyed by hand, such as aes256-sha256 wants it
         #[arg(long, value_name = "SUITE")]
         sa: Option<String>,
+        /// Make a static ML-KEM key of this size, and print its public half for the peer
+        #[arg(long, value_name = "SIZE", requires = "file", conflicts_with = "sa")]
+        kem: Option<KemSize>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A size of ML-KEM keys.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum KemSize {
+    /// ML-KEM-512
+    Mlkem512,
+    /// ML-KEM-768
+    Mlkem768,
+    /// ML-KEM-1024
+    Mlkem1024,
 }
 
 /// `adit explain`.

@@ -1,6 +1,6 @@
 //! What went wrong, turned from the IKE endpoint's and the system's terms into the operator's.
 
-use adit_ike::{By, Failure, FailureReason, PeerSays, PeerSoftware, PpkGap};
+use adit_ike::{By, Failure, FailureReason, PeerSays, PeerSoftware, PpkGap, StaticKemGap};
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::{AuthFacts, Context, PortProblem, SelectorFacts, Side};
 use adit_mgmt::secret::SecretFacts;
@@ -170,6 +170,10 @@ fn identity(
         FailureReason::NoPpk { id, gap } => {
             let here = *gap == PpkGap::Missing;
             Diagnosis::no_ppk(cx, id.as_ref(), &gap.to_string(), here)
+        }
+        FailureReason::NoStaticKem(gap) => {
+            let here = *gap != StaticKemGap::Unknown;
+            Diagnosis::no_static_kem(cx, &gap.to_string(), here)
         }
         FailureReason::WrongRounds { expected, more } => {
             Diagnosis::wrong_rounds(cx, *expected, *more)

@@ -6,8 +6,11 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
+use adit_crypto::KemSet;
 use adit_mgmt::api::TunnelState;
-use common::{Pair, SECRET};
+use adit_mgmt::secret::kem_key_texts;
+use adit_mgmt::vici::Request;
+use common::{Pair, SECRET, wait_until};
 
 /// Another secret for what enters beside the first.
 const MORE: &str = "z8Rk2Vw5Qn1Xc7Bt4Ym0Lp9Jd6Hs3GfA";
@@ -53,6 +56,35 @@ fn a_ppk_alone_brings_a_tunnel_up() {
         "auth = \"null\"\npeer_auth = \"null\"\nppk = \"file:more.psk\"\nppk_id = \"lab\"\n";
     start(&mut pair, [extra, extra]);
     assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 3).lost(), 0, "{}", pair.oslo.log());
+}
+
+/// Static ML-KEM keys (docs/dhless.md): the role that holds keys opens both ciphertexts, traffic passes, a
+/// rekey has an ephemeral exchange, and a key that the other side does not know is diagnosed there.
+#[test]
+fn static_kem_keys_bring_a_tunnel_up() {
+    let Some(mut pair) = Pair::new("static-kem") else { return };
+    let texts = |octet| kem_key_texts(KemSet::MlKem768, &[octet; 64]);
+    let [oslo, berlin, other] = [texts(1), texts(2), texts(3)];
+    for (site, own, peer) in [(&pair.oslo, &oslo, &berlin), (&pair.berlin, &berlin, &oslo)] {
+        site.write("own.kem", std::str::from_utf8(own.0.as_bytes()).unwrap(), 0o600);
+        site.write("peer.kem.pub", &peer.1, 0o644);
+    }
+    let extra = "secret = \"file:tunnel.psk\"\nforward_secrecy = false\n\
+        ike = \"aes256gcm16-prfsha384-static_mlkem768\"\n\
+        kem_key = \"file:own.kem\"\npeer_kem_key = \"file:peer.kem.pub\"\nike_rekey = \"3s\"\n";
+    start(&mut pair, [extra, &format!("{extra}keep = \"passive\"\n")]);
+    assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 3).lost(), 0, "{}", pair.oslo.log());
+    sleep(Duration::from_secs(4));
+    assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 3).lost(), 0, "{}", pair.oslo.log());
+    if let Some(listed) = pair.oslo.swanctl(&["--list-sas", "--raw"]) {
+        assert!(listed.contains("dh-group=ML_KEM_768"), "{listed}");
+    }
+    assert!(pair.oslo.log().contains("E534"), "{}", pair.oslo.log());
+    assert!(!pair.oslo.log().contains("PRIVATE KEY"));
+
+    pair.berlin.write("peer.kem.pub", &other.1, 0o644);
+    pair.berlin.call(&Request::AditReload { dry_run: false });
+    wait_until("Berlin says what it does not know", || pair.berlin.log().contains("E225"));
 }
 
 /// CHECKLIST K15, K16: the side that called authenticates again because the other says so, and no

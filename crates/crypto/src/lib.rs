@@ -40,7 +40,10 @@ pub use cipher::{
     SealKey, Shape,
 };
 pub use hash::{Hash, sha1, sha256};
-pub use kx::{KEY_SHARES_MAX, KeyExchange, KeyExchangeError, KeyShare, KeyShareStock};
+pub use kx::{
+    KEY_SHARES_MAX, KemKey, KemPublicKey, KemSet, KeyExchange, KeyExchangeError, KeyShare,
+    KeyShareStock,
+};
 pub use prefetch::{Extent, LibraryKey, Prefetch};
 pub use prf::{PRF_PLUS_BLOCKS_MAX, Prf, PrfPlusTooLong};
 pub use random::{BufferedRng, Rng, SeededRng, SystemRng};

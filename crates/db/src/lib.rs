@@ -3,7 +3,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad`, `auth_spec`, `ppk`, `rounds` | what the operator wants |
+//! | `connection`, `kernel`, `host`, `ts_spec`, `proposal`, `identity`, `pad`, `auth_spec`, `ppk`, `rounds`, `static_kem` | what the operator wants |
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `remote_access` | users, and addresses from a pool |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
@@ -56,6 +56,7 @@ pub mod sad;
 mod security_failures;
 pub mod spd;
 mod spi;
+mod static_kem;
 mod ts_spec;
 
 pub use auth_spec::{AuthSpec, SignatureSpec};
@@ -100,4 +101,5 @@ pub use rounds::{LocalRound, ROUNDS_MAX, RemoteRound};
 pub use security_failures::SecurityFailures;
 pub use spd::{Action, OperatorPolicy, PolicyTable, Rank, Sides, Spd, SpdEntry, SpdError};
 pub use spi::{InboundThreads, is_free, random_cpi, random_spi};
+pub use static_kem::StaticKemSpec;
 pub use ts_spec::{TsSpec, TsSpecError};

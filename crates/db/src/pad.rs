@@ -5,6 +5,7 @@ use crate::auth_spec::AuthSpec;
 use crate::identity::{Identity, IdentityPattern};
 use crate::ppk::PpkSpec;
 use crate::rounds::{LocalRound, RemoteRound};
+use crate::static_kem::StaticKemSpec;
 use crate::ts_spec::TsSpec;
 
 /// One PAD entry: our name, the names we accept, and the proof asked of each.
@@ -24,6 +25,9 @@ pub struct PadEntry {
     pub more_remote: Vec<RemoteRound>,
     /// The post-quantum key that enters as well (RFC 8784).
     pub ppk: Option<PpkSpec>,
+    /// The static keys that ciphertexts are sent to in place of an ephemeral key exchange
+    /// (docs/dhless.md).
+    pub static_kem: Option<StaticKemSpec>,
     /// Which of the peer's networks each of those identities may speak for. If there is none, each
     /// may have what the child's selectors allow.
     pub claims: Vec<Claim>,

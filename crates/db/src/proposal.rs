@@ -16,7 +16,7 @@ mod words;
 use std::fmt;
 use std::sync::Arc;
 
-use adit_crypto::Cipher;
+use adit_crypto::{Cipher, KemSet};
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, ProtocolId, TransformType};
 use adit_wire::ikev2::Transform;
 
@@ -73,6 +73,10 @@ pub enum ProposalError {
     /// An IKE proposal without key exchange, or additional ones that follow none.
     #[error("no key exchange in {0:?}; add x25519 or ecp384")]
     NoKeyExchange(String),
+    /// Ciphertexts to static keys, and another key exchange that the peer could choose instead or as
+    /// well: whether there is forward secrecy is not left to it.
+    #[error("{0:?} mixes static ML-KEM and other key exchanges; a tunnel has one or the other")]
+    MixedKeyExchanges(String),
     /// Nothing stands where a proposal should.
     #[error("a proposal must not be empty")]
     Empty,
@@ -108,6 +112,7 @@ impl ProposalSpec {
         if !transforms.iter().any(is_key_exchange) {
             return Err(ProposalError::NoKeyExchange(text.to_owned()));
         }
+        check_static_kem(text, &transforms)?;
         // RFC 7296 §3.3.6 has no NONE for the key exchange of an IKE SA.
         transforms.retain(|t| t.kind != TransformType::KE || t.id != KE_NONE);
         Self::ordered(ProtocolId::IKE, transforms)
@@ -207,6 +212,12 @@ impl ProposalSpec {
     /// The transforms of one type in order of preference.
     pub fn of_kind(&self, kind: TransformType) -> impl Iterator<Item = Transform> {
         self.transforms.iter().copied().filter(move |transform| transform.kind == kind)
+    }
+
+    /// The KEM whose ciphertexts to static keys stand for a key exchange, if they do
+    /// (docs/dhless.md); then there is no other.
+    pub fn static_kem(&self) -> Option<KemSet> {
+        self.of_kind(TransformType::KE).find_map(|transform| static_kem(&transform))
     }
 
     /// What the operator should know about this proposal, each algorithm once.
@@ -368,8 +379,10 @@ fn belongs(transform: &Transform, protocol: ProtocolId) -> bool {
             ProtocolId::AH => false,
             _ => is_for_ike(transform),
         },
-        TransformType::INTEG | TransformType::KE => true,
-        kind if kind.is_additional_ke() => true,
+        TransformType::INTEG => true,
+        // The IKE SA's first keys alone come of static keys.
+        TransformType::KE => protocol == ProtocolId::IKE || static_kem(transform).is_none(),
+        kind if kind.is_additional_ke() => static_kem(transform).is_none(),
         TransformType::ESN => matches!(protocol, ProtocolId::ESP | ProtocolId::AH),
         _ => protocol == ProtocolId::IKE,
     }
@@ -388,6 +401,24 @@ fn is_for_ike(cipher: &Transform) -> bool {
         EncryptionId::CHACHA20_POLY1305_IIV,
     ];
     !not_for_ike.contains(&EncryptionId(cipher.id))
+}
+
+fn static_kem(transform: &Transform) -> Option<KemSet> {
+    KemSet::from_static_id(KeyExchangeId(transform.id))
+}
+
+/// Static keys stand alone (docs/dhless.md).
+fn check_static_kem(text: &str, transforms: &[Transform]) -> Result<(), ProposalError> {
+    let methods = transforms.iter().filter(|transform| {
+        transform.kind == TransformType::KE || transform.kind.is_additional_ke()
+    });
+    let mut methods = methods.map(|transform| (transform.kind, transform.id)).collect::<Vec<_>>();
+    methods.dedup();
+    let is_static = |id: u16| KemSet::from_static_id(KeyExchangeId(id)).is_some();
+    match methods.len() > 1 && methods.iter().any(|(_, id)| is_static(*id)) {
+        true => Err(ProposalError::MixedKeyExchanges(text.to_owned())),
+        false => Ok(()),
+    }
 }
 
 fn is_key_exchange(transform: &Transform) -> bool {

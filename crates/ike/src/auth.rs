@@ -7,7 +7,7 @@
 
 use adit_crypto::{Prf, Secret};
 use adit_db::AuthSpec;
-use adit_pki::{Credentials, Moment};
+use adit_pki::{Credentials, KemKeyId, Moment};
 
 use crate::command::{AuthResult, ProofEnd};
 use crate::keymat::Role;
@@ -128,6 +128,7 @@ impl AuthJob {
             AuthJobKind::Sign
             | AuthJobKind::Derive
             | AuthJobKind::SignHash { .. }
+            | AuthJobKind::Decapsulate { .. }
             | AuthJobKind::Decrypt(_)
             | AuthJobKind::Password
             | AuthJobKind::CheckPassword { .. } => Ok(None),
@@ -139,6 +140,7 @@ impl AuthJob {
             let (result, ours) = match &self.kind {
                 AuthJobKind::Sign => self.sign_until(&self.octets, keys, AuthResult::Signed)?,
                 AuthJobKind::Derive => (self.derive(keys)?, None),
+                AuthJobKind::Decapsulate { key } => (self.decapsulate(*key, keys)?, None),
                 AuthJobKind::Decrypt(sent) => (decrypt(self, sent, keys)?, None),
                 AuthJobKind::Password => (password(keys)?, None),
                 AuthJobKind::CheckPassword { password, .. } => (check(password, keys), None),
@@ -174,6 +176,13 @@ impl AuthJob {
         let secret = keys.secret.ok_or(AuthResult::NoSecret)?;
         let key = self.prf.compute(secret.as_bytes(), &[self.octets.as_bytes()]);
         Ok(AuthResult::Derived(DerivedKey(key)))
+    }
+
+    /// The secret in a ciphertext; what was not made for the key gives another, and no error.
+    fn decapsulate(&self, key: KemKeyId, keys: Keys<'_>) -> Result<AuthResult, AuthResult> {
+        let key = keys.credentials.kem_key(key).ok_or(AuthResult::NoSecret)?;
+        let shared = key.decapsulate(self.octets.as_bytes()).map_err(|_| AuthResult::NoSecret)?;
+        Ok(AuthResult::Derived(DerivedKey(shared)))
     }
 
     /// Checks the peer's proof: what ends it, if anything does.

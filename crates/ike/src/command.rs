@@ -264,7 +264,8 @@ pub enum AuthResult {
     Refused,
     /// Answers [`Output::Ppk`](crate::Output::Ppk): the keys with the PPK mixed in.
     Mixed(PpkKeys),
-    /// Answers [`AuthJobKind::Derive`](crate::AuthJobKind::Derive): what comes of the secret.
+    /// Answers [`AuthJobKind::Derive`](crate::AuthJobKind::Derive) and
+    /// [`AuthJobKind::Decapsulate`](crate::AuthJobKind::Decapsulate): what comes of the secret.
     Derived(DerivedKey),
     /// Answers [`AuthJobKind::Decrypt`](crate::AuthJobKind::Decrypt): a message for each ciphertext. Of
     /// octets that were none it is one that nobody else can know.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_db::{Connection, ConnectionName, HostSpec, Identity, IkeVersion};
+use adit_pki::KemKeyId;
 
 use crate::command::Path;
 use crate::hash::FixedHash;
@@ -23,6 +24,8 @@ pub(crate) struct Connections {
     openings: BTreeMap<Option<IpAddr>, Vec<Opening>>,
     /// Those that take one identity of the peer.
     by_identity: HashMap<Identity, Vec<ConnectionName>, FixedHash>,
+    /// Those that begin with static ML-KEM keys, by the peer's.
+    by_static_kem: BTreeMap<KemKeyId, BTreeSet<ConnectionName>>,
 }
 
 /// Connections with the same addresses, proposals and gateway to go to instead: IKE_SA_INIT does not tell them apart.
@@ -70,6 +73,9 @@ impl Connections {
         if let Some(identity) = connection.pad.remote_id.exact() {
             self.by_identity.entry(identity.canonical()).or_default().push(name.clone());
         }
+        if let Some(keys) = &connection.pad.static_kem {
+            self.by_static_kem.entry(keys.remote_id()).or_default().insert(name.clone());
+        }
         self.by_name.insert(name.clone(), connection);
         before
     }
@@ -103,6 +109,14 @@ impl Connections {
                 }
             }
         }
+        if let Some(keys) = &connection.pad.static_kem
+            && let Some(names) = self.by_static_kem.get_mut(&keys.remote_id())
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_static_kem.remove(&keys.remote_id());
+            }
+        }
         self.by_name.remove(name)
     }
 
@@ -118,6 +132,27 @@ impl Connections {
             self.near(path).map(|(rank, connection, _)| (rank, connection)).collect();
         ranked.sort_by_key(|(rank, connection)| (std::cmp::Reverse(*rank), &connection.name));
         ranked.dedup_by_key(|(_, connection)| &connection.name);
+        ranked.into_iter().map(|(_, connection)| connection).collect()
+    }
+
+    /// The connections for a path whose static ML-KEM keys are these two, ours and the peer's, those that
+    /// name the path most exactly first, then by name.
+    pub(crate) fn with_static_kem(
+        &self,
+        path: Path,
+        local: KemKeyId,
+        remote: KemKeyId,
+    ) -> Vec<&Arc<Connection>> {
+        let names = self.by_static_kem.get(&remote).into_iter().flatten();
+        let mut ranked: Vec<_> = names
+            .filter_map(|name| self.by_name.get(name))
+            .filter(|connection| {
+                let keys = connection.pad.static_kem.as_ref();
+                connection.ike == IkeVersion::V2 && keys.is_some_and(|keys| keys.local() == local)
+            })
+            .filter_map(|connection| Some((address_rank(connection, path)?, connection)))
+            .collect();
+        ranked.sort_by_key(|(rank, connection)| (std::cmp::Reverse(*rank), &connection.name));
         ranked.into_iter().map(|(_, connection)| connection).collect()
     }
 

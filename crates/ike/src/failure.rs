@@ -57,6 +57,27 @@ impl fmt::Display for By {
     }
 }
 
+/// What is missing where static ML-KEM keys stand for a key exchange (docs/dhless.md).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StaticKemGap {
+    /// The connection names none.
+    Unconfigured,
+    /// Our private half is not here.
+    Missing,
+    /// No connection is for the two keys that the peer names.
+    Unknown,
+}
+
+impl fmt::Display for StaticKemGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unconfigured => "the connection names none",
+            Self::Missing => "our private key is not here",
+            Self::Unknown => "the peer names others",
+        })
+    }
+}
+
 /// What is missing where a post-quantum pre-shared key is wanted (RFC 8784).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PpkGap {
@@ -312,6 +333,9 @@ pub enum FailureReason {
         /// What is missing.
         gap: PpkGap,
     },
+    /// E225: there is no pair of static ML-KEM keys in common (docs/dhless.md).
+    #[error("no static ML-KEM keys in common: {0}")]
+    NoStaticKem(StaticKemGap),
     /// E222: the peer authenticates more often or less often than configured (RFC 4739).
     #[error("peer does {} of {expected} authentications", if *.more { "more" } else { "fewer" })]
     WrongRounds {
@@ -472,6 +496,7 @@ impl FailureReason {
             Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } | Self::NoConnection => Some(204),
             Self::WrongIdentity { .. } => Some(205),
             Self::NoPpk { .. } => Some(221),
+            Self::NoStaticKem(_) => Some(223),
             Self::WrongRounds { .. } => Some(222),
             Self::UserRefused { .. } => Some(223),
             Self::NoInnerAddress => Some(303),

@@ -58,7 +58,7 @@ pub use event::{
     AccessInfo, AuthLimit, ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts,
     IkeSaInfo, IkeSaState, PeerSoftware, Step,
 };
-pub use failure::{By, Failure, FailureReason, PpkGap};
+pub use failure::{By, Failure, FailureReason, PpkGap, StaticKemGap};
 pub use input::Input;
 pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};
 pub use shard::{Addressee, Shard, Shards, Tidings};

@@ -7,6 +7,7 @@ use adit_crypto::{Prf, Secret};
 use adit_db::{
     AuthSpec, ChildSa, ChildSaId, ConnectionName, Encapsulation, GatewayNotice, Identity,
 };
+use adit_pki::KemKeyId;
 use adit_wire::iana::AuthMethod;
 use adit_wire::ikev2::IkeSpi;
 
@@ -180,6 +181,13 @@ pub enum AuthJobKind {
         user: String,
         /// What the peer says is the password.
         password: Secret,
+    },
+    /// The secret in a ciphertext to a static ML-KEM key of ours, where the octets are the ciphertext
+    /// (docs/dhless.md). Who the peer is nobody knows then. Answer:
+    /// [`AuthResult::Derived`](crate::AuthResult::Derived).
+    Decapsulate {
+        /// The key.
+        key: KemKeyId,
     },
     /// Our proof for IKEv1, a signature of `octets`, which are HASH_I or HASH_R (RFC 2409 §5.1, RFC 4754
     /// §5). Answer: [`AuthResult::Signed`](crate::AuthResult::Signed).

@@ -6,7 +6,7 @@
 
 mod suite;
 
-use adit_crypto::KeyExchange;
+use adit_crypto::{KemSet, KeyExchange};
 use adit_db::ProposalSpec;
 use adit_wire::iana::{KeyExchangeId, ProtocolId, TransformType};
 use adit_wire::ikev2::{Proposal, Sa, Transform};
@@ -52,6 +52,18 @@ impl Purpose {
             Self::Ike { .. } => 0,
             Self::RekeyIke { .. } => 8,
             Self::FirstChild | Self::Child { .. } => 4,
+        }
+    }
+
+    /// A transform as it is used here: what replaces an IKE SA that began with static keys has an
+    /// ephemeral exchange of the same KEM (docs/dhless.md).
+    fn placed(self, transform: Transform) -> Transform {
+        let is_rekey = matches!(self, Self::RekeyIke { .. });
+        match KeyExchangeId(transform.id).static_kem() {
+            Some(kem) if is_rekey && transform.kind == TransformType::KE => {
+                Transform { id: kem.0, ..transform }
+            }
+            _ => transform,
         }
     }
 
@@ -197,6 +209,11 @@ impl Offer {
         self.proposals.first()?.transforms_of(TransformType::KE).find_map(key_exchange)
     }
 
+    /// The KEM of static keys, if the first proposal has it in place of a key exchange.
+    pub(crate) fn static_kem(&self) -> Option<KemSet> {
+        self.proposals.first()?.transforms_of(TransformType::KE).find_map(static_kem)
+    }
+
     /// The offered method that the peer asks for with INVALID_KE_PAYLOAD; `None` if we did not
     /// offer it (E05).
     pub(crate) fn key_exchange(&self, wanted: KeyExchangeId) -> Option<KeyExchange> {
@@ -329,7 +346,7 @@ fn offered(transforms: &[Transform], purpose: Purpose) -> Option<Vec<Transform>>
     }
     let kept: Vec<Transform> = transforms
         .iter()
-        .copied()
+        .map(|transform| purpose.placed(*transform))
         .filter(|transform| has_place(transform) && suite::can_compute(transform))
         .collect();
     let needed = |kind: TransformType| kept.iter().any(|transform| transform.kind == kind);
@@ -382,6 +399,10 @@ fn is_none(transform: &Transform) -> bool {
     let may_be_none = matches!(transform.kind, TransformType::INTEG | TransformType::KE)
         || is_additional_ke(transform);
     may_be_none && transform.id == 0
+}
+
+fn static_kem(transform: Transform) -> Option<KemSet> {
+    KemSet::from_static_id(KeyExchangeId(transform.id))
 }
 
 fn key_exchange(transform: Transform) -> Option<KeyExchange> {

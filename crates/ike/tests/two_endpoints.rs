@@ -13,6 +13,7 @@ mod oddities;
 mod recording;
 mod redirect;
 mod resumption;
+mod static_kem;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! Blocks: E1xx reach and negotiate, E2xx identity, E3xx traffic selection, E4xx data path, E5xx
 //! this host, E6xx kernel and crypto.
 
+mod dhless;
 mod doctor;
 mod encryption;
 mod forms;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use dhless::E225_TEXT;
 use doctor::{
     E401_TEXT, E405_TEXT, E406_TEXT, E407_TEXT, E526_TEXT, E527_TEXT, E528_TEXT, E529_TEXT,
 };
@@ -449,6 +451,8 @@ E222 222 Error "the two sides authenticate a different number of times" E222_TEX
 E223 223 Error "a user is not let in" E223_TEXT
 
 E224 224 Error "the RSA keys of the two sides do not fit" E224_TEXT
+
+E225 225 Error "no static ML-KEM keys in common" E225_TEXT
 
 E301 301 Error "the two sides disagree about which networks to connect"
 "Both sides know each other, and then found no traffic that both want in the tunnel: what we call `local` must be \

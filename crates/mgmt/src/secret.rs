@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use adit_crypto::{Protection, Secret};
+use adit_crypto::{KemKey, KemSet, Protection, Secret};
+use adit_pki::{kem_key_pem, kem_public_pem};
 
 /// Octets `adit secret new` draws: 256 bits.
 pub const SECRET_OCTETS: usize = 32;
@@ -14,6 +15,17 @@ pub const SECRET_OCTETS: usize = 32;
 /// `random` are [`SECRET_OCTETS`] octets of a cryptographic generator.
 pub fn new_secret_text(random: &[u8; SECRET_OCTETS]) -> String {
     base64url(random)
+}
+
+/// Octets that an ML-KEM key is made of (FIPS 203 §7.1).
+pub const KEM_SEED_OCTETS: usize = 64;
+
+/// A new static ML-KEM key as the texts of two files: its private half, and the public one for the peer.
+///
+/// `random` are [`KEM_SEED_OCTETS`] octets of a cryptographic generator.
+pub fn kem_key_texts(set: KemSet, random: &[u8; KEM_SEED_OCTETS]) -> (Secret, String) {
+    let key = KemKey::from_seed(set, random).expect("the seed has its length");
+    (kem_key_pem(&key), kem_public_pem(key.public()))
 }
 
 fn base64url(octets: &[u8]) -> String {

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Certificate, KeyId, PrivateKey, PublicKey};
+use adit_crypto::KemKey;
+
+use crate::{Certificate, KemKeyId, KeyId, PrivateKey, PublicKey};
 
 /// Keys and certificates of this host. They are for every connection; those that name certificates of
 /// their own find the keys here.
 #[derive(Debug, Default)]
 pub struct Credentials {
     keys: BTreeMap<KeyId, Arc<PrivateKey>>,
+    kem_keys: BTreeMap<KemKeyId, Arc<KemKey>>,
     certificates: Vec<Arc<Certificate>>,
     authorities: Vec<Arc<Certificate>>,
 }
@@ -18,6 +21,16 @@ impl Credentials {
     /// Adds a private key.
     pub fn add_key(&mut self, key: Arc<PrivateKey>) {
         self.keys.insert(key.public().id(), key);
+    }
+
+    /// Adds a KEM key that peers make ciphertexts for.
+    pub fn add_kem_key(&mut self, key: Arc<KemKey>) {
+        self.kem_keys.insert(KemKeyId::of(key.public()), key);
+    }
+
+    /// The KEM key whose public half has this name.
+    pub fn kem_key(&self, id: KemKeyId) -> Option<&Arc<KemKey>> {
+        self.kem_keys.get(&id)
     }
 
     /// Takes the private key away whose public half has this fingerprint; whether there was one.

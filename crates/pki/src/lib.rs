@@ -12,6 +12,7 @@
 //! | `certificate` | [`Certificate`]: X.509 as far as IKE needs it |
 //! | `credentials` | [`Credentials`]: keys and certificates of this host |
 //! | `identity` | whether a certificate is of an identity (RFC 4945 §3.1) |
+//! | `kem_key` | ML-KEM keys that stay: files, and the name of a public half (RFC 9935) |
 //! | `name` | distinguished names as text, and when two are the same |
 //! | `path` | from a peer's certificate to an authority (RFC 5280 §6) |
 //! | `pkcs7` | certificates in one wrapping, as peers of IKEv1 send them |
@@ -27,6 +28,7 @@ mod algorithm;
 mod certificate;
 mod credentials;
 mod identity;
+mod kem_key;
 mod moment;
 pub mod name;
 mod oid;
@@ -41,6 +43,7 @@ pub use algorithm::{ALGORITHM_OCTETS_MAX, algorithm_identifier, read_algorithm};
 pub use certificate::{CERTIFICATE_OCTETS_MAX, Certificate, read_certificates};
 pub use credentials::Credentials;
 pub use identity::AltName;
+pub use kem_key::{KemKeyId, kem_key_pem, kem_public_pem, read_kem_key, read_kem_public};
 pub use moment::Moment;
 pub use path::{CHAIN_MAX, Distrust, check_path, first_to_end};
 pub use pkcs7::wrapped_certificates;

@@ -29,6 +29,7 @@ pub mod notification_data;
 pub mod packet_buf;
 pub mod path_message;
 mod reader;
+mod static_kem;
 pub mod vnet;
 mod writer;
 
@@ -37,5 +38,6 @@ pub use notification_data::NotificationData;
 pub use packet_buf::{PacketBuf, PacketMeta};
 pub use path_message::PathMessage;
 pub use reader::Reader;
+pub use static_kem::StaticKemNames;
 pub use vnet::VnetHeader;
 pub use writer::Writer;

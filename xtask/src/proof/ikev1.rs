@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use super::{Claim, Effort, Finding, lacks, printed, vectors};
+use super::{Claim, Effort, Finding, ikev1_speed, lacks, printed, vectors};
 use crate::outcome::Status;
 use crate::root;
 
@@ -32,7 +32,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 5,
         claim: "phase 1 per second and core by method and group, beside the bare primitives",
-        measure: not_built,
+        measure: ikev1_speed::measure,
     },
     Claim {
         number: 6,

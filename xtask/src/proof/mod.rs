@@ -8,6 +8,7 @@ mod dhless;
 mod fuzzing;
 mod icmp;
 mod ikev1;
+mod ikev1_speed;
 mod ikev2;
 pub(crate) mod ikev2_speed;
 mod kernel;
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// Shorter runs: shows that the measurements work, proves less
     #[arg(long)]
     quick: bool,
+    /// Write what row 5 of `ikev1` measures into docs/dhless.md
+    #[arg(long)]
+    write: bool,
     /// Print a JSON list of the rows, when all are measured
     #[arg(long)]
     json: bool,
@@ -74,13 +78,25 @@ pub(crate) struct Effort {
     pub(crate) sequences: u64,
     /// A short look is enough.
     pub(crate) quick: bool,
+    /// Figures that stand in a document are written into it.
+    pub(crate) write: bool,
 }
 
-pub(crate) const FULL: Effort =
-    Effort { fuzz: Duration::from_secs(300), seeds: 10_000, sequences: 100_000, quick: false };
+pub(crate) const FULL: Effort = Effort {
+    fuzz: Duration::from_secs(300),
+    seeds: 10_000,
+    sequences: 100_000,
+    quick: false,
+    write: false,
+};
 
-pub(crate) const QUICK: Effort =
-    Effort { fuzz: Duration::from_secs(20), seeds: 500, sequences: 2_000, quick: true };
+pub(crate) const QUICK: Effort = Effort {
+    fuzz: Duration::from_secs(20),
+    seeds: 500,
+    sequences: 2_000,
+    quick: true,
+    write: false,
+};
 
 /// What a measurement found.
 #[derive(Clone, Debug)]
@@ -214,6 +230,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         anyhow::bail!("there is no row {row}; rows are {}", numbers.join(", "));
     }
     let effort = if options.quick { QUICK } else { FULL };
+    let effort = Effort { write: options.write, ..effort };
     let rows = match options.of {
         Claims::Foundation => rows(FOUNDATION, &options.rows, &effort),
         Claims::Ipsec => rows(IPSEC, &options.rows, &effort),

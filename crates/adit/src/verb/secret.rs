@@ -3,22 +3,27 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use adit_crypto::Protection;
+use adit_crypto::{KemSet, Protection};
 use adit_db::{ProposalSpec, counts_nonces};
 use adit_mgmt::api::SCHEMA;
-use adit_mgmt::secret::{SECRET_OCTETS, hex_text, key_words, new_secret_text};
+use adit_mgmt::secret::{
+    KEM_SEED_OCTETS, SECRET_OCTETS, hex_text, kem_key_texts, key_words, new_secret_text,
+};
 use adit_sys::file::create_private;
 use serde::Serialize;
 
-use crate::args::{Secret, SecretVerb};
+use crate::args::{KemSize, Secret, SecretVerb};
 use crate::error::Error;
 use crate::screen::Screen;
 
 /// `adit secret`.
 pub(crate) fn run(args: &Secret, screen: &mut Screen) -> Result<(), Error> {
     match &args.verb {
-        SecretVerb::New { file, sa: None, json } => new(file.as_deref(), *json, screen),
-        SecretVerb::New { file, sa: Some(suite), json } => {
+        SecretVerb::New { file: Some(file), kem: Some(size), json, .. } => {
+            new_kem(*size, file, *json, screen)
+        }
+        SecretVerb::New { file, sa: None, json, .. } => new(file.as_deref(), *json, screen),
+        SecretVerb::New { file, sa: Some(suite), json, .. } => {
             new_key(suite, file.as_deref(), *json, screen)
         }
     }
@@ -87,6 +92,46 @@ fn new_key(suite: &str, file: Option<&Path>, json: bool, screen: &mut Screen) ->
     ))
 }
 
+/// A static ML-KEM key for `--json`.
+#[derive(Serialize)]
+struct MadeKem<'a> {
+    schema: u32,
+    size: String,
+    file: &'a Path,
+    public: &'a str,
+}
+
+/// A static ML-KEM key. Its public half is what is printed, and nothing else, so that it can go into a
+/// file for the peer.
+fn new_kem(size: KemSize, file: &Path, json: bool, screen: &mut Screen) -> Result<(), Error> {
+    let public = make_kem(size, file)?;
+    if json {
+        let size = size.set().to_string();
+        return screen.json(&MadeKem { schema: SCHEMA, size, file, public: &public });
+    }
+    screen.line(public.trim_end())
+}
+
+impl KemSize {
+    fn set(self) -> KemSet {
+        match self {
+            Self::Mlkem512 => KemSet::MlKem512,
+            Self::Mlkem768 => KemSet::MlKem768,
+            Self::Mlkem1024 => KemSet::MlKem1024,
+        }
+    }
+}
+
+/// Writes a new private key; its public half comes out.
+fn make_kem(size: KemSize, file: &Path) -> Result<String, Error> {
+    let random =
+        adit_sys::entropy::array::<KEM_SEED_OCTETS>().map_err(Error::io("random octets"))?;
+    let (private, public) = kem_key_texts(size.set(), &random);
+    let private = std::str::from_utf8(private.as_bytes()).unwrap_or_default();
+    write_new(file, private.trim_end())?;
+    Ok(public)
+}
+
 /// One suite of ESP, or one algorithm of AH.
 fn read_suite(text: &str) -> Result<Protection, Error> {
     let spec = ProposalSpec::esp(text).or_else(|error| {
@@ -136,6 +181,24 @@ mod tests {
         assert!(words("aes256gcm16").unwrap_err().contains("must not stay"));
         assert!(words("aes256-sha256-x25519").unwrap_err().contains("one algorithm of each kind"));
         assert!(words("aes257-sha256").unwrap_err().contains("unknown algorithm"));
+    }
+
+    /// What is printed is the peer's file and nothing else; the private half is its owner's alone.
+    #[test]
+    fn a_kem_key_is_written_and_its_public_half_printed() {
+        for size in [KemSize::Mlkem512, KemSize::Mlkem768, KemSize::Mlkem1024] {
+            let name = format!("adit-kem-{}-{}", std::process::id(), size.set());
+            let file = std::env::temp_dir().join(name);
+            let public = make_kem(size, &file).unwrap();
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{text}");
+            assert!(public.starts_with("-----BEGIN PUBLIC KEY-----\n"), "{public}");
+            assert!(public.ends_with("-----END PUBLIC KEY-----\n"), "{public}");
+            assert!(make_kem(size, &file).unwrap_err().to_string().contains("exists already"));
+            std::fs::remove_file(&file).unwrap();
+        }
     }
 
     #[test]

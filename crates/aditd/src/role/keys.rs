@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_crypto::Secret;
+use adit_crypto::{KemKey, Secret};
 use adit_db::{ConnectionName, Identity, IdentityPattern, PpkId};
 use adit_ike::{AuthJob, AuthJobKind, AuthResult, JobId, Keys, PpkJob};
 use adit_mgmt::vici::credentials::Loaded;
@@ -49,6 +49,8 @@ pub(crate) struct TunnelKeys {
     pub(crate) secrets: Vec<(ConnectionName, TunnelSecrets)>,
     /// The private keys. Tunnels find theirs by its public half.
     pub(crate) keys: Vec<PrivateKey>,
+    /// The static ML-KEM keys. Tunnels find theirs by its name.
+    pub(crate) kem_keys: Vec<KemKey>,
 }
 
 /// The secrets of one tunnel of the configuration directory.
@@ -182,6 +184,8 @@ struct KeyStore {
     ppks: Vec<SharedPpk>,
     /// Private keys of tunnels.
     tunnel_keys: Vec<Arc<PrivateKey>>,
+    /// Static ML-KEM keys of tunnels.
+    kem_keys: Vec<Arc<KemKey>>,
     /// Private keys of VICI.
     keys: Vec<Arc<PrivateKey>>,
     /// Certificates of VICI.
@@ -246,6 +250,9 @@ impl KeyStore {
         self.credentials.clear();
         for key in self.tunnel_keys.iter().chain(&self.keys) {
             self.credentials.add_key(Arc::clone(key));
+        }
+        for key in &self.kem_keys {
+            self.credentials.add_kem_key(Arc::clone(key));
         }
         for loaded in &self.certificates {
             match loaded {
@@ -318,6 +325,7 @@ impl KeyStore {
     fn set_tunnels(&mut self, tunnels: TunnelKeys) {
         self.tunnels = tunnels.secrets.into_iter().collect();
         self.tunnel_keys = tunnels.keys.into_iter().map(Arc::new).collect();
+        self.kem_keys = tunnels.kem_keys.into_iter().map(Arc::new).collect();
         self.gather();
     }
 }
@@ -419,7 +427,7 @@ mod tests {
         let secrets = TunnelSecrets { psk, second, ..TunnelSecrets::default() };
         store.set_tunnels(TunnelKeys {
             secrets: vec![("berlin".parse().unwrap(), secrets)],
-            keys: Vec::new(),
+            ..TunnelKeys::default()
         });
 
         assert_eq!(found(&store, "berlin", "@a.example", "@b.example").unwrap(), "own");
@@ -432,7 +440,7 @@ mod tests {
         let psk = Some(Secret::from_slice(b"own"));
         let secrets = TunnelSecrets { psk, ..TunnelSecrets::default() };
         let secrets = vec![("berlin".parse().unwrap(), secrets)];
-        store.set_tunnels(TunnelKeys { secrets, keys: Vec::new() });
+        store.set_tunnels(TunnelKeys { secrets, ..TunnelKeys::default() });
         assert_eq!(found_in(&store, "berlin", 1, "@a.example", "@b.example"), None);
     }
 
@@ -447,7 +455,7 @@ mod tests {
         let of_berlin = TunnelSecrets { users, ..Default::default() };
         let secrets =
             vec![("oslo".parse().unwrap(), of_oslo), ("berlin".parse().unwrap(), of_berlin)];
-        store.set_tunnels(TunnelKeys { secrets, keys: Vec::new() });
+        store.set_tunnels(TunnelKeys { secrets, ..TunnelKeys::default() });
         let ask = |connection: &str, kind| {
             let ToKeys::Auth(job) = sign(1, connection) else { panic!("a job") };
             store.answer(&AuthJob { kind, ..job })

@@ -1,9 +1,12 @@
 //! ML-KEM-512, -768 and -1024: FIPS 203, draft-ietf-ipsecme-ikev2-mlkem.
 //!
 //! In production aws-lc-rs makes and uses the keys and draws its own randomness. A deterministic
-//! [`Rng`] gets the ml-kem crate instead, which takes the randomness as an argument.
+//! [`Rng`] gets the ml-kem crate instead, which takes the randomness as an argument. A key that stays
+//! is made of its seed by the ml-kem crate, as aws-lc-rs reads none, and used by aws-lc-rs.
 
 use aws_lc_rs::kem::{self, Ciphertext, ML_KEM_512, ML_KEM_768, ML_KEM_1024};
+#[expect(deprecated, reason = "aws-lc-rs reads no other form")]
+use ml_kem::ExpandedKeyEncoding as _;
 use ml_kem::{Decapsulate, KeyExport, Seed, ml_kem_512, ml_kem_768, ml_kem_1024};
 use zeroize::Zeroize;
 
@@ -89,6 +92,25 @@ impl Set {
         Some((ciphertext.as_ref().to_vec(), Secret::from_slice(shared.as_ref())))
     }
 
+    /// The key pair of 64 octets (d, z) of FIPS 203 §7.1: encapsulation key, decapsulation key.
+    pub(super) fn of_seed(self, seed: &[u8; SEED_OCTETS]) -> (Vec<u8>, DecapsulationKey) {
+        let (public, private) = seeded!(self, set => {
+            let key = set::DecapsulationKey::from_seed((*seed).into());
+            #[expect(deprecated, reason = "aws-lc-rs reads no other form")]
+            let private = Secret::from_slice(&key.to_expanded_bytes());
+            (key.encapsulation_key().to_bytes().to_vec(), private)
+        });
+        let key = kem::DecapsulationKey::new(self.algorithm(), private.as_bytes());
+        (public, DecapsulationKey::System(key.expect("both libraries have FIPS 203's form")))
+    }
+
+    /// Whether an encapsulation key passes the checks of FIPS 203 §7.2.
+    pub(super) fn accepts(self, public: &[u8]) -> bool {
+        seeded!(self, set => {
+            public.try_into().is_ok_and(|public| set::EncapsulationKey::new(public).is_ok())
+        })
+    }
+
     fn algorithm(self) -> &'static kem::Algorithm {
         match self {
             Self::K512 => &ML_KEM_512,
@@ -113,6 +135,9 @@ impl DecapsulationKey {
         }
     }
 }
+
+/// Octets of a seed (d, z).
+pub(super) const SEED_OCTETS: usize = 64;
 
 fn octets(seed: &Secret) -> Seed {
     seed.as_bytes().try_into().expect("the seed has 64 octets")

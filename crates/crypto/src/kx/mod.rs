@@ -9,6 +9,7 @@
 mod ecdh;
 mod mlkem;
 mod modp;
+mod static_kem;
 mod stock;
 mod weierstrass;
 mod x448;
@@ -19,6 +20,7 @@ use adit_wire::iana::KeyExchangeId;
 
 use crate::{Rng, Secret};
 
+pub use static_kem::{KemKey, KemPublicKey, KemSet};
 pub use stock::{KEY_SHARES_MAX, KeyShareStock};
 
 /// A negotiated key exchange method.

@@ -166,6 +166,23 @@ fn esn_and_key_exchange_can_be_taken_out() {
     assert_eq!(spec.without_key_exchange().to_string(), "aes256gcm16-esn");
 }
 
+/// Static keys stand alone, and make the first keys of an IKE SA and no others.
+#[test]
+fn static_kem_stands_alone() {
+    let spec = ike("aes256gcm16-aes128gcm16-prfsha384-static_mlkem768");
+    assert_eq!(spec.static_kem(), Some(KemSet::MlKem768));
+    assert_eq!(spec.to_string(), "aes256gcm16-aes128gcm16-prfsha384-static_mlkem768");
+    assert_eq!(ike("aes256gcm16-prfsha384-mlkem768").static_kem(), None);
+    for beside in ["x25519", "mlkem768", "static_mlkem512", "ke1_mlkem768"] {
+        let text = format!("aes256gcm16-prfsha384-static_mlkem768-{beside}");
+        assert!(matches!(ProposalSpec::ike(&text), Err(ProposalError::MixedKeyExchanges(_))));
+    }
+    let wrong = |text| matches!(text, Err(ProposalError::WrongProtocol { .. }));
+    assert!(wrong(ProposalSpec::esp("aes256gcm16-static_mlkem768")));
+    assert!(wrong(ProposalSpec::ah("sha256-static_mlkem768")));
+    assert!(wrong(ProposalSpec::ike("aes256gcm16-prfsha384-x25519-ke1_static_mlkem768")));
+}
+
 #[test]
 fn every_word_is_readable_and_repetitions_vanish() {
     for word in all_words().filter(|word| Profile::named(word).is_none()) {

@@ -18,7 +18,7 @@ use crate::command::Path;
 use crate::config::EndpointConfig;
 use crate::cookie::{CookieJar, CookieRequest};
 use crate::event::Event;
-use crate::failure::{By, Failure, FailureReason};
+use crate::failure::{By, Failure, FailureReason, StaticKemGap};
 use crate::output::Output;
 use crate::proposal::{Choice, IkeSuite, choose_ike};
 use crate::shard::Shard;
@@ -26,6 +26,7 @@ use crate::v2::exchange::init::{self, Acceptable};
 use crate::v2::ike_sa::IkeSa;
 use crate::v2::redirect;
 use crate::v2::rules::{Form, Received, RuleError};
+use crate::v2::static_kem;
 
 use super::Endpoint;
 
@@ -215,7 +216,7 @@ impl Endpoint {
     ) -> Result<Admitted, Refused> {
         self.check_cookie(path, header, received, now, rng)?;
         let candidates: Vec<Arc<Connection>> =
-            self.connections.openings(path).into_iter().cloned().collect();
+            static_kem::candidates(path, received, &self.connections);
         let fits = |connection: &Arc<Connection>| !path.is_tcp() || connection.fits_tcp();
         let candidates: Vec<Arc<Connection>> = candidates.into_iter().filter(fits).collect();
         if candidates.is_empty() {
@@ -301,6 +302,9 @@ impl Endpoint {
         }
         let nearest = candidates.first();
         let reason = match nearest {
+            other if static_kem::is_unknown(received, other.map(Arc::as_ref)) => {
+                FailureReason::NoStaticKem(StaticKemGap::Unknown)
+            }
             None => FailureReason::NoConnection,
             Some(connection) => FailureReason::NoCommonIkeSuite {
                 by: By::Us,

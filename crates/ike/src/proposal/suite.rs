@@ -1,13 +1,13 @@
 //! From single transforms to suites (RFC 7296 §3.3.3).
 
-use adit_crypto::{Authentication, Cipher, KeyExchange, Prf, Protection};
+use adit_crypto::{Authentication, Cipher, KemSet, KeyExchange, Prf, Protection};
 use adit_db::ProposalSpec;
 use adit_wire::iana::{
     EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType,
 };
 use adit_wire::ikev2::{Proposal, Transform};
 
-use super::{Purpose, is_additional_ke, is_none, key_exchange};
+use super::{Purpose, is_additional_ke, is_none, key_exchange, static_kem};
 
 /// The algorithms of an IKE SA.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) struct IkeSuite {
     pub(crate) prf: Prf,
     /// Key exchange of the KE payload.
     pub(crate) ke: KeyExchange,
+    /// Whether the KE payloads hold ciphertexts to static keys of that KEM instead (docs/dhless.md).
+    pub(crate) static_kem: Option<KemSet>,
     /// Additional key exchanges, in the order they take place (RFC 9370 §2.2.2).
     pub(crate) additional: Vec<KeyExchange>,
 }
@@ -29,12 +31,20 @@ impl IkeSuite {
     /// own (A16), for an IV that is a packet's sequence number (RFC 8750 §3), and for transforms
     /// we cannot compute.
     pub(super) fn from_transforms(_: ProtocolId, transforms: &[Transform]) -> Option<Self> {
+        let method = of_kind(transforms, TransformType::KE)?;
+        let static_kem = static_kem(method);
         Some(Self {
             cipher: cipher(transforms).filter(|cipher| !cipher.is_iv_implicit())?,
             prf: Prf::from_id(PrfId(id_of(transforms, TransformType::PRF)?))?,
-            ke: method(transforms, TransformType::KE)?,
+            ke: static_kem.map(KemSet::ephemeral).or_else(|| key_exchange(method))?,
+            static_kem,
             additional: additional(transforms)?,
         })
+    }
+
+    /// The number of the method that KE payloads must name.
+    pub(crate) fn ke_id(&self) -> KeyExchangeId {
+        self.static_kem.map_or(self.ke.id(), KemSet::static_id)
     }
 }
 
@@ -127,7 +137,11 @@ fn options(
 ) -> Vec<Transform> {
     let none = Transform::new(kind, 0);
     let mut ours: Vec<Transform> = match purpose.has_place_for(kind) {
-        true => spec.of_kind(kind).filter(can_compute).collect(),
+        true => spec
+            .of_kind(kind)
+            .map(|transform| purpose.placed(transform))
+            .filter(can_compute)
+            .collect(),
         false => Vec::new(),
     };
     if ours.is_empty() && is_none(&none) {
@@ -166,6 +180,7 @@ pub(super) fn can_compute(transform: &Transform) -> bool {
         // Those of ESP are among those of AH.
         TransformType::INTEG => Authentication::from_id(IntegrityId(transform.id)).is_some(),
         TransformType::ESN => transform.id <= EsnId::ESN.0,
+        TransformType::KE if static_kem(*transform).is_some() => true,
         _ => is_none(transform) || key_exchange(*transform).is_some(),
     }
 }
@@ -197,10 +212,6 @@ fn authentication(transforms: &[Transform]) -> Option<Authentication> {
         Some(_) => None,
         None => Authentication::from_id(IntegrityId(id_of(transforms, TransformType::INTEG)?)),
     }
-}
-
-fn method(transforms: &[Transform], kind: TransformType) -> Option<KeyExchange> {
-    of_kind(transforms, kind).and_then(key_exchange)
 }
 
 fn additional(transforms: &[Transform]) -> Option<Vec<KeyExchange>> {

@@ -67,6 +67,7 @@ fn digest(output: &Output) -> Vec<u8> {
             AuthJobKind::Sign
             | AuthJobKind::Verify { .. }
             | AuthJobKind::Derive
+            | AuthJobKind::Decapsulate { .. }
             | AuthJobKind::Decrypt(_)
             | AuthJobKind::SignHash { .. }
             | AuthJobKind::VerifyHash { .. } => vec![&job.octets],

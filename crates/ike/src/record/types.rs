@@ -1,6 +1,8 @@
 //! The fields of all that goes into an endpoint.
 
-use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
+use std::sync::Arc;
+
+use adit_crypto::{KemPublicKey, KemSet, KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{
     AbsentLifetime, Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless,
     Claim, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName,
@@ -10,11 +12,11 @@ use adit_db::{
     InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule,
     LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption,
     PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
-    RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, Steering, Tfc, Transit, TsSpec,
-    TunMtu, Unique, UserAuth, WindowSize,
+    RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, StaticKemSpec, Steering, Tfc,
+    Transit, TsSpec, TunMtu, Unique, UserAuth, WindowSize,
 };
-use adit_pki::{Certificate, Distrust, Moment, PublicKey};
-use adit_wire::iana::{AuthMethod, CertEncoding, ProtocolId};
+use adit_pki::{Certificate, Distrust, KemKeyId, Moment, PublicKey};
+use adit_wire::iana::{AuthMethod, CertEncoding, KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, Icmp};
 use adit_wire::{Reader, WireError, Writer};
@@ -167,7 +169,7 @@ structs! {
     }
     Ports { local, remote }
     PadEntry {
-        local_id, remote_id, local_auth, remote_auth, more_local, more_remote, ppk, claims
+        local_id, remote_id, local_auth, remote_auth, more_local, more_remote, ppk, static_kem, claims
     }
     Claim { id, networks }
     LocalRound { id, auth }
@@ -268,6 +270,24 @@ impl Coded for PpkId {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
         Self::from_wire(take_octets(r)?).map_err(|_| WireError::BadValue("name of a PPK", 0))
+    }
+}
+
+impl Coded for StaticKemSpec {
+    fn put(&self, w: &mut Writer<'_>) {
+        w.bytes(&self.local().0);
+        self.set().static_id().0.put(w);
+        put_octets(self.remote().octets(), w);
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let name = r.bytes(KemKeyId::LEN)?.try_into();
+        let local = name.map(KemKeyId).map_err(|_| WireError::BadValue("static ML-KEM", 0))?;
+        let id = KeyExchangeId(r.u16()?);
+        let bad = WireError::BadValue("static ML-KEM", id.0.into());
+        let set = KemSet::from_static_id(id).ok_or(bad)?;
+        let remote = KemPublicKey::from_octets(set, take_octets(r)?).map_err(|_| bad)?;
+        Ok(Self::new(local, Arc::new(remote)))
     }
 }
 

@@ -21,6 +21,9 @@ pub(crate) fn pad_digest(pad: &PadEntry) -> PadDigest {
         put(&mut octets, id.to_string().as_bytes());
         put_auth(&mut octets, auth);
     }
+    if let Some(keys) = &pad.static_kem {
+        put(&mut octets, &keys.remote_id().0);
+    }
     sha256(&[&octets])
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod delete;
 pub(crate) mod followup;
 pub(crate) mod informational;
 pub(crate) mod init;
+pub(crate) mod init_answer;
 pub(crate) mod intermediate;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;

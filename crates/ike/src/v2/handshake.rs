@@ -61,21 +61,28 @@ pub(crate) struct Resumed {
     pub(crate) authenticated_until: Option<Instant>,
 }
 
-/// What both ends know after IKE_SA_INIT.
+/// What both ends know after IKE_SA_INIT, beside the secret of its key exchange.
+#[derive(Debug)]
 pub(crate) struct Init {
     pub(crate) choice: Choice<IkeSuite>,
-    pub(crate) shared: Secret,
     pub(crate) nonce_i: Vec<u8>,
     pub(crate) nonce_r: Vec<u8>,
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
     pub(crate) childless: bool,
+    /// Both sides have said USE_PPK.
+    pub(crate) has_ppk: bool,
+    /// Both sides can authenticate several times.
+    pub(crate) has_rounds: bool,
+    /// Which signatures the peer takes.
+    pub(crate) announced: Announced,
 }
 
 impl Handshake {
     /// Derives the first keys and protects `core` with them.
     pub(crate) fn begin(
         init: Init,
+        shared: &Secret,
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
@@ -83,7 +90,7 @@ impl Handshake {
         let chosen = init.choice.answer(&[]);
         let suite = init.choice.suite;
         let nonces = Nonces { initiator: &init.nonce_i, responder: &init.nonce_r };
-        let skeyseed = skeyseed(suite.prf, &init.shared, nonces);
+        let skeyseed = skeyseed(suite.prf, shared, nonces);
         let keys =
             SkKeys::derive(suite.prf, suite.cipher, &skeyseed, nonces, core.spi_i, core.spi_r)
                 .map_err(|_| FailureReason::Internal("prf+"))?;
@@ -97,12 +104,12 @@ impl Handshake {
             init_request: init.request,
             init_response: init.response,
             int_auth: IntAuth::new(),
-            announced: Announced::default(),
+            announced: init.announced,
             childless: init.childless,
             resumed: None,
             chosen,
-            ppk: Ppk::default(),
-            rounds: Rounds::default(),
+            ppk: Ppk::begun(init.has_ppk),
+            rounds: Rounds::begun(init.has_rounds),
         };
         handshake.report_keys(core, cx);
         Ok(handshake)

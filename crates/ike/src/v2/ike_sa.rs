@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! initiator  InitSent | ResumeSent -> IntermediateSent* -> AuthSigning -> AuthSent -> AuthVerifying --.
-//! responder  InitAnswered* -> AuthChecking -------------------------------------------> Established
+//! responder  [InitOpening ->] InitAnswered* -> AuthChecking -------------------------------------------> Established
 //!                                                  Established -> Rekeyed | Deleting -> Closed
 //! ```
 //!
@@ -30,6 +30,7 @@ use crate::keymat::Role;
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::exchange::auth::{AuthChecking, AuthSent, AuthSigning, AuthVerifying, InitAnswered};
 use crate::v2::exchange::init::{self, Acceptable, InitSent, Wanted};
+use crate::v2::exchange::init_answer::InitOpening;
 use crate::v2::exchange::intermediate::IntermediateSent;
 use crate::v2::exchange::{create_child, followup, informational, rekey_ike};
 use crate::v2::message_id::Incoming;
@@ -60,6 +61,7 @@ pub(crate) enum State {
     AuthSigning(Box<AuthSigning>),
     AuthSent(Box<AuthSent>),
     AuthVerifying(Box<AuthVerifying>),
+    InitOpening(Box<InitOpening>),
     InitAnswered(InitAnswered),
     AuthChecking(Box<AuthChecking>),
     Established(Box<Established>),
@@ -128,7 +130,7 @@ pub(crate) type StepResult = Result<Next, FailureReason>;
 const REKEYED_WAIT: Duration = Duration::from_secs(90);
 
 /// How long an initiator waits for a job of its own program.
-const JOB_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const JOB_WAIT: Duration = Duration::from_secs(30);
 
 /// How long an IKE SA that is over repeats its last response.
 const LINGER: Duration = Duration::from_secs(30);
@@ -213,7 +215,10 @@ impl IkeSa {
 
     /// Whether a responder has answered somebody who has not authenticated (RFC 7296 §2.6).
     pub(crate) fn is_half_open(&self) -> bool {
-        let answered = matches!(self.state, State::InitAnswered(_) | State::AuthChecking(_));
+        let answered = matches!(
+            self.state,
+            State::InitOpening(_) | State::InitAnswered(_) | State::AuthChecking(_)
+        );
         answered || matches!(&self.state, State::Closed(closed) if closed.half_open)
     }
 
@@ -235,6 +240,7 @@ impl IkeSa {
             | State::AuthSigning(_)
             | State::AuthSent(_)
             | State::AuthVerifying(_)
+            | State::InitOpening(_)
             | State::InitAnswered(_)
             | State::AuthChecking(_) => Some(IkeSaState::Connecting),
             State::Established(_) => Some(IkeSaState::Established),
@@ -515,6 +521,7 @@ impl IkeSa {
             | State::ResumeSent(_)
             | State::AuthSigning(_)
             | State::AuthVerifying(_)
+            | State::InitOpening(_)
             | State::InitAnswered(_)
             | State::AuthChecking(_)
             | State::Closed(_) => Ok(Next::Stay),
@@ -540,6 +547,7 @@ impl IkeSa {
             | State::AuthSigning(_)
             | State::AuthSent(_)
             | State::AuthVerifying(_)
+            | State::InitOpening(_)
             | State::AuthChecking(_)
             | State::Closed(_) => Ok(Next::Stay),
         }
@@ -571,8 +579,9 @@ impl IkeSa {
             State::AuthSigning(state) => state.handle_auth(job, result, core, cx),
             State::AuthVerifying(state) => state.handle_auth(job, result, core, cx),
             State::AuthChecking(state) => state.handle_auth(job, result, core, cx),
-            State::InitSent(_)
-            | State::ResumeSent(_)
+            State::InitSent(state) => state.handle_auth(job, result, core, cx),
+            State::InitOpening(state) => state.handle_auth(job, result, core, cx),
+            State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::InitAnswered(_)
@@ -602,6 +611,7 @@ impl IkeSa {
             State::ResumeSent(sent) => sent.handle_timeout(core, cx),
             State::IntermediateSent(_) => retransmit(core, ExchangeType::IKE_INTERMEDIATE, cx),
             State::AuthSent(_) => retransmit(core, ExchangeType::IKE_AUTH, cx),
+            State::InitOpening(state) => expire(state.deadline(), core, cx),
             State::InitAnswered(state) => expire(state.deadline(), core, cx),
             State::AuthChecking(state) => expire(state.deadline(), core, cx),
             State::Established(_) if core.has_nowhere_to_redial_from(cx) => {
@@ -647,7 +657,8 @@ impl IkeSa {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let state = match &self.state {
-            State::InitSent(sent) => sent.poll_timeout(),
+            State::InitSent(sent) => sent.poll_timeout(&self.core),
+            State::InitOpening(state) => Some(state.deadline()),
             State::InitAnswered(state) => Some(state.deadline()),
             State::AuthChecking(state) => Some(state.deadline()),
             State::Established(established) => established.poll_timeout(&self.core),
@@ -690,7 +701,7 @@ fn retransmit(core: &mut Core, exchange: ExchangeType, cx: &mut Context<'_>) -> 
 }
 
 /// CHECKLIST C09: a half-open IKE SA does not stay.
-fn expire(deadline: Instant, core: &Core, cx: &Context<'_>) -> StepResult {
+pub(crate) fn expire(deadline: Instant, core: &Core, cx: &Context<'_>) -> StepResult {
     if cx.now < deadline {
         return Ok(Next::Stay);
     }

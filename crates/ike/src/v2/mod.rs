@@ -25,5 +25,6 @@ pub(crate) mod rounds;
 pub(crate) mod rules;
 pub(crate) mod said;
 pub(crate) mod signature;
+pub(crate) mod static_kem;
 pub(crate) mod tcp_encap;
 pub(crate) mod udp_encap;

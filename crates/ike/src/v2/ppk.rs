@@ -212,6 +212,11 @@ pub(crate) fn gap(pad: &PadEntry, gap: PpkGap) -> FailureReason {
 }
 
 impl Ppk {
+    /// Of a handshake in which both sides have said USE_PPK, or not.
+    pub(crate) fn begun(agreed: bool) -> Self {
+        Self { agreed, ..Self::default() }
+    }
+
     /// Of a session that is resumed: its keys come from those of the old one, with the PPK or without.
     pub(crate) fn resumed(used: bool) -> Self {
         Self { used, ..Self::default() }

@@ -48,6 +48,11 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
+    /// Of a handshake in which both sides can do several, or not.
+    pub(crate) fn begun(agreed: bool) -> Self {
+        Self { agreed, ..Self::default() }
+    }
+
     /// Of a session that is resumed: whoever had to has proven all when it began (RFC 5723 §4.3.3).
     pub(crate) fn single() -> Self {
         Self { is_single: true, ..Self::default() }

@@ -34,5 +34,8 @@ We know from the tunnel's file, which says `forward_secrecy = false`. Without th
 What is won is the cost of a key exchange: for small devices, for gateways whose thousands of peers come back at \
 once, for traffic that has only to be authentic or is secret for an hour. Sessions are short by default.
 
-If you do not need that, leave `auth` and `forward_secrecy` out. A child with a group of its own (`esp = \
+With static ML-KEM (IKEv2) a rekey of the IKE SA has a key exchange, and what comes after it is secret for good; \
+docs/dhless.md has the whole argument.
+
+If you do not need that, leave `auth`, or static_mlkem in `ike`, and `forward_secrecy` out. A child with a group of its own (`esp = \
 \"aes256gcm16-modp2048\"`) has keys of its own that nobody gets later.";

@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adit_crypto::Secret;
+use adit_crypto::{KemKey, Secret};
 use adit_db::{Connection, OperatorPolicy};
 use adit_pki::PrivateKey;
 
@@ -96,6 +96,8 @@ pub struct Tunnel {
     pub more_secrets: MoreSecrets,
     /// The private key, if we sign. Its public half is in the connection.
     pub key: Option<PrivateKey>,
+    /// The static ML-KEM key, if peers make ciphertexts for it. Its name is in the connection.
+    pub kem_key: Option<KemKey>,
     /// Where it stands.
     pub origin: Origin,
 }

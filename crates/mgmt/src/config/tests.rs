@@ -35,6 +35,7 @@ mod remote_access;
 mod sas;
 mod secret;
 mod signature;
+mod static_kem;
 mod suites;
 mod tfc;
 mod transport;
@@ -343,7 +344,7 @@ fn table_in_a_tunnel() {
         5 | [access]
           |  ^^^^^^ not a table of this file
           |
-          = help: known keys: aggressive, base_mode, keep, peer, address, id, peer_id, childless, redirect, follow_redirects, resumption, over, encap, protocol, engine, tcp, mode, mobike, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, life_absent, life_strict, ike_life_min, ike_life_max, life_min, life_max, life_kilobytes, life_kilobytes_min, life_kilobytes_max, replay_window, peer_replay_window, tfc_padding, tfc_dummies, compress, turbo, interface, mark, tun_mtu, offload, routes, dscp, ecn, df, icmp_errors, icmp_carry, security_failures, traceroute_transit, icmp, path_mtu, path_mtu_age, fragment, mss_clamp, idle, pfp, local, remote, path_probe, path_probe_from, classes, cpus, claims, cert, key, ca, peer_cert, peer_key, forward_secrecy, auth, peer_auth, ppk_id, ppk_required, ppk, reauth, second, xauth, mode_config, secret
+          = help: known keys: aggressive, base_mode, keep, peer, address, id, peer_id, childless, redirect, follow_redirects, resumption, over, encap, protocol, engine, tcp, mode, mobike, suite, allow, ike, esp, ah, rekey, life, ike_rekey, dpd, life_absent, life_strict, ike_life_min, ike_life_max, life_min, life_max, life_kilobytes, life_kilobytes_min, life_kilobytes_max, replay_window, peer_replay_window, tfc_padding, tfc_dummies, compress, turbo, interface, mark, tun_mtu, offload, routes, dscp, ecn, df, icmp_errors, icmp_carry, security_failures, traceroute_transit, icmp, path_mtu, path_mtu_age, fragment, mss_clamp, idle, pfp, local, remote, path_probe, path_probe_from, classes, cpus, claims, cert, key, ca, peer_cert, peer_key, kem_key, peer_kem_key, forward_secrecy, auth, peer_auth, ppk_id, ppk_required, ppk, reauth, second, xauth, mode_config, secret
         ");
 }
 

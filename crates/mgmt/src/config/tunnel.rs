@@ -14,6 +14,7 @@ pub(super) mod nesting;
 mod pfp;
 mod remote_access;
 mod signature;
+mod static_kem;
 
 use std::ops::Range;
 use std::path::Path;
@@ -101,6 +102,7 @@ fn read_fields<'a>(
     let mode = fields.word("mode", MODE);
     child.mode = mode.as_ref().map_or(Mode::Tunnel, |mode| mode.value);
     mobike::read(fields, &mut connection, child.mode);
+    let ike_span = fields.key_span("ike");
     let has_own_esp = ["esp", "ah", "suite"].iter().any(|key| fields.has(key));
     read_suites(fields, protocol, memo, &asked, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
@@ -133,19 +135,21 @@ fn read_fields<'a>(
     connection.children.extend(resources);
     claims::read(fields, &mut connection);
     let key = signature::read(fields, memo, &mut connection);
-    encryption::read(fields, asked.version, &mut connection);
+    let (kem_key, given_up) = static_kem::read(fields, memo, ike_span.clone(), &mut connection);
+    encryption::read(fields, asked.version, &mut connection, given_up);
     let remote_ts = connection.children.first().map(|child| child.remote_ts.clone());
     let remote_ts = remote_ts.unwrap_or_default();
     let more_secrets = authentication::read(fields, memo, &mut connection, &remote_ts);
     let mut access_secrets = MoreSecrets::default();
     remote_access::read(fields, memo, asked.version, &mut connection, &mut access_secrets);
+    static_kem::check_proofs(fields, &connection, ike_span);
     asked.settle(fields, &mut connection, has_own_esp);
     let secret = read_secret(fields, memo, &connection);
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
     let (secret, MoreSecrets { ppk, second, .. }) = (secret?, more_secrets?);
     let more_secrets = MoreSecrets { ppk, second, ..access_secrets };
-    let tunnel = Tunnel { connection, secret, more_secrets, key, origin };
+    let tunnel = Tunnel { connection, secret, more_secrets, key, kem_key, origin };
     Some(Draft { file: fields.file, tunnel, local, remote, over })
 }
 

@@ -51,6 +51,21 @@ impl Diagnosis {
             .place(cx.at("mode_config"))
     }
 
+    /// E225: there is no pair of static ML-KEM keys in common; `here` is whether our own is what is
+    /// missing.
+    pub fn no_static_kem(cx: &Context, gap: &str, here: bool) -> Self {
+        let fix = match here {
+            true => "load the private key: kem_key = \"file:NAME.kem\", then `adit reload`",
+            false => {
+                "compare `peer_kem_key` of each side with the public half of the other's `kem_key`"
+            }
+        };
+        cx.start(Code::E225, "there are no static ML-KEM keys in common")
+            .line("saw", gap)
+            .fix(fix)
+            .place(cx.at("peer_kem_key"))
+    }
+
     /// E222: the peer authenticates `more` often or less often than `expected`.
     pub fn wrong_rounds(cx: &Context, expected: usize, more: bool) -> Self {
         let saw = match more {

@@ -214,6 +214,23 @@ registry! {
         ML_KEM_512 = 35, "ML_KEM_512";
         ML_KEM_768 = 36, "ML_KEM_768";
         ML_KEM_1024 = 37, "ML_KEM_1024";
+        ADIT_STATIC_ML_KEM_512 = 65035, "ADIT_STATIC_ML_KEM_512";
+        ADIT_STATIC_ML_KEM_768 = 65036, "ADIT_STATIC_ML_KEM_768";
+        ADIT_STATIC_ML_KEM_1024 = 65037, "ADIT_STATIC_ML_KEM_1024";
+    }
+}
+
+impl KeyExchangeId {
+    /// The KEM of a method that sends ciphertexts to the static keys of both sides, without an ephemeral
+    /// key (private use, docs/dhless.md); `None` for every other method.
+    #[must_use]
+    pub const fn static_kem(self) -> Option<Self> {
+        match self {
+            Self::ADIT_STATIC_ML_KEM_512 => Some(Self::ML_KEM_512),
+            Self::ADIT_STATIC_ML_KEM_768 => Some(Self::ML_KEM_768),
+            Self::ADIT_STATIC_ML_KEM_1024 => Some(Self::ML_KEM_1024),
+            _ => None,
+        }
     }
 }
 
@@ -228,6 +245,15 @@ registry! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Private use begins at 1024 (RFC 7296 §3.3.2); the rest are the numbers of the KEM itself.
+    #[test]
+    fn static_kems_are_private_numbers_of_a_kem() {
+        for id in KeyExchangeId::ALL {
+            assert_eq!(id.static_kem().is_some(), id.0 >= 1_024, "{id}");
+            assert_eq!(id.static_kem().map(|kem| kem.0 + 65_000), id.static_kem().map(|_| id.0));
+        }
+    }
 
     #[test]
     fn every_named_cipher_says_how_long_its_key_is() {

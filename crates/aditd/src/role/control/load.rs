@@ -186,6 +186,7 @@ impl Running {
                 secrets.secrets.push((tunnel.connection.name.clone(), own));
             }
             secrets.keys.extend(tunnel.key);
+            secrets.kem_keys.extend(tunnel.kem_key);
             tunnels.insert(name, entry);
         }
         // The keys role gets the secrets before the ike role can ask for them.

@@ -85,6 +85,7 @@ impl Side {
                 | Output::Ppk(_)
                 | Output::Done { .. }
                 | Output::Keys(_)
+                | Output::Notice { .. }
                 | Output::Tidings(_) => {}
             }
         }

@@ -51,6 +51,7 @@ fn start_job(
         AuthJobKind::Sign
         | AuthJobKind::SignHash { .. }
         | AuthJobKind::Derive
+        | AuthJobKind::Decapsulate { .. }
         | AuthJobKind::Decrypt(_)
         | AuthJobKind::Password
         | AuthJobKind::CheckPassword { .. } => handshake.rounds.ours,

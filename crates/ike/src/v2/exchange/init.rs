@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use adit_crypto::KeyShare;
+use adit_crypto::{KeyExchange, Secret};
 use adit_db::{ChildName, Connection, Encap};
 use adit_wire::iana::{ExchangeType, KeyExchangeId, NotifyType, PayloadType};
 use adit_wire::ikev2::{Header, IkeSpi, Ke, MessageBuilder, Notify, Payload, Sa, VendorId};
 use adit_wire::ip::FlowKey;
 
-use crate::command::Path;
+use crate::command::{AuthResult, JobId, Path};
 use crate::context::Context;
 use crate::event::{PeerSoftware, Step};
 use crate::failure::{By, FailureReason};
@@ -22,13 +22,17 @@ use crate::proposal::{Choice, IkeSuite, Offer, Purpose, choose_ike};
 use crate::v2::childless;
 use crate::v2::handshake::{Handshake, Init, software};
 use crate::v2::ike_sa::core::Core;
-use crate::v2::ike_sa::{Next, State, StepResult};
+use crate::v2::ike_sa::{JOB_WAIT, Next, State, StepResult, expire};
 use crate::v2::rules::{Form, Received};
+use crate::v2::signature::Announced;
+use crate::v2::static_kem::{Awaiting, Encapsulated, Share};
 use crate::v2::{
-    gateway_notice, notification_data, ppk, redirect, rounds, signature, tcp_encap, udp_encap,
+    gateway_notice, notification_data, ppk, redirect, rounds, signature, static_kem, tcp_encap,
+    udp_encap,
 };
 
 use super::auth::AuthSigning;
+use super::init_answer::{InitOpening, compose, conclude};
 use super::intermediate::IntermediateSent;
 
 /// The child that the IKE_AUTH exchange is to set up, and the packet that asked for it.
@@ -41,13 +45,15 @@ pub(crate) struct InitSent {
     /// The gateway that has sent us here (RFC 5685).
     redirected_from: Option<IpAddr>,
     offer: Offer,
-    key_share: Option<KeyShare>,
+    key_share: Option<Share>,
     nonce: Vec<u8>,
     cookie: Option<Vec<u8>>,
     restarts: u8,
     /// The octets of the last request: AUTH signs them.
     request: Vec<u8>,
     complaint: Option<Complaint>,
+    /// The response has come, and its ciphertext is being opened.
+    awaiting: Option<Awaiting>,
 }
 
 /// An error that nobody has authenticated.
@@ -79,18 +85,19 @@ impl InitSent {
     ) -> Result<Self, FailureReason> {
         let connection = core.connection.as_ref().ok_or(FailureReason::NoSuch("connection"))?;
         let offer = Offer::new(Purpose::Ike { additional: true }, &connection.proposals, &[]);
-        let method = offer.first_key_exchange().ok_or(FailureReason::Internal("empty offer"))?;
+        let share = Share::first(&offer, connection, cx)?;
         core.spi_i = cx.ike_spi();
         let mut sent = Self {
             wanted,
             redirected_from,
             offer,
-            key_share: Some(cx.key_share(method)),
+            key_share: Some(share),
             nonce: cx.nonce(),
             cookie: None,
             restarts: 0,
             request: Vec::new(),
             complaint: None,
+            awaiting: None,
         };
         core.progress(Step::Reaching { path: core.path }, cx);
         sent.send(core, cx)?;
@@ -108,11 +115,12 @@ impl InitSent {
             message.put(&Payload::Notify(Notify::new(NotifyType::COOKIE, cookie)));
         }
         message.put(&Payload::Sa(self.offer.sa()));
-        message.put(&Payload::Ke(Ke { method: share.method().id(), data: share.public() }));
+        message.put(&Payload::Ke(Ke { method: share.id(), data: share.public() }));
         message.push(PayloadType::NONCE, |w| w.bytes(&self.nonce));
         put_announcements(&mut message, core, self.offer.has_additional(), cx);
         redirect::put_support(&mut message, self.redirected_from, core);
         ppk::put_offer(core, &mut message);
+        static_kem::put_names(share, core, &mut message);
         if signature::concerns(core) {
             signature::put_hashes(&mut message);
         }
@@ -125,7 +133,7 @@ impl InitSent {
 
     /// Whether the peer has shown nothing yet: giving the attempt up loses nothing.
     pub(crate) fn is_unanswered(&self) -> bool {
-        self.restarts == 0 && self.complaint.is_none()
+        self.restarts == 0 && self.complaint.is_none() && self.awaiting.is_none()
     }
 
     /// Takes one IKE_SA_INIT response. Nobody has authenticated it yet, so an error leaves
@@ -226,11 +234,11 @@ impl InitSent {
             self.remember(FailureReason::KeyExchangeNotOffered { wanted, ours }, core, cx);
             return Ok(Next::Stay);
         };
-        let repeated = self.key_share.as_ref().is_some_and(|share| share.method() == method);
+        let repeated = self.key_share.as_ref().is_some_and(|share| share.id() == method.id());
         if repeated || !self.spend_restart(core, cx) {
             return Ok(Next::Stay);
         }
-        self.key_share = Some(cx.key_share(method));
+        self.key_share = Some(Share::Ephemeral(cx.key_share(method)));
         core.progress(Step::KeyExchangeAsked { wanted }, cx);
         self.send(core, cx)?;
         Ok(Next::Stay)
@@ -258,6 +266,7 @@ impl InitSent {
                 | FailureReason::TooManyRestarts { .. }
                 | FailureReason::NoPpk { .. }
                 | FailureReason::NotChildless { .. }
+                | FailureReason::NoStaticKem(_)
         );
         core.progress(Step::ErrorReceived { reason: reason.clone() }, cx);
         //= https://www.rfc-editor.org/rfc/rfc9329#section-6.4
@@ -283,8 +292,8 @@ impl InitSent {
             .offer
             .accept_ike(sa)
             .map_err(|_| FailureReason::PeerMisbehaved("answer is not what was offered"))?;
-        let method = choice.suite.ke.id();
-        let sent = self.key_share.as_ref().map(|share| share.method().id());
+        let method = choice.suite.ke_id();
+        let sent = self.key_share.as_ref().map(Share::id);
         if received.ke.map(|ke| ke.method) != Some(method) || sent != Some(method) {
             return Err(FailureReason::PeerMisbehaved("key exchange does not fit the answer"));
         }
@@ -292,6 +301,7 @@ impl InitSent {
         if !choice.suite.additional.is_empty() && !intermediate {
             return Err(FailureReason::PeerMisbehaved("additional keys without IKE_INTERMEDIATE"));
         }
+        static_kem::check_answer(&choice, received)?;
         Ok(choice)
     }
 
@@ -301,7 +311,7 @@ impl InitSent {
         octets: &[u8],
         header: &Header,
         received: &Received<'_>,
-        (choice, childless): (Choice<IkeSuite>, bool),
+        chosen: (Choice<IkeSuite>, bool),
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> StepResult {
@@ -310,30 +320,109 @@ impl InitSent {
         else {
             return Ok(Next::Stay);
         };
-        let method = share.method();
-        let Ok(shared) = share.agree(ke.data) else {
-            self.remember(FailureReason::PeerMisbehaved("invalid public value"), core, cx);
-            // The share is used up: ask again with a new one.
-            if self.spend_restart(core, cx) {
-                self.key_share = Some(cx.key_share(method));
-                self.send(core, cx)?;
+        let agreed = match share {
+            Share::Ephemeral(share) => {
+                let method = share.method();
+                share.agree(ke.data).map_err(|_| Some(method))
             }
-            return Ok(Next::Stay);
+            Share::Static(sent) if ke.data.len() != sent.as_ref().len() => {
+                self.key_share = Some(Share::Static(sent));
+                Err(None)
+            }
+            Share::Static(sent) => {
+                return self.await_secret((path, octets, header), received, sent, chosen, core, cx);
+            }
+        };
+        let shared = match agreed {
+            Ok(shared) => shared,
+            Err(method) => return self.ask_again(method, core, cx),
         };
         take_announcements(path, header, received, core, cx);
-        let init = Init {
+        let init = self.init(octets, received, nonce.as_bytes(), chosen, core);
+        self.begin(init, &shared, core, cx)
+    }
+
+    /// The peer's value is not valid. A share for one exchange is used up: a new one is sent.
+    fn ask_again(
+        &mut self,
+        used_up: Option<KeyExchange>,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        self.remember(FailureReason::PeerMisbehaved("invalid public value"), core, cx);
+        if let Some(method) = used_up
+            && self.spend_restart(core, cx)
+        {
+            self.key_share = Some(Share::Ephemeral(cx.key_share(method)));
+            self.send(core, cx)?;
+        }
+        Ok(Next::Stay)
+    }
+
+    /// Lets the role that holds keys open a ciphertext to our static key.
+    fn await_secret(
+        &mut self,
+        (path, octets, header): (Path, &[u8], &Header),
+        received: &Received<'_>,
+        sent: Encapsulated,
+        chosen: (Choice<IkeSuite>, bool),
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let (Some(ke), Some(nonce)) = (received.ke, received.nonce) else { return Ok(Next::Stay) };
+        take_announcements(path, header, received, core, cx);
+        let init = self.init(octets, received, nonce.as_bytes(), chosen, core);
+        self.awaiting = Some(Awaiting::ask(sent, ke.data, init, core, cx)?);
+        Ok(Next::Stay)
+    }
+
+    /// Takes the secret that the other key of ours has opened.
+    pub(crate) fn handle_auth(
+        &mut self,
+        job: JobId,
+        result: AuthResult,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let Some(awaiting) = self.awaiting.take_if(|awaiting| awaiting.is_for(job)) else {
+            return Ok(Next::Stay);
+        };
+        let shared = awaiting.secret(result, core)?;
+        self.begin(awaiting.init, &shared, core, cx)
+    }
+
+    /// What we know of the handshake now.
+    fn init(
+        &mut self,
+        octets: &[u8],
+        received: &Received<'_>,
+        nonce_r: &[u8],
+        (choice, childless): (Choice<IkeSuite>, bool),
+        core: &Core,
+    ) -> Init {
+        let mut announced = Announced::default();
+        announced.take(received);
+        Init {
             choice,
-            shared,
             nonce_i: std::mem::take(&mut self.nonce),
-            nonce_r: nonce.as_bytes().to_vec(),
+            nonce_r: nonce_r.to_vec(),
             request: std::mem::take(&mut self.request),
             response: octets.to_vec(),
             childless,
-        };
-        let mut handshake = Box::new(Handshake::begin(init, core, cx)?);
-        handshake.ppk.agreed = ppk::is_accepted(core, received);
-        handshake.rounds.agreed = rounds::is_supported(received);
-        handshake.announced.take(received);
+            has_ppk: ppk::is_accepted(core, received),
+            has_rounds: rounds::is_supported(received),
+            announced,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        init: Init,
+        shared: &Secret,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let handshake = Box::new(Handshake::begin(init, shared, core, cx)?);
         let wanted = self.wanted.clone();
         if handshake.next_exchange().is_some() {
             IntermediateSent::start(handshake, wanted, core, cx)
@@ -349,6 +438,9 @@ impl InitSent {
 
     /// What is due: retransmission, or the end.
     pub(crate) fn handle_timeout(&mut self, core: &mut Core, cx: &mut Context<'_>) -> StepResult {
+        if self.awaiting.is_some() {
+            return expire(core.heard + JOB_WAIT, core, cx);
+        }
         let grace_is_over =
             |complaint: &mut Complaint| complaint.until.is_some_and(|until| cx.now >= until);
         let believed = match self.complaint.take_if(grace_is_over) {
@@ -362,7 +454,10 @@ impl InitSent {
         Err(believed.reason)
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
+        if self.awaiting.is_some() {
+            return Some(core.heard + JOB_WAIT);
+        }
         self.complaint.as_ref().and_then(|complaint| complaint.until)
     }
 }
@@ -503,87 +598,21 @@ pub(crate) fn answer(
     core: &mut Core,
     cx: &mut Context<'_>,
 ) -> Result<State, FailureReason> {
-    let received = request.received;
-    let (Some(ke), Some(nonce)) = (received.ke, received.nonce) else {
-        return Err(FailureReason::PeerMisbehaved("no KE or nonce"));
-    };
+    let ke = request.received.ke.ok_or(FailureReason::PeerMisbehaved("no KE"))?;
+    let sent = static_kem::answer(&request.choice, &request.connection, ke.data, cx)?;
+    let deadline = cx.now + cx.config.half_open_timeout;
+    if let Some(sent) = sent {
+        let init = compose(request, sent.as_ref(), core, cx)?;
+        let awaiting = Awaiting::ask(sent, ke.data, init, core, cx)?;
+        let opening = InitOpening::new(awaiting, request, deadline);
+        return Ok(State::InitOpening(Box::new(opening)));
+    }
     let (public, shared) = cx
         .answer_key_share(request.choice.suite.ke, ke.data)
         .map_err(|_| FailureReason::PeerMisbehaved("invalid public value"))?;
-    let (choice, connection) = (&request.choice, &request.connection);
-    begin_answer(request.path, request.header, received, (choice, connection), core, cx);
-    let chosen = choice.answer(&[]);
-    let fits = |connection: &Connection| {
-        choose_ike(Purpose::Ike { additional: true }, &connection.proposals, &chosen).is_ok()
-    };
-    let has_ppk = ppk::accepts(core, received, &fits, cx);
-    let has_rounds = cx.connections.any_has_rounds(core.path, &fits);
-    let nonce_r = cx.nonce();
-
-    let mut message = MessageBuilder::new(core.header(ExchangeType::IKE_SA_INIT, true, 0));
-    message.put(&Payload::Sa(request.choice.answer(&[])));
-    message.put(&Payload::Ke(Ke { method: ke.method, data: &public }));
-    message.push(PayloadType::NONCE, |w| w.bytes(&nonce_r));
-    put_announcements(&mut message, core, !request.choice.suite.additional.is_empty(), cx);
-    if has_ppk {
-        ppk::put_agreement(&mut message);
-    }
-    if has_rounds {
-        message.put(&Payload::Notify(Notify::new(NotifyType::MULTIPLE_AUTH_SUPPORTED, &[])));
-    }
-    let room = request.octets.len().saturating_sub(message.octets_len());
-    let childless = childless::is_offered(&request.connection, room);
-    if childless {
-        childless::put_support(&mut message);
-    }
-    put_signatures(&mut message, request, &fits, cx);
-    let response = message.finish().map_err(|_| FailureReason::Internal("long message"))?;
-
-    send_answer(request.path, request.octets, &response, core, cx);
-    let init = Init {
-        choice: request.choice.clone(),
-        shared,
-        nonce_i: nonce.as_bytes().to_vec(),
-        nonce_r,
-        request: request.octets.to_vec(),
-        response,
-        childless,
-    };
-    let mut handshake = Box::new(Handshake::begin(init, core, cx)?);
-    handshake.ppk.agreed = has_ppk;
-    handshake.rounds.agreed = has_rounds;
-    handshake.announced.take(received);
-    let deadline = cx.now + cx.config.half_open_timeout;
-    Ok(State::InitAnswered(super::auth::InitAnswered::new(handshake, deadline)))
+    let init = compose(request, &public, core, cx)?;
+    conclude(request.path, init, &shared, deadline, core, cx)
 }
-
-/// Responder: which signatures and certificates we take, for an initiator that knows RFC 7427. The
-/// connection is known in IKE_AUTH only, so all that may be meant count, up to a few. Nobody has proven
-/// the address: names that would make the response longer than the request stay out.
-fn put_signatures(
-    message: &mut MessageBuilder,
-    request: &Acceptable<'_>,
-    fits: &impl Fn(&Connection) -> bool,
-    cx: &Context<'_>,
-) {
-    let Some(theirs) = request.received.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS) else {
-        return;
-    };
-    let room = |so_far: &MessageBuilder| request.octets.len().saturating_sub(so_far.octets_len());
-    signature::answer_hashes(theirs.data, room(message), message);
-    let candidates = cx.connections.first(request.path, CANDIDATES_MAX, fits);
-    let asked = candidates.iter().flat_map(|connection| connection.pad.remote_auths());
-    let Some(mut authorities) = signature::certificate_request(asked) else { return };
-    if !signature::has_room(&authorities, room(message)) {
-        // Who is asked for certificates of nobody in particular sends what it has; without a request
-        // some send none (RFC 7296 §3.7). That is worth five octets in any case.
-        authorities.clear();
-    }
-    message.put(&signature::request_payload(&authorities));
-}
-
-/// Connections whose authorities are named to a peer that may mean any of them.
-const CANDIDATES_MAX: usize = 8;
 
 /// Responder: takes what an acceptable request says about its sender.
 pub(crate) fn begin_answer(
@@ -661,7 +690,7 @@ pub(crate) fn needs_other_key_exchange(
     choice: &Choice<IkeSuite>,
     received: &Received<'_>,
 ) -> Option<KeyExchangeId> {
-    let wanted = choice.suite.ke.id();
+    let wanted = choice.suite.ke_id();
     (received.ke.map(|ke| ke.method) != Some(wanted)).then_some(wanted)
 }
 

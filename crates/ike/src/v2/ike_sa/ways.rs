@@ -30,6 +30,7 @@ impl IkeSa {
             | State::AuthSigning(_)
             | State::AuthSent(_)
             | State::AuthVerifying(_)
+            | State::InitOpening(_)
             | State::InitAnswered(_)
             | State::AuthChecking(_) => self.apply(Err(failed), cx),
         }

@@ -9,7 +9,7 @@ use adit_db::{AuthSpec, Connection, IkeVersion, NonceEncryption};
 
 use super::super::fields::Fields;
 use super::super::report::Mistake;
-use super::forward_secrecy;
+use super::forward_secrecy::{self, GivenUp};
 
 const WORDS: [(&str, NonceEncryption); 3] = [
     ("rsa-encryption", NonceEncryption::Plain),
@@ -23,10 +23,16 @@ pub(super) fn is_asked_for(fields: &Fields<'_>) -> bool {
 }
 
 /// Reads `auth`, if it is one of these words, once the keys of both ends have been read.
-pub(super) fn read(fields: &mut Fields<'_>, version: IkeVersion, connection: &mut Connection) {
+/// `given_up` is what gives up forward secrecy beside it.
+pub(super) fn read(
+    fields: &mut Fields<'_>,
+    version: IkeVersion,
+    connection: &mut Connection,
+    given_up: Option<GivenUp>,
+) {
     let asked = if is_asked_for(fields) { fields.word("auth", &WORDS) } else { None };
     let gives_up = asked.as_ref().filter(|kind| !kind.value.has_key_exchange());
-    forward_secrecy::read(fields, gives_up.map(|kind| ("auth", kind.span.clone())));
+    forward_secrecy::read(fields, gives_up.map(|kind| ("auth", kind.span.clone())).or(given_up));
     let Some(kind) = asked else { return };
     if version != IkeVersion::V1 {
         fields.mistake(

@@ -46,6 +46,8 @@ const OF_V2: &[&str] = &[
     "ppk_id",
     "ppk_required",
     "second",
+    "kem_key",
+    "peer_kem_key",
     "cpus",
 ];
 

@@ -209,7 +209,7 @@ fn private_key(fields: &mut Fields<'_>, memo: &Memo<'_>) -> Option<Placed<Privat
 }
 
 /// The file under a key; where it cannot be read that is a mistake.
-fn file(
+pub(super) fn file(
     fields: &mut Fields<'_>,
     memo: &Memo<'_>,
     key: &'static str,
@@ -228,7 +228,7 @@ fn file(
 fn path(fields: &mut Fields<'_>, key: &'static str, text: &Placed<String>) -> Option<PathBuf> {
     let Some(name) = text.value.strip_prefix("file:") else {
         fields.mistake(match key {
-            "key" => no_file(text.span.clone(), key, &text.value),
+            "key" | "kem_key" => no_file(text.span.clone(), key, &text.value),
             _ => Mistake::new(text.span.clone(), format!("`{key}` cannot be understood"))
                 .label("must be \"file:NAME\""),
         });
@@ -243,7 +243,12 @@ fn unreadable(fields: &mut Fields<'_>, span: Range<usize>, path: &std::path::Pat
     fields.mistake(Mistake::new(span, sentence).code(Code::E512).label(error.to_owned()));
 }
 
-fn unusable(fields: &mut Fields<'_>, span: Range<usize>, path: &std::path::Path, error: &PkiError) {
+pub(super) fn unusable(
+    fields: &mut Fields<'_>,
+    span: Range<usize>,
+    path: &std::path::Path,
+    error: &PkiError,
+) {
     fields.mistake(
         Mistake::new(span, format!("{} cannot be used", path.display()))
             .code(Code::E524)

@@ -298,7 +298,11 @@ fn proposals(
 ) -> Result<Vec<ProposalSpec>, ConnError> {
     let items = entry.items()?;
     let list = if items.is_empty() { "default".to_owned() } else { items.join(",") };
-    read(&list).map_err(|error| entry.bad(error))
+    let specs = read(&list).map_err(|error| entry.bad(error))?;
+    match specs.iter().any(|spec| spec.static_kem().is_some()) {
+        true => Err(entry.bad("static ML-KEM is for tunnels of the configuration directory")),
+        false => Ok(specs),
+    }
 }
 
 /// An identity that may be a pattern, in swanctl.conf's words.

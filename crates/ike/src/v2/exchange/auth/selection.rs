@@ -13,6 +13,7 @@ use crate::v2::ike_sa::core::Core;
 use crate::v2::null_auth;
 use crate::v2::rules::{Received, ReceivedId};
 use crate::v2::signature::{Proof, is_of};
+use crate::v2::static_kem;
 
 /// The connection of an IKE_AUTH request.
 pub(super) struct Selected {
@@ -56,6 +57,8 @@ pub(super) fn select(
     let local = core.path.local.ip();
     let fits = |connection: &Connection| handshake.fits(&connection.proposals);
     let mut accepting = cx.connections.accepting(core.path, &remote_id, &fits);
+    // Who made the keys by a static one is nobody but the owner of that.
+    accepting.retain(|(_, connection)| static_kem::is_same(handshake, core, connection));
     // Why a peer that is known by its name is not let in: it proves more or less than it is asked for.
     let asked_of_it = accepting.first().map(|(_, connection)| &connection.pad.remote_auth);
     let spurned = asked_of_it.and_then(|auth| Proof::received(received, auth).err());
@@ -65,7 +68,10 @@ pub(super) fn select(
     });
     if is_null {
         let anybody = cx.connections.accepting(core.path, &Identity::Null, &fits);
-        accepting.extend(anybody.into_iter().filter(|(_, it)| it.pad.is_peer_anonymous()));
+        let anybody = anybody.into_iter().filter(|(_, it)| {
+            it.pad.is_peer_anonymous() && static_kem::is_same(handshake, core, it)
+        });
+        accepting.extend(anybody);
     }
     let best = accepting
         .into_iter()
