@@ -15,7 +15,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
 use crate::lifetime::Offer;
 use crate::nat::Verdict;
-use crate::output::Output;
+use crate::output::{DebugKeys, Output};
 
 use super::keys::{Cookies, Iv, Keys};
 use super::nat::{self, Numbers};
@@ -192,6 +192,14 @@ impl Core {
 
     pub(crate) fn transmit(&self, octets: &[u8], cx: &mut Context<'_>) {
         cx.out.push(Output::Transmit { path: self.path, octets: octets.to_vec() });
+    }
+
+    /// Gives the keys to whoever decrypts captures, if the operator wants that.
+    pub(crate) fn export_keys(&self, cx: &mut Context<'_>) {
+        let keys = self.keys.as_ref().filter(|_| cx.config.export_keys);
+        if let Some(keys) = keys.and_then(|keys| keys.exported(self.cookies())) {
+            cx.out.push(Output::Keys(DebugKeys::Isakmp(keys)));
+        }
     }
 
     fn header(&self, exchange: ExchangeType, flags: Flags, message_id: u32) -> Header {
