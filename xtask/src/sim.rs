@@ -65,6 +65,8 @@ enum Suffering {
     Dos,
     /// All at once
     Chaos,
+    /// The same with tunnels of IKEv1
+    Ikev1,
     /// Two gateways and a bad link
     Pair,
 }
@@ -78,6 +80,7 @@ impl Suffering {
             Self::Crash => "crash",
             Self::Dos => "dos",
             Self::Chaos => "chaos",
+            Self::Ikev1 => "ikev1",
             Self::Pair => "pair",
         }
     }
