@@ -37,7 +37,9 @@ fn the_first_worlds_break_no_invariant() {
 /// fourth); a child was over while one that had crossed its renewal was there and not used (the fifth). The
 /// others tell what the invariants are to excuse: SAs that are told to end, and a jump of
 /// the receiver's clock over the grace of an SA while a packet is under way. Of IKEv1, a child that nobody had
-/// confirmed stayed in the packet engine when another phase 1 had taken the place of its own.
+/// confirmed stayed in the packet engine when another phase 1 had taken the place of its own (two worlds), a
+/// vendor ID that was spoilt left nobody to ask for signs of life, and a peer that had lost everything let
+/// its phase 1 be renewed and did not say so.
 #[test]
 fn worlds_that_have_found_something_break_no_invariant() {
     for (profile, seed) in [
@@ -52,6 +54,8 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Rekey, 7359),
         (WorldProfile::Ikev1, 14),
         (WorldProfile::Ikev1, 57),
+        (WorldProfile::Ikev1, 132),
+        (WorldProfile::Ikev1, 194),
     ] {
         let outcome = run_world(&play(seed, profile));
         assert!(outcome.result.is_ok(), "{profile} {seed}: {:?}", outcome.result);

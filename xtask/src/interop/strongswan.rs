@@ -218,9 +218,10 @@ pools {{ lab {{ addrs = {POOL} }} }}
 
 /// How a side proves itself first. Of a hybrid the client does so by its user alone.
 fn first_auth(side: &Side, plan: &Plan, whose: &str) -> String {
-    match plan.remote {
-        Remote::Hybrid(_) if plan.remote.is_client(side) => user(whose),
-        _ => auth(plan.login, whose),
+    let is_hybrid = matches!(plan.remote, Remote::Hybrid(_));
+    match is_hybrid && plan.remote.is_client(side) {
+        true => user(whose),
+        false => auth(plan.login, whose),
     }
 }
 
