@@ -345,7 +345,7 @@ impl IkeSa {
             if child.phase == ChildPhase::Offered {
                 // Its quick mode is over, and if the peer has it nobody will say so: it goes as one that was
                 // replaced does, and the peer hears of that.
-                child.phase = ChildPhase::Replaced { until: cx.now + super::child::OVERLAP };
+                child.phase = ChildPhase::Replaced { until: cx.now + OVERLAP };
             }
             cx.out.own_child(child.id, self.core.id);
             child.follow(encap, cx);
