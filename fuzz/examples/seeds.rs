@@ -28,7 +28,9 @@ fn main() -> io::Result<()> {
     vici()?;
     ike_responder()?;
     ike_initiator()?;
-    ike_established()
+    ike_established()?;
+    ikev1_phase1()?;
+    ikev1_established()
 }
 
 fn write(target: &str, name: &str, octets: &[u8]) -> io::Result<()> {
@@ -504,4 +506,98 @@ fn ike_established() -> io::Result<()> {
     put("intermediate_initiator", [7, 0x0d], &[&ANSWER, &[6, 200, 2, 0, 0]])?;
     let failed = [7, 8, 0, 0, 2, 0];
     put("authentication_failed_initiator", [0, 0xfd], &[&ANSWER, &failed])
+}
+
+fn ikev1_phase1() -> io::Result<()> {
+    for (side, victim) in [("responder", 0), ("initiator", 1)] {
+        let put = |name: &str, steps: &[u8]| {
+            let octets = [&[victim, 0, 0][..], steps].concat();
+            write("ikev1_phase1", &format!("{name}_{side}"), &octets)
+        };
+        put("handshake", &[DELIVER])?;
+        write("ikev1_phase1", &format!("blocks_of_eight_{side}"), &[victim, 1, 0, DELIVER])?;
+        write(
+            "ikev1_phase1",
+            &format!("liveness_{side}"),
+            &[victim, 0, 32, DELIVER, 0x3b, 255, 255],
+        )?;
+        write(
+            "ikev1_phase1",
+            &format!("short_lives_{side}"),
+            &[victim, 0, 64, DELIVER, 0x3b, 96, 0],
+        )?;
+        put("opening_changed", &[9, 0, 0, 0, 0, 0, 0, DELIVER])?;
+        put("opening_without_sa", &[9, 205, 0, 0, 0, 0, 0, DELIVER])?;
+        put("opening_with_two_sas", &[9, 215, 0, 0, 0, 0, 0, DELIVER])?;
+        put("proposal_changed", &[9, 225, 0, 0, 20, 1, DELIVER])?;
+        put("key_exchange_changed", &[ONE, ONE, 9, 225, 0, 0, 9, 1, 0, 0, 0, DELIVER])?;
+        put("key_exchange_missing", &[ONE, ONE, 9, 205, 0, 0, 0, 0, DELIVER])?;
+        put("nonce_missing", &[ONE, ONE, 9, 0, 205, 0, 0, 0, DELIVER])?;
+        put("unknown_payload", &[ONE, ONE, 9, 0, 0, 250, 99, 2, 1, 2, 0, DELIVER])?;
+        put("refused_in_clear", &[ONE, 9, 250, 11, 8, 0, 0, 0, 1, 1, 0, 0, 14, DELIVER])?;
+        put("identity_changed", &[ONE, ONE, ONE, ONE, 0x13, 4, 0, 40, 1, DELIVER])?;
+        put("answer_lost", &[ONE, 6, 0x3b, 3, 0, DELIVER])?;
+        put("all_twice", &[0x15, 0, ONE, 0x15, 0, ONE, 0x15, 0, DELIVER])?;
+        put("flood_from_one_host", &[0xff, 0, 0xff, 0, DELIVER])?;
+        put("flood_from_everywhere", &[0xff, 1, 0xff, 1, DELIVER])?;
+        put("secret_late", &[ONE, ONE, 0x0c, DELIVER, 11, 20, 0, 0x5c, 0x1c, DELIVER])?;
+        put("without_secret", &[0x0c, DELIVER, 0x3c, DELIVER])?;
+        put("both_begin", &[14, 4, 0, 0, DELIVER])?;
+        put("both_renew", &[DELIVER, 13, 0, 0, 0, 14, 0, 0, 0, DELIVER, DELIVER])?;
+        put("both_renew_a_child", &[DELIVER, 13, 1, 0, 0, 14, 1, 0, 0, DELIVER, DELIVER])?;
+        put("quick_mode_changed", &[DELIVER, 13, 1, 0, 0, 3, 4, 0, 40, 1, DELIVER])?;
+        put("deleted", &[DELIVER, 13, 2, 0, 0, DELIVER])?;
+        put("peer_deletes", &[DELIVER, 14, 2, 0, 0, DELIVER])?;
+    }
+    Ok(())
+}
+
+/// Steps of `ikev1_established`: a new exchange, and the next message of one that is under way.
+const BEGIN: [u8; 2] = [0, 2 | 3 << 2];
+const GO_ON: [u8; 2] = [0, 3 << 2];
+
+fn ikev1_established() -> io::Result<()> {
+    // Behind the payloads, the id of a new exchange or the place of one that is under way.
+    let id = [0, 0, 1, 1];
+    let quick = [&BEGIN[..], &[0, 0, 0x60], &id].concat();
+    let quick_with_key = [&BEGIN[..], &[0, 1, 0x60, 0], &id].concat();
+    let confirm = [&GO_ON[..], &[6, 0]].concat();
+    let answer = [&GO_ON[..], &[0, 0, 0x60, 0]].concat();
+    let order = |what: u8| vec![6, what, 0, 0];
+    let begin = |chain: &[u8]| [&BEGIN[..], chain, &[0, 0, 2, 3]].concat();
+    for (side, victim) in [("responder", 0), ("initiator", 1)] {
+        let put = |name: &str, steps: &[&[u8]]| {
+            let octets = [&[victim, 0, 0][..], &steps.concat()].concat();
+            write("ikev1_established", &format!("{name}_{side}"), &octets)
+        };
+        put("quick_mode", &[&quick, &confirm])?;
+        put("quick_mode_unconfirmed", &[&quick, &[5 | 7 << 5, 255, 255]])?;
+        put("quick_mode_with_key", &[&quick_with_key, &confirm])?;
+        put("quick_mode_twice", &[&quick, &quick])?;
+        put("quick_mode_without_ids", &[&begin(&[0, 3 << 3, 0x60])])?;
+        put(
+            "quick_mode_with_another_id",
+            &[&begin(&[0, 2 << 3, 0x60, 1, 0, 0, 0, 4, 10, 9, 9, 9])],
+        )?;
+        put("quick_mode_with_a_short_nonce", &[&begin(&[0, 2, 0x60, 3])])?;
+        put("bundle", &[&begin(&[0, 0, 0x30])])?;
+        put("several_proposals", &[&begin(&[0, 0, 0x40])])?;
+        put("ah", &[&begin(&[0, 0, 0, 0])])?;
+        put("another_cipher", &[&begin(&[0, 0, 0x61, 3])])?;
+        put("answer", &[&order(1), &answer])?;
+        put("answer_that_is_wrong", &[&order(1), &[0, 0], &[0, 0, 0x60, 0]])?;
+        put("delete_child", &[&begin(&[3, 3, 0])])?;
+        put("delete_unknown", &[&begin(&[3, 2, 9, 9, 9, 9, 8, 8, 8, 8, 3])])?;
+        put("delete_isakmp", &[&begin(&[3, 0]), &quick])?;
+        put("r_u_there", &[&begin(&[5, 0, 0, 0, 0, 7])])?;
+        put("r_u_there_ack", &[&begin(&[5, 1, 0, 0, 0, 7])])?;
+        put("responder_lifetime", &[&begin(&[4, 8, 0, 0, 90])])?;
+        put("refused", &[&order(1), &begin(&[4, 4 | 16, 1, 2, 3, 4, 0, 0])])?;
+        put("initial_contact", &[&begin(&[4, 1, 0, 0, 0])])?;
+        put("connected", &[&begin(&[4, 2, 0, 0, 0])])?;
+        put("unknown_payload", &[&begin(&[6 | 8, 7, 99, 0, 2, 1, 2])])?;
+        put("renewed_from_both", &[&order(1), &quick, &confirm, &answer])?;
+        put("without_hash", &[&[0, 2 | 1 << 2], &[0, 0, 0x60], &id])?;
+    }
+    Ok(())
 }

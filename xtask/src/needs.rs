@@ -10,7 +10,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 22] = [
     Need { program: "g++", package: "g++", purpose: "fuzz targets" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces" },
     Need { program: "nft", package: "nftables", purpose: "the packet filter" },
@@ -20,6 +20,8 @@ const NEEDS: [Need; 20] = [
     Need { program: "tshark", package: "tshark", purpose: "the proof that captures decrypt" },
     Need { program: "charon-systemd", package: "charon-systemd", purpose: "interop" },
     Need { program: "swanctl", package: "strongswan-swanctl", purpose: "VICI tests, interop" },
+    Need { program: "ike-scan", package: "ike-scan", purpose: "interop with IKEv1" },
+    Need { program: "vpnc", package: "vpnc", purpose: "interop with IKEv1" },
     Need { program: "cc", package: "gcc", purpose: "a Linux kernel as peer" },
     Need { program: "linux.uml", package: "user-mode-linux", purpose: "a Linux kernel as peer" },
     Need { program: "modprobe", package: "kmod", purpose: "a Linux kernel as peer" },

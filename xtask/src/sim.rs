@@ -52,7 +52,7 @@ pub(crate) struct Options {
 /// What simulated hosts suffer from.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 enum Suffering {
-    /// All profiles of worlds, in turn
+    /// All profiles of worlds but that of IKEv1, in turn
     #[default]
     All,
     /// SAs are replaced all the time, from both ends at once
@@ -65,6 +65,8 @@ enum Suffering {
     Dos,
     /// All at once
     Chaos,
+    /// The same with tunnels of IKEv1
+    Ikev1,
     /// Two gateways and a bad link
     Pair,
 }
@@ -78,6 +80,7 @@ impl Suffering {
             Self::Crash => "crash",
             Self::Dos => "dos",
             Self::Chaos => "chaos",
+            Self::Ikev1 => "ikev1",
             Self::Pair => "pair",
         }
     }

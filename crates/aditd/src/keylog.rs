@@ -1,5 +1,5 @@
-//! Session keys as files for Wireshark: `ikev2_decryption_table` and `esp_sa`, as they stand in a
-//! Wireshark profile. Only with `--export-keys`; whoever reads these files reads the traffic.
+//! Session keys as files for Wireshark: `ikev2_decryption_table`, `ikev1_decryption_table` and
+//! `esp_sa`, as they stand in a Wireshark profile. Only with `--export-keys`; whoever reads these files reads the traffic.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,15 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use adit_crypto::{Cipher, Encryption, IcvSize, Integrity, Secret};
-use adit_ike::{DebugKeys, EspDebugKeys, IkeDebugKeys};
+use adit_ike::{DebugKeys, EspDebugKeys, IkeDebugKeys, IsakmpDebugKeys};
 use adit_sys::file::write_private;
 
-/// The two tables, rewritten at every change.
+/// The tables, rewritten at every change.
 #[derive(Debug)]
 pub(crate) struct KeyLog {
     directory: PathBuf,
     /// By SPIs: IKE_INTERMEDIATE replaces the keys of an IKE SA, both sets are kept in order.
     ike: Vec<String>,
+    isakmp: Vec<String>,
     esp: BTreeMap<String, String>,
 }
 
@@ -23,7 +24,12 @@ impl KeyLog {
     /// Writes into `directory`, which is made if it does not exist.
     pub(crate) fn new(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        Ok(Self { directory: directory.to_owned(), ike: Vec::new(), esp: BTreeMap::new() })
+        Ok(Self {
+            directory: directory.to_owned(),
+            ike: Vec::new(),
+            isakmp: Vec::new(),
+            esp: BTreeMap::new(),
+        })
     }
 
     /// Adds a row and rewrites its table; Wireshark has no words for some algorithms, then there is
@@ -33,6 +39,10 @@ impl KeyLog {
             DebugKeys::Ike(keys) => {
                 self.ike.extend(ike_row(keys));
                 self.rewrite("ikev2_decryption_table", self.ike.iter())
+            }
+            DebugKeys::Isakmp(keys) => {
+                self.isakmp.push(isakmp_row(keys));
+                self.rewrite("ikev1_decryption_table", self.isakmp.iter())
             }
             DebugKeys::Esp(keys) => {
                 let name = format!("{}-{:08x}", keys.destination.ip(), keys.spi.0);
@@ -87,6 +97,11 @@ fn ike_row(keys: &IkeDebugKeys) -> Option<String> {
         secret_hex(&keys.sk_ai),
         secret_hex(&keys.sk_ar),
     ))
+}
+
+/// `initiator's cookie,key`.
+fn isakmp_row(keys: &IsakmpDebugKeys) -> String {
+    format!("{},{}", hex(&keys.cookie_i.0), secret_hex(&keys.key))
 }
 
 /// `"IPv4","source","destination","SPI","ENCR","KEY","INTEG","KEY"`.
@@ -158,6 +173,20 @@ mod tests {
     use super::*;
     use adit_crypto::KeySize;
     use adit_wire::esp::Spi;
+
+    #[test]
+    fn a_row_of_ikev1_is_what_wireshark_reads() {
+        let keys = IsakmpDebugKeys {
+            cookie_i: adit_wire::ikev2::IkeSpi([0xc0; 8]),
+            cookie_r: adit_wire::ikev2::IkeSpi([0xc1; 8]),
+            encryption: Encryption::AesCbc(KeySize::Bits128),
+            key: Secret::from_slice(&[0x5e; 16]),
+            skeyid_a: Secret::from_slice(&[1; 20]),
+            prf: adit_crypto::Prf::HmacSha1,
+            last_block: vec![0; 16],
+        };
+        assert_eq!(isakmp_row(&keys), "c0c0c0c0c0c0c0c0,5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e");
+    }
 
     #[test]
     fn an_esp_row_is_what_wireshark_reads() {

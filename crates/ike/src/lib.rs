@@ -60,7 +60,9 @@ pub use event::{
 };
 pub use failure::{By, Failure, FailureReason, PpkGap, StaticKemGap};
 pub use input::Input;
-pub use output::{AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, Output, Query};
+pub use output::{
+    AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, IsakmpDebugKeys, Output, Query,
+};
 pub use shard::{Addressee, Shard, Shards, Tidings};
 pub use ticket::TicketKeys;
 pub use v1::encryption::Ciphertexts;

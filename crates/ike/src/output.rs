@@ -210,6 +210,8 @@ pub enum AuthJobKind {
 pub enum DebugKeys {
     /// Keys of an IKE SA: one row of Wireshark's `ikev2_decryption_table`.
     Ike(IkeDebugKeys),
+    /// Keys of an ISAKMP SA of IKEv1: one row of Wireshark's `ikev1_decryption_table`.
+    Isakmp(IsakmpDebugKeys),
     /// Keys of a child SA in one direction: one row of Wireshark's `esp_sa`.
     Esp(EspDebugKeys),
 }
@@ -232,6 +234,25 @@ pub struct IkeDebugKeys {
     pub sk_ar: Secret,
     /// The cipher suite of the SK payload.
     pub cipher: adit_crypto::Cipher,
+}
+
+/// Keys of an ISAKMP SA (RFC 2409 §5, appendix B), once both ends have authenticated.
+#[derive(Debug)]
+pub struct IsakmpDebugKeys {
+    /// The initiator's cookie.
+    pub cookie_i: IkeSpi,
+    /// The responder's cookie.
+    pub cookie_r: IkeSpi,
+    /// The cipher, in CBC.
+    pub encryption: adit_crypto::Encryption,
+    /// Its key, made of SKEYID_e.
+    pub key: Secret,
+    /// SKEYID_a, which HASH(1) to HASH(3) are computed with.
+    pub skeyid_a: Secret,
+    /// What they are computed by.
+    pub prf: Prf,
+    /// The last block of phase 1: with a message id it gives the IV of any other exchange.
+    pub last_block: Vec<u8>,
 }
 
 /// Keys of one direction of a child SA (RFC 7296 §2.17).

@@ -177,7 +177,7 @@ impl Shard {
 
     /// Whether an SPI is one of this endpoint.
     pub(crate) fn owns_child(&self, spi: Spi) -> bool {
-        (spi.0 >> HALF & MIDDLE) % u32::from(self.shards.count()) == self.number.into()
+        (spi.0 >> HALF & MIDDLE) % u32::from(self.shards.count()) == u32::from(self.number)
     }
 
     /// A CPI made one of this endpoint.

@@ -6,6 +6,7 @@
 mod common;
 mod ikev1_access;
 mod ikev1_aggressive;
+mod ikev1_attacks;
 mod ikev1_encryption;
 mod ikev1_lifetimes;
 mod ikev1_nat;
@@ -111,7 +112,7 @@ fn suites_are_chosen_from_what_both_have() {
     up_with(mixed).assert_one_tunnel();
 }
 
-/// Initiation from either side, and from both at once, leaves one tunnel.
+/// CHECKLIST T13: initiation from either side, and from both at once, leaves one tunnel.
 #[test]
 fn either_side_may_begin() {
     let mut pair = v1_pair();
@@ -386,7 +387,7 @@ fn a_tunnel_lives_through_many_renewals() {
     assert!(bad.is_empty(), "{bad:?}");
 }
 
-/// draft-jenkins-ipsec-rekeying-06 §3: children outlive the phase 1 that made them.
+/// CHECKLIST U11, draft-jenkins-ipsec-rekeying-06 §3: children outlive the phase 1 that made them.
 #[test]
 fn a_new_phase_1_takes_over_the_children() {
     let mut pair = up();
@@ -407,7 +408,7 @@ fn a_new_phase_1_takes_over_the_children() {
     pair.assert_one_tunnel();
 }
 
-/// RFC 3706: silence is asked about, and a peer that does not answer is given up with its children.
+/// CHECKLIST U12, RFC 3706: silence is asked about, and a peer that does not answer is given up with its children.
 #[test]
 fn a_dead_peer_is_found() {
     let mut connections = v1_connections();
@@ -432,7 +433,7 @@ fn a_dead_peer_is_found() {
     assert_eq!(pair.left.failures().last().unwrap().reason.code(), Some(110));
 }
 
-/// A peer that has lost everything begins anew, and what was before goes (RFC 2407 §4.6.3.3).
+/// CHECKLIST T18: a peer that has lost everything begins anew, and what was before goes (RFC 2407 §4.6.3.3).
 #[test]
 fn a_peer_that_begins_anew_has_one_tunnel() {
     let mut pair = up();

@@ -36,7 +36,10 @@ fn the_first_worlds_break_no_invariant() {
 /// deleted it (the first three); an IKE SA went, and traffic to what the peer did not have yet (the
 /// fourth); a child was over while one that had crossed its renewal was there and not used (the fifth). The
 /// others tell what the invariants are to excuse: SAs that are told to end, and a jump of
-/// the receiver's clock over the grace of an SA while a packet is under way.
+/// the receiver's clock over the grace of an SA while a packet is under way. Of IKEv1, a child that nobody had
+/// confirmed stayed in the packet engine when another phase 1 had taken the place of its own (two worlds), a
+/// vendor ID that was spoilt left nobody to ask for signs of life, and a peer that had lost everything let
+/// its phase 1 be renewed and did not say so.
 #[test]
 fn worlds_that_have_found_something_break_no_invariant() {
     for (profile, seed) in [
@@ -50,6 +53,10 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Rekey, 2742),
         (WorldProfile::Rekey, 3894),
         (WorldProfile::Rekey, 7359),
+        (WorldProfile::Ikev1, 14),
+        (WorldProfile::Ikev1, 57),
+        (WorldProfile::Ikev1, 132),
+        (WorldProfile::Ikev1, 194),
     ] {
         let outcome = run_world(&play(seed, profile));
         assert!(outcome.result.is_ok(), "{profile} {seed}: {:?}", outcome.result);
@@ -68,7 +75,10 @@ fn a_world_plays_the_same_twice() {
         assert_eq!(sum(&one), sum(&run_world(&later)));
         let told = run_world(&WorldPlay { is_told: true, ..play(5, profile) });
         assert_eq!(sum(&one), sum(&told));
-        assert!(one.story.is_empty() && told.story.contains("IKE_AUTH response 1"));
+        assert!(one.story.is_empty());
+        // In a world of IKEv1 there may be no tunnel of IKEv2.
+        let is_told = told.story.contains("IKE_AUTH response 1");
+        assert!(is_told || profile == WorldProfile::Ikev1 && told.story.contains("Quick Mode"));
         let other = run_world(&play(6, profile));
         assert_ne!(one.digest, other.digest);
     }

@@ -1,18 +1,22 @@
 //! What whoever holds the wire can do, with and without keys.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_db::{ChildName, ChildSaId, IkeSaId};
 use adit_ike::{
-    AuthResult, ChildSaState, Command, IkeSaState, PacketEvent, Path, Proof, RequestId,
+    AuthResult, ChildSaState, Command, IkeSaState, PacketEvent, Path, Proof as AuthProof, RequestId,
 };
+use adit_wire::iana::isakmp::ExchangeType as IsakmpExchange;
 use adit_wire::iana::{ExchangeType, PayloadType};
 use adit_wire::ikev2::{Flags, Header, IkeSpi, MessageBuilder, Payloads, RawPayload};
-use adit_wire::{Reader, Writer};
+use adit_wire::isakmp::Flags as IsakmpFlags;
+use adit_wire::{Reader, Writer, iana, isakmp};
 
 use super::chain::{Writing, choose};
 use super::host::Host;
+use super::isakmp::Proof;
+use super::isakmp_chain::{IsakmpWriting, choose_isakmp};
 use super::seal::Session;
 use super::setup::STRANGER;
 use super::wire::{Letter, Side, WIRE_MAX, World};
@@ -131,6 +135,9 @@ impl World {
     /// An unprotected message arrives with payloads lost, doubled, replaced or added.
     fn deliver_init_changed(&mut self, choices: &mut Choices<'_>) {
         let Some(letter) = self.wire.pop_front() else { return };
+        if let Some(octets) = opening_of_v1_changed(&letter.octets, choices) {
+            return self.deliver_forged(&Letter { octets, ..letter });
+        }
         let (header, body) = letter.octets.split_at(Header::LEN.min(letter.octets.len()));
         let Ok(header) = Header::read(&mut Reader(&[header, body].concat())) else { return };
         if header.exchange != ExchangeType::IKE_SA_INIT {
@@ -160,6 +167,9 @@ impl World {
 
     /// A message that only the peer could have sealed.
     fn inject_sealed(&mut self, victim: Side, choices: &mut Choices<'_>) {
+        if self.inject_isakmp(victim, choices) {
+            return;
+        }
         let sessions = self.host(victim).keys.sessions().to_vec();
         let Some(newest) = sessions.len().checked_sub(1) else { return };
         let session = &sessions[newest - choices.below(sessions.len())];
@@ -205,6 +215,49 @@ impl World {
         }
     }
 
+    /// The same in IKEv1; whether there is a session to do it with.
+    pub fn inject_isakmp(&mut self, victim: Side, choices: &mut Choices<'_>) -> bool {
+        let Some(newest) = self.isakmp.len().checked_sub(1) else { return false };
+        let how = choices.u8();
+        let place = newest - usize::from(how >> 6) % self.isakmp.len();
+        let host = self.host(victim);
+        let spis = host.installed().values().map(|child| child.spi_out).collect();
+        let networks = networks_of(host.connection());
+        let info = host.endpoint().ike_sas().last();
+        let known = info.map(|info| Path::udp(info.local, info.remote));
+        let path = match how & 32 {
+            0 => known.unwrap_or_else(|| World::first_path(victim)),
+            _ => path(victim, choices),
+        };
+        let session = &mut self.isakmp[place];
+        let writing = IsakmpWriting { cookies: session.cookies(), spis, networks };
+        let (exchange, chain) = choose_isakmp(&writing, choices);
+        let ids: Vec<u32> = session.exchanges().map(|(id, _)| id).collect();
+        let id = match how & 3 {
+            // One that is under way, the newest of a few.
+            0 if !ids.is_empty() => ids[choices.below(ids.len())],
+            1 => 0,
+            _ => choices.u32() | 1,
+        };
+        let proof = match how >> 2 & 7 {
+            0 => Proof::Wrong,
+            1 => Proof::None,
+            2 => Proof::First,
+            _ => Proof::Next,
+        };
+        let more = if exchange == IsakmpExchange::QUICK_MODE {
+            IsakmpFlags::COMMIT
+        } else {
+            IsakmpFlags::NONE
+        };
+        let flags =
+            if id & 8 == 0 { IsakmpFlags::ENCRYPTION } else { IsakmpFlags::ENCRYPTION | more };
+        if let Some(octets) = session.seal(exchange, flags, id, proof, chain) {
+            self.deliver(&Letter { to: victim, path, octets });
+        }
+        true
+    }
+
     /// The program answers a job late, or wrongly.
     fn answer(&mut self, victim: Side, kind: u8, choices: &mut Choices<'_>) {
         let host = self.host(victim);
@@ -213,7 +266,8 @@ impl World {
             1 => host.release_jobs(),
             2 => host.answer(Some(AuthResult::Refused)),
             3 => host.answer(Some(AuthResult::NoSecret)),
-            4 => host.answer(Some(AuthResult::Signed(Proof::shared_key(choices.short().to_vec())))),
+            4 => host
+                .answer(Some(AuthResult::Signed(AuthProof::shared_key(choices.short().to_vec())))),
             _ => host.answer(None),
         }
         self.collect();
@@ -289,6 +343,41 @@ impl World {
             })
             .collect()
     }
+}
+
+/// An unprotected message of IKEv1 with payloads lost, doubled, replaced or added; none of others.
+fn opening_of_v1_changed(octets: &[u8], choices: &mut Choices<'_>) -> Option<Vec<u8>> {
+    let header = isakmp::Header::read(&mut Reader(octets)).ok()?;
+    if header.flags.is_encrypted() {
+        return None;
+    }
+    let mut builder = isakmp::MessageBuilder::new(header);
+    let payloads = isakmp::Payloads::new(header.next_payload, octets.get(Header::LEN..)?);
+    for raw in payloads.flatten() {
+        match choices.u8() {
+            0..200 => builder.put_raw(&raw),
+            200..210 => {}
+            210..220 => (0..2).for_each(|_| builder.put_raw(&raw)),
+            220..240 => {
+                let mut body = raw.body.to_vec();
+                change(&mut body, choices);
+                builder.push(raw.kind, |w| w.bytes(&body));
+            }
+            _ => {
+                let kind = iana::isakmp::PayloadType(choices.u8());
+                builder.push(kind, |w| w.bytes(choices.short()));
+            }
+        }
+    }
+    builder.finish().ok()
+}
+
+/// What a child of this host is for, the peer's network first.
+fn networks_of(connection: &adit_db::Connection) -> [(IpAddr, u8); 2] {
+    let us = connection.children.first().and_then(|child| child.local_ts.first());
+    let is_left = us.is_some_and(|one| one.to_string().starts_with("10.1."));
+    let network = |third: u8| (IpAddr::from([10, third, 0, 0]), 16);
+    if is_left { [network(2), network(1)] } else { [network(1), network(2)] }
 }
 
 fn initiate(

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Protection, Rng, Secret, SeededRng};
-use adit_db::{ChildSa, ChildSaId, Connection, PolicyId, ProposalSpec};
+use adit_db::{ChildSa, ChildSaId, Connection, IkeVersion, PolicyId, ProposalSpec};
 use adit_ike::{
-    AuthJob, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, IkeSaState, Output,
-    PacketEvent, Path, Query, RequestId,
+    AuthJob, AuthResult, Command, DebugKeys, Endpoint, EndpointConfig, Event, IkeSaState,
+    IsakmpDebugKeys, Output, PacketEvent, Path, Query, RequestId,
 };
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::{Header, TrafficSelector};
@@ -38,6 +38,8 @@ pub struct Host {
     pub holds_jobs: bool,
     /// Keys of every IKE SA it ever had.
     pub keys: Keyring,
+    /// Keys of ISAKMP SAs that have come up and that nobody has taken.
+    pub isakmp_keys: Vec<IsakmpDebugKeys>,
     installed: BTreeMap<ChildSaId, Installed>,
     /// Keys under which packets were ever sent: none comes twice.
     spent_keys: BTreeSet<Vec<u8>>,
@@ -77,6 +79,7 @@ impl Host {
             jobs: VecDeque::new(),
             holds_jobs: false,
             keys: Keyring::default(),
+            isakmp_keys: Vec::new(),
             installed: BTreeMap::new(),
             spent_keys: BTreeSet::new(),
             requests: 0,
@@ -208,7 +211,7 @@ impl Host {
         if how & 2 != 0 {
             connection.children.pop();
         }
-        if how & 4 != 0 {
+        if how & 4 != 0 && connection.ike == IkeVersion::V2 {
             connection.proposals = ProposalSpec::ike_default();
         }
         if how & 8 != 0 {
@@ -269,6 +272,7 @@ impl Host {
                 assert!(self.done.insert(request), "{request:?} is done twice");
             }
             Output::Keys(DebugKeys::Ike(keys)) => self.keys.add(keys),
+            Output::Keys(DebugKeys::Isakmp(keys)) => self.isakmp_keys.push(keys),
             Output::Keys(DebugKeys::Esp(_)) => {}
         }
     }

@@ -3,6 +3,8 @@
 mod attack;
 mod chain;
 mod host;
+mod isakmp;
+mod isakmp_chain;
 mod seal;
 mod setup;
 mod tracks;
@@ -10,6 +12,8 @@ mod wire;
 
 pub use chain::{Writing, choose as choose_chain};
 pub use host::{Host, Installed};
+pub use isakmp::{IsakmpSession, Link, Proof};
+pub use isakmp_chain::{IsakmpWriting, choose_isakmp};
 pub use seal::{Keyring, Opened, Session};
 pub use setup::{Flavour, LEFT, RIGHT, STRANGER, Setup};
 pub use wire::{Letter, Side, World};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_db::{
-    ChildConfig, Connection, HostSpec, Keep, LifetimeSpec, LimitSpec, ProposalSpec, TsSpec,
+    ChildConfig, Connection, HostSpec, IkeVersion, Keep, LifetimeSpec, LimitSpec, ProposalSpec,
+    TsSpec,
 };
 use adit_ike::{EndpointConfig, Retransmission, Retry};
 
@@ -73,6 +74,28 @@ impl Setup {
         }
         left.children = left.children.into_iter().map(|child| child.kept(left_keep)).collect();
         Self { left: Arc::new(left), right: Arc::new(right), config }
+    }
+
+    /// The same with a tunnel of IKEv1.
+    pub fn choose_v1(left_keep: Keep, choices: &mut Choices<'_>) -> Self {
+        let is_legacy = choices.u8() & 1 != 0;
+        let (ike, esp) = match is_legacy {
+            // Blocks of eight octets.
+            true => ("3des-sha1-modp1024", "aes128gcm16-ecp256,aes128-sha1"),
+            false => ("aes128-sha256-ecp256", "aes128gcm16"),
+        };
+        let setup = Self::choose(left_keep, choices);
+        let changed = |connection: &Connection| {
+            let mut connection = connection.clone();
+            connection.ike = IkeVersion::V1;
+            connection.proposals = ProposalSpec::ike_list(ike).expect("known words");
+            for child in &mut connection.children {
+                child.proposals = ProposalSpec::esp_list(esp).expect("known words");
+            }
+            Arc::new(connection)
+        };
+        let (left, right) = (changed(&setup.left), changed(&setup.right));
+        Self { left, right, ..setup }
     }
 }
 

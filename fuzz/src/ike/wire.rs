@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use adit_ike::{Command, Path};
 use adit_wire::Reader;
 use adit_wire::iana::ExchangeType;
 use adit_wire::ikev2::Header;
+use adit_wire::isakmp;
 
 use super::host::Host;
+use super::isakmp::IsakmpSession;
 use super::setup::{LEFT, RIGHT, Setup};
 use super::tracks::Tracks;
 use crate::start;
@@ -50,6 +53,8 @@ pub struct World {
     pub(super) sent: Tracks,
     /// Requests that have arrived.
     pub(super) arrived: Tracks,
+    /// ISAKMP SAs that have come up, the newest last.
+    pub isakmp: Vec<IsakmpSession>,
 }
 
 impl Side {
@@ -82,6 +87,7 @@ impl World {
             sealed: BTreeMap::new(),
             sent: Tracks::default(),
             arrived: Tracks::default(),
+            isakmp: Vec::new(),
         };
         world.collect();
         world
@@ -98,6 +104,12 @@ impl World {
     /// Puts what the hosts have sent on the wire.
     pub fn collect(&mut self) {
         for side in [Side::Left, Side::Right] {
+            for keys in std::mem::take(&mut self.host(side).isakmp_keys) {
+                let cookies = (keys.cookie_i, keys.cookie_r);
+                if self.isakmp.iter().all(|known| known.cookies() != cookies) {
+                    self.isakmp.push(IsakmpSession::new(Rc::new(keys)));
+                }
+            }
             while let Some((path, octets)) = self.host(side).outbox.pop_front() {
                 self.watch(side, &octets);
                 if path.remote.ip() == side.other().address() {
@@ -117,6 +129,7 @@ impl World {
         if !self.genuine.insert(octets.to_vec()) {
             return;
         }
+        self.isakmp.iter_mut().for_each(|session| session.note(octets));
         let Ok(header) = Header::read(&mut Reader(octets)) else { return };
         let session = self.host(from).keys.find(&header);
         if let Some(key_and_iv) = session.and_then(|session| session.key_and_iv(octets)) {
@@ -125,9 +138,27 @@ impl World {
         }
     }
 
-    /// Whether a host has sent exactly this.
+    /// Whether a host has sent exactly this, or what nothing tells from it.
     pub(super) fn is_genuine(&self, octets: &[u8]) -> bool {
-        self.genuine.contains(octets)
+        self.genuine.contains(octets) || self.is_as_good(octets)
+    }
+
+    /// Whether nothing tells an encrypted message of IKEv1 from what a host has sent: HASH_I and HASH_R
+    /// cover nothing but the identity (RFC 2409 §5), the other hashes neither the exchange type, nor
+    /// flags, nor padding (RFC 2409 §5.5).
+    fn is_as_good(&self, octets: &[u8]) -> bool {
+        let Ok(header) = isakmp::Header::read(&mut Reader(octets)) else { return false };
+        if !header.flags.is_encrypted() {
+            return false;
+        }
+        if header.message_id == 0 {
+            return true;
+        }
+        let body = octets.get(Header::LEN..).unwrap_or_default();
+        self.genuine.iter().any(|known| {
+            let known = known.get(Header::LEN..).unwrap_or_default();
+            !known.is_empty() && body.starts_with(known)
+        })
     }
 
     /// A letter arrives. Returns the lengths of what its receiver sends at once.
@@ -185,7 +216,9 @@ impl World {
         for _ in 0..letters_max {
             let is_auth = |letter: &Letter| {
                 let header = Header::read(&mut Reader(&letter.octets));
+                let isakmp = isakmp::Header::read(&mut Reader(&letter.octets));
                 header.is_ok_and(|header| header.exchange == ExchangeType::IKE_AUTH)
+                    || isakmp.is_ok_and(|header| header.flags.is_encrypted())
             };
             if self.wire.front().is_none_or(is_auth) {
                 return;

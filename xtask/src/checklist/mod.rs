@@ -31,6 +31,9 @@ pub(crate) const IKEV2: &str = "A-R,X";
 /// Groups of which every row is proven or declined.
 const EVERY: &str = "A-S,V,X";
 
+/// The groups that are about IKEv1.
+pub(crate) const IKEV1: &str = "T,U,W";
+
 /// The group that is about path MTU and ICMP.
 pub(crate) const PATH_MTU: &str = "PM";
 

@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use super::credentials::{self, Login};
 use super::lab::Side;
 use super::plan::{
-    Beside, CONNECTION, MORE_SECRET, PPK_ID, Plan, REAUTH_S, SECRET, second_identity,
+    Beside, CONNECTION, MORE_SECRET, POOL, PPK_ID, Plan, REAUTH_S, Remote, SECRET, USER,
+    second_identity,
 };
 use crate::root;
 
@@ -51,6 +52,11 @@ pub(crate) fn write(side: &Side, peer: &Side, plan: &Plan) -> anyhow::Result<()>
     fs::write(&secret, SECRET)?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
     credentials::write_file(&tunnels.join(MORE_FILE), MORE_SECRET)?;
+    if plan.remote.has_user() {
+        let (user, password) = USER;
+        credentials::write_file(&tunnels.join("users"), &format!("{user} {password}\n"))?;
+        credentials::write_file(&tunnels.join("password"), password)?;
+    }
     write_file(side, &tunnel_file(side, peer, plan))
 }
 
@@ -94,7 +100,11 @@ fn tunnel_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     let traffic = if plan.transport {
         "mode    = \"transport\"".to_owned()
     } else {
-        let (local, remote) = (list(plan.networks(side)), list(plan.networks(peer)));
+        let networks = |of: &Side| match plan.remote.has_address() && plan.remote.is_client(of) {
+            true => vec!["dynamic".to_owned()],
+            false => plan.networks(of),
+        };
+        let (local, remote) = (list(networks(side)), list(networks(peer)));
         format!("local   = {local}\nremote  = {remote}")
     };
     let (first, other) = (peer.outside(plan.outside_v6), peer.outside(!plan.outside_v6));
@@ -118,7 +128,7 @@ peer_id = \"{peer_id}\"
 {login}
 {beside}
 keep    = \"{keep}\"
-{choices}{more}{second}",
+{choices}{more}{second}{tables}",
         childless = childless(side, plan),
         id = side.identity(),
         peer_id = peer.identity(),
@@ -128,6 +138,7 @@ keep    = \"{keep}\"
         choices = choices(plan),
         second = second(side, peer, plan),
         more = plan.left_more,
+        tables = remote_tables(side, plan),
     )
 }
 
@@ -139,9 +150,32 @@ fn childless(side: &Side, plan: &Plan) -> String {
     }
 }
 
+/// The tables of remote clients, at the end of the file.
+fn remote_tables(side: &Side, plan: &Plan) -> String {
+    let is_client = plan.remote.is_client(side);
+    match plan.remote {
+        Remote::None => String::new(),
+        Remote::User(_) | Remote::Hybrid(_) if is_client => {
+            format!("\n[xauth]\nuser = \"{}\"\npassword = \"file:password\"\n", USER.0)
+        }
+        Remote::User(_) | Remote::Hybrid(_) => "\n[xauth]\nusers = \"file:users\"\n".to_owned(),
+        Remote::Pull(_) if is_client => "\n[mode_config]\naddress = \"ask\"\n".to_owned(),
+        Remote::Push(_) if is_client => "\n[mode_config]\naddress = \"wait\"\n".to_owned(),
+        Remote::Pull(_) => format!("\n[mode_config]\npool = \"{POOL}\"\n"),
+        Remote::Push(_) => format!("\n[mode_config]\npool = \"{POOL}\"\npush = \"yes\"\n"),
+    }
+}
+
 /// How the tunnel's file has both sides prove themselves.
 fn login(side: &Side, plan: &Plan) -> String {
     let file = |name| format!("\"file:{}\"", credentials::file(side, name).display());
+    if let Remote::Hybrid(_) = plan.remote {
+        let ours = match plan.remote.is_client(side) {
+            true => format!("ca = {}", file("ca.pem")),
+            false => format!("cert = {}\nkey = {}", file("own.pem"), file("own.key")),
+        };
+        return format!("auth = \"hybrid\"\n{ours}");
+    }
     match plan.login {
         Login::Secret => format!("secret  = \"file:{CONNECTION}.psk\""),
         Login::RawKeys(_) => {

@@ -188,6 +188,16 @@ fn rows_of(peer: Peer, options: &Options, report: impl Fn(&Row)) -> anyhow::Resu
 
 /// Every scenario with a peer, for the proof; they are told on stderr as they end.
 pub(crate) fn all_rows(peer: Peer) -> anyhow::Result<Vec<Row>> {
+    some_rows(peer, Vec::new())
+}
+
+/// The same of those alone whose names begin with this word; there are some.
+pub(crate) fn rows_that_begin(peer: Peer, word: &str) -> anyhow::Result<Vec<Row>> {
+    let all = names(peer).into_iter().map(|(name, _)| name);
+    some_rows(peer, all.filter(|name| name.starts_with(word)).collect())
+}
+
+fn some_rows(peer: Peer, scenarios: Vec<String>) -> anyhow::Result<Vec<Row>> {
     let options = Options {
         peer,
         json: false,
@@ -196,7 +206,7 @@ pub(crate) fn all_rows(peer: Peer) -> anyhow::Result<Vec<Row>> {
         write: false,
         keep: false,
         self_check: false,
-        scenarios: Vec::new(),
+        scenarios,
     };
     rows_of(peer, &options, |row| eprintln!("{row}"))
 }
@@ -249,6 +259,7 @@ fn rows(options: &Options, report: impl Fn(&Row)) -> anyhow::Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for scenario in chosen {
+        let missing = needs::missing(&[&PROGRAMS[..], scenario.needs].concat());
         let row = if missing.is_empty() {
             run_scenario(scenario, options)
         } else {

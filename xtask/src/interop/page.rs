@@ -161,7 +161,50 @@ const FEATURES: &[Feature] = &[
     Feature {
         name: "IKEv1 by pre-shared key, either side first, NAT traversal, signs of life",
         rfc: "2409, 3947, 3706",
-        shown_by: &[(Strongswan, &["ikev1-ours", "ikev1-theirs", "ikev1-dpd"])],
+        shown_by: &[
+            (Strongswan, &["ikev1-ours", "ikev1-theirs", "ikev1-dpd", "ikev1-suites"]),
+            (Libreswan, &["ikev1-ours", "ikev1-theirs"]),
+        ],
+    },
+    Feature {
+        name: "New keys in IKEv1, of phase 2 and of phase 1",
+        rfc: "2409",
+        shown_by: &[(
+            Strongswan,
+            &["ikev1-child-rekey-ours", "ikev1-child-rekey-theirs", "ikev1-ike-rekey-ours"],
+        )],
+    },
+    Feature {
+        name: "IKEv1 by signatures of RSA and ECDSA keys",
+        rfc: "2409, 4754",
+        shown_by: &[(Strongswan, &["ikev1-rsa", "ikev1-ecdsa"])],
+    },
+    Feature {
+        name: "IKEv1 in aggressive mode",
+        rfc: "2409",
+        shown_by: &[(Strongswan, &["ikev1-aggressive"])],
+    },
+    Feature {
+        name: "IKEv1 with users, by secret and hybrid",
+        rfc: "XAUTH",
+        shown_by: &[(
+            Strongswan,
+            &[
+                "ikev1-xauth-ours",
+                "ikev1-xauth-theirs",
+                "ikev1-hybrid-ours",
+                "ikev1-hybrid-theirs",
+                "ikev1-vpnc",
+            ],
+        )],
+    },
+    Feature {
+        name: "IKEv1 with addresses for clients, pulled and pushed",
+        rfc: "Mode-Config",
+        shown_by: &[(
+            Strongswan,
+            &["ikev1-pull-ours", "ikev1-pull-theirs", "ikev1-push-ours", "ikev1-push-theirs"],
+        )],
     },
     Feature {
         name: "IKEv1 without a key exchange is declined cleanly",

@@ -52,6 +52,10 @@ pub(crate) struct Plan {
     pub(crate) beside: Beside,
     /// More lines of our tunnel's file.
     pub(crate) left_more: &'static str,
+    /// Phase 1 is aggressive mode.
+    pub(crate) aggressive: bool,
+    /// Whether one side is a client, with a user and an address that it is given.
+    pub(crate) remote: Remote,
     /// What our daemon logs.
     pub(crate) log_level: &'static str,
     /// Whether an IKE SA begins without a child, on the left and on the right, in the words of both.
@@ -78,6 +82,68 @@ pub(crate) enum Beside {
     /// Repetition that the right side has configured.
     ReauthRight,
 }
+
+/// What a side that is a client does beside the login.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Remote {
+    /// There is none.
+    None,
+    /// It has a user (draft-beaulieu-ike-xauth-02).
+    User(Client),
+    /// It has a user and nothing else, and its gateway a certificate
+    /// (draft-ietf-ipsec-isakmp-hybrid-auth-05).
+    Hybrid(Client),
+    /// It asks for an address (draft-ietf-ipsec-isakmp-mode-cfg-05).
+    Pull(Client),
+    /// It is given one without asking.
+    Push(Client),
+}
+
+/// Which side is the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Client {
+    /// Ours.
+    Left,
+    /// Theirs.
+    Right,
+}
+
+impl Remote {
+    /// Who the client is, if there is one.
+    pub(crate) fn client(self) -> Option<Client> {
+        match self {
+            Self::None => None,
+            Self::User(client) | Self::Hybrid(client) | Self::Pull(client) | Self::Push(client) => {
+                Some(client)
+            }
+        }
+    }
+
+    /// Whether this side is the client.
+    pub(crate) fn is_client(self, side: &Side) -> bool {
+        let name = if self.client() == Some(Client::Left) { "left" } else { "right" };
+        self.client().is_some() && side.name == name
+    }
+
+    /// Whether the client has a user.
+    pub(crate) fn has_user(self) -> bool {
+        matches!(self, Self::User(_) | Self::Hybrid(_))
+    }
+
+    /// Whether the client is given an address.
+    pub(crate) fn has_address(self) -> bool {
+        matches!(self, Self::Pull(_) | Self::Push(_))
+    }
+}
+
+/// The client's user and its password.
+pub(crate) const USER: (&str, &str) = ("alice", "w0nderland-is-behind-the-glass");
+
+/// The network that clients get addresses of.
+pub(crate) const POOL: &str = "10.9.0.0/24";
+
+/// How an address of the pool begins.
+pub(crate) const POOL_BEGINS: &str = "10.9.0.";
 
 /// The name of the post-quantum key.
 pub(crate) const PPK_ID: &str = "lab-ppk";
@@ -110,6 +176,8 @@ impl Default for Plan {
             login: Login::Secret,
             beside: Beside::Nothing,
             left_more: "",
+            aggressive: false,
+            remote: Remote::None,
             log_level: "debug",
             childless: ["allow"; 2],
             redirects: false,
@@ -256,6 +324,74 @@ impl Plan {
             left_more: "auth = \"dhless\"\nforward_secrecy = false\n",
             ..Self::ikev1()
         }
+    }
+
+    /// Everything that both have for IKEv1, for the side that is asked.
+    pub(crate) fn ikev1_matrix() -> Self {
+        let all = Self::one_of_the_matrix(
+            "aes128-aes192-aes256-camellia128-camellia256-3des-sha1-md5-sha256-sha384-sha512\
+             -modp768-modp1024-modp1536-modp2048-modp3072-modp4096-modp6144-modp8192\
+             -modp1024s160-modp2048s224-modp2048s256-ecp192-ecp224-ecp256-ecp384-ecp521",
+            "aes128-aes192-aes256-camellia128-camellia256-3des-null\
+             -sha1-md5-sha256-sha384-sha512-modp1024-ecp521-none,\
+             aes128gcm16-aes192gcm16-aes256gcm16-aes128gcm8-aes128ccm16",
+        );
+        Self { version: 1, ..all }
+    }
+
+    /// IKEv1 in aggressive mode with a secret.
+    pub(crate) fn ikev1_aggressive() -> Self {
+        Self { aggressive: true, left_more: "aggressive = \"initiate\"\n", ..Self::ikev1() }
+    }
+
+    /// IKEv1 with signatures by RSA keys.
+    pub(crate) fn ikev1_rsa() -> Self {
+        Self { login: Login::Certificates(Kind::Rsa), ..Self::ikev1() }
+    }
+
+    /// IKEv1 with signatures by ECDSA keys.
+    pub(crate) fn ikev1_ecdsa() -> Self {
+        Self { login: Login::Certificates(Kind::P256), ..Self::ikev1() }
+    }
+
+    /// IKEv1, where ours has a user.
+    pub(crate) fn xauth_ours() -> Self {
+        Self { remote: Remote::User(Client::Left), ..Self::ikev1() }
+    }
+
+    /// IKEv1, where theirs has a user.
+    pub(crate) fn xauth_theirs() -> Self {
+        Self { remote: Remote::User(Client::Right), ..Self::ikev1() }
+    }
+
+    /// IKEv1, where ours has a user and theirs a certificate.
+    pub(crate) fn hybrid_ours() -> Self {
+        Self { remote: Remote::Hybrid(Client::Left), ..Self::ikev1_rsa() }
+    }
+
+    /// IKEv1, where theirs has a user and ours a certificate.
+    pub(crate) fn hybrid_theirs() -> Self {
+        Self { remote: Remote::Hybrid(Client::Right), ..Self::ikev1_rsa() }
+    }
+
+    /// IKEv1, where ours asks for an address.
+    pub(crate) fn pull_ours() -> Self {
+        Self { remote: Remote::Pull(Client::Left), ..Self::ikev1() }
+    }
+
+    /// IKEv1, where theirs asks for an address.
+    pub(crate) fn pull_theirs() -> Self {
+        Self { remote: Remote::Pull(Client::Right), ..Self::ikev1() }
+    }
+
+    /// IKEv1, where ours waits for an address.
+    pub(crate) fn push_ours() -> Self {
+        Self { remote: Remote::Push(Client::Left), ..Self::ikev1() }
+    }
+
+    /// IKEv1, where theirs waits for an address.
+    pub(crate) fn push_theirs() -> Self {
+        Self { remote: Remote::Push(Client::Right), ..Self::ikev1() }
     }
 
     /// A post-quantum key.

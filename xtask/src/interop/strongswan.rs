@@ -11,7 +11,8 @@ use std::process::Command;
 use super::credentials::{self, Login};
 use super::lab::Side;
 use super::plan::{
-    Beside, CONNECTION, MORE_SECRET, PPK_ID, Plan, REAUTH_S, SECRET, second_identity,
+    Beside, CONNECTION, MORE_SECRET, POOL, PPK_ID, Plan, REAUTH_S, Remote, SECRET, USER,
+    second_identity,
 };
 use crate::needs;
 
@@ -20,7 +21,7 @@ pub(crate) const CHILD: &str = "net";
 
 /// What has to be loaded besides, kernel-libipsec before kernel-netlink.
 const PLUGINS: &str = "random nonce aes sha1 sha2 hmac kdf pem pkcs1 pkcs8 x509 pubkey constraints \
-    revocation openssl gcm ccm ctr cmac xcbc chapoly curve25519 gmp drbg";
+    revocation openssl gcm ccm ctr cmac xcbc chapoly curve25519 gmp drbg xauth-generic";
 
 /// Where a daemon finds its files, and whose ESP it uses.
 pub(crate) struct Place {
@@ -119,6 +120,7 @@ fn daemon_file(place: &Place, plan: &Plan) -> String {
     format!(
         "charon-systemd {{
   {patience}
+  {aggressive}
   load = {PLUGINS} {kernel} socket-default updown vici
   fragment_size = {fragment}
   plugins {{
@@ -140,6 +142,12 @@ fn daemon_file(place: &Place, plan: &Plan) -> String {
 }}
 swanctl {{ load = pem pkcs1 pkcs8 x509 pubkey openssl random }}
 ",
+        // What an aggressive mode with a secret gives away is known here, too.
+        aggressive = if plan.aggressive {
+            "i_dont_care_about_security_and_use_aggressive_mode_psk = yes"
+        } else {
+            ""
+        },
         fragment = plan.right_fragment_octets,
         kernel = place.kernel,
         vici = place.vici.display(),
@@ -151,6 +159,7 @@ fn connection_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     format!(
         "connections {{ {CONNECTION} {{
     version = {version}
+    aggressive = {aggressive}
     local_addrs = {local}
     remote_addrs = {remote}
     proposals = {ike}
@@ -183,6 +192,7 @@ secrets {{ ike-1 {{
     id-2 = {peer_id}
     secret = \"{SECRET}\"
 }} {secrets} }}
+pools {{ lab {{ addrs = {POOL} }} }}
 ",
         local = if plan.moves { "%any".to_owned() } else { addresses(side, plan) },
         mobike = if plan.moves { "yes" } else { "no" },
@@ -193,9 +203,10 @@ secrets {{ ike-1 {{
         dpd = plan.dpd_s,
         id = side.identity(),
         peer_id = peer.identity(),
-        local_auth = auth(plan.login, "own"),
-        remote_auth = auth(plan.login, "peer"),
-        beside = beside(side, plan),
+        aggressive = if plan.aggressive { "yes" } else { "no" },
+        local_auth = first_auth(side, plan, "own"),
+        remote_auth = first_auth(peer, plan, "peer"),
+        beside = [beside(side, plan), client(side, plan)].concat(),
         second = second(side, peer, plan),
         secrets = more_secrets(side, peer, plan),
         encap = if plan.udp { "yes" } else { "no" },
@@ -203,6 +214,38 @@ secrets {{ ike-1 {{
         esp = plan.esp,
         action = if plan.left_keeps_up && side.name == "left" { "start" } else { "none" },
     )
+}
+
+/// How a side proves itself first. Of a hybrid the client does so by its user alone.
+fn first_auth(side: &Side, plan: &Plan, whose: &str) -> String {
+    let is_hybrid = matches!(plan.remote, Remote::Hybrid(_));
+    match is_hybrid && plan.remote.is_client(side) {
+        true => user(whose),
+        false => auth(plan.login, whose),
+    }
+}
+
+/// A side that has a user.
+fn user(whose: &str) -> String {
+    if whose == "own" {
+        format!("auth = xauth\n      xauth_id = {}", USER.0)
+    } else {
+        "auth = xauth".to_owned()
+    }
+}
+
+/// What the connection says about users and addresses of a client.
+fn client(side: &Side, plan: &Plan) -> String {
+    let is_client = plan.remote.is_client(side);
+    match (plan.remote, is_client) {
+        (Remote::None | Remote::Hybrid(_), _) => String::new(),
+        (Remote::User(_), true) => format!("local-2 {{\n      {}\n    }}", user("own")),
+        (Remote::User(_), false) => format!("remote-2 {{\n      {}\n    }}", user("peer")),
+        (Remote::Pull(_), true) => "vips = 0.0.0.0".to_owned(),
+        (Remote::Push(_), true) => "vips = 0.0.0.0\n    pull = no".to_owned(),
+        (Remote::Pull(_), false) => "pools = lab".to_owned(),
+        (Remote::Push(_), false) => "pools = lab\n    pull = no".to_owned(),
+    }
 }
 
 /// What the connection says about post-quantum keys and repeated authentication.
@@ -237,6 +280,10 @@ fn second(side: &Side, peer: &Side, plan: &Plan) -> String {
 /// Secrets for that.
 fn more_secrets(side: &Side, peer: &Side, plan: &Plan) -> String {
     let ppk = |id: &str| format!("ppk-1 {{\n    id = {id}\n    secret = \"{MORE_SECRET}\"\n}}");
+    if plan.remote.has_user() {
+        let (id, password) = USER;
+        return format!("xauth-1 {{\n    id = {id}\n    secret = \"{password}\"\n}}");
+    }
     match plan.beside {
         Beside::Ppk => ppk(PPK_ID),
         Beside::OtherPpk if side.name == "left" => ppk(PPK_ID),
@@ -273,6 +320,10 @@ fn traffic(side: &Side, peer: &Side, plan: &Plan) -> String {
     if plan.transport {
         return "mode = transport".to_owned();
     }
-    let (local, remote) = (plan.networks(side).join(","), plan.networks(peer).join(","));
+    let networks = |of: &Side| match plan.remote.has_address() && plan.remote.is_client(of) {
+        true => "dynamic".to_owned(),
+        false => plan.networks(of).join(","),
+    };
+    let (local, remote) = (networks(side), networks(peer));
     format!("local_ts = {local}\n        remote_ts = {remote}")
 }

@@ -24,6 +24,11 @@ pub(super) fn measure_ikev2(effort: &Effort) -> anyhow::Result<Finding> {
     measure_groups(effort, checklist::IKEV2, Among::All)
 }
 
+/// The same about IKEv1.
+pub(super) fn measure_ikev1(effort: &Effort) -> anyhow::Result<Finding> {
+    measure_groups(effort, checklist::IKEV1, Among::Cited)
+}
+
 /// The same about path MTU and ICMP.
 pub(super) fn measure_path_mtu(effort: &Effort) -> anyhow::Result<Finding> {
     measure_groups(effort, checklist::PATH_MTU, Among::Cited)

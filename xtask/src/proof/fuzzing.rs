@@ -11,7 +11,8 @@ use crate::fuzz::{self, Run, Targets};
 type Wanted = [(&'static str, &'static [&'static str])];
 
 const WANTED: &Wanted = &[
-    ("IKE", &["wire_ikev2", "wire_isakmp", "ike_initiator", "ike_responder", "ike_established"]),
+    ("IKE", &["wire_ikev2", "ike_initiator", "ike_responder", "ike_established"]),
+    ("IKEv1", &["wire_isakmp", "ikev1_phase1", "ikev1_established"]),
     ("ESP input", &["esp_inbound"]),
     ("AH input", &["ah_inbound"]),
     ("IPComp input", &["ipcomp_inbound"]),
@@ -33,6 +34,9 @@ const FOREMOST: [&str; 8] = [
     "config_toml",
 ];
 
+/// How long a target runs, where the foremost get so much.
+type Share = fn(&str, Duration) -> Duration;
+
 fn time_of(name: &str, time: Duration) -> Duration {
     if FOREMOST.contains(&name) { time } else { time / 5 }
 }
@@ -49,18 +53,36 @@ const WANTED_OF_PACKETS: &Wanted = &[
 
 /// Runs every target there is.
 pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
-    run(effort, WANTED, |_| true)
+    run(effort, WANTED, |_| true, time_of)
 }
 
 /// Runs the targets of packets and their policies alone.
 pub(super) fn measure_packets(effort: &Effort) -> anyhow::Result<Finding> {
     let of_packets = |name: &str| WANTED_OF_PACKETS.iter().any(|(_, names)| names.contains(&name));
-    run(effort, WANTED_OF_PACKETS, of_packets)
+    run(effort, WANTED_OF_PACKETS, of_packets, time_of)
+}
+
+/// Whoever is in phase 1 or past it, with valid keys or without.
+const WANTED_OF_IKEV1: &Wanted = &[
+    ("ISAKMP payloads", &["wire_isakmp"]),
+    ("phase 1", &["ikev1_phase1"]),
+    ("Quick Mode and Informational exchanges", &["ikev1_established"]),
+];
+
+/// Runs the targets of IKEv1 alone.
+pub(super) fn measure_ikev1(effort: &Effort) -> anyhow::Result<Finding> {
+    let of_ikev1 = |name: &str| WANTED_OF_IKEV1.iter().any(|(_, names)| names.contains(&name));
+    run(effort, WANTED_OF_IKEV1, of_ikev1, |_, time| time)
 }
 
 /// Runs each target, as many at once as there are processors. What they learn is thrown away, so
 /// that the committed corpora stay as they are.
-fn run(effort: &Effort, wanted: &Wanted, is_meant: fn(&str) -> bool) -> anyhow::Result<Finding> {
+fn run(
+    effort: &Effort,
+    wanted: &Wanted,
+    is_meant: fn(&str) -> bool,
+    share: Share,
+) -> anyhow::Result<Finding> {
     let mut targets = match fuzz::build()? {
         Ok(targets) => targets,
         Err(missing) => return Ok(Finding::missing(missing)),
@@ -70,26 +92,26 @@ fn run(effort: &Effort, wanted: &Wanted, is_meant: fn(&str) -> bool) -> anyhow::
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let runs = std::thread::scope(|scope| {
-        let work = || work(&targets, effort.fuzz, &learned, &next);
+        let work = || work(&targets, (effort.fuzz, share), &learned, &next);
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let results =
             threads.into_iter().map(|thread| thread.join().expect("workers do not panic"));
         results.collect::<anyhow::Result<Vec<_>>>()
     });
     remove(&learned);
-    Ok(judge(wanted, effort.fuzz, runs?.into_iter().flatten().collect()))
+    Ok(judge(wanted, (effort.fuzz, share), runs?.into_iter().flatten().collect()))
 }
 
 /// Runs the targets that no other worker has taken.
 fn work(
     targets: &Targets,
-    time: Duration,
+    (time, share): (Duration, Share),
     learned: &Path,
     next: &AtomicUsize,
 ) -> anyhow::Result<Vec<(String, Run)>> {
     let mut runs = Vec::new();
     while let Some(name) = targets.names.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let time = time_of(name, time);
+        let time = share(name, time);
         let run = targets.run(name, time, &learned.join(name))?;
         eprintln!("{name}: {} inputs in {} s", run.executions, time.as_secs());
         runs.push((name.clone(), run));
@@ -97,7 +119,11 @@ fn work(
     Ok(runs)
 }
 
-fn judge(wanted: &Wanted, time: Duration, mut runs: Vec<(String, Run)>) -> Finding {
+fn judge(
+    wanted: &Wanted,
+    (time, share): (Duration, Share),
+    mut runs: Vec<(String, Run)>,
+) -> Finding {
     runs.sort_by(|a, b| a.0.cmp(&b.0));
     let mut figures = Vec::new();
     let mut faults = Vec::new();
@@ -117,7 +143,7 @@ fn judge(wanted: &Wanted, time: Duration, mut runs: Vec<(String, Run)>) -> Findi
         faults.extend(absent.map(|name| format!("{what}: there is no target {name}")));
     }
     let targets = runs.len();
-    let (time, less) = (time.as_secs(), time_of("", time).as_secs());
+    let (time, less) = (time.as_secs(), share("", time).as_secs());
     let figures = figures.join(", ");
     let figure = format!("{targets} targets, inputs in {time} s ({less} s for some): {figures}");
     if faults.is_empty() {
@@ -140,7 +166,7 @@ mod tests {
         let run = || Run { executions: 9, corpus: 2, crash: None };
         let mut runs = names.map(|name| ((*name).to_owned(), run())).collect();
         change(&mut runs);
-        judge(WANTED, Duration::from_secs(3), runs)
+        judge(WANTED, (Duration::from_secs(3), time_of), runs)
     }
 
     #[test]

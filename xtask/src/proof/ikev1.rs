@@ -4,7 +4,9 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use super::{Claim, Effort, Finding, ikev1_speed, lacks, printed, vectors};
+use super::{
+    Claim, Effort, Finding, checklist, fuzzing, ikev1_speed, lacks, peer, printed, vectors,
+};
 use crate::outcome::Status;
 use crate::root;
 
@@ -17,12 +19,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 2,
         claim: "strongSwan, libreswan, vpnc and ike-scan agree with us in every scenario",
-        measure: not_built,
+        measure: peer::measure_ikev1,
     },
     Claim {
         number: 3,
         claim: "each behaviour that is to be proven about IKEv1 has a test that passes",
-        measure: not_built,
+        measure: checklist::measure_ikev1,
     },
     Claim {
         number: 4,
@@ -37,7 +39,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 6,
         claim: "no input crashes ISAKMP payloads, phase 1 or Quick Mode, with valid keys or without",
-        measure: not_built,
+        measure: fuzzing::measure_ikev1,
     },
 ];
 
@@ -61,9 +63,4 @@ fn measure_vectors(_: &Effort) -> anyhow::Result<Finding> {
         finding.reason = finding.reason.trim_start_matches("; ").to_owned();
     }
     Ok(finding)
-}
-
-fn not_built(_: &Effort) -> anyhow::Result<Finding> {
-    let reason = "not built yet".to_owned();
-    Ok(Finding { status: Status::Skip, figure: String::new(), reason })
 }

@@ -314,16 +314,31 @@ impl Endpoint {
     ) {
         let Some(sa) = self.v1.get(ike) else { return };
         let name = sa.core.connection_name().clone();
+        let began = sa.core.started;
         if initial_contact {
             let mut others = self.v1_beside(ike);
             others.retain(|old| !self.may_cross(*old, now));
             for old in others {
+                // The peer said so when it began: what has come up since is none of what it has forgotten.
+                let info = self.v1.get(old).and_then(IkeSa::info);
+                if info.and_then(|info| info.established).is_some_and(|since| since > began) {
+                    continue;
+                }
                 self.touch_v1(old, now, rng, |sa, cx| sa.abandon(FailureReason::Replaced, cx));
             }
         }
+        let others: Vec<IkeSaId> = self.v1.of(&name).map(|sa| sa.core.id).collect();
+        for other in others {
+            self.touch_v1(other, now, rng, |sa, _| sa.is_not_first());
+        }
+        let is_answer = self.v1.get(ike).is_some_and(|sa| !sa.core.role.is_initiator());
         let renews = self.adopt_v1(ike, now, rng);
         if !renews {
             self.touch_v1(ike, now, rng, IkeSa::announce);
+        }
+        if !renews && is_answer && !initial_contact {
+            // The peer renews what it takes for alive, and we have forgotten.
+            self.touch_v1(ike, now, rng, IkeSa::tell_forgotten);
         }
         let Some(keeper) = self.keepers.get_mut(&name) else { return };
         match keeper.attempt().map(|attempt| &attempt.stage) {
@@ -380,18 +395,21 @@ impl Endpoint {
     }
 
     fn hand_over_v1(&mut self, old: IkeSaId, new: IkeSaId, now: Instant, rng: &mut dyn Rng) {
-        let Some(given) = self.v1.get_mut(old).map(IkeSa::give_away) else { return };
-        let before = self.v1.get(old).and_then(IkeSa::info);
-        self.touch_v1(new, now, rng, |sa, cx| sa.adopt(given, cx));
-        let after = self.v1.get(new).and_then(IkeSa::info);
-        if let (Some(old), Some(new)) = (before, after) {
-            self.out.event(Event::IkeRekeyed { old: Box::new(old), new: Box::new(new) });
-        }
         // Who has begun the new one deletes the old one; the other waits for that, and may hear of it on
         // the old one until then.
         let by_us = self.v1.get(new).is_some_and(|sa| sa.core.role.is_initiator());
-        let is_dormant = self.v1.get(old).is_some_and(IkeSa::is_dormant);
-        if by_us || is_dormant {
+        let is_over = by_us || self.v1.get(old).is_some_and(IkeSa::is_dormant);
+        let is_known = self.v1.get(old).is_some_and(IkeSa::is_superseded);
+        let Some(given) = self.v1.get_mut(old).map(|sa| sa.give_away(!is_over)) else { return };
+        let before = self.v1.get(old).and_then(IkeSa::info);
+        self.touch_v1(new, now, rng, |sa, cx| sa.adopt(given, cx));
+        let after = self.v1.get(new).and_then(IkeSa::info);
+        if let (Some(old), Some(new)) = (before, after)
+            && !is_known
+        {
+            self.out.event(Event::IkeRekeyed { old: Box::new(old), new: Box::new(new) });
+        }
+        if is_over {
             self.touch_v1(old, now, rng, IkeSa::retire);
         }
         self.touch_v1(new, now, rng, IkeSa::go_on);
@@ -408,8 +426,8 @@ impl Endpoint {
         input: impl FnOnce(&mut IkeSa, &mut Context<'_>),
     ) {
         self.touch_v1(id, now, rng, input);
-        // One that lost its phase 1 after another had come: its children go there.
-        if self.v1.get(id).is_some_and(IkeSa::is_dormant)
+        // One that lost its phase 1 after another had come, or made a child then: that goes there.
+        if self.v1.get(id).is_some_and(IkeSa::has_stragglers)
             && let Some(name) = self.v1.get(id).map(|sa| sa.core.connection_name().clone())
             && let Some(new) = self.established_v1(&name)
             && self.v1_beside(new).contains(&id)

@@ -79,6 +79,7 @@ fn digest(output: &Output) -> Vec<u8> {
         Output::Keys(DebugKeys::Ike(keys)) => {
             vec![&keys.sk_ei, &keys.sk_er, &keys.sk_ai, &keys.sk_ar]
         }
+        Output::Keys(DebugKeys::Isakmp(keys)) => vec![&keys.key, &keys.skeyid_a],
         Output::Keys(DebugKeys::Esp(keys)) => vec![&keys.encryption, &keys.integrity],
         Output::Transmit { .. }
         | Output::Keepalive(_)

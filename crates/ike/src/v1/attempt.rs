@@ -53,6 +53,14 @@ impl Attempt {
         }
     }
 
+    /// Initiator: another phase 1 with the peer has come up meanwhile, so this is not the first contact.
+    pub(crate) fn is_not_first(&mut self) {
+        match self {
+            Self::Plain(phase1) => phase1.initial_contact = false,
+            Self::Encrypted(phase1) => phase1.initial_contact = false,
+        }
+    }
+
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self {

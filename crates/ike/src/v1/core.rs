@@ -16,7 +16,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
 use crate::lifetime::Offer;
 use crate::nat::Verdict;
-use crate::output::Output;
+use crate::output::{DebugKeys, Output};
 
 use super::fragmentation::Fragmentation;
 use super::keys::{Cookies, Iv, Keys};
@@ -238,6 +238,14 @@ impl Core {
             IpAddr::V6(_) => (cx.config.fragment_octets.v6, IPV6_UDP_MARKER_OCTETS),
         };
         datagram.saturating_sub(headers)
+    }
+
+    /// Gives the keys to whoever decrypts captures, if the operator wants that.
+    pub(crate) fn export_keys(&self, cx: &mut Context<'_>) {
+        let keys = self.keys.as_ref().filter(|_| cx.config.export_keys);
+        if let Some(keys) = keys.and_then(|keys| keys.exported(self.cookies())) {
+            cx.out.push(Output::Keys(DebugKeys::Isakmp(keys)));
+        }
     }
 
     fn header(&self, exchange: ExchangeType, flags: Flags, message_id: u32) -> Header {

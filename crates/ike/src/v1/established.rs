@@ -99,6 +99,8 @@ pub(crate) enum Input {
     Lifetime(Spi, News),
     /// The peer lives shorter on the phase 1 than is a life, and the configuration is strict.
     Unacceptable,
+    /// The peer has nothing of what was before this phase 1.
+    Forgotten,
     /// The peer has deleted the phase 1.
     Gone,
     /// Its time is over.
@@ -597,6 +599,8 @@ impl Established {
         self.use_up(id);
         core.hear(path, cx.now);
         core.unreachable = false;
+        // Who asks can answer, too: the vendor ID that says so goes in clear, and anybody may have spoilt it.
+        core.peer_has_dpd |= received.notifies.iter().any(|it| it.kind == NotifyType::R_U_THERE);
         let mut inputs = Vec::new();
         for notify in &received.notifies {
             inputs.extend(self.handle_notify(notify, core, cx));
@@ -648,6 +652,7 @@ impl Established {
                 self.dpd.handle_ack(number);
                 None
             }
+            (NotifyType::INITIAL_CONTACT, _) => Some(Input::Forgotten),
             (kind, _) if kind.is_error() => {
                 let about = self.quick_modes.iter().position(|quick| quick.is_about(notify.spi));
                 let asked = || self.quick_modes.iter().position(|quick| quick.asks_for().is_some());

@@ -21,7 +21,7 @@ use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::{Failure, FailureReason};
 
 use super::attempt::Attempt;
-use super::child::{COMMIT_WAIT, Child, ChildPhase};
+use super::child::{COMMIT_WAIT, Child, ChildPhase, OVERLAP};
 use super::core::Core;
 use super::established::{Established, Input};
 use super::informational;
@@ -290,6 +290,7 @@ impl IkeSa {
         let Phase::Phase1(phase1) = &mut self.phase else { return };
         let (wanted, initial_contact) = phase1.take_wanted();
         let by_peer = initial_contact && !self.core.role.is_initiator();
+        self.core.export_keys(cx);
         let mut established = Established::new(answered, by_peer, &self.core, cx);
         if let Some((child, flow)) = wanted {
             established.want(child, flow);
@@ -372,8 +373,9 @@ impl IkeSa {
         self.end(reason, cx);
     }
 
-    /// Gives its children, and what it has not come to, to the IKE SA that takes its place.
-    pub(crate) fn give_away(&mut self) -> (Vec<Child>, Vec<ChildName>) {
+    /// Gives its children, and what it has not come to, to the IKE SA that takes its place. Those that the
+    /// peer has yet to confirm stay if it `goes_on`: their quick modes do.
+    pub(crate) fn give_away(&mut self, goes_on: bool) -> (Vec<Child>, Vec<ChildName>) {
         let wanted = match &mut self.phase {
             Phase::Established(established) => {
                 established.supersede();
@@ -381,7 +383,14 @@ impl IkeSa {
             }
             Phase::Phase1(_) | Phase::Dormant | Phase::Closed => Vec::new(),
         };
-        (std::mem::take(&mut self.children), wanted)
+        let is_given = |child: &mut Child| !goes_on || child.phase != ChildPhase::Offered;
+        (self.children.extract_if(.., is_given).collect(), wanted)
+    }
+
+    /// Whether another IKE SA has its place, and it has something that belongs there.
+    pub(crate) fn has_stragglers(&self) -> bool {
+        let is_offered = |child: &Child| child.phase == ChildPhase::Offered;
+        (self.is_superseded() && !self.children.iter().all(is_offered)) || self.is_dormant()
     }
 
     /// Takes over what another IKE SA with the same peer has.
@@ -397,6 +406,11 @@ impl IkeSa {
         for mut child in children {
             if child.phase == ChildPhase::Rekeying {
                 child.put_off(cx.now);
+            }
+            if child.phase == ChildPhase::Offered {
+                // Its quick mode is over, and if the peer has it nobody will say so: it goes as one that was
+                // replaced does, and the peer hears of that.
+                child.phase = ChildPhase::Replaced { until: cx.now + OVERLAP };
             }
             cx.out.own_child(child.id, self.core.id);
             child.follow(encap, cx);
@@ -518,20 +532,21 @@ impl IkeSa {
 
     /// Begins what is wanted or due.
     fn pump(&mut self, cx: &mut Context<'_>) {
-        let due = |child: &&Child| child.is_due(cx.now);
+        let is_due = self.children.iter().any(|child| child.is_due(cx.now));
         match &mut self.phase {
-            Phase::Established(established) => {
+            Phase::Established(established) if !(established.superseded && is_due) => {
                 let failures = established.pump(&mut self.children, &self.core, cx);
                 self.take_all(failures, cx);
             }
-            // Without phase 1 there is no quick mode: another one is needed first.
-            Phase::Dormant if self.children.iter().any(|child| due(&child)) => {
+            // Without phase 1, or on one that another has the place of, there is no quick mode of ours:
+            // another one is needed first.
+            Phase::Established(_) | Phase::Dormant if is_due => {
                 let later = cx.now + RENEW_WAIT;
                 let due = self.children.iter_mut().filter(|child| child.is_due(cx.now));
                 due.for_each(|child| child.put_off(later));
                 cx.out.notice(Notice::Reauthenticate { ike: self.core.id });
             }
-            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => {}
+            Phase::Phase1(_) | Phase::Established(_) | Phase::Dormant | Phase::Closed => {}
         }
     }
 
@@ -558,6 +573,7 @@ impl IkeSa {
                 let id = child.id;
                 self.refuse_life(id, cx);
             }
+            Input::Forgotten => self.forget_older(cx),
             Input::Unacceptable => self.close(UNACCEPTABLE_LIFE, cx),
             Input::Gone => {
                 let Phase::Established(established) = &self.phase else { return };
@@ -691,6 +707,31 @@ impl IkeSa {
 
     // ---- The end ----
 
+    /// The peer has answered a phase 1 without anything from before: what this one has of another is gone
+    /// there (RFC 2407 §4.6.3.3).
+    fn forget_older(&mut self, cx: &mut Context<'_>) {
+        let Phase::Established(established) = &self.phase else { return };
+        let is_older = |child: &&Child| child.installed < established.since;
+        let older: Vec<ChildSaId> = self.children.iter().filter(is_older).map(|it| it.id).collect();
+        for id in older {
+            self.remove_child(id, Some(FailureReason::ClosedByPeer), cx);
+        }
+    }
+
+    /// Another one has come up since it was begun: it is not the first any more.
+    pub(crate) fn is_not_first(&mut self) {
+        if let Phase::Phase1(phase1) = &mut self.phase
+            && self.core.role.is_initiator()
+        {
+            phase1.is_not_first();
+        }
+    }
+
+    /// Tells the peer that there is nothing from before.
+    pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
+        informational::send_initial_contact(&self.core, cx);
+    }
+
     /// There is no phase 1 any more. Children stay without.
     fn lose_phase_1(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
         if !self.has_keys() {
@@ -701,6 +742,10 @@ impl IkeSa {
             return;
         }
         if self.is_superseded() {
+            // The other has all that the peer has confirmed.
+            while let Some(child) = self.children.first() {
+                self.remove_silently(child.id, cx);
+            }
             self.phase = Phase::Closed;
             return;
         }

@@ -118,6 +118,13 @@ pub(crate) fn refuse_isakmp(kind: NotifyType, core: &Core, cx: &mut Context<'_>)
     send(covered, core, cx);
 }
 
+/// Sends INITIAL-CONTACT, which a responder may do when phase 1 is complete (RFC 2407 §4.6.3).
+pub(crate) fn send_initial_contact(core: &Core, cx: &mut Context<'_>) {
+    let mut covered = ChainBuilder::new();
+    put_notify(NotifyType::INITIAL_CONTACT, &cookies(core), &[], &mut covered);
+    send(covered, core, cx);
+}
+
 /// Sends R-U-THERE or R-U-THERE-ACK with a number (RFC 3706 §5.3).
 pub(crate) fn send_dpd(kind: NotifyType, number: u32, core: &Core, cx: &mut Context<'_>) {
     let mut covered = ChainBuilder::new();

@@ -146,13 +146,25 @@ impl Skeyids {
     ///
     /// [`CbcKeyError::NotCbc`]; [`CbcKeyError::Weak`] if no octets make a key that may be used.
     pub(crate) fn cipher(&self, prf: Prf, encryption: Encryption) -> Result<CbcKey, CbcKeyError> {
+        CbcKey::new(encryption, &self.cipher_key(prf, encryption)?)
+    }
+
+    /// The octets of that key.
+    ///
+    /// # Errors
+    ///
+    /// [`CbcKeyError::Weak`] as above.
+    pub(crate) fn cipher_key(
+        &self,
+        prf: Prf,
+        encryption: Encryption,
+    ) -> Result<Secret, CbcKeyError> {
         let len = encryption.key_len();
         if encryption != Encryption::Des {
-            return CbcKey::new(encryption, &expanded(prf, &self.e, len));
+            return Ok(expanded(prf, &self.e, len));
         }
-        let windows = self.e.as_bytes().chunks_exact(len);
-        let mut keys = windows.map(|key| CbcKey::new(encryption, &Secret::from_slice(key)));
-        keys.find_map(Result::ok).ok_or(CbcKeyError::Weak)
+        let mut keys = self.e.as_bytes().chunks_exact(len).map(Secret::from_slice);
+        keys.find(|key| CbcKey::new(encryption, key).is_ok()).ok_or(CbcKeyError::Weak)
     }
 
     /// The keys of one SA of Quick Mode (RFC 2409 §5.5): those for packets with this SPI, which are
@@ -249,6 +261,11 @@ impl Iv {
     /// All zeros: of the first payload that Ke_i or Ke_r encrypts (RFC 2409 §5.3).
     pub(crate) fn zero(block_len: usize) -> Self {
         Self(vec![0; block_len])
+    }
+
+    /// Its octets, for who decrypts captures.
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
     }
 
     fn first(block_len: usize, digest: &Secret) -> Self {

@@ -7,6 +7,7 @@ use adit_wire::iana::ProtocolId as ChildProtocol;
 use adit_wire::iana::doi::ProtocolId;
 
 use crate::keymat::{Nonces, Role};
+use crate::output::IsakmpDebugKeys;
 
 use super::core::Core;
 use super::keymat::{ChildSpi, PublicValues, Skeyids};
@@ -114,6 +115,21 @@ impl Keys {
     /// The inverse.
     pub(crate) fn decrypt(&self, body: &mut [u8], iv: &Iv) -> Option<Iv> {
         iv.decrypt(&self.cipher, body).ok()
+    }
+
+    /// What decrypts captures of messages after phase 1. `None` if the cipher has no such key.
+    pub(crate) fn exported(&self, cookies: Cookies) -> Option<IsakmpDebugKeys> {
+        let encryption = self.cipher.encryption();
+        Some(IsakmpDebugKeys {
+            cookie_i: cookies.initiator,
+            cookie_r: cookies.responder,
+            encryption,
+            key: self.skeyids.cipher_key(self.prf, encryption).ok()?,
+            // The operator asked for a copy to decrypt captures with.
+            skeyid_a: self.skeyids.a.duplicate(),
+            prf: self.prf,
+            last_block: self.iv.octets().to_vec(),
+        })
     }
 
     /// The IV of the next message of phase 1.

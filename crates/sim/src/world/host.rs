@@ -333,6 +333,10 @@ impl Host {
                 let digest = adit_crypto::sha1(&parts.map(Secret::as_bytes));
                 self.ike_keys.insert((keys.spi_i, keys.spi_r), digest);
             }
+            Output::Keys(DebugKeys::Isakmp(keys)) => {
+                let parts = [keys.key.as_bytes(), keys.skeyid_a.as_bytes(), &keys.last_block];
+                self.ike_keys.insert((keys.cookie_i, keys.cookie_r), adit_crypto::sha1(&parts));
+            }
             Output::Event(event) => self.note_event(event),
             // No tunnel here has leave to use TCP, or a post-quantum key.
             Output::HangUp(_)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `keys` | both ends of an SA have the same keys |
 //! | `nonces` | no nonce is used twice under a key |
+//! | `chains` | in IKEv1 nothing is encrypted twice under an IV |
 //! | `protect` | what is to be protected is, and arrives while both ends have an SA for it |
 //! | `windows` | message ids stay in their windows |
 //! | `bounds` | memory and timers are bounded |
@@ -13,6 +14,7 @@
 //! | `one_child` | once idle there is one live child for each pair of selectors |
 
 pub(super) mod bounds;
+pub(super) mod chains;
 pub(super) mod codes;
 pub(super) mod converged;
 pub(super) mod keys;

@@ -19,11 +19,14 @@ pub enum WorldProfile {
     Dos,
     /// All of it.
     Chaos,
+    /// Most tunnels are of IKEv1, and some of all of it happens.
+    Ikev1,
 }
 
 impl WorldProfile {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Rekey, Self::Roam, Self::Crash, Self::Dos, Self::Chaos];
+    pub const ALL: [Self; 6] =
+        [Self::Rekey, Self::Roam, Self::Crash, Self::Dos, Self::Chaos, Self::Ikev1];
 
     /// Its word on a command line.
     pub fn word(self) -> &'static str {
@@ -33,6 +36,7 @@ impl WorldProfile {
             Self::Crash => "crash",
             Self::Dos => "dos",
             Self::Chaos => "chaos",
+            Self::Ikev1 => "ikev1",
         }
     }
 
@@ -43,6 +47,7 @@ impl WorldProfile {
             Self::Crash => CRASH,
             Self::Dos => DOS,
             Self::Chaos => CHAOS,
+            Self::Ikev1 => IKEV1,
         }
     }
 }
@@ -102,6 +107,8 @@ pub(super) struct Rates {
     pub(super) nat_percent: u64,
     /// Runs whose SAs live for a minute or two, in percent.
     pub(super) short_lives_percent: u64,
+    /// Tunnels of IKEv1, in percent.
+    pub(super) ikev1_percent: u64,
     /// How bad links may be all the time.
     pub(super) background: Weather,
 }
@@ -124,6 +131,7 @@ const NOTHING: Rates = Rates {
     flood: 0,
     nat_percent: 15,
     short_lives_percent: 30,
+    ikev1_percent: 0,
     background: Weather {
         loss_percent: 10,
         duplicate_percent: 10,
@@ -170,6 +178,24 @@ const CHAOS: Rates = Rates {
         delay_max: Duration::from_millis(400),
         ..Weather::GOOD
     },
+    ..NOTHING
+};
+
+const IKEV1: Rates = Rates {
+    deeds_max: 40,
+    rekey: 14,
+    terminate: 3,
+    initiate: 3,
+    cut: 2,
+    crash: 3,
+    pause: 2,
+    roam: 2,
+    rebind: 3,
+    clock: 2,
+    flood: 4,
+    nat_percent: 30,
+    short_lives_percent: 50,
+    ikev1_percent: 80,
     ..NOTHING
 };
 

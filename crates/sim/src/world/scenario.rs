@@ -1,11 +1,14 @@
 //! Who is in a world and what is configured there, drawn from the seed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use adit_crypto::SeededRng;
-use adit_db::{ChildConfig, Connection, HostSpec, Keep, LimitSpec, Mobike, ProposalSpec, TsSpec};
+use adit_db::{
+    ChildConfig, Connection, HostSpec, IkeVersion, Keep, LimitSpec, Mobike, ProposalSpec, TsSpec,
+};
 use adit_ike::{EndpointConfig, FragmentOctets};
 
 use super::net::{Home, Weather};
@@ -47,6 +50,7 @@ pub(super) struct Tunnel {
     pub(super) ends: [usize; 2],
     /// Which of the two wants it up.
     pub(super) keeps: [bool; 2],
+    pub(super) version: IkeVersion,
 }
 
 impl Tunnel {
@@ -69,7 +73,10 @@ impl Scenario {
                 roams: host > 0 && rates.roam > 0 && rng.percent(60),
             })
             .collect();
-        let tunnels = draw_tunnels(rng, &hosts);
+        let mut tunnels = draw_tunnels(rng, &hosts);
+        if rates.ikev1_percent > 0 {
+            draw_versions(rng, &hosts, rates.ikev1_percent, &mut tunnels);
+        }
         Self {
             hosts,
             tunnels,
@@ -123,7 +130,8 @@ impl Scenario {
         connection.pad.remote_id = identity(peer).parse().expect("a legal identity");
         connection.dpd_delay = self.dpd_delay;
         connection.mobike = if self.mobike { Mobike::Yes } else { Mobike::No };
-        connection.proposals = ike(self.ike_proposal(host));
+        connection.ike = tunnel.version;
+        connection.proposals = ike(self.ike_proposal(tunnel.version, host));
         if self.short_lives {
             connection.rekey_time = Duration::from_secs(80);
             connection.rand_time = Duration::from_secs(20);
@@ -133,12 +141,13 @@ impl Scenario {
         let [keeps_one, keeps_other] = tunnel.keeps;
         let keeps = if host == one { keeps_one } else { keeps_other };
         let keep = if keeps { Keep::Up } else { Keep::Passive };
-        let child = |child| self.child(number, child, host, peer).kept(keep);
+        let child = |child| self.child(number, child, host, tunnel).kept(keep);
         connection.children = (0..self.children).map(child).collect();
         connection
     }
 
-    fn child(&self, tunnel: usize, number: usize, host: usize, peer: usize) -> ChildConfig {
+    fn child(&self, tunnel: usize, number: usize, host: usize, plan: &Tunnel) -> ChildConfig {
+        let peer = plan.peer_of(host);
         let mut child = ChildConfig::new(child_name(number).parse().expect("a legal name"));
         let network = |host| -> TsSpec {
             let address = inner_address(host, tunnel, number, 0);
@@ -146,9 +155,10 @@ impl Scenario {
         };
         child.local_ts = vec![network(host)];
         child.remote_ts = vec![network(peer)];
-        child.proposals = esp(match self.child_key_exchange {
-            true => "aes128gcm16-x25519",
-            false => "aes128gcm16",
+        child.proposals = esp(match (self.child_key_exchange, plan.version) {
+            (true, IkeVersion::V1) => "aes128gcm16-ecp256",
+            (true, _) => "aes128gcm16-x25519",
+            (false, _) => "aes128gcm16",
         });
         child.turbo = self.turbo;
         if self.short_lives {
@@ -157,11 +167,14 @@ impl Scenario {
         child
     }
 
-    fn ike_proposal(&self, host: usize) -> &'static str {
-        match (self.other_group_first, host) {
-            (false, _) => "aes128gcm16-prfsha256-x25519",
-            (true, 0) => "aes128gcm16-prfsha256-ecp256-x25519",
-            (true, _) => "aes128gcm16-prfsha256-x25519-ecp256",
+    fn ike_proposal(&self, version: IkeVersion, host: usize) -> &'static str {
+        match (version, self.other_group_first, host) {
+            (IkeVersion::V1, false, _) => "aes128-sha256-ecp256",
+            (IkeVersion::V1, true, 0) => "aes128-sha256-ecp384-ecp256",
+            (IkeVersion::V1, true, _) => "aes128-sha256-ecp256-ecp384",
+            (_, false, _) => "aes128gcm16-prfsha256-x25519",
+            (_, true, 0) => "aes128gcm16-prfsha256-ecp256-x25519",
+            (_, true, _) => "aes128gcm16-prfsha256-x25519-ecp256",
         }
     }
 
@@ -199,13 +212,16 @@ impl fmt::Display for Scenario {
             let roams = if plan.roams { " on the move" } else { "" };
             write!(f, "{}{nat}{roams}, ", host_name(host))?;
         }
-        for (number, Tunnel { ends: [one, other], keeps }) in self.tunnels.iter().enumerate() {
+        for (number, tunnel) in self.tunnels.iter().enumerate() {
+            let Tunnel { ends: [one, other], keeps, version } = tunnel;
             let arrow = match keeps {
                 [true, true] => "<>",
                 [true, false] => "->",
                 _ => "<-",
             };
-            write!(f, "{} {}{arrow}{}, ", tunnel_name(number), host_name(*one), host_name(*other))?;
+            let ike = if *version == IkeVersion::V1 { " of IKEv1" } else { "" };
+            let (name, one, other) = (tunnel_name(number), host_name(*one), host_name(*other));
+            write!(f, "{name} {one}{arrow}{other}{ike}, ")?;
         }
         let Weather { loss_percent, duplicate_percent, delay_max, .. } = self.background;
         write!(
@@ -237,7 +253,7 @@ fn draw_tunnels(rng: &mut SeededRng, hosts: &[HostPlan]) -> Vec<Tunnel> {
             1 if !plan.nat && !plan.roams => [true, true],
             _ => [false, true],
         };
-        tunnels.push(Tunnel { ends: [0, host], keeps });
+        tunnels.push(Tunnel { ends: [0, host], keeps, version: IkeVersion::V2 });
     }
     if let [_, one, two, ..] = hosts
         && !two.nat
@@ -245,9 +261,26 @@ fn draw_tunnels(rng: &mut SeededRng, hosts: &[HostPlan]) -> Vec<Tunnel> {
         && rng.percent(30)
     {
         let both = !one.nat && !one.roams && rng.percent(50);
-        tunnels.push(Tunnel { ends: [1, 2], keeps: [true, both] });
+        tunnels.push(Tunnel { ends: [1, 2], keeps: [true, both], version: IkeVersion::V2 });
     }
     tunnels
+}
+
+/// Which tunnels are of IKEv1. With a secret main mode knows its peer by the address alone (RFC 2409 §5.4),
+/// so that each host may have one peer of that kind whose address nobody knows.
+fn draw_versions(rng: &mut SeededRng, hosts: &[HostPlan], percent: u64, tunnels: &mut [Tunnel]) {
+    let mut strangers = BTreeSet::new();
+    for tunnel in tunnels {
+        let is_known = |end: &usize| hosts.get(*end).is_some_and(|plan| !plan.nat && !plan.roams);
+        let [one, other] = tunnel.ends;
+        let mut hears = Vec::new();
+        hears.extend((!is_known(&other)).then_some(one));
+        hears.extend((!is_known(&one)).then_some(other));
+        if rng.percent(percent) && hears.iter().all(|host| !strangers.contains(host)) {
+            tunnel.version = IkeVersion::V1;
+            strangers.extend(hears);
+        }
+    }
 }
 
 /// Some weather, at most so bad.

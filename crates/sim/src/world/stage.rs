@@ -12,13 +12,14 @@ use adit_ike::Path;
 use adit_wire::Reader;
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::Header;
+use adit_wire::isakmp;
 
 use super::digest::RunDigest;
 use super::host::{Host, Power, Sight};
 use super::invariants::protect::Delivered;
 use super::invariants::{
-    Broken, bounds, codes, keys::Keys, nonces::Nonces, protect, strangers::Strangers,
-    windows::Windows,
+    Broken, bounds, chains::Chains, codes, keys::Keys, nonces::Nonces, protect,
+    strangers::Strangers, windows::Windows,
 };
 use super::net::{EspLetter, Fate, Letter, Net, Parcel};
 use super::scenario::{Scenario, host_name};
@@ -57,6 +58,7 @@ struct Watch {
     keys: Keys,
     nonces: Nonces,
     windows: Windows,
+    chains: Chains,
     strangers: Strangers,
     delivered: Delivered,
     /// When each host came back last.
@@ -137,9 +139,9 @@ impl<'a> World<'a> {
         self.now
     }
 
-    /// Exchanges so far: requests whose response has come back.
+    /// Exchanges so far: requests whose response has come back, and of IKEv1 what was said to the end.
     pub(super) fn exchanges(&self) -> u64 {
-        self.watch.windows.exchanges()
+        self.watch.windows.exchanges() + self.watch.chains.exchanges()
     }
 
     /// Events so far.
@@ -246,7 +248,11 @@ impl<'a> World<'a> {
         match letter {
             Letter::Ike(octets) => {
                 if let Ok(header) = Header::read(&mut Reader(&octets)) {
-                    self.watch.windows.arrived(to, &header);
+                    match isakmp::Header::read(&mut Reader(&octets)) {
+                        Ok(header) => self.watch.chains.arrived(&header, &octets),
+                        Err(_) => self.watch.windows.arrived(to, &header),
+                    }
+                    // Cookies stand where SPIs do.
                     self.watch.strangers.arrived(path.remote.ip(), &header, &octets);
                 }
                 self.host(to).handle_ike(path, &octets);
@@ -364,9 +370,13 @@ impl<'a> World<'a> {
 
     fn watch_ike(&mut self, from: usize, path: Path, octets: &[u8]) {
         let Ok(header) = Header::read(&mut Reader(octets)) else { return };
-        let broken = self.watch.windows.sent(from, &header);
-        self.note_broken(broken);
-        let broken = self.watch.nonces.ike(&header, octets);
+        let broken = match isakmp::Header::read(&mut Reader(octets)) {
+            Ok(header) => self.watch.chains.sent(from, &header, octets),
+            Err(_) => {
+                let broken = self.watch.windows.sent(from, &header);
+                broken.or_else(|| self.watch.nonces.ike(&header, octets))
+            }
+        };
         self.note_broken(broken);
         self.watch.strangers.sent(octets, self.scenario.is_followed(from));
         let broken = self.watch.strangers.answered(path.remote.ip(), &header, octets.len());

@@ -5,6 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use adit_ike::Path;
+use adit_wire::iana::ExchangeType;
+use adit_wire::{Reader, isakmp};
 
 use super::net::Fate;
 use super::scenario::host_name;
@@ -96,6 +98,10 @@ impl Story {
 
 /// An IKE message as anyone on the way can see it.
 fn message(octets: &[u8]) -> String {
+    if let Ok(header) = isakmp::Header::read(&mut Reader(octets)) {
+        let (exchange, id) = (ExchangeType(header.exchange.0), header.message_id);
+        return format!("{exchange} {id:08x}, {} octets", octets.len());
+    }
     // Which side it is of is no part of what is shown.
     let view = MessageView::read(Side::Left, octets);
     view.map_or_else(|| format!("{} octets", octets.len()), |view| view.to_string())

@@ -11,11 +11,16 @@ use crate::linux::guest::{EXCHANGE, Guest};
 use crate::linux::layer::{Layer, ROOT};
 
 /// All of them.
-pub(super) const CASES: [Case; 6] = [
+pub(super) const CASES: [Case; 8] = [
     case("ours", "we initiate, ESP in UDP", true, ours),
     case("theirs", "they initiate, ESP above IP", false, theirs),
     case("rekey-ours", "we rekey child SA and IKE SA", true, we_rekey),
     case("rekey-theirs", "they rekey child SA and IKE SA", true, they_rekey),
+    Case { version: 1, ..case("ikev1-ours", "IKEv1: we initiate, ESP in UDP", true, ours) },
+    Case {
+        version: 1,
+        ..case("ikev1-theirs", "IKEv1: they initiate, ESP above IP", false, theirs)
+    },
     Case {
         ours: "compress = true\n",
         theirs: "  compress=yes\n",
@@ -34,7 +39,7 @@ const fn case(
     udp: bool,
     run: fn(&Bench<'_>) -> anyhow::Result<Figures>,
 ) -> Case {
-    Case { name, claim, udp, beside: Beside::Nothing, ours: "", theirs: "", run }
+    Case { name, claim, version: 2, udp, beside: Beside::Nothing, ours: "", theirs: "", run }
 }
 
 /// New keys of both levels from the peer.
@@ -120,7 +125,7 @@ impl Daemon for Libreswan {
   rightsubnet={}
   authby=secret
   auto=add
-  ikev2=insist
+  ikev2={}
   encapsulation={}
   ike=aes256-sha2_256;modp2048
   phase2alg=aes128-sha1
@@ -133,6 +138,7 @@ impl Daemon for Libreswan {
             remote.outside(false),
             remote.identity(),
             remote.network(false),
+            if case.version == 1 { "never" } else { "insist" },
             if case.udp { "yes" } else { "no" },
             case.theirs,
         );

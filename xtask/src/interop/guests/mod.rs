@@ -26,6 +26,8 @@ use crate::{clock, linux, needs};
 pub(super) struct Case {
     name: &'static str,
     claim: &'static str,
+    /// The version of IKE.
+    version: u8,
     /// ESP in UDP.
     udp: bool,
     /// What we authenticate with beside a secret.
@@ -152,8 +154,10 @@ impl<'a> Bench<'a> {
     fn start(case: &'a Case, lab: &'a Lab, right: &'a dyn Daemon) -> anyhow::Result<Self> {
         let plan = Plan {
             udp: case.udp,
+            version: case.version,
             ike: IKE,
-            esp: "aes128-sha1-noesn".into(),
+            // IKEv1 has ESN by its own word alone.
+            esp: if case.version == 1 { "aes128-sha1" } else { "aes128-sha1-noesn" }.into(),
             beside: case.beside,
             left_more: case.ours,
             ..Plan::default()

@@ -22,7 +22,7 @@ const fn case(
     claim: &'static str,
     run: fn(&Bench<'_>) -> anyhow::Result<Figures>,
 ) -> Case {
-    Case { name, claim, udp: true, beside: Beside::Nothing, ours: "", theirs: "", run }
+    Case { name, claim, version: 2, udp: true, beside: Beside::Nothing, ours: "", theirs: "", run }
 }
 
 /// The peer begins; we end it, as it has no word for that.

@@ -5,10 +5,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::super::gateway::{Gateway, Level};
+use super::super::plan::{POOL_BEGINS, USER};
 use super::super::transfer::transfer;
 use super::super::{Bench, Figures};
-use super::SOON;
 use super::basic::bring_up;
+use super::{SOON, login};
 
 /// Octets of a transfer, each way.
 const OCTETS: u64 = 1_000_000;
@@ -71,5 +72,84 @@ pub(crate) fn dead_peer(bench: &Bench) -> anyhow::Result<Figures> {
     }
     bench.right.kill()?;
     bench.left.wait_for_none(GIVEN_UP)?;
+    Ok(figures)
+}
+
+/// Aggressive mode, by us and by them.
+pub(crate) fn aggressive(bench: &Bench) -> anyhow::Result<Figures> {
+    let figures = up_and_down(bench, &bench.left)?;
+    up_and_down(bench, &bench.right)?;
+    let log = bench.right.log();
+    anyhow::ensure!(!log.contains("ID_PROT"), "there was a main mode");
+    anyhow::ensure!(log.contains("AGGRESSIVE"), "they know nothing of an aggressive mode");
+    Ok(figures)
+}
+
+/// Signatures by RSA keys, by us and by them (RFC 2409 §5.1).
+pub(crate) fn rsa(bench: &Bench) -> anyhow::Result<Figures> {
+    login::both_ways(bench, "RSA")
+}
+
+/// Signatures by ECDSA keys, by us and by them (RFC 4754).
+pub(crate) fn ecdsa(bench: &Bench) -> anyhow::Result<Figures> {
+    login::both_ways(bench, "ECDSA")
+}
+
+/// Our user is asked for, and right.
+pub(crate) fn user_ours(bench: &Bench) -> anyhow::Result<Figures> {
+    let figures = up_and_down(bench, &bench.left)?;
+    let right = format!("XAuth authentication of '{}' successful", USER.0);
+    anyhow::ensure!(bench.right.log().contains(&right), "they know nothing of our user");
+    Ok(figures)
+}
+
+/// Their user is asked for, and right.
+pub(crate) fn user_theirs(bench: &Bench) -> anyhow::Result<Figures> {
+    let figures = up_and_down(bench, &bench.right)?;
+    let right = format!("XAuth authentication of '{}' (myself) successful", USER.0);
+    anyhow::ensure!(bench.right.log().contains(&right), "we know nothing of their user");
+    Ok(figures)
+}
+
+/// We get an address.
+pub(crate) fn address_ours(bench: &Bench) -> anyhow::Result<Figures> {
+    has_address(bench, &bench.left, "assigning virtual IP")
+}
+
+/// They get an address.
+pub(crate) fn address_theirs(bench: &Bench) -> anyhow::Result<Figures> {
+    has_address(bench, &bench.right, "installing new virtual IP")
+}
+
+/// Up, and what their log says of the address is one of the pool.
+fn has_address(bench: &Bench, client: &Gateway, said: &str) -> anyhow::Result<Figures> {
+    client.initiate()?;
+    bench.left.wait_for(SOON, "the tunnel", |_| true)?;
+    bench.right.wait_for(SOON, "the tunnel", |_| true)?;
+    let log = bench.right.log();
+    let is_told = |line: &str| line.contains(said) && line.contains(POOL_BEGINS);
+    anyhow::ensure!(log.lines().any(is_told), "there is no address: {said}");
+    client.terminate(Level::Ike)?;
+    bench.left.wait_for_none(SOON)?;
+    bench.right.wait_for_none(SOON)?;
+    Ok(Figures::new())
+}
+
+fn up_and_down(bench: &Bench, who: &Gateway) -> anyhow::Result<Figures> {
+    let figures = bring_up(bench, who)?;
+    who.terminate(Level::Ike)?;
+    bench.left.wait_for_none(SOON)?;
+    bench.right.wait_for_none(SOON)?;
+    Ok(figures)
+}
+
+/// We begin another phase 1 under traffic: the child is the same, and goes on.
+pub(crate) fn new_phase_1_ours(bench: &Bench) -> anyhow::Result<Figures> {
+    let figures = bring_up(bench, &bench.left)?;
+    super::rekey::quietly(bench, &bench.left, Level::Ike)?;
+    super::basic::is_up(bench)?;
+    bench.left.terminate(Level::Ike)?;
+    bench.left.wait_for_none(SOON)?;
+    bench.right.wait_for_none(SOON)?;
     Ok(figures)
 }

@@ -5,8 +5,8 @@ use super::super::{Bench, Figures};
 use super::SOON;
 use super::basic::bring_up;
 
-/// Up from either side, and the peer's log has this word about our AUTH.
-fn both_ways(bench: &Bench, word: &str) -> anyhow::Result<Figures> {
+/// Up from either side, and the peer's log has this word about our proof.
+pub(super) fn both_ways(bench: &Bench, word: &str) -> anyhow::Result<Figures> {
     let figures = bring_up(bench, &bench.left)?;
     bench.left.terminate(Level::Ike)?;
     bench.right.wait_for_none(SOON)?;

@@ -4,6 +4,7 @@
 
 mod authentication;
 mod basic;
+mod clients;
 mod ikev1;
 mod lifecycle;
 mod login;
@@ -28,6 +29,8 @@ pub(crate) struct Scenario {
     pub(crate) plan: fn() -> Plan,
     /// Who is on the left.
     pub(crate) left: Make,
+    /// Programs that it wants besides the harness's.
+    pub(crate) needs: &'static [&'static str],
     /// What happens.
     pub(crate) run: fn(&Bench) -> anyhow::Result<Figures>,
 }
@@ -43,7 +46,7 @@ const fn plain(
     claim: &'static str,
     run: fn(&Bench) -> anyhow::Result<Figures>,
 ) -> Scenario {
-    Scenario { name, claim, plan: Plan::default, left: Make::Adit, run }
+    Scenario { name, claim, plan: Plan::default, left: Make::Adit, needs: &[], run }
 }
 
 const fn planned(
@@ -52,7 +55,7 @@ const fn planned(
     plan: fn() -> Plan,
     run: fn(&Bench) -> anyhow::Result<Figures>,
 ) -> Scenario {
-    Scenario { name, claim, plan, left: Make::Adit, run }
+    Scenario { name, claim, plan, left: Make::Adit, needs: &[], run }
 }
 
 /// All of them, in the order in which they run.
@@ -124,6 +127,108 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Plan::ikev1_dhless,
         ikev1::dhless_declined,
     ),
+    planned(
+        "ikev1-child-rekey-ours",
+        "IKEv1: we rekey the child SA, no ping is lost",
+        Plan::ikev1,
+        rekey::child_ours,
+    ),
+    planned(
+        "ikev1-child-rekey-theirs",
+        "IKEv1: they rekey the child SA, no ping is lost",
+        Plan::ikev1,
+        rekey::child_theirs,
+    ),
+    planned(
+        "ikev1-ike-rekey-ours",
+        "IKEv1: we begin a new phase 1, which gets the child; no ping is lost",
+        Plan::ikev1,
+        ikev1::new_phase_1_ours,
+    ),
+    planned(
+        "ikev1-suites",
+        "IKEv1: every suite that both have, one after the other",
+        Plan::ikev1_matrix,
+        matrix::every_suite_of_ikev1,
+    ),
+    planned(
+        "ikev1-aggressive",
+        "IKEv1: aggressive mode with a secret, either side initiates",
+        Plan::ikev1_aggressive,
+        ikev1::aggressive,
+    ),
+    planned(
+        "ikev1-rsa",
+        "IKEv1: signatures by RSA keys, either side initiates",
+        Plan::ikev1_rsa,
+        ikev1::rsa,
+    ),
+    planned(
+        "ikev1-ecdsa",
+        "IKEv1: signatures by P-256 keys, either side initiates",
+        Plan::ikev1_ecdsa,
+        ikev1::ecdsa,
+    ),
+    planned("ikev1-xauth-ours", "IKEv1: they ask for our user", Plan::xauth_ours, ikev1::user_ours),
+    planned(
+        "ikev1-xauth-theirs",
+        "IKEv1: we ask for their user",
+        Plan::xauth_theirs,
+        ikev1::user_theirs,
+    ),
+    planned(
+        "ikev1-hybrid-ours",
+        "IKEv1: our user and their certificate",
+        Plan::hybrid_ours,
+        ikev1::user_ours,
+    ),
+    planned(
+        "ikev1-hybrid-theirs",
+        "IKEv1: their user and our certificate",
+        Plan::hybrid_theirs,
+        ikev1::user_theirs,
+    ),
+    planned(
+        "ikev1-pull-ours",
+        "IKEv1: we ask for an address and get it",
+        Plan::pull_ours,
+        ikev1::address_ours,
+    ),
+    planned(
+        "ikev1-pull-theirs",
+        "IKEv1: they ask for an address and get it",
+        Plan::pull_theirs,
+        ikev1::address_theirs,
+    ),
+    planned(
+        "ikev1-push-ours",
+        "IKEv1: we wait for an address and get it",
+        Plan::push_ours,
+        ikev1::address_ours,
+    ),
+    planned(
+        "ikev1-push-theirs",
+        "IKEv1: they wait for an address and get it",
+        Plan::push_theirs,
+        ikev1::address_theirs,
+    ),
+    // CHECKLIST T05.
+    Scenario {
+        name: "ikev1-ike-scan",
+        claim: "IKEv1: ike-scan finds what we say of ourselves, and no more",
+        plan: Plan::ikev1,
+        left: Make::Adit,
+        needs: &["ike-scan"],
+        run: clients::ike_scan,
+    },
+    Scenario {
+        name: "ikev1-vpnc",
+        claim: "IKEv1: vpnc comes with group, user and address, pings pass both ways",
+        plan: Plan::ikev1,
+        left: Make::Adit,
+        needs: &["vpnc"],
+        run: clients::vpnc,
+    },
     planned("outside-v6", "IPv4 in ESP over IPv6", Plan::outside_v6, basic::everything),
     planned("inside-v6", "IPv6 in ESP over IPv4", Plan::inside_v6, basic::everything),
     planned("suite-aes-cbc-128", "AES-CBC-128, SHA2-256, P-256", Plan::cbc_128, basic::everything),
@@ -190,6 +295,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         claim: "swanctl brings our daemon a post-quantum key",
         plan: Plan::ppk,
         left: Make::AditBySwanctl,
+        needs: &[],
         run: authentication::ppk,
     },
     Scenario {
@@ -197,6 +303,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         claim: "swanctl configures our daemon with two rounds of authentication",
         plan: Plan::second_cert,
         left: Make::AditBySwanctl,
+        needs: &[],
         run: authentication::second,
     },
     planned(
@@ -216,6 +323,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         claim: "swanctl brings our daemon certificates and keys, either side initiates",
         plan: Plan::cert_p256,
         left: Make::AditBySwanctl,
+        needs: &[],
         run: login::swanctl,
     },
     Scenario {
@@ -223,6 +331,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         claim: "Debian's swanctl drives our daemon with an ordinary swanctl.conf",
         plan: Plan::default,
         left: Make::AditBySwanctl,
+        needs: &[],
         run: lifecycle::swanctl,
     },
 ];

@@ -5,8 +5,8 @@ use std::time::Duration;
 use adit_sim::WorldProfile;
 
 pub(crate) const USAGE: &str = "usage: world [--seeds N] [--minutes M] [--exchanges N] \
-     [--profile rekey|roam|crash|dos|chaos|all] [--jobs J] [--start SEED] [--keep NUMBERS] \
-     [--story] [--json]";
+     [--profile rekey|roam|crash|dos|chaos|ikev1|all] [--jobs J] [--start SEED] \
+     [--keep NUMBERS] [--story] [--json]";
 
 /// What to play.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Options {
             seeds: None,
             time: None,
             exchanges: None,
-            profiles: WorldProfile::ALL.to_vec(),
+            profiles: all(),
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             start: 0,
             kept: None,
@@ -64,13 +64,19 @@ impl Options {
             "--exchanges" => self.exchanges = Some(number()?),
             "--jobs" => self.jobs = usize::try_from(number()?.max(1)).unwrap_or(1),
             "--start" => self.start = number()?,
-            "--profile" if value == "all" => self.profiles = WorldProfile::ALL.to_vec(),
+            "--profile" if value == "all" => self.profiles = all(),
             "--profile" => self.profiles = vec![value.parse()?],
             "--keep" => self.kept = Some(numbers(value)?),
             _ => return Err(format!("there is no option {name}")),
         }
         Ok(())
     }
+}
+
+/// Those that are played where none is named. IKEv1 has to be named as long as its worlds still find
+/// something.
+fn all() -> Vec<WorldProfile> {
+    WorldProfile::ALL.into_iter().filter(|profile| *profile != WorldProfile::Ikev1).collect()
 }
 
 /// Seeds of each profile if nothing is said about how much to play.

@@ -188,13 +188,14 @@ impl World<'_> {
         }
     }
 
-    /// An IKE_SA_INIT request that was seen.
+    /// An IKE_SA_INIT request that was seen, or the first message of a main mode.
     fn an_init(&self) -> Option<&[u8]> {
         self.overheard.iter().find_map(|parcel| {
             let octets = parcel.letter.octets();
             let header = Header::read(&mut Reader(octets)).ok()?;
             let is_init = header.exchange == ExchangeType::IKE_SA_INIT;
-            (is_init && !header.flags.is_response()).then_some(octets)
+            let is_main = header.exchange == ExchangeType::MAIN_MODE && header.spi_r.is_zero();
+            ((is_init && !header.flags.is_response()) || is_main).then_some(octets)
         })
     }
 }

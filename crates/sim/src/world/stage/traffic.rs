@@ -1,6 +1,7 @@
 //! The packets of those behind the hosts.
 
 use adit_dataplane::Verdict;
+use adit_db::IkeVersion;
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::Ipv4Header;
@@ -59,6 +60,15 @@ impl World<'_> {
         pairs.next().is_some() && other.power == Power::On
     }
 
+    /// Whether a host may know that the peer has what it sends on. In IKEv1 nothing tells it of a peer that
+    /// has lost a child with all its state, and takes another phase 1 for its first.
+    fn may_know(&self, host: usize, tunnel: usize, spi: Option<Spi>) -> bool {
+        let Some(plan) = self.scenario.tunnels.get(tunnel) else { return false };
+        let peer = self.hosts.get(plan.peer_of(host));
+        let mut theirs = peer.into_iter().flat_map(|peer| peer.engine.live(peer.now));
+        plan.version == IkeVersion::V2 || theirs.any(|sa| Some(sa.spi_in) == spi)
+    }
+
     /// Looks at an ESP packet that a host sends.
     pub(super) fn watch_esp(&mut self, from: usize, esp: &mut EspLetter) {
         let spi = esp.octets.first_chunk().map(|spi| Spi(u32::from_be_bytes(*spi)));
@@ -67,7 +77,7 @@ impl World<'_> {
         let Some((keys, tunnel, child)) = sa.map(|sa| (sa.keys_out, sa.tunnel, sa.child)) else {
             return;
         };
-        esp.must_arrive = self.has_pair(from, tunnel, child);
+        esp.must_arrive = self.has_pair(from, tunnel, child) && self.may_know(from, tunnel, spi);
         let broken = self.watch.nonces.esp(keys, &esp.octets);
         self.note_broken(broken);
         self.note_broken(protect::hidden(&esp.octets, &MARK));

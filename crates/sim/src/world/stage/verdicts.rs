@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use adit_ike::{IkeSaInfo, IkeSaState};
+use adit_db::IkeVersion;
+use adit_ike::{ChildSaState, IkeSaInfo, IkeSaState};
 
 use super::World;
 use crate::world::host::Installed;
@@ -142,7 +143,19 @@ impl World<'_> {
             let all = of_host.iter().filter(is_its).count();
             let up = |info: &&IkeSaInfo| info.state == IkeSaState::Established;
             all == 1 && of_host.iter().filter(is_its).filter(up).count() == 1
-        }) && self.hosts.iter().all(|host| one_child::are_single(host.engine.live(host.now)))
+        }) && self.hosts.iter().zip(&ike_sas).all(|(host, ike_sas)| {
+            let live = host.engine.live(host.now);
+            one_child::are_single(live.filter(|sa| !self.is_put_aside(sa, ike_sas)))
+        })
+    }
+
+    /// Whether another child of IKEv1 has the place of this one, which stays as long as the peer may send
+    /// on it: nobody hears an answer to what it says.
+    fn is_put_aside(&self, sa: &Installed, ike_sas: &[IkeSaInfo]) -> bool {
+        let plan = self.scenario.tunnels.get(sa.tunnel);
+        let mut children = ike_sas.iter().flat_map(|ike| &ike.children);
+        plan.is_some_and(|plan| plan.version == IkeVersion::V1)
+            && children.any(|one| one.id == sa.id && one.state == ChildSaState::Rekeyed)
     }
 
     /// Looks at what every host holds.
