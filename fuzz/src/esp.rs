@@ -113,6 +113,7 @@ impl Options {
             tfc: Tfc::OFF,
             aggfrag: self.aggfrag,
             path_probe: true,
+            notices: false,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
             rekeys: None,
         }

@@ -104,6 +104,7 @@ impl World {
             ipcomp: None,
             aggfrag: None,
             path_probe: false,
+            notices: false,
             rekeys: None,
         }
     }

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use super::{
     Claim, Effort, Finding, checklist, fuzzing, ikev1_speed, lacks, peer, printed, vectors,
 };
-use crate::outcome::Status;
 use crate::root;
 
 pub(super) const CLAIMS: &[Claim] = &[

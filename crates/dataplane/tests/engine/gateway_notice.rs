@@ -108,9 +108,9 @@ fn errors_by_ike_are_few_and_change_nothing() {
 
 fn report(engine: &mut Outbound, largest: u16) -> Vec<(u16, MtuSource)> {
     hear(engine, CHILD, GatewayNotice::LargestFragment(largest));
-    let path = |event| match event {
-        Event::PathMtu { mtu, source, .. } => Some((mtu, source)),
-        _ => None,
+    let path = |event| {
+        let Event::PathMtu { mtu, source, .. } = event else { return None };
+        Some((mtu, source))
     };
     std::iter::from_fn(|| engine.poll_event()).filter_map(path).collect()
 }

@@ -44,7 +44,7 @@ impl IkeSuite {
 
     /// The number of the method that KE payloads must name.
     pub(crate) fn ke_id(&self) -> KeyExchangeId {
-        self.static_kem.map_or(self.ke.id(), KemSet::static_id)
+        self.static_kem.map_or_else(|| self.ke.id(), KemSet::static_id)
     }
 }
 

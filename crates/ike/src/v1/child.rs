@@ -200,12 +200,7 @@ impl Child {
             notices: false,
             rekeys: agreed.rekeys,
         };
-        cx.out.take_spi(agreed.spi_in);
-        agreed.ipcomp.into_iter().for_each(|ipcomp| cx.out.take_cpi(ipcomp.cpi_in));
-        cx.out.own_child(id, agreed.ike);
-        cx.export_keys(&sa);
-        cx.out
-            .push(Output::InstallChild { sa: Box::new(sa), outbound: agreed.sends == Sends::Now });
+        hand_over(sa, agreed.sends == Sends::Now, cx);
         let offered = agreed.sends == Sends::Confirmed;
         Self {
             id,
@@ -366,4 +361,13 @@ impl Child {
 /// A limit that is not to be later than another.
 fn shorten<T: Copy + Ord>(limit: &mut Option<T>, most: T) {
     *limit = Some(limit.map_or(most, |limit| limit.min(most)));
+}
+
+/// Gives an SA to the packet engine, and notes whose it is.
+fn hand_over(sa: ChildSa, outbound: bool, cx: &mut Context<'_>) {
+    cx.out.take_spi(sa.spi_in);
+    sa.ipcomp.into_iter().for_each(|ipcomp| cx.out.take_cpi(ipcomp.cpi_in));
+    cx.out.own_child(sa.id, sa.ike);
+    cx.export_keys(&sa);
+    cx.out.push(Output::InstallChild { sa: Box::new(sa), outbound });
 }

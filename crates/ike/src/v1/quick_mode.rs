@@ -284,14 +284,7 @@ impl QuickMode {
                 ));
             }
         };
-        if request.narrowed {
-            let swapped = Pair { local: request.remote, remote: request.local };
-            put_ids(swapped, &mut covered);
-        } else {
-            for (_, body) in &received.ids {
-                covered.push(PayloadType::ID, |w| w.bytes(body));
-            }
-        }
+        request.put_ids(&mut covered);
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
         }
@@ -576,6 +569,19 @@ impl Negotiated<'_> {
             },
         };
         Ok(Child::install(agreed, cx))
+    }
+}
+
+impl Request<'_, '_> {
+    /// The identities of the answer: those of the request, or what of them we take.
+    fn put_ids(&self, covered: &mut ChainBuilder) {
+        if self.narrowed {
+            put_ids(Pair { local: self.remote, remote: self.local }, covered);
+        } else {
+            for (_, body) in &self.received.ids {
+                covered.push(PayloadType::ID, |w| w.bytes(body));
+            }
+        }
     }
 }
 
