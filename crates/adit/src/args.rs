@@ -141,9 +141,9 @@ pub(crate) struct Demo {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DemoIke {
-    /// IKEv1 in main mode with encrypted nonces and no key exchange
+    // IKEv1 in main mode with encrypted nonces and no key exchange.
     Dhless,
-    /// The same in aggressive mode
+    // The same in aggressive mode.
     DhlessAggressive,
 }
 

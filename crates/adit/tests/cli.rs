@@ -72,6 +72,8 @@ fn help_of_the_demo_lists_what_can_be_done_with_it() {
           --capture <FILE>  Keep the capture of the wire between the gateways in this file (pcap)
           --keys <DIR>      Keep the session keys, as tables for Wireshark, in this directory
           --bytes <N>       Octets of the TCP transfer (100,000,000)
+          --ike <HOW>       How the gateways negotiate (IKEv2) [possible values: dhless,
+                            dhless-aggressive]
       -h, --help            Print help
 
     Common options:

@@ -257,7 +257,10 @@ fn errors_of_the_network_end_nothing() {
             remote: theirs,
             errno: libc::ECONNREFUSED,
             from: Some(theirs.ip()),
-            icmp: Some(adit_wire::ip::Icmp { kind: 3, code: 3 }),
+            icmp: Some(match theirs.is_ipv4() {
+                true => adit_wire::ip::Icmp { kind: 3, code: 3 },
+                false => adit_wire::ip::Icmp { kind: 1, code: 4 },
+            }),
         };
         assert_eq!(error, closed);
         while own.socket().next_error().unwrap().is_some() {}

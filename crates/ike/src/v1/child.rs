@@ -36,6 +36,8 @@ pub(crate) struct Child {
     pub(crate) by_us: bool,
     /// When we send on it whatever we hear; `None` once we do.
     pub(crate) activates: Option<Instant>,
+    /// It was asked for in the place of another.
+    pub(crate) is_renewal: bool,
     pub(crate) installed: Instant,
     mode: Mode,
     rekey_at: Option<Instant>,
@@ -55,7 +57,7 @@ pub(crate) struct Child {
     remote_ts: Vec<TrafficSelector>,
     esn: bool,
     ipcomp: Option<IpComp>,
-    in_engine: bool,
+    pub(super) in_engine: bool,
 }
 
 /// Where a child stands.
@@ -212,6 +214,7 @@ impl Child {
             local: agreed.local,
             remote: agreed.remote,
             by_us: agreed.role.is_initiator(),
+            is_renewal: agreed.rekeys.is_some(),
             activates: match agreed.sends {
                 Sends::After(wait) => Some(cx.now + wait),
                 Sends::Now | Sends::Confirmed => None,

@@ -676,6 +676,7 @@ impl IkeSa {
         let Some(place) = self.children.iter().position(|child| child.id == id) else { return };
         let mut child = self.children.remove(place);
         child.take_from_engine(cx.config.inbound_grace, cx);
+        self.succeed(&child, cx);
         let (Some(reason), Some(ike)) = (reason, ike) else { return };
         if child.phase == ChildPhase::Offered {
             return;
@@ -742,11 +743,8 @@ impl IkeSa {
             return;
         }
         if self.is_superseded() {
-            // The other has all that the peer has confirmed.
-            while let Some(child) = self.children.first() {
-                self.remove_silently(child.id, cx);
-            }
-            self.phase = Phase::Closed;
+            // The other has all that the peer has confirmed, and gets the rest now.
+            self.phase = if self.children.is_empty() { Phase::Closed } else { Phase::Dormant };
             return;
         }
         self.end(reason, cx);

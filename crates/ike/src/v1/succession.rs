@@ -22,6 +22,7 @@ impl IkeSa {
         let old: Vec<ChildSaId> = self.children.iter().filter(is_old).map(|old| old.id).collect();
         let Some(first) = old.first().and_then(|old| self.child(*old)) else {
             self.report_up(id, cx);
+            self.send_at_last(id, cx);
             return;
         };
         let (before, after) = (Box::new(first.info()), Box::new(new.info()));
@@ -43,6 +44,23 @@ impl IkeSa {
             cx.out.event(Event::ChildRekeyed { ike, old: before, new: after });
         }
         self.notice_up(name, cx);
+    }
+
+    /// What waits to take the place of another that is gone already carries the traffic now.
+    fn send_at_last(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        let waits = |child: &&Child| child.is_renewal && child.activates.is_some();
+        let Some(new) = self.child(id).filter(waits) else { return };
+        let carries = |old: &Child| old.id != id && old.in_engine && old.is_like(new);
+        if !self.children.iter().any(carries) {
+            self.activate(id, cx);
+        }
+    }
+
+    /// A child is gone: its successors do not wait any more.
+    pub(super) fn succeed(&mut self, gone: &Child, cx: &mut Context<'_>) {
+        let successors = self.children.iter().filter(|child| child.is_like(gone));
+        let successors: Vec<ChildSaId> = successors.map(|child| child.id).collect();
+        successors.into_iter().for_each(|id| self.send_at_last(id, cx));
     }
 
     fn report_up(&mut self, id: ChildSaId, cx: &mut Context<'_>) {

@@ -114,7 +114,8 @@ fn unknown_payloads_are_refused_and_private_ones_skipped() {
     }
 }
 
-/// CHECKLIST T12: the commit bit and the authentication-only bit of a peer that sets them change nothing.
+/// CHECKLIST T12: the commit bit and the authentication-only bit of a peer that sets them change nothing, but
+/// that CONNECTED is waited for a moment.
 #[test]
 fn flags_that_nobody_needs_are_passed_over() {
     for flag in [0x02, 0x04] {
@@ -132,6 +133,7 @@ fn flags_that_nobody_needs_are_passed_over() {
             }
         }
         assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "flag {flag}");
+        pair.run_for(Duration::from_secs(3));
         pair.assert_one_tunnel();
     }
 }
