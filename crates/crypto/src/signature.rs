@@ -10,6 +10,7 @@ mod bare;
 
 use std::fmt;
 
+use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::PublicKey as RsaPublicKey;
 use aws_lc_rs::signature::{
@@ -247,21 +248,31 @@ impl VerifyingKey {
     /// Whether `signature` is one of `message` by ECDSA with the hash that belongs to the curve, the
     /// two numbers one after the other (RFC 4754 §7).
     pub fn verifies_concatenated(&self, message: &[u8], signature: &[u8]) -> bool {
-        let algorithm: &'static dyn VerificationAlgorithm = match self.kind {
-            KeyKind::P256 => &signature::ECDSA_P256_SHA256_FIXED,
-            KeyKind::P384 => &signature::ECDSA_P384_SHA384_FIXED,
-            KeyKind::P521 => &signature::ECDSA_P521_SHA512_FIXED,
-            KeyKind::Rsa(_) | KeyKind::Ed25519 => return false,
-        };
+        let Some(algorithm) = concatenating(self.kind) else { return false };
         UnparsedPublicKey::new(algorithm, &self.octets).verify(message, signature).is_ok()
     }
 }
 
 impl VerifyingKey {
-    /// Whether `signature` is one of IKEv1 by RSA, which is of `hash` without the hash's name (RFC 2409
-    /// §5.1).
+    /// Whether `signature` is one of IKEv1, which is of `hash` itself: by RSA without the hash's name
+    /// (RFC 2409 §5.1), by ECDSA as the hash that belongs to the curve (RFC 4754 §7).
     pub fn verifies_bare(&self, hash: &[u8], signature: &[u8]) -> bool {
+        if let (Some(algorithm), Some(digest)) = (concatenating(self.kind), digest(self.kind, hash))
+        {
+            let key = UnparsedPublicKey::new(algorithm, &self.octets);
+            return key.verify_digest(&digest, signature).is_ok();
+        }
         matches!(self.kind, KeyKind::Rsa(_)) && bare::verifies(&self.octets, hash, signature)
+    }
+}
+
+/// ECDSA with the hash that belongs to the curve, whose two numbers follow one another.
+fn concatenating(kind: KeyKind) -> Option<&'static dyn VerificationAlgorithm> {
+    match kind {
+        KeyKind::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
+        KeyKind::P384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
+        KeyKind::P521 => Some(&signature::ECDSA_P521_SHA512_FIXED),
+        KeyKind::Rsa(_) | KeyKind::Ed25519 => None,
     }
 }
 
@@ -405,14 +416,31 @@ impl SigningKey {
 }
 
 impl SigningKey {
-    /// Signs `hash` as IKEv1 does with RSA, without the hash's name (RFC 2409 §5.1); `None` for other
-    /// keys.
+    /// Signs `hash` as IKEv1 does: with RSA without the hash's name (RFC 2409 §5.1), with ECDSA as the hash
+    /// that belongs to the curve, the two numbers one after the other (RFC 4754 §7). `None` for other keys,
+    /// and if it is not as long as that.
     pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
             Pair::Rsa(pair) => bare::sign(&pair.0, &self.public.octets, hash),
-            Pair::Curve(_) | Pair::Ed25519(_) => None,
+            Pair::Curve(pairs) => {
+                let [_, fixed] = pairs.as_ref();
+                let signature = fixed.sign_digest(&digest(self.public.kind, hash)?).ok()?;
+                Some(signature.as_ref().to_vec())
+            }
+            Pair::Ed25519(_) => None,
         }
     }
+}
+
+/// `hash` as that of the algorithm which belongs to a curve.
+fn digest(kind: KeyKind, hash: &[u8]) -> Option<Digest> {
+    let algorithm = match kind {
+        KeyKind::P256 => &digest::SHA256,
+        KeyKind::P384 => &digest::SHA384,
+        KeyKind::P521 => &digest::SHA512,
+        KeyKind::Rsa(_) | KeyKind::Ed25519 => return None,
+    };
+    Digest::import_less_safe(hash, algorithm).ok()
 }
 
 fn sign_rsa(pair: &RsaKeyPair, scheme: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {

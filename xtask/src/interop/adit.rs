@@ -155,10 +155,15 @@ fn remote_tables(side: &Side, plan: &Plan) -> String {
     let is_client = plan.remote.is_client(side);
     match plan.remote {
         Remote::None => String::new(),
-        Remote::User(_) | Remote::Hybrid(_) if is_client => {
-            format!("\n[xauth]\nuser = \"{}\"\npassword = \"file:password\"\n", USER.0)
+        Remote::User(_) | Remote::Hybrid(_) => {
+            let hybrid =
+                if let Remote::Hybrid(_) = plan.remote { "hybrid = \"yes\"\n" } else { "" };
+            let user = match is_client {
+                true => format!("user = \"{}\"\npassword = \"file:password\"\n", USER.0),
+                false => "users = \"file:users\"\n".to_owned(),
+            };
+            format!("\n[xauth]\n{hybrid}{user}")
         }
-        Remote::User(_) | Remote::Hybrid(_) => "\n[xauth]\nusers = \"file:users\"\n".to_owned(),
         Remote::Pull(_) if is_client => "\n[mode_config]\naddress = \"ask\"\n".to_owned(),
         Remote::Push(_) if is_client => "\n[mode_config]\naddress = \"wait\"\n".to_owned(),
         Remote::Pull(_) => format!("\n[mode_config]\npool = \"{POOL}\"\n"),
@@ -174,7 +179,7 @@ fn login(side: &Side, plan: &Plan) -> String {
             true => format!("ca = {}", file("ca.pem")),
             false => format!("cert = {}\nkey = {}", file("own.pem"), file("own.key")),
         };
-        return format!("auth = \"hybrid\"\n{ours}");
+        return ours;
     }
     match plan.login {
         Login::Secret => format!("secret  = \"file:{CONNECTION}.psk\""),

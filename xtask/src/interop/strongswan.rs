@@ -239,8 +239,12 @@ fn client(side: &Side, plan: &Plan) -> String {
     let is_client = plan.remote.is_client(side);
     match (plan.remote, is_client) {
         (Remote::None | Remote::Hybrid(_), _) => String::new(),
-        (Remote::User(_), true) => format!("local-2 {{\n      {}\n    }}", user("own")),
-        (Remote::User(_), false) => format!("remote-2 {{\n      {}\n    }}", user("peer")),
+        (Remote::User(_), true) => {
+            format!("local-2 {{\n      round = 2\n      {}\n    }}", user("own"))
+        }
+        (Remote::User(_), false) => {
+            format!("remote-2 {{\n      round = 2\n      {}\n    }}", user("peer"))
+        }
         (Remote::Pull(_), true) => "vips = 0.0.0.0".to_owned(),
         (Remote::Push(_), true) => "vips = 0.0.0.0\n    pull = no".to_owned(),
         (Remote::Pull(_), false) => "pools = lab".to_owned(),

@@ -126,3 +126,23 @@ fn bare_signatures_are_those_without_the_name_of_the_hash() {
     assert_eq!(key.sign_bare(&[7; 256 - 10]), None);
     assert!(keys().iter().skip(1).all(|other| other.sign_bare(&[7; 32]).is_none()));
 }
+
+/// RFC 4754 §7: what IKEv1 signs is the hash, and not a hash of it.
+#[test]
+fn bare_signatures_by_curves_are_of_the_hash_itself() {
+    let message = b"HASH_I";
+    for key in keys() {
+        let hash = match key.public().kind() {
+            KeyKind::P256 => digest::digest(&digest::SHA256, message),
+            KeyKind::P384 => digest::digest(&digest::SHA384, message),
+            KeyKind::P521 => digest::digest(&digest::SHA512, message),
+            KeyKind::Rsa(_) | KeyKind::Ed25519 => continue,
+        };
+        let signature = key.sign_bare(hash.as_ref()).unwrap();
+        assert!(key.public().verifies_concatenated(message, &signature));
+        assert!(key.public().verifies_bare(hash.as_ref(), &signature));
+        assert!(!key.public().verifies_bare(&[7; 32], &signature));
+        assert!(key.sign_bare(&hash.as_ref()[1..]).is_none());
+        assert!(!key.public().verifies_bare(&hash.as_ref()[1..], &signature));
+    }
+}

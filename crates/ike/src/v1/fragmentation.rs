@@ -238,7 +238,7 @@ mod tests {
         assert!(pieces.iter().all(|piece| join(&mut stranger, piece, now()).is_none()));
     }
 
-    /// CVE-2013-6076 and the like: numbers that contradict each other, more octets than any message has,
+    /// CHECKLIST V33: CVE-2013-6076 and the like: numbers that contradict each other, more octets than any message has,
     /// a fragment inside of fragments, pieces that come too late.
     #[test]
     fn nothing_but_whole_messages_comes_of_pieces() {

@@ -462,7 +462,7 @@ fn sign_hash(
     }
     let allowed =
         curve_of(method) == Some(kind) && is_allowed(spec, SignatureScheme::Ecdsa(kind.own_hash()));
-    if allowed { key.key().sign_concatenated(hash) } else { None }
+    if allowed { key.key().sign_bare(hash) } else { None }
 }
 
 /// Whether RSA signatures of IKEv1 are allowed: their hash is that of the suite.
@@ -618,6 +618,8 @@ enum Form {
     Rsa(Vec<SignatureScheme>),
     /// RSASSA-PKCS1-v1_5 of a hash that it does not name (RFC 2409 §5.1).
     BareRsa,
+    /// ECDSA of the hash itself (IKEv1).
+    BareCurve(KeyKind),
     /// ECDSA with two numbers in a row, on this curve.
     Curve(KeyKind),
 }
@@ -626,7 +628,8 @@ impl<'a> Signature<'a> {
     fn read(spec: &SignatureSpec, proof: &'a Proof, is_hash: bool) -> Result<Self, Distrust> {
         let curve = |kind: KeyKind| {
             let scheme = SignatureScheme::Ecdsa(kind.own_hash());
-            if is_allowed(spec, scheme) { Ok(Form::Curve(kind)) } else { Err(not_allowed(scheme)) }
+            let form = if is_hash { Form::BareCurve(kind) } else { Form::Curve(kind) };
+            if is_allowed(spec, scheme) { Ok(form) } else { Err(not_allowed(scheme)) }
         };
         let form = match proof.method {
             AuthMethod::DIGITAL_SIGNATURE if !is_hash => {
@@ -668,6 +671,7 @@ impl<'a> Signature<'a> {
                 schemes.iter().any(|scheme| key.verifies(*scheme, message, self.octets))
             }
             Form::BareRsa => key.verifies_bare(message, self.octets),
+            Form::BareCurve(kind) => key.kind() == *kind && key.verifies_bare(message, self.octets),
             Form::Curve(kind) => {
                 key.kind() == *kind && key.verifies_concatenated(message, self.octets)
             }

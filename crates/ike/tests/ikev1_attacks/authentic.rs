@@ -43,7 +43,7 @@ fn is_whole(pair: &Pair) -> bool {
     (pair.right.established().len(), pair.right.children.len()) == (1, 1)
 }
 
-/// CHECKLIST U09: deletes for SPIs that nobody has, for another ISAKMP SA, of protocols without SAs, and
+/// CHECKLIST U09, V33: deletes for SPIs that nobody has, for another ISAKMP SA, of protocols without SAs, and
 /// for one SPI again and again end nothing else.
 #[test]
 fn deletes_of_what_is_not_there_change_nothing() {
@@ -156,7 +156,7 @@ fn without_a_hash_nothing_counts() {
     assert!(pair.right.failures().is_empty());
 }
 
-/// CHECKLIST U14: notifies that fit no state, with the true keys: about SAs that do not exist, of types that
+/// CHECKLIST U14, V33: notifies that fit no state, with the true keys: about SAs that do not exist, of types that
 /// mean nothing here, with data of any length. CVE-2023-38711 and CVE-2023-30570 were such.
 #[test]
 fn notifies_without_a_state_change_nothing() {

@@ -93,7 +93,7 @@ impl Libreswan {
         let guest = Guest::boot(side)?;
         layer.lay(&guest)?;
         let setup = format!(
-            "config setup\n  logfile={EXCHANGE}/pluto.log\n  logtime=yes\n  nssdir=/run/nss\n\
+            "config setup\n  logfile={EXCHANGE}/pluto.log\n  logtime=yes\n  nssdir=/run/nss\n  ikev1-policy=accept\n\
              include /etc/ipsec.d/*.conf\n"
         );
         guest.give("ipsec.conf", &setup)?;
