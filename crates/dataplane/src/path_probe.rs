@@ -62,11 +62,6 @@ impl PathTalk {
     pub(crate) fn asking(echo: EchoProbe) -> Self {
         Self { echo: Some(echo), ..Self::agreed() }
     }
-
-    /// The same of the inbound SA.
-    pub(crate) fn listening(echo: EchoProbe) -> Self {
-        Self { echo: Some(echo), ..Self::default() }
-    }
 }
 
 /// What an outbound SA does about probes.

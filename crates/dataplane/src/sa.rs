@@ -581,9 +581,9 @@ impl InboundSa {
 
     /// The same SA, whose peer answers echo requests about the path of the other half.
     #[must_use]
-    pub fn with_echo(self, echo: EchoProbe) -> Self {
-        let talk = self.talk.or_else(|| Some(Box::new(PathTalk::listening(echo))));
-        Self { talk, ..self }
+    pub fn with_echo(mut self, echo: EchoProbe) -> Self {
+        self.talk.get_or_insert_default().echo = Some(echo);
+        self
     }
 
     /// The nonce of the probe that an inner packet answers.
