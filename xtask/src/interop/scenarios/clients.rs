@@ -59,7 +59,8 @@ fn starred(text: &str) -> String {
     text
 }
 
-/// Our tunnel's file for vpnc: aggressive mode by the secret of a group, then a user and an address.
+/// Our tunnel's file for vpnc: aggressive mode by the secret of a group, then a user and an address. Its
+/// phase 1 is to live for 24 days, and it aborts where it is told of less (RESPONDER-LIFETIME).
 fn gateway_of_clients(bench: &Bench) -> String {
     let side = &bench.left.side;
     format!(
@@ -75,6 +76,7 @@ encap      = \"udp\"
 ike        = [1, \"aes256-sha1-modp2048\"]
 esp        = \"aes256-sha1\"
 aggressive = \"allow\"
+ike_rekey  = \"600h\"
 
 [xauth]
 users = \"file:users\"
