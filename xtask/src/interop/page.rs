@@ -163,7 +163,7 @@ const FEATURES: &[Feature] = &[
         rfc: "2409, 3947, 3706",
         shown_by: &[
             (Strongswan, &["ikev1-ours", "ikev1-theirs", "ikev1-dpd", "ikev1-suites"]),
-            (Libreswan, &["ikev1-ours", "ikev1-theirs"]),
+            (Libreswan, &["ikev1-theirs"]),
         ],
     },
     Feature {
