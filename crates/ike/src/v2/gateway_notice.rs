@@ -4,8 +4,11 @@
 //!
 //! | notify, private use | data |
 //! |---|---|
-//! | ADIT_ICMP_ERROR, 40966 | an IPv4 or IPv6 packet with the error, at most 1,280 octets |
-//! | ADIT_LARGEST_FRAGMENT, 40968 | octets of the largest fragment (2) |
+//! | ADIT_ICMP_ERROR, 40972 | an IPv4 or IPv6 packet with the error, at most 1,280 octets |
+//! | ADIT_LARGEST_FRAGMENT, 40973 | octets of the largest fragment (2) |
+//!
+//! strongSwan has numbers of its own up to 40969, of which it wants lengths of its own, and refuses a whole
+//! IKE_SA_INIT for one that has none: what may be said to anybody has a higher one.
 //!
 //! Both name the child SA as Delete and REKEY_SA do: its protocol, and the SPI that the sender expects in
 //! packets. ADIT_ICMP_ERROR without data in IKE_SA_INIT, beside our vendor ID, says that the peer takes
