@@ -7,15 +7,15 @@
 //! | ADIT_ICMP_ERROR, 40972 | an IPv4 or IPv6 packet with the error, at most 1,280 octets |
 //! | ADIT_LARGEST_FRAGMENT, 40973 | octets of the largest fragment (2) |
 //!
-//! strongSwan has numbers of its own up to 40969, of which it wants lengths of its own, and refuses a whole
-//! IKE_SA_INIT for one that has none: what may be said to anybody has a higher one.
-//!
 //! Both name the child SA as Delete and REKEY_SA do: its protocol, and the SPI that the sender expects in
 //! packets. ADIT_ICMP_ERROR without data in IKE_SA_INIT, beside our vendor ID, says that the peer takes
 //! them; the responder says so only to who has.
 //!
 //! They are told once, in the order of what else waits; what finds no room is lost as a packet would be.
 //! Here is only looked at whose child they are about: what an error says the packet engine checks.
+//!
+//! strongSwan has numbers of its own up to 40969, of which it wants lengths of its own, and refuses a whole
+//! IKE_SA_INIT for one that has none: what may be said to anybody has a higher one.
 
 use adit_db::{ChildSaId, GatewayNotice};
 use adit_wire::esp::Spi;
