@@ -1,6 +1,6 @@
 //! What gateways tell each other in the IKE SA because no packet of the child SA can carry it
 //! ([`GatewayNotice`]): who queues it here hands it to the IKE machine, and from there comes what the
-//! peer tells.
+//! peer tells (RFC 792, RFC 4443).
 //!
 //! ```text
 //! a host behind us  error -> outbound  no selector has it  -> poll_notice  ======>  the peer's IKE

@@ -159,6 +159,16 @@ pub(crate) const OVERLAP_OF_PEER: Duration = Duration::from_secs(90);
 /// responder may have to see the third message first.
 pub(crate) const SWITCH_WAIT: Duration = Duration::from_secs(5);
 
+impl Sends {
+    /// When a child that is not sent on yet is.
+    fn waits_until(self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::After(wait) => Some(now + wait),
+            Self::Now | Self::Confirmed => None,
+        }
+    }
+}
+
 /// How long CONNECTED of a peer that has set the commit bit is waited for.
 pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(2);
 
@@ -215,10 +225,7 @@ impl Child {
             remote: agreed.remote,
             by_us: agreed.role.is_initiator(),
             is_renewal: agreed.rekeys.is_some(),
-            activates: match agreed.sends {
-                Sends::After(wait) => Some(cx.now + wait),
-                Sends::Now | Sends::Confirmed => None,
-            },
+            activates: agreed.sends.waits_until(cx.now),
             installed: cx.now,
             mode: agreed.mode,
             rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),

@@ -278,11 +278,7 @@ impl QuickMode {
                 Some(shared)
             }
             (None, None) => None,
-            _ => {
-                return Err(FailureReason::PeerMisbehaved(
-                    "key exchange does not fit the proposal",
-                ));
-            }
+            _ => return Err(UNFIT_KEY),
         };
         request.put_ids(&mut covered);
         if request.choice.mode == Mode::Transport {
@@ -571,6 +567,10 @@ impl Negotiated<'_> {
         Ok(Child::install(agreed, cx))
     }
 }
+
+/// What comes of a key exchange that was not proposed, or is missing.
+const UNFIT_KEY: FailureReason =
+    FailureReason::PeerMisbehaved("key exchange does not fit the proposal");
 
 impl Request<'_, '_> {
     /// The identities of the answer: those of the request, or what of them we take.

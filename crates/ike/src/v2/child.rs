@@ -49,6 +49,7 @@ pub(crate) struct Child {
     by_us: bool,
     pub(crate) idleness: Idleness,
     /// Whether the peer surely has it: it has our answer, or sends on it.
+    /// Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
     confirmed: bool,
     /// Why it ends, for the listeners; none if another took its place.
     pub(crate) end: Option<Box<FailureReason>>,
@@ -354,7 +355,6 @@ impl Child {
             amounts: lifetime.has_amounts().then(|| Box::new([lifetime.soft, lifetime.hard])),
             by_us: agreed.role.is_initiator(),
             idleness: Idleness::new(lifetime.idle, cx.now),
-            // Before it has our IKE_AUTH answer the initiator takes no request, so that one counts.
             confirmed: agreed.role.is_initiator() || agreed.first,
             end: None,
             in_engine: true,

@@ -1,5 +1,5 @@
-//! Notices of gateways about their child SAs, carried by the IKE SA in INFORMATIONAL where no packet of
-//! the child SA can carry them: ICMP errors (the fourth method of draft-ietf-ipsec-icmp-options-00) and
+//! Notices of gateways about their child SAs, carried by the IKE SA in INFORMATIONAL (RFC 7296 §1.4)
+//! where no packet of the child SA can carry them: ICMP errors (the fourth method of draft-ietf-ipsec-icmp-options-00) and
 //! the largest fragment in which packets come (draft-richardson-ipsec-pmtu-discov-02 §3).
 //!
 //! | notify, private use | data |

@@ -1,4 +1,5 @@
-//! Static ML-KEM keys in place of an ephemeral key exchange (private use, experimental; docs/dhless.md).
+//! Static ML-KEM keys in place of an ephemeral key exchange (private use, experimental; docs/dhless.md), with
+//! the keys of RFC 9935.
 //!
 //! Both sides have a key that stays, and know each other's. The initiator's KE payload is a ciphertext to
 //! the responder's key, the responder's one to the initiator's, and both secrets make the keys:

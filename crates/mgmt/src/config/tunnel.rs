@@ -107,14 +107,7 @@ fn read_fields<'a>(
     read_suites(fields, protocol, memo, &asked, &mut connection, &mut child);
     read_times(fields, &mut connection, &mut child);
     lifetime_rule::read(fields, asked.version, &mut connection, &mut child);
-    if let Some(window) = fields.integer("replay_window", 0..=WindowSize::MAX.packets(), "packets")
-    {
-        child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
-    }
-    let windows = 0..=WindowSize::MAX.packets();
-    if let Some(window) = fields.integer("peer_replay_window", windows, "packets") {
-        child.peer_replay_window = WindowSize::covering(window.value).unwrap_or_default();
-    }
+    read_windows(fields, &mut child);
     read_tfc(fields, &mut child);
     read_compress(fields, &mut child);
     let turbo = fields.word("turbo", TURBO);
@@ -151,6 +144,17 @@ fn read_fields<'a>(
     let more_secrets = MoreSecrets { ppk, second, ..access_secrets };
     let tunnel = Tunnel { connection, secret, more_secrets, key, kem_key, origin };
     Some(Draft { file: fields.file, tunnel, local, remote, over })
+}
+
+/// `replay_window` and `peer_replay_window`.
+fn read_windows(fields: &mut Fields<'_>, child: &mut ChildConfig) {
+    let windows = 0..=WindowSize::MAX.packets();
+    if let Some(window) = fields.integer("replay_window", windows.clone(), "packets") {
+        child.replay_window = WindowSize::covering(window.value).unwrap_or_default();
+    }
+    if let Some(window) = fields.integer("peer_replay_window", windows, "packets") {
+        child.peer_replay_window = WindowSize::covering(window.value).unwrap_or_default();
+    }
 }
 
 const KEEP: &[(&str, Keep)] =

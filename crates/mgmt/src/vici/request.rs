@@ -255,6 +255,13 @@ pub struct Install {
     pub connection: Option<String>,
 }
 
+impl Install {
+    fn put(&self, message: &mut Message) {
+        message.put("child", &self.child);
+        message.put_some("ike", self.connection.as_ref());
+    }
+}
+
 /// Arguments of `list-sas`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ListFilter {
@@ -497,10 +504,7 @@ impl Request {
                 message.put_if("reauth", rekey.reauthenticate);
             }
             Self::Redirect(redirect) => redirect::put(redirect, &mut message),
-            Self::Install(install) | Self::Uninstall(install) => {
-                message.put("child", &install.child);
-                message.put_some("ike", install.connection.as_ref());
-            }
+            Self::Install(install) | Self::Uninstall(install) => install.put(&mut message),
             Self::ListSas(filter) => put_selection(&mut message, &filter.selection),
             Self::ListPolicies(filter) => put_policy_filter(&mut message, filter),
             Self::ListConns { connection } => message.put_some("ike", connection.as_ref()),
