@@ -417,8 +417,7 @@ impl SigningKey {
 
 impl SigningKey {
     /// Signs `hash` as IKEv1 does: with RSA without the hash's name (RFC 2409 §5.1), with ECDSA as the hash
-    /// that belongs to the curve, the two numbers one after the other (RFC 4754 §7). `None` for other keys,
-    /// and if it is not as long as that.
+    /// that belongs to the curve, the two numbers one after the other (RFC 4754 §7). `None` for other keys.
     pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
             Pair::Rsa(pair) => bare::sign(&pair.0, &self.public.octets, hash),
@@ -432,7 +431,8 @@ impl SigningKey {
     }
 }
 
-/// `hash` as that of the algorithm which belongs to a curve.
+/// `hash` as that of the algorithm which belongs to a curve: the number that ECDSA signs is the same if zeros
+/// stand in front of a shorter one, and of a longer one it takes the leftmost octets (FIPS 186-5 §6.4).
 fn digest(kind: KeyKind, hash: &[u8]) -> Option<Digest> {
     let algorithm = match kind {
         KeyKind::P256 => &digest::SHA256,
@@ -440,7 +440,10 @@ fn digest(kind: KeyKind, hash: &[u8]) -> Option<Digest> {
         KeyKind::P521 => &digest::SHA512,
         KeyKind::Rsa(_) | KeyKind::Ed25519 => return None,
     };
-    Digest::import_less_safe(hash, algorithm).ok()
+    let taken = hash.get(..algorithm.output_len()).unwrap_or(hash);
+    let mut octets = vec![0; algorithm.output_len().saturating_sub(taken.len())];
+    octets.extend_from_slice(taken);
+    Digest::import_less_safe(&octets, algorithm).ok()
 }
 
 fn sign_rsa(pair: &RsaKeyPair, scheme: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {
