@@ -124,7 +124,8 @@ fn bare_signatures_are_those_without_the_name_of_the_hash() {
     }
     assert!(!key.public().verifies_bare(&[7; 32], &[0xff; 256]));
     assert_eq!(key.sign_bare(&[7; 256 - 10]), None);
-    assert!(keys().iter().skip(1).all(|other| other.sign_bare(&[7; 32]).is_none()));
+    let ed25519 = keys().pop().unwrap();
+    assert_eq!(ed25519.sign_bare(&[7; 32]), None);
 }
 
 /// RFC 4754 §7: what IKEv1 signs is the hash, and not a hash of it.
