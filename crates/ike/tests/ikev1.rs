@@ -15,7 +15,7 @@ mod ikev1_signatures;
 
 use std::time::Duration;
 
-use adit_db::{Connection, IkeVersion, ProposalSpec};
+use adit_db::{AuthSpec, Connection, IkeVersion, ProposalSpec, SignatureSpec};
 use adit_ike::{
     By, ChildSaState, Command, EndpointConfig, Event, FailureReason, IkeSaState, PacketEvent,
     PeerSoftware,
@@ -600,6 +600,24 @@ fn a_secret_for_anybody_opens_no_tunnel_of_somebody() {
         assert!(!matches!(pair.left.done.get(&request), Some(Ok(()))), "{pattern}");
         assert!(pair.right.children.is_empty(), "{pattern}");
     }
+}
+
+/// A tunnel whose peer has to prove itself in another way is not opened by the way of the first.
+#[test]
+fn one_way_to_prove_oneself_opens_no_tunnel_of_another() {
+    let [mut left, right] = v1_connections();
+    let mut second = right.clone();
+    second.name = "zweiter".parse().unwrap();
+    second.pad.remote_auth = AuthSpec::Signature(SignatureSpec::default().into());
+    second.children[0].local_ts = vec!["10.4.0.0/24".parse().unwrap()];
+    second.children[0].remote_ts = vec!["10.3.0.0/24".parse().unwrap()];
+    left.children[0].local_ts = vec!["10.3.0.0/24".parse().unwrap()];
+    left.children[0].remote_ts = vec!["10.4.0.0/24".parse().unwrap()];
+    let mut pair = Pair::new(Default::default(), [left, right]);
+    pair.right.command(Command::Load(std::sync::Arc::new(second)), pair.now);
+    pair.left.initiate(pair.now);
+    pair.run_for(Duration::from_secs(30));
+    assert!(pair.right.children.is_empty());
 }
 
 /// What stands between is shown as it is.

@@ -145,10 +145,13 @@ fn candidates(core: &Core, children: &[Child], cx: &Context<'_>) -> Vec<Arc<Conn
         return vec![own];
     };
     let is_alike = |other: &&&Arc<Connection>| {
-        // Who is let in without a user does not get to where users are asked for.
-        let is_same =
-            other.pad.remote_id.exact() == Some(peer) && other.remote_access == own.remote_access;
-        other.name != own.name && is_same && other.pad.local_id == own.pad.local_id
+        let is_same = other.pad.remote_id.exact() == Some(peer);
+        // Who is let in without a user does not get to where users are asked for, nor who has proven itself
+        // in another way than is wanted there.
+        let is_proven = other.remote_access == own.remote_access
+            && other.pad.remote_auth == own.pad.remote_auth
+            && other.nonce_encryption == own.nonce_encryption;
+        other.name != own.name && is_same && is_proven && other.pad.local_id == own.pad.local_id
     };
     let others = cx.connections.of_v1(core.path);
     let others: Vec<_> = others.iter().filter(is_alike).map(|&other| Arc::clone(other)).collect();
