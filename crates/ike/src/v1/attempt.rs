@@ -62,7 +62,7 @@ impl Attempt {
     }
 
     /// When [`Self::handle_timeout`] has something to do.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Instant {
         match self {
             Self::Plain(phase1) => phase1.poll_timeout(),
             Self::Encrypted(phase1) => phase1.poll_timeout(),

@@ -148,7 +148,7 @@ impl IkeSa {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Phase1(phase1) => phase1.poll_timeout(),
+            Phase::Phase1(phase1) => Some(phase1.poll_timeout()),
             Phase::Established(established) => established.poll_timeout(&self.core),
             Phase::Dormant | Phase::Closed => None,
         };

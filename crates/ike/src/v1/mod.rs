@@ -7,6 +7,7 @@
 //! | `attempt` | a phase 1 under way, by either machine | |
 //! | `phase1` | its messages by tables: main and aggressive mode | 2409 §5.1, §5.4 |
 //! | `encryption` | the same with nonces encrypted to RSA keys | 2409 §5.2, §5.3 |
+//! | `patience` | how long both wait | 2408 §5.1 |
 //! | `method` | how both ends prove themselves | 2409 appendix A |
 //! | `established` | what a complete phase 1 does | |
 //! | `quick_mode`, `answer` | phase 2, and what a responder makes of it | 2409 §5.5 |
@@ -43,6 +44,7 @@ mod mode_config;
 mod nat;
 mod new_group;
 mod pairs;
+mod patience;
 mod phase1;
 mod quick_mode;
 mod received;

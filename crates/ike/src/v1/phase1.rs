@@ -28,7 +28,7 @@ pub(crate) mod rules;
 mod take;
 mod trouble;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_crypto::{KeyShare, Secret};
 use adit_db::{ChildName, Identity};
@@ -49,8 +49,9 @@ use super::core::Core;
 use super::keys::{Iv, Material};
 use super::method::Method;
 use super::nat;
+use super::patience::Patience;
 use super::received::Received;
-use super::retransmission::{Answered, Sent};
+use super::retransmission::Answered;
 use super::suite::{Phase1Choice, Phase1Offer, Phase1Suite};
 use super::vendor;
 
@@ -78,13 +79,10 @@ pub(crate) struct Phase1 {
     announced: Announced,
     /// What the initiator wants with it.
     pub(crate) wanted: Option<(ChildName, Option<FlowKey>)>,
-    sent: Option<Sent>,
     answered: Option<Answered>,
     /// Octets that an initiator has sent and was sent before it has shown that it gets them.
     balance: Balance,
-    /// Something that nobody has authenticated says that it comes to nothing.
-    doubt: Option<Box<(FailureReason, Instant)>>,
-    deadline: Instant,
+    patience: Patience,
     /// The first exchange of the peer with us since it began (RFC 2407 §4.6.3.3).
     pub(crate) initial_contact: bool,
 }
@@ -155,7 +153,7 @@ pub(crate) type StepResult = Result<Outcome, FailureReason>;
 impl Phase1 {
     // ---- Beginnings ----
 
-    fn new(exchange: Exchange, deadline: Instant) -> Self {
+    fn new(exchange: Exchange, patience: Patience) -> Self {
         Self {
             exchange,
             number: 0,
@@ -170,11 +168,9 @@ impl Phase1 {
             signed: None,
             announced: Announced::default(),
             wanted: None,
-            sent: None,
             answered: None,
             balance: Balance::default(),
-            doubt: None,
-            deadline,
+            patience,
             initial_contact: false,
         }
     }
@@ -188,10 +184,9 @@ impl Phase1 {
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
         core.cookie_i = cx.ike_spi();
-        let deadline = cx.now + cx.config.connecting.total() + cx.config.half_open_timeout;
         let offer = Phase1Offer::new(&core.connection, exchange);
         let first = offer.first().ok_or(NO_SUITE)?;
-        let mut phase1 = Self::new(exchange, deadline);
+        let mut phase1 = Self::new(exchange, Patience::of(Role::Initiator, cx));
         phase1.material.sa_body = offer.body();
         phase1.offer = Some(offer);
         phase1.suite = Some(first);
@@ -213,7 +208,7 @@ impl Phase1 {
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
         core.cookie_r = cx.ike_spi();
-        let mut phase1 = Self::new(exchange, cx.now + cx.config.half_open_timeout);
+        let mut phase1 = Self::new(exchange, Patience::of(Role::Responder, cx));
         phase1.material.sa_body = received.sa_body.to_vec();
         phase1.choice = Box::new((choice.body, common_vendors(exchange, received, core)));
         core.suite = cx.out.shared_suite(choice.suite.transforms());

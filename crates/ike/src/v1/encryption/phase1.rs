@@ -16,7 +16,7 @@
 mod show;
 mod trouble;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_crypto::{KeyShare, RsaPadding, Secret};
 use adit_db::{ChildName, NonceEncryption};
@@ -36,9 +36,10 @@ use crate::output::{AuthJob, AuthJobKind, Output};
 use crate::v1::core::{Core, NO_KEYS};
 use crate::v1::keymat::NO_KEY_EXCHANGE;
 use crate::v1::keys::Material;
+use crate::v1::patience::Patience;
 use crate::v1::phase1::rules::Exchange;
 use crate::v1::phase1::{Outcome, StepResult};
-use crate::v1::retransmission::{Answered, Sent};
+use crate::v1::retransmission::Answered;
 use crate::v1::{informational, nat, vendor};
 
 use self::show::{answer_room, draw};
@@ -56,11 +57,8 @@ pub(crate) struct EncryptedPhase1 {
     stage: Stage,
     /// What the initiator wants with it.
     pub(crate) wanted: Option<(ChildName, Option<FlowKey>)>,
-    sent: Option<Sent>,
     answered: Option<Answered>,
-    /// Something that nobody has authenticated says that it comes to nothing.
-    doubt: Option<Box<(FailureReason, Instant)>>,
-    deadline: Instant,
+    patience: Patience,
     /// The first exchange of the peer with us since it began (RFC 2407 §4.6.3.3).
     pub(crate) initial_contact: bool,
 }
@@ -134,10 +132,8 @@ impl EncryptedPhase1 {
             padding: RsaPadding::Pkcs1,
             stage: Stage::Over,
             wanted,
-            sent: None,
             answered: None,
-            doubt: None,
-            deadline: cx.now + cx.config.connecting.total() + cx.config.half_open_timeout,
+            patience: Patience::of(Role::Initiator, cx),
             initial_contact,
         };
         let sa_body = offer.body();
@@ -189,10 +185,8 @@ impl EncryptedPhase1 {
             padding: if is_main { padding(&received.vendor_ids) } else { RsaPadding::Pkcs1 },
             stage: Stage::Over,
             wanted: None,
-            sent: None,
             answered: None,
-            doubt: None,
-            deadline: cx.now + cx.config.half_open_timeout,
+            patience: Patience::of(Role::Responder, cx),
             initial_contact: false,
         };
         let sa_body = received.sa_body.to_vec();
@@ -373,7 +367,7 @@ impl EncryptedPhase1 {
         };
         core.progress(reached, cx);
         nat::float(core, cx);
-        self.sent = None;
+        self.patience.answered();
         let own = Some((share, own));
         self.decrypt(octets, suite, sa_body, None, sealed, own, proof.flatten(), core, cx);
         Ok(Outcome::Stay)

@@ -12,7 +12,6 @@ use super::super::informational;
 use super::super::keys::Phase1Hash;
 use super::super::method::ProofKind;
 use super::super::nat;
-use super::super::retransmission::Sent;
 use super::super::vendor;
 use super::rules::{Exchange, Part, Rule, Seal};
 use super::{NO_SUITE, Phase1};
@@ -48,7 +47,7 @@ impl Phase1 {
         self.balance.went(message.len());
         core.transmit(&message, cx);
         if core.role.is_initiator() && !is_last {
-            self.sent = Some(Sent::new(message, cx.config.connecting, cx.now, cx.rng));
+            self.patience.expect_answer(message, cx);
         }
         Ok(())
     }

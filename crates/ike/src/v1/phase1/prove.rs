@@ -220,7 +220,7 @@ impl Phase1 {
         }
         self.number = taken.number;
         self.answered = Some(taken.answered);
-        self.sent = None;
+        self.patience.answered();
         if taken.has_hashes && core.role.is_initiator() {
             nat::float(core, cx);
         }

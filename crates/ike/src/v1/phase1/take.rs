@@ -111,7 +111,7 @@ impl Phase1 {
         }
         let expected = core.connection.pad.remote_id.clone();
         let reason = FailureReason::WrongIdentity { expected, received: identity };
-        self.doubt(reason, cx);
+        self.patience.doubt(reason, cx.now);
         false
     }
 
@@ -218,7 +218,7 @@ impl Phase1 {
                 self.material.shared = share.agree(public).map_err(|_| BAD_KEY)?;
                 self.material.public_r = public.to_vec();
                 // What was asked for is there; what it is worth shows in time.
-                self.sent = None;
+                self.patience.answered();
             }
         }
         Ok(())
@@ -267,7 +267,7 @@ impl Phase1 {
     pub(super) fn doubt_secret(&mut self, core: &Core, cx: &mut Context<'_>) {
         let (local, remote) = (core.own_id(), core.connection.pad.remote_id.clone());
         let reason = FailureReason::WrongSecret { by: By::Us, local, remote, certain: false };
-        if self.doubt(reason, cx) {
+        if self.patience.doubt(reason, cx.now) {
             self.tell(NotifyType::AUTHENTICATION_FAILED, core, cx);
         }
     }
