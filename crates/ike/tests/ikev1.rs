@@ -377,6 +377,28 @@ fn what_was_put_aside_carries_on_where_the_peer_deletes_the_other() {
     panic!("no renewal was put aside");
 }
 
+/// Who asks for new keys has them, however young the peer's child is: what takes the place of that child has
+/// not crossed it. Of two ranks each is the greater one some time.
+#[test]
+fn new_keys_soon_after_the_peers_are_new_keys() {
+    let mut pair = up();
+    for _ in 0..8 {
+        pair.run_for(Duration::from_mins(4));
+        let theirs = *pair.left.children.keys().next_back().unwrap();
+        pair.left.command(Command::RekeyChild(theirs), pair.now);
+        pair.run_for(Duration::from_secs(1));
+        let ours = *pair.right.children.keys().next_back().unwrap();
+        pair.right.events.clear();
+        pair.right.command(Command::RekeyChild(ours), pair.now);
+        pair.run_for(Duration::from_secs(1));
+        let is_rekey =
+            |event: &Event| matches!(event, Event::ChildRekeyed { old, .. } if old.id == ours);
+        assert!(pair.right.events.iter().any(is_rekey), "{:?}", pair.right.events);
+    }
+    pair.run_for(Duration::from_mins(4));
+    pair.assert_one_tunnel();
+}
+
 /// A day in the life of a tunnel: its keys are renewed, its phase 1, too, and it is never down.
 #[test]
 fn a_tunnel_lives_through_many_renewals() {

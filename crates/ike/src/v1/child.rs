@@ -36,8 +36,8 @@ pub(crate) struct Child {
     pub(crate) by_us: bool,
     /// When we send on it whatever we hear; `None` once we do.
     pub(crate) activates: Option<Instant>,
-    /// It was asked for in the place of another.
-    pub(crate) is_renewal: bool,
+    /// What it was asked for in the place of.
+    pub(crate) renews: Option<ChildSaId>,
     pub(crate) installed: Instant,
     mode: Mode,
     rekey_at: Option<Instant>,
@@ -224,7 +224,7 @@ impl Child {
             local: agreed.local,
             remote: agreed.remote,
             by_us: agreed.role.is_initiator(),
-            is_renewal: agreed.rekeys.is_some(),
+            renews: agreed.rekeys,
             activates: agreed.sends.waits_until(cx.now),
             installed: cx.now,
             mode: agreed.mode,

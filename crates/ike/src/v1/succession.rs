@@ -26,7 +26,9 @@ impl IkeSa {
             return;
         };
         let (before, after) = (Box::new(first.info()), Box::new(new.info()));
-        let crossed = first.by_us != by_us && is_young(first, cx.now);
+        // What we have asked to take its place has not crossed it.
+        let knew = by_us && new.renews == Some(first.id);
+        let crossed = first.by_us != by_us && !knew && is_young(first, cx.now);
         if crossed && first.rank() > new.rank() {
             // Both ends have asked for the same: both keep the same one.
             let (kept, waits) = (first.id, first.activates.is_some());
@@ -48,7 +50,7 @@ impl IkeSa {
 
     /// What waits to take the place of another that is gone already carries the traffic now.
     fn send_at_last(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        let waits = |child: &&Child| child.is_renewal && child.activates.is_some();
+        let waits = |child: &&Child| child.renews.is_some() && child.activates.is_some();
         let Some(new) = self.child(id).filter(waits) else { return };
         let carries = |old: &Child| old.id != id && old.in_engine && old.is_like(new);
         if !self.children.iter().any(carries) {
