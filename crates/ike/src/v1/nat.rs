@@ -167,6 +167,22 @@ pub(crate) fn float(core: &mut Core, cx: &Context<'_>) {
     }
 }
 
+/// Responder: who has proven itself has moved to the NAT ports if it believes in a NAT, and stays if it does
+/// not (RFC 3947 §4). It holds what the initiator believes: NAT-D payloads are not authentic, and the two
+/// ends may have seen different ones; without one mind about UDP no quick mode comes to anything.
+pub(crate) fn settle(core: &mut Core, path: Path, cx: &Context<'_>) {
+    if core.role.is_initiator() || path.is_tcp() {
+        return;
+    }
+    let [was_there, is_there] =
+        [core.path.local, path.local].map(|local| local.port() == cx.config.nat_port);
+    if !is_there && is_in_udp(core.nat, &core.connection) {
+        core.nat = Verdict::default();
+    } else if is_there && !was_there && core.nat.supported && !core.nat.needs_udp() {
+        core.nat.peer_is_behind_nat = true;
+    }
+}
+
 /// Responder: whether the message with the peer's proof may come on another path than the ones before it.
 ///
 /// RFC 3947 §4: if it is authentic, all that follows goes where it came from, "and possibly the new IP

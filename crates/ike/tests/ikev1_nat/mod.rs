@@ -460,3 +460,51 @@ fn aggressive_mode_passes_a_nat() {
         behind.pair.assert_one_tunnel();
     }
 }
+
+/// NAT-D payloads are not authentic: whichever end is made to believe in a NAT by them, both take the same
+/// for it, and the tunnel comes up and is renewed from either side.
+#[test]
+fn forged_hashes_bring_nobody_apart() {
+    let all = [v1_connections(), super::ikev1_aggressive::aggressive()];
+    for (connections, to_right) in all.iter().flat_map(|it| [(it, true), (it, false)]) {
+        let mut pair = Pair::new(Default::default(), connections.clone());
+        let request = pair.left.initiate(pair.now);
+        loop {
+            let [from_left, from_right] = [&mut pair.left, &mut pair.right]
+                .map(|peer| peer.sent.drain(..).collect::<Vec<_>>());
+            if from_left.is_empty() && from_right.is_empty() {
+                break;
+            }
+            for (path, octets) in from_left {
+                let octets = if to_right { with_other_hashes(&octets) } else { octets };
+                pair.right.datagram(reversed(path), &octets, pair.now);
+            }
+            for (path, octets) in from_right {
+                let octets = if to_right { octets } else { with_other_hashes(&octets) };
+                pair.left.datagram(reversed(path), &octets, pair.now);
+            }
+        }
+        assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{:?}", pair.left.failures());
+        for right in [false, true] {
+            let peer = if right { &mut pair.right } else { &mut pair.left };
+            let child = *peer.children.keys().next_back().unwrap();
+            peer.command(Command::RekeyChild(child), pair.now);
+            pair.run_for(Duration::from_mins(4));
+            pair.assert_one_tunnel();
+        }
+        let udp = |peer: &Peer| peer.children.values().all(|child| child.encap.udp);
+        assert_eq!(udp(&pair.left), udp(&pair.right));
+    }
+}
+
+/// A message in clear whose NAT-D payloads fit no address.
+fn with_other_hashes(octets: &[u8]) -> Vec<u8> {
+    if octets[19] & 1 != 0 {
+        return octets.to_vec();
+    }
+    let changed = |(kind, body): (u8, Vec<u8>)| match kind {
+        NAT_D => (kind, vec![7; body.len()]),
+        _ => (kind, body),
+    };
+    rebuilt(octets, &payloads(octets).into_iter().map(changed).collect::<Vec<_>>())
+}

@@ -639,6 +639,7 @@ impl EncryptedPhase1 {
             core.nat = verdict;
         }
         core.remote_id = Some(id);
+        nat::settle(core, path, cx);
         core.hear(path, cx.now);
         self.initial_contact |= initial_contact;
         let stage = std::mem::replace(&mut self.stage, Stage::Over);

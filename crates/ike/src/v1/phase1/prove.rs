@@ -209,6 +209,7 @@ impl Phase1 {
         if rule.has(Part::Proof) {
             self.is_acceptable(core)?;
             core.remote_id = self.claimed(core);
+            nat::settle(core, taken.path, cx);
             core.hear(taken.path, cx.now);
             self.initial_contact |= taken.initial_contact;
         }
