@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alike;
 mod auth;
 mod command;
 mod config;

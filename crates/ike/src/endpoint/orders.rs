@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use adit_crypto::Rng;
 use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId, Keep};
 
+use crate::alike::{negotiates_alike, protects_alike};
 use crate::command::{Command, RequestId};
 use crate::failure::{Failure, FailureReason};
 use crate::keep::{Goal, Keeper, Stage};
 use crate::output::Output;
 use crate::shard::Wish;
-use crate::v2::child::protects_alike;
 use crate::v2::ike_sa::IkeSa;
 use crate::v2::{tcp_encap, udp_encap};
 
@@ -360,26 +360,6 @@ fn to_set_up(
         children.extend(connection.children.first().map(|child| child.name.clone()));
     }
     Ok(children)
-}
-
-/// Whether IKE SAs of the one are IKE SAs of the other: only children, timers and policies about
-/// keeping differ.
-fn negotiates_alike(before: &Connection, after: &Connection) -> bool {
-    let relevant = |connection: &Connection| Connection {
-        children: Vec::new(),
-        keepalive: Connection::DEFAULT_KEEPALIVE,
-        dpd_delay: Connection::DEFAULT_DPD_DELAY,
-        rekey_time: Connection::DEFAULT_REKEY_TIME,
-        over_time: Connection::DEFAULT_OVER_TIME,
-        rand_time: Connection::DEFAULT_OVER_TIME,
-        reauth_time: Duration::ZERO,
-        unique: after.unique,
-        reach: after.reach,
-        redirect: after.redirect.clone(),
-        tcp_ports: after.tcp_ports.clone(),
-        ..connection.clone()
-    };
-    relevant(before) == relevant(after)
 }
 
 /// Whether an IKE SA may go on with a new configuration that negotiates alike: it is established, and

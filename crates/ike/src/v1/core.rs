@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) started: Instant,
     /// When the peer last gave a sign of life.
     pub(crate) heard: Instant,
+    /// When the last authentic message came; packets show nothing of whether the peer still has the phase 1.
+    last_message: Instant,
     /// The network reported the peer as unreachable since then.
     pub(crate) unreachable: bool,
     pub(crate) keys: Option<Keys>,
@@ -84,6 +86,7 @@ impl Core {
             told_life: None,
             started: cx.now,
             heard: cx.now,
+            last_message: cx.now,
             unreachable: false,
             keys: None,
             access: Access::default(),
@@ -130,9 +133,15 @@ impl Core {
         }
     }
 
+    /// Whether no message has come for so long.
+    pub(crate) fn is_silent_for(&self, time: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_message) >= time
+    }
+
     /// The peer has proven that it lives, and where it is.
     pub(crate) fn hear(&mut self, path: Path, now: Instant) {
         self.heard = now;
+        self.last_message = now;
         self.path = path;
     }
 

@@ -108,6 +108,8 @@ pub(crate) enum Input {
     Over,
     /// The peer gives no sign of life.
     Silent(FailureReason),
+    /// The peer does not answer on this phase 1.
+    NoAnswer(FailureReason),
     /// Quick modes may come.
     Open,
     /// There will be none.
@@ -574,6 +576,8 @@ impl Established {
         for quick in &mut self.quick_modes {
             inputs.extend(into_input(quick.handle_timeout(core, cx)));
         }
+        let no_answer = inputs.iter().find_map(|input| no_answer(input, core, cx.now));
+        inputs.extend(no_answer);
         self.forget_over(cx.now);
         if let Some(phase) = &mut self.transactions {
             inputs.extend(into_gate(phase.handle_timeout(core, cx)));
@@ -642,6 +646,14 @@ fn opened(id: u32, octets: &[u8], core: &Core) -> Option<(Vec<u8>, Iv)> {
 fn is_authentic(id: u32, received: &Received<'_>, core: &Core) -> bool {
     let (Some(keys), Some(hash)) = (&core.keys, received.hash) else { return false };
     keys.hash_1(id, received.covered) == Secret::from_slice(hash)
+}
+
+/// Nothing has come since we asked for a child first: the peer may have the phase 1 no more, as the delete of
+/// it may have been lost (RFC 2408 §5.15).
+fn no_answer(input: &Input, core: &Core, now: Instant) -> Option<Input> {
+    let Input::Failed { reason, .. } = input else { return None };
+    let FailureReason::PeerSilent { waited, .. } = reason else { return None };
+    core.is_silent_for(*waited, now).then(|| Input::NoAnswer(reason.clone()))
 }
 
 fn into_gate(progress: Progress) -> Option<Input> {

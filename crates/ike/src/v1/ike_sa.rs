@@ -582,6 +582,7 @@ impl IkeSa {
             }
             Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
             Input::Silent(reason) => self.end(reason, cx),
+            Input::NoAnswer(reason) => self.lose_phase_1(reason, cx),
             Input::Open => self.open(cx),
             Input::Barred(reason) => self.close(reason, cx),
             Input::Refused(refused) => {

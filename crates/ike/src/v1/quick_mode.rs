@@ -27,6 +27,7 @@ use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ipcomp::Cpi;
 use adit_wire::isakmp::{ChainBuilder, Flags, Header, Notify};
 
+use crate::alike::protects_alike;
 use crate::context::Context;
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
@@ -36,6 +37,7 @@ use super::child::{Agreed, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
 use super::child_suite::{Phase2Choice, Phase2Offer};
 use super::core::Core;
 use super::identification;
+use super::informational;
 use super::keys::{Iv, Phase2Nonces};
 use super::lifetimes::{self, News};
 use super::nat;
@@ -212,6 +214,13 @@ impl QuickMode {
             let remote = core.narrowed_by_peer(answered, (asked.pair.local, asked.pair.remote));
             let strange = FailureReason::PeerMisbehaved("selectors were not offered");
             asked.pair.remote = remote.ok_or(strange)?;
+        }
+        let wanted = core.connection.child(&asked.config.name);
+        if !wanted.is_some_and(|config| protects_alike(&asked.config, config)) {
+            // What was asked for is wanted otherwise by now, or not at all.
+            let protocol = choice.protection.protocol();
+            informational::delete_children(protocol, &[asked.spi_in], core, cx);
+            return Err(FailureReason::Reconfigured);
         }
         let nonces = Phase2Nonces { initiator: asked.nonce.clone(), responder: nonce_r.to_vec() };
         let hash = keys.hash_3(self.message_id, &nonces);

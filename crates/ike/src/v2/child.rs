@@ -469,18 +469,6 @@ impl Child {
     }
 }
 
-/// Whether child SAs of the one are child SAs of the other; lifetimes count from the next one.
-pub(crate) fn protects_alike(before: &ChildConfig, after: &ChildConfig) -> bool {
-    let relevant = |child: &ChildConfig| ChildConfig {
-        keep: after.keep,
-        lifetime: after.lifetime,
-        dpd_action: after.dpd_action,
-        close_action: after.close_action,
-        ..child.clone()
-    };
-    relevant(before) == relevant(after)
-}
-
 /// What a responder makes of an offered child: its configuration, the suite, the selectors.
 pub(crate) struct Answer<'a> {
     pub(crate) config: &'a ChildConfig,

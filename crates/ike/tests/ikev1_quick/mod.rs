@@ -304,3 +304,56 @@ fn a_lost_delete_is_said_again() {
     pair.run_for(Duration::from_secs(4));
     assert_eq!((pair.left.children.len(), pair.right.children.len()), (0, 0));
 }
+
+/// A phase 1 that the peer has deleted, which nobody has heard, does not hold up for ever what comes after it:
+/// who has no answer on it begins another one, and children that are there go on.
+#[test]
+fn a_phase_1_without_answers_is_left() {
+    let without_dpd =
+        || v1_connections().map(|one| Connection { dpd_delay: Duration::ZERO, ..one });
+    for keeps_child in [true, false] {
+        let mut pair = up_with(without_dpd());
+        let id = pair.right.established()[0].id;
+        let request = pair.right.request();
+        pair.right.command(Command::TerminateIke { id, request }, pair.now);
+        for _ in 0..8 {
+            while pair.deliver(|_| false) {}
+            pair.right.timeout(pair.now);
+            pair.now += Duration::from_secs(4);
+        }
+        assert!(pair.right.established().is_empty());
+        let child = *pair.left.children.keys().next().unwrap();
+        let request = pair.left.request();
+        pair.left.command(
+            match keeps_child {
+                true => Command::RekeyChild(child),
+                false => Command::TerminateChild { id: child, request },
+            },
+            pair.now,
+        );
+        let request = (!keeps_child).then(|| pair.left.initiate(pair.now));
+        pair.run_for(Duration::from_mins(10));
+        if let Some(request) = request {
+            assert!(pair.left.done.contains_key(&request));
+        }
+        pair.left.initiate(pair.now);
+        pair.run_for(Duration::from_mins(4));
+        pair.assert_one_tunnel();
+    }
+}
+
+/// A child that the configuration has no more does not come about, though it was asked for before.
+#[test]
+fn what_is_not_configured_any_more_is_not_made() {
+    let mut pair = Pair::new(Default::default(), v1_connections());
+    pair.left.initiate(pair.now);
+    let count = std::cell::Cell::new(0);
+    while pair.deliver(|_| count.replace(count.get() + 1) < 7) {}
+    let answer = |pair: &Pair| pair.right.children.len();
+    assert_eq!((pair.left.children.len(), answer(&pair)), (0, 1));
+    let [mut left, _] = v1_connections();
+    left.children.clear();
+    pair.left.command(Command::Load(std::sync::Arc::new(left)), pair.now);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!((pair.left.children.len(), answer(&pair)), (0, 0));
+}

@@ -11,13 +11,14 @@ use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Ke, Notify, Payload};
 use adit_wire::ip::FlowKey;
 
+use crate::alike::protects_alike;
 use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
 use crate::keymat::{ChildKeymat, Nonces, Role, SharedSecrets};
 use crate::proposal::Purpose;
 use crate::traffic_selector::SelectorPair;
 use crate::v2::child::{
-    Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose, protects_alike,
+    Agreed, Answer, CHILDREN_MAX, Cause, Child, Offered, Selectors, Wish, choose,
 };
 use crate::v2::child_offer::{
     Accepted, ChildOffer, Reply, answer_aggfrag, answer_ipcomp, answer_path_probe, put_answer,

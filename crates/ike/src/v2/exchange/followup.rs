@@ -16,9 +16,10 @@ use adit_db::{ChildConfig, ChildName, ChildSaId};
 use adit_wire::iana::{ExchangeType, NotifyType};
 use adit_wire::ikev2::{ChainBuilder, Ke, Notify, Payload};
 
+use crate::alike::protects_alike;
 use crate::context::Context;
 use crate::failure::FailureReason;
-use crate::v2::child::{Phase, protects_alike};
+use crate::v2::child::Phase;
 use crate::v2::established::{Established, Own};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
