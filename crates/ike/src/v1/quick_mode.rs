@@ -215,9 +215,7 @@ impl QuickMode {
             let strange = FailureReason::PeerMisbehaved("selectors were not offered");
             asked.pair.remote = remote.ok_or(strange)?;
         }
-        let wanted = core.connection.child(&asked.config.name);
-        if !wanted.is_some_and(|config| protects_alike(&asked.config, config)) {
-            // What was asked for is wanted otherwise by now, or not at all.
+        if !asked.is_wanted(core) {
             let protocol = choice.protection.protocol();
             informational::delete_children(protocol, &[asked.spi_in], core, cx);
             return Err(FailureReason::Reconfigured);
@@ -488,6 +486,14 @@ impl QuickMode {
 
     pub(crate) fn poll_timeout(&self) -> Instant {
         self.sent.as_ref().map_or(self.until, |sent| sent.poll_timeout().min(self.until))
+    }
+}
+
+impl Asked {
+    /// Whether the configuration is still the one that this was asked for by.
+    fn is_wanted(&self, core: &Core) -> bool {
+        let wanted = core.connection.child(&self.config.name);
+        wanted.is_some_and(|config| protects_alike(&self.config, config))
     }
 }
 
