@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use super::gateway::{Gateway, Level, Make};
 use super::in_guest::{KernelPeer, State};
-use super::lab::{Lab, Side, output};
+use super::lab::{Lab, OUTSIDE, Side, output};
 use super::plan::Plan;
 use super::{Figures, Row, adit};
 use crate::linux::suite::Suite;
@@ -193,6 +193,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn start(lab: &'a Lab) -> anyhow::Result<Self> {
         let plan = Plan::default();
+        lab.left.cut_super_packets(OUTSIDE)?;
         let right = KernelPeer::start(&lab.right, &plan)?;
         right.load(&lab.left, &plan)?;
         let left = Gateway::start(&lab.left, &lab.right, &plan, Make::Adit)?;

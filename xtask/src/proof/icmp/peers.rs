@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::cells::Cells;
 use super::ends::{Ends, Shape};
 use super::matrix::{Path, through, worse};
-use super::net::{ETHERNET, Net, inner_host, route_to_peer};
+use super::net::{EDGE, ETHERNET, Net, inner_host, route_to_peer};
 use super::{PROGRAMS, cells};
 use crate::clock;
 use crate::interop::gateway::{Gateway, Level, Make};
@@ -40,6 +40,7 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     drop(net);
     let net = Net::new(false)?;
     let plan = Shape::all().first().map(|shape| shape.plan()).unwrap_or_default();
+    net.r2.cut_super_packets(EDGE)?;
     let kernel = KernelPeer::start(&net.right, &plan)?;
     for v6 in [false, true] {
         kernel.run(&format!("ip {}", route_to_peer(&net.r2, &net.right, v6)))?;
