@@ -737,7 +737,8 @@ E524 524 Error "a certificate or key cannot be used"
 "A file that the configuration names was read, and what is in it is no certificate or key that can be used here.
 
 Usual causes: the files of two keys mixed up; a private key with a password on it; an RSA key of less than 2048 bits; \
-a kind of key that is not supported (Ed448, DSA, other curves than P-256, P-384 and P-521).
+a kind of key that is not supported (Ed448, other curves than P-256, P-384 and P-521); a DSA key whose numbers do not \
+go together.
 
 `openssl x509 -in FILE -text` and `openssl pkey -in FILE -text` show what a file holds."
 
