@@ -115,7 +115,10 @@ error that removed the suite both would have had.
 Compare the two lists in the message. On this side, `ike` in the tunnel's file takes proposals such as \
 \"aes256gcm16-prfsha384-x25519\"; `suite = \"compat\"` offers what equipment from before 2018 understands: AES-CBC \
 with HMAC-SHA2 and MODP-2048 first, and no ML-KEM, which some of it refuses to read. The price is that the keys are \
-not safe from a future quantum computer."
+not safe from a future quantum computer.
+
+Groups of curves over 2^n (EC2N; groups 3, 4 and 6 to 13 of IKEv1) are not done here. A peer that offers nothing else, \
+or a list that names one, needs MODP-2048 (group 14) or ECP-256 (group 19)."
 
 E102 102 Error "no common ESP algorithms"
 "Both sides know each other by now, but could not agree on the algorithms for the traffic itself (the child SA), so \

@@ -444,6 +444,14 @@ fn culprit<'a>(key: &str, error: &'a ProposalError) -> (&'a str, String, Option<
         let help = nearest.map(|word| format!("did you mean \"{word}\"?"));
         return (word, "unknown algorithm".to_owned(), help);
     }
+    if let ProposalError::Ec2n(word) = error {
+        let help = "use modp2048 or ecp256, on the peer as well".to_owned();
+        return (
+            word,
+            "an EC2N group, a curve over 2^n, which is not done here".to_owned(),
+            Some(help),
+        );
+    }
     if let ProposalError::WrongProtocol { word, .. } = error {
         return (word, error.to_string(), None);
     }
