@@ -243,6 +243,11 @@ fn dsa_keys_are_read_to_the_octet() {
         assert!(VerifyingKey::dsa(&whole[..len]).is_err());
     }
     assert_eq!(VerifyingKey::dsa(&[&whole, &[0][..]].concat()), Err(KeyError::Malformed));
+    // A fourth number of a group.
+    let [p, q, g] = group.parts();
+    let four = element(0x30, &[p, q, g, vec![1]].map(|part| integer(&part)).concat());
+    let four = [four.as_slice(), &group.public.0].concat();
+    assert_eq!(VerifyingKey::dsa(&four), Err(KeyError::Malformed));
     for len in 0..group.private.0.len() {
         assert!(SigningKey::dsa(&group.parameters.0, &group.private.0[..len]).is_err());
     }
