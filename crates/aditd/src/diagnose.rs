@@ -47,6 +47,7 @@ fn negotiation(reason: &FailureReason, cx: &Context) -> Option<Diagnosis> {
         FailureReason::NoCommonIkeSuite { by, ours, theirs } => {
             Diagnosis::no_common_ike_suite(cx, side(*by), ours, theirs)
         }
+        FailureReason::Ec2nAlone { groups, ours } => Diagnosis::ec2n_alone(cx, groups, ours),
         FailureReason::NoCommonEspSuite { by, ours, theirs } => {
             Diagnosis::no_common_esp_suite(cx, side(*by), ours, theirs)
         }

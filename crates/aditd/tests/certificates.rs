@@ -95,6 +95,32 @@ fn certificates_and_raw_keys_bring_tunnels_of_ikev1_up() {
     }
 }
 
+/// CHECKLIST T01, T15: DSS signatures, by keys and certificates of OpenSSL with 1024 and 2048 bits.
+#[test]
+fn dsa_certificates_bring_a_tunnel_of_ikev1_up() {
+    let Some(mut pair) = Pair::new("v1dsa") else { return };
+    for (site, own, certificate) in [
+        (
+            &pair.oslo,
+            include_str!("../../pki/tests/vectors/dsa-1024.pem"),
+            include_str!("../../pki/tests/vectors/dsa-1024.crt"),
+        ),
+        (
+            &pair.berlin,
+            include_str!("../../pki/tests/vectors/dsa-2048.pem"),
+            include_str!("../../pki/tests/vectors/dsa-2048.crt"),
+        ),
+    ] {
+        site.write("own.key", own, 0o600);
+        site.write("own.pem", certificate, 0o644);
+        site.write("ca.pem", include_str!("../../pki/tests/vectors/dsa-ca.crt"), 0o644);
+    }
+    let lines = format!("{BY_CERTIFICATE}\nike = [1, \"aes256-sha256-modp2048\"]");
+    pair.start(&tunnel(1, 2, &lines), &tunnel(2, 1, &format!("{lines}\nkeep = \"passive\"")));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+}
+
 /// CHECKLIST G05: the daemon that does not trust says which authority is missing, the other that it was
 /// refused.
 #[test]

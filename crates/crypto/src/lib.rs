@@ -50,6 +50,6 @@ pub use random::{BufferedRng, Rng, SeededRng, SystemRng};
 pub use rsa::{DecryptingKey, EncryptingKey, RsaPadding, new_rsa_key};
 pub use secret::Secret;
 pub use signature::{
-    KeyError, KeyKind, RSA_BITS_MAX, RSA_BITS_MIN, SignatureHash, SignatureScheme, SigningKey,
-    VerifyingKey,
+    DSA_BITS_MAX, DSA_BITS_MIN, KeyError, KeyKind, RSA_BITS_MAX, RSA_BITS_MIN, SignatureHash,
+    SignatureScheme, SigningKey, VerifyingKey,
 };

@@ -1,5 +1,5 @@
 //! Digital signatures: RSASSA-PKCS1-v1_5 and RSASSA-PSS (RFC 8017), ECDSA (FIPS 186-5) and Ed25519
-//! (RFC 8032), all by aws-lc-rs.
+//! (RFC 8032), all by aws-lc-rs; and DSA for IKEv1, by RustCrypto's `dsa`.
 //!
 //! Keys are the octets inside a SubjectPublicKeyInfo or a private key's file; who reads those
 //! containers is `adit-pki`. aws-lc-rs draws the randomness of ECDSA and of PSS itself. It has no
@@ -7,6 +7,7 @@
 //! been released with signatures, and its released fork says of itself that nobody has reviewed it.
 
 mod bare;
+mod dss;
 
 use std::fmt;
 
@@ -111,16 +112,19 @@ pub enum KeyKind {
     P521,
     /// Ed25519.
     Ed25519,
+    /// DSA with a modulus of so many bits, for IKEv1 alone.
+    Dsa(u32),
 }
 
 impl KeyKind {
-    /// The hash that fits the curve; RSA keys take any.
+    /// The hash that fits the curve; RSA keys take any, and IKEv1 has SHA-1 alone for DSA (RFC 2409 §5.1).
     pub fn own_hash(self) -> SignatureHash {
         match self {
             Self::Rsa(_) | Self::P256 => SignatureHash::Sha2_256,
             Self::P384 => SignatureHash::Sha2_384,
             Self::P521 => SignatureHash::Sha2_512,
             Self::Ed25519 => SignatureHash::Identity,
+            Self::Dsa(_) => SignatureHash::Sha1,
         }
     }
 
@@ -148,6 +152,7 @@ impl fmt::Display for KeyKind {
             Self::P384 => f.write_str("ECDSA P-384"),
             Self::P521 => f.write_str("ECDSA P-521"),
             Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Dsa(bits) => write!(f, "DSA {bits}"),
         }
     }
 }
@@ -158,6 +163,11 @@ pub const RSA_BITS_MIN: u32 = 2_048;
 /// Most bits of an RSA modulus: what a signature costs grows with them, and a stranger may choose.
 pub const RSA_BITS_MAX: u32 = 8_192;
 
+/// Least and most bits of a DSA modulus: all that FIPS 186 ever had that is not broken.
+pub const DSA_BITS_MIN: u32 = 1_024;
+/// See [`DSA_BITS_MIN`].
+pub const DSA_BITS_MAX: u32 = 3_072;
+
 /// Why octets are no key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
@@ -167,8 +177,13 @@ pub enum KeyError {
     /// An RSA modulus out of bounds.
     #[error("an RSA key of {0} bits; it must have {RSA_BITS_MIN} to {RSA_BITS_MAX}")]
     RsaSize(u32),
+    /// A DSA group whose p or q is out of bounds.
+    #[error(
+        "a DSA key of {0} bits in a group of {1}; p must have {DSA_BITS_MIN} to {DSA_BITS_MAX} in steps of 64, q 160, 224 or 256"
+    )]
+    DsaSize(u32, u32),
     /// A kind of key that is not done here.
-    #[error("a kind of key that is not supported; RSA, ECDSA P-256/384/521 and Ed25519 are")]
+    #[error("a kind of key that is not supported; RSA, ECDSA P-256/384/521, Ed25519 and DSA are")]
     Unsupported,
     /// Ed448, of which no library is fit for long-term keys yet.
     #[error("an Ed448 key, which no library that others have reviewed signs with; use Ed25519")]
@@ -179,7 +194,8 @@ pub enum KeyError {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct VerifyingKey {
     kind: KeyKind,
-    /// RSA: RSAPublicKey (RFC 8017 A.1.1). Curves: the uncompressed point. Ed25519: 32 octets.
+    /// RSA: RSAPublicKey (RFC 8017 A.1.1). Curves: the uncompressed point. Ed25519: 32 octets. DSA: Dss-Parms
+    /// and the public value (RFC 3279 §2.3.2).
     octets: Box<[u8]>,
 }
 
@@ -210,7 +226,9 @@ impl VerifyingKey {
             KeyKind::P256 => &signature::ECDSA_P256_SHA256_ASN1,
             KeyKind::P384 => &signature::ECDSA_P384_SHA384_ASN1,
             KeyKind::P521 => &signature::ECDSA_P521_SHA512_ASN1,
-            KeyKind::Rsa(_) | KeyKind::Ed25519 => return Err(KeyError::Unsupported),
+            KeyKind::Rsa(_) | KeyKind::Ed25519 | KeyKind::Dsa(_) => {
+                return Err(KeyError::Unsupported);
+            }
         };
         UnparsedPublicKey::new(algorithm, point).parse().map_err(|_| KeyError::Malformed)?;
         Ok(Self { kind, octets: point.into() })
@@ -226,6 +244,24 @@ impl VerifyingKey {
             .parse()
             .map_err(|_| KeyError::Malformed)?;
         Ok(Self { kind: KeyKind::Ed25519, octets: octets.into() })
+    }
+
+    /// A DSA key: Dss-Parms and, behind it, DSAPublicKey (RFC 3279 §2.3.2), both in DER. What takes
+    /// exponentiations to find out is [`Self::is_sound`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Malformed`], [`KeyError::DsaSize`].
+    pub fn dsa(octets: &[u8]) -> Result<Self, KeyError> {
+        let kind = KeyKind::Dsa(dss::public(octets)?.bits());
+        Ok(Self { kind, octets: octets.into() })
+    }
+
+    /// Whether a DSA key is of the group that it names: both its generator and its public value are of order
+    /// q. Costs some milliseconds; a key that is not verifies nothing. Of other keys that is known already.
+    pub fn is_sound(&self) -> bool {
+        let is_dsa = matches!(self.kind, KeyKind::Dsa(_));
+        !is_dsa || dss::public(&self.octets).is_ok_and(|public| public.key().is_some())
     }
 
     /// Kind and size.
@@ -254,15 +290,19 @@ impl VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// Whether `signature` is one of IKEv1, which is of `hash` itself: by RSA without the hash's name
-    /// (RFC 2409 §5.1), by ECDSA as the hash that belongs to the curve (RFC 4754 §7).
+    /// Whether `signature` is one of IKEv1, which is of `hash` itself: by RSA without the hash's name, by DSA as
+    /// r and s (RFC 2409 §5.1), by ECDSA as the hash that belongs to the curve (RFC 4754 §7).
     pub fn verifies_bare(&self, hash: &[u8], signature: &[u8]) -> bool {
         if let (Some(algorithm), Some(digest)) = (concatenating(self.kind), digest(self.kind, hash))
         {
             let key = UnparsedPublicKey::new(algorithm, &self.octets);
             return key.verify_digest(&digest, signature).is_ok();
         }
-        matches!(self.kind, KeyKind::Rsa(_)) && bare::verifies(&self.octets, hash, signature)
+        match self.kind {
+            KeyKind::Rsa(_) => bare::verifies(&self.octets, hash, signature),
+            KeyKind::Dsa(_) => dss::verifies(&self.octets, hash, signature),
+            KeyKind::P256 | KeyKind::P384 | KeyKind::P521 | KeyKind::Ed25519 => false,
+        }
     }
 }
 
@@ -272,7 +312,7 @@ fn concatenating(kind: KeyKind) -> Option<&'static dyn VerificationAlgorithm> {
         KeyKind::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
         KeyKind::P384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
         KeyKind::P521 => Some(&signature::ECDSA_P521_SHA512_FIXED),
-        KeyKind::Rsa(_) | KeyKind::Ed25519 => None,
+        KeyKind::Rsa(_) | KeyKind::Ed25519 | KeyKind::Dsa(_) => None,
     }
 }
 
@@ -303,7 +343,7 @@ fn algorithm(kind: KeyKind, scheme: SignatureScheme) -> Option<&'static dyn Veri
     })
 }
 
-/// A private key. aws-lc-rs keeps and erases it; it is neither printed nor copied.
+/// A private key. aws-lc-rs or `dsa` keeps and erases it; it is neither printed nor copied.
 pub struct SigningKey {
     pair: Pair,
     public: VerifyingKey,
@@ -315,6 +355,7 @@ enum Pair {
     /// For both forms of a signature: numbers in ASN.1, and one after the other.
     Curve(Box<[EcdsaKeyPair; 2]>),
     Ed25519(Ed25519KeyPair),
+    Dsa(Box<dsa::SigningKey>),
 }
 
 impl SigningKey {
@@ -351,7 +392,9 @@ impl SigningKey {
                 &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
                 &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
             ],
-            KeyKind::Rsa(_) | KeyKind::Ed25519 => return Err(KeyError::Unsupported),
+            KeyKind::Rsa(_) | KeyKind::Ed25519 | KeyKind::Dsa(_) => {
+                return Err(KeyError::Unsupported);
+            }
         };
         let read = |algorithm| {
             EcdsaKeyPair::from_private_key_der(algorithm, der).map_err(|_| KeyError::Malformed)
@@ -374,6 +417,18 @@ impl SigningKey {
         Ok(Self { pair: Pair::Ed25519(pair), public })
     }
 
+    /// A DSA key: Dss-Parms (RFC 3279 §2.3.2), and the private value as an INTEGER.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Malformed`], also if the generator is not of the order that the group says;
+    /// [`KeyError::DsaSize`].
+    pub fn dsa(parameters: &[u8], value: &[u8]) -> Result<Self, KeyError> {
+        let key = dss::private(parameters, value)?;
+        let public = VerifyingKey::dsa(&dss::public_octets(parameters, &key)?)?;
+        Ok(Self { pair: Pair::Dsa(Box::new(key)), public })
+    }
+
     /// Its public half.
     pub fn public(&self) -> &VerifyingKey {
         &self.public
@@ -383,7 +438,7 @@ impl SigningKey {
     pub fn decrypting(&self) -> Option<&DecryptingKey> {
         match &self.pair {
             Pair::Rsa(pair) => Some(&pair.1),
-            Pair::Curve(_) | Pair::Ed25519(_) => None,
+            Pair::Curve(_) | Pair::Ed25519(_) | Pair::Dsa(_) => None,
         }
     }
 
@@ -399,6 +454,8 @@ impl SigningKey {
                 sign_curve(asn1, message)
             }
             Pair::Ed25519(pair) => Some(pair.sign(message).as_ref().to_vec()),
+            // IKEv2 and certificates have no place for it.
+            Pair::Dsa(_) => None,
         }
     }
 
@@ -410,14 +467,15 @@ impl SigningKey {
                 let [_, fixed] = pairs.as_ref();
                 sign_curve(fixed, message)
             }
-            Pair::Rsa(_) | Pair::Ed25519(_) => None,
+            Pair::Rsa(_) | Pair::Ed25519(_) | Pair::Dsa(_) => None,
         }
     }
 }
 
 impl SigningKey {
-    /// Signs `hash` as IKEv1 does: with RSA without the hash's name (RFC 2409 §5.1), with ECDSA as the hash
-    /// that belongs to the curve, the two numbers one after the other (RFC 4754 §7). `None` for other keys.
+    /// Signs `hash` as IKEv1 does: with RSA without the hash's name, with DSA as r and s (RFC 2409 §5.1), with
+    /// ECDSA as the hash that belongs to the curve, the two numbers one after the other (RFC 4754 §7). `None`
+    /// for other keys.
     pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
             Pair::Rsa(pair) => bare::sign(&pair.0, &self.public.octets, hash),
@@ -426,6 +484,7 @@ impl SigningKey {
                 let signature = fixed.sign_digest(&digest(self.public.kind, hash)?).ok()?;
                 Some(signature.as_ref().to_vec())
             }
+            Pair::Dsa(key) => dss::sign(key, hash),
             Pair::Ed25519(_) => None,
         }
     }
@@ -438,7 +497,7 @@ fn digest(kind: KeyKind, hash: &[u8]) -> Option<Digest> {
         KeyKind::P256 => &digest::SHA256,
         KeyKind::P384 => &digest::SHA384,
         KeyKind::P521 => &digest::SHA512,
-        KeyKind::Rsa(_) | KeyKind::Ed25519 => return None,
+        KeyKind::Rsa(_) | KeyKind::Ed25519 | KeyKind::Dsa(_) => return None,
     };
     let taken = hash.get(..algorithm.output_len()).unwrap_or(hash);
     let mut octets = vec![0; algorithm.output_len().saturating_sub(taken.len())];

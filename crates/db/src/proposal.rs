@@ -49,6 +49,11 @@ pub enum ProposalError {
         /// The valid word most like it.
         nearest: Option<&'static str>,
     },
+    /// A group of curves over 2^n (RFC 2409 §6.3, §6.4), which no version of this computes.
+    #[error(
+        "{0:?} is an EC2N group, a curve over 2^n, which is not done here; use modp2048 or ecp256, on the peer as well"
+    )]
+    Ec2n(String),
     /// The word names a transform this protocol does not have, as a PRF in ESP.
     #[error("{word:?} has no place in a proposal for {protocol}")]
     WrongProtocol {
@@ -355,11 +360,7 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
     }
     let mut transforms = Vec::new();
     for word in text.trim().split('-') {
-        let transform =
-            words::transform_of(word, protocol).ok_or_else(|| ProposalError::UnknownWord {
-                word: word.to_owned(),
-                nearest: nearest(word, words::all()),
-            })?;
+        let transform = words::transform_of(word, protocol).ok_or_else(|| unknown(word))?;
         if !belongs(&transform, protocol) {
             return Err(ProposalError::WrongProtocol { word: word.to_owned(), protocol });
         }
@@ -369,6 +370,14 @@ fn read_words(text: &str, protocol: ProtocolId) -> Result<Vec<Transform>, Propos
         }
     }
     Ok(transforms)
+}
+
+/// What is said of a word that stands for nothing.
+fn unknown(word: &str) -> ProposalError {
+    if word.to_ascii_lowercase().starts_with("ec2n") {
+        return ProposalError::Ec2n(word.to_owned());
+    }
+    ProposalError::UnknownWord { word: word.to_owned(), nearest: nearest(word, words::all()) }
 }
 
 /// RFC 7296 §3.3.2, RFC 9370 §2.2.1.

@@ -12,7 +12,7 @@ use adit_pki::{Credentials, KemKeyId, Moment};
 use crate::command::{AuthResult, ProofEnd};
 use crate::keymat::Role;
 use crate::output::{AuthJob, AuthJobKind};
-use crate::v1::encryption::decrypt;
+use crate::v1::encryption::{decrypt, trust};
 use crate::v2::signature::{self, Proof};
 
 /// What one end signs: `RealMessage | NonceOfTheOther | prf(SK_p, RestOfID) [| IntAuth]`
@@ -135,6 +135,8 @@ impl AuthJob {
             AuthJobKind::Verify { auth }
             | AuthJobKind::VerifyAndSign { auth, .. }
             | AuthJobKind::VerifyHash { auth } => self.verify(auth, keys),
+            AuthJobKind::Trust { certificate } => trust(self, certificate, keys)
+                .map_err(|reason| AuthResult::Distrusted(Box::new(reason))),
         };
         let done = checked.and_then(|theirs| {
             let (result, ours) = match &self.kind {
@@ -144,9 +146,9 @@ impl AuthJob {
                 AuthJobKind::Decrypt(sent) => (decrypt(self, sent, keys)?, None),
                 AuthJobKind::Password => (password(keys)?, None),
                 AuthJobKind::CheckPassword { password, .. } => (check(password, keys), None),
-                AuthJobKind::Verify { .. } | AuthJobKind::VerifyHash { .. } => {
-                    (AuthResult::Verified, None)
-                }
+                AuthJobKind::Verify { .. }
+                | AuthJobKind::VerifyHash { .. }
+                | AuthJobKind::Trust { .. } => (AuthResult::Verified, None),
                 AuthJobKind::SignHash { .. } => {
                     self.sign_until(&self.octets, keys, AuthResult::Signed)?
                 }

@@ -12,6 +12,7 @@ use adit_db::{
     ProposalSpec,
 };
 use adit_pki::Distrust;
+use adit_wire::iana::doi::GroupId;
 use adit_wire::iana::isakmp::NotifyType as IsakmpNotifyType;
 use adit_wire::iana::{AuthMethod, ExchangeType, KeyExchangeId, NotifyType};
 use adit_wire::ikev2::{Proposal, TrafficSelector};
@@ -116,6 +117,15 @@ pub enum FailureReason {
         ours: Vec<ProposalSpec>,
         /// What the peer offered; empty when the peer is the one who refused.
         theirs: Vec<Proposal>,
+    },
+    /// E101: the peer offers key exchanges on curves over 2^n alone (RFC 2409 §6.3, §6.4), of which none is done
+    /// here.
+    #[error("the peer offers no group but curves over 2^n (EC2N)")]
+    Ec2nAlone {
+        /// Those of its groups that have a number.
+        groups: Vec<GroupId>,
+        /// What our configuration accepts.
+        ours: Vec<ProposalSpec>,
     },
     /// E102: the two ESP or AH proposals have no suite in common.
     #[error("no common ESP or AH suite, says {by}")]
@@ -471,7 +481,9 @@ impl FailureReason {
     /// `None`: nothing is wrong, somebody wanted this.
     pub fn code(&self) -> Option<u16> {
         match self {
-            Self::NoCommonIkeSuite { .. } | Self::KeyExchangeNotOffered { .. } => Some(101),
+            Self::NoCommonIkeSuite { .. }
+            | Self::KeyExchangeNotOffered { .. }
+            | Self::Ec2nAlone { .. } => Some(101),
             Self::NoCommonEspSuite { .. } => Some(102),
             Self::AhThroughNat { .. } => Some(103),
             Self::NotChildless { .. } => Some(104),

@@ -203,6 +203,12 @@ pub enum AuthJobKind {
     /// What the peer of IKEv1 has encrypted to our key (RFC 2409 §5.2, §5.3). Answer:
     /// [`AuthResult::Decrypted`](crate::AuthResult::Decrypted), whatever it is.
     Decrypt(Ciphertexts),
+    /// Whether a certificate of the peer of IKEv1 is trusted, to whose key something is to be encrypted (RFC 2409
+    /// §5.3); nothing is proven by it yet. Answer: as of [`AuthJobKind::Verify`].
+    Trust {
+        /// The certificate, unread.
+        certificate: Vec<u8>,
+    },
 }
 
 /// Session keys as a packet analyser wants them.

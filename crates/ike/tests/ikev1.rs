@@ -7,6 +7,7 @@ mod common;
 mod ikev1_access;
 mod ikev1_aggressive;
 mod ikev1_attacks;
+mod ikev1_dss;
 mod ikev1_encryption;
 mod ikev1_lifetimes;
 mod ikev1_nat;
@@ -20,6 +21,7 @@ use adit_ike::{
     By, ChildSaState, Command, EndpointConfig, Event, FailureReason, IkeSaState, PacketEvent,
     PeerSoftware,
 };
+use adit_wire::iana::doi::GroupId;
 
 use common::{Pair, Peer, connections, reversed};
 
@@ -221,6 +223,36 @@ fn no_common_suite_is_told_to_both_operators() {
     assert_eq!(failure.reason.code(), Some(101), "{:?}", failure.reason);
     assert_eq!(pair.right.failures()[0].reason.code(), Some(101));
     assert_eq!(pair.right.endpoint.ike_sas().count(), 0);
+}
+
+/// CHECKLIST T05: a peer that has curves over 2^n alone (RFC 2409 §6.3, §6.4) is E101, too, and our operator
+/// hears their names.
+#[test]
+fn ec2n_groups_are_named_where_the_peer_has_nothing_else() {
+    const MODP_2048: [u8; 4] = [0x80, 4, 0, 14];
+    let suites = "aes256-sha256-modp2048,aes128-sha256-modp2048";
+    for (groups, expected) in [
+        ([3, 4], Some(vec![GroupId::EC2N_155, GroupId::EC2N_185])),
+        ([4, 4], Some(vec![GroupId::EC2N_185])),
+        ([3, 5], None),
+    ] {
+        let offers = with_suites([suites, "aes256-sha256-modp3072"], ["aes128-sha1"; 2]);
+        let mut pair = Pair::new(Default::default(), offers);
+        pair.left.initiate(pair.now);
+        let (path, mut first) = pair.left.sent.pop_front().unwrap();
+        for group in groups {
+            let place = first.windows(4).position(|some| some == MODP_2048).unwrap();
+            first[place + 3] = group;
+        }
+        pair.right.datagram(reversed(path), &first, pair.now);
+        let reason = pair.right.failures()[0].reason.clone();
+        assert_eq!(reason.code(), Some(101));
+        let named =
+            if let FailureReason::Ec2nAlone { groups, .. } = reason { Some(groups) } else { None };
+        assert_eq!(named, expected);
+        assert_eq!(exchange(&pair.right.sent[0].1), INFORMATIONAL);
+        assert_eq!(pair.right.endpoint.ike_sas().count(), 0);
+    }
 }
 
 /// CHECKLIST F03: different secrets are E203 on both sides, and a missing one E201.

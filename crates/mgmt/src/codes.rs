@@ -115,7 +115,10 @@ error that removed the suite both would have had.
 Compare the two lists in the message. On this side, `ike` in the tunnel's file takes proposals such as \
 \"aes256gcm16-prfsha384-x25519\"; `suite = \"compat\"` offers what equipment from before 2018 understands: AES-CBC \
 with HMAC-SHA2 and MODP-2048 first, and no ML-KEM, which some of it refuses to read. The price is that the keys are \
-not safe from a future quantum computer."
+not safe from a future quantum computer.
+
+Groups of curves over 2^n (EC2N; groups 3, 4 and 6 to 13 of IKEv1) are not done here. A peer that offers nothing else, \
+or a list that names one, needs MODP-2048 (group 14) or ECP-256 (group 19)."
 
 E102 102 Error "no common ESP algorithms"
 "Both sides know each other by now, but could not agree on the algorithms for the traffic itself (the child SA), so \
@@ -737,7 +740,8 @@ E524 524 Error "a certificate or key cannot be used"
 "A file that the configuration names was read, and what is in it is no certificate or key that can be used here.
 
 Usual causes: the files of two keys mixed up; a private key with a password on it; an RSA key of less than 2048 bits; \
-a kind of key that is not supported (Ed448, DSA, other curves than P-256, P-384 and P-521).
+a kind of key that is not supported (Ed448, other curves than P-256, P-384 and P-521); a DSA key whose numbers do not \
+go together.
 
 `openssl x509 -in FILE -text` and `openssl pkey -in FILE -text` show what a file holds."
 

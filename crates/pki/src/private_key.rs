@@ -1,10 +1,12 @@
-//! Private keys from files: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017), SEC 1 (RFC 5915).
+//! Private keys from files: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017), SEC 1 (RFC 5915), and what OpenSSL has for
+//! DSA.
 
 use std::sync::Arc;
 
 use adit_crypto::{KeyError, KeyKind, SigningKey};
 use der::Tag;
 
+use crate::algorithm::{SEQUENCE, element};
 use crate::public_key::curve_of;
 use crate::read::{Reader, explicit};
 use crate::{PkiError, PublicKey, oid, pem};
@@ -30,6 +32,7 @@ impl PrivateKey {
                 "PRIVATE KEY" => Self::from_pkcs8(der),
                 "RSA PRIVATE KEY" => Self::of(SigningKey::rsa(der)?),
                 "EC PRIVATE KEY" => Self::from_sec1(der),
+                "DSA PRIVATE KEY" => Self::from_openssl(der),
                 "ENCRYPTED PRIVATE KEY" => Err(PkiError::Encrypted),
                 "" => Self::from_der(der),
                 // `openssl ecparam -genkey` puts `EC PARAMETERS` in front, others a certificate.
@@ -39,13 +42,17 @@ impl PrivateKey {
         Err(PkiError::Missing("private key"))
     }
 
-    /// Any of the three, without a label that says which. An Ed448 key is one all the same.
+    /// Any of the four, without a label that says which. What is one of PKCS#8 that cannot be used is one all
+    /// the same.
     fn from_der(der: &[u8]) -> Result<Self, PkiError> {
         match Self::from_pkcs8(der) {
-            Err(PkiError::Key(KeyError::Ed448)) => Err(KeyError::Ed448.into()),
-            read => {
-                read.or_else(|_| Self::from_sec1(der)).or_else(|_| Self::of(SigningKey::rsa(der)?))
+            Err(PkiError::Key(error @ (KeyError::Ed448 | KeyError::DsaSize(..)))) => {
+                Err(error.into())
             }
+            read => read
+                .or_else(|_| Self::from_sec1(der))
+                .or_else(|_| Self::from_openssl(der))
+                .or_else(|_| Self::of(SigningKey::rsa(der)?)),
         }
     }
 
@@ -59,6 +66,10 @@ impl PrivateKey {
         }
         if name == oid::ED25519 {
             return Self::of(SigningKey::ed25519(der)?);
+        }
+        if name == oid::DSA {
+            let parameters = algorithm.raw()?;
+            return Self::of(SigningKey::dsa(parameters, info.take(Tag::OctetString)?)?);
         }
         if name == oid::ED448 {
             return Err(KeyError::Ed448.into());
@@ -85,6 +96,17 @@ impl PrivateKey {
             },
         };
         Self::of(SigningKey::curve(kind.ok_or(KeyError::Unsupported)?, der)?)
+    }
+
+    /// DSAPrivateKey of OpenSSL: version, p, q, g, the public number and the private one.
+    fn from_openssl(der: &[u8]) -> Result<Self, PkiError> {
+        let mut key = Reader::new(der, PART)?.sequence(PART)?;
+        let _version = key.take(Tag::Integer)?;
+        let group = [key.raw()?, key.raw()?, key.raw()?].concat();
+        let _public = key.take(Tag::Integer)?;
+        let number = key.raw()?;
+        key.finish()?;
+        Self::of(SigningKey::dsa(&element(SEQUENCE, &group), number)?)
     }
 
     fn of(key: SigningKey) -> Result<Self, PkiError> {

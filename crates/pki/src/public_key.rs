@@ -54,6 +54,9 @@ impl PublicKey {
             VerifyingKey::curve(curve_of(curve).ok_or(KeyError::Unsupported)?, bits)?
         } else if name == oid::ED25519 {
             VerifyingKey::ed25519(bits)?
+        } else if name == oid::DSA {
+            // With parameters of its own: nobody inherits those of an authority (RFC 3279 §2.3.2) any more.
+            VerifyingKey::dsa(&[algorithm.raw()?, bits].concat())?
         } else if name == oid::ED448 {
             return Err(KeyError::Ed448.into());
         } else {
@@ -66,18 +69,25 @@ impl PublicKey {
 
     /// The SubjectPublicKeyInfo of a bare key.
     pub(crate) fn of(key: &VerifyingKey) -> Result<Self, PkiError> {
+        let mut octets = key.octets();
         let algorithm = match key.kind() {
             KeyKind::Rsa(_) => {
                 [element(OBJECT_IDENTIFIER, oid::RSA_ENCRYPTION), vec![5, 0]].concat()
             }
             KeyKind::Ed25519 => element(OBJECT_IDENTIFIER, oid::ED25519),
+            KeyKind::Dsa(_) => {
+                let mut parts = Reader::new(octets, PART)?;
+                let parameters = parts.raw()?;
+                octets = parts.raw()?;
+                [&element(OBJECT_IDENTIFIER, oid::DSA), parameters].concat()
+            }
             curve @ (KeyKind::P256 | KeyKind::P384 | KeyKind::P521) => [
                 element(OBJECT_IDENTIFIER, oid::EC_PUBLIC_KEY),
                 element(OBJECT_IDENTIFIER, oid_of(curve)),
             ]
             .concat(),
         };
-        let bits = [&[0], key.octets()].concat();
+        let bits = [&[0], octets].concat();
         let parts = [element(SEQUENCE, &algorithm), element(BIT_STRING, &bits)].concat();
         Self::from_der(&element(SEQUENCE, &parts))
     }
@@ -142,7 +152,7 @@ fn oid_of(curve: KeyKind) -> &'static [u8] {
     match curve {
         KeyKind::P384 => oid::P384,
         KeyKind::P521 => oid::P521,
-        KeyKind::P256 | KeyKind::Rsa(_) | KeyKind::Ed25519 => oid::P256,
+        KeyKind::P256 | KeyKind::Rsa(_) | KeyKind::Ed25519 | KeyKind::Dsa(_) => oid::P256,
     }
 }
 

@@ -27,7 +27,7 @@ enum About {
     Rest,
 }
 
-const SETS: [Set; 37] = [
+const SETS: [Set; 38] = [
     cipher("nist_gcm_decrypt_128.json", &["aes_gcm_gives_the_answers_of_nist"]),
     cipher("wycheproof_aes_gcm.json", &["aes_gcm_gives_the_answers_of_wycheproof"]),
     cipher(
@@ -60,6 +60,7 @@ const SETS: [Set; 37] = [
     rest("rfc7748_x448.json", &["x448_gives_the_answers_of_rfc_7748"]),
     rest("rsa_forged.json", &["forged_rsa_signatures_are_refused"]),
     rest("rsa_decryption.json", &["rsa_ciphertexts_and_what_is_none_decrypt_as_openssl_does"]),
+    rest("dsa.json", &["dsa_signatures_are_those_of_openssl"]),
     rest("wycheproof_x25519.json", &["x25519_gives_the_answers_of_wycheproof_and_refuses_zeros"]),
     rest(
         "wycheproof_ecdh_secp256r1.json",

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod cipher;
+mod dsa;
 mod encryption;
 mod kx;
 mod prf;

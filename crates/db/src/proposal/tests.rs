@@ -77,6 +77,16 @@ fn ah_has_integrity_algorithms_alone() {
     assert_eq!(cautions.iter().map(|one| one.algorithm).collect::<Vec<_>>(), ["ah", "md5"]);
 }
 
+/// Groups of curves over 2^n (RFC 2409 §6.3, §6.4) are no mistyped words.
+#[test]
+fn ec2n_groups_are_refused_by_name() {
+    for word in ["ec2n155", "EC2N185", "ec2n163"] {
+        let error = ProposalSpec::ike(&format!("aes128-sha1-{word}")).unwrap_err();
+        assert_eq!(error, ProposalError::Ec2n(word.to_owned()));
+        assert!(error.to_string().contains("use modp2048 or ecp256"), "{error}");
+    }
+}
+
 /// As swanctl: the integrity algorithm gives the PRF, and goes if the cipher is an AEAD.
 #[test]
 fn prf_is_implied_by_integrity() {

@@ -10,7 +10,7 @@ use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType};
 use adit_wire::ip::FlowKey;
-use adit_wire::isakmp::Header;
+use adit_wire::isakmp::{Header, Sa};
 
 use crate::command::Path;
 use crate::context::Context;
@@ -22,7 +22,8 @@ use crate::output::Output;
 use crate::timers::TimerOwner;
 use crate::v1::ike_sa::IkeSa;
 use crate::v1::{
-    self, Core, Exchange, Phase1, Received, choose_phase1, claimed_identity, encryption, refusal,
+    self, Core, Exchange, Phase1, Received, choose_phase1, claimed_identity, ec2n, encryption,
+    refusal,
 };
 
 use super::Endpoint;
@@ -38,9 +39,12 @@ const CROSSING: Duration = Duration::from_secs(10);
 type Refusal = Box<(ConnectionName, NotifyType, FailureReason)>;
 
 /// No suite of the connection is in the offer.
-fn no_suite(connection: &Arc<Connection>) -> Refusal {
+fn no_suite(connection: &Arc<Connection>, offer: Option<&Sa<'_>>) -> Refusal {
     let (by, ours, theirs) = (By::Us, connection.proposals.clone(), Vec::new());
-    let reason = FailureReason::NoCommonIkeSuite { by, ours, theirs };
+    let reason = match offer.and_then(ec2n::alone) {
+        Some(groups) => FailureReason::Ec2nAlone { groups, ours },
+        None => FailureReason::NoCommonIkeSuite { by, ours, theirs },
+    };
     Box::new((connection.name.clone(), NotifyType::NO_PROPOSAL_CHOSEN, reason))
 }
 
@@ -48,7 +52,7 @@ fn no_suite(connection: &Arc<Connection>) -> Refusal {
 /// to nobody: its address has to do.
 fn encrypted_refusal(connection: &Arc<Connection>, exchange: Exchange, path: Path) -> Refusal {
     if exchange.is_for(connection) {
-        return no_suite(connection);
+        return no_suite(connection, None);
     }
     let (exchange, remote) = (exchange.named(), path.remote.ip().into());
     let reason = FailureReason::AggressiveRefused { exchange, remote };
@@ -115,7 +119,7 @@ impl Endpoint {
             Some((choose_phase1(connection, sa, exchange)?, Arc::clone(connection)))
         });
         let Some((choice, connection)) = chosen else {
-            let refused = candidates.first().map(no_suite);
+            let refused = candidates.first().map(|connection| no_suite(connection, Some(sa)));
             return self.refuse_v1_opening(path, header, refused, now, rng);
         };
         let is_short = octets.len() < choice.answer_octets(exchange);

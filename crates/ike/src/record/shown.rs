@@ -69,6 +69,7 @@ fn digest(output: &Output) -> Vec<u8> {
             | AuthJobKind::Derive
             | AuthJobKind::Decapsulate { .. }
             | AuthJobKind::Decrypt(_)
+            | AuthJobKind::Trust { .. }
             | AuthJobKind::SignHash { .. }
             | AuthJobKind::VerifyHash { .. } => vec![&job.octets],
             AuthJobKind::VerifyAndSign { ours, .. } => vec![&job.octets, ours],

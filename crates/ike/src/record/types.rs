@@ -116,7 +116,7 @@ enums! {
         10 Decrypted(messages)
     }
     SignFailure { 0 NoKey(identity), 1 NoScheme { key, takes } }
-    KeyKind { 0 Rsa(bits), 1 P256, 2 P384, 3 P521, 4 Ed25519 }
+    KeyKind { 0 Rsa(bits), 1 P256, 2 P384, 3 P521, 4 Ed25519, 5 Dsa(bits) }
     Distrust {
         0 UnknownIssuer { subject, issuer },
         1 OtherIssuer { subject, issuer },

@@ -23,6 +23,7 @@ use super::answer::{self, Refused};
 use super::child::{Child, ChildPhase};
 use super::core::Core;
 use super::dpd::{Dpd, Liveness};
+use super::encryption;
 use super::informational;
 use super::keys::Iv;
 use super::lifetimes::{self, News};
@@ -167,7 +168,9 @@ impl Established {
         };
         Self {
             since: cx.now,
-            rekey_at: limit.and_then(|limit| cx.now.checked_add(rekey(limit))),
+            rekey_at: limit
+                .and_then(|limit| cx.now.checked_add(rekey(limit)))
+                .filter(|_| encryption::may_call(connection)),
             over_at: limit.and_then(|limit| cx.now.checked_add(limit)),
             quick_modes: Vec::new(),
             wanted: VecDeque::new(),

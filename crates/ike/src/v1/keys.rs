@@ -149,9 +149,14 @@ impl Keys {
 
     /// HASH_I or HASH_R.
     pub(crate) fn phase1_hash(&self, over: Phase1Hash<'_>) -> Secret {
+        self.phase1_hash_by(self.prf, over)
+    }
+
+    /// The same by another prf than the suite's, which a signature may want (RFC 2409 §5.1).
+    pub(crate) fn phase1_hash_by(&self, prf: Prf, over: Phase1Hash<'_>) -> Secret {
         let Phase1Hash { of, core, material, id_body } = over;
         let (public, cookies) = (material.public(), core.cookies());
-        self.skeyids.identity_hash(self.prf, of, public, cookies, &material.sa_body, id_body)
+        self.skeyids.identity_hash(prf, of, public, cookies, &material.sa_body, id_body)
     }
 
     /// HASH(1) of a quick mode, and of an Informational exchange.

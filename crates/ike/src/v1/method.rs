@@ -5,7 +5,7 @@
 //! One number of a transform says it for both ends: which proof each of them gives, and whether one of
 //! them has a user who proves himself afterwards.
 
-use adit_crypto::KeyKind;
+use adit_crypto::{KeyKind, Prf};
 use adit_db::{AuthSpec, Connection, SignatureSpec, UserAuth};
 use adit_wire::iana::doi::Phase1Auth;
 
@@ -37,7 +37,7 @@ pub(crate) enum Base {
 /// What signs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Algorithm {
-    /// DSS, with which nobody here signs.
+    /// DSA over the bare hash, which is by SHA-1 whatever the suite has (RFC 2409 §5.1).
     Dss,
     /// RSA over the bare hash (RFC 2409 §5.1).
     Rsa,
@@ -139,6 +139,14 @@ impl Method {
         }
     }
 
+    /// The prf of the hash that proves this end.
+    pub(crate) fn proof_prf(self, of: Role, suites: Prf) -> Prf {
+        match self.proof(of) {
+            ProofKind::Hash => suites,
+            ProofKind::Signature(algorithm) => algorithm.own_prf().unwrap_or(suites),
+        }
+    }
+
     /// Whether SKEYID comes of a secret that both know: who has another one reads nothing.
     pub(crate) fn has_secret(self) -> bool {
         self.base == Base::PreSharedKey
@@ -162,8 +170,9 @@ pub(crate) fn methods_of(connection: &Connection, role: Role) -> Vec<Method> {
     let (of_devices, is_hybrid) = match (&connection.pad.local_auth, &connection.pad.remote_auth) {
         (AuthSpec::Psk, AuthSpec::Psk) => (vec![Method::PRE_SHARED_KEY], false),
         (AuthSpec::Signature(ours), AuthSpec::Signature(_)) => (signatures(ours), false),
-        (AuthSpec::Null, AuthSpec::Signature(_)) if user == Some(role) => {
-            (vec![plain(Base::Signature(Algorithm::Rsa))], true)
+        (AuthSpec::Null, AuthSpec::Signature(theirs)) if user == Some(role) => {
+            let algorithm = if signs_by_dss(theirs) { Algorithm::Dss } else { Algorithm::Rsa };
+            (vec![plain(Base::Signature(algorithm))], true)
         }
         (AuthSpec::Signature(ours), AuthSpec::Null) if user == Some(role.other()) => {
             (signatures(ours), true)
@@ -176,19 +185,28 @@ pub(crate) fn methods_of(connection: &Connection, role: Role) -> Vec<Method> {
     with_user.filter(|method| method.number().is_some()).collect()
 }
 
-/// By what kind of key we have. Where the configuration names none, it may be any: they are known where
-/// the private keys are.
+/// By what kind of key we have. Where the configuration names none, it may be any but DSA, which is for those
+/// who ask for it: they are known where the private keys are.
 fn signatures(ours: &SignatureSpec) -> Vec<Method> {
-    let certified = ours.certificates.iter().filter(|one| !one.is_authority());
-    let kinds: Vec<KeyKind> = certified
-        .map(|one| one.public_key().kind())
-        .chain(ours.public_keys.iter().map(|key| key.kind()))
-        .collect();
+    let kinds = kinds(ours);
     let all = [Algorithm::EcdsaP256, Algorithm::EcdsaP384, Algorithm::EcdsaP521, Algorithm::Rsa];
     let may = |algorithm: &Algorithm| {
         kinds.is_empty() || kinds.iter().any(|kind| Algorithm::of(*kind) == Some(*algorithm))
     };
-    all.into_iter().filter(may).map(|algorithm| plain(Base::Signature(algorithm))).collect()
+    let dss = signs_by_dss(ours).then_some(Algorithm::Dss);
+    let may = all.into_iter().filter(may).chain(dss);
+    may.map(|algorithm| plain(Base::Signature(algorithm))).collect()
+}
+
+fn signs_by_dss(spec: &SignatureSpec) -> bool {
+    kinds(spec).iter().any(|kind| Algorithm::of(*kind) == Some(Algorithm::Dss))
+}
+
+/// Of what kind the keys are that the configuration names.
+fn kinds(spec: &SignatureSpec) -> Vec<KeyKind> {
+    let certified = spec.certificates.iter().filter(|one| !one.is_authority());
+    let certified = certified.map(|one| one.public_key().kind());
+    certified.chain(spec.public_keys.iter().map(|key| key.kind())).collect()
 }
 
 impl Algorithm {
@@ -199,7 +217,18 @@ impl Algorithm {
             KeyKind::P256 => Some(Self::EcdsaP256),
             KeyKind::P384 => Some(Self::EcdsaP384),
             KeyKind::P521 => Some(Self::EcdsaP521),
+            KeyKind::Dsa(_) => Some(Self::Dss),
             KeyKind::Ed25519 => None,
+        }
+    }
+
+    /// The prf of HASH_I and HASH_R where it is not that of the suite. RFC 2409 §5.1: a signature whose algorithm
+    /// is tied to a hash is over HASH_I or HASH_R by the HMAC of that hash, and DSS is tied to SHA-1; all else
+    /// stays with what was negotiated.
+    fn own_prf(self) -> Option<Prf> {
+        match self {
+            Self::Dss => Some(Prf::HmacSha1),
+            Self::Rsa | Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521 => None,
         }
     }
 }
@@ -218,6 +247,21 @@ mod tests {
             let extended = method.is_some_and(|method| method.extended.is_some());
             assert_eq!(extended, number.is_followed_by_xauth(), "{number}");
         }
+    }
+
+    /// RFC 2409 §5.1: what DSS signs is by HMAC-SHA1, and nothing else is.
+    #[test]
+    fn dss_signs_a_hash_of_its_own() {
+        let proof =
+            |number, of| Method::from_number(number).unwrap().proof_prf(of, Prf::HmacSha2_512);
+        let both = [Role::Initiator, Role::Responder];
+        let prfs = |number| both.map(|of| proof(number, of));
+        assert_eq!(prfs(Phase1Auth::DSS_SIGNATURES), [Prf::HmacSha1; 2]);
+        assert_eq!(prfs(Phase1Auth::XAUTH_INIT_DSS), [Prf::HmacSha1; 2]);
+        // The client's is no signature.
+        assert_eq!(prfs(Phase1Auth::HYBRID_INIT_DSS), [Prf::HmacSha2_512, Prf::HmacSha1]);
+        assert_eq!(prfs(Phase1Auth::RSA_SIGNATURES), [Prf::HmacSha2_512; 2]);
+        assert_eq!(prfs(Phase1Auth::ECDSA_SHA256_P256), [Prf::HmacSha2_512; 2]);
     }
 
     /// draft-ietf-ipsec-isakmp-hybrid-auth-05 §3.2: the client sends a hash, the gateway a signature.

@@ -30,6 +30,7 @@ mod child;
 mod child_suite;
 mod core;
 mod dpd;
+pub(crate) mod ec2n;
 pub(crate) mod encryption;
 mod established;
 mod fragmentation;

@@ -13,6 +13,7 @@ use adit_wire::isakmp::{ChainBuilder, Sa};
 use crate::failure::FailureReason;
 
 use super::core::Core;
+use super::ec2n;
 use super::keys::Iv;
 use super::received::Received;
 
@@ -49,22 +50,16 @@ fn check(sa: &Sa<'_>) -> Result<(), FailureReason> {
         let mut found = transform.attributes.iter().filter(|one| one.class == class.0);
         found.next().and_then(|one| one.value.number())
     };
-    if value(Phase1Class::GROUP_TYPE) == Some(EC2N) {
+    if ec2n::is_asked_for(transform) {
         return Err(OF_EC2N);
     }
     let number = value(Phase1Class::GROUP_DESCRIPTION).ok_or(PRIVATE)?;
     let group = u16::try_from(number).map(GroupId).map_err(|_| PRIVATE)?;
-    if [GroupId(3), GroupId(4)].contains(&group) {
-        return Err(OF_EC2N);
-    }
     let is_alone =
         transform.attributes.iter().all(|one| one.class == Phase1Class::GROUP_DESCRIPTION.0);
     let is_ours = group.key_exchange().and_then(KeyExchange::from_id).is_some();
     if is_alone && is_ours { Ok(()) } else { Err(PRIVATE) }
 }
-
-/// The type of curves over 2^n (RFC 2409 appendix A).
-const EC2N: u64 = 3;
 
 const NO_GROUP: FailureReason =
     FailureReason::PeerMisbehaved("New Group mode that names no group, or several");

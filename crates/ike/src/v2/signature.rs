@@ -8,7 +8,7 @@
 //! are: [`sign`] and [`verify`] are called from [`AuthJob::answer_with`](crate::AuthJob::answer_with).
 //!
 //! Declined: signing with SHA-1 (a peer without RFC 7427 gets method 1 with SHA2-256, which RFC 7296
-//! §3.8 allows); DSS (method 3); Ed448, of which no library is fit for long-term keys (a key of that
+//! §3.8 allows); DSS (method 3), which IKEv1 alone has here; Ed448, of which no library is fit for long-term keys (a key of that
 //! kind is refused by name when it is read); certificates by PKCS #7, hash and URL (§3.6), from DNS;
 //! sending raw public keys in CERT payloads, as both sides know them.
 
@@ -431,7 +431,7 @@ fn sign_as_before(
     let scheme = match kind {
         KeyKind::Rsa(_) => SignatureScheme::RsaPkcs1(SignatureHash::Sha2_256),
         KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => SignatureScheme::Ecdsa(kind.own_hash()),
-        KeyKind::Ed25519 => return None,
+        KeyKind::Ed25519 | KeyKind::Dsa(_) => return None,
     };
     if !is_allowed(spec, scheme) {
         return None;
@@ -440,15 +440,15 @@ fn sign_as_before(
         KeyKind::P256 => AuthMethod::ECDSA_SHA256_P256,
         KeyKind::P384 => AuthMethod::ECDSA_SHA384_P384,
         KeyKind::P521 => AuthMethod::ECDSA_SHA512_P521,
-        KeyKind::Rsa(_) | KeyKind::Ed25519 => {
+        KeyKind::Rsa(_) | KeyKind::Ed25519 | KeyKind::Dsa(_) => {
             return Some((AuthMethod::RSA_SIGNATURE, key.key().sign(scheme, octets)?));
         }
     };
     Some((method, key.key().sign_concatenated(octets)?))
 }
 
-/// What IKEv1 has for a signature: of RSA one of the bare hash (RFC 2409 §5.1), of ECDSA two numbers in a
-/// row (RFC 4754 §5).
+/// What IKEv1 has for a signature: of RSA and DSA one of the bare hash (RFC 2409 §5.1), of ECDSA two numbers in
+/// a row (RFC 4754 §5).
 fn sign_hash(
     method: AuthMethod,
     key: &PrivateKey,
@@ -460,6 +460,9 @@ fn sign_hash(
     if method == AuthMethod::RSA_SIGNATURE {
         return key.key().sign_bare(hash).filter(|_| is_rsa && takes_bare(spec));
     }
+    if method == AuthMethod::DSS_SIGNATURE {
+        return key.key().sign_bare(hash).filter(|_| is_dsa(kind) && takes_dss(spec));
+    }
     let allowed =
         curve_of(method) == Some(kind) && is_allowed(spec, SignatureScheme::Ecdsa(kind.own_hash()));
     if allowed { key.key().sign_bare(hash) } else { None }
@@ -469,6 +472,15 @@ fn sign_hash(
 fn takes_bare(spec: &SignatureSpec) -> bool {
     let is_rsa = |scheme: &SignatureScheme| matches!(scheme, SignatureScheme::RsaPkcs1(_));
     spec.schemes.is_empty() || spec.schemes.iter().any(is_rsa)
+}
+
+/// Whether DSA is allowed: no scheme has a name for it.
+fn takes_dss(spec: &SignatureSpec) -> bool {
+    spec.schemes.is_empty()
+}
+
+fn is_dsa(kind: KeyKind) -> bool {
+    matches!(kind, KeyKind::Dsa(_))
 }
 
 fn curve_of(method: AuthMethod) -> Option<KeyKind> {
@@ -618,6 +630,8 @@ enum Form {
     Rsa(Vec<SignatureScheme>),
     /// RSASSA-PKCS1-v1_5 of a hash that it does not name (RFC 2409 §5.1).
     BareRsa,
+    /// DSA of such a hash, the two numbers in a row.
+    BareDsa,
     /// ECDSA of the hash itself (IKEv1).
     BareCurve(KeyKind),
     /// ECDSA with two numbers in a row, on this curve.
@@ -639,6 +653,7 @@ impl<'a> Signature<'a> {
             AuthMethod::RSA_SIGNATURE if is_hash => {
                 return Err(Distrust::Method("RSA signatures are not allowed here".to_owned()));
             }
+            AuthMethod::DSS_SIGNATURE if is_hash && takes_dss(spec) => Form::BareDsa,
             AuthMethod::RSA_SIGNATURE => {
                 let schemes = SignatureScheme::ALL.into_iter().filter(|scheme| {
                     matches!(scheme, SignatureScheme::RsaPkcs1(_)) && is_allowed(spec, *scheme)
@@ -671,6 +686,7 @@ impl<'a> Signature<'a> {
                 schemes.iter().any(|scheme| key.verifies(*scheme, message, self.octets))
             }
             Form::BareRsa => key.verifies_bare(message, self.octets),
+            Form::BareDsa => is_dsa(key.kind()) && key.verifies_bare(message, self.octets),
             Form::BareCurve(kind) => key.kind() == *kind && key.verifies_bare(message, self.octets),
             Form::Curve(kind) => {
                 key.kind() == *kind && key.verifies_concatenated(message, self.octets)

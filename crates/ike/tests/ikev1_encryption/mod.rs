@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_db::{Aggressive, AuthSpec, Connection, NonceEncryption, ProposalSpec, SignatureSpec};
-use adit_ike::{By, FailureReason};
+use adit_ike::{By, Command, FailureReason};
 use adit_pki::{Certificate, PrivateKey, PublicKey};
 use adit_wire::iana::TransformType;
 use adit_wire::iana::isakmp::PayloadType;
@@ -13,6 +13,7 @@ use adit_wire::isakmp::{Header, Payloads};
 
 use super::common::{Pair, reversed};
 use super::ikev1_nat::Behind;
+use super::ikev1_signatures::{Authority, authority, certified as signed_by};
 use super::{
     INFORMATIONAL, MAIN_MODE, QUICK_MODE, assert_any_is_lost_or_repeated, exchange, v1_connections,
 };
@@ -143,6 +144,172 @@ fn the_initiator_says_which_certificate_it_has_used() {
             pair.assert_one_tunnel();
         }
     }
+}
+
+/// A certificate and its key.
+type Own = (Arc<Certificate>, Arc<PrivateKey>);
+
+fn own(name: &str, by: &Authority) -> Own {
+    signed_by(name, by, &rcgen::PKCS_RSA_SHA256)
+}
+
+/// The initiator has a certificate; the responder knows the authority of its peers, and not their keys.
+fn vouched(
+    kind: NonceEncryption,
+    aggressive: Aggressive,
+    (certificate, own_key): &Own,
+    trusted: &Authority,
+) -> Pair {
+    let mut connections = encrypting(kind, aggressive);
+    let [left, right] = &mut connections;
+    bring(left, right, certificate, trusted);
+    let mut pair = pair_of(connections);
+    pair.left.credentials.add_key(Arc::clone(own_key));
+    pair
+}
+
+fn bring(
+    caller: &mut Connection,
+    called: &mut Connection,
+    own: &Arc<Certificate>,
+    trusted: &Authority,
+) {
+    caller.pad.local_auth = certified(Arc::clone(own));
+    let authorities = vec![Arc::clone(&trusted.certificate)];
+    let spec = SignatureSpec { authorities, ..Default::default() };
+    called.pad.remote_auth = AuthSpec::Signature(Arc::new(spec));
+}
+
+/// Whoever of the two has the lower address, which renews first: the caller goes on calling, and traffic finds
+/// keys all the time.
+#[test]
+fn callers_with_certificates_renew_their_keys() {
+    let ca = authority("ca");
+    for is_left in [true, false] {
+        let mut connections = encrypting(NonceEncryption::Revised, Aggressive::Refuse);
+        let [left, right] = &mut connections;
+        let (certificate, key) = own(if is_left { "left" } else { "right" }, &ca);
+        match is_left {
+            true => bring(left, right, &certificate, &ca),
+            false => bring(right, left, &certificate, &ca),
+        }
+        let mut pair = pair_of(connections);
+        let caller = if is_left { &mut pair.left } else { &mut pair.right };
+        caller.credentials.add_key(key);
+        caller.initiate(pair.now);
+        pair.run();
+        for hour in 0..20 {
+            pair.run_for(Duration::from_hours(1));
+            assert_eq!(pair.left.established().len(), 1, "{is_left} {hour}");
+            assert_eq!(pair.right.established().len(), 1, "{is_left} {hour}");
+            assert!(!pair.left.children.is_empty() && !pair.right.children.is_empty());
+        }
+        let failures = (pair.left.failures(), pair.right.failures());
+        assert!(failures.0.is_empty() && failures.1.is_empty(), "{is_left}: {failures:?}");
+    }
+}
+
+/// The methods in which the initiator may send its certificate.
+const REVISED: [NonceEncryption; 2] = [NonceEncryption::Revised, NonceEncryption::DhLess];
+
+/// RFC 2409 §5.3: `<Cert-I_b>Ke_i` gives a responder the key of an initiator that it has never seen. Nobody
+/// reads on the way whose it is, and no message grows on its way back.
+#[test]
+fn an_initiator_brings_its_certificate() {
+    let authority = authority("ca");
+    let left = own("left", &authority);
+    for kind in REVISED {
+        for aggressive in MODES {
+            let mut pair = vouched(kind, aggressive, &left, &authority);
+            let request = pair.left.initiate(pair.now);
+            let seen = std::cell::RefCell::new(Vec::new());
+            while pair.deliver(|octets| {
+                seen.borrow_mut().push(octets.to_vec());
+                true
+            }) {}
+            let failures = pair.right.failures();
+            assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{kind:?} {failures:?}");
+            pair.assert_one_tunnel();
+            let right = &pair.right.established()[0];
+            assert_eq!(right.remote_id.as_ref().unwrap().to_string(), "left.example");
+            let name = b"left.example";
+            let shows = |octets: &Vec<u8>| octets.windows(name.len()).any(|some| some == name);
+            assert!(!seen.into_inner().iter().any(shows), "{kind:?}");
+        }
+        assert_any_is_lost_or_repeated(6, || {
+            vouched(kind, Aggressive::Initiate, &left, &authority)
+        });
+    }
+}
+
+/// Another authority, another name, no certificate at all: there is no answer, and the operator hears why.
+#[test]
+fn a_certificate_that_is_not_trusted_is_answered_by_nothing() {
+    let (ca, other) = (authority("ca"), authority("elsewhere"));
+    let (left, somebody) = (own("left", &ca), own("somebody", &ca));
+    for kind in REVISED {
+        for aggressive in MODES {
+            for (own, trusted, code) in [(&left, &other, 207), (&somebody, &ca, 210)] {
+                let mut pair = vouched(kind, aggressive, own, trusted);
+                pair.left.initiate(pair.now);
+                pair.run_for(Duration::from_secs(3));
+                let failures = pair.right.failures();
+                assert_eq!(failures[0].reason.code(), Some(code), "{}", failures[0].reason);
+                assert!(pair.left.established().is_empty() && pair.right.established().is_empty());
+            }
+        }
+    }
+    for kind in ALL {
+        let mut pair = vouched(kind, Aggressive::Refuse, &left, &ca);
+        let mut connection = encrypting(kind, Aggressive::Refuse)[0].clone();
+        if kind == NonceEncryption::Plain {
+            connection.pad.local_auth = certified(certificate(0));
+        }
+        pair.left.command(Command::Load(Arc::new(connection)), pair.now);
+        pair.left.initiate(pair.now);
+        pair.run_for(Duration::from_secs(3));
+        let reason = &pair.right.failures()[0].reason;
+        assert!(matches!(reason, FailureReason::NotTrusted { .. }), "{kind:?}: {reason}");
+    }
+}
+
+/// Octets that are no ciphertext, and a certificate that is not what was encrypted, come to the same: to nothing,
+/// and one reason.
+#[test]
+fn what_is_no_certificate_tells_nothing_about_paddings() {
+    let ca = authority("ca");
+    let left = own("left", &ca);
+    for aggressive in MODES {
+        let mut reasons = Vec::new();
+        for wrong in 0..3 {
+            let mut pair = vouched(NonceEncryption::DhLess, aggressive, &left, &ca);
+            let (path, mut message) = with_nonce(&mut pair, aggressive);
+            let nonce = body(&message, PayloadType::NONCE);
+            let sent = body(&message, PayloadType::CERT);
+            match wrong {
+                0 => message[nonce].fill(0),
+                1 => message[nonce.start + 9] ^= 1,
+                _ => message[sent].fill(0x55),
+            }
+            pair.right.datagram(reversed(path), &message, pair.now);
+            reasons.push(pair.right.failures()[0].reason.to_string());
+            let shows = |(_, octets): &(_, Vec<u8>)| exchange(octets) != INFORMATIONAL;
+            assert!(!pair.right.sent.iter().any(shows));
+        }
+        assert_eq!(reasons[0], reasons[1]);
+        assert!(reasons[2].contains("no certificate that can be read"), "{}", reasons[2]);
+    }
+}
+
+/// Who knows the peer's authority alone cannot be the first to encrypt, and says so.
+#[test]
+fn a_responder_by_authority_cannot_call() {
+    let ca = authority("ca");
+    let mut pair = vouched(NonceEncryption::Revised, Aggressive::Refuse, &own("left", &ca), &ca);
+    let request = pair.right.initiate(pair.now);
+    pair.run_for(Duration::from_secs(3));
+    let failure = pair.right.done[&request].as_ref().unwrap_err();
+    assert!(failure.reason.to_string().contains("has to call"), "{}", failure.reason);
 }
 
 /// CHECKLIST T09: each message lost once, each message twice.

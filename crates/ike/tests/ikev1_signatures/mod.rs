@@ -29,12 +29,12 @@ fn params(name: &str) -> CertificateParams {
 /// What a test changes of both sides' tunnels.
 type Shape = fn([Connection; 2]) -> [Connection; 2];
 
-struct Authority {
-    certificate: Arc<Certificate>,
+pub(super) struct Authority {
+    pub(super) certificate: Arc<Certificate>,
     issuer: Issuer<'static, KeyPair>,
 }
 
-fn authority(name: &str) -> Authority {
+pub(super) fn authority(name: &str) -> Authority {
     let mut params = params(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -45,7 +45,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// A certificate of this name by an authority, and its key.
-fn certified(
+pub(super) fn certified(
     name: &str,
     by: &Authority,
     algorithm: &'static rcgen::SignatureAlgorithm,

@@ -26,14 +26,17 @@ Remove the algorithm, or write `allow = [\"3des\"]` into the tunnel's file if th
 algorithm is enough there, as with strongSwan, and the log has the warning.";
 
 pub(super) const E515_TEXT: &str =
-"The tunnel's file allows an algorithm that RFC 8221 or RFC 8247 forbids or advises against, and its lists name it.
+"The tunnel's file allows an algorithm that RFC 8221 or RFC 8247 forbids or advises against, and its lists name it; or a \
+key of a tunnel of IKEv1 is a DSA key of less than 2048 bits.
 
-We know from `allow` and the lists. Whether it is used is up to the peer: the message stays as long as it could be.
+We know from `allow` and the lists, or from the key. Whether what a list names is used is up to the peer: the message \
+stays as long as it could be.
 
 The message says what the algorithm costs. Ciphers with blocks of 64 bits (3des, blowfish, cast128, des) also limit \
 what a key may carry, whatever the lifetimes say: it is replaced after 1 GiB and ends after 4 GiB.
 
-Once the peer knows better, take the word out of the lists and out of `allow`.";
+Once the peer knows better, take the word out of the lists and out of `allow`; for a DSA key make one of RSA or ECDSA, on \
+both sides.";
 
 pub(super) const E516_TEXT: &str =
 "The tunnel uses AH, or its `esp` list names a suite that only authenticates: null with an integrity algorithm, or \

@@ -16,6 +16,7 @@ mod beet;
 mod claims;
 mod classes;
 mod cpus;
+mod dsa;
 mod encap;
 mod encryption;
 mod engine;

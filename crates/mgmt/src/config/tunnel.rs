@@ -41,6 +41,7 @@ use crate::vici::conn::parse_seconds;
 
 mod classes;
 mod cpus;
+mod dsa;
 mod encryption;
 mod forward_secrecy;
 mod outer_header;
@@ -127,6 +128,7 @@ fn read_fields<'a>(
     connection.children.extend(classes);
     connection.children.extend(resources);
     claims::read(fields, &mut connection);
+    let places = dsa::Places::of(fields);
     let key = signature::read(fields, memo, &mut connection);
     let (kem_key, given_up) = static_kem::read(fields, memo, ike_span.clone(), &mut connection);
     encryption::read(fields, asked.version, &mut connection, given_up);
@@ -137,6 +139,7 @@ fn read_fields<'a>(
     remote_access::read(fields, memo, asked.version, &mut connection, &mut access_secrets);
     static_kem::check_proofs(fields, &connection, ike_span);
     asked.settle(fields, &mut connection, has_own_esp);
+    places.check(fields, asked.version, &connection);
     let secret = read_secret(fields, memo, &connection);
     let origin = Origin { file: fields.file.path.clone(), key_lines: fields.key_lines.clone() };
     let connection = Arc::new(connection);
@@ -440,6 +443,14 @@ fn culprit<'a>(key: &str, error: &'a ProposalError) -> (&'a str, String, Option<
     if let ProposalError::UnknownWord { word, nearest } = error {
         let help = nearest.map(|word| format!("did you mean \"{word}\"?"));
         return (word, "unknown algorithm".to_owned(), help);
+    }
+    if let ProposalError::Ec2n(word) = error {
+        let help = "use modp2048 or ecp256, on the peer as well".to_owned();
+        return (
+            word,
+            "an EC2N group, a curve over 2^n, which is not done here".to_owned(),
+            Some(help),
+        );
     }
     if let ProposalError::WrongProtocol { word, .. } = error {
         return (word, error.to_string(), None);

@@ -1,5 +1,6 @@
 //! One constructor for each kind of failure: typed values in, the operator's words out.
 
+mod ec2n;
 mod sessions;
 mod words;
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use adit_db::{Identity, IdentityPattern, ProposalSpec};
+use adit_wire::iana::doi::GroupId;
 use adit_wire::iana::{ExchangeType, KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{Proposal, TrafficSelector};
 
@@ -87,6 +88,23 @@ fn e101_refused_by_us() {
           peer is        strongSwan, says its vendor id
           fix            set proposals = "aes128-prfsha256-sha256-modp2048" here
         "#);
+}
+
+#[test]
+fn e101_ec2n_groups_alone() {
+    let ours = ProposalSpec::ike_list("aes256-sha256-modp2048").unwrap();
+    let groups = [GroupId::EC2N_155, GroupId::EC2N_185];
+    insta::assert_snapshot!(Diagnosis::ec2n_alone(&native(), &groups, &ours), @r#"
+        error[E101]: berlin: the peer offers EC2N groups alone, which are not done here
+          peer offered   group 3, EC2N-155
+                         group 4, EC2N-185
+          we allow       aes256-prfsha256-sha256-modp2048
+          peer is        strongSwan, says its vendor id
+          fix            let the peer use a group that we allow, best MODP-2048 (14) or ECP-256 (19)
+          in             tunnels/berlin.toml
+        "#);
+    let text = Diagnosis::ec2n_alone(&native(), &[], &ours).to_string();
+    assert!(text.contains("that it describes itself"), "{text}");
 }
 
 #[test]

@@ -7,7 +7,8 @@
 //!                  [HASH(1),] <Ni_b>Pubkey, <IDii_b>Ke_i [, <Cert-I_b>Ke_i]
 //! ```
 //!
-//! The responder says the same without HASH(1). Certificates are left unread: we have the peer's key.
+//! The responder says the same without HASH(1) and certificate. The initiator's is left unread where we have its
+//! key already.
 
 use adit_crypto::{RsaPadding, Secret};
 use adit_db::NonceEncryption;
@@ -37,6 +38,7 @@ pub(crate) struct Received<'a> {
     nonce: Option<&'a [u8]>,
     key_exchange: Option<&'a [u8]>,
     id: Option<&'a [u8]>,
+    certificate: Option<&'a [u8]>,
     pub(crate) initial_contact: bool,
 }
 
@@ -59,6 +61,9 @@ impl<'a> Received<'a> {
                 PayloadType::NONCE => once(&mut received.nonce, body)?,
                 PayloadType::KE => once(&mut received.key_exchange, body)?,
                 PayloadType::ID => once(&mut received.id, body)?,
+                PayloadType::CERT => {
+                    received.certificate.get_or_insert(body);
+                }
                 PayloadType::HASH => some(&mut received.hashes, body),
                 PayloadType::VENDOR_ID => some(&mut received.vendor_ids, body),
                 PayloadType::NAT_D | PayloadType::NAT_D_DRAFT => {
@@ -96,6 +101,8 @@ pub(crate) struct Shown {
     /// Its public value, or what stands for one.
     pub(crate) public: Vec<u8>,
     pub(crate) id_body: Vec<u8>,
+    /// The body of its CERT payload, of which the initiator may have one.
+    pub(crate) certificate: Option<Vec<u8>>,
     /// Nothing of it was such that it cannot be right.
     pub(crate) is_sound: bool,
 }
@@ -144,6 +151,10 @@ impl Showing<'_> {
         }
         let sealed = cipher.seal(&shown.id_body).ok_or(NO_CIPHER)?;
         chain.push(PayloadType::ID, |w| w.bytes(&sealed));
+        if let Some(certificate) = &shown.certificate {
+            let sealed = cipher.seal(certificate).ok_or(NO_CIPHER)?;
+            chain.push(PayloadType::CERT, |w| w.bytes(&sealed));
+        }
         Ok(())
     }
 
@@ -168,6 +179,7 @@ pub(crate) struct Sealed {
     nonce: Vec<u8>,
     public: Option<Vec<u8>>,
     id: Vec<u8>,
+    certificate: Option<Vec<u8>>,
 }
 
 impl Sealed {
@@ -180,7 +192,8 @@ impl Sealed {
         };
         let key = received.hashes.first().filter(|_| !answers).map(|digest| digest.to_vec());
         let (nonce, id) = (received.nonce?.to_vec(), received.id?.to_vec());
-        Some(Self { key, nonce, public, id })
+        let certificate = received.certificate.filter(|_| !answers).map(<[u8]>::to_vec);
+        Some(Self { key, nonce, public, id, certificate })
     }
 
     /// What has to be decrypted with the private key.
@@ -201,7 +214,7 @@ impl Sealed {
         if suite.kind == NonceEncryption::Plain {
             let id_body = messages.next().unwrap_or_default().as_bytes().to_vec();
             let public = self.public.unwrap_or_default();
-            return Shown { nonce, public, id_body, is_sound };
+            return Shown { nonce, public, id_body, certificate: None, is_sound };
         }
         let mut cipher = PayloadCipher::new(suite, &nonce, cookie);
         let mut open = |sealed: &[u8]| {
@@ -214,6 +227,8 @@ impl Sealed {
             None => NO_KEY_EXCHANGE.to_vec(),
         };
         let id_body = open(&self.id);
-        Shown { nonce, public, id_body, is_sound }
+        // Whoever has the peer's key does not need it.
+        let certificate = self.certificate.and_then(|sealed| cipher?.open(&sealed));
+        Shown { nonce, public, id_body, certificate, is_sound }
     }
 }

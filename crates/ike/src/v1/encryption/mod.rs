@@ -11,11 +11,13 @@
 //! | `proof` | HASH_I, HASH_R, and whom they prove |
 //! | `suite` | proposals |
 //! | `decrypt` | what is done with the private key, where that one is |
+//! | `trust` | an initiator whose key comes with its certificate |
 //!
 //! Anybody may send octets that are no ciphertext of our key, and watch what comes of them
 //! (Bleichenbacher). So nothing does until the last message: such octets give a nonce that nobody
 //! else can know (`adit_crypto::DecryptingKey`), and what hangs on it takes its way as ever. Both
-//! ends have the other's key beforehand, so that neither identity nor certificate is needed to answer.
+//! ends have the other's key beforehand, so that neither identity nor certificate is needed to answer; but
+//! for a responder that knows the authority of its peers instead (`trust`).
 
 mod decrypt;
 mod messages;
@@ -24,6 +26,7 @@ mod payloads;
 mod phase1;
 mod proof;
 mod suite;
+mod trust;
 
 use std::sync::Arc;
 
@@ -35,6 +38,7 @@ pub use self::decrypt::Ciphertexts;
 pub(crate) use self::decrypt::decrypt;
 pub(crate) use self::opening::{Opening, Unfit};
 pub(crate) use self::phase1::EncryptedPhase1;
+pub(crate) use self::trust::trust;
 #[cfg(test)]
 pub(crate) use self::{payloads::PayloadCipher, suite::Suite};
 
@@ -65,6 +69,19 @@ impl PeerKey {
         let key = EncryptingKey::new(public.key())?;
         Some(Self { key, certificate: named.cloned() })
     }
+}
+
+impl PeerKey {
+    /// That of a certificate which has come from the peer.
+    pub(crate) fn certified(certificate: &Arc<Certificate>) -> Option<Self> {
+        let key = EncryptingKey::new(certificate.public_key().key())?;
+        Some(Self { key, certificate: Some(Arc::clone(certificate)) })
+    }
+}
+
+/// Whether we can begin a phase 1: not where the peer's key comes with the peer.
+pub(crate) fn may_call(connection: &Connection) -> bool {
+    connection.nonce_encryption.is_none() || PeerKey::of(connection).is_some()
 }
 
 /// Octets of our own key's modulus, if the configuration names it.

@@ -13,13 +13,16 @@
 //! Who proves what is first known when HASH_I or HASH_R fits: until then no identity, no lifetime and no
 //! error means anything, and each step takes place whatever the one before has decrypted.
 
+mod certify;
 mod show;
 mod trouble;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_crypto::{KeyShare, RsaPadding, Secret};
 use adit_db::{ChildName, NonceEncryption};
+use adit_pki::Certificate;
 use adit_wire::iana::isakmp::{NotifyType, PayloadType};
 use adit_wire::ikev2::IkeSpi;
 use adit_wire::ip::FlowKey;
@@ -42,11 +45,12 @@ use crate::v1::phase1::{Outcome, StepResult};
 use crate::v1::retransmission::Answered;
 use crate::v1::{informational, nat, vendor};
 
+use self::certify::Certifying;
 use self::show::{answer_room, draw};
 use super::messages::{Received, Sealed, Shown};
 use super::proof::{check_identity, own_proof, proven_identity, set_keys};
 use super::suite::{Choice, Offer, Suite};
-use super::{DHLESS, OAEP, padding};
+use super::{DHLESS, OAEP, padding, trust};
 
 /// A phase 1 under way.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub(crate) struct EncryptedPhase1 {
     kind: NonceEncryption,
     padding: RsaPadding,
     stage: Stage,
+    /// Responder: the peer's certificate, where its key is not known beforehand.
+    certified: Option<Arc<Certificate>>,
     /// What the initiator wants with it.
     pub(crate) wanted: Option<(ChildName, Option<FlowKey>)>,
     answered: Option<Answered>,
@@ -79,6 +85,8 @@ enum Stage {
     SaAnswered { sa_body: Vec<u8>, suite: Suite },
     /// Whoever has the private key decrypts what the peer has shown.
     Decrypting(Box<Decrypting>),
+    /// Responder: whoever knows the authorities looks at the certificate that came.
+    Certifying(Box<Certifying>),
     /// Our nonce is out, and the other's is here: HASH_I or HASH_R is awaited.
     Proving { suite: Suite, material: Box<Material>, peer: Shown },
     /// Nothing comes of it any more.
@@ -101,6 +109,17 @@ struct Decrypting {
     octets: usize,
     /// Initiator, aggressive mode: HASH_R, which came along.
     proof: Option<Vec<u8>>,
+}
+
+/// What the responder answers, once the peer's nonce is decrypted.
+#[derive(Debug)]
+struct Opened {
+    suite: Suite,
+    sa_body: Vec<u8>,
+    answer: Option<Answer>,
+    peer: Shown,
+    /// Octets of the message.
+    octets: usize,
 }
 
 /// The payloads of a second message that are in clear.
@@ -131,6 +150,7 @@ impl EncryptedPhase1 {
             kind,
             padding: RsaPadding::Pkcs1,
             stage: Stage::Over,
+            certified: None,
             wanted,
             answered: None,
             patience: Patience::of(Role::Initiator, cx),
@@ -184,6 +204,7 @@ impl EncryptedPhase1 {
             // What a first message has encrypted is padded before anybody has been asked.
             padding: if is_main { padding(&received.vendor_ids) } else { RsaPadding::Pkcs1 },
             stage: Stage::Over,
+            certified: None,
             wanted: None,
             answered: None,
             patience: Patience::of(Role::Responder, cx),
@@ -252,7 +273,9 @@ impl EncryptedPhase1 {
                 self.handle_nonce(octets, &received, core, cx);
                 Ok(Outcome::Stay)
             }
-            Stage::Decrypting(_) | Stage::Proving { .. } | Stage::Over => Ok(Outcome::Stay),
+            Stage::Decrypting(_) | Stage::Certifying(_) | Stage::Proving { .. } | Stage::Over => {
+                Ok(Outcome::Stay)
+            }
         }
     }
 
@@ -434,7 +457,7 @@ impl EncryptedPhase1 {
     ) -> StepResult {
         let awaited = matches!(&self.stage, Stage::Decrypting(waiting) if waiting.job == job);
         if !awaited {
-            return Ok(Outcome::Stay);
+            return self.handle_trust(job, result, core, cx);
         }
         let messages: Vec<Secret> = match result {
             AuthResult::Decrypted(messages) => messages.into_iter().map(|one| one.0).collect(),
@@ -471,7 +494,22 @@ impl EncryptedPhase1 {
         cx: &mut Context<'_>,
     ) -> StepResult {
         let Decrypting { suite, sa_body, answer, sealed, octets, .. } = waiting;
-        let mut peer = sealed.open(&suite, core.cookie_i, messages);
+        let peer = sealed.open(&suite, core.cookie_i, messages);
+        let opened = Opened { suite, sa_body, answer, peer, octets };
+        match trust::is_wanted(&core.connection) {
+            true => self.ask_trust(opened, core, cx),
+            false => self.answer_opened(opened, core, cx),
+        }
+    }
+
+    /// Responder: goes on when it has the peer's key.
+    fn answer_opened(
+        &mut self,
+        opened: Opened,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        let Opened { suite, sa_body, answer, mut peer, octets } = opened;
         let mut own = draw(core, cx);
         let shared = match suite.group {
             None => Secret::from_slice(NO_KEY_EXCHANGE),

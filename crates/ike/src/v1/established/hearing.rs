@@ -2,6 +2,7 @@
 
 use super::super::child::Child;
 use super::super::core::Core;
+use super::super::encryption;
 use super::super::informational;
 use super::super::lifetimes;
 use super::super::lifetimes::News;
@@ -154,6 +155,7 @@ impl Established {
         let latest = news.latest_renewal(lifetimes::rank(core));
         if let Some(at) = latest.and_then(|latest| self.since.checked_add(latest))
             && !self.superseded
+            && encryption::may_call(&core.connection)
         {
             self.rekey_at = Some(self.rekey_at.map_or(at, |before| before.min(at)));
         }

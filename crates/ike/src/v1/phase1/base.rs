@@ -63,6 +63,7 @@ impl Phase1 {
                     Role::Initiator => &[xi, cky_i, cky_r, sa, id_i, id_r],
                     Role::Responder => &[xr, xi, cky_r, cky_i, sa, id_r, id_i],
                 };
+                let prf = self.method()?.proof_prf(of, prf);
                 Some(prf.compute(key.as_bytes(), parts))
             }
         }

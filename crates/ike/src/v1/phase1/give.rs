@@ -146,7 +146,9 @@ impl Phase1 {
             return Some(hash);
         }
         let (material, id_body) = (&*self.material, self.id_of(of));
-        Some(core.keys.as_ref()?.phase1_hash(Phase1Hash { of, core, material, id_body }))
+        let suite = self.suite.as_ref()?;
+        let over = Phase1Hash { of, core, material, id_body };
+        Some(core.keys.as_ref()?.phase1_hash_by(suite.method.proof_prf(of, suite.prf), over))
     }
 
     fn put_certificates(&self, chain: &mut ChainBuilder) {

@@ -57,6 +57,7 @@ fn start_job(
         | AuthJobKind::CheckPassword { .. } => handshake.rounds.ours,
         AuthJobKind::Verify { .. }
         | AuthJobKind::VerifyHash { .. }
+        | AuthJobKind::Trust { .. }
         | AuthJobKind::VerifyAndSign { .. } => handshake.rounds.theirs,
     };
     let job = cx.out.next_job();

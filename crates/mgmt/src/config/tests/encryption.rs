@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adit_db::{IkeVersion, NonceEncryption};
-use rcgen::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
 use crate::codes::Code;
@@ -18,7 +18,10 @@ impl Lab {
         let key = |kind| KeyPair::generate_for(kind).unwrap();
         let (own, peer) = (key(&rcgen::PKCS_RSA_SHA256), key(&rcgen::PKCS_RSA_SHA256));
         let curve = key(&rcgen::PKCS_ED25519);
+        let mut above = CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        above.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let files = [
+            ("tunnels/ca.pem", (above.self_signed(&curve).unwrap().pem(), 0o100_644)),
             ("tunnels/own.key", (own.serialize_pem(), 0o100_600)),
             ("tunnels/peer.pub", (peer.public_key_pem(), 0o100_644)),
             ("tunnels/curve.key", (curve.serialize_pem(), 0o100_600)),
@@ -82,6 +85,27 @@ fn forward_secrecy_is_not_given_up_by_accident() {
     let text =
         lab.complaint(&format!("{KEYS}\nauth = \"rsa-encryption\"\nforward_secrecy = false"));
     assert!(text.contains("nothing here gives up forward secrecy"), "{text}");
+}
+
+/// RFC 2409 §5.3: of peers that call and send their certificate the authority is enough.
+#[test]
+fn peers_that_call_may_bring_their_certificates() {
+    let lab = Lab::new();
+    let by_authority = |auth: &str, more: &str| {
+        lab.load(&format!(
+            "ike = 1\nauth = \"{auth}\"\nkey = \"file:own.key\"\nca = \"file:ca.pem\"\n{more}"
+        ))
+    };
+    by_authority("revised-rsa-encryption", "keep = \"passive\"").unwrap();
+    by_authority("dhless", "keep = \"passive\"\nforward_secrecy = false").unwrap();
+    for (auth, more) in [
+        ("rsa-encryption", "keep = \"passive\""),
+        ("revised-rsa-encryption", "keep = \"up\""),
+        ("revised-rsa-encryption", "keep = \"on-demand\""),
+    ] {
+        let text = by_authority(auth, more).map(|_| ()).unwrap_err();
+        assert!(text.contains("no key of the peer") && text.contains("`ca` is enough"), "{text}");
+    }
 }
 
 #[test]

@@ -124,3 +124,15 @@ fn aggressive_mode_is_asked_for_and_warned_of() {
         assert_eq!(codes, [Code::E519], "{word}");
     }
 }
+
+/// Groups 3 and 4 of RFC 2409 are told apart from words that mean nothing, in both versions.
+#[test]
+fn ec2n_groups_are_refused_by_name() {
+    for ike in
+        ["[1, \"aes128-sha1-ec2n155\"]", "[1, \"aes128-sha1-ec2n185\"]", "\"aes128-sha1-ec2n163\""]
+    {
+        let text = with(&format!("ike = {ike}"));
+        assert!(text.contains("an EC2N group, a curve over 2^n"), "{text}");
+        assert!(text.contains("use modp2048 or ecp256"), "{text}");
+    }
+}

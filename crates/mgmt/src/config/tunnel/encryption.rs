@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use adit_crypto::KeyKind;
-use adit_db::{AuthSpec, Connection, IkeVersion, NonceEncryption};
+use adit_db::{AuthSpec, Connection, IkeVersion, Keep, NonceEncryption};
 
 use super::super::fields::Fields;
 use super::super::report::Mistake;
@@ -85,6 +85,9 @@ fn check_own_key(fields: &mut Fields<'_>, span: &Range<usize>, connection: &Conn
 fn check_peer_key(fields: &mut Fields<'_>, span: Range<usize>, connection: &Connection) {
     let peer = &connection.pad.remote_auth;
     let kinds = kinds(peer);
+    if kinds.is_empty() && may_come_with_the_peer(connection) {
+        return;
+    }
     let mistake = match kinds.as_slice() {
         [kind] if is_rsa(kind) => return,
         [_] => Mistake::new(span, "nothing can be encrypted to the peer's key")
@@ -92,12 +95,22 @@ fn check_peer_key(fields: &mut Fields<'_>, span: Range<usize>, connection: &Conn
             .help("peer_key = \"file:PEER.pub\", an RSA key"),
         [] => Mistake::new(span, "there is no key of the peer to encrypt to")
             .label("has to be here before the first message")
-            .help("peer_key = \"file:PEER.pub\", or peer_cert = \"file:PEER.pem\""),
+            .help("peer_key = \"file:PEER.pub\", or peer_cert = \"file:PEER.pem\"")
+            .help("of peers that call, `ca` is enough: with keep = \"passive\", and not \"rsa-encryption\""),
         _ => Mistake::new(span, "the peer has several keys")
             .label("what is encrypted is for one of them")
             .help("write a tunnel for each key"),
     };
     fields.mistake(mistake);
+}
+
+/// Whether the peer calls and sends its certificate with its first encrypted payloads, as the revised mode lets it
+/// (RFC 2409 §5.3).
+fn may_come_with_the_peer(connection: &Connection) -> bool {
+    let sends = connection.nonce_encryption.is_some_and(|kind| kind != NonceEncryption::Plain);
+    let is_vouched =
+        connection.pad.remote_auth.signature().is_some_and(|spec| !spec.authorities.is_empty());
+    sends && is_vouched && connection.children.iter().all(|child| child.keep == Keep::Passive)
 }
 
 /// The kinds of the keys that a side may have.

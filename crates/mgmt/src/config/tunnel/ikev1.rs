@@ -307,10 +307,11 @@ fn mixed_proofs(connection: &Connection) -> Option<(&'static str, &'static str)>
     if has_ed25519 {
         return Some(("IKEv1 has no number for Ed25519", "use keys of RSA or ECDSA"));
     }
-    let is_rsa = |kind: &KeyKind| matches!(kind, KeyKind::Rsa(_));
-    let all_rsa = [ours, theirs].into_iter().flatten().all(|spec| keys(spec).iter().all(is_rsa));
-    let is_odd = *user != UserAuth::None && !all_rsa;
-    is_odd.then_some(("XAUTH has numbers for RSA keys alone", "use keys of RSA, or a secret"))
+    let is_known = |kind: &KeyKind| matches!(kind, KeyKind::Rsa(_) | KeyKind::Dsa(_));
+    let all = [ours, theirs].into_iter().flatten().all(|spec| keys(spec).iter().all(is_known));
+    let is_odd = *user != UserAuth::None && !all;
+    is_odd
+        .then_some(("XAUTH has numbers for RSA and DSA keys alone", "use keys of RSA, or a secret"))
 }
 
 fn has_port_ranges(child: &ChildConfig) -> bool {

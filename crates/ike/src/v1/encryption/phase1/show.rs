@@ -2,6 +2,7 @@
 
 use adit_crypto::{KeyShare, Secret};
 use adit_db::NonceEncryption;
+use adit_pki::Distrust;
 use adit_wire::isakmp::ChainBuilder;
 
 use crate::context::Context;
@@ -13,7 +14,7 @@ use crate::v1::phase1::rules::Exchange;
 
 use super::super::messages::{Showing, Shown};
 use super::super::suite::Suite;
-use super::super::{DHLESS, OAEP, PeerKey, own_key_octets};
+use super::super::{DHLESS, OAEP, PeerKey, own_key_octets, trust};
 use super::EncryptedPhase1;
 
 /// Octets of a nonce: all that is secret may be in it.
@@ -33,6 +34,7 @@ impl EncryptedPhase1 {
         if let Some(share) = &share {
             own.public = share.public().to_vec();
         }
+        own.certificate = trust::own_body(&core.connection);
         self.put_shown(suite, &own, chain, core, cx)?;
         Ok((share, own))
     }
@@ -45,10 +47,16 @@ impl EncryptedPhase1 {
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Result<(), FailureReason> {
-        let peer = PeerKey::of(&core.connection).ok_or(NO_PEER_KEY)?;
+        let peer = self.peer_key(core).ok_or_else(|| no_peer_key(core))?;
         let (cookie, names_key) = (core.our_cookie(), core.role.is_initiator());
         let showing = Showing { suite, peer: &peer, padding: self.padding, cookie, names_key };
         showing.put(own, chain, cx.rng)
+    }
+
+    /// Whom we encrypt to.
+    fn peer_key(&self, core: &Core) -> Option<PeerKey> {
+        let known = || PeerKey::of(&core.connection);
+        self.certified.as_ref().map_or_else(known, PeerKey::certified)
     }
 
     /// What we say that we know beside what everybody may know.
@@ -65,6 +73,7 @@ pub(super) fn draw(core: &Core, cx: &mut Context<'_>) -> Shown {
         nonce: Secret::random(NONCE_OCTETS, cx.rng),
         public: NO_KEY_EXCHANGE.to_vec(),
         id_body: identification::phase1_body(&core.own_id()),
+        certificate: None,
         is_sound: true,
     }
 }
@@ -72,7 +81,8 @@ pub(super) fn draw(core: &Core, cx: &mut Context<'_>) -> Shown {
 /// A vendor id that makes the first message of aggressive mode as long as its answer: that has a proof and
 /// NAT-D payloads more, perhaps a longer identity, and what fills an RSA key of ours.
 pub(super) fn answer_room(core: &Core) -> Result<Vec<u8>, FailureReason> {
-    let peer = PeerKey::of(&core.connection).ok_or(NO_PEER_KEY)?.key.ciphertext_len();
+    let peer = PeerKey::of(&core.connection);
+    let peer = peer.ok_or_else(|| no_peer_key(core))?.key.ciphertext_len();
     let own = own_key_octets(&core.connection).unwrap_or(peer);
     let mut id = PADDING.to_vec();
     id.resize(ANSWER_EXCESS_OCTETS + own.saturating_sub(peer), 0);
@@ -85,6 +95,10 @@ const PADDING: &[u8] = b"Adit padding";
 /// A proof and two hashes of addresses by SHA-512, and an identity that is longer than ours by a name.
 const ANSWER_EXCESS_OCTETS: usize = 3 * 68 + 160;
 
-/// What a configuration without the peer's key comes to, which is refused when it is read.
-const NO_PEER_KEY: FailureReason =
-    FailureReason::Internal("the tunnel names no RSA key of the peer");
+/// What a configuration without the peer's key comes to where it is the peer who has to call.
+fn no_peer_key(core: &Core) -> FailureReason {
+    let problem = Distrust::NoCertificate(
+        "nothing can be encrypted to the peer before it has sent its certificate: it has to call",
+    );
+    FailureReason::NotTrusted { remote: core.expected_id(), problem: Box::new(problem) }
+}
