@@ -262,7 +262,7 @@ impl VerifyingKey {
             let key = UnparsedPublicKey::new(algorithm, &self.octets);
             return key.verify_digest(&digest, signature).is_ok();
         }
-        matches!(self.kind, KeyKind::Rsa(_)) && bare::verifies(&self.octets, hash, signature)
+        matches!(self.kind, KeyKind::Rsa(_)) && bare::verifies(self, hash, signature)
     }
 }
 
@@ -420,7 +420,7 @@ impl SigningKey {
     /// that belongs to the curve, the two numbers one after the other (RFC 4754 §7). `None` for other keys.
     pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
-            Pair::Rsa(pair) => bare::sign(&pair.0, &self.public.octets, hash),
+            Pair::Rsa(pair) => bare::sign(&pair.1, hash),
             Pair::Curve(pairs) => {
                 let [_, fixed] = pairs.as_ref();
                 let signature = fixed.sign_digest(&digest(self.public.kind, hash)?).ok()?;
