@@ -113,7 +113,7 @@ impl EncryptingKey {
     /// A number below the modulus that is written in as many octets.
     fn representative(&self, octets: &[u8]) -> Option<BoxedUint> {
         let number = number(octets, self.octets).filter(|_| octets.len() == self.octets)?;
-        (&number < self.modulus.modulus().as_ref()).then_some(number)
+        (number < *self.modulus.modulus().as_ref()).then_some(number)
     }
 
     /// `base^e`. Which steps that takes shows the public exponent, and nothing of the base.

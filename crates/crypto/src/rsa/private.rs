@@ -118,8 +118,8 @@ struct Blind {
     inverse: BoxedMontyForm,
 }
 
-/// Where blinds come from: the squares of one are another, so that an inversion, which costs as much as a
-/// third of the operation, is not needed each time.
+/// Where blinds come from: the squares of one are another, so that an inversion, which costs a quarter of
+/// the operation, is not needed each time.
 struct Blinding {
     secret: Secret,
     current: Blind,
