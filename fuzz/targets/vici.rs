@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use adit_fuzz::Choices;
 use adit_mgmt::api::{self, Progress, ReloadReport, Status, TunnelEvent};
 use adit_mgmt::vici::answer::{Outcome, Version};
+use adit_mgmt::vici::pool::Pools;
 use adit_mgmt::vici::{
     Client, CodecError, Decoder, LogLine, Message, PACKET_OCTETS_MAX, Packet, Request, conn,
     conn_section,
@@ -97,7 +98,7 @@ fn check_request(name: &str, message: &Message) {
             assert_eq!(again.message(), written);
             assert_eq!(format!("{again:?}"), format!("{request:?}"));
             if let Request::LoadConn { name, section } = &request {
-                match conn::connection(name, section) {
+                match conn::connection(name, section, &Pools::new()) {
                     Ok(connection) => drop(conn_section(&connection)),
                     Err(error) => drop(error.to_string()),
                 }

@@ -4,6 +4,7 @@
 #![no_main]
 
 use adit_fuzz::tree;
+use adit_mgmt::vici::pool::Pools;
 use adit_mgmt::vici::{Packet, Request, Section, conn, conn_section};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,7 +13,7 @@ fuzz_target!(|text: &str| {
     let name = lines.next().unwrap_or_default();
     let section = tree::section(&mut lines);
 
-    match conn::connection(name, &section) {
+    match conn::connection(name, &section, &Pools::new()) {
         Ok(connection) => {
             assert_eq!(connection.name.as_str(), name);
             let shown =

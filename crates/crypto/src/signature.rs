@@ -299,7 +299,7 @@ impl VerifyingKey {
             return key.verify_digest(&digest, signature).is_ok();
         }
         match self.kind {
-            KeyKind::Rsa(_) => bare::verifies(&self.octets, hash, signature),
+            KeyKind::Rsa(_) => bare::verifies(self, hash, signature),
             KeyKind::Dsa(_) => dss::verifies(&self.octets, hash, signature),
             KeyKind::P256 | KeyKind::P384 | KeyKind::P521 | KeyKind::Ed25519 => false,
         }
@@ -478,7 +478,7 @@ impl SigningKey {
     /// for other keys.
     pub fn sign_bare(&self, hash: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
-            Pair::Rsa(pair) => bare::sign(&pair.0, &self.public.octets, hash),
+            Pair::Rsa(pair) => bare::sign(&pair.1, hash),
             Pair::Curve(pairs) => {
                 let [_, fixed] = pairs.as_ref();
                 let signature = fixed.sign_digest(&digest(self.public.kind, hash)?).ok()?;

@@ -1,4 +1,5 @@
-//! What the first phase of IKE costs by method and group, both ends in one process: `phase1 MILLISECONDS`.
+//! What the first phase of IKE costs by method and group, both ends in one process:
+//! `phase1 MILLISECONDS [ROW]`, of which a number from 0 is that row alone, for a profile.
 //!
 //! A handshake runs until both ends have an IKE SA, without what follows for its children; the bare
 //! primitives in it are measured by turns with it. Times are of this thread's own processor, so others may
@@ -106,11 +107,15 @@ const BATCH: u32 = 10;
 
 fn main() -> ExitCode {
     let Some(ms) = env::args().nth(1).and_then(|ms| ms.parse().ok()) else {
-        eprintln!("phase1 MILLISECONDS");
+        eprintln!("phase1 MILLISECONDS [ROW]");
         return ExitCode::FAILURE;
     };
     let keys = [(); 2].map(|()| LongTerm::new());
-    for method in &METHODS {
+    let row: Option<usize> = env::args().nth(2).and_then(|row| row.parse().ok());
+    for (number, method) in METHODS.iter().enumerate() {
+        if row.is_some_and(|row| row != number) {
+            continue;
+        }
         measure(method, &keys, Duration::from_millis(ms));
     }
     ExitCode::SUCCESS

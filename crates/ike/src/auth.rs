@@ -130,7 +130,7 @@ impl AuthJob {
             | AuthJobKind::SignHash { .. }
             | AuthJobKind::Decapsulate { .. }
             | AuthJobKind::Decrypt(_)
-            | AuthJobKind::Password
+            | AuthJobKind::Password { .. }
             | AuthJobKind::CheckPassword { .. } => Ok(None),
             AuthJobKind::Verify { auth }
             | AuthJobKind::VerifyAndSign { auth, .. }
@@ -144,7 +144,7 @@ impl AuthJob {
                 AuthJobKind::Derive => (self.derive(keys)?, None),
                 AuthJobKind::Decapsulate { key } => (self.decapsulate(*key, keys)?, None),
                 AuthJobKind::Decrypt(sent) => (decrypt(self, sent, keys)?, None),
-                AuthJobKind::Password => (password(keys)?, None),
+                AuthJobKind::Password { .. } => (password(keys)?, None),
                 AuthJobKind::CheckPassword { password, .. } => (check(password, keys), None),
                 AuthJobKind::Verify { .. }
                 | AuthJobKind::VerifyHash { .. }

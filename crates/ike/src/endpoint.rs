@@ -349,6 +349,7 @@ impl Endpoint {
             retry_at: keeper.poll_timeout(),
             failures: keeper.failures(),
             last_failure: keeper.last_failure().cloned().map(Box::new),
+            past_leases: self.out.pools.past_of(name.as_str()),
         })
     }
 

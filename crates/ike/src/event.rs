@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use adit_db::{
     Aggfrag, Amounts, ChildName, ChildSaId, ClientSettings, Connection, ConnectionName,
-    Encapsulation, Gateway, Identity, IkeSaId, IpComp, Mode,
+    Encapsulation, Gateway, Identity, IkeSaId, IkeVersion, IpComp, Mode,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{KeyExchangeId, ProtocolId};
@@ -279,6 +279,8 @@ pub struct IkeSaInfo {
     pub id: IkeSaId,
     /// The connection; `None` while a responder does not know it yet.
     pub connection: Option<ConnectionName>,
+    /// The protocol.
+    pub version: IkeVersion,
     /// Where it stands.
     pub state: IkeSaState,
     /// Our address and port.
@@ -428,4 +430,6 @@ pub struct ConnectionInfo {
     pub failures: u32,
     /// The last of them; cleared when the connection is up.
     pub last_failure: Option<Box<Failure>>,
+    /// Addresses inside that clients have had, which are kept for them, and what they have proven to be.
+    pub past_leases: Vec<(IpAddr, String)>,
 }

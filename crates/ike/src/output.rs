@@ -172,7 +172,10 @@ pub enum AuthJobKind {
     Derive,
     /// The password by which the connection's user proves who they are (XAUTH). The peer gets it as it
     /// is. Answer: [`AuthResult::Derived`](crate::AuthResult::Derived).
-    Password,
+    Password {
+        /// What our user is called.
+        user: String,
+    },
     /// Whether that is the password of a user of the connection. Answer:
     /// [`AuthResult::Verified`](crate::AuthResult::Verified) or
     /// [`AuthResult::Refused`](crate::AuthResult::Refused).

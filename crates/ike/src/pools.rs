@@ -113,6 +113,17 @@ impl Pools {
         its
     }
 
+    /// The addresses that clients of a connection have had and nobody has now, by client.
+    pub(crate) fn past_of(&self, connection: &str) -> Vec<(IpAddr, String)> {
+        let first = Client { connection: connection.to_owned(), name: String::new() };
+        let all = self.by_client.range((first, false)..);
+        let all = all.take_while(|((client, _), _)| client.connection == connection);
+        let all = all.flat_map(|((client, _), had)| had.iter().map(|one| (*one, &client.name)));
+        let is_past =
+            |address: &IpAddr| self.leases.get(address).is_some_and(|lease| lease.holder.is_err());
+        all.filter(|(one, _)| is_past(one)).map(|(one, name)| (one, name.clone())).collect()
+    }
+
     fn oldest(&self, is_in: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
         self.released.values().copied().find(is_in)
     }
@@ -233,9 +244,14 @@ mod tests {
             assert!(["10.9.0.4", "10.9.0.6"].contains(&given.as_str()), "{given}");
         }
         assert_eq!(ask(&mut pools, pool, "g", None, 7), "none");
+        let past = pools.past_of("oslo");
+        assert!(past.is_empty(), "{past:?}");
+        assert!(pools.past_of("os").is_empty());
         // The IKE SA that took it over keeps it.
         pools.release(IkeSaId(1));
         pools.release(IkeSaId(2));
+        let bobs = ("10.9.0.2".parse().unwrap(), "bob".to_owned());
+        assert_eq!(pools.past_of("oslo"), [bobs]);
         assert_eq!(ask(&mut pools, pool, "g", Some("10.9.0.1"), 8), "10.9.0.2");
         assert_eq!(pools.leases.len(), 6);
         assert!(pools.released.is_empty());

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use adit_db::{Connection, IpComp, Mode};
+use adit_db::{Connection, IkeVersion, IpComp, Mode};
 use adit_mgmt::vici::answer::{Outcome, Stats, Version, counters_message, names_message};
 use adit_mgmt::vici::credentials::{CertSnapshot, Loaded};
+use adit_mgmt::vici::pool::{LeaseSnapshot, PoolSnapshot, Pools, pools_message};
 use adit_mgmt::vici::{
-    ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
-    RequestError, SaSnapshot, conn,
+    AccessSnapshot, ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet,
+    PolicySnapshot, Request, RequestError, SaSnapshot, conn,
 };
 use adit_pki::Certificate;
 use adit_wire::esp::Spi;
@@ -38,13 +39,28 @@ connections {
       remote_ts = 10.2.0.0/24
       start_action = trap } }
   }
+  old {
+    version = 1
+    aggressive = yes
+    pools = rw
+    local { auth = psk }
+    remote { auth = psk }
+    remote-user { auth = xauth }
+    children { net { } }
+  }
   certified {
     local { auth = ed448 }
     remote { auth = pubkey }
   }
 }
+pools { rw {
+  addrs = 10.9.0.0/24
+  dns = 10.1.0.53
+  split_include = 10.1.0.0/16 } }
 secrets { ike-1 { secret = "lab-psk-0123456789"
-  id-b = b.lab } }
+  id-b = b.lab }
+ xauth-alice { secret = horse
+  id = alice } }
 "#;
 
 #[test]
@@ -76,6 +92,10 @@ fn talk(program: &Path, directory: &Path) {
     let loaded = run(&["--load-all", "--noprompt"]);
     assert!(loaded.contains("loaded ike secret 'ike-1'"), "{loaded}");
     assert!(loaded.contains("loaded connection 't'"), "{loaded}");
+    for word in ["loaded xauth secret 'xauth-alice'", "loaded pool 'rw'", "loaded connection 'old'"]
+    {
+        assert!(loaded.contains(word), "no {word} in {loaded}");
+    }
     assert!(
         loaded.contains(
             "loading connection 'certified' failed: local.auth: \"ed448\": no library that others have \
@@ -84,12 +104,18 @@ fn talk(program: &Path, directory: &Path) {
         "{loaded}"
     );
     let again = run(&["--load-conns"]);
-    assert!(again.contains("loaded 1 of 2 connections, 1 failed to load, 0 unloaded"), "{again}");
+    assert!(again.contains("loaded 2 of 3 connections, 1 failed to load, 0 unloaded"), "{again}");
     assert!(run(&["--load-creds", "--clear", "--noprompt"]).contains("loaded ike secret"));
 
     let conns = run(&["--list-conns"]);
     assert!(conns.contains("t: IKEv2, no reauthentication, rekeying every 14400s"), "{conns}");
     assert!(conns.contains("    local:  10.1.0.0/24\n    remote: 10.2.0.0/24"), "{conns}");
+    let old = "old: IKEv1, reauthentication every 14400s";
+    assert!(conns.contains(old) && conns.contains("remote XAuth authentication:"), "{conns}");
+    let pools = run(&["--list-pools", "--leases"]);
+    let line = "rw                   10.9.0.0                            1 / 0 / 254\n";
+    assert!(pools.starts_with(line) && pools.contains("10.9.0.1"), "{pools}");
+    assert!(pools.contains("online") && pools.contains("'alice'"), "{pools}");
     let sas = run(&["--list-sas"]);
     assert!(sas.contains("t: #1, ESTABLISHED, IKEv2, 0101010101010101_i* 0202020202020202_r"));
     assert!(sas.contains("  AES_GCM_16-256/PRF_HMAC_SHA2_384/CURVE_25519"), "{sas}");
@@ -124,7 +150,7 @@ fn talk(program: &Path, directory: &Path) {
         assert!(certs.contains(word), "no {word} in {certs}");
     }
     assert_eq!(run(&["--list-certs", "--type", "x509_crl"]), "");
-    for quiet in ["--list-authorities", "--list-pools", "--flush-certs"] {
+    for quiet in ["--list-authorities", "--flush-certs"] {
         assert_eq!(run(&[quiet]), "", "{quiet}");
     }
     let redirect = run(&["--redirect", "--ike", "t", "--gateway", "192.0.2.3"]);
@@ -205,6 +231,7 @@ fn serve(listener: &UnixListener) {
 struct Daemon {
     connections: BTreeMap<String, Arc<Connection>>,
     secrets: BTreeMap<String, usize>,
+    pools: Pools,
 }
 
 impl Daemon {
@@ -245,23 +272,25 @@ impl Daemon {
     ) -> Result<Message, RequestError> {
         let done = Outcome::ok();
         Ok(match request {
-            Request::LoadConn { name, section } => match conn::connection(&name, &section) {
-                Ok(connection) => {
-                    self.connections.insert(name, Arc::new(connection));
-                    done.message()
+            Request::LoadConn { name, section } => {
+                match conn::connection(&name, &section, &self.pools) {
+                    Ok(connection) => {
+                        self.connections.insert(name, Arc::new(connection));
+                        done.message()
+                    }
+                    Err(error) => refused(&error.to_string()),
                 }
-                Err(error) => Outcome::refused(&error.to_string()).message(),
-            },
+            }
             Request::GetConns => names_message("conns", self.connections.keys().map(|n| &**n)),
             Request::ListConns { .. } => {
                 events.extend(self.connections.values().cloned().map(Event::ListConn));
                 Message::new()
             }
-            Request::LoadShared(shared) => {
-                assert_eq!(shared.owners.len(), 1);
-                self.secrets.insert(shared.id.unwrap(), shared.secret.len());
-                done.message()
-            }
+            Request::LoadShared(_)
+            | Request::LoadUser(_)
+            | Request::LoadPool(_)
+            | Request::UnloadPool { .. }
+            | Request::GetPools(_) => self.secrets_and_pools(request),
             Request::GetKeys => names_message("keys", ["0123"]),
             Request::ListCerts(filter) => {
                 let cert = certificate();
@@ -292,8 +321,7 @@ impl Daemon {
             }
             Request::Initiate(initiate) => {
                 let child = initiate.child.unwrap();
-                let reason = format!("CHILD_SA config '{child}' not found");
-                Outcome::refused(&reason).message()
+                refused(&format!("CHILD_SA config '{child}' not found"))
             }
             Request::Terminate(_) => done.matches(1).terminated(1).message(),
             Request::Rekey(_) | Request::Redirect(_) => done.matches(1).message(),
@@ -304,6 +332,50 @@ impl Daemon {
             _ => return Err(RequestError::UnknownCommand),
         })
     }
+
+    /// Secrets, and what IKEv1 has beside them.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is for others")]
+    fn secrets_and_pools(&mut self, request: Request) -> Message {
+        let done = Outcome::ok();
+        match request {
+            Request::LoadShared(shared) => {
+                assert_eq!(shared.owners.len(), 1);
+                self.secrets.insert(shared.id.unwrap(), shared.secret.len());
+                done.message()
+            }
+            Request::LoadUser(user) => {
+                assert_eq!(user.names, ["alice"]);
+                self.secrets.insert(user.id.unwrap(), user.password.len());
+                done.message()
+            }
+            Request::LoadPool(loaded) => {
+                self.pools.insert(loaded.name, loaded.pool);
+                done.message()
+            }
+            Request::UnloadPool { name } => {
+                self.pools.remove(&name).unwrap();
+                done.message()
+            }
+            Request::GetPools(filter) => {
+                let lease = LeaseSnapshot {
+                    address: [10, 9, 0, 1].into(),
+                    identity: "alice".to_owned(),
+                    online: true,
+                };
+                let shown = self.pools.iter().map(|(name, pool)| PoolSnapshot {
+                    name: name.clone(),
+                    network: pool.network,
+                    leases: vec![lease.clone()],
+                });
+                pools_message(&shown.collect::<Vec<_>>(), filter.leases)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn refused(reason: &str) -> Message {
+    Outcome::refused(reason).message()
 }
 
 fn version() -> Version {
@@ -338,6 +410,7 @@ fn sa() -> SaSnapshot {
     SaSnapshot {
         connection: "t".into(),
         unique_id: 1,
+        version: IkeVersion::V2,
         state: "ESTABLISHED".into(),
         local: "192.0.2.1:500".parse().unwrap(),
         remote: "192.0.2.2:500".parse().unwrap(),
@@ -359,6 +432,7 @@ fn sa() -> SaSnapshot {
         rekey_s: Some(14_000),
         reauth_s: None,
         ppk: false,
+        access: AccessSnapshot::default(),
         children: vec![ChildSnapshot {
             name: "net".into(),
             unique_id: 1,

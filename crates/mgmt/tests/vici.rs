@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use adit_db::Mode;
+use adit_db::{IkeVersion, Mode};
+use adit_mgmt::vici::pool::Pools;
 use adit_mgmt::vici::{
-    ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet, PolicySnapshot, Request,
-    SaSnapshot, Section, Timeout, Value, conn,
+    AccessSnapshot, ChildSnapshot, Decoder, Event, EventKind, LogLine, Message, Packet,
+    PolicySnapshot, Request, SaSnapshot, Section, Timeout, Value, conn,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::{EncryptionId, IntegrityId, KeyExchangeId, PrfId, ProtocolId};
@@ -165,7 +166,7 @@ fn a_connection_comes_back_as_charon_lists_it() {
     let [Request::LoadConn { name, section }] = &requests("load-conn")[..] else { panic!() };
     // Ours is 30 s where swanctl.conf's default is off, and charon lists only what is on.
     let section = section.clone().with("dpd_delay", 0);
-    let connection = conn::connection(name, &section).unwrap();
+    let connection = conn::connection(name, &section, &Pools::new()).unwrap();
     assert_eq!(Event::ListConn(Arc::new(connection)).message(), event("list-conn"));
 }
 
@@ -293,6 +294,7 @@ fn sa() -> SaSnapshot {
     SaSnapshot {
         connection: "t".into(),
         unique_id: 1,
+        version: IkeVersion::V2,
         state: "ESTABLISHED".into(),
         local: "192.0.2.1:4500".parse().unwrap(),
         remote: "192.0.2.2:4500".parse().unwrap(),
@@ -315,6 +317,7 @@ fn sa() -> SaSnapshot {
         rekey_s: Some(14_103),
         reauth_s: None,
         ppk: false,
+        access: AccessSnapshot::default(),
         children: vec![ChildSnapshot {
             name: "net".into(),
             unique_id: 1,

@@ -1,6 +1,8 @@
 //! The keys role: the only place where pre-shared and private keys are. It computes and checks AUTH
 //! values on request (RFC 7296 §2.15) and gives nothing else away.
 
+mod users;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use adit_sys::clock;
 use adit_sys::wake::{CommandReceiver, Interest, Next, wait_for};
 use tracing::{debug, error, info};
 
+pub(crate) use self::users::SharedUser;
+use self::users::SharedUsers;
 use crate::shards::{Refused, ShardLinks};
 
 /// What the keys role is told.
@@ -28,6 +32,8 @@ pub(crate) enum ToKeys {
     Load(SharedSecret),
     /// A post-quantum key of VICI's `load-shared`; replaces the secret with the same id.
     LoadPpk(SharedPpk),
+    /// A user's password of VICI's `load-shared`; replaces the secret with the same id.
+    LoadUser(SharedUser),
     /// Forget the secret with that id.
     Unload(String),
     /// Forget every secret that did not come from the configuration directory.
@@ -182,6 +188,8 @@ struct KeyStore {
     tunnels: BTreeMap<ConnectionName, TunnelSecrets>,
     shared: Vec<SharedSecret>,
     ppks: Vec<SharedPpk>,
+    /// Users of connections of VICI.
+    users: SharedUsers,
     /// Private keys of tunnels.
     tunnel_keys: Vec<Arc<PrivateKey>>,
     /// Static ML-KEM keys of tunnels.
@@ -204,8 +212,13 @@ impl KeyStore {
                 self.unload(&ppk.id);
                 self.ppks.push(ppk);
             }
+            ToKeys::LoadUser(user) => {
+                self.unload(&user.id);
+                self.users.add(user);
+            }
             ToKeys::Unload(id) => self.unload(&id),
             ToKeys::Clear => {
+                self.users.clear();
                 self.shared.clear();
                 self.ppks.clear();
                 self.keys.clear();
@@ -289,8 +302,14 @@ impl KeyStore {
         let tunnel = || self.tunnels.get(&job.connection);
         #[expect(clippy::wildcard_enum_match_arm, reason = "all others are of the two devices")]
         match &job.kind {
-            AuthJobKind::Password => tunnel()?.password.as_ref(),
-            AuthJobKind::CheckPassword { user, .. } => tunnel()?.users.get(user),
+            AuthJobKind::Password { user } => match tunnel() {
+                Some(own) => own.password.as_ref(),
+                None => self.users.password(user),
+            },
+            AuthJobKind::CheckPassword { user, .. } => match tunnel() {
+                Some(own) => own.users.get(user),
+                None => self.users.password(user),
+            },
             _ => self.find(&job.connection, job.round, &job.local_id, &job.remote_id),
         }
     }
@@ -320,6 +339,7 @@ impl KeyStore {
     fn unload(&mut self, id: &str) {
         self.shared.retain(|shared| shared.id != id);
         self.ppks.retain(|ppk| ppk.id != id);
+        self.users.remove(id);
     }
 
     fn set_tunnels(&mut self, tunnels: TunnelKeys) {
@@ -460,8 +480,9 @@ mod tests {
             let ToKeys::Auth(job) = sign(1, connection) else { panic!("a job") };
             store.answer(&AuthJob { kind, ..job })
         };
-        assert!(matches!(ask("oslo", AuthJobKind::Password), AuthResult::Derived(_)));
-        assert_eq!(ask("berlin", AuthJobKind::Password), AuthResult::NoSecret);
+        let password = || AuthJobKind::Password { user: "alice".to_owned() };
+        assert!(matches!(ask("oslo", password()), AuthResult::Derived(_)));
+        assert_eq!(ask("berlin", password()), AuthResult::NoSecret);
         for (connection, user, password, right) in [
             ("berlin", "alice", "horse", true),
             ("berlin", "alice", "horses", false),

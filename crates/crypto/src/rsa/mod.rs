@@ -9,10 +9,11 @@
 //!
 //! The numbers are crypto-bigint's, as those of MODP groups are: its exponentiation takes the same time
 //! for every exponent and base. aws-lc-rs says of a wrong padding that it is wrong, and gives nobody the
-//! bare private operation. The base is blinded all the same.
+//! bare private operation. The base is blinded all the same ([`private`]).
 
 mod oaep;
 mod pkcs1;
+mod private;
 mod rejection;
 
 use core::fmt;
@@ -21,9 +22,11 @@ use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
-use crypto_bigint::{BoxedUint, ConcatenatingMul as _, NonZero, Odd, Resize as _};
+use crypto_bigint::{BoxedUint, Odd};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize;
 
+use self::private::PrivateKey;
 use self::rejection::Synthetic;
 use crate::signature::{KeyError, VerifyingKey};
 use crate::{Prf, Rng, Secret};
@@ -41,7 +44,7 @@ pub enum RsaPadding {
 #[derive(Clone)]
 pub struct EncryptingKey {
     modulus: BoxedMontyParams,
-    exponent: BoxedUint,
+    exponent: u64,
     /// Octets of the modulus, and of a ciphertext.
     octets: usize,
 }
@@ -57,8 +60,15 @@ impl EncryptingKey {
         let octets = modulus.len();
         let modulus = number(modulus, octets)?;
         let modulus = BoxedMontyParams::new_vartime(Odd::new(modulus).into_option()?);
-        // A public exponent of more bits would make everybody slow, and nobody has one.
-        let exponent = BoxedUint::from_be_slice(exponent, EXPONENT_BITS).ok()?;
+        // A public exponent of more octets would make everybody slow, and nobody has one. One of zero is
+        // none: everything would be its power.
+        if exponent.len() > EXPONENT_OCTETS_MAX {
+            return None;
+        }
+        let exponent = exponent.iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
+        if exponent == 0 {
+            return None;
+        }
         Some(Self { modulus, exponent, octets })
     }
 
@@ -88,9 +98,35 @@ impl EncryptingKey {
             RsaPadding::Oaep => oaep::encode(message, self.octets, rng)?,
         };
         let mut base = self.form(number(encoded.as_bytes(), self.octets)?);
-        let power = base.pow(&self.exponent);
+        let power = self.power(&base);
         wipe(&mut base);
         Some(octets(&power.retrieve(), self.octets).as_bytes().to_vec())
+    }
+
+    /// The bare public operation (RFC 8017 §5.2.2): the block that was signed. `None` for a signature of
+    /// another length, or one that is no number below the modulus.
+    pub(crate) fn open(&self, signature: &[u8]) -> Option<Vec<u8>> {
+        let power = self.power(&self.form(self.representative(signature)?));
+        Some(octets(&power.retrieve(), self.octets).as_bytes().to_vec())
+    }
+
+    /// A number below the modulus that is written in as many octets.
+    fn representative(&self, octets: &[u8]) -> Option<BoxedUint> {
+        let number = number(octets, self.octets).filter(|_| octets.len() == self.octets)?;
+        (number < *self.modulus.modulus().as_ref()).then_some(number)
+    }
+
+    /// `base^e`. Which steps that takes shows the public exponent, and nothing of the base.
+    fn power(&self, base: &BoxedMontyForm) -> BoxedMontyForm {
+        let below_first = self.exponent.checked_ilog2().unwrap_or(0);
+        let mut power = base.clone();
+        for bit in (0..below_first).rev() {
+            power = power.square();
+            if self.exponent >> bit & 1 == 1 {
+                power = power.mul(base);
+            }
+        }
+        power
     }
 
     fn form(&self, number: BoxedUint) -> BoxedMontyForm {
@@ -106,19 +142,9 @@ impl fmt::Debug for EncryptingKey {
 
 /// A private RSA key, to decrypt with. It is neither printed nor copied.
 pub struct DecryptingKey {
-    public: EncryptingKey,
-    p: Prime,
-    q: Prime,
-    /// `q^-1 mod p`.
-    coefficient: BoxedUint,
-    /// `SHA-256(d)`: what synthetic messages and blinding come of.
+    private: PrivateKey,
+    /// `SHA-256(d)`: what synthetic messages come of.
     rejection: Secret,
-}
-
-/// One prime, and the exponent that belongs to it.
-struct Prime {
-    params: BoxedMontyParams,
-    exponent: BoxedUint,
 }
 
 impl DecryptingKey {
@@ -137,33 +163,28 @@ impl DecryptingKey {
             // Version, modulus, public exponent, private one, primes, exponents, coefficient.
             let [_, n, e, d, p, q, dp, dq, coefficient] = *numbers.as_slice() else { return None };
             let public = EncryptingKey::of(n, e)?;
-            // Both primes have room for as many octets: a number modulo one is one modulo the other.
-            let half = p.len().max(q.len());
             let rejection = rejection::key(d, public.octets);
-            let (p, q) = (Prime::new(p, dp, half)?, Prime::new(q, dq, half)?);
-            let coefficient = number(coefficient, half)?;
-            Some(Self { public, p, q, coefficient, rejection })
+            let private = PrivateKey::new(public, [p, q], [dp, dq], coefficient, &rejection)?;
+            Some(Self { private, rejection })
         };
         read().ok_or(KeyError::Malformed)
     }
 
     /// The public half.
     pub fn public(&self) -> &EncryptingKey {
-        &self.public
+        self.private.public()
     }
 
     /// Decrypts. What is no ciphertext of this key gives a message, too, whose octets and length nobody
     /// can foretell without the key; it takes the same time.
     #[must_use]
     pub fn decrypt(&self, padding: RsaPadding, ciphertext: &[u8]) -> Secret {
-        let len = self.public.octets;
+        let len = self.public().octets;
         // How long it is and whether it is a number below the modulus everybody sees.
-        let base = number(ciphertext, len).filter(|_| ciphertext.len() == len);
-        let is_below = |base: &BoxedUint| base < self.public.modulus.modulus().as_ref();
-        let base =
-            base.filter(is_below).unwrap_or_else(|| BoxedUint::zero_with_precision(bits(len)));
+        let base = self.public().representative(ciphertext);
+        let base = base.unwrap_or_else(|| BoxedUint::zero_with_precision(bits(len)));
         let key = Prf::HmacSha2_256.compute(self.rejection.as_bytes(), &[ciphertext]);
-        let encoded = self.power(base, &key);
+        let encoded = self.private.power(base);
         let (max, decoded) = match padding {
             RsaPadding::Pkcs1 => (pkcs1::SEPARATOR_OCTETS, pkcs1::decode(&encoded)),
             RsaPadding::Oaep => (oaep::OVERHEAD_OCTETS, oaep::decode(&encoded)),
@@ -171,49 +192,13 @@ impl DecryptingKey {
         Synthetic::new(&key, len, len.saturating_sub(max)).unless(decoded)
     }
 
-    /// `base^d mod n`, by the Chinese remainder theorem, in [`EncryptingKey::ciphertext_len`] octets.
-    fn power(&self, base: BoxedUint, key: &Secret) -> Secret {
-        let public = &self.public;
-        // Below the modulus, whose first octet is not zero.
-        let blinding = rejection::octets(key, b"blinding", public.octets.saturating_sub(1));
-        let one = BoxedMontyForm::one(&public.modulus);
-        let mut blind = number(blinding.as_bytes(), public.octets)
-            .map_or_else(|| one.clone(), |number| public.form(number));
-        let inverse = blind.invert().into_option();
-        let mut inverse = match inverse {
-            Some(inverse) => inverse,
-            None => {
-                blind = one.clone();
-                one
-            }
-        };
-        let blinded = public.form(base).mul(&blind.pow(&public.exponent)).retrieve();
-        let mut modulo_p = self.p.power(&blinded);
-        let mut modulo_q = self.q.power(&blinded);
-        // Garner: m = m_q + q * ((m_p - m_q) * q^-1 mod p).
-        let coefficient = BoxedMontyForm::new(self.coefficient.clone(), &self.p.params);
-        let difference = modulo_p.sub(&self.p.form(&modulo_q.retrieve()));
-        let mut factor = difference.mul(&coefficient).retrieve();
-        let precision = public.modulus.bits_precision();
-        let q = self.q.params.modulus().as_ref();
-        let mut whole = factor
-            .concatenating_mul(q)
-            .resize_unchecked(precision)
-            .wrapping_add(modulo_q.retrieve().resize_unchecked(precision));
-        let mut power = public.form(whole.clone()).mul(&inverse);
-        let encoded = octets(&power.retrieve(), public.octets);
-        [&mut blind, &mut inverse, &mut modulo_p, &mut modulo_q, &mut power]
-            .into_iter()
-            .for_each(wipe);
-        factor.as_mut_words().zeroize();
-        whole.as_mut_words().zeroize();
-        encoded
-    }
-}
-
-impl Drop for DecryptingKey {
-    fn drop(&mut self) {
-        self.coefficient.as_mut_words().zeroize();
+    /// The bare private operation on a block that is padded already (RFC 8017 §5.2.1), checked before it
+    /// leaves: a result that is wrong modulo one prime would give the other one away. `None` for a block that
+    /// is not as long as the modulus, or not below it.
+    pub(crate) fn sign_block(&self, block: &[u8]) -> Option<Vec<u8>> {
+        let signed = self.private.power(self.public().representative(block)?);
+        let opened = self.public().open(signed.as_bytes())?;
+        bool::from(opened.ct_eq(block)).then(|| signed.as_bytes().to_vec())
     }
 }
 
@@ -232,31 +217,8 @@ impl fmt::Debug for DecryptingKey {
     }
 }
 
-impl Prime {
-    fn new(prime: &[u8], exponent: &[u8], len: usize) -> Option<Self> {
-        let params = BoxedMontyParams::new(Odd::new(number(prime, len)?).into_option()?);
-        Some(Self { params, exponent: number(exponent, len)? })
-    }
-
-    /// Any number modulo the prime.
-    fn form(&self, number: &BoxedUint) -> BoxedMontyForm {
-        let prime: NonZero<BoxedUint> = self.params.modulus().as_nz_ref().clone();
-        BoxedMontyForm::new(number.rem(&prime), &self.params)
-    }
-
-    fn power(&self, base: &BoxedUint) -> BoxedMontyForm {
-        self.form(base).pow(&self.exponent)
-    }
-}
-
-impl Drop for Prime {
-    fn drop(&mut self) {
-        self.exponent.as_mut_words().zeroize();
-    }
-}
-
-/// Most bits of a public exponent.
-const EXPONENT_BITS: u32 = 64;
+/// Most octets of a public exponent.
+const EXPONENT_OCTETS_MAX: usize = 8;
 
 /// A number that has room for `len` octets; `None` if it needs more.
 fn number(octets: &[u8], len: usize) -> Option<BoxedUint> {

@@ -128,6 +128,22 @@ fn bare_signatures_are_those_without_the_name_of_the_hash() {
     assert_eq!(ed25519.sign_bare(&[7; 32]), None);
 }
 
+/// The base is blinded with numbers that are squared from one use to the next and drawn anew after some: what
+/// comes out is the same, whatever the size of the key.
+#[test]
+fn blinding_leaves_signatures_as_they_are() {
+    use aws_lc_rs::rsa::KeySize;
+
+    for size in [KeySize::Rsa2048, KeySize::Rsa3072] {
+        let key = SigningKey::rsa(&rsa(size)).unwrap();
+        let first = key.sign_bare(&[7; 32]).unwrap();
+        assert!(key.public().verifies_bare(&[7; 32], &first));
+        for _ in 0..70 {
+            assert_eq!(key.sign_bare(&[7; 32]).unwrap(), first);
+        }
+    }
+}
+
 /// RFC 4754 §7: what IKEv1 signs is the hash, and not a hash of it.
 #[test]
 fn bare_signatures_by_curves_are_of_the_hash_itself() {

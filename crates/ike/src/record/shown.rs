@@ -73,7 +73,7 @@ fn digest(output: &Output) -> Vec<u8> {
             | AuthJobKind::SignHash { .. }
             | AuthJobKind::VerifyHash { .. } => vec![&job.octets],
             AuthJobKind::VerifyAndSign { ours, .. } => vec![&job.octets, ours],
-            AuthJobKind::Password => Vec::new(),
+            AuthJobKind::Password { .. } => Vec::new(),
             AuthJobKind::CheckPassword { password, .. } => vec![password],
         },
         Output::Ppk(job) => vec![&job.keys.d, &job.keys.pi, &job.keys.pr],

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::{Connection, ConnectionName, Encapsulation, Identity, IkeSaId};
+use adit_db::{Connection, ConnectionName, Encapsulation, Identity, IkeSaId, IkeVersion};
 use adit_wire::iana::isakmp::ExchangeType;
 use adit_wire::ikev2::{IkeSpi, TrafficSelector, Transform};
 use adit_wire::isakmp::{ChainBuilder, Flags, Header, MessageBuilder};
@@ -187,6 +187,7 @@ impl Core {
         IkeSaInfo {
             id: self.id,
             connection: Some(self.connection.name.clone()),
+            version: IkeVersion::V1,
             state: IkeSaState::Connecting,
             local: self.path.local,
             remote: self.path.remote,

@@ -224,7 +224,7 @@ impl TransactionPhase {
             self.transactions.answer(xauth::decline(), core, cx)?;
             return Err(FailureReason::UserRefused { by: By::Peer, user: Some(name) });
         }
-        let job = ask_keys(AuthJobKind::Password, core, cx);
+        let job = ask_keys(AuthJobKind::Password { user: name }, core, cx);
         self.stage = Stage::Fetching { job, question };
         Ok(Progress::Stay)
     }

@@ -201,7 +201,7 @@ impl Peer {
         let of_user = |name: &str| self.users.iter().find(|(user, _)| *user == name);
         #[expect(clippy::wildcard_enum_match_arm, reason = "all others are of the two devices")]
         let secret: &[u8] = match &job.kind {
-            AuthJobKind::Password => self.password,
+            AuthJobKind::Password { .. } => self.password,
             AuthJobKind::CheckPassword { user, .. } => of_user(user).map_or(&[], |user| user.1),
             _ => self.secret,
         };

@@ -6,7 +6,7 @@ mod claims;
 mod gateway;
 mod icmp;
 mod idle;
-mod ikev1;
+pub(crate) mod ikev1;
 mod kernel;
 mod lifetime_rule;
 mod mobike;

@@ -17,6 +17,7 @@ pub mod conn;
 pub mod credentials;
 mod events;
 mod message;
+pub mod pool;
 mod printable;
 pub mod request;
 mod snapshot;
@@ -27,7 +28,9 @@ pub use self::conn::ConnError;
 pub use self::events::{Event, EventKind, LogLine, UnknownEvent};
 pub use self::message::{DEPTH_MAX, Message, NAME_OCTETS_MAX, Section, VALUE_OCTETS_MAX, Value};
 pub use self::request::{
-    Initiate, Install, ListFilter, LoadPpk, LoadShared, PeerRange, PolicyFilter, Redirect, Rekey,
-    Request, RequestError, Selection, Terminate, Timeout,
+    Initiate, Install, ListFilter, LoadPpk, LoadShared, LoadUser, PeerRange, PolicyFilter,
+    Redirect, Rekey, Request, RequestError, Selection, Terminate, Timeout,
 };
-pub use self::snapshot::{ChildSnapshot, PathSnapshot, PolicySnapshot, SaSnapshot, conn_section};
+pub use self::snapshot::{
+    AccessSnapshot, ChildSnapshot, PathSnapshot, PolicySnapshot, SaSnapshot, conn_section,
+};

@@ -1,26 +1,27 @@
 //! Commands of a client, typed: what `swanctl` 5.9 sends, and Adit's own (`adit-…`).
 //!
-//! A command that can never do anything here (tokens, pools, authorities) is still known,
+//! A command that can never do anything here (tokens, authorities) is still known,
 //! with an answer that lets `swanctl --load-all` pass when there is nothing to load and that names
 //! the reason when there is: [`Request::ready_answer`].
 
 mod redirect;
+mod shared;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use adit_crypto::Secret;
-use adit_db::{Dscp, IdentityPattern, PpkId};
+use adit_db::Dscp;
 use adit_pki::{KeyId, PrivateKey};
 use adit_wire::ip::FlowKey;
 
 pub use self::redirect::{PeerRange, Redirect};
+pub use self::shared::{LoadPpk, LoadShared, LoadUser};
 use super::Packet;
 use super::answer::{Outcome, algorithms_message};
-use super::conn::parse_identity_pattern;
 use super::credentials::{self, CertFilter, Loaded};
 use super::events::EventKind;
 use super::message::{Message, Section};
+use super::pool::{LoadPool, PoolFilter};
 
 /// One command.
 #[derive(Debug)]
@@ -73,6 +74,17 @@ pub enum Request {
     LoadShared(LoadShared),
     /// `load-shared`: a post-quantum key. Answer: [`Outcome`].
     LoadPpk(LoadPpk),
+    /// `load-shared`: a user's password. Answer: [`Outcome`].
+    LoadUser(LoadUser),
+    /// `load-pool`. Answer: [`Outcome`].
+    LoadPool(LoadPool),
+    /// `unload-pool`. Answer: [`Outcome`].
+    UnloadPool {
+        /// Its name.
+        name: String,
+    },
+    /// `get-pools`. Answer: [`super::pool::pools_message`].
+    GetPools(PoolFilter),
     /// `unload-shared`. Answer: [`Outcome`].
     UnloadShared {
         /// The id it was loaded with.
@@ -284,28 +296,6 @@ pub struct PolicyFilter {
     pub connection: Option<String>,
 }
 
-/// Arguments of `load-shared`.
-#[derive(Debug)]
-pub struct LoadShared {
-    /// Name to unload it by; swanctl gives the name of its section.
-    pub id: Option<String>,
-    /// The key.
-    pub secret: Secret,
-    /// Whose it is: fits a pair of identities if one or both of them match; empty fits all.
-    pub owners: Vec<IdentityPattern>,
-}
-
-/// Arguments of `load-shared` for a post-quantum key (RFC 8784).
-#[derive(Debug)]
-pub struct LoadPpk {
-    /// Name to unload it by; swanctl gives the name of its section.
-    pub id: Option<String>,
-    /// The key.
-    pub secret: Secret,
-    /// What the two sides call it; empty fits every name.
-    pub names: Vec<PpkId>,
-}
-
 /// Why a request is not carried out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestError {
@@ -329,7 +319,6 @@ impl RequestError {
 
 const NO_TOKENS: &str = "keys on tokens are not supported yet; load them from files";
 const NO_AUTHORITIES: &str = "revocation is not checked yet; load the authority with load-cert";
-const NO_POOLS: &str = "virtual IP pools are not supported yet";
 
 impl Request {
     /// Understands a command.
@@ -361,7 +350,13 @@ impl Request {
             "get-conns" => Ok(Self::GetConns),
             "load-conn" => load_conn(message),
             "unload-conn" => Ok(Self::UnloadConn { name: needed(message, "name")? }),
-            "load-shared" => load_shared(message),
+            "load-shared" => shared::read(message),
+            "load-pool" => LoadPool::read(message).map(Self::LoadPool),
+            "unload-pool" => Ok(Self::UnloadPool { name: needed(message, "name")? }),
+            "get-pools" => Ok(Self::GetPools(PoolFilter {
+                name: text(message, "name")?,
+                leases: flag(message, "leases"),
+            })),
             "unload-shared" => Ok(Self::UnloadShared { id: needed(message, "id")? }),
             "get-shared" => Ok(Self::GetShared),
             "clear-creds" => Ok(Self::ClearCreds),
@@ -406,15 +401,12 @@ impl Request {
             "get-authorities" => {
                 empty("get-authorities", Message::new().with_list("authorities", [""; 0]))
             }
-            "get-pools" => empty("get-pools", Message::new()),
             "list-authorities" => empty("list-authorities", Message::new()),
             "flush-certs" => empty("flush-certs", Outcome::ok().message()),
             "get-algorithms" => empty("get-algorithms", algorithms_message()),
             "load-token" => unsupported("load-token", NO_TOKENS),
             "load-authority" => unsupported("load-authority", NO_AUTHORITIES),
             "unload-authority" => unsupported("unload-authority", NO_AUTHORITIES),
-            "load-pool" => unsupported("load-pool", NO_POOLS),
-            "unload-pool" => unsupported("unload-pool", NO_POOLS),
             _ => None,
         }
     }
@@ -445,7 +437,10 @@ impl Request {
             Self::GetConns => "get-conns",
             Self::LoadConn { .. } => "load-conn",
             Self::UnloadConn { .. } => "unload-conn",
-            Self::LoadShared(_) | Self::LoadPpk(_) => "load-shared",
+            Self::LoadShared(_) | Self::LoadPpk(_) | Self::LoadUser(_) => "load-shared",
+            Self::LoadPool(_) => "load-pool",
+            Self::UnloadPool { .. } => "unload-pool",
+            Self::GetPools(_) => "get-pools",
             Self::UnloadShared { .. } => "unload-shared",
             Self::GetShared => "get-shared",
             Self::LoadCert(_) => "load-cert",
@@ -511,9 +506,9 @@ impl Request {
             Self::LoadConn { name, section } => {
                 return message.with_section(name, section.clone());
             }
-            Self::UnloadConn { name } => message.put("name", name),
-            Self::LoadShared(shared) => put_shared(&mut message, shared),
-            Self::LoadPpk(ppk) => put_ppk(&mut message, ppk),
+            Self::UnloadConn { name } | Self::UnloadPool { name } => message.put("name", name),
+            Self::LoadPool(pool) => return pool.message(),
+            Self::GetPools(filter) => filter.put(&mut message),
             Self::UnloadShared { id } => message.put("id", id),
             Self::GetCounters { connection, all } | Self::ResetCounters { connection, all } => {
                 message.put_some("name", connection.as_ref());
@@ -525,17 +520,18 @@ impl Request {
             }
             Self::AditReload { dry_run } => message.put_if("dry-run", *dry_run),
             Self::AditWhy { flow, dscp, interface } => {
-                put_flow(&mut message, flow);
-                message.put_some("dscp", (*dscp != Dscp::default()).then_some(dscp.get()));
-                message.put_some("interface", interface.as_ref());
+                put_packet(&mut message, flow, *dscp, interface.as_ref());
             }
             Self::AditLog { tunnel, lines } => {
                 message.put_some("tunnel", tunnel.as_ref());
                 message.put_some("lines", *lines);
             }
-            Self::LoadCert(_) | Self::UnloadKey(_) | Self::ListCerts(_) => {
-                self.put_credentials(&mut message);
-            }
+            Self::LoadShared(_)
+            | Self::LoadPpk(_)
+            | Self::LoadUser(_)
+            | Self::LoadCert(_)
+            | Self::UnloadKey(_)
+            | Self::ListCerts(_) => self.put_credentials(&mut message),
             // What is in a private key never comes out again.
             Self::LoadKey(_)
             | Self::GetKeys
@@ -554,8 +550,9 @@ impl Request {
         message
     }
 
-    /// The arguments of commands about certificates and private keys.
+    /// The arguments of commands about secrets, certificates and private keys.
     fn put_credentials(&self, message: &mut Message) {
+        shared::put_any(self, message);
         if let Self::UnloadKey(id) = self {
             message.put("id", id);
         }
@@ -613,51 +610,12 @@ fn load_conn(message: &Message) -> Result<Request, RequestError> {
     }
 }
 
-fn load_shared(message: &Message) -> Result<Request, RequestError> {
-    let kind = needed(message, "type")?;
-    let is_ppk = kind.eq_ignore_ascii_case("ppk");
-    if !is_ppk && !kind.eq_ignore_ascii_case("ike") {
-        let reason = format!("secrets of type {kind} are not supported yet; use ike or ppk");
-        return Err(invalid(reason));
-    }
-    let data = message.octets("data").ok_or_else(|| invalid("missing data"))?;
-    if data.is_empty() {
-        return Err(invalid("the secret is empty"));
-    }
-    let (id, secret) = (text(message, "id")?, Secret::from_slice(data));
-    if is_ppk {
-        let names = message.texts("owners").filter(|name| *name != "%any");
-        let names = names.map(|name| name.parse().map_err(|e| invalid(format!("id: {e}"))));
-        let names = names.collect::<Result<_, _>>()?;
-        return Ok(Request::LoadPpk(LoadPpk { id, secret, names }));
-    }
-    let owners = message
-        .texts("owners")
-        .map(|owner| parse_identity_pattern(owner).map_err(|e| invalid(format!("owner: {e}"))))
-        .collect::<Result<_, _>>()?;
-    Ok(Request::LoadShared(LoadShared { id, secret, owners }))
-}
-
 fn put_policy_filter(message: &mut Message, filter: &PolicyFilter) {
     message.put_if("drop", filter.drop);
     message.put_if("pass", filter.pass);
     message.put_if("trap", filter.trap);
     message.put_some("child", filter.child.as_ref());
     message.put_some("ike", filter.connection.as_ref());
-}
-
-fn put_ppk(message: &mut Message, ppk: &LoadPpk) {
-    message.put_some("id", ppk.id.as_ref());
-    message.put("type", "ppk");
-    message.put_value("data", super::Value::Text(ppk.secret.as_bytes().to_vec()));
-    message.put_list("owners", &ppk.names);
-}
-
-fn put_shared(message: &mut Message, shared: &LoadShared) {
-    message.put_some("id", shared.id.as_ref());
-    message.put("type", "ike");
-    message.put_value("data", super::Value::Text(shared.secret.as_bytes().to_vec()));
-    message.put_list("owners", &shared.owners);
 }
 
 fn put_selection(message: &mut Message, selection: &Selection) {
@@ -718,6 +676,12 @@ fn flow(message: &Message) -> Result<FlowKey, RequestError> {
 fn dscp(message: &Message) -> Result<Dscp, RequestError> {
     let value = number(message, &["dscp"])?.unwrap_or(0);
     Dscp::new(value).ok_or_else(|| invalid(format!("dscp = {value} is not 0 to 63")))
+}
+
+fn put_packet(message: &mut Message, flow: &FlowKey, dscp: Dscp, interface: Option<&String>) {
+    put_flow(message, flow);
+    message.put_some("dscp", (dscp != Dscp::default()).then_some(dscp.get()));
+    message.put_some("interface", interface);
 }
 
 fn put_flow(message: &mut Message, flow: &FlowKey) {

@@ -1,12 +1,12 @@
 //! What is, as `list-sa`, `list-conn` and `list-policy` show it: charon's field names and values
 //! in charon's order, so that `swanctl --list-sas` prints what its users know.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use adit_db::{
-    AuthSpec, ChildConfig, Connection, EndAction, HostSpec, Identity, IpComp, Mode, SignatureSpec,
-    Unique,
+    AuthSpec, ChildConfig, Connection, EndAction, HostSpec, Identity, IkeVersion, IpComp, Mode,
+    SignatureSpec, Unique, UserAuth,
 };
 use adit_pki::Certificate;
 use adit_wire::esp::Spi;
@@ -23,6 +23,8 @@ pub struct SaSnapshot {
     pub connection: String,
     /// Process-unique number.
     pub unique_id: u32,
+    /// The protocol.
+    pub version: IkeVersion,
     /// `CONNECTING`, `ESTABLISHED`, `REKEYING`, `REKEYED` or `DELETING`.
     pub state: String,
     /// Our address and port.
@@ -57,8 +59,21 @@ pub struct SaSnapshot {
     pub reauth_s: Option<u64>,
     /// Whether a post-quantum key is in its keys.
     pub ppk: bool,
+    /// Users, and addresses inside.
+    pub access: AccessSnapshot,
     /// Its children, oldest first.
     pub children: Vec<ChildSnapshot>,
+}
+
+/// What an IKE SA has of remote access.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccessSnapshot {
+    /// Who the peer's user has proven to be.
+    pub user: Option<String>,
+    /// Our addresses inside, which we have from the peer.
+    pub local_addresses: Vec<IpAddr>,
+    /// The peer's, which it has from us.
+    pub remote_addresses: Vec<IpAddr>,
 }
 
 /// A child SA at one moment; ages and remaining times are in seconds.
@@ -145,7 +160,7 @@ impl SaSnapshot {
     pub fn section(&self) -> Section {
         let mut s = Section::new()
             .with("uniqueid", self.unique_id)
-            .with("version", 2)
+            .with("version", if self.version == IkeVersion::V1 { 1 } else { 2 })
             .with("state", &self.state)
             .with("local-host", self.local.ip())
             .with("local-port", self.local.port())
@@ -153,6 +168,7 @@ impl SaSnapshot {
             .with("remote-host", self.remote.ip())
             .with("remote-port", self.remote.port())
             .with("remote-id", id_words(self.remote_id.as_ref()));
+        s.put_some("remote-xauth-id", self.access.user.as_ref());
         s.put_if("initiator", self.initiator);
         s.put("initiator-spi", hex(&self.spi_i.0));
         s.put("responder-spi", hex(&self.spi_r.0));
@@ -166,6 +182,14 @@ impl SaSnapshot {
         s.put_some("rekey-time", self.rekey_s);
         s.put_some("reauth-time", self.reauth_s);
         s.put_if("ppk", self.ppk);
+        let AccessSnapshot { local_addresses, remote_addresses, .. } = &self.access;
+        for (name, addresses) in
+            [("local-vips", local_addresses), ("remote-vips", remote_addresses)]
+        {
+            if !addresses.is_empty() {
+                s.put_list(name, addresses);
+            }
+        }
         s
     }
 
@@ -245,7 +269,7 @@ pub fn conn_section(connection: &Connection) -> Section {
     let mut s = Section::new()
         .with_list("local_addrs", hosts(&connection.local_addresses))
         .with_list("remote_addrs", hosts(&connection.remote_addresses))
-        .with("version", "IKEv2")
+        .with("version", if connection.ike == IkeVersion::V1 { "IKEv1" } else { "IKEv2" })
         .with("reauth_time", connection.reauth_time.as_secs())
         .with("rekey_time", connection.rekey_time.as_secs())
         .with("unique", unique_words(connection.unique));
@@ -263,15 +287,51 @@ pub fn conn_section(connection: &Connection) -> Section {
     }
     let local = [(pad.local_id.as_ref(), &pad.local_auth)].into_iter();
     let local = local.chain(pad.more_local.iter().map(|round| (round.id.as_ref(), &round.auth)));
-    for (number, (id, auth)) in (1..).zip(local) {
-        s = s.with_section(&format!("local-{number}"), auth_section(&id_words(id), auth));
-    }
+    let local: Vec<_> = local.map(|(id, auth)| (id_words(id), auth)).collect();
     let remote = [(&pad.remote_id, &pad.remote_auth)].into_iter();
     let remote = remote.chain(pad.more_remote.iter().map(|round| (&round.id, &round.auth)));
-    for (number, (id, auth)) in (1..).zip(remote) {
-        s = s.with_section(&format!("remote-{number}"), auth_section(&id.to_string(), auth));
-    }
+    let remote: Vec<_> = remote.map(|(id, auth)| (id.to_string(), auth)).collect();
+    let (ours, theirs) = match &connection.remote_access.user {
+        UserAuth::None => (None, None),
+        UserAuth::Ours { name } => (Some(Some(name)), None),
+        UserAuth::Peers { .. } => (None, Some(None)),
+    };
+    s = put_rounds(s, "local", &local, ours);
+    s = put_rounds(s, "remote", &remote, theirs);
     s.with_section("children", children)
+}
+
+/// `local-1`, `local-2` and so on: what a side proves itself by, and its user after that. Where the user is
+/// all (hybrid), the device has no round.
+fn put_rounds(
+    all: Section,
+    side: &str,
+    rounds: &[(String, &AuthSpec)],
+    user: Option<Option<&String>>,
+) -> Section {
+    let device = rounds.first().filter(|(_, auth)| user.is_some() && **auth == AuthSpec::Null);
+    let mut sections: Vec<Section> = match device {
+        Some(_) => Vec::new(),
+        None => rounds.iter().map(|(id, auth)| auth_section(id, auth)).collect(),
+    };
+    sections.extend(user.map(|name| user_section(device.map(|(id, _)| id), name)));
+    let numbered = (1_usize..).zip(sections);
+    numbered.fold(all, |all, (number, round)| all.with_section(&format!("{side}-{number}"), round))
+}
+
+/// The round of a user.
+fn user_section(id: Option<&String>, name: Option<&String>) -> Section {
+    let none: [&str; 0] = [];
+    let mut section = Section::new();
+    section.put_some("id", id.filter(|id| *id != "%any"));
+    section.put_some("xauth_id", name);
+    section
+        .with("class", "XAuth")
+        .with("xauth", "generic")
+        .with_list("groups", none)
+        .with_list("cert_policy", none)
+        .with_list("certs", none)
+        .with_list("cacerts", none)
 }
 
 fn auth_section(id: &str, auth: &AuthSpec) -> Section {

@@ -68,6 +68,7 @@ impl Running {
         let numbers = Numbers { sas, connections, outbound, inbound };
         match request {
             Request::ListSas(filter) => self.list_sas(client, &filter.selection, numbers),
+            Request::GetPools(filter) => self.get_pools(client, &filter, &numbers),
             Request::AditStatus { tunnel } => {
                 let status = self.status(tunnel.as_deref(), &numbers);
                 self.answer(client, api::to_message(&status));

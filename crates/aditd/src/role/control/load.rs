@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adit_crypto::Secret;
-use adit_db::{Caution, Connection, ConnectionName, ProposalSpec};
+use adit_db::{Aggressive, AuthSpec, Caution, Connection, ConnectionName, ProposalSpec};
 use adit_ike::Command;
 use adit_mgmt::Diagnosis;
 use adit_mgmt::api::{Change, FileProblem, ReloadReport, SCHEMA, Source, TunnelEvent};
@@ -31,7 +31,7 @@ use crate::role::keys::{ToKeys, TunnelKeys, TunnelSecrets};
 impl Running {
     /// `load-conn`.
     pub(super) fn load_conn(&mut self, name: &str, section: &Section) -> Outcome {
-        let connection = match conn::connection(name, section) {
+        let connection = match conn::connection(name, section, self.store.pools.known()) {
             Ok(connection) => connection,
             Err(error) => {
                 warn!(connection = name, %error, "a connection was refused");
@@ -49,14 +49,26 @@ impl Running {
         for caution in cautions(&connection) {
             warn!(connection = name, "{caution}");
         }
+        if connection.aggressive != Aggressive::Refuse && connection.pad.local_auth == AuthSpec::Psk
+        {
+            warn!(
+                connection = name,
+                "whoever asks may guess at the secret: one message of aggressive mode shows enough"
+            );
+        }
+        let name = connection.name.clone();
         let tunnel = Tunnel {
             source: Source::Vici,
-            context: Context::of(name),
+            context: Context::of(name.as_str()),
             secret: None,
             secret_mark: Secret::default(),
             connection: Arc::new(connection),
         };
-        if self.put(tunnel) { Outcome::ok() } else { Outcome::refused(BUSY) }
+        if !self.put(tunnel) {
+            return Outcome::refused(BUSY);
+        }
+        self.store.pools.note_user(name, section);
+        Outcome::ok()
     }
 
     /// `unload-conn`.

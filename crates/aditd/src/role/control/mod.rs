@@ -15,6 +15,7 @@ mod load;
 mod manual;
 mod news;
 mod path_mtu;
+mod pools;
 mod redirect;
 mod requests;
 mod snapshots;

@@ -6,8 +6,8 @@ use adit_db::{Action, ChildName, ConnectionName};
 use adit_ike::{Command, RequestId};
 use adit_mgmt::vici::answer::{Outcome, Version, names_message};
 use adit_mgmt::vici::{
-    Event, Initiate, Install, LoadPpk, LoadShared, LogLine, Message, PolicyFilter, Request,
-    RequestError, Timeout,
+    Event, Initiate, Install, LoadPpk, LoadShared, LoadUser, LogLine, Message, PolicyFilter,
+    Request, RequestError, Timeout,
 };
 use adit_sys::clock;
 use adit_sys::process::system_name;
@@ -17,7 +17,7 @@ use super::gathered::Gathered;
 use super::{ClientId, Query, Running, Waiting};
 use crate::calendar::iso;
 use crate::message::{Asked, QueryId, ToIke, ToInbound, ToKernel, ToOutbound};
-use crate::role::keys::{SharedPpk, SharedSecret, ToKeys};
+use crate::role::keys::{SharedPpk, SharedSecret, SharedUser, ToKeys};
 
 impl Running {
     /// Carries out one command of a client.
@@ -50,6 +50,7 @@ impl Running {
             }
             request @ (Request::Stats
             | Request::ListSas(_)
+            | Request::GetPools(_)
             | Request::AditStatus { .. }
             | Request::AditSpd
             | Request::AditSad
@@ -77,6 +78,9 @@ impl Running {
             Request::UnloadConn { name } => self.unload_conn(&name).message(),
             Request::LoadShared(shared) => self.load_shared(shared).message(),
             Request::LoadPpk(ppk) => self.load_ppk(ppk).message(),
+            Request::LoadUser(user) => self.load_user(user).message(),
+            Request::LoadPool(pool) => self.load_pool(pool).message(),
+            Request::UnloadPool { name } => self.unload_pool(&name).message(),
             Request::UnloadShared { id: secret } => {
                 let known = self.store.forget_shared(&secret);
                 self.to_keys(ToKeys::Unload(secret));
@@ -276,6 +280,15 @@ impl Running {
         let id = ppk.id.unwrap_or_else(|| format!("unnamed-{number}"));
         self.store.remember_shared(&id);
         self.to_keys(ToKeys::LoadPpk(SharedPpk { id, names: ppk.names, secret: ppk.secret }));
+        Outcome::ok()
+    }
+
+    fn load_user(&mut self, user: LoadUser) -> Outcome {
+        let number = self.number();
+        let id = user.id.unwrap_or_else(|| format!("unnamed-{number}"));
+        self.store.remember_shared(&id);
+        let LoadUser { names, password, .. } = user;
+        self.to_keys(ToKeys::LoadUser(SharedUser { id, names, password }));
         Outcome::ok()
     }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use adit_dataplane::{PathReport, SaCounters};
 use adit_db::ChildSaId;
-use adit_ike::{ChildSaInfo, IkeSaInfo};
-use adit_mgmt::vici::{ChildSnapshot, PathSnapshot, SaSnapshot};
+use adit_ike::{AccessInfo, ChildSaInfo, IkeSaInfo};
+use adit_mgmt::vici::{AccessSnapshot, ChildSnapshot, PathSnapshot, SaSnapshot};
 
 /// What flowed through one child SA.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +52,7 @@ pub(super) fn sa(info: &IkeSaInfo, flows: &Flows, now: Instant) -> SaSnapshot {
     SaSnapshot {
         connection: info.connection.as_ref().map_or_else(String::new, ToString::to_string),
         unique_id: info.id.0,
+        version: info.version,
         state: info.state.to_string(),
         local: info.local,
         remote: info.remote,
@@ -69,7 +70,17 @@ pub(super) fn sa(info: &IkeSaInfo, flows: &Flows, now: Instant) -> SaSnapshot {
         rekey_s: info.rekey_at.map(|at| seconds_until(at, now)),
         reauth_s: info.reauth_at.map(|at| seconds_until(at, now)),
         ppk: info.ppk,
+        access: info.access.as_deref().map(access).unwrap_or_default(),
         children: info.children.iter().map(|info| child(info, flows, now)).collect(),
+    }
+}
+
+fn access(info: &AccessInfo) -> AccessSnapshot {
+    let given = info.given.as_ref().map(|given| given.addresses.clone());
+    AccessSnapshot {
+        user: info.user.clone(),
+        local_addresses: given.unwrap_or_default(),
+        remote_addresses: info.leases.clone(),
     }
 }
 

@@ -17,6 +17,7 @@ use adit_mgmt::vici::PolicySnapshot;
 
 use super::credentials::Credentials;
 use super::manual::Manual;
+use super::pools::PoolStore;
 use super::requests::Found;
 use crate::diagnose::SecretNote;
 
@@ -61,6 +62,8 @@ pub(super) struct Store {
     /// What `install` and `uninstall` said last, over what `keep` says.
     installed: BTreeMap<(ConnectionName, ChildName), bool>,
     shared: BTreeSet<String>,
+    /// Pools that came through the control socket, and who uses them.
+    pub(super) pools: PoolStore,
     /// Certificates and the public halves of keys that came through the control socket.
     pub(super) credentials: Credentials,
     failures: BTreeMap<String, Diagnosis>,
@@ -79,6 +82,7 @@ impl Store {
             policy_origins: BTreeMap::new(),
             installed: BTreeMap::new(),
             shared: BTreeSet::new(),
+            pools: PoolStore::default(),
             credentials: Credentials::default(),
             failures: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -101,6 +105,7 @@ impl Store {
         self.failures.remove(name.as_str());
         self.problems.remove(name.as_str());
         self.installed.retain(|(connection, _), _| connection != name);
+        self.pools.forget_user(name);
         self.tunnels.remove(name).is_some()
     }
 

@@ -469,6 +469,7 @@ impl Running {
             if info.is_here {
                 std::mem::swap(before, &mut info);
             }
+            before.past_leases.extend(info.past_leases);
             before.ike_sas.extend(info.ike_sas);
             before.ike_sas.sort_unstable();
         }

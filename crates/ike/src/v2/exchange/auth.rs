@@ -53,7 +53,7 @@ fn start_job(
         | AuthJobKind::Derive
         | AuthJobKind::Decapsulate { .. }
         | AuthJobKind::Decrypt(_)
-        | AuthJobKind::Password
+        | AuthJobKind::Password { .. }
         | AuthJobKind::CheckPassword { .. } => handshake.rounds.ours,
         AuthJobKind::Verify { .. }
         | AuthJobKind::VerifyHash { .. }

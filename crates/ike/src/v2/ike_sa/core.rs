@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_db::{Connection, ConnectionName, Encap, Encapsulation, Identity, IkeSaId};
+use adit_db::{Connection, ConnectionName, Encap, Encapsulation, Identity, IkeSaId, IkeVersion};
 use adit_wire::iana::ExchangeType;
 use adit_wire::ikev2::{ChainBuilder, Flags, Header, IkeSpi, Transform};
 
@@ -235,6 +235,7 @@ impl Core {
         IkeSaInfo {
             id: self.id,
             connection: self.connection_name().cloned(),
+            version: IkeVersion::V2,
             state: IkeSaState::Connecting,
             local: self.path.local,
             remote: self.path.remote,

@@ -160,12 +160,12 @@ impl Asked {
             return;
         };
         if self.algorithms.is_none() {
-            connection.proposals = carriable(ProposalSpec::ike_list("compat").unwrap_or_default());
+            connection.proposals = phase_1_default();
         }
         let own =
             connection.children.iter_mut().filter(|child| !has_own_esp && child.is_esp_only());
         for child in own {
-            child.proposals = ProposalSpec::esp_list("compat").unwrap_or_default();
+            child.proposals = phase_2_default();
         }
         if !connection.proposals.iter().any(is_of_phase_1) {
             fields.mistake(
@@ -182,7 +182,7 @@ impl Asked {
             connection.base_mode = base_mode.value;
         }
         self.refuse_two_beginnings(fields);
-        for refused in refused_of(connection, has_own_esp) {
+        for refused in refused_of(connection, connection.children.first(), has_own_esp) {
             let (sentence, help) = refused;
             fields.mistake(Mistake::new(span.clone(), sentence).label("IKEv1").help(help));
         }
@@ -223,9 +223,12 @@ fn warn_of_guesses(
 }
 
 /// What of a tunnel does not go with IKEv1, and what to write instead.
-fn refused_of(connection: &Connection, has_own_esp: bool) -> Vec<(&'static str, &'static str)> {
+pub(crate) fn refused_of(
+    connection: &Connection,
+    child: Option<&ChildConfig>,
+    has_own_esp: bool,
+) -> Vec<(&'static str, &'static str)> {
     let mut refused = Vec::new();
-    let child = connection.children.first();
     if connection.encap == Encap::Tcp {
         refused.push((
             "`encap` in TCP is a matter of IKEv2",
@@ -320,7 +323,7 @@ fn has_port_ranges(child: &ChildConfig) -> bool {
 }
 
 /// Whether IKEv1 has numbers for a suite of this proposal.
-fn is_of_phase_1(spec: &ProposalSpec) -> bool {
+pub(crate) fn is_of_phase_1(spec: &ProposalSpec) -> bool {
     let ciphers = |id| Phase1Encryption::from_encryption(EncryptionId(id)).is_some();
     let hashes = |id| Phase1Hash::from_prf(PrfId(id)).is_some();
     let groups = |id| is_group(KeyExchangeId(id));
@@ -329,8 +332,15 @@ fn is_of_phase_1(spec: &ProposalSpec) -> bool {
         && spec.of_kind(TransformType::KE).any(|one| groups(one.id))
 }
 
-fn carriable(specs: Vec<ProposalSpec>) -> Vec<ProposalSpec> {
+/// What is offered where nothing is said about algorithms.
+pub(crate) fn phase_1_default() -> Vec<ProposalSpec> {
+    let specs = ProposalSpec::ike_list("compat").unwrap_or_default();
     specs.into_iter().filter(is_of_phase_1).collect()
+}
+
+/// The same for children.
+pub(crate) fn phase_2_default() -> Vec<ProposalSpec> {
+    ProposalSpec::esp_list("compat").unwrap_or_default()
 }
 
 fn is_group(id: KeyExchangeId) -> bool {

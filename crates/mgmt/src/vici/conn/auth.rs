@@ -9,27 +9,58 @@ use adit_db::{
 
 use super::signature::{certificates, public_keys, schemes};
 use super::value::{Entry, Refused};
-use super::{ConnError, ConnReason, parse_identity, parse_identity_pattern};
+use super::{ConnError, contradiction, parse_identity, parse_identity_pattern};
 use crate::vici::message::Section;
 
-/// Who we are and who the peer must be, in the first round and in those after it.
-pub(super) fn pad_entry(connection: &Section) -> Result<PadEntry, ConnError> {
+/// The rounds that prove a user of the device (XAUTH): the path of each, and our user's name.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    pub(super) ours: Option<(String, Option<String>)>,
+    pub(super) theirs: Option<(String, Option<String>)>,
+}
+
+/// Who we are and who the peer must be, in the first round and in those after it, and whose user is asked
+/// after them.
+pub(super) fn pad_entry(connection: &Section) -> Result<(PadEntry, Users), ConnError> {
     let mut pad = PadEntry::default();
-    let mut local = rounds(connection, "local")?.into_iter();
+    let mut users = Users::default();
+    let mut local = rounds(connection, "local")?;
+    users.ours = take_user(&mut local)?;
+    let mut local = local.into_iter();
     if let Some(first) = local.next() {
         (pad.local_id, pad.local_auth) = (first.local_id()?, first.auth);
     }
     for round in local {
         pad.more_local.push(LocalRound { id: round.local_id()?, auth: round.auth });
     }
-    let mut remote = rounds(connection, "remote")?.into_iter();
+    let mut remote = rounds(connection, "remote")?;
+    users.theirs = take_user(&mut remote)?;
+    let mut remote = remote.into_iter();
     if let Some(first) = remote.next() {
         (pad.remote_id, pad.remote_auth) = (first.remote_id()?, first.auth);
     }
     for round in remote {
         pad.more_remote.push(RemoteRound { id: round.remote_id()?, auth: round.auth });
     }
-    Ok(pad)
+    Ok((pad, users))
+}
+
+/// Takes out the round that is a user's; it is the last one. Where it is the only one, it stays as that of a
+/// device that proves nothing (hybrid).
+fn take_user(rounds: &mut Vec<Round<'_>>) -> Result<Option<(String, Option<String>)>, ConnError> {
+    let Some(at) = rounds.iter().position(|round| round.user.is_some()) else { return Ok(None) };
+    let is_last = at.saturating_add(1) == rounds.len();
+    let Some(round) = rounds.get_mut(at).filter(|_| is_last) else {
+        let path = rounds.get(at).map_or("", |round| round.path);
+        return Err(contradiction(path, "the user (XAuth) comes after the device; use round = 2"));
+    };
+    let id = round.id.as_ref().map(Entry::text).transpose()?.map(str::to_owned);
+    let name = round.user.take().flatten().or(id);
+    let path = round.path.to_owned();
+    if at > 0 {
+        rounds.truncate(at);
+    }
+    Ok(Some((path, name)))
 }
 
 /// What the sections say whose names begin with `side`, in the order of their rounds.
@@ -55,6 +86,8 @@ struct Round<'a> {
     number: u32,
     id: Option<Entry<'a>>,
     auth: AuthSpec,
+    /// If it is that of a user: the name, if there is one.
+    user: Option<Option<String>>,
 }
 
 impl Round<'_> {
@@ -88,15 +121,18 @@ fn read_round<'a>(path: &'a str, section: &'a Section) -> Result<Round<'a>, Conn
     let mut id = None;
     let mut number = 0;
     let mut psk = false;
+    let (mut is_user, mut name) = (false, None);
     let mut spec = SignatureSpec::default();
     let mut credential = None;
     for entry in Entry::all(path, section) {
         match entry.key.as_str() {
             "auth" => match read_auth(&entry)? {
                 Method::Psk => psk = true,
+                Method::User => is_user = true,
                 Method::Signature(schemes) => spec.schemes = schemes,
             },
             "id" => id = Some(entry),
+            "xauth_id" => name = Some(entry.text()?.to_owned()).filter(|name| !name.is_empty()),
             "round" => number = entry.number()?,
             "certs" => certificates(&entry, &mut spec.certificates)?,
             "cacerts" => certificates(&entry, &mut spec.authorities)?,
@@ -112,16 +148,30 @@ fn read_round<'a>(path: &'a str, section: &'a Section) -> Result<Round<'a>, Conn
             credential.get_or_insert(*key);
         }
     }
-    if let (true, Some(key)) = (psk, credential.filter(|_| !spec.is_open())) {
-        return Err(contradiction(&format!("{path}.{key}"), "is of no use with auth = psk"));
+    if let (true, Some(key)) = (psk || is_user, credential.filter(|_| !spec.is_open())) {
+        let reason =
+            if psk { "is of no use with auth = psk" } else { "is of no use with auth = xauth" };
+        return Err(contradiction(&format!("{path}.{key}"), reason));
+    }
+    if let (false, Some(_)) = (is_user, &name) {
+        return Err(contradiction(
+            &format!("{path}.xauth_id"),
+            "is of no use without auth = xauth",
+        ));
     }
     let id = id.filter(|entry| entry.text() != Ok(""));
-    let auth = if psk { AuthSpec::Psk } else { AuthSpec::Signature(Arc::new(spec)) };
-    Ok(Round { path, number, id, auth })
+    let auth = match (psk, is_user) {
+        (true, _) => AuthSpec::Psk,
+        (false, true) => AuthSpec::Null,
+        (false, false) => AuthSpec::Signature(Arc::new(spec)),
+    };
+    Ok(Round { path, number, id, auth, user: is_user.then_some(name) })
 }
 
 enum Method {
     Psk,
+    /// XAUTH.
+    User,
     Signature(Vec<adit_crypto::SignatureScheme>),
 }
 
@@ -146,18 +196,17 @@ fn read_auth(entry: &Entry<'_>) -> Result<Method, ConnError> {
     if starts(&["eap"]) {
         return Err(entry.unsupported("EAP is not supported yet; use psk or pubkey"));
     }
+    if ["xauth", "xauth-generic"].contains(&auth) {
+        return Ok(Method::User);
+    }
     if starts(&["xauth"]) {
-        return Err(entry.unsupported("XAuth is IKEv1, which is not supported yet; use psk"));
+        return Err(entry.unsupported("users are those of secrets; use xauth"));
     }
     Err(entry.bad("must be psk or pubkey"))
 }
 
 fn is_certificate_section(key: &str) -> bool {
     key.starts_with("cert") || key.starts_with("cacert")
-}
-
-fn contradiction(path: &str, reason: &'static str) -> ConnError {
-    ConnError { path: path.to_owned(), reason: ConnReason::Contradiction(reason) }
 }
 
 const MIXED: &str =
@@ -169,7 +218,7 @@ const NO_EAP: &str = "EAP is not supported yet";
 
 const CREDENTIALS: [&str; 3] = ["certs", "cacerts", "pubkeys"];
 
-const HONOURED: &[&str] = &["auth", "id", "round", "certs", "cacerts", "pubkeys"];
+const HONOURED: &[&str] = &["auth", "id", "xauth_id", "round", "certs", "cacerts", "pubkeys"];
 
 const ACCEPTED: &[&str] = &[];
 
@@ -180,5 +229,4 @@ const REFUSED: &[Refused] = &[
     Refused("groups", &[], "group membership is not supported yet"),
     Refused("eap_id", &[], NO_EAP),
     Refused("aaa_id", &[], NO_EAP),
-    Refused("xauth_id", &[], "XAuth is IKEv1, which is not supported yet"),
 ];

@@ -13,6 +13,7 @@ mod child;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod v1;
 mod value;
 
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ use adit_db::{
 pub(crate) use self::value::parse_seconds;
 use self::value::{Entry, Refused};
 use super::message::Section;
+use super::pool::Pools;
 
 /// Why a connection is not loaded. `Display` is the `errmsg`.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -70,13 +72,13 @@ pub enum ConnReason {
     Contradiction(&'static str),
 }
 
-/// Reads one connection.
+/// Reads one connection, whose pools are some of `known`.
 ///
 /// # Errors
 ///
 /// [`ConnError`] for the first key that is unknown, malformed or asks for something that is not
 /// supported.
-pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError> {
+pub fn connection(name: &str, section: &Section, known: &Pools) -> Result<Connection, ConnError> {
     let name = ConnectionName::new(name).map_err(|error: NameError| ConnError {
         path: name.to_owned(),
         reason: ConnReason::BadValue { value: name.to_owned(), reason: error.to_string() },
@@ -84,12 +86,14 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
     let mut times = Times::default();
     let mut ports = PortKeys::default();
     let mut ppk = PpkKeys::default();
+    let mut of_v1 = v1::Keys::default();
     let mut connection = Connection::new(name);
     // swanctl.conf's default, `unique = no`.
     connection.unique = Unique::Never;
     // strongSwan's default, `charon.follow_redirects = yes`.
     connection.redirect.follow = true;
     for entry in Entry::all("", section) {
+        let Some(entry) = of_v1.take(entry) else { continue };
         match entry.key.as_str() {
             "local_port" => ports.local = local_port(&entry)?,
             "remote_port" => ports.remote = entry.port()?,
@@ -104,13 +108,21 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
     }
     times.settle(&mut connection);
     connection.ports = ports.settle()?;
-    connection.pad = auth::pad_entry(section)?;
+    let users;
+    (connection.pad, users) = auth::pad_entry(section)?;
     connection.pad.ppk = ppk.settle()?;
     if let Some(children) = section.section("children") {
         for (name, section) in children.sections() {
             connection.children.push(child::child(name, section)?);
         }
     }
+    of_v1.settle(&mut connection, users, known)?;
+    check_children(&connection)?;
+    Ok(connection)
+}
+
+/// Whether each child can be what it asks for.
+fn check_children(connection: &Connection) -> Result<(), ConnError> {
     for child in &connection.children {
         if connection.encap == Encap::Udp && child.is_ah_only() {
             return Err(ConnError {
@@ -130,7 +142,11 @@ pub fn connection(name: &str, section: &Section) -> Result<Connection, ConnError
             });
         }
     }
-    Ok(connection)
+    Ok(())
+}
+
+fn contradiction(path: &str, reason: &'static str) -> ConnError {
+    ConnError { path: path.to_owned(), reason: ConnReason::Contradiction(reason) }
 }
 
 /// Lifetimes of the IKE SA as written; the missing ones follow from the others.
@@ -164,10 +180,6 @@ fn read_key(
     entry: &Entry<'_>,
 ) -> Result<(), ConnError> {
     match entry.key.as_str() {
-        "version" => match entry.text()? {
-            "0" | "2" => {}
-            _ => return Err(entry.unsupported("only IKEv2 is supported yet; use version = 2")),
-        },
         "local_addrs" => connection.local_addresses = hosts(entry)?,
         "remote_addrs" => connection.remote_addresses = hosts(entry)?,
         "proposals" => connection.proposals = proposals(entry, ProposalSpec::ike_list)?,
@@ -320,6 +332,10 @@ pub(super) fn parse_identity(text: &str) -> Result<Option<Identity>, String> {
 
 const HONOURED: &[&str] = &[
     "version",
+    "aggressive",
+    "pull",
+    "vips",
+    "pools",
     "local_addrs",
     "remote_addrs",
     "local_port",
@@ -343,16 +359,13 @@ const HONOURED: &[&str] = &[
     "remote",
 ];
 
-/// Keys that change nothing for IKEv2, or ask for less than we do.
-const ACCEPTED: &[&str] = &["pull", "dpd_timeout"];
+/// Keys that change nothing, or ask for less than we do.
+const ACCEPTED: &[&str] = &["dpd_timeout"];
 
 const REFUSED: &[Refused] = &[
     Refused("send_certreq", &["yes"], "certificates are always asked for where they are needed"),
     Refused("send_cert", &["always", "ifasked"], "certificates are always sent"),
     Refused("ocsp", &["never"], "revocation is not checked yet"),
-    Refused("vips", &[], "virtual IPs are not supported yet"),
-    Refused("pools", &[], "virtual IP pools are not supported yet"),
-    Refused("aggressive", &["no"], "IKEv1 is not supported yet"),
     Refused("dscp", &["000000"], "marking IKE packets with a DSCP is not supported yet"),
     Refused("if_id_in", &["0"], child::NO_XFRM),
     Refused("if_id_out", &["0"], child::NO_XFRM),

@@ -6,13 +6,17 @@ use super::*;
 use crate::vici::message::Value;
 
 /// A connection section with both authentication rounds, and lines such as `children.net.mode`.
-fn load(lines: &[(&str, &str)]) -> Result<Connection, ConnError> {
+pub(super) fn load(lines: &[(&str, &str)]) -> Result<Connection, ConnError> {
+    load_with(lines, &Pools::new())
+}
+
+pub(super) fn load_with(lines: &[(&str, &str)], pools: &Pools) -> Result<Connection, ConnError> {
     let base = [("local.auth", "psk"), ("remote.auth", "psk"), ("children.net.mode", "tunnel")];
     let mut section = Section::new();
     for (path, value) in base.iter().chain(lines) {
         put(&mut section, path, value);
     }
-    connection("t", &section)
+    connection("t", &section, pools)
 }
 
 fn put(section: &mut Section, path: &str, value: &str) {
@@ -319,7 +323,7 @@ fn end_actions_as_written_win() {
 
 /// A key, a value that strongSwan takes, and what we say instead.
 const NOT_DONE: [(&str, &str, &str); 13] = [
-    ("version", "1", "version: \"1\": only IKEv2 is supported yet; use version = 2"),
+    ("aggressive", "yes", "aggressive: \"yes\": aggressive mode is of IKEv1; use version = 1"),
     (
         "local.auth",
         "ed448",
@@ -338,7 +342,7 @@ const NOT_DONE: [(&str, &str, &str); 13] = [
         "remote.auth: \"eap-mschapv2\": EAP is not supported yet; use psk or pubkey",
     ),
     ("local.certs", "gw.pem", "local.certs: \"the file\": certificate cannot be read"),
-    ("vips", "0.0.0.0", "vips: \"0.0.0.0\": virtual IPs are not supported yet"),
+    ("vips", "0.0.0.0", "vips: \"0.0.0.0\": addresses inside are for version = 1 alone so far"),
     (
         "children.net.mode",
         "transport_proxy",
@@ -536,11 +540,11 @@ fn life_below_rekey_is_a_contradiction() {
 #[test]
 fn a_missing_round_is_told() {
     let section = Section::new().with_section("local", Section::new().with("auth", "psk"));
-    let error = connection("t", &section).unwrap_err().to_string();
+    let error = connection("t", &section, &Pools::new()).unwrap_err().to_string();
     assert_eq!(error, "remote: the section is missing; write auth = psk in it");
     // swanctl.conf's default is a signature.
     let section = section.with_section("remote", Section::new().with("id", "b"));
-    let pad = connection("t", &section).unwrap().pad;
+    let pad = connection("t", &section, &Pools::new()).unwrap().pad;
     assert_eq!(pad.local_auth, AuthSpec::Psk);
     assert!(pad.remote_auth.signature().is_some_and(|spec| spec.is_open()));
 }
@@ -548,7 +552,12 @@ fn a_missing_round_is_told() {
 #[test]
 fn names_that_would_confuse_paths_are_refused() {
     let section = Section::new();
-    assert!(connection("a/b", &section).unwrap_err().to_string().contains("must not contain"));
+    assert!(
+        connection("a/b", &section, &Pools::new())
+            .unwrap_err()
+            .to_string()
+            .contains("must not contain")
+    );
 }
 
 mod garbage {
@@ -578,14 +587,14 @@ mod garbage {
             let key = DOCUMENTED[index].0.rsplit('.').next().unwrap_or_default();
             let mut section = Section::new();
             section.put_value(key, value);
-            let _ = connection("t", &section);
+            let _ = connection("t", &section, &Pools::new());
             let net = Section::new().with_section("net", section.clone());
             let round = Section::new().with("auth", "psk");
             let whole = Section::new()
                 .with_section("local", round.clone())
                 .with_section("remote", round)
                 .with_section("children", net);
-            let _ = connection("t", &whole);
+            let _ = connection("t", &whole, &Pools::new());
         }
     }
 }
@@ -625,7 +634,7 @@ fn certificates_and_keys_come_as_files() {
     let local = Section::new().with("auth", "pubkey").with_list("certs", [&pem]);
     let remote = Section::new().with("auth", "pubkey").with_list("pubkeys", [key.public_key_pem()]);
     let section = Section::new().with_section("local", local).with_section("remote", remote);
-    let pad = connection("t", &section).unwrap().pad;
+    let pad = connection("t", &section, &Pools::new()).unwrap().pad;
     assert_eq!(pad.local_id.unwrap().to_string(), "CN=gw");
     assert_eq!(pad.local_auth.signature().unwrap().certificates.len(), 1);
     assert_eq!(pad.remote_auth.signature().unwrap().public_keys.len(), 1);
@@ -633,7 +642,7 @@ fn certificates_and_keys_come_as_files() {
     let refused = |remote: Section| {
         let local = Section::new().with("auth", "psk");
         let section = Section::new().with_section("local", local).with_section("remote-2", remote);
-        connection("t", &section).map_err(|error| error.to_string())
+        connection("t", &section, &Pools::new()).map_err(|error| error.to_string())
     };
     let public = key.public_key_pem();
     let several = Section::new().with_list("pubkeys", [&public, &public]);
@@ -647,6 +656,6 @@ fn certificates_and_keys_come_as_files() {
 
     let local = Section::new().with("auth", "psk").with_list("certs", [&pem]);
     let section = Section::new().with_section("local", local);
-    let error = connection("t", &section).unwrap_err().to_string();
+    let error = connection("t", &section, &Pools::new()).unwrap_err().to_string();
     assert_eq!(error, "local.certs: is of no use with auth = psk");
 }
