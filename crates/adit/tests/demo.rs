@@ -523,7 +523,7 @@ fn ping_says_where_requests_are_lost() {
 
     let quiet = lab.gateway("oslo", &["doctor", "--quiet"]);
     assert!(
-        quiet.code == 0 && quiet.out.contains("one-way    nothing to look at"),
+        quiet.code == 0 && quiet.out.contains("one-way      nothing to look at"),
         "{}",
         quiet.all()
     );

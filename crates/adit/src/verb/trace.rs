@@ -262,9 +262,7 @@ fn ending(report: &Report) -> String {
     let Report { source, destination, .. } = report;
     let last = report.hops.iter().rev().find(|hop| !hop.is_silent());
     match last {
-        Some(hop) if hop.is_end() => {
-            "the last hop does not let packets pass: its own rules or routes say why".to_owned()
-        }
+        Some(hop) if hop.is_end() => hop.refusal(*destination).unwrap_or_default(),
         Some(hop) => format!(
             "{destination} did not answer; the last that did is hop {}: look behind that one, or try \
              --probe udp or tcp",

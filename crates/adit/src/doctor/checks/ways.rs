@@ -1,10 +1,11 @@
 //! What is wrong with the way between the two sides.
 
-use adit_mgmt::api::Fate;
+use adit_mgmt::api::{Fate, Why};
 use adit_mgmt::{Code, Diagnosis, drops as advice};
 
 use super::{is_up, of_each, seen_of_each};
 use crate::doctor::facts::{Answer, BESIDES_MIN, Echo, Facts, Ports, Tunnel};
+use crate::echo::way::Way;
 use crate::words::grouped;
 
 /// Port 500 answers and 4500 does not, or neither does, and nothing comes in on the tunnel's SAs: a
@@ -53,19 +54,20 @@ pub(super) fn ports_seen(facts: &Facts) -> Option<String> {
     })
 }
 
-/// The kernel or a policy sends an echo request elsewhere than into its tunnel.
+/// The kernel or a policy sends echo requests to a network elsewhere than into its tunnel.
 pub(super) fn routes(facts: &Facts) -> Vec<Diagnosis> {
     of_each(facts, |tunnel| {
-        let why = tunnel.why.as_ref()?;
-        let strayed = matches!(why.fate, Fate::Astray | Fate::Blocked | Fate::Discarded);
-        why.problem.clone().filter(|_| strayed && is_up(tunnel))
+        let strayed =
+            |why: &&Why| matches!(why.fate, Fate::Astray | Fate::Blocked | Fate::Discarded);
+        let mut strayed = tunnel.whys.iter().filter(strayed).filter(|_| is_up(tunnel));
+        strayed.find_map(|why| why.problem.clone())
     })
 }
 
 pub(super) fn routes_seen(facts: &Facts) -> Option<String> {
     seen_of_each(facts, |tunnel| {
-        let why = tunnel.why.as_ref()?;
-        Some(format!("{} by {}", why.destination, why.route))
+        let ways = tunnel.whys.iter().map(|why| format!("{} by {}", why.destination, why.route));
+        Some(ways.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
     })
 }
 
@@ -96,7 +98,11 @@ pub(super) fn nobody(facts: &Facts) -> Vec<String> {
         let echo = tunnel.echo.as_ref().filter(|echo| echo.sent > 0 && echo.answered == 0)?;
         let is_told = unheard(tunnel).is_some_and(|echo| unanswered(tunnel, echo).is_some());
         let (name, to) = (tunnel.name(), echo.to.filter(|_| !is_told)?);
-        Some(format!("{name}: nobody at {to} answers; try adit ping {name} ADDRESS"))
+        let who = match &echo.refused {
+            Some(refused) => refused.clone(),
+            None => format!("nobody at {to} answers"),
+        };
+        Some(format!("{name}: {who}; try adit ping {name} ADDRESS"))
     };
     facts.tunnels.iter().filter_map(note).collect()
 }
@@ -175,9 +181,10 @@ pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
             .line(
                 "measured",
                 format!(
-                    "{} octets pass both ways uncut, {} vanish without a word; this host sends up to {}",
+                    "{} octets pass both ways uncut, {} vanish without a word{}; this host sends up to {}",
                     grouped(largest.into()),
                     grouped(lost.into()),
+                    Way::words(tunnel.lost_on()),
                     grouped(sizes.whole.into())
                 ),
             )
