@@ -284,6 +284,8 @@ fn a_black_hole_that_probes_have_found_is_told() {
     assert_eq!(findings.notes, [said]);
     facts.tunnels[0].status.path_mtu_source = Some("echo".into());
     assert_eq!(judge(&facts).notes, [said.replace("probing", "echo requests")]);
+    silent(&mut facts);
+    assert!(judge(&facts).notes.is_empty(), "traffic does not pass, whatever was found");
     let cut = codes(|facts| {
         probed(facts, false);
         facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;

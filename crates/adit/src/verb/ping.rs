@@ -164,18 +164,24 @@ fn is_behind(
     // SAs may be for single flows: policies know more.
     let route = Netlink::open()?.lookup_route(to, None, 0).ok();
     let from = route.and_then(|route| route.source);
-    let why = from.map(|from| why(daemon, from, to)).transpose()?;
-    let other = why.and_then(|why| why.tunnel).map(|tunnel| tunnel.name);
+    let found = from.map(|from| why(daemon, from, to)).transpose()?;
+    let other = found.and_then(|why| why.tunnel).map(|tunnel| tunnel.name);
     if other.as_deref() == Some(args.name.as_str()) {
         return Ok(());
     }
-    Err(not_behind(&args.name, &networks, to, other.as_deref()))
+    Err(not_behind(&args.name, &networks, (from, to), other.as_deref()))
 }
 
-fn not_behind(name: &str, networks: &[&str], to: IpAddr, other: Option<&str>) -> Error {
+fn not_behind(
+    name: &str,
+    networks: &[&str],
+    (from, to): (Option<IpAddr>, IpAddr),
+    other: Option<&str>,
+) -> Error {
+    let from = from.map_or_else(|| "SRC".to_owned(), |from| from.to_string());
     let hint = match other {
         Some(other) => format!("tunnel {other} is for it: adit ping {other} {to}"),
-        None => format!("`adit why {to}` says what happens to packets to it"),
+        None => format!("`adit why {from} {to}` says what happens to packets to it"),
     };
     Error::Usage(format!("{to} is not behind {name}, which is for {}: {hint}", networks.join(", ")))
 }
@@ -380,13 +386,13 @@ mod tests {
     #[test]
     fn an_address_of_another_tunnel_is_told() {
         let to = IpAddr::from([10, 3, 0, 7]);
-        let said = |other| not_behind("berlin", &["10.2.0.0/24"], to, other).to_string();
+        let said = |other| not_behind("berlin", &["10.2.0.0/24"], (None, to), other).to_string();
         assert_eq!(
             said(Some("oslo")),
             "10.3.0.7 is not behind berlin, which is for 10.2.0.0/24: tunnel oslo is for it: \
              adit ping oslo 10.3.0.7"
         );
-        assert!(said(None).contains("`adit why 10.3.0.7`"));
+        assert!(said(None).contains("`adit why SRC 10.3.0.7`"));
     }
 
     #[test]

@@ -224,10 +224,11 @@ fn found_by_probes(tunnel: &Tunnel) -> Option<Diagnosis> {
     )
 }
 
-/// What probes have found before: the tunnel has made up for it.
+/// What probes have found before: the tunnel has made up for it, unless nothing comes back at all.
 pub(super) fn probed(facts: &Facts) -> Vec<String> {
     let note = |tunnel: &Tunnel| {
-        let (path, link) = tunnel.probed().filter(|_| !tunnel.narrowed)?;
+        let quiet = tunnel.narrowed || unheard(tunnel).is_some();
+        let (path, link) = tunnel.probed().filter(|_| !quiet)?;
         Some(format!(
             "{}: the way takes {} octets, its first link {}: found by {}, so traffic passes",
             tunnel.name(),

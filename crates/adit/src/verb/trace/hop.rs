@@ -130,7 +130,7 @@ impl Hop {
         }
         let number = self.number.to_string();
         if addresses.is_empty() {
-            return row(&number, "-", &paint.with(Style::Dim, "no answer"), paint);
+            return silence(self.number, self.number, paint);
         }
         let mut out = String::new();
         for address in &addresses {
@@ -153,6 +153,12 @@ impl Hop {
         let refusal = refusal.map(|(kind, code)| format!("  refused (ICMP {kind}/{code})"));
         format!("{:<18} {times}{}", self.place.word(), refusal.unwrap_or_default())
     }
+}
+
+/// A line for hops in a row from which nobody has answered.
+pub(super) fn silence(first: u8, last: u8, paint: Paint) -> String {
+    let numbers = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    row(&numbers, "-", &paint.with(Style::Dim, "no answer"), paint)
 }
 
 /// A line of the table.
