@@ -332,8 +332,26 @@ fn the_host_is_looked_at() {
         what: "UDP 4500".into(),
         place: "table inet filter, chain input".into(),
         how: "a rule says drop".into(),
+        families: [true, false],
     };
-    assert_eq!(codes(|facts| facts.host.blocked = Some(vec![blocked])), [Code::E526]);
+    let world = |heard, families, peer: &str| {
+        let mut facts = sound();
+        facts.host.blocked = Some(vec![Blocked { families, ..blocked.clone() }]);
+        facts.tunnels[0].status.peer = peer.into();
+        if !heard {
+            unanswered(&mut facts);
+        }
+        let findings = judge(&facts);
+        let codes: Vec<_> = findings.problems.iter().map(|problem| problem.code).collect();
+        (codes, findings.notes.join("; ").contains("firewall lets in answers alone at UDP 4500"))
+    };
+    let [v4, v6] = [[true, false], [false, true]];
+    assert_eq!(world(false, v4, "203.0.113.2"), (vec![Code::E526], false));
+    assert_eq!(world(false, v6, "2001:db8::2"), (vec![Code::E526], false));
+    assert_eq!(world(false, v4, "gw.example"), (vec![Code::E526], false), "who knows");
+    assert_eq!(world(false, v6, "203.0.113.2"), (vec![], false), "another family");
+    // What follows our own first word comes in.
+    assert_eq!(world(true, v4, "203.0.113.2"), (vec![], true));
     assert!(codes(|facts| facts.host.blocked = None).is_empty(), "nothing is known");
 }
 
