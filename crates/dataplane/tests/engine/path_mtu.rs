@@ -379,7 +379,7 @@ fn syns_say_what_fits() {
 
 /// A SYN of 44 octets with an MSS of 1,460.
 pub(crate) fn syn(src: &str, dst: &str) -> Vec<u8> {
-    let mut packet = crate::fixtures::packet_between(src, dst, 0, 44);
+    let mut packet = packet_between(src, dst, 0, 44);
     packet[9] = IpProtocol::TCP.0;
     packet[10..12].fill(0);
     let sum = checksum(&packet[..20]).to_be_bytes();
