@@ -334,7 +334,7 @@ fn the_host_is_looked_at() {
         how: "a rule says drop".into(),
         families: [true, false],
     };
-    let world = |heard, families, peer: &str| {
+    let world = |heard: bool, families, peer: &str| {
         let mut facts = sound();
         facts.host.blocked = Some(vec![Blocked { families, ..blocked.clone() }]);
         facts.tunnels[0].status.peer = peer.into();
