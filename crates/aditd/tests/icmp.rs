@@ -69,17 +69,26 @@ fn a_gateways_own_errors_come_back_through_the_tunnel() {
     pair.berlin.namespace.enable_forwarding().unwrap();
     pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, "keep = \"passive\""));
     pair.oslo.wait_for("tunnel", TunnelState::Up);
-    for (from, to, router, no_route) in [
-        ("10.1.0.1", "10.2.0.99", "10.2.0.1", Icmp { kind: 3, code: 0 }),
-        ("fd01::1", "fd02::99", "fd02::1", Icmp { kind: 1, code: 0 }),
+    for (from, [to, nowhere], by, router, no_route) in [
+        (
+            "10.1.0.1",
+            ["10.2.0.98", "10.2.0.99"],
+            "192.0.2.1",
+            "10.2.0.1",
+            Icmp { kind: 3, code: 0 },
+        ),
+        ("fd01::1", ["fd02::98", "fd02::99"], "2001:db8::1", "fd02::1", Icmp { kind: 1, code: 0 }),
     ] {
-        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
-        let ask = |hops| {
+        let [from, to, nowhere] = [from, to, nowhere].map(|text| text.parse::<IpAddr>().unwrap());
+        // The kernel looks for a route first: there is one for the packets that have no hops left.
+        let route = Route::by_gateway(to.into(), by.parse().unwrap());
+        pair.berlin.namespace.netlink().unwrap().add_route(&route).unwrap();
+        let ask = |to, hops| {
             let mut tracer = Tracer::open(from, to, Probe::Udp(33_434)).unwrap();
             tracer.ask(hops, Duration::from_secs(2)).unwrap()
         };
-        for (hops, what) in [(1, Said::Expired), (9, Said::Refused(no_route))] {
-            let heard = pair.oslo.namespace.run(|| ask(hops)).unwrap();
+        for (to, hops, what) in [(to, 1, Said::Expired), (nowhere, 9, Said::Refused(no_route))] {
+            let heard = pair.oslo.namespace.run(|| ask(to, hops)).unwrap();
             let heard = heard.unwrap_or_else(|| panic!("{to} {hops}: {}", pair.oslo.log()));
             assert_eq!((heard.from.to_string().as_str(), heard.what), (router, what), "{to}");
         }

@@ -205,6 +205,13 @@ fn a_black_hole_is_told_with_its_way() {
     "#);
     assert!(told(None, false).contains("without a word; this host"));
     assert!(told(None, true).contains("without a word on the way there; this host"));
+    // No router cuts what has an outer header of IPv6.
+    let mut facts = sound();
+    facts.tunnels[0].status.peer = "2001:db8::2".into();
+    echo(&mut facts).sizes =
+        Some(Sizes { largest: 1_318, whole: 1_390, lost: Some(1_319), ..Sizes::default() });
+    let told = judge(&facts).problems[0].render(false);
+    assert!(told.contains("set path_mtu in berlin's file") && !told.contains("df ="), "{told}");
 }
 
 #[test]

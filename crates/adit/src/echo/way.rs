@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_sys::netlink::Netlink;
-use adit_sys::ping::Pinger;
+use adit_sys::ping::{Pinger, Refusal};
 use adit_sys::trace::{Probe, Said, Tracer};
+use adit_wire::ip::Icmp;
 use serde::Serialize;
 
 use crate::echo::network::payload_of;
@@ -57,7 +58,9 @@ pub(crate) fn lost_on(
     let mut ask = |octets: u32| match tracer.ask_uncut(octets_of(octets), patience) {
         Ok(Some(heard)) => match heard.what {
             Said::Reached => Datagram::Arrived,
-            _ => Datagram::Refused,
+            Said::Refused(icmp) if is_too_big(heard.from, icmp) => Datagram::Refused,
+            // Whoever refuses it for another reason refuses short ones, too, and nothing is known.
+            Said::Refused(_) | Said::Expired => Datagram::Silence,
         },
         Ok(None) | Err(_) => Datagram::Silence,
     };
@@ -82,6 +85,10 @@ fn judge(long: Datagram, short: Datagram, still: bool) -> Option<Way> {
         (Datagram::Silence, Datagram::Arrived) => Some(Way::There),
         (Datagram::Silence, _) => None,
     }
+}
+
+fn is_too_big(from: IpAddr, icmp: Icmp) -> bool {
+    Refusal { from, icmp }.is_too_big()
 }
 
 fn octets_of(length: u32) -> usize {

@@ -119,7 +119,8 @@ fn requests(
         statistics.take(time);
         let refusal = pinger.take_refusal().map(Refused::new);
         refused = refusal.or(refused);
-        if !args.json && !(args.flood_safe && time.is_some()) {
+        let is_shown = time.is_none() || !args.flood_safe;
+        if !args.json && is_shown {
             let refusal = refusal.map(|refusal| refusal.words(to));
             screen.line(&line(number, &answer, refusal.as_deref()))?;
         }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -123,6 +124,10 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
             });
         }
         for (whence, v6, wanted) in between.listings().iter().copied() {
+            if between == Between::Revealed {
+                // An SA passes on ten messages of routers in a second, and these tools are faster.
+                std::thread::sleep(Duration::from_secs(1));
+            }
             let tools = TOOLS.iter().filter(|(tool, _)| between.is_asked(tool, effort.quick));
             for (tool, words) in tools {
                 let family = if v6 { "IPv6" } else { "IPv4" };

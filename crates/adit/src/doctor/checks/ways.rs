@@ -5,6 +5,7 @@ use adit_mgmt::{Code, Diagnosis, drops as advice};
 
 use super::{is_up, of_each, seen_of_each};
 use crate::doctor::facts::{Answer, BESIDES_MIN, Echo, Facts, Ports, Tunnel};
+use crate::doctor::look;
 use crate::echo::way::Way;
 use crate::words::grouped;
 
@@ -191,9 +192,13 @@ pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
             .line_some("but", passes(tunnel, echo))
             .fix("let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way");
         let name = tunnel.name();
-        Some(found.fix(format!(
-            "set df = \"clear\" in {name}'s file, so that routers cut the outer packets"
-        )))
+        // RFC 8200 §5: no router cuts packets of IPv6.
+        let is_ipv6 = look::peer(&tunnel.status).is_some_and(|peer| peer.is_ipv6());
+        Some(found.fix(if is_ipv6 {
+            format!("set path_mtu in {name}'s file to what the way takes, so that senders are told")
+        } else {
+            format!("set df = \"clear\" in {name}'s file, so that routers cut the outer packets")
+        }))
     })
 }
 
