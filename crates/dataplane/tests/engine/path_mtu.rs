@@ -283,7 +283,7 @@ fn each_path_has_its_own_number() {
     let spd = Spd::new(peers.into_iter().map(entry).collect()).unwrap();
     engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd)), now);
     for (number, remote, mtu) in peers {
-        let child = ChildSaId(number.into());
+        let child = ChildSaId(number);
         let options = Options { child, right_ts: ts(&[remote]), ..Options::default() };
         let sa = OutboundSa::new(&options.child_sa(true), PolicyId(number), now).unwrap();
         let sa = Box::new(sa);
