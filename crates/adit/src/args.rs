@@ -358,11 +358,12 @@ pub(crate) struct Ping {
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, hide_default_value = true)]
     pub(crate) interval: f64,
 
-    /// As fast as the way allows: never more than one request under way, slower after a loss
+    /// As fast as the way allows: never more than one request under way, slower after a loss. Only
+    /// losses are shown
     #[arg(long, conflicts_with = "interval")]
     pub(crate) flood_safe: bool,
 
-    /// Find the longest packet that passes both ways without being cut
+    /// Find the longest packet that passes both ways without being cut, and on which way longer ones vanish
     #[arg(long)]
     pub(crate) mtu: bool,
 

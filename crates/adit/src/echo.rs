@@ -2,7 +2,9 @@
 //! together about where packets are lost. `adit ping` and `adit doctor` share this.
 
 pub(crate) mod network;
+pub(crate) mod refusal;
 pub(crate) mod size;
+pub(crate) mod way;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,12 +16,31 @@ use serde::Serialize;
 /// Whom to ask behind the peer if nobody says: the first address of the first network there, to which
 /// a child carries echo requests. Often that is the peer's own.
 pub(crate) fn inside(tunnel: &TunnelStatus) -> Option<IpAddr> {
+    each_inside(tunnel).next()
+}
+
+/// The same of every network there.
+pub(crate) fn each_inside(tunnel: &TunnelStatus) -> impl Iterator<Item = IpAddr> {
     let children = tunnel.children.iter();
     let carries = children.filter(|child| {
         child.local.is_empty() || child.local.iter().any(|selector| carries_echo(selector))
     });
     let networks = carries.flat_map(|child| &child.remote);
-    networks.filter(|selector| carries_echo(selector)).find_map(|selector| first_address(selector))
+    networks.filter(|selector| carries_echo(selector)).filter_map(|text| first_address(text))
+}
+
+/// Whether a selector such as `10.2.0.0/24`, `10.2.0.1..10.2.0.9` or `10.2.0.0/24[udp]` has an address.
+pub(crate) fn contains(selector: &str, address: IpAddr) -> bool {
+    let Some(addresses) = selector.split(['[', ' ']).next() else { return false };
+    if let Some((first, last)) = addresses.split_once("..").or_else(|| addresses.split_once('-')) {
+        let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
+        return matches!(ends, (Ok(first), Ok(last)) if (first..=last).contains(&address)
+            && first.is_ipv4() == address.is_ipv4());
+    }
+    match addresses.parse::<IpNet>() {
+        Ok(network) => network.contains(&address),
+        Err(_) => addresses.parse() == Ok(address),
+    }
 }
 
 /// Whether a selector is about all of ICMP, alone or among all else.
@@ -38,8 +59,10 @@ fn first_address(selector: &str) -> Option<IpAddr> {
         return Some(address);
     }
     let network: IpNet = addresses.parse().ok()?;
+    // RFC 4291 §2.6.1: the first one of IPv6 is any router's, who answers by another address.
+    let skipped = usize::from(network.addr().is_ipv6() && network.prefix_len() < 127);
     // Everything has no first address that means anything.
-    (network.prefix_len() > 0).then(|| network.hosts().next()).flatten()
+    (network.prefix_len() > 0).then(|| network.hosts().nth(skipped)).flatten()
 }
 
 /// What the SAs of one tunnel have counted.
@@ -97,14 +120,18 @@ pub(crate) enum Lost {
     Beyond,
     /// As many came back on the SA as left, but not to whom had asked.
     Behind,
+    /// Somebody has said by ICMP why they do not arrive.
+    Refused,
 }
 
 impl Lost {
     /// `None` if every request was answered. Other traffic of the tunnel is in the counters, too, and
     /// can hide a loss, never make one up.
-    pub(crate) fn judge(sent: u64, answered: u64, flow: Flow) -> Option<Self> {
+    pub(crate) fn judge(sent: u64, answered: u64, flow: Flow, refused: bool) -> Option<Self> {
         if answered >= sent {
             None
+        } else if refused {
+            Some(Self::Refused)
         } else if flow.packets_out < sent {
             Some(Self::Here)
         } else if flow.packets_in < flow.packets_out.min(sent) {
@@ -126,6 +153,7 @@ impl Lost {
             Self::Behind => {
                 "on this host, behind the tunnel: answers came in on the SA and did not get here"
             }
+            Self::Refused => "somebody says that they do not arrive",
         }
     }
 }
@@ -199,7 +227,9 @@ mod tests {
         assert_eq!(first("10.2.0.7/32[tcp/443]").as_deref(), Some("10.2.0.7"));
         assert_eq!(first("10.2.0.7-10.2.0.9").as_deref(), Some("10.2.0.7"));
         assert_eq!(first("10.2.0.7..10.2.0.9").as_deref(), Some("10.2.0.7"));
-        assert!(first("fd02::/48").is_some_and(|text| text.starts_with("fd02::")));
+        assert_eq!(first("fd02::/48").as_deref(), Some("fd02::1"));
+        assert_eq!(first("fd02::/127").as_deref(), Some("fd02::"));
+        assert_eq!(first("fd02::7/128").as_deref(), Some("fd02::7"));
         assert_eq!(first("0.0.0.0/0"), None);
         assert_eq!(first("any"), None);
     }
@@ -225,10 +255,14 @@ mod tests {
     #[test]
     fn the_counters_say_where_a_request_was_lost() {
         let flow = |packets_out, packets_in| Flow { packets_out, packets_in };
-        assert_eq!(Lost::judge(4, 4, flow(4, 4)), None);
-        assert_eq!(Lost::judge(4, 0, flow(0, 0)), Some(Lost::Here));
-        assert_eq!(Lost::judge(4, 1, flow(4, 1)), Some(Lost::Beyond));
-        assert_eq!(Lost::judge(4, 0, flow(4, 4)), Some(Lost::Behind));
+        let judge = |answered, flow| Lost::judge(4, answered, flow, false);
+        assert_eq!(judge(4, flow(4, 4)), None);
+        assert_eq!(judge(0, flow(0, 0)), Some(Lost::Here));
+        assert_eq!(judge(1, flow(4, 1)), Some(Lost::Beyond));
+        assert_eq!(judge(0, flow(4, 4)), Some(Lost::Behind));
+        // What came in are errors, and they got here.
+        assert_eq!(Lost::judge(4, 0, flow(4, 4), true), Some(Lost::Refused));
+        assert_eq!(Lost::judge(4, 4, flow(4, 4), true), None, "of an earlier one");
     }
 
     #[test]

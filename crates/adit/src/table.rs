@@ -85,13 +85,18 @@ const GAP: usize = 2;
 /// A label and what it labels, aligned with others of its kind:
 /// `  peer      203.0.113.7`. Further lines of the value are indented to the same column.
 pub(crate) fn fact(paint: Paint, label: &str, value: &str) -> String {
-    let padding = LABEL_COLUMNS.saturating_sub(label.chars().count()).max(1);
+    fact_in(paint, LABEL_COLUMNS, label, value)
+}
+
+/// The same where labels are longer: `columns` of one and the space behind it.
+pub(crate) fn fact_in(paint: Paint, columns: usize, label: &str, value: &str) -> String {
+    let padding = columns.saturating_sub(label.chars().count()).max(1);
     let mut out = format!("  {}", paint.with(Style::Label, label));
     out.extend(std::iter::repeat_n(' ', padding));
     for (index, line) in value.split('\n').enumerate() {
         if index > 0 {
             out.push('\n');
-            out.extend(std::iter::repeat_n(' ', LABEL_COLUMNS + 2));
+            out.extend(std::iter::repeat_n(' ', columns + 2));
         }
         out.push_str(line);
     }

@@ -523,13 +523,26 @@ fn ping_says_where_requests_are_lost() {
 
     let quiet = lab.gateway("oslo", &["doctor", "--quiet"]);
     assert!(
-        quiet.code == 0 && quiet.out.contains("one-way    nothing to look at"),
+        quiet.code == 0 && quiet.out.contains("one-way      nothing to look at"),
         "{}",
         quiet.all()
     );
 
     let fast = lab.gateway("oslo", &["ping", "berlin", "--interval", "0.01"]);
     assert!(fast.code == 2 && fast.err.contains("would flood"), "{}", fast.all());
+
+    // Errors come in on the SA, too, and are no answers that got lost here. A kernel sends few in a second.
+    let route = ["shell", "berlin-gw", "ip", "route", "add", "unreachable", "10.2.0.77"];
+    assert_eq!(lab.demo(&route).code, 0);
+    let (ran, found) = ping(&["10.2.0.77", "--count", "1"]);
+    assert_eq!((ran.code, &found["lost"]), (1, &"refused".into()), "{}", ran.all());
+    assert_eq!(found["refused"], serde_json::json!({ "address": "10.2.0.1", "icmp": [3, 1] }));
+    let text = lab.gateway("oslo", &["ping", "berlin", "10.2.0.77", "--count", "1"]);
+    let words = "  lost       10.2.0.1 finds no host with the address 10.2.0.77 (ICMP 3/1)\n";
+    assert!(text.out.contains(words), "{}", text.all());
+    let stray = lab.gateway("oslo", &["ping", "berlin", "9.9.9.9"]);
+    let words = "9.9.9.9 is not behind berlin, which is for 10.2.0.0/24";
+    assert!(stray.code == 2 && stray.err.contains(words), "{}", stray.all());
 
     assert_eq!(lab.demo(&["break", "oneway"]).code, 0);
     let (ran, found) = ping(&["--count", "2", "--interval", "0.1"]);
@@ -539,6 +552,41 @@ fn ping_says_where_requests_are_lost() {
     assert_eq!(lab.gateway("oslo", &["down", "berlin"]).code, 0);
     let down = lab.gateway("oslo", &["ping", "berlin"]);
     assert!(down.code == 1 && down.err.contains("adit up berlin"), "{}", down.all());
+}
+
+/// CHECKLIST PM-25: what is lost of long packets is told with the way on which it is.
+#[test]
+fn ping_says_on_which_way_long_packets_are_lost() {
+    let Some(lab) = Lab::start("ping-mtu") else { return };
+    // Nobody makes up for it: packets are not shared, and the operator knows the path, which is not probed.
+    for site in ["oslo", "berlin"] {
+        let file = format!("{}/{site}/tunnels", lab.directory());
+        let file = std::fs::read_dir(file).unwrap().flatten().map(|entry| entry.path());
+        let file = file.into_iter().find(|path| path.extension().is_some_and(|it| it == "toml"));
+        let file = file.unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("turbo = \"off\"\npath_mtu = 1500\n{text}")).unwrap();
+        let reloaded = lab.gateway(site, &["reload"]);
+        assert_eq!(reloaded.code, 0, "{}", reloaded.all());
+    }
+    let restarted = lab.gateway("oslo", &["restart", "berlin"]);
+    assert_eq!(restarted.code, 0, "{}", restarted.all());
+    for (from, way) in [("198.51.100.2", "there"), ("203.0.113.2", "back")] {
+        let filter = format!(
+            "table ip narrow {{ chain forward {{ type filter hook forward priority 0; \
+             ip saddr {from} meta length > 1280 drop; }}; }}"
+        );
+        let narrow = ["shell", "internet", "nft", &filter];
+        assert_eq!(lab.demo(&narrow).code, 0);
+        let ran = lab.gateway("oslo", &["ping", "berlin", "--mtu", "--count", "1", "--json"]);
+        let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let mtu = &found["mtu"];
+        assert_eq!((ran.code, &mtu["lost_on"]), (1, &way.into()), "{}", ran.all());
+        // AES-GCM in UDP over IPv4.
+        assert_eq!(mtu["largest"], 1_280 - 20 - 8 - 16 - 2 - 16, "{}", ran.all());
+        let wide = ["shell", "internet", "nft", "delete", "table", "ip", "narrow"];
+        assert_eq!(lab.demo(&wide).code, 0);
+    }
 }
 
 /// The addresses and places of the hops of a trace.

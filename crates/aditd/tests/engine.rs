@@ -2,7 +2,9 @@
 
 mod common;
 
+use adit_dataplane::DropReason;
 use adit_mgmt::api::{EngineHalf, TunnelState};
+use adit_mgmt::drops;
 use common::{Pair, engine, stream};
 
 fn tunnel(here: u8, there: u8, keep: &str) -> String {
@@ -36,4 +38,35 @@ fn bulk_takes_few_system_calls_and_the_daemon_says_so() {
     assert!(received.calls() < received.packets, "{received:?}");
     // 16 MiB hold all buffers, though those for the longest packets take 64 KiB each.
     assert!(sent.memory_octets < 16 << 20 && received.memory_octets < 16 << 20);
+}
+
+/// The engine's labels and the operator's advice are in crates that do not know each other: each reason has advice,
+/// or is one of those against which nothing here helps.
+#[test]
+fn every_reason_for_a_drop_has_its_advice() {
+    const UNADVISED: [DropReason; 12] = [
+        DropReason::NotIp,
+        DropReason::BadOffload,
+        DropReason::Redirect,
+        DropReason::NoRoom,
+        DropReason::Truncated,
+        DropReason::BadSequence,
+        DropReason::BadPadding,
+        DropReason::Dummy,
+        DropReason::BadAggfrag,
+        DropReason::BadSuperPacket,
+        DropReason::BadInner,
+        DropReason::EcnNotCapable,
+    ];
+    for reason in DropReason::ALL {
+        let (name, has_advice) = (reason.name(), drops::fix(reason.name()).is_some());
+        assert_eq!(has_advice, !UNADVISED.contains(reason), "{name}");
+    }
+    // What is no fault is a reason that there is.
+    for name in
+        ["dummy", "icmp_refused", "no_policy", "no_sa", "policy_discard", "redirect", "too_big"]
+    {
+        assert!(!drops::is_fault(name), "{name}");
+        assert!(DropReason::ALL.iter().any(|reason| reason.name() == name), "{name}");
+    }
 }

@@ -20,10 +20,11 @@ use adit_sys::capture::{Capture, CaptureThread};
 use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
 use adit_sys::netlink::{Family, Route};
 use adit_sys::raw::BypassSocket;
+use adit_sys::trace::{Probe, Said, Tracer};
 use adit_sys::udp::SocketOptions;
 use adit_wire::PacketBuf;
 use adit_wire::iana::{IpProtocol, SecurityFailure};
-use adit_wire::ip::{IcmpError, IpPacket, Ipv4Header, checksum};
+use adit_wire::ip::{Icmp, IcmpError, IpPacket, Ipv4Header, checksum};
 use common::{Pair, Site, wait_until};
 
 fn tunnel(here: u8, there: u8, extra: &str) -> String {
@@ -56,6 +57,48 @@ fn a_closed_port_is_told_through_a_tunnel_for_udp() {
     for (from, to) in [("10.1.0.1", "10.2.0.1"), ("fd01::1", "fd02::1")] {
         let answer = answer_of_closed_port(&pair.oslo, from, to);
         assert_eq!(answer, ErrorKind::ConnectionRefused, "{}", pair.oslo.log());
+    }
+}
+
+/// CHECKLIST PM-31: errors that the peer's gateway itself makes about packets that it does not pass on, since
+/// they have no hops left or no route, come back through the SA, from its inside address, though no
+/// selector contains them; and they are few, however many packets there are.
+#[test]
+fn a_gateways_own_errors_come_back_through_the_tunnel() {
+    let Some(mut pair) = Pair::new("icmp-own") else { return };
+    pair.berlin.namespace.enable_forwarding().unwrap();
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, "keep = \"passive\""));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    for (from, [to, nowhere], by, router, no_route) in [
+        (
+            "10.1.0.1",
+            ["10.2.0.98", "10.2.0.99"],
+            "192.0.2.1",
+            "10.2.0.1",
+            Icmp { kind: 3, code: 0 },
+        ),
+        ("fd01::1", ["fd02::98", "fd02::99"], "2001:db8::1", "fd02::1", Icmp { kind: 1, code: 0 }),
+    ] {
+        let [from, to, nowhere] = [from, to, nowhere].map(|text| text.parse::<IpAddr>().unwrap());
+        // The kernel looks for a route first: there is one for the packets that have no hops left.
+        let route = Route::by_gateway(to.into(), by.parse().unwrap());
+        pair.berlin.namespace.netlink().unwrap().add_route(&route).unwrap();
+        let ask = |to, hops| {
+            let mut tracer = Tracer::open(from, to, Probe::Udp(33_434)).unwrap();
+            tracer.ask(hops, Duration::from_secs(2)).unwrap()
+        };
+        for (to, hops, what) in [(to, 1, Said::Expired), (nowhere, 9, Said::Refused(no_route))] {
+            let heard = pair.oslo.namespace.run(|| ask(to, hops)).unwrap();
+            let heard = heard.unwrap_or_else(|| panic!("{to} {hops}: {}", pair.oslo.log()));
+            assert_eq!((heard.from.to_string().as_str(), heard.what), (router, what), "{to}");
+        }
+        let flood = || {
+            let mut tracer = Tracer::open(from, to, Probe::Udp(33_434)).unwrap();
+            let mut ask = || tracer.ask(1, Duration::from_millis(20)).unwrap();
+            (0..50).filter(|_| ask().is_some()).count()
+        };
+        let answers = pair.oslo.namespace.run(flood).unwrap();
+        assert!((1..20).contains(&answers), "{to}: {answers}");
     }
 }
 

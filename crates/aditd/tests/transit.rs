@@ -11,8 +11,9 @@ use std::time::Duration;
 use adit_mgmt::api::TunnelState;
 use adit_sys::netlink::Route;
 use adit_sys::netns::{Namespace, write_sysctl};
+use adit_sys::ping::Pinger;
 use adit_sys::trace::{Probe, Said, Tracer};
-use common::{SECRET, Site};
+use common::{SECRET, Site, wait_until};
 
 /// Oslo, two routers, Berlin, and a host behind Berlin.
 ///
@@ -23,7 +24,7 @@ use common::{SECRET, Site};
 struct Line {
     oslo: Site,
     berlin: Site,
-    _routers: [Namespace; 2],
+    routers: [Namespace; 2],
     _host: Namespace,
 }
 
@@ -109,7 +110,7 @@ impl Line {
             route(namespace, to, by);
         }
         [near, far, &berlin.namespace].into_iter().for_each(forward);
-        Some(Self { oslo, berlin, _routers: routers, _host: host })
+        Some(Self { oslo, berlin, routers, _host: host })
     }
 
     /// Both daemons with a tunnel between these addresses, up.
@@ -242,5 +243,45 @@ fn routers_of_ipv6_are_shown_as_well() {
         assert_eq!(path, expected, "{}", line.oslo.log());
         let path = line.path("10.1.0.1", "10.2.0.20", Probe::Udp(33_434));
         assert_eq!(path, ["192.0.0.8", "192.0.0.8", "10.2.0.1", "10.2.0.20"]);
+    }
+}
+
+/// CHECKLIST PM-09: the link between the routers is small, and the near one says so to the gateway, whatever its
+/// packets travel in. Nobody probes the path, since lengths are hidden, so it is the router who is believed.
+#[test]
+fn a_routers_word_about_its_next_link_reaches_the_sa() {
+    let ends = [["192.0.2.1", "198.51.100.2"], ["2001:db8:1::1", "2001:db8:2::2"]];
+    // AES-GCM around the packet, in blocks of four octets with two of the trailer.
+    let around = 16 + 16 + 2;
+    for (name, ends, encap, inner) in [
+        ("small-udp", ends[0], "udp", 1_280 - 20 - 8 - around),
+        ("small-esp", ends[0], "esp", 1_280 - 20 - around),
+        ("small-udp6", ends[1], "udp", 1_280 - 40 - 8 - around),
+        ("small-esp6", ends[1], "esp", 1_280 - 40 - around),
+    ] {
+        let Some(mut line) = Line::new(name) else { return };
+        let extra = format!("turbo = \"off\"\ndf = \"set\"\ntfc_padding = 64\nencap = \"{encap}\"");
+        line.start(ends, &extra);
+        let known = |line: &Line| {
+            let status = line.oslo.tunnel("tunnel").unwrap();
+            (status.path_mtu, status.path_mtu_source, status.mtu)
+        };
+        for (router, name) in line.routers.iter().zip(["right", "left"]) {
+            let mut netlink = router.netlink().unwrap();
+            let middle = netlink.link_by_name(name).unwrap().index;
+            netlink.set_mtu(middle, 1_280).unwrap();
+        }
+        let ping = || {
+            let (from, to) = ("10.1.0.1".parse().unwrap(), "10.2.0.20".parse().unwrap());
+            let mut pinger = Pinger::open(to, Some(from)).unwrap();
+            pinger.set_dont_fragment(true).unwrap();
+            pinger.round_trip(1_300 - 28, Duration::from_millis(200))
+        };
+        let learnt = (Some(1_280), Some("icmp".to_owned()), Some(inner));
+        wait_until("the SA knows", || {
+            let _ = line.oslo.namespace.run(ping).unwrap();
+            known(&line) == learnt
+        });
+        assert_eq!(line.oslo.ping_with("10.1.0.1", "10.2.0.20", 2, 1_000).lost(), 0, "{name}");
     }
 }

@@ -32,7 +32,9 @@ pub fn fix(reason: &str) -> Option<&'static str> {
             "leave `compress` out on both sides"
         }
         "aggfrag_incomplete" | "aggfrag_late" => "packets are lost on the way: `adit ping NAME`",
-        "icmp_refused" => "`icmp` in the tunnel's file names the messages that may pass",
+        "icmp_refused" => {
+            "`icmp_errors` and `[icmp]` in the tunnel's file say which messages may pass"
+        }
         "icmp_quote" => {
             "an ICMP error quotes a packet that this SA does not carry: see who sends it behind the peer"
         }

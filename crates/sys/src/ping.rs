@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use adit_wire::Writer;
-use adit_wire::ip::checksum;
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::{Icmp, IpPacket, checksum};
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -125,6 +126,35 @@ pub fn ping(config: &PingConfig) -> Result<PingReport, SysError> {
     Ok(report)
 }
 
+/// Who says by ICMP that a request does not arrive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Its address.
+    pub from: IpAddr,
+    /// Type and code of the error.
+    pub icmp: Icmp,
+}
+
+impl Refusal {
+    /// Whether the request was longer than a link on the way takes.
+    #[must_use]
+    pub fn is_too_big(self) -> bool {
+        let Icmp { kind, code } = self.icmp;
+        if self.from.is_ipv4() {
+            (kind, code) == (Icmp::UNREACHABLE, Icmp::FRAGMENTATION_NEEDED)
+        } else {
+            kind == Icmp::TOO_BIG_V6
+        }
+    }
+}
+
+/// What came of looking for an answer.
+enum Look {
+    Answered,
+    Refused,
+    Nothing,
+}
+
 /// One conversation of echo requests; for those who count and wait themselves.
 #[derive(Debug)]
 pub struct Pinger {
@@ -134,6 +164,7 @@ pub struct Pinger {
     kernel_identifier: bool,
     identifier: u16,
     sequence: u16,
+    refusal: Option<Refusal>,
     buffer: Box<[u8]>,
 }
 
@@ -170,6 +201,7 @@ impl Pinger {
             kernel_identifier,
             identifier: u16::from_be_bytes(identifier),
             sequence: 0,
+            refusal: None,
             buffer: vec![0; PACKET_MAX].into_boxed_slice(),
         })
     }
@@ -204,7 +236,14 @@ impl Pinger {
         socket_option::set(&self.socket, level, name, value)
     }
 
-    /// Sends one request and waits for its answer at most `timeout`; `None` if none came.
+    /// Takes who has said last, since the last call, that a request does not arrive; about an earlier
+    /// request, too, as routers look for a host for some seconds. Without privileges nobody is heard.
+    pub fn take_refusal(&mut self) -> Option<Refusal> {
+        self.refusal.take()
+    }
+
+    /// Sends one request and waits for its answer at most `timeout`; `None` if none came, or if
+    /// somebody says that none will ([`Self::take_refusal`]).
     ///
     /// # Errors
     ///
@@ -220,8 +259,10 @@ impl Pinger {
         self.socket.send_to(&request, &self.destination.into())?;
         let deadline = sent + timeout;
         loop {
-            if self.answered()? {
-                return Ok(Some(now().duration_since(sent)));
+            match self.look() {
+                Look::Answered => return Ok(Some(now().duration_since(sent))),
+                Look::Refused => return Ok(None),
+                Look::Nothing => {}
             }
             if !self.wait_until(deadline)? {
                 return Ok(None);
@@ -238,38 +279,64 @@ impl Pinger {
     }
 
     /// Reads what waits until the answer to the last request appears.
-    fn answered(&mut self) -> io::Result<bool> {
+    fn look(&mut self) -> Look {
         let mut control = Control::EMPTY;
         for _ in 0..PACKETS_PER_LOOK_MAX {
-            let received = match receive_one(self.socket.as_fd(), &mut self.buffer, &mut control, 0)
-            {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                // An ICMP error about our request: then no answer will come.
-                Err(_) => return Ok(false),
+            let Ok(received) = receive_one(self.socket.as_fd(), &mut self.buffer, &mut control, 0)
+            else {
+                // Nothing waits; or it is an error about our request, of which no more is known.
+                return Look::Nothing;
             };
-            let from = received.remote.map(|from| from.ip());
-            let octets = self.buffer.get(..received.length).unwrap_or_default();
-            if from == Some(self.destination.ip()) && self.is_answer(octets) {
-                return Ok(true);
+            let Some(from) = received.remote.map(|from| from.ip()) else { continue };
+            let message = self.message(self.buffer.get(..received.length).unwrap_or_default());
+            if from == self.destination.ip() && self.is_answer(message) {
+                return Look::Answered;
+            }
+            if let Some((sequence, icmp)) = self.refused(message) {
+                self.refusal = Some(Refusal { from, icmp });
+                if sequence == self.sequence {
+                    return Look::Refused;
+                }
             }
         }
-        Ok(false)
+        Look::Nothing
     }
 
-    fn is_answer(&self, octets: &[u8]) -> bool {
-        // Raw IPv4 sockets deliver the IP header.
+    /// The ICMP message in what was read: raw sockets of IPv4 deliver the IP header, too.
+    fn message<'a>(&self, octets: &'a [u8]) -> &'a [u8] {
         let header = match (self.kernel_identifier, self.destination.is_ipv4(), octets.first()) {
             (false, true, Some(first)) => usize::from(first & 0x0f) * 4,
             _ => 0,
         };
-        let message = octets.get(header..).unwrap_or_default();
+        octets.get(header..).unwrap_or_default()
+    }
+
+    fn is_answer(&self, message: &[u8]) -> bool {
         let [kind, 0, _, _, i0, i1, s0, s1, ..] = *message else {
             return false;
         };
         let reply = if self.destination.is_ipv4() { V4_ECHO_REPLY } else { V6_ECHO_REPLY };
         let ours = self.kernel_identifier || u16::from_be_bytes([i0, i1]) == self.identifier;
         kind == reply && ours && u16::from_be_bytes([s0, s1]) == self.sequence
+    }
+
+    /// The number of our request, and type and code, if a message is an ICMP error that quotes one.
+    fn refused(&self, message: &[u8]) -> Option<(u16, Icmp)> {
+        let [kind, code, _, _, _, _, _, _, quote @ ..] = message else { return None };
+        let icmp = Icmp { kind: *kind, code: *code };
+        // A redirect or a plea to send less refuses nothing.
+        let (refuses, protocol, request) = if self.destination.is_ipv4() {
+            let errors = [Icmp::UNREACHABLE, Icmp::TIME_EXCEEDED, Icmp::PARAMETER_PROBLEM];
+            (errors.contains(kind), IpProtocol::ICMP, V4_ECHO_REQUEST)
+        } else {
+            // RFC 4443 §2.1: the errors have the lower half of the numbers.
+            (*kind < V6_ECHO_REQUEST, IpProtocol::ICMPV6, V6_ECHO_REQUEST)
+        };
+        let about = IpPacket::read_quoted(quote).ok().filter(|_| refuses)?;
+        let is_ours = about.dst() == self.destination.ip() && about.protocol() == protocol;
+        let (identifier, sequence) = echo_marks(about.payload()).filter(|_| is_ours)?;
+        let is_request = about.payload().first() == Some(&request);
+        (is_request && identifier == self.identifier).then_some((sequence, icmp))
     }
 
     fn request(&self, payload_octets: usize) -> Vec<u8> {
@@ -288,6 +355,12 @@ impl Pinger {
     }
 }
 
+/// Identifier and sequence number (RFC 792).
+pub(crate) fn echo_marks(message: &[u8]) -> Option<(u16, u16)> {
+    let [_, 0, _, _, i0, i1, s0, s1, ..] = *message else { return None };
+    Some((u16::from_be_bytes([i0, i1]), u16::from_be_bytes([s0, s1])))
+}
+
 /// Octets before the payload of a request: the headers of IP, without options, and of ICMP.
 #[must_use]
 pub fn header_octets(destination: IpAddr) -> usize {
@@ -303,3 +376,82 @@ pub(crate) const V4_ECHO_REPLY: u8 = 0;
 pub(crate) const V4_ECHO_REQUEST: u8 = 8;
 pub(crate) const V6_ECHO_REQUEST: u8 = 128;
 pub(crate) const V6_ECHO_REPLY: u8 = 129;
+
+#[cfg(test)]
+mod tests {
+    use adit_wire::ip::IcmpReport;
+
+    use super::*;
+
+    fn pinger(to: &str) -> Option<Pinger> {
+        // Without the privilege there is nothing to be tried.
+        Pinger::open(to.parse().unwrap(), None).ok().filter(|pinger| !pinger.kernel_identifier)
+    }
+
+    /// An IP packet to `to` with this message.
+    fn packet(to: IpAddr, message: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(message.len()).unwrap();
+        match to {
+            IpAddr::V4(to) => {
+                let head = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 0, 10, 1, 0, 1];
+                let mut octets = [&head[..], &to.octets(), message].concat();
+                octets[2..4].copy_from_slice(&(len + 20).to_be_bytes());
+                let sum = checksum(&octets[..20]).to_be_bytes();
+                octets[10..12].copy_from_slice(&sum);
+                octets
+            }
+            IpAddr::V6(to) => {
+                let head = [&[0x60, 0, 0, 0][..], &len.to_be_bytes(), &[58, 64], &[0xfd; 16]];
+                [&head.concat()[..], &to.octets(), message].concat()
+            }
+        }
+    }
+
+    /// An error about our own request is heard, whatever its quote leaves out; others' are not.
+    #[test]
+    fn errors_about_our_requests_are_told_from_others() {
+        for to in ["10.2.0.77", "fd02::77"] {
+            let Some(mut pinger) = pinger(to) else { return };
+            let address: IpAddr = to.parse().unwrap();
+            (pinger.identifier, pinger.sequence) = (0x4711, 3);
+            let error = |request: &[u8], report: IcmpReport| {
+                let about = packet(address, request);
+                let mut out = vec![0; 1_280];
+                let from = if address.is_ipv4() { "10.2.0.1" } else { "fd02::1" };
+                let about = IpPacket::read(&about).unwrap();
+                let len = report.write(&about, from.parse().unwrap(), &mut out).unwrap();
+                let header = if address.is_ipv4() { 20 } else { 40 };
+                out[header..len].to_vec()
+            };
+            let unreachable = || IcmpReport::unreachable(address.is_ipv4(), 1);
+            let request = pinger.request(600);
+            let icmp = Icmp {
+                kind: if address.is_ipv4() { Icmp::UNREACHABLE } else { Icmp::UNREACHABLE_V6 },
+                code: 1,
+            };
+            assert_eq!(pinger.refused(&error(&request, unreachable())), Some((3, icmp)), "{to}");
+            assert!(!pinger.is_answer(&error(&request, unreachable())));
+            let mut foreign = request.clone();
+            foreign[5] ^= 1;
+            assert_eq!(pinger.refused(&error(&foreign, unreachable())), None);
+            let mut reply = request.clone();
+            reply[0] = if address.is_ipv4() { V4_ECHO_REPLY } else { V6_ECHO_REPLY };
+            assert_eq!(pinger.refused(&reply), None);
+            let whole = error(&request, unreachable());
+            for len in 0..whole.len().min(60) {
+                let _ = pinger.refused(&whole[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_big_is_known_by_type_and_code() {
+        let refusal = |from: &str, kind, code| {
+            Refusal { from: from.parse().unwrap(), icmp: Icmp { kind, code } }.is_too_big()
+        };
+        assert!(refusal("10.2.0.1", 3, 4) && refusal("fd02::1", 2, 0) && refusal("fd02::1", 2, 9));
+        assert!(
+            !refusal("10.2.0.1", 3, 1) && !refusal("fd02::1", 1, 4) && !refusal("10.2.0.1", 2, 0)
+        );
+    }
+}

@@ -16,8 +16,11 @@ use crate::clock::now;
 use crate::error::SysError;
 use crate::icmp_errors::{ICMP_HEADROOM, put_header};
 use crate::netlink::Family;
-use crate::ping::{V4_ECHO_REPLY, V4_ECHO_REQUEST, V6_ECHO_REPLY, V6_ECHO_REQUEST};
+use crate::ping::{
+    V4_ECHO_REPLY, V4_ECHO_REQUEST, V6_ECHO_REPLY, V6_ECHO_REQUEST, echo_marks, header_octets,
+};
 use crate::raw::{open, unspecified};
+use crate::socket_option;
 use crate::udp::{SocketOptions, configure_receiving};
 use crate::wake::{Interest, wait_for};
 
@@ -65,6 +68,9 @@ pub struct Tracer {
     probe: Probe,
     identifier: u16,
     sequence: u16,
+    payload_octets: usize,
+    /// Whether what is sent may not be cut, whatever the host knows of the path.
+    uncut: bool,
 }
 
 /// A packet under way, and how an answer to it is known.
@@ -112,6 +118,8 @@ impl Tracer {
             probe,
             identifier: u16::from_be_bytes([i0, i1]),
             sequence: 0,
+            payload_octets: PAYLOAD_OCTETS,
+            uncut: false,
         })
     }
 
@@ -140,6 +148,25 @@ impl Tracer {
             let nap = if sent.socket.is_some() { left.min(SOCKET_LOOK) } else { left };
             wait_for(&self.icmp, Interest::Readable, Some(nap))?;
         }
+    }
+
+    /// Sends one datagram, a packet of so many octets that nobody may cut, as far as it goes, and waits for
+    /// an answer as [`Self::ask`] does. Of TCP and ICMP it is as long as ever.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says about sending it: EMSGSIZE if it is too long for the interface.
+    pub fn ask_uncut(
+        &mut self,
+        packet_octets: usize,
+        patience: Duration,
+    ) -> io::Result<Option<Heard>> {
+        // As of echo requests: a header of 8 octets behind that of IP.
+        self.payload_octets = packet_octets.saturating_sub(header_octets(self.destination));
+        self.uncut = true;
+        let heard = self.ask(FAR, patience);
+        (self.payload_octets, self.uncut) = (PAYLOAD_OCTETS, false);
+        heard
     }
 
     fn set_hops(&self, socket: &Socket, hops: u8) -> io::Result<()> {
@@ -172,7 +199,15 @@ impl Tracer {
         let (socket, own) = self.socket(Type::DGRAM, Protocol::UDP, hops)?;
         let at = now();
         let to = SocketAddr::new(self.destination, port);
-        socket.send_to(&[0; PAYLOAD_OCTETS], &to.into())?;
+        if self.uncut {
+            let (level, name) = match self.destination {
+                IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+                IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+            };
+            // The numbers are the same for both families.
+            socket_option::set(&socket, level, name, libc::IP_PMTUDISC_PROBE)?;
+        }
+        socket.send_to(&vec![0; self.payload_octets], &to.into())?;
         Ok(Sent { at, marks: (own, port), socket: Some(socket) })
     }
 
@@ -298,14 +333,10 @@ fn marks_of(about: &IpPacket<'_>, probe: Probe) -> Option<(u16, u16)> {
     if probe == Probe::Icmp { echo_marks(about.payload()) } else { about.ports() }
 }
 
-/// Identifier and sequence number (RFC 792).
-fn echo_marks(message: &[u8]) -> Option<(u16, u16)> {
-    let [_, 0, _, _, i0, i1, s0, s1, ..] = *message else { return None };
-    Some((u16::from_be_bytes([i0, i1]), u16::from_be_bytes([s0, s1])))
-}
-
 /// Octets behind the headers of a packet.
 const PAYLOAD_OCTETS: usize = 32;
+/// Hops that are enough for any path.
+const FAR: u8 = 64;
 /// Octets of an answer: RFC 4443 §2.4 (c) has the longest.
 const ANSWER_OCTETS: usize = 1_280;
 /// Messages read at once, and how often before the clock is looked at again.

@@ -53,7 +53,8 @@ pub(super) fn notes(facts: &Facts) -> Vec<String> {
         Some(format!("{}: no echo requests were sent: {why}", tunnel.name()))
     };
     let skipped = facts.tunnels.iter().filter_map(skipped);
-    skipped.chain(ways::nobody(facts)).chain(ways::probed(facts)).collect()
+    let of_ways = skipped.chain(ways::nobody(facts)).chain(ways::probed(facts));
+    of_ways.chain(host::answers_only(facts)).collect()
 }
 
 /// What could not be tried, each once, and why.

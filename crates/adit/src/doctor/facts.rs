@@ -8,6 +8,7 @@ use adit_mgmt::api::{SaStatus, TunnelStatus, Why};
 use crate::doctor::firewall::Blocked;
 use crate::echo::Flow;
 use crate::echo::size::Sizes;
+use crate::echo::way::Way;
 
 /// Everything.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +63,8 @@ pub(crate) struct Tunnel {
     pub(crate) sas: Vec<SaStatus>,
     /// The way of the outer packets.
     pub(crate) outer: Option<Outer>,
-    /// What the daemon says happens to an echo request, if somebody could be asked.
-    pub(crate) why: Option<Why>,
+    /// What the daemon says happens to an echo request to each network where somebody could be asked.
+    pub(crate) whys: Vec<Why>,
     /// What trying has shown; `None` if nothing was tried.
     pub(crate) ports: Option<Ports>,
     pub(crate) echo: Option<Echo>,
@@ -95,6 +96,13 @@ impl Tunnel {
     /// The same if it was the daemon's probes that have found it, and nobody has said so.
     pub(crate) fn probed(&self) -> Option<(u32, u32)> {
         self.narrow().filter(|_| self.probes().is_some())
+    }
+
+    /// On which way long packets are lost. What the daemon's probes find while the doctor looks they find
+    /// on the way there.
+    pub(crate) fn lost_on(&self) -> Option<Way> {
+        let measured = || self.echo.as_ref()?.sizes?.lost_on;
+        if self.narrowed { Some(Way::There) } else { measured() }
     }
 
     /// What found the path's figure, if the daemon's probes did.
@@ -150,6 +158,8 @@ pub(crate) struct Echo {
     pub(crate) to: Option<IpAddr>,
     pub(crate) sent: u64,
     pub(crate) answered: u64,
+    /// Who has said, in words, that they do not arrive.
+    pub(crate) refused: Option<String>,
     /// What the SAs counted meanwhile.
     pub(crate) flow: Flow,
     /// The same by sequence numbers, to which belongs what the engines say to each other.

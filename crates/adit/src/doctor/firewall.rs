@@ -11,6 +11,8 @@ pub(crate) struct Blocked {
     pub(crate) place: String,
     /// `drop` or `reject`, of a rule or because nothing else matches.
     pub(crate) how: String,
+    /// Of which packets: IPv4, IPv6.
+    pub(crate) families: [bool; 2],
 }
 
 /// What of the tunnels' needs the filter drops. What it does by addresses and interfaces is taken at
@@ -29,7 +31,18 @@ fn is_on_the_way(chain: &Value) -> bool {
     !ours && matches!(hook, Some("prerouting" | "input" | "output" | "postrouting"))
 }
 
+/// Whether a chain sees packets of IPv4, and of IPv6. `None` if it sees neither, but ARP or the frames of a bridge.
+fn families(chain: &Value) -> Option<[bool; 2]> {
+    match text(chain, "family")? {
+        "inet" => Some([true, true]),
+        "ip" => Some([true, false]),
+        "ip6" => Some([false, true]),
+        _ => None,
+    }
+}
+
 fn of_chain(chain: &Value, objects: &[Value]) -> Vec<Blocked> {
+    let Some(families) = families(chain) else { return Vec::new() };
     let same = |rule: &&Value| {
         let is = |name| text(rule, name) == text(chain, name);
         is("family") && is("table") && text(rule, "chain") == text(chain, "name")
@@ -54,7 +67,7 @@ fn of_chain(chain: &Value, objects: &[Value]) -> Vec<Blocked> {
             None => falls.then(|| "policy drop, and no rule lets it through".to_owned()),
         };
         let what = need.name().to_owned();
-        found.extend(how.map(|how| Blocked { what, place: place.clone(), how }));
+        found.extend(how.map(|how| Blocked { what, place: place.clone(), how, families }));
     }
     // ESP is on the way only without UDP; a filter that lets 4500 in does all that is needed.
     let esp_by_policy =
@@ -253,6 +266,18 @@ mod tests {
             json!({"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "esp"}});
         let rules = [chain("prerouting", "accept"), rule(&json!([esp, drop]))];
         assert_eq!(found(&rules), ["ESP: a rule says drop"]);
+    }
+
+    /// A host without IPv6 often drops all of that; and what ARP or a bridge carries is no IKE.
+    #[test]
+    fn a_chain_is_about_the_packets_of_its_family() {
+        let of = |family: &str| {
+            let mut closed = chain("input", "drop");
+            closed["chain"]["family"] = json!(family);
+            blocked(&json!({"nftables": [closed]})).first().map(|one| one.families)
+        };
+        assert_eq!([of("inet"), of("ip")], [Some([true, true]), Some([true, false])]);
+        assert_eq!([of("ip6"), of("arp"), of("bridge")], [Some([false, true]), None, None]);
     }
 
     #[test]

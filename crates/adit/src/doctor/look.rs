@@ -3,22 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use adit_db::{AuthSpec, Dscp};
-use adit_mgmt::api::{self, SadReport, Status, TunnelState, TunnelStatus, Why};
+use adit_db::AuthSpec;
+use adit_mgmt::api::{self, SadReport, Status, TunnelState, TunnelStatus};
 use adit_mgmt::config::{self, Files, SecretFile, SourceFile};
-use adit_mgmt::vici::Request;
 use adit_sys::filter::ruleset;
 use adit_sys::netlink::{Family, Netlink};
 use adit_sys::route::{MARK, filters_reverse_path, forwarding_enabled};
 use adit_sys::{clock, clock_sync};
-use adit_wire::iana::IpProtocol;
-use adit_wire::ip::FlowKey;
 use ipnet::IpNet;
 
 use crate::daemon::Daemon;
 use crate::doctor::facts::{Facts, Host, Outer, OwnCertificate, Pieces, Tunnel};
 use crate::doctor::{Wish, firewall, probe};
 use crate::echo;
+use crate::echo::network::why;
 use crate::error::Error;
 use crate::verb::act::find_tunnel;
 use crate::verb::check;
@@ -92,12 +90,14 @@ fn look_at(
 ) -> Result<Tunnel, Error> {
     let outer = peer(&status).and_then(|peer| outer(&status, peer, netlink));
     let is_up = matches!(status.state, TunnelState::Up | TunnelState::Sick);
-    let to = echo::inside(&status).filter(|_| is_up);
-    let why = match to.and_then(|to| Some((netlink.lookup_route(to, None, 0).ok()?.source?, to))) {
-        Some((from, to)) => Some(why(daemon, from, to)?),
-        None => None,
-    };
-    Ok(Tunnel { status, outer, why, ..Tunnel::default() })
+    let mut whys = Vec::new();
+    for to in echo::each_inside(&status).filter(|_| is_up).take(NETWORKS_MAX) {
+        let from = netlink.lookup_route(to, None, 0).ok().and_then(|route| route.source);
+        if let Some(from) = from {
+            whys.push(why(daemon, from, to)?);
+        }
+    }
+    Ok(Tunnel { status, outer, whys, ..Tunnel::default() })
 }
 
 /// The peer's address, where the tunnel is or should be.
@@ -114,18 +114,6 @@ fn outer(status: &TunnelStatus, peer: IpAddr, netlink: &mut Netlink) -> Option<O
     let inside = peer.is_ipv4() && networks.any(|network| network.contains(&peer));
     let strict = inside && filters_reverse_path(&link.name).unwrap_or(false);
     Some(Outer { mtu: link.mtu, filters_peer: strict.then_some(peer), interface: link.name })
-}
-
-/// What the daemon would do with an echo request.
-fn why(daemon: &mut Daemon, from: IpAddr, to: IpAddr) -> Result<Why, Error> {
-    // RFC 7296 §3.13.1: type and code in the place of ports.
-    let (protocol, echo) = match to {
-        IpAddr::V4(_) => (IpProtocol::ICMP, 8 << 8),
-        IpAddr::V6(_) => (IpProtocol::ICMPV6, 128 << 8),
-    };
-    let flow = FlowKey::new(from, to, protocol.0, echo, echo);
-    let request = Request::AditWhy { flow, dscp: Dscp::default(), interface: None };
-    Ok(api::from_message(&daemon.call(&request, |_| Ok(()))?)?)
 }
 
 fn host(config: Option<&Path>) -> Host {
@@ -193,6 +181,8 @@ fn v6_count(text: &str, name: &str) -> u64 {
 
 /// Tunnels that are tried in one go: each takes up to some seconds.
 const TRIED_MAX: usize = 16;
+/// Networks of a tunnel whose ways are looked at.
+const NETWORKS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {

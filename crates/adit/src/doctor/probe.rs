@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_mgmt::api::TunnelState;
+use adit_mgmt::api::{TunnelState, TunnelStatus};
 use adit_sys::SysError;
 use adit_sys::netlink::Netlink;
 use adit_sys::ping::Pinger;
@@ -14,8 +14,8 @@ use crate::daemon::Daemon;
 use crate::doctor::facts::{Answer, Echo, Ports, Tunnel};
 use crate::doctor::{facts, look};
 use crate::echo::network::{longest_packet, payload_of, pinger};
-use crate::echo::size::{Attempt, search};
-use crate::echo::{self, Flow};
+use crate::echo::size::{Attempt, Sizes, search};
+use crate::echo::{self, Flow, refusal, way};
 use crate::error::Error;
 
 /// Notes in `tunnel` what comes of it. A tunnel that is not up has only its peer's ports to be tried.
@@ -25,7 +25,7 @@ pub(super) fn try_out(
     netlink: &mut Netlink,
 ) -> Result<(), Error> {
     let is_up = matches!(tunnel.status.state, TunnelState::Up | TunnelState::Sick);
-    match echo::inside(&tunnel.status) {
+    match whom(&tunnel.status) {
         _ if !is_up => tunnel.skipped = Some("it is not up"),
         Some(to) => tunnel.echo = Some(echoes(tunnel, to, daemon, netlink)?),
         None => {
@@ -40,6 +40,19 @@ pub(super) fn try_out(
         tunnel.ports = Some(ports(peer, &mut tunnel.failures));
     }
     Ok(())
+}
+
+/// Whom to ask: of the first address of each family the first that answers.
+fn whom(status: &TunnelStatus) -> Option<IpAddr> {
+    let first = echo::inside(status)?;
+    let Some(other) = echo::each_inside(status).find(|one| one.is_ipv4() != first.is_ipv4()) else {
+        return Some(first);
+    };
+    let answers = |to: &IpAddr| {
+        let answer = pinger(*to).map(|mut pinger| pinger.round_trip(ECHO_PAYLOAD, ECHO_PATIENCE));
+        matches!(answer, Ok(Ok(Some(_))))
+    };
+    [first, other].into_iter().find(answers).or(Some(first))
 }
 
 fn ports(peer: IpAddr, failures: &mut Vec<String>) -> Ports {
@@ -127,7 +140,7 @@ fn echoes(
                 found.answered += 1;
                 longest = longest.max(time);
             }
-            Ok(None) => {}
+            Ok(None) => note_refusal(&mut found, &mut pinger, to),
             Err(error) => {
                 refused = Some(error);
                 continue;
@@ -147,6 +160,13 @@ fn echoes(
         insist(tunnel, &mut found, &mut pinger, &before, daemon)?;
     }
     Ok(found)
+}
+
+/// Notes who says that requests do not arrive.
+fn note_refusal(found: &mut Echo, pinger: &mut Pinger, to: IpAddr) {
+    if let Some(refusal) = pinger.take_refusal() {
+        found.refused = Some(refusal::words(refusal.from, refusal.icmp, to));
+    }
 }
 
 /// What the SAs of a tunnel have counted.
@@ -193,6 +213,7 @@ fn insist(
             Ok(answer) => found.answered += u64::from(answer.is_some()),
             Err(_) => return Ok(()),
         }
+        note_refusal(found, pinger, to);
         found.sent += 1;
         before.note(tunnel.name(), daemon, found)?;
         if found.is_heard() || found.besides() >= facts::BESIDES_MIN {
@@ -232,15 +253,20 @@ pub(crate) fn longest_uncut(
     to: IpAddr,
     whole: u32,
     patience: Duration,
-) -> Result<echo::size::Sizes, Error> {
+) -> Result<Sizes, Error> {
     pinger.set_dont_fragment(true).map_err(Error::io("ICMP socket"))?;
     let small = u32::try_from(adit_sys::ping::header_octets(to) + ECHO_PAYLOAD).unwrap_or(whole);
-    search(small, whole, |octets| match pinger.round_trip(payload_of(octets, to), patience) {
+    let attempt = |octets| match pinger.round_trip(payload_of(octets, to), patience) {
         Ok(Some(_)) => Ok(Attempt::Passed),
-        Ok(None) => Ok(Attempt::Lost),
+        Ok(None) => match pinger.take_refusal() {
+            Some(refusal) if refusal.is_too_big() => Ok(Attempt::TooBig),
+            _ => Ok(Attempt::Lost),
+        },
         Err(error) if error.raw_os_error() == Some(MESSAGE_TOO_LONG) => Ok(Attempt::TooBig),
         Err(error) => Err(Error::io("echo request")(error)),
-    })
+    };
+    let sizes = search(small, whole, attempt)?;
+    Ok(Sizes { lost_on: way::lost_on(pinger, to, &sizes, patience), ..sizes })
 }
 
 const VENDOR: &[u8; 32] = b"adit doctor: does IKE live here?";

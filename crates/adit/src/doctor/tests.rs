@@ -9,6 +9,7 @@ use super::firewall::Blocked;
 use super::judge;
 use crate::echo::Flow;
 use crate::echo::size::Sizes;
+use crate::echo::way::Way;
 
 /// A tunnel that works, on a host in order.
 fn sound() -> Facts {
@@ -32,8 +33,9 @@ fn sound() -> Facts {
         sent: 4,
         answered: 4,
         flow: Flow { packets_out: 4, packets_in: 4 },
+        refused: None,
         numbers: Flow { packets_out: 4, packets_in: 4 },
-        sizes: Some(Sizes { largest: 1_400, whole: 1_400, lost: None, told: false }),
+        sizes: Some(Sizes { largest: 1_400, whole: 1_400, ..Sizes::default() }),
         whole_cut: None,
     };
     let tunnel = Tunnel {
@@ -171,6 +173,47 @@ fn an_address_without_a_host_is_no_problem() {
     );
 }
 
+/// An error that comes back says more than silence, and is the SA's: both ways work.
+#[test]
+fn who_says_that_nobody_is_there_is_named() {
+    let mut facts = sound();
+    unanswered(&mut facts);
+    let said = "10.2.0.254 finds no host with the address 10.2.0.1 (ICMP 3/1)";
+    echo(&mut facts).refused = Some(said.into());
+    echo(&mut facts).flow.packets_in = 1;
+    let findings = judge(&facts);
+    assert!(findings.is_good(), "{:?}", findings.problems);
+    assert_eq!(findings.notes, [format!("berlin: {said}; try adit ping berlin ADDRESS")]);
+}
+
+/// CHECKLIST PM-25: on which way long packets are lost.
+#[test]
+fn a_black_hole_is_told_with_its_way() {
+    let told = |lost_on, narrowed| {
+        let mut facts = sound();
+        let lost = Some(1_219);
+        let sizes = Sizes { largest: 1_218, whole: 1_400, lost, lost_on, told: false };
+        echo(&mut facts).sizes = Some(sizes);
+        facts.tunnels[0].narrowed = narrowed;
+        judge(&facts).problems[0].render(false)
+    };
+    insta::assert_snapshot!(told(Some(Way::Back), false), @r#"
+    warning[E401]: berlin: packets above 1,218 octets are lost inside the tunnel
+      measured       1,218 octets pass both ways uncut, 1,219 vanish without a word on the way back; this host sends up to 1,400
+      fix            let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way
+      or             set df = "clear" in berlin's file, so that routers cut the outer packets
+    "#);
+    assert!(told(None, false).contains("without a word; this host"));
+    assert!(told(None, true).contains("without a word on the way there; this host"));
+    // No router cuts what has an outer header of IPv6.
+    let mut facts = sound();
+    facts.tunnels[0].status.peer = "2001:db8::2".into();
+    echo(&mut facts).sizes =
+        Some(Sizes { largest: 1_318, whole: 1_390, lost: Some(1_319), ..Sizes::default() });
+    let told = judge(&facts).problems[0].render(false);
+    assert!(told.contains("set path_mtu in berlin's file") && !told.contains("df ="), "{told}");
+}
+
 #[test]
 fn what_was_not_tried_is_said() {
     let mut facts = sound();
@@ -196,7 +239,7 @@ fn silence_to_strangers_is_no_problem() {
 #[test]
 fn a_black_hole_is_told_from_lost_pieces() {
     let narrow = |facts: &mut Facts| {
-        let sizes = Sizes { largest: 1_218, whole: 1_400, lost: Some(1_219), told: false };
+        let sizes = Sizes { largest: 1_218, whole: 1_400, lost: Some(1_219), ..Sizes::default() };
         echo(facts).sizes = Some(sizes);
     };
     let cut = |facts: &mut Facts| {
@@ -218,7 +261,7 @@ fn a_black_hole_is_told_from_lost_pieces() {
     assert_eq!(of_host(3, 5), [Code::E406]);
     assert!(of_host(3, 2).is_empty(), "now and then");
     assert!(of_host(1_000, 5).is_empty(), "few of many");
-    let told = Sizes { largest: 1_218, whole: 1_400, lost: None, told: true };
+    let told = Sizes { largest: 1_218, whole: 1_400, told: true, ..Sizes::default() };
     assert!(codes(|facts| echo(facts).sizes = Some(told)).is_empty(), "senders hear of it");
 }
 
@@ -248,6 +291,8 @@ fn a_black_hole_that_probes_have_found_is_told() {
     assert_eq!(findings.notes, [said]);
     facts.tunnels[0].status.path_mtu_source = Some("echo".into());
     assert_eq!(judge(&facts).notes, [said.replace("probing", "echo requests")]);
+    silent(&mut facts);
+    assert!(judge(&facts).notes.is_empty(), "traffic does not pass, whatever was found");
     let cut = codes(|facts| {
         probed(facts, false);
         facts.tunnels[0].ports.as_mut().unwrap().pieces = Answer::Silence;
@@ -259,7 +304,7 @@ fn a_black_hole_that_probes_have_found_is_told() {
 fn packets_that_stray_are_told_with_the_daemons_words() {
     let problem = Diagnosis::new(Code::E501, "this host sends 10.2.0.0/24 elsewhere");
     let why = |fate| Why { fate, problem: Some(problem.clone()), ..Why::default() };
-    let of = |fate| codes(|facts| facts.tunnels[0].why = Some(why(fate)));
+    let of = |fate| codes(|facts| facts.tunnels[0].whys = vec![Why::default(), why(fate)]);
     assert_eq!(of(Fate::Astray), [Code::E501]);
     assert!(of(Fate::Protected).is_empty());
 }
@@ -294,8 +339,26 @@ fn the_host_is_looked_at() {
         what: "UDP 4500".into(),
         place: "table inet filter, chain input".into(),
         how: "a rule says drop".into(),
+        families: [true, false],
     };
-    assert_eq!(codes(|facts| facts.host.blocked = Some(vec![blocked])), [Code::E526]);
+    let world = |heard: bool, families, peer: &str| {
+        let mut facts = sound();
+        facts.host.blocked = Some(vec![Blocked { families, ..blocked.clone() }]);
+        facts.tunnels[0].status.peer = peer.into();
+        if !heard {
+            unanswered(&mut facts);
+        }
+        let findings = judge(&facts);
+        let codes: Vec<_> = findings.problems.iter().map(|problem| problem.code).collect();
+        (codes, findings.notes.join("; ").contains("firewall lets in answers alone at UDP 4500"))
+    };
+    let [v4, v6] = [[true, false], [false, true]];
+    assert_eq!(world(false, v4, "203.0.113.2"), (vec![Code::E526], false));
+    assert_eq!(world(false, v6, "2001:db8::2"), (vec![Code::E526], false));
+    assert_eq!(world(false, v4, "gw.example"), (vec![Code::E526], false), "who knows");
+    assert_eq!(world(false, v6, "203.0.113.2"), (vec![], false), "another family");
+    // What follows our own first word comes in.
+    assert_eq!(world(true, v4, "203.0.113.2"), (vec![], true));
     assert!(codes(|facts| facts.host.blocked = None).is_empty(), "nothing is known");
 }
 

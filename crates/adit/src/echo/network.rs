@@ -3,9 +3,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use adit_db::Dscp;
+use adit_mgmt::api::{self, Why};
+use adit_mgmt::vici::Request;
 use adit_sys::netlink::Netlink;
 use adit_sys::netns::{Namespace, join_user_namespace_of};
 use adit_sys::ping::{Pinger, header_octets};
+use adit_wire::iana::IpProtocol;
+use adit_wire::ip::FlowKey;
 
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -38,6 +43,18 @@ pub(crate) fn longest_packet(netlink: &mut Netlink, to: IpAddr) -> Option<u32> {
     let route = netlink.lookup_route(to, None, 0).ok()?;
     let link = netlink.links().ok()?.into_iter().find(|link| link.index == route.interface)?;
     Some(route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)))
+}
+
+/// What the daemon would do with an echo request.
+pub(crate) fn why(daemon: &mut Daemon, from: IpAddr, to: IpAddr) -> Result<Why, Error> {
+    // RFC 7296 §3.13.1: type and code in the place of ports.
+    let (protocol, echo) = match to {
+        IpAddr::V4(_) => (IpProtocol::ICMP, 8 << 8),
+        IpAddr::V6(_) => (IpProtocol::ICMPV6, 128 << 8),
+    };
+    let flow = FlowKey::new(from, to, protocol.0, echo, echo);
+    let request = Request::AditWhy { flow, dscp: Dscp::default(), interface: None };
+    Ok(api::from_message(&daemon.call(&request, |_| Ok(()))?)?)
 }
 
 /// Somebody to send requests to, who may be asked from here.

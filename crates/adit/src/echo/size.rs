@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::echo::way::Way;
+
 /// What came of a request of one length that may not be cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Attempt {
@@ -23,6 +25,9 @@ pub(crate) struct Sizes {
     /// The shortest that vanished without a word, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<u32>,
+    /// On which way, if that could be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost_on: Option<Way>,
     /// Whether longer ones are refused on this host, as they should be.
     pub(crate) told: bool,
 }
@@ -40,7 +45,7 @@ pub(crate) fn search<E>(
         let first = attempt(length)?;
         if first == Attempt::Lost { attempt(length) } else { Ok(first) }
     };
-    let mut sizes = Sizes { largest: small.min(whole), whole, lost: None, told: false };
+    let mut sizes = Sizes { largest: small.min(whole), whole, ..Sizes::default() };
     let (mut passes, mut fails) = (sizes.largest, whole.saturating_add(1));
     let mut next = whole;
     while fails - passes > 1 {
@@ -81,7 +86,8 @@ mod tests {
     fn a_black_hole_is_found_to_the_octet() {
         let of = |length| if length <= 1_218 { Attempt::Passed } else { Attempt::Lost };
         let (sizes, attempts) = found(1_400, of);
-        let expected = Sizes { largest: 1_218, whole: 1_400, lost: Some(1_219), told: false };
+        let expected =
+            Sizes { largest: 1_218, whole: 1_400, lost: Some(1_219), ..Sizes::default() };
         assert_eq!(sizes, expected);
         assert!(attempts < 24, "{attempts}");
     }

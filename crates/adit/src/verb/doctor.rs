@@ -11,7 +11,7 @@ use crate::doctor::{Findings, Wish, examine};
 use crate::echo::network;
 use crate::error::{Error, Exit};
 use crate::screen::{Paint, Screen, Style};
-use crate::table::fact;
+use crate::table::fact_in;
 use crate::words::{clean, count};
 
 /// For `--json`.
@@ -58,7 +58,7 @@ fn text(findings: &Findings, paint: Paint) -> String {
     let mut out = format!("{first}\n{}", more(findings, paint));
     for looked in &findings.checks {
         let at = looked.at.as_deref().map_or_else(|| "nothing to look at".to_owned(), clean);
-        out.push_str(&fact(paint, looked.check, &at.replace("; ", "\n")));
+        out.push_str(&fact_in(paint, LABEL_COLUMNS, looked.check, &at.replace("; ", "\n")));
         out.push('\n');
     }
     out
@@ -71,6 +71,9 @@ fn more(findings: &Findings, paint: Paint) -> String {
     let notes = findings.notes.iter().map(|one| format!("note: {}\n", clean(one)));
     untried.chain(notes).collect()
 }
+
+/// `certificates`, and a space.
+const LABEL_COLUMNS: usize = 13;
 
 #[cfg(test)]
 mod tests {
@@ -89,9 +92,9 @@ mod tests {
         let findings = Findings { checks, ..Findings::default() };
         insta::assert_snapshot!(text(&findings, Paint::PLAIN), @r"
         No problems.
-          mtu        a: 1
-                     b: 2
-          mtu        nothing to look at
+          mtu          a: 1
+                       b: 2
+          mtu          nothing to look at
         ");
     }
 

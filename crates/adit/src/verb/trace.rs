@@ -1,6 +1,7 @@
 //! `adit trace`: who is on the path through the tunnels, hop by hop.
 
 mod hop;
+mod listing;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,6 +17,7 @@ use adit_wire::ip::FlowKey;
 use serde::Serialize;
 
 use self::hop::{Hop, Place};
+use self::listing::Listing;
 use crate::args::{ProbeKind, Trace};
 use crate::daemon::Daemon;
 use crate::echo::network::enter;
@@ -225,7 +227,7 @@ fn follow(
     report: &mut Report,
     screen: &mut Screen,
 ) -> Result<(), Error> {
-    let is_live = !args.json && screen.terminal;
+    let mut listing = Listing::new(!args.json && screen.terminal, screen.paint);
     let mut was_silent = false;
     for number in 1..=args.max_hops {
         let mut hop = Hop::new(number);
@@ -238,13 +240,13 @@ fn follow(
             )))?;
             hop.take(heard);
             hop.place = Place::of(&hop, &report.tunnels, report.destination);
-            if is_live {
-                screen.text(&format!("\r\x1b[K{}", hop.text(screen.paint).trim_end()))?;
+            if let Some(text) = listing.under_way(&hop) {
+                screen.text(&text)?;
             }
         }
+        let text = listing.done(&hop);
         if !args.json {
-            let start = if is_live { "\r\x1b[K" } else { "" };
-            screen.text(&format!("{start}{}", hop.text(screen.paint)))?;
+            screen.text(&text)?;
         }
         was_silent = hop.is_silent();
         let (reached, is_end) = (hop.has_reached(), hop.is_end());
@@ -254,6 +256,9 @@ fn follow(
             break;
         }
     }
+    if !args.json {
+        screen.text(&listing.end())?;
+    }
     Ok(())
 }
 
@@ -262,9 +267,7 @@ fn ending(report: &Report) -> String {
     let Report { source, destination, .. } = report;
     let last = report.hops.iter().rev().find(|hop| !hop.is_silent());
     match last {
-        Some(hop) if hop.is_end() => {
-            "the last hop does not let packets pass: its own rules or routes say why".to_owned()
-        }
+        Some(hop) if hop.is_end() => hop.refusal(*destination).unwrap_or_default(),
         Some(hop) => format!(
             "{destination} did not answer; the last that did is hop {}: look behind that one, or try \
              --probe udp or tcp",

@@ -141,7 +141,7 @@ fn duplicates_are_harmless() {
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 }
 
-/// RFC 5722 §4: an overlap ends the packet, with what came before and what comes after.
+/// CHECKLIST PM-32, RFC 5722 §4: an overlap ends the packet, with what came before and what comes after.
 #[test]
 fn an_overlap_ends_the_packet() {
     for ipv6 in [false, true] {
@@ -156,7 +156,7 @@ fn an_overlap_ends_the_packet() {
     }
 }
 
-/// CHECKLIST S09; RFC 1858 §3, RFC 3128: the ports, and the flags of TCP, are in the first
+/// CHECKLIST S09, PM-32; RFC 1858 §3, RFC 3128: the ports, and the flags of TCP, are in the first
 /// fragment or nowhere.
 #[test]
 fn tiny_fragments_are_refused() {

@@ -104,7 +104,7 @@ fn fragments_are_joined_before_the_tunnel_where_ports_decide() {
     }
 }
 
-/// What passes in clear is cut again, for it was too long in one piece before.
+/// CHECKLIST PM-33: what passes in clear is cut again, for it was too long in one piece before.
 #[test]
 fn fragments_that_pass_in_clear_are_fragments_again() {
     for ipv6 in [false, true] {
@@ -140,6 +140,7 @@ fn small_fragments_pass_as_one_packet() {
     assert_eq!((verdict, packet.data()), (Verdict::Bypass, &whole[..]));
 }
 
+/// CHECKLIST PM-33: what a policy discards goes with its later fragments, which show no port.
 #[test]
 fn fragments_are_discarded_with_their_packet() {
     let mut engine = engine();
@@ -152,7 +153,7 @@ fn fragments_are_discarded_with_their_packet() {
     assert!(engine.poll_packet().is_none());
 }
 
-/// RFC 5722: the later fragment of a protected packet cannot be shown with a harmless first one.
+/// CHECKLIST PM-32, RFC 5722: the later fragment of a protected packet cannot be shown with a harmless first one.
 #[test]
 fn an_overlap_takes_nothing_past_the_policy() {
     let mut engine = engine();

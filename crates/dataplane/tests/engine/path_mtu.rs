@@ -10,14 +10,15 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildSaId, DfPolicy, Encapsulation, FragmentPolicy, Mode, MssClamp, MtuPolicy,
-    PathMtuRule, Spd, SpdEntry, Tfc,
+    PathMtuRule, PolicyId, Spd, SpdEntry, Tfc,
 };
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, checksum};
 
 use crate::fixtures::{
-    CHILD, Options, POLICY, Tunnel, buffer, protecting_engine, seal, start, ts, udp_packet,
+    CHILD, Options, POLICY, Tunnel, buffer, packet_between, protecting_engine, seal, start, ts,
+    udp_packet,
 };
 
 /// AES-GCM in UDP over IPv4: 20 and 8 octets, ESP header and IV, trailer, ICV.
@@ -268,6 +269,39 @@ fn each_sa_has_its_own_limit() {
     assert_eq!(size(false), u32::try_from(INNER_OF_1280).unwrap() + 8);
 }
 
+/// CHECKLIST PM-01: two peers behind different links: what is learnt of one path is no matter to the other.
+#[test]
+fn each_path_has_its_own_number() {
+    let now = start();
+    let mut engine = Outbound::new();
+    let peers = [(1, "10.2.0.0/16", 1_400), (2, "10.3.0.0/16", 1_500)];
+    let entry = |(number, remote, _): (u32, &str, u16)| SpdEntry {
+        local: ts(&["10.1.0.0/16"]),
+        remote: ts(&[remote]),
+        action: Action::Protect(PolicyId(number)),
+    };
+    let spd = Spd::new(peers.into_iter().map(entry).collect()).unwrap();
+    engine.handle_command(OutboundCommand::SetPolicies(Arc::new(spd)), now);
+    for (number, remote, mtu) in peers {
+        let child = ChildSaId(number);
+        let options = Options { child, right_ts: ts(&[remote]), ..Options::default() };
+        let sa = OutboundSa::new(&options.child_sa(true), PolicyId(number), now).unwrap();
+        let sa = Box::new(sa);
+        engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
+        let source = MtuSource::Icmp;
+        engine.handle_command(OutboundCommand::PathMtu { child, mtu, source }, now);
+    }
+    for (to, limit) in [("10.2.0.7", 1_338), ("10.3.0.7", 1_438)] {
+        let inner = |len| packet_between("10.1.0.5", to, 0, len);
+        assert_eq!(seal(&mut engine, &mut buffer(&inner(limit)), now), Verdict::Send, "{to}");
+        let long = inner(limit + 1);
+        let verdict = seal(&mut engine, &mut buffer(&long), now);
+        assert_eq!(verdict, Verdict::Drop(DropReason::TooBig), "{to}");
+        let told = size_told(&engine.poll_answer().unwrap(), &long);
+        assert_eq!(told, u32::try_from(limit).unwrap(), "{to}");
+    }
+}
+
 /// The first packet is too big already: it waits for the SA, and is answered when that is there.
 #[test]
 fn a_packet_that_waited_is_answered() {
@@ -345,7 +379,7 @@ fn syns_say_what_fits() {
 
 /// A SYN of 44 octets with an MSS of 1,460.
 pub(crate) fn syn(src: &str, dst: &str) -> Vec<u8> {
-    let mut packet = crate::fixtures::packet_between(src, dst, 0, 44);
+    let mut packet = packet_between(src, dst, 0, 44);
     packet[9] = IpProtocol::TCP.0;
     packet[10..12].fill(0);
     let sum = checksum(&packet[..20]).to_be_bytes();

@@ -50,6 +50,40 @@ fn inbound_the_destination_is_local() {
     assert_eq!(spd.lookup_outbound(&answer), None);
 }
 
+/// CHECKLIST PM-30, RFC 4301 §4.4.1.1: entries for one message of ICMP, for all codes of a type, for several
+/// types, and for the rest, in their order and of both families.
+#[test]
+fn icmp_is_decided_by_type_and_code() {
+    let spd = Spd::new(vec![
+        entry("10.1.0.0/16", "10.2.0.0/16[icmp/2048]", P0),
+        entry("10.1.0.0/16", "10.2.0.0/16[icmp/768-1023]", P1),
+        entry("10.1.0.0/16", "10.2.0.0/16[icmp/2816-3327]", Action::Bypass),
+        entry("10.1.0.0/16", "10.2.0.0/16[icmp]", Action::Discard),
+        entry("fd01::/16", "fd02::/16[ipv6-icmp/512]", P0),
+        entry("fd01::/16", "fd02::/16[ipv6-icmp/256-511]", P1),
+    ])
+    .unwrap();
+    let decided = |[from, to]: [&str; 2], protocol, [kind, code]: [u8; 2]| {
+        let message = u16::from_be_bytes([kind, code]);
+        let flow = flow(from, to, protocol, message, message);
+        assert_eq!(spd.lookup_inbound(&flow.reversed()), spd.lookup_outbound(&flow));
+        spd.lookup_outbound(&flow)
+    };
+    let v4 = |message| decided(["10.1.0.5", "10.2.0.7"], 1, message);
+    assert_eq!(
+        [v4([8, 0]), v4([8, 1]), v4([0, 0])],
+        [P0, Action::Discard, Action::Discard].map(Some)
+    );
+    assert_eq!([v4([3, 0]), v4([3, 4]), v4([3, 255])], [Some(P1); 3]);
+    assert_eq!([v4([2, 255]), v4([4, 0])], [Some(Action::Discard); 2]);
+    assert_eq!([v4([11, 0]), v4([12, 255])], [Some(Action::Bypass); 2]);
+    assert_eq!([v4([10, 255]), v4([13, 0])], [Some(Action::Discard); 2]);
+    let v6 = |message| decided(["fd01::5", "fd02::7"], 58, message);
+    assert_eq!([v6([2, 0]), v6([1, 0]), v6([1, 6])], [P0, P1, P1].map(Some));
+    assert_eq!([v6([2, 1]), v6([3, 0]), v6([128, 0])], [None; 3]);
+    assert_eq!(decided(["10.1.0.5", "10.2.0.7"], 17, [8, 0]), None, "another protocol");
+}
+
 /// CHECKLIST PM-32: what shows no ports matches no port, but ANY and OPAQUE.
 #[test]
 fn fragments_match_any_and_opaque_only() {

@@ -11,7 +11,8 @@ Usual causes: a link on the way with a smaller MTU (PPPoE, another tunnel, a mob
 that drops the ICMP messages by which routers tell senders about it.
 
 Let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way. Where nobody can be asked for that, `df = \"clear\"` in the \
-tunnel's file lets routers cut the outer packets.";
+tunnel's file lets routers cut the outer packets. Over IPv6, where no router cuts, `path_mtu` there says what the way takes, \
+and senders are told.";
 
 pub(super) const E405_TEXT: &str = "We send on the tunnel's SA and nothing comes in on its counterpart: a tunnel with one direction.
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -22,6 +23,53 @@ const LISTINGS: [(Whence, bool, &str); 4] = [
     (Whence::Gateway, false, "10.2.0.1 10.2.0.10"),
     (Whence::Gateway, true, "fd02::1 fd02::10"),
 ];
+
+/// The same from the host where routers outside are hops, too: those of IPv4 have stand-ins in IPv6 (RFC 6052).
+const REVEALED: [(Whence, bool, &str); 2] = [
+    (Whence::Host, false, "10.1.0.1 192.0.2.251 198.51.100.2 10.2.0.1 10.2.0.10"),
+    (Whence::Host, true, "fd01::1 64:ff9b::c000:2fb 64:ff9b::c633:6402 fd02::1 fd02::10"),
+];
+
+/// What there is between the hosts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Between {
+    /// A tunnel, which is one hop.
+    Tunnel,
+    /// The same in another one.
+    Nested,
+    /// A tunnel that reveals the routers outside (`traceroute_transit`).
+    Revealed,
+}
+
+impl Between {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tunnel => "one tunnel",
+            Self::Nested => "nested tunnels",
+            Self::Revealed => "one tunnel that reveals",
+        }
+    }
+
+    /// What is listed.
+    fn listings(self) -> &'static [(Whence, bool, &'static str)] {
+        if self == Self::Revealed { &REVEALED } else { &LISTINGS }
+    }
+
+    /// Whether a tool is asked.
+    fn is_asked(self, tool: &str, quick: bool) -> bool {
+        let is_wanted = !quick || QUICK.contains(&tool);
+        is_wanted && (self != Self::Revealed || tool.starts_with("traceroute"))
+    }
+
+    /// What both gateways have in the tunnel's file besides.
+    fn more(self) -> &'static str {
+        match self {
+            Self::Tunnel => "",
+            Self::Nested => "over = \"outer\"\n",
+            Self::Revealed => "traceroute_transit = \"reveal\"\n",
+        }
+    }
+}
 
 /// Where a tool runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,11 +93,15 @@ const TOOLS: [(&str, &str); 8] = [
     ("mtr, TCP", "mtr -n -r -T -P 80 -c 1 -i 0.2 -G 1 -m 8 -a SOURCE TARGET"),
 ];
 
+/// How many routers are outside is known once they have shown themselves: who sends all packets at once sees
+/// the far gateway from the second time on.
+const ALONE: &str = "traceroute -n -N 1 -I -q 1 -w 1 -m 8 -s SOURCE TARGET";
+
 /// Tools of a short look: those of `mtr` take seconds.
 const QUICK: [&str; 5] =
     ["ping", "tracepath", "traceroute, ICMP", "traceroute, UDP", "traceroute, TCP"];
 
-/// All tools from both places, through one tunnel and through two.
+/// All tools from both places, through one tunnel and through two; and through one that reveals what is outside.
 pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     if let Some(finding) = lacks(&["ip", "ping", "tracepath", "traceroute", "mtr"]) {
         return Ok(finding);
@@ -57,16 +109,26 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     adit::build()?;
     let net = Net::new(false)?;
     let mut cells = Cells::default();
-    for nested in [false, true] {
-        let name = if nested { "nested tunnels" } else { "one tunnel" };
+    for between in [Between::Tunnel, Between::Nested, Between::Revealed] {
+        let name = between.name();
         let mut ends = None;
         cells.check(name, || {
-            ends = Some(up(&net, nested)?);
+            ends = Some(up(&net, between)?);
             Ok("up".to_owned())
         });
         let Some(_ends) = ends else { continue };
-        for (whence, v6, wanted) in LISTINGS {
-            let tools = TOOLS.iter().filter(|(tool, _)| !effort.quick || QUICK.contains(tool));
+        if between == Between::Revealed {
+            let [(whence, v6, wanted), _] = REVEALED;
+            cells.check("traceroute, one packet at a time, one tunnel that reveals", || {
+                listed(&net, ALONE, (whence, v6), wanted)
+            });
+        }
+        for (whence, v6, wanted) in between.listings().iter().copied() {
+            if between == Between::Revealed {
+                // An SA passes on ten messages of routers in a second, and these tools are faster.
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            let tools = TOOLS.iter().filter(|(tool, _)| between.is_asked(tool, effort.quick));
             for (tool, words) in tools {
                 let family = if v6 { "IPv6" } else { "IPv4" };
                 let name = format!("{tool} from the {whence:?}, {family}, {name}").to_lowercase();
@@ -112,9 +174,10 @@ fn run(side: &Side, words: &str, source: IpAddr, target: IpAddr) -> anyhow::Resu
 }
 
 /// One tunnel for both families, or the same in another between the gateways.
-fn up(net: &Net, nested: bool) -> anyhow::Result<Ends<'_>> {
+fn up(net: &Net, kind: Between) -> anyhow::Result<Ends<'_>> {
+    let nested = kind == Between::Nested;
     let shape = Shape { inside_v6: false, outside_v6: false, udp: !nested, transport: false };
-    let plan = Plan { left_more: if nested { "over = \"outer\"\n" } else { "" }, ..shape.plan() };
+    let plan = Plan { left_more: kind.more(), ..shape.plan() };
     let sides = [(&net.left, &net.right), (&net.right, &net.left)];
     for (side, peer) in sides {
         adit::write(side, peer, &plan)?;

@@ -4,8 +4,10 @@ use adit_mgmt::diagnosis::Context;
 use adit_mgmt::{Code, Diagnosis};
 use ipnet::IpNet;
 
-use super::{of_each, seen_of_each};
-use crate::doctor::facts::{Facts, OwnCertificate, Tunnel};
+use super::{is_up, of_each, seen_of_each};
+use crate::doctor::facts::{Echo, Facts, OwnCertificate, Tunnel};
+use crate::doctor::firewall::Blocked;
+use crate::doctor::look;
 use crate::words::count;
 
 /// The link towards the peer is smaller than IPv6 allows any to be; or it has a strict filter of
@@ -62,13 +64,47 @@ pub(super) fn forwarding_seen(facts: &Facts) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
+/// Rules of this host that drop IKE or ESP, of the families that peers have.
+fn blocked(facts: &Facts) -> Vec<&Blocked> {
+    let peers = facts.tunnels.iter().filter_map(|tunnel| look::peer(&tunnel.status));
+    let peers: Vec<usize> = peers.map(|peer| usize::from(peer.is_ipv6())).collect();
+    let matters = |one: &&Blocked| {
+        let sees = |family: &usize| one.families.get(*family) == Some(&true);
+        peers.is_empty() || peers.iter().any(sees)
+    };
+    facts.host.blocked.iter().flatten().filter(matters).collect()
+}
+
+/// Whether all tunnels are up and bring something in: then the filter lets in what answers.
+fn all_work(facts: &Facts) -> bool {
+    let works = |tunnel: &Tunnel| {
+        let heard = tunnel.echo.as_ref().map(Echo::is_heard);
+        is_up(tunnel) && heard.unwrap_or(tunnel.status.packets_in > 0)
+    };
+    !facts.tunnels.is_empty() && facts.tunnels.iter().all(works)
+}
+
+/// What the filter drops while all tunnels work: only answers come in.
+pub(super) fn answers_only(facts: &Facts) -> Vec<String> {
+    let blocked = blocked(facts);
+    if blocked.is_empty() || !all_work(facts) {
+        return Vec::new();
+    }
+    let what: Vec<&str> = blocked.iter().map(|one| one.what.as_str()).collect();
+    vec![format!(
+        "this host's firewall lets in answers alone at {}: peers cannot be the first to speak",
+        what.join(", ")
+    )]
+}
+
 /// Rules of this host that drop IKE or ESP.
 pub(super) fn firewall(facts: &Facts) -> Vec<Diagnosis> {
-    let Some(blocked) = facts.host.blocked.as_ref().filter(|all| !all.is_empty()) else {
+    let blocked = blocked(facts);
+    if blocked.is_empty() || all_work(facts) {
         return Vec::new();
-    };
+    }
     let mut found = Diagnosis::new(Code::E526, "this host's firewall drops the tunnel's packets");
-    for one in blocked {
+    for one in &blocked {
         found = found.line("drops", format!("{}: {} ({})", one.what, one.how, one.place));
     }
     let what: Vec<&str> = blocked.iter().map(|one| one.what.as_str()).collect();
@@ -79,8 +115,9 @@ pub(super) fn firewall(facts: &Facts) -> Vec<Diagnosis> {
 }
 
 pub(super) fn firewall_seen(facts: &Facts) -> Option<String> {
-    let blocked = facts.host.blocked.as_ref()?;
-    Some(format!("the packet filter; {} for IKE or ESP", count(blocked.len(), "obstacle")))
+    facts.host.blocked.as_ref()?;
+    let obstacles = count(blocked(facts).len(), "obstacle");
+    Some(format!("the packet filter; {obstacles} for IKE or ESP"))
 }
 
 /// The clock shows the past, or runs free while certificates are judged by it.

@@ -1,10 +1,12 @@
 //! What is wrong with the way between the two sides.
 
-use adit_mgmt::api::Fate;
+use adit_mgmt::api::{Fate, Why};
 use adit_mgmt::{Code, Diagnosis, drops as advice};
 
 use super::{is_up, of_each, seen_of_each};
 use crate::doctor::facts::{Answer, BESIDES_MIN, Echo, Facts, Ports, Tunnel};
+use crate::doctor::look;
+use crate::echo::way::Way;
 use crate::words::grouped;
 
 /// Port 500 answers and 4500 does not, or neither does, and nothing comes in on the tunnel's SAs: a
@@ -53,19 +55,20 @@ pub(super) fn ports_seen(facts: &Facts) -> Option<String> {
     })
 }
 
-/// The kernel or a policy sends an echo request elsewhere than into its tunnel.
+/// The kernel or a policy sends echo requests to a network elsewhere than into its tunnel.
 pub(super) fn routes(facts: &Facts) -> Vec<Diagnosis> {
     of_each(facts, |tunnel| {
-        let why = tunnel.why.as_ref()?;
-        let strayed = matches!(why.fate, Fate::Astray | Fate::Blocked | Fate::Discarded);
-        why.problem.clone().filter(|_| strayed && is_up(tunnel))
+        let strayed =
+            |why: &&Why| matches!(why.fate, Fate::Astray | Fate::Blocked | Fate::Discarded);
+        let mut strayed = tunnel.whys.iter().filter(strayed).filter(|_| is_up(tunnel));
+        strayed.find_map(|why| why.problem.clone())
     })
 }
 
 pub(super) fn routes_seen(facts: &Facts) -> Option<String> {
     seen_of_each(facts, |tunnel| {
-        let why = tunnel.why.as_ref()?;
-        Some(format!("{} by {}", why.destination, why.route))
+        let ways = tunnel.whys.iter().map(|why| format!("{} by {}", why.destination, why.route));
+        Some(ways.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
     })
 }
 
@@ -96,7 +99,11 @@ pub(super) fn nobody(facts: &Facts) -> Vec<String> {
         let echo = tunnel.echo.as_ref().filter(|echo| echo.sent > 0 && echo.answered == 0)?;
         let is_told = unheard(tunnel).is_some_and(|echo| unanswered(tunnel, echo).is_some());
         let (name, to) = (tunnel.name(), echo.to.filter(|_| !is_told)?);
-        Some(format!("{name}: nobody at {to} answers; try adit ping {name} ADDRESS"))
+        let who = match &echo.refused {
+            Some(refused) => refused.clone(),
+            None => format!("nobody at {to} answers"),
+        };
+        Some(format!("{name}: {who}; try adit ping {name} ADDRESS"))
     };
     facts.tunnels.iter().filter_map(note).collect()
 }
@@ -175,18 +182,23 @@ pub(super) fn black_hole(facts: &Facts) -> Vec<Diagnosis> {
             .line(
                 "measured",
                 format!(
-                    "{} octets pass both ways uncut, {} vanish without a word; this host sends up to {}",
+                    "{} octets pass both ways uncut, {} vanish without a word{}; this host sends up to {}",
                     grouped(largest.into()),
                     grouped(lost.into()),
+                    Way::words(tunnel.lost_on()),
                     grouped(sizes.whole.into())
                 ),
             )
             .line_some("but", passes(tunnel, echo))
             .fix("let ICMP type 3 code 4 and ICMPv6 type 2 pass on the way");
         let name = tunnel.name();
-        Some(found.fix(format!(
-            "set df = \"clear\" in {name}'s file, so that routers cut the outer packets"
-        )))
+        // RFC 8200 §5: no router cuts packets of IPv6.
+        let is_ipv6 = look::peer(&tunnel.status).is_some_and(|peer| peer.is_ipv6());
+        Some(found.fix(if is_ipv6 {
+            format!("set path_mtu in {name}'s file to what the way takes, so that senders are told")
+        } else {
+            format!("set df = \"clear\" in {name}'s file, so that routers cut the outer packets")
+        }))
     })
 }
 
@@ -217,10 +229,11 @@ fn found_by_probes(tunnel: &Tunnel) -> Option<Diagnosis> {
     )
 }
 
-/// What probes have found before: the tunnel has made up for it.
+/// What probes have found before: the tunnel has made up for it, unless nothing comes back at all.
 pub(super) fn probed(facts: &Facts) -> Vec<String> {
     let note = |tunnel: &Tunnel| {
-        let (path, link) = tunnel.probed().filter(|_| !tunnel.narrowed)?;
+        let quiet = tunnel.narrowed || unheard(tunnel).is_some();
+        let (path, link) = tunnel.probed().filter(|_| !quiet)?;
         Some(format!(
             "{}: the way takes {} octets, its first link {}: found by {}, so traffic passes",
             tunnel.name(),

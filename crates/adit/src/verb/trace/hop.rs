@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use adit_sys::trace::{Heard, Said};
-use ipnet::IpNet;
+use adit_wire::ip::Icmp;
 use serde::Serialize;
 
 use super::Through;
-use crate::echo::ms;
+use crate::echo::{contains, ms, refusal};
 use crate::screen::{Paint, Style};
 
 /// What came of the packets with so many hops left.
@@ -105,9 +105,19 @@ impl Hop {
         self.answers.iter().any(|answer| answer.said == REACHED)
     }
 
-    /// Whether somebody has said that packets go no further.
+    /// Whether somebody has said that packets go no further, and nobody else has let one pass: who says
+    /// so does it a few times in a second, and then is silent.
     pub(super) fn is_end(&self) -> bool {
-        !self.answers.is_empty() && self.answers.iter().all(|answer| answer.said == REFUSED)
+        let said = |what| self.answers.iter().filter(|answer| answer.said == what).count();
+        said(REFUSED) > 0 && said(REFUSED) + said(SILENT) == self.answers.len()
+    }
+
+    /// Who has said so, in words.
+    pub(super) fn refusal(&self, destination: IpAddr) -> Option<String> {
+        self.answers.iter().find_map(|answer| {
+            let (kind, code) = answer.icmp?;
+            Some(refusal::words(answer.address?, Icmp { kind, code }, destination))
+        })
     }
 
     /// A line; where packets with as many hops left have come to several, one for each of them.
@@ -120,7 +130,7 @@ impl Hop {
         }
         let number = self.number.to_string();
         if addresses.is_empty() {
-            return row(&number, "-", &paint.with(Style::Dim, "no answer"), paint);
+            return silence(self.number, self.number, paint);
         }
         let mut out = String::new();
         for address in &addresses {
@@ -145,24 +155,16 @@ impl Hop {
     }
 }
 
+/// A line for hops in a row from which nobody has answered.
+pub(super) fn silence(first: u8, last: u8, paint: Paint) -> String {
+    let numbers = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    row(&numbers, "-", &paint.with(Style::Dim, "no answer"), paint)
+}
+
 /// A line of the table.
 pub(super) fn row(number: &str, address: &str, words: &str, paint: Paint) -> String {
     let number = format!("{number:>4}");
     format!("{}  {address:<24} {words}\n", paint.with(Style::Label, &number))
-}
-
-/// Whether a selector such as `10.2.0.0/24`, `10.2.0.1..10.2.0.9` or `10.2.0.0/24[udp]` has an address.
-fn contains(selector: &str, address: IpAddr) -> bool {
-    let Some(addresses) = selector.split(['[', ' ']).next() else { return false };
-    if let Some((first, last)) = addresses.split_once("..").or_else(|| addresses.split_once('-')) {
-        let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
-        return matches!(ends, (Ok(first), Ok(last)) if (first..=last).contains(&address)
-            && first.is_ipv4() == address.is_ipv4());
-    }
-    match addresses.parse::<IpNet>() {
-        Ok(network) => network.contains(&address),
-        Err(_) => addresses.parse() == Ok(address),
-    }
 }
 
 const SILENT: &str = "silent";
@@ -172,8 +174,6 @@ const REFUSED: &str = "refused";
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use adit_wire::ip::Icmp;
 
     use super::*;
 
@@ -235,5 +235,12 @@ mod tests {
         let icmp = Icmp { kind: 3, code: 13 };
         hop.take(heard("10.2.0.1", 200, Said::Refused(icmp)));
         assert!(hop.is_end() && hop.text(Paint::PLAIN).contains("refused (ICMP 3/13)"));
+        // Errors are few in a second.
+        hop.take(None);
+        assert!(hop.is_end());
+        let words = hop.refusal("10.2.0.20".parse().unwrap()).unwrap();
+        assert_eq!(words, "10.2.0.1 has rules that forbid packets to 10.2.0.20 (ICMP 3/13)");
+        hop.take(heard("10.2.0.9", 300, Said::Expired));
+        assert!(!hop.is_end(), "another way goes on");
     }
 }
