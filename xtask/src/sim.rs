@@ -65,6 +65,8 @@ enum Suffering {
     Dos,
     /// All at once
     Chaos,
+    /// SAs have several key exchanges and are replaced in more than one way
+    Hybrid,
     /// The same with tunnels of IKEv1
     Ikev1,
     /// Two gateways and a bad link
@@ -80,6 +82,7 @@ impl Suffering {
             Self::Crash => "crash",
             Self::Dos => "dos",
             Self::Chaos => "chaos",
+            Self::Hybrid => "hybrid",
             Self::Ikev1 => "ikev1",
             Self::Pair => "pair",
         }

@@ -507,6 +507,13 @@ impl Roster {
         pair.into_iter().flat_map(|pair| self.of(pair)).filter(move |(other, _)| *other != id)
     }
 
+    /// The newest IKE SA with the identities of this one.
+    pub(crate) fn newest_beside(&self, id: IkeSaId) -> Option<IkeSaId> {
+        let (pair, _) = self.entries.get(&id)?;
+        let newest = self.by_identities.range(all_of(*pair)).rev().map(|(_, other)| *other);
+        newest.take(2).find(|other| *other != id)
+    }
+
     /// The IKE SAs of a pair, oldest first.
     pub(crate) fn of(&self, pair: Pair) -> impl Iterator<Item = (IkeSaId, &RosterEntry)> {
         let own = self.by_identities.range(all_of(pair));
@@ -579,6 +586,8 @@ mod tests {
         assert!(roster.has_from(&local, &wanted, "192.0.2.1".parse().unwrap()));
         assert!(!roster.has_from(&local, &wanted, "192.0.2.2".parse().unwrap()));
         assert_eq!(roster.beside(IkeSaId(3)).map(|(id, _)| id.0).collect::<Vec<_>>(), [1]);
+        let beside = |id| roster.newest_beside(IkeSaId(id)).map(|id| id.0);
+        assert_eq!([1, 2, 3, 4].map(beside), [Some(3), None, Some(1), None]);
         roster.replace(IkeSaId(3), IkeSaId(4));
         roster.remove(IkeSaId(1));
         assert_eq!(roster.of(Pair::of(&local, &wanted)).next().map(|(id, _)| id.0), Some(4));

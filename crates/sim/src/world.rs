@@ -129,6 +129,8 @@ fn live(world: &mut World<'_>, schedule: &[Entry]) -> Result<WorldSummary, Broke
     world.run_until(world.now() + WATCH)?;
     world.quiet_down()?;
     world.pass()?;
-    world.check_end()?;
+    world.examine()?;
+    world.quiet_down()?;
+    world.pass()?;
     Ok(WorldSummary { elapsed: world.now(), converged_after })
 }

@@ -72,6 +72,50 @@ fn authentication_is_repeated_without_a_gap() {
     }
 }
 
+/// CHECKLIST K15: the one who answers goes on sending on the old children until the peer has the new ones,
+/// each of them, and however often its answers are lost.
+#[test]
+fn no_packet_goes_to_a_child_that_the_peer_does_not_have_yet() {
+    for exchange in [ExchangeType::IKE_AUTH, ExchangeType::CREATE_CHILD_SA] {
+        let mut pair = Setup::new(Seed(21)).with_child(7).pair().up();
+        pair.left.initiate(Child(1));
+        pair.run_for(Duration::from_secs(15));
+        let mut lost = 0;
+        pair.network.intercept(move |message| {
+            let is_answer = message.exchange == exchange && message.from == Side::Right;
+            lost += usize::from(is_answer);
+            if is_answer && lost <= 3 { Fate::Lose } else { Fate::Deliver }
+        });
+        pair.left.reauthenticate();
+        run_with_traffic(&mut pair, 2, Duration::from_secs(30));
+        pair.run_until_idle();
+        assert_one_tunnel(&pair, 2);
+        assert_eq!(ike_ups(&pair.left), 2);
+    }
+}
+
+/// CHECKLIST K15: traffic of one direction alone passes all the time, whichever side asked first: with the
+/// old IKE SA its children go, and nothing but that tells the one who sends.
+#[test]
+fn traffic_of_one_direction_has_no_gap() {
+    for side in [Side::Left, Side::Right] {
+        let mut pair = Pair::established(Seed(22));
+        pair.run_for(Duration::from_secs(15));
+        pair.peer(side).reauthenticate();
+        let sender = side.other();
+        let before = pair.peer(side).packets_opened;
+        let (step, packets) = (Duration::from_millis(7), 2_000);
+        for _ in 0..packets {
+            let child = pair.child;
+            pair.peer(sender).send_packet(child);
+            pair.run_for(step);
+        }
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(pair.peer(side).packets_opened - before, packets, "{}", pair.ladder());
+        assert_one_tunnel(&pair, 1);
+    }
+}
+
 /// CHECKLIST K15: an IKE SA that both replace at once leaves one, and traffic goes on.
 #[test]
 fn both_may_repeat_at_once() {

@@ -222,7 +222,36 @@ fn a_delete_that_crosses_an_ike_rekeying_wins() {
     }
 }
 
-/// CHECKLIST J33, K20: IKE SAs with short lives are replaced by themselves and lose no child.
+/// CHECKLIST J33: a child is to be rekeyed shortly before its IKE SA is replaced, while that is done, and
+/// shortly after: both are replaced, and nothing is lost or left over.
+#[test]
+fn a_child_is_rekeyed_though_its_ike_sa_is_about_to_go() {
+    for offset_ms in (0..240).step_by(15) {
+        let mut setup = Setup::new(Seed(31));
+        for connection in [&mut setup.left, &mut setup.right] {
+            connection.rekey_time = Duration::from_secs(60);
+            connection.rand_time = Duration::ZERO;
+            connection.over_time = Duration::from_secs(30);
+        }
+        // One end alone begins, at a moment that is known.
+        setup.right.rekey_time = Duration::from_secs(80);
+        let mut pair = setup.pair().up();
+        let (children, ike) = (pair.left.child_sas(), pair.left.established()[0].spi_i);
+        pair.run_for(Duration::from_millis(59_880 + offset_ms) - pair.elapsed());
+        pair.right.rekey_child(pair.child);
+        for _ in 0..100 {
+            pair.left.send_packet(Child(0));
+            pair.right.send_packet(Child(0));
+            pair.run_for(Duration::from_millis(100));
+        }
+        assert_one_tunnel(&pair);
+        assert_ne!(pair.left.established()[0].spi_i, ike, "{offset_ms}: {}", pair.ladder());
+        assert_ne!(pair.left.child_sas(), children, "{offset_ms}: {}", pair.ladder());
+        assert_eq!(pair.left.packets_lost + pair.right.packets_lost, 0, "{}", pair.ladder());
+    }
+}
+
+/// CHECKLIST K20: IKE SAs with short lives are replaced by themselves and lose no child.
 #[test]
 fn ike_sas_rekey_by_themselves() {
     let mut setup = Setup::new(Seed(7));

@@ -36,7 +36,9 @@ fn the_first_worlds_break_no_invariant() {
 /// deleted it (the first three); an IKE SA went, and traffic to what the peer did not have yet (the
 /// fourth); a child was over while one that had crossed its renewal was there and not used (the fifth). The
 /// others tell what the invariants are to excuse: SAs that are told to end, and a jump of
-/// the receiver's clock over the grace of an SA while a packet is under way. Of IKEv1, a child that nobody had
+/// the receiver's clock over the grace of an SA while a packet is under way. With several key exchanges, who was
+/// asked for the second child of an IKE SA that takes another's place sent on it before the answer had come
+/// (181); a host that begins anew from another place has no other way (202). Of IKEv1, a child that nobody had
 /// confirmed stayed in the packet engine when another phase 1 had taken the place of its own (two worlds), a
 /// vendor ID that was spoilt left nobody to ask for signs of life, and a peer that had lost everything let
 /// its phase 1 be renewed and did not say so.
@@ -53,6 +55,8 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Rekey, 2742),
         (WorldProfile::Rekey, 3894),
         (WorldProfile::Rekey, 7359),
+        (WorldProfile::Hybrid, 181),
+        (WorldProfile::Hybrid, 202),
         (WorldProfile::Ikev1, 14),
         (WorldProfile::Ikev1, 57),
         (WorldProfile::Ikev1, 132),
@@ -77,7 +81,7 @@ fn a_world_plays_the_same_twice() {
         assert_eq!(sum(&one), sum(&told));
         assert!(one.story.is_empty());
         // In a world of IKEv1 there may be no tunnel of IKEv2.
-        let is_told = told.story.contains("IKE_AUTH response 1");
+        let is_told = told.story.contains("IKE_AUTH response");
         assert!(is_told || profile == WorldProfile::Ikev1 && told.story.contains("Quick Mode"));
         let other = run_world(&play(6, profile));
         assert_ne!(one.digest, other.digest);

@@ -225,6 +225,9 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
+        if let Some(successor) = self.roster.newest_beside(ike) {
+            self.touch(successor, now, rng, IkeSa::take_over);
+        }
         if let Some(pair) = self.roster.remove(ike) {
             self.out.tell_others(|| Tiding::Down { pair, id: ike });
         }

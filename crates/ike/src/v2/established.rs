@@ -638,10 +638,10 @@ impl Established {
 
     /// Authentic packets come in on a child: its sender has it installed (RFC 7296 §2.8).
     pub(crate) fn handle_traffic(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
-        self.take_over(cx);
         if let Some(child) = self.child_mut(id) {
             child.confirm();
         }
+        self.take_over(cx);
         let has_predecessor = self
             .children
             .iter()

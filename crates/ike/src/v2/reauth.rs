@@ -28,7 +28,9 @@ use crate::event::AuthLimit;
 use crate::failure::FailureReason;
 use crate::keymat::Role;
 use crate::lifetime::{FLOOR_SECONDS, Origin};
+use crate::v2::child::Child;
 use crate::v2::established::Established;
+use crate::v2::exchange::rekey_child::known_before;
 use crate::v2::handshake::Resumed;
 use crate::v2::ike_sa::core::Core;
 use crate::v2::null_auth;
@@ -45,7 +47,9 @@ pub(crate) struct Reauth {
     over_at: Option<Instant>,
     /// Another has taken its place, whose maker is to delete it.
     superseded: bool,
-    /// When its children carry traffic that those of the IKE SA before it carry so far.
+    /// Until when another may be there whose place this one takes, and whose children carry traffic so far.
+    succeeds_until: Option<Instant>,
+    /// When its children carry that traffic, though nobody has said that the peer has them.
     takes_over_at: Option<Instant>,
     /// What the times come from, each origin once.
     limits: Vec<AuthLimit>,
@@ -70,8 +74,9 @@ const RETRY_WAIT: Duration = Duration::from_secs(20);
 /// How long a peer may take to delete an IKE SA that it has replaced.
 const SUPERSEDED_WAIT: Duration = Duration::from_secs(10);
 
-/// A peer has installed what we have agreed on within this time.
-const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
+/// A peer has installed what we have agreed on within this time, though it had to ask for our answer three
+/// times. One that has lost its state and does not say so gets nothing before.
+const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
 
 impl AuthLifetime {
     /// Takes it out of a message.
@@ -142,6 +147,7 @@ pub(crate) fn begin(
         reauth.end_at(until, core, cx.now);
     }
     reauth.takes_over_at = repeats.then(|| cx.now + TAKEOVER_WAIT);
+    reauth.succeeds_until = repeats.then(|| cx.now + SUPERSEDED_WAIT);
     (reauth != Reauth::default()).then(|| Box::new(reauth))
 }
 
@@ -246,7 +252,7 @@ impl Established {
             cx.out.notice(Notice::Reauthenticate { ike: core.id });
         }
         if reauth.takes_over_at.is_some_and(|at| cx.now >= at) {
-            self.take_over(cx);
+            self.take_over_all(cx);
         }
     }
 
@@ -261,12 +267,47 @@ impl Established {
         }
     }
 
-    /// The peer has the children: they carry what those of the IKE SA before carried.
+    /// Whether a child that the peer asks for now may have one before it, on the IKE SA whose place this one
+    /// takes, that carries its traffic until the peer has our answer.
+    pub(crate) fn succeeds_another(&self, now: Instant) -> bool {
+        let until = self.reauth.as_ref().and_then(|reauth| reauth.succeeds_until);
+        until.is_some_and(|until| now < until)
+    }
+
+    /// A child is there that carries nothing until the peer surely has it.
+    pub(crate) fn take_over_later(&mut self, now: Instant) {
+        if let Some(reauth) = &mut self.reauth {
+            reauth.takes_over_at = Some(now + TAKEOVER_WAIT);
+        }
+    }
+
+    /// The peer has children: they carry what those of the IKE SA before carried. Others it may not have yet.
     pub(crate) fn take_over(&mut self, cx: &mut Context<'_>) {
+        if self.reauth.as_ref().is_none_or(|reauth| reauth.takes_over_at.is_none()) {
+            return;
+        }
+        let current = || self.children.iter().filter(|child| child.is_current());
+        current().filter(|child| child.is_confirmed()).for_each(|one| self.activate(one.id, cx));
+        if current().all(Child::is_confirmed)
+            && let Some(reauth) = &mut self.reauth
+        {
+            reauth.takes_over_at = None;
+        }
+    }
+
+    /// The IKE SA before is gone: nothing else carries its traffic.
+    pub(crate) fn succeed(&mut self, cx: &mut Context<'_>) {
+        if let Some(reauth) = &mut self.reauth {
+            reauth.succeeds_until = None;
+        }
+        self.take_over_all(cx);
+    }
+
+    fn take_over_all(&mut self, cx: &mut Context<'_>) {
         let waits = self.reauth.as_mut().and_then(|reauth| reauth.takes_over_at.take()).is_some();
         if waits {
             let current = self.children.iter().filter(|child| child.is_current());
-            current.for_each(|child| self.activate(child.id, cx));
+            current.for_each(|child| self.activate(known_before(child, self).id, cx));
         }
     }
 

@@ -262,7 +262,7 @@ impl Host {
         self.config.half_open_max
     }
 
-    fn newest_ike(&self, tunnel: usize) -> Option<IkeSaId> {
+    pub(super) fn newest_ike(&self, tunnel: usize) -> Option<IkeSaId> {
         let name = &self.connection(tunnel)?.name;
         let is_up = |info: &IkeSaInfo| {
             info.state == IkeSaState::Established && info.connection.as_ref() == Some(name)
@@ -338,9 +338,12 @@ impl Host {
                 self.ike_keys.insert((keys.cookie_i, keys.cookie_r), adit_crypto::sha1(&parts));
             }
             Output::Event(event) => self.note_event(event),
-            // No tunnel here has leave to use TCP, or a post-quantum key.
+            Output::Ppk(job) => {
+                let answer = Answer::Auth(job.job, job.mix(&self.secret));
+                self.answer_later(answer);
+            }
+            // No tunnel here has leave to use TCP.
             Output::HangUp(_)
-            | Output::Ppk(_)
             | Output::Keys(DebugKeys::Esp(_))
             | Output::Done { .. }
             | Output::Tidings(_) => {}

@@ -12,6 +12,7 @@
 //! | `strangers` | nobody whose address is not proven gets more octets than it sent |
 //! | `converged` | after the last fault all that is wanted comes up, in a stated time |
 //! | `one_child` | once idle there is one live child for each pair of selectors |
+//! | `steady` | on a good network what is up stays up, and what is told to be replaced is |
 
 pub(super) mod bounds;
 pub(super) mod chains;
@@ -21,6 +22,7 @@ pub(super) mod keys;
 pub(super) mod nonces;
 pub(super) mod one_child;
 pub(super) mod protect;
+pub(super) mod steady;
 pub(super) mod strangers;
 pub(super) mod windows;
 

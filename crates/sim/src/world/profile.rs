@@ -19,14 +19,16 @@ pub enum WorldProfile {
     Dos,
     /// All of it.
     Chaos,
+    /// SAs have several key exchanges and are replaced in more than one way.
+    Hybrid,
     /// Most tunnels are of IKEv1, and some of all of it happens.
     Ikev1,
 }
 
 impl WorldProfile {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Rekey, Self::Roam, Self::Crash, Self::Dos, Self::Chaos, Self::Ikev1];
+    pub const ALL: [Self; 7] =
+        [Self::Rekey, Self::Roam, Self::Crash, Self::Dos, Self::Chaos, Self::Hybrid, Self::Ikev1];
 
     /// Its word on a command line.
     pub fn word(self) -> &'static str {
@@ -36,6 +38,7 @@ impl WorldProfile {
             Self::Crash => "crash",
             Self::Dos => "dos",
             Self::Chaos => "chaos",
+            Self::Hybrid => "hybrid",
             Self::Ikev1 => "ikev1",
         }
     }
@@ -47,6 +50,7 @@ impl WorldProfile {
             Self::Crash => CRASH,
             Self::Dos => DOS,
             Self::Chaos => CHAOS,
+            Self::Hybrid => HYBRID,
             Self::Ikev1 => IKEV1,
         }
     }
@@ -109,6 +113,8 @@ pub(super) struct Rates {
     pub(super) short_lives_percent: u64,
     /// Tunnels of IKEv1, in percent.
     pub(super) ikev1_percent: u64,
+    /// Whether tunnels have extras: several key exchanges, authentication that is repeated.
+    pub(super) has_extras: bool,
     /// How bad links may be all the time.
     pub(super) background: Weather,
 }
@@ -132,6 +138,7 @@ const NOTHING: Rates = Rates {
     nat_percent: 15,
     short_lives_percent: 30,
     ikev1_percent: 0,
+    has_extras: false,
     background: Weather {
         loss_percent: 10,
         duplicate_percent: 10,
@@ -178,6 +185,22 @@ const CHAOS: Rates = Rates {
         delay_max: Duration::from_millis(400),
         ..Weather::GOOD
     },
+    ..NOTHING
+};
+
+const HYBRID: Rates = Rates {
+    deeds_max: 48,
+    rekey: 20,
+    terminate: 3,
+    cut: 2,
+    crash: 3,
+    pause: 2,
+    roam: 2,
+    rebind: 2,
+    flood: 3,
+    nat_percent: 30,
+    short_lives_percent: 50,
+    has_extras: true,
     ..NOTHING
 };
 

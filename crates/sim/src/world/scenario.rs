@@ -1,5 +1,7 @@
 //! Who is in a world and what is configured there, drawn from the seed.
 
+mod extras;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +17,7 @@ use super::net::{Home, Weather};
 use super::profile::Rates;
 use crate::draw::Draw as _;
 use crate::network::Nat;
+use extras::Extras;
 
 /// The drawn configuration of one run. Host 0 is the hub: it is never behind a NAT and never roams.
 #[derive(Clone, Debug)]
@@ -34,6 +37,7 @@ pub(super) struct Scenario {
     turbo: bool,
     /// Whether IKE SAs move with their hosts (RFC 4555).
     mobike: bool,
+    extras: Extras,
 }
 
 /// What a host is like.
@@ -91,6 +95,7 @@ impl Scenario {
             small_fragments: rng.percent(10),
             turbo: rng.percent(20),
             mobike: rng.percent(60),
+            extras: if rates.has_extras { Extras::draw(rng) } else { Extras::default() },
         }
     }
 
@@ -143,6 +148,10 @@ impl Scenario {
         let keep = if keeps { Keep::Up } else { Keep::Passive };
         let child = |child| self.child(number, child, host, tunnel).kept(keep);
         connection.children = (0..self.children).map(child).collect();
+        if tunnel.version == IkeVersion::V2 {
+            let ends = tunnel.ends.map(|end| self.plan(end));
+            self.extras.dress(&mut connection, host == one, ends);
+        }
         connection
     }
 
@@ -239,7 +248,8 @@ impl fmt::Display for Scenario {
             (self.small_fragments, "small fragments"),
             (self.turbo, "shared ESP packets"),
         ];
-        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, name)| write!(f, ", {name}"))
+        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, name)| write!(f, ", {name}"))?;
+        self.extras.fmt(f)
     }
 }
 

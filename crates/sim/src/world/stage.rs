@@ -1,6 +1,7 @@
 //! The world itself: hosts, their network, what happens, and who watches.
 
 mod deeds;
+mod exam;
 mod traffic;
 mod verdicts;
 
@@ -177,9 +178,7 @@ impl<'a> World<'a> {
             self.ring();
         }
         self.flush();
-        if self.steps.is_multiple_of(HOLDING_EVERY) {
-            self.check_holdings();
-        }
+        self.check_holdings();
         self.whole()
     }
 
@@ -392,6 +391,3 @@ impl<'a> World<'a> {
         self.overheard.push_back(parcel);
     }
 }
-
-/// Steps between two looks at what the hosts hold.
-const HOLDING_EVERY: u64 = 64;

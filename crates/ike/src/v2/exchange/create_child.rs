@@ -637,6 +637,10 @@ pub(super) fn complete(
     let shared = SharedSecrets { first: first.as_ref(), additional: series.secrets() };
     let nonces = Nonces { initiator: &nonce_i, responder: &nonce_r };
     let keymat = derive(established, &accepted, shared, nonces)?;
+    let succeeds = established.succeeds_another(cx.now);
+    if succeeds {
+        established.take_over_later(cx.now);
+    }
     let agreed = Agreed {
         ike: core.id,
         connection: &connection,
@@ -655,7 +659,7 @@ pub(super) fn complete(
         keymat,
         encap: core.encapsulation(),
         rekeys,
-        outbound: rekey_child::sends_at_once(is_rekey, &made, config, established),
+        outbound: !succeeds && rekey_child::sends_at_once(is_rekey, &made, config, established),
         first: false,
     };
     let child = Child::install(agreed, cx);

@@ -141,6 +141,11 @@ impl IkeSa {
         cx.out.notice(Notice::Rekeyed { old: self.core.id, new });
     }
 
+    /// Another IKE SA with the same peer is over: if this one was to take its place, it does.
+    pub(crate) fn take_over(&mut self, cx: &mut Context<'_>) {
+        self.with_established(cx, |established, _, cx| established.succeed(cx));
+    }
+
     pub(super) fn begin_delete(&mut self, cx: &mut Context<'_>) {
         let mut chain = ChainBuilder::new();
         chain.put(&Payload::Delete(Delete::IkeSa));

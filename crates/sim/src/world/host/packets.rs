@@ -1,7 +1,7 @@
 //! The packet engine of a host, with a record of what is installed in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub(in crate::world) struct Installed {
     pub(in crate::world) keys_out: Digest,
     pub(in crate::world) local_ts: Vec<TrafficSelector>,
     pub(in crate::world) remote_ts: Vec<TrafficSelector>,
+    /// Where its packets go.
+    pub(in crate::world) remote: IpAddr,
     /// Whether it replaces another one.
     pub(in crate::world) replaces: bool,
     /// Whether a packet has come in on it, so that the other end surely has it.
@@ -153,6 +155,7 @@ impl PacketEngine {
             keys_out: digest(&sa.keys_out),
             local_ts: sa.local_ts.clone(),
             remote_ts: sa.remote_ts.clone(),
+            remote: sa.encap.remote.ip(),
             replaces: sa.rekeys.is_some(),
             heard: false,
             active,
@@ -183,6 +186,8 @@ impl PacketEngine {
     }
 
     pub(super) fn update(&mut self, child: ChildSaId, encap: Encapsulation, now: Instant) {
+        let sa = self.sas.get_mut(&child);
+        sa.into_iter().for_each(|sa| sa.remote = encap.remote.ip());
         self.outbound.handle_command(OutboundCommand::UpdatePeer { child, encap }, now);
         self.inbound.handle_command(InboundCommand::UpdatePeer { child, encap });
     }

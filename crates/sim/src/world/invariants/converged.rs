@@ -59,6 +59,7 @@ pub(super) mod tests {
             keys_out: digest(spi_out),
             local_ts: selectors(network("10.1.0.0/24")),
             remote_ts: selectors(network("10.2.0.0/24")),
+            remote: [198, 18, 0, 1].into(),
             replaces: false,
             heard: false,
             active: true,

@@ -2,12 +2,13 @@
 //!
 //! With AES-GCM two messages under one nonce give away the difference of their texts and the key of
 //! the integrity check (RFC 5116 §5.1.1). ESP takes the sequence number, IKE counts its messages;
-//! what is sent again must be octet for octet what was sent (RFC 7296 §2.1).
+//! what is sent again must be octet for octet what was sent (RFC 7296 §2.1). Each IKE_INTERMEDIATE makes
+//! new keys for what follows it (RFC 9370 §2.2.2), under which both ends count anew.
 
 use std::collections::{HashMap, HashSet};
 
 use adit_wire::Reader;
-use adit_wire::iana::PayloadType;
+use adit_wire::iana::{ExchangeType, PayloadType};
 use adit_wire::ikev2::{Header, IkeSpi, Payloads};
 
 use super::Broken;
@@ -19,8 +20,11 @@ use crate::world::host::Digest;
 pub(in crate::world) struct Nonces {
     esp: HashSet<(Digest, [u8; 8])>,
     /// With the digest of the message.
-    ike: HashMap<(IkeSpi, IkeSpi, bool, [u8; 8]), u64>,
+    ike: HashMap<(IkeSpi, IkeSpi, Generation, bool, [u8; 8]), u64>,
 }
+
+/// Which keys of an IKE SA: those that an IKE_INTERMEDIATE of this message id ends, or 0 for the last.
+type Generation = u32;
 
 impl Nonces {
     /// An ESP packet was sealed with these keys.
@@ -34,12 +38,17 @@ impl Nonces {
     pub(in crate::world) fn ike(&mut self, header: &Header, message: &[u8]) -> Option<Broken> {
         let iv = encrypted_iv(header, message)?;
         let sender = header.flags.is_initiator();
-        let key = (header.spi_i, header.spi_r, sender, iv);
+        let key = (header.spi_i, header.spi_r, generation(header), sender, iv);
         let digest = digest_of(message);
         let known = *self.ike.entry(key).or_insert(digest);
         let text = || format!("IV {iv:02x?} of IKE SA {} is used again", header.spi_i);
         (known != digest).then(|| Broken::new("nonces", text()))
     }
+}
+
+fn generation(header: &Header) -> Generation {
+    // Each of ours has a key exchange, so that no other message has the keys of one.
+    if header.exchange == ExchangeType::IKE_INTERMEDIATE { header.message_id } else { 0 }
 }
 
 /// The IV of the SK or SKF payload.
@@ -58,7 +67,6 @@ fn encrypted_iv(header: &Header, message: &[u8]) -> Option<[u8; 8]> {
 #[cfg(test)]
 mod tests {
     use adit_wire::Writer;
-    use adit_wire::iana::ExchangeType;
     use adit_wire::ikev2::{Flags, Version};
 
     use super::*;
@@ -72,32 +80,54 @@ mod tests {
         assert_eq!(nonces.esp([1; 20], &packet).unwrap().invariant, "nonces");
     }
 
+    fn message(exchange: ExchangeType, message_id: u32, last: u8) -> (Header, Vec<u8>) {
+        let mut octets = Vec::new();
+        let header = Header {
+            spi_i: IkeSpi([1; 8]),
+            spi_r: IkeSpi([2; 8]),
+            next_payload: PayloadType::SK,
+            version: Version::V2,
+            exchange,
+            flags: Flags::INITIATOR,
+            message_id,
+            length: 28 + 4 + 24,
+        };
+        header.write(&mut Writer(&mut octets));
+        octets.extend([0, 0, 0, 28]);
+        octets.extend([9; 23]);
+        octets.push(last);
+        (header, octets)
+    }
+
     /// What is repeated unchanged is no second use; another text is one.
     #[test]
     fn an_iv_of_ike_that_is_used_again_is_seen() {
-        let message = |last: u8| {
-            let mut octets = Vec::new();
-            let header = Header {
-                spi_i: IkeSpi([1; 8]),
-                spi_r: IkeSpi([2; 8]),
-                next_payload: PayloadType::SK,
-                version: Version::V2,
-                exchange: ExchangeType::INFORMATIONAL,
-                flags: Flags::INITIATOR,
-                message_id: 3,
-                length: 28 + 4 + 24,
-            };
-            header.write(&mut Writer(&mut octets));
-            octets.extend([0, 0, 0, 28]);
-            octets.extend([9; 23]);
-            octets.push(last);
-            (header, octets)
-        };
+        for exchange in [ExchangeType::INFORMATIONAL, ExchangeType::IKE_INTERMEDIATE] {
+            let mut nonces = Nonces::default();
+            let (header, octets) = message(exchange, 3, 0);
+            assert_eq!(nonces.ike(&header, &octets), None);
+            assert_eq!(nonces.ike(&header, &octets), None);
+            let (header, octets) = message(exchange, 3, 1);
+            assert_eq!(nonces.ike(&header, &octets).unwrap().invariant, "nonces");
+        }
         let mut nonces = Nonces::default();
-        let (header, octets) = message(0);
+        let (header, octets) = message(ExchangeType::INFORMATIONAL, 3, 0);
         assert_eq!(nonces.ike(&header, &octets), None);
-        assert_eq!(nonces.ike(&header, &octets), None);
-        let (header, octets) = message(1);
-        assert_eq!(nonces.ike(&header, &octets).unwrap().invariant, "nonces");
+        let (header, octets) = message(ExchangeType::CREATE_CHILD_SA, 4, 0);
+        assert!(nonces.ike(&header, &octets).is_some());
+    }
+
+    /// The keys of an IKE_INTERMEDIATE protect nothing else.
+    #[test]
+    fn every_ike_intermediate_has_ivs_of_its_own() {
+        let mut nonces = Nonces::default();
+        for (exchange, id) in [
+            (ExchangeType::IKE_INTERMEDIATE, 1),
+            (ExchangeType::IKE_INTERMEDIATE, 2),
+            (ExchangeType::IKE_AUTH, 3),
+        ] {
+            let (header, octets) = message(exchange, id, 0);
+            assert_eq!(nonces.ike(&header, &octets), None, "{id}");
+        }
     }
 }

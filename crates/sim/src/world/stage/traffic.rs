@@ -8,6 +8,7 @@ use adit_wire::ip::Ipv4Header;
 
 use super::World;
 use crate::draw::Draw as _;
+use crate::network::Nat;
 use crate::world::host::{Installed, Power};
 use crate::world::invariants::converged::is_pair;
 use crate::world::invariants::protect::{self, Sealing};
@@ -45,13 +46,33 @@ impl World<'_> {
 
     /// Whether both ends have a child SA for this that is not over, and that neither is told to end.
     pub(super) fn has_pair(&self, host: usize, tunnel: usize, child: usize) -> bool {
+        self.has_pair_with((host, tunnel, child), |_| true)
+    }
+
+    /// The same, and what is sent on it goes to where the peer is. One that has moved and begun anew may not
+    /// have the child that it asked for there, and no other one leads there.
+    fn has_way(&self, host: usize, tunnel: usize, child: usize) -> bool {
+        let peer = self.scenario.tunnels.get(tunnel).map(|plan| plan.peer_of(host));
+        let home = peer.and_then(|peer| self.net.homes.get(peer));
+        let place = home.map(|home| home.nat.as_ref().map_or(home.address, Nat::public));
+        self.has_pair_with((host, tunnel, child), |sa| Some(sa.remote) == place)
+    }
+
+    fn has_pair_with(
+        &self,
+        (host, tunnel, child): (usize, usize, usize),
+        is_meant: impl Fn(&Installed) -> bool,
+    ) -> bool {
         let Some(plan) = self.scenario.tunnels.get(tunnel) else { return false };
         let (Some(one), Some(other)) = (self.hosts.get(host), self.hosts.get(plan.peer_of(host)))
         else {
             return false;
         };
         let is_ours = |sa: &&Installed| {
-            (sa.tunnel, sa.child) == (tunnel, child) && sa.may_send() && !sa.unwanted
+            (sa.tunnel, sa.child) == (tunnel, child)
+                && sa.may_send()
+                && !sa.unwanted
+                && is_meant(sa)
         };
         let is_theirs = |sa: &Installed, peer: &Installed| is_pair(sa, peer) && !peer.unwanted;
         let ours = one.engine.live(one.now).filter(is_ours);
@@ -77,7 +98,7 @@ impl World<'_> {
         let Some((keys, tunnel, child)) = sa.map(|sa| (sa.keys_out, sa.tunnel, sa.child)) else {
             return;
         };
-        esp.must_arrive = self.has_pair(from, tunnel, child) && self.may_know(from, tunnel, spi);
+        esp.must_arrive = self.has_way(from, tunnel, child) && self.may_know(from, tunnel, spi);
         let broken = self.watch.nonces.esp(keys, &esp.octets);
         self.note_broken(broken);
         self.note_broken(protect::hidden(&esp.octets, &MARK));

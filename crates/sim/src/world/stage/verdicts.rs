@@ -11,7 +11,7 @@ use crate::world::invariants::Broken;
 use crate::world::invariants::bounds::{self, Holding};
 use crate::world::invariants::converged::{self, is_up};
 use crate::world::invariants::one_child;
-use crate::world::scenario::{host_name, tunnel_name};
+use crate::world::scenario::{Tunnel, host_name, tunnel_name};
 use crate::world::schedule::Place;
 
 /// How often it is looked whether all is up.
@@ -83,8 +83,18 @@ impl World<'_> {
 
     /// Sends a packet each way over each child, and says whether all arrive.
     fn try_all(&mut self) -> Result<bool, Broken> {
+        self.try_those(|_| true)
+    }
+
+    /// The same over the children of one version of IKE.
+    pub(super) fn try_all_of(&mut self, version: IkeVersion) -> Result<bool, Broken> {
+        self.try_those(|tunnel| tunnel.version == version)
+    }
+
+    fn try_those(&mut self, are_meant: impl Fn(&Tunnel) -> bool) -> Result<bool, Broken> {
         let mut numbers = Vec::new();
-        for (tunnel, plan) in self.scenario.tunnels.iter().enumerate() {
+        let tunnels = self.scenario.tunnels.iter().enumerate();
+        for (tunnel, plan) in tunnels.filter(|(_, plan)| are_meant(plan)) {
             for host in plan.ends {
                 for child in 0..self.scenario.children {
                     numbers.push(self.send_packet(Place { host, tunnel, child }));
@@ -94,16 +104,6 @@ impl World<'_> {
         self.flush();
         self.run_until(self.now + PASSED_AFTER)?;
         Ok(numbers.iter().all(|number| self.watch.delivered.has(*number)))
-    }
-
-    /// Looks once more at what every host holds.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that broke.
-    pub(in crate::world) fn check_end(&mut self) -> Result<(), Broken> {
-        self.check_holdings();
-        self.run_until(self.now)
     }
 
     /// Whether every child is up at both ends.
