@@ -42,9 +42,8 @@ fn the_first_worlds_break_no_invariant() {
 /// its phase 1 be renewed and did not say so. Then what a spoilt hash made of a NAT (427), phase 1s that the ends
 /// did not agree on (475, 492, 672), children without a phase 1 (1918), a successor that waited for one that
 /// sent nothing either (1369, 2288), a NAT that nobody passed as an id was spoilt (2158), messages from elsewhere
-/// that had more sent there (1489, 2234), a delete that a cut outlasted (2967), quick modes that slept through
-/// their end (2736, 2877), two children by two phase 1s (655), and a quick mode that was answered after the end
-/// of its child (3179).
+/// that had more sent there (1489, 2234), quick modes that slept through their end (2736, 2877), two children by
+/// two phase 1s (655), and a quick mode that was answered after the end of its child (3179).
 #[test]
 fn worlds_that_have_found_something_break_no_invariant() {
     for (profile, seed) in [
@@ -75,7 +74,6 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Ikev1, 2288),
         (WorldProfile::Ikev1, 2736),
         (WorldProfile::Ikev1, 2877),
-        (WorldProfile::Ikev1, 2967),
         (WorldProfile::Ikev1, 3179),
     ] {
         let outcome = run_world(&play(seed, profile));
