@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, GatewayNotice, IkeSaId};
 use adit_pki::{Certificate, Distrust, Moment};
+use adit_wire::esp::Spi;
 use adit_wire::ip::FlowKey;
 
 use crate::auth::DerivedKey;
@@ -240,6 +241,13 @@ pub enum PacketEvent {
     Doubted {
         /// The child SA.
         child: ChildSaId,
+    },
+    /// A packet came under an SPI that no SA has. Anybody can send one.
+    UnknownSpi {
+        /// The SPI.
+        spi: Spi,
+        /// Where it came from.
+        remote: SocketAddr,
     },
     /// The peer is to be told something about a child SA that the SA itself cannot carry.
     Notice {

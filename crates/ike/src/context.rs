@@ -295,6 +295,11 @@ impl Outbox {
         self.child_owners.get(&child).copied()
     }
 
+    /// Whether a child SA has this SPI.
+    pub(crate) fn has_spi(&self, spi: Spi) -> bool {
+        self.spis.contains(&spi)
+    }
+
     /// Gives an SPI back.
     pub(crate) fn release_spi(&mut self, spi: Spi) {
         self.spis.remove(&spi);
@@ -370,6 +375,25 @@ pub(crate) enum Notice {
         /// Its configuration.
         child: ChildName,
         /// Why.
+        reason: FailureReason,
+    },
+    /// The peer of an IKE SA of IKEv1 has deleted a child that this IKE SA does not have.
+    DeletedElsewhere {
+        /// The IKE SA.
+        ike: IkeSaId,
+        /// What we send on it under.
+        spi: Spi,
+    },
+    /// An IKE SA of IKEv1 is still there long after another one has got its place.
+    Outlived {
+        /// The IKE SA.
+        ike: IkeSaId,
+    },
+    /// The peer of an IKE SA of IKEv1 gives no sign of life.
+    Silent {
+        /// The IKE SA.
+        ike: IkeSaId,
+        /// How it shows.
         reason: FailureReason,
     },
     /// A session was resumed.

@@ -211,6 +211,9 @@ impl Endpoint {
                 }
                 self.settle(now, rng);
             }
+            PacketEvent::UnknownSpi { spi, remote } => {
+                self.handle_unknown_spi(spi, remote, now, rng);
+            }
             PacketEvent::SoftExpire { child }
             | PacketEvent::HardExpire { child }
             | PacketEvent::PeerMoved { child, .. }

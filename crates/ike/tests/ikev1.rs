@@ -13,6 +13,7 @@ mod ikev1_lifetimes;
 mod ikev1_nat;
 mod ikev1_quick;
 mod ikev1_signatures;
+mod ikev1_standing;
 
 use std::time::Duration;
 

@@ -267,6 +267,10 @@ impl Endpoint {
     pub(super) fn renew_v1(&mut self, old: IkeSaId, now: Instant, rng: &mut dyn Rng) {
         let Some(sa) = self.v1.get(old).filter(|_| !self.shutting_down) else { return };
         let (connection, old_path) = (Arc::clone(&sa.core.connection), sa.core.path);
+        if sa.core.leash.is_on() && !sa.is_dormant() {
+            // Whether the peer is where it seems to be shows in a moment, or it is gone.
+            return;
+        }
         if self.v1.of(&connection.name).any(IkeSa::is_connecting) {
             return;
         }
@@ -385,9 +389,11 @@ impl Endpoint {
             let (Some(new), Some(old)) = (self.v1.get(new), self.v1.get(**old)) else {
                 return false;
             };
-            let young = now.saturating_duration_since(old.core.started) < CROSSING;
+            // Counted from when it was complete: that both ends saw at nearly the same time.
+            let young = |since| now.saturating_duration_since(since) < CROSSING;
+            let is_young = old.is_established() && old.established_at().is_some_and(young);
             let (a, b) = (&new.core, &old.core);
-            young && old.is_established() && a.role != b.role && a.cookie_i < b.cookie_i
+            is_young && a.role != b.role && a.cookie_i < b.cookie_i
         };
         let survivor = others.iter().find(crossed).copied().unwrap_or(new);
         let losers: Vec<IkeSaId> =
@@ -403,8 +409,22 @@ impl Endpoint {
         // the old one until then.
         let by_us = self.v1.get(new).is_some_and(|sa| sa.core.role.is_initiator());
         let is_over = by_us || self.v1.get(old).is_some_and(IkeSa::is_dormant);
+        self.bequeath_v1(old, new, is_over, now, rng);
+    }
+
+    /// Gives what an IKE SA has to another one; if it `is_over` it goes at once.
+    fn bequeath_v1(
+        &mut self,
+        old: IkeSaId,
+        new: IkeSaId,
+        is_over: bool,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let wait = self.patience_with(old, new);
         let is_known = self.v1.get(old).is_some_and(IkeSa::is_superseded);
-        let Some(given) = self.v1.get_mut(old).map(|sa| sa.give_away(!is_over)) else { return };
+        let Some(sa) = self.v1.get_mut(old) else { return };
+        let given = sa.give_away(!is_over, (wait, now));
         let before = self.v1.get(old).and_then(IkeSa::info);
         self.touch_v1(new, now, rng, |sa, cx| sa.adopt(given, cx));
         let after = self.v1.get(new).and_then(IkeSa::info);
@@ -430,15 +450,18 @@ impl Endpoint {
         input: impl FnOnce(&mut IkeSa, &mut Context<'_>),
     ) {
         self.touch_v1(id, now, rng, input);
-        // One that lost its phase 1 after another had come, or made a child then: that goes there.
+        self.hand_over_stragglers(id, now, rng);
+        self.settle(now, rng);
+    }
+
+    /// One that lost its phase 1 after another had come, or made a child then: that goes there.
+    fn hand_over_stragglers(&mut self, id: IkeSaId, now: Instant, rng: &mut dyn Rng) {
         if self.v1.get(id).is_some_and(IkeSa::has_stragglers)
-            && let Some(name) = self.v1.get(id).map(|sa| sa.core.connection_name().clone())
-            && let Some(new) = self.established_v1(&name)
-            && self.v1_beside(new).contains(&id)
+            && let Some(new) = self.heir_of(id)
         {
+            self.touch_v1(new, now, rng, IkeSa::revive);
             self.hand_over_v1(id, new, now, rng);
         }
-        self.settle(now, rng);
     }
 
     /// Lets an IKE SA take an input; the consequences are drawn later.
@@ -526,6 +549,8 @@ impl Endpoint {
         }
     }
 }
+
+mod standing;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use adit_db::{
     Transit, TsSpec, TunMtu, Unique, UserAuth, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, KemKeyId, Moment, PublicKey};
+use adit_wire::esp::Spi;
 use adit_wire::iana::{AuthMethod, CertEncoding, KeyExchangeId, ProtocolId};
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use adit_wire::ip::{FlowKey, Icmp};
@@ -59,7 +60,7 @@ impl Coded for InboundThreads {
 
 // ---- What happens ----
 
-wrappers! { IkeSaId ChildSaId RequestId JobId Moment AuthMethod CertEncoding }
+wrappers! { IkeSaId ChildSaId Spi RequestId JobId Moment AuthMethod CertEncoding }
 
 structs! {
     Path { local, remote, transport }
@@ -99,7 +100,8 @@ enums! {
         4 Traffic { child },
         5 Used { child },
         6 Notice { child, notice },
-        7 Doubted { child }
+        7 Doubted { child },
+        8 UnknownSpi { spi, remote }
     }
     GatewayNotice { 0 IcmpError(octets), 1 LargestFragment(octets) }
     AuthResult {

@@ -36,6 +36,8 @@ pub(crate) struct Child {
     pub(crate) by_us: bool,
     /// When we send on it whatever we hear; `None` once we do.
     pub(crate) activates: Option<Instant>,
+    /// We have begun to send on it, and the packet engine does as long as it has nothing newer.
+    pub(crate) sends: bool,
     /// What it was asked for in the place of.
     pub(crate) renews: Option<ChildSaId>,
     pub(crate) installed: Instant,
@@ -226,6 +228,7 @@ impl Child {
             by_us: agreed.role.is_initiator(),
             renews: agreed.rekeys,
             activates: agreed.sends.waits_until(cx.now),
+            sends: agreed.sends == Sends::Now,
             installed: cx.now,
             mode: agreed.mode,
             rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),

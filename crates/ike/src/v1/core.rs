@@ -20,6 +20,7 @@ use crate::output::{DebugKeys, Output};
 
 use super::fragmentation::Fragmentation;
 use super::keys::{Cookies, Iv, Keys};
+use super::leash::Leash;
 use super::nat::{self, Numbers};
 use super::transaction_phase::Access;
 
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     /// Proven, once phase 1 is complete.
     pub(crate) remote_id: Option<Identity>,
     pub(crate) path: Path,
+    /// How much may go there.
+    pub(crate) leash: Leash,
     pub(crate) peer: PeerSoftware,
     /// The peer answers R-U-THERE (RFC 3706).
     pub(crate) peer_has_dpd: bool,
@@ -77,6 +80,7 @@ impl Core {
             local_id: None,
             remote_id: None,
             path,
+            leash: Leash::default(),
             peer: PeerSoftware::Unknown,
             peer_has_dpd: false,
             nat_numbers: None,
@@ -142,6 +146,14 @@ impl Core {
     pub(crate) fn hear(&mut self, path: Path, now: Instant) {
         self.heard = now;
         self.last_message = now;
+        self.go_to(path, now);
+    }
+
+    /// The peer is elsewhere, says something that is authentic.
+    pub(crate) fn go_to(&mut self, path: Path, now: Instant) {
+        if path.remote.ip() != self.path.remote.ip() {
+            self.leash.put_on(now);
+        }
         self.path = path;
     }
 
@@ -237,7 +249,9 @@ impl Core {
     pub(crate) fn transmit(&self, octets: &[u8], cx: &mut Context<'_>) {
         let most = self.datagram_octets(cx);
         for octets in self.fragmentation.cut(octets, most, cx.rng) {
-            cx.out.push(Output::Transmit { path: self.path, octets });
+            if self.leash.spend(octets.len()) {
+                cx.out.push(Output::Transmit { path: self.path, octets });
+            }
         }
     }
 

@@ -45,11 +45,16 @@ impl Dpd {
         Self { number, asked: None, hint: None, last_hint: None }
     }
 
-    /// Takes an answer.
-    pub(crate) fn handle_ack(&mut self, number: u32) {
-        if self.asked.is_some() && number == self.number {
-            self.asked = None;
-        }
+    /// Takes an answer. Whether it is one.
+    pub(crate) fn handle_ack(&mut self, number: u32) -> bool {
+        self.asked.take_if(|_| number == self.number).is_some()
+    }
+
+    /// The peer is elsewhere: whether it is there a new question shows.
+    pub(crate) fn ask_anew(&mut self, now: Instant) {
+        self.asked = None;
+        self.hint = Some(now);
+        self.last_hint = Some(now);
     }
 
     /// Asks soon, unless it has just done so.
@@ -75,7 +80,7 @@ impl Dpd {
     pub(crate) fn handle_timeout(&mut self, core: &Core, cx: &mut Context<'_>) -> Liveness {
         let schedule = cx.config.established;
         if let Some(asked) = &mut self.asked {
-            if core.heard > asked.first {
+            if core.heard > asked.first && !core.leash.is_on() {
                 self.asked = None;
                 return Liveness::Fine;
             }

@@ -1,6 +1,9 @@
 //! What a phase 1 that is complete does: quick modes, deletes, dead peer detection, its own age.
 
+mod deletes;
 mod hearing;
+mod place;
+mod strays;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,8 +12,8 @@ use std::time::{Duration, Instant};
 use adit_crypto::Secret;
 use adit_db::{ChildName, ChildSaId};
 use adit_wire::esp::Spi;
+use adit_wire::iana::ExchangeType as AnyExchangeType;
 use adit_wire::iana::isakmp::NotifyType;
-use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId as ChildProtocol};
 use adit_wire::ip::FlowKey;
 use adit_wire::isakmp::{Flags, Header};
 
@@ -27,12 +30,16 @@ use super::encryption;
 use super::informational;
 use super::keys::Iv;
 use super::lifetimes::{self, News};
+use super::nat;
 use super::new_group;
 use super::pairs::{self, Pair};
 use super::quick_mode::{Outcome, QuickMode, Request, Wanted};
 use super::received::Received;
 use super::retransmission::Answered;
 use super::transaction_phase::{Progress, TransactionPhase};
+use deletes::Again;
+use place::Before;
+use strays::Strays;
 
 /// A phase 1 that is complete.
 #[derive(Debug)]
@@ -51,8 +58,8 @@ pub(crate) struct Established {
     used_ids: VecDeque<u32>,
     /// There were more than are remembered: another message of this kind may be one of them again.
     has_forgotten: bool,
-    /// Deletes that are said once more: nobody acknowledges them (RFC 2409 §5.7).
-    again: VecDeque<Again>,
+    /// Deletes that are said again.
+    again: Vec<Again>,
     /// The greatest number that the peer has asked for a sign of life under.
     asked_number: Option<u32>,
     /// When the NAT in front of us needs a packet to keep its mapping (RFC 3948 §4).
@@ -64,21 +71,13 @@ pub(crate) struct Established {
     pub(crate) initial_contact: bool,
     /// Another phase 1 has its place: the peer may go on with this one, we do not.
     pub(crate) superseded: bool,
+    /// What it was to do before that.
+    before: Before,
+    /// Ours was the last message of phase 1, and nothing shows yet that the peer has it.
+    is_unconfirmed: bool,
+    /// SPIs of packets that we have no SA for, of which the peer was told.
+    strays: Strays,
 }
-
-/// A delete that may have been lost.
-#[derive(Debug)]
-struct Again {
-    at: Instant,
-    protocol: ChildProtocol,
-    spis: Vec<Spi>,
-}
-
-/// How long after the first time.
-const AGAIN_WAIT: Duration = Duration::from_secs(3);
-
-/// Deletes that wait to be said once more.
-const AGAIN_MAX: usize = 64;
 
 /// What an exchange means for the IKE SA.
 #[derive(Debug)]
@@ -151,6 +150,7 @@ impl Established {
     ) -> Self {
         let connection = &core.connection;
         let renewed = connection.rekey_time > Duration::ZERO;
+        let is_unconfirmed = last.as_ref().is_some_and(|last| last.answer_octets() > 0);
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (rank, jitter) = (lifetimes::rank(core), cx.rng.next_u64());
         let rekey = (ms(connection.rekey_time), ms(connection.rand_time));
@@ -178,13 +178,16 @@ impl Established {
             new_group: None,
             used_ids: VecDeque::new(),
             has_forgotten: false,
-            again: VecDeque::new(),
+            again: Vec::new(),
             asked_number: None,
             keepalive_at: keepalive(core, cx.now),
             dpd: Dpd::new(cx.rng.next_u64()),
             transactions: None,
             initial_contact,
             superseded: false,
+            before: Before::default(),
+            is_unconfirmed,
+            strays: Strays::default(),
         }
     }
 
@@ -390,26 +393,11 @@ impl Established {
         self.used_ids.push_back(message_id);
     }
 
-    /// Tells the peer that children are gone, now and a moment later: if it hears neither, it sends into
-    /// nothing until dead peer detection or its own limits end that.
-    pub(crate) fn delete_children(
-        &mut self,
-        protocol: ChildProtocol,
-        spis: &[Spi],
-        core: &Core,
-        cx: &mut Context<'_>,
-    ) {
-        informational::delete_children(protocol, spis, core, cx);
-        if self.again.len() < AGAIN_MAX && !spis.is_empty() {
-            let at = cx.now + AGAIN_WAIT;
-            self.again.push_back(Again { at, protocol, spis: spis.to_vec() });
-        }
-    }
-
-    fn say_again(&mut self, core: &Core, cx: &mut Context<'_>) {
-        while let Some(again) = self.again.pop_front_if(|again| cx.now >= again.at) {
-            informational::delete_children(again.protocol, &again.spis, core, cx);
-        }
+    /// A child is gone: nothing of its quick mode is said again, which would make it once more at the peer.
+    pub(crate) fn forget_child(&mut self, child: ChildSaId) {
+        let over: Vec<QuickMode> =
+            self.quick_modes.extract_if(.., |quick| quick.child() == Some(child)).collect();
+        over.into_iter().for_each(|quick| self.use_up(quick.message_id));
     }
 
     /// Packets on a child show that the peer has our answer.
@@ -450,8 +438,10 @@ impl Established {
         if let Some(quick) = known {
             let outcome = quick.handle_message(header, octets, core, cx);
             if !matches!(outcome, Outcome::Stay) {
+                self.is_unconfirmed = false;
                 // Nonces of both ends are in it: it is none of before.
                 core.hear(path, cx.now);
+                core.leash.take_off(cx.now);
             }
             return into_input(outcome).into_iter().collect();
         }
@@ -466,6 +456,8 @@ impl Established {
             return Vec::new();
         }
         core.hear(path, cx.now);
+        self.is_unconfirmed = false;
+        nat::follow(&received, core, cx);
         let is_committed = header.flags.contains(Flags::COMMIT);
         self.begin((id, is_committed), octets, &received, &iv, core, children, cx)
     }
@@ -574,6 +566,13 @@ impl Established {
         }
     }
 
+    /// The peer is at another address, says something that is authentic.
+    pub(crate) fn note_move(&mut self, core: &Core, now: Instant) {
+        if core.peer_has_dpd && core.leash.is_on() {
+            self.dpd.ask_anew(now);
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Vec<Input> {
         let mut inputs: Vec<Input> = Vec::new();
         for quick in &mut self.quick_modes {
@@ -605,7 +604,9 @@ impl Established {
             cx.out.push(Output::Keepalive(core.path));
             self.keepalive_at = keepalive(core, cx.now);
         }
-        if self.over_at.is_some_and(|at| cx.now >= at) {
+        if self.superseded && self.over_at.is_some_and(|at| cx.now >= at) {
+            self.outlive(core, cx);
+        } else if self.over_at.is_some_and(|at| cx.now >= at) {
             self.over_at = None;
             informational::delete_isakmp(core, cx);
             inputs.push(Input::Over);
@@ -616,18 +617,11 @@ impl Established {
         inputs
     }
 
-    /// Another phase 1 has its place.
-    pub(crate) fn supersede(&mut self) {
-        self.superseded = true;
-        self.rekey_at = None;
-        self.keepalive_at = None;
-    }
-
     pub(crate) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
         let quick = self.quick_modes.iter().map(QuickMode::poll_timeout).min();
         let dpd = self.dpd.poll_timeout(core);
         let phase = self.transactions.as_ref().and_then(|phase| phase.poll_timeout());
-        let again = self.again.front().map(|again| again.at);
+        let again = self.again.iter().map(Again::poll_timeout).min();
         let own = [self.rekey_at, self.over_at, self.keepalive_at, phase, again];
         [quick, dpd].into_iter().chain(own).flatten().min()
     }

@@ -35,17 +35,17 @@ use super::retransmission::Answered;
 #[derive(Debug)]
 pub(crate) struct IkeSa {
     pub(crate) core: Core,
-    phase: Phase,
+    pub(super) phase: Phase,
     pub(crate) children: Vec<Child>,
 }
 
 /// Where the IKE SA stands.
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     Phase1(Box<Attempt>),
     Established(Box<Established>),
-    /// There is no phase 1 any more, but children.
-    Dormant,
+    /// There is no phase 1 any more, but children: the next one is begun then.
+    Dormant(Instant),
     /// Over.
     Closed,
 }
@@ -80,7 +80,7 @@ impl IkeSa {
     }
 
     /// Whether there are keys to say something with.
-    fn has_keys(&self) -> bool {
+    pub(super) fn has_keys(&self) -> bool {
         matches!(self.phase, Phase::Established(_))
     }
 
@@ -101,7 +101,7 @@ impl IkeSa {
 
     /// Whether it has children and no phase 1.
     pub(crate) fn is_dormant(&self) -> bool {
-        matches!(self.phase, Phase::Dormant)
+        matches!(self.phase, Phase::Dormant(_))
     }
 
     /// Whether a child of this configuration is there or asked for, for all of its networks.
@@ -116,7 +116,7 @@ impl IkeSa {
                 established.wants(name)
                     || missing.into_iter().all(|pair| established.asks_for(name, pair))
             }
-            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => {
+            Phase::Phase1(_) | Phase::Dormant(_) | Phase::Closed => {
                 missing.is_empty() && self.child_is_up(name)
             }
         }
@@ -133,7 +133,7 @@ impl IkeSa {
             Phase::Phase1(_) => IkeSaState::Connecting,
             Phase::Established(_) if self.is_connecting() => IkeSaState::Connecting,
             Phase::Established(_) => IkeSaState::Established,
-            Phase::Dormant => IkeSaState::Rekeyed,
+            Phase::Dormant(_) => IkeSaState::Rekeyed,
             Phase::Closed => return None,
         };
         let mut info = IkeSaInfo { state, ..self.core.info() };
@@ -150,7 +150,8 @@ impl IkeSa {
         let phase = match &self.phase {
             Phase::Phase1(phase1) => Some(phase1.poll_timeout()),
             Phase::Established(established) => established.poll_timeout(&self.core),
-            Phase::Dormant | Phase::Closed => None,
+            Phase::Dormant(next) if self.may_renew() => Some(*next),
+            Phase::Dormant(_) | Phase::Closed => None,
         };
         let children = self.children.iter().filter_map(Child::poll_timeout).min();
         [phase, children].into_iter().flatten().min()
@@ -224,6 +225,9 @@ impl IkeSa {
         if !is_theirs || header.cookie_r != self.core.cookie_r {
             return;
         }
+        if path == old {
+            self.core.leash.lengthen(octets.len());
+        }
         let inputs = match header.exchange {
             exchange if Exchange::from_type(exchange).is_some() => {
                 established.repeat_last(octets, &self.core, cx);
@@ -257,6 +261,9 @@ impl IkeSa {
         }
         let encap = self.core.encapsulation();
         self.children.iter_mut().for_each(|child| child.follow(encap, cx));
+        if let Phase::Established(established) = &mut self.phase {
+            established.note_move(&self.core, cx.now);
+        }
         if let Some(ike) = self.info() {
             cx.out.event(Event::PeerMoved { ike: Box::new(ike), old: old.remote });
         }
@@ -273,7 +280,7 @@ impl IkeSa {
                 let input = established.handle_auth(job, result, &mut self.core, cx);
                 input.into_iter().for_each(|input| self.take(input, cx));
             }
-            Phase::Dormant | Phase::Closed => {}
+            Phase::Dormant(_) | Phase::Closed => {}
         }
     }
 
@@ -375,13 +382,17 @@ impl IkeSa {
 
     /// Gives its children, and what it has not come to, to the IKE SA that takes its place. Those that the
     /// peer has yet to confirm stay if it `goes_on`: their quick modes do.
-    pub(crate) fn give_away(&mut self, goes_on: bool) -> (Vec<Child>, Vec<ChildName>) {
+    pub(crate) fn give_away(
+        &mut self,
+        goes_on: bool,
+        (wait, now): (Duration, Instant),
+    ) -> (Vec<Child>, Vec<ChildName>) {
         let wanted = match &mut self.phase {
             Phase::Established(established) => {
-                established.supersede();
+                established.supersede(wait, now);
                 established.give_wanted()
             }
-            Phase::Phase1(_) | Phase::Dormant | Phase::Closed => Vec::new(),
+            Phase::Phase1(_) | Phase::Dormant(_) | Phase::Closed => Vec::new(),
         };
         let is_given = |child: &mut Child| !goes_on || child.phase != ChildPhase::Offered;
         (self.children.extract_if(.., is_given).collect(), wanted)
@@ -416,6 +427,7 @@ impl IkeSa {
             child.follow(encap, cx);
             self.children.push(child);
         }
+        self.part_twins(cx);
     }
 
     /// Another IKE SA has its place and its children: it goes without a word to listeners.
@@ -456,7 +468,7 @@ impl IkeSa {
                 self.delete_child(child, FailureReason::LifetimeOver, cx);
             }
             PacketEvent::Traffic { child } => {
-                self.core.heard = cx.now;
+                self.hear_packets(cx.now);
                 self.confirm(child, cx);
             }
             PacketEvent::PeerMoved { remote, .. } => {
@@ -464,11 +476,12 @@ impl IkeSa {
                 let old = self.core.path;
                 let path = Path { remote, ..old };
                 if nat::may_move_to(path, &self.core) {
-                    self.core.path = path;
+                    self.core.go_to(path, cx.now);
                     self.settle_path(old, cx);
                 }
             }
             PacketEvent::Doubted { .. } => self.handle_hint(cx),
+            PacketEvent::UnknownSpi { spi, .. } => self.tell_stray(spi, cx),
             PacketEvent::Used { .. } | PacketEvent::Notice { .. } | PacketEvent::Acquire { .. } => {
             }
         }
@@ -486,7 +499,8 @@ impl IkeSa {
                 let inputs = established.handle_timeout(&mut self.core, cx);
                 self.take_all(inputs, cx);
             }
-            Phase::Dormant | Phase::Closed => {}
+            Phase::Dormant(_) => self.end_dormancy(cx),
+            Phase::Closed => {}
         }
         self.age_children(cx);
         self.pump(cx);
@@ -540,13 +554,13 @@ impl IkeSa {
             }
             // Without phase 1, or on one that another has the place of, there is no quick mode of ours:
             // another one is needed first.
-            Phase::Established(_) | Phase::Dormant if is_due => {
+            Phase::Established(_) | Phase::Dormant(_) if is_due => {
                 let later = cx.now + RENEW_WAIT;
                 let due = self.children.iter_mut().filter(|child| child.is_due(cx.now));
                 due.for_each(|child| child.put_off(later));
                 cx.out.notice(Notice::Reauthenticate { ike: self.core.id });
             }
-            Phase::Phase1(_) | Phase::Established(_) | Phase::Dormant | Phase::Closed => {}
+            Phase::Phase1(_) | Phase::Established(_) | Phase::Dormant(_) | Phase::Closed => {}
         }
     }
 
@@ -581,7 +595,7 @@ impl IkeSa {
                 self.lose_phase_1(reason, cx);
             }
             Input::Over => self.lose_phase_1(FailureReason::LifetimeOver, cx),
-            Input::Silent(reason) => self.end(reason, cx),
+            Input::Silent(reason) => self.fall_silent(reason, cx),
             Input::NoAnswer(reason) => self.lose_phase_1(reason, cx),
             Input::Open => self.open(cx),
             Input::Barred(reason) => self.close(reason, cx),
@@ -647,6 +661,7 @@ impl IkeSa {
         let Some(child) = self.child_mut(id) else { return };
         child.activates = None;
         if !matches!(child.phase, ChildPhase::Replaced { .. }) {
+            child.sends = true;
             cx.out.push(crate::output::Output::ActivateOutbound(id));
         }
     }
@@ -676,6 +691,9 @@ impl IkeSa {
         let ike = reason.as_ref().and_then(|_| self.info()).map(Box::new);
         let Some(place) = self.children.iter().position(|child| child.id == id) else { return };
         let mut child = self.children.remove(place);
+        if let Phase::Established(established) = &mut self.phase {
+            established.forget_child(id);
+        }
         child.take_from_engine(cx.config.inbound_grace, cx);
         self.succeed(&child, cx);
         let (Some(reason), Some(ike)) = (reason, ike) else { return };
@@ -709,57 +727,8 @@ impl IkeSa {
 
     // ---- The end ----
 
-    /// The peer has answered a phase 1 without anything from before: what this one has of another is gone
-    /// there (RFC 2407 §4.6.3.3).
-    fn forget_older(&mut self, cx: &mut Context<'_>) {
-        let Phase::Established(established) = &self.phase else { return };
-        let is_older = |child: &&Child| child.installed < established.since;
-        let older: Vec<ChildSaId> = self.children.iter().filter(is_older).map(|it| it.id).collect();
-        for id in older {
-            self.remove_child(id, Some(FailureReason::ClosedByPeer), cx);
-        }
-    }
-
-    /// Another one has come up since it was begun: it is not the first any more.
-    pub(crate) fn is_not_first(&mut self) {
-        if let Phase::Phase1(phase1) = &mut self.phase
-            && self.core.role.is_initiator()
-        {
-            phase1.is_not_first();
-        }
-    }
-
-    /// Tells the peer that there is nothing from before.
-    pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
-        informational::send_initial_contact(&self.core, cx);
-    }
-
-    /// There is no phase 1 any more. Children stay without.
-    fn lose_phase_1(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        if !self.has_keys() {
-            return;
-        }
-        if self.children.iter().any(Child::is_current) {
-            self.phase = Phase::Dormant;
-            return;
-        }
-        if self.is_superseded() {
-            // The other has all that the peer has confirmed, and gets the rest now.
-            self.phase = if self.children.is_empty() { Phase::Closed } else { Phase::Dormant };
-            return;
-        }
-        self.end(reason, cx);
-    }
-
-    /// A dormant IKE SA without children is over.
-    pub(super) fn close_if_empty(&mut self, cx: &mut Context<'_>) {
-        if self.is_dormant() && !self.children.iter().any(Child::is_current) {
-            self.end(FailureReason::ClosedByPeer, cx);
-        }
-    }
-
     /// Tells everybody that the IKE SA is over, once; its children go first.
-    fn end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+    pub(super) fn end(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
         if self.is_closed() {
             return;
         }
@@ -785,7 +754,7 @@ const UNACCEPTABLE_LIFE: FailureReason =
 const LIFETIME_OVER: FailureReason = FailureReason::LifetimeOver;
 
 /// How long a renewal that failed, or that needs a phase 1 first, waits.
-const RENEW_WAIT: Duration = Duration::from_secs(30);
+pub(super) const RENEW_WAIT: Duration = Duration::from_secs(30);
 
 /// Children deleted in one message, which stays a small datagram.
 const DELETES_MAX: usize = 128;

@@ -457,8 +457,14 @@ impl QuickMode {
 
     /// Sends the last message again if its time has come.
     pub(crate) fn handle_timeout(&mut self, core: &Core, cx: &mut Context<'_>) -> Outcome {
-        let Some(sent) = &mut self.sent else { return Outcome::Stay };
-        match sent.handle_timeout(cx.now, cx.rng) {
+        // A clock may jump over all the tries that were left.
+        let is_late = cx.now >= self.until && !self.only_repeats();
+        let due = match &mut self.sent {
+            Some(sent) if is_late => sent.give_up(cx.now),
+            Some(sent) => sent.handle_timeout(cx.now, cx.rng),
+            None => return Outcome::Stay,
+        };
+        match due {
             Due::Nothing => Outcome::Stay,
             Due::Repeat(octets) => {
                 core.transmit(octets, cx);
@@ -479,9 +485,9 @@ impl QuickMode {
         matches!(self.stage, Stage::Over)
     }
 
-    /// Whether it has nothing more to say.
+    /// Whether it has nothing more to say. One that waits ends by that first.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        now >= self.until
+        now >= self.until && (self.only_repeats() || self.sent.is_none())
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {

@@ -53,12 +53,17 @@ impl Sent {
             return Due::Nothing;
         }
         if self.transmissions >= self.schedule.transmissions {
-            let waited = now.saturating_duration_since(self.first);
-            return Due::GaveUp { transmissions: self.transmissions, waited };
+            return self.give_up(now);
         }
         self.transmissions += 1;
         self.due = now + jittered(self.schedule.wait_after(self.transmissions), rng);
         Due::Repeat(&self.octets)
+    }
+
+    /// What it has come to if it is not sent again.
+    pub(crate) fn give_up(&self, now: Instant) -> Due<'_> {
+        let waited = now.saturating_duration_since(self.first);
+        Due::GaveUp { transmissions: self.transmissions, waited }
     }
 
     /// When [`Self::handle_timeout`] has something to do.

@@ -52,7 +52,7 @@ impl IkeSa {
     fn send_at_last(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
         let waits = |child: &&Child| child.renews.is_some() && child.activates.is_some();
         let Some(new) = self.child(id).filter(waits) else { return };
-        let carries = |old: &Child| old.id != id && old.in_engine && old.is_like(new);
+        let carries = |old: &Child| old.id != id && old.sends && old.is_like(new);
         if !self.children.iter().any(carries) {
             self.activate(id, cx);
         }
@@ -91,10 +91,31 @@ impl IkeSa {
         }
     }
 
+    /// Two phase 1s may each have made a child for the same, before one got what the other had: both ends keep
+    /// the same one.
+    pub(super) fn part_twins(&mut self, cx: &mut Context<'_>) {
+        while let Some((loser, by_us, winner)) = self.twins() {
+            self.replace(loser, by_us, cx);
+            self.activate(winner, cx);
+        }
+    }
+
+    /// The first two children that carry the same: the one that is put aside, whether we have asked for it, and
+    /// the one that stays.
+    fn twins(&self) -> Option<(ChildSaId, bool, ChildSaId)> {
+        let current = || self.children.iter().filter(|child| child.is_current());
+        current().find_map(|loser| {
+            let mut others = current().filter(|one| one.id != loser.id && one.is_like(loser));
+            let winner = others.find(|one| one.rank() > loser.rank())?;
+            Some((loser.id, loser.by_us, winner.id))
+        })
+    }
+
     /// The peer has deleted what we send on.
-    pub(super) fn handle_deleted(&mut self, spi_out: adit_wire::esp::Spi, cx: &mut Context<'_>) {
+    pub(crate) fn handle_deleted(&mut self, spi_out: adit_wire::esp::Spi, cx: &mut Context<'_>) {
         let Some(child) = self.children.iter().find(|child| child.spi_out == spi_out) else {
-            return;
+            // The peer may say so on another phase 1 than the one that has the child here.
+            return cx.out.notice(Notice::DeletedElsewhere { ike: self.core.id, spi: spi_out });
         };
         let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
         let (id, silent) = (child.id, is_replaced(child));

@@ -367,7 +367,7 @@ impl IkeSa {
                 established.handle_hint(core, cx);
             }
             PacketEvent::Notice { child, ref notice } => established.tell(child, notice, core),
-            PacketEvent::Acquire { .. } => {}
+            PacketEvent::Acquire { .. } | PacketEvent::UnknownSpi { .. } => {}
         });
     }
 

@@ -11,7 +11,7 @@ pub(crate) mod outbound;
 
 pub(crate) use self::handover::Bundle;
 
-use adit_dataplane::{Event, packet_buffer};
+use adit_dataplane::{Audit, DropReason, Event, packet_buffer};
 use adit_ike::PacketEvent;
 use adit_mgmt::api::{EngineHalf, EnginePath};
 use adit_sys::tun::Tun;
@@ -121,7 +121,12 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
                 sequence = audit.sequence,
                 "packet refused"
             );
-            return;
+            match audit {
+                Audit { reason: DropReason::UnknownSpi, spi, remote, .. } => {
+                    PacketNews::Event(PacketEvent::UnknownSpi { spi, remote })
+                }
+                _ => return,
+            }
         }
     };
     if ike.try_send(ToIke::Packet(news)).is_err() {

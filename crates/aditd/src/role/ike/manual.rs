@@ -130,7 +130,7 @@ fn child_of(event: &PacketEvent) -> Option<ChildSaId> {
         | PacketEvent::Used { child }
         | PacketEvent::Doubted { child }
         | PacketEvent::Notice { child, .. } => Some(*child),
-        PacketEvent::Acquire { .. } => None,
+        PacketEvent::Acquire { .. } | PacketEvent::UnknownSpi { .. } => None,
     }
 }
 

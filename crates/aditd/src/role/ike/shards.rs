@@ -155,6 +155,8 @@ impl Running {
     pub(super) fn packet_event(&mut self, event: PacketEvent, now: Instant) {
         let number = match &event {
             PacketEvent::Acquire { connection, .. } => self.home_of(connection),
+            // It is for IKEv1, which is all the first shard's.
+            PacketEvent::UnknownSpi { .. } => 0,
             PacketEvent::SoftExpire { child }
             | PacketEvent::HardExpire { child }
             | PacketEvent::PeerMoved { child, .. }

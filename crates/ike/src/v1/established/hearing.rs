@@ -56,6 +56,7 @@ impl Established {
         }
         self.use_up(id);
         core.hear(path, cx.now);
+        self.is_unconfirmed = false;
         core.unreachable = false;
         // Who asks can answer, too: the vendor ID that says so goes in clear, and anybody may have spoilt it.
         core.peer_has_dpd |= received.notifies.iter().any(|it| it.kind == NotifyType::R_U_THERE);
@@ -107,7 +108,9 @@ impl Established {
                 None
             }
             (NotifyType::R_U_THERE_ACK, Ok(number)) => {
-                self.dpd.handle_ack(number);
+                if self.dpd.handle_ack(number) {
+                    core.leash.take_off(cx.now);
+                }
                 None
             }
             (NotifyType::INITIAL_CONTACT, _) => Some(Input::Forgotten),
@@ -149,7 +152,9 @@ impl Established {
     }
 
     fn heed(&mut self, news: News, core: &Core) {
-        if let Some(end) = news.end {
+        if let Some(end) = news.end
+            && !self.superseded
+        {
             self.over_at = self.since.checked_add(end);
         }
         let latest = news.latest_renewal(lifetimes::rank(core));

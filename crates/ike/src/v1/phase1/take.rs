@@ -52,7 +52,8 @@ impl Phase1 {
         let Some(rule) = self.rule(number).filter(|rule| fits(rule)) else { return Ok(false) };
         if !is_sealed {
             let Ok(received) = Received::clear(header.next_payload, body) else { return Ok(false) };
-            if !rule.is_met_by(&received) {
+            let hides_nat = rule.has(Part::NatHashes) && nat::is_hidden(&received, core);
+            if !rule.is_met_by(&received) || hides_nat {
                 return Ok(false);
             }
             let taken = self.take(number, path, octets, &received, None, core, cx);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use adit_crypto::{Secret, sha1};
 use adit_dataplane::{
-    DropReason, Event, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, Outbound,
+    Audit, DropReason, Event, HEADROOM_MAX, Inbound, InboundCommand, OpenVerdict, Outbound,
     OutboundCommand, Verdict, split,
 };
 use adit_db::{
@@ -341,6 +341,9 @@ impl PacketEngine {
                     let heard = OutboundCommand::BadSpi { us, peer, quoted };
                     self.outbound.handle_command(heard, now);
                     continue;
+                }
+                Event::Audit(Audit { reason: DropReason::UnknownSpi, spi, remote, .. }) => {
+                    PacketEvent::UnknownSpi { spi, remote }
                 }
                 Event::Audit(_)
                 | Event::PathMtu { .. }

@@ -1,0 +1,145 @@
+//! How an IKE SA stands to others with the same peer: which of them has the children, and what becomes of them
+//! when the peer does not have the phase 1 that they are under.
+
+use std::time::{Duration, Instant};
+
+use adit_db::ChildSaId;
+use adit_wire::esp::Spi;
+
+use crate::context::{Context, Notice};
+use crate::failure::FailureReason;
+
+use super::child::Child;
+use super::ike_sa::{IkeSa, Phase, RENEW_WAIT};
+use super::informational;
+
+/// How long a child without a phase 1 waits for the peer to begin one: what it has to say about the child it
+/// may have said in a message that was lost, and nothing looks whether it is still there.
+const DORMANT_WAIT: Duration = Duration::from_secs(2);
+
+impl IkeSa {
+    /// When its phase 1 was complete, while it is.
+    pub(crate) fn established_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Established(established) => Some(established.since),
+            Phase::Phase1(_) | Phase::Dormant(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Whether the peer has said a word under its phase 1, or need not.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        matches!(&self.phase, Phase::Established(established) if established.is_confirmed())
+    }
+
+    /// Whether a phase 1 of ours may follow one that is gone: who has asked a user for a password cannot
+    /// begin the next one.
+    pub(super) fn may_renew(&self) -> bool {
+        self.core.connection.remote_access.server.is_none()
+    }
+
+    /// Begins the next phase 1, now and then, as long as there are children without.
+    pub(super) fn end_dormancy(&mut self, cx: &mut Context<'_>) {
+        let may_renew = self.may_renew();
+        if let Phase::Dormant(next) = &mut self.phase
+            && cx.now >= *next
+            && may_renew
+        {
+            *next = cx.now + RENEW_WAIT;
+            cx.out.notice(Notice::Reauthenticate { ike: self.core.id });
+        }
+    }
+
+    /// It has been there for long beside the one that has its place, which needs it no more: it is deleted.
+    pub(crate) fn leave(&mut self, cx: &mut Context<'_>) {
+        if self.is_superseded() {
+            informational::delete_isakmp(&self.core, cx);
+            self.lose_phase_1(FailureReason::Replaced, cx);
+        }
+    }
+
+    /// The other that had its place is gone.
+    pub(crate) fn revive(&mut self, cx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.revive(&self.core, cx.now);
+        }
+    }
+
+    /// Packets of a child have come in.
+    pub(super) fn hear_packets(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Established(established) => established.hear_packets(&mut self.core, now),
+            Phase::Phase1(_) | Phase::Dormant(_) | Phase::Closed => self.core.heard = now,
+        }
+    }
+
+    /// Nobody answers. Where there is another one with the peer, that may go on with the children: the last
+    /// message of this one's phase 1 may never have arrived.
+    pub(super) fn fall_silent(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if self.is_superseded() {
+            self.lose_phase_1(reason, cx);
+        } else {
+            cx.out.notice(Notice::Silent { ike: self.core.id, reason });
+        }
+    }
+
+    /// The peer sends under an SPI that we have nothing for.
+    pub(super) fn tell_stray(&mut self, spi: Spi, cx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.tell_stray(spi, &self.core, cx);
+        }
+    }
+
+    // ---- The end ----
+
+    /// The peer has answered a phase 1 without anything from before: what this one has of another is gone
+    /// there (RFC 2407 §4.6.3.3).
+    pub(super) fn forget_older(&mut self, cx: &mut Context<'_>) {
+        let Phase::Established(established) = &self.phase else { return };
+        let is_older = |child: &&Child| child.installed < established.since;
+        let older: Vec<ChildSaId> = self.children.iter().filter(is_older).map(|it| it.id).collect();
+        for id in older {
+            self.remove_child(id, Some(FailureReason::ClosedByPeer), cx);
+        }
+    }
+
+    /// Another one has come up since it was begun: it is not the first any more.
+    pub(crate) fn is_not_first(&mut self) {
+        if let Phase::Phase1(phase1) = &mut self.phase
+            && self.core.role.is_initiator()
+        {
+            phase1.is_not_first();
+        }
+    }
+
+    /// Tells the peer that there is nothing from before.
+    pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
+        informational::send_initial_contact(&self.core, cx);
+    }
+
+    /// There is no phase 1 any more. Children stay without.
+    pub(super) fn lose_phase_1(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if !self.has_keys() {
+            return;
+        }
+        if self.children.iter().any(Child::is_current) {
+            self.phase = Phase::Dormant(cx.now + DORMANT_WAIT);
+            return;
+        }
+        if self.is_superseded() {
+            // The other has all that the peer has confirmed, and gets the rest now.
+            self.phase = match self.children.is_empty() {
+                true => Phase::Closed,
+                false => Phase::Dormant(cx.now + DORMANT_WAIT),
+            };
+            return;
+        }
+        self.end(reason, cx);
+    }
+
+    /// A dormant IKE SA without children is over.
+    pub(super) fn close_if_empty(&mut self, cx: &mut Context<'_>) {
+        if self.is_dormant() && !self.children.iter().any(Child::is_current) {
+            self.end(FailureReason::ClosedByPeer, cx);
+        }
+    }
+}

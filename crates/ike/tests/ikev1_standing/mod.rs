@@ -1,0 +1,183 @@
+//! What one end of IKEv1 has and the other has not: deletes are not answered, the last message of phase 1 may
+//! be lost for good, and several phase 1s with one peer are none of its business to agree on.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adit_db::Encap;
+use adit_ike::{Command, Input, PacketEvent};
+use adit_wire::esp::Spi;
+
+use super::common::{LEFT, Pair, RIGHT};
+use super::{INFORMATIONAL, MAIN_MODE, exchange, up, up_with, v1_connections};
+
+/// The left one hears nothing of a child that the right one deletes. What that sent on is gone there.
+fn half_gone() -> (Pair, Spi) {
+    let mut pair = up();
+    let (id, child) = pair.right.children.iter().next().unwrap();
+    let (id, spi) = (*id, child.spi_in);
+    let request = pair.right.request();
+    pair.right.command(Command::TerminateChild { id, request }, pair.now);
+    for _ in 0..2 {
+        // It says so twice.
+        assert_eq!(pair.right.sent.len(), 1);
+        pair.right.sent.clear();
+        pair.now += Duration::from_secs(3);
+        pair.right.timeout(pair.now);
+    }
+    assert_eq!((pair.left.children.len(), pair.right.children.len()), (1, 0));
+    (pair, spi)
+}
+
+fn packet_under(spi: Spi, port: u16) -> Input {
+    Input::Packet(PacketEvent::UnknownSpi { spi, remote: SocketAddr::new(LEFT, port) })
+}
+
+/// CHECKLIST M10, U09: who sends into nothing hears that there is nothing, inside the phase 1 that is there;
+/// about what is there nobody says anything, and of a flood of packets little comes.
+#[test]
+fn who_sends_into_nothing_hears_of_it() {
+    // Plain ESP has no port.
+    for port in [0, 500] {
+        let (mut pair, spi) = half_gone();
+        pair.right.give(packet_under(spi, port), pair.now);
+        pair.right.timeout(pair.now);
+        assert_eq!(pair.right.sent.len(), 1);
+        pair.run();
+        assert!(pair.left.children.is_empty());
+        assert_eq!((pair.left.established().len(), pair.right.established().len()), (1, 1));
+    }
+
+    let mut pair = up();
+    let spi = pair.right.children.values().next().unwrap().spi_in;
+    pair.right.give(packet_under(spi, 0), pair.now);
+    for stranger in 1_000..2_000 {
+        pair.right.give(packet_under(Spi(stranger), 0), pair.now);
+    }
+    let elsewhere = PacketEvent::UnknownSpi { spi: Spi(9), remote: SocketAddr::new(RIGHT, 0) };
+    pair.right.give(Input::Packet(elsewhere), pair.now);
+    pair.right.timeout(pair.now);
+    assert_eq!(pair.right.sent.len(), 8);
+    pair.run();
+    pair.assert_one_tunnel();
+}
+
+/// CHECKLIST U09, U11: a delete counts on each phase 1 with the peer, whichever has the child here.
+#[test]
+fn a_delete_counts_on_any_phase_1() {
+    let mut pair = up();
+    let (id, now) = (*pair.right.children.keys().next().unwrap(), pair.now);
+    let request = pair.right.request();
+    pair.right.command(Command::TerminateChild { id, request }, now);
+    let delete = pair.right.sent.pop_front().unwrap();
+    // It is late, and meets another phase 1 that has taken the child over.
+    let ike = pair.right.established()[0].id;
+    pair.right.command(Command::RekeyIke(ike), now);
+    while pair.deliver(|octets| exchange(octets) == MAIN_MODE) {}
+    assert_eq!((pair.left.established().len(), pair.left.children.len()), (2, 1));
+    pair.left.datagram(super::reversed(delete.0), &delete.1, now);
+    assert!(pair.left.children.is_empty());
+    // The one that nobody has deleted goes, as the peer has the other.
+    pair.left.initiate(now);
+    pair.run_for(Duration::from_secs(200));
+    pair.assert_one_tunnel();
+}
+
+/// CHECKLIST T09, U11: the last message of a phase 1 never comes. Who has sent it goes on with the one before,
+/// with the children, when the other turns out to be nobody's.
+#[test]
+fn a_phase_1_that_the_peer_does_not_have_gives_back_what_it_had() {
+    let mut connections = v1_connections();
+    connections[0].dpd_delay = Duration::from_secs(20);
+    connections[1].dpd_delay = Duration::from_secs(20);
+    let mut pair = up_with(connections);
+    let spis = pair.left.established()[0].spi_i;
+    let ike = pair.left.established()[0].id;
+    pair.left.command(Command::RekeyIke(ike), pair.now);
+    // Nothing of the right one that is sealed reaches the left one while that asks.
+    let end = pair.now + Duration::from_secs(40);
+    while pair.now < end {
+        let is_last = |octets: &[u8]| exchange(octets) == MAIN_MODE && octets[19] & 1 == 1;
+        let from_left: Vec<_> = pair.left.sent.drain(..).collect();
+        for (path, octets) in from_left {
+            pair.right.datagram(super::reversed(path), &octets, pair.now);
+        }
+        let from_right: Vec<_> = pair.right.sent.drain(..).collect();
+        for (path, octets) in from_right.into_iter().filter(|(_, octets)| !is_last(octets)) {
+            pair.left.datagram(super::reversed(path), &octets, pair.now);
+        }
+        pair.now += Duration::from_millis(100);
+        pair.left.timeout(pair.now);
+        pair.right.timeout(pair.now);
+    }
+    assert_eq!(pair.right.established().len(), 2);
+    pair.run_for(Duration::from_secs(180));
+    pair.assert_one_tunnel();
+    assert_eq!(pair.left.established()[0].spi_i, spis);
+    assert_eq!(pair.right.established()[0].children.len(), 1);
+}
+
+/// CHECKLIST U11: where the peer deletes a phase 1 and what it says of the children is lost, the next phase 1
+/// shows that they are gone.
+#[test]
+fn children_without_a_phase_1_get_one() {
+    let mut pair = up();
+    let id = pair.right.established()[0].id;
+    let request = pair.right.request();
+    pair.right.command(Command::TerminateIke { id, request }, pair.now);
+    let count = Cell::new(0);
+    // The first is about the child, the second about the phase 1.
+    let passes = |octets: &[u8]| exchange(octets) == INFORMATIONAL && count.replace(1) == 1;
+    while pair.deliver(passes) {}
+    assert_eq!((pair.left.children.len(), pair.right.children.len()), (1, 0));
+    assert!(pair.left.established().is_empty());
+    pair.run_for(Duration::from_secs(20));
+    assert!(pair.left.children.is_empty());
+    pair.left.initiate(pair.now);
+    pair.run_for(Duration::from_secs(1));
+    pair.assert_one_tunnel();
+}
+
+/// CHECKLIST W08: nobody authenticates what phase 1 says about NATs. Where it is spoilt on its way, either way,
+/// both ends come to one belief by the first quick mode.
+#[test]
+fn a_nat_that_only_one_end_sees_is_agreed_on() {
+    for place in [3, 4] {
+        let mut pair = Pair::new(Default::default(), v1_connections());
+        let request = pair.left.initiate(pair.now);
+        let mut number = 0;
+        loop {
+            let from_left = pair.left.sent.pop_front();
+            let (by_left, message) = match from_left {
+                Some(message) => (true, message),
+                None => match pair.right.sent.pop_front() {
+                    Some(message) => (false, message),
+                    None => break,
+                },
+            };
+            number += 1;
+            let (path, mut octets) = message;
+            if number == place {
+                // The last octet is one of the hash of the sender's address.
+                *octets.last_mut().unwrap() ^= 1;
+            }
+            let peer = if by_left { &mut pair.right } else { &mut pair.left };
+            peer.datagram(super::reversed(path), &octets, pair.now);
+        }
+        assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{place}");
+        pair.assert_one_tunnel();
+        let udp = place == 4;
+        for peer in [&mut pair.left, &mut pair.right] {
+            assert!(peer.children.values().all(|child| child.encap.udp == udp));
+            let id = *peer.children.keys().next().unwrap();
+            peer.command(Command::RekeyChild(id), pair.now);
+        }
+        pair.run_for(Duration::from_secs(200));
+        pair.assert_one_tunnel();
+    }
+    // Who insists on either is asked for nothing else.
+    let mut connections = v1_connections();
+    connections[1].encap = Encap::Esp;
+    up_with(connections).assert_one_tunnel();
+}
