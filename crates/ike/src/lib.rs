@@ -29,12 +29,14 @@ mod cookie;
 mod endpoint;
 mod event;
 mod failure;
+mod gateway_notice;
 mod hash;
 mod input;
 mod keep;
 mod keymat;
 pub mod lifetime;
 mod nat;
+mod notification_data;
 mod output;
 mod pools;
 mod proposal;
@@ -60,13 +62,13 @@ pub use event::{
 };
 pub use failure::{By, Failure, FailureReason, PpkGap, StaticKemGap};
 pub use input::Input;
+pub use notification_data::{PeerSays, TOLD};
 pub use output::{
     AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, IsakmpDebugKeys, Output, Query,
 };
 pub use shard::{Addressee, Shard, Shards, Tidings};
 pub use ticket::TicketKeys;
 pub use v1::encryption::Ciphertexts;
-pub use v2::notification_data::{PeerSays, TOLD};
 pub use v2::ppk::{PpkJob, PpkKeys};
 pub use v2::signature::{Announced, CertificateData, Proof, SignFailure};
 pub use v2::tcp_encap::TCP_LOCAL_PORTS;
