@@ -10,6 +10,7 @@ mod ikev1_attacks;
 mod ikev1_encryption;
 mod ikev1_lifetimes;
 mod ikev1_nat;
+mod ikev1_notices;
 mod ikev1_quick;
 mod ikev1_signatures;
 

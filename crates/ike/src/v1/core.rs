@@ -16,6 +16,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
 use crate::lifetime::Offer;
 use crate::nat::Verdict;
+use crate::notification_data::PeerSays;
 use crate::output::{DebugKeys, Output};
 
 use super::fragmentation::Fragmentation;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) heard: Instant,
     /// The network reported the peer as unreachable since then.
     pub(crate) unreachable: bool,
+    /// What the message says that is being worked on, beside its notify.
+    pub(crate) peer_says: Option<Box<PeerSays>>,
     pub(crate) keys: Option<Keys>,
     /// Users, and addresses inside.
     pub(crate) access: Access,
@@ -85,6 +88,7 @@ impl Core {
             started: cx.now,
             heard: cx.now,
             unreachable: false,
+            peer_says: None,
             keys: None,
             access: Access::default(),
             fragmentation: Fragmentation::default(),
@@ -215,7 +219,7 @@ impl Core {
             initiator: self.role.is_initiator(),
             reason,
             elapsed: self.elapsed(now),
-            peer_says: None,
+            peer_says: self.peer_says.clone(),
         })
     }
 

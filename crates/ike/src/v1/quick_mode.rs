@@ -35,6 +35,7 @@ use crate::lifetime::{Limit, Limits, Origin};
 use super::child::{Agreed, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
 use super::child_suite::{Phase2Choice, Phase2Offer};
 use super::core::Core;
+use super::gateway_notice;
 use super::identification;
 use super::keys::{Iv, Phase2Nonces};
 use super::lifetimes::{self, News};
@@ -147,6 +148,9 @@ impl QuickMode {
         if config.mode == Mode::Transport {
             nat::put_original_addresses(Role::Initiator, core, &mut covered);
         }
+        if gateway_notice::may_probe(config, core) {
+            gateway_notice::put_path_probe(spi_in, &mut covered);
+        }
         let hash = keys.hash_1(message_id, covered.octets());
         let mut iv = keys.exchange_iv(message_id);
         let octets = sealed(core, message_id, &hash, covered, &mut iv)?;
@@ -220,11 +224,14 @@ impl QuickMode {
         core.transmit(&message, cx);
         let sa = (choice.protection.protocol(), choice.spi_out);
         let (limits, news) = heard(&received.notifies, sa, &choice.limits, core);
+        let path_probe = gateway_notice::may_probe(&asked.config, core)
+            && gateway_notice::has_path_probe(&received.notifies);
         let agreed = Negotiated {
             role: Role::Initiator,
             spi_in: asked.spi_in,
             cpi_in: asked.cpi_in,
             is_committed,
+            path_probe,
             limits,
             news,
             local: asked.pair.local,
@@ -288,6 +295,11 @@ impl QuickMode {
             let protocol = request.choice.protection.protocol();
             lifetimes::put(told, protocol, spi_in, &mut covered);
         }
+        let path_probe = gateway_notice::may_probe(config, core)
+            && gateway_notice::has_path_probe(&received.notifies);
+        if path_probe {
+            gateway_notice::put_path_probe(spi_in, &mut covered);
+        }
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
@@ -297,6 +309,7 @@ impl QuickMode {
             spi_in,
             cpi_in,
             is_committed: false,
+            path_probe,
             limits: request.choice.limits.clone(),
             news: News::default(),
             local: request.local,
@@ -507,6 +520,7 @@ struct Negotiated<'a> {
     cpi_in: Option<Cpi>,
     /// The responder will say when it is ready for packets.
     is_committed: bool,
+    path_probe: bool,
     limits: Limits,
     news: News,
     local: TrafficSelector,
@@ -544,6 +558,8 @@ impl Negotiated<'_> {
             mode: self.choice.mode,
             esn: self.choice.esn,
             ipcomp: self.choice.ipcomp(self.cpi_in),
+            path_probe: self.path_probe,
+            notices: gateway_notice::is_agreed(core),
             limits: self.limits,
             news: self.news,
             rank: lifetimes::rank(core),
