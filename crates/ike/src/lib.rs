@@ -51,8 +51,8 @@ mod v2;
 
 pub use auth::{DerivedKey, Keys, psk_auth};
 pub use command::{
-    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
-    Transport,
+    AuthResult, Command, IcmpHeard, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId,
+    TcpProblem, Transport,
 };
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;

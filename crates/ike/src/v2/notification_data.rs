@@ -5,6 +5,8 @@
 //! peer that has said so. AUTH covers both messages. To nobody else the data of a notify is other than
 //! RFC 7296 §3.10.1 has it, and a notify with data of its own there keeps that and gets no other.
 //!
+//! What a busy or full endpoint answers, and INVALID_SYNTAX, stays bare: the number says all.
+//!
 //! Who has not proven its identity learns nothing by it: AUTHENTICATION_FAILED of a responder stays bare,
 //! whatever the reason. An initiator tells a responder what is wrong with the proof that this one has
 //! shown.

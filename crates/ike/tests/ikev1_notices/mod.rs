@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use adit_db::{ChildSaId, Connection, GatewayNotice, ProposalSpec};
+use adit_db::{ChildSaId, GatewayNotice, ProposalSpec};
 use adit_ike::{By, FailureReason, Input, PacketEvent, PeerSays, PeerSoftware};
 use adit_wire::iana::doi::{Doi, ProtocolId};
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
@@ -79,19 +79,12 @@ fn strangers_hear_no_notices() {
 /// What hides its lengths, or is AH, is not probed; notices are told about it all the same.
 #[test]
 fn what_hides_lengths_is_not_probed() {
-    let hides = |connection: &mut Connection| {
-        connection.children[0].tfc.dummies = 1;
-    };
-    let is_ah = |connection: &mut Connection| {
+    let [mut hides, mut is_ah] = [v1_connections(), v1_connections()];
+    hides[1].children[0].tfc.dummies = 1;
+    for connection in &mut is_ah {
         connection.children[0].proposals = ProposalSpec::ah_list("sha256").unwrap();
-    };
-    let changes: [&dyn Fn(&mut [Connection; 2]); 2] =
-        [&|connections| hides(&mut connections[1]), &|connections| {
-            connections.iter_mut().for_each(is_ah)
-        }];
-    for change in changes {
-        let mut connections = v1_connections();
-        change(&mut connections);
+    }
+    for connections in [hides, is_ah] {
         let pair = up_with(connections);
         for child in pair.left.children.values().chain(pair.right.children.values()) {
             assert!(child.notices && !child.path_probe);
