@@ -29,6 +29,9 @@ impl IcmpInterfaces {
         Self((!is_none).then(|| Arc::new(Named { red, black })))
     }
 
+    /// By which a host talks to itself; it has no colour.
+    pub const LOOPBACK: &str = "lo";
+
     /// Interfaces of one colour.
     pub const NAMES_MAX: usize = 16;
 
@@ -51,13 +54,16 @@ impl IcmpInterfaces {
     }
 
     /// Whether what comes by this interface comes from outside: if some are red then only by those, else by
-    /// all that are not black. `None` is an interface that nobody can name any more.
+    /// all that are not black. What this host's own kernel says, that it does not find a way, comes by
+    /// [`Self::LOOPBACK`] and is always heard. `None` is an interface that nobody can name any more.
     #[must_use]
     pub fn is_red(&self, name: Option<&str>) -> bool {
         let is_among = |named: &[InterfaceName]| {
             name.is_some_and(|name| named.iter().any(|one| one.as_str() == name))
         };
-        is_among(self.red()) || (self.red().is_empty() && !is_among(self.black()))
+        name == Some(Self::LOOPBACK)
+            || is_among(self.red())
+            || (self.red().is_empty() && !is_among(self.black()))
     }
 }
 
@@ -93,7 +99,7 @@ mod tests {
         assert!(!is_red("wan0", "", Some("eth0")) && !is_red("wan0", "", None));
         assert!(is_red("", "lan0", Some("eth0")) && is_red("", "lan0", None));
         assert!(!is_red("", "lan0", Some("lan0")));
-        assert!(is_red("wan0", "lan0", Some("wan0")));
+        assert!(is_red("wan0", "lan0", Some("wan0")) && is_red("wan0", "lan0", Some("lo")));
         assert!(!is_red("wan0", "lan0", Some("lan0")) && !is_red("wan0", "lan0", Some("eth0")));
     }
 

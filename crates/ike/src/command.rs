@@ -4,10 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use adit_db::{
-    ChildName, ChildSaId, Connection, ConnectionName, Gateway, GatewayNotice, IkeSaId,
-    InterfaceName,
-};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, GatewayNotice, IkeSaId};
 use adit_pki::{Certificate, Distrust, Moment};
 use adit_wire::ip::{FlowKey, Icmp};
 
@@ -81,7 +78,7 @@ pub struct IcmpHeard {
     /// Which it is, of the family of the path.
     pub icmp: Icmp,
     /// The interface by which it came, if that is known.
-    pub by: Option<InterfaceName>,
+    pub by: Option<String>,
 }
 
 /// Why there is no TCP connection (any more), or none of RFC 9329.

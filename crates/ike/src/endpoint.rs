@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_crypto::Rng;
-use adit_db::{ChildSaId, Connection, ConnectionName, IcmpRed, IkeSaId, InterfaceName};
+use adit_db::{ChildSaId, Connection, ConnectionName, IcmpRed, IkeSaId};
 use adit_wire::Reader;
 use adit_wire::iana::{IpProtocol, NotifyType};
 use adit_wire::ikev2::Header;
@@ -458,7 +458,7 @@ impl Endpoint {
 fn hears(connection: &Connection, path: Path, heard: Option<&IcmpHeard>) -> bool {
     let Some(heard) = heard.filter(|_| !connection.children.is_empty()) else { return true };
     let protocol = if path.remote.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
-    let by = heard.by.as_ref().map(InterfaceName::as_str);
+    let by = heard.by.as_deref();
     let rules = connection.children.iter().map(|child| &child.icmp);
     rules
         .filter(|rules| rules.interfaces.is_red(by))

@@ -19,8 +19,7 @@ const ERRORS_IN_A_ROW: usize = 64;
 
 /// The ICMP message that says what the network says, if it is one, for the IKE machine.
 fn icmp_heard(problem: &SocketError) -> Option<IcmpHeard> {
-    let by = interface_name(problem.interface()).and_then(|name| name.parse().ok());
-    problem.icmp().map(|icmp| IcmpHeard { icmp, by })
+    problem.icmp().map(|icmp| IcmpHeard { icmp, by: interface_name(problem.interface()) })
 }
 
 /// What the network complains about, bounded.

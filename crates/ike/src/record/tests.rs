@@ -95,7 +95,7 @@ fn inputs() -> Vec<Input> {
         Input::Datagram { path, octets: (0..=255).collect() },
         Input::Unreachable(path, None),
         Input::Unreachable(path, Some(IcmpHeard { icmp, by: None })),
-        Input::Unreachable(path, Some(IcmpHeard { icmp, by: "wan0".parse().ok() })),
+        Input::Unreachable(path, Some(IcmpHeard { icmp, by: Some("wan0".to_owned()) })),
         Input::TcpLost(path, TcpProblem::Garbled),
         Input::Packet(PacketEvent::Acquire { connection: connection_name, child, flow }),
         Input::Packet(PacketEvent::PeerMoved { child: child_id, remote }),

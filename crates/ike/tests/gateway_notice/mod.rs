@@ -102,7 +102,7 @@ fn what_is_no_notice_is_nothing() {
 #[test]
 fn the_red_column_says_what_prompts_a_question() {
     let heard =
-        |code, by: &str| Some(IcmpHeard { icmp: Icmp { kind: 3, code }, by: by.parse().ok() });
+        |code, by: &str| Some(IcmpHeard { icmp: Icmp { kind: 3, code }, by: Some(by.to_owned()) });
     let mut deaf = connections();
     let row = IcmpRow::named("host-unreachable").unwrap();
     let rules = &mut deaf[0].children[0].icmp;
@@ -117,7 +117,7 @@ fn the_red_column_says_what_prompts_a_question() {
     let cases = [
         (Input::Unreachable(way, heard(1, "wan0")), false),
         (Input::Unreachable(way, heard(3, "lan0")), false),
-        (Input::Unreachable(way, heard(3, "")), false),
+        (Input::Unreachable(way, heard(3, "lo")), true),
         (Input::Unreachable(way, heard(3, "wan0")), true),
         (Input::Unreachable(way, None), true),
         (Input::Packet(PacketEvent::Doubted { child }), true),
