@@ -291,15 +291,7 @@ impl QuickMode {
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
         }
-        if let Some(told) = request.choice.told {
-            let protocol = request.choice.protection.protocol();
-            lifetimes::put(told, protocol, spi_in, &mut covered);
-        }
-        let path_probe = gateway_notice::may_probe(config, core)
-            && gateway_notice::has_path_probe(&received.notifies);
-        if path_probe {
-            gateway_notice::put_path_probe(spi_in, &mut covered);
-        }
+        let path_probe = request.put_notifies(spi_in, core, &mut covered);
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
@@ -589,6 +581,20 @@ const UNFIT_KEY: FailureReason =
     FailureReason::PeerMisbehaved("key exchange does not fit the proposal");
 
 impl Request<'_, '_> {
+    /// How long we keep the child, if that is less, and that probes of the path are answered, which comes
+    /// back.
+    fn put_notifies(&self, spi_in: Spi, core: &Core, covered: &mut ChainBuilder) -> bool {
+        if let Some(told) = self.choice.told {
+            lifetimes::put(told, self.choice.protection.protocol(), spi_in, covered);
+        }
+        let is_said = gateway_notice::has_path_probe(&self.received.notifies);
+        let agrees = is_said && gateway_notice::may_probe(self.config, core);
+        if agrees {
+            gateway_notice::put_path_probe(spi_in, covered);
+        }
+        agrees
+    }
+
     /// The identities of the answer: those of the request, or what of them we take.
     fn put_ids(&self, covered: &mut ChainBuilder) {
         if self.narrowed {

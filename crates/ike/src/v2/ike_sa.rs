@@ -479,9 +479,8 @@ impl IkeSa {
             Some(kind) => Err(RuleError::UnsupportedCritical(kind)),
             None => Received::read(&message.header, message.first, &message.inner),
         };
-        let says =
-            received.as_ref().ok().and_then(|read| notification_data::read(read, &self.core));
-        self.core.peer_says = says;
+        let said = received.as_ref().ok();
+        self.core.peer_says = said.and_then(|read| notification_data::read(read, &self.core));
         let result = match received {
             Ok(received) if is_response => self.handle_response(message, &received, cx),
             Ok(received) => self.handle_request(message, &received, cx),
