@@ -334,12 +334,13 @@ fn icmp_is_explained() {
     let rows: Vec<&str> = shown.lines().collect();
     assert_eq!(rows[0], "the defaults");
     let columns = ["ROW", "ICMP", "ICMPV6", "RED", "BLACK", "TUNNEL"];
-    assert_eq!(rows[2].split_whitespace().collect::<Vec<_>>(), columns);
+    assert_eq!(rows[1], "interfaces: all but those of tunnels are red");
+    assert_eq!(rows[3].split_whitespace().collect::<Vec<_>>(), columns);
     let too_big = rows.iter().find(|row| row.starts_with("too-big")).unwrap();
     let cells = ["too-big", "3/4", "2", "measure", "implicit", "implicit"];
     assert_eq!(too_big.split_whitespace().collect::<Vec<_>>(), cells);
     let json = adit(&["explain", "icmp", "--json"]).out;
-    let start = "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"carry\":\"esp\",\"transit\":\"hide\",\"security_failures\":\"off\",\"rows\":[{\"row\":\"echo-reply\"";
+    let start = "{\"schema\":1,\"tunnel\":null,\"errors\":\"implicit\",\"carry\":\"esp\",\"transit\":\"hide\",\"security_failures\":\"off\",\"red\":[],\"black\":[],\"rows\":[{\"row\":\"echo-reply\"";
     assert!(json.starts_with(start), "{json}");
 }
 

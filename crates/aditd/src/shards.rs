@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::TrySendError;
 
 use adit_db::{Connection, HostSpec, IkeVersion};
-use adit_ike::{Addressee, AuthResult, JobId, Path, Shards, TcpProblem};
+use adit_ike::{Addressee, AuthResult, IcmpHeard, JobId, Path, Shards, TcpProblem};
 use adit_sys::wake::CommandSender;
-use adit_wire::ip::Icmp;
 
 use crate::message::{Fleet, Input, ToIke, ToShard};
 
@@ -181,9 +180,9 @@ impl ShardLinks {
 
     /// Queues an ICMP error for all, whom [`Self::ring`] wakes, without waiting: the peer may have IKE
     /// SAs with any.
-    pub(crate) fn try_push_unreachable(&self, path: Path, icmp: Option<Icmp>) {
+    pub(crate) fn try_push_unreachable(&self, path: Path, icmp: Option<&IcmpHeard>) {
         for number in 0..self.map.count() {
-            if self.try_push(number, Input::Unreachable(path, icmp)).is_err() {
+            if self.try_push(number, Input::Unreachable(path, icmp.cloned())).is_err() {
                 self.drop_one();
             }
         }

@@ -25,7 +25,7 @@ use adit_sys::udp::SocketOptions;
 use adit_wire::PacketBuf;
 use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{Icmp, IcmpError, IpPacket, Ipv4Header, checksum};
-use common::{Pair, Site, wait_until};
+use common::{Pair, Site, engine, wait_until};
 
 fn tunnel(here: u8, there: u8, extra: &str) -> String {
     format!(
@@ -118,6 +118,25 @@ fn a_closed_port_is_told_by_ike() {
     assert_eq!((status.packets_out, status.packets_in), (2, 0));
 }
 
+/// The same in IKEv1: an Informational exchange under the phase 1 carries the error.
+#[test]
+fn a_closed_port_is_told_by_ikev1() {
+    let Some(mut pair) = Pair::new("icmp-ikev1") else { return };
+    let tunnel = |here: u8, there: u8, extra: &str| {
+        format!(
+            "ike = 1\npeer = \"192.0.2.{there}\"\nlocal = \"10.{here}.0.0/24[udp]\"\n\
+             remote = \"10.{there}.0.0/24[udp]\"\nsecret = \"file:tunnel.psk\"\n{extra}\n"
+        )
+    };
+    let by_ike = "keep = \"passive\"\nicmp_carry = \"ike\"";
+    pair.start(&tunnel(1, 2, ""), &tunnel(2, 1, by_ike));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let answer = answer_of_closed_port(&pair.oslo, "10.1.0.1", "10.2.0.1");
+    assert_eq!(answer, ErrorKind::ConnectionRefused, "{}", pair.oslo.log());
+    let status = pair.oslo.tunnel("tunnel").unwrap();
+    assert_eq!((status.packets_out, status.packets_in), (1, 0));
+}
+
 /// Counts the IKE messages over IPv4 that a site sends and gets while something happens, and a second longer.
 fn ike_while(site: &Site, act: impl FnOnce()) -> usize {
     let capture = site.namespace.run(|| Capture::open("wan", 64)).unwrap().unwrap();
@@ -186,6 +205,42 @@ fn what_was_learnt_can_be_forgotten() {
     assert_eq!((outcome.error, outcome.matches), (None, Some(1)));
     assert_eq!(known(&pair.oslo), (Some(1_500), Some("link".to_owned()), false));
     pair.assert_carries("10.1.0.1", "10.2.0.1");
+}
+
+/// By setting a router is believed only if what it says comes by an interface that is outside, and people
+/// see which those are, and by which line.
+#[test]
+fn what_comes_by_a_black_interface_is_not_heard() {
+    for (name, colour, hears) in [("icmp-red", "red", true), ("icmp-black", "black", false)] {
+        let Some(mut pair) = Pair::new(name) else { return };
+        // Lengths are hidden, so nobody probes the path and corrects the router.
+        let padded = "tfc_padding = 64";
+        let named = format!("{padded}\n[icmp]\n{colour} = [\"wan\", \"nowhere0\"]");
+        pair.start(&plain(1, 2, &named), &plain(2, 1, &format!("keep = \"passive\"\n{padded}")));
+        pair.oslo.wait_for("tunnel", TunnelState::Up);
+        pair.assert_carries("10.1.0.1", "10.2.0.1");
+        let sa = pair.oslo.sad().sas.remove(0);
+        let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
+        let message = about_first_esp(spi, (3, 4), 1_400);
+        send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
+        let path_mtu = || pair.oslo.tunnel("tunnel").unwrap().path_mtu;
+        if hears {
+            wait_until("it is believed", || path_mtu() == Some(1_400));
+        } else {
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(path_mtu(), Some(1_500), "{}", pair.oslo.log());
+        }
+        let shown = engine(&pair.oslo).icmp.remove(0);
+        assert_eq!(shown.tunnel, "tunnel");
+        assert_eq!(
+            (shown.setting, shown.value),
+            ("interfaces".to_owned(), format!("{colour} wan nowhere0"))
+        );
+        assert!(shown.source.ends_with("tunnel.toml:7"), "{}", shown.source);
+        let log = pair.oslo.log();
+        assert!(log.contains("there is no interface `nowhere0` now"), "{log}");
+        assert!(!log.contains("there is no interface `wan`"), "{log}");
+    }
 }
 
 /// CHECKLIST PM-29: an error about ESP above IP, which no socket's error queue has, prompts a question to the

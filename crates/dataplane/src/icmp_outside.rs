@@ -66,14 +66,19 @@ pub enum Complaint {
 /// Which SA sends with which SPI to whom. The peers choose SPIs, so two of them may choose alike, and
 /// behind one NAT their ports alone tell them apart.
 #[derive(Debug, Default)]
-pub(crate) struct BySpi(Table<Key, ChildSaId>);
+pub(crate) struct BySpi {
+    table: Table<Key, ChildSaId>,
+    /// There has been an SA for which somebody says where outside is.
+    names_interfaces: bool,
+}
 
 /// Where a peer is, its port, which is zero without UDP, and the SPI.
 type Key = (IpAddr, u16, u32);
 
 impl BySpi {
     pub(crate) fn put(&mut self, sa: &OutboundSa) {
-        *self.0.get_or_insert_with(Self::key(sa), || sa.child) = sa.child;
+        *self.table.get_or_insert_with(Self::key(sa), || sa.child) = sa.child;
+        self.names_interfaces |= sa.interfaces().is_some();
     }
 
     fn key(sa: &OutboundSa) -> Key {
@@ -83,13 +88,38 @@ impl BySpi {
 
     pub(crate) fn take_out(&mut self, sa: &OutboundSa) {
         let key = Self::key(sa);
-        if self.0.get(&key) == Some(&sa.child) {
-            self.0.remove(&key);
+        if self.table.get(&key) == Some(&sa.child) {
+            self.table.remove(&key);
         }
     }
 }
 
 impl Outbound {
+    /// Takes an ICMP packet that came by an interface, as [`Self::handle_icmp`]: from inside, if for the SA
+    /// that it is about that is no interface outside. `interface` is asked for its name only if that
+    /// matters.
+    pub fn handle_icmp_by(
+        &mut self,
+        packet: &[u8],
+        interface: impl FnOnce() -> Option<String>,
+        now: Instant,
+    ) -> Complaint {
+        if self.by_spi.names_interfaces
+            && let Some(message) = Message::read(packet)
+            && self.is_inside(&message.outer, interface)
+        {
+            return Complaint::Unheard;
+        }
+        self.handle_icmp(packet, now)
+    }
+
+    /// Whether the SA that has sent a packet hears nothing that comes by this interface.
+    fn is_inside(&mut self, outer: &Outer, interface: impl FnOnce() -> Option<String>) -> bool {
+        let sender = self.sender_of(outer);
+        let Some(sa) = sender.and_then(|child| self.sad.by_child(child)) else { return false };
+        sa.interfaces().is_some_and(|named| !named.is_red(interface().as_deref()))
+    }
+
     /// Takes an ICMP packet that came from outside, from its IP header on. One thread of several does
     /// that for all: what it believes is an [`Event::PathLearnt`] for the others.
     pub fn handle_icmp(&mut self, packet: &[u8], now: Instant) -> Complaint {
@@ -112,7 +142,7 @@ impl Outbound {
     /// The SA that has sent a quoted packet, if one can have done so lately.
     pub(crate) fn sender_of(&mut self, outer: &Outer) -> Option<ChildSaId> {
         let port = outer.quoted.udp_ports.map_or(0, |(_, remote)| remote);
-        let child = self.by_spi.0.get(&(outer.peer, port, outer.quoted.spi)).copied()?;
+        let child = self.by_spi.table.get(&(outer.peer, port, outer.quoted.spi)).copied()?;
         let sa = self.sad.by_child(child)?;
         sa.can_have_sent(outer).then_some(child)
     }

@@ -14,8 +14,8 @@ use adit_crypto::{
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
     Age, Aggfrag, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts,
-    IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow,
-    SecurityFailures, TableId, Tfc, USE_INTERVAL,
+    IcmpInterfaces, IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule,
+    PolicyId, ReplayWindow, SecurityFailures, TableId, Tfc, USE_INTERVAL,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -409,6 +409,11 @@ impl OutboundSa {
     /// What becomes of an ICMP message about its packets from outside.
     pub(crate) fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
         self.selectors.red(protocol, icmp)
+    }
+
+    /// Where outside is, if somebody says so.
+    pub(crate) fn interfaces(&self) -> Option<&IcmpInterfaces> {
+        self.selectors.interfaces()
     }
 
     /// Whether the negotiated selectors cannot judge every fragment.

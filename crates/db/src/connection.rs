@@ -504,6 +504,11 @@ impl ChildConfig {
         self.proposals.iter().all(|spec| spec.protocol() == ProtocolId::ESP)
     }
 
+    /// Whether probes of the path MTU are possible, and their lengths give nothing away.
+    pub fn may_probe_path(&self) -> bool {
+        self.is_esp_only() && self.tfc == Tfc::OFF
+    }
+
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay
     /// window, for it could not follow the high half of the sequence number (CHECKLIST E16).
     pub fn offered_proposals(&self) -> Vec<ProposalSpec> {

@@ -13,6 +13,7 @@ use std::fmt;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::Icmp;
 
+use crate::icmp_interfaces::IcmpInterfaces;
 use crate::security_failures::SecurityFailures;
 
 /// How ICMP messages get into a tunnel, or out of it.
@@ -331,7 +332,7 @@ const fn both(passage: IcmpPassage) -> IcmpTreatment {
 }
 
 /// What becomes of the ICMP messages of a tunnel.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct IcmpRules {
     /// How errors pass at best, whatever their rows say.
     pub errors: IcmpPassage,
@@ -341,6 +342,8 @@ pub struct IcmpRules {
     pub transit: Transit,
     /// Who is told of packets that are refused for their security.
     pub security_failures: SecurityFailures,
+    /// Where outside is, if somebody says so.
+    pub interfaces: IcmpInterfaces,
     /// By the number of the row.
     rows: [IcmpTreatment; IcmpRow::COUNT],
 }
@@ -358,6 +361,7 @@ impl IcmpRules {
         carry: IcmpCarry::Esp,
         transit: Transit::Hide,
         security_failures: SecurityFailures::Off,
+        interfaces: IcmpInterfaces::NONE,
         rows: defaults(),
     };
 

@@ -67,7 +67,7 @@ impl Steering {
 }
 
 /// The name of a network interface, as the kernel and the names of its settings allow it.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct InterfaceName(String);
 
 impl InterfaceName {

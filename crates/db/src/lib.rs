@@ -7,7 +7,7 @@
 //! | `childless`, `gateway` | how an IKE SA may begin, and where else (RFC 6023, RFC 5685) |
 //! | `remote_access` | users, and addresses from a pool |
 //! | `outer_header` | what the outer header of a tunnel takes over (RFC 4301 §5.1.2, §8.1) |
-//! | `icmp` | what becomes of ICMP messages (RFC 4301 §6) |
+//! | `icmp`, `icmp_interfaces` | what becomes of ICMP messages (RFC 4301 §6), and where outside is |
 //! | `security_failures` | whether refused packets are answered (RFC 2521) |
 //! | `mtu_policy` | how the path MTU is found, and what becomes of what is too long (RFC 4301 §8) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
@@ -34,6 +34,7 @@ mod gateway;
 mod gateway_notice;
 mod host;
 mod icmp;
+mod icmp_interfaces;
 mod identity;
 mod ids;
 mod kernel;
@@ -74,6 +75,7 @@ pub use host::{HostError, HostSpec, single_address};
 pub use icmp::{
     IcmpCarry, IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpSide, IcmpTreatment, Transit,
 };
+pub use icmp_interfaces::IcmpInterfaces;
 pub use identity::{IDENTITY_OCTETS_MAX, Identity, IdentityError, IdentityPattern};
 pub use ids::{ChildSaId, IkeSaId, PolicyId, TableId};
 pub use kernel::{

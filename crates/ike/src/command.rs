@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, Gateway, GatewayNotice, IkeSaId};
 use adit_pki::{Certificate, Distrust, Moment};
 use adit_wire::esp::Spi;
-use adit_wire::ip::FlowKey;
+use adit_wire::ip::{FlowKey, Icmp};
 
 use crate::auth::DerivedKey;
 use crate::ticket::TicketKeys;
@@ -71,6 +71,15 @@ pub enum Transport {
     TcpOriginator,
     /// A TCP connection that the peer has opened; what is sent when it is gone is lost.
     TcpResponder,
+}
+
+/// An ICMP message about packets of ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IcmpHeard {
+    /// Which it is, of the family of the path.
+    pub icmp: Icmp,
+    /// The interface by which it came, if that is known.
+    pub by: Option<String>,
 }
 
 /// Why there is no TCP connection (any more), or none of RFC 9329.

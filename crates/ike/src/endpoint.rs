@@ -35,9 +35,8 @@ use adit_db::{ChildSaId, Connection, ConnectionName, IcmpRed, IkeSaId};
 use adit_wire::Reader;
 use adit_wire::iana::{IpProtocol, NotifyType};
 use adit_wire::ikev2::Header;
-use adit_wire::ip::Icmp;
 
-use crate::command::{AuthResult, Command, JobId, PacketEvent, Path, TcpProblem};
+use crate::command::{AuthResult, Command, IcmpHeard, JobId, PacketEvent, Path, TcpProblem};
 use crate::config::EndpointConfig;
 use crate::connections::Connections;
 use crate::context::{Context, Outbox, Roster};
@@ -237,12 +236,12 @@ impl Endpoint {
     /// Anyone can forge this, so it ends nothing: it is a reason to report if the peer stays
     /// silent, and prompts a liveness check (CHECKLIST M03).
     ///
-    /// `icmp` is the message that says so, if it was one: a connection hears those that its rules for what
-    /// comes from outside let it hear.
+    /// `icmp` is the message that says so, if it was one: a connection hears those that come from where
+    /// outside is for it, and that its rules for those let it hear.
     pub fn handle_unreachable(
         &mut self,
         path: Path,
-        icmp: Option<Icmp>,
+        icmp: Option<&IcmpHeard>,
         now: Instant,
         rng: &mut dyn Rng,
     ) {
@@ -460,8 +459,12 @@ impl Endpoint {
 }
 
 /// Whether a connection hears of an ICMP message from outside; what no message says it always does.
-fn hears(connection: &Connection, path: Path, icmp: Option<Icmp>) -> bool {
-    let Some(icmp) = icmp.filter(|_| !connection.children.is_empty()) else { return true };
+fn hears(connection: &Connection, path: Path, heard: Option<&IcmpHeard>) -> bool {
+    let Some(heard) = heard.filter(|_| !connection.children.is_empty()) else { return true };
     let protocol = if path.remote.is_ipv4() { IpProtocol::ICMP } else { IpProtocol::ICMPV6 };
-    connection.children.iter().any(|child| child.icmp.red(protocol, icmp) != IcmpRed::Discard)
+    let by = heard.by.as_deref();
+    let rules = connection.children.iter().map(|child| &child.icmp);
+    rules
+        .filter(|rules| rules.interfaces.is_red(by))
+        .any(|rules| rules.red(protocol, heard.icmp) != IcmpRed::Discard)
 }

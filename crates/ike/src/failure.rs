@@ -18,7 +18,7 @@ use adit_wire::iana::{AuthMethod, ExchangeType, KeyExchangeId, NotifyType};
 use adit_wire::ikev2::{Proposal, TrafficSelector};
 
 use crate::command::TcpProblem;
-use crate::v2::notification_data::PeerSays;
+use crate::notification_data::PeerSays;
 use crate::v2::signature::SignFailure;
 
 /// An attempt that failed, or an SA that went down against our wish.

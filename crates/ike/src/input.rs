@@ -5,12 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_crypto::Rng;
-use adit_wire::ip::Icmp;
-
-use crate::command::{AuthResult, Command, JobId, PacketEvent, Path, TcpProblem};
+use crate::command::{AuthResult, Command, IcmpHeard, JobId, PacketEvent, Path, TcpProblem};
 use crate::endpoint::Endpoint;
 use crate::shard::Tidings;
+use adit_crypto::Rng;
 
 /// What an IKE endpoint takes.
 #[derive(Clone, Debug)]
@@ -23,7 +21,7 @@ pub enum Input {
         octets: Vec<u8>,
     },
     /// The network says that what we sent did not arrive, by which ICMP message if it was one.
-    Unreachable(Path, Option<Icmp>),
+    Unreachable(Path, Option<IcmpHeard>),
     /// A TCP connection is gone, or could not be made.
     TcpLost(Path, TcpProblem),
     /// The packet engine has seen something.
@@ -49,7 +47,9 @@ impl Input {
     pub fn give(self, endpoint: &mut Endpoint, now: Instant, rng: &mut dyn Rng) {
         match self {
             Self::Datagram { path, octets } => endpoint.handle_datagram(path, &octets, now, rng),
-            Self::Unreachable(path, icmp) => endpoint.handle_unreachable(path, icmp, now, rng),
+            Self::Unreachable(path, icmp) => {
+                endpoint.handle_unreachable(path, icmp.as_ref(), now, rng)
+            }
             Self::TcpLost(path, problem) => endpoint.handle_tcp_lost(path, problem, now, rng),
             Self::Packet(event) => endpoint.handle_packet_event(event, now, rng),
             Self::Auth(job, result) => endpoint.handle_auth(job, result, now, rng),

@@ -30,12 +30,14 @@ mod cookie;
 mod endpoint;
 mod event;
 mod failure;
+mod gateway_notice;
 mod hash;
 mod input;
 mod keep;
 mod keymat;
 pub mod lifetime;
 mod nat;
+mod notification_data;
 mod output;
 mod pools;
 mod proposal;
@@ -50,8 +52,8 @@ mod v2;
 
 pub use auth::{DerivedKey, Keys, psk_auth};
 pub use command::{
-    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
-    Transport,
+    AuthResult, Command, IcmpHeard, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId,
+    TcpProblem, Transport,
 };
 pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;
@@ -61,13 +63,13 @@ pub use event::{
 };
 pub use failure::{By, Failure, FailureReason, PpkGap, StaticKemGap};
 pub use input::Input;
+pub use notification_data::{PeerSays, TOLD};
 pub use output::{
     AuthJob, AuthJobKind, DebugKeys, EspDebugKeys, IkeDebugKeys, IsakmpDebugKeys, Output, Query,
 };
 pub use shard::{Addressee, Shard, Shards, Tidings};
 pub use ticket::TicketKeys;
 pub use v1::encryption::Ciphertexts;
-pub use v2::notification_data::{PeerSays, TOLD};
 pub use v2::ppk::{PpkJob, PpkKeys};
 pub use v2::signature::{Announced, CertificateData, Proof, SignFailure};
 pub use v2::tcp_encap::TCP_LOCAL_PORTS;

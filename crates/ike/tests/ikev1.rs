@@ -11,6 +11,7 @@ mod ikev1_dss;
 mod ikev1_encryption;
 mod ikev1_lifetimes;
 mod ikev1_nat;
+mod ikev1_notices;
 mod ikev1_quick;
 mod ikev1_signatures;
 mod ikev1_standing;

@@ -6,6 +6,7 @@
 //! may be added to a schema, anything else needs a new number.
 
 mod engine;
+mod icmp;
 mod lifetime;
 mod policy;
 
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::engine::{EngineHalf, EngineIke, EnginePath, EngineReport, EngineTcp, IkeThread};
+pub use self::icmp::{ICMP_SETTINGS_MAX, IcmpSetting, KERNEL_TAKES_NO_NOTICES, icmp_settings};
 pub use self::lifetime::{LifetimeReport, LimitStatus, SaLifetimes};
 pub use self::policy::{
     CompressionStatus, ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus,
@@ -296,6 +298,9 @@ pub struct ReloadReport {
     /// What no tunnel gets, in order of precedence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
+    /// What becomes of ICMP messages, where that is not as by default; the first [`ICMP_SETTINGS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub icmp: Vec<IcmpSetting>,
     /// Mistakes and warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<FileProblem>,

@@ -16,6 +16,7 @@ use socket2::Socket;
 
 use crate::batch::BatchIo;
 use crate::error::SysError;
+use crate::message::interface_of;
 use crate::netlink::Family;
 use crate::raw::{open, unspecified};
 use crate::socket_filter::{Check, Load, any, attach};
@@ -104,7 +105,26 @@ impl RouterSocket {
     ///
     /// What recvmmsg answers; nothing is lost by calling again.
     pub fn recv_batch(&self, io: &mut BatchIo, packets: &mut [PacketBuf]) -> io::Result<usize> {
-        let got = io.receive(self.socket.as_fd(), packets, unspecified(self.family))?;
+        self.recv_by(io, packets, &mut Vec::new())
+    }
+
+    /// The same; `interfaces` gets, for each of the messages, the number of the interface by which it came,
+    /// zero if the kernel does not say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::recv_batch`].
+    pub fn recv_by(
+        &self,
+        io: &mut BatchIo,
+        packets: &mut [PacketBuf],
+        interfaces: &mut Vec<u32>,
+    ) -> io::Result<usize> {
+        interfaces.clear();
+        let any = unspecified(self.family);
+        let got = io.receive_with(self.socket.as_fd(), packets, any, |_, messages| {
+            interfaces.push(interface_of(messages));
+        })?;
         if self.family == Family::V6 {
             for packet in packets.iter_mut().take(got) {
                 if put_header(packet).is_none() {
@@ -120,6 +140,19 @@ impl AsFd for RouterSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// The name of an interface, as long as there is one of this number.
+#[must_use]
+pub fn interface_name(number: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(number).ok()?;
+    name.into_string().ok()
+}
+
+/// Whether this host has an interface of this name now.
+#[must_use]
+pub fn has_interface(name: &str) -> bool {
+    nix::net::if_::if_nametoindex(name).is_ok()
 }
 
 /// Puts an IPv6 header in front of a message, as far as it matters for the checksum.

@@ -249,10 +249,13 @@ pub(crate) struct ExtendedError {
     pub(crate) icmp: Option<Icmp>,
     /// The router or host that sent the ICMP message.
     pub(crate) offender: Option<IpAddr>,
+    /// The interface by which it came; zero if the kernel does not say.
+    pub(crate) interface: u32,
 }
 
 impl ExtendedError {
     pub(crate) fn read(messages: ControlMessages<'_>) -> Option<Self> {
+        let interface = interface_of(messages.clone());
         messages
             .filter(|(level, kind, _)| {
                 matches!(
@@ -267,9 +270,20 @@ impl ExtendedError {
                     info: u32::from_ne_bytes(array(data, 8)?),
                     icmp: read_icmp(data),
                     offender: data.get(16..).and_then(read_address).map(|from| from.ip()),
+                    interface,
                 })
             })
     }
+}
+
+/// The interface by which a packet came, by its control messages; zero if they do not say.
+pub(crate) fn interface_of(mut messages: ControlMessages<'_>) -> u32 {
+    let found = messages.find_map(|(level, kind, data)| match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => array(data, 0),
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => array(data, 16),
+        _ => None,
+    });
+    found.map_or(0, u32::from_ne_bytes)
 }
 
 /// Type and code in a `struct sock_extended_err`, if its origin is ICMP or ICMPv6.

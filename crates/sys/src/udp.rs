@@ -95,6 +95,8 @@ pub enum SocketError {
         from: Option<IpAddr>,
         /// By which message, of the ICMP of the remote address's family, if it was one.
         icmp: Option<Icmp>,
+        /// The interface by which that came; zero if the kernel does not say.
+        interface: u32,
     },
     /// It was larger than the path allows.
     TooBig {
@@ -123,12 +125,21 @@ impl SocketError {
         }
     }
 
+    /// The interface by which it came; zero if nobody knows.
+    #[must_use]
+    pub fn interface(&self) -> u32 {
+        match *self {
+            Self::Unreachable { interface, .. } => interface,
+            Self::TooBig { .. } => 0,
+        }
+    }
+
     pub(crate) fn of(remote: SocketAddr, error: ExtendedError) -> Self {
         if error.errno == libc::EMSGSIZE {
             return Self::TooBig { remote, mtu_octets: error.info };
         }
-        let ExtendedError { errno, offender: from, icmp, .. } = error;
-        Self::Unreachable { remote, errno, from, icmp }
+        let ExtendedError { errno, offender: from, icmp, interface, .. } = error;
+        Self::Unreachable { remote, errno, from, icmp, interface }
     }
 }
 

@@ -253,6 +253,7 @@ fn errors_of_the_network_end_nothing() {
         }
         assert_eq!(waiting(own.socket()), 0);
         let error = own.socket().next_error().unwrap().unwrap();
+        assert!(error.interface() > 0, "it came by an interface that has a number");
         let closed = adit_sys::udp::SocketError::Unreachable {
             remote: theirs,
             errno: libc::ECONNREFUSED,
@@ -261,6 +262,7 @@ fn errors_of_the_network_end_nothing() {
                 true => adit_wire::ip::Icmp { kind: 3, code: 3 },
                 false => adit_wire::ip::Icmp { kind: 1, code: 4 },
             }),
+            interface: error.interface(),
         };
         assert_eq!(error, closed);
         while own.socket().next_error().unwrap().is_some() {}

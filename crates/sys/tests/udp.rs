@@ -7,6 +7,7 @@ mod common;
 use std::net::SocketAddr;
 
 use adit_sys::capture::Capture;
+use adit_sys::icmp_errors::interface_name;
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
 use adit_sys::udp::{DualUdpSocket, PathMtu, SocketError, SocketOptions, UdpSocket};
@@ -143,11 +144,13 @@ fn a_closed_port_is_reported_as_a_value_and_stops_nobody() {
         assert_eq!(left.recv_batch(&mut io, &mut sent).unwrap(), 0);
 
         let error = left.next_error().unwrap().unwrap();
-        let SocketError::Unreachable { remote, errno, from, icmp } = error else {
+        let SocketError::Unreachable { remote, errno, from, icmp, interface } = error else {
             panic!("{error:?}");
         };
         assert_eq!((remote, errno), (closed, libc::ECONNREFUSED));
         assert_eq!(from, Some(closed.ip()));
+        let name = pair.left.run(|| interface_name(interface)).unwrap();
+        assert!(name.is_some_and(|name| name != "lo"), "{interface}");
         let port_unreachable = if closed.is_ipv4() { (3, 3) } else { (1, 4) };
         assert_eq!(icmp.map(|icmp| (icmp.kind, icmp.code)), Some(port_unreachable));
         assert_eq!(left.next_error().unwrap(), None);

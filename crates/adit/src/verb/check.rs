@@ -4,7 +4,7 @@ use std::path::Path;
 
 use adit_crypto::Secret;
 use adit_db::{Action, AuthSpec, Keep, SignatureSpec};
-use adit_mgmt::api::{self, ReloadReport};
+use adit_mgmt::api::{self, ICMP_SETTINGS_MAX, IcmpSetting, ReloadReport, icmp_settings};
 use adit_mgmt::config::{
     self, ConfigError, Configuration, Files, KeyedSa, SecretFile, SourceFile, Tunnel,
 };
@@ -12,6 +12,7 @@ use adit_mgmt::diagnosis::Context;
 use adit_mgmt::vici::Request;
 use adit_mgmt::{Diagnosis, Severity};
 use adit_sys::file::{read_texts, read_with_mode};
+use adit_sys::icmp_errors::has_interface;
 use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 
@@ -21,6 +22,7 @@ use crate::error::{Error, Exit};
 use crate::screen::{Paint, Screen, Style};
 use crate::table::{Cell, Table};
 use crate::verb::act::render_changes;
+use crate::verb::icmp;
 use crate::words::count;
 
 /// The configuration of a directory, for who asks what it says.
@@ -44,7 +46,10 @@ pub(crate) fn run(args: &Check, vici: &Path, screen: &mut Screen) -> Result<Exit
     let policies = read_optional(&args.config.join("policies"))?;
     let sas = read_optional(&args.config.join("sas"))?;
     let kinds = Files { tunnels: &files, policies: &policies, sas: &sas };
-    let checked = config::load_all(kinds, &read_secret);
+    let mut checked = config::load_all(kinds, &read_secret);
+    if let Ok(configuration) = &mut checked {
+        configuration.warn_of_interfaces(has_interface);
+    }
     let (good, problems) = match &checked {
         Ok(configuration) => (Some(configuration), &configuration.warnings),
         Err(problems) => (None, problems),
@@ -108,6 +113,7 @@ fn report(
     problems: &[ConfigError],
     plan: Option<ReloadReport>,
 ) -> ReloadReport {
+    let icmp = good.map(icmp_of).unwrap_or_default();
     let plan = plan.unwrap_or_else(|| ReloadReport {
         added: good
             .iter()
@@ -120,7 +126,14 @@ fn report(
         ..ReloadReport::default()
     });
     let problems = problems.iter().map(ConfigError::to_problem).collect();
-    ReloadReport { schema: api::SCHEMA, applied: false, problems, ..plan }
+    ReloadReport { schema: api::SCHEMA, applied: false, icmp, problems, ..plan }
+}
+
+/// What becomes of ICMP messages, where that is not as by default.
+fn icmp_of(configuration: &Configuration) -> Vec<IcmpSetting> {
+    let tunnels = configuration.tunnels.values();
+    let settings = tunnels.flat_map(|tunnel| icmp_settings(&tunnel.connection, &tunnel.context()));
+    settings.take(ICMP_SETTINGS_MAX).collect()
 }
 
 fn verdict(
@@ -148,6 +161,7 @@ fn verdict(
     if !configuration.tunnels.is_empty() {
         out += &plan(configuration).render(paint);
         out.push('\n');
+        out += &icmp::settings(&icmp_of(configuration), paint);
     }
     let by_hand = match configuration.sas.len() {
         0 => String::new(),

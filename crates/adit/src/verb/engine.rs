@@ -4,6 +4,7 @@ use adit_mgmt::api::{EngineHalf, EngineIke, EngineReport, EngineTcp, IkeThread};
 
 use crate::screen::{Paint, Style};
 use crate::table::fact;
+use crate::verb::icmp;
 use crate::words::{clean, grouped, octets};
 
 /// Both directions and IKE, one below the other.
@@ -11,7 +12,12 @@ pub(crate) fn text(report: &EngineReport, paint: Paint) -> String {
     let halves = [("outbound", &report.outbound), ("inbound", &report.inbound)];
     let lines = halves.iter().flat_map(|(name, half)| half_lines(name, half, paint));
     let lines = lines.chain(ike_lines(&report.ike, paint));
-    lines.map(|line| line + "\n").collect()
+    let halves: String = lines.map(|line| line + "\n").collect();
+    let icmp = match report.icmp.is_empty() {
+        true => "  as by default everywhere; `adit explain icmp` has the table\n".to_owned(),
+        false => icmp::settings(&report.icmp, paint),
+    };
+    format!("{halves}{}\n{icmp}", paint.with(Style::Bold, "icmp"))
 }
 
 fn half_lines(name: &str, half: &EngineHalf, paint: Paint) -> Vec<String> {
@@ -88,7 +94,7 @@ fn ratio(count: u64, of: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use adit_mgmt::api::{EnginePath, SCHEMA};
+    use adit_mgmt::api::{EnginePath, IcmpSetting, SCHEMA};
 
     use super::*;
 
@@ -120,7 +126,13 @@ mod tests {
         ];
         let tcp = EngineTcp { connections: 2, accepted: 9, dropped: 1, ..EngineTcp::default() };
         let ike = EngineIke { threads, dropped: 7, tcp };
-        let report = EngineReport { schema: SCHEMA, outbound: EngineHalf::default(), inbound, ike };
+        let report = EngineReport {
+            schema: SCHEMA,
+            outbound: EngineHalf::default(),
+            inbound,
+            ike,
+            icmp: Vec::new(),
+        };
         insta::assert_snapshot!(text(&report, Paint::PLAIN), @r"
         outbound
           threads    0
@@ -150,6 +162,33 @@ mod tests {
           dropped    7
           TCP        2 connections; 0 opened, 9 accepted, 0 too many, 0 without IKE
                      1 packets dropped
+        icmp
+          as by default everywhere; `adit explain icmp` has the table
+        ");
+    }
+
+    #[test]
+    fn what_is_set_about_icmp_is_shown_with_its_place() {
+        let setting = |setting: &str, value: &str, line: u8| IcmpSetting {
+            tunnel: "berlin".to_owned(),
+            setting: setting.to_owned(),
+            value: value.to_owned(),
+            source: format!("tunnels/berlin.toml:{line}"),
+        };
+        let icmp = vec![
+            setting("icmp_errors", "explicit", 6),
+            setting("interfaces", "red wan0, black lan0", 8),
+            setting("too-big", "red prompt", 8),
+        ];
+        let report = EngineReport { icmp, ..EngineReport::default() };
+        let shown = text(&report, Paint::PLAIN);
+        let at = shown.find("icmp\n").unwrap();
+        insta::assert_snapshot!(&shown[at..], @r"
+        icmp
+        TUNNEL  ICMP         IS                    BY
+        berlin  icmp_errors  explicit              tunnels/berlin.toml:6
+        berlin  interfaces   red wan0, black lan0  tunnels/berlin.toml:8
+        berlin  too-big      red prompt            tunnels/berlin.toml:8
         ");
     }
 }

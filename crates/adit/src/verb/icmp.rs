@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use adit_db::{IcmpPassage, IcmpRow, IcmpRules};
-use adit_mgmt::api;
+use adit_mgmt::api::{self, IcmpSetting};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::screen::{Paint, Screen, Style};
 use crate::table::{Cell, Table};
 use crate::verb::check;
-use crate::words::wrapped;
+use crate::words::{clean, wrapped};
 
 /// Columns of running text.
 const COLUMNS: usize = 80;
@@ -27,6 +27,10 @@ struct Explained<'a> {
     carry: &'static str,
     transit: &'static str,
     security_failures: &'static str,
+    /// Interfaces that are outside, if some are named.
+    red: Vec<String>,
+    /// Those that are inside.
+    black: Vec<String>,
     rows: Vec<Row>,
 }
 
@@ -69,6 +73,8 @@ pub(crate) fn explain(
             carry: rules.carry.word(),
             transit: rules.transit.word(),
             security_failures: rules.security_failures.word(),
+            red: rules.interfaces.red().iter().map(ToString::to_string).collect(),
+            black: rules.interfaces.black().iter().map(ToString::to_string).collect(),
             rows: rows.collect(),
         });
     }
@@ -80,7 +86,7 @@ fn rules_of(name: &str, config: &Path) -> Result<IcmpRules, Error> {
     let configuration = check::load(config)?;
     let tunnel = configuration.tunnels.get(name);
     let children = tunnel.map(|tunnel| tunnel.connection.children.as_slice());
-    children.and_then(|children| children.first()).map(|child| child.icmp).ok_or_else(|| {
+    children.and_then(|children| children.first()).map(|child| child.icmp.clone()).ok_or_else(|| {
         let names = configuration.tunnels.keys().map(String::as_str);
         let hint = match adit_db::nearest(name, names) {
             Some(name) => format!("did you mean {name}? "),
@@ -138,10 +144,32 @@ fn text(name: Option<&str>, rules: &IcmpRules, paint: Paint) -> String {
         ),
         None => "the defaults".to_owned(),
     };
-    format!("{whose}\n\n{}\n{}\n", table.render(paint), wrapped(LEGEND, COLUMNS))
+    let interfaces = match rules.interfaces.is_none() {
+        true => "all but those of tunnels are red".to_owned(),
+        false => rules.interfaces.to_string(),
+    };
+    let legend = wrapped(LEGEND, COLUMNS);
+    format!("{whose}\ninterfaces: {interfaces}\n\n{}\n{legend}\n", table.render(paint))
 }
 
-const LEGEND: &str = "RED is from outside: at most a message prompts a question whether the peer is \
+/// A table of settings that are not as by default, with where each is written; nothing if there are none.
+pub(crate) fn settings(settings: &[IcmpSetting], paint: Paint) -> String {
+    if settings.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["TUNNEL", "ICMP", "IS", "BY"]);
+    for setting in settings {
+        table.row(vec![
+            Cell::styled(Style::Bold, clean(&setting.tunnel)),
+            Cell::new(clean(&setting.setting)),
+            Cell::new(clean(&setting.value)),
+            Cell::new(clean(&setting.source)),
+        ]);
+    }
+    format!("{}\n", table.render(paint))
+}
+
+const LEGEND: &str = "RED is from outside, by an interface that is red: at most a message prompts a question whether the peer is \
 there, or measures the path within bounds. BLACK is from the protected side into the tunnel, TUNNEL out of it. explicit: where policies \
 and selectors contain the message itself. implicit: errors also by the SA of the packet that they \
 quote. Set rows in a tunnel's file, [icmp], and all errors with icmp_errors. security_failures: who is told \

@@ -23,7 +23,7 @@ use adit_db::{ChildSaId, Engine, GatewayNotice, HostSpec, PolicyId, TableId};
 use adit_ike::{
     Command, EndpointConfig, Input, Output, PacketEvent, Path, Query, Shard, Transport,
 };
-use adit_mgmt::api::ENTRIES_MAX;
+use adit_mgmt::api::{ENTRIES_MAX, KERNEL_TAKES_NO_NOTICES};
 use adit_sys::BatchIo;
 use adit_sys::clock;
 use adit_sys::filter::FilterRule;
@@ -46,10 +46,10 @@ use crate::message::{
 };
 use crate::policy::{Decision, PolicyBook};
 use crate::record::RecordFile;
-use crate::role::errors;
 use crate::role::ike_sockets::{IkeSockets, Letter};
 use crate::role::keys::ToKeys;
 use crate::role::tcp::ToTcp;
+use crate::role::{errors, icmp_heard};
 use crate::tickets::Tickets;
 use crate::{filter, routes};
 
@@ -248,7 +248,7 @@ impl Running {
             let problems: Vec<_> = if ready.error {
                 let local = socket.local();
                 let path = |problem: &SocketError| Path::udp(local, problem.remote());
-                errors(socket).map(|problem| (path(&problem), problem.icmp())).collect()
+                errors(socket).map(|problem| (path(&problem), icmp_heard(&problem))).collect()
             } else {
                 Vec::new()
             };
@@ -551,6 +551,9 @@ impl Running {
 
     /// One thread is enough to tell a host, and tells the others of a path.
     fn hear_notice(&self, child: ChildSaId, notice: GatewayNotice) {
+        if self.policies.engine_of(child) == Engine::Kernel {
+            return debug!(?child, "a notice is not taken: {KERNEL_TAKES_NO_NOTICES}");
+        }
         let command = ToOutbound::Engine(OutboundCommand::Notice { child, notice });
         self.role.links.outbound.push_to(0, command);
     }

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use adit_db::{ChildSa, Hosts, IcmpPassage, IcmpRed, IcmpRules, IcmpSide, Mode, SecurityFailures};
+use adit_db::{
+    ChildSa, Hosts, IcmpInterfaces, IcmpPassage, IcmpRed, IcmpRules, IcmpSide, Mode,
+    SecurityFailures,
+};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ip::{FlowKey, Icmp};
@@ -18,7 +21,7 @@ pub(super) struct Selectors {
 
 /// What is to be known beside selectors in other modes than tunnel mode, or of ICMP if somebody has
 /// set that.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Rare {
     /// In transport mode the two ends, in BEET mode the hosts behind them: they alone may speak.
     hosts: Option<Hosts>,
@@ -37,7 +40,7 @@ impl Selectors {
             Mode::Transport => Some(hosts(sa)),
             Mode::Beet => inner_hosts(sa),
         };
-        let rare = Rare { hosts, icmp: sa.icmp };
+        let rare = Rare { hosts, icmp: sa.icmp.clone() };
         Self {
             local: Side::of(&sa.local_ts),
             remote: Side::of(&sa.remote_ts),
@@ -68,6 +71,12 @@ impl Selectors {
     /// What becomes of an ICMP message from outside.
     pub(super) fn red(&self, protocol: IpProtocol, icmp: Icmp) -> IcmpRed {
         self.rare.as_deref().unwrap_or(&Rare::NONE).icmp.red(protocol, icmp)
+    }
+
+    /// Where outside is, if somebody says so.
+    pub(super) fn interfaces(&self) -> Option<&IcmpInterfaces> {
+        let named = self.rare.as_deref().map(|rare| &rare.icmp.interfaces);
+        named.filter(|named| !named.is_none())
     }
 
     /// Who is told of packets that are refused.

@@ -173,7 +173,7 @@ impl Options {
             encap: if at_left { encap(left, right) } else { encap(right, left) },
             lifetime: self.lifetime,
             replay_window: self.window,
-            icmp: self.icmp,
+            icmp: self.icmp.clone(),
             dscp: self.dscp,
             ecn: self.ecn,
             df: self.df,

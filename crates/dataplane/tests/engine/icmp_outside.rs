@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use adit_dataplane::{Complaint, Event, MtuSource, Outbound, OutboundCommand, OutboundSa, Verdict};
 use adit_db::{
-    ChildSa, ChildSaId, DfPolicy, Encapsulation, IcmpRed, IcmpRow, IcmpRules, IcmpTreatment,
+    ChildSa, ChildSaId, DfPolicy, Encapsulation, IcmpInterfaces, IcmpRed, IcmpRow, IcmpRules,
+    IcmpTreatment,
 };
 use adit_wire::iana::{IpProtocol, SecurityFailure};
 use adit_wire::ip::{Icmp, Ipv4Header, Ipv6Header, checksum};
@@ -417,7 +418,7 @@ fn what_routers_say_is_not_heard_by_setting() {
     let row = IcmpRow::named("too-big").unwrap();
     icmp.set(row, IcmpTreatment { red: IcmpRed::Discard, ..icmp.treatment(row) });
     for options in every_way() {
-        let options = Options { icmp, ..options };
+        let options = Options { icmp: icmp.clone(), ..options };
         let mut tunnel = used(&options);
         let message = Forged::of(&options).octets();
         assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Unheard);
@@ -477,7 +478,7 @@ fn too_big_may_do_no_more_than_prompt() {
     let icmp = seen_as("too-big", IcmpRed::Prompt);
     for (path_probe, asks) in [(true, false), (false, true)] {
         for options in every_way() {
-            let options = Options { icmp, path_probe, ..options };
+            let options = Options { icmp: icmp.clone(), path_probe, ..options };
             let mut tunnel = used(&options);
             let message = Forged::of(&options).octets();
             assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Prompted);
@@ -485,6 +486,46 @@ fn too_big_may_do_no_more_than_prompt() {
             let events = events(&mut tunnel);
             assert_eq!(events.contains(&doubted), asks, "{events:?}");
             assert!(!events.iter().any(|event| matches!(event, Event::PathMtu { .. })));
+        }
+    }
+}
+
+/// By setting only some interfaces are outside. What comes by others is said by somebody inside, and has no
+/// effect, whatever it is; about an SA that names no interface everybody is heard.
+#[test]
+fn what_is_said_inside_is_not_heard() {
+    let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+    let red = IcmpInterfaces::new(names(&["wan0"]), Vec::new());
+    let black = IcmpInterfaces::new(Vec::new(), names(&["lan0"]));
+    let cases = [
+        (IcmpInterfaces::NONE, Some("lan0"), true),
+        (red.clone(), Some("wan0"), true),
+        (red.clone(), Some("lan0"), false),
+        (red, None, false),
+        (black.clone(), Some("lan0"), false),
+        (black, Some("wan0"), true),
+    ];
+    for (interfaces, by, hears) in cases {
+        let mut icmp = IcmpRules::DEFAULT;
+        icmp.interfaces = interfaces;
+        for options in every_way() {
+            let options = Options { icmp: icmp.clone(), ..options };
+            let by = || by.map(str::to_owned);
+            let mut tunnel = used(&options);
+            let message = Forged::of(&options).octets();
+            let complaint = tunnel.left.handle_icmp_by(&message, by, tunnel.now);
+            let expected = if hears { Complaint::Believed } else { Complaint::Unheard };
+            assert_eq!(complaint, expected);
+            assert_eq!(told(&mut tunnel).is_empty(), !hears);
+
+            let is_ipv4 = options.ends.0.is_ipv4();
+            let (kind, code) = if is_ipv4 { (11, 0) } else { (3, 0) };
+            let expired = Forged { kind, code, mtu: 0, ..Forged::of(&options) }.octets();
+            let complaint = tunnel.left.handle_icmp_by(&expired, by, tunnel.now);
+            assert_eq!(complaint == Complaint::Unheard, !hears, "{complaint:?}");
+            let stray = Forged { spi: SPI.0 + 1, ..Forged::of(&options) }.octets();
+            let complaint = tunnel.left.handle_icmp_by(&stray, by, tunnel.now);
+            assert_eq!(complaint, Complaint::Unknown);
         }
     }
 }

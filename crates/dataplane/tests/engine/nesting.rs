@@ -78,7 +78,7 @@ pub(crate) fn two_levels_over(aggfrag: Option<Aggfrag>) -> Tunnel {
 /// Two SAs, with these rules for ICMP.
 pub(crate) fn two_levels_with(icmp: IcmpRules) -> Tunnel {
     let outer = between(2, Options::default().ends, Mode::Tunnel);
-    nest(&[networks(), outer].map(|options| Options { icmp, ..options }))
+    nest(&[networks(), outer].map(|options| Options { icmp: icmp.clone(), ..options }))
 }
 
 fn sa(number: u32) -> Options {

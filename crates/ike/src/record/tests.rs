@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_crypto::{Secret, SeededRng};
 use adit_db::{
     AuthSpec, ChildConfig, Claim, Connection, DscpClass, DscpPolicy, DscpSet, GatewayNotice,
-    KeyingTries, LocalRound, PpkSpec, ProposalSpec, RemoteRound, SignatureSpec,
+    IcmpInterfaces, KeyingTries, LocalRound, PpkSpec, ProposalSpec, RemoteRound, SignatureSpec,
 };
 use adit_pki::{Distrust, Moment};
 use adit_wire::iana::AuthMethod;
@@ -15,8 +15,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::{
-    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
-    Transport,
+    AuthResult, Command, IcmpHeard, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId,
+    TcpProblem, Transport,
 };
 use crate::ticket::TicketKeys;
 use crate::v2::ppk::PpkKeys;
@@ -59,6 +59,8 @@ fn connection() -> Connection {
     child.resource = Some(3);
     child.proposals = ProposalSpec::esp_list("default,aes128gcm16-x25519-esn-noesn").unwrap();
     child.dscp = DscpPolicy::Set(adit_db::Dscp::named("af41").unwrap());
+    child.icmp.interfaces =
+        IcmpInterfaces::new(vec!["wan0".parse().unwrap()], vec!["lan0".parse().unwrap()]);
     child.kernel.steering.interface = Some("vpn1".parse().unwrap());
     child.kernel.steering.mark = Some("0x10/0xff".parse().unwrap());
     connection.children = vec![child, ChildConfig::new("ah".parse().unwrap())];
@@ -72,6 +74,7 @@ fn inputs() -> Vec<Input> {
     let flow = FlowKey::new([10, 1, 0, 1].into(), [10, 2, 0, 1].into(), 6, 1, 2);
     let (connection_name, child) = ("berlin".parse().unwrap(), "net".parse().unwrap());
     let child_id = adit_db::ChildSaId(5);
+    let icmp = Icmp { kind: 3, code: 13 };
     let proof = Proof { method: AuthMethod::SHARED_KEY, data: vec![1; 32], certificates: vec![] };
     let secret = || Secret::from_slice(&[3; 32]);
     let keys = Arc::new(TicketKeys::generate(9, &mut SeededRng::new(1)));
@@ -91,7 +94,8 @@ fn inputs() -> Vec<Input> {
         Input::Command(Command::Shutdown),
         Input::Datagram { path, octets: (0..=255).collect() },
         Input::Unreachable(path, None),
-        Input::Unreachable(path, Some(Icmp { kind: 3, code: 13 })),
+        Input::Unreachable(path, Some(IcmpHeard { icmp, by: None })),
+        Input::Unreachable(path, Some(IcmpHeard { icmp, by: Some("wan0".to_owned()) })),
         Input::TcpLost(path, TcpProblem::Garbled),
         Input::Packet(PacketEvent::Acquire { connection: connection_name, child, flow }),
         Input::Packet(PacketEvent::PeerMoved { child: child_id, remote }),

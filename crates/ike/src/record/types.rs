@@ -7,13 +7,13 @@ use adit_db::{
     AbsentLifetime, Aggressive, AuthSpec, BaseMode, ChildConfig, ChildName, ChildSaId, Childless,
     Claim, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, ConnectionName,
     DfPolicy, Dscp, DscpClass, DscpPolicy, DscpSet, EchoRule, EcnPolicy, Encap, EndAction, Engine,
-    FragmentPolicy, Gateway, GatewayNotice, HostSpec, HwOffload, IcmpCarry, IcmpPassage, IcmpRed,
-    IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId, IkeVersion,
-    InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeBounds, LifetimeRule,
-    LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy, NonceEncryption,
-    PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec, Redirect,
-    RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, StaticKemSpec, Steering, Tfc,
-    Transit, TsSpec, TunMtu, Unique, UserAuth, WindowSize,
+    FragmentPolicy, Gateway, GatewayNotice, HostSpec, HwOffload, IcmpCarry, IcmpInterfaces,
+    IcmpPassage, IcmpRed, IcmpRow, IcmpRules, IcmpTreatment, Identity, IdentityPattern, IkeSaId,
+    IkeVersion, InboundThreads, InterfaceName, Keep, KernelOptions, KeyingTries, LifetimeBounds,
+    LifetimeRule, LifetimeSpec, LimitSpec, LocalRound, Mark, Mobike, Mode, MssClamp, MtuPolicy,
+    NonceEncryption, PadEntry, PathMtuRule, PerFamily, Pfp, Ports, PpkId, PpkSpec, ProposalSpec,
+    Redirect, RemoteAccess, RemoteRound, SecurityFailures, SignatureSpec, StaticKemSpec, Steering,
+    Tfc, Transit, TsSpec, TunMtu, Unique, UserAuth, WindowSize,
 };
 use adit_pki::{Certificate, Distrust, KemKeyId, Moment, PublicKey};
 use adit_wire::esp::Spi;
@@ -25,8 +25,8 @@ use ipnet::IpNet;
 
 use crate::auth::DerivedKey;
 use crate::command::{
-    AuthResult, Command, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId, TcpProblem,
-    Transport,
+    AuthResult, Command, IcmpHeard, JobId, Limited, PacketEvent, Path, ProofEnd, RequestId,
+    TcpProblem, Transport,
 };
 use crate::config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 use crate::ticket::TicketKeys;
@@ -65,6 +65,7 @@ wrappers! { IkeSaId ChildSaId Spi RequestId JobId Moment AuthMethod CertEncoding
 structs! {
     Path { local, remote, transport }
     Icmp { kind, code }
+    IcmpHeard { icmp, by }
     FlowKey { src, dst, protocol, src_port, dst_port, opaque }
     Proof { method, data, certificates }
     CertificateData { encoding, data }
@@ -250,6 +251,8 @@ impl Coded for IcmpRules {
         self.transit.put(w);
         self.security_failures.put(w);
         (0..IcmpRow::COUNT).for_each(|row| self.treatment(row).put(w));
+        self.interfaces.red().to_vec().put(w);
+        self.interfaces.black().to_vec().put(w);
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -261,6 +264,7 @@ impl Coded for IcmpRules {
         for row in 0..IcmpRow::COUNT {
             rules.set(row, Coded::take(r)?);
         }
+        rules.interfaces = IcmpInterfaces::new(Coded::take(r)?, Coded::take(r)?);
         Ok(rules)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode, TsSpec};
 use adit_wire::esp::Spi;
-use adit_wire::iana::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
+use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
 use adit_wire::ikev2::TrafficSelector;
 
 use crate::context::Context;
@@ -18,6 +18,7 @@ use super::core::Core;
 use super::identification;
 use super::informational;
 use super::nat;
+use super::notification_data;
 use super::received::Received;
 
 /// What is to be agreed to.
@@ -55,11 +56,12 @@ impl Refused {
         Self { child: None, reason, notify: NotifyType::ATTRIBUTES_NOT_SUPPORTED, sa: None }
     }
 
-    /// Tells the peer.
-    pub(crate) fn tell(&self, core: &Core, cx: &mut Context<'_>) {
-        if let Some((protocol, spi)) = self.sa {
-            informational::refuse(self.notify, protocol, spi, core, cx);
-        }
+    /// Tells the peer, whose quick mode has this message id.
+    pub(crate) fn tell(&self, message_id: u32, core: &Core, cx: &mut Context<'_>) {
+        let Some((protocol, spi)) = self.sa else { return };
+        let of = (AnyExchangeType::QUICK_MODE, message_id);
+        let data = notification_data::of_refusal(self.notify, &self.reason, of, core);
+        informational::tell(self.notify, protocol, spi, &data, core, cx);
     }
 }
 

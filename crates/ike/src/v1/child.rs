@@ -89,6 +89,10 @@ pub(crate) struct Agreed<'a> {
     pub(crate) mode: Mode,
     pub(crate) esn: bool,
     pub(crate) ipcomp: Option<IpComp>,
+    /// Each end answers the other's probes of the path MTU.
+    pub(crate) path_probe: bool,
+    /// The peer takes notices about the child ([`super::gateway_notice`]).
+    pub(crate) notices: bool,
     /// Where it ends, as far as the two have agreed on that.
     pub(crate) limits: Limits,
     /// What an initiator has heard about it before there was an SA.
@@ -202,7 +206,7 @@ impl Child {
             encap: agreed.encap,
             lifetime,
             replay_window: config.replay_window,
-            icmp: config.icmp,
+            icmp: config.icmp.clone(),
             dscp: config.dscp,
             ecn: config.ecn,
             df: config.df,
@@ -210,8 +214,8 @@ impl Child {
             tfc: Tfc { padding: 0, ..config.tfc },
             ipcomp: agreed.ipcomp,
             aggfrag: None,
-            path_probe: false,
-            notices: false,
+            path_probe: agreed.path_probe,
+            notices: agreed.notices,
             rekeys: agreed.rekeys,
         };
         hand_over(sa, agreed.sends == Sends::Now, cx);

@@ -16,6 +16,7 @@ use crate::failure::{Failure, FailureReason};
 use crate::keymat::Role;
 use crate::lifetime::Offer;
 use crate::nat::Verdict;
+use crate::notification_data::PeerSays;
 use crate::output::{DebugKeys, Output};
 
 use super::fragmentation::Fragmentation;
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     last_message: Instant,
     /// The network reported the peer as unreachable since then.
     pub(crate) unreachable: bool,
+    /// What the message says that is being worked on, beside its notify.
+    pub(crate) peer_says: Option<Box<PeerSays>>,
     pub(crate) keys: Option<Keys>,
     /// Users, and addresses inside.
     pub(crate) access: Access,
@@ -92,6 +95,7 @@ impl Core {
             heard: cx.now,
             last_message: cx.now,
             unreachable: false,
+            peer_says: None,
             keys: None,
             access: Access::default(),
             fragmentation: Fragmentation::default(),
@@ -237,7 +241,7 @@ impl Core {
             initiator: self.role.is_initiator(),
             reason,
             elapsed: self.elapsed(now),
-            peer_says: None,
+            peer_says: self.peer_says.clone(),
         })
     }
 

@@ -27,11 +27,13 @@ use super::child::{Child, ChildPhase};
 use super::core::Core;
 use super::dpd::{Dpd, Liveness};
 use super::encryption;
+use super::gateway_notice::Notices;
 use super::informational;
 use super::keys::Iv;
 use super::lifetimes::{self, News};
 use super::nat;
 use super::new_group;
+use super::notification_data;
 use super::pairs::{self, Pair};
 use super::quick_mode::{Outcome, QuickMode, Request, Wanted};
 use super::received::Received;
@@ -65,6 +67,8 @@ pub(crate) struct Established {
     /// When the NAT in front of us needs a packet to keep its mapping (RFC 3948 §4).
     keepalive_at: Option<Instant>,
     dpd: Dpd,
+    /// What gateways tell each other about children.
+    pub(crate) notices: Notices,
     /// What comes before quick modes; none before it has begun.
     transactions: Option<Box<TransactionPhase>>,
     /// The first exchange of the peer with us since it began (RFC 2407 §4.6.3.3).
@@ -182,6 +186,7 @@ impl Established {
             asked_number: None,
             keepalive_at: keepalive(core, cx.now),
             dpd: Dpd::new(cx.rng.next_u64()),
+            notices: Notices::default(),
             transactions: None,
             initial_contact,
             superseded: false,
@@ -479,7 +484,7 @@ impl Established {
             Ok(chosen) => chosen,
             Err(refused) => {
                 self.use_up(message_id);
-                refused.tell(core, cx);
+                refused.tell(message_id, core, cx);
                 return vec![Input::Refused(refused)];
             }
         };
@@ -551,7 +556,9 @@ impl Established {
             }
             Err(reason) => {
                 let kind = NotifyType::ATTRIBUTES_NOT_SUPPORTED;
-                informational::refuse_isakmp(kind, core, cx);
+                let of = (AnyExchangeType::NEW_GROUP_MODE, id);
+                let data = notification_data::of_refusal(kind, &reason, of, core);
+                informational::refuse_isakmp(kind, &data, core, cx);
                 vec![Input::Refused(Box::new(Refused::of_no_child(reason)))]
             }
         }

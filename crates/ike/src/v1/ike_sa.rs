@@ -251,6 +251,7 @@ impl IkeSa {
         };
         self.settle_path(old, cx);
         self.take_all(inputs, cx);
+        self.core.peer_says = None;
         self.pump(cx);
     }
 
@@ -482,8 +483,13 @@ impl IkeSa {
             }
             PacketEvent::Doubted { .. } => self.handle_hint(cx),
             PacketEvent::UnknownSpi { spi, .. } => self.tell_stray(spi, cx),
-            PacketEvent::Used { .. } | PacketEvent::Notice { .. } | PacketEvent::Acquire { .. } => {
+            PacketEvent::Notice { child, ref notice } => {
+                let child = self.children.iter().find(|one| one.id == child);
+                if let (Phase::Established(established), Some(child)) = (&mut self.phase, child) {
+                    established.notices.tell(child, notice, &self.core, cx);
+                }
             }
+            PacketEvent::Used { .. } | PacketEvent::Acquire { .. } => {}
         }
     }
 

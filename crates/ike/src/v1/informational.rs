@@ -96,25 +96,10 @@ pub(crate) fn refusal(header: &Header, kind: NotifyType, cx: &mut Context<'_>) -
     MessageBuilder::with_chain(header, chain).finish().ok()
 }
 
-/// Sends a notify about an SA of packets that the peer asks for under this SPI.
-pub(crate) fn refuse(
-    kind: NotifyType,
-    protocol: ProtocolId,
-    spi: Spi,
-    core: &Core,
-    cx: &mut Context<'_>,
-) {
-    let mut covered = ChainBuilder::new();
-    covered.push(PayloadType::NOTIFICATION, |w| {
-        notify_body(kind, protocol_number(protocol), &spi.to_octets(), &[], w);
-    });
-    send(covered, core, cx);
-}
-
 /// Sends an error about the ISAKMP SA.
-pub(crate) fn refuse_isakmp(kind: NotifyType, core: &Core, cx: &mut Context<'_>) {
+pub(crate) fn refuse_isakmp(kind: NotifyType, data: &[u8], core: &Core, cx: &mut Context<'_>) {
     let mut covered = ChainBuilder::new();
-    put_notify(kind, &cookies(core), &[], &mut covered);
+    put_notify(kind, &cookies(core), data, &mut covered);
     send(covered, core, cx);
 }
 
@@ -122,6 +107,21 @@ pub(crate) fn refuse_isakmp(kind: NotifyType, core: &Core, cx: &mut Context<'_>)
 pub(crate) fn send_initial_contact(core: &Core, cx: &mut Context<'_>) {
     let mut covered = ChainBuilder::new();
     put_notify(NotifyType::INITIAL_CONTACT, &cookies(core), &[], &mut covered);
+    send(covered, core, cx);
+}
+
+/// Sends a notify about an SA of packets: that which comes in under `spi` here, or which the peer asks for
+/// under it.
+pub(crate) fn tell(
+    kind: NotifyType,
+    protocol: ProtocolId,
+    spi: Spi,
+    data: &[u8],
+    core: &Core,
+    cx: &mut Context<'_>,
+) {
+    let mut covered = ChainBuilder::new();
+    put_child_notify(kind, protocol, spi, data, &mut covered);
     send(covered, core, cx);
 }
 

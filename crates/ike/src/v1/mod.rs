@@ -19,6 +19,8 @@
 //! | `pairs` | which quick modes a child has | 2409 §5.5 |
 //! | `nat` | NAT traversal | 3947 |
 //! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
+//! | `gateway_notice` | ICMP errors and reports of fragments between Adits | |
+//! | `notification_data` | what refusals say beside their type | |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
@@ -34,6 +36,7 @@ pub(crate) mod ec2n;
 pub(crate) mod encryption;
 mod established;
 mod fragmentation;
+mod gateway_notice;
 mod identification;
 pub(crate) mod ike_sa;
 mod informational;
@@ -45,6 +48,7 @@ mod method;
 mod mode_config;
 mod nat;
 mod new_group;
+mod notification_data;
 mod pairs;
 mod patience;
 mod phase1;

@@ -36,6 +36,7 @@ use crate::lifetime::{Limit, Limits, Origin};
 use super::child::{Agreed, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
 use super::child_suite::{Phase2Choice, Phase2Offer};
 use super::core::Core;
+use super::gateway_notice;
 use super::identification;
 use super::informational;
 use super::keys::{Iv, Phase2Nonces};
@@ -149,6 +150,9 @@ impl QuickMode {
         if config.mode == Mode::Transport {
             nat::put_original_addresses(Role::Initiator, core, &mut covered);
         }
+        if gateway_notice::may_probe(config, core) {
+            gateway_notice::put_path_probe(spi_in, &mut covered);
+        }
         let hash = keys.hash_1(message_id, covered.octets());
         let mut iv = keys.exchange_iv(message_id);
         let octets = sealed(core, message_id, &hash, covered, &mut iv)?;
@@ -227,11 +231,14 @@ impl QuickMode {
         core.transmit(&message, cx);
         let sa = (choice.protection.protocol(), choice.spi_out);
         let (limits, news) = heard(&received.notifies, sa, &choice.limits, core);
+        let path_probe = gateway_notice::may_probe(&asked.config, core)
+            && gateway_notice::has_path_probe(&received.notifies);
         let agreed = Negotiated {
             role: Role::Initiator,
             spi_in: asked.spi_in,
             cpi_in: asked.cpi_in,
             is_committed,
+            path_probe,
             limits,
             news,
             local: asked.pair.local,
@@ -291,10 +298,7 @@ impl QuickMode {
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
         }
-        if let Some(told) = request.choice.told {
-            let protocol = request.choice.protection.protocol();
-            lifetimes::put(told, protocol, spi_in, &mut covered);
-        }
+        let path_probe = request.put_notifies(spi_in, core, &mut covered);
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
@@ -304,6 +308,7 @@ impl QuickMode {
             spi_in,
             cpi_in,
             is_committed: false,
+            path_probe,
             limits: request.choice.limits.clone(),
             news: News::default(),
             local: request.local,
@@ -528,6 +533,7 @@ struct Negotiated<'a> {
     cpi_in: Option<Cpi>,
     /// The responder will say when it is ready for packets.
     is_committed: bool,
+    path_probe: bool,
     limits: Limits,
     news: News,
     local: TrafficSelector,
@@ -565,6 +571,8 @@ impl Negotiated<'_> {
             mode: self.choice.mode,
             esn: self.choice.esn,
             ipcomp: self.choice.ipcomp(self.cpi_in),
+            path_probe: self.path_probe,
+            notices: gateway_notice::is_agreed(core),
             limits: self.limits,
             news: self.news,
             rank: lifetimes::rank(core),
@@ -594,6 +602,20 @@ const UNFIT_KEY: FailureReason =
     FailureReason::PeerMisbehaved("key exchange does not fit the proposal");
 
 impl Request<'_, '_> {
+    /// How long we keep the child, if that is less, and that probes of the path are answered, which comes
+    /// back.
+    fn put_notifies(&self, spi_in: Spi, core: &Core, covered: &mut ChainBuilder) -> bool {
+        if let Some(told) = self.choice.told {
+            lifetimes::put(told, self.choice.protection.protocol(), spi_in, covered);
+        }
+        let is_said = gateway_notice::has_path_probe(&self.received.notifies);
+        let agrees = is_said && gateway_notice::may_probe(self.config, core);
+        if agrees {
+            gateway_notice::put_path_probe(spi_in, covered);
+        }
+        agrees
+    }
+
     /// The identities of the answer: those of the request, or what of them we take.
     fn put_ids(&self, covered: &mut ChainBuilder) {
         if self.narrowed {

@@ -323,7 +323,7 @@ impl Child {
             encap: agreed.encap,
             lifetime,
             replay_window: config.replay_window,
-            icmp: config.icmp,
+            icmp: config.icmp.clone(),
             dscp: config.dscp,
             ecn: config.ecn,
             df: config.df,

@@ -4,7 +4,7 @@
 //! notifies with what the refusing side would accept ([`Hints`]), so that both operators see the
 //! difference; they are sent and believed only after authentication.
 
-use adit_db::{Aggfrag, ChildConfig, ChildName, Connection, IpComp, Mode, Tfc};
+use adit_db::{Aggfrag, ChildConfig, ChildName, Connection, IpComp, Mode};
 use adit_wire::aggfrag::UseAggfrag;
 use adit_wire::esp::Spi;
 use adit_wire::iana::{ExchangeType, IpCompTransformId, NotifyType, ProtocolId};
@@ -133,7 +133,7 @@ impl ChildOffer {
     #[must_use]
     pub(crate) fn of(self, connection: &Connection, peer: PeerSoftware) -> Self {
         let shares = peer == PeerSoftware::Adit && connection.negotiates_aggfrag(&self.config);
-        let probes = peer == PeerSoftware::Adit && may_probe(&self.config);
+        let probes = peer == PeerSoftware::Adit && self.config.may_probe_path();
         Self { shares, probes, ..self }
     }
 
@@ -393,11 +393,6 @@ pub(crate) fn answer_aggfrag(
     Some(aggfrag)
 }
 
-/// Whether probes of the path MTU are possible, and their lengths give nothing away.
-fn may_probe(config: &ChildConfig) -> bool {
-    config.is_esp_only() && config.tfc == Tfc::OFF
-}
-
 /// Adds ADIT_PATH_PROBE.
 fn put_path_probe(chain: &mut ChainBuilder) {
     chain.put(&Payload::Notify(Notify::new(NotifyType::ADIT_PATH_PROBE, &[])));
@@ -410,7 +405,7 @@ pub(crate) fn answer_path_probe(
     peer: PeerSoftware,
     chain: &mut ChainBuilder,
 ) -> bool {
-    let agreed = said.by(peer).path_probe && may_probe(config);
+    let agreed = said.by(peer).path_probe && config.may_probe_path();
     if agreed {
         put_path_probe(chain);
     }

@@ -2,12 +2,7 @@
 //! where no packet of the child SA can carry them: ICMP errors (the fourth method of draft-ietf-ipsec-icmp-options-00) and
 //! the largest fragment in which packets come (draft-richardson-ipsec-pmtu-discov-02 §3).
 //!
-//! | notify, private use | data |
-//! |---|---|
-//! | ADIT_ICMP_ERROR, 40972 | an IPv4 or IPv6 packet with the error, at most 1,280 octets |
-//! | ADIT_LARGEST_FRAGMENT, 40973 | octets of the largest fragment (2) |
-//!
-//! Both name the child SA as Delete and REKEY_SA do: its protocol, and the SPI that the sender expects in
+//! What they are is in [`crate::gateway_notice`]. Both name the child SA as Delete and REKEY_SA do: its protocol, and the SPI that the sender expects in
 //! packets. ADIT_ICMP_ERROR without data in IKE_SA_INIT, beside our vendor ID, says that the peer takes
 //! them; the responder says so only to who has.
 //!
@@ -25,6 +20,7 @@ use adit_wire::ikev2::{ChainBuilder, MessageBuilder, Notify, Payload};
 use crate::context::Context;
 use crate::event::PeerSoftware;
 use crate::failure::FailureReason;
+use crate::gateway_notice;
 use crate::keymat::Role;
 use crate::output::Output;
 use crate::v2::established::{Established, Own, Task};
@@ -64,16 +60,9 @@ pub(crate) fn start(
 ) -> Result<Option<Own>, FailureReason> {
     let Some(child) = established.child(child) else { return Ok(None) };
     let (protocol, spi) = (child.protocol, child.spi_in.to_octets());
+    let (kind, data) = gateway_notice::written(notice);
     let mut chain = ChainBuilder::new();
-    let mut put = |kind, data: &[u8]| {
-        chain.put(&Payload::Notify(Notify { protocol, spi: &spi, kind, data }));
-    };
-    match notice {
-        GatewayNotice::IcmpError(packet) => put(NotifyType::ADIT_ICMP_ERROR, packet),
-        GatewayNotice::LargestFragment(octets) => {
-            put(NotifyType::ADIT_LARGEST_FRAGMENT, &octets.to_be_bytes());
-        }
-    }
+    chain.put(&Payload::Notify(Notify { protocol, spi: &spi, kind, data: &data }));
     core.request(ExchangeType::INFORMATIONAL, chain, cx.config.established, cx)?;
     // The answer says nothing but that the peer lives.
     Ok(Some(Own::Liveness))
@@ -91,7 +80,7 @@ pub(crate) fn take(
         return;
     }
     let read = |notify: &Notify<'_>| {
-        let notice = read(notify)?;
+        let notice = gateway_notice::read(notify.kind, notify.data)?;
         Some((child_of(notify.protocol, notify.spi, established)?, notice))
     };
     for (child, notice) in received.notifies.iter().filter_map(read).take(PER_MESSAGE_MAX) {
@@ -102,20 +91,6 @@ pub(crate) fn take(
 fn child_of(protocol: ProtocolId, spi: &[u8], established: &Established) -> Option<ChildSaId> {
     let spi = Spi::from_field(spi)?;
     established.child_by_peer_spi(protocol, spi).map(|child| child.id)
-}
-
-fn read(notify: &Notify<'_>) -> Option<GatewayNotice> {
-    match notify.kind {
-        NotifyType::ADIT_ICMP_ERROR => {
-            let is_sane = (1..=GatewayNotice::ICMP_MAX).contains(&notify.data.len());
-            is_sane.then(|| GatewayNotice::IcmpError(notify.data.to_vec()))
-        }
-        NotifyType::ADIT_LARGEST_FRAGMENT => {
-            let octets = <[u8; 2]>::try_from(notify.data).ok()?;
-            Some(GatewayNotice::LargestFragment(u16::from_be_bytes(octets)))
-        }
-        _ => None,
-    }
 }
 
 /// Notices that wait for the window: they keep new keys waiting for no longer than as many answers.

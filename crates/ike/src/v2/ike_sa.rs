@@ -36,7 +36,7 @@ use crate::v2::exchange::{create_child, followup, informational, rekey_ike};
 use crate::v2::message_id::Incoming;
 use crate::v2::message_id_sync;
 use crate::v2::mobike;
-use crate::v2::notification_data::{self, PeerSays};
+use crate::v2::notification_data;
 use crate::v2::protected::Message;
 use crate::v2::resumption::{self, ClientTicket, Granted, Resumable, ResumeSent};
 use crate::v2::rules::{Form, Received, RuleError};
@@ -479,8 +479,8 @@ impl IkeSa {
             Some(kind) => Err(RuleError::UnsupportedCritical(kind)),
             None => Received::read(&message.header, message.first, &message.inner),
         };
-        let says = received.as_ref().ok().and_then(|read| PeerSays::read(read, &self.core));
-        self.core.peer_says = says;
+        let said = received.as_ref().ok();
+        self.core.peer_says = said.and_then(|read| notification_data::read(read, &self.core));
         let result = match received {
             Ok(received) if is_response => self.handle_response(message, &received, cx),
             Ok(received) => self.handle_request(message, &received, cx),

@@ -1,7 +1,7 @@
 //! Notices about child SAs in the IKE SA: to whom they are sent, and which are taken.
 
-use adit_db::{ChildSaId, GatewayNotice, IcmpRed, IcmpRow, IcmpTreatment};
-use adit_ike::{Input, PacketEvent, Path};
+use adit_db::{ChildSaId, GatewayNotice, IcmpInterfaces, IcmpRed, IcmpRow, IcmpTreatment};
+use adit_ike::{IcmpHeard, Input, PacketEvent, Path};
 use adit_wire::iana::{ExchangeType, NotifyType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Flags, Header, Notify, Payload};
 use adit_wire::ip::Icmp;
@@ -98,15 +98,16 @@ fn what_is_no_notice_is_nothing() {
 }
 
 /// CHECKLIST PM-29, M03: an ICMP message from outside asks for a sign of life, if the tunnel hears messages of
-/// its row; so does what the packet engine has heard about an ESP packet.
+/// its row, and by the interface by which it came; so does what the packet engine has heard about an ESP packet.
 #[test]
 fn the_red_column_says_what_prompts_a_question() {
-    let host_unreachable = Some(Icmp { kind: 3, code: 1 });
-    let port_unreachable = Some(Icmp { kind: 3, code: 3 });
+    let heard =
+        |code, by: &str| Some(IcmpHeard { icmp: Icmp { kind: 3, code }, by: Some(by.to_owned()) });
     let mut deaf = connections();
     let row = IcmpRow::named("host-unreachable").unwrap();
     let rules = &mut deaf[0].children[0].icmp;
     rules.set(row, IcmpTreatment { red: IcmpRed::Discard, ..rules.treatment(row) });
+    rules.interfaces = IcmpInterfaces::new(vec!["wan0".parse().unwrap()], Vec::new());
     let mut pair = Pair::new(Default::default(), deaf);
     pair.left.initiate(pair.now);
     pair.run();
@@ -114,8 +115,10 @@ fn the_red_column_says_what_prompts_a_question() {
     let info = pair.left.established().remove(0);
     let way = Path::udp(info.local, info.remote);
     let cases = [
-        (Input::Unreachable(way, host_unreachable), false),
-        (Input::Unreachable(way, port_unreachable), true),
+        (Input::Unreachable(way, heard(1, "wan0")), false),
+        (Input::Unreachable(way, heard(3, "lan0")), false),
+        (Input::Unreachable(way, heard(3, "lo")), true),
+        (Input::Unreachable(way, heard(3, "wan0")), true),
         (Input::Unreachable(way, None), true),
         (Input::Packet(PacketEvent::Doubted { child }), true),
     ];

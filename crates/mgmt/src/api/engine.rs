@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::icmp::IcmpSetting;
+
 /// Answer to `adit-engine`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct EngineReport {
@@ -14,6 +16,10 @@ pub struct EngineReport {
     /// Who negotiates.
     #[serde(default)]
     pub ike: EngineIke,
+    /// What becomes of ICMP messages at tunnels where that is not as by default; the first
+    /// [`ICMP_SETTINGS_MAX`](super::ICMP_SETTINGS_MAX).
+    #[serde(default)]
+    pub icmp: Vec<IcmpSetting>,
 }
 
 /// The threads that run IKE.

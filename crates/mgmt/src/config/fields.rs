@@ -30,6 +30,9 @@ pub(super) type Row = (Placed<String>, Vec<Placed<String>>);
 /// A name and its text.
 pub(super) type Pair = (Placed<String>, Placed<String>);
 
+/// Tables of texts by name, and lists of texts by name that stand among them.
+pub(super) type Tables = (Vec<(Placed<String>, Vec<Pair>)>, Vec<Row>);
+
 /// A string or an integer of a list.
 pub(super) enum Item {
     Text(String),
@@ -129,11 +132,17 @@ impl<'a> Fields<'a> {
         Some(rows)
     }
 
-    /// Takes a table of tables of strings: their rows, by name.
-    pub(super) fn tables(&mut self, key: &'static str) -> Option<Vec<(Placed<String>, Vec<Pair>)>> {
+    /// Takes a table of tables of strings: their rows, by name. Names among `lists` have lists of strings
+    /// instead.
+    pub(super) fn tables(&mut self, key: &'static str, lists: &[&str]) -> Option<Tables> {
         let value = self.take(key)?;
-        let mut tables = Vec::new();
+        let (mut tables, mut listed) = (Vec::new(), Vec::new());
         for (name, value) in self.rows(value, &format!("a table, [{key}]"))? {
+            if lists.contains(&name.value.as_str()) {
+                let texts = self.list(&format!("{key}.{}", name.value), value);
+                listed.extend(texts.map(|texts| (name, texts)));
+                continue;
+            }
             let wanted = format!("a table, [{key}.{}]", name.value);
             let mut pairs = Vec::new();
             for (name, value) in self.rows(value, &wanted).unwrap_or_default() {
@@ -141,7 +150,7 @@ impl<'a> Fields<'a> {
             }
             tables.push((name, pairs));
         }
-        Some(tables)
+        Some((tables, listed))
     }
 
     fn rows(

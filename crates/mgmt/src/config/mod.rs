@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_crypto::{KemKey, Secret};
-use adit_db::{Connection, OperatorPolicy};
+use adit_db::{Connection, InterfaceName, OperatorPolicy};
 use adit_pki::PrivateKey;
 
 use self::memo::Memo;
@@ -86,6 +86,15 @@ pub struct Configuration {
     pub warnings: Vec<ConfigError>,
 }
 
+impl Configuration {
+    /// Warns of interfaces that files name and the host does not have, now.
+    pub fn warn_of_interfaces(&mut self, exists: impl Fn(&str) -> bool) {
+        let named = self.tunnels.values().flat_map(|tunnel| &tunnel.interfaces);
+        let missing = named.filter(|named| !exists(named.name.as_str()));
+        self.warnings.extend(missing.map(|named| named.missing.clone()));
+    }
+}
+
 /// One tunnel.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -99,8 +108,19 @@ pub struct Tunnel {
     pub key: Option<PrivateKey>,
     /// The static ML-KEM key, if peers make ciphertexts for it. Its name is in the connection.
     pub kem_key: Option<KemKey>,
+    /// Interfaces that its file names and that somebody else makes.
+    pub interfaces: Vec<NamedInterface>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// An interface of the host that a file names.
+#[derive(Debug)]
+pub struct NamedInterface {
+    /// The name.
+    pub name: InterfaceName,
+    /// What is said if there is none.
+    pub missing: ConfigError,
 }
 
 /// The pre-shared key of a tunnel.

@@ -114,6 +114,11 @@ impl<'a> Mistake<'a> {
         self
     }
 
+    /// The same as a warning, which prevents nothing.
+    pub(super) fn warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
+    }
+
     /// Words beside the caret.
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();

@@ -115,7 +115,7 @@ fn read_fields<'a>(
     child.turbo = turbo.as_ref().is_none_or(|turbo| turbo.value);
     kernel::read(fields, connection.engine, &mut child);
     outer_header::read(fields, &mut child);
-    icmp::read(fields, turbo, &mut child);
+    let interfaces = icmp::read(fields, connection.engine, turbo, &mut child);
     path_mtu::read(fields, connection.engine, &mut child);
     idle::read(fields, &mut child);
     pfp::read(fields, &mut child);
@@ -145,7 +145,7 @@ fn read_fields<'a>(
     let connection = Arc::new(connection);
     let (secret, MoreSecrets { ppk, second, .. }) = (secret?, more_secrets?);
     let more_secrets = MoreSecrets { ppk, second, ..access_secrets };
-    let tunnel = Tunnel { connection, secret, more_secrets, key, kem_key, origin };
+    let tunnel = Tunnel { connection, secret, more_secrets, key, kem_key, interfaces, origin };
     Some(Draft { file: fields.file, tunnel, local, remote, over })
 }
 

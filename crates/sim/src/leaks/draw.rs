@@ -380,7 +380,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         },
         lifetime: Lifetime::NONE,
         replay_window: sa.replay_window,
-        icmp: sa.icmp,
+        icmp: sa.icmp.clone(),
         dscp: sa.dscp,
         ecn: sa.ecn,
         df: sa.df,

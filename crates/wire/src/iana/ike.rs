@@ -20,6 +20,7 @@ registry! {
         AGGRESSIVE_MODE = 4, "Aggressive Mode";
         TRANSACTION = 6, "Transaction";
         QUICK_MODE = 32, "Quick Mode";
+        NEW_GROUP_MODE = 33, "New Group Mode";
         IKE_SA_INIT = 34, "IKE_SA_INIT";
         IKE_AUTH = 35, "IKE_AUTH";
         CREATE_CHILD_SA = 36, "CREATE_CHILD_SA";

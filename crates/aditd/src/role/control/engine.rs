@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use adit_mgmt::api::{self, EngineHalf, EngineIke, EngineReport, SCHEMA};
+use adit_mgmt::api::{
+    self, EngineHalf, EngineIke, EngineReport, ICMP_SETTINGS_MAX, SCHEMA, icmp_settings,
+};
 use adit_mgmt::vici::answer::Outcome;
 
 use super::gathered::Gathered;
@@ -78,7 +80,10 @@ impl Running {
             return;
         };
         let (outbound, inbound, ike) = (*outbound, *inbound, *ike);
-        let report = EngineReport { schema: SCHEMA, outbound, inbound, ike };
+        let tunnels = self.store.tunnels.values();
+        let icmp = tunnels.flat_map(|tunnel| icmp_settings(&tunnel.connection, &tunnel.context));
+        let icmp = icmp.take(ICMP_SETTINGS_MAX).collect();
+        let report = EngineReport { schema: SCHEMA, outbound, inbound, ike, icmp };
         self.answer(client, api::to_message(&report));
         self.take_commands(client);
     }

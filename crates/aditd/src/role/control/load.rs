@@ -19,6 +19,7 @@ use adit_mgmt::vici::{Event, Section, conn};
 use tracing::{error, info, warn};
 
 use adit_sys::file::{read_texts, read_with_mode};
+use adit_sys::icmp_errors::has_interface;
 use adit_sys::thread::spawn_scoped_named;
 
 use super::Running;
@@ -100,6 +101,7 @@ impl Running {
                 return report;
             }
         };
+        configuration.warn_of_interfaces(has_interface);
         report.problems = configuration.warnings.iter().map(ConfigError::to_problem).collect();
         let unfit = choose_engines(&mut configuration, self.role.links.has_many_packet_threads());
         if !unfit.is_empty() {

@@ -35,7 +35,7 @@ use super::membership::Memberships;
 use super::{buffers, tell_ike, tun_paths};
 use crate::message::{Fleet, SocketNumber, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::raw_esp;
-use crate::role::{ERRORS_IN_A_ROW, errors};
+use crate::role::{ERRORS_IN_A_ROW, errors, icmp_heard};
 use crate::shards::ShardLinks;
 
 /// What the thread needs from its parent.
@@ -416,9 +416,9 @@ impl Running {
         let Some(socket) = socket_of(&self.role, &self.connections, source) else { return true };
         for problem in errors(socket) {
             self.complaints += 1;
-            if let SocketError::Unreachable { remote, icmp, .. } = problem {
+            if let SocketError::Unreachable { remote, .. } = problem {
                 let path = Path::udp(socket.local(), remote);
-                self.role.shards.try_push_unreachable(path, icmp);
+                self.role.shards.try_push_unreachable(path, icmp_heard(&problem).as_ref());
             }
         }
         self.role.shards.ring();

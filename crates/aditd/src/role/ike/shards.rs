@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use adit_db::{ChildSaId, Connection, ConnectionName};
 use adit_ike::{
-    Command, ConnectionInfo, Event, Failure, IkeSaCounts, IkeSaInfo, JobId, Output, PacketEvent,
-    Path, RequestId, Tidings,
+    Command, ConnectionInfo, Event, Failure, IcmpHeard, IkeSaCounts, IkeSaInfo, JobId, Output,
+    PacketEvent, Path, RequestId, Tidings,
 };
 use adit_mgmt::api::{EngineIke, EngineTcp, IkeThread};
 use adit_sys::clock;
-use adit_wire::ip::Icmp;
 
 use super::Running;
 use super::places::Places;
@@ -145,9 +144,9 @@ impl Running {
     }
 
     /// Takes an ICMP error of UDP 500.
-    pub(super) fn unreachable(&mut self, path: Path, icmp: Option<Icmp>, now: Instant) {
+    pub(super) fn unreachable(&mut self, path: Path, icmp: Option<IcmpHeard>, now: Instant) {
         for number in 0..self.shards.count() {
-            self.offer(number, Input::Unreachable(path, icmp), now);
+            self.offer(number, Input::Unreachable(path, icmp.clone()), now);
         }
     }
 

@@ -6,11 +6,13 @@ use super::super::encryption;
 use super::super::informational;
 use super::super::lifetimes;
 use super::super::lifetimes::News;
+use super::super::notification_data;
 use super::super::quick_mode::QuickMode;
 use super::super::received::Received;
 use super::{Established, Input, into_input, is_authentic, opened};
 use crate::command::Path;
 use crate::context::Context;
+use crate::output::Output;
 use adit_wire::esp::Spi;
 use adit_wire::iana::doi::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
@@ -62,10 +64,15 @@ impl Established {
         core.peer_has_dpd |= received.notifies.iter().any(|it| it.kind == NotifyType::R_U_THERE);
         let mut inputs = Vec::new();
         for notify in &received.notifies {
+            core.peer_says =
+                core.peer_says.take().or_else(|| notification_data::read(notify, core));
             inputs.extend(self.handle_notify(notify, core, cx));
             inputs.extend(self.handle_connected(id, notify, children));
             inputs.extend(self.handle_lifetime(notify, core));
             inputs.extend(news_of_child(notify, core, children));
+            if let Some((child, notice)) = self.notices.take(notify, children, core) {
+                cx.out.push(Output::Notice { child, notice });
+            }
         }
         for delete in &received.deletes {
             if delete.deletes_isakmp_sa(core.cookie_i, core.cookie_r) {

@@ -3,11 +3,13 @@
 use adit_db::{IcmpCarry, IcmpPassage, IcmpRed, IcmpRow, IcmpRules, SecurityFailures, Transit};
 
 use super::{FIVE_LINES, good, with};
+use crate::api::icmp_settings;
 
 /// CHECKLIST PM-27: by setting.
 #[test]
 fn each_row_is_a_setting() {
-    let read = |lines: &str| good(&format!("{FIVE_LINES}\n{lines}\n")).connection.children[0].icmp;
+    let read =
+        |lines: &str| good(&format!("{FIVE_LINES}\n{lines}\n")).connection.children[0].icmp.clone();
     assert_eq!(read(""), IcmpRules::default());
     assert_eq!(read("icmp_errors = \"explicit\"").errors, IcmpPassage::Explicit);
     assert_eq!(read("icmp_errors = \"discard\"").errors, IcmpPassage::Discard);
@@ -90,7 +92,7 @@ fn what_comes_from_outside_is_a_setting_of_each_row() {
         let number = IcmpRow::named(row.key).unwrap();
         for (word, red) in IcmpRed::WORDS_OF_ERRORS {
             let lines = format!("{FIVE_LINES}\n[icmp]\n{} = {{ red = \"{word}\" }}\n", row.key);
-            let icmp = good(&lines).connection.children[0].icmp;
+            let icmp = good(&lines).connection.children[0].icmp.clone();
             let mut expected = row.default;
             expected.red = red;
             assert_eq!(icmp.treatment(number), expected, "{}", row.key);
@@ -119,4 +121,72 @@ fn what_carries_errors_is_a_setting() {
     "#);
     let word = with("icmp_carry = \"ikev2\"");
     assert!(word.contains("did you mean \"ike\"?"), "{word}");
+}
+
+/// Interfaces have colours by name; one that is missing is a warning, as it may come later.
+#[test]
+fn interfaces_are_red_or_black_by_name() {
+    let lines =
+        "[icmp]\nred = [\"wan0\", \"wan1\"]\nblack = \"lan0\"\ntoo-big = { red = \"prompt\" }";
+    let tunnel = good(&format!("{FIVE_LINES}\n{lines}\n"));
+    let icmp = &tunnel.connection.children[0].icmp;
+    assert_eq!(icmp.interfaces.to_string(), "red wan0 wan1, black lan0");
+    let names: Vec<&str> = tunnel.interfaces.iter().map(|named| named.name.as_str()).collect();
+    assert_eq!(names, ["lan0", "wan0", "wan1"]);
+    insta::assert_snapshot!(tunnel.interfaces[0].missing.render(false), @r#"
+        warning[E510]: berlin: there is no interface `lan0` now
+         --> tunnels/berlin.toml:7:9
+          |
+        7 | black = "lan0"
+          |         ^^^^^^ named as black
+          |
+          = help: see `ip link` for the names; if it comes later, this is no mistake
+    "#);
+    assert_eq!(tunnel.interfaces[0].missing.place.line, Some(7));
+
+    let twice = with("[icmp]\nred = [\"wan0\"]\nblack = [\"wan0\"]");
+    assert!(twice.contains("`wan0` is named twice"), "{twice}");
+    let name = with("[icmp]\nred = [\"a name that is too long\"]");
+    assert!(name.contains("`a name that is too long` is no interface"), "{name}");
+    let none = with("[icmp]\nred = []");
+    assert!(none.contains("`icmp.red` must not be empty"), "{none}");
+    let table = with("[icmp]\nred = { wan0 = \"discard\" }");
+    assert!(table.contains("a string or a list of strings"), "{table}");
+    let kernel = with("engine = \"kernel\"\n[icmp]\nred = [\"wan0\"]");
+    assert!(kernel.contains("the kernel asks nobody where ICMP comes from"), "{kernel}");
+    let many: Vec<String> = (0..17).map(|number| format!("\"e{number}\"")).collect();
+    let many = with(&format!("[icmp]\nblack = [{}]", many.join(", ")));
+    assert!(many.contains("more than 16 interfaces"), "{many}");
+}
+
+/// What is not as by default is told with its place, and nothing else.
+#[test]
+fn settings_are_told_with_their_place() {
+    let told = |lines: &str| {
+        let tunnel = good(&format!("{FIVE_LINES}\n{lines}\n"));
+        let settings = icmp_settings(&tunnel.connection, &tunnel.context());
+        let each = settings.into_iter().map(|one| {
+            assert_eq!(one.tunnel, "berlin");
+            format!("{} = {} by {}", one.setting, one.value, one.source)
+        });
+        each.collect::<Vec<_>>()
+    };
+    assert_eq!(told(""), Vec::<String>::new());
+    assert_eq!(told("[icmp]\nhost-unreachable = { red = \"prompt\" }"), Vec::<String>::new());
+    let lines = "icmp_errors = \"implicit\"\nicmp_carry = \"ike\"\n[icmp]\nred = [\"wan0\"]\n\
+                 echo-request = { black = \"discard\", tunnel = \"discard\" }\n\
+                 too-big = { red = \"prompt\" }";
+    assert_eq!(
+        told(lines),
+        [
+            "icmp_carry = ike by tunnels/berlin.toml:6",
+            "interfaces = red wan0 by tunnels/berlin.toml:7",
+            "too-big = red prompt by tunnels/berlin.toml:7",
+            "echo-request = black discard, tunnel discard by tunnels/berlin.toml:7",
+        ]
+    );
+    let kernel = told("engine = \"kernel\"");
+    assert_eq!(kernel.len(), 1);
+    assert!(kernel[0].starts_with("notices = none: the kernel joins fragments"), "{kernel:?}");
+    assert!(kernel[0].ends_with(" by the kernel is the engine"), "{kernel:?}");
 }

@@ -8,18 +8,26 @@
 //! security_failures = "inside"
 //!
 //! [icmp]
+//! red = ["wan0"]
 //! host-admin-prohibited = { black = "discard" }
 //! ```
 
 use adit_db::{
-    ChildConfig, IcmpCarry, IcmpPassage, IcmpRed, IcmpRow, Mode, SecurityFailures, Transit,
+    ChildConfig, Engine, IcmpCarry, IcmpInterfaces, IcmpPassage, IcmpRed, IcmpRow, InterfaceName,
+    Mode, SecurityFailures, Transit,
 };
 
-use super::super::fields::{Fields, Pair, Placed};
+use super::super::NamedInterface;
+use super::super::fields::{Fields, Pair, Placed, Row};
 use super::super::report::Mistake;
 
-/// Reads the keys; the mode has been read, and `turbo`.
-pub(super) fn read(fields: &mut Fields<'_>, turbo: Option<Placed<bool>>, child: &mut ChildConfig) {
+/// Reads the keys; the mode has been read, the engine and `turbo`. The interfaces that are named come back.
+pub(super) fn read(
+    fields: &mut Fields<'_>,
+    engine: Engine,
+    turbo: Option<Placed<bool>>,
+    child: &mut ChildConfig,
+) -> Vec<NamedInterface> {
     if let Some(errors) = fields.word("icmp_errors", &IcmpPassage::WORDS) {
         child.icmp.errors = errors.value;
     }
@@ -28,13 +36,77 @@ pub(super) fn read(fields: &mut Fields<'_>, turbo: Option<Placed<bool>>, child: 
         child.icmp.security_failures = failures.value;
     }
     read_transit(fields, turbo, child);
-    for (name, sides) in fields.tables("icmp").unwrap_or_default() {
+    let (rows, colours) = fields.tables("icmp", &COLOURS).unwrap_or_default();
+    for (name, sides) in rows {
         match IcmpRow::named(&name.value) {
             Some(number) => read_row(fields, &name, number, sides, child),
             None => unknown_row(fields, name),
         }
     }
+    read_interfaces(fields, engine, colours, child)
 }
+
+/// `red` and `black` beside the rows: interfaces that are outside, and inside.
+fn read_interfaces(
+    fields: &mut Fields<'_>,
+    engine: Engine,
+    colours: Vec<Row>,
+    child: &mut ChildConfig,
+) -> Vec<NamedInterface> {
+    let (mut red, mut black, mut named) = (Vec::new(), Vec::new(), Vec::<NamedInterface>::new());
+    for (colour, names) in colours {
+        if engine == Engine::Kernel {
+            fields.mistake(
+                Mistake::new(colour.span.clone(), "the kernel asks nobody where ICMP comes from")
+                    .label("only the engine of our own obeys this")
+                    .help("leave it out, or write engine = \"userspace\""),
+            );
+        }
+        if let Some(one) = names.get(IcmpInterfaces::NAMES_MAX) {
+            let most = IcmpInterfaces::NAMES_MAX;
+            fields.mistake(Mistake::new(one.span.clone(), format!("more than {most} interfaces")));
+        }
+        let of_colour = if colour.value == "red" { &mut red } else { &mut black };
+        for name in names.into_iter().take(IcmpInterfaces::NAMES_MAX) {
+            let Some(interface) = read_interface(fields, &name) else { continue };
+            if named.iter().any(|other| other.name == interface) {
+                fields.mistake(
+                    Mistake::new(name.span, format!("`{interface}` is named twice"))
+                        .label("an interface has one colour")
+                        .help("leave one of the two out"),
+                );
+                continue;
+            }
+            let missing =
+                Mistake::new(name.span, format!("there is no interface `{interface}` now"))
+                    .label(format!("named as {}", colour.value))
+                    .help("see `ip link` for the names; if it comes later, this is no mistake")
+                    .warning()
+                    .render(fields.file);
+            named.push(NamedInterface { name: interface.clone(), missing });
+            of_colour.push(interface);
+        }
+    }
+    child.icmp.interfaces = IcmpInterfaces::new(red, black);
+    named
+}
+
+fn read_interface(fields: &mut Fields<'_>, name: &Placed<String>) -> Option<InterfaceName> {
+    match name.value.parse() {
+        Ok(interface) => Some(interface),
+        Err(error) => {
+            fields.mistake(
+                Mistake::new(name.span.clone(), format!("`{}` is no interface", name.value))
+                    .label(error.to_string())
+                    .help("`ip link` shows the names"),
+            );
+            None
+        }
+    }
+}
+
+/// What has a list of interfaces beside the rows.
+const COLOURS: [&str; 2] = ["red", "black"];
 
 /// What carries errors that no network of the tunnel contains; it has use only where those pass.
 fn read_carry(fields: &mut Fields<'_>, child: &mut ChildConfig) {

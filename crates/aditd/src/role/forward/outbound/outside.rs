@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adit_dataplane::{Complaint, Outbound};
-use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket};
+use adit_sys::icmp_errors::{ICMP_HEADROOM, RouterSocket, interface_name};
 use adit_sys::{BATCH_MAX, BatchIo};
 use adit_wire::PacketBuf;
 use tracing::{debug, info};
@@ -12,6 +12,8 @@ use tracing::{debug, info};
 pub(super) struct Outside {
     io: BatchIo,
     packets: Vec<PacketBuf>,
+    /// By which interfaces they came.
+    interfaces: Vec<u32>,
     /// Security failures that may be true.
     failures: u64,
 }
@@ -22,7 +24,8 @@ impl Outside {
         let count = if sockets.is_empty() { 0 } else { BATCH_MAX };
         let packet = || PacketBuf::with_capacity(ICMP_HEADROOM, MESSAGE_OCTETS);
         let packets = (0..count).map(|_| packet()).collect();
-        Self { io: BatchIo::new(ICMP_HEADROOM), packets, failures: 0 }
+        let interfaces = Vec::with_capacity(count);
+        Self { io: BatchIo::new(ICMP_HEADROOM), packets, interfaces, failures: 0 }
     }
 
     /// Reads some of what waits: anybody can send more than that. `elsewhere` gets what is about a packet
@@ -35,16 +38,18 @@ impl Outside {
         elsewhere: impl Fn(&[u8]),
     ) {
         for socket in sockets {
-            let got = match socket.recv_batch(&mut self.io, &mut self.packets) {
+            let Self { io, packets, interfaces, .. } = self;
+            let got = match socket.recv_by(io, packets, interfaces) {
                 Ok(got) => got,
                 Err(error) => {
                     debug!(%error, "receiving ICMP failed");
                     continue;
                 }
             };
-            for packet in self.packets.iter().take(got) {
+            for (packet, number) in self.packets.iter().zip(&self.interfaces).take(got) {
                 let from = packet.meta.remote.ip();
-                match engine.handle_icmp(packet.data(), now) {
+                let name = || interface_name(*number);
+                match engine.handle_icmp_by(packet.data(), name, now) {
                     Complaint::Believed => debug!(%from, "a router says that packets are too big"),
                     Complaint::Prompted => {
                         debug!(%from, "somebody says that packets do not arrive")
