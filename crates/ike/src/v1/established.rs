@@ -31,7 +31,6 @@ use super::gateway_notice::Notices;
 use super::informational;
 use super::keys::Iv;
 use super::lifetimes::{self, News};
-use super::nat;
 use super::new_group;
 use super::notification_data;
 use super::pairs::{self, Pair};
@@ -462,7 +461,6 @@ impl Established {
         }
         core.hear(path, cx.now);
         self.is_unconfirmed = false;
-        nat::follow(&received, core, cx);
         let is_committed = header.flags.contains(Flags::COMMIT);
         self.begin((id, is_committed), octets, &received, &iv, core, children, cx)
     }

@@ -8,11 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use adit_crypto::Hash;
 use adit_db::{Connection, Encap, Hosts, Mode};
-use adit_wire::doi::Phase2Transform;
 use adit_wire::iana::doi::EncapsulationMode;
 use adit_wire::iana::isakmp::PayloadType;
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::isakmp::{ChainBuilder, NatOriginalAddress, Sa, Vendor};
+use adit_wire::isakmp::{ChainBuilder, NatOriginalAddress, Vendor};
 
 use crate::command::Path;
 use crate::context::Context;
@@ -211,41 +210,6 @@ pub(crate) fn may_float_to(path: Path, core: &Core, cx: &Context<'_>) -> bool {
 /// may have another mapping.
 pub(crate) fn may_move_to(path: Path, core: &Core) -> bool {
     core.nat.peer_is_behind_nat && !path.is_tcp() && path.local == core.path.local
-}
-
-/// Responder of a quick mode: goes by what its authentic first message says about ESP in UDP.
-///
-/// Nobody authenticates the hashes of phase 1, so one that was spoilt on its way leaves the ends with two
-/// beliefs, and none of their quick modes would ever fit. What is spoilt shows a NAT where there is none, never
-/// none where there is one, so either may be followed: UDP where IKE is between the NAT ports, as it has to
-/// be for that, and none where the initiator of phase 1 has not gone there or the peer has not sent it there.
-pub(crate) fn follow(request: &Received<'_>, core: &mut Core, cx: &Context<'_>) {
-    let is_ours = is_in_udp(core.nat, &core.connection);
-    let Some(is_theirs) = request.sa.as_ref().and_then(offers_udp) else { return };
-    let is_at_nat_port = core.path.local.port() == cx.config.nat_port;
-    let fits = match is_theirs {
-        true => is_at_nat_port,
-        false => !is_at_nat_port || core.role.is_initiator(),
-    };
-    let may_follow = core.connection.encap == Encap::Auto && core.nat_numbers.is_some();
-    if is_ours == is_theirs || !fits || !may_follow {
-        return;
-    }
-    core.nat.supported = true;
-    core.nat.peer_is_behind_nat = is_theirs;
-    core.nat.we_are_behind_nat &= is_theirs;
-}
-
-/// Whether all that is offered has ESP in UDP, or nothing has; `None` if it is one as well as the other.
-fn offers_udp(sa: &Sa<'_>) -> Option<bool> {
-    let transforms = sa.proposals.iter().flat_map(|proposal| {
-        let read = |transform| Phase2Transform::read(proposal.protocol, transform).ok();
-        proposal.transforms.iter().filter_map(read)
-    });
-    let mut modes =
-        transforms.filter_map(|transform| transform.mode).map(EncapsulationMode::is_udp);
-    let first = modes.next()?;
-    modes.all(|is_udp| is_udp == first).then_some(first)
 }
 
 // ---- Transport mode ----
