@@ -359,6 +359,13 @@ mod tests {
 
     use super::*;
 
+    /// Each direction of each SA has one of both.
+    #[test]
+    fn meters_stay_small() {
+        let (meter, plan) = (size_of::<Meter>(), size_of::<Plan>());
+        assert!(meter <= 88 && plan <= 88, "{meter} {plan}");
+    }
+
     //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
     //= type=test
     //# the sender MUST NOT send a packet on an SA if doing so would cause the
