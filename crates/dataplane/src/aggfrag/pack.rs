@@ -57,6 +57,11 @@ impl Packer {
         self.payload_len = self.payload_most.min(payload_max).max(PAYLOAD_MIN);
     }
 
+    /// Whether a packet of so many octets fills a payload, and none is begun.
+    fn is_filled_by(&self, octets: usize) -> bool {
+        self.begun.is_none() && self.payload_len == octets.saturating_add(AggfragHeader::LEN)
+    }
+
     /// Octets that the payload begun takes.
     fn room(&self) -> usize {
         let used = self.begun.as_ref().map(|begun| begun.packet.len());
@@ -80,6 +85,7 @@ impl OutboundSa {
 
     /// Makes that, if packets share others.
     #[cold]
+    #[inline(never)]
     pub(crate) fn make_packer(&mut self) {
         self.aggfrag = self.new_packer().map(Box::new);
     }
@@ -102,14 +108,17 @@ impl OutboundSa {
 
     /// Whether a packet of so many octets fills a payload, and none is begun.
     pub(crate) fn fills_payload(&self, octets: usize) -> bool {
-        let fills = |packer: &Packer| {
-            packer.begun.is_none()
-                && packer.payload_len == octets.saturating_add(AggfragHeader::LEN)
-        };
         match &self.aggfrag {
-            Some(packer) => fills(packer),
-            None => self.is_aggfrag() && self.new_packer().as_ref().is_some_and(fills),
+            Some(packer) => packer.is_filled_by(octets),
+            None => self.fills_first_payload(octets),
         }
+    }
+
+    /// Apart, so that its stack is not that of the packets after the first.
+    #[cold]
+    #[inline(never)]
+    fn fills_first_payload(&self, octets: usize) -> bool {
+        self.new_packer().is_some_and(|packer| packer.is_filled_by(octets))
     }
 
     /// Seals a packet that fills a payload in its own buffer.
