@@ -1,5 +1,5 @@
-//! What an SA has to remember of packets that do not simply pass. Most SAs of a gateway carry nothing most
-//! of the time, so there is none of it before there is something to be remembered.
+//! What an SA has to remember of packets that do not simply pass (RFC 4301 §4.4.2). Most SAs of a gateway
+//! carry nothing most of the time, so there is none of it before there is something to be remembered.
 
 use std::time::{Duration, Instant};
 
