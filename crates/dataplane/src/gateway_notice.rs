@@ -39,32 +39,34 @@ impl Notices {
     }
 }
 
-/// What the IKE SA carries of an SA's.
+/// What the IKE SA carries of an SA's; in one octet, as every SA has it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ByIke {
-    /// The peer takes notices.
-    is_taken: bool,
-    /// Errors that pass implicitly go that way, whatever the SA could carry.
-    has_errors: bool,
-    /// The peers have not agreed on messages in the SA, or those would not say how long packets may be.
-    has_reports: bool,
-}
+pub(crate) struct ByIke(u8);
+
+/// The peer takes notices.
+const TAKEN: u8 = 0b1;
+/// Errors that pass implicitly go that way, whatever the SA could carry.
+const ERRORS: u8 = 0b10;
+/// The peers have not agreed on messages in the SA, or those would not say how long packets may be.
+const REPORTS: u8 = 0b100;
 
 impl ByIke {
-    pub(crate) const NONE: Self = Self { is_taken: false, has_errors: false, has_reports: false };
-
     pub(crate) fn of(sa: &ChildSa) -> Self {
-        let talks = sa.path_probe && !sa.encap.tcp && sa.tfc == Tfc::OFF;
-        Self {
-            is_taken: sa.notices,
-            has_errors: sa.notices && sa.icmp.carry == IcmpCarry::Ike,
-            has_reports: sa.notices && !talks,
+        if !sa.notices {
+            return Self(0);
         }
+        let talks = sa.path_probe && !sa.encap.tcp && sa.tfc == Tfc::OFF;
+        let errors = if sa.icmp.carry == IcmpCarry::Ike { ERRORS } else { 0 };
+        Self(TAKEN | errors | if talks { 0 } else { REPORTS })
+    }
+
+    fn has(self, what: u8) -> bool {
+        self.0 & what != 0
     }
 
     /// Whether the IKE SA has an error that passes implicitly; `fits` says whether the SA could carry it.
     pub(crate) fn has_error(self, fits: bool) -> bool {
-        self.has_errors || (self.is_taken && !fits)
+        self.has(ERRORS) || (self.has(TAKEN) && !fits)
     }
 }
 
@@ -159,7 +161,7 @@ impl OutboundSa {
     /// Whether the IKE SA says in which fragments its packets come: nothing else would.
     fn reports_by_ike(&self) -> bool {
         let by_ike = self.by_ike();
-        by_ike.has_reports || (by_ike.is_taken && self.outer_policy().is_some())
+        by_ike.has(REPORTS) || (by_ike.has(TAKEN) && self.outer_policy().is_some())
     }
 }
 

@@ -219,8 +219,7 @@ impl Outbound {
     /// Whether one more message about an SA may have an effect.
     fn may_complain(&mut self, child: ChildSaId, now: Instant) -> bool {
         let Some(sa) = self.sad.by_child(child) else { return false };
-        let talk = sa.talk().get_or_insert_default();
-        let one = talk.complaints.spend(PER_SA, PER_SA_INTERVAL, now);
+        let one = sa.talk().complaints.spend(PER_SA, PER_SA_INTERVAL, now);
         one && self.complaints.spend(IN_ALL, IN_ALL_INTERVAL, now)
     }
 }

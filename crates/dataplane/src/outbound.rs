@@ -519,12 +519,14 @@ impl Outbound {
             return self.seal_long(packet, slot, limit, now);
         }
         let sealed = match self.sad.get(slot) {
+            Some(sa) if !sa.is_aggfrag() => {
+                sa.seal_plain(packet, look, now, &mut self.events).map(|()| Verdict::Send)
+            }
             // It overtakes nothing: these are sent before what is shared.
             Some(sa) if self.slots.is_idle() && sa.fills_payload(packet.len()) => {
                 sa.seal_payload(packet, look.class, now, &mut self.events).map(|()| Verdict::Send)
             }
-            Some(sa) if sa.is_aggfrag() => self.pack(slot, packet, look, now),
-            Some(sa) => sa.seal_plain(packet, look, now, &mut self.events).map(|()| Verdict::Send),
+            Some(_) => self.pack(slot, packet, look, now),
             None => Err(DropReason::NoSa),
         };
         match sealed {
@@ -732,9 +734,7 @@ impl Outbound {
     /// Puts an SA first in its policy and seals what waited for it. Packets outside its narrowed
     /// selectors wait on, but for those that it carries in packets of other SAs.
     fn activate(&mut self, child: ChildSaId, now: Instant) {
-        let Some(policy) = self.sad.activate(child) else {
-            return;
-        };
+        let Some(policy) = self.sad.activate(child) else { return };
         let Some(sa) = self.sad.by_child(child) else {
             return;
         };

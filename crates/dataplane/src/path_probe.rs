@@ -15,6 +15,7 @@
 //! replies go the same way as answers.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use adit_db::{ChildSaId, Mode};
@@ -36,12 +37,11 @@ use crate::probing::{Bounds, Probe, Prober, Sent};
 use crate::sa::{InboundSa, OutboundSa, SealingKey};
 use crate::seal::spend;
 
-/// What is told about the path of an SA, by whom ever; one for each direction.
+/// What is told about the path of an SA, by whom ever; one for each direction, once anything was.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathTalk {
-    /// What an outbound SA does about probes, if both peers have agreed on them, or there is somebody to be
-    /// asked.
-    pub(crate) probing: Option<Probing>,
+    /// What an outbound SA does about probes.
+    pub(crate) probing: Probing,
     /// By which echo requests it asks, or an inbound SA knows the replies, if the peer answers nothing else.
     pub(crate) echo: Option<EchoProbe>,
     /// Unauthenticated messages.
@@ -52,22 +52,20 @@ pub(crate) struct PathTalk {
     fragments: Fragments,
 }
 
-impl PathTalk {
-    /// That of peers who have agreed on probes.
-    pub(crate) fn agreed() -> Self {
-        Self { probing: Some(Probing::default()), ..Self::default() }
-    }
-
-    /// That of an outbound SA whose peer understands no probes, but somebody answers echo requests.
-    pub(crate) fn asking(echo: EchoProbe) -> Self {
-        Self { echo: Some(echo), ..Self::agreed() }
-    }
+/// That the path of an outbound SA is probed from its next packet on: the [`Prober`] that then is made
+/// of this has slept since the SA was installed. Of SAs that carry nothing there may be many.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Begun {
+    /// What the path was believed to take.
+    current: NonZeroU16,
+    /// What the link took.
+    link: u16,
 }
 
 /// What an outbound SA does about probes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probing {
-    /// There once the SA is in use, if it is probed.
+    /// There once the SA has been in use, if it is probed.
     prober: Option<Box<Prober>>,
     /// Where it is in the [`ProbeQueue`].
     due: Option<Instant>,
@@ -222,7 +220,7 @@ impl Outbound {
     /// Tries at once what the path takes; false if nothing is tried there.
     pub(crate) fn probe_now(&mut self, child: ChildSaId, now: Instant) -> bool {
         let sa = self.sad.by_child(child);
-        let is_probed = sa.and_then(OutboundSa::probing).is_some_and(|it| it.prober.is_some());
+        let is_probed = sa.is_some_and(|sa| sa.prober().is_some());
         if is_probed {
             self.with_prober(child, now, |prober, _| prober.handle_fragments(now));
         }
@@ -256,9 +254,14 @@ impl Outbound {
         if !sa.is_probed() || source == MtuSource::Operator {
             return;
         }
-        let Some(probing) = sa.probing() else { return };
-        if probing.prober.is_none() {
-            probing.prober = Some(Box::new(Prober::new(bounds, current, now)));
+        if sa.probing().is_some_and(|probing| probing.prober.is_some()) {
+            return;
+        }
+        let Some(current) = NonZeroU16::new(current) else { return };
+        sa.begun = Some(Begun { current, link: bounds.link });
+        sa.wake_by_traffic(true);
+        // It is looked at now and then.
+        if sa.is_everybodys() {
             self.with_prober(child, now, |_, _| {});
         }
     }
@@ -271,7 +274,10 @@ impl Outbound {
             self.end_probing(child);
             return;
         }
-        self.with_prober(child, now, |prober, _| prober.handle_report(mtu, now));
+        // To one that is still to be made it would be no news.
+        if sa.begun.is_none_or(|begun| begun.current.get() != mtu) {
+            self.with_prober(child, now, |prober, _| prober.handle_report(mtu, now));
+        }
     }
 
     /// The peer of an SA is elsewhere now.
@@ -296,6 +302,7 @@ impl Outbound {
         let Self { sad, probes, .. } = self;
         let Some(sa) = sad.by_child(child) else { return };
         sa.wake_by_traffic(false);
+        sa.begun = None;
         if let Some(probing) = sa.probing() {
             probes.take_out(child, probing);
             *probing = Probing::default();
@@ -313,7 +320,7 @@ impl Outbound {
         let usage = sa.meter.usage_of_all();
         let sent = Sent { octets: usage.octets, packets: usage.packets };
         let (bounds, is_unproven) = (sa.bounds(), sa.is_unproven());
-        let Some(prober) = sa.probing().and_then(|probing| probing.prober.as_mut()) else { return };
+        let Some(prober) = sa.prober() else { return };
         // A message of the control loop may have changed them since.
         prober.set_bounds(bounds, now);
         change(prober, sent);
@@ -324,8 +331,7 @@ impl Outbound {
         let is_asleep = prober.is_asleep();
         sa.wake_by_traffic(is_asleep);
         // Packets of other threads wake nobody.
-        let is_everybodys = sa.home.is_none() && sa.sequence.is_shared();
-        let look_at = now.checked_add(SECOND).filter(|_| is_asleep && is_everybodys);
+        let look_at = now.checked_add(SECOND).filter(|_| is_asleep && sa.is_everybodys());
         if let Some(mtu) = found {
             self.before_learning();
             let Some(sa) = self.sad.by_child(child) else { return };
@@ -372,6 +378,21 @@ impl OutboundSa {
         let is_alone = self.outer_policy().is_none();
         let is_plain = !self.encap.tcp && !self.is_ah() && self.tfc.padding == 0;
         self.has_probing() && is_alone && is_plain && !self.ignores_path()
+    }
+
+    /// What probes its path, if anything does; made when it is first asked for.
+    fn prober(&mut self) -> Option<&mut Prober> {
+        if let Some(Begun { current, link }) = self.begun.take() {
+            let bounds = Bounds { link, ..self.bounds() };
+            let prober = Prober::new(bounds, current.get(), self.meter.installed());
+            self.talk().probing.prober = Some(Box::new(prober));
+        }
+        self.probing().and_then(|probing| probing.prober.as_deref_mut())
+    }
+
+    /// Whether every thread sends on it, so that packets of others wake nothing here.
+    fn is_everybodys(&self) -> bool {
+        self.home.is_none() && self.sequence.is_shared()
     }
 
     /// Whether fragments of this size say that its packets are longer than the path takes: they are of

@@ -1,6 +1,7 @@
 //! Run-time SAs (RFC 4301 §4.4.2), one type per direction: small, and owned by one thread each. Where
 //! several threads send, each has its own part of an outbound SA.
 
+mod cold;
 mod path;
 mod prudence;
 mod selectors;
@@ -13,10 +14,10 @@ use adit_crypto::{
 };
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
-    Age, Aggfrag, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts,
-    IcmpInterfaces, IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule,
-    PolicyId, ReplayWindow, SecurityFailures, TableId, Tfc, USE_INTERVAL,
-};
+ Aggfrag, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts,
+    IcmpInterfaces,
+    IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow,
+    SecurityFailures, TableId, Tfc, };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;
@@ -25,7 +26,7 @@ use adit_wire::ip::{AddressChange, FlowKey, Icmp, IpPacket};
 use crate::aggfrag::pack::Packer;
 use crate::aggfrag::unpack::Unpacker;
 use crate::counters::{IpCompCounters, PathReport, SaCounters};
-use crate::drop_reason::{DropReason, SaDrops};
+use crate::drop_reason::DropCounters;
 use crate::echo_probe::EchoProbe;
 use crate::esp::INNER_MTU;
 use crate::event::{Event, Events};
@@ -33,12 +34,14 @@ use crate::gateway_notice::ByIke;
 use crate::group::Group;
 use crate::ipcomp::{Compression, Decompression};
 use crate::nesting::Under;
-use crate::path_probe::{PathTalk, Probing};
+use crate::path_probe::{Begun, PathTalk};
 use crate::tos::TosRule;
 use crate::transit::TransitLog;
 
+pub use self::cold::EXPIRY_INTERVAL;
+use self::cold::{InboundCold, OutboundCold};
 pub use self::path::ANSWERS_PER_SA;
-use self::path::{Way, inner_max_of};
+use self::path::inner_max_of;
 pub use self::prudence::prudent;
 use self::selectors::{Selectors, hosts};
 
@@ -73,6 +76,8 @@ pub struct OutboundSa {
     pub(crate) mode: Mode,
     pub(crate) tfc: Tfc,
     pub(crate) ipcomp: Option<Box<Compression>>,
+    /// How packets share its ESP packets, if they do, and what puts them there once there was one.
+    pub(crate) agreed: Option<Aggfrag>,
     pub(crate) aggfrag: Option<Box<Packer>>,
     /// Where the IVs begin to count, for keys that have been used before.
     pub(crate) iv_base: u64,
@@ -95,8 +100,15 @@ pub struct OutboundSa {
     is_link_told: bool,
     /// Who looks at packets: [`USE`], [`WAKE`], [`REVEAL`], or nobody.
     watched: u8,
+    /// Whether both peers have agreed on probes of its path, or somebody answers echo requests.
+    talks: bool,
+    /// From what its path is probed, while no packet has asked for that.
+    pub(crate) begun: Option<Begun>,
+    /// What the IKE SA carries.
+    by_ike: ByIke,
     selectors: Box<Selectors>,
-    cold: Box<Cold>,
+    /// There once there is something to be remembered.
+    cold: Option<Box<OutboundCold>>,
 }
 
 /// The peer's half of a child SA: what opening a packet needs.
@@ -128,16 +140,19 @@ pub struct InboundSa {
     looks_above_ip: bool,
     /// If it is from a multicast group: which, and who sends.
     pub(crate) group: Option<Box<Group>>,
-    /// Whether somebody waits for it to be idle.
-    watched: bool,
+    /// What is to be noted: [`USE`], [`TALK`], or nothing.
+    watched: u8,
     /// What TCP connections are told that begin from the peer's side, and how long a packet is that the
     /// other half takes.
     mss: MssClamp,
     inner_max: u16,
     selectors: Box<Selectors>,
-    /// What is told about its path, if anything is.
+    /// Where the control loop has the peer, by its mark.
+    settled: u8,
+    /// What is told about its path, once anything was.
     talk: Option<Box<PathTalk>>,
-    cold: Box<Cold>,
+    /// There once there is something to be remembered.
+    cold: Option<Box<InboundCold>>,
 }
 
 /// What protects the packets that leave.
@@ -180,38 +195,17 @@ impl OpeningKey {
     }
 }
 
-/// What is touched when a packet is dropped, not when it passes alone.
-#[derive(Debug, Default)]
-struct Cold {
-    /// There once there was one.
-    drops: Option<Box<SaDrops>>,
-    ecn_suspicious: u64,
-    /// The worst age that was reported, and when.
-    told: Option<(Age, Instant)>,
-    /// When it was last reported that packets pass.
-    use_told: Option<Instant>,
-    /// Outbound: when the last dummy packet was sent.
-    dummy_sent: Option<Instant>,
-    /// Outbound: the policy of the SAs over this one.
-    over: Option<PolicyId>,
-    /// Inbound: where the control loop has the peer.
-    settled: Option<SocketAddr>,
-    /// Outbound: what is known of the way to the peer, beyond what everybody takes it for.
-    way: Option<Box<Way>>,
-}
-
 /// Somebody waits for an SA to be idle.
 const USE: u8 = 0b01;
+
+/// Both peers have agreed on messages about the path, or the IKE SA carries them.
+const TALK: u8 = 0b1000;
 
 /// The next packet wakes what probes the path.
 const WAKE: u8 = 0b10;
 
 /// Packets with few hops left are looked at: routers outside are to be seen.
 const REVEAL: u8 = 0b100;
-
-/// Least time between two reports of the same age of an SA. They repeat while packets come, for
-/// the first may have met a full queue, or an exchange that failed.
-pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
 impl OutboundSa {
     /// The outbound half.
@@ -279,7 +273,8 @@ impl OutboundSa {
             mode: sa.mode,
             tfc: sa.tfc,
             ipcomp: sa.ipcomp.map(|ipcomp| Box::new(Compression::new(ipcomp))),
-            aggfrag: packer(sa),
+            agreed: sa.aggfrag.filter(|_| matches!(sa.protection, Protection::Esp(_))),
+            aggfrag: None,
             iv_base: 0,
             active: false,
             inner_max: u16::MAX,
@@ -290,17 +285,14 @@ impl OutboundSa {
             looks_above_ip: looks_above_ip(sa),
             is_link_told: false,
             watched: if sa.lifetime.idle.is_some() { USE } else { 0 },
+            talks: sa.path_probe,
+            begun: None,
+            by_ike: ByIke::of(sa),
             selectors: Box::new(Selectors::of(sa)),
-            cold: Box::new(Cold { way: Way::of(sa), ..Cold::default() }),
+            cold: OutboundCold::of(sa),
         };
         if outbound.transit().is_some() {
             outbound.watched |= REVEAL;
-        }
-        if sa.path_probe {
-            *outbound.talk() = Some(Box::new(PathTalk::agreed()));
-        }
-        if sa.notices {
-            outbound.set_by_ike(ByIke::of(sa));
         }
         outbound.fit_path();
         Ok(outbound)
@@ -328,14 +320,18 @@ impl OutboundSa {
 
     /// The same SA under those of another policy, which protect its packets once more.
     #[must_use]
-    pub fn over(self, policy: PolicyId) -> Self {
-        let cold = Box::new(Cold { over: Some(policy), ..*self.cold });
-        Self { is_nested: true, cold, ..self }.with_way()
+    pub fn over(mut self, policy: PolicyId) -> Self {
+        self.is_nested = true;
+        self.cold_mut().over = Some(policy);
+        // No packet makes what is fitted to the others.
+        self.way_mut();
+        self.make_packer();
+        self
     }
 
     /// The policy of the SAs that protect its packets once more.
     pub(crate) fn outer_policy(&self) -> Option<PolicyId> {
-        if self.is_nested { self.cold.over } else { None }
+        if self.is_nested { self.cold.as_ref()?.over } else { None }
     }
 
     /// The same SA with IVs that begin to count at a random number, for keys that are written down:
@@ -359,13 +355,16 @@ impl OutboundSa {
             return None;
         }
         let interval = Duration::from_secs(1) / u32::from(dummies);
-        let last = self.meter.last_used().max(self.cold.dummy_sent);
+        let sent = self.cold.as_ref().and_then(|cold| cold.dummy_sent);
+        let last = self.meter.last_used().max(sent);
         last.and_then(|last| last.checked_add(interval))
     }
 
     /// Notes that a dummy packet was sent; dummies begin to count from the first call.
     pub(crate) fn note_dummy(&mut self, now: Instant) {
-        self.cold.dummy_sent = Some(now);
+        if self.tfc.dummies > 0 {
+            self.cold_mut().dummy_sent = Some(now);
+        }
     }
 
     pub(crate) fn is_ah(&self) -> bool {
@@ -449,7 +448,7 @@ impl OutboundSa {
         if self.watched & WAKE != 0 && events.wake(self.child, now) {
             self.wake_by_traffic(false);
         }
-        if self.watched & USE != 0 && self.cold.newly_used(now) {
+        if self.watched & USE != 0 && self.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
     }
@@ -466,58 +465,18 @@ impl OutboundSa {
 
     /// What is remembered of packets that may end at one of those.
     pub(crate) fn transit(&mut self) -> Option<&mut TransitLog> {
-        self.cold.way.as_mut().and_then(|way| way.transit.as_deref_mut())
-    }
-
-    /// What is told about its path, if anything is.
-    pub(crate) fn talk(&mut self) -> &mut Option<Box<PathTalk>> {
-        &mut self.way_mut().talk
-    }
-
-    /// The same SA, which probes its path by echo requests: of several threads, this is the part of that
-    /// one, and one of them probes.
-    #[must_use]
-    pub fn with_echo(mut self, echo: EchoProbe, thread: u16) -> Self {
-        if thread == self.home.unwrap_or_default() && !self.has_probing() {
-            *self.talk() = Some(Box::new(PathTalk::asking(echo)));
-        }
-        self.set_unproven();
-        self
-    }
-
-    /// By which echo requests it probes its path, if it does.
-    pub(crate) fn echo(&self) -> Option<EchoProbe> {
-        self.way().talk.as_ref().and_then(|talk| talk.echo)
-    }
-
-    /// What it does about probes of its path, if it may probe it.
-    pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
-        let talk = self.cold.way.as_mut().and_then(|way| way.talk.as_mut());
-        talk.and_then(|talk| talk.probing.as_mut())
-    }
-
-    /// Whether both peers have agreed on probes, or somebody answers echo requests.
-    pub(crate) fn has_probing(&self) -> bool {
-        self.way().talk.as_ref().is_some_and(|talk| talk.probing.is_some())
-    }
-
-    pub(crate) fn dropped(&mut self, reason: DropReason) {
-        self.cold.drops.get_or_insert_default().add(reason);
-    }
-
-    pub(crate) fn newly(&mut self, age: Age, now: Instant) -> bool {
-        self.cold.newly(age, now)
+        self.known_way().and_then(|way| way.transit.as_deref_mut())
     }
 
     /// What went through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
         let (mtu, source) = self.path().in_force();
-        SaCounters {
+        self.with_cold_counters(SaCounters {
             ipcomp,
             path: Some(PathReport { mtu, inner: self.inner_max, source, told: self.path().told() }),
-            ..self.cold.counters(self.child, self.spi, &self.meter, self.sequence.last())
-        }
+            ..passed(self.child, self.spi, &self.meter, self.sequence.last())
+        })
     }
 }
 
@@ -551,12 +510,14 @@ impl InboundSa {
             table: TableId::DEFAULT,
             looks_above_ip: looks_above_ip(sa),
             group: None,
-            watched: sa.lifetime.idle.is_some(),
+            watched: if sa.lifetime.idle.is_some() { USE } else { 0 }
+                | if sa.path_probe || sa.notices { TALK } else { 0 },
             selectors: Box::new(Selectors::of(sa)),
-            talk: (sa.path_probe || sa.notices).then(|| Box::new(PathTalk::agreed())),
+            settled: mark_of(sa.encap.remote),
+            talk: None,
             mss: sa.mtu.mss,
             inner_max: inner_max_of(sa),
-            cold: Box::new(Cold { settled: Some(sa.encap.remote), ..Cold::default() }),
+            cold: InboundCold::of(sa),
         })
     }
 
@@ -581,7 +542,8 @@ impl InboundSa {
 
     /// What is told about its path, if both peers have agreed on that.
     pub(crate) fn talk(&mut self) -> Option<&mut PathTalk> {
-        self.talk.as_deref_mut().filter(|talk| talk.probing.is_some())
+        let talks = self.watched & TALK != 0;
+        talks.then(|| &mut **self.talk.get_or_insert_default())
     }
 
     /// The same SA, whose peer answers echo requests about the path of the other half.
@@ -597,7 +559,7 @@ impl InboundSa {
         self.talk.as_ref()?.echo?.answered_by(packet)
     }
 
-    /// What is told about its path, by whom ever.
+    /// What is told about its path, by whom ever, if anything was.
     pub(crate) fn all_talk(&mut self) -> Option<&mut PathTalk> {
         self.talk.as_deref_mut()
     }
@@ -652,7 +614,7 @@ impl InboundSa {
     /// Counts a packet that passed, of so many inner octets.
     pub(crate) fn count(&mut self, octets: usize, now: Instant, events: &mut Events) {
         self.meter.count(octets, now);
-        if self.watched && self.cold.newly_used(now) {
+        if self.watched & USE != 0 && self.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
     }
@@ -666,21 +628,9 @@ impl InboundSa {
         events: &mut Events,
     ) {
         self.meter.count_super(u64::try_from(packets).unwrap_or(0), octets, now);
-        if self.watched && self.cold.newly_used(now) {
+        if self.watched & USE != 0 && self.newly_used(now) {
             events.push(Event::Used { child: self.child });
         }
-    }
-
-    pub(crate) fn dropped(&mut self, reason: DropReason) {
-        self.cold.drops.get_or_insert_default().add(reason);
-    }
-
-    pub(crate) fn ecn_suspicious(&mut self) {
-        self.cold.ecn_suspicious = self.cold.ecn_suspicious.saturating_add(1);
-    }
-
-    pub(crate) fn newly(&mut self, age: Age, now: Instant) -> bool {
-        self.cold.newly(age, now)
     }
 
     /// Tells the processor of the key; the SA itself is read for it.
@@ -702,63 +652,46 @@ impl InboundSa {
     /// The control loop has the peer here.
     pub(crate) fn settle(&mut self, remote: SocketAddr) {
         self.remote = remote;
-        self.cold.settled = Some(remote);
+        self.settled = mark_of(remote);
     }
 
     /// Whether the newest packet came from where the control loop has the peer.
     pub(crate) fn is_settled(&self) -> bool {
-        self.cold.settled == Some(self.remote)
+        self.settled == mark_of(self.remote)
     }
 
     /// What came through and what did not.
     pub(crate) fn counters(&self) -> SaCounters {
         let ipcomp = self.ipcomp.as_ref().map(|ipcomp| ipcomp.counters).unwrap_or_default();
-        SaCounters { ipcomp, ..self.cold.counters(self.child, self.spi, &self.meter, self.top()) }
+        let passed = passed(self.child, self.spi, &self.meter, self.top());
+        self.with_cold_counters(SaCounters { ipcomp, ..passed })
     }
 }
 
-impl Cold {
-    /// Whether this age is to be reported; it counts as reported from now on.
-    fn newly(&mut self, age: Age, now: Instant) -> bool {
-        let news = self.told.is_none_or(|(worst, told)| {
-            age > worst || now.saturating_duration_since(told) >= EXPIRY_INTERVAL
-        });
-        if news {
-            self.told = Some((age, now));
-        }
-        news
-    }
-
-    /// Whether it is to be reported that packets pass; if so, it counts as reported.
-    fn newly_used(&mut self, now: Instant) -> bool {
-        let since = self.use_told.map(|told| now.saturating_duration_since(told));
-        let due = since.is_none_or(|since| since >= USE_INTERVAL);
-        if due {
-            self.use_told = Some(now);
-        }
-        due
-    }
-
-    fn counters(&self, child: ChildSaId, spi: Spi, meter: &Meter, sequence: u64) -> SaCounters {
-        SaCounters {
-            child,
-            spi,
-            packets: meter.usage().packets,
-            octets: meter.usage().octets,
-            last_used: meter.last_used(),
-            sequence,
-            drops: self.drops.as_deref().copied().unwrap_or_default().into(),
-            ipcomp: IpCompCounters::default(),
-            ecn_suspicious: self.ecn_suspicious,
-            path: None,
-        }
-    }
+/// An end in one octet. That a packet comes from another end is told at once, whatever its mark; where two
+/// have the same it is not told again.
+fn mark_of(end: SocketAddr) -> u8 {
+    let address = match end.ip() {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => address.into(),
+    };
+    let octets = address.to_be_bytes().into_iter().chain(end.port().to_be_bytes());
+    octets.fold(0, |mark: u8, octet| mark.rotate_left(3) ^ octet)
 }
 
-fn packer(sa: &ChildSa) -> Option<Box<Packer>> {
-    match (sa.aggfrag, sa.protection) {
-        (Some(aggfrag), Protection::Esp(cipher)) => Some(Box::new(Packer::new(cipher, aggfrag))),
-        _ => None,
+/// What went through, and nothing else.
+fn passed(child: ChildSaId, spi: Spi, meter: &Meter, sequence: u64) -> SaCounters {
+    SaCounters {
+        child,
+        spi,
+        packets: meter.usage().packets,
+        octets: meter.usage().octets,
+        last_used: meter.last_used(),
+        sequence,
+        drops: DropCounters::default(),
+        ipcomp: IpCompCounters::default(),
+        ecn_suspicious: 0,
+        path: None,
     }
 }
 
@@ -780,10 +713,13 @@ mod tests {
     /// key, the window and the selectors.
     #[test]
     fn run_time_sas_stay_small() {
-        assert!(size_of::<OutboundSa>() <= 304, "{}", size_of::<OutboundSa>());
-        assert!(size_of::<InboundSa>() <= 304, "{}", size_of::<InboundSa>());
-        assert!(size_of::<Selectors>() <= 128, "{}", size_of::<Selectors>());
-        assert!(size_of::<Cold>() <= 120, "{}", size_of::<Cold>());
-        assert!(size_of::<PathTalk>() <= 168, "{}", size_of::<PathTalk>());
+        let sizes = [
+            ("OutboundSa", size_of::<OutboundSa>(), 312),
+            ("InboundSa", size_of::<InboundSa>(), 296),
+            ("Selectors", size_of::<Selectors>(), 120),
+            ("PathTalk", size_of::<PathTalk>(), 168),
+        ];
+        let grown: Vec<_> = sizes.iter().filter(|(_, octets, most)| octets > most).collect();
+        assert!(grown.is_empty(), "{grown:?}");
     }
 }

@@ -47,9 +47,36 @@ struct Nearest {
 #[derive(Debug)]
 struct Plan {
     installed: Instant,
-    lifetime: Lifetime,
+    soft: Limits,
+    hard: Limits,
     /// There if others use the same SA.
     others: Option<Box<Others>>,
+}
+
+/// Limits in the least room: there are some for each direction of each SA.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Age since installation.
+    time: Option<Duration>,
+    /// The most there is stands for no limit.
+    octets: u64,
+    packets: u64,
+}
+
+impl Limits {
+    fn of(amounts: Amounts) -> Self {
+        Self {
+            time: amounts.time,
+            octets: amounts.octets.unwrap_or(u64::MAX),
+            packets: amounts.packets.unwrap_or(u64::MAX),
+        }
+    }
+
+    fn reached(&self, time: Duration, usage: Usage) -> bool {
+        self.time.is_some_and(|limit| time >= limit)
+            || usage.octets >= self.octets
+            || usage.packets >= self.packets
+    }
 }
 
 /// What the threads that share an SA tell each other of its use.
@@ -78,7 +105,7 @@ pub const TELL_PACKETS: u64 = 8;
 impl Meter {
     /// A meter at zero.
     pub fn new(lifetime: Lifetime, installed: Instant) -> Self {
-        Self::of(Plan { installed, lifetime, others: None })
+        Self::of(Plan::new(lifetime, installed, None))
     }
 
     /// Meters at zero for threads that use one SA: its limits are held against what all of them do.
@@ -91,7 +118,7 @@ impl Meter {
         (0..threads).map(move |_| {
             let (told, heard) = (Usage::default(), Usage::default());
             let others = Some(Box::new(Others { all: Arc::clone(&all), told, heard }));
-            Self::of(Plan { installed, lifetime, others })
+            Self::of(Plan::new(lifetime, installed, others))
         })
     }
 
@@ -106,7 +133,7 @@ impl Meter {
     pub fn age(&mut self, now: Instant) -> Age {
         if self.nearest.reached(now, self.usage) {
             let total = self.plan.tell(self.usage, self.last_used);
-            let age = self.plan.lifetime.age(self.time(now), total);
+            let age = self.plan.age(self.time(now), total);
             self.grow(age);
         }
         self.age
@@ -159,6 +186,11 @@ impl Meter {
         self.last_used.max(self.plan.others_used())
     }
 
+    /// When the SA was installed.
+    pub fn installed(&self) -> Instant {
+        self.plan.installed
+    }
+
     /// Time since installation.
     pub fn time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.plan.installed)
@@ -175,14 +207,28 @@ impl Nearest {
 }
 
 impl Plan {
+    fn new(lifetime: Lifetime, installed: Instant, others: Option<Box<Others>>) -> Self {
+        let (soft, hard) = (Limits::of(lifetime.soft), Limits::of(lifetime.hard));
+        Self { installed, soft, hard, others }
+    }
+
+    /// Where an SA of this age and use stands, as [`Lifetime::age`] says.
+    fn age(&self, time: Duration, usage: Usage) -> Age {
+        match () {
+            () if self.hard.reached(time, usage) => Age::Hard,
+            () if self.soft.reached(time, usage) => Age::Soft,
+            () => Age::Fresh,
+        }
+    }
+
     /// The smaller of the limits still ahead: at a fresh age the soft and the hard ones. What others
     /// have used up counts, and they want to hear of ours soon.
     fn nearest(&self, age: Age, usage: Usage) -> Nearest {
-        let hard = self.at(self.lifetime.hard);
+        let hard = self.at(self.hard);
         let nearest = match age {
-            Age::Fresh => hard.min(self.at(self.lifetime.soft)),
+            Age::Fresh => hard.min(self.at(self.soft)),
             Age::Soft => hard,
-            Age::Hard => return self.at(Amounts::NONE),
+            Age::Hard => return self.at(Limits::of(Amounts::NONE)),
         };
         let Some(others) = &self.others else { return nearest };
         let heard = &others.heard;
@@ -226,11 +272,11 @@ impl Plan {
         self.installed.checked_add(Duration::from_millis(ms))
     }
 
-    fn at(&self, amounts: Amounts) -> Nearest {
+    fn at(&self, limits: Limits) -> Nearest {
         Nearest {
-            time: amounts.time.and_then(|time| self.installed.checked_add(time)),
-            octets: amounts.octets.unwrap_or(u64::MAX),
-            packets: amounts.packets.unwrap_or(u64::MAX),
+            time: limits.time.and_then(|time| self.installed.checked_add(time)),
+            octets: limits.octets,
+            packets: limits.packets,
         }
     }
 }
@@ -312,6 +358,13 @@ mod tests {
     use adit_wire::esp::Spi;
 
     use super::*;
+
+    /// Each direction of each SA has one of both.
+    #[test]
+    fn meters_stay_small() {
+        let (meter, plan) = (size_of::<Meter>(), size_of::<Plan>());
+        assert!(meter <= 88 && plan <= 88, "{meter} {plan}");
+    }
 
     //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
     //= type=test

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use adit_crypto::{Cipher, Shape};
-use adit_db::{Age, Aggfrag};
+use adit_crypto::Shape;
+use adit_db::Age;
 use adit_wire::aggfrag::{AggfragHeader, SuperHeader};
 use adit_wire::{PacketBuf, PacketMeta};
 
@@ -25,8 +25,6 @@ pub(crate) struct Packer {
     /// The same where the path takes what the link does.
     payload_most: usize,
     begun: Option<Payload>,
-    /// Whether the peer takes super-packets.
-    takes_super: bool,
     /// Whether they travel whole; there once there was one, as most SAs never see any.
     watch: Option<Box<Watch>>,
 }
@@ -49,20 +47,19 @@ struct Payload {
 }
 
 impl Packer {
-    pub(crate) fn new(cipher: Cipher, aggfrag: Aggfrag) -> Self {
-        let payload_len = payload_len(cipher);
-        Self {
-            payload_len,
-            payload_most: payload_len,
-            begun: None,
-            takes_super: aggfrag.super_packets,
-            watch: None,
-        }
+    fn new(shape: Shape) -> Self {
+        let payload_len = payload_len(shape);
+        Self { payload_len, payload_most: payload_len, begun: None, watch: None }
     }
 
     /// Makes payloads of so many octets at most: the path takes no longer ones.
     pub(crate) fn fit(&mut self, payload_max: usize) {
         self.payload_len = self.payload_most.min(payload_max).max(PAYLOAD_MIN);
+    }
+
+    /// Whether a packet of so many octets fills a payload, and none is begun.
+    fn is_filled_by(&self, octets: usize) -> bool {
+        self.begun.is_none() && self.payload_len == octets.saturating_add(AggfragHeader::LEN)
     }
 
     /// Octets that the payload begun takes.
@@ -75,7 +72,33 @@ impl Packer {
 impl OutboundSa {
     /// Whether its packets share ESP packets.
     pub(crate) fn is_aggfrag(&self) -> bool {
-        self.aggfrag.is_some()
+        self.agreed.is_some()
+    }
+
+    /// What puts packets into them, made for the first.
+    fn packer(&mut self) -> Option<&mut Packer> {
+        if self.aggfrag.is_none() && self.agreed.is_some() {
+            self.make_packer();
+        }
+        self.aggfrag.as_deref_mut()
+    }
+
+    /// Makes that, if packets share others.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn make_packer(&mut self) {
+        self.aggfrag = self.new_packer().map(Box::new);
+    }
+
+    /// One that is fitted to what the path takes now.
+    #[cold]
+    fn new_packer(&self) -> Option<Packer> {
+        let (Some(_), SealingKey::Esp(key)) = (self.agreed, &self.key) else { return None };
+        let mut packer = Packer::new(key.shape());
+        if let Some(payload_max) = self.payload_max(self.path().in_force().0.into()) {
+            packer.fit(payload_max);
+        }
+        Some(packer)
     }
 
     /// Whether a payload waits to be full or to be closed.
@@ -85,10 +108,17 @@ impl OutboundSa {
 
     /// Whether a packet of so many octets fills a payload, and none is begun.
     pub(crate) fn fills_payload(&self, octets: usize) -> bool {
-        self.aggfrag.as_ref().is_some_and(|packer| {
-            packer.begun.is_none()
-                && packer.payload_len == octets.saturating_add(AggfragHeader::LEN)
-        })
+        match &self.aggfrag {
+            Some(packer) => packer.is_filled_by(octets),
+            None => self.fills_first_payload(octets),
+        }
+    }
+
+    /// Apart, so that its stack is not that of the packets after the first.
+    #[cold]
+    #[inline(never)]
+    fn fills_first_payload(&self, octets: usize) -> bool {
+        self.new_packer().is_some_and(|packer| packer.is_filled_by(octets))
     }
 
     /// Seals a packet that fills a payload in its own buffer.
@@ -104,6 +134,7 @@ impl OutboundSa {
         events: &mut Events,
     ) -> Result<(), DropReason> {
         self.check_age(now, events)?;
+        self.packer();
         let inner_len = packet.len();
         let has_room = packet.headroom() >= AggfragHeader::LEN + FRONT_MAX;
         if !has_room || packet.tailroom() < TAIL_MAX {
@@ -146,8 +177,10 @@ impl OutboundSa {
 
     /// Whether a super-packet of its traffic may travel whole; each is to be asked about once.
     pub(crate) fn takes_super(&mut self, packet: &SuperPacket<'_>) -> bool {
-        let packer = self.aggfrag.as_mut().filter(|packer| packer.takes_super);
-        packer.is_some_and(|packer| packer.watch.get_or_insert_default().admits(packet))
+        if !self.agreed.is_some_and(|agreed| agreed.super_packets) {
+            return false;
+        }
+        self.packer().is_some_and(|packer| packer.watch.get_or_insert_default().admits(packet))
     }
 
     /// The same as [`Self::pack`] for a super-packet that it takes.
@@ -179,6 +212,7 @@ impl OutboundSa {
         now: Instant,
         events: &mut Events,
     ) -> Result<(), DropReason> {
+        self.packer();
         let Some(mut packer) = self.aggfrag.take() else { return Err(DropReason::NoSa) };
         let class = self.tos.outer(inner_class);
         let packed = self.pack_by(&mut packer, block, class, slots);
@@ -280,8 +314,8 @@ impl OutboundSa {
 
 /// Octets of a full payload: so many that the longest packet of the TUN has a payload for itself, if
 /// the cipher leaves it the room on the link.
-const fn payload_len(cipher: Cipher) -> usize {
-    let overhead = Overhead::of(Shape::of(cipher), PAYLOAD_MAX);
+const fn payload_len(shape: Shape) -> usize {
+    let overhead = Overhead::of(shape, PAYLOAD_MAX);
     let sealed_len = overhead.front + PAYLOAD_MAX + overhead.back;
     if sealed_len <= SEALED_MAX { PAYLOAD_MAX } else { INNER_MTU as usize }
 }
@@ -303,18 +337,20 @@ pub(crate) const TAIL_MAX: usize = 15 + 2 + 32;
 
 #[cfg(test)]
 mod tests {
+    use adit_crypto::Cipher;
+
     use super::*;
 
     /// A full payload needs no more on the link than a full packet of tunnel mode may.
     #[test]
     fn full_payloads_fit_the_link_with_every_cipher() {
         for cipher in Cipher::ALL {
-            let len = payload_len(cipher);
+            let len = payload_len(Shape::of(cipher));
             let overhead = Overhead::of(Shape::of(cipher), len);
             assert!(overhead.front + len + overhead.back <= SEALED_MAX, "{cipher}");
             assert!(overhead.front <= FRONT_MAX && overhead.back <= TAIL_MAX, "{cipher}");
             assert!(len == PAYLOAD_MAX || len == usize::from(INNER_MTU), "{cipher}");
         }
-        assert_eq!(payload_len(Cipher::ALL[0]), PAYLOAD_MAX);
+        assert_eq!(payload_len(Shape::of(Cipher::ALL[0])), PAYLOAD_MAX);
     }
 }

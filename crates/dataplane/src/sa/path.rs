@@ -6,12 +6,13 @@ use adit_db::{ChildSa, DfPolicy, FragmentPolicy, Mode, MtuPolicy, PathMtuRule};
 
 use super::{InboundSa, OutboundSa, SealingKey};
 use crate::bucket::TokenBucket;
+use crate::echo_probe::EchoProbe;
 use crate::event::{Event, Events};
 use crate::gateway_notice::ByIke;
 use crate::mss::{MssMax, syn_at};
 use crate::overhead::{Frame, Security};
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
-use crate::path_probe::PathTalk;
+use crate::path_probe::{PathTalk, Probing};
 use crate::probing::BASE;
 use crate::transit::TransitLog;
 
@@ -32,10 +33,8 @@ pub(super) struct Way {
     is_unproven: bool,
     /// How many of its packets were answered of late.
     answers: TokenBucket,
-    /// What the IKE SA carries.
-    by_ike: ByIke,
-    /// What is told about it, if anything is.
-    pub(super) talk: Option<Box<PathTalk>>,
+    /// What is told about it, once anything was.
+    talk: Option<Box<PathTalk>>,
     /// What is remembered of packets that may end on it, if its routers are to be seen.
     pub(super) transit: Option<Box<TransitLog>>,
 }
@@ -53,7 +52,6 @@ impl Way {
             df: None,
             is_unproven: false,
             answers: TokenBucket::NEW,
-            by_ike: ByIke::NONE,
             talk: None,
             transit: None,
         }
@@ -72,34 +70,60 @@ impl Way {
 impl OutboundSa {
     /// What the IKE SA carries of it.
     pub(crate) fn by_ike(&self) -> ByIke {
-        self.way().by_ike
+        self.by_ike
     }
 
-    pub(super) fn set_by_ike(&mut self, by_ike: ByIke) {
-        self.way_mut().by_ike = by_ike;
+    /// The same SA, which probes its path by echo requests: of several threads, this is the part of that
+    /// one, and one of them probes.
+    #[must_use]
+    pub fn with_echo(mut self, echo: EchoProbe, thread: u16) -> Self {
+        if thread == self.home.unwrap_or_default() && !self.talks {
+            self.talks = true;
+            self.talk().echo = Some(echo);
+        }
+        self.way_mut().is_unproven = true;
+        self
+    }
+
+    /// By which echo requests it probes its path, if it does.
+    pub(crate) fn echo(&self) -> Option<EchoProbe> {
+        self.way().talk.as_ref().and_then(|talk| talk.echo)
+    }
+
+    /// Whether both peers have agreed on probes, or somebody answers echo requests.
+    pub(crate) fn has_probing(&self) -> bool {
+        self.talks
+    }
+
+    /// What is told about its path.
+    pub(crate) fn talk(&mut self) -> &mut PathTalk {
+        self.way_mut().talk.get_or_insert_default()
+    }
+
+    /// What it does about probes of its path, once it does anything.
+    pub(crate) fn probing(&mut self) -> Option<&mut Probing> {
+        self.known_way().and_then(|way| way.talk.as_mut()).map(|talk| &mut talk.probing)
     }
 
     /// Another thread probes its path, or nobody any more.
     pub(crate) fn forget_talk(&mut self) {
-        if let Some(way) = &mut self.cold.way {
-            way.talk = None;
-        }
+        (self.talks, self.begun) = (false, None);
+        self.known_way().into_iter().for_each(|way| way.talk = None);
     }
 
-    pub(super) fn way(&self) -> &Way {
+    fn way(&self) -> &Way {
         let unknown = if self.encap.remote.is_ipv4() { &UNKNOWN_V4 } else { &UNKNOWN_V6 };
-        self.cold.way.as_deref().unwrap_or(unknown)
+        self.cold.as_ref().and_then(|cold| cold.way.as_deref()).unwrap_or(unknown)
     }
 
-    /// The same SA with room for what is to be remembered of its way, so that no packet makes it.
-    pub(super) fn with_way(mut self) -> Self {
-        self.way_mut();
-        self
+    /// What is remembered of it, if anything is.
+    pub(super) fn known_way(&mut self) -> Option<&mut Way> {
+        self.cold.as_mut().and_then(|cold| cold.way.as_deref_mut())
     }
 
     pub(super) fn way_mut(&mut self) -> &mut Way {
         let unknown = if self.encap.remote.is_ipv4() { &UNKNOWN_V4 } else { &UNKNOWN_V6 };
-        self.cold.way.get_or_insert_with(|| Box::new(unknown.clone()))
+        self.cold_mut().way.get_or_insert_with(|| Box::new(unknown.clone()))
     }
 
     /// Makes a packet that begins a TCP connection say at most what fits.
@@ -124,11 +148,6 @@ impl OutboundSa {
         self.way().is_unproven
     }
 
-    /// Somebody will be asked what its path takes.
-    pub(super) fn set_unproven(&mut self) {
-        self.way_mut().is_unproven = true;
-    }
-
     /// Whether it has been fitted to this state of the SAs over it; it counts as fitted from now on.
     pub(crate) fn is_fitted(&mut self, state: u32) -> bool {
         std::mem::replace(&mut self.way_mut().fitted, state) == state
@@ -148,7 +167,8 @@ impl OutboundSa {
         }
         // What everybody takes it for is not worth remembering.
         let is_known = (mtu, source) == self.way().path.in_force();
-        if !(is_known && self.cold.way.is_none()) && self.way_mut().path.learn(mtu, source, now) {
+        let is_usual = is_known && self.known_way().is_none();
+        if !is_usual && self.way_mut().path.learn(mtu, source, now) {
             self.fit_path();
             self.tell_path(events);
         }
@@ -156,7 +176,7 @@ impl OutboundSa {
 
     /// Forgets what was told too long ago.
     pub(crate) fn age_path(&mut self, now: Instant, events: &mut Events) {
-        if self.cold.way.as_mut().is_some_and(|way| way.path.handle_timeout(now)) {
+        if self.known_way().is_some_and(|way| way.path.handle_timeout(now)) {
             self.fit_path();
             self.tell_path(events);
         }
@@ -189,7 +209,7 @@ impl OutboundSa {
     pub(crate) fn handle_new_path(&mut self, events: &mut Events) {
         let is_ipv4 = self.encap.remote.is_ipv4();
         let before = self.path().in_force();
-        if let Some(way) = &mut self.cold.way {
+        if let Some(way) = self.known_way() {
             way.path.handle_new_path(is_ipv4);
             way.transit.iter_mut().for_each(|transit| transit.handle_new_path());
         }
@@ -217,13 +237,15 @@ impl OutboundSa {
 
     /// Draws from the path what the SA takes.
     pub(crate) fn fit_path(&mut self) {
-        if let Some(way) = &mut self.cold.way {
+        let mut df = self.df;
+        if let Some(way) = self.known_way() {
             match (way.path.may_be_cut(), way.df) {
-                (true, None) => way.df = Some(std::mem::replace(&mut self.df, DfPolicy::Clear)),
-                (false, Some(df)) => (self.df, way.df) = (df, None),
+                (true, None) => way.df = Some(std::mem::replace(&mut df, DfPolicy::Clear)),
+                (false, Some(before)) => (df, way.df) = (before, None),
                 (true, Some(_)) | (false, None) => {}
             }
         }
+        self.df = df;
         self.fit(usize::from(self.way().path.in_force().0));
     }
 
@@ -231,14 +253,18 @@ impl OutboundSa {
     pub(crate) fn fit(&mut self, outer_max: usize) -> bool {
         let inner_max = self.inner_max_in(outer_max, None);
         let is_other = inner_max != self.inner_max;
-        if self.way().policy.path != PathMtuRule::Ignore {
-            let payload_max = self.frame(None).inner_max(outer_max);
-            if let Some(packer) = &mut self.aggfrag {
-                packer.fit(payload_max);
-            }
+        if self.aggfrag.is_some() {
+            let payload_max = self.payload_max(outer_max);
+            self.aggfrag.iter_mut().zip(payload_max).for_each(|(packer, max)| packer.fit(max));
         }
         self.inner_max = inner_max;
         is_other
+    }
+
+    /// Longest payload of an outer packet that has so many octets at most; `None` if nobody is to know.
+    pub(crate) fn payload_max(&self, outer_max: usize) -> Option<usize> {
+        let is_known = self.way().policy.path != PathMtuRule::Ignore;
+        is_known.then(|| self.frame(None).inner_max(outer_max))
     }
 
     /// Longest inner packet, with so many octets of headers in front of what it protects, where an

@@ -264,3 +264,22 @@ impl IkeSaCounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v2::child::Child;
+    use crate::v2::established::Established;
+
+    /// What an IKE SA that is up takes beside its identities and keys; there may be a hundred thousand.
+    #[test]
+    fn ike_sas_stay_small() {
+        let sizes = [
+            ("Resident", size_of::<Resident>(), 504),
+            ("Established", size_of::<Established>(), 184),
+            ("Child", size_of::<Child>(), 216),
+        ];
+        let grown: Vec<_> = sizes.iter().filter(|(_, octets, most)| octets > most).collect();
+        assert!(grown.is_empty(), "{grown:?}");
+    }
+}
