@@ -254,7 +254,8 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
         return Err(Unfit::Pfp);
     }
     let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
-    if child.proposals.iter().any(is_ah) { Err(Unfit::Ah) } else { Ok(()) }
+    let has_ah = !child.outer_ah.is_empty() || child.proposals.iter().any(is_ah);
+    if has_ah { Err(Unfit::Ah) } else { Ok(()) }
 }
 
 /// Whether a policy beside the tunnels decides about some of a child's packets. What the child's

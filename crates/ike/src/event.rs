@@ -393,6 +393,8 @@ pub struct ChildSaInfo {
     pub esn: bool,
     /// Its compression, if it has one.
     pub ipcomp: Option<IpComp>,
+    /// AH around its ESP, where both are a bundle.
+    pub outer: Option<Box<OuterSaInfo>>,
     /// How its packets share ESP packets, if they do.
     pub aggfrag: Option<Aggfrag>,
     /// When it was installed.
@@ -409,6 +411,21 @@ pub struct ChildSaInfo {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// AH around the ESP of a child SA (RFC 2401 §4.3).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OuterSaInfo {
+    /// Its number in the packet engine.
+    pub id: ChildSaId,
+    /// SPI of packets to us.
+    pub spi_in: Spi,
+    /// SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// The agreed transforms.
+    pub suite: Vec<Transform>,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
 }
 
 /// Snapshot of a loaded connection and of the effort to keep it as wished.

@@ -163,7 +163,7 @@ structs! {
         rand_time, reauth_time, lifetime_rule, unique, reach, childless, redirect, resumption, nonce_encryption, remote_access, children
     }
     ChildConfig {
-        name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
+        name, local_ts, remote_ts, proposals, outer_ah, mode, class, cpus, resource, keep, pfp, lifetime,
         replay_window, peer_replay_window, icmp, dscp, ecn, df, mtu, tfc, compress, turbo, kernel, dpd_action,
         close_action
     }

@@ -95,9 +95,9 @@ pub(crate) enum Input {
     /// A child that the peer asked for and does not get.
     Refused(Box<Refused>),
     /// The peer has deleted what we send on under this SPI.
-    Deleted(Spi),
-    /// The peer lives shorter on what we send on under this SPI.
-    Lifetime(Spi, News),
+    Deleted(ChildProtocol, Spi),
+    /// The peer lives shorter on a child.
+    Lifetime(ChildSaId, News),
     /// The peer lives shorter on the phase 1 than is a life, and the configuration is strict.
     Unacceptable,
     /// The peer has nothing of what was before this phase 1.

@@ -21,11 +21,13 @@
 //! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
+//! | `bundle` | AH, ESP and IPComp that belong together | 2408 §4.2, 2401 §4.3 |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
 //! | `sessions` | all IKE SAs of an endpoint | |
 
 mod answer;
 mod attempt;
+mod bundle;
 mod child;
 mod child_suite;
 mod core;

@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use adit_db::{ChildName, ChildSaId};
+use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId;
 
 use crate::context::{Context, Notice};
 use crate::event::Event;
@@ -89,11 +91,10 @@ impl IkeSa {
         }
     }
 
-    /// The peer has deleted what we send on.
-    pub(super) fn handle_deleted(&mut self, spi_out: adit_wire::esp::Spi, cx: &mut Context<'_>) {
-        let Some(child) = self.children.iter().find(|child| child.spi_out == spi_out) else {
-            return;
-        };
+    /// The peer has deleted what we send on: of a bundle no part is of use without the other.
+    pub(super) fn handle_deleted(&mut self, sa: (ProtocolId, Spi), cx: &mut Context<'_>) {
+        let is_of = |child: &&Child| child.sas_out().any(|own| own == sa);
+        let Some(child) = self.children.iter().find(is_of) else { return };
         let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
         let (id, silent) = (child.id, is_replaced(child));
         let is_twin = |twin: &&Child| {

@@ -333,6 +333,7 @@ impl Child {
             aggfrag: agreed.aggfrag,
             path_probe: agreed.path_probe,
             notices: agreed.notices,
+            outer: None,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
@@ -436,6 +437,7 @@ impl Child {
             suite: self.suite.to_vec(),
             esn: self.esn,
             ipcomp: self.ipcomp,
+            outer: None,
             aggfrag: self.aggfrag,
             installed: self.installed,
             rekey_at: self.rekey_at,

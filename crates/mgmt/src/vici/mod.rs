@@ -30,4 +30,6 @@ pub use self::request::{
     Initiate, Install, ListFilter, LoadPpk, LoadShared, PeerRange, PolicyFilter, Redirect, Rekey,
     Request, RequestError, Selection, Terminate, Timeout,
 };
-pub use self::snapshot::{ChildSnapshot, PathSnapshot, PolicySnapshot, SaSnapshot, conn_section};
+pub use self::snapshot::{
+    AhSnapshot, ChildSnapshot, PathSnapshot, PolicySnapshot, SaSnapshot, conn_section,
+};

@@ -352,6 +352,7 @@ mod tests {
             suite: Vec::new(),
             esn: true,
             ipcomp: None,
+            outer: None,
             aggfrag: None,
             installed: since,
             rekey_at: Some(since + Duration::from_secs(3_300)),

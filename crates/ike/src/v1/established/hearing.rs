@@ -11,6 +11,7 @@ use super::{Established, Input, into_input, is_authentic, opened};
 use crate::command::Path;
 use crate::context::Context;
 use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId as ChildProtocol;
 use adit_wire::iana::doi::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
 use adit_wire::isakmp::{Flags, Header, Notify};
@@ -70,7 +71,8 @@ impl Established {
                 inputs.push(Input::Gone);
             } else if matches!(delete.protocol, ProtocolId::AH | ProtocolId::ESP) {
                 let spis = delete.spis.iter().filter_map(Spi::from_field);
-                inputs.extend(spis.map(Input::Deleted));
+                let of = ChildProtocol(delete.protocol.0);
+                inputs.extend(spis.map(|spi| Input::Deleted(of, spi)));
             }
         }
         // What goes goes before what it went with.
@@ -130,7 +132,7 @@ impl Established {
         let of_exchange = self.quick_modes.iter().find(|quick| quick.message_id == id);
         let named = || {
             let spi = Spi::from_field(notify.spi)?;
-            children.iter().find(|child| [child.spi_in, child.spi_out].contains(&spi))
+            children.iter().find(|child| child.has_spi(spi))
         };
         let child = of_exchange.and_then(QuickMode::child).or_else(|| Some(named()?.id));
         child.map(Input::Confirmed)
@@ -166,8 +168,9 @@ fn news_of_child(notify: &Notify<'_>, core: &Core, children: &[Child]) -> Option
         return None;
     }
     children.iter().filter(|child| child.by_us).find_map(|child| {
-        let sa = (child.protocol, child.spi_out);
-        let news = lifetimes::heard_of_child(notify, sa, &child.limits(), core);
-        (news != News::default()).then_some(Input::Lifetime(child.spi_out, news))
+        child.sas_out().find_map(|sa| {
+            let news = lifetimes::heard_of_child(notify, sa, &child.limits(), core);
+            (news != News::default()).then_some(Input::Lifetime(child.id, news))
+        })
     })
 }
