@@ -327,6 +327,8 @@ pub struct IkeSaInfo {
     pub ppk: bool,
     /// When it ends unless it was replaced.
     pub over_at: Option<Instant>,
+    /// Octets that renew and end it; of IKEv1 alone.
+    pub volume: Option<IkeVolume>,
     /// Users, and addresses inside, if there are any.
     pub access: Option<Box<AccessInfo>>,
     /// Its children, oldest first.
@@ -411,6 +413,17 @@ pub struct ChildSaInfo {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// Octets that an ISAKMP SA has protected, and its limits in octets (RFC 2409 appendix A, life type 2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IkeVolume {
+    /// So many, in both directions.
+    pub octets: u64,
+    /// Where it is renewed.
+    pub soft: Option<u64>,
+    /// Where it ends.
+    pub hard: Option<u64>,
 }
 
 /// AH around the ESP of a child SA (RFC 2401 §4.3).

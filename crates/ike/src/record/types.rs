@@ -188,7 +188,9 @@ structs! {
     Pfp { local, remote, protocol, local_port, remote_port }
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
-    LifetimeRule { absent, strict, ike_seconds, child_seconds, child_kilobytes }
+    LifetimeRule {
+        absent, strict, ike_seconds, ike_kilobytes, ike_own_kilobytes, child_seconds, child_kilobytes
+    }
     LifetimeBounds { least, most }
     Tfc { padding, dummies }
     IcmpTreatment { red, black, tunnel }

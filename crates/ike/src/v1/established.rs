@@ -32,6 +32,7 @@ use super::quick_mode::{Outcome, QuickMode, Request, Wanted};
 use super::received::Received;
 use super::retransmission::Answered;
 use super::transaction_phase::{Progress, TransactionPhase};
+use super::volume::Volume;
 
 /// A phase 1 that is complete.
 #[derive(Debug)]
@@ -40,6 +41,9 @@ pub(crate) struct Established {
     /// When the next phase 1 is to take its place.
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    pub(crate) volume: Volume,
+    /// Its volume has ended it.
+    is_spent: bool,
     quick_modes: Vec<QuickMode>,
     wanted: VecDeque<(ChildName, Option<FlowKey>)>,
     /// The last message of main mode and our answer, which may have been lost.
@@ -146,6 +150,8 @@ impl Established {
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Self {
+        // What it takes to make the SA is nothing that it has protected.
+        core.protected.set(0);
         let connection = &core.connection;
         let renewed = connection.rekey_time > Duration::ZERO;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -167,6 +173,8 @@ impl Established {
             since: cx.now,
             rekey_at: limit.and_then(|limit| cx.now.checked_add(rekey(limit))),
             over_at: limit.and_then(|limit| cx.now.checked_add(limit)),
+            volume: Volume::new(core),
+            is_spent: false,
             quick_modes: Vec::new(),
             wanted: VecDeque::new(),
             last,
@@ -230,6 +238,7 @@ impl Established {
         // What may be a replay does not say where the peer is.
         if is_new && (path == core.path || !self.has_forgotten) {
             core.hear(path, cx.now);
+            core.count(octets);
         }
         into_gate(progress).into_iter().collect()
     }
@@ -287,6 +296,7 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Vec<Input> {
         let mut inputs = Vec::new();
+        self.watch_volume(core, cx.now);
         if !self.is_open() {
             return inputs;
         }
@@ -447,6 +457,7 @@ impl Established {
             if !matches!(outcome, Outcome::Stay) {
                 // Nonces of both ends are in it: it is none of before.
                 core.hear(path, cx.now);
+                core.count(octets);
             }
             return into_input(outcome).into_iter().collect();
         }
@@ -461,6 +472,7 @@ impl Established {
             return Vec::new();
         }
         core.hear(path, cx.now);
+        core.count(octets);
         let is_committed = header.flags.contains(Flags::COMMIT);
         self.begin((id, is_committed), octets, &received, &iv, core, children, cx)
     }
@@ -546,6 +558,7 @@ impl Established {
         };
         self.use_up(id);
         core.hear(path, cx.now);
+        core.count(octets);
         match new_group::answer(id, &received, &iv, core) {
             Ok(answer) => {
                 core.transmit(&answer, cx);
@@ -607,6 +620,19 @@ impl Established {
             cx.out.notice(Notice::Reauthenticate { ike: core.id });
         }
         inputs
+    }
+
+    /// Renewal and end come with their time, whatever brought them about.
+    fn watch_volume(&mut self, core: &Core, now: Instant) {
+        let octets = core.protected.get();
+        let at_once = |at: Option<Instant>| Some(at.map_or(now, |at| at.min(now)));
+        if self.volume.is_over(octets) && !self.is_spent {
+            self.is_spent = true;
+            self.over_at = at_once(self.over_at);
+        }
+        if self.volume.take_due(octets) && !self.superseded {
+            self.rekey_at = at_once(self.rekey_at);
+        }
     }
 
     /// Another phase 1 has its place.

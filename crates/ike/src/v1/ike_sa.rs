@@ -142,6 +142,7 @@ impl IkeSa {
             info.established = Some(established.since);
             info.rekey_at = established.rekey_at;
             info.over_at = established.over_at;
+            info.volume = established.volume.info(self.core.protected.get());
         }
         Some(info)
     }

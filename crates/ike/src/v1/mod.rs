@@ -18,7 +18,7 @@
 //! | `succession` | which child carries what | |
 //! | `pairs` | which quick modes a child has | 2409 §5.5 |
 //! | `nat` | NAT traversal | 3947 |
-//! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
+//! | `lifetimes`, `volume` | RESPONDER-LIFETIME, kilobytes of phase 1 | 2407 §4.6.3.1, 2409 appendix A |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
 //! | `bundle` | AH, ESP and IPComp that belong together | 2408 §4.2, 2401 §4.3 |
@@ -57,6 +57,7 @@ mod suite;
 mod transaction;
 mod transaction_phase;
 mod vendor;
+mod volume;
 mod xauth;
 
 pub(crate) use self::attempt::Attempt;

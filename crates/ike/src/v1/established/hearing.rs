@@ -10,6 +10,7 @@ use super::super::received::Received;
 use super::{Established, Input, into_input, is_authentic, opened};
 use crate::command::Path;
 use crate::context::Context;
+use crate::lifetime::Limits;
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId as ChildProtocol;
 use adit_wire::iana::doi::ProtocolId;
@@ -56,6 +57,9 @@ impl Established {
         }
         self.use_up(id);
         core.hear(path, cx.now);
+        if !is_clear {
+            core.count(octets);
+        }
         core.unreachable = false;
         // Who asks can answer, too: the vendor ID that says so goes in clear, and anybody may have spoilt it.
         core.peer_has_dpd |= received.notifies.iter().any(|it| it.kind == NotifyType::R_U_THERE);
@@ -144,12 +148,15 @@ impl Established {
             return None;
         }
         let current = self.over_at.map(|at| at.saturating_duration_since(self.since));
-        let news = lifetimes::heard_of_phase1(notify, current, core);
+        let kilobytes = self.volume.kilobytes();
+        let current = Limits { seconds: lifetimes::seconds(current), kilobytes };
+        let news = lifetimes::heard_of_phase1(notify, &current, core);
         self.heed(news, core);
         news.delete.then_some(Input::Unacceptable)
     }
 
     fn heed(&mut self, news: News, core: &Core) {
+        self.volume.heed(news, lifetimes::rank(core));
         if let Some(end) = news.end {
             self.over_at = self.since.checked_add(end);
         }
