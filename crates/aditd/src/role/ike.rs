@@ -386,7 +386,7 @@ impl Running {
     fn packet_news(&mut self, news: PacketNews, now: Instant) {
         let event = match news {
             PacketNews::Event(event) if self.is_manual_event(&event) => return,
-            PacketNews::Event(event) => event,
+            PacketNews::Event(event) => self.bundles.seen_from_ike(event),
             PacketNews::PathMtu { child, mtu, inner, source } => {
                 return self.path_mtu(child, (mtu, inner), source);
             }

@@ -179,6 +179,7 @@ pub(crate) struct OuterChoice {
 }
 
 /// What a proposal of AH around ESP offers that we can do.
+#[derive(Clone)]
 pub(super) struct Around<'a, 'm> {
     transform: &'a adit_wire::isakmp::Transform<'m>,
     read: Phase2Transform,
@@ -186,49 +187,44 @@ pub(super) struct Around<'a, 'm> {
 }
 
 impl<'a, 'm> Around<'a, 'm> {
-    /// Responder: the first transform that is ours, too, and goes with what ESP says.
-    pub(super) fn choose(
-        proposal: &'a Proposal<'m>,
-        esp: &Phase2Transform,
-        mode: Mode,
-        own: &[ProposalSpec],
-    ) -> Option<Self> {
+    /// Responder: the transforms that are ours, too. They are read once, however many ESP has.
+    pub(super) fn known(proposal: &'a Proposal<'m>, mode: Mode, own: &[ProposalSpec]) -> Vec<Self> {
         let all = proposal.transforms.iter();
-        let mut known = all.filter_map(|transform| Self::of(proposal, transform, esp, mode));
-        known.find(|around| {
+        let known = all.filter_map(|transform| Self::of(proposal, transform, mode));
+        let is_ours = |around: &Self| {
             let has = |spec: &ProposalSpec| {
                 let mut parts = around.choice.transforms.iter();
                 parts.all(|one| spec.of_kind(one.kind).any(|own| own == *one))
             };
             own.iter().any(has)
-        })
+        };
+        known.filter(is_ours).collect()
     }
 
     /// Initiator: the transform of an answer, if it is one of those that were offered.
     pub(super) fn accept(
         proposal: &'a Proposal<'m>,
-        esp: &Phase2Transform,
         mode: Mode,
         offered: &[Phase2Transform],
     ) -> Option<Self> {
-        let transform = proposal.transforms.first()?;
-        let around = Self::of(proposal, transform, esp, mode)?;
+        let around = Self::of(proposal, proposal.transforms.first()?, mode)?;
         let is_ours = offered.iter().any(|own| plain(own) == plain(&around.read));
         is_ours.then_some(around)
+    }
+
+    /// RFC 2409 §5.5: there is one key exchange for all SAs of a quick mode.
+    pub(super) fn goes_with(&self, esp: &Phase2Transform) -> bool {
+        self.read.group == esp.group
     }
 
     fn of(
         proposal: &'a Proposal<'m>,
         transform: &'a adit_wire::isakmp::Transform<'m>,
-        esp: &Phase2Transform,
         mode: Mode,
     ) -> Option<Self> {
         let read = Phase2Transform::read(ProtocolId::AH, transform).ok()?;
-        // RFC 2409 §5.5: there is one key exchange for all SAs of a quick mode.
-        let fits = read.group == esp.group
-            && read.mode.is_none_or(|asked| modes(mode).contains(&asked))
-            && read.key_rounds.is_none();
-        if !fits {
+        let fits = read.mode.is_none_or(|asked| modes(mode).contains(&asked));
+        if !fits || read.key_rounds.is_some() {
             return None;
         }
         let transforms = vec![
@@ -240,6 +236,11 @@ impl<'a, 'm> Around<'a, 'm> {
         let choice = OuterChoice { protection, transforms, esn, spi_out };
         Some(Self { transform, read, choice })
     }
+}
+
+/// All that a child wants, for people: a peer that has no bundle, or another AH, has nothing of it.
+pub(crate) fn wanted(config: &ChildConfig) -> Vec<ProposalSpec> {
+    [config.offered_proposals(), config.offered_outer_ah()].concat()
 }
 
 /// What AH around ESP may say of its mode; the first is what it is.

@@ -84,6 +84,15 @@ pub(crate) enum ChildPhase {
     },
 }
 
+impl Around {
+    /// For the packet engine, and for us.
+    fn into_parts(self) -> (Box<OuterAh>, OuterSaInfo) {
+        let Self { sa, suite } = self;
+        let OuterAh { id, spi_in, spi_out, esn, .. } = sa;
+        (Box::new(sa), OuterSaInfo { id, spi_in, spi_out, suite, esn })
+    }
+}
+
 /// What both ends agreed on in a quick mode.
 pub(crate) struct Agreed<'a> {
     pub(crate) ike: IkeSaId,
@@ -184,18 +193,11 @@ pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(2);
 impl Child {
     /// Hands what was agreed to the packet engine.
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
-        let id = cx.out.next_child_sa();
-        let config = agreed.config;
+        let (id, config) = (cx.out.next_child_sa(), agreed.config);
         let jitter = std::array::from_fn(|_| cx.rng.next_u64());
         let lifetime = agreed.lifetime(jitter);
         let suite = cx.out.shared_suite(agreed.suite);
-        let (outer, outer_info) = match agreed.outer {
-            Some(Around { sa, suite }) => {
-                let OuterAh { id, spi_in, spi_out, esn, .. } = sa;
-                (Some(Box::new(sa)), Some(OuterSaInfo { id, spi_in, spi_out, suite, esn }))
-            }
-            None => (None, None),
-        };
+        let (outer, outer_info) = agreed.outer.map(Around::into_parts).unzip();
         let all = agreed.split.is_empty();
         let remote_ts = if all { vec![agreed.remote] } else { agreed.split };
         let sa = ChildSa {

@@ -195,7 +195,8 @@ impl Phase2Offer {
             parts.ipcomp = Some(Deflate::of(proposal)?);
         }
         if let Some(proposal) = bundle.outer {
-            parts.outer = Some(Around::accept(proposal, &answer, self.mode, &self.outer)?);
+            let around = Around::accept(proposal, self.mode, &self.outer);
+            parts.outer = Some(around.filter(|around| around.goes_with(&answer))?);
         }
         let ends = (self.mode, self.wrap);
         let mut choice = choice(&bundle, transform, &answer, &parts, ends)?;
@@ -235,12 +236,13 @@ pub(crate) fn choose_phase2(
             Some(_) => continue,
             None => None,
         };
+        let around = bundle.outer.map(|one| Around::known(one, config.mode, &own_outer));
         let mut parts = Parts { outer: None, ipcomp };
         let protocol = bundle.protected.protocol;
         for transform in &bundle.protected.transforms {
             let Ok(read) = Phase2Transform::read(protocol, transform) else { continue };
-            if let Some(proposal) = bundle.outer {
-                parts.outer = Around::choose(proposal, &read, config.mode, &own_outer);
+            if let Some(around) = &around {
+                parts.outer = around.iter().find(|one| one.goes_with(&read)).cloned();
                 if parts.outer.is_none() {
                     continue;
                 }

@@ -31,7 +31,7 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 use crate::lifetime::{Limit, Limits, Origin};
 
-use super::bundle::Inbound;
+use super::bundle::{self, Inbound};
 use super::child::{Agreed, Around, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
 use super::child_suite::{Phase2Choice, Phase2Offer};
 use super::core::Core;
@@ -408,7 +408,7 @@ impl QuickMode {
         let reason = match notify {
             NotifyType::NO_PROPOSAL_CHOSEN => FailureReason::NoCommonEspSuite {
                 by: By::Peer,
-                ours: asked.config.offered_proposals(),
+                ours: bundle::wanted(&asked.config),
                 theirs: Vec::new(),
             },
             NotifyType::INVALID_ID_INFORMATION => FailureReason::SelectorMismatch {

@@ -297,8 +297,7 @@ fn side(side: FlowSide) -> TrafficSelector {
 impl Child {
     /// Hands what was agreed to the packet engine.
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
-        let id = cx.out.next_child_sa();
-        let config = agreed.config;
+        let (id, config) = (cx.out.next_child_sa(), agreed.config);
         let jitter = std::array::from_fn(|_| cx.rng.next_u64());
         let lifetime = config.lifetime.draw(jitter);
         let selectors = Selectors::from_pair(agreed.selectors, agreed.role).exact();
