@@ -376,6 +376,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_bundle_shows_both_sas() {
+        let mut child = berlin().children.remove(0);
+        (child.protocol, child.udp, child.aggfrag) = ("AH+ESP".to_owned(), false, false);
+        child.outer = Some(OuterStatus {
+            spi_in: "c0ffee03".into(),
+            spi_out: "c0ffee04".into(),
+            suite: "sha256-noesn".into(),
+        });
+        let words = child_words(&child);
+        assert!(
+            words.contains("AH+ESP, aes256gcm16-esn\nSPI c0ffee01 in, c0ffee02 out\n"),
+            "{words}"
+        );
+        assert!(
+            words.contains("AH outside, sha256-noesn\nSPI c0ffee03 in, c0ffee04 out"),
+            "{words}"
+        );
+    }
+
     fn lisbon() -> TunnelStatus {
         let problem = Diagnosis::new(Code::E203, "the peer rejects our login")
             .tunnel("lisbon")
