@@ -46,7 +46,11 @@ impl Bundles {
             PacketEvent::SoftExpire { child } => PacketEvent::SoftExpire { child: known(child) },
             PacketEvent::HardExpire { child } => PacketEvent::HardExpire { child: known(child) },
             PacketEvent::Doubted { child } => PacketEvent::Doubted { child: known(child) },
-            other => other,
+            other @ (PacketEvent::Acquire { .. }
+            | PacketEvent::PeerMoved { .. }
+            | PacketEvent::Traffic { .. }
+            | PacketEvent::Used { .. }
+            | PacketEvent::Notice { .. }) => other,
         }
     }
 }
@@ -88,11 +92,10 @@ mod tests {
         let mut bundles = Bundles::default();
         bundles.outer.insert(esp, ah);
         bundles.inner.insert(ah, esp);
-        let seen = |bundles: &Bundles, child| match bundles
-            .seen_from_ike(PacketEvent::SoftExpire { child })
-        {
-            PacketEvent::SoftExpire { child } => child,
-            event => panic!("{event:?}"),
+        let seen = |bundles: &Bundles, child| {
+            let event = bundles.seen_from_ike(PacketEvent::SoftExpire { child });
+            let PacketEvent::SoftExpire { child } = event else { panic!("{event:?}") };
+            child
         };
         assert_eq!([esp, ah, other].map(|child| seen(&bundles, child)), [esp, esp, other]);
         assert_eq!(bundles.all_of(esp).collect::<Vec<_>>(), [esp, ah]);
