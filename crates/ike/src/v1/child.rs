@@ -194,8 +194,7 @@ impl Child {
     /// Hands what was agreed to the packet engine.
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
         let (id, config) = (cx.out.next_child_sa(), agreed.config);
-        let jitter = std::array::from_fn(|_| cx.rng.next_u64());
-        let lifetime = agreed.lifetime(jitter);
+        let lifetime = agreed.lifetime(std::array::from_fn(|_| cx.rng.next_u64()));
         let suite = cx.out.shared_suite(agreed.suite);
         let (outer, outer_info) = agreed.outer.map(Around::into_parts).unzip();
         let all = agreed.split.is_empty();
