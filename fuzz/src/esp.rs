@@ -115,6 +115,7 @@ impl Options {
             path_probe: true,
             notices: false,
             ipcomp: self.cpi.map(|cpi| IpComp { cpi_in: cpi, cpi_out: cpi }),
+            outer: None,
             rekeys: None,
         }
     }

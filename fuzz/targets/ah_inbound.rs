@@ -105,6 +105,7 @@ impl World {
             aggfrag: None,
             path_probe: false,
             notices: false,
+            outer: None,
             rekeys: None,
         }
     }

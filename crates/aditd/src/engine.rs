@@ -254,7 +254,8 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
         return Err(Unfit::Pfp);
     }
     let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
-    if child.proposals.iter().any(is_ah) { Err(Unfit::Ah) } else { Ok(()) }
+    let has_ah = !child.outer_ah.is_empty() || child.proposals.iter().any(is_ah);
+    if has_ah { Err(Unfit::Ah) } else { Ok(()) }
 }
 
 /// Whether a policy beside the tunnels decides about some of a child's packets. What the child's
@@ -362,6 +363,8 @@ mod tests {
         );
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
         assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
+        let around = |child: &mut ChildConfig| child.outer_ah = ProposalSpec::ah_default();
+        assert_eq!(unfit(around, &[]), "AH is done in user space alone");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;

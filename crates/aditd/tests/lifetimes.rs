@@ -69,3 +69,29 @@ fn each_limit_says_what_it_comes_from() {
     assert_eq!((limit(child, "end").amount, &limit(child, "end").place), (Some(3_960), &None));
     assert!(report(&pair.oslo, "nowhere").sas.is_empty());
 }
+
+/// `docs/lifetimes.md`: kilobytes of a phase 1 of IKEv1, by the end that wants less of them, and what has gone.
+#[test]
+fn kilobytes_of_phase_1_say_what_they_come_from() {
+    let Some(mut pair) = Pair::new("v1-kilobytes") else { return };
+    let with = |keep: &str, kilobytes: u32| {
+        format!(
+            "ike = [1, \"aes256-sha256-modp2048\"]\nike_life_kilobytes = {kilobytes}\n\
+             keep = \"{keep}\""
+        )
+    };
+    pair.start(&tunnel(1, 2, &with("up", 100_000)), &tunnel(2, 1, &with("passive", 50_000)));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    pair.berlin.wait_for("tunnel", TunnelState::Up);
+    for (site, origin) in
+        [(&pair.oslo, "agreed with the peer"), (&pair.berlin, "ike_life_kilobytes")]
+    {
+        let report = report(site, "tunnel");
+        let octets = report.sas[0].limits.iter().filter(|limit| limit.unit == "octets");
+        let octets: Vec<&LimitStatus> = octets.collect();
+        assert_eq!(octets.len(), 2, "{report:?}");
+        assert!(octets.iter().all(|limit| limit.origin.contains(origin)), "{octets:?}");
+        assert_eq!((&*octets[1].limit, octets[1].amount), ("end", Some(51_200_000)));
+        assert!(octets.iter().all(|limit| limit.left < limit.amount && limit.first), "{octets:?}");
+    }
+}

@@ -309,6 +309,7 @@ impl Job {
             aggfrag: None,
             path_probe: false,
             notices: false,
+            outer: None,
             rekeys: None,
         })
     }

@@ -143,6 +143,10 @@ impl OutboundSad {
         self.count_in(&sa, usize::saturating_sub);
         if let Some(order) = self.by_policy.get_mut(&sa.policy) {
             order.forget(slot);
+            // Of a bundle each AH SA has a policy of its own, which nobody needs any more.
+            if order.first.is_none() {
+                self.by_policy.remove(&sa.policy);
+            }
         }
     }
 

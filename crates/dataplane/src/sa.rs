@@ -14,10 +14,10 @@ use adit_crypto::{
 };
 use adit_db::sad::{Meter, SequenceCounter};
 use adit_db::{
- Aggfrag, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts,
-    IcmpInterfaces,
-    IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule, PolicyId, ReplayWindow,
-    SecurityFailures, TableId, Tfc, };
+    Aggfrag, Amounts, ChildKeys, ChildSa, ChildSaId, DfPolicy, Encapsulation, Hosts,
+    IcmpInterfaces, IcmpPassage, IcmpRed, IcmpSide, Lifetime, Mode, MssClamp, PathMtuRule,
+    PolicyId, ReplayWindow, SecurityFailures, TableId, Tfc,
+};
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::TrafficSelector;

@@ -10,6 +10,7 @@ use adit_wire::esp::Spi;
 use adit_wire::ikev2::TrafficSelector;
 use adit_wire::ipcomp::Cpi;
 
+use crate::bundle::OuterAh;
 use crate::connection::{Mode, Tfc};
 use crate::icmp::IcmpRules;
 use crate::ids::{ChildSaId, IkeSaId};
@@ -77,6 +78,8 @@ pub struct ChildSa {
     pub path_probe: bool,
     /// Whether the peer takes [notices](crate::GatewayNotice) about it in the IKE SA.
     pub notices: bool,
+    /// AH around its ESP, where both are a bundle (RFC 2401 §4.3).
+    pub outer: Option<Box<OuterAh>>,
     /// The child SA it replaces.
     pub rekeys: Option<ChildSaId>,
 }

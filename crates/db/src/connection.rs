@@ -395,6 +395,9 @@ pub struct ChildConfig {
     pub remote_ts: Vec<TsSpec>,
     /// ESP or AH proposals in order of preference.
     pub proposals: Vec<ProposalSpec>,
+    /// AH proposals in order of preference, if AH goes around ESP (RFC 2401 §4.3); none without. Of IKEv1
+    /// alone.
+    pub outer_ah: Vec<ProposalSpec>,
     /// What is asked for; a peer that declines transport mode gets a tunnel.
     pub mode: Mode,
     /// If it takes some packets from another child.
@@ -449,6 +452,7 @@ impl ChildConfig {
             local_ts: vec![TsSpec::DYNAMIC],
             remote_ts: vec![TsSpec::DYNAMIC],
             proposals: ProposalSpec::esp_default(),
+            outer_ah: Vec::new(),
             mode: Mode::default(),
             class: None,
             cpus: 0,
@@ -512,10 +516,19 @@ impl ChildConfig {
     /// The proposals as they may be offered: without ESN where the receiver keeps no replay
     /// window, for it could not follow the high half of the sequence number (CHECKLIST E16).
     pub fn offered_proposals(&self) -> Vec<ProposalSpec> {
+        self.offered(&self.proposals)
+    }
+
+    /// Those of AH around ESP, likewise.
+    pub fn offered_outer_ah(&self) -> Vec<ProposalSpec> {
+        self.offered(&self.outer_ah)
+    }
+
+    fn offered(&self, specs: &[ProposalSpec]) -> Vec<ProposalSpec> {
         if self.replay_window.is_off() {
-            self.proposals.iter().map(ProposalSpec::without_esn).collect()
+            specs.iter().map(ProposalSpec::without_esn).collect()
         } else {
-            self.proposals.clone()
+            specs.to_vec()
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `security_failures` | whether refused packets are answered (RFC 2521) |
 //! | `mtu_policy` | how the path MTU is found, and what becomes of what is too long (RFC 4301 §8) |
 //! | `dscp_class` | which packets a child takes from another (RFC 4301 §4.1) |
-//! | `child_sa` | what two peers agreed on |
+//! | `child_sa`, `bundle` | what two peers agreed on |
 //! | `gateway_notice` | what they tell each other about it in the IKE SA |
 //! | `manual` | what an operator keyed by hand |
 //! | `spd`, `pfp`, `decorrelate`, `flow_cache` | which packets are protected, passed or dropped (RFC 4301 §4.4.1, Appendix B) |
@@ -24,6 +24,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod auth_spec;
+mod bundle;
 mod child_sa;
 mod childless;
 mod connection;
@@ -61,6 +62,7 @@ mod static_kem;
 mod ts_spec;
 
 pub use auth_spec::{AuthSpec, SignatureSpec};
+pub use bundle::OuterAh;
 pub use child_sa::{Aggfrag, ChildKeys, ChildSa, Encapsulation, Hosts, IpComp};
 pub use childless::Childless;
 pub use connection::{

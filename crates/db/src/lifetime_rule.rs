@@ -10,6 +10,10 @@ pub struct LifetimeRule {
     pub strict: bool,
     /// Seconds of phase 1.
     pub ike_seconds: LifetimeBounds,
+    /// Kilobytes of phase 1.
+    pub ike_kilobytes: LifetimeBounds,
+    /// Our own limit of phase 1 in kilobytes, which is offered; zero for none.
+    pub ike_own_kilobytes: u64,
     /// Seconds of child SAs.
     pub child_seconds: LifetimeBounds,
     /// Kilobytes of child SAs.

@@ -153,6 +153,7 @@ impl ManualSa {
             aggfrag: None,
             path_probe: false,
             notices: false,
+            outer: None,
             rekeys: None,
         })
     }

@@ -15,6 +15,7 @@ use adit_db::{
     Identity, IkeSaId, is_free, random_cpi, random_spi,
 };
 use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId;
 use adit_wire::ikev2::{IkeSpi, Transform};
 use adit_wire::ipcomp::Cpi;
 
@@ -381,8 +382,8 @@ pub(crate) enum Notice {
     DeletedElsewhere {
         /// The IKE SA.
         ike: IkeSaId,
-        /// What we send on it under.
-        spi: Spi,
+        /// What we send on it by, and under which SPI.
+        sa: (ProtocolId, Spi),
     },
     /// An IKE SA of IKEv1 is still there long after another one has got its place.
     Outlived {

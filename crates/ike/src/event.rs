@@ -329,6 +329,8 @@ pub struct IkeSaInfo {
     pub ppk: bool,
     /// When it ends unless it was replaced.
     pub over_at: Option<Instant>,
+    /// Octets that renew and end it; of IKEv1 alone.
+    pub volume: Option<IkeVolume>,
     /// Users, and addresses inside, if there are any.
     pub access: Option<Box<AccessInfo>>,
     /// Its children, oldest first.
@@ -395,6 +397,8 @@ pub struct ChildSaInfo {
     pub esn: bool,
     /// Its compression, if it has one.
     pub ipcomp: Option<IpComp>,
+    /// AH around its ESP, where both are a bundle.
+    pub outer: Option<Box<OuterSaInfo>>,
     /// How its packets share ESP packets, if they do.
     pub aggfrag: Option<Aggfrag>,
     /// When it was installed.
@@ -411,6 +415,32 @@ pub struct ChildSaInfo {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// Octets that an ISAKMP SA has protected, and its limits in octets (RFC 2409 appendix A, life type 2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IkeVolume {
+    /// So many, in both directions.
+    pub octets: u64,
+    /// Where it is renewed.
+    pub soft: Option<u64>,
+    /// Where it ends.
+    pub hard: Option<u64>,
+}
+
+/// AH around the ESP of a child SA (RFC 2401 §4.3).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OuterSaInfo {
+    /// Its number in the packet engine.
+    pub id: ChildSaId,
+    /// SPI of packets to us.
+    pub spi_in: Spi,
+    /// SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// The agreed transforms.
+    pub suite: Vec<Transform>,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
 }
 
 /// Snapshot of a loaded connection and of the effort to keep it as wished.

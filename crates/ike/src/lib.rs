@@ -59,7 +59,7 @@ pub use config::{EndpointConfig, FragmentOctets, Retransmission, Retry};
 pub use endpoint::Endpoint;
 pub use event::{
     AccessInfo, AuthLimit, ChildSaInfo, ChildSaState, ConnectionInfo, Event, IkeSaCounts,
-    IkeSaInfo, IkeSaState, PeerSoftware, Step,
+    IkeSaInfo, IkeSaState, IkeVolume, OuterSaInfo, PeerSoftware, Step,
 };
 pub use failure::{By, Failure, FailureReason, PpkGap, StaticKemGap};
 pub use input::Input;

@@ -7,6 +7,7 @@ mod common;
 mod ikev1_access;
 mod ikev1_aggressive;
 mod ikev1_attacks;
+mod ikev1_bundle;
 mod ikev1_dss;
 mod ikev1_encryption;
 mod ikev1_lifetimes;

@@ -20,8 +20,8 @@ pub use self::engine::{EngineHalf, EngineIke, EnginePath, EngineReport, EngineTc
 pub use self::icmp::{ICMP_SETTINGS_MAX, IcmpSetting, KERNEL_TAKES_NO_NOTICES, icmp_settings};
 pub use self::lifetime::{LifetimeReport, LimitStatus, SaLifetimes};
 pub use self::policy::{
-    CompressionStatus, ENTRIES_MAX, Fate, PolicyAction, PolicySource, PolicyStatus, SaStatus,
-    SadReport, SpdReport, Why,
+    CompressionStatus, ENTRIES_MAX, Fate, OuterStatus, PolicyAction, PolicySource, PolicyStatus,
+    SaStatus, SadReport, SpdReport, Why,
 };
 use crate::codes::{Code, Severity};
 use crate::diagnosis::Diagnosis;
@@ -255,9 +255,12 @@ pub struct ChildStatus {
     /// Suite in the words of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
-    /// `ESP` or `AH`; empty while it is not up.
+    /// `ESP`, `AH` or of a bundle `AH+ESP`; empty while it is not up.
     #[serde(default)]
     pub protocol: String,
+    /// AH around its ESP; suite and SPIs beside it are those of ESP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer: Option<OuterStatus>,
     /// Whether ESP travels in UDP.
     pub udp: bool,
     /// Whether IKE and ESP travel in TCP (RFC 9329); `udp` is false then.

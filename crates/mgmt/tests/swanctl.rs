@@ -444,6 +444,7 @@ fn sa() -> SaSnapshot {
             spi_in: Spi(0xc000_0001),
             spi_out: Spi(0xc000_0002),
             ipcomp: Some(IpComp { cpi_in: Cpi(0x1234), cpi_out: Cpi(0xabc) }),
+            ah: None,
             suite: vec![cipher],
             esn: true,
             octets_in: 1_234,

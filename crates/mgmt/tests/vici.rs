@@ -329,6 +329,7 @@ fn sa() -> SaSnapshot {
             spi_in: Spi(0x548e_ec7c),
             spi_out: Spi(0x29dd_3b70),
             ipcomp: None,
+            ah: None,
             suite: vec![Transform::encryption(EncryptionId::AES_GCM_16, Some(128))],
             esn: false,
             octets_in: 0,

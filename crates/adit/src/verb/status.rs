@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use adit_mgmt::Severity;
 use adit_mgmt::api::{
-    AccessStatus, ChildStatus, DaemonStatus, EngineReport, Source, Status as Report, TunnelState,
-    TunnelStatus,
+    AccessStatus, ChildStatus, DaemonStatus, EngineReport, OuterStatus, Source, Status as Report,
+    TunnelState, TunnelStatus,
 };
 
 use crate::args::Status;
@@ -308,10 +308,18 @@ fn child_words(child: &ChildStatus) -> String {
     if let (Some(spi_in), Some(spi_out)) = (&child.spi_in, &child.spi_out) {
         lines.push(format!("SPI {spi_in} in, {spi_out} out"));
     }
+    lines.extend(child.outer.as_ref().map(outer_words));
     for (reason, packets) in &child.drops {
         lines.push(format!("dropped {} ({reason})", count_packets(*packets)));
     }
     lines.join("\n")
+}
+
+/// AH around ESP.
+fn outer_words(outer: &OuterStatus) -> String {
+    let [suite, spi_in, spi_out] =
+        [&outer.suite, &outer.spi_in, &outer.spi_out].map(|it| clean(it));
+    format!("AH outside, {suite}\nSPI {spi_in} in, {spi_out} out")
 }
 
 fn count_packets(packets: u64) -> String {
@@ -355,6 +363,7 @@ mod tests {
                 remote: vec!["10.2.0.0/24".into(), "fd02::/48".into()],
                 suite: Some("aes256gcm16-esn".into()),
                 protocol: "ESP".into(),
+                outer: None,
                 udp: true,
                 tcp: false,
                 mode: "tunnel".into(),
@@ -365,6 +374,26 @@ mod tests {
             }],
             ..TunnelStatus::default()
         }
+    }
+
+    #[test]
+    fn a_bundle_shows_both_sas() {
+        let mut child = berlin().children.remove(0);
+        (child.protocol, child.udp, child.aggfrag) = ("AH+ESP".to_owned(), false, false);
+        child.outer = Some(OuterStatus {
+            spi_in: "c0ffee03".into(),
+            spi_out: "c0ffee04".into(),
+            suite: "sha256-noesn".into(),
+        });
+        let words = child_words(&child);
+        assert!(
+            words.contains("AH+ESP, aes256gcm16-esn\nSPI c0ffee01 in, c0ffee02 out\n"),
+            "{words}"
+        );
+        assert!(
+            words.contains("AH outside, sha256-noesn\nSPI c0ffee03 in, c0ffee04 out"),
+            "{words}"
+        );
     }
 
     fn lisbon() -> TunnelStatus {

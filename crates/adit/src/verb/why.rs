@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use adit_db::Dscp;
 use adit_mgmt::api::{
-    self, CompressionStatus, Fate, PolicyAction, PolicyStatus, SaStatus, SadReport, SpdReport,
-    TunnelStatus, Why as Answer,
+    self, CompressionStatus, Fate, OuterStatus, PolicyAction, PolicyStatus, SaStatus, SadReport,
+    SpdReport, TunnelStatus, Why as Answer,
 };
 use adit_mgmt::vici::Request;
 use adit_wire::iana::IpProtocol;
@@ -385,7 +385,15 @@ fn sa_words(sa: &SaStatus) -> String {
     let by = if sa.by_kernel { " by the kernel" } else { "" };
     let shared = if sa.aggfrag { ", aggfrag" } else { "" };
     let sides = format!("{} <-> {}", sa.local.join(", "), sa.remote.join(", "));
-    format!("SPI {} out, {} in; {how}{by}{shared}, {}\n{sides}", sa.spi_out, sa.spi_in, sa.suite)
+    let around = sa.outer.as_ref().map(|outer| {
+        let OuterStatus { spi_in, spi_out, suite } = outer;
+        format!("\n{}", clean(&format!("AH outside: SPI {spi_out} out, {spi_in} in; {suite}")))
+    });
+    let around = around.unwrap_or_default();
+    format!(
+        "SPI {} out, {} in; {how}{by}{shared}, {}{around}\n{sides}",
+        sa.spi_out, sa.spi_in, sa.suite
+    )
 }
 
 fn packets(sa: &SaStatus) -> String {

@@ -3,6 +3,7 @@
 //! It reads UDP 500 itself; what comes in on UDP 4500 is sorted by the inbound thread. It holds
 //! session keys for as long as it takes to hand them to the packet threads, and no long-term ones.
 
+mod bundles;
 mod inside;
 mod loading;
 mod manual;
@@ -36,6 +37,7 @@ use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use adit_wire::packet_buf::PacketBuf;
 use tracing::{debug, error, warn};
 
+use self::bundles::Bundles;
 use self::loading::Loading;
 use self::path_mtu::LinkMtus;
 use self::recorded::Seat;
@@ -129,6 +131,7 @@ struct Running {
     news: Vec<ToControl>,
     /// Child SAs that were replaced and are still there: what they carried has been asked for.
     replaced: BTreeSet<ChildSaId>,
+    bundles: Bundles,
     stopping: bool,
 }
 
@@ -162,6 +165,7 @@ impl Running {
             ticket: Ticket::default(),
             news: Vec::new(),
             replaced: BTreeSet::new(),
+            bundles: Bundles::default(),
             stopping: false,
         })
     }
@@ -382,7 +386,7 @@ impl Running {
     fn packet_news(&mut self, news: PacketNews, now: Instant) {
         let event = match news {
             PacketNews::Event(event) if self.is_manual_event(&event) => return,
-            PacketNews::Event(event) => event,
+            PacketNews::Event(event) => self.bundles.seen_from_ike(event),
             PacketNews::PathMtu { child, mtu, inner, source } => {
                 return self.path_mtu(child, (mtu, inner), source);
             }
@@ -467,7 +471,7 @@ impl Running {
         }
     }
 
-    fn install(&mut self, sa: adit_db::ChildSa, active: bool) {
+    fn install(&mut self, mut sa: adit_db::ChildSa, active: bool) {
         let policy = self.policies.add_sa(&sa);
         if Engine::of(sa.spi_in) == Engine::Kernel {
             let options = self.policies.kernel_options(policy);
@@ -475,7 +479,7 @@ impl Running {
             self.publish_change(Engine::Kernel, Some(policy));
             return;
         }
-        match self.install_halves(&sa, policy, active) {
+        match self.install_halves(&mut sa, policy, active) {
             Ok(()) => self.publish_userspace(policy, sa.id),
             Err(error) => error!(%error, "a child SA could not be installed"),
         }
@@ -499,8 +503,11 @@ impl Running {
         match engine {
             Engine::Kernel => self.tell_kernel(ToKernel::RemoveLater { child, delay }),
             Engine::Userspace | Engine::Auto => {
-                self.tell_outbound(|| OutboundCommand::Remove { child });
-                self.role.links.inbound.push_each(|| ToInbound::RemoveLater { child, delay });
+                for child in self.bundles.all_of(child) {
+                    self.tell_outbound(|| OutboundCommand::Remove { child });
+                    self.role.links.inbound.push_each(|| ToInbound::RemoveLater { child, delay });
+                }
+                self.bundles.forget(child);
             }
         }
         let is_routed = self.policies.is_routed_anyway(child);

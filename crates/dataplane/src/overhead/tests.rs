@@ -95,6 +95,7 @@ impl Shaped {
             aggfrag: None,
             path_probe: false,
             notices: false,
+            outer: None,
             rekeys: None,
         }
     }

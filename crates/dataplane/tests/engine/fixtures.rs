@@ -186,6 +186,7 @@ impl Options {
                 true => IpComp { cpi_in, cpi_out },
                 false => IpComp { cpi_in: cpi_out, cpi_out: cpi_in },
             }),
+            outer: None,
             rekeys: None,
         }
     }

@@ -6,6 +6,7 @@ mod aggfrag;
 mod ah;
 mod allocation;
 mod beet;
+mod bundle;
 mod classes;
 mod early;
 mod echo_probes;

@@ -71,8 +71,8 @@ impl Endpoint {
             Notice::ChildGone { connection, child, reason } => {
                 self.handle_child_gone(&connection, child, &reason, now, rng);
             }
-            Notice::DeletedElsewhere { ike, spi } => {
-                self.handle_deleted_elsewhere(ike, spi, now, rng);
+            Notice::DeletedElsewhere { ike, sa } => {
+                self.handle_deleted_elsewhere(ike, sa, now, rng);
             }
             Notice::Outlived { ike } => self.handle_v1_outlived(ike, now, rng),
             Notice::Silent { ike, reason } => self.handle_v1_silent(ike, reason, now, rng),

@@ -166,7 +166,7 @@ structs! {
         rand_time, reauth_time, lifetime_rule, unique, reach, childless, redirect, resumption, nonce_encryption, remote_access, children
     }
     ChildConfig {
-        name, local_ts, remote_ts, proposals, mode, class, cpus, resource, keep, pfp, lifetime,
+        name, local_ts, remote_ts, proposals, outer_ah, mode, class, cpus, resource, keep, pfp, lifetime,
         replay_window, peer_replay_window, icmp, dscp, ecn, df, mtu, tfc, compress, turbo, kernel, dpd_action,
         close_action
     }
@@ -191,7 +191,9 @@ structs! {
     Pfp { local, remote, protocol, local_port, remote_port }
     LifetimeSpec { seconds, octets, packets, idle_s }
     LimitSpec { soft, hard, rand }
-    LifetimeRule { absent, strict, ike_seconds, child_seconds, child_kilobytes }
+    LifetimeRule {
+        absent, strict, ike_seconds, ike_kilobytes, ike_own_kilobytes, child_seconds, child_kilobytes
+    }
     LifetimeBounds { least, most }
     Tfc { padding, dummies }
     IcmpTreatment { red, black, tunnel }

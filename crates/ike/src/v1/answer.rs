@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 
+use super::bundle;
 use super::child::Child;
 use super::child_suite::{self, Phase2Choice};
 use super::core::Core;
@@ -192,7 +193,7 @@ fn protects(
 fn no_proposal(config: &ChildConfig, sa: Option<(ProtocolId, Spi)>) -> Refused {
     let reason = FailureReason::NoCommonEspSuite {
         by: By::Us,
-        ours: config.offered_proposals(),
+        ours: bundle::wanted(config),
         theirs: Vec::new(),
     };
     let notify = NotifyType::NO_PROPOSAL_CHOSEN;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use adit_crypto::Protection;
 use adit_db::{
     Amounts, ChildConfig, ChildKeys, ChildName, ChildSa, ChildSaId, Connection, Encapsulation,
-    Hosts, IkeSaId, IpComp, Lifetime, LimitSpec, Mode, Tfc,
+    Hosts, IkeSaId, IpComp, Lifetime, LimitSpec, Mode, OuterAh, Tfc,
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 use adit_wire::ikev2::{TrafficSelector, Transform};
 
 use crate::context::Context;
-use crate::event::{ChildSaInfo, ChildSaState};
+use crate::event::{ChildSaInfo, ChildSaState, OuterSaInfo};
 use crate::keymat::Role;
 use crate::lifetime::{KILOBYTE_OCTETS, KILOBYTE_OCTETS_LEAST, Limit, Limits, Origin, Rank};
 use crate::output::Output;
@@ -59,7 +59,15 @@ pub(crate) struct Child {
     remote_ts: Vec<TrafficSelector>,
     esn: bool,
     ipcomp: Option<IpComp>,
+    /// AH around its ESP.
+    outer: Option<OuterSaInfo>,
     pub(super) in_engine: bool,
+}
+
+/// AH around ESP, as both ends agreed on it.
+pub(crate) struct Around {
+    pub(crate) sa: OuterAh,
+    pub(crate) suite: Vec<Transform>,
 }
 
 /// Where a child stands.
@@ -78,6 +86,15 @@ pub(crate) enum ChildPhase {
     },
 }
 
+impl Around {
+    /// For the packet engine, and for us.
+    fn into_parts(self) -> (Box<OuterAh>, OuterSaInfo) {
+        let Self { sa, suite } = self;
+        let OuterAh { id, spi_in, spi_out, esn, .. } = sa;
+        (Box::new(sa), OuterSaInfo { id, spi_in, spi_out, suite, esn })
+    }
+}
+
 /// What both ends agreed on in a quick mode.
 pub(crate) struct Agreed<'a> {
     pub(crate) ike: IkeSaId,
@@ -89,6 +106,7 @@ pub(crate) struct Agreed<'a> {
     pub(crate) mode: Mode,
     pub(crate) esn: bool,
     pub(crate) ipcomp: Option<IpComp>,
+    pub(crate) outer: Option<Around>,
     /// Each end answers the other's probes of the path MTU.
     pub(crate) path_probe: bool,
     /// The peer takes notices about the child ([`super::gateway_notice`]).
@@ -181,11 +199,10 @@ pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(2);
 impl Child {
     /// Hands what was agreed to the packet engine.
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
-        let id = cx.out.next_child_sa();
-        let config = agreed.config;
-        let jitter = std::array::from_fn(|_| cx.rng.next_u64());
-        let lifetime = agreed.lifetime(jitter);
+        let (id, config) = (cx.out.next_child_sa(), agreed.config);
+        let lifetime = agreed.lifetime(std::array::from_fn(|_| cx.rng.next_u64()));
         let suite = cx.out.shared_suite(agreed.suite);
+        let (outer, outer_info) = agreed.outer.map(Around::into_parts).unzip();
         let all = agreed.split.is_empty();
         let remote_ts = if all { vec![agreed.remote] } else { agreed.split };
         let sa = ChildSa {
@@ -216,6 +233,7 @@ impl Child {
             aggfrag: None,
             path_probe: agreed.path_probe,
             notices: agreed.notices,
+            outer,
             rekeys: agreed.rekeys,
         };
         hand_over(sa, agreed.sends == Sends::Now, cx);
@@ -247,6 +265,7 @@ impl Child {
             remote_ts,
             esn: agreed.esn,
             ipcomp: agreed.ipcomp,
+            outer: outer_info,
             in_engine: true,
         }
     }
@@ -255,15 +274,21 @@ impl Child {
     pub(crate) fn take_from_engine(&mut self, delay: Duration, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.in_engine) {
             cx.out.release_spi(self.spi_in);
+            self.outer.iter().for_each(|outer| cx.out.release_spi(outer.spi_in));
             self.ipcomp.into_iter().for_each(|ipcomp| cx.out.release_cpi(ipcomp.cpi_in));
             cx.out.disown_child(self.id);
             cx.out.push(Output::RemoveChild { id: self.id, delay });
         }
     }
 
-    /// The peer may be elsewhere now. Whether ESP goes in UDP stays as it was agreed.
+    /// The peer may be elsewhere now. Whether ESP goes in UDP stays as it was agreed. AH around ESP is for
+    /// these two addresses, which it covers: that child stays where it is until the next one.
     pub(crate) fn follow(&mut self, encap: Encapsulation, cx: &mut Context<'_>) {
-        if self.in_engine && encap.udp == self.encap.udp && encap != self.encap {
+        if self.outer.is_none()
+            && self.in_engine
+            && encap.udp == self.encap.udp
+            && encap != self.encap
+        {
             self.encap = encap;
             cx.out.push(Output::UpdatePeer { child: self.id, encap });
         }
@@ -272,6 +297,25 @@ impl Child {
     /// Whether it carries its policy's traffic, now and later.
     pub(crate) fn is_current(&self) -> bool {
         matches!(self.phase, ChildPhase::Installed | ChildPhase::Rekeying)
+    }
+
+    /// Our SPIs of its SAs of a protocol.
+    pub(crate) fn spis_in(&self, protocol: ProtocolId) -> impl Iterator<Item = Spi> {
+        let outer = self.outer.as_ref().filter(|_| protocol == ProtocolId::AH);
+        let own = (self.protocol == protocol).then_some(self.spi_in);
+        own.into_iter().chain(outer.map(|outer| outer.spi_in))
+    }
+
+    /// The SAs that we send on, by protocol and the peer's SPI; those of ESP before AH around it.
+    pub(crate) fn sas_out(&self) -> impl Iterator<Item = (ProtocolId, Spi)> {
+        let outer = self.outer.as_ref().map(|outer| (ProtocolId::AH, outer.spi_out));
+        std::iter::once((self.protocol, self.spi_out)).chain(outer)
+    }
+
+    /// Whether one of its SAs has this SPI, at either end.
+    pub(crate) fn has_spi(&self, spi: Spi) -> bool {
+        let outer = self.outer.as_ref().map(|outer| [outer.spi_in, outer.spi_out]);
+        std::iter::once([self.spi_in, self.spi_out]).chain(outer).flatten().any(|own| own == spi)
     }
 
     /// Whether another child protects the same.
@@ -363,6 +407,7 @@ impl Child {
             suite: self.suite.to_vec(),
             esn: self.esn,
             ipcomp: self.ipcomp,
+            outer: self.outer.clone().map(Box::new),
             aggfrag: None,
             installed: self.installed,
             rekey_at: self.rekey_at,
@@ -383,6 +428,7 @@ fn shorten<T: Copy + Ord>(limit: &mut Option<T>, most: T) {
 /// Gives an SA to the packet engine, and notes whose it is.
 fn hand_over(sa: ChildSa, outbound: bool, cx: &mut Context<'_>) {
     cx.out.take_spi(sa.spi_in);
+    sa.outer.iter().for_each(|outer| cx.out.take_spi(outer.spi_in));
     sa.ipcomp.into_iter().for_each(|ipcomp| cx.out.take_cpi(ipcomp.cpi_in));
     cx.out.own_child(sa.id, sa.ike);
     cx.export_keys(&sa);

@@ -1,8 +1,7 @@
 //! Proposals for children (RFC 2407 §4.4, §4.5) from the suites of a child, which are told in the transforms
 //! of IKEv2.
 //!
-//! Proposals with one number belong together (RFC 2408 §4.2): ESP, and IPComp inside it (RFC 3173 §4.1).
-//! Other bundles are none of ours: RFC 4301 has no bundles of AH and ESP any more.
+//! Proposals with one number belong together (RFC 2408 §4.2), `bundle` says which.
 
 use std::borrow::Cow;
 
@@ -23,6 +22,7 @@ use crate::failure::FailureReason;
 use crate::lifetime::{Limits, Offer};
 use crate::proposal::ChildSuite;
 
+use super::bundle::{Around, Bundle, Deflate, Inbound, OuterChoice, Parts, offered_around};
 use super::core::Core;
 use super::lifetimes;
 use super::nat::Numbers;
@@ -42,8 +42,10 @@ pub(crate) struct Phase2Offer {
     mode: Mode,
     /// How it says that ESP goes in UDP.
     wrap: Option<Numbers>,
-    /// Under which CPI we would take what is compressed.
-    cpi: Option<Cpi>,
+    /// AH around it; nothing without.
+    outer: Vec<Phase2Transform>,
+    /// Under what we would take its packets.
+    own: Inbound,
 }
 
 /// What both sides take for a child.
@@ -59,6 +61,8 @@ pub(crate) struct Phase2Choice {
     /// What a responder has to tell of that.
     pub(crate) told: Option<Offer>,
     pub(crate) spi_out: Spi,
+    /// AH around ESP.
+    pub(crate) outer: Option<OuterChoice>,
     /// Of what is compressed, too: what the peer takes it under.
     pub(crate) cpi_out: Option<Cpi>,
     /// The proposals as they came, each with the transform that was chosen.
@@ -66,14 +70,11 @@ pub(crate) struct Phase2Choice {
 }
 
 impl Phase2Choice {
-    /// The body of the SA payload that says so: the transforms as they came, and our SPI and CPI.
-    pub(crate) fn body(&self, spi: Spi, cpi: Option<Cpi>) -> Vec<u8> {
-        let of = |proposal: &Proposal<'static>| {
-            let spi = match (proposal.protocol, cpi) {
-                (ProtocolId::IPCOMP, Some(cpi)) => cpi.0.to_be_bytes().to_vec(),
-                _ => spi.to_octets().to_vec(),
-            };
-            Proposal { spi: Cow::Owned(spi), ..proposal.clone() }
+    /// The body of the SA payload that says so: the transforms as they came, and our SPIs and CPI.
+    pub(crate) fn body(&self, own: &Inbound) -> Vec<u8> {
+        let of = |proposal: &Proposal<'static>| Proposal {
+            spi: Cow::Owned(own.field(proposal.protocol)),
+            ..proposal.clone()
         };
         sa_body(self.bundle.iter().map(of).collect())
     }
@@ -95,11 +96,14 @@ impl Phase2Offer {
     pub(crate) fn new(
         config: &ChildConfig,
         lifetimes: Lifetimes,
-        cpi: Option<Cpi>,
+        own: Inbound,
         core: &Core,
     ) -> Result<Self, FailureReason> {
         let wrap = core.wrap();
-        let passes = |spec: &ProposalSpec| wrap.is_none() || spec.protocol() == ChildProtocol::ESP;
+        let has_outer = !config.outer_ah.is_empty();
+        let passes = |spec: &ProposalSpec| {
+            wrap.is_none() || (spec.protocol() == ChildProtocol::ESP && !has_outer)
+        };
         let specs: Vec<ProposalSpec> =
             config.offered_proposals().into_iter().filter(passes).collect();
         let nat = core.nat;
@@ -127,8 +131,9 @@ impl Phase2Offer {
         if transforms.is_empty() {
             return Err(FailureReason::Internal("no suite of the child is one of IKEv1"));
         }
+        let outer = offered_around(config, group, lifetimes)?;
         let protocol = ProtocolId(protocol.unwrap_or(ChildProtocol::ESP).0);
-        Ok(Self { protocol, transforms, lifetimes, group, mode: config.mode, wrap, cpi })
+        Ok(Self { protocol, transforms, lifetimes, group, mode: config.mode, wrap, outer, own })
     }
 
     /// The key exchange that goes with it.
@@ -136,114 +141,73 @@ impl Phase2Offer {
         self.group
     }
 
-    /// The body of the SA payload: first with compression, if that is wanted, then without.
-    pub(crate) fn body(&self, spi: Spi) -> Vec<u8> {
-        let protected = |number: u8| Proposal {
-            number,
-            protocol: self.protocol,
-            spi: Cow::Owned(spi.to_octets().to_vec()),
-            transforms: (1..=u8::MAX)
-                .zip(&self.transforms)
-                .map(|(number, one)| one.to_transform(number))
-                .collect(),
+    /// The body of the SA payload: first with compression, if that is wanted, then without. What is
+    /// outermost stands first.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let protected = |number: u8| {
+            let outer = self.proposal(number, ProtocolId::AH, &self.outer);
+            let outer = Some(outer).filter(|_| !self.outer.is_empty());
+            outer.into_iter().chain([self.proposal(number, self.protocol, &self.transforms)])
         };
-        let Some(cpi) = self.cpi else { return sa_body(vec![protected(1)]) };
+        if self.own.cpi.is_none() {
+            return sa_body(protected(1).collect());
+        }
         let deflate = Phase2Transform {
             mode: Some(encapsulation(self.mode, self.wrap)),
             lifetimes: self.lifetimes,
             ..Phase2Transform::new(IpCompTransformId::DEFLATE.0)
         };
-        let compressed = Proposal {
-            number: 1,
-            protocol: ProtocolId::IPCOMP,
-            spi: Cow::Owned(cpi.0.to_be_bytes().to_vec()),
-            transforms: vec![deflate.to_transform(1)],
-        };
-        sa_body(vec![protected(1), compressed, protected(2)])
+        let compressed = self.proposal(1, ProtocolId::IPCOMP, &[deflate]);
+        sa_body(protected(1).chain([compressed]).chain(protected(2)).collect())
     }
 
-    /// Checks an answer: one transform of ours, whatever its lifetime, and compression if we want it.
+    fn proposal(
+        &self,
+        number: u8,
+        protocol: ProtocolId,
+        transforms: &[Phase2Transform],
+    ) -> Proposal<'static> {
+        let numbered = (1..=u8::MAX).zip(transforms);
+        Proposal {
+            number,
+            protocol,
+            spi: Cow::Owned(self.own.field(protocol)),
+            transforms: numbered.map(|(number, one)| one.to_transform(number)).collect(),
+        }
+    }
+
+    /// Checks an answer: one transform of ours, whatever its lifetime, AH around it exactly if we ask for
+    /// that, and compression if we want it.
     pub(crate) fn accept(&self, sa: &Sa<'_>) -> Option<Phase2Choice> {
         let bundle = Bundle::of(&sa.proposals).filter(|bundle| {
-            bundle.has_one_transform_each() && (bundle.ipcomp.is_none() || self.cpi.is_some())
+            bundle.has_one_transform_each()
+                && (bundle.ipcomp.is_none() || self.own.cpi.is_some())
+                && bundle.outer.is_some() != self.outer.is_empty()
         })?;
         let transform = bundle.protected.transforms.first()?;
         let answer = Phase2Transform::read(self.protocol, transform).ok()?;
-        let plain = |one: &Phase2Transform| Phase2Transform {
-            lifetimes: Lifetimes::default(),
-            ..one.clone()
-        };
         let is_ours = self.transforms.iter().any(|own| plain(own) == plain(&answer));
         if bundle.protected.protocol != self.protocol || !is_ours {
             return None;
         }
-        let ipcomp = match bundle.ipcomp {
-            Some(proposal) => Some(Deflate::of(proposal)?),
-            None => None,
-        };
+        let mut parts = Parts::default();
+        if let Some(proposal) = bundle.ipcomp {
+            parts.ipcomp = Some(Deflate::of(proposal)?);
+        }
+        if let Some(proposal) = bundle.outer {
+            let around = Around::accept(proposal, self.mode, &self.outer);
+            parts.outer = Some(around.filter(|around| around.goes_with(&answer))?);
+        }
         let ends = (self.mode, self.wrap);
-        let mut choice = choice(&bundle, transform, &answer, ipcomp.as_ref(), ends)?;
-        choice.limits = lifetimes::of_answer(self.lifetimes, answer.lifetimes);
+        let mut choice = choice(&bundle, transform, &answer, &parts, ends)?;
+        choice.limits = lifetimes::of_answer(self.lifetimes, parts.least(answer.lifetimes));
         Some(choice)
     }
 }
 
-/// The proposals of one number that go together here.
-struct Bundle<'a, 'm> {
-    all: &'a [Proposal<'m>],
-    protected: &'a Proposal<'m>,
-    ipcomp: Option<&'a Proposal<'m>>,
-}
-
-impl<'a, 'm> Bundle<'a, 'm> {
-    /// AH or ESP alone, or ESP and IPComp, whichever stands first. `None` for others.
-    fn of(all: &'a [Proposal<'m>]) -> Option<Self> {
-        let bundle = match all {
-            [one] => Self { all, protected: one, ipcomp: None },
-            [one, other] if other.protocol == ProtocolId::IPCOMP => {
-                Self { all, protected: one, ipcomp: Some(other) }
-            }
-            [one, other] => Self { all, protected: other, ipcomp: Some(one) },
-            _ => return None,
-        };
-        let is_compressed = bundle.ipcomp.is_some();
-        let fits = bundle.ipcomp.is_none_or(|one| one.protocol == ProtocolId::IPCOMP)
-            && (bundle.protected.protocol == ProtocolId::ESP
-                || (bundle.protected.protocol == ProtocolId::AH && !is_compressed));
-        fits.then_some(bundle)
-    }
-
-    fn has_one_transform_each(&self) -> bool {
-        self.all.iter().all(|proposal| proposal.transforms.len() == 1)
-            && self.all.iter().all(|proposal| proposal.number == self.protected.number)
-    }
-}
-
-/// What a proposal of IPComp offers that we can do.
-struct Deflate<'a, 'm> {
-    cpi: Cpi,
-    transform: &'a adit_wire::isakmp::Transform<'m>,
-    read: Phase2Transform,
-}
-
-impl<'a, 'm> Deflate<'a, 'm> {
-    /// The first transform that is DEFLATE, without what only others know.
-    fn of(proposal: &'a Proposal<'m>) -> Option<Self> {
-        // RFC 3173 §4.1: a CPI may come in four octets, the first two of them zero.
-        let cpi = match *proposal.spi.as_ref() {
-            [high, low] | [0, 0, high, low] => Cpi(u16::from_be_bytes([high, low])),
-            _ => return None,
-        };
-        if !cpi.is_negotiable() {
-            return None;
-        }
-        proposal.transforms.iter().find_map(|transform| {
-            let read = Phase2Transform::read(ProtocolId::IPCOMP, transform).ok()?;
-            let is_known =
-                read.id == IpCompTransformId::DEFLATE.0 && read.private_algorithm.is_none();
-            is_known.then_some(Self { cpi, transform, read })
-        })
-    }
+/// A transform without its lifetimes, which have no part in choosing one.
+pub(super) fn plain(one: &Phase2Transform) -> Phase2Transform {
+    Phase2Transform { lifetimes: Lifetimes::default(), ..one.clone() }
 }
 
 /// The SA of the first proposal that protects, to answer about.
@@ -262,39 +226,39 @@ pub(crate) fn choose_phase2(
     sa: &Sa<'_>,
     wrap: Option<Numbers>,
 ) -> Option<Phase2Choice> {
-    let own = config.offered_proposals();
+    let (own, own_outer) = (config.offered_proposals(), config.offered_outer_ah());
     for bundle in sa.alternatives().filter_map(Bundle::of) {
+        if bundle.outer.is_some() == own_outer.is_empty() {
+            continue;
+        }
         let ipcomp = match bundle.ipcomp.map(Deflate::of) {
             Some(Some(deflate)) if config.negotiates_ipcomp() => Some(deflate),
             Some(_) => continue,
             None => None,
         };
-        let ipcomp = ipcomp.as_ref();
+        let around = bundle.outer.map(|one| Around::known(one, config.mode, &own_outer));
+        let mut parts = Parts { outer: None, ipcomp };
         let protocol = bundle.protected.protocol;
         for transform in &bundle.protected.transforms {
             let Ok(read) = Phase2Transform::read(protocol, transform) else { continue };
-            let choice = choice(&bundle, transform, &read, ipcomp, (config.mode, wrap));
+            if let Some(around) = &around {
+                parts.outer = around.iter().find(|one| one.goes_with(&read)).cloned();
+                if parts.outer.is_none() {
+                    continue;
+                }
+            }
+            let choice = choice(&bundle, transform, &read, &parts, (config.mode, wrap));
             let Some(mut choice) = choice.filter(|it| own.iter().any(|spec| is_in(it, spec)))
             else {
                 continue;
             };
-            let offered = least(read.lifetimes, ipcomp.map(|one| one.read.lifetimes));
+            let offered = parts.least(read.lifetimes);
             let Some(agreed) = lifetimes::of_child(offered, config, connection) else { continue };
             (choice.limits, choice.told) = (agreed.limits, agreed.notify);
             return Some(choice);
         }
     }
     None
-}
-
-/// The lifetimes of a bundle: what ends one part of it ends it.
-fn least(protected: Lifetimes, ipcomp: Option<Lifetimes>) -> Lifetimes {
-    let Some(ipcomp) = ipcomp else { return protected };
-    let least = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
-    Lifetimes {
-        seconds: least(protected.seconds, ipcomp.seconds),
-        kilobytes: least(protected.kilobytes, ipcomp.kilobytes),
-    }
 }
 
 /// Whether a proposal of the configuration has what was chosen.
@@ -313,13 +277,14 @@ fn choice(
     bundle: &Bundle<'_, '_>,
     transform: &adit_wire::isakmp::Transform<'_>,
     read: &Phase2Transform,
-    ipcomp: Option<&Deflate<'_, '_>>,
+    parts: &Parts<'_, '_>,
     (mode, wrap): (Mode, Option<Numbers>),
 ) -> Option<Phase2Choice> {
     let proposal = bundle.protected;
     let is_esp = proposal.protocol == ProtocolId::ESP;
-    let inner = ipcomp.map(|one| one.read.mode);
-    let fits = (wrap.is_none() || is_esp) && is_mode((mode, wrap), read.mode, inner);
+    let inner = parts.ipcomp.as_ref().map(|one| one.read.mode);
+    let passes = wrap.is_none() || (is_esp && parts.outer.is_none());
+    let fits = passes && is_mode((mode, wrap), read.mode, inner);
     if !fits || read.key_rounds.is_some() {
         return None;
     }
@@ -342,11 +307,9 @@ fn choice(
         transforms.push(Transform::key_exchange(group.id()));
     }
     let chosen = |one: &Proposal<'_>| {
-        let is_ipcomp = one.protocol == ProtocolId::IPCOMP;
-        let transform = match ipcomp {
-            Some(deflate) if is_ipcomp => deflate.transform,
-            _ => transform,
-        };
+        let is_protected = one.protocol == proposal.protocol;
+        let part = parts.chosen(one.protocol).filter(|_| !is_protected);
+        let transform = part.unwrap_or(transform);
         Proposal { transforms: vec![transform.clone()], ..one.clone() }.into_owned()
     };
     Some(Phase2Choice {
@@ -358,7 +321,8 @@ fn choice(
         limits: Limits::default(),
         told: None,
         spi_out: Spi::from_field(&proposal.spi)?,
-        cpi_out: ipcomp.map(|one| one.cpi),
+        outer: parts.outer.as_ref().map(|outer| outer.choice.clone()),
+        cpi_out: parts.ipcomp.as_ref().map(|one| one.cpi),
         bundle: bundle.all.iter().map(chosen).collect(),
     })
 }
@@ -385,10 +349,10 @@ fn is_mode(
 }
 
 /// A cipher, an integrity algorithm, and whether sequence numbers have 64 bits.
-type Suite = (Option<Transform>, Option<Transform>, bool);
+pub(super) type Suite = (Option<Transform>, Option<Transform>, bool);
 
 /// Every suite of a proposal, by the order of its sequence numbers.
-fn child_suites(spec: &ProposalSpec) -> Vec<Suite> {
+pub(super) fn child_suites(spec: &ProposalSpec) -> Vec<Suite> {
     let algorithms = algorithms(spec);
     let numbers = spec.of_kind(TransformType::ESN).map(|one| one.id == EsnId::ESN.0);
     numbers
@@ -418,7 +382,7 @@ fn algorithms(spec: &ProposalSpec) -> Vec<(Option<Transform>, Option<Transform>)
 }
 
 /// The transform of a suite, if IKEv1 has numbers for it and we can compute it.
-fn phase2_transform(
+pub(super) fn phase2_transform(
     protocol: ChildProtocol,
     (cipher, integrity, esn): &Suite,
 ) -> Option<Phase2Transform> {
@@ -453,3 +417,6 @@ fn encapsulation(mode: Mode, wrap: Option<Numbers>) -> EncapsulationMode {
         (None, Mode::Transport) => EncapsulationMode::TRANSPORT,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What an IKE SA of IKEv1 has in every state: names, addresses, keys (RFC 2408 §2.5).
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +51,11 @@ pub(crate) struct Core {
     pub(crate) suite: Arc<[Transform]>,
     /// How long an initiator wants it to live; of an initiator nothing, as its own limits are that.
     pub(crate) life: Option<Duration>,
+    /// The same in kilobytes.
+    pub(crate) life_kilobytes: Option<u64>,
+    /// Octets that it has protected since it is complete: what we have encrypted, and what came and was
+    /// authentic.
+    pub(crate) protected: Cell<u64>,
     /// Of a responder, what it has to tell the initiator of that.
     pub(crate) told_life: Option<Offer>,
     pub(crate) started: Instant,
@@ -90,6 +96,8 @@ impl Core {
             nat: Verdict::default(),
             suite: Arc::default(),
             life: None,
+            life_kilobytes: None,
+            protected: Cell::new(0),
             told_life: None,
             started: cx.now,
             heard: cx.now,
@@ -228,6 +236,7 @@ impl Core {
             auth_limits: Vec::new(),
             ppk: false,
             over_at: None,
+            volume: None,
             access: self.access.info(),
             children: Vec::new(),
         }
@@ -306,7 +315,16 @@ impl Core {
             .map_err(|_| TOO_LONG)?;
         let body = octets.get_mut(Header::LEN..).unwrap_or_default();
         *iv = keys.encrypt(body, iv).ok_or(TOO_LONG)?;
+        self.count(&octets);
         Ok(octets)
+    }
+
+    /// Counts what an encrypted message protects. One that came counts when it is authentic: else anybody
+    /// could use up the SA.
+    pub(crate) fn count(&self, octets: &[u8]) {
+        let len = octets.len().saturating_sub(Header::LEN);
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        self.protected.set(self.protected.get().saturating_add(len));
     }
 
     /// What is behind the header of an encrypted message, and the IV that follows it; `iv` stays, as

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use adit_crypto::Secret;
 use adit_db::{ChildName, ChildSaId};
 use adit_wire::esp::Spi;
-use adit_wire::iana::ExchangeType as AnyExchangeType;
 use adit_wire::iana::isakmp::NotifyType;
+use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
 use adit_wire::ip::FlowKey;
 use adit_wire::isakmp::{Flags, Header};
 
@@ -38,6 +38,7 @@ use super::quick_mode::{Outcome, QuickMode, Request, Wanted};
 use super::received::Received;
 use super::retransmission::Answered;
 use super::transaction_phase::{Progress, TransactionPhase};
+use super::volume::Volume;
 use deletes::Again;
 use place::Before;
 use strays::Strays;
@@ -49,6 +50,9 @@ pub(crate) struct Established {
     /// When the next phase 1 is to take its place.
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) over_at: Option<Instant>,
+    pub(crate) volume: Volume,
+    /// Its volume has ended it.
+    is_spent: bool,
     quick_modes: Vec<QuickMode>,
     wanted: VecDeque<(ChildName, Option<FlowKey>)>,
     /// The last message of main mode and our answer, which may have been lost.
@@ -98,9 +102,9 @@ pub(crate) enum Input {
     /// A child that the peer asked for and does not get.
     Refused(Box<Refused>),
     /// The peer has deleted what we send on under this SPI.
-    Deleted(Spi),
-    /// The peer lives shorter on what we send on under this SPI.
-    Lifetime(Spi, News),
+    Deleted(ProtocolId, Spi),
+    /// The peer lives shorter on a child.
+    Lifetime(ChildSaId, News),
     /// The peer lives shorter on the phase 1 than is a life, and the configuration is strict.
     Unacceptable,
     /// The peer has nothing of what was before this phase 1.
@@ -151,6 +155,8 @@ impl Established {
         core: &Core,
         cx: &mut Context<'_>,
     ) -> Self {
+        // What it takes to make the SA is nothing that it has protected.
+        core.protected.set(0);
         let connection = &core.connection;
         let renewed = connection.rekey_time > Duration::ZERO;
         let is_unconfirmed = last.as_ref().is_some_and(|last| last.answer_octets() > 0);
@@ -175,6 +181,8 @@ impl Established {
                 .and_then(|limit| cx.now.checked_add(rekey(limit)))
                 .filter(|_| encryption::may_call(connection)),
             over_at: limit.and_then(|limit| cx.now.checked_add(limit)),
+            volume: Volume::new(core),
+            is_spent: false,
             quick_modes: Vec::new(),
             wanted: VecDeque::new(),
             last,
@@ -242,6 +250,7 @@ impl Established {
         // What may be a replay does not say where the peer is.
         if is_new && (path == core.path || !self.has_forgotten) {
             core.hear(path, cx.now);
+            core.count(octets);
         }
         into_gate(progress).into_iter().collect()
     }
@@ -299,6 +308,7 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Vec<Input> {
         let mut inputs = Vec::new();
+        self.watch_volume(core, cx.now);
         if !self.is_open() {
             return inputs;
         }
@@ -446,6 +456,7 @@ impl Established {
                 // Nonces of both ends are in it: it is none of before.
                 core.hear(path, cx.now);
                 core.leash.take_off(cx.now);
+                core.count(octets);
             }
             return into_input(outcome).into_iter().collect();
         }
@@ -461,6 +472,7 @@ impl Established {
         }
         core.hear(path, cx.now);
         self.is_unconfirmed = false;
+        core.count(octets);
         let is_committed = header.flags.contains(Flags::COMMIT);
         self.begin((id, is_committed), octets, &received, &iv, core, children, cx)
     }
@@ -546,6 +558,7 @@ impl Established {
         };
         self.use_up(id);
         core.hear(path, cx.now);
+        core.count(octets);
         match new_group::answer(id, &received, &iv, core) {
             Ok(answer) => {
                 core.transmit(&answer, cx);
@@ -620,6 +633,19 @@ impl Established {
             cx.out.notice(Notice::Reauthenticate { ike: core.id });
         }
         inputs
+    }
+
+    /// Renewal and end come with their time, whatever brought them about.
+    fn watch_volume(&mut self, core: &Core, now: Instant) {
+        let octets = core.protected.get();
+        let at_once = |at: Option<Instant>| Some(at.map_or(now, |at| at.min(now)));
+        if self.volume.is_over(octets) && !self.is_spent {
+            self.is_spent = true;
+            self.over_at = at_once(self.over_at);
+        }
+        if self.volume.take_due(octets) && !self.superseded {
+            self.rekey_at = at_once(self.rekey_at);
+        }
     }
 
     pub(crate) fn poll_timeout(&self, core: &Core) -> Option<Instant> {

@@ -142,6 +142,7 @@ impl IkeSa {
             info.established = Some(established.since);
             info.rekey_at = established.rekey_at;
             info.over_at = established.over_at;
+            info.volume = established.volume.info(self.core.protected.get());
         }
         Some(info)
     }
@@ -585,12 +586,10 @@ impl IkeSa {
                 self.remove_silently(id, cx);
             }
             Input::Failed { child, rekeys, reason } => self.child_failed(child, rekeys, reason, cx),
-            Input::Deleted(spi_out) => self.handle_deleted(spi_out, cx),
-            Input::Lifetime(spi_out, news) => {
-                let child = self.children.iter_mut().find(|child| child.spi_out == spi_out);
-                let Some(child) = child else { return };
+            Input::Deleted(protocol, spi_out) => self.handle_deleted((protocol, spi_out), cx),
+            Input::Lifetime(id, news) => {
+                let Some(child) = self.child_mut(id) else { return };
                 child.heed(news);
-                let id = child.id;
                 self.refuse_life(id, cx);
             }
             Input::Forgotten => self.forget_older(cx),
@@ -720,11 +719,8 @@ impl IkeSa {
     fn say_deleted(&mut self, ids: &[ChildSaId], cx: &mut Context<'_>) {
         let Phase::Established(established) = &mut self.phase else { return };
         for protocol in [adit_wire::iana::ProtocolId::ESP, adit_wire::iana::ProtocolId::AH] {
-            let of = self
-                .children
-                .iter()
-                .filter(|child| child.protocol == protocol && ids.contains(&child.id));
-            let spis: Vec<_> = of.map(|child| child.spi_in).collect();
+            let of = self.children.iter().filter(|child| ids.contains(&child.id));
+            let spis: Vec<_> = of.flat_map(|child| child.spis_in(protocol)).collect();
             for some in spis.chunks(DELETES_MAX) {
                 established.delete_children(protocol, some, &self.core, cx);
             }

@@ -68,6 +68,12 @@ pub(crate) fn drawn(at: u64, rand: u64, rank: Rank, jitter: u64) -> u64 {
 
 // ---- Initiator ----
 
+/// The kilobytes that are offered for a phase 1, if the operator wants any.
+pub(crate) fn own_phase1_kilobytes(connection: &Connection) -> Option<u64> {
+    let own = connection.lifetime_rule.ike_own_kilobytes;
+    (own > 0).then(|| own.max(FLOOR_KILOBYTES))
+}
+
 /// What is offered for a child: seconds always, as their absence is read in many ways.
 pub(crate) fn offered_for_child(config: &ChildConfig, connection: &Connection) -> doi::Lifetimes {
     let Limits { seconds, kilobytes } = child_policy(config, connection).ours;
@@ -92,11 +98,10 @@ pub(crate) fn of_answer(own: doi::Lifetimes, answered: doi::Lifetimes) -> Limits
 
 // ---- Responder ----
 
-/// What a responder makes of the seconds that are offered for a phase 1; `None` if they are refused.
-///
-/// Kilobytes of phase 1 are not counted: it protects no traffic, and DPD is what it has most of.
-pub(crate) fn of_phase1(offered: Option<u64>, connection: &Connection) -> Option<Agreement> {
-    respond(Offer { seconds: offered, kilobytes: None }, &phase1_policy(connection)).ok()
+/// What a responder makes of what is offered for a phase 1; `None` if that is refused.
+pub(crate) fn of_phase1(offered: doi::Lifetimes, connection: &Connection) -> Option<Agreement> {
+    let doi::Lifetimes { seconds, kilobytes } = offered;
+    respond(Offer { seconds, kilobytes }, &phase1_policy(connection)).ok()
 }
 
 /// What it makes of what is offered for a child; `None` if that is refused.
@@ -123,12 +128,11 @@ pub(crate) fn data(told: Offer) -> Vec<u8> {
 
 // ---- What an initiator hears ----
 
-/// What authentic notifies say about the phase 1 that they came under, which ends after `current`.
-pub(crate) fn heard_of_phase1(notify: &Notify<'_>, current: Option<Duration>, core: &Core) -> News {
+/// What authentic notifies say about the phase 1 that they came under, which ends at `current`.
+pub(crate) fn heard_of_phase1(notify: &Notify<'_>, current: &Limits, core: &Core) -> News {
     let cookies = cookies(core);
     let family = Family::Isakmp { cookies: &cookies };
-    let current = Limits { seconds: seconds(current), kilobytes: None };
-    heard(notify, family, &current, &phase1_policy(&core.connection), Phase::One)
+    heard(notify, family, current, &phase1_policy(&core.connection), Phase::One)
 }
 
 /// What they say about a child with these limits that the sender takes packets for under `spi`.
@@ -201,7 +205,11 @@ fn phase1_policy(connection: &Connection) -> Policy {
         false => connection.rekey_time + connection.over_time,
     };
     let rule = connection.lifetime_rule;
+    let kilobytes = own_phase1_kilobytes(connection).map(|own| Limit::new(own, Origin::Configured));
+    let policy = policy(Phase::One, life.as_secs(), rule.ike_seconds, rule.strict);
     Policy {
+        kilobytes: bounds(kilobytes.clone(), rule.ike_kilobytes, FLOOR_KILOBYTES),
+        ours: Limits { kilobytes, ..policy.ours },
         absent: match rule.absent {
             AbsentLifetime::Shorter => Absent::Shorter,
             AbsentLifetime::LocalDefault => Absent::LocalDefault,
@@ -209,7 +217,7 @@ fn phase1_policy(connection: &Connection) -> Policy {
             AbsentLifetime::Infinite => Absent::Infinite,
             AbsentLifetime::Reject => Absent::Reject,
         },
-        ..policy(Phase::One, life.as_secs(), rule.ike_seconds, rule.strict)
+        ..policy
     }
 }
 

@@ -18,16 +18,18 @@
 //! | `succession` | which child carries what | |
 //! | `pairs` | which quick modes a child has | 2409 §5.5 |
 //! | `nat` | NAT traversal | 3947 |
-//! | `lifetimes` | RESPONDER-LIFETIME | 2407 §4.6.3.1 |
+//! | `lifetimes`, `volume` | RESPONDER-LIFETIME, kilobytes of phase 1 | 2407 §4.6.3.1, 2409 appendix A |
 //! | `gateway_notice` | ICMP errors and reports of fragments between Adits | |
 //! | `notification_data` | what refusals say beside their type | |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
+//! | `bundle` | AH, ESP and IPComp that belong together | 2408 §4.2, 2401 §4.3 |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
 //! | `sessions` | all IKE SAs of an endpoint | |
 
 mod answer;
 mod attempt;
+mod bundle;
 mod child;
 mod child_suite;
 mod core;
@@ -62,6 +64,7 @@ mod suite;
 mod transaction;
 mod transaction_phase;
 mod vendor;
+mod volume;
 mod xauth;
 
 pub(crate) use self::attempt::Attempt;

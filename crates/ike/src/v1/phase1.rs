@@ -215,6 +215,7 @@ impl Phase1 {
         phase1.suite = Some(choice.suite);
         let Agreement { limits, notify } = choice.agreement;
         core.life = limits.seconds.map(|limit| Duration::from_secs(limit.amount));
+        core.life_kilobytes = limits.kilobytes.map(|limit| limit.amount);
         core.told_life = notify;
         phase1.material.id_r = own_body(core);
         phase1.balance.came(message.len());

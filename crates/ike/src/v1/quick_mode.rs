@@ -19,12 +19,11 @@
 use std::time::{Duration, Instant};
 
 use adit_crypto::{KeyShare, Secret};
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode, OuterAh};
 use adit_wire::esp::Spi;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
 use adit_wire::ikev2::TrafficSelector;
-use adit_wire::ipcomp::Cpi;
 use adit_wire::isakmp::{ChainBuilder, Flags, Header, Notify};
 
 use crate::alike::protects_alike;
@@ -33,7 +32,8 @@ use crate::failure::{By, FailureReason};
 use crate::keymat::Role;
 use crate::lifetime::{Limit, Limits, Origin};
 
-use super::child::{Agreed, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
+use super::bundle::{self, Inbound};
+use super::child::{Agreed, Around, COMMIT_WAIT, Child, SWITCH_WAIT, Sends};
 use super::child_suite::{Phase2Choice, Phase2Offer};
 use super::core::Core;
 use super::gateway_notice;
@@ -86,8 +86,7 @@ pub(crate) struct Wanted<'a> {
 struct Asked {
     config: ChildConfig,
     offer: Phase2Offer,
-    spi_in: Spi,
-    cpi_in: Option<Cpi>,
+    own: Inbound,
     share: Option<KeyShare>,
     nonce: Vec<u8>,
     pair: Pair,
@@ -130,18 +129,16 @@ impl QuickMode {
     ) -> Result<Self, FailureReason> {
         let &Wanted { config, pair, rekeys } = wanted;
         let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
-        let spi_in = cx.child_spi(&core.connection, config);
-        let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
-        let cpi_in = cx.child_cpi(config);
+        let own = Inbound::draw(config, core, cx)?;
         let mut lifetimes = lifetimes::offered_for_child(config, &core.connection);
         // What the peer has said of the one before holds for this one.
         let told = rekeys.and_then(|old| old.told_kilobytes);
         lifetimes.kilobytes = lifetimes.kilobytes.into_iter().chain(told).min();
-        let offer = Phase2Offer::new(config, lifetimes, cpi_in, core)?;
+        let offer = Phase2Offer::new(config, lifetimes, own, core)?;
         let share = offer.group().map(|group| cx.key_share(group));
         let nonce = cx.nonce();
         let mut covered = ChainBuilder::new();
-        covered.push(PayloadType::SA, |w| w.bytes(&offer.body(spi_in)));
+        covered.push(PayloadType::SA, |w| w.bytes(&offer.body()));
         covered.push(PayloadType::NONCE, |w| w.bytes(&nonce));
         if let Some(share) = &share {
             covered.push(PayloadType::KE, |w| w.bytes(share.public()));
@@ -151,7 +148,7 @@ impl QuickMode {
             nat::put_original_addresses(Role::Initiator, core, &mut covered);
         }
         if gateway_notice::may_probe(config, core) {
-            gateway_notice::put_path_probe(spi_in, &mut covered);
+            gateway_notice::put_path_probe(own.spi, &mut covered);
         }
         let hash = keys.hash_1(message_id, covered.octets());
         let mut iv = keys.exchange_iv(message_id);
@@ -160,8 +157,7 @@ impl QuickMode {
         let asked = Asked {
             config: config.clone(),
             offer,
-            spi_in,
-            cpi_in,
+            own,
             share,
             nonce,
             pair,
@@ -221,7 +217,7 @@ impl QuickMode {
         }
         if !asked.is_wanted(core) {
             let protocol = choice.protection.protocol();
-            informational::delete_children(protocol, &[asked.spi_in], core, cx);
+            informational::delete_children(protocol, &[asked.own.spi], core, cx);
             return Err(FailureReason::Reconfigured);
         }
         let nonces = Phase2Nonces { initiator: asked.nonce.clone(), responder: nonce_r.to_vec() };
@@ -235,8 +231,7 @@ impl QuickMode {
             && gateway_notice::has_path_probe(&received.notifies);
         let agreed = Negotiated {
             role: Role::Initiator,
-            spi_in: asked.spi_in,
-            cpi_in: asked.cpi_in,
+            own: asked.own,
             is_committed,
             path_probe,
             limits,
@@ -272,10 +267,8 @@ impl QuickMode {
     ) -> Result<(Self, Child), FailureReason> {
         let Request { received, message_id, config, .. } = request;
         let keys = core.keys.as_ref().ok_or(super::core::NO_KEYS)?;
-        let spi_in = cx.child_spi(&core.connection, config);
-        let spi_in = spi_in.ok_or(FailureReason::TooMany("child SAs"))?;
-        let cpi_in = request.choice.cpi_out.and_then(|_| cx.child_cpi(config));
-        if request.choice.cpi_out.is_some() && cpi_in.is_none() {
+        let own = Inbound::draw(config, core, cx)?;
+        if request.choice.cpi_out.is_some() && own.cpi.is_none() {
             return Err(FailureReason::TooMany("compressed child SAs"));
         }
         let nonces = Phase2Nonces {
@@ -283,7 +276,7 @@ impl QuickMode {
             responder: cx.nonce(),
         };
         let mut covered = ChainBuilder::new();
-        covered.push(PayloadType::SA, |w| w.bytes(&request.choice.body(spi_in, cpi_in)));
+        covered.push(PayloadType::SA, |w| w.bytes(&request.choice.body(&own)));
         covered.push(PayloadType::NONCE, |w| w.bytes(&nonces.responder));
         let shared = match (request.choice.group, received.key_exchange) {
             (Some(group), Some(public)) => {
@@ -298,15 +291,14 @@ impl QuickMode {
         if request.choice.mode == Mode::Transport {
             nat::put_original_addresses(Role::Responder, core, &mut covered);
         }
-        let path_probe = request.put_notifies(spi_in, core, &mut covered);
+        let path_probe = request.put_notifies(own.spi, core, &mut covered);
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
         core.transmit(&octets, cx);
         let agreed = Negotiated {
             role: Role::Responder,
-            spi_in,
-            cpi_in,
+            own,
             is_committed: false,
             path_probe,
             limits: request.choice.limits.clone(),
@@ -428,7 +420,7 @@ impl QuickMode {
         let reason = match notify {
             NotifyType::NO_PROPOSAL_CHOSEN => FailureReason::NoCommonEspSuite {
                 by: By::Peer,
-                ours: asked.config.offered_proposals(),
+                ours: bundle::wanted(&asked.config),
                 theirs: Vec::new(),
             },
             NotifyType::INVALID_ID_INFORMATION => FailureReason::SelectorMismatch {
@@ -445,7 +437,7 @@ impl QuickMode {
 
     /// Whether it is about this SPI of ours.
     pub(crate) fn is_about(&self, spi: &[u8]) -> bool {
-        matches!(&self.stage, Stage::Asked(asked) if asked.spi_in.to_octets() == *spi)
+        matches!(&self.stage, Stage::Asked(asked) if asked.own.has(spi))
     }
 
     fn fail(&mut self, reason: FailureReason) -> Outcome {
@@ -529,8 +521,7 @@ pub(crate) struct Request<'a, 'm> {
 /// What both sides have agreed on.
 struct Negotiated<'a> {
     role: Role,
-    spi_in: Spi,
-    cpi_in: Option<Cpi>,
+    own: Inbound,
     /// The responder will say when it is ready for packets.
     is_committed: bool,
     path_probe: bool,
@@ -560,7 +551,24 @@ impl Negotiated<'_> {
         let keymat = |spi: Spi| {
             keys.child_keys(protection, protocol, spi, self.shared.as_ref(), self.nonces)
         };
-        let (keys_in, keys_out) = (keymat(self.spi_in), keymat(self.choice.spi_out));
+        let (keys_in, keys_out) = (keymat(self.own.spi), keymat(self.choice.spi_out));
+        let outer = self.choice.outer.as_ref().zip(self.own.outer).map(|(outer, spi_in)| {
+            let (kind, protocol) = (outer.protection, ProtocolId::AH);
+            let (shared, nonces) = (self.shared.as_ref(), self.nonces);
+            let keymat = |spi: Spi| keys.child_keys(kind, protocol, spi, shared, nonces);
+            Around {
+                sa: OuterAh {
+                    id: cx.out.next_child_sa(),
+                    spi_in,
+                    spi_out: outer.spi_out,
+                    protection: kind,
+                    esn: outer.esn,
+                    keys_in: keymat(spi_in),
+                    keys_out: keymat(outer.spi_out),
+                },
+                suite: outer.transforms.clone(),
+            }
+        });
         let agreed = Agreed {
             ike: core.id,
             connection,
@@ -570,13 +578,14 @@ impl Negotiated<'_> {
             suite: self.choice.transforms.clone(),
             mode: self.choice.mode,
             esn: self.choice.esn,
-            ipcomp: self.choice.ipcomp(self.cpi_in),
+            ipcomp: self.choice.ipcomp(self.own.cpi),
             path_probe: self.path_probe,
             notices: gateway_notice::is_agreed(core),
+            outer,
             limits: self.limits,
             news: self.news,
             rank: lifetimes::rank(core),
-            spi_in: self.spi_in,
+            spi_in: self.own.spi,
             spi_out: self.choice.spi_out,
             local: self.local,
             remote: self.remote,

@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use adit_db::{ChildName, ChildSaId};
+use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId;
 
 use crate::context::{Context, Notice};
 use crate::event::Event;
@@ -111,11 +113,12 @@ impl IkeSa {
         })
     }
 
-    /// The peer has deleted what we send on.
-    pub(crate) fn handle_deleted(&mut self, spi_out: adit_wire::esp::Spi, cx: &mut Context<'_>) {
-        let Some(child) = self.children.iter().find(|child| child.spi_out == spi_out) else {
+    /// The peer has deleted what we send on: of a bundle no part is of use without the other.
+    pub(crate) fn handle_deleted(&mut self, sa: (ProtocolId, Spi), cx: &mut Context<'_>) {
+        let is_of = |child: &&Child| child.sas_out().any(|own| own == sa);
+        let Some(child) = self.children.iter().find(is_of) else {
             // The peer may say so on another phase 1 than the one that has the child here.
-            return cx.out.notice(Notice::DeletedElsewhere { ike: self.core.id, spi: spi_out });
+            return cx.out.notice(Notice::DeletedElsewhere { ike: self.core.id, sa });
         };
         let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
         let (id, silent) = (child.id, is_replaced(child));

@@ -183,7 +183,8 @@ impl Phase1Offer {
 pub(crate) fn offered_phase1_life(connection: &Connection) -> Lifetimes {
     let life = connection.rekey_time + connection.over_time;
     let life = if connection.rekey_time.is_zero() { DEFAULT_PHASE1_LIFE } else { life };
-    Lifetimes::of_seconds(life.as_secs().max(1))
+    let kilobytes = lifetimes::own_phase1_kilobytes(connection);
+    Lifetimes { kilobytes, ..Lifetimes::of_seconds(life.as_secs().max(1)) }
 }
 
 /// Life of a phase 1 that is never renewed: a day.
@@ -222,7 +223,7 @@ pub(crate) fn choose_phase1(
             if !suite.is_for(connection, exchange) {
                 continue;
             }
-            let agreement = lifetimes::of_phase1(read.lifetimes.seconds, connection);
+            let agreement = lifetimes::of_phase1(read.lifetimes, connection);
             let Some(agreement) = agreement else { continue };
             let chosen = Proposal { transforms: vec![transform.clone()], ..proposal.clone() };
             return Some(Phase1Choice { suite, body: sa_body(vec![chosen]), agreement });

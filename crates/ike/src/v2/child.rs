@@ -297,8 +297,7 @@ fn side(side: FlowSide) -> TrafficSelector {
 impl Child {
     /// Hands what was agreed to the packet engine.
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
-        let id = cx.out.next_child_sa();
-        let config = agreed.config;
+        let (id, config) = (cx.out.next_child_sa(), agreed.config);
         let jitter = std::array::from_fn(|_| cx.rng.next_u64());
         let lifetime = config.lifetime.draw(jitter);
         let selectors = Selectors::from_pair(agreed.selectors, agreed.role).exact();
@@ -333,6 +332,7 @@ impl Child {
             aggfrag: agreed.aggfrag,
             path_probe: agreed.path_probe,
             notices: agreed.notices,
+            outer: None,
             rekeys: agreed.rekeys,
         };
         cx.out.take_spi(agreed.spi_in);
@@ -436,6 +436,7 @@ impl Child {
             suite: self.suite.to_vec(),
             esn: self.esn,
             ipcomp: self.ipcomp,
+            outer: None,
             aggfrag: self.aggfrag,
             installed: self.installed,
             rekey_at: self.rekey_at,

@@ -201,6 +201,9 @@ pub struct SaStatus {
     /// What compression does, if it was agreed on (RFC 3173).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<CompressionStatus>,
+    /// AH around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer: Option<OuterStatus>,
     /// Whether inner packets share ESP packets (RFC 9347): the packets are those, the sequence numbers
     /// those of ESP.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -253,6 +256,17 @@ pub struct CompressionStatus {
     pub plain_octets_out: u64,
     /// Octets that they had on the way, before encryption.
     pub compressed_octets_out: u64,
+}
+
+/// AH around the ESP of a child SA (RFC 2401 §4.3), where both are a bundle.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OuterStatus {
+    /// SPI of packets to us, eight hex digits.
+    pub spi_in: String,
+    /// SPI of packets to the peer, eight hex digits.
+    pub spi_out: String,
+    /// Suite in the words of the configuration.
+    pub suite: String,
 }
 
 /// What happens to a packet.

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod beet;
+mod bundle;
 mod claims;
 mod gateway;
 mod icmp;
@@ -288,9 +289,15 @@ fn read_suites(
     if let Some(proposals) = ike {
         connection.proposals = proposals;
     }
-    refuse_other_list(fields, protocol);
+    let lists = bundle::asked_for(fields, protocol, asked.version);
+    if matches!(lists, bundle::Lists::One) {
+        refuse_other_list(fields, protocol);
+    }
     let esp = read_proposals(fields, "esp", ProposalSpec::esp_list);
-    let ah = read_proposals(fields, "ah", ProposalSpec::ah_list);
+    let mut ah = read_proposals(fields, "ah", ProposalSpec::ah_list);
+    if let bundle::Lists::Both(span) = lists {
+        bundle::settle(fields, span, ah.take().unwrap_or_default(), connection, child);
+    }
     child.proposals = match protocol {
         ProtocolId::AH => ah.unwrap_or_else(|| {
             of_profile("suite, ah", ProposalSpec::ah_list, ProposalSpec::ah_default)

@@ -32,5 +32,6 @@ pub use self::request::{
     Redirect, Rekey, Request, RequestError, Selection, Terminate, Timeout,
 };
 pub use self::snapshot::{
-    AccessSnapshot, ChildSnapshot, PathSnapshot, PolicySnapshot, SaSnapshot, conn_section,
+    AccessSnapshot, AhSnapshot, ChildSnapshot, PathSnapshot, PolicySnapshot, SaSnapshot,
+    conn_section,
 };

@@ -99,6 +99,8 @@ pub struct ChildSnapshot {
     pub spi_out: Spi,
     /// Its compression, if it has one.
     pub ipcomp: Option<IpComp>,
+    /// AH around its ESP, if both are a bundle.
+    pub ah: Option<AhSnapshot>,
     /// The agreed transforms.
     pub suite: Vec<Transform>,
     /// Whether sequence numbers have 64 bits.
@@ -127,6 +129,19 @@ pub struct ChildSnapshot {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// AH around the ESP of a child SA (RFC 2401 §4.3). strongSwan has nothing like it: these keys are ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AhSnapshot {
+    /// SPI of packets to us.
+    pub spi_in: Spi,
+    /// SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// The agreed transforms.
+    pub suite: Vec<Transform>,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
 }
 
 /// What a path takes at one moment.
@@ -227,6 +242,14 @@ impl ChildSnapshot {
         if let Some(IpComp { cpi_in, cpi_out }) = self.ipcomp {
             s.put("cpi-in", hex(&cpi_in.0.to_be_bytes()));
             s.put("cpi-out", hex(&cpi_out.0.to_be_bytes()));
+        }
+        if let Some(ah) = &self.ah {
+            s.put("ah-spi-in", hex(&ah.spi_in.0.to_be_bytes()));
+            s.put("ah-spi-out", hex(&ah.spi_out.0.to_be_bytes()));
+            let integrity = ah.suite.iter().find(|one| one.kind == TransformType::INTEG);
+            let name = integrity.map(|one| algorithm::integrity(IntegrityId(one.id)));
+            s.put_some("ah-integ-alg", name);
+            s.put_if("ah-esn", ah.esn);
         }
         put_suite(&mut s, &self.suite);
         if self.esn {

@@ -316,6 +316,7 @@ pub(super) fn child_sa(dice: &mut Dice, id: ChildSaId) -> (ChildSa, PolicyId) {
             padding: if dice.percent(10) { 600 } else { 0 },
             dummies: if dice.percent(10) { 1 } else { 0 },
         },
+        outer: None,
         rekeys: None,
     };
     (sa, policy(dice))
@@ -390,6 +391,7 @@ pub(super) fn mirrored(sa: &ChildSa) -> ChildSa {
         path_probe: sa.path_probe,
         notices: sa.notices,
         tfc: Tfc::OFF,
+        outer: None,
         rekeys: None,
     }
 }

@@ -116,6 +116,7 @@ impl Scene<'_> {
                 self.time("authentication", since, Some(limit.until), self.proof(limit))
             }),
         );
+        limits.extend(self.ike_volume(info));
         mark(&mut limits);
         Some(SaLifetimes {
             protocol: "IKE".to_owned(),
@@ -125,6 +126,31 @@ impl Scene<'_> {
             age_s: seconds_since(since, self.now),
             limits,
         })
+    }
+
+    /// The limits of an ISAKMP SA in octets, if it has any.
+    fn ike_volume(&self, info: &IkeSaInfo) -> Vec<LimitStatus> {
+        let Some(volume) = info.volume else { return Vec::new() };
+        let own = self.connection.lifetime_rule.ike_own_kilobytes.saturating_mul(KILOBYTE);
+        let ours = LimitSpec { hard: own, ..LimitSpec::NONE };
+        let both = [("rekey", volume.soft), ("end", volume.hard)];
+        let said = both.into_iter().filter_map(|(limit, amount)| Some((limit, amount?)));
+        said.map(|(limit, amount)| {
+            let (origin, place) = match self.is_agreed("octets", volume.hard, ours) {
+                true => ("agreed with the peer".to_owned(), None),
+                false => self.written.from(IKE_LIFE_BYTES, None),
+            };
+            LimitStatus {
+                limit: limit.to_owned(),
+                unit: "octets".to_owned(),
+                amount: Some(amount),
+                left: Some(amount.saturating_sub(volume.octets)),
+                first: false,
+                origin,
+                place,
+            }
+        })
+        .collect()
     }
 
     /// What the renewal and the end of an SA of IKEv1 come from where the peer wants it to end sooner than
@@ -263,6 +289,7 @@ impl Scene<'_> {
 }
 
 const IKE_REKEY: Key = ("ike_rekey", "rekey_time");
+const IKE_LIFE_BYTES: Key = ("ike_life_kilobytes", "ike_life_kilobytes");
 const REAUTH: Key = ("reauth", "reauth_time");
 const REKEY: Key = ("rekey", "rekey_time");
 const LIFE: Key = ("life", "life_time");
@@ -272,6 +299,9 @@ const LIFE_BYTES: Key = ("life_kilobytes", "life_bytes");
 const REKEY_BYTES: Key = ("", "rekey_bytes");
 const REKEY_PACKETS: Key = ("", "rekey_packets");
 const LIFE_PACKETS: Key = ("", "life_packets");
+
+/// Octets of a kilobyte where an SA ends.
+const KILOBYTE: u64 = 1_024;
 
 /// The key that a number comes from where its own is none of files.
 fn other(key: Key) -> Option<(Key, &'static str)> {
@@ -352,6 +382,7 @@ mod tests {
             suite: Vec::new(),
             esn: true,
             ipcomp: None,
+            outer: None,
             aggfrag: None,
             installed: since,
             rekey_at: Some(since + Duration::from_secs(3_300)),

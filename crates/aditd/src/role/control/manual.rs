@@ -170,6 +170,7 @@ fn child(name: &str, entry: &Manual, numbers: &Numbers, up: bool) -> ChildStatus
         remote: words(&sa.remote_ts),
         suite: Some(sa.protection.to_string()),
         protocol: sa.protection.protocol().to_string(),
+        outer: None,
         udp: sa.udp,
         tcp: false,
         mode: sa.mode.word().to_owned(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use adit_dataplane::{PathReport, SaCounters};
 use adit_db::ChildSaId;
 use adit_ike::{AccessInfo, ChildSaInfo, IkeSaInfo};
-use adit_mgmt::vici::{AccessSnapshot, ChildSnapshot, PathSnapshot, SaSnapshot};
+use adit_mgmt::vici::{AccessSnapshot, AhSnapshot, ChildSnapshot, PathSnapshot, SaSnapshot};
 
 /// What flowed through one child SA.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +98,12 @@ pub(super) fn child(info: &ChildSaInfo, flows: &Flows, now: Instant) -> ChildSna
         spi_in: info.spi_in,
         spi_out: info.spi_out,
         ipcomp: info.ipcomp,
+        ah: info.outer.as_deref().map(|outer| AhSnapshot {
+            spi_in: outer.spi_in,
+            spi_out: outer.spi_out,
+            suite: outer.suite.clone(),
+            esn: outer.esn,
+        }),
         suite: info.suite.clone(),
         esn: info.esn,
         octets_in: traffic.octets_in,

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_db::{ChildName, ConnectionName, Keep, TransformWords};
-use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState};
+use adit_ike::{ChildSaInfo, ChildSaState, ConnectionInfo, IkeSaInfo, IkeSaState, OuterSaInfo};
 use adit_mgmt::api::{
-    AccessStatus, ChildStatus, DaemonStatus, SCHEMA, Status, TunnelState, TunnelStatus,
+    AccessStatus, ChildStatus, DaemonStatus, OuterStatus, SCHEMA, Status, TunnelState, TunnelStatus,
 };
 use adit_sys::clock;
 
@@ -208,6 +208,34 @@ fn words(suite: &[adit_wire::ikev2::Transform]) -> String {
     TransformWords(suite).to_string()
 }
 
+/// `ESP`, `AH`, or both.
+pub(super) fn protocol_words(child: &ChildSaInfo) -> String {
+    let around = child.outer.as_ref().map_or("", |_| "AH+");
+    format!("{around}{}", child.protocol)
+}
+
+/// AH around the ESP of a child SA.
+pub(super) fn outer_status(outer: &OuterSaInfo) -> OuterStatus {
+    OuterStatus {
+        spi_in: format!("{:08x}", outer.spi_in.0),
+        spi_out: format!("{:08x}", outer.spi_out.0),
+        suite: words(&outer.suite),
+    }
+}
+
+/// What was dropped of a child SA's packets, AH around them included.
+fn dropped(child: &ChildSaInfo, drops: &Drops) -> Vec<(String, u64)> {
+    let all = std::iter::once(child.id).chain(child.outer.as_deref().map(|outer| outer.id));
+    let mut words: Vec<(String, u64)> = Vec::new();
+    for (name, count) in all.filter_map(|id| drops.get(&id)).flatten() {
+        match words.iter_mut().find(|(known, _)| known == name) {
+            Some((_, sum)) => *sum = sum.saturating_add(*count),
+            None => words.push(((*name).to_owned(), *count)),
+        }
+    }
+    words
+}
+
 /// Each child SA, and each configured child that has none.
 fn children_status(
     known: &ConnectionInfo,
@@ -225,17 +253,15 @@ fn children_status(
         local: child.local_ts.iter().map(ToString::to_string).collect(),
         remote: child.remote_ts.iter().map(ToString::to_string).collect(),
         suite: Some(words(&child.suite)),
-        protocol: child.protocol.to_string(),
+        protocol: protocol_words(child),
+        outer: child.outer.as_deref().map(outer_status),
         udp: child.encap.udp && !child.encap.tcp,
         tcp: child.encap.tcp,
         mode: child.mode.word().to_owned(),
         aggfrag: child.aggfrag.is_some(),
         spi_in: Some(format!("{:08x}", child.spi_in.0)),
         spi_out: Some(format!("{:08x}", child.spi_out.0)),
-        drops: drops
-            .get(&child.id)
-            .map(|one| one.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect())
-            .unwrap_or_default(),
+        drops: dropped(child, drops),
     });
     let missing = known
         .connection

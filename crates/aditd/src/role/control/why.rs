@@ -21,6 +21,7 @@ use super::Running;
 use super::answers::Numbers;
 use super::events::millis;
 use super::snapshots::{seconds_since, seconds_until};
+use super::status::{outer_status, protocol_words};
 use crate::message::{PolicyView, RouteView};
 
 /// What flowed through an SA: in, out.
@@ -31,6 +32,10 @@ pub(super) fn halves(id: ChildSaId, numbers: &Numbers) -> [Option<SaCounters>; 2
 
 fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> SaStatus {
     let [inbound, outbound] = halves(sa.id, numbers);
+    let outer = sa.outer.as_deref();
+    let [outer_in, outer_out] = outer.map_or([None, None], |outer| halves(outer.id, numbers));
+    let drops =
+        |halves: &[Option<SaCounters>]| drop_words(halves.iter().flatten().map(|half| half.drops));
     SaStatus {
         tunnel: ike.connection.as_ref().map_or_else(String::new, ToString::to_string),
         child: sa.name.to_string(),
@@ -41,7 +46,8 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         spi_out: format!("{:08x}", sa.spi_out.0),
         outer_local: sa.encap.local.to_string(),
         outer_remote: sa.encap.remote.to_string(),
-        protocol: sa.protocol.to_string(),
+        protocol: protocol_words(sa),
+        outer: outer.map(outer_status),
         udp: sa.encap.udp && !sa.encap.tcp,
         tcp: sa.encap.tcp,
         by_kernel: Engine::of(sa.spi_in) == Engine::Kernel,
@@ -54,6 +60,9 @@ fn one(ike: &IkeSaInfo, sa: &ChildSaInfo, numbers: &Numbers, now: Instant) -> Sa
         rekey_in_s: sa.rekey_at.map(|at| seconds_until(at, now)),
         over_in_s: sa.over_at.map(|at| seconds_until(at, now)),
         idle_in_s: sa.idle_at.map(|at| seconds_until(at, now)),
+        drops: drops(&[inbound, outbound, outer_in, outer_out]),
+        drops_in: drops(&[inbound, outer_in]),
+        drops_out: drops(&[outbound, outer_out]),
         ..flowed([inbound, outbound], now)
     }
 }

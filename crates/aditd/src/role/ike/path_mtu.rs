@@ -121,7 +121,7 @@ impl Running {
     /// Tells an SA what the first link on its way takes.
     pub(super) fn tell_link_mtu(&self, child: ChildSaId, mtu: Option<u16>) {
         if let Some(mtu) = mtu {
-            let source = MtuSource::Link;
+            let (child, source) = (self.bundles.outermost(child), MtuSource::Link);
             self.tell_outbound(|| OutboundCommand::PathMtu { child, mtu, source });
         }
     }

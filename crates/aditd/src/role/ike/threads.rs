@@ -26,12 +26,13 @@ impl Running {
     /// Installs both halves of a child SA where they belong.
     pub(super) fn install_halves(
         &mut self,
-        sa: &ChildSa,
+        sa: &mut ChildSa,
         policy: PolicyId,
         active: bool,
     ) -> Result<(), KeyLengthError> {
         let now = clock::now();
-        let over = self.policies.over(&sa.connection);
+        let bundled = self.install_outer(sa, policy)?;
+        let over = bundled.or_else(|| self.policies.over(&sa.connection));
         let resource = self.policies.resource(policy);
         let policy = if resource.is_some() { self.policies.owner(policy) } else { policy };
         let echo = if over.is_none() { self.echo_probe(sa) } else { None };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::Rng;
 use adit_db::IkeSaId;
 use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId;
 
 use crate::command::PacketEvent;
 use crate::endpoint::Endpoint;
@@ -47,16 +48,16 @@ impl Endpoint {
     pub(in crate::endpoint) fn handle_deleted_elsewhere(
         &mut self,
         ike: IkeSaId,
-        spi: Spi,
+        sa: (ProtocolId, Spi),
         now: Instant,
         rng: &mut dyn Rng,
     ) {
         let has_it = |id: &IkeSaId| {
             let children = self.v1.get(*id).into_iter().flat_map(|sa| &sa.children);
-            children.into_iter().any(|child| child.spi_out == spi)
+            children.into_iter().any(|child| child.sas_out().any(|own| own == sa))
         };
         if let Some(other) = self.v1_beside(ike).into_iter().find(has_it) {
-            self.touch_v1(other, now, rng, |sa, cx| sa.handle_deleted(spi, cx));
+            self.touch_v1(other, now, rng, |one, cx| one.handle_deleted(sa, cx));
         }
     }
 

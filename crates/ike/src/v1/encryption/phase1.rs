@@ -196,6 +196,7 @@ impl EncryptedPhase1 {
         core.suite = cx.out.shared_suite(choice.suite.transforms());
         let Agreement { limits, notify } = choice.agreement;
         core.life = limits.seconds.map(|limit| Duration::from_secs(limit.amount));
+        core.life_kilobytes = limits.kilobytes.map(|limit| limit.amount);
         core.told_life = notify;
         let is_main = exchange == Exchange::Main;
         let mut phase1 = Self {

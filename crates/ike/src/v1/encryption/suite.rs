@@ -172,7 +172,7 @@ pub(crate) fn choose(connection: &Connection, sa: &Sa<'_>, vendor_ids: &[&[u8]])
         for transform in &proposal.transforms {
             let Ok(read) = Phase1Transform::read(transform) else { continue };
             let suite = Suite::of(&read).filter(|suite| suite.is_of(connection));
-            let agreement = lifetimes::of_phase1(read.lifetimes.seconds, connection);
+            let agreement = lifetimes::of_phase1(read.lifetimes, connection);
             let Some((suite, agreement)) = suite.zip(agreement) else { continue };
             if suite.kind == NonceEncryption::DhLess && !vendor_ids.contains(&DHLESS) {
                 continue;

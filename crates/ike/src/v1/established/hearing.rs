@@ -12,8 +12,10 @@ use super::super::received::Received;
 use super::{Established, Input, into_input, is_authentic, opened};
 use crate::command::Path;
 use crate::context::Context;
+use crate::lifetime::Limits;
 use crate::output::Output;
 use adit_wire::esp::Spi;
+use adit_wire::iana::ProtocolId as ChildProtocol;
 use adit_wire::iana::doi::ProtocolId;
 use adit_wire::iana::isakmp::NotifyType;
 use adit_wire::isakmp::{Flags, Header, Notify};
@@ -59,6 +61,9 @@ impl Established {
         self.use_up(id);
         core.hear(path, cx.now);
         self.is_unconfirmed = false;
+        if !is_clear {
+            core.count(octets);
+        }
         core.unreachable = false;
         // Who asks can answer, too: the vendor ID that says so goes in clear, and anybody may have spoilt it.
         core.peer_has_dpd |= received.notifies.iter().any(|it| it.kind == NotifyType::R_U_THERE);
@@ -79,7 +84,8 @@ impl Established {
                 inputs.push(Input::Gone);
             } else if matches!(delete.protocol, ProtocolId::AH | ProtocolId::ESP) {
                 let spis = delete.spis.iter().filter_map(Spi::from_field);
-                inputs.extend(spis.map(Input::Deleted));
+                let of = ChildProtocol(delete.protocol.0);
+                inputs.extend(spis.map(|spi| Input::Deleted(of, spi)));
             }
         }
         // What goes goes before what it went with.
@@ -141,7 +147,7 @@ impl Established {
         let of_exchange = self.quick_modes.iter().find(|quick| quick.message_id == id);
         let named = || {
             let spi = Spi::from_field(notify.spi)?;
-            children.iter().find(|child| [child.spi_in, child.spi_out].contains(&spi))
+            children.iter().find(|child| child.has_spi(spi))
         };
         let child = of_exchange.and_then(QuickMode::child).or_else(|| Some(named()?.id));
         child.map(Input::Confirmed)
@@ -153,12 +159,15 @@ impl Established {
             return None;
         }
         let current = self.over_at.map(|at| at.saturating_duration_since(self.since));
-        let news = lifetimes::heard_of_phase1(notify, current, core);
+        let kilobytes = self.volume.kilobytes();
+        let current = Limits { seconds: lifetimes::seconds(current), kilobytes };
+        let news = lifetimes::heard_of_phase1(notify, &current, core);
         self.heed(news, core);
         news.delete.then_some(Input::Unacceptable)
     }
 
     fn heed(&mut self, news: News, core: &Core) {
+        self.volume.heed(news, lifetimes::rank(core));
         if let Some(end) = news.end
             && !self.superseded
         {
@@ -180,8 +189,9 @@ fn news_of_child(notify: &Notify<'_>, core: &Core, children: &[Child]) -> Option
         return None;
     }
     children.iter().filter(|child| child.by_us).find_map(|child| {
-        let sa = (child.protocol, child.spi_out);
-        let news = lifetimes::heard_of_child(notify, sa, &child.limits(), core);
-        (news != News::default()).then_some(Input::Lifetime(child.spi_out, news))
+        child.sas_out().find_map(|sa| {
+            let news = lifetimes::heard_of_child(notify, sa, &child.limits(), core);
+            (news != News::default()).then_some(Input::Lifetime(child.id, news))
+        })
     })
 }

@@ -260,6 +260,7 @@ impl Core {
             auth_limits: Vec::new(),
             ppk: false,
             over_at: None,
+            volume: None,
             access: None,
             children: Vec::new(),
         }

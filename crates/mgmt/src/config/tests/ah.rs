@@ -58,3 +58,37 @@ fn what_makes_no_sense_with_ah_is_refused() {
         }
     }
 }
+
+/// CHECKLIST U16: both lists are a bundle of IKEv1, and what cannot be one is told.
+#[test]
+fn esp_and_ah_are_a_bundle_of_ikev1() {
+    let lines = "ike = 1\nesp = \"aes256-sha256-modp2048\"\nah = [\"sha256-esn-noesn\", \"sha1\"]";
+    let mut configuration = load_one(&format!("{FIVE_LINES}\n{lines}\n")).unwrap();
+    let child = configuration.tunnels.remove("berlin").unwrap().connection.children[0].clone();
+    let words = |specs: &[adit_db::ProposalSpec]| {
+        specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert!(child.is_esp_only());
+    assert_eq!(words(&child.proposals), "aes256-sha256-modp2048-noesn");
+    assert_eq!(words(&child.outer_ah), "sha256-esn-noesn sha1-noesn");
+    assert!(!rendered(configuration.warnings).contains("does not encrypt"));
+
+    for (lines, expected) in [
+        ("esp = \"aes256gcm16\"\nah = \"sha256\"", "IKEv2 has none"),
+        ("ike = 2\nesp = \"aes256gcm16\"\nah = \"sha256\"", "only a tunnel with ike = 1"),
+        ("ike = 1\nah = \"sha256\"", "`ah` is of no use to this tunnel"),
+        ("ike = 1\nprotocol = \"ah\"\nah = \"sha256\"\nesp = \"aes256\"", "`esp` is of no use"),
+        (
+            "ike = 1\nesp = \"aes256gcm16\"\nah = \"sha256-modp2048\"",
+            "a bundle has one key exchange for both",
+        ),
+        (
+            "ike = 1\nencap = \"udp\"\nesp = \"aes256gcm16\"\nah = \"sha256\"",
+            "AH cannot travel in UDP",
+        ),
+        ("ike = 1\nesp = \"aes256gcm16\"\nah = \"aes256\"", "`ah` cannot be understood"),
+    ] {
+        let said = with(lines);
+        assert!(said.contains(expected), "{expected:?} is missing in\n{said}");
+    }
+}

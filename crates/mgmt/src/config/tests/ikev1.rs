@@ -62,12 +62,15 @@ fn what_ikev1_has_no_place_for_is_refused_by_its_key() {
 #[test]
 fn what_is_taken_of_lifetimes_is_read() {
     let text = "ike = 1\nlife_absent = \"reject\"\nlife_strict = true\nike_life_min = \"10m\"
-ike_life_max = \"1d\"\nlife_max = \"8h\"\nlife_kilobytes = 4608000\nlife_kilobytes_min = 2048\n";
+ike_life_max = \"1d\"\nlife_max = \"8h\"\nlife_kilobytes = 4608000\nlife_kilobytes_min = 2048
+ike_life_kilobytes = 5000\nike_life_kilobytes_max = 9000\n";
     let connection = good(&format!("{FIVE_LINES}\n{text}")).connection;
     let expected = LifetimeRule {
         absent: AbsentLifetime::Reject,
         strict: true,
         ike_seconds: LifetimeBounds { least: 600, most: 86_400 },
+        ike_kilobytes: LifetimeBounds { least: 0, most: 9_000 },
+        ike_own_kilobytes: 5_000,
         child_seconds: LifetimeBounds { least: 0, most: 28_800 },
         child_kilobytes: LifetimeBounds { least: 2_048, most: 0 },
     };
@@ -81,6 +84,12 @@ ike_life_max = \"1d\"\nlife_max = \"8h\"\nlife_kilobytes = 4608000\nlife_kilobyt
         ("life_kilobytes = 4608000", "`life_kilobytes` is for ike = 1"),
         ("ike = 1\nlife_absent = \"never\"", "life_absent"),
         ("ike = 1\nlife_kilobytes = 1000", "life_kilobytes"),
+        ("ike_life_kilobytes = 5000", "`ike_life_kilobytes` is for ike = 1"),
+        ("ike = 1\nike_life_kilobytes = 1000", "ike_life_kilobytes"),
+        (
+            "ike = 1\nike_life_kilobytes_min = 4000\nike_life_kilobytes_max = 3000",
+            "`ike_life_kilobytes_max` is less than the least",
+        ),
         ("ike = 1\nlife_min = \"2h\"\nlife_max = \"1h\"", "`life_max` is less than the least"),
     ] {
         let text = with(line);

@@ -15,6 +15,9 @@ const KEYS: &[&str] = &[
     "life_strict",
     "ike_life_min",
     "ike_life_max",
+    "ike_life_kilobytes",
+    "ike_life_kilobytes_min",
+    "ike_life_kilobytes_max",
     "life_min",
     "life_max",
     "life_kilobytes",
@@ -53,25 +56,20 @@ pub(super) fn read(
         rule.strict = strict.value;
     }
     rule.ike_seconds = times(fields, "ike_life_min", "ike_life_max");
+    let ike = ["ike_life_kilobytes", "ike_life_kilobytes_min", "ike_life_kilobytes_max"];
+    let (own, bounds) = kilobytes(fields, ike);
+    (rule.ike_own_kilobytes, rule.ike_kilobytes) = (own.unwrap_or(0), bounds);
     rule.child_seconds = times(fields, "life_min", "life_max");
-    let [own, least, most] =
-        ["life_kilobytes", "life_kilobytes_min", "life_kilobytes_max"].map(|key| {
-            let amount = fields.integer(key, KILOBYTES_MIN..=u32::MAX, "kilobytes of 1024 octets");
-            amount.map(|amount| amount.map(u64::from))
-        });
-    let span = most.as_ref().map(|most| most.span.clone());
-    rule.child_kilobytes = LifetimeBounds {
-        least: least.map_or(0, |least| least.value),
-        most: most.map_or(0, |most| most.value),
-    };
-    check(fields, span, rule.child_kilobytes, "life_kilobytes_max");
+    let child_keys = ["life_kilobytes", "life_kilobytes_min", "life_kilobytes_max"];
+    let (own, bounds) = kilobytes(fields, child_keys);
+    rule.child_kilobytes = bounds;
     if version == IkeVersion::V2 {
         return;
     }
     connection.lifetime_rule = rule;
     if let Some(own) = own {
         // When it is renewed follows from who has the higher address.
-        child.lifetime.octets = LimitSpec { hard: own.value * KILOBYTE, ..LimitSpec::NONE };
+        child.lifetime.octets = LimitSpec { hard: own * KILOBYTE, ..LimitSpec::NONE };
     }
 }
 
@@ -84,6 +82,22 @@ fn times(fields: &mut Fields<'_>, least: &'static str, most: &'static str) -> Li
     };
     check(fields, longest.map(|most| most.span), bounds, most);
     bounds
+}
+
+/// Our own limit in kilobytes, and what is taken of others.
+fn kilobytes(fields: &mut Fields<'_>, keys: [&'static str; 3]) -> (Option<u64>, LifetimeBounds) {
+    let [own, least, most] = keys.map(|key| {
+        let amount = fields.integer(key, KILOBYTES_MIN..=u32::MAX, "kilobytes of 1024 octets");
+        amount.map(|amount| amount.map(u64::from))
+    });
+    let span = most.as_ref().map(|most| most.span.clone());
+    let bounds = LifetimeBounds {
+        least: least.map_or(0, |least| least.value),
+        most: most.map_or(0, |most| most.value),
+    };
+    let [_, _, key] = keys;
+    check(fields, span, bounds, key);
+    (own.map(|own| own.value), bounds)
 }
 
 fn check(
