@@ -50,6 +50,7 @@ impl Bundles {
             | PacketEvent::PeerMoved { .. }
             | PacketEvent::Traffic { .. }
             | PacketEvent::Used { .. }
+            | PacketEvent::UnknownSpi { .. }
             | PacketEvent::Notice { .. }) => other,
         }
     }
