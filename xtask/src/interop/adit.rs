@@ -236,7 +236,7 @@ fn choices(plan: &Plan) -> String {
     let encap = if plan.udp { "udp" } else { "esp" };
     let Plan { ike, esp, .. } = plan;
     let ike = if plan.version == 1 { format!("[1, \"{ike}\"]") } else { format!("\"{ike}\"") };
-    let dpd = match plan.dpd_s {
+    let dpd = match plan.dpd_s[0] {
         0 => String::new(),
         seconds => format!("dpd     = \"{seconds}s\"\n"),
     };

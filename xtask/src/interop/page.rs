@@ -162,7 +162,16 @@ const FEATURES: &[Feature] = &[
         name: "IKEv1 by pre-shared key, either side first, NAT traversal, signs of life",
         rfc: "2409, 3947, 3706",
         shown_by: &[
-            (Strongswan, &["ikev1-ours", "ikev1-theirs", "ikev1-dpd", "ikev1-suites"]),
+            (
+                Strongswan,
+                &[
+                    "ikev1-ours",
+                    "ikev1-theirs",
+                    "ikev1-dpd-ours",
+                    "ikev1-dpd-theirs",
+                    "ikev1-suites",
+                ],
+            ),
             (Libreswan, &["ikev1-theirs"]),
         ],
     },

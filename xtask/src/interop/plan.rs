@@ -26,8 +26,9 @@ pub(crate) struct Plan {
     pub(crate) transport: bool,
     /// The version of IKE.
     pub(crate) version: u8,
-    /// Seconds of silence after which both ask for a sign of life; never if there are none.
-    pub(crate) dpd_s: u8,
+    /// Seconds of silence after which the left side asks for a sign of life, and the right side; as it does
+    /// by itself if there are none.
+    pub(crate) dpd_s: [u8; 2],
     /// ESP travels in UDP.
     pub(crate) udp: bool,
     /// IKE suite of both sides, in swanctl's words.
@@ -163,7 +164,7 @@ impl Default for Plan {
             inside_v6: false,
             transport: false,
             version: 2,
-            dpd_s: 0,
+            dpd_s: [0, 0],
             udp: true,
             ike: "aes256gcm16-prfsha384-x25519",
             esp: "aes256gcm16-x25519".into(),
@@ -313,8 +314,14 @@ impl Plan {
     }
 
     /// The same, and whoever hears nothing asks.
-    pub(crate) fn ikev1_dpd() -> Self {
-        Self { dpd_s: 2, ..Self::ikev1() }
+    pub(crate) fn ikev1_dpd_ours() -> Self {
+        Self { dpd_s: [2, 0], ..Self::ikev1() }
+    }
+
+    /// The same by them. Each question ends the other side's silence: with one limit for both it is left to
+    /// chance who asks.
+    pub(crate) fn ikev1_dpd_theirs() -> Self {
+        Self { dpd_s: [0, 2], ..Self::ikev1() }
     }
 
     /// IKEv1 without a key exchange on our side, and signatures with the same keys on theirs.

@@ -57,21 +57,30 @@ pub(crate) fn dhless_declined(bench: &Bench) -> anyhow::Result<Figures> {
     Ok(Figures::default())
 }
 
-/// Silence is asked about by both (RFC 3706), and ends the tunnel if nobody answers.
+/// Silence is asked about (RFC 3706), and ends the tunnel if nobody answers.
 pub(crate) fn dead_peer(bench: &Bench) -> anyhow::Result<Figures> {
+    let figures = silent(bench, [("parsed", "N(DPD)"), ("generating", "N(DPD_ACK)")])?;
+    bench.right.kill()?;
+    bench.left.wait_for_none(GIVEN_UP)?;
+    Ok(figures)
+}
+
+/// They ask, and we answer.
+pub(crate) fn asked_for_life(bench: &Bench) -> anyhow::Result<Figures> {
+    silent(bench, [("generating", "N(DPD)"), ("parsed", "N(DPD_ACK)")])
+}
+
+/// A tunnel without traffic stays. What they have to log of it.
+fn silent(bench: &Bench, logged: [(&str, &str); 2]) -> anyhow::Result<Figures> {
     let figures = bring_up(bench, &bench.left)?;
     let before = bench.left.only_sa()?;
     sleep(SILENCE);
     anyhow::ensure!(bench.left.only_sa()?.spis == before.spis, "the tunnel is another one");
     let log = bench.right.log();
-    for word in ["N(DPD)", "N(DPD_ACK)"] {
-        for way in ["parsed", "generating"] {
-            let said = |line: &str| line.contains(way) && line.contains(word);
-            anyhow::ensure!(log.lines().any(said), "they have not {way} {word}");
-        }
+    for (way, word) in logged {
+        let said = |line: &str| line.contains(way) && line.contains(word);
+        anyhow::ensure!(log.lines().any(said), "they have not {way} {word}");
     }
-    bench.right.kill()?;
-    bench.left.wait_for_none(GIVEN_UP)?;
     Ok(figures)
 }
 

@@ -116,10 +116,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     planned("ikev1-ours", "IKEv1: we initiate, 1 MB each way over TCP", Plan::ikev1, ikev1::ours),
     planned("ikev1-theirs", "the same when they initiate", Plan::ikev1, ikev1::theirs),
     planned(
-        "ikev1-dpd",
-        "IKEv1: both ask for signs of life and get them; a peer that is killed is found",
-        Plan::ikev1_dpd,
+        "ikev1-dpd-ours",
+        "IKEv1: we ask for signs of life and get them; a peer that is killed is found",
+        Plan::ikev1_dpd_ours,
         ikev1::dead_peer,
+    ),
+    planned(
+        "ikev1-dpd-theirs",
+        "IKEv1: they ask for signs of life and get them",
+        Plan::ikev1_dpd_theirs,
+        ikev1::asked_for_life,
     ),
     planned(
         "ikev1-dhless-declined",
