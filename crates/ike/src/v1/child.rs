@@ -184,6 +184,14 @@ pub(crate) const OVERLAP_OF_PEER: Duration = Duration::from_secs(90);
 pub(crate) const SWITCH_WAIT: Duration = Duration::from_secs(5);
 
 impl Sends {
+    /// Where a child begins.
+    fn phase(self) -> ChildPhase {
+        match self {
+            Self::Confirmed => ChildPhase::Offered,
+            Self::Now | Self::After(_) => ChildPhase::Installed,
+        }
+    }
+
     /// When a child that is not sent on yet is.
     fn waits_until(self, now: Instant) -> Option<Instant> {
         match self {
@@ -237,12 +245,11 @@ impl Child {
             rekeys: agreed.rekeys,
         };
         hand_over(sa, agreed.sends == Sends::Now, cx);
-        let offered = agreed.sends == Sends::Confirmed;
         Self {
             id,
             name: config.name.clone(),
             protocol: agreed.protection.protocol(),
-            phase: if offered { ChildPhase::Offered } else { ChildPhase::Installed },
+            phase: agreed.sends.phase(),
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
             local: agreed.local,

@@ -227,8 +227,7 @@ impl QuickMode {
         core.transmit(&message, cx);
         let sa = (choice.protection.protocol(), choice.spi_out);
         let (limits, news) = heard(&received.notifies, sa, &choice.limits, core);
-        let path_probe = gateway_notice::may_probe(&asked.config, core)
-            && gateway_notice::has_path_probe(&received.notifies);
+        let path_probe = agree_on_probes(received, &asked.config, core);
         let agreed = Negotiated {
             role: Role::Initiator,
             own: asked.own,
@@ -617,8 +616,7 @@ impl Request<'_, '_> {
         if let Some(told) = self.choice.told {
             lifetimes::put(told, self.choice.protection.protocol(), spi_in, covered);
         }
-        let is_said = gateway_notice::has_path_probe(&self.received.notifies);
-        let agrees = is_said && gateway_notice::may_probe(self.config, core);
+        let agrees = agree_on_probes(self.received, self.config, core);
         if agrees {
             gateway_notice::put_path_probe(spi_in, covered);
         }
@@ -662,6 +660,11 @@ fn heard(
         };
     }
     (limits, all)
+}
+
+/// Whether both ends probe the path MTU.
+fn agree_on_probes(received: &Received<'_>, config: &ChildConfig, core: &Core) -> bool {
+    gateway_notice::has_path_probe(&received.notifies) && gateway_notice::may_probe(config, core)
 }
 
 /// IDci and IDcr: of an initiator, what is behind it and what is behind the responder.
