@@ -5,6 +5,7 @@
 mod attacks;
 mod childless;
 mod common;
+mod elsewhere;
 mod forged;
 mod gateway_notice;
 mod message_id_sync;

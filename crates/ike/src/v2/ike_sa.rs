@@ -33,7 +33,6 @@ use crate::v2::exchange::init::{self, Acceptable, InitSent, Wanted};
 use crate::v2::exchange::init_answer::InitOpening;
 use crate::v2::exchange::intermediate::IntermediateSent;
 use crate::v2::exchange::{create_child, followup, informational, rekey_ike};
-use crate::v2::message_id::Incoming;
 use crate::v2::message_id_sync;
 use crate::v2::mobike;
 use crate::v2::notification_data;
@@ -441,13 +440,6 @@ impl IkeSa {
             self.handle_move(old, cx);
         }
         self.handle_message(&arrival.message, cx);
-    }
-
-    /// A repetition of the IKE_SA_INIT request that made this IKE SA (CHECKLIST B07).
-    pub(crate) fn handle_repeated_init(&mut self, path: Path, octets: &[u8], cx: &mut Context<'_>) {
-        if let Incoming::Repeated(response) = self.core.responses.classify(0, octets, None) {
-            cx.transmit(path, response);
-        }
     }
 
     /// Whether a message of this exchange has a place in this state; if not it is dropped before

@@ -234,7 +234,9 @@ pub(crate) enum Incoming<'a> {
     /// The id of the last request in other octets, as after the peer changed its fragment size
     /// (RFC 7383 §2.6): if it is authentic, send [`Responses::last_response`] again.
     RepeatedIfAuthentic,
-    /// Being worked on, outside the window, or a further fragment of an answered request: drop.
+    /// A further fragment of an answered request: it asks for nothing.
+    Piece,
+    /// Being worked on, or outside the window: drop.
     Drop,
 }
 
@@ -304,7 +306,7 @@ impl Answered {
     //# fragment is set to 1; otherwise, it MUST be ignored.
     fn again(&self, octets: &[u8], fragment: Option<u16>) -> Incoming<'_> {
         if fragment.is_some_and(|number| number != 1) {
-            return Incoming::Drop;
+            return Incoming::Piece;
         }
         if sha1(&[octets]) == self.request.digest {
             Incoming::Repeated(&self.response)

@@ -149,7 +149,9 @@ pub(crate) fn handle(
     let request = sha1(&[octets]);
     if let Some(last) = core.synchronized.as_ref().filter(|last| last.request == request) {
         // Sent again because our answer was lost: it is answered again, and changes nothing.
-        if last.expected == core.responses.expected() {
+        if last.expected == core.responses.expected()
+            && core.leash.allows(path, core.path, octets.len(), &last.response)
+        {
             cx.transmit(path, &last.response);
         }
         return Ok(true);
@@ -159,7 +161,7 @@ pub(crate) fn handle(
     let is_meant = |read: &Received<'_>| read.has_notify(NotifyType::IKEV2_MESSAGE_ID_SYNC);
     let Some(received) = read.filter(is_meant) else { return Ok(false) };
     if let Some(ids) = acceptable(&received, core) {
-        apply(path, request, ids, established, core, cx)?;
+        apply((path, octets.len()), request, ids, established, core, cx)?;
         step(&received, established, core, cx);
     }
     Ok(true)
@@ -198,7 +200,7 @@ fn acceptable(received: &Received<'_>, core: &Core) -> Option<MessageIds> {
 //# P2 MUST be the higher of the received P1 value, and one more than the
 //# highest sender value used by the peer.
 fn apply(
-    path: Path,
+    from: (Path, usize),
     request: [u8; 20],
     ids: MessageIds,
     established: &mut Established,
@@ -214,7 +216,7 @@ fn apply(
     let mut chain = ChainBuilder::new();
     let data = answer.octets();
     chain.put(&Payload::Notify(Notify::new(NotifyType::IKEV2_MESSAGE_ID_SYNC, &data)));
-    let response = core.respond_apart(path, 0, chain, cx)?;
+    let response = core.respond_apart(from, 0, chain, cx)?;
     // RFC 6311 §9: nobody waits for what is under way; it is asked for again.
     established.restart_own();
     core.requests.restart_at(next);

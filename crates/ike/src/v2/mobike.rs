@@ -212,7 +212,7 @@ pub(crate) fn move_to(
     core: &mut Core,
     cx: &mut Context<'_>,
 ) {
-    let old = std::mem::replace(&mut core.path, path);
+    let old = core.go_to(path);
     let is_vouched_for =
         core.is_configured(path.remote.ip()) || path.remote.ip() == old.remote.ip();
     let wait = core.checks() && !is_vouched_for;
@@ -289,8 +289,7 @@ pub(crate) fn handle_mapping(
     core: &mut Core,
     cx: &mut Context<'_>,
 ) {
-    let old = core.path;
-    core.path.remote = remote;
+    let old = core.go_to(Path { remote, ..core.path });
     if core.mobike == Some(Role::Responder) {
         follow(old, established, core, cx);
     } else {

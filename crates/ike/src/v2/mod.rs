@@ -10,6 +10,7 @@ pub(crate) mod gateway_notice;
 pub(crate) mod handshake;
 pub(crate) mod idleness;
 pub(crate) mod ike_sa;
+pub(crate) mod leash;
 pub(crate) mod message_id;
 pub(crate) mod message_id_sync;
 pub(crate) mod mobike;

@@ -22,6 +22,7 @@ use crate::notification_data::PeerSays;
 use crate::output::{DebugKeys, IkeDebugKeys, Output};
 use crate::proposal::IkeSuite;
 use crate::v2::child::{Claims, Ends};
+use crate::v2::leash::Leash;
 use crate::v2::message_id::{Datagrams, Due, Incoming, Requests, Responses};
 use crate::v2::message_id_sync::{Synchronized, Synchronizes};
 use crate::v2::mobike::Roaming;
@@ -41,9 +42,8 @@ pub(crate) struct Core {
     pub(crate) local_id: Option<Identity>,
     pub(crate) remote_id: Option<Identity>,
     pub(crate) path: Path,
-    /// Where the request under way came from; its response goes back there (RFC 7296 §2.11). Boxed:
-    /// most of the time there is none.
-    reply_path: Option<Box<Path>>,
+    /// Where requests came from, and what may go there.
+    pub(crate) leash: Leash,
     pub(crate) nat: Verdict,
     /// Of a TCP connection that is to be opened anew. Boxed: most of the time there is none.
     pub(crate) redial: Option<Box<Redial>>,
@@ -119,7 +119,7 @@ impl Core {
             local_id: None,
             remote_id: None,
             path,
-            reply_path: None,
+            leash: Leash::default(),
             redial: None,
             nat: Verdict::default(),
             udp_agreed: false,
@@ -168,6 +168,7 @@ impl Core {
         self.local_id.clone_from(&old.local_id);
         self.remote_id.clone_from(&old.remote_id);
         self.path = old.path;
+        self.leash = old.leash.inherited();
         self.nat = old.nat;
         self.udp_agreed = old.udp_agreed;
         self.mobike = old.mobike;
@@ -188,7 +189,7 @@ impl Core {
 
     /// Where the request came from that is being answered.
     pub(crate) fn request_path(&self) -> Option<Path> {
-        self.reply_path.as_deref().copied()
+        self.leash.request_path()
     }
 
     pub(crate) fn connection_name(&self) -> Option<&ConnectionName> {
@@ -348,12 +349,22 @@ impl Core {
         self.heard = cx.now;
         self.unreachable = false;
         let old = self.path;
+        if message.header.flags.is_response() && path.remote.ip() == old.remote.ip() {
+            self.leash.prove(message.header.message_id);
+        }
         if follow && path != old && path.transport == old.transport {
-            self.path = path;
+            self.go_to(path);
         }
         let moved_from = (self.path.remote != old.remote).then_some(old.remote);
         self.settle_connection(path, moved_from.is_some(), cx);
         Some(Arrival { message, moved_from })
+    }
+
+    /// Sends to the peer on another path from now on; the one before.
+    pub(crate) fn go_to(&mut self, path: Path) -> Path {
+        let old = std::mem::replace(&mut self.path, path);
+        self.leash.moved(old, path, self.requests.in_flight());
+        old
     }
 
     fn receive_response(&mut self, envelope: &Envelope<'_>, cx: &Context<'_>) -> Option<Message> {
@@ -383,12 +394,23 @@ impl Core {
         match self.responses.classify(envelope.header.message_id, octets, number) {
             Incoming::New => {}
             Incoming::Repeated(response) => {
-                cx.transmit(path, response);
+                if self.leash.allows(path, self.path, octets.len(), response) {
+                    cx.transmit(path, response);
+                }
                 return None;
             }
             Incoming::RepeatedIfAuthentic => {
-                if self.protection.as_ref()?.open(envelope).is_ok() {
-                    cx.transmit(path, self.responses.last_response());
+                self.protection.as_ref()?.open(envelope).ok()?;
+                let response = self.responses.last_response();
+                if self.leash.allows(path, self.path, octets.len(), response) {
+                    cx.transmit(path, response);
+                }
+                return None;
+            }
+            Incoming::Piece => {
+                if !self.leash.is_proven(path, self.path) {
+                    self.protection.as_ref()?.open(envelope).ok()?;
+                    self.leash.lengthen(path.remote.ip(), octets.len());
                 }
                 return None;
             }
@@ -397,7 +419,11 @@ impl Core {
         if !wanted(envelope, &self.request_fragments) {
             return None;
         }
-        let message = match self.protection.as_ref()?.open(envelope).ok()? {
+        let opened = self.protection.as_ref()?.open(envelope).ok()?;
+        if !self.leash.is_proven(path, self.path) {
+            self.leash.lengthen(path.remote.ip(), octets.len());
+        }
+        let message = match opened {
             Opened::Message(message) => {
                 self.responses.begin(octets);
                 message
@@ -408,7 +434,7 @@ impl Core {
                 reassembled.message
             }
         };
-        self.reply_path = Some(Box::new(path));
+        self.leash.set_request_path(path);
         Some(message)
     }
 
@@ -443,23 +469,40 @@ impl Core {
         let id = self.responses.under_way().ok_or(FailureReason::Internal("nothing to answer"))?;
         let header = self.header(exchange, true, id);
         let sealed = self.seal(header, chain, cx)?;
-        let path = self.reply_path.take().map_or(self.path, |path| *path);
-        cx.transmit(path, &sealed.sealed.datagrams);
+        let path = self.leash.take_request_path().unwrap_or(self.path);
+        if self.may_respond(exchange, path, &sealed.sealed.datagrams) {
+            cx.transmit(path, &sealed.sealed.datagrams);
+        }
         self.responses.answered(sealed.sealed.datagrams.clone());
         Ok(sealed)
     }
 
-    /// Seals and sends a response that has no place in the window of the peer's requests.
+    /// Whether a response may go where its request came from now. If not, it goes when the request is
+    /// repeated.
+    fn may_respond(&mut self, exchange: ExchangeType, path: Path, response: &[Vec<u8>]) -> bool {
+        // A NAT with several addresses may give each port another, and certificates are long.
+        let is_handshake = exchange == ExchangeType::IKE_AUTH;
+        let may = self.leash.allows(path, self.path, 0, response);
+        if is_handshake && !may {
+            self.leash.forget_other();
+        }
+        may || is_handshake
+    }
+
+    /// Seals and sends a response that has no place in the window of the peer's requests, where its request
+    /// of so many octets came from.
     pub(crate) fn respond_apart(
         &mut self,
-        path: Path,
+        (path, octets): (Path, usize),
         message_id: u32,
         chain: ChainBuilder,
         cx: &mut Context<'_>,
     ) -> Result<Datagrams, FailureReason> {
         let header = self.header(ExchangeType::INFORMATIONAL, true, message_id);
         let sealed = self.seal(header, chain, cx)?;
-        cx.transmit(path, &sealed.sealed.datagrams);
+        if self.leash.allows(path, self.path, octets, &sealed.sealed.datagrams) {
+            cx.transmit(path, &sealed.sealed.datagrams);
+        }
         Ok(sealed.sealed.datagrams)
     }
 

@@ -7,6 +7,7 @@ use crate::command::{JobId, Path, TcpProblem, Transport};
 use crate::context::Context;
 use crate::event::Event;
 use crate::failure::FailureReason;
+use crate::v2::message_id::Incoming;
 use crate::v2::mobike;
 
 use super::{IkeSa, Next, State};
@@ -60,6 +61,16 @@ impl IkeSa {
         self.with_established(cx, |established, core, cx| {
             mobike::handle_source(job, source, established, core, cx);
         });
+    }
+
+    /// A repetition of the IKE_SA_INIT request that made this IKE SA (CHECKLIST B07).
+    pub(crate) fn handle_repeated_init(&mut self, path: Path, octets: &[u8], cx: &mut Context<'_>) {
+        let core = &mut self.core;
+        if let Incoming::Repeated(response) = core.responses.classify(0, octets, None)
+            && core.leash.allows_anybody(path, octets.len(), response)
+        {
+            cx.transmit(path, response);
+        }
     }
 
     /// Whether an authentic message may move the peer's address: the handshake may float to

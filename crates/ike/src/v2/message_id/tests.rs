@@ -128,6 +128,6 @@ fn only_the_first_fragment_repeats_a_response() {
     let responses = answered(1);
     let again = [vec![1], vec![2]];
     assert_eq!(responses.classify(0, &[0xa0], Some(1)), Incoming::Repeated(&again));
-    assert_eq!(responses.classify(0, &[0xa0], Some(2)), Incoming::Drop);
+    assert_eq!(responses.classify(0, &[0xa0], Some(2)), Incoming::Piece);
     assert_eq!(responses.classify(0, &[0xff], Some(1)), Incoming::RepeatedIfAuthentic);
 }

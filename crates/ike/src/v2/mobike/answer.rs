@@ -82,7 +82,7 @@ fn update(
     core: &mut Core,
     cx: &mut Context<'_>,
 ) {
-    let old = std::mem::replace(&mut core.path, path);
+    let old = core.go_to(path);
     let udp = core.encapsulation().udp;
     let found = verdict(core.spi_i, core.spi_r, path, &received.notifies);
     if found.supported {

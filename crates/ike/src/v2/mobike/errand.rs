@@ -151,7 +151,7 @@ fn refused(has_nat: bool, established: &mut Established, core: &mut Core, cx: &m
     let refused = core.path;
     if let Some(before) = roaming.before.take() {
         roaming.children_wait = false;
-        core.path = before;
+        core.go_to(before);
         established.handle_move(core, cx);
         established.settle_keepalive(core, cx);
     }

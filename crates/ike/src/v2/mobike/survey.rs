@@ -196,7 +196,7 @@ fn conclude(survey: Survey, established: &mut Established, core: &mut Core, cx: 
 //# sending packets using that source address is no longer possible), the responder is allowed to
 //# update the IPsec SAs to use some other address
 fn leave_lost(path: Path, established: &mut Established, core: &mut Core, cx: &mut Context<'_>) {
-    let old = std::mem::replace(&mut core.path, path);
+    let old = core.go_to(path);
     settle(old, established, core, cx);
     established.queue_first(Task::Mobike(Errand::Announce));
     core.hasten(cx.now);
