@@ -266,11 +266,13 @@ impl Endpoint {
     /// Begins the phase 1 that takes the place of another, unless one is under way.
     pub(super) fn renew_v1(&mut self, old: IkeSaId, now: Instant, rng: &mut dyn Rng) {
         let Some(sa) = self.v1.get(old).filter(|_| !self.shutting_down) else { return };
-        let (connection, old_path) = (Arc::clone(&sa.core.connection), sa.core.path);
+        let connection = Arc::clone(&sa.core.connection);
         if sa.core.leash.is_on() && !sa.is_dormant() {
             // Whether the peer is where it seems to be shows in a moment, or it is gone.
             return;
         }
+        // Without a phase 1 nothing shows it any more: it is asked where it was when it last did.
+        let old_path = sa.core.leash.home().unwrap_or(sa.core.path);
         if self.v1.of(&connection.name).any(IkeSa::is_connecting) {
             return;
         }

@@ -164,7 +164,7 @@ impl Core {
     /// The peer is elsewhere, says something that is authentic.
     pub(crate) fn go_to(&mut self, path: Path, now: Instant) {
         if path.remote.ip() != self.path.remote.ip() {
-            self.leash.put_on(now);
+            self.leash.put_on(self.path, now);
         }
         self.path = path;
     }
