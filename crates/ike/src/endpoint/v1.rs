@@ -341,13 +341,14 @@ impl Endpoint {
         for other in others {
             self.touch_v1(other, now, rng, |sa, _| sa.is_not_first());
         }
-        let is_answer = self.v1.get(ike).is_some_and(|sa| !sa.core.role.is_initiator());
+        let is_said = initial_contact || self.v1.get(ike).is_some_and(IkeSa::says_first);
         let renews = self.adopt_v1(ike, now, rng);
         if !renews {
             self.touch_v1(ike, now, rng, IkeSa::announce);
         }
-        if !renews && is_answer && !initial_contact {
-            // The peer renews what it takes for alive, and we have forgotten.
+        if !renews && !is_said {
+            // The peer renews what it takes for alive, and we have forgotten; or what we began to renew went
+            // before we had said that we have nothing.
             self.touch_v1(ike, now, rng, IkeSa::tell_forgotten);
         }
         let Some(keeper) = self.keepers.get_mut(&name) else { return };

@@ -301,6 +301,7 @@ impl IkeSa {
         let by_peer = initial_contact && !self.core.role.is_initiator();
         self.core.export_keys(cx);
         let mut established = Established::new(answered, by_peer, &self.core, cx);
+        established.says_first = initial_contact && self.core.role.is_initiator();
         if let Some((child, flow)) = wanted {
             established.want(child, flow);
         }

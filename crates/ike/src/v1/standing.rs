@@ -111,6 +111,11 @@ impl IkeSa {
         }
     }
 
+    /// Whether its phase 1 has told the peer that there is nothing from before.
+    pub(crate) fn says_first(&self) -> bool {
+        matches!(&self.phase, Phase::Established(established) if established.says_first)
+    }
+
     /// Tells the peer that there is nothing from before.
     pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
         informational::send_initial_contact(&self.core, cx);
