@@ -38,6 +38,8 @@ pub(crate) struct Child {
     pub(crate) activates: Option<Instant>,
     /// We have begun to send on it, and the packet engine does as long as it has nothing newer.
     pub(crate) sends: bool,
+    /// It is on its way out as the peer has not confirmed it, and packets on it would show that it has.
+    pub(crate) is_doubted: bool,
     /// What it was asked for in the place of.
     pub(crate) renews: Option<ChildSaId>,
     pub(crate) installed: Instant,
@@ -184,6 +186,14 @@ pub(crate) const OVERLAP_OF_PEER: Duration = Duration::from_secs(90);
 pub(crate) const SWITCH_WAIT: Duration = Duration::from_secs(5);
 
 impl Sends {
+    /// Where a child begins.
+    fn phase(self) -> ChildPhase {
+        match self {
+            Self::Confirmed => ChildPhase::Offered,
+            Self::Now | Self::After(_) => ChildPhase::Installed,
+        }
+    }
+
     /// When a child that is not sent on yet is.
     fn waits_until(self, now: Instant) -> Option<Instant> {
         match self {
@@ -237,12 +247,11 @@ impl Child {
             rekeys: agreed.rekeys,
         };
         hand_over(sa, agreed.sends == Sends::Now, cx);
-        let offered = agreed.sends == Sends::Confirmed;
         Self {
             id,
             name: config.name.clone(),
             protocol: agreed.protection.protocol(),
-            phase: if offered { ChildPhase::Offered } else { ChildPhase::Installed },
+            phase: agreed.sends.phase(),
             spi_in: agreed.spi_in,
             spi_out: agreed.spi_out,
             local: agreed.local,
@@ -251,6 +260,7 @@ impl Child {
             renews: agreed.rekeys,
             activates: agreed.sends.waits_until(cx.now),
             sends: agreed.sends == Sends::Now,
+            is_doubted: false,
             installed: cx.now,
             mode: agreed.mode,
             rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),

@@ -423,7 +423,8 @@ impl IkeSa {
             }
             if child.phase == ChildPhase::Offered {
                 // Its quick mode is over, and if the peer has it nobody will say so: it goes as one that was
-                // replaced does, and the peer hears of that.
+                // replaced does, and the peer hears of that, unless packets on it come first.
+                child.is_doubted = true;
                 child.phase = ChildPhase::Replaced { until: cx.now + OVERLAP };
             }
             cx.out.own_child(child.id, self.core.id);
@@ -584,7 +585,7 @@ impl IkeSa {
             Input::Committed(id) => self.hold(id, cx),
             Input::Unconfirmed(id) => {
                 self.say_deleted(&[id], cx);
-                self.remove_silently(id, cx);
+                self.remove_child(id, self.blame_for(id), cx);
             }
             Input::Failed { child, rekeys, reason } => self.child_failed(child, rekeys, reason, cx),
             Input::Deleted(protocol, spi_out) => self.handle_deleted((protocol, spi_out), cx),
@@ -647,6 +648,7 @@ impl IkeSa {
                 self.activate(id, cx);
             }
             Some(child) if child.activates.is_some() => self.activate(id, cx),
+            Some(child) if child.is_doubted => self.restore(id, cx),
             Some(_) | None => {}
         }
     }
