@@ -428,8 +428,12 @@ impl Endpoint {
         let is_known = self.v1.get(old).is_some_and(IkeSa::is_superseded);
         let Some(sa) = self.v1.get_mut(old) else { return };
         let given = sa.give_away(!is_over, (wait, now));
+        let known = sa.give_knowledge();
         let before = self.v1.get(old).and_then(IkeSa::info);
-        self.touch_v1(new, now, rng, |sa, cx| sa.adopt(given, cx));
+        self.touch_v1(new, now, rng, |sa, cx| {
+            sa.take_knowledge(known, cx.now);
+            sa.adopt(given, cx);
+        });
         let after = self.v1.get(new).and_then(IkeSa::info);
         if let (Some(old), Some(new)) = (before, after)
             && !is_known

@@ -1,6 +1,6 @@
 //! What a phase 1 that is complete does: quick modes, deletes, dead peer detection, its own age.
 
-mod deletes;
+pub(crate) mod deletes;
 mod hearing;
 mod place;
 mod strays;

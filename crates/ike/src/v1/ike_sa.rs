@@ -23,6 +23,7 @@ use crate::failure::{Failure, FailureReason};
 use super::attempt::Attempt;
 use super::child::{COMMIT_WAIT, Child, ChildPhase, OVERLAP};
 use super::core::Core;
+use super::established::deletes::Again;
 use super::established::{Established, Input};
 use super::informational;
 use super::nat;
@@ -37,6 +38,8 @@ pub(crate) struct IkeSa {
     pub(crate) core: Core,
     pub(super) phase: Phase,
     pub(crate) children: Vec<Child>,
+    /// Deletes that the phase 1 which is gone did not come to say again.
+    pub(super) unsaid: Vec<Again>,
 }
 
 /// Where the IKE SA stands.
@@ -59,12 +62,14 @@ impl IkeSa {
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
         let phase1 = Attempt::start(wanted, initial_contact, &mut core, cx)?;
-        Ok(Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() })
+        let phase = Phase::Phase1(Box::new(phase1));
+        Ok(Self { core, phase, children: Vec::new(), unsaid: Vec::new() })
     }
 
     /// Responder: has answered the first message of one.
     pub(crate) fn respond(core: Core, phase1: Attempt) -> Self {
-        Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() }
+        let phase = Phase::Phase1(Box::new(phase1));
+        Self { core, phase, children: Vec::new(), unsaid: Vec::new() }
     }
 
     // ---- Questions ----
