@@ -241,6 +241,7 @@ impl Endpoint {
             return;
         };
         self.end_succession(&name, ike, now, rng);
+        self.end_dormant_v1(&name, &failure, now, rng);
         let is_attempt = |keeper: &crate::keep::Keeper| {
             matches!(
                 keeper.attempt().map(|attempt| &attempt.stage),

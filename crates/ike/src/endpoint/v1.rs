@@ -266,11 +266,13 @@ impl Endpoint {
     /// Begins the phase 1 that takes the place of another, unless one is under way.
     pub(super) fn renew_v1(&mut self, old: IkeSaId, now: Instant, rng: &mut dyn Rng) {
         let Some(sa) = self.v1.get(old).filter(|_| !self.shutting_down) else { return };
-        let (connection, old_path) = (Arc::clone(&sa.core.connection), sa.core.path);
+        let connection = Arc::clone(&sa.core.connection);
         if sa.core.leash.is_on() && !sa.is_dormant() {
             // Whether the peer is where it seems to be shows in a moment, or it is gone.
             return;
         }
+        // Without a phase 1 nothing shows it any more: it is asked where it was when it last did.
+        let old_path = sa.core.leash.home().unwrap_or(sa.core.path);
         if self.v1.of(&connection.name).any(IkeSa::is_connecting) {
             return;
         }
@@ -339,13 +341,14 @@ impl Endpoint {
         for other in others {
             self.touch_v1(other, now, rng, |sa, _| sa.is_not_first());
         }
-        let is_answer = self.v1.get(ike).is_some_and(|sa| !sa.core.role.is_initiator());
+        let is_said = initial_contact || self.v1.get(ike).is_some_and(IkeSa::says_first);
         let renews = self.adopt_v1(ike, now, rng);
         if !renews {
             self.touch_v1(ike, now, rng, IkeSa::announce);
         }
-        if !renews && is_answer && !initial_contact {
-            // The peer renews what it takes for alive, and we have forgotten.
+        if !renews && !is_said {
+            // The peer renews what it takes for alive, and we have forgotten; or what we began to renew went
+            // before we had said that we have nothing.
             self.touch_v1(ike, now, rng, IkeSa::tell_forgotten);
         }
         let Some(keeper) = self.keepers.get_mut(&name) else { return };
@@ -425,8 +428,12 @@ impl Endpoint {
         let is_known = self.v1.get(old).is_some_and(IkeSa::is_superseded);
         let Some(sa) = self.v1.get_mut(old) else { return };
         let given = sa.give_away(!is_over, (wait, now));
+        let known = sa.give_knowledge();
         let before = self.v1.get(old).and_then(IkeSa::info);
-        self.touch_v1(new, now, rng, |sa, cx| sa.adopt(given, cx));
+        self.touch_v1(new, now, rng, |sa, cx| {
+            sa.take_knowledge(known, cx.now);
+            sa.adopt(given, cx);
+        });
         let after = self.v1.get(new).and_then(IkeSa::info);
         if let (Some(old), Some(new)) = (before, after)
             && !is_known

@@ -38,6 +38,8 @@ pub(crate) struct Child {
     pub(crate) activates: Option<Instant>,
     /// We have begun to send on it, and the packet engine does as long as it has nothing newer.
     pub(crate) sends: bool,
+    /// It is on its way out as the peer has not confirmed it, and packets on it would show that it has.
+    pub(crate) is_doubted: bool,
     /// What it was asked for in the place of.
     pub(crate) renews: Option<ChildSaId>,
     pub(crate) installed: Instant,
@@ -258,6 +260,7 @@ impl Child {
             renews: agreed.rekeys,
             activates: agreed.sends.waits_until(cx.now),
             sends: agreed.sends == Sends::Now,
+            is_doubted: false,
             installed: cx.now,
             mode: agreed.mode,
             rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),

@@ -1,6 +1,7 @@
 //! What an IKE SA of IKEv1 has in every state: names, addresses, keys (RFC 2408 §2.5).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,9 @@ pub(crate) struct Core {
     /// Octets that it has protected since it is complete: what we have encrypted, and what came and was
     /// authentic.
     pub(crate) protected: Cell<u64>,
+    /// Message ids of Informational exchanges of ours: what comes under one of them somebody has sent back. Both
+    /// ends have one key, and nothing in such a message says who has sent it.
+    own_ids: RefCell<VecDeque<u32>>,
     /// Of a responder, what it has to tell the initiator of that.
     pub(crate) told_life: Option<Offer>,
     pub(crate) started: Instant,
@@ -98,6 +102,7 @@ impl Core {
             life: None,
             life_kilobytes: None,
             protected: Cell::new(0),
+            own_ids: RefCell::default(),
             told_life: None,
             started: cx.now,
             heard: cx.now,
@@ -164,7 +169,7 @@ impl Core {
     /// The peer is elsewhere, says something that is authentic.
     pub(crate) fn go_to(&mut self, path: Path, now: Instant) {
         if path.remote.ip() != self.path.remote.ip() {
-            self.leash.put_on(now);
+            self.leash.put_on(self.path, now);
         }
         self.path = path;
     }
@@ -316,7 +321,19 @@ impl Core {
         let body = octets.get_mut(Header::LEN..).unwrap_or_default();
         *iv = keys.encrypt(body, iv).ok_or(TOO_LONG)?;
         self.count(&octets);
+        if exchange == ExchangeType::INFORMATIONAL {
+            let mut own_ids = self.own_ids.borrow_mut();
+            if own_ids.len() >= OWN_IDS_MAX {
+                own_ids.pop_front();
+            }
+            own_ids.push_back(message_id);
+        }
         Ok(octets)
+    }
+
+    /// Whether an Informational exchange under this id was begun by us.
+    pub(crate) fn is_own(&self, message_id: u32) -> bool {
+        self.own_ids.borrow().contains(&message_id)
     }
 
     /// Counts what an encrypted message protects. One that came counts when it is authentic: else anybody
@@ -340,6 +357,9 @@ impl Core {
 /// What is in front of a message at most: IP, UDP, and the marker of RFC 3948.
 const IPV4_UDP_MARKER_OCTETS: usize = 20 + 8 + 4;
 const IPV6_UDP_MARKER_OCTETS: usize = 40 + 8 + 4;
+
+/// Message ids of ours that are remembered, as many as of the peer's.
+const OWN_IDS_MAX: usize = 256;
 
 /// What our own messages never are.
 pub(super) const TOO_LONG: FailureReason = FailureReason::Internal("message is too long");

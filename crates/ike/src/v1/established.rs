@@ -1,6 +1,6 @@
 //! What a phase 1 that is complete does: quick modes, deletes, dead peer detection, its own age.
 
-mod deletes;
+pub(crate) mod deletes;
 mod hearing;
 mod place;
 mod strays;
@@ -76,6 +76,8 @@ pub(crate) struct Established {
     transactions: Option<Box<TransactionPhase>>,
     /// The first exchange of the peer with us since it began (RFC 2407 §4.6.3.3).
     pub(crate) initial_contact: bool,
+    /// We have said so of ours with the peer.
+    pub(crate) says_first: bool,
     /// Another phase 1 has its place: the peer may go on with this one, we do not.
     pub(crate) superseded: bool,
     /// What it was to do before that.
@@ -196,6 +198,7 @@ impl Established {
             notices: Notices::default(),
             transactions: None,
             initial_contact,
+            says_first: false,
             superseded: false,
             before: Before::default(),
             is_unconfirmed,

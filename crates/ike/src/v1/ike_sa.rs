@@ -23,6 +23,7 @@ use crate::failure::{Failure, FailureReason};
 use super::attempt::Attempt;
 use super::child::{COMMIT_WAIT, Child, ChildPhase, OVERLAP};
 use super::core::Core;
+use super::established::deletes::Again;
 use super::established::{Established, Input};
 use super::informational;
 use super::nat;
@@ -37,6 +38,8 @@ pub(crate) struct IkeSa {
     pub(crate) core: Core,
     pub(super) phase: Phase,
     pub(crate) children: Vec<Child>,
+    /// Deletes that the phase 1 which is gone did not come to say again.
+    pub(super) unsaid: Vec<Again>,
 }
 
 /// Where the IKE SA stands.
@@ -59,12 +62,14 @@ impl IkeSa {
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
         let phase1 = Attempt::start(wanted, initial_contact, &mut core, cx)?;
-        Ok(Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() })
+        let phase = Phase::Phase1(Box::new(phase1));
+        Ok(Self { core, phase, children: Vec::new(), unsaid: Vec::new() })
     }
 
     /// Responder: has answered the first message of one.
     pub(crate) fn respond(core: Core, phase1: Attempt) -> Self {
-        Self { core, phase: Phase::Phase1(Box::new(phase1)), children: Vec::new() }
+        let phase = Phase::Phase1(Box::new(phase1));
+        Self { core, phase, children: Vec::new(), unsaid: Vec::new() }
     }
 
     // ---- Questions ----
@@ -301,6 +306,7 @@ impl IkeSa {
         let by_peer = initial_contact && !self.core.role.is_initiator();
         self.core.export_keys(cx);
         let mut established = Established::new(answered, by_peer, &self.core, cx);
+        established.says_first = initial_contact && self.core.role.is_initiator();
         if let Some((child, flow)) = wanted {
             established.want(child, flow);
         }
@@ -422,7 +428,8 @@ impl IkeSa {
             }
             if child.phase == ChildPhase::Offered {
                 // Its quick mode is over, and if the peer has it nobody will say so: it goes as one that was
-                // replaced does, and the peer hears of that.
+                // replaced does, and the peer hears of that, unless packets on it come first.
+                child.is_doubted = true;
                 child.phase = ChildPhase::Replaced { until: cx.now + OVERLAP };
             }
             cx.out.own_child(child.id, self.core.id);
@@ -583,7 +590,7 @@ impl IkeSa {
             Input::Committed(id) => self.hold(id, cx),
             Input::Unconfirmed(id) => {
                 self.say_deleted(&[id], cx);
-                self.remove_silently(id, cx);
+                self.remove_child(id, self.blame_for(id), cx);
             }
             Input::Failed { child, rekeys, reason } => self.child_failed(child, rekeys, reason, cx),
             Input::Deleted(protocol, spi_out) => self.handle_deleted((protocol, spi_out), cx),
@@ -646,6 +653,7 @@ impl IkeSa {
                 self.activate(id, cx);
             }
             Some(child) if child.activates.is_some() => self.activate(id, cx),
+            Some(child) if child.is_doubted => self.restore(id, cx),
             Some(_) | None => {}
         }
     }

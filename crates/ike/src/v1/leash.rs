@@ -7,6 +7,8 @@
 use std::cell::Cell;
 use std::time::Instant;
 
+use crate::command::Path;
+
 /// The leash that an IKE SA is on.
 #[derive(Debug, Default)]
 pub(crate) struct Leash(Cell<Option<Length>>);
@@ -15,15 +17,23 @@ pub(crate) struct Leash(Cell<Option<Length>>);
 struct Length {
     octets: usize,
     since: Instant,
+    /// Where the peer was when it last showed that it was there.
+    home: Path,
 }
 
 /// Octets that may go there beside what has come: all times that a question is sent, and then some.
 const OCTETS: usize = 1_200;
 
 impl Leash {
-    /// The peer is at another address.
-    pub(crate) fn put_on(&mut self, now: Instant) {
-        self.0.set(Some(Length { octets: OCTETS, since: now }));
+    /// The peer is at another address than this one.
+    pub(crate) fn put_on(&mut self, before: Path, now: Instant) {
+        let home = self.home().unwrap_or(before);
+        self.0.set(Some(Length { octets: OCTETS, since: now, home }));
+    }
+
+    /// Where the peer was last that has yet to show that it is where it seems to be.
+    pub(crate) fn home(&self) -> Option<Path> {
+        self.0.get().map(|length| length.home)
     }
 
     /// So many octets have come from where we send to.
@@ -64,13 +74,20 @@ mod tests {
     fn little_goes_to_who_has_not_answered() {
         let (mut leash, now) = (Leash::default(), Instant::now());
         assert!(leash.spend(usize::MAX) && !leash.is_on());
-        leash.put_on(now);
+        let [home, elsewhere] = ["192.0.2.1:500", "192.0.2.2:500"].map(path_to);
+        leash.put_on(home, now);
         assert!(leash.spend(OCTETS - 1) && !leash.spend(2));
         leash.lengthen(100);
         assert!(leash.spend(101) && !leash.spend(1));
         leash.take_off(now);
         assert!(leash.is_on());
+        leash.put_on(elsewhere, now);
+        assert_eq!(leash.home(), Some(home));
         leash.take_off(now + Duration::from_millis(1));
-        assert!(leash.spend(OCTETS) && !leash.is_on());
+        assert!(leash.spend(OCTETS) && !leash.is_on() && leash.home().is_none());
+    }
+
+    fn path_to(remote: &str) -> Path {
+        Path::udp("198.51.100.1:500".parse().unwrap(), remote.parse().unwrap())
     }
 }

@@ -10,6 +10,7 @@ use crate::context::{Context, Notice};
 use crate::failure::FailureReason;
 
 use super::child::Child;
+use super::established::deletes::Again;
 use super::ike_sa::{IkeSa, Phase, RENEW_WAIT};
 use super::informational;
 
@@ -54,6 +55,22 @@ impl IkeSa {
         if self.is_superseded() {
             informational::delete_isakmp(&self.core, cx);
             self.lose_phase_1(FailureReason::Replaced, cx);
+        }
+    }
+
+    /// Gives what it knows of the peer to the one that takes its place: what that has yet to hear, and whether it
+    /// answers who asks for signs of life.
+    pub(crate) fn give_knowledge(&mut self) -> (Vec<Again>, bool) {
+        self.keep_deletes();
+        (std::mem::take(&mut self.unsaid), self.core.peer_has_dpd)
+    }
+
+    /// Takes what the one before knew. The vendor id that says whether the peer gives signs of life goes in clear,
+    /// and anybody may have spoilt it; if it does not any more, this phase 1 ends and nothing is known to the next.
+    pub(crate) fn take_knowledge(&mut self, (deletes, has_dpd): (Vec<Again>, bool), now: Instant) {
+        self.core.peer_has_dpd |= has_dpd;
+        if let Phase::Established(established) = &mut self.phase {
+            established.adopt_deletes(deletes, now);
         }
     }
 
@@ -111,9 +128,21 @@ impl IkeSa {
         }
     }
 
+    /// Whether its phase 1 has told the peer that there is nothing from before.
+    pub(crate) fn says_first(&self) -> bool {
+        matches!(&self.phase, Phase::Established(established) if established.says_first)
+    }
+
     /// Tells the peer that there is nothing from before.
     pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
         informational::send_initial_contact(&self.core, cx);
+    }
+
+    /// What the phase 1 has yet to say again is for the next one.
+    fn keep_deletes(&mut self) {
+        if let Phase::Established(established) = &mut self.phase {
+            self.unsaid.append(&mut established.give_deletes());
+        }
     }
 
     /// There is no phase 1 any more. Children stay without.
@@ -121,6 +150,7 @@ impl IkeSa {
         if !self.has_keys() {
             return;
         }
+        self.keep_deletes();
         if self.children.iter().any(Child::is_current) {
             self.phase = Phase::Dormant(cx.now + DORMANT_WAIT);
             return;

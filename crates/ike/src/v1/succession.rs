@@ -93,6 +93,22 @@ impl IkeSa {
         }
     }
 
+    /// The peer has a child that it had not confirmed when another phase 1 took the place of its own: it carries
+    /// what nothing newer does.
+    pub(super) fn restore(&mut self, id: ChildSaId, cx: &mut Context<'_>) {
+        let Some(child) = self.child(id) else { return };
+        let has_other =
+            self.children.iter().any(|other| other.is_current() && other.is_like(child));
+        let Some(child) = self.child_mut(id) else { return };
+        child.is_doubted = false;
+        if has_other {
+            return;
+        }
+        child.phase = ChildPhase::Installed;
+        self.enter(id, cx);
+        self.activate(id, cx);
+    }
+
     /// Two phase 1s may each have made a child for the same, before one got what the other had: both ends keep
     /// the same one.
     pub(super) fn part_twins(&mut self, cx: &mut Context<'_>) {
@@ -122,9 +138,11 @@ impl IkeSa {
         };
         let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
         let (id, silent) = (child.id, is_replaced(child));
+        // One that the peer has not confirmed is better than none: if it has it not, that shows.
+        let is_spare = |child: &Child| is_replaced(child) || child.phase == ChildPhase::Offered;
         let is_twin = |twin: &&Child| {
             twin.id != id
-                && is_replaced(twin)
+                && is_spare(twin)
                 && twin.is_like(child)
                 && twin.installed >= child.installed
         };
@@ -139,8 +157,16 @@ impl IkeSa {
         self.close_if_empty(cx);
     }
 
+    /// Why a child goes that the peer has not confirmed, for listeners that know of it: its last message was lost
+    /// and the peer has deleted the one before.
+    pub(super) fn blame_for(&self, id: ChildSaId) -> Option<FailureReason> {
+        let is_known = self.child(id).is_some_and(Child::is_current);
+        is_known.then_some(FailureReason::ClosedByPeer)
+    }
+
     /// We took two renewals for ones that had crossed, and the peer did not: it has deleted the child that
-    /// we kept, and stays on the one that we put aside.
+    /// we kept, and stays on the one that we put aside. Or it has deleted the one before the newest, which it has
+    /// not confirmed as far as we have heard.
     fn fall_back(&mut self, kept: ChildSaId, twin: ChildSaId, cx: &mut Context<'_>) {
         if let Some(twin) = self.child_mut(twin) {
             twin.phase = ChildPhase::Installed;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adit_db::ProposalSpec;
+use adit_db::{Connection, ProposalSpec};
 use adit_ike::{Command, Event, PacketEvent};
 use adit_wire::doi::{Identity, Lifetimes, Phase2Transform};
 use adit_wire::iana::doi::{Doi, EncapsulationMode, ProtocolId};
@@ -10,7 +10,9 @@ use adit_wire::iana::isakmp::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::isakmp::{ChainBuilder, Delete, Notify, Proposal, Sa, Spis};
 
 use super::super::common::{Pair, Peer};
-use super::super::{QUICK_MODE, exchange, reversed, up, v1_connections, v1_pair};
+use super::super::{
+    INFORMATIONAL, QUICK_MODE, exchange, reversed, up, up_with, v1_connections, v1_pair,
+};
 use super::{forger, given, up_with_keys};
 
 fn informational(pair: &Pair, id: u32, chain: ChainBuilder) -> Vec<u8> {
@@ -211,6 +213,28 @@ fn questions_are_answered_once() {
         let octets = informational(&pair, 22, notify(NotifyType::R_U_THERE, spi, data));
         assert!(given(&mut pair, &octets).is_empty());
     }
+}
+
+/// CHECKLIST U12: both ends have one key, so what comes back to who has sent it is authentic: it is answered by
+/// nothing, and no sign of life of a peer that is gone.
+#[test]
+fn what_comes_back_is_no_sign_of_life() {
+    let interval = Duration::from_secs(20);
+    let connections = v1_connections().map(|one| Connection { dpd_delay: interval, ..one });
+    let mut pair = up_with(connections);
+    let end = pair.now + Duration::from_secs(150);
+    let mut count = 0;
+    while pair.now < end && !pair.left.established().is_empty() {
+        for (path, octets) in std::mem::take(&mut pair.left.sent) {
+            assert_eq!(exchange(&octets), INFORMATIONAL);
+            pair.left.datagram(path, &octets, pair.now);
+            assert!(pair.left.sent.is_empty());
+            count += 1;
+        }
+        pair.now += Duration::from_millis(500);
+        pair.left.timeout(pair.now);
+    }
+    assert!(pair.left.established().is_empty() && count > 5, "{count}");
 }
 
 /// The first message of a quick mode for this pair's child, with these identities.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_db::Encap;
+use adit_db::{Connection, Encap};
 use adit_ike::{Command, Input, PacketEvent};
 use adit_wire::esp::Spi;
 
@@ -61,6 +61,27 @@ fn who_sends_into_nothing_hears_of_it() {
     assert_eq!(pair.right.sent.len(), 8);
     pair.run();
     pair.assert_one_tunnel();
+}
+
+/// CHECKLIST U09: a delete is said again however long either end is away, until the peer shows that it is there.
+#[test]
+fn a_delete_outlasts_sleep() {
+    let awake = Duration::from_secs(20);
+    let connections = v1_connections().map(|one| Connection { dpd_delay: awake, ..one });
+    let mut pair = up_with(connections);
+    let id = *pair.left.children.keys().next().unwrap();
+    let request = pair.left.request();
+    pair.left.command(Command::TerminateChild { id, request }, pair.now);
+    for pause in [3, 6, 12, 24, 300, 300, 300] {
+        pair.left.sent.clear();
+        pair.now += Duration::from_secs(pause);
+        pair.left.timeout(pair.now);
+    }
+    pair.left.sent.clear();
+    assert_eq!(pair.right.children.len(), 1);
+    pair.run_for(Duration::from_secs(150));
+    assert!(pair.right.children.is_empty());
+    assert_eq!((pair.left.established().len(), pair.right.established().len()), (1, 1));
 }
 
 /// CHECKLIST U09, U11: a delete counts on each phase 1 with the peer, whichever has the child here.

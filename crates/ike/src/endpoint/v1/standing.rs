@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::IkeSaId;
+use adit_db::{ConnectionName, IkeSaId};
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
 use crate::command::PacketEvent;
 use crate::endpoint::Endpoint;
-use crate::failure::FailureReason;
+use crate::failure::{Failure, FailureReason};
 use crate::v1::ike_sa::IkeSa;
 
 /// How long the peer has to delete a phase 1 that another one has the place of, before we do.
@@ -99,6 +99,35 @@ impl Endpoint {
                 self.bequeath_v1(ike, other, true, now, rng);
             }
             None => self.touch_v1(ike, now, rng, |sa, cx| sa.abandon(reason, cx)),
+        }
+    }
+
+    /// A phase 1 of ours got no answer at all: children that have none any more are with nobody, where signs of
+    /// life are asked for. Nothing else asks on them.
+    pub(in crate::endpoint) fn end_dormant_v1(
+        &mut self,
+        name: &ConnectionName,
+        failure: &Failure,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        let (FailureReason::PeerSilent { waited, .. }, Some(asked)) =
+            (&failure.reason, failure.remote)
+        else {
+            return;
+        };
+        let is_with_nobody = |sa: &&IkeSa| {
+            let core = &sa.core;
+            let place = core.leash.home().unwrap_or(core.path).remote.ip();
+            let is_heard = now.saturating_duration_since(core.heard) < *waited;
+            let is_asked = failure.initiator && place == asked.ip();
+            let asks = !core.connection.dpd_delay.is_zero();
+            sa.is_dormant() && asks && is_asked && !is_heard
+        };
+        let over: Vec<IkeSaId> =
+            self.v1.of(name).filter(is_with_nobody).map(|sa| sa.core.id).collect();
+        for id in over {
+            self.touch_v1(id, now, rng, |sa, cx| sa.abandon(failure.reason.clone(), cx));
         }
     }
 

@@ -1,5 +1,5 @@
-//! Deletes of children are said again, as nobody acknowledges them (RFC 2409 §5.7): once, and more often while
-//! nothing is heard of the peer.
+//! Deletes of children are said again, as nobody acknowledges them (RFC 2409 §5.7): three times, and more often
+//! while nothing is heard of the peer.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::v1::informational;
 
 /// A delete that may have been lost.
 #[derive(Debug)]
-pub(super) struct Again {
+pub(crate) struct Again {
     said: Instant,
     at: Instant,
     wait: Duration,
@@ -24,7 +24,10 @@ pub(super) struct Again {
 /// How long after the first time; then twice as long each time.
 const AGAIN_WAIT: Duration = Duration::from_secs(3);
 
-/// The longest pause: who was away for as long is given up.
+/// What is said before this pause is said in any case: that the peer is heard does not tell what it has heard.
+const AGAIN_WAIT_LEAST: Duration = Duration::from_secs(20);
+
+/// The longest pause: who was away for as long is given up, unless it is asked for signs of life.
 const AGAIN_WAIT_MAX: Duration = Duration::from_secs(100);
 
 /// Deletes that wait to be said again.
@@ -38,7 +41,7 @@ impl Again {
 }
 
 impl Established {
-    /// Tells the peer that children are gone, now and a moment later: if it hears neither, it sends into
+    /// Tells the peer that children are gone, now and some moments later: if it hears none of that, it sends into
     /// nothing until it is told of that, or until its own limits end it.
     pub(crate) fn delete_children(
         &mut self,
@@ -55,6 +58,19 @@ impl Established {
         }
     }
 
+    /// Gives away the deletes that are to be said again.
+    pub(crate) fn give_deletes(&mut self) -> Vec<Again> {
+        std::mem::take(&mut self.again)
+    }
+
+    /// Takes those of the phase 1 before, as nobody may hear them there any more. That the peer has been heard
+    /// since does not count: it was when the new phase 1 came up, whatever it had missed before.
+    pub(crate) fn adopt_deletes(&mut self, deletes: Vec<Again>, now: Instant) {
+        let room = AGAIN_MAX.saturating_sub(self.again.len());
+        let anew = |again| Again { said: now, at: now + AGAIN_WAIT, wait: AGAIN_WAIT, ..again };
+        self.again.extend(deletes.into_iter().take(room).map(anew));
+    }
+
     pub(super) fn say_again(&mut self, core: &Core, cx: &mut Context<'_>) {
         let now = cx.now;
         self.again.retain_mut(|again| {
@@ -62,10 +78,13 @@ impl Established {
                 return true;
             }
             informational::delete_children(again.protocol, &again.spis, core, cx);
-            again.wait *= 2;
+            again.wait = (again.wait * 2).min(AGAIN_WAIT_MAX);
             again.at = now + again.wait;
-            // Who has said something since was there to hear it.
-            core.heard <= again.said && again.wait < AGAIN_WAIT_MAX
+            // Who has said something since was there to hear it. Who is asked for signs of life gives one, or
+            // its phase 1 ends; nobody waits for one of another for ever.
+            let is_asked = core.peer_has_dpd && !core.connection.dpd_delay.is_zero();
+            let is_given_up = again.wait == AGAIN_WAIT_MAX && !is_asked;
+            again.wait < AGAIN_WAIT_LEAST || (core.heard <= again.said && !is_given_up)
         });
     }
 }

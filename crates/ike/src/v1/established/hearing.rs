@@ -38,7 +38,7 @@ impl Established {
             self.ask_soon(core, cx.now);
             return Vec::new();
         }
-        if self.used_ids.contains(&id) {
+        if self.used_ids.contains(&id) || core.is_own(id) {
             return Vec::new();
         }
         let plain = match is_clear {
