@@ -213,8 +213,7 @@ impl Child {
         let lifetime = agreed.lifetime(std::array::from_fn(|_| cx.rng.next_u64()));
         let suite = cx.out.shared_suite(agreed.suite);
         let (outer, outer_info) = agreed.outer.map(Around::into_parts).unzip();
-        let all = agreed.split.is_empty();
-        let remote_ts = if all { vec![agreed.remote] } else { agreed.split };
+        let remote_ts = part_of(agreed.remote, agreed.split);
         let sa = ChildSa {
             id,
             ike: agreed.ike,
@@ -428,6 +427,11 @@ impl Child {
             remote_ts: self.remote_ts.clone(),
         }
     }
+}
+
+/// The peer's side: what of it the peer wants in the tunnel, or all.
+fn part_of(whole: TrafficSelector, split: Vec<TrafficSelector>) -> Vec<TrafficSelector> {
+    if split.is_empty() { vec![whole] } else { split }
 }
 
 /// A limit that is not to be later than another.

@@ -1,4 +1,4 @@
-//! What may go to an address before the peer has shown that it is there.
+//! What may go to an address before the peer has shown that it is there (RFC 7296 §2.11).
 //!
 //! RFC 7296 §2.11 has us answer where a request came from. Nobody authenticates that address: who has seen
 //! a request can send it again from wherever it likes, again and again, and who holds one back can have the
