@@ -38,7 +38,8 @@ fn the_first_worlds_break_no_invariant() {
 /// others tell what the invariants are to excuse: SAs that are told to end, and a jump of
 /// the receiver's clock over the grace of an SA while a packet is under way. With several key exchanges, who was
 /// asked for the second child of an IKE SA that takes another's place sent on it before the answer had come
-/// (181); a host that begins anew from another place has no other way (202). Of IKEv1, a child that nobody had
+/// (181); a host that begins anew from another place has no other way (202); the last request of another was
+/// repeated from a forged address, and answered there with more (1004). Of IKEv1, a child that nobody had
 /// confirmed stayed in the packet engine when another phase 1 had taken the place of its own (two worlds), a
 /// vendor ID that was spoilt left nobody to ask for signs of life, and a peer that had lost everything let
 /// its phase 1 be renewed and did not say so. Then what a spoilt hash made of a NAT (427), phase 1s that the ends
@@ -66,6 +67,7 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Rekey, 7359),
         (WorldProfile::Hybrid, 181),
         (WorldProfile::Hybrid, 202),
+        (WorldProfile::Hybrid, 1004),
         (WorldProfile::Ikev1, 14),
         (WorldProfile::Ikev1, 57),
         (WorldProfile::Ikev1, 132),

@@ -1,6 +1,6 @@
-//! What may go to an address before the peer has shown that it is there (RFC 7296 §2.11).
+//! What may go to an address before the peer has shown that it is there, RFC 7296 §2.11.
 //!
-//! RFC 7296 §2.11 has us answer where a request came from. Nobody authenticates that address: who has seen
+//! It has us answer where a request came from. Nobody authenticates that address: who has seen
 //! a request can send it again from wherever it likes, again and again, and who holds one back can have the
 //! IKE SA follow it (§2.23). So an answer goes to an address that is not proven once as many octets
 //! have come from there, which is then less by the answer. A peer behind a NAT that gives it another
@@ -79,7 +79,8 @@ impl Leash {
 
     /// Whether the peer has shown that it is at the far end of a path; `used` is the IKE SA's own.
     pub(crate) fn is_proven(&self, path: Path, used: Path) -> bool {
-        let proven = self.0.as_ref().and_then(|ways| ways.proven).unwrap_or(used.remote.ip());
+        let proven =
+            self.0.as_ref().and_then(|ways| ways.proven).unwrap_or_else(|| used.remote.ip());
         path.is_tcp() || path.remote.ip() == proven
     }
 

@@ -22,7 +22,7 @@ struct World {
     pair: Pair,
     seen: IpAddr,
     /// Octets that have come to the right side from other addresses, less those that it has sent there.
-    left: BTreeMap<IpAddr, isize>,
+    credit: BTreeMap<IpAddr, isize>,
 }
 
 impl World {
@@ -37,12 +37,12 @@ impl World {
         let mut connections = with_ike(offer, offer).map(configured);
         connections[1].remote_addresses = vec![HostSpec::Any];
         let pair = Pair::new([config.clone(), config], connections);
-        let mut world = Self { pair, seen, left: BTreeMap::new() };
+        let mut world = Self { pair, seen, credit: BTreeMap::new() };
         world.pair.left.initiate(world.pair.now);
         world.run();
         assert_eq!(world.pair.right.established().len(), 1);
         assert_eq!(world.peer_of_right(), seen);
-        world.left.clear();
+        world.credit.clear();
         world
     }
 
@@ -62,12 +62,12 @@ impl World {
         for (way, octets) in asked {
             let mut way = reversed(*way);
             way.remote.set_ip(from);
-            *self.left.entry(from).or_default() += octets.len().cast_signed();
+            *self.credit.entry(from).or_default() += octets.len().cast_signed();
             self.pair.right.datagram(way, octets, self.pair.now);
             answers.extend(self.pair.right.sent.drain(..));
         }
         for (way, octets) in &answers {
-            *self.left.entry(way.remote.ip()).or_default() -= octets.len().cast_signed();
+            *self.credit.entry(way.remote.ip()).or_default() -= octets.len().cast_signed();
         }
         answers
     }
@@ -108,8 +108,8 @@ impl World {
         asked
     }
 
-    fn left_at(&self, address: IpAddr) -> isize {
-        self.left.get(&address).copied().unwrap_or_default()
+    fn credit_of(&self, address: IpAddr) -> isize {
+        self.credit.get(&address).copied().unwrap_or_default()
     }
 }
 
@@ -126,7 +126,7 @@ fn in_pieces() -> EndpointConfig {
     EndpointConfig { fragment_octets: small, ..EndpointConfig::default() }
 }
 
-/// CHECKLIST B06, N05: a NAT that gives the peer another address while its request is under way.
+/// CHECKLIST B06: a NAT that gives the peer another address while its request is under way.
 #[test]
 fn a_peer_whose_nat_rebinds_gets_its_answer() {
     for (config, mobike) in [
@@ -145,7 +145,7 @@ fn a_peer_whose_nat_rebinds_gets_its_answer() {
             world.wait();
             let asked = world.asked();
             let answers = world.ask(&asked, other(2));
-            assert!(world.left_at(other(2)) >= 0);
+            assert!(world.credit_of(other(2)) >= 0);
             times += 1;
             if !answers.is_empty() {
                 break answers;
@@ -156,7 +156,7 @@ fn a_peer_whose_nat_rebinds_gets_its_answer() {
         assert!(answers.iter().all(|(way, _)| way.remote.ip() == other(2)));
         world.answer(answers);
         world.run();
-        assert!(world.left_at(other(2)) >= 0);
+        assert!(world.credit_of(other(2)) >= 0);
         assert_eq!((world.pair.left.children.len(), world.pair.right.children.len()), (1, 1));
         // What comes next, too, though nobody has shown that the peer is there.
         let asked = world.rekey();
@@ -168,7 +168,7 @@ fn a_peer_whose_nat_rebinds_gets_its_answer() {
         }
         world.answer(answers);
         world.run();
-        assert!(world.left_at(other(2)) >= 0);
+        assert!(world.credit_of(other(2)) >= 0);
         assert_eq!((world.pair.left.children.len(), world.pair.right.children.len()), (1, 1));
     }
 }
@@ -185,7 +185,7 @@ fn a_repeated_request_sends_nobody_more_than_came() {
         for round in 0..60_u8 {
             let from = if round % 8 == 7 { other(3) } else { other(2) };
             sent += world.ask(&asked, from).len();
-            assert!(world.left_at(other(2)) >= 0 && world.left_at(other(3)) >= 0, "{round}");
+            assert!(world.credit_of(other(2)) >= 0 && world.credit_of(other(3)) >= 0, "{round}");
         }
         assert!(sent > 20 * answers.len(), "{sent}");
         assert_eq!(world.ask(&asked, other(1)), answers);
@@ -205,7 +205,7 @@ fn an_ike_sa_that_was_moved_sends_no_more_than_came() {
     for _ in 0..60 {
         world.ask(&asked, other(2));
         assert_eq!(world.peer_of_right(), other(2));
-        assert!(world.left_at(other(2)) >= 0);
+        assert!(world.credit_of(other(2)) >= 0);
     }
     let answers = world.ask(&asked, other(1));
     assert!(octets_of(&answers) > octets_of(&asked));
@@ -234,7 +234,7 @@ fn who_has_answered_is_answered_at_once() {
     assert!(world.ask(&asked, other(1)).is_empty(), "where the peer was before");
 }
 
-/// CHECKLIST B07, C09: repetitions of a first request have no more sent than came; the first answer alone may
+/// CHECKLIST B07: repetitions of a first request have no more sent than came; the first answer alone may
 /// be longer.
 #[test]
 fn a_repeated_first_request_sends_nobody_more_than_came() {
