@@ -194,10 +194,7 @@ fn what_was_learnt_can_be_forgotten() {
     };
     pair.oslo.wait_for("tunnel", TunnelState::Up);
     pair.assert_carries("10.1.0.1", "10.2.0.1");
-    let sa = pair.oslo.sad().sas.remove(0);
-    let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
-    let message = about_first_esp(spi, (3, 4), 1_400);
-    send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
+    router_says_1400(&pair);
     let learnt = (Some(1_400), Some("icmp".to_owned()), true);
     wait_until("it is believed", || known(&pair.oslo) == learnt);
 
@@ -205,6 +202,14 @@ fn what_was_learnt_can_be_forgotten() {
     assert_eq!((outcome.error, outcome.matches), (None, Some(1)));
     assert_eq!(known(&pair.oslo), (Some(1_500), Some("link".to_owned()), false));
     pair.assert_carries("10.1.0.1", "10.2.0.1");
+}
+
+/// A router says of the first SA's packets that they are too long, and that 1,400 octets would do.
+fn router_says_1400(pair: &Pair) {
+    let sa = pair.oslo.sad().sas.remove(0);
+    let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
+    let message = about_first_esp(spi, (3, 4), 1_400);
+    send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
 }
 
 /// By setting a router is believed only if what it says comes by an interface that is outside, and people
@@ -219,10 +224,7 @@ fn what_comes_by_a_black_interface_is_not_heard() {
         pair.start(&plain(1, 2, &named), &plain(2, 1, &format!("keep = \"passive\"\n{padded}")));
         pair.oslo.wait_for("tunnel", TunnelState::Up);
         pair.assert_carries("10.1.0.1", "10.2.0.1");
-        let sa = pair.oslo.sad().sas.remove(0);
-        let spi = u32::from_str_radix(sa.spi_out.trim_start_matches("0x"), 16).unwrap();
-        let message = about_first_esp(spi, (3, 4), 1_400);
-        send(&pair.berlin, "192.0.2.2", "192.0.2.1", IpProtocol::ICMP, &message);
+        router_says_1400(&pair);
         let path_mtu = || pair.oslo.tunnel("tunnel").unwrap().path_mtu;
         if hears {
             wait_until("it is believed", || path_mtu() == Some(1_400));

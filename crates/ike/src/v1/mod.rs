@@ -16,13 +16,15 @@
 //! | `new_group` | private groups, which are refused | 2409 §5.6 |
 //! | `fragmentation` | of the vendors | |
 //! | `succession` | which child carries what | |
+//! | `standing` | which of the phase 1s with a peer has the children | |
 //! | `pairs` | which quick modes a child has | 2409 §5.5 |
-//! | `nat` | NAT traversal | 3947 |
+//! | `nat`, `leash` | NAT traversal, and what goes to an address before it is proven | 3947 |
 //! | `lifetimes`, `volume` | RESPONDER-LIFETIME, kilobytes of phase 1 | 2407 §4.6.3.1, 2409 appendix A |
 //! | `gateway_notice` | ICMP errors and reports of fragments between Adits | |
 //! | `notification_data` | what refusals say beside their type | |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
+//! | `ec2n` | groups that are refused by name | 2409 §6.3 |
 //! | `bundle` | AH, ESP and IPComp that belong together | 2408 §4.2, 2401 §4.3 |
 //! | `keymat`, `keys` | keys, hashes, IVs | 2409 §5, appendix B |
 //! | `sessions` | all IKE SAs of an endpoint | |

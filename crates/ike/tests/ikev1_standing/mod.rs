@@ -161,7 +161,7 @@ fn children_without_a_phase_1_get_one() {
 }
 
 /// CHECKLIST W08: nobody authenticates what phase 1 says about NATs. Where it is spoilt on its way, either way,
-/// both ends come to one belief by the first quick mode.
+/// both ends come to one belief before the first quick mode.
 #[test]
 fn a_nat_that_only_one_end_sees_is_agreed_on() {
     for place in [3, 4] {
