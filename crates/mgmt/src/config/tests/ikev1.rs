@@ -143,5 +143,6 @@ fn ec2n_groups_are_refused_by_name() {
         let text = with(&format!("ike = {ike}"));
         assert!(text.contains("an EC2N group, a curve over 2^n"), "{text}");
         assert!(text.contains("use modp2048 or ecp256"), "{text}");
+        assert_eq!(text.matches("error[").count(), 1, "{text}");
     }
 }

@@ -167,7 +167,9 @@ impl Asked {
         for child in own {
             child.proposals = phase_2_default();
         }
-        if !connection.proposals.iter().any(is_of_phase_1) {
+        // A list that cannot be understood is empty, and has its own mistake.
+        let is_understood = !connection.proposals.is_empty();
+        if is_understood && !connection.proposals.iter().any(is_of_phase_1) {
             fields.mistake(
                 Mistake::new(span.clone(), "IKEv1 has numbers for none of the algorithms of `ike`")
                     .label("AEADs and ML-KEM are IKEv2's")
