@@ -1,14 +1,18 @@
 //! Rules of RFC 7296 that docs/rfc7296.md names and nothing else here comes to: what is said in clear,
-//! errors after IKE_AUTH, a peer that takes no more children.
+//! errors after IKE_AUTH, a peer that takes no more children, an identity of several hosts.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_ike::EndpointConfig;
+use adit_db::{HostSpec, Mobike, Unique};
+use adit_ike::{Command, EndpointConfig, Input, PacketEvent};
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use adit_wire::ikev2::{ChainBuilder, Flags, Header, Notify, Payload, Payloads, RawPayload};
 
 use super::{header, ids, is_response};
-use crate::common::{LEFT, Pair, RIGHT, opened, path, sealed, with_ike};
+use crate::common::{
+    LEFT, Pair, Peer, RIGHT, connections, opened, path, reversed, sealed, with_ike,
+};
 use crate::forged::{FIRST, answer, child_request, established, keys, notifies};
 
 /// A message in clear whose SPIs are nobody's, with one notify.
@@ -63,11 +67,11 @@ fn a_word_in_clear_about_an_unknown_spi_is_a_hint() {
 #[test]
 fn only_what_is_encrypted_is_answered_with_invalid_ike_spi() {
     let mut pair = Pair::established();
-    let keys = vec![7; 16];
+    let spis = [7; 16];
     let encrypted = |first: u8, rest: &[u8]| {
         let length = u8::try_from(28 + rest.len()).unwrap();
         let fixed = [first, 0x20, 37, 0x08, 0, 0, 0, 9, 0, 0, 0, length];
-        [&keys[..], &fixed, rest].concat()
+        [&spis[..], &fixed, rest].concat()
     };
     let sk = [0, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8];
     let behind_another = [&[46, 0, 0, 5, 9], &sk[..]].concat();
@@ -75,7 +79,7 @@ fn only_what_is_encrypted_is_answered_with_invalid_ike_spi() {
         pair.right.datagram(path(RIGHT, LEFT), &message, pair.now);
         let (_, response) = pair.right.sent.pop_front().unwrap();
         assert!(is_response(&response));
-        assert_eq!((&response[..16], &response[20..24]), (&keys[..], &message[20..24]));
+        assert_eq!((&response[..16], &response[20..24]), (&spis[..], &message[20..24]));
         assert_eq!(response[28..], [0, 0, 0, 8, 0, 0, 0, 4], "INVALID_IKE_SPI");
     }
     pair.right.datagram(path(RIGHT, LEFT), &encrypted(43, &[0, 0, 0, 5, 9]), pair.now);
@@ -158,7 +162,7 @@ fn a_peer_that_takes_no_more_children_gets_another_ike_sa() {
     let mut pair = established();
     let old = pair.left.established()[0].spi_i;
     let (_, child) = ids(&pair);
-    pair.left.command(adit_ike::Command::RekeyChild(child), pair.now);
+    pair.left.command(Command::RekeyChild(child), pair.now);
     let (_, request) = pair.left.sent.pop_front().unwrap();
     let mut chain = ChainBuilder::new();
     chain.put(&Payload::Notify(Notify::new(NotifyType::NO_ADDITIONAL_SAS, &[])));
@@ -192,5 +196,81 @@ fn a_child_that_is_not_there_is_named_as_it_was() {
         let expected = Notify { protocol, spi, kind, data: &[] };
         assert_eq!(Payload::read(raw), Ok(Payload::Notify(expected)));
         pair.assert_one_tunnel();
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc7296#section-2.4
+//= type=test
+//# This notification MUST NOT be sent by an entity that may be replicated
+/// Nor is it believed of a peer that may be. CHECKLIST M07.
+#[test]
+fn an_identity_of_several_hosts_is_nobodys_initial_contact() {
+    for (unique, is_said) in [
+        (Unique::Replace, true),
+        (Unique::Keep, true),
+        (Unique::Never, true),
+        (Unique::Replicated, false),
+    ] {
+        let offer = "aes256gcm16-prfsha384-x25519";
+        let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
+        let mut connections = with_ike(offer, offer);
+        connections[0].unique = unique;
+        let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
+        pair.left.initiate(pair.now);
+        pair.deliver(|_| true);
+        pair.deliver(|_| true);
+        let auth = opened(keys(&pair), &pair.left.sent[0].1);
+        assert_eq!(notifies(&auth).contains(&NotifyType::INITIAL_CONTACT), is_said, "{unique:?}");
+    }
+    for (unique, count) in [(Unique::Never, 1), (Unique::Replicated, 2)] {
+        let mut both = connections();
+        both[1].unique = unique;
+        let [left, _] = both.clone();
+        let mut pair = Pair::new(Default::default(), both);
+        pair.left.initiate(pair.now);
+        pair.run();
+        pair.left = Peer::new(EndpointConfig::default(), 3);
+        pair.left.command(Command::Load(left.into()), pair.now);
+        pair.left.initiate(pair.now);
+        pair.run();
+        assert_eq!(pair.right.established().len(), count, "{unique:?}");
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc7296#section-2.23
+//= type=test
+//# A host behind a NAT SHOULD NOT do this type of dynamic address update if a validated packet has
+//# different port and/or address values because it opens a possible DoS attack
+/// CHECKLIST N04: who is behind the NAT is followed, and nobody else.
+#[test]
+fn from_behind_a_nat_nobody_is_followed() {
+    let mut both = connections();
+    both.iter_mut().for_each(|connection| connection.mobike = Mobike::No);
+    both[1].remote_addresses = vec![HostSpec::Any];
+    let mut pair = Pair::new(Default::default(), both);
+    pair.left.initiate(pair.now);
+    let mapped: IpAddr = "198.51.100.9".parse().unwrap();
+    while !(pair.left.sent.is_empty() && pair.right.sent.is_empty()) {
+        for (to_right, octets) in std::mem::take(&mut pair.left.sent) {
+            let mut seen = reversed(to_right);
+            seen.remote.set_ip(mapped);
+            pair.right.datagram(seen, &octets, pair.now);
+        }
+        for (to_left, octets) in std::mem::take(&mut pair.right.sent) {
+            let mut seen = reversed(to_left);
+            seen.local.set_ip(LEFT);
+            pair.left.datagram(seen, &octets, pair.now);
+        }
+    }
+    let remote: SocketAddr = "203.0.113.5:4500".parse().unwrap();
+    for (peer, before, follows) in [(&mut pair.left, RIGHT, false), (&mut pair.right, mapped, true)]
+    {
+        let child = peer.established()[0].children[0].id;
+        assert_eq!(peer.established()[0].remote.ip(), before);
+        peer.give(Input::Packet(PacketEvent::PeerMoved { child, remote }), pair.now);
+        peer.drain(pair.now);
+        let after = peer.established()[0].remote;
+        assert_eq!(after == remote, follows);
+        assert_eq!(after.ip() == before, !follows);
     }
 }
