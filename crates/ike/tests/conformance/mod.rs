@@ -113,6 +113,37 @@ fn three_errors_end_an_ike_sa_without_a_delete() {
     }
 }
 
+/// A pair whose left side has sent its IKE_AUTH request, and whose right side tells its keys.
+fn at_ike_auth(unique: Unique) -> Pair {
+    let offer = "aes256gcm16-prfsha384-x25519";
+    let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
+    let mut connections = with_ike(offer, offer);
+    connections[0].unique = unique;
+    let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
+    pair.left.initiate(pair.now);
+    pair.deliver(|_| true);
+    pair.deliver(|_| true);
+    assert_eq!(header(&pair.left.sent[0].1).exchange, ExchangeType::IKE_AUTH);
+    pair
+}
+
+/// RFC 7296 §2.16: who leaves AUTH out asks for EAP, which nobody here speaks.
+#[test]
+fn who_asks_for_eap_is_refused() {
+    let mut pair = at_ike_auth(Unique::default());
+    let (to_right, request) = pair.left.sent.pop_front().unwrap();
+    let (first, octets) = opened(keys(&pair), &request);
+    let mut chain = ChainBuilder::new();
+    let others = Payloads::new(first, &octets).map(Result::unwrap);
+    others.filter(|raw| raw.kind != PayloadType::AUTH).for_each(|raw| chain.put_raw(&raw));
+    let forged = sealed(keys(&pair), header(&request), chain);
+    pair.right.datagram(reversed(to_right), &forged, pair.now);
+    let (_, response) = pair.right.sent.pop_front().unwrap();
+    let answer = opened(keys(&pair), &response);
+    assert_eq!(notifies(&answer), [NotifyType::AUTHENTICATION_FAILED]);
+    assert!(pair.right.established().is_empty() && pair.right.children.is_empty());
+}
+
 /// RFC 7296 §2.21.2: an initiator that cannot read the IKE_AUTH response tells the responder, which takes the
 /// IKE SA for established and forgets it then.
 #[test]
@@ -124,15 +155,8 @@ fn a_responder_is_told_that_its_ike_auth_was_not_understood() {
         (unknown, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[200][..]),
         (short_nonce, NotifyType::INVALID_SYNTAX, &[]),
     ] {
-        let offer = "aes256gcm16-prfsha384-x25519";
-        let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
-        let configs = [EndpointConfig::default(), exporting];
-        let mut pair = Pair::new(configs, with_ike(offer, offer));
-        let request = pair.left.initiate(pair.now);
-        pair.deliver(|_| true);
-        pair.deliver(|_| true);
+        let mut pair = at_ike_auth(Unique::default());
         let auth = header(&pair.left.sent[0].1);
-        assert_eq!(auth.exchange, ExchangeType::IKE_AUTH);
         pair.deliver(|_| true);
         pair.right.sent.clear();
         assert_eq!(pair.right.established().len(), 1);
@@ -142,7 +166,7 @@ fn a_responder_is_told_that_its_ike_auth_was_not_understood() {
         let flags = Flags::new(false, true);
         let response = sealed(keys(&pair), Header { flags, ..auth }, chain);
         pair.left.datagram(path(LEFT, RIGHT), &response, pair.now);
-        assert!(pair.left.done[&request].is_err());
+        assert!(pair.left.done.values().all(Result::is_err) && !pair.left.done.is_empty());
         let told = opened(keys(&pair), &pair.left.sent[0].1);
         let payloads: Vec<_> = Payloads::new(told.0, &told.1).map(Result::unwrap).collect();
         let [raw] = payloads[..] else { panic!("{payloads:?}") };
@@ -211,14 +235,7 @@ fn an_identity_of_several_hosts_is_nobodys_initial_contact() {
         (Unique::Never, true),
         (Unique::Replicated, false),
     ] {
-        let offer = "aes256gcm16-prfsha384-x25519";
-        let exporting = EndpointConfig { export_keys: true, ..EndpointConfig::default() };
-        let mut connections = with_ike(offer, offer);
-        connections[0].unique = unique;
-        let mut pair = Pair::new([EndpointConfig::default(), exporting], connections);
-        pair.left.initiate(pair.now);
-        pair.deliver(|_| true);
-        pair.deliver(|_| true);
+        let pair = at_ike_auth(unique);
         let auth = opened(keys(&pair), &pair.left.sent[0].1);
         assert_eq!(notifies(&auth).contains(&NotifyType::INITIAL_CONTACT), is_said, "{unique:?}");
     }
