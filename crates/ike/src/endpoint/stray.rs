@@ -11,6 +11,9 @@ use crate::command::Path;
 
 use super::Endpoint;
 
+/// IKE SAs with an address that are looked at: many peers may be behind one.
+const LOOKED_AT_MAX: usize = 1_024;
+
 /// IKE SAs that one message makes ask their peer whether it is there.
 const HINTED_MAX: usize = 16;
 
@@ -40,7 +43,7 @@ impl Endpoint {
             && payloads.any(tells_of_unknown_spi)
             && self.admission.may_answer(now);
         if tells {
-            let there = self.sas.with_peer(path.remote.ip());
+            let there = self.sas.with_peer(path.remote.ip()).take(LOOKED_AT_MAX);
             let there = there.filter(|sa| sa.core.path.remote == path.remote);
             let ids: Vec<IkeSaId> = there.map(|sa| sa.core.id).take(HINTED_MAX).collect();
             for id in ids {
