@@ -372,6 +372,8 @@ pub enum Unique {
     Keep,
     /// Both live; an initial contact notify still clears the old one.
     Never,
+    /// Both live whatever is said, and we do not say INITIAL_CONTACT: several hosts have the identity.
+    Replicated,
 }
 
 /// How often an unreachable peer is tried before a wanted connection gives up.

@@ -11,6 +11,7 @@
 //! | `endpoint/reauth` | successors of IKE SAs that authenticate again (RFC 4478) |
 //! | `endpoint/redirection` | going where gateways send us (RFC 5685) |
 //! | `endpoint/resumption` | sessions that are resumed with a ticket (RFC 5723) |
+//! | `endpoint/stray` | requests for IKE SAs that are not here (§1.5, §2.21.4) |
 //! | `endpoint/v1` | IKE SAs of IKEv1 among the others (RFC 2409) |
 //! | `endpoint/notices` | what one IKE SA means for the others (§2.4, §2.8) |
 
@@ -23,6 +24,7 @@ mod pursuit;
 mod reauth;
 mod redirection;
 mod resumption;
+mod stray;
 mod tcp;
 mod v1;
 
@@ -145,7 +147,7 @@ impl Endpoint {
                 self.with_sa(id, now, rng, |sa, cx| sa.handle_datagram(path, &header, octets, cx));
             }
             None if !header.flags.is_response() => {
-                self.answer_stranger(path, &header, NotifyType::INVALID_IKE_SPI, now);
+                self.handle_stray(path, &header, octets, now, rng);
             }
             None => {}
         }

@@ -5,6 +5,7 @@
 mod attacks;
 mod childless;
 mod common;
+mod conformance;
 mod elsewhere;
 mod forged;
 mod gateway_notice;

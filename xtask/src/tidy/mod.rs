@@ -3,6 +3,7 @@
 mod arrows;
 mod finding;
 mod lexer;
+mod named;
 mod paths;
 mod rules;
 mod source;
@@ -28,6 +29,7 @@ const SKIPPED: [&str; 4] = ["target", "corpus", "artifacts", "coverage"];
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let mut findings = arrows::check(&metadata()?, &manifest_line)?;
     findings.extend(manifests()?);
+    findings.extend(named::check()?);
     let files = sources()?;
     for file in &files {
         findings.extend(check_file(file)?);

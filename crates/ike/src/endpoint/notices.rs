@@ -372,7 +372,7 @@ pub(super) fn judge(
     }
     let crossed = have_crossed(new, old);
     match (unique, crossed) {
-        (Unique::Never, _) if !initial_contact || crossed => Verdict::BothStay,
+        (Unique::Never | Unique::Replicated, _) if !initial_contact || crossed => Verdict::BothStay,
         (_, true) if new.spi_i < old.spi_i => Verdict::NewGoes,
         (_, true) => Verdict::OldGoes,
         (_, false) if initial_contact => Verdict::OldIsForgotten,

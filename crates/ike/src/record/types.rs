@@ -225,7 +225,7 @@ enums! {
     AbsentLifetime { 0 Shorter, 1 LocalDefault, 2 Seconds28800, 3 Infinite, 4 Reject }
     Engine { 0 Userspace, 1 Kernel, 2 Auto }
     Mobike { 0 No, 1 Yes, 2 Unchecked }
-    Unique { 0 Replace, 1 Keep, 2 Never }
+    Unique { 0 Replace, 1 Keep, 2 Never, 3 Replicated }
     KeyingTries { 0 Tries(count), 1 Forever }
     Childless { 0 Allow, 1 Prefer, 2 Force, 3 Never }
     Mode { 0 Tunnel, 1 Transport, 2 Beet }

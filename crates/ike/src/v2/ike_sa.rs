@@ -476,10 +476,7 @@ impl IkeSa {
         let result = match received {
             Ok(received) if is_response => self.handle_response(message, &received, cx),
             Ok(received) => self.handle_request(message, &received, cx),
-            Err(_) if is_response => {
-                self.core.requests.answered();
-                Err(FailureReason::PeerMisbehaved("malformed response"))
-            }
+            Err(error) if is_response => self.refuse_response(&error, cx),
             Err(error) => self.refuse_request(message.header.exchange, &error, cx),
         };
         self.apply(result, cx);

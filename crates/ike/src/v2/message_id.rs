@@ -259,15 +259,11 @@ impl Responses {
     /// Sorts a request datagram before anything of it is decrypted. `fragment` is the fragment
     /// number of an SKF payload, 1 for the first.
     pub(crate) fn classify(&self, id: u32, octets: &[u8], fragment: Option<u16>) -> Incoming<'_> {
-        if id == self.expected {
-            return match self.under_way {
-                Some(_) => Incoming::Drop,
-                None => Incoming::New,
-            };
-        }
-        // B17: only the last one is repeated from the cache.
+        // B17: only the last one is repeated from the cache. It stays the last one at the end of the
+        // numbers, where none can be expected after it (RFC 7296 §2.2).
         match &self.last {
             Some(last) if last.request.id == id => last.again(octets, fragment),
+            _ if id == self.expected && self.under_way.is_none() => Incoming::New,
             _ => Incoming::Drop,
         }
     }

@@ -402,6 +402,7 @@ fn unique_words(unique: Unique) -> &'static str {
         Unique::Keep => "UNIQUE_KEEP",
         // A new SA does not end the old one unless it says INITIAL_CONTACT: charon's `no`.
         Unique::Never => "UNIQUE_NO",
+        Unique::Replicated => "UNIQUE_NEVER",
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 pub struct Notify<'a> {
     /// Protocol of the SA in `spi`; ignored and [`ProtocolId::NONE`] without one.
     pub protocol: ProtocolId,
-    /// The SA meant: 0, 4 or 8 octets.
+    /// The SA meant: 0, 4 or 8 octets, of a protocol that is known.
     pub spi: &'a [u8],
     /// What is told.
     pub kind: NotifyType,
@@ -39,12 +39,13 @@ impl<'a> Notify<'a> {
     ///
     /// # Errors
     ///
-    /// [`WireError::Truncated`]; [`WireError::BadValue`] for an SPI size that no protocol has.
+    /// [`WireError::Truncated`]; [`WireError::BadValue`] for an SPI size that the protocol does not have.
+    /// What protocols unknown here have is not known either (RFC 7296 §3.10.1: to be ignored).
     pub fn read(r: &mut Reader<'a>) -> Result<Self, WireError> {
         let protocol = ProtocolId(r.u8()?);
         let spi_size = r.u8()?;
         let kind = NotifyType(r.u16()?);
-        if !matches!(spi_size, 0 | 4 | 8) {
+        if is_known(protocol) && !matches!(spi_size, 0 | 4 | 8) {
             return Err(WireError::BadValue("Notify.spi_size", spi_size.into()));
         }
         let spi = r.bytes(spi_size.into())?;
@@ -59,6 +60,10 @@ impl<'a> Notify<'a> {
         w.bytes(self.spi);
         w.bytes(self.data);
     }
+}
+
+fn is_known(protocol: ProtocolId) -> bool {
+    matches!(protocol, ProtocolId::NONE | ProtocolId::IKE | ProtocolId::AH | ProtocolId::ESP)
 }
 
 #[cfg(test)]
@@ -97,13 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn an_spi_size_of_no_protocol_is_refused() {
+    fn an_spi_size_that_the_protocol_does_not_have_is_refused() {
         for size in (0..=255).filter(|size| ![0, 4, 8].contains(size)) {
-            let body = [&[3, size, 0x40, 0x09], [1; 255].as_slice()].concat();
-            assert_eq!(
-                read(PayloadType::NOTIFY, &body),
-                Err(WireError::BadValue("Notify.spi_size", size.into()))
-            );
+            let body = |protocol| [&[protocol, size, 0x40, 0x09], [1; 255].as_slice()].concat();
+            for protocol in 0..=3 {
+                assert_eq!(
+                    read(PayloadType::NOTIFY, &body(protocol)),
+                    Err(WireError::BadValue("Notify.spi_size", size.into()))
+                );
+            }
+            let unknown = body(6);
+            let Payload::Notify(notify) = fixed(PayloadType::NOTIFY, &unknown) else {
+                panic!("not a notify");
+            };
+            assert_eq!((notify.spi.len(), notify.protocol), (size.into(), ProtocolId(6)));
+            assert!(read(PayloadType::NOTIFY, &unknown[..usize::from(size) + 3]).is_err());
         }
     }
 

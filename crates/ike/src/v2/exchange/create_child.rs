@@ -27,6 +27,7 @@ use crate::v2::child_offer::{
 use crate::v2::established::{Established, Own, Task};
 use crate::v2::ike_sa::core::Core;
 use crate::v2::ike_sa::{Next, StepResult};
+use crate::v2::reauth;
 use crate::v2::rules::{Form, Received};
 use crate::v2::said::Said;
 
@@ -384,6 +385,15 @@ impl CreateChildSent {
             }
             (NotifyType::CHILD_SA_NOT_FOUND, Some(old)) => {
                 rekey_child::recreate(old, established, core, cx);
+                Ok(Next::Stay)
+            }
+            //= https://www.rfc-editor.org/rfc/rfc7296#section-4
+            //# If the responder rejects the CREATE_CHILD_SA request with a NO_ADDITIONAL_SAS
+            //# notification, the implementation MUST be capable of instead deleting the old SA and
+            //# creating a new one.
+            (NotifyType::NO_ADDITIONAL_SAS, Some(_)) if reauth::can_begin(core) => {
+                cx.out.notice(Notice::Reauthenticate { ike: core.id });
+                established.retry_refused(self.task(), cx);
                 Ok(Next::Stay)
             }
             _ => {

@@ -50,20 +50,24 @@ pub(crate) fn answer(
     Ok(Next::Stay)
 }
 
-/// A notify by which the peer ends the IKE SA without a Delete payload (RFC 7296 §2.21.2,
-/// §2.21.3).
+/// A notify by which the peer ends the IKE SA without a Delete payload (RFC 7296 §2.21.3), whatever
+/// stands before it.
+///
+//= https://www.rfc-editor.org/rfc/rfc7296#section-2.21.2
+//# the UNSUPPORTED_CRITICAL_PAYLOAD, INVALID_SYNTAX, and AUTHENTICATION_FAILED notifications are the only
+//# ones to cause the IKE SA to be deleted or not created, without a Delete payload.
 fn fatal(received: &Received<'_>, core: &Core) -> Option<FailureReason> {
-    match received.error()?.kind {
+    received.notifies.iter().find_map(|notify| match notify.kind {
         NotifyType::AUTHENTICATION_FAILED => {
             let local = core.local_id.clone()?;
             let remote = core.remote_id.clone().map(adit_db::IdentityPattern::Exact)?;
             Some(FailureReason::WrongSecret { by: By::Peer, local, remote, certain: false })
         }
-        notify @ NotifyType::INVALID_SYNTAX => {
+        notify @ (NotifyType::INVALID_SYNTAX | NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD) => {
             Some(FailureReason::PeerError { exchange: ExchangeType::INFORMATIONAL, notify })
         }
         _ => None,
-    }
+    })
 }
 
 /// Answers a request of an established IKE SA that no honest peer sends, and ends the IKE SA:

@@ -130,7 +130,8 @@ pub(crate) fn find(
 /// Adds the refusal of a rekey; it repeats which SA was meant.
 pub(crate) fn put_refusal(kind: NotifyType, received: &Received<'_>, chain: &mut ChainBuilder) {
     match received.notify(NotifyType::REKEY_SA) {
-        Some(rekey_sa) if kind == NotifyType::CHILD_SA_NOT_FOUND => {
+        // RFC 7296 §3.10: without an SPI there is no protocol either.
+        Some(rekey_sa) if kind == NotifyType::CHILD_SA_NOT_FOUND && !rekey_sa.spi.is_empty() => {
             chain.put(&Payload::Notify(Notify { kind, data: &[], ..*rekey_sa }));
         }
         _ => chain.put(&Payload::Notify(Notify::new(kind, &[]))),

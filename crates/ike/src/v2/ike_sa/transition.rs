@@ -13,6 +13,7 @@ use crate::failure::FailureReason;
 use crate::v2::exchange::init;
 use crate::v2::mobike;
 use crate::v2::notification_data::{self, About};
+use crate::v2::rules::RuleError;
 
 use super::core::Core;
 use super::{
@@ -53,6 +54,29 @@ impl IkeSa {
             Ok(Next::Replaced { new, old }) => self.replace(new, old, cx),
             Err(reason) => self.fail(reason, cx),
         }
+    }
+
+    /// A response that breaks the rules ends the attempt, or the IKE SA. A responder of IKE_AUTH takes that
+    /// for established by now, so it is told.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc7296#section-2.21.2
+    //# If the error occurs on the initiator, the notification MAY be returned in a separate INFORMATIONAL
+    //# exchange, usually with no other payloads.
+    pub(super) fn refuse_response(
+        &mut self,
+        error: &RuleError,
+        cx: &mut Context<'_>,
+    ) -> StepResult {
+        self.core.requests.answered();
+        let reason = FailureReason::PeerMisbehaved("malformed response");
+        if !matches!(self.state, State::AuthSent(_)) {
+            return Err(reason);
+        }
+        self.report_end(reason, cx);
+        let mut chain = ChainBuilder::new();
+        notification_data::put_rule_error(error, false, &self.core, &mut chain);
+        self.say_farewell(chain, cx);
+        Ok(Next::Stay)
     }
 
     /// An error: of an established IKE SA the peer is told, if the window allows.

@@ -81,6 +81,18 @@ fn message_ids_do_not_wrap() {
     assert_eq!(Requests::new(u32::MAX).next_id(), None);
 }
 
+/// RFC 7296 §2.2: the last message id protects from replays like any other.
+#[test]
+fn the_last_message_id_is_taken_once() {
+    let mut responses = Responses::new(u32::MAX);
+    assert_eq!(responses.classify(u32::MAX, &[0xa0], None), Incoming::New);
+    responses.begin(&[0xa0]);
+    assert_eq!(responses.classify(u32::MAX, &[0xa0], None), Incoming::Drop);
+    responses.answered(vec![vec![1]]);
+    assert_eq!(responses.classify(u32::MAX, &[0xa0], None), Incoming::Repeated(&[vec![1]]));
+    assert_eq!(responses.classify(u32::MAX, &[0xff], None), Incoming::RepeatedIfAuthentic);
+}
+
 fn answered(response: u8) -> Responses {
     let mut responses = Responses::new(0);
     responses.begin(&[0xa0]);

@@ -206,7 +206,8 @@ fn read_key(
         "keyingtries" => connection.reach = keying_tries(entry)?,
         "unique" => {
             connection.unique = match entry.text()? {
-                "never" | "no" => Unique::Never,
+                "no" => Unique::Never,
+                "never" => Unique::Replicated,
                 "keep" => Unique::Keep,
                 "replace" | "yes" => Unique::Replace,
                 _ => return Err(entry.bad("must be no, never, keep or replace")),

@@ -182,6 +182,9 @@ fn honoured_keys_have_their_effect() {
     assert_eq!(c.reach, KeyingTries::Forever);
     assert_eq!(c.unique, Unique::Keep);
     assert_eq!((c.childless, c.redirect.follow), (Childless::Force, true));
+    for (word, unique) in [("no", Unique::Never), ("never", Unique::Replicated)] {
+        assert_eq!(load(&[("unique", word)]).unwrap().unique, unique);
+    }
     assert!(refusal("childless", "sometimes").contains("must be allow, prefer, force or never"));
     assert_eq!(c.rekey_time, Duration::from_hours(24));
     assert_eq!(c.over_time, Duration::from_mins(144));

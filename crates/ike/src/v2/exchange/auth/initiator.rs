@@ -1,7 +1,7 @@
 //! The initiator's side of IKE_AUTH (RFC 7296 §1.2).
 
 use adit_crypto::Secret;
-use adit_db::{Connection, Gateway, Identity, IdentityPattern};
+use adit_db::{Connection, Gateway, Identity, IdentityPattern, Unique};
 use adit_wire::iana::{ExchangeType, NotifyType, PayloadType};
 use adit_wire::ikev2::{ChainBuilder, Id, Notify, Payload};
 
@@ -247,8 +247,11 @@ impl Draft {
     ) -> Result<(), FailureReason> {
         let local = core.local_id.as_ref().ok_or(FailureReason::Internal("no identity"))?;
         let pad = &connection.pad;
+        //= https://www.rfc-editor.org/rfc/rfc7296#section-2.4
+        //# This notification MUST NOT be sent by an entity that may be replicated
+        let is_replicated = connection.unique == Unique::Replicated;
         let remote = core.remote_id.as_ref().filter(|remote| {
-            null_auth::is_between_known(local, remote) && !pad.is_peer_anonymous()
+            null_auth::is_between_known(local, remote) && !pad.is_peer_anonymous() && !is_replicated
         });
         if remote.is_some_and(|remote| cx.roster.count(local, remote, 1) == 0) {
             let notify = Notify::new(NotifyType::INITIAL_CONTACT, &[]);

@@ -1,6 +1,7 @@
 //! The responder's side of IKE_AUTH (RFC 7296 §1.2, §2.15), and of the IKE_INTERMEDIATE exchanges
 //! before it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use adit_crypto::Secret;
@@ -176,7 +177,7 @@ impl InitAnswered {
         let request = Box::new(AuthRequest {
             id_r_body: id_body(&local),
             show_identity: selected.show_identity,
-            initial_contact: received.has_notify(NotifyType::INITIAL_CONTACT),
+            initial_contact: is_first_contact(received, core),
             childless,
             synchronizes: Synchronizes::read(received),
             wants_ticket: received.has_notify(NotifyType::TICKET_REQUEST),
@@ -591,6 +592,14 @@ fn check_unique(request: &AuthRequest, core: &Core, cx: &Context<'_>) -> Result<
 /// Whether the peer authenticates anew beside an IKE SA that it has. One that it resumes it has lost.
 fn repeats(request: &AuthRequest, handshake: &Handshake, core: &Core, cx: &Context<'_>) -> bool {
     handshake.resumed.is_none() && reauth::is_repetition(request.initial_contact, core, cx)
+}
+
+/// Whether the peer says that it has no other IKE SA with us (RFC 7296 §2.4). Where several hosts have its
+/// identity, it cannot know.
+fn is_first_contact(received: &Received<'_>, core: &Core) -> bool {
+    let is_replicated = |connection: &Arc<Connection>| connection.unique == Unique::Replicated;
+    received.has_notify(NotifyType::INITIAL_CONTACT)
+        && !core.connection.as_ref().is_some_and(is_replicated)
 }
 
 /// Whether a first request has all that it must have but a proof.
