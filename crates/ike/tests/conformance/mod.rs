@@ -203,6 +203,30 @@ fn a_peer_that_takes_no_more_children_gets_another_ike_sa() {
     assert!(!pair.left.children.contains_key(&child));
 }
 
+/// RFC 7296 §1.3, §4: an IKE SA with as many children as it may have refuses one more and rekeys those.
+#[test]
+fn an_ike_sa_full_of_children_rekeys_them() {
+    let mut pair = established();
+    let mut ids = FIRST..;
+    let mut ask = |pair: &mut Pair, chain| {
+        let id = ids.next().unwrap();
+        notifies(&answer(pair, ExchangeType::CREATE_CHILD_SA, id, chain))
+    };
+    while pair.right.children.len() < 1_024 {
+        let chain = child_request(&pair, &[]);
+        assert_eq!(ask(&mut pair, chain), []);
+    }
+    let chain = child_request(&pair, &[]);
+    assert_eq!(ask(&mut pair, chain), [NotifyType::NO_ADDITIONAL_SAS]);
+
+    let old = pair.right.children.values().next().unwrap().spi_out.to_octets();
+    let mut chain = child_request(&pair, &[]);
+    let kind = NotifyType::REKEY_SA;
+    chain.put(&Payload::Notify(Notify { protocol: ProtocolId::ESP, spi: &old, kind, data: &[] }));
+    assert_eq!(ask(&mut pair, chain), []);
+    assert_eq!(pair.right.children.len(), 1_025, "until the peer deletes the old one");
+}
+
 /// RFC 7296 §2.25, §3.10: CHILD_SA_NOT_FOUND says again which child was meant, and names no protocol where
 /// no SPI did.
 #[test]

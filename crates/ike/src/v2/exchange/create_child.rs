@@ -485,7 +485,9 @@ pub(crate) fn answer(
     if established.is_rekeying() || established.is_closing() {
         return refuse(exchange, NotifyType::TEMPORARY_FAILURE, &[], core, cx);
     }
-    if established.children.len() >= CHILDREN_MAX {
+    // A rekeying adds none for long: who has as many as there may be goes on to rekey them.
+    let most = if received.rekeyed().is_some() { 2 * CHILDREN_MAX } else { CHILDREN_MAX };
+    if established.children.len() >= most {
         return refuse(exchange, NotifyType::NO_ADDITIONAL_SAS, &[], core, cx);
     }
     let rekeys = match received.rekeyed() {
