@@ -2,6 +2,7 @@
 
 mod ahead;
 mod command;
+mod dummies;
 mod limits;
 mod too_big;
 
@@ -222,6 +223,7 @@ impl Outbound {
             | OutboundCommand::ReportFragments { .. }
             | OutboundCommand::BadSpi { .. }
             | OutboundCommand::ForgetPath { .. }
+            | OutboundCommand::Hops { .. }
             | OutboundCommand::Notice { .. } => {}
         }
     }
@@ -651,24 +653,6 @@ impl Outbound {
             {
                 sa.dropped(reason);
                 self.drops.add(reason);
-            }
-        }
-    }
-
-    /// A dummy packet, which looks outside like all others of its SA.
-    fn dummy(&mut self, child: ChildSaId, now: Instant) -> Option<PacketBuf> {
-        let chain = self.sad.chain(self.sad.slot_of(child)?).ok()?;
-        let sa = self.sad.by_child(child)?;
-        let mut dummy = sa.dummy(now, &mut self.events).ok()?;
-        let alone = Alone { number: sa.sequence.last(), hops: None };
-        let outer = chain.slots().get(1..)?;
-        match self.seal_again(&mut dummy, alone, outer, now) {
-            Ok(Sealed::Alone(_)) => Some(dummy),
-            Ok(Sealed::Packed) => None,
-            Err((slot, reason)) => {
-                self.refuse(slot, reason, now);
-                self.drops.add(reason);
-                None
             }
         }
     }
