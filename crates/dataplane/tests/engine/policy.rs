@@ -53,6 +53,45 @@ fn policies_decide() {
     assert_eq!(engine.report().drops.total(), 3);
 }
 
+/// What kernels say to the link of any interface (MLD reports, router solicitations, IGMP) is told apart from
+/// packets that a tunnel lacks a network for; where a policy takes all it goes as any packet.
+#[test]
+fn what_is_for_one_link_is_a_reason_of_its_own() {
+    let now = start();
+    let verdict = |engine: &mut Outbound, dst: &str| {
+        let src = if dst.contains(':') { "fe80::1" } else { "10.1.0.5" };
+        seal(engine, &mut buffer(&packet_between(src, dst, 0, 60)), now)
+    };
+    let harmless = Verdict::Drop(DropReason::LinkLocalMulticast);
+    let unknown = Verdict::Drop(DropReason::NoPolicy);
+    for (dst, expected) in [
+        ("ff02::16", harmless),
+        ("ff02::2", harmless),
+        ("ff01::1", harmless),
+        ("ff32::1", harmless),
+        ("ff05::2", unknown),
+        ("fe80::2", unknown),
+        ("224.0.0.22", harmless),
+        ("224.0.0.251", harmless),
+        ("224.0.1.1", unknown),
+        ("239.255.255.250", unknown),
+    ] {
+        let mut engine = protecting_engine(now);
+        assert_eq!(verdict(&mut engine, dst), expected, "{dst}");
+        assert_eq!(engine.report().drops.total(), 1);
+    }
+    let all = SpdEntry {
+        local: ts(&["0.0.0.0/0", "::/0"]),
+        remote: ts(&["0.0.0.0/0", "::/0"]),
+        action: Action::Discard,
+    };
+    let mut engine = Outbound::new();
+    let spd = Arc::new(Spd::new(vec![all]).unwrap());
+    engine.handle_command(OutboundCommand::SetPolicies(spd), now);
+    let discarded = Verdict::Drop(DropReason::PolicyDiscard);
+    assert_eq!(verdict(&mut engine, "ff02::16"), discarded);
+}
+
 /// A hub forwards from tunnel to tunnel through one TUN, and its kernel tells the sender of a
 /// shorter way, which is none.
 #[test]
