@@ -180,8 +180,9 @@ impl Outbound {
                 self.by_spi.put(&sa);
                 self.sad.insert(sa);
                 self.tables.make_room(self.sad.families());
-                if active {
-                    self.activate(child, now);
+                match active {
+                    true => self.activate(child, now),
+                    false => self.sad.expect(child, now),
                 }
             }
             OutboundCommand::Activate { child } => self.activate(child, now),
@@ -705,7 +706,7 @@ impl Outbound {
             return Verdict::Drop(DropReason::TooManySas);
         }
         let wanted = (policy, pfp.class(&flow));
-        if self.held.may_ask(wanted, now) {
+        if !self.sad.is_coming(policy, &flow, now) && self.held.may_ask(wanted, now) {
             self.events.push(Event::Acquire { policy, flow });
         }
         if self.held.hold(wanted, packet, now) {
