@@ -104,7 +104,7 @@ pub(crate) fn fact_in(paint: Paint, columns: usize, label: &str, value: &str) ->
 }
 
 /// Columns of a label and the space behind it.
-const LABEL_COLUMNS: usize = 11;
+pub(crate) const LABEL_COLUMNS: usize = 11;
 
 #[cfg(test)]
 mod tests {

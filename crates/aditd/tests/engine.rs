@@ -44,9 +44,10 @@ fn bulk_takes_few_system_calls_and_the_daemon_says_so() {
 /// or is one of those against which nothing here helps.
 #[test]
 fn every_reason_for_a_drop_has_its_advice() {
-    const UNADVISED: [DropReason; 12] = [
+    const UNADVISED: [DropReason; 13] = [
         DropReason::NotIp,
         DropReason::BadOffload,
+        DropReason::LinkLocalMulticast,
         DropReason::Redirect,
         DropReason::NoRoom,
         DropReason::Truncated,
@@ -63,9 +64,16 @@ fn every_reason_for_a_drop_has_its_advice() {
         assert_eq!(has_advice, !UNADVISED.contains(reason), "{name}");
     }
     // What is no fault is a reason that there is.
-    for name in
-        ["dummy", "icmp_refused", "no_policy", "no_sa", "policy_discard", "redirect", "too_big"]
-    {
+    for name in [
+        "dummy",
+        "icmp_refused",
+        "link_local_multicast",
+        "no_policy",
+        "no_sa",
+        "policy_discard",
+        "redirect",
+        "too_big",
+    ] {
         assert!(!drops::is_fault(name), "{name}");
         assert!(DropReason::ALL.iter().any(|reason| reason.name() == name), "{name}");
     }

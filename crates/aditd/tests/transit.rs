@@ -191,6 +191,38 @@ fn routers_outside_are_shown_where_the_operator_wants_it() {
     }
 }
 
+/// CHECKLIST PM-29: who sends packets of all hops at once, as traceroute does, sees the far gateway the first time.
+#[test]
+fn who_asks_for_all_hops_at_once_sees_the_far_gateway() {
+    for (name, ends, encap) in [
+        ("trace-all-udp", ["192.0.2.1", "198.51.100.2"], "udp"),
+        ("trace-all-esp6", ["2001:db8:1::1", "2001:db8:2::2"], "esp"),
+    ] {
+        let Some(mut line) = Line::new(name) else { return };
+        line.start(ends, &format!("traceroute_transit = \"reveal\"\nencap = \"{encap}\""));
+        // The routers know each other, and have answered what looks for them.
+        assert_eq!(line.oslo.ping("10.1.0.1", "10.2.0.20", 2).lost(), 0);
+        let (from, to) = ("10.1.0.1".parse().unwrap(), "10.2.0.20".parse().unwrap());
+        let ask = |hops| {
+            let ask = move || {
+                let mut tracer = Tracer::open(from, to, Probe::Icmp).unwrap();
+                tracer.ask(hops, Duration::from_secs(2)).unwrap().unwrap().from.to_string()
+            };
+            line.oslo.namespace.run(ask).unwrap()
+        };
+        let listing: Vec<String> = std::thread::scope(|scope| {
+            let all: Vec<_> = (1..=5).map(|hops| scope.spawn(move || ask(hops))).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let routers = match encap {
+            "udp" => ["192.0.2.254", "203.0.113.2"],
+            _ => ["192.0.0.8", "192.0.0.8"],
+        };
+        let expected = [&routers[..], &["10.2.0.1", "10.2.0.20", "10.2.0.20"]].concat();
+        assert_eq!(listing, expected, "{}", line.oslo.log());
+    }
+}
+
 /// Through two tunnels, one inside the other, and where one of them hides what is on its way.
 #[test]
 fn routers_are_shown_through_nested_tunnels() {

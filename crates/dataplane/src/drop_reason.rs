@@ -39,6 +39,9 @@ drop_reasons! {
     BadOffload = "bad_offload", "the kernel's description of the packet does not fit it";
     /// Outbound: no policy matches, which means discard (RFC 4301 §4.4.1).
     NoPolicy = "no_policy", "no policy matches the packet";
+    /// Outbound: no policy matches what a host says to all on its link, such as MLD reports (RFC 3810) and
+    /// router solicitations (RFC 4861), which kernels send by any interface. No fault.
+    LinkLocalMulticast = "link_local_multicast", "multicast for one link, which a tunnel is not: harmless";
     /// Both: a policy says discard.
     PolicyDiscard = "policy_discard", "a policy discards the packet";
     /// Outbound: an ICMP redirect. It is about a link that both ends share, and a kernel that

@@ -82,6 +82,14 @@ pub enum Event {
         /// How it was found out.
         source: MtuSource,
     },
+    /// So many routers have shown themselves between the gateways of an SA: the other threads are to be told
+    /// by [`OutboundCommand::Hops`](crate::OutboundCommand::Hops).
+    Hops {
+        /// The SA.
+        child: ChildSaId,
+        /// How many.
+        hops: u8,
+    },
     /// Packets of an SA came in fragments, of which this is the largest of late; for the outbound half by
     /// [`OutboundCommand::ReportFragments`](crate::OutboundCommand::ReportFragments), which tells the
     /// peer. Told when it is another by a tenth, or after two minutes.

@@ -51,6 +51,8 @@ pub enum Complaint {
     Hidden,
     /// Who has sent the packet inside is told of the router: [`Outbound::poll_answer`].
     Revealed,
+    /// A dummy packet that looks for routers has found one, and nobody is to be told.
+    Explored,
     /// The packet inside is not remembered here. The thread that has sent it does, if it is not long ago.
     Elsewhere,
     /// It is a security failure (RFC 2521) about a packet that an SA has sent lately. Anybody who has seen

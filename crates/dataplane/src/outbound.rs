@@ -2,6 +2,7 @@
 
 mod ahead;
 mod command;
+mod dummies;
 mod limits;
 mod too_big;
 
@@ -179,8 +180,9 @@ impl Outbound {
                 self.by_spi.put(&sa);
                 self.sad.insert(sa);
                 self.tables.make_room(self.sad.families());
-                if active {
-                    self.activate(child, now);
+                match active {
+                    true => self.activate(child, now),
+                    false => self.sad.expect(child, now),
                 }
             }
             OutboundCommand::Activate { child } => self.activate(child, now),
@@ -222,6 +224,7 @@ impl Outbound {
             | OutboundCommand::ReportFragments { .. }
             | OutboundCommand::BadSpi { .. }
             | OutboundCommand::ForgetPath { .. }
+            | OutboundCommand::Hops { .. }
             | OutboundCommand::Notice { .. } => {}
         }
     }
@@ -655,24 +658,6 @@ impl Outbound {
         }
     }
 
-    /// A dummy packet, which looks outside like all others of its SA.
-    fn dummy(&mut self, child: ChildSaId, now: Instant) -> Option<PacketBuf> {
-        let chain = self.sad.chain(self.sad.slot_of(child)?).ok()?;
-        let sa = self.sad.by_child(child)?;
-        let mut dummy = sa.dummy(now, &mut self.events).ok()?;
-        let alone = Alone { number: sa.sequence.last(), hops: None };
-        let outer = chain.slots().get(1..)?;
-        match self.seal_again(&mut dummy, alone, outer, now) {
-            Ok(Sealed::Alone(_)) => Some(dummy),
-            Ok(Sealed::Packed) => None,
-            Err((slot, reason)) => {
-                self.refuse(slot, reason, now);
-                self.drops.add(reason);
-                None
-            }
-        }
-    }
-
     /// Keeps a fragment until the others of its packet are there, and seals that (RFC 4301 §7).
     fn join(&mut self, packet: &mut PacketBuf, train: &mut Train, now: Instant) -> Verdict {
         let Ok(src) = IpPacket::read(packet.data()).map(|inner| inner.src()) else {
@@ -721,7 +706,7 @@ impl Outbound {
             return Verdict::Drop(DropReason::TooManySas);
         }
         let wanted = (policy, pfp.class(&flow));
-        if self.held.may_ask(wanted, now) {
+        if !self.sad.is_coming(policy, &flow, now) && self.held.may_ask(wanted, now) {
             self.events.push(Event::Acquire { policy, flow });
         }
         if self.held.hold(wanted, packet, now) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use adit_crypto::Prefetch;
 use adit_db::sad::Table;
@@ -22,6 +23,8 @@ pub(crate) struct OutboundSad {
     by_child: BTreeMap<ChildSaId, Slot>,
     /// SAs in use, the one activated last first.
     by_policy: Table<PolicyId, Order>,
+    /// The last SA of a policy that is there and carries nothing yet, and since when.
+    coming: BTreeMap<PolicyId, (ChildSaId, Instant)>,
     /// How many SAs ask for more than addresses.
     above_ip: usize,
     /// How many SAs are under others.
@@ -115,10 +118,34 @@ impl OutboundSad {
         }
     }
 
+    /// An SA that was added waits for the peer's last word.
+    pub(crate) fn expect(&mut self, child: ChildSaId, now: Instant) {
+        if let Some(sa) = self.by_child(child) {
+            let policy = sa.policy;
+            self.coming.insert(policy, (child, now));
+        }
+    }
+
+    /// Whether an SA for this packet was negotiated a moment ago, and it only waits for the peer's last word.
+    pub(crate) fn is_coming(&self, policy: PolicyId, flow: &FlowKey, now: Instant) -> bool {
+        self.coming.get(&policy).is_some_and(|(child, since)| {
+            let carries = self.slot_of(*child).is_some_and(|slot| self.carries(slot, flow));
+            carries && now.saturating_duration_since(*since) < COMING_FOR
+        })
+    }
+
+    /// It waits no more.
+    fn expect_no_more(&mut self, child: ChildSaId, policy: PolicyId) {
+        if self.coming.get(&policy).is_some_and(|(coming, _)| *coming == child) {
+            self.coming.remove(&policy);
+        }
+    }
+
     /// Puts an SA before all others of its policy, which it names.
     pub(crate) fn activate(&mut self, child: ChildSaId) -> Option<PolicyId> {
         let slot = *self.by_child.get(&child)?;
         let policy = self.get(slot)?.policy;
+        self.expect_no_more(child, policy);
         self.by_policy.get_or_insert_with(policy, Order::default).put_first(slot);
         Some(policy)
     }
@@ -141,6 +168,7 @@ impl OutboundSad {
         };
         let Some(sa) = self.sas.remove(slot) else { return };
         self.count_in(&sa, usize::saturating_sub);
+        self.expect_no_more(child, sa.policy);
         if let Some(order) = self.by_policy.get_mut(&sa.policy) {
             order.forget(slot);
             // Of a bundle each AH SA has a policy of its own, which nobody needs any more.
@@ -257,6 +285,9 @@ impl OutboundSad {
         self.sas.iter_mut()
     }
 }
+
+/// How long an SA that waits for the peer's last word is as good as there: that is under way, or was lost.
+const COMING_FOR: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -243,6 +243,7 @@ impl Outbound {
     /// Begins to probe the path of an SA that is used from now on, and ends that for what it replaces:
     /// the peer may have deleted it.
     pub(crate) fn begin_probing(&mut self, child: ChildSaId, now: Instant) {
+        self.explore(child, now);
         for old in self.sad.idle_behind(child) {
             self.end_probing(old);
             // Nor is anything answered on it.
@@ -282,6 +283,7 @@ impl Outbound {
 
     /// The peer of an SA is elsewhere now.
     pub(crate) fn note_new_path(&mut self, child: ChildSaId, now: Instant) {
+        self.explore(child, now);
         let Some(sa) = self.sad.by_child(child) else { return };
         let mtu = sa.path().in_force().0;
         self.with_prober(child, now, |prober, _| prober.handle_new_path(mtu, now));

@@ -2,6 +2,7 @@
 //! side has an SPD of its own (RFC 4301 §4.4.1). The SAs are those of all of them, for a policy is in
 //! one table alone.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_crypto::Prefetch;
@@ -195,8 +196,24 @@ fn route(spd: &Spd, sad: &OutboundSad, flow: &FlowKey) -> Route {
         }
         Some(Action::Bypass) => Route::Bypass,
         Some(Action::Discard) => Route::Drop(DropReason::PolicyDiscard),
-        None => Route::Drop(DropReason::NoPolicy),
+        None => Route::Drop(unwanted(flow)),
     }
+}
+
+/// Why a packet that no policy matches is dropped: kernels talk to the links of all their interfaces, and that
+/// is not what an operator looks for among the packets that a tunnel lacks a network for.
+#[cold]
+fn unwanted(flow: &FlowKey) -> DropReason {
+    let is_for_link = match flow.dst {
+        // RFC 5771 §4: the local network control block.
+        IpAddr::V4(dst) => matches!(dst.octets(), [224, 0, 0, _]),
+        // RFC 4291 §2.7: multicast of scope 1 or 2.
+        IpAddr::V6(dst) => {
+            let [first, ..] = dst.segments();
+            dst.is_multicast() && matches!(first & 0x000f, 1 | 2)
+        }
+    };
+    if is_for_link { DropReason::LinkLocalMulticast } else { DropReason::NoPolicy }
 }
 
 /// The route of one packet of a flow that is divided by classes (RFC 4301 §4.1); any other is what it

@@ -12,10 +12,16 @@
 //! packets with few hops left are treated so, which are those of who traces a path; all others live
 //! outside as long as they need, and nothing is remembered of them.
 //!
+//! How many hops lie between is known before anybody traces: when it begins to carry packets, and when its
+//! peer has moved, an SA sends dummy packets (RFC 4303 §2.6) of one hop, two hops, and so on, some at a time
+//! for as long as routers say that these had none left. So the gateway is there for who asks for all hops at
+//! once.
+//!
 //! What routers say is not authenticated. It has no effect but an ICMP error to who has sent the packet
 //! that was meant, some in a second, and that packets with few hops left may have fewer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use adit_db::{IcmpRules, Mode, Transit};
@@ -23,6 +29,7 @@ use adit_wire::PacketBuf;
 use adit_wire::ip::{IcmpReport, IpPacket, QuotedSpi, set_ttl};
 
 use crate::bucket::TokenBucket;
+use crate::event::Event;
 use crate::icmp_outside::{Complaint, Outer};
 use crate::nesting::{BETWEEN_MAX, NESTING_MAX, put_outer};
 use crate::outbound::Outbound;
@@ -34,10 +41,22 @@ pub(crate) struct TransitLog {
     recent: Box<[Remembered]>,
     /// Where the next one goes; it is there without its number while it is being sealed.
     next: usize,
-    /// Routers that are known to be between the gateways, and until when.
-    hops: Option<(u8, Instant)>,
+    /// Routers that are known to be between the gateways.
+    hops: Option<Hops>,
+    /// How many hops the last dummy had that looks for routers; zero if none was sent on this path.
+    explored: u8,
     /// Senders who were told.
     told: TokenBucket,
+}
+
+/// Routers that have shown themselves.
+#[derive(Clone, Copy, Debug)]
+struct Hops {
+    count: u8,
+    /// When one was heard of last.
+    heard: Instant,
+    /// Until when they count, once nobody has been heard of for long and somebody traces again.
+    ends: Option<Instant>,
 }
 
 /// The beginning of an inner packet, as its sender would know it.
@@ -64,7 +83,7 @@ impl Remembered {
 impl TransitLog {
     fn new() -> Self {
         let recent = vec![Remembered::NONE; RECENT_MAX].into_boxed_slice();
-        Self { recent, next: 0, hops: None, told: TokenBucket::NEW }
+        Self { recent, next: 0, hops: None, explored: 0, told: TokenBucket::NEW }
     }
 
     /// One if routers are to be seen.
@@ -75,7 +94,24 @@ impl TransitLog {
 
     /// Its packets take another way.
     pub(crate) fn handle_new_path(&mut self) {
-        self.hops = None;
+        (self.hops, self.explored) = (None, 0);
+    }
+
+    /// How many hops the next dummies have that look for routers; none if there are enough.
+    pub(crate) fn explore(&mut self) -> RangeInclusive<u8> {
+        let before = self.explored;
+        let heard_far = self.hops.is_some_and(|hops| hops.count > before.saturating_sub(FAR));
+        if before == 0 || heard_far {
+            self.explored = before.saturating_add(STEP).min(HOPS_MAX);
+        }
+        before.saturating_add(1)..=self.explored
+    }
+
+    /// The next packet is a dummy with so many hops: nobody is to be told of it.
+    pub(crate) fn remember_dummy(&mut self, ttl: u8) {
+        if let Some(place) = self.recent.get_mut(self.next) {
+            *place = Remembered { ttl, ..Remembered::NONE };
+        }
     }
 
     fn remember(&mut self, packet: &PacketBuf, ttl: u8) {
@@ -87,7 +123,8 @@ impl TransitLog {
         place.head.iter_mut().zip(head).for_each(|(place, octet)| *place = *octet);
     }
 
-    fn number(&mut self, number: u64) {
+    /// The packet that was remembered last has this number.
+    pub(crate) fn number(&mut self, number: u64) {
         let [.., s0, s1, s2, s3] = number.to_be_bytes();
         if let Some(place) = self.recent.get_mut(self.next) {
             place.sequence = Some(u32::from_be_bytes([s0, s1, s2, s3]));
@@ -99,14 +136,28 @@ impl TransitLog {
         self.recent.iter().find(|one| one.sequence == Some(sequence)).copied()
     }
 
-    /// A packet with so many hops left has ended at a router.
-    fn note_hop(&mut self, ttl: u8, now: Instant) {
-        let hops = ttl.max(self.hops_now(now));
-        self.hops = now.checked_add(HOPS_AGE).map(|until| (hops, until));
+    /// A packet with so many hops left has ended at a router; true if that is news for other threads.
+    pub(crate) fn note_hop(&mut self, ttl: u8, now: Instant) -> bool {
+        let before = self.hops;
+        let count = ttl.max(self.hops_now(now));
+        self.hops = Some(Hops { count, heard: now, ends: None });
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= HOPS_TOLD_AGAIN;
+        before.is_none_or(|before| before.count != count || is_old(before.heard))
     }
 
-    fn hops_now(&self, now: Instant) -> u8 {
-        self.hops.filter(|(_, until)| *until > now).map_or(0, |(hops, _)| hops)
+    /// Routers that count as hops. Where nobody has been heard of for long they do for a moment more: if they
+    /// are still there, who traces now makes them say so.
+    fn hops_now(&mut self, now: Instant) -> u8 {
+        let Some(hops) = &mut self.hops else { return 0 };
+        if now.saturating_duration_since(hops.heard) >= HOPS_AGE {
+            let ends = hops.ends.or_else(|| now.checked_add(HOPS_GRACE));
+            hops.ends = ends;
+            if ends.is_none_or(|ends| ends <= now) {
+                self.hops = None;
+                return 0;
+            }
+        }
+        hops.count
     }
 }
 
@@ -116,10 +167,8 @@ impl OutboundSa {
     /// It may leave the inner packet with fewer, as the routers outside are hops that it has taken.
     #[cold]
     pub(crate) fn hops_of(&mut self, packet: &mut PacketBuf, now: Instant) -> Option<u8> {
-        // A stream has no hops of single packets, and without a source we make no header.
-        let has_header = !self.encap.tcp && !self.encap.local.ip().is_unspecified();
         let ttl = IpPacket::read(packet.data()).ok()?.ttl();
-        if !has_header || !(1..HOPS_MAX).contains(&ttl) {
+        if !self.has_hops() || !(1..=HOPS_MAX).contains(&ttl) {
             return None;
         }
         let transit = self.transit()?;
@@ -129,6 +178,12 @@ impl OutboundSa {
             let _ = set_ttl(packet.data_mut(), left);
         }
         Some(ttl)
+    }
+
+    /// Whether its packets have hops: a stream has none of single packets, and without a source we make no
+    /// header.
+    pub(crate) fn has_hops(&self) -> bool {
+        !self.encap.tcp && !self.encap.local.ip().is_unspecified()
     }
 
     /// That packet has this number.
@@ -165,20 +220,27 @@ impl Outbound {
     ) -> Complaint {
         let Some(child) = self.sender_of(outer) else { return Complaint::Unknown };
         let Some(sa) = self.sad.by_child(child) else { return Complaint::Unknown };
-        let Some(transit) = sa.transit() else { return Complaint::Hidden };
-        if !transit.told.spend(TOLD_PER_SECOND, TOLD_INTERVAL, now) {
-            return Complaint::TooMany;
+        if sa.transit().is_none() {
+            return Complaint::Hidden;
         }
+        let first = child;
         let (mut child, mut sequence) = (child, outer.quoted.sequence);
         // What another of our SAs has sealed has no sender behind us: its inner packet has.
         for _ in 0..NESTING_MAX {
             let found = self.recall(child, sequence, now);
             let Some(found) = found else { return Complaint::Elsewhere };
+            if found.head().is_empty() {
+                self.explore(child, now);
+                return Complaint::Explored;
+            }
             let Ok(about) = IpPacket::read_quoted(found.head()) else { return Complaint::Unknown };
             let below = QuotedSpi::read(&about).map(|quoted| Outer::of(&about, quoted));
             match below.and_then(|outer| Some((self.sender_of(&outer)?, outer.quoted.sequence))) {
                 Some(below) => (child, sequence) = below,
                 None => {
+                    if !self.may_reveal(first, now) {
+                        return Complaint::TooMany;
+                    }
                     self.tell_expired(&about, router, found.table);
                     return Complaint::Revealed;
                 }
@@ -195,8 +257,16 @@ impl Outbound {
     ) -> Option<Remembered> {
         let transit = self.sad.by_child(child)?.transit()?;
         let found = transit.recall(sequence?)?;
-        transit.note_hop(found.ttl, now);
+        if transit.note_hop(found.ttl, now) {
+            self.events.push(Event::Hops { child, hops: found.ttl });
+        }
         Some(found)
+    }
+
+    /// Whether one more sender may be told of a router on the way of an SA.
+    fn may_reveal(&mut self, child: adit_db::ChildSaId, now: Instant) -> bool {
+        let transit = self.sad.by_child(child).and_then(OutboundSa::transit);
+        transit.is_some_and(|it| it.told.spend(TOLD_PER_SECOND, TOLD_INTERVAL, now))
     }
 
     /// Tells the sender of a packet of which router its outer packet came to.
@@ -235,10 +305,16 @@ fn shown_as(router: IpAddr, is_ipv4: bool) -> IpAddr {
 const HEAD_LEN: usize = 80;
 /// Packets that are remembered of an SA.
 const RECENT_MAX: usize = 64;
-/// Packets with fewer hops left are those of who traces a path; as many as the usual tools try, and one.
-const HOPS_MAX: u8 = 32;
-/// For how long routers count as hops since one was heard of.
+/// Packets with no more hops left are those of who traces a path, and one more than the usual tools try.
+const HOPS_MAX: u8 = 31;
+/// For how long routers count as hops since one was heard of, whoever traces, and for how much longer.
 const HOPS_AGE: Duration = Duration::from_secs(600);
+const HOPS_GRACE: Duration = Duration::from_secs(2);
+/// After how long other threads are told once more that routers are where they were.
+const HOPS_TOLD_AGAIN: Duration = Duration::from_secs(60);
+/// Dummies that look for routers at a time. More follow if one of the last so many has found one.
+const STEP: u8 = 8;
+const FAR: u8 = 4;
 /// Senders who are told at once about packets of one SA, and from one to the next.
 const TOLD_PER_SECOND: u32 = 10;
 const TOLD_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,10 +1,12 @@
 //! What gateways tell each other about a child SA, as the data of a notify: the same in both versions of
 //! IKE (RFC 7296 §3.10, RFC 2408 §3.14).
 //!
-//! | notify, private use | data |
-//! |---|---|
-//! | ADIT_ICMP_ERROR, 40972 | an IPv4 or IPv6 packet with the error, at most 1,280 octets |
-//! | ADIT_LARGEST_FRAGMENT, 40973 | octets of the largest fragment (2) |
+//! | notify, private use | IKEv2 | IKEv1 | data |
+//! |---|---|---|---|
+//! | ADIT_ICMP_ERROR | 40972 | 33000 | an IPv4 or IPv6 packet with the error, at most 1,280 octets |
+//! | ADIT_LARGEST_FRAGMENT | 40973 | 33001 | octets of the largest fragment (2) |
+//!
+//! The private ranges of the two do not meet, so each has numbers of its own; here they are IKEv2's.
 
 use std::borrow::Cow;
 

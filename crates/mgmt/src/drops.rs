@@ -53,6 +53,7 @@ pub fn is_fault(reason: &str) -> bool {
         reason,
         "dummy"
             | "icmp_refused"
+            | "link_local_multicast"
             | "no_policy"
             | "no_sa"
             | "policy_discard"

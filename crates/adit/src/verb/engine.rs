@@ -3,15 +3,22 @@
 use adit_mgmt::api::{EngineHalf, EngineIke, EngineReport, EngineTcp, IkeThread};
 
 use crate::screen::{Paint, Style};
-use crate::table::fact;
+use crate::table::{LABEL_COLUMNS, fact_in};
 use crate::verb::icmp;
 use crate::words::{clean, grouped, octets};
 
 /// Both directions and IKE, one below the other.
 pub(crate) fn text(report: &EngineReport, paint: Paint) -> String {
     let halves = [("outbound", &report.outbound), ("inbound", &report.inbound)];
-    let lines = halves.iter().flat_map(|(name, half)| half_lines(name, half, paint));
-    let lines = lines.chain(ike_lines(&report.ike, paint));
+    let names = halves.iter().flat_map(|(_, half)| &half.paths).map(|path| clean(&path.name));
+    let widest = names.map(|name| name.chars().count().saturating_add(GAP)).max();
+    let columns = LABEL_COLUMNS.max(widest.unwrap_or(0));
+    let fact = |label: &str, value: &str| fact_in(paint, columns, label, value);
+    let title = |name: &str| paint.with(Style::Bold, name).to_string();
+    let lines = halves
+        .iter()
+        .flat_map(|(name, half)| std::iter::once(title(name)).chain(half_lines(half, fact)));
+    let lines = lines.chain(std::iter::once(title("ike"))).chain(ike_lines(&report.ike, fact));
     let halves: String = lines.map(|line| line + "\n").collect();
     let icmp = match report.icmp.is_empty() {
         true => "  as by default everywhere; `adit explain icmp` has the table\n".to_owned(),
@@ -20,13 +27,13 @@ pub(crate) fn text(report: &EngineReport, paint: Paint) -> String {
     format!("{halves}{}\n{icmp}", paint.with(Style::Bold, "icmp"))
 }
 
-fn half_lines(name: &str, half: &EngineHalf, paint: Paint) -> Vec<String> {
-    let mut lines = vec![paint.with(Style::Bold, name).to_string()];
+fn half_lines(half: &EngineHalf, fact: impl Fn(&str, &str) -> String) -> Vec<String> {
+    let mut lines = Vec::new();
     for path in &half.paths {
         let state = if path.on { "on" } else { "off" };
         let reason = path.reason.as_ref().map(|reason| format!("   ({})", clean(reason)));
         let value = format!("{state}{}", reason.unwrap_or_default());
-        lines.push(fact(paint, &clean(&path.name), &value));
+        lines.push(fact(&clean(&path.name), &value));
     }
     let calls = half.calls();
     let by_kind = format!(
@@ -40,22 +47,22 @@ fn half_lines(name: &str, half: &EngineHalf, paint: Paint) -> Vec<String> {
     );
     let in_one = format!("{} of several packets", grouped(half.super_packets));
     let spun = format!("{}, {} of them in time", grouped(half.spins), grouped(half.spins_paid));
-    lines.push(fact(paint, "threads", &grouped(half.threads)));
-    lines.push(fact(paint, "packets", &grouped(half.packets)));
-    lines.push(fact(paint, "in one", &in_one));
-    lines.push(fact(paint, "calls", &by_kind));
-    lines.push(fact(paint, "spun", &spun));
+    lines.push(fact("threads", &grouped(half.threads)));
+    lines.push(fact("packets", &grouped(half.packets)));
+    lines.push(fact("in one", &in_one));
+    lines.push(fact("calls", &by_kind));
+    lines.push(fact("spun", &spun));
     let peers = format!(
         "{} sockets of one peer, {} complaints of the network",
         grouped(half.connected),
         grouped(half.complaints)
     );
-    lines.push(fact(paint, "connected", &peers));
-    lines.push(fact(paint, "memory", &octets(half.memory_octets)));
+    lines.push(fact("connected", &peers));
+    lines.push(fact("memory", &octets(half.memory_octets)));
     lines
 }
 
-fn ike_lines(ike: &EngineIke, paint: Paint) -> Vec<String> {
+fn ike_lines(ike: &EngineIke, fact: impl Fn(&str, &str) -> String) -> Vec<String> {
     let each = ike.threads.iter().map(|thread| {
         let IkeThread { established, half_open, leaving } = *thread;
         let [established, half_open, leaving] = [established, half_open, leaving].map(grouped);
@@ -64,13 +71,15 @@ fn ike_lines(ike: &EngineIke, paint: Paint) -> Vec<String> {
     let each: Vec<String> = each.collect();
     let count = u64::try_from(each.len()).unwrap_or(u64::MAX);
     vec![
-        paint.with(Style::Bold, "ike").to_string(),
-        fact(paint, "threads", &grouped(count)),
-        fact(paint, "IKE SAs", &each.join("\n")),
-        fact(paint, "dropped", &grouped(ike.dropped)),
-        fact(paint, "TCP", &tcp_words(&ike.tcp)),
+        fact("threads", &grouped(count)),
+        fact("IKE SAs", &each.join("\n")),
+        fact("dropped", &grouped(ike.dropped)),
+        fact("TCP", &tcp_words(&ike.tcp)),
     ]
 }
+
+/// Spaces behind the longest label.
+const GAP: usize = 2;
 
 /// Connections of RFC 9329, and what became of others.
 fn tcp_words(tcp: &EngineTcp) -> String {
@@ -165,6 +174,18 @@ mod tests {
         icmp
           as by default everywhere; `adit explain icmp` has the table
         ");
+    }
+
+    /// A label that is longer than others moves all values, so that none stands in it.
+    #[test]
+    fn values_stand_below_each_other_behind_the_longest_label() {
+        let mut report = EngineReport::default();
+        report.outbound.paths =
+            vec![EnginePath::new("UDP GSO", None), EnginePath::new("UDP connected", None)];
+        let shown = text(&report, Paint::PLAIN);
+        assert!(shown.contains("\n  UDP GSO        on\n  UDP connected  on\n"), "{shown}");
+        assert!(shown.contains("\n  threads        0\n"), "{shown}");
+        assert!(shown.contains("\n                 read 0, write 0"), "{shown}");
     }
 
     #[test]

@@ -95,6 +95,13 @@ pub enum OutboundCommand {
         /// What it says.
         message: PathMessage,
     },
+    /// Another thread has heard of so many routers between the gateways of an SA.
+    Hops {
+        /// The SA.
+        child: ChildSaId,
+        /// How many.
+        hops: u8,
+    },
     /// Forgets what is known of the path of an SA beyond its first link and what the operator says, and
     /// finds it out anew.
     ForgetPath {
@@ -127,6 +134,11 @@ impl Outbound {
                 self.report_by_ike(child, largest);
             }
             OutboundCommand::ForgetPath { child } => self.forget_path(child, now),
+            OutboundCommand::Hops { child, hops } => {
+                if let Some(transit) = self.sad.by_child(child).and_then(OutboundSa::transit) {
+                    transit.note_hop(hops, now);
+                }
+            }
             OutboundCommand::Notice { child, notice } => self.handle_notice(child, &notice, now),
             OutboundCommand::BadSpi { us, peer, quoted } => {
                 self.handle_bad_spi(&Outer { us, peer, quoted }, now);

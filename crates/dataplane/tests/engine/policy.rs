@@ -53,6 +53,88 @@ fn policies_decide() {
     assert_eq!(engine.report().drops.total(), 3);
 }
 
+/// RFC 2409 §5.5: a responder has the SA and may not send on it before the third message. The answer to the
+/// first packet waits for that, goes out once, and asks for no SA beside the one that is on its way.
+#[test]
+fn what_waits_for_the_peers_last_word_asks_for_no_other_sa() {
+    let now = start();
+    let later = |ms| now + Duration::from_millis(ms);
+    let mut engine = protecting_engine(now);
+    let asked = |engine: &mut Outbound| {
+        let events = std::iter::from_fn(|| engine.poll_event());
+        events.filter(|event| matches!(event, Event::Acquire { .. })).count()
+    };
+    let packet = || buffer(&udp_packet(false, 0, 100));
+    let options = Options::default();
+    engine.handle_command(options.left_half(now, false), now);
+    assert_eq!(seal(&mut engine, &mut packet(), later(1)), Verdict::Held);
+    assert_eq!(asked(&mut engine), 0);
+    engine.handle_command(OutboundCommand::Activate { child: CHILD }, later(2));
+    let sealed: Vec<_> = std::iter::from_fn(|| engine.poll_packet()).collect();
+    assert_eq!(sealed.len(), 1);
+    assert_eq!(seal(&mut engine, &mut packet(), later(3)), Verdict::Send);
+
+    // The word was lost with the peer that should have said it: somebody has to ask.
+    let mut engine = protecting_engine(now);
+    engine.handle_command(options.left_half(now, false), now);
+    assert_eq!(seal(&mut engine, &mut packet(), later(1_999)), Verdict::Held);
+    assert_eq!(asked(&mut engine), 0);
+    assert_eq!(seal(&mut engine, &mut packet(), later(2_000)), Verdict::Held);
+    assert_eq!(asked(&mut engine), 1);
+
+    // Nor is it waited for once it is gone, or by a packet that it would not carry.
+    for gone in [true, false] {
+        let mut engine = protecting_engine(now);
+        let ts = if gone { ts(&["10.2.0.0/16"]) } else { ts(&["10.2.9.0/24"]) };
+        let narrow = Options { right_ts: ts, ..Options::default() };
+        engine.handle_command(narrow.left_half(now, false), now);
+        if gone {
+            engine.handle_command(OutboundCommand::Remove { child: CHILD }, now);
+        }
+        assert_eq!(seal(&mut engine, &mut packet(), later(1)), Verdict::Held);
+        assert_eq!(asked(&mut engine), 1);
+    }
+}
+
+/// What kernels say to the link of any interface (MLD reports, router solicitations, IGMP) is told apart from
+/// packets that a tunnel lacks a network for; where a policy takes all it goes as any packet.
+#[test]
+fn what_is_for_one_link_is_a_reason_of_its_own() {
+    let now = start();
+    let verdict = |engine: &mut Outbound, dst: &str| {
+        let src = if dst.contains(':') { "fe80::1" } else { "10.1.0.5" };
+        seal(engine, &mut buffer(&packet_between(src, dst, 0, 60)), now)
+    };
+    let harmless = Verdict::Drop(DropReason::LinkLocalMulticast);
+    let unknown = Verdict::Drop(DropReason::NoPolicy);
+    for (dst, expected) in [
+        ("ff02::16", harmless),
+        ("ff02::2", harmless),
+        ("ff01::1", harmless),
+        ("ff32::1", harmless),
+        ("ff05::2", unknown),
+        ("fe80::2", unknown),
+        ("224.0.0.22", harmless),
+        ("224.0.0.251", harmless),
+        ("224.0.1.1", unknown),
+        ("239.255.255.250", unknown),
+    ] {
+        let mut engine = protecting_engine(now);
+        assert_eq!(verdict(&mut engine, dst), expected, "{dst}");
+        assert_eq!(engine.report().drops.total(), 1);
+    }
+    let all = SpdEntry {
+        local: ts(&["0.0.0.0/0", "::/0"]),
+        remote: ts(&["0.0.0.0/0", "::/0"]),
+        action: Action::Discard,
+    };
+    let mut engine = Outbound::new();
+    let spd = Arc::new(Spd::new(vec![all]).unwrap());
+    engine.handle_command(OutboundCommand::SetPolicies(spd), now);
+    let discarded = Verdict::Drop(DropReason::PolicyDiscard);
+    assert_eq!(verdict(&mut engine, "ff02::16"), discarded);
+}
+
 /// A hub forwards from tunnel to tunnel through one TUN, and its kernel tells the sender of a
 /// shorter way, which is none.
 #[test]

@@ -3,13 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_dataplane::{Complaint, OpenVerdict, Outbound, OutboundCommand, OutboundSa, Verdict};
-use adit_db::{Aggfrag, IcmpRules, Mode, Transit};
+use adit_dataplane::{
+    Complaint, DropReason, Event, OpenVerdict, Outbound, OutboundCommand, OutboundSa, Verdict,
+};
+use adit_db::{Aggfrag, Encapsulation, IcmpRules, Mode, Transit};
 use adit_wire::PacketBuf;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::{IcmpError, IcmpReport, IpPacket, set_ttl};
 
-use crate::fixtures::{Options, POLICY, Tunnel, buffer, protecting_spd, seal, start, udp_packet};
+use crate::fixtures::{
+    Options, POLICY, Tunnel, buffer, copy, protecting_spd, seal, start, udp_packet,
+};
 use crate::nesting::two_levels_with;
 
 const ROUTER: &str = "203.0.113.9";
@@ -133,8 +137,8 @@ fn routers_are_hidden_by_default() {
         let mut tunnel = options.tunnel();
         let packet = sealed(&mut tunnel.left, &dying(false, 1), tunnel.now);
         assert!(!packet.meta.whole, "it lives as long as it needs");
-        let seen = Options { icmp: revealing(), ..options }.tunnel().left;
-        let outer = sealed(&mut { seen }, &dying(false, 1), tunnel.now);
+        let mut seen = Options { icmp: revealing(), ..options }.tunnel().left;
+        let outer = seen.poll_packet().unwrap();
         let message = expired(outer.data());
         // No more than a reason to ask the peer whether it is there.
         assert_eq!(tunnel.left.handle_icmp(&message, tunnel.now), Complaint::Prompted);
@@ -157,10 +161,80 @@ fn known_routers_are_hops_that_the_inner_packet_pays_for() {
         assert_eq!(hops(&mut tunnel, &dying(true, 5)), (5, 3));
         // Those that end outside are told of as they are.
         assert_eq!(hops(&mut tunnel, &dying(false, 2)), (2, 2));
-        // The path may be another when nobody has been heard of for long.
+        // The path may be another when nobody has been heard of for long, and nobody answers who traces now.
         tunnel.now += Duration::from_secs(601);
+        assert_eq!(hops(&mut tunnel, &dying(false, 3)), (3, 1));
+        tunnel.now += Duration::from_secs(2);
         assert_eq!(hops(&mut tunnel, &dying(false, 3)), (3, 3));
     }
+}
+
+/// The hops of the dummy packets that look for routers; of those with at most so many a router says that they
+/// have none left.
+fn explored(engine: &mut Outbound, routers: u8, now: std::time::Instant) -> Vec<u8> {
+    let mut seen = Vec::new();
+    while let Some(packet) = engine.poll_packet() {
+        assert!(packet.meta.whole);
+        let outer = IpPacket::read(packet.data()).unwrap();
+        assert!(outer.has_good_checksum());
+        seen.push(outer.ttl());
+        if outer.ttl() <= routers {
+            let message = expired(packet.data());
+            assert_eq!(engine.handle_icmp(&message, now), Complaint::Explored);
+        }
+    }
+    assert!(engine.poll_answer().is_none(), "nobody has asked");
+    seen
+}
+
+/// How many routers there are is known before anybody asks: the far gateway is on the path for who sends
+/// packets of all hops at once, whatever is inside and outside.
+#[test]
+fn an_sa_looks_for_routers_before_anybody_traces() {
+    for options in every_way() {
+        let mut tunnel = options.tunnel();
+        assert_eq!(explored(&mut tunnel.left, 2, tunnel.now), Vec::from_iter(1..=8));
+        let seen: Vec<_> = (1..=5).map(|ttl| hops(&mut tunnel, &dying(false, ttl))).collect();
+        assert_eq!(seen, [(1, 1), (2, 2), (3, 1), (4, 2), (5, 3)]);
+        // The next trace may be hours away.
+        tunnel.now += Duration::from_secs(7_200);
+        let seen: Vec<_> = (1..=5).map(|ttl| hops(&mut tunnel, &dying(true, ttl))).collect();
+        assert_eq!(seen, [(1, 1), (2, 2), (3, 1), (4, 2), (5, 3)]);
+        assert!(tunnel.left.poll_packet().is_none());
+    }
+}
+
+/// As many dummy packets go out as the path is long, and never more than who traces it has hops; where the
+/// peer is elsewhere they do again.
+#[test]
+fn a_long_path_is_looked_at_step_by_step() {
+    let mut tunnel = Options { icmp: revealing(), ..Options::default() }.tunnel();
+    assert_eq!(explored(&mut tunnel.left, 9, tunnel.now), Vec::from_iter(1..=16));
+    assert_eq!(hops(&mut tunnel, &dying(false, 10)), (10, 1));
+
+    let (local, _) = Options::default().ends;
+    let moved = |remote: &str| OutboundCommand::UpdatePeer {
+        child: crate::fixtures::CHILD,
+        encap: Encapsulation { udp: true, tcp: false, local, remote: remote.parse().unwrap() },
+    };
+    tunnel.left.handle_command(moved("203.0.113.77:4500"), tunnel.now);
+    assert_eq!(explored(&mut tunnel.left, 200, tunnel.now), Vec::from_iter(1..=31));
+    // Another port is no other path.
+    tunnel.left.handle_command(moved("203.0.113.77:4501"), tunnel.now);
+    assert!(explored(&mut tunnel.left, 200, tunnel.now).is_empty());
+    tunnel.left.handle_command(moved("203.0.113.78:4500"), tunnel.now);
+    assert_eq!(explored(&mut tunnel.left, 0, tunnel.now), Vec::from_iter(1..=8));
+    assert_eq!(hops(&mut tunnel, &dying(false, 10)), (10, 10), "nobody was found there");
+}
+
+/// The peer opens such a packet as any dummy, and an SA that hides routers sends none.
+#[test]
+fn looking_for_routers_costs_the_peer_a_dummy() {
+    let mut tunnel = Options { icmp: revealing(), ..Options::default() }.tunnel();
+    let packet = tunnel.left.poll_packet().unwrap();
+    let mut packet = arrived(&packet);
+    assert_eq!(tunnel.open(&mut packet), OpenVerdict::Drop(DropReason::Dummy));
+    assert!(Options::default().tunnel().left.poll_packet().is_none());
 }
 
 /// Only who traces a path has few hops left: everything else goes as ever.
@@ -260,6 +334,7 @@ fn nobody_is_told_about_an_error() {
 fn what_shares_a_packet_has_no_hops() {
     let shared = Options { aggfrag: Some(Aggfrag::default()), ..Options::default() };
     let mut tunnel = Options { icmp: revealing(), ..shared }.tunnel();
+    assert!(tunnel.left.poll_packet().is_none(), "nor does it look for routers");
     let mut packet = buffer(&dying(false, 1));
     assert_eq!(tunnel.seal(&mut packet), Verdict::Held);
     assert!(tunnel.left.flush().iter().all(|packet| !packet.meta.whole));
@@ -296,6 +371,26 @@ fn the_thread_that_has_sent_a_packet_tells_its_sender() {
     assert_eq!(threads[0].handle_icmp(&message, now), Complaint::Elsewhere);
     assert_eq!(threads[1].handle_icmp(&message, now), Complaint::Revealed);
     assert!(answer(&mut threads[0]).is_none() && answer(&mut threads[1]).is_some());
+
+    // One thread looks for routers, and all know how many there are.
+    assert!(explored(&mut threads[1], 0, now).is_empty());
+    assert_eq!(explored(&mut threads[0], 2, now), Vec::from_iter(1..=8));
+    let told: Vec<_> = std::iter::from_fn(|| threads[0].poll_event())
+        .filter_map(|event| {
+            let Event::Hops { child, hops } = event else { return None };
+            Some((child, hops))
+        })
+        .collect();
+    let child = crate::fixtures::CHILD;
+    assert_eq!(told, [(child, 1), (child, 2)]);
+    for (child, hops) in told {
+        threads[1].handle_command(OutboundCommand::Hops { child, hops }, now);
+    }
+    let packet = arrived(&sealed(&mut threads[1], &dying(false, 3), now));
+    let mut packet = copy(&packet);
+    let mut far = options.tunnel();
+    assert_eq!(far.open(&mut packet), OpenVerdict::Deliver);
+    assert_eq!(IpPacket::read(packet.data()).unwrap().ttl(), 1);
 }
 
 /// A router on the way of the outer of two tunnels is shown to who has sent the packet in the inner one.

@@ -82,7 +82,7 @@ impl Notices {
         self.told = number;
         let (kind, said) = gateway_notice::written(notice);
         let data = [&number.to_be_bytes()[..], &said].concat();
-        let kind = NotifyType(kind.0);
+        let Some((kind, _)) = KINDS.into_iter().find(|(_, of_v2)| *of_v2 == kind) else { return };
         informational::tell(kind, child.protocol, child.spi_in, &data, core, cx);
     }
 
@@ -105,7 +105,8 @@ impl Notices {
     ) -> Option<(ChildSaId, GatewayNotice)> {
         let (number, said) = notify.data.split_first_chunk::<4>()?;
         let number = u32::from_be_bytes(*number);
-        let notice = gateway_notice::read(AnyNotifyType(notify.kind.0), said)?;
+        let (_, kind) = KINDS.into_iter().find(|(kind, _)| *kind == notify.kind)?;
+        let notice = gateway_notice::read(kind, said)?;
         let (protocol, spi) = (ProtocolId(notify.protocol.0), Spi::from_field(notify.spi)?);
         let is_meant = |child: &&Child| (child.protocol, child.spi_out) == (protocol, spi);
         let child = children.iter().find(is_meant)?;
@@ -116,6 +117,12 @@ impl Notices {
         Some((child.id, notice))
     }
 }
+
+/// The notices, as IKEv1 and as IKEv2 number them.
+const KINDS: [(NotifyType, AnyNotifyType); 2] = [
+    (NotifyType::ADIT_ICMP_ERROR, AnyNotifyType::ADIT_ICMP_ERROR),
+    (NotifyType::ADIT_LARGEST_FRAGMENT, AnyNotifyType::ADIT_LARGEST_FRAGMENT),
+];
 
 /// Notices that go out in a second; a packet engine makes as many about one SA.
 const PER_SECOND_MAX: u32 = 10;

@@ -12,6 +12,9 @@
 //! initiator takes and sends packets with the third message, but where the child replaces another it
 //! goes on with that until something comes in on the new one.
 //!
+//! Each end hands its child to the packet engine before it says the word that lets the other send: who has to
+//! bring routes and policies into place for it can have the message wait for them.
+//!
 //! A peer that sets the commit bit says by CONNECTED when it is ready for packets (RFC 2408 §3.1): in an
 //! Informational exchange, or in one more message of the quick mode, as Windows does. That is waited for, and
 //! not for long: what comes in on the child, or a little time, says as much. We never set the bit.
@@ -224,7 +227,6 @@ impl QuickMode {
         let hash = keys.hash_3(self.message_id, &nonces);
         let mut iv = next_iv;
         let message = sealed(core, self.message_id, &hash, ChainBuilder::new(), &mut iv)?;
-        core.transmit(&message, cx);
         let sa = (choice.protection.protocol(), choice.spi_out);
         let (limits, news) = heard(&received.notifies, sa, &choice.limits, core);
         let path_probe = agree_on_probes(received, &asked.config, core);
@@ -246,6 +248,7 @@ impl QuickMode {
         };
         let mut child = agreed.install(&core.connection, &asked.config, core, cx)?;
         child.heed(news);
+        core.transmit(&message, cx);
         self.iv = iv;
         self.child = Some(child.id);
         self.sent = None;
@@ -294,7 +297,6 @@ impl QuickMode {
         let hash = keys.hash_2(*message_id, &nonces.initiator, covered.octets());
         let mut iv = request.iv.clone();
         let octets = sealed(core, *message_id, &hash, covered, &mut iv)?;
-        core.transmit(&octets, cx);
         let agreed = Negotiated {
             role: Role::Responder,
             own,
@@ -311,6 +313,7 @@ impl QuickMode {
             nonces: &nonces,
         };
         let child = agreed.install(&core.connection, config, core, cx)?;
+        core.transmit(&octets, cx);
         let quick = Self {
             message_id: *message_id,
             iv,

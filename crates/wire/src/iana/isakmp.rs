@@ -59,7 +59,8 @@ registry! {
 
 registry! {
     /// Notify message type (RFC 2408 §3.14.1, RFC 2407 §4.6.3, RFC 3706 §5.3). Below 16384 it reports
-    /// an error. Ours are those of IKEv2, and go to nobody but peers with our vendor ID.
+    /// an error. Ours are out of the private range for status, 32768 to 40959, and go to nobody but peers
+    /// with our vendor ID; IKEv2 has numbers of its own for the same.
     pub struct NotifyType(u16) {
         INVALID_PAYLOAD_TYPE = 1, "INVALID-PAYLOAD-TYPE";
         DOI_NOT_SUPPORTED = 2, "DOI-NOT-SUPPORTED";
@@ -95,11 +96,11 @@ registry! {
         RESPONDER_LIFETIME = 24576, "RESPONDER-LIFETIME";
         REPLAY_STATUS = 24577, "REPLAY-STATUS";
         INITIAL_CONTACT = 24578, "INITIAL-CONTACT";
+        ADIT_ICMP_ERROR = 33000, "ADIT_ICMP_ERROR";
+        ADIT_LARGEST_FRAGMENT = 33001, "ADIT_LARGEST_FRAGMENT";
+        ADIT_PATH_PROBE = 33002, "ADIT_PATH_PROBE";
         R_U_THERE = 36136, "R-U-THERE";
         R_U_THERE_ACK = 36137, "R-U-THERE-ACK";
-        ADIT_PATH_PROBE = 40967, "ADIT_PATH_PROBE";
-        ADIT_ICMP_ERROR = 40972, "ADIT_ICMP_ERROR";
-        ADIT_LARGEST_FRAGMENT = 40973, "ADIT_LARGEST_FRAGMENT";
     }
 }
 

@@ -93,10 +93,6 @@ const TOOLS: [(&str, &str); 8] = [
     ("mtr, TCP", "mtr -n -r -T -P 80 -c 1 -i 0.2 -G 1 -m 8 -a SOURCE TARGET"),
 ];
 
-/// How many routers are outside is known once they have shown themselves: who sends all packets at once sees
-/// the far gateway from the second time on.
-const ALONE: &str = "traceroute -n -N 1 -I -q 1 -w 1 -m 8 -s SOURCE TARGET";
-
 /// Tools of a short look: those of `mtr` take seconds.
 const QUICK: [&str; 5] =
     ["ping", "tracepath", "traceroute, ICMP", "traceroute, UDP", "traceroute, TCP"];
@@ -117,12 +113,6 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
             Ok("up".to_owned())
         });
         let Some(_ends) = ends else { continue };
-        if between == Between::Revealed {
-            let [(whence, v6, wanted), _] = REVEALED;
-            cells.check("traceroute, one packet at a time, one tunnel that reveals", || {
-                listed(&net, ALONE, (whence, v6), wanted)
-            });
-        }
         for (whence, v6, wanted) in between.listings().iter().copied() {
             if between == Between::Revealed {
                 // An SA passes on ten messages of routers in a second, and these tools are faster.

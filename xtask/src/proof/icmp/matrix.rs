@@ -65,11 +65,26 @@ pub(super) fn measure(effort: &Effort) -> anyhow::Result<Finding> {
     let net = Net::new(false)?;
     net.prove()?;
     let mut cells = Cells::default();
+    let mut recovery = None;
     for (shape, path) in combinations(effort.quick) {
         let name = format!("{}, {}", shape.name(), path.name());
-        cells.run(&name, || cell(&net, shape, path));
+        cells.run(&name, || {
+            let found = cell(&net, shape, path)?;
+            recovery = recovery.max(path.is_hole().then_some(found.pause));
+            Ok(found)
+        });
     }
-    Ok(list([listed, cells.finding(), Finding::pass(left_out(effort.quick))]))
+    let recovered = Finding::pass(recovery.map(recovered).unwrap_or_default());
+    Ok(list([listed, cells.finding(), recovered, Finding::pass(left_out(effort.quick))]))
+}
+
+/// How long nothing came out of a black hole, at most.
+fn recovered(longest: Duration) -> String {
+    format!(
+        "out of every black hole in at most {} ms (aim: under {} s)",
+        longest.as_millis(),
+        RECOVERY_MAX.as_secs()
+    )
 }
 
 /// One of each kind for a short look: both families on either side, both ways, both modes.
@@ -204,6 +219,12 @@ mod tests {
              `shrinks, ICMP allowed` for 12 of 12 shapes, \
              `shrinks, ICMP filtered` for 7 of 12 shapes"
         );
+    }
+
+    #[test]
+    fn the_time_to_recover_is_told_with_its_aim() {
+        let told = "out of every black hole in at most 1234 ms (aim: under 3 s)";
+        assert_eq!(recovered(Duration::from_millis(1_234)), told);
     }
 
     #[test]

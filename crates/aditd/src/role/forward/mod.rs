@@ -108,6 +108,7 @@ fn tell_ike(ike: &CommandSender<ToIke>, event: Event) {
         }
         // Between packet threads.
         Event::PathLearnt { .. }
+        | Event::Hops { .. }
         | Event::PathMessage { .. }
         | Event::Fragments { .. }
         | Event::BadSpi { .. } => {

@@ -196,12 +196,14 @@ impl Running {
                     others.for_each(|to| drop(to.try_send(ToOutbound::Icmp(message.into()))));
                 };
                 outside.receive(&role.routers, engine, clock::now(), elsewhere);
-                self.send_answers();
+                self.send_ready();
             }
             self.keep_time(clock::now());
             while let Some(event) = self.engine.poll_event() {
                 if let Event::PathLearnt { child, mtu, source } = event {
                     self.tell_others(|| OutboundCommand::PathMtu { child, mtu, source });
+                } else if let Event::Hops { child, hops } = event {
+                    self.tell_others(|| OutboundCommand::Hops { child, hops });
                 } else {
                     tell_ike(&self.role.ike, event);
                 }

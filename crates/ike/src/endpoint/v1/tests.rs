@@ -28,6 +28,8 @@ struct Side {
     sent: VecDeque<(Path, Vec<u8>)>,
     children: BTreeMap<ChildSaId, ChildSa>,
     outbound: Vec<ChildSaId>,
+    /// Of each child how many messages stood before it that came of the same input.
+    sent_before: Vec<usize>,
     events: Vec<Event>,
 }
 
@@ -39,6 +41,7 @@ impl Side {
             sent: VecDeque::new(),
             children: BTreeMap::new(),
             outbound: Vec::new(),
+            sent_before: Vec::new(),
             events: Vec::new(),
         };
         side.command(Command::Load(Arc::new(connection)), now);
@@ -73,6 +76,7 @@ impl Side {
                 }
                 Output::InstallChild { sa, outbound } => {
                     self.outbound.extend(outbound.then_some(sa.id));
+                    self.sent_before.push(self.sent.len());
                     self.children.insert(sa.id, *sa);
                 }
                 Output::ActivateOutbound(id) => self.outbound.push(id),
@@ -209,6 +213,14 @@ fn notify(kind: NotifyType, protocol: ProtocolId, spi: &[u8], data: &[u8]) -> Ch
     ChainBuilder::new().payload(PayloadType::NOTIFICATION, |w| {
         Notify { doi, protocol, spi, kind, data }.write(w);
     })
+}
+
+/// RFC 2409 §5.5: who has the second message may send, and who has the third. Before either leaves, its sender
+/// has the child in place, with the routes and policies that the answer to the first packet needs.
+#[test]
+fn a_child_is_in_place_before_the_message_that_lets_the_peer_send() {
+    let world = World::up();
+    assert_eq!((&*world.left.sent_before, &*world.right.sent_before), (&[0][..], &[0][..]));
 }
 
 /// Sets the commit bit of quick mode messages, all or those of one length's parity; nobody authenticates

@@ -348,6 +348,7 @@ impl PacketEngine {
                 Event::Audit(_)
                 | Event::PathMtu { .. }
                 | Event::PathLearnt { .. }
+                | Event::Hops { .. }
                 | Event::Fragments { .. } => continue,
             });
         }

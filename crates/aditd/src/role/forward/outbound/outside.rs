@@ -54,6 +54,7 @@ impl Outside {
                     Complaint::Prompted => {
                         debug!(%from, "somebody says that packets do not arrive")
                     }
+                    Complaint::Explored => debug!(%from, "a router is between us and a peer"),
                     Complaint::Revealed => debug!(%from, "a router is shown to who traces a path"),
                     Complaint::Elsewhere => elsewhere(packet.data()),
                     Complaint::Failure { code, is_told } => {
