@@ -11,7 +11,7 @@ use crate::linux::guest::{EXCHANGE, Guest};
 use crate::linux::layer::{Layer, ROOT};
 
 /// All of them.
-pub(super) const CASES: [Case; 7] = [
+pub(super) const CASES: [Case; 8] = [
     case("ours", "we initiate, ESP in UDP", true, ours),
     case("theirs", "they initiate, ESP above IP", false, theirs),
     case("rekey-ours", "we rekey child SA and IKE SA", true, we_rekey),
@@ -24,6 +24,12 @@ pub(super) const CASES: [Case; 7] = [
         ours: "compress = true\n",
         theirs: "  compress=yes\n",
         ..case("ipcomp", "both compress (IPComp)", true, compressed)
+    },
+    Case {
+        version: 1,
+        ours: "compress = true\n",
+        theirs: "  compress=yes\n",
+        ..case("ikev1-ipcomp", "IKEv1: ESP and IPComp in one bundle", true, compressed)
     },
     Case {
         beside: Beside::Ppk,
