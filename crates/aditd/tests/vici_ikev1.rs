@@ -141,3 +141,44 @@ fn a_password_of_another_user_is_refused() {
     };
     assert!(!is_loaded && said.contains("there is no pool \"outside\""), "{said}");
 }
+
+const BUNDLE: &str = r#"
+connections {
+  site {
+    version = 1
+    local_addrs = 192.0.2.HERE
+    remote_addrs = 192.0.2.THERE
+    proposals = aes256-sha256-modp2048
+    local { auth = psk }
+    remote { auth = psk }
+    children { net { local_ts = 10.HERE.0.0/24
+        remote_ts = 10.THERE.0.0/24
+        esp_proposals = aes128-sha256
+        ah_proposals = sha256 } }
+  }
+}
+secrets { ike-1 { secret = "lab-psk-0123456789" } }
+"#;
+
+/// CHECKLIST S10, U16: both lists of a child are AH around ESP, and swanctl shows the two.
+#[test]
+fn swanctl_makes_a_bundle() {
+    let Some(mut pair) = Pair::new("vici-v1-bundle") else { return };
+    pair.berlin.start();
+    pair.oslo.start();
+    let file = |here: &str, there: &str| BUNDLE.replace("THERE", there).replace("HERE", here);
+    if load(&pair.berlin, &file("2", "1")).is_none() {
+        return;
+    }
+    load(&pair.oslo, &file("1", "2"));
+    let up = ["--initiate", "--child", "net", "--timeout", "20"];
+    let said = pair.oslo.swanctl(&up).unwrap();
+    assert!(said.contains("initiate completed successfully"), "{said}");
+    let report = pair.oslo.ping("10.1.0.1", "10.2.0.1", 3);
+    assert_eq!(report.lost(), 0, "{}\n{}", pair.oslo.log(), pair.berlin.log());
+    let raw = pair.oslo.swanctl(&["--list-sas", "--raw"]).unwrap();
+    assert!(
+        raw.contains("protocol=ESP") && raw.contains("ah-integ-alg=HMAC_SHA2_256_128"),
+        "{raw}"
+    );
+}

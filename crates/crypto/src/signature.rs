@@ -281,6 +281,13 @@ impl VerifyingKey {
         UnparsedPublicKey::new(algorithm, &self.octets).verify(message, signature).is_ok()
     }
 
+    /// Whether `signature` is one of `message` by DSA with SHA-256, as certificates have it: Dss-Sig-Value in DER
+    /// (RFC 3279 §2.2.2, RFC 5758 §3.1). Costs some milliseconds; of another kind of key nothing is.
+    pub fn verifies_dsa_certificate(&self, message: &[u8], signature: &[u8]) -> bool {
+        let is_dsa = matches!(self.kind, KeyKind::Dsa(_));
+        is_dsa && dss::verifies_certificate(&self.octets, &crate::sha256(&[message]), signature)
+    }
+
     /// Whether `signature` is one of `message` by ECDSA with the hash that belongs to the curve, the
     /// two numbers one after the other (RFC 4754 §7).
     pub fn verifies_concatenated(&self, message: &[u8], signature: &[u8]) -> bool {

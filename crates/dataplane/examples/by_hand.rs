@@ -19,7 +19,8 @@ use adit_dataplane::{
 };
 use adit_db::{
     Action, ChildKeys, ChildSa, ChildSaId, DfPolicy, DscpPolicy, EcnPolicy, Encapsulation,
-    IcmpRules, IkeSaId, Lifetime, Mode, MtuPolicy, PolicyId, Spd, SpdEntry, Tfc, WindowSize,
+    IcmpRules, IkeSaId, Lifetime, Mode, MtuPolicy, OuterAh, PolicyId, Spd, SpdEntry, Tfc,
+    WindowSize,
 };
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
@@ -47,8 +48,21 @@ struct Job {
     /// Outer addresses.
     from: IpAddr,
     to: IpAddr,
+    /// AH around the ESP of this (RFC 2401 §4.3), under the same number.
+    #[serde(default)]
+    around: Option<Around>,
     /// An IP packet in hexadecimal.
     packet: String,
+}
+
+/// An SA of AH in transport mode.
+#[derive(Debug, Deserialize)]
+struct Around {
+    suite: String,
+    /// Keys in hexadecimal, the salt included.
+    encryption: String,
+    integrity: String,
+    spi: u32,
 }
 
 /// The security protocol.
@@ -151,10 +165,22 @@ impl Job {
         let spd = Spd::new(vec![SpdEntry { local: any(), remote: any(), action }]);
         let spd = Arc::new(spd.map_err(|error| error.to_string())?);
         engine.handle_command(OutboundCommand::SetPolicies(spd), now);
-        let halves = split(&self.child_sa(self.from, self.to)?, PolicyId(0), now);
-        let (_, sa) = halves.map_err(|error| error.to_string())?;
-        let sa = Box::new(sa.with_sequence_after(sequence.saturating_sub(1)));
-        engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
+        let mut child = self.child_sa(self.from, self.to)?;
+        let around = take_outer(&mut child);
+        let over = around.as_ref().map(|(policy, _)| *policy);
+        for (child, policy, over) in around
+            .map(|(policy, outer)| (outer, policy, None))
+            .into_iter()
+            .chain([(child, PolicyId(0), over)])
+        {
+            let (_, sa) = split(&child, policy, now).map_err(|error| error.to_string())?;
+            let sa = sa.with_sequence_after(sequence.saturating_sub(1));
+            let sa = Box::new(match over {
+                Some(over) => sa.over(over),
+                None => sa,
+            });
+            engine.handle_command(OutboundCommand::Install { sa, active: true }, now);
+        }
         let mut packet = buffer(clear);
         let mut verdicts = Vec::new();
         engine.seal_batch(std::slice::from_mut(&mut packet), &mut verdicts, now);
@@ -167,8 +193,17 @@ impl Job {
     fn open(&self) -> Result<Vec<u8>, String> {
         let now = now();
         let mut engine = Inbound::new();
-        let halves = split(&self.child_sa(self.to, self.from)?, PolicyId(0), now);
-        let (sa, _) = halves.map_err(|error| error.to_string())?;
+        let mut child = self.child_sa(self.to, self.from)?;
+        let around = take_outer(&mut child);
+        let (sa, _) = split(&child, PolicyId(0), now).map_err(|error| error.to_string())?;
+        let sa = match &around {
+            Some((policy, _)) => sa.over(*policy, child.encap.local),
+            None => sa,
+        };
+        if let Some((policy, outer)) = &around {
+            let (outer, _) = split(outer, *policy, now).map_err(|error| error.to_string())?;
+            engine.handle_command(InboundCommand::Install(Box::new(outer)));
+        }
         engine.handle_command(InboundCommand::Install(Box::new(sa)));
         let mut open = |mut packet: PacketBuf| {
             let mut verdicts = Vec::new();
@@ -182,7 +217,7 @@ impl Job {
         if self.sequence > u64::from(u32::MAX) {
             // A receiver infers the upper half from what came before (RFC 4303 Appendix A2.1).
             let mut before = self.sealed(&self.clear_packet()?, BEFORE_THE_TURN)?;
-            if before.meta.whole && self.protocol == Protocol::Esp {
+            if before.meta.whole && self.outermost() == Protocol::Esp {
                 let header_len = header_len(before.data())?;
                 assert!(before.pull_front(header_len), "a packet has its header");
             }
@@ -197,7 +232,7 @@ impl Job {
     /// AH covers them, and comes whole.
     fn received(&self, whole: &[u8]) -> Result<PacketBuf, String> {
         let read = IpPacket::read(whole).map_err(|error| error.to_string())?;
-        let expected = match self.protocol {
+        let expected = match self.outermost() {
             Protocol::Ah => IpProtocol::AH,
             Protocol::Esp if self.udp => IpProtocol::UDP,
             Protocol::Esp => IpProtocol::ESP,
@@ -216,7 +251,7 @@ impl Job {
         packet.meta.udp = self.udp;
         packet.meta.local = self.end(self.to);
         packet.meta.remote = self.end(self.from);
-        if self.protocol == Protocol::Ah {
+        if self.outermost() == Protocol::Ah {
             packet.meta.whole = true;
             packet.meta.header_len = 0;
             return Ok(packet);
@@ -225,6 +260,11 @@ impl Job {
             return Err("too short".to_owned());
         }
         Ok(packet)
+    }
+
+    /// What the network sees.
+    fn outermost(&self) -> Protocol {
+        if self.around.is_some() { Protocol::Ah } else { self.protocol }
     }
 
     /// Any packet that the SA may carry.
@@ -266,15 +306,7 @@ impl Job {
     }
 
     fn child_sa(&self, local: IpAddr, remote: IpAddr) -> Result<ChildSa, String> {
-        let suite = protections().find(|one| {
-            let suite = Suite::of(*one);
-            (suite.protocol, suite.word.as_str()) == (self.protocol, self.suite.as_str())
-        });
-        let secret = |text: &str| octets(text).map(Secret::new);
-        let keys = || -> Result<ChildKeys, String> {
-            let (encryption, integrity) = (secret(&self.encryption)?, secret(&self.integrity)?);
-            Ok(ChildKeys { encryption, integrity })
-        };
+        let keys = || keys(&self.encryption, &self.integrity);
         let any = || vec![TrafficSelector::ANY_V4, TrafficSelector::ANY_V6];
         Ok(ChildSa {
             id: ChildSaId(1),
@@ -283,7 +315,7 @@ impl Job {
             child: "net".parse().map_err(|_| "a name")?,
             spi_in: Spi(self.spi),
             spi_out: Spi(self.spi),
-            protection: suite.ok_or_else(|| format!("no suite {}", self.suite))?,
+            protection: protection(self.protocol, &self.suite)?,
             mode: if self.transport { Mode::Transport } else { Mode::Tunnel },
             peer_view: None,
             esn: self.esn,
@@ -309,7 +341,7 @@ impl Job {
             aggfrag: None,
             path_probe: false,
             notices: false,
-            outer: None,
+            outer: self.around.as_ref().map(|around| around.outer(self.esn)).transpose()?,
             rekeys: None,
         })
     }
@@ -317,6 +349,40 @@ impl Job {
     fn end(&self, address: IpAddr) -> SocketAddr {
         SocketAddr::new(address, if self.udp { PORT } else { 0 })
     }
+}
+
+impl Around {
+    fn outer(&self, esn: bool) -> Result<Box<OuterAh>, String> {
+        let keys = || keys(&self.encryption, &self.integrity);
+        Ok(Box::new(OuterAh {
+            id: ChildSaId(2),
+            spi_in: Spi(self.spi),
+            spi_out: Spi(self.spi),
+            protection: protection(Protocol::Ah, &self.suite)?,
+            esn,
+            keys_in: keys()?,
+            keys_out: keys()?,
+        }))
+    }
+}
+
+/// The AH around the ESP of a child SA, and its policy.
+fn take_outer(child: &mut ChildSa) -> Option<(PolicyId, ChildSa)> {
+    let policy = child.outer.as_ref()?.policy();
+    Some((policy, child.take_outer()?))
+}
+
+fn protection(protocol: Protocol, word: &str) -> Result<Protection, String> {
+    let found = protections().find(|one| {
+        let suite = Suite::of(*one);
+        (suite.protocol, suite.word.as_str()) == (protocol, word)
+    });
+    found.ok_or_else(|| format!("no suite {word}"))
+}
+
+fn keys(encryption: &str, integrity: &str) -> Result<ChildKeys, String> {
+    let secret = |text: &str| octets(text).map(Secret::new);
+    Ok(ChildKeys { encryption: secret(encryption)?, integrity: secret(integrity)? })
 }
 
 /// So near to the end of the lower half that a receiver takes the next numbers for those behind it.

@@ -12,7 +12,7 @@ use adit_pki::{Credentials, KemKeyId, Moment};
 use crate::command::{AuthResult, ProofEnd};
 use crate::keymat::Role;
 use crate::output::{AuthJob, AuthJobKind};
-use crate::v1::encryption::{decrypt, trust};
+use crate::v1::encryption::{decrypt, pinned, trust};
 use crate::v2::signature::{self, Proof};
 
 /// What one end signs: `RealMessage | NonceOfTheOther | prf(SK_p, RestOfID) [| IntAuth]`
@@ -129,7 +129,6 @@ impl AuthJob {
             | AuthJobKind::Derive
             | AuthJobKind::SignHash { .. }
             | AuthJobKind::Decapsulate { .. }
-            | AuthJobKind::Decrypt(_)
             | AuthJobKind::Password { .. }
             | AuthJobKind::CheckPassword { .. } => Ok(None),
             AuthJobKind::Verify { auth }
@@ -137,6 +136,9 @@ impl AuthJob {
             | AuthJobKind::VerifyHash { auth } => self.verify(auth, keys),
             AuthJobKind::Trust { certificate } => trust(self, certificate, keys)
                 .map_err(|reason| AuthResult::Distrusted(Box::new(reason))),
+            AuthJobKind::Decrypt(_) => {
+                pinned(self, keys).map_err(|reason| AuthResult::Distrusted(Box::new(reason)))
+            }
         };
         let done = checked.and_then(|theirs| {
             let (result, ours) = match &self.kind {

@@ -293,7 +293,7 @@ pub enum AuthResult {
     Distrusted(Box<Distrust>),
     /// We cannot sign as the connection and the peer want it.
     CannotSign(Box<SignFailure>),
-    /// One of the first three, and it rests on a certificate.
+    /// One of the first three, or messages that were decrypted, and it rests on a certificate.
     Limited(Box<Limited>),
 }
 
@@ -306,6 +306,8 @@ pub struct Limited {
     pub verified: bool,
     /// Our proof.
     pub signed: Option<Proof>,
+    /// The messages, where some were to be decrypted.
+    pub decrypted: Option<Vec<DerivedKey>>,
 }
 
 /// The end of a proof of identity: that of a certificate which it rests on (RFC 4301 §4.4.3.4).
@@ -339,31 +341,32 @@ impl AuthResult {
     /// The same, with what ends it.
     pub(crate) fn until(self, end: Option<ProofEnd>) -> Self {
         let Some(end) = end else { return self };
-        let (verified, signed) = match self {
-            Self::Signed(proof) => (false, Some(proof)),
-            Self::Verified => (true, None),
-            Self::VerifiedAndSigned(proof) => (true, Some(proof)),
+        let (verified, signed, decrypted) = match self {
+            Self::Signed(proof) => (false, Some(proof), None),
+            Self::Verified => (true, None, None),
+            Self::VerifiedAndSigned(proof) => (true, Some(proof), None),
+            Self::Decrypted(messages) => (false, None, Some(messages)),
             Self::Refused
             | Self::Mixed(_)
             | Self::NoSecret
             | Self::Distrusted(_)
             | Self::CannotSign(_)
             | Self::Derived(_)
-            | Self::Decrypted(_)
             | Self::Limited(_) => return self,
         };
-        Self::Limited(Box::new(Limited { end, verified, signed }))
+        Self::Limited(Box::new(Limited { end, verified, signed, decrypted }))
     }
 
     /// The inverse.
     pub(crate) fn split(self) -> (Self, Option<ProofEnd>) {
         let Self::Limited(limited) = self else { return (self, None) };
-        let Limited { end, verified, signed } = *limited;
-        let result = match (verified, signed) {
-            (true, Some(proof)) => Self::VerifiedAndSigned(proof),
-            (true, None) => Self::Verified,
-            (false, Some(proof)) => Self::Signed(proof),
-            (false, None) => Self::Refused,
+        let Limited { end, verified, signed, decrypted } = *limited;
+        let result = match (verified, signed, decrypted) {
+            (true, Some(proof), _) => Self::VerifiedAndSigned(proof),
+            (true, None, _) => Self::Verified,
+            (false, Some(proof), _) => Self::Signed(proof),
+            (false, None, Some(messages)) => Self::Decrypted(messages),
+            (false, None, None) => Self::Refused,
         };
         (result, Some(end))
     }

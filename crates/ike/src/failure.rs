@@ -508,7 +508,7 @@ impl FailureReason {
             Self::UnknownToPeer { .. } | Self::UnknownPeer { .. } | Self::NoConnection => Some(204),
             Self::WrongIdentity { .. } => Some(205),
             Self::NoPpk { .. } => Some(221),
-            Self::NoStaticKem(_) => Some(223),
+            Self::NoStaticKem(_) => Some(225),
             Self::WrongRounds { .. } => Some(222),
             Self::UserRefused { .. } => Some(223),
             Self::NoInnerAddress => Some(303),

@@ -24,6 +24,7 @@ use adit_ike::{
     By, ChildSaState, Command, EndpointConfig, Event, FailureReason, IkeSaState, PacketEvent,
     PeerSoftware,
 };
+use adit_wire::iana::TransformType;
 use adit_wire::iana::doi::GroupId;
 
 use common::{Pair, Peer, connections, reversed};
@@ -115,6 +116,64 @@ fn suites_are_chosen_from_what_both_have() {
         ["aes256gcm16,aes128-sha256", "aes128-sha256"],
     );
     up_with(mixed).assert_one_tunnel();
+}
+
+/// CHECKLIST T03: each algorithm of phase 1 that has a number and that anybody has, by name: alone in the offer, and
+/// so it is what both have.
+#[test]
+fn each_algorithm_of_ikev1_makes_a_tunnel() {
+    const CIPHERS: [&str; 12] = [
+        "des",
+        "3des",
+        "blowfish128",
+        "blowfish192",
+        "blowfish256",
+        "cast128",
+        "aes128",
+        "aes192",
+        "aes256",
+        "camellia128",
+        "camellia192",
+        "camellia256",
+    ];
+    const HASHES: [&str; 5] = ["md5", "sha1", "sha256", "sha384", "sha512"];
+    // 1, 2, 5, 14 to 18, 19 to 21, 22 to 24.
+    const GROUPS: [&str; 14] = [
+        "modp768",
+        "modp1024",
+        "modp1536",
+        "modp2048",
+        "modp3072",
+        "modp4096",
+        "modp6144",
+        "modp8192",
+        "ecp256",
+        "ecp384",
+        "ecp521",
+        "modp1024s160",
+        "modp2048s224",
+        "modp2048s256",
+    ];
+    let ciphers = CIPHERS.map(|cipher| format!("{cipher}-sha1-ecp256"));
+    let hashes = HASHES.map(|hash| format!("aes128-{hash}-ecp256"));
+    let groups = GROUPS.map(|group| format!("aes128-sha1-{group}"));
+    for ike in ciphers.iter().chain(&hashes).chain(&groups) {
+        let pair = up_with(with_suites([ike.as_str(); 2], ["aes128-sha1"; 2]));
+        pair.assert_one_tunnel();
+        let asked = ProposalSpec::ike_list(ike).unwrap();
+        for own in &pair.left.established()[0].suite {
+            let is_asked = asked[0].of_kind(own.kind).any(|one| one == *own);
+            assert!(is_asked || own.kind == TransformType::PRF, "{ike}: {own:?}");
+        }
+    }
+    // Those of phase 2.
+    for cipher in CIPHERS.into_iter().chain(["null"]) {
+        let esp = format!("{cipher}-sha1");
+        let pair = up_with(with_suites(["aes128-sha1-ecp256"; 2], [esp.as_str(); 2]));
+        pair.assert_one_tunnel();
+        let child = pair.left.children.values().next().unwrap();
+        assert_eq!(child.protection.to_string(), esp);
+    }
 }
 
 /// CHECKLIST T13: initiation from either side, and from both at once, leaves one tunnel.

@@ -52,6 +52,11 @@ pub fn read_algorithm(octets: &[u8]) -> Result<SignatureScheme, PkiError> {
     Ok(scheme)
 }
 
+/// Whether an AlgorithmIdentifier is that of DSA with SHA-256, which has no parameters (RFC 5758 §3.1).
+pub(crate) fn is_dsa_sha256(octets: &[u8]) -> bool {
+    octets == element(SEQUENCE, &oid_element(oid::DSA_SHA256))
+}
+
 fn scheme_of(name: &[u8]) -> Option<SignatureScheme> {
     SignatureScheme::ALL.into_iter().find(|scheme| match scheme {
         SignatureScheme::RsaPkcs1(hash) => rsa_oid(*hash) == name,

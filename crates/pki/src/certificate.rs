@@ -24,6 +24,8 @@ pub struct Certificate {
     /// Where the part that is signed stands in `der`.
     signed: Range<usize>,
     scheme: Option<SignatureScheme>,
+    /// By DSA with SHA-256: no scheme of IKE, and so none of those.
+    is_signed_by_dsa: bool,
     signature: Box<[u8]>,
     serial: Box<[u8]>,
     issuer: Box<[u8]>,
@@ -107,6 +109,7 @@ impl Certificate {
         Ok(Self {
             signed: place(der, signed).ok_or(PkiError::Malformed("certificate"))?,
             scheme: algorithm::read_algorithm(outer_algorithm).ok(),
+            is_signed_by_dsa: algorithm::is_dsa_sha256(outer_algorithm),
             der: der.into(),
             signature,
             serial,
@@ -188,6 +191,10 @@ impl Certificate {
 
     pub(crate) fn scheme(&self) -> Option<SignatureScheme> {
         self.scheme
+    }
+
+    pub(crate) fn is_signed_by_dsa(&self) -> bool {
+        self.is_signed_by_dsa
     }
 
     pub(crate) fn signed(&self) -> &[u8] {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use adit_crypto::{SignatureHash, SignatureScheme};
+use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
 
 use crate::{Certificate, Moment, name};
 
@@ -13,6 +13,9 @@ pub const CHAIN_MAX: usize = 8;
 /// Signatures that are checked for one path: each costs time, and the peer chose what to send. The longest
 /// path takes one more than [`CHAIN_MAX`], and one may be of a namesake.
 const SIGNATURES_MAX: usize = CHAIN_MAX + 2;
+
+/// Bits of the modulus of a DSA key that others are believed by: as many as of RSA.
+const DSA_BITS_MIN: u32 = 2_048;
 
 /// Why a certificate, or what was signed with its key, is not believed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -143,7 +146,8 @@ impl<'a> Search<'a> {
             return None;
         }
         for other in self.others {
-            if self.is_signed_by(certificate, other, below)
+            if self.may_be_asked(certificate, other, below)
+                && self.is_signed_by(certificate, other, below)
                 && let Some(first) = self.climb(other, below + 1)
             {
                 return Some(sooner(certificate, first));
@@ -182,6 +186,21 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Whether a certificate that a stranger may have sent is asked about another. A signature by DSA takes as long
+    /// as a hundred by RSA, so that it is for the authorities alone, whom the configuration names.
+    fn may_be_asked(
+        &mut self,
+        certificate: &Certificate,
+        other: &Certificate,
+        below: usize,
+    ) -> bool {
+        let is_dsa = matches!(other.public_key().kind(), KeyKind::Dsa(_));
+        if is_dsa && name::same(certificate.issuer(), other.subject()) {
+            self.note(below + 1, other.unfit(DSA_BETWEEN));
+        }
+        !is_dsa
+    }
+
     fn note(&mut self, far: usize, reason: Distrust) {
         if self.worst.as_ref().is_none_or(|(before, _)| far > *before) {
             self.worst = Some((far, reason));
@@ -191,7 +210,11 @@ impl<'a> Search<'a> {
 
 impl Certificate {
     /// Whether it is valid at this moment.
-    fn check_time(&self, now: Moment) -> Result<(), Distrust> {
+    ///
+    /// # Errors
+    ///
+    /// [`Distrust::NotYetValid`], [`Distrust::Expired`].
+    pub fn check_time(&self, now: Moment) -> Result<(), Distrust> {
         let subject = || self.subject_text();
         let (from, until) = self.validity();
         if now < from {
@@ -238,6 +261,9 @@ impl Certificate {
     }
 
     fn check_signature(&self, issuer: &Self) -> Result<(), Distrust> {
+        if self.is_signed_by_dsa() {
+            return self.check_dsa_signature(issuer);
+        }
         let scheme = self.scheme();
         if scheme.is_some_and(|scheme: SignatureScheme| scheme.hash() == SignatureHash::Sha1) {
             return Err(self.unfit("is signed with SHA-1"));
@@ -253,10 +279,27 @@ impl Certificate {
         }
     }
 
+    fn check_dsa_signature(&self, issuer: &Self) -> Result<(), Distrust> {
+        let key = issuer.public_key().key();
+        if matches!(key.kind(), KeyKind::Dsa(bits) if bits < DSA_BITS_MIN) {
+            return Err(
+                issuer.unfit("has a DSA key of less than 2048 bits, and signs others with it")
+            );
+        }
+        if key.verifies_dsa_certificate(self.signed(), self.signature()) {
+            return Ok(());
+        }
+        let issuer = issuer.subject_text();
+        Err(Distrust::OtherIssuer { subject: self.subject_text(), issuer })
+    }
+
     fn unfit(&self, reason: &'static str) -> Distrust {
         Distrust::Unfit { subject: self.subject_text(), reason }
     }
 }
+
+const DSA_BETWEEN: &str =
+    "has a DSA key and is no authority of the configuration; name it there, or have it signed anew";
 
 /// Which of the two ends first; the lower one if both end at once.
 fn sooner<'a>(lower: &'a Certificate, upper: &'a Certificate) -> &'a Certificate {

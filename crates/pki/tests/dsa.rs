@@ -17,6 +17,13 @@ const LARGE: &[u8] = include_bytes!("vectors/dsa-2048.crt");
 const LARGE_KEY: &[u8] = include_bytes!("vectors/dsa-2048.pem");
 const SELF_SIGNED: &[u8] = include_bytes!("vectors/dsa-2048-self-signed.crt");
 const AUTHORITY: &[u8] = include_bytes!("vectors/dsa-ca.crt");
+const DSA_AUTHORITY: &[u8] = include_bytes!("vectors/dsa-authority.crt");
+const SMALL_AUTHORITY: &[u8] = include_bytes!("vectors/dsa-small-authority.crt");
+const BY_DSA: &[u8] = include_bytes!("vectors/by-dsa.crt");
+const BY_DSA_SHA1: &[u8] = include_bytes!("vectors/by-dsa-sha1.crt");
+const BY_SMALL: &[u8] = include_bytes!("vectors/by-dsa-small.crt");
+const INTERMEDIATE: &[u8] = include_bytes!("vectors/dsa-intermediate.crt");
+const ABOVE: &[u8] = include_bytes!("vectors/dsa-intermediate-root.crt");
 
 const NOW: Moment = Moment(1_700_000_000);
 
@@ -70,6 +77,36 @@ fn a_dsa_signature_under_a_certificate_is_not_believed() {
     let authority = [certificate(AUTHORITY)];
     let refused = check_path(&own, &[], &authority, NOW).unwrap_err();
     assert!(matches!(refused, Distrust::UnknownIssuer { .. }), "{refused}");
+}
+
+/// RFC 5758 §3.1: an authority with a DSA key vouches for others, if it is one of the configuration, has 2048 bits
+/// and signs with SHA-256; no other octet and no other key will do.
+#[test]
+fn an_authority_may_sign_by_dsa() {
+    let authority = [certificate(DSA_AUTHORITY)];
+    let leaf = certificate(BY_DSA);
+    assert_eq!(check_path(&leaf, &[], &authority, NOW), Ok(()));
+    let text =
+        |leaf: &Arc<Certificate>, others: &[Arc<Certificate>], anchors: &[Arc<Certificate>]| {
+            check_path(leaf, others, anchors, NOW).unwrap_err().to_string()
+        };
+    let said = text(&certificate(BY_DSA_SHA1), &[], &authority);
+    assert!(said.contains("signed in a way that is not supported"), "{said}");
+    let said = text(&certificate(BY_SMALL), &[], &[certificate(SMALL_AUTHORITY)]);
+    assert!(said.contains("less than 2048 bits"), "{said}");
+    // An intermediate, as a stranger could make any number of.
+    let between = [certificate(INTERMEDIATE)];
+    let said = text(&leaf, &between, &[certificate(ABOVE)]);
+    assert!(said.contains("is no authority of the configuration"), "{said}");
+    assert_eq!(check_path(&leaf, &[], &between, NOW), Ok(()), "which it may be");
+
+    let octets = leaf.der();
+    for place in [octets.len() - 1, octets.len() - 40, octets.len() - 70, 60] {
+        let mut changed = octets.to_vec();
+        changed[place] ^= 1;
+        let Ok(changed) = Certificate::from_der(&changed) else { continue };
+        assert!(check_path(&Arc::new(changed), &[], &authority, NOW).is_err(), "{place}");
+    }
 }
 
 /// Each octet of a public key changed in turn, and the file cut at each: a key or an error, and what is a key

@@ -29,10 +29,20 @@ struct Shape {
     outside_v6: bool,
     inside_v6: bool,
     udp: bool,
+    /// In a bundle with IPComp, which IKEv1 agrees on in one quick mode.
+    compressed: bool,
 }
 
 const fn shape(name: &'static str, claim: &'static str) -> Shape {
-    Shape { name, claim, transport: false, outside_v6: false, inside_v6: false, udp: false }
+    Shape {
+        name,
+        claim,
+        transport: false,
+        outside_v6: false,
+        inside_v6: false,
+        udp: false,
+        compressed: false,
+    }
 }
 
 /// The two shapes that every suite goes through.
@@ -56,6 +66,19 @@ const MORE: [Shape; 7] = [
     },
     Shape { transport: true, udp: true, ..shape("transport-udp", "transport mode in UDP") },
 ];
+
+/// Of IKEv1.
+const BUNDLES: [Shape; 2] = [
+    Shape { compressed: true, ..shape("ikev1-ipcomp", "IKEv1: ESP and IPComp in one bundle") },
+    Shape {
+        compressed: true,
+        transport: true,
+        ..shape("ikev1-ipcomp-transport", "IKEv1: the same in transport mode")
+    },
+];
+
+/// The suite of these.
+const BUNDLED: &str = "aes128-sha256";
 
 /// Suites for all shapes: an AEAD and a pair, a counter and a random IV.
 const BOTH_KINDS: [&str; 3] = ["aes256gcm16", "aes128-sha256", "chacha20poly1305"];
@@ -88,6 +111,7 @@ struct Case {
     suite: Suite,
     esn: bool,
     shape: Shape,
+    we_begin: bool,
 }
 
 /// Which cases.
@@ -113,7 +137,14 @@ fn cases(extent: Extent) -> Vec<Case> {
             let esn = (number + turn).is_multiple_of(2);
             let word = suite.word();
             let name = format!("{}/{word}{}", shape.name, if esn { "-esn" } else { "" });
-            cases.push(Case { name, suite, esn, shape });
+            cases.push(Case { name, suite, esn, shape, we_begin: esn });
+        }
+    }
+    let bundled = Suite::all().into_iter().filter(|suite| suite.word() == BUNDLED);
+    for suite in bundled {
+        for (shape, we_begin) in BUNDLES.into_iter().zip([true, false]) {
+            let name = format!("{}/{BUNDLED}", shape.name);
+            cases.push(Case { name, suite, esn: false, shape, we_begin });
         }
     }
     cases
@@ -205,18 +236,28 @@ impl<'a> Bench<'a> {
         self.right.load(&self.lab.left, &plan)?;
         self.left.reconfigure(&self.lab.right, &plan)?;
         // Whoever asks, the other's packets have to be opened.
-        if case.esn {
+        if case.we_begin {
             self.left.initiate()?
         } else {
             self.right.initiate()?
         }
         let ours = self.left.wait_for(SOON, "the tunnel", |_| true)?;
+        // A responder of IKEv1 has its SAs when it has the third message, and the modules that they need.
+        let is_there = || self.right.states().is_ok_and(|states| count_esp(&states) == 2);
+        anyhow::ensure!(clock::poll(SOON, PAUSE, is_there), "the kernel has no SAs");
         self.ping(case).context("ping")?;
         let states = self.right.states()?;
-        case.judge(&states)?;
+        if case.shape.compressed {
+            case.judge_bundle(&states)?;
+        } else {
+            case.judge(&states)?;
+        }
         let spis: Vec<&str> =
             ours.live_children().flat_map(|child| child.spis.split(' ')).collect();
-        let is_ours = |state: &State| spis.iter().any(|spi| state.has_spi(spi));
+        let is_ours = |state: &State| {
+            let is_esp = state.text.contains("proto esp");
+            !is_esp || spis.iter().any(|spi| state.has_spi(spi))
+        };
         anyhow::ensure!(states.iter().all(is_ours), "ours are {spis:?}, theirs {states:?}");
         self.left.terminate(Level::Ike)?;
         let is_empty = || self.right.states().is_ok_and(|states| states.is_empty());
@@ -227,9 +268,9 @@ impl<'a> Bench<'a> {
     /// From either side, and not one may be lost.
     fn ping(&self, case: &Case) -> anyhow::Result<()> {
         let (left, right) = (&self.lab.left, &self.lab.right);
-        let from_left = ping_words(case.address(left), case.address(right));
+        let from_left = case.ping_words(case.address(left), case.address(right));
         output(self.lab.left.command(Path::new("ping")).args(&from_left))?;
-        let from_right = ping_words(case.address(right), case.address(left));
+        let from_right = case.ping_words(case.address(right), case.address(left));
         self.right.run(&format!("ping {}", from_right.join(" "))).map(drop)
     }
 
@@ -242,21 +283,26 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// ping fails unless every echo comes back.
-fn ping_words(from: IpAddr, to: IpAddr) -> Vec<String> {
-    let text = format!("-n -q -i 0.02 -W 2 -c {PINGS} -s {PING_OCTETS} -I {from} {to}");
-    text.split(' ').map(str::to_owned).collect()
-}
-
 impl Case {
+    /// ping fails unless every echo comes back. What is to become shorter is dull.
+    fn ping_words(&self, from: IpAddr, to: IpAddr) -> Vec<String> {
+        let octets = if self.shape.compressed { "-p 00 " } else { "" };
+        let text = format!("-n -q -i 0.02 -W 2 -c {PINGS} -s {PING_OCTETS} {octets}-I {from} {to}");
+        text.split(' ').map(str::to_owned).collect()
+    }
+
     fn plan(&self) -> Plan {
-        let word = format!("{}{}", self.suite.word(), if self.esn { "-esn" } else { "" });
+        let esn = if self.esn { "-esn" } else { "" };
+        let word = format!("{}{esn}", self.suite.word());
         Plan {
             outside_v6: self.shape.outside_v6,
             inside_v6: self.shape.inside_v6,
             transport: self.shape.transport,
             udp: self.shape.udp,
-            ike: "aes128gcm16-prfsha256-x25519",
+            version: if self.shape.compressed { 1 } else { 2 },
+            ike: if self.shape.compressed { IKEV1 } else { "aes128gcm16-prfsha256-x25519" },
+            left_more: if self.shape.compressed { "compress = true\n" } else { "" },
+            right_compresses: self.shape.compressed,
             esp: word.into(),
             allow: &["3des", "des", "blowfish", "cast128", "md5"],
             ..Plan::default()
@@ -303,6 +349,34 @@ impl Case {
     }
 }
 
+fn count_esp(states: &[State]) -> usize {
+    states.iter().filter(|state| state.text.contains("proto esp")).count()
+}
+
+/// What both have of IKEv1.
+const IKEV1: &str = "aes256-sha256-modp2048";
+
+impl Case {
+    /// ESP for each direction, which every echo went through and in which it is shorter, and IPComp in front.
+    fn judge_bundle(&self, states: &[State]) -> anyhow::Result<()> {
+        let of = |protocol: &'static str| {
+            states.iter().filter(move |state| state.text.contains(protocol)).collect::<Vec<_>>()
+        };
+        let (esp, comp) = (of("proto esp"), of("proto comp"));
+        anyhow::ensure!((esp.len(), comp.len()) == (2, 2), "not two of each: {states:?}");
+        let names = self.suite.kernel_names();
+        for state in esp {
+            let wrong = names.iter().find(|(name, _)| !state.text.contains(name));
+            anyhow::ensure!(wrong.is_none(), "no {wrong:?}: {}", state.text);
+            anyhow::ensure!(state.packets >= 2 * PINGS, "pings went elsewhere: {}", state.text);
+            // The kernel counts what ESP adds as well.
+            let plain = state.packets * u64::from(PING_OCTETS);
+            anyhow::ensure!(state.octets < plain, "nothing is compressed: {}", state.text);
+        }
+        Ok(())
+    }
+}
+
 /// Echoes from each side.
 const PINGS: u64 = 5;
 
@@ -326,7 +400,8 @@ mod tests {
     fn cases_are_many_and_of_every_shape() {
         let (all, few) = (cases(Extent::All), cases(Extent::Few));
         let shapes = MAIN.len() + MORE.len();
-        assert_eq!(few.len(), FEW.len() * MAIN.len() + BOTH_KINDS.len() * MORE.len());
+        let plain = FEW.len() * MAIN.len() + BOTH_KINDS.len() * MORE.len();
+        assert_eq!(few.len(), plain + BUNDLES.len());
         assert!(all.len() > few.len());
         for shape in MAIN.iter().chain(&MORE) {
             let of_it = few.iter().filter(|case| case.shape.name == shape.name);
@@ -347,7 +422,7 @@ mod tests {
     fn what_is_not_as_meant_is_named() {
         let is_it = |suite: &Suite| suite.word() == "aes128gcm8";
         let suite = Suite::all().into_iter().find(is_it).unwrap();
-        let case = Case { name: String::new(), suite, esn: true, shape: MAIN[0] };
+        let case = Case { name: String::new(), suite, esn: true, shape: MAIN[0], we_begin: true };
         let good =
             "mode tunnel aead rfc4106(gcm(aes)) 0x00 (160 bits) 64 anti-replay esn context: ";
         assert!(case.judge(&[state(good, 10), state(good, 10)]).is_ok());
@@ -362,5 +437,19 @@ mod tests {
         ] {
             assert!(case.judge(&[state(good, 10), state(&wrong, packets)]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_bundle_is_compressed() {
+        let case = cases(Extent::Few).pop().unwrap();
+        assert!(case.shape.compressed && case.plan().right_compresses);
+        let esp = |octets| State {
+            octets,
+            ..state("proto esp enc cbc(aes) auth-trunc hmac(sha256) ", 10)
+        };
+        let comp = || state("proto comp spi 0x00001234", 10);
+        assert!(case.judge_bundle(&[esp(900), comp(), esp(900), comp()]).is_ok());
+        assert!(case.judge_bundle(&[esp(900), comp(), esp(5_000), comp()]).is_err());
+        assert!(case.judge_bundle(&[esp(900), esp(900)]).is_err());
     }
 }

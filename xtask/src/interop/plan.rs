@@ -65,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) redirects: bool,
     /// Ours sends who calls it to its other address.
     pub(crate) left_redirects: bool,
+    /// The right gateway compresses what it protects (IPComp); ours does if its file says so.
+    pub(crate) right_compresses: bool,
 }
 
 /// What enters authentication beside the login.
@@ -183,6 +185,7 @@ impl Default for Plan {
             childless: ["allow"; 2],
             redirects: false,
             left_redirects: false,
+            right_compresses: false,
         }
     }
 }

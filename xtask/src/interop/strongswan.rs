@@ -183,6 +183,7 @@ fn connection_file(side: &Side, peer: &Side, plan: &Plan) -> String {
     children {{ {CHILD} {{
         {traffic}
         esp_proposals = {esp}
+        ipcomp = {ipcomp}
         start_action = {action}
         close_action = {action}
     }} }}
@@ -212,6 +213,7 @@ pools {{ lab {{ addrs = {POOL} }} }}
         encap = if plan.udp { "yes" } else { "no" },
         traffic = traffic(side, peer, plan),
         esp = plan.esp,
+        ipcomp = if plan.right_compresses { "yes" } else { "no" },
         action = if plan.left_keeps_up && side.name == "left" { "start" } else { "none" },
     )
 }

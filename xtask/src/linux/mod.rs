@@ -2,6 +2,7 @@
 //! its own whatever the machine's kernel can do.
 
 mod beet;
+mod bundle;
 pub(crate) mod guest;
 pub(crate) mod layer;
 pub(crate) mod packets;

@@ -68,6 +68,36 @@ impl<'a> Esp<'a> {
     }
 }
 
+/// A packet on the wire whose first header behind those of IP is AH.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ah<'a> {
+    /// The outer IP header is of version 6.
+    pub(crate) v6: bool,
+    /// Who it is for.
+    pub(crate) spi: u32,
+    /// What is behind AH.
+    pub(crate) next: u8,
+    /// All of it, without what a frame has behind it.
+    pub(crate) whole: &'a [u8],
+}
+
+impl<'a> Ah<'a> {
+    /// Finds AH in an IP packet without options.
+    pub(crate) fn find(packet: &'a [u8]) -> Option<Self> {
+        let v6 = match packet.first()? {
+            0x45 => false,
+            0x60..=0x6f => true,
+            _ => return None,
+        };
+        let len = if v6 { 40 + number(packet, 4)? } else { number(packet, 2)? };
+        let whole = packet.get(..len)?;
+        let (protocol, header) = if v6 { (whole.get(6)?, 40) } else { (whole.get(9)?, 20) };
+        let ah = whole.get(header..)?;
+        let spi = ah.get(4..)?.first_chunk().copied().map(u32::from_be_bytes)?;
+        (*protocol == 51).then_some(Self { v6, spi, next: *ah.first()?, whole })
+    }
+}
+
 fn number(octets: &[u8], at: usize) -> Option<usize> {
     octets.get(at..)?.first_chunk().copied().map(u16::from_be_bytes).map(usize::from)
 }
@@ -94,6 +124,18 @@ mod tests {
         packet[9] = 6;
         assert_eq!(Esp::find(&packet), None);
         assert_eq!(Esp::find(&[]), None);
+    }
+
+    #[test]
+    fn ah_is_found_with_all_around_it() {
+        let mut packet = packet();
+        assert_eq!(Ah::find(&packet), None);
+        packet[9] = 51;
+        packet[20] = 50;
+        let ah = Ah::find(&packet).unwrap();
+        assert_eq!((ah.v6, ah.spi, ah.next), (false, 0x0010_0000, 50));
+        assert_eq!(ah.whole.len(), 36);
+        assert_eq!(Ah::find(&packet[..30]), None);
     }
 
     #[test]

@@ -81,6 +81,33 @@ const INTEGRITY: [Algorithm; 7] = [
     algorithm("aescmac", "cmac(aes)", 16, 96),
 ];
 
+/// What authenticates in AH.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Integrity(Algorithm);
+
+impl Integrity {
+    /// All that the kernel has.
+    pub(crate) fn all() -> [Self; INTEGRITY.len()] {
+        INTEGRITY.map(Self)
+    }
+
+    /// In swanctl's words.
+    pub(crate) fn word(&self) -> &'static str {
+        self.0.word
+    }
+
+    /// Octets of its key.
+    pub(crate) fn key_octets(&self) -> usize {
+        self.0.key
+    }
+
+    /// As `ip xfrm state add` takes it; the key in hexadecimal.
+    pub(crate) fn arguments(&self, key: &str) -> String {
+        let Algorithm { name, icv_bits, .. } = self.0;
+        format!("auth-trunc '{name}' 0x{key} {icv_bits}")
+    }
+}
+
 /// A suite that the kernel has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suite {

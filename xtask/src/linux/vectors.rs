@@ -1,4 +1,4 @@
-//! `cargo xtask vectors linux`: ESP packets sealed by a real Linux kernel, as test vectors.
+//! `cargo xtask vectors linux` and `linux-bundles`: packets sealed by a real Linux kernel, as test vectors.
 //!
 //! A kernel in a namespace gets one SA after the other by hand and a clear packet for each; what
 //! leaves it is captured on the other end of the cable. The keys and the clear packets are the
@@ -15,11 +15,11 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::PROGRAMS;
-use super::beet;
 use super::guest::{EXCHANGE, Guest};
 use super::packets::{Octets, RAW, Round, UDP_HEADER, hex, udp};
-use super::pcap::{Esp, packets};
+use super::pcap::{Ah, Esp, packets};
 use super::suite::Suite;
+use super::{beet, bundle};
 use crate::interop::lab::{Lab, OUTSIDE, Side};
 use crate::outcome::json_list;
 use crate::{clock, needs, root};
@@ -39,11 +39,14 @@ pub(crate) struct Options {
 enum Source {
     /// The ESP of a Linux kernel
     Linux,
+    /// AH around ESP, by a Linux kernel
+    LinuxBundles,
 }
 
 /// Where the vectors go.
 const FILE: &str = "crates/dataplane/tests/vectors/linux-esp-packets.json";
 const BEET_FILE: &str = "crates/dataplane/tests/vectors/linux-beet-packets.json";
+const BUNDLE_FILE: &str = "crates/dataplane/tests/vectors/linux-bundle-packets.json";
 
 /// Time from the guest's last packet until the capture holds it.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -82,29 +85,59 @@ struct Vector {
 
 /// Runs the verb.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let Source::Linux = options.from;
     let programs = [&PROGRAMS[..], &["tcpdump"]].concat();
     let missing = needs::missing(&programs);
     anyhow::ensure!(missing.is_empty(), "missing: {}", missing.join("; "));
     let lab = Lab::new(options.keep)?;
     let guest = Guest::boot(&lab.right)?;
-    let cases = cases(&lab);
     let capture = start_capture(&lab.left)?;
-    let bound = beet::cases(&lab);
-    let rounds = cases.iter().map(|case| case.round(&lab));
-    let rounds: Vec<Round> = rounds.chain(bound.iter().map(|case| case.round(&lab))).collect();
-    guest.give("rounds.json", &serde_json::to_string(&rounds)?)?;
-    guest.run(&format!("{} guest-send {EXCHANGE}/rounds.json", Guest::own_program()?))?;
+    match options.from {
+        Source::Linux => esp_and_beet(&lab, &guest, &capture)?,
+        Source::LinuxBundles => bundles(&lab, &guest, &capture)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn esp_and_beet(lab: &Lab, guest: &Guest, capture: &Path) -> anyhow::Result<()> {
+    let cases = cases(lab);
+    let bound = beet::cases(lab);
+    let rounds = cases.iter().map(|case| case.round(lab));
+    let rounds: Vec<Round> = rounds.chain(bound.iter().map(|case| case.round(lab))).collect();
+    let version = send(guest, &rounds)?;
     // The packets of BEET mode are the last ones.
-    let bound = collect(&capture, |wire| bound.iter().map(|case| case.vector(wire)).collect())?;
-    let vectors = collect(&capture, |wire| vectors(&cases, wire))?;
+    let bound = collect(capture, |wire| {
+        let wire: Vec<Esp<'_>> = wire.iter().copied().filter_map(Esp::find).collect();
+        bound.iter().map(|case| case.vector(&wire)).collect()
+    })?;
+    let vectors = collect(capture, |wire| {
+        let wire: Vec<Esp<'_>> = wire.iter().copied().filter_map(Esp::find).collect();
+        vectors(&cases, &wire)
+    })?;
     fs::write(root::path(FILE), json_list(&vectors)? + "\n")?;
     fs::write(root::path(BEET_FILE), json_list::<beet::Vector>(&bound)? + "\n")?;
-    let version = guest.run("uname -r")?;
-    let version = version.trim();
     println!("{} packets of Linux {version} in {FILE}", vectors.len());
     println!("{} packets of Linux {version} in {BEET_FILE}", bound.len());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn bundles(lab: &Lab, guest: &Guest, capture: &Path) -> anyhow::Result<()> {
+    let cases = bundle::cases(lab);
+    let rounds: Vec<Round> = cases.iter().map(|case| case.round(lab)).collect();
+    let version = send(guest, &rounds)?;
+    let vectors = collect(capture, |wire| {
+        let wire: Vec<Ah<'_>> = wire.iter().copied().filter_map(Ah::find).collect();
+        cases.iter().map(|case| case.vector(&wire)).collect()
+    })?;
+    fs::write(root::path(BUNDLE_FILE), json_list::<bundle::Vector>(&vectors)? + "\n")?;
+    println!("{} packets of Linux {version} in {BUNDLE_FILE}", vectors.len());
+    Ok(())
+}
+
+/// Has the guest send what its kernel protects; the version of that.
+fn send(guest: &Guest, rounds: &[Round]) -> anyhow::Result<String> {
+    guest.give("rounds.json", &serde_json::to_string(rounds)?)?;
+    guest.run(&format!("{} guest-send {EXCHANGE}/rounds.json", Guest::own_program()?))?;
+    Ok(guest.run("uname -r")?.trim().to_owned())
 }
 
 /// tcpdump on the end of the cable that is ours; the lab ends it.
@@ -123,13 +156,12 @@ fn start_capture(side: &Side) -> anyhow::Result<PathBuf> {
 /// What the capture holds for each case; waits for the last packet.
 fn collect<T>(
     capture: &Path,
-    read: impl Fn(&[Esp<'_>]) -> anyhow::Result<Vec<T>>,
+    read: impl Fn(&[&[u8]]) -> anyhow::Result<Vec<T>>,
 ) -> anyhow::Result<Vec<T>> {
     let mut found = Err(anyhow::anyhow!("no packet was looked for"));
     let look = || {
         let capture = fs::read(capture)?;
-        let wire: Vec<Esp<'_>> = packets(&capture)?.into_iter().filter_map(Esp::find).collect();
-        read(&wire)
+        read(&packets(&capture)?)
     };
     clock::poll(SETTLED, Duration::from_millis(200), || {
         found = look();

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::{Effort, Finding};
 use crate::linux::packets::{Octets, from_hex, hex, udp};
-use crate::scapy::{Action, Answer, Job, Suite, Worker};
+use crate::scapy::{Action, Answer, Around, Job, Suite, Worker};
 
 /// What Scapy does not have, in its own way of naming. Anything else that it lacks is a failure.
 const LACKING: [&str; 5] =
@@ -57,7 +57,28 @@ fn matrix(suites: &[Suite]) -> anyhow::Result<Vec<Job>> {
             }
         }
     }
+    jobs.extend(bundles(suites, &mut octets));
     Ok(jobs)
+}
+
+/// AH around ESP (RFC 2401 §4.3): every suite of ESP in every shape, those of AH by turns.
+fn bundles(suites: &[Suite], octets: &mut Octets) -> Vec<Job> {
+    let of = |protocol: &'static str| suites.iter().filter(move |one| one.protocol == protocol);
+    let mut jobs = Vec::new();
+    for (esp, ah) in of("esp").zip(of("ah").cycle()) {
+        for shape in 0..8_u64 {
+            let [transport, v6, esn] = [1, 2, 4].map(|bit| shape & bit != 0);
+            let inside = job(esp, [transport, v6, esn, false], octets);
+            let around = Around {
+                suite: ah.word.clone(),
+                encryption: hex(&octets.take(ah.encryption)),
+                integrity: hex(&octets.take(ah.integrity)),
+                spi: inside.spi ^ 1,
+            };
+            jobs.push(Job { around: Some(around), ..inside });
+        }
+    }
+    jobs
 }
 
 fn job(suite: &Suite, [transport, v6, esn, in_udp]: [bool; 4], octets: &mut Octets) -> Job {
@@ -86,6 +107,7 @@ fn job(suite: &Suite, [transport, v6, esn, in_udp]: [bool; 4], octets: &mut Octe
         udp: in_udp,
         from: outer[0].to_owned(),
         to: outer[1].to_owned(),
+        around: None,
         packet: hex(&udp(from, to, 77, &payload)),
     }
 }
@@ -94,6 +116,8 @@ fn job(suite: &Suite, [transport, v6, esn, in_udp]: [bool; 4], octets: &mut Octe
 #[derive(Default)]
 struct Tally {
     packets: usize,
+    /// Those of AH around ESP.
+    bundles: usize,
     suites: BTreeSet<String>,
     lacking: BTreeSet<String>,
     faults: Vec<String>,
@@ -120,6 +144,7 @@ impl Tally {
             let Some(packet) = self.packet(job, answer, way) else { continue };
             if is_same(job, &packet)? {
                 self.packets += 1;
+                self.bundles += usize::from(job.around.is_some());
                 self.suites.insert(format!("{} {}", job.protocol, job.suite));
             } else {
                 self.fault(job, way, "another packet came out");
@@ -158,14 +183,19 @@ impl Tally {
                 words.push_str(word);
             }
         }
+        if let Some(around) = &job.around {
+            words = format!("{words} in AH {}", around.suite);
+        }
         self.faults.push(format!("{words}: {what}"));
     }
 
     fn finding(&self, suites: usize) -> Finding {
         let lacking: Vec<&str> = self.lacking.iter().map(String::as_str).collect();
         let figure = format!(
-            "{} packets in both directions, {} of our {suites} suites; Scapy has no {}",
+            "{} packets in both directions, {} of them AH around ESP, {} of our {suites} suites; \
+             Scapy has no {}",
             self.packets,
+            self.bundles,
             self.suites.len(),
             lacking.join(", ")
         );
@@ -229,6 +259,13 @@ mod tests {
         assert_eq!(ah.iter().map(shape).filter(|(.., udp)| !udp).count(), 8);
         assert_eq!(ah.len(), 8);
         assert!(jobs.iter().all(|job| (job.sequence >> 32 == 1) == job.esn));
+        let suites =
+            [suite(), Suite { protocol: "ah".to_owned(), word: "sha256".to_owned(), ..suite() }];
+        let all = matrix(&suites).unwrap();
+        let bundles: Vec<&Job> = all.iter().filter(|job| job.around.is_some()).collect();
+        assert_eq!(bundles.iter().map(|job| shape(job)).collect::<BTreeSet<_>>().len(), 8);
+        let around = bundles[0].around.as_ref().unwrap();
+        assert!(around.suite == "sha256" && around.spi != bundles[0].spi);
     }
 
     #[test]

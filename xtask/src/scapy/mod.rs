@@ -48,8 +48,23 @@ pub(crate) struct Job {
     pub(crate) from: String,
     /// Outer address of the receiver.
     pub(crate) to: String,
+    /// AH in transport mode around the ESP of this, under the same number.
+    pub(crate) around: Option<Around>,
     /// A whole IP packet in hexadecimal.
     pub(crate) packet: String,
+}
+
+/// An SA of AH.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Around {
+    /// In swanctl's words.
+    pub(crate) suite: String,
+    /// Key in hexadecimal, the salt included.
+    pub(crate) encryption: String,
+    /// Key in hexadecimal.
+    pub(crate) integrity: String,
+    /// See there.
+    pub(crate) spi: u32,
 }
 
 /// What became of a job.

@@ -4,6 +4,7 @@ A job is a line of JSON on the standard input, its answer a line on the standard
 {"packet": HEX}, {"error": TEXT}, or {"lacks": NAME} where Scapy has no such algorithm.
 """
 
+import contextlib
 import copy
 import functools
 import json
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.ipsec import AH, AUTH_ALGOS, CRYPT_ALGOS, ESP, SecurityAssociation
-from scapy.packet import raw
+from scapy.packet import bind_layers, raw, split_layers
 
 # swanctl's words and Scapy's names.
 AEAD = {"gcm": "AES-GCM", "ccm": "AES-CCM", "gmac": "AES-NULL-GMAC"}
@@ -126,6 +127,25 @@ def association(job):
     return SecurityAssociation(PROTOCOLS[job["protocol"]], spi=job["spi"], **more)
 
 
+def around(job):
+    """The AH around the ESP of a job."""
+    outer = {**job, **job["around"], "protocol": "ah", "transport": True, "udp": False}
+    return association(outer)
+
+
+@contextlib.contextmanager
+def opaque_esp():
+    """Makes ESP mere octets: Scapy would sign that, and not the AH in front of it."""
+    places = ((IP, {"proto": 50}), (IPv6, {"nh": 50}))
+    for ip, field in places:
+        split_layers(ip, ESP, **field)
+    try:
+        yield
+    finally:
+        for ip, field in places:
+            bind_layers(ip, ESP, **field)
+
+
 def packet(octets):
     return (IPv6 if octets[0] >> 4 == 6 else IP)(octets)
 
@@ -133,9 +153,17 @@ def packet(octets):
 def work(job):
     sa = association(job)
     given = packet(bytes.fromhex(job["packet"]))
+    number = job["sequence"] & 0xFFFFFFFF
+    bundle = job["around"] is not None
     if job["action"] == "open":
+        if bundle:
+            given = packet(raw(around(job).decrypt(given)))
         return raw(sa.decrypt(given))
-    return raw(sa.encrypt(given, seq_num=job["sequence"] & 0xFFFFFFFF))
+    sealed = sa.encrypt(given, seq_num=number)
+    if bundle:
+        with opaque_esp():
+            sealed = around(job).encrypt(packet(raw(sealed)), seq_num=number)
+    return raw(sealed)
 
 
 def answer(job):

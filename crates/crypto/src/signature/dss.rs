@@ -102,10 +102,23 @@ pub(super) fn sign(key: &SigningKey, hash: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn verifies(octets: &[u8], hash: &[u8], signature: &[u8]) -> bool {
     let Some(key) = public(octets).ok().and_then(Public::key) else { return false };
     let octets = order_octets(key.components());
-    if signature.len() != 2 * octets {
-        return false;
+    signature.len() == 2 * octets && is_of(&key, hash, signature.split_at(octets))
+}
+
+/// The same of a signature as certificates have it: `Dss-Sig-Value` (RFC 3279 §2.2.2) and nothing behind it.
+pub(super) fn verifies_certificate(octets: &[u8], hash: &[u8], signature: &[u8]) -> bool {
+    let Some(key) = public(octets).ok().and_then(Public::key) else { return false };
+    let Ok(mut reader) = SliceReader::new(signature) else { return false };
+    let parts =
+        reader.sequence(|r| -> der::Result<[UintRef<'_>; 2]> { Ok([r.decode()?, r.decode()?]) });
+    match parts {
+        Ok([r, s]) if reader.is_finished() => is_of(&key, hash, (r.as_bytes(), s.as_bytes())),
+        _ => false,
     }
-    let (r, s) = signature.split_at(octets);
+}
+
+/// Whether r and s are of this hash.
+fn is_of(key: &VerifyingKey, hash: &[u8], (r, s): (&[u8], &[u8])) -> bool {
     let bits = key.components().q().bits_precision();
     let part = |octets| BoxedUint::from_be_slice(octets, bits).ok();
     // Neither may be zero, nor as large as q: the crate looks at that.

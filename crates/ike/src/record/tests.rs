@@ -107,6 +107,7 @@ fn inputs() -> Vec<Input> {
             end: ProofEnd { left_s: 60, ours: true, subject: "CN=a".to_owned(), until: Moment(61) },
             verified: true,
             signed: Some(proof),
+            decrypted: None,
         }))),
         auth(AuthResult::Mixed(PpkKeys { d: secret(), pi: secret(), pr: secret() })),
         auth(AuthResult::Distrusted(Box::new(expired))),

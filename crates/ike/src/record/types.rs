@@ -69,7 +69,7 @@ structs! {
     FlowKey { src, dst, protocol, src_port, dst_port, opaque }
     Proof { method, data, certificates }
     CertificateData { encoding, data }
-    Limited { end, verified, signed }
+    Limited { end, verified, signed, decrypted }
     ProofEnd { left_s, ours, subject, until }
     PpkKeys { d, pi, pr }
 }

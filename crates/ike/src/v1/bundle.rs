@@ -104,6 +104,17 @@ impl<'a, 'm> Bundle<'a, 'm> {
         }
     }
 
+    /// Whether these say the same once more without compression, as strongSwan does in its answer behind what it
+    /// has chosen, and goes by the first.
+    pub(super) fn is_repeated_by(&self, more: &[Proposal<'_>]) -> bool {
+        let plain = self.all.iter().filter(|one| one.protocol != ProtocolId::IPCOMP);
+        let same = |(one, other): (&Proposal<'_>, &Proposal<'_>)| {
+            (one.protocol, &one.spi, &one.transforms)
+                == (other.protocol, &other.spi, &other.transforms)
+        };
+        self.ipcomp.is_some() && plain.clone().count() == more.len() && plain.zip(more).all(same)
+    }
+
     pub(super) fn has_one_transform_each(&self) -> bool {
         self.all.iter().all(|proposal| proposal.transforms.len() == 1)
             && self.all.iter().all(|proposal| proposal.number == self.protected.number)

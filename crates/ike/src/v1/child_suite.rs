@@ -179,11 +179,15 @@ impl Phase2Offer {
     /// Checks an answer: one transform of ours, whatever its lifetime, AH around it exactly if we ask for
     /// that, and compression if we want it.
     pub(crate) fn accept(&self, sa: &Sa<'_>) -> Option<Phase2Choice> {
-        let bundle = Bundle::of(&sa.proposals).filter(|bundle| {
+        let mut alternatives = sa.alternatives();
+        let bundle = Bundle::of(alternatives.next()?).filter(|bundle| {
             bundle.has_one_transform_each()
                 && (bundle.ipcomp.is_none() || self.own.cpi.is_some())
                 && bundle.outer.is_some() != self.outer.is_empty()
         })?;
+        if !alternatives.all(|more| bundle.is_repeated_by(more)) {
+            return None;
+        }
         let transform = bundle.protected.transforms.first()?;
         let answer = Phase2Transform::read(self.protocol, transform).ok()?;
         let is_ours = self.transforms.iter().any(|own| plain(own) == plain(&answer));

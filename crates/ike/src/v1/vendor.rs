@@ -1,6 +1,7 @@
 //! Vendor ids of IKEv1 (RFC 2408 §3.16): what the other side can do, and who it is.
 
 use adit_db::{RemoteAccess, UserAuth};
+use adit_wire::isakmp::{Vendor, VendorId};
 
 use crate::event::PeerSoftware;
 
@@ -15,10 +16,8 @@ pub(crate) const DPD: &[u8] = &[
 /// Ours: who reads it has another Adit before it.
 pub(crate) const ADIT: &[u8] = b"Adit IKEv1";
 
-/// MD5 of `strongSwan`, which versions of it send.
-const STRONGSWAN: &[u8] = &[
-    0x88, 0x2f, 0xe5, 0x6d, 0x6f, 0xd2, 0x0d, 0xbc, 0x22, 0x51, 0x61, 0x3b, 0x2e, 0xbe, 0x5b, 0xeb,
-];
+/// What libreswan's begins with; its version follows.
+const LIBRESWAN: &[u8] = b"OE-Libreswan";
 
 /// XAUTH (draft-beaulieu-ike-xauth-02 §2).
 const XAUTH: &[u8] = &[0x09, 0x00, 0x26, 0x89, 0xdf, 0xd6, 0xb7, 0x12];
@@ -50,11 +49,37 @@ pub(crate) fn is_among(id: &[u8], theirs: &[&[u8]]) -> bool {
     }
 }
 
-/// Who the peer is.
+/// Who the peer is. Of Cisco's ids none tells: clients of others send them, too, for the attributes.
 pub(crate) fn software(vendor_ids: &[&[u8]]) -> PeerSoftware {
+    let is = |vendor| vendor_ids.iter().any(|id| Vendor::of(VendorId(id)) == Some(vendor));
     match () {
         () if vendor_ids.contains(&ADIT) => PeerSoftware::Adit,
-        () if vendor_ids.contains(&STRONGSWAN) => PeerSoftware::StrongSwan,
+        () if is(Vendor::StrongSwan) => PeerSoftware::StrongSwan,
+        () if vendor_ids.iter().any(|id| id.starts_with(LIBRESWAN)) => PeerSoftware::Libreswan,
+        () if is(Vendor::Windows) => PeerSoftware::Windows,
         () => PeerSoftware::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CHECKLIST T14: who is known by an id, whatever stands beside it; what many send tells nothing.
+    #[test]
+    fn peers_are_known_by_their_ids() {
+        let windows = [Vendor::Windows.id().0, &[0, 0, 0, 9]].concat();
+        for (id, expected) in [
+            (ADIT, PeerSoftware::Adit),
+            (Vendor::StrongSwan.id().0, PeerSoftware::StrongSwan),
+            (b"OE-Libreswan-4.10", PeerSoftware::Libreswan),
+            (&windows, PeerSoftware::Windows),
+            (UNITY, PeerSoftware::Unknown),
+            (b"racoon", PeerSoftware::Unknown),
+        ] {
+            assert_eq!(software(&[DPD, id, XAUTH]), expected, "{id:02x?}");
+        }
+        assert_eq!(software(&[&windows, ADIT]), PeerSoftware::Adit);
+        assert_eq!(software(&[]), PeerSoftware::Unknown);
     }
 }

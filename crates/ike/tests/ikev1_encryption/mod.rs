@@ -10,6 +10,7 @@ use adit_pki::{Certificate, PrivateKey, PublicKey};
 use adit_wire::iana::TransformType;
 use adit_wire::iana::isakmp::PayloadType;
 use adit_wire::isakmp::{Header, Payloads};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use super::common::{Pair, reversed};
 use super::ikev1_nat::Behind;
@@ -23,8 +24,6 @@ const AGGRESSIVE: u8 = 4;
 /// Keys of different lengths, so that nobody mistakes one for the other.
 const KEYS: [&[u8]; 2] =
     [include_bytes!("../vectors/rsa-2048.pem"), include_bytes!("../vectors/rsa-3072.pem")];
-const CERTIFICATES: [&[u8]; 2] =
-    [include_bytes!("../vectors/rsa-2048.crt"), include_bytes!("../vectors/rsa-3072.crt")];
 
 const ALL: [NonceEncryption; 3] = NonceEncryption::ALL;
 const MODES: [Aggressive; 2] = [Aggressive::Refuse, Aggressive::Initiate];
@@ -38,7 +37,15 @@ fn public(side: usize) -> Arc<PublicKey> {
 }
 
 fn certificate(side: usize) -> Arc<Certificate> {
-    adit_pki::read_certificates(CERTIFICATES[side]).unwrap().remove(0)
+    certificate_with(side, |_| ())
+}
+
+/// One of that side's key, which has signed itself.
+fn certificate_with(side: usize, shape: impl Fn(&mut CertificateParams)) -> Arc<Certificate> {
+    let key = KeyPair::from_pem(std::str::from_utf8(KEYS[side]).unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec![format!("side-{side}.example")]).unwrap();
+    shape(&mut params);
+    Arc::new(Certificate::from_der(params.self_signed(&key).unwrap().der()).unwrap())
 }
 
 fn raw(key: Arc<PublicKey>) -> AuthSpec {
@@ -142,6 +149,49 @@ fn the_initiator_says_which_certificate_it_has_used() {
             pair.left.initiate(pair.now);
             pair.run();
             pair.assert_one_tunnel();
+        }
+    }
+}
+
+/// RFC 4301 §4.4.3.4: a certificate that the tunnel names itself is held against the clock like any other, on the
+/// side that knows it, whoever calls; and the IKE SA ends with it.
+#[test]
+fn a_pinned_certificate_has_its_time() {
+    // The tests' clock says 14 November 2023.
+    let until = |year, month, day| {
+        certificate_with(1, |params| {
+            params.not_before = date_time_ymd(2023, 1, 1);
+            params.not_after = date_time_ymd(year, month, day);
+        })
+    };
+    let future = certificate_with(1, |params| params.not_before = date_time_ymd(2023, 12, 1));
+    let pinned = |kind, aggressive, certificate: &Arc<Certificate>| {
+        let mut connections = encrypting(kind, aggressive);
+        connections[0].pad.remote_auth = certified(Arc::clone(certificate));
+        connections[1].pad.local_auth = certified(Arc::clone(certificate));
+        pair_of(connections)
+    };
+    for kind in ALL {
+        for aggressive in MODES {
+            for (certificate, code) in [(until(2023, 11, 1), 211), (future.clone(), 212)] {
+                for left_calls in [true, false] {
+                    let mut pair = pinned(kind, aggressive, &certificate);
+                    let caller = if left_calls { &mut pair.left } else { &mut pair.right };
+                    caller.initiate(pair.now);
+                    pair.run_for(Duration::from_secs(3));
+                    let reason = &pair.left.failures()[0].reason;
+                    assert_eq!(reason.code(), Some(code), "{kind:?} {left_calls}: {reason}");
+                    assert!(pair.left.established().is_empty(), "{kind:?} {left_calls}");
+                }
+            }
+            let mut pair = pinned(kind, aggressive, &until(2023, 11, 15));
+            pair.left.initiate(pair.now);
+            pair.run();
+            pair.assert_one_tunnel();
+            // An hour and a half until then, by either side's clock; a renewed one would be looked at again.
+            let first = pair.left.established()[0].id;
+            pair.run_for(Duration::from_mins(107));
+            assert!(pair.left.established().iter().all(|sa| sa.id != first), "{kind:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ fn short_responder() -> [Connection; 2] {
     connections
 }
 
-/// docs/lifetimes.md, rules 4, 6 and 8: the responder lives by its own limits and says so, the initiator
+/// CHECKLIST U13, docs/lifetimes.md, rules 4, 6 and 8: the responder lives by its own limits and says so, the initiator
 /// adopts them. Where it has nothing to say it says nothing.
 #[test]
 fn the_initiator_hears_what_the_responder_lives_by() {

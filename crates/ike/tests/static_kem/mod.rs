@@ -135,7 +135,7 @@ fn keys_that_nobody_knows_are_declined() {
         FailureReason::NoCommonIkeSuite { by: By::Peer, .. }
     ));
     assert_eq!(last_failure(&pair.right), FailureReason::NoStaticKem(StaticKemGap::Unknown));
-    assert_eq!(pair.right.failures()[0].reason.code(), Some(223));
+    assert_eq!(pair.right.failures()[0].reason.code(), Some(225));
 }
 
 /// Static keys are never agreed on by accident: a peer without `static_mlkem` declines them, whatever

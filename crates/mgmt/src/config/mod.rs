@@ -45,7 +45,7 @@ use adit_pki::PrivateKey;
 use self::memo::Memo;
 pub use self::report::ConfigError;
 pub use self::sa::KeyedSa;
-pub(crate) use self::tunnel::ikev1 as ikev1_rules;
+pub(crate) use self::tunnel::{bundle as bundle_rules, ikev1 as ikev1_rules};
 use crate::codes::Severity;
 use crate::diagnosis::Context;
 use crate::secret::SecretFacts;

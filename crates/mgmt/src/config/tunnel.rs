@@ -2,7 +2,7 @@
 
 mod authentication;
 mod beet;
-mod bundle;
+pub(crate) mod bundle;
 mod claims;
 mod gateway;
 mod icmp;

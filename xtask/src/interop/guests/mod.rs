@@ -188,7 +188,8 @@ impl<'a> Bench<'a> {
         let ours = self.left.only_sa()?;
         let (left, right) = (&self.lab.left, &self.lab.right);
         // The peer installs its SAs in its own time.
-        let same = || self.have_same_sas(&ours).unwrap_or(false);
+        let same =
+            || self.have_same_sas(&ours).unwrap_or(false) && self.has_policy().unwrap_or(false);
         anyhow::ensure!(clock::poll(SOON, PAUSE, same), "not the same SAs: {:?}", self.states());
         let words = ping_words(left, right);
         ping::lossless(&output(left.command(Path::new("ping")).args(words))?)?;
@@ -206,6 +207,14 @@ impl<'a> Bench<'a> {
             ours.live_children().flat_map(|child| child.spis.split(' ')).collect();
         let states = self.states()?;
         Ok(spis.len() == 2 && spis.iter().all(|spi| states.iter().any(|one| one.has_spi(spi))))
+    }
+
+    /// Whether its kernel protects what it sends. Of IKEv1 a responder has the SAs before that.
+    fn has_policy(&self) -> anyhow::Result<bool> {
+        let (ours, theirs) = (self.lab.left.network(false), self.lab.right.network(false));
+        let out = format!("src {theirs} dst {ours}");
+        let there = || self.right.guest().run("ip xfrm policy").map(|text| text.contains(&out));
+        if self.case.version == 1 { there() } else { Ok(true) }
     }
 
     fn judge(&self) -> anyhow::Result<()> {

@@ -217,6 +217,34 @@ fn an_answer_without_a_part_is_refused() {
     assert!(plain.accept(&without(ProtocolId::AH)).is_some());
 }
 
+/// CHECKLIST U16: strongSwan answers what it has chosen and, as another alternative, the same without compression.
+/// It goes by the first; anything else behind that is no answer.
+#[test]
+fn an_answer_may_be_repeated_without_compression() {
+    let choice = chosen(&config(Mode::Tunnel), proposals(Mode::Tunnel, 1)).unwrap();
+    let good = answer(&choice);
+    let asked = offer(Mode::Tunnel, OURS);
+    let with = |more: &[Proposal<'static>]| {
+        let all = good.proposals.iter().cloned().chain(more.iter().cloned());
+        asked.accept(&Sa { proposals: all.collect() })
+    };
+    let plain = |number| -> Vec<Proposal<'static>> {
+        let all = good.proposals.iter().filter(|one| one.protocol != ProtocolId::IPCOMP);
+        all.cloned().map(|one| Proposal { number, ..one }).collect()
+    };
+    assert_eq!(with(&plain(2)).unwrap().cpi_out, THEIRS.cpi);
+    let mut other = plain(2);
+    other[0].spi = Cow::Borrowed(&[9; 4]);
+    let whole: Vec<_> =
+        good.proposals.iter().cloned().map(|one| Proposal { number: 2, ..one }).collect();
+    for wrong in [&other, &plain(2)[1..].to_vec(), &whole, &plain(1)] {
+        assert!(with(wrong).is_none(), "{wrong:?}");
+    }
+    // What is not compressed has nothing to be repeated without.
+    let twice = Sa { proposals: [plain(1), plain(2)].concat() };
+    assert!(asked.accept(&twice).is_none());
+}
+
 /// What ends one part of a bundle ends it.
 #[test]
 fn the_shortest_life_of_the_parts_counts() {

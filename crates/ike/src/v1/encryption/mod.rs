@@ -38,7 +38,7 @@ pub use self::decrypt::Ciphertexts;
 pub(crate) use self::decrypt::decrypt;
 pub(crate) use self::opening::{Opening, Unfit};
 pub(crate) use self::phase1::EncryptedPhase1;
-pub(crate) use self::trust::trust;
+pub(crate) use self::trust::{pinned, trust};
 #[cfg(test)]
 pub(crate) use self::{payloads::PayloadCipher, suite::Suite};
 

@@ -460,10 +460,15 @@ impl EncryptedPhase1 {
         if !awaited {
             return self.handle_trust(job, result, core, cx);
         }
+        let (result, end) = result.split();
         let messages: Vec<Secret> = match result {
             AuthResult::Decrypted(messages) => messages.into_iter().map(|one| one.0).collect(),
             AuthResult::CannotSign(problem) => {
                 return Err(FailureReason::CannotSign { local: core.own_id(), problem });
+            }
+            // The certificate of the peer that we have, whatever it has sent.
+            AuthResult::Distrusted(problem) => {
+                return Err(FailureReason::NotTrusted { remote: core.expected_id(), problem });
             }
             AuthResult::Signed(_)
             | AuthResult::Verified
@@ -472,7 +477,6 @@ impl EncryptedPhase1 {
             | AuthResult::Mixed(_)
             | AuthResult::Derived(_)
             | AuthResult::NoSecret
-            | AuthResult::Distrusted(_)
             | AuthResult::Limited(_) => {
                 return Err(FailureReason::Internal("messages were to be decrypted"));
             }
@@ -480,6 +484,7 @@ impl EncryptedPhase1 {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let Stage::Decrypting(waiting) = stage else { return Ok(Outcome::Stay) };
         core.local_id = Some(core.own_id());
+        core.limit(end);
         match core.role {
             Role::Responder => self.answer_nonce(*waiting, messages, core, cx),
             Role::Initiator => self.prove(*waiting, messages, core, cx),

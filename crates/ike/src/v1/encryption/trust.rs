@@ -61,6 +61,23 @@ pub(crate) fn trust(
     Ok(Some(ProofEnd::of(first, false, keys.now)))
 }
 
+/// Whether the certificate that the configuration names as the peer's may still be used, and until when: the proof
+/// of whoever decrypts rests on it. It hangs on nothing that the peer has sent, so it tells nothing about that.
+///
+/// # Errors
+///
+/// [`Distrust`]: it is over, or has not begun; or authorities are named as well, and none has signed it.
+pub(crate) fn pinned(job: &AuthJob, keys: Keys<'_>) -> Result<Option<ProofEnd>, Distrust> {
+    let AuthSpec::Signature(spec) = &job.remote_auth else { return Ok(None) };
+    let Some(leaf) = spec.certificates.first() else { return Ok(None) };
+    let first = match spec.authorities.as_slice() {
+        // It vouches for itself.
+        [] => leaf.check_time(keys.now).map(|()| leaf.as_ref())?,
+        authorities => first_to_end(leaf, &[], authorities, keys.now)?,
+    };
+    Ok(Some(ProofEnd::of(first, false, keys.now)))
+}
+
 /// What the peer has sent is no certificate.
 pub(super) const UNREADABLE: Distrust =
     Distrust::NoCertificate("the peer has sent no certificate that can be read, and we have none");

@@ -11,6 +11,9 @@ const LARGE: &str = include_str!("../../../../pki/tests/vectors/dsa-2048.pem");
 const LARGE_CERTIFICATE: &str = include_str!("../../../../pki/tests/vectors/dsa-2048.crt");
 const AUTHORITY: &str = include_str!("../../../../pki/tests/vectors/dsa-ca.crt");
 
+const DSA_AUTHORITY: &str = include_str!("../../../../pki/tests/vectors/dsa-authority.crt");
+const SHORT_AUTHORITY: &str = include_str!("../../../../pki/tests/vectors/dsa-small-authority.crt");
+
 /// A tunnel with these lines, and what is warned of; or the mistakes.
 fn loaded(lines: &str) -> Result<(Tunnel, String), String> {
     let text = format!(
@@ -30,6 +33,8 @@ fn loaded(lines: &str) -> Result<(Tunnel, String), String> {
             Some("tunnels/large.key") => LARGE,
             Some("tunnels/large.pem") => LARGE_CERTIFICATE,
             Some("tunnels/ca.pem") => AUTHORITY,
+            Some("tunnels/dsa-ca.pem") => DSA_AUTHORITY,
+            Some("tunnels/short-ca.pem") => SHORT_AUTHORITY,
             _ => return Err("No such file or directory (os error 2)".to_owned()),
         };
         Ok(SecretFile { octets: Secret::from_slice(text.as_bytes()), mode: 0o100_600 })
@@ -75,4 +80,18 @@ fn a_dsa_key_of_no_group_is_refused() {
     let lines = "ike = 1\nkey = \"file:large.key\"\npeer_key = \"file:broken.pub\"";
     let said = loaded(lines).map(|_| ()).unwrap_err();
     assert!(said.contains("E524") && said.contains("not of the order q"), "{said}");
+}
+
+/// Authorities with DSA keys are believed as far as that goes, and no further without a word.
+#[test]
+fn authorities_may_have_dsa_keys() {
+    let with = |ca: &str, lines: &str| {
+        let own = "cert = \"file:large.pem\"\nkey = \"file:large.key\"";
+        loaded(&format!("{own}\nca = \"file:{ca}.pem\"\n{lines}"))
+    };
+    assert_eq!(with("dsa-ca", "ike = 1").unwrap().1, "");
+    let said = with("short-ca", "ike = 1").map(|_| ()).unwrap_err();
+    assert!(said.contains("E524") && said.contains("peer_cert"), "{said}");
+    let said = with("dsa-ca", "").map(|_| ()).unwrap_err();
+    assert!(said.contains("IKEv2 has no DSA here"), "{said}");
 }

@@ -146,3 +146,18 @@ fn ec2n_groups_are_refused_by_name() {
         assert_eq!(text.matches("error[").count(), 1, "{text}");
     }
 }
+
+/// A list of `esp` with a slip in it is no list that IKEv1 has no numbers for, alone and in a bundle.
+#[test]
+fn a_slip_in_a_list_is_told_once() {
+    for (lines, told) in [
+        ("esp = \"aes257-sha256\"", "`esp` cannot be understood"),
+        ("esp = \"aes256-sha257\"\nah = \"sha256\"", "`esp` cannot be understood"),
+        ("esp = \"aes256-sha256\"\nah = \"sha257\"", "`ah` cannot be understood"),
+        ("protocol = \"ah\"\nah = \"sha257\"", "`ah` cannot be understood"),
+    ] {
+        let text = with(&format!("ike = 1\n{lines}"));
+        assert!(text.contains(told), "{text}");
+        assert_eq!(text.matches("error[").count(), 1, "{text}");
+    }
+}

@@ -75,12 +75,13 @@ pub(super) fn settle(
     child.outer_ah = ah;
 }
 
-fn has_key_exchange(spec: &ProposalSpec) -> bool {
+/// Whether a proposal names a key exchange.
+pub(crate) fn has_key_exchange(spec: &ProposalSpec) -> bool {
     spec.of_kind(TransformType::KE).any(|one| one.id != KeyExchangeId::NONE.0)
 }
 
-/// Whether IKEv1 has numbers for an algorithm of this proposal.
-fn is_of_phase_2(spec: &ProposalSpec) -> bool {
+/// Whether IKEv1 has numbers for an algorithm of this proposal of AH.
+pub(crate) fn is_of_phase_2(spec: &ProposalSpec) -> bool {
     let number = |id| AuthAlgorithm::from_integrity(IntegrityId(id))?.ah_transform();
     spec.of_kind(TransformType::INTEG).any(|one| number(one.id).is_some())
 }

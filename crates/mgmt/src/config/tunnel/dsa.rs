@@ -1,4 +1,4 @@
-//! DSA keys in `cert`, `key`, `peer_cert` and `peer_key`: IKEv1 alone signs with them (RFC 2409 §5.1).
+//! DSA keys in `cert`, `key`, `peer_cert`, `peer_key` and `ca`: IKEv1 alone signs with them (RFC 2409 §5.1).
 
 use std::ops::Range;
 
@@ -16,12 +16,14 @@ const SAFE_BITS: u32 = 2_048;
 pub(super) struct Places {
     ours: Option<Range<usize>>,
     theirs: Option<Range<usize>>,
+    authorities: Option<Range<usize>>,
 }
 
 impl Places {
     pub(super) fn of(fields: &Fields<'_>) -> Self {
         let place = |keys: [&str; 2]| keys.iter().find_map(|key| fields.key_span(key));
-        Self { ours: place(["key", "cert"]), theirs: place(["peer_key", "peer_cert"]) }
+        let (ours, theirs) = (place(["key", "cert"]), place(["peer_key", "peer_cert"]));
+        Self { ours, theirs, authorities: fields.key_span("ca") }
     }
 
     /// Refuses DSA keys in tunnels of IKEv2 and where they are none, and warns of those that are short.
@@ -32,6 +34,9 @@ impl Places {
         connection: &Connection,
     ) {
         let pad = &connection.pad;
+        if let Some(span) = self.authorities {
+            check_authorities(fields, span, version, &pad.remote_auth);
+        }
         for (auth, span) in [(&pad.local_auth, self.ours), (&pad.remote_auth, self.theirs)] {
             let of_dsa: Vec<_> = keys_of(auth).filter(|key| bits(key).is_some()).collect();
             let shortest = of_dsa.iter().filter_map(|key| bits(key)).min();
@@ -44,6 +49,31 @@ impl Places {
                 fields.mistake(weak(span, shortest));
             }
         }
+    }
+}
+
+/// What authorities of DSA keys have signed is believed in tunnels of IKEv1, if the keys are long enough.
+fn check_authorities(
+    fields: &mut Fields<'_>,
+    span: Range<usize>,
+    version: IkeVersion,
+    auth: &AuthSpec,
+) {
+    let authorities = auth.signature().map(|spec| spec.authorities.as_slice()).unwrap_or_default();
+    let keys = authorities.iter().map(|one| one.public_key().key());
+    let of_dsa: Vec<_> = keys.filter_map(|key| Some((key, bits(key)?))).collect();
+    let Some(shortest) = of_dsa.iter().map(|(_, bits)| *bits).min() else { return };
+    if !of_dsa.iter().all(|(key, _)| key.is_sound()) {
+        fields.mistake(of_no_group(span));
+    } else if version != IkeVersion::V1 {
+        fields.mistake(of_other_version(span, shortest));
+    } else if shortest < SAFE_BITS {
+        fields.mistake(
+            Mistake::new(span, "an authority has a short DSA key")
+                .code(Code::E524)
+                .label(format!("{shortest} bits: what it has signed is not believed"))
+                .help("use an authority with a key of RSA, ECDSA, or DSA with 2048 bits; or pin the peer's certificate: peer_cert"),
+        );
     }
 }
 

@@ -260,7 +260,9 @@ pub(crate) fn refused_of(
             "name one port, or leave the ports out",
         ));
     }
-    if has_own_esp && !child.is_some_and(has_phase_2) {
+    // A list that cannot be understood is empty, and has its own mistake.
+    let is_understood = |child: &&ChildConfig| !child.proposals.is_empty();
+    if has_own_esp && child.filter(is_understood).is_some_and(|child| !has_phase_2(child)) {
         refused.push((
             "IKEv1 has numbers for none of the algorithms of `esp` or `ah`",
             "esp = [\"aes256gcm16\", \"aes256-sha256\"]",

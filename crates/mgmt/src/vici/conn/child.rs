@@ -36,7 +36,6 @@ pub(super) fn child(name: &str, section: &Section) -> Result<ChildConfig, ConnEr
     }
     limits.settle(&path, &mut child)?;
     lists.settle(&mut child);
-    settle_ipcomp(&path, &child)?;
     if child.lifetime.idle_s > 0 && child.keep == Keep::Up {
         let reason = "start_action = start is to be up always; use trap, or leave the key out";
         let path = format!("{path}.inactivity");
@@ -109,7 +108,7 @@ fn read_key(child: &mut ChildConfig, entry: &Entry<'_>) -> Result<(), ConnError>
 }
 
 /// What compression cannot go together with is not dropped without a word.
-fn settle_ipcomp(path: &str, child: &ChildConfig) -> Result<(), ConnError> {
+pub(super) fn check_ipcomp(child: &ChildConfig) -> Result<(), ConnError> {
     if !child.compress || child.negotiates_ipcomp() {
         return Ok(());
     }
@@ -118,11 +117,12 @@ fn settle_ipcomp(path: &str, child: &ChildConfig) -> Result<(), ConnError> {
     } else {
         "is for ESP, not for AH; use no"
     };
-    Err(ConnError { path: format!("{path}.ipcomp"), reason: ConnReason::Contradiction(reason) })
+    let path = format!("children.{}.ipcomp", child.name);
+    Err(ConnError { path, reason: ConnReason::Contradiction(reason) })
 }
 
 /// Proposals as written. As swanctl.conf has it, ESP is offered unless there is AH, and both are
-/// alternatives, ESP first.
+/// alternatives, ESP first; what IKEv1 makes of both is in `bundle`.
 #[derive(Default)]
 struct Lists {
     esp: Vec<ProposalSpec>,

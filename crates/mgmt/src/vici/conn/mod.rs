@@ -9,6 +9,7 @@
 //! ([`adit_db::Caution`]).
 
 mod auth;
+mod bundle;
 mod child;
 mod signature;
 #[cfg(test)]
@@ -124,6 +125,7 @@ pub fn connection(name: &str, section: &Section, known: &Pools) -> Result<Connec
 /// Whether each child can be what it asks for.
 fn check_children(connection: &Connection) -> Result<(), ConnError> {
     for child in &connection.children {
+        child::check_ipcomp(child)?;
         if connection.encap == Encap::Udp && child.is_ah_only() {
             return Err(ConnError {
                 path: format!("children.{}.ah_proposals", child.name),

@@ -10,7 +10,7 @@ use adit_db::{
 
 use super::auth::Users;
 use super::value::Entry;
-use super::{ConnError, ConnReason, contradiction};
+use super::{ConnError, ConnReason, bundle, contradiction};
 use crate::config::ikev1_rules;
 use crate::vici::pool::{Pools, server};
 
@@ -176,6 +176,7 @@ fn settle_rest(connection: &mut Connection) -> Result<(), ConnError> {
     }
     let mut children = std::mem::take(&mut connection.children);
     for child in &mut children {
+        bundle::settle(connection, child)?;
         if child.proposals == ProposalSpec::esp_default() {
             child.proposals = ikev1_rules::phase_2_default();
         }
