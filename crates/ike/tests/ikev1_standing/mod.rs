@@ -3,14 +3,15 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_db::{Connection, Encap};
-use adit_ike::{Command, Input, PacketEvent};
+use adit_ike::{Command, EndpointConfig, Input, PacketEvent};
 use adit_wire::esp::Spi;
 
-use super::common::{LEFT, Pair, RIGHT};
-use super::{INFORMATIONAL, MAIN_MODE, exchange, up, up_with, v1_connections};
+use super::common::{LEFT, Pair, RIGHT, reversed};
+use super::{INFORMATIONAL, MAIN_MODE, QUICK_MODE, exchange, up, up_with, v1_connections};
 
 /// The left one hears nothing of a child that the right one deletes. What that sent on is gone there.
 fn half_gone() -> (Pair, Spi) {
@@ -97,7 +98,7 @@ fn a_delete_counts_on_any_phase_1() {
     pair.right.command(Command::RekeyIke(ike), now);
     while pair.deliver(|octets| exchange(octets) == MAIN_MODE) {}
     assert_eq!((pair.left.established().len(), pair.left.children.len()), (2, 1));
-    pair.left.datagram(super::reversed(delete.0), &delete.1, now);
+    pair.left.datagram(reversed(delete.0), &delete.1, now);
     assert!(pair.left.children.is_empty());
     // The one that nobody has deleted goes, as the peer has the other.
     pair.left.initiate(now);
@@ -122,11 +123,11 @@ fn a_phase_1_that_the_peer_does_not_have_gives_back_what_it_had() {
         let is_last = |octets: &[u8]| exchange(octets) == MAIN_MODE && octets[19] & 1 == 1;
         let from_left: Vec<_> = pair.left.sent.drain(..).collect();
         for (path, octets) in from_left {
-            pair.right.datagram(super::reversed(path), &octets, pair.now);
+            pair.right.datagram(reversed(path), &octets, pair.now);
         }
         let from_right: Vec<_> = pair.right.sent.drain(..).collect();
         for (path, octets) in from_right.into_iter().filter(|(_, octets)| !is_last(octets)) {
-            pair.left.datagram(super::reversed(path), &octets, pair.now);
+            pair.left.datagram(reversed(path), &octets, pair.now);
         }
         pair.now += Duration::from_millis(100);
         pair.left.timeout(pair.now);
@@ -137,6 +138,69 @@ fn a_phase_1_that_the_peer_does_not_have_gives_back_what_it_had() {
     pair.assert_one_tunnel();
     assert_eq!(pair.left.established()[0].spi_i, spis);
     assert_eq!(pair.right.established()[0].children.len(), 1);
+}
+
+/// The right one has lost everything, the left one renews its phase 1 with it, and what that says of its loss
+/// is lost. What the right one calls itself in clear is `name`.
+fn half_forgotten(name: &[u8; 10]) -> Pair {
+    let mut pair = up();
+    pair.run_for(Duration::from_secs(10));
+    pair.right.restart(EndpointConfig::default());
+    pair.right.children.clear();
+    pair.right.outbound.clear();
+    let [_, right] = v1_connections();
+    pair.right.command(Command::Load(Arc::new(right)), pair.now);
+    let ike = pair.left.established()[0].id;
+    pair.left.command(Command::RekeyIke(ike), pair.now);
+    loop {
+        let renamed = |(path, mut octets): (_, Vec<u8>)| {
+            if let Some(at) = octets.windows(10).position(|some| some == b"Adit IKEv1") {
+                octets[at..at + 10].copy_from_slice(name);
+            }
+            (path, octets)
+        };
+        pair.left.sent = pair.left.sent.drain(..).map(renamed).collect();
+        if !pair.deliver(|octets| exchange(octets) == MAIN_MODE) {
+            break;
+        }
+    }
+    assert_eq!((pair.left.established().len(), pair.right.established().len()), (1, 1));
+    assert_eq!((pair.left.children.len(), pair.right.children.len()), (1, 0));
+    pair
+}
+
+/// CHECKLIST T18, RFC 2407 §4.6.3.3: a responder that has lost everything says so until it is heard. Nobody
+/// looks whether a child is still there as long as its peer gives signs of life.
+#[test]
+fn that_all_is_forgotten_is_said_again() {
+    let mut pair = half_forgotten(b"Adit IKEv1");
+    let forgotten = pair.left.children.values().next().unwrap().spi_in;
+    pair.run_for(Duration::from_secs(4));
+    assert!(pair.left.children.values().all(|child| child.spi_in != forgotten));
+    pair.left.initiate(pair.now);
+    pair.run_for(Duration::from_secs(60));
+    // What has come up since is none of what was forgotten.
+    pair.assert_one_tunnel();
+}
+
+/// The same to somebody else, who may take it for the end of all children: once there is one it is not said.
+#[test]
+fn that_all_is_forgotten_is_not_said_beside_a_child() {
+    let informational = |pair: &Pair| {
+        pair.right.sent.iter().filter(|(_, octets)| exchange(octets) == INFORMATIONAL).count()
+    };
+    for has_child in [false, true] {
+        let mut pair = half_forgotten(b"Somebody..");
+        if has_child {
+            let id = *pair.left.children.keys().next().unwrap();
+            pair.left.command(Command::RekeyChild(id), pair.now);
+            while pair.deliver(|octets| exchange(octets) == QUICK_MODE) {}
+            assert_eq!(pair.right.children.len(), 1);
+        }
+        pair.now += Duration::from_secs(3);
+        pair.right.timeout(pair.now);
+        assert_eq!(informational(&pair), usize::from(!has_child));
+    }
 }
 
 /// CHECKLIST U11: where the peer deletes a phase 1 and what it says of the children is lost, the next phase 1
@@ -184,7 +248,7 @@ fn a_nat_that_only_one_end_sees_is_agreed_on() {
                 *octets.last_mut().unwrap() ^= 1;
             }
             let peer = if by_left { &mut pair.right } else { &mut pair.left };
-            peer.datagram(super::reversed(path), &octets, pair.now);
+            peer.datagram(reversed(path), &octets, pair.now);
         }
         assert_eq!(pair.left.done.get(&request), Some(&Ok(())), "{place}");
         pair.assert_one_tunnel();
