@@ -2,15 +2,16 @@
 //! be lost for good, and several phase 1s with one peer are none of its business to agree on.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_db::{Connection, Encap};
-use adit_ike::{Command, EndpointConfig, Input, PacketEvent};
+use adit_db::{ChildSaId, Connection, Encap};
+use adit_ike::{ChildSaState, Command, EndpointConfig, Event, Input, PacketEvent};
 use adit_wire::esp::Spi;
 
-use super::common::{LEFT, Pair, RIGHT, reversed};
+use super::common::{LEFT, Pair, Peer, RIGHT, reversed};
 use super::{INFORMATIONAL, MAIN_MODE, QUICK_MODE, exchange, up, up_with, v1_connections};
 
 /// The left one hears nothing of a child that the right one deletes. What that sent on is gone there.
@@ -200,6 +201,104 @@ fn that_all_is_forgotten_is_not_said_beside_a_child() {
         pair.now += Duration::from_secs(3);
         pair.right.timeout(pair.now);
         assert_eq!(informational(&pair), usize::from(!has_child));
+    }
+}
+
+/// CHECKLIST U06, U11: our last message of a renewal is lost, and with it the phase 1 that would say it again.
+/// The peer ends the new child, which it was never sure of, before we end the old one: both stay on that.
+#[test]
+fn the_peer_may_never_have_had_the_new_child() {
+    let mut pair = up();
+    let spi = pair.left.children.values().next().unwrap().spi_in;
+    let (child, now) = (*pair.left.children.keys().next().unwrap(), pair.now);
+    pair.left.command(Command::RekeyChild(child), now);
+    for _ in 0..2 {
+        assert!(pair.deliver(|octets| exchange(octets) == QUICK_MODE));
+    }
+    assert_eq!(pair.left.sent.len(), 1);
+    pair.left.sent.clear();
+    let ike = pair.left.established()[0].id;
+    pair.left.command(Command::RekeyIke(ike), now);
+    pair.run();
+    assert_eq!((pair.left.children.len(), pair.right.children.len()), (2, 2));
+
+    pair.now += Duration::from_secs(30);
+    pair.right.timeout(pair.now);
+    while let Some((path, octets)) = pair.right.sent.pop_front() {
+        pair.left.datagram(reversed(path), &octets, pair.now);
+    }
+    let children = pair.left.established()[0].children.clone();
+    assert_eq!(children.iter().map(|child| child.spi_in).collect::<Vec<_>>(), [spi]);
+    let is_down = |event: &Event| matches!(event, Event::ChildDown { .. });
+    assert!(!pair.left.events.iter().any(is_down));
+    pair.run_for(Duration::from_secs(200));
+    pair.assert_one_tunnel();
+}
+
+/// The children that carry traffic at one end, with the SPIs of what comes in.
+fn carried(peer: &Peer) -> Vec<(ChildSaId, Spi)> {
+    let children = peer.established().into_iter().flat_map(|ike| ike.children);
+    let current = children.filter(|child| child.state == ChildSaState::Installed);
+    current.map(|child| (child.id, child.spi_in)).collect()
+}
+
+/// CHECKLIST U06, U11: of two children that may carry on for one that the peer deletes it is the one that the peer
+/// has confirmed, and not the one whose quick mode ended with its phase 1.
+#[test]
+fn the_peer_goes_on_with_what_it_has_confirmed() {
+    let mut pair = up();
+    for _ in 0..16 {
+        pair.left.command(Command::RekeyChild(carried(&pair.left)[0].0), pair.now);
+        pair.run_for(Duration::from_secs(8));
+        let (at_left, at_right) = (carried(&pair.left), carried(&pair.right));
+        pair.right.command(Command::RekeyChild(at_right[0].0), pair.now);
+        let (path, octets) = pair.right.sent.pop_front().unwrap();
+        pair.left.datagram(reversed(path), &octets, pair.now);
+        pair.left.sent.clear();
+        let ike = pair.right.established()[0].id;
+        pair.right.command(Command::RekeyIke(ike), pair.now);
+        // That the phase 1 before is gone comes last.
+        let mut late = Vec::new();
+        loop {
+            let sent = pair.right.sent.drain(..);
+            let (held, sent) = sent.partition(|(_, octets)| exchange(octets) == INFORMATIONAL);
+            pair.right.sent = sent;
+            late.extend::<VecDeque<_>>(held);
+            if !pair.deliver(|_| true) {
+                break;
+            }
+        }
+        pair.right.sent.extend(late);
+        pair.run();
+        if carried(&pair.left) != at_left {
+            pair.run_for(Duration::from_secs(200));
+            continue;
+        }
+        let request = pair.right.request();
+        pair.right.command(Command::TerminateChild { id: at_right[0].0, request }, pair.now);
+        pair.run();
+        let theirs = pair.right.children[&carried(&pair.right)[0].0].spi_out;
+        let ours: Vec<Spi> = carried(&pair.left).into_iter().map(|(_, spi)| spi).collect();
+        assert_eq!(ours, [theirs]);
+        return;
+    }
+    panic!("no renewal was put aside");
+}
+
+/// CHECKLIST U09: who ends a child soon after its keys were replaced ends what it had the place of, too.
+#[test]
+fn nobody_goes_back_to_what_a_child_that_is_ended_had_replaced() {
+    for by_left in [true, false] {
+        let mut pair = up();
+        let child = *pair.left.children.keys().next().unwrap();
+        pair.left.command(Command::RekeyChild(child), pair.now);
+        pair.run_for(Duration::from_secs(10));
+        assert_eq!((pair.left.children.len(), pair.right.children.len()), (2, 2));
+        let peer = if by_left { &mut pair.left } else { &mut pair.right };
+        let (id, request) = (*peer.children.keys().next_back().unwrap(), peer.request());
+        peer.command(Command::TerminateChild { id, request }, pair.now);
+        pair.run();
+        assert!(pair.left.children.is_empty() && pair.right.children.is_empty());
     }
 }
 
