@@ -614,7 +614,9 @@ impl IkeSa {
         }
     }
 
-    fn add(&mut self, child: Child, cx: &mut Context<'_>) {
+    fn add(&mut self, mut child: Child, cx: &mut Context<'_>) {
+        // The message that made it may be the first from another place.
+        child.follow(self.core.encapsulation(), cx);
         let (id, offered) = (child.id, child.phase == ChildPhase::Offered);
         let step = Step::Child {
             child: child.name.clone(),

@@ -268,6 +268,21 @@ fn authentic_messages_move_a_peer_behind_a_nat() {
     behind.pair.assert_one_tunnel();
 }
 
+/// CHECKLIST N06, U12: the answer to a quick mode is the first message from another port: the child that it
+/// makes is for that port.
+#[test]
+fn a_child_is_for_where_the_answer_came_from() {
+    let mut behind = Behind::up(v1_connections());
+    let child = *behind.pair.right.children.keys().next().unwrap();
+    behind.pair.right.command(Command::RekeyChild(child), behind.pair.now);
+    assert!(behind.deliver(|octets| Some(octets.to_vec())));
+    behind.shift = 20_000;
+    behind.run_for(Duration::from_secs(5));
+    assert_eq!(behind.pair.right.children.len(), 2);
+    let outside = behind.outside(4500);
+    assert!(behind.pair.right.children.values().all(|child| child.encap.remote == outside));
+}
+
 /// Packets move a peer that is behind a NAT, and no other.
 #[test]
 fn packets_move_a_peer_behind_a_nat() {
