@@ -199,6 +199,10 @@ impl Phase1 {
     }
 
     /// Responder: takes the first message and goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// If the message is not worth an answer; nothing of it stays.
     pub(crate) fn answer(
         exchange: Exchange,
         message: &[u8],
@@ -207,6 +211,9 @@ impl Phase1 {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
+        if exchange != Exchange::Base && nat::is_lost(&received.vendor_ids, core, cx) {
+            return Err(NO_NAT_TRAVERSAL);
+        }
         core.cookie_r = cx.ike_spi();
         let mut phase1 = Self::new(exchange, Patience::of(Role::Responder, cx));
         phase1.material.sa_body = received.sa_body.to_vec();
@@ -379,6 +386,9 @@ fn note_vendors(received: &Received<'_>, core: &mut Core) {
         core.peer = vendor::software(&received.vendor_ids);
     }
 }
+
+const NO_NAT_TRAVERSAL: FailureReason =
+    FailureReason::PeerMisbehaved("message on the NAT ports has no id of NAT traversal");
 
 /// The configuration is held against that when it is read.
 const NO_SUITE: FailureReason = FailureReason::Internal("no suite of the tunnel is one of IKEv1");

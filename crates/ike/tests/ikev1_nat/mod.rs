@@ -283,6 +283,36 @@ fn a_child_is_for_where_the_answer_came_from() {
     assert!(behind.pair.right.children.values().all(|child| child.encap.remote == outside));
 }
 
+/// CHECKLIST W08, U06: nobody authenticates vendor ids. If those of the first message of a renewal on the NAT
+/// ports are spoilt on their way, or that of the second, the next copy counts, and ESP stays in UDP.
+#[test]
+fn a_renewal_on_the_nat_ports_knows_of_the_nat() {
+    for (by_left, spoilt) in [(true, 1), (true, 2), (false, 1), (false, 2)] {
+        let mut behind = Behind::up(v1_connections());
+        let first = behind.pair.left.established()[0].spi_i;
+        let now = behind.pair.now;
+        let peer = if by_left { &mut behind.pair.left } else { &mut behind.pair.right };
+        let ike = peer.established()[0].id;
+        peer.command(Command::RekeyIke(ike), now);
+        for number in 1..=spoilt {
+            assert!(behind.deliver(|octets| match number == spoilt {
+                true => without_ids(octets, &[]),
+                false => Some(octets.to_vec()),
+            }));
+        }
+        behind.run_for(Duration::from_secs(5));
+        behind.pair.assert_one_tunnel();
+        let left = &behind.pair.left.established()[0];
+        assert!(left.spi_i != first && left.nat_local, "by left: {by_left}, message {spoilt}");
+        let now = behind.pair.now;
+        let child = *behind.pair.left.children.keys().next().unwrap();
+        behind.pair.left.command(Command::RekeyChild(child), now);
+        behind.run_for(Duration::from_secs(120));
+        behind.pair.assert_one_tunnel();
+        assert!(behind.pair.left.children.values().all(|child| child.encap.udp));
+    }
+}
+
 /// Packets move a peer that is behind a NAT, and no other.
 #[test]
 fn packets_move_a_peer_behind_a_nat() {
