@@ -82,6 +82,11 @@ pub(crate) fn offered(core: &Core) -> impl Iterator<Item = &'static [u8]> {
     KNOWN.into_iter().take(count).map(|(vendor, _)| vendor.id().0)
 }
 
+/// Whether this is an id of NAT traversal, all of which are as long.
+pub(crate) fn is_known(id: &[u8]) -> bool {
+    KNOWN.into_iter().any(|(vendor, _)| vendor.id().0 == id)
+}
+
 /// The best that both know: its id, and the numbers that come with it.
 pub(crate) fn common(vendor_ids: &[&[u8]], core: &Core) -> Option<(&'static [u8], Numbers)> {
     let known = KNOWN.into_iter().map(|(vendor, numbers)| (vendor.id().0, numbers));

@@ -361,15 +361,18 @@ fn identity_of(body: &[u8]) -> Option<Identity> {
     super::identification::identity(&id)
 }
 
-/// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know.
+/// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know. That we
+/// answer signs of life we say wherever the answer is no longer for it: the peer's id may have been spoilt, and who
+/// has sent one may ask (RFC 3706 §5.1).
 fn common_vendors(
     exchange: Exchange,
     received: &Received<'_>,
     core: &mut Core,
 ) -> Vec<&'static [u8]> {
-    let is_theirs = |id: &&'static [u8]| vendor::is_among(id, &received.vendor_ids);
+    let theirs = &received.vendor_ids;
+    let is_said = |id: &&'static [u8]| vendor::is_among(id, theirs) || vendor::is_free(id, theirs);
     let access = vendor::of_remote_access(&core.connection.remote_access);
-    let mut ids: Vec<&'static [u8]> = vendor::ours(core).chain(access).filter(is_theirs).collect();
+    let mut ids: Vec<&'static [u8]> = vendor::ours(core).chain(access).filter(is_said).collect();
     if exchange != Exchange::Base
         && let Some((id, numbers)) = nat::common(&received.vendor_ids, core)
     {

@@ -6,6 +6,7 @@ use crate::event::PeerSoftware;
 
 use super::core::Core;
 use super::fragmentation;
+use super::nat;
 
 /// Dead peer detection (RFC 3706 §5.1), version 1.0.
 pub(crate) const DPD: &[u8] = &[
@@ -48,6 +49,12 @@ pub(crate) fn is_among(id: &[u8], theirs: &[&[u8]]) -> bool {
         true => fragmentation::is_announced(theirs),
         false => theirs.contains(&id),
     }
+}
+
+/// Whether we may say that we answer signs of life though the peer has not: of the many ids of NAT traversal one
+/// is answered, so that the answer is no longer than the question.
+pub(crate) fn is_free(id: &[u8], theirs: &[&[u8]]) -> bool {
+    id == DPD && theirs.iter().filter(|theirs| nat::is_known(theirs)).count() > 1
 }
 
 /// Who the peer is.

@@ -704,7 +704,8 @@ impl EncryptedPhase1 {
 fn answer_body(sa_body: &[u8], vendor_ids: &[&[u8]], core: &Core) -> Answer {
     let known = vendor::ours(core).chain([DHLESS, OAEP]);
     let nat = nat::common(vendor_ids, core).map(|(id, _)| id);
-    let ids = known.filter(|id| vendor::is_among(id, vendor_ids)).chain(nat);
+    let is_said = |id: &&[u8]| vendor::is_among(id, vendor_ids) || vendor::is_free(id, vendor_ids);
+    let ids = known.filter(is_said).chain(nat);
     let sa = (PayloadType::SA, sa_body.to_vec());
     std::iter::once(sa).chain(ids.map(|id| (PayloadType::VENDOR_ID, id.to_vec()))).collect()
 }
