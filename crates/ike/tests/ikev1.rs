@@ -554,6 +554,32 @@ fn a_dead_peer_is_found() {
     assert_eq!(pair.left.failures().last().unwrap().reason.code(), Some(110));
 }
 
+/// CHECKLIST U12, RFC 3706 §5.1: nobody authenticates the vendor id by which the initiator says that it answers
+/// questions. If it is spoilt on its way the responder still says its own, and a dead peer is found.
+#[test]
+fn a_dead_peer_is_found_though_an_id_was_spoilt() {
+    const DPD: [u8; 4] = [0xaf, 0xca, 0xd7, 0x13];
+    let mut connections = v1_connections();
+    connections[0].dpd_delay = Duration::from_secs(30);
+    let mut pair = Pair::new(Default::default(), connections);
+    pair.left.initiate(pair.now);
+    let (path, mut first) = pair.left.sent.pop_front().unwrap();
+    let place = first.windows(4).position(|some| some == DPD).unwrap();
+    first[place] ^= 1;
+    pair.right.datagram(reversed(path), &first, pair.now);
+    assert!(pair.right.sent[0].1.len() <= first.len());
+    pair.run();
+    pair.assert_one_tunnel();
+
+    let end = pair.now + Duration::from_secs(200);
+    while let Some(next) = pair.left.endpoint.poll_timeout().filter(|next| *next < end) {
+        pair.now = next;
+        pair.left.timeout(next);
+        pair.left.sent.clear();
+    }
+    assert!(pair.left.children.is_empty());
+}
+
 /// CHECKLIST T18: a peer that has lost everything begins anew, and what was before goes (RFC 2407 §4.6.3.3).
 #[test]
 fn a_peer_that_begins_anew_has_one_tunnel() {

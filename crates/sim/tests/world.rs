@@ -51,7 +51,11 @@ fn the_first_worlds_break_no_invariant() {
 /// spoilt at a renewal (6271), a phase 1 that was begun where somebody had replayed from (6492), children without a
 /// phase 1 at an address that was gone (20301), a peer that deleted the old child and whose word on the new one was
 /// lost (3640), the same with another phase 1 between (20420), a renewal at whose end there was nothing left to
-/// renew (4096), and questions that came back to who had asked them (7218).
+/// renew (4096), and questions that came back to who had asked them (7218). A peer that had lost everything said so once,
+/// and nobody heard it (12142, 13128); a child was deleted that the peer had never been sure of, with one there that it
+/// had (10516, 13836, 17262), or one was taken for it that the peer had not either (11173, 15864); a child was made for
+/// where the peer had been until the message that made it (17401); a renewal knew nothing of the NAT, as an id was
+/// spoilt (239), and for another nobody asked a dead peer for signs of life (16728).
 #[test]
 fn worlds_that_have_found_something_break_no_invariant() {
     for (profile, seed) in [
@@ -96,6 +100,16 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Ikev1, 20_420),
         (WorldProfile::Ikev1, 4096),
         (WorldProfile::Ikev1, 7218),
+        (WorldProfile::Ikev1, 12_142),
+        (WorldProfile::Ikev1, 13_128),
+        (WorldProfile::Ikev1, 10_516),
+        (WorldProfile::Ikev1, 13_836),
+        (WorldProfile::Ikev1, 17_262),
+        (WorldProfile::Ikev1, 11_173),
+        (WorldProfile::Ikev1, 15_864),
+        (WorldProfile::Ikev1, 17_401),
+        (WorldProfile::Ikev1, 239),
+        (WorldProfile::Ikev1, 16_728),
     ] {
         let outcome = run_world(&play(seed, profile));
         assert!(outcome.result.is_ok(), "{profile} {seed}: {:?}", outcome.result);

@@ -538,7 +538,7 @@ impl Endpoint {
         rng: &mut dyn Rng,
     ) {
         if self.v1.contains(ike) {
-            self.touch_v1(ike, now, rng, |sa, cx| sa.delete_child(child, reason, cx));
+            self.touch_v1(ike, now, rng, |sa, cx| sa.end_child(child, reason, cx));
         } else {
             self.touch(ike, now, rng, |sa, cx| sa.delete_child(child, reason, cx));
         }

@@ -38,8 +38,8 @@ pub(crate) struct Child {
     pub(crate) activates: Option<Instant>,
     /// We have begun to send on it, and the packet engine does as long as it has nothing newer.
     pub(crate) sends: bool,
-    /// It is on its way out as the peer has not confirmed it, and packets on it would show that it has.
-    pub(crate) is_doubted: bool,
+    /// Whether anything shows that the peer has it.
+    pub(crate) shown: Shown,
     /// What it was asked for in the place of.
     pub(crate) renews: Option<ChildSaId>,
     pub(crate) installed: Instant,
@@ -95,6 +95,17 @@ impl Around {
         let OuterAh { id, spi_in, spi_out, esn, .. } = sa;
         (Box::new(sa), OuterSaInfo { id, spi_in, spi_out, suite, esn })
     }
+}
+
+/// Whether the peer has shown that it has a child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shown {
+    /// It has not. Of one that we asked for our last message may have been lost.
+    Nothing,
+    /// The child is on its way out for that, and packets on it would show it.
+    Doubted,
+    /// By a packet, or by a message after ours.
+    Has,
 }
 
 /// What both ends agreed on in a quick mode.
@@ -259,7 +270,7 @@ impl Child {
             renews: agreed.rekeys,
             activates: agreed.sends.waits_until(cx.now),
             sends: agreed.sends == Sends::Now,
-            is_doubted: false,
+            shown: Shown::Nothing,
             installed: cx.now,
             mode: agreed.mode,
             rekey_at: lifetime.soft.time.and_then(|age| cx.now.checked_add(age)),

@@ -63,7 +63,7 @@ pub(crate) struct Established {
     used_ids: VecDeque<u32>,
     /// There were more than are remembered: another message of this kind may be one of them again.
     has_forgotten: bool,
-    /// Deletes that are said again.
+    /// What is said again.
     again: Vec<Again>,
     /// The greatest number that the peer has asked for a sign of life under.
     asked_number: Option<u32>,
@@ -380,6 +380,7 @@ impl Established {
         }
         let message_id = informational::message_id(cx);
         self.quick_modes.push(QuickMode::ask(wanted, message_id, core, cx)?);
+        self.is_not_alone(core);
         Ok(())
     }
 
@@ -521,6 +522,7 @@ impl Established {
         match QuickMode::answer(&request, core, cx) {
             Ok((quick, child)) => {
                 self.quick_modes.push(quick);
+                self.is_not_alone(core);
                 inputs.push(Input::Made(Box::new(child)));
             }
             Err(reason) => {

@@ -21,7 +21,7 @@ use crate::event::{Event, IkeSaInfo, IkeSaState, Step};
 use crate::failure::{Failure, FailureReason};
 
 use super::attempt::Attempt;
-use super::child::{COMMIT_WAIT, Child, ChildPhase, OVERLAP};
+use super::child::{COMMIT_WAIT, Child, ChildPhase, OVERLAP, Shown};
 use super::core::Core;
 use super::established::deletes::Again;
 use super::established::{Established, Input};
@@ -362,12 +362,7 @@ impl IkeSa {
         self.pump(cx);
     }
 
-    pub(crate) fn delete_child(
-        &mut self,
-        id: ChildSaId,
-        reason: FailureReason,
-        cx: &mut Context<'_>,
-    ) {
+    fn delete_child(&mut self, id: ChildSaId, reason: FailureReason, cx: &mut Context<'_>) {
         self.say_deleted(&[id], cx);
         self.remove_child(id, Some(reason), cx);
         self.close_if_empty(cx);
@@ -429,7 +424,7 @@ impl IkeSa {
             if child.phase == ChildPhase::Offered {
                 // Its quick mode is over, and if the peer has it nobody will say so: it goes as one that was
                 // replaced does, and the peer hears of that, unless packets on it come first.
-                child.is_doubted = true;
+                child.shown = Shown::Doubted;
                 child.phase = ChildPhase::Replaced { until: cx.now + OVERLAP };
             }
             cx.out.own_child(child.id, self.core.id);
@@ -619,7 +614,9 @@ impl IkeSa {
         }
     }
 
-    fn add(&mut self, child: Child, cx: &mut Context<'_>) {
+    fn add(&mut self, mut child: Child, cx: &mut Context<'_>) {
+        // The message that made it may be the first from another place.
+        child.follow(self.core.encapsulation(), cx);
         let (id, offered) = (child.id, child.phase == ChildPhase::Offered);
         let step = Step::Child {
             child: child.name.clone(),
@@ -646,15 +643,16 @@ impl IkeSa {
         if let Phase::Established(established) = &mut self.phase {
             established.confirm(id, cx.now);
         }
-        match self.child_mut(id) {
-            Some(child) if child.phase == ChildPhase::Offered => {
-                child.phase = ChildPhase::Installed;
-                self.enter(id, cx);
-                self.activate(id, cx);
-            }
-            Some(child) if child.activates.is_some() => self.activate(id, cx),
-            Some(child) if child.is_doubted => self.restore(id, cx),
-            Some(_) | None => {}
+        let Some(child) = self.child_mut(id) else { return };
+        let before = std::mem::replace(&mut child.shown, Shown::Has);
+        if child.phase == ChildPhase::Offered {
+            child.phase = ChildPhase::Installed;
+            self.enter(id, cx);
+            self.activate(id, cx);
+        } else if child.activates.is_some() {
+            self.activate(id, cx);
+        } else if before == Shown::Doubted {
+            self.restore(id, cx);
         }
     }
 
@@ -665,6 +663,7 @@ impl IkeSa {
             return;
         };
         child.phase = ChildPhase::Installed;
+        child.shown = Shown::Has;
         child.activates = Some(cx.now + COMMIT_WAIT);
         self.enter(id, cx);
     }
@@ -724,7 +723,7 @@ impl IkeSa {
     }
 
     /// Tells the peer that these children are gone, if there are keys to say it with.
-    fn say_deleted(&mut self, ids: &[ChildSaId], cx: &mut Context<'_>) {
+    pub(super) fn say_deleted(&mut self, ids: &[ChildSaId], cx: &mut Context<'_>) {
         let Phase::Established(established) = &mut self.phase else { return };
         for protocol in [adit_wire::iana::ProtocolId::ESP, adit_wire::iana::ProtocolId::AH] {
             let of = self.children.iter().filter(|child| ids.contains(&child.id));

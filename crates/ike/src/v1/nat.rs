@@ -82,10 +82,23 @@ pub(crate) fn offered(core: &Core) -> impl Iterator<Item = &'static [u8]> {
     KNOWN.into_iter().take(count).map(|(vendor, _)| vendor.id().0)
 }
 
+/// Whether this is an id of NAT traversal, all of which are as long.
+pub(crate) fn is_known(id: &[u8]) -> bool {
+    KNOWN.into_iter().any(|(vendor, _)| vendor.id().0 == id)
+}
+
 /// The best that both know: its id, and the numbers that come with it.
 pub(crate) fn common(vendor_ids: &[&[u8]], core: &Core) -> Option<(&'static [u8], Numbers)> {
     let known = KNOWN.into_iter().map(|(vendor, numbers)| (vendor.id().0, numbers));
     known.filter(|_| is_wanted(core)).find(|(id, _)| vendor_ids.contains(id))
+}
+
+/// Whether the first message of a peer on the NAT ports says nothing of NAT traversal. Nobody begins there
+/// without (RFC 3947 §4), so its id was spoilt on its way, as nobody authenticates it, and packets would find no
+/// way: the same message again does better.
+pub(crate) fn is_lost(vendor_ids: &[&[u8]], core: &Core, cx: &Context<'_>) -> bool {
+    let is_there = core.path.local.port() == cx.config.nat_port;
+    is_there && is_wanted(core) && common(vendor_ids, core).is_none()
 }
 
 /// A tunnel whose ESP is to be IP protocol 50 does without, as it does in IKEv2.

@@ -199,6 +199,10 @@ impl Phase1 {
     }
 
     /// Responder: takes the first message and goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// If the message is not worth an answer; nothing of it stays.
     pub(crate) fn answer(
         exchange: Exchange,
         message: &[u8],
@@ -207,6 +211,9 @@ impl Phase1 {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Result<Self, FailureReason> {
+        if exchange != Exchange::Base && nat::is_lost(&received.vendor_ids, core, cx) {
+            return Err(NO_NAT_TRAVERSAL);
+        }
         core.cookie_r = cx.ike_spi();
         let mut phase1 = Self::new(exchange, Patience::of(Role::Responder, cx));
         phase1.material.sa_body = received.sa_body.to_vec();
@@ -354,15 +361,18 @@ fn identity_of(body: &[u8]) -> Option<Identity> {
     super::identification::identity(&id)
 }
 
-/// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know.
+/// Of our vendor ids, those that the peer has sent, too; and the best NAT traversal that both know. That we
+/// answer signs of life we say wherever the answer is no longer for it: the peer's id may have been spoilt, and who
+/// has sent one may ask (RFC 3706 §5.1).
 fn common_vendors(
     exchange: Exchange,
     received: &Received<'_>,
     core: &mut Core,
 ) -> Vec<&'static [u8]> {
-    let is_theirs = |id: &&'static [u8]| vendor::is_among(id, &received.vendor_ids);
+    let theirs = &received.vendor_ids;
+    let is_said = |id: &&'static [u8]| vendor::is_among(id, theirs) || vendor::is_free(id, theirs);
     let access = vendor::of_remote_access(&core.connection.remote_access);
-    let mut ids: Vec<&'static [u8]> = vendor::ours(core).chain(access).filter(is_theirs).collect();
+    let mut ids: Vec<&'static [u8]> = vendor::ours(core).chain(access).filter(is_said).collect();
     if exchange != Exchange::Base
         && let Some((id, numbers)) = nat::common(&received.vendor_ids, core)
     {
@@ -379,6 +389,9 @@ fn note_vendors(received: &Received<'_>, core: &mut Core) {
         core.peer = vendor::software(&received.vendor_ids);
     }
 }
+
+const NO_NAT_TRAVERSAL: FailureReason =
+    FailureReason::PeerMisbehaved("message on the NAT ports has no id of NAT traversal");
 
 /// The configuration is held against that when it is read.
 const NO_SUITE: FailureReason = FailureReason::Internal("no suite of the tunnel is one of IKEv1");

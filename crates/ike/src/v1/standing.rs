@@ -135,7 +135,9 @@ impl IkeSa {
 
     /// Tells the peer that there is nothing from before.
     pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
-        informational::send_initial_contact(&self.core, cx);
+        if let Phase::Established(established) = &mut self.phase {
+            established.tell_forgotten(&self.core, cx);
+        }
     }
 
     /// What the phase 1 has yet to say again is for the next one.

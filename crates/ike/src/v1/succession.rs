@@ -11,7 +11,7 @@ use crate::context::{Context, Notice};
 use crate::event::Event;
 use crate::failure::FailureReason;
 
-use super::child::{Child, ChildPhase, OVERLAP, OVERLAP_OF_PEER};
+use super::child::{Child, ChildPhase, OVERLAP, OVERLAP_OF_PEER, Shown};
 use super::ike_sa::IkeSa;
 use super::pairs;
 
@@ -99,11 +99,10 @@ impl IkeSa {
         let Some(child) = self.child(id) else { return };
         let has_other =
             self.children.iter().any(|other| other.is_current() && other.is_like(child));
-        let Some(child) = self.child_mut(id) else { return };
-        child.is_doubted = false;
         if has_other {
             return;
         }
+        let Some(child) = self.child_mut(id) else { return };
         child.phase = ChildPhase::Installed;
         self.enter(id, cx);
         self.activate(id, cx);
@@ -136,18 +135,8 @@ impl IkeSa {
             // The peer may say so on another phase 1 than the one that has the child here.
             return cx.out.notice(Notice::DeletedElsewhere { ike: self.core.id, sa });
         };
-        let is_replaced = |child: &Child| matches!(child.phase, ChildPhase::Replaced { .. });
         let (id, silent) = (child.id, is_replaced(child));
-        // One that the peer has not confirmed is better than none: if it has it not, that shows.
-        let is_spare = |child: &Child| is_replaced(child) || child.phase == ChildPhase::Offered;
-        let is_twin = |twin: &&Child| {
-            twin.id != id
-                && is_spare(twin)
-                && twin.is_like(child)
-                && twin.installed >= child.installed
-        };
-        let twin = self.children.iter().rfind(is_twin).map(|twin| twin.id);
-        match twin.filter(|_| !silent) {
+        match self.spare_for(child).filter(|_| !silent) {
             Some(twin) => self.fall_back(id, twin, cx),
             None => {
                 let reason = (!silent).then_some(FailureReason::ClosedByPeer);
@@ -155,6 +144,42 @@ impl IkeSa {
             }
         }
         self.close_if_empty(cx);
+    }
+
+    /// Ends a child by command, with those whose place it has: nobody is to go back to them.
+    pub(crate) fn end_child(&mut self, id: ChildSaId, reason: FailureReason, cx: &mut Context<'_>) {
+        let before = self.replaced_by(id);
+        let ended: Vec<ChildSaId> = before.iter().copied().chain([id]).collect();
+        self.say_deleted(&ended, cx);
+        before.into_iter().for_each(|old| self.remove_silently(old, cx));
+        self.remove_child(id, Some(reason), cx);
+        self.close_if_empty(cx);
+    }
+
+    /// The children whose place one that carries traffic has.
+    fn replaced_by(&self, id: ChildSaId) -> Vec<ChildSaId> {
+        let Some(ended) = self.child(id).filter(|child| child.is_current()) else {
+            return Vec::new();
+        };
+        let before = self.children.iter().filter(|one| is_replaced(one) && one.is_like(ended));
+        before.map(|one| one.id).collect()
+    }
+
+    /// What may carry the traffic of a child that the peer has deleted. It is not older than that, as what the
+    /// peer has replaced it does not go back to; but if nothing has shown that the peer had the deleted one, our
+    /// last message was lost, and it may be on any from before that it has confirmed. One that the peer has not
+    /// confirmed is better than none: if it has it not, that shows.
+    fn spare_for(&self, gone: &Child) -> Option<ChildSaId> {
+        let is_unsure =
+            |one: &Child| one.phase == ChildPhase::Offered || one.shown == Shown::Doubted;
+        let is_newer = |one: &Child| one.installed >= gone.installed;
+        let may_be_on = |one: &&Child| {
+            let is_spare = is_replaced(one) || one.phase == ChildPhase::Offered;
+            let may_be_before = gone.shown == Shown::Nothing && !is_unsure(one);
+            one.id != gone.id && one.is_like(gone) && is_spare && (is_newer(one) || may_be_before)
+        };
+        let spare = self.children.iter().filter(may_be_on);
+        spare.max_by_key(|one| (is_newer(one), !is_unsure(one), one.installed)).map(|one| one.id)
     }
 
     /// Why a child goes that the peer has not confirmed, for listeners that know of it: its last message was lost
@@ -180,6 +205,11 @@ impl IkeSa {
         }
         self.remove_silently(kept, cx);
     }
+}
+
+/// Whether another child has the place of this one.
+fn is_replaced(child: &Child) -> bool {
+    matches!(child.phase, ChildPhase::Replaced { .. })
 }
 
 /// Whether a child is so young that a quick mode of the other end may have crossed its own.

@@ -7,6 +7,7 @@ use crate::event::PeerSoftware;
 
 use super::core::Core;
 use super::fragmentation;
+use super::nat;
 
 /// Dead peer detection (RFC 3706 §5.1), version 1.0.
 pub(crate) const DPD: &[u8] = &[
@@ -49,7 +50,14 @@ pub(crate) fn is_among(id: &[u8], theirs: &[&[u8]]) -> bool {
     }
 }
 
-/// Who the peer is. Of Cisco's ids none tells: clients of others send them, too, for the attributes.
+/// Whether we may say that we answer signs of life though the peer has not: of the many ids of NAT traversal one
+/// is answered, so that the answer is no longer than the question.
+pub(crate) fn is_free(id: &[u8], theirs: &[&[u8]]) -> bool {
+    id == DPD && theirs.iter().filter(|theirs| nat::is_known(theirs)).count() > 1
+}
+
+/// Who the peer is.
+Of Cisco's ids none tells: clients of others send them, too, for the attributes.
 pub(crate) fn software(vendor_ids: &[&[u8]]) -> PeerSoftware {
     let is = |vendor| vendor_ids.iter().any(|id| Vendor::of(VendorId(id)) == Some(vendor));
     match () {

@@ -164,7 +164,10 @@ impl Peer {
             match output {
                 Output::Transmit { path, octets } => self.sent.push_back((path, octets)),
                 Output::Keepalive(_) => self.keepalives += 1,
-                Output::HangUp(_) | Output::UpdatePeer { .. } => {}
+                Output::HangUp(_) => {}
+                Output::UpdatePeer { child, encap } => {
+                    self.children.get_mut(&child).unwrap().encap = encap;
+                }
                 Output::SkipSequence { child, by } => self.skipped.push((child, by)),
                 Output::Notice { child, notice } => self.notices.push((child, notice)),
                 Output::InstallChild { sa, outbound } => {

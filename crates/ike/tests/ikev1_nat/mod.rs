@@ -268,6 +268,51 @@ fn authentic_messages_move_a_peer_behind_a_nat() {
     behind.pair.assert_one_tunnel();
 }
 
+/// CHECKLIST N06, U12: the answer to a quick mode is the first message from another port: the child that it
+/// makes is for that port.
+#[test]
+fn a_child_is_for_where_the_answer_came_from() {
+    let mut behind = Behind::up(v1_connections());
+    let child = *behind.pair.right.children.keys().next().unwrap();
+    behind.pair.right.command(Command::RekeyChild(child), behind.pair.now);
+    assert!(behind.deliver(|octets| Some(octets.to_vec())));
+    behind.shift = 20_000;
+    behind.run_for(Duration::from_secs(5));
+    assert_eq!(behind.pair.right.children.len(), 2);
+    let outside = behind.outside(4500);
+    assert!(behind.pair.right.children.values().all(|child| child.encap.remote == outside));
+}
+
+/// CHECKLIST W08, U06: nobody authenticates vendor ids. If those of the first message of a renewal on the NAT
+/// ports are spoilt on their way, or that of the second, the next copy counts, and ESP stays in UDP.
+#[test]
+fn a_renewal_on_the_nat_ports_knows_of_the_nat() {
+    for (by_left, spoilt) in [(true, 1), (true, 2), (false, 1), (false, 2)] {
+        let mut behind = Behind::up(v1_connections());
+        let first = behind.pair.left.established()[0].spi_i;
+        let now = behind.pair.now;
+        let peer = if by_left { &mut behind.pair.left } else { &mut behind.pair.right };
+        let ike = peer.established()[0].id;
+        peer.command(Command::RekeyIke(ike), now);
+        for number in 1..=spoilt {
+            assert!(behind.deliver(|octets| match number == spoilt {
+                true => without_ids(octets, &[]),
+                false => Some(octets.to_vec()),
+            }));
+        }
+        behind.run_for(Duration::from_secs(5));
+        behind.pair.assert_one_tunnel();
+        let left = &behind.pair.left.established()[0];
+        assert!(left.spi_i != first && left.nat_local, "by left: {by_left}, message {spoilt}");
+        let now = behind.pair.now;
+        let child = *behind.pair.left.children.keys().next().unwrap();
+        behind.pair.left.command(Command::RekeyChild(child), now);
+        behind.run_for(Duration::from_secs(120));
+        behind.pair.assert_one_tunnel();
+        assert!(behind.pair.left.children.values().all(|child| child.encap.udp));
+    }
+}
+
 /// Packets move a peer that is behind a NAT, and no other.
 #[test]
 fn packets_move_a_peer_behind_a_nat() {

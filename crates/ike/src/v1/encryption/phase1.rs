@@ -190,6 +190,9 @@ impl EncryptedPhase1 {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) -> Option<Self> {
+        if nat::is_lost(&received.vendor_ids, core, cx) {
+            return None;
+        }
         core.cookie_r = cx.ike_spi();
         note_vendors(&received.vendor_ids, core);
         core.nat_numbers = nat::common(&received.vendor_ids, core).map(|(_, numbers)| numbers);
@@ -311,7 +314,7 @@ impl EncryptedPhase1 {
     ) -> StepResult {
         let Stage::SaSent { sa_body, offer } = &self.stage else { return Ok(Outcome::Stay) };
         let suite = received.sa.as_ref().and_then(|sa| offer.accept(sa));
-        let is_agreed = self.is_agreed(received) && cookie_r != core.cookie_i;
+        let is_agreed = self.is_agreed(received, core, cx) && cookie_r != core.cookie_i;
         let Some(suite) = suite.filter(|_| is_agreed) else {
             return Ok(Outcome::Stay);
         };
@@ -333,8 +336,10 @@ impl EncryptedPhase1 {
     ///
     /// Its cookie must be another than ours, which the callers see to: without public values nothing else
     /// tells HASH_R from a HASH_I of ours that comes back.
-    fn is_agreed(&self, received: &Received<'_>) -> bool {
-        self.kind != NonceEncryption::DhLess || received.vendor_ids.contains(&DHLESS)
+    fn is_agreed(&self, received: &Received<'_>, core: &Core, cx: &Context<'_>) -> bool {
+        let is_known =
+            self.kind != NonceEncryption::DhLess || received.vendor_ids.contains(&DHLESS);
+        is_known && !nat::is_lost(&received.vendor_ids, core, cx)
     }
 
     /// Initiator: what the second message settles.
@@ -362,7 +367,7 @@ impl EncryptedPhase1 {
         let Stage::Shown { offer, suite, .. } = &self.stage else { return Ok(Outcome::Stay) };
         if let Some(offer) = offer {
             let accepted = received.sa.as_ref().and_then(|sa| offer.accept(sa));
-            let is_agreed = self.is_agreed(received) && cookie_r != core.cookie_i;
+            let is_agreed = self.is_agreed(received, core, cx) && cookie_r != core.cookie_i;
             if accepted.as_ref() != Some(suite) || !is_agreed {
                 return Ok(Outcome::Stay);
             }
@@ -704,7 +709,8 @@ impl EncryptedPhase1 {
 fn answer_body(sa_body: &[u8], vendor_ids: &[&[u8]], core: &Core) -> Answer {
     let known = vendor::ours(core).chain([DHLESS, OAEP]);
     let nat = nat::common(vendor_ids, core).map(|(id, _)| id);
-    let ids = known.filter(|id| vendor::is_among(id, vendor_ids)).chain(nat);
+    let is_said = |id: &&[u8]| vendor::is_among(id, vendor_ids) || vendor::is_free(id, vendor_ids);
+    let ids = known.filter(is_said).chain(nat);
     let sa = (PayloadType::SA, sa_body.to_vec());
     std::iter::once(sa).chain(ids.map(|id| (PayloadType::VENDOR_ID, id.to_vec()))).collect()
 }

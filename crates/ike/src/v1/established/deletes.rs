@@ -1,5 +1,6 @@
 //! Deletes of children are said again, as nobody acknowledges them (RFC 2409 §5.7): three times, and more often
-//! while nothing is heard of the peer.
+//! while nothing is heard of the peer. So is a responder's INITIAL-CONTACT (RFC 2407 §4.6.3.3): where it is lost
+//! the peer goes on with children that we have not, and signs of life keep them for it.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +9,25 @@ use adit_wire::iana::ProtocolId as ChildProtocol;
 
 use super::Established;
 use crate::context::Context;
+use crate::event::PeerSoftware;
 use crate::v1::core::Core;
 use crate::v1::informational;
 
-/// A delete that may have been lost.
+/// What may have been lost.
 #[derive(Debug)]
 pub(crate) struct Again {
     said: Instant,
     at: Instant,
     wait: Duration,
-    protocol: ChildProtocol,
-    spis: Vec<Spi>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// These children are gone.
+    Deleted(ChildProtocol, Vec<Spi>),
+    /// There is nothing from before this phase 1.
+    First,
 }
 
 /// How long after the first time; then twice as long each time.
@@ -30,10 +39,14 @@ const AGAIN_WAIT_LEAST: Duration = Duration::from_secs(20);
 /// The longest pause: who was away for as long is given up, unless it is asked for signs of life.
 const AGAIN_WAIT_MAX: Duration = Duration::from_secs(100);
 
-/// Deletes that wait to be said again.
+/// What waits to be said again.
 const AGAIN_MAX: usize = 64;
 
 impl Again {
+    fn new(what: What, now: Instant) -> Self {
+        Self { said: now, at: now + AGAIN_WAIT, wait: AGAIN_WAIT, what }
+    }
+
     /// When it is said again.
     pub(super) fn poll_timeout(&self) -> Instant {
         self.at
@@ -52,20 +65,38 @@ impl Established {
     ) {
         informational::delete_children(protocol, spis, core, cx);
         if self.again.len() < AGAIN_MAX && !spis.is_empty() {
-            let (said, at) = (cx.now, cx.now + AGAIN_WAIT);
-            let spis = spis.to_vec();
-            self.again.push(Again { said, at, wait: AGAIN_WAIT, protocol, spis });
+            self.again.push(Again::new(What::Deleted(protocol, spis.to_vec()), cx.now));
+        }
+    }
+
+    /// Tells the peer that there is nothing from before this phase 1, now and some moments later.
+    pub(crate) fn tell_forgotten(&mut self, core: &Core, cx: &mut Context<'_>) {
+        informational::send_initial_contact(core, cx);
+        if self.again.len() < AGAIN_MAX {
+            self.again.push(Again::new(What::First, cx.now));
+        }
+    }
+
+    /// A child is on its way, or there is one: that there was nothing before is not said any more. Peers may take
+    /// it for the end of all children (RFC 2407 §4.6.3.3); another Adit does not.
+    pub(super) fn is_not_alone(&mut self, core: &Core) {
+        if core.peer != PeerSoftware::Adit {
+            self.again.retain(|again| matches!(again.what, What::Deleted(..)));
         }
     }
 
     /// Gives away the deletes that are to be said again.
     pub(crate) fn give_deletes(&mut self) -> Vec<Again> {
-        std::mem::take(&mut self.again)
+        let mut deletes = std::mem::take(&mut self.again);
+        deletes.retain(|again| matches!(again.what, What::Deleted(..)));
+        deletes
     }
 
     /// Takes those of the phase 1 before, as nobody may hear them there any more. That the peer has been heard
     /// since does not count: it was when the new phase 1 came up, whatever it had missed before.
     pub(crate) fn adopt_deletes(&mut self, deletes: Vec<Again>, now: Instant) {
+        // With what that one has there is something from before.
+        self.again.retain(|again| matches!(again.what, What::Deleted(..)));
         let room = AGAIN_MAX.saturating_sub(self.again.len());
         let anew = |again| Again { said: now, at: now + AGAIN_WAIT, wait: AGAIN_WAIT, ..again };
         self.again.extend(deletes.into_iter().take(room).map(anew));
@@ -77,7 +108,12 @@ impl Established {
             if now < again.at {
                 return true;
             }
-            informational::delete_children(again.protocol, &again.spis, core, cx);
+            match &again.what {
+                What::Deleted(protocol, spis) => {
+                    informational::delete_children(*protocol, spis, core, cx);
+                }
+                What::First => informational::send_initial_contact(core, cx),
+            }
             again.wait = (again.wait * 2).min(AGAIN_WAIT_MAX);
             again.at = now + again.wait;
             // Who has said something since was there to hear it. Who is asked for signs of life gives one, or

@@ -95,6 +95,9 @@ impl Phase1 {
         if self.exchange != Exchange::Main && !self.expects(received, core, cx) {
             return Ok(false);
         }
+        if self.exchange != Exchange::Base && nat::is_lost(&received.vendor_ids, core, cx) {
+            return Ok(false);
+        }
         core.cookie_r = header.cookie_r;
         core.suite = cx.out.shared_suite(suite.transforms());
         core.nat_numbers = nat::common(&received.vendor_ids, core).map(|(_, numbers)| numbers);
