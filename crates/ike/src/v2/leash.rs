@@ -79,7 +79,7 @@ impl Leash {
         }
     }
 
-    /// Whether the peer is to be asked for a sign of life before anything else is asked at the end of the path that is `used`.
+    /// Whether the peer is to be asked for a sign of life before anything else; `used` is the path of the IKE SA.
     pub(crate) fn asks(&mut self, used: Path) -> bool {
         let is_proven = self.is_proven(used, used);
         let ways = self.0.as_mut().filter(|_| !is_proven);
