@@ -52,7 +52,7 @@ pub(crate) struct Options {
 /// What simulated hosts suffer from.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 enum Suffering {
-    /// All profiles of worlds but hybrid and ikev1, in turn
+    /// All profiles of worlds but ikev1, in turn
     #[default]
     All,
     /// SAs are replaced all the time, from both ends at once

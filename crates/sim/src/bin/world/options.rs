@@ -73,11 +73,10 @@ impl Options {
     }
 }
 
-/// Those that are played where none is named. Two have to be named as long as their worlds still find
+/// Those that are played where none is named. One has to be named as long as its worlds still find
 /// something.
 fn all() -> Vec<WorldProfile> {
-    let named = [WorldProfile::Hybrid, WorldProfile::Ikev1];
-    WorldProfile::ALL.into_iter().filter(|profile| !named.contains(profile)).collect()
+    WorldProfile::ALL.into_iter().filter(|profile| *profile != WorldProfile::Ikev1).collect()
 }
 
 /// Seeds of each profile if nothing is said about how much to play.
