@@ -52,7 +52,7 @@ pub(crate) struct Options {
 /// What simulated hosts suffer from.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 enum Suffering {
-    /// All profiles of worlds but hybrid, in turn
+    /// All profiles of worlds, in turn
     #[default]
     All,
     /// SAs are replaced all the time, from both ends at once

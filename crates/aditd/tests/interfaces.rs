@@ -8,8 +8,9 @@ use adit_db::Dscp;
 use adit_mgmt::Code;
 use adit_mgmt::api::{Fate, TunnelState};
 use adit_mgmt::vici::Request;
-use adit_sys::netlink::{Route, RouteKind};
+use adit_sys::netlink::{Family, Route, RouteKind, Rule, RuleAction};
 use adit_sys::netns::write_sysctl;
+use adit_sys::udp::{SocketOptions, UdpSocket};
 use adit_wire::ip::FlowKey;
 use common::{Pair, SECRET, Site, wait_until};
 
@@ -113,6 +114,39 @@ fn routes_decide_between_tunnels_of_the_same_networks() {
         assert_eq!(report.lost(), 0, "{interface}: {report:?}\n{}", oslo.log());
     }
     assert!(oslo.sad().sas.iter().all(|sa| sa.interface.is_some()));
+}
+
+/// CHECKLIST H14: a rule of the host's picks the interface by the firewall mark, and so which of two tunnels of the
+/// same networks protects a packet.
+#[test]
+fn marks_decide_between_tunnels_of_the_same_networks() {
+    let Some((pair, _paris)) = gateway("mark") else { return };
+    let oslo = &pair.oslo;
+    route(oslo, "10.9.0.1/32", "10.1.0.1", "vpn1");
+    let mut netlink = oslo.namespace.netlink().unwrap();
+    let marked = Route {
+        table: 100,
+        interface: index(oslo, "vpn2"),
+        ..Route::new("10.9.0.1/32".parse().unwrap(), RouteKind::Unicast)
+    };
+    netlink.replace_route(&marked).unwrap();
+    let rule = Rule::new(Family::V4, 100, RuleAction::Table(100));
+    netlink.add_rule(&Rule { mark: Some(0x10), ..rule }).unwrap();
+    let (local, remote) = ("10.1.0.1:0".parse().unwrap(), "10.9.0.1:9".parse().unwrap());
+    for (mark, tunnel, other) in [
+        (None, "tunnel", "paris"),
+        (Some(0x10), "paris", "tunnel"),
+        (Some(0x11), "tunnel", "paris"),
+    ] {
+        let before = (sent(oslo, tunnel), sent(oslo, other));
+        let options = SocketOptions { mark, ..SocketOptions::default() };
+        let socket = oslo.namespace.run(|| UdpSocket::bind(local, &options)).unwrap().unwrap();
+        for _ in 0..5 {
+            socket.send_to(socket.local(), remote, 0, &[], b"by its mark").unwrap();
+        }
+        wait_until("the packets are out", || sent(oslo, tunnel) >= before.0 + 5);
+        assert_eq!((sent(oslo, tunnel), sent(oslo, other)), (before.0 + 5, before.1), "{mark:?}");
+    }
 }
 
 /// An interface comes and goes with its tunnels; one that somebody takes away comes again.

@@ -464,7 +464,7 @@ impl Pair {
 pub(crate) struct RosterEntry {
     pub(crate) role: Role,
     pub(crate) spi_i: IkeSpi,
-    /// Where the peer was when it came up, in few octets.
+    /// Where the peer is, in few octets.
     pub(crate) site: u32,
     /// When its first message was sent or received.
     pub(crate) started: Instant,
@@ -519,6 +519,13 @@ impl Roster {
         self.by_identities.insert((pair, new));
         self.entries.insert(new, (pair, entry));
         Some(pair)
+    }
+
+    /// The peer of an IKE SA is at this address from now on.
+    pub(crate) fn move_to(&mut self, id: IkeSaId, address: IpAddr) {
+        if let Some((_, entry)) = self.entries.get_mut(&id) {
+            entry.site = RosterEntry::site(address);
+        }
     }
 
     /// An IKE SA.
@@ -610,6 +617,8 @@ mod tests {
         assert_eq!(found, [1, 3]);
         assert!(roster.has_from(&local, &wanted, "192.0.2.1".parse().unwrap()));
         assert!(!roster.has_from(&local, &wanted, "192.0.2.2".parse().unwrap()));
+        roster.move_to(IkeSaId(1), "192.0.2.3".parse().unwrap());
+        assert!(roster.has_from(&local, &wanted, "192.0.2.3".parse().unwrap()));
         assert_eq!(roster.beside(IkeSaId(3)).map(|(id, _)| id.0).collect::<Vec<_>>(), [1]);
         let beside = |id| roster.newest_beside(IkeSaId(id)).map(|id| id.0);
         assert_eq!([1, 2, 3, 4].map(beside), [Some(3), None, Some(1), None]);

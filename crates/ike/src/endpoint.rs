@@ -389,6 +389,7 @@ impl Endpoint {
         input: impl FnOnce(&mut IkeSa, &mut Context<'_>),
     ) {
         let Some(sa) = self.sas.get_mut(id) else { return };
+        let before = sa.core.path.remote.ip();
         let mut cx = Context {
             now,
             rng,
@@ -399,6 +400,10 @@ impl Endpoint {
             out: &mut self.out,
         };
         input(sa, &mut cx);
+        let after = sa.core.path.remote.ip();
+        if after != before {
+            self.roster.move_to(id, after);
+        }
         self.refresh(id, now);
     }
 

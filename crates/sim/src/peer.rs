@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::{Rng, Secret, SeededRng, SystemRng};
-use adit_db::{ChildName, ChildSaId, Connection, IkeSaId, PpkId};
+use adit_db::{ChildName, ChildSaId, Connection, Gateway, IkeSaId, PpkId};
 use adit_ike::{
     AuthJob, AuthResult, Command, Endpoint, EndpointConfig, Event, Failure, FailureReason,
     IkeSaInfo, IkeSaState, JobId, Keys, Output, PacketEvent, Path, Query, RequestId, TcpProblem,
@@ -207,6 +207,13 @@ impl Peer {
     pub fn reauthenticate(&mut self) {
         if let Some(id) = self.ike_id() {
             self.command(Command::Reauthenticate(id));
+        }
+    }
+
+    /// Sends the peer to another gateway (RFC 5685); nothing happens if there is no IKE SA.
+    pub fn redirect(&mut self, to: Gateway) {
+        if let Some(id) = self.ike_id() {
+            self.command(Command::RedirectIke { id, to });
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use adit_ike::EndpointConfig;
 use adit_sim::{Child, Fate, MessageView, Pair, Seed, Setup, Side};
 use adit_wire::Reader;
 use adit_wire::iana::ExchangeType;
@@ -160,6 +161,51 @@ fn a_replaced_child_stays_while_the_peer_may_lack_our_answer() {
     pair.run_for(100 * MS);
 
     assert_eq!((pair.left.packets_lost, pair.left.packets_opened), (0, 1), "{}", pair.ladder());
+}
+
+/// World `hybrid 593`: the right side has lost its state, and sets an IKE SA up while it answers one by which the
+/// left side authenticates anew. So it does not say that it has lost anything, and the left side's first IKE SA
+/// keeps the traffic for a while. When of the new ones one goes that does not end: the other one takes over
+/// as if nothing had been between.
+#[test]
+fn the_end_of_one_of_three_ike_sas_does_not_give_traffic_back() {
+    let mut seen = 0;
+    for seed in 0..8 {
+        let mut pair = Setup::new(Seed(seed)).with_child(9).pair().up();
+        pair.left.initiate(Child(1));
+        pair.run_for(Duration::from_secs(15));
+        pair.right.crash(EndpointConfig::default());
+        pair.network.intercept(|view: &MessageView| {
+            match (view.exchange, view.response, view.from) {
+                (ExchangeType::IKE_INTERMEDIATE, false, Side::Right) => Fate::Delay(100 * MS),
+                (ExchangeType::CREATE_CHILD_SA, true, Side::Right) => Fate::Delay(2_000 * MS),
+                (ExchangeType::INFORMATIONAL, false, Side::Right) => Fate::Delay(300 * MS),
+                _ => Fate::Deliver,
+            }
+        });
+        pair.right.initiate(Child(0));
+        pair.left.reauthenticate();
+        pair.run_for(180 * MS);
+        // Where its own IKE SA has the place of the other one, the child of that went with it.
+        pair.right.initiate(Child(1));
+        pair.run_for(70 * MS);
+        let had_three = pair.left.ike_sas().len() == 3;
+        // Longer than traffic waits for the new children.
+        pair.run_for(7_000 * MS);
+        seen += usize::from(had_three && pair.left.ike_sas().len() == 2);
+        let before = (pair.right.packets_opened, pair.right.packets_lost);
+        for child in 0..2 {
+            pair.left.send_packet(Child(child));
+        }
+        pair.run_for(100 * MS);
+        let after = (pair.right.packets_opened, pair.right.packets_lost);
+        assert_eq!(after, (before.0 + 2, before.1), "seed {seed}\n{}", pair.ladder());
+        pair.network.stop_intercepting();
+        pair.run_for(Duration::from_secs(60));
+        assert_eq!(pair.left.ike_sas().len(), 1, "seed {seed}\n{}", pair.ladder());
+        assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
+    }
+    assert!(seen >= 2, "the right side's IKE SA prevails now and then: {seen}");
 }
 
 //= https://www.rfc-editor.org/rfc/rfc7296#section-2.3

@@ -90,6 +90,30 @@ fn an_initiator_moves() {
     assert_unbroken(&pair);
 }
 
+/// CHECKLIST K17: who began the first IKE SA decides about addresses, also when the other end has begun the one in
+/// use, and so it is the one to move.
+#[test]
+fn who_began_moves_though_the_roles_have_swapped() {
+    for times in 1..3 {
+        let mut pair = setup().pair();
+        pair.move_to(Side::Right, &[RIGHT, RIGHT_TOO]);
+        let mut pair = pair.up();
+        for _ in 0..times {
+            pair.right.rekey_ike();
+            pair.run_until_idle();
+        }
+        assert!(!pair.left.established()[0].initiator && pair.right.established()[0].initiator);
+        pair.move_to(Side::Left, &[CAFE]);
+        pair.run_for(Duration::from_millis(100));
+        assert_at(&mut pair, CAFE, RIGHT);
+        // The responder of old has to say so, and is followed.
+        pair.move_to(Side::Right, &[RIGHT_TOO]);
+        pair.run_for(Duration::from_secs(1));
+        assert_at(&mut pair, CAFE, RIGHT_TOO);
+        assert_unbroken(&pair);
+    }
+}
+
 /// A better address comes and the old one stays.
 #[test]
 fn an_initiator_follows_its_routes() {

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use adit_db::{Connection, ConnectionName, Encap, Engine, Keep, Mobike, Mode, Ports, ProposalSpec};
+use adit_db::{
+    Connection, ConnectionName, Encap, Engine, HostSpec, Keep, Mobike, Mode, Ports, ProposalSpec,
+};
 use adit_ike::{Event, FailureReason, Step};
-use adit_sim::{Pair, Seed, Setup};
+use adit_sim::{Pair, Seed, Setup, Side};
 
 fn udp(pair: &Pair) -> bool {
     let sas = pair.left.child_sas();
@@ -218,4 +220,85 @@ fn the_first_packet_may_go_to_port_4500() {
         assert!(matches!(pair.left.result(request), Some(Ok(()))), "{}", pair.ladder());
         assert_eq!(pair.left.established()[0].remote.port(), 4_500);
     }
+}
+
+/// CHECKLIST N09: ends that listen at other ports than everybody does. Nothing goes to any other port, whoever
+/// sets the tunnel up, rekeys, authenticates anew or moves.
+#[test]
+fn other_ports_serve_as_well() {
+    const LEFT: u16 = 5_501;
+    const RIGHT: u16 = 6_501;
+    for caller in [Side::Left, Side::Right] {
+        let mut setup = Setup::new(Seed(8));
+        (setup.left_config.ike_port, setup.left_config.nat_port) = (5_500, LEFT);
+        (setup.right_config.ike_port, setup.right_config.nat_port) = (6_500, RIGHT);
+        setup.left.ports = Ports { local: LEFT, remote: RIGHT };
+        setup.right.ports = Ports { local: RIGHT, remote: LEFT };
+        setup.left.local_addresses.clear();
+        setup.right.remote_addresses.push(HostSpec::Any);
+        let mut pair = setup.pair();
+        let child = pair.child;
+        pair.network.record();
+        let request = pair.peer(caller).initiate(child);
+        pair.run_until_idle();
+        assert!(matches!(pair.peer(caller).result(request), Some(Ok(()))), "{}", pair.ladder());
+        for side in [Side::Left, Side::Right] {
+            pair.peer(side).rekey_child(child);
+            pair.run_until_idle();
+            pair.peer(side).rekey_ike();
+            pair.run_for(Duration::from_secs(15));
+            pair.peer(side).reauthenticate();
+            pair.run_for(Duration::from_secs(15));
+        }
+        pair.move_to(Side::Left, &["192.0.2.77"]);
+        pair.run_for(Duration::from_secs(15));
+        let info = &pair.left.established()[0];
+        assert_eq!((info.local.port(), info.remote.port()), (LEFT, RIGHT));
+        assert!(udp(&pair), "{}", pair.ladder());
+        assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
+        for message in pair.network.recorded() {
+            let ports = (message.path.local.port(), message.path.remote.port());
+            let own = if message.to == Side::Left { (LEFT, RIGHT) } else { (RIGHT, LEFT) };
+            assert_eq!(ports, own, "{}", pair.ladder());
+        }
+    }
+}
+
+/// CHECKLIST N09: a NAT hands what comes to a port of its own on to the left side. Who is told that port calls
+/// there from port 4500, and all that follows goes there, too.
+#[test]
+fn a_port_that_a_nat_hands_on_is_called() {
+    let setup = Setup::new(Seed(9)).behind_nat();
+    let calling = setup.right.clone();
+    let mut pair = setup.pair().up();
+    let mapped = pair.right.established()[0].remote;
+    assert!(mapped.port() != 4_500 && pair.left.established()[0].local.port() == 4_500);
+    pair.left.terminate_ike();
+    pair.run_until_idle();
+
+    pair.right.load(Connection {
+        remote_addresses: vec![HostSpec::Address(mapped.ip())],
+        ports: Ports { local: 4_500, remote: mapped.port() },
+        ..calling
+    });
+    pair.network.record();
+    let request = pair.right.initiate(pair.child);
+    pair.run_until_idle();
+    assert!(matches!(pair.right.result(request), Some(Ok(()))), "{}", pair.ladder());
+    let before = pair.right.established()[0].spi_i;
+    pair.run_for(Duration::from_secs(15));
+    pair.right.reauthenticate();
+    pair.run_for(Duration::from_secs(15));
+    assert_ne!(pair.right.established()[0].spi_i, before, "{}", pair.ladder());
+    pair.left.rekey_ike();
+    pair.run_for(Duration::from_secs(15));
+    pair.left.rekey_child(pair.child);
+    pair.run_until_idle();
+    let (left, right) = (&pair.left.established()[0], &pair.right.established()[0]);
+    assert!(left.nat_local && right.nat_remote && !right.nat_local);
+    assert_eq!((right.local.port(), right.remote), (4_500, mapped), "{}", pair.ladder());
+    assert!(udp(&pair));
+    assert_eq!(pair.left.child_sas(), pair.right.child_sas().mirrored());
+    let mut called = pair.network.recorded().iter().filter(|message| message.to == Side::Left);
+    assert!(called.all(|message| message.path.local.port() == 4_500), "{}", pair.ladder());
 }

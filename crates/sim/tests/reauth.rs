@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use adit_db::Unique;
+use adit_db::{HostSpec, Unique};
 use adit_ike::Event;
 use adit_sim::{Child, Fate, Pair, Peer, Seed, Setup, Side};
 use adit_wire::iana::ExchangeType;
@@ -92,6 +92,30 @@ fn no_packet_goes_to_a_child_that_the_peer_does_not_have_yet() {
         assert_one_tunnel(&pair, 2);
         assert_eq!(ike_ups(&pair.left), 2);
     }
+}
+
+/// CHECKLIST K15: a peer that has moved since (RFC 4555) and authenticates anew where it is now is known by that
+/// place: traffic stays on the old children until it has the new ones. Worlds `hybrid 21086` and `hybrid 22239`.
+#[test]
+fn a_peer_that_has_moved_repeats_without_a_gap() {
+    let mut setup = Setup::new(Seed(23));
+    setup.left.local_addresses.clear();
+    setup.right.remote_addresses = vec![HostSpec::Any];
+    let mut pair = setup.pair().up();
+    pair.run_for(Duration::from_secs(15));
+    pair.move_to(Side::Left, &["192.0.2.77"]);
+    pair.run_for(Duration::from_secs(1));
+    let mut lost = 0;
+    pair.network.intercept(move |message| {
+        let is_answer = message.exchange == ExchangeType::IKE_AUTH && message.from == Side::Right;
+        lost += usize::from(is_answer);
+        if is_answer && lost <= 3 { Fate::Lose } else { Fate::Deliver }
+    });
+    pair.left.reauthenticate();
+    run_with_traffic(&mut pair, 1, Duration::from_secs(30));
+    pair.run_until_idle();
+    assert_one_tunnel(&pair, 1);
+    assert_eq!(pair.right.established()[0].remote.ip().to_string(), "192.0.2.77");
 }
 
 /// CHECKLIST K15: traffic of one direction alone passes all the time, whichever side asked first: with the

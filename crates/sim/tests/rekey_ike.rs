@@ -2,12 +2,15 @@
 
 #![cfg(test)]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use adit_db::{Connection, ProposalSpec};
+use adit_db::{Connection, HostSpec, ProposalSpec};
 use adit_ike::Event;
 use adit_sim::{Child, Fate, Pair, Peer, Seed, Setup, Side};
+use adit_wire::Reader;
 use adit_wire::iana::ExchangeType;
+use adit_wire::ikev2::Header;
 
 fn assert_one_tunnel(pair: &Pair) {
     assert_eq!(
@@ -47,6 +50,71 @@ fn an_ike_sa_is_rekeyed_from_either_side() {
         pair.run_until_idle();
         assert_one_tunnel(&pair);
     }
+}
+
+/// CHECKLIST K17: who asks for the new IKE SA is its initiator, whoever was that of the one before: its SPI comes
+/// first, its messages alone have the flag (RFC 7296 §3.1), and both ends count their requests from 0.
+#[test]
+fn who_rekeys_is_the_initiator_of_what_follows() {
+    let mut pair = Pair::established(Seed(21));
+    for side in [Side::Right, Side::Right, Side::Left, Side::Right] {
+        pair.peer(side).rekey_ike();
+        pair.run_until_idle();
+        assert_one_tunnel(&pair);
+        let info = pair.left.established()[0].clone();
+        let of_right = pair.right.established()[0].initiator;
+        assert_eq!((info.initiator, of_right), (side == Side::Left, side == Side::Right));
+        pair.network.record();
+        for other in [Side::Left, Side::Right] {
+            let child = pair.child;
+            pair.peer(other).rekey_child(child);
+            pair.run_until_idle();
+        }
+        let mut asked = BTreeMap::new();
+        for recorded in pair.network.recorded() {
+            let header = Header::read(&mut Reader(&recorded.octets)).unwrap();
+            let from = recorded.to.other();
+            assert_eq!((header.spi_i, header.spi_r), (info.spi_i, info.spi_r));
+            assert_eq!(header.flags.is_initiator(), from == side, "{}", pair.ladder());
+            if !header.flags.is_response() {
+                let ids: &mut Vec<u32> = asked.entry(from == Side::Left).or_default();
+                ids.push(header.message_id);
+                ids.dedup();
+            }
+        }
+        assert_eq!(asked.len(), 2);
+        for ids in asked.values() {
+            assert!(ids.iter().copied().eq(0..u32::try_from(ids.len()).unwrap()), "{ids:?}");
+        }
+        assert_one_tunnel(&pair);
+    }
+    // Two requests cross, and both ends delete: as ever.
+    pair.left.rekey_ike();
+    pair.right.rekey_ike();
+    pair.run_until_idle();
+    assert_one_tunnel(&pair);
+    pair.left.terminate_ike();
+    pair.right.terminate_ike();
+    pair.run_until_idle();
+    assert!(pair.left.ike_sas().is_empty() && pair.right.ike_sas().is_empty());
+}
+
+/// CHECKLIST K17, R01: what the ends have told each other about the session holds when the gateway has rekeyed: the
+/// client still goes where it is sent.
+#[test]
+fn a_gateway_that_has_rekeyed_still_redirects_its_client() {
+    let mut setup = Setup::new(Seed(22));
+    setup.left.redirect.follow = true;
+    setup.right.local_addresses = vec![HostSpec::Any];
+    let mut pair = setup.pair().up();
+    pair.right.rekey_ike();
+    pair.run_until_idle();
+    assert!(pair.right.established()[0].follows_redirects);
+    assert!(!pair.left.established()[0].follows_redirects);
+    pair.right.redirect("203.0.113.3".parse().unwrap());
+    pair.run_for(Duration::from_secs(10));
+    assert_one_tunnel(&pair);
+    assert_eq!(pair.left.established()[0].remote.ip().to_string(), "203.0.113.3");
 }
 
 /// CHECKLIST K04: the four nonce outcomes; the redundant IKE SA is deleted by its creator.

@@ -44,10 +44,7 @@ fn where_udp_is_blocked_tcp_takes_its_place() {
     assert_eq!(transports(&pair.left), [Transport::TcpOriginator]);
     assert_eq!(transports(&pair.right), [Transport::TcpResponder]);
     assert!(pair.elapsed() < Duration::from_secs(12), "{}", pair.ladder());
-    let said = |step: &Step| matches!(step, Step::FallingBack { .. });
-    let steps = pair.left.events().iter();
-    let steps = steps.filter(|event| matches!(event, Event::Progress { step, .. } if said(step)));
-    assert_eq!(steps.count(), 1);
+    assert_eq!(fallbacks(&pair.left), 1);
     assert_eq!(pair.left.failures().count(), 0, "{}", pair.ladder());
     let info = &pair.left.established()[0];
     assert_eq!(info.remote.port(), PORT);
@@ -168,6 +165,67 @@ fn a_wrong_secret_over_tcp() {
     assert_eq!(failure.reason.code(), Some(203), "{}", pair.ladder());
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.network.tcp_connections(), 0);
+}
+
+/// Where another gateway is.
+const OTHER: &str = "203.0.113.3";
+
+/// How often an attempt over UDP was followed by one over TCP.
+fn fallbacks(peer: &Peer) -> usize {
+    let said = |step: &Step| matches!(step, Step::FallingBack { .. });
+    let steps = peer.events().iter();
+    steps.filter(|event| matches!(event, Event::Progress { step, .. } if said(step))).count()
+}
+
+/// CHECKLIST N11, R01: a gateway sends its peer to another one, in its first answer or while the tunnel is up. The
+/// connection with the first is closed; where UDP may do, that is tried with the next one before TCP is
+/// (RFC 9329 §7.2).
+#[test]
+fn a_redirect_over_tcp_is_followed() {
+    for (encap, while_up, seed) in [
+        (Encap::Tcp, false, 40),
+        (Encap::Tcp, true, 41),
+        (Encap::Auto, false, 42),
+        (Encap::Auto, true, 43),
+    ] {
+        let mut setup = setup(seed, encap);
+        setup.left.redirect.follow = true;
+        setup.right.local_addresses = vec![HostSpec::Any];
+        setup.right.redirect.to = (!while_up).then(|| OTHER.parse().unwrap());
+        let mut pair = setup.pair();
+        pair.network.udp_blocked = encap == Encap::Auto;
+        let mut pair = pair.up();
+        if while_up {
+            assert_ne!(pair.left.established()[0].remote.ip().to_string(), OTHER);
+            pair.right.redirect(OTHER.parse().unwrap());
+            pair.run_for(Duration::from_secs(30));
+        }
+        let info = &pair.left.established()[0];
+        assert_eq!(info.remote.to_string(), format!("{OTHER}:{PORT}"), "{}", pair.ladder());
+        assert_eq!(transports(&pair.left), [Transport::TcpOriginator]);
+        assert_eq!(pair.right.established().len(), 1, "{}", pair.ladder());
+        assert_eq!(pair.network.tcp_connections(), 1, "{}", pair.ladder());
+        assert_eq!(fallbacks(&pair.left), if encap == Encap::Auto { 2 } else { 0 });
+        exchange_packets(&mut pair);
+    }
+}
+
+/// CHECKLIST N11: UDP reaches the gateway that a peer is sent to from a connection.
+#[test]
+fn a_redirect_over_tcp_may_lead_to_udp() {
+    let mut setup = setup(44, Encap::Auto);
+    setup.left.redirect.follow = true;
+    setup.right.local_addresses = vec![HostSpec::Any];
+    let mut pair = setup.pair();
+    pair.network.udp_blocked = true;
+    let mut pair = pair.up();
+    pair.network.udp_blocked = false;
+    pair.right.redirect(OTHER.parse().unwrap());
+    pair.run_for(Duration::from_secs(10));
+    assert_eq!(pair.left.established()[0].remote.ip().to_string(), OTHER, "{}", pair.ladder());
+    assert_eq!(transports(&pair.left), [Transport::Udp], "{}", pair.ladder());
+    assert_eq!((pair.network.tcp_connections(), fallbacks(&pair.left)), (0, 1));
+    exchange_packets(&mut pair);
 }
 
 /// Nobody listens: that is said, and next time it is UDP again.

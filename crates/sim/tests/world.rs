@@ -39,7 +39,9 @@ fn the_first_worlds_break_no_invariant() {
 /// the receiver's clock over the grace of an SA while a packet is under way. With several key exchanges, who was
 /// asked for the second child of an IKE SA that takes another's place sent on it before the answer had come
 /// (181); a host that begins anew from another place has no other way (202); the last request of another was
-/// repeated from a forged address, and answered there with more (1004). Of IKEv1, a child that nobody had
+/// repeated from a forged address, and answered there with more (1004); of three IKE SAs with one peer the end of
+/// the second gave the traffic back to the first, which the third had taken it from (593); who authenticated anew
+/// where it had moved to was sent to on what it did not have yet (21086). Of IKEv1, a child that nobody had
 /// confirmed stayed in the packet engine when another phase 1 had taken the place of its own (two worlds), a
 /// vendor ID that was spoilt left nobody to ask for signs of life, and a peer that had lost everything let
 /// its phase 1 be renewed and did not say so. Then what a spoilt hash made of a NAT (427), phase 1s that the ends
@@ -72,6 +74,8 @@ fn worlds_that_have_found_something_break_no_invariant() {
         (WorldProfile::Hybrid, 181),
         (WorldProfile::Hybrid, 202),
         (WorldProfile::Hybrid, 1004),
+        (WorldProfile::Hybrid, 593),
+        (WorldProfile::Hybrid, 21_086),
         (WorldProfile::Ikev1, 14),
         (WorldProfile::Ikev1, 57),
         (WorldProfile::Ikev1, 132),

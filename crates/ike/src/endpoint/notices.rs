@@ -230,7 +230,10 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
-        if let Some(successor) = self.roster.newest_beside(ike) {
+        // With yet another one beside it, the traffic may be that one's until the peer has what is new.
+        if let Some(successor) = self.roster.newest_beside(ike)
+            && self.roster.beside(successor).all(|(other, _)| other == ike)
+        {
             self.touch(successor, now, rng, IkeSa::take_over);
         }
         if let Some(pair) = self.roster.remove(ike) {

@@ -4,6 +4,7 @@
 //! The window is one (§2.3): what this side wants is a [`Task`] in a queue, what it has sent is
 //! [`Own`]. The exchanges themselves are in `exchange/`, one file each.
 
+mod proof;
 mod resources;
 mod schedule;
 mod succession;
@@ -361,6 +362,7 @@ impl Established {
             if self.followup.is_some() && !self.has_errand_next() {
                 break;
             }
+            self.ask_shortly(core);
             let Some(task) = self.next_task() else { break };
             self.own = self.start(task, core, cx)?;
         }

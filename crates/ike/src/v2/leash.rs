@@ -7,6 +7,10 @@
 //! address has its answer when it has asked twice or so; who forges addresses makes nothing of us
 //! that it has not sent itself.
 //!
+//! What we ask has to go where the peer may be, or nothing would ever be proven. A stranger there gets one short
+//! question and its repetitions ([`crate::v2::established`]); what was in flight before goes on at its own pace
+//! and is begun anew once, not with every word of the peer (`Requests::may_follow`).
+//!
 //! Proven is the address of the handshake, and after a move that which has answered what was asked since.
 //! Beside it the octets of one address are counted; another begins at nothing. A connection of TCP proves its
 //! own ends.
@@ -29,6 +33,9 @@ struct Ways {
     asked_before: Option<u32>,
     /// An address that is not proven, and the octets that came from there less those that went there.
     other: Option<(IpAddr, usize)>,
+    /// Whether the peer has been asked for a sign of life since it moved from where it was proven to be. Once
+    /// has to do: who answers from yet another address each time would be asked for nothing else.
+    asked: bool,
 }
 
 impl Leash {
@@ -59,6 +66,7 @@ impl Leash {
         let ways = self.0.get_or_insert_default();
         let proven = ways.proven.unwrap_or(old);
         ways.proven = (proven != new).then_some(proven);
+        ways.asked &= ways.proven.is_some();
         ways.asked_before = in_flight;
         self.tidy();
     }
@@ -69,6 +77,13 @@ impl Leash {
             **ways = Ways { request: ways.request, ..Ways::default() };
             self.tidy();
         }
+    }
+
+    /// Whether the peer is to be asked for a sign of life before anything else; `used` is the path of the IKE SA.
+    pub(crate) fn asks(&mut self, used: Path) -> bool {
+        let is_proven = self.is_proven(used, used);
+        let ways = self.0.as_mut().filter(|_| !is_proven);
+        ways.is_some_and(|ways| !std::mem::replace(&mut ways.asked, true))
     }
 
     /// What the successor of an IKE SA takes over.
@@ -181,6 +196,12 @@ mod tests {
         assert!(!leash.inherited().is_proven(at(4), at(4)));
         leash.prove(8);
         assert!(leash.is_proven(at(4), at(4)) && !leash.is_proven(at(2), at(4)));
+        assert!(!leash.asks(at(4)));
+        leash.moved(at(4), at(5), None);
+        assert!(leash.asks(at(5)) && !leash.asks(at(5)));
+        leash.moved(at(5), at(6), None);
+        assert!(!leash.asks(at(6)));
+        leash.moved(at(6), at(4), None);
         // Nothing stays of a move there and back.
         leash.moved(at(4), at(5), None);
         leash.moved(at(5), at(4), Some(9));

@@ -32,6 +32,8 @@ struct InFlight {
     transmissions: u8,
     first_sent: Instant,
     due: Instant,
+    /// Whether it has been hastened because the peer said that it is elsewhere.
+    followed: bool,
 }
 
 /// What [`Requests::handle_timeout`] found due.
@@ -110,6 +112,7 @@ impl Requests {
             transmissions: 1,
             first_sent: now,
             due,
+            followed: false,
         }));
     }
 
@@ -129,6 +132,19 @@ impl Requests {
         if let Some(request) = &mut self.in_flight {
             (request.transmissions, request.due) = (0, now);
         }
+    }
+
+    /// Whether the request in flight may be hastened because the peer says that it is elsewhere: a long
+    /// one once.
+    ///
+    /// Nobody has checked what the peer says (RFC 4555 §5.3), and it can say so again and again in less
+    /// octets than the request has. What comes after that waits for its turn in the schedule, at whatever
+    /// address, and so a request is sent to strangers a dozen times at most.
+    pub(crate) fn may_follow(&mut self) -> bool {
+        self.in_flight.as_mut().is_some_and(|request| {
+            let octets: usize = request.datagrams.iter().map(Vec::len).sum();
+            !std::mem::replace(&mut request.followed, true) || octets <= SHORT_OCTETS
+        })
     }
 
     /// Whether a response with this message id is the awaited one. Anything else is dropped
@@ -192,6 +208,9 @@ impl Requests {
         }
     }
 }
+
+/// A request of so many octets is hardly longer than what says that the peer is elsewhere.
+const SHORT_OCTETS: usize = 128;
 
 /// Up to an eighth more, so that many peers of a gateway that was away do not come back in step.
 fn jittered(wait: Duration, rng: &mut dyn Rng) -> Duration {

@@ -212,6 +212,16 @@ pub(crate) fn move_to(
     core: &mut Core,
     cx: &mut Context<'_>,
 ) {
+    go_by(path, established, core, cx);
+    //= https://www.rfc-editor.org/rfc/rfc4555#section-3.5
+    //# If there are outstanding IKEv2 requests (i.e., requests for which the initiator has not
+    //# yet received a reply), it continues retransmitting them using the addresses in the
+    //# IKE_SA (the new addresses).
+    core.hasten(cx.now);
+}
+
+/// The same, but what is in flight waits for its turn.
+fn go_by(path: Path, established: &mut Established, core: &mut Core, cx: &mut Context<'_>) {
     let old = core.go_to(path);
     let is_vouched_for =
         core.is_configured(path.remote.ip()) || path.remote.ip() == old.remote.ip();
@@ -229,11 +239,6 @@ pub(crate) fn move_to(
     }
     established.settle_keepalive(core, cx);
     established.queue_first(Task::Mobike(Errand::Update));
-    //= https://www.rfc-editor.org/rfc/rfc4555#section-3.5
-    //# If there are outstanding IKEv2 requests (i.e., requests for which the initiator has not
-    //# yet received a reply), it continues retransmitting them using the addresses in the
-    //# IKE_SA (the new addresses).
-    core.hasten(cx.now);
 }
 
 /// Initiator: tells of an address that the peer has not confirmed on an IKE SA that is replaced, too. The

@@ -234,6 +234,49 @@ fn who_has_answered_is_answered_at_once() {
     assert!(world.ask(&asked, other(1)).is_empty(), "where the peer was before");
 }
 
+/// RFC 7296 §2.23: where an IKE SA was moved to and nobody has answered, a short question is asked first, and
+/// nothing else until it is answered.
+#[test]
+fn a_stranger_is_asked_a_short_question() {
+    let mut world = World::new(other(1), Mobike::No, EndpointConfig::default());
+    world.seen = other(2);
+    let asked = world.rekey();
+    let mut answers = world.ask(&asked, other(2));
+    while answers.is_empty() {
+        world.wait();
+        let asked = world.asked();
+        answers = world.ask(&asked, other(2));
+    }
+    world.answer(answers);
+    world.run();
+    assert_eq!(world.peer_of_right(), other(2));
+
+    let child = *world.pair.right.children.keys().next().unwrap();
+    world.pair.right.command(Command::RekeyChild(child), world.pair.now);
+    let mut question = Vec::new();
+    for _ in 0..3 {
+        question = world.pair.right.sent.drain(..).collect();
+        let [(way, octets)] = &question[..] else { panic!("{} datagrams", question.len()) };
+        assert_eq!(
+            (way.remote.ip(), header(octets).exchange),
+            (other(2), ExchangeType::INFORMATIONAL)
+        );
+        assert!(octets.len() < 64, "{}", octets.len());
+        while world.pair.right.sent.is_empty() {
+            world.pair.now = world.pair.right.endpoint.poll_timeout().unwrap();
+            world.pair.right.timeout(world.pair.now);
+        }
+    }
+    world.answer(question);
+    let answer = world.asked();
+    world.pair.right.sent.clear();
+    let next = world.ask(&answer, other(2));
+    assert!(is_create(&next[0].1));
+    world.answer(next);
+    world.run();
+    assert_eq!((world.pair.left.children.len(), world.pair.right.children.len()), (1, 1));
+}
+
 /// CHECKLIST B07: repetitions of a first request have no more sent than came; the first answer alone may
 /// be longer.
 #[test]

@@ -1,6 +1,7 @@
 //! RFC 4555: what an authenticated peer may say about addresses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use adit_db::Mobike;
 use adit_ike::{Path, Transport};
@@ -171,4 +172,37 @@ fn of_a_peers_addresses_a_few_are_kept() {
     answer(&mut pair, ExchangeType::INFORMATIONAL, FIRST + 1, chain);
     assert!(pair.right.established()[0].peer_addresses.is_empty());
     pair.assert_one_tunnel();
+}
+
+/// CHECKLIST N07: a peer that says again and again that it is where somebody else is has no more sent there for
+/// each time than two short messages; what was asked before is repeated by its schedule, begun anew once
+/// (RFC 4555 §5.3).
+#[test]
+fn a_peer_cannot_have_a_long_request_sent_elsewhere_again_and_again() {
+    let others = [ELSEWHERE, "198.51.100.10".parse().unwrap()];
+    for is_busy in [false, true] {
+        let mut pair = pair_with(Mobike::Yes);
+        let child = *pair.right.children.keys().next().unwrap();
+        if is_busy {
+            pair.right.command(Command::RekeyChild(child), pair.now);
+        }
+        let asked = pair.right.sent.drain(..).map(|(_, octets)| octets.len()).sum::<usize>();
+        assert!(asked > 200 || !is_busy);
+        let (mut went, mut long) = (0, 0);
+        for (message_id, remote) in (FIRST..FIRST + 300).zip(others.into_iter().cycle()) {
+            request_from(&mut pair, remote, message_id, update());
+            pair.now += Duration::from_millis(10);
+            pair.right.timeout(pair.now);
+            for (way, octets) in pair.right.sent.drain(..) {
+                assert!(others.contains(&way.remote.ip()));
+                went += octets.len();
+                let exchange = header(&octets).exchange;
+                long += usize::from(exchange == ExchangeType::CREATE_CHILD_SA);
+            }
+        }
+        assert_eq!((2..=7).contains(&long), is_busy, "{long}");
+        // Each of them has 65 octets.
+        assert!(went <= 3 * 300 * 65 + 7 * asked, "{went}");
+        assert_eq!(pair.right.established().len(), 1);
+    }
 }

@@ -355,7 +355,7 @@ mod tests {
         assert!(policies.wanted(Vec::new()).values().all(|p| p.action != Action::Allow));
     }
 
-    /// Two tunnels to everywhere: each has policies of its own, and none is about packets that go
+    /// CHECKLIST H14: two tunnels to everywhere: each has policies of its own, and none is about packets that go
     /// through no interface.
     #[test]
     fn policies_of_interfaces_stand_side_by_side() {
@@ -372,7 +372,7 @@ mod tests {
         assert_ne!(reqid(on(7)), reqid(on(8)));
     }
 
-    /// Whoever asks for a mark is asked first, however old its SAs are.
+    /// CHECKLIST H14: whoever asks for a mark is asked first, however old its SAs are.
     #[test]
     fn marks_go_before_policies_for_any_packet() {
         let mut policies = Policies::default();

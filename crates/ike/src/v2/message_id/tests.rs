@@ -143,3 +143,17 @@ fn only_the_first_fragment_repeats_a_response() {
     assert_eq!(responses.classify(0, &[0xa0], Some(2)), Incoming::Piece);
     assert_eq!(responses.classify(0, &[0xff], Some(1)), Incoming::RepeatedIfAuthentic);
 }
+
+/// CHECKLIST N07: the peer may say that it is elsewhere as often as it likes: a long request is begun anew for
+/// that once, a short one each time.
+#[test]
+fn a_long_request_follows_the_peers_word_once() {
+    let (mut rng, now) = (SeededRng::new(7), start());
+    let mut requests = Requests::new(0);
+    assert!(!requests.may_follow());
+    for (octets, follows) in [(40, [true; 3]), (600, [true, false, false])] {
+        requests.sent(vec![vec![0; octets]; 2], SCHEDULE, now, &mut rng);
+        assert_eq!([(); 3].map(|()| requests.may_follow()), follows);
+        requests.answered();
+    }
+}

@@ -17,7 +17,7 @@ use super::notices::{
     echo_cookie, keep_additional, may_be_a_host, put_detection, put_word, tells_addresses,
     unexpected_nat,
 };
-use super::{follow, move_to};
+use super::{follow, go_by};
 
 /// Does what a request asks for, and adds to the response what belongs there.
 pub(crate) fn answer(
@@ -91,8 +91,8 @@ fn update(
     if old != path || udp != core.encapsulation().udp {
         follow(old, established, core, cx);
     }
-    // What waits for an answer is sent to where the peer is.
-    if old != path {
+    // What waits for an answer is sent to where the peer is, as far as its word goes.
+    if old != path && core.requests.may_follow() {
         core.hasten(cx.now);
     }
 }
@@ -107,6 +107,9 @@ fn follow_responder(
     let used = core.path.remote.ip();
     let stays = used == path.remote.ip() || core.peer_addresses().contains(&used);
     if !stays && may_be_a_host(path.remote.ip()) {
-        move_to(path, established, core, cx);
+        go_by(path, established, core, cx);
+        if core.requests.may_follow() {
+            core.hasten(cx.now);
+        }
     }
 }

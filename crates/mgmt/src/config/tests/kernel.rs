@@ -21,6 +21,7 @@ fn a_tunnel_may_have_an_interface_of_its_own() {
     assert!(free.no_routes);
 }
 
+/// CHECKLIST H14: by mark, with the kernel as engine.
 #[test]
 fn a_mark_picks_packets_and_leaves_routes_alone() {
     let marked = options("engine = \"kernel\"\nmark = \"0x10/0xff\"");
@@ -52,7 +53,7 @@ fn a_network_device_may_do_the_work() {
     assert!(user_space.contains("`offload` is for the kernel as engine"), "{user_space}");
 }
 
-/// Routes decide: everything on both sides, and the same for several tunnels.
+/// CHECKLIST H14: routes decide: everything on both sides, and the same for several tunnels.
 #[test]
 fn networks_of_interfaces_may_overlap() {
     let all = FIVE_LINES.replace("10.1.0.0/24", "0.0.0.0/0").replace("10.2.0.0/24", "0.0.0.0/0");

@@ -64,19 +64,13 @@ impl Options {
             "--exchanges" => self.exchanges = Some(number()?),
             "--jobs" => self.jobs = usize::try_from(number()?.max(1)).unwrap_or(1),
             "--start" => self.start = number()?,
-            "--profile" if value == "all" => self.profiles = all(),
+            "--profile" if value == "all" => self.profiles = WorldProfile::ALL.to_vec(),
             "--profile" => self.profiles = vec![value.parse()?],
             "--keep" => self.kept = Some(numbers(value)?),
             _ => return Err(format!("there is no option {name}")),
         }
         Ok(())
     }
-}
-
-/// Those that are played where none is named. One has to be named as long as its worlds still find
-/// something.
-fn all() -> Vec<WorldProfile> {
-    WorldProfile::ALL.into_iter().filter(|profile| *profile != WorldProfile::Hybrid).collect()
 }
 
 /// Seeds of each profile if nothing is said about how much to play.
