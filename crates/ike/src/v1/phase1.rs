@@ -383,7 +383,7 @@ fn common_vendors(
 }
 
 fn note_vendors(received: &Received<'_>, core: &mut Core) {
-    core.peer_has_dpd |= received.vendor_ids.contains(&vendor::DPD);
+    core.peer_has_dpd |= vendor::has_dpd(&received.vendor_ids);
     core.fragmentation.note(core.connection.fragmentation, &received.vendor_ids);
     if core.peer == PeerSoftware::Unknown {
         core.peer = vendor::software(&received.vendor_ids);

@@ -42,6 +42,11 @@ pub(crate) fn ours(core: &Core) -> impl Iterator<Item = &'static [u8]> + use<> {
     [DPD, ADIT].into_iter().chain(fragments)
 }
 
+/// Whether the peer answers signs of life: it says so, or is another Adit, whose id for that was spoilt then.
+pub(crate) fn has_dpd(theirs: &[&[u8]]) -> bool {
+    theirs.contains(&DPD) || theirs.contains(&ADIT)
+}
+
 /// Whether the peer says the same; behind the name of fragmentation it may have other flags.
 pub(crate) fn is_among(id: &[u8], theirs: &[&[u8]]) -> bool {
     match id == fragmentation::VENDOR_ID {
@@ -56,8 +61,7 @@ pub(crate) fn is_free(id: &[u8], theirs: &[&[u8]]) -> bool {
     id == DPD && theirs.iter().filter(|theirs| nat::is_known(theirs)).count() > 1
 }
 
-/// Who the peer is.
-Of Cisco's ids none tells: clients of others send them, too, for the attributes.
+/// Who the peer is. Of Cisco's ids none tells: clients of others send them, too, for the attributes.
 pub(crate) fn software(vendor_ids: &[&[u8]]) -> PeerSoftware {
     let is = |vendor| vendor_ids.iter().any(|id| Vendor::of(VendorId(id)) == Some(vendor));
     match () {
@@ -72,6 +76,14 @@ pub(crate) fn software(vendor_ids: &[&[u8]]) -> PeerSoftware {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// CHECKLIST U12: nobody is asked who has not said that it answers; an Adit has by its name.
+    #[test]
+    fn who_answers_signs_of_life_says_so() {
+        for (ids, expected) in [(&[DPD][..], true), (&[ADIT], true), (&[UNITY, XAUTH], false)] {
+            assert_eq!(has_dpd(ids), expected);
+        }
+    }
 
     /// CHECKLIST T14: who is known by an id, whatever stands beside it; what many send tells nothing.
     #[test]

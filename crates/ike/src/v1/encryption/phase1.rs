@@ -738,7 +738,7 @@ fn nat_verdict(
 }
 
 fn note_vendors(vendor_ids: &[&[u8]], core: &mut Core) {
-    core.peer_has_dpd |= vendor_ids.contains(&vendor::DPD);
+    core.peer_has_dpd |= vendor::has_dpd(vendor_ids);
     if core.peer == PeerSoftware::Unknown {
         core.peer = vendor::software(vendor_ids);
     }

@@ -1,4 +1,4 @@
-//! Deletes of children are said again, as nobody acknowledges them (RFC 2409 §5.7): three times, and more often
+//! Deletes of children are said again, as nobody acknowledges them (RFC 2409 §5.7): four times more, and for longer
 //! while nothing is heard of the peer. So is a responder's INITIAL-CONTACT (RFC 2407 §4.6.3.3): where it is lost
 //! the peer goes on with children that we have not, and signs of life keep them for it.
 
@@ -34,7 +34,7 @@ enum What {
 const AGAIN_WAIT: Duration = Duration::from_secs(3);
 
 /// What is said before this pause is said in any case: that the peer is heard does not tell what it has heard.
-const AGAIN_WAIT_LEAST: Duration = Duration::from_secs(20);
+const AGAIN_WAIT_LEAST: Duration = Duration::from_secs(40);
 
 /// The longest pause: who was away for as long is given up, unless it is asked for signs of life.
 const AGAIN_WAIT_MAX: Duration = Duration::from_secs(100);

@@ -30,7 +30,7 @@ impl Options {
             seeds: None,
             time: None,
             exchanges: None,
-            profiles: all(),
+            profiles: WorldProfile::ALL.to_vec(),
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             start: 0,
             kept: None,
