@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use adit_crypto::{Cipher, IcvSize, KeySize};
 use adit_dataplane::{Inbound, InboundCommand, OpenVerdict, Outbound, OutboundCommand, Verdict};
 use adit_db::{ChildSa, ChildSaId, Mode, PolicyId, WindowSize};
-use adit_sys::PREFETCH;
+use adit_sys::{PREFETCH, huge_pages};
 use adit_wire::PacketBuf;
 use adit_wire::esp::Spi;
 
@@ -264,6 +264,8 @@ impl Gateway {
 fn scale(wanted: [bool; 2]) {
     let start = now();
     let (mut few, mut many) = (Gateway::new(FEW, start), Gateway::new(MANY, start));
+    // As the daemon does when it has so many.
+    huge_pages::ask().expect("there is a /proc");
     let mut random = Random(1);
     let mut packets: Vec<PacketBuf> =
         (0..BATCH).map(|_| buffer(&inner_packet(SCALE_OCTETS))).collect();

@@ -76,7 +76,7 @@ pub(crate) struct Label {
 
 /// What is authenticated with a packet besides its own octets.
 struct Authenticated {
-    aad: [u8; 12],
+    aad: [u8; 16],
     aad_len: usize,
     trailer: [u8; 4],
     trailer_len: usize,
@@ -85,13 +85,16 @@ struct Authenticated {
 impl Authenticated {
     /// RFC 4106 §5 and RFC 7634 §2.1: an AEAD takes the 64-bit number between SPI and IV. RFC 4303
     /// §2.2.1: a separate integrity algorithm takes its high half behind the packet.
+    ///
+    /// Each is put together as one number: octet by octet that costs as much as all the rest.
+    #[inline]
     fn new(label: Label, aead: bool) -> Self {
-        let [h0, h1, h2, h3, l0, l1, l2, l3] = label.sequence.to_be_bytes();
-        let [s0, s1, s2, s3] = label.spi.to_octets();
-        let extended = [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3];
-        let plain = [s0, s1, s2, s3, l0, l1, l2, l3, 0, 0, 0, 0];
-        let (aad, aad_len) = if label.esn && aead { (extended, 12) } else { (plain, 8) };
+        let number = u128::from(label.sequence);
+        let (number, aad_len) =
+            if label.esn && aead { (number << 32, 12) } else { (number << 64 & LOW_HALF, 8) };
+        let aad = (u128::from(label.spi.0) << 96 | number).to_be_bytes();
         let trailer_len = if label.esn && !aead { 4 } else { 0 };
+        let [h0, h1, h2, h3, ..] = label.sequence.to_be_bytes();
         Self { aad, aad_len, trailer: [h0, h1, h2, h3], trailer_len }
     }
 
@@ -103,6 +106,9 @@ impl Authenticated {
         self.trailer.get(..self.trailer_len).unwrap_or_default()
     }
 }
+
+/// Where the low half of a number is that stands behind an SPI.
+const LOW_HALF: u128 = 0xffff_ffff << 64;
 
 /// Encrypts one inner IP packet in place, turning it into an ESP packet (RFC 4303 §3.3).
 ///

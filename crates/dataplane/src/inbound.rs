@@ -7,6 +7,7 @@
 
 mod ahead;
 mod later;
+mod train;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,12 +33,14 @@ use crate::icmp::is_icmp;
 use crate::inbound_sad::InboundSad;
 use crate::ipcomp::Inflater;
 use crate::look_ahead::AHEAD_MAX;
-use crate::nesting::{Ends, NESTING_MAX, Nested};
+use crate::nesting::{Ends, NESTING_MAX};
 use crate::reassembly::{Origin, Reassembly};
 use crate::sa::{InboundSa, OpeningKey};
 use crate::security_failure::{Came, Failures};
 use crate::slab::Slot;
 use crate::tos;
+
+use self::train::{InnerHead, Passed};
 
 /// The inbound half of the packet engine; owned by one thread.
 pub struct Inbound {
@@ -216,7 +219,17 @@ impl Inbound {
 
     #[inline]
     fn verdict(&mut self, packet: &mut PacketBuf, now: Instant) -> OpenVerdict {
-        match self.open(packet, now) {
+        match self.open_coupled(packet, now) {
+            Some(verdict) => verdict,
+            None => {
+                let opened = self.open(packet, now);
+                self.verdict_of(opened)
+            }
+        }
+    }
+
+    fn verdict_of(&mut self, opened: Result<Arrived, DropReason>) -> OpenVerdict {
+        match opened {
             Ok(Arrived::Whole) => OpenVerdict::Deliver,
             Ok(Arrived::InPart | Arrived::Reply(_)) => OpenVerdict::Held,
             Err(reason) => {
@@ -299,26 +312,6 @@ impl Inbound {
         Err(DropReason::NestedTooDeep)
     }
 
-    /// Tells of what was in a payload and must be told of.
-    fn tell_unpacked(&mut self, now: Instant) {
-        if let Some(audit) = self.gate.unpacked.audit.take()
-            && self.audits.pass(now)
-        {
-            self.events.push(Event::Audit(audit));
-        }
-    }
-
-    /// Makes what an SA of this policy gave out a packet as the network brings it, if it is for an SA
-    /// that is nested under that policy.
-    fn unwrap(&self, packet: &mut PacketBuf, policy: PolicyId) -> bool {
-        if self.gate.ends.is_empty() {
-            return false;
-        }
-        let Some(nested) = Nested::find(packet.data()) else { return false };
-        let under = self.sad.unicast(nested.spi).and_then(|sa| sa.under.as_deref());
-        under.is_some_and(|under| nested.belongs(under, policy)) && nested.unwrap(packet)
-    }
-
     /// Opens a packet by its SA, and gives that one's policy.
     fn open_by_one(
         &mut self,
@@ -328,8 +321,9 @@ impl Inbound {
     ) -> Result<(Arrived, PolicyId), DropReason> {
         let (header, ah) = read_header(packet)?;
         let came = Came { header, len: packet.len(), nested: came_out_of.is_some() };
-        let sa = self.sad.find(header.spi, &packet.meta);
-        let Some(sa) = sa.filter(|sa| sa.is_ah() == ah.is_some()) else {
+        let slot = self.sad.find(header.spi, &packet.meta);
+        let sa = slot.and_then(|slot| Some((slot, self.sad.at_mut(slot)?)));
+        let Some((slot, sa)) = sa.filter(|(_, sa)| sa.is_ah() == ah.is_some()) else {
             let audit = audit(DropReason::UnknownSpi, header, packet);
             self.audits.pass(now).then(|| self.events.push(Event::Audit(audit)));
             let untold = self.failures.has_peer(packet).then_some(came);
@@ -350,16 +344,33 @@ impl Inbound {
             lost => self.drops.add_many(DropReason::FragmentsMissing, lost),
         }
         if let Err(reason) = opened {
-            sa.dropped(reason);
-            self.failures.refused(sa, reason, packet, came, now);
-            if is_auditable(reason) && self.audits.pass(now) {
-                self.events.push(Event::Audit(audit(reason, header, packet)));
-            }
+            self.refuse(slot, reason, packet, came, now);
         }
         self.tell_unpacked(now);
         let arrived = opened?;
         packet.meta.table = table.0;
+        if self.gate.is_uncoupled() {
+            self.couple(header.spi, slot);
+        }
         Ok((arrived, policy))
+    }
+
+    /// Notes that this SA has refused a packet.
+    #[cold]
+    fn refuse(
+        &mut self,
+        slot: Slot,
+        reason: DropReason,
+        packet: &PacketBuf,
+        came: Came,
+        now: Instant,
+    ) {
+        let Some(sa) = self.sad.at_mut(slot) else { return };
+        sa.dropped(reason);
+        self.failures.refused(sa, reason, packet, came, now);
+        if is_auditable(reason) && self.audits.pass(now) {
+            self.events.push(Event::Audit(audit(reason, came.header, packet)));
+        }
     }
 
     /// RFC 4302 §3.4.1: the fragments of an AH packet are joined before it is looked at.
@@ -406,32 +417,10 @@ pub(crate) struct Gate {
     bad_spi: Option<Event>,
 }
 
-/// An inner packet that an SA may carry, since packets of one flow come in trains.
-#[derive(Clone, Copy)]
-struct Passed {
-    child: ChildSaId,
-    mark: FlowMark,
-    head: InnerHead,
-}
-
-/// What is to be known of an inner packet that may pass.
-#[derive(Clone, Copy)]
-struct InnerHead {
-    is_ipv4: bool,
-    traffic_class: u8,
-}
-
 impl Gate {
     /// Whether any SA is nested.
     pub(crate) fn has_ends(&self) -> bool {
         !self.ends.is_empty()
-    }
-
-    /// What is known of an inner packet that is like the one before, and its length.
-    #[inline]
-    fn passed(&self, child: ChildSaId, packet: &PacketBuf) -> Option<(InnerHead, usize)> {
-        let passed = self.passed.as_ref().filter(|passed| passed.child == child)?;
-        Some((passed.head, passed.mark.len_of(packet.data())?))
     }
 
     /// Whether a policy that discards may need more than a fragment shows.
@@ -505,6 +494,20 @@ impl InboundSa {
         let newest = self.window_of(&packet.meta)?.advance(sequence);
         self.note_arrival(packet, newest, now, events);
         let next_header = esp::strip_trailer(packet)?;
+        self.accept(packet, next_header, (sequence, taken_off), now, gate, events)
+    }
+
+    /// The same from what the trailer says on, of a packet of this number that so many octets were taken
+    /// off before.
+    fn accept(
+        &mut self,
+        packet: &mut PacketBuf,
+        next_header: IpProtocol,
+        (sequence, taken_off): (u64, usize),
+        now: Instant,
+        gate: &mut Gate,
+        events: &mut Events,
+    ) -> Result<Arrived, DropReason> {
         if self.is_aggfrag() {
             return self.unpack(packet, next_header, Numbered { sequence, now }, gate, events);
         }
@@ -580,6 +583,7 @@ impl InboundSa {
     }
 
     /// Notes where and when an authentic packet came from.
+    #[inline]
     pub(crate) fn note_arrival(
         &mut self,
         packet: &PacketBuf,
@@ -626,6 +630,18 @@ impl InboundSa {
             Some((head, len)) if next_header == head.announced() => (Arrived::Whole, head, len),
             _ => self.judge_inner(packet, next_header, gate)?,
         };
+        self.take_out(packet, head, total_len)?;
+        Ok(arrived)
+    }
+
+    /// Leaves of what was decrypted the inner packet, with what the path says about congestion.
+    #[inline]
+    fn take_out(
+        &mut self,
+        packet: &mut PacketBuf,
+        head: InnerHead,
+        total_len: usize,
+    ) -> Result<(), DropReason> {
         let outer_ecn = Ecn::from_traffic_class(packet.meta.tos);
         let inner_ecn = Ecn::from_traffic_class(head.traffic_class);
         let ecn = inner_ecn.decapsulate(outer_ecn).ok_or(DropReason::EcnNotCapable)?;
@@ -639,7 +655,7 @@ impl InboundSa {
         {
             return Err(DropReason::BadInner);
         }
-        Ok(arrived)
+        Ok(())
     }
 
     /// Reads an inner packet, gives its head and length, and keeps its mark if it may pass whole.
@@ -662,16 +678,8 @@ impl InboundSa {
         }
         self.check_policies(&inner, gate)?;
         let mark = FlowMark::read(packet.data());
-        gate.passed = mark.map(|(mark, _)| Passed { child: self.child, mark, head });
+        gate.passed = mark.map(|(mark, _)| Passed::new(self.child, mark, head));
         Ok((Arrived::Whole, head, inner.total_len()))
-    }
-}
-
-impl InnerHead {
-    /// What the trailer says of such a packet.
-    #[inline]
-    fn announced(self) -> IpProtocol {
-        if self.is_ipv4 { IpProtocol::IPV4 } else { IpProtocol::IPV6 }
     }
 }
 

@@ -98,22 +98,32 @@ impl InboundSad {
         self.unicast.len() > CACHED_SAS
     }
 
-    /// The SA of a packet: the longest match (RFC 4301 §4.1), so that what was made for a group and a
+    /// Whether all SAs are unicast.
+    pub(crate) fn has_no_groups(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The SA that lies here, to be changed.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut InboundSa> {
+        self.sas.get_mut(slot)
+    }
+
+    /// Where the SA of a packet lies: the longest match (RFC 4301 §4.1), so that what was made for a group and a
     /// source goes before what was made for the group, and that before what has the SPI.
-    pub(crate) fn find(&mut self, spi: Spi, meta: &PacketMeta) -> Option<&mut InboundSa> {
+    pub(crate) fn find(&self, spi: Spi, meta: &PacketMeta) -> Option<Slot> {
         if !self.groups.is_empty() && meta.local.ip().is_multicast() {
             let group = meta.local.ip();
             let mut keys = [Some(meta.remote.ip()), None].into_iter();
             let slot = keys.find_map(|source| self.groups.get(&GroupKey { spi, group, source }));
             if let Some(slot) = slot {
-                return self.sas.get_mut(*slot);
+                return Some(*slot);
             }
         }
-        let slot = match self.foreseen {
-            Some((foreseen, slot)) if foreseen == spi => slot,
-            _ => self.slot(spi)?,
-        };
-        self.sas.get_mut(slot)
+        match self.foreseen {
+            Some((foreseen, slot)) if foreseen == spi => Some(slot),
+            _ => self.slot(spi),
+        }
     }
 
     /// An SA by its number.

@@ -174,7 +174,10 @@ impl ReplayWindow {
         }
         let newest = sequence > self.top;
         if newest {
-            self.forget(self.top, sequence);
+            // The next number alone enters the window, and that is marked.
+            if sequence.saturating_sub(1) != self.top {
+                self.forget(self.top, sequence);
+            }
             self.top = sequence;
         }
         let (word, bit) = self.place(sequence);

@@ -24,6 +24,7 @@ pub mod file;
 pub mod filter;
 pub mod filter_log;
 pub mod gro;
+pub mod huge_pages;
 pub mod icmp_errors;
 pub mod icmp_sender;
 pub mod netlink;

@@ -115,6 +115,23 @@ as no two of ours. Beyond that it has what costs it least: one connection and on
 searched for another, one host on each side and so one route, children that differ in their ports, no limits against
 floods. Our daemons have a connection with identities, hosts and a route of its own for each tunnel, and their limits.
 
+## Where the time goes inside the engine
+
+`cargo bench -p adit-dataplane --bench share` measures the packet engine without a network: beside the library's bare
+AEAD, and with 100,000 SAs and policies beside 10 of both. `cargo xtask instructions` counts what it executes.
+
+- *A packet of a train*, 1,400 octets by AES-128-GCM, takes 570 instructions of ours to seal and 710 to open. Of those to
+  open 160 cut the packet and call the library, 140 check and move the replay window, age and counters, 100 look at trailer
+  and inner header, 80 note where it came from and what the path marked, the others find the SA. Where the
+  processor has VAES the AEAD takes 160 ns, so these are a sixth to a fifth of the whole; on others they are a tenth.
+- *With 100,000 SAs* a packet whose SA has rested needs some twenty lines of memory that are in no cache: the remembered
+  flow, the SA, its window and selectors, ten of its key. They are asked for before, but a core waits for no more than some
+  sixteen at a time, and the packets themselves come from its second cache on the same way; asking earlier, while
+  packets before are worked on, was tried and made opening slower. From 4,096 SAs on the daemon asks for pages of 2 MiB (where
+  the kernel has them: `/sys/kernel/mm/transparent_hugepage/enabled` is not `never`), so that finding the pages does not
+  come on top. Trains and a thousand busy flows then cost 1.2 to 1.4 times as much as with 10 SAs, and another SA for every
+  packet 1.8 to 2 times, which is the memory's own time.
+
 ## Repeat it
 
 ```console

@@ -10,6 +10,7 @@ mod manual;
 mod path_mtu;
 mod places;
 mod recorded;
+mod room;
 mod shard;
 mod shards;
 mod threads;
@@ -41,6 +42,7 @@ use self::bundles::Bundles;
 use self::loading::Loading;
 use self::path_mtu::LinkMtus;
 use self::recorded::Seat;
+use self::room::Room;
 use crate::keylog::KeyLog;
 use crate::message::{
     Asked, Links, PacketNews, PolicyView, QueryId, RouteChange, Ticket, ToControl, ToIke,
@@ -132,6 +134,7 @@ struct Running {
     /// Child SAs that were replaced and are still there: what they carried has been asked for.
     replaced: BTreeSet<ChildSaId>,
     bundles: Bundles,
+    room: Room,
     stopping: bool,
 }
 
@@ -166,6 +169,7 @@ impl Running {
             news: Vec::new(),
             replaced: BTreeSet::new(),
             bundles: Bundles::default(),
+            room: Room::default(),
             stopping: false,
         })
     }

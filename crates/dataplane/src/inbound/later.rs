@@ -8,6 +8,8 @@ use adit_wire::PacketBuf;
 
 use super::{Arrived, Inbound};
 use crate::drop_reason::DropReason;
+use crate::event::Event;
+use crate::nesting::Nested;
 
 impl Inbound {
     /// Unpacks what has waited long enough for ESP packets that were sent before it, and opens what
@@ -49,6 +51,26 @@ impl Inbound {
             };
             self.deliver_later(opened, packet);
         }
+    }
+
+    /// Tells of what was in a payload and must be told of.
+    pub(super) fn tell_unpacked(&mut self, now: Instant) {
+        if let Some(audit) = self.gate.unpacked.audit.take()
+            && self.audits.pass(now)
+        {
+            self.events.push(Event::Audit(audit));
+        }
+    }
+
+    /// Makes what an SA of this policy gave out a packet as the network brings it, if it is for an SA
+    /// that is nested under that policy.
+    pub(super) fn unwrap(&self, packet: &mut PacketBuf, policy: PolicyId) -> bool {
+        if self.gate.ends.is_empty() {
+            return false;
+        }
+        let Some(nested) = Nested::find(packet.data()) else { return false };
+        let under = self.sad.unicast(nested.spi).and_then(|sa| sa.under.as_deref());
+        under.is_some_and(|under| nested.belongs(under, policy)) && nested.unwrap(packet)
     }
 
     /// Puts what came of a packet that is not of the batch with the unpacked ones.

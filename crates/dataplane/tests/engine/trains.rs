@@ -69,6 +69,26 @@ fn seen(packets: &[PacketBuf]) -> Vec<(Vec<u8>, adit_wire::PacketMeta)> {
     packets.iter().map(|packet| (packet.data().to_vec(), packet.meta)).collect()
 }
 
+/// What comes of packets that are changed, repeated or cut on their way.
+fn by_a_bad_path(sent: Vec<PacketBuf>, faults: &[u8]) -> Vec<PacketBuf> {
+    let mut arrived = Vec::new();
+    for (mut packet, fault) in sent.into_iter().zip(faults) {
+        let last = packet.len() - 1;
+        match fault {
+            0 => arrived.push(copy(&packet)),
+            1 => packet.data_mut()[last] ^= 1,
+            2 => packet.data_mut()[3] ^= 1,
+            3 => packet.data_mut()[7] ^= 0x80,
+            4 => packet.truncate(30),
+            5 => packet.truncate(6),
+            6 => packet.meta.remote.set_port(4_501),
+            _ => {}
+        }
+        arrived.push(packet);
+    }
+    arrived
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -77,6 +97,7 @@ proptest! {
         shapes in shapes(),
         limit in prop::option::of(1_u64..20),
         marks in prop::collection::vec(0_u8..4, 40),
+        faults in prop::collection::vec(0_u8..12, 40),
     ) {
         let hard = Amounts { packets: limit, ..Amounts::NONE };
         let lifetime = Lifetime { hard, ..Lifetime::NONE };
@@ -98,6 +119,7 @@ proptest! {
         for (packet, mark) in batch.iter_mut().zip(marks) {
             packet.meta.tos = packet.meta.tos & !3 | mark;
         }
+        let mut batch = by_a_bad_path(batch, &faults);
         let mut singles: Vec<PacketBuf> = batch.iter().map(copy).collect();
         let mut verdicts = Vec::new();
         together.right.open_batch(&mut batch, &mut verdicts, together.now);
@@ -105,5 +127,9 @@ proptest! {
         prop_assert_eq!(verdicts, each);
         prop_assert_eq!(seen(&batch), seen(&singles));
         prop_assert_eq!(together.right.report(), alone.right.report());
+        let [told, each] = [&mut together, &mut alone].map(|tunnel| {
+            std::iter::from_fn(|| tunnel.right.poll_event()).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(told, each);
     }
 }

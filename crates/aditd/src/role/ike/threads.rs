@@ -58,6 +58,7 @@ impl Running {
         self.install_inbound(inbound, self.inbound_owner(sa, over.is_some()));
         self.install_outbound(parts, active);
         self.note_link(policy, link);
+        self.room.note();
         Ok(())
     }
 
