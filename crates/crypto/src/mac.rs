@@ -54,16 +54,13 @@ impl Mac {
 
     /// The code of the concatenation of `parts`.
     pub(crate) fn compute<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> MacOutput {
-        let mut state = self.start();
-        parts.into_iter().for_each(|part| state.absorb(part));
-        state.finish()
+        self.start().of(parts)
     }
 
     /// Begins a code over octets that come in pieces. Nothing is allocated.
     pub(crate) fn start(&self) -> MacState<'_> {
         match self {
-            // Copies the absorbed key: no key schedule and no heap.
-            Self::Hmac(key) => MacState::Hmac(hmac::Context::with_key(key)),
+            Self::Hmac(key) => MacState::of_hmac(key),
             Self::HmacMd5(key) => MacState::HmacMd5(HmacMd5::clone(key)),
             Self::Chain(key) => MacState::Chain(ChainState::new(key)),
         }
@@ -79,6 +76,17 @@ pub(crate) enum MacState<'a> {
 }
 
 impl MacState<'_> {
+    /// Copies the absorbed key: no key schedule and no heap.
+    pub(crate) fn of_hmac(key: &hmac::Key) -> Self {
+        Self::Hmac(hmac::Context::with_key(key))
+    }
+
+    /// The code of what was absorbed and of `parts`.
+    pub(crate) fn of<'a>(mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> MacOutput {
+        parts.into_iter().for_each(|part| self.absorb(part));
+        self.finish()
+    }
+
     pub(crate) fn absorb(&mut self, part: &[u8]) {
         match self {
             Self::Hmac(context) => context.update(part),

@@ -7,7 +7,7 @@ use adit_wire::iana::PrfId;
 use aws_lc_rs::hmac;
 
 use crate::Secret;
-use crate::mac::{BLOCK_LEN, Mac};
+use crate::mac::{BLOCK_LEN, Mac, MacOutput, MacState};
 
 /// A negotiated pseudo-random function.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -143,15 +143,33 @@ impl Prf {
     }
 
     /// The function with its key absorbed.
-    fn keyed(self, key: &[u8]) -> Mac {
+    fn keyed(self, key: &[u8]) -> Keyed {
+        let hmac = |algorithm| Keyed::Hmac(hmac::Key::new(algorithm, key));
         match self {
-            Self::HmacSha2_256 => Mac::hmac(hmac::HMAC_SHA256, key),
-            Self::HmacSha2_384 => Mac::hmac(hmac::HMAC_SHA384, key),
-            Self::HmacSha2_512 => Mac::hmac(hmac::HMAC_SHA512, key),
-            Self::HmacSha1 => Mac::hmac(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key),
-            Self::HmacMd5 => Mac::hmac_md5(key),
-            Self::Aes128Xcbc => Mac::xcbc(&xcbc_key(key)),
-            Self::Aes128Cmac => Mac::cmac(&cmac_key(key)),
+            Self::HmacSha2_256 => hmac(hmac::HMAC_SHA256),
+            Self::HmacSha2_384 => hmac(hmac::HMAC_SHA384),
+            Self::HmacSha2_512 => hmac(hmac::HMAC_SHA512),
+            Self::HmacSha1 => hmac(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+            Self::HmacMd5 => Keyed::Other(Mac::hmac_md5(key)),
+            Self::Aes128Xcbc => Keyed::Other(Mac::xcbc(&xcbc_key(key))),
+            Self::Aes128Cmac => Keyed::Other(Mac::cmac(&cmac_key(key))),
+        }
+    }
+}
+
+/// A function for one computation, on the stack.
+#[expect(clippy::large_enum_variant, reason = "a box costs more than the rest of the computation")]
+enum Keyed {
+    /// The library's, which takes more than a thousand octets.
+    Hmac(hmac::Key),
+    Other(Mac),
+}
+
+impl Keyed {
+    fn compute<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> MacOutput {
+        match self {
+            Self::Hmac(key) => MacState::of_hmac(key).of(parts),
+            Self::Other(mac) => mac.compute(parts),
         }
     }
 }

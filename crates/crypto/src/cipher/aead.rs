@@ -4,6 +4,8 @@
 //! aws-lc-rs does AES-GCM with whole ICVs. Where it is no help, when opening a shortened ICV or
 //! authenticating octets that do not lie in one piece, GHASH is that of the ghash crate.
 
+use std::sync::OnceLock;
+
 use aes::cipher::{BlockCipherEncrypt, BlockSizeUser};
 use aes::{Aes128, Aes192, Aes256};
 use aws_lc_rs::aead::{
@@ -28,35 +30,70 @@ use super::{CCM_SALT_LEN, SALT_LEN};
 use crate::{Extent, Prefetch, Secret};
 
 /// AES-GCM or ChaCha20-Poly1305 with its salt.
+///
+/// The library expands a key to 592 octets, and most SAs of a gateway are idle: it does so when the key is
+/// used for the first time. The key itself stays beside it, as it is a part of what it is expanded to.
 pub(super) struct AeadKey {
-    key: LessSafeKey,
+    expanded: OnceLock<LessSafeKey>,
+    /// The cipher's key.
+    raw: Secret,
+    kind: AeadKind,
     salt: [u8; SALT_LEN],
+}
+
+/// What the library calls the ciphers.
+#[derive(Clone, Copy)]
+enum AeadKind {
+    Gcm(KeySize),
+    ChaCha20Poly1305,
+}
+
+impl AeadKind {
+    fn algorithm(self) -> &'static Algorithm {
+        match self {
+            Self::Gcm(KeySize::Bits128) => &AES_128_GCM,
+            Self::Gcm(KeySize::Bits192) => &AES_192_GCM,
+            Self::Gcm(KeySize::Bits256) => &AES_256_GCM,
+            Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        }
+    }
 }
 
 impl AeadKey {
     pub(super) fn gcm(size: KeySize, material: &Secret) -> Self {
-        match size {
-            KeySize::Bits128 => Self::new(&AES_128_GCM, material),
-            KeySize::Bits192 => Self::new(&AES_192_GCM, material),
-            KeySize::Bits256 => Self::new(&AES_256_GCM, material),
-        }
+        Self::new(AeadKind::Gcm(size), material)
     }
 
     pub(super) fn chacha(material: &Secret) -> Self {
-        Self::new(&CHACHA20_POLY1305, material)
+        Self::new(AeadKind::ChaCha20Poly1305, material)
     }
 
     /// `material` has been measured: the cipher's key, then the salt.
-    fn new(algorithm: &'static Algorithm, material: &Secret) -> Self {
+    fn new(kind: AeadKind, material: &Secret) -> Self {
         let (key, salt) = split_salt(material);
-        let key = UnboundKey::new(algorithm, key).expect("the key has the algorithm's length");
-        Self { key: LessSafeKey::new(key), salt }
+        // The caller's copy is erased when the SA is set up.
+        Self { expanded: OnceLock::new(), raw: Secret::from_slice(key), kind, salt }
     }
 
-    /// Tells the processor of the expanded key.
+    #[inline]
+    fn key(&self) -> &LessSafeKey {
+        self.expanded.get_or_init(|| self.expand())
+    }
+
+    /// Runs once for each key, whatever the key is: the time says nothing of it.
+    #[cold]
+    #[inline(never)]
+    fn expand(&self) -> LessSafeKey {
+        let key = UnboundKey::new(self.kind.algorithm(), self.raw.as_bytes());
+        LessSafeKey::new(key.expect("the key has the algorithm's length"))
+    }
+
+    /// Tells the processor of the expanded key, if there is one.
     #[inline]
     pub(super) fn prefetch(&self, by: Prefetch, extent: Extent) {
-        by.key(&self.key, extent);
+        if let Some(key) = self.expanded.get() {
+            by.key(key, extent);
+        }
     }
 
     fn nonce(&self, iv: [u8; 8]) -> Nonce {
@@ -76,12 +113,12 @@ impl AeadKey {
         let iv = counter.to_be_bytes();
         if icv_out.len() == TAG_LEN {
             // The tag goes where it belongs, without a stop.
-            self.key
+            self.key()
                 .seal_in_place_scatter(self.nonce(iv), Aad::from(aad), text, &[], icv_out)
                 .map_err(|_| SealError::Length("text"))?;
         } else {
             let tag = self
-                .key
+                .key()
                 .seal_in_place_separate_tag(self.nonce(iv), Aad::from(aad), text)
                 .map_err(|_| SealError::Length("text"))?;
             icv_out.iter_mut().zip(tag.as_ref()).for_each(|(octet, value)| *octet = *value);
@@ -99,7 +136,7 @@ impl AeadKey {
         icv: &[u8],
     ) -> Result<(), OpenError> {
         let iv = iv.try_into().map_err(|_| OpenError::Length("iv"))?;
-        self.key
+        self.key()
             .open_in_place_separate_tag(self.nonce(iv), Aad::from(aad), icv, text)
             .map_err(|_| OpenError::Integrity)?;
         Ok(())
@@ -423,5 +460,25 @@ where
     ) -> Option<()> {
         let tag = icv.try_into().ok()?;
         self.decrypt_inout_detached(&Array(nonce), aad, InOutBuf::from(text), tag).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whichever way it goes.
+    #[test]
+    fn a_key_is_expanded_by_the_first_text() {
+        let material = Secret::new(vec![7; 16 + SALT_LEN]);
+        let [sealing, opening] = [(); 2].map(|()| AeadKey::gcm(KeySize::Bits128, &material));
+        let is_expanded = |key: &AeadKey| key.expanded.get().is_some();
+        assert!(!is_expanded(&sealing) && !is_expanded(&opening));
+
+        let (mut text, mut iv, mut icv) = (*b"text", [0; 8], [0; TAG_LEN]);
+        sealing.seal(1, b"aad", &mut iv, &mut text, &mut icv).unwrap();
+        opening.open(b"aad", &iv, &mut text, &icv).unwrap();
+        assert_eq!(&text, b"text");
+        assert!(is_expanded(&sealing) && is_expanded(&opening));
     }
 }

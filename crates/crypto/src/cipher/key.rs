@@ -1,7 +1,8 @@
 //! Keys that seal and open octets in place (RFC 4303 §3.3.2 and §3.4.4, RFC 7296 §3.14).
 //!
 //! Everything that can be computed from the keys alone is computed once, in `new`: key schedules,
-//! the HMAC's inner and outer state. Sealing and opening allocate nothing.
+//! the HMAC's inner and outer state. Sealing and opening allocate nothing. The library's AEADs alone
+//! expand their keys with the first text.
 
 use core::fmt;
 

@@ -22,8 +22,8 @@ fn the_counter_counts() {
     assert!(allocations(|| drop(std::hint::black_box(vec![1_u8]))) > 0);
 }
 
-/// What an SA takes, in its box and beside it, the key that the library has apart: 592 octets more. The
-/// window is one of 1,024 packets.
+/// What an SA takes, in its box and beside it, before there is a packet: the library expands the key with
+/// the first, to 592 octets more. The window is one of 1,024 packets.
 #[test]
 fn an_sa_takes_little() {
     let options = Options { window: WindowSize::DEFAULT, ..Options::default() };
@@ -36,8 +36,8 @@ fn an_sa_takes_little() {
         allocation_counter::measure(work).bytes_current
     };
     let (inbound, outbound) = (octets(|(sa, _)| Box::new(sa)), octets(|(_, sa)| Box::new(sa)));
-    assert!(inbound <= 632, "{inbound}");
-    assert!(outbound <= 520, "{outbound}");
+    assert!(inbound <= 688, "{inbound}");
+    assert!(outbound <= 576, "{outbound}");
 }
 
 /// What two Adits agree on beyond that takes nothing before there is a packet: messages about the path and

@@ -45,8 +45,8 @@ pub(super) fn memory(report: &Report) -> anyhow::Result<Compared> {
         ratio: octets(ours) / octets(charon),
         reason: format!(
             "the mean of both ends and of {} IKE SAs, of charon {}, with keys of both directions in \
-             the packet engine; our policies and routes were there before, as the tunnels were loaded, \
-             and are not counted; charon's are",
+             the packet engine, which ours expands with the first packet; our policies and routes were \
+             there before, as the tunnels were loaded, and are not counted; charon's are",
             ours.sas, charon.sas
         ),
     })

@@ -122,9 +122,9 @@ impl Client {
         self.send(&Packet::EventConfirm);
     }
 
-    /// Whether it hears of what happens.
+    /// Whether it hears of what happens. The lines of its own command are an event like others.
     pub(super) fn follows(&self) -> bool {
-        self.log_level >= 0 || !self.registered.is_empty()
+        !self.registered.is_empty()
     }
 
     /// Whether it registered for an event.
@@ -225,6 +225,20 @@ mod tests {
     fn line(number: usize) -> Event {
         let text = format!("{number} {}", "x".repeat(1_000));
         Event::Log(LogLine { level: 1, text, ..LogLine::default() })
+    }
+
+    /// Lines about its own command reach no client that has not registered for them, and words that nobody
+    /// gets are not to be made.
+    #[test]
+    fn a_client_follows_what_it_registered_for() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut client = Client::new(ours).unwrap();
+        client.log_level = 1;
+        assert!(!client.follows());
+        client.register("control-log", true);
+        assert!(client.follows());
+        client.register("control-log", false);
+        assert!(!client.follows());
     }
 
     /// A long answer takes no more room than a short one, and a client that reads gets all of it.

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use adit_dataplane::{EchoProbe, InboundCommand, MtuSource, OutboundCommand};
 use adit_db::{ChildSa, ChildSaId, PerFamily, PolicyId, TableId};
+use adit_sys::clock;
 use adit_sys::netlink::{Netlink, RouteLookup};
 use adit_sys::route::MARK;
 use tracing::{debug, info, warn};
@@ -13,14 +15,35 @@ use tracing::{debug, info, warn};
 use super::Running;
 use crate::message::{RouteChange, ToParent};
 
-/// What interfaces take, by number, octets.
-#[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct LinkMtus(BTreeMap<u32, u32>);
+/// What interfaces take, by number, octets; and by which one leads the way that was asked for last.
+#[derive(Debug, Default)]
+pub(super) struct LinkMtus {
+    of: BTreeMap<u32, u32>,
+    last: Option<Way>,
+}
+
+/// A way that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    remote: IpAddr,
+    interface: u32,
+    asked: Instant,
+}
+
+/// Children of one peer come together, and the kernel is asked once for those that come within this
+/// time. News of the network makes it forget at once.
+const WAY_HOLDS: Duration = Duration::from_millis(100);
 
 impl LinkMtus {
     fn read(netlink: &mut Netlink) -> Self {
         let links = netlink.links().unwrap_or_default();
-        Self(links.into_iter().map(|link| (link.index, link.mtu)).collect())
+        Self { of: links.into_iter().map(|link| (link.index, link.mtu)).collect(), last: None }
+    }
+
+    /// The interface of the way that was asked for last, if it was this one and not long ago.
+    fn known(&self, remote: IpAddr, now: Instant) -> Option<u32> {
+        let holds = |way: &Way| now.saturating_duration_since(way.asked) < WAY_HOLDS;
+        self.last.filter(|way| way.remote == remote && holds(way)).map(|way| way.interface)
     }
 }
 
@@ -44,13 +67,27 @@ impl Running {
     /// of its route is not asked for: it may be what the kernel has learnt from messages that nobody
     /// has authenticated, and does not say so.
     pub(super) fn link_mtu(&mut self, remote: IpAddr) -> Option<u16> {
-        let RouteLookup { interface, .. } =
-            self.netlink.lookup_route(remote, None, MARK).ok().filter(|way| way.interface != 0)?;
-        if !self.link_mtus.0.contains_key(&interface) {
+        let now = clock::now();
+        let known = self.link_mtus.known(remote, now);
+        let interface = match known {
+            Some(interface) => interface,
+            None => self.way_to(remote)?,
+        };
+        if !self.link_mtus.of.contains_key(&interface) {
             self.link_mtus = LinkMtus::read(&mut self.netlink);
         }
-        let mtu = *self.link_mtus.0.get(&interface)?;
+        let mtu = *self.link_mtus.of.get(&interface)?;
+        if known.is_none() {
+            self.link_mtus.last = Some(Way { remote, interface, asked: now });
+        }
         Some(u16::try_from(mtu).unwrap_or(u16::MAX))
+    }
+
+    /// The interface of the way to a peer.
+    fn way_to(&mut self, remote: IpAddr) -> Option<u32> {
+        let RouteLookup { interface, .. } =
+            self.netlink.lookup_route(remote, None, MARK).ok().filter(|way| way.interface != 0)?;
+        Some(interface)
     }
 
     /// By which echo requests the path of a child SA is probed, if its peer answers no probes. Why it is
@@ -78,11 +115,10 @@ impl Running {
     /// Looks at the links again after a change of the network, and tells those SAs whose way may lead
     /// over another one.
     pub(super) fn tell_link_mtus(&mut self) {
-        let now = LinkMtus::read(&mut self.netlink);
-        if now == self.link_mtus {
+        let before = std::mem::replace(&mut self.link_mtus, LinkMtus::read(&mut self.netlink));
+        if before.of == self.link_mtus.of {
             return;
         }
-        self.link_mtus = now;
         let mut by_peer = BTreeMap::new();
         let mut links = Vec::new();
         for (child, remote) in self.policies.peers_in_userspace() {
@@ -124,5 +160,23 @@ impl Running {
             let (child, source) = (self.bundles.outermost(child), MtuSource::Link);
             self.tell_outbound(|| OutboundCommand::PathMtu { child, mtu, source });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For one peer and a moment; looking at the links again forgets it.
+    #[test]
+    fn the_way_to_a_peer_is_known_for_a_moment() {
+        let (peer, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let asked = clock::now();
+        let last = Some(Way { remote: peer, interface: 3, asked });
+        let mtus = LinkMtus { of: BTreeMap::new(), last };
+        assert_eq!(mtus.known(peer, asked), Some(3));
+        assert_eq!(mtus.known(other, asked), None);
+        assert_eq!(mtus.known(peer, asked + WAY_HOLDS), None);
+        assert_eq!(LinkMtus::default().known(peer, asked), None);
     }
 }
