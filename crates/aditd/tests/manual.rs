@@ -82,7 +82,7 @@ fn a_pair_carries_packets_before_and_after_a_restart() {
     pair.assert_carries("10.1.0.1", "10.2.0.1");
     assert!(sa(&pair.oslo, "lab").drops.is_empty(), "{:?}", sa(&pair.oslo, "lab").drops);
 
-    // Other keys on one side alone: nothing passes, in clear least of all.
+    // Other keys on one side alone: nothing passes, in clear least of all, from the end of the reload on.
     pair.oslo.key("1.key", &"ee".repeat(64));
     assert_eq!(reload(&pair.oslo).changed, ["lab"]);
     assert_eq!(pair.oslo.ping("10.1.0.1", "10.2.0.1", 3).lost(), 3);

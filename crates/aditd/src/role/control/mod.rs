@@ -5,6 +5,7 @@
 //! wait for it.
 
 mod answers;
+mod applied;
 mod client;
 mod credentials;
 mod engine;
@@ -37,6 +38,7 @@ use adit_sys::unix::ControlListener;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use tracing::{debug, error};
 
+use self::applied::Applied;
 use self::client::Client;
 use self::engine::EngineQueries;
 use self::gathered::Gathered;
@@ -98,6 +100,8 @@ struct Running {
     /// Clients that wait for numbers of the other roles.
     queries: BTreeMap<QueryId, Query>,
     engine_queries: EngineQueries,
+    /// Answers that wait for what was loaded to be in force.
+    applied: BTreeMap<QueryId, Applied>,
     /// Clients that wait for the end of a request.
     waiting: BTreeMap<RequestId, Waiting>,
     next_number: u64,
@@ -151,6 +155,7 @@ impl Running {
             marker: Marker::new(),
             queries: BTreeMap::new(),
             engine_queries: EngineQueries::new(),
+            applied: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_number: 1,
             next_manual: 0,
@@ -272,6 +277,7 @@ impl Running {
                 self.conclude(query);
             }
             ToControl::Outbound(query, report, carriers) => {
+                self.note_applied(query);
                 if let Some(waiting) = self.queries.get_mut(&query) {
                     // All of them would have the packet carried by the same SAs.
                     waiting.outbound.take_in((report, carriers), |sum, part| sum.0.add(*part.0));

@@ -68,8 +68,14 @@ impl Running {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is answered before")]
     fn configure(&mut self, id: ClientId, request: Request) {
         let message = match request {
-            Request::ReloadSettings => self.reload_settings().message(),
-            Request::AditReload { dry_run } => adit_mgmt::api::to_message(&self.reload(dry_run)),
+            Request::ReloadSettings => {
+                let answer = self.reload_settings().message();
+                return self.answer_when_applied(id, answer);
+            }
+            Request::AditReload { dry_run } => {
+                let answer = adit_mgmt::api::to_message(&self.reload(dry_run));
+                return self.answer_when_applied(id, answer);
+            }
             Request::GetConns => {
                 let names = self.store.vici_names();
                 names_message("conns", names.iter().map(String::as_str))
