@@ -385,6 +385,13 @@ pub(crate) enum Notice {
         /// What we send on it by, and under which SPI.
         sa: (ProtocolId, Spi),
     },
+    /// A child of IKEv1 is gone, whose quick mode may have been one of an IKE SA before.
+    Forgotten {
+        /// The IKE SA that had it last.
+        ike: IkeSaId,
+        /// The child.
+        child: ChildSaId,
+    },
     /// An IKE SA of IKEv1 is still there long after another one has got its place.
     Outlived {
         /// The IKE SA.

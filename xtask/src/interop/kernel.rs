@@ -18,7 +18,7 @@ use anyhow::Context as _;
 
 use super::gateway::{Gateway, Level, Make};
 use super::in_guest::{State, states};
-use super::lab::{Lab, Side, output};
+use super::lab::{Lab, OUTSIDE, Side, output};
 use super::plan::{CONNECTION, Plan, SECRET};
 use super::raw::{self, IkeSa};
 use super::{Figures, Row, adit, ping};
@@ -177,6 +177,7 @@ pub(super) fn rows(
             continue;
         }
         let lab = Lab::new(keep)?;
+        lab.left.cut_super_packets(OUTSIDE)?;
         let right = KernelGateway::start(&lab.right)?;
         for case in cases {
             let row = run(case, &lab, &right);

@@ -74,6 +74,7 @@ impl Endpoint {
             Notice::DeletedElsewhere { ike, sa } => {
                 self.handle_deleted_elsewhere(ike, sa, now, rng);
             }
+            Notice::Forgotten { ike, child } => self.forget_v1_child(ike, child, now, rng),
             Notice::Outlived { ike } => self.handle_v1_outlived(ike, now, rng),
             Notice::Silent { ike, reason } => self.handle_v1_silent(ike, reason, now, rng),
             Notice::Resumed { old } => self.handle_resumed(old, now, rng),

@@ -116,6 +116,11 @@ pub(crate) enum Outcome {
 /// How long an exchange that is over answers repetitions.
 const LINGER: Duration = Duration::from_secs(60);
 
+/// Whether the quick mode of a child that was installed then may still answer repetitions.
+pub(crate) fn may_repeat(installed: Instant, cx: &Context<'_>) -> bool {
+    cx.now.saturating_duration_since(installed) < cx.config.established.total() + LINGER
+}
+
 impl QuickMode {
     // ---- Initiator ----
 

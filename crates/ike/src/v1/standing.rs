@@ -74,6 +74,13 @@ impl IkeSa {
         }
     }
 
+    /// A child is gone that another one has taken over.
+    pub(crate) fn forget_child(&mut self, child: ChildSaId) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.forget_child(child);
+        }
+    }
+
     /// The other that had its place is gone.
     pub(crate) fn revive(&mut self, cx: &mut Context<'_>) {
         if let Phase::Established(established) = &mut self.phase {

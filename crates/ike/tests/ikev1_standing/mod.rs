@@ -235,6 +235,37 @@ fn the_peer_may_never_have_had_the_new_child() {
     pair.assert_one_tunnel();
 }
 
+/// CHECKLIST U06, U11: the last message of a renewal is lost, and the next phase 1 stays with one end alone. That one
+/// ends the new child; the peer, which hears nothing of that, is not told in the phase 1 before that it has come about.
+#[test]
+fn a_child_that_is_gone_is_not_confirmed() {
+    let mut pair = up();
+    let child = *pair.left.children.keys().next().unwrap();
+    pair.left.command(Command::RekeyChild(child), pair.now);
+    for _ in 0..2 {
+        assert!(pair.deliver(|octets| exchange(octets) == QUICK_MODE));
+    }
+    pair.left.sent.clear();
+    let ike = pair.right.established()[0].id;
+    pair.right.command(Command::RekeyIke(ike), pair.now);
+    for _ in 0..5 {
+        assert!(pair.deliver(|octets| exchange(octets) == MAIN_MODE));
+    }
+    let (id, request) = (*pair.left.children.keys().next_back().unwrap(), pair.left.request());
+    assert_ne!(id, child);
+    pair.left.command(Command::TerminateChild { id, request }, pair.now);
+    pair.left.sent.clear();
+
+    pair.now += Duration::from_secs(2);
+    pair.right.timeout(pair.now);
+    let repeated: Vec<_> = pair.right.sent.drain(..).collect();
+    assert!(repeated.iter().any(|(_, octets)| exchange(octets) == QUICK_MODE));
+    for (path, octets) in repeated {
+        pair.left.datagram(reversed(path), &octets, pair.now);
+    }
+    assert!(!pair.left.sent.iter().any(|(_, octets)| exchange(octets) == QUICK_MODE));
+}
+
 /// The children that carry traffic at one end, with the SPIs of what comes in.
 fn carried(peer: &Peer) -> Vec<(ChildSaId, Spi)> {
     let children = peer.established().into_iter().flat_map(|ike| ike.children);

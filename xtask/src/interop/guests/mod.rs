@@ -14,7 +14,7 @@ use anyhow::Context as _;
 
 use super::gateway::{Gateway, Level, Make};
 use super::in_guest::{State, states};
-use super::lab::{Lab, Side, output};
+use super::lab::{Lab, OUTSIDE, Side, output};
 use super::plan::{Beside, Plan};
 use super::raw::IkeSa;
 use super::{Figures, Peer, Row, adit, ping};
@@ -112,6 +112,7 @@ pub(super) fn rows(
     };
     adit::build()?;
     let lab = Lab::new(keep)?;
+    lab.left.cut_super_packets(OUTSIDE)?;
     let right: Box<dyn Daemon> = if peer == Peer::Openiked {
         Box::new(openiked::OpenIked::start(&lab.right, &layer)?)
     } else {

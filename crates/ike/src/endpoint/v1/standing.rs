@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ConnectionName, IkeSaId};
+use adit_db::{ChildSaId, ConnectionName, IkeSaId};
 use adit_wire::esp::Spi;
 use adit_wire::iana::ProtocolId;
 
@@ -58,6 +58,19 @@ impl Endpoint {
         };
         if let Some(other) = self.v1_beside(ike).into_iter().find(has_it) {
             self.touch_v1(other, now, rng, |one, cx| one.handle_deleted(sa, cx));
+        }
+    }
+
+    /// A child is gone: no IKE SA with its peer says the last message of its quick mode again.
+    pub(in crate::endpoint) fn forget_v1_child(
+        &mut self,
+        ike: IkeSaId,
+        child: ChildSaId,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        for other in self.v1_beside(ike) {
+            self.touch_v1(other, now, rng, |one, _| one.forget_child(child));
         }
     }
 
