@@ -30,7 +30,6 @@ use super::nat;
 use super::pairs;
 use super::phase1::Outcome;
 use super::phase1::rules::Exchange;
-use super::quick_mode;
 use super::retransmission::Answered;
 
 /// One IKE SA, from the first message to the end of its children.
@@ -704,10 +703,7 @@ impl IkeSa {
         let ike = reason.as_ref().and_then(|_| self.info()).map(Box::new);
         let Some(place) = self.children.iter().position(|child| child.id == id) else { return };
         let mut child = self.children.remove(place);
-        self.forget_child(id);
-        if quick_mode::may_repeat(child.installed, cx) {
-            cx.out.notice(Notice::Forgotten { ike: self.core.id, child: id });
-        }
+        self.forget_quick_mode(id, child.installed, cx);
         child.take_from_engine(cx.config.inbound_grace, cx);
         self.succeed(&child, cx);
         let (Some(reason), Some(ike)) = (reason, ike) else { return };

@@ -12,7 +12,7 @@ use crate::failure::FailureReason;
 use super::child::Child;
 use super::established::deletes::Again;
 use super::ike_sa::{IkeSa, Phase, RENEW_WAIT};
-use super::informational;
+use super::{informational, quick_mode};
 
 /// How long a child without a phase 1 waits for the peer to begin one: what it has to say about the child it
 /// may have said in a message that was lost, and nothing looks whether it is still there.
@@ -71,6 +71,20 @@ impl IkeSa {
         self.core.peer_has_dpd |= has_dpd;
         if let Phase::Established(established) = &mut self.phase {
             established.adopt_deletes(deletes, now);
+        }
+    }
+
+    /// The last message of the quick mode of a child, which was installed then, is not said again here, nor in the
+    /// phase 1 before that the exchange may have been of.
+    pub(super) fn forget_quick_mode(
+        &mut self,
+        child: ChildSaId,
+        installed: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        self.forget_child(child);
+        if quick_mode::may_repeat(installed, cx) {
+            cx.out.notice(Notice::Forgotten { ike: self.core.id, child });
         }
     }
 

@@ -112,7 +112,10 @@ impl IkeSa {
     /// the same one.
     pub(super) fn part_twins(&mut self, cx: &mut Context<'_>) {
         while let Some((loser, by_us, winner)) = self.twins() {
+            let since = self.child(loser).map_or(cx.now, |child| child.installed);
             self.replace(loser, by_us, cx);
+            // The peer would go over to it, if it has not yet.
+            self.forget_quick_mode(loser, since, cx);
             self.activate(winner, cx);
         }
     }
