@@ -118,6 +118,15 @@ pub fn first_match<'a>(entries: &'a [SpdEntry], flow: &FlowKey) -> Option<&'a Sp
     (entry.action != Action::Bypass || !hidden).then_some(entry)
 }
 
+/// Whether an address is multicast that no router passes on: 224.0.0.0/24 (RFC 5771 §4), or scopes 1 and 2
+/// of IPv6 (RFC 4291 §2.7).
+pub fn is_for_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.to_bits() >> 8 == 0xe0_00_00,
+        IpAddr::V6(address) => matches!(address.to_bits() >> 112 & 0xff0f, 0xff01 | 0xff02),
+    }
+}
+
 /// Whether any of these asks for more than addresses, so that fragments are joined before.
 pub fn look_above_ip<'a>(selectors: impl IntoIterator<Item = &'a TrafficSelector>) -> bool {
     selectors.into_iter().any(TrafficSelector::looks_above_ip)

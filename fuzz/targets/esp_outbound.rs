@@ -13,7 +13,7 @@ use adit_dataplane::{
 };
 use adit_db::{Action, Amounts, ChildSaId, Lifetime, PolicyId, Spd, SpdEntry};
 use adit_fuzz::esp::{self, Options};
-use adit_fuzz::policy::{POLICIES, entries, first_match, look_above_ip, selector};
+use adit_fuzz::policy::{POLICIES, entries, first_match, is_for_link, look_above_ip, selector};
 use adit_fuzz::{Choices, start};
 use adit_wire::iana::IpProtocol;
 use adit_wire::ip::IpPacket;
@@ -182,8 +182,16 @@ impl World {
                 assert!(packet.data() == inner || packet.data() == read.octets());
             }
             (Some(Action::Bypass), Verdict::Bypass) => assert_eq!(packet.data(), inner),
-            (Some(Action::Discard), Verdict::Drop(DropReason::PolicyDiscard))
-            | (None, Verdict::Drop(DropReason::NoPolicy)) => assert_eq!(packet.data(), inner),
+            (Some(Action::Discard), Verdict::Drop(DropReason::PolicyDiscard)) => {
+                assert_eq!(packet.data(), inner);
+            }
+            (None, Verdict::Drop(reason)) => {
+                let for_link = is_for_link(flow.dst);
+                let named =
+                    if for_link { DropReason::LinkLocalMulticast } else { DropReason::NoPolicy };
+                assert_eq!(reason, named);
+                assert_eq!(packet.data(), inner);
+            }
             (action, verdict) => panic!("{flow}: {action:?} gives {verdict:?}"),
         }
     }
