@@ -39,15 +39,8 @@ pub(crate) struct Esp<'a> {
 impl<'a> Esp<'a> {
     /// Finds ESP in an IP packet without options, on its own or in UDP to port 4500.
     pub(crate) fn find(packet: &'a [u8]) -> Option<Self> {
-        let v6 = match packet.first()? {
-            0x45 => false,
-            0x60..=0x6f => true,
-            _ => return None,
-        };
-        // Frames have trailers of their own: the packet is as long as it says.
-        let len = if v6 { 40 + number(packet, 4)? } else { number(packet, 2)? };
-        let (protocol, header) = if v6 { (packet.get(6)?, 40) } else { (packet.get(9)?, 20) };
-        let octets = packet.get(header..len)?;
+        let Outer { v6, protocol, whole, header } = Outer::read(packet)?;
+        let octets = whole.get(header..)?;
         match protocol {
             50 => Some(Self { v6, udp: false, octets }),
             17 if number(octets, 2)? == 4500 => {
@@ -84,6 +77,25 @@ pub(crate) struct Ah<'a> {
 impl<'a> Ah<'a> {
     /// Finds AH in an IP packet without options.
     pub(crate) fn find(packet: &'a [u8]) -> Option<Self> {
+        let Outer { v6, protocol, whole, header } = Outer::read(packet)?;
+        let ah = whole.get(header..)?;
+        let spi = ah.get(4..)?.first_chunk().copied().map(u32::from_be_bytes)?;
+        (protocol == 51).then_some(Self { v6, spi, next: *ah.first()?, whole })
+    }
+}
+
+/// An IP packet without options.
+struct Outer<'a> {
+    v6: bool,
+    protocol: u8,
+    /// As long as it says: frames have trailers of their own.
+    whole: &'a [u8],
+    /// Where its header ends.
+    header: usize,
+}
+
+impl<'a> Outer<'a> {
+    fn read(packet: &'a [u8]) -> Option<Self> {
         let v6 = match packet.first()? {
             0x45 => false,
             0x60..=0x6f => true,
@@ -91,10 +103,8 @@ impl<'a> Ah<'a> {
         };
         let len = if v6 { 40 + number(packet, 4)? } else { number(packet, 2)? };
         let whole = packet.get(..len)?;
-        let (protocol, header) = if v6 { (whole.get(6)?, 40) } else { (whole.get(9)?, 20) };
-        let ah = whole.get(header..)?;
-        let spi = ah.get(4..)?.first_chunk().copied().map(u32::from_be_bytes)?;
-        (*protocol == 51).then_some(Self { v6, spi, next: *ah.first()?, whole })
+        let (protocol, header) = if v6 { (*whole.get(6)?, 40) } else { (*whole.get(9)?, 20) };
+        Some(Self { v6, protocol, whole, header })
     }
 }
 

@@ -72,6 +72,22 @@ impl World {
         answers
     }
 
+    /// The same again and again, whenever the left side repeats it, until there is an answer.
+    fn ask_until_answered(
+        &mut self,
+        mut asked: Vec<(Path, Vec<u8>)>,
+        from: IpAddr,
+    ) -> Vec<(Path, Vec<u8>)> {
+        loop {
+            let answers = self.ask(&asked, from);
+            if !answers.is_empty() {
+                return answers;
+            }
+            self.wait();
+            asked = self.asked();
+        }
+    }
+
     fn answer(&mut self, answers: Vec<(Path, Vec<u8>)>) {
         for (way, octets) in answers {
             let local = SocketAddr::new(LEFT, way.remote.port());
@@ -160,12 +176,7 @@ fn a_peer_whose_nat_rebinds_gets_its_answer() {
         assert_eq!((world.pair.left.children.len(), world.pair.right.children.len()), (1, 1));
         // What comes next, too, though nobody has shown that the peer is there.
         let asked = world.rekey();
-        let mut answers = world.ask(&asked, other(2));
-        while answers.is_empty() {
-            world.wait();
-            let asked = world.asked();
-            answers = world.ask(&asked, other(2));
-        }
+        let answers = world.ask_until_answered(asked, other(2));
         world.answer(answers);
         world.run();
         assert!(world.credit_of(other(2)) >= 0);
@@ -241,12 +252,7 @@ fn a_stranger_is_asked_a_short_question() {
     let mut world = World::new(other(1), Mobike::No, EndpointConfig::default());
     world.seen = other(2);
     let asked = world.rekey();
-    let mut answers = world.ask(&asked, other(2));
-    while answers.is_empty() {
-        world.wait();
-        let asked = world.asked();
-        answers = world.ask(&asked, other(2));
-    }
+    let answers = world.ask_until_answered(asked, other(2));
     world.answer(answers);
     world.run();
     assert_eq!(world.peer_of_right(), other(2));

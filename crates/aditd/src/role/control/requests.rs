@@ -73,8 +73,12 @@ impl Running {
                 return self.answer_when_applied(id, answer);
             }
             Request::AditReload { dry_run } => {
-                let answer = adit_mgmt::api::to_message(&self.reload(dry_run));
-                return self.answer_when_applied(id, answer);
+                let report = self.reload(dry_run);
+                let answer = adit_mgmt::api::to_message(&report);
+                if report.applied {
+                    return self.answer_when_applied(id, answer);
+                }
+                answer
             }
             Request::GetConns => {
                 let names = self.store.vici_names();
