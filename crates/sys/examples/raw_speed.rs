@@ -2,8 +2,8 @@
 //! AF_XDP both ways.
 //!
 //! Two threads in two namespaces joined by a veth pair: `cargo run --release -p adit-sys --example
-//! raw_speed [SECONDS] [ROUNDS]`, as root. Ways take turns within each round; the last lines have the
-//! medians of the rounds' ratios.
+//! raw_speed [SECONDS] [ROUNDS] [xdp]`, as root. Ways take turns within each round; the last lines have the
+//! medians of the rounds' ratios. With `xdp` only that way runs, for a profiler.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program to look at figures")]
 
@@ -26,11 +26,18 @@ use adit_sys::{BATCH_MAX, BatchIo};
 use adit_wire::PacketBuf;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().unwrap());
-    let seconds = Duration::from_secs(arguments.next().unwrap_or(2));
-    let rounds = arguments.next().unwrap_or(3);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().map_while(|text| text.parse::<u64>().ok());
+    let seconds = Duration::from_secs(numbers.next().unwrap_or(2));
+    let rounds = numbers.next().unwrap_or(3);
     let (left, right) = namespaces();
-    for octets in [64, 1_400] {
+    if arguments.iter().any(|text| text == "xdp") {
+        for octets in SIZES {
+            println!("{octets:5} octets  {}", run(&left, &right, Way::Xdp, octets, seconds));
+        }
+        return;
+    }
+    for octets in SIZES {
         let mut ratios = Vec::new();
         for round in 1..=rounds {
             let all = Way::ALL.map(|way| run(&left, &right, way, octets, seconds));
@@ -57,6 +64,9 @@ fn main() {
         );
     }
 }
+
+/// Octets of a packet.
+const SIZES: [usize; 2] = [64, 1_400];
 
 /// Packets delivered and CPU per packet against raw sockets, of the two other ways.
 type Ratios = [(f64, f64); 2];

@@ -24,6 +24,7 @@ pub(crate) use self::ends::Make;
 
 use self::ends::Ends;
 use self::usage::Usage;
+use super::profile::{Hot, Recording};
 use crate::interop::{self, lab::Lab};
 use crate::{clock, needs};
 
@@ -48,6 +49,9 @@ pub(crate) struct Options {
     /// This daemon instead of one built for it
     #[arg(long)]
     daemon: Option<PathBuf>,
+    /// Where the time goes, by perf: of handshakes of their own, after those measured
+    #[arg(long)]
+    profile: bool,
     /// Keep configuration and logs, and say where
     #[arg(long)]
     keep: bool,
@@ -88,11 +92,23 @@ pub(crate) struct Held {
     pub(crate) responder_octets: f64,
 }
 
+/// Where the time of handshakes goes while so many IKE SAs stand.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Seen {
+    /// Whose.
+    daemon: &'static str,
+    /// IKE SAs before.
+    standing: usize,
+    /// Functions of both ends, the hottest first.
+    pub(crate) functions: Vec<Hot>,
+}
+
 /// All that was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
     rows: Vec<Row>,
     held: Vec<Held>,
+    seen: Vec<Seen>,
     /// Seconds until a daemon had all its tunnels, and how many those were.
     load_s: f64,
     tunnels: usize,
@@ -102,6 +118,11 @@ impl Report {
     /// What was measured of a daemon first while so many IKE SAs stood.
     pub(crate) fn row(&self, make: Make, standing: usize) -> Option<&Row> {
         self.rows.iter().find(|row| row.daemon == make.name() && row.standing >= standing)
+    }
+
+    /// Where the time of a daemon's handshakes went first while so many IKE SAs stood.
+    pub(crate) fn seen(&self, make: Make, standing: usize) -> Option<&Seen> {
+        self.seen.iter().find(|seen| seen.daemon == make.name() && seen.standing >= standing)
     }
 
     /// What the IKE SAs of a daemon take.
@@ -133,6 +154,7 @@ pub(crate) fn measure_for_proof() -> anyhow::Result<Report> {
         plain: false,
         most: None,
         daemon: None,
+        profile: true,
         keep: false,
     };
     let mut report = Report::default();
@@ -190,7 +212,11 @@ fn measure_daemon(
     options: &Options,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let tunnels = standing.iter().fold(0, |done: usize, before| done.max(*before) + SAMPLE);
+    // Looking slows them down, so that those looked at are not those measured.
+    let looked_at = |before| options.profile && before >= SAMPLE && make != Make::Charon;
+    let tunnels = standing.iter().fold(0, |done: usize, &before| {
+        done.max(before) + SAMPLE + if looked_at(before) { SAMPLE } else { 0 }
+    });
     let lab = Lab::new(options.keep)?;
     let mut ends = Ends::start(&lab, make, options.daemon.as_deref(), tunnels)?;
     if make == (Make::Adit { post_quantum: false }) {
@@ -205,6 +231,12 @@ fn measure_daemon(
         let row = sample(&mut ends, make)?;
         eprintln!("{row}");
         report.rows.push(row);
+        if looked_at(before) {
+            let seen = look(&mut ends, make, &lab);
+            let seen =
+                seen.inspect_err(|error| eprintln!("no profile of {}: {error:#}", make.name()));
+            report.seen.extend(seen);
+        }
     }
     let (standing, before) = first.context("nothing was measured")?;
     let sas = ends.established()?.saturating_sub(standing);
@@ -239,6 +271,20 @@ fn sample(ends: &mut Ends, make: Make) -> anyhow::Result<Row> {
         responder_octets,
     })
 }
+
+/// What both ends do in handshakes.
+fn look(ends: &mut Ends, make: Make, lab: &Lab) -> anyhow::Result<Seen> {
+    let standing = ends.established()?;
+    let file = lab.left.folder.join(format!("handshakes-{standing}.perf"));
+    let recording = Recording::of(&ends.processes(), file, LOOKS_HZ)?;
+    let connected = ends.connect(SAMPLE);
+    let functions = recording.finish()?;
+    connected?;
+    Ok(Seen { daemon: make.name(), standing, functions })
+}
+
+/// Looks per second: a sample of handshakes takes half a second of the processors.
+const LOOKS_HZ: u32 = 4_999;
 
 /// What both ends have used for each of so many IKE SAs.
 fn each(before: [Usage; 2], after: [Usage; 2], sas: usize, used: fn(&Usage) -> f64) -> [f64; 2] {

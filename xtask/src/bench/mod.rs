@@ -12,7 +12,7 @@ pub(crate) mod handshakes;
 pub(crate) mod load;
 mod machine;
 mod page;
-mod profile;
+pub(crate) mod profile;
 mod report;
 mod rivals;
 mod rounds;
@@ -223,10 +223,10 @@ fn start(subject: Subject, commit: &str) -> (Entry, Option<Tunnel>) {
     }
 }
 
-/// What our daemon does while it is measured in the two cells that tell most.
+/// What our daemon does while it is measured in the cells that tell most.
 fn profiles(tunnels: &[Tunnel], extent: &Extent) -> Vec<Profile> {
     let ours = tunnels.iter().find(|tunnel| tunnel.subject == Subject::AditAes);
-    let cells = [Cell::Tcp1, Cell::Udp(load::Mix::Small)];
+    let cells = [Cell::Tcp1, Cell::Tcp4, Cell::Udp(load::Mix::Small), Cell::Ping];
     let wanted = cells.into_iter().filter(|cell| extent.cells.contains(cell));
     let take = |cell| {
         let taken = profile::take(ours?, cell, extent.time);

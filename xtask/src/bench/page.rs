@@ -139,7 +139,7 @@ AEAD, and with 100,000 SAs and policies beside 10 of both. `cargo xtask instruct
 # cargo xtask bench --quick        # two short rounds
 # cargo xtask bench --json         # every single value
 # cargo xtask bench --write        # this page
-# cargo xtask bench handshakes     # IKE
+# cargo xtask bench handshakes     # IKE; with --profile also where its time goes
 ```
 
 It needs root for network namespaces, `iperf3`, `iproute2` and `iputils-ping`. strongSwan is installed from the

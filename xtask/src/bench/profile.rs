@@ -1,7 +1,7 @@
 //! Where the processor time of a subject goes, by function: what `perf` sees of both daemons.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,7 +17,7 @@ use crate::interop::lab::output;
 use crate::needs;
 
 /// Looks per second; no divisor of the kernel's ticks, so that it does not look in step with them.
-const LOOKS_HZ: &str = "997";
+const LOOKS_HZ: u32 = 997;
 
 /// Functions that are kept of each profile.
 const HOTTEST: usize = 8;
@@ -53,30 +53,78 @@ pub(crate) struct Hot {
 ///
 /// There is no `perf`, or it may not look.
 pub(crate) fn take(tunnel: &Tunnel, cell: Cell, time: Duration) -> anyhow::Result<Profile> {
-    let perf = needs::find("perf").context("perf is not installed")?;
     let file = tunnel.lab.left.folder.join(format!("{}.perf", cell.name()));
-    let processes: Vec<String> = tunnel.processes.iter().map(u32::to_string).collect();
-    let mut record = Command::new(&perf);
-    record.args(["record", "-q", "-e", "cpu-clock", "-F", LOOKS_HZ, "-o"]).arg(&file);
-    record.args(["-p", &processes.join(",")]);
-    record.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut recorder = record.spawn().context("cannot start perf")?;
-    std::thread::sleep(START);
+    let recording = Recording::of(&tunnel.processes, file, LOOKS_HZ)?;
     let measured = rounds::measure(tunnel, cell, time, 0);
-    // It writes what it has seen, and ends by the signal.
-    let recorder_id = i32::try_from(recorder.id()).context("a process id fits")?;
-    let _ = kill(Pid::from_raw(recorder_id), Signal::SIGINT);
-    recorder.wait().context("perf vanished")?;
+    let mut hottest = recording.finish()?;
     measured?;
-    let hottest = read(&report(&perf, &file)?);
-    anyhow::ensure!(!hottest.is_empty(), "perf has seen nothing");
+    hottest.truncate(HOTTEST);
     Ok(Profile { subject: tunnel.subject, cell, hottest })
 }
 
-fn report(perf: &Path, file: &Path) -> anyhow::Result<String> {
+/// `perf` while it looks.
+pub(crate) struct Recording {
+    perf: PathBuf,
+    file: PathBuf,
+    recorder: Child,
+}
+
+impl Recording {
+    /// Looks at processes so many times per second until [`Recording::finish`]; `file` takes what it sees.
+    ///
+    /// # Errors
+    ///
+    /// There is no `perf`.
+    pub(crate) fn of(processes: &[u32], file: PathBuf, looks_hz: u32) -> anyhow::Result<Self> {
+        let perf = needs::find("perf").context("perf is not installed")?;
+        let processes: Vec<String> = processes.iter().map(u32::to_string).collect();
+        let mut record = Command::new(&perf);
+        record.args(["record", "-q", "-e", "cpu-clock", "-F", &looks_hz.to_string(), "-o"]);
+        record.arg(&file).args(["-p", &processes.join(",")]);
+        record.stdout(Stdio::null()).stderr(Stdio::null());
+        let recorder = record.spawn().context("cannot start perf")?;
+        std::thread::sleep(START);
+        Ok(Self { perf, file, recorder })
+    }
+
+    /// All functions that it has seen, the hottest first.
+    ///
+    /// # Errors
+    ///
+    /// It may not look, or has seen nothing.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<Hot>> {
+        // It writes what it has seen, and ends by the signal.
+        let recorder_id = i32::try_from(self.recorder.id()).context("a process id fits")?;
+        let _ = kill(Pid::from_raw(recorder_id), Signal::SIGINT);
+        self.recorder.wait().context("perf vanished")?;
+        report(&self.perf, &self.file)
+    }
+}
+
+/// Runs a program to its end, and says where its time has gone, the hottest function first.
+///
+/// # Errors
+///
+/// There is no `perf`, or it has seen nothing.
+pub(crate) fn of_program(
+    program: &Path,
+    arguments: &[&str],
+    file: &Path,
+) -> anyhow::Result<Vec<Hot>> {
+    let perf = needs::find("perf").context("perf is not installed")?;
+    let mut record = Command::new(&perf);
+    record.args(["record", "-q", "-e", "cpu-clock", "-F", &LOOKS_HZ.to_string(), "-o"]);
+    record.arg(file).arg("--").arg(program).args(arguments);
+    output(&mut record)?;
+    report(&perf, file)
+}
+
+fn report(perf: &Path, file: &Path) -> anyhow::Result<Vec<Hot>> {
     let mut report = Command::new(perf);
     report.args(["report", "--stdio", "-q", "--no-children", "-F", "overhead,sym", "-i"]);
-    output(report.arg(file))
+    let seen = read(&output(report.arg(file))?);
+    anyhow::ensure!(!seen.is_empty(), "perf has seen nothing");
+    Ok(seen)
 }
 
 /// Lines as `  26.75%  [k] do_syscall_64`.
@@ -87,7 +135,7 @@ fn read(text: &str) -> Vec<Hot> {
         let percent = percent.parse().ok()?;
         Some(Hot { percent, function: short(function.trim()), kernel: kind == "[k]" })
     };
-    text.lines().filter_map(hot).take(HOTTEST).collect()
+    text.lines().filter_map(hot).collect()
 }
 
 /// Without the hash that a compiler puts behind Rust's names.

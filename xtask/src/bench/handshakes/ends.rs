@@ -120,6 +120,11 @@ impl Ends {
         Ok(())
     }
 
+    /// Both daemons.
+    pub(super) fn processes(&self) -> [u32; 2] {
+        [self.left.daemon.id(), self.right.daemon.id()]
+    }
+
     /// What each has used.
     pub(super) fn usage(&self) -> anyhow::Result<[Usage; 2]> {
         Ok([Usage::of(self.left.daemon.id())?, Usage::of(self.right.daemon.id())?])

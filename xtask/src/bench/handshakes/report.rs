@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Held, Report, Row};
+use super::{Held, Report, Row, Seen};
+
+/// Functions that are shown of a profile.
+const HOTTEST: usize = 8;
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +34,16 @@ impl fmt::Display for Held {
     }
 }
 
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<22} {:>6} standing, time of both ends:", self.daemon, self.standing)?;
+        for hot in self.functions.iter().take(HOTTEST) {
+            write!(f, "\n    {:>5.1} %  {}", hot.percent, hot.function)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "handshakes, initiator + responder for each:")?;
@@ -40,6 +53,9 @@ impl fmt::Display for Report {
         writeln!(f, "memory of all of them, initiator + responder:")?;
         for held in &self.held {
             writeln!(f, "  {held}")?;
+        }
+        for seen in &self.seen {
+            writeln!(f, "  {seen}")?;
         }
         writeln!(f, "{} tunnels loaded in {:.2} s", self.tunnels, self.load_s)
     }

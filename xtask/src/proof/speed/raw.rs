@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 
 use super::Compared;
+use crate::bench::profile;
 use crate::proof::{Effort, printed};
 use crate::root;
 
@@ -23,9 +24,25 @@ pub(super) fn speed(effort: &Effort) -> anyhow::Result<Compared> {
     let ratio = least.context("the example printed no ratio")?;
     let values: Vec<&str> = medians.iter().map(|(line, _)| *line).collect();
     let costs = text.lines().filter(|line| line.contains("AF_XDP both ways"));
-    let reason = format!("of the last round of each size: {}", last_of_sizes(costs).join("; "));
+    let last = last_of_sizes(costs).join("; ");
+    let hottest = hottest().unwrap_or_else(|error| format!("no profile: {error:#}"));
+    let reason = format!("of the last round of each size: {last}; with AF_XDP {hottest}");
     Ok(Compared { values: values.join("; "), ratio, reason })
 }
+
+/// Where both ends' time goes with AF_XDP.
+fn hottest() -> anyhow::Result<String> {
+    let program = root::target().join("release/examples/raw_speed");
+    let file = root::target().join("raw_speed.perf");
+    let seen = profile::of_program(&program, &["2", "1", "xdp"], &file)?;
+    let hottest = seen.iter().take(NAMED);
+    let named: Vec<String> =
+        hottest.map(|hot| format!("{} {:.0} %", hot.function, hot.percent)).collect();
+    Ok(named.join(", "))
+}
+
+/// Functions that a reason names.
+const NAMED: usize = 6;
 
 /// `   64 octets  packets delivered per second 2.19x, CPU per packet 1/2.10`.
 fn read(line: &str) -> Option<(&str, f64)> {
