@@ -353,8 +353,11 @@ fn a_sender_hears_of_a_black_hole_before_it_repeats_for_long() {
     let transport = Options { mode: Mode::Transport, ..asking(&[], &[]) };
     let (src, dst) = (transport.ends.0.ip().to_string(), transport.ends.1.ip().to_string());
     let between = |len| packet_between(&src, &dst, 0, len);
+    let v6 = |len| packet_between("fd01::5", "fd02::7", 0, len);
     let cases = [
         (usual(), traffic(1_300), traffic(100), 1_218),
+        // RFC 8200 §5: what is no longer than 1,280 octets is sent, and cut outside.
+        (asking(&["fd02::1"], &["fd01::1"]), v6(1_300), v6(100), 1_280),
         (transport, between(1_300), between(100), 1_238),
     ];
     for (options, long, short, fits) in &cases {
