@@ -4,6 +4,7 @@ mod ahead;
 mod command;
 mod dummies;
 mod limits;
+mod stuck;
 mod too_big;
 
 use std::time::Instant;
@@ -37,6 +38,7 @@ use crate::tables::{Coach, Route, Tables, Train, missing, route_of};
 use crate::transit::put_hops;
 
 pub use self::command::OutboundCommand;
+pub(crate) use self::stuck::Stuck;
 pub use self::too_big::ANSWERS_PER_SECOND;
 use self::too_big::Answers;
 
@@ -514,6 +516,9 @@ impl Outbound {
         let limit = match self.sad.get(slot) {
             Some(sa) => {
                 sa.clamp_mss(packet.data_mut());
+                if sa.watches_long() {
+                    sa.note_long(packet);
+                }
                 usize::from(sa.inner_max)
             }
             None => usize::MAX,

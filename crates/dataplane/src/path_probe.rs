@@ -305,6 +305,8 @@ impl Outbound {
         let Some(sa) = sad.by_child(child) else { return };
         sa.wake_by_traffic(false);
         sa.begun = None;
+        // Who comes after it doubts for itself.
+        let _ = sa.release_long();
         if let Some(probing) = sa.probing() {
             probes.take_out(child, probing);
             *probing = Probing::default();
@@ -330,7 +332,7 @@ impl Outbound {
         let proven = (is_unproven && prober.is_proven()).then(|| prober.current());
         let found = prober.poll_found().or(proven);
         let probes: Vec<Probe> = std::iter::from_fn(|| prober.poll_probe()).collect();
-        let is_asleep = prober.is_asleep();
+        let (is_asleep, passes) = (prober.is_asleep(), prober.passes_instead());
         sa.wake_by_traffic(is_asleep);
         // Packets of other threads wake nobody.
         let look_at = now.checked_add(SECOND).filter(|_| is_asleep && sa.is_everybodys());
@@ -347,8 +349,18 @@ impl Outbound {
             self.probes.put(child, probing, look_at);
         }
         self.note_limit(child);
+        self.keep_or_tell(child, passes, now);
         for Probe { nonce, size } in probes {
             self.send_path_message(child, PathMessage::Probe { nonce }, size, now);
+        }
+    }
+
+    /// While a size is in doubt long packets are kept, and then their senders hear what came of it.
+    fn keep_or_tell(&mut self, child: ChildSaId, passes: Option<u16>, now: Instant) {
+        match (passes, self.sad.by_child(child)) {
+            (Some(passes), Some(sa)) => sa.keep_long(passes.max(sa.path().floor())),
+            (None, _) => self.tell_stuck(child, now),
+            (Some(_), None) => {}
         }
     }
 

@@ -190,6 +190,18 @@ impl Prober {
         self.is_proven
     }
 
+    /// Octets of the longest probe that was answered of late while none of the size in force was, though that
+    /// was tried more than once; zero if only the shortest was. `None` if nothing is in doubt.
+    pub(crate) fn passes_instead(&self) -> Option<u16> {
+        match self.phase {
+            Phase::Confirming(round) if round.tries > 1 => round.answered,
+            Phase::Asleep
+            | Phase::Confirming(_)
+            | Phase::Searching(..)
+            | Phase::Complete { .. } => None,
+        }
+    }
+
     /// What is known of the path apart from probes may have changed.
     pub(crate) fn set_bounds(&mut self, bounds: Bounds, now: Instant) {
         if bounds.link > self.bounds.link {

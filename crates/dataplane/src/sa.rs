@@ -98,7 +98,7 @@ pub struct OutboundSa {
     looks_above_ip: bool,
     /// Whether somebody has said what the first link on its way takes.
     is_link_told: bool,
-    /// Who looks at packets: [`USE`], [`WAKE`], [`REVEAL`], or nobody.
+    /// Who looks at packets: [`USE`], [`WAKE`], [`REVEAL`], [`LONG`], or nobody.
     watched: u8,
     /// Whether both peers have agreed on probes of its path, or somebody answers echo requests.
     talks: bool,
@@ -206,6 +206,9 @@ const WAKE: u8 = 0b10;
 
 /// Packets with few hops left are looked at: routers outside are to be seen.
 const REVEAL: u8 = 0b100;
+
+/// Long packets are looked at: they may not arrive.
+const LONG: u8 = 0b1_0000;
 
 impl OutboundSa {
     /// The outbound half.
@@ -456,6 +459,17 @@ impl OutboundSa {
     /// Whether the next packet wakes what probes the path.
     pub(crate) fn wake_by_traffic(&mut self, wakes: bool) {
         self.watched = self.watched & !WAKE | if wakes { WAKE } else { 0 };
+    }
+
+    /// Whether long packets are looked at before they are sealed.
+    #[inline]
+    pub(crate) fn watches_long(&self) -> bool {
+        self.watched & LONG != 0
+    }
+
+    /// Has them looked at, or no more.
+    pub(crate) fn watch_long(&mut self, watches: bool) {
+        self.watched = self.watched & !LONG | if watches { LONG } else { 0 };
     }
 
     /// Whether routers on its path are to be seen.

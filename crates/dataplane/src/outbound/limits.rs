@@ -22,6 +22,9 @@ impl Outbound {
             return usize::MAX;
         };
         sa.clamp_mss(packet.data_mut());
+        if sa.watches_long() {
+            sa.note_long(packet);
+        }
         // Only where a packet's own headers are outside do their options matter.
         let has_room = packet.len() <= SHORT || sa.mode == Mode::Tunnel;
         if has_room || !inner.front.has_options() {

@@ -90,7 +90,7 @@ impl Outbound {
             Fate::Cut => self.seal_pieces(packet, slot, limit, now),
             Fate::Refused => {
                 if may_be_answered(&inner) && sa.may_answer(now) {
-                    self.answer(packet, limit, now);
+                    self.answer(&inner, packet.meta.table, limit, now);
                 }
                 self.refuse(slot, DropReason::TooBig, now)
             }
@@ -112,24 +112,23 @@ impl Outbound {
             Fate::Cut => self.cut(packet, 0, INNER_MTU.into()),
             Fate::Refused => {
                 if may_be_answered(&inner) {
-                    self.answer(packet, INNER_MTU.into(), now);
+                    self.answer(&inner, packet.meta.table, INNER_MTU.into(), now);
                 }
                 Verdict::Drop(DropReason::TooBig)
             }
         }
     }
 
-    /// Tells a packet's sender what would have fitted.
+    /// Tells the sender of a packet that came by the interface of this table what would have fitted.
     ///
     /// The source of the answer is left open, and whoever sends it fills in what the route to the
     /// host says: the engine knows no address of the inner side, and neither the host's peer nor our
     /// outer address is true there. The first is another's, and a kernel that sees the second come
     /// out of a TUN takes it for forged.
-    fn answer(&mut self, packet: &PacketBuf, limit: usize, now: Instant) {
+    pub(super) fn answer(&mut self, inner: &IpPacket<'_>, table: u16, limit: usize, now: Instant) {
         if !self.answers.has_room(now) {
             return;
         }
-        let Ok(inner) = IpPacket::read(packet.data()) else { return };
         let (source, least, room) = if inner.is_ipv4() {
             (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, IcmpReport::V4_MAX)
         } else {
@@ -138,9 +137,9 @@ impl Outbound {
         let mtu = u32::try_from(limit.max(least)).unwrap_or(u32::MAX);
         let mut answer = PacketBuf::with_capacity(0, room);
         let report = IcmpReport::too_big(inner.is_ipv4(), mtu);
-        if let Some(len) = report.write(&inner, source, answer.spare_mut()) {
+        if let Some(len) = report.write(inner, source, answer.spare_mut()) {
             answer.set_len(len);
-            answer.meta.table = packet.meta.table;
+            answer.meta.table = table;
             answer.meta.remote.set_ip(inner.src());
             self.answers.queue.push_back(answer);
         }
@@ -245,6 +244,11 @@ impl Outbound {
             Err(_) => Verdict::Drop(DropReason::NotIp),
         }
     }
+}
+
+/// Whether a packet that is too long is dropped, and its sender hears of it.
+pub(super) fn is_refused(inner: &IpPacket<'_>, is_joined: bool, cuts_before: bool) -> bool {
+    fate(inner, is_joined, cuts_before) == Fate::Refused
 }
 
 fn fate(inner: &IpPacket<'_>, is_joined: bool, cuts_before: bool) -> Fate {

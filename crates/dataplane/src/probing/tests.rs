@@ -123,6 +123,26 @@ fn a_path_that_shrinks_and_grows_is_followed() {
     assert_eq!(path.seconds(320), 1_500);
 }
 
+/// A size is in doubt from its second try on, if shorter ones are answered, until it is given up or answered.
+#[test]
+fn a_size_is_in_doubt_while_only_shorter_ones_are_answered() {
+    let mut path = Path::new(V4, 1_500);
+    path.seconds(5);
+    assert_eq!(path.prober.passes_instead(), None);
+    path.mtu = 1_400;
+    path.run(Duration::from_millis(600));
+    assert_eq!(path.prober.passes_instead(), Some(1_280));
+    path.mtu = 1_500;
+    path.run(Duration::from_millis(400));
+    assert_eq!((path.prober.passes_instead(), path.prober.current()), (None, 1_500));
+    path.mtu = 1_400;
+    path.seconds(3);
+    assert_eq!((path.prober.passes_instead(), path.prober.current()), (None, 1_400));
+    path.mtu = 0;
+    path.seconds(10);
+    assert_eq!(path.prober.passes_instead(), None);
+}
+
 /// Plain loss says nothing about sizes, however long it lasts; an hour with a tenth lost each way.
 #[test]
 fn loss_alone_does_not_shrink_a_path() {

@@ -10,6 +10,7 @@ use crate::echo_probe::EchoProbe;
 use crate::event::{Event, Events};
 use crate::gateway_notice::ByIke;
 use crate::mss::{MssMax, syn_at};
+use crate::outbound::Stuck;
 use crate::overhead::{Frame, Security};
 use crate::path_mtu::{LINK_MTU, MtuSource, PathMtu};
 use crate::path_probe::{PathTalk, Probing};
@@ -37,6 +38,8 @@ pub(super) struct Way {
     talk: Option<Box<PathTalk>>,
     /// What is remembered of packets that may end on it, if its routers are to be seen.
     pub(super) transit: Option<Box<TransitLog>>,
+    /// What is kept of packets that may be too long, while some are.
+    stuck: Option<Box<Stuck>>,
 }
 
 /// That of most SAs, about whose paths nobody has said anything.
@@ -54,6 +57,7 @@ impl Way {
             answers: TokenBucket::NEW,
             talk: None,
             transit: None,
+            stuck: None,
         }
     }
 
@@ -109,6 +113,11 @@ impl OutboundSa {
     pub(crate) fn forget_talk(&mut self) {
         (self.talks, self.begun) = (false, None);
         self.known_way().into_iter().for_each(|way| way.talk = None);
+    }
+
+    /// What is kept of its packets that may be too long.
+    pub(crate) fn stuck(&mut self) -> &mut Option<Box<Stuck>> {
+        &mut self.way_mut().stuck
     }
 
     fn way(&self) -> &Way {

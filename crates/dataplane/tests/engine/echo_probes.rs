@@ -12,10 +12,10 @@ use adit_db::{
     SpdEntry,
 };
 use adit_wire::PacketBuf;
-use adit_wire::ip::IpPacket;
+use adit_wire::ip::{IcmpError, IpPacket};
 
 use crate::fixtures::{CHILD, Options, POLICY, buffer, copy, packet_between, start, ts};
-use crate::path_mtu::{mss_of, syn};
+use crate::path_mtu::{mss_of, size_told, syn, without_df};
 
 /// Our end, which probes.
 struct Ours {
@@ -183,19 +183,46 @@ impl Path {
             self.now += Duration::from_millis(10);
             let turn = (self.now - self.start).as_millis() / 10;
             if turn.is_multiple_of(8) {
-                let mut packet = buffer(inner);
-                let mut verdicts = Vec::new();
-                let outbound = &mut self.left.outbound;
-                outbound.seal_batch(std::slice::from_mut(&mut packet), &mut verdicts, self.now);
-                if verdicts == [Verdict::Send] {
-                    self.carry(packet);
-                }
+                self.send(inner);
             }
-            if self.left.outbound.poll_timeout().is_some_and(|due| due <= self.now) {
-                self.left.outbound.handle_timeout(self.now);
-            }
-            self.send_ready();
+            self.keep_time();
         }
+    }
+
+    fn send(&mut self, inner: &[u8]) {
+        let mut packet = buffer(inner);
+        let mut verdicts = Vec::new();
+        let outbound = &mut self.left.outbound;
+        outbound.seal_batch(std::slice::from_mut(&mut packet), &mut verdicts, self.now);
+        if verdicts == [Verdict::Send] {
+            self.carry(packet);
+        }
+    }
+
+    fn keep_time(&mut self) {
+        if self.left.outbound.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.left.outbound.handle_timeout(self.now);
+        }
+        self.send_ready();
+    }
+
+    /// The path has shrunk, and these packets are sent as TCP does that loses them (RFC 6298 §5.5, with a
+    /// first time-out of so much): after what time their sender hears what fits, and how much that is.
+    fn time_to_hear(&mut self, inner: &[u8], timeout: Duration) -> (Duration, u32) {
+        let lost = self.now;
+        let (mut due, mut wait) = (lost, timeout);
+        while self.now - lost < Duration::from_secs(10) {
+            if self.now >= due {
+                self.send(inner);
+                (due, wait) = (due + wait, wait * 2);
+            }
+            self.now += Duration::from_millis(10);
+            self.keep_time();
+            if let Some(answer) = self.left.outbound.poll_answer() {
+                return (self.now - lost, size_told(&answer, inner));
+            }
+        }
+        panic!("nobody was told");
     }
 
     fn send_ready(&mut self) {
@@ -316,6 +343,95 @@ fn a_path_that_shrinks_and_grows_is_followed() {
     path.mtu = (1_500, 1_500);
     path.run(Duration::from_secs(610), &traffic(1_000));
     assert_eq!(path.last(), Some((1_500, MtuSource::Echo)), "{:?}", path.left.found);
+}
+
+/// CHECKLIST PM-25: whenever between two looks at it a path shrinks, and however long TCP waits before it
+/// repeats, its sender hears of it as soon as it is known, and not when it repeats for the fourth time,
+/// three seconds after the loss. So it is in transport mode, too.
+#[test]
+fn a_sender_hears_of_a_black_hole_before_it_repeats_for_long() {
+    let transport = Options { mode: Mode::Transport, ..asking(&[], &[]) };
+    let (src, dst) = (transport.ends.0.ip().to_string(), transport.ends.1.ip().to_string());
+    let between = |len| packet_between(&src, &dst, 0, len);
+    let v6 = |len| packet_between("fd01::5", "fd02::7", 0, len);
+    let cases = [
+        (usual(), traffic(1_300), traffic(100), 1_218),
+        // RFC 8200 §5: what is no longer than 1,280 octets is sent, and cut outside.
+        (asking(&["fd02::1"], &["fd01::1"]), v6(1_300), v6(100), 1_280),
+        (transport, between(1_300), between(100), 1_238),
+    ];
+    for (options, long, short, fits) in &cases {
+        for phase in (0..1_000).step_by(50).map(Duration::from_millis) {
+            for timeout in [200, 250, 300, 400].map(Duration::from_millis) {
+                let mut path = Path::new(options, 1_500);
+                path.run(Duration::from_secs(3) + phase, long);
+                assert!(path.left.outbound.poll_answer().is_none());
+                path.mtu = (1_280, 1_280);
+                let (heard, told) = path.time_to_hear(long, timeout);
+                assert!(heard < Duration::from_millis(2_200), "{phase:?} {timeout:?}: {heard:?}");
+                assert_eq!(told, *fits);
+                // What has been told once is not told again before somebody sends too much again.
+                path.run(Duration::from_secs(2), short);
+                assert!(path.left.outbound.poll_answer().is_none());
+            }
+        }
+    }
+}
+
+/// The same flow from another port.
+fn from_port(mut packet: Vec<u8>, port: u16) -> Vec<u8> {
+    packet[20..22].copy_from_slice(&port.to_be_bytes());
+    packet
+}
+
+/// Only senders hear of it whose packets were too long, and only some of very many: once each.
+#[test]
+fn only_who_has_sent_too_much_hears_of_a_black_hole_and_only_some() {
+    let mut path = Path::new(&usual(), 1_500);
+    path.run(Duration::from_secs(3), &traffic(1_300));
+    path.mtu = (1_280, 1_280);
+    let shrunk = path.now;
+    let mut told = Vec::new();
+    while path.now - shrunk < Duration::from_secs(3) {
+        let is_known = path.last().is_some_and(|(mtu, _)| mtu < 1_500);
+        for port in (0..30).filter(|_| !is_known) {
+            path.send(&from_port(traffic(1_218), 1_000 + port));
+            path.send(&from_port(without_df(traffic(1_300)), 2_000 + port));
+            path.send(&from_port(traffic(1_300), 3_000 + port));
+        }
+        path.now += Duration::from_millis(10);
+        path.keep_time();
+        told.extend(std::iter::from_fn(|| path.left.outbound.poll_answer()));
+    }
+    let ports: std::collections::BTreeSet<u16> = told
+        .iter()
+        .map(|answer| {
+            let packet = IpPacket::read(answer.data()).unwrap();
+            let quoted = IcmpError::read(&packet).unwrap().quoted;
+            u16::from_be_bytes([quoted[20], quoted[21]])
+        })
+        .collect();
+    assert_eq!((told.len(), ports.len()), (8, 8), "{ports:?}");
+    assert!(ports.iter().all(|port| (3_000..3_030).contains(port)), "{ports:?}");
+}
+
+/// Who has lost some packets to something else, of whatever length, hears nothing.
+#[test]
+fn a_doubt_that_was_wrong_is_told_nobody() {
+    let mut path = Path::new(&usual(), 1_500);
+    path.run(Duration::from_secs(3), &traffic(1_300));
+    for _ in 0..20 {
+        path.mtu = (1_280, 1_280);
+        path.run(Duration::from_millis(900), &traffic(1_300));
+        path.mtu = (1_500, 1_500);
+        path.run(Duration::from_millis(1_300), &traffic(1_300));
+        assert!(path.left.outbound.poll_answer().is_none());
+    }
+    assert_eq!(path.last(), Some((1_500, MtuSource::Echo)));
+    path.answers = false;
+    path.mtu = (1_280, 1_280);
+    path.run(Duration::from_secs(30), &traffic(1_300));
+    assert!(path.left.outbound.poll_answer().is_none());
 }
 
 /// Loss alone says nothing: a host that answers nothing, or a peer that loses all, changes nothing.

@@ -35,7 +35,7 @@ fn narrow(options: &Options) -> Tunnel {
     tunnel
 }
 
-fn without_df(mut packet: Vec<u8>) -> Vec<u8> {
+pub(crate) fn without_df(mut packet: Vec<u8>) -> Vec<u8> {
     packet[6] = 0;
     packet[10..12].fill(0);
     let sum = checksum(&packet[..20]).to_be_bytes();
@@ -54,7 +54,7 @@ fn path_events(engine: &mut Outbound) -> Vec<(u16, u16, MtuSource)> {
 }
 
 /// Checks an answer about `inner` and returns the size that it says.
-fn size_told(answer: &PacketBuf, inner: &[u8]) -> u32 {
+pub(crate) fn size_told(answer: &PacketBuf, inner: &[u8]) -> u32 {
     let packet = IpPacket::read(answer.data()).unwrap();
     let about = IpPacket::read(inner).unwrap();
     assert_eq!(packet.dst(), about.src());
