@@ -355,7 +355,7 @@ fn nonces_go_to_keys_that_are_for_encryption() {
                 }
                 let judge = if is_brought { &pair.right } else { &pair.left };
                 let reason = &judge.failures()[0].reason;
-                assert_eq!(reason.code(), Some(220), "{kind:?} {usages:?}: {reason}");
+                assert_eq!(reason.code(), Some(213), "{kind:?} {usages:?}: {reason}");
                 assert!(reason.to_string().contains("key encipherment"), "{reason}");
                 assert!(pair.left.established().is_empty() && pair.right.established().is_empty());
             }

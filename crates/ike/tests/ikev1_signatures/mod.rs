@@ -151,7 +151,7 @@ fn a_certificate_for_encryption_signs_nothing() {
             pair.run_for(Duration::from_secs(3));
             let judge = if side == 0 { &pair.right } else { &pair.left };
             let reason = &judge.failures()[0].reason;
-            assert_eq!(reason.code(), Some(220), "{side}: {reason}");
+            assert_eq!(reason.code(), Some(213), "{side}: {reason}");
             assert!(judge.established().is_empty(), "{side}");
         }
     }
