@@ -4,7 +4,7 @@
 #![no_main]
 
 use adit_pki::{
-    Certificate, Moment, PrivateKey, PublicKey, algorithm_identifier, check_path, name,
+    Certificate, Moment, PrivateKey, PublicKey, Purpose, algorithm_identifier, check_path, name,
     read_algorithm, read_certificates,
 };
 use adit_wire::iana::IdType;
@@ -47,8 +47,11 @@ fn check_certificate(certificate: Certificate) {
     assert!(!certificate.subject_text().is_empty());
     for now in [from, until, Moment(0), Moment(u64::MAX)] {
         let others = [std::sync::Arc::clone(&certificate)];
-        // Nobody is trusted.
-        assert!(check_path(&certificate, &others, &[], now).is_err());
-        let _ = check_path(&certificate, &others, &others, now);
+        let purposes = [Purpose::Ikev2Signature, Purpose::Ikev1Signature, Purpose::Ikev1Encryption];
+        for purpose in purposes {
+            // Nobody is trusted.
+            assert!(check_path(purpose, &certificate, &others, &[], now).is_err());
+            let _ = check_path(purpose, &certificate, &others, &others, now);
+        }
     }
 }

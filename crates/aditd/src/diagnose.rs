@@ -242,6 +242,20 @@ pub(crate) fn software(peer: PeerSoftware) -> Option<&'static str> {
         PeerSoftware::Libreswan => Some("Libreswan"),
         PeerSoftware::Windows => Some("Windows"),
         PeerSoftware::Cisco => Some("Cisco"),
+        PeerSoftware::Openswan => Some("Openswan"),
+        PeerSoftware::FreeSwan => Some("FreeS/WAN"),
+        PeerSoftware::Racoon => Some("racoon"),
+        PeerSoftware::Isakmpd => Some("isakmpd"),
+        PeerSoftware::OpenIked => Some("OpenIKED"),
+        PeerSoftware::CheckPoint => Some("Check Point"),
+        PeerSoftware::Fortinet => Some("Fortinet"),
+        PeerSoftware::NetScreen => Some("NetScreen or Juniper"),
+        PeerSoftware::SonicWall => Some("SonicWall"),
+        PeerSoftware::ZyWall => Some("ZyWALL"),
+        PeerSoftware::Nortel => Some("Nortel"),
+        PeerSoftware::Aruba => Some("Aruba"),
+        PeerSoftware::ShrewSoft => Some("Shrew Soft"),
+        PeerSoftware::Ncp => Some("NCP"),
     }
 }
 

@@ -199,6 +199,34 @@ pub enum PeerSoftware {
     Windows,
     /// Cisco.
     Cisco,
+    /// Openswan.
+    Openswan,
+    /// FreeS/WAN.
+    FreeSwan,
+    /// racoon: of KAME, of IPsec-Tools or Apple's.
+    Racoon,
+    /// OpenBSD's isakmpd, for IKEv1.
+    Isakmpd,
+    /// OpenIKED, for IKEv2.
+    OpenIked,
+    /// Check Point.
+    CheckPoint,
+    /// FortiGate and FortiClient.
+    Fortinet,
+    /// NetScreen and what Juniper made of it.
+    NetScreen,
+    /// SonicWall.
+    SonicWall,
+    /// ZyXEL's ZyWALL.
+    ZyWall,
+    /// Nortel's Contivity.
+    Nortel,
+    /// Aruba.
+    Aruba,
+    /// Shrew Soft's client.
+    ShrewSoft,
+    /// NCP's client.
+    Ncp,
 }
 
 /// Where an IKE SA stands; `Display` gives strongSwan's words.

@@ -16,6 +16,7 @@ mod ikev1_notices;
 mod ikev1_quick;
 mod ikev1_signatures;
 mod ikev1_standing;
+mod ikev1_unique;
 
 use std::time::Duration;
 

@@ -434,7 +434,8 @@ We know because the certificates say what they are for. Usual causes: a certific
 such as signing programs, or an authority's that was made without CA:TRUE.
 
 Get a certificate with digitalSignature as key usage and, if it has extended key usages, one of ipsecIKE, serverAuth \
-or clientAuth; authorities need CA:TRUE and keyCertSign."
+or clientAuth; authorities need CA:TRUE and keyCertSign. Where IKEv1 encrypts nonces to it, it needs keyEncipherment \
+instead. Authorities with DSA keys count in IKEv1 alone."
 
 E221 221 Error "no post-quantum key in common"
 "A tunnel has a post-quantum pre-shared key (RFC 8784), which both sides mix into the keys of the IKE SA, and one side \

@@ -58,6 +58,11 @@ impl KeyUsage {
         self.0 & 0xc0 != 0
     }
 
+    /// keyEncipherment.
+    pub(crate) fn enciphers_keys(self) -> bool {
+        self.0 & 0x20 != 0
+    }
+
     /// keyCertSign.
     pub(crate) fn signs_certificates(self) -> bool {
         self.0 & 0x04 != 0

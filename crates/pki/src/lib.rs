@@ -45,7 +45,7 @@ pub use credentials::Credentials;
 pub use identity::AltName;
 pub use kem_key::{KemKeyId, kem_key_pem, kem_public_pem, read_kem_key, read_kem_public};
 pub use moment::Moment;
-pub use path::{CHAIN_MAX, Distrust, check_path, first_to_end};
+pub use path::{CHAIN_MAX, Distrust, Purpose, check_path, first_to_end};
 pub use pkcs7::wrapped_certificates;
 pub use private_key::PrivateKey;
 pub use public_key::{KeyId, PublicKey};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adit_crypto::{KeyKind, SignatureHash, SignatureScheme};
 
+use crate::certificate::KeyUsage;
 use crate::{Certificate, Moment, name};
 
 /// Certificates between the peer's and the authority's.
@@ -86,19 +87,52 @@ pub enum Distrust {
     Method(String),
 }
 
-/// Whether `leaf` may sign for its owner: a path leads over `others`, which a stranger has sent, to
+/// What a path has to lead to a certificate for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// Its owner signs in IKEv2, which has no DSA: not for its authorities either.
+    Ikev2Signature,
+    /// Its owner signs in IKEv1 (RFC 2409 §5.1).
+    Ikev1Signature,
+    /// Nonces of IKEv1 are encrypted to its key, and who decrypts them is its owner (RFC 2409 §5.2, §5.3).
+    Ikev1Encryption,
+}
+
+impl Purpose {
+    /// Whether a key may be used for it whose use is restricted (RFC 5280 §4.2.1.3; RFC 4945 §5.1.3.2 for
+    /// signatures). What comes of the nonces are keys.
+    fn check_usage(self, usage: KeyUsage) -> Result<(), &'static str> {
+        match self {
+            Self::Ikev2Signature | Self::Ikev1Signature if !usage.signs() => {
+                Err("has a key usage without digital signatures")
+            }
+            Self::Ikev1Encryption if !usage.enciphers_keys() => {
+                Err("has a key usage without key encipherment, and nonces are encrypted to it")
+            }
+            Self::Ikev2Signature | Self::Ikev1Signature | Self::Ikev1Encryption => Ok(()),
+        }
+    }
+
+    /// Whether an authority with a DSA key counts.
+    fn takes_dsa(self) -> bool {
+        self != Self::Ikev2Signature
+    }
+}
+
+/// Whether `leaf` may be used by its owner for this: a path leads over `others`, which a stranger has sent, to
 /// one of `anchors`. An anchor that is the certificate itself is a path, too.
 ///
 /// # Errors
 ///
 /// [`Distrust`]: of several paths, what was wrong with the one that came farthest.
 pub fn check_path(
+    purpose: Purpose,
     leaf: &Arc<Certificate>,
     others: &[Arc<Certificate>],
     anchors: &[Arc<Certificate>],
     now: Moment,
 ) -> Result<(), Distrust> {
-    first_to_end(leaf, others, anchors, now).map(|_| ())
+    first_to_end(purpose, leaf, others, anchors, now).map(|_| ())
 }
 
 /// As [`check_path`]: the certificate of the path, its ends included, whose time is over first.
@@ -107,17 +141,18 @@ pub fn check_path(
 ///
 /// Those of [`check_path`].
 pub fn first_to_end<'a>(
+    purpose: Purpose,
     leaf: &'a Arc<Certificate>,
     others: &'a [Arc<Certificate>],
     anchors: &'a [Arc<Certificate>],
     now: Moment,
 ) -> Result<&'a Certificate, Distrust> {
     leaf.check_time(now)?;
-    leaf.check_leaf()?;
+    leaf.check_leaf(purpose)?;
     if anchors.contains(leaf) {
         return Ok(leaf);
     }
-    let mut search = Search { others, anchors, now, signatures: 0, worst: None };
+    let mut search = Search { purpose, others, anchors, now, signatures: 0, worst: None };
     if let Some(first) = search.climb(leaf, 0) {
         return Ok(first);
     }
@@ -125,6 +160,7 @@ pub fn first_to_end<'a>(
 }
 
 struct Search<'a> {
+    purpose: Purpose,
     others: &'a [Arc<Certificate>],
     anchors: &'a [Arc<Certificate>],
     now: Moment,
@@ -138,7 +174,9 @@ impl<'a> Search<'a> {
     /// The depth is bounded by [`CHAIN_MAX`].
     fn climb(&mut self, certificate: &'a Certificate, below: usize) -> Option<&'a Certificate> {
         for anchor in self.anchors {
-            if self.is_signed_by(certificate, anchor, below) {
+            if self.counts(certificate, anchor, below)
+                && self.is_signed_by(certificate, anchor, below)
+            {
                 return Some(sooner(certificate, anchor));
             }
         }
@@ -186,6 +224,16 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Whether an authority counts for the purpose. Those that are for every tunnel may be of either kind.
+    fn counts(&mut self, certificate: &Certificate, anchor: &Certificate, below: usize) -> bool {
+        let is_dsa = matches!(anchor.public_key().kind(), KeyKind::Dsa(_));
+        let counts = !is_dsa || self.purpose.takes_dsa();
+        if !counts && name::same(certificate.issuer(), anchor.subject()) {
+            self.note(below + 1, anchor.unfit(DSA_OF_IKEV1));
+        }
+        counts
+    }
+
     /// Whether a certificate that a stranger may have sent is asked about another. A signature by DSA takes as long
     /// as a hundred by RSA, so that it is for the authorities alone, whom the configuration names.
     fn may_be_asked(
@@ -227,11 +275,10 @@ impl Certificate {
     }
 
     /// Whether an end entity may prove itself with it in IKE (RFC 4945 §5.1.3.2, §5.1.3.12).
-    fn check_leaf(&self) -> Result<(), Distrust> {
+    fn check_leaf(&self, purpose: Purpose) -> Result<(), Distrust> {
         self.check_extensions()?;
-        if self.key_usage().is_some_and(|usage| !usage.signs()) {
-            return Err(self.unfit("has a key usage without digital signatures"));
-        }
+        let usage = self.key_usage().map_or(Ok(()), |usage| purpose.check_usage(usage));
+        usage.map_err(|reason| self.unfit(reason))?;
         if !self.is_for_ike() {
             return Err(self.unfit("has an extended key usage that is not for IKE"));
         }
@@ -297,6 +344,8 @@ impl Certificate {
         Distrust::Unfit { subject: self.subject_text(), reason }
     }
 }
+
+const DSA_OF_IKEV1: &str = "has a DSA key, by which authorities count in IKEv1 alone; have the certificate signed by another one";
 
 const DSA_BETWEEN: &str =
     "has a DSA key and is no authority of the configuration; name it there, or have it signed anew";

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use adit_pki::{
-    Certificate, Moment, PublicKey, check_path, name, read_algorithm, read_certificates,
+    Certificate, Moment, PublicKey, Purpose, check_path, name, read_algorithm, read_certificates,
 };
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 
@@ -75,7 +75,16 @@ fn pss_without_parameters_is_refused() {
         // The certificate can be shown to people, but proves nothing.
         let certificate = Arc::new(Certificate::from_der(&signed_by(&identifier)).unwrap());
         let anchor = Arc::new(Certificate::from_der(&certificate_of("root")).unwrap());
-        assert!(check_path(&certificate, &[], &[anchor], Moment(1_800_000_000)).is_err());
+        assert!(
+            check_path(
+                Purpose::Ikev2Signature,
+                &certificate,
+                &[],
+                &[anchor],
+                Moment(1_800_000_000)
+            )
+            .is_err()
+        );
     }
 }
 

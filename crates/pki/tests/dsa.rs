@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use adit_crypto::{KeyError, KeyKind};
 use adit_pki::{
-    Certificate, Distrust, Moment, PkiError, PrivateKey, PublicKey, check_path, read_certificates,
+    Certificate, Distrust, Moment, PkiError, PrivateKey, PublicKey, Purpose, check_path,
+    read_certificates,
 };
 
 const PKCS8: &[u8] = include_bytes!("vectors/dsa-1024.pem");
@@ -26,6 +27,9 @@ const INTERMEDIATE: &[u8] = include_bytes!("vectors/dsa-intermediate.crt");
 const ABOVE: &[u8] = include_bytes!("vectors/dsa-intermediate-root.crt");
 
 const NOW: Moment = Moment(1_700_000_000);
+
+/// What most paths are for here.
+const SIGNS: Purpose = Purpose::Ikev1Signature;
 
 fn certificate(file: &[u8]) -> Arc<Certificate> {
     read_certificates(file).unwrap().remove(0)
@@ -62,7 +66,7 @@ fn a_certificate_of_a_dsa_key_has_a_path_to_its_authority() {
     for (file, bits) in [(SMALL, 1024), (LARGE, 2048)] {
         let leaf = certificate(file);
         assert_eq!(leaf.public_key().kind(), KeyKind::Dsa(bits));
-        assert_eq!(check_path(&leaf, &[], &authority, NOW), Ok(()));
+        assert_eq!(check_path(SIGNS, &leaf, &[], &authority, NOW), Ok(()));
     }
     let key = PrivateKey::from_file(LARGE_KEY).unwrap();
     assert_eq!(certificate(LARGE).public_key(), &**key.public());
@@ -73,9 +77,9 @@ fn a_certificate_of_a_dsa_key_has_a_path_to_its_authority() {
 #[test]
 fn a_dsa_signature_under_a_certificate_is_not_believed() {
     let own = certificate(SELF_SIGNED);
-    assert_eq!(check_path(&own, &[], std::slice::from_ref(&own), NOW), Ok(()));
+    assert_eq!(check_path(SIGNS, &own, &[], std::slice::from_ref(&own), NOW), Ok(()));
     let authority = [certificate(AUTHORITY)];
-    let refused = check_path(&own, &[], &authority, NOW).unwrap_err();
+    let refused = check_path(SIGNS, &own, &[], &authority, NOW).unwrap_err();
     assert!(matches!(refused, Distrust::UnknownIssuer { .. }), "{refused}");
 }
 
@@ -85,10 +89,10 @@ fn a_dsa_signature_under_a_certificate_is_not_believed() {
 fn an_authority_may_sign_by_dsa() {
     let authority = [certificate(DSA_AUTHORITY)];
     let leaf = certificate(BY_DSA);
-    assert_eq!(check_path(&leaf, &[], &authority, NOW), Ok(()));
+    assert_eq!(check_path(SIGNS, &leaf, &[], &authority, NOW), Ok(()));
     let text =
         |leaf: &Arc<Certificate>, others: &[Arc<Certificate>], anchors: &[Arc<Certificate>]| {
-            check_path(leaf, others, anchors, NOW).unwrap_err().to_string()
+            check_path(SIGNS, leaf, others, anchors, NOW).unwrap_err().to_string()
         };
     let said = text(&certificate(BY_DSA_SHA1), &[], &authority);
     assert!(said.contains("signed in a way that is not supported"), "{said}");
@@ -98,15 +102,38 @@ fn an_authority_may_sign_by_dsa() {
     let between = [certificate(INTERMEDIATE)];
     let said = text(&leaf, &between, &[certificate(ABOVE)]);
     assert!(said.contains("is no authority of the configuration"), "{said}");
-    assert_eq!(check_path(&leaf, &[], &between, NOW), Ok(()), "which it may be");
+    assert_eq!(check_path(SIGNS, &leaf, &[], &between, NOW), Ok(()), "which it may be");
 
     let octets = leaf.der();
     for place in [octets.len() - 1, octets.len() - 40, octets.len() - 70, 60] {
         let mut changed = octets.to_vec();
         changed[place] ^= 1;
         let Ok(changed) = Certificate::from_der(&changed) else { continue };
-        assert!(check_path(&Arc::new(changed), &[], &authority, NOW).is_err(), "{place}");
+        assert!(check_path(SIGNS, &Arc::new(changed), &[], &authority, NOW).is_err(), "{place}");
     }
+}
+
+/// IKEv2 has no DSA: an authority with such a key does not count there, beside whichever others; the reason is told
+/// of the authority that has signed, and of no other.
+#[test]
+fn authorities_with_dsa_keys_are_for_ikev1() {
+    let (dsa, other) = (certificate(DSA_AUTHORITY), certificate(AUTHORITY));
+    let (by_dsa, by_other) = (certificate(BY_DSA), certificate(LARGE));
+    let both = [Arc::clone(&dsa), Arc::clone(&other)];
+    for anchors in [std::slice::from_ref(&dsa), &both] {
+        let refused = check_path(Purpose::Ikev2Signature, &by_dsa, &[], anchors, NOW).unwrap_err();
+        assert!(refused.to_string().contains("count in IKEv1 alone"), "{refused}");
+        for purpose in [Purpose::Ikev1Signature, Purpose::Ikev1Encryption] {
+            assert_eq!(check_path(purpose, &by_dsa, &[], anchors, NOW), Ok(()));
+        }
+    }
+    assert_eq!(check_path(Purpose::Ikev2Signature, &by_other, &[], &both, NOW), Ok(()));
+    let unknown = check_path(Purpose::Ikev2Signature, &by_other, &[], &both[..1], NOW).unwrap_err();
+    assert!(matches!(unknown, Distrust::UnknownIssuer { .. }), "{unknown}");
+    // Sent along by the peer it is no way to another authority either.
+    let above = [certificate(ABOVE)];
+    let between = [certificate(INTERMEDIATE)];
+    assert!(check_path(Purpose::Ikev2Signature, &by_dsa, &between, &above, NOW).is_err());
 }
 
 /// Each octet of a public key changed in turn, and the file cut at each: a key or an error, and what is a key

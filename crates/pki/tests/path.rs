@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_pki::{
-    Certificate, Distrust, Moment, PrivateKey, PublicKey, check_path, first_to_end, name,
+    Certificate, Distrust, Moment, PrivateKey, PublicKey, Purpose, check_path, first_to_end, name,
 };
 use adit_wire::iana::IdType;
 use rcgen::{
@@ -16,6 +16,9 @@ use rcgen::{
 
 /// Between 2020 and 2040.
 const NOW: Moment = Moment(1_800_000_000);
+
+/// What most paths are for here.
+const SIGNS: Purpose = Purpose::Ikev2Signature;
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -80,19 +83,19 @@ fn only_a_whole_path_is_believed() {
     let leaf = middle.signs(params("gw"));
     let anchors = [Arc::clone(&root.certificate)];
     let others = [Arc::clone(&middle.certificate)];
-    assert_eq!(check_path(&leaf, &others, &anchors, NOW), Ok(()));
+    assert_eq!(check_path(SIGNS, &leaf, &others, &anchors, NOW), Ok(()));
 
     let unknown = |result| matches!(result, Err(Distrust::UnknownIssuer { .. }));
-    assert!(unknown(check_path(&leaf, &others, &[], NOW)));
-    assert!(unknown(check_path(&leaf, &[], &anchors, NOW)));
+    assert!(unknown(check_path(SIGNS, &leaf, &others, &[], NOW)));
+    assert!(unknown(check_path(SIGNS, &leaf, &[], &anchors, NOW)));
     let other = [Authority::root("other").certificate];
-    assert!(unknown(check_path(&leaf, &others, &other, NOW)));
+    assert!(unknown(check_path(SIGNS, &leaf, &others, &other, NOW)));
     let alone = Authority::new(params("alone")).certificate;
-    assert!(unknown(check_path(&alone, &[], &anchors, NOW)));
-    assert_eq!(check_path(&alone, &[], &[Arc::clone(&alone)], NOW), Ok(()), "pinned");
+    assert!(unknown(check_path(SIGNS, &alone, &[], &anchors, NOW)));
+    assert_eq!(check_path(SIGNS, &alone, &[], &[Arc::clone(&alone)], NOW), Ok(()), "pinned");
 
     let twin = [Authority::root("root").certificate];
-    let result = check_path(&leaf, &others, &twin, NOW);
+    let result = check_path(SIGNS, &leaf, &others, &twin, NOW);
     assert!(matches!(result, Err(Distrust::OtherIssuer { .. })), "{result:?}");
 }
 
@@ -103,27 +106,27 @@ fn clocks_decide_and_are_both_named() {
     let anchors = [Arc::clone(&root.certificate)];
     let leaf = root.signs(params("gw"));
     let late = Moment(2_300_000_000);
-    match check_path(&leaf, &[], &anchors, late) {
+    match check_path(SIGNS, &leaf, &[], &anchors, late) {
         Err(error @ Distrust::Expired { .. }) => {
             let text = error.to_string();
             assert!(text.contains("2040-01-01") && text.contains("2042-11"), "{text}");
         }
         other => panic!("{other:?}"),
     }
-    let early = check_path(&leaf, &[], &anchors, Moment(1_000_000_000));
+    let early = check_path(SIGNS, &leaf, &[], &anchors, Moment(1_000_000_000));
     assert!(matches!(early, Err(Distrust::NotYetValid { .. })), "{early:?}");
 
     let mut short = authority_params("short");
     short.not_after = date_time_ymd(2021, 1, 1);
     let short = Authority::new(short);
     let leaf = short.signs(params("gw"));
-    let over = check_path(&leaf, &[], &[Arc::clone(&short.certificate)], NOW);
+    let over = check_path(SIGNS, &leaf, &[], &[Arc::clone(&short.certificate)], NOW);
     assert!(matches!(over, Err(Distrust::Expired { .. })), "{over:?}");
 
     let mut long = params("gw");
     long.not_after = date_time_ymd(2070, 1, 1);
     let leaf = root.signs(long);
-    assert_eq!(check_path(&leaf, &[], &anchors, Moment(2_200_000_000)), Ok(()));
+    assert_eq!(check_path(SIGNS, &leaf, &[], &anchors, Moment(2_200_000_000)), Ok(()));
 }
 
 /// RFC 4301 §4.4.3.4: what a path is good for ends with the first of its certificates, at either end or
@@ -144,11 +147,11 @@ fn the_first_to_end_is_named() {
         let middle = root.below(until(authority_params("middle"), years[1]));
         let leaf = middle.signs(until(params("gw"), years[0]));
         let (others, anchors) = ([middle.certificate], [root.certificate]);
-        let named = first_to_end(&leaf, &others, &anchors, NOW).unwrap();
+        let named = first_to_end(SIGNS, &leaf, &others, &anchors, NOW).unwrap();
         assert_eq!(named.subject_text(), first);
         assert!(named.validity().1.to_string().starts_with("2031-01-01"));
         let pinned = [Arc::clone(&leaf)];
-        assert_eq!(first_to_end(&leaf, &others, &pinned, NOW).unwrap(), &*leaf);
+        assert_eq!(first_to_end(SIGNS, &leaf, &others, &pinned, NOW).unwrap(), &*leaf);
     }
 }
 
@@ -157,7 +160,7 @@ fn the_first_to_end_is_named() {
 fn usages_and_constraints_are_obeyed() {
     let root = Authority::root("root");
     let anchors = [Arc::clone(&root.certificate)];
-    let check = |leaf: &Arc<Certificate>| check_path(leaf, &[], &anchors, NOW);
+    let check = |leaf: &Arc<Certificate>| check_path(SIGNS, leaf, &[], &anchors, NOW);
 
     let mut agrees = params("gw");
     agrees.key_usages = vec![KeyUsagePurpose::KeyAgreement];
@@ -173,13 +176,66 @@ fn usages_and_constraints_are_obeyed() {
     let no_authority = root.below(params("gw2"));
     let others = [Arc::clone(&no_authority.certificate)];
     let leaf = no_authority.signs(params("gw"));
-    assert!(is_unfit(check_path(&leaf, &others, &anchors, NOW), "no authority"));
+    assert!(is_unfit(check_path(SIGNS, &leaf, &others, &anchors, NOW), "no authority"));
     let mut crl_only = authority_params("crl");
     crl_only.key_usages = vec![KeyUsagePurpose::CrlSign];
     let crl_only = root.below(crl_only);
     let others = [Arc::clone(&crl_only.certificate)];
     let leaf = crl_only.signs(params("gw"));
-    assert!(is_unfit(check_path(&leaf, &others, &anchors, NOW), "certificate signing"));
+    assert!(is_unfit(check_path(SIGNS, &leaf, &others, &anchors, NOW), "certificate signing"));
+}
+
+/// CHECKLIST G10, T19: a key may be used for what its certificate names (RFC 5280 §4.2.1.3): keyEncipherment for
+/// nonces that are encrypted to it, digitalSignature or nonRepudiation for signatures, both for both, and without the
+/// extension for all.
+#[test]
+fn keys_are_used_for_what_their_certificates_name() {
+    use KeyUsagePurpose::{
+        ContentCommitment, CrlSign, DataEncipherment, DigitalSignature, KeyAgreement, KeyCertSign,
+        KeyEncipherment,
+    };
+    let root = Authority::root("root");
+    let anchors = [Arc::clone(&root.certificate)];
+    for (usages, signs, encrypts) in [
+        (&[][..], true, true),
+        (&[KeyEncipherment], false, true),
+        (&[DigitalSignature], true, false),
+        (&[ContentCommitment], true, false),
+        (&[DigitalSignature, KeyEncipherment], true, true),
+        (&[ContentCommitment, KeyEncipherment, DataEncipherment], true, true),
+        // What is near is not it.
+        (&[DataEncipherment], false, false),
+        (&[KeyAgreement], false, false),
+        (&[KeyCertSign, CrlSign], false, false),
+    ] {
+        let mut leaf = params("gw");
+        leaf.key_usages = usages.to_vec();
+        let leaf = root.signs(leaf);
+        let pinned = [Arc::clone(&leaf)];
+        for (purpose, is_right, words) in [
+            (Purpose::Ikev2Signature, signs, "without digital signatures"),
+            (Purpose::Ikev1Signature, signs, "without digital signatures"),
+            (Purpose::Ikev1Encryption, encrypts, "without key encipherment"),
+        ] {
+            for anchors in [&anchors, &pinned] {
+                let result = check_path(purpose, &leaf, &[], anchors, NOW);
+                let is_expected = if is_right { result.is_ok() } else { is_unfit(result, words) };
+                assert!(is_expected, "{usages:?} {purpose:?}");
+            }
+        }
+    }
+    // What is said of end entities is not said of authorities: theirs is to sign certificates.
+    let middle = root.below(authority_params("middle"));
+    let mut leaf = params("gw");
+    leaf.key_usages = vec![KeyEncipherment];
+    let (leaf, others) = (middle.signs(leaf), [Arc::clone(&middle.certificate)]);
+    assert_eq!(check_path(Purpose::Ikev1Encryption, &leaf, &others, &anchors, NOW), Ok(()));
+    let mut crypts = authority_params("crypts");
+    crypts.key_usages = vec![KeyEncipherment];
+    let crypts = root.below(crypts);
+    let (leaf, others) = (crypts.signs(params("gw")), [Arc::clone(&crypts.certificate)]);
+    let result = check_path(Purpose::Ikev1Encryption, &leaf, &others, &anchors, NOW);
+    assert!(is_unfit(result, "certificate signing"));
 }
 
 /// A path is as long as its authorities allow, and never longer than the bound.
@@ -189,10 +245,10 @@ fn path_lengths_and_the_bound_are_obeyed() {
     narrow.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let narrow = Authority::new(narrow);
     let anchors = [Arc::clone(&narrow.certificate)];
-    assert_eq!(check_path(&narrow.signs(params("gw")), &[], &anchors, NOW), Ok(()));
+    assert_eq!(check_path(SIGNS, &narrow.signs(params("gw")), &[], &anchors, NOW), Ok(()));
     let middle = narrow.below(authority_params("middle"));
     let others = [Arc::clone(&middle.certificate)];
-    let result = check_path(&middle.signs(params("gw")), &others, &anchors, NOW);
+    let result = check_path(SIGNS, &middle.signs(params("gw")), &others, &anchors, NOW);
     assert!(is_unfit(result, "fewer intermediates"));
 
     let root = Authority::root("root");
@@ -204,7 +260,7 @@ fn path_lengths_and_the_bound_are_obeyed() {
             last = last.below(authority_params(&format!("m{number}")));
             others.push(Arc::clone(&last.certificate));
         }
-        let result = check_path(&last.signs(params("gw")), &others, &anchors, NOW);
+        let result = check_path(SIGNS, &last.signs(params("gw")), &others, &anchors, NOW);
         assert_eq!(result.is_ok(), is_right, "{count} intermediates: {result:?}");
     }
 }
@@ -215,7 +271,9 @@ fn a_thicket_of_certificates_ends() {
     let thicket: Vec<_> = (0..9).map(|_| Authority::root("same")).collect();
     let others: Vec<_> = thicket.iter().map(|one| Arc::clone(&one.certificate)).collect();
     let leaf = thicket[8].signs(params("gw"));
-    assert!(check_path(&leaf, &others, &[Authority::root("root").certificate], NOW).is_err());
+    assert!(
+        check_path(SIGNS, &leaf, &others, &[Authority::root("root").certificate], NOW).is_err()
+    );
 }
 
 /// CHECKLIST G11: a critical extension that nobody knows refuses the certificate.
@@ -229,7 +287,7 @@ fn unknown_critical_extensions_refuse() {
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999], vec![5, 0]);
         extension.set_criticality(critical);
         odd.custom_extensions = vec![extension];
-        let result = check_path(&root.signs(odd), &[], &anchors, NOW);
+        let result = check_path(SIGNS, &root.signs(odd), &[], &anchors, NOW);
         assert_eq!(is_unfit(result.clone(), "critical extension"), critical, "{result:?}");
     }
 }

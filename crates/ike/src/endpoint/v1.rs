@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_crypto::Rng;
-use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId};
+use adit_db::{ChildName, ChildSaId, Connection, ConnectionName, IkeSaId, Unique};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::{ExchangeType, NotifyType};
 use adit_wire::ip::FlowKey;
@@ -252,7 +252,8 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) -> Result<IkeSaId, FailureReason> {
-        let is_first = self.v1.of(&connection.name).all(IkeSa::is_connecting);
+        let is_replicated = connection.unique == Unique::Replicated;
+        let is_first = !is_replicated && self.v1.of(&connection.name).all(IkeSa::is_connecting);
         let mut cx = self.context(now, rng);
         let mut core = Core::new(Role::Initiator, connection, path, &mut cx);
         core.started = started;
@@ -322,11 +323,14 @@ impl Endpoint {
         now: Instant,
         rng: &mut dyn Rng,
     ) {
+        if self.is_v1_refused(ike, initial_contact) {
+            return self.touch_v1(ike, now, rng, |sa, cx| sa.refuse(FailureReason::NotUnique, cx));
+        }
         let Some(sa) = self.v1.get(ike) else { return };
         let name = sa.core.connection_name().clone();
         let began = sa.core.started;
         if initial_contact {
-            let mut others = self.v1_beside(ike);
+            let mut others = self.v1_forgotten(ike);
             others.retain(|old| !self.may_cross(*old, now));
             for old in others {
                 // The peer said so when it began: what has come up since is none of what it has forgotten.
@@ -371,17 +375,6 @@ impl Endpoint {
             let age = now.saturating_duration_since(sa.core.started);
             sa.core.role.is_initiator() && sa.is_established() && age < CROSSING
         })
-    }
-
-    /// The other IKE SAs with the peer of this one that have had keys, oldest first.
-    fn v1_beside(&self, ike: IkeSaId) -> Vec<IkeSaId> {
-        let Some(core) = self.v1.get(ike).map(|sa| &sa.core) else { return Vec::new() };
-        let is_same = |other: &&IkeSa| {
-            let (a, b) = (&other.core, core);
-            let is_same_peer = (&a.remote_id, &a.access.user) == (&b.remote_id, &b.access.user);
-            a.id != ike && !other.is_connecting() && is_same_peer
-        };
-        self.v1.of(core.connection_name()).filter(is_same).map(|sa| sa.core.id).collect()
     }
 
     /// Gives what others with the same peer have to a new one, or where two have crossed to the one
@@ -558,6 +551,7 @@ impl Endpoint {
 }
 
 mod standing;
+mod unique;
 
 #[cfg(test)]
 mod tests;

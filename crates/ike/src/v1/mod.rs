@@ -22,6 +22,7 @@
 //! | `lifetimes`, `volume` | RESPONDER-LIFETIME, kilobytes of phase 1 | 2407 §4.6.3.1, 2409 appendix A |
 //! | `gateway_notice` | ICMP errors and reports of fragments between Adits | |
 //! | `notification_data` | what refusals say beside their type | |
+//! | `vendor` | vendor ids: what the peer can do, and who it is | 2408 §3.16 |
 //! | `informational`, `dpd` | notifies, deletes, dead peer detection | 2409 §5.7, 3706 |
 //! | `suite`, `child_suite` | proposals of phase 1 and of phase 2 | 2407 §4.5, 2409 appendix A |
 //! | `ec2n` | groups that are refused by name | 2409 §6.3 |

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_db::ChildSaId;
+use adit_db::{ChildSaId, Unique};
 use adit_wire::esp::Spi;
 
 use crate::context::{Context, Notice};
@@ -130,8 +130,11 @@ impl IkeSa {
     // ---- The end ----
 
     /// The peer has answered a phase 1 without anything from before: what this one has of another is gone
-    /// there (RFC 2407 §4.6.3.3).
+    /// there (RFC 2407 §4.6.3.3). Where several hosts have our identity, it means another of them.
     pub(super) fn forget_older(&mut self, cx: &mut Context<'_>) {
+        if self.core.connection.unique == Unique::Replicated {
+            return;
+        }
         let Phase::Established(established) = &self.phase else { return };
         let is_older = |child: &&Child| child.installed < established.since;
         let older: Vec<ChildSaId> = self.children.iter().filter(is_older).map(|it| it.id).collect();
@@ -154,11 +157,25 @@ impl IkeSa {
         matches!(&self.phase, Phase::Established(established) if established.says_first)
     }
 
-    /// Tells the peer that there is nothing from before.
+    /// Tells the peer that there is nothing from before. Several hosts with one identity do not say that.
     pub(crate) fn tell_forgotten(&mut self, cx: &mut Context<'_>) {
+        if self.core.connection.unique == Unique::Replicated {
+            return;
+        }
         if let Phase::Established(established) = &mut self.phase {
             established.tell_forgotten(&self.core, cx);
         }
+    }
+
+    /// It may not be, though the peer has proven who it is; nobody has heard yet that it is up.
+    pub(crate) fn refuse(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if !self.has_keys() {
+            return;
+        }
+        informational::delete_isakmp(&self.core, cx);
+        let (ike, failure) = (self.core.id, self.core.failure(reason, cx.now));
+        self.phase = Phase::Closed;
+        cx.out.notice(Notice::Ended { ike, was_established: false, failure });
     }
 
     /// What the phase 1 has yet to say again is for the next one.

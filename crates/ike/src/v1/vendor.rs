@@ -1,13 +1,14 @@
 //! Vendor ids of IKEv1 (RFC 2408 §3.16): what the other side can do, and who it is.
 
 use adit_db::{RemoteAccess, UserAuth};
-use adit_wire::isakmp::{Vendor, VendorId};
 
 use crate::event::PeerSoftware;
 
 use super::core::Core;
 use super::fragmentation;
 use super::nat;
+
+mod names;
 
 /// Dead peer detection (RFC 3706 §5.1), version 1.0.
 pub(crate) const DPD: &[u8] = &[
@@ -16,9 +17,6 @@ pub(crate) const DPD: &[u8] = &[
 
 /// Ours: who reads it has another Adit before it.
 pub(crate) const ADIT: &[u8] = b"Adit IKEv1";
-
-/// What libreswan's begins with; its version follows.
-const LIBRESWAN: &[u8] = b"OE-Libreswan";
 
 /// XAUTH (draft-beaulieu-ike-xauth-02 §2).
 const XAUTH: &[u8] = &[0x09, 0x00, 0x26, 0x89, 0xdf, 0xd6, 0xb7, 0x12];
@@ -61,20 +59,15 @@ pub(crate) fn is_free(id: &[u8], theirs: &[&[u8]]) -> bool {
     id == DPD && theirs.iter().filter(|theirs| nat::is_known(theirs)).count() > 1
 }
 
-/// Who the peer is. Of Cisco's ids none tells: clients of others send them, too, for the attributes.
+/// Who the peer is. Unity tells nothing: clients and gateways of others send it, too, for the attributes.
 pub(crate) fn software(vendor_ids: &[&[u8]]) -> PeerSoftware {
-    let is = |vendor| vendor_ids.iter().any(|id| Vendor::of(VendorId(id)) == Some(vendor));
-    match () {
-        () if vendor_ids.contains(&ADIT) => PeerSoftware::Adit,
-        () if is(Vendor::StrongSwan) => PeerSoftware::StrongSwan,
-        () if vendor_ids.iter().any(|id| id.starts_with(LIBRESWAN)) => PeerSoftware::Libreswan,
-        () if is(Vendor::Windows) => PeerSoftware::Windows,
-        () => PeerSoftware::Unknown,
-    }
+    names::software(vendor_ids)
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_wire::isakmp::Vendor;
+
     use super::*;
 
     /// CHECKLIST U12: nobody is asked who has not said that it answers; an Adit has by its name.

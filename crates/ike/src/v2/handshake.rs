@@ -290,4 +290,5 @@ const VENDORS: &[(&[u8], PeerSoftware)] = &[
     (b"CISCO-DELETE-REASON", PeerSoftware::Cisco),
     (b"CISCO(COPYRIGHT)", PeerSoftware::Cisco),
     (b"FLEXVPN-SUPPORTED", PeerSoftware::Cisco),
+    (b"OpenIKED-", PeerSoftware::OpenIked),
 ];

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use adit_crypto::{KeyKind, Secret, SignatureHash, SignatureScheme};
 use adit_db::{AuthSpec, Identity, SignatureSpec};
 use adit_pki::{
-    CHAIN_MAX, Certificate, Credentials, Distrust, KeyId, Moment, PrivateKey, algorithm_identifier,
-    first_to_end, name, read_algorithm,
+    CHAIN_MAX, Certificate, Credentials, Distrust, KeyId, Moment, PrivateKey, Purpose,
+    algorithm_identifier, first_to_end, name, read_algorithm,
 };
 use adit_wire::iana::{AuthMethod, CertEncoding, HashAlgorithm, NotifyType};
 use adit_wire::ikev2::{Auth, Cert, CertReq, ChainBuilder, MessageBuilder, Notify, Payload};
@@ -550,7 +550,8 @@ pub(crate) fn verify(
     if !signature.is_by(leaf.public_key().key(), octets) {
         return Err(Distrust::BadSignature);
     }
-    let first = first_to_end(&leaf, &others, anchors, keys.now)?;
+    let purpose = if is_hash { Purpose::Ikev1Signature } else { Purpose::Ikev2Signature };
+    let first = first_to_end(purpose, &leaf, &others, anchors, keys.now)?;
     Ok(Some(ProofEnd::of(first, false, keys.now)))
 }
 

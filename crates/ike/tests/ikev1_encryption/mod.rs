@@ -10,11 +10,11 @@ use adit_pki::{Certificate, PrivateKey, PublicKey};
 use adit_wire::iana::TransformType;
 use adit_wire::iana::isakmp::PayloadType;
 use adit_wire::isakmp::{Header, Payloads};
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, KeyUsagePurpose, date_time_ymd};
 
 use super::common::{Pair, reversed};
 use super::ikev1_nat::Behind;
-use super::ikev1_signatures::{Authority, authority, certified as signed_by};
+use super::ikev1_signatures::{Authority, authority, certified as signed_by, certified_for};
 use super::{
     INFORMATIONAL, MAIN_MODE, QUICK_MODE, assert_any_is_lost_or_repeated, exchange, v1_connections,
 };
@@ -320,6 +320,46 @@ fn a_certificate_that_is_not_trusted_is_answered_by_nothing() {
         pair.run_for(Duration::from_secs(3));
         let reason = &pair.right.failures()[0].reason;
         assert!(matches!(reason, FailureReason::NotTrusted { .. }), "{kind:?}: {reason}");
+    }
+}
+
+/// CHECKLIST G10, T19: to a certificate whose key is for encryption alone nonces are encrypted, for what else has it
+/// that key; to one that is for signatures alone, or for something near, they are not. Whoever knows the
+/// certificate looks: the responder at what an initiator brings, either side at what it has pinned.
+#[test]
+fn nonces_go_to_keys_that_are_for_encryption() {
+    use KeyUsagePurpose::{DataEncipherment, DigitalSignature, KeyAgreement, KeyEncipherment};
+    let ca = authority("ca");
+    for (usages, encrypts) in [
+        (&[KeyEncipherment][..], true),
+        (&[DigitalSignature, KeyEncipherment], true),
+        (&[DigitalSignature], false),
+        (&[DataEncipherment, KeyAgreement], false),
+    ] {
+        let left = certified_for("left", &ca, &rcgen::PKCS_RSA_SHA256, usages);
+        let pinned = certificate_with(1, |params| params.key_usages = usages.to_vec());
+        for kind in ALL {
+            let mut connections = encrypting(kind, Aggressive::Refuse);
+            connections[0].pad.remote_auth = certified(Arc::clone(&pinned));
+            connections[1].pad.local_auth = certified(Arc::clone(&pinned));
+            let mut cases = vec![(pair_of(connections), false)];
+            if REVISED.contains(&kind) {
+                cases.push((vouched(kind, Aggressive::Refuse, &left, &ca), true));
+            }
+            for (mut pair, is_brought) in cases {
+                pair.left.initiate(pair.now);
+                pair.run_for(Duration::from_secs(3));
+                if encrypts {
+                    pair.assert_one_tunnel();
+                    continue;
+                }
+                let judge = if is_brought { &pair.right } else { &pair.left };
+                let reason = &judge.failures()[0].reason;
+                assert_eq!(reason.code(), Some(213), "{kind:?} {usages:?}: {reason}");
+                assert!(reason.to_string().contains("key encipherment"), "{reason}");
+                assert!(pair.left.established().is_empty() && pair.right.established().is_empty());
+            }
+        }
     }
 }
 

@@ -50,8 +50,20 @@ pub(super) fn certified(
     by: &Authority,
     algorithm: &'static rcgen::SignatureAlgorithm,
 ) -> (Arc<Certificate>, Arc<PrivateKey>) {
+    certified_for(name, by, algorithm, &[])
+}
+
+/// The same, for these uses of its key.
+pub(super) fn certified_for(
+    name: &str,
+    by: &Authority,
+    algorithm: &'static rcgen::SignatureAlgorithm,
+    usages: &[KeyUsagePurpose],
+) -> (Arc<Certificate>, Arc<PrivateKey>) {
     let key = KeyPair::generate_for(algorithm).unwrap();
-    let certificate = params(name).signed_by(&key, &by.issuer).unwrap();
+    let mut params = params(name);
+    params.key_usages = usages.to_vec();
+    let certificate = params.signed_by(&key, &by.issuer).unwrap();
     let certificate = Arc::new(Certificate::from_der(certificate.der()).unwrap());
     (certificate, Arc::new(PrivateKey::from_file(&key.serialize_der()).unwrap()))
 }
@@ -101,6 +113,47 @@ fn certificates_of_an_authority_make_a_tunnel() {
         comes_up(&mut certificates(algorithm, |connections| connections), "main mode");
         comes_up(&mut certificates(algorithm, aggressively), "aggressive mode");
         comes_up(&mut certificates(algorithm, in_base_mode), "base mode");
+    }
+}
+
+/// CHECKLIST G10: a certificate for encryption alone proves nothing by a signature, at either end, even one that
+/// is right; one for both does.
+#[test]
+fn a_certificate_for_encryption_signs_nothing() {
+    use KeyUsagePurpose::{DigitalSignature, KeyEncipherment};
+    for (usages, signs) in
+        [(&[KeyEncipherment][..], false), (&[DigitalSignature, KeyEncipherment], true)]
+    {
+        for side in 0..2 {
+            let ca = authority("ca");
+            let mut connections = v1_connections();
+            let mut keys = Vec::new();
+            for (at, name) in ["left", "right"].into_iter().enumerate() {
+                let usages = if at == side { usages } else { &[] };
+                let (certificate, key) = certified_for(name, &ca, &rcgen::PKCS_RSA_SHA256, usages);
+                let certificates = vec![certificate];
+                let authorities = vec![Arc::clone(&ca.certificate)];
+                connections[at].pad.local_auth =
+                    signature(SignatureSpec { certificates, ..Default::default() });
+                connections[at].pad.remote_auth =
+                    signature(SignatureSpec { authorities, ..Default::default() });
+                keys.push(key);
+            }
+            let mut pair = Pair::new(Default::default(), connections);
+            for (peer, key) in [&mut pair.left, &mut pair.right].into_iter().zip(keys) {
+                peer.credentials.add_key(key);
+            }
+            if signs {
+                comes_up(&mut pair, "for both");
+                continue;
+            }
+            pair.left.initiate(pair.now);
+            pair.run_for(Duration::from_secs(3));
+            let judge = if side == 0 { &pair.right } else { &pair.left };
+            let reason = &judge.failures()[0].reason;
+            assert_eq!(reason.code(), Some(213), "{side}: {reason}");
+            assert!(judge.established().is_empty(), "{side}");
+        }
     }
 }
 

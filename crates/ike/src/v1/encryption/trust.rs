@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use adit_db::{AuthSpec, Connection};
-use adit_pki::{Certificate, Distrust, first_to_end};
+use adit_pki::{Certificate, Distrust, Purpose, first_to_end};
 use adit_wire::Reader;
 use adit_wire::iana::isakmp::CertEncoding;
 use adit_wire::isakmp::Cert;
@@ -57,7 +57,7 @@ pub(crate) fn trust(
     }
     let anchors = if spec.is_open() { keys.credentials.authorities() } else { &spec.authorities };
     let leaf = Arc::new(leaf);
-    let first = first_to_end(&leaf, &[], anchors, keys.now)?;
+    let first = first_to_end(Purpose::Ikev1Encryption, &leaf, &[], anchors, keys.now)?;
     Ok(Some(ProofEnd::of(first, false, keys.now)))
 }
 
@@ -66,15 +66,17 @@ pub(crate) fn trust(
 ///
 /// # Errors
 ///
-/// [`Distrust`]: it is over, or has not begun; or authorities are named as well, and none has signed it.
+/// [`Distrust`]: it is over, or has not begun, or is for other uses; or authorities are named as well, and none has
+/// signed it.
 pub(crate) fn pinned(job: &AuthJob, keys: Keys<'_>) -> Result<Option<ProofEnd>, Distrust> {
     let AuthSpec::Signature(spec) = &job.remote_auth else { return Ok(None) };
     let Some(leaf) = spec.certificates.first() else { return Ok(None) };
-    let first = match spec.authorities.as_slice() {
+    let anchors = match spec.authorities.as_slice() {
         // It vouches for itself.
-        [] => leaf.check_time(keys.now).map(|()| leaf.as_ref())?,
-        authorities => first_to_end(leaf, &[], authorities, keys.now)?,
+        [] => std::slice::from_ref(leaf),
+        authorities => authorities,
     };
+    let first = first_to_end(Purpose::Ikev1Encryption, leaf, &[], anchors, keys.now)?;
     Ok(Some(ProofEnd::of(first, false, keys.now)))
 }
 

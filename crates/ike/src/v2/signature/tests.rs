@@ -225,6 +225,44 @@ fn what_is_cheap_to_see_is_seen_first() {
     assert_eq!(verdict(&long[0], &right.data, pinned), Distrust::BadSignature);
 }
 
+/// An authority that is for every tunnel, or that a tunnel of `swanctl.conf` names, may have a DSA key: what it has
+/// signed is believed in IKEv1 and not in IKEv2, whose files cannot name it either.
+#[test]
+fn authorities_with_dsa_keys_count_in_ikev1_alone() {
+    const KEY: &[u8] = include_bytes!("../../../../pki/tests/vectors/signer-by-dsa.pem");
+    const OWN: &[u8] = include_bytes!("../../../../pki/tests/vectors/signer-by-dsa.crt");
+    const CA: &[u8] = include_bytes!("../../../../pki/tests/vectors/dsa-authority.crt");
+    let one = |file: &[u8]| adit_pki::read_certificates(file).unwrap().remove(0);
+    let key = Arc::new(PrivateKey::from_file(KEY).unwrap());
+    let (own, authority) = (one(OWN), one(CA));
+    let mut credentials = Credentials::default();
+    credentials.add_key(Arc::clone(&key));
+    credentials.add_authority(Arc::clone(&authority));
+    let keys = Keys { secret: None, credentials: &credentials, now: Moment(1_700_000_000) };
+    let certificates =
+        vec![CertificateData { encoding: CertEncoding::X509_SIGNATURE, data: own.der().to_vec() }];
+    let named =
+        SignatureSpec { authorities: vec![Arc::clone(&authority)], ..SignatureSpec::default() };
+    for theirs in [SignatureSpec::default(), named] {
+        let theirs = AuthSpec::Signature(Arc::new(theirs));
+        let proven = |sign: AuthJobKind, verify: fn(Proof) -> AuthJobKind| {
+            let job = |kind, auth| AuthJob {
+                octets: Secret::from_slice(&[7; 32]),
+                ..job(kind, auth, takes(&HASHES))
+            };
+            let proof = proof(job(sign, spec(&key, &[])).answer_with(keys));
+            let auth = Proof { certificates: certificates.clone(), ..proof };
+            job(verify(auth), theirs.clone()).answer_with(keys).split().0
+        };
+        let by_hash = AuthJobKind::SignHash { method: AuthMethod::ECDSA_SHA256_P256 };
+        let result = proven(by_hash, |auth| AuthJobKind::VerifyHash { auth });
+        assert_eq!(result, AuthResult::Verified);
+        let result = proven(AuthJobKind::Sign, |auth| AuthJobKind::Verify { auth });
+        let AuthResult::Distrusted(problem) = result else { panic!("{result:?}") };
+        assert!(problem.to_string().contains("in IKEv1 alone"), "{problem}");
+    }
+}
+
 /// Nobody has proven the address: the list in a response is no longer than the one in the request, unless
 /// the rest of the request leaves room.
 #[test]
