@@ -128,6 +128,7 @@ fn try_suite(xfrm: &mut Xfrm, protection: Protection, family: Family) -> Result<
         lifetime: Lifetime::NONE,
         replay: Replay::sending(false),
         selector: None,
+        any_family: false,
         clear_dscp: false,
         clear_ecn: false,
         clear_df: false,

@@ -37,6 +37,8 @@ pub struct State<'a> {
     pub replay: Replay,
     /// The packets that it may carry; `None` leaves that to the policies. Transport mode has one.
     pub selector: Option<Selector>,
+    /// Policies of either family may ask for it, as one of AH around a tunnel for packets of the other.
+    pub any_family: bool,
     /// The outer DSCP is zero instead of the inner one.
     pub clear_dscp: bool,
     /// The outer ECN field is zero (RFC 6040 §4.1, compatibility mode).
@@ -147,7 +149,7 @@ impl State<'_> {
         if self.clear_df {
             flags |= STATE_NOPMTUDISC;
         }
-        if self.mode == Mode::Tunnel && self.selector.is_none() {
+        if self.any_family || (self.mode == Mode::Tunnel && self.selector.is_none()) {
             // Packets of either family travel in the tunnel.
             flags |= STATE_AF_UNSPEC;
         }

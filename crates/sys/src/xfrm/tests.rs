@@ -85,6 +85,7 @@ fn state(protection: impl Into<Protection>, keys: &ChildKeys) -> State<'_> {
         lifetime: Lifetime::NONE,
         replay: Replay::sending(false),
         selector: None,
+        any_family: false,
         clear_dscp: false,
         clear_ecn: false,
         clear_df: false,
@@ -237,7 +238,13 @@ fn bundles_are_golden() {
     is_golden("bundle-ah", ah.add().unwrap());
     is_golden("bundle-ah-delete", ah.id.delete());
     is_golden("bundle-ah-get", ah.id.get());
+    // XFRM_STATE_AF_UNSPEC, beside XFRM_STATE_ALIGN4.
+    let for_both = State { any_family: true, ..ah };
+    let at = 16 + 216;
+    assert_eq!(for_both.add().unwrap().finish(1)[at], 32 | 64);
+    let ah = State { any_family: false, ..for_both };
     let octets = ah.add().unwrap().finish(1);
+    assert_eq!(octets[at], 64);
     let info = StateInfo::read(state::body(&octets)).unwrap();
     assert_eq!((info.id, info.reqid), (ah.id, 5));
 

@@ -25,6 +25,7 @@ use adit_sys::xfrm::{
 };
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
+use adit_wire::ikev2::TrafficSelector;
 use tracing::{debug, error, warn};
 
 use super::Place;
@@ -57,6 +58,8 @@ struct KernelSa {
     sa: Box<ChildSa>,
     /// AH around its ESP.
     outer: Option<Box<KernelSa>>,
+    /// It is around packets of the other family, too: policies of that one ask for it.
+    is_mixed: bool,
     place: Place,
     /// The network device that does a part of it, by number.
     device: Option<u32>,
@@ -366,10 +369,14 @@ fn note(removed: Result<(), Refusal>) {
 
 impl KernelSa {
     fn new(mut sa: Box<ChildSa>, place: Place) -> Self {
-        let outer = sa.take_outer().map(|outer| Box::new(Self::new(Box::new(outer), place)));
+        let is_other = |ts: &TrafficSelector| ts.start.is_ipv4() != sa.encap.local.is_ipv4();
+        let is_mixed = sa.local_ts.iter().any(is_other);
+        let around = |outer| Self { is_mixed, ..Self::new(Box::new(outer), place) };
+        let outer = sa.take_outer().map(|outer| Box::new(around(outer)));
         Self {
             sa,
             outer,
+            is_mixed: false,
             place,
             device: None,
             sends: false,
@@ -466,6 +473,7 @@ impl KernelSa {
             encap: udp.then_some(EncapPorts { source: local.port(), destination: remote.port() }),
             lifetime: if sa.esn { lifetime } else { short_of_packets(lifetime) },
             replay: replay.unwrap_or_else(|| Replay::sending(sa.esn)),
+            any_family: self.is_mixed,
             // Our own routes are not for what is protected already.
             output_mark: Some(Mark { value: MARK, mask: u32::MAX }),
             offload: self.offload(false),
@@ -485,6 +493,7 @@ impl KernelSa {
             lifetime: Lifetime::NONE,
             replay: Replay::default(),
             selector: None,
+            any_family: false,
             clear_dscp: sa.dscp == DscpPolicy::Set(Dscp::default()),
             clear_ecn: sa.ecn == EcnPolicy::Compatibility,
             clear_df: sa.df == DfPolicy::Clear,
