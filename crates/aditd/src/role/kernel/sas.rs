@@ -57,7 +57,7 @@ struct KernelSa {
     /// With its keys: a peer that moves makes the states anew.
     sa: Box<ChildSa>,
     /// AH around its ESP.
-    outer: Option<Box<KernelSa>>,
+    outer: Option<Box<Self>>,
     /// It is around packets of the other family, too: policies of that one ask for it.
     is_mixed: bool,
     place: Place,
