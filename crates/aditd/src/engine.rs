@@ -4,18 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use adit_crypto::Cipher;
+use adit_crypto::{Authentication, Protection};
 use adit_db::{
     ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec,
-    IcmpRules, InterfaceName, Mode, MtuPolicy, OperatorPolicy, PolicyId, ProposalSpec, SpdEntry,
-    Tfc,
+    HwOffload, IcmpRules, InterfaceName, Mode, MtuPolicy, OperatorPolicy, PolicyId, ProposalSpec,
+    SpdEntry, Tfc, TsSpec,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
 use adit_sys::SysError;
 use adit_sys::netlink::{Family, Netlink};
 use adit_sys::xfrm::{Missing, Xfrm, probe};
-use adit_wire::iana::ProtocolId;
+use adit_wire::iana::{IntegrityId, ProtocolId, TransformType};
 use adit_wire::ikev2::TrafficSelector;
 use tracing::info;
 
@@ -34,8 +34,10 @@ pub(crate) enum Unfit {
     Icmp,
     /// The tunnel has rules for the path MTU.
     PathMtu,
-    /// The tunnel may be one of AH.
+    /// The tunnel may be one of AH alone.
     Ah,
+    /// The tunnel is a bundle of AH and ESP, and asks for what the kernel does not do with two SAs.
+    Bundle(&'static str),
     /// The tunnel has an SA for each class of traffic.
     Classes,
     /// The tunnel has SAs for CPUs.
@@ -70,7 +72,8 @@ impl fmt::Display for Unfit {
                 "the kernel finds the path MTU by itself (`path_mtu`, `path_mtu_age`, `fragment`, \
                  `mss_clamp`, `path_probe`)",
             ),
-            Self::Ah => f.write_str("AH is done in user space alone"),
+            Self::Ah => f.write_str("AH without ESP is done in user space alone"),
+            Self::Bundle(with) => write!(f, "the kernel has no AH around ESP with {with}"),
             Self::Cpus => f.write_str("the kernel is not asked which CPU sends (`cpus`)"),
             Self::Classes => f.write_str("the kernel has one SA for all classes of traffic"),
             Self::Tfc => f.write_str("the kernel makes no padding and no dummies (TFC)"),
@@ -100,6 +103,7 @@ impl Unfit {
             | Self::Icmp
             | Self::PathMtu
             | Self::Ah
+            | Self::Bundle(_)
             | Self::Classes
             | Self::Cpus
             | Self::Tfc
@@ -116,7 +120,7 @@ impl Unfit {
 #[derive(Default)]
 pub(crate) struct EngineChooser {
     xfrm: Option<Result<Xfrm, String>>,
-    answers: BTreeMap<(Family, Cipher), Result<(), String>>,
+    answers: BTreeMap<(Family, Protection), Result<(), String>>,
     /// Connections that others go through.
     outer: BTreeSet<ConnectionName>,
 }
@@ -163,12 +167,13 @@ impl EngineChooser {
         }
         for child in &connection.children {
             could_do(child)?;
+            could_do_families(connection, child)?;
             if let Some(policy) = policies.iter().find(|one| overlaps(one, connection, child)) {
                 return Err(Unfit::Policy(policy.name.clone()));
             }
             for family in families(connection) {
-                for cipher in ciphers(child) {
-                    self.ask(family, cipher).map_err(Unfit::Missing)?;
+                for suite in suites(child) {
+                    self.ask(family, suite).map_err(Unfit::Missing)?;
                 }
             }
             if let Some(interface) = &child.kernel.steering.interface {
@@ -178,16 +183,16 @@ impl EngineChooser {
         Ok(())
     }
 
-    fn ask(&mut self, family: Family, cipher: Cipher) -> Result<(), String> {
-        if let Some(answer) = self.answers.get(&(family, cipher)) {
+    fn ask(&mut self, family: Family, suite: Protection) -> Result<(), String> {
+        if let Some(answer) = self.answers.get(&(family, suite)) {
             return answer.clone();
         }
         let words = |missing: Missing| missing.to_string();
         let answer = match self.xfrm.get_or_insert_with(|| Xfrm::open().map_err(words)) {
-            Ok(xfrm) => probe(xfrm, cipher, family).map_err(words),
+            Ok(xfrm) => probe(xfrm, suite, family).map_err(words),
             Err(missing) => Err(missing.clone()),
         };
-        self.answers.insert((family, cipher), answer.clone());
+        self.answers.insert((family, suite), answer.clone());
         answer
     }
 }
@@ -254,8 +259,33 @@ fn could_do(child: &ChildConfig) -> Result<(), Unfit> {
         return Err(Unfit::Pfp);
     }
     let is_ah = |proposal: &ProposalSpec| proposal.protocol() == ProtocolId::AH;
-    let has_ah = !child.outer_ah.is_empty() || child.proposals.iter().any(is_ah);
-    if has_ah { Err(Unfit::Ah) } else { Ok(()) }
+    if child.proposals.iter().any(is_ah) {
+        return Err(Unfit::Ah);
+    }
+    if child.outer_ah.is_empty() { Ok(()) } else { could_do_bundle(child) }
+}
+
+/// What the kernel does not do with AH around ESP. A device has ESP as the last of all, and an XFRM interface
+/// takes a packet that has come out of AH for one that is meant for itself.
+fn could_do_bundle(child: &ChildConfig) -> Result<(), Unfit> {
+    if child.kernel.offload != HwOffload::Off {
+        return Err(Unfit::Bundle("`offload`"));
+    }
+    match child.kernel.steering.interface {
+        Some(_) => Err(Unfit::Bundle("`interface`")),
+        None => Ok(()),
+    }
+}
+
+/// What has AH around IPv6 in ESP over IPv4 renews its keys in user space alone.
+fn could_do_families(connection: &Connection, child: &ChildConfig) -> Result<(), Unfit> {
+    let inside = child.local_ts.iter().chain(&child.remote_ts).filter_map(TsSpec::selector);
+    let has_v6 = inside.into_iter().any(|ts| ts.start.is_ipv6());
+    let is_bundle = !child.outer_ah.is_empty() && child.mode == Mode::Tunnel;
+    if is_bundle && has_v6 && families(connection).contains(&Family::V4) {
+        return Err(Unfit::Bundle("IPv6 in IPv4"));
+    }
+    Ok(())
 }
 
 /// Whether a policy beside the tunnels decides about some of a child's packets. What the child's
@@ -288,19 +318,20 @@ fn families(connection: &Connection) -> Vec<Family> {
     if families.is_empty() { Family::BOTH.to_vec() } else { families }
 }
 
-/// Every suite that may be negotiated.
-fn ciphers(child: &ChildConfig) -> Vec<Cipher> {
-    let mut ciphers: Vec<Cipher> = child.proposals.iter().flat_map(ProposalSpec::ciphers).collect();
-    ciphers.sort();
-    ciphers.dedup();
-    ciphers
+/// Every suite that may be negotiated, those of AH around ESP among them.
+fn suites(child: &ChildConfig) -> Vec<Protection> {
+    let ciphers = child.proposals.iter().flat_map(ProposalSpec::ciphers).map(Protection::Esp);
+    let macs = child.outer_ah.iter().flat_map(|spec| spec.of_kind(TransformType::INTEG));
+    let known = macs.filter_map(|one| Authentication::from_id(IntegrityId(one.id)));
+    let mut suites: Vec<Protection> = ciphers.chain(known.map(Protection::Ah)).collect();
+    suites.sort();
+    suites.dedup();
+    suites
 }
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{
-        Action, DscpClass, DscpSet, FragmentPolicy, IcmpPassage, MssClamp, PathMtuRule, TsSpec,
-    };
+    use adit_db::{Action, DscpClass, DscpSet, FragmentPolicy, IcmpPassage, MssClamp, PathMtuRule};
 
     use super::*;
 
@@ -362,15 +393,40 @@ mod tests {
             "the kernel has no rules for ICMP (`icmp`, `icmp_errors`, `icmp_carry`)"
         );
         let ah = |child: &mut ChildConfig| child.proposals = ProposalSpec::ah_default();
-        assert_eq!(unfit(ah, &[]), "AH is done in user space alone");
-        let around = |child: &mut ChildConfig| child.outer_ah = ProposalSpec::ah_default();
-        assert_eq!(unfit(around, &[]), "AH is done in user space alone");
+        assert_eq!(unfit(ah, &[]), "AH without ESP is done in user space alone");
+        let routed = |child: &mut ChildConfig| {
+            child.outer_ah = ProposalSpec::ah_default();
+            child.kernel.steering.interface = "vpn1".parse().ok();
+        };
+        let words = "the kernel has no AH around ESP with `interface`";
+        assert_eq!(unfit(routed, &[]), words);
+        let mixed = |child: &mut ChildConfig| {
+            child.outer_ah = ProposalSpec::ah_default();
+            child.remote_ts = vec!["fd02::/64".parse().unwrap()];
+        };
+        assert_eq!(unfit(mixed, &[]), "the kernel has no AH around ESP with IPv6 in IPv4");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;
         assert_eq!(unfit(ipcomp, &[]), "compression (IPComp) is done in user space alone");
         let pfp = |child: &mut ChildConfig| child.pfp.remote = true;
         assert_eq!(unfit(pfp, &[]), "the kernel's policies take no selectors from packets (PFP)");
+    }
+
+    /// CHECKLIST U16: whatever kernel this is, it is asked about AH as well as ESP; and a tunnel that wants a device to do
+    /// the work is refused, as what asks for the kernel alone has no use for user space.
+    #[test]
+    fn bundles_ask_for_both_protocols() {
+        let mut bundle = connection(Engine::Auto);
+        let child = &mut bundle.children[0];
+        child.outer_ah = ProposalSpec::ah_list("sha256,sha1").unwrap();
+        let asked = suites(child);
+        let of_ah = asked.iter().filter(|one| matches!(one, Protection::Ah(_))).count();
+        assert_eq!((of_ah, asked.len() > 2), (2, true));
+        child.kernel.offload = HwOffload::Crypto;
+        let refused = EngineChooser::default().choose(&bundle, &[]).unwrap_err();
+        let words = "the kernel has no AH around ESP with `offload`";
+        assert_eq!(refused.to_string(), words);
     }
 
     /// What an operator says about the path MTU is obeyed: `auto` is user space whichever key it is.
@@ -447,6 +503,6 @@ mod tests {
     fn every_suite_of_every_proposal_counts() {
         let mut child = ChildConfig::new("net".parse().unwrap());
         child.proposals = ProposalSpec::esp_list("aes128-aes256-sha256-sha1,aes128gcm16").unwrap();
-        assert_eq!(ciphers(&child).len(), 5);
+        assert_eq!(suites(&child).len(), 5);
     }
 }

@@ -54,6 +54,17 @@ impl RawAhSocket {
         Ok(Self { socket, family })
     }
 
+    /// Another handle of the same socket.
+    ///
+    /// # Errors
+    ///
+    /// [`SysError::Io`].
+    pub fn try_clone(&self) -> Result<Self, SysError> {
+        let socket =
+            self.socket.try_clone().map_err(|error| SysError::of("duplicate socket", error))?;
+        Ok(Self { socket, family: self.family })
+    }
+
     /// The family of the packets that it receives.
     pub fn family(&self) -> Family {
         self.family

@@ -77,6 +77,24 @@ pub fn keep_part(
         .map_err(|error| SysError::of("filter the ESP socket", error))
 }
 
+/// Keeps from a raw AH socket what the kernel has the SA of: it gets a copy of every packet.
+///
+/// # Errors
+///
+/// [`SysError::Io`].
+pub fn keep_from_kernel_ah(socket: BorrowedFd<'_>, family: Family) -> Result<(), SysError> {
+    let mut program = match family {
+        Family::V4 => vec![statement(LDX_B_MSH, 0), statement(LD_W_IND, AH_SPI_AT)],
+        Family::V6 => vec![statement(LD_W_ABS, AH_SPI_AT)],
+    };
+    program.extend([jump(JSET, KERNEL_SPI, 0, 1), statement(RET, 0), statement(RET, u32::MAX)]);
+    attach(socket, libc::SO_ATTACH_FILTER, &mut program)
+        .map_err(|error| SysError::of("filter the AH socket", error))
+}
+
+/// Where the SPI is in AH (RFC 4302 §2.4).
+const AH_SPI_AT: u32 = 4;
+
 fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }

@@ -5,10 +5,13 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 
+use adit_db::KERNEL_SPI;
 use adit_sys::netlink::Family;
 use adit_sys::raw::{BypassSocket, RawEspSocket};
 use adit_sys::raw_ah::{AH_HEADROOM, RawAhSocket};
+use adit_sys::steering::keep_from_kernel_ah;
 use adit_sys::udp::SocketOptions;
 use adit_sys::{BATCH_MAX, BatchIo};
 use common::{HEADROOM, Pair, address, namespaces_allowed, packets, receive, wait};
@@ -146,6 +149,43 @@ fn ah_packets_come_out_whole() {
         let (local, remote) = (got[0].meta.local.ip(), got[0].meta.remote.ip());
         let second = if family == Family::V4 { "192.0.2.2" } else { "2001:db8::2" };
         assert_eq!((local, remote == local), (address(second), false));
+    }
+}
+
+/// The kernel's IPsec leaves copies of what it opens to raw sockets.
+#[test]
+fn an_ah_socket_does_not_see_the_kernels_packets() {
+    let pair = Pair::new();
+    let bypass = pair.left.run(|| BypassSocket::open(&SocketOptions::default()).unwrap()).unwrap();
+    for family in Family::BOTH {
+        let open = || RawAhSocket::open(family, &SocketOptions::default()).unwrap();
+        let right = pair.right.run(open).unwrap();
+        keep_from_kernel_ah(right.as_fd(), family).unwrap();
+        let ah = |spi: u32| {
+            let spi = spi.to_be_bytes();
+            [&[17, 4, 0, 0][..], &spi, &[0, 0, 0, 9], &[7; 12], &[42]].concat()
+        };
+        let whole = |ah: &[u8]| {
+            let len = u8::try_from(ah.len()).unwrap();
+            let v6 = ["2001:db8::1", "2001:db8::2"]
+                .map(|end| end.parse::<std::net::Ipv6Addr>().unwrap().octets());
+            match family {
+                Family::V4 => {
+                    let header = [0x45, 0, 0, 20 + len, 0, 7, 0, 0, 63, 51, 0, 0];
+                    [&header[..], &[192, 0, 2, 1, 192, 0, 2, 2], ah].concat()
+                }
+                Family::V6 => [&[0x60, 0, 0, 0, 0, len, 51, 64][..], &v6.concat(), ah].concat(),
+            }
+        };
+        let mut sent = packets(3, 200);
+        for (packet, spi) in sent.iter_mut().zip([KERNEL_SPI | 300, 300, KERNEL_SPI | 301]) {
+            assert!(packet.fill(&whole(&ah(spi))));
+        }
+        assert_eq!(bypass.send_batch(&mut BatchIo::new(HEADROOM), &sent).sent, 3);
+        assert!(wait(&right));
+        let mut got = packets(3, 2_000);
+        assert_eq!(right.recv_batch(&mut BatchIo::new(AH_HEADROOM), &mut got).unwrap(), 1);
+        assert!(got[0].data().ends_with(&ah(300)));
     }
 }
 

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use adit_crypto::Cipher;
-use adit_db::{InboundThreads, KERNEL_SPI, Mode};
+use adit_db::{InboundThreads, KERNEL_SPI};
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
 use adit_sys::steering::{Part, keep_part};
@@ -52,7 +52,7 @@ fn policy(direction: Direction, reqid: u32) -> Policy {
         Direction::Out => selector("192.0.2.1/32", "192.0.2.2/32"),
         Direction::In | Direction::Forward => selector("192.0.2.2/32", "192.0.2.1/32"),
     };
-    let template = Template { ends: None, reqid, mode: Mode::Transport };
+    let template = Template { reqid, ..Template::ANY };
     let id = PolicyKey { direction, selector, mark: None, if_id: None };
     Policy { id, priority: 77, action: Action::Protect(template), offload: None }
 }

@@ -4,6 +4,7 @@
 //! What counts is what the guest's kernel says: SAs of the mode that was meant, through which the
 //! pings went, and nothing left when the tunnel is down.
 
+mod bundle;
 mod by_hand;
 mod steered;
 
@@ -33,9 +34,12 @@ struct Shape {
     outside_v6: bool,
     inside_v6: bool,
     udp: bool,
+    /// By IKEv1, with AH around ESP.
+    bundle: bool,
 }
 
-const TUNNEL: Shape = Shape { transport: false, outside_v6: false, inside_v6: false, udp: false };
+const TUNNEL: Shape =
+    Shape { transport: false, outside_v6: false, inside_v6: false, udp: false, bundle: false };
 const TRANSPORT: Shape = Shape { transport: true, ..TUNNEL };
 
 /// One case.
@@ -55,6 +59,11 @@ const fn theirs(name: &'static str, claim: &'static str, shape: Shape) -> Case {
     Case { name, claim, peer: Make::StrongSwan, shape, run: everything }
 }
 
+const fn bundled(name: &'static str, claim: &'static str, shape: Shape) -> Case {
+    let shape = Shape { bundle: true, ..shape };
+    Case { name, claim, peer: Make::Adit, shape, run: bundle::run }
+}
+
 const fn special(
     name: &'static str,
     claim: &'static str,
@@ -65,7 +74,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 22] = [
+const CASES: [Case; 25] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -84,6 +93,14 @@ const CASES: [Case; 22] = [
         "transport mode in UDP over IPv6",
         Shape { udp: true, outside_v6: true, ..TRANSPORT },
     ),
+    // CHECKLIST S10, U16.
+    bundled("bundle-4", "AH around an ESP tunnel, by IKEv1", TUNNEL),
+    bundled(
+        "bundle-4-in-6",
+        "AH around IPv4 in ESP over IPv6",
+        Shape { outside_v6: true, ..TUNNEL },
+    ),
+    bundled("bundle-transport", "AH around ESP between two hosts", TRANSPORT),
     theirs("strongswan-4", "tunnel, ESP in UDP, strongSwan", Shape { udp: true, ..TUNNEL }),
     theirs(
         "strongswan-6",
@@ -265,11 +282,16 @@ impl<'a> Bench<'a> {
 
     /// One SA for each direction, as meant, and every echo and every answer went through it.
     fn judge(&self, states: &[State]) -> anyhow::Result<()> {
-        anyhow::ensure!(states.len() == 2, "the kernel has {} SAs", states.len());
+        let count = if self.shape.bundle { 4 } else { 2 };
+        anyhow::ensure!(states.len() == count, "the kernel has {} SAs", states.len());
         let mode = if self.shape.transport { "mode transport" } else { "mode tunnel" };
-        for State { text, packets, .. } in states {
+        for state in states {
+            let State { text, packets, .. } = state;
             let in_udp = text.contains("encap type espinudp");
-            let is_meant = text.contains(mode) && in_udp == self.shape.udp;
+            let is_meant = match self.shape.bundle {
+                true => bundle::is_meant(self.shape, state),
+                false => text.contains(mode) && in_udp == self.shape.udp,
+            };
             anyhow::ensure!(is_meant && *packets >= 2 * u64::from(PINGS), "not as meant: {text}");
         }
         Ok(())
@@ -533,6 +555,13 @@ const VICI: &str = "/run/vici";
 
 fn tunnel_file(side: &Side, peer: &Side, shape: Shape, keep: &str, more: &str) -> String {
     let plan = Plan::default();
+    let encap = if shape.udp { "udp" } else { "esp" };
+    let protection = match shape.bundle {
+        true => bundle::LINES.to_owned(),
+        false => {
+            format!("encap = \"{encap}\"\nike = \"{}\"\nesp = \"{}\"\n", plan.ike, plan.esp)
+        }
+    };
     let networks = if shape.transport {
         "mode = \"transport\"\n".to_owned()
     } else {
@@ -541,15 +570,11 @@ fn tunnel_file(side: &Side, peer: &Side, shape: Shape, keep: &str, more: &str) -
     };
     format!(
         "peer = \"{}\"\naddress = \"{}\"\nid = \"{}\"\npeer_id = \"{}\"\n{networks}\
-         secret = \"file:{CONNECTION}.psk\"\nkeep = \"{keep}\"\nencap = \"{}\"\n\
-         ike = \"{}\"\nesp = \"{}\"\n{more}",
+         secret = \"file:{CONNECTION}.psk\"\nkeep = \"{keep}\"\n{protection}{more}",
         peer.outside(shape.outside_v6),
         side.outside(shape.outside_v6),
         side.identity(),
         peer.identity(),
-        if shape.udp { "udp" } else { "esp" },
-        plan.ike,
-        plan.esp,
     )
 }
 

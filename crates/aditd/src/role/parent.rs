@@ -342,7 +342,7 @@ impl Parent {
         let sockets = ike_sockets(resources.ike_socket, nat, &links.tcp)?;
         let fast_esp = FastEsp::open(args, &raw).map_err(std::io::Error::other)?;
         let unconnected = connected::refusal(args, &nat_sockets);
-        let kernel = kernel_role(nat, &raw, fast_esp.has_rings(), &links)?;
+        let kernel = kernel_role(nat, &raw, &resources.ah, fast_esp.has_rings(), &links)?;
         let packet_threads = PacketThreads {
             tun: resources.tun,
             nat_sockets,
@@ -705,6 +705,7 @@ fn tcp_role(listeners: Vec<TcpListener>, links: &Links) -> TcpRole {
 fn kernel_role(
     nat: &DualUdpSocket,
     raw: &[Vec<RawEspSocket>],
+    ah: &[RawAhSocket],
     has_ring: bool,
     links: &Links,
 ) -> std::io::Result<KernelRole> {
@@ -715,8 +716,10 @@ fn kernel_role(
     }
     // The filter of a socket beside a ring knows the kernel's SPIs, and must stay.
     all.retain(|(_, socket)| !(has_ring && socket.family() == Family::V4));
+    let ah = ah.iter().map(RawAhSocket::try_clone).collect::<Result<_, _>>();
+    let ah = ah.map_err(std::io::Error::other)?;
     let threads = InboundThreads::new(u32::try_from(raw.len()).unwrap_or(1));
-    Ok(KernelRole { nat, raw: all, threads, links: links.clone() })
+    Ok(KernelRole { nat, raw: all, ah, threads, links: links.clone() })
 }
 
 fn open_key_log(args: &Args) -> std::io::Result<Option<KeyLog>> {

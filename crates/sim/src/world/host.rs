@@ -17,8 +17,10 @@ use adit_ike::{
 use adit_wire::ikev2::IkeSpi;
 
 use super::clock::Clock;
-use super::net::Letter;
+use super::net::{EspLetter, Letter};
 use super::schedule::Place;
+#[cfg(test)]
+pub(super) use packets::Around;
 pub(super) use packets::{Came, Installed, Left, PacketEngine};
 
 /// Whether a host does anything.
@@ -36,7 +38,7 @@ pub(super) enum Power {
 pub(super) enum Sight {
     /// A child SA was installed.
     Child(Installed),
-    /// A child SA is gone from the engine.
+    /// An SA with this inbound SPI is gone from the engine.
     ChildGone(adit_wire::esp::Spi),
     /// An IKE SA is established, with the digest of its keys.
     IkeSa { spis: (IkeSpi, IkeSpi), keys: Digest },
@@ -118,7 +120,7 @@ impl Host {
 
     /// Starts without state.
     pub(super) fn restart(&mut self) {
-        let gone = self.engine.all().map(|sa| Sight::ChildGone(sa.spi_in));
+        let gone = self.engine.all().flat_map(Installed::spis_in).map(Sight::ChildGone);
         self.sights.extend(gone);
         self.endpoint = Endpoint::new(self.config.clone());
         self.engine = PacketEngine::new(&self.connections, self.now);
@@ -202,8 +204,8 @@ impl Host {
     }
 
     /// Takes an ESP packet and says what came in by it.
-    pub(super) fn handle_esp(&mut self, path: Path, octets: &[u8], udp: bool) -> Came {
-        let came = self.engine.open(path, octets, udp, self.now);
+    pub(super) fn handle_esp(&mut self, path: Path, letter: &EspLetter) -> Came {
+        let came = self.engine.open(path, letter, self.now);
         self.drain();
         came
     }
@@ -309,7 +311,7 @@ impl Host {
             Output::Transmit { path, octets } => self.outbox.push((path, Letter::Ike(octets))),
             Output::Keepalive(path) => self.outbox.push((path, Letter::Keepalive)),
             Output::InstallChild { sa, outbound } => {
-                let installed = self.engine.install(&sa, outbound, &self.connections, self.now);
+                let installed = self.engine.install(*sa, outbound, &self.connections, self.now);
                 self.sights.extend(installed.map(Sight::Child));
             }
             Output::ActivateOutbound(id) => self.engine.activate(id, self.now),

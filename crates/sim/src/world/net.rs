@@ -89,8 +89,28 @@ pub(super) struct EspLetter {
     pub(super) octets: Vec<u8>,
     /// Whether it travels in UDP.
     pub(super) udp: bool,
+    /// Whether AH is around it, behind the IPv4 header that AH covers: the octets begin with that.
+    pub(super) in_ah: bool,
     /// Whether both ends had an SA for what is in it when it was sent, so that it must come in.
     pub(super) must_arrive: bool,
+}
+
+/// An IPv4 header of the packet engine.
+const IPV4_HEADER_OCTETS: usize = 20;
+
+impl EspLetter {
+    /// From the header of AH on, if AH is around it.
+    pub(super) fn ah(&self) -> Option<&[u8]> {
+        self.in_ah.then(|| self.octets.get(IPV4_HEADER_OCTETS..).unwrap_or_default())
+    }
+
+    /// From the header of ESP on.
+    pub(super) fn esp(&self) -> &[u8] {
+        let Some(ah) = self.ah() else { return &self.octets };
+        // RFC 4302 §2.2: the length of AH in words of four octets, less two.
+        let words = ah.get(1).map_or(0, |len| usize::from(*len) + 2);
+        ah.get(words * 4..).unwrap_or_default()
+    }
 }
 
 /// A datagram on its way.

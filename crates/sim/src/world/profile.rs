@@ -23,12 +23,22 @@ pub enum WorldProfile {
     Hybrid,
     /// Most tunnels are of IKEv1, and some of all of it happens.
     Ikev1,
+    /// The same, and many children are bundles of AH and ESP.
+    Bundle,
 }
 
 impl WorldProfile {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Rekey, Self::Roam, Self::Crash, Self::Dos, Self::Chaos, Self::Hybrid, Self::Ikev1];
+    pub const ALL: [Self; 8] = [
+        Self::Rekey,
+        Self::Roam,
+        Self::Crash,
+        Self::Dos,
+        Self::Chaos,
+        Self::Hybrid,
+        Self::Ikev1,
+        Self::Bundle,
+    ];
 
     /// Its word on a command line.
     pub fn word(self) -> &'static str {
@@ -40,6 +50,7 @@ impl WorldProfile {
             Self::Chaos => "chaos",
             Self::Hybrid => "hybrid",
             Self::Ikev1 => "ikev1",
+            Self::Bundle => "bundle",
         }
     }
 
@@ -52,6 +63,7 @@ impl WorldProfile {
             Self::Chaos => CHAOS,
             Self::Hybrid => HYBRID,
             Self::Ikev1 => IKEV1,
+            Self::Bundle => BUNDLE,
         }
     }
 }
@@ -113,6 +125,8 @@ pub(super) struct Rates {
     pub(super) short_lives_percent: u64,
     /// Tunnels of IKEv1, in percent.
     pub(super) ikev1_percent: u64,
+    /// Of those tunnels, and where no NAT is, the ones whose children are bundles of AH and ESP, in percent.
+    pub(super) bundle_percent: u64,
     /// Whether tunnels have extras: several key exchanges, authentication that is repeated.
     pub(super) has_extras: bool,
     /// How bad links may be all the time.
@@ -138,6 +152,7 @@ const NOTHING: Rates = Rates {
     nat_percent: 15,
     short_lives_percent: 30,
     ikev1_percent: 0,
+    bundle_percent: 0,
     has_extras: false,
     background: Weather {
         loss_percent: 10,
@@ -221,6 +236,9 @@ const IKEV1: Rates = Rates {
     ikev1_percent: 80,
     ..NOTHING
 };
+
+// AH passes no NAT.
+const BUNDLE: Rates = Rates { ikev1_percent: 90, bundle_percent: 80, nat_percent: 10, ..IKEV1 };
 
 #[cfg(test)]
 mod tests {

@@ -55,9 +55,16 @@ pub(super) struct Tunnel {
     /// Which of the two wants it up.
     pub(super) keeps: [bool; 2],
     pub(super) version: IkeVersion,
+    /// Whether its children are bundles of AH and ESP (RFC 2401 §4.3).
+    pub(super) bundles: bool,
 }
 
 impl Tunnel {
+    /// One that nobody wants up yet.
+    fn between(one: usize, other: usize) -> Self {
+        Self { ends: [one, other], keeps: [false, false], version: IkeVersion::V2, bundles: false }
+    }
+
     /// The host at the other end.
     pub(super) fn peer_of(&self, host: usize) -> usize {
         let [one, other] = self.ends;
@@ -80,6 +87,9 @@ impl Scenario {
         let mut tunnels = draw_tunnels(rng, &hosts);
         if rates.ikev1_percent > 0 {
             draw_versions(rng, &hosts, rates.ikev1_percent, &mut tunnels);
+        }
+        if rates.bundle_percent > 0 {
+            draw_bundles(rng, &hosts, rates.bundle_percent, &mut tunnels);
         }
         Self {
             hosts,
@@ -169,6 +179,9 @@ impl Scenario {
             (true, _) => "aes128gcm16-x25519",
             (false, _) => "aes128gcm16",
         });
+        if plan.bundles {
+            child.outer_ah = ProposalSpec::ah_list("sha256").expect("a legal proposal");
+        }
         child.turbo = self.turbo;
         if self.short_lives {
             child.lifetime.seconds = LimitSpec { soft: 50, hard: 120, rand: 20 };
@@ -222,13 +235,17 @@ impl fmt::Display for Scenario {
             write!(f, "{}{nat}{roams}, ", host_name(host))?;
         }
         for (number, tunnel) in self.tunnels.iter().enumerate() {
-            let Tunnel { ends: [one, other], keeps, version } = tunnel;
+            let Tunnel { ends: [one, other], keeps, version, bundles } = tunnel;
             let arrow = match keeps {
                 [true, true] => "<>",
                 [true, false] => "->",
                 _ => "<-",
             };
-            let ike = if *version == IkeVersion::V1 { " of IKEv1" } else { "" };
+            let ike = match (version, bundles) {
+                (_, true) => " of IKEv1 with AH around ESP",
+                (IkeVersion::V1, false) => " of IKEv1",
+                _ => "",
+            };
             let (name, one, other) = (tunnel_name(number), host_name(*one), host_name(*other));
             write!(f, "{name} {one}{arrow}{other}{ike}, ")?;
         }
@@ -263,7 +280,7 @@ fn draw_tunnels(rng: &mut SeededRng, hosts: &[HostPlan]) -> Vec<Tunnel> {
             1 if !plan.nat && !plan.roams => [true, true],
             _ => [false, true],
         };
-        tunnels.push(Tunnel { ends: [0, host], keeps, version: IkeVersion::V2 });
+        tunnels.push(Tunnel { keeps, ..Tunnel::between(0, host) });
     }
     if let [_, one, two, ..] = hosts
         && !two.nat
@@ -271,7 +288,7 @@ fn draw_tunnels(rng: &mut SeededRng, hosts: &[HostPlan]) -> Vec<Tunnel> {
         && rng.percent(30)
     {
         let both = !one.nat && !one.roams && rng.percent(50);
-        tunnels.push(Tunnel { ends: [1, 2], keeps: [true, both], version: IkeVersion::V2 });
+        tunnels.push(Tunnel { keeps: [true, both], ..Tunnel::between(1, 2) });
     }
     tunnels
 }
@@ -290,6 +307,14 @@ fn draw_versions(rng: &mut SeededRng, hosts: &[HostPlan], percent: u64, tunnels:
             tunnel.version = IkeVersion::V1;
             strangers.extend(hears);
         }
+    }
+}
+
+/// Which tunnels of IKEv1 have bundles: AH covers the addresses, so that it passes no NAT.
+fn draw_bundles(rng: &mut SeededRng, hosts: &[HostPlan], percent: u64, tunnels: &mut [Tunnel]) {
+    for tunnel in tunnels.iter_mut().filter(|tunnel| tunnel.version == IkeVersion::V1) {
+        let is_behind_nat = |end: &usize| hosts.get(*end).is_some_and(|plan| plan.nat);
+        tunnel.bundles = rng.percent(percent) && !tunnel.ends.iter().any(is_behind_nat);
     }
 }
 

@@ -271,10 +271,10 @@ impl<'a> World<'a> {
         sent_at: Duration,
         is_odd: bool,
     ) {
-        let came = self.host(to).handle_esp(path, &esp.octets, esp.udp);
+        let came = self.host(to).handle_esp(path, esp);
         if !is_odd {
             let was_down = self.watch.back.get(&to).is_some_and(|back| *back >= sent_at);
-            let spi = esp.octets.first_chunk().map(|spi| u32::from_be_bytes(*spi));
+            let spi = esp.esp().first_chunk().map(|spi| u32::from_be_bytes(*spi));
             let gone = spi.and_then(|spi| self.gone(to, Spi(spi), sent_at));
             let engine = &self.host(to).engine;
             let end = spi.and_then(|spi| engine.end_of(Spi(spi)));
@@ -330,8 +330,12 @@ impl<'a> World<'a> {
             Sight::Child(sa) => {
                 let ends = self.scenario.tunnels.get(sa.tunnel);
                 let peer = ends.map_or(host, |tunnel| tunnel.peer_of(host));
-                let inbound = self.watch.keys.child(host, sa.spi_in, sa.keys_in);
-                inbound.or_else(|| self.watch.keys.child(peer, sa.spi_out, sa.keys_out))
+                let outer = sa.outer.map(|outer| outer.seen());
+                let all = [Some((sa.spi_in, sa.spi_out, sa.keys_in, sa.keys_out)), outer];
+                all.into_iter().flatten().find_map(|(spi_in, spi_out, keys_in, keys_out)| {
+                    let inbound = self.watch.keys.child(host, spi_in, keys_in);
+                    inbound.or_else(|| self.watch.keys.child(peer, spi_out, keys_out))
+                })
             }
             Sight::ChildGone(spi) => {
                 self.watch.keys.forget(host, spi);

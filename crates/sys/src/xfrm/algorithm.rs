@@ -1,6 +1,6 @@
-//! The kernel's names of ESP transforms (`net/xfrm/xfrm_algo.c`), and their keys.
+//! The kernel's names of transforms of ESP and AH (`net/xfrm/xfrm_algo.c`), and their keys.
 
-use adit_crypto::{Cipher, Encryption, Integrity, KeySize};
+use adit_crypto::{Authentication, Cipher, Encryption, Integrity, KeySize, Protection};
 use adit_db::ChildKeys;
 
 use super::octets::{Request, XFRMA_ALG_AEAD, XFRMA_ALG_AUTH_TRUNC, XFRMA_ALG_CRYPT};
@@ -12,10 +12,19 @@ pub(super) enum Names {
     Aead(&'static str, usize),
     /// Encryption and integrity.
     Pair(&'static str, &'static str),
+    /// Integrity of AH.
+    Mac(&'static str),
 }
 
-/// The names; `None` if no kernel has the suite: counter mode of Camellia, implicit IVs.
-pub(super) fn names(cipher: Cipher) -> Option<Names> {
+/// The names; `None` if no kernel has the suite: counter mode of Camellia, implicit IVs, AES-GMAC in AH.
+pub(super) fn names(protection: Protection) -> Option<Names> {
+    let cipher = match protection {
+        Protection::Esp(cipher) => cipher,
+        Protection::Ah(Authentication::Mac(integrity)) => {
+            return Some(Names::Mac(integrity_name(integrity)));
+        }
+        Protection::Ah(Authentication::AesGmac(_)) => return None,
+    };
     Some(match cipher {
         Cipher::AesGcm(_, icv) => Names::Aead("rfc4106(gcm(aes))", icv.octets()),
         Cipher::AesCcm(_, icv) => Names::Aead("rfc4309(ccm(aes))", icv.octets()),
@@ -57,8 +66,17 @@ fn integrity_name(integrity: Integrity) -> &'static str {
 }
 
 /// Appends the attributes of a suite with its keys.
-pub(super) fn write(request: &mut Request, cipher: Cipher, names: Names, keys: &ChildKeys) {
+pub(super) fn write(request: &mut Request, protection: Protection, names: Names, keys: &ChildKeys) {
     let encryption = keys.encryption.as_bytes();
+    let mac = |request: &mut Request, name: &str| {
+        let integrity = keys.integrity.as_bytes();
+        request.attribute(XFRMA_ALG_AUTH_TRUNC, |r| {
+            r.name(name);
+            r.u32(bits(integrity.len()));
+            r.u32(bits(icv_octets(protection)));
+            r.bytes(integrity);
+        });
+    };
     match names {
         Names::Aead(name, icv_octets) => request.attribute(XFRMA_ALG_AEAD, |r| {
             r.name(name);
@@ -72,14 +90,16 @@ pub(super) fn write(request: &mut Request, cipher: Cipher, names: Names, keys: &
                 r.u32(bits(encryption.len()));
                 r.bytes(encryption);
             });
-            let integrity = keys.integrity.as_bytes();
-            request.attribute(XFRMA_ALG_AUTH_TRUNC, |r| {
-                r.name(integrity_name);
-                r.u32(bits(integrity.len()));
-                r.u32(bits(cipher.icv_len()));
-                r.bytes(integrity);
-            });
+            mac(request, integrity_name);
         }
+        Names::Mac(name) => mac(request, name),
+    }
+}
+
+fn icv_octets(protection: Protection) -> usize {
+    match protection {
+        Protection::Esp(cipher) => cipher.icv_len(),
+        Protection::Ah(authentication) => authentication.tag_len(),
     }
 }
 
@@ -92,13 +112,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_but_camellia_in_counter_mode_have_a_name() {
+    fn all_but_those_of_no_kernel_have_a_name() {
         for cipher in Cipher::ALL {
             let nameless = matches!(
                 cipher,
                 Cipher::Paired(Encryption::CamelliaCtr(_), _) | Cipher::ImplicitIv(_)
             );
-            assert_eq!(names(cipher).is_none(), nameless, "{cipher}");
+            assert_eq!(names(cipher.into()).is_none(), nameless, "{cipher}");
+        }
+        for authentication in Authentication::ALL {
+            let nameless = matches!(authentication, Authentication::AesGmac(_));
+            assert_eq!(names(authentication.into()).is_none(), nameless, "{authentication}");
         }
     }
 }

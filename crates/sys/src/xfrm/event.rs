@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use adit_wire::esp::Spi;
+use adit_wire::iana::IpProtocol;
 use adit_wire::ip::FlowKey;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress, protocols::NETLINK_XFRM};
 
 use super::octets::{ACQUIRE, EXPIRE, MAPPING, View, XFRMA_TMPL};
 use super::policy::reqid_of_template;
 use super::selector::Selector;
-use super::state::{INFO_OCTETS, StateInfo, body};
+use super::state::{INFO_OCTETS, StateId, StateInfo, body};
 use super::{BUFFER_OCTETS, Missing, messages};
 use crate::error::SysError;
 
@@ -29,6 +30,8 @@ pub enum Event {
     Expire {
         /// Its outer destination.
         destination: IpAddr,
+        /// ESP or AH.
+        protocol: IpProtocol,
         /// Its SPI.
         spi: Spi,
         /// The hard limit: the kernel has deleted the SA.
@@ -52,7 +55,8 @@ pub(super) fn read_event(kind: u16, view: View<'_>) -> Option<Event> {
         EXPIRE => {
             let StateInfo { id, .. } = StateInfo::read_info(view)?;
             let hard = view.u8(INFO_OCTETS)? != 0;
-            Some(Event::Expire { destination: id.destination, spi: id.spi, hard })
+            let StateId { destination, protocol, spi, .. } = id;
+            Some(Event::Expire { destination, protocol, spi, hard })
         }
         MAPPING => {
             let address = view.address(44, view.u16(20)?)?;

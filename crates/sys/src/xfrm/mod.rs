@@ -124,7 +124,7 @@ impl Xfrm {
     ///
     /// # Errors
     ///
-    /// EEXIST: its SPI is taken; ENOSYS: no such suite; EPROTONOSUPPORT: no ESP; EPERM.
+    /// EEXIST: its SPI is taken; ENOSYS: no such suite; EPROTONOSUPPORT: no ESP, no AH; EPERM.
     pub fn add_state(&mut self, state: &State<'_>) -> Result<(), Refusal> {
         self.change(state.add()?)
     }
@@ -151,7 +151,7 @@ impl Xfrm {
         }
     }
 
-    /// All ESP SAs of the namespace, whoever made them.
+    /// All SAs of ESP and AH in the namespace, whoever made them.
     ///
     /// # Errors
     ///

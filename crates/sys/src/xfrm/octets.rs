@@ -213,8 +213,10 @@ const REQUEST_OCTETS_MAX: usize = 16 * 1024;
 const NAME_OCTETS: usize = 64;
 pub(super) const AF_INET: u16 = 2;
 pub(super) const AF_INET6: u16 = 10;
-/// ESP, the one protocol here (RFC 4303).
+/// ESP (RFC 4303).
 pub(super) const IPPROTO_ESP: u8 = 50;
+/// AH (RFC 4302).
+pub(super) const IPPROTO_AH: u8 = 51;
 
 // Types of messages.
 pub(super) const NEWSA: u16 = 0x10;

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use adit_db::{Lifetime, Mark, Mode};
+use adit_wire::esp::Spi;
+use adit_wire::iana::IpProtocol;
 
 use super::octets::{
     DELPOLICY, GETPOLICY, IPPROTO_ESP, MIGRATE, Request, UPDPOLICY, View, XFRMA_IF_ID, XFRMA_MARK,
@@ -55,6 +57,13 @@ pub enum Direction {
 pub enum Action {
     /// It must come or go through an SA of this kind.
     Protect(Template),
+    /// It must come or go through two of them, one around the other (RFC 2401 §4.3).
+    Bundle {
+        /// What is next to the packet.
+        inner: Template,
+        /// What is around that.
+        outer: Template,
+    },
     /// It passes in clear.
     Allow,
     /// It is dropped.
@@ -64,8 +73,12 @@ pub enum Action {
 /// `struct xfrm_user_tmpl`: which SAs serve a policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Template {
-    /// Outer addresses of tunnel mode; `None` fits all.
+    /// Outer addresses of tunnel mode; `None` fits all. Around a tunnel they say no more than the family.
     pub ends: Option<(IpAddr, IpAddr)>,
+    /// ESP or AH.
+    pub protocol: IpProtocol,
+    /// The one SA that serves; `None` fits all.
+    pub spi: Option<Spi>,
     /// The number that SAs and policies have in common.
     pub reqid: u32,
     /// Tunnel or transport mode.
@@ -110,7 +123,12 @@ impl Migration {
             id: PolicyKey { direction: Direction::Out, selector, mark: None, if_id },
             // Before any other.
             priority: 0,
-            action: Action::Protect(Template { ends: Some(self.old), reqid, mode }),
+            action: Action::Protect(Template {
+                ends: Some(self.old),
+                reqid,
+                mode,
+                ..Template::ANY
+            }),
             offload: None,
         }
     }
@@ -150,9 +168,17 @@ impl Policy {
         request.u8(self.id.direction.number());
         request.u8(if self.action == Action::Block { ACTION_BLOCK } else { ACTION_ALLOW });
         request.zeros(2 + 4);
-        if let Action::Protect(template) = self.action {
+        // The kernel seals by the first template first, and takes off the last one's first.
+        let templates = match &self.action {
+            Action::Protect(template) => [Some(template), None],
+            Action::Bundle { inner, outer } => [Some(inner), Some(outer)],
+            Action::Allow | Action::Block => [None; 2],
+        };
+        if templates.iter().any(Option::is_some) {
             let family = family(self.id.selector.source.addr());
-            request.attribute(XFRMA_TMPL, |r| template.write(r, family));
+            request.attribute(XFRMA_TMPL, |r| {
+                templates.into_iter().flatten().for_each(|template| template.write(r, family));
+            });
         }
         self.id.write_attributes(&mut request);
         if let Some(offload) = self.offload {
@@ -214,6 +240,10 @@ pub(super) fn migrate(key: &PolicyKey, migration: &Migration) -> Request {
 }
 
 impl Template {
+    /// Any SA of ESP in transport mode that has no number: a start for others.
+    pub const ANY: Self =
+        Self { ends: None, protocol: IpProtocol::ESP, spi: None, reqid: 0, mode: Mode::Transport };
+
     /// `family` is that of the selector, for a template without addresses.
     fn write(self, r: &mut Request, selector_family: u16) {
         let (source, destination) = match self.ends {
@@ -225,9 +255,9 @@ impl Template {
             None => r.zeros(16),
         };
         address(r, destination);
-        // Any SPI.
-        r.u32(0);
-        r.u8(IPPROTO_ESP);
+        // Zero is any.
+        r.be32(self.spi.map_or(0, |spi| spi.0));
+        r.u8(self.protocol.0);
         r.zeros(3);
         r.u16(source.map_or(selector_family, family));
         r.zeros(2);

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use adit_crypto::{Cipher, Secret};
+use adit_crypto::{Authentication, Cipher, Encryption, Integrity, Protection, Secret};
 use adit_db::{ChildKeys, KERNEL_SPI, Lifetime, Mode};
 use adit_wire::esp::Spi;
+use adit_wire::iana::IpProtocol;
 use nix::libc;
 
 use super::{REQID_LAST, Refusal, Replay, State, StateId, Xfrm};
@@ -24,11 +25,17 @@ pub enum Missing {
         /// The family of the outer addresses.
         family: Family,
     },
+    /// AH of one family.
+    #[error("the kernel has no AH over {} ({})", ah_words(*family).0, ah_words(*family).1)]
+    Ah {
+        /// The family of the outer addresses.
+        family: Family,
+    },
     /// One suite.
-    #[error("the kernel has no {cipher}")]
+    #[error("the kernel has no {suite}")]
     Suite {
         /// The suite.
-        cipher: Cipher,
+        suite: Protection,
     },
     /// The right to change it, or something else that has nothing to do with IPsec.
     #[error(transparent)]
@@ -51,6 +58,13 @@ fn words(family: Family) -> (&'static str, &'static str) {
     }
 }
 
+fn ah_words(family: Family) -> (&'static str, &'static str) {
+    match family {
+        Family::V4 => ("IPv4", "CONFIG_INET_AH, module ah4"),
+        Family::V6 => ("IPv6", "CONFIG_INET6_AH, module ah6"),
+    }
+}
+
 /// Whether the kernel can protect packets of a suite between addresses of a family.
 ///
 /// It makes an SA between loopback addresses and removes it; nothing uses it in between.
@@ -58,51 +72,63 @@ fn words(family: Family) -> (&'static str, &'static str) {
 /// # Errors
 ///
 /// What is missing; [`Missing::System`] without CAP_NET_ADMIN.
-pub fn probe(xfrm: &mut Xfrm, cipher: Cipher, family: Family) -> Result<(), Missing> {
+pub fn probe(xfrm: &mut Xfrm, suite: impl Into<Protection>, family: Family) -> Result<(), Missing> {
+    let suite = suite.into();
     // A kernel without ESP may lack the ciphers as well: the lack of ESP is the one to be told.
-    try_suite(xfrm, REFERENCE, family).map_err(|refusal| missing(refusal, None, family)).and_then(
-        |()| {
-            try_suite(xfrm, cipher, family)
-                .map_err(|refusal| missing(refusal, Some(cipher), family))
-        },
-    )
+    let (reference, without) = match suite {
+        Protection::Esp(_) => (Protection::Esp(REFERENCE), Missing::Esp { family }),
+        Protection::Ah(_) => (Protection::Ah(AH_REFERENCE), Missing::Ah { family }),
+    };
+    if let Err(refusal) = try_suite(xfrm, reference, family) {
+        return Err(missing(refusal, without));
+    }
+    try_suite(xfrm, suite, family).map_err(|refusal| match refusal.errno() {
+        libc::ENOSYS | libc::EINVAL | libc::ENOENT => Missing::Suite { suite },
+        _ => missing(refusal, without),
+    })
 }
 
 /// A suite that every kernel with ESP has.
-const REFERENCE: Cipher =
-    Cipher::Paired(adit_crypto::Encryption::Null, adit_crypto::Integrity::HmacSha1_96);
+const REFERENCE: Cipher = Cipher::Paired(Encryption::Null, Integrity::HmacSha1_96);
 
-fn missing(refusal: Refusal, cipher: Option<Cipher>, family: Family) -> Missing {
-    match (refusal.errno(), cipher) {
-        (libc::ENOSYS | libc::EINVAL | libc::ENOENT, Some(cipher)) => Missing::Suite { cipher },
-        (libc::EPROTONOSUPPORT | libc::ENOSYS | libc::EAFNOSUPPORT, _) => Missing::Esp { family },
+/// One that every kernel with AH has.
+const AH_REFERENCE: Authentication = Authentication::Mac(Integrity::HmacSha1_96);
+
+fn missing(refusal: Refusal, without: Missing) -> Missing {
+    match refusal.errno() {
+        libc::EPROTONOSUPPORT | libc::ENOSYS | libc::EAFNOSUPPORT => without,
         _ => Missing::System(SysError::of("ask the kernel for an SA", refusal.source)),
     }
 }
 
-fn try_suite(xfrm: &mut Xfrm, cipher: Cipher, family: Family) -> Result<(), Refusal> {
+fn try_suite(xfrm: &mut Xfrm, protection: Protection, family: Family) -> Result<(), Refusal> {
     let host: IpAddr = match family {
         Family::V4 => Ipv4Addr::LOCALHOST.into(),
         Family::V6 => Ipv6Addr::LOCALHOST.into(),
     };
     let spi = Spi(KERNEL_SPI | PROBE_SPI);
-    let id = StateId { source: host, destination: host, spi, mark: None };
+    let protocol = match protection {
+        Protection::Esp(_) => IpProtocol::ESP,
+        Protection::Ah(_) => IpProtocol::AH,
+    };
+    let id = StateId { source: host, destination: host, protocol, spi, mark: None };
     // Not a key that protects anything; unequal octets, as 3DES refuses weak keys.
     let octets = |count: usize| Secret::new((1..=u8::MAX).cycle().take(count).collect());
     let keys = ChildKeys {
-        encryption: octets(cipher.encryption_key_len()),
-        integrity: octets(cipher.integrity_key_len()),
+        encryption: octets(protection.encryption_key_len()),
+        integrity: octets(protection.integrity_key_len()),
     };
     let state = State {
         id,
         reqid: REQID_LAST,
         mode: Mode::Transport,
-        cipher,
+        protection,
         keys: &keys,
         encap: None,
         lifetime: Lifetime::NONE,
         replay: Replay::sending(false),
         selector: None,
+        any_family: false,
         clear_dscp: false,
         clear_ecn: false,
         clear_df: false,

@@ -2,20 +2,21 @@
 
 use std::net::IpAddr;
 
-use adit_crypto::Cipher;
+use adit_crypto::Protection;
 use adit_db::{Amounts, ChildKeys, Lifetime, Mark, Mode, WindowSize};
 use adit_wire::esp::Spi;
+use adit_wire::iana::IpProtocol;
 
 use super::algorithm::{self, Names};
 use super::octets::{
-    DELSA, GETSA, HEADER_OCTETS, IPPROTO_ESP, NEWSA, Request, View, XFRMA_ENCAP, XFRMA_IF_ID,
-    XFRMA_MARK, XFRMA_OFFLOAD_DEV, XFRMA_REPLAY_ESN_VAL, XFRMA_REPLAY_VAL, XFRMA_SA_EXTRA_FLAGS,
-    XFRMA_SET_MARK, XFRMA_SET_MARK_MASK, XFRMA_SRCADDR, family,
+    DELSA, GETSA, HEADER_OCTETS, IPPROTO_AH, IPPROTO_ESP, NEWSA, Request, View, XFRMA_ENCAP,
+    XFRMA_IF_ID, XFRMA_MARK, XFRMA_OFFLOAD_DEV, XFRMA_REPLAY_ESN_VAL, XFRMA_REPLAY_VAL,
+    XFRMA_SA_EXTRA_FLAGS, XFRMA_SET_MARK, XFRMA_SET_MARK_MASK, XFRMA_SRCADDR, family,
 };
 use super::selector::{SELECTOR_OCTETS, Selector};
 use super::{ACK, ASK, DUMP, read_mark};
 
-/// One ESP SA of the kernel, with its keys.
+/// One SA of the kernel, of ESP or AH, with its keys.
 #[derive(Debug)]
 pub struct State<'a> {
     /// Its place in the kernel's table.
@@ -25,7 +26,7 @@ pub struct State<'a> {
     /// Tunnel or transport mode.
     pub mode: Mode,
     /// The suite.
-    pub cipher: Cipher,
+    pub protection: Protection,
     /// Its keys.
     pub keys: &'a ChildKeys,
     /// Inside UDP (RFC 3948), if it is.
@@ -36,6 +37,8 @@ pub struct State<'a> {
     pub replay: Replay,
     /// The packets that it may carry; `None` leaves that to the policies. Transport mode has one.
     pub selector: Option<Selector>,
+    /// Policies of either family may ask for it, as one of AH around a tunnel for packets of the other.
+    pub any_family: bool,
     /// The outer DSCP is zero instead of the inner one.
     pub clear_dscp: bool,
     /// The outer ECN field is zero (RFC 6040 §4.1, compatibility mode).
@@ -57,6 +60,8 @@ pub struct StateId {
     pub source: IpAddr,
     /// Outer destination.
     pub destination: IpAddr,
+    /// ESP or AH, each of which has SPIs of its own.
+    pub protocol: IpProtocol,
     /// The SPI.
     pub spi: Spi,
     /// The mark that packets must have to find it.
@@ -101,12 +106,12 @@ pub struct Offload {
 /// No kernel has this suite.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no kernel has {0}")]
-pub struct NoSuchSuite(pub Cipher);
+pub struct NoSuchSuite(pub Protection);
 
 impl State<'_> {
     /// Adds the SA; the kernel refuses if there is one (`ip xfrm state add`).
     pub(super) fn add(&self) -> Result<Request, NoSuchSuite> {
-        let names = algorithm::names(self.cipher).ok_or(NoSuchSuite(self.cipher))?;
+        let names = algorithm::names(self.protection).ok_or(NoSuchSuite(self.protection))?;
         let mut request = Request::new(NEWSA, ACK);
         self.write_info(&mut request);
         self.write_attributes(&mut request, names);
@@ -121,7 +126,7 @@ impl State<'_> {
         }
         r.address(self.id.destination);
         r.be32(self.id.spi.0);
-        r.u8(IPPROTO_ESP);
+        r.u8(self.id.protocol.0);
         r.zeros(3);
         r.address(self.id.source);
         write_lifetime(r, self.lifetime);
@@ -144,9 +149,13 @@ impl State<'_> {
         if self.clear_df {
             flags |= STATE_NOPMTUDISC;
         }
-        if self.mode == Mode::Tunnel && self.selector.is_none() {
+        if self.any_family || (self.mode == Mode::Tunnel && self.selector.is_none()) {
             // Packets of either family travel in the tunnel.
             flags |= STATE_AF_UNSPEC;
+        }
+        if self.id.protocol == IpProtocol::AH && self.id.destination.is_ipv4() {
+            // RFC 4302 §3.3.3.2.1: over IPv4 to four octets, and the kernel takes nothing that is not as it says.
+            flags |= STATE_ALIGN4;
         }
         if self.replay.esn {
             flags |= STATE_ESN;
@@ -155,7 +164,7 @@ impl State<'_> {
     }
 
     fn write_attributes(&self, request: &mut Request, names: Names) {
-        algorithm::write(request, self.cipher, names, self.keys);
+        algorithm::write(request, self.protection, names, self.keys);
         if let Some(ports) = self.encap {
             write_encap(request, ports);
         }
@@ -190,7 +199,7 @@ impl StateId {
         request.address(self.destination);
         request.be32(self.spi.0);
         request.u16(family(self.destination));
-        request.u8(IPPROTO_ESP);
+        request.u8(self.protocol.0);
         request.zeros(1);
         request.attribute(XFRMA_SRCADDR, |r| r.address(self.source));
         request.mark(self.mark);
@@ -336,7 +345,7 @@ pub struct StateInfo {
 }
 
 impl StateInfo {
-    /// Reads a NEWSA message, without its header; `None` if it is no SA of ESP.
+    /// Reads a NEWSA message, without its header; `None` if it is no SA of ESP or AH.
     pub(super) fn read(view: View<'_>) -> Option<Self> {
         let mut info = Self::read_info(view)?;
         let esn = view.u8(FLAGS_AT)? & STATE_ESN != 0;
@@ -354,12 +363,14 @@ impl StateInfo {
     /// Reads `struct xfrm_usersa_info`.
     pub(super) fn read_info(view: View<'_>) -> Option<Self> {
         let family = view.u16(FAMILY_AT)?;
-        if view.u8(76)? != IPPROTO_ESP {
+        let protocol = view.u8(76)?;
+        if ![IPPROTO_ESP, IPPROTO_AH].contains(&protocol) {
             return None;
         }
         Some(Self {
             id: StateId {
                 destination: view.address(56, family)?,
+                protocol: IpProtocol(protocol),
                 spi: Spi(view.be32(72)?),
                 source: view.address(80, family)?,
                 mark: None,
@@ -393,6 +404,7 @@ const STATS_OCTETS: usize = 12;
 const STATE_NOECN: u8 = 1;
 const STATE_NOPMTUDISC: u8 = 4;
 const STATE_AF_UNSPEC: u8 = 32;
+const STATE_ALIGN4: u8 = 64;
 const STATE_ESN: u8 = 128;
 const EXTRA_DONT_ENCAP_DSCP: u32 = 1;
 const OFFLOAD_INBOUND: u8 = 2;

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use adit_crypto::{Cipher, Encryption, IcvSize, Integrity, KeySize, Secret};
+use adit_crypto::{
+    Authentication, Cipher, Encryption, IcvSize, Integrity, KeySize, Protection, Secret,
+};
 use adit_db::{Amounts, ChildKeys, Lifetime, Mode, WindowSize};
 use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
@@ -67,22 +69,23 @@ fn ends(v6: bool) -> (IpAddr, IpAddr) {
 
 fn id(v6: bool) -> StateId {
     let (source, destination) = ends(v6);
-    StateId { source, destination, spi: SPI, mark: None }
+    StateId { source, destination, protocol: IpProtocol::ESP, spi: SPI, mark: None }
 }
 
 const MARK_7: Option<Mark> = Some(Mark { value: 7, mask: 0xff });
 
-fn state(cipher: Cipher, keys: &ChildKeys) -> State<'_> {
+fn state(protection: impl Into<Protection>, keys: &ChildKeys) -> State<'_> {
     State {
         id: id(false),
         reqid: 5,
         mode: Mode::Tunnel,
-        cipher,
+        protection: protection.into(),
         keys,
         encap: None,
         lifetime: Lifetime::NONE,
         replay: Replay::sending(false),
         selector: None,
+        any_family: false,
         clear_dscp: false,
         clear_ecn: false,
         clear_df: false,
@@ -192,7 +195,8 @@ fn key(direction: Direction, source: &str, destination: &str) -> PolicyKey {
 }
 
 fn protect(v6: bool) -> Action {
-    Action::Protect(Template { ends: Some(ends(v6)), reqid: 5, mode: Mode::Tunnel })
+    let ends = Some(ends(v6));
+    Action::Protect(Template { ends, reqid: 5, mode: Mode::Tunnel, ..Template::ANY })
 }
 
 #[test]
@@ -207,7 +211,7 @@ fn policies_are_golden() {
     is_golden("policy-delete-mark", marked.delete());
 
     let inbound = key(Direction::In, "10.2.0.0/24", "10.1.0.0/24");
-    let any = Template { ends: None, reqid: 5, mode: Mode::Transport };
+    let any = Template { reqid: 5, ..Template::ANY };
     let held = Policy { id: inbound, priority: 100, action: Action::Protect(any), offload: None };
     is_golden("policy-any", held.put());
     is_golden(
@@ -219,6 +223,47 @@ fn policies_are_golden() {
         "policy-allow",
         Policy { id: forward, priority: 3, action: Action::Allow, offload: None }.put(),
     );
+}
+
+/// CHECKLIST S10: AH in transport mode around ESP (RFC 2401 §4.3); what is sent names both SAs.
+#[test]
+fn bundles_are_golden() {
+    let keys = ChildKeys { encryption: Secret::default(), integrity: octets(32) };
+    let ah = State {
+        id: StateId { protocol: IpProtocol::AH, ..id(false) },
+        mode: Mode::Transport,
+        replay: Replay::receiving(WindowSize::MIN, false),
+        ..state(Authentication::Mac(Integrity::HmacSha2_256_128), &keys)
+    };
+    is_golden("bundle-ah", ah.add().unwrap());
+    is_golden("bundle-ah-delete", ah.id.delete());
+    is_golden("bundle-ah-get", ah.id.get());
+    // XFRM_STATE_AF_UNSPEC, beside XFRM_STATE_ALIGN4.
+    let for_both = State { any_family: true, ..ah };
+    let at = 16 + 216;
+    assert_eq!(for_both.add().unwrap().finish(1)[at], 32 | 64);
+    let ah = State { any_family: false, ..for_both };
+    let octets = ah.add().unwrap().finish(1);
+    assert_eq!(octets[at], 64);
+    let info = StateInfo::read(state::body(&octets)).unwrap();
+    assert_eq!((info.id, info.reqid), (ah.id, 5));
+
+    let esp = Template { reqid: 5, mode: Mode::Tunnel, ..Template::ANY };
+    let ah = Template { protocol: IpProtocol::AH, mode: Mode::Transport, ..esp };
+    let inbound = key(Direction::In, "10.2.0.0/24", "10.1.0.0/24");
+    let both = Action::Bundle { inner: esp, outer: ah };
+    let policy = Policy { id: inbound, priority: 100, action: both, offload: None };
+    is_golden("bundle-in", policy.put());
+
+    let ends = Some(ends(false));
+    let inner = Template { ends, spi: Some(SPI), ..esp };
+    let outer = Template { ends, spi: Some(Spi(SPI.0 + 1)), ..ah };
+    let id = key(Direction::Out, "10.1.0.0/24", "10.2.0.0/24");
+    let policy = Policy { id, action: Action::Bundle { inner, outer }, ..policy };
+    is_golden("bundle-out", policy.put());
+    // Its first template has the number.
+    let octets = policy.put().finish(1);
+    assert_eq!(PolicyInfo::read(state::body(&octets)).unwrap().reqid, Some(5));
 }
 
 #[test]
@@ -314,7 +359,7 @@ fn a_migration_has_a_policy_of_its_own() {
         let migration =
             Migration { old, new, reqid: 5, mode: Mode::Transport, if_id: None, encap: None };
         let Policy { id, action, .. } = migration.handle();
-        let template = Template { ends: Some(old), reqid: 5, mode: Mode::Transport };
+        let template = Template { ends: Some(old), reqid: 5, ..Template::ANY };
         assert_eq!(action, Action::Protect(template));
         assert_eq!(id.selector.source.prefix_len(), if v6 { 128 } else { 32 });
     }
@@ -350,6 +395,7 @@ fn what_no_kernel_has_is_refused() {
     let camellia = Encryption::CamelliaCtr(KeySize::Bits128);
     let cipher = Cipher::Paired(camellia, Integrity::HmacSha1_96);
     assert!(state(cipher, &keys).add().is_err());
+    assert!(state(Authentication::AesGmac(KeySize::Bits128), &keys).add().is_err());
 }
 
 /// A message as the other writer makes it.
@@ -393,9 +439,14 @@ fn an_expiry_names_the_sa() {
     expire.state.id.proto = 50;
     expire.state.family = 2;
     expire.hard = 1;
-    let event = read_event(&sent(XfrmMessage::Expire(message)));
+    let event = read_event(&sent(XfrmMessage::Expire(message.clone())));
     let destination = address("192.0.2.2");
-    assert_eq!(event, Some(Event::Expire { destination, spi: SPI, hard: true }));
+    let protocol = IpProtocol::ESP;
+    assert_eq!(event, Some(Event::Expire { destination, protocol, spi: SPI, hard: true }));
+    message.expire.state.id.proto = 51;
+    let event = read_event(&sent(XfrmMessage::Expire(message)));
+    let protocol = IpProtocol::AH;
+    assert_eq!(event, Some(Event::Expire { destination, protocol, spi: SPI, hard: true }));
 }
 
 #[test]

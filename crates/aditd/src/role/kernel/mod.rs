@@ -23,7 +23,8 @@ use adit_mgmt::diagnosis::Context;
 use adit_sys::clock;
 use adit_sys::netlink::Family;
 use adit_sys::raw::RawEspSocket;
-use adit_sys::steering::{Part, keep_part};
+use adit_sys::raw_ah::RawAhSocket;
+use adit_sys::steering::{Part, keep_from_kernel_ah, keep_part};
 use adit_sys::udp::DualUdpSocket;
 use adit_sys::wake::{CommandReceiver, Events, Interest, Next, Poller, Token};
 use adit_sys::xfrm::{EspInUdp, Event, EventSocket, Missing, Xfrm};
@@ -41,6 +42,8 @@ pub(crate) struct KernelRole {
     pub(crate) nat: DualUdpSocket,
     /// The ESP sockets of the other engine, with the numbers of their threads.
     pub(crate) raw: Vec<(u32, RawEspSocket)>,
+    /// Its AH sockets.
+    pub(crate) ah: Vec<RawAhSocket>,
     /// How many threads that engine has.
     pub(crate) threads: InboundThreads,
     /// The other roles.
@@ -327,6 +330,9 @@ impl Engine {
             let part = Part { number: *number, threads: role.threads };
             keep_part(socket.as_fd(), socket.family(), part, true)?;
         }
+        for socket in &role.ah {
+            keep_from_kernel_ah(socket.as_fd(), socket.family())?;
+        }
         let share = |socket: &adit_sys::udp::UdpSocket| {
             EspInUdp::share(socket.as_fd(), socket.local(), role.threads)
         };
@@ -414,8 +420,8 @@ impl Engine {
                 let policy = self.policies.policy_of(reqid)?;
                 Some(News::Acquire { policy, flow })
             }
-            Event::Expire { destination, spi, hard } => {
-                self.sas.expired(destination, spi, hard, now).map(News::Event)
+            Event::Expire { destination, protocol, spi, hard } => {
+                self.sas.expired(destination, protocol, spi, hard, now).map(News::Event)
             }
             Event::Moved { spi, remote } => self.sas.moved(spi, remote, now).map(News::Event),
             Event::Overrun => {

@@ -3,6 +3,11 @@
 //! Two tiers. A pair of selectors that SAs serve is a policy whose template names them. Behind
 //! these stand the selectors of configured tunnels that hold their traffic while they are down:
 //! their template names a number that no SA has, so that a packet asks for one and is dropped.
+//!
+//! The policy of a bundle (RFC 2401 §4.3) has two templates: ESP, which has the tunnel if there is one, and AH
+//! in transport mode around it. Both parts of a bundle have one number. So what is sent names its SAs by their
+//! SPIs, too: while keys are renewed the kernel would take ESP of the one bundle with AH of the other, which the
+//! peer drops. What is received may be of either.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,6 +18,7 @@ use adit_sys::xfrm::{
     Action, Direction, Offload, PRIORITY_FIRST, Policy, PolicyKey, REQID_FIRST, REQID_LAST,
     Selector, SelectorError, Template, Xfrm,
 };
+use adit_wire::esp::Spi;
 use adit_wire::iana::IpProtocol;
 use adit_wire::ikev2::{PortRange, TrafficSelector};
 use tracing::{error, warn};
@@ -31,6 +37,8 @@ pub(super) struct Group {
     pub(super) remote: Vec<TrafficSelector>,
     /// Tunnel or transport mode.
     pub(super) mode: Mode,
+    /// Whether AH is around ESP.
+    pub(super) bundle: Option<Bundle>,
     /// Our outer address and the peer's.
     pub(super) ends: (IpAddr, IpAddr),
     /// Whether it can send: without that it has no outbound policy.
@@ -39,6 +47,13 @@ pub(super) struct Group {
     pub(super) device: Option<u32>,
     /// Its newest SA: the newest group stands foremost.
     pub(super) newest: ChildSaId,
+}
+
+/// The SPIs by which a bundle sends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Bundle {
+    pub(super) esp: Spi,
+    pub(super) ah: Spi,
 }
 
 /// What a number stands for.
@@ -146,8 +161,7 @@ impl Policies {
         groups.sort_by_key(|group| (group.place.tags.mark.is_none(), Reverse(group.newest)));
         for (priority, group) in tier(SERVED_FIRST).zip(&groups) {
             add(&mut wanted, group.place.tags, &group.local, &group.remote, |direction| {
-                let template = group.template(direction)?;
-                Some((priority, Action::Protect(template), group.offload(direction)))
+                Some((priority, group.action(direction)?, group.offload(direction)))
             });
         }
         let held = std::mem::take(&mut self.held);
@@ -156,7 +170,7 @@ impl Policies {
             let action = match self.number(meaning) {
                 Some(reqid) => {
                     // Transport mode needs no address of the peer, which may not be known yet.
-                    Action::Protect(Template { ends: None, reqid, mode: Mode::Transport })
+                    Action::Protect(Template { reqid, ..Template::ANY })
                 }
                 None => Action::Block,
             };
@@ -203,7 +217,20 @@ impl Group {
             Direction::Out => (self.mode == Mode::Tunnel).then_some((local, remote)),
             Direction::In | Direction::Forward => None,
         };
-        Some(Template { ends, reqid: self.place.reqid, mode: self.mode })
+        let reqid = self.place.reqid;
+        Some(Template { ends, reqid, mode: self.mode, ..Template::ANY })
+    }
+
+    fn action(&self, direction: Direction) -> Option<Action> {
+        let inner = self.template(direction)?;
+        let Some(Bundle { esp, ah }) = self.bundle else { return Some(Action::Protect(inner)) };
+        let (protocol, mode) = (IpProtocol::AH, Mode::Transport);
+        let outer = Template { protocol, mode, ..inner };
+        let sent = |spi| (direction == Direction::Out).then_some(spi);
+        Some(Action::Bundle {
+            inner: Template { spi: sent(esp), ..inner },
+            outer: Template { spi: sent(ah), ..outer },
+        })
     }
 
     /// What is forwarded has come in by then: devices have no policies for it.
@@ -276,6 +303,7 @@ mod tests {
             local: ts("10.1.0.0/24"),
             remote: ts("10.2.0.0/24"),
             mode: Mode::Tunnel,
+            bundle: None,
             ends: ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()),
             sends: true,
             device: None,
@@ -338,6 +366,37 @@ mod tests {
         let wanted = policies.wanted(vec![group(REQID_FIRST, 1), group(REQID_FIRST + 1, 2)]);
         let Action::Protect(out) = action(&wanted, Direction::Out) else { panic!("{wanted:?}") };
         assert_eq!(out.reqid, REQID_FIRST + 1);
+    }
+
+    /// CHECKLIST S10: AH is around ESP both ways, and ESP goes out by that AH alone that was negotiated with it.
+    #[test]
+    fn a_bundle_has_two_templates() {
+        let bundle = Some(Bundle { esp: Spi(0x1001), ah: Spi(0x1002) });
+        for mode in [Mode::Tunnel, Mode::Transport] {
+            let one = Group { bundle, mode, ..group(REQID_FIRST, 1) };
+            let wanted = Policies::default().wanted(vec![one.clone()]);
+            assert_eq!(wanted.len(), 3);
+            for direction in Direction::ALL {
+                let Action::Bundle { inner, outer } = action(&wanted, direction) else {
+                    panic!("{wanted:?}")
+                };
+                let both = [inner, outer];
+                assert_eq!(both.map(|one| one.protocol), [IpProtocol::ESP, IpProtocol::AH]);
+                assert_eq!(both.map(|one| one.mode), [mode, Mode::Transport]);
+                assert_eq!(both.map(|one| one.reqid), [REQID_FIRST; 2]);
+                let is_out = direction == Direction::Out;
+                let spis = is_out.then_some([0x1001, 0x1002].map(Spi));
+                assert_eq!(
+                    [inner.spi, outer.spi],
+                    [spis.map(|one| one[0]), spis.map(|one| one[1])]
+                );
+                let has_ends = is_out && mode == Mode::Tunnel;
+                assert_eq!(inner.ends, has_ends.then_some(one.ends));
+            }
+            // Who does not send yet takes what comes in by both.
+            let wanted = Policies::default().wanted(vec![Group { sends: false, ..one }]);
+            assert_eq!(wanted.len(), 2);
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Child SAs in the kernel: a state for each direction, what they have carried, and their end.
+//!
+//! Of a bundle (RFC 2401 §4.3) there are two for each direction, AH in transport mode around ESP, which come and
+//! go as one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use adit_crypto::{Cipher, Protection};
+use adit_crypto::Protection;
 use adit_dataplane::{
     DropCounters, DropReason, EXPIRY_INTERVAL, IpCompCounters, SaCounters, prudent,
 };
@@ -21,10 +24,12 @@ use adit_sys::xfrm::{
     EncapPorts, Migration, Offload, Refusal, Replay, State, StateId, StateInfo, Xfrm,
 };
 use adit_wire::esp::Spi;
+use adit_wire::iana::IpProtocol;
+use adit_wire::ikev2::TrafficSelector;
 use tracing::{debug, error, warn};
 
 use super::Place;
-use super::policies::Group;
+use super::policies::{Bundle, Group};
 use crate::message::KernelReport;
 
 /// All child SAs that the kernel has for us.
@@ -51,7 +56,10 @@ pub(super) struct Refused {
 struct KernelSa {
     /// With its keys: a peer that moves makes the states anew.
     sa: Box<ChildSa>,
-    cipher: Cipher,
+    /// AH around its ESP.
+    outer: Option<Box<Self>>,
+    /// It is around packets of the other family, too: policies of that one ask for it.
+    is_mixed: bool,
     place: Place,
     /// The network device that does a part of it, by number.
     device: Option<u32>,
@@ -122,23 +130,13 @@ impl Sas {
         now: Instant,
         xfrm: &mut Xfrm,
     ) -> bool {
-        let Protection::Esp(cipher) = sa.protection else {
-            error!("AH is for the engine in user space");
+        if matches!(sa.protection, Protection::Ah(_)) {
+            error!("AH alone is for the engine in user space");
             return false;
-        };
-        let mut entry = KernelSa {
-            sa,
-            cipher,
-            place,
-            device: None,
-            sends: false,
-            inbound: Flow::default(),
-            outbound: Flow::default(),
-            soft: None,
-            moved: None,
-        };
+        }
+        let mut entry = KernelSa::new(sa, place);
         entry.find_device();
-        if let Err(refusal) = put(&entry.inbound_state(None), xfrm) {
+        if let Err(refusal) = entry.put_inbound(xfrm) {
             error!(error = %refusal, "the kernel refuses an inbound SA");
             self.refusal = Some(entry.refused(refusal));
             return false;
@@ -158,8 +156,8 @@ impl Sas {
         let Some(entry) = self.sas.get_mut(&child).filter(|entry| !entry.sends) else {
             return true;
         };
-        match put(&entry.outbound_state(None), xfrm) {
-            Ok(()) => entry.sends = true,
+        match entry.put_outbound(xfrm) {
+            Ok(()) => entry.set_sending(true),
             Err(refusal) => {
                 error!(error = %refusal, "the kernel refuses an outbound SA");
                 self.refusal = Some(entry.refused(refusal));
@@ -171,7 +169,7 @@ impl Sas {
     /// The SA sends nothing more, and receives until `at`; policies stop to count on it.
     pub(super) fn retire(&mut self, child: ChildSaId, at: Instant) {
         if let Some(entry) = self.sas.get_mut(&child) {
-            entry.sends = false;
+            entry.set_sending(false);
             let place = self.leaving.partition_point(|(other, _)| *other <= at);
             self.leaving.insert(place, (at, child));
         }
@@ -180,7 +178,7 @@ impl Sas {
     /// Takes the outbound half out of the kernel.
     pub(super) fn remove_outbound(&self, child: ChildSaId, xfrm: &mut Xfrm) {
         if let Some(entry) = self.sas.get(&child) {
-            note(xfrm.delete_state(&entry.outbound_id()));
+            entry.layers().for_each(|sa| note(xfrm.delete_state(&sa.outbound_id())));
         }
     }
 
@@ -189,7 +187,7 @@ impl Sas {
         let mut gone = false;
         while let Some((_, child)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
             if let Some(entry) = self.sas.remove(&child) {
-                note(xfrm.delete_state(&entry.inbound_id()));
+                entry.layers().for_each(|sa| note(xfrm.delete_state(&sa.inbound_id())));
                 gone = true;
             }
         }
@@ -199,8 +197,10 @@ impl Sas {
     /// Takes everything out of the kernel.
     pub(super) fn remove_all(&mut self, xfrm: &mut Xfrm) {
         for (_, entry) in std::mem::take(&mut self.sas) {
-            note(xfrm.delete_state(&entry.outbound_id()));
-            note(xfrm.delete_state(&entry.inbound_id()));
+            for sa in entry.layers() {
+                note(xfrm.delete_state(&sa.outbound_id()));
+                note(xfrm.delete_state(&sa.inbound_id()));
+            }
         }
     }
 
@@ -237,6 +237,7 @@ impl Sas {
                 local: sa.local_ts.clone(),
                 remote: sa.remote_ts.clone(),
                 mode: sa.mode,
+                bundle: entry.bundle(),
                 ends,
                 sends: false,
                 device: None,
@@ -247,24 +248,26 @@ impl Sas {
             group.device = entry.device.filter(|_| entry.place.offload == HwOffload::Packet);
             if entry.sends {
                 (group.ends, group.mode) = (ends, sa.mode);
+                group.bundle = entry.bundle();
             }
         }
         groups.into_values().collect()
     }
 
-    /// An SA has reached a limit.
+    /// An SA has reached a limit: without AH around it ESP goes nowhere, so that both are over.
     pub(super) fn expired(
         &mut self,
         destination: IpAddr,
+        protocol: IpProtocol,
         spi: Spi,
         hard: bool,
         now: Instant,
     ) -> Option<PacketEvent> {
-        let is_it = |id: StateId| id.spi == spi && id.destination == destination;
-        let found = self
-            .sas
-            .iter_mut()
-            .find(|(_, entry)| is_it(entry.inbound_id()) || is_it(entry.outbound_id()));
+        let is_it =
+            |id: StateId| (id.destination, id.protocol, id.spi) == (destination, protocol, spi);
+        let found = self.sas.iter_mut().find(|(_, entry)| {
+            entry.layers().any(|sa| is_it(sa.inbound_id()) || is_it(sa.outbound_id()))
+        });
         let (child, entry) = found?;
         if hard {
             return Some(PacketEvent::HardExpire { child: *child });
@@ -327,9 +330,11 @@ impl Sas {
         let mut report = KernelReport::default();
         for entry in self.sas.values_mut() {
             entry.look(clock::now(), xfrm);
-            let (inbound, outbound) = entry.counters();
-            report.inbound.push(inbound);
-            report.outbound.push(outbound);
+            for sa in entry.layers() {
+                let (inbound, outbound) = sa.counters();
+                report.inbound.push(inbound);
+                report.outbound.push(outbound);
+            }
         }
         report
     }
@@ -363,17 +368,79 @@ fn note(removed: Result<(), Refusal>) {
 }
 
 impl KernelSa {
+    fn new(mut sa: Box<ChildSa>, place: Place) -> Self {
+        let is_other = |ts: &TrafficSelector| ts.start.is_ipv4() != sa.encap.local.is_ipv4();
+        let is_mixed = sa.local_ts.iter().any(is_other);
+        let around = |outer| Self { is_mixed, ..Self::new(Box::new(outer), place) };
+        let outer = sa.take_outer().map(|outer| Box::new(around(outer)));
+        Self {
+            sa,
+            outer,
+            is_mixed: false,
+            place,
+            device: None,
+            sends: false,
+            inbound: Flow::default(),
+            outbound: Flow::default(),
+            soft: None,
+            moved: None,
+        }
+    }
+
+    /// Itself, and then AH around it.
+    fn layers(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.outer.as_deref())
+    }
+
+    /// What its packets go out by, if it is a bundle.
+    fn bundle(&self) -> Option<Bundle> {
+        let outer = self.outer.as_ref()?;
+        Some(Bundle { esp: self.sa.spi_out, ah: outer.sa.spi_out })
+    }
+
+    fn set_sending(&mut self, sends: bool) {
+        self.sends = sends;
+        self.outer.iter_mut().for_each(|outer| outer.sends = sends);
+    }
+
+    /// Both parts of a bundle, or neither.
+    fn put_inbound(&self, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+        let outer = self.outer.as_deref();
+        outer.map_or(Ok(()), |outer| put(&outer.inbound_state(None), xfrm))?;
+        put(&self.inbound_state(None), xfrm).inspect_err(|_| {
+            outer.into_iter().for_each(|outer| note(xfrm.delete_state(&outer.inbound_id())));
+        })
+    }
+
+    /// The same for what is sent.
+    fn put_outbound(&self, xfrm: &mut Xfrm) -> Result<(), Refusal> {
+        let outer = self.outer.as_deref();
+        outer.map_or(Ok(()), |outer| put(&outer.outbound_state(None), xfrm))?;
+        put(&self.outbound_state(None), xfrm).inspect_err(|_| {
+            outer.into_iter().for_each(|outer| note(xfrm.delete_state(&outer.outbound_id())));
+        })
+    }
+
+    fn protocol(&self) -> IpProtocol {
+        match self.sa.protection {
+            Protection::Esp(_) => IpProtocol::ESP,
+            Protection::Ah(_) => IpProtocol::AH,
+        }
+    }
+
     fn inbound_id(&self) -> StateId {
         let Encapsulation { local, remote, .. } = self.sa.encap;
         let (source, destination) = (remote.ip(), local.ip());
-        StateId { source, destination, spi: self.sa.spi_in, mark: None }
+        let protocol = self.protocol();
+        StateId { source, destination, protocol, spi: self.sa.spi_in, mark: None }
     }
 
     fn outbound_id(&self) -> StateId {
         let Encapsulation { local, remote, .. } = self.sa.encap;
         let (source, destination) = (local.ip(), remote.ip());
         let mark = self.place.tags.mark;
-        StateId { source, destination, spi: self.sa.spi_out, mark }
+        let protocol = self.protocol();
+        StateId { source, destination, protocol, spi: self.sa.spi_out, mark }
     }
 
     /// The peer's half. Its limits of time are watched by ours; here time only closes it.
@@ -406,6 +473,7 @@ impl KernelSa {
             encap: udp.then_some(EncapPorts { source: local.port(), destination: remote.port() }),
             lifetime: if sa.esn { lifetime } else { short_of_packets(lifetime) },
             replay: replay.unwrap_or_else(|| Replay::sending(sa.esn)),
+            any_family: self.is_mixed,
             // Our own routes are not for what is protected already.
             output_mark: Some(Mark { value: MARK, mask: u32::MAX }),
             offload: self.offload(false),
@@ -419,12 +487,13 @@ impl KernelSa {
             id: self.outbound_id(),
             reqid: self.place.reqid,
             mode: sa.mode,
-            cipher: self.cipher,
+            protection: sa.protection,
             keys: &sa.keys_out,
             encap: None,
             lifetime: Lifetime::NONE,
             replay: Replay::default(),
             selector: None,
+            any_family: false,
             clear_dscp: sa.dscp == DscpPolicy::Set(Dscp::default()),
             clear_ecn: sa.ecn == EcnPolicy::Compatibility,
             clear_df: sa.df == DfPolicy::Clear,
@@ -473,6 +542,12 @@ impl KernelSa {
             return Ok(());
         }
         self.look(clock::now(), xfrm);
+        if let Some(outer) = &mut self.outer {
+            // Two are moved by two messages, with packets between them, in any case.
+            let around = Encapsulation { udp: false, tcp: false, ..encap };
+            outer.make_anew(around, xfrm)?;
+            return self.make_anew(encap, xfrm);
+        }
         // The kernel finds what is to move by number and addresses, and might take another one; it
         // takes nothing out of UDP; and before 6.14 it leaves behind what a device does.
         let plain = self.place.offload == HwOffload::Off;
@@ -554,8 +629,9 @@ impl KernelSa {
         Ok(())
     }
 
-    /// Asks the kernel what both halves have carried; a half that is gone has carried what it had.
+    /// Asks the kernel what both halves have carried, and AH around them; a half that is gone has carried what it had.
     fn look(&mut self, now: Instant, xfrm: &mut Xfrm) {
+        self.outer.iter_mut().for_each(|outer| outer.look(now, xfrm));
         if let Ok(Some(info)) = xfrm.state(&self.inbound_id()) {
             let sequence = info.replay.as_ref().map_or(0, |replay| replay.received);
             self.inbound.update(&info, sequence, now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use adit_sim::WorldProfile;
 
 pub(crate) const USAGE: &str = "usage: world [--seeds N] [--minutes M] [--exchanges N] \
-     [--profile rekey|roam|crash|dos|chaos|hybrid|ikev1|all] [--jobs J] [--start SEED] \
+     [--profile rekey|roam|crash|dos|chaos|hybrid|ikev1|bundle|all] [--jobs J] [--start SEED] \
      [--keep NUMBERS] [--story] [--json]";
 
 /// What to play.

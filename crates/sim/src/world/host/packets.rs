@@ -1,4 +1,6 @@
 //! The packet engine of a host, with a record of what is installed in it.
+//!
+//! Of a bundle it has two pairs of SAs, ESP under AH, as the daemon does; all others know of one child SA.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +13,8 @@ use adit_dataplane::{
     OutboundCommand, Verdict, split,
 };
 use adit_db::{
-    Action, ChildKeys, ChildSa, ChildSaId, Connection, Encapsulation, GatewayNotice, PolicyId, Spd,
-    SpdEntry,
+    Action, ChildKeys, ChildSa, ChildSaId, Connection, Encapsulation, GatewayNotice, OuterAh,
+    PolicyId, Spd, SpdEntry,
 };
 use adit_ike::{FailureReason, PacketEvent, Path};
 use adit_wire::esp::Spi;
@@ -33,6 +35,8 @@ pub(in crate::world) struct Installed {
     pub(in crate::world) spi_out: Spi,
     pub(in crate::world) keys_in: Digest,
     pub(in crate::world) keys_out: Digest,
+    /// AH around its ESP.
+    pub(in crate::world) outer: Option<Around>,
     pub(in crate::world) local_ts: Vec<TrafficSelector>,
     pub(in crate::world) remote_ts: Vec<TrafficSelector>,
     /// Where its packets go.
@@ -51,7 +55,45 @@ pub(in crate::world) struct Installed {
     pub(in crate::world) unwanted: bool,
 }
 
+/// AH around the ESP of a child SA.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::world) struct Around {
+    pub(in crate::world) id: ChildSaId,
+    pub(in crate::world) spi_in: Spi,
+    pub(in crate::world) spi_out: Spi,
+    pub(in crate::world) keys_in: Digest,
+    pub(in crate::world) keys_out: Digest,
+}
+
+impl Around {
+    fn of(outer: &OuterAh) -> Self {
+        let OuterAh { id, spi_in, spi_out, .. } = *outer;
+        let (keys_in, keys_out) = (digest(&outer.keys_in), digest(&outer.keys_out));
+        Self { id, spi_in, spi_out, keys_in, keys_out }
+    }
+
+    /// As the other end has it.
+    pub(in crate::world) fn mirrored(&self) -> (Spi, Spi, Digest, Digest) {
+        (self.spi_out, self.spi_in, self.keys_out, self.keys_in)
+    }
+
+    /// As this end has it.
+    pub(in crate::world) fn seen(&self) -> (Spi, Spi, Digest, Digest) {
+        (self.spi_in, self.spi_out, self.keys_in, self.keys_out)
+    }
+}
+
 impl Installed {
+    /// The SPIs of what comes in.
+    pub(in crate::world) fn spis_in(&self) -> impl Iterator<Item = Spi> + use<> {
+        std::iter::once(self.spi_in).chain(self.outer.map(|outer| outer.spi_in))
+    }
+
+    /// Its numbers in the engine, its own the first: ESP is to be gone before AH is.
+    fn ids(&self) -> impl Iterator<Item = ChildSaId> + use<> {
+        std::iter::once(self.id).chain(self.outer.map(|outer| outer.id))
+    }
+
     /// Whether this end may send on it: it does, or has sent on what it replaces, or knows that the
     /// other end has it. A child that two requests that crossed asked for has to wait for that.
     pub(in crate::world) fn may_send(&self) -> bool {
@@ -133,18 +175,16 @@ impl PacketEngine {
     /// If its number is taken or its keys are not those of its cipher.
     pub(super) fn install(
         &mut self,
-        sa: &ChildSa,
+        mut sa: ChildSa,
         active: bool,
         connections: &[(usize, Arc<Connection>)],
         now: Instant,
     ) -> Option<Installed> {
         let (tunnel, connection) = connections.iter().find(|(_, one)| one.name == sa.connection)?;
         let child = connection.children.iter().position(|child| child.name == sa.child)?;
-        let (inbound, outbound) =
-            split(sa, policy(*tunnel, child), now).expect("keys of the cipher");
-        self.inbound.handle_command(InboundCommand::Install(Box::new(inbound)));
-        let command = OutboundCommand::Install { sa: Box::new(outbound), active };
-        self.outbound.handle_command(command, now);
+        let outer = sa.outer.as_deref().map(Around::of);
+        let over = self.install_outer(&mut sa, now);
+        self.install_halves(&sa, policy(*tunnel, child), over, active, now);
         let installed = Installed {
             id: sa.id,
             tunnel: *tunnel,
@@ -153,8 +193,9 @@ impl PacketEngine {
             spi_out: sa.spi_out,
             keys_in: digest(&sa.keys_in),
             keys_out: digest(&sa.keys_out),
-            local_ts: sa.local_ts.clone(),
-            remote_ts: sa.remote_ts.clone(),
+            outer,
+            local_ts: sa.local_ts,
+            remote_ts: sa.remote_ts,
             remote: sa.encap.remote.ip(),
             replaces: sa.rekeys.is_some(),
             heard: false,
@@ -169,6 +210,32 @@ impl PacketEngine {
         Some(installed)
     }
 
+    /// Installs AH that belongs around a child SA; the policy that this one is under then.
+    fn install_outer(&mut self, sa: &mut ChildSa, now: Instant) -> Option<PolicyId> {
+        let own = sa.outer.as_ref().map(|outer| outer.policy())?;
+        let outer = sa.take_outer()?;
+        // It carries what this child SA alone sends.
+        self.install_halves(&outer, own, None, true, now);
+        Some(own)
+    }
+
+    fn install_halves(
+        &mut self,
+        sa: &ChildSa,
+        policy: PolicyId,
+        over: Option<PolicyId>,
+        active: bool,
+        now: Instant,
+    ) {
+        let (mut inbound, mut outbound) = split(sa, policy, now).expect("keys of the cipher");
+        if let Some(over) = over {
+            (inbound, outbound) = (inbound.over(over, sa.encap.local), outbound.over(over));
+        }
+        self.inbound.handle_command(InboundCommand::Install(Box::new(inbound)));
+        let command = OutboundCommand::Install { sa: Box::new(outbound), active };
+        self.outbound.handle_command(command, now);
+    }
+
     pub(super) fn activate(&mut self, id: ChildSaId, now: Instant) {
         let sa = self.sas.get_mut(&id).expect("what is activated is installed");
         sa.active = true;
@@ -181,7 +248,10 @@ impl PacketEngine {
         sa.closes = Some(now + delay);
         sa.active = false;
         self.closing.insert((now + delay, id));
-        self.outbound.handle_command(OutboundCommand::Remove { child: id }, now);
+        for child in sa.ids() {
+            self.outbound.handle_command(OutboundCommand::Remove { child }, now);
+            assert!(self.outbound.counters_of(child).is_none(), "{child} still sends");
+        }
         self.poll_packets();
     }
 
@@ -252,11 +322,13 @@ impl PacketEngine {
     }
 
     /// Opens an ESP packet.
-    pub(super) fn open(&mut self, path: Path, octets: &[u8], udp: bool, now: Instant) -> Came {
+    pub(super) fn open(&mut self, path: Path, letter: &EspLetter, now: Instant) -> Came {
         let [packet] = &mut self.buffer;
         packet.reset(HEADROOM_MAX);
-        let meta = PacketMeta { local: path.local, remote: path.remote, udp, ..Default::default() };
-        packet.meta = meta;
+        let EspLetter { octets, udp, in_ah: whole, .. } = letter;
+        let (udp, whole) = (*udp, *whole);
+        let Path { local, remote, .. } = path;
+        packet.meta = PacketMeta { local, remote, udp, whole, ..Default::default() };
         if !packet.fill(octets) {
             return Came { dropped: Some(DropReason::Truncated), packets: Vec::new() };
         }
@@ -272,7 +344,7 @@ impl PacketEngine {
             Some(OpenVerdict::Held) | None => None,
         };
         if dropped.is_none() {
-            let spi = octets.first_chunk().map(|spi| Spi(u32::from_be_bytes(*spi)));
+            let spi = letter.esp().first_chunk().map(|spi| Spi(u32::from_be_bytes(*spi)));
             let sa = self.sas.values_mut().find(|sa| Some(sa.spi_in) == spi);
             sa.into_iter().for_each(|sa| sa.heard = true);
         }
@@ -294,10 +366,13 @@ impl PacketEngine {
             && at <= now
         {
             self.closing.remove(&(at, id));
-            self.inbound.handle_command(InboundCommand::Remove { child: id });
-            let spi = self.sas.remove(&id).map(|sa| sa.spi_in);
-            self.gone.extend(spi.map(|spi| (spi, at)));
-            gone.extend(spi);
+            let Some(sa) = self.sas.remove(&id) else { continue };
+            for child in sa.ids() {
+                self.inbound.handle_command(InboundCommand::Remove { child });
+                assert!(self.inbound.counters_of(child).is_none(), "{child} still comes in");
+            }
+            self.gone.insert(sa.spi_in, at);
+            gone.extend(sa.spis_in());
         }
         gone
     }
@@ -325,12 +400,16 @@ impl PacketEngine {
                     let Some((connection, child)) = names(connections, policy) else { continue };
                     PacketEvent::Acquire { connection, child, flow }
                 }
-                Event::SoftExpire { child } => PacketEvent::SoftExpire { child },
-                Event::HardExpire { child } => PacketEvent::HardExpire { child },
+                Event::SoftExpire { child } => {
+                    PacketEvent::SoftExpire { child: self.inner_of(child) }
+                }
+                Event::HardExpire { child } => {
+                    PacketEvent::HardExpire { child: self.inner_of(child) }
+                }
                 Event::PeerMoved { child, remote } => PacketEvent::PeerMoved { child, remote },
                 Event::Traffic { child } => PacketEvent::Traffic { child },
                 Event::Used { child } => PacketEvent::Used { child },
-                Event::Doubted { child } => PacketEvent::Doubted { child },
+                Event::Doubted { child } => PacketEvent::Doubted { child: self.inner_of(child) },
                 Event::PathMessage { child, message } => {
                     let heard = OutboundCommand::PathMessage { child, message };
                     self.outbound.handle_command(heard, now);
@@ -352,6 +431,12 @@ impl PacketEngine {
                 | Event::Fragments { .. } => continue,
             });
         }
+    }
+
+    /// The child SA that has the SA of this number: AH around it has one of its own.
+    fn inner_of(&self, child: ChildSaId) -> ChildSaId {
+        let found = self.sas.values().find(|sa| sa.outer.is_some_and(|outer| outer.id == child));
+        found.map_or(child, |sa| sa.id)
     }
 
     /// Takes what the peer tells about a child SA; hosts of a world hear nothing of it.
@@ -399,9 +484,9 @@ const BUFFER_OCTETS: usize = 4_096;
 
 /// The SPIs below are those of the packets that the letter holds.
 fn leaving(packet: &PacketBuf) -> Left {
-    let PacketMeta { local, remote, udp, .. } = packet.meta;
+    let PacketMeta { local, remote, udp, whole: in_ah, .. } = packet.meta;
     let end = |address: SocketAddr| if udp { address } else { SocketAddr::new(address.ip(), 0) };
-    let esp = EspLetter { octets: packet.data().to_vec(), udp, must_arrive: false };
+    let esp = EspLetter { octets: packet.data().to_vec(), udp, in_ah, must_arrive: false };
     Left { path: Path::udp(end(local), end(remote)), letter: Letter::Esp(esp) }
 }
 

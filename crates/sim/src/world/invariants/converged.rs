@@ -29,6 +29,7 @@ pub(in crate::world) fn is_pair(one: &Installed, other: &Installed) -> bool {
     (one.spi_in, one.spi_out) == (other.spi_out, other.spi_in)
         && (one.tunnel, one.child) == (other.tunnel, other.child)
         && (one.keys_in, one.keys_out) == (other.keys_out, other.keys_in)
+        && one.outer.map(|ah| ah.seen()) == other.outer.map(|ah| ah.mirrored())
 }
 
 /// Judges how long it has taken; `state` says what there is instead.
@@ -42,6 +43,7 @@ pub(super) mod tests {
     use adit_wire::esp::Spi;
 
     use super::*;
+    use crate::world::host::Around;
 
     pub(in crate::world::invariants) fn child(id: u32, spi_in: u32, spi_out: u32) -> Installed {
         let digest = |spi: u32| [u8::try_from(spi).unwrap(); 20];
@@ -57,6 +59,7 @@ pub(super) mod tests {
             spi_out: Spi(spi_out),
             keys_in: digest(spi_in),
             keys_out: digest(spi_out),
+            outer: None,
             local_ts: selectors(network("10.1.0.0/24")),
             remote_ts: selectors(network("10.2.0.0/24")),
             remote: [198, 18, 0, 1].into(),
@@ -69,6 +72,11 @@ pub(super) mod tests {
         }
     }
 
+    fn around(spi_in: u32, spi_out: u32) -> Around {
+        let Installed { id, spi_in, spi_out, keys_in, keys_out, .. } = child(101, spi_in, spi_out);
+        Around { id, spi_in, spi_out, keys_in, keys_out }
+    }
+
     #[test]
     fn halves_that_do_not_meet_are_seen() {
         let (one, other) = (child(1, 10, 20), child(1, 20, 10));
@@ -77,6 +85,10 @@ pub(super) mod tests {
         assert!(!up(&one, &child(1, 20, 11)));
         assert!(!up(&one, &Installed { keys_in: [0; 20], ..other.clone() }));
         assert!(!up(&one, &Installed { active: false, ..other.clone() }));
+        assert!(!up(&one, &Installed { outer: Some(around(7, 8)), ..other.clone() }));
+        let bundle = |sa: &Installed, ah| Installed { outer: Some(ah), ..sa.clone() };
+        assert!(up(&bundle(&one, around(7, 8)), &bundle(&other, around(8, 7))));
+        assert!(!up(&bundle(&one, around(7, 8)), &bundle(&other, around(8, 9))));
         assert!(!up(&one, &Installed { child: 1, ..other }));
     }
 

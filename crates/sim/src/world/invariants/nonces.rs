@@ -19,6 +19,8 @@ use crate::world::host::Digest;
 #[derive(Debug, Default)]
 pub(in crate::world) struct Nonces {
     esp: HashSet<(Digest, [u8; 8])>,
+    /// Sequence numbers of AH, which has no nonces: a second packet of one is never taken.
+    ah: HashSet<(Digest, [u8; 4])>,
     /// With the digest of the message.
     ike: HashMap<(IkeSpi, IkeSpi, Generation, bool, [u8; 8]), u64>,
 }
@@ -32,6 +34,13 @@ impl Nonces {
         let iv = *packet.get(8..)?.first_chunk()?;
         let text = || format!("IV {iv:02x?} of an ESP packet is used again");
         (!self.esp.insert((keys, iv))).then(|| Broken::new("nonces", text()))
+    }
+
+    /// A packet was given AH with this key (RFC 4302 §3.3.2); it begins with the header of AH.
+    pub(in crate::world) fn ah(&mut self, keys: Digest, packet: &[u8]) -> Option<Broken> {
+        let number = *packet.get(8..)?.first_chunk()?;
+        let text = || format!("sequence number {number:02x?} of AH is used again");
+        (!self.ah.insert((keys, number))).then(|| Broken::new("nonces", text()))
     }
 
     /// An IKE message was sent.
@@ -78,6 +87,15 @@ mod tests {
         assert_eq!(nonces.esp([1; 20], &packet), None);
         assert_eq!(nonces.esp([2; 20], &packet), None);
         assert_eq!(nonces.esp([1; 20], &packet).unwrap().invariant, "nonces");
+    }
+
+    #[test]
+    fn a_sequence_number_of_ah_that_is_used_again_is_seen() {
+        let mut nonces = Nonces::default();
+        let packet = [7; 40];
+        assert_eq!(nonces.ah([1; 20], &packet), None);
+        assert_eq!(nonces.ah([2; 20], &packet), None);
+        assert_eq!(nonces.ah([1; 20], &packet).unwrap().invariant, "nonces");
     }
 
     fn message(exchange: ExchangeType, message_id: u32, last: u8) -> (Header, Vec<u8>) {

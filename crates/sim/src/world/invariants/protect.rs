@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use adit_dataplane::{DropReason, Verdict};
 use adit_ike::FailureReason;
+use adit_wire::esp::Spi;
 
 use super::Broken;
 
@@ -38,6 +39,15 @@ pub(in crate::world) fn sealed(seen: Sealing) -> Option<Broken> {
 pub(in crate::world) fn hidden(esp: &[u8], mark: &[u8]) -> Option<Broken> {
     let shows = esp.windows(mark.len()).any(|window| window == mark);
     shows.then(|| Broken::new("protect", "an ESP packet shows what is in it"))
+}
+
+/// Judges what is around an ESP packet that leaves: of a bundle the AH with this SPI, else nothing
+/// (RFC 2401 §4.3). `ah` begins with the header of AH.
+pub(in crate::world) fn wrapped(wanted: Option<Spi>, ah: Option<&[u8]>) -> Option<Broken> {
+    let spi = |ah: &[u8]| Some(Spi(u32::from_be_bytes(*ah.get(4..)?.first_chunk()?)));
+    let is_right = wanted == ah.and_then(spi) && wanted.is_some() == ah.is_some();
+    let text = || format!("an ESP packet leaves, and AH around it is not {wanted:?}");
+    (!is_right).then(|| Broken::new("protect", text()))
 }
 
 /// An SA that a packet came too late for, by the receiver's clock.
@@ -114,6 +124,17 @@ mod tests {
         assert_eq!(sealed(seen).unwrap().invariant, "protect");
         assert!(hidden(b"abcMARKdef", b"MARK").is_some());
         assert_eq!(hidden(b"abcMARdef", b"MARK"), None);
+    }
+
+    #[test]
+    fn a_packet_with_a_part_of_its_bundle_is_seen() {
+        let (ah, spi) = ([51, 4, 0, 0, 0, 0, 1, 7, 0, 0, 0, 1], Some(Spi(0x107)));
+        assert_eq!(wrapped(spi, Some(&ah)), None);
+        assert_eq!(wrapped(None, None), None);
+        assert_eq!(wrapped(spi, None).unwrap().invariant, "protect");
+        assert!(wrapped(None, Some(&ah)).is_some());
+        assert!(wrapped(Some(Spi(0x108)), Some(&ah)).is_some());
+        assert!(wrapped(None, Some(&ah[..7])).is_some());
     }
 
     #[test]

@@ -92,15 +92,21 @@ impl World<'_> {
 
     /// Looks at an ESP packet that a host sends.
     pub(super) fn watch_esp(&mut self, from: usize, esp: &mut EspLetter) {
-        let spi = esp.octets.first_chunk().map(|spi| Spi(u32::from_be_bytes(*spi)));
+        let spi = esp.esp().first_chunk().map(|spi| Spi(u32::from_be_bytes(*spi)));
         let host = self.host(from);
         let sa = host.engine.all().find(|sa| Some(sa.spi_out) == spi);
-        let Some((keys, tunnel, child)) = sa.map(|sa| (sa.keys_out, sa.tunnel, sa.child)) else {
+        let Some((keys, outer, tunnel, child)) =
+            sa.map(|sa| (sa.keys_out, sa.outer, sa.tunnel, sa.child))
+        else {
             return;
         };
         esp.must_arrive = self.has_way(from, tunnel, child) && self.may_know(from, tunnel, spi);
-        let broken = self.watch.nonces.esp(keys, &esp.octets);
+        let broken = self.watch.nonces.esp(keys, esp.esp());
         self.note_broken(broken);
+        let (keys, wanted) = outer.map(|outer| (outer.keys_out, outer.spi_out)).unzip();
+        self.note_broken(protect::wrapped(wanted, esp.ah()));
+        let number = keys.zip(esp.ah()).and_then(|(keys, ah)| self.watch.nonces.ah(keys, ah));
+        self.note_broken(number);
         self.note_broken(protect::hidden(&esp.octets, &MARK));
     }
 
