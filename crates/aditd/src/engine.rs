@@ -8,7 +8,7 @@ use adit_crypto::{Authentication, Protection};
 use adit_db::{
     ChildConfig, Connection, ConnectionName, DfPolicy, Dscp, DscpPolicy, Engine, HostSpec,
     HwOffload, IcmpRules, InterfaceName, Mode, MtuPolicy, OperatorPolicy, PolicyId, ProposalSpec,
-    SpdEntry, Tfc, TsSpec,
+    SpdEntry, Tfc,
 };
 use adit_mgmt::Diagnosis;
 use adit_mgmt::diagnosis::Context;
@@ -167,7 +167,6 @@ impl EngineChooser {
         }
         for child in &connection.children {
             could_do(child)?;
-            could_do_families(connection, child)?;
             if let Some(policy) = policies.iter().find(|one| overlaps(one, connection, child)) {
                 return Err(Unfit::Policy(policy.name.clone()));
             }
@@ -277,17 +276,6 @@ fn could_do_bundle(child: &ChildConfig) -> Result<(), Unfit> {
     }
 }
 
-/// What has AH around IPv6 in ESP over IPv4 renews its keys in user space alone.
-fn could_do_families(connection: &Connection, child: &ChildConfig) -> Result<(), Unfit> {
-    let inside = child.local_ts.iter().chain(&child.remote_ts).filter_map(TsSpec::selector);
-    let has_v6 = inside.into_iter().any(|ts| ts.start.is_ipv6());
-    let is_bundle = !child.outer_ah.is_empty() && child.mode == Mode::Tunnel;
-    if is_bundle && has_v6 && families(connection).contains(&Family::V4) {
-        return Err(Unfit::Bundle("IPv6 in IPv4"));
-    }
-    Ok(())
-}
-
 /// Whether a policy beside the tunnels decides about some of a child's packets. What the child's
 /// selectors are may not be known yet; then they could be any.
 fn overlaps(policy: &OperatorPolicy, connection: &Connection, child: &ChildConfig) -> bool {
@@ -331,7 +319,9 @@ fn suites(child: &ChildConfig) -> Vec<Protection> {
 
 #[cfg(test)]
 mod tests {
-    use adit_db::{Action, DscpClass, DscpSet, FragmentPolicy, IcmpPassage, MssClamp, PathMtuRule};
+    use adit_db::{
+        Action, DscpClass, DscpSet, FragmentPolicy, IcmpPassage, MssClamp, PathMtuRule, TsSpec,
+    };
 
     use super::*;
 
@@ -400,11 +390,6 @@ mod tests {
         };
         let words = "the kernel has no AH around ESP with `interface`";
         assert_eq!(unfit(routed, &[]), words);
-        let mixed = |child: &mut ChildConfig| {
-            child.outer_ah = ProposalSpec::ah_default();
-            child.remote_ts = vec!["fd02::/64".parse().unwrap()];
-        };
-        assert_eq!(unfit(mixed, &[]), "the kernel has no AH around ESP with IPv6 in IPv4");
         let tfc = |child: &mut ChildConfig| child.tfc.padding = Tfc::TO_MTU;
         assert_eq!(unfit(tfc, &[]), "the kernel makes no padding and no dummies (TFC)");
         let ipcomp = |child: &mut ChildConfig| child.compress = true;

@@ -74,7 +74,7 @@ const fn special(
 
 /// All of them. What is the same for all: up from either side, pings both ways, new keys from
 /// either side under pings of which none is lost, and down.
-const CASES: [Case; 25] = [
+const CASES: [Case; 26] = [
     ours("tunnel-4", "tunnel, ESP over IPv4, our user space", TUNNEL),
     ours(
         "tunnel-6",
@@ -99,6 +99,11 @@ const CASES: [Case; 25] = [
         "bundle-4-in-6",
         "AH around IPv4 in ESP over IPv6",
         Shape { outside_v6: true, ..TUNNEL },
+    ),
+    bundled(
+        "bundle-6-in-4",
+        "AH around IPv6 in ESP over IPv4",
+        Shape { inside_v6: true, ..TUNNEL },
     ),
     bundled("bundle-transport", "AH around ESP between two hosts", TRANSPORT),
     theirs("strongswan-4", "tunnel, ESP in UDP, strongSwan", Shape { udp: true, ..TUNNEL }),
@@ -334,9 +339,9 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// New keys from either side.
-    fn rekeys(&self) -> anyhow::Result<()> {
-        for by_guest in [true, false] {
+    /// New keys from these sides, one after the other: the guest's if it is said so.
+    fn rekeys(&self, sides: &[bool]) -> anyhow::Result<()> {
+        for &by_guest in sides {
             let before = self.left.only_sa()?;
             if by_guest {
                 self.right.adit(&format!("rekey {CONNECTION}"))?;
@@ -360,14 +365,21 @@ impl<'a> Bench<'a> {
 fn everything(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     bench.left.initiate()?;
     bench.is_up()?;
-    bench.under_pings(PINGS_UNDER_WAY, || bench.rekeys())?;
+    // In IKEv1 what the other end makes half a minute after a child counts as crossed: half of those are put aside.
+    let first: &[bool] = if bench.shape.bundle { &[false] } else { &[true, false] };
+    bench.under_pings(PINGS_UNDER_WAY, || bench.rekeys(first))?;
     bench.left.terminate(Level::Ike)?;
     bench.is_down()?;
     bench.right.adit(&format!("up {CONNECTION} --timeout 20"))?;
     bench.is_up()?;
+    let mut pings = PINGS_UNDER_WAY + 4 * PINGS;
+    if bench.shape.bundle {
+        bench.under_pings(PINGS_UNDER_WAY, || bench.rekeys(&[true]))?;
+        pings += PINGS_UNDER_WAY;
+    }
     bench.right.adit(&format!("down {CONNECTION}"))?;
     bench.is_down()?;
-    Ok(Figures::from([("pings", f64::from(PINGS_UNDER_WAY + 4 * PINGS))]))
+    Ok(Figures::from([("pings", f64::from(pings))]))
 }
 
 /// The kernel asks for an SA when a packet meets its policy; that packet is lost, and never in

@@ -34,7 +34,7 @@ pub(super) fn mark(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     anyhow::ensure!(marked >= u64::from(PINGS), "{marked} packets went through the tunnel");
     guest.run(&format!("ping -m {} {words} || true", 0x11))?;
     anyhow::ensure!(sent()? == marked, "packets with another mark went through the tunnel");
-    bench.under_pings(PINGS_UNDER_WAY, || bench.rekeys())?;
+    bench.under_pings(PINGS_UNDER_WAY, || bench.rekeys(&[true, false]))?;
     bench.left.terminate(Level::Ike)?;
     bench.is_down()?;
     guest.run("sysctl -w net.ipv4.fwmark_reflect=0")?;
