@@ -494,6 +494,30 @@ fn new_keys_soon_after_the_peers_are_new_keys() {
     pair.assert_one_tunnel();
 }
 
+/// So has the other end, once packets have shown that the peer had the child whose place is taken.
+#[test]
+fn both_ends_have_new_keys_soon_after_the_others() {
+    let mut pair = up();
+    for _ in 0..8 {
+        pair.run_for(Duration::from_mins(4));
+        let child = *pair.left.children.keys().next_back().unwrap();
+        pair.left.command(Command::RekeyChild(child), pair.now);
+        pair.run_for(Duration::from_secs(1));
+        let [ours, theirs] =
+            [&pair.left, &pair.right].map(|peer| *peer.children.keys().next_back().unwrap());
+        let event = PacketEvent::Traffic { child: ours };
+        pair.left.give(adit_ike::Input::Packet(event), pair.now);
+        pair.left.events.clear();
+        pair.right.command(Command::RekeyChild(theirs), pair.now);
+        pair.run_for(Duration::from_secs(1));
+        let is_rekey =
+            |event: &Event| matches!(event, Event::ChildRekeyed { old, .. } if old.id == ours);
+        assert!(pair.left.events.iter().any(is_rekey), "{:?}", pair.left.events);
+    }
+    pair.run_for(Duration::from_mins(4));
+    pair.assert_one_tunnel();
+}
+
 /// A day in the life of a tunnel: its keys are renewed, its phase 1, too, and it is never down.
 #[test]
 fn a_tunnel_lives_through_many_renewals() {

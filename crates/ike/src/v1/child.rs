@@ -42,6 +42,8 @@ pub(crate) struct Child {
     pub(crate) shown: Shown,
     /// What it was asked for in the place of.
     pub(crate) renews: Option<ChildSaId>,
+    /// The peer has asked for it, and had sent packets on what it renews before we heard of that.
+    pub(crate) is_renewal: bool,
     pub(crate) installed: Instant,
     mode: Mode,
     rekey_at: Option<Instant>,
@@ -268,6 +270,7 @@ impl Child {
             remote: agreed.remote,
             by_us: agreed.role.is_initiator(),
             renews: agreed.rekeys,
+            is_renewal: false,
             activates: agreed.sends.waits_until(cx.now),
             sends: agreed.sends == Sends::Now,
             shown: Shown::Nothing,

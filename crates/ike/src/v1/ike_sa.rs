@@ -617,6 +617,7 @@ impl IkeSa {
     fn add(&mut self, mut child: Child, cx: &mut Context<'_>) {
         // The message that made it may be the first from another place.
         child.follow(self.core.encapsulation(), cx);
+        self.note_renewal(&mut child);
         let (id, offered) = (child.id, child.phase == ChildPhase::Offered);
         let step = Step::Child {
             child: child.name.clone(),

@@ -28,8 +28,8 @@ impl IkeSa {
             return;
         };
         let (before, after) = (Box::new(first.info()), Box::new(new.info()));
-        // What we have asked to take its place has not crossed it.
-        let knew = by_us && new.renews == Some(first.id);
+        // What was asked for to take its place has not crossed it.
+        let knew = (by_us || new.is_renewal) && new.renews == Some(first.id);
         let crossed = first.by_us != by_us && !knew && is_young(first, cx.now);
         if crossed && first.rank() > new.rank() {
             // Both ends have asked for the same: both keep the same one.
@@ -48,6 +48,14 @@ impl IkeSa {
             cx.out.event(Event::ChildRekeyed { ike, old: before, new: after });
         }
         self.notice_up(name, cx);
+    }
+
+    /// Notes of a child that is being agreed on whether the peer means to renew another: it does if it had that one
+    /// when it asked. A quick mode that has crossed ours and was lost at first may look the same; then both ends come
+    /// together as they do when the last message is lost ([`Self::spare_for`]).
+    pub(super) fn note_renewal(&self, new: &mut Child) {
+        let old = new.renews.and_then(|old| self.child(old));
+        new.is_renewal = !new.by_us && old.is_some_and(|old| old.shown == Shown::Has);
     }
 
     /// What waits to take the place of another that is gone already carries the traffic now.
