@@ -212,7 +212,9 @@ impl Sas {
         xfrm: &mut Xfrm,
     ) -> bool {
         let number = self.sas.get(&child).map(|entry| entry.place.reqid);
-        let alone = self.sas.values().filter(|one| Some(one.place.reqid) == number).count() == 1;
+        let mut others =
+            self.sas.iter().filter(|(id, one)| **id != child && Some(one.place.reqid) == number);
+        let alone = !others.any(|(_, one)| one.is_in_kernel(xfrm));
         let Some(entry) = self.sas.get_mut(&child) else { return true };
         entry.moved = None;
         match entry.move_to(encap, alone, xfrm) {
@@ -562,6 +564,13 @@ impl KernelSa {
             }
         }
         self.make_anew(encap, xfrm)
+    }
+
+    /// Whether the kernel has a state of it, as far as it tells: those of one that leaves may have come to their hard
+    /// limit.
+    fn is_in_kernel(&self, xfrm: &mut Xfrm) -> bool {
+        let ids = [self.inbound_id(), self.outbound_id()];
+        ids.iter().any(|id| !matches!(xfrm.state(id), Ok(None)))
     }
 
     /// Lets the kernel move the states: numbers and windows go on where they are.
