@@ -368,6 +368,23 @@ impl Endpoint {
         self.pursue(&name, now, rng);
     }
 
+    /// A child has failed: if AH cannot pass a NAT, phase 1s without children go, so that the next one looks again.
+    pub(super) fn doubt_nat_of_v1(
+        &mut self,
+        name: &ConnectionName,
+        reason: &FailureReason,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) {
+        if !matches!(reason, FailureReason::AhThroughNat { .. }) {
+            return;
+        }
+        let those: Vec<IkeSaId> = self.v1.of(name).map(|sa| sa.core.id).collect();
+        for ike in those {
+            self.touch_v1(ike, now, rng, |sa, cx| sa.look_for_nat_again(reason.clone(), cx));
+        }
+    }
+
     /// Whether the peer may have begun anew without knowing of this one, as we began it at the same time:
     /// that it knows of no other says nothing then.
     fn may_cross(&self, ike: IkeSaId, now: Instant) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode, TsSpec};
+use adit_db::{ChildConfig, ChildName, ChildSaId, Connection, Hosts, Mode, ProposalSpec, TsSpec};
 use adit_wire::esp::Spi;
 use adit_wire::iana::isakmp::NotifyType;
 use adit_wire::iana::{ExchangeType as AnyExchangeType, ProtocolId};
@@ -109,7 +109,7 @@ pub(crate) fn choose(
             }
             let choice = child_suite::choose_phase2(&connection, config, sa, core.wrap());
             let Some(choice) = choice else {
-                nearest.get_or_insert_with(|| no_proposal(config, offered));
+                nearest.get_or_insert_with(|| no_proposal(config, core, offered));
                 continue;
             };
             let child = config.name.clone();
@@ -190,11 +190,19 @@ fn protects(
         && claims.is_none_or(|networks| within(remote, networks, there))
 }
 
-fn no_proposal(config: &ChildConfig, sa: Option<(ProtocolId, Spi)>) -> Refused {
-    let reason = FailureReason::NoCommonEspSuite {
-        by: By::Us,
-        ours: bundle::wanted(config),
-        theirs: Vec::new(),
+fn no_proposal(config: &ChildConfig, core: &Core, sa: Option<(ProtocolId, Spi)>) -> Refused {
+    let is_esp = |spec: &ProposalSpec| spec.protocol() == ProtocolId::ESP;
+    let has_ah = !config.outer_ah.is_empty() || !config.proposals.iter().any(is_esp);
+    let reason = match core.wrap() {
+        Some(_) if has_ah => FailureReason::AhThroughNat {
+            nat_local: core.nat.we_are_behind_nat,
+            nat_remote: core.nat.peer_is_behind_nat,
+        },
+        _ => FailureReason::NoCommonEspSuite {
+            by: By::Us,
+            ours: bundle::wanted(config),
+            theirs: Vec::new(),
+        },
     };
     let notify = NotifyType::NO_PROPOSAL_CHOSEN;
     Refused { child: Some(config.name.clone()), reason, notify, sa }

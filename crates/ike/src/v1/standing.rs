@@ -7,6 +7,7 @@ use adit_db::{ChildSaId, Unique};
 use adit_wire::esp::Spi;
 
 use crate::context::{Context, Notice};
+use crate::event::Event;
 use crate::failure::FailureReason;
 
 use super::child::Child;
@@ -48,6 +49,18 @@ impl IkeSa {
             *next = cx.now + RENEW_WAIT;
             cx.out.notice(Notice::Reauthenticate { ike: self.core.id });
         }
+    }
+
+    /// AH cannot pass the NAT that phase 1 has seen. If there is no child, the next attempt looks again: what shows a
+    /// NAT nothing protects (RFC 3947 §3.2), so that there may be none.
+    pub(crate) fn look_for_nat_again(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
+        if self.core.wrap().is_none() || !self.children.is_empty() || !self.may_renew() {
+            return;
+        }
+        let Some(info) = self.info() else { return };
+        informational::delete_isakmp(&self.core, cx);
+        cx.out.event(Event::IkeDown { info: Box::new(info), reason });
+        self.phase = Phase::Closed;
     }
 
     /// It has been there for long beside the one that has its place, which needs it no more: it is deleted.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use adit_db::{Connection, Mode, ProposalSpec, TsSpec};
 use adit_ike::{ChildSaState, Command, Event};
+use adit_wire::iana::isakmp::PayloadType;
 
 use super::common::{Pair, Peer};
 use super::{INFORMATIONAL, QUICK_MODE, exchange, up_with, v1_connections};
@@ -181,6 +182,49 @@ fn a_bundle_comes_again() {
     assert!(pair.left.children.is_empty() && pair.right.children.is_empty());
     let request = pair.left.initiate(pair.now);
     pair.run();
+    assert_eq!(pair.left.done.get(&request), Some(&Ok(())));
+    assert_bundle(&pair);
+}
+
+/// Changes what a message in clear says of addresses.
+fn spoil_nat_detection(octets: &mut [u8]) {
+    let (mut kind, mut at, mut found) = (octets[16], 28, 0);
+    while kind != 0 {
+        let len = usize::from(u16::from_be_bytes([octets[at + 2], octets[at + 3]]));
+        if kind == PayloadType::NAT_D.0 {
+            octets[at + len - 1] ^= 1;
+            found += 1;
+        }
+        (kind, at) = (octets[at], at + len);
+    }
+    assert!(found >= 2, "{found}");
+}
+
+/// CHECKLIST N01: nothing protects what shows a NAT. Where it was spoilt on its way, AH seems not to pass; the next
+/// attempt looks again, with a phase 1 of its own.
+#[test]
+fn a_nat_that_is_not_there_is_forgotten() {
+    let mut pair = Pair::new(Default::default(), bundled());
+    let request = pair.left.initiate(pair.now);
+    // The fourth message of main mode.
+    for number in 1.. {
+        if number == 4 {
+            spoil_nat_detection(&mut pair.right.sent.front_mut().unwrap().1);
+        }
+        if !pair.deliver(|_| true) {
+            break;
+        }
+    }
+    let failure = pair.left.done[&request].clone().unwrap_err();
+    assert_eq!(failure.reason.code(), Some(103), "{:?}", failure.reason);
+    assert_eq!((pair.left.established().len(), pair.right.established().len()), (0, 0));
+    let is_down = |event: &&Event| matches!(event, Event::IkeDown { .. });
+    for peer in [&pair.left, &pair.right] {
+        assert_eq!(peer.events.iter().filter(is_down).count(), 1);
+    }
+
+    let request = pair.left.initiate(pair.now);
+    pair.run_for(Duration::from_secs(90));
     assert_eq!(pair.left.done.get(&request), Some(&Ok(())));
     assert_bundle(&pair);
 }
