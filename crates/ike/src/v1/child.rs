@@ -224,7 +224,6 @@ impl Child {
     pub(crate) fn install(agreed: Agreed<'_>, cx: &mut Context<'_>) -> Self {
         let (id, config) = (cx.out.next_child_sa(), agreed.config);
         let lifetime = agreed.lifetime(std::array::from_fn(|_| cx.rng.next_u64()));
-        let suite = cx.out.shared_suite(agreed.suite);
         let (outer, outer_info) = agreed.outer.map(Around::into_parts).unzip();
         let remote_ts = part_of(agreed.remote, agreed.split);
         let sa = ChildSa {
@@ -284,7 +283,7 @@ impl Child {
             rank: agreed.rank,
             reqid: cx.out.reqid(&agreed.connection.name, &config.name),
             encap: agreed.encap,
-            suite,
+            suite: cx.out.shared_suite(agreed.suite),
             remote_ts,
             esn: agreed.esn,
             ipcomp: agreed.ipcomp,
