@@ -365,7 +365,7 @@ impl<'a> Bench<'a> {
 fn everything(bench: &Bench<'_>) -> anyhow::Result<Figures> {
     bench.left.initiate()?;
     bench.is_up()?;
-    // In IKEv1 what the other end makes half a minute after a child counts as crossed: half of those are put aside.
+    // In IKEv1 what the other end makes at once counts as crossed, until packets have shown that it has the child.
     let first: &[bool] = if bench.shape.bundle { &[false] } else { &[true, false] };
     bench.under_pings(PINGS_UNDER_WAY, || bench.rekeys(first))?;
     bench.left.terminate(Level::Ike)?;
