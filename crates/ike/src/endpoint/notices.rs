@@ -340,9 +340,9 @@ impl Endpoint {
             (Some(keeper), true) => {
                 let retry = self.config.retry;
                 let name = keeper.connection().name.clone();
-                let reason = failure.reason.clone();
+                let (reason, remote) = (failure.reason.clone(), failure.remote);
                 keeper.child_failed(failure, retry, now, rng, &mut self.out);
-                self.doubt_nat_of_v1(&name, &reason, now, rng);
+                self.doubt_nat_of_v1(&name, (&reason, remote), now, rng);
                 self.pursue(&name, now, rng);
                 self.finish_successions(&name, now, rng);
             }

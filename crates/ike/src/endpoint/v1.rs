@@ -368,18 +368,21 @@ impl Endpoint {
         self.pursue(&name, now, rng);
     }
 
-    /// A child has failed: if AH cannot pass a NAT, phase 1s without children go, so that the next one looks again.
+    /// A child has failed: if AH cannot pass a NAT, the phase 1s with that peer that have no children go, so that the
+    /// next one looks again.
     pub(super) fn doubt_nat_of_v1(
         &mut self,
         name: &ConnectionName,
-        reason: &FailureReason,
+        (reason, remote): (&FailureReason, Option<SocketAddr>),
         now: Instant,
         rng: &mut dyn Rng,
     ) {
         if !matches!(reason, FailureReason::AhThroughNat { .. }) {
             return;
         }
-        let those: Vec<IkeSaId> = self.v1.of(name).map(|sa| sa.core.id).collect();
+        let is_with_peer = |sa: &&IkeSa| Some(sa.core.path.remote) == remote;
+        let with_peer = self.v1.of(name).filter(is_with_peer);
+        let those: Vec<IkeSaId> = with_peer.map(|sa| sa.core.id).collect();
         for ike in those {
             self.touch_v1(ike, now, rng, |sa, cx| sa.look_for_nat_again(reason.clone(), cx));
         }

@@ -54,7 +54,8 @@ impl IkeSa {
     /// AH cannot pass the NAT that phase 1 has seen. If there is no child, the next attempt looks again: what shows a
     /// NAT nothing protects (RFC 3947 §3.2), so that there may be none.
     pub(crate) fn look_for_nat_again(&mut self, reason: FailureReason, cx: &mut Context<'_>) {
-        if self.core.wrap().is_none() || !self.children.is_empty() || !self.may_renew() {
+        let sees_nat = self.established_at().is_some() && self.core.wrap().is_some();
+        if !sees_nat || !self.children.is_empty() || !self.may_renew() {
             return;
         }
         let Some(info) = self.info() else { return };
