@@ -25,7 +25,7 @@ use adit_sys::wake::CommandSender;
 use adit_wire::ip::FlowKey;
 
 use crate::policy::{Held, Routed, TunnelInterface};
-use crate::role::forward::Bundle;
+use crate::role::forward::{Bundle, Seat};
 use crate::role::keys::ToKeys;
 use crate::role::tcp::TcpLink;
 use crate::shards::ShardLinks;
@@ -375,6 +375,8 @@ pub(crate) enum ToInbound {
     Leave(ChildSaId),
     /// Give what SAs of these tables have opened to these interfaces.
     Interfaces(Interfaces),
+    /// Do the work of the outbound thread too, for as long as there is little.
+    Seat(Box<Seat>),
     /// Tell the control role what flowed.
     Report(QueryId),
     /// Tell the control role how packets are moved.

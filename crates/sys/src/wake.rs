@@ -303,7 +303,10 @@ impl Spin {
                 self.skip = self.skip_next;
                 self.skip_next = self.skip_next.saturating_mul(2).min(SKIP_MAX);
             }
-            Outcome::Crowded => self.skip = SKIP_MAX,
+            Outcome::Crowded => {
+                self.skip_next = self.skip_next.saturating_mul(CROWDED_COSTS).min(SKIP_MAX);
+                self.skip = self.skip_next;
+            }
         }
     }
 }
@@ -314,12 +317,14 @@ impl Default for Spin {
     }
 }
 
-/// How long a thread looks before it sleeps: about what a wake-up costs.
-const SPIN_FOR: Duration = Duration::from_micros(30);
+/// How long a thread looks before it sleeps: about what it costs to wake up, and the peer before that.
+const SPIN_FOR: Duration = Duration::from_micros(100);
 /// Longest time from one look to the next; if it takes longer, somebody else needed the processor.
 const YIELDED_MAX: Duration = Duration::from_micros(10);
 /// Most packets of one wait after which the next is worth waiting for.
 const FEW_PACKETS: u64 = 8;
+/// How many times more waits sleep at once after each in a row that kept others from the processor.
+const CROWDED_COSTS: u32 = 8;
 /// Most waits that sleep at once because spinning has not paid.
 const SKIP_MAX: u32 = 256;
 

@@ -2,6 +2,7 @@
 //! to the ike role.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use tracing::{debug, error, info, warn};
 use super::connections::Connections;
 use super::delivery::Delivery;
 use super::membership::Memberships;
+use super::pair::Host;
 use super::{buffers, tell_ike, tun_paths};
 use crate::message::{Fleet, SocketNumber, ToControl, ToIke, ToInbound, ToOutbound, ToParent};
 use crate::raw_esp;
@@ -60,6 +62,8 @@ pub(crate) struct Role {
     pub(crate) shards: ShardLinks,
     /// The outbound threads, which make sockets of single peers.
     pub(crate) outbound: Fleet<ToOutbound>,
+    /// For the outbound direction, while this thread does its work.
+    pub(crate) host: Host,
     /// The control role.
     pub(crate) control: CommandSender<ToControl>,
     /// The parent.
@@ -68,12 +72,14 @@ pub(crate) struct Role {
 
 const COMMANDS: Token = Token(0);
 /// That of a socket is its kind and this times its number.
-const SOCKETS: u64 = 6;
+const SOCKETS: u64 = 7;
 const UDP: u64 = 1;
 const RAW: u64 = 2;
 const AH: u64 = 3;
 const FAST_ESP: u64 = 4;
 const CONNECTED: u64 = 5;
+/// What there is to do for the outbound thread.
+const GUEST: Token = Token(6);
 /// Batches read from one socket before the next has its turn.
 const BATCHES_IN_A_ROW: usize = 8;
 /// Buffers for packets of a usual link: some super-datagrams of 64 KiB.
@@ -101,7 +107,7 @@ impl Role {
         }
     }
 
-    fn poller(&self, commands: &CommandReceiver<ToInbound>) -> std::io::Result<Poller> {
+    fn poller(&self, commands: &CommandReceiver<ToInbound>) -> io::Result<Poller> {
         let poller = Poller::new()?;
         poller.add(commands, COMMANDS, Interest::Readable)?;
         for (number, socket) in (0..).zip(self.udp.halves()) {
@@ -148,6 +154,8 @@ struct Running {
     /// What the network had to say about packets sent.
     complaints: u64,
     spin: Spin,
+    /// Packets that were delivered when last there was something to do.
+    moved: u64,
 }
 
 impl Running {
@@ -172,36 +180,30 @@ impl Running {
             refusal,
             complaints: 0,
             spin: Spin::new(),
+            moved: 0,
         }
     }
 
     fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToInbound>) {
         let mut events = Events::new();
-        let mut packets = 0;
         loop {
-            let now = clock::now();
-            let leaving = self.leaving.front().map(|(at, _)| *at);
-            let next = leaving.into_iter().chain(self.connections.poll_timeout(now));
-            let next = next.chain(self.delivery.engine.poll_timeout()).min();
-            let timeout = next.map(|at| at.saturating_duration_since(now));
-            self.delivery.counters.calls_wait += 1;
-            self.spin.note(self.delivery.counters.packets - packets);
-            packets = self.delivery.counters.packets;
-            if let Err(error) = poller.wait_spinning(&mut events, timeout, &mut self.spin) {
+            if let Err(error) = self.wait(poller, &mut events) {
                 error!(%error, "the inbound thread cannot wait");
                 let _ = self.role.parent.send(ToParent::Failed("inbound"));
                 return;
             }
+            let before = self.delivery.counters.packets;
             for ready in events.iter() {
-                let goes_on = if ready.token == COMMANDS {
-                    self.take_commands(commands)
-                } else {
-                    self.keep_up(commands) && self.receive(ready, commands)
+                let goes_on = match ready.token {
+                    COMMANDS => self.take_commands(commands),
+                    GUEST => true,
+                    _ => self.keep_up(commands) && self.receive(ready, commands),
                 };
                 if !goes_on {
                     return;
                 }
             }
+            self.moved = self.delivery.counters.packets - before;
             self.delivery.keep_time(clock::now());
             self.connections.watch(poller, |number| token(CONNECTED, number.0));
             let outbound = &self.role.outbound;
@@ -213,21 +215,52 @@ impl Running {
                 return;
             }
             self.let_go(clock::now());
-            while let Some(answer) = self.delivery.engine.poll_answer() {
-                if let Err(error) = self.role.icmp.send(answer.data()) {
-                    debug!(%error, "a sender was not told that its packet was refused");
-                }
+            self.tell();
+            if !self.role.host.work(
+                self.moved,
+                poller,
+                events.iter().any(|ready| ready.token == GUEST),
+            ) {
+                return;
             }
-            while let Some(event) = self.delivery.engine.poll_event() {
-                if let Event::PathMessage { child, message } = event {
-                    self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
-                } else if let Event::Fragments { child, largest } = event {
-                    self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
-                } else if let Event::BadSpi { us, peer, quoted } = event {
-                    self.tell_outbound(|| OutboundCommand::BadSpi { us, peer, quoted });
-                } else {
-                    tell_ike(&self.role.ike, event);
-                }
+        }
+    }
+
+    /// Waits for something to do, in the other direction too while that is this thread's.
+    fn wait(&mut self, poller: &Poller, events: &mut Events) -> io::Result<()> {
+        self.role.host.watch(poller, GUEST)?;
+        let now = clock::now();
+        let leaving = self.leaving.front().map(|(at, _)| *at);
+        let next = leaving.into_iter().chain(self.connections.poll_timeout(now));
+        let next = next.chain(self.delivery.engine.poll_timeout()).min();
+        let next = next.map(|at| at.saturating_duration_since(now));
+        let timeout = next.into_iter().chain(self.role.host.timeout(now)).min();
+        self.delivery.counters.calls_wait += 1;
+        // What the peer answers to something that was sent comes sooner than what it sends by itself.
+        let (spin, moved) = match self.role.host.sent() {
+            Some((spin, sent)) => (spin, sent),
+            None => (&mut self.spin, self.moved),
+        };
+        spin.note(moved);
+        poller.wait_spinning(events, timeout, spin)
+    }
+
+    /// Tells the others what the engine has to say.
+    fn tell(&mut self) {
+        while let Some(answer) = self.delivery.engine.poll_answer() {
+            if let Err(error) = self.role.icmp.send(answer.data()) {
+                debug!(%error, "a sender was not told that its packet was refused");
+            }
+        }
+        while let Some(event) = self.delivery.engine.poll_event() {
+            if let Event::PathMessage { child, message } = event {
+                self.tell_outbound(|| OutboundCommand::PathMessage { child, message });
+            } else if let Event::Fragments { child, largest } = event {
+                self.tell_outbound(|| OutboundCommand::ReportFragments { child, largest });
+            } else if let Event::BadSpi { us, peer, quoted } = event {
+                self.tell_outbound(|| OutboundCommand::BadSpi { us, peer, quoted });
+            } else {
+                tell_ike(&self.role.ike, event);
             }
         }
     }
@@ -298,6 +331,7 @@ impl Running {
                     let counters = self.delivery.engine.counters_of(child).map(Box::new);
                     let _ = self.role.control.send(ToControl::FlowedIn(child, counters));
                 }
+                Next::Command(ToInbound::Seat(seat)) => self.role.host.take(seat),
                 Next::Command(ToInbound::Connected { number, socket }) => {
                     self.connections.add(number, *socket, self.refusal.is_none());
                 }
@@ -483,7 +517,7 @@ impl Running {
         &mut self,
         protocol: &str,
         commands: &CommandReceiver<ToInbound>,
-        receive: impl Fn(&mut Self) -> std::io::Result<usize>,
+        receive: impl Fn(&mut Self) -> io::Result<usize>,
     ) -> bool {
         for _ in 0..BATCHES_IN_A_ROW {
             match receive(self) {

@@ -1,6 +1,6 @@
 //! The packet engine's threads, one or more of each direction. Inbound each owns the SAs whose SPIs
 //! are its own; outbound each has its part of every SA, and gives packets of those that leave in order
-//! to the one thread that sends on them.
+//! to the one thread that sends on them. While there is little, one does the work of both directions.
 
 mod connections;
 mod delivery;
@@ -8,8 +8,11 @@ mod handover;
 pub(crate) mod inbound;
 mod membership;
 pub(crate) mod outbound;
+mod pair;
 
 pub(crate) use self::handover::Bundle;
+pub(crate) use self::outbound::Seat;
+pub(crate) use self::pair::pair;
 
 use adit_dataplane::{Audit, DropReason, Event, packet_buffer};
 use adit_ike::PacketEvent;

@@ -4,6 +4,7 @@ mod burst;
 mod order;
 mod outside;
 mod peers;
+mod seat;
 mod transmit;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tracing::{debug, error, warn};
 use self::burst::{BURST_MAX, Burst, Cut, READ_MAX};
 use self::outside::Outside;
 use self::peers::Peers;
+pub(crate) use self::seat::Seat;
 use self::transmit::transmit;
 use super::handover::Handover;
 use super::{IoCounters, tell_ike, tun_paths};
@@ -91,27 +93,6 @@ const FRAMES_WAIT: Duration = Duration::from_millis(1);
 /// Bundles of packets taken from other threads before the thread reads its own.
 const BUNDLES_IN_A_ROW: usize = 8;
 
-impl Role {
-    /// Runs until it is told to stop.
-    pub(crate) fn run(self, commands: &CommandReceiver<ToOutbound>) {
-        let started = Poller::new().and_then(|poller| {
-            poller.add(&*self.tun, TUN, Interest::Readable)?;
-            poller.add(commands, COMMANDS, Interest::Readable)?;
-            for (number, socket) in (ICMP..).zip(&self.routers) {
-                poller.add(socket, Token(number), Interest::Readable)?;
-            }
-            Ok(poller)
-        });
-        match started {
-            Ok(poller) => Running::new(self).run(&poller, commands),
-            Err(error) => {
-                error!(%error, "the outbound thread cannot start");
-                let _ = self.parent.send(ToParent::Failed("outbound"));
-            }
-        }
-    }
-}
-
 struct Running {
     role: Role,
     engine: Outbound,
@@ -132,6 +113,8 @@ struct Running {
     whole_octets: usize,
     counters: IoCounters,
     spin: Spin,
+    /// Whether another thread does this work; `None` if there is none that would.
+    is_lent: Option<bool>,
 }
 
 impl Running {
@@ -156,63 +139,58 @@ impl Running {
             whole_octets: 0,
             counters: IoCounters::default(),
             spin: Spin::new(),
+            is_lent: None,
         }
     }
 
-    fn run(&mut self, poller: &Poller, commands: &CommandReceiver<ToOutbound>) {
-        let mut events = Events::new();
-        let mut packets = 0;
-        loop {
-            let now = clock::now();
-            let next =
-                self.engine.poll_timeout().into_iter().chain(self.peers.poll_timeout()).min();
-            let next = next.map(|at| at.saturating_duration_since(now));
-            let waiting = self.role.raw.is_waiting().then_some(FRAMES_WAIT);
-            let timeout = next.into_iter().chain(waiting).min();
-            self.counters.calls_wait += 1;
-            self.spin.note(self.counters.packets - packets);
-            packets = self.counters.packets;
-            if let Err(error) = poller.wait_spinning(&mut events, timeout, &mut self.spin) {
-                error!(%error, "the outbound thread cannot wait");
-                let _ = self.role.parent.send(ToParent::Failed("outbound"));
-                return;
+    /// Does what there is to do once; false when the thread is to end.
+    fn work(
+        &mut self,
+        events: &Events,
+        poller: &Poller,
+        commands: &CommandReceiver<ToOutbound>,
+    ) -> bool {
+        if !self.take_commands(commands, poller) {
+            return false;
+        }
+        let tun = Arc::clone(&self.role.tun);
+        if let Err(error) = self.forward(&tun, TableId::DEFAULT) {
+            // Without its interface the daemon is of no use: better to end than to spin.
+            error!(%error, "the TUN interface is gone");
+            let _ = self.role.parent.send(ToParent::Failed("outbound"));
+            return false;
+        }
+        self.forward_others(events, poller);
+        if events.iter().any(|ready| ready.token.0 >= ICMP) {
+            let Self { role, engine, outside, .. } = self;
+            let elsewhere = |message: &[u8]| {
+                let others = role.threads.iter().skip(usize::from(role.number) + 1);
+                // Only the first thread hears of it, and who has no room goes without.
+                others.for_each(|to| drop(to.try_send(ToOutbound::Icmp(message.into()))));
+            };
+            outside.receive(&role.routers, engine, clock::now(), elsewhere);
+            self.send_ready();
+        }
+        self.keep_time(clock::now());
+        self.tell();
+        true
+    }
+
+    /// Tells the others what the engine has to say.
+    fn tell(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            if let Event::PathLearnt { child, mtu, source } = event {
+                self.tell_others(|| OutboundCommand::PathMtu { child, mtu, source });
+            } else if let Event::Hops { child, hops } = event {
+                self.tell_others(|| OutboundCommand::Hops { child, hops });
+            } else {
+                tell_ike(&self.role.ike, event);
             }
-            if !self.take_commands(commands, poller) {
-                return;
-            }
-            let tun = Arc::clone(&self.role.tun);
-            if let Err(error) = self.forward(&tun, TableId::DEFAULT) {
-                // Without its interface the daemon is of no use: better to end than to spin.
-                error!(%error, "the TUN interface is gone");
-                let _ = self.role.parent.send(ToParent::Failed("outbound"));
-                return;
-            }
-            self.forward_others(&events, poller);
-            if events.iter().any(|ready| ready.token.0 >= ICMP) {
-                let Self { role, engine, outside, .. } = self;
-                let elsewhere = |message: &[u8]| {
-                    let others = role.threads.iter().skip(usize::from(role.number) + 1);
-                    // Only the first thread hears of it, and who has no room goes without.
-                    others.for_each(|to| drop(to.try_send(ToOutbound::Icmp(message.into()))));
-                };
-                outside.receive(&role.routers, engine, clock::now(), elsewhere);
-                self.send_ready();
-            }
-            self.keep_time(clock::now());
-            while let Some(event) = self.engine.poll_event() {
-                if let Event::PathLearnt { child, mtu, source } = event {
-                    self.tell_others(|| OutboundCommand::PathMtu { child, mtu, source });
-                } else if let Event::Hops { child, hops } = event {
-                    self.tell_others(|| OutboundCommand::Hops { child, hops });
-                } else {
-                    tell_ike(&self.role.ike, event);
-                }
-            }
-            while let Some((child, notice)) = self.engine.poll_notice() {
-                let event = PacketEvent::Notice { child, notice };
-                // What finds no room is like a packet that is lost.
-                let _ = self.role.ike.try_send(ToIke::Packet(PacketNews::Event(event)));
-            }
+        }
+        while let Some((child, notice)) = self.engine.poll_notice() {
+            let event = PacketEvent::Notice { child, notice };
+            // What finds no room is like a packet that is lost.
+            let _ = self.role.ike.try_send(ToIke::Packet(PacketNews::Event(event)));
         }
     }
 
@@ -293,6 +271,9 @@ impl Running {
     fn shown(&self) -> EngineHalf {
         let memory_octets = self.room.len() + self.burst.memory_octets();
         let mut half = self.counters.shown(&self.spin, memory_octets);
+        let busy = || "there is enough to do for two".to_owned();
+        let shared = |is_lent: bool| EnginePath::new("one thread", (!is_lent).then(busy));
+        half.paths.extend(self.is_lent.map(shared));
         half.paths.extend(tun_paths(&self.role.tun));
         let on = self.role.udp.halves().all(UdpSocket::segments);
         let reason = match self.batch.refused_runs() {

@@ -15,7 +15,7 @@ use adit_sys::wake::CommandReceiver;
 use super::{spawn_role, try_clone_all};
 use crate::message::{Links, ToInbound, ToOutbound};
 use crate::raw_esp::FastEsp;
-use crate::role::forward::{inbound, outbound};
+use crate::role::forward::{inbound, outbound, pair};
 
 /// What all of them need together.
 pub(super) struct PacketThreads {
@@ -44,14 +44,19 @@ impl PacketThreads {
         inbound: Vec<CommandReceiver<ToInbound>>,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = Vec::new();
+        let (mut lenders, hosts): (Vec<_>, Vec<_>) =
+            self.links.inbound.iter().cloned().map(pair).unzip();
+        let mut lenders = lenders.drain(..);
         for (number, commands) in (0..).zip(outbound) {
             let role = self.outbound(number)?;
-            let run = move || role.run(&commands);
+            let lender = lenders.next();
+            let run = move || role.run(commands, lender.as_ref());
             threads.push(spawn_role("outbound", &self.links.parent, run)?);
         }
         let mut fast_esp = self.fast_esp.receivers.drain(..);
         let sockets = self.nat_sockets.drain(..).zip(self.raw.drain(..));
-        for (number, (commands, (udp, raw))) in inbound.into_iter().zip(sockets).enumerate() {
+        let inbound = inbound.into_iter().zip(hosts).zip(sockets);
+        for (number, ((commands, host), (udp, raw))) in inbound.enumerate() {
             let role = inbound::Role {
                 number,
                 tun: Arc::new(self.tun.writer(number)),
@@ -64,6 +69,7 @@ impl PacketThreads {
                 ike: self.links.ike.clone(),
                 shards: self.links.shards.clone(),
                 outbound: self.links.outbound.clone(),
+                host,
                 control: self.links.control.clone(),
                 parent: self.links.parent.clone(),
             };

@@ -1,0 +1,183 @@
+//! The two threads of a queue, of which one does the work of both while there is little: a packet that is
+//! answered at once, by this host or by the peer, wakes nobody on its way back. As soon as there is more,
+//! each direction has a processor for itself. What comes of that is ESP as ever (RFC 4303): nothing but the
+//! thread changes, and with it goes all that the direction owns.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use adit_sys::clock;
+use adit_sys::wake::{CommandSender, Interest, Poller, Spin, Token};
+use tracing::debug;
+
+use super::outbound::Seat;
+use crate::message::ToInbound;
+
+/// A thread with more packets than so many in a [`WINDOW`] has enough to do. They are some tenths of
+/// what one processor manages.
+const FEW_PACKETS: u64 = 32;
+const WINDOW: Duration = Duration::from_millis(1);
+/// How long it must have had less before it does anything for the other.
+const QUIET_FOR: Duration = Duration::from_millis(20);
+
+/// How much a thread has had to do of late.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// When the window began, and what has come in it.
+    window: (Instant, u64),
+    quiet_from: Instant,
+}
+
+impl Load {
+    /// That of a thread that has had nothing to do.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { window: (now, 0), quiet_from: now }
+    }
+
+    /// Takes note of packets that were moved.
+    pub(super) fn note(&mut self, packets: u64, now: Instant) {
+        let (begun, _) = self.window;
+        if now.saturating_duration_since(begun) >= WINDOW {
+            self.window = (now, 0);
+        }
+        self.window.1 = self.window.1.saturating_add(packets);
+        if self.window.1 > FEW_PACKETS {
+            self.be_busy(now);
+        }
+    }
+
+    /// There was a lot, whoever has moved it.
+    pub(super) fn be_busy(&mut self, now: Instant) {
+        self.quiet_from = now + QUIET_FOR;
+    }
+
+    /// Whether there was little for long enough.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.quiet_from
+    }
+}
+
+/// The end of the outbound thread, which lends its seat.
+pub(crate) struct Lender {
+    inbound: CommandSender<ToInbound>,
+    back: Receiver<Box<Seat>>,
+}
+
+impl Lender {
+    /// Has the inbound thread do the work until there is a lot of it. The seat that is to be worked at
+    /// now; `None` when the thread is to end.
+    pub(super) fn lend(&self, seat: Box<Seat>) -> Option<Box<Seat>> {
+        match self.inbound.try_send(ToInbound::Seat(seat)) {
+            Ok(()) => self.back.recv().ok(),
+            Err(TrySendError::Full(ToInbound::Seat(seat))) => Some(seat),
+            Err(_) => None,
+        }
+    }
+}
+
+/// The end of the inbound thread, which works at the seat of the other for as long as there is little.
+pub(crate) struct Host {
+    back: SyncSender<Box<Seat>>,
+    seat: Option<Box<Seat>>,
+    /// Whether the thread wakes when there is something to do at the seat.
+    is_watched: bool,
+    load: Load,
+}
+
+impl Host {
+    /// Takes the seat of the other.
+    pub(super) fn take(&mut self, seat: Box<Seat>) {
+        (self.seat, self.is_watched) = (Some(seat), false);
+    }
+
+    /// Has this poller wake the thread for the seat too.
+    pub(super) fn watch(&mut self, poller: &Poller, token: Token) -> io::Result<()> {
+        let Some(seat) = self.seat.as_ref().filter(|_| !self.is_watched) else { return Ok(()) };
+        poller.add(&**seat, token, Interest::Readable)?;
+        self.is_watched = true;
+        Ok(())
+    }
+
+    /// How long there is nothing to do at the seat if no packet comes; `None` for ever.
+    pub(super) fn timeout(&self, now: Instant) -> Option<Duration> {
+        self.seat.as_ref()?.timeout(now)
+    }
+
+    /// Whether to look again before one sleeps who has just sent so many packets; `None` if there were
+    /// none.
+    pub(super) fn sent(&mut self) -> Option<(&mut Spin, u64)> {
+        let seat = self.seat.as_mut().filter(|seat| seat.moved() > 0)?;
+        let moved = seat.moved();
+        Some((seat.spin(), moved))
+    }
+
+    /// Does what there is to do at the seat, or gives it back if there is a lot. `delivered` packets were
+    /// moved by the thread itself. False when it is to end.
+    pub(super) fn work(&mut self, delivered: u64, poller: &Poller, is_ready: bool) -> bool {
+        let now = clock::now();
+        self.load.note(delivered, now);
+        let Some(seat) = &mut self.seat else { return true };
+        let is_due = seat.timeout(now).is_some_and(|timeout| timeout.is_zero());
+        if !is_ready && !is_due {
+            seat.rest();
+        } else if seat.look() {
+            self.load.note(seat.moved(), now);
+        } else {
+            // Whoever owns it ends when it is gone.
+            return false;
+        }
+        if !self.load.is_quiet(now) {
+            self.give_back(poller);
+        }
+        true
+    }
+
+    fn give_back(&mut self, poller: &Poller) {
+        let Some(seat) = self.seat.take() else { return };
+        if let Err(error) = poller.remove(&*seat) {
+            debug!(%error, "the outbound direction was not waited for");
+        }
+        // There is one seat, and its thread waits for it.
+        let _ = self.back.try_send(seat);
+    }
+}
+
+/// The ends of the two threads of a queue. When the inbound thread ends, or at the seat there is nothing
+/// to do any more, so does the outbound thread.
+pub(crate) fn pair(inbound: CommandSender<ToInbound>) -> (Lender, Host) {
+    let (give, back) = mpsc::sync_channel(1);
+    let load = Load::new(clock::now());
+    (Lender { inbound, back }, Host { back: give, seat: None, is_watched: false, load })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_quiet_again_a_while_after_its_last_busy_window() {
+        let start = Instant::now();
+        let mut load = Load::new(start);
+        assert!(load.is_quiet(start));
+        load.note(FEW_PACKETS, start);
+        assert!(load.is_quiet(start));
+        load.note(1, start + WINDOW / 2);
+        assert!(!load.is_quiet(start + WINDOW));
+        // One packet in each window from now on.
+        let calm = |n: u32| start + WINDOW / 2 + WINDOW * n;
+        (1..40).for_each(|n| load.note(1, calm(n)));
+        assert!(!load.is_quiet(start + QUIET_FOR));
+        assert!(load.is_quiet(start + WINDOW / 2 + QUIET_FOR));
+    }
+
+    #[test]
+    fn packets_that_come_slowly_never_add_up() {
+        let start = Instant::now();
+        let mut load = Load::new(start);
+        for n in 0..1_000 {
+            load.note(FEW_PACKETS, start + WINDOW * n);
+            assert!(load.is_quiet(start + WINDOW * n));
+        }
+    }
+}
