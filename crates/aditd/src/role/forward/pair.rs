@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_thread_is_quiet_again_a_while_after_its_last_busy_window() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut load = Load::new(start);
         assert!(load.is_quiet(start));
         load.note(FEW_PACKETS, start);
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn packets_that_come_slowly_never_add_up() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut load = Load::new(start);
         for n in 0..1_000 {
             load.note(FEW_PACKETS, start + WINDOW * n);
