@@ -3,9 +3,10 @@
 mod common;
 
 use adit_dataplane::DropReason;
-use adit_mgmt::api::{EngineHalf, TunnelState};
+use adit_mgmt::api::{EngineHalf, EnginePath, TunnelState};
 use adit_mgmt::drops;
-use common::{Pair, engine, stream};
+use adit_sys::thread::spawn_scoped_named;
+use common::{Pair, Site, engine, stream, wait_until};
 
 fn tunnel(here: u8, there: u8, keep: &str) -> String {
     format!(
@@ -38,6 +39,34 @@ fn bulk_takes_few_system_calls_and_the_daemon_says_so() {
     assert!(received.calls() < received.packets, "{received:?}");
     // 16 MiB hold all buffers, though those for the longest packets take 64 KiB each.
     assert!(sent.memory_octets < 16 << 20 && received.memory_octets < 16 << 20);
+}
+
+#[test]
+fn one_thread_does_both_ways_until_there_is_a_lot_to_do() {
+    const BOTH: &str = "one thread";
+    let Some(mut pair) = Pair::new("one-thread") else { return };
+    pair.start(&tunnel(1, 2, "up"), &tunnel(2, 1, "passive"));
+    pair.oslo.wait_for("tunnel", TunnelState::Up);
+    let is_one = |site: &Site| is_on(&engine(site).outbound, BOTH);
+    wait_until("one thread is enough", || is_one(&pair.oslo) && is_one(&pair.berlin));
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    assert!(is_one(&pair.oslo) && is_one(&pair.berlin));
+
+    std::thread::scope(|scope| {
+        let stream = || stream(&pair.oslo, &pair.berlin, "10.2.0.1:5201", 60_000_000);
+        let bulk = spawn_scoped_named(scope, "bulk", stream).unwrap();
+        // Of a path that is not shown at all nobody could tell.
+        let is_apart = |path: &EnginePath| path.name == BOTH && !path.on && path.reason.is_some();
+        let apart = || engine(&pair.oslo).outbound.paths.iter().any(is_apart);
+        wait_until("each direction has a thread", apart);
+        bulk.join().unwrap();
+    });
+
+    wait_until("one thread is enough again", || is_one(&pair.oslo) && is_one(&pair.berlin));
+    pair.assert_carries("10.1.0.1", "10.2.0.1");
+    // A thread that waits for its work ends, too.
+    pair.oslo.terminate();
+    assert!(pair.oslo.log().contains("stopped"), "{}", pair.oslo.log());
 }
 
 /// The engine's labels and the operator's advice are in crates that do not know each other: each reason has advice,
