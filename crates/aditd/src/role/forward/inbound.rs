@@ -216,13 +216,8 @@ impl Running {
             }
             self.let_go(clock::now());
             self.tell();
-            if !self.role.host.work(
-                self.moved,
-                poller,
-                events.iter().any(|ready| ready.token == GUEST),
-            ) {
-                return;
-            }
+            let is_ready = events.iter().any(|ready| ready.token == GUEST);
+            self.role.host.work(self.moved, poller, is_ready);
         }
     }
 

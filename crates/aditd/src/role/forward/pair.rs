@@ -78,7 +78,8 @@ impl Lender {
 
 /// The end of the inbound thread, which works at the seat of the other for as long as there is little.
 pub(crate) struct Host {
-    back: SyncSender<Box<Seat>>,
+    /// `None` once the other has ended.
+    back: Option<SyncSender<Box<Seat>>>,
     seat: Option<Box<Seat>>,
     /// Whether the thread wakes when there is something to do at the seat.
     is_watched: bool,
@@ -113,24 +114,24 @@ impl Host {
     }
 
     /// Does what there is to do at the seat, or gives it back if there is a lot. `delivered` packets were
-    /// moved by the thread itself. False when it is to end.
-    pub(super) fn work(&mut self, delivered: u64, poller: &Poller, is_ready: bool) -> bool {
+    /// moved by the thread itself.
+    pub(super) fn work(&mut self, delivered: u64, poller: &Poller, is_ready: bool) {
         let now = clock::now();
         self.load.note(delivered, now);
-        let Some(seat) = &mut self.seat else { return true };
+        let Some(seat) = &mut self.seat else { return };
         let is_due = seat.timeout(now).is_some_and(|timeout| timeout.is_zero());
         if !is_ready && !is_due {
             seat.rest();
         } else if seat.look() {
             self.load.note(seat.moved(), now);
         } else {
-            // Whoever owns it ends when it is gone.
-            return false;
+            // Its thread waits for it, and ends.
+            (self.seat, self.back) = (None, None);
+            return;
         }
         if !self.load.is_quiet(now) {
             self.give_back(poller);
         }
-        true
     }
 
     fn give_back(&mut self, poller: &Poller) {
@@ -138,17 +139,19 @@ impl Host {
         if let Err(error) = poller.remove(&*seat) {
             debug!(%error, "the outbound direction was not waited for");
         }
-        // There is one seat, and its thread waits for it.
-        let _ = self.back.try_send(seat);
+        if let Some(back) = &self.back {
+            // There is one seat, and its thread waits for it.
+            let _ = back.try_send(seat);
+        }
     }
 }
 
-/// The ends of the two threads of a queue. When the inbound thread ends, or at the seat there is nothing
-/// to do any more, so does the outbound thread.
+/// The ends of the two threads of a queue. The outbound thread ends when the inbound thread does, or when
+/// it is told to while that works for it.
 pub(crate) fn pair(inbound: CommandSender<ToInbound>) -> (Lender, Host) {
     let (give, back) = mpsc::sync_channel(1);
     let load = Load::new(clock::now());
-    (Lender { inbound, back }, Host { back: give, seat: None, is_watched: false, load })
+    (Lender { inbound, back }, Host { back: Some(give), seat: None, is_watched: false, load })
 }
 
 #[cfg(test)]

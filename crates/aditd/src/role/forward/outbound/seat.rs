@@ -102,10 +102,12 @@ impl Seat {
     /// Does what there is to do, and waits for nothing. False when that was the last.
     pub(in crate::role::forward) fn look(&mut self) -> bool {
         self.running.counters.calls_wait += 1;
-        match self.poller.wait(&mut self.events, Some(Duration::ZERO)) {
-            Ok(()) => self.work(),
-            Err(_) => false,
+        if let Err(error) = self.poller.wait(&mut self.events, Some(Duration::ZERO)) {
+            error!(%error, "what there is to send cannot be seen");
+            let _ = self.running.role.parent.send(ToParent::Failed("outbound"));
+            return false;
         }
+        self.work()
     }
 
     fn work(&mut self) -> bool {
