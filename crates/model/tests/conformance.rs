@@ -125,7 +125,7 @@ impl Walk {
     fn happen(&mut self, event: Event, total: &mut Totals) -> bool {
         self.story.push(format!("{event:?}"));
         total.events += 1;
-        let (successors, before) = self.both_ways(event);
+        let (successors, before, sides) = self.both_ways(event);
         if self.pair.opens_another {
             total.handshakes += 1;
             return false;
@@ -133,26 +133,23 @@ impl Walk {
         let fitting = self.fitting(&successors, before).or_else(|why| {
             // What is due at one instant runs out in one call: a delete of two IKE SAs that was sent
             // at once is also repeated at once.
-            if !is_timer(&event) {
-                return Err(why);
-            }
-            let again = Side::BOTH.iter().fold(successors, |states, side| due(&states, *side));
-            self.fitting(&again, before)
+            let again = |states: Vec<State>, side: &Side| due(&states, *side);
+            self.fitting(&sides.iter().fold(successors, again), before).map_err(|_| why)
         });
         self.states = fitting.unwrap_or_else(|why| panic!("{why}"));
         total.ambiguous += usize::from(self.states.len() > 1);
         true
     }
 
-    /// Lets an event happen to the endpoints. What it makes of the states, and how many of the
-    /// messages on their way are older than it.
-    fn both_ways(&mut self, event: Event) -> (Vec<State>, usize) {
+    /// Lets an event happen to the endpoints. What it makes of the states, how many of the messages on
+    /// their way are older than it, and whose timers have run out.
+    fn both_ways(&mut self, event: Event) -> (Vec<State>, usize, Vec<Side>) {
         let before = self.pair.network.len();
-        match event {
+        let (states, before) = match event {
             Event::Timer(..) => {
-                let sides = self.pair.tick().into_iter();
-                let states = sides.fold(self.states.clone(), |states, side| due(&states, side));
-                (states, before)
+                let sides = self.pair.tick();
+                let once = |states: Vec<State>, side: &Side| due(&states, *side);
+                return (sides.iter().fold(self.states.clone(), once), before, sides);
             }
             Event::Order(side, order) => {
                 let (_, place) = self.states[0].target(side, order).unwrap();
@@ -172,7 +169,8 @@ impl Walk {
                 self.pair.network.push(copy);
                 (after(&self.states, &[event]), before + 1)
             }
-        }
+        };
+        (states, before, Vec::new())
     }
 
     /// The states that fit what the endpoints have sent and have now; the whole story if none does.

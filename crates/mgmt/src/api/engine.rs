@@ -97,8 +97,8 @@ pub struct EngineHalf {
 }
 
 impl EngineHalf {
-    /// Counts in another thread of the same direction. All of them take the same paths, but one may
-    /// know a reason why not.
+    /// Counts in another thread of the same direction. One may have paths that others have not, and know
+    /// a reason why one is not taken.
     pub fn add(&mut self, other: &Self) {
         let sum = |one: &mut u64, other: u64| *one = one.saturating_add(other);
         sum(&mut self.threads, other.threads);
@@ -113,10 +113,13 @@ impl EngineHalf {
         sum(&mut self.memory_octets, other.memory_octets);
         sum(&mut self.connected, other.connected);
         sum(&mut self.complaints, other.complaints);
-        for path in &mut self.paths {
-            if let Some(other) = other.paths.iter().find(|other| other.name == path.name) {
-                path.on &= other.on;
-                path.reason = path.reason.take().or_else(|| other.reason.clone());
+        for path in &other.paths {
+            match self.paths.iter_mut().find(|own| own.name == path.name) {
+                Some(own) => {
+                    own.on &= path.on;
+                    own.reason = own.reason.take().or_else(|| path.reason.clone());
+                }
+                None => self.paths.push(path.clone()),
             }
         }
     }

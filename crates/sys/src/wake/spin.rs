@@ -23,12 +23,17 @@ impl Poller {
         if spin.begins() && timeout.is_none_or(|timeout| timeout > SPIN_FOR) {
             let begun = clock::now();
             let mut before = begun;
+            let first = spin.counters.looks + 1;
             let outcome = loop {
                 spin.counters.looks += 1;
                 self.wait(events, Some(Duration::ZERO))?;
                 let now = clock::now();
                 if !events.is_empty() {
-                    break Outcome::Paid;
+                    break if spin.counters.looks == first {
+                        Outcome::Ready
+                    } else {
+                        Outcome::Paid
+                    };
                 }
                 if now.saturating_duration_since(before) >= YIELDED_MAX {
                     break Outcome::Crowded;
@@ -40,7 +45,7 @@ impl Poller {
                 std::thread::yield_now();
             };
             spin.conclude(outcome);
-            if outcome == Outcome::Paid {
+            if matches!(outcome, Outcome::Ready | Outcome::Paid) {
                 return Ok(());
             }
         }
@@ -79,6 +84,8 @@ pub struct SpinCounters {
 /// How it ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Outcome {
+    /// Something was there at the first look, as it would have been without spinning.
+    Ready,
     Paid,
     Vain,
     /// Another thread had the processor in between.
@@ -133,6 +140,7 @@ impl Spin {
 
     fn conclude(&mut self, outcome: Outcome) {
         match outcome {
+            Outcome::Ready => self.counters.paid += 1,
             Outcome::Paid => {
                 self.counters.paid += 1;
                 self.skip_next = 1;
@@ -162,7 +170,7 @@ const YIELDED_MAX: Duration = Duration::from_micros(10);
 /// Most packets of one wait after which the next is worth waiting for.
 const FEW_PACKETS: u64 = 8;
 /// How many times more waits sleep at once after each in a row that kept others from the processor.
-const CROWDED_COSTS: u32 = 8;
+const CROWDED_COSTS: u32 = 16;
 /// Most waits that sleep at once because spinning has not paid.
 const SKIP_MAX: u32 = 256;
 

@@ -156,6 +156,8 @@ struct Running {
     spin: Spin,
     /// Packets that were delivered when last there was something to do.
     moved: u64,
+    /// Packets that came since somebody asked, whatever became of them.
+    taken: u64,
 }
 
 impl Running {
@@ -181,6 +183,7 @@ impl Running {
             complaints: 0,
             spin: Spin::new(),
             moved: 0,
+            taken: 0,
         }
     }
 
@@ -217,13 +220,13 @@ impl Running {
             self.let_go(clock::now());
             self.tell();
             let is_ready = events.iter().any(|ready| ready.token == GUEST);
-            self.role.host.work(self.moved, poller, is_ready);
+            self.role.host.work(std::mem::take(&mut self.taken), poller, is_ready);
         }
     }
 
     /// Waits for something to do, in the other direction too while that is this thread's.
     fn wait(&mut self, poller: &Poller, events: &mut Events) -> io::Result<()> {
-        self.role.host.watch(poller, GUEST)?;
+        self.role.host.watch(poller, GUEST);
         let now = clock::now();
         let leaving = self.leaving.front().map(|(at, _)| *at);
         let next = leaving.into_iter().chain(self.connections.poll_timeout(now));
@@ -332,6 +335,7 @@ impl Running {
                 }
                 Next::Command(ToInbound::Stream(mut bundle)) => {
                     let range = 0..bundle.packets.len();
+                    self.taken += u64::try_from(range.len()).unwrap_or(u64::MAX);
                     self.delivery.open(&mut bundle.packets, range, clock::now());
                     self.delivery.write(&mut bundle.packets);
                 }
@@ -339,6 +343,8 @@ impl Running {
                     self.connections.turned_away(number, clock::now());
                 }
                 Next::Command(ToInbound::Stop) | Next::Closed => {
+                    // Its own thread ends the other direction.
+                    self.role.host.leave();
                     self.delivery.counters.log("inbound");
                     return false;
                 }
@@ -437,7 +443,7 @@ impl Running {
             }
             let Self { role, connections, gro, delivery, .. } = self;
             let Some(socket) = socket_of(role, connections, source) else { return true };
-            forward_udp(socket, gro, delivery, &role.shards);
+            self.taken += forward_udp(socket, gro, delivery, &role.shards);
         }
         if !complaints {
             return true;
@@ -521,6 +527,7 @@ impl Running {
                     if !self.keep_up(commands) {
                         return false;
                     }
+                    self.taken += u64::try_from(got).unwrap_or(u64::MAX);
                     self.delivery.open(&mut self.packets, 0..got, clock::now());
                     if let Some(fast_esp) = &mut self.role.fast_esp {
                         fast_esp.confirm(|place| self.delivery.is_authentic(place));
@@ -555,11 +562,18 @@ fn join_datagrams(sockets: &DualUdpSocket) -> Option<String> {
     Some(refused.to_string())
 }
 
-/// Opens and delivers what was received on UDP 4500.
-fn forward_udp(socket: &UdpSocket, gro: &mut GroIo, delivery: &mut Delivery, ike: &ShardLinks) {
+/// Opens and delivers what was received on UDP 4500; how many packets those were.
+fn forward_udp(
+    socket: &UdpSocket,
+    gro: &mut GroIo,
+    delivery: &mut Delivery,
+    ike: &ShardLinks,
+) -> u64 {
     let now = clock::now();
+    let mut taken = 0;
     while let Some(run) = socket.next_run(gro) {
         let Range { start, end } = run.packets;
+        taken += u64::try_from(end.saturating_sub(start)).unwrap_or(u64::MAX);
         let some = gro.packets_mut().get_mut(start..end).unwrap_or_default();
         let esp = sort_out(some, ike);
         delivery.open(gro.packets_mut(), start..start + esp, now);
@@ -569,6 +583,7 @@ fn forward_udp(socket: &UdpSocket, gro: &mut GroIo, delivery: &mut Delivery, ike
     }
     ike.ring();
     delivery.write(gro.packets_mut());
+    taken
 }
 
 /// Puts IKE messages by for the ike role, which is to be woken then, and moves ESP packets to the

@@ -108,6 +108,8 @@ struct Running {
     verdicts: Vec<Verdict>,
     /// Packets that went through the engine since commands were looked at.
     sealed: usize,
+    /// Packets that came since somebody asked, whatever became of them.
+    taken: u64,
     /// Octets of super-packets that were given to the engine whole since it was asked for what is to
     /// be sent.
     whole_octets: usize,
@@ -136,6 +138,7 @@ impl Running {
             burst: Burst::new(),
             verdicts: Vec::with_capacity(BURST_MAX),
             sealed: 0,
+            taken: 0,
             whole_octets: 0,
             counters: IoCounters::default(),
             spin: Spin::new(),
@@ -262,6 +265,7 @@ impl Running {
     /// What another thread had to read.
     fn send(&mut self, packets: &mut [PacketBuf]) {
         let Self { role, engine, peers, batch, verdicts, .. } = self;
+        self.taken += u64::try_from(packets.len()).unwrap_or(u64::MAX);
         let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
         self.note(report);
         self.send_ready();
@@ -271,7 +275,7 @@ impl Running {
     fn shown(&self) -> EngineHalf {
         let memory_octets = self.room.len() + self.burst.memory_octets();
         let mut half = self.counters.shown(&self.spin, memory_octets);
-        let busy = || "there is enough to do for two".to_owned();
+        let busy = || "there was enough to do for two".to_owned();
         let shared = |is_lent: bool| EnginePath::new("one thread", (!is_lent).then(busy));
         half.paths.extend(self.is_lent.map(shared));
         half.paths.extend(tun_paths(&self.role.tun));
@@ -428,7 +432,9 @@ impl Running {
         let room = burst.room();
         let packets = burst.take();
         let whole_octets = std::mem::take(&mut self.whole_octets);
-        self.sealed += packets.len() + whole_octets / usize::from(INNER_MTU);
+        let count = packets.len() + whole_octets / usize::from(INNER_MTU);
+        self.sealed += count;
+        self.taken += u64::try_from(count).unwrap_or(u64::MAX);
         if !packets.is_empty() || whole_octets > 0 {
             let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
             engine.take_back(packets);
@@ -443,6 +449,7 @@ impl Running {
         let Self { role, engine, peers, batch, burst, verdicts, .. } = self;
         let Some(packets) = burst.take_long(segments, table) else { return false };
         self.sealed += packets.len();
+        self.taken += u64::try_from(packets.len()).unwrap_or(u64::MAX);
         let report = seal_and_send((role, engine), peers, batch, packets, verdicts);
         self.note(report);
         self.send_ready();

@@ -3,7 +3,6 @@
 //! each direction has a processor for itself. What comes of that is ESP as ever (RFC 4303): nothing but the
 //! thread changes, and with it goes all that the direction owns.
 
-use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,8 @@ const FEW_PACKETS: u64 = 32;
 const WINDOW: Duration = Duration::from_millis(1);
 /// How long it must have had less before it does anything for the other.
 const QUIET_FOR: Duration = Duration::from_millis(20);
+/// The same at most, for a thread whose seat comes back again and again before so long is over.
+const QUIET_FOR_MAX: Duration = Duration::from_secs(1);
 
 /// How much a thread has had to do of late.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Load {
         Self { window: (now, 0), quiet_from: now }
     }
 
-    /// Takes note of packets that were moved.
+    /// Takes note of packets that came, whatever became of them.
     pub(super) fn note(&mut self, packets: u64, now: Instant) {
         let (begun, _) = self.window;
         if now.saturating_duration_since(begun) >= WINDOW {
@@ -43,13 +44,8 @@ impl Load {
         }
         self.window.1 = self.window.1.saturating_add(packets);
         if self.window.1 > FEW_PACKETS {
-            self.be_busy(now);
+            self.quiet_from = now + QUIET_FOR;
         }
-    }
-
-    /// There was a lot, whoever has moved it.
-    pub(super) fn be_busy(&mut self, now: Instant) {
-        self.quiet_from = now + QUIET_FOR;
     }
 
     /// Whether there was little for long enough.
@@ -62,17 +58,47 @@ impl Load {
 pub(crate) struct Lender {
     inbound: CommandSender<ToInbound>,
     back: Receiver<Box<Seat>>,
+    patience: Patience,
 }
 
 impl Lender {
+    /// Whether the seat is to be lent now.
+    pub(super) fn is_due(&self, load: &Load, now: Instant) -> bool {
+        load.is_quiet(now) && now >= self.patience.until
+    }
+
     /// Has the inbound thread do the work until there is a lot of it. The seat that is to be worked at
     /// now; `None` when the thread is to end.
-    pub(super) fn lend(&self, seat: Box<Seat>) -> Option<Box<Seat>> {
-        match self.inbound.try_send(ToInbound::Seat(seat)) {
-            Ok(()) => self.back.recv().ok(),
-            Err(TrySendError::Full(ToInbound::Seat(seat))) => Some(seat),
-            Err(_) => None,
-        }
+    pub(super) fn lend(&mut self, seat: Box<Seat>) -> Option<Box<Seat>> {
+        let lent = clock::now();
+        let back = match self.inbound.try_send(ToInbound::Seat(seat)) {
+            Ok(()) => self.back.recv().ok()?,
+            Err(TrySendError::Full(ToInbound::Seat(seat))) => seat,
+            Err(_) => return None,
+        };
+        self.patience.note(lent, clock::now());
+        Some(back)
+    }
+}
+
+/// From when a seat may be lent again. Who gets it back soon has lent it to a thread that has a lot to do
+/// itself, or has its own share of what is too much together.
+#[derive(Debug)]
+struct Patience {
+    until: Instant,
+    lasts: Duration,
+}
+
+impl Patience {
+    fn new(now: Instant) -> Self {
+        Self { until: now, lasts: QUIET_FOR }
+    }
+
+    /// Takes note that a seat was lent then, and has come back.
+    fn note(&mut self, lent: Instant, now: Instant) {
+        let is_soon = now.saturating_duration_since(lent) < self.lasts;
+        self.lasts = if is_soon { (self.lasts * 2).min(QUIET_FOR_MAX) } else { QUIET_FOR };
+        self.until = now + self.lasts;
     }
 }
 
@@ -87,17 +113,24 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Takes the seat of the other.
+    /// Takes the seat of the other, unless there is a lot to do already.
     pub(super) fn take(&mut self, seat: Box<Seat>) {
         (self.seat, self.is_watched) = (Some(seat), false);
+        if !self.load.is_quiet(clock::now()) {
+            self.leave();
+        }
     }
 
-    /// Has this poller wake the thread for the seat too.
-    pub(super) fn watch(&mut self, poller: &Poller, token: Token) -> io::Result<()> {
-        let Some(seat) = self.seat.as_ref().filter(|_| !self.is_watched) else { return Ok(()) };
-        poller.add(&**seat, token, Interest::Readable)?;
-        self.is_watched = true;
-        Ok(())
+    /// Has this poller wake the thread for the seat too. If it cannot, the seat goes back.
+    pub(super) fn watch(&mut self, poller: &Poller, token: Token) {
+        let Some(seat) = self.seat.as_ref().filter(|_| !self.is_watched) else { return };
+        match poller.add(&**seat, token, Interest::Readable) {
+            Ok(()) => self.is_watched = true,
+            Err(error) => {
+                debug!(%error, "the outbound direction cannot be waited for");
+                self.leave();
+            }
+        }
     }
 
     /// How long there is nothing to do at the seat if no packet comes; `None` for ever.
@@ -113,21 +146,22 @@ impl Host {
         Some((seat.spin(), moved))
     }
 
-    /// Does what there is to do at the seat, or gives it back if there is a lot. `delivered` packets were
-    /// moved by the thread itself.
-    pub(super) fn work(&mut self, delivered: u64, poller: &Poller, is_ready: bool) {
+    /// Does what there is to do at the seat, or gives it back if there is a lot. So many packets have come
+    /// to the thread itself.
+    pub(super) fn work(&mut self, taken: u64, poller: &Poller, is_ready: bool) {
         let now = clock::now();
-        self.load.note(delivered, now);
-        let Some(seat) = &mut self.seat else { return };
-        let is_due = seat.timeout(now).is_some_and(|timeout| timeout.is_zero());
-        if !is_ready && !is_due {
-            seat.rest();
-        } else if seat.look() {
-            self.load.note(seat.moved(), now);
-        } else {
-            // Its thread waits for it, and ends.
-            (self.seat, self.back) = (None, None);
-            return;
+        self.load.note(taken, now);
+        if self.load.is_quiet(now)
+            && let Some(seat) = &mut self.seat
+        {
+            if !is_ready && !seat.is_due(now) {
+                seat.rest();
+            } else if seat.look() {
+                self.load.note(seat.taken(), now);
+            } else {
+                // Its thread waits for it, and ends.
+                (self.seat, self.back) = (None, None);
+            }
         }
         if !self.load.is_quiet(now) {
             self.give_back(poller);
@@ -135,11 +169,17 @@ impl Host {
     }
 
     fn give_back(&mut self, poller: &Poller) {
-        let Some(seat) = self.seat.take() else { return };
-        if let Err(error) = poller.remove(&*seat) {
+        if let Some(seat) = self.seat.as_ref().filter(|_| self.is_watched)
+            && let Err(error) = poller.remove(&**seat)
+        {
             debug!(%error, "the outbound direction was not waited for");
         }
-        if let Some(back) = &self.back {
+        self.leave();
+    }
+
+    /// Gives the seat back that nobody waits for here any more.
+    pub(super) fn leave(&mut self) {
+        if let (Some(seat), Some(back)) = (self.seat.take(), &self.back) {
             // There is one seat, and its thread waits for it.
             let _ = back.try_send(seat);
         }
@@ -150,8 +190,11 @@ impl Host {
 /// it is told to while that works for it.
 pub(crate) fn pair(inbound: CommandSender<ToInbound>) -> (Lender, Host) {
     let (give, back) = mpsc::sync_channel(1);
-    let load = Load::new(clock::now());
-    (Lender { inbound, back }, Host { back: Some(give), seat: None, is_watched: false, load })
+    let (load, patience) = (Load::new(clock::now()), Patience::new(clock::now()));
+    (
+        Lender { inbound, back, patience },
+        Host { back: Some(give), seat: None, is_watched: false, load },
+    )
 }
 
 #[cfg(test)]
@@ -182,5 +225,25 @@ mod tests {
             load.note(FEW_PACKETS, start + WINDOW * n);
             assert!(load.is_quiet(start + WINDOW * n));
         }
+    }
+
+    #[test]
+    fn a_seat_that_comes_back_soon_is_lent_less_and_less_often() {
+        let start = clock::now();
+        let mut patience = Patience::new(start);
+        assert_eq!(patience.until, start);
+        let mut now = start;
+        let waits: Vec<u128> = (0..8)
+            .map(|_| {
+                patience.note(now, now + WINDOW);
+                let wait = patience.until - (now + WINDOW);
+                now = patience.until;
+                wait.as_millis()
+            })
+            .collect();
+        assert_eq!(waits, [40, 80, 160, 320, 640, 1_000, 1_000, 1_000]);
+        // What was worked at elsewhere for longer is lent again as at first.
+        patience.note(now, now + QUIET_FOR_MAX);
+        assert_eq!(patience.until, now + QUIET_FOR_MAX + QUIET_FOR);
     }
 }

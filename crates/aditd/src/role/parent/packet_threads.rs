@@ -50,7 +50,7 @@ impl PacketThreads {
         for (number, commands) in (0..).zip(outbound) {
             let role = self.outbound(number)?;
             let lender = lenders.next();
-            let run = move || role.run(commands, lender.as_ref());
+            let run = move || role.run(commands, lender);
             threads.push(spawn_role("outbound", &self.links.parent, run)?);
         }
         let mut fast_esp = self.fast_esp.receivers.drain(..);

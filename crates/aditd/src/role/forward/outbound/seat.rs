@@ -15,7 +15,7 @@ use crate::role::forward::pair::{Lender, Load};
 
 impl Role {
     /// Runs until it is told to stop, or until the inbound thread ends while that works for this one.
-    pub(crate) fn run(self, commands: CommandReceiver<ToOutbound>, lender: Option<&Lender>) {
+    pub(crate) fn run(self, commands: CommandReceiver<ToOutbound>, mut lender: Option<Lender>) {
         let parent = self.parent.clone();
         let failed = |error| {
             error!(%error, "the outbound thread cannot wait");
@@ -26,12 +26,13 @@ impl Role {
             Err(error) => return failed(error),
         };
         loop {
-            if let Some(lender) = lender.filter(|_| seat.load.is_quiet(clock::now())) {
+            if let Some(lender) = &mut lender
+                && lender.is_due(&seat.load, clock::now())
+            {
                 seat.running.is_lent = Some(true);
                 let Some(back) = lender.lend(seat) else { return };
                 seat = back;
                 seat.running.is_lent = Some(false);
-                seat.load.be_busy(clock::now());
             }
             if let Err(error) = seat.wait() {
                 return failed(error);
@@ -49,8 +50,9 @@ pub(crate) struct Seat {
     poller: Poller,
     commands: CommandReceiver<ToOutbound>,
     events: Events,
-    /// Packets that were moved when last somebody worked here.
+    /// Packets that were sent, and that came, when last somebody worked here.
     moved: u64,
+    taken: u64,
     load: Load,
 }
 
@@ -63,7 +65,7 @@ impl Seat {
             poller.add(socket, Token(number), Interest::Readable)?;
         }
         let (running, events, load) = (Running::new(role), Events::new(), Load::new(clock::now()));
-        Ok(Self { running, poller, commands, events, moved: 0, load })
+        Ok(Self { running, poller, commands, events, moved: 0, taken: 0, load })
     }
 
     /// How long there is nothing to do if no packet comes; `None` for ever.
@@ -75,9 +77,19 @@ impl Seat {
         next.into_iter().chain(waiting).min()
     }
 
-    /// Packets that were moved when last somebody worked here.
+    /// Whether something is due by time. Frames that wait for their device are, whenever one looks.
+    pub(in crate::role::forward) fn is_due(&self, now: Instant) -> bool {
+        self.running.role.raw.is_waiting() || self.timeout(now).is_some_and(|left| left.is_zero())
+    }
+
+    /// Packets that were sent when last somebody worked here.
     pub(in crate::role::forward) fn moved(&self) -> u64 {
         self.moved
+    }
+
+    /// Packets that came then, whatever became of them.
+    pub(in crate::role::forward) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether to look again before one sleeps who has moved packets here last.
@@ -96,7 +108,7 @@ impl Seat {
 
     /// Nothing was there to do.
     pub(in crate::role::forward) fn rest(&mut self) {
-        self.moved = 0;
+        (self.moved, self.taken) = (0, 0);
     }
 
     /// Does what there is to do, and waits for nothing. False when that was the last.
@@ -114,7 +126,8 @@ impl Seat {
         let before = self.running.counters.packets;
         let goes_on = self.running.work(&self.events, &self.poller, &self.commands);
         self.moved = self.running.counters.packets - before;
-        self.load.note(self.moved, clock::now());
+        self.taken = std::mem::take(&mut self.running.taken);
+        self.load.note(self.taken, clock::now());
         goes_on
     }
 }
