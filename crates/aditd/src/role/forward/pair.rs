@@ -19,8 +19,9 @@ const FEW_PACKETS: u64 = 32;
 const WINDOW: Duration = Duration::from_millis(1);
 /// How long it must have had less before it does anything for the other.
 const QUIET_FOR: Duration = Duration::from_millis(20);
-/// The same at most, for a thread whose seat comes back again and again before so long is over.
-const QUIET_FOR_MAX: Duration = Duration::from_secs(1);
+/// The same at most, for a thread whose seat comes back again and again before so long is over. Whoever
+/// has something to send a moment after a lot has come shall not wait for two threads to wake up.
+const QUIET_FOR_MAX: Duration = Duration::from_millis(80);
 
 /// How much a thread has had to do of late.
 #[derive(Debug)]
@@ -233,7 +234,7 @@ mod tests {
         let mut patience = Patience::new(start);
         assert_eq!(patience.until, start);
         let mut now = start;
-        let waits: Vec<u128> = (0..8)
+        let waits: Vec<u128> = (0..4)
             .map(|_| {
                 patience.note(now, now + WINDOW);
                 let wait = patience.until - (now + WINDOW);
@@ -241,7 +242,7 @@ mod tests {
                 wait.as_millis()
             })
             .collect();
-        assert_eq!(waits, [40, 80, 160, 320, 640, 1_000, 1_000, 1_000]);
+        assert_eq!(waits, [40, 80, 80, 80]);
         // What was worked at elsewhere for longer is lent again as at first.
         patience.note(now, now + QUIET_FOR_MAX);
         assert_eq!(patience.until, now + QUIET_FOR_MAX + QUIET_FOR);
