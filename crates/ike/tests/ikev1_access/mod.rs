@@ -1,11 +1,12 @@
 //! Remote clients of IKEv1: users (XAUTH), addresses from a pool (Mode-Config), what goes with them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_db::{
     AuthSpec, ClientSettings, ConfigClient, ConfigMode, ConfigServer, Connection, HostSpec,
-    IdentityPattern, TsSpec, UserAuth,
+    IdentityPattern, TsSpec, Unique, UserAuth,
 };
 use adit_ike::{By, Command, Failure, FailureReason, Path};
 
@@ -518,4 +519,40 @@ fn forged_transactions_change_nothing() {
     assert!(pair.right.established().is_empty());
     pair.run_for(Duration::from_secs(60));
     pair.assert_one_tunnel();
+}
+
+/// Many have one identity, and each of their users is a peer: `unique` is about the same user on another host, and
+/// about no other.
+#[test]
+fn uniqueness_is_by_user() {
+    for (unique, user, old_stays, count) in [
+        (Unique::Keep, "alice", true, 1),
+        (Unique::Keep, "bob", true, 2),
+        (Unique::Replace, "alice", false, 1),
+        (Unique::Replace, "bob", true, 2),
+    ] {
+        let [mut left, mut right] = pull();
+        (left.unique, right.unique) = (Unique::Replicated, unique);
+        let mut second = left.clone();
+        let mut pair = up([left, right]);
+        let old = pair.left.established()[0].spi_i;
+
+        second.name = "second".parse().unwrap();
+        second.local_addresses = vec!["192.0.2.9".parse().unwrap()];
+        second.remote_access.user = UserAuth::Ours { name: user.to_owned() };
+        pair.left.password = if user == "bob" { b"battery staple" } else { b"correct horse" };
+        pair.left.command(Command::Load(Arc::new(second)), pair.now);
+        let request = pair.left.initiate_named("second", pair.now);
+        pair.run_for(Duration::from_secs(60));
+
+        let case = format!("{unique:?} {user}");
+        let remaining = pair.right.established();
+        assert_eq!(remaining.len(), count, "{case}");
+        assert_eq!(remaining.iter().any(|info| info.spi_i == old), old_stays, "{case}");
+        let is_refused = old_stays && count == 1;
+        assert_eq!(pair.left.done.get(&request) == Some(&Ok(())), !is_refused, "{case}");
+        if is_refused {
+            assert_eq!(pair.right.failures()[0].reason, FailureReason::NotUnique, "{case}");
+        }
+    }
 }
