@@ -206,7 +206,6 @@ impl Running {
                     return;
                 }
             }
-            self.moved = self.delivery.counters.packets - before;
             self.delivery.keep_time(clock::now());
             self.connections.watch(poller, |number| token(CONNECTED, number.0));
             let outbound = &self.role.outbound;
@@ -218,6 +217,7 @@ impl Running {
                 return;
             }
             self.let_go(clock::now());
+            self.moved = self.delivery.counters.packets - before;
             self.tell();
             let is_ready = events.iter().any(|ready| ready.token == GUEST);
             self.role.host.work(std::mem::take(&mut self.taken), poller, is_ready);

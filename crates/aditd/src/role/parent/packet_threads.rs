@@ -44,9 +44,9 @@ impl PacketThreads {
         inbound: Vec<CommandReceiver<ToInbound>>,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = Vec::new();
-        let (mut lenders, hosts): (Vec<_>, Vec<_>) =
+        let (lenders, hosts): (Vec<_>, Vec<_>) =
             self.links.inbound.iter().cloned().map(pair).unzip();
-        let mut lenders = lenders.drain(..);
+        let mut lenders = lenders.into_iter();
         for (number, commands) in (0..).zip(outbound) {
             let role = self.outbound(number)?;
             let lender = lenders.next();

@@ -17,13 +17,13 @@ impl Role {
     /// Runs until it is told to stop, or until the inbound thread ends while that works for this one.
     pub(crate) fn run(self, commands: CommandReceiver<ToOutbound>, mut lender: Option<Lender>) {
         let parent = self.parent.clone();
-        let failed = |error| {
-            error!(%error, "the outbound thread cannot wait");
+        let failed = |error: io::Error, what: &str| {
+            error!(%error, "the outbound thread cannot {what}");
             let _ = parent.send(ToParent::Failed("outbound"));
         };
         let mut seat = match Seat::new(self, commands) {
             Ok(seat) => Box::new(seat),
-            Err(error) => return failed(error),
+            Err(error) => return failed(error, "start"),
         };
         loop {
             if let Some(lender) = &mut lender
@@ -35,7 +35,7 @@ impl Role {
                 seat.running.is_lent = Some(false);
             }
             if let Err(error) = seat.wait() {
-                return failed(error);
+                return failed(error, "wait");
             }
             if !seat.work() {
                 return;
