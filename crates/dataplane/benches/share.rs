@@ -265,7 +265,7 @@ fn scale(wanted: [bool; 2]) {
     let start = now();
     let (mut few, mut many) = (Gateway::new(FEW, start), Gateway::new(MANY, start));
     // As the daemon does when it has so many.
-    huge_pages::ask().expect("there is a /proc");
+    huge_pages::ask(|_| ()).expect("there is a /proc");
     let mut random = Random(1);
     let mut packets: Vec<PacketBuf> =
         (0..BATCH).map(|_| buffer(&inner_packet(SCALE_OCTETS))).collect();

@@ -7,8 +7,11 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use nix::libc;
+
+use crate::clock;
 
 /// Octets of a large page.
 const HUGE: usize = 1 << 21;
@@ -17,37 +20,46 @@ const HUGE: usize = 1 << 21;
 const PIECE_MIN: usize = 16 << 20;
 
 /// Asks the kernel for large pages under what this process has allocated so far, where that is much, and
-/// says of how many octets. What is in use is moved, piece by piece: it costs some tenths of a millisecond
-/// for each 2 MiB, and who needs just those waits as long. Nothing but time changes, and where the
-/// administrator forbids large pages or the kernel has none, nothing at all.
+/// says of how many octets. What is in use is moved, a large page at a time: that takes some tenths of a
+/// millisecond, and some milliseconds where the machine is a virtual one whose host has to find the memory.
+/// Whoever touches what is being moved waits as long; so `rest` is told after each how long it took, and
+/// comes back when the next may be moved. Nothing but time changes, and where the administrator forbids
+/// large pages or the kernel has none, nothing at all.
 ///
 /// # Errors
 ///
 /// There is no `/proc`.
-pub fn ask() -> io::Result<usize> {
+pub fn ask(mut rest: impl FnMut(Duration)) -> io::Result<usize> {
     let setting = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
     if setting.map_or(true, |setting| setting.contains("[never]")) {
         return Ok(0);
     }
     let maps = fs::read_to_string("/proc/self/maps")?;
     let pieces = maps.lines().filter_map(piece).filter_map(|piece| aligned(piece, PIECE_MIN));
-    Ok(pieces.map(|(start, octets)| advise(start, octets)).sum())
+    Ok(pieces.map(|(start, octets)| move_piece(start, octets, &mut rest)).sum())
 }
 
-/// Gives advice about memory of ours; says about how much.
-fn advise(start: usize, octets: usize) -> usize {
-    let give = |advice| {
-        let address = std::ptr::without_provenance_mut(start);
-        // SAFETY: neither advice changes what the memory holds, whoever uses it, nor what may be done with
-        // it; an address that is not mapped any more is an error.
-        unsafe { libc::madvise(address, octets, advice) }
-    };
-    if give(libc::MADV_HUGEPAGE) != 0 {
+/// Moves a piece of memory; says how much that is.
+fn move_piece(start: usize, octets: usize, rest: &mut impl FnMut(Duration)) -> usize {
+    if !advise(start, octets, libc::MADV_HUGEPAGE) {
         return 0;
     }
-    // Kernels before 6.1 do not know it, and get to it in their own time.
-    let _ = give(MADV_COLLAPSE);
+    for page in (start..start.saturating_add(octets)).step_by(HUGE) {
+        let begun = clock::now();
+        // Kernels before 6.1 do not know it, and get to it in their own time.
+        if advise(page, HUGE, MADV_COLLAPSE) {
+            rest(begun.elapsed());
+        }
+    }
     octets
+}
+
+/// Gives advice about memory of ours; whether it was taken.
+fn advise(start: usize, octets: usize, advice: libc::c_int) -> bool {
+    let address = std::ptr::without_provenance_mut(start);
+    // SAFETY: neither advice changes what the memory holds, whoever uses it, nor what may be done with
+    // it; an address that is not mapped any more is an error.
+    unsafe { libc::madvise(address, octets, advice) == 0 }
 }
 
 /// The first and the last but one address of a line of `/proc/self/maps` if that is memory of the process
@@ -111,10 +123,12 @@ mod tests {
     #[test]
     fn memory_keeps_what_it_holds() {
         let memory: Vec<u8> = (0..=250).cycle().take(2 * PIECE_MIN).collect();
-        let asked = ask().unwrap();
+        let mut moved = 0;
+        let asked = ask(|_| moved += 1).unwrap();
         assert!(memory.iter().zip((0..=250).cycle()).all(|(octet, value)| *octet == value));
         let setting = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
         let has_some = setting.is_ok_and(|setting| !setting.contains("[never]"));
         assert_eq!(asked >= PIECE_MIN, has_some);
+        assert!(moved <= asked / HUGE, "{moved} rests for {asked} octets");
     }
 }
