@@ -95,14 +95,21 @@ impl IkeRole {
 const SOCKET_V4: Token = Token(0);
 const SOCKET_V6: Token = Token(1);
 const REQUESTS: Token = Token(2);
-/// Datagrams read, written, and requests taken in one go.
+/// Datagrams read in one go, and requests taken before those who wait for answers are woken.
 const BATCH: usize = 32;
+/// Datagrams and requests taken before what answers them leaves: peers compute meanwhile.
+const TOGETHER: usize = 8;
 /// Requests taken between two looks at sockets and timers.
 const ROUND_MAX: usize = 8 * BATCH;
 /// The shard that is in this role.
 const FIRST: u16 = 0;
 /// Longest IKE message taken: the largest UDP payload.
 const MESSAGE_OCTETS_MAX: usize = 65_535;
+
+/// So many buffers, each for any IKE message.
+fn buffers(count: usize) -> Vec<PacketBuf> {
+    (0..count).map(|_| PacketBuf::with_capacity(0, MESSAGE_OCTETS_MAX)).collect()
+}
 
 struct Running {
     role: IkeRole,
@@ -120,10 +127,12 @@ struct Running {
     poller: Poller,
     batch: BatchIo,
     packets: Vec<PacketBuf>,
+    /// Buffers for what is sent.
+    outgoing: Vec<PacketBuf>,
     /// New routes or changes of the kernel are on their way, and the outputs that came with them
     /// are not all out.
     behind_routes: bool,
-    /// To be sent with the next [`Self::ring`].
+    /// To be sent with the next [`Self::post`].
     letters: Vec<Letter>,
     /// The kernel role was told something that nothing has followed yet.
     ahead: bool,
@@ -148,7 +157,6 @@ impl Running {
         let record = role.record.take();
         let endpoint = Seat::new(role.config.clone(), role.shard.clone(), record);
         let shards = Others::new(role.links.shards.clone());
-        let packets = (0..BATCH).map(|_| PacketBuf::with_capacity(0, MESSAGE_OCTETS_MAX)).collect();
         Ok(Self {
             role,
             endpoint,
@@ -161,9 +169,10 @@ impl Running {
             link_mtus: LinkMtus::default(),
             poller,
             batch: BatchIo::new(0),
-            packets,
+            packets: buffers(BATCH),
+            outgoing: buffers(TOGETHER),
             behind_routes: false,
-            letters: Vec::with_capacity(BATCH),
+            letters: Vec::with_capacity(TOGETHER),
             ahead: false,
             ticket: Ticket::default(),
             news: Vec::new(),
@@ -221,17 +230,22 @@ impl Running {
         self.direct(self.role.tickets.command(), clock::now());
     }
 
-    /// Wakes whom the last requests and datagrams concern, and sends what answers them. Those who open
-    /// packets come first, as the peer may use a child SA when it has our message, and those who tell
-    /// of it last.
-    fn ring(&mut self) {
+    /// Sends what answers the last requests and datagrams. Those who open packets are woken before, as the
+    /// peer may use a child SA when it has our message.
+    fn post(&mut self) {
         self.endpoint.flush();
-        let Links { inbound, outbound, kernel, keys, control, .. } = &self.role.links;
+        let Links { inbound, outbound, .. } = &self.role.links;
         inbound.ring();
         outbound.ring();
-        // The buffers for what is received are free between two calls.
-        self.role.sockets.transmit_all(&self.letters, &mut self.packets, &mut self.batch);
+        self.role.sockets.transmit_all(&self.letters, &mut self.outgoing, &mut self.batch);
         self.letters.clear();
+    }
+
+    /// Like [`Self::post`]; wakes then whom the last requests and datagrams concern, too, those who tell of
+    /// it last.
+    fn ring(&mut self) {
+        self.post();
+        let Links { kernel, keys, control, .. } = &self.role.links;
         keys.ring();
         kernel.ring();
         control.ring();
@@ -261,9 +275,13 @@ impl Running {
                 Vec::new()
             };
             let packets = std::mem::take(&mut self.packets);
-            for packet in packets.iter().take(got).filter(|packet| !packet.is_empty()) {
-                let path = Path::udp(packet.meta.local, packet.meta.remote);
-                self.datagram(path, packet.data(), now);
+            for some in packets.get(..got).unwrap_or_default().chunks(TOGETHER) {
+                for packet in some.iter().filter(|packet| !packet.is_empty()) {
+                    let path = Path::udp(packet.meta.local, packet.meta.remote);
+                    self.datagram(path, packet.data(), now);
+                }
+                self.drain();
+                self.post();
             }
             self.packets = packets;
             for (path, icmp) in problems {
@@ -281,6 +299,8 @@ impl Running {
             taken += 1;
             if taken % BATCH == 0 {
                 self.ring();
+            } else if taken % TOGETHER == 0 {
+                self.post();
             }
             match requests.next() {
                 Next::Command(request) => {
@@ -653,8 +673,8 @@ impl Running {
             self.tell_parent(ToParent::Transmit { path, octets, inside });
         } else {
             self.letters.push(Letter { path, octets, inside });
-            if self.letters.len() >= BATCH {
-                self.ring();
+            if self.letters.len() >= TOGETHER {
+                self.post();
             }
         }
     }

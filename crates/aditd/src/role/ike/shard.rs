@@ -14,7 +14,7 @@ use adit_sys::{BatchIo, clock};
 use adit_wire::PacketBuf;
 use tracing::error;
 
-use super::MESSAGE_OCTETS_MAX;
+use super::{TOGETHER, buffers};
 use crate::message::{Input, Links, ShardAnswer, ToIke, ToParent, ToShard};
 use crate::role::ike_sockets::{IkeSockets, Letter};
 use crate::role::keys::ToKeys;
@@ -44,8 +44,8 @@ impl ShardRole {
             endpoint,
             rng: BufferedRng::default(),
             inside: Arc::default(),
-            letters: Vec::with_capacity(BATCH),
-            packets: (0..BATCH).map(|_| PacketBuf::with_capacity(0, MESSAGE_OCTETS_MAX)).collect(),
+            letters: Vec::with_capacity(TOGETHER),
+            packets: buffers(TOGETHER),
             batch: BatchIo::new(0),
             outputs: Vec::new(),
             behind: VecDeque::new(),
@@ -157,6 +157,8 @@ impl Running {
                     self.handle(request, clock::now());
                     if number % BATCH == 0 {
                         self.go_on();
+                    } else if number % TOGETHER == 0 {
+                        self.post();
                     }
                 }
             }
@@ -179,7 +181,7 @@ impl Running {
                 Output::Transmit { path, octets } if !behind => {
                     let inside = self.inside.contains(&path.remote.ip());
                     self.letters.push(Letter { path, octets, inside });
-                    if self.letters.len() >= BATCH {
+                    if self.letters.len() >= TOGETHER {
                         self.post();
                     }
                 }
