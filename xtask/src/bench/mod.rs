@@ -35,6 +35,8 @@ pub(crate) use machine::Machine;
 pub(crate) use report::tests::report as small_report;
 pub(crate) use report::{Entry, Report};
 pub(crate) use rounds::Extent;
+#[cfg(test)]
+pub(crate) use rounds::Sample;
 pub(crate) use statistics::Measure;
 pub(crate) use subject::Subject;
 

@@ -312,7 +312,7 @@ fn compared(report: &Report, pair: Pair, theirs: Subject) -> anyhow::Result<Comp
         ratio.least,
         ratio.most
     );
-    let reason = reason::of(report, ours, cell);
+    let reason = reason::of(report, ours, theirs, cell, measure);
     Ok(Compared { values, ratio: ratio.median, reason })
 }
 
@@ -329,6 +329,7 @@ fn judge(wanted: Wanted, compared: Compared) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Sample;
     use crate::outcome::Status;
 
     #[test]
@@ -354,7 +355,12 @@ mod tests {
 
     #[test]
     fn rows_come_from_the_rounds() {
-        let report = Ok(bench::small_report());
+        let mut report = bench::small_report();
+        let ours = report.samples.iter().filter(|sample| sample.subject == Subject::AditAes);
+        let plain = |sample: &Sample| Sample { subject: Subject::Plain, value: 10.0, ..*sample };
+        let plain: Vec<Sample> = ours.map(plain).collect();
+        report.samples.extend(plain);
+        let report = Ok(report);
         let pair =
             |theirs, measure| Pair { ours: Subject::AditAes, theirs, cell: Cell::Tcp1, measure };
         let found = compare(Wanted::AtLeast(4.0), &report, pair(GOTATUN, Measure::Value));
@@ -365,6 +371,12 @@ mod tests {
         assert!(found.figure.contains("0.250 CPU-s/Gbit against 3.000"), "{}", found.figure);
         assert!(
             found.reason.contains("75 % of our processor time is the kernel's"),
+            "{}",
+            found.reason
+        );
+        let found = compare(Wanted::AtLeast(9.0), &report, pair(GOTATUN, Measure::Value));
+        assert!(
+            found.reason.starts_with("without crypto it would be 5.00 times"),
             "{}",
             found.reason
         );

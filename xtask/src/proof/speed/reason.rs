@@ -5,9 +5,20 @@ use crate::bench::{Cell, Measure, Report, Subject};
 /// Functions of the profile that a reason names.
 const NAMED: usize = 5;
 
-/// What `ours` spends in `cell`, and on what.
-pub(super) fn of(report: &Report, ours: Subject, cell: Cell) -> String {
+/// What `ours` spends in `cell`, and on what; how far it would be from `theirs` if it did not protect anything.
+pub(super) fn of(
+    report: &Report,
+    ours: Subject,
+    theirs: Subject,
+    cell: Cell,
+    measure: Measure,
+) -> String {
     let mut parts = Vec::new();
+    if theirs != Subject::Plain
+        && let Some(roof) = report.ratio(Subject::Plain, theirs, cell, measure)
+    {
+        parts.push(format!("without crypto it would be {:.2} times", roof.median));
+    }
     if let Some(cpu) = report.spread(ours, cell, Measure::CpuPerGbit) {
         parts.push(format!("both daemons need {:.3} CPU-s per Gbit", cpu.median));
     }
