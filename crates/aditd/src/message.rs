@@ -141,6 +141,11 @@ impl<T> Fleet<T> {
         (0..self.count()).for_each(|number| self.push_to(number, command()));
     }
 
+    /// Has those see what was queued for them before they open the next packet, and lets sleepers sleep.
+    pub(crate) fn announce(&self) {
+        self.0.iter().for_each(CommandSender::announce);
+    }
+
     /// Wakes those for whom something was queued.
     pub(crate) fn ring(&self) {
         self.0.iter().for_each(CommandSender::ring);

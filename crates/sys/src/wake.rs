@@ -8,7 +8,7 @@ mod spin;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::Duration;
 
@@ -220,8 +220,13 @@ struct Alarm {
     descriptor: EventFd,
     /// Whether it rings: then nobody needs to ring it again, and a queue that fills faster than it is
     /// emptied costs no system call for each command.
-    rings: AtomicBool,
+    state: AtomicU8,
 }
+
+const SILENT: u8 = 0;
+/// It does not ring yet, and who looks sees that it will.
+const ANNOUNCED: u8 = 1;
+const RINGS: u8 = 2;
 
 impl Waker {
     /// A waker nobody waits for yet; register it (it is a descriptor) as readable.
@@ -232,24 +237,31 @@ impl Waker {
     pub fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let descriptor = EventFd::from_value_and_flags(0, flags)?;
-        Ok(Self(Arc::new(Alarm { descriptor, rings: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Alarm { descriptor, state: AtomicU8::new(SILENT) })))
     }
 
     /// Makes it readable; several calls before [`Self::clear`] count as one.
     pub fn wake(&self) {
         // Both swaps are read-modify-writes of one flag: either this one comes first, and whoever
         // clears sees what was done before it, or it comes second and rings again.
-        if !self.0.rings.swap(true, Ordering::AcqRel) {
+        if self.0.state.swap(RINGS, Ordering::AcqRel) != RINGS {
             // The only failure is a full counter, and then it is readable already.
             let _ = self.0.descriptor.write(1);
         }
+    }
+
+    /// Has [`CommandReceiver::rings`] say so, and leaves who sleeps asleep.
+    fn announce(&self) {
+        let state = &self.0.state;
+        // What is not silent says so already.
+        let _ = state.compare_exchange(SILENT, ANNOUNCED, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Makes it unreadable again. Clear first, then look at what was to be done.
     pub fn clear(&self) {
         // EAGAIN means it was clear.
         let _ = self.0.descriptor.read();
-        self.0.rings.swap(false, Ordering::AcqRel);
+        self.0.state.swap(SILENT, Ordering::AcqRel);
     }
 }
 
@@ -345,6 +357,14 @@ impl<T> CommandSender<T> {
         }
     }
 
+    /// What was pushed is seen by a receiver that asks [`CommandReceiver::rings`], and one that sleeps may
+    /// sleep on until [`Self::ring`]. Costs no system call.
+    pub fn announce(&self) {
+        if self.unrung.load(Ordering::Relaxed) {
+            self.waker.0.announce();
+        }
+    }
+
     /// Wakes the receiver if something was pushed since the last time.
     pub fn ring(&self) {
         if self.unrung.swap(false, Ordering::Relaxed) {
@@ -414,7 +434,7 @@ impl<T> CommandReceiver<T> {
     /// does not replace [`Self::next`] when the descriptor is readable.
     #[must_use]
     pub fn rings(&self) -> bool {
-        self.waker.0.rings.load(Ordering::Acquire)
+        self.waker.0.state.load(Ordering::Acquire) != SILENT
     }
 
     /// Waits for the next command at most `timeout` (`None`: for ever).
@@ -551,6 +571,29 @@ mod tests {
         waker.clear();
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
+    }
+
+    #[test]
+    fn what_is_announced_is_seen_and_wakes_nobody() {
+        let (sender, receiver) = channel(4).unwrap();
+        let is_readable = || wait_for(&receiver, Interest::Readable, Some(Duration::ZERO)).unwrap();
+        sender.announce();
+        assert!(!receiver.rings());
+        sender.push(1).unwrap();
+        sender.announce();
+        assert!(receiver.rings() && !is_readable());
+        sender.ring();
+        assert!(receiver.rings() && is_readable());
+        assert_eq!([receiver.next(), receiver.next()], [Next::Command(1), Next::Empty]);
+        assert!(!receiver.rings() && !is_readable());
+        // Who has taken it is rung for once more, and finds nothing.
+        sender.push(2).unwrap();
+        sender.announce();
+        assert_eq!([receiver.next(), receiver.next()], [Next::Command(2), Next::Empty]);
+        sender.ring();
+        assert!(is_readable());
+        assert_eq!(receiver.next(), Next::Empty);
+        assert!(!receiver.rings() && !is_readable());
     }
 
     #[test]

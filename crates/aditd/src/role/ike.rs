@@ -230,13 +230,11 @@ impl Running {
         self.direct(self.role.tickets.command(), clock::now());
     }
 
-    /// Sends what answers the last requests and datagrams. Those who open packets are woken before, as the
-    /// peer may use a child SA when it has our message.
+    /// Sends what answers the last requests and datagrams. Those who open packets are told before, as the
+    /// peer may use a child SA when it has our message: its first packet wakes them.
     fn post(&mut self) {
         self.endpoint.flush();
-        let Links { inbound, outbound, .. } = &self.role.links;
-        inbound.ring();
-        outbound.ring();
+        self.role.links.inbound.announce();
         self.role.sockets.transmit_all(&self.letters, &mut self.outgoing, &mut self.batch);
         self.letters.clear();
     }
@@ -245,7 +243,9 @@ impl Running {
     /// it last.
     fn ring(&mut self) {
         self.post();
-        let Links { kernel, keys, control, .. } = &self.role.links;
+        let Links { inbound, outbound, kernel, keys, control, .. } = &self.role.links;
+        inbound.ring();
+        outbound.ring();
         keys.ring();
         kernel.ring();
         control.ring();

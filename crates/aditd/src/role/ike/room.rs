@@ -11,7 +11,7 @@ use tracing::{debug, trace};
 const SAS_MIN: u64 = 4_096;
 /// How many times as long as moving a large page has taken nothing is moved: who sets up SAs and who carries
 /// packets may have to wait for one, and not for all of them.
-const REST: u32 = 9;
+const REST: u32 = 49;
 
 /// Counts SAs, and has a thread ask for large pages under them whenever there came as many as there were.
 #[derive(Debug)]
