@@ -218,8 +218,8 @@ pub struct Waker(Arc<Alarm>);
 #[derive(Debug)]
 struct Alarm {
     descriptor: EventFd,
-    /// Whether it rings: then nobody needs to ring it again, and a queue that fills faster than it is
-    /// emptied costs no system call for each command.
+    /// One of the three below. While it rings nobody needs to ring it again, and a queue that fills faster
+    /// than it is emptied costs no system call for each command.
     state: AtomicU8,
 }
 

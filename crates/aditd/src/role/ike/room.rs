@@ -10,8 +10,9 @@ use tracing::{debug, trace};
 /// SAs from which on they are many: they need more pages than a processor remembers.
 const SAS_MIN: u64 = 4_096;
 /// How many times as long as moving a large page has taken nothing is moved: who sets up SAs and who carries
-/// packets may have to wait for one, and not for all of them.
-const REST: u32 = 49;
+/// packets may have to wait for one, and not for all of them, and the processor is theirs. The kernel's own
+/// thread would take an hour for what 100,000 SAs need.
+const REST: u32 = 199;
 
 /// Counts SAs, and has a thread ask for large pages under them whenever there came as many as there were.
 #[derive(Debug)]
